@@ -1,0 +1,56 @@
+"""The package's own errors.
+
+Every message says what is wrong, where, and what to do about it. ``kind`` is a stable, machine-readable word
+that also appears in the JSON lines of a failed picture.
+"""
+
+from __future__ import annotations
+
+
+class AnytagError(Exception):
+    """Base of every error that anytag raises on purpose."""
+
+    kind = "error"
+
+
+class UsageError(AnytagError):
+    """A call or command that cannot be carried out as given."""
+
+    kind = "usage"
+
+
+class PictureError(AnytagError):
+    """A picture that cannot be read.
+
+    Attributes:
+        path: Where the picture came from, or a description of it.
+        kind: ``not_found``, ``permission``, ``empty``, ``not_a_picture``, ``truncated``, ``too_large`` or
+            ``unreadable``.
+    """
+
+    def __init__(self, kind: str, path: str, message: str):
+        super().__init__(message)
+        self.kind = kind
+        self.path = path
+
+
+class VocabularyError(AnytagError):
+    """A tag or a vocabulary file that is not as it should be."""
+
+    kind = "vocabulary"
+
+
+class ModelError(AnytagError):
+    """A model directory that is incomplete, altered, or not for this version or backend."""
+
+    kind = "model"
+
+
+class MissingExtraError(AnytagError):
+    """A feature whose optional dependency is not installed."""
+
+    kind = "missing_extra"
+
+    def __init__(self, feature: str, extra: str):
+        super().__init__(f"{feature} needs an optional dependency. Install it with: pip install 'anytag[{extra}]'")
+        self.extra = extra

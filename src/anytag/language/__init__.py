@@ -1,0 +1,1 @@
+"""Words: captions into tags, tags into embeddings, ids into text."""

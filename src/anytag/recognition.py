@@ -1,0 +1,83 @@
+"""What recognition gives back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+TagKind = Literal["object", "scene", "attribute", "action"]
+
+#: Every kind a tag may have, in the order in which people expect them.
+TAG_KINDS: tuple[TagKind, ...] = ("object", "scene", "attribute", "action")
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """A tag that was found in a picture.
+
+    Attributes:
+        name: Its preferred name, lower case.
+        score: Probability-like score in [0, 1].
+        kind: What sort of thing it names.
+        threshold: The score at or above which the tag counts as found.
+        id: Its id in the vocabulary; ``None`` for a category that the user made up.
+    """
+
+    name: str
+    score: float
+    kind: TagKind
+    threshold: float
+    id: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The tag as it stands in the JSON lines."""
+        return {
+            "name": self.name,
+            "score": round(float(self.score), 4),
+            "kind": self.kind,
+            "threshold": round(float(self.threshold), 4),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Recognition:
+    """Everything recognised in one picture.
+
+    Attributes:
+        path: The picture's path, or a description of where it came from.
+        tags: Tags found, best first.
+        caption: A sentence, or ``None`` if none was asked for.
+        given: Tags that the caption was asked to follow.
+        covered: Those of ``given`` that the caption names.
+    """
+
+    path: str
+    tags: tuple[Tag, ...] = ()
+    caption: str | None = None
+    given: tuple[str, ...] | None = None
+    covered: tuple[str, ...] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The recognition as one JSON line (``given`` and ``covered`` only where a caption was guided)."""
+        record: dict[str, Any] = {
+            "path": self.path,
+            "tags": [tag.to_json() for tag in self.tags],
+            "caption": self.caption,
+        }
+        if self.given is not None:
+            record["given"] = list(self.given)
+            record["covered"] = list(self.covered or ())
+        return record
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A picture that could not be recognised; the rest of the batch went on."""
+
+    path: str
+    kind: str
+    message: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The failure as one JSON line."""
+        return {"path": self.path, "error": {"kind": self.kind, "message": self.message}}
