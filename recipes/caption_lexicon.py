@@ -1,0 +1,80 @@
+"""Make ``lexicon.json.gz`` of the caption parser: base forms, irregular forms and compounds.
+
+``python recipes/caption_lexicon.py CAPTIONS.txt WORDNET_FOLDER OUT.json.gz`` where CAPTIONS.txt has a caption a line
+and WORDNET_FOLDER holds WordNet 3.0's ``index.noun``, ``noun.exc`` and so on. Only what captions use, or what WordNet's
+own corpus counts call common, is kept, so that the file stays small.
+"""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+
+from anytag.language.tokens import tokenize
+
+#: Words kept with so many uses in the captions, whether WordNet knows them or not.
+FREQUENT = 8
+
+
+def base_forms(folder: Path, kind: str) -> dict[str, int]:
+    """Lemmas of one part of speech with the number of uses in WordNet's tagged corpora."""
+    forms: dict[str, int] = {}
+    for line in (folder / f"index.{kind}").read_text(encoding="utf-8").splitlines():
+        if line.startswith(" "):
+            continue
+        fields = line.split()
+        # lemma pos senses pointers <pointers…> senses tagged_senses offsets…
+        forms[fields[0]] = int(fields[5 + int(fields[3])])
+    return forms
+
+
+def irregular(folder: Path, kind: str) -> dict[str, str]:
+    """Irregular forms of one part of speech: form -> lemma."""
+    lines = (folder / f"{kind}.exc").read_text(encoding="utf-8").splitlines()
+    return {form: lemma for form, lemma, *_ in (line.split() for line in lines) if form != lemma}
+
+
+def main(captions: Path, wordnet: Path, out: Path) -> None:
+    """Count, select, write."""
+    counts: Counter[str] = Counter()
+    pairs: Counter[str] = Counter()
+    capitals: Counter[str] = Counter()
+    small: Counter[str] = Counter()
+    for line in captions.read_text(encoding="utf-8").splitlines():
+        raw = tokenize(line)
+        if sum(token[0].isupper() for token in raw) < len(raw) / 2:
+            # The first word says nothing about names, nor does a line written in capitals.
+            capitals.update(token.lower() for token in raw[1:] if token[0].isupper())
+            small.update(token for token in raw[1:] if token[0].islower())
+        tokens = [token.lower() for token in raw]
+        counts.update(tokens)
+        pairs.update(" ".join(pair) for pair in itertools.pairwise(tokens))
+        pairs.update(" ".join(run) for run in zip(tokens, tokens[1:], tokens[2:], strict=False))
+    stems = {word[:length] for word in counts for length in range(max(2, len(word) - 5), len(word) + 1)}
+    record: dict[str, object] = {}
+    for kind in ("noun", "verb", "adj"):
+        forms = base_forms(wordnet, kind)
+        single = [w for w, tagged in forms.items() if w.isalpha() and (w in counts or (tagged > 1 and len(w) > 2))]
+        if kind == "verb":
+            single += [w for w in forms if w.isalpha() and w not in counts and w.rstrip("e") in stems]
+        record[kind + "s"] = " ".join(sorted(set(single)))
+        known = set(single)
+        record[kind + "_irregular"] = {
+            form: lemma for form, lemma in sorted(irregular(wordnet, kind).items()) if form.isalpha() and lemma in known
+        }
+    compounds = (name.replace("_", " ") for name in base_forms(wordnet, "noun") if "_" in name)
+    record["compounds"] = sorted(name for name in compounds if pairs[name] + pairs[name + "s"] > 0)
+    record["frequent"] = {word: n for word, n in counts.most_common() if n >= FREQUENT and word.isalpha()}
+    record["proper"] = " ".join(sorted(w for w, n in capitals.items() if n > 2 and n > 1.5 * small[w]))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    data = json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode()
+    out.write_bytes(gzip.compress(data, 9, mtime=0))
+    print({key: len(value.split() if isinstance(value, str) else value) for key, value in record.items()})  # type: ignore[arg-type, attr-defined]
+
+
+if __name__ == "__main__":
+    main(*(Path(argument) for argument in sys.argv[1:4]))

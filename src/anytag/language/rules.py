@@ -1,0 +1,340 @@
+"""From words and Penn part-of-speech tags to picture tags: the part of the parser that all taggers share.
+
+What counts as a tag, and of which kind, is written down in ``tests/language/GOLD.md``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+from anytag.language.lemmas import adjective_lemma, load_lexicon, noun_lemma, verb_lemma
+from anytag.language.lexicon import (
+    ADJECTIVES,
+    CATENATIVE,
+    COLOURS,
+    FUNCTION_ADJECTIVES,
+    FUNCTION_NOUNS,
+    ING_NOUNS,
+    LIGHT_VERBS,
+    MATERIALS,
+    NAMED_KINDS,
+    NOUNS,
+    PHRASAL,
+    PICTURE_NOUNS,
+    PRONOUN_LIKE,
+    SAME_NAME,
+    SHOWING,
+)
+from anytag.language.lexicon import words as word_set
+from anytag.recognition import TagKind
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedTag:
+    """A tag that a caption names.
+
+    Attributes:
+        name: Lower case; nouns in the singular, verbs in the base form, blanks between the words of a compound.
+        kind: What sort of thing it names.
+    """
+
+    name: str
+    kind: TagKind
+
+
+# Word classes. The rules look at one letter a word:
+# N noun, A adjective, C colour, G -ing form, E -ed form, F other verb form, D determiner, number or possessive,
+# Q possessive 's, I preposition, R particle, B adverb, T "to", K conjunction, M comma, P name, O anything else.
+_CLASS = {
+    "NN": "N", "NNS": "N", "NNP": "P", "NNPS": "P", "JJ": "A", "JJR": "A", "JJS": "A", "VBG": "G", "VBN": "E",
+    "VBD": "F", "VB": "F", "VBP": "F", "VBZ": "F", "MD": "O", "DT": "D", "PDT": "D", "WDT": "O", "CD": "D",
+    "PRP$": "D", "WP$": "D", "POS": "Q", "IN": "I", "RP": "R", "RB": "B", "RBR": "B", "RBS": "B", "TO": "T",
+    "CC": "K", ",": "M", "PRP": "O", "WP": "O", "EX": "O", "FW": "N", "AFX": "A", "ADD": "O", "HYPH": "O",
+}  # fmt: skip
+_COMMON_CAPITALS = word_set("tv bmx atv suv dj cd dvd pc ipod iphone lcd xbox wii usb tvs suvs atvs bbq atm")
+#: Nouns that no verb has as its object in "smiling girl": the -ing form tells how they are.
+_BEINGS = word_set(
+    "man woman person child boy girl baby toddler kid lady guy dog cat horse bird adult couple player crowd people "
+    "men women children boys girls kids ladies guys dogs cats horses birds adults players friend friends worker "
+    "workers"
+)
+#: Named kinds that tell what something is made of.
+_MATERIAL_NAMES = frozenset({"stainless steel", "wrought iron", "stained glass", "polka dot"})
+_SHADES = word_set("light dark bright pale deep")
+
+
+@cache
+def _scenes() -> frozenset[str]:
+    text = files("anytag.language").joinpath("data/scenes.txt").read_text(encoding="utf-8")
+    return frozenset(line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#"))
+
+
+@cache
+def _named_by_first_word() -> dict[str, list[tuple[str, ...]]]:
+    table: dict[str, list[tuple[str, ...]]] = {}
+    for name in NAMED_KINDS:
+        words = tuple(name.split())
+        table.setdefault(words[0], []).append(words)
+    for names in table.values():
+        names.sort(key=len, reverse=True)
+    return table
+
+
+def word_class(word: str, lower: str, tag: str, first: bool) -> str:
+    """One-letter class of a word, the taggers' steady mistakes on captions repaired."""
+    if lower in COLOURS and tag[:2] in ("NN", "JJ", "VB", "RB"):
+        return "C" if tag != "NNS" else "N"
+    if lower in ADJECTIVES:
+        return "A"
+    if lower in NOUNS and tag not in ("VB", "VBP", "VBG"):
+        return "N"
+    letter = _CLASS.get(tag, "O")
+    if letter == "P":
+        lexicon = load_lexicon()
+        if lower in _COMMON_CAPITALS:
+            return "N"
+        if lower in lexicon["proper"]:
+            return "P"
+        if word[0].islower() or noun_lemma(lower) in lexicon["nouns"]:
+            return "N"
+        return "A" if lower in lexicon["adjs"] else "P"
+    if letter == "N" and lower in load_lexicon()["proper"] and lower not in _COMMON_CAPITALS:
+        return "P"
+    if letter == "A" and lower.endswith("ing") and lower not in load_lexicon()["adjs"]:
+        return "G"
+    if letter == "F" and tag == "VBD" and lower.endswith("ed"):
+        return "E"
+    if letter == "O" and tag in ("UH", "XX", "LS") and noun_lemma(lower) in load_lexicon()["nouns"]:
+        return "N"
+    return letter
+
+
+def extract(words: Sequence[str], tags: Sequence[str]) -> list[ParsedTag]:
+    """Tags of a tagged caption, in order of appearance, without duplicates.
+
+    Args:
+        words: Tokens in their original case.
+        tags: Their Penn Treebank part-of-speech tags, as many.
+    """
+    reading = _Reading(words, tags)
+    reading.run()
+    return list(reading.found)
+
+
+class _Reading:
+    """One pass over one caption."""
+
+    def __init__(self, words: Sequence[str], tags: Sequence[str]):
+        self.lower = [word.lower() for word in words]
+        self.tags = list(tags)
+        self.classes = [
+            word_class(word, low, tag, place == 0)
+            for place, (word, low, tag) in enumerate(zip(words, self.lower, tags, strict=True))
+        ]
+        self.found: dict[ParsedTag, None] = {}
+        self.seen_verb = False
+        self.last_noun = ""
+        self._merge_named()
+
+    def _merge_named(self) -> None:
+        """Make one noun of "hot dog", "hard hat" and the like."""
+        table = _named_by_first_word()
+        place = 0
+        while place < len(self.lower):
+            for name in table.get(self.lower[place], ()):
+                end = place + len(name)
+                window = self.lower[place:end]
+                if name in (tuple(window), (*window[:-1], noun_lemma(window[-1]) if window else "")):
+                    window
+                ) == name:
+                    self.lower[place:end] = [" ".join((*window[:-1], noun_lemma(window[-1])))]
+                    self.tags[place:end] = ["NN"]
+                    self.classes[place:end] = ["N"]
+                    break
+            place += 1
+
+    def run(self) -> None:
+        classes = self.classes
+        place = 0
+        while place < len(classes):
+            letter = classes[place]
+            if letter == "N" or (letter in "GC" and self._opens_compound(place)):
+                place = self._noun_run(place)
+                continue
+            if letter == "A":
+                self._adjective(place)
+            elif letter == "C":
+                self._add(self.lower[place], "attribute")
+            elif letter in "GEF":
+                self._verb(place)
+            place += 1
+
+    def _opens_compound(self, place: int) -> bool:
+        """Whether an -ing form or colour word and the noun after it are one name ("swimming pool")."""
+        if place + 1 >= len(self.classes) or self.classes[place + 1] != "N":
+            return False
+        if self.classes[place] == "C" and self.lower[place] not in ("cream", "orange"):
+            return False
+        return f"{self.lower[place]} {noun_lemma(self.lower[place + 1])}" in load_lexicon()["compounds"] and (
+            self.classes[place] == "C" or not self._takes_object(place)
+        )
+
+    def _takes_object(self, place: int) -> bool:
+        """Whether an -ing form before a noun is more likely a verb with its object ("riding horses")."""
+        return self.lower[place] in ("riding", "drinking", "eating", "wearing", "holding")
+
+    def _noun_run(self, start: int) -> int:
+        end = start + 1
+        while end < len(self.classes) and self.classes[end] == "N":
+            end += 1
+        # A colour between nouns or a noun run broken by nothing else ends the run.
+        words = self.lower[start:end]
+        while len(words) > 1:
+            first = words[0]
+            if first in MATERIALS or first in ADJECTIVES or first in _MATERIAL_NAMES:
+                self._add(first, "attribute")
+            elif first not in (
+                "couple",
+                "lot",
+                "bunch",
+                "pair",
+                "group",
+                "lots",
+                "background",
+                "dozen",
+                "left",
+                "right",
+            ):
+                break
+            words = words[1:]
+        head = words[-1]
+        if len(words) > 1 and head.endswith("ing") and self._is_activity(head):
+            for word in words[:-1]:
+                self._noun([word], start)
+            self._add(verb_lemma(head), "action")
+        elif head.endswith("ing") and self._is_activity(head) and self.classes[start] == "N":
+            self._add(verb_lemma(head), "action")
+        else:
+            self._noun(words, end)
+        return end
+
+    def _is_activity(self, word: str) -> bool:
+        return word not in ING_NOUNS and verb_lemma(word) in load_lexicon()["verbs"]
+
+    def _noun(self, words: list[str], end: int) -> None:
+        head = noun_lemma(words[-1])
+        following = self.lower[end] if end < len(self.lower) else ""
+        if len(words) == 1:
+            self.last_noun = words[0]
+            if self._is_function_noun(words[0], head, following):
+                return
+        if (head == "glasses" and following == "of") or (
+            words[-2:-1] in (["wine"], ["beer"], ["champagne"]) and head == "glasses"
+        ):
+            head = "glass"
+        if (
+            head in FUNCTION_NOUNS
+            and len(words) > 1
+            and " ".join((*words[:-1], head)) not in load_lexicon()["compounds"]
+        ):
+            words, head = words[:-1], noun_lemma(words[-2])
+        name = self._compound(words, head)
+        name = SAME_NAME.get(name, name)
+        if len(name) < 2 or name in PRONOUN_LIKE:
+            return
+        kind: TagKind = "scene" if name in _scenes() or name.rsplit(" ", 1)[-1] in _scenes() else "object"
+        self._add(name, kind)
+
+    def _is_function_noun(self, word: str, head: str, following: str) -> bool:
+        if word in ("couple", "couples"):
+            return following == "of" or following == ""
+        if word in PICTURE_NOUNS:
+            return following in ("of", "with", "showing", "shows", "taken") and not self.seen_verb
+        return word in FUNCTION_NOUNS or head in FUNCTION_NOUNS
+
+    def _compound(self, words: list[str], head: str) -> str:
+        """Name of a noun run: two words are one; of more, the longest end that is a known name, or the last two."""
+        if len(words) > 2:
+            known = load_lexicon()["compounds"]
+            for first in range(len(words) - 1):
+                name = " ".join((*words[first:-1], head))
+                if name in known or name in NAMED_KINDS:
+                    return name
+            words = words[-2:]
+        return " ".join((*words[:-1], head))
+
+    def _adjective(self, place: int) -> None:
+        word = self.lower[place]
+        if word in FUNCTION_ADJECTIVES or len(word) < 2:
+            return
+        following = self.classes[place + 1] if place + 1 < len(self.classes) else ""
+        if word in _SHADES and following == "C":
+            return
+        if word == "colored" and place and self.classes[place - 1] == "C":
+            return
+        self._add(adjective_lemma(word), "attribute")
+
+    def _verb(self, place: int) -> None:
+        word, letter = self.lower[place], self.classes[place]
+        if letter in "GE" and self._is_prenominal(place):
+            if word == "colored" and place and self.classes[place - 1] == "C":
+                return
+            if word not in FUNCTION_ADJECTIVES:
+                self._add(word, "attribute")
+            return
+        lemma = verb_lemma(word)
+        after = place + 1
+        while after < len(self.classes) and self.classes[after] == "B":
+            after += 1
+        following = self.lower[after] if after < len(self.lower) else ""
+        if lemma in LIGHT_VERBS or len(lemma) < 2:
+            self.seen_verb = self.seen_verb or lemma == "have"
+            return
+        if lemma == "look" and following == "like":
+            return
+        if lemma in CATENATIVE and self._verb_follows(after):
+            return
+        if lemma in SHOWING and (letter == "E" or self.last_noun in PICTURE_NOUNS):
+            return
+        self.seen_verb = True
+        if following and self.tags[after] == "RP" and f"{lemma} {following}" in PHRASAL:
+            lemma = f"{lemma} {following}"
+        self._add(lemma, "action")
+
+    def _verb_follows(self, place: int) -> bool:
+        if place < len(self.classes) and self.classes[place] == "G":
+            return True
+        if place < len(self.lower) and self.lower[place] == "to":
+            place += 1
+            while place < len(self.classes) and self.classes[place] == "B":
+                place += 1
+            return place < len(self.classes) and self.classes[place] == "F"
+        return False
+
+    def _is_prenominal(self, place: int) -> bool:
+        """Whether a participle stands before the noun that it describes ("parked cars", "a smiling woman")."""
+        after = place + 1
+        while after < len(self.classes) and self.classes[after] in "AC":
+            after += 1
+        if after >= len(self.classes) or self.classes[after] != "N":
+            return False
+        before = place - 1
+        while before >= 0 and self.classes[before] == "B":
+            before -= 1
+        left = self.classes[before] if before >= 0 else "start"
+        if self.classes[place] == "E":
+            return left not in ("N", "F", "O", "P", "G")
+        being = self.lower[after] in _BEINGS and after == place + 1
+        if left == "D":
+            return (self.tags[before] != "CD" and self.lower[before] not in ("one", "some", "another")) or being
+        if left in ("A", "C", "Q"):
+            return self.lower[before] not in ("other", "others")
+        return being and (left in ("start", "K", "M") or (left == "I" and self.lower[before] == "of"))
+
+    def _add(self, name: str, kind: TagKind) -> None:
+        name = SAME_NAME.get(name, name)
+        if any(c.isalpha() for c in name):
+            self.found.setdefault(ParsedTag(name, kind))
