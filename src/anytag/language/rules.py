@@ -148,8 +148,6 @@ class _Reading:
                 end = place + len(name)
                 window = self.lower[place:end]
                 if name in (tuple(window), (*window[:-1], noun_lemma(window[-1]) if window else "")):
-                    window
-                ) == name:
                     self.lower[place:end] = [" ".join((*window[:-1], noun_lemma(window[-1])))]
                     self.tags[place:end] = ["NN"]
                     self.classes[place:end] = ["N"]
