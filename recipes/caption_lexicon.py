@@ -10,14 +10,23 @@ from __future__ import annotations
 import gzip
 import itertools
 import json
+import re
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
+from anytag.language.spelling import FREQUENT as CORRECTION
+from anytag.language.spelling import MIN_LENGTH, one_edit_away
 from anytag.language.tokens import tokenize
 
 #: Words kept with so many uses in the captions, whether WordNet knows them or not.
 FREQUENT = 8
+#: A word that WordNet does not know is a slip if a neighbour is so many times as frequent; not if it is used a lot.
+TYPO_RATIO = 20
+TYPO_LIMIT = 60
+#: Right words that WordNet does not know and that look like slips.
+RIGHT = frozenset(["foosball", "boeing", "stoney", "freez"])
 
 
 def base_forms(folder: Path, kind: str) -> dict[str, int]:
@@ -38,6 +47,29 @@ def irregular(folder: Path, kind: str) -> dict[str, str]:
     return {form: lemma for form, lemma, *_ in (line.split() for line in lines) if form != lemma}
 
 
+def _known_forms(folder: Path) -> set[str]:
+    """Words of WordNet with their regular inflections."""
+    known: set[str] = set()
+    for kind in ("noun", "verb", "adj", "adv"):
+        forms = {part for name in base_forms(folder, kind) for part in re.split("[_-]", name)}
+        known |= forms | set(irregular(folder, kind)) if kind != "adv" else forms
+        for word in forms:
+            if kind in ("noun", "verb"):
+                known |= {word + "s", word + "es", word[:-1] + "ies" if word.endswith("y") else word}
+            if kind == "verb":
+                stem = word[:-1] if word.endswith("e") else word
+                double = stem + stem[-1:]
+                known |= {stem + "ing", stem + "ed", double + "ing", double + "ed"}
+                known |= {word + "ing", word[:-1] + "ied" if word.endswith("y") else word}
+            if kind == "adj":
+                stem = word[:-1] if word.endswith(("e", "y")) else word
+                stem += "i" if word.endswith("y") else ""
+                known |= {stem + "er", stem + "est"}
+            if kind in ("noun", "verb"):
+                known |= {(word[:-1] if word.endswith("e") else word) + end for end in ("er", "ers")}
+    return known
+
+
 def main(captions: Path, wordnet: Path, out: Path) -> None:
     """Count, select, write."""
     counts: Counter[str] = Counter()
@@ -55,7 +87,7 @@ def main(captions: Path, wordnet: Path, out: Path) -> None:
         pairs.update(" ".join(pair) for pair in itertools.pairwise(tokens))
         pairs.update(" ".join(run) for run in zip(tokens, tokens[1:], tokens[2:], strict=False))
     stems = {word[:length] for word in counts for length in range(max(2, len(word) - 5), len(word) + 1)}
-    record: dict[str, object] = {}
+    record: dict[str, Any] = {}
     for kind in ("noun", "verb", "adj"):
         forms = base_forms(wordnet, kind)
         single = [w for w, tagged in forms.items() if w.isalpha() and (w in counts or (tagged > 1 and len(w) > 2))]
@@ -69,6 +101,30 @@ def main(captions: Path, wordnet: Path, out: Path) -> None:
     compounds = (name.replace("_", " ") for name in base_forms(wordnet, "noun") if "_" in name)
     record["compounds"] = sorted(name for name in compounds if pairs[name] + pairs[name + "s"] > 0)
     record["frequent"] = {word: n for word, n in counts.most_common() if n >= FREQUENT and word.isalpha()}
+    known = _known_forms(wordnet) | RIGHT
+    typos = {}
+    for word, n in counts.items():
+        if len(word) < MIN_LENGTH or not (word.isascii() and word.isalpha()) or word in known or n > TYPO_LIMIT:
+            continue
+        if capitals[word] > small[word]:
+            continue
+        better = [c for c in one_edit_away(word) if c in known and counts[c] >= max(CORRECTION, TYPO_RATIO * n)]
+        if better:
+            typos[word] = max(better, key=lambda c: counts[c])
+    record["typos"] = {word: better for word, better in sorted(typos.items()) if counts[word] > 1}
+    record["frequent"] = {word: n for word, n in record["frequent"].items() if word not in typos}
+    common = {word for word, n in counts.items() if n >= CORRECTION}
+    record["protected"] = " ".join(
+        sorted(
+            word
+            for word in known
+            if word.isascii()
+            and word.isalpha()
+            and len(word) >= MIN_LENGTH
+            and counts[word] < CORRECTION
+            and any(c in common for c in one_edit_away(word))
+        )
+    )
     record["proper"] = " ".join(sorted(w for w, n in capitals.items() if n > 2 and n > 1.5 * small[w]))
     out.parent.mkdir(parents=True, exist_ok=True)
     data = json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode()

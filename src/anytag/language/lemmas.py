@@ -60,8 +60,9 @@ def load_lexicon() -> dict[str, Any]:
     """The open-class lexicon shipped with the package, word strings made into sets."""
     data = files("anytag.language").joinpath("data/lexicon.json.gz").read_bytes()
     record: dict[str, Any] = json.loads(gzip.decompress(data))
-    for key in ("nouns", "verbs", "adjs", "proper"):
-        record[key] = frozenset(record[key].split())
+    for key in ("nouns", "verbs", "adjs", "proper", "protected"):
+        record[key] = frozenset(record.get(key, "").split())
+    record.setdefault("typos", {})
     record["compounds"] = frozenset(record["compounds"])
     return record
 

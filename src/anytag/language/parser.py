@@ -13,7 +13,9 @@ from itertools import islice
 from typing import Literal, Protocol
 
 from anytag.errors import UsageError
+from anytag.language.light_tagger import load_light_tagger
 from anytag.language.rules import ParsedTag, extract
+from anytag.language.spelling import correct_words
 from anytag.language.tokens import tokenize
 
 __all__ = ["CaptionParser", "ParsedTag", "ParserName", "load_parser"]
@@ -80,7 +82,7 @@ class TaggedParser:
         return self._spread(captions, workers)
 
     def _stream(self, captions: Iterable[str]) -> Iterator[list[ParsedTag]]:
-        for words, tags in self._tagger.tag_many(tokenize(caption) for caption in captions):
+        for words, tags in self._tagger.tag_many(correct_words(tokenize(caption)) for caption in captions):
             yield extract(words, tags)
 
     def _spread(self, captions: Iterable[str], workers: int) -> Iterator[list[ParsedTag]]:
@@ -123,4 +125,6 @@ def load_parser(name: ParserName = "auto") -> CaptionParser:
         from anytag.language.spacy_tagger import SpacyTagger
 
         return TaggedParser("spacy", SpacyTagger())
+    if name == "light":
+        return TaggedParser("light", load_light_tagger())
     raise UsageError(f"there is no caption parser {name!r}; use auto, light or spacy")

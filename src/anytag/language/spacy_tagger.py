@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from anytag.errors import MissingExtraError
+from anytag.language.light_tagger import load_shares
+from anytag.language.repairs import repair_tags
 
 _BATCH = 512
 _UNUSED = ["ner", "parser", "lemmatizer", "attribute_ruler", "senter"]
@@ -27,11 +29,15 @@ class SpacyTagger:
 
     Only its tagger runs: the rules need no dependency tree, and without it spaCy is three times as fast.
 
+    Args:
+        repair: Whether its steady mistakes on captions are repaired.
+
     Raises:
         MissingExtraError: If spaCy or an English model (``en_core_web_*``) is not installed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, repair: bool = True) -> None:
+        self._shares = load_shares() if repair else {}
         name = find_model()
         if name is None:
             raise MissingExtraError("The spaCy caption parser", "nlp")
@@ -46,4 +52,7 @@ class SpacyTagger:
                 yield self._doc(self._nlp.vocab, words=words), words
 
         for document, words in self._nlp.pipe(documents(), as_tuples=True, batch_size=_BATCH):
-            yield words, [token.tag_ for token in document]
+            tags = [token.tag_ for token in document]
+            if self._shares:
+                tags = repair_tags([word.lower() for word in words], tags, self._shares)
+            yield words, tags

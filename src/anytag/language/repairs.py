@@ -1,0 +1,67 @@
+"""Mistakes that a tagger trained on newspapers makes again and again on captions, and their repair.
+
+The evidence is how the same word is tagged over many captions: "shorts" once a verb is a slip, "checks" after a
+lone singular noun in a caption that has no other verb is the verb.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+#: Share of a word's uses that one tag must have for the others to count as slips.
+DOMINANT = 0.97
+#: Share of verb readings that lets context turn a noun into a verb.
+PLAUSIBLE = 0.12
+_FINITE = frozenset({"VBZ", "VBP", "VBD", "MD"})
+_NOMINAL = frozenset({"NN", "NNS", "NNP", "NNPS"})
+_AFTER_VERB = frozenset({"DT", "PRP$", "IN", "RP", "RB", "TO", "VBG", ".", "PRP", "CD", "WRB"})
+#: Words that open a clause of their own: a verb before or after them is not this clause's.
+_BOUNDARY = frozenset({"while", "as", "who", "that", "which", "and", "when", "where", ",", ";", "but", "or"})
+
+
+def repair_tags(lower: list[str], tags: list[str], shares: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """The tags with steady mistakes repaired.
+
+    Args:
+        lower: Lower-case words.
+        tags: Their Penn tags; not altered.
+        shares: For known words, the share of each tag among their uses in captions.
+
+    Returns:
+        As many tags.
+    """
+    result = list(tags)
+    last = len(lower) - 1
+    for place, word in enumerate(lower):
+        known = shares.get(word)
+        if known is None:
+            continue
+        tag = result[place]
+        if known.get(tag, 0.0) < 1 - DOMINANT:
+            best = max(known, key=known.__getitem__)
+            if known[best] >= DOMINANT:
+                result[place] = tag = best
+        before = result[place - 1] if place else ""
+        after = result[place + 1] if place < last else "."
+        if tag in ("NN", "NNP", "JJ") and word.endswith("ing") and known.get("VBG", 0.0) > 0.5:
+            # "team red playing football": an -ing form that is mostly a verb, after a noun.
+            if before in _NOMINAL and after in ("NN", "NNS", "DT", "IN", "PRP$", "RP"):
+                result[place] = "VBG"
+        elif tag == "NNS" and before in ("NN", "NNP") and known.get("VBZ", 0.0) > PLAUSIBLE:
+            if after in _AFTER_VERB and not _has_verb(lower, result, place):
+                result[place] = "VBZ"
+        elif tag == "NN" and before == "NNS" and known.get("VBP", 0.0) + known.get("VB", 0.0) > PLAUSIBLE:
+            if after in _AFTER_VERB and not _has_verb(lower, result, place):
+                result[place] = "VBP"
+    return result
+
+
+def _has_verb(lower: list[str], tags: list[str], place: int) -> bool:
+    """Whether the clause around a word has a finite verb already."""
+    for step in (-1, 1):
+        at = place + step
+        while 0 <= at < len(tags) and lower[at] not in _BOUNDARY:
+            if tags[at] in _FINITE:
+                return True
+            at += step
+    return False
