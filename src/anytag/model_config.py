@@ -1,0 +1,109 @@
+"""What a model is made of: the typed content of ``config.json``.
+
+A family is a config, not a class tree: the same parts in other sizes.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+#: Version of the model directory's layout; a reader refuses a newer one.
+FORMAT_VERSION = 1
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ImageEncoderConfig(_Part):
+    """The image encoder and what it wants to see.
+
+    Pixels (0 … 255) enter as ``(pixel - mean) / std`` after the picture was squashed to a square.
+    """
+
+    name: str = "efficientnet_lite2"
+    resolution: int = 260
+    width: int = 1280
+    tokens: int = 82
+    mean: tuple[float, float, float] = (127.0, 127.0, 127.0)
+    std: tuple[float, float, float] = (128.0, 128.0, 128.0)
+
+
+class RecognitionConfig(_Part):
+    """The recognition decoder."""
+
+    layers: int = 2
+    heads: int = 4
+    inner: int = 512
+    dropout: float = 0.1
+
+
+class LabelQueryConfig(_Part):
+    """Where label queries come from: text embeddings, projected; trained tags may add an offset of their own."""
+
+    encoder: str = "all-MiniLM-L6-v2"
+    width: int = 384
+    inner: int = 512
+    offsets: bool = True
+
+
+class CaptionerConfig(_Part):
+    """Interaction encoder and text decoder.
+
+    Attributes:
+        layers: Layers of the text decoder; the interaction encoder has as many as the recognition decoder.
+        heads: Attention heads of both.
+        inner: Inner width of the text decoder's feed-forward.
+        vocabulary: Number of word pieces.
+        positions: Longest caption and longest tag list, in word pieces.
+        picture_memory: Whether the text decoder looks at the picture's tokens beside the fused tags. Tag2Text's
+            does not; a small model gains by it, and a caption without tags becomes possible.
+        dropout: In training.
+    """
+
+    layers: int = 3
+    heads: int = 4
+    inner: int = 1024
+    vocabulary: int = 0
+    positions: int = 48
+    picture_memory: bool = True
+    dropout: float = 0.1
+
+
+class DecodingConfig(_Part):
+    """Defaults of caption generation; lengths count the start token."""
+
+    num_beams: int = 3
+    max_length: int = 24
+    min_length: int = 6
+    length_penalty: float = 1.0
+    repetition_penalty: float = 1.0
+
+
+class ModelConfig(_Part):
+    """A whole model.
+
+    Attributes:
+        format: Layout version of the directory.
+        family: ``lite``, ``tag2text``, ``ram`` or ``ram_plus``.
+        name: What the model is called in results and model cards.
+        width: Width of features, queries and captioner.
+        default_threshold: For tags without one of their own.
+        open_threshold: For categories outside the vocabulary, whose scores run lower.
+        files: SHA-256 of every other file of the directory.
+    """
+
+    format: int = FORMAT_VERSION
+    family: Literal["lite", "tag2text", "ram", "ram_plus"] = "lite"
+    name: str = "lite"
+    width: int = 256
+    image_encoder: ImageEncoderConfig = Field(default_factory=ImageEncoderConfig)
+    recognition: RecognitionConfig = Field(default_factory=RecognitionConfig)
+    labels: LabelQueryConfig = Field(default_factory=LabelQueryConfig)
+    captioner: CaptionerConfig | None = Field(default_factory=CaptionerConfig)
+    decoding: DecodingConfig = Field(default_factory=DecodingConfig)
+    default_threshold: float = 0.5
+    open_threshold: float = 0.5
+    files: dict[str, str] = Field(default_factory=dict)

@@ -1,0 +1,64 @@
+"""The recognition decoder: which labels does the picture show?
+
+Query2Label's decoder (Liu et al., 2021) as Tag2Text uses it: label queries look at the picture through a few layers
+of cross-attention and feed-forward, without self-attention, so that the score of one label does not depend on which
+others are asked for (Tag2Text section 3.3, RAM section 3.2).
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from anytag.nn.transformer import KeysValues, TransformerLayer
+
+
+class RecognitionDecoder(nn.Module):
+    """Scores label queries against a picture's features.
+
+    Args:
+        width: Width of the queries.
+        layers: Number of layers (2 in the papers).
+        heads: Attention heads.
+        inner: Width of the feed-forward's inner layer.
+        memory_width: Width of the picture's features.
+        dropout: Dropout in training.
+    """
+
+    def __init__(self, width: int, layers: int, heads: int, inner: int, memory_width: int, dropout: float = 0.1):
+        super().__init__()
+        self.heads = heads
+        self.layers = nn.ModuleList(
+            TransformerLayer(width, inner, self_attention=False, memory_width=memory_width, dropout=dropout)
+            for _ in range(layers)
+        )
+        self.score = nn.Linear(width, 1)
+
+    def project(self, queries: Tensor) -> Tensor:
+        """The first layer's query projection ``[T, width]``: the same for every picture, so computed once."""
+        return self.layers[0].cross_attention.query(queries)
+
+    def keys_values(self, features: Tensor) -> list[KeysValues]:
+        """Per layer, the picture's keys and values; ``features`` is ``[B, N, memory_width]``."""
+        return [layer.cross_attention.keys_values(features, self.heads) for layer in self.layers]
+
+    def embed(self, features: Tensor, queries: Tensor, projected: Tensor | None = None) -> Tensor:
+        """What every query sees: ``[B, T, width]``.
+
+        Args:
+            features: ``[B, N, memory_width]``.
+            queries: ``[T, width]``, the same for all pictures, or ``[B, T, width]``.
+            projected: :meth:`project` of the queries, if it is at hand.
+        """
+        if projected is None:
+            projected = self.project(queries)
+        if queries.dim() == 2:
+            queries, projected = (x.expand(len(features), *x.shape) for x in (queries, projected))
+        hidden, first = queries, projected
+        for index, (layer, memory) in enumerate(zip(self.layers, self.keys_values(features), strict=True)):
+            hidden = layer.cross_attention(hidden, memory, self.heads, queries=first if index == 0 else None)
+            hidden = layer.feed_forward(hidden)
+        return hidden
+
+    def forward(self, features: Tensor, queries: Tensor, projected: Tensor | None = None) -> Tensor:
+        """Logits ``[B, T]``; the arguments are those of :meth:`embed`."""
+        return self.score(self.embed(features, queries, projected)).squeeze(-1)

@@ -1,0 +1,99 @@
+"""Sentence encoders for label queries: a BERT-shaped network, averaged over its tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from anytag.nn.transformer import TextEmbedding, TransformerLayer
+
+
+class SentenceEncoder(nn.Module):
+    """Token ids to one unit vector a text (all-MiniLM-L6-v2: 6 layers, 384 wide, 12 heads)."""
+
+    def __init__(
+        self, vocabulary: int = 30522, width: int = 384, layers: int = 6, heads: int = 12, inner: int = 1536, positions: int = 512
+    ):
+        super().__init__()
+        self.heads = heads
+        self.width = width
+        self.embedding = TextEmbedding(vocabulary, width, positions, types=2)
+        self.layers = nn.ModuleList(TransformerLayer(width, inner) for _ in range(layers))
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Ids ``[B, T]`` padded with 0 to embeddings ``[B, width]`` of length one."""
+        hidden = self.embedding(ids)
+        real = ids != 0
+        for layer in self.layers:
+            memory = layer.self_attention.keys_values(hidden, self.heads)
+            hidden = layer.self_attention(hidden, memory, self.heads, real[:, None, None])
+            hidden = layer.feed_forward(hidden)
+        weights = real.unsqueeze(-1).to(hidden.dtype)
+        return F.normalize((hidden * weights).sum(1) / weights.sum(1).clamp(min=1), dim=-1)
+
+
+def convert_bert_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename a ``BertModel`` state dict of the `transformers` layout to :class:`SentenceEncoder`'s names."""
+    renames = {
+        "embeddings.word_embeddings": "embedding.words",
+        "embeddings.position_embeddings": "embedding.positions",
+        "embeddings.token_type_embeddings": "embedding.types",
+        "embeddings.LayerNorm": "embedding.norm",
+        "encoder.layer": "layers",
+        "attention.self": "self_attention",
+        "attention.output.dense": "self_attention.output",
+        "attention.output.LayerNorm": "self_attention.norm",
+        "intermediate.dense": "feed_forward.inner",
+        "output.dense": "feed_forward.output",
+        "output.LayerNorm": "feed_forward.norm",
+    }
+    renamed = {}
+    for name, tensor in state.items():
+        if name.startswith("pooler.") or name.endswith("position_ids"):
+            continue
+        for old, new in renames.items():
+            name = name.replace(old, new)
+        renamed[name] = tensor
+    return renamed
+
+
+def load_sentence_encoder(folder: Any) -> SentenceEncoder:
+    """The encoder of a ``transformers``-format directory (``model.safetensors``), in eval mode."""
+    from pathlib import Path
+
+    from safetensors.torch import load_file
+
+    state = convert_bert_state(load_file(Path(folder) / "model.safetensors"))
+    vocabulary, width = state["embedding.words.weight"].shape
+    layers = 1 + max(int(name.split(".")[1]) for name in state if name.startswith("layers."))
+    inner = state["layers.0.feed_forward.inner.weight"].shape[0]
+    positions = state["embedding.positions.weight"].shape[0]
+    encoder = SentenceEncoder(vocabulary, width, layers, 12, inner, positions)
+    encoder.load_state_dict(state)
+    return encoder.eval().requires_grad_(False)
+
+
+@torch.inference_mode()
+def embed_texts(encoder: SentenceEncoder, tokenizer: Any, texts: list[str], batch_size: int = 64) -> Tensor:
+    """Embeddings ``[len(texts), width]``, computed in batches of similar length.
+
+    Args:
+        encoder: In eval mode.
+        tokenizer: A ``tokenizers.Tokenizer`` without padding.
+        texts: Any strings.
+        batch_size: Texts at a time.
+    """
+    encoded = [e.ids[:64] for e in tokenizer.encode_batch(texts)]
+    order = sorted(range(len(texts)), key=lambda i: len(encoded[i]))
+    out = torch.empty(len(texts), encoder.width)
+    for start in range(0, len(order), batch_size):
+        chosen = order[start : start + batch_size]
+        ids = torch.zeros(len(chosen), max(len(encoded[i]) for i in chosen), dtype=torch.long)
+        for row, i in enumerate(chosen):
+            ids[row, : len(encoded[i])] = torch.tensor(encoded[i])
+        out[torch.tensor(chosen)] = encoder(ids)
+    return out

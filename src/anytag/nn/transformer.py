@@ -1,0 +1,142 @@
+"""The one transformer layer that every text part is made of.
+
+BERT's layer (Devlin et al., 2019): attention, residual, layer normalisation after it. Which of self-attention,
+cross-attention and feed-forward a layer has decides what it is for: the recognition decoder runs cross-attention
+and feed-forward only, the interaction encoder and the text decoder all three, a label text encoder no
+cross-attention. Head counts belong to the caller, because Tag2Text shares weights between parts that split them
+into different numbers of heads.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+KeysValues = tuple[Tensor, Tensor]
+
+
+class Attention(nn.Module):
+    """Multi-head attention with its residual connection and layer normalisation.
+
+    Args:
+        width: Width of the hidden states.
+        memory_width: Width of what is attended to, if it differs.
+        dropout: Of the attention weights and of the output.
+        norm_eps: Of the layer normalisation.
+    """
+
+    def __init__(self, width: int, memory_width: int | None = None, dropout: float = 0.1, norm_eps: float = 1e-12):
+        super().__init__()
+        self.query = nn.Linear(width, width)
+        self.key = nn.Linear(memory_width or width, width)
+        self.value = nn.Linear(memory_width or width, width)
+        self.output = nn.Linear(width, width)
+        self.norm = nn.LayerNorm(width, eps=norm_eps)
+        self.dropout = dropout
+
+    def keys_values(self, memory: Tensor, heads: int) -> KeysValues:
+        """What :meth:`forward` attends to, ``[B, N, M]`` to twice ``[B, heads, N, width / heads]``."""
+        return _split(self.key(memory), heads), _split(self.value(memory), heads)
+
+    def forward(
+        self,
+        hidden: Tensor,
+        memory: KeysValues,
+        heads: int,
+        mask: Tensor | None = None,
+        causal: bool = False,
+        queries: Tensor | None = None,
+    ) -> Tensor:
+        """Attend from ``hidden`` to ``memory``.
+
+        Args:
+            hidden: ``[B, T, width]``; also the residual.
+            memory: From :meth:`keys_values`.
+            heads: Number of heads.
+            mask: Added to the attention logits (or boolean, true = may look), broadcast to ``[B, heads, T, N]``.
+            causal: Position t may look at the first t + 1 positions of the memory only.
+            queries: ``query(hidden)`` if it is known already.
+
+        Returns:
+            ``[B, T, width]``.
+        """
+        q = _split(self.query(hidden) if queries is None else queries, heads)
+        dropout = self.dropout if self.training else 0.0
+        seen = F.scaled_dot_product_attention(q, *memory, attn_mask=mask, dropout_p=dropout, is_causal=causal)
+        seen = self.output(seen.transpose(1, 2).reshape(*hidden.shape[:2], -1))
+        return self.norm(hidden + F.dropout(seen, self.dropout, self.training))
+
+
+class FeedForward(nn.Module):
+    """Two linear layers with GELU between them, residual and layer normalisation."""
+
+    def __init__(self, width: int, inner: int, dropout: float = 0.1, norm_eps: float = 1e-12):
+        super().__init__()
+        self.inner = nn.Linear(width, inner)
+        self.output = nn.Linear(inner, width)
+        self.norm = nn.LayerNorm(width, eps=norm_eps)
+        self.dropout = dropout
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """``[..., width]`` to the same shape."""
+        out = self.output(F.gelu(self.inner(hidden)))
+        return self.norm(hidden + F.dropout(out, self.dropout, self.training))
+
+
+class TransformerLayer(nn.Module):
+    """Self-attention, cross-attention and feed-forward, of which the first two may be absent.
+
+    ``cross_attention`` and ``feed_forward`` may be handed in, to share them with another part.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        inner: int,
+        self_attention: bool = True,
+        memory_width: int | None = None,
+        dropout: float = 0.1,
+        norm_eps: float = 1e-12,
+        shared: TransformerLayer | None = None,
+    ):
+        super().__init__()
+        self.self_attention = Attention(width, dropout=dropout, norm_eps=norm_eps) if self_attention else None
+        if shared is not None:
+            self.cross_attention, self.feed_forward = shared.cross_attention, shared.feed_forward
+        else:
+            self.cross_attention = Attention(width, memory_width, dropout, norm_eps) if memory_width else None
+            self.feed_forward = FeedForward(width, inner, dropout, norm_eps)
+
+
+class TextEmbedding(nn.Module):
+    """Word and learned position embeddings (and BERT's token types, if any), normalised."""
+
+    def __init__(
+        self,
+        vocabulary: int,
+        width: int,
+        positions: int,
+        types: int = 0,
+        dropout: float = 0.1,
+        norm_eps: float = 1e-12,
+    ):
+        super().__init__()
+        self.words = nn.Embedding(vocabulary, width, padding_idx=0)
+        self.positions = nn.Embedding(positions, width)
+        self.types = nn.Embedding(types, width) if types else None
+        self.norm = nn.LayerNorm(width, eps=norm_eps)
+        self.dropout = dropout
+
+    def forward(self, ids: Tensor, start: Tensor | int = 0) -> Tensor:
+        """Ids ``[B, T]``, the first of which stands at position ``start``, to ``[B, T, width]``."""
+        positions = torch.arange(ids.shape[1], device=ids.device) + start
+        hidden = self.words(ids) + self.positions(positions)
+        if self.types is not None:
+            hidden = hidden + self.types.weight[0]
+        return F.dropout(self.norm(hidden), self.dropout, self.training)
+
+
+def _split(hidden: Tensor, heads: int) -> Tensor:
+    """``[B, T, width]`` to ``[B, heads, T, width / heads]``."""
+    return hidden.reshape(*hidden.shape[:2], heads, -1).transpose(1, 2)

@@ -1,0 +1,135 @@
+"""What a recipe returns: everything that decides a training run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from anytag.errors import UsageError
+from anytag.model_config import ModelConfig
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataConfig(_Part):
+    """Which data, and how tags come from them.
+
+    Attributes:
+        train: Glob patterns of training shards, relative to the data folder.
+        validation: Glob patterns of validation shards; they are removed from ``train``.
+        texts: Glob patterns of caption files without pictures. Captions that also occur in validation are dropped.
+        categories: Human categories of the validation pictures that mean average precision is taken over.
+        views: Cached copies of each picture: the plain one and ``views - 1`` augmented ones.
+        min_support: Pictures that a caption tag needs to enter the vocabulary.
+        teacher_threshold: Probability above which the ImageNet classifier's class is a tag of the picture.
+    """
+
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+    texts: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    views: int = 2
+    min_support: int = 8
+    teacher_threshold: float = 0.6
+    parser: Literal["auto", "light", "spacy"] = "auto"
+
+
+class LossConfig(_Part):
+    """The objective; weights of 0 switch a part off.
+
+    ``tagging`` and ``alignment`` are rescaled to the caption loss (as in the papers) before they are weighted.
+    """
+
+    gamma_negative: float = 7.0
+    gamma_positive: float = 0.0
+    clip: float = 0.05
+    alignment_gamma_negative: float = 4.0
+    tagging: float = 1.0
+    captioning: float = 1.0
+    texts: float = 0.5
+    alignment: float = 0.25
+    negatives: int = 128
+    label_smoothing: float = 0.1
+    no_tags: float = 0.15
+    found_tags: float = 0.45
+    found_threshold: float = 0.5
+
+
+class StageConfig(_Part):
+    """One stretch of training with its own schedule.
+
+    Attributes:
+        name: For logs.
+        epochs: Passes over the training pictures.
+        learning_rate: Peak rate of everything but the image encoder.
+        encoder_learning_rate: Peak rate of the image encoder's upper stages; 0 keeps them frozen.
+        end_to_end: Train on pixels, the whole image encoder at ``encoder_learning_rate``.
+        warmup: Steps of linear warm-up; then a cosine to a hundredth.
+    """
+
+    name: str
+    epochs: float
+    learning_rate: float = 1e-3
+    encoder_learning_rate: float = 0.0
+    end_to_end: bool = False
+    warmup: int = 200
+
+
+class TrainingConfig(_Part):
+    """A whole run."""
+
+    name: str
+    model: ModelConfig
+    data: DataConfig
+    loss: LossConfig = LossConfig()
+    stages: tuple[StageConfig, ...]
+    seed: int = 0
+    batch_size: int = 64
+    text_batch_size: int = 64
+    weight_decay: float = 0.05
+    gradient_clip: float = 5.0
+    ema_decay: float = 0.998
+    save_every: int = 200
+    log_every: int = 20
+    validate_every: int = 400
+    precision: Literal["float32", "bfloat16"] = "bfloat16"
+
+
+@dataclass
+class Overrides:
+    """``--set`` arguments, applied to a config."""
+
+    pairs: list[str] = field(default_factory=list)
+
+    def apply(self, config: TrainingConfig) -> TrainingConfig:
+        """The config with every ``path.to.key=value`` set; values are JSON, or strings if they are not.
+
+        Raises:
+            UsageError: If a pair has no ``=`` or names a setting that does not exist.
+        """
+        import json
+
+        record: dict[str, Any] = config.model_dump()
+        for pair in self.pairs:
+            path, equals, text = pair.partition("=")
+            if not equals:
+                raise UsageError(f"--set {pair}: write it as key=value, e.g. loss.negatives=64")
+            try:
+                value = json.loads(text)
+            except json.JSONDecodeError:
+                value = text
+            *parents, key = path.split(".")
+            node: Any = record
+            try:
+                for parent in parents:
+                    node = node[int(parent)] if isinstance(node, list | tuple) else node[parent]
+                if isinstance(node, dict) and key not in node:
+                    raise KeyError(key)
+            except (KeyError, IndexError, ValueError, TypeError):
+                raise UsageError(f"--set {path}: this recipe has no such setting") from None
+            node[key] = value
+        return TrainingConfig.model_validate(record)

@@ -1,0 +1,93 @@
+"""The training objective of one batch: tagging, captioning, alignment."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from anytag.nn.losses import asymmetric_loss, language_modelling_loss, rescaled
+from anytag.nn.model import RecognitionModel
+from anytag.training.config import LossConfig
+from anytag.training.pairs import Batch, TagPrompts, pad
+
+
+class Objective:
+    """Losses of a :class:`Batch`.
+
+    Tagging: asymmetric loss on the tags parsed from captions (Tag2Text section 3.3). Captioning: language modelling
+    guided by tags, which are those of the caption (``given``), those that the model itself finds (``found``, the mix
+    of Tag2Text's appendix D), or none. Alignment: the recognition decoder scores whole captions of the batch, the
+    picture's own is the true one (RAM++ section 3.2). Tagging and alignment are rescaled to the caption loss.
+
+    Args:
+        config: Weights and constants.
+        label_embeddings: ``[tags, D]`` text embeddings of the vocabulary.
+        prompts: Tag ids to tag lists.
+    """
+
+    def __init__(self, config: LossConfig, label_embeddings: Tensor, prompts: TagPrompts):
+        self.config, self.label_embeddings, self.prompts = config, label_embeddings, prompts
+
+    def __call__(self, model: RecognitionModel, batch: Batch, tokens: Tensor) -> tuple[Tensor, dict[str, float]]:
+        """The total loss and its parts.
+
+        Args:
+            model: In train mode.
+            batch: The batch.
+            tokens: Image tokens ``[B, N, C]`` of the batch's pictures.
+        """
+        config = self.config
+        features = model.features(tokens)
+        queries = model.label_queries(self.label_embeddings[batch.tag_ids], batch.tag_ids)
+        if config.alignment:
+            queries = torch.cat([queries, model.label_queries(batch.text_embeddings)])
+        logits = model.recognition_decoder(features, queries).float()
+        tags = len(batch.tag_ids)
+        size = len(batch.maps)
+        tagging = asymmetric_loss(
+            logits[:, :tags], batch.targets, config.gamma_negative, config.gamma_positive, config.clip
+        ) / size
+        parts = {"tagging": tagging}
+        if config.alignment:
+            target = torch.eye(size, dtype=torch.bool)
+            parts["alignment"] = (
+                asymmetric_loss(logits[:, tags:], target, config.alignment_gamma_negative, 0.0, config.clip) / size
+            )
+        if config.captioning:
+            lists = self._guidance(batch, logits[:, :tags].detach())
+            parts["captioning"] = self._caption_loss(model, batch.captions, lists, features)
+        if config.texts and len(batch.texts):
+            lists = [self.prompts.join(t, given=True) for t in batch.text_tags]
+            nothing = model.no_picture.expand(len(lists), 1, -1)
+            parts["texts"] = self._caption_loss(model, batch.texts, lists, nothing)
+        total = torch.zeros(())
+        caption = parts.get("captioning")
+        for name, loss in parts.items():
+            if name in ("tagging", "alignment") and caption is not None:
+                loss = rescaled(loss, caption)
+            total = total + getattr(config, name) * loss
+        return total, {name: float(loss.detach()) for name, loss in parts.items()}
+
+    def _guidance(self, batch: Batch, logits: Tensor) -> list[list[int]]:
+        lists = []
+        found = logits.sigmoid() > self.config.found_threshold
+        for row, kind in enumerate(batch.guidance):
+            if kind == "given":
+                lists.append(self.prompts.join(batch.caption_tags[row], given=True))
+            elif kind == "none":
+                lists.append(self.prompts.join((), given=False))
+            else:
+                places = found[row].nonzero().flatten()
+                places = places[logits[row, places].argsort(descending=True)]
+                ids = self.prompts.leaves(batch.tag_ids[places].tolist())
+                lists.append(self.prompts.join(ids, given=False))
+        return lists
+
+    def _caption_loss(self, model: RecognitionModel, captions: Tensor, lists: list[list[int]], features: Tensor) -> Tensor:
+        memory, mask = model.fuse(pad(lists), features)
+        hidden = model.text_decoder(captions[:, :-1], model.text_decoder.memory(memory), mask)
+        targets = captions[:, 1:]
+        counted = targets != 0
+        # Logits only where a token counts: half of a padded batch is padding.
+        logits = model.text_decoder.logits(hidden[counted]).float()
+        return language_modelling_loss(logits, targets[counted], self.config.label_smoothing)

@@ -1,0 +1,202 @@
+"""Training pairs: cached features with tags and captions, ready for batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from anytag.language.tokenizer import CaptionTokenizer
+from anytag.training.features import CachedShard
+from anytag.vocabulary import TagVocabulary
+
+
+@dataclass(frozen=True)
+class CaptionRecord:
+    """One caption: its pieces and the vocabulary ids of the tags that were parsed from it."""
+
+    ids: list[int]
+    tags: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class PictureRecord:
+    """One picture: the tags that are true of it (with all that they imply) and its captions."""
+
+    tags: np.ndarray
+    captions: list[CaptionRecord]
+    text_embeddings: range
+
+
+class TrainingPairs:
+    """Random access to pictures' cached maps and annotations.
+
+    Args:
+        shards: Cached shards, in order.
+        pictures: Annotations, aligned with the shards' records one after another.
+        caption_embeddings: ``[captions, D]`` sentence embeddings, indexed by ``PictureRecord.text_embeddings``.
+    """
+
+    def __init__(self, shards: Sequence[CachedShard], pictures: Sequence[PictureRecord], caption_embeddings: Tensor):
+        self.pictures = pictures
+        self.caption_embeddings = caption_embeddings
+        self._places = [(shard, row) for shard in shards for row in range(len(shard.records))]
+        if len(self._places) != len(pictures):
+            raise ValueError(f"{len(self._places)} cached pictures but {len(pictures)} annotated ones")
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def maps(self, indices: Sequence[int], views: Sequence[int], flips: Sequence[bool]) -> Tensor:
+        """Stride-16 maps ``[B, C, H, W]``, float32, channels-last; ``flips`` mirrors a map left to right."""
+        rows = []
+        for index, view, flip in zip(indices, views, flips, strict=True):
+            shard, row = self._places[index]
+            features = shard.maps[view][row]
+            rows.append(features[:, ::-1] if flip else features)
+        return torch.from_numpy(np.stack(rows)).float().permute(0, 3, 1, 2)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one training step sees.
+
+    Attributes:
+        maps: ``[B, C, H, W]`` cached maps, or normalised pixels in end-to-end training.
+        tag_ids: ``[T]`` vocabulary ids that are asked for: the batch's positives and sampled negatives.
+        targets: ``[B, T]``, 1 for true.
+        text_embeddings: ``[B, D]`` of one caption per picture.
+        captions: ``[B, L]`` ids, padded with 0.
+        caption_tags: Per picture, the ids parsed from that caption.
+        guidance: Per picture ``"none"``, ``"given"`` or ``"found"``.
+        texts, text_tags: The same for captions without pictures; both may be empty.
+    """
+
+    maps: Tensor
+    tag_ids: Tensor
+    targets: Tensor
+    text_embeddings: Tensor
+    captions: Tensor
+    caption_tags: list[tuple[int, ...]]
+    guidance: list[str]
+    texts: Tensor
+    text_tags: list[tuple[int, ...]]
+
+
+class Batcher:
+    """Draws the batch of any step: the same step gives the same batch, so that a resumed run goes on exactly.
+
+    Args:
+        pairs: Pictures.
+        texts: Captions without pictures.
+        vocabulary: For its size.
+        batch_size: Pictures a batch.
+        text_batch_size: Further captions a batch.
+        negatives: Tags sampled besides the batch's positives.
+        views: How many cached views to draw from.
+        no_tags: Share of captions that get no tags as guidance.
+        found_tags: Share of captions that are guided by what the model itself recognises.
+        seed: Seed of everything drawn.
+    """
+
+    def __init__(
+        self,
+        pairs: TrainingPairs,
+        texts: Sequence[CaptionRecord],
+        vocabulary: TagVocabulary,
+        *,
+        batch_size: int,
+        text_batch_size: int,
+        negatives: int,
+        views: int,
+        no_tags: float,
+        found_tags: float,
+        seed: int,
+    ):
+        self.pairs, self.texts = pairs, texts
+        self.tags = len(vocabulary)
+        self.batch_size, self.text_batch_size = batch_size, text_batch_size
+        self.negatives, self.views = negatives, views
+        self.no_tags, self.found_tags = no_tags, found_tags
+        self.seed = seed
+        self.steps_per_epoch = len(pairs) // batch_size
+
+    def indices(self, step: int) -> np.ndarray:
+        """The pictures of a step: every epoch is a new permutation, its last partial batch is dropped."""
+        epoch, place = divmod(step, self.steps_per_epoch)
+        order = np.random.default_rng((self.seed, 1, epoch)).permutation(len(self.pairs))
+        return order[place * self.batch_size : (place + 1) * self.batch_size]
+
+    def batch(self, step: int) -> Batch:
+        """The batch of a step, counted over the whole run."""
+        rng = np.random.default_rng((self.seed, 2, step))
+        chosen = self.indices(step)
+        pictures = [self.pairs.pictures[i] for i in chosen]
+        maps = self.pairs.maps(chosen, rng.integers(0, self.views, len(chosen)), rng.random(len(chosen)) < 0.5)
+        positives = np.unique(np.concatenate([p.tags for p in pictures]))
+        sampled = rng.choice(self.tags, min(self.negatives, self.tags), replace=False)
+        tag_ids = np.union1d(positives, sampled).astype(np.int64)
+        targets = np.stack([np.isin(tag_ids, p.tags) for p in pictures])
+        which = [int(rng.integers(len(p.captions))) for p in pictures]
+        captions = [p.captions[k] for p, k in zip(pictures, which, strict=True)]
+        rows = [p.text_embeddings[k] for p, k in zip(pictures, which, strict=True)]
+        draw = rng.random(len(captions))
+        guidance = [
+            "none" if d < self.no_tags else "found" if d < self.no_tags + self.found_tags else "given" for d in draw
+        ]
+        count = min(self.text_batch_size, len(self.texts))
+        texts = [self.texts[i] for i in rng.integers(0, len(self.texts), count)] if count else []
+        return Batch(
+            maps=maps,
+            tag_ids=torch.from_numpy(tag_ids),
+            targets=torch.from_numpy(targets),
+            text_embeddings=self.pairs.caption_embeddings[torch.tensor(rows)],
+            captions=pad([c.ids for c in captions]),
+            caption_tags=[_some(c.tags, rng) for c in captions],
+            guidance=guidance,
+            texts=pad([t.ids for t in texts]),
+            text_tags=[_some(t.tags, rng) for t in texts],
+        )
+
+
+def _some(tags: tuple[int, ...], rng: np.random.Generator) -> tuple[int, ...]:
+    """Most of the tags in random order: a user names some, in any order."""
+    kept = [t for t in tags if rng.random() < 0.8]
+    rng.shuffle(kept)
+    return tuple(kept)
+
+
+def pad(rows: Sequence[Sequence[int]], to: int = 0) -> Tensor:
+    """Ragged ids to ``[B, longest]``, padded with 0."""
+    longest = max([to, *(len(r) for r in rows)])
+    out = torch.zeros(len(rows), longest, dtype=torch.long)
+    for row, ids in zip(out, rows, strict=True):
+        row[: len(ids)] = torch.tensor(ids, dtype=torch.long)
+    return out
+
+
+class TagPrompts:
+    """Tag ids to the tag lists that the interaction encoder reads.
+
+    Args:
+        vocabulary: Names of the tags.
+        tokenizer: Word pieces.
+        limit: Longest list, in pieces.
+    """
+
+    def __init__(self, vocabulary: TagVocabulary, tokenizer: CaptionTokenizer, limit: int):
+        self.tokenizer, self.limit = tokenizer, limit
+        self._pieces = [tokenizer.encode(tag.name) for tag in vocabulary]
+        self._above = [vocabulary.with_implied([tag.id]) - {tag.id} for tag in vocabulary]
+
+    def leaves(self, ids: Sequence[int]) -> list[int]:
+        """The ids without those that another of them implies: "dog", not "dog, animal"."""
+        implied = set().union(*(self._above[i] for i in ids)) if ids else set()
+        return [i for i in ids if i not in implied]
+
+    def join(self, ids: Sequence[int], given: bool) -> list[int]:
+        """One tag list."""
+        return self.tokenizer.join_tags([self._pieces[i] for i in ids], given, self.limit)
