@@ -24,10 +24,10 @@ WordClass = Literal["noun", "attribute", "action"]
 WORD_CLASSES: tuple[WordClass, ...] = ("noun", "attribute", "action")
 
 #: A compound with one of these in front is no real thing of its head's kind: a toy car is not a car.
-UNREAL_MODIFIERS = frozenset(
-    "toy stuffed fake model rubber lego gingerbread cardboard plush miniature origami inflatable paper chocolate "
-    "candy snow sand cartoon stone bronze statue".split()
-)
+UNREAL_MODIFIERS = frozenset({
+    "bronze", "candy", "cardboard", "cartoon", "chocolate", "fake", "gingerbread", "inflatable", "lego", "miniature",
+    "model", "origami", "paper", "plush", "rubber", "sand", "snow", "statue", "stone", "stuffed", "toy",
+})  # fmt: skip
 
 #: Row of ``implies.tsv`` for compounds from which their last word does not follow.
 NOTHING = "-"
@@ -115,8 +115,10 @@ class Knowledge:
 
     def __post_init__(self) -> None:
         names: NameIndex[str] = NameIndex()
+        known_aliases = {(words, alias) for (words, _), aliases in self.aliases.items() for alias in aliases}
         for key in self.reviewed():
-            names.add(*key, key[1])
+            if key not in known_aliases:  # "woods" is a scene to the parser, and an alias of "forest" here
+                names.add(*key, key[1])
         for (words, name), aliases in self.aliases.items():
             for alias in aliases:
                 names.add(words, alias, name)
@@ -160,9 +162,7 @@ def load_knowledge() -> Knowledge:
             key = (_checked("implies.tsv", words), child)
             parents[key] = parents.get(key, ()) + (() if parent == NOTHING else (parent,))
     blocked = frozenset(
-        (_checked("blocked.tsv", words), name)
-        for words, names in _rows("blocked.tsv", 2)
-        for name in names.split("; ")
+        (_checked("blocked.tsv", words), name) for words, names in _rows("blocked.tsv", 2) for name in names.split("; ")
     )
     scenes = frozenset(row[0] for row in _rows("scenes.txt", 1))
     return Knowledge(tuple(imagenet), aliases, parents, blocked, scenes)

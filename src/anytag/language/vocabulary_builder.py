@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from anytag.errors import VocabularyError
 from anytag.language.knowledge import (
     UNREAL_MODIFIERS,
-    WORD_CLASSES,
     Key,
     Knowledge,
     NameIndex,
@@ -134,7 +133,7 @@ def build_vocabulary(
     counts = _Counts.of(pictures, knowledge)
     kept = counts.frequent(min_support, max_tags, knowledge)
     wanted = dict.fromkeys(kept, "captions")
-    names = {("noun", item.name) for item in knowledge.imagenet} if imagenet else set()
+    names: set[Key] = {("noun", item.name) for item in knowledge.imagenet} if imagenet else set()
     draft = _assemble(set(kept) | names, kept, names, counts, knowledge)
     if not draft:
         raise VocabularyError(f"none of {len(wanted)} tags has the support of {min_support} pictures")
@@ -190,17 +189,17 @@ class _Counts:
             for key, count in self.by_key.items()
             if count >= min_support
             and key not in knowledge.blocked
-            and (key in reviewed or (len(key[1]) > 1 and not self._is_verb(key, count)))
+            and (key in reviewed or (len(key[1]) > 1 and not self._is_verb(key, count, knowledge)))
         ]
         frequent.sort(key=lambda item: (-item[1], item[0]))
         return [key for key, _ in frequent[:max_tags]]
 
-    def _is_verb(self, key: Key, count: int) -> bool:
+    def _is_verb(self, key: Key, count: int, knowledge: Knowledge) -> bool:
         words, name = key
         head = name.split()[-1]
         if words == "action":
             return False
-        as_action = self.by_key["action", head]
+        as_action = self.by_key["action", knowledge.canonical("action", head) or head]
         if head == name:
             return as_action > _VERB_DOMINANCE * count
         return words == "noun" and as_action > _VERB_DOMINANCE * self.by_key["noun", head]
@@ -236,10 +235,10 @@ def _key(tag: ParsedTag, knowledge: Knowledge, unknown: NameIndex[str]) -> Key:
 
 
 def _parents(key: Key, present: set[Key], knowledge: Knowledge) -> Sequence[str]:
-    """What follows from a tag by the table or, for a compound it does not know, by its last word."""
-    if key in knowledge.parents:
-        return knowledge.parents[key]
+    """What follows from a tag by the table or, for a compound that no table knows, by its last word."""
     words, name = key
+    if knowledge.canonical(words, name) is not None:
+        return knowledge.parents.get(key, ())
     *modifiers, head = name.split()
     if words == "noun" and modifiers and UNREAL_MODIFIERS.isdisjoint(modifiers):
         head = knowledge.canonical("noun", head) or head
