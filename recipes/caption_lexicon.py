@@ -16,6 +16,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from anytag.language.lexicon import COLOURS, MATERIALS
 from anytag.language.spelling import FREQUENT as CORRECTION
 from anytag.language.spelling import MIN_LENGTH, one_edit_away
 from anytag.language.tokens import tokenize
@@ -25,6 +26,43 @@ FREQUENT = 8
 #: A word that WordNet does not know is a slip if a neighbour is so many times as frequent; not if it is used a lot.
 TYPO_RATIO = 20
 TYPO_LIMIT = 60
+#: First words of pairs that are no names ("out side", "take off", "each other").
+NOT_NAMES = frozenset(
+    {
+        "out",
+        "over",
+        "under",
+        "each",
+        "some",
+        "with",
+        "along",
+        "far",
+        "down",
+        "hang",
+        "take",
+        "check",
+        "cut",
+        "run",
+        "fly",
+        "four",
+        "six",
+        "seven",
+        "eight",
+        "nine",
+        "head",
+        "long",
+        "bare",
+        "multi",
+        "news",
+        "every",
+        "any",
+        "home",
+        "for",
+        "new",
+        "pin",
+        "hand",
+    }
+)
 #: Right words that WordNet does not know and that look like slips.
 RIGHT = frozenset(["foosball", "boeing", "stoney", "freez"])
 
@@ -68,6 +106,27 @@ def _known_forms(folder: Path) -> set[str]:
             if kind in ("noun", "verb"):
                 known |= {(word[:-1] if word.endswith("e") else word) + end for end in ("er", "ers")}
     return known
+
+
+def spellings(counts: Counter[str], pairs: Counter[str]) -> dict[str, str]:
+    """Names that captions write both as one word and as two, and the usual way of writing them."""
+    table: dict[str, str] = {}
+    for pair in list(pairs):
+        first, _, second = pair.partition(" ")
+        if " " in second or min(len(first), len(second)) < 3 or not pair.replace(" ", "").isalpha():
+            continue
+        if (
+            first in COLOURS
+            or first in MATERIALS
+            or first in NOT_NAMES
+            or (second.endswith("s") and f"{first} {second[:-1]}" in pairs)
+        ):
+            continue
+        apart = pairs[pair] + pairs[pair + "s"]
+        together = counts[first + second] + counts[first + second + "s"]
+        if apart >= 3 and together >= 3:
+            table[pair] = table[first + second] = pair if apart > together else first + second
+    return dict(sorted(table.items()))
 
 
 def main(captions: Path, wordnet: Path, out: Path) -> None:
@@ -125,6 +184,7 @@ def main(captions: Path, wordnet: Path, out: Path) -> None:
             and any(c in common for c in one_edit_away(word))
         )
     )
+    record["spellings"] = spellings(counts, pairs)
     record["proper"] = " ".join(sorted(w for w, n in capitals.items() if n > 2 and n > 1.5 * small[w]))
     out.parent.mkdir(parents=True, exist_ok=True)
     data = json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode()

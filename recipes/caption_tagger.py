@@ -15,7 +15,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from anytag.language.light_tagger import _CLAUSE, _FINITE, TAGS, features, guess
+from anytag.language.light_tagger import _CLAUSE, _FINITE, TAGS, LightTagger, features, guess
 from anytag.language.repairs import repair_tags
 from anytag.language.tokens import tokenize
 
@@ -111,9 +111,9 @@ def train(tagged: Path, out: Path) -> None:
     data = gzip.compress(json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode(), 9, mtime=0)
     out.write_bytes(data)
     print(f"{len(lexicon)} words, {len(final)} features, {len(data)} bytes")
-    from anytag.language.light_tagger import load_light_tagger
-
-    tagger = load_light_tagger()
+    tagger = LightTagger(
+        lexicon, {name: {tag: float(w) for tag, w in row.items()} for name, row in final.items()}, shares
+    )
     pairs = [(a, b) for words, tags in held for a, b in zip(tagger.tag(words), tags, strict=True)]
     print(f"agreement on held-out captions: {sum(a == b for a, b in pairs) / len(pairs):.4f}")
 

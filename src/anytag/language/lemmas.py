@@ -28,23 +28,24 @@ _VERB_FORMS = {
     "mountain-biking": "mountain bike",
 }  # fmt: skip
 _NOUN_FORMS = {
-    "people": "person", "men": "man", "women": "woman", "children": "child", "feet": "foot", "teeth": "tooth",
-    "geese": "goose", "mice": "mouse", "leaves": "leaf", "shelves": "shelf", "knives": "knife", "wolves": "wolf",
-    "loaves": "loaf", "calves": "calf", "halves": "half", "scarves": "scarf", "scarfs": "scarf", "hooves": "hoof",
-    "hoofs": "hoof", "wives": "wife", "lives": "life", "elves": "elf", "skis": "ski", "buses": "bus",
-    "busses": "bus", "taxis": "taxi", "shoes": "shoe", "canoes": "canoe", "toes": "toe",
-    "horseshoes": "horseshoe", "tiptoes": "tiptoe", "oxen": "ox", "clothing": "clothing", "movies": "movie",
-    "cookies": "cookie", "pies": "pie", "ties": "tie", "zombies": "zombie", "hoodies": "hoodie",
-    "brownies": "brownie", "smoothies": "smoothie", "selfies": "selfie", "calories": "calorie", "axes": "axe",
-    "waves": "wave", "gloves": "glove", "sleeves": "sleeve", "olives": "olive", "caves": "cave", "doves": "dove",
-    "stoves": "stove", "groves": "grove", "eaves": "eaves", "slaves": "slave", "dice": "dice", "lens": "lens",
-    "lenses": "lens", "glasses": "glasses", "bookshelves": "bookshelf", "firemen": "fireman",
-    "policemen": "policeman", "quizzes": "quiz", "cacti": "cactus", "women's": "woman", "men's": "man",
-    "caches": "cache", "mustaches": "mustache", "moustaches": "mustache", "headaches": "headache",
-    "aches": "ache", "horses": "horse", "houses": "house", "vases": "vase", "noses": "nose", "roses": "rose",
-    "purses": "purse", "nurses": "nurse", "cases": "case", "bases": "base", "hoses": "hose", "cheeses": "cheese",
-    "blouses": "blouse", "sizes": "size", "prizes": "prize", "breezes": "breeze", "mazes": "maze",
-    "species": "species", "data": "data", "media": "media",
+    "people": "person", "passersby": "passerby", "men": "man", "women": "woman", "children": "child",
+    "feet": "foot", "teeth": "tooth", "geese": "goose", "mice": "mouse", "leaves": "leaf", "shelves": "shelf",
+    "knives": "knife", "wolves": "wolf", "loaves": "loaf", "calves": "calf", "halves": "half", "scarves": "scarf",
+    "scarfs": "scarf", "hooves": "hoof", "hoofs": "hoof", "wives": "wife", "lives": "life", "elves": "elf",
+    "skis": "ski", "buses": "bus", "busses": "bus", "taxis": "taxi", "shoes": "shoe", "canoes": "canoe",
+    "toes": "toe", "horseshoes": "horseshoe", "tiptoes": "tiptoe", "oxen": "ox", "clothing": "clothing",
+    "movies": "movie", "cookies": "cookie", "pies": "pie", "ties": "tie", "zombies": "zombie",
+    "hoodies": "hoodie", "brownies": "brownie", "smoothies": "smoothie", "selfies": "selfie",
+    "calories": "calorie", "axes": "axe", "waves": "wave", "gloves": "glove", "sleeves": "sleeve",
+    "olives": "olive", "caves": "cave", "doves": "dove", "stoves": "stove", "groves": "grove", "eaves": "eaves",
+    "slaves": "slave", "dice": "dice", "lens": "lens", "lenses": "lens", "glasses": "glasses",
+    "bookshelves": "bookshelf", "firemen": "fireman", "policemen": "policeman", "quizzes": "quiz",
+    "cacti": "cactus", "women's": "woman", "men's": "man", "caches": "cache", "mustaches": "mustache",
+    "moustaches": "mustache", "headaches": "headache", "aches": "ache", "horses": "horse", "houses": "house",
+    "vases": "vase", "noses": "nose", "roses": "rose", "purses": "purse", "nurses": "nurse", "cases": "case",
+    "bases": "base", "hoses": "hose", "cheeses": "cheese", "blouses": "blouse", "sizes": "size",
+    "prizes": "prize", "breezes": "breeze", "mazes": "maze", "species": "species", "data": "data",
+    "media": "media",
 }  # fmt: skip
 _ADJECTIVE_FORMS = {
     "older": "old", "elder": "elderly", "eldest": "elderly", "oldest": "old", "younger": "young",
@@ -62,7 +63,6 @@ def load_lexicon() -> dict[str, Any]:
     record: dict[str, Any] = json.loads(gzip.decompress(data))
     for key in ("nouns", "verbs", "adjs", "proper", "protected"):
         record[key] = frozenset(record.get(key, "").split())
-    record.setdefault("typos", {})
     record["compounds"] = frozenset(record["compounds"])
     return record
 
@@ -81,9 +81,9 @@ def noun_lemma(word: str) -> str:
         return word[:-2] + "an"
     if word.endswith("'s"):
         word = word[:-2]
-    if not word.endswith("s") or word.endswith(("ss", "us", "is")):
-        return word
     nouns = lexicon["nouns"]
+    if not word.endswith("s") or word.endswith(("ss", "us")) or (word.endswith("is") and word in nouns):
+        return word
     if word.endswith("ies") and len(word) > 4:
         return word[:-1] if word[:-1] in nouns and word[:-3] + "y" not in nouns else word[:-3] + "y"
     if word.endswith("ves") and word[:-1] not in nouns:
@@ -133,6 +133,10 @@ def _strip(stem: str, verbs: frozenset[str]) -> str | None:
         candidates.reverse()
     for candidate in candidates:
         if candidate in verbs:
+            return candidate
+    for candidate in candidates:
+        # "rollerskate": a verb that ends in one we know.
+        if any(candidate[place:] in verbs for place in range(2, len(candidate) - 3)):
             return candidate
     if _one_short_syllable(stem) or stem.endswith(
         ("v", "c", "dg", "rg", "uat", "iz", "bl", "dl", "tl", "pl", "gl", "kl")

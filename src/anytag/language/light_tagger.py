@@ -14,6 +14,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from importlib.resources import files
 
+from anytag.language.repairs import repair_tags
+
 #: Tags of the model. Distinctions that the tag rules do not use are not made (JJR is JJ, VBP is VB).
 TAGS = (
     "NN", "NNS", "NNP", "JJ", "VBG", "VBN", "VBD", "VB", "VBZ", "MD", "DT", "CD", "PRP$", "PRP", "POS", "IN", "RP",
@@ -32,10 +34,17 @@ class LightTagger:
     Args:
         lexicon: For every known word the indices of its possible tags in :data:`TAGS`, likeliest first.
         weights: For every feature the weights of some tags, by tag index.
+        shares: For known words the share of each tag, for repairs.
     """
 
-    def __init__(self, lexicon: dict[str, tuple[int, ...]], weights: dict[str, dict[int, float]]):
+    def __init__(
+        self,
+        lexicon: dict[str, tuple[int, ...]],
+        weights: dict[str, dict[int, float]],
+        shares: dict[str, dict[str, float]],
+    ):
         self._lexicon = lexicon
+        self._shares = shares
         self._weights = weights
 
     def tag(self, words: Sequence[str]) -> list[str]:
@@ -71,7 +80,8 @@ class LightTagger:
     def tag_many(self, sentences: Iterable[list[str]]) -> Iterator[tuple[list[str], list[str]]]:
         """Words and their Penn tags, sentence by sentence, in order."""
         for words in sentences:
-            yield words, self.tag(words)
+            # The repairs again: the model has learned them for words it has seen, not for unknown ones.
+            yield words, repair_tags([word.lower() for word in words], self.tag(words), self._shares)
 
 
 def guess(raw: str, word: str) -> tuple[int, ...]:
@@ -164,7 +174,7 @@ def load_light_tagger() -> LightTagger:
     for name, packed in record["weights"].items():
         pairs = (entry.split(":") for entry in packed.split(" "))
         weights[name] = {int(index): float(value) for index, value in pairs}
-    return LightTagger(lexicon, weights)
+    return LightTagger(lexicon, weights, load_shares())
 
 
 @cache

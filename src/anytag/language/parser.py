@@ -115,16 +115,16 @@ def load_parser(name: ParserName = "auto") -> CaptionParser:
 
     Args:
         name: ``light`` needs nothing but the core package; ``spacy`` uses spaCy with an English model; ``auto``
-            takes the best that is installed.
+            is ``light``, which is as good on the gold set, many times as fast, and the same on every machine.
 
     Raises:
         MissingExtraError: If ``spacy`` is asked for and not installed.
         UsageError: If there is no parser of that name.
     """
-    if name in ("spacy", "auto"):
+    if name == "spacy":
         from anytag.language.spacy_tagger import SpacyTagger
 
         return TaggedParser("spacy", SpacyTagger())
-    if name == "light":
+    if name in ("light", "auto"):
         return TaggedParser("light", load_light_tagger())
     raise UsageError(f"there is no caption parser {name!r}; use auto, light or spacy")

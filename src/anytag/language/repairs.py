@@ -8,12 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from anytag.language.lemmas import load_lexicon, noun_lemma, verb_lemma
+
 #: Share of a word's uses that one tag must have for the others to count as slips.
 DOMINANT = 0.97
 #: Share of verb readings that lets context turn a noun into a verb.
 PLAUSIBLE = 0.12
 _FINITE = frozenset({"VBZ", "VBP", "VBD", "MD"})
 _NOMINAL = frozenset({"NN", "NNS", "NNP", "NNPS"})
+_SUBJECT = frozenset({"NN", "NNP", "NNS", "CD"})
+_UNKNOWN_VERB = {"VBZ": 0.5}
+_AFTER_GERUND = frozenset({"NN", "NNS", "DT", "IN", "PRP$", "RP"})
+_AFTER_SECOND = frozenset({".", "IN", "DT", "PRP$"})
 _AFTER_VERB = frozenset({"DT", "PRP$", "IN", "RP", "RB", "TO", "VBG", ".", "PRP", "CD", "WRB"})
 #: Words that open a clause of their own: a verb before or after them is not this clause's.
 _BOUNDARY = frozenset({"while", "as", "who", "that", "which", "and", "when", "where", ",", ";", "but", "or"})
@@ -35,25 +41,39 @@ def repair_tags(lower: list[str], tags: list[str], shares: Mapping[str, Mapping[
     for place, word in enumerate(lower):
         known = shares.get(word)
         if known is None:
+            known = _UNKNOWN_VERB if result[place] == "NNS" and _only_a_verb(word) else {}
+        if not known:
             continue
         tag = result[place]
         if known.get(tag, 0.0) < 1 - DOMINANT:
             best = max(known, key=known.__getitem__)
-            if known[best] >= DOMINANT:
+            if word in shares and known[best] >= DOMINANT:
                 result[place] = tag = best
         before = result[place - 1] if place else ""
         after = result[place + 1] if place < last else "."
         if tag in ("NN", "NNP", "JJ") and word.endswith("ing") and known.get("VBG", 0.0) > 0.5:
             # "team red playing football": an -ing form that is mostly a verb, after a noun.
-            if before in _NOMINAL and after in ("NN", "NNS", "DT", "IN", "PRP$", "RP"):
-                result[place] = "VBG"
-        elif tag == "NNS" and before in ("NN", "NNP") and known.get("VBZ", 0.0) > PLAUSIBLE:
-            if after in _AFTER_VERB and not _has_verb(lower, result, place):
-                result[place] = "VBZ"
+            result[place] = "VBG" if before in _NOMINAL and after in _AFTER_GERUND else tag
+        elif tag == "NNS" and before in _SUBJECT and known.get("VBZ", 0.0) > PLAUSIBLE:
+            alone = _may_follow(after, known.get("VBZ", 0.0)) and not _has_verb(lower, result, place)
+            result[place] = "VBZ" if alone else tag
+        elif tag == "NNS" and before == "CC" and known.get("VBZ", 0.0) > 0.3 and after in _AFTER_SECOND:
+            # "rides a swing and smiles": the second of two verbs of one subject.
+            result[place] = "VBZ" if "VBZ" in result[:place] else tag
         elif tag == "NN" and before == "NNS" and known.get("VBP", 0.0) + known.get("VB", 0.0) > PLAUSIBLE:
-            if after in _AFTER_VERB and not _has_verb(lower, result, place):
-                result[place] = "VBP"
+            alone = after in _AFTER_VERB and not _has_verb(lower, result, place)
+            result[place] = "VBP" if alone else tag
     return result
+
+
+def _only_a_verb(word: str) -> bool:
+    lexicon = load_lexicon()
+    return noun_lemma(word) not in lexicon["nouns"] and verb_lemma(word) in lexicon["verbs"]
+
+
+def _may_follow(after: str, share: float) -> bool:
+    """Whether a word of that tag may follow a verb; a bare noun only after a likely one ("leaves smoke")."""
+    return after in _AFTER_VERB or (after in ("NN", "NNS", "JJ") and share > 0.3)
 
 
 def _has_verb(lower: list[str], tags: list[str], place: int) -> bool:

@@ -12,11 +12,13 @@ from importlib.resources import files
 
 from anytag.language.lemmas import adjective_lemma, load_lexicon, noun_lemma, verb_lemma
 from anytag.language.lexicon import (
+    ABSTRACT_NOUNS,
     ADJECTIVES,
     CATENATIVE,
     COLOURS,
     FUNCTION_ADJECTIVES,
     FUNCTION_NOUNS,
+    IDIOMS,
     ING_NOUNS,
     LIGHT_VERBS,
     MATERIALS,
@@ -24,6 +26,7 @@ from anytag.language.lexicon import (
     NOUNS,
     PHRASAL,
     PICTURE_NOUNS,
+    PLACE_ADVERBS,
     PRONOUN_LIKE,
     SAME_NAME,
     SHOWING,
@@ -54,7 +57,10 @@ _CLASS = {
     "PRP$": "D", "WP$": "D", "POS": "Q", "IN": "I", "RP": "R", "RB": "B", "RBR": "B", "RBS": "B", "TO": "T",
     "CC": "K", ",": "M", "PRP": "O", "WP": "O", "EX": "O", "FW": "N", "AFX": "A", "ADD": "O", "HYPH": "O",
 }  # fmt: skip
-_COMMON_CAPITALS = word_set("tv bmx atv suv dj cd dvd pc ipod iphone lcd xbox wii usb tvs suvs atvs bbq atm")
+_COMMON_CAPITALS = word_set(
+    "christmas halloween thanksgiving easter santa jeep tv bmx atv suv dj cd dvd pc ipod iphone lcd xbox wii usb "
+    "tvs suvs atvs bbq atm"
+)
 #: Nouns that no verb has as its object in "smiling girl": the -ing form tells how they are.
 _BEINGS = word_set(
     "man woman person child boy girl baby toddler kid lady guy dog cat horse bird adult couple player crowd people "
@@ -62,7 +68,15 @@ _BEINGS = word_set(
     "workers"
 )
 #: Named kinds that tell what something is made of.
-_MATERIAL_NAMES = frozenset({"stainless steel", "wrought iron", "stained glass", "polka dot"})
+_MATERIAL_NAMES = frozenset(
+    {"stainless steel", "wrought iron", "stained glass", "polka dot", "african american", "native american"}
+)
+#: Function nouns that stay so behind another noun ("car front"); "tank top" and "ocean view" are things.
+_BARE_HEADS = word_set(
+    "front side back middle center background foreground edge end group bunch lot couple pair time way"
+)
+#: Verbs that link when an adjective follows: "looks upset", "gets ready".
+_LINKS = word_set("look get go turn keep feel grow")
 _SHADES = word_set("light dark bright pale deep")
 
 
@@ -89,27 +103,50 @@ def word_class(word: str, lower: str, tag: str, first: bool) -> str:
         return "C" if tag != "NNS" else "N"
     if lower in ADJECTIVES:
         return "A"
+    if lower in PLACE_ADVERBS and tag[:2] == "NN":
+        return "B"
+    if tag == "NNS" and lower[:-1] in COLOURS and lower not in ("oranges", "creams", "peaches"):
+        return "C"
     if lower in NOUNS and tag not in ("VB", "VBP", "VBG"):
         return "N"
     letter = _CLASS.get(tag, "O")
+    lexicon = load_lexicon()
     if letter == "P":
-        lexicon = load_lexicon()
         if lower in _COMMON_CAPITALS:
             return "N"
         if lower in lexicon["proper"]:
             return "P"
+        if not first and word[0].isupper():
+            return "N" if noun_lemma(lower) in lexicon["nouns"] and lower in lexicon["frequent"] else "P"
         if word[0].islower() or noun_lemma(lower) in lexicon["nouns"]:
             return "N"
         return "A" if lower in lexicon["adjs"] else "P"
-    if letter == "N" and lower in load_lexicon()["proper"] and lower not in _COMMON_CAPITALS:
+    if letter == "N" and lower in lexicon["proper"] and lower not in _COMMON_CAPITALS:
         return "P"
-    if letter == "A" and lower.endswith("ing") and lower not in load_lexicon()["adjs"]:
+    if letter == "A" and lower not in lexicon["adjs"] and noun_lemma(lower) in lexicon["nouns"]:
+        return "N"
+    if letter == "N" and lower not in lexicon["nouns"] and lower in lexicon["adjs"] and lower not in MATERIALS:
+        return "A" if noun_lemma(lower) not in lexicon["nouns"] else "N"
+    if letter == "N" and tag == "NN" and lower.endswith("ed") and noun_lemma(lower) not in lexicon["nouns"]:
+        return "A"
+    if letter == "F" and "-" in lower and noun_lemma(lower.rsplit("-", 1)[1]) in lexicon["nouns"]:
+        return "N"
+    if letter == "A" and lower.endswith("ing") and lower not in lexicon["adjs"]:
         return "G"
     if letter == "F" and tag == "VBD" and lower.endswith("ed"):
         return "E"
-    if letter == "O" and tag in ("UH", "XX", "LS") and noun_lemma(lower) in load_lexicon()["nouns"]:
+    if letter == "O" and tag in ("UH", "XX", "LS") and noun_lemma(lower) in lexicon["nouns"]:
         return "N"
     return letter
+
+
+def _unhyphened(word: str) -> list[str]:
+    """The words of a hyphened noun ("knee-pads"); names that are written so stay ("t-shirt")."""
+    if "-" not in word or word in NOUNS or word in SAME_NAME:
+        return [word]
+    parts = [part for part in word.split("-") if part]
+    whole = all(len(part) > 2 for part in parts) and noun_lemma(parts[-1]) in load_lexicon()["nouns"]
+    return parts if whole else [word]
 
 
 def extract(words: Sequence[str], tags: Sequence[str]) -> list[ParsedTag]:
@@ -134,14 +171,31 @@ class _Reading:
             word_class(word, low, tag, place == 0)
             for place, (word, low, tag) in enumerate(zip(words, self.lower, tags, strict=True))
         ]
+        self._mark_names(words)
         self.found: dict[ParsedTag, None] = {}
+        # Attributes of the noun to come; they go if it turns out to be no tag ("a large group of people").
+        self.recent: list[ParsedTag] = []
         self.seen_verb = False
         self.last_noun = ""
         self._merge_named()
 
+    def _mark_names(self, words: Sequence[str]) -> None:
+        """Two capitals in a row are a name ("Santa Claus"), and so is one in capitals throughout ("US")."""
+        capital = [word[0].isupper() for word in words]
+        if 2 * sum(capital) > len(words):
+            return
+        for place in range(len(words)):
+            if not capital[place] or self.lower[place] in _COMMON_CAPITALS:
+                continue
+            shouted = len(words[place]) > 1 and words[place].isupper()
+            pair = place > 0 and ((place > 1 and capital[place - 1]) or (place + 1 < len(words) and capital[place + 1]))
+            if (shouted or pair) and self.classes[place] in "NPA" and self.lower[place] not in ADJECTIVES:
+                self.classes[place] = "P"
+
     def _merge_named(self) -> None:
         """Make one noun of "hot dog", "hard hat" and the like."""
         table = _named_by_first_word()
+        spellings: dict[str, str] = load_lexicon()["spellings"]
         place = 0
         while place < len(self.lower):
             for name in table.get(self.lower[place], ()):
@@ -152,6 +206,13 @@ class _Reading:
                     self.tags[place:end] = ["NN"]
                     self.classes[place:end] = ["N"]
                     break
+            else:
+                if self.classes[place] in "NA" and self.classes[place + 1 : place + 2] == ["N"]:
+                    pair = f"{self.lower[place]} {noun_lemma(self.lower[place + 1])}"
+                    if pair in spellings:
+                        self.lower[place : place + 2] = [spellings[pair]]
+                        self.tags[place : place + 2] = ["NN"]
+                        self.classes[place : place + 2] = ["N"]
             place += 1
 
     def run(self) -> None:
@@ -161,7 +222,10 @@ class _Reading:
             letter = classes[place]
             if letter == "N" or (letter in "GC" and self._opens_compound(place)):
                 place = self._noun_run(place)
+                self.recent.clear()
                 continue
+            if letter not in "ACMK":
+                self.recent.clear()
             if letter == "A":
                 self._adjective(place)
             elif letter == "C":
@@ -189,10 +253,15 @@ class _Reading:
         while end < len(self.classes) and self.classes[end] == "N":
             end += 1
         # A colour between nouns or a noun run broken by nothing else ends the run.
-        words = self.lower[start:end]
+        words = [part for word in self.lower[start:end] for part in _unhyphened(word)]
         while len(words) > 1:
             first = words[0]
-            if first in MATERIALS or first in ADJECTIVES or first in _MATERIAL_NAMES:
+            if (
+                (first in COLOURS and first not in ("cream", "orange"))
+                or first in MATERIALS
+                or first in ADJECTIVES
+                or first in _MATERIAL_NAMES
+            ):
                 self._add(first, "attribute")
             elif first not in (
                 "couple",
@@ -227,7 +296,9 @@ class _Reading:
         following = self.lower[end] if end < len(self.lower) else ""
         if len(words) == 1:
             self.last_noun = words[0]
-            if self._is_function_noun(words[0], head, following):
+            if self._is_function_noun(words[0], head, following, end):
+                for tag in self.recent:
+                    self.found.pop(tag, None)
                 return
         if (head == "glasses" and following == "of") or (
             words[-2:-1] in (["wine"], ["beer"], ["champagne"]) and head == "glasses"
@@ -241,17 +312,23 @@ class _Reading:
             words, head = words[:-1], noun_lemma(words[-2])
         name = self._compound(words, head)
         name = SAME_NAME.get(name, name)
+        name = load_lexicon()["spellings"].get(name, name)
         if len(name) < 2 or name in PRONOUN_LIKE:
             return
         kind: TagKind = "scene" if name in _scenes() or name.rsplit(" ", 1)[-1] in _scenes() else "object"
         self._add(name, kind)
 
-    def _is_function_noun(self, word: str, head: str, following: str) -> bool:
+    def _is_function_noun(self, word: str, head: str, following: str, end: int) -> bool:
+        previous = self.lower[end - 2] if end > 1 else ""
+        if word == "top" and following != "of" and self.classes[end - 2 : end - 1] in (["C"], ["A"], ["E"]):
+            return False  # worn, not "on top"
+        if f"{previous} {word}" in IDIOMS:
+            return True
         if word in ("couple", "couples"):
             return following == "of" or following == ""
         if word in PICTURE_NOUNS:
             return following in ("of", "with", "showing", "shows", "taken") and not self.seen_verb
-        return word in FUNCTION_NOUNS or head in FUNCTION_NOUNS
+        return word in FUNCTION_NOUNS or head in FUNCTION_NOUNS or head in ABSTRACT_NOUNS
 
     def _compound(self, words: list[str], head: str) -> str:
         """Name of a noun run: two words are one; of more, the longest end that is a known name, or the last two."""
@@ -259,7 +336,7 @@ class _Reading:
             known = load_lexicon()["compounds"]
             for first in range(len(words) - 1):
                 name = " ".join((*words[first:-1], head))
-                if name in known or name in NAMED_KINDS:
+                if name in known or name in NAMED_KINDS or " ".join(words[first : first + 2]) in known:
                     return name
             words = words[-2:]
         return " ".join((*words[:-1], head))
@@ -278,6 +355,7 @@ class _Reading:
     def _verb(self, place: int) -> None:
         word, letter = self.lower[place], self.classes[place]
         if letter in "GE" and self._is_prenominal(place):
+            self.recent.clear()
             if word == "colored" and place and self.classes[place - 1] == "C":
                 return
             if word not in FUNCTION_ADJECTIVES:
@@ -293,6 +371,13 @@ class _Reading:
             return
         if lemma == "look" and following == "like":
             return
+        if (
+            lemma in _LINKS
+            and after == place + 1
+            and self.classes[after : after + 1] == ["A"]
+            and self._ends_phrase(after)
+        ):
+            return
         if lemma in CATENATIVE and self._verb_follows(after):
             return
         if lemma in SHOWING and (letter == "E" or self.last_noun in PICTURE_NOUNS):
@@ -301,6 +386,10 @@ class _Reading:
         if following and self.tags[after] == "RP" and f"{lemma} {following}" in PHRASAL:
             lemma = f"{lemma} {following}"
         self._add(lemma, "action")
+
+    def _ends_phrase(self, place: int) -> bool:
+        """Whether no noun follows the adjective there: "looks upset", not "looks upset people"."""
+        return self.classes[place + 1 : place + 2] not in (["N"], ["A"], ["C"])
 
     def _verb_follows(self, place: int) -> bool:
         if place < len(self.classes) and self.classes[place] == "G":
@@ -328,11 +417,18 @@ class _Reading:
         being = self.lower[after] in _BEINGS and after == place + 1
         if left == "D":
             return (self.tags[before] != "CD" and self.lower[before] not in ("one", "some", "another")) or being
-        if left in ("A", "C", "Q"):
+        if left == "C":
+            return being
+        if left in ("A", "Q"):
             return self.lower[before] not in ("other", "others")
         return being and (left in ("start", "K", "M") or (left == "I" and self.lower[before] == "of"))
 
     def _add(self, name: str, kind: TagKind) -> None:
+        if kind == "attribute" and name[-1:] == "s" and name[:-1] in COLOURS:
+            name = name[:-1]
         name = SAME_NAME.get(name, name)
-        if any(c.isalpha() for c in name):
-            self.found.setdefault(ParsedTag(name, kind))
+        tag = ParsedTag(name, kind)
+        if tag not in self.found and any(c.isalpha() for c in name):
+            self.found[tag] = None
+            if kind == "attribute":
+                self.recent.append(tag)

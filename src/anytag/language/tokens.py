@@ -6,7 +6,7 @@ import re
 import unicodedata
 
 # A word with inner apostrophes and hyphens ("t-shirt", "o'clock"), a number, or one other sign.
-_TOKEN = re.compile(r"[^\W\d_]+(?:['-][^\W_]+)*|\d[\w.,:/-]*\w|\d|[^\w\s]")
+_TOKEN = re.compile(r"(?<!\w)'(?:s|re|ve|ll|d|m)\b|[^\W\d_]+(?:['-][^\W_]+)*|\d[\w.,:/-]*\w|\d|[^\w\s]")
 _QUOTES = str.maketrans(
     {"’": "'", "‘": "'", "`": "'", "“": '"', "”": '"', "‐": "-", "‑": "-", "–": "-", "—": "-", "_": " "}
 )
