@@ -15,6 +15,7 @@ from anytag.language.knowledge import (
     NameIndex,
     WordClass,
     load_knowledge,
+    squash,
     word_class,
 )
 from anytag.language.rules import ParsedTag
@@ -83,10 +84,11 @@ class TagMapper:
         return ()
 
     def _back_off(self, words: list[str]) -> tuple[int, ...]:
-        if UNREAL_MODIFIERS.isdisjoint(words[:-1]):
-            for start in range(1, len(words)):
-                if (found := self._index.get("noun", " ".join(words[start:]))) is not None:
-                    return (found,)
+        if not UNREAL_MODIFIERS.isdisjoint(words[:-1]):
+            return ()
+        for start in range(1, len(words)):
+            if (found := self._index.get("noun", " ".join(words[start:]))) is not None:
+                return (found,)
         head = words[-1]
         action = None if ("noun", head) in self._blocked and len(words) == 1 else self._index.get("action", head)
         if action is None:
@@ -162,23 +164,24 @@ class _Counts:
     pictures: list[array[int]] = field(default_factory=list)
     by_key: Counter[Key] = field(default_factory=Counter)
     kinds: dict[Key, Counter[TagKind]] = field(default_factory=dict)
-    spellings: dict[Key, Counter[str]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, pictures: Iterable[Iterable[ParsedTag]], knowledge: Knowledge) -> _Counts:
         counts, numbers = cls(), dict[ParsedTag, int]()
-        keys: list[Key] = []
-        unknown: NameIndex[str] = NameIndex()
+        named: Counter[int] = Counter()
         for tags in pictures:
-            seen = array("I", sorted({numbers.setdefault(tag, len(numbers)) for tag in tags}))
-            for tag in list(numbers)[len(keys) :] if len(numbers) > len(keys) else ():
-                keys.append(_key(tag, knowledge, unknown))
-                counts.tags.append(tag)
-            counts.pictures.append(seen)
-            for key in {keys[number] for number in seen}:
-                counts.by_key[key] += 1
-            for number in seen:
-                counts.kinds.setdefault(keys[number], Counter())[counts.tags[number].kind] += 1
+            seen = sorted({numbers.setdefault(tag, len(numbers)) for tag in tags})
+            named.update(seen)
+            counts.pictures.append(array("I", seen))
+        counts.tags = list(numbers)
+        # Singulars come before plurals and usual spellings before rare ones, whatever the order of the pictures.
+        order = sorted(numbers, key=lambda tag: (len(squash(tag.name)), -named[numbers[tag]], tag.name))
+        unknown: NameIndex[str] = NameIndex()
+        keys = {numbers[tag]: _key(tag, knowledge, unknown) for tag in order}
+        for numbered in counts.pictures:
+            counts.by_key.update({keys[number] for number in numbered})
+        for number, count in named.items():
+            counts.kinds.setdefault(keys[number], Counter())[counts.tags[number].kind] += count
         return counts
 
     def frequent(self, min_support: int, max_tags: int | None, knowledge: Knowledge) -> list[Key]:
