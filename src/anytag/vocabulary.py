@@ -6,7 +6,6 @@ Ids, not strings, are the key: "train" the vehicle and "train" the action are tw
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -29,10 +28,10 @@ class VocabularyTag:
         kind: What sort of thing it names.
         aliases: Other names that mean the same ("motorbike" of "motorcycle").
         implies: Ids of tags that are true whenever this one is ("dog" implies "animal").
-        support: Number of training pictures that the tag was seen with; 0 if it was never trained.
+        support: Number of training pictures in which the tag is true, be it named or implied; 0 if there is none.
         threshold: Score at which it counts as found; ``None``: the model's default.
         threshold_from: Where the threshold comes from ("validation F1, 2,000 pictures").
-        sources: Where the tag comes from: "captions", "imagenet".
+        sources: Where the tag comes from: "captions", "imagenet", "implied" (it only follows from others).
         translations: Names in other languages, by language code.
     """
 
@@ -133,6 +132,25 @@ class TagVocabulary:
                 pending.extend(self._tags[id].implies)
         return result
 
+    def most_specific(self, ids: Iterable[int]) -> set[int]:
+        """The ids without those that follow from another of them ("dog" goes where "puppy" is)."""
+        kept = set(ids)
+        return kept - {other for id in kept for other in self.with_implied(self._tags[id].implies) if other != id}
+
+    def path(self, id: int) -> tuple[str, ...]:
+        """Names from the most general tag down to this one: ``("animal", "dog", "puppy")``.
+
+        Of several parents the best supported is followed, so that every tag has one path.
+        """
+        names: list[str] = []
+        seen: set[int] = set()
+        while id not in seen:
+            seen.add(id)
+            tag = self._tags[id]
+            names.append(tag.name)
+            id = max(tag.implies, key=lambda i: (self._tags[i].support, -i), default=id)
+        return tuple(reversed(names))
+
     def select(self, keep: Callable[[VocabularyTag], bool]) -> TagVocabulary:
         """A smaller vocabulary with new consecutive ids; implications to dropped tags go."""
         kept = [tag for tag in self._tags if keep(tag)]
@@ -184,7 +202,7 @@ class TagVocabulary:
         text = f'{{"format": {record["format"]}, "tags": [\n{lines}\n]}}\n'
         part = path.with_name(path.name + ".part")
         part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
+        part.replace(path)
 
     @classmethod
     def load(cls, path: str | Path) -> TagVocabulary:

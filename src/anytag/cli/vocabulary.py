@@ -1,0 +1,270 @@
+"""``anytag vocabulary``: build, show and search tag vocabularies."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import sys
+import tarfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from importlib.resources import files
+from itertools import islice
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from anytag.datasets.webdataset import read_shard
+from anytag.errors import AnytagError, UsageError
+from anytag.language.parser import CaptionParser, ParsedTag, load_parser
+from anytag.language.vocabulary_builder import build_vocabulary
+from anytag.recognition import TAG_KINDS
+from anytag.vocabulary import TagVocabulary, VocabularyTag
+
+app = typer.Typer(help="Build, show and search tag vocabularies.", no_args_is_help=True)
+
+#: Where the shipped model keeps its vocabulary, inside the package.
+SHIPPED = ("model", "vocabulary.json")
+
+#: Longest a tag's aliases may be in the table; ``--json`` gives all of them.
+_WIDTH = 44
+
+
+class KindChoice(StrEnum):
+    """Kinds of tags that can be asked for by name."""
+
+    object = "object"
+    scene = "scene"
+    attribute = "attribute"
+    action = "action"
+
+
+class ParserChoice(StrEnum):
+    """Caption parsers that can be asked for by name."""
+
+    auto = "auto"
+    light = "light"
+    spacy = "spacy"
+
+
+@contextmanager
+def _reporting(command: str) -> Iterator[None]:
+    """Turn the package's errors into a line on stderr and exit code 2."""
+    try:
+        yield
+    except AnytagError as error:
+        print(f"anytag vocabulary {command}: {error}", file=sys.stderr)
+        raise typer.Exit(2) from None
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader ("head") has enough
+
+
+def read_captions(path: Path, captions_per_picture: int = 1) -> Iterator[tuple[str, ...]]:
+    """The captions of every picture of a source.
+
+    Args:
+        path: A WebDataset shard (``.tar``, packed or not) or a text file, plain or gzip, with a caption a line.
+        captions_per_picture: How many lines of a text file belong to one picture.
+
+    Yields:
+        The captions of one picture.
+
+    Raises:
+        UsageError: If the file cannot be read.
+    """
+    try:
+        if ".tar" in path.suffixes or path.suffix == ".tgz":
+            for sample in read_shard(path):
+                yield sample.captions
+            return
+        with path.open("rb") as raw:
+            packed = raw.read(2) == b"\x1f\x8b"
+        with (
+            gzip.open(path, "rt", encoding="utf-8", errors="replace")
+            if packed
+            else path.open(encoding="utf-8", errors="replace") as lines
+        ):
+            while group := tuple(islice(lines, captions_per_picture)):
+                yield tuple(line.strip() for line in group)
+    except (OSError, EOFError, tarfile.TarError, json.JSONDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise UsageError(f"{path}: cannot be read as captions ({reason})") from None
+
+
+def parse_pictures(
+    pictures: Iterable[tuple[str, ...]], parser: CaptionParser, workers: int = 1
+) -> Iterator[list[ParsedTag]]:
+    """All tags of every picture, in order.
+
+    Args:
+        pictures: The captions of each.
+        parser: Makes tags of captions.
+        workers: Processes to parse in.
+    """
+    sizes: list[int] = []
+
+    def captions() -> Iterator[str]:
+        for group in pictures:
+            sizes.append(len(group))
+            yield from group
+
+    # The parser reads ahead of what it hands out, so that sizes are known before they are needed.
+    parsed, place = parser.parse_many(captions(), workers=workers), 0
+    for first in parsed:
+        while sizes[place] == 0:
+            place += 1
+            yield []
+        yield [*first, *(tag for _ in range(sizes[place] - 1) for tag in next(parsed))]
+        place += 1
+    yield from ([] for _ in sizes[place:])
+
+
+@app.command()
+def build(
+    sources: Annotated[
+        list[Path], typer.Argument(help="Caption files (text or gzip, a caption a line) and WebDataset shards.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where to write the vocabulary.")] = Path("vocabulary.json"),
+    min_support: Annotated[int, typer.Option(min=1, help="Pictures that a tag of the captions needs.")] = 8,
+    max_tags: Annotated[int | None, typer.Option(min=1, help="Most tags to take from the captions.")] = None,
+    imagenet: Annotated[bool, typer.Option(help="Let the 1,000 ImageNet classes in.")] = True,
+    captions_per_picture: Annotated[
+        int, typer.Option(min=1, help="Lines of a text file that belong to one picture.")
+    ] = 1,
+    parser: Annotated[ParserChoice, typer.Option(help="Which caption parser.")] = ParserChoice.auto,
+    workers: Annotated[int, typer.Option(min=1, help="Processes to parse in.")] = 1,
+    json_: Annotated[bool, typer.Option("--json", help="Write a summary as JSON.")] = False,
+) -> None:
+    """Count the tags of captions and make a vocabulary of them.
+
+    Synonyms and plurals fold into one tag; ImageNet's classes and all that follows from a tag come in as well.
+
+    Example: anytag vocabulary build shards/*.tar captions.txt.gz --min-support 20 --out vocabulary.json
+    """
+    with _reporting("build"):
+        if missing := [str(path) for path in sources if not path.is_file()]:
+            raise UsageError(f"no such file: {', '.join(missing)}")
+        if not out.parent.is_dir():
+            raise UsageError(f"{out.parent}: no such folder to write the vocabulary to")
+        loaded = load_parser(parser.value)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+            task = progress.add_task("reading", total=len(sources))
+
+            def pictures() -> Iterator[tuple[str, ...]]:
+                for path in sources:
+                    progress.update(task, description=path.name)
+                    yield from read_captions(path, captions_per_picture)
+                    progress.advance(task)
+
+            vocabulary = build_vocabulary(parse_pictures(pictures(), loaded, workers), min_support, max_tags, imagenet)
+        vocabulary.save(out)
+        _print_summary(vocabulary, out, json_)
+
+
+@app.command()
+def show(
+    path: Annotated[
+        Path | None, typer.Argument(help="Vocabulary file or model directory; without it, the shipped model's.")
+    ] = None,
+    kind: Annotated[KindChoice | None, typer.Option(help="Only tags of this kind.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most this many tags.")] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Write JSON lines, one a tag.")] = False,
+) -> None:
+    """List the tags of a vocabulary, most frequent first.
+
+    Example: anytag vocabulary show vocabulary.json --kind scene --limit 20
+    """
+    with _reporting("show"):
+        vocabulary = load_vocabulary(path)
+        tags = (tag for tag in vocabulary if kind is None or tag.kind == kind.value)
+        _print_tags(vocabulary, list(islice(sorted(tags, key=lambda tag: (-tag.support, tag.id)), limit)), json_)
+
+
+@app.command()
+def search(
+    text: Annotated[str, typer.Argument(help="Part of a name or an alias.")],
+    path: Annotated[
+        Path | None,
+        typer.Option("--vocabulary", "-v", help="Vocabulary file or model directory; without it, the shipped model's."),
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most this many tags.")] = 20,
+    json_: Annotated[bool, typer.Option("--json", help="Write JSON lines, one a tag.")] = False,
+) -> None:
+    """Find tags by a part of a name or an alias; exit code 1 if there are none.
+
+    Example: anytag vocabulary search bike --vocabulary vocabulary.json
+    """
+    with _reporting("search"):
+        vocabulary = load_vocabulary(path)
+        found = vocabulary.search(text, limit)
+        _print_tags(vocabulary, found, json_)
+    if not found:
+        print(f"anytag vocabulary search: no tag is called anything like {text!r}", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+def load_vocabulary(path: Path | None) -> TagVocabulary:
+    """The vocabulary of a file, of a model directory or, for ``None``, of the shipped model.
+
+    Raises:
+        UsageError: If no path is given and no model ships with the package.
+        VocabularyError: If the file is missing or no vocabulary.
+    """
+    if path is None:
+        path = Path(str(files("anytag").joinpath(*SHIPPED)))
+        if not path.is_file():
+            raise UsageError("no model ships with this build; name a vocabulary file or a model directory")
+    return TagVocabulary.load(path / "vocabulary.json" if path.is_dir() else path)
+
+
+def to_json(vocabulary: TagVocabulary, tag: VocabularyTag) -> str:
+    """One JSON line of a tag; what it implies is named, nearest steps only."""
+    record = {
+        "id": tag.id,
+        "name": tag.name,
+        "kind": tag.kind,
+        "support": tag.support,
+        "aliases": list(tag.aliases),
+        "implies": [vocabulary[i].name for i in tag.implies],
+        "threshold": tag.threshold,
+        "sources": list(tag.sources),
+    }
+    return json.dumps(record, ensure_ascii=False)
+
+
+def _print_tags(vocabulary: TagVocabulary, tags: list[VocabularyTag], as_json: bool) -> None:
+    if as_json:
+        for tag in tags:
+            print(to_json(vocabulary, tag))
+        return
+    if not tags:
+        return
+    table = Table("id", "name", "kind", "support", "implies", "aliases", box=None, pad_edge=False)
+    for column in (0, 3):
+        table.columns[column].justify = "right"
+    for tag in tags:
+        aliases = ", ".join(tag.aliases)
+        table.add_row(
+            str(tag.id),
+            tag.name,
+            tag.kind,
+            f"{tag.support:,}",
+            ", ".join(vocabulary[i].name for i in tag.implies),
+            aliases if len(aliases) <= _WIDTH else aliases[: _WIDTH - 1] + "…",
+        )
+    Console(highlight=False).print(table)
+
+
+def _print_summary(vocabulary: TagVocabulary, out: Path, as_json: bool) -> None:
+    kinds = {kind: sum(tag.kind == kind for tag in vocabulary) for kind in TAG_KINDS}
+    if as_json:
+        print(json.dumps({"path": str(out), "tags": len(vocabulary), **kinds}))
+    else:
+        counts = ", ".join(f"{count:,} {kind}s" for kind, count in kinds.items())
+        print(f"{out}: {len(vocabulary):,} tags ({counts})")

@@ -1,0 +1,108 @@
+import gzip
+import io
+import json
+import tarfile
+
+import pytest
+from typer.testing import CliRunner
+
+from anytag.cli import vocabulary as command
+from anytag.errors import UsageError
+from anytag.language.rules import ParsedTag
+from anytag.vocabulary import TagVocabulary, VocabularyTag
+
+
+class WordParser:
+    """Takes every word for an object, so that the tests need no tagger."""
+
+    name = "words"
+
+    def parse(self, caption):
+        return [ParsedTag(word, "object") for word in caption.split()]
+
+    def parse_many(self, captions, workers=1):
+        return (self.parse(caption) for caption in captions)
+
+
+@pytest.fixture
+def run(monkeypatch):
+    monkeypatch.setattr(command, "load_parser", lambda name: WordParser())
+    return lambda *arguments: CliRunner().invoke(command.app, [str(one) for one in arguments])
+
+
+@pytest.fixture
+def saved(tmp_path):
+    path = tmp_path / "vocabulary.json"
+    TagVocabulary(
+        [
+            VocabularyTag(0, "animal", "object", support=3),
+            VocabularyTag(1, "dog", "object", aliases=("hound",), implies=(0,), support=5),
+            VocabularyTag(2, "beach", "scene", support=4),
+        ]
+    ).save(path)
+    return path
+
+
+def test_build_reads_text_gzip_and_shards(run, tmp_path):
+    (tmp_path / "a.txt").write_text("dog\npuppy\n")
+    with gzip.open(tmp_path / "b.txt.gz", "wt") as file:
+        file.write("cat\n")
+    with tarfile.open(tmp_path / "c.tar", "w") as shard:
+        for name, content in (("1.jpg", b"x"), ("1.json", json.dumps({"captions": ["cat", "kitten"]}).encode())):
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            shard.addfile(member, io.BytesIO(content))
+    out = tmp_path / "made.json"
+    sources = (tmp_path / "a.txt", tmp_path / "b.txt.gz", tmp_path / "c.tar")
+    result = run("build", *sources, "--min-support", 1, "--no-imagenet", "--out", out, "--json")
+    assert result.exit_code == 0, result.stderr
+    made = TagVocabulary.load(out)
+    assert json.loads(result.stdout)["tags"] == len(made)
+    assert made.find("cat").support == 2
+    assert made.find("dog").support == 2
+    assert made.find("animal").support == 4
+
+
+def test_lines_can_belong_to_one_picture(tmp_path):
+    path = tmp_path / "five.txt"
+    path.write_text("a\nb\nc\n")
+    assert list(command.read_captions(path, 2)) == [("a", "b"), ("c",)]
+
+
+def test_pictures_without_captions_keep_their_place():
+    pictures = [(), ("dog cat", "bird"), (), ("cow",), ()]
+    found = command.parse_pictures(pictures, WordParser())
+    assert [[tag.name for tag in one] for one in found] == [[], ["dog", "cat", "bird"], [], ["cow"], []]
+
+
+def test_what_is_no_shard_is_named(tmp_path):
+    path = tmp_path / "broken.tar"
+    path.write_bytes(b"nonsense" * 100)
+    with pytest.raises(UsageError, match=r"broken\.tar"):
+        list(command.read_captions(path))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [(("build", "none.txt"), "no such file"), (("show", "none.json"), "no such vocabulary file")],
+)
+def test_wrong_use_is_explained(run, arguments, complaint):
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert complaint in result.stderr
+
+
+def test_show_goes_by_support_and_kind(run, saved):
+    rows = [json.loads(line) for line in run("show", saved, "--json").stdout.splitlines()]
+    assert [row["name"] for row in rows] == ["dog", "beach", "animal"]
+    assert rows[0]["implies"] == ["animal"]
+    assert "beach" in run("show", saved, "--kind", "scene").stdout
+    assert "dog" not in run("show", saved.parent, "--kind", "scene").stdout
+    assert len(run("show", saved, "--json", "--limit", 1).stdout.splitlines()) == 1
+
+
+def test_search_finds_aliases(run, saved):
+    assert "dog" in run("search", "houn", "--vocabulary", saved).stdout
+    nothing = run("search", "unicorn", "-v", saved)
+    assert nothing.exit_code == 1
+    assert "unicorn" in nothing.stderr
