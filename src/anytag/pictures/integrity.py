@@ -1,0 +1,82 @@
+"""Told from a file's own bytes: whether it is a picture at all, and whether its end is missing.
+
+Decoders give the same vague error for a damaged file and for one cut off in a copy or download; the difference
+matters to whoever has to mend it.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from typing import BinaryIO
+
+#: First bytes of a format, and the last bytes of a whole file of it.
+_MARKS = ((b"\xff\xd8\xff", b"\xff\xd9"), (b"\x89PNG", b"IEND\xaeB`\x82"), (b"GIF8", b";"))
+
+_TIFF = {b"II*\0": "<", b"MM\0*": ">"}
+
+#: Bytes in a value of each TIFF type.
+_TIFF_TYPES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
+
+
+def is_known(head: bytes) -> bool:
+    """Whether a file's first 12 bytes or more are those of a picture format that is read here."""
+    return head.startswith((*(start for start, _ in _MARKS), *_TIFF, b"RIFF", b"BM")) or head[4:8] == b"ftyp"
+
+
+def is_cut_off(stream: BinaryIO) -> bool:
+    """Whether a file is shorter than its own header says, or lacks its end mark.
+
+    Only asked of files that failed to decode: there are whole ones with something behind the end mark.
+
+    Args:
+        stream: The file, seekable; left at an undefined place.
+    """
+    size = stream.seek(0, io.SEEK_END)
+    stream.seek(max(0, size - 12))
+    tail = stream.read()
+    stream.seek(0)
+    head = stream.read(16)
+    for start, end in _MARKS:
+        if head.startswith(start):
+            return not tail.rstrip(b"\0").endswith(end)
+    if head[:4] == b"RIFF":
+        return int.from_bytes(head[4:8], "little") + 8 > size
+    if head[:2] == b"BM":
+        return int.from_bytes(head[2:6], "little") > size
+    if head[:4] in _TIFF:
+        return _is_tiff_cut_off(stream, size, _TIFF[head[:4]])
+    return head[4:8] == b"ftyp" and _are_boxes_cut_off(stream, size)
+
+
+def _is_tiff_cut_off(stream: BinaryIO, size: int, order: str) -> bool:
+    """Whether the first page's directory, or a value that it points to, lies behind the end of the file."""
+    try:
+        stream.seek(4)
+        (place,) = struct.unpack(f"{order}I", stream.read(4))
+        stream.seek(place)
+        (count,) = struct.unpack(f"{order}H", stream.read(2))
+        for _, kind, values, value in struct.iter_unpack(f"{order}HHII", stream.read(12 * count).ljust(12 * count)):
+            length = _TIFF_TYPES.get(kind, 0) * values
+            if length > 4 and value + length > size:
+                return True
+        return bool(place + 2 + 12 * count > size)
+    except struct.error:
+        return True
+
+
+def _are_boxes_cut_off(stream: BinaryIO, size: int) -> bool:
+    """Whether the last of the boxes of an AVIF or HEIC file is shorter than it says."""
+    place = 0
+    while place < size:
+        stream.seek(place)
+        box = stream.read(16)
+        length = int.from_bytes(box[:4], "big")
+        if length == 1:
+            # The true length stands behind the name.
+            length = int.from_bytes(box[8:16], "big")
+        if length < 8:
+            # 0 means up to the end; anything else is damage.
+            return False
+        place += length
+    return place > size
