@@ -45,9 +45,8 @@ ING_NOUNS = words(
     "lightning opening crossing landing dressing frosting icing topping stuffing lighting meeting gathering drawing "
     "writing thing something anything nothing everything spring sling earring herring pudding duckling bedding "
     "siding scaffolding dwelling carving outing covering flooring sting viking being rigging marking greeting "
-    "shelling housing setting tubing lettering seating paving molding stocking swing offspring reading engraving "
-    "offering playing legging wedding awning fencing padding netting plumbing training boxing racing surroundings "
-    "wrestling"
+    "shelling housing setting tubing lettering seating paving molding stocking swing offspring engraving offering "
+    "playing legging wedding awning fencing padding netting plumbing surroundings wrestling"
 )
 #: Nouns that only hold a phrase together when they head it: "in front of", "a group of people".
 FUNCTION_NOUNS = words(
@@ -112,31 +111,31 @@ PHRASAL = _phrases(
 )
 #: Adjective-and-noun names of one kind of thing; they stay whole.
 NAMED_KINDS = _phrases(
-    "hot dog, christmas tree, hard hat, polar bear, high chair, high school, "
-    "stuffed animal, stuffed toy, stuffed bear, remote control, hot air balloon, martial art, martial artist, "
-    "musical instrument, electric guitar, acoustic guitar, golden retriever, german shepherd, native american, "
-    "african american, yellow jacket, top hat, front yard, front door, front porch, black belt, french fry, hot "
-    "tub, fast food, light bulb, senior citizen, wet suit, facial hair, grand piano, french horn, parallel bars, "
-    "comic book, public square, stained glass, stainless steel, hot rod, bald eagle, wrought iron, red wine, white "
-    "wine, soft drink, green bean, green pepper, fried egg, sumo wrestler, barbed wire, parking lot, bald spot, "
-    "double decker bus, double decker, double-decker bus, sweet potato, french toast, french bread, orange juice, "
-    "little league, jumbo jet, still life, monkey bars, open air, high heels, high jump, long jump, first base, "
-    "home plate, second base, third base, back pack, public transport, mobile phone, cellular phone, digital "
-    "camera, baked goods, canned goods, conveyor belt, magic trick, red carpet, paper towel, paper plate, paper "
-    "bag, gold medal, silver medal, american flag, ice cream, big wheel, ferris wheel, big rig, big ben, teddy "
-    "bear, stop light, rocking chair, boxing ring, boxing glove, boxing match, tall ship, industrial area, "
-    "residential area, rural area, urban area, living room, dining room, track and field, bed and breakfast, folk "
-    "dance, washing machine, wind surfing, race track, cotton candy, metal detector, gold fish, public transit, "
-    "elementary school, mini skirt, pickup truck, ping pong, ping pong table, double bass"
+    "hot dog, christmas tree, hard hat, polar bear, high chair, high school, stuffed animal, stuffed toy, stuffed "
+    "bear, remote control, hot air balloon, martial art, martial artist, musical instrument, electric guitar, "
+    "acoustic guitar, golden retriever, german shepherd, native american, african american, yellow jacket, top hat, "
+    "front yard, front door, front porch, black belt, french fry, hot tub, fast food, light bulb, senior citizen, "
+    "wet suit, facial hair, grand piano, french horn, parallel bars, comic book, public square, stained glass, "
+    "stainless steel, hot rod, bald eagle, wrought iron, red wine, white wine, soft drink, green bean, green "
+    "pepper, fried egg, sumo wrestler, barbed wire, parking lot, bald spot, double decker bus, double decker, "
+    "double-decker bus, sweet potato, french toast, french bread, orange juice, little league, jumbo jet, still "
+    "life, monkey bars, open air, high heels, high jump, long jump, first base, home plate, second base, third "
+    "base, back pack, public transport, mobile phone, cellular phone, digital camera, baked goods, canned goods, "
+    "conveyor belt, magic trick, red carpet, paper towel, paper plate, paper bag, gold medal, silver medal, "
+    "american flag, ice cream, big wheel, ferris wheel, big rig, big ben, teddy bear, stop light, rocking chair, "
+    "boxing ring, boxing glove, boxing match, tall ship, industrial area, residential area, rural area, urban area, "
+    "living room, dining room, track and field, bed and breakfast, folk dance, washing machine, wind surfing, race "
+    "track, cotton candy, metal detector, gold fish, public transit, elementary school, mini skirt, pickup truck, "
+    "ping pong, ping pong table, double bass"
 )
-#: Other spellings of a name that the captions' own counts do not settle (``spellings`` in the lexicon does the rest).
+#: Other spellings of a name, where the captions' own counts (``spellings`` in the lexicon) do not settle it.
 SAME_NAME = {
-    "tshirt": "t-shirt", "tee-shirt": "t-shirt", "tee shirt": "t-shirt", "t shirt": "t-shirt",
-    "aeroplane": "airplane", "grey": "gray", "blonde": "blond", "colour": "color", "colourful": "colorful",
-    "theatre": "theater", "tennis racquet": "tennis racket", "racquet": "racket", "ice-cream": "ice cream",
-    "stop-sign": "stop sign", "doughnut": "donut", "multi-colored": "multicolored", "multi-color": "multicolored",
-    "multicolor": "multicolored", "multi colored": "multicolored", "frizbee": "frisbee",
-    "african-american": "african american", "tie-dye": "tie-dyed", "polka-dot": "polka dot",
+    "tshirt": "t-shirt", "cellphone": "cell phone", "tee-shirt": "t-shirt", "tee shirt": "t-shirt",
+    "t shirt": "t-shirt", "aeroplane": "airplane", "grey": "gray", "blonde": "blond", "colour": "color",
+    "colourful": "colorful", "theatre": "theater", "tennis racquet": "tennis racket", "racquet": "racket",
+    "ice-cream": "ice cream", "stop-sign": "stop sign", "doughnut": "donut", "multi-colored": "multicolored",
+    "multi-color": "multicolored", "multicolor": "multicolored", "multi colored": "multicolored",
+    "frizbee": "frisbee", "african-american": "african american", "tie-dye": "tie-dyed", "polka-dot": "polka dot",
     "polka-dotted": "polka dot", "head phones": "headphones", "barefooted": "barefoot",
 }  # fmt: skip
 #: Nouns whose plural form is their name.

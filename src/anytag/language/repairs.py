@@ -13,10 +13,10 @@ from anytag.language.lemmas import load_lexicon, noun_lemma, verb_lemma
 #: Share of a word's uses that one tag must have for the others to count as slips.
 DOMINANT = 0.97
 #: Share of verb readings that lets context turn a noun into a verb.
-PLAUSIBLE = 0.12
+PLAUSIBLE = 0.3
 _FINITE = frozenset({"VBZ", "VBP", "VBD", "MD"})
 _NOMINAL = frozenset({"NN", "NNS", "NNP", "NNPS"})
-_SUBJECT = frozenset({"NN", "NNP", "NNS", "CD"})
+_SUBJECT = frozenset({"NN", "NNP", "NNS"})
 _UNKNOWN_VERB = {"VBZ": 0.5}
 _AFTER_GERUND = frozenset({"NN", "NNS", "DT", "IN", "PRP$", "RP"})
 _AFTER_SECOND = frozenset({".", "IN", "DT", "PRP$"})
@@ -42,10 +42,8 @@ def repair_tags(lower: list[str], tags: list[str], shares: Mapping[str, Mapping[
         known = shares.get(word)
         if known is None:
             known = _UNKNOWN_VERB if result[place] == "NNS" and _only_a_verb(word) else {}
-        if not known:
-            continue
         tag = result[place]
-        if known.get(tag, 0.0) < 1 - DOMINANT:
+        if known and known.get(tag, 0.0) < 1 - DOMINANT:
             best = max(known, key=known.__getitem__)
             if word in shares and known[best] >= DOMINANT:
                 result[place] = tag = best
@@ -54,9 +52,13 @@ def repair_tags(lower: list[str], tags: list[str], shares: Mapping[str, Mapping[
         if tag in ("NN", "NNP", "JJ") and word.endswith("ing") and known.get("VBG", 0.0) > 0.5:
             # "team red playing football": an -ing form that is mostly a verb, after a noun.
             result[place] = "VBG" if before in _NOMINAL and after in _AFTER_GERUND else tag
-        elif tag == "NNS" and before in _SUBJECT and known.get("VBZ", 0.0) > PLAUSIBLE:
+        elif tag == "NN" and before == "TO" and after in ("DT", "PRP$") and verb_lemma(word) in load_lexicon()["verbs"]:
+            result[place] = "VB"  # "to sign a book"
+        elif tag == "VBZ" and known.get("NNS", 0.0) > 1 - DOMINANT and _is_plural(lower, result, place):
+            result[place] = "NNS"  # "two bears", "price tags"
+        elif tag == "NNS" and _is_subject(result, place) and known.get("VBZ", 0.0) > PLAUSIBLE:
             alone = _may_follow(after, known.get("VBZ", 0.0)) and not _has_verb(lower, result, place)
-            result[place] = "VBZ" if alone else tag
+            result[place] = "VBZ" if alone and not _is_plural(lower, result, place) else tag
         elif tag == "NNS" and before == "CC" and known.get("VBZ", 0.0) > 0.3 and after in _AFTER_SECOND:
             # "rides a swing and smiles": the second of two verbs of one subject.
             result[place] = "VBZ" if "VBZ" in result[:place] else tag
@@ -64,6 +66,19 @@ def repair_tags(lower: list[str], tags: list[str], shares: Mapping[str, Mapping[
             alone = after in _AFTER_VERB and not _has_verb(lower, result, place)
             result[place] = "VBP" if alone else tag
     return result
+
+
+def _is_plural(lower: list[str], tags: list[str], place: int) -> bool:
+    """Whether a form in -s is a noun for sure: counted, or the end of a compound."""
+    before = tags[place - 1] if place else ""
+    counted = before == "CD" and not (place > 1 and tags[place - 2] in _SUBJECT)
+    return counted or f"{lower[place - 1]} {noun_lemma(lower[place])}" in load_lexicon()["compounds"]
+
+
+def _is_subject(tags: list[str], place: int) -> bool:
+    """Whether a subject may end before a word: a noun, or a noun with its number ("player number 23")."""
+    before = tags[place - 1] if place else ""
+    return before in _SUBJECT or (before == "CD" and place > 1 and tags[place - 2] in _SUBJECT)
 
 
 def _only_a_verb(word: str) -> bool:

@@ -26,12 +26,12 @@ from anytag.language.lexicon import (
     NOUNS,
     PHRASAL,
     PICTURE_NOUNS,
-    PLACE_ADVERBS,
     PRONOUN_LIKE,
     SAME_NAME,
     SHOWING,
 )
 from anytag.language.lexicon import words as word_set
+from anytag.language.word_classes import COMMON_CAPITALS, word_class
 from anytag.recognition import TagKind
 
 
@@ -48,19 +48,6 @@ class ParsedTag:
     kind: TagKind
 
 
-# Word classes. The rules look at one letter a word:
-# N noun, A adjective, C colour, G -ing form, E -ed form, F other verb form, D determiner, number or possessive,
-# Q possessive 's, I preposition, R particle, B adverb, T "to", K conjunction, M comma, P name, O anything else.
-_CLASS = {
-    "NN": "N", "NNS": "N", "NNP": "P", "NNPS": "P", "JJ": "A", "JJR": "A", "JJS": "A", "VBG": "G", "VBN": "E",
-    "VBD": "F", "VB": "F", "VBP": "F", "VBZ": "F", "MD": "O", "DT": "D", "PDT": "D", "WDT": "O", "CD": "D",
-    "PRP$": "D", "WP$": "D", "POS": "Q", "IN": "I", "RP": "R", "RB": "B", "RBR": "B", "RBS": "B", "TO": "T",
-    "CC": "K", ",": "M", "PRP": "O", "WP": "O", "EX": "O", "FW": "N", "AFX": "A", "ADD": "O", "HYPH": "O",
-}  # fmt: skip
-_COMMON_CAPITALS = word_set(
-    "christmas halloween thanksgiving easter santa jeep tv bmx atv suv dj cd dvd pc ipod iphone lcd xbox wii usb "
-    "tvs suvs atvs bbq atm"
-)
 #: Nouns that no verb has as its object in "smiling girl": the -ing form tells how they are.
 _BEINGS = word_set(
     "man woman person child boy girl baby toddler kid lady guy dog cat horse bird adult couple player crowd people "
@@ -77,6 +64,10 @@ _BARE_HEADS = word_set(
 )
 #: Verbs that link when an adjective follows: "looks upset", "gets ready".
 _LINKS = word_set("look get go turn keep feel grow")
+#: Participles that make an adjective of the noun before them.
+_COVERED = word_set(
+    "covered shaped colored coloured lined filled topped themed capped clad drawn haired sleeved sized styled faced"
+)
 _SHADES = word_set("light dark bright pale deep")
 
 
@@ -95,49 +86,6 @@ def _named_by_first_word() -> dict[str, list[tuple[str, ...]]]:
     for names in table.values():
         names.sort(key=len, reverse=True)
     return table
-
-
-def word_class(word: str, lower: str, tag: str, first: bool) -> str:
-    """One-letter class of a word, the taggers' steady mistakes on captions repaired."""
-    if lower in COLOURS and tag[:2] in ("NN", "JJ", "VB", "RB"):
-        return "C" if tag != "NNS" else "N"
-    if lower in ADJECTIVES:
-        return "A"
-    if lower in PLACE_ADVERBS and tag[:2] == "NN":
-        return "B"
-    if tag == "NNS" and lower[:-1] in COLOURS and lower not in ("oranges", "creams", "peaches"):
-        return "C"
-    if lower in NOUNS and tag not in ("VB", "VBP", "VBG"):
-        return "N"
-    letter = _CLASS.get(tag, "O")
-    lexicon = load_lexicon()
-    if letter == "P":
-        if lower in _COMMON_CAPITALS:
-            return "N"
-        if lower in lexicon["proper"]:
-            return "P"
-        if not first and word[0].isupper():
-            return "N" if noun_lemma(lower) in lexicon["nouns"] and lower in lexicon["frequent"] else "P"
-        if word[0].islower() or noun_lemma(lower) in lexicon["nouns"]:
-            return "N"
-        return "A" if lower in lexicon["adjs"] else "P"
-    if letter == "N" and lower in lexicon["proper"] and lower not in _COMMON_CAPITALS:
-        return "P"
-    if letter == "A" and lower not in lexicon["adjs"] and noun_lemma(lower) in lexicon["nouns"]:
-        return "N"
-    if letter == "N" and lower not in lexicon["nouns"] and lower in lexicon["adjs"] and lower not in MATERIALS:
-        return "A" if noun_lemma(lower) not in lexicon["nouns"] else "N"
-    if letter == "N" and tag == "NN" and lower.endswith("ed") and noun_lemma(lower) not in lexicon["nouns"]:
-        return "A"
-    if letter == "F" and "-" in lower and noun_lemma(lower.rsplit("-", 1)[1]) in lexicon["nouns"]:
-        return "N"
-    if letter == "A" and lower.endswith("ing") and lower not in lexicon["adjs"]:
-        return "G"
-    if letter == "F" and tag == "VBD" and lower.endswith("ed"):
-        return "E"
-    if letter == "O" and tag in ("UH", "XX", "LS") and noun_lemma(lower) in lexicon["nouns"]:
-        return "N"
-    return letter
 
 
 def _unhyphened(word: str) -> list[str]:
@@ -185,7 +133,7 @@ class _Reading:
         if 2 * sum(capital) > len(words):
             return
         for place in range(len(words)):
-            if not capital[place] or self.lower[place] in _COMMON_CAPITALS:
+            if not capital[place] or self.lower[place] in COMMON_CAPITALS:
                 continue
             shouted = len(words[place]) > 1 and words[place].isupper()
             pair = place > 0 and ((place > 1 and capital[place - 1]) or (place + 1 < len(words) and capital[place + 1]))
@@ -254,6 +202,14 @@ class _Reading:
             end += 1
         # A colour between nouns or a noun run broken by nothing else ends the run.
         words = [part for word in self.lower[start:end] for part in _unhyphened(word)]
+        if (
+            self.lower[end : end + 1]
+            and self.lower[end] in _COVERED
+            and self.classes[end + 1 : end + 2] in (["N"], ["A"], ["C"])
+        ):
+            # "a snow covered mountain", also written with a hyphen
+            self._add("-".join((words[-1], self.lower[end])), "attribute")
+            return end + 1
         while len(words) > 1:
             first = words[0]
             if (
@@ -311,8 +267,8 @@ class _Reading:
         ):
             words, head = words[:-1], noun_lemma(words[-2])
         name = self._compound(words, head)
-        name = SAME_NAME.get(name, name)
         name = load_lexicon()["spellings"].get(name, name)
+        name = SAME_NAME.get(name, name)
         if len(name) < 2 or name in PRONOUN_LIKE:
             return
         kind: TagKind = "scene" if name in _scenes() or name.rsplit(" ", 1)[-1] in _scenes() else "object"
@@ -418,6 +374,10 @@ class _Reading:
         if left == "D":
             return (self.tags[before] != "CD" and self.lower[before] not in ("one", "some", "another")) or being
         if left == "C":
+            return being
+        if left == "I" and self.lower[before] in ("in", "with", "on", "at", "near"):
+            return True
+        if left == "A" and self.lower[before] in FUNCTION_ADJECTIVES:
             return being
         if left in ("A", "Q"):
             return self.lower[before] not in ("other", "others")
