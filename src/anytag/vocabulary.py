@@ -186,7 +186,7 @@ class TagVocabulary:
         for place, entry in enumerate(record["tags"]):
             if unknown := set(entry) - known:
                 raise VocabularyError(f"{source}: tag {place} has unknown fields {sorted(unknown)}")
-            values = {k: tuple(v) if isinstance(v, list) else v for k, v in entry.items()}
+            values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in entry.items()}
             values["translations"] = tuple(entry.get("translations", {}).items())
             try:
                 tags.append(VocabularyTag(**values))
