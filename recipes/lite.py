@@ -37,7 +37,7 @@ def recipe() -> TrainingConfig:
         ),
         loss=LossConfig(),
         stages=(
-            StageConfig(name="decoders", epochs=4, learning_rate=8e-4),
+            StageConfig(name="decoders", epochs=3, learning_rate=8e-4),
             StageConfig(name="upper encoder", epochs=3, learning_rate=4e-4, encoder_learning_rate=5e-5),
         ),
     )

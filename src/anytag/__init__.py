@@ -1,3 +1,45 @@
-"""anytag: recognise everything in a picture."""
+"""anytag: recognise everything in a picture.
+
+    import anytag
+
+    recognizer = anytag.load()
+    seen = recognizer("photo.jpg")
+    print(seen.caption, [tag.name for tag in seen.tags])
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from anytag.errors import AnytagError
+    from anytag.recognition import Failure, Recognition, Tag
+    from anytag.recognizer import Recognizer, load
+    from anytag.vocabulary import TagVocabulary
+
+#: Where every public name lives; it is imported when it is first used, so that ``import anytag`` stays cheap.
+_HOMES = {
+    "AnytagError": "anytag.errors",
+    "Failure": "anytag.recognition",
+    "Recognition": "anytag.recognition",
+    "Recognizer": "anytag.recognizer",
+    "Tag": "anytag.recognition",
+    "TagVocabulary": "anytag.vocabulary",
+    "load": "anytag.recognizer",
+}
+
+__all__ = ["AnytagError", "Failure", "Recognition", "Recognizer", "Tag", "TagVocabulary", "__version__", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        from importlib import import_module
+
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'anytag' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

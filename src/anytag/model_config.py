@@ -20,6 +20,9 @@ class _Part(BaseModel):
 class ImageEncoderConfig(_Part):
     """The image encoder and what it wants to see.
 
+    ``classes`` counts the classes of the ImageNet classifier that the encoder was trained with and keeps (0: none).
+    It is the second teacher, and knows things that captions seldom name.
+
     Pixels (0 … 255) enter as ``(pixel - mean) / std`` after the picture was squashed to a square.
     """
 
@@ -27,6 +30,7 @@ class ImageEncoderConfig(_Part):
     resolution: int = 260
     width: int = 1280
     tokens: int = 82
+    classes: int = 1000
     mean: tuple[float, float, float] = (127.0, 127.0, 127.0)
     std: tuple[float, float, float] = (128.0, 128.0, 128.0)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from anytag.model_config import ModelConfig
 from anytag.nn.captioner import InteractionEncoder, TextDecoder
@@ -11,6 +12,24 @@ from anytag.nn.efficientnet_lite import EfficientNetLite
 from anytag.nn.label_queries import TextLabelQueries
 from anytag.nn.recognition_decoder import RecognitionDecoder
 from anytag.nn.transformer import TextEmbedding
+
+
+class FrozenClassifier(nn.Module):
+    """The linear classifier that came with the image encoder; buffers, so that nothing trains it.
+
+    Args:
+        width: Width of a token.
+        classes: Number of classes; 0 leaves an empty classifier.
+    """
+
+    def __init__(self, width: int, classes: int):
+        super().__init__()
+        self.weight = nn.Buffer(torch.zeros(classes, width))
+        self.bias = nn.Buffer(torch.zeros(classes))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Tokens ``[B, N, width]`` to logits ``[B, classes]``, of their mean as in its own training."""
+        return F.linear(tokens.mean(1), self.weight, self.bias)
 
 
 class RecognitionModel(nn.Module):
@@ -26,6 +45,7 @@ class RecognitionModel(nn.Module):
         self.config = config
         width, recognition, labels = config.width, config.recognition, config.labels
         self.image_encoder = EfficientNetLite(config.image_encoder.name, folded=True)
+        self.classifier = FrozenClassifier(config.image_encoder.width, config.image_encoder.classes)
         self.image_projection = nn.Linear(config.image_encoder.width, width)
         self.image_norm = nn.LayerNorm(width)
         self.image_positions = nn.Parameter(torch.randn(config.image_encoder.tokens, width) * 0.02)
@@ -66,9 +86,10 @@ class RecognitionModel(nn.Module):
         tokens = torch.cat([tokens.mean(1, keepdim=True), tokens], 1)
         return self.image_norm(self.image_projection(tokens)) + self.image_positions
 
-    def encode(self, pixels: Tensor) -> Tensor:
-        """Normalised pixels ``[B, 3, R, R]`` to features ``[B, 1 + N, width]``."""
-        return self.features(self.image_encoder.crown(self.image_encoder.trunk(pixels)))
+    def encode(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalised pixels ``[B, 3, R, R]`` to features ``[B, 1 + N, width]`` and class logits ``[B, classes]``."""
+        tokens = self.image_encoder.crown(self.image_encoder.trunk(pixels))
+        return self.features(tokens), self.classifier(tokens)
 
     def fuse(self, tag_ids: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
         """Tags and picture to what the text decoder looks at.

@@ -52,7 +52,7 @@ class RecognitionDecoder(nn.Module):
         if projected is None:
             projected = self.project(queries)
         if queries.dim() == 2:
-            queries, projected = (x.expand(len(features), *x.shape) for x in (queries, projected))
+            queries, projected = (x.expand(features.shape[0], -1, -1) for x in (queries, projected))
         hidden, first = queries, projected
         for index, (layer, memory) in enumerate(zip(self.layers, self.keys_values(features), strict=True)):
             hidden = layer.cross_attention(hidden, memory, self.heads, queries=first if index == 0 else None)

@@ -26,6 +26,9 @@ class DataConfig(_Part):
         views: Cached copies of each picture: the plain one and ``views - 1`` augmented ones.
         min_support: Pictures that a caption tag needs to enter the vocabulary.
         teacher_threshold: Probability above which the ImageNet classifier's class is a tag of the picture.
+        parser: Which caption parser.
+        caption_tokens: Captions are cut there; a batch is as long as its longest.
+        tag_tokens: Tag lists are cut there, between tags.
     """
 
     train: tuple[str, ...]
@@ -36,12 +39,15 @@ class DataConfig(_Part):
     min_support: int = 8
     teacher_threshold: float = 0.6
     parser: Literal["auto", "light", "spacy"] = "auto"
+    caption_tokens: int = 26
+    tag_tokens: int = 32
 
 
 class LossConfig(_Part):
     """The objective; weights of 0 switch a part off.
 
-    ``tagging`` and ``alignment`` are rescaled to the caption loss (as in the papers) before they are weighted.
+    ``distillation`` holds a trained image encoder to what its ImageNet classifier said before (as RAM holds its own to
+    CLIP). ``tagging`` and ``alignment`` are rescaled to the caption loss (as in the papers) before they are weighted.
     """
 
     gamma_negative: float = 7.0
@@ -52,11 +58,12 @@ class LossConfig(_Part):
     captioning: float = 1.0
     texts: float = 0.5
     alignment: float = 0.25
+    distillation: float = 0.5
     negatives: int = 128
     label_smoothing: float = 0.1
     no_tags: float = 0.15
     found_tags: float = 0.45
-    found_threshold: float = 0.5
+    found_most: int = 14
 
 
 class StageConfig(_Part):

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from anytag.errors import AnytagError
 from anytag.training.config import StageConfig, TrainingConfig
@@ -72,7 +72,7 @@ class TrainingLoop:
             ],
             betas=(0.9, 0.98),
         )
-        self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
+        self.average = AveragedModel(model, multi_avg_fn=_moving_average(config.ema_decay))
 
     @property
     def checkpoint_path(self) -> Path:
@@ -186,6 +186,17 @@ class TrainingLoop:
         left = (self.total_steps - self.step) * record.get("seconds", 0.0)
         eta = f", {left / 60:.0f} min left" if left else ""
         self.report(f"{record['stage']} {self.step}/{self.total_steps}{eta}: {shown}")
+
+
+def _moving_average(decay: float) -> Callable[[Any, Any, Any], None]:
+    """Exponential moving average of parameters that forgets the random start sooner: (1 + n) / (10 + n) at first."""
+
+    @torch.no_grad()
+    def update(averages: list[Tensor], current: list[Tensor], count: Tensor | int) -> None:
+        n = int(count)
+        torch._foreach_lerp_(averages, current, 1 - min(decay, (1 + n) / (10 + n)))
+
+    return update
 
 
 def _rounded(record: dict[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from anytag.nn.losses import asymmetric_loss, language_modelling_loss, rescaled
 from anytag.nn.model import RecognitionModel
@@ -28,13 +29,16 @@ class Objective:
     def __init__(self, config: LossConfig, label_embeddings: Tensor, prompts: TagPrompts):
         self.config, self.label_embeddings, self.prompts = config, label_embeddings, prompts
 
-    def __call__(self, model: RecognitionModel, batch: Batch, tokens: Tensor) -> tuple[Tensor, dict[str, float]]:
+    def __call__(
+        self, model: RecognitionModel, batch: Batch, tokens: Tensor, teacher: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, float]]:
         """The total loss and its parts.
 
         Args:
             model: In train mode.
             batch: The batch.
             tokens: Image tokens ``[B, N, C]`` of the batch's pictures.
+            teacher: ``[B, classes]``, logits of the untouched image encoder, while the encoder is trained.
         """
         config = self.config
         features = model.features(tokens)
@@ -60,6 +64,9 @@ class Objective:
             lists = [self.prompts.join(t, given=True) for t in batch.text_tags]
             nothing = model.no_picture.expand(len(lists), 1, -1)
             parts["texts"] = self._caption_loss(model, batch.texts, lists, nothing)
+        if teacher is not None and config.distillation:
+            student = model.classifier(tokens).float().log_softmax(-1)
+            parts["distillation"] = F.kl_div(student, teacher.float().softmax(-1), reduction="batchmean")
         total = torch.zeros(())
         caption = parts.get("captioning")
         for name, loss in parts.items():
@@ -70,16 +77,15 @@ class Objective:
 
     def _guidance(self, batch: Batch, logits: Tensor) -> list[list[int]]:
         lists = []
-        found = logits.sigmoid() > self.config.found_threshold
         for row, kind in enumerate(batch.guidance):
             if kind == "given":
                 lists.append(self.prompts.join(batch.caption_tags[row], given=True))
             elif kind == "none":
                 lists.append(self.prompts.join((), given=False))
             else:
-                places = found[row].nonzero().flatten()
-                places = places[logits[row, places].argsort(descending=True)]
-                ids = self.prompts.leaves(batch.tag_ids[places].tolist())
+                # The asymmetric loss leaves scores uncalibrated until thresholds are fitted: take the best few.
+                best = logits[row].topk(min(batch.found_counts[row], logits.shape[1])).indices
+                ids = self.prompts.leaves(batch.tag_ids[best].tolist())
                 lists.append(self.prompts.join(ids, given=False))
         return lists
 

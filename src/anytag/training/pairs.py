@@ -72,6 +72,7 @@ class Batch:
         captions: ``[B, L]`` ids, padded with 0.
         caption_tags: Per picture, the ids parsed from that caption.
         guidance: Per picture ``"none"``, ``"given"`` or ``"found"``.
+        found_counts: Per picture, how many of the best-scored tags a ``"found"`` list is made from.
         texts, text_tags: The same for captions without pictures; both may be empty.
     """
 
@@ -82,6 +83,7 @@ class Batch:
     captions: Tensor
     caption_tags: list[tuple[int, ...]]
     guidance: list[str]
+    found_counts: list[int]
     texts: Tensor
     text_tags: list[tuple[int, ...]]
 
@@ -99,6 +101,7 @@ class Batcher:
         views: How many cached views to draw from.
         no_tags: Share of captions that get no tags as guidance.
         found_tags: Share of captions that are guided by what the model itself recognises.
+        found_most: Most tags that such guidance is made from; at least 3.
         seed: Seed of everything drawn.
     """
 
@@ -114,13 +117,14 @@ class Batcher:
         views: int,
         no_tags: float,
         found_tags: float,
+        found_most: int,
         seed: int,
     ):
         self.pairs, self.texts = pairs, texts
         self.tags = len(vocabulary)
         self.batch_size, self.text_batch_size = batch_size, text_batch_size
         self.negatives, self.views = negatives, views
-        self.no_tags, self.found_tags = no_tags, found_tags
+        self.no_tags, self.found_tags, self.found_most = no_tags, found_tags, found_most
         self.seed = seed
         self.steps_per_epoch = len(pairs) // batch_size
 
@@ -157,6 +161,7 @@ class Batcher:
             captions=pad([c.ids for c in captions]),
             caption_tags=[_some(c.tags, rng) for c in captions],
             guidance=guidance,
+            found_counts=rng.integers(3, self.found_most + 1, len(captions)).tolist(),
             texts=pad([t.ids for t in texts]),
             text_tags=[_some(t.tags, rng) for t in texts],
         )

@@ -80,12 +80,11 @@ def prepare(config: TrainingConfig, data: Path, cache: Path, report: Report = pr
     if captioner is not None:
         captioner = captioner.model_copy(update={"vocabulary": len(tokenizer)})
         config = config.model_copy(update={"model": config.model.model_copy(update={"captioner": captioner})})
-    limit = captioner.positions if captioner else 48
     labels, sentences = _embeddings(vocabulary, captions, cache, report)
     mapper = TagMapper(vocabulary)
 
     def encode(sentence: str, tags: Sequence[ParsedTag]) -> CaptionRecord:
-        return CaptionRecord(tokenizer.encode_caption(sentence, limit), _in_order(mapper, tags))
+        return CaptionRecord(tokenizer.encode_caption(sentence, config.data.caption_tokens), _in_order(mapper, tags))
 
     pictures = _annotate(config, shards, parsed, vocabulary, mapper, encode)
     vocabulary = _with_support(vocabulary, pictures)
@@ -101,7 +100,7 @@ def prepare(config: TrainingConfig, data: Path, cache: Path, report: Report = pr
         config=config,
         vocabulary=vocabulary,
         tokenizer=tokenizer,
-        prompts=TagPrompts(vocabulary, tokenizer, limit),
+        prompts=TagPrompts(vocabulary, tokenizer, config.data.tag_tokens),
         label_embeddings=labels,
         pairs=TrainingPairs(shards, pictures, sentences),
         texts=[encode(c, t) for c, t in zip(texts, texts_parsed, strict=True)],
@@ -129,8 +128,11 @@ def train(
     torch.manual_seed(config.seed)
     model = RecognitionModel(config.model, len(prepared.vocabulary))
     encoder = load_imagenet_lite(variant=config.model.image_encoder.name)
+    assert encoder.classifier is not None
+    model.classifier.load_state_dict(encoder.classifier.state_dict())
     encoder.classifier = None
     model.image_encoder.load_state_dict(encoder.state_dict())
+    untouched = encoder.to(memory_format=torch.channels_last).requires_grad_(False)
     model.image_encoder.to(memory_format=torch.channels_last)
     batcher = Batcher(
         prepared.pairs,
@@ -142,6 +144,7 @@ def train(
         views=config.data.views,
         no_tags=config.loss.no_tags,
         found_tags=config.loss.found_tags,
+        found_most=config.loss.found_most,
         seed=config.seed,
     )
     objective = Objective(config.loss, prepared.label_embeddings, prepared.prompts)
@@ -156,7 +159,11 @@ def train(
             # Without gradients small pieces stay in the processor's cache; with them the whole batch is faster.
             pieces = batch.maps.split(len(batch.maps) if stage.encoder_learning_rate else 8)
             tokens = torch.cat([model.image_encoder.crown(piece) for piece in pieces])
-        return objective(model, batch, tokens)
+        teacher = None
+        if stage.encoder_learning_rate and config.loss.distillation:
+            with torch.no_grad():
+                teacher = model.classifier(torch.cat([untouched.crown(piece) for piece in batch.maps.split(8)]))
+        return objective(model, batch, tokens, teacher)
 
     loop = TrainingLoop(config, model, step, validator, batcher.steps_per_epoch, folder, report)
     if loop.resume():

@@ -1,0 +1,122 @@
+"""ONNX Runtime: the backend that needs nothing but the core installation."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anytag.backends.base import FloatArray, LabelQueries
+from anytag.errors import ModelError
+from anytag.generation import Cache, Step
+from anytag.model_directory import ModelDirectory
+
+#: Pictures that go through the image encoder together. More do not fit the processor's cache and are slower.
+_ENCODER_BATCH = 4
+
+
+class OnnxBackend:
+    """Runs ``onnx/*.onnx`` of a model directory; every graph is loaded when it is first needed.
+
+    Args:
+        directory: The model.
+        threads: Threads of the runtime; ``None``: all processors that this process may use.
+        device: ``cpu``, or ``cuda`` with ``onnxruntime-gpu``.
+
+    Raises:
+        ModelError: If the device is not to be had.
+    """
+
+    def __init__(self, directory: ModelDirectory, threads: int | None = None, device: str = "cpu"):
+        self.directory = directory
+        self.threads = threads or available_processors()
+        self.providers = _providers(device)
+        self._session = cache(self._open)
+
+    def _open(self, name: str) -> Any:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = self.threads
+        options.inter_op_num_threads = 1
+        # Waiting threads that spin take the processors from the threads that decode pictures.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.log_severity_level = 3
+        path = self.directory.file(f"onnx/{name}.onnx")
+        try:
+            return onnxruntime.InferenceSession(str(path), options, providers=self.providers)
+        except Exception as error:  # onnxruntime's own exceptions have no common base.
+            raise ModelError(f"{path}: ONNX Runtime cannot load it ({error})") from error
+
+    def _run(self, graph: str, outputs: list[str], inputs: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        return self._session(graph).run(outputs, inputs)  # type: ignore[no-any-return]
+
+    def encode(self, pixels: NDArray[np.uint8]) -> FloatArray:
+        """uint8 pixels ``[B, R, R, 3]`` to features ``[B, N, W]``."""
+        parts = [
+            self._run("image_encoder", ["features"], {"pixels": pixels[start : start + _ENCODER_BATCH]})[0]
+            for start in range(0, len(pixels), _ENCODER_BATCH)
+        ]
+        config = self.directory.config
+        return np.concatenate(parts) if parts else np.empty((0, config.image_encoder.tokens, config.width), np.float32)
+
+    def recognize(self, features: FloatArray, labels: LabelQueries) -> FloatArray:
+        """Scores ``[B, T]`` in [0, 1]."""
+        parts = [
+            self._run(
+                "recognition_decoder",
+                ["logits"],
+                {"features": features[row : row + 1], "queries": labels.queries, "projected": labels.projected},
+            )[0]
+            for row in range(len(features))
+        ]
+        logits = np.concatenate(parts) if parts else np.empty((0, len(labels.queries)), np.float32)
+        return (1 / (1 + np.exp(-logits))).astype(np.float32)
+
+    def label_queries(self) -> LabelQueries:
+        """Queries of the vocabulary's tags."""
+        from safetensors.numpy import load_file
+
+        tensors = load_file(self.directory.file("label_queries.safetensors"))
+        return LabelQueries(tensors["queries"].astype(np.float32), tensors["projected"].astype(np.float32))
+
+    def embed_labels(self, ids: NDArray[np.int64]) -> LabelQueries:
+        """Queries of label texts, given as token ids ``[T, L]`` padded with 0."""
+        return LabelQueries(*self._run("label_encoder", ["queries", "projected"], {"ids": ids}))
+
+    def fuse(self, tag_ids: NDArray[np.int64], features: FloatArray, rows: int) -> Step:
+        """The decoding step for pictures with their tag lists ``[B, T]``, each repeated for ``rows`` beams."""
+        outputs = ["memory_keys", "memory_values", "memory_mask"]
+        fused = self._run("interaction_encoder", outputs, {"tags": tag_ids, "features": features})
+        memory = {name: np.repeat(array, rows, axis=0) for name, array in zip(outputs, fused, strict=True)}
+        _, layers, heads, _, depth = memory["memory_keys"].shape
+
+        def step(ids: NDArray[np.int64], cache: Cache) -> tuple[FloatArray, Cache]:
+            empty = np.zeros((len(ids), layers, heads, 0, depth), np.float32)
+            past = {"keys": cache.get("keys", empty), "values": cache.get("values", empty)}
+            logits, keys, values = self._run(
+                "text_decoder", ["logits", "new_keys", "new_values"], {"ids": ids, **past, **memory}
+            )
+            return logits, {"keys": keys, "values": values}
+
+        return step
+
+
+def available_processors() -> int:
+    """Processors that this process may use: fewer than the machine has in a container."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _providers(device: str) -> list[str]:
+    import onnxruntime
+
+    wanted = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}.get(device)
+    available = onnxruntime.get_available_providers()
+    if wanted is None or wanted not in available:
+        raise ModelError(f"device {device!r} is not available to ONNX Runtime here; it offers {', '.join(available)}")
+    return [wanted] if device == "cpu" else [wanted, "CPUExecutionProvider"]

@@ -1,0 +1,61 @@
+"""Options that ``tag`` and ``caption`` have in common."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from anytag.errors import UsageError
+from anytag.pictures import find_pictures, read_list
+
+
+class KindChoice(StrEnum):
+    """Kinds of tags that can be asked for."""
+
+    object = "object"
+    scene = "scene"
+    attribute = "attribute"
+    action = "action"
+
+
+class BackendChoice(StrEnum):
+    """Runtimes that can be asked for."""
+
+    onnx = "onnx"
+
+
+Pictures = Annotated[
+    list[str],
+    typer.Argument(help="Files, folders, globs; - reads a list of paths from standard input.", show_default=False),
+]
+Json = Annotated[bool, typer.Option("--json", help="Write JSON lines, one a picture, in order.")]
+Threshold = Annotated[
+    float | None, typer.Option(help="One threshold for all tags, 0 to 1, instead of each tag's own; 0 keeps all.")
+]
+Top = Annotated[int | None, typer.Option(help="At most that many tags a picture.")]
+Kinds = Annotated[
+    list[KindChoice] | None, typer.Option("--kind", help="Only tags of this kind; may be given several times.")
+]
+Model = Annotated[str | None, typer.Option(help="Model directory or hub id. [default: the shipped model]")]
+BackendName = Annotated[BackendChoice, typer.Option("--backend", help="Runtime.")]
+Device = Annotated[str, typer.Option(help="cpu or cuda.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="Threads of the runtime. [default: all processors]")]
+
+
+def sources(given: Sequence[str]) -> tuple[Iterable[str], int | None]:
+    """The pictures' paths and, where it can be known beforehand, their number.
+
+    Raises:
+        UsageError: If ``-`` stands beside other inputs, or nothing is found.
+    """
+    if "-" in given:
+        if len(given) > 1:
+            raise UsageError("- reads the list of pictures from standard input; give nothing beside it")
+        return (str(path) for path in read_list(sys.stdin)), None
+    found = [str(path) for path in find_pictures([Path(name) for name in given])]
+    return iter(found), len(found)

@@ -1,0 +1,43 @@
+"""``anytag tag``: what do pictures show?"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from anytag.cli._inputs import BackendChoice, BackendName, Device, Json, Kinds, Model, Pictures, Threads, Threshold, Top, sources
+from anytag.cli._shared import finish, names, reporting, write_results
+
+
+def tag(
+    pictures: Pictures,
+    json_: Json = False,
+    threshold: Threshold = None,
+    top: Top = None,
+    categories: Annotated[
+        str | None, typer.Option(help="Look for exactly these, comma-separated; any words will do (open set).")
+    ] = None,
+    kind: Kinds = None,
+    model: Model = None,
+    backend: BackendName = BackendChoice.onnx,
+    device: Device = "cpu",
+    threads: Threads = None,
+) -> None:
+    """Find tags in pictures: objects, scenes, attributes and actions, each with a score.
+
+    Example: anytag tag holiday/ --json > tags.jsonl
+    """
+    with reporting("tag"):
+        from anytag.recognizer import load
+
+        paths, total = sources(pictures)
+        recognizer = load(model, backend=backend.value, device=device, threads=threads)
+        results = recognizer.tag(
+            paths,
+            categories=names(categories),
+            kinds=[choice.value for choice in kind] if kind else None,
+            threshold=threshold,
+            top=top,
+        )
+        finish(*write_results(results, json_, total, with_caption=False))

@@ -1,0 +1,45 @@
+"""``anytag train``: run a recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from anytag.cli._shared import reporting
+
+
+def train(
+    recipe: Annotated[Path, typer.Argument(help="Python file with a function recipe().")],
+    data: Annotated[Path, typer.Option(help="Folder that the recipe's file patterns are relative to.")],
+    run: Annotated[Path, typer.Option(help="Run folder; an existing one is taken up where it stopped.")],
+    cache: Annotated[Path | None, typer.Option(help="Folder for cached features. [default: in the run folder]")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Change a setting: key=value; repeatable.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads. [default: all processors]")] = None,
+    stop_after: Annotated[float | None, typer.Option(help="Stop after that many minutes, with a checkpoint.")] = None,
+) -> None:
+    """Train a model from pictures with captions; killed at any moment, the same command goes on.
+
+    Example: anytag train recipes/lite.py --data data --run runs/lite --set seed=1
+    """
+    with reporting("train"):
+        try:
+            import torch
+        except ImportError:
+            from anytag.errors import MissingExtraError
+
+            raise MissingExtraError("Training", "train") from None
+        from anytag.training.config import Overrides
+        from anytag.training.memory import keep_freed_memory
+        from anytag.training.run import load_recipe_file
+        from anytag.training.run import train as run_training
+
+        keep_freed_memory()
+        if threads:
+            torch.set_num_threads(threads)
+        config = Overrides(set_ or []).apply(load_recipe_file(recipe))
+        finished = run_training(
+            config, data, run, cache, lambda line: print(line, flush=True), stop_after and stop_after * 60
+        )
+        print(f"done: {run / 'model'}" if finished else f"stopped; go on with the same command ({run})")

