@@ -5,11 +5,12 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from anytag.backends.base import Backend, LabelQueries
+from anytag.backends.base import Backend, Encoded, FloatArray, LabelQueries
 from anytag.errors import ModelError, UsageError
 from anytag.model_directory import ModelDirectory
 from anytag.recognition import TAG_KINDS, TagKind
@@ -26,6 +27,7 @@ class LabelSet:
         ids: Ids in the vocabulary; ``None`` for free categories.
         thresholds: ``[T]``, the score from which on each counts as found.
         queries: Their queries.
+        classes: ``[C, T]``, 1 where a class of the image encoder's classifier is the label or implies it.
     """
 
     names: tuple[str, ...]
@@ -33,6 +35,7 @@ class LabelSet:
     ids: tuple[int | None, ...]
     thresholds: NDArray[np.float64]
     queries: LabelQueries
+    classes: NDArray[np.float32]
 
 
 class LabelSets:
@@ -116,7 +119,33 @@ class LabelSets:
             ids=tuple(tag.id for tag in tags),
             thresholds=np.array([default if t.threshold is None else t.threshold for t in tags], dtype=np.float64),
             queries=self.queries.take(np.array([tag.id for tag in tags], dtype=np.int64)),
+            classes=self._classes(tags),
         )
+
+    def _classes(self, tags: Sequence[VocabularyTag]) -> NDArray[np.float32]:
+        columns = {tag.id: column for column, tag in enumerate(tags)}
+        matrix = np.zeros((self.directory.config.image_encoder.classes, len(tags)), np.float32)
+        for tag in self.vocabulary:
+            if tag.classes:
+                truth = [columns[id] for id in self.vocabulary.with_implied([tag.id]) if id in columns]
+                matrix[np.ix_(tag.classes, truth)] = 1
+        return matrix
+
+    def scores(self, encoded: Encoded, labels: LabelSet) -> FloatArray:
+        """Scores ``[B, T]`` of the recognition decoder and, where it is surer, of the image encoder's classifier.
+
+        A class's probability is moved in log-odds so that ``class_threshold`` falls on the label's own threshold: the
+        classifier finds a label exactly where it is sure enough of its classes.
+        """
+        scores = self.backend.recognize(encoded.features, labels.queries)
+        known = np.flatnonzero(labels.classes.any(0)) if labels.classes.size else np.empty(0, np.int64)
+        if len(known) and len(scores):
+            probability = np.clip(encoded.classes @ labels.classes[:, known], 1e-6, 1 - 1e-6).astype(np.float64)
+            sure = self.directory.config.class_threshold
+            limits = np.clip(labels.thresholds[known], 1e-6, 1 - 1e-6)
+            odds = _log_odds(probability) - _log_odds(sure) + _log_odds(limits)
+            scores[:, known] = np.maximum(scores[:, known], 1 / (1 + np.exp(-odds)))
+        return scores
 
     def _of_texts(self, names: Sequence[str]) -> LabelSet:
         width = self.directory.config.width
@@ -127,6 +156,7 @@ class LabelSets:
             ids=(None,) * len(names),
             thresholds=np.full(len(names), self.directory.config.open_threshold),
             queries=self.embed(names) if names else LabelQueries(empty, empty),
+            classes=np.zeros((self.directory.config.image_encoder.classes, len(names)), np.float32),
         )
 
     def embed(self, texts: Sequence[str]) -> LabelQueries:
@@ -152,6 +182,7 @@ def _join(first: LabelSet, second: LabelSet) -> LabelSet:
         first.ids + second.ids,
         np.concatenate([first.thresholds, second.thresholds]),
         first.queries.join(second.queries),
+        np.concatenate([first.classes, second.classes], axis=1),
     )
 
 
@@ -163,4 +194,9 @@ def _take(labels: LabelSet, order: Sequence[int]) -> LabelSet:
         tuple(labels.ids[i] for i in order),
         labels.thresholds[rows],
         labels.queries.take(rows),
+        labels.classes[:, rows],
     )
+
+
+def _log_odds(probability: Any) -> Any:
+    return np.log(probability) - np.log1p(-probability)

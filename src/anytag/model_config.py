@@ -94,6 +94,7 @@ class ModelConfig(_Part):
         family: ``lite``, ``tag2text``, ``ram`` or ``ram_plus``.
         name: What the model is called in results and model cards.
         width: Width of features, queries and captioner.
+        class_threshold: Probability from which on a class of the image encoder's own classifier counts as found.
         default_threshold: For tags without one of their own.
         open_threshold: For categories outside the vocabulary, whose scores run lower.
         files: SHA-256 of every other file of the directory.
@@ -108,6 +109,7 @@ class ModelConfig(_Part):
     labels: LabelQueryConfig = Field(default_factory=LabelQueryConfig)
     captioner: CaptionerConfig | None = Field(default_factory=CaptionerConfig)
     decoding: DecodingConfig = Field(default_factory=DecodingConfig)
+    class_threshold: float = 0.4
     default_threshold: float = 0.5
     open_threshold: float = 0.5
     files: dict[str, str] = Field(default_factory=dict)

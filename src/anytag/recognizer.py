@@ -158,7 +158,7 @@ class Recognizer:
         self, sources: Iterable[PictureSource], labels: LabelSet, threshold: float | None, top: int | None
     ) -> Iterator[Result]:
         for batch in load_batches(sources, self._resolution, self.batch_size, self.workers):
-            scores = self.backend.recognize(self.backend.encode(batch.pixels), labels.queries)
+            scores = self.labels.scores(self.backend.encode(batch.pixels), labels)
             results = [
                 Recognition(path, _select(row, labels, threshold, top))
                 for path, row in zip(batch.paths, scores, strict=True)
@@ -176,8 +176,8 @@ class Recognizer:
     ) -> Iterator[Result]:
         given = None if wanted is None else self.labels.find(wanted)
         for batch in load_batches(sources, self._resolution, self.batch_size, self.workers):
-            features = self.backend.encode(batch.pixels)
-            scores = self.backend.recognize(features, labels.queries)
+            encoded = self.backend.encode(batch.pixels)
+            features, scores = encoded.features, self.labels.scores(encoded, labels)
             results = []
             for row, path in enumerate(batch.paths):
                 tags = _select(scores[row], labels, threshold, top)

@@ -32,6 +32,7 @@ class VocabularyTag:
         threshold: Score at which it counts as found; ``None``: the model's default.
         threshold_from: Where the threshold comes from ("validation F1, 2,000 pictures").
         sources: Where the tag comes from: "captions", "imagenet", "implied" (it only follows from others).
+        classes: Classes of the image encoder's own classifier that are this tag.
         translations: Names in other languages, by language code.
     """
 
@@ -44,6 +45,7 @@ class VocabularyTag:
     threshold: float | None = None
     threshold_from: str | None = None
     sources: tuple[str, ...] = ()
+    classes: tuple[int, ...] = ()
     translations: tuple[tuple[str, str], ...] = ()
 
 

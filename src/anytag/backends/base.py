@@ -36,11 +36,24 @@ class LabelQueries:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """What the image encoder makes of pictures.
+
+    Attributes:
+        features: ``[B, N, W]``.
+        classes: ``[B, C]``, probabilities of the encoder's own classifier; C may be 0.
+    """
+
+    features: FloatArray
+    classes: FloatArray
+
+
 class Backend(Protocol):
     """A model on a runtime; W is its width, N the number of a picture's tokens."""
 
-    def encode(self, pixels: NDArray[np.uint8]) -> FloatArray:
-        """uint8 pixels ``[B, R, R, 3]`` to features ``[B, N, W]``."""
+    def encode(self, pixels: NDArray[np.uint8]) -> Encoded:
+        """Encode uint8 pixels ``[B, R, R, 3]``; B may be 0."""
 
     def recognize(self, features: FloatArray, labels: LabelQueries) -> FloatArray:
         """Scores ``[B, T]`` in [0, 1]."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from anytag.backends.base import FloatArray, LabelQueries
+from anytag.backends.base import Encoded, FloatArray, LabelQueries
 from anytag.errors import ModelError
 from anytag.generation import Cache, Step
 from anytag.model_directory import ModelDirectory
@@ -54,14 +54,17 @@ class OnnxBackend:
     def _run(self, graph: str, outputs: list[str], inputs: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
         return self._session(graph).run(outputs, inputs)  # type: ignore[no-any-return]
 
-    def encode(self, pixels: NDArray[np.uint8]) -> FloatArray:
-        """uint8 pixels ``[B, R, R, 3]`` to features ``[B, N, W]``."""
+    def encode(self, pixels: NDArray[np.uint8]) -> Encoded:
+        """Encode uint8 pixels ``[B, R, R, 3]``; B may be 0."""
         parts = [
-            self._run("image_encoder", ["features"], {"pixels": pixels[start : start + _ENCODER_BATCH]})[0]
+            self._run("image_encoder", ["features", "classes"], {"pixels": pixels[start : start + _ENCODER_BATCH]})
             for start in range(0, len(pixels), _ENCODER_BATCH)
         ]
-        config = self.directory.config
-        return np.concatenate(parts) if parts else np.empty((0, config.image_encoder.tokens, config.width), np.float32)
+        if not parts:
+            config = self.directory.config
+            shape = (0, config.image_encoder.tokens, config.width)
+            return Encoded(np.empty(shape, np.float32), np.empty((0, config.image_encoder.classes), np.float32))
+        return Encoded(np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts]))
 
     def recognize(self, features: FloatArray, labels: LabelQueries) -> FloatArray:
         """Scores ``[B, T]`` in [0, 1]."""

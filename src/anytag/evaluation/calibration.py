@@ -59,7 +59,7 @@ def score_shards(recognizer: Recognizer, shards: Sequence[Path], parser: str = "
     rows, read = [], []
     for batch in load_batches(sources(), resolution, 16):
         read += batch.paths
-        rows.append(recognizer.backend.recognize(recognizer.backend.encode(batch.pixels), labels.queries))
+        rows.append(recognizer.backend.recognize(recognizer.backend.encode(batch.pixels).features, labels.queries))
     if not read:
         raise UsageError(f"no picture could be read from {', '.join(map(str, shards))}")
     by_source = {sample.source: sample for sample in samples}

@@ -262,9 +262,16 @@ def _annotate(config, shards, parsed, vocabulary, mapper, encode) -> list[Pictur
 
 
 def _with_support(vocabulary: TagVocabulary, pictures: Sequence[PictureRecord]) -> TagVocabulary:
-    """The vocabulary with each tag's support as trained: captions, implications and the ImageNet teacher together."""
+    """The vocabulary with each tag's support as trained (captions, implications, teacher) and the teacher's classes."""
     counts = np.bincount(np.concatenate([p.tags for p in pictures]), minlength=len(vocabulary))
-    return TagVocabulary(replace(tag, support=int(n)) for tag, n in zip(vocabulary, counts, strict=True))
+    classes: dict[int, list[int]] = {}
+    for index, id in enumerate(imagenet_tag_ids(vocabulary)):
+        if id is not None:
+            classes.setdefault(id, []).append(index)
+    return TagVocabulary(
+        replace(tag, support=int(n), classes=tuple(classes.get(tag.id, ())))
+        for tag, n in zip(vocabulary, counts, strict=True)
+    )
 
 
 def load_recipe_file(path: Path) -> TrainingConfig:
