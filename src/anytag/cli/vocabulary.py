@@ -9,7 +9,6 @@ import tarfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
-from importlib.resources import files
 from itertools import islice
 from pathlib import Path
 from typing import Annotated
@@ -23,13 +22,11 @@ from anytag.datasets.webdataset import read_shard
 from anytag.errors import AnytagError, UsageError
 from anytag.language.parser import CaptionParser, ParsedTag, load_parser
 from anytag.language.vocabulary_builder import build_vocabulary
+from anytag.model_directory import SHIPPED_MODEL
 from anytag.recognition import TAG_KINDS
 from anytag.vocabulary import TagVocabulary, VocabularyTag
 
 app = typer.Typer(help="Build, show and search tag vocabularies.", no_args_is_help=True)
-
-#: Where the shipped model keeps its vocabulary, inside the package.
-SHIPPED = ("model", "vocabulary.json")
 
 #: Longest a tag's aliases may be in the table; ``--json`` gives all of them.
 _WIDTH = 44
@@ -217,7 +214,7 @@ def load_vocabulary(path: Path | None) -> TagVocabulary:
         VocabularyError: If the file is missing or no vocabulary.
     """
     if path is None:
-        path = Path(str(files("anytag").joinpath(*SHIPPED)))
+        path = SHIPPED_MODEL / "vocabulary.json"
         if not path.is_file():
             raise UsageError("no model ships with this build; name a vocabulary file or a model directory")
     return TagVocabulary.load(path / "vocabulary.json" if path.is_dir() else path)

@@ -73,7 +73,9 @@ def export_model(source: Path, out: Path, report: Report = print, small: bool = 
         part / "label_queries.safetensors",
     )
     vocabulary.save(part / "vocabulary.json")
-    shutil.copy(source / "tokenizer.json", part / "tokenizer.json")
+    for name in ("tokenizer.json", "README.md"):
+        if (source / name).exists():
+            shutil.copy(source / name, part / name)
     _label_tokenizer(folder, part / "label_tokenizer.json")
     names = [str(p.relative_to(part).as_posix()) for p in part.rglob("*") if p.is_file()]
     write_config(part, model.config, names)

@@ -23,6 +23,7 @@ from anytag.nn.text_encoder import embed_texts, load_sentence_encoder
 from anytag.training.config import StageConfig, TrainingConfig
 from anytag.training.features import CachedShard, cache_features, open_cache
 from anytag.training.loop import Report, TrainingLoop
+from anytag.training.model_card import model_card
 from anytag.training.objective import Objective
 from anytag.training.pairs import Batcher, CaptionRecord, PictureRecord, TagPrompts, TrainingPairs
 from anytag.training.prepare import find_shards, parse_all, read_captions
@@ -170,7 +171,23 @@ def train(
         report(f"resumed at step {loop.step}")
     finished = loop.run(stop_after)
     save_weights(loop.average.module, prepared, folder / "model")
+    card = model_card(
+        config,
+        prepared.vocabulary,
+        len(prepared.pairs),
+        len(prepared.pairs.caption_embeddings),
+        len(prepared.texts),
+        _last_figures(folder / "log.jsonl"),
+    )
+    (folder / "model" / "README.md").write_text(card, encoding="utf-8")
     return finished
+
+
+def _last_figures(log: Path) -> dict[str, float]:
+    """The figures of the last validation in a run's log; none before the first."""
+    records = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.exists() else []
+    found = [record["validation"] for record in records if "validation" in record]
+    return found[-1] if found else {}
 
 
 def save_weights(model: torch.nn.Module, prepared: Prepared, folder: Path) -> None:
