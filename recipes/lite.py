@@ -38,6 +38,6 @@ def recipe() -> TrainingConfig:
         loss=LossConfig(),
         stages=(
             StageConfig(name="decoders", epochs=3, learning_rate=8e-4),
-            StageConfig(name="upper encoder", epochs=3, learning_rate=4e-4, encoder_learning_rate=5e-5),
+            StageConfig(name="upper encoder", epochs=2.7, learning_rate=5e-4, encoder_learning_rate=1e-4),
         ),
     )

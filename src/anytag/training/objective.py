@@ -47,7 +47,7 @@ class Objective:
             queries = torch.cat([queries, model.label_queries(batch.text_embeddings)])
         logits = model.recognition_decoder(features, queries).float()
         tags = len(batch.tag_ids)
-        size = len(batch.maps)
+        size = len(batch.captions)
         tagging = asymmetric_loss(
             logits[:, :tags], batch.targets, config.gamma_negative, config.gamma_positive, config.clip
         ) / size

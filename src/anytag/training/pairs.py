@@ -65,7 +65,8 @@ class Batch:
     """What one training step sees.
 
     Attributes:
-        maps: ``[B, C, H, W]`` cached maps, or normalised pixels in end-to-end training.
+        indices: ``[B]``, the pictures' numbers.
+        maps: ``[B, C, H, W]`` cached maps; empty if they were not asked for.
         tag_ids: ``[T]`` vocabulary ids that are asked for: the batch's positives and sampled negatives.
         targets: ``[B, T]``, 1 for true.
         text_embeddings: ``[B, D]`` of one caption per picture.
@@ -76,6 +77,7 @@ class Batch:
         texts, text_tags: The same for captions without pictures; both may be empty.
     """
 
+    indices: np.ndarray
     maps: Tensor
     tag_ids: Tensor
     targets: Tensor
@@ -134,12 +136,13 @@ class Batcher:
         order = np.random.default_rng((self.seed, 1, epoch)).permutation(len(self.pairs))
         return order[place * self.batch_size : (place + 1) * self.batch_size]
 
-    def batch(self, step: int) -> Batch:
-        """The batch of a step, counted over the whole run."""
+    def batch(self, step: int, with_maps: bool = True) -> Batch:
+        """The batch of a step, counted over the whole run; ``with_maps`` reads cached features."""
         rng = np.random.default_rng((self.seed, 2, step))
         chosen = self.indices(step)
         pictures = [self.pairs.pictures[i] for i in chosen]
-        maps = self.pairs.maps(chosen, rng.integers(0, self.views, len(chosen)), rng.random(len(chosen)) < 0.5)
+        views, flips = rng.integers(0, self.views, len(chosen)), rng.random(len(chosen)) < 0.5
+        maps = self.pairs.maps(chosen, views, flips) if with_maps else torch.empty(0)
         positives = np.unique(np.concatenate([p.tags for p in pictures]))
         sampled = rng.choice(self.tags, min(self.negatives, self.tags), replace=False)
         tag_ids = np.union1d(positives, sampled).astype(np.int64)
@@ -154,6 +157,7 @@ class Batcher:
         count = min(self.text_batch_size, len(self.texts))
         texts = [self.texts[i] for i in rng.integers(0, len(self.texts), count)] if count else []
         return Batch(
+            indices=chosen,
             maps=maps,
             tag_ids=torch.from_numpy(tag_ids),
             targets=torch.from_numpy(targets),

@@ -26,6 +26,7 @@ from anytag.training.loop import Report, TrainingLoop
 from anytag.training.model_card import model_card
 from anytag.training.objective import Objective
 from anytag.training.pairs import Batcher, CaptionRecord, PictureRecord, TagPrompts, TrainingPairs
+from anytag.training.pixels import PictureReader
 from anytag.training.prepare import find_shards, parse_all, read_captions
 from anytag.training.validation import ValidationData, Validator
 from anytag.vocabulary import TagVocabulary
@@ -149,21 +150,39 @@ def train(
         seed=config.seed,
     )
     objective = Objective(config.loss, prepared.label_embeddings, prepared.prompts)
+    pictures = held_out = None
+    if any(stage.end_to_end for stage in config.stages):
+        shards = find_shards(data, config.data.validation)
+        held_out = PictureReader(shards, config.model.image_encoder.resolution, config.seed)
+        shards = find_shards(data, config.data.train, exclude=shards)
+        pictures = PictureReader(shards, config.model.image_encoder.resolution, config.seed)
     validator = Validator(
-        prepared.validation, prepared.vocabulary, prepared.label_embeddings, prepared.tokenizer, prepared.prompts
+        prepared.validation,
+        prepared.vocabulary,
+        prepared.label_embeddings,
+        prepared.tokenizer,
+        prepared.prompts,
+        held_out,
     )
 
     def step(model: torch.nn.Module, number: int, stage: StageConfig) -> tuple[Tensor, dict[str, float]]:
         assert isinstance(model, RecognitionModel)
-        batch = batcher.batch(number)
+        batch = batcher.batch(number, with_maps=not stage.end_to_end)
+        teacher, maps = None, batch.maps
+        if stage.end_to_end:
+            assert pictures is not None
+            pixels = pictures.batch(batch.indices, number)
+            # Sixteen pictures at a time: activations at full resolution fill the processor's cache soon.
+            maps = torch.cat([model.image_encoder.trunk(piece) for piece in pixels.split(16)])
         with torch.set_grad_enabled(stage.encoder_learning_rate > 0):
             # Without gradients small pieces stay in the processor's cache; with them the whole batch is faster.
-            pieces = batch.maps.split(len(batch.maps) if stage.encoder_learning_rate else 8)
+            pieces = maps.split(len(maps) if stage.encoder_learning_rate else 8)
             tokens = torch.cat([model.image_encoder.crown(piece) for piece in pieces])
-        teacher = None
         if stage.encoder_learning_rate and config.loss.distillation:
             with torch.no_grad():
-                teacher = model.classifier(torch.cat([untouched.crown(piece) for piece in batch.maps.split(8)]))
+                source = pixels.split(4) if stage.end_to_end else batch.maps.split(8)
+                heads = [untouched.crown(untouched.trunk(p) if stage.end_to_end else p) for p in source]
+                teacher = model.classifier(torch.cat(heads))
         return objective(model, batch, tokens, teacher)
 
     loop = TrainingLoop(config, model, step, validator, batcher.steps_per_epoch, folder, report)

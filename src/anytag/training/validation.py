@@ -16,6 +16,7 @@ from anytag.language.tokenizer import CaptionTokenizer
 from anytag.nn.model import RecognitionModel
 from anytag.training.features import CachedShard
 from anytag.training.pairs import TagPrompts, pad
+from anytag.training.pixels import PictureReader
 from anytag.vocabulary import TagVocabulary
 
 
@@ -43,6 +44,7 @@ class Validator:
         label_embeddings: ``[tags, D]``.
         tokenizer: For captions.
         prompts: Tag lists for guidance.
+        pictures: Reads the shards' pictures, for models whose whole image encoder was trained; ``None``: cached maps do.
         quick: Pictures that F1 and CIDEr-D are measured on, except in the final validation.
     """
 
@@ -53,10 +55,11 @@ class Validator:
         label_embeddings: Tensor,
         tokenizer: CaptionTokenizer,
         prompts: TagPrompts,
+        pictures: PictureReader | None = None,
         quick: int = 200,
     ):
         self.data, self.vocabulary, self.label_embeddings = data, vocabulary, label_embeddings
-        self.tokenizer, self.prompts, self.quick = tokenizer, prompts, quick
+        self.tokenizer, self.prompts, self.pictures, self.quick = tokenizer, prompts, pictures, quick
 
     @torch.inference_mode()
     def __call__(self, model: RecognitionModel, final: bool = False) -> dict[str, float]:
@@ -66,8 +69,8 @@ class Validator:
             figures, offset = {}, 0
             for shard in self.data.shards:
                 tags = self.data.tags[offset : offset + len(shard.records)]
+                features = self._features(model, shard, offset)
                 offset += len(shard.records)
-                features = self._features(model, shard)
                 labelled = any(record["labels"] for record in shard.records)
                 if labelled:
                     figures["map"] = self._category_map(model, shard, features)
@@ -79,10 +82,14 @@ class Validator:
                     figures["cider"] = self._cider(model, features[:count], found, references)
         return figures
 
-    def _features(self, model: RecognitionModel, shard: CachedShard) -> Tensor:
+    def _features(self, model: RecognitionModel, shard: CachedShard, offset: int) -> Tensor:
         parts = []
-        for start in range(0, len(shard.records), 16):
-            maps = torch.from_numpy(shard.maps[0][start : start + 16].copy()).float().permute(0, 3, 1, 2)
+        for start in range(0, len(shard.records), 8):
+            end = min(start + 8, len(shard.records))
+            if self.pictures is not None:
+                maps = model.image_encoder.trunk(self.pictures.batch(range(offset + start, offset + end)))
+            else:
+                maps = torch.from_numpy(shard.maps[0][start:end].copy()).float().permute(0, 3, 1, 2)
             parts.append(model.features(model.image_encoder.crown(maps)).float())
         return torch.cat(parts)
 
