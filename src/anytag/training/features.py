@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +22,7 @@ from PIL import Image, ImageEnhance
 from anytag.datasets.samples import Sample
 from anytag.datasets.webdataset import read_shard
 from anytag.nn.efficientnet_lite import EfficientNetLite
+from anytag.pictures import read_picture, to_pixels
 
 Report = Callable[[str], None]
 
@@ -62,11 +62,10 @@ def augment(picture: Image.Image, rng: random.Random) -> Image.Image:
 
 
 def _pixels(sample: Sample, resolution: int, view: int, seed: int) -> np.ndarray:
-    picture = Image.open(BytesIO(sample.picture)).convert("RGB")
+    picture = read_picture(sample.picture, label=sample.source)
     if view:
         picture = augment(picture, random.Random(f"{seed}/{view}/{sample.source}"))
-    picture = picture.resize((resolution, resolution), Image.Resampling.BICUBIC)
-    return np.asarray(picture)
+    return to_pixels(picture, resolution)
 
 
 def _batches(samples: Iterable[Sample], size: int) -> Iterator[list[Sample]]:
