@@ -26,6 +26,7 @@ class LabelSet:
         kinds: What they name.
         ids: Ids in the vocabulary; ``None`` for free categories.
         thresholds: ``[T]``, the score from which on each counts as found.
+        shifts: ``[T]``, log-odds to subtract from the recognition decoder's logits.
         queries: Their queries.
         classes: ``[C, T]``, 1 where a class of the image encoder's classifier is the label or implies it.
     """
@@ -34,6 +35,7 @@ class LabelSet:
     kinds: tuple[TagKind, ...]
     ids: tuple[int | None, ...]
     thresholds: NDArray[np.float64]
+    shifts: NDArray[np.float64]
     queries: LabelQueries
     classes: NDArray[np.float32]
 
@@ -118,6 +120,7 @@ class LabelSets:
             kinds=tuple(tag.kind for tag in tags),
             ids=tuple(tag.id for tag in tags),
             thresholds=np.array([default if t.threshold is None else t.threshold for t in tags], dtype=np.float64),
+            shifts=np.array([tag.shift for tag in tags], dtype=np.float64),
             queries=self.queries.take(np.array([tag.id for tag in tags], dtype=np.int64)),
             classes=self._classes(tags),
         )
@@ -134,18 +137,20 @@ class LabelSets:
     def scores(self, encoded: Encoded, labels: LabelSet) -> FloatArray:
         """Scores ``[B, T]`` of the recognition decoder and, where it is surer, of the image encoder's classifier.
 
+        The decoder's logits are shifted to a common scale first (:mod:`anytag.evaluation.calibration`).
         A class's probability is moved in log-odds so that ``class_threshold`` falls on the label's own threshold: the
         classifier finds a label exactly where it is sure enough of its classes.
         """
-        scores = self.backend.recognize(encoded.features, labels.queries)
+        logits = self.backend.recognize(encoded.features, labels.queries)
+        scores = _sigmoid((logits - labels.shifts) * self.directory.config.score_slope)
         known = np.flatnonzero(labels.classes.any(0)) if labels.classes.size else np.empty(0, np.int64)
         if len(known) and len(scores):
             probability = np.clip(encoded.classes @ labels.classes[:, known], 1e-6, 1 - 1e-6).astype(np.float64)
             sure = self.directory.config.class_threshold
             limits = np.clip(labels.thresholds[known], 1e-6, 1 - 1e-6)
             odds = _log_odds(probability) - _log_odds(sure) + _log_odds(limits)
-            scores[:, known] = np.maximum(scores[:, known], 1 / (1 + np.exp(-odds)))
-        return scores
+            scores[:, known] = np.maximum(scores[:, known], _sigmoid(odds))
+        return scores.astype(np.float32)
 
     def _of_texts(self, names: Sequence[str]) -> LabelSet:
         width = self.directory.config.width
@@ -155,6 +160,7 @@ class LabelSets:
             kinds=("object",) * len(names),
             ids=(None,) * len(names),
             thresholds=np.full(len(names), self.directory.config.open_threshold),
+            shifts=np.full(len(names), self.directory.config.open_shift),
             queries=self.embed(names) if names else LabelQueries(empty, empty),
             classes=np.zeros((self.directory.config.image_encoder.classes, len(names)), np.float32),
         )
@@ -181,6 +187,7 @@ def _join(first: LabelSet, second: LabelSet) -> LabelSet:
         first.kinds + second.kinds,
         first.ids + second.ids,
         np.concatenate([first.thresholds, second.thresholds]),
+        np.concatenate([first.shifts, second.shifts]),
         first.queries.join(second.queries),
         np.concatenate([first.classes, second.classes], axis=1),
     )
@@ -193,9 +200,14 @@ def _take(labels: LabelSet, order: Sequence[int]) -> LabelSet:
         tuple(labels.kinds[i] for i in order),
         tuple(labels.ids[i] for i in order),
         labels.thresholds[rows],
+        labels.shifts[rows],
         labels.queries.take(rows),
         labels.classes[:, rows],
     )
+
+
+def _sigmoid(logits: Any) -> Any:
+    return 1 / (1 + np.exp(-logits))
 
 
 def _log_odds(probability: Any) -> Any:

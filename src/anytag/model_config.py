@@ -95,6 +95,9 @@ class ModelConfig(_Part):
         name: What the model is called in results and model cards.
         width: Width of features, queries and captioner.
         class_threshold: Probability from which on a class of the image encoder's own classifier counts as found.
+        score_slope: Factor on log-odds, after a tag's shift, that makes scores probabilities.
+        open_shift: Shift of categories outside the vocabulary.
+        training_pictures: Number that a tag's support is a part of.
         default_threshold: For tags without one of their own.
         open_threshold: For categories outside the vocabulary, whose scores run lower.
         files: SHA-256 of every other file of the directory.
@@ -110,6 +113,9 @@ class ModelConfig(_Part):
     captioner: CaptionerConfig | None = Field(default_factory=CaptionerConfig)
     decoding: DecodingConfig = Field(default_factory=DecodingConfig)
     class_threshold: float = 0.4
+    score_slope: float = 1.0
+    open_shift: float = 0.0
+    training_pictures: int = 0
     default_threshold: float = 0.5
     open_threshold: float = 0.5
     files: dict[str, str] = Field(default_factory=dict)

@@ -29,6 +29,7 @@ class VocabularyTag:
         aliases: Other names that mean the same ("motorbike" of "motorcycle").
         implies: Ids of tags that are true whenever this one is ("dog" implies "animal").
         support: Number of training pictures in which the tag is true, be it named or implied; 0 if there is none.
+        shift: Log-odds that the model's raw score exceeds those of other tags by; subtracted before the score is read.
         threshold: Score at which it counts as found; ``None``: the model's default.
         threshold_from: Where the threshold comes from ("validation F1, 2,000 pictures").
         sources: Where the tag comes from: "captions", "imagenet", "implied" (it only follows from others).
@@ -42,6 +43,7 @@ class VocabularyTag:
     aliases: tuple[str, ...] = ()
     implies: tuple[int, ...] = ()
     support: int = 0
+    shift: float = 0.0
     threshold: float | None = None
     threshold_from: str | None = None
     sources: tuple[str, ...] = ()
@@ -166,7 +168,7 @@ class TagVocabulary:
         """The vocabulary as it stands in ``vocabulary.json``; empty fields are left out."""
         tags = []
         for tag in self._tags:
-            record = {k: v for k, v in asdict(tag).items() if v not in ((), None) or k == "id"}
+            record = {k: v for k, v in asdict(tag).items() if v not in ((), None) and (v or k == "id")}
             if tag.translations:
                 record["translations"] = dict(tag.translations)
             tags.append(record)

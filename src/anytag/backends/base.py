@@ -56,7 +56,7 @@ class Backend(Protocol):
         """Encode uint8 pixels ``[B, R, R, 3]``; B may be 0."""
 
     def recognize(self, features: FloatArray, labels: LabelQueries) -> FloatArray:
-        """Scores ``[B, T]`` in [0, 1]."""
+        """Logits ``[B, T]``."""
 
     def label_queries(self) -> LabelQueries:
         """Queries of the vocabulary's tags."""

@@ -67,7 +67,7 @@ class OnnxBackend:
         return Encoded(np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts]))
 
     def recognize(self, features: FloatArray, labels: LabelQueries) -> FloatArray:
-        """Scores ``[B, T]`` in [0, 1]."""
+        """Logits ``[B, T]``."""
         parts = [
             self._run(
                 "recognition_decoder",
@@ -76,8 +76,7 @@ class OnnxBackend:
             )[0]
             for row in range(len(features))
         ]
-        logits = np.concatenate(parts) if parts else np.empty((0, len(labels.queries)), np.float32)
-        return (1 / (1 + np.exp(-logits))).astype(np.float32)
+        return np.concatenate(parts) if parts else np.empty((0, len(labels.queries)), np.float32)
 
     def label_queries(self) -> LabelQueries:
         """Queries of the vocabulary's tags."""

@@ -30,6 +30,6 @@ def calibrate(
         recognizer = load(model)
         data = score_shards(recognizer, shards)
         if half:
-            data = LabelledScores(data.scores[::2], data.truth[::2], data.samples[::2])
+            data = LabelledScores(data.logits[::2], data.truth[::2], data.samples[::2])
         label = source or ", ".join(shard.stem for shard in shards) + (" (every other picture)" if half else "")
         fit(recognizer, data, label)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,9 +15,9 @@ from anytag.errors import UsageError
 from anytag.evaluation.tagging import best_thresholds
 from anytag.language.parser import load_parser
 from anytag.language.vocabulary_builder import TagMapper
-from anytag.model_config import ModelConfig
 from anytag.model_directory import write_config
 from anytag.recognizer import Recognizer
+from anytag.vocabulary import TagVocabulary
 
 Report = Callable[[str], None]
 
@@ -28,12 +27,12 @@ class LabelledScores:
     """What a model says of pictures, and what their captions say.
 
     Attributes:
-        scores: ``[N, T]`` of the whole vocabulary.
+        logits: ``[N, T]``, the recognition decoder's, of the whole vocabulary.
         truth: ``[N, T]``: the tags parsed from the picture's captions, and what they imply.
         samples: The pictures' annotations; their bytes are dropped.
     """
 
-    scores: NDArray[np.float32]
+    logits: NDArray[np.float32]
     truth: NDArray[np.bool_]
     samples: list[Sample]
 
@@ -71,34 +70,129 @@ def score_shards(recognizer: Recognizer, shards: Sequence[Path], parser: str = "
     return LabelledScores(np.concatenate(rows), truth, kept)
 
 
-def calibrate(
-    recognizer: Recognizer, data: LabelledScores, source: str, untrained: float = 0.95, report: Report = print
-) -> None:
-    """Fit thresholds (best F1, drawn towards a common one where there are few positives) and save them.
+def shifts_by_prevalence(logits: NDArray[np.float64], prevalence: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Per tag, the logit that as large a share of pictures exceeds as the tag is true of.
 
-    Captions leave out much of what is true of a picture, so such thresholds err on the side of naming less.
+    A rare tag has no positives to fit a threshold on, but it has scores, and how often it is true is known from
+    training. Shares below a twentieth lie beyond what the data can show; there the excesses over the 95th percentile
+    are taken to fall off exponentially (peaks over threshold).
 
     Args:
-        recognizer: The model; its directory is changed: ``vocabulary.json`` and the checksums in ``config.json``.
-        data: Scores and truth of pictures that the model was not trained on.
+        logits: ``[N, T]`` raw logits.
+        prevalence: ``[T]``, in (0, 1).
+
+    Returns:
+        ``[T]``.
+    """
+    tail = 0.05
+    edge = np.quantile(logits, 1 - tail, axis=0)
+    excess = np.maximum(logits - edge, 0).sum(0) / np.maximum((logits > edge).sum(0), 1)
+    beyond = edge + excess * np.log(tail / np.minimum(prevalence, tail))
+    within = np.array([np.quantile(column, 1 - max(p, tail)) for column, p in zip(logits.T, prevalence, strict=True)])
+    return np.where(prevalence < tail, beyond, within)
+
+
+def fit_slope(margins: NDArray[np.float64], truth: NDArray[np.bool_], steps: int = 30) -> tuple[float, float]:
+    """Logistic regression of truth on one variable (Platt scaling) by Newton's method.
+
+    Args:
+        margins: Any shape.
+        truth: The same shape.
+        steps: Newton steps.
+
+    Returns:
+        Slope and intercept.
+    """
+    x, y = margins.ravel(), truth.ravel().astype(np.float64)
+    slope, intercept = 1.0, 0.0
+    for _ in range(steps):
+        p = 1 / (1 + np.exp(-(slope * x + intercept)))
+        weight, error = p * (1 - p) + 1e-12, p - y
+        gradient = np.array([(error * x).sum(), error.sum()])
+        curve = np.array([[(weight * x * x).sum(), (weight * x).sum()], [(weight * x).sum(), weight.sum()]])
+        change = np.linalg.solve(curve + 1e-9 * np.eye(2), gradient)
+        slope, intercept = slope - change[0], intercept - change[1]
+        if np.abs(change).max() < 1e-8:
+            break
+    return float(slope), float(intercept)
+
+
+def fit_thresholds(
+    scores: NDArray[np.float64], truth: NDArray[np.bool_], shrinkage: float = 40.0
+) -> tuple[float, NDArray[np.float64], NDArray[np.int64]]:
+    """Thresholds with the best F1, where scores of different tags mean the same.
+
+    The common one maximises micro-F1 over all tags. (The mean of the tags' own F1, over those that happen to have a
+    positive, would leave the false alarms of all others out, and be far too low.) A tag's own best is drawn towards
+    it, in log-odds, as if the common one stood for ``shrinkage`` positives.
+
+    Args:
+        scores: ``[N, T]`` in (0, 1).
+        truth: ``[N, T]``.
+        shrinkage: Positives that the common threshold counts for.
+
+    Returns:
+        The common threshold, ``[T]`` thresholds, and ``[T]`` numbers of positives.
+    """
+    order = np.argsort(-scores, axis=None)
+    hits = np.cumsum(truth.ravel()[order])
+    f1 = 2 * hits / (np.arange(1, hits.size + 1) + hits[-1])
+    common = float(scores.ravel()[order[int(f1.argmax())]])
+    positives = truth.sum(0)
+    thresholds = np.full(len(positives), common)
+    for tag in np.flatnonzero(positives >= shrinkage / 8):
+        own = best_thresholds(scores[:, [tag]], truth[:, [tag]], shrinkage=0.0).own[0]
+        weight = positives[tag] / (positives[tag] + shrinkage)
+        odds = weight * np.log(own / (1 - own)) + (1 - weight) * np.log(common / (1 - common))
+        thresholds[tag] = 1 / (1 + np.exp(-odds))
+    return common, thresholds, positives
+
+
+def calibrate(recognizer: Recognizer, data: LabelledScores, source: str, report: Report = print) -> None:
+    """Make scores comparable, make them probabilities, fit thresholds, and save all that.
+
+    First every tag's logits are shifted by prevalence, then one slope and intercept for all tags turn them into the
+    probability that a caption names the tag, then thresholds with the best F1 are chosen, drawn towards a common one
+    where positives are few. Captions leave out much of what is true of a picture, so all this errs on the side of
+    naming less.
+
+    Args:
+        recognizer: The model; its directory is changed: ``vocabulary.json`` and ``config.json``.
+        data: Logits and truth of pictures that the model was not trained on.
         source: Provenance, written beside every threshold.
-        untrained: Quantile of the untrained tags' scores over the data that becomes their threshold: no evidence
-            says that they are ever right, so they have to stand out.
         report: Receives a summary.
     """
-    fitted = best_thresholds(data.scores, data.truth)
-    spread = np.quantile(data.scores, untrained, axis=0)
-    tags = []
-    for tag in recognizer.vocabulary:
-        value, origin = float(fitted.values[tag.id]), f"{source}, {int(fitted.positives[tag.id])} positives"
-        if tag.support == 0:
-            value, origin = max(fitted.overall, float(spread[tag.id])), f"{source}, never trained"
-        tags.append(replace(tag, threshold=round(value, 4), threshold_from=origin))
-    directory = recognizer.directory
-    type(recognizer.vocabulary)(tags).save(directory.path / "vocabulary.json")
-    record = json.loads((directory.path / "config.json").read_text(encoding="utf-8"))
-    record["default_threshold"] = record["open_threshold"] = round(fitted.overall, 4)
-    config = ModelConfig.model_validate(record)
+    directory, vocabulary = recognizer.directory, recognizer.vocabulary
+    logits, truth, count = data.logits.astype(np.float64), data.truth, len(data.logits)
+    support = np.array([tag.support for tag in vocabulary], dtype=np.float64)
+    pictures = max(directory.config.training_pictures, int(support.max()), 1)
+    # Half a picture for tags that were never seen; validation counts as much as as many training pictures.
+    prevalence = (truth.sum(0) + count * (support + 0.5) / (pictures + 1)) / (2 * count)
+    shifts = shifts_by_prevalence(logits, np.clip(prevalence, 1e-6, 0.95))
+    slope, intercept = fit_slope(logits - shifts, truth)
+    shifts = shifts - intercept / slope
+    scores = 1 / (1 + np.exp(-(logits - shifts) * slope))
+    common, thresholds, positives = fit_thresholds(scores, truth)
+    tags = [
+        replace(
+            tag,
+            shift=round(float(shifts[tag.id]), 4),
+            threshold=round(float(thresholds[tag.id]), 4),
+            threshold_from=f"{source}, {int(positives[tag.id])} positives",
+        )
+        for tag in vocabulary
+    ]
+    TagVocabulary(tags).save(directory.path / "vocabulary.json")
+    update = {
+        "score_slope": round(slope, 5),
+        "open_shift": round(float(np.median(shifts[support < 8])) if (support < 8).any() else 0.0, 4),
+        "default_threshold": round(common, 4),
+        "open_threshold": round(common, 4),
+    }
+    config = directory.config.model_copy(update=update)
     write_config(directory.path, config, config.files)
-    seen = int((fitted.positives > 0).sum())
-    report(f"{len(data.scores)} pictures, {seen} tags with positives, common threshold {fitted.overall:.3f}")
+    report(
+        f"{count} pictures, {(positives > 0).sum()} tags with positives, slope {slope:.3f}, common threshold "
+        f"{common:.3f}, {(scores >= thresholds).sum() / count:.1f} tags found and {truth.sum() / count:.1f} named a "
+        "picture"
+    )

@@ -82,6 +82,8 @@ def prepare(config: TrainingConfig, data: Path, cache: Path, report: Report = pr
     if captioner is not None:
         captioner = captioner.model_copy(update={"vocabulary": len(tokenizer)})
         config = config.model_copy(update={"model": config.model.model_copy(update={"captioner": captioner})})
+    count = sum(len(shard.records) for shard in shards)
+    config = config.model_copy(update={"model": config.model.model_copy(update={"training_pictures": count})})
     labels, sentences = _embeddings(vocabulary, captions, cache, report)
     mapper = TagMapper(vocabulary)
 
