@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, Literal, overload
+from typing import Any, Literal, TypedDict, Unpack, cast, overload
 
 import numpy as np
 from PIL import Image
@@ -18,12 +18,37 @@ from anytag.labels import LabelSet, LabelSets
 from anytag.model_directory import ModelDirectory, find_model
 from anytag.pictures import PictureSource, load_batches
 from anytag.recognition import Failure, Recognition, Tag, TagKind
-from anytag.vocabulary import TagVocabulary
+from anytag.vocabulary import TagVocabulary, VocabularyTag
 
 #: Tags that guide a caption at the most: more confuse it.
 _MOST_GUIDES = 12
 
 Result = Recognition | Failure
+Collected = list[Any] | tuple[Any, ...]
+
+#: Types of one picture that could be taken for an iterable of several.
+_SINGLE = (str, os.PathLike, bytes, bytearray, memoryview, Image.Image, np.ndarray)
+
+
+class TagOptions(TypedDict, total=False):
+    """Options of :meth:`Recognizer.tag`."""
+
+    categories: Sequence[str] | None
+    kinds: Sequence[TagKind] | None
+    threshold: float | None
+    top: int | None
+
+
+class CaptionOptions(TypedDict, total=False):
+    """Options of :meth:`Recognizer.caption`."""
+
+    tags: Sequence[str] | None
+    threshold: float | None
+    top: int | None
+    kinds: Sequence[TagKind] | None
+    num_beams: int | None
+    sample: bool
+    seed: int | None
 
 
 class Recognizer:
@@ -65,14 +90,15 @@ class Recognizer:
         """Tags and a caption of one picture."""
         return self.caption(picture)
 
+    # Texts, bytes and files are iterable, too; but each is one picture, and that overload comes first.
     @overload
-    def tag(self, pictures: str | os.PathLike[str] | bytes | Image.Image, **options: object) -> Recognition: ...
+    def tag(self, pictures: PictureSource, **options: Unpack[TagOptions]) -> Recognition: ...  # type: ignore[overload-overlap]
     @overload
-    def tag(self, pictures: Sequence[PictureSource], **options: object) -> list[Result]: ...
+    def tag(self, pictures: Collected, **options: Unpack[TagOptions]) -> list[Result]: ...
     @overload
-    def tag(self, pictures: Iterable[PictureSource], **options: object) -> Iterator[Result]: ...
+    def tag(self, pictures: Iterable[PictureSource], **options: Unpack[TagOptions]) -> Iterator[Result]: ...
 
-    def tag(  # type: ignore[misc]
+    def tag(
         self,
         pictures: PictureSource | Iterable[PictureSource],
         *,
@@ -96,6 +122,13 @@ class Recognizer:
         """
         labels = self._labels(categories, kinds, threshold, top)
         return self._dispatch(pictures, lambda sources: self._tag_stream(sources, labels, threshold, top))
+
+    @overload
+    def caption(self, pictures: PictureSource, **options: Unpack[CaptionOptions]) -> Recognition: ...  # type: ignore[overload-overlap]
+    @overload
+    def caption(self, pictures: Collected, **options: Unpack[CaptionOptions]) -> list[Result]: ...
+    @overload
+    def caption(self, pictures: Iterable[PictureSource], **options: Unpack[CaptionOptions]) -> Iterator[Result]: ...
 
     def caption(
         self,
@@ -144,11 +177,13 @@ class Recognizer:
             raise UsageError("categories and kinds exclude each other: categories are asked for whatever their kind")
         return self.labels.all(kinds) if categories is None else self.labels.categories(categories)
 
-    def _dispatch(self, pictures, stream):  # type: ignore[no-untyped-def]
-        if isinstance(pictures, str | os.PathLike | bytes | bytearray | Image.Image | np.ndarray | BinaryIO) or hasattr(
-            pictures, "read"
-        ):
-            result = next(iter(stream([pictures])))
+    def _dispatch(
+        self,
+        pictures: PictureSource | Iterable[PictureSource],
+        stream: Callable[[Iterable[PictureSource]], Iterator[Result]],
+    ) -> Recognition | list[Result] | Iterator[Result]:
+        if isinstance(pictures, _SINGLE) or hasattr(pictures, "read"):
+            result = next(stream([cast(PictureSource, pictures)]))
             if isinstance(result, Failure):
                 raise PictureError(result.kind, result.path, result.message)
             return result
@@ -181,17 +216,14 @@ class Recognizer:
             results = []
             for row, path in enumerate(batch.paths):
                 tags = _select(scores[row], labels, threshold, top)
-                if given is None:
-                    guides = self._guides(scores[row], labels)
-                else:
-                    guides = given
+                guides = self._guides(scores[row], labels) if given is None else given
                 names = [tag.name for tag in guides]
                 [caption] = self.captioner.caption(features[row : row + 1], [names], given is not None, options)
                 covered = self.captioner.covered(caption, guides)
                 results.append(Recognition(path, tags, caption, tuple(names), tuple(covered)))
             yield from batch.in_order(results)
 
-    def _guides(self, scores: FloatArray, labels: LabelSet):  # type: ignore[no-untyped-def]
+    def _guides(self, scores: FloatArray, labels: LabelSet) -> list[VocabularyTag]:
         """The tags that guide a caption on their own: those found, without what others imply, best first."""
         found = [labels.ids[i] for i in np.argsort(-scores, kind="stable") if scores[i] >= labels.thresholds[i]]
         kept = self.vocabulary.most_specific(id for id in found if id is not None)
