@@ -41,7 +41,7 @@ class Captioner:
         """The model's decoding defaults with some of them changed."""
         decoding = self.config.decoding
         return DecodingOptions(
-            num_beams=num_beams or decoding.num_beams,
+            num_beams=decoding.num_beams if num_beams is None else num_beams,
             max_length=decoding.max_length,
             min_length=decoding.min_length,
             length_penalty=decoding.length_penalty,

@@ -77,6 +77,7 @@ class LabelSets:
         Raises:
             UsageError: If there is no name, or one is empty.
         """
+        _refuse_text("categories", names)
         cleaned = tuple(dict.fromkeys(normalise_name(name) for name in names))
         if not cleaned or "" in cleaned:
             raise UsageError("categories: give at least one name, separated by commas, none of them empty")
@@ -95,12 +96,13 @@ class LabelSets:
         return self._made[key]
 
     def find(self, names: Sequence[str]) -> list[VocabularyTag]:
-        """Tags by name or alias.
+        """Tags by name or alias, each once.
 
         Raises:
             UsageError: If one is unknown; the message proposes others.
         """
-        tags = []
+        _refuse_text("tags", names)
+        tags: dict[int, VocabularyTag] = {}
         for name in names:
             tag = self.vocabulary.find(name)
             if tag is None:
@@ -110,8 +112,8 @@ class LabelSets:
                 raise UsageError(
                     f"unknown tag {name!r}{hint} (anytag vocabulary search {name!r} shows what there is)"
                 )
-            tags.append(tag)
-        return tags
+            tags.setdefault(tag.id, tag)
+        return list(tags.values())
 
     def _of_tags(self, tags: Sequence[VocabularyTag]) -> LabelSet:
         default = self.directory.config.default_threshold
@@ -204,6 +206,12 @@ def _take(labels: LabelSet, order: Sequence[int]) -> LabelSet:
         labels.queries.take(rows),
         labels.classes[:, rows],
     )
+
+
+def _refuse_text(what: str, names: Sequence[str]) -> None:
+    """A text is a sequence of its letters, and each of them would be asked for."""
+    if isinstance(names, str):
+        raise UsageError(f"{what}: give a list of names, not the one text {names!r}")
 
 
 def _sigmoid(logits: Any) -> Any:

@@ -46,17 +46,18 @@ class ModelDirectory:
             raise ModelError(f"{self.path}: not a model directory, it has no config.json") from None
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise ModelError(f"{self.path / 'config.json'}: not JSON ({error}); copy the model again") from None
-        if isinstance(record, dict) and record.get("format", 0) > FORMAT_VERSION:
+        version = record.get("format") if isinstance(record, dict) else None
+        if isinstance(version, int) and version > FORMAT_VERSION:
             raise ModelError(
-                f"{self.path}: format {record['format']} is newer than this anytag reads ({FORMAT_VERSION}); "
+                f"{self.path}: format {version} is newer than this anytag reads ({FORMAT_VERSION}); "
                 "update with: pip install -U anytag"
             )
         try:
             self.config = ModelConfig.model_validate(record)
         except ValidationError as error:
             first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise ModelError(f"{self.path / 'config.json'}: {where}: {first['msg']}") from None
+            where = ".".join(map(str, first["loc"])) or "the whole"
+            raise ModelError(f"{self.path / 'config.json'}: {where}: {first['msg']}; copy the model again") from None
         self._checked: set[str] = set()
 
     def has(self, name: str) -> bool:
@@ -106,9 +107,10 @@ def find_model(model: str | Path | None) -> ModelDirectory:
     from huggingface_hub import snapshot_download
 
     try:
-        return ModelDirectory(snapshot_download(str(model)))
+        folder = snapshot_download(str(model))
     except Exception as error:  # The hub's client raises errors of several libraries.
         raise ModelError(f"{model}: no such folder, and the hub did not give it ({error})") from error
+    return ModelDirectory(folder)
 
 
 def _is_hub_id(text: str) -> bool:

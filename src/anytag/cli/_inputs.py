@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -57,5 +56,5 @@ def sources(given: Sequence[str]) -> tuple[Iterable[str], int | None]:
         if len(given) > 1:
             raise UsageError("- reads the list of pictures from standard input; give nothing beside it")
         return (str(path) for path in read_list(sys.stdin)), None
-    found = [str(path) for path in find_pictures([Path(name) for name in given])]
+    found = [str(path) for path in find_pictures(given)]
     return iter(found), len(found)

@@ -84,7 +84,8 @@ def write_results(
                     print(json.dumps(result.to_json(), ensure_ascii=False), flush=True)
                 else:
                     # Messages name the path themselves.
-                    Console(stderr=True, highlight=False, soft_wrap=True).print(f"failed: {result.message}", style="red")
+                    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+                    errors.print(f"failed: {result.message}", style="red", markup=False)
             else:
                 done += 1
                 if as_json:

@@ -1,0 +1,100 @@
+"""Captions and the tags that guide them; the toy model says what it is told."""
+
+from __future__ import annotations
+
+import pytest
+from fixtures_toy import plain, toy_recognizer
+
+from anytag.errors import ModelError, UsageError
+
+
+@pytest.fixture
+def recognizer(tmp_path):
+    return toy_recognizer(tmp_path / "toy")
+
+
+def guide(recognizer):
+    """The last caption's tag list, decoded: its first token and the rest."""
+    tokenizer = recognizer.captioner.tokenizer
+    first, *rest = recognizer.backend.guides[-1]
+    return {tokenizer.given_id: "given", tokenizer.found_id: "found"}[first], tokenizer.decode(rest)
+
+
+def test_found_tags_guide_without_what_they_imply(recognizer):
+    seen = recognizer.caption(plain("red"))
+    # Animal (.7) follows from dog (.6), so the caption is told of the dog alone; the tags keep both.
+    assert [tag.name for tag in seen.tags] == ["red", "animal", "dog"]
+    assert seen.given == ("red", "dog")
+    assert seen.caption == "a picture of red dog"
+    assert seen.covered == ("red", "dog")
+    assert guide(recognizer) == ("found", "red dog")
+
+
+def test_tags_of_the_user_s_are_given(recognizer):
+    seen = recognizer.caption(plain("red"), tags=["hound", "Beach", "dog"])
+    assert guide(recognizer) == ("given", "dog beach")
+    assert seen.given == ("dog", "beach")
+    assert seen.covered == ("dog", "beach")
+    assert [tag.name for tag in seen.tags] == ["red", "animal", "dog"]
+
+
+def test_no_tags_is_no_guidance(recognizer):
+    seen = recognizer.caption(plain("red"), tags=[])
+    assert guide(recognizer) == ("given", "")
+    assert (seen.given, seen.covered, seen.caption) == ((), (), "a picture of")
+
+
+def test_nothing_found_is_a_caption_all_the_same(recognizer):
+    seen = recognizer.caption(plain("black"))
+    assert (seen.tags, seen.given, seen.caption) == ((), (), "a picture of")
+    assert guide(recognizer) == ("found", "")
+
+
+def test_a_list_too_long_loses_whole_tags(recognizer):
+    recognizer.captioner.limit = 5
+    seen = recognizer.caption(plain("red"), tags=["dog", "beach", "run"])
+    # [GIVEN] dog | beach | is five pieces.
+    assert seen.caption == "a picture of dog beach"
+    assert seen.given == ("dog", "beach", "run")
+    assert seen.covered == ("dog", "beach")
+
+
+@pytest.mark.parametrize(
+    ("caption", "covered"),
+    [
+        ("two dogs on a beach", ["animal", "dog", "beach"]),
+        ("a hound is running", ["animal", "dog", "run"]),
+        ("a sea shore", ["beach"]),
+        ("a red car", ["red"]),
+        ("a hot dogma", []),
+        ("", []),
+    ],
+)
+def test_covered_are_names_aliases_inflections_and_what_is_implied(recognizer, caption, covered):
+    assert recognizer.captioner.covered(caption, list(recognizer.vocabulary)) == covered
+
+
+def test_options_are_the_model_s_unless_asked_otherwise(recognizer):
+    options = recognizer.captioner.options()
+    assert (options.num_beams, options.max_length, options.min_length, options.sample) == (2, 20, 0, False)
+    changed = recognizer.captioner.options(num_beams=5, sample=True, seed=3)
+    assert (changed.num_beams, changed.sample, changed.seed) == (5, True, 3)
+    with pytest.raises(UsageError, match=r"num_beams is 0; it must be at least 1"):
+        recognizer.caption(plain("red"), num_beams=0)
+
+
+def test_sampling_is_reproducible_by_its_seed(recognizer):
+    def captions(seed):
+        return [result.caption for result in recognizer.caption([plain("red")] * 3, sample=True, seed=seed)]
+
+    assert captions(5) == captions(5)
+    # The toy model leaves its every word open: in three captions of other seeds something differs.
+    assert len({tuple(captions(seed)) for seed in range(4)}) > 1
+    assert len(set(captions(5))) == 1, "a picture gets the same caption alone or in any batch"
+
+
+def test_a_model_without_captioner_tags_and_says_so(tmp_path):
+    recognizer = toy_recognizer(tmp_path / "toy", captioner=False)
+    assert recognizer.tag(plain("blue")).tags[0].name == "run"
+    with pytest.raises(ModelError, match=r"this model tags pictures but does not write captions$"):
+        recognizer.caption(plain("blue"))
