@@ -1,0 +1,145 @@
+"""What the benchmarks share: the machine's description, where data and results are, tables on stdout."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import platform
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = Path(__file__).resolve().parent / "results"
+
+#: Names the folder of validation shards, for all benchmarks that need pictures with captions.
+DATA_VARIABLE = "ANYTAG_DATA"
+
+
+def cpu_model() -> str:
+    """The processor's name, as well as the system knows it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())
+
+
+def memory_megabytes() -> int | None:
+    """Main memory, or ``None`` where the system does not tell."""
+    try:
+        return round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e6)
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
+def installed_version(package: str) -> str | None:
+    """Version of an installed package."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def machine() -> dict[str, Any]:
+    """Where and when a result was measured; a load far above 0 says that the machine was not quiet."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return {
+        "cpu": cpu_model(),
+        "cores": len(affinity(0)) if affinity else os.cpu_count(),
+        "memory_mb": memory_megabytes(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        **{name: installed_version(name) for name in ("anytag", "onnxruntime", "numpy", "pillow")},
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "load_before": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+    }
+
+
+def add_data_argument(arguments: argparse.ArgumentParser) -> None:
+    """``--data``: the folder with the shards."""
+    default = os.environ.get(DATA_VARIABLE)
+    arguments.add_argument(
+        "--data",
+        type=Path,
+        default=Path(default) if default else None,
+        required=default is None,
+        help=f"folder with coco20k/ and flickr8k/ (default: the environment variable {DATA_VARIABLE})",
+    )
+
+
+def add_model_arguments(arguments: argparse.ArgumentParser, result: str) -> None:
+    """``--model`` and ``--out``."""
+    arguments.add_argument("--model", type=Path, help="model directory (default: the model that ships)")
+    arguments.add_argument("--out", type=Path, default=RESULTS / result, help="where the result goes as JSON")
+
+
+def write_result(path: Path, record: dict[str, Any]) -> None:
+    """Write a result whole or not at all, and say where."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps(rounded(record), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    part.replace(path)
+    print(f"\nwritten to {path}")
+
+
+def rounded(value: Any, digits: int = 4) -> Any:
+    """JSON values with short numbers; what is no number becomes null."""
+    if isinstance(value, dict):
+        return {key: rounded(item, digits) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(item, digits) for item in value]
+    if isinstance(value, float):
+        return round(value, digits) if value - value == 0 else None
+    return value
+
+
+def table(title: str, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Print a table: text to the left, numbers to the right."""
+    cells = [
+        [f"{cell:.3f}" if isinstance(cell, float) else "" if cell is None else str(cell) for cell in row]
+        for row in rows
+    ]
+    widths = [max(len(line[column]) for line in [list(header), *cells]) for column in range(len(header))]
+    print(f"\n{title}")
+    for line, row in [(list(header), None), *zip(cells, rows, strict=True)]:
+        numeric = [row is not None and isinstance(cell, int | float) for cell in row or header]
+        parts = [
+            cell.rjust(width) if number or (row is None and place) else cell.ljust(width)
+            for place, (cell, width, number) in enumerate(zip(line, widths, numeric, strict=True))
+        ]
+        print("  " + "  ".join(parts).rstrip())
+
+
+def target(name: str, value: float | None, limit: float, at_least: bool, unit: str = "") -> dict[str, Any]:
+    """A figure against its target; ``ratio`` is value over limit."""
+    reached = None if value is None else (value >= limit if at_least else value <= limit)
+    return {
+        "name": name,
+        "value": value,
+        "unit": unit,
+        "target": limit,
+        "wanted": "at least" if at_least else "at most",
+        "ratio": None if value is None or not limit else value / limit,
+        "reached": reached,
+    }
+
+
+def print_targets(targets: Sequence[dict[str, Any]]) -> None:
+    """All figures that have a target, with whether they reach it."""
+    rows = [
+        [
+            t["name"],
+            None if t["value"] is None else float(t["value"]),
+            t["unit"],
+            f"{'≥' if t['wanted'] == 'at least' else '≤'} {t['target']:g}",
+            None if t["ratio"] is None else float(t["ratio"]),
+            {True: "reached", False: "MISSED", None: "not measured"}[t["reached"]],
+        ]
+        for t in targets
+    ]
+    table("Targets", ["figure", "measured", "unit", "target", "ratio", ""], rows)

@@ -1,0 +1,128 @@
+"""A model over validation shards, once: features, scores and what people said of every picture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anytag.backends.base import Backend, FloatArray, LabelQueries
+from anytag.datasets.samples import Sample
+from anytag.datasets.webdataset import read_shard
+from anytag.labels import LabelSet, LabelSets
+from anytag.language.parser import CaptionParser
+from anytag.language.vocabulary_builder import TagMapper
+from anytag.pictures import load_batches
+from anytag.recognition import TAG_KINDS
+from anytag.recognizer import Recognizer
+
+_BATCH = 8
+
+
+@dataclass(frozen=True)
+class ScoredShard:
+    """One set of pictures with everything the figures need.
+
+    Attributes:
+        name: What the set is called.
+        samples: Annotations; the pictures' bytes are dropped.
+        features: ``[N, tokens, W]`` of the image encoder.
+        scores: ``[N, T]``, as shipped: recognition decoder and the encoder's classifier.
+        decoder_scores: ``[N, T]``, recognition decoder alone.
+        named: ``[N, T]``, tags parsed from the picture's captions, and what they imply.
+        judged: ``[N]``, pictures that thresholds were not fitted on.
+    """
+
+    name: str
+    samples: list[Sample]
+    features: FloatArray
+    scores: FloatArray
+    decoder_scores: FloatArray
+    named: NDArray[np.bool_]
+    judged: NDArray[np.bool_]
+
+    @property
+    def references(self) -> list[tuple[str, ...]]:
+        """Human captions of every picture."""
+        return [sample.captions for sample in self.samples]
+
+
+class _FixedLogits:
+    """Stands in for a backend whose recognition decoder has just been run, so that it need not run twice."""
+
+    def __init__(self, backend: Backend):
+        self._backend = backend
+        self.logits: FloatArray = np.empty((0, 0), np.float32)
+
+    def label_queries(self) -> LabelQueries:
+        return self._backend.label_queries()
+
+    def recognize(self, features: FloatArray, labels: LabelQueries) -> FloatArray:
+        return self.logits
+
+
+def score_shard(
+    recognizer: Recognizer, path: Path, name: str, first: int, limit: int | None, parser: CaptionParser
+) -> ScoredShard:
+    """Run the runtime over a shard.
+
+    Args:
+        recognizer: The model.
+        path: The shard.
+        name: What to call it.
+        first: Place of its first picture in what thresholds were fitted on; those of even place were used.
+        limit: Read only that many pictures.
+        parser: Turns captions into tags.
+    """
+    samples: dict[str, Sample] = {}
+
+    def sources() -> Iterator[tuple[str, bytes]]:
+        for sample in islice(read_shard(path), limit):
+            samples[sample.source] = replace(sample, picture=b"")
+            yield sample.source, sample.picture
+
+    labels = recognizer.labels.all()
+    plain = without_classes(labels)
+    fixed = _FixedLogits(recognizer.backend)
+    label_sets = LabelSets(recognizer.directory, fixed)  # type: ignore[arg-type]
+    read: list[str] = []
+    features, scores, decoder_scores = [], [], []
+    for batch in load_batches(sources(), recognizer.directory.config.image_encoder.resolution, _BATCH):
+        encoded = recognizer.backend.encode(batch.pixels)
+        fixed.logits = recognizer.backend.recognize(encoded.features, labels.queries)
+        read += batch.paths
+        features.append(encoded.features)
+        scores.append(label_sets.scores(encoded, labels))
+        decoder_scores.append(label_sets.scores(encoded, plain))
+        print(f"\r{name}: {len(read)} pictures", end="", flush=True)
+    print()
+    if not read:
+        raise SystemExit(f"no picture could be read from {path}")
+    kept = [samples[source] for source in read]
+    mapper = TagMapper(recognizer.vocabulary)
+    named = np.zeros((len(kept), len(labels.names)), np.bool_)
+    for row, sample in zip(named, kept, strict=True):
+        row[list(mapper(tag for caption in sample.captions for tag in parser.parse(caption)))] = True
+    return ScoredShard(
+        name,
+        kept,
+        np.concatenate(features),
+        np.concatenate(scores),
+        np.concatenate(decoder_scores),
+        named,
+        (np.arange(len(kept)) + first) % 2 == 1,
+    )
+
+
+def without_classes(labels: LabelSet) -> LabelSet:
+    """The same labels, unknown to the encoder's classifier."""
+    return replace(labels, classes=np.zeros((0, len(labels.names)), np.float32))
+
+
+def kind_columns(labels: LabelSet) -> dict[str, NDArray[np.int64]]:
+    """Columns of every kind of tag."""
+    return {kind: np.array([i for i, k in enumerate(labels.kinds) if k == kind], np.int64) for kind in TAG_KINDS}
