@@ -1,0 +1,52 @@
+"""What tests share: the reference vectors and the data that lie outside the repository."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def _missing(reason: str) -> None:
+    """Skip where somebody works without the thing; fail where everything should be there."""
+    if os.environ.get("CI"):
+        pytest.fail(f"{reason} (CI is set, so nothing may be missing)", pytrace=False)
+    pytest.skip(reason)
+
+
+def require(path: Path, what: str) -> Path:
+    """The path, if it exists; else the test is skipped or, where ``CI`` is set, fails.
+
+    Args:
+        path: A file or folder that is not part of the repository.
+        what: What it is, for the reason.
+    """
+    if not path.exists():
+        _missing(f"{what} not found at {path}")
+    return path
+
+
+def require_module(name: str, extra: str = "dev") -> None:
+    """The same for a package; it is looked for, not imported."""
+    if importlib.util.find_spec(name) is None:
+        _missing(f"{name} is not installed; it comes with: pip install -e '.[{extra}]'")
+
+
+def _outside(variable: str, default: str) -> Path:
+    return Path(os.environ.get(variable) or ROOT.parent / "shared" / default)
+
+
+@pytest.fixture(scope="session")
+def oracle() -> Path:
+    """Folder of vectors that the public reference implementation computed (``ANYTAG_ORACLE``)."""
+    return require(_outside("ANYTAG_ORACLE", "oracle"), "the reference's vectors")
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """Folder of pictures with captions (``ANYTAG_DATA``)."""
+    return require(_outside("ANYTAG_DATA", "data"), "pictures with captions")
