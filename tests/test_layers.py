@@ -162,7 +162,8 @@ def test_files_are_read_in_one_sitting() -> None:
 
 
 def test_importing_the_package_is_quick() -> None:
-    code = "import time; start = time.perf_counter(); import anytag; print(time.perf_counter() - start)"
+    # Processor time: what else the machine does at the moment is no matter of ours.
+    code = "import time; start = time.process_time(); import anytag; print(time.process_time() - start)"
     assert min(float(run_python(code)) for _ in range(5)) < 0.3
 
 

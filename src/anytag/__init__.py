@@ -1,10 +1,10 @@
 """anytag: recognise everything in a picture.
 
-    import anytag
-
-    recognizer = anytag.load()
-    seen = recognizer("photo.jpg")
-    print(seen.caption, [tag.name for tag in seen.tags])
+Example:
+    >>> import anytag
+    >>> recognizer = anytag.load()
+    >>> seen = recognizer("photo.jpg")
+    >>> print(seen.caption, [tag.name for tag in seen.tags])
 """
 
 from __future__ import annotations

@@ -109,9 +109,7 @@ class LabelSets:
                 known = [n for t in self.vocabulary for n in (t.name, *t.aliases)]
                 near = difflib.get_close_matches(normalise_name(name), known, n=3, cutoff=0.6)
                 hint = f"; did you mean {', '.join(near)}?" if near else ""
-                raise UsageError(
-                    f"unknown tag {name!r}{hint} (anytag vocabulary search {name!r} shows what there is)"
-                )
+                raise UsageError(f"unknown tag {name!r}{hint} (anytag vocabulary search {name!r} shows what there is)")
             tags.setdefault(tag.id, tag)
         return list(tags.values())
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
@@ -128,5 +127,5 @@ def write_config(folder: Path, config: ModelConfig, names: Iterable[str]) -> Mod
     config = config.model_copy(update={"files": {name: sha256(folder / name) for name in sorted(names)}})
     part = folder / "config.json.part"
     part.write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    os.replace(part, folder / "config.json")
+    part.replace(folder / "config.json")
     return config

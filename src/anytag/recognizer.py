@@ -167,7 +167,11 @@ class Recognizer:
         )
 
     def _labels(
-        self, categories: Sequence[str] | None, kinds: Sequence[TagKind] | None, threshold: float | None, top: int | None
+        self,
+        categories: Sequence[str] | None,
+        kinds: Sequence[TagKind] | None,
+        threshold: float | None,
+        top: int | None,
     ) -> LabelSet:
         if threshold is not None and not 0 <= threshold <= 1:
             raise UsageError(f"threshold must lie between 0 and 1, not {threshold}")

@@ -110,7 +110,9 @@ def _show(console: Console, seen: Recognition, with_caption: bool) -> None:
         width = max(len(tag.name) for tag in seen.tags)
         for tag in seen.tags:
             bar = "█" * round(tag.score * 20)
-            console.print(f"  {tag.name:<{width}}  {tag.score:.2f} {bar:<20} ", style=STYLES[tag.kind], end="", markup=False)
+            console.print(
+                f"  {tag.name:<{width}}  {tag.score:.2f} {bar:<20} ", style=STYLES[tag.kind], end="", markup=False
+            )
             console.print(tag.kind, style="dim")
     console.print()
 

@@ -6,7 +6,19 @@ from typing import Annotated
 
 import typer
 
-from anytag.cli._inputs import BackendChoice, BackendName, Device, Json, Kinds, Model, Pictures, Threads, Threshold, Top, sources
+from anytag.cli._inputs import (
+    BackendChoice,
+    BackendName,
+    Device,
+    Json,
+    Kinds,
+    Model,
+    Pictures,
+    Threads,
+    Threshold,
+    Top,
+    sources,
+)
 from anytag.cli._shared import finish, names, reporting, write_results
 
 
@@ -15,7 +27,9 @@ def caption(
     json_: Json = False,
     tags: Annotated[
         str | None,
-        typer.Option(help='Tags that the caption shall name, comma-separated; "" for no guidance. [default: tags found]'),
+        typer.Option(
+            help='Tags that the caption shall name, comma-separated; "" for no guidance. [default: tags found]'
+        ),
     ] = None,
     threshold: Threshold = None,
     top: Top = None,

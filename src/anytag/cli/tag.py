@@ -6,7 +6,19 @@ from typing import Annotated
 
 import typer
 
-from anytag.cli._inputs import BackendChoice, BackendName, Device, Json, Kinds, Model, Pictures, Threads, Threshold, Top, sources
+from anytag.cli._inputs import (
+    BackendChoice,
+    BackendName,
+    Device,
+    Json,
+    Kinds,
+    Model,
+    Pictures,
+    Threads,
+    Threshold,
+    Top,
+    sources,
+)
 from anytag.cli._shared import finish, names, reporting, write_results
 
 

@@ -27,6 +27,7 @@ class ImageEncoderGraph(nn.Module):
         self.scale = nn.Buffer(1 / torch.tensor(encoder.std))
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalise, encode, and let the encoder's own classifier speak."""
         normalised = (pixels.to(torch.float32) - self.mean) * self.scale
         features, classes = self.model.encode(normalised.permute(0, 3, 1, 2))
         return features, classes.softmax(-1)
@@ -40,6 +41,7 @@ class RecognitionGraph(nn.Module):
         self.decoder = model.recognition_decoder
 
     def forward(self, features: Tensor, queries: Tensor, projected: Tensor) -> Tensor:
+        """Score every label for every picture."""
         return self.decoder(features, queries, projected)
 
 
@@ -51,18 +53,20 @@ class LabelEncoderGraph(nn.Module):
         self.encoder, self.queries, self.decoder = encoder, model.label_queries, model.recognition_decoder
 
     def forward(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Embed texts and project them."""
         queries = self.queries(self.encoder(ids))
         return queries, self.decoder.project(queries)
 
 
 class InteractionGraph(nn.Module):
-    """Tag ids ``[B, T]`` and features to the memory's keys and values ``[B, layers, heads, M, d]`` and mask ``[B, M]``."""
+    """Tag ids ``[B, T]`` and features to the memory: keys, values ``[B, layers, heads, M, d]`` and mask ``[B, M]``."""
 
     def __init__(self, model: RecognitionModel):
         super().__init__()
         self.model = model
 
     def forward(self, tags: Tensor, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Fuse tags with pictures; done once a caption."""
         fused, mask = self.model.fuse(tags, features)
         memory = self.model.text_decoder.memory(fused)
         keys, values = (torch.stack([pair[i] for pair in memory], 1) for i in (0, 1))
@@ -79,6 +83,7 @@ class TextDecoderGraph(nn.Module):
     def forward(
         self, ids: Tensor, keys: Tensor, values: Tensor, memory_keys: Tensor, memory_values: Tensor, memory_mask: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits of the next piece, and the keys and values to remember."""
         layers = range(len(self.decoder.layers))
         past = [(keys[:, i], values[:, i]) for i in layers]
         memory = [(memory_keys[:, i], memory_values[:, i]) for i in layers]

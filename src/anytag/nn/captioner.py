@@ -44,7 +44,9 @@ class InteractionEncoder(nn.Module):
         hidden = self.embedding(ids)
         mask = (ids != 0)[:, None, None]
         for layer in self.layers:
-            hidden = layer.self_attention(hidden, layer.self_attention.keys_values(hidden, self.heads), self.heads, mask)
+            hidden = layer.self_attention(
+                hidden, layer.self_attention.keys_values(hidden, self.heads), self.heads, mask
+            )
             memory = layer.cross_attention.keys_values(features, self.heads)
             hidden = layer.cross_attention(hidden, memory, self.heads)
             hidden = layer.feed_forward(hidden)

@@ -50,5 +50,3 @@ class TextLabelQueries(nn.Module):
 def label_text(name: str, kind: str) -> str:
     """The text that stands for a tag: it keeps the senses of one word apart ("train", "to train")."""
     return f"to {name}" if kind == "action" else f"{name} looking" if kind == "attribute" else name
-
-

@@ -16,7 +16,13 @@ class SentenceEncoder(nn.Module):
     """Token ids to one unit vector a text (all-MiniLM-L6-v2: 6 layers, 384 wide, 12 heads)."""
 
     def __init__(
-        self, vocabulary: int = 30522, width: int = 384, layers: int = 6, heads: int = 12, inner: int = 1536, positions: int = 512
+        self,
+        vocabulary: int = 30522,
+        width: int = 384,
+        layers: int = 6,
+        heads: int = 12,
+        inner: int = 1536,
+        positions: int = 512,
     ):
         super().__init__()
         self.heads = heads

@@ -7,7 +7,6 @@ above it stay trainable. A picture may have several views (augmented copies), ea
 from __future__ import annotations
 
 import json
-import os
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -118,15 +117,13 @@ def cache_shard(encoder: EfficientNetLite, shard: Path, out: Path, view: int, se
                 if encoder.classifier is None:
                     raise ValueError("the encoder needs its ImageNet classifier to cache the teacher's opinion")
                 logits.append(encoder.classifier(encoder.crown(trunk).mean(1)).numpy().astype(np.float16))
-                records += [
-                    {"id": s.id, "captions": s.captions, "labels": s.labels, "source": s.source} for s in batch
-                ]
+                records += [{"id": s.id, "captions": s.captions, "labels": s.labels, "source": s.source} for s in batch]
     if view == 0:
         _save(stem.with_name(f"{stem.name}.logits.npy"), np.concatenate(logits))
         text = "\n".join(json.dumps(record, ensure_ascii=False) for record in records)
         part = stem.with_name(f"{stem.name}.jsonl.part")
         part.write_text(text + "\n", encoding="utf-8")
-        os.replace(part, stem.with_name(f"{stem.name}.jsonl"))
+        part.replace(stem.with_name(f"{stem.name}.jsonl"))
     _save(target, np.concatenate(maps))
     return sum(len(m) for m in maps)
 
@@ -135,7 +132,7 @@ def _save(path: Path, array: np.ndarray) -> None:
     part = path.with_suffix(".part")
     with part.open("wb") as handle:
         np.save(handle, array)
-    os.replace(part, path)
+    part.replace(path)
 
 
 def cache_features(

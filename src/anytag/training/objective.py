@@ -48,9 +48,10 @@ class Objective:
         logits = model.recognition_decoder(features, queries).float()
         tags = len(batch.tag_ids)
         size = len(batch.captions)
-        tagging = asymmetric_loss(
-            logits[:, :tags], batch.targets, config.gamma_negative, config.gamma_positive, config.clip
-        ) / size
+        tagging = (
+            asymmetric_loss(logits[:, :tags], batch.targets, config.gamma_negative, config.gamma_positive, config.clip)
+            / size
+        )
         parts = {"tagging": tagging}
         if config.alignment:
             target = torch.eye(size, dtype=torch.bool)
@@ -89,7 +90,9 @@ class Objective:
                 lists.append(self.prompts.join(ids, given=False))
         return lists
 
-    def _caption_loss(self, model: RecognitionModel, captions: Tensor, lists: list[list[int]], features: Tensor) -> Tensor:
+    def _caption_loss(
+        self, model: RecognitionModel, captions: Tensor, lists: list[list[int]], features: Tensor
+    ) -> Tensor:
         memory, mask = model.fuse(pad(lists), features)
         hidden = model.text_decoder(captions[:, :-1], model.text_decoder.memory(memory), mask)
         targets = captions[:, 1:]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -59,5 +58,5 @@ def parse_all(captions: Sequence[str], kept: Path, parser: str, report: Report) 
             handle.write(json.dumps([(t.name, t.kind) for t in parsed]) + "\n")
             if number % 20000 == 0:
                 report(f"parsed {number}/{len(captions)} captions with {reader.name}")
-    os.replace(part, kept)
+    part.replace(kept)
     return tags

@@ -233,7 +233,11 @@ def _sorted(ids: set[int]) -> np.ndarray:
 
 
 def _vocabulary(
-    config: TrainingConfig, shards: Sequence[CachedShard], parsed: Sequence[list[ParsedTag]], cache: Path, report: Report
+    config: TrainingConfig,
+    shards: Sequence[CachedShard],
+    parsed: Sequence[list[ParsedTag]],
+    cache: Path,
+    report: Report,
 ) -> TagVocabulary:
     path = cache / "vocabulary.json"
     if not path.exists():

@@ -44,7 +44,7 @@ class Validator:
         label_embeddings: ``[tags, D]``.
         tokenizer: For captions.
         prompts: Tag lists for guidance.
-        pictures: Reads the shards' pictures, for models whose whole image encoder was trained; ``None``: cached maps do.
+        pictures: Reads the shards' pictures, where the whole image encoder was trained; ``None``: cached maps do.
         quick: Pictures that F1 and CIDEr-D are measured on, except in the final validation.
     """
 
