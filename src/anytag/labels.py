@@ -150,14 +150,15 @@ class LabelSets:
             limits = np.clip(labels.thresholds[known], 1e-6, 1 - 1e-6)
             odds = _log_odds(probability) - _log_odds(sure) + _log_odds(limits)
             scores[:, known] = np.maximum(scores[:, known], _sigmoid(odds))
-        return scores.astype(np.float32)
+        found: FloatArray = scores.astype(np.float32)
+        return found
 
     def _of_texts(self, names: Sequence[str]) -> LabelSet:
         width = self.directory.config.width
         empty = np.empty((0, width), np.float32)
         return LabelSet(
             names=tuple(names),
-            kinds=("object",) * len(names),
+            kinds=(TAG_KINDS[0],) * len(names),
             ids=(None,) * len(names),
             thresholds=np.full(len(names), self.directory.config.open_threshold),
             shifts=np.full(len(names), self.directory.config.open_shift),

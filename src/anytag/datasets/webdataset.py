@@ -25,7 +25,8 @@ def read_shard(path: str | Path) -> Iterator[Sample]:
     Yields:
         One :class:`Sample` per stem that has a picture.
     """
-    stem, members = None, {}
+    stem: str | None = None
+    members: dict[str, bytes] = {}
     with tarfile.open(path, "r|*") as archive:
         for member in archive:
             if not member.isfile():

@@ -33,8 +33,9 @@ class CaptionTokenizer:
 
     def __init__(self, tokenizer: Tokenizer):
         self._tokenizer = tokenizer
-        ids = {token: tokenizer.token_to_id(token) for token in _SPECIAL}
-        if missing := [token for token, id in ids.items() if id is None]:
+        found = {token: tokenizer.token_to_id(token) for token in _SPECIAL}
+        ids = {token: id for token, id in found.items() if id is not None}
+        if missing := [token for token in _SPECIAL if token not in ids]:
             raise ModelError(f"the caption tokenizer has no {', '.join(missing)}; the model directory is damaged")
         self.pad_id, self.unknown_id, self.start_id, self.end_id = (ids[t] for t in (PAD, UNKNOWN, START, END))
         self.given_id, self.found_id, self.separator_id = (ids[t] for t in (GIVEN, FOUND, SEPARATOR))

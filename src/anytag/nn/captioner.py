@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from anytag.nn.recognition_decoder import RecognitionDecoder
-from anytag.nn.transformer import KeysValues, TextEmbedding, TransformerLayer
+from anytag.nn.transformer import KeysValues, TextEmbedding, TransformerLayer, TransformerLayers
 
 
 class InteractionEncoder(nn.Module):
@@ -27,7 +27,7 @@ class InteractionEncoder(nn.Module):
         self.heads = heads
         self.embedding = embedding
         width = decoder.score.in_features
-        self.layers = nn.ModuleList(
+        self.layers = TransformerLayers(
             TransformerLayer(width, 0, self_attention=True, dropout=dropout, shared=layer) for layer in decoder.layers
         )
 
@@ -79,7 +79,7 @@ class TextDecoder(nn.Module):
         super().__init__()
         self.heads = heads
         self.embedding = embedding
-        self.layers = nn.ModuleList(
+        self.layers = TransformerLayers(
             TransformerLayer(width, inner, memory_width=memory_width, dropout=dropout) for _ in range(layers)
         )
         self.transform = nn.Linear(width, width)

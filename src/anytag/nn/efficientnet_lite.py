@@ -178,7 +178,10 @@ def fold_batch_norm(encoder: EfficientNetLite) -> EfficientNetLite:
     """
     for module in encoder.modules():
         if isinstance(module, _ConvNorm):
-            module[0] = fuse_conv_bn_eval(module[0], module[1])
+            convolution, norm = module[0], module[1]
+            assert isinstance(convolution, nn.Conv2d)
+            assert isinstance(norm, nn.BatchNorm2d)
+            module[0] = fuse_conv_bn_eval(convolution, norm)
             module[1] = nn.Identity()
     return encoder
 

@@ -77,7 +77,7 @@ class RecognitionModel(nn.Module):
             elif isinstance(module, nn.Embedding) and "offsets" not in name:
                 nn.init.normal_(module.weight, std=0.02)
         for layer in (self.image_projection, self.label_queries.projection[0], self.label_queries.projection[2]):
-            nn.init.xavier_uniform_(layer.weight)
+            nn.init.xavier_uniform_(layer.weight)  # type: ignore[arg-type]
         # Most tags are absent from most pictures.
         nn.init.constant_(self.recognition_decoder.score.bias, -3.0)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from anytag.nn.transformer import KeysValues, TransformerLayer
+from anytag.nn.transformer import KeysValues, TransformerLayer, TransformerLayers
 
 
 class RecognitionDecoder(nn.Module):
@@ -27,7 +27,7 @@ class RecognitionDecoder(nn.Module):
     def __init__(self, width: int, layers: int, heads: int, inner: int, memory_width: int, dropout: float = 0.1):
         super().__init__()
         self.heads = heads
-        self.layers = nn.ModuleList(
+        self.layers = TransformerLayers(
             TransformerLayer(width, inner, self_attention=False, memory_width=memory_width, dropout=dropout)
             for _ in range(layers)
         )
@@ -35,7 +35,7 @@ class RecognitionDecoder(nn.Module):
 
     def project(self, queries: Tensor) -> Tensor:
         """The first layer's query projection ``[T, width]``: the same for every picture, so computed once."""
-        return self.layers[0].cross_attention.query(queries)
+        return next(iter(self.layers)).cross_attention.query(queries)
 
     def keys_values(self, features: Tensor) -> list[KeysValues]:
         """Per layer, the picture's keys and values; ``features`` is ``[B, N, memory_width]``."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from anytag.nn.transformer import TextEmbedding, TransformerLayer
+from anytag.nn.transformer import TextEmbedding, TransformerLayer, TransformerLayers
 
 
 class SentenceEncoder(nn.Module):
@@ -28,7 +28,7 @@ class SentenceEncoder(nn.Module):
         self.heads = heads
         self.width = width
         self.embedding = TextEmbedding(vocabulary, width, positions, types=2)
-        self.layers = nn.ModuleList(TransformerLayer(width, inner) for _ in range(layers))
+        self.layers = TransformerLayers(TransformerLayer(width, inner) for _ in range(layers))
 
     def forward(self, ids: Tensor) -> Tensor:
         """Ids ``[B, T]`` padded with 0 to embeddings ``[B, width]`` of length one."""

@@ -9,6 +9,9 @@ into different numbers of heads.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -90,6 +93,11 @@ class TransformerLayer(nn.Module):
     ``cross_attention`` and ``feed_forward`` may be handed in, to share them with another part.
     """
 
+    #: Typed as if they were always there: whoever runs a layer knows what it is made of.
+    self_attention: Attention
+    cross_attention: Attention
+    feed_forward: FeedForward
+
     def __init__(
         self,
         width: int,
@@ -101,12 +109,26 @@ class TransformerLayer(nn.Module):
         shared: TransformerLayer | None = None,
     ):
         super().__init__()
-        self.self_attention = Attention(width, dropout=dropout, norm_eps=norm_eps) if self_attention else None
+        own = Attention(width, dropout=dropout, norm_eps=norm_eps) if self_attention else None
+        self.self_attention = own  # type: ignore[assignment]
         if shared is not None:
             self.cross_attention, self.feed_forward = shared.cross_attention, shared.feed_forward
         else:
-            self.cross_attention = Attention(width, memory_width, dropout, norm_eps) if memory_width else None
+            cross = Attention(width, memory_width, dropout, norm_eps) if memory_width else None
+            self.cross_attention = cross  # type: ignore[assignment]
             self.feed_forward = FeedForward(width, inner, dropout, norm_eps)
+
+
+if TYPE_CHECKING:
+
+    class TransformerLayers(nn.ModuleList):
+        """A stack of layers, for type checkers: a plain ``ModuleList`` forgets what it holds."""
+
+        def __iter__(self) -> Iterator[TransformerLayer]:
+            """The layers, lowest first."""
+
+else:
+    TransformerLayers = nn.ModuleList
 
 
 class TextEmbedding(nn.Module):

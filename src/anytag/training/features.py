@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,7 +38,7 @@ class CachedShard:
     """
 
     name: str
-    records: list[dict]
+    records: list[dict[str, Any]]
     maps: list[np.ndarray]
     logits: np.ndarray
 

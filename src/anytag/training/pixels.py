@@ -41,7 +41,7 @@ class PictureReader:
     def __len__(self) -> int:
         return len(self._places)
 
-    def batch(self, indices: Sequence[int], step: int | None = None) -> torch.Tensor:
+    def batch(self, indices: Sequence[int] | np.ndarray, step: int | None = None) -> torch.Tensor:
         """Pictures as the encoder's input ``[B, 3, R, R]``.
 
         Args:

@@ -59,7 +59,7 @@ def prepare(config: TrainingConfig, data: Path, cache: Path, report: Report = pr
     held_out = find_shards(data, config.data.validation)
     training = find_shards(data, config.data.train, exclude=held_out)
     encoder = load_imagenet_lite(variant=config.model.image_encoder.name)
-    encoder.to(memory_format=torch.channels_last)
+    encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     cache_features(encoder, training, cache, config.data.views, config.seed, report)
     cache_features(encoder, held_out, cache, 1, config.seed, report)
     shards = open_cache(cache, [s.stem for s in training], config.data.views)
@@ -136,8 +136,8 @@ def train(
     model.classifier.load_state_dict(encoder.classifier.state_dict())
     encoder.classifier = None
     model.image_encoder.load_state_dict(encoder.state_dict())
-    untouched = encoder.to(memory_format=torch.channels_last).requires_grad_(False)
-    model.image_encoder.to(memory_format=torch.channels_last)
+    untouched = encoder.to(memory_format=torch.channels_last).requires_grad_(False)  # type: ignore[call-overload]
+    model.image_encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     batcher = Batcher(
         prepared.pairs,
         prepared.texts,
@@ -187,7 +187,11 @@ def train(
                 teacher = model.classifier(torch.cat(heads))
         return objective(model, batch, tokens, teacher)
 
-    loop = TrainingLoop(config, model, step, validator, batcher.steps_per_epoch, folder, report)
+    def validate(model: torch.nn.Module, final: bool) -> dict[str, float]:
+        assert isinstance(model, RecognitionModel)
+        return validator(model, final)
+
+    loop = TrainingLoop(config, model, step, validate, batcher.steps_per_epoch, folder, report)
     if loop.resume():
         report(f"resumed at step {loop.step}")
     finished = loop.run(stop_after)

@@ -147,15 +147,15 @@ def caption_pictures(
 ) -> list[str]:
     """Captions of features ``[B, N, width]``, guided by encoded tag lists."""
     captions = []
+    layers, heads = len(model.text_decoder.layers), model.text_decoder.heads
+    width = model.config.width // heads
     for start in range(0, len(features), batch_size):
         part = features[start : start + batch_size]
         fused, mask = model.fuse(pad(tag_lists[start : start + batch_size]), part)
         fused, mask = (x.repeat_interleave(options.num_beams, 0) for x in (fused, mask))
         memory = model.text_decoder.memory(fused)
-        layers, heads = len(model.text_decoder.layers), model.text_decoder.heads
-        width = model.config.width // heads
 
-        def step(ids: np.ndarray, cache: Cache, memory=memory, mask=mask) -> tuple[np.ndarray, Cache]:  # type: ignore[no-untyped-def]  # noqa: B023
+        def step(ids: np.ndarray, cache: Cache, memory=memory, mask=mask) -> tuple[np.ndarray, Cache]:  # type: ignore[no-untyped-def]
             empty = torch.zeros(len(ids), heads, 0, width)
             past = [
                 (torch.from_numpy(cache[f"k{i}"]), torch.from_numpy(cache[f"v{i}"])) if cache else (empty, empty)
