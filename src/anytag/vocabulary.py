@@ -168,7 +168,7 @@ class TagVocabulary:
         """The vocabulary as it stands in ``vocabulary.json``; empty fields are left out."""
         tags = []
         for tag in self._tags:
-            record = {k: v for k, v in asdict(tag).items() if v not in ((), None) and (v or k == "id")}
+            record = {k: v for k, v in asdict(tag).items() if v not in ((), None) and (v or k in ("id", "threshold"))}
             if tag.translations:
                 record["translations"] = dict(tag.translations)
             tags.append(record)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tarfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -41,7 +42,7 @@ def score_shards(recognizer: Recognizer, shards: Sequence[Path], parser: str = "
     """Run a model over shards whose samples have captions.
 
     Raises:
-        UsageError: If no sample could be read.
+        UsageError: If a shard or no sample could be read.
     """
     from anytag.pictures import load_batches
 
@@ -49,9 +50,13 @@ def score_shards(recognizer: Recognizer, shards: Sequence[Path], parser: str = "
 
     def sources() -> Iterable[tuple[str, bytes]]:
         for shard in shards:
-            for sample in read_shard(shard):
-                samples.append(replace(sample, picture=b""))
-                yield sample.source, sample.picture
+            try:
+                for sample in read_shard(shard):
+                    samples.append(replace(sample, picture=b""))
+                    yield sample.source, sample.picture
+            except (OSError, tarfile.TarError) as error:
+                reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+                raise UsageError(f"{shard}: cannot be read as a shard ({reason})") from None
 
     labels = recognizer.labels.all()
     resolution = recognizer.directory.config.image_encoder.resolution

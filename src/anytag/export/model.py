@@ -9,11 +9,10 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, load_model, save_file
 
-from anytag.errors import MissingExtraError, ModelError
+from anytag.errors import MissingExtraError, ModelError, UsageError
 from anytag.export.graphs import graph_specs
 from anytag.export.onnx import check_parity, export_graph, quantise_dynamic, store_half
-from anytag.model_config import ModelConfig
-from anytag.model_directory import write_config
+from anytag.model_directory import ModelDirectory, write_config
 from anytag.nn.model import RecognitionModel
 from anytag.nn.text_encoder import load_sentence_encoder
 from anytag.vocabulary import TagVocabulary
@@ -29,7 +28,7 @@ def load_trained(folder: Path) -> tuple[RecognitionModel, TagVocabulary, torch.T
     """
     if not (folder / "model.safetensors").exists():
         raise ModelError(f"{folder}: no model.safetensors; give the model folder of a training run")
-    config = ModelConfig.model_validate_json((folder / "config.json").read_text(encoding="utf-8"))
+    config = ModelDirectory(folder).config
     vocabulary = TagVocabulary.load(folder / "vocabulary.json")
     model = RecognitionModel(config, len(vocabulary))
     load_model(model, str(folder / "model.safetensors"))
@@ -42,14 +41,16 @@ def export_model(source: Path, out: Path, report: Report = print, small: bool = 
 
     Args:
         source: Model folder of a training run.
-        out: The model directory; made anew.
+        out: The model directory; made anew, a model that is there is replaced.
         report: Receives a line per graph: its size and its largest difference from PyTorch.
         small: Store weights as float16 (computing in float32) and the label text encoder in 8 bits.
 
     Raises:
+        UsageError: If ``out`` is the training run's folder, or holds something that is no exported model.
         ParityError: If a graph differs from the module that it was made of.
         MissingExtraError: If the sentence encoder's package is absent.
     """
+    _refuse_to_overwrite(source, out)
     model, vocabulary, embeddings = load_trained(source)
     part = out.with_name(out.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
@@ -83,6 +84,13 @@ def export_model(source: Path, out: Path, report: Report = print, small: bool = 
     part.rename(out)
     total = sum(p.stat().st_size for p in out.rglob("*") if p.is_file())
     report(f"{out}: {total / 1e6:.1f} MB in all")
+
+
+def _refuse_to_overwrite(source: Path, out: Path) -> None:
+    if out.resolve() == source.resolve() or out.resolve() in source.resolve().parents:
+        raise UsageError(f"{out}: holds the model to be exported; give another folder with --out")
+    if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (out / "onnx").is_dir()):
+        raise UsageError(f"{out}: exists and is no exported model, so it is not replaced; give a new folder with --out")
 
 
 def _sentence_encoder_folder() -> Path:

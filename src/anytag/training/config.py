@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from anytag.errors import UsageError
 from anytag.model_config import ModelConfig
@@ -116,7 +116,7 @@ class Overrides:
         """The config with every ``path.to.key=value`` set; values are JSON, or strings if they are not.
 
         Raises:
-            UsageError: If a pair has no ``=`` or names a setting that does not exist.
+            UsageError: If a pair has no ``=``, names an unknown setting, or gives it a value of the wrong kind.
         """
         import json
 
@@ -134,9 +134,13 @@ class Overrides:
             try:
                 for parent in parents:
                     node = node[int(parent)] if isinstance(node, list | tuple) else node[parent]
-                if isinstance(node, dict) and key not in node:
+                if not isinstance(node, dict) or key not in node:
                     raise KeyError(key)
             except (KeyError, IndexError, ValueError, TypeError):
                 raise UsageError(f"--set {path}: this recipe has no such setting") from None
             node[key] = value
-        return TrainingConfig.model_validate(record)
+        try:
+            return TrainingConfig.model_validate(record)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise UsageError(f"--set {'.'.join(map(str, first['loc']))}: {first['msg']}") from None

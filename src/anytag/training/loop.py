@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -110,6 +109,7 @@ class TrainingLoop:
         self.optimizer.load_state_dict(state["optimizer"])
         self.step = state["step"]
         torch.set_rng_state(state["rng"])
+        self._mend_log()
         return True
 
     def save(self) -> None:
@@ -123,7 +123,7 @@ class TrainingLoop:
         }
         part = self.checkpoint_path.with_suffix(".pt.part")
         torch.save(state, part)
-        os.replace(part, self.checkpoint_path)
+        part.replace(self.checkpoint_path)
 
     def run(self, stop_after: float | None = None) -> bool:
         """Train to the end.
@@ -142,6 +142,7 @@ class TrainingLoop:
             torch.manual_seed(config.seed)
         self.model.train()
         sums: dict[str, float] = {}
+        summed = 0
         while self.step < self.total_steps:
             index, _ = self.place(self.step)
             stage = config.stages[index]
@@ -156,16 +157,24 @@ class TrainingLoop:
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
             norm = nn.utils.clip_grad_norm_(self.model.parameters(), config.gradient_clip)
+            if not math.isfinite(float(norm)):
+                # Clipping by it would make every weight NaN, and the next checkpoint with them.
+                raise DivergedError(
+                    f"the gradient's norm is {float(norm)} at step {self.step} (parts: {parts}); the last good state "
+                    f"is {self.checkpoint_path}. Lower the learning rate and resume."
+                )
             self.optimizer.step()
             self.average.update_parameters(self.model)
             self.step += 1
             for name, value in {**parts, "gradient_norm": float(norm)}.items():
                 sums[name] = sums.get(name, 0.0) + value
+            summed += 1
             if self.step % config.log_every == 0 or self.step == self.total_steps:
-                seconds = (time.perf_counter() - since) / config.log_every
-                means = {name: value / config.log_every for name, value in sums.items()}
+                # After a resume, and at the end, fewer steps than log_every have been summed.
+                seconds = (time.perf_counter() - since) / summed
+                means = {name: value / summed for name, value in sums.items()}
                 self._log({"step": self.step, "stage": stage.name, "rate": rate, "seconds": seconds, **means})
-                sums, since = {}, time.perf_counter()
+                sums, summed, since = {}, 0, time.perf_counter()
             if self.step % config.validate_every == 0 or self.step == self.total_steps:
                 figures = self.validate(self.average.module, self.step == self.total_steps)
                 self._log({"step": self.step, "stage": stage.name, "validation": figures})
@@ -177,6 +186,22 @@ class TrainingLoop:
             if out_of_time:
                 return self.step == self.total_steps
         return True
+
+    def _mend_log(self) -> None:
+        """Drop the lines of steps that will be run again, and a line that a kill cut off."""
+        path = self.folder / "log.jsonl"
+        if not path.exists():
+            return
+        kept = []
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                if json.loads(line)["step"] <= self.step:
+                    kept.append(line + "\n")
+            except (json.JSONDecodeError, KeyError, TypeError):
+                continue
+        part = path.with_suffix(".part")
+        part.write_text("".join(kept), encoding="utf-8")
+        part.replace(path)
 
     def _log(self, record: dict[str, Any]) -> None:
         record = {"time": round(time.time(), 1), **_rounded(record)}

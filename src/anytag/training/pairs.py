@@ -9,9 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from anytag.errors import UsageError
 from anytag.language.tokenizer import CaptionTokenizer
 from anytag.training.features import CachedShard
 from anytag.vocabulary import TagVocabulary
+
+_Numbers = Sequence[int] | np.ndarray
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class TrainingPairs:
     def __len__(self) -> int:
         return len(self.pictures)
 
-    def maps(self, indices: Sequence[int], views: Sequence[int], flips: Sequence[bool]) -> Tensor:
+    def maps(self, indices: _Numbers, views: _Numbers, flips: Sequence[bool] | np.ndarray) -> Tensor:
         """Stride-16 maps ``[B, C, H, W]``, float32, channels-last; ``flips`` mirrors a map left to right."""
         rows = []
         for index, view, flip in zip(indices, views, flips, strict=True):
@@ -129,6 +132,8 @@ class Batcher:
         self.no_tags, self.found_tags, self.found_most = no_tags, found_tags, found_most
         self.seed = seed
         self.steps_per_epoch = len(pairs) // batch_size
+        if not self.steps_per_epoch:
+            raise UsageError(f"batch_size {batch_size} is more than the {len(pairs)} training pictures")
 
     def indices(self, step: int) -> np.ndarray:
         """The pictures of a step: every epoch is a new permutation, its last partial batch is dropped."""
