@@ -1,0 +1,1 @@
+from fixtures_exported import exported  # noqa: F401

@@ -1,0 +1,129 @@
+"""Graphs that compute what the modules compute, or an error; and smaller files that still do, nearly."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from anytag.errors import ModelError, UsageError
+from anytag.export.model import export_model
+from anytag.export.onnx import ParityError, check_parity, quantise_dynamic, store_half
+
+GRAPHS = ("image_encoder", "recognition_decoder", "label_encoder", "interaction_encoder", "text_decoder")
+
+
+@pytest.fixture
+def copy(exported, tmp_path):
+    def make(name):
+        return shutil.copy(exported.folder / "onnx" / f"{name}.onnx", tmp_path / f"{name}.onnx")
+
+    return make
+
+
+def change(path, amount):
+    """Change one large weight of a graph."""
+    model = onnx.load(path)
+    weight = max(model.graph.initializer, key=lambda tensor: int(np.prod(tensor.dims)))
+    array = onnx.numpy_helper.to_array(weight) + np.float32(amount)
+    weight.CopyFrom(onnx.numpy_helper.from_array(array, weight.name))
+    onnx.save(model, path)
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_every_graph_computes_what_its_module_does(exported, name):
+    assert set(exported.specs) == set(GRAPHS)
+    assert check_parity(exported.specs[name], exported.folder / "onnx" / f"{name}.onnx") <= 1e-4
+
+
+def test_parity_is_checked_on_other_sizes_too(exported):
+    for spec in exported.specs.values():
+        for inputs in spec.variants():
+            assert set(inputs) == set(spec.inputs)
+            assert any(inputs[name].shape != spec.inputs[name].shape for name in inputs)
+
+
+def test_a_graph_that_differs_is_refused(exported, copy):
+    path = copy("recognition_decoder")
+    change(path, 0.05)
+    with pytest.raises(ParityError, match=r"^recognition_decoder\.onnx: differs from the PyTorch module by ") as caught:
+        check_parity(exported.specs["recognition_decoder"], path)
+    assert caught.value.kind == "parity"
+    assert check_parity(exported.specs["recognition_decoder"], path, tolerance=100) > 1e-4
+
+
+def test_a_graph_that_gives_no_numbers_is_refused(exported, copy):
+    path = copy("recognition_decoder")
+    change(path, np.nan)
+    with pytest.raises(ParityError):
+        check_parity(exported.specs["recognition_decoder"], path)
+
+
+def test_half_precision_halves_the_file_and_stays_close(exported, copy):
+    path = copy("image_encoder")
+    before = path.stat().st_size
+    store_half(path)
+    assert 0.48 * before < path.stat().st_size < 0.56 * before
+    assert check_parity(exported.specs["image_encoder"], path, tolerance=1e-2) > 0
+    session_inputs = [(value.name, value.type.tensor_type.elem_type) for value in onnx.load(path).graph.input]
+    assert session_inputs == [("pixels", onnx.TensorProto.UINT8)]
+
+
+def test_small_weights_stay_as_they_are(exported, copy):
+    path = copy("recognition_decoder")
+    store_half(path, smallest=10**9)
+    types = {weight.data_type for weight in onnx.load(path).graph.initializer}
+    assert onnx.TensorProto.FLOAT16 not in types
+
+
+def test_eight_bits_make_a_file_a_quarter_and_stay_near(exported, copy):
+    path = copy("label_encoder")
+    before = path.stat().st_size
+    quantise_dynamic(path)
+    assert path.stat().st_size < 0.35 * before
+    assert check_parity(exported.specs["label_encoder"], path, tolerance=0.3) > 0
+
+
+def test_a_model_without_captioner_has_three_graphs(exported):
+    from fixtures_torch import TINY
+
+    from anytag.export.graphs import graph_specs
+    from anytag.nn.model import RecognitionModel
+
+    plain = RecognitionModel(TINY.model_copy(update={"captioner": None})).eval()
+    assert [spec.name for spec in graph_specs(plain, None)] == ["image_encoder", "recognition_decoder"]
+
+
+class TestExportModel:
+    """What is refused before anything is computed; the rest is in the full circle of tests/training."""
+
+    def test_a_folder_that_is_no_training_run(self, tmp_path):
+        with pytest.raises(ModelError) as caught:
+            export_model(tmp_path, tmp_path / "out")
+        assert str(caught.value) == f"{tmp_path}: no model.safetensors; give the model folder of a training run"
+
+    @pytest.mark.parametrize("out", ["run/model", "run", "run/model/../model"])
+    def test_the_source_is_never_replaced(self, tmp_path, out):
+        source = tmp_path / "run" / "model"
+        source.mkdir(parents=True)
+        (source / "model.safetensors").write_bytes(b"weeks of work")
+        with pytest.raises(UsageError, match=r"holds the model to be exported; give another folder with --out$"):
+            export_model(source, tmp_path / out)
+        assert (source / "model.safetensors").read_bytes() == b"weeks of work"
+
+    def test_a_folder_of_something_else_is_never_replaced(self, tmp_path):
+        (tmp_path / "home").mkdir()
+        (tmp_path / "home" / "letter.txt").write_text("mine")
+        for out in (tmp_path / "home", tmp_path / "home" / "letter.txt"):
+            with pytest.raises(UsageError, match=r"exists and is no exported model, so it is not replaced"):
+                export_model(tmp_path / "run", out)
+        assert (tmp_path / "home" / "letter.txt").read_text() == "mine"
+
+
+@torch.inference_mode()
+def test_class_probabilities_sum_to_one(exported):
+    _, classes = exported.specs["image_encoder"].module(exported.specs["image_encoder"].inputs["pixels"])
+    torch.testing.assert_close(classes.sum(1), torch.ones(2))

@@ -1,0 +1,79 @@
+"""A training loop over a toy network. Run as a script it trains in the folder that it is given, slow enough to kill."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from anytag.model_config import ModelConfig
+from anytag.training.config import DataConfig, StageConfig, TrainingConfig
+from anytag.training.loop import TrainingLoop
+
+torch.set_num_threads(1)
+
+
+def config(**changes):
+    settings = {
+        "name": "toy",
+        "model": ModelConfig(),
+        "data": DataConfig(train=(), validation=()),
+        "stages": (
+            StageConfig(name="frozen", epochs=1, learning_rate=1e-2, warmup=2),
+            StageConfig(name="whole", epochs=2, learning_rate=5e-3, encoder_learning_rate=1e-3, warmup=2),
+        ),
+        "save_every": 5,
+        "log_every": 4,
+        "validate_every": 10,
+        "precision": "float32",
+        "seed": 3,
+    }
+    return TrainingConfig(**(settings | changes))
+
+
+class ToyNetwork(nn.Module):
+    """With an image encoder, so that there are two groups of parameters, and dropout, so that chance matters."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.image_encoder = nn.Linear(4, 4)
+        self.head = nn.Sequential(nn.Dropout(0.5), nn.Linear(4, 1))
+
+    def forward(self, x):
+        return self.head(self.image_encoder(x))
+
+
+def step(model, number, stage):
+    generator = torch.Generator().manual_seed(number)
+    x = torch.randn(8, 4, generator=generator)
+    loss = (model(x) - x.sum(1, keepdim=True)).square().mean()
+    return loss, {"square": float(loss.detach()), "number": float(number)}
+
+
+def validate(model, final):
+    model.eval()
+    with torch.no_grad():
+        return {"mean": float(model(torch.ones(1, 4))), "final": float(final)}
+
+
+def make(folder, settings=None, step=step, steps_per_epoch=8, lines=None):
+    """A loop as a new process would make it."""
+    report = (lambda line: None) if lines is None else lines.append
+    return TrainingLoop(settings or config(), ToyNetwork(), step, validate, steps_per_epoch, folder, report)
+
+
+if __name__ == "__main__":
+
+    def slow_step(model, number, stage):
+        time.sleep(0.05)
+        return step(model, number, stage)
+
+    folder = Path(sys.argv[1])
+    folder.mkdir(exist_ok=True)
+    loop = make(folder, step=slow_step)
+    print("resumed" if loop.resume() else "fresh", flush=True)
+    loop.run()
