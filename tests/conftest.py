@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+from fixtures_exported import exported  # noqa: F401 (a fixture)
 
 ROOT = Path(__file__).parents[1]
 

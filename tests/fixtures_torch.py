@@ -13,6 +13,7 @@ from PIL import Image
 from anytag.language.tokenizer import build_caption_tokenizer
 from anytag.model_config import (
     CaptionerConfig,
+    DecodingConfig,
     ImageEncoderConfig,
     LabelQueryConfig,
     ModelConfig,
@@ -30,6 +31,7 @@ TINY = ModelConfig(
     recognition=RecognitionConfig(layers=2, heads=2, inner=24, dropout=0.0),
     labels=LabelQueryConfig(width=24, inner=20),
     captioner=CaptionerConfig(layers=2, heads=2, inner=24, vocabulary=64, positions=16, dropout=0.0),
+    decoding=DecodingConfig(num_beams=2, max_length=12, min_length=3),
 )
 
 

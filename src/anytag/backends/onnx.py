@@ -67,7 +67,9 @@ class OnnxBackend:
         return Encoded(np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts]))
 
     def recognize(self, features: FloatArray, labels: LabelQueries) -> FloatArray:
-        """Logits ``[B, T]``."""
+        """Logits ``[B, T]``; B and T may be 0."""
+        if not len(labels.queries):
+            return np.empty((len(features), 0), np.float32)
         parts = [
             self._run(
                 "recognition_decoder",

@@ -1,1 +1,0 @@
-from fixtures_exported import exported  # noqa: F401
