@@ -28,8 +28,8 @@ def export_graph(spec: GraphSpec, path: Path, opset: int = 18) -> None:
     axes = {name: dict(sizes) for name, sizes in spec.dynamic.items()}
     with torch.no_grad(), warnings.catch_warnings():
         # Asked for on purpose, and the trace's warnings about sizes are what the parity check is for.
-        warnings.filterwarnings("ignore", "You are using the legacy TorchScript-based", DeprecationWarning)
-        warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
+        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
         torch.onnx.export(
             module,
             tuple(spec.inputs.values()),
