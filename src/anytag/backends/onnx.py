@@ -14,8 +14,8 @@ from anytag.errors import ModelError
 from anytag.generation import Cache, Step
 from anytag.model_directory import ModelDirectory
 
-#: Pictures that go through the image encoder together. More do not fit the processor's cache and are slower.
-_ENCODER_BATCH = 4
+#: Pictures that go through the image encoder together: one is as fast as four on two cores, in 130 MB less memory.
+_ENCODER_BATCH = 1
 
 
 class OnnxBackend:
@@ -42,6 +42,8 @@ class OnnxBackend:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
+        # An arena keeps what a run needed at most: worth its memory where every picture needs the same.
+        options.enable_cpu_mem_arena = name in ("image_encoder", "recognition_decoder")
         # Waiting threads that spin take the processors from the threads that decode pictures.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
