@@ -100,10 +100,7 @@ def rounded(value: Any, digits: int = 4) -> Any:
 
 def table(title: str, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Print a table: text to the left, numbers to the right."""
-    cells = [
-        [f"{cell:.3f}" if isinstance(cell, float) else "" if cell is None else str(cell) for cell in row]
-        for row in rows
-    ]
+    cells = [[_cell(value) for value in row] for row in rows]
     widths = [max(len(line[column]) for line in [list(header), *cells]) for column in range(len(header))]
     print(f"\n{title}")
     for line, row in [(list(header), None), *zip(cells, rows, strict=True)]:
@@ -113,6 +110,13 @@ def table(title: str, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> N
             for place, (cell, width, number) in enumerate(zip(line, widths, numeric, strict=True))
         ]
         print("  " + "  ".join(parts).rstrip())
+
+
+def _cell(value: Any) -> str:
+    """A number with three digits after the point; nothing for what was not measured or is not defined."""
+    if value is None or value != value:
+        return ""
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
 def target(name: str, value: float | None, limit: float, at_least: bool, unit: str = "") -> dict[str, Any]:
