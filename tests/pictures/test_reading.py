@@ -90,6 +90,13 @@ class TestSources:
         error = failed(content[: max(16, int(len(content) * share))])
         assert error.kind == "truncated"
 
+    def test_a_gif_cut_behind_a_byte_like_its_end_mark_is_truncated(self):
+        content = encode(Image.fromarray(noise()), "GIF")
+        places = [place for place in range(900, len(content) - 1) if content[place : place + 1] == b";"]
+        assert places
+        for place in places[:20]:
+            assert failed(content[: place + 1]).kind == "truncated"
+
 
 class TestBadPictures:
     def test_missing_file(self, tmp_path):

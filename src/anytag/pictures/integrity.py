@@ -11,7 +11,7 @@ import struct
 from typing import BinaryIO
 
 #: First bytes of a format, and the last bytes of a whole file of it.
-_MARKS = ((b"\xff\xd8\xff", b"\xff\xd9"), (b"\x89PNG", b"IEND\xaeB`\x82"), (b"GIF8", b";"))
+_MARKS = ((b"\xff\xd8\xff", b"\xff\xd9"), (b"\x89PNG", b"IEND\xaeB`\x82"))
 
 _TIFF = {b"II*\0": "<", b"MM\0*": ">"}
 
@@ -21,7 +21,7 @@ _TIFF_TYPES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 
 
 def is_known(head: bytes) -> bool:
     """Whether a file's first 12 bytes or more are those of a picture format that is read here."""
-    return head.startswith((*(start for start, _ in _MARKS), *_TIFF, b"RIFF", b"BM")) or head[4:8] == b"ftyp"
+    return head.startswith((*(start for start, _ in _MARKS), *_TIFF, b"GIF8", b"RIFF", b"BM")) or head[4:8] == b"ftyp"
 
 
 def is_cut_off(stream: BinaryIO) -> bool:
@@ -40,6 +40,8 @@ def is_cut_off(stream: BinaryIO) -> bool:
     for start, end in _MARKS:
         if head.startswith(start):
             return not tail.rstrip(b"\0").endswith(end)
+    if head[:4] == b"GIF8":
+        return _is_gif_cut_off(stream)
     if head[:4] == b"RIFF":
         return int.from_bytes(head[4:8], "little") + 8 > size
     if head[:2] == b"BM":
@@ -47,6 +49,35 @@ def is_cut_off(stream: BinaryIO) -> bool:
     if head[:4] in _TIFF:
         return _is_tiff_cut_off(stream, size, _TIFF[head[:4]])
     return head[4:8] == b"ftyp" and _are_boxes_cut_off(stream, size)
+
+
+def _is_gif_cut_off(stream: BinaryIO) -> bool:
+    """Whether a GIF's blocks end before its trailer. Its one-byte end mark may stand anywhere in the data."""
+    stream.seek(0)
+    header = stream.read(13)
+    if len(header) < 13:
+        return True
+    stream.seek(_gif_colours(header[10]), io.SEEK_CUR)
+    while kind := stream.read(1):
+        if kind == b";":
+            return False
+        if kind == b",":
+            descriptor = stream.read(9)
+            if len(descriptor) < 9:
+                return True
+            stream.seek(_gif_colours(descriptor[8]) + 1, io.SEEK_CUR)
+        elif kind == b"!":
+            stream.seek(1, io.SEEK_CUR)
+        else:
+            return False  # No block begins like that: damaged, wherever it ends.
+        while (length := stream.read(1)) and length != b"\0":
+            stream.seek(length[0], io.SEEK_CUR)
+    return True
+
+
+def _gif_colours(flags: int) -> int:
+    """Bytes of the colour table that a GIF's flags announce."""
+    return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
 
 
 def _is_tiff_cut_off(stream: BinaryIO, size: int, order: str) -> bool:
