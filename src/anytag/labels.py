@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,12 @@ class LabelSet:
     shifts: NDArray[np.float64]
     queries: LabelQueries
     classes: NDArray[np.float32]
+
+    @cached_property
+    def class_columns(self) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+        """The labels that some class makes true, and their columns of ``classes``."""
+        known = np.flatnonzero(self.classes.any(0)) if self.classes.size else np.empty(0, np.intp)
+        return known, np.ascontiguousarray(self.classes[:, known])
 
 
 class LabelSets:
@@ -143,9 +150,9 @@ class LabelSets:
         """
         logits = self.backend.recognize(encoded.features, labels.queries)
         scores = _sigmoid((logits - labels.shifts) * self.directory.config.score_slope)
-        known = np.flatnonzero(labels.classes.any(0)) if labels.classes.size else np.empty(0, np.int64)
+        known, classes = labels.class_columns
         if len(known) and len(scores):
-            probability = np.clip(encoded.classes @ labels.classes[:, known], 1e-6, 1 - 1e-6).astype(np.float64)
+            probability = np.clip((encoded.classes @ classes).astype(np.float64), 1e-6, 1 - 1e-6)
             sure = self.directory.config.class_threshold
             limits = np.clip(labels.thresholds[known], 1e-6, 1 - 1e-6)
             odds = _log_odds(probability) - _log_odds(sure) + _log_odds(limits)
