@@ -1,4 +1,4 @@
-"""Options that ``tag`` and ``caption`` have in common."""
+"""Options that several commands have in common."""
 
 from __future__ import annotations
 
@@ -20,6 +20,14 @@ class KindChoice(StrEnum):
     scene = "scene"
     attribute = "attribute"
     action = "action"
+
+
+class ParserChoice(StrEnum):
+    """Caption parsers that can be asked for by name."""
+
+    auto = "auto"
+    light = "light"
+    spacy = "spacy"
 
 
 class BackendChoice(StrEnum):

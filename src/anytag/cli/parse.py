@@ -7,7 +7,6 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from itertools import tee
 from pathlib import Path
 from typing import Annotated, TextIO
@@ -16,20 +15,11 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from anytag.errors import AnytagError, UsageError
+from anytag.cli._inputs import ParserChoice
+from anytag.cli._shared import STYLES, reporting
+from anytag.errors import UsageError
 from anytag.language.parser import ParsedTag, load_parser
 from anytag.recognition import TAG_KINDS
-
-
-class ParserChoice(StrEnum):
-    """Parsers that can be asked for by name."""
-
-    auto = "auto"
-    light = "light"
-    spacy = "spacy"
-
-
-_STYLES = {"object": "bold", "scene": "green", "attribute": "cyan", "action": "magenta"}
 
 
 @contextmanager
@@ -60,7 +50,7 @@ def _to_text(caption: str, tags: list[ParsedTag]) -> Text:
         names = [tag.name for tag in tags if tag.kind == kind]
         if names:
             text.append(f"\n  {kind:<10}")
-            text.append(", ".join(names), style=_STYLES[kind])
+            text.append(", ".join(names), style=STYLES[kind])
     return text
 
 
@@ -77,7 +67,7 @@ def parse(
     Example: anytag parse captions.txt --json > tags.jsonl
     """
     console = Console(highlight=False, soft_wrap=True)
-    try:
+    with reporting("parse"):
         loaded = load_parser(parser.value)
         with _opened(captions) as file:
             lines, again = tee(line.rstrip("\r\n") for line in file)
@@ -86,9 +76,3 @@ def parse(
                     print(to_json(caption, tags))
                 else:
                     console.print(_to_text(caption, tags))
-    except AnytagError as error:
-        print(f"anytag parse: {error}", file=sys.stderr)
-        raise typer.Exit(2) from None
-    except BrokenPipeError:
-        # The reader ("head") has enough.
-        sys.stderr.close()

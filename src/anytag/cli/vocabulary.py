@@ -7,8 +7,6 @@ import json
 import sys
 import tarfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from enum import StrEnum
 from itertools import islice
 from pathlib import Path
 from typing import Annotated
@@ -18,8 +16,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from anytag.cli._inputs import KindChoice, ParserChoice
+from anytag.cli._shared import reporting
 from anytag.datasets.webdataset import read_shard
-from anytag.errors import AnytagError, UsageError
+from anytag.errors import UsageError
 from anytag.language.parser import CaptionParser, ParsedTag, load_parser
 from anytag.language.vocabulary_builder import build_vocabulary
 from anytag.model_directory import SHIPPED_MODEL
@@ -30,35 +30,6 @@ app = typer.Typer(help="Build, show and search tag vocabularies.", no_args_is_he
 
 #: Longest a tag's aliases may be in the table; ``--json`` gives all of them.
 _WIDTH = 44
-
-
-class KindChoice(StrEnum):
-    """Kinds of tags that can be asked for by name."""
-
-    object = "object"
-    scene = "scene"
-    attribute = "attribute"
-    action = "action"
-
-
-class ParserChoice(StrEnum):
-    """Caption parsers that can be asked for by name."""
-
-    auto = "auto"
-    light = "light"
-    spacy = "spacy"
-
-
-@contextmanager
-def _reporting(command: str) -> Iterator[None]:
-    """Turn the package's errors into a line on stderr and exit code 2."""
-    try:
-        yield
-    except AnytagError as error:
-        print(f"anytag vocabulary {command}: {error}", file=sys.stderr)
-        raise typer.Exit(2) from None
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader ("head") has enough
 
 
 def read_captions(path: Path, captions_per_picture: int = 1) -> Iterator[tuple[str, ...]]:
@@ -143,7 +114,7 @@ def build(
 
     Example: anytag vocabulary build shards/*.tar captions.txt.gz --min-support 20 --out vocabulary.json
     """
-    with _reporting("build"):
+    with reporting("vocabulary build"):
         if missing := [str(path) for path in sources if not path.is_file()]:
             raise UsageError(f"no such file: {', '.join(missing)}")
         if not out.parent.is_dir():
@@ -177,7 +148,7 @@ def show(
 
     Example: anytag vocabulary show vocabulary.json --kind scene --limit 20
     """
-    with _reporting("show"):
+    with reporting("vocabulary show"):
         vocabulary = load_vocabulary(path)
         tags = (tag for tag in vocabulary if kind is None or tag.kind == kind.value)
         _print_tags(vocabulary, list(islice(sorted(tags, key=lambda tag: (-tag.support, tag.id)), limit)), json_)
@@ -197,7 +168,7 @@ def search(
 
     Example: anytag vocabulary search bike --vocabulary vocabulary.json
     """
-    with _reporting("search"):
+    with reporting("vocabulary search"):
         vocabulary = load_vocabulary(path)
         found = vocabulary.search(text, limit)
         _print_tags(vocabulary, found, json_)

@@ -204,12 +204,12 @@ class TagPrompts:
     def __init__(self, vocabulary: TagVocabulary, tokenizer: CaptionTokenizer, limit: int):
         self.tokenizer, self.limit = tokenizer, limit
         self._pieces = [tokenizer.encode(tag.name) for tag in vocabulary]
-        self._above = [vocabulary.with_implied([tag.id]) - {tag.id} for tag in vocabulary]
+        self._vocabulary = vocabulary
 
     def leaves(self, ids: Sequence[int]) -> list[int]:
         """The ids without those that another of them implies: "dog", not "dog, animal"."""
-        implied = set().union(*(self._above[i] for i in ids)) if ids else set()
-        return [i for i in ids if i not in implied]
+        kept = self._vocabulary.most_specific(ids)
+        return [i for i in ids if i in kept]
 
     def join(self, ids: Sequence[int], given: bool) -> list[int]:
         """One tag list."""

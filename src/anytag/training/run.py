@@ -335,8 +335,3 @@ def load_recipe_file(path: Path) -> TrainingConfig:
     if not isinstance(config, TrainingConfig):
         raise UsageError(f"{path}: recipe() returned {type(config).__name__}, not a TrainingConfig")
     return config
-
-
-def describe(config: TrainingConfig) -> str:
-    """The config as readable JSON."""
-    return json.dumps(config.model_dump(mode="json"), indent=2)
