@@ -66,10 +66,9 @@ class Captioner:
             for names in tags
         ]
         captions = []
-        rows = 1 if options.sample else options.num_beams
         # One picture at a time: lists of other lengths would pad each other, and 1,000 tokens a second are plenty.
         for row, ids in enumerate(lists):
-            step = self.backend.fuse(np.array([ids], np.int64), features[row : row + 1], rows)
+            step = self.backend.fuse(np.array([ids], np.int64), features[row : row + 1], options.rows_per_picture)
             result = generate(
                 step,
                 np.array([self.tokenizer.start_id], np.int64),

@@ -9,9 +9,10 @@ import pytest
 import torch
 from fixtures_toy import edit_config
 
-from anytag.backends.onnx import OnnxBackend, available_processors
+from anytag.backends.onnx import OnnxBackend
 from anytag.errors import ModelError
 from anytag.model_directory import ModelDirectory
+from anytag.processors import available_processors
 from anytag.recognizer import Recognizer
 
 

@@ -14,6 +14,7 @@ from anytag.errors import UsageError
 from anytag.evaluation.tagging import (
     average_precision,
     average_precisions,
+    best_common_threshold,
     best_thresholds,
     mean_average_precision,
     precision_recall_f1,
@@ -223,3 +224,10 @@ def test_one_picture_is_enough():
 def test_what_does_not_fit_is_refused(call, message):
     with pytest.raises(UsageError, match=message):
         call()
+
+
+def test_best_common_threshold_by_hand():
+    scores = np.array([[0.9, 0.6], [0.8, 0.2], [0.3, 0.7]])
+    truth = np.array([[1, 0], [0, 0], [0, 1]], dtype=bool)
+    # From 0.7 on: 0.9 and 0.7 right, 0.8 wrong, none missed: 2 * 2 / (3 + 2).
+    assert best_common_threshold(scores, truth) == (0.7, pytest.approx(0.8))

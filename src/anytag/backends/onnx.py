@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from functools import cache
 from typing import Any
 
@@ -13,6 +12,7 @@ from anytag.backends.base import Encoded, FloatArray, LabelQueries
 from anytag.errors import ModelError
 from anytag.generation import Cache, Step
 from anytag.model_directory import ModelDirectory
+from anytag.processors import available_processors
 
 #: Pictures that go through the image encoder together: one is as fast as four on two cores, in 130 MB less memory.
 _ENCODER_BATCH = 1
@@ -109,13 +109,6 @@ class OnnxBackend:
             return logits, {"keys": keys, "values": values}
 
         return step
-
-
-def available_processors() -> int:
-    """Processors that this process may use: fewer than the machine has in a container."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _providers(device: str) -> list[str]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from anytag.datasets.samples import Sample
 from anytag.datasets.webdataset import read_shard
 from anytag.errors import UsageError
-from anytag.evaluation.tagging import best_thresholds
+from anytag.evaluation.tagging import best_common_threshold, best_thresholds
 from anytag.language.parser import load_parser
 from anytag.language.vocabulary_builder import TagMapper
 from anytag.model_directory import write_config
@@ -139,10 +139,7 @@ def fit_thresholds(
     Returns:
         The common threshold, ``[T]`` thresholds, and ``[T]`` numbers of positives.
     """
-    order = np.argsort(-scores, axis=None)
-    hits = np.cumsum(truth.ravel()[order])
-    f1 = 2 * hits / (np.arange(1, hits.size + 1) + hits[-1])
-    common = float(scores.ravel()[order[int(f1.argmax())]])
+    common, _ = best_common_threshold(scores, truth)
     positives = truth.sum(0)
     thresholds = np.full(len(positives), common)
     for tag in np.flatnonzero(positives >= shrinkage / 8):

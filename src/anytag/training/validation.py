@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from anytag.evaluation.captioning import score_captions
-from anytag.evaluation.tagging import mean_average_precision
+from anytag.evaluation.tagging import best_common_threshold, mean_average_precision
 from anytag.generation import Cache, DecodingOptions, generate
 from anytag.language.tokenizer import CaptionTokenizer
 from anytag.nn.model import RecognitionModel
@@ -120,12 +120,9 @@ class Validator:
         truth = np.zeros(scores.shape, dtype=bool)
         for row, ids in zip(truth, tags, strict=True):
             row[ids] = True
-        order = np.argsort(-scores, axis=None)
-        hits = np.cumsum(truth.reshape(-1)[order])
-        f1 = 2 * hits / (np.arange(1, hits.size + 1) + truth.sum())
-        threshold = scores.reshape(-1)[order[int(f1.argmax())]]
+        threshold, f1 = best_common_threshold(scores, truth)
         found = [[int(i) for i in np.argsort(-row)[:14] if row[i] >= threshold] for row in scores]
-        return found, float(f1.max())
+        return found, f1
 
     def _cider(
         self, model: RecognitionModel, features: Tensor, found: list[list[int]], references: list[list[str]]
@@ -152,7 +149,7 @@ def caption_pictures(
     for start in range(0, len(features), batch_size):
         part = features[start : start + batch_size]
         fused, mask = model.fuse(pad(tag_lists[start : start + batch_size]), part)
-        fused, mask = (x.repeat_interleave(options.num_beams, 0) for x in (fused, mask))
+        fused, mask = (x.repeat_interleave(options.rows_per_picture, 0) for x in (fused, mask))
         memory = model.text_decoder.memory(fused)
 
         def step(ids: np.ndarray, cache: Cache, memory=memory, mask=mask) -> tuple[np.ndarray, Cache]:  # type: ignore[no-untyped-def]
