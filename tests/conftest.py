@@ -37,17 +37,26 @@ def require_module(name: str, extra: str = "dev") -> None:
         _missing(f"{name} is not installed; it comes with: pip install -e '.[{extra}]'")
 
 
-def _outside(variable: str, default: str) -> Path:
+def outside(variable: str, default: str) -> Path:
+    """A folder that is not part of the repository; it may be absent."""
     return Path(os.environ.get(variable) or ROOT.parent / "shared" / default)
 
 
 @pytest.fixture(scope="session")
 def oracle() -> Path:
     """Folder of vectors that the public reference implementation computed (``ANYTAG_ORACLE``)."""
-    return require(_outside("ANYTAG_ORACLE", "oracle"), "the reference's vectors")
+    return require(outside("ANYTAG_ORACLE", "oracle"), "the reference's vectors")
+
+
+@pytest.fixture
+def oracle_set(request: pytest.FixtureRequest, oracle: Path) -> object:
+    """One model of the reference, for tests marked with ``oracle_sets.each_oracle_set``."""
+    if request.param is None:
+        _missing(f"the reference's vectors hold no such model: {oracle}")
+    return request.param
 
 
 @pytest.fixture(scope="session")
 def data() -> Path:
     """Folder of pictures with captions (``ANYTAG_DATA``)."""
-    return require(_outside("ANYTAG_DATA", "data"), "pictures with captions")
+    return require(outside("ANYTAG_DATA", "data"), "pictures with captions")
