@@ -33,13 +33,22 @@ def recipe() -> TrainingConfig:
             validation=("coco20k/coco20k-000019.tar", "flickr8k/flickr8k-dev-*.tar"),
             texts=("captions/*.txt.gz",),
             categories=CATEGORIES,
-            views=2,
+            views=4,
             min_support=4,
             teacher_threshold=0.4,
         ),
         loss=LossConfig(),
         stages=(
-            StageConfig(name="decoders", epochs=3, learning_rate=8e-4),
-            StageConfig(name="upper encoder", epochs=2.7, learning_rate=5e-4, encoder_learning_rate=1e-4),
+            StageConfig(name="decoders", epochs=3, learning_rate=8e-4, views=2),
+            StageConfig(name="upper encoder", epochs=2.7, learning_rate=5e-4, encoder_learning_rate=1e-4, views=2),
+            # Tags only: half the time of a step, spent on twice the views.
+            StageConfig(
+                name="tags",
+                epochs=6,
+                learning_rate=4e-4,
+                encoder_learning_rate=1.5e-4,
+                warmup=100,
+                loss=LossConfig(captioning=0.0, texts=0.0),
+            ),
         ),
     )

@@ -75,7 +75,11 @@ class StageConfig(_Part):
         learning_rate: Peak rate of everything but the image encoder.
         encoder_learning_rate: Peak rate of the image encoder's upper stages; 0 keeps them frozen.
         end_to_end: Train on pixels, the whole image encoder at ``encoder_learning_rate``.
+        captioner_only: Leave everything but the captioner as it is (with what the recognition decoder shares).
         warmup: Steps of linear warm-up; then a cosine to a hundredth.
+        views: Draw from the first so many cached views; ``None``: from all.
+        captions: Captions of a picture that one step learns, where it has as many.
+        loss: The stage's own objective; ``None``: that of the run.
     """
 
     name: str
@@ -83,7 +87,18 @@ class StageConfig(_Part):
     learning_rate: float = 1e-3
     encoder_learning_rate: float = 0.0
     end_to_end: bool = False
+    captioner_only: bool = False
     warmup: int = 200
+    views: int | None = None
+    captions: int = 1
+    loss: LossConfig | None = None
+
+    def trains(self, parameter: str) -> bool:
+        """Whether the stage changes a parameter of :class:`~anytag.nn.model.RecognitionModel`, by its name."""
+        if parameter.startswith("image_encoder."):
+            return self.encoder_learning_rate > 0
+        captioner = parameter.startswith(("interaction_encoder.", "text_decoder.", "no_picture"))
+        return captioner or not self.captioner_only
 
 
 class TrainingConfig(_Part):

@@ -94,9 +94,8 @@ class TrainingLoop:
         for group in self.optimizer.param_groups:
             peak = stage.encoder_learning_rate if group["part"] == "encoder" else stage.learning_rate
             group["lr"] = peak * factor
-            if group["part"] == "encoder":
-                for parameter in group["params"]:
-                    parameter.requires_grad_(stage.encoder_learning_rate > 0)
+        for name, parameter in self.model.named_parameters():
+            parameter.requires_grad_(stage.trains(name))
         return stage.learning_rate * factor
 
     def resume(self) -> bool:

@@ -103,7 +103,7 @@ class Batcher:
         batch_size: Pictures a batch.
         text_batch_size: Further captions a batch.
         negatives: Tags sampled besides the batch's positives.
-        views: How many cached views to draw from.
+        views: How many cached views there are.
         no_tags: Share of captions that get no tags as guidance.
         found_tags: Share of captions that are guided by what the model itself recognises.
         found_most: Most tags that such guidance is made from; at least 3.
@@ -141,12 +141,18 @@ class Batcher:
         order = np.random.default_rng((self.seed, 1, epoch)).permutation(len(self.pairs))
         return order[place * self.batch_size : (place + 1) * self.batch_size]
 
-    def batch(self, step: int, with_maps: bool = True) -> Batch:
-        """The batch of a step, counted over the whole run; ``with_maps`` reads cached features."""
+    def batch(self, step: int, with_maps: bool = True, views: int | None = None) -> Batch:
+        """The batch of a step.
+
+        Args:
+            step: Counted over the whole run.
+            with_maps: Read cached features.
+            views: Draw from the first so many views; ``None``: from all.
+        """
         rng = np.random.default_rng((self.seed, 2, step))
         chosen = self.indices(step)
         pictures = [self.pairs.pictures[i] for i in chosen]
-        views, flips = rng.integers(0, self.views, len(chosen)), rng.random(len(chosen)) < 0.5
+        views, flips = rng.integers(0, views or self.views, len(chosen)), rng.random(len(chosen)) < 0.5
         maps = self.pairs.maps(chosen, views, flips) if with_maps else torch.empty(0)
         positives = np.unique(np.concatenate([p.tags for p in pictures]))
         sampled = rng.choice(self.tags, min(self.negatives, self.tags), replace=False)

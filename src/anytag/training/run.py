@@ -149,7 +149,9 @@ def train(
         found_most=config.loss.found_most,
         seed=config.seed,
     )
-    objective = Objective(config.loss, prepared.label_embeddings, prepared.prompts)
+    objectives = [
+        Objective(stage.loss or config.loss, prepared.label_embeddings, prepared.prompts) for stage in config.stages
+    ]
     pictures = held_out = None
     if any(stage.end_to_end for stage in config.stages):
         shards = find_shards(data, config.data.validation)
@@ -167,7 +169,8 @@ def train(
 
     def step(model: torch.nn.Module, number: int, stage: StageConfig) -> tuple[Tensor, dict[str, float]]:
         assert isinstance(model, RecognitionModel)
-        batch = batcher.batch(number, with_maps=not stage.end_to_end)
+        objective = objectives[config.stages.index(stage)]
+        batch = batcher.batch(number, with_maps=not stage.end_to_end, views=stage.views)
         teacher, maps = None, batch.maps
         if stage.end_to_end:
             assert pictures is not None
@@ -178,7 +181,7 @@ def train(
             # Without gradients small pieces stay in the processor's cache; with them the whole batch is faster.
             pieces = maps.split(len(maps) if stage.encoder_learning_rate else 8)
             tokens = torch.cat([model.image_encoder.crown(piece) for piece in pieces])
-        if stage.encoder_learning_rate and config.loss.distillation:
+        if stage.encoder_learning_rate and objective.config.distillation:
             with torch.no_grad():
                 source = pixels.split(4) if stage.end_to_end else batch.maps.split(8)
                 heads = [untouched.crown(untouched.trunk(p) if stage.end_to_end else p) for p in source]
