@@ -53,6 +53,34 @@ class LabelQueryConfig(_Part):
     offsets: bool = True
 
 
+class ClipTextConfig(_Part):
+    """CLIP's text encoder, which gives RAM and RAM++ their label embeddings; by default that of ViT-B/16.
+
+    Attributes:
+        vocabulary: Number of word pieces.
+        positions: Longest text in word pieces, start and end included.
+        width: Of the hidden states.
+        layers: Transformer layers.
+        heads: Attention heads.
+        inner: Inner width of the feed-forward.
+        embedding: Width of the text embedding.
+        activation: ``quick_gelu`` (OpenAI's weights) or ``gelu`` (exact).
+        norm_eps: Of the layer normalisations.
+        end_token: Id of the piece that ends a text; the embedding is read off there.
+    """
+
+    vocabulary: int = Field(49408, ge=1)
+    positions: int = Field(77, ge=2)
+    width: int = Field(512, ge=1)
+    layers: int = Field(12, ge=1)
+    heads: int = Field(8, ge=1)
+    inner: int = Field(2048, ge=1)
+    embedding: int = Field(512, ge=1)
+    activation: Literal["quick_gelu", "gelu"] = "quick_gelu"
+    norm_eps: float = Field(1e-5, gt=0)
+    end_token: int = Field(49407, ge=0)
+
+
 class CaptionerConfig(_Part):
     """Interaction encoder and text decoder.
 
