@@ -34,6 +34,33 @@ class PictureError(AnytagError):
         self.path = path
 
 
+class SampleError(AnytagError):
+    """A training sample that cannot be read; the others go on.
+
+    Attributes:
+        kind: ``row``, ``captions``, ``tags``, ``boxes``, ``picture``, ``download``, ``unreadable``, or ``shard``: the
+            rest of a whole shard.
+        reason: What is wrong, without the place.
+        source: The sample's place, such as ``table.csv:17``; empty where it is not known yet.
+    """
+
+    def __init__(self, kind: str, reason: str, source: str = ""):
+        super().__init__(f"{source}: {reason}" if source else reason)
+        self.kind = kind
+        self.reason = reason
+        self.source = source
+
+    def at(self, source: str) -> SampleError:
+        """The same error with its place, unless it has one."""
+        return self if self.source else SampleError(self.kind, self.reason, source)
+
+
+class DataError(AnytagError):
+    """Training data of which more is unreadable than is allowed."""
+
+    kind = "data"
+
+
 class VocabularyError(AnytagError):
     """A tag or a vocabulary file that is not as it should be."""
 
