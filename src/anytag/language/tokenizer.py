@@ -100,7 +100,7 @@ def build_caption_tokenizer(wordpieces: Sequence[str], captions: Iterable[str], 
     Returns:
         A tokenizer whose ids are: special tokens, single characters, then pieces by falling frequency.
     """
-    full = _wordpiece({piece: i for i, piece in enumerate(wordpieces)})
+    full = wordpiece_tokenizer({piece: i for i, piece in enumerate(wordpieces)})
     counts: Counter[str] = Counter()
     batch: list[str] = []
     for caption in captions:
@@ -114,10 +114,11 @@ def build_caption_tokenizer(wordpieces: Sequence[str], captions: Iterable[str], 
     characters = [p for p in wordpieces if len(p.removeprefix("##")) == 1 and p.isascii() and p != SEPARATOR]
     frequent = [p for p, n in counts.most_common() if n >= min_count and p not in _SPECIAL]
     pieces = list(dict.fromkeys([*_SPECIAL, *characters, *frequent]))
-    return CaptionTokenizer(_wordpiece({piece: i for i, piece in enumerate(pieces)}))
+    return CaptionTokenizer(wordpiece_tokenizer({piece: i for i, piece in enumerate(pieces)}))
 
 
-def _wordpiece(vocabulary: dict[str, int]) -> Tokenizer:
+def wordpiece_tokenizer(vocabulary: dict[str, int]) -> Tokenizer:
+    """BERT's uncased tokenizer over a vocabulary of pieces with their ids; it adds no special tokens."""
     tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token=UNKNOWN, max_input_chars_per_word=100))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()

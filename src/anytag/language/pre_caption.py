@@ -1,0 +1,58 @@
+"""Cleaning of training texts as BLIP, Tag2Text and RAM do it (``ram/data/utils.py``).
+
+The released functions take only blanks for white space. A single tab or line break stays in the text, and the words on
+both its sides count as one. By default every run of white space is one blank; ``released=True`` keeps to the letter.
+"""
+
+from __future__ import annotations
+
+import re
+
+from anytag.errors import UsageError
+
+#: Marks that do not belong to a caption; commas, question marks, apostrophes and hyphens do.
+_MARKS = re.compile(r'[.!"()*#:;~]')
+_LONG_SPACE = re.compile(r"\s{2,}")
+
+
+def pre_caption(text: str, max_words: int = 50, *, released: bool = False) -> str:
+    """A caption in lower case, its marks replaced by blanks, with at most ``max_words`` words.
+
+    Args:
+        text: A caption as it was written.
+        max_words: Words to keep, 1 or more; 50 is the released default, training uses 30.
+        released: As in the released code: a single tab or line break inside stays, and so does one tab at an end.
+
+    Raises:
+        UsageError: If no word would be kept.
+    """
+    _check(max_words)
+    text = _MARKS.sub(" ", text.lower())
+    if not released:
+        return " ".join(text.split()[:max_words])
+    text = _LONG_SPACE.sub(" ", text).rstrip("\n").strip(" ")
+    return " ".join(text.split(" ")[:max_words])
+
+
+def pre_question(text: str, max_words: int = 50, *, released: bool = False) -> str:
+    """A question in lower case, its marks deleted (``u.s.`` is one word), with at most ``max_words`` words.
+
+    Args:
+        text: A question as it was written.
+        max_words: Words to keep, 1 or more.
+        released: As in the released code: all white space stays but blanks at the end, and every further blank of a
+            run counts as a word.
+
+    Raises:
+        UsageError: If no word would be kept.
+    """
+    _check(max_words)
+    text = _MARKS.sub("", text.lower())
+    if not released:
+        return " ".join(text.split()[:max_words])
+    return " ".join(text.rstrip(" ").split(" ")[:max_words])
+
+
+def _check(max_words: int) -> None:
+    if max_words < 1:
+        raise UsageError(f"max_words is {max_words}; at least one word must be kept")
