@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from anytag.errors import PictureError, UsageError
-from anytag.pictures.reading import MAX_PIXELS, PictureSource, describe, read_sized, to_pixels
+from anytag.pictures.reading import MAX_PIXELS, Interpolation, PictureSource, describe, read_sized, to_pixels
 from anytag.processors import available_processors
 from anytag.recognition import Failure
 
@@ -99,6 +99,8 @@ def load_batches(
     *,
     max_pixels: int = MAX_PIXELS,
     draft: bool = True,
+    composite_alpha: bool = True,
+    interpolation: Interpolation = "bicubic",
 ) -> Iterator[Batch]:
     """Stream pictures as batches.
 
@@ -114,6 +116,8 @@ def load_batches(
         workers: Threads; ``None``: one for every processor that this process may use, 8 at the most.
         max_pixels: See :func:`~anytag.pictures.reading.read_picture`.
         draft: Whether very large JPEGs may be decoded at a reduced scale; see ``draft_size`` there.
+        composite_alpha: See :func:`~anytag.pictures.reading.read_picture`.
+        interpolation: See :func:`~anytag.pictures.reading.to_pixels`.
 
     Returns:
         An iterator over batches.
@@ -129,11 +133,15 @@ def load_batches(
     def load(source: PictureSource, label: str) -> tuple[LoadedPicture, npt.NDArray[np.uint8]] | Failure:
         try:
             picture, size = read_sized(
-                source, max_pixels=max_pixels, draft_size=resolution if draft else None, label=label
+                source,
+                max_pixels=max_pixels,
+                draft_size=resolution if draft else None,
+                label=label,
+                composite_alpha=composite_alpha,
             )
         except PictureError as error:
             return Failure(error.path, error.kind, str(error))
-        return LoadedPicture(label, *size), to_pixels(picture, resolution)
+        return LoadedPicture(label, *size), to_pixels(picture, resolution, interpolation)
 
     def batches() -> Iterator[Batch]:
         numbered = enumerate(sources, 1)

@@ -11,7 +11,7 @@ from PIL import Image
 from anytag.errors import PictureError
 
 
-def to_rgb(picture: Image.Image) -> Image.Image:
+def to_rgb(picture: Image.Image, composite_alpha: bool = True) -> Image.Image:
     """The picture in mode RGB.
 
     Greyscale is repeated over the channels. Transparent pixels (LA, RGBA, PA, premultiplied, palettes, one colour
@@ -21,6 +21,8 @@ def to_rgb(picture: Image.Image) -> Image.Image:
 
     Args:
         picture: A picture of any mode, of any size.
+        composite_alpha: ``False`` drops transparency: pixels show the colour that they are stored with, which nobody
+            saw, often black. The public Tag2Text and RAM code does so.
 
     Returns:
         A picture of the same size; the same object if it is RGB already.
@@ -29,11 +31,13 @@ def to_rgb(picture: Image.Image) -> Image.Image:
         ValueError: If Pillow cannot convert the mode.
     """
     if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
-        return _from_deep(picture)
+        return _from_deep(picture, composite_alpha)
     if picture.has_transparency_data:
         # Pillow has no direct way from premultiplied grey to RGBA.
         straight = picture.convert("LA") if picture.mode == "La" else picture
         rgba = straight.convert("RGBA")
+        if not composite_alpha:
+            return rgba.convert("RGB")
         return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
     return picture if picture.mode == "RGB" else picture.convert("RGB")
 
@@ -88,13 +92,13 @@ def from_array(pixels: npt.NDArray[Any], label: str) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(eight))
 
 
-def _from_deep(picture: Image.Image) -> Image.Image:
+def _from_deep(picture: Image.Image, composite_alpha: bool) -> Image.Image:
     """An RGB picture from greyscale of 16 or 32 bits."""
     values = np.asarray(picture)
     if picture.mode.startswith("I;16"):
         grey = _eight_bits(values, 65535)
         clear = picture.info.get("transparency")
-        if isinstance(clear, int):
+        if composite_alpha and isinstance(clear, int):
             grey[values == clear] = 255
     else:
         if picture.mode == "F":

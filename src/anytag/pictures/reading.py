@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn, cast
+from typing import Any, BinaryIO, Literal, NoReturn, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +32,10 @@ _READABLE = "JPEG, PNG, WebP, AVIF, HEIC, GIF, BMP, TIFF"
 
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
+#: How :func:`to_pixels` resizes. Both look at every pixel of a picture that shrinks (Pillow antialiases).
+Interpolation = Literal["bicubic", "bilinear"]
+_FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+
 _ORIENTATION_TAG = 0x0112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -45,7 +49,12 @@ _TURNS = {
 
 
 def read_picture(
-    source: PictureSource, *, max_pixels: int = MAX_PIXELS, draft_size: int | None = None, label: str | None = None
+    source: PictureSource,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    draft_size: int | None = None,
+    label: str | None = None,
+    composite_alpha: bool = True,
 ) -> Image.Image:
     """Read a picture.
 
@@ -60,6 +69,7 @@ def read_picture(
             :data:`DRAFT_PIXELS` is then decoded at 1/2, 1/4 or 1/8 of its size, but at no less than twice this side:
             several times faster, and not bit for bit what a full decode gives. ``None``: always in full.
         label: What to call the picture in errors; made from the source if not given.
+        composite_alpha: ``False`` drops transparency instead, as the public Tag2Text and RAM code does.
 
     Returns:
         A picture of mode RGB, with no metadata left. The source is not altered.
@@ -68,44 +78,54 @@ def read_picture(
         PictureError: If it cannot be read; ``kind`` tells why.
         UsageError: If the source is of a type that cannot hold a picture.
     """
-    return read_sized(source, max_pixels=max_pixels, draft_size=draft_size, label=label)[0]
+    return read_sized(
+        source, max_pixels=max_pixels, draft_size=draft_size, label=label, composite_alpha=composite_alpha
+    )[0]
 
 
 def read_sized(
-    source: PictureSource, *, max_pixels: int = MAX_PIXELS, draft_size: int | None = None, label: str | None = None
+    source: PictureSource,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    draft_size: int | None = None,
+    label: str | None = None,
+    composite_alpha: bool = True,
 ) -> tuple[Image.Image, tuple[int, int]]:
     """As :func:`read_picture`, with the picture's upright width and height before any reduced decoding."""
     label = label if label is not None else describe(source)
     if isinstance(source, np.ndarray):
         source = from_array(source, label)
     if isinstance(source, Image.Image):
-        return _decode(source, label, max_pixels, None)
+        return _decode(source, label, max_pixels, None, composite_alpha)
     with _open_stream(source, label) as stream:
         opened = _identify(stream, label)
         try:
-            return _decode(opened, label, max_pixels, draft_size, stream)
+            return _decode(opened, label, max_pixels, draft_size, composite_alpha, stream)
         finally:
             opened.close()
 
 
-def to_pixels(picture: Image.Image, resolution: int) -> npt.NDArray[np.uint8]:
+def to_pixels(picture: Image.Image, resolution: int, interpolation: Interpolation = "bicubic") -> npt.NDArray[np.uint8]:
     """The pixels that a model sees: the picture squashed to a square.
 
-    This is the resizing that models are trained with; any other loses accuracy.
+    Resize as the model was trained with, or was released with: any other way loses accuracy.
 
     Args:
         picture: A picture of any size and mode.
         resolution: The square's side R, in pixels.
+        interpolation: ``"bicubic"``, or ``"bilinear"`` for the published Tag2Text, RAM and RAM++ weights.
 
     Returns:
-        ``[R, R, 3]`` RGB, 0 to 255, not normalised.
+        ``[R, R, 3]`` RGB, 0 to 255, not normalised; see :class:`~anytag.pictures.normalisation.Normalisation`.
 
     Raises:
-        UsageError: If the resolution is below 1.
+        UsageError: If the resolution is below 1 or the interpolation is unknown.
     """
     if resolution < 1:
         raise UsageError(f"a resolution of {resolution} is not a side in pixels; give 1 or more")
-    return np.array(to_rgb(picture).resize((resolution, resolution), Image.Resampling.BICUBIC), dtype=np.uint8)
+    if interpolation not in _FILTERS:
+        raise UsageError(f"interpolation is {interpolation!r}; use 'bicubic' or 'bilinear'")
+    return np.array(to_rgb(picture).resize((resolution, resolution), _FILTERS[interpolation]), dtype=np.uint8)
 
 
 def describe(source: object) -> str:
@@ -211,7 +231,12 @@ def _identify_heic(stream: BinaryIO, label: str) -> ImageFile.ImageFile:
 
 
 def _decode(
-    opened: Image.Image, label: str, max_pixels: int, draft_size: int | None, stream: BinaryIO | None = None
+    opened: Image.Image,
+    label: str,
+    max_pixels: int,
+    draft_size: int | None,
+    composite_alpha: bool,
+    stream: BinaryIO | None = None,
 ) -> tuple[Image.Image, tuple[int, int]]:
     """Decode, turn upright and convert; the size is the upright one before any reduced decoding."""
     width, height = opened.size
@@ -231,7 +256,7 @@ def _decode(
         opened.load()
         # Some formats turn the picture when it is loaded, so the orientation is looked up only now.
         turn = _TURNS.get(_orientation(opened))
-        rgb = to_rgb(opened)
+        rgb = to_rgb(opened, composite_alpha)
         # A copy, since the source may be the caller's and its metadata would turn the picture a second time.
         picture = rgb.transpose(turn) if turn is not None else rgb.copy()
     except Exception as error:

@@ -1,0 +1,62 @@
+"""From pixels to what image encoders were trained on: channels with mean 0 and deviation 1.
+
+The released Tag2Text, RAM and RAM++ code normalises pictures with CLIP's constants in training (``ram/data``) and with
+ImageNet's in inference (``ram/transform.py``). :data:`IMAGENET` gives what the released inference gives; :data:`CLIP`
+is what the weights were trained with, and a user of the released code measured a slightly higher precision with it.
+
+The whole of the released ``get_transform`` is::
+
+    picture = read_picture(source, composite_alpha=False)
+    IMAGENET.apply(to_pixels(picture, 384, "bilinear"))
+
+but for pictures with an EXIF orientation, which it does not turn, and of more than 8 bits, which it clips.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Channels = tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Normalisation:
+    """Mean and standard deviation of each colour channel of a training set.
+
+    Attributes:
+        mean: Red, green, blue, where white is 1.
+        std: The same for the deviation.
+    """
+
+    mean: Channels
+    std: Channels
+
+    def apply(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """``(pixel / 255 - mean) / std``, the channels first.
+
+        Args:
+            pixels: ``[..., H, W, 3]``, 0 to 255.
+
+        Returns:
+            ``[..., 3, H, W]``.
+        """
+        shares = pixels.astype(np.float32) / np.float32(255)
+        channels: npt.NDArray[Any] = (shares - np.float32(self.mean)) / np.float32(self.std)
+        return np.ascontiguousarray(np.moveaxis(channels, -1, -3), dtype=np.float32)
+
+    def of_bytes(self) -> tuple[Channels, Channels]:
+        """Mean and deviation where white is 255, the scale of :class:`~anytag.model_config.ImageEncoderConfig`."""
+        red, green, blue = (255 * value for value in self.mean)
+        deep_red, deep_green, deep_blue = (255 * value for value in self.std)
+        return (red, green, blue), (deep_red, deep_green, deep_blue)
+
+
+#: Torchvision's constants of ImageNet-1k.
+IMAGENET = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+#: Those of CLIP's training pictures (Radford et al., 2021; ``clip/clip.py``).
+CLIP = Normalisation((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
