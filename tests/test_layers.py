@@ -21,14 +21,14 @@ LAYERS = (
     {"datasets", "language", "model_config", "model_directory"},
     {"backends", "nn"},
     {"captioner", "labels", "recognizer"},
-    {"evaluation", "export"},
+    {"checkpoints", "evaluation", "export"},
     {"training"},
     {"cli"},
 )
 LAYER_OF = {unit: number for number, units in enumerate(LAYERS) for unit in units}
 
 #: They need PyTorch, so nobody else may depend on them; commands may, inside their functions.
-ON_TORCH = {"nn", "training", "export"}
+ON_TORCH = {"nn", "training", "export", "checkpoints"}
 
 #: What a user of the core installation imports.
 RUNTIME = sorted(LAYER_OF.keys() - ON_TORCH)

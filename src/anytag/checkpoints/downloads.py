@@ -1,0 +1,309 @@
+"""Large files over unreliable connections: resumed, tried again, verified, and never half there under their name.
+
+What was received lies in ``NAME.part``, with the server's mark of its version in ``NAME.part.json``. A download goes
+on from there, if the server still has that version (RFC 9110, ``Range`` with ``If-Range``); else it starts anew. Only a
+complete and verified file gets its name. One process at a time works on a file (``NAME.lock``, a lock of the operating
+system, so a killed process leaves none behind).
+"""
+
+from __future__ import annotations
+
+import errno
+import http.client
+import json
+import os
+import random
+import re
+import shutil
+import time
+import urllib.error
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from filelock import FileLock, Timeout
+
+from anytag.checkpoints.connections import DownloadError, TransientError, connect, mirrored, reason_of, refusal
+from anytag.errors import UsageError
+from anytag.model_directory import sha256 as file_sha256
+
+#: Receives bytes done, bytes in all (``None``: the server does not say) and bytes a second.
+Report = Callable[[int, int | None, float], None]
+
+_CHUNK = 1 << 20
+_REPORT_SECONDS = 0.1
+_LOCK_SECONDS = 0.5
+_LONGEST_WAIT = 120.0
+_DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
+
+
+def download(
+    url: str,
+    target: Path,
+    *,
+    size: int | None = None,
+    sha256: str | None = None,
+    report: Report = lambda done, total, rate: None,
+    retries: int = 5,
+    timeout: float = 30.0,
+    backoff: float = 1.0,
+) -> Path:
+    """Fetch a file, unless it is there already.
+
+    ``HF_ENDPOINT`` names a mirror of huggingface.co; ``HF_TOKEN`` is sent to huggingface.co alone, also when it
+    redirects elsewhere.
+
+    Args:
+        url: ``https``, ``http`` or ``file``.
+        target: Where it shall be; its folder is made.
+        size: Its length in bytes, if known.
+        sha256: Its SHA-256, hexadecimal, if known.
+        report: Called about ten times a second.
+        retries: Failures in a row, without a byte gained, that are put up with.
+        timeout: Seconds without an answer or a byte after which a connection counts as broken.
+        backoff: Seconds before the second try; doubled at each further one. A server's ``Retry-After`` goes first.
+
+    Returns:
+        ``target``.
+
+    Raises:
+        DownloadError: If the file is not to be had, is not the one asked for, or does not fit on the disk. Nothing
+            lies under ``target`` then; what was received is kept for the next call, unless it is wrong.
+    """
+    url = mirrored(url)
+    if urlsplit(url).scheme not in ("http", "https", "file"):
+        raise UsageError(f"{url}: neither https, http nor file; give a whole address")
+    part = _Part(target, url)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with _lock(target, lambda: report(part.length(), size, 0.0)):
+            if not is_complete(target, size, sha256):
+                _persist(url, part, size, _Meter(report, size), retries, timeout, backoff)
+                _verify(url, part, size, sha256)
+                part.path.replace(target)
+                part.forget()
+    except OSError as error:
+        raise DownloadError(f"{error.filename or target}: {error.strerror or error}; choose another folder") from error
+    length = target.stat().st_size
+    report(length, length, 0.0)
+    return target
+
+
+def is_complete(path: Path, size: int | None, sha256: str | None) -> bool:
+    """Whether the file is there, with the length and SHA-256 that are known of it."""
+    if not path.is_file() or (size is not None and path.stat().st_size != size):
+        return False
+    return sha256 is None or file_sha256(path) == sha256.lower()
+
+
+class _Part:
+    """What has been received, and which version of the server's file it is of."""
+
+    def __init__(self, target: Path, url: str):
+        self.target = target
+        self.path = target.with_name(target.name + ".part")
+        self._state = target.with_name(target.name + ".part.json")
+        self._url = url
+
+    def length(self) -> int:
+        """Bytes received."""
+        try:
+            return self.path.stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def version(self) -> tuple[str, int | None] | None:
+        """Entity tag and whole length of the server's file; ``None`` if the part cannot be gone on with."""
+        try:
+            state = json.loads(self._state.read_text(encoding="utf-8"))
+            return (state["etag"], state["length"]) if state["url"] == self._url and self.length() else None
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return None
+
+    def begin(self, etag: str | None, length: int | None) -> None:
+        """Note the version before the first byte of it; a weak entity tag does not identify bytes (RFC 9110, 8.8.3)."""
+        self.discard()
+        if etag and not etag.startswith("W/"):
+            note = self._state.with_name(self._state.name + ".new")
+            note.write_text(json.dumps({"url": self._url, "etag": etag, "length": length}), encoding="utf-8")
+            note.replace(self._state)
+
+    def forget(self) -> None:
+        """Drop the note of the version."""
+        self._state.unlink(missing_ok=True)
+
+    def discard(self) -> None:
+        """Drop all of it."""
+        self.forget()
+        self.path.unlink(missing_ok=True)
+
+
+class _Meter:
+    """Counts bytes and reports now and then."""
+
+    def __init__(self, report: Report, total: int | None):
+        self._report = report
+        self._told = 0.0
+        self.begin(0, total)
+
+    def begin(self, done: int, total: int | None) -> None:
+        self._start, self._began = done, time.monotonic()
+        self._done, self._total = done, total
+
+    def add(self, count: int) -> None:
+        self._done += count
+        now = time.monotonic()
+        if now - self._told >= _REPORT_SECONDS:
+            self._told = now
+            self._report(self._done, self._total, (self._done - self._start) / max(now - self._began, 1e-6))
+
+
+@contextmanager
+def _lock(target: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    """Hold the file's lock; whoever comes second waits, and then finds the file there."""
+    lock = FileLock(str(target.with_name(target.name + ".lock")))
+    while True:
+        try:
+            lock.acquire(timeout=_LOCK_SECONDS)
+            break
+        except Timeout:
+            waiting()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _persist(
+    url: str, part: _Part, size: int | None, meter: _Meter, retries: int, timeout: float, backoff: float
+) -> None:
+    """Try until the part is complete; failures after which nothing was gained are counted."""
+    most, failures = part.length(), 0
+    while True:
+        try:
+            return _receive(url, part, size, meter, timeout)
+        except TransientError as error:
+            if part.length() > most:
+                most, failures = part.length(), 0
+            failures += 1
+            if failures > retries:
+                kept = f"; {_readable(part.length())} are kept, run again to go on" if part.version() else ""
+                raise DownloadError(f"{url}: {error}, at {failures} tries in a row{kept}") from error
+            wait = backoff * 2 ** (failures - 1) * random.uniform(0.7, 1.0) if error.wait is None else error.wait
+            _pause(min(wait, _LONGEST_WAIT))
+
+
+def _pause(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+def _receive(url: str, part: _Part, size: int | None, meter: _Meter, timeout: float) -> None:
+    """One connection: from the end of the part to the end of the file.
+
+    Raises:
+        TransientError: If it broke off, or the server is busy.
+        DownloadError: If another try would fail the same way.
+    """
+    start, version = part.length(), part.version()
+    headers = {"User-Agent": "anytag", "Accept-Encoding": "identity"}
+    if version is not None:
+        if start == version[1]:
+            return  # Complete; the process was ended before it could be verified.
+        headers |= {"Range": f"bytes={start}-", "If-Range": version[0]}
+    try:
+        response = connect(url, headers, timeout)
+    except urllib.error.HTTPError as error:
+        with error:
+            if error.code == 416 and version is not None:
+                part.discard()
+                return _receive(url, part, size, meter, timeout)
+            raise refusal(url, part.target, error) from None
+    with response:
+        if response.status == 206 and version is not None:
+            if not re.match(rf"bytes {start}-", response.headers.get("Content-Range", "")):
+                part.discard()
+                return _receive(url, part, size, meter, timeout)
+        elif response.status in (200, None):  # None: a file.
+            start = 0
+        else:
+            raise DownloadError(f"{url}: answered {response.status}, which is no file", response.status)
+        length = response.headers.get("Content-Length", "")
+        total = start + int(length) if length.isdigit() else None
+        _check_answer(url, response.headers.get("Content-Type", ""), total, size)
+        if not start:
+            part.begin(response.headers.get("ETag"), total)
+        _check_space(part, (size or total or 0) - start)
+        meter.begin(start, size or total)
+        _store(response, part, start, meter)
+    expected = size or total or 0
+    if part.length() < expected:
+        raise TransientError(f"broke off after {_readable(part.length())} of {_readable(expected)}")
+
+
+def _store(response: Any, part: _Part, start: int, meter: _Meter) -> None:
+    # Unbuffered: whatever is reported as received survives a kill, and a full disk is noticed at the write.
+    with part.path.open("ab" if start else "wb", buffering=0) as file:
+        while True:
+            try:
+                chunk = response.read1(_CHUNK)
+            except (OSError, http.client.HTTPException) as error:
+                raise TransientError(f"broke off ({reason_of(error)})") from error
+            if not chunk:
+                break
+            _append(part, file, chunk)
+            meter.add(len(chunk))
+        os.fsync(file.fileno())
+
+
+def _append(part: _Part, file: Any, chunk: bytes) -> None:
+    view = memoryview(chunk)
+    try:
+        while view:
+            view = view[file.write(view) :]
+    except OSError as error:
+        if error.errno not in _DISK_FULL:
+            raise OSError(error.errno, error.strerror, str(part.path)) from error
+        raise DownloadError(
+            f"{part.target.parent}: the disk is full; free some space or choose another folder, then run again to go "
+            f"on ({_readable(part.length())} are kept in {part.path.name})"
+        ) from error
+
+
+def _check_answer(url: str, content_type: str, total: int | None, size: int | None) -> None:
+    """Refuse what cannot be the file before gigabytes of it are fetched."""
+    if content_type.startswith("text/html"):
+        raise DownloadError(f"{url}: answered with a web page instead of the file; open it in a browser to see why")
+    if total is not None and size is not None and total != size:
+        raise DownloadError(f"{url}: is {total:,} bytes long, expected {size:,}; it is another file than was published")
+
+
+def _check_space(part: _Part, needed: int) -> None:
+    free = shutil.disk_usage(part.path.parent).free
+    if free < needed:
+        raise DownloadError(
+            f"{part.target.parent}: {_readable(needed)} needed, {_readable(free)} free; "
+            "free some space or choose another folder"
+        )
+
+
+def _verify(url: str, part: _Part, size: int | None, sha256: str | None) -> None:
+    length = part.length()
+    if size is not None and length != size:
+        part.discard()
+        raise DownloadError(f"{url}: {length:,} bytes were received, expected {size:,}; they are deleted, try again")
+    if sha256 is not None and (actual := file_sha256(part.path)) != sha256.lower():
+        part.discard()
+        raise DownloadError(
+            f"{url}: SHA-256 is {actual}, expected {sha256.lower()}; what was received is deleted. "
+            "Try again; if it stays so, the file was altered since it was published"
+        )
+
+
+def _readable(count: float) -> str:
+    for unit in ("bytes", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.2f} GB"

@@ -1,0 +1,135 @@
+"""``anytag pull``: the published models, fetched and converted."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+from rich.table import Table
+
+from anytag.cli._shared import reporting
+from anytag.errors import MissingExtraError, UsageError
+
+if TYPE_CHECKING:
+    from anytag.checkpoints.official import FileReport, OfficialFile
+
+
+def pull(
+    name: Annotated[str | None, typer.Argument(help="tag2text, ram or ram_plus. [default: list them]")] = None,
+    out: Annotated[Path | None, typer.Option(help="Model directory to write. [default: the name]")] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder for what is fetched. [default: ~/.cache/anytag/official]")
+    ] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Never use the network; take files from --cache.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the fetched checkpoint; --offline always does.")] = False,
+) -> None:
+    """Fetch an official checkpoint and write a model directory from it; interrupted, the same command goes on.
+
+    HF_ENDPOINT names a mirror of huggingface.co, HF_TOKEN your token for it.
+
+    Example: anytag pull ram_plus --out ram_plus
+    """
+    with reporting("pull"):
+        from anytag.checkpoints.official import find_official, resolve
+
+        if name is None:
+            _list_models()
+            return
+        model = find_official(name)
+        folder, target = cache or default_cache(), out or Path(name)
+        # Before gigabytes are fetched for nothing.
+        convert = load_converter()
+        if target.exists() and (not target.is_dir() or any(target.iterdir())):
+            raise UsageError(f"{target}: exists already; give another --out, or remove it")
+        with _progress() as report:
+            files = resolve(model.name, folder, offline, report=report)
+        convert(
+            files["checkpoint"],
+            target,
+            family=model.name,
+            tags=files["tags"],
+            tags_zh=files.get("tags_zh"),
+            thresholds=files.get("thresholds"),
+            report=_say,
+        )
+        if not keep and not offline:
+            files["checkpoint"].unlink()
+        _say(f"done: {target}")
+
+
+def default_cache() -> Path:
+    """Folder of fetched files: ``official`` in the user's cache folder of anytag."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "anytag" / "official"
+
+
+def load_converter() -> Callable[..., object]:
+    """The function that writes a model directory from a checkpoint.
+
+    Raises:
+        MissingExtraError: If PyTorch is not installed.
+    """
+    if importlib.util.find_spec("torch") is None:
+        raise MissingExtraError("Converting official checkpoints", "train")
+    from anytag.checkpoints.convert import convert_checkpoint
+
+    return convert_checkpoint
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _list_models() -> None:
+    from anytag.checkpoints.official import MODELS
+
+    table = Table("name", "model", "download", "what it is", box=None, pad_edge=False)
+    for model in MODELS.values():
+        table.add_row(model.name, model.title, f"{model.about / 1e9:.2f} GB", model.summary)
+    console = Console(highlight=False)
+    console.print(table)
+    needs = "PyTorch" if importlib.util.find_spec("torch") else "PyTorch (pip install 'anytag[train]')"
+    console.print(
+        f"\nTo convert one: {needs}, and about half of the download again on the disk. "
+        "The checkpoint is removed afterwards, unless --keep is given.",
+        markup=False,
+    )
+
+
+@contextmanager
+def _progress() -> Iterator[FileReport]:
+    """On a terminal a bar a file on stderr, with rate and time left; elsewhere a line a file."""
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        tasks = {}
+
+        def report(file: OfficialFile, done: int, total: int | None, rate: float) -> None:
+            if file.name not in tasks:
+                there = done == total and not rate
+                state = "already there" if there else f"{(total or file.about) / 1e6:,.1f} MB"
+                console.print(f"{file.name}: {state}", markup=False)
+                tasks[file.name] = bar.add_task(file.name, total=total, completed=done)
+            bar.update(tasks[file.name], total=total or file.about, completed=done)
+
+        yield report
