@@ -124,7 +124,6 @@ class _Part:
 
     def begin(self, etag: str | None, length: int | None) -> None:
         """Note the version before the first byte of it; a weak entity tag does not identify bytes (RFC 9110, 8.8.3)."""
-        self.discard()
         if etag and not etag.startswith("W/"):
             note = self._state.with_name(self._state.name + ".new")
             note.write_text(json.dumps({"url": self._url, "etag": etag, "length": length}), encoding="utf-8")
@@ -233,8 +232,10 @@ def _receive(url: str, part: _Part, size: int | None, meter: _Meter, timeout: fl
         total = start + int(length) if length.isdigit() else None
         _check_answer(url, response.headers.get("Content-Type", ""), total, size)
         if not start:
-            part.begin(response.headers.get("ETag"), total)
+            part.discard()
         _check_space(part, (size or total or 0) - start)
+        if not start:
+            part.begin(response.headers.get("ETag"), total)
         meter.begin(start, size or total)
         _store(response, part, start, meter)
     expected = size or total or 0

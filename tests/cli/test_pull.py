@@ -1,0 +1,173 @@
+"""``anytag pull``: what is asked for before gigabytes are fetched, what is converted, and what is left."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+from conftest import require_module
+from fixtures_server import (
+    content_of,
+    no_network,  # noqa: F401 (a fixture)
+    published,  # noqa: F401 (a fixture)
+    serve,  # noqa: F401 (a fixture)
+)
+from typer.testing import CliRunner
+
+from anytag.checkpoints import official
+from anytag.cli import build_app, pull
+from anytag.errors import ModelError
+
+CHECKPOINTS = {
+    "tag2text": "tag2text_swin_14m.pth",
+    "ram": "ram_swin_large_14m.pth",
+    "ram_plus": "ram_plus_swin_large_14m.pth",
+}
+
+
+@pytest.fixture
+def converted(monkeypatch):
+    """Calls of the converter, which a small one stands in for."""
+    calls = []
+
+    def convert(checkpoint, out, *, report, **options):
+        calls.append((checkpoint, out, options))
+        assert checkpoint.exists()
+        report("converted")
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "config.json").write_text("{}")
+
+    monkeypatch.setattr(pull, "load_converter", lambda: convert)
+    return calls
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    for name in ("HF_TOKEN", "HF_ENDPOINT", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    environment = {"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"}
+    return lambda *arguments: CliRunner().invoke(build_app(), ["pull", *map(str, arguments)], env=environment)
+
+
+class TestBefore:
+    def test_help_shows_an_example(self, run):
+        assert re.search(r"Example: anytag pull ram_plus\b", run("--help").stdout)
+
+    def test_without_a_name_it_lists_the_models(self, run, no_network):  # noqa: F811
+        result = run()
+        assert result.exit_code == 0
+        for name, size in (("tag2text", "4.48 GB"), ("ram ", "5.63 GB"), ("ram_plus", "3.01 GB")):
+            assert re.search(rf"^{name}.*{size}", result.stdout, re.MULTILINE)
+        assert "PyTorch" in result.stdout
+
+    def test_the_list_says_how_to_get_what_is_missing(self, run, monkeypatch):
+        monkeypatch.setattr(pull.importlib.util, "find_spec", lambda name: None)
+        assert "PyTorch (pip install 'anytag[train]')" in run().stdout
+
+    def test_an_unknown_name(self, run):
+        result = run("ram++")
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert result.stderr == "anytag pull: no official model is called 'ram++'; there are tag2text, ram, ram_plus\n"
+
+    def test_pytorch_is_asked_for_first(self, run, published, monkeypatch):  # noqa: F811
+        monkeypatch.setattr(pull.importlib.util, "find_spec", lambda name: None)
+        result = run("ram")
+        assert result.exit_code == 2
+        assert "pip install 'anytag[train]'" in result.stderr
+        assert published.requests == []
+
+    @pytest.mark.parametrize("folder", [True, False])
+    def test_nothing_is_overwritten(self, run, published, converted, tmp_path, folder):  # noqa: F811
+        if folder:
+            (tmp_path / "ram").mkdir()
+            (tmp_path / "ram" / "diary.txt").touch()
+        else:
+            (tmp_path / "ram").touch()
+        result = run("ram")
+        assert result.exit_code == 2
+        assert "ram: exists already; give another --out, or remove it" in result.stderr
+        assert (published.requests, converted) == ([], [])
+
+
+class TestPulling:
+    @pytest.mark.parametrize("name", CHECKPOINTS)
+    def test_fetched_converted_and_tidied_up(self, run, published, converted, tmp_path, name):  # noqa: F811
+        result = run(name)
+        assert result.exit_code == 0, result.output
+        assert result.stdout == f"converted\ndone: {name}\n"
+        assert CHECKPOINTS[name] in result.stderr
+        cache = tmp_path / "home" / "anytag" / "official"
+        ((checkpoint, out, options),) = converted
+        assert (checkpoint, out) == (cache / CHECKPOINTS[name], Path(name))
+        lists = {file.role: cache / file.name for file in official.MODELS[name].files if file.lines}
+        assert options == {"tags_zh": None, "thresholds": None, **lists, "family": name}
+        assert not checkpoint.exists()
+        assert all(path.exists() for path in lists.values())
+
+    def test_elsewhere_and_kept(self, run, published, converted, tmp_path):  # noqa: F811
+        result = run("ram", "--out", tmp_path / "models" / "mine", "--cache", tmp_path / "mine", "--keep")
+        assert result.exit_code == 0, result.output
+        assert converted[0][:2] == (tmp_path / "mine" / CHECKPOINTS["ram"], tmp_path / "models" / "mine")
+        assert (tmp_path / "mine" / CHECKPOINTS["ram"]).exists()
+
+    def test_an_empty_folder_is_fine(self, run, published, converted, tmp_path):  # noqa: F811
+        (tmp_path / "ram").mkdir()
+        assert run("ram").exit_code == 0
+
+    def test_a_conversion_that_fails_leaves_the_checkpoint(self, run, published, tmp_path, monkeypatch):  # noqa: F811
+        def convert(*_, **__):
+            raise ModelError("no such layout")
+
+        monkeypatch.setattr(pull, "load_converter", lambda: convert)
+        result = run("ram")
+        assert result.exit_code == 2
+        assert "anytag pull: no such layout" in result.stderr
+        assert (pull.default_cache() / CHECKPOINTS["ram"]).exists()
+
+    def test_a_download_that_fails_converts_nothing(self, run, published, converted):  # noqa: F811
+        published.files.clear()
+        result = run("ram_plus")
+        assert result.exit_code == 2
+        assert "anytag pull: http" in result.stderr
+        assert "(answered 404 Not Found)" in result.stderr
+        assert converted == []
+
+    def test_what_is_there_is_said_to_be(self, run, published, converted):  # noqa: F811
+        run("ram", "--keep", "--out", "one")
+        assert "ram_tag_list.txt: already there" in run("ram", "--out", "two").stderr
+
+
+class TestOffline:
+    def test_files_of_the_cache_are_converted_and_stay(self, run, published, converted, tmp_path, no_network):  # noqa: F811
+        for file in official.MODELS["ram"].files:
+            (tmp_path / file.name).write_bytes(content_of(file))
+        result = run("ram", "--offline", "--cache", tmp_path)
+        assert result.exit_code == 0, result.output
+        assert converted[0][0] == tmp_path / CHECKPOINTS["ram"]
+        assert converted[0][0].exists()
+
+    def test_missing_files_are_named(self, run, published, converted, tmp_path, no_network):  # noqa: F811
+        result = run("ram", "--offline", "--cache", tmp_path / "stick")
+        assert result.exit_code == 2
+        assert f"{tmp_path / 'stick' / CHECKPOINTS['ram']}: missing; it is published at http" in result.stderr
+        assert converted == []
+
+
+def test_the_converter_takes_what_it_is_given():
+    require_module("torch")
+    bound = inspect.signature(pull.load_converter()).bind(
+        Path("a"), Path("b"), family="ram", tags=Path("c"), tags_zh=None, thresholds=None, report=print
+    )
+    assert bound.arguments["family"] == "ram"
+
+
+def test_the_cache_is_the_users(monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
+    assert pull.default_cache() == Path("/somewhere/anytag/official")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert pull.default_cache() == Path("/home/somebody/.cache/anytag/official")
