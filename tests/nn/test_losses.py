@@ -22,22 +22,37 @@ class TestAsymmetricLoss:
     def vectors(cls):
         return load_file(ORACLE / "asymmetric_loss.safetensors")
 
-    # Our smallest probability is the reference's default; only one case changes it.
-    @pytest.mark.parametrize("number", [n for n, case in enumerate(CASES) if "eps" not in case["settings"]])
+    @pytest.mark.parametrize("number", range(len(CASES)))
     @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
     def test_the_reference_s_values_and_gradients(self, vectors, number, dtype):
         case, settings = CASES[number], CASES[number]["settings"]
         short = "f64" if dtype == torch.float64 else "f32"
         logits = vectors["logits"].to(dtype).clone().requires_grad_()
-        arguments = (settings["gamma_neg"], settings["gamma_pos"], settings["clip"] or 0.0)
-        loss = asymmetric_loss(logits, vectors["targets"].to(dtype), *arguments)
+        arguments = {
+            "gamma_negative": settings["gamma_neg"],
+            "gamma_positive": settings["gamma_pos"],
+            "clip": settings["clip"] or 0.0,
+            "epsilon": settings.get("eps", 1e-8),
+            "constant_focus": settings.get("disable_torch_grad_focal_loss", True),
+        }
+        loss = asymmetric_loss(logits, vectors["targets"].to(dtype), **arguments)
         relative = 1e-9 if dtype == torch.float64 else 1e-5
         assert loss.item() == pytest.approx(case[f"loss_{short}"], rel=relative)
-        assert asymmetric_loss(logits, vectors["targets"].long(), *arguments).item() == loss.item()
-        if settings.get("disable_torch_grad_focal_loss", True):
-            loss.backward()
-            expected = vectors[f"grad_{short}.{number}"]
-            torch.testing.assert_close(logits.grad, expected, rtol=10 * relative, atol=10 * relative)
+        assert asymmetric_loss(logits, vectors["targets"].long(), **arguments).item() == loss.item()
+        loss.backward()
+        expected = vectors[f"grad_{short}.{number}"]
+        torch.testing.assert_close(logits.grad, expected, rtol=10 * relative, atol=10 * relative)
+
+    def test_all_settings_of_the_reference_are_compared(self):
+        assert len(CASES) == 12
+        assert sum("eps" in case["settings"] for case in CASES) == 1
+        assert sum(not case["settings"].get("disable_torch_grad_focal_loss", True) for case in CASES) == 3
+
+    def test_switched_off_gradients_stay_off(self):
+        # The reference's function leaves them on.
+        with torch.no_grad():
+            asymmetric_loss(torch.zeros(2), torch.tensor([1, 0]), 4.0, 1.0)
+            assert not torch.is_grad_enabled()
 
     def test_the_focusing_weight_is_a_constant_for_the_gradient(self):
         # One negative at p = 1/2, gamma 1, no margin: loss = -log(1/2) / 2; its gradient is p * focus = 1/4.
@@ -46,6 +61,12 @@ class TestAsymmetricLoss:
         loss.backward()
         assert loss.item() == pytest.approx(math.log(2) / 2)
         assert logits.grad.item() == pytest.approx(0.25)
+
+    def test_the_gradient_through_the_focusing_weight(self):
+        # The same with the weight p not constant: d/dx of -p log(1 - p) is p (1 - p) (-log(1 - p) + p / (1 - p)).
+        logits = torch.zeros(1, dtype=torch.float64, requires_grad=True)
+        asymmetric_loss(logits, torch.zeros(1), 1.0, 0.0, 0.0, constant_focus=False).backward()
+        assert logits.grad.item() == pytest.approx((math.log(2) + 1) / 4)
 
     def test_a_hand_worked_value(self):
         # A positive at p = 1/2: -log(1/2). A negative at p = 1/2: q = .55, weight .45 ** 7.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -14,12 +13,15 @@ def asymmetric_loss(
     gamma_positive: float = 0.0,
     clip: float = 0.05,
     weights: Tensor | None = None,
+    epsilon: float = 1e-8,
+    constant_focus: bool = True,
 ) -> Tensor:
     """Asymmetric loss for multi-label classification (Ridnik et al., 2021), summed.
 
     Negatives are shifted by ``clip`` and focused harder than positives, so that the many easy ones (and the
     unmentioned, in truth positive ones) weigh little. The focusing weight is a constant for the gradient, as in
-    the papers' code.
+    the papers' code (``AsymmetricLoss`` in ``ram/models/utils.py``). That code has a side effect which this has not:
+    after a call, gradients are switched on, even where the caller had switched them off.
 
     Args:
         logits: Any shape.
@@ -28,6 +30,9 @@ def asymmetric_loss(
         gamma_positive: Focusing of positives.
         clip: Probability margin of the negatives.
         weights: Factor per element, e.g. 0 to leave one out.
+        epsilon: Probabilities below this are raised to it before their logarithm is taken.
+        constant_focus: ``False`` lets the gradient pass through the focusing weight, too (the released code's
+            ``disable_torch_grad_focal_loss=False``).
 
     Returns:
         A scalar.
@@ -35,12 +40,12 @@ def asymmetric_loss(
     targets = targets.to(logits.dtype)
     p = logits.sigmoid()
     q = (1 - p + clip).clamp(max=1) if clip else 1 - p
-    loss = targets * p.clamp(min=1e-8).log() + (1 - targets) * q.clamp(min=1e-8).log()
+    loss = targets * p.clamp(min=epsilon).log() + (1 - targets) * q.clamp(min=epsilon).log()
     if gamma_negative or gamma_positive:
-        with torch.no_grad():
-            right = p * targets + q * (1 - targets)
-            focus = (1 - right) ** (gamma_positive * targets + gamma_negative * (1 - targets))
-        loss = loss * focus
+        if constant_focus:
+            p, q = p.detach(), q.detach()
+        right = p * targets + q * (1 - targets)
+        loss = loss * (1 - right) ** (gamma_positive * targets + gamma_negative * (1 - targets))
     return -(loss if weights is None else loss * weights).sum()
 
 

@@ -15,7 +15,6 @@ but for pictures with an EXIF orientation, which it does not turn, and of more t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -44,8 +43,8 @@ class Normalisation:
         Returns:
             ``[..., 3, H, W]``.
         """
-        shares = pixels.astype(np.float32) / np.float32(255)
-        channels: npt.NDArray[Any] = (shares - np.float32(self.mean)) / np.float32(self.std)
+        mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
+        channels = (pixels.astype(np.float32) / np.float32(255) - mean) / std
         return np.ascontiguousarray(np.moveaxis(channels, -1, -3), dtype=np.float32)
 
     def of_bytes(self) -> tuple[Channels, Channels]:
