@@ -1,0 +1,187 @@
+"""CLIP's text encoder (Radford et al., 2021, section 2.4), which gives RAM and RAM++ their label embeddings.
+
+Unlike BERT's layer (:mod:`anytag.nn.transformer`) its layers normalise before attention and feed-forward, and every
+position looks back only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from anytag.errors import ModelError
+from anytag.model_config import ClipTextConfig
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+#: Files of a model directory.
+WEIGHTS, TOKENIZER = "clip_text.safetensors", "label_tokenizer.json"
+
+
+class ClipTextLayer(nn.Module):
+    """Self-attention and feed-forward, each on normalised input and with its residual connection."""
+
+    def __init__(self, config: ClipTextConfig):
+        super().__init__()
+        width, self.heads = config.width, config.heads
+        self.quick = config.activation == "quick_gelu"
+        self.attention_norm = nn.LayerNorm(width, eps=config.norm_eps)
+        self.query = nn.Linear(width, width)
+        self.key = nn.Linear(width, width)
+        self.value = nn.Linear(width, width)
+        self.attention_output = nn.Linear(width, width)
+        self.feed_forward_norm = nn.LayerNorm(width, eps=config.norm_eps)
+        self.inner = nn.Linear(width, config.inner)
+        self.output = nn.Linear(config.inner, width)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """``[B, L, width]`` to the same shape."""
+        normed = self.attention_norm(hidden)
+        query, key, value = (
+            part(normed).reshape(*hidden.shape[:2], self.heads, -1).transpose(1, 2)
+            for part in (self.query, self.key, self.value)
+        )
+        seen = F.scaled_dot_product_attention(query, key, value, is_causal=True)
+        hidden = hidden + self.attention_output(seen.transpose(1, 2).reshape(hidden.shape))
+        inner = self.inner(self.feed_forward_norm(hidden))
+        # OpenAI trained with this approximation of GELU (Hendrycks & Gimpel, 2016, section 2).
+        inner = inner * torch.sigmoid(1.702 * inner) if self.quick else F.gelu(inner)
+        return hidden + self.output(inner)
+
+
+class ClipTextTransformer(nn.Module):
+    """Token ids to one vector a text.
+
+    Args:
+        config: Its sizes.
+
+    Raises:
+        ModelError: If they contradict each other.
+    """
+
+    def __init__(self, config: ClipTextConfig):
+        super().__init__()
+        if config.width % config.heads:
+            raise ModelError(f"CLIP text encoder: width {config.width} does not divide into {config.heads} heads")
+        if config.end_token >= config.vocabulary:
+            raise ModelError(
+                f"CLIP text encoder: the end token {config.end_token} is not in a vocabulary of {config.vocabulary}"
+            )
+        self.config = config
+        self.words = nn.Embedding(config.vocabulary, config.width)
+        self.positions = nn.Embedding(config.positions, config.width)
+        self.layers = nn.ModuleList(ClipTextLayer(config) for _ in range(config.layers))
+        self.norm = nn.LayerNorm(config.width, eps=config.norm_eps)
+        self.projection = nn.Linear(config.width, config.embedding, bias=False)
+
+    def features(self, ids: Tensor) -> Tensor:
+        """Ids ``[B, L]`` to embeddings ``[B, embedding]`` of any length, CLIP's "text features".
+
+        Args:
+            ids: At most ``positions`` a text, each ended by the end token; what follows is not looked at.
+        """
+        hidden = self.words(ids) + self.positions.weight[: ids.shape[1]]
+        for layer in self.layers:
+            hidden = layer(hidden)
+        end = (ids == self.config.end_token).int().argmax(1)
+        last = hidden.gather(1, end[:, None, None].expand(-1, 1, hidden.shape[-1]))[:, 0]
+        return self.projection(self.norm(last))
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """The same, ``[B, embedding]`` at length one."""
+        return F.normalize(self.features(ids), dim=-1)
+
+
+class ClipTextEncoder:
+    """A text encoder as :class:`anytag.language.embedding_cache.TextEncoder` wants it: texts in, vectors out.
+
+    Args:
+        model: In eval mode, on any device.
+        tokenizer: Sets start and end tokens. It is made to cut at the model's ``positions`` (the end token stays).
+        batch_size: Texts at a time.
+    """
+
+    def __init__(self, model: ClipTextTransformer, tokenizer: Tokenizer, batch_size: int = 128):
+        self.model, self.tokenizer, self.batch_size = model, tokenizer, batch_size
+        tokenizer.enable_truncation(model.config.positions)
+        tokenizer.no_padding()
+
+    @classmethod
+    def load(cls, folder: str | Path, config: ClipTextConfig, batch_size: int = 128) -> ClipTextEncoder:
+        """Read ``clip_text.safetensors`` and ``label_tokenizer.json`` of a model directory.
+
+        Raises:
+            ModelError: If one is missing or is not what ``config`` says.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+        from tokenizers import Tokenizer
+
+        folder = Path(folder)
+        for name in (WEIGHTS, TOKENIZER):
+            if not (folder / name).is_file():
+                raise ModelError(f"{folder / name}: missing; this model cannot embed new categories")
+        try:
+            state = load_file(folder / WEIGHTS)
+        except SafetensorError as error:
+            raise ModelError(f"{folder / WEIGHTS}: damaged ({error}); convert or download the model again") from None
+        with torch.device("meta"):
+            model = ClipTextTransformer(config)
+        check_state(model, {name: tuple(tensor.shape) for name, tensor in state.items()}, str(folder / WEIGHTS))
+        model.load_state_dict({name: tensor.float() for name, tensor in state.items()}, assign=True)
+        try:
+            tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
+        except Exception as error:  # The library raises nothing more precise.
+            raise ModelError(f"{folder / TOKENIZER}: not a tokenizer ({error}); convert the model again") from None
+        return cls(model.eval().requires_grad_(False), tokenizer, batch_size)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of sizes, tokenizer and weights."""
+        digest = hashlib.sha256(self.model.config.model_dump_json().encode())
+        digest.update(self.tokenizer.to_str().encode())
+        for name, tensor in sorted(self.model.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().data)
+        return digest.hexdigest()
+
+    @torch.inference_mode()
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Unit vectors ``[len(texts), embedding]``, computed in batches of similar length."""
+        encoded = [encoding.ids for encoding in self.tokenizer.encode_batch(list(texts))]
+        order = sorted(range(len(encoded)), key=lambda place: len(encoded[place]))
+        found = np.empty((len(encoded), self.model.config.embedding), np.float32)
+        device = self.model.words.weight.device
+        for start in range(0, len(order), self.batch_size):
+            chosen = order[start : start + self.batch_size]
+            ids = torch.zeros(len(chosen), len(encoded[chosen[-1]]), dtype=torch.long)
+            for row, place in zip(ids, chosen, strict=True):
+                row[: len(encoded[place])] = torch.tensor(encoded[place])
+            found[chosen] = self.model(ids.to(device)).float().cpu().numpy()
+        return found
+
+
+def check_state(model: nn.Module, shapes: dict[str, tuple[int, ...]], source: str) -> None:
+    """Compare a state dict's shapes with a module's.
+
+    Raises:
+        ModelError: If a weight is missing, too many or misshapen; it is named.
+    """
+    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    for name in sorted(expected.keys() - shapes.keys()):
+        raise ModelError(f"{source}: the weight {name} is missing; the file is not whole or not of this model")
+    for name in sorted(shapes.keys() - expected.keys()):
+        raise ModelError(f"{source}: the weight {name} is not part of this model")
+    for name, shape in expected.items():
+        if shapes[name] != shape:
+            raise ModelError(f"{source}: the weight {name} has the shape {shapes[name]} instead of {shape}")
