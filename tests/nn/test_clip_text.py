@@ -86,7 +86,7 @@ def test_the_onnx_graph_computes_what_the_module_does(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def saved(self, tmp_path_factory):
+def saved(tmp_path_factory):
     """A model directory's part, and the model of `transformers` that it was made of."""
     require_module("transformers")
     source, folder = tmp_path_factory.mktemp("clip"), tmp_path_factory.mktemp("model")
