@@ -46,18 +46,18 @@ class ToyBackend:
         return Encoded(features, np.tile(self.classes, (len(pixels), 1)).astype(np.float32))
 
     def recognize(self, features, labels):
-        scores = np.clip(features[:, 0] @ labels.queries.T.astype(np.float64), 1e-6, 1 - 1e-6)
+        scores = np.clip(features[:, 0] @ labels.arrays["queries"].T.astype(np.float64), 1e-6, 1 - 1e-6)
         return np.log(scores) - np.log1p(-scores)
 
     def label_queries(self):
-        return LabelQueries(QUERIES, QUERIES)
+        return LabelQueries({"queries": QUERIES, "projected": QUERIES})
 
     def embed_labels(self, ids):
         """A free text's query: as much green as it has tokens, in tenths."""
         self.texts += len(ids)
         rows = np.zeros((len(ids), 3), np.float32)
         rows[:, 1] = (ids != 0).sum(1) / 10
-        return LabelQueries(rows, rows)
+        return LabelQueries({"queries": rows, "projected": rows})
 
     def fuse(self, tag_ids, features, rows):
         guide = tag_ids[0].tolist()

@@ -15,7 +15,7 @@ def recognizer(tmp_path):
 
 def guide(recognizer):
     """The last caption's tag list, decoded: its first token and the rest."""
-    tokenizer = recognizer.captioner.tokenizer
+    tokenizer = recognizer.captioner.language.tokenizer
     first, *rest = recognizer.backend.guides[-1]
     return {tokenizer.given_id: "given", tokenizer.found_id: "found"}[first], tokenizer.decode(rest)
 
@@ -51,7 +51,7 @@ def test_nothing_found_is_a_caption_all_the_same(recognizer):
 
 
 def test_a_list_too_long_loses_whole_tags(recognizer):
-    recognizer.captioner.limit = 5
+    recognizer.captioner.language.limit = 5
     seen = recognizer.caption(plain("red"), tags=["dog", "beach", "run"])
     # [GIVEN] dog | beach | is five pieces.
     assert seen.caption == "a picture of dog beach"

@@ -81,8 +81,10 @@ class TestLabelSets:
         made = recognizer.labels.categories(["kart", "red", "go kart", "beach"])
         assert made.names == ("kart", "red", "go kart", "beach")
         assert made.ids == (None, 4, None, 2)
-        np.testing.assert_allclose(made.queries.queries, [[0, 0.1, 0], [1, 0, 0], [0, 0.2, 0], [0, 0.5, 0]], atol=1e-7)
-        np.testing.assert_array_equal(made.queries.projected, made.queries.queries)
+        np.testing.assert_allclose(
+            made.queries.arrays["queries"], [[0, 0.1, 0], [1, 0, 0], [0, 0.2, 0], [0, 0.5, 0]], atol=1e-7
+        )
+        np.testing.assert_array_equal(made.queries.arrays["projected"], made.queries.arrays["queries"])
         assert made.classes.shape == (4, 4)
         assert not made.classes.any()
 

@@ -30,6 +30,9 @@ LAYER_OF = {unit: number for number, units in enumerate(LAYERS) for unit in unit
 #: They need PyTorch, so nobody else may depend on them; commands may, inside their functions.
 ON_TORCH = {"nn", "training", "export", "checkpoints"}
 
+#: Modules of other units that need it too; :func:`anytag.load` imports them when they are asked for.
+TORCH_MODULES = {"anytag.backends.torch"}
+
 #: What a user of the core installation imports.
 RUNTIME = sorted(LAYER_OF.keys() - ON_TORCH)
 
@@ -124,11 +127,12 @@ def test_imports_point_downwards(module: str) -> None:
 @pytest.mark.parametrize("module", sorted(modules()))
 def test_only_training_parts_depend_on_torch(module: str) -> None:
     own = unit_of(module)
-    if own in ON_TORCH:
+    if own in ON_TORCH or module in TORCH_MODULES:
         return
+    needing = {f"anytag.{unit}" for unit in ON_TORCH} | TORCH_MODULES | {"torch"}
     for found in imports_of(module):
-        torch = of_package(found.name, "torch") or any(of_package(found.name, f"anytag.{unit}") for unit in ON_TORCH)
-        inside_command = own == "cli" and not found.at_load
+        torch = any(of_package(found.name, name) for name in needing)
+        inside_command = (own == "cli" or module == "anytag.recognizer") and not found.at_load
         assert not torch or inside_command or found.name.startswith("anytag.cli"), (
             f"{module}:{found.line} imports {found.name}, which needs PyTorch"
         )
@@ -172,7 +176,7 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
 
 
 def test_importing_all_of_the_runtime_leaves_torch_out() -> None:
-    names = [module for module in modules() if unit_of(module) in RUNTIME]
+    names = [module for module in modules() if unit_of(module) in RUNTIME and module not in TORCH_MODULES]
     assert loaded_after(names, ("torch", "torchvision", "transformers")) == ""
 
 

@@ -3,17 +3,73 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 
 from anytag.backends.base import Backend, FloatArray
 from anytag.errors import ModelError
 from anytag.generation import DecodingOptions, generate
+from anytag.language.bert_tokenizer import PublishedTokenizer
 from anytag.language.parser import load_parser
 from anytag.language.tokenizer import CaptionTokenizer, clean_caption
 from anytag.language.vocabulary_builder import TagMapper
 from anytag.model_directory import ModelDirectory
 from anytag.vocabulary import VocabularyTag
+
+
+class CaptionLanguage(Protocol):
+    """How a model's captions and tag lists are spelled."""
+
+    pad_id: int
+    end_id: int
+
+    @property
+    def banned_ids(self) -> tuple[int, ...]:
+        """Ids that no caption contains."""
+
+    def prompt(self) -> list[int]:
+        """What every caption starts with."""
+
+    def tag_list(self, names: Sequence[str], given: bool) -> list[int]:
+        """Tags as the interaction encoder reads them."""
+
+    def text(self, ids: Sequence[int]) -> str:
+        """The caption that was written, without its prompt."""
+
+
+class _LiteLanguage:
+    """Pruned word pieces; a list says whether its tags were given or found."""
+
+    def __init__(self, tokenizer: CaptionTokenizer, limit: int):
+        self.tokenizer, self.limit = tokenizer, limit
+        self.pad_id, self.end_id, self.banned_ids = tokenizer.pad_id, tokenizer.end_id, tokenizer.special_ids
+
+    def prompt(self) -> list[int]:
+        return [self.tokenizer.start_id]
+
+    def tag_list(self, names: Sequence[str], given: bool) -> list[int]:
+        return self.tokenizer.join_tags([self.tokenizer.encode(name) for name in names], given, self.limit)
+
+    def text(self, ids: Sequence[int]) -> str:
+        return self.tokenizer.decode(ids)
+
+
+class _PublishedLanguage:
+    """BERT's word pieces, as the published Tag2Text reads and writes them."""
+
+    def __init__(self, tokenizer: PublishedTokenizer):
+        self.tokenizer = tokenizer
+        self.pad_id, self.end_id, self.banned_ids = tokenizer.pad_id, tokenizer.end_id, ()
+
+    def prompt(self) -> list[int]:
+        return self.tokenizer.encode_prompt()
+
+    def tag_list(self, names: Sequence[str], given: bool) -> list[int]:
+        return self.tokenizer.encode_tags(names)
+
+    def text(self, ids: Sequence[int]) -> str:
+        return self.tokenizer.decode_caption(ids)
 
 
 class Captioner:
@@ -30,11 +86,15 @@ class Captioner:
     def __init__(self, directory: ModelDirectory, backend: Backend):
         if directory.config.captioner is None:
             raise ModelError(f"{directory.path}: this model tags pictures but does not write captions")
-        self.config = directory.config
-        self.limit = directory.config.captioner.positions
+        self.config, captioner = directory.config, directory.config.captioner
         self.vocabulary = directory.vocabulary
         self.backend = backend
-        self.tokenizer = CaptionTokenizer.load(directory.file("tokenizer.json"))
+        path = directory.file("tokenizer.json")
+        self.language: CaptionLanguage = (
+            _PublishedLanguage(PublishedTokenizer.load(path))
+            if captioner.tokenizer == "bert"
+            else _LiteLanguage(CaptionTokenizer.load(path), captioner.positions)
+        )
         self._mapper: TagMapper | None = None
 
     def options(self, num_beams: int | None = None, sample: bool = False, seed: int | None = None) -> DecodingOptions:
@@ -61,24 +121,21 @@ class Captioner:
             given: Whether the tags are wanted in the caption, or only what a recogniser proposes.
             options: How to search.
         """
-        lists = [
-            self.tokenizer.join_tags([self.tokenizer.encode(name) for name in names], given, self.limit)
-            for names in tags
-        ]
+        language = self.language
         captions = []
         # One picture at a time: lists of other lengths would pad each other, and 1,000 tokens a second are plenty.
-        for row, ids in enumerate(lists):
-            step = self.backend.fuse(np.array([ids], np.int64), features[row : row + 1], options.rows_per_picture)
+        for row, names in enumerate(tags):
+            ids = np.array([language.tag_list(names, given)], np.int64)
             result = generate(
-                step,
-                np.array([self.tokenizer.start_id], np.int64),
+                self.backend.fuse(ids, features[row : row + 1], options.rows_per_picture),
+                np.array(language.prompt(), np.int64),
                 num_pictures=1,
-                eos_id=self.tokenizer.end_id,
-                pad_id=self.tokenizer.pad_id,
+                eos_id=language.end_id,
+                pad_id=language.pad_id,
                 options=options,
-                banned=self.tokenizer.special_ids,
+                banned=language.banned_ids,
             )[0]
-            captions.append(self.tokenizer.decode(result.tokens))
+            captions.append(language.text(result.tokens))
         return captions
 
     def covered(self, caption: str, tags: Sequence[VocabularyTag]) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from anytag.backends.base import Backend, Encoded, FloatArray, LabelQueries
+from anytag.backends.base import Backend, Encoded, FloatArray, Labels
 from anytag.errors import ModelError, UsageError
 from anytag.model_directory import ModelDirectory
 from anytag.recognition import TAG_KINDS, TagKind
@@ -37,7 +37,7 @@ class LabelSet:
     ids: tuple[int | None, ...]
     thresholds: NDArray[np.float64]
     shifts: NDArray[np.float64]
-    queries: LabelQueries
+    queries: Labels
     classes: NDArray[np.float32]
 
     @cached_property
@@ -58,12 +58,12 @@ class LabelSets:
     def __init__(self, directory: ModelDirectory, backend: Backend):
         self.directory, self.backend = directory, backend
         self.vocabulary: TagVocabulary = directory.vocabulary
-        self._trained: LabelQueries | None = None
+        self._trained: Labels | None = None
         self._tokenizer: object | None = None
         self._made: dict[tuple[str, ...], LabelSet] = {}
 
     @property
-    def queries(self) -> LabelQueries:
+    def queries(self) -> Labels:
         """Queries of the whole vocabulary."""
         if self._trained is None:
             self._trained = self.backend.label_queries()
@@ -95,9 +95,9 @@ class LabelSets:
             rows: dict[str, VocabularyTag | None] = {}
             for name, tag in zip(cleaned, found, strict=True):
                 rows.setdefault(tag.name if tag else name, tag)
-            known = self._of_tags([tag for tag in rows.values() if tag])
-            free = self._of_texts([name for name, tag in rows.items() if tag is None])
-            merged = _join(known, free)
+            merged = self._of_tags([tag for tag in rows.values() if tag])
+            if free := [name for name, tag in rows.items() if tag is None]:
+                merged = _join(merged, self._of_texts(free))
             order = [merged.names.index(name) for name in rows]
             self._made[key] = _take(merged, order)
         return self._made[key]
@@ -161,19 +161,17 @@ class LabelSets:
         return found
 
     def _of_texts(self, names: Sequence[str]) -> LabelSet:
-        width = self.directory.config.width
-        empty = np.empty((0, width), np.float32)
         return LabelSet(
             names=tuple(names),
             kinds=(TAG_KINDS[0],) * len(names),
             ids=(None,) * len(names),
             thresholds=np.full(len(names), self.directory.config.open_threshold),
             shifts=np.full(len(names), self.directory.config.open_shift),
-            queries=self.embed(names) if names else LabelQueries(empty, empty),
+            queries=self.embed(names),
             classes=np.zeros((self.directory.config.image_encoder.classes, len(names)), np.float32),
         )
 
-    def embed(self, texts: Sequence[str]) -> LabelQueries:
+    def embed(self, texts: Sequence[str]) -> Labels:
         """Queries of free texts."""
         from tokenizers import Tokenizer
 

@@ -17,16 +17,38 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class SwinConfig(_Part):
+    """Sizes of a Swin Transformer (Liu et al., 2021); the defaults are those of Swin-L."""
+
+    width: int = 192
+    depths: tuple[int, ...] = (2, 2, 18, 2)
+    heads: tuple[int, ...] = (6, 12, 24, 48)
+    window: int = 12
+    drop_path: float = 0.1
+
+
 class ImageEncoderConfig(_Part):
     """The image encoder and what it wants to see.
 
-    ``classes`` counts the classes of the ImageNet classifier that the encoder was trained with and keeps (0: none).
-    It is the second teacher, and knows things that captions seldom name.
-
     Pixels (0 … 255) enter as ``(pixel - mean) / std`` after the picture was squashed to a square.
+
+    Attributes:
+        name: ``efficientnet_lite0`` … ``2``, or ``swin``.
+        swin: Its sizes, if it is one.
+        resolution: Side of the square, in pixels.
+        width: Width of its tokens.
+        tokens: Tokens of a picture, with their mean, which stands first.
+        projection: How tokens become features: ``normalised`` (linear, layer norm, positions), ``linear`` (RAM) or
+            ``none`` (Tag2Text).
+        classes: Classes of the ImageNet classifier that the encoder was trained with and keeps (0: none). It is the
+            second teacher, and knows things that captions seldom name.
+        mean: Per channel.
+        std: Per channel.
     """
 
     name: str = "efficientnet_lite2"
+    swin: SwinConfig | None = None
+    projection: Literal["normalised", "linear", "none"] = "normalised"
     resolution: int = 260
     width: int = 1280
     tokens: int = 82
@@ -36,21 +58,39 @@ class ImageEncoderConfig(_Part):
 
 
 class RecognitionConfig(_Part):
-    """The recognition decoder."""
+    """The recognition decoder.
+
+    ``score`` is ``shared`` (one linear layer for all labels, so that any label can be asked for) or ``per_tag``
+    (Tag2Text's group-wise linear layer).
+    """
 
     layers: int = 2
     heads: int = 4
     inner: int = 512
     dropout: float = 0.1
+    score: Literal["shared", "per_tag"] = "shared"
 
 
 class LabelQueryConfig(_Part):
-    """Where label queries come from: text embeddings, projected; trained tags may add an offset of their own."""
+    """Where label queries come from.
 
+    Attributes:
+        kind: ``text``: text embeddings through a small network (lite); ``learned``: a vector a tag (Tag2Text);
+            ``embedded``: a text embedding a tag, projected (RAM); ``described``: embeddings of several descriptions
+            a tag, weighted by the picture (RAM++).
+        encoder: The text encoder that embeddings come from.
+        width: Their width.
+        inner: Inner width of lite's network.
+        offsets: Whether lite's tags add a learned offset.
+        descriptions: Descriptions a tag (RAM++: 51).
+    """
+
+    kind: Literal["text", "learned", "embedded", "described"] = "text"
     encoder: str = "all-MiniLM-L6-v2"
     width: int = 384
     inner: int = 512
     offsets: bool = True
+    descriptions: int = 1
 
 
 class ClipTextConfig(_Part):
@@ -85,22 +125,39 @@ class CaptionerConfig(_Part):
     """Interaction encoder and text decoder.
 
     Attributes:
-        layers: Layers of the text decoder; the interaction encoder has as many as the recognition decoder.
+        layers: Layers of the text decoder.
+        interaction_layers: Layers of the interaction encoder, the lowest of which are the recognition decoder's;
+            ``None``: those alone.
         heads: Attention heads of both.
         inner: Inner width of the text decoder's feed-forward.
         vocabulary: Number of word pieces.
         positions: Longest caption and longest tag list, in word pieces.
         picture_memory: Whether the text decoder looks at the picture's tokens beside the fused tags. Tag2Text's
             does not; a small model gains by it, and a caption without tags becomes possible.
+        shared_words: Whether the interaction encoder and the text decoder embed words alike.
+        tokenizer: ``pruned`` (:mod:`anytag.language.tokenizer`) or ``bert`` (the published models' word pieces).
+        guides: Which of the tags found guide a caption: the most ``specific`` ones, best first, or ``all`` in the
+            vocabulary's order (Tag2Text).
+        tag_length: Tag lists are padded to that many pieces; 0: they are as long as they are.
+        mask_padding: Whether the text decoder leaves the padding of tag lists out. The published models do not,
+            so that their captions depend on ``tag_length``.
+        prompt: Every caption starts with it, and it is cut off again.
         dropout: In training.
     """
 
     layers: int = 3
+    interaction_layers: int | None = None
     heads: int = 4
     inner: int = 1024
     vocabulary: int = 0
     positions: int = 48
     picture_memory: bool = True
+    shared_words: bool = True
+    tokenizer: Literal["pruned", "bert"] = "pruned"
+    guides: Literal["specific", "all"] = "specific"
+    tag_length: int = 0
+    mask_padding: bool = True
+    prompt: str = ""
     dropout: float = 0.1
 
 
@@ -121,7 +178,8 @@ class ModelConfig(_Part):
         format: Layout version of the directory.
         family: ``lite``, ``tag2text``, ``ram`` or ``ram_plus``.
         name: What the model is called in results and model cards.
-        width: Width of features, queries and captioner.
+        width: Width of queries and captioner.
+        feature_width: Width of features; ``None``: the same.
         class_threshold: Probability from which on a class of the image encoder's own classifier counts as found.
         score_slope: Factor on log-odds, after a tag's shift, that makes scores probabilities.
         open_shift: Shift of categories outside the vocabulary.
@@ -135,6 +193,7 @@ class ModelConfig(_Part):
     family: Literal["lite", "tag2text", "ram", "ram_plus"] = "lite"
     name: str = "lite"
     width: int = 256
+    feature_width: int | None = None
     image_encoder: ImageEncoderConfig = Field(default_factory=ImageEncoderConfig)
     recognition: RecognitionConfig = Field(default_factory=RecognitionConfig)
     labels: LabelQueryConfig = Field(default_factory=LabelQueryConfig)
@@ -147,3 +206,8 @@ class ModelConfig(_Part):
     default_threshold: float = 0.5
     open_threshold: float = 0.5
     files: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def features(self) -> int:
+        """Width of a picture's features."""
+        return self.feature_width or self.width

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypedDict, Unpack, cast, overload
+from typing import Any, Literal, TypedDict, Unpack, cast, get_args, overload
 
 import numpy as np
 from PIL import Image
 
 from anytag.backends.base import Backend, FloatArray
 from anytag.captioner import Captioner
-from anytag.errors import PictureError, UsageError
+from anytag.errors import MissingExtraError, PictureError, UsageError
 from anytag.generation import DecodingOptions
 from anytag.labels import LabelSet, LabelSets
 from anytag.model_directory import ModelDirectory, find_model
@@ -22,6 +22,8 @@ from anytag.vocabulary import TagVocabulary, VocabularyTag
 
 #: Tags that guide a caption at the most: more confuse it.
 _MOST_GUIDES = 12
+
+BackendName = Literal["onnx", "torch"]
 
 Result = Recognition | Failure
 Collected = list[Any] | tuple[Any, ...]
@@ -228,9 +230,13 @@ class Recognizer:
             yield from batch.in_order(results)
 
     def _guides(self, scores: FloatArray, labels: LabelSet) -> list[VocabularyTag]:
-        """The tags that guide a caption on their own: those found, without what others imply, best first."""
-        found = [labels.ids[i] for i in np.argsort(-scores, kind="stable") if scores[i] >= labels.thresholds[i]]
-        kept = self.vocabulary.most_specific(id for id in found if id is not None)
+        """The tags that guide a caption on their own, of those found."""
+        order = np.argsort(-scores, kind="stable")
+        found = [id for i in order if scores[i] >= labels.thresholds[i] and (id := labels.ids[i]) is not None]
+        captioner = self.directory.config.captioner
+        if captioner is not None and captioner.guides == "all":
+            return [self.vocabulary[id] for id in sorted(found)]
+        kept = self.vocabulary.most_specific(found)
         return [self.vocabulary[id] for id in found if id in kept][:_MOST_GUIDES]
 
     @property
@@ -250,8 +256,9 @@ def _select(scores: FloatArray, labels: LabelSet, threshold: float | None, top: 
 def load(
     model: str | Path | None = None,
     *,
-    backend: Literal["onnx"] = "onnx",
+    backend: BackendName | None = None,
     device: str = "cpu",
+    precision: Literal["float32", "bfloat16"] = "float32",
     threads: int | None = None,
     batch_size: int = 8,
 ) -> Recognizer:
@@ -260,8 +267,9 @@ def load(
     Args:
         model: A model directory, a hub id (``owner/name``, downloaded once), or ``None`` for the model that ships
             with the package.
-        backend: The runtime.
+        backend: The runtime: ``onnx`` or ``torch``; ``None``: ONNX Runtime, if the model was exported for it.
         device: ``cpu`` or ``cuda``.
+        precision: ``bfloat16`` halves memory and is faster where the processor knows it; ``torch`` only.
         threads: Threads of the runtime; ``None``: all processors.
         batch_size: Pictures that are read ahead and encoded together.
 
@@ -269,9 +277,19 @@ def load(
         ModelError: If the model is missing, incomplete, altered, or not for this version.
         UsageError: If the backend is unknown.
     """
-    if backend != "onnx":
-        raise UsageError(f"unknown backend {backend!r}; backends are: onnx")
-    from anytag.backends.onnx import OnnxBackend
-
+    if backend not in (None, *get_args(BackendName)):
+        raise UsageError(f"unknown backend {backend!r}; backends are: {', '.join(get_args(BackendName))}")
     directory = find_model(model)
-    return Recognizer(directory, OnnxBackend(directory, threads, device), batch_size)
+    if backend is None:
+        backend = "onnx" if directory.has("onnx/image_encoder.onnx") else "torch"
+    if backend == "onnx":
+        from anytag.backends.onnx import OnnxBackend
+
+        if precision != "float32":
+            raise UsageError("precision is a setting of the torch backend; an ONNX model's is that of its export")
+        return Recognizer(directory, OnnxBackend(directory, threads, device), batch_size)
+    try:
+        from anytag.backends.torch import TorchBackend
+    except ImportError:
+        raise MissingExtraError("The torch backend", "train") from None
+    return Recognizer(directory, TorchBackend(directory, threads, device, precision), batch_size)

@@ -74,8 +74,10 @@ def test_label_texts_are_embedded_as_the_network_does(exported, backend):
     labels = backend.embed_labels(ids)
     with torch.inference_mode():
         queries = exported.model.label_queries(exported.encoder(torch.from_numpy(ids)))
-    np.testing.assert_allclose(labels.queries, queries.numpy(), atol=1e-4)
-    np.testing.assert_allclose(backend.embed_labels(ids[1:, :1]).projected, labels.projected[1:], atol=1e-4)
+    np.testing.assert_allclose(labels.arrays["queries"], queries.numpy(), atol=1e-4)
+    np.testing.assert_allclose(
+        backend.embed_labels(ids[1:, :1]).arrays["projected"], labels.arrays["projected"][1:], atol=1e-4
+    )
 
 
 def test_decoding_steps_are_the_network_s(exported, backend, pixels):

@@ -62,8 +62,7 @@ class TestShapes:
     @torch.inference_mode()
     def test_tokens_are_a_grid_at_stride_32_rounded_up(self, encoder, height, width, rows, columns):
         tokens = encoder(torch.randn(2, 3, height, width))
-        assert tokens.shape == (2, 1 + rows * columns, 1280)
-        torch.testing.assert_close(tokens[:, 0], tokens[:, 1:].mean(1))
+        assert tokens.shape == (2, rows * columns, 1280)
 
     @torch.inference_mode()
     def test_the_shipped_size(self):
@@ -137,6 +136,6 @@ class TestPublicWeights:
     def test_a_cat_is_a_cat(self, state):
         encoder = load_imagenet_lite()
         pixels = torch.from_numpy(to_pixels(read_picture(EXAMPLES / "cat.jpg"), 260)).permute(2, 0, 1)[None].float()
-        logits = encoder.classifier(encoder((pixels - 127) / 128)[:, 0])
+        logits = encoder.classifier(encoder((pixels - 127) / 128).mean(1))
         # Tabby, tiger cat, Egyptian cat.
         assert int(logits.argmax()) in {281, 282, 285}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,27 +13,43 @@ from anytag.generation import Step
 FloatArray = NDArray[np.float32]
 
 
+class Labels(Protocol):
+    """Labels as a backend wants them: made by it, kept by the caller, handed back to it."""
+
+    def __len__(self) -> int:
+        """How many they are."""
+
+    def take(self, rows: NDArray[np.int64]) -> Labels:
+        """Some of them."""
+
+    def join(self, other: Any) -> Labels:
+        """These, then the others."""
+
+
 @dataclass(frozen=True, slots=True)
 class LabelQueries:
-    """Label queries, with the part of the first layer that no picture changes.
+    """Label queries with all that does not change from picture to picture, as arrays ``[T, ...]``.
 
     Attributes:
-        queries: ``[T, W]``.
-        projected: ``[T, W]``, the first layer's query projection of them.
+        arrays: By the name of the recognition decoder's input: ``queries`` and ``projected`` ``[T, W]`` (the first
+            layer's query projection of them), for scores of each tag's own ``weights`` ``[T, W]`` and ``biases``
+            ``[T]``, and for queries that the picture weighs ``descriptions`` ``[T, D, E]`` alone.
     """
 
-    queries: FloatArray
-    projected: FloatArray
+    arrays: dict[str, FloatArray]
+
+    def __len__(self) -> int:
+        return len(next(iter(self.arrays.values())))
 
     def take(self, rows: NDArray[np.int64]) -> LabelQueries:
         """Some of them."""
-        return LabelQueries(self.queries[rows], self.projected[rows])
+        if np.array_equal(rows, np.arange(len(self))):
+            return self  # Nobody changes them, and descriptions of a whole vocabulary are half a gigabyte.
+        return LabelQueries({name: array[rows] for name, array in self.arrays.items()})
 
     def join(self, other: LabelQueries) -> LabelQueries:
         """These, then the others."""
-        return LabelQueries(
-            np.concatenate([self.queries, other.queries]), np.concatenate([self.projected, other.projected])
-        )
+        return LabelQueries({name: np.concatenate([array, other.arrays[name]]) for name, array in self.arrays.items()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +71,13 @@ class Backend(Protocol):
     def encode(self, pixels: NDArray[np.uint8]) -> Encoded:
         """Encode uint8 pixels ``[B, R, R, 3]``; B may be 0."""
 
-    def recognize(self, features: FloatArray, labels: LabelQueries) -> FloatArray:
+    def recognize(self, features: FloatArray, labels: Any) -> FloatArray:
         """Logits ``[B, T]``."""
 
-    def label_queries(self) -> LabelQueries:
+    def label_queries(self) -> Labels:
         """Queries of the vocabulary's tags."""
 
-    def embed_labels(self, ids: NDArray[np.int64]) -> LabelQueries:
+    def embed_labels(self, ids: NDArray[np.int64]) -> Labels:
         """Queries of label texts, given as token ids ``[T, L]`` padded with 0."""
 
     def fuse(self, tag_ids: NDArray[np.int64], features: FloatArray, rows: int) -> Step:

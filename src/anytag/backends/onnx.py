@@ -64,34 +64,35 @@ class OnnxBackend:
         ]
         if not parts:
             config = self.directory.config
-            shape = (0, config.image_encoder.tokens, config.width)
+            shape = (0, config.image_encoder.tokens, config.features)
             return Encoded(np.empty(shape, np.float32), np.empty((0, config.image_encoder.classes), np.float32))
         return Encoded(np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts]))
 
     def recognize(self, features: FloatArray, labels: LabelQueries) -> FloatArray:
         """Logits ``[B, T]``; B and T may be 0."""
-        if not len(labels.queries):
+        if not len(labels):
             return np.empty((len(features), 0), np.float32)
         parts = [
             self._run(
                 "recognition_decoder",
                 ["logits"],
-                {"features": features[row : row + 1], "queries": labels.queries, "projected": labels.projected},
+                {"features": features[row : row + 1], **labels.arrays},
             )[0]
             for row in range(len(features))
         ]
-        return np.concatenate(parts) if parts else np.empty((0, len(labels.queries)), np.float32)
+        return np.concatenate(parts) if parts else np.empty((0, len(labels)), np.float32)
 
     def label_queries(self) -> LabelQueries:
         """Queries of the vocabulary's tags."""
         from safetensors.numpy import load_file
 
         tensors = load_file(self.directory.file("label_queries.safetensors"))
-        return LabelQueries(tensors["queries"].astype(np.float32), tensors["projected"].astype(np.float32))
+        return LabelQueries({name: array.astype(np.float32) for name, array in tensors.items()})
 
     def embed_labels(self, ids: NDArray[np.int64]) -> LabelQueries:
         """Queries of label texts, given as token ids ``[T, L]`` padded with 0."""
-        return LabelQueries(*self._run("label_encoder", ["queries", "projected"], {"ids": ids}))
+        names = ["queries", "projected"]
+        return LabelQueries(dict(zip(names, self._run("label_encoder", names, {"ids": ids}), strict=True)))
 
     def fuse(self, tag_ids: NDArray[np.int64], features: FloatArray, rows: int) -> Step:
         """The decoding step for pictures with their tag lists ``[B, T]``, each repeated for ``rows`` beams."""

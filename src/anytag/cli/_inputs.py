@@ -34,6 +34,14 @@ class BackendChoice(StrEnum):
     """Runtimes that can be asked for."""
 
     onnx = "onnx"
+    torch = "torch"
+
+
+class PrecisionChoice(StrEnum):
+    """Precisions of the torch backend."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
 
 
 Pictures = Annotated[
@@ -49,8 +57,12 @@ Kinds = Annotated[
     list[KindChoice] | None, typer.Option("--kind", help="Only tags of this kind; may be given several times.")
 ]
 Model = Annotated[str | None, typer.Option(help="Model directory or hub id. [default: the shipped model]")]
-BackendName = Annotated[BackendChoice, typer.Option("--backend", help="Runtime.")]
+BackendName = Annotated[
+    BackendChoice | None,
+    typer.Option("--backend", help="Runtime. [default: onnx, or torch for a model without ONNX files]"),
+]
 Device = Annotated[str, typer.Option(help="cpu or cuda.")]
+Precision = Annotated[PrecisionChoice, typer.Option(help="Of --backend torch: bfloat16 is faster on new processors.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="Threads of the runtime. [default: all processors]")]
 
 

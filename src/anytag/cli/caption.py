@@ -7,13 +7,14 @@ from typing import Annotated
 import typer
 
 from anytag.cli._inputs import (
-    BackendChoice,
     BackendName,
     Device,
     Json,
     Kinds,
     Model,
     Pictures,
+    Precision,
+    PrecisionChoice,
     Threads,
     Threshold,
     Top,
@@ -38,8 +39,9 @@ def caption(
     sample: Annotated[bool, typer.Option(help="Draw a caption at random instead of searching for the best.")] = False,
     seed: Annotated[int | None, typer.Option(help="Seed of --sample.")] = None,
     model: Model = None,
-    backend: BackendName = BackendChoice.onnx,
+    backend: BackendName = None,
     device: Device = "cpu",
+    precision: Precision = PrecisionChoice.float32,
     threads: Threads = None,
 ) -> None:
     """Describe pictures in a sentence, guided by the tags found or by yours.
@@ -50,7 +52,13 @@ def caption(
         from anytag.recognizer import load
 
         paths, total = sources(pictures)
-        recognizer = load(model, backend=backend.value, device=device, threads=threads)
+        recognizer = load(
+            model,
+            backend=backend.value if backend else None,
+            device=device,
+            precision=precision.value,
+            threads=threads,
+        )
         results = recognizer.caption(
             paths,
             tags=names(tags),

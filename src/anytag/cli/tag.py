@@ -7,13 +7,14 @@ from typing import Annotated
 import typer
 
 from anytag.cli._inputs import (
-    BackendChoice,
     BackendName,
     Device,
     Json,
     Kinds,
     Model,
     Pictures,
+    Precision,
+    PrecisionChoice,
     Threads,
     Threshold,
     Top,
@@ -32,8 +33,9 @@ def tag(
     ] = None,
     kind: Kinds = None,
     model: Model = None,
-    backend: BackendName = BackendChoice.onnx,
+    backend: BackendName = None,
     device: Device = "cpu",
+    precision: Precision = PrecisionChoice.float32,
     threads: Threads = None,
 ) -> None:
     """Find tags in pictures: objects, scenes, attributes and actions, each with a score.
@@ -44,7 +46,13 @@ def tag(
         from anytag.recognizer import load
 
         paths, total = sources(pictures)
-        recognizer = load(model, backend=backend.value, device=device, threads=threads)
+        recognizer = load(
+            model,
+            backend=backend.value if backend else None,
+            device=device,
+            precision=precision.value,
+            threads=threads,
+        )
         results = recognizer.tag(
             paths,
             categories=names(categories),

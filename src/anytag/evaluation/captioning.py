@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from anytag.errors import UsageError
 
-Words = Sequence[str]
-_Ngram = tuple[str, ...]
+Words = Sequence[Hashable]
+_Ngram = tuple[Hashable, ...]
 
 _WORD = re.compile(r"(?:[^\W\d_]\.){2,}|\w+(?:(?:[-./&']|(?<=\d)[,:](?=\d))\w+)*")
 _APOSTROPHES = str.maketrans({"’": "'", "ʼ": "'", "‘": "'"})
@@ -146,19 +146,60 @@ class _Weighted:
     norm: float
 
 
-def cider_d(
-    candidates: Sequence[Words], references: Sequence[Sequence[Words]], *, orders: int = 4, sigma: float = 6.0
-) -> NDArray[np.float64]:
-    """CIDEr-D of every picture (Vedantam et al. 2015, section 5 and equation 7); the set's score is the mean.
+class CiderD:
+    """CIDEr-D against fixed references (Vedantam et al. 2015, section 5 and equation 7).
 
     n-grams are weighted by count times ``log(N / df)``, df being the number of pictures with the n-gram in any of
     their references. Per order, candidate weights are clipped to the reference's, and the cosine is damped by
     ``exp(-(difference in length)² / (2 sigma²))``; then the mean over orders and references, times 10.
 
     Args:
+        references: At least one caption per picture, as words, or as anything else that can be compared. They also
+            give the document frequencies, so scores of different sets cannot be compared, and a set of one picture
+            scores 0.
+        orders: Highest order.
+        sigma: Width of the length penalty in words.
+    """
+
+    def __init__(self, references: Sequence[Sequence[Words]], *, orders: int = 4, sigma: float = 6.0):
+        self.references, self.orders, self.sigma = references, orders, sigma
+        self._pictures = math.log(len(references)) if references else 0.0
+        self._frequency: Counter[_Ngram] = Counter()
+        for captions in references:
+            counted = (_all_ngrams(caption, orders) for caption in captions)
+            self._frequency.update({ngram for caption in counted for counts in caption for ngram in counts})
+
+    def _weigh(self, words: Words) -> list[_Weighted]:
+        weighted = []
+        for counts in _all_ngrams(words, self.orders):
+            weights = {
+                ngram: n * (self._pictures - math.log(max(self._frequency[ngram], 1))) for ngram, n in counts.items()
+            }
+            weighted.append(_Weighted(weights, math.sqrt(sum(weight * weight for weight in weights.values()))))
+        return weighted
+
+    def score(self, picture: int, candidates: Sequence[Words]) -> list[float]:
+        """Scores in [0, 10] of captions for one picture, by its place among the references."""
+        references = [(len(other), self._weigh(other)) for other in self.references[picture]]
+        scores = []
+        for candidate in candidates:
+            ours, total = self._weigh(candidate), 0.0
+            for length, theirs in references:
+                cosines = sum(_clipped_cosine(own, other) for own, other in zip(ours, theirs, strict=True))
+                damping = math.exp(-((len(candidate) - length) ** 2) / (2 * self.sigma**2))
+                total += 10 * damping * cosines / self.orders / len(references)
+            scores.append(total)
+        return scores
+
+
+def cider_d(
+    candidates: Sequence[Words], references: Sequence[Sequence[Words]], *, orders: int = 4, sigma: float = 6.0
+) -> NDArray[np.float64]:
+    """CIDEr-D of every picture, see :class:`CiderD`; the set's score is the mean.
+
+    Args:
         candidates: One caption per picture.
-        references: At least one caption per picture. They also give the document frequencies, so scores of
-            different sets cannot be compared, and a set of one picture scores 0.
+        references: At least one caption per picture.
         orders: Highest order.
         sigma: Width of the length penalty in words.
 
@@ -169,24 +210,8 @@ def cider_d(
         UsageError: If the numbers differ or a picture has no reference.
     """
     _check(candidates, references)
-    counted = [[_all_ngrams(other, orders) for other in others] for others in references]
-    frequency: Counter[_Ngram] = Counter()
-    for captions in counted:
-        frequency.update({ngram for caption in captions for counts in caption for ngram in counts})
-    pictures = math.log(len(candidates))
-
-    def weigh(counts: Counter[_Ngram]) -> _Weighted:
-        weights = {ngram: n * (pictures - math.log(max(frequency[ngram], 1))) for ngram, n in counts.items()}
-        return _Weighted(weights, math.sqrt(sum(weight * weight for weight in weights.values())))
-
-    scores = np.zeros(len(candidates))
-    for place, (candidate, others) in enumerate(zip(candidates, references, strict=True)):
-        ours = [weigh(counts) for counts in _all_ngrams(candidate, orders)]
-        for other, caption in zip(others, counted[place], strict=True):
-            cosines = sum(_clipped_cosine(own, weigh(counts)) for own, counts in zip(ours, caption, strict=True))
-            damping = math.exp(-((len(candidate) - len(other)) ** 2) / (2 * sigma**2))
-            scores[place] += 10 * damping * cosines / orders / len(others)
-    return scores
+    scorer = CiderD(references, orders=orders, sigma=sigma)
+    return np.array([scorer.score(place, [candidate])[0] for place, candidate in enumerate(candidates)])
 
 
 def _all_ngrams(words: Words, orders: int) -> list[Counter[_Ngram]]:

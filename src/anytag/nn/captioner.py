@@ -20,15 +20,28 @@ class InteractionEncoder(nn.Module):
         decoder: The recognition decoder to share with, layer by layer.
         heads: Attention heads of this encoder.
         dropout: Dropout in training.
+        layers: Number of layers; ``None``: no more than those that are shared.
+        inner: Width of the feed-forward's inner layer in the layers above those.
     """
 
-    def __init__(self, embedding: TextEmbedding, decoder: RecognitionDecoder, heads: int, dropout: float = 0.1):
+    def __init__(
+        self,
+        embedding: TextEmbedding,
+        decoder: RecognitionDecoder,
+        heads: int,
+        dropout: float = 0.1,
+        layers: int | None = None,
+        inner: int = 0,
+    ):
         super().__init__()
         self.heads = heads
         self.embedding = embedding
-        width = decoder.score.in_features
+        width = embedding.words.embedding_dim
+        memory_width = decoder.layers[0].cross_attention.key.in_features
+        own = (layers or len(decoder.layers)) - len(decoder.layers)
         self.layers = TransformerLayers(
-            TransformerLayer(width, 0, self_attention=True, dropout=dropout, shared=layer) for layer in decoder.layers
+            [TransformerLayer(width, 0, dropout=dropout, shared=layer) for layer in decoder.layers]
+            + [TransformerLayer(width, inner, memory_width=memory_width, dropout=dropout) for _ in range(own)]
         )
 
     def forward(self, ids: Tensor, features: Tensor) -> Tensor:

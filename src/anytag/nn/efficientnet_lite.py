@@ -165,9 +165,8 @@ class EfficientNetLite(nn.Module):
         return self.head(hidden).flatten(2).transpose(1, 2)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Normalised pixels ``[B, 3, H, W]`` to tokens ``[B, 1 + N, 1280]``; token 0 is the mean of the others."""
-        tokens = self.crown(self.trunk(pixels))
-        return torch.cat([tokens.mean(1, keepdim=True), tokens], 1)
+        """Normalised pixels ``[B, 3, H, W]`` to tokens ``[B, N, 1280]``, row by row."""
+        return self.crown(self.trunk(pixels))
 
 
 def fold_batch_norm(encoder: EfficientNetLite) -> EfficientNetLite:

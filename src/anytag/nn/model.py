@@ -6,11 +6,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from anytag.model_config import ModelConfig
+from anytag.model_config import ImageEncoderConfig, LabelQueryConfig, ModelConfig
 from anytag.nn.captioner import InteractionEncoder, TextDecoder
 from anytag.nn.efficientnet_lite import EfficientNetLite
-from anytag.nn.label_queries import TextLabelQueries
+from anytag.nn.label_queries import (
+    DescribedLabelQueries,
+    EmbeddedLabelQueries,
+    LearnedLabelQueries,
+    TextLabelQueries,
+)
 from anytag.nn.recognition_decoder import RecognitionDecoder
+from anytag.nn.swin import SwinTransformer
 from anytag.nn.transformer import TextEmbedding
 
 
@@ -32,6 +38,37 @@ class FrozenClassifier(nn.Module):
         return F.linear(tokens.mean(1), self.weight, self.bias)
 
 
+def build_image_encoder(config: ImageEncoderConfig) -> nn.Module:
+    """The image encoder of a config; it gives tokens ``[B, N, C]``.
+
+    Raises:
+        ValueError: If the config's sizes contradict each other.
+    """
+    swin = config.swin
+    if swin is None:
+        return EfficientNetLite(config.name, folded=True)
+    encoder = SwinTransformer(
+        config.resolution, swin.width, swin.depths, swin.heads, swin.window, drop_path=swin.drop_path
+    )
+    if (encoder.tokens + 1, encoder.out_width) != (config.tokens, config.width):
+        raise ValueError(
+            f"this Swin gives {encoder.tokens} tokens of width {encoder.out_width}, with their mean one more; "
+            f"the config says {config.tokens} of width {config.width}"
+        )
+    return encoder
+
+
+def build_label_queries(config: LabelQueryConfig, width: int, tags: int) -> nn.Module:
+    """The label queries of a config, for so many tags."""
+    if config.kind == "learned":
+        return LearnedLabelQueries(tags, width)
+    if config.kind == "embedded":
+        return EmbeddedLabelQueries(tags, config.width, width)
+    if config.kind == "described":
+        return DescribedLabelQueries(tags, config.descriptions, config.width, width)
+    return TextLabelQueries(config.width, width, config.inner, tags if config.offsets else 0)
+
+
 class RecognitionModel(nn.Module):
     """Image encoder, label queries, recognition decoder and captioner.
 
@@ -43,27 +80,53 @@ class RecognitionModel(nn.Module):
     def __init__(self, config: ModelConfig, tags: int = 0):
         super().__init__()
         self.config = config
-        width, recognition, labels = config.width, config.recognition, config.labels
-        self.image_encoder = EfficientNetLite(config.image_encoder.name, folded=True)
-        self.classifier = FrozenClassifier(config.image_encoder.width, config.image_encoder.classes)
-        self.image_projection = nn.Linear(config.image_encoder.width, width)
-        self.image_norm = nn.LayerNorm(width)
-        self.image_positions = nn.Parameter(torch.randn(config.image_encoder.tokens, width) * 0.02)
-        self.label_queries = TextLabelQueries(labels.width, width, labels.inner, tags if labels.offsets else 0)
+        width, recognition, encoder = config.width, config.recognition, config.image_encoder
+        self.image_encoder = build_image_encoder(encoder)
+        self.classifier = FrozenClassifier(encoder.width, encoder.classes)
+        if encoder.projection != "none":
+            self.image_projection = nn.Linear(encoder.width, config.features)
+        elif encoder.width != config.features:
+            raise ValueError(f"features are {config.features} wide, but unprojected tokens are {encoder.width}")
+        if encoder.projection == "normalised":
+            self.image_norm = nn.LayerNorm(config.features)
+            self.image_positions = nn.Parameter(torch.randn(encoder.tokens, config.features) * 0.02)
+        self.label_queries = build_label_queries(config.labels, width, tags)
         self.recognition_decoder = RecognitionDecoder(
-            width, recognition.layers, recognition.heads, recognition.inner, width, recognition.dropout
+            width,
+            recognition.layers,
+            recognition.heads,
+            recognition.inner,
+            config.features,
+            recognition.dropout,
+            tags if recognition.score == "per_tag" else 0,
         )
         captioner = config.captioner
         if captioner is not None:
-            embedding = TextEmbedding(captioner.vocabulary, width, captioner.positions, dropout=captioner.dropout)
+
+            def embedding() -> TextEmbedding:
+                return TextEmbedding(captioner.vocabulary, width, captioner.positions, dropout=captioner.dropout)
+
+            words = embedding()
             self.interaction_encoder = InteractionEncoder(
-                embedding, self.recognition_decoder, captioner.heads, captioner.dropout
+                words,
+                self.recognition_decoder,
+                captioner.heads,
+                captioner.dropout,
+                captioner.interaction_layers,
+                captioner.inner,
             )
             self.text_decoder = TextDecoder(
-                embedding, width, captioner.layers, captioner.heads, captioner.inner, width, captioner.dropout
+                words if captioner.shared_words else embedding(),
+                width,
+                captioner.layers,
+                captioner.heads,
+                captioner.inner,
+                width,
+                captioner.dropout,
             )
-            #: Stands for the picture where there is none (captions without pictures train the language side).
-            self.no_picture = nn.Parameter(torch.randn(1, 1, width) * 0.02)
+            if captioner.picture_memory:
+                #: Stands for the picture where there is none (captions without pictures train the language side).
+                self.no_picture = nn.Parameter(torch.randn(1, 1, width) * 0.02)
         self._initialise()
 
     def _initialise(self) -> None:
@@ -76,20 +139,35 @@ class RecognitionModel(nn.Module):
                 nn.init.zeros_(module.bias)
             elif isinstance(module, nn.Embedding) and "offsets" not in name:
                 nn.init.normal_(module.weight, std=0.02)
-        for layer in (self.image_projection, self.label_queries.projection[0], self.label_queries.projection[2]):
-            nn.init.xavier_uniform_(layer.weight)  # type: ignore[arg-type]
+        if isinstance(self.label_queries, TextLabelQueries):
+            for layer in (self.image_projection, self.label_queries.projection[0], self.label_queries.projection[2]):
+                nn.init.xavier_uniform_(layer.weight)  # type: ignore[arg-type]
         # Most tags are absent from most pictures.
-        nn.init.constant_(self.recognition_decoder.score.bias, -3.0)
+        nn.init.constant_(self.recognition_decoder.score.bias, -3.0)  # type: ignore[arg-type]
 
     def features(self, tokens: Tensor) -> Tensor:
-        """Image tokens ``[B, N, C]`` to features ``[B, 1 + N, width]``; the first is the picture as a whole."""
+        """Image tokens ``[B, N, C]`` to features ``[B, 1 + N, F]``; the first is the picture as a whole."""
         tokens = torch.cat([tokens.mean(1, keepdim=True), tokens], 1)
-        return self.image_norm(self.image_projection(tokens)) + self.image_positions
+        kind = self.config.image_encoder.projection
+        if kind != "none":
+            tokens = self.image_projection(tokens)
+        return self.image_norm(tokens) + self.image_positions if kind == "normalised" else tokens
 
     def encode(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Normalised pixels ``[B, 3, R, R]`` to features ``[B, 1 + N, width]`` and class logits ``[B, classes]``."""
-        tokens = self.image_encoder.crown(self.image_encoder.trunk(pixels))
+        """Normalised pixels ``[B, 3, R, R]`` to features ``[B, 1 + N, F]`` and class logits ``[B, classes]``."""
+        tokens = self.image_encoder(pixels)
         return self.features(tokens), self.classifier(tokens)
+
+    def recognize(self, features: Tensor, ids: Tensor | None = None) -> Tensor:
+        """Logits ``[B, T]`` of some tags, or of all, for a model whose label queries hold its tags.
+
+        Args:
+            features: ``[B, 1 + N, F]``.
+            ids: Tags ``[T]``.
+        """
+        labels = self.label_queries
+        queries = labels(features[:, 0], ids) if isinstance(labels, DescribedLabelQueries) else labels(ids)
+        return self.recognition_decoder(features, queries, ids=ids)
 
     def fuse(self, tag_ids: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
         """Tags and picture to what the text decoder looks at.
@@ -102,8 +180,10 @@ class RecognitionModel(nn.Module):
             The memory ``[B, T (+ N), width]`` and its mask ``[B, 1, 1, T (+ N)]``, true for what counts.
         """
         fused = self.interaction_encoder(tag_ids, features)
-        mask = tag_ids != 0
-        if self.config.captioner is not None and self.config.captioner.picture_memory:
+        captioner = self.config.captioner
+        assert captioner is not None
+        mask = tag_ids != 0 if captioner.mask_padding else torch.ones_like(tag_ids, dtype=torch.bool)
+        if captioner.picture_memory:
             fused = torch.cat([fused, features], 1)
             mask = torch.cat([mask, mask.new_ones(features.shape[:2])], 1)
         return fused, mask[:, None, None]

@@ -7,9 +7,30 @@ others are asked for (Tag2Text section 3.3, RAM section 3.2).
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from anytag.nn.transformer import KeysValues, TransformerLayer, TransformerLayers
+
+
+class PerTagScore(nn.Module):
+    """A linear score with weights of each tag's own (Query2Label's group-wise linear layer).
+
+    Args:
+        tags: Number of tags.
+        width: Width of what is scored.
+    """
+
+    def __init__(self, tags: int, width: int):
+        super().__init__()
+        self.in_features = width
+        self.weight = nn.Parameter(torch.zeros(tags, width))
+        self.bias = nn.Parameter(torch.zeros(tags))
+
+    def forward(self, hidden: Tensor, ids: Tensor | None = None) -> Tensor:
+        """``[B, T, width]`` of some tags, or of all, to ``[B, T, 1]``."""
+        weight, bias = (self.weight, self.bias) if ids is None else (self.weight[ids], self.bias[ids])
+        return (hidden * weight).sum(-1, keepdim=True) + bias[:, None]
 
 
 class RecognitionDecoder(nn.Module):
@@ -22,16 +43,26 @@ class RecognitionDecoder(nn.Module):
         inner: Width of the feed-forward's inner layer.
         memory_width: Width of the picture's features.
         dropout: Dropout in training.
+        tags: Number of tags with a score head of their own; 0: one head for all.
     """
 
-    def __init__(self, width: int, layers: int, heads: int, inner: int, memory_width: int, dropout: float = 0.1):
+    def __init__(
+        self,
+        width: int,
+        layers: int,
+        heads: int,
+        inner: int,
+        memory_width: int,
+        dropout: float = 0.1,
+        tags: int = 0,
+    ):
         super().__init__()
         self.heads = heads
         self.layers = TransformerLayers(
             TransformerLayer(width, inner, self_attention=False, memory_width=memory_width, dropout=dropout)
             for _ in range(layers)
         )
-        self.score = nn.Linear(width, 1)
+        self.score: nn.Module = PerTagScore(tags, width) if tags else nn.Linear(width, 1)
 
     def project(self, queries: Tensor) -> Tensor:
         """The first layer's query projection ``[T, width]``: the same for every picture, so computed once."""
@@ -59,6 +90,10 @@ class RecognitionDecoder(nn.Module):
             hidden = layer.feed_forward(hidden)
         return hidden
 
-    def forward(self, features: Tensor, queries: Tensor, projected: Tensor | None = None) -> Tensor:
-        """Logits ``[B, T]``; the arguments are those of :meth:`embed`."""
-        return self.score(self.embed(features, queries, projected)).squeeze(-1)
+    def forward(
+        self, features: Tensor, queries: Tensor, projected: Tensor | None = None, ids: Tensor | None = None
+    ) -> Tensor:
+        """Logits ``[B, T]``; arguments as for :meth:`embed`, and the tags' ids where each has a head of its own."""
+        hidden = self.embed(features, queries, projected)
+        scores = self.score(hidden, ids) if isinstance(self.score, PerTagScore) else self.score(hidden)
+        return scores.squeeze(-1)

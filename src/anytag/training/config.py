@@ -48,6 +48,8 @@ class LossConfig(_Part):
 
     ``distillation`` holds a trained image encoder to what its ImageNet classifier said before (as RAM holds its own to
     CLIP). ``tagging`` and ``alignment`` are rescaled to the caption loss (as in the papers) before they are weighted.
+    ``consensus`` rewards sampled captions for agreeing with a picture's several references
+    (:mod:`anytag.training.consensus`), ``samples`` of them a picture.
     """
 
     gamma_negative: float = 7.0
@@ -59,6 +61,8 @@ class LossConfig(_Part):
     texts: float = 0.5
     alignment: float = 0.25
     distillation: float = 0.5
+    consensus: float = 0.0
+    samples: int = 5
     negatives: int = 128
     label_smoothing: float = 0.1
     no_tags: float = 0.15

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from anytag.nn.losses import asymmetric_loss, language_modelling_loss, rescaled
 from anytag.nn.model import RecognitionModel
 from anytag.training.config import LossConfig
+from anytag.training.consensus import ConsensusReward, consensus_loss, draw_captions
 from anytag.training.pairs import Batch, TagPrompts, pad
 
 
@@ -24,10 +25,18 @@ class Objective:
         config: Weights and constants.
         label_embeddings: ``[tags, D]`` text embeddings of the vocabulary.
         prompts: Tag ids to tag lists.
+        reward: Scores drawn captions; needed if ``config.consensus`` is not 0.
     """
 
-    def __init__(self, config: LossConfig, label_embeddings: Tensor, prompts: TagPrompts):
+    def __init__(
+        self,
+        config: LossConfig,
+        label_embeddings: Tensor,
+        prompts: TagPrompts,
+        reward: ConsensusReward | None = None,
+    ):
         self.config, self.label_embeddings, self.prompts = config, label_embeddings, prompts
+        self.reward = reward
 
     def __call__(
         self, model: RecognitionModel, batch: Batch, tokens: Tensor, teacher: Tensor | None = None
@@ -47,12 +56,12 @@ class Objective:
             queries = torch.cat([queries, model.label_queries(batch.text_embeddings)])
         logits = model.recognition_decoder(features, queries).float()
         tags = len(batch.tag_ids)
-        size = len(batch.captions)
-        tagging = (
-            asymmetric_loss(logits[:, :tags], batch.targets, config.gamma_negative, config.gamma_positive, config.clip)
-            / size
-        )
-        parts = {"tagging": tagging}
+        size = len(batch.indices)
+        parts = {}
+        if config.tagging:
+            found = logits[:, :tags]
+            loss = asymmetric_loss(found, batch.targets, config.gamma_negative, config.gamma_positive, config.clip)
+            parts["tagging"] = loss / size
         if config.alignment:
             target = torch.eye(size, dtype=torch.bool)
             parts["alignment"] = (
@@ -60,7 +69,10 @@ class Objective:
             )
         if config.captioning:
             lists = self._guidance(batch, logits[:, :tags].detach())
-            parts["captioning"] = self._caption_loss(model, batch.captions, lists, features)
+            seen = features if len(batch.rows) == size else features[batch.rows]
+            parts["captioning"] = self._caption_loss(model, batch.captions, lists, seen)
+            if config.consensus and (drawn := self._consensus(model, batch, lists, features)) is not None:
+                parts["consensus"] = drawn
         if config.texts and len(batch.texts):
             lists = [self.prompts.join(t, given=True) for t in batch.text_tags]
             nothing = model.no_picture.expand(len(lists), 1, -1)
@@ -78,17 +90,42 @@ class Objective:
 
     def _guidance(self, batch: Batch, logits: Tensor) -> list[list[int]]:
         lists = []
-        for row, kind in enumerate(batch.guidance):
+        for place, (row, kind) in enumerate(zip(batch.rows.tolist(), batch.guidance, strict=True)):
             if kind == "given":
-                lists.append(self.prompts.join(batch.caption_tags[row], given=True))
+                lists.append(self.prompts.join(batch.caption_tags[place], given=True))
             elif kind == "none":
                 lists.append(self.prompts.join((), given=False))
             else:
                 # The asymmetric loss leaves scores uncalibrated until thresholds are fitted: take the best few.
-                best = logits[row].topk(min(batch.found_counts[row], logits.shape[1])).indices
+                best = logits[row].topk(min(batch.found_counts[place], logits.shape[1])).indices
                 ids = self.prompts.leaves(batch.tag_ids[best].tolist())
                 lists.append(self.prompts.join(ids, given=False))
         return lists
+
+    def _consensus(
+        self, model: RecognitionModel, batch: Batch, lists: list[list[int]], features: Tensor
+    ) -> Tensor | None:
+        assert self.reward is not None
+        first = {row: place for place, row in reversed(list(enumerate(batch.rows.tolist())))}
+        rows = [row for row in first if self.reward.scorable(int(batch.indices[row]))]
+        if not rows:
+            return None
+        tokenizer, samples = self.prompts.tokenizer, self.config.samples
+        memory, mask = model.fuse(pad([lists[first[row]] for row in rows]), features[rows])
+        memory, mask = memory.repeat_interleave(samples, 0), mask.repeat_interleave(samples, 0)
+        model.eval()  # Draws come from the model as it will be used; dropout returns for the loss.
+        captions = draw_captions(
+            model,
+            memory.detach(),
+            mask,
+            tokenizer.start_id,
+            tokenizer.end_id,
+            tokenizer.special_ids,
+            batch.captions.shape[1],
+        )
+        model.train()
+        advantages = self.reward.advantages([int(batch.indices[row]) for row in rows], captions, samples)
+        return consensus_loss(model, memory, mask, captions, advantages)
 
     def _caption_loss(
         self, model: RecognitionModel, captions: Tensor, lists: list[list[int]], features: Tensor

@@ -73,10 +73,11 @@ class Batch:
         tag_ids: ``[T]`` vocabulary ids that are asked for: the batch's positives and sampled negatives.
         targets: ``[B, T]``, 1 for true.
         text_embeddings: ``[B, D]`` of one caption per picture.
-        captions: ``[B, L]`` ids, padded with 0.
-        caption_tags: Per picture, the ids parsed from that caption.
-        guidance: Per picture ``"none"``, ``"given"`` or ``"found"``.
-        found_counts: Per picture, how many of the best-scored tags a ``"found"`` list is made from.
+        rows: ``[C]``, the picture (0 … B − 1) of each caption; at least one each.
+        captions: ``[C, L]`` ids, padded with 0.
+        caption_tags: Per caption, the ids parsed from it.
+        guidance: Per caption ``"none"``, ``"given"`` or ``"found"``.
+        found_counts: Per caption, how many of the best-scored tags a ``"found"`` list is made from.
         texts, text_tags: The same for captions without pictures; both may be empty.
     """
 
@@ -85,6 +86,7 @@ class Batch:
     tag_ids: Tensor
     targets: Tensor
     text_embeddings: Tensor
+    rows: Tensor
     captions: Tensor
     caption_tags: list[tuple[int, ...]]
     guidance: list[str]
@@ -141,13 +143,14 @@ class Batcher:
         order = np.random.default_rng((self.seed, 1, epoch)).permutation(len(self.pairs))
         return order[place * self.batch_size : (place + 1) * self.batch_size]
 
-    def batch(self, step: int, with_maps: bool = True, views: int | None = None) -> Batch:
+    def batch(self, step: int, with_maps: bool = True, views: int | None = None, captions: int = 1) -> Batch:
         """The batch of a step.
 
         Args:
             step: Counted over the whole run.
             with_maps: Read cached features.
             views: Draw from the first so many views; ``None``: from all.
+            captions: Captions of a picture, where it has as many.
         """
         rng = np.random.default_rng((self.seed, 2, step))
         chosen = self.indices(step)
@@ -158,10 +161,10 @@ class Batcher:
         sampled = rng.choice(self.tags, min(self.negatives, self.tags), replace=False)
         tag_ids = np.union1d(positives, sampled).astype(np.int64)
         targets = np.stack([np.isin(tag_ids, p.tags) for p in pictures])
-        which = [int(rng.integers(len(p.captions))) for p in pictures]
-        captions = [p.captions[k] for p, k in zip(pictures, which, strict=True)]
-        rows = [p.text_embeddings[k] for p, k in zip(pictures, which, strict=True)]
-        draw = rng.random(len(captions))
+        which = [rng.permutation(len(p.captions))[:captions] for p in pictures]
+        chosen_captions = [p.captions[k] for p, ks in zip(pictures, which, strict=True) for k in ks]
+        embedded = [p.text_embeddings[ks[0]] for p, ks in zip(pictures, which, strict=True)]
+        draw = rng.random(len(chosen_captions))
         guidance = [
             "none" if d < self.no_tags else "found" if d < self.no_tags + self.found_tags else "given" for d in draw
         ]
@@ -172,11 +175,12 @@ class Batcher:
             maps=maps,
             tag_ids=torch.from_numpy(tag_ids),
             targets=torch.from_numpy(targets),
-            text_embeddings=self.pairs.caption_embeddings[torch.tensor(rows)],
-            captions=pad([c.ids for c in captions]),
-            caption_tags=[_some(c.tags, rng) for c in captions],
+            text_embeddings=self.pairs.caption_embeddings[torch.tensor(embedded)],
+            rows=torch.from_numpy(np.repeat(np.arange(len(which)), [len(ks) for ks in which])),
+            captions=pad([c.ids for c in chosen_captions]),
+            caption_tags=[_some(c.tags, rng) for c in chosen_captions],
             guidance=guidance,
-            found_counts=rng.integers(3, self.found_most + 1, len(captions)).tolist(),
+            found_counts=rng.integers(3, self.found_most + 1, len(chosen_captions)).tolist(),
             texts=pad([t.ids for t in texts]),
             text_tags=[_some(t.tags, rng) for t in texts],
         )

@@ -21,6 +21,7 @@ from anytag.nn.label_queries import label_text
 from anytag.nn.model import RecognitionModel
 from anytag.nn.text_encoder import embed_texts, load_sentence_encoder, sentence_encoder_folder
 from anytag.training.config import StageConfig, TrainingConfig
+from anytag.training.consensus import ConsensusReward
 from anytag.training.features import CachedShard, cache_features, open_cache
 from anytag.training.loop import Report, TrainingLoop
 from anytag.training.model_card import model_card
@@ -149,9 +150,11 @@ def train(
         found_most=config.loss.found_most,
         seed=config.seed,
     )
-    objectives = [
-        Objective(stage.loss or config.loss, prepared.label_embeddings, prepared.prompts) for stage in config.stages
-    ]
+    losses = [stage.loss or config.loss for stage in config.stages]
+    tokenizer, reward = prepared.tokenizer, None
+    if any(loss.consensus for loss in losses):
+        reward = ConsensusReward(prepared.pairs.pictures, tokenizer.start_id, tokenizer.end_id)
+    objectives = [Objective(loss, prepared.label_embeddings, prepared.prompts, reward) for loss in losses]
     pictures = held_out = None
     if any(stage.end_to_end for stage in config.stages):
         shards = find_shards(data, config.data.validation)
@@ -170,7 +173,7 @@ def train(
     def step(model: torch.nn.Module, number: int, stage: StageConfig) -> tuple[Tensor, dict[str, float]]:
         assert isinstance(model, RecognitionModel)
         objective = objectives[config.stages.index(stage)]
-        batch = batcher.batch(number, with_maps=not stage.end_to_end, views=stage.views)
+        batch = batcher.batch(number, with_maps=not stage.end_to_end, views=stage.views, captions=stage.captions)
         teacher, maps = None, batch.maps
         if stage.end_to_end:
             assert pictures is not None

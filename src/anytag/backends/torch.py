@@ -1,0 +1,209 @@
+"""PyTorch: the backend for GPUs, and for models that have not been exported."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from anytag.backends.base import Encoded, FloatArray
+from anytag.nn.weights import WEIGHTS_FILE, read_model
+from anytag.errors import ModelError
+from anytag.generation import Cache, Step
+from anytag.model_directory import ModelDirectory
+from anytag.nn.label_queries import DescribedLabelQueries, EmbeddedLabelQueries, TextLabelQueries
+from anytag.nn.model import RecognitionModel
+from anytag.nn.recognition_decoder import PerTagScore
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class TorchLabels:
+    """Labels as tensors on the model's device; the names are those of :class:`~anytag.backends.base.LabelQueries`."""
+
+    tensors: dict[str, Tensor]
+
+    def __len__(self) -> int:
+        return len(next(iter(self.tensors.values())))
+
+    def take(self, rows: NDArray[np.int64]) -> TorchLabels:
+        """Some of them."""
+        if np.array_equal(rows, np.arange(len(self))):
+            return self
+        chosen = torch.from_numpy(np.asarray(rows, np.int64))
+        return TorchLabels({name: tensor[chosen.to(tensor.device)] for name, tensor in self.tensors.items()})
+
+    def join(self, other: TorchLabels) -> TorchLabels:
+        """These, then the others."""
+        return TorchLabels({name: torch.cat([tensor, other.tensors[name]]) for name, tensor in self.tensors.items()})
+
+
+class TorchBackend:
+    """Runs ``model.safetensors`` of a model directory.
+
+    Args:
+        directory: The model.
+        threads: Threads of the CPU; ``None``: PyTorch's own choice.
+        device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+        precision: ``float32`` or ``bfloat16``.
+
+    Raises:
+        ModelError: If the model has no PyTorch weights, or the device is not to be had.
+    """
+
+    def __init__(
+        self,
+        directory: ModelDirectory,
+        threads: int | None = None,
+        device: str = "cpu",
+        precision: str = "float32",
+    ):
+        if precision not in PRECISIONS:
+            raise ModelError(f"unknown precision {precision!r}; use one of {', '.join(PRECISIONS)}")
+        if threads is not None:
+            torch.set_num_threads(threads)
+        self.directory, self.device, self.dtype = directory, _device(device), PRECISIONS[precision]
+        config = directory.config
+        if not directory.has(WEIGHTS_FILE):
+            raise ModelError(f"{directory.path}: has no {WEIGHTS_FILE}, so PyTorch cannot run it; use --backend onnx")
+        model = read_model(config, len(directory.vocabulary), directory.file(WEIGHTS_FILE))
+        self.model: RecognitionModel = model.to(self.device, self.dtype)
+        encoder = config.image_encoder
+        self._mean = torch.tensor(encoder.mean, device=self.device)
+        self._scale = 1 / torch.tensor(encoder.std, device=self.device)
+        self._label_encoder: Any = None
+
+    @torch.inference_mode()
+    def encode(self, pixels: NDArray[np.uint8]) -> Encoded:
+        """Encode uint8 pixels ``[B, R, R, 3]``; B may be 0."""
+        config = self.directory.config
+        if not len(pixels):
+            shape = (0, config.image_encoder.tokens, config.features)
+            return Encoded(np.empty(shape, np.float32), np.empty((0, config.image_encoder.classes), np.float32))
+        seen = torch.from_numpy(np.ascontiguousarray(pixels)).to(self.device).float()
+        normalised = ((seen - self._mean) * self._scale).permute(0, 3, 1, 2).to(self.dtype)
+        features, classes = self.model.encode(normalised)
+        return Encoded(_numpy(features), _numpy(classes.float().softmax(-1)))
+
+    @torch.inference_mode()
+    def recognize(self, features: FloatArray, labels: TorchLabels) -> FloatArray:
+        """Logits ``[B, T]``; B and T may be 0."""
+        if not len(labels) or not len(features):
+            return np.empty((len(features), len(labels)), np.float32)
+        decoder, tensors, queries = self.model.recognition_decoder, labels.tensors, self.model.label_queries
+        rows = []
+        # One picture at a time: thousands of queries a picture fill the caches by themselves.
+        for row in torch.from_numpy(features).to(self.device, self.dtype).split(1):
+            if isinstance(queries, DescribedLabelQueries):
+                asked = queries.project(queries.mix(row[:, 0], tensors["descriptions"]))
+                hidden = decoder.embed(row, asked)
+            else:
+                hidden = decoder.embed(row, tensors["queries"], tensors["projected"])
+            if "weights" in tensors:
+                rows.append((hidden * tensors["weights"]).sum(-1) + tensors["biases"])
+            else:
+                rows.append(decoder.score(hidden).squeeze(-1))
+        return _numpy(torch.cat(rows))
+
+    @torch.inference_mode()
+    def label_queries(self) -> TorchLabels:
+        """Queries of the vocabulary's tags."""
+        labels, decoder = self.model.label_queries, self.model.recognition_decoder
+        if isinstance(labels, DescribedLabelQueries):
+            return TorchLabels({"descriptions": labels.embeddings})
+        if isinstance(labels, TextLabelQueries):
+            ids = torch.arange(len(self.directory.vocabulary), device=self.device)
+            queries = labels(self._tensor("text_embeddings"), ids)
+        else:
+            queries = labels()
+        made = {"queries": queries, "projected": decoder.project(queries)}
+        if isinstance(decoder.score, PerTagScore):
+            made |= {"weights": decoder.score.weight, "biases": decoder.score.bias}
+        return TorchLabels(made)
+
+    @torch.inference_mode()
+    def labels_of_embeddings(self, embeddings: FloatArray) -> TorchLabels:
+        """Labels of text embeddings, for models that ask in the language of a text encoder.
+
+        Args:
+            embeddings: ``[T, E]``, or ``[T, D, E]`` for models that weigh descriptions.
+
+        Raises:
+            ModelError: If the model knows no tags but its own.
+        """
+        labels = self.model.label_queries
+        given = torch.from_numpy(np.ascontiguousarray(embeddings)).to(self.device, self.dtype)
+        if isinstance(labels, DescribedLabelQueries):
+            return TorchLabels({"descriptions": given if given.dim() == 3 else given[:, None]})
+        if isinstance(labels, EmbeddedLabelQueries):
+            queries = labels.project(given)
+        elif isinstance(labels, TextLabelQueries):
+            queries = labels(given)
+        else:
+            raise ModelError(f"{self.directory.path}: a {self.directory.config.family} model knows no tags but its own")
+        return TorchLabels({"queries": queries, "projected": self.model.recognition_decoder.project(queries)})
+
+    @torch.inference_mode()
+    def embed_labels(self, ids: NDArray[np.int64]) -> TorchLabels:
+        """Queries of label texts, given as token ids ``[T, L]`` padded with 0."""
+        if self._label_encoder is None:
+            from anytag.nn.text_encoder import load_sentence_encoder, sentence_encoder_folder
+
+            self._label_encoder = load_sentence_encoder(sentence_encoder_folder())
+        return self.labels_of_embeddings(self._label_encoder(torch.from_numpy(ids)).float().numpy())
+
+    @torch.inference_mode()
+    def fuse(self, tag_ids: NDArray[np.int64], features: FloatArray, rows: int) -> Step:
+        """The decoding step for pictures with their tag lists ``[B, T]``, each repeated for ``rows`` beams."""
+        model = self.model
+        fused, mask = model.fuse(
+            torch.from_numpy(tag_ids).to(self.device), torch.from_numpy(features).to(self.device, self.dtype)
+        )
+        # Keys and values are computed once a picture; beams share them.
+        memory = [
+            (keys.repeat_interleave(rows, 0), values.repeat_interleave(rows, 0))
+            for keys, values in model.text_decoder.memory(fused)
+        ]
+        mask = mask.repeat_interleave(rows, 0)
+        layers = range(len(memory))
+        heads, depth = memory[0][0].shape[1], memory[0][0].shape[3]
+
+        @torch.inference_mode()
+        def step(ids: NDArray[np.int64], cache: Cache) -> tuple[FloatArray, Cache]:
+            empty = torch.zeros(len(ids), heads, 0, depth, device=self.device, dtype=self.dtype)
+            past = [
+                (self._back(cache[f"k{i}"]), self._back(cache[f"v{i}"])) if cache else (empty, empty) for i in layers
+            ]
+            logits, grown = model.text_decoder.step(torch.from_numpy(ids).to(self.device), past, memory, mask)
+            kept: Cache = {f"k{i}": _numpy(keys) for i, (keys, _) in enumerate(grown)}
+            kept |= {f"v{i}": _numpy(values) for i, (_, values) in enumerate(grown)}
+            return _numpy(logits), kept
+
+        return step
+
+    def _back(self, array: NDArray[Any]) -> Tensor:
+        return torch.from_numpy(array).to(self.device, self.dtype)
+
+    def _tensor(self, name: str) -> Tensor:
+        from safetensors.torch import load_file
+
+        return load_file(self.directory.file("label_queries.safetensors"))[name].to(self.device, self.dtype)
+
+
+def _numpy(tensor: Tensor) -> FloatArray:
+    array: FloatArray = tensor.float().cpu().numpy()
+    return array
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ModelError(f"device {name!r} is not available to PyTorch here ({str(error).splitlines()[0]})") from error
+    return device

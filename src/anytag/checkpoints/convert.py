@@ -1,0 +1,214 @@
+"""From an official checkpoint file to a model directory (``anytag convert``)."""
+
+from __future__ import annotations
+
+import pickle
+import shutil
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from anytag.checkpoints.published import LEFT_OUT, published_config, published_key
+from anytag.checkpoints.swin import resize_position_table
+from anytag.checkpoints.tag_lists import published_vocabulary, read_list
+from anytag.nn.weights import WEIGHTS_FILE, empty_model, write_weights
+from anytag.errors import ModelError, UsageError
+from anytag.language.bert_tokenizer import build_published_tokenizer
+from anytag.language.wordpieces import bert_wordpieces
+from anytag.model_config import ModelConfig
+from anytag.model_directory import write_config
+
+Report = Callable[[str], None]
+
+
+def convert_checkpoint(
+    checkpoint: Path,
+    out: Path,
+    *,
+    family: str,
+    tags: Path,
+    tags_zh: Path | None = None,
+    thresholds: Path | None = None,
+    resolution: int | None = None,
+    name: str | None = None,
+    recognition_heads: int = 4,
+    text_heads: int | None = None,
+    report: Report = print,
+) -> ModelConfig:
+    """Write the model directory of an official checkpoint; nothing is written unless everything fits.
+
+    Args:
+        checkpoint: ``.pth`` file: a dict with ``model``, or the state dict itself.
+        out: The model directory; it must not exist, or be an earlier one.
+        family: ``tag2text``, ``ram`` or ``ram_plus``.
+        tags: The tag list, a name a line, in the order of the checkpoint.
+        tags_zh: The same in Chinese.
+        thresholds: A number a line; ``None``: the family's default for every tag.
+        resolution: Pictures' side, if not that of the checkpoint: position tables are resized for it.
+        name: What the model is called; ``None``: after the checkpoint's file.
+        recognition_heads: Heads of the recognition decoder, which shapes do not tell.
+        text_heads: Heads of the text parts; ``None``: one for every 64 channels.
+        report: Receives a line per step.
+
+    Raises:
+        ModelError: If the file is no such checkpoint, or does not fit the lists.
+        UsageError: If ``out`` holds something else, or the resolution is not one that Swin can look at.
+    """
+    if out.exists() and not (out / "config.json").exists() and (out.is_file() or any(out.iterdir())):
+        raise UsageError(f"{out}: exists and is no model directory, so it is not replaced; give a new folder with --out")
+    names = read_list(tags, "tag list")
+    vocabulary = published_vocabulary(
+        family,
+        names,
+        read_list(tags_zh, "Chinese tag list") if tags_zh else None,
+        read_list(thresholds, "threshold list") if thresholds else None,
+        thresholds.name if thresholds else None,
+    )
+    state = read_checkpoint(checkpoint)
+    shapes = {key: tuple(tensor.shape) for key, tensor in state.items()}
+    config = published_config(
+        family, shapes, name or checkpoint.stem, len(names), recognition_heads, text_heads
+    )
+    report(f"{checkpoint.name}: {family}, {len(state)} parameters by name, {len(names)} tags")
+    if resolution is not None and resolution != config.image_encoder.resolution:
+        config = _at_resolution(config, resolution)
+    ours = rename_state(state, config, len(names))
+    for key, tensor in ours.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise ModelError(f"{checkpoint}: {key} holds values that are no numbers; the file is damaged")
+    part = out.with_name(out.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        write_weights(ours, part / WEIGHTS_FILE)
+        report(f"{WEIGHTS_FILE}: {(part / WEIGHTS_FILE).stat().st_size / 1e6:.0f} MB")
+        vocabulary.save(part / "vocabulary.json")
+        files = [WEIGHTS_FILE, "vocabulary.json", "README.md"]
+        if config.captioner is not None:
+            build_published_tokenizer(bert_wordpieces()).save(part / "tokenizer.json")
+            files.append("tokenizer.json")
+        (part / "README.md").write_text(_card(config, checkpoint.name, thresholds), encoding="utf-8")
+        write_config(part, config, files)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+    shutil.rmtree(out, ignore_errors=True)
+    part.rename(out)
+    report(f"{out}: ready; try: anytag tag PICTURE --model {out}")
+    return config
+
+
+def read_checkpoint(path: Path) -> dict[str, Tensor]:
+    """The state dict of a ``.pth`` file, mapped into memory where its format allows.
+
+    Raises:
+        ModelError: If the file is missing, truncated, holds anything but tensors and plain data, or has no weights.
+    """
+    if not path.is_file():
+        raise ModelError(f"{path}: no such file")
+    try:
+        # The older format, which is no zip archive, cannot be mapped.
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except pickle.UnpicklingError as error:
+        raise ModelError(
+            f"{path}: refused, since it is not a file of weights alone and reading it could run code ({_first(error)})"
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise ModelError(f"{path}: truncated or altered ({_first(error)}); download it again") from error
+    state = content.get("model", content) if isinstance(content, Mapping) else None
+    if not isinstance(state, Mapping) or not state or not all(isinstance(t, Tensor) for t in state.values()):
+        raise ModelError(f"{path}: holds no state dict (names with tensors), neither at the top nor under 'model'")
+    return dict(state)
+
+
+def rename_state(state: Mapping[str, Tensor], config: ModelConfig, tags: int) -> dict[str, Tensor]:
+    """An official state dict under this project's names, every name accounted for.
+
+    Raises:
+        ModelError: If a parameter is missing, unexpected or misshapen; the message names it.
+    """
+    expected = {name: tuple(p.shape) for name, p in empty_model(config, tags).named_parameters()}
+    found: dict[str, Tensor] = {}
+    for official, tensor in state.items():
+        name = published_key(official)
+        if name is None:
+            continue
+        if name not in expected:
+            raise ModelError(f"{official}: a {config.family} model of these sizes has no such parameter")
+        shape = expected[name]
+        if "position" in name.rpartition(".")[2]:
+            tensor = _resized(tensor, shape)
+        # Official files keep some tables flat, or with a leading axis of one.
+        if tuple(tensor.shape) != shape and tensor.numel() == torch.Size(shape).numel() and _is_table(official):
+            tensor = tensor.reshape(shape)
+        if tuple(tensor.shape) != shape:
+            raise ModelError(f"{official}: has the shape {tuple(tensor.shape)}, but {shape} is expected")
+        found[name] = tensor
+    if missing := sorted(expected.keys() - found.keys()):
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise ModelError(f"the checkpoint lacks {missing[0]}{more} (by the names used here); it is incomplete")
+    return found
+
+
+def left_out(state: Mapping[str, Tensor]) -> dict[str, str]:
+    """Official names that are left out, each with the reason."""
+    import re
+
+    return {
+        name: reason for name in state for pattern, reason in LEFT_OUT.items() if re.fullmatch(pattern, name)
+    }
+
+
+def _is_table(official: str) -> bool:
+    return official in ("label_embed", "fc.W", "fc.b", "reweight_scale")
+
+
+def _resized(table: Tensor, shape: tuple[int, ...]) -> Tensor:
+    if tuple(table.shape) == shape or table.dim() != 2 or table.shape[1] != shape[-1]:
+        return table
+    return resize_position_table(table, (round(shape[0] ** 0.5) + 1) // 2)
+
+
+def _at_resolution(config: ModelConfig, resolution: int) -> ModelConfig:
+    encoder = config.image_encoder
+    assert encoder.swin is not None
+    if resolution < 32 or resolution % 32:
+        lower = max(32, resolution // 32 * 32)
+        raise UsageError(f"resolution {resolution} is no multiple of 32; the nearest are {lower} and {lower + 32}")
+    stages = len(encoder.swin.depths)
+    changed = encoder.model_copy(
+        update={
+            "resolution": resolution,
+            "swin": encoder.swin.model_copy(update={"window": resolution // 32}),
+            "tokens": (resolution // (4 * 2 ** (stages - 1))) ** 2 + 1,
+        }
+    )
+    return config.model_copy(update={"image_encoder": changed})
+
+
+def _first(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def _card(config: ModelConfig, source: str, thresholds: Path | None) -> str:
+    encoder = config.image_encoder
+    limits = f"from {thresholds.name}" if thresholds else f"{config.default_threshold} for every tag"
+    captions = "writes captions" if config.captioner else "writes no captions"
+    return f"""---
+license: apache-2.0
+tags: [image-tagging, {config.family}]
+---
+# {config.name}
+
+The published {config.family} model, converted from `{source}`: the same weights under other names.
+
+- Image encoder: Swin, width {encoder.swin.width if encoder.swin else "?"}, {encoder.resolution} px.
+- Label queries: {config.labels.kind}; thresholds: {limits}.
+- It {captions}.
+
+Training data, figures and limits: Tag2Text (arXiv 2303.05657), RAM (arXiv 2306.03514), RAM++ (arXiv 2310.15200).
+Published by its authors under Apache-2.0.
+"""

@@ -1,0 +1,93 @@
+"""Weights of whole models on disk, written and read without ever holding them twice."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from anytag.errors import ModelError
+from anytag.model_config import ModelConfig
+from anytag.nn.model import RecognitionModel
+
+WEIGHTS_FILE = "model.safetensors"
+
+_TYPES = {
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+
+
+def write_weights(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Write a safetensors file one tensor at a time.
+
+    The library's own writer copies everything into memory first, which for a mapped checkpoint of gigabytes is the
+    difference between fitting and not. Format: eight bytes of header length, a JSON header, the raw tensors.
+
+    Raises:
+        ModelError: If a tensor's type has no place in the format.
+    """
+    header, offset = {}, 0
+    for name, tensor in tensors.items():
+        if tensor.dtype not in _TYPES:
+            raise ModelError(f"{name}: tensors of type {tensor.dtype} cannot be stored")
+        end = offset + tensor.numel() * tensor.element_size()
+        header[name] = {"dtype": _TYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [offset, end]}
+        offset = end
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    part = path.with_name(path.name + ".part")
+    with part.open("wb") as handle:
+        handle.write(struct.pack("<Q", len(text)) + text)
+        for tensor in tensors.values():
+            handle.write(memoryview(tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy()))
+    part.replace(path)
+
+
+def empty_model(config: ModelConfig, tags: int) -> RecognitionModel:
+    """The network without memory for its weights, to ask for names and shapes, or to be filled."""
+    with torch.device("meta"):
+        return RecognitionModel(config, tags)
+
+
+def read_model(config: ModelConfig, tags: int, path: Path) -> RecognitionModel:
+    """The network with its weights mapped from a file, in eval mode.
+
+    Nothing is initialised first and nothing is copied: pages of the file are read when they are needed.
+
+    Raises:
+        ModelError: If the file is damaged, or its tensors are not those of the config.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{path}: truncated or altered ({error}); copy the model again") from error
+    model = empty_model(config, tags)
+    expected = dict(model.named_parameters()) | {name: b for name, b in model.named_buffers() if name in state}
+    for name, tensor in state.items():
+        if name not in expected:
+            raise ModelError(f"{path}: {name} is no part of a {config.family} model of these sizes")
+        if tensor.shape != expected[name].shape:
+            raise ModelError(
+                f"{path}: {name} has the shape {tuple(tensor.shape)}, the config asks for {tuple(expected[name].shape)}"
+            )
+    if missing := sorted(name for name, _ in model.named_parameters() if name not in state):
+        raise ModelError(f"{path}: lacks {missing[0]}; the model is incomplete, copy or download it again")
+    # Parts that share a module (recognition decoder and interaction encoder) have it filled under one name.
+    model.load_state_dict(state, strict=False, assign=True)
+    for module in model.modules():
+        # Tables that follow from sizes alone are in no file; on the meta device they were left without content.
+        if hasattr(module, "rebuild_tables"):
+            module.rebuild_tables()
+    return model.requires_grad_(False).eval()
