@@ -1,0 +1,91 @@
+"""A folder of pictures, each with its captions or tags in a file of the same name beside it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Literal
+
+from anytag.datasets.offsets import PackedStrings
+from anytag.datasets.records import choose_columns, read_tags, to_sample
+from anytag.datasets.samples import Sample, TagName
+from anytag.datasets.sources import IndexedSource
+from anytag.errors import SampleError, UsageError
+from anytag.pictures.finding import find_pictures
+
+
+class FolderSource(IndexedSource):
+    """The pictures in a folder, in the order of their names.
+
+    Beside ``dog.jpg`` may lie ``dog.txt`` or ``dog.caption`` (a caption a line), and ``dog.json`` (an object with
+    ``caption`` or ``captions``, ``tags``, ``boxes``). Where there are several, captions and tags of all count. A
+    picture without any is a sample without captions.
+
+    Args:
+        path: The folder.
+        recursive: Whether folders inside are entered.
+        text: What ``.txt`` files hold: ``captions``, or ``tags`` with commas between them.
+
+    Raises:
+        UsageError: If it is no folder or holds no pictures.
+    """
+
+    def __init__(self, path: str | Path, *, recursive: bool = True, text: Literal["captions", "tags"] = "captions"):
+        self.path = Path(path)
+        if text not in ("captions", "tags"):
+            raise UsageError(f"text files hold 'captions' or 'tags', not {text!r}")
+        if not self.path.is_dir():
+            raise UsageError(f"{self.path}: no such folder")
+        self.text = text
+        # A million paths are some 40 MB so; as objects they would be ten times as much.
+        self._names = PackedStrings(
+            found.relative_to(self.path).as_posix() for found in find_pictures([self.path], recursive=recursive)
+        )
+        self.description = f"folder {self.path}: {len(self):,} pictures, {text} from .txt, .caption and .json files"
+        self.identity = f"folder {self.path.name}: {len(self)}"
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __getitem__(self, index: int) -> Sample:
+        """One picture as a sample; see :class:`~anytag.datasets.sources.IndexedSource`."""
+        self._check(index)
+        name = self._names[index]
+        picture = self.path / name
+        captions: list[str] = []
+        tags: list[TagName] = []
+        found = None
+        try:
+            for extension in (".txt", ".caption"):
+                content = _read(picture.with_suffix(extension))
+                if extension == ".txt" and self.text == "tags":
+                    tags += read_tags(" ".join(content.split()), name, ",")
+                else:
+                    captions += [line.strip() for line in content.splitlines() if line.strip()]
+            if content := _read(picture.with_suffix(".json")):
+                record = json.loads(content)
+                if not isinstance(record, dict):
+                    raise SampleError("row", f"its JSON file holds {record!r:.80}, not an object")
+                keys = list(dict.fromkeys([*record, "picture"]))
+                columns = choose_columns(keys, {"picture": "picture", "id": None}, name)
+                found = to_sample({**record, "picture": name}, columns, name, self.path, name)
+        except SampleError as error:
+            raise error.at(name) from error
+        except (OSError, ValueError) as error:
+            raise SampleError("row", f"the file beside it cannot be read ({error})", name) from error
+        return Sample(
+            id=name,
+            picture=picture,
+            captions=tuple(dict.fromkeys([*captions, *(found.captions if found else ())])),
+            tags=tuple(dict.fromkeys([*tags, *(found.tags if found else ())])),
+            boxes=found.boxes if found else (),
+            source=name,
+        )
+
+
+def _read(path: Path) -> str:
+    """A text file's content; empty if there is none."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        return ""

@@ -1,0 +1,94 @@
+"""JSON lines, and JSON files that are one array: an object is a sample."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from anytag.datasets.offsets import Records, index_lines, index_objects
+from anytag.datasets.records import choose_columns, to_sample
+from anytag.datasets.samples import Sample
+from anytag.datasets.sources import IndexedSource
+from anytag.errors import SampleError, UsageError
+
+#: Objects that are looked at to learn which keys there are.
+_LOOKED_AT = 100
+
+
+class JsonSource(IndexedSource):
+    """The objects of a JSON lines file or of a JSON array.
+
+    Args:
+        path: The file, in UTF-8; an array if its name ends in ``.json``, else an object a line. Some twenty bytes an
+            object are kept of it in memory, however large it is.
+        columns: Which keys hold what, by role; see :func:`~anytag.datasets.records.choose_columns`. What is not said
+            is guessed from the keys of the first hundred objects.
+        images: Where relative paths of pictures start; ``None``: at the file's own folder.
+
+    Raises:
+        UsageError: If the file cannot be read, or its keys are not understood.
+    """
+
+    def __init__(self, path: str | Path, *, columns: Mapping[str, Any] | None = None, images: str | Path | None = None):
+        self.path = Path(path)
+        self._records = open_objects(self.path)
+        if not len(self._records):
+            raise UsageError(f"{self.path}: the file holds no objects")
+        self.columns = choose_columns(_keys(self._records), columns, str(self.path))
+        self.folder = Path(images) if images is not None else self.path.parent
+        kind = "JSON list" if self._records.lines is None else "JSON lines"
+        self.description = f"{kind} {self.path}: {len(self):,} objects, {self.columns}"
+        self.identity = f"json {self.path.name}: {len(self)}"
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, index: int) -> Sample:
+        """One object as a sample; see :class:`~anytag.datasets.sources.IndexedSource`."""
+        self._check(index)
+        source = self._records.place(index)
+        return to_sample(read_object(self._records, index), self.columns, source, self.folder, str(index))
+
+
+def open_objects(path: Path) -> Records:
+    """Where the objects of a JSON array (``.json``) or of JSON lines are.
+
+    Raises:
+        UsageError: If the file cannot be read or is no array.
+    """
+    if path.suffix.lower() != ".json":
+        return index_lines(path)
+    found = index_objects(path)
+    if "" not in found:
+        raise UsageError(f"{path}: an object, not an array of objects; COCO's files are opened with kind 'coco'")
+    return found[""]
+
+
+def read_object(records: Records, index: int) -> dict[str, Any]:
+    """One JSON object.
+
+    Raises:
+        SampleError: ``row``, if it is none.
+    """
+    source = records.place(index)
+    try:
+        record = json.loads(records[index])
+    except SampleError as error:
+        raise error.at(source) from error.__cause__
+    except ValueError as error:
+        raise SampleError("row", f"not JSON ({error})", source) from error
+    if not isinstance(record, dict):
+        raise SampleError("row", f"a JSON object is wanted here, not {record!r:.80}", source)
+    return record
+
+
+def _keys(records: Records) -> list[str]:
+    keys: dict[str, None] = {}
+    for index in range(min(_LOOKED_AT, len(records))):
+        try:
+            keys.update(dict.fromkeys(read_object(records, index)))
+        except SampleError:
+            continue
+    return list(keys)

@@ -1,0 +1,98 @@
+"""What every source of samples offers: its length where it is known, a way through, and a cheap way back in."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+
+from anytag.datasets.samples import Sample
+from anytag.errors import SampleError
+
+#: Rows that make a part of a source which has no natural parts.
+ROWS_PER_PART = 4096
+
+
+class SampleSource(ABC):
+    """Samples in a fixed order.
+
+    A source is a row of *parts* (shards, row groups, runs of rows), each read from its start. Reading a source neither
+    changes it nor keeps what was read. Sources can be pickled, and may be read by several threads at once.
+
+    Attributes:
+        description: What was opened and how it is understood, for people.
+        identity: Tells data sets apart when a run is resumed; does not depend on where the data lies.
+        problems: What was found wrong when it was opened and could be left out, such as the lost end of a shard.
+    """
+
+    description: str
+    identity: str
+    problems: tuple[SampleError, ...] = ()
+
+    @property
+    @abstractmethod
+    def parts(self) -> int:
+        """How many parts there are."""
+
+    @abstractmethod
+    def read(self, part: int, start: int = 0) -> Iterator[Sample | SampleError]:
+        """The samples of a part, in order.
+
+        Args:
+            part: Which one, from 0.
+            start: How many of its samples to leave out.
+
+        Yields:
+            Samples, or in the place of one that cannot be read the reason.
+        """
+
+    def __iter__(self) -> Iterator[Sample]:
+        """All samples.
+
+        Raises:
+            SampleError: At the first one that cannot be read. A stream of samples skips those instead.
+        """
+        for part in range(self.parts):
+            for item in self.read(part):
+                if isinstance(item, SampleError):
+                    raise item
+                yield item
+
+
+class IndexedSource(SampleSource):
+    """A source of known length, any sample of which can be read by its number."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def __getitem__(self, index: int) -> Sample:
+        """One sample.
+
+        Args:
+            index: From 0.
+
+        Raises:
+            IndexError: If there is no such sample.
+            SampleError: If it cannot be read.
+        """
+
+    @property
+    def parts(self) -> int:
+        """How many parts there are."""
+        return -(-len(self) // ROWS_PER_PART)
+
+    def rows(self, part: int) -> range:
+        """The numbers of a part's samples."""
+        return range(part * ROWS_PER_PART, min((part + 1) * ROWS_PER_PART, len(self)))
+
+    def read(self, part: int, start: int = 0) -> Iterator[Sample | SampleError]:
+        """The samples of a part, in order; see :meth:`SampleSource.read`."""
+        for index in self.rows(part)[start:]:
+            try:
+                yield self[index]
+            except SampleError as error:
+                yield error
+
+    def _check(self, index: int) -> None:
+        if not 0 <= index < len(self):
+            raise IndexError(f"{self.identity}: sample {index} of {len(self)}")
