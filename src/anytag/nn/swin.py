@@ -1,0 +1,339 @@
+"""Swin Transformer (Liu et al., 2021), the image encoder of Tag2Text, RAM and RAM++.
+
+Attention inside windows that every second block moves by half their side. Tokens are kept window by window all the
+way: a block that moves its windows, and the merging of 2 x 2 neighbours between stages, only reorder them once, so
+no block has to cut a grid into windows and put it together again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+#: Added to the logits of two tokens that share a moved window but are no neighbours (the picture's opposite edges).
+#: The public weights were trained with this number, not with minus infinity.
+_STRANGERS = -100.0
+
+
+def window_order(grid: int, window: int, shift: int = 0) -> Tensor:
+    """Numbers of the cells of a ``grid`` x ``grid`` square, window by window, row by row in each.
+
+    Args:
+        grid: Side of the square, a multiple of ``window``.
+        window: Side of a window.
+        shift: How far the windows are moved to the bottom right; those beyond the edge go on at the opposite one.
+
+    Returns:
+        ``[grid * grid]``, whole numbers; on the CPU even while a model is built on another device.
+    """
+    cells = torch.arange(grid * grid, device="cpu").reshape(grid, grid).roll((-shift, -shift), (0, 1))
+    side = grid // window
+    return cells.reshape(side, window, side, window).transpose(1, 2).flatten()
+
+
+def _relative_positions(window: int) -> Tensor:
+    """Row of the position table for every pair of a window's cells, ``[window ** 4]``."""
+    cells = torch.arange(window * window, device="cpu")
+    row, column = cells // window, cells % window
+    rows = row[:, None] - row + window - 1
+    columns = column[:, None] - column + window - 1
+    return (rows * (2 * window - 1) + columns).flatten()
+
+
+def _shift_mask(order: Tensor, grid: int, window: int, shift: int) -> Tensor:
+    """What moved windows add to their logits, ``[windows, 1, window ** 2, window ** 2]``."""
+    side = 2 * (order // grid < shift) + (order % grid < shift).long()
+    side = side.reshape(-1, window * window)
+    return torch.where(side[:, :, None] == side[:, None], 0.0, _STRANGERS)[:, None]
+
+
+def _drop_path(branch: Tensor, rate: float, training: bool) -> Tensor:
+    """Leave a branch out for some samples, and scale it up for the others (stochastic depth)."""
+    if not training or not rate:
+        return branch
+    return branch * F.dropout(branch.new_ones(branch.shape[0], 1, 1), rate)
+
+
+class _WindowAttention(nn.Module):
+    """Multi-head attention inside windows, with a learned bias for every relative position."""
+
+    def __init__(self, width: int, heads: int, window: int):
+        super().__init__()
+        self.query_key_value = nn.Linear(width, 3 * width)
+        self.output = nn.Linear(width, width)
+        self.position_table = nn.Parameter(torch.empty((2 * window - 1) ** 2, heads))
+        self.heads, self.area = heads, window * window
+
+    def forward(self, tokens: Tensor, positions: Tensor, mask: Tensor | None) -> Tensor:
+        """``[B, N, width]``, window by window, to the same shape."""
+        batch, count, width = tokens.shape
+        windows, depth = count // self.area, width // self.heads
+        qkv = self.query_key_value(tokens).reshape(batch, windows, self.area, 3, self.heads, depth)
+        query, key, value = qkv.permute(3, 0, 1, 4, 2, 5).unbind(0)
+        bias = self.position_table.t().index_select(1, positions).reshape(self.heads, self.area, self.area)
+        if mask is None:
+            fold = (0, 1)  # one bias for every window: windows are samples
+        else:
+            # One bias for each window: windows are heads, so that it need not be repeated for every sample.
+            fold, bias = (1, 2), (bias + mask).flatten(0, 1)
+        seen = F.scaled_dot_product_attention(
+            query.flatten(*fold), key.flatten(*fold), value.flatten(*fold), bias[None].to(query.dtype)
+        )
+        seen = seen.reshape(batch, windows, self.heads, self.area, depth).transpose(2, 3)
+        return self.output(seen.reshape(batch, count, width))
+
+
+class _FeedForward(nn.Module):
+    def __init__(self, width: int):
+        super().__init__()
+        self.inner = nn.Linear(width, 4 * width)
+        self.output = nn.Linear(4 * width, width)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.output(F.gelu(self.inner(tokens)))
+
+
+class _Block(nn.Module):
+    """Window attention and feed-forward, each with a layer normalisation before it and a residual around both."""
+
+    def __init__(self, width: int, heads: int, window: int, drop_path: float):
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(width)
+        self.attention = _WindowAttention(width, heads, window)
+        self.feed_forward_norm = nn.LayerNorm(width)
+        self.feed_forward = _FeedForward(width)
+        self.drop_path = drop_path
+
+    def forward(self, tokens: Tensor, positions: Tensor, mask: Tensor | None) -> Tensor:
+        seen = self.attention(self.attention_norm(tokens), positions, mask)
+        tokens = tokens + _drop_path(seen, self.drop_path, self.training)
+        thought = self.feed_forward(self.feed_forward_norm(tokens))
+        return tokens + _drop_path(thought, self.drop_path, self.training)
+
+
+class _Merging(nn.Module):
+    """Four neighbours, which follow each other, to one token of twice the width."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.norm = nn.LayerNorm(4 * width)
+        self.reduction = nn.Linear(4 * width, 2 * width, bias=False)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        batch, count, width = tokens.shape
+        return self.reduction(self.norm(tokens.reshape(batch, count // 4, 4 * width)))
+
+
+class _Stage(nn.Module):
+    """Blocks on one grid, and the merging after them unless it is the last.
+
+    Args:
+        width: Of a token.
+        heads: Of the attention.
+        grid: Side of the grid; the windows take all of it if they are no smaller.
+        window: Side of a window.
+        drop_paths: Rate of every block.
+        next_order: Order in which the next stage wants its grid of half the side; ``None`` for the last stage,
+            which leaves its tokens row by row.
+    """
+
+    positions: Tensor
+    mask: Tensor | None
+    to_moved: Tensor | None
+    to_still: Tensor | None
+    leave: Tensor | None
+
+    def __init__(
+        self, width: int, heads: int, grid: int, window: int, drop_paths: Sequence[float], next_order: Tensor | None
+    ):
+        super().__init__()
+        window = min(window, grid)
+        self.blocks = nn.ModuleList(_Block(width, heads, window, rate) for rate in drop_paths)
+        self.merging = None if next_order is None else _Merging(width)
+        still = window_order(grid, window)
+        last, tables = still, dict.fromkeys(("mask", "to_moved", "to_still"))
+        shift = window // 2 if window < grid else 0
+        if shift and len(drop_paths) > 1:
+            moved = window_order(grid, window, shift)
+            mask = _shift_mask(moved, grid, window, shift)
+            tables = {"mask": mask, "to_moved": _steps(still, moved), "to_still": _steps(moved, still)}
+            last = still if len(drop_paths) % 2 else moved
+        cells = torch.arange(grid * grid, device="cpu")
+        if next_order is not None:
+            # The official order of four neighbours: down the left column, then down the right one.
+            half = grid // 2
+            cells = cells.reshape(half, 2, half, 2).permute(0, 2, 3, 1).reshape(-1, 4)[next_order].flatten()
+        tables |= {"positions": _relative_positions(window), "leave": _steps(last, cells)}
+        for name, table in tables.items():
+            self.register_buffer(name, table, persistent=False)  # it follows from the sizes, so no file holds it
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        for number, block in enumerate(self.blocks):
+            if number:
+                tokens = _reorder(tokens, self.to_moved if number % 2 else self.to_still)
+            tokens = block(tokens, self.positions, self.mask if number % 2 else None)
+        tokens = _reorder(tokens, self.leave)
+        return tokens if self.merging is None else self.merging(tokens)
+
+
+def _steps(order: Tensor, wanted: Tensor) -> Tensor | None:
+    """Where the ``wanted`` cells are among those in ``order``; ``None`` if they are in their places already."""
+    return None if torch.equal(order, wanted) else order.argsort()[wanted]
+
+
+def _reorder(tokens: Tensor, steps: Tensor | None) -> Tensor:
+    return tokens if steps is None else tokens.index_select(1, steps)
+
+
+class SwinTransformer(nn.Module):
+    """Pictures to tokens. The defaults are Swin-B; the paper's section 3.3 has the other sizes.
+
+    No part of a picture is padded, so only one resolution fits a model. Where a stage's grid is no larger than the
+    window, the window takes all of it and does not move.
+
+    Args:
+        resolution: Side of a picture, in pixels.
+        width: Width of the first stage's tokens; every further stage doubles it.
+        depths: Blocks of every stage.
+        heads: Heads of every stage.
+        window: Side of a window, in tokens.
+        patch: Side of the square of pixels that becomes a token.
+        drop_path: Share of samples that the last block's branches leave out in training; the share rises linearly
+            from 0 at the first block.
+
+    Attributes:
+        resolution: As given.
+        layers: The stages.
+
+    Raises:
+        ValueError: If the sizes do not fit each other; for a resolution, the message names the nearest that does.
+    """
+
+    enter: Tensor | None
+
+    def __init__(
+        self,
+        resolution: int = 384,
+        width: int = 128,
+        depths: Sequence[int] = (2, 2, 18, 2),
+        heads: Sequence[int] = (4, 8, 16, 32),
+        window: int = 12,
+        patch: int = 4,
+        drop_path: float = 0.1,
+    ):
+        super().__init__()
+        _check_sizes(width, depths, heads, window, patch, drop_path)
+        _check_resolution(resolution, patch, window, len(depths))
+        self.resolution, self.window = resolution, window
+        self.grids = [resolution // patch // 2**stage for stage in range(len(depths))]
+        orders = [window_order(grid, min(window, grid)) for grid in self.grids]
+        rates = torch.linspace(0, drop_path, sum(depths), device="cpu").split(list(depths))
+        self.embedding = nn.Conv2d(3, width, patch, patch)
+        self.embedding_norm = nn.LayerNorm(width)
+        self.layers = nn.ModuleList(
+            _Stage(width * 2**stage, heads[stage], grid, window, drops.tolist(), following)
+            for stage, (grid, drops, following) in enumerate(zip(self.grids, rates, [*orders[1:], None], strict=True))
+        )
+        self.norm = nn.LayerNorm(self.out_width)
+        raster = torch.arange(self.grids[0] ** 2, device="cpu")
+        self.register_buffer("enter", _steps(raster, orders[0]), persistent=False)
+        self.apply(_initialise)
+
+    @property
+    def out_width(self) -> int:
+        """Width of the last stage's tokens."""
+        return self.embedding.out_channels * 2 ** (len(self.grids) - 1)
+
+    @property
+    def tokens(self) -> int:
+        """Number of the last stage's tokens."""
+        return self.grids[-1] ** 2
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Normalised pixels ``[B, 3, R, R]`` to tokens ``[B, N, C]``, row by row.
+
+        Raises:
+            ValueError: If the pictures have another size.
+        """
+        tokens = self._embed(pixels)
+        for layer in self.layers:
+            tokens = layer(tokens)
+        return self.norm(tokens)
+
+    def stages(self, pixels: Tensor) -> list[Tensor]:
+        """What every stage hands on, ``[B, N, C]`` row by row: merged, but for the last, and not normalised.
+
+        Args:
+            pixels: As for :meth:`forward`.
+        """
+        outputs, tokens = [], self._embed(pixels)
+        for layer, grid in zip(self.layers, [*self.grids[1:], None], strict=True):
+            tokens = layer(tokens)
+            rows = None if grid is None else window_order(grid, min(self.window, grid)).argsort().to(tokens.device)
+            outputs.append(_reorder(tokens, rows))
+        return outputs
+
+    def _embed(self, pixels: Tensor) -> Tensor:
+        """Pixels to the first stage's tokens, window by window."""
+        side, (grid, patch) = self.resolution, (self.grids[0], self.embedding.kernel_size[0])
+        if pixels.dim() != 4 or pixels.shape[1:] != (3, side, side):
+            raise ValueError(f"expected pixels of shape [B, 3, {side}, {side}], got {list(pixels.shape)}")
+        # The convolution's strides do not overlap, so it is one matrix product, which leaves the channels last.
+        patches = pixels.reshape(len(pixels), 3, grid, patch, grid, patch).permute(0, 2, 4, 1, 3, 5)
+        patches = _reorder(patches.reshape(len(pixels), grid * grid, 3 * patch * patch), self.enter)
+        return self.embedding_norm(F.linear(patches, self.embedding.weight.flatten(1), self.embedding.bias))
+
+
+def _initialise(module: nn.Module) -> None:
+    """The paper's initial weights."""
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    elif isinstance(module, _WindowAttention):
+        nn.init.trunc_normal_(module.position_table, std=0.02)
+
+
+def _check_sizes(
+    width: int, depths: Sequence[int], heads: Sequence[int], window: int, patch: int, drop_path: float
+) -> None:
+    if not depths or len(depths) != len(heads):
+        raise ValueError(f"depths and heads need a number a stage each, got {list(depths)} and {list(heads)}")
+    for name, value in (("width", width), ("window", window), ("patch", patch), ("depth", min(depths))):
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
+    for stage, number in enumerate(heads):
+        if number < 1 or width * 2**stage % number:
+            raise ValueError(f"stage {stage + 1} has a width of {width * 2**stage}, which {number} heads do not divide")
+    if not 0 <= drop_path < 1:
+        raise ValueError(f"drop_path is a share from 0 to below 1, got {drop_path}")
+
+
+def _check_resolution(resolution: int, patch: int, window: int, stages: int) -> None:
+    fault = _misfit(resolution, patch, window, stages)
+    if fault is None:
+        return
+    distance = 1
+    while True:
+        for other in (resolution - distance, resolution + distance):
+            if _misfit(other, patch, window, stages) is None:
+                raise ValueError(f"resolution {resolution} does not fit: {fault}; the nearest that fits is {other}")
+        distance += 1
+
+
+def _misfit(resolution: int, patch: int, window: int, stages: int) -> str | None:
+    """Why a picture of this side cannot be cut up, if so."""
+    if resolution < 1 or resolution % patch:
+        return f"patches of {patch} pixels do not divide it"
+    grid = resolution // patch
+    for stage in range(1, stages + 1):
+        if grid > window and grid % window:
+            return f"windows of {window} tokens do not divide the {grid} x {grid} tokens of stage {stage}"
+        if stage < stages:
+            if grid % 2:
+                return f"the {grid} x {grid} tokens of stage {stage} cannot be merged two by two"
+            grid //= 2
+    return None
