@@ -21,8 +21,8 @@ class JsonSource(IndexedSource):
     """The objects of a JSON lines file or of a JSON array.
 
     Args:
-        path: The file, in UTF-8; an array if its name ends in ``.json``, else an object a line. Some twenty bytes an
-            object are kept of it in memory, however large it is.
+        path: The file, in UTF-8; an array if its name ends in ``.json``, else an object a line. Twelve to sixteen
+            bytes an object are kept of it in memory, however large it is.
         columns: Which keys hold what, by role; see :func:`~anytag.datasets.records.choose_columns`. What is not said
             is guessed from the keys of the first hundred objects.
         images: Where relative paths of pictures start; ``None``: at the file's own folder.

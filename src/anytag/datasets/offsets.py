@@ -103,11 +103,11 @@ def index_lines(path: Path, quoted: bool = False, delimiter: str = ",") -> Recor
     if quoted:
         keep &= ~_continued(path, starts, odd, delimiter)
     lines = np.flatnonzero(keep)
-    begins = starts[:-1][lines]
-    if len(begins) and begins[0] == 0 and _has_mark(path):
-        begins[0] = 3
-    ends = np.append(begins[1:], size) if len(begins) else begins
-    return Records(path, begins, ends, (lines + 1).astype(np.uint32))
+    bounds = np.append(starts[:-1][lines], size)
+    if len(lines) and bounds[0] == 0 and _has_mark(path):
+        bounds[0] = 3
+    # Two views of one array.
+    return Records(path, bounds[:-1], bounds[1:], (lines + 1).astype(np.uint32))
 
 
 def _open(path: Path) -> Iterator[bytes]:

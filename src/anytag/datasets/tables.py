@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from anytag.datasets.offsets import Records, index_lines
 from anytag.datasets.records import choose_columns, to_sample
 from anytag.datasets.samples import Sample
@@ -95,7 +93,7 @@ class TableSource(IndexedSource):
 
 def _behind_header(records: Records) -> Records:
     lines = records.lines
-    return Records(records.path, records.starts[1:], records.ends[1:], None if lines is None else np.array(lines[1:]))
+    return Records(records.path, records.starts[1:], records.ends[1:], None if lines is None else lines[1:])
 
 
 def _delimiter(path: Path) -> str:

@@ -1,0 +1,157 @@
+"""From a path or a short description to a source of samples."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from glob import glob
+from pathlib import Path
+from typing import Any
+
+from anytag.datasets.coco import CocoSource
+from anytag.datasets.folder import FolderSource
+from anytag.datasets.json_records import JsonSource
+from anytag.datasets.paper_lists import PaperListSource
+from anytag.datasets.parquet import ParquetSource
+from anytag.datasets.remote import is_web_address, local_path
+from anytag.datasets.shard_names import is_shard_name
+from anytag.datasets.sources import SampleSource
+from anytag.datasets.tables import TableSource
+from anytag.datasets.webdataset import open_shards
+from anytag.errors import UsageError
+from anytag.pictures.finding import PICTURE_EXTENSIONS
+
+#: Each kind of source, what opens it, and what it is for people.
+KINDS: dict[str, tuple[Callable[..., SampleSource], str]] = {
+    "folder": (FolderSource, "a folder of pictures with .txt, .caption or .json files beside them"),
+    "table": (TableSource, "a CSV or TSV table"),
+    "json": (JsonSource, "JSON lines, or a JSON list of objects"),
+    "coco": (CocoSource, "COCO's captions or instances"),
+    "shards": (open_shards, "WebDataset shards: .tar files here or on the web"),
+    "parquet": (ParquetSource, "Parquet files"),
+    "published": (PaperListSource, "RAM's published lists with union_label_id; needs tag_list"),
+}
+
+_SUFFIXES = {
+    ".csv": "table",
+    ".tsv": "table",
+    ".tab": "table",
+    ".jsonl": "json",
+    ".ndjson": "json",
+    ".parquet": "parquet",
+}
+
+#: How much of a JSON file is looked at to tell what it is.
+_LOOKED_AT = 1 << 16
+
+
+def open_source(spec: str | Path | Mapping[str, Any]) -> SampleSource:
+    """Open a source of samples; its ``description`` says what it was taken for.
+
+    Args:
+        spec: A path, a pattern of shards or Parquet files, a web address of shards; or a mapping with ``path`` (one, or
+            a list where the kind takes several), optionally ``kind``, and the options of that kind of source
+            (``{"path": "a.csv", "columns": {"captions": "alt"}}``).
+
+    Raises:
+        UsageError: If what the path is cannot be told, or the kind has no such option.
+    """
+    options = dict(spec) if isinstance(spec, Mapping) else {"path": spec}
+    if "path" not in options:
+        raise UsageError(f"a source needs a 'path'; given were {', '.join(map(repr, options)) or 'none'}")
+    path, kind = options.pop("path"), options.pop("kind", None)
+    paths = [str(path)] if isinstance(path, str | Path) else [str(entry) for entry in path]
+    if not paths or not all(paths):
+        raise UsageError("a source's path is empty")
+    local = [str(local_path(entry) or entry) for entry in paths]
+    kind = kind if kind is not None else guess_kind(local[0])
+    if kind not in KINDS:
+        raise UsageError(f"{paths[0]}: there is no kind {kind!r} of source. {_kinds()}")
+    if kind == "parquet":
+        local = [match for entry in local for match in _parquet_files(entry)]
+    opener = KINDS[kind][0]
+    known = {name: p for name, p in inspect.signature(opener).parameters.items() if p.kind is p.KEYWORD_ONLY}
+    if unknown := options.keys() - known.keys():
+        raise UsageError(
+            f"{paths[0]}: a source of kind {kind!r} has no option {sorted(unknown)[0]!r}; it has "
+            f"{', '.join(known) or 'none'}"
+        )
+    if missing := [name for name, p in known.items() if p.default is p.empty and name not in options]:
+        raise UsageError(f"{paths[0]}: a source of kind {kind!r} needs {missing[0]!r}: {KINDS[kind][1]}")
+    if len(local) > 1 and kind not in ("shards", "parquet", "coco"):
+        raise UsageError(f"{paths[0]}: a source of kind {kind!r} is one file; open each as a source of its own")
+    return opener(local if kind in ("shards", "parquet", "coco") else local[0], **options)
+
+
+def guess_kind(path: str) -> str:
+    """What kind of source a path is.
+
+    Raises:
+        UsageError: If nothing, or more than one kind, fits.
+    """
+    if is_web_address(path):
+        if is_shard_name(path.partition("?")[0]):
+            return "shards"
+        raise UsageError(f"{path}: only shards (.tar, .tar.gz) are read from the web. {_kinds()}")
+    place = Path(path)
+    if place.is_dir():
+        return _kind_of_folder(place)
+    if is_shard_name(path):
+        return "shards"
+    suffix = place.suffix.lower()
+    if suffix in _SUFFIXES or suffix == ".json":
+        pattern = not place.exists() and any(sign in path for sign in "*?[{")
+        if pattern and _SUFFIXES.get(suffix) != "parquet":
+            raise UsageError(
+                f"{path}: patterns are for shards and Parquet files; give each file as a source of its own"
+            )
+        return _kind_of_json(place) if _SUFFIXES.get(suffix, "json") == "json" else _SUFFIXES[suffix]
+    if not place.exists():
+        raise UsageError(f"{path}: no such file or folder")
+    raise UsageError(f"{path}: what this is cannot be told from its name; say its 'kind'. {_kinds()}")
+
+
+def _kinds() -> str:
+    return "Kinds are:" + "".join(f"\n  {name}: {what}" for name, (_, what) in KINDS.items())
+
+
+def _kind_of_folder(folder: Path) -> str:
+    """The kind of a folder, by what lies directly in it."""
+    found: dict[str, str] = {}
+    for name in sorted(entry.name for entry in folder.iterdir() if entry.is_file() and entry.name[0] != "."):
+        suffix = Path(name).suffix.lower()
+        if is_shard_name(name):
+            found.setdefault("shards", name)
+        elif suffix in PICTURE_EXTENSIONS:
+            found.setdefault("folder", name)
+        elif suffix in _SUFFIXES:
+            found.setdefault(_SUFFIXES[suffix], name)
+    if len(found) > 1 or found.keys() & {"table", "json"}:
+        raise UsageError(
+            f"{folder}: holds {' and '.join(found.values())}; give the file that is meant, or say the 'kind'. "
+            f"{_kinds()}"
+        )
+    return next(iter(found), "folder")
+
+
+def _kind_of_json(path: Path) -> str:
+    try:
+        with path.open("rb") as handle:
+            head = handle.read(_LOOKED_AT)
+    except OSError as error:
+        raise UsageError(f"{path}: the file cannot be read ({error.strerror or error})") from error
+    if b'"union_label_id"' in head or b'"parse_label_id"' in head:
+        return "published"
+    root = head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+    return "coco" if path.suffix.lower() == ".json" and root == b"{" else "json"
+
+
+def _parquet_files(path: str) -> list[str]:
+    place = Path(path)
+    if place.is_dir():
+        found = sorted(str(entry) for entry in place.iterdir() if entry.suffix.lower() == ".parquet")
+    else:
+        found = [path] if place.exists() else sorted(glob(path, recursive=True))  # noqa: PTH207
+    if not found:
+        raise UsageError(f"{path}: no such Parquet file")
+    return found
