@@ -24,7 +24,7 @@ def recipe() -> TrainingConfig:
             width=256,
             # Dropout over hundreds of queries costs more time on a CPU than it gains on this little data.
             recognition=RecognitionConfig(layers=2, heads=4, inner=512, dropout=0.0),
-            captioner=CaptionerConfig(layers=3, heads=4, inner=1024),
+            captioner=CaptionerConfig(layers=3, heads=4, inner=1024, attention_dropout=0.0),
             # Chosen on the pictures that thresholds are fitted on; it ends "a white shirt and a white shirt".
             decoding=DecodingConfig(repetition_penalty=1.5),
         ),
@@ -44,11 +44,29 @@ def recipe() -> TrainingConfig:
             # Tags only: half the time of a step, spent on twice the views.
             StageConfig(
                 name="tags",
-                epochs=6,
+                epochs=8,
                 learning_rate=4e-4,
                 encoder_learning_rate=1.5e-4,
                 warmup=100,
                 loss=LossConfig(captioning=0.0, texts=0.0),
+            ),
+            # The captioner alone, on what the recogniser has become; a picture's captions share its features.
+            StageConfig(
+                name="captions",
+                epochs=2,
+                learning_rate=5e-4,
+                captioner_only=True,
+                captions=5,
+                warmup=100,
+                loss=LossConfig(tagging=0.0, alignment=0.0, texts=0.5),
+            ),
+            StageConfig(
+                name="consensus",
+                epochs=1.5,
+                learning_rate=1e-4,
+                captioner_only=True,
+                warmup=50,
+                loss=LossConfig(tagging=0.0, alignment=0.0, texts=0.0, captioning=0.3, consensus=1.0),
             ),
         ),
     )

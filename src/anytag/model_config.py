@@ -143,6 +143,7 @@ class CaptionerConfig(_Part):
             so that their captions depend on ``tag_length``.
         prompt: Every caption starts with it, and it is cut off again.
         dropout: In training.
+        attention_dropout: Of attention weights in training; ``None``: the same.
     """
 
     layers: int = 3
@@ -159,6 +160,7 @@ class CaptionerConfig(_Part):
     mask_padding: bool = True
     prompt: str = ""
     dropout: float = 0.1
+    attention_dropout: float | None = None
 
 
 class DecodingConfig(_Part):

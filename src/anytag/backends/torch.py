@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from anytag.backends.base import Encoded, FloatArray
-from anytag.nn.weights import WEIGHTS_FILE, read_model
 from anytag.errors import ModelError
 from anytag.generation import Cache, Step
 from anytag.model_directory import ModelDirectory
 from anytag.nn.label_queries import DescribedLabelQueries, EmbeddedLabelQueries, TextLabelQueries
 from anytag.nn.model import RecognitionModel
 from anytag.nn.recognition_decoder import PerTagScore
+from anytag.nn.weights import WEIGHTS_FILE, read_model
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 

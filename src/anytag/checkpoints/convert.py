@@ -14,12 +14,12 @@ from torch import Tensor
 from anytag.checkpoints.published import LEFT_OUT, published_config, published_key
 from anytag.checkpoints.swin import resize_position_table
 from anytag.checkpoints.tag_lists import published_vocabulary, read_list
-from anytag.nn.weights import WEIGHTS_FILE, empty_model, write_weights
 from anytag.errors import ModelError, UsageError
 from anytag.language.bert_tokenizer import build_published_tokenizer
 from anytag.language.wordpieces import bert_wordpieces
 from anytag.model_config import ModelConfig
 from anytag.model_directory import write_config
+from anytag.nn.weights import WEIGHTS_FILE, empty_model, write_weights
 
 Report = Callable[[str], None]
 
@@ -58,7 +58,9 @@ def convert_checkpoint(
         UsageError: If ``out`` holds something else, or the resolution is not one that Swin can look at.
     """
     if out.exists() and not (out / "config.json").exists() and (out.is_file() or any(out.iterdir())):
-        raise UsageError(f"{out}: exists and is no model directory, so it is not replaced; give a new folder with --out")
+        raise UsageError(
+            f"{out}: exists and is no model directory, so it is not replaced; give a new folder with --out"
+        )
     names = read_list(tags, "tag list")
     vocabulary = published_vocabulary(
         family,
@@ -69,9 +71,7 @@ def convert_checkpoint(
     )
     state = read_checkpoint(checkpoint)
     shapes = {key: tuple(tensor.shape) for key, tensor in state.items()}
-    config = published_config(
-        family, shapes, name or checkpoint.stem, len(names), recognition_heads, text_heads
-    )
+    config = published_config(family, shapes, name or checkpoint.stem, len(names), recognition_heads, text_heads)
     report(f"{checkpoint.name}: {family}, {len(state)} parameters by name, {len(names)} tags")
     if resolution is not None and resolution != config.image_encoder.resolution:
         config = _at_resolution(config, resolution)
@@ -157,9 +157,7 @@ def left_out(state: Mapping[str, Tensor]) -> dict[str, str]:
     """Official names that are left out, each with the reason."""
     import re
 
-    return {
-        name: reason for name in state for pattern, reason in LEFT_OUT.items() if re.fullmatch(pattern, name)
-    }
+    return {name: reason for name in state for pattern, reason in LEFT_OUT.items() if re.fullmatch(pattern, name)}
 
 
 def _is_table(official: str) -> bool:

@@ -210,8 +210,10 @@ def _swin_config(shapes: Mapping[str, Shape], projected: bool) -> ImageEncoderCo
         heads=tuple(table[1] for table in tables if table),
         window=window,
     )
-    # The published models look at pictures of 32 windows' width: 224 px with 7, 384 px with 12.
-    resolution = window * 32
+    mask = shapes.get(f"{prefix}.0.blocks.1.attn_mask")
+    # Moved windows have a mask each, so their number tells the picture's side. Without masks: the published models
+    # look at pictures of 32 windows' width, 224 px with 7 and 384 px with 12.
+    resolution = round(mask[0] ** 0.5) * window * 4 if mask else window * 32
     return ImageEncoderConfig(
         name="swin",
         swin=swin,

@@ -22,6 +22,7 @@ class InteractionEncoder(nn.Module):
         dropout: Dropout in training.
         layers: Number of layers; ``None``: no more than those that are shared.
         inner: Width of the feed-forward's inner layer in the layers above those.
+        attention_dropout: Of the attention weights; ``None``: the same as ``dropout``.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class InteractionEncoder(nn.Module):
         dropout: float = 0.1,
         layers: int | None = None,
         inner: int = 0,
+        attention_dropout: float | None = None,
     ):
         super().__init__()
         self.heads = heads
@@ -40,8 +42,16 @@ class InteractionEncoder(nn.Module):
         memory_width = decoder.layers[0].cross_attention.key.in_features
         own = (layers or len(decoder.layers)) - len(decoder.layers)
         self.layers = TransformerLayers(
-            [TransformerLayer(width, 0, dropout=dropout, shared=layer) for layer in decoder.layers]
-            + [TransformerLayer(width, inner, memory_width=memory_width, dropout=dropout) for _ in range(own)]
+            [
+                TransformerLayer(width, 0, dropout=dropout, shared=layer, attention_dropout=attention_dropout)
+                for layer in decoder.layers
+            ]
+            + [
+                TransformerLayer(
+                    width, inner, memory_width=memory_width, dropout=dropout, attention_dropout=attention_dropout
+                )
+                for _ in range(own)
+            ]
         )
 
     def forward(self, ids: Tensor, features: Tensor) -> Tensor:
@@ -77,6 +87,7 @@ class TextDecoder(nn.Module):
         inner: Width of the feed-forward's inner layer.
         memory_width: Width of the memory.
         dropout: Dropout in training.
+        attention_dropout: Of the attention weights; ``None``: the same.
     """
 
     def __init__(
@@ -88,12 +99,16 @@ class TextDecoder(nn.Module):
         inner: int,
         memory_width: int,
         dropout: float = 0.1,
+        attention_dropout: float | None = None,
     ):
         super().__init__()
         self.heads = heads
         self.embedding = embedding
         self.layers = TransformerLayers(
-            TransformerLayer(width, inner, memory_width=memory_width, dropout=dropout) for _ in range(layers)
+            TransformerLayer(
+                width, inner, memory_width=memory_width, dropout=dropout, attention_dropout=attention_dropout
+            )
+            for _ in range(layers)
         )
         self.transform = nn.Linear(width, width)
         self.norm = nn.LayerNorm(width, eps=1e-12)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -81,7 +83,8 @@ class RecognitionModel(nn.Module):
         super().__init__()
         self.config = config
         width, recognition, encoder = config.width, config.recognition, config.image_encoder
-        self.image_encoder = build_image_encoder(encoder)
+        #: Typed loosely, since training knows more of its encoder than that it gives tokens.
+        self.image_encoder: Any = build_image_encoder(encoder)
         self.classifier = FrozenClassifier(encoder.width, encoder.classes)
         if encoder.projection != "none":
             self.image_projection = nn.Linear(encoder.width, config.features)
@@ -114,6 +117,7 @@ class RecognitionModel(nn.Module):
                 captioner.dropout,
                 captioner.interaction_layers,
                 captioner.inner,
+                captioner.attention_dropout,
             )
             self.text_decoder = TextDecoder(
                 words if captioner.shared_words else embedding(),
@@ -123,6 +127,7 @@ class RecognitionModel(nn.Module):
                 captioner.inner,
                 width,
                 captioner.dropout,
+                captioner.attention_dropout,
             )
             if captioner.picture_memory:
                 #: Stands for the picture where there is none (captions without pictures train the language side).

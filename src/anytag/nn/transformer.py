@@ -25,11 +25,19 @@ class Attention(nn.Module):
     Args:
         width: Width of the hidden states.
         memory_width: Width of what is attended to, if it differs.
-        dropout: Of the attention weights and of the output.
+        dropout: Of the output.
         norm_eps: Of the layer normalisation.
+        attention_dropout: Of the attention weights; ``None``: the same. PyTorch's fast kernels know none on a CPU.
     """
 
-    def __init__(self, width: int, memory_width: int | None = None, dropout: float = 0.1, norm_eps: float = 1e-12):
+    def __init__(
+        self,
+        width: int,
+        memory_width: int | None = None,
+        dropout: float = 0.1,
+        norm_eps: float = 1e-12,
+        attention_dropout: float | None = None,
+    ):
         super().__init__()
         self.query = nn.Linear(width, width)
         self.key = nn.Linear(memory_width or width, width)
@@ -37,6 +45,7 @@ class Attention(nn.Module):
         self.output = nn.Linear(width, width)
         self.norm = nn.LayerNorm(width, eps=norm_eps)
         self.dropout = dropout
+        self.attention_dropout = dropout if attention_dropout is None else attention_dropout
 
     def keys_values(self, memory: Tensor, heads: int) -> KeysValues:
         """What :meth:`forward` attends to, ``[B, N, M]`` to twice ``[B, heads, N, width / heads]``."""
@@ -65,7 +74,7 @@ class Attention(nn.Module):
             ``[B, T, width]``.
         """
         q = _split(self.query(hidden) if queries is None else queries, heads)
-        dropout = self.dropout if self.training else 0.0
+        dropout = self.attention_dropout if self.training else 0.0
         seen = F.scaled_dot_product_attention(q, *memory, attn_mask=mask, dropout_p=dropout, is_causal=causal)
         seen = self.output(seen.transpose(1, 2).reshape(*hidden.shape[:2], -1))
         return self.norm(hidden + F.dropout(seen, self.dropout, self.training))
@@ -107,14 +116,15 @@ class TransformerLayer(nn.Module):
         dropout: float = 0.1,
         norm_eps: float = 1e-12,
         shared: TransformerLayer | None = None,
+        attention_dropout: float | None = None,
     ):
         super().__init__()
-        own = Attention(width, dropout=dropout, norm_eps=norm_eps) if self_attention else None
+        own = Attention(width, None, dropout, norm_eps, attention_dropout) if self_attention else None
         self.self_attention = own  # type: ignore[assignment]
         if shared is not None:
             self.cross_attention, self.feed_forward = shared.cross_attention, shared.feed_forward
         else:
-            cross = Attention(width, memory_width, dropout, norm_eps) if memory_width else None
+            cross = Attention(width, memory_width, dropout, norm_eps, attention_dropout) if memory_width else None
             self.cross_attention = cross  # type: ignore[assignment]
             self.feed_forward = FeedForward(width, inner, dropout, norm_eps)
 

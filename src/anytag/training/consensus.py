@@ -61,7 +61,14 @@ class ConsensusReward:
 
 @torch.no_grad()
 def draw_captions(
-    model: RecognitionModel, memory: Tensor, mask: Tensor, start_id: int, end_id: int, banned: Sequence[int], limit: int
+    model: RecognitionModel,
+    memory: Tensor,
+    mask: Tensor,
+    *,
+    start_id: int,
+    end_id: int,
+    banned: Sequence[int],
+    limit: int,
 ) -> Tensor:
     """One caption per row, drawn from the model's distribution.
 

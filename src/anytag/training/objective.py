@@ -118,10 +118,10 @@ class Objective:
             model,
             memory.detach(),
             mask,
-            tokenizer.start_id,
-            tokenizer.end_id,
-            tokenizer.special_ids,
-            batch.captions.shape[1],
+            start_id=tokenizer.start_id,
+            end_id=tokenizer.end_id,
+            banned=tokenizer.special_ids,
+            limit=batch.captions.shape[1],
         )
         model.train()
         advantages = self.reward.advantages([int(batch.indices[row]) for row in rows], captions, samples)

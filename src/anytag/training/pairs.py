@@ -155,8 +155,8 @@ class Batcher:
         rng = np.random.default_rng((self.seed, 2, step))
         chosen = self.indices(step)
         pictures = [self.pairs.pictures[i] for i in chosen]
-        views, flips = rng.integers(0, views or self.views, len(chosen)), rng.random(len(chosen)) < 0.5
-        maps = self.pairs.maps(chosen, views, flips) if with_maps else torch.empty(0)
+        drawn, flips = rng.integers(0, views or self.views, len(chosen)), rng.random(len(chosen)) < 0.5
+        maps = self.pairs.maps(chosen, drawn, flips) if with_maps else torch.empty(0)
         positives = np.unique(np.concatenate([p.tags for p in pictures]))
         sampled = rng.choice(self.tags, min(self.negatives, self.tags), replace=False)
         tag_ids = np.union1d(positives, sampled).astype(np.int64)
