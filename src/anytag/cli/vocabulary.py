@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from anytag.cli._describe import describe
 from anytag.cli._inputs import KindChoice, ParserChoice
 from anytag.cli._shared import reporting
 from anytag.datasets.webdataset import read_shard
@@ -27,6 +28,7 @@ from anytag.recognition import TAG_KINDS
 from anytag.vocabulary import TagVocabulary, VocabularyTag
 
 app = typer.Typer(help="Build, show and search tag vocabularies.", no_args_is_help=True)
+app.command()(describe)
 
 #: Longest a tag's aliases may be in the table; ``--json`` gives all of them.
 _WIDTH = 44

@@ -109,17 +109,21 @@ def write_descriptions(
     if on_progress is not None:
         on_progress(done, len(wanted))
     if missing:
-        with part.open("a", encoding="utf-8") as lines:
-            for result in describe(missing):
-                if isinstance(result, Undescribed):
-                    undescribed.append(result)
-                else:
-                    lines.write(result.to_json() + "\n")
-                    lines.flush()
-                    known[_key(result.tag, result.kind)] = result
-                done += 1
-                if on_progress is not None:
-                    on_progress(done, len(wanted))
+        try:
+            with part.open("a", encoding="utf-8") as lines:
+                for result in describe(missing):
+                    if isinstance(result, Undescribed):
+                        undescribed.append(result)
+                    else:
+                        lines.write(result.to_json() + "\n")
+                        lines.flush()
+                        known[_key(result.tag, result.kind)] = result
+                    done += 1
+                    if on_progress is not None:
+                        on_progress(done, len(wanted))
+        finally:
+            if not part.stat().st_size:
+                part.unlink()
     if undescribed:
         first = undescribed[0]
         raise VocabularyError(

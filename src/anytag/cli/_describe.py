@@ -1,0 +1,131 @@
+"""``anytag vocabulary describe``: write down what tags look like."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from anytag.cli._shared import reporting
+from anytag.errors import UsageError, VocabularyError
+from anytag.language.description_files import Describe, TagDescriptions, Undescribed, write_descriptions
+from anytag.language.description_templates import Describable, NamedTag
+from anytag.language.descriptions import FROM_TEMPLATES, FROM_WORDNET, PER_TAG, from_endpoint, from_wordnet
+from anytag.language.kinds import guess_kinds
+from anytag.language.wordnet import WordNet
+from anytag.model_directory import find_model
+from anytag.vocabulary import TagVocabulary
+
+#: Where Debian puts WordNet; WordNet's own variable goes before.
+_WORDNET = "/usr/share/wordnet"
+
+
+def describe(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where to write the descriptions, JSON lines.")],
+    tags: Annotated[
+        Path | None, typer.Option(help="Tags to describe: a text file with one a line, or a vocabulary (.json).")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Describe a model's tags; without this and --tags, the shipped model's.")
+    ] = None,
+    endpoint: Annotated[
+        str | None, typer.Option(help="OpenAI-compatible server, like http://localhost:8080/v1.", metavar="URL")
+    ] = None,
+    llm: Annotated[str | None, typer.Option(help="Name of the language model there.", metavar="NAME")] = None,
+    per_tag: Annotated[int, typer.Option(min=1, help="Descriptions a tag.")] = PER_TAG,
+    workers: Annotated[int, typer.Option(min=1, help="Tags to ask the language model for at a time.")] = 4,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for the language model's answer.")] = 60.0,
+    wordnet: Annotated[
+        Path | None, typer.Option(help=f"WordNet's folder, if not {_WORDNET}; for descriptions without a model.")
+    ] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Write a summary as JSON.")] = False,
+) -> None:
+    """Describe tags, as RAM++ wants them: by a language model, or from WordNet and templates.
+
+    The language model's key is read from ANYTAG_API_KEY or OPENAI_API_KEY. To go on after a stop, repeat the command.
+
+    Example: anytag vocabulary describe --tags tags.txt --endpoint http://localhost:8080/v1 --llm qwen3 --out tags.jsonl
+    """
+    with reporting("vocabulary describe"):
+        if not out.parent.is_dir():
+            raise UsageError(f"{out.parent}: no such folder to write the descriptions to")
+        wanted = read_tags(tags, model)
+        if endpoint is not None or llm is not None:
+            if endpoint is None or llm is None:
+                raise UsageError("a language model needs both: --endpoint (its address) and --llm (its name)")
+            writer = llm
+            source: Describe = partial(
+                from_endpoint, url=endpoint, model=llm, per_tag=per_tag, workers=workers, timeout=timeout
+            )
+        else:
+            glosses = open_wordnet(wordnet)
+            writer = FROM_WORDNET if glosses else FROM_TEMPLATES
+            source = partial(_without_model, glosses=glosses, per_tag=per_tag)
+        columns = (TextColumn("tags"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task("tags", total=len(wanted))
+
+            def advance(done: int, total: int) -> None:
+                bar.update(task, completed=done, total=total)
+
+            made = write_descriptions(out, wanted, source, writer, per_tag, advance)
+        if json_:
+            print(json.dumps({"path": str(out), "tags": len(wanted), "made": made, "per_tag": per_tag, "by": writer}))
+        else:
+            print(f"{out}: {per_tag} descriptions for each of {len(wanted):,} tags, {made:,} of them new, by {writer}")
+
+
+def read_tags(path: Path | None, model: str | None) -> Sequence[Describable]:
+    """The tags of a text file, a vocabulary or a model; kinds of bare names are guessed.
+
+    Raises:
+        UsageError: If the file cannot be read or has no tag, or both are given.
+        VocabularyError: If a vocabulary is none.
+    """
+    if path is not None and model is not None:
+        raise UsageError("give --tags or --model, not both")
+    if path is None:
+        return list(find_model(model).vocabulary)
+    if path.suffix == ".json":
+        return list(TagVocabulary.load(path))
+    try:
+        names = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such file of tags") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: cannot be read as a list of tags ({error})") from None
+    if not names:
+        raise UsageError(f"{path}: there is no tag in it; write one a line")
+    return [NamedTag(name, kind) for name, kind in zip(names, guess_kinds(names), strict=True)]
+
+
+def open_wordnet(folder: Path | None) -> WordNet | None:
+    """WordNet, or ``None`` with a word on stderr where it is not installed.
+
+    Raises:
+        VocabularyError: If a folder is given and WordNet is not there.
+    """
+    if folder is not None:
+        return WordNet(folder)
+    try:
+        return WordNet(os.environ.get("WNSEARCHDIR") or _WORDNET)
+    except VocabularyError as error:
+        print(f"anytag vocabulary describe: {error}; descriptions come from templates alone", file=sys.stderr)
+        return None
+
+
+def _without_model(
+    tags: Sequence[Describable], glosses: WordNet | None, per_tag: int
+) -> Iterator[TagDescriptions | Undescribed]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Said by open_wordnet.
+        yield from from_wordnet(tags, glosses, per_tag)
