@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from anytag import __version__
-from anytag.cli import calibrate, caption, export, info, parse, pull, tag, train, vocabulary
+from anytag.cli import calibrate, caption, convert, export, info, parse, pull, tag, train, vocabulary
 
 
 def _version(asked: bool) -> None:
@@ -32,7 +32,7 @@ def build_app() -> typer.Typer:
 
     for command in (
         tag.tag, caption.caption, info.info, parse.parse, train.train, export.export, calibrate.calibrate,
-        pull.pull,
+        convert.convert, pull.pull,
     ):  # fmt: skip
         app.command()(command)
     app.add_typer(vocabulary.app, name="vocabulary")

@@ -32,8 +32,8 @@ class FrozenClassifier(nn.Module):
 
     def __init__(self, width: int, classes: int):
         super().__init__()
-        self.weight = nn.Buffer(torch.zeros(classes, width))
-        self.bias = nn.Buffer(torch.zeros(classes))
+        self.weight = nn.Buffer(torch.zeros(classes, width), persistent=bool(classes))
+        self.bias = nn.Buffer(torch.zeros(classes), persistent=bool(classes))
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Tokens ``[B, N, width]`` to logits ``[B, classes]``, of their mean as in its own training."""

@@ -87,7 +87,8 @@ def read_model(config: ModelConfig, tags: int, path: Path) -> RecognitionModel:
     # Parts that share a module (recognition decoder and interaction encoder) have it filled under one name.
     model.load_state_dict(state, strict=False, assign=True)
     for module in model.modules():
-        # Tables that follow from sizes alone are in no file; on the meta device they were left without content.
-        if hasattr(module, "rebuild_tables"):
-            module.rebuild_tables()
+        for name, buffer in module.named_buffers(recurse=False):
+            if buffer.is_meta:  # Only what is in no file because it is empty.
+                assert not buffer.numel()
+                setattr(module, name, torch.empty(buffer.shape))
     return model.requires_grad_(False).eval()

@@ -136,7 +136,7 @@ def train(
     encoder.classifier = None
     model.image_encoder.load_state_dict(encoder.state_dict())
     untouched = encoder.to(memory_format=torch.channels_last).requires_grad_(False)  # type: ignore[call-overload]
-    model.image_encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.image_encoder.to(memory_format=torch.channels_last)
     batcher = Batcher(
         prepared.pairs,
         prepared.texts,

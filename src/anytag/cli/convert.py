@@ -1,0 +1,57 @@
+"""``anytag convert``: an official checkpoint to a model directory."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from anytag.cli._shared import reporting
+
+
+class FamilyChoice(StrEnum):
+    """Families of published models."""
+
+    tag2text = "tag2text"
+    ram = "ram"
+    ram_plus = "ram_plus"
+
+
+def convert(
+    checkpoint: Annotated[Path, typer.Argument(help="The official .pth file.")],
+    family: Annotated[FamilyChoice, typer.Option(help="Which model it is.")],
+    tags: Annotated[Path, typer.Option(help="Its tag list, a name a line.")],
+    out: Annotated[Path, typer.Option(help="Model directory to write.")],
+    tags_zh: Annotated[Path | None, typer.Option(help="The tag list in Chinese.")] = None,
+    thresholds: Annotated[Path | None, typer.Option(help="Thresholds, a number a line.")] = None,
+    resolution: Annotated[
+        int | None, typer.Option(help="Pictures' side in pixels, if not the checkpoint's: position tables are resized.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="What the model is called. [default: the file's name]")] = None,
+) -> None:
+    """Turn a published Tag2Text, RAM or RAM++ checkpoint into a model directory, every parameter accounted for.
+
+    Example: anytag convert ram_swin_large_14m.pth --family ram --tags ram_tag_list.txt --out ram
+    """
+    with reporting("convert"):
+        try:
+            import torch  # noqa: F401
+        except ImportError:
+            from anytag.errors import MissingExtraError
+
+            raise MissingExtraError("Converting", "train") from None
+        from anytag.checkpoints.convert import convert_checkpoint
+
+        convert_checkpoint(
+            checkpoint,
+            out,
+            family=family.value,
+            tags=tags,
+            tags_zh=tags_zh,
+            thresholds=thresholds,
+            resolution=resolution,
+            name=name,
+            report=lambda line: print(line, flush=True),
+        )
