@@ -65,8 +65,13 @@ class BadSamples:
             raise DataError(f"not one of the {self.seen:,} samples can be read. {self._shown()}")
 
     def good(self) -> None:
-        """Count a sample that was read."""
+        """Count a sample that was read.
+
+        Raises:
+            DataError: If too many before it were not.
+        """
         self.seen += 1
+        self._check_share()
 
     def failed(self, error: SampleError | PictureError, parts: int) -> None:
         """Count and log what was not.
@@ -103,7 +108,10 @@ class BadSamples:
                 f"{self.broken_parts:,} of {parts:,} shards break off, more than the {self.share:.2%} that may. "
                 f"{self._shown()}"
             )
-        if not of_part and self.seen >= self.minimum and self.bad > self.share * self.seen:
+        self._check_share()
+
+    def _check_share(self) -> None:
+        if self.seen >= self.minimum and self.bad > self.share * self.seen:
             raise DataError(
                 f"{self.bad:,} of {self.seen:,} samples cannot be read, more than the {self.share:.2%} that may. "
                 f"{self._shown()}"
