@@ -1,4 +1,4 @@
-"""The five functions of a model that run without PyTorch, as modules with flat tensor signatures.
+"""The six functions of a model that run without PyTorch, as modules with flat tensor signatures.
 
 Names of inputs and outputs are what :mod:`anytag.backends.onnx` feeds and reads.
 """
@@ -43,6 +43,42 @@ class RecognitionGraph(nn.Module):
     def forward(self, features: Tensor, queries: Tensor, projected: Tensor) -> Tensor:
         """Score every label for every picture."""
         return self.decoder(features, queries, projected)
+
+
+class PerTagRecognitionGraph(nn.Module):
+    """The same where every tag is scored by weights ``[T, W]`` and a bias ``[T]`` of its own (Tag2Text)."""
+
+    def __init__(self, model: RecognitionModel):
+        super().__init__()
+        self.decoder = model.recognition_decoder
+
+    def forward(self, features: Tensor, queries: Tensor, projected: Tensor, weights: Tensor, biases: Tensor) -> Tensor:
+        """Score every tag for every picture."""
+        return (self.decoder.embed(features, queries, projected) * weights).sum(-1) + biases
+
+
+class DescribedRecognitionGraph(nn.Module):
+    """The same from descriptions ``[T, D, E]``, which every picture weighs for itself (RAM++)."""
+
+    def __init__(self, model: RecognitionModel):
+        super().__init__()
+        self.labels, self.decoder = model.label_queries, model.recognition_decoder
+
+    def forward(self, features: Tensor, descriptions: Tensor) -> Tensor:
+        """Weigh descriptions, then score."""
+        return self.decoder(features, self.labels.project(self.labels.mix(features[:, 0], descriptions)))
+
+
+class AttentionGraph(nn.Module):
+    """Features ``[B, N, W]`` and label queries ``[T, W]`` to where the recognition decoder looks, ``[B, T, N]``."""
+
+    def __init__(self, model: RecognitionModel):
+        super().__init__()
+        self.decoder = model.recognition_decoder
+
+    def forward(self, features: Tensor, queries: Tensor, projected: Tensor) -> Tensor:
+        """Attention weights of the last layer, averaged over heads."""
+        return self.decoder.attention(features, queries, projected)
 
 
 class LabelEncoderGraph(nn.Module):
@@ -115,7 +151,7 @@ class GraphSpec:
 def graph_specs(model: RecognitionModel, label_encoder: SentenceEncoder | None) -> list[GraphSpec]:
     """The graphs of a model; the captioner's only if it has one."""
     config = model.config
-    side, tokens, width = config.image_encoder.resolution, config.image_encoder.tokens, config.width
+    side, tokens, width = config.image_encoder.resolution, config.image_encoder.tokens, config.features
 
     def pixels(batch: int) -> Tensor:
         generator = torch.Generator().manual_seed(batch)
@@ -123,11 +159,6 @@ def graph_specs(model: RecognitionModel, label_encoder: SentenceEncoder | None) 
 
     def features(batch: int) -> Tensor:
         return torch.randn(batch, tokens, width, generator=torch.Generator().manual_seed(batch))
-
-    def queries(count: int) -> dict[str, Tensor]:
-        q = torch.randn(count, width, generator=torch.Generator().manual_seed(count))
-        with torch.no_grad():
-            return {"queries": q, "projected": model.recognition_decoder.project(q)}
 
     specs = [
         GraphSpec(
@@ -138,14 +169,7 @@ def graph_specs(model: RecognitionModel, label_encoder: SentenceEncoder | None) 
             {"pixels": {0: "batch"}},
             lambda: [{"pixels": pixels(1)}, {"pixels": pixels(3)}],
         ),
-        GraphSpec(
-            "recognition_decoder",
-            RecognitionGraph(model),
-            {"features": features(2), **queries(7)},
-            ("logits",),
-            {"features": {0: "batch"}, "queries": {0: "tags"}, "projected": {0: "tags"}},
-            lambda: [{"features": features(1), **queries(50)}, {"features": features(3), **queries(1)}],
-        ),
+        _recognition_spec(model, features),
     ]
     if label_encoder is not None:
         ids = torch.tensor([[101, 3899, 102, 0, 0], [101, 2175, 1011, 28155, 102], [101, 4937, 102, 0, 0]])
@@ -162,6 +186,34 @@ def graph_specs(model: RecognitionModel, label_encoder: SentenceEncoder | None) 
     if config.captioner is not None:
         specs += _captioner_specs(model, features)
     return specs
+
+
+def _recognition_spec(model: RecognitionModel, features: Callable[[int], Tensor]) -> GraphSpec:
+    decoder, labels, config = model.recognition_decoder, model.config.labels, model.config
+
+    def inputs(batch: int, count: int) -> dict[str, Tensor]:
+        generator = torch.Generator().manual_seed(count)
+        if labels.kind == "described":
+            shape = (count, labels.descriptions, labels.width)
+            return {"features": features(batch), "descriptions": torch.randn(shape, generator=generator)}
+        q = torch.randn(count, config.width, generator=generator)
+        with torch.no_grad():
+            made = {"features": features(batch), "queries": q, "projected": decoder.project(q)}
+        if config.recognition.score == "per_tag":
+            made["weights"] = torch.randn(count, config.width, generator=generator)
+            made["biases"] = torch.randn(count, generator=generator)
+        return made
+
+    graph: nn.Module = RecognitionGraph(model)
+    if labels.kind == "described":
+        graph = DescribedRecognitionGraph(model)
+    elif config.recognition.score == "per_tag":
+        graph = PerTagRecognitionGraph(model)
+    example = inputs(2, 7)
+    dynamic = {name: {0: "batch" if name == "features" else "tags"} for name in example}
+    if labels.kind == "described":
+        dynamic["descriptions"][1] = "descriptions"
+    return GraphSpec("recognition_decoder", graph, example, ("logits",), dynamic, lambda: [inputs(1, 50), inputs(3, 1)])
 
 
 def _captioner_specs(model: RecognitionModel, features: Callable[[int], Tensor]) -> list[GraphSpec]:

@@ -1,0 +1,81 @@
+"""Published models for ONNX Runtime and OpenVINO: from a converted model directory to one with ONNX graphs."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import torch
+from safetensors.torch import save_file
+
+from anytag.errors import UsageError
+from anytag.export.graphs import graph_specs
+from anytag.export.onnx import check_parity, export_graph, quantise_dynamic, store_half
+from anytag.model_directory import ModelDirectory, write_config
+from anytag.nn.label_queries import DescribedLabelQueries
+from anytag.nn.recognition_decoder import PerTagScore
+from anytag.nn.weights import WEIGHTS_FILE, read_model
+
+Report = Callable[[str], None]
+Weights = Literal["float32", "float16", "int8"]
+
+
+def export_published(source: Path, out: Path, weights: Weights = "float32", report: Report = print) -> None:
+    """Write a model directory for ONNX Runtime.
+
+    Args:
+        source: A model directory with PyTorch weights, as ``anytag convert`` writes it.
+        out: The new model directory; an exported model that is there is replaced.
+        weights: ``float32`` keeps them; ``float16`` halves the files and computes in float32; ``int8`` also computes
+            matrix products in 8 bits, with scales per channel, activations quantised as they come.
+        report: Receives a line per graph: its size and its largest difference from PyTorch.
+
+    Raises:
+        UsageError: If ``out`` is ``source``, or holds something that is no exported model.
+        ParityError: If a graph differs from the module that it was made of.
+    """
+    if out.resolve() == source.resolve():
+        raise UsageError(f"{out}: holds the model to be exported; give another folder with --out")
+    if out.exists() and not (out / "onnx").is_dir() and (out.is_file() or any(out.iterdir())):
+        raise UsageError(f"{out}: exists and is no exported model, so it is not replaced; give a new folder with --out")
+    directory = ModelDirectory(source)
+    vocabulary = directory.vocabulary
+    model = read_model(directory.config, len(vocabulary), directory.file(WEIGHTS_FILE))
+    part = out.with_name(out.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    (part / "onnx").mkdir(parents=True)
+    for spec in graph_specs(model, None):
+        path = part / "onnx" / f"{spec.name}.onnx"
+        export_graph(spec, path)
+        line = f"{spec.name}: parity {check_parity(spec, path):.1e}"
+        if weights != "float32":
+            store_half(path) if weights == "float16" else quantise_dynamic(path)
+            line += f", stored {check_parity(spec, path, tolerance=float('inf')):.1e}"
+        report(f"{line}, {path.stat().st_size / 1e6:.1f} MB")
+    tensors = label_arrays(model)
+    if weights != "float32":
+        tensors = {name: tensor.half() for name, tensor in tensors.items()}
+    save_file(tensors, part / "label_queries.safetensors")
+    for name in ("vocabulary.json", "tokenizer.json", "README.md"):
+        if directory.has(name):
+            shutil.copy(directory.file(name), part / name)
+    names = [path.relative_to(part).as_posix() for path in part.rglob("*") if path.is_file()]
+    write_config(part, directory.config, names)
+    shutil.rmtree(out, ignore_errors=True)
+    part.rename(out)
+    report(f"{out}: {sum(p.stat().st_size for p in out.rglob('*') if p.is_file()) / 1e6:.1f} MB in all")
+
+
+@torch.no_grad()
+def label_arrays(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """What the recognition decoder asks for, with all that no picture changes, by the name of its input."""
+    labels, decoder = model.label_queries, model.recognition_decoder
+    if isinstance(labels, DescribedLabelQueries):
+        return {"descriptions": labels.embeddings.contiguous()}
+    queries = labels()
+    arrays = {"queries": queries.contiguous(), "projected": decoder.project(queries).contiguous()}
+    if isinstance(decoder.score, PerTagScore):
+        arrays |= {"weights": decoder.score.weight.contiguous(), "biases": decoder.score.bias.contiguous()}
+    return arrays

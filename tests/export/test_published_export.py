@@ -1,0 +1,89 @@
+"""Published models in ONNX Runtime give what the reference gives."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from oracle_sets import each_oracle_set
+
+import anytag
+from anytag.backends.onnx import OnnxBackend
+from anytag.backends.torch import TorchBackend
+from anytag.checkpoints.convert import convert_checkpoint
+from anytag.errors import UsageError
+from anytag.export.published import export_published
+from anytag.model_directory import ModelDirectory
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    made = {}
+
+    def make(oracle_set):
+        if oracle_set.name not in made:
+            folder = tmp_path_factory.mktemp(oracle_set.name)
+            torch.save({"model": oracle_set.weights}, folder / "official.pth")
+            (folder / "tags.txt").write_text("\n".join(oracle_set.config["tag_list"]), encoding="utf-8")
+            text = oracle_set.config["med_config"]
+            convert_checkpoint(
+                folder / "official.pth",
+                folder / "torch",
+                family=oracle_set.kind,
+                tags=folder / "tags.txt",
+                recognition_heads=oracle_set.config["q2l_config"]["num_attention_heads"],
+                text_heads=text["num_attention_heads"] if text else None,
+                report=lambda line: None,
+            )
+            lines = []
+            export_published(folder / "torch", folder / "onnx", report=lines.append)
+            made[oracle_set.name] = (folder, lines)
+        return made[oracle_set.name]
+
+    return make
+
+
+@each_oracle_set()
+class TestExported:
+    def test_logits_are_the_reference_s(self, oracle_set, exported):
+        folder, lines = exported(oracle_set)
+        backend = OnnxBackend(ModelDirectory(folder / "onnx"), threads=1)
+        torch_backend = TorchBackend(ModelDirectory(folder / "torch"))
+        features = torch_backend.model.encode(oracle_set.io["image"])[0].detach().numpy()
+        labels = backend.label_queries()
+        logits = backend.recognize(features, labels)
+        np.testing.assert_allclose(logits, oracle_set.io["out.logits"].numpy(), atol=1e-4)
+        some = labels.take(np.array([5, 0]))
+        np.testing.assert_allclose(backend.recognize(features, some), logits[:, [5, 0]], atol=1e-5)
+        assert sum("parity" in line for line in lines) == (2 if oracle_set.kind == "ram_plus" else 4)
+
+    def test_both_backends_see_the_same(self, oracle_set, exported):
+        folder, _ = exported(oracle_set)
+        picture = np.random.default_rng(1).integers(0, 256, (70, 50, 3), np.uint8)
+        seen = [anytag.load(folder / name) for name in ("onnx", "torch")]
+        a, b = (recognizer.tag(picture, threshold=0) for recognizer in seen)
+        scores = {tag.id: tag.score for tag in a.tags}
+        for tag in b.tags:
+            assert scores[tag.id] == pytest.approx(tag.score, abs=1e-4)
+        if oracle_set.kind != "ram_plus":
+            first, second = (recognizer.caption(picture, tags=["dog", "cat"]) for recognizer in seen)
+            assert first.caption == second.caption
+
+
+@each_oracle_set("ram")
+def test_eight_bits_stay_close(oracle_set, exported, tmp_path):
+    folder, _ = exported(oracle_set)
+    export_published(folder / "torch", tmp_path / "small", weights="int8", report=lambda line: None)
+    size = lambda path: (path / "onnx" / "recognition_decoder.onnx").stat().st_size  # noqa: E731
+    assert size(tmp_path / "small") < size(folder / "onnx")
+    picture = np.random.default_rng(1).integers(0, 256, (70, 50, 3), np.uint8)
+    a, b = (anytag.load(path).tag(picture, threshold=0) for path in (folder / "onnx", tmp_path / "small"))
+    scores = {tag.id: tag.score for tag in a.tags}
+    assert max(abs(scores[tag.id] - tag.score) for tag in b.tags) < 0.1
+
+
+@each_oracle_set("ram")
+def test_the_source_is_not_overwritten(oracle_set, exported):
+    folder, _ = exported(oracle_set)
+    with pytest.raises(UsageError, match="holds the model to be exported"):
+        export_published(folder / "torch", folder / "torch")
