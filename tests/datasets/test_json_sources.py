@@ -21,7 +21,7 @@ RECORDS = [
 ANY = st.recursive(
     st.none() | st.integers() | st.text('ab"\\{}[],:ü\n', max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text('k"\\{]', max_size=3), inner, max_size=3),
-    max_leaves=8,
+    max_leaves=5,
 )
 OBJECTS = st.lists(st.dictionaries(st.text('k"\\{]', max_size=3), ANY, max_size=3), max_size=5)
 
@@ -44,7 +44,7 @@ def test_lines_and_lists_give_the_same(tmp_path: Path, name: str) -> None:
     assert source.description.startswith(f"{kind} {tmp_path / name}: 2 objects, picture from 'image', captions from")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     objects=OBJECTS,
     indent=st.sampled_from([None, 2]),
@@ -60,7 +60,7 @@ def test_every_object_of_a_list_is_found(objects, indent, chunk, ascii, tmp_path
     assert [json.loads(content) for content in read_spans(found)] == objects
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     root=st.dictionaries(st.text('k"\\{]ü', max_size=4), OBJECTS | ANY, max_size=5), chunk=st.sampled_from([3, 1 << 20])
 )

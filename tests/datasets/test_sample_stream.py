@@ -33,7 +33,7 @@ def everyone(sources, world_size: int, workers: int = 1, **options) -> list[list
 
 
 class TestExactOrder:
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=30, deadline=None)
     @given(
         sizes=st.lists(st.integers(0, 30), min_size=1, max_size=3),
         world_size=st.integers(1, 4),
@@ -88,7 +88,7 @@ class TestExactOrder:
 
 
 class TestWindows:
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=30, deadline=None)
     @given(
         sizes=st.lists(st.integers(0, 12), min_size=1, max_size=6),
         consumers=st.integers(1, 7),

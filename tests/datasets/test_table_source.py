@@ -95,7 +95,7 @@ def test_a_quote_that_is_never_closed_costs_its_own_row_only(tmp_path: Path) -> 
     assert source[50_001].captions == ("row 49999",)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     rows=st.lists(st.lists(st.text('ab ,"\n;ü\t', max_size=8), min_size=2, max_size=2), max_size=12),
     end=st.sampled_from(["\n", "\r\n"]),

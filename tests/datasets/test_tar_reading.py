@@ -43,7 +43,7 @@ def test_reads_what_the_standard_library_writes(format: str) -> None:
     assert [(member.name, member.content) for member in read(content, len(content))] == members
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     st.lists(st.tuples(st.text("abü/.", max_size=150).map("{}x".format), st.binary(max_size=1200)), max_size=6),
     st.sampled_from(["gnu", "pax"]),

@@ -18,7 +18,7 @@ from anytag.errors import SampleError, UsageError
 
 Offsets = npt.NDArray[np.int64]
 
-_CHUNK = 1 << 22
+_CHUNK = 1 << 20
 #: A quoted field may span lines, but one that goes on for longer than this was never closed.
 _LONGEST_RECORD = 1 << 20
 

@@ -310,13 +310,15 @@ def merge_states(states: Sequence[dict[str, Any]]) -> dict[str, Any]:
     count = states[0]["consumers"] if states else 0
     if not count or [state["consumer"] for state in states] != list(range(count)):
         raise UsageError(f"the states of all {count or 'of a run'} ranks and workers are needed, each once")
-    if any(state["of"] != states[0]["of"] or state["before"].keys() - states[0]["before"].keys() for state in states):
+    # Each has forgotten the epochs that it is through with; the one that is furthest behind knows all that matter.
+    known = min(states, key=lambda state: int(state["position"]["epoch"]))["before"]
+    if any(state["of"] != states[0]["of"] or not state["before"].items() <= known.items() for state in states):
         raise UsageError("the states belong to different runs")
     if isinstance(states[0]["of"]["shuffle"], list):
         raise UsageError("a windowed stream goes on with the same number of ranks and workers only")
     places = [state["position"] for state in states]
     first, last = min(place["epoch"] for place in places), max(place["epoch"] for place in places)
-    before = {epoch: list(taken) for epoch, taken in states[0]["before"].items() if int(epoch) >= first}
+    before = {epoch: list(taken) for epoch, taken in known.items()}
     for epoch in range(first, last + 1):
         taken = [
             place["taken"] if place["epoch"] == epoch else (-1 if place["epoch"] > epoch else 0) for place in places
