@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from anytag.nn.clip_text import ClipTextTransformer
 from anytag.nn.model import RecognitionModel
 from anytag.nn.text_encoder import SentenceEncoder
 
@@ -81,6 +82,19 @@ class AttentionGraph(nn.Module):
         return self.decoder.attention(features, queries, projected)
 
 
+class DescribedAttentionGraph(nn.Module):
+    """The same from descriptions ``[T, D, E]`` (RAM++)."""
+
+    def __init__(self, model: RecognitionModel):
+        super().__init__()
+        self.labels, self.decoder = model.label_queries, model.recognition_decoder
+
+    def forward(self, features: Tensor, descriptions: Tensor) -> Tensor:
+        """Weigh descriptions, then look."""
+        mixed = self.labels.mix(features[:, 0], descriptions)
+        return self.decoder.attention(features, self.labels.project(mixed))
+
+
 class LabelEncoderGraph(nn.Module):
     """Token ids ``[T, L]``, padded with 0, to label queries and their first projection, ``[T, W]`` each."""
 
@@ -91,6 +105,19 @@ class LabelEncoderGraph(nn.Module):
     def forward(self, ids: Tensor) -> tuple[Tensor, Tensor]:
         """Embed texts and project them."""
         queries = self.queries(self.encoder(ids))
+        return queries, self.decoder.project(queries)
+
+
+class LabelProjectionGraph(nn.Module):
+    """Text embeddings ``[T, E]`` to label queries and their first projection, ``[T, W]`` each (RAM)."""
+
+    def __init__(self, model: RecognitionModel):
+        super().__init__()
+        self.labels, self.decoder = model.label_queries, model.recognition_decoder
+
+    def forward(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
+        """Project embeddings."""
+        queries = self.labels.project(embeddings)
         return queries, self.decoder.project(queries)
 
 
@@ -136,7 +163,7 @@ class GraphSpec:
         module: The function.
         inputs: Example inputs by name, in order; sizes of dynamic axes differ from each other and from 1.
         outputs: Names of the outputs.
-        dynamic: Per input, axis to the name of its size.
+        dynamic: Per input (or output), axis to the name of its size.
         variants: Makes other inputs to check parity on.
     """
 
@@ -151,14 +178,14 @@ class GraphSpec:
 def graph_specs(model: RecognitionModel, label_encoder: SentenceEncoder | None) -> list[GraphSpec]:
     """The graphs of a model; the captioner's only if it has one."""
     config = model.config
-    side, tokens, width = config.image_encoder.resolution, config.image_encoder.tokens, config.features
+    side = config.image_encoder.resolution
 
     def pixels(batch: int) -> Tensor:
         generator = torch.Generator().manual_seed(batch)
         return torch.randint(0, 256, (batch, side, side, 3), dtype=torch.uint8, generator=generator)
 
     def features(batch: int) -> Tensor:
-        return torch.randn(batch, tokens, width, generator=torch.Generator().manual_seed(batch))
+        return _features(model, batch)
 
     specs = [
         GraphSpec(
@@ -169,7 +196,7 @@ def graph_specs(model: RecognitionModel, label_encoder: SentenceEncoder | None) 
             {"pixels": {0: "batch"}},
             lambda: [{"pixels": pixels(1)}, {"pixels": pixels(3)}],
         ),
-        _recognition_spec(model, features),
+        _recognition_spec(model),
     ]
     if label_encoder is not None:
         ids = torch.tensor([[101, 3899, 102, 0, 0], [101, 2175, 1011, 28155, 102], [101, 4937, 102, 0, 0]])
@@ -183,37 +210,102 @@ def graph_specs(model: RecognitionModel, label_encoder: SentenceEncoder | None) 
                 lambda: [{"ids": ids[:1, :3]}],
             )
         )
+    if config.labels.kind == "embedded":
+        embeddings = torch.randn(6, config.labels.width, generator=torch.Generator().manual_seed(6))
+        specs.append(
+            GraphSpec(
+                "label_projection",
+                LabelProjectionGraph(model),
+                {"embeddings": embeddings[:3]},
+                ("queries", "projected"),
+                {"embeddings": {0: "tags"}},
+                lambda: [{"embeddings": embeddings[:1]}, {"embeddings": embeddings}],
+            )
+        )
     if config.captioner is not None:
         specs += _captioner_specs(model, features)
     return specs
 
 
-def _recognition_spec(model: RecognitionModel, features: Callable[[int], Tensor]) -> GraphSpec:
-    decoder, labels, config = model.recognition_decoder, model.config.labels, model.config
+def attention_spec(model: RecognitionModel) -> GraphSpec:
+    """The graph that says where the recognition decoder looks for a label; only locating tags needs it."""
+    described = model.config.labels.kind == "described"
 
     def inputs(batch: int, count: int) -> dict[str, Tensor]:
-        generator = torch.Generator().manual_seed(count)
-        if labels.kind == "described":
-            shape = (count, labels.descriptions, labels.width)
-            return {"features": features(batch), "descriptions": torch.randn(shape, generator=generator)}
-        q = torch.randn(count, config.width, generator=generator)
-        with torch.no_grad():
-            made = {"features": features(batch), "queries": q, "projected": decoder.project(q)}
-        if config.recognition.score == "per_tag":
-            made["weights"] = torch.randn(count, config.width, generator=generator)
-            made["biases"] = torch.randn(count, generator=generator)
-        return made
+        return {n: x for n, x in _decoder_inputs(model, batch, count).items() if n not in ("weights", "biases")}
 
+    return GraphSpec(
+        "attention",
+        DescribedAttentionGraph(model) if described else AttentionGraph(model),
+        inputs(2, 7),
+        ("attention",),
+        _decoder_axes(inputs(2, 7)) | {"attention": {0: "batch", 1: "tags"}},
+        lambda: [inputs(1, 1), inputs(3, 4)],
+    )
+
+
+def clip_text_spec(model: ClipTextTransformer) -> GraphSpec:
+    """CLIP's text encoder: ids ``[T, L]`` to unit vectors ``[T, E]``."""
+
+    def ids(count: int, length: int) -> dict[str, Tensor]:
+        made = torch.randint(1, model.config.end_token, (count, length), generator=torch.Generator().manual_seed(count))
+        made[:, -1] = model.config.end_token
+        return {"ids": made}
+
+    longest = model.config.positions
+    return GraphSpec(
+        "clip_text",
+        model,
+        ids(3, min(7, longest)),
+        ("embeddings",),
+        {"ids": {0: "texts", 1: "length"}},
+        lambda: [ids(1, longest), ids(5, 3), ids(2, 1)],
+    )
+
+
+def _recognition_spec(model: RecognitionModel) -> GraphSpec:
     graph: nn.Module = RecognitionGraph(model)
-    if labels.kind == "described":
+    if model.config.labels.kind == "described":
         graph = DescribedRecognitionGraph(model)
-    elif config.recognition.score == "per_tag":
+    elif model.config.recognition.score == "per_tag":
         graph = PerTagRecognitionGraph(model)
-    example = inputs(2, 7)
-    dynamic = {name: {0: "batch" if name == "features" else "tags"} for name in example}
+    example = _decoder_inputs(model, 2, 7)
+    return GraphSpec(
+        "recognition_decoder",
+        graph,
+        example,
+        ("logits",),
+        _decoder_axes(example),
+        lambda: [_decoder_inputs(model, 1, 50), _decoder_inputs(model, 3, 1)],
+    )
+
+
+def _features(model: RecognitionModel, batch: int) -> Tensor:
+    shape = (batch, model.config.image_encoder.tokens, model.config.features)
+    return torch.randn(shape, generator=torch.Generator().manual_seed(batch))
+
+
+def _decoder_inputs(model: RecognitionModel, batch: int, count: int) -> dict[str, Tensor]:
+    """So many pictures and labels, as the recognition decoder takes them."""
+    labels, config = model.config.labels, model.config
+    generator = torch.Generator().manual_seed(count)
     if labels.kind == "described":
-        dynamic["descriptions"][1] = "descriptions"
-    return GraphSpec("recognition_decoder", graph, example, ("logits",), dynamic, lambda: [inputs(1, 50), inputs(3, 1)])
+        shape = (count, labels.descriptions, labels.width)
+        return {"features": _features(model, batch), "descriptions": torch.randn(shape, generator=generator)}
+    q = torch.randn(count, config.width, generator=generator)
+    with torch.no_grad():
+        made = {"features": _features(model, batch), "queries": q, "projected": model.recognition_decoder.project(q)}
+    if config.recognition.score == "per_tag":
+        made["weights"] = torch.randn(count, config.width, generator=generator)
+        made["biases"] = torch.randn(count, generator=generator)
+    return made
+
+
+def _decoder_axes(example: dict[str, Tensor]) -> dict[str, dict[int, str]]:
+    axes = {name: {0: "batch" if name == "features" else "tags"} for name in example}
+    if "descriptions" in axes:
+        axes["descriptions"][1] = "descriptions"
+    return axes
 
 
 def _captioner_specs(model: RecognitionModel, features: Callable[[int], Tensor]) -> list[GraphSpec]:

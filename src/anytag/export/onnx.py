@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -88,12 +88,35 @@ def store_half(path: Path, smallest: int = 1024) -> None:
     onnx.save(model, path)
 
 
-def quantise_dynamic(path: Path, keep: Callable[[str], bool] | None = None) -> None:
+def fold_constants(path: Path) -> None:
+    """Save the graph as ONNX Runtime's basic optimisation leaves it: standard operators, constants worked out.
+
+    Weights that were exported behind a transposition or a reshape then stand right beside their products, where
+    quantisation looks for them.
+
+    Args:
+        path: Changed in place.
+    """
+    folded = path.with_suffix(".folded.onnx")
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(folded)
+    options.log_severity_level = 3
+    onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    folded.replace(path)
+
+
+def quantise_dynamic(
+    path: Path,
+    keep: Callable[[str], bool] | None = None,
+    operators: Sequence[str] = ("MatMul", "Gemm", "Gather"),
+) -> None:
     """8-bit weights for matrix products and embeddings, activations quantised as they come.
 
     Args:
         path: Changed in place.
         keep: Names of nodes that stay in floating point.
+        operators: What is quantised, where its weight is a constant.
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
@@ -106,7 +129,8 @@ def quantise_dynamic(path: Path, keep: Callable[[str], bool] | None = None) -> N
         weight_type=QuantType.QInt8,
         per_channel=True,
         nodes_to_exclude=excluded,
-        op_types_to_quantize=["MatMul", "Gemm", "Gather"],
-        extra_options={"MatMulConstBOnly": True},
+        op_types_to_quantize=list(operators),
+        # Folded graphs say the types of their inputs and outputs only; what they do not say is a float.
+        extra_options={"MatMulConstBOnly": True, "DefaultTensorType": TensorProto.FLOAT},
     )
     quantised.replace(path)

@@ -80,15 +80,31 @@ class RecognitionDecoder(nn.Module):
             queries: ``[T, width]``, the same for all pictures, or ``[B, T, width]``.
             projected: :meth:`project` of the queries, if it is at hand.
         """
-        if projected is None:
-            projected = self.project(queries)
+        return self._through(features, queries, projected, self.keys_values(features))[0]
+
+    def attention(self, features: Tensor, queries: Tensor, projected: Tensor | None = None) -> Tensor:
+        """Where the last layer looks: weights ``[B, T, N]``, the mean of its heads; arguments as for :meth:`embed`.
+
+        A query's weights sum to 1 over the picture's N tokens.
+        """
+        *lower, (keys, _) = self.keys_values(features)
+        hidden, first = self._through(features, queries, projected, lower)
+        asked = self.layers[len(lower)].cross_attention.query(hidden) if first is None else first
+        split = asked.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return (split @ keys.transpose(2, 3) / keys.shape[-1] ** 0.5).softmax(-1).mean(1)
+
+    def _through(
+        self, features: Tensor, queries: Tensor, projected: Tensor | None, memory: list[KeysValues]
+    ) -> tuple[Tensor, Tensor | None]:
+        """Hidden states after as many layers as there are keys and values; their query projection while it is known."""
+        known = self.project(queries) if projected is None else projected
         if queries.dim() == 2:
-            queries, projected = (x.expand(features.shape[0], -1, -1) for x in (queries, projected))
-        hidden, first = queries, projected
-        for index, (layer, memory) in enumerate(zip(self.layers, self.keys_values(features), strict=True)):
-            hidden = layer.cross_attention(hidden, memory, self.heads, queries=first if index == 0 else None)
-            hidden = layer.feed_forward(hidden)
-        return hidden
+            queries, known = (x.expand(features.shape[0], -1, -1) for x in (queries, known))
+        hidden, first = queries, known
+        for index, (layer, keys_values) in enumerate(zip(self.layers, memory, strict=False)):
+            asked = first if index == 0 else None
+            hidden = layer.feed_forward(layer.cross_attention(hidden, keys_values, self.heads, queries=asked))
+        return hidden, None if memory else first
 
     def forward(
         self, features: Tensor, queries: Tensor, projected: Tensor | None = None, ids: Tensor | None = None
