@@ -99,8 +99,9 @@ def load_swin_backbone(path: Path, encoder: SwinTransformer) -> None:
     """
     expected = dict(encoder.named_parameters())
     ready: dict[str, Tensor] = {}
+    state = _read(path)
     try:
-        for official, tensor in _fuse(_read(path)).items():
+        for official, tensor in _fuse(state).items():
             name = swin_key(official)
             if name is None:
                 continue
@@ -128,13 +129,13 @@ def _read(path: Path) -> dict[str, Tensor]:
     if path.is_dir():
         files = [path / name for name in ("model.safetensors", "pytorch_model.bin") if (path / name).exists()]
         if not files:
-            raise ModelError("holds neither model.safetensors nor pytorch_model.bin (weights in parts are not read)")
+            raise ModelError(f"{path}: holds no model.safetensors or pytorch_model.bin (weights in parts are not read)")
         path = files[0]
     if path.suffix == ".safetensors":
         try:
             return load_file(path)
         except (SafetensorError, OSError) as error:
-            raise ModelError(f"truncated, altered or missing ({error})") from error
+            raise ModelError(f"{path}: truncated, altered or missing ({error})") from error
     # At load the two would import each other.
     from anytag.checkpoints.convert import read_checkpoint
 

@@ -83,6 +83,9 @@ class _WindowAttention(nn.Module):
             query.flatten(*fold), key.flatten(*fold), value.flatten(*fold), bias[None].to(query.dtype)
         )
         seen = seen.reshape(batch, windows, self.heads, self.area, depth).transpose(2, 3)
+        # Attention's kernels lay out their results in different ways, and an exported graph holds another kernel than
+        # was traced: without the copy, a reshape would be traced as a view that only fits the first.
+        seen = seen.clone(memory_format=torch.contiguous_format)
         return self.output(seen.reshape(batch, count, width))
 
 
@@ -278,12 +281,13 @@ class SwinTransformer(nn.Module):
 
     def _embed(self, pixels: Tensor) -> Tensor:
         """Pixels to the first stage's tokens, window by window."""
-        side, (grid, patch) = self.resolution, (self.grids[0], self.embedding.kernel_size[0])
+        side, grid, patch = self.resolution, self.grids[0], self.embedding.kernel_size[0]
         if pixels.dim() != 4 or pixels.shape[1:] != (3, side, side):
             raise ValueError(f"expected pixels of shape [B, 3, {side}, {side}], got {list(pixels.shape)}")
-        # The convolution's strides do not overlap, so it is one matrix product, which leaves the channels last.
-        patches = pixels.reshape(len(pixels), 3, grid, patch, grid, patch).permute(0, 2, 4, 1, 3, 5)
-        patches = _reorder(patches.reshape(len(pixels), grid * grid, 3 * patch * patch), self.enter)
+        batch = pixels.shape[0]
+        # The convolution's squares do not overlap, so it is one matrix product, which leaves the channels last.
+        patches = pixels.reshape(batch, 3, grid, patch, grid, patch).permute(0, 2, 4, 1, 3, 5)
+        patches = _reorder(patches.reshape(batch, grid * grid, 3 * patch * patch), self.enter)
         return self.embedding_norm(F.linear(patches, self.embedding.weight.flatten(1), self.embedding.bias))
 
 
