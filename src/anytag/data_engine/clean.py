@@ -1,0 +1,287 @@
+"""Cleaning, the part that decides: what is usual for a tag, and which tags go."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from anytag.data_engine.clean_regions import RegionsStep
+from anytag.data_engine.cleaning_config import CleaningConfig
+from anytag.data_engine.clustering import centres_of_weight, distances, kmeans, outlier_cut
+from anytag.data_engine.manifest import (
+    PartFormat,
+    PictureRecord,
+    RemovalReason,
+    RemovedTag,
+    part_name,
+    write_part,
+)
+from anytag.data_engine.work import Digest, Outcome, Step
+from anytag.errors import SampleError
+
+Rows = npt.NDArray[np.float64]
+
+#: Removals whose reason is shown in a part's report.
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class ClustersStep(Step):
+    """Regions of all parts to ``clusters-00000.safetensors``: for a group of tags, centres and how far is too far.
+
+    ``tags`` ``[t]`` with ``cuts`` ``[t]`` and ``sizes`` ``[t]`` (their regions); ``centres`` ``[c, W]`` with ``owners``
+    ``[c]``, the tag of each.
+
+    Attributes:
+        folder: Where outputs go.
+        regions: The step that found them.
+        config: How they are clustered.
+    """
+
+    name: ClassVar[str] = "cluster regions"
+    noun: ClassVar[str] = "clusters"
+
+    folder: Path
+    regions: RegionsStep
+    config: CleaningConfig
+
+    @property
+    def units(self) -> int:
+        """Groups of tags."""
+        return self.config.groups
+
+    @property
+    def suffix(self) -> str:
+        """``safetensors``."""
+        return "safetensors"
+
+    def settings(self) -> dict[str, Any]:
+        """How regions are clustered."""
+        return {"clusters": self.config.of_clusters()}
+
+    def inputs(self, unit: int, known: Sequence[Digest] = ()) -> list[Digest]:
+        """The regions of all parts."""
+        earlier = {digest.name: digest for digest in known}
+        paths = [self.regions.output(part) for part in range(self.regions.units)]
+        return [Digest.of(path, earlier.get(path.name)) for path in paths]
+
+    def run(self, unit: int, output: Path) -> Outcome:
+        """Cluster the tags of one group."""
+        from safetensors.numpy import save_file
+
+        outcome, width = Outcome(), 0
+        fitted: list[tuple[int, int, float, Rows]] = []
+        for tag, size, points in self._tags(unit):
+            width = points.shape[1]
+            if size < self.config.min_regions:
+                outcome.counts["tags_with_few_regions"] += 1
+                continue
+            centres, cut = fit_tag(points, self.config, tag)
+            fitted.append((tag, size, cut, centres))
+            outcome.counts.update({"tags_clustered": 1, "regions_clustered": size})
+            outcome.show(lambda tag=tag, size=size, cut=cut, centres=centres: {  # type: ignore[misc]
+                "tag": self.regions.manifest.vocabulary[tag].name,
+                "regions": size,
+                "clusters": len(centres),
+                "cut": round(cut, 4),
+            })  # fmt: skip
+        save_file(
+            {
+                "tags": np.array([tag for tag, *_ in fitted], np.int32),
+                "sizes": np.array([size for _, size, *_ in fitted], np.int64),
+                "cuts": np.array([cut for *_, cut, _ in fitted], np.float64),
+                "owners": np.array([tag for tag, *_, centres in fitted for _ in centres], np.int32),
+                "centres": np.concatenate([np.empty((0, width)), *(centres for *_, centres in fitted)]),
+            },
+            output,
+        )
+        return outcome
+
+    def _tags(self, unit: int) -> Iterator[tuple[int, int, Rows]]:
+        """Tags of a group, with how many regions they have and the features of those that are fitted on."""
+        from safetensors import safe_open
+
+        paths = [self.regions.output(part) for part in range(self.regions.units)]
+        sizes: dict[int, list[int]] = defaultdict(lambda: [0] * len(paths))
+        for number, path in enumerate(paths):
+            with safe_open(path, "np") as file:
+                found, counts = np.unique(file.get_tensor("tags"), return_counts=True)
+            for tag, count in zip(found.tolist(), counts.tolist(), strict=True):
+                if tag % self.config.groups == unit:
+                    sizes[tag][number] = count
+        chosen = {tag: self._chosen(tag, sum(each)) for tag, each in sizes.items()}
+        taken: dict[int, list[Rows]] = defaultdict(list)
+        before = dict.fromkeys(sizes, 0)
+        for number, path in enumerate(paths):
+            mine = [tag for tag in sorted(sizes) if sizes[tag][number]]
+            if not mine:
+                continue
+            with safe_open(path, "np") as file:
+                tags, features = file.get_tensor("tags"), file.get_slice("features")
+                for tag in mine:
+                    first, count = int(np.searchsorted(tags, tag)), sizes[tag][number]
+                    rows = chosen[tag]
+                    wanted = rows[(rows >= before[tag]) & (rows < before[tag] + count)] - before[tag]
+                    taken[tag].append(as_points(features[first : first + count][wanted], self.config.normalise))
+                    before[tag] += count
+        for tag in sorted(sizes):
+            yield tag, sum(sizes[tag]), np.concatenate(taken.pop(tag))
+
+    def _chosen(self, tag: int, size: int) -> npt.NDArray[np.int64]:
+        """Which of a tag's regions, in the order of parts and rows, are fitted on."""
+        if size <= self.config.most_fitted:
+            return np.arange(size)
+        rng = np.random.default_rng((self.config.seed, tag))
+        return np.sort(rng.choice(size, self.config.most_fitted, replace=False)).astype(np.int64)
+
+
+def as_points(features: npt.NDArray[Any], normalise: bool) -> Rows:
+    """Features ``[n, W]`` as the points that are clustered."""
+    points: Rows = features.astype(np.float64)
+    if normalise:
+        points = points / np.maximum(np.sqrt((points**2).sum(1, keepdims=True)), 1e-12)
+    return points
+
+
+def fit_tag(points: Rows, config: CleaningConfig, tag: int) -> tuple[Rows, float]:
+    """What is usual for a tag.
+
+    Args:
+        points: ``[n, W]``, its regions.
+        config: How.
+        tag: Its id, which the seed is drawn from: no tag depends on which others there are.
+
+    Returns:
+        Centres ``[k, W]``, and the distance from the nearest of them beyond which a region is an outlier.
+    """
+    k = max(1, min(config.clusters, len(points) // config.regions_per_cluster))
+    centres, owners = kmeans(points, k, np.random.default_rng((config.seed, tag, 1)), config.iterations)
+    centres = centres_of_weight(centres, owners, config.smallest_cluster)
+    return centres, outlier_cut(distances(points, centres).min(1), config.outlier_share)
+
+
+@dataclass(frozen=True)
+class RemovalStep(Step):
+    """Takes tags away: the parts of a clean manifest. Nothing is ever added.
+
+    Attributes:
+        folder: Where outputs go.
+        clusters: The step that says what is usual.
+        config: Which tags go.
+        format: Of the parts.
+    """
+
+    name: ClassVar[str] = "remove tags"
+
+    folder: Path
+    clusters: ClustersStep
+    config: CleaningConfig
+    format: PartFormat = "jsonl"
+
+    @property
+    def units(self) -> int:
+        """As many as the manifest has parts."""
+        return self.clusters.regions.units
+
+    @property
+    def suffix(self) -> str:
+        """The format's."""
+        return self.format
+
+    def settings(self) -> dict[str, Any]:
+        """Which tags go."""
+        return {"format": self.format, "removal": self.config.of_removal()}
+
+    def inputs(self, unit: int, known: Sequence[Digest] = ()) -> list[Digest]:
+        """The manifest's part, its regions, and all groups of tags."""
+        earlier = {digest.name: digest for digest in known}
+        regions = self.clusters.regions
+        paths = [regions.manifest.part(unit), regions.output(unit)]
+        paths += [self.clusters.output(group) for group in range(self.clusters.units)]
+        return [Digest.of(path, earlier.get(path.name)) for path in paths]
+
+    def output(self, unit: int) -> Path:
+        """A part of a manifest."""
+        return self.folder / part_name(unit, self.format)
+
+    def run(self, unit: int, output: Path) -> Outcome:
+        """Clean one part."""
+        outcome = Outcome()
+        verdicts = self._verdicts(unit)
+        write_part(output, self._records(unit, verdicts, outcome), self.format)
+        return outcome
+
+    def _records(
+        self, unit: int, verdicts: dict[int, dict[int, tuple[RemovalReason, float | None]]], outcome: Outcome
+    ) -> Iterator[PictureRecord]:
+        for item in self.clusters.regions.manifest.read(unit):
+            if isinstance(item, SampleError):
+                continue  # Counted where the regions were looked for.
+            made = remove_tags(item, verdicts.get(item.row, {}), self.config)
+            gone = {entry.tag.id: entry for entry in made.removed[len(item.removed) :]}
+            outcome.counts.update(
+                {"pictures_out": 1, "tags_before": len(item.tag_ids()), "tags_after": len(made.tag_ids())}
+            )
+            outcome.counts.update(f"removed_{entry.reason}" for entry in gone.values())
+            if gone:
+                outcome.show(lambda made=made, gone=gone: {  # type: ignore[misc]
+                    "id": made.id,
+                    "removed": [f"{entry.tag.name} ({entry.reason})" for entry in gone.values()][:_SHOWN],
+                    "kept": sorted({tag.name for tag in made.tags}),
+                })  # fmt: skip
+            yield made
+
+    def _verdicts(self, unit: int) -> dict[int, dict[int, tuple[RemovalReason, float | None]]]:
+        """By row and tag, why a tag goes, and the number that decided."""
+        from safetensors.numpy import load_file
+
+        config = self.config
+        found = load_file(self.clusters.regions.output(unit))
+        tags, rows = found["tags"], found["rows"]
+        verdicts: dict[int, dict[int, tuple[RemovalReason, float | None]]] = defaultdict(dict)
+        if config.without_region == "drop":
+            for tag, row in found["missing"].tolist():
+                verdicts[row][tag] = ("no_region", None)
+        if config.denial:
+            limits = found["limits"].astype(np.float64) * config.denial_factor
+            if config.denial_threshold is not None:
+                limits = np.full(len(limits), config.denial_threshold)
+            for place in np.flatnonzero(found["scores"] < limits):
+                score = round(float(found["scores"][place]), 4)
+                verdicts[int(rows[place])][int(tags[place])] = ("denied", score)
+        # Outliers go last, so that a region that is both is called what the paper asks first.
+        for tag, (centres, cut) in self._usual().items():
+            first, last = np.searchsorted(tags, [tag, tag + 1])
+            if first < last:
+                apart = distances(as_points(found["features"][first:last], config.normalise), centres).min(1)
+                for place in np.flatnonzero(apart > cut):
+                    verdicts[int(rows[first + place])][tag] = ("outlier", round(float(apart[place]), 4))
+        return verdicts
+
+    def _usual(self) -> dict[int, tuple[Rows, float]]:
+        from safetensors.numpy import load_file
+
+        usual: dict[int, tuple[Rows, float]] = {}
+        for group in range(self.clusters.units):
+            found = load_file(self.clusters.output(group))
+            for tag, cut in zip(found["tags"].tolist(), found["cuts"].tolist(), strict=True):
+                usual[tag] = (found["centres"][found["owners"] == tag], cut)
+        return usual
+
+
+def remove_tags(
+    record: PictureRecord, verdicts: dict[int, tuple[RemovalReason, float | None]], config: CleaningConfig
+) -> PictureRecord:
+    """A record without the tags that a verdict stands on; protected ones stay."""
+    safe = {tag.id for tag in record.tags if tag.source in config.protected}
+    gone = verdicts.keys() - safe
+    removed = tuple(RemovedTag(tag, *verdicts[tag.id]) for tag in record.tags if tag.id in gone)
+    return replace(
+        record, tags=tuple(tag for tag in record.tags if tag.id not in gone), removed=(*record.removed, *removed)
+    )

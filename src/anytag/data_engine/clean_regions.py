@@ -1,0 +1,282 @@
+"""Cleaning, the part that sees pictures: regions of tags, their features, and what the model says of them alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cache, partial
+from itertools import islice
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from anytag.backends.base import Encoded, FloatArray
+from anytag.data_engine.cleaning_config import CleaningConfig
+from anytag.data_engine.inputs import digest_part
+from anytag.data_engine.manifest import Manifest, PictureRecord
+from anytag.data_engine.models import Model, loaded, model_name, pictures_of
+from anytag.data_engine.regions import AttentionHeat, BoxSides, CellHeat, HeatRegions, Region, RegionSource, grid_side
+from anytag.data_engine.work import Digest, Outcome, Step
+from anytag.datasets.loading import load_picture, run_ahead
+from anytag.datasets.sources import SampleSource
+from anytag.errors import PictureError, UsageError
+from anytag.labels import LabelSet
+from anytag.pictures.reading import to_pixels
+from anytag.recognizer import Recognizer
+from anytag.vocabulary import TagVocabulary, VocabularyTag
+
+#: Threads that decode pictures while the model runs.
+_DECODERS = 2
+
+
+@cache
+def region_source(model: Model, config: CleaningConfig) -> RegionSource:
+    """What finds the regions, loaded once in this process.
+
+    Raises:
+        UsageError: If a detector is asked for and not named.
+    """
+    recognizer = loaded(model)
+    if config.regions == "cells":
+        return HeatRegions(CellHeat(recognizer), config.region_share)
+    if config.regions == "attention":
+        return HeatRegions(AttentionHeat(recognizer), config.region_share)
+    if config.detector is None:
+        raise UsageError("regions are to come from Grounding DINO: say where its weights are (detector)")
+    from anytag.data_engine.grounding_dino import GroundingDinoRegions
+
+    return GroundingDinoRegions(config.detector, config.box_threshold)
+
+
+def crop_sides(box: BoxSides, margin: float, smallest: float) -> BoxSides:
+    """A region's box, enlarged by a margin on every side and to the smallest size, moved back into the picture.
+
+    Args:
+        box: Left, upper, right, lower; shares of the picture.
+        margin: Share of the box's own width and height.
+        smallest: Least width and height, as shares of the picture's.
+    """
+
+    def along(start: float, end: float) -> tuple[float, float]:
+        size = min(1.0, max((end - start) * (1 + 2 * margin), smallest))
+        first = min(max((start + end - size) / 2, 0.0), 1.0 - size)
+        return first, first + size
+
+    (left, right), (upper, lower) = along(box[0], box[2]), along(box[1], box[3])
+    return left, upper, right, lower
+
+
+@dataclass
+class _Found:
+    """Regions of a part, in the order in which they were found."""
+
+    tags: list[int] = field(default_factory=list)
+    rows: list[int] = field(default_factory=list)
+    features: list[FloatArray] = field(default_factory=list)
+    boxes: list[BoxSides] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
+    limits: list[float] = field(default_factory=list)
+    missing: list[tuple[int, int]] = field(default_factory=list)
+
+    def save(self, path: Path, width: int) -> None:
+        """Write all, by tag and then picture, so that a tag's regions are neighbours."""
+        from safetensors.numpy import save_file
+
+        order = np.lexsort((self.rows, self.tags))
+        missing = np.array(sorted(self.missing), np.int64).reshape(-1, 2)
+        features = np.array(self.features, np.float16).reshape(-1, width)
+        columns: dict[str, npt.NDArray[Any]] = {
+            "tags": np.array(self.tags, np.int32),
+            "rows": np.array(self.rows, np.int64),
+            "features": features,
+            "boxes": np.array(self.boxes, np.float32).reshape(-1, 4),
+            "scores": np.array(self.scores, np.float32),
+            "limits": np.array(self.limits, np.float32),
+        }
+        sorted_columns = {name: np.ascontiguousarray(column[order]) for name, column in columns.items()}
+        save_file(sorted_columns | {"missing": missing}, path)
+
+
+@dataclass(frozen=True)
+class RegionsStep(Step):
+    """Pictures to ``regions-00000.safetensors``: a row for every judged tag of every picture, by tag.
+
+    ``tags`` and ``rows`` say whose region it is; ``features`` ``[n, W]``, ``boxes`` ``[n, 4]``; ``scores``, what the
+    model gives the tag on the crop (not a number if it was not asked), and ``limits``, the score from which on the tag
+    counts as found; ``missing`` ``[m, 2]``, tags and rows without a region.
+
+    Attributes:
+        folder: Where outputs go.
+        manifest: Whose tags are judged.
+        source: Its pictures.
+        model: Finds regions, makes features, judges crops.
+        config: How.
+    """
+
+    name: ClassVar[str] = "find regions"
+    noun: ClassVar[str] = "regions"
+
+    folder: Path
+    manifest: Manifest
+    source: SampleSource
+    model: Model
+    config: CleaningConfig
+
+    @property
+    def units(self) -> int:
+        """As many as the manifest has parts."""
+        return self.manifest.parts
+
+    @property
+    def suffix(self) -> str:
+        """``safetensors``."""
+        return "safetensors"
+
+    def settings(self) -> dict[str, Any]:
+        """The model, and what decides the regions."""
+        return {"model": model_name(self.model), "regions": self.config.of_regions()}
+
+    def inputs(self, unit: int, known: Sequence[Digest] = ()) -> list[Digest]:
+        """The manifest's part and vocabulary, and the source's part."""
+        earlier = {digest.name: digest for digest in known}
+        paths = (self.manifest.part(unit), self.manifest.vocabulary_path)
+        found = [Digest.of(path, earlier.get(path.name)) for path in paths]
+        return [*found, *digest_part(self.source, unit, known)]
+
+    def run(self, unit: int, output: Path) -> Outcome:
+        """Go through one part."""
+        recognizer, outcome, found = loaded(self.model), Outcome(), _Found()
+        judge = _Judge(recognizer, region_source(self.model, self.config), self.config)
+        known = _known_tags(self.manifest.vocabulary, recognizer.vocabulary)
+        pictures = (
+            ((record, tags), partial(load_picture, sample, 0))
+            for record, sample in pictures_of(self.manifest, self.source, unit, outcome)
+            if (tags := self._judged(record, known, outcome))
+        )
+        size = recognizer.batch_size
+        decoded = run_ahead(pictures, _DECODERS, 2 * size)
+        while batch := list(islice(decoded, size)):
+            read: list[tuple[PictureRecord, list[int], Image.Image]] = []
+            for (record, tags), load in batch:
+                try:
+                    read.append((record, tags, load().picture))
+                except PictureError as error:
+                    outcome.fail(error)
+            if read:
+                judge(read, [[known[id] for id in tags] for _, tags, _ in read], found)
+        outcome.counts.update({"regions": len(found.tags), "regions_missing": len(found.missing)})
+        outcome.examples = [
+            {"row": row, "tag": self.manifest.vocabulary[tag].name, "box": [round(side, 3) for side in box]}
+            for tag, row, box in list(zip(found.tags, found.rows, found.boxes, strict=True))[:3]
+        ]
+        found.save(output, recognizer.directory.config.features)
+        return outcome
+
+    def _judged(self, record: PictureRecord, known: dict[int, VocabularyTag], outcome: Outcome) -> list[int]:
+        """The tags of a picture that are judged, ascending."""
+        config = self.config
+        safe = {tag.id for tag in record.tags if tag.source in config.protected}
+        wanted = {
+            tag.id
+            for tag in record.tags
+            if tag.kind in config.kinds and tag.id not in safe and (config.tags is None or tag.name in config.tags)
+        }
+        judged = sorted(id for id in wanted if id in known)
+        outcome.counts.update(
+            {
+                "tags_judged": len(judged),
+                "tags_unknown_to_the_model": len(wanted) - len(judged),
+                "tags_not_judged": len(record.tag_ids() - wanted),
+            }
+        )
+        return judged
+
+
+class _Judge:
+    """Regions of a batch of pictures, their features, and the model's scores on their crops."""
+
+    def __init__(self, recognizer: Recognizer, regions: RegionSource, config: CleaningConfig):
+        self.recognizer, self.regions, self.config = recognizer, regions, config
+        self._labels: dict[int, LabelSet] = {}
+
+    def __call__(
+        self,
+        pictures: Sequence[tuple[PictureRecord, list[int], Image.Image]],
+        tags: Sequence[Sequence[VocabularyTag]],
+        found: _Found,
+    ) -> None:
+        whole = self._encode([picture for _, _, picture in pictures])
+        for place, (record, ids, picture) in enumerate(pictures):
+            features = whole.features[place]
+            regions = self.regions.find(picture, features, tags[place])
+            seen = [(i, tag, at) for i, tag, at in zip(ids, tags[place], regions, strict=True) if at is not None]
+            found.missing += [(i, record.row) for i, at in zip(ids, regions, strict=True) if at is None]
+            crops = self._crops(picture, [at for _, _, at in seen])
+            for number, (id, tag, at) in enumerate(seen):
+                found.tags.append(id)
+                found.rows.append(record.row)
+                found.boxes.append(at.box)
+                if crops is not None and self.config.feature == "crop":
+                    found.features.append(crops.features[number, 0])
+                else:
+                    found.features.append(self._pooled(features, at))
+                score, limit = self._score(crops, number, tag)
+                found.scores.append(score)
+                found.limits.append(limit)
+
+    def _crops(self, picture: Image.Image, regions: Sequence[Region]) -> Encoded | None:
+        config = self.config
+        if not regions or not (config.denial or config.feature == "crop"):
+            return None
+        width, height = picture.size
+        crops = []
+        for region in regions:
+            left, upper, right, lower = crop_sides(region.box, config.crop_margin, config.smallest_crop)
+            box = (int(left * width), int(upper * height), round(right * width), round(lower * height))
+            crops.append(picture.crop((box[0], box[1], max(box[2], box[0] + 1), max(box[3], box[1] + 1))))
+        return self._encode(crops)
+
+    def _encode(self, pictures: Sequence[Image.Image]) -> Encoded:
+        resolution = self.recognizer.directory.config.image_encoder.resolution
+        return self.recognizer.backend.encode(np.stack([to_pixels(picture, resolution) for picture in pictures]))
+
+    @staticmethod
+    def _pooled(features: FloatArray, region: Region) -> FloatArray:
+        weights = region.weights.reshape(-1)
+        assert grid_side(features) ** 2 == len(weights), "a region source answers on the features' own grid"
+        pooled: FloatArray = (weights @ features[1:].astype(np.float64)).astype(np.float32)
+        return pooled
+
+    def _score(self, crops: Encoded | None, number: int, tag: VocabularyTag) -> tuple[float, float]:
+        label = self._label(tag)
+        limit = float(label.thresholds[0])
+        if crops is None or not self.config.denial:
+            return float("nan"), limit
+        one = Encoded(crops.features[number : number + 1], crops.classes[number : number + 1])
+        return float(self.recognizer.labels.scores(one, label)[0, 0]), limit
+
+    def _label(self, tag: VocabularyTag) -> LabelSet:
+        """The tag as the only label."""
+        if tag.id not in self._labels:
+            every, row = self.recognizer.labels.all(), np.array([tag.id], np.int64)
+            self._labels[tag.id] = LabelSet(
+                (tag.name,),
+                (tag.kind,),
+                (tag.id,),
+                every.thresholds[row],
+                every.shifts[row],
+                every.queries.take(row),
+                every.classes[:, row],
+            )
+        return self._labels[tag.id]
+
+
+def _known_tags(vocabulary: TagVocabulary, of_model: TagVocabulary) -> dict[int, VocabularyTag]:
+    """Which tag of the model's is each of the manifest's; those that the model does not know are left out."""
+    pairs: Iterator[tuple[int, VocabularyTag | None]] = (
+        (tag.id, of_model.find(tag.name, tag.kind)) for tag in vocabulary
+    )
+    return {id: tag for id, tag in pairs if tag is not None}

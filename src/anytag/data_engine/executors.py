@@ -1,0 +1,140 @@
+"""Who does the units of a step: this process, several processes, or a Ray cluster.
+
+Each unit reads and writes files and gives back its marker alone, so that on many machines the source and the work
+folder have to be the same paths everywhere. Ray Data schedules there, and gives the units of lost workers to others.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, Protocol
+
+from anytag.data_engine.work import Marker, Problem, Step, perform
+from anytag.errors import AnytagError, MissingExtraError, UsageError
+
+
+class Executor(Protocol):
+    """Performs units of a step."""
+
+    def __call__(self, step: Step, units: Sequence[int]) -> Iterator[Marker | Problem]:
+        """Perform units; results come as they are done."""
+        ...
+
+
+class LocalExecutor:
+    """This machine.
+
+    Args:
+        workers: Processes; 1: this one. Each loads what the step needs, such as a model.
+
+    Raises:
+        UsageError: If there are none.
+    """
+
+    def __init__(self, workers: int = 1):
+        if workers < 1:
+            raise UsageError(f"workers is {workers}; it must be 1 or more")
+        self.workers = workers
+
+    def __call__(self, step: Step, units: Sequence[int]) -> Iterator[Marker | Problem]:
+        """Perform units; results come as they are done.
+
+        Raises:
+            AnytagError: If a worker dies. What was done stays done.
+        """
+        if self.workers == 1 or len(units) < 2:
+            yield from (perform(step, unit) for unit in units)
+            return
+        # A forked process would inherit the threads' locks of whatever runtime has been loaded here.
+        pool = ProcessPoolExecutor(
+            min(self.workers, len(units)), multiprocessing.get_context("spawn"), initializer=_start, initargs=(step,)
+        )
+        try:
+            for future in as_completed([pool.submit(_perform_here, unit) for unit in units]):
+                yield future.result()
+        except BrokenProcessPool:
+            raise AnytagError(
+                f"{step.name}: a worker process was killed, mostly for want of memory. What is done is kept: run the "
+                "same command again, perhaps with fewer workers"
+            ) from None
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+_step: Step | None = None
+
+
+def _start(step: Step) -> None:
+    global _step
+    _step = step
+
+
+def _perform_here(unit: int) -> Marker | Problem:
+    assert _step is not None, "the worker process was not started by an executor"
+    return perform(_step, unit)
+
+
+class RayExecutor:
+    """A Ray cluster, through Ray Data; needs the extra ``cluster``.
+
+    Args:
+        workers: Ray actors; each holds what the step needs, such as a model.
+        address: Of the cluster; ``auto``: the one that this machine belongs to; ``None``: a new one on this machine.
+            A cluster that the program has connected to already is used as it is.
+        processors: Of each actor.
+        gpus: Of each actor; may be a fraction.
+
+    Raises:
+        MissingExtraError: If Ray is not installed.
+        UsageError: If there are no workers.
+    """
+
+    def __init__(self, workers: int = 1, address: str | None = None, processors: float = 1, gpus: float = 0):
+        if workers < 1:
+            raise UsageError(f"workers is {workers}; it must be 1 or more")
+        try:
+            import ray.data  # noqa: F401
+        except ImportError:
+            raise MissingExtraError("Running on a Ray cluster", "cluster") from None
+        self.workers, self.address, self.processors, self.gpus = workers, address, processors, gpus
+
+    def __call__(self, step: Step, units: Sequence[int]) -> Iterator[Marker | Problem]:
+        """Perform units; results come as they are done."""
+        import ray
+
+        if not units:
+            return
+        if not ray.is_initialized():
+            ray.init(address=self.address, log_to_driver=False)
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = False
+        rows = ray.data.from_items([{"unit": int(unit)} for unit in units], override_num_blocks=len(units))
+        done = rows.map(
+            RayWorker,
+            fn_constructor_args=(step,),
+            concurrency=min(self.workers, len(units)),
+            num_cpus=self.processors,
+            num_gpus=self.gpus or None,
+        )
+        for row in done.iter_rows():
+            marker = Marker.from_json(json.loads(row["done"])) if not row["problem"] else None
+            yield marker or Problem(row["problem"])
+
+
+class RayWorker:
+    """An actor of Ray Data: performs units of one step."""
+
+    def __init__(self, step: Step):
+        self.step = step
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        """One unit."""
+        done = perform(self.step, int(row["unit"]))
+        if isinstance(done, Problem):
+            return {"done": "", "problem": done.message}
+        # As text: Arrow would want the markers of all units to have the same fields.
+        return {"done": json.dumps(done.to_json()), "problem": ""}

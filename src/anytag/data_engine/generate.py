@@ -1,0 +1,181 @@
+"""The current model writes captions and tags for every picture; the originals stay beside them (RAM, section 3.3)."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal, cast
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from anytag.data_engine.inputs import digest_part
+from anytag.data_engine.manifest import (
+    Manifest,
+    ManifestCaption,
+    ManifestTag,
+    PartFormat,
+    PictureRecord,
+    part_name,
+    write_part,
+)
+from anytag.data_engine.models import Model, loaded, model_name, pictures_of
+from anytag.data_engine.parse import TagIds, in_order, load_mapper
+from anytag.data_engine.work import Digest, Outcome, Step
+from anytag.datasets.sources import SampleSource
+from anytag.errors import PictureError
+from anytag.language.parser import load_parser
+from anytag.language.rules import ParsedTag
+from anytag.pictures import PictureSource
+from anytag.recognition import Failure, Recognition, TagKind
+
+
+class GenerateConfig(BaseModel):
+    """What the model is asked for.
+
+    Attributes:
+        captions: ``guided`` by the tags that the model finds, ``plain`` (by none), or ``none`` at all. The paper does
+            not say; guided ones name more of what is there (Tag2Text, table 5).
+        threshold: One score from which on a tag counts, 0 to 1, for all tags. ``None``: each tag's own, which is where
+            precision and recall balance. The paper leaves it open.
+        top: At most so many tags a picture. ``None``: all.
+        kinds: Only tags of these kinds. ``None``: all.
+        num_beams: Width of the beam search. ``None``: the model's default.
+        sample: Draw captions instead of searching for the best: more varied, less exact.
+        seed: Of the drawing.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    captions: Literal["guided", "plain", "none"] = "guided"
+    threshold: float | None = Field(default=None, ge=0, le=1)
+    top: int | None = Field(default=None, ge=1)
+    kinds: tuple[TagKind, ...] | None = None
+    num_beams: int | None = Field(default=None, ge=1)
+    sample: bool = False
+    seed: int = Field(default=0, ge=0)
+
+
+@dataclass(frozen=True)
+class GenerateStep(Step):
+    """Adds a model's captions and tags to a manifest.
+
+    A picture that cannot be read is counted, reported and left out. A tag of the model's that the manifest's vocabulary
+    does not know is left out; the report says how many.
+
+    Attributes:
+        folder: Where outputs go.
+        manifest: The manifest so far.
+        source: Its pictures.
+        model: Writes.
+        config: What it is asked for.
+        format: Of the parts.
+    """
+
+    name: ClassVar[str] = "generate"
+
+    folder: Path
+    manifest: Manifest
+    source: SampleSource
+    model: Model
+    config: GenerateConfig
+    format: PartFormat = "jsonl"
+
+    @property
+    def units(self) -> int:
+        """As many as the manifest has parts."""
+        return self.manifest.parts
+
+    @property
+    def suffix(self) -> str:
+        """The format's."""
+        return self.format
+
+    def settings(self) -> dict[str, Any]:
+        """The model and what it is asked for."""
+        return {"format": self.format, "model": model_name(self.model), "generate": self.config.model_dump()}
+
+    def inputs(self, unit: int, known: Sequence[Digest] = ()) -> list[Digest]:
+        """The manifest's part and vocabulary, and the source's part."""
+        earlier = {digest.name: digest for digest in known}
+        paths = (self.manifest.part(unit), self.manifest.vocabulary_path)
+        found = [Digest.of(path, earlier.get(path.name)) for path in paths]
+        return [*found, *digest_part(self.source, unit, known)]
+
+    def output(self, unit: int) -> Path:
+        """A part of a manifest."""
+        return self.folder / part_name(unit, self.format)
+
+    def run(self, unit: int, output: Path) -> Outcome:
+        """Go through one part."""
+        outcome = Outcome()
+        write_part(output, self._records(unit, outcome), self.format)
+        return outcome
+
+    def _records(self, unit: int, outcome: Outcome) -> Iterator[PictureRecord]:
+        ids = TagIds(load_mapper(self.manifest.vocabulary_path))
+        parser, name = load_parser(), model_name(self.model)
+        # The recognizer reads ahead: records wait here until the results of their pictures come.
+        waiting: deque[PictureRecord] = deque()
+
+        def pictures() -> Iterator[tuple[str, PictureSource]]:
+            for record, sample in pictures_of(self.manifest, self.source, unit, outcome):
+                waiting.append(record)
+                yield sample.place, sample.picture
+
+        for result in self._recognise(pictures()):
+            record = waiting.popleft()
+            if isinstance(result, Failure):
+                outcome.fail(PictureError(result.kind, result.path, result.message))
+                continue
+            captions, tags = list(record.captions), list(record.tags)
+            found = _teacher_tags(result, ids)
+            outcome.counts.update({"pictures_out": 1, "tags_teacher": len(found)})
+            tags += found
+            if result.caption and all(caption.text != result.caption for caption in captions):
+                named = ids.of_parsed(iter(parser.parse(result.caption)))
+                captions.append(ManifestCaption(result.caption, "generated", name, named))
+                tags += ids.tags(named, "generated")
+                outcome.counts.update({"captions_generated": 1, "tags_generated": len(named)})
+            made = replace(record, captions=tuple(captions), tags=in_order(tags))
+            outcome.counts["tags_new"] += len(made.tag_ids() - record.tag_ids())
+            outcome.counts["tags_before"] += len(record.tag_ids())
+            outcome.counts["tags_after"] += len(made.tag_ids())
+            outcome.show(lambda result=result, record=record: {  # type: ignore[misc]
+                "id": record.id,
+                "captions": [caption.text for caption in record.captions[:1]],
+                "generated": result.caption,
+                "new_tags": sorted({tag.name for tag in result.tags} - {tag.name for tag in record.tags}),
+            })  # fmt: skip
+            yield made
+        outcome.counts.update(ids.unknown)
+
+    def _recognise(self, pictures: Iterable[tuple[str, PictureSource]]) -> Iterator[Recognition | Failure]:
+        recognizer, config = loaded(self.model), self.config
+        # Pictures may come with a name for messages; see :data:`anytag.pictures.batching.NamedSource`.
+        named = cast(Iterable[PictureSource], pictures)
+        kinds = None if config.kinds is None else list(config.kinds)
+        if config.captions == "none":
+            return recognizer.tag(iter(named), threshold=config.threshold, top=config.top, kinds=kinds)
+        return recognizer.caption(
+            iter(named),
+            tags=None if config.captions == "guided" else [],
+            threshold=config.threshold,
+            top=config.top,
+            kinds=kinds,
+            num_beams=config.num_beams,
+            sample=config.sample,
+            seed=config.seed,
+        )
+
+
+def _teacher_tags(result: Recognition, ids: TagIds) -> list[ManifestTag]:
+    """A model's tags under the manifest's ids, in which its own vocabulary need not agree."""
+    found = []
+    for tag in result.tags:
+        known = ids.vocabulary.find(tag.name, tag.kind)
+        mapped = (known.id,) if known else ids.mapper.ids(ParsedTag(tag.name, tag.kind))
+        ids.unknown["names_known" if mapped else "names_unknown"] += 1
+        found += [replace(entry, score=round(tag.score, 4)) for entry in ids.tags(mapped, "teacher")]
+    return found

@@ -1,0 +1,95 @@
+"""Regions from Grounding DINO (Liu et al., 2023), as in RAM's own cleaning; needs its weights and ``transformers``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from anytag.backends.base import FloatArray
+from anytag.data_engine.regions import Region, grid_side, region_of_box
+from anytag.errors import MissingExtraError, ModelError
+from anytag.vocabulary import VocabularyTag
+
+
+class GroundingDinoRegions:
+    """The best box of each tag.
+
+    The names of a picture's tags are asked for together, with full stops between them, which keep them from seeing
+    each other. A box's score for a tag is the mean over the word pieces of its name: with the largest, as in the
+    authors' demo, any dog would be a hot dog.
+
+    Args:
+        folder: The weights, in the layout of ``transformers`` (``IDEA-Research/grounding-dino-base``, downloaded).
+        box_threshold: Boxes with lower scores do not count, 0 to 1.
+        device: Where it runs.
+
+    Raises:
+        MissingExtraError: If ``transformers`` is not installed.
+        ModelError: If there are no such weights in the folder.
+    """
+
+    def __init__(self, folder: str | Path, box_threshold: float = 0.35, device: str = "cpu"):
+        try:
+            import torch  # noqa: F401
+            from transformers import AutoImageProcessor, AutoTokenizer, GroundingDinoForObjectDetection
+        except ImportError:
+            raise MissingExtraError("Regions from Grounding DINO", "grounding") from None
+        self.box_threshold, self.device = box_threshold, device
+        if not (Path(folder) / "config.json").is_file():
+            raise ModelError(
+                f"{folder}: no Grounding DINO here (no config.json); download its weights to a folder first"
+            )
+        try:
+            self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            # Through Pillow: the other way needs torchvision.
+            self._prepare: Any = AutoImageProcessor.from_pretrained(folder, local_files_only=True, backend="pil")
+            model: Any = GroundingDinoForObjectDetection.from_pretrained(folder, local_files_only=True)
+        except (OSError, ValueError, KeyError) as error:
+            raise ModelError(f"{folder}: cannot be loaded as Grounding DINO ({error})") from error
+        self._model = model.eval().to(device)
+        self._stop = self._tokenizer.convert_tokens_to_ids(".")
+
+    def find(self, picture: Image.Image, features: FloatArray, tags: Sequence[VocabularyTag]) -> list[Region | None]:
+        """The best region of each tag; see :class:`~anytag.data_engine.regions.RegionSource`."""
+        import torch
+
+        found: list[Region | None] = []
+        side = grid_side(features)
+        pixels = self._prepare(images=picture, return_tensors="pt").to(self.device) if tags else {}
+        for ids, spans in self._texts([tag.name for tag in tags]):
+            text = torch.tensor([ids], device=self.device)
+            with torch.inference_mode():
+                seen = self._model(
+                    **pixels,
+                    input_ids=text,
+                    attention_mask=torch.ones_like(text),
+                    token_type_ids=torch.zeros_like(text),
+                )
+            scores, boxes = seen.logits[0].float().sigmoid(), seen.pred_boxes[0].float()
+            for first, last in spans:
+                of_tag = scores[:, first:last].mean(1)
+                best = int(of_tag.argmax())
+                score = float(of_tag[best])
+                x, y, width, height = boxes[best].tolist()
+                box = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+                found.append(region_of_box(box, side, score) if score >= self.box_threshold else None)
+        return found
+
+    def _texts(self, names: Sequence[str]) -> Iterator[tuple[list[int], list[tuple[int, int]]]]:
+        """Token ids of as many names as fit at a time, and where each name stands among them."""
+        start, end = self._tokenizer.cls_token_id, self._tokenizer.sep_token_id
+        limit = int(self._model.config.max_text_len)
+        ids: list[int] = [start]
+        spans: list[tuple[int, int]] = []
+        for name in names:
+            pieces = self._tokenizer(name, add_special_tokens=False)["input_ids"][: limit - 3]
+            if spans and len(ids) + len(pieces) + 2 > limit:
+                yield [*ids, end], spans
+                ids, spans = [start], []
+            spans.append((len(ids), len(ids) + len(pieces)))
+            ids += [*pieces, self._stop]
+        if spans:
+            yield [*ids, end], spans

@@ -1,0 +1,360 @@
+"""The manifest: one record a picture with its captions and tags, and where each of them comes from.
+
+A manifest is a folder of parts (``part-00000.jsonl`` or ``.parquet``), one for every part of the source, with
+``vocabulary.json``, which the tags' ids belong to, and ``manifest.json``, which is written last and makes it complete.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from anytag.errors import DataError, MissingExtraError, SampleError, UsageError
+from anytag.recognition import TAG_KINDS, TagKind
+from anytag.vocabulary import TagVocabulary
+
+#: Version of the layout; a reader refuses a newer one.
+FORMAT_VERSION = 1
+
+#: How parts are stored.
+PartFormat = Literal["jsonl", "parquet"]
+
+#: Who wrote a caption.
+CaptionSource = Literal["human", "generated"]
+
+#: Where a tag comes from: the data set's own tags, people's captions, generated captions, or a model that saw the
+#: picture.
+TagSource = Literal["given", "parsed", "generated", "teacher"]
+
+TAG_SOURCES: tuple[TagSource, ...] = get_args(TagSource)
+
+#: Why a tag was removed: its region lies far from the tag's other regions, the model does not see it there, or no
+#: region was found.
+RemovalReason = Literal["outlier", "denied", "no_region"]
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestCaption:
+    """A caption.
+
+    Attributes:
+        text: As it was written.
+        source: Who wrote it.
+        model: The model that generated it.
+        tags: Ids of the tags that it names itself, ascending; nothing implied (the papers' ``parse_label_id``).
+    """
+
+    text: str
+    source: CaptionSource = "human"
+    model: str | None = None
+    tags: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestTag:
+    """A tag from one source.
+
+    Attributes:
+        id: In the manifest's vocabulary.
+        name: There.
+        kind: There.
+        source: Where it comes from; a tag that several sources give stands once for each.
+        score: The model's, in [0, 1], for tags of a model.
+    """
+
+    id: int
+    name: str
+    kind: TagKind
+    source: TagSource
+    score: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RemovedTag:
+    """A tag that was taken away.
+
+    Attributes:
+        tag: As it was.
+        reason: Why.
+        value: What decided: the region's distance from the tag's nearest centre, or its score.
+    """
+
+    tag: ManifestTag
+    reason: RemovalReason
+    value: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PictureRecord:
+    """One picture.
+
+    Attributes:
+        id: As in the source.
+        place: Where the picture came from, for people (``shard.tar:000012.jpg``).
+        row: Its number in the source's part, from 0; part and row find the picture again.
+        captions: Human ones first.
+        tags: By id, then source.
+        removed: What cleaning took away.
+    """
+
+    id: str
+    place: str
+    row: int
+    captions: tuple[ManifestCaption, ...] = ()
+    tags: tuple[ManifestTag, ...] = ()
+    removed: tuple[RemovedTag, ...] = ()
+
+    def tag_ids(self) -> set[int]:
+        """Ids of the tags, whatever their source."""
+        return {tag.id for tag in self.tags}
+
+    def to_json(self) -> dict[str, Any]:
+        """The record as it stands in a part; what is empty is left out."""
+        record: dict[str, Any] = {"id": self.id, "place": self.place, "row": self.row}
+        record["captions"] = [_filled(caption) for caption in self.captions]
+        record["tags"] = [_filled(tag) for tag in self.tags]
+        if self.removed:
+            record["removed"] = [
+                _filled(entry.tag) | {"reason": entry.reason} | ({} if entry.value is None else {"value": entry.value})
+                for entry in self.removed
+            ]
+        return record
+
+    @classmethod
+    def from_json(cls, record: Any, place: str = "") -> PictureRecord:
+        """Read what :meth:`to_json` wrote.
+
+        Raises:
+            SampleError: ``row``, if it is no such record.
+        """
+        try:
+            if not isinstance(record, dict):
+                raise TypeError(f"an object is wanted, not {record!r:.60}")
+            return cls(
+                _typed(record, "id", str),
+                _typed(record, "place", str),
+                _typed(record, "row", int),
+                tuple(_caption(entry) for entry in record.get("captions") or ()),
+                tuple(_tag(entry) for entry in record.get("tags") or ()),
+                tuple(
+                    RemovedTag(_tag(entry), _choice(entry, "reason", get_args(RemovalReason)), entry.get("value"))
+                    for entry in record.get("removed") or ()
+                ),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+            raise SampleError("row", f"not a manifest's record ({reason})", place) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A complete manifest.
+
+    Attributes:
+        folder: Where it lies.
+        source: The identity of the source whose pictures it describes.
+        parts: Their number.
+        format: How they are stored.
+    """
+
+    folder: Path
+    source: str
+    parts: int
+    format: PartFormat = "jsonl"
+
+    def part(self, number: int) -> Path:
+        """The file of a part."""
+        return self.folder / part_name(number, self.format)
+
+    @property
+    def vocabulary_path(self) -> Path:
+        """The file of the vocabulary."""
+        return self.folder / "vocabulary.json"
+
+    @property
+    def vocabulary(self) -> TagVocabulary:
+        """The tags, read anew."""
+        return TagVocabulary.load(self.vocabulary_path)
+
+    def read(self, number: int) -> Iterator[PictureRecord | SampleError]:
+        """The records of a part; in the place of a damaged one the reason."""
+        return read_part(self.part(number))
+
+    def save(self) -> None:
+        """Write ``manifest.json``, after everything else."""
+        record = {"format": FORMAT_VERSION, "source": self.source, "parts": self.parts, "stored_as": self.format}
+        write_text(self.folder / "manifest.json", json.dumps(record, indent=1) + "\n")
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Manifest:
+        """Open a manifest.
+
+        Raises:
+            UsageError: If there is none, or it is not complete.
+            DataError: If it is damaged or of a newer format.
+        """
+        path = Path(folder) / "manifest.json"
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise UsageError(
+                f"{folder}: no complete manifest (no manifest.json); run the step that makes it to its end"
+            ) from None
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path}: cannot be read ({error}); run the step that makes it again") from None
+        if not isinstance(record, dict) or record.get("format", FORMAT_VERSION + 1) > FORMAT_VERSION:
+            raise DataError(f"{path}: its format is newer than this anytag reads; update anytag")
+        return cls(Path(folder), str(record["source"]), int(record["parts"]), record["stored_as"])
+
+
+def part_name(number: int, format: str) -> str:
+    """The file name of a part."""
+    return f"part-{number:05}.{format}"
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
+
+
+def write_part(path: Path, records: Iterable[PictureRecord], format: PartFormat = "jsonl") -> int:
+    """Write records to a file, which its caller renames when it is whole; gives their number.
+
+    Raises:
+        MissingExtraError: If Parquet is asked for without pyarrow.
+    """
+    if format == "parquet":
+        return _write_parquet(path, records)
+    count = 0
+    with path.open("w", encoding="utf-8") as handle:
+        for record in records:
+            handle.write(json.dumps(record.to_json(), ensure_ascii=False) + "\n")
+            count += 1
+    return count
+
+
+def read_part(path: Path) -> Iterator[PictureRecord | SampleError]:
+    """The records of a file; in the place of a damaged one the reason.
+
+    Raises:
+        DataError: If the file cannot be read as a whole.
+    """
+    try:
+        if path.suffix == ".parquet":
+            yield from _read_parquet(path)
+            return
+        with path.open("rb") as handle:
+            for number, line in enumerate(handle, 1):
+                place = f"{path.name}:{number}"
+                try:
+                    yield PictureRecord.from_json(json.loads(line), place)
+                except SampleError as error:
+                    yield error
+                except ValueError as error:
+                    yield SampleError("row", f"not a line of JSON ({error})", place)
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror or error}); run the step that makes it again"
+        ) from None
+
+
+#: Records that Parquet keeps together.
+_ROW_GROUP = 4096
+
+
+def _pyarrow() -> Any:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise MissingExtraError("A manifest in Parquet", "parquet") from None
+    return pyarrow
+
+
+def _write_parquet(path: Path, records: Iterable[PictureRecord]) -> int:
+    pa = _pyarrow()
+    tag = [("id", pa.int32()), ("name", pa.string()), ("kind", pa.string()), ("source", pa.string())]
+    tag.append(("score", pa.float64()))
+    caption = [("text", pa.string()), ("source", pa.string()), ("model", pa.string()), ("tags", pa.list_(pa.int32()))]
+    schema = pa.schema(
+        [
+            ("id", pa.string()),
+            ("place", pa.string()),
+            ("row", pa.int64()),
+            ("captions", pa.list_(pa.struct(caption))),
+            ("tags", pa.list_(pa.struct(tag))),
+            ("removed", pa.list_(pa.struct([*tag, ("reason", pa.string()), ("value", pa.float64())]))),
+        ]
+    )
+    count = 0
+    group: list[dict[str, Any]] = []
+    with pa.parquet.ParquetWriter(path, schema) as writer:
+        for record in records:
+            group.append(record.to_json())
+            count += 1
+            if len(group) == _ROW_GROUP:
+                writer.write_table(pa.Table.from_pylist(group, schema))
+                group = []
+        if group:
+            writer.write_table(pa.Table.from_pylist(group, schema))
+    return count
+
+
+def _read_parquet(path: Path) -> Iterator[PictureRecord | SampleError]:
+    pa = _pyarrow()
+    number = 0
+    try:
+        with pa.parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(_ROW_GROUP):
+                for row in batch.to_pylist():
+                    number += 1
+                    try:
+                        yield PictureRecord.from_json(row, f"{path.name}:{number}")
+                    except SampleError as error:
+                        yield error
+    except pa.ArrowException as error:
+        raise DataError(f"{path}: not a Parquet file that can be read ({error})") from None
+
+
+def _filled(entry: ManifestCaption | ManifestTag) -> dict[str, Any]:
+    record = {field.name: getattr(entry, field.name) for field in fields(entry)}
+    if "tags" in record:
+        record["tags"] = list(record["tags"])
+    return {name: value for name, value in record.items() if value is not None}
+
+
+def _caption(entry: Any) -> ManifestCaption:
+    return ManifestCaption(
+        _typed(entry, "text", str),
+        _choice(entry, "source", get_args(CaptionSource)),
+        entry.get("model"),
+        tuple(int(id) for id in entry.get("tags") or ()),
+    )
+
+
+def _tag(entry: Any) -> ManifestTag:
+    score = entry.get("score")
+    return ManifestTag(
+        _typed(entry, "id", int),
+        _typed(entry, "name", str),
+        _choice(entry, "kind", TAG_KINDS),
+        _choice(entry, "source", TAG_SOURCES),
+        None if score is None else float(score),
+    )
+
+
+def _typed(entry: Any, key: str, type_: type) -> Any:
+    if not isinstance(value := entry[key], type_):
+        raise TypeError(f"{key!r} is {value!r:.40}")
+    return value
+
+
+def _choice(entry: Any, key: str, choices: tuple[str, ...]) -> Any:
+    if (value := entry[key]) not in choices:
+        raise ValueError(f"{key!r} is {value!r:.40}, not one of {', '.join(choices)}")
+    return value

@@ -1,0 +1,91 @@
+"""Models as the engine's steps hold them: a description that can be sent anywhere, loaded where it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal, Protocol
+
+from anytag.data_engine.manifest import Manifest, PictureRecord
+from anytag.data_engine.work import Outcome
+from anytag.datasets.samples import Sample
+from anytag.datasets.sources import SampleSource
+from anytag.errors import SampleError
+from anytag.model_directory import ModelDirectory, find_model, sha256
+from anytag.recognizer import BackendName, Recognizer, load
+
+
+class Model(Protocol):
+    """A model that a step uses. It is small when it is pickled."""
+
+    def __hash__(self) -> int: ...
+
+    def directory(self) -> ModelDirectory:
+        """The model's files; nothing is loaded."""
+        ...
+
+    def load(self) -> Recognizer:
+        """The model, ready to run."""
+        ...
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A model by its directory; arguments are those of :func:`anytag.load`."""
+
+    path: str | None = None
+    backend: BackendName | None = None
+    device: str = "cpu"
+    precision: Literal["float32", "bfloat16"] = "float32"
+    threads: int | None = None
+    batch_size: int = 8
+
+    def directory(self) -> ModelDirectory:
+        """The model's files."""
+        return find_model(self.path)
+
+    def load(self) -> Recognizer:
+        """The model, ready to run."""
+        return load(
+            self.path,
+            backend=self.backend,
+            device=self.device,
+            precision=self.precision,
+            threads=self.threads,
+            batch_size=self.batch_size,
+        )
+
+
+@cache
+def loaded(model: Model) -> Recognizer:
+    """The model, loaded once in this process."""
+    return model.load()
+
+
+def model_name(model: Model) -> str:
+    """A model's name, and eight digits of the SHA-256 over its files (``lite@814ea3c5``)."""
+    directory = model.directory()
+    # The config holds the checksums of all other files.
+    return f"{directory.config.name}@{sha256(directory.path / 'config.json')[:8]}"
+
+
+def pictures_of(
+    manifest: Manifest, source: SampleSource, part: int, outcome: Outcome
+) -> Iterator[tuple[PictureRecord, Sample]]:
+    """The records of a part with their pictures, in order; what one side cannot read is counted as failed."""
+    samples = enumerate(source.read(part))
+    for item in manifest.read(part):
+        outcome.counts["pictures_in"] += 1
+        if isinstance(item, SampleError):
+            outcome.fail(item)
+            continue
+        row, sample = next(((row, sample) for row, sample in samples if row >= item.row), (None, None))
+        if row != item.row or sample is None:
+            outcome.fail((item.place, "row", "the source has no such picture any more"))
+        elif isinstance(sample, SampleError):
+            outcome.fail(sample)
+        elif sample.id != item.id:
+            outcome.fail((item.place, "row", f"the source has {sample.id!r} in this place; parse it again"))
+        else:
+            yield item, sample

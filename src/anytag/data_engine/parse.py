@@ -1,0 +1,280 @@
+"""Captions into tags, tags into ids (Tag2Text, section 3.2; RAM, section 3.1).
+
+Three steps, so that another vocabulary does not cost the parsing: captions to names, names to a label system (or one
+that is given), names to its ids.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, ClassVar
+
+from anytag.data_engine.inputs import digest_part
+from anytag.data_engine.label_system import LabelSystemConfig, build_label_system
+from anytag.data_engine.manifest import (
+    ManifestCaption,
+    ManifestTag,
+    PartFormat,
+    PictureRecord,
+    TagSource,
+    write_part,
+)
+from anytag.data_engine.work import Digest, Outcome, Step
+from anytag.datasets.samples import TagName
+from anytag.datasets.sources import SampleSource
+from anytag.errors import DataError, SampleError
+from anytag.language.parser import ParserName, load_parser
+from anytag.language.rules import ParsedTag
+from anytag.language.vocabulary_builder import TagMapper
+from anytag.vocabulary import TagVocabulary
+
+
+@dataclass(frozen=True)
+class NamesStep(Step):
+    """Captions to the names of tags: ``names-00000.jsonl``, with the captions.
+
+    Attributes:
+        folder: Where outputs go.
+        source: The captions.
+        parser: Which parser.
+    """
+
+    name: ClassVar[str] = "parse captions"
+    noun: ClassVar[str] = "names"
+
+    folder: Path
+    source: SampleSource
+    parser: ParserName = "auto"
+
+    @property
+    def units(self) -> int:
+        """As many as the source has parts."""
+        return self.source.parts
+
+    def settings(self) -> dict[str, Any]:
+        """The parser."""
+        return {"parser": self.parser}
+
+    def inputs(self, unit: int, known: Sequence[Digest] = ()) -> list[Digest]:
+        """The source's part."""
+        return digest_part(self.source, unit, known)
+
+    def run(self, unit: int, output: Path) -> Outcome:
+        """Parse one part."""
+        outcome, parser = Outcome(), load_parser(self.parser)
+        with output.open("w", encoding="utf-8") as handle:
+            for row, item in enumerate(self.source.read(unit)):
+                outcome.counts["pictures_in"] += 1
+                if isinstance(item, SampleError):
+                    outcome.fail(item)
+                    continue
+                names = [[[tag.name, tag.kind] for tag in tags] for tags in parser.parse_many(item.captions)]
+                outcome.counts["captions"] += len(item.captions)
+                record = {
+                    "id": item.id,
+                    "place": item.place,
+                    "row": row,
+                    "captions": list(item.captions),
+                    "names": names,
+                    "given": [[tag.name, tag.kind] for tag in item.tags],
+                }
+                handle.write(json.dumps(record, ensure_ascii=False) + "\n")
+        return outcome
+
+
+@dataclass(frozen=True)
+class LabelsStep(Step):
+    """The names of all parts to a vocabulary: one unit, ``vocabulary.json``.
+
+    Attributes:
+        folder: Where it goes.
+        names: The step before.
+        config: Sizes.
+    """
+
+    name: ClassVar[str] = "make label system"
+    noun: ClassVar[str] = "vocabulary"
+
+    folder: Path
+    names: NamesStep
+    config: LabelSystemConfig
+
+    @property
+    def units(self) -> int:
+        """One."""
+        return 1
+
+    def output(self, unit: int) -> Path:
+        """``vocabulary.json``."""
+        return self.folder / "vocabulary.json"
+
+    def settings(self) -> dict[str, Any]:
+        """The sizes."""
+        return {"label_system": self.config.model_dump()}
+
+    def inputs(self, unit: int, known: Sequence[Digest] = ()) -> list[Digest]:
+        """The names of all parts."""
+        earlier = {digest.name: digest for digest in known}
+        paths = [self.names.output(part) for part in range(self.names.units)]
+        return [Digest.of(path, earlier.get(path.name)) for path in paths]
+
+    def run(self, unit: int, output: Path) -> Outcome:
+        """Choose and merge."""
+
+        def pictures() -> Iterator[set[ParsedTag]]:
+            for part in range(self.names.units):
+                for record in read_names(self.names.output(part)):
+                    named = {ParsedTag(*tag) for tags in record["names"] for tag in tags}
+                    yield named | {ParsedTag(name, kind or "object") for name, kind in record["given"]}
+
+        vocabulary, counts = build_label_system(pictures, self.config)
+        vocabulary.save(output)
+        return Outcome(counts)
+
+
+@dataclass(frozen=True)
+class IdsStep(Step):
+    """Names to ids: the parts of a manifest.
+
+    Attributes:
+        folder: Where outputs go.
+        names: The step that parsed.
+        vocabulary: The file that says the ids.
+        format: Of the parts.
+    """
+
+    name: ClassVar[str] = "map tags"
+
+    folder: Path
+    names: NamesStep
+    vocabulary: Path
+    format: PartFormat = "jsonl"
+
+    @property
+    def units(self) -> int:
+        """As many as the source has parts."""
+        return self.names.units
+
+    @property
+    def suffix(self) -> str:
+        """The format's."""
+        return self.format
+
+    def settings(self) -> dict[str, Any]:
+        """The format."""
+        return {"format": self.format}
+
+    def inputs(self, unit: int, known: Sequence[Digest] = ()) -> list[Digest]:
+        """The part's names, and the vocabulary."""
+        earlier = {digest.name: digest for digest in known}
+        paths = (self.names.output(unit), self.vocabulary)
+        return [Digest.of(path, earlier.get(path.name)) for path in paths]
+
+    def run(self, unit: int, output: Path) -> Outcome:
+        """Map one part."""
+        outcome, mapper = Outcome(), TagIds(load_mapper(self.vocabulary))
+        write_part(output, self._records(unit, outcome, mapper), self.format)
+        return outcome
+
+    def _records(self, unit: int, outcome: Outcome, mapper: TagIds) -> Iterator[PictureRecord]:
+        for record in read_names(self.names.output(unit)):
+            captions = tuple(
+                ManifestCaption(text, tags=mapper.of_parsed(ParsedTag(*tag) for tag in tags))
+                for text, tags in zip(record["captions"], record["names"], strict=True)
+            )
+            given = mapper.of_names(TagName(*tag) for tag in record["given"])
+            parsed = {id for caption in captions for id in caption.tags}
+            tags = (*mapper.tags(given, "given"), *mapper.tags(parsed, "parsed"))
+            made = PictureRecord(record["id"], record["place"], record["row"], captions, in_order(tags))
+            outcome.counts.update(
+                {
+                    "pictures_out": 1,
+                    "tags_parsed": len(parsed),
+                    "tags_given": len(given),
+                    "pictures_without_tags": not made.tags,
+                }
+            )
+            if parsed:
+                outcome.show(lambda made=made: {  # type: ignore[misc]
+                    "id": made.id,
+                    "captions": [caption.text for caption in made.captions],
+                    "tags": [tag.name for tag in made.tags],
+                })  # fmt: skip
+            yield made
+        outcome.counts.update(mapper.unknown)
+
+
+class TagIds:
+    """Names to the ids of a vocabulary, counting what it does not know.
+
+    Attributes:
+        mapper: For parsed names.
+        unknown: How many names were left out: ``names_known`` and ``names_unknown``.
+    """
+
+    def __init__(self, mapper: TagMapper):
+        self.mapper, self.vocabulary = mapper, mapper.vocabulary
+        self.unknown: Counter[str] = Counter()
+
+    def of_parsed(self, tags: Iterator[ParsedTag]) -> tuple[int, ...]:
+        """Ids that parsed tags stand for, ascending; nothing implied."""
+        found: set[int] = set()
+        for tag in tags:
+            ids = self.mapper.ids(tag)
+            self.unknown["names_known" if ids else "names_unknown"] += 1
+            found.update(ids)
+        return tuple(sorted(found))
+
+    def of_names(self, tags: Iterator[TagName]) -> set[int]:
+        """Ids of a data set's own tags: by name or alias, else as a caption would be understood."""
+        found: set[int] = set()
+        for tag in tags:
+            known = self.vocabulary.find(tag.name, tag.kind) or self.vocabulary.find(tag.name)
+            ids = {known.id} if known else set(self.mapper.ids(ParsedTag(tag.name, tag.kind or "object")))
+            self.unknown["names_known" if ids else "names_unknown"] += 1
+            found |= ids
+        return found
+
+    def tags(self, ids: set[int] | Sequence[int], source: TagSource) -> Iterator[ManifestTag]:
+        """Ids as a manifest's tags."""
+        for id in sorted(ids):
+            yield ManifestTag(id, self.vocabulary[id].name, self.vocabulary[id].kind, source)
+
+
+def in_order(tags: Sequence[ManifestTag]) -> tuple[ManifestTag, ...]:
+    """Tags by id, then source; of equal ones the surest."""
+    best: dict[tuple[int, str], ManifestTag] = {}
+    for tag in tags:
+        kept = best.get((tag.id, tag.source))
+        if kept is None or (tag.score or 0) > (kept.score or 0):
+            best[tag.id, tag.source] = tag
+    return tuple(best[key] for key in sorted(best))
+
+
+def read_names(path: Path) -> Iterator[dict[str, Any]]:
+    """The lines of a :class:`NamesStep`.
+
+    Raises:
+        DataError: If one is damaged: the engine's own files are whole, so that nothing can be trusted any more.
+    """
+    with path.open(encoding="utf-8") as handle:
+        for number, line in enumerate(handle, 1):
+            try:
+                yield json.loads(line)
+            except ValueError as error:
+                raise DataError(f"{path}:{number}: damaged ({error}); delete the file and run the step again") from None
+
+
+@cache
+def _mapper(path: Path, changed: int) -> TagMapper:
+    return TagMapper(TagVocabulary.load(path))
+
+
+def load_mapper(path: Path) -> TagMapper:
+    """The mapper of a vocabulary's file, kept until the file changes."""
+    return _mapper(path, path.stat().st_mtime_ns)

@@ -1,0 +1,149 @@
+"""The engine as a whole: four steps in one work folder, each resumable, each with its report."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from anytag.data_engine.clean import ClustersStep, RemovalStep
+from anytag.data_engine.clean_regions import RegionsStep
+from anytag.data_engine.cleaning_config import CleaningConfig
+from anytag.data_engine.executors import Executor, LocalExecutor
+from anytag.data_engine.generate import GenerateConfig, GenerateStep
+from anytag.data_engine.label_system import LabelSystemConfig
+from anytag.data_engine.manifest import Manifest, PartFormat
+from anytag.data_engine.merge import MergeStep
+from anytag.data_engine.models import Model
+from anytag.data_engine.parse import IdsStep, LabelsStep, NamesStep
+from anytag.data_engine.report import StepReport, join_reports
+from anytag.data_engine.training_source import check_source
+from anytag.data_engine.work import Progress, Step, run_step
+from anytag.datasets.sources import SampleSource
+from anytag.errors import UsageError
+from anytag.language.parser import ParserName
+from anytag.vocabulary import TagVocabulary
+
+
+class Engine:
+    """Runs the steps of the data engine.
+
+    The work folder holds a manifest of each, ``parsed``, ``generated``, ``cleaned`` and ``merged``, with
+    ``report.json`` and ``report.txt``.
+
+    Args:
+        work: The folder; made if need be.
+        executor: Who does the work; ``None``: this process.
+        progress: Told of every unit that is done.
+        format: Of the manifests' parts.
+        bad_share: The share of pictures that may fail; more stop a step.
+        redo: Whether to do again what is done.
+    """
+
+    def __init__(
+        self,
+        work: str | Path,
+        executor: Executor | None = None,
+        progress: Progress | None = None,
+        format: PartFormat = "jsonl",
+        bad_share: float = 0.5,
+        redo: bool = False,
+    ):
+        if not 0 <= bad_share <= 1:
+            raise UsageError(f"bad_share is a share from 0 to 1, not {bad_share}")
+        # Workers elsewhere have to find the same folder.
+        self.work = Path(work).resolve()
+        self.executor = executor or LocalExecutor()
+        self.progress, self.format, self.bad_share, self.redo = progress, format, bad_share, redo
+
+    def parse(
+        self,
+        source: SampleSource,
+        vocabulary: str | Path | LabelSystemConfig | None = None,
+        parser: ParserName = "auto",
+    ) -> StepReport:
+        """Captions to tags, to the ids of a vocabulary: makes ``parsed``.
+
+        Args:
+            source: Pictures with captions, or captions alone.
+            vocabulary: Its file; or how to make one of the captions.
+            parser: Which caption parser.
+        """
+        folder = self.work / "parsed"
+        names = NamesStep(folder / "names", source, parser)
+        reports = [self._run(names)]
+        if isinstance(vocabulary, str | Path):
+            _take_vocabulary(Path(vocabulary), folder)
+        else:
+            reports.append(self._run(LabelsStep(folder, names, vocabulary or LabelSystemConfig())))
+        reports.append(self._run(IdsStep(folder, names, folder / "vocabulary.json", self.format)))
+        report = join_reports("parse", reports)
+        for problem in source.problems:
+            report.counts["failed"] += 1
+            report.failures.append({"place": problem.source, "kind": problem.kind, "reason": problem.reason})
+        return self._finish(report, Manifest(folder, source.identity, source.parts, self.format))
+
+    def generate(self, source: SampleSource, model: Model, config: GenerateConfig | None = None) -> StepReport:
+        """A model's captions and tags beside the originals: makes ``generated`` of ``parsed``."""
+        before = self._manifest("parsed", source)
+        folder = self.work / "generated"
+        step = GenerateStep(folder, before, source, model, config or GenerateConfig(), self.format)
+        report = self._run(step)
+        _take_vocabulary(before.vocabulary_path, folder)
+        return self._finish(report, Manifest(folder, before.source, before.parts, self.format))
+
+    def clean(self, source: SampleSource, model: Model, config: CleaningConfig | None = None) -> StepReport:
+        """Take away tags that look unlike the rest or are not there: ``generated``, or ``parsed``, to ``cleaned``."""
+        config = config or CleaningConfig()
+        before = self._manifest("generated" if self._has("generated") else "parsed", source)
+        folder = self.work / "cleaned"
+        regions = RegionsStep(folder / "regions", before, source, model, config)
+        clusters = ClustersStep(folder / "clusters", regions, config)
+        reports = [self._run(step) for step in (regions, clusters, RemovalStep(folder, clusters, config, self.format))]
+        _take_vocabulary(before.vocabulary_path, folder)
+        return self._finish(join_reports("clean", reports), Manifest(folder, before.source, before.parts, self.format))
+
+    def merge(self, manifests: Sequence[str | Path] = (), out: str | Path | None = None) -> StepReport:
+        """Originals and generated, without what was removed: makes ``merged``.
+
+        Args:
+            manifests: Folders; none: ``parsed``, ``generated`` and ``cleaned``, as far as they are there.
+            out: Where to; ``None``: ``merged`` in the work folder.
+        """
+        own = [self.work / name for name in ("parsed", "generated", "cleaned") if self._has(name)]
+        found = tuple(Manifest.load(folder) for folder in (manifests or own))
+        folder = Path(out).resolve() if out is not None else self.work / "merged"
+        if any(manifest.folder.resolve() == folder for manifest in found):
+            raise UsageError(f"{folder}: cannot be merged into itself; name another folder")
+        report = self._run(MergeStep(folder, found, self.format))
+        _take_vocabulary(found[0].vocabulary_path, folder)
+        return self._finish(report, Manifest(folder, found[0].source, found[0].parts, self.format))
+
+    def _run(self, step: Step) -> StepReport:
+        return run_step(step, self.executor, self.progress, self.bad_share, self.redo)
+
+    def _has(self, name: str) -> bool:
+        return (self.work / name / "manifest.json").is_file()
+
+    def _manifest(self, name: str, source: SampleSource) -> Manifest:
+        manifest = Manifest.load(self.work / name)
+        check_source(manifest, source)
+        return manifest
+
+    @staticmethod
+    def _finish(report: StepReport, manifest: Manifest) -> StepReport:
+        report.save(manifest.folder)
+        manifest.save()
+        return report
+
+
+def _take_vocabulary(path: Path, folder: Path) -> None:
+    """Copy a vocabulary beside a manifest, unless the same is there."""
+    TagVocabulary.load(path)
+    target = folder / "vocabulary.json"
+    folder.mkdir(parents=True, exist_ok=True)
+    if target.is_file() and target.read_bytes() == path.read_bytes():
+        return
+    part = target.with_name("vocabulary.json.part")
+    shutil.copyfile(path, part)
+    part.replace(target)

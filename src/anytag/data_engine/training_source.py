@@ -1,0 +1,151 @@
+"""A manifest with its pictures as a source of training samples."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from anytag.data_engine.manifest import Manifest, PictureRecord
+from anytag.datasets.offsets import Records, index_lines
+from anytag.datasets.samples import Sample, TagName
+from anytag.datasets.sources import IndexedSource, SampleSource
+from anytag.errors import SampleError, UsageError
+from anytag.vocabulary import TagVocabulary
+
+
+def open_manifest(folder: str | Path, pictures: SampleSource) -> SampleSource:
+    """The samples of a manifest: its captions and tags, the source's pictures, boxes and validation labels.
+
+    A sample's ``tags`` are those of all sources, ``caption_tags`` those that each caption names, and
+    ``extra["caption_sources"]`` says who wrote each caption. If the source is indexed and the manifest is in JSON
+    lines, so is what comes out, and it can be shuffled exactly.
+
+    Args:
+        folder: The manifest.
+        pictures: The source that it was made from.
+
+    Raises:
+        UsageError: If the manifest is of another source, or not complete.
+    """
+    manifest = Manifest.load(folder)
+    check_source(manifest, pictures)
+    if isinstance(pictures, IndexedSource) and manifest.format == "jsonl":
+        return IndexedManifestSource(manifest, pictures)
+    return ManifestSource(manifest, pictures)
+
+
+def check_source(manifest: Manifest, pictures: SampleSource) -> None:
+    """Make sure that a manifest describes a source.
+
+    Raises:
+        UsageError: If it does not.
+    """
+    if (manifest.source, manifest.parts) != (pictures.identity, pictures.parts):
+        raise UsageError(
+            f"{manifest.folder}: describes {manifest.source!r} in {manifest.parts} parts, not {pictures.identity!r} in "
+            f"{pictures.parts}; give the same sources in the same order, or parse again"
+        )
+
+
+class ManifestSource(SampleSource):
+    """A manifest over a source that is read from front to back."""
+
+    def __init__(self, manifest: Manifest, pictures: SampleSource):
+        self.manifest, self.pictures = manifest, pictures
+        self.vocabulary = manifest.vocabulary
+        self.description = f"manifest {manifest.folder} over {pictures.description}"
+        self.identity = f"manifest of {pictures.identity}"
+        self.problems = pictures.problems
+
+    @property
+    def parts(self) -> int:
+        """How many parts there are."""
+        return self.manifest.parts
+
+    def read(self, part: int, start: int = 0) -> Iterator[Sample | SampleError]:
+        """The samples of a part, in order; see :meth:`~anytag.datasets.sources.SampleSource.read`."""
+        samples = enumerate(self.pictures.read(part))
+        for number, item in enumerate(self.manifest.read(part)):
+            if isinstance(item, SampleError):
+                if number >= start:
+                    yield item
+                continue
+            sample = next((sample for row, sample in samples if row == item.row), None)
+            if number >= start:
+                yield _joined(item, sample, self.vocabulary)
+
+
+class IndexedManifestSource(IndexedSource):
+    """A manifest in JSON lines over an indexed source: any sample is at hand."""
+
+    def __init__(self, manifest: Manifest, pictures: IndexedSource):
+        self.manifest, self.pictures = manifest, pictures
+        self.vocabulary = manifest.vocabulary
+        self._lines: list[Records] = [index_lines(manifest.part(part)) for part in range(manifest.parts)]
+        self._first = np.cumsum([0, *map(len, self._lines)])
+        self.description = f"manifest {manifest.folder}: {len(self):,} of {len(pictures):,} pictures"
+        self.identity = f"manifest of {pictures.identity}: {len(self)}"
+        self.problems = pictures.problems
+
+    def __len__(self) -> int:
+        return int(self._first[-1])
+
+    @property
+    def parts(self) -> int:
+        """How many parts there are."""
+        return self.manifest.parts
+
+    def rows(self, part: int) -> range:
+        """The numbers of a part's samples."""
+        first, last = list(pairwise(self._first.tolist()))[part]
+        return range(first, last)
+
+    def __getitem__(self, index: int) -> Sample:
+        """One sample; see :class:`~anytag.datasets.sources.IndexedSource`."""
+        self._check(index)
+        part = int(np.searchsorted(self._first, index, "right")) - 1
+        line = index - int(self._first[part])
+        place = f"{self.manifest.part(part).name}:{line + 1}"
+        try:
+            record = PictureRecord.from_json(json.loads(self._lines[part][line]), place)
+        except ValueError as error:
+            raise SampleError("row", f"not a line of JSON ({error})", place) from None
+        rows = self.pictures.rows(part)
+        sample = self.pictures[rows[record.row]] if record.row < len(rows) else None
+        return _raised(_joined(record, sample, self.vocabulary))
+
+
+def _joined(
+    record: PictureRecord, sample: Sample | SampleError | None, vocabulary: TagVocabulary
+) -> Sample | SampleError:
+    if sample is None:
+        return SampleError("row", "the source has no such picture any more", record.place)
+    if isinstance(sample, SampleError):
+        return sample
+    if sample.id != record.id:
+        return SampleError("row", f"the source has {sample.id!r} in place of {record.id!r}; parse again", record.place)
+
+    def named(id: int) -> TagName:
+        return TagName(vocabulary[id].name, vocabulary[id].kind)
+
+    return Sample(
+        id=sample.id,
+        picture=sample.picture,
+        captions=tuple(caption.text for caption in record.captions),
+        labels=sample.labels,
+        source=sample.source,
+        extra={**sample.extra, "caption_sources": [caption.source for caption in record.captions]},
+        tags=tuple(named(id) for id in sorted(record.tag_ids())),
+        caption_tags=tuple(tuple(named(id) for id in caption.tags) for caption in record.captions),
+        boxes=sample.boxes,
+    )
+
+
+def _raised(item: Sample | SampleError) -> Sample:
+    if isinstance(item, SampleError):
+        raise item
+    return item
