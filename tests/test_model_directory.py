@@ -7,10 +7,20 @@ import json
 
 import pytest
 from fixtures_toy import edit_config, write_toy_model
+from huggingface_hub import errors as hub_errors
 
 from anytag.errors import ModelError
 from anytag.model_config import FORMAT_VERSION, ModelConfig
 from anytag.model_directory import SHIPPED_MODEL, ModelDirectory, find_model, sha256, write_config
+
+
+def _hub_error(name, message, cause=None):
+    """An error of the hub's client, as if an answer had caused it."""
+    kind = getattr(hub_errors, name)
+    error = kind.__new__(kind, message)
+    Exception.__init__(error, message)
+    error.__cause__ = cause
+    return error
 
 
 @pytest.fixture
@@ -159,14 +169,36 @@ class TestFinding:
         assert find_model("someone/toy").config.name == "toy"
         assert asked == ["someone/toy"]
 
-    def test_a_hub_that_does_not_give_it(self, monkeypatch):
-        def offline(name):
-            raise OSError("no route to host")
+    @pytest.mark.parametrize(
+        ("error", "reason"),
+        [
+            (OSError("no route"), "could not be reached (no route); check the network, or give a folder"),
+            (TimeoutError(), "could not be reached (TimeoutError); check the network, or give a folder"),
+            (_hub_error("LocalEntryNotFoundError", "Got: …", ConnectionError("refused\nat length")),
+             "could not be reached (refused); check the network, or give a folder"),
+            (_hub_error("LocalEntryNotFoundError", "no traffic", _hub_error("OfflineModeIsEnabled", "offline")),
+             "HF_HUB_OFFLINE forbids; unset it, or give a folder"),
+            (_hub_error("RepositoryNotFoundError", "404"),
+             "knows no such model, or shows it to its owner only (HF_TOKEN); check the spelling"),
+            (_hub_error("GatedRepoError", "403"),
+             "gives it only to those who accepted its terms there; do so, and set HF_TOKEN"),
+            (_hub_error("HfHubHTTPError", "500 Server Error"), "did not give it (500 Server Error); try again later"),
+            (RuntimeError("surprise"), "did not give it (surprise)"),
+        ],
+    )  # fmt: skip
+    def test_a_hub_that_does_not_give_it(self, monkeypatch, error, reason):
+        def fail(name):
+            raise error
 
-        monkeypatch.setattr("huggingface_hub.snapshot_download", offline)
+        monkeypatch.setattr("huggingface_hub.snapshot_download", fail)
         with pytest.raises(ModelError) as caught:
             find_model("someone/toy")
-        assert str(caught.value) == "someone/toy: no such folder, and the hub did not give it (no route to host)"
+        message = "someone/toy: no such folder, so the Hugging Face hub was asked for it, which "
+        assert str(caught.value) == message + reason
+
+    def test_a_name_that_no_hub_knows_was_meant_as_a_folder(self, monkeypatch):
+        with pytest.raises(ModelError, match=r"^my runs/lite: no such model directory"):
+            find_model("my runs/lite")
 
     def test_a_download_that_is_no_model_is_said_so(self, tmp_path, monkeypatch):
         monkeypatch.setattr("huggingface_hub.snapshot_download", lambda name: str(tmp_path))

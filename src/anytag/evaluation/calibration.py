@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tarfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +17,8 @@ from anytag.errors import UsageError
 from anytag.evaluation.tagging import best_common_threshold, best_thresholds
 from anytag.language.parser import load_parser
 from anytag.language.vocabulary_builder import TagMapper
-from anytag.model_directory import write_config
+from anytag.model_config import ModelConfig
+from anytag.model_directory import install_model, write_config
 from anytag.recognizer import Recognizer
 from anytag.vocabulary import TagVocabulary
 
@@ -53,7 +55,7 @@ def score_shards(recognizer: Recognizer, shards: Sequence[Path], parser: str = "
             try:
                 for sample in read_shard(shard):
                     samples.append(replace(sample, picture=b""))
-                    yield sample.source, sample.picture
+                    yield sample.source, sample.picture_bytes()
             except (OSError, tarfile.TarError) as error:
                 reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
                 raise UsageError(f"{shard}: cannot be read as a shard ({reason})") from None
@@ -184,7 +186,6 @@ def calibrate(recognizer: Recognizer, data: LabelledScores, source: str, report:
         )
         for tag in vocabulary
     ]
-    TagVocabulary(tags).save(directory.path / "vocabulary.json")
     update = {
         "score_slope": round(slope, 5),
         "open_shift": round(float(np.median(shifts[support < 8])) if (support < 8).any() else 0.0, 4),
@@ -192,9 +193,19 @@ def calibrate(recognizer: Recognizer, data: LabelledScores, source: str, report:
         "open_threshold": round(common, 4),
     }
     config = directory.config.model_copy(update=update)
-    write_config(directory.path, config, config.files)
+    _install(directory.path, TagVocabulary(tags), config)
     report(
         f"{count} pictures, {(positives > 0).sum()} tags with positives, slope {slope:.3f}, common threshold "
         f"{common:.3f}, {(scores >= thresholds).sum() / count:.1f} tags found and {truth.sum() / count:.1f} named a "
         "picture"
     )
+
+
+def _install(folder: Path, vocabulary: TagVocabulary, config: ModelConfig) -> None:
+    """Give a model another vocabulary and config, both or neither."""
+    part = folder.with_name(folder.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir()
+    vocabulary.save(part / "vocabulary.json")
+    write_config(part, config, ["vocabulary.json"], config.files)
+    install_model(part, folder)
