@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 
 import numpy as np
@@ -71,17 +72,22 @@ class TestReference:
         close(encoder.norm(outputs[f"swin.stage{len(outputs) - 1}"]), oracle_set.io["out.visual_encoder"][:, 1:])
 
     def test_index_tables_and_masks(self, oracle_set):
-        # The official state dict holds them; here they follow from the sizes.
+        # The official state dict holds them; here they follow from the sizes. Their hashes are in every set.
         encoder = encoder_of(oracle_set)
-        official = {k: v for k, v in oracle_set.buffers.items() if k.startswith("visual_encoder.")}
-        for name, expected in official.items():
-            layer, _, table = re.fullmatch(r".*layers\.(\d+)\.blocks\.(\d+)\.(?:attn\.)?(\w+)", name).groups()
-            stage = encoder.layers[int(layer)]
-            ours = stage.mask[:, 0] if table == "attn_mask" else stage.positions.reshape(expected.shape)
-            assert torch.equal(ours, expected), name
-        shifted = {name.split(".")[2] for name in official if name.endswith("attn_mask")}
-        if official:
-            assert shifted == {str(n) for n, stage in enumerate(encoder.layers) if stage.mask is not None}
+        masked = set()
+        for name, official in oracle_set.config["state"]["buffers"].items():
+            match = re.fullmatch(r"visual_encoder\.layers\.(\d+)\.blocks\.\d+\.(?:attn\.)?(\w+)", name)
+            if match is None:
+                continue  # those of the text parts
+            stage = encoder.layers[int(match[1])]
+            if match[2] == "attn_mask":
+                masked.add(int(match[1]))
+                ours = stage.mask[:, 0]
+            else:
+                ours = stage.positions.reshape(official["shape"])
+            assert list(ours.shape) == official["shape"], name
+            assert hashlib.sha256(ours.numpy().tobytes()).hexdigest() == official["sha256"], name
+        assert masked == {number for number, stage in enumerate(encoder.layers) if stage.mask is not None}
 
 
 class TestTransformers:
