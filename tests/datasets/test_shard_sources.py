@@ -116,6 +116,8 @@ def test_a_shard_that_breaks_off_keeps_what_is_whole(tmp_path: Path) -> None:
     streamed = list(StreamedShards([str(paths[0])]).read(0))
     assert [item.id for item in streamed[:2]] == ["0", "1"]
     assert (streamed[2].kind, len(streamed)) == ("shard", 3)
+    with pytest.raises(UsageError, match=r"shard-000\.tar: broken off after sample 2: it ends inside a member"):
+        list(read_shard(paths[0]))
 
 
 def test_damaged_compression_ends_the_shard(tmp_path: Path) -> None:

@@ -47,12 +47,12 @@ def read_shard(path: str | Path) -> Iterator[Sample]:
         One :class:`Sample` per name that has a picture.
 
     Raises:
-        SampleError: At the first sample that cannot be read, or where the file is damaged.
-        UsageError: If the file cannot be opened.
+        SampleError: At the first sample that cannot be read.
+        UsageError: If the file cannot be opened, or where it is damaged.
     """
     for item in _stream(str(path), Path(path).name):
         if isinstance(item, SampleError):
-            raise item
+            raise UsageError(f"{path}: {item.reason}") if item.kind == "shard" else item
         yield item
 
 
