@@ -1,0 +1,431 @@
+"""The alignment encoder against `transformers`' BLIP, what it shares, and its losses by hand."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import pytest
+import torch
+from conftest import require_module
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional as F
+
+from anytag.nn.alignment import (
+    TEMPERATURE_RANGE,
+    AlignmentEncoder,
+    Contrast,
+    Keys,
+    contrastive_loss,
+    draw_negatives,
+    matching_loss,
+)
+from anytag.nn.captioner import TextDecoder
+from anytag.nn.transformer import TextEmbedding
+
+ENC = 29
+TEXTS = torch.tensor([[2, 5, 6, 3, 0], [2, 7, 8, 9, 3], [2, 4, 3, 0, 0]])
+
+
+def parts(feature_width=8, seed=0):
+    """A text decoder and an alignment encoder on it, one module, so that they are copied and saved together."""
+    torch.manual_seed(seed)
+    decoder = TextDecoder(TextEmbedding(30, 8, 12), 8, layers=2, heads=2, inner=12, memory_width=8)
+    encoder = AlignmentEncoder(decoder, feature_width, embedding=4, match_id=ENC)
+    for parameter in (*decoder.parameters(), *encoder.parameters()):
+        if parameter.ndim == 2:
+            nn.init.normal_(parameter, std=0.4)
+    return nn.ModuleDict({"decoder": decoder, "encoder": encoder}).eval()
+
+
+def shares(whole):
+    """Whether everything but self-attention is one and the same."""
+    decoder, encoder = whole["decoder"], whole["encoder"]
+    layers = list(zip(decoder.layers, encoder.layers, strict=True))
+    return (
+        encoder.embedding is decoder.embedding
+        and all(ours.cross_attention is theirs.cross_attention for theirs, ours in layers)
+        and all(ours.feed_forward is theirs.feed_forward for theirs, ours in layers)
+        and not any(ours.self_attention is theirs.self_attention for theirs, ours in layers)
+    )
+
+
+def close(a, b, atol=1e-6):
+    torch.testing.assert_close(a, b, rtol=0, atol=atol)
+
+
+class TestEncoder:
+    @torch.no_grad()
+    def test_embeddings_are_unit_vectors_of_whole_picture_and_first_token(self):
+        encoder, features = parts()["encoder"], torch.randn(3, 5, 8)
+        pictures, texts = encoder.embed_pictures(features), encoder.embed_texts(TEXTS)
+        assert pictures.shape == texts.shape == (3, 4)
+        close(pictures.norm(dim=1), torch.ones(3))
+        close(texts.norm(dim=1), torch.ones(3))
+        changed = features.clone()
+        changed[:, 1:] += 1
+        close(encoder.embed_pictures(changed), pictures)
+
+    @torch.no_grad()
+    def test_padding_does_not_matter(self):
+        encoder, features = parts()["encoder"], torch.randn(1, 5, 8)
+        close(encoder.embed_texts(TEXTS[2:, :3]), encoder.embed_texts(TEXTS[2:]))
+        close(encoder.match(TEXTS[2:, :3], features), encoder.match(TEXTS[2:], features))
+
+    @torch.no_grad()
+    def test_matching_starts_with_its_own_token_and_sees_the_whole_picture(self):
+        encoder, features = parts()["encoder"], torch.randn(3, 5, 8)
+        scores = encoder.match(TEXTS, features)
+        assert scores.shape == (3, 2)
+        other = TEXTS.clone()
+        other[:, 0] = 11  # [ENC] takes the first place, whatever stands there
+        close(encoder.match(other, features), scores)
+        features[:, 3] += 1
+        assert (encoder.match(TEXTS, features) - scores).abs().min() > 1e-4
+        assert TEXTS[0, 0] == 2
+
+    @torch.no_grad()
+    @pytest.mark.parametrize("temperature", [-1.0, 0.0005, 0.3, 0.9])
+    def test_the_temperature_is_brought_back_into_its_range(self, temperature):
+        encoder = parts()["encoder"]
+        encoder.temperature.fill_(temperature)
+        expected = min(max(temperature, TEMPERATURE_RANGE[0]), TEMPERATURE_RANGE[1])
+        assert encoder.clamp_temperature().item() == pytest.approx(expected)
+        assert encoder.temperature.item() == pytest.approx(expected)
+
+    def test_published_defaults(self):
+        encoder = AlignmentEncoder(parts()["decoder"], 8)
+        assert encoder.temperature.item() == pytest.approx(0.07)
+        assert encoder.picture_projection.out_features == encoder.text_projection.out_features == 256
+
+
+class TestSharing:
+    def test_everything_but_self_attention_is_the_decoder_s(self):
+        assert shares(parts())
+        assert parts()["encoder"].memory_projection is None
+
+    def test_pictures_of_another_width_are_brought_to_the_decoder_s(self):
+        whole = parts(feature_width=6)
+        assert shares(whole)
+        assert whole["encoder"].match(TEXTS, torch.randn(3, 5, 6)).shape == (3, 2)
+
+    def test_building_an_encoder_leaves_the_decoder_as_it_was(self):
+        decoder = parts()["decoder"]
+        before = copy.deepcopy(decoder.state_dict())
+        AlignmentEncoder(decoder, 8)
+        for name, tensor in decoder.state_dict().items():
+            assert torch.equal(tensor, before[name]), name
+
+    def test_it_holds_in_a_copy(self):
+        assert shares(copy.deepcopy(parts()))
+
+    def test_it_holds_after_a_training_step(self):
+        whole = parts().train()
+        optimizer = torch.optim.AdamW(whole.parameters(), lr=0.01)
+        before = copy.deepcopy(whole.state_dict())
+        whole["encoder"].match(TEXTS, torch.randn(3, 5, 8)).square().sum().backward()
+        optimizer.step()
+        assert shares(whole)
+        for name in ("layers.0.cross_attention.key.weight", "layers.1.feed_forward.inner.weight"):
+            ours, theirs = (whole.get_parameter(f"{part}.{name}") for part in ("encoder", "decoder"))
+            assert torch.equal(ours, theirs)
+            assert not torch.equal(ours, before[f"decoder.{name}"])
+
+    @pytest.mark.parametrize("format", ["torch", "safetensors"])
+    def test_it_holds_through_saving_and_loading(self, format, tmp_path):
+        from safetensors.torch import load_file
+
+        from anytag.nn.weights import write_weights
+
+        whole, other = parts(), parts(seed=1)
+        file = tmp_path / "weights"
+        if format == "torch":
+            torch.save(whole.state_dict(), file)
+            state = torch.load(file, weights_only=True)
+        else:
+            write_weights(whole.state_dict(), file)
+            state = load_file(file)
+        other.load_state_dict(state)
+        assert shares(other)
+        features = torch.randn(3, 5, 8)
+        close(other["encoder"].match(TEXTS, features), whole["encoder"].match(TEXTS, features), atol=0)
+        with torch.no_grad():
+            other["decoder"].layers[0].cross_attention.key.weight.zero_()
+        assert not other["encoder"].layers[0].cross_attention.key.weight.any()
+
+
+class TestAgainstBlip:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def both(cls):
+        """BLIP's retrieval model with random weights, and ours with the same."""
+        require_module("transformers")
+        from transformers import BlipConfig, BlipForImageTextRetrieval
+
+        torch.manual_seed(0)
+        text = {
+            "vocab_size": 30,
+            "hidden_size": 8,
+            "encoder_hidden_size": 12,
+            "intermediate_size": 12,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "max_position_embeddings": 12,
+            "projection_dim": 4,
+        }
+        vision = {
+            "hidden_size": 12,
+            "intermediate_size": 16,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "image_size": 32,
+            "patch_size": 16,
+        }
+        config = BlipConfig(text_config=text, vision_config=vision, image_text_hidden_size=4)
+        theirs = BlipForImageTextRetrieval(config).eval()
+        for parameter in theirs.parameters():
+            nn.init.normal_(parameter, std=0.3)
+        decoder = TextDecoder(TextEmbedding(30, 8, 12), 8, layers=2, heads=2, inner=12, memory_width=12)
+        ours = AlignmentEncoder(decoder, 12, embedding=4, match_id=ENC).eval()
+        ours.load_state_dict(renamed(theirs.state_dict()), strict=False)
+        return theirs, ours
+
+    @torch.no_grad()
+    def test_contrast(self, both):
+        theirs, ours = both
+        pixels = torch.randn(3, 3, 32, 32)
+        expected = theirs(TEXTS, pixels, use_itm_head=False, attention_mask=(TEXTS != 0).long())
+        pictures, texts = ours.embed_pictures(expected.last_hidden_state), ours.embed_texts(TEXTS)
+        close(pictures @ texts.T, expected.itm_score, atol=1e-5)
+
+    @torch.no_grad()
+    def test_matching(self, both):
+        theirs, ours = both
+        pixels, texts = torch.randn(3, 3, 32, 32), TEXTS.clone()
+        texts[:, 0] = ENC  # the library leaves this to its caller
+        expected = theirs(texts, pixels, use_itm_head=True, attention_mask=(TEXTS != 0).long())
+        assert expected.itm_score.std() > 0.01
+        close(ours.match(TEXTS, expected.last_hidden_state), expected.itm_score, atol=1e-5)
+
+
+def renamed(state):
+    """A state dict of BLIP's under this project's names; every parameter of its text side finds a place."""
+    layer_parts = {
+        "attention.self.": "self_attention.",
+        "attention.output.dense.": "self_attention.output.",
+        "attention.output.LayerNorm.": "self_attention.norm.",
+        "crossattention.self.": "cross_attention.",
+        "crossattention.output.dense.": "cross_attention.output.",
+        "crossattention.output.LayerNorm.": "cross_attention.norm.",
+        "intermediate.dense.": "feed_forward.inner.",
+        "output.dense.": "feed_forward.output.",
+        "output.LayerNorm.": "feed_forward.norm.",
+    }
+    others = {
+        "text_encoder.embeddings.word_embeddings.": "embedding.words.",
+        "text_encoder.embeddings.position_embeddings.": "embedding.positions.",
+        "text_encoder.embeddings.LayerNorm.": "embedding.norm.",
+        "vision_proj.": "picture_projection.",
+        "text_proj.": "text_projection.",
+        "itm_head.": "match_score.",
+    }
+    found = {}
+    for name, tensor in state.items():
+        if name.startswith("text_encoder.encoder.layer."):
+            number, inner = name.removeprefix("text_encoder.encoder.layer.").split(".", 1)
+            start = next(part for part in layer_parts if inner.startswith(part))
+            found[f"layers.{number}.{layer_parts[start]}{inner.removeprefix(start)}"] = tensor
+        elif start := next((part for part in others if name.startswith(part)), ""):
+            found[others[start] + name.removeprefix(start)] = tensor
+        else:
+            assert name.startswith("vision_model.") or name.endswith("position_ids"), name
+    return found
+
+
+class TestContrastiveLoss:
+    def test_by_hand(self):
+        # Two pairs of perpendicular vectors, temperature 1/2: each row's logits are 2 for its own and 0.
+        unit = torch.eye(2)
+        keys = Keys(unit, unit, torch.eye(2, dtype=torch.bool))
+        contrast = contrastive_loss(unit, unit, keys, 0.5)
+        assert contrast.loss.item() == pytest.approx(math.log(1 + math.exp(-2)))
+        close(contrast.text_logits, 2 * unit)
+        close(contrast.picture_logits, 2 * unit)
+
+    def test_soft_labels_by_hand(self):
+        # The momentum embeddings find both alike: a share of 0.4 makes the targets 0.8 and 0.2.
+        unit, same = torch.eye(2), torch.tensor([[1.0, 0], [1, 0]])
+        keys = Keys(same, same, torch.eye(2, dtype=torch.bool))
+        # Picture 0 sees logits (2, 2), picture 1 sees (0, 0): log 2 whatever the targets. So with texts.
+        assert contrastive_loss(unit, unit, keys, 0.5, 0.4).loss.item() == pytest.approx(math.log(2))
+        # Momentum pictures apart, momentum texts alike. Pictures see texts (2, 2) and (0, 0) again: log 2. Texts see
+        # pictures (2, 0) and (0, 2), with soft labels for them of (1/2, 1/2) and twice softmax(2, 0) = (s, 1 - s).
+        keys = Keys(unit, same, torch.eye(2, dtype=torch.bool))
+        s, wrong = 1 / (1 + math.exp(-2)), math.log(1 + math.exp(2))
+        right = math.log(1 + math.exp(-2))
+        rows = [(0.6 + 0.4 * s) * right + 0.4 * (1 - s) * wrong, (0.6 + 0.4 * (1 - s)) * right + 0.4 * s * wrong]
+        expected = (math.log(2) + sum(rows) / 2) / 2
+        assert contrastive_loss(unit, unit, keys, 0.5, 0.4).loss.item() == pytest.approx(expected, rel=1e-6)
+
+    def test_several_right_answers_share_the_target(self):
+        # One row, three keys, of which the first and last are its own; logits 1, 0, 0.
+        key = torch.tensor([[1.0, 0], [0, 1], [0, -1]])
+        keys = Keys(key, key, torch.tensor([[True, False, True]]))
+        row = torch.tensor([[1.0, 0]])
+        normaliser = math.log(math.e + 2)
+        expected = normaliser - 0.5
+        assert contrastive_loss(row, row, keys, 1.0).loss.item() == pytest.approx(expected)
+
+    def test_gradients_reach_embeddings_and_temperature_and_no_key(self):
+        pictures, texts, old = (F.normalize(torch.randn(n, 3), dim=1).requires_grad_() for n in (2, 2, 5))
+        temperature = torch.tensor(0.1, requires_grad=True)
+        keys = Keys(old.detach(), old.detach(), torch.eye(2, 5, dtype=torch.bool))
+        contrastive_loss(pictures, texts, keys, temperature, 0.4).loss.backward()
+        assert pictures.grad.any()
+        assert texts.grad.any()
+        assert temperature.grad.item() != 0
+
+    @settings(max_examples=30, deadline=None)
+    @given(st.integers(0, 10_000), st.integers(1, 4), st.integers(0, 5), st.floats(0, 1))
+    def test_equals_the_definition(self, seed, size, older, share):
+        generator = torch.Generator().manual_seed(seed)
+
+        def unit(rows):
+            return F.normalize(torch.randn(rows, 3, generator=generator, dtype=torch.float64), dim=1)
+
+        pictures, texts = unit(size), unit(size)
+        keys = Keys(unit(older + size), unit(older + size), torch.eye(size, older + size).roll(older, 1).bool(), older)
+        total = 0.0
+        for queries, slow, answers in ((pictures, keys.pictures, keys.texts), (texts, keys.texts, keys.pictures)):
+            for i in range(size):
+                own = older + i
+                logits = [float(queries[i] @ key) / 0.2 for key in answers]
+                soft = [float(slow[own] @ key) / 0.2 for key in answers]
+                normaliser, soft_sum = sum(map(math.exp, logits)), sum(map(math.exp, soft))
+                for j, logit in enumerate(logits):
+                    target = share * math.exp(soft[j]) / soft_sum + (1 - share) * (j == own)
+                    total -= target * (logit - math.log(normaliser)) / (2 * size)
+        assert contrastive_loss(pictures, texts, keys, 0.2, share).loss.item() == pytest.approx(total, rel=1e-9)
+
+    def test_half_precision_around_it_does_not_touch_it(self):
+        unit = F.normalize(torch.randn(4, 8), dim=1)
+        keys = Keys(unit, unit.roll(1, 0), torch.eye(4, dtype=torch.bool))
+        expected = contrastive_loss(unit, unit, keys, 0.01).loss
+        with torch.autocast("cpu", torch.bfloat16):
+            assert contrastive_loss(unit, unit, keys, 0.01).loss.item() == expected.item()
+
+
+class TestNegatives:
+    def test_by_hand(self):
+        # Row 0 may draw columns 1 and 2 with softmax weights in the ratio 3 : 1.
+        logits = torch.tensor([[5.0, math.log(3), 0.0]]).expand(3, 3)
+        drawn = [int(draw_negatives(logits, torch.eye(3, dtype=torch.bool), seeded(s))[0]) for s in range(400)]
+        assert 0 not in drawn
+        # The floor of 1e-4 hardly moves it: (0.0196 + 0.0001) to (0.0065 + 0.0001), about 0.747.
+        assert drawn.count(1) / 400 == pytest.approx(0.747, abs=0.07)
+
+    def test_even_the_unlikeliest_may_be_drawn(self):
+        # Softmax leaves 0 for columns 1 and 2 of row 0; the floor makes them equally likely.
+        logits = torch.tensor([[1000.0, 0, -500]]).expand(3, 3)
+        drawn = {int(draw_negatives(logits, torch.eye(3, dtype=torch.bool), seeded(s))[0]) for s in range(30)}
+        assert drawn == {1, 2}
+
+    @settings(max_examples=50, deadline=None)
+    @given(st.integers(0, 10_000), st.integers(1, 6), st.integers(1, 4))
+    def test_never_a_right_answer_and_the_same_again_from_the_same_seed(self, seed, size, pictures):
+        generator = seeded(seed)
+        logits = torch.randn(size, size, generator=generator) * 20
+        numbers = torch.randint(pictures, (size,), generator=generator)
+        excluded = numbers[:, None] == numbers
+        drawn = draw_negatives(logits, excluded, seeded(seed + 1))
+        assert torch.equal(drawn, draw_negatives(logits, excluded, seeded(seed + 1)))
+        for row, column in enumerate(drawn.tolist()):
+            if excluded[row].all():
+                assert column == -1
+            else:
+                assert not excluded[row, column]
+
+
+def seeded(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+class FixedJudge:
+    """Stands for an encoder: remembers the pairs (first token, first feature) and finds all of them likely."""
+
+    def __init__(self, logit=0.0):
+        self.logit, self.pairs = logit, []
+
+    def match(self, ids, features):
+        self.pairs = list(zip(ids[:, 0].tolist(), features[:, 0, 0].tolist(), strict=True))
+        return torch.tensor([0.0, self.logit]).expand(len(ids), 2)
+
+
+class TestMatchingLoss:
+    IDS = torch.tensor([[0], [1], [2]])
+    FEATURES = torch.tensor([0.0, 1, 2]).reshape(3, 1, 1)
+
+    def contrast(self, text_logits, picture_logits):
+        return Contrast(torch.zeros(()), torch.tensor(text_logits), torch.tensor(picture_logits))
+
+    def test_by_hand(self):
+        # The only likely wrong answers: text t wants picture t + 1, picture p wants text p - 1 (a thousand to one).
+        text_logits = torch.eye(3).roll(-1, 1) * 100
+        contrast = self.contrast(text_logits.tolist(), (torch.eye(3).roll(1, 1) * 100).tolist())
+        judge = FixedJudge(logit=2.0)
+        loss = matching_loss(judge, self.IDS, self.FEATURES, contrast, generator=seeded(0))
+        true = [(0, 0), (1, 1), (2, 2)]
+        assert judge.pairs == [*true, (0, 1), (1, 2), (2, 0), (2, 0), (0, 1), (1, 2)]
+        # Three pairs fit and six do not, all with the logit 2.
+        expected = (3 * math.log(1 + math.exp(-2)) + 6 * math.log(1 + math.exp(2))) / 9
+        assert loss.item() == pytest.approx(expected, rel=1e-6)
+
+    def test_the_batch_s_own_rows_stand_where_they_start(self):
+        logits = torch.zeros(3, 8)
+        logits[:, :5] = 100.0  # older and other processes' answers, which cannot be drawn
+        contrast = Contrast(torch.zeros(()), logits, logits)
+        judge = FixedJudge()
+        matching_loss(judge, self.IDS, self.FEATURES, contrast, first=5, generator=seeded(0))
+        assert len(judge.pairs) == 9
+        assert all(text != picture for text, picture in judge.pairs[3:])
+
+    def test_the_same_picture_is_no_wrong_answer(self):
+        numbers = torch.tensor([4, 4, 9])
+        same = numbers[:, None] == numbers
+        logits = (torch.ones(3, 3) * 50 * same).tolist()  # they look alike, too
+        for seed in range(20):
+            judge = FixedJudge()
+            matching_loss(
+                judge, self.IDS, self.FEATURES, self.contrast(logits, logits), same_picture=same, generator=seeded(seed)
+            )
+            wrong = judge.pairs[3:]
+            assert len(wrong) == 6
+            assert all(numbers[text] != numbers[int(picture)] for text, picture in wrong)
+
+    def test_without_any_wrong_answer_only_the_true_pairs_count(self):
+        same = torch.ones(3, 3, dtype=torch.bool)
+        judge = FixedJudge(logit=1.0)
+        zeros = torch.zeros(3, 3).tolist()
+        loss = matching_loss(judge, self.IDS, self.FEATURES, self.contrast(zeros, zeros), same_picture=same)
+        assert judge.pairs == [(0, 0), (1, 1), (2, 2)]
+        assert loss.item() == pytest.approx(math.log(1 + math.exp(-1)), rel=1e-6)
+        alone = Contrast(torch.zeros(()), torch.zeros(1, 1), torch.zeros(1, 1))
+        matching_loss(judge, self.IDS[:1], self.FEATURES[:1], alone)
+        assert judge.pairs == [(0, 0)]
+
+    def test_an_encoder_learns_to_tell_pairs_apart(self):
+        encoder = parts()["encoder"]
+        features = torch.randn(3, 4, 8)
+        logits = torch.zeros(3, 3)
+        contrast = Contrast(torch.zeros(()), logits, logits)
+        optimizer = torch.optim.AdamW(encoder.parameters(), lr=0.01)
+        losses = []
+        for step in range(60):
+            loss = matching_loss(encoder, TEXTS, features, contrast, generator=seeded(step))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        assert sum(losses[-5:]) < 0.5 * sum(losses[:5])
