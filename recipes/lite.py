@@ -44,7 +44,7 @@ def recipe() -> TrainingConfig:
             # Tags only: half the time of a step, spent on twice the views.
             StageConfig(
                 name="tags",
-                epochs=8,
+                epochs=6.6,
                 learning_rate=4e-4,
                 encoder_learning_rate=1.5e-4,
                 warmup=100,

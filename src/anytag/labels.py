@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +14,11 @@ from numpy.typing import NDArray
 
 from anytag.backends.base import Backend, Encoded, FloatArray, Labels
 from anytag.errors import ModelError, UsageError
+from anytag.language.description_files import TagDescriptions
+from anytag.language.description_templates import NamedTag
+from anytag.language.descriptions import from_wordnet
+from anytag.language.embedding_cache import EmbeddingCache, OpenSetEmbedder
+from anytag.language.kinds import guess_kinds
 from anytag.model_directory import ModelDirectory
 from anytag.recognition import TAG_KINDS, TagKind
 from anytag.vocabulary import TagVocabulary, VocabularyTag, normalise_name
@@ -172,8 +178,27 @@ class LabelSets:
         )
 
     def embed(self, texts: Sequence[str]) -> Labels:
-        """Queries of free texts."""
+        """Queries of free texts.
+
+        RAM asks with the ensemble of 63 prompts, RAM++ with descriptions; both are kept on disk once they are made.
+
+        Raises:
+            ModelError: If the model knows no categories but its tags.
+        """
         from tokenizers import Tokenizer
+
+        labels = self.directory.config.labels
+        if labels.kind == "learned":
+            raise ModelError(
+                f"{self.directory.path}: has one learned query a tag, so it knows no categories but its tags "
+                f"(not {texts[0]!r}); RAM, RAM++ and the model that ships know any"
+            )
+        if labels.kind != "text":
+            embedder = OpenSetEmbedder(self.backend.text_encoder(), EmbeddingCache())
+            if labels.kind == "embedded":
+                return self.backend.labels_of_embeddings(embedder.for_ram(texts))
+            lines = [described.lines for described in self._descriptions(texts, labels.descriptions)]
+            return self.backend.labels_of_embeddings(embedder.for_descriptions(lines))
 
         if self._tokenizer is None:
             if not self.directory.has("label_tokenizer.json"):
@@ -185,6 +210,14 @@ class LabelSets:
         for row, tokens in zip(ids, encoded, strict=True):
             row[: len(tokens)] = tokens
         return self.backend.embed_labels(ids)
+
+    @staticmethod
+    def _descriptions(texts: Sequence[str], count: int) -> list[TagDescriptions]:
+        named = [NamedTag(text, kind) for text, kind in zip(texts, guess_kinds(texts), strict=True)]
+        with warnings.catch_warnings():
+            # Templates are what there is at run time; "anytag vocabulary describe" makes better ones.
+            warnings.simplefilter("ignore", UserWarning)
+            return list(from_wordnet(named, None, count))
 
 
 def _join(first: LabelSet, second: LabelSet) -> LabelSet:

@@ -71,28 +71,6 @@ class RecognitionConfig(_Part):
     score: Literal["shared", "per_tag"] = "shared"
 
 
-class LabelQueryConfig(_Part):
-    """Where label queries come from.
-
-    Attributes:
-        kind: ``text``: text embeddings through a small network (lite); ``learned``: a vector a tag (Tag2Text);
-            ``embedded``: a text embedding a tag, projected (RAM); ``described``: embeddings of several descriptions
-            a tag, weighted by the picture (RAM++).
-        encoder: The text encoder that embeddings come from.
-        width: Their width.
-        inner: Inner width of lite's network.
-        offsets: Whether lite's tags add a learned offset.
-        descriptions: Descriptions a tag (RAM++: 51).
-    """
-
-    kind: Literal["text", "learned", "embedded", "described"] = "text"
-    encoder: str = "all-MiniLM-L6-v2"
-    width: int = 384
-    inner: int = 512
-    offsets: bool = True
-    descriptions: int = 1
-
-
 class ClipTextConfig(_Part):
     """CLIP's text encoder, which gives RAM and RAM++ their label embeddings; by default that of ViT-B/16.
 
@@ -119,6 +97,30 @@ class ClipTextConfig(_Part):
     activation: Literal["quick_gelu", "gelu"] = "quick_gelu"
     norm_eps: float = Field(1e-5, gt=0)
     end_token: int = Field(49407, ge=0)
+
+
+class LabelQueryConfig(_Part):
+    """Where label queries come from.
+
+    Attributes:
+        kind: ``text``: text embeddings through a small network (lite); ``learned``: a vector a tag (Tag2Text);
+            ``embedded``: a text embedding a tag, projected (RAM); ``described``: embeddings of several descriptions
+            a tag, weighted by the picture (RAM++).
+        encoder: The text encoder that embeddings come from.
+        width: Their width.
+        inner: Inner width of lite's network.
+        offsets: Whether lite's tags add a learned offset.
+        descriptions: Descriptions a tag (RAM++: 51).
+        clip_text: Sizes of CLIP's text encoder, if the model directory holds it for new categories.
+    """
+
+    kind: Literal["text", "learned", "embedded", "described"] = "text"
+    encoder: str = "all-MiniLM-L6-v2"
+    width: int = 384
+    inner: int = 512
+    offsets: bool = True
+    descriptions: int = 1
+    clip_text: ClipTextConfig | None = None
 
 
 class CaptionerConfig(_Part):

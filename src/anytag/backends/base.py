@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anytag.generation import Step
+from anytag.language.embedding_cache import TextEncoder
+from anytag.model_directory import ModelDirectory
 
 FloatArray = NDArray[np.float32]
 
@@ -80,5 +82,19 @@ class Backend(Protocol):
     def embed_labels(self, ids: NDArray[np.int64]) -> Labels:
         """Queries of label texts, given as token ids ``[T, L]`` padded with 0."""
 
+    def text_encoder(self) -> TextEncoder:
+        """CLIP's text encoder, in models whose label queries come from it."""
+
+    def labels_of_embeddings(self, embeddings: FloatArray) -> Labels:
+        """Labels of text embeddings ``[T, E]`` or, where pictures weigh descriptions, ``[T, D, E]``."""
+
     def fuse(self, tag_ids: NDArray[np.int64], features: FloatArray, rows: int) -> Step:
         """The decoding step for pictures with their tag lists ``[B, T]``, each repeated for ``rows`` beams."""
+
+
+def no_text_encoder(directory: ModelDirectory) -> str:
+    """What to say where a category is asked for that only a text encoder could turn into a query."""
+    return (
+        f"{directory.path}: holds no text encoder, so it knows no categories but its tags; convert it again with "
+        "--clip DIR, the folder of CLIP ViT-B/16 (openai/clip-vit-base-patch16)"
+    )

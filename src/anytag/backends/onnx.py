@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from anytag.backends.base import Encoded, FloatArray, LabelQueries
+from anytag.backends.base import Encoded, FloatArray, LabelQueries, no_text_encoder
 from anytag.errors import ModelError
 from anytag.generation import Cache, Step
 from anytag.model_directory import ModelDirectory
@@ -94,6 +95,24 @@ class OnnxBackend:
         names = ["queries", "projected"]
         return LabelQueries(dict(zip(names, self._run("label_encoder", names, {"ids": ids}), strict=True)))
 
+    def text_encoder(self) -> _OnnxTextEncoder:
+        """CLIP's text encoder.
+
+        Raises:
+            ModelError: If the directory holds none.
+        """
+        if not self.directory.has("onnx/clip_text.onnx"):
+            raise ModelError(no_text_encoder(self.directory))
+        return _OnnxTextEncoder(self)
+
+    def labels_of_embeddings(self, embeddings: FloatArray) -> LabelQueries:
+        """Labels of text embeddings ``[T, E]`` or, where pictures weigh descriptions, ``[T, D, E]``."""
+        if self.directory.config.labels.kind == "described":
+            return LabelQueries({"descriptions": np.ascontiguousarray(embeddings, np.float32)})
+        names = ["queries", "projected"]
+        made = self._run("label_projection", names, {"embeddings": np.ascontiguousarray(embeddings, np.float32)})
+        return LabelQueries(dict(zip(names, made, strict=True)))
+
     def fuse(self, tag_ids: NDArray[np.int64], features: FloatArray, rows: int) -> Step:
         """The decoding step for pictures with their tag lists ``[B, T]``, each repeated for ``rows`` beams."""
         outputs = ["memory_keys", "memory_values", "memory_mask"]
@@ -110,6 +129,33 @@ class OnnxBackend:
             return logits, {"keys": keys, "values": values}
 
         return step
+
+
+class _OnnxTextEncoder:
+    """Texts to unit vectors, see :class:`anytag.language.embedding_cache.TextEncoder`."""
+
+    def __init__(self, backend: OnnxBackend, batch_size: int = 64):
+        from tokenizers import Tokenizer
+
+        directory = backend.directory
+        self.backend, self.batch_size = backend, batch_size
+        self.tokenizer = Tokenizer.from_file(str(directory.file("label_tokenizer.json")))
+        files = directory.config.files
+        self.fingerprint = "".join(files.get(name, "") for name in ("onnx/clip_text.onnx", "label_tokenizer.json"))
+
+    def embed(self, texts: Sequence[str]) -> FloatArray:
+        encoded = [encoding.ids for encoding in self.tokenizer.encode_batch(list(texts))]
+        order = sorted(range(len(encoded)), key=lambda place: len(encoded[place]))
+        parts: list[FloatArray] = []
+        for start in range(0, len(order), self.batch_size):
+            chosen = [encoded[place] for place in order[start : start + self.batch_size]]
+            ids = np.zeros((len(chosen), len(chosen[-1])), np.int64)
+            for row, tokens in zip(ids, chosen, strict=True):
+                row[: len(tokens)] = tokens
+            parts += self.backend._run("clip_text", ["embeddings"], {"ids": ids})
+        found = np.empty((len(encoded), parts[0].shape[1]), np.float32)
+        found[order] = np.concatenate(parts)
+        return found
 
 
 def _providers(device: str) -> list[str]:

@@ -10,10 +10,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from anytag.backends.base import Encoded, FloatArray
+from anytag.backends.base import Encoded, FloatArray, no_text_encoder
 from anytag.errors import ModelError
 from anytag.generation import Cache, Step
 from anytag.model_directory import ModelDirectory
+from anytag.nn.clip_text import TOKENIZER as CLIP_TOKENIZER
+from anytag.nn.clip_text import WEIGHTS as CLIP_WEIGHTS
+from anytag.nn.clip_text import ClipTextEncoder
 from anytag.nn.label_queries import DescribedLabelQueries, EmbeddedLabelQueries, TextLabelQueries
 from anytag.nn.model import RecognitionModel
 from anytag.nn.recognition_decoder import PerTagScore
@@ -147,6 +150,19 @@ class TorchBackend:
         else:
             raise ModelError(f"{self.directory.path}: a {self.directory.config.family} model knows no tags but its own")
         return TorchLabels({"queries": queries, "projected": self.model.recognition_decoder.project(queries)})
+
+    def text_encoder(self) -> ClipTextEncoder:
+        """CLIP's text encoder.
+
+        Raises:
+            ModelError: If the directory holds none.
+        """
+        config = self.directory.config.labels.clip_text
+        if config is None:
+            raise ModelError(no_text_encoder(self.directory))
+        for name in (CLIP_WEIGHTS, CLIP_TOKENIZER):
+            self.directory.file(name)  # Compares checksums.
+        return ClipTextEncoder.load(self.directory.path, config)
 
     @torch.inference_mode()
     def embed_labels(self, ids: NDArray[np.int64]) -> TorchLabels:

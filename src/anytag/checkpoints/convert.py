@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from anytag.checkpoints.clip import read_clip_text, write_clip_text
 from anytag.checkpoints.published import LEFT_OUT, published_config, published_key
 from anytag.checkpoints.swin import resize_position_table
 from anytag.checkpoints.tag_lists import published_vocabulary, read_list
@@ -32,6 +33,7 @@ def convert_checkpoint(
     tags: Path,
     tags_zh: Path | None = None,
     thresholds: Path | None = None,
+    clip: Path | None = None,
     resolution: int | None = None,
     name: str | None = None,
     recognition_heads: int = 4,
@@ -47,6 +49,7 @@ def convert_checkpoint(
         tags: The tag list, a name a line, in the order of the checkpoint.
         tags_zh: The same in Chinese.
         thresholds: A number a line; ``None``: the family's default for every tag.
+        clip: Folder of a CLIP model whose text encoder goes into the directory, for categories beyond the tag list.
         resolution: Pictures' side, if not that of the checkpoint: position tables are resized for it.
         name: What the model is called; ``None``: after the checkpoint's file.
         recognition_heads: Heads of the recognition decoder, which shapes do not tell.
@@ -75,6 +78,15 @@ def convert_checkpoint(
     report(f"{checkpoint.name}: {family}, {len(state)} parameters by name, {len(names)} tags")
     if resolution is not None and resolution != config.image_encoder.resolution:
         config = _at_resolution(config, resolution)
+    text = read_clip_text(clip) if clip is not None and family != "tag2text" else None
+    if text is not None:
+        if text.config.embedding != config.labels.width:
+            raise ModelError(
+                f"{clip}: gives text embeddings of width {text.config.embedding}, but the model asks in "
+                f"{config.labels.width}; the published models were made with openai/clip-vit-base-patch16"
+            )
+        labels = config.labels.model_copy(update={"clip_text": text.config})
+        config = config.model_copy(update={"labels": labels})
     ours = rename_state(state, config, len(names))
     for key, tensor in ours.items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
@@ -90,6 +102,8 @@ def convert_checkpoint(
         if config.captioner is not None:
             build_published_tokenizer(bert_wordpieces()).save(part / "tokenizer.json")
             files.append("tokenizer.json")
+        if text is not None:
+            files += write_clip_text(text, part)
         (part / "README.md").write_text(_card(config, checkpoint.name, thresholds), encoding="utf-8")
         write_config(part, config, files)
     except BaseException:

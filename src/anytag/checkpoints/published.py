@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Literal, cast
+from typing import Literal
 
 from anytag.checkpoints.swin import swin_key
 from anytag.errors import ModelError
@@ -171,7 +171,7 @@ def published_config(
     if count != tags:
         raise ModelError(f"the checkpoint knows {count} tags, but the tag list has {tags}; give the list it came with")
     return ModelConfig(
-        family=cast(Family, family),
+        family=family,
         name=name,
         width=width,
         feature_width=encoder.width if encoder.projection == "none" else shape("image_proj.weight")[0],

@@ -26,6 +26,9 @@ def convert(
     out: Annotated[Path, typer.Option(help="Model directory to write.")],
     tags_zh: Annotated[Path | None, typer.Option(help="The tag list in Chinese.")] = None,
     thresholds: Annotated[Path | None, typer.Option(help="Thresholds, a number a line.")] = None,
+    clip: Annotated[
+        Path | None, typer.Option(help="Folder of CLIP ViT-B/16; its text encoder is added, for new categories.")
+    ] = None,
     resolution: Annotated[
         int | None, typer.Option(help="Pictures' side in pixels, if not the checkpoint's: position tables are resized.")
     ] = None,
@@ -51,6 +54,7 @@ def convert(
             tags=tags,
             tags_zh=tags_zh,
             thresholds=thresholds,
+            clip=clip,
             resolution=resolution,
             name=name,
             report=lambda line: print(line, flush=True),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -11,9 +11,12 @@ from anytag.cli._shared import reporting
 
 
 def export(
-    source: Annotated[Path, typer.Argument(help="Model folder of a training run.")],
+    source: Annotated[Path, typer.Argument(help="Model folder of a training run, or a converted published model.")],
     out: Annotated[Path, typer.Option(help="Model directory to write.")],
     full: Annotated[bool, typer.Option("--full", help="Keep float32 weights.")] = False,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Published models: matrix products in 8 bits instead of float16 storage.")
+    ] = False,
 ) -> None:
     """Write a model directory that runs without PyTorch; every graph is checked against it.
 
@@ -28,5 +31,11 @@ def export(
 
             raise MissingExtraError("Exporting", "export") from None
         from anytag.export.model import export_model
+        from anytag.export.published import export_published
+        from anytag.model_directory import ModelDirectory
 
+        if ModelDirectory(source).config.labels.kind != "text":
+            weights: Literal["float32", "float16", "int8"] = "float32" if full else "int8" if int8 else "float16"
+            export_published(source, out, weights, lambda line: print(line, flush=True))
+            return
         export_model(source, out, lambda line: print(line, flush=True), small=not full)

@@ -63,7 +63,8 @@ class DescribedRecognitionGraph(nn.Module):
 
     def __init__(self, model: RecognitionModel):
         super().__init__()
-        self.labels, self.decoder = model.label_queries, model.recognition_decoder
+        self.labels: Any = model.label_queries
+        self.decoder = model.recognition_decoder
 
     def forward(self, features: Tensor, descriptions: Tensor) -> Tensor:
         """Weigh descriptions, then score."""
@@ -87,7 +88,8 @@ class DescribedAttentionGraph(nn.Module):
 
     def __init__(self, model: RecognitionModel):
         super().__init__()
-        self.labels, self.decoder = model.label_queries, model.recognition_decoder
+        self.labels: Any = model.label_queries
+        self.decoder = model.recognition_decoder
 
     def forward(self, features: Tensor, descriptions: Tensor) -> Tensor:
         """Weigh descriptions, then look."""
@@ -113,7 +115,8 @@ class LabelProjectionGraph(nn.Module):
 
     def __init__(self, model: RecognitionModel):
         super().__init__()
-        self.labels, self.decoder = model.label_queries, model.recognition_decoder
+        self.labels: Any = model.label_queries
+        self.decoder = model.recognition_decoder
 
     def forward(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
         """Project embeddings."""

@@ -11,10 +11,12 @@ import torch
 from safetensors.torch import save_file
 
 from anytag.errors import UsageError
-from anytag.export.graphs import graph_specs
+from anytag.export.graphs import clip_text_spec, graph_specs
 from anytag.export.onnx import check_parity, export_graph, quantise_dynamic, store_half
 from anytag.model_directory import ModelDirectory, write_config
+from anytag.nn.clip_text import ClipTextEncoder
 from anytag.nn.label_queries import DescribedLabelQueries
+from anytag.nn.model import RecognitionModel
 from anytag.nn.recognition_decoder import PerTagScore
 from anytag.nn.weights import WEIGHTS_FILE, read_model
 
@@ -46,7 +48,10 @@ def export_published(source: Path, out: Path, weights: Weights = "float32", repo
     part = out.with_name(out.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     (part / "onnx").mkdir(parents=True)
-    for spec in graph_specs(model, None):
+    specs, clip = graph_specs(model, None), directory.config.labels.clip_text
+    if clip is not None:
+        specs.append(clip_text_spec(ClipTextEncoder.load(source, clip).model))
+    for spec in specs:
         path = part / "onnx" / f"{spec.name}.onnx"
         export_graph(spec, path)
         line = f"{spec.name}: parity {check_parity(spec, path):.1e}"
@@ -58,7 +63,7 @@ def export_published(source: Path, out: Path, weights: Weights = "float32", repo
     if weights != "float32":
         tensors = {name: tensor.half() for name, tensor in tensors.items()}
     save_file(tensors, part / "label_queries.safetensors")
-    for name in ("vocabulary.json", "tokenizer.json", "README.md"):
+    for name in ("vocabulary.json", "tokenizer.json", "label_tokenizer.json", "README.md"):
         if directory.has(name):
             shutil.copy(directory.file(name), part / name)
     names = [path.relative_to(part).as_posix() for path in part.rglob("*") if path.is_file()]
@@ -69,7 +74,7 @@ def export_published(source: Path, out: Path, weights: Weights = "float32", repo
 
 
 @torch.no_grad()
-def label_arrays(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+def label_arrays(model: RecognitionModel) -> dict[str, torch.Tensor]:
     """What the recognition decoder asks for, with all that no picture changes, by the name of its input."""
     labels, decoder = model.label_queries, model.recognition_decoder
     if isinstance(labels, DescribedLabelQueries):

@@ -106,11 +106,16 @@ class _InvertedResidual(nn.Module):
         self.depthwise = _ConvNorm(hidden, hidden, kernel, stride, groups=hidden, folded=folded)
         self.project = _ConvNorm(hidden, outputs, 1, linear=True, folded=folded)
         self.shortcut = stride == 1 and inputs == outputs
+        self.drop_path = 0.0
 
     def forward(self, pixels: Tensor) -> Tensor:
         hidden = pixels if self.expand is None else self.expand(pixels)
         hidden = self.project(self.depthwise(hidden))
-        return pixels + hidden if self.shortcut else hidden
+        if not self.shortcut:
+            return hidden
+        if self.training and self.drop_path:
+            hidden = hidden * F.dropout(hidden.new_ones(len(hidden), 1, 1, 1), self.drop_path)
+        return pixels + hidden
 
 
 class EfficientNetLite(nn.Module):
@@ -163,6 +168,12 @@ class EfficientNetLite(nn.Module):
         for stage in self.stages[self.trunk_stages :]:
             hidden = stage(hidden)
         return self.head(hidden).flatten(2).transpose(1, 2)
+
+    def set_drop_path(self, rate: float) -> None:
+        """Leave residual branches of :meth:`crown` out in training (stochastic depth), each with this probability."""
+        for stage in self.stages[self.trunk_stages :]:
+            for block in stage:  # type: ignore[attr-defined]
+                block.drop_path = rate
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Normalised pixels ``[B, 3, H, W]`` to tokens ``[B, N, 1280]``, row by row."""

@@ -83,7 +83,7 @@ class RecognitionModel(nn.Module):
         super().__init__()
         self.config = config
         width, recognition, encoder = config.width, config.recognition, config.image_encoder
-        #: Typed loosely, since training knows more of its encoder than that it gives tokens.
+        #: These two are typed loosely: what they offer beyond a call depends on the family.
         self.image_encoder: Any = build_image_encoder(encoder)
         self.classifier = FrozenClassifier(encoder.width, encoder.classes)
         if encoder.projection != "none":
@@ -93,7 +93,7 @@ class RecognitionModel(nn.Module):
         if encoder.projection == "normalised":
             self.image_norm = nn.LayerNorm(config.features)
             self.image_positions = nn.Parameter(torch.randn(encoder.tokens, config.features) * 0.02)
-        self.label_queries = build_label_queries(config.labels, width, tags)
+        self.label_queries: Any = build_label_queries(config.labels, width, tags)
         self.recognition_decoder = RecognitionDecoder(
             width,
             recognition.layers,

@@ -137,6 +137,9 @@ if TYPE_CHECKING:
         def __iter__(self) -> Iterator[TransformerLayer]:
             """The layers, lowest first."""
 
+        def __getitem__(self, place: int) -> TransformerLayer:  # type: ignore[override]
+            """One of them."""
+
 else:
     TransformerLayers = nn.ModuleList
 

@@ -50,7 +50,7 @@ def write_weights(tensors: Mapping[str, Tensor], path: Path) -> None:
     with part.open("wb") as handle:
         handle.write(struct.pack("<Q", len(text)) + text)
         for tensor in tensors.values():
-            handle.write(memoryview(tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy()))
+            tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tofile(handle)
     part.replace(path)
 
 

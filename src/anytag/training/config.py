@@ -49,7 +49,8 @@ class LossConfig(_Part):
     ``distillation`` holds a trained image encoder to what its ImageNet classifier said before (as RAM holds its own to
     CLIP). ``tagging`` and ``alignment`` are rescaled to the caption loss (as in the papers) before they are weighted.
     ``consensus`` rewards sampled captions for agreeing with a picture's several references
-    (:mod:`anytag.training.consensus`), ``samples`` of them a picture.
+    (:mod:`anytag.training.consensus`), ``samples`` of them a picture. ``token_dropout`` hides that share of a picture's
+    tokens from recognition decoder and captioner, so that no tag hangs on one spot.
     """
 
     gamma_negative: float = 7.0
@@ -63,6 +64,7 @@ class LossConfig(_Part):
     distillation: float = 0.5
     consensus: float = 0.0
     samples: int = 5
+    token_dropout: float = 0.0
     negatives: int = 128
     label_smoothing: float = 0.1
     no_tags: float = 0.15
@@ -82,6 +84,7 @@ class StageConfig(_Part):
         captioner_only: Leave everything but the captioner as it is (with what the recognition decoder shares).
         warmup: Steps of linear warm-up; then a cosine to a hundredth.
         views: Draw from the first so many cached views; ``None``: from all.
+        drop_path: Probability of leaving a residual branch of the trained image encoder out.
         captions: Captions of a picture that one step learns, where it has as many.
         loss: The stage's own objective; ``None``: that of the run.
     """
@@ -94,6 +97,7 @@ class StageConfig(_Part):
     captioner_only: bool = False
     warmup: int = 200
     views: int | None = None
+    drop_path: float = 0.0
     captions: int = 1
     loss: LossConfig | None = None
 

@@ -13,6 +13,17 @@ from anytag.training.consensus import ConsensusReward, consensus_loss, draw_capt
 from anytag.training.pairs import Batch, TagPrompts, pad
 
 
+def hide_tokens(features: Tensor, share: float) -> Tensor:
+    """Features ``[B, 1 + N, W]`` without a random share of their N tokens, drawn for each picture; the first stays."""
+    count = features.shape[1] - 1
+    kept = max(1, round(count * (1 - share)))
+    if kept == count:
+        return features
+    chosen = torch.rand(len(features), count).argsort(1)[:, :kept] + 1
+    chosen = torch.cat([chosen.new_zeros(len(features), 1), chosen], 1)
+    return features.gather(1, chosen[..., None].expand(-1, -1, features.shape[2]))
+
+
 class Objective:
     """Losses of a :class:`Batch`.
 
@@ -50,7 +61,7 @@ class Objective:
             teacher: ``[B, classes]``, logits of the untouched image encoder, while the encoder is trained.
         """
         config = self.config
-        features = model.features(tokens)
+        features = hide_tokens(model.features(tokens), config.token_dropout)
         queries = model.label_queries(self.label_embeddings[batch.tag_ids], batch.tag_ids)
         if config.alignment:
             queries = torch.cat([queries, model.label_queries(batch.text_embeddings)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from torch import Tensor
 from anytag.language.parser import ParsedTag
 from anytag.language.tokenizer import CaptionTokenizer, build_caption_tokenizer, clean_caption
 from anytag.language.vocabulary_builder import TagMapper, build_vocabulary, imagenet_tag_ids
+from anytag.model_directory import install_model, write_config
 from anytag.nn.efficientnet_lite import load_imagenet_lite
 from anytag.nn.label_queries import label_text
 from anytag.nn.model import RecognitionModel
@@ -173,6 +175,7 @@ def train(
     def step(model: torch.nn.Module, number: int, stage: StageConfig) -> tuple[Tensor, dict[str, float]]:
         assert isinstance(model, RecognitionModel)
         objective = objectives[config.stages.index(stage)]
+        model.image_encoder.set_drop_path(stage.drop_path)
         batch = batcher.batch(number, with_maps=not stage.end_to_end, views=stage.views, captions=stage.captions)
         teacher, maps = None, batch.maps
         if stage.end_to_end:
@@ -220,15 +223,21 @@ def _last_figures(log: Path) -> dict[str, float]:
 
 
 def save_weights(model: torch.nn.Module, prepared: Prepared, folder: Path) -> None:
-    """Write the torch half of a model directory: weights, config, vocabulary, tokenizer, label embeddings."""
+    """Write the torch half of a model directory: weights, config, vocabulary, tokenizer, label embeddings.
+
+    A kill on the way leaves what was there before, or the new model whole.
+    """
     from safetensors.torch import save_file, save_model
 
-    folder.mkdir(parents=True, exist_ok=True)
-    save_model(model, str(folder / "model.safetensors"))
-    save_file({"text_embeddings": prepared.label_embeddings}, folder / "label_queries.safetensors")
-    prepared.vocabulary.save(folder / "vocabulary.json")
-    prepared.tokenizer.save(folder / "tokenizer.json")
-    (folder / "config.json").write_text(prepared.config.model.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    part = folder.with_name(folder.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    save_model(model, str(part / "model.safetensors"))
+    save_file({"text_embeddings": prepared.label_embeddings}, part / "label_queries.safetensors")
+    prepared.vocabulary.save(part / "vocabulary.json")
+    prepared.tokenizer.save(part / "tokenizer.json")
+    write_config(part, prepared.config.model, [path.name for path in part.iterdir()])
+    install_model(part, folder)
 
 
 def _in_order(mapper: TagMapper, tags: Sequence[ParsedTag]) -> tuple[int, ...]:
