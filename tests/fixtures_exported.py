@@ -26,7 +26,7 @@ def exported(tmp_path_factory):
     from safetensors.torch import save_file
     from tokenizers import Tokenizer, models, pre_tokenizers
 
-    from anytag.export.graphs import graph_specs
+    from anytag.export.graphs import attention_spec, graph_specs
     from anytag.export.onnx import export_graph
     from anytag.model_directory import write_config
     from anytag.nn.text_encoder import SentenceEncoder
@@ -36,7 +36,7 @@ def exported(tmp_path_factory):
     (folder / "onnx").mkdir()
     model = tiny_model()
     encoder = SentenceEncoder(width=24, layers=1, inner=8, positions=16).eval()
-    specs = {spec.name: spec for spec in graph_specs(model, encoder)}
+    specs = {spec.name: spec for spec in [*graph_specs(model, encoder), attention_spec(model)]}
     for spec in specs.values():
         export_graph(spec, folder / "onnx" / f"{spec.name}.onnx")
     kinds = ("object", "object", "action", "scene", "attribute")

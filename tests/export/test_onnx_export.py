@@ -11,9 +11,11 @@ import torch
 
 from anytag.errors import ModelError, UsageError
 from anytag.export.model import export_model
-from anytag.export.onnx import ParityError, check_parity, quantise_dynamic, store_half
+from anytag.export.onnx import ParityError, check_parity, fold_constants, quantise_dynamic, store_half
 
-GRAPHS = ("image_encoder", "recognition_decoder", "label_encoder", "interaction_encoder", "text_decoder")
+GRAPHS = (
+    "image_encoder", "recognition_decoder", "label_encoder", "interaction_encoder", "text_decoder", "attention",
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -85,6 +87,42 @@ def test_eight_bits_make_a_file_a_quarter_and_stay_near(exported, copy):
     quantise_dynamic(path)
     assert path.stat().st_size < 0.35 * before
     assert check_parity(exported.specs["label_encoder"], path, tolerance=0.3) > 0
+
+
+def weight_types(path):
+    """Element type by name of every weight of more than one dimension."""
+    return {w.name: w.data_type for w in onnx.load(path).graph.initializer if len(w.dims) > 1}
+
+
+def test_folding_changes_no_result_and_keeps_to_standard_operators(exported, copy):
+    path = copy("recognition_decoder")
+    fold_constants(path)
+    assert check_parity(exported.specs["recognition_decoder"], path) <= 1e-6
+    assert {node.domain for node in onnx.load(path).graph.node} == {""}
+
+
+def test_matrix_products_in_eight_bits_but_for_the_score(exported, copy):
+    path = copy("recognition_decoder")
+    fold_constants(path)
+    quantise_dynamic(path, keep=lambda name: "/score/" in name, operators=["MatMul"])
+    products = {n.op_type: [] for n in onnx.load(path).graph.node} | {"MatMulInteger": [], "MatMul": []}
+    for node in onnx.load(path).graph.node:
+        products[node.op_type].append(node.name)
+    # Per layer query (the first layer's is an input), key, value, output and two of the feed-forward: 11 in two layers.
+    assert len(products["MatMulInteger"]) == 11
+    assert not any("score" in name for name in products["MatMulInteger"])
+    assert [name for name in products["MatMul"] if "score" in name]
+    types = weight_types(path)
+    assert list(types.values()).count(onnx.TensorProto.INT8) == 11
+    assert check_parity(exported.specs["recognition_decoder"], path, tolerance=0.05) > 1e-6
+
+
+def test_attention_weights_are_shares(exported):
+    spec = exported.specs["attention"]
+    weights = spec.module(**spec.inputs)
+    assert weights.shape == (2, 7, 5)
+    assert weights.min() > 0
+    torch.testing.assert_close(weights.sum(-1), torch.ones(2, 7))
 
 
 def test_a_model_without_captioner_has_three_graphs(exported):

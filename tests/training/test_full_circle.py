@@ -98,9 +98,10 @@ def test_the_vocabulary_has_support_and_classes(circle):
 def test_export_writes_a_whole_model(circle):
     _, _, _, exporting, out = circle
     assert exporting.exit_code == 0
-    assert exporting.stdout.count("parity") == 5
+    assert exporting.stdout.count("parity") == 6
+    assert exporting.stdout.count("as int8") == 2
     record = json.loads(run("info", out, "--json").stdout)
-    assert len(record["files"]) == 10
+    assert len(record["files"]) == 11
     assert record["bytes"] == sum(p.stat().st_size for p in out.rglob("*") if p.is_file() and p.name != "config.json")
 
 
