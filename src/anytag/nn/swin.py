@@ -73,7 +73,9 @@ class _WindowAttention(nn.Module):
         windows, depth = count // self.area, width // self.heads
         qkv = self.query_key_value(tokens).reshape(batch, windows, self.area, 3, self.heads, depth)
         query, key, value = qkv.permute(3, 0, 1, 4, 2, 5).unbind(0)
-        bias = self.position_table.t().index_select(1, positions).reshape(self.heads, self.area, self.area)
+        # A CPU picks numbers of half precision five times as slowly, so they are widened for that.
+        table = self.position_table.to(torch.promote_types(self.position_table.dtype, torch.float32))
+        bias = table.t().index_select(1, positions).reshape(self.heads, self.area, self.area)
         if mask is None:
             fold = (0, 1)  # one bias for every window: windows are samples
         else:
