@@ -59,6 +59,15 @@ def test_the_kind_is_told_from_the_path(folder: Path, path: str, kind: type, len
     assert str(folder) in source.description
 
 
+def test_every_public_name_is_there() -> None:
+    import anytag.datasets
+
+    assert all(getattr(anytag.datasets, name).__name__ == name for name in anytag.datasets.__all__)
+    assert sorted(anytag.datasets.__all__) == anytag.datasets.__all__
+    with pytest.raises(AttributeError, match=r"module 'anytag\.datasets' has no attribute 'nothing'"):
+        anytag.datasets.nothing  # noqa: B018
+
+
 def test_web_and_file_addresses(folder: Path) -> None:
     source = open_source("https://example.org/data/{000..002}.tar")
     assert (type(source), source.parts) == (StreamedShards, 3)

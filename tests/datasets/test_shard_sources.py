@@ -120,9 +120,13 @@ def test_a_shard_that_breaks_off_keeps_what_is_whole(tmp_path: Path) -> None:
         list(read_shard(paths[0]))
 
 
-def test_damaged_compression_ends_the_shard(tmp_path: Path) -> None:
-    (path,) = write_shards(tmp_path, [50], "w:gz")
-    path.write_bytes(path.read_bytes()[:-200])
+@pytest.mark.parametrize("mode", ["w:gz", "w:bz2", "w:xz"])
+@pytest.mark.parametrize("cut", [True, False])
+def test_damaged_compression_ends_the_shard(tmp_path: Path, mode: str, cut: bool) -> None:
+    path = write_tar(tmp_path / "shard-000.tar.gz", shard_members(0, 50), mode)
+    content = path.read_bytes()
+    half = len(content) // 2
+    path.write_bytes(content[:half] + (b"" if cut else b"damaged" + content[half + 7 :]))
     *whole, error = StreamedShards([str(path)]).read(0)
     assert [item.id for item in whole] == [str(number) for number in range(len(whole))]
     assert (error.kind, error.source) == ("shard", "shard-000.tar.gz")

@@ -145,6 +145,15 @@ def test_damage_in_an_extended_header_is_told() -> None:
         read(bytes(content))
 
 
+def test_a_size_in_an_extended_header_counts() -> None:
+    info = tarfile.TarInfo("a.jpg")
+    info.size, info.pax_headers = 3, {"size": "3"}
+    header = info.tobuf(tarfile.PAX_FORMAT)
+    assert [member.content for member in read(header + b"abc" + bytes(509 + 1024))] == [b"abc"]
+    with pytest.raises(TarError, match="its extended header at byte 512 is damaged"):
+        read(header.replace(b"size=3", b"size=x"))
+
+
 @pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress, bytes])
 def test_compression_is_told_by_the_first_bytes(pack, tmp_path) -> None:
     content = write_tar(tmp_path / "a.tar", [("a.jpg", b"1" * 700)]).read_bytes()

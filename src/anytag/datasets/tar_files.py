@@ -1,7 +1,7 @@
 """Reading tar files: forward through any stream, compressed or not, or from any member on.
 
 The standard library's reader takes three times as long for a header, which matters when millions of members are
-indexed before a run, and cannot begin at a member in the middle of a stream. Read are the formats that shards are written in: ustar, GNU (long names) and POSIX (pax). Links,
+indexed before a run. Read are the formats that shards are written in: ustar, GNU (long names) and POSIX (pax). Links,
 folders and devices are passed over. Format: POSIX.1-2017, ``pax``, "ustar Interchange Format".
 """
 
@@ -11,6 +11,7 @@ import bz2
 import gzip
 import io
 import lzma
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, cast
@@ -31,6 +32,10 @@ _OPENERS: tuple[tuple[bytes, Callable[[BinaryIO], object]], ...] = (
 
 class TarError(Exception):
     """A tar file that is damaged or cut off."""
+
+
+#: All that reading a damaged file, compressed or not, may raise.
+BROKEN = (TarError, OSError, EOFError, zlib.error, lzma.LZMAError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +78,7 @@ def read_tar(stream: BinaryIO, wanted: Callable[[str], bool], size: int | None =
 
     Raises:
         TarError: If the file is damaged or ends inside a member.
-        OSError, EOFError: Whatever the stream raises.
+        OSError: Or another of :data:`BROKEN`: whatever the stream raises.
     """
     at = 0
     base = stream.tell() if size is not None else 0
@@ -94,7 +99,8 @@ def read_tar(stream: BinaryIO, wanted: Callable[[str], bool], size: int | None =
                 name = content.rstrip(b"\0").decode("utf-8", "surrogateescape")
             else:
                 found = _pax(content, at)
-                name, length = found.get("path", name), int(found["size"]) if "size" in found else length
+                name = found.get("path", name)
+                length = _whole(found["size"], at) if "size" in found else length
             at += padded
             continue
         if kind == b"S":
@@ -157,6 +163,12 @@ def _number(field: bytes, at: int) -> int:
         return int(field.strip(b"\0 ") or b"0", 8)
     except ValueError:
         raise TarError(f"its header at byte {at} is damaged, or it is no tar file") from None
+
+
+def _whole(text: str, at: int) -> int:
+    if not text.isdecimal():
+        raise TarError(f"its extended header at byte {at} is damaged")
+    return int(text)
 
 
 def _name(block: bytes) -> str:

@@ -22,16 +22,13 @@ from anytag.datasets.remote import is_web_address, open_address
 from anytag.datasets.samples import Sample
 from anytag.datasets.shard_names import expand_shards
 from anytag.datasets.sources import IndexedSource, SampleSource
-from anytag.datasets.tar_files import Member, TarError, is_compressed, read_tar, uncompressed
+from anytag.datasets.tar_files import BROKEN, Member, is_compressed, read_tar, uncompressed
 from anytag.errors import SampleError, UsageError
 
 #: Extensions that hold a picture; what Pillow reads of them is up to :mod:`anytag.pictures`.
 PICTURE_EXTENSIONS = frozenset({"jpg", "jpeg", "png", "webp", "avif", "gif", "bmp", "tif", "tiff"})
 
 _READ_EXTENSIONS = PICTURE_EXTENSIONS | {"json", "txt"}
-
-#: What a stream raises when it is damaged or breaks off.
-_BROKEN = (TarError, OSError, EOFError)
 
 
 def read_shard(path: str | Path) -> Iterator[Sample]:
@@ -125,7 +122,7 @@ class ShardSource(IndexedSource):
                 handle.seek(start)
                 content = handle.read(end - start)
             members = list(read_tar(io.BytesIO(content), _is_read))
-        except (*_BROKEN, ValueError) as error:
+        except (*BROKEN, ValueError) as error:
             raise SampleError("unreadable", f"cannot be read ({error})", f"{path.name}:#{row + 1}") from error
         for key, group in _groups(members):
             if sample := _to_sample(path.name, key, group, self.tags):
@@ -188,7 +185,7 @@ def _stream(shard: str, name: str, tags: str = "tags", start: int = 0) -> Iterat
                     continue
                 if sample:
                     yield sample
-        except (*_BROKEN, SampleError) as error:
+        except (*BROKEN, SampleError) as error:
             reason = error.reason if isinstance(error, SampleError) else str(error)
             yield SampleError("shard", f"broken off after sample {number}: {reason}", name)
 
@@ -234,7 +231,7 @@ def _index(path: Path, size: int, problems: list[SampleError]) -> npt.NDArray[np
             if has_picture:
                 starts.append(begin)
             begin = handle.tell()
-    except _BROKEN as error:
+    except BROKEN as error:
         # The sample that was being read is left out: it may have lost a member.
         problems.append(SampleError("shard", f"broken off after sample {len(starts)}: {error}", path.name))
     if starts:
