@@ -40,7 +40,8 @@ def through_json(state: dict) -> dict:
 )
 def test_killed_anywhere_and_resumed_is_as_never_killed(count, world_size, rank, kills, tail, bad, threads) -> None:
     options = {"rank": rank % world_size, "world_size": world_size, "tail": tail, "bad_share": 1.0}
-    source = Numbers(count, bad=bad - {0})
+    # Nobody's share may be all bad: that stops a stream.
+    source = Numbers(count, bad=bad if count >= 20 else set())
     whole = list(stream(source, **options))
     items: list[str] = []
     made = stream(source, threads=threads, **options)
