@@ -11,9 +11,8 @@ from anytag.backends.base import Backend, FloatArray
 from anytag.errors import ModelError
 from anytag.generation import DecodingOptions, generate
 from anytag.language.bert_tokenizer import PublishedTokenizer
-from anytag.language.parser import load_parser
-from anytag.language.tokenizer import CaptionTokenizer, clean_caption
-from anytag.language.vocabulary_builder import TagMapper
+from anytag.language.coverage import TagCoverage
+from anytag.language.tokenizer import CaptionTokenizer
 from anytag.model_directory import ModelDirectory
 from anytag.vocabulary import VocabularyTag
 
@@ -80,12 +79,18 @@ class Captioner:
         backend: Runs it.
 
     Raises:
-        ModelError: If the model has no captioner.
+        ModelError: If the model has no captioner, or its captions may become longer than it can write.
     """
 
     def __init__(self, directory: ModelDirectory, backend: Backend):
         if directory.config.captioner is None:
             raise ModelError(f"{directory.path}: this model tags pictures but does not write captions")
+        longest = directory.config.decoding.max_length
+        if longest > directory.config.captioner.positions:
+            raise ModelError(
+                f"{directory.path / 'config.json'}: decoding.max_length is {longest}, but the text decoder knows "
+                f"{directory.config.captioner.positions} positions; set it to that or less"
+            )
         self.config, captioner = directory.config, directory.config.captioner
         self.vocabulary = directory.vocabulary
         self.backend = backend
@@ -95,7 +100,7 @@ class Captioner:
             if captioner.tokenizer == "bert"
             else _LiteLanguage(CaptionTokenizer.load(path), captioner.positions)
         )
-        self._mapper: TagMapper | None = None
+        self._coverage = TagCoverage(self.vocabulary)
 
     def options(self, num_beams: int | None = None, sample: bool = False, seed: int | None = None) -> DecodingOptions:
         """The model's decoding defaults with some of them changed."""
@@ -140,12 +145,4 @@ class Captioner:
 
     def covered(self, caption: str, tags: Sequence[VocabularyTag]) -> list[str]:
         """Which of the tags a caption names: by name, alias, inflection, or something that implies them."""
-        if self._mapper is None:
-            self._mapper = TagMapper(self.vocabulary)
-        named = self._mapper(load_parser("light").parse(caption))
-        words = f" {clean_caption(caption)} "
-        return [
-            tag.name
-            for tag in tags
-            if tag.id in named or any(f" {clean_caption(name)} " in words for name in (tag.name, *tag.aliases))
-        ]
+        return [tag.name for tag in self._coverage.named(caption, tags)]

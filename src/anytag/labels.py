@@ -81,7 +81,7 @@ class LabelSets:
             raise UsageError(f"unknown kind {bad[0]!r}; kinds are {', '.join(TAG_KINDS)}")
         key = ("kinds", *sorted(TAG_KINDS if kinds is None else kinds))
         if key not in self._made:
-            self._made[key] = self._of_tags([t for t in self.vocabulary if kinds is None or t.kind in kinds])
+            self._made[key] = self.of([t for t in self.vocabulary if kinds is None or t.kind in kinds])
         return self._made[key]
 
     def categories(self, names: Sequence[str]) -> LabelSet:
@@ -101,12 +101,26 @@ class LabelSets:
             rows: dict[str, VocabularyTag | None] = {}
             for name, tag in zip(cleaned, found, strict=True):
                 rows.setdefault(tag.name if tag else name, tag)
-            merged = self._of_tags([tag for tag in rows.values() if tag])
+            merged = self.of([tag for tag in rows.values() if tag])
             if free := [name for name, tag in rows.items() if tag is None]:
-                merged = _join(merged, self._of_texts(free))
+                merged = _join(merged, self._of_texts(free, self.embed(free)))
             order = [merged.names.index(name) for name in rows]
             self._made[key] = _take(merged, order)
         return self._made[key]
+
+    def texts(self, texts: Sequence[str]) -> LabelSet:
+        """Labels that are whole texts: what the recognition decoder scores as an alignment (RAM++ section 3.2).
+
+        Unlike a category, a text is never taken for a tag of the same name, so that all texts are scored alike.
+
+        Raises:
+            UsageError: If there is no text, or one is empty.
+            ModelError: If the model knows nothing but its tags.
+        """
+        _refuse_text("texts", texts)
+        if not texts or not all(text.strip() for text in texts):
+            raise UsageError("texts: give at least one text, none of them empty")
+        return self._of_texts(texts, self._embed_whole(texts))
 
     def find(self, names: Sequence[str]) -> list[VocabularyTag]:
         """Tags by name or alias, each once.
@@ -126,7 +140,8 @@ class LabelSets:
             tags.setdefault(tag.id, tag)
         return list(tags.values())
 
-    def _of_tags(self, tags: Sequence[VocabularyTag]) -> LabelSet:
+    def of(self, tags: Sequence[VocabularyTag]) -> LabelSet:
+        """Labels for some tags of the vocabulary."""
         default = self.directory.config.default_threshold
         return LabelSet(
             names=tuple(tag.name for tag in tags),
@@ -166,14 +181,14 @@ class LabelSets:
         found: FloatArray = scores.astype(np.float32)
         return found
 
-    def _of_texts(self, names: Sequence[str]) -> LabelSet:
+    def _of_texts(self, names: Sequence[str], queries: Labels) -> LabelSet:
         return LabelSet(
             names=tuple(names),
             kinds=(TAG_KINDS[0],) * len(names),
             ids=(None,) * len(names),
             thresholds=np.full(len(names), self.directory.config.open_threshold),
             shifts=np.full(len(names), self.directory.config.open_shift),
-            queries=self.embed(names),
+            queries=queries,
             classes=np.zeros((self.directory.config.image_encoder.classes, len(names)), np.float32),
         )
 
@@ -210,6 +225,14 @@ class LabelSets:
         for row, tokens in zip(ids, encoded, strict=True):
             row[: len(tokens)] = tokens
         return self.backend.embed_labels(ids)
+
+    def _embed_whole(self, texts: Sequence[str]) -> Labels:
+        """Queries of sentences: no prompt and no description stands around them."""
+        labels = self.directory.config.labels
+        if labels.kind not in ("embedded", "described"):
+            return self.embed(texts)
+        embeddings = self.backend.text_encoder().embed(texts)
+        return self.backend.labels_of_embeddings(embeddings[:, None] if labels.kind == "described" else embeddings)
 
     @staticmethod
     def _descriptions(texts: Sequence[str], count: int) -> list[TagDescriptions]:

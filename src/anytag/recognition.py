@@ -71,6 +71,46 @@ class Recognition:
 
 
 @dataclass(frozen=True, slots=True)
+class Match:
+    """How well a text fits a picture.
+
+    Attributes:
+        text: As it was given.
+        score: In [0, 1]; higher fits better. It ranks texts and pictures, and is no calibrated probability.
+        tags: Those of the tags found in the picture that the text names, best first.
+    """
+
+    text: str
+    score: float
+    tags: tuple[Tag, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The match as it stands in the JSON lines."""
+        return {
+            "text": self.text,
+            "score": round(float(self.score), 4),
+            "tags": [tag.to_json() for tag in self.tags],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Matches:
+    """How well texts fit one picture.
+
+    Attributes:
+        path: The picture's path, or a description of where it came from.
+        matches: One a text, in the order in which the texts were given.
+    """
+
+    path: str
+    matches: tuple[Match, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The matches as one JSON line."""
+        return {"path": self.path, "matches": [match.to_json() for match in self.matches]}
+
+
+@dataclass(frozen=True, slots=True)
 class Failure:
     """A picture that could not be recognised; the rest of the batch went on."""
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypedDict, Unpack, cast, get_args, overload
+from typing import Any, Literal, TypedDict, TypeVar, Unpack, cast, get_args, overload
 
 import numpy as np
 from PIL import Image
@@ -15,9 +16,11 @@ from anytag.captioner import Captioner
 from anytag.errors import MissingExtraError, PictureError, UsageError
 from anytag.generation import DecodingOptions
 from anytag.labels import LabelSet, LabelSets
+from anytag.language.coverage import TagCoverage
 from anytag.model_directory import ModelDirectory, find_model
-from anytag.pictures import PictureSource, load_batches
-from anytag.recognition import Failure, Recognition, Tag, TagKind
+from anytag.pictures import Batch, PictureSource, load_batches
+from anytag.pictures.heat_maps import resize_heat_map, to_heat_map
+from anytag.recognition import Failure, Match, Matches, Recognition, Tag, TagKind
 from anytag.vocabulary import TagVocabulary, VocabularyTag
 
 #: Tags that guide a caption at the most: more confuse it.
@@ -27,6 +30,7 @@ BackendName = Literal["onnx", "torch"]
 
 Result = Recognition | Failure
 Collected = list[Any] | tuple[Any, ...]
+Seen = TypeVar("Seen", Recognition, Matches)
 
 #: Types of one picture that could be taken for an iterable of several.
 _SINGLE = (str, os.PathLike, bytes, bytearray, memoryview, Image.Image, np.ndarray)
@@ -168,6 +172,68 @@ class Recognizer:
             pictures, lambda sources: self._caption_stream(sources, labels, threshold, top, tags, options)
         )
 
+    @overload
+    def match(self, pictures: PictureSource, texts: Sequence[str]) -> Matches: ...  # type: ignore[overload-overlap]
+    @overload
+    def match(self, pictures: Collected, texts: Sequence[str]) -> list[Matches | Failure]: ...
+    @overload
+    def match(self, pictures: Iterable[PictureSource], texts: Sequence[str]) -> Iterator[Matches | Failure]: ...
+
+    def match(
+        self, pictures: PictureSource | Iterable[PictureSource], texts: Sequence[str]
+    ) -> Matches | list[Matches | Failure] | Iterator[Matches | Failure]:
+        """Score how well texts fit pictures: the recognition decoder scores whole texts (RAM++ section 3.2).
+
+        Scores compare pictures and texts with each other. Beside each stand the tags that the picture shows and the
+        text names, which say why.
+
+        Args:
+            pictures: One picture, a list, or an iterable.
+            texts: Any sentences or phrases.
+
+        Raises:
+            UsageError: If there is no text, or one is empty.
+            ModelError: If the model cannot read texts.
+            PictureError: If a single picture cannot be read.
+        """
+        labels = self.labels.texts(texts)
+        coverage = TagCoverage(self.vocabulary)
+        named = [{tag.id for tag in coverage.named(text)} for text in texts]
+        # Scores do not depend on what else is asked for, so no other tag needs to be.
+        tags = self.labels.of([self.vocabulary[id] for id in sorted(set().union(*named))])
+        return self._dispatch(pictures, lambda sources: self._match_stream(sources, labels, tags, named))
+
+    def locate(
+        self, picture: PictureSource, tag: str, *, resize: Literal["nearest", "bilinear"] | None = None
+    ) -> FloatArray:
+        """Find where a picture shows a tag: the attention of the recognition decoder's last layer, averaged over heads.
+
+        :func:`anytag.pictures.overlay_heat_map` lays the map over the picture.
+
+        Args:
+            picture: One picture.
+            tag: A tag, or any words that the model can be asked for. It need not have been found.
+            resize: Bring the map to the picture's own size, repeating cells (``nearest``) or blending them.
+
+        Returns:
+            ``[rows, columns]``, 0 (least) to 1 (most): a value for every cell of the encoder's grid, or, resized, for
+            every pixel of the upright picture. All 0 if the model looks everywhere alike.
+
+        Raises:
+            UsageError: If the tag's name is empty.
+            ModelError: If the model does not know such a tag, or was exported without attention.
+            PictureError: If the picture cannot be read.
+        """
+        labels = self.labels.categories([tag])
+        [batch] = self._batches([picture])
+        for failure in batch.failures:
+            raise PictureError(failure.kind, failure.path, failure.message)
+        [weights] = self.backend.attention(self.backend.encode(batch.pixels).features, labels.queries)[0]
+        # The first token stands for the whole picture, the others for the cells of a square grid, row by row.
+        [loaded] = batch.loaded
+        heat = to_heat_map(weights[1:].reshape(math.isqrt(len(weights) - 1), -1))
+        return heat if resize is None else resize_heat_map(heat, loaded.width, loaded.height, resize)
+
     def _labels(
         self,
         categories: Sequence[str] | None,
@@ -186,8 +252,8 @@ class Recognizer:
     def _dispatch(
         self,
         pictures: PictureSource | Iterable[PictureSource],
-        stream: Callable[[Iterable[PictureSource]], Iterator[Result]],
-    ) -> Recognition | list[Result] | Iterator[Result]:
+        stream: Callable[[Iterable[PictureSource]], Iterator[Seen | Failure]],
+    ) -> Seen | list[Seen | Failure] | Iterator[Seen | Failure]:
         if isinstance(pictures, _SINGLE) or hasattr(pictures, "read"):
             result = next(stream([cast(PictureSource, pictures)]))
             if isinstance(result, Failure):
@@ -198,7 +264,7 @@ class Recognizer:
     def _tag_stream(
         self, sources: Iterable[PictureSource], labels: LabelSet, threshold: float | None, top: int | None
     ) -> Iterator[Result]:
-        for batch in load_batches(sources, self._resolution, self.batch_size, self.workers):
+        for batch in self._batches(sources):
             scores = self.labels.scores(self.backend.encode(batch.pixels), labels)
             results = [
                 Recognition(path, _select(row, labels, threshold, top))
@@ -216,32 +282,56 @@ class Recognizer:
         options: DecodingOptions,
     ) -> Iterator[Result]:
         given = None if wanted is None else self.labels.find(wanted)
-        for batch in load_batches(sources, self._resolution, self.batch_size, self.workers):
+        for batch in self._batches(sources):
             encoded = self.backend.encode(batch.pixels)
             features, scores = encoded.features, self.labels.scores(encoded, labels)
             results = []
             for row, path in enumerate(batch.paths):
                 tags = _select(scores[row], labels, threshold, top)
-                guides = self._guides(scores[row], labels) if given is None else given
+                guides = self._guides(scores[row], labels, threshold, top) if given is None else given
                 names = [tag.name for tag in guides]
                 [caption] = self.captioner.caption(features[row : row + 1], [names], given is not None, options)
                 covered = self.captioner.covered(caption, guides)
                 results.append(Recognition(path, tags, caption, tuple(names), tuple(covered)))
             yield from batch.in_order(results)
 
-    def _guides(self, scores: FloatArray, labels: LabelSet) -> list[VocabularyTag]:
+    def _match_stream(
+        self,
+        sources: Iterable[PictureSource],
+        labels: LabelSet,
+        tags: LabelSet,
+        named: Sequence[set[int]],
+    ) -> Iterator[Matches | Failure]:
+        for batch in self._batches(sources):
+            encoded = self.backend.encode(batch.pixels)
+            fits, scores = self.labels.scores(encoded, labels), self.labels.scores(encoded, tags)
+            results = []
+            for path, fit, row in zip(batch.paths, fits, scores, strict=True):
+                found = _select(row, tags, None, None)
+                results.append(
+                    Matches(
+                        path,
+                        tuple(
+                            Match(text, float(score), tuple(tag for tag in found if tag.id in ids))
+                            for text, score, ids in zip(labels.names, fit, named, strict=True)
+                        ),
+                    )
+                )
+            yield from batch.in_order(results)
+
+    def _guides(
+        self, scores: FloatArray, labels: LabelSet, threshold: float | None = None, top: int | None = None
+    ) -> list[VocabularyTag]:
         """The tags that guide a caption on their own, of those found."""
-        order = np.argsort(-scores, kind="stable")
-        found = [id for i in order if scores[i] >= labels.thresholds[i] and (id := labels.ids[i]) is not None]
+        found = [tag.id for tag in _select(scores, labels, threshold, top) if tag.id is not None]
         captioner = self.directory.config.captioner
         if captioner is not None and captioner.guides == "all":
             return [self.vocabulary[id] for id in sorted(found)]
         kept = self.vocabulary.most_specific(found)
         return [self.vocabulary[id] for id in found if id in kept][:_MOST_GUIDES]
 
-    @property
-    def _resolution(self) -> int:
-        return self.directory.config.image_encoder.resolution
+    def _batches(self, sources: Iterable[PictureSource]) -> Iterator[Batch]:
+        return load_batches(sources, self.directory.config.image_encoder.resolution, self.batch_size, self.workers)
 
 
 def _select(scores: FloatArray, labels: LabelSet, threshold: float | None, top: int | None) -> tuple[Tag, ...]:

@@ -76,6 +76,9 @@ class Backend(Protocol):
     def recognize(self, features: FloatArray, labels: Any) -> FloatArray:
         """Logits ``[B, T]``."""
 
+    def attention(self, features: FloatArray, labels: Any) -> FloatArray:
+        """Where the recognition decoder's last layer looks: ``[B, T, N]``, the mean of its heads; rows sum to 1."""
+
     def label_queries(self) -> Labels:
         """Queries of the vocabulary's tags."""
 

@@ -83,6 +83,20 @@ class OnnxBackend:
         ]
         return np.concatenate(parts) if parts else np.empty((0, len(labels)), np.float32)
 
+    def attention(self, features: FloatArray, labels: LabelQueries) -> FloatArray:
+        """Where the recognition decoder's last layer looks: ``[B, T, N]``, the mean of its heads; rows sum to 1.
+
+        Raises:
+            ModelError: If the model was exported without the graph for it.
+        """
+        if not self.directory.has("onnx/attention.onnx"):
+            raise ModelError(
+                f"{self.directory.path}: has no onnx/attention.onnx, which says where tags are; export the trained "
+                "model again (anytag export RUN/model --out DIR), or use a model with PyTorch weights"
+            )
+        asked = {name: array for name, array in labels.arrays.items() if name not in ("weights", "biases")}
+        return self._run("attention", ["attention"], {"features": features, **asked})[0]
+
     def label_queries(self) -> LabelQueries:
         """Queries of the vocabulary's tags."""
         from safetensors.numpy import load_file

@@ -114,6 +114,16 @@ class TorchBackend:
         return _numpy(torch.cat(rows))
 
     @torch.inference_mode()
+    def attention(self, features: FloatArray, labels: TorchLabels) -> FloatArray:
+        """Where the recognition decoder's last layer looks: ``[B, T, N]``, the mean of its heads; rows sum to 1."""
+        decoder, tensors, queries = self.model.recognition_decoder, labels.tensors, self.model.label_queries
+        seen = torch.from_numpy(features).to(self.device, self.dtype)
+        if isinstance(queries, DescribedLabelQueries):
+            asked = queries.project(queries.mix(seen[:, 0], tensors["descriptions"]))
+            return _numpy(decoder.attention(seen, asked))
+        return _numpy(decoder.attention(seen, tensors["queries"], tensors["projected"]))
+
+    @torch.inference_mode()
     def label_queries(self) -> TorchLabels:
         """Queries of the vocabulary's tags."""
         labels, decoder = self.model.label_queries, self.model.recognition_decoder

@@ -2,14 +2,16 @@
 
 :mod:`~anytag.pictures.finding` turns files, folders and globs into paths, :mod:`~anytag.pictures.reading` turns
 anything that holds a picture into an upright RGB picture, :mod:`~anytag.pictures.colours` brings every mode to RGB,
-:mod:`~anytag.pictures.batching` streams batches of pixels, decoded ahead of the consumer, and
-:mod:`~anytag.pictures.normalisation` holds the means and deviations that encoders were trained with.
+:mod:`~anytag.pictures.batching` streams batches of pixels, decoded ahead of the consumer,
+:mod:`~anytag.pictures.normalisation` holds the means and deviations that encoders were trained with, and
+:mod:`~anytag.pictures.heat_maps` shows where in a picture something is.
 """
 
 from __future__ import annotations
 
 from anytag.pictures.batching import Batch, LoadedPicture, load_batches
 from anytag.pictures.finding import PICTURE_EXTENSIONS, find_pictures, read_list
+from anytag.pictures.heat_maps import overlay_heat_map, resize_heat_map
 from anytag.pictures.normalisation import CLIP, IMAGENET, Normalisation
 from anytag.pictures.reading import MAX_PIXELS, Interpolation, PictureSource, read_picture, to_pixels
 
@@ -25,7 +27,9 @@ __all__ = [
     "PictureSource",
     "find_pictures",
     "load_batches",
+    "overlay_heat_map",
     "read_list",
     "read_picture",
+    "resize_heat_map",
     "to_pixels",
 ]
