@@ -62,7 +62,7 @@ def recipe() -> TrainingConfig:
             ),
             StageConfig(
                 name="consensus",
-                epochs=1.5,
+                epochs=1.2,
                 learning_rate=1e-4,
                 captioner_only=True,
                 warmup=50,

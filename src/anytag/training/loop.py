@@ -98,6 +98,17 @@ class TrainingLoop:
             parameter.requires_grad_(stage.trains(name))
         return stage.learning_rate * factor
 
+    def _settle(self) -> None:
+        """Let what a stage leaves as it is be its moving average: that is what will be kept of it, and is the better.
+
+        Otherwise the average would drift to the last steps' weights while the stage's own parts learn.
+        """
+        averages = dict(self.average.module.named_parameters())
+        with torch.no_grad():
+            for name, parameter in self.model.named_parameters():
+                if not parameter.requires_grad and self.step:
+                    parameter.copy_(averages[name])
+
     def resume(self) -> bool:
         """Take up the checkpoint, if there is one; whether there was."""
         if not self.checkpoint_path.exists():
@@ -143,9 +154,11 @@ class TrainingLoop:
         sums: dict[str, float] = {}
         summed = 0
         while self.step < self.total_steps:
-            index, _ = self.place(self.step)
+            index, place = self.place(self.step)
             stage = config.stages[index]
             rate = self._set_rates()
+            if place == 0:
+                self._settle()
             with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bfloat16"):
                 loss, parts = self.step_function(self.model, self.step, stage)
             if not math.isfinite(float(loss.detach())):
