@@ -24,15 +24,14 @@ from anytag.nn.losses import asymmetric_loss
 from anytag.nn.model import RecognitionModel
 from anytag.nn.momentum import MomentumConfig, MomentumContrast
 from anytag.training.objectives import (
-    PairBatch,
     RamConfig,
     RamObjective,
     RamPlusConfig,
     RamPlusObjective,
     Tag2TextConfig,
     Tag2TextObjective,
-    caption_tensors,
 )
+from anytag.training.pair_batch import PairBatch, caption_tensors
 
 WORDS = ("a", "picture", "of", "dog", "cat", "red", "car", "runs", "on", "grass", "the", "|", "big", "##s", "two")
 TOKENIZER = build_published_tokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS])

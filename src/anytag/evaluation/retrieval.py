@@ -84,8 +84,8 @@ def similarity_scores(
     seen, said = (np.asarray(tags, dtype=bool).astype(scores.dtype) for tags in (found, named))
     if seen.shape != (len(of_pictures), said.shape[-1]) or said.shape[:1] != of_texts.shape[:1]:
         raise UsageError(f"tags found {seen.shape} and named {said.shape} must be [pictures, tags] and [texts, tags]")
-    scores += scores.dtype.type(tag_weight) * (seen @ said.T)
-    return scores
+    weighed: NDArray[np.floating] = scores + scores.dtype.type(tag_weight) * (seen @ said.T)
+    return weighed
 
 
 def reranked(scores: ArrayLike, judge: Judge, k: int = 256) -> RetrievalScores:
@@ -138,7 +138,8 @@ def _rerank(scores: NDArray[np.floating], best: NDArray[np.int64], judged: Array
 
 def _floats(numbers: ArrayLike) -> NDArray[np.floating]:
     values = np.asarray(numbers)
-    return values.astype(np.result_type(values, np.float32), copy=False)
+    floats: NDArray[np.floating] = values.astype(np.result_type(values, np.float32), copy=False)
+    return floats
 
 
 def retrieval_ranks(
