@@ -74,7 +74,11 @@ def read_model(config: ModelConfig, tags: int, path: Path) -> RecognitionModel:
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{path}: truncated or altered ({error}); copy the model again") from error
     model = empty_model(config, tags)
-    expected = dict(model.named_parameters()) | {name: b for name, b in model.named_buffers() if name in state}
+    # A file may name a module that parts share (recognition decoder and interaction encoder) after either of them.
+    expected: dict[str, Tensor] = dict(model.named_parameters(remove_duplicate=False))
+    given = {id(expected[name]) for name in state if name in expected}
+    missing = sorted(name for name, parameter in model.named_parameters() if id(parameter) not in given)
+    expected |= {name: b for name, b in model.named_buffers() if name in state}
     for name, tensor in state.items():
         if name not in expected:
             raise ModelError(f"{path}: {name} is no part of a {config.family} model of these sizes")
@@ -82,9 +86,8 @@ def read_model(config: ModelConfig, tags: int, path: Path) -> RecognitionModel:
             raise ModelError(
                 f"{path}: {name} has the shape {tuple(tensor.shape)}, the config asks for {tuple(expected[name].shape)}"
             )
-    if missing := sorted(name for name, _ in model.named_parameters() if name not in state):
+    if missing:
         raise ModelError(f"{path}: lacks {missing[0]}; the model is incomplete, copy or download it again")
-    # Parts that share a module (recognition decoder and interaction encoder) have it filled under one name.
     model.load_state_dict(state, strict=False, assign=True)
     for module in model.modules():
         for name, buffer in module.named_buffers(recurse=False):
