@@ -49,6 +49,10 @@ class ToyBackend:
         scores = np.clip(features[:, 0] @ labels.arrays["queries"].T.astype(np.float64), 1e-6, 1 - 1e-6)
         return np.log(scores) - np.log1p(-scores)
 
+    def attention(self, features, labels):
+        """Every label looks at the picture as a whole and at two by two cells, most at the lower left one."""
+        return np.tile(np.array([0.6, 0, 0.1, 0.2, 0.1], np.float32), (len(features), len(labels), 1))
+
     def label_queries(self):
         return LabelQueries({"queries": QUERIES, "projected": QUERIES})
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from fixtures_toy import plain, toy_recognizer
 
+from anytag.captioner import Captioner
 from anytag.errors import ModelError, UsageError
 
 
@@ -28,6 +29,47 @@ def test_found_tags_guide_without_what_they_imply(recognizer):
     assert seen.caption == "a picture of red dog"
     assert seen.covered == ("red", "dog")
     assert guide(recognizer) == ("found", "red dog")
+
+
+def test_guides_are_the_tags_that_are_asked_for(recognizer):
+    # Red 1, animal .7, dog .6: the threshold, the number and the kinds decide what guides, as they decide the tags.
+    for options, names, guides in (
+        ({"threshold": 0.65}, ["red", "animal"], ("red", "animal")),
+        ({"top": 1}, ["red"], ("red",)),
+        ({"top": 2}, ["red", "animal"], ("red", "animal")),
+        ({"kinds": ["object"]}, ["animal", "dog"], ("dog",)),
+        ({"kinds": ["action"]}, [], ()),
+        ({"threshold": 0.0, "kinds": ["scene", "action"]}, ["beach", "run"], ("beach", "run")),
+    ):
+        seen = recognizer.caption(plain("red"), **options)
+        assert [tag.name for tag in seen.tags] == names
+        assert seen.given == guides
+        assert seen.caption == " ".join(["a picture of", *guides])
+        assert guide(recognizer) == ("found", " ".join(guides))
+
+
+def test_tags_of_the_user_s_guide_whatever_is_shown(recognizer):
+    seen = recognizer.caption(plain("red"), tags=["dog", "beach"], top=1, threshold=0.65)
+    assert ([tag.name for tag in seen.tags], seen.given) == (["red"], ("dog", "beach"))
+
+
+def test_captions_longer_than_the_decoder_s_positions_are_refused_before_any_is_written(tmp_path):
+    recognizer = toy_recognizer(tmp_path / "toy")
+    config = recognizer.directory.config
+    for length, positions in ((48, 48), (49, 48)):
+        decoding = config.decoding.model_copy(update={"max_length": length})
+        captioner = config.captioner.model_copy(update={"positions": positions})
+        recognizer.directory.config = config.model_copy(update={"decoding": decoding, "captioner": captioner})
+        if length <= positions:
+            Captioner(recognizer.directory, recognizer.backend)
+            continue
+        with pytest.raises(ModelError) as caught:
+            recognizer.caption(plain("red"))
+        assert str(caught.value) == (
+            f"{recognizer.directory.path / 'config.json'}: decoding.max_length is 49, but the text decoder knows 48 "
+            "positions; set it to that or less"
+        )
+        assert recognizer.tag(plain("red")).tags
 
 
 def test_tags_of_the_user_s_are_given(recognizer):

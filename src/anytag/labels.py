@@ -6,7 +6,7 @@ import difflib
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,9 @@ from anytag.language.kinds import guess_kinds
 from anytag.model_directory import ModelDirectory
 from anytag.recognition import TAG_KINDS, TagKind
 from anytag.vocabulary import TagVocabulary, VocabularyTag, normalise_name
+
+#: Texts that are embedded together: what a layer of the text encoder holds of them takes some tens of megabytes.
+_TEXT_BATCH = 128
 
 
 @dataclass(frozen=True)
@@ -103,15 +106,13 @@ class LabelSets:
                 rows.setdefault(tag.name if tag else name, tag)
             merged = self.of([tag for tag in rows.values() if tag])
             if free := [name for name, tag in rows.items() if tag is None]:
-                merged = _join(merged, self._of_texts(free, self.embed(free)))
+                merged = _join(merged, self._of_texts(free))
             order = [merged.names.index(name) for name in rows]
             self._made[key] = _take(merged, order)
         return self._made[key]
 
-    def texts(self, texts: Sequence[str]) -> LabelSet:
-        """Labels that are whole texts: what the recognition decoder scores as an alignment (RAM++ section 3.2).
-
-        Unlike a category, a text is never taken for a tag of the same name, so that all texts are scored alike.
+    def texts(self, texts: Sequence[str]) -> Labels:
+        """Queries of whole texts, for :meth:`alignment`.
 
         Raises:
             UsageError: If there is no text, or one is empty.
@@ -120,7 +121,21 @@ class LabelSets:
         _refuse_text("texts", texts)
         if not texts or not all(text.strip() for text in texts):
             raise UsageError("texts: give at least one text, none of them empty")
-        return self._of_texts(texts, self._embed_whole(texts))
+        labels = self.directory.config.labels
+        if labels.kind not in ("embedded", "described"):
+            return self.embed(texts)
+        # No prompt and no description stands around a sentence.
+        embeddings = self.backend.text_encoder().embed(texts)
+        return self.backend.labels_of_embeddings(embeddings[:, None] if labels.kind == "described" else embeddings)
+
+    def alignment(self, encoded: Encoded, texts: Labels) -> FloatArray:
+        """How well texts fit pictures, ``[B, T]`` in [0, 1]: the recognition decoder scores them (RAM++ section 3.2).
+
+        The scale is that of training. Thresholds and shifts are fitted on tags and say nothing of sentences.
+        """
+        logits = self.backend.recognize(encoded.features, texts).astype(np.float64)
+        fits: FloatArray = _sigmoid(logits).astype(np.float32)
+        return fits
 
     def find(self, names: Sequence[str]) -> list[VocabularyTag]:
         """Tags by name or alias, each once.
@@ -181,14 +196,14 @@ class LabelSets:
         found: FloatArray = scores.astype(np.float32)
         return found
 
-    def _of_texts(self, names: Sequence[str], queries: Labels) -> LabelSet:
+    def _of_texts(self, names: Sequence[str]) -> LabelSet:
         return LabelSet(
             names=tuple(names),
             kinds=(TAG_KINDS[0],) * len(names),
             ids=(None,) * len(names),
             thresholds=np.full(len(names), self.directory.config.open_threshold),
             shifts=np.full(len(names), self.directory.config.open_shift),
-            queries=queries,
+            queries=self.embed(names),
             classes=np.zeros((self.directory.config.image_encoder.classes, len(names)), np.float32),
         )
 
@@ -221,18 +236,11 @@ class LabelSets:
             self._tokenizer = Tokenizer.from_file(str(self.directory.file("label_tokenizer.json")))
         assert isinstance(self._tokenizer, Tokenizer)
         encoded = [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
-        ids = np.zeros((len(encoded), max(map(len, encoded))), np.int64)
-        for row, tokens in zip(ids, encoded, strict=True):
-            row[: len(tokens)] = tokens
-        return self.backend.embed_labels(ids)
-
-    def _embed_whole(self, texts: Sequence[str]) -> Labels:
-        """Queries of sentences: no prompt and no description stands around them."""
-        labels = self.directory.config.labels
-        if labels.kind not in ("embedded", "described"):
-            return self.embed(texts)
-        embeddings = self.backend.text_encoder().embed(texts)
-        return self.backend.labels_of_embeddings(embeddings[:, None] if labels.kind == "described" else embeddings)
+        parts = [
+            self.backend.embed_labels(_padded(encoded[start : start + _TEXT_BATCH]))
+            for start in range(0, len(encoded), _TEXT_BATCH)
+        ]
+        return reduce(lambda first, second: first.join(second), parts)
 
     @staticmethod
     def _descriptions(texts: Sequence[str], count: int) -> list[TagDescriptions]:
@@ -241,6 +249,13 @@ class LabelSets:
             # Templates are what there is at run time; "anytag vocabulary describe" makes better ones.
             warnings.simplefilter("ignore", UserWarning)
             return list(from_wordnet(named, None, count))
+
+
+def _padded(encoded: Sequence[Sequence[int]]) -> NDArray[np.int64]:
+    ids = np.zeros((len(encoded), max(map(len, encoded))), np.int64)
+    for row, tokens in zip(ids, encoded, strict=True):
+        row[: len(tokens)] = tokens
+    return ids
 
 
 def _join(first: LabelSet, second: LabelSet) -> LabelSet:

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypedDict, TypeVar, Unpack, cast, get_args, ove
 import numpy as np
 from PIL import Image
 
-from anytag.backends.base import Backend, FloatArray
+from anytag.backends.base import Backend, FloatArray, Labels
 from anytag.captioner import Captioner
 from anytag.errors import MissingExtraError, PictureError, UsageError
 from anytag.generation import DecodingOptions
@@ -196,12 +196,12 @@ class Recognizer:
             ModelError: If the model cannot read texts.
             PictureError: If a single picture cannot be read.
         """
-        labels = self.labels.texts(texts)
+        queries = self.labels.texts(texts)
         coverage = TagCoverage(self.vocabulary)
         named = [{tag.id for tag in coverage.named(text)} for text in texts]
         # Scores do not depend on what else is asked for, so no other tag needs to be.
         tags = self.labels.of([self.vocabulary[id] for id in sorted(set().union(*named))])
-        return self._dispatch(pictures, lambda sources: self._match_stream(sources, labels, tags, named))
+        return self._dispatch(pictures, lambda sources: self._match_stream(sources, texts, queries, tags, named))
 
     def locate(
         self, picture: PictureSource, tag: str, *, resize: Literal["nearest", "bilinear"] | None = None
@@ -298,13 +298,14 @@ class Recognizer:
     def _match_stream(
         self,
         sources: Iterable[PictureSource],
-        labels: LabelSet,
+        texts: Sequence[str],
+        queries: Labels,
         tags: LabelSet,
         named: Sequence[set[int]],
     ) -> Iterator[Matches | Failure]:
         for batch in self._batches(sources):
             encoded = self.backend.encode(batch.pixels)
-            fits, scores = self.labels.scores(encoded, labels), self.labels.scores(encoded, tags)
+            fits, scores = self.labels.alignment(encoded, queries), self.labels.scores(encoded, tags)
             results = []
             for path, fit, row in zip(batch.paths, fits, scores, strict=True):
                 found = _select(row, tags, None, None)
@@ -313,7 +314,7 @@ class Recognizer:
                         path,
                         tuple(
                             Match(text, float(score), tuple(tag for tag in found if tag.id in ids))
-                            for text, score, ids in zip(labels.names, fit, named, strict=True)
+                            for text, score, ids in zip(texts, fit, named, strict=True)
                         ),
                     )
                 )
