@@ -5,7 +5,21 @@ from __future__ import annotations
 import typer
 
 from anytag import __version__
-from anytag.cli import calibrate, caption, convert, export, info, parse, pull, tag, train, vocabulary
+from anytag.cli import (
+    calibrate,
+    caption,
+    convert,
+    engine,
+    export,
+    info,
+    locate,
+    match,
+    parse,
+    pull,
+    tag,
+    train,
+    vocabulary,
+)
 
 
 def _version(asked: bool) -> None:
@@ -32,10 +46,11 @@ def build_app() -> typer.Typer:
 
     for command in (
         tag.tag, caption.caption, info.info, parse.parse, train.train, export.export, calibrate.calibrate,
-        convert.convert, pull.pull,
+        convert.convert, pull.pull, match.match, locate.locate,
     ):  # fmt: skip
         app.command()(command)
     app.add_typer(vocabulary.app, name="vocabulary")
+    app.add_typer(engine.app, name="engine")
     return app
 
 

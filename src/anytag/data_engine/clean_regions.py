@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
 from itertools import islice
@@ -20,7 +20,7 @@ from anytag.data_engine.manifest import Manifest, PictureRecord
 from anytag.data_engine.models import Model, loaded, model_name, pictures_of
 from anytag.data_engine.regions import AttentionHeat, BoxSides, CellHeat, HeatRegions, Region, RegionSource, grid_side
 from anytag.data_engine.work import Digest, Outcome, Step
-from anytag.datasets.loading import load_picture, run_ahead
+from anytag.datasets.loading import Loaded, load_picture, run_ahead
 from anytag.datasets.sources import SampleSource
 from anytag.errors import PictureError, UsageError
 from anytag.labels import LabelSet
@@ -157,16 +157,9 @@ class RegionsStep(Step):
             if (tags := self._judged(record, known, outcome))
         )
         size = recognizer.batch_size
-        decoded = run_ahead(pictures, _DECODERS, 2 * size)
-        while batch := list(islice(decoded, size)):
-            read: list[tuple[PictureRecord, list[int], Image.Image]] = []
-            for (record, tags), load in batch:
-                try:
-                    read.append((record, tags, load().picture))
-                except PictureError as error:
-                    outcome.fail(error)
-            if read:
-                judge(read, [[known[id] for id in tags] for _, tags, _ in read], found)
+        read = _decoded(run_ahead(pictures, _DECODERS, 2 * size), outcome)
+        while batch := list(islice(read, size)):
+            judge(batch, [[known[id] for id in tags] for _, tags, _ in batch], found)
         outcome.counts.update({"regions": len(found.tags), "regions_missing": len(found.missing)})
         outcome.examples = [
             {"row": row, "tag": self.manifest.vocabulary[tag].name, "box": [round(side, 3) for side in box]}
@@ -193,6 +186,17 @@ class RegionsStep(Step):
             }
         )
         return judged
+
+
+def _decoded(
+    jobs: Iterator[tuple[tuple[PictureRecord, list[int]], Callable[[], Loaded]]], outcome: Outcome
+) -> Iterator[tuple[PictureRecord, list[int], Image.Image]]:
+    """Pictures as they are decoded; those that cannot be are counted as failed."""
+    for (record, tags), load in jobs:
+        try:
+            yield record, tags, load().picture
+        except PictureError as error:
+            outcome.fail(error)
 
 
 class _Judge:

@@ -122,7 +122,7 @@ class RayExecutor:
         )
         for row in done.iter_rows():
             marker = Marker.from_json(json.loads(row["done"])) if not row["problem"] else None
-            yield marker or Problem(row["problem"])
+            yield marker or Problem(row["problem"], row["done"])
 
 
 class RayWorker:
@@ -135,6 +135,6 @@ class RayWorker:
         """One unit."""
         done = perform(self.step, int(row["unit"]))
         if isinstance(done, Problem):
-            return {"done": "", "problem": done.message}
+            return {"done": done.kind, "problem": done.message}
         # As text: Arrow would want the markers of all units to have the same fields.
         return {"done": json.dumps(done.to_json()), "problem": ""}

@@ -130,7 +130,8 @@ def open_input(paths: Sequence[str], captions_per_picture: int = 1) -> SampleSou
     if not paths:
         raise UsageError("give at least one source: shards, a folder, a table, JSON lines, Parquet or caption files")
     groups: list[tuple[str, list[str]]] = []
-    for path in paths:
+    # Workers of a cluster stand in other folders.
+    for path in (path if is_web_address(path) else str(Path(path).absolute()) for path in paths):
         kind = "lines" if path.lower().endswith((".txt", ".txt.gz")) else guess_kind(path)
         if groups and groups[-1][0] == kind and kind in ("lines", "shards", "parquet"):
             groups[-1][1].append(path)

@@ -19,7 +19,15 @@ from typing import Any, ClassVar
 
 from anytag.data_engine.manifest import write_text
 from anytag.data_engine.report import StepReport
-from anytag.errors import AnytagError, DataError, PictureError, SampleError
+from anytag.errors import (
+    AnytagError,
+    DataError,
+    ModelError,
+    PictureError,
+    SampleError,
+    UsageError,
+    VocabularyError,
+)
 from anytag.model_directory import sha256
 
 #: Version of the markers and of what the steps compute: a change of either makes old outputs out of date.
@@ -206,9 +214,20 @@ def finished(step: Step, unit: int) -> Marker | None:
 
 @dataclass
 class Problem:
-    """Why a unit cannot be done: an :class:`~anytag.errors.AnytagError` in a form that any process can send."""
+    """Why a unit cannot be done: an :class:`~anytag.errors.AnytagError` in a form that any process can send.
+
+    Attributes:
+        message: What it says.
+        kind: Its kind.
+    """
 
     message: str
+    kind: str = AnytagError.kind
+
+    def error(self, step: str) -> AnytagError:
+        """The error, with the step's name before its message."""
+        classes = {cls.kind: cls for cls in (DataError, ModelError, UsageError, VocabularyError)}
+        return classes.get(self.kind, AnytagError)(f"{step}: {self.message}")
 
 
 def perform(step: Step, unit: int) -> Marker | Problem:
@@ -224,7 +243,7 @@ def perform(step: Step, unit: int) -> Marker | Problem:
         unfinished.replace(output)
     except AnytagError as error:
         unfinished.unlink(missing_ok=True)
-        return Problem(str(error))
+        return Problem(str(error), error.kind)
     except OSError as error:
         unfinished.unlink(missing_ok=True)
         return Problem(f"{error.filename or output}: {error.strerror or error}")
@@ -275,12 +294,12 @@ def run_step(
             left.unlink(missing_ok=True)
     for done in execute(step, wanted):
         if isinstance(done, Problem):
-            raise DataError(f"{step.name}: {done.message}")
+            raise done.error(step.name)
         markers[done.unit] = done
         if progress:
             progress(step.name, len(markers), step.units, done)
         _stop_if_bad(step, markers.values(), bad_share)
-    _stop_if_bad(step, markers.values(), bad_share)
+    _stop_if_bad(step, markers.values(), bad_share, whole=True)
     ordered = [markers[unit] for unit in range(step.units)]
     counts: Counter[str] = Counter()
     for marker in ordered:
@@ -301,7 +320,7 @@ def run_step(
     )
 
 
-def _stop_if_bad(step: Step, markers: Iterable[Marker], share: float) -> None:
+def _stop_if_bad(step: Step, markers: Iterable[Marker], share: float, whole: bool = False) -> None:
     seen = failed = 0
     first = ""
     for marker in markers:
@@ -310,7 +329,7 @@ def _stop_if_bad(step: Step, markers: Iterable[Marker], share: float) -> None:
         if not first and marker.outcome.failures:
             failure = marker.outcome.failures[0]
             first = f"{failure['place']}: {failure['reason']}"
-    if seen and failed and (failed == seen or (seen >= _SEEN_BEFORE_STOP and failed > share * seen)):
+    if (whole and failed and failed == seen) or (seen >= _SEEN_BEFORE_STOP and failed > share * seen):
         raise DataError(
             f"{step.name}: {failed:,} of {seen:,} pictures fail, more than the {share:.0%} that may. Mend them, leave "
             f"them out, or raise the share. The first: {first}"

@@ -1,0 +1,396 @@
+"""``anytag engine``: RAM's data engine, step by step or as a whole."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from pydantic import BaseModel, ValidationError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from anytag.cli._inputs import BackendName, Device, Kinds, Model, ParserChoice, Precision, PrecisionChoice, Threads
+from anytag.cli._shared import finish, names, reporting
+from anytag.errors import UsageError
+
+if TYPE_CHECKING:
+    from anytag.data_engine.models import ModelSpec
+    from anytag.data_engine.pipeline import Engine
+    from anytag.data_engine.report import StepReport
+    from anytag.data_engine.work import Marker
+    from anytag.datasets.sources import SampleSource
+
+app = typer.Typer(
+    help="Make better training data: parse captions, generate captions and tags, clean tags, merge.",
+    no_args_is_help=True,
+)
+
+
+class FormatChoice(StrEnum):
+    """How manifests can be stored."""
+
+    jsonl = "jsonl"
+    parquet = "parquet"
+
+
+class CaptionChoice(StrEnum):
+    """Captions that a model can be asked for."""
+
+    guided = "guided"
+    plain = "plain"
+    none = "none"
+
+
+class RegionChoice(StrEnum):
+    """Where regions can come from."""
+
+    cells = "cells"
+    attention = "attention"
+    grounding_dino = "grounding_dino"
+
+
+Sources = Annotated[
+    list[str],
+    typer.Argument(
+        help="Pictures with captions: shards (tar), a folder, a table, JSON lines, Parquet; for parsing also text "
+        "files with a caption a line. Give every step the same.",
+        show_default=False,
+    ),
+]
+Work = Annotated[Path, typer.Option("--work", "-w", help="Folder of the engine's outputs; made if need be.")]
+Workers = Annotated[int, typer.Option(min=1, help="Processes, or actors on a cluster; each loads its own model.")]
+Cluster = Annotated[
+    str | None,
+    typer.Option(help="Run on a Ray cluster: its address, auto for the one of this machine, or local for a new one."),
+]
+Format = Annotated[FormatChoice, typer.Option("--format", help="How manifests are stored; parquet needs pyarrow.")]
+BadShare = Annotated[float, typer.Option(min=0, max=1, help="Share of pictures that may fail; more stop a step.")]
+Redo = Annotated[bool, typer.Option("--redo", help="Do again what is done and has not changed.")]
+Json = Annotated[bool, typer.Option("--json", help="Write the report as JSON.")]
+PerPicture = Annotated[int, typer.Option(min=1, help="Lines of a text file that belong to one picture.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Pictures that a model is given together.")]
+VocabularyFile = Annotated[
+    Path | None, typer.Option("--vocabulary", "-v", help="Vocabulary file. [default: one is made of the captions]")
+]
+Labels = Annotated[int | None, typer.Option(min=1, help="Look at so many names only, the most frequent.")]
+Size = Annotated[int | None, typer.Option(min=1, help="Keep at most so many tags, those true in most pictures.")]
+Support = Annotated[int, typer.Option(min=1, help="Pictures that a tag needs.")]
+Captions = Annotated[CaptionChoice, typer.Option(help="Captions guided by the tags found, by none, or no captions.")]
+Threshold = Annotated[
+    float | None, typer.Option(min=0, max=1, help="One score for all tags of the model, instead of each tag's own.")
+]
+Regions = Annotated[RegionChoice | None, typer.Option(help="Where regions come from. [default: cells]")]
+Detector = Annotated[Path | None, typer.Option(help="Folder of Grounding DINO's weights.")]
+OutlierShare = Annotated[
+    float | None, typer.Option(min=0, max=0.999, help="Share of a tag's regions that lose it. [default: 0.1]")
+]
+CleanTags = Annotated[str | None, typer.Option("--tags", help="Judge only these tags, with commas between them.")]
+Settings = Annotated[Path | None, typer.Option(help="JSON file with further settings of cleaning.")]
+
+
+@dataclass
+class _Bar:
+    """Shows units as they are done: a bar on a terminal, else a line each."""
+
+    bar: Progress | None
+
+    def __call__(self, step: str, done: int, total: int, marker: Marker) -> None:
+        if self.bar is None:
+            pictures = marker.outcome.counts["pictures_in"]
+            rate = f", {pictures:,} pictures in {marker.seconds:.1f} s" if pictures else ""
+            print(f"{step}: {done} of {total}{rate}", file=sys.stderr, flush=True)
+            return
+        task = next((task for task in self.bar.tasks if task.description == step), None)
+        number = task.id if task else self.bar.add_task(step, total=total)
+        self.bar.update(number, completed=done)
+
+
+@contextmanager
+def _progress() -> Iterator[_Bar]:
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _Bar(None)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        yield _Bar(bar)
+
+
+@contextmanager
+def _engine(
+    work: Path, workers: int, cluster: str | None, format: FormatChoice, bad_share: float, redo: bool
+) -> Iterator[Engine]:
+    from anytag.data_engine.executors import Executor, LocalExecutor, RayExecutor
+    from anytag.data_engine.pipeline import Engine
+
+    executor: Executor = LocalExecutor(workers)
+    if cluster is not None:
+        executor = RayExecutor(workers, None if cluster == "local" else cluster)
+    with _progress() as progress:
+        yield Engine(work, executor, progress, format.value, bad_share, redo)
+
+
+def _open(sources: list[str], captions_per_picture: int = 1) -> SampleSource:
+    from anytag.data_engine.inputs import open_input
+
+    return open_input(sources, captions_per_picture)
+
+
+def _model(
+    model: str | None,
+    backend: BackendName,
+    device: str,
+    precision: PrecisionChoice,
+    threads: int | None,
+    workers: int,
+    batch_size: int,
+) -> ModelSpec:
+    from anytag.data_engine.models import ModelSpec
+    from anytag.processors import available_processors
+
+    # Processes that each take all processors get in each other's way.
+    share = threads or (max(1, available_processors() // workers) if workers > 1 else None)
+    if model is not None and Path(model).exists():
+        model = str(Path(model).resolve())  # Workers may stand in another folder.
+    return ModelSpec(model, backend.value if backend else None, device, precision.value, share, batch_size)
+
+
+def _settings(kind: type[BaseModel], path: Path | None, **given: Any) -> Any:
+    """Settings from a file and from options; options win."""
+    record: dict[str, Any] = {}
+    try:
+        if path is not None:
+            record = json.loads(path.read_text(encoding="utf-8"))
+        return kind.model_validate(record | {name: value for name, value in given.items() if value is not None})
+    except (OSError, ValueError, TypeError) as error:
+        if isinstance(error, ValidationError):
+            first = error.errors()[0]
+            raise UsageError(f"{'.'.join(map(str, first['loc'])) or path}: {first['msg']}") from None
+        raise UsageError(f"{path}: cannot be read as settings ({error})") from None
+
+
+def _vocabulary(path: Path | None, labels: int | None, size: int | None, support: int) -> Any:
+    from anytag.data_engine.label_system import LabelSystemConfig
+
+    if path is not None:
+        if labels or size:
+            raise UsageError("--labels and --size make a vocabulary; leave them out where --vocabulary gives one")
+        return path / "vocabulary.json" if path.is_dir() else path
+    return LabelSystemConfig(labels=labels, size=size, min_support=support)
+
+
+def _show(reports: list[StepReport], as_json: bool) -> None:
+    """Print the reports, and exit with 1 if pictures failed."""
+    for report in reports:
+        print(json.dumps(report.to_json(), ensure_ascii=False) if as_json else report.to_text(), flush=True)
+    failed = max(report.failed for report in reports)
+    finish(reports[-1].counts.get("pictures_out", 0), failed)
+
+
+@app.command()
+def parse(
+    sources: Sources,
+    work: Work,
+    vocabulary: VocabularyFile = None,
+    labels: Labels = None,
+    size: Size = None,
+    min_support: Support = 8,
+    parser: Annotated[ParserChoice, typer.Option(help="Which caption parser.")] = ParserChoice.auto,
+    captions_per_picture: PerPicture = 1,
+    workers: Workers = 1,
+    cluster: Cluster = None,
+    format: Format = FormatChoice.jsonl,
+    bad_share: BadShare = 0.5,
+    redo: Redo = False,
+    json_: Json = False,
+) -> None:
+    """Captions to tags, and tags to the ids of a vocabulary; the first step.
+
+    The papers' sizes: --labels 5000 --size 3429 (Tag2Text), --labels 6449 --size 4585 (RAM).
+
+    Example: anytag engine parse 'shards/*.tar' --work engine --size 4585 --workers 2
+    """
+    with reporting("engine parse"), _engine(work, workers, cluster, format, bad_share, redo) as engine:
+        report = engine.parse(
+            _open(sources, captions_per_picture), _vocabulary(vocabulary, labels, size, min_support), parser.value
+        )
+    _show([report], json_)
+
+
+@app.command()
+def generate(
+    sources: Sources,
+    work: Work,
+    model: Model = None,
+    captions: Captions = CaptionChoice.guided,
+    threshold: Threshold = None,
+    top: Annotated[int | None, typer.Option(min=1, help="At most so many tags a picture.")] = None,
+    kind: Kinds = None,
+    num_beams: Annotated[int | None, typer.Option(min=1, help="Width of the beam search.")] = None,
+    backend: BackendName = None,
+    device: Device = "cpu",
+    precision: Precision = PrecisionChoice.float32,
+    threads: Threads = None,
+    batch_size: BatchSize = 8,
+    workers: Workers = 1,
+    cluster: Cluster = None,
+    format: Format = FormatChoice.jsonl,
+    bad_share: BadShare = 0.5,
+    redo: Redo = False,
+    json_: Json = False,
+) -> None:
+    """A model writes captions and tags for every picture; the originals stay beside them.
+
+    Example: anytag engine generate 'shards/*.tar' --work engine --model runs/lite/model
+    """
+    from anytag.data_engine.generate import GenerateConfig
+
+    with reporting("engine generate"), _engine(work, workers, cluster, format, bad_share, redo) as engine:
+        spec = _model(model, backend, device, precision, threads, workers, batch_size)
+        kinds = [one.value for one in kind] if kind else None
+        config = _settings(
+            GenerateConfig,
+            None,
+            captions=captions.value,
+            threshold=threshold,
+            top=top,
+            kinds=kinds,
+            num_beams=num_beams,
+        )
+        report = engine.generate(_open(sources), spec, config)
+    _show([report], json_)
+
+
+@app.command()
+def clean(
+    sources: Sources,
+    work: Work,
+    model: Model = None,
+    regions: Regions = None,
+    detector: Detector = None,
+    outlier_share: OutlierShare = None,
+    denial_threshold: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Score on its region below which a tag goes. [default: half its threshold]"),
+    ] = None,
+    kind: Kinds = None,
+    tags: CleanTags = None,
+    settings: Settings = None,
+    backend: BackendName = None,
+    device: Device = "cpu",
+    precision: Precision = PrecisionChoice.float32,
+    threads: Threads = None,
+    batch_size: BatchSize = 8,
+    workers: Workers = 1,
+    cluster: Cluster = None,
+    format: Format = FormatChoice.jsonl,
+    bad_share: BadShare = 0.5,
+    redo: Redo = False,
+    json_: Json = False,
+) -> None:
+    """Take away tags whose regions look unlike the tag's others, or do not show the tag.
+
+    Example: anytag engine clean 'shards/*.tar' --work engine --model runs/lite/model --outlier-share 0.1
+    """
+    from anytag.data_engine.cleaning_config import CleaningConfig
+
+    with reporting("engine clean"), _engine(work, workers, cluster, format, bad_share, redo) as engine:
+        spec = _model(model, backend, device, precision, threads, workers, batch_size)
+        config = _settings(
+            CleaningConfig,
+            settings,
+            regions=regions.value if regions else None,
+            detector=str(detector) if detector else None,
+            outlier_share=outlier_share,
+            denial_threshold=denial_threshold,
+            kinds=[one.value for one in kind] if kind else None,
+            tags=names(tags),
+        )
+        report = engine.clean(_open(sources), spec, config)
+    _show([report], json_)
+
+
+@app.command()
+def merge(
+    work: Work,
+    manifests: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Manifest folders. [default: parsed, generated and cleaned of the work folder]"),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Where to. [default: merged in the work folder]")
+    ] = None,
+    workers: Workers = 1,
+    cluster: Cluster = None,
+    format: Format = FormatChoice.jsonl,
+    redo: Redo = False,
+    json_: Json = False,
+) -> None:
+    """Originals and generated, without what was removed: the manifest to train on next.
+
+    Example: anytag engine merge --work engine --out data/second-round
+    """
+    with reporting("engine merge"), _engine(work, workers, cluster, format, 1.0, redo) as engine:
+        report = engine.merge(manifests or (), out)
+    _show([report], json_)
+
+
+@app.command()
+def run(
+    sources: Sources,
+    work: Work,
+    model: Model = None,
+    vocabulary: VocabularyFile = None,
+    labels: Labels = None,
+    size: Size = None,
+    min_support: Support = 8,
+    captions: Captions = CaptionChoice.guided,
+    threshold: Threshold = None,
+    regions: Regions = None,
+    detector: Detector = None,
+    outlier_share: OutlierShare = None,
+    settings: Settings = None,
+    backend: BackendName = None,
+    device: Device = "cpu",
+    precision: Precision = PrecisionChoice.float32,
+    threads: Threads = None,
+    batch_size: BatchSize = 8,
+    workers: Workers = 1,
+    cluster: Cluster = None,
+    format: Format = FormatChoice.jsonl,
+    bad_share: BadShare = 0.5,
+    redo: Redo = False,
+    json_: Json = False,
+) -> None:
+    """Parse, generate, clean and merge; killed at any moment, the same command goes on.
+
+    Example: anytag engine run 'shards/*.tar' --work engine --model runs/lite/model --workers 2
+    """
+    from anytag.data_engine.cleaning_config import CleaningConfig
+    from anytag.data_engine.generate import GenerateConfig
+
+    with reporting("engine run"), _engine(work, workers, cluster, format, bad_share, redo) as engine:
+        source = _open(sources)
+        spec = _model(model, backend, device, precision, threads, workers, batch_size)
+        cleaning = _settings(
+            CleaningConfig,
+            settings,
+            regions=regions.value if regions else None,
+            detector=str(detector) if detector else None,
+            outlier_share=outlier_share,
+        )
+        generating = _settings(GenerateConfig, None, captions=captions.value, threshold=threshold)
+        reports = [
+            engine.parse(source, _vocabulary(vocabulary, labels, size, min_support)),
+            engine.generate(source, spec, generating),
+            engine.clean(source, spec, cleaning),
+            engine.merge(),
+        ]
+    _show(reports, json_)
