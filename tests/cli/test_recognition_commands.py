@@ -22,7 +22,7 @@ from anytag.errors import UsageError
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 COMMANDS = (
-    "tag", "caption", "info", "parse", "train", "export", "calibrate",
+    "tag", "caption", "match", "locate", "info", "parse", "train", "export", "calibrate", "pull", "convert",
     "vocabulary build", "vocabulary show", "vocabulary search",
 )  # fmt: skip
 
@@ -135,8 +135,10 @@ class TestTag:
         kinds = ("--kind", "object", "--kind", "action", "--threshold", 0)
         assert names(lines(run("tag", red, "--json", *kinds))[0]) == ["animal", "dog", "run"]
         run("tag", red, "--model", "m", "--threads", 3, "--device", "cuda", "--backend", "onnx")
-        assert asked[-1] == ("m", {"backend": "onnx", "device": "cuda", "threads": 3})
-        assert asked[0] == (None, {"backend": "onnx", "device": "cpu", "threads": None})
+        assert asked[-1] == ("m", {"backend": "onnx", "device": "cuda", "precision": "float32", "threads": 3})
+        assert asked[0] == (None, {"backend": None, "device": "cpu", "precision": "float32", "threads": None})
+        run("caption", red, "--backend", "torch", "--precision", "bfloat16")
+        assert asked[-1][1] == {"backend": "torch", "device": "cpu", "precision": "bfloat16", "threads": None}
 
     def test_categories_are_exactly_those_with_threshold_zero(self, run, pictures):
         found = lines(run("tag", pictures, "--json", "--categories", "kart, hound,, Beach", "--threshold", 0))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import typer
 from rich.console import Console
@@ -17,6 +17,14 @@ from anytag.recognition import Failure, Recognition
 
 #: Colours of the kinds of tags.
 STYLES = {"object": "bold", "scene": "green", "attribute": "cyan", "action": "magenta"}
+
+
+class _Record(Protocol):
+    def to_json(self) -> dict[str, Any]:
+        """The JSON line."""
+
+
+Written = TypeVar("Written", bound=_Record)
 
 
 @contextmanager
@@ -63,13 +71,27 @@ def progress(total: int | None, quiet: bool = False) -> Iterator[Any]:
 def write_results(
     results: Iterable[Recognition | Failure], as_json: bool, total: int | None, with_caption: bool
 ) -> tuple[int, int]:
-    """Write results as they come.
+    """Write recognitions as they come; see :func:`write_stream`.
 
     Args:
         results: Recognitions and failures.
         as_json: JSON lines instead of a readable list.
         total: Number of pictures, if it is known.
         with_caption: Whether there are captions to show.
+    """
+    return write_stream(results, as_json, total, lambda console, seen: _show(console, seen, with_caption))
+
+
+def write_stream(
+    results: Iterable[Written | Failure], as_json: bool, total: int | None, show: Callable[[Console, Written], None]
+) -> tuple[int, int]:
+    """Write results as they come.
+
+    Args:
+        results: Results, which know their JSON line, and failures.
+        as_json: JSON lines instead of a readable list.
+        total: Number of pictures, if it is known.
+        show: Writes one result for people.
 
     Returns:
         How many pictures were recognised, and how many failed.
@@ -78,20 +100,18 @@ def write_results(
     done = failed = 0
     with progress(total, quiet=console.is_terminal and not as_json) as advance:
         for result in results:
+            if as_json:
+                print(json.dumps(result.to_json(), ensure_ascii=False), flush=True)
             if isinstance(result, Failure):
                 failed += 1
-                if as_json:
-                    print(json.dumps(result.to_json(), ensure_ascii=False), flush=True)
-                else:
+                if not as_json:
                     # Messages name the path themselves.
                     errors = Console(stderr=True, highlight=False, soft_wrap=True)
                     errors.print(f"failed: {result.message}", style="red", markup=False)
             else:
                 done += 1
-                if as_json:
-                    print(json.dumps(result.to_json(), ensure_ascii=False), flush=True)
-                else:
-                    _show(console, result, with_caption)
+                if not as_json:
+                    show(console, result)
             advance()
     return done, failed
 
@@ -109,12 +129,19 @@ def _show(console: Console, seen: Recognition, with_caption: bool) -> None:
     else:
         width = max(len(tag.name) for tag in seen.tags)
         for tag in seen.tags:
-            bar = "█" * round(tag.score * 20)
             console.print(
-                f"  {tag.name:<{width}}  {tag.score:.2f} {bar:<20} ", style=STYLES[tag.kind], end="", markup=False
+                f"  {tag.name:<{width}}  {tag.score:.2f} {bar(tag.score)} ",
+                style=STYLES[tag.kind],
+                end="",
+                markup=False,
             )
             console.print(tag.kind, style="dim")
     console.print()
+
+
+def bar(score: float) -> str:
+    """A score from 0 to 1 as a bar of twenty places."""
+    return f"{'█' * round(score * 20):<20}"
 
 
 def finish(done: int, failed: int) -> None:
