@@ -43,19 +43,38 @@ def exported(tmp_path_factory):
     return make
 
 
+def oracle_features(oracle_set, folder):
+    """What the image encoder makes of the reference's picture."""
+    model = TorchBackend(ModelDirectory(folder / "torch")).model
+    return model.encode(oracle_set.io["image"])[0].detach().numpy()
+
+
 @each_oracle_set()
 class TestExported:
     def test_logits_are_the_reference_s(self, oracle_set, exported):
         folder, lines = exported(oracle_set)
         backend = OnnxBackend(ModelDirectory(folder / "onnx"), threads=1)
-        torch_backend = TorchBackend(ModelDirectory(folder / "torch"))
-        features = torch_backend.model.encode(oracle_set.io["image"])[0].detach().numpy()
+        features = oracle_features(oracle_set, folder)
         labels = backend.label_queries()
         logits = backend.recognize(features, labels)
         np.testing.assert_allclose(logits, oracle_set.io["out.logits"].numpy(), atol=1e-4)
         some = labels.take(np.array([5, 0]))
         np.testing.assert_allclose(backend.recognize(features, some), logits[:, [5, 0]], atol=1e-5)
-        assert sum("parity" in line for line in lines) == (2 if oracle_set.kind == "ram_plus" else 4)
+        graphs = {path.stem for path in (folder / "onnx" / "onnx").iterdir()}
+        assert {"image_encoder", "recognition_decoder", "attention"} <= graphs
+        assert {line.partition(":")[0] for line in lines if "parity" in line} == graphs
+
+    def test_both_backends_look_at_the_same(self, oracle_set, exported):
+        folder, _ = exported(oracle_set)
+        features = oracle_features(oracle_set, folder)
+        weights = []
+        for backend in (
+            OnnxBackend(ModelDirectory(folder / "onnx"), threads=1),
+            TorchBackend(ModelDirectory(folder / "torch")),
+        ):
+            weights.append(backend.attention(features, backend.label_queries()))
+        np.testing.assert_allclose(weights[0], weights[1], atol=1e-5)
+        np.testing.assert_allclose(weights[0].sum(-1), 1, atol=1e-4)
 
     def test_both_backends_see_the_same(self, oracle_set, exported):
         folder, _ = exported(oracle_set)

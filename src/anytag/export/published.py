@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import save_file
 
 from anytag.errors import UsageError
-from anytag.export.graphs import clip_text_spec, graph_specs
+from anytag.export.graphs import attention_spec, clip_text_spec, graph_specs
 from anytag.export.onnx import check_parity, export_graph, quantise_dynamic, store_half
-from anytag.model_directory import ModelDirectory, write_config
+from anytag.model_directory import ModelDirectory, install_model, write_config
 from anytag.nn.clip_text import ClipTextEncoder
 from anytag.nn.label_queries import DescribedLabelQueries
 from anytag.nn.model import RecognitionModel
@@ -29,7 +29,7 @@ def export_published(source: Path, out: Path, weights: Weights = "float32", repo
 
     Args:
         source: A model directory with PyTorch weights, as ``anytag convert`` writes it.
-        out: The new model directory; an exported model that is there is replaced.
+        out: The new model directory; an exported model that is there is replaced, and a kill leaves it whole.
         weights: ``float32`` keeps them; ``float16`` halves the files and computes in float32; ``int8`` also computes
             matrix products in 8 bits, with scales per channel, activations quantised as they come.
         report: Receives a line per graph: its size and its largest difference from PyTorch.
@@ -48,7 +48,7 @@ def export_published(source: Path, out: Path, weights: Weights = "float32", repo
     part = out.with_name(out.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     (part / "onnx").mkdir(parents=True)
-    specs, clip = graph_specs(model, None), directory.config.labels.clip_text
+    specs, clip = [*graph_specs(model, None), attention_spec(model)], directory.config.labels.clip_text
     if clip is not None:
         specs.append(clip_text_spec(ClipTextEncoder.load(source, clip).model))
     for spec in specs:
@@ -68,8 +68,7 @@ def export_published(source: Path, out: Path, weights: Weights = "float32", repo
             shutil.copy(directory.file(name), part / name)
     names = [path.relative_to(part).as_posix() for path in part.rglob("*") if path.is_file()]
     write_config(part, directory.config, names)
-    shutil.rmtree(out, ignore_errors=True)
-    part.rename(out)
+    install_model(part, out)
     report(f"{out}: {sum(p.stat().st_size for p in out.rglob('*') if p.is_file()) / 1e6:.1f} MB in all")
 
 
