@@ -22,6 +22,8 @@ def recipe() -> TrainingConfig:
         model=ModelConfig(
             name="lite",
             width=256,
+            # Of what captions name often the recognition decoder knows more than the classifier.
+            class_support=100,
             # Dropout over hundreds of queries costs more time on a CPU than it gains on this little data.
             recognition=RecognitionConfig(layers=2, heads=4, inner=512, dropout=0.0),
             captioner=CaptionerConfig(layers=3, heads=4, inner=1024, attention_dropout=0.0),

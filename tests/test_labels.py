@@ -42,6 +42,19 @@ class TestClassifier:
         recognizer.backend.classes = np.array([0.01, 0, 0, 0.99])
         assert score(recognizer, "dog", "red") == pytest.approx(0.6)
 
+    def test_it_is_silent_where_captions_taught_enough(self, tmp_path):
+        # Ten pictures showed a dog, nine an animal: the classifier, sure of its dog, may speak of the animal only.
+        support = {"dog": 10, "animal": 9}
+        tags = [
+            replace(tag, classes=(0,) if tag.name == "dog" else (), support=support.get(tag.name, 0)) for tag in TAGS
+        ]
+        recognizer = toy_recognizer(tmp_path / "toy", tags=tags, classes=4)
+        directory = recognizer.labels.directory
+        directory.config = directory.config.model_copy(update={"class_support": 10})
+        recognizer.backend.classes = np.array([0.9, 0, 0, 0.1])
+        assert score(recognizer, "dog") == pytest.approx(0, abs=2e-6)
+        assert score(recognizer, "animal") > 0.5
+
     def test_labels_without_classes_and_free_texts_are_left_alone(self, recognizer):
         recognizer.backend.classes = np.array([1.0, 0, 0, 0])
         assert score(recognizer, "beach") == pytest.approx(0, abs=2e-6)

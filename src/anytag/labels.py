@@ -169,7 +169,8 @@ class LabelSets:
         )
 
     def _classes(self, tags: Sequence[VocabularyTag]) -> NDArray[np.float32]:
-        columns = {tag.id: column for column, tag in enumerate(tags)}
+        limit = self.directory.config.class_support
+        columns = {tag.id: place for place, tag in enumerate(tags) if limit is None or tag.support < limit}
         matrix = np.zeros((self.directory.config.image_encoder.classes, len(tags)), np.float32)
         for tag in self.vocabulary:
             if tag.classes:

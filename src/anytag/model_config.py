@@ -185,6 +185,8 @@ class ModelConfig(_Part):
         width: Width of queries and captioner.
         feature_width: Width of features; ``None``: the same.
         class_threshold: Probability from which on a class of the image encoder's own classifier counts as found.
+        class_support: The classifier speaks for tags only that were true of fewer training pictures than this, which
+            captions taught little of; ``None``: for all.
         score_slope: Factor on log-odds, after a tag's shift, that makes scores probabilities.
         open_shift: Shift of categories outside the vocabulary.
         training_pictures: Number that a tag's support is a part of.
@@ -204,6 +206,7 @@ class ModelConfig(_Part):
     captioner: CaptionerConfig | None = Field(default_factory=CaptionerConfig)
     decoding: DecodingConfig = Field(default_factory=DecodingConfig)
     class_threshold: float = 0.4
+    class_support: int | None = None
     score_slope: float = 1.0
     open_shift: float = 0.0
     training_pictures: int = 0
