@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 from conftest import require_module
-from toy_engine import ToyModel, many_samples, outputs, run_all, shards, toy_model
+from toy_engine import CLEANING, ToyModel, many_samples, outputs, run_all, shards, toy_model
 
 from anytag.data_engine.executors import RayExecutor
+from anytag.data_engine.pipeline import Engine
 from anytag.errors import ModelError, UsageError
 
 
@@ -49,20 +50,25 @@ def test_two_workers_one_of_which_is_killed_give_what_one_process_gives(cluster,
     source = shards(tmp_path, *(many_samples(9, seed) for seed in range(4)))
     model = toy_model(tmp_path / "model")
     run_all(tmp_path / "alone", source, model)
-    reports = run_all(tmp_path / "cluster", source, DyingModel(model.path), RayExecutor(2))
+    engine = Engine(tmp_path / "cluster")
+    engine.parse(source, model.path / "vocabulary.json")
+    engine.executor = RayExecutor(2)
+    reports = [engine.generate(source, DyingModel(model.path)), engine.clean(source, model, CLEANING), engine.merge()]
     assert (tmp_path / "killed").exists()
     assert outputs(tmp_path / "cluster") == outputs(tmp_path / "alone")
-    assert [report.failed for report in reports] == [0, 0, 0, 0]
+    assert [report.failed for report in reports] == [0, 0, 0]
     # What is done is not done again.
-    again = run_all(tmp_path / "cluster", source, model, RayExecutor(2))
-    assert [report.pictures_now for report in again] == [0, 0, 0, 0]
+    assert engine.generate(source, model).pictures_now == 0
 
 
 def test_errors_of_workers_come_back_as_they_are(cluster, tmp_path):
     source = shards(tmp_path, many_samples(2), many_samples(2, 1))
     silent = toy_model(tmp_path / "silent", captioner=False)
+    engine = Engine(tmp_path / "work")
+    engine.parse(source, silent.path / "vocabulary.json")
+    engine.executor = RayExecutor(2)
     with pytest.raises(ModelError, match=r"generate: .*this model tags pictures but does not write captions"):
-        run_all(tmp_path / "work", source, silent, RayExecutor(2))
+        engine.generate(source, silent)
 
 
 def test_no_workers():
