@@ -23,6 +23,11 @@ def recognizer(tmp_path):
     return toy_recognizer(tmp_path / "toy")
 
 
+@pytest.fixture(scope="module")
+def shipped():
+    return anytag.load(threads=1)
+
+
 def fits(seen):
     return [match.score for match in seen.matches]
 
@@ -118,12 +123,18 @@ class TestMatch:
             ],
         }
 
-    def test_quality_each_picture_has_its_own_text(self):
+    def test_quality_each_picture_has_its_own_text(self, shipped):
         """One of the few tests of quality: of three texts the shipped model finds each picture's."""
-        texts = ["a cat looking at the camera", "a bee on a purple flower", "a cup of coffee on a table"]
-        paths = [EXAMPLES / f"{name}.jpg" for name in ("cat", "bee", "coffee")]
-        for place, seen in enumerate(anytag.load(threads=1).match(paths, texts)):
+        texts = ["a cat looking at the camera", "a cup of coffee on a table", "a bridge over a river at night"]
+        paths = [EXAMPLES / f"{name}.jpg" for name in ("cat", "coffee", "bridge")]
+        for place, seen in enumerate(shipped.match(paths, texts)):
             assert int(np.argmax(fits(seen))) == place
+
+    def test_a_text_s_score_does_not_depend_on_the_others(self, shipped):
+        path = EXAMPLES / "cat.jpg"
+        texts = ["a cat", "a very long description of something else altogether, which goes on and on", "two dogs"]
+        together = fits(shipped.match(path, texts))
+        assert [fits(shipped.match(path, [text]))[0] for text in texts] == pytest.approx(together, abs=1e-4)
 
 
 class _Corner(ToyBackend):

@@ -6,12 +6,20 @@ import shutil
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 
 from anytag.errors import ModelError, UsageError
 from anytag.export.model import export_model
-from anytag.export.onnx import ParityError, check_parity, fold_constants, quantise_dynamic, store_half
+from anytag.export.onnx import (
+    ParityError,
+    check_parity,
+    fix_activation_scales,
+    fold_constants,
+    quantise_dynamic,
+    store_half,
+)
 
 GRAPHS = (
     "image_encoder", "recognition_decoder", "label_encoder", "interaction_encoder", "text_decoder", "attention",
@@ -102,9 +110,7 @@ def test_folding_changes_no_result_and_keeps_to_standard_operators(exported, cop
 
 
 def test_matrix_products_in_eight_bits_but_for_the_score(exported, copy):
-    path = copy("recognition_decoder")
-    fold_constants(path)
-    quantise_dynamic(path, keep=lambda name: "/score/" in name, operators=["MatMul"])
+    path = eight_bits(copy("recognition_decoder"))
     products = {n.op_type: [] for n in onnx.load(path).graph.node} | {"MatMulInteger": [], "MatMul": []}
     for node in onnx.load(path).graph.node:
         products[node.op_type].append(node.name)
@@ -115,6 +121,46 @@ def test_matrix_products_in_eight_bits_but_for_the_score(exported, copy):
     types = weight_types(path)
     assert list(types.values()).count(onnx.TensorProto.INT8) == 11
     assert check_parity(exported.specs["recognition_decoder"], path, tolerance=0.05) > 1e-6
+
+
+def eight_bits(path):
+    fold_constants(path)
+    quantise_dynamic(path, keep=lambda name: "/score/" in name, operators=["MatMul"])
+    return path
+
+
+def logits(path, inputs):
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return session.run(["logits"], {name: np.asarray(array) for name, array in inputs.items()})[0]
+
+
+def test_fixed_scales_leave_every_label_to_itself(exported, copy):
+    spec = exported.specs["recognition_decoder"]
+    inputs = {name: tensor.numpy() for name, tensor in spec.inputs.items()}
+    alone = {name: array if name == "features" else array[3:4] for name, array in inputs.items()}
+    path = eight_bits(copy("recognition_decoder"))
+    assert np.abs(logits(path, inputs)[:, 3:4] - logits(path, alone)).max() > 1e-7, "nothing to be mended here"
+    fix_activation_scales(path, [inputs])
+    np.testing.assert_array_equal(logits(path, inputs)[:, 3:4], logits(path, alone))
+    assert "DynamicQuantizeLinear" not in {node.op_type for node in onnx.load(path).graph.node}
+    assert check_parity(spec, path, tolerance=0.05) > 1e-7
+
+
+def test_scales_cover_what_was_seen_and_a_margin(exported, copy):
+    spec = exported.specs["recognition_decoder"]
+    inputs = {name: tensor.numpy() for name, tensor in spec.inputs.items()}
+    path = eight_bits(copy("recognition_decoder"))
+    other = inputs | {"features": 2 * inputs["features"]}
+    fix_activation_scales(path, [inputs, other], margin=1.25)
+    model = onnx.load(path)
+    weights = {weight.name: onnx.numpy_helper.to_array(weight) for weight in model.graph.initializer}
+    [node] = {
+        n.input[1]: n for n in model.graph.node if n.op_type == "QuantizeLinear" and n.input[0] == "features"
+    }.values()
+    scale, zero = (weights[name] for name in node.input[1:])
+    low, high = other["features"].min(), other["features"].max()
+    assert scale == pytest.approx(1.25 * (high - low) / 255, rel=1e-5)
+    assert zero == pytest.approx(-low / (high - low) * 255, abs=0.51)
 
 
 def test_attention_weights_are_shares(exported):

@@ -105,9 +105,13 @@ class OnnxBackend:
         return LabelQueries({name: array.astype(np.float32) for name, array in tensors.items()})
 
     def embed_labels(self, ids: NDArray[np.int64]) -> LabelQueries:
-        """Queries of label texts, given as token ids ``[T, L]`` padded with 0."""
+        """Queries of label texts, given as token ids ``[T, L]`` padded with 0.
+
+        One text at a time: activations in 8 bits share a scale, and a text's query shall not depend on its neighbours.
+        """
         names = ["queries", "projected"]
-        return LabelQueries(dict(zip(names, self._run("label_encoder", names, {"ids": ids}), strict=True)))
+        parts = [self._run("label_encoder", names, {"ids": row[None, : np.count_nonzero(row)]}) for row in ids]
+        return LabelQueries({name: np.concatenate([part[i] for part in parts]) for i, name in enumerate(names)})
 
     def text_encoder(self) -> _OnnxTextEncoder:
         """CLIP's text encoder.

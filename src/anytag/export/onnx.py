@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
 import torch
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from anytag.errors import AnytagError
@@ -134,3 +136,52 @@ def quantise_dynamic(
         extra_options={"MatMulConstBOnly": True, "DefaultTensorType": TensorProto.FLOAT},
     )
     quantised.replace(path)
+
+
+def fix_activation_scales(path: Path, samples: Iterable[Mapping[str, NDArray[Any]]], margin: float = 1.5) -> None:
+    """Give the activations of an 8-bit graph scales of their own instead of those of whatever runs together.
+
+    A scale that is taken from the activations as they come is that of the largest among them, so that the result of one
+    row depends on the others. A scale that is known beforehand leaves every row to itself.
+
+    Args:
+        path: Written by :func:`quantise_dynamic`; changed in place.
+        samples: Inputs to see ranges on.
+        margin: By how much larger than seen an activation may be before it is cut off.
+    """
+    model = onnx.load(path)
+    graph = model.graph
+    seen = _ranges(model, samples)
+    nodes = []
+    for node in graph.node:
+        if node.op_type != "DynamicQuantizeLinear":
+            nodes.append(node)
+            continue
+        low, high = (margin * bound for bound in seen[node.input[0]])
+        _, scale_name, zero_name = node.output
+        scale = np.float32(max(high - low, 1e-6) / 255)
+        zero = np.uint8(np.clip(np.rint(-low / scale), 0, 255))
+        graph.initializer.append(numpy_helper.from_array(np.array(scale), scale_name))
+        graph.initializer.append(numpy_helper.from_array(np.array(zero), zero_name))
+        inputs = [node.input[0], scale_name, zero_name]
+        nodes.append(helper.make_node("QuantizeLinear", inputs, node.output[:1], name=node.name))
+    del graph.node[:]
+    graph.node.extend(nodes)
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
+
+
+def _ranges(model: onnx.ModelProto, samples: Iterable[Mapping[str, NDArray[Any]]]) -> dict[str, tuple[float, float]]:
+    """Least and greatest value, 0 among them, of everything that is quantised as it comes."""
+    probe = onnx.ModelProto()
+    probe.CopyFrom(model)
+    del probe.graph.output[:]
+    names = [node.input[0] for node in model.graph.node if node.op_type == "DynamicQuantizeLinear"]
+    for name in names:
+        for reduce in ("ReduceMin", "ReduceMax"):
+            probe.graph.node.append(helper.make_node(reduce, [name], [f"{name}_{reduce}"], keepdims=0))
+            probe.graph.output.append(helper.make_tensor_value_info(f"{name}_{reduce}", TensorProto.FLOAT, []))
+    session = onnxruntime.InferenceSession(probe.SerializeToString(), providers=["CPUExecutionProvider"])
+    bounds = np.array([session.run(None, dict(inputs)) for inputs in samples]).reshape(-1, len(names), 2)
+    low, high = np.minimum(bounds[..., 0].min(0), 0), np.maximum(bounds[..., 1].max(0), 0)
+    return {name: (float(a), float(b)) for name, a, b in zip(names, low, high, strict=True)}
