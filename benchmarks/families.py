@@ -2,7 +2,8 @@
 
 Random weights in the published sizes. The rival is the reference's own arithmetic in PyTorch eager over the same
 weights (``_reference.py``), in the same process and with the same threads; all variants take turns, so that a busy
-moment hits each. Pictures are random; what counts is that logits agree. Writes ``benchmarks/results/families_<family>.json``.
+moment hits each. Pictures are random; what counts is that logits agree. Writes
+``benchmarks/results/families_<family>.json``.
 """
 
 from __future__ import annotations

@@ -49,9 +49,7 @@ def heads(oracle_set: OracleSet):
 def converted(oracle_set: OracleSet, folder, **options):
     out = folder / "model"
     settings = {**lists(oracle_set, folder), **heads(oracle_set), "report": lambda line: None, **options}
-    convert_checkpoint(
-        official_file(oracle_set, folder / "official.pth"), out, family=oracle_set.kind, **settings
-    )
+    convert_checkpoint(official_file(oracle_set, folder / "official.pth"), out, family=oracle_set.kind, **settings)
     return out
 
 
@@ -147,13 +145,15 @@ class TestRefusals:
         assert not list(tmp_path.glob("*.part"))
 
     def test_another_family(self, oracle_set, tmp_path):
-        self.refuse(oracle_set, tmp_path, "this is a ram checkpoint, not ram_plus; give --family ram", family="ram_plus")
+        message = "this is a ram checkpoint, not ram_plus; give --family ram"
+        self.refuse(oracle_set, tmp_path, message, family="ram_plus")
 
     def test_a_tag_list_of_another_length(self, oracle_set, tmp_path):
         short = tmp_path / "short.txt"
         short.write_text("dog\ncat\n")
         options = {"tags": short, "tags_zh": None, "thresholds": None}
-        self.refuse(oracle_set, tmp_path, "knows 40 tags, but the tag list has 2; give the list it came with", **options)
+        message = "the tag list has 2; give the list it came with"
+        self.refuse(oracle_set, tmp_path, message, **options)
 
     def test_lists_that_do_not_correspond(self, oracle_set, tmp_path):
         short = tmp_path / "short.txt"
@@ -175,7 +175,8 @@ class TestRefusals:
 
     def test_an_unexpected_parameter(self, oracle_set, tmp_path):
         path = official_file(oracle_set, tmp_path / "more.pth", extra_head=torch.zeros(3))
-        self.refuse(oracle_set, tmp_path, "extra_head: no published model has a parameter of that name", checkpoint=path)
+        message = "extra_head: no published model has a parameter of that name"
+        self.refuse(oracle_set, tmp_path, message, checkpoint=path)
 
     def test_a_misshapen_parameter(self, oracle_set, tmp_path):
         path = official_file(oracle_set, tmp_path / "odd.pth", **{"fc.bias": torch.zeros(2)})
@@ -195,9 +196,7 @@ class TestRefusals:
         (tmp_path / "model").mkdir()
         (tmp_path / "model" / "thesis.txt").write_text("mine")
         with pytest.raises(UsageError, match="exists and is no model directory"):
-            convert_checkpoint(
-                tmp_path / "official.pth", tmp_path / "model", family="ram", tags=tmp_path / "tags.txt"
-            )
+            convert_checkpoint(tmp_path / "official.pth", tmp_path / "model", family="ram", tags=tmp_path / "tags.txt")
         assert (tmp_path / "model" / "thesis.txt").read_text() == "mine"
 
     def test_a_resolution_without_windows(self, oracle_set, tmp_path):
@@ -228,7 +227,11 @@ def test_a_file_with_code_is_refused(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [({"model": {}}, "holds no state dict"), ([1, 2], "holds no state dict"), ({"model": {"a": 1}}, "holds no state dict")],
+    [
+        ({"model": {}}, "holds no state dict"),
+        ([1, 2], "holds no state dict"),
+        ({"model": {"a": 1}}, "holds no state dict"),
+    ],
 )
 def test_a_file_without_weights(tmp_path, content, message):
     torch.save(content, tmp_path / "empty.pth")
@@ -237,7 +240,7 @@ def test_a_file_without_weights(tmp_path, content, message):
 
 
 def test_a_file_that_is_not_there(tmp_path):
-    with pytest.raises(ModelError, match="nothing.pth: no such file"):
+    with pytest.raises(ModelError, match=r"nothing\.pth: no such file"):
         read_checkpoint(tmp_path / "nothing.pth")
 
 
@@ -251,7 +254,7 @@ class TestWeights:
                 assert torch.equal(file.get_tensor(name), tensor)
 
     def test_types_without_a_place(self, tmp_path):
-        with pytest.raises(ModelError, match="a: tensors of type torch.complex64 cannot be stored"):
+        with pytest.raises(ModelError, match=r"a: tensors of type torch\.complex64 cannot be stored"):
             write_weights({"a": torch.zeros(2, dtype=torch.complex64)}, tmp_path / "w.safetensors")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tarfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -52,13 +51,9 @@ def score_shards(recognizer: Recognizer, shards: Sequence[Path], parser: str = "
 
     def sources() -> Iterable[tuple[str, bytes]]:
         for shard in shards:
-            try:
-                for sample in read_shard(shard):
-                    samples.append(replace(sample, picture=b""))
-                    yield sample.source, sample.picture_bytes()
-            except (OSError, tarfile.TarError) as error:
-                reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-                raise UsageError(f"{shard}: cannot be read as a shard ({reason})") from None
+            for sample in read_shard(shard):
+                samples.append(replace(sample, picture=b""))
+                yield sample.source, sample.picture_bytes()
 
     labels = recognizer.labels.all()
     resolution = recognizer.directory.config.image_encoder.resolution

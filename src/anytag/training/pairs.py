@@ -155,7 +155,7 @@ class Batcher:
         rng = np.random.default_rng((self.seed, 2, step))
         chosen = self.indices(step)
         pictures = [self.pairs.pictures[i] for i in chosen]
-        drawn, flips = rng.integers(0, views or self.views, len(chosen)), rng.random(len(chosen)) < 0.5
+        drawn, flips = rng.integers(0, min(views or self.views, self.views), len(chosen)), rng.random(len(chosen)) < 0.5
         maps = self.pairs.maps(chosen, drawn, flips) if with_maps else torch.empty(0)
         positives = np.unique(np.concatenate([p.tags for p in pictures]))
         sampled = rng.choice(self.tags, min(self.negatives, self.tags), replace=False)
