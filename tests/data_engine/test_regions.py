@@ -65,9 +65,6 @@ def test_wrong_use(recognizer):
         HeatRegions(CellHeat(recognizer), 0)
     with pytest.raises(ModelError, match="a square grid and their mean, not 7"):
         grid_side(np.zeros((7, 3), np.float32))
-    require_module("torch")
-    with pytest.raises(ModelError, match="attention maps need a model on the torch backend"):
-        AttentionHeat(recognizer)
 
 
 class TestTorch:

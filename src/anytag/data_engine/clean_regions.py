@@ -265,16 +265,7 @@ class _Judge:
     def _label(self, tag: VocabularyTag) -> LabelSet:
         """The tag as the only label."""
         if tag.id not in self._labels:
-            every, row = self.recognizer.labels.all(), np.array([tag.id], np.int64)
-            self._labels[tag.id] = LabelSet(
-                (tag.name,),
-                (tag.kind,),
-                (tag.id,),
-                every.thresholds[row],
-                every.shifts[row],
-                every.queries.take(row),
-                every.classes[:, row],
-            )
+            self._labels[tag.id] = self.recognizer.labels.of([tag])
         return self._labels[tag.id]
 
 

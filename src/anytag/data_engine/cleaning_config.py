@@ -23,7 +23,8 @@ class CleaningConfig(BaseModel):
         protected: Sources whose tags are never taken away: what people gave as a label is better than any model's
             doubt. Tags of captions are not protected, as in the paper: captions of the web often speak of other things.
         regions: ``cells`` or ``attention`` of the recognition decoder (:mod:`anytag.data_engine.regions`), or
-            ``grounding_dino`` as in the paper. Cells: they need no other model, and work on every backend.
+            ``grounding_dino`` as in the paper. Cells: they need no other model, and find common things where attention
+            goes astray.
         region_share: Of the warmest cell's heat that a cell of the region needs; half is where a blob's width is
             usually measured.
         detector: Folder of the Grounding DINO weights.

@@ -116,7 +116,7 @@ class RayExecutor:
         done = rows.map(
             RayWorker,
             fn_constructor_args=(step,),
-            concurrency=min(self.workers, len(units)),
+            compute=ray.data.ActorPoolStrategy(size=min(self.workers, len(units))),
             num_cpus=self.processors,
             num_gpus=self.gpus or None,
         )

@@ -3,9 +3,9 @@
 RAM crops its regions with Grounding DINO (:mod:`anytag.data_engine.grounding_dino`); the model at hand can tell them
 too, for every tag it knows and at a fraction of the cost. Two ways are here. **Cells** asks the recognition decoder for
 the tag once for each cell of the image encoder's grid, as if the picture were nothing but that cell: its score there is
-what the decoder itself makes of the cell. It needs nothing but the calls that every backend offers. **Attention** takes
-the weights with which the tag's query attends to the cells in the last layer, averaged over heads: one pass instead of
-one a cell, but it needs PyTorch, and says where the decoder looks rather than what it sees there.
+what the decoder itself makes of the cell. **Attention** takes the weights with which the tag's query attends to the
+cells in the last layer, averaged over heads: one pass instead of one a cell. It says where the decoder looks rather
+than what it sees there; for tags as common as "person" the shipped model looks hardest at empty corners.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from anytag.backends.base import FloatArray
-from anytag.errors import MissingExtraError, ModelError, UsageError
+from anytag.backends.base import FloatArray, Labels
+from anytag.errors import ModelError, UsageError
 from anytag.recognizer import Recognizer
 from anytag.vocabulary import VocabularyTag
 
@@ -159,48 +159,36 @@ class CellHeat:
 
     def __call__(self, features: FloatArray, tags: Sequence[VocabularyTag]) -> npt.NDArray[np.float64]:
         """Scores ``[T, g * g]``, 0 to 1; see :class:`HeatMap`."""
-        labels, config = self.recognizer.labels, self.recognizer.directory.config
-        queries = labels.queries.take(np.array([tag.id for tag in tags], np.int64))
+        slope = self.recognizer.directory.config.score_slope
         cells = np.ascontiguousarray(np.repeat(features[1:, None], len(features), 1))
-        logits = self.recognizer.backend.recognize(cells, queries).astype(np.float64)
-        odds = (logits - np.array([tag.shift for tag in tags])) * config.score_slope
+        logits = self.recognizer.backend.recognize(cells, _queries(self.recognizer, tags)).astype(np.float64)
+        odds = (logits - np.array([tag.shift for tag in tags])) * slope
         scores: npt.NDArray[np.float64] = 1 / (1 + np.exp(-odds.T))
         return scores
 
 
 class AttentionHeat:
-    """The weights of the recognition decoder's last layer, averaged over heads; needs a model on PyTorch.
+    """The weights of the recognition decoder's last layer, averaged over heads.
 
     Args:
-        recognizer: Of the torch backend.
-
-    Raises:
-        ModelError: If it is of another.
-        MissingExtraError: If PyTorch is not installed.
+        recognizer: Any whose model was exported with its attention.
     """
 
     def __init__(self, recognizer: Recognizer):
-        try:
-            from anytag.backends.torch import TorchBackend
-        except ImportError:
-            raise MissingExtraError("Attention of the recognition decoder", "train") from None
-        if not isinstance(recognizer.backend, TorchBackend):
-            raise ModelError("attention maps need a model on the torch backend; use cells, which any backend gives")
-        self.recognizer, self.backend = recognizer, recognizer.backend
+        self.recognizer = recognizer
 
     def __call__(self, features: FloatArray, tags: Sequence[VocabularyTag]) -> npt.NDArray[np.float64]:
-        """Weights ``[T, g * g]``; see :class:`HeatMap`."""
-        import torch
+        """Weights ``[T, g * g]``; see :class:`HeatMap`.
 
-        with torch.inference_mode():
-            labels: Any = self.recognizer.labels.queries.take(np.array([tag.id for tag in tags], np.int64))
-            model: Any = self.backend.model
-            seen = torch.from_numpy(np.ascontiguousarray(features)).to(self.backend.device, self.backend.dtype)[None]
-            if "descriptions" in labels.tensors:
-                mixing: Any = model.label_queries
-                queries = mixing.project(mixing.mix(seen[:, 0], labels.tensors["descriptions"]))
-            else:
-                queries = labels.tensors["queries"][None]
-            weights = model.recognition_decoder.attention(seen, queries)[0, :, 1:].float()
-            heat: npt.NDArray[np.float64] = weights.cpu().numpy().astype(np.float64)
-            return heat
+        Raises:
+            ModelError: If the model was exported without its attention.
+        """
+        queries = _queries(self.recognizer, tags)
+        weights = self.recognizer.backend.attention(np.ascontiguousarray(features[None]), queries)
+        heat: npt.NDArray[np.float64] = weights[0, :, 1:].astype(np.float64)
+        return heat
+
+
+def _queries(recognizer: Recognizer, tags: Sequence[VocabularyTag]) -> Labels:
+    """The tags' queries alone: whole labels take longer to make than the decoder takes to answer."""
+    return recognizer.labels.queries.take(np.array([tag.id for tag in tags], np.int64))

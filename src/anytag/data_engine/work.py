@@ -290,8 +290,7 @@ def run_step(
     if wanted:
         # What marks the whole as complete is not true while parts are being redone.
         (step.folder / "manifest.json").unlink(missing_ok=True)
-        for left in step.folder.glob("*.part"):
-            left.unlink(missing_ok=True)
+    _sweep(step.folder)
     for done in execute(step, wanted):
         if isinstance(done, Problem):
             raise done.error(step.name)
@@ -299,6 +298,7 @@ def run_step(
         if progress:
             progress(step.name, len(markers), step.units, done)
         _stop_if_bad(step, markers.values(), bad_share)
+    _sweep(step.folder)
     _stop_if_bad(step, markers.values(), bad_share, whole=True)
     ordered = [markers[unit] for unit in range(step.units)]
     counts: Counter[str] = Counter()
@@ -318,6 +318,12 @@ def run_step(
         wall_seconds=time.perf_counter() - started,
         pictures_now=sum(marker.outcome.counts["pictures_in"] for marker in ordered if marker.unit in now),
     )
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what workers that were killed have left half written."""
+    for left in folder.glob("*.part"):
+        left.unlink(missing_ok=True)
 
 
 def _stop_if_bad(step: Step, markers: Iterable[Marker], share: float, whole: bool = False) -> None:
