@@ -51,8 +51,8 @@ class CaptionChoice(StrEnum):
 class RegionChoice(StrEnum):
     """Where regions can come from."""
 
-    cells = "cells"
     attention = "attention"
+    cells = "cells"
     grounding_dino = "grounding_dino"
 
 
@@ -86,7 +86,7 @@ Captions = Annotated[CaptionChoice, typer.Option(help="Captions guided by the ta
 Threshold = Annotated[
     float | None, typer.Option(min=0, max=1, help="One score for all tags of the model, instead of each tag's own.")
 ]
-Regions = Annotated[RegionChoice | None, typer.Option(help="Where regions come from. [default: cells]")]
+Regions = Annotated[RegionChoice | None, typer.Option(help="Where regions come from. [default: attention]")]
 Detector = Annotated[Path | None, typer.Option(help="Folder of Grounding DINO's weights.")]
 OutlierShare = Annotated[
     float | None, typer.Option(min=0, max=0.999, help="Share of a tag's regions that lose it. [default: 0.1]")

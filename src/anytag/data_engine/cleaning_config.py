@@ -22,11 +22,11 @@ class CleaningConfig(BaseModel):
         tags: Names of the only tags that are judged (the paper's 534 categories). ``None``: all of those kinds.
         protected: Sources whose tags are never taken away: what people gave as a label is better than any model's
             doubt. Tags of captions are not protected, as in the paper: captions of the web often speak of other things.
-        regions: ``cells`` or ``attention`` of the recognition decoder (:mod:`anytag.data_engine.regions`), or
-            ``grounding_dino`` as in the paper. Cells: they need no other model, and find common things where attention
-            goes astray.
-        region_share: Of the warmest cell's heat that a cell of the region needs; half is where a blob's width is
-            usually measured.
+        regions: ``attention`` or ``cells`` of the recognition decoder (:mod:`anytag.data_engine.regions`), or
+            ``grounding_dino`` as in the paper. Attention: it needs no other model and next to no time, and wrong tags
+            stand out as well by it as by cells (``benchmarks/cleaning_quality.py``).
+        region_share: Of the warmest cell's heat that a cell of the region needs. A third: attention settles on telling
+            parts, and half would cut the rest of the thing off.
         detector: Folder of the Grounding DINO weights.
         box_threshold: Of the detector's boxes; 0.35, as its authors' demo has it.
         without_region: What becomes of a tag for which no region is found. ``keep``: a detector that is not sure of a
@@ -37,7 +37,8 @@ class CleaningConfig(BaseModel):
             varies with its size more than with what it is.
         clusters: k: "bat" has two senses, and a dog has a front and a side; a few suffice, since every cluster needs
             members.
-        regions_per_cluster: Fewer clusters are made of a tag that has not this many regions for each.
+        regions_per_cluster: Fewer clusters are made of a tag that has not this many regions for each; a centre of a few
+            regions follows the outliers among them.
         min_regions: Tags with fewer regions are not clustered: with ten there is just one to lose, and no way to tell
             which.
         smallest_cluster: Share of a tag's regions below which a cluster is no sense of the tag but outliers that found
@@ -45,9 +46,10 @@ class CleaningConfig(BaseModel):
         outlier_share: The farthest share of a tag's regions, which lose the tag; the paper's 10 %.
         denial: Whether the model is asked again on the region.
         crop_margin: By how much of its width and height a region is enlarged on every side before the model looks:
-            things are recognised by what is around them, and the grid is coarse.
-        smallest_crop: A crop's least width and height as shares of the picture's: enlarged more than five times, a few
-            pixels are like nothing the model has seen.
+            things are recognised by what is around them, and the grid is coarse. With a tenth, the shipped model denies
+            nearly half of what it found in the whole picture.
+        smallest_crop: A crop's least width and height as shares of the picture's; enlarged more than twice, things look
+            like nothing that the model has seen.
         denial_threshold: The score below which the model denies a tag. ``None``: ``denial_factor`` times the score from
             which on the tag counts as found.
         denial_factor: Half: a crop lacks what is around it and scores lower, and a tag should go because the model sees
@@ -64,21 +66,21 @@ class CleaningConfig(BaseModel):
     kinds: tuple[TagKind, ...] = ("object",)
     tags: tuple[str, ...] | None = None
     protected: tuple[TagSource, ...] = ("given",)
-    regions: Literal["cells", "attention", "grounding_dino"] = "cells"
-    region_share: float = Field(default=0.5, gt=0, le=1)
+    regions: Literal["cells", "attention", "grounding_dino"] = "attention"
+    region_share: float = Field(default=0.3, gt=0, le=1)
     detector: str | None = None
     box_threshold: float = Field(default=0.35, ge=0, le=1)
     without_region: Literal["keep", "drop"] = "keep"
     feature: Literal["region", "crop"] = "region"
     normalise: bool = True
     clusters: int = Field(default=4, ge=1)
-    regions_per_cluster: int = Field(default=10, ge=1)
+    regions_per_cluster: int = Field(default=50, ge=1)
     min_regions: int = Field(default=20, ge=1)
     smallest_cluster: float = Field(default=0.05, ge=0, lt=1)
     outlier_share: float = Field(default=0.1, ge=0, lt=1)
     denial: bool = True
-    crop_margin: float = Field(default=0.1, ge=0)
-    smallest_crop: float = Field(default=0.2, gt=0, le=1)
+    crop_margin: float = Field(default=0.5, ge=0)
+    smallest_crop: float = Field(default=0.5, gt=0, le=1)
     denial_threshold: float | None = Field(default=None, ge=0, le=1)
     denial_factor: float = Field(default=0.5, ge=0, le=1)
     most_fitted: int = Field(default=20_000, ge=1)
