@@ -1,8 +1,9 @@
 """What cleaning takes away: ``python benchmarks/cleaning_quality.py --data DIR [--pictures 600]``.
 
 Pictures of COCO get the categories that people gave them as tags, and a tenth as many again that are wrong: of each
-category, pictures that do not show it. Cleaning should take the wrong ones and leave the right ones. For several settings
-it says which share of either goes, as outliers and as denied. ``DIR`` holds ``coco20k/coco20k-000019.tar``, which no model
+category, pictures that do not show it. Cleaning should take the wrong ones and leave the right ones.
+For several settings it says which share of either goes, as outliers and as denied. ``DIR`` holds
+``coco20k/coco20k-000019.tar``, which no model
 of the project was trained on. Writes ``benchmarks/results/cleaning_quality.json``.
 """
 
