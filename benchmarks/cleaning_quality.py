@@ -38,8 +38,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "four clusters of ten": {"regions_per_cluster": 10},
     "features of crops": {"feature": "crop"},
     "attention, half of the warmest": {"region_share": 0.5},
-    "cells": {"regions": "cells", "region_share": 0.5},
+    "cells": {"regions": "cells"},
     "margin of a tenth": {"crop_margin": 0.1, "smallest_crop": 0.2},
+    "denied below half the threshold": {"denial_factor": 0.5},
     "denied below the threshold": {"denial_factor": 1.0},
 }
 

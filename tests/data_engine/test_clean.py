@@ -32,7 +32,7 @@ from anytag.data_engine.pipeline import Engine
 from anytag.errors import ModelError, UsageError
 
 #: No clustering: only what the model says of crops.
-ONLY_DENIAL = CleaningConfig(min_regions=10_000)
+ONLY_DENIAL = CleaningConfig(min_regions=10_000, denial_factor=0.5)
 ONLY_OUTLIERS = CleaningConfig(min_regions=10, denial=False, clusters=1, groups=2)
 
 

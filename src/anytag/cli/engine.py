@@ -278,7 +278,9 @@ def clean(
     outlier_share: OutlierShare = None,
     denial_threshold: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="Score on its region below which a tag goes. [default: half its threshold]"),
+        typer.Option(
+            min=0, max=1, help="Score on its region below which a tag goes. [default: a tenth of its threshold]"
+        ),
     ] = None,
     kind: Kinds = None,
     tags: CleanTags = None,
