@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from anytag.errors import UsageError
 from anytag.model_config import ModelConfig
+from anytag.training.schedules import Schedule, WarmupCosineSchedule
 
 
 class _Part(BaseModel):
@@ -25,6 +27,7 @@ class DataConfig(_Part):
         categories: Human categories of the validation pictures that mean average precision is taken over.
         views: Cached copies of each picture: the plain one and ``views - 1`` augmented ones.
         min_support: Pictures that a caption tag needs to enter the vocabulary.
+        corner_support: Pictures that an object needs to be looked for in corners, where a loss asks for it.
         teacher_threshold: Probability above which the ImageNet classifier's class is a tag of the picture.
         parser: Which caption parser.
         caption_tokens: Captions are cut there; a batch is as long as its longest.
@@ -37,6 +40,7 @@ class DataConfig(_Part):
     categories: tuple[str, ...] = ()
     views: int = 2
     min_support: int = 8
+    corner_support: int = 50
     teacher_threshold: float = 0.6
     parser: Literal["auto", "light", "spacy"] = "auto"
     caption_tokens: int = 26
@@ -50,7 +54,8 @@ class LossConfig(_Part):
     CLIP). ``tagging`` and ``alignment`` are rescaled to the caption loss (as in the papers) before they are weighted.
     ``consensus`` rewards sampled captions for agreeing with a picture's several references
     (:mod:`anytag.training.consensus`), ``samples`` of them a picture. ``token_dropout`` hides that share of a picture's
-    tokens from recognition decoder and captioner, so that no tag hangs on one spot.
+    tokens from recognition decoder and captioner, so that no tag hangs on one spot. ``corners`` holds the model to what
+    it found, before the stage, in pictures and their corners (:mod:`anytag.training.corners`).
     """
 
     gamma_negative: float = 7.0
@@ -65,6 +70,7 @@ class LossConfig(_Part):
     consensus: float = 0.0
     samples: int = 5
     token_dropout: float = 0.0
+    corners: float = 0.0
     negatives: int = 128
     label_smoothing: float = 0.1
     no_tags: float = 0.15
@@ -72,30 +78,52 @@ class LossConfig(_Part):
     found_most: int = 14
 
 
-class StageConfig(_Part):
-    """One stretch of training with its own schedule.
+class LoopStage(_Part):
+    """One stretch of training with its own schedule: what the loop knows of it.
 
     Attributes:
         name: For logs.
         epochs: Passes over the training pictures.
         learning_rate: Peak rate of everything but the image encoder.
-        encoder_learning_rate: Peak rate of the image encoder's upper stages; 0 keeps them frozen.
-        end_to_end: Train on pixels, the whole image encoder at ``encoder_learning_rate``.
-        captioner_only: Leave everything but the captioner as it is (with what the recognition decoder shares).
+        encoder_learning_rate: Peak rate of the image encoder; 0 keeps it frozen.
         warmup: Steps of linear warm-up; then a cosine to a hundredth.
-        views: Draw from the first so many cached views; ``None``: from all.
-        drop_path: Probability of leaving a residual branch of the trained image encoder out.
-        captions: Captions of a picture that one step learns, where it has as many.
-        loss: The stage's own objective; ``None``: that of the run.
+        schedule: Another course of the rates; ``warmup`` is not looked at then. Its own peak stands for the peak rates
+            above: rates rise and fall as it does, in proportion.
     """
 
     name: str
     epochs: float
     learning_rate: float = 1e-3
     encoder_learning_rate: float = 0.0
+    warmup: int = 200
+    schedule: Schedule | None = None
+
+    def trains(self, parameter: str) -> bool:
+        """Whether the stage changes a parameter, by its name in the model that the loop trains."""
+        return self.encoder_learning_rate > 0 or not parameter.startswith("image_encoder.")
+
+    def course(self, steps_per_epoch: int, steps: int) -> Callable[[int], float]:
+        """The share of the peak rates at every step of the stage, which has so many steps."""
+        schedule = self.schedule or WarmupCosineSchedule(peak=1.0, floor_share=0.01, warmup=self.warmup)
+        rate = schedule.over(steps_per_epoch, steps)
+        return lambda step: rate(step) / schedule.peak
+
+
+class StageConfig(LoopStage):
+    """A stage of the ``lite`` recipe.
+
+    Attributes:
+        encoder_learning_rate: Peak rate of the image encoder's upper stages; 0 keeps them frozen.
+        end_to_end: Train on pixels, the whole image encoder at ``encoder_learning_rate``.
+        captioner_only: Leave everything but the captioner as it is (with what the recognition decoder shares).
+        views: Draw from the first so many cached views; ``None``: from all.
+        drop_path: Probability of leaving a residual branch of the trained image encoder out.
+        captions: Captions of a picture that one step learns, where it has as many.
+        loss: The stage's own objective; ``None``: that of the run.
+    """
+
     end_to_end: bool = False
     captioner_only: bool = False
-    warmup: int = 200
     views: int | None = None
     drop_path: float = 0.0
     captions: int = 1
@@ -104,29 +132,66 @@ class StageConfig(_Part):
     def trains(self, parameter: str) -> bool:
         """Whether the stage changes a parameter of :class:`~anytag.nn.model.RecognitionModel`, by its name."""
         if parameter.startswith("image_encoder."):
-            return self.encoder_learning_rate > 0
+            return super().trains(parameter)
         captioner = parameter.startswith(("interaction_encoder.", "text_decoder.", "no_picture"))
         return captioner or not self.captioner_only
 
 
-class TrainingConfig(_Part):
-    """A whole run."""
+class LoopConfig(_Part):
+    """What :class:`~anytag.training.loop.TrainingLoop` needs to know of a run, whatever it trains.
+
+    Attributes:
+        stages: One after another.
+        seed: Of everything drawn.
+        batch_size: Samples a step learns from, over all processes and micro-batches.
+        accumulate: Micro-batches that a process divides its share of a batch into, to save memory: their losses' mean
+            is what one large batch gives wherever the loss is a mean over samples.
+        weight_decay: Of matrices; norms, biases and embeddings are not decayed.
+        gradient_clip: Gradients are scaled down to this norm; 0: never.
+        ema_decay: Decay of the moving average of the weights, which is what is kept; 0: there is none.
+        save_every: Steps between checkpoints.
+        log_every: Steps between lines in the log.
+        validate_every: Steps between validations.
+        precision: ``bfloat16``: autocast; weights stay in float32.
+        parallel: How the processes that ``torchrun`` starts share the work. ``ddp``: each holds the whole model;
+            ``fsdp``: weights, gradients, optimizer and average are divided among them; ``auto``: ``ddp``.
+        activation_checkpointing: Compute activations of the large blocks again in the backward pass instead of keeping
+            them: less memory for a third more time.
+        tensorboard: Write the log for TensorBoard, too (extra ``tensorboard``).
+        divergence_factor: A loss so many times its running median is taken for diverging; 0: never.
+        divergence_steps: So many such steps in a row end the run; no checkpoint is written on the way.
+    """
+
+    stages: tuple[LoopStage, ...]
+    seed: int = 0
+    batch_size: int = Field(default=64, ge=1)
+    accumulate: int = Field(default=1, ge=1)
+    weight_decay: float = Field(default=0.05, ge=0)
+    gradient_clip: float = Field(default=5.0, ge=0)
+    ema_decay: float = Field(default=0.998, ge=0, lt=1)
+    save_every: int = Field(default=200, ge=1)
+    log_every: int = Field(default=20, ge=1)
+    validate_every: int = Field(default=400, ge=1)
+    precision: Literal["float32", "bfloat16"] = "bfloat16"
+    parallel: Literal["auto", "ddp", "fsdp"] = "auto"
+    activation_checkpointing: bool = False
+    tensorboard: bool = False
+    divergence_factor: float = Field(default=20.0, ge=0)
+    divergence_steps: int = Field(default=10, ge=1)
+
+
+class TrainingConfig(LoopConfig):
+    """A whole run of the ``lite`` recipe."""
 
     name: str
     model: ModelConfig
     data: DataConfig
     loss: LossConfig = LossConfig()
     stages: tuple[StageConfig, ...]
-    seed: int = 0
-    batch_size: int = 64
     text_batch_size: int = 64
-    weight_decay: float = 0.05
-    gradient_clip: float = 5.0
-    ema_decay: float = 0.998
-    save_every: int = 200
-    log_every: int = 20
-    validate_every: int = 400
-    precision: Literal["float32", "bfloat16"] = "bfloat16"
+
+
+Config = TypeVar("Config", bound=BaseModel)
 
 
 @dataclass
@@ -135,7 +200,7 @@ class Overrides:
 
     pairs: list[str] = field(default_factory=list)
 
-    def apply(self, config: TrainingConfig) -> TrainingConfig:
+    def apply(self, config: Config) -> Config:
         """The config with every ``path.to.key=value`` set; values are JSON, or strings if they are not.
 
         Raises:
@@ -163,7 +228,7 @@ class Overrides:
                 raise UsageError(f"--set {path}: this recipe has no such setting") from None
             node[key] = value
         try:
-            return TrainingConfig.model_validate(record)
+            return type(config).model_validate(record)
         except ValidationError as error:
             first = error.errors()[0]
             raise UsageError(f"--set {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
