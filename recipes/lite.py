@@ -52,6 +52,15 @@ def recipe() -> TrainingConfig:
                 warmup=100,
                 loss=LossConfig(captioning=0.0, texts=0.0),
             ),
+            # What captions leave out, as the model sees it in the pictures' corners.
+            StageConfig(
+                name="corners",
+                epochs=2.5,
+                learning_rate=3e-4,
+                encoder_learning_rate=1e-4,
+                warmup=100,
+                loss=LossConfig(captioning=0.0, texts=0.0, corners=1.0),
+            ),
             # The captioner alone, on what the recogniser has become; a picture's captions share its features.
             StageConfig(
                 name="captions",

@@ -24,6 +24,7 @@ SETTINGS = (
     "model.recognition.inner=32", "model.labels.inner=32", "model.captioner.layers=1", "model.captioner.heads=2",
     "model.captioner.inner=32", "stages.0.epochs=1", "stages.1.epochs=0.5", "stages.1.end_to_end=true",
     "stages.2.epochs=0.5", "stages.3.epochs=0.5", "stages.4.epochs=0.5",
+    "stages.5.epochs=0.5", "data.corner_support=2",
     "save_every=1", "log_every=2", "validate_every=100", "precision=float32",
 )  # fmt: skip
 
@@ -68,11 +69,15 @@ def test_training_stops_goes_on_and_ends(circle):
     assert "features:" not in second.stdout, "the cache was not used"
     assert second.stdout.endswith(f"done: {run_folder / 'model'}\n")
     log = [json.loads(line) for line in (run_folder / "log.jsonl").read_text().splitlines()]
-    assert [record["step"] for record in log if "validation" not in record] == [2, 4, 6, 8, 10, 12]
+    assert [record["step"] for record in log if "validation" not in record] == [2, 4, 6, 8, 10, 12, 14]
     assert {"tagging", "alignment", "captioning", "texts", "gradient_norm"} <= set(log[0])
     assert "distillation" in log[2]
-    assert [set(log[place]) & {"tagging", "captioning"} for place in (3, 4)] == [{"tagging"}, {"captioning"}]
-    assert log[-1]["step"] == 12
+    assert [set(log[place]) & {"tagging", "captioning", "corners"} for place in (3, 4, 5)] == [
+        {"tagging"},
+        {"tagging", "corners"},
+        {"captioning"},
+    ]
+    assert log[-1]["step"] == 14
     assert 0 <= log[-1]["validation"]["map"] <= 1
 
 

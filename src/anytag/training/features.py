@@ -11,7 +11,7 @@ import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +35,14 @@ class CachedShard:
         records: Per picture: ``id``, ``captions``, ``labels``, ``source``.
         maps: Per view, ``[N, H, W, C]`` float16 (memory-mapped).
         logits: ``[N, 1000]`` float16 ImageNet logits of view 0, the frozen classifier's opinion.
+        corners: Per corner crop, maps as those of a view; empty if they were not cached.
     """
 
     name: str
     records: list[dict[str, Any]]
     maps: list[np.ndarray]
     logits: np.ndarray
+    corners: list[np.ndarray] = field(default_factory=list)
 
 
 def augment(picture: Image.Image, rng: random.Random) -> Image.Image:
@@ -61,9 +63,26 @@ def augment(picture: Image.Image, rng: random.Random) -> Image.Image:
     return picture
 
 
-def _pixels(sample: Sample, resolution: int, view: int, seed: int) -> np.ndarray:
+#: Corner crops of a picture: top left, bottom left, top right, bottom right.
+CORNERS = 4
+
+#: Side of a corner crop, relative to the picture's.
+CORNER_SIDE = 0.6
+
+
+def corner(picture: Image.Image, number: int) -> Image.Image:
+    """One of the four overlapping corners of a picture, where what is small in it is large."""
+    width, height = picture.size
+    right, low = divmod(number, 2)
+    x, y = right * (1 - CORNER_SIDE) * width, low * (1 - CORNER_SIDE) * height
+    return picture.crop((int(x), int(y), int(x + CORNER_SIDE * width), int(y + CORNER_SIDE * height)))
+
+
+def _pixels(sample: Sample, resolution: int, view: int, seed: int, cornered: bool = False) -> np.ndarray:
     picture = read_picture(sample.picture, label=sample.source)
-    if view:
+    if cornered:
+        picture = corner(picture, view)
+    elif view:
         picture = augment(picture, random.Random(f"{seed}/{view}/{sample.source}"))
     return to_pixels(picture, resolution)
 
@@ -88,22 +107,30 @@ def normalise(pixels: np.ndarray) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def cache_shard(encoder: EfficientNetLite, shard: Path, out: Path, view: int, seed: int, batch_size: int = 32) -> int:
-    """Compute one view of one shard, unless it is there already.
+def cache_shard(
+    encoder: EfficientNetLite,
+    shard: Path,
+    out: Path,
+    view: int,
+    seed: int,
+    batch_size: int = 32,
+    cornered: bool = False,
+) -> int:
+    """Compute one view of one shard, unless it is there already; or the corner crop of that number.
 
-    Writes ``<shard>.view<k>.npy`` (and for view 0 ``<shard>.json`` and ``<shard>.logits.npy``), each whole or
-    not at all.
+    Writes ``<shard>.view<k>.npy`` or ``<shard>.corner<k>.npy`` (and for view 0 ``<shard>.jsonl`` and
+    ``<shard>.logits.npy``), each whole or not at all.
 
     Returns:
         Number of pictures computed: 0 if the files were there.
     """
     stem = out / shard.stem
-    target = stem.with_name(f"{stem.name}.view{view}.npy")
+    target = stem.with_name(f"{stem.name}.{'corner' if cornered else 'view'}{view}.npy")
     if target.exists():
         return 0
     maps, logits, records = [], [], []
     with ThreadPoolExecutor(1) as pool:
-        load = lambda batch: np.stack([_pixels(s, encoder.resolution, view, seed) for s in batch])  # noqa: E731
+        load = lambda batch: np.stack([_pixels(s, encoder.resolution, view, seed, cornered) for s in batch])  # noqa: E731
         batches = list(_batches(read_shard(shard), batch_size))
         pending = [pool.submit(load, batch) for batch in batches[:2]]
         for index, batch in enumerate(batches):
@@ -114,12 +141,12 @@ def cache_shard(encoder: EfficientNetLite, shard: Path, out: Path, view: int, se
             chunks = normalise(pixels).contiguous(memory_format=torch.channels_last).split(4)
             trunk = torch.cat([encoder.trunk(chunk) for chunk in chunks])
             maps.append(trunk.permute(0, 2, 3, 1).numpy().astype(np.float16))
-            if view == 0:
+            if view == 0 and not cornered:
                 if encoder.classifier is None:
                     raise ValueError("the encoder needs its ImageNet classifier to cache the teacher's opinion")
                 logits.append(encoder.classifier(encoder.crown(trunk).mean(1)).numpy().astype(np.float16))
                 records += [{"id": s.id, "captions": s.captions, "labels": s.labels, "source": s.source} for s in batch]
-    if view == 0:
+    if view == 0 and not cornered:
         _save(stem.with_name(f"{stem.name}.logits.npy"), np.concatenate(logits))
         text = "\n".join(json.dumps(record, ensure_ascii=False) for record in records)
         part = stem.with_name(f"{stem.name}.jsonl.part")
@@ -143,6 +170,7 @@ def cache_features(
     views: int = 1,
     seed: int = 0,
     report: Report = print,
+    corners: bool = False,
 ) -> None:
     """Cache every view of every shard; a second call computes only what is missing.
 
@@ -153,23 +181,26 @@ def cache_features(
         views: 1 for the plain picture; each further one is an augmented copy.
         seed: Seed of the augmentation.
         report: Receives a line of progress after each shard.
+        corners: Cache the four corner crops as well.
     """
     out.mkdir(parents=True, exist_ok=True)
-    for view in range(views):
+    kinds = [("view", view) for view in range(views)] + [("corner", k) for k in range(CORNERS if corners else 0)]
+    for kind, which in kinds:
         for number, shard in enumerate(shards, 1):
             start = time.perf_counter()
-            count = cache_shard(encoder, Path(shard), out, view, seed)
+            count = cache_shard(encoder, Path(shard), out, which, seed, cornered=kind == "corner")
             if count:
                 rate = count / (time.perf_counter() - start)
-                report(f"features: view {view}, shard {number}/{len(shards)} ({shard.stem}), {rate:.0f} pictures/s")
+                report(f"features: {kind} {which}, shard {number}/{len(shards)} ({shard.stem}), {rate:.0f} pictures/s")
 
 
-def open_cache(folder: Path, names: Sequence[str], views: int) -> list[CachedShard]:
+def open_cache(folder: Path, names: Sequence[str], views: int, corners: bool = False) -> list[CachedShard]:
     """Open cached shards by name, in order."""
     shards = []
     for name in names:
         with (folder / f"{name}.jsonl").open(encoding="utf-8") as handle:
             records = [json.loads(line) for line in handle]
         maps = [np.load(folder / f"{name}.view{view}.npy", mmap_mode="r") for view in range(views)]
-        shards.append(CachedShard(name, records, maps, np.load(folder / f"{name}.logits.npy")))
+        crops = [np.load(folder / f"{name}.corner{k}.npy", mmap_mode="r") for k in range(CORNERS if corners else 0)]
+        shards.append(CachedShard(name, records, maps, np.load(folder / f"{name}.logits.npy"), crops))
     return shards

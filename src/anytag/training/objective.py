@@ -10,6 +10,7 @@ from anytag.nn.losses import asymmetric_loss, language_modelling_loss, rescaled
 from anytag.nn.model import RecognitionModel
 from anytag.training.config import LossConfig
 from anytag.training.consensus import ConsensusReward, consensus_loss, draw_captions
+from anytag.training.corners import CornerTargets
 from anytag.training.pairs import Batch, TagPrompts, pad
 
 
@@ -24,6 +25,13 @@ def hide_tokens(features: Tensor, share: float) -> Tensor:
     return features.gather(1, chosen[..., None].expand(-1, -1, features.shape[2]))
 
 
+def _divergence(logits: Tensor, target_logits: Tensor) -> Tensor:
+    """Kullback-Leibler divergence of tags' probabilities from a teacher's, summed."""
+    target = target_logits.sigmoid()
+    entropy = F.binary_cross_entropy_with_logits(target_logits, target, reduction="sum")
+    return F.binary_cross_entropy_with_logits(logits, target, reduction="sum") - entropy
+
+
 class Objective:
     """Losses of a :class:`Batch`.
 
@@ -31,6 +39,7 @@ class Objective:
     guided by tags, which are those of the caption (``given``), those that the model itself finds (``found``, the mix
     of Tag2Text's appendix D), or none. Alignment: the recognition decoder scores whole captions of the batch, the
     picture's own is the true one (RAM++ section 3.2). Tagging and alignment are rescaled to the caption loss.
+    Corners: agreement with what a teacher saw in the picture's corners (:mod:`anytag.training.corners`).
 
     Args:
         config: Weights and constants.
@@ -50,7 +59,12 @@ class Objective:
         self.reward = reward
 
     def __call__(
-        self, model: RecognitionModel, batch: Batch, tokens: Tensor, teacher: Tensor | None = None
+        self,
+        model: RecognitionModel,
+        batch: Batch,
+        tokens: Tensor,
+        teacher: Tensor | None = None,
+        corners: CornerTargets | None = None,
     ) -> tuple[Tensor, dict[str, float]]:
         """The total loss and its parts.
 
@@ -59,6 +73,7 @@ class Objective:
             batch: The batch.
             tokens: Image tokens ``[B, N, C]`` of the batch's pictures.
             teacher: ``[B, classes]``, logits of the untouched image encoder, while the encoder is trained.
+            corners: What the pictures' corners showed; needed if ``config.corners`` is not 0.
         """
         config = self.config
         features = hide_tokens(model.features(tokens), config.token_dropout)
@@ -70,8 +85,15 @@ class Objective:
         size = len(batch.indices)
         parts = {}
         if config.tagging:
-            found = logits[:, :tags]
-            loss = asymmetric_loss(found, batch.targets, config.gamma_negative, config.gamma_positive, config.clip)
+            found, weights = logits[:, :tags], None
+            if config.corners and corners is not None:
+                taught, known = corners.of(batch.indices, batch.tag_ids)
+                parts["corners"] = _divergence(found[:, known], taught) / size
+                # What captions leave out of a picture is judged by its corners, where they were asked.
+                weights = (batch.targets | ~known).float()
+            loss = asymmetric_loss(
+                found, batch.targets, config.gamma_negative, config.gamma_positive, config.clip, weights
+            )
             parts["tagging"] = loss / size
         if config.alignment:
             target = torch.eye(size, dtype=torch.bool)

@@ -24,6 +24,7 @@ from anytag.nn.model import RecognitionModel
 from anytag.nn.text_encoder import embed_texts, load_sentence_encoder, sentence_encoder_folder
 from anytag.training.config import StageConfig, TrainingConfig
 from anytag.training.consensus import ConsensusReward
+from anytag.training.corners import CornerTargets, look_closer, taught_tags
 from anytag.training.features import CachedShard, cache_features, open_cache
 from anytag.training.loop import Report, TrainingLoop
 from anytag.training.model_card import model_card
@@ -44,6 +45,7 @@ class Prepared:
     tokenizer: CaptionTokenizer
     prompts: TagPrompts
     label_embeddings: Tensor
+    shards: list[CachedShard]
     pairs: TrainingPairs
     texts: list[CaptionRecord]
     validation: ValidationData
@@ -63,9 +65,10 @@ def prepare(config: TrainingConfig, data: Path, cache: Path, report: Report = pr
     training = find_shards(data, config.data.train, exclude=held_out)
     encoder = load_imagenet_lite(variant=config.model.image_encoder.name)
     encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    cache_features(encoder, training, cache, config.data.views, config.seed, report)
+    corners = any((stage.loss or config.loss).corners for stage in config.stages)
+    cache_features(encoder, training, cache, config.data.views, config.seed, report, corners)
     cache_features(encoder, held_out, cache, 1, config.seed, report)
-    shards = open_cache(cache, [s.stem for s in training], config.data.views)
+    shards = open_cache(cache, [s.stem for s in training], config.data.views, corners)
     validation = open_cache(cache, [s.stem for s in held_out], 1)
 
     captions = [c for shard in shards for record in shard.records for c in record["captions"]]
@@ -107,6 +110,7 @@ def prepare(config: TrainingConfig, data: Path, cache: Path, report: Report = pr
         tokenizer=tokenizer,
         prompts=TagPrompts(vocabulary, tokenizer, config.data.tag_tokens),
         label_embeddings=labels,
+        shards=shards,
         pairs=TrainingPairs(shards, pictures, sentences),
         texts=[encode(c, t) for c, t in zip(texts, texts_parsed, strict=True)],
         validation=ValidationData(validation, held_tags, config.data.categories),
@@ -172,9 +176,21 @@ def train(
         held_out,
     )
 
+    seen: dict[str, CornerTargets] = {}
+
+    def corner_targets(stage: StageConfig) -> CornerTargets:
+        """What the moving average finds when the stage begins; a resumed stage reads what was kept."""
+        if stage.name not in seen:
+            taught = taught_tags(prepared.vocabulary, config.data.corner_support)
+            kept = folder / f"corners-{config.stages.index(stage)}"
+            logits = look_closer(loop.average.module, prepared.shards, prepared.label_embeddings, taught, kept, report)
+            seen[stage.name] = CornerTargets(logits, taught, len(prepared.vocabulary))
+        return seen[stage.name]
+
     def step(model: torch.nn.Module, number: int, stage: StageConfig) -> tuple[Tensor, dict[str, float]]:
         assert isinstance(model, RecognitionModel)
         objective = objectives[config.stages.index(stage)]
+        corners = corner_targets(stage) if objective.config.corners else None
         model.image_encoder.set_drop_path(stage.drop_path)
         batch = batcher.batch(number, with_maps=not stage.end_to_end, views=stage.views, captions=stage.captions)
         teacher, maps = None, batch.maps
@@ -192,7 +208,7 @@ def train(
                 source = pixels.split(4) if stage.end_to_end else batch.maps.split(8)
                 heads = [untouched.crown(untouched.trunk(p) if stage.end_to_end else p) for p in source]
                 teacher = model.classifier(torch.cat(heads))
-        return objective(model, batch, tokens, teacher)
+        return objective(model, batch, tokens, teacher, corners)
 
     def validate(model: torch.nn.Module, final: bool) -> dict[str, float]:
         assert isinstance(model, RecognitionModel)
