@@ -77,7 +77,7 @@ def convert_checkpoint(
     config = published_config(family, shapes, name or checkpoint.stem, len(names), recognition_heads, text_heads)
     report(f"{checkpoint.name}: {family}, {len(state)} parameters by name, {len(names)} tags")
     if resolution is not None and resolution != config.image_encoder.resolution:
-        config = _at_resolution(config, resolution)
+        config = at_resolution(config, resolution)
     text = read_clip_text(clip) if clip is not None and family != "tag2text" else None
     if text is not None:
         if text.config.embedding != config.labels.width:
@@ -184,7 +184,12 @@ def _resized(table: Tensor, shape: tuple[int, ...]) -> Tensor:
     return resize_position_table(table, (round(shape[0] ** 0.5) + 1) // 2)
 
 
-def _at_resolution(config: ModelConfig, resolution: int) -> ModelConfig:
+def at_resolution(config: ModelConfig, resolution: int) -> ModelConfig:
+    """A Swin's config for pictures of another side; windows grow with them.
+
+    Raises:
+        UsageError: If no Swin can look at pictures of that side.
+    """
     encoder = config.image_encoder
     assert encoder.swin is not None
     if resolution < 32 or resolution % 32:

@@ -42,10 +42,10 @@ class AugmentationConfig(BaseModel):
 
     crop: tuple[float, float] | None = (0.2, 1.0)
     aspect: tuple[float, float] = (3 / 4, 4 / 3)
-    flip: float = Field(0.5, ge=0, le=1)
-    operations: int = Field(2, ge=0)
-    magnitude: float = Field(5.0, ge=0, le=_MOST)
-    omission: float = Field(0.5, ge=0, le=1)
+    flip: float = Field(default=0.5, ge=0, le=1)
+    operations: int = Field(default=2, ge=0)
+    magnitude: float = Field(default=5.0, ge=0, le=_MOST)
+    omission: float = Field(default=0.5, ge=0, le=1)
 
 
 #: The picture as it is, squashed to the square: what validation sees.
@@ -91,10 +91,8 @@ def _crop(
             left, upper = draw.randint(0, width - across), draw.randint(0, height - down)
             return left, upper, left + across, upper + down
     # A very long picture: its middle, as much of it as the aspects allow.
-    across = min(width, max(1, round(height * wide)))
-    down = min(height, max(1, round(width / narrow)))
-    left, upper = (width - across) / 2, (height - down) / 2
-    return left, upper, left + across, upper + down
+    across, down = min(width, max(1, round(height * wide))), min(height, max(1, round(width / narrow)))
+    return (width - across) / 2, (height - down) / 2, (width + across) / 2, (height + down) / 2
 
 
 #: Changes a picture by a strength in [0, 1].

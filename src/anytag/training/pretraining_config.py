@@ -41,8 +41,8 @@ class VocabularyConfig(_Part):
     tags: str | None = None
     change: Literal["keep", "add", "replace"] = "keep"
     read: Literal["tags", "captions", "both"] = "both"
-    min_support: int = Field(1, ge=1)
-    max_tags: int | None = Field(None, ge=1)
+    min_support: int = Field(default=1, ge=1)
+    max_tags: int | None = Field(default=None, ge=1)
 
 
 class TeacherConfig(_Part):
@@ -75,11 +75,11 @@ class StreamConfig(_Part):
     """
 
     shuffle: bool | Literal["window"] = True
-    window: int = Field(1024, ge=1)
-    samples_per_epoch: int | None = Field(None, ge=1)
-    threads: int | None = Field(None, ge=0)
-    bad_share: float = Field(0.01, ge=0, le=1)
-    bad_minimum: int = Field(200, ge=1)
+    window: int = Field(default=1024, ge=1)
+    samples_per_epoch: int | None = Field(default=None, ge=1)
+    threads: int | None = Field(default=None, ge=0)
+    bad_share: float = Field(default=0.01, ge=0, le=1)
+    bad_minimum: int = Field(default=200, ge=1)
 
 
 class PretrainingStage(LoopStage):
@@ -133,23 +133,23 @@ class PretrainingConfig(LoopConfig):
     name: str
     model: ModelConfig | None = None
     start: str | None = None
-    resolution: int | None = Field(None, ge=32)
-    drop_path: float | None = Field(None, ge=0, lt=1)
+    resolution: int | None = Field(default=None, ge=32)
+    drop_path: float | None = Field(default=None, ge=0, lt=1)
     image_weights: str | None = None
     text_weights: str | None = None
     vocabulary: VocabularyConfig = VocabularyConfig()
     sources: tuple[SourceSpec, ...] = Field(min_length=1)
     validation: tuple[SourceSpec, ...] = ()
-    validation_pictures: int = Field(1000, ge=1)
+    validation_pictures: int = Field(default=1000, ge=1)
     objective: Tag2TextConfig | RamConfig | RamPlusConfig
     momentum: MomentumConfig = MomentumConfig()
-    alignment_width: int = Field(256, ge=1)
+    alignment_width: int = Field(default=256, ge=1)
     augmentation: AugmentationConfig = AugmentationConfig()
     tags: Literal["caption", "picture", "given"] = "picture"
     parser: Literal["auto", "light", "spacy", "none"] = "auto"
-    words: int = Field(30, ge=1)
-    recognised_share: float = Field(0.0, ge=0, le=1)
-    recognised_threshold: float = Field(0.68, ge=0, le=1)
+    words: int = Field(default=30, ge=1)
+    recognised_share: float = Field(default=0.0, ge=0, le=1)
+    recognised_threshold: float = Field(default=0.68, ge=0, le=1)
     teacher: TeacherConfig = TeacherConfig()
     stream: StreamConfig = StreamConfig()
     stages: tuple[PretrainingStage, ...] = Field(min_length=1)

@@ -173,7 +173,9 @@ def _replaced(wanted: TagVocabulary, found: Sequence[int | None], start: TagVoca
         implied = tuple(first[id] for id in old.implies if id in first and first[id] != place)
         translations = old.translations or tag.translations
         tags.append(
-            replace(tag, aliases=tuple(others.values()), implies=implied, classes=old.classes, translations=translations)
+            replace(
+                tag, aliases=tuple(others.values()), implies=implied, classes=old.classes, translations=translations
+            )
         )
     return ChosenVocabulary(TagVocabulary(tags), tuple(origins))
 

@@ -1,0 +1,88 @@
+"""BERT's weights for the text parts of a new model: every one of them begins as bert-base-uncased (Tag2Text, 3.3).
+
+Self-attention, feed-forward and word embeddings come from BERT; cross-attention, which BERT has not, begins anew, as
+do the rows of the two tokens that BERT's vocabulary lacks. BERT's token types are left out, as BLIP leaves them out.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from anytag.errors import ModelError
+from anytag.nn.model import RecognitionModel
+from anytag.nn.text_encoder import convert_bert_state
+
+#: Of the language model's head, by the names of :class:`~anytag.nn.captioner.TextDecoder`.
+_HEAD = {
+    "cls.predictions.transform.dense": "transform",
+    "cls.predictions.transform.LayerNorm": "norm",
+    "cls.predictions": "",
+}
+
+#: Parts of a model that begin as BERT.
+_PARTS = ("recognition_decoder", "interaction_encoder", "text_decoder")
+
+
+def load_bert(folder: Path, model: RecognitionModel) -> int:
+    """Fill the text parts of a model that are as wide as BERT.
+
+    Args:
+        folder: bert-base-uncased as ``transformers`` saves it (``model.safetensors``).
+        model: Changed in place; a part with more layers than BERT keeps the rest as they are.
+
+    Returns:
+        Parameters filled.
+
+    Raises:
+        ModelError: If the file cannot be read, is no BERT, or is of another width.
+    """
+    state = _read(folder)
+    words = state.get("embedding.words.weight")
+    if words is None:
+        raise ModelError(f"{folder}: holds no word embeddings, so it is no BERT")
+    filled: set[int] = set()
+    for part in _PARTS:
+        module = getattr(model, part, None)
+        if module is None:
+            continue
+        for name, parameter in module.named_parameters():
+            given = state.get(name)
+            if given is None or id(parameter) in filled:
+                continue
+            if given.shape[1:] != parameter.shape[1:] or given.shape[0] > parameter.shape[0]:
+                raise ModelError(
+                    f"{folder}: {name} has the shape {tuple(given.shape)}, too large or too narrow for the "
+                    f"{tuple(parameter.shape)} of {part}; the model is not of BERT's size"
+                )
+            with torch.no_grad():
+                parameter[: len(given)] = given
+            filled.add(id(parameter))
+    if not filled:
+        raise ModelError(f"{folder}: nothing in it has a place in this model")
+    return len(filled)
+
+
+def _read(folder: Path) -> dict[str, Tensor]:
+    path = folder / "model.safetensors" if folder.is_dir() else folder
+    try:
+        raw = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ModelError(
+            f"{path}: truncated, altered or missing ({error}); give a folder of bert-base-uncased"
+        ) from None
+    encoder: dict[str, Tensor] = {}
+    found: dict[str, Tensor] = {}
+    for official, tensor in raw.items():
+        # The first published files call a normalisation's weight and bias gamma and beta.
+        name = official.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
+        part, _, leaf = name.rpartition(".")
+        if part in _HEAD:
+            found[f"{_HEAD[part]}.{leaf}".removeprefix(".")] = tensor
+        elif not name.startswith("cls."):
+            encoder[name.removeprefix("bert.")] = tensor
+    return convert_bert_state(encoder) | found

@@ -1,0 +1,110 @@
+"""From one model to another of the same parts: with other tags, or for larger pictures.
+
+What belongs to a tag (its query, its embedding, its offset, its own score) goes with the tag, whatever its number is
+afterwards; everything else is copied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from anytag.checkpoints.swin import resize_position_table
+from anytag.errors import ModelError
+from anytag.nn.label_queries import EmbeddedLabelQueries, LearnedLabelQueries, TextLabelQueries
+from anytag.nn.model import RecognitionModel
+from anytag.nn.recognition_decoder import PerTagScore
+
+
+def per_tag_parameters(model: RecognitionModel) -> dict[str, Tensor]:
+    """The parameters with a row a tag, by name."""
+    labels, score = model.label_queries, model.recognition_decoder.score
+    found: dict[str, Tensor] = {}
+    if isinstance(labels, LearnedLabelQueries):
+        found["label_queries.weight"] = labels.weight
+    elif isinstance(labels, EmbeddedLabelQueries):
+        found["label_queries.embeddings"] = labels.embeddings
+    elif isinstance(labels, TextLabelQueries) and labels.offsets is not None:
+        found["label_queries.offsets.weight"] = labels.offsets.weight
+    if isinstance(score, PerTagScore):
+        found |= {"recognition_decoder.score.weight": score.weight, "recognition_decoder.score.bias": score.bias}
+    return found
+
+
+@torch.no_grad()
+def carry_over(
+    old: RecognitionModel, new: RecognitionModel, origins: Sequence[int | None], embeddings: Tensor | None = None
+) -> None:
+    """Fill a model with the weights of another.
+
+    A tag that the other does not know keeps the learned query that it was made with, or begins as its text embedding,
+    without an offset; where every tag has a score of its own, as the mean of the known ones.
+
+    Args:
+        old: Left as it is.
+        new: Of the same parts; of other pictures, if it is a Swin's.
+        origins: For each of the new one's tags the old one's, or ``None``.
+        embeddings: Text embeddings of the tags without origin, ``[T, D]`` or ``[T, descriptions, D]``, for models that
+            hold them.
+
+    Raises:
+        ModelError: If a part differs in size, or there is no embedding for a new tag.
+    """
+    fresh = [place for place, origin in enumerate(origins) if origin is None]
+    kept = [place for place, origin in enumerate(origins) if origin is not None]
+    known = torch.tensor([origin for origin in origins if origin is not None], dtype=torch.long)
+    given: dict[str, Tensor] = dict(old.named_parameters())
+    rows = per_tag_parameters(new)
+    for name, parameter in new.named_parameters():
+        if name not in given:
+            raise ModelError(f"the model to start from has no {name}; it is of another family or size")
+        before = given[name]
+        if name in rows:
+            parameter[kept] = before[known]
+            if name == "label_queries.embeddings" and fresh:
+                if embeddings is None or embeddings.shape != parameter[fresh].shape:
+                    raise ModelError(
+                        f"{len(fresh)} new tags need text embeddings of the shape {tuple(parameter[fresh].shape)}; "
+                        "name a CLIP directory as teacher.clip"
+                    )
+                parameter[fresh] = embeddings.to(parameter)
+            elif name.startswith("recognition_decoder.score.") and fresh and kept:
+                parameter[fresh] = before[known].mean(0)
+            continue
+        if name.endswith(".position_table") and before.shape[0] != parameter.shape[0]:
+            before = resize_position_table(before, (round(parameter.shape[0] ** 0.5) + 1) // 2)
+        if before.shape != parameter.shape:
+            raise ModelError(
+                f"{name} has the shape {tuple(before.shape)} in the model to start from, and is to have "
+                f"{tuple(parameter.shape)}"
+            )
+        parameter.copy_(before)
+    buffers = dict(old.named_buffers())
+    for name, buffer in new.named_buffers():
+        if name in buffers and buffers[name].shape == buffer.shape:
+            buffer.copy_(buffers[name])
+
+
+class BoundLabelQueries(nn.Module):
+    """Text label queries with their texts' embeddings at hand, so that a ``lite`` model learns as the others do.
+
+    Args:
+        queries: Those of the model.
+        embeddings: Of its tags, ``[T, text_width]``; not part of its weights.
+    """
+
+    def __init__(self, queries: TextLabelQueries, embeddings: Tensor):
+        super().__init__()
+        self.queries = queries
+        self.embeddings = nn.Buffer(embeddings, persistent=False)
+
+    def forward(self, ids: Tensor | None = None) -> Tensor:
+        """Queries ``[T, width]`` of some tags, or of all."""
+        ids = torch.arange(len(self.embeddings), device=self.embeddings.device) if ids is None else ids
+        return self.queries(self.embeddings[ids], ids)
+
+    def project(self, embeddings: Tensor) -> Tensor:
+        """Text embeddings ``[T, text_width]`` to queries ``[T, width]``, without offsets."""
+        return self.queries(embeddings)
