@@ -67,17 +67,21 @@ def recipe() -> TrainingConfig:
                 epochs=2,
                 learning_rate=5e-4,
                 captioner_only=True,
+                views=2,
                 captions=5,
                 warmup=100,
                 loss=LossConfig(tagging=0.0, alignment=0.0, texts=0.5),
             ),
+            # Most of a batch are pictures with several captions: only they have a consensus to agree with.
             StageConfig(
                 name="consensus",
-                epochs=1.2,
+                epochs=4,
                 learning_rate=1e-4,
                 captioner_only=True,
+                views=2,
+                several=0.75,
                 warmup=50,
-                loss=LossConfig(tagging=0.0, alignment=0.0, texts=0.0, captioning=0.3, consensus=1.0),
+                loss=LossConfig(tagging=0.0, alignment=0.0, texts=0.0, captioning=0.3, consensus=1.0, found_tags=0.6),
             ),
         ),
     )

@@ -120,9 +120,10 @@ def test_training_makes_rewarded_captions_likelier():
     tokens = torch.randn(3, 4, 1280, generator=torch.Generator().manual_seed(1))
     captions = [p.captions[0].ids for p in pictures]
     batch = Batch(
-        indices=np.arange(3), maps=torch.empty(0), tag_ids=torch.arange(5), targets=torch.zeros(3, 5),
+        indices=np.arange(3), views=np.zeros(3, int), maps=torch.empty(0),
+        tag_ids=torch.arange(5), targets=torch.zeros(3, 5),
         text_embeddings=torch.randn(3, 24), rows=torch.arange(3), captions=pad(captions),
-        caption_tags=[(0,), (1,), (4,)], guidance=["given"] * 3, found_counts=[3] * 3,
+        caption_tags=[(0,), (1,), (4,)], guidance=["given"] * 3, found_counts=[3] * 3, found_shifts=[0.0] * 3,
         texts=torch.zeros(0, 0), text_tags=[],
     )  # fmt: skip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 from fixtures_torch import tiny_tokenizer
 
 from anytag.errors import UsageError
+from anytag.training.config import LossConfig
 from anytag.training.features import CachedShard
 from anytag.training.pairs import Batcher, CaptionRecord, PictureRecord, TagPrompts, TrainingPairs, pad
 from anytag.vocabulary import TagVocabulary, VocabularyTag
@@ -43,10 +45,9 @@ def pairs():
 
 
 def batcher(pairs, texts=(), **changes):
-    settings = {
-        "batch_size": 4, "text_batch_size": 3, "negatives": 2, "views": 2, "no_tags": 0.2, "found_tags": 0.3,
-        "found_most": 6, "seed": 1,
-    } | changes  # fmt: skip
+    loss = {"negatives": 2, "no_tags": 0.2, "found_tags": 0.3, "found_most": 6}
+    loss |= {name: changes.pop(name) for name in set(loss) & set(changes)}
+    settings = {"batch_size": 4, "text_batch_size": 3, "views": 2, "loss": LossConfig(**loss), "seed": 1} | changes
     return Batcher(pairs, texts, VOCABULARY, **settings)
 
 
@@ -101,6 +102,17 @@ class TestBatcher:
         assert not np.array_equal(epochs[0], epochs[1])
         # What an epoch leaves out is not always the same picture.
         assert {n for epoch in epochs for n in epoch.tolist()} == set(range(SIZE))
+
+    def test_a_share_of_the_batch_may_come_from_pictures_with_several_captions(self, pairs):
+        pictures = [replace(p, captions=p.captions[: 1 + (n in (2, 5, 9))]) for n, p in enumerate(pairs.pictures)]
+        some = TrainingPairs([shard for shard, _ in pairs._places[::4][:2]], pictures, pairs.caption_embeddings)
+        drawn = [batcher(some).indices(step, several=0.5) for step in range(20)]
+        assert all(len(chosen) == 4 and len(set(chosen[:2]) & {2, 5, 9}) == 2 for chosen in drawn)
+        assert {n for chosen in drawn for n in chosen[2:].tolist()} == set(range(SIZE))
+        assert not np.array_equal(drawn[0], drawn[4])
+
+    def test_a_stage_may_draw_other_guidance_than_the_run(self, pairs):
+        assert set(batcher(pairs).batch(0, loss=LossConfig(no_tags=1, found_tags=0)).guidance) == {"none"}
 
     def test_all_positives_are_asked_for_and_negatives_too(self, pairs):
         for step in range(10):

@@ -27,6 +27,7 @@ class DataConfig(_Part):
         categories: Human categories of the validation pictures that mean average precision is taken over.
         views: Cached copies of each picture: the plain one and ``views - 1`` augmented ones.
         min_support: Pictures that a caption tag needs to enter the vocabulary.
+        guide_support: Pictures that a tag needs to guide captions in stages that train the captioner alone.
         corner_support: Pictures that an object needs to be looked for in corners, where a loss asks for it.
         teacher_threshold: Probability above which the ImageNet classifier's class is a tag of the picture.
         parser: Which caption parser.
@@ -40,6 +41,7 @@ class DataConfig(_Part):
     categories: tuple[str, ...] = ()
     views: int = 2
     min_support: int = 8
+    guide_support: int = 8
     corner_support: int = 50
     teacher_threshold: float = 0.6
     parser: Literal["auto", "light", "spacy"] = "auto"
@@ -119,6 +121,7 @@ class StageConfig(LoopStage):
         views: Draw from the first so many cached views; ``None``: from all.
         drop_path: Probability of leaving a residual branch of the trained image encoder out.
         captions: Captions of a picture that one step learns, where it has as many.
+        several: Share of a batch that is drawn from the pictures with several captions.
         loss: The stage's own objective; ``None``: that of the run.
     """
 
@@ -127,6 +130,7 @@ class StageConfig(LoopStage):
     views: int | None = None
     drop_path: float = 0.0
     captions: int = 1
+    several: float = 0.0
     loss: LossConfig | None = None
 
     def trains(self, parameter: str) -> bool:

@@ -12,6 +12,7 @@ from anytag.training.config import LossConfig
 from anytag.training.consensus import ConsensusReward, consensus_loss, draw_captions
 from anytag.training.corners import CornerTargets
 from anytag.training.pairs import Batch, TagPrompts, pad
+from anytag.training.remembered import RememberedPictures
 
 
 def hide_tokens(features: Tensor, share: float) -> Tensor:
@@ -100,20 +101,23 @@ class Objective:
             parts["alignment"] = (
                 asymmetric_loss(logits[:, tags:], target, config.alignment_gamma_negative, 0.0, config.clip) / size
             )
-        if config.captioning:
-            lists = self._guidance(batch, logits[:, :tags].detach())
-            seen = features if len(batch.rows) == size else features[batch.rows]
-            parts["captioning"] = self._caption_loss(model, batch.captions, lists, seen)
-            if config.consensus and (drawn := self._consensus(model, batch, lists, features)) is not None:
-                parts["consensus"] = drawn
-        if config.texts and len(batch.texts):
-            lists = [self.prompts.join(t, given=True) for t in batch.text_tags]
-            nothing = model.no_picture.expand(len(lists), 1, -1)
-            parts["texts"] = self._caption_loss(model, batch.texts, lists, nothing)
+        parts |= self._caption_parts(model, batch, features, self._best(batch, logits[:, :tags].detach()))
         if teacher is not None and config.distillation:
             student = model.classifier(tokens).float().log_softmax(-1)
             parts["distillation"] = F.kl_div(student, teacher.float().softmax(-1), reduction="batchmean")
-        total = torch.zeros(())
+        return self._total(parts)
+
+    def captioner(
+        self, model: RecognitionModel, batch: Batch, pictures: RememberedPictures
+    ) -> tuple[Tensor, dict[str, float]]:
+        """The losses of the captioner alone, where what it reads of the pictures is known already."""
+        features = hide_tokens(pictures.features_of(batch.indices, batch.views), self.config.token_dropout)
+        chosen = zip(batch.indices[batch.rows], batch.views[batch.rows], batch.found_shifts, strict=True)
+        found = [pictures.list_of(int(picture), int(view), shift) for picture, view, shift in chosen]
+        return self._total(self._caption_parts(model, batch, features, found))
+
+    def _total(self, parts: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
+        total, config = torch.zeros(()), self.config
         caption = parts.get("captioning")
         for name, loss in parts.items():
             if name in ("tagging", "alignment") and caption is not None:
@@ -121,18 +125,38 @@ class Objective:
             total = total + getattr(config, name) * loss
         return total, {name: float(loss.detach()) for name, loss in parts.items()}
 
-    def _guidance(self, batch: Batch, logits: Tensor) -> list[list[int]]:
+    def _caption_parts(
+        self, model: RecognitionModel, batch: Batch, features: Tensor, found: list[list[int]]
+    ) -> dict[str, Tensor]:
+        parts, config = {}, self.config
+        if config.captioning:
+            lists = self._guidance(batch, found)
+            seen = features if len(batch.rows) == len(features) else features[batch.rows]
+            parts["captioning"] = self._caption_loss(model, batch.captions, lists, seen)
+            if config.consensus and (drawn := self._consensus(model, batch, lists, features)) is not None:
+                parts["consensus"] = drawn
+        if config.texts and len(batch.texts):
+            lists = [self.prompts.join(t, given=True) for t in batch.text_tags]
+            nothing = model.no_picture.expand(len(lists), 1, -1)
+            parts["texts"] = self._caption_loss(model, batch.texts, lists, nothing)
+        return parts
+
+    @staticmethod
+    def _best(batch: Batch, logits: Tensor) -> list[list[int]]:
+        """Per caption the tags that score best of those asked for: scores are comparable only once calibrated."""
+        found = []
+        for row, kind, count in zip(batch.rows.tolist(), batch.guidance, batch.found_counts, strict=True):
+            best = logits[row].topk(min(count, logits.shape[1]) if kind == "found" else 0).indices
+            found.append(batch.tag_ids[best].tolist())
+        return found
+
+    def _guidance(self, batch: Batch, found: list[list[int]]) -> list[list[int]]:
         lists = []
-        for place, (row, kind) in enumerate(zip(batch.rows.tolist(), batch.guidance, strict=True)):
+        for kind, own, seen in zip(batch.guidance, batch.caption_tags, found, strict=True):
             if kind == "given":
-                lists.append(self.prompts.join(batch.caption_tags[place], given=True))
-            elif kind == "none":
-                lists.append(self.prompts.join((), given=False))
+                lists.append(self.prompts.join(own, given=True))
             else:
-                # The asymmetric loss leaves scores uncalibrated until thresholds are fitted: take the best few.
-                best = logits[row].topk(min(batch.found_counts[place], logits.shape[1])).indices
-                ids = self.prompts.leaves(batch.tag_ids[best].tolist())
-                lists.append(self.prompts.join(ids, given=False))
+                lists.append(self.prompts.join(self.prompts.leaves(seen) if kind == "found" else (), given=False))
         return lists
 
     def _consensus(

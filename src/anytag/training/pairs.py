@@ -11,6 +11,7 @@ from torch import Tensor
 
 from anytag.errors import UsageError
 from anytag.language.tokenizer import CaptionTokenizer
+from anytag.training.config import LossConfig
 from anytag.training.features import CachedShard
 from anytag.vocabulary import TagVocabulary
 
@@ -69,6 +70,7 @@ class Batch:
 
     Attributes:
         indices: ``[B]``, the pictures' numbers.
+        views: ``[B]``, which cached view of each.
         maps: ``[B, C, H, W]`` cached maps; empty if they were not asked for.
         tag_ids: ``[T]`` vocabulary ids that are asked for: the batch's positives and sampled negatives.
         targets: ``[B, T]``, 1 for true.
@@ -78,10 +80,12 @@ class Batch:
         caption_tags: Per caption, the ids parsed from it.
         guidance: Per caption ``"none"``, ``"given"`` or ``"found"``.
         found_counts: Per caption, how many of the best-scored tags a ``"found"`` list is made from.
+        found_shifts: Per caption, in (-1, 1): how much stricter than usual a list of remembered tags is, in log-odds.
         texts, text_tags: The same for captions without pictures; both may be empty.
     """
 
     indices: np.ndarray
+    views: np.ndarray
     maps: Tensor
     tag_ids: Tensor
     targets: Tensor
@@ -91,6 +95,7 @@ class Batch:
     caption_tags: list[tuple[int, ...]]
     guidance: list[str]
     found_counts: list[int]
+    found_shifts: list[float]
     texts: Tensor
     text_tags: list[tuple[int, ...]]
 
@@ -104,11 +109,8 @@ class Batcher:
         vocabulary: For its size.
         batch_size: Pictures a batch.
         text_batch_size: Further captions a batch.
-        negatives: Tags sampled besides the batch's positives.
         views: How many cached views there are.
-        no_tags: Share of captions that get no tags as guidance.
-        found_tags: Share of captions that are guided by what the model itself recognises.
-        found_most: Most tags that such guidance is made from; at least 3.
+        loss: The run's objective; a batch may have another.
         seed: Seed of everything drawn.
     """
 
@@ -120,30 +122,44 @@ class Batcher:
         *,
         batch_size: int,
         text_batch_size: int,
-        negatives: int,
         views: int,
-        no_tags: float,
-        found_tags: float,
-        found_most: int,
+        loss: LossConfig,
         seed: int,
     ):
         self.pairs, self.texts = pairs, texts
         self.tags = len(vocabulary)
         self.batch_size, self.text_batch_size = batch_size, text_batch_size
-        self.negatives, self.views = negatives, views
-        self.no_tags, self.found_tags, self.found_most = no_tags, found_tags, found_most
-        self.seed = seed
+        self.views, self.loss, self.seed = views, loss, seed
+        self._several = np.array([i for i, p in enumerate(pairs.pictures) if len(p.captions) > 1])
         self.steps_per_epoch = len(pairs) // batch_size
         if not self.steps_per_epoch:
             raise UsageError(f"batch_size {batch_size} is more than the {len(pairs)} training pictures")
 
-    def indices(self, step: int) -> np.ndarray:
-        """The pictures of a step: every epoch is a new permutation, its last partial batch is dropped."""
+    def indices(self, step: int, several: float = 0.0) -> np.ndarray:
+        """The pictures of a step: every epoch is a new permutation, its last partial batch is dropped.
+
+        Args:
+            step: Counted over the whole run.
+            several: Share of the batch that is drawn from pictures with several captions instead, if there are any.
+        """
         epoch, place = divmod(step, self.steps_per_epoch)
         order = np.random.default_rng((self.seed, 1, epoch)).permutation(len(self.pairs))
-        return order[place * self.batch_size : (place + 1) * self.batch_size]
+        chosen = order[place * self.batch_size : (place + 1) * self.batch_size]
+        if count := min(round(several * self.batch_size), len(self._several)):
+            epoch, place = divmod(step, len(self._several) // count)
+            order = np.random.default_rng((self.seed, 3, epoch)).permutation(self._several)
+            chosen = np.concatenate([order[place * count : (place + 1) * count], chosen[: len(chosen) - count]])
+        return chosen
 
-    def batch(self, step: int, with_maps: bool = True, views: int | None = None, captions: int = 1) -> Batch:
+    def batch(
+        self,
+        step: int,
+        with_maps: bool = True,
+        views: int | None = None,
+        captions: int = 1,
+        several: float = 0.0,
+        loss: LossConfig | None = None,
+    ) -> Batch:
         """The batch of a step.
 
         Args:
@@ -151,14 +167,17 @@ class Batcher:
             with_maps: Read cached features.
             views: Draw from the first so many views; ``None``: from all.
             captions: Captions of a picture, where it has as many.
+            several: As for :meth:`indices`.
+            loss: The objective, whose negatives and guidance are drawn; ``None``: the run's.
         """
+        loss = loss or self.loss
         rng = np.random.default_rng((self.seed, 2, step))
-        chosen = self.indices(step)
+        chosen = self.indices(step, several)
         pictures = [self.pairs.pictures[i] for i in chosen]
         drawn, flips = rng.integers(0, min(views or self.views, self.views), len(chosen)), rng.random(len(chosen)) < 0.5
         maps = self.pairs.maps(chosen, drawn, flips) if with_maps else torch.empty(0)
         positives = np.unique(np.concatenate([p.tags for p in pictures]))
-        sampled = rng.choice(self.tags, min(self.negatives, self.tags), replace=False)
+        sampled = rng.choice(self.tags, min(loss.negatives, self.tags), replace=False)
         tag_ids = np.union1d(positives, sampled).astype(np.int64)
         targets = np.stack([np.isin(tag_ids, p.tags) for p in pictures])
         which = [rng.permutation(len(p.captions))[:captions] for p in pictures]
@@ -166,12 +185,13 @@ class Batcher:
         embedded = [p.text_embeddings[ks[0]] for p, ks in zip(pictures, which, strict=True)]
         draw = rng.random(len(chosen_captions))
         guidance = [
-            "none" if d < self.no_tags else "found" if d < self.no_tags + self.found_tags else "given" for d in draw
+            "none" if d < loss.no_tags else "found" if d < loss.no_tags + loss.found_tags else "given" for d in draw
         ]
         count = min(self.text_batch_size, len(self.texts))
         texts = [self.texts[i] for i in rng.integers(0, len(self.texts), count)] if count else []
         return Batch(
             indices=chosen,
+            views=drawn,
             maps=maps,
             tag_ids=torch.from_numpy(tag_ids),
             targets=torch.from_numpy(targets),
@@ -180,7 +200,8 @@ class Batcher:
             captions=pad([c.ids for c in chosen_captions]),
             caption_tags=[_some(c.tags, rng) for c in chosen_captions],
             guidance=guidance,
-            found_counts=rng.integers(3, self.found_most + 1, len(chosen_captions)).tolist(),
+            found_counts=rng.integers(3, loss.found_most + 1, len(chosen_captions)).tolist(),
+            found_shifts=np.random.default_rng((self.seed, 4, step)).uniform(-1, 1, len(chosen_captions)).tolist(),
             texts=pad([t.ids for t in texts]),
             text_tags=[_some(t.tags, rng) for t in texts],
         )
