@@ -45,6 +45,7 @@ class PairExample:
         guides: Ids of the tags that this caption names itself, in the vocabulary's order.
         number: Tells pictures apart: the same for samples of the same picture.
         key: The same, of the sample.
+        labels: Ids of human labels, where validation has read them.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -54,6 +55,7 @@ class PairExample:
     guides: Ids
     number: int
     key: int
+    labels: Ids = ()
 
 
 class PictureTeacher(Protocol):
