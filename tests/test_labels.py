@@ -55,6 +55,15 @@ class TestClassifier:
         assert score(recognizer, "dog") == pytest.approx(0, abs=2e-6)
         assert score(recognizer, "animal") > 0.5
 
+    def test_it_adds_its_word_where_captions_taught_enough(self, tmp_path):
+        tags = [replace(tag, classes=(0, 1), support=10) if tag.name == "dog" else tag for tag in TAGS]
+        recognizer = toy_recognizer(tmp_path / "toy", tags=tags, classes=4)
+        directory = recognizer.labels.directory
+        directory.config = directory.config.model_copy(update={"class_support": 10, "class_weight": 0.5})
+        recognizer.backend.classes = np.array([0.2, 0.049, 0.7, 0.051])
+        # In red the decoder gives the dog odds of .6/.4; the classifier half of log(.2 + .049 + .001) = log(1/4).
+        assert score(recognizer, "dog", "red") == pytest.approx(0.75 / 1.75, abs=1e-6)
+
     def test_labels_without_classes_and_free_texts_are_left_alone(self, recognizer):
         recognizer.backend.classes = np.array([1.0, 0, 0, 0])
         assert score(recognizer, "beach") == pytest.approx(0, abs=2e-6)

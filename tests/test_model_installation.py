@@ -46,7 +46,7 @@ def calibrate_toy(folder):
 
     directory = ModelDirectory(folder)
     logits = np.random.default_rng(0).normal(size=(8, len(TAGS))).astype(np.float32)
-    data = LabelledScores(logits, logits > 0, [Sample(str(n), b"") for n in range(8)])
+    data = LabelledScores(logits, logits > 0, [Sample(str(n), b"") for n in range(8)], np.zeros_like(logits))
     calibrate(Recognizer(directory, ToyBackend(directory, None)), data, "made up", report=lambda line: None)
 
 

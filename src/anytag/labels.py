@@ -39,6 +39,7 @@ class LabelSet:
         shifts: ``[T]``, log-odds to subtract from the recognition decoder's logits.
         queries: Their queries.
         classes: ``[C, T]``, 1 where a class of the image encoder's classifier is the label or implies it.
+        seldom: ``[T]``, whether captions named the label too seldom for the classifier to be held back.
     """
 
     names: tuple[str, ...]
@@ -48,11 +49,20 @@ class LabelSet:
     shifts: NDArray[np.float64]
     queries: Labels
     classes: NDArray[np.float32]
+    seldom: NDArray[np.bool_]
 
     @cached_property
     def class_columns(self) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-        """The labels that some class makes true, and their columns of ``classes``."""
-        known = np.flatnonzero(self.classes.any(0)) if self.classes.size else np.empty(0, np.intp)
+        """The labels that the classifier finds by itself, and their columns of ``classes``."""
+        return self._columns(self.seldom)
+
+    @cached_property
+    def weighed_columns(self) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+        """The labels that the classifier has a say in, and their columns of ``classes``."""
+        return self._columns(~self.seldom)
+
+    def _columns(self, chosen: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+        known = np.flatnonzero(self.classes.any(0) & chosen) if self.classes.size else np.empty(0, np.intp)
         return known, np.ascontiguousarray(self.classes[:, known])
 
 
@@ -166,11 +176,15 @@ class LabelSets:
             shifts=np.array([tag.shift for tag in tags], dtype=np.float64),
             queries=self.queries.take(np.array([tag.id for tag in tags], dtype=np.int64)),
             classes=self._classes(tags),
+            seldom=np.array([self._seldom(tag) for tag in tags], dtype=bool),
         )
 
-    def _classes(self, tags: Sequence[VocabularyTag]) -> NDArray[np.float32]:
+    def _seldom(self, tag: VocabularyTag) -> bool:
         limit = self.directory.config.class_support
-        columns = {tag.id: place for place, tag in enumerate(tags) if limit is None or tag.support < limit}
+        return limit is None or tag.support < limit
+
+    def _classes(self, tags: Sequence[VocabularyTag]) -> NDArray[np.float32]:
+        columns = {tag.id: place for place, tag in enumerate(tags)}
         matrix = np.zeros((self.directory.config.image_encoder.classes, len(tags)), np.float32)
         for tag in self.vocabulary:
             if tag.classes:
@@ -178,14 +192,33 @@ class LabelSets:
                 matrix[np.ix_(tag.classes, truth)] = 1
         return matrix
 
-    def scores(self, encoded: Encoded, labels: LabelSet) -> FloatArray:
-        """Scores ``[B, T]`` of the recognition decoder and, where it is surer, of the image encoder's classifier.
+    def evidence(self, encoded: Encoded, labels: LabelSet) -> FloatArray:
+        """What the image encoder's classifier says of labels that captions name often: ``[B, T]``, 0 for all others.
 
-        The decoder's logits are shifted to a common scale first (:mod:`anytag.evaluation.calibration`).
-        A class's probability is moved in log-odds so that ``class_threshold`` falls on the label's own threshold: the
-        classifier finds a label exactly where it is sure enough of its classes.
+        The logarithm of the probability of a label's classes together, which a thousandth is added to: below that the
+        classifier has nothing more to say.
         """
+        known, classes = labels.weighed_columns
+        said = np.zeros((len(encoded.features), len(labels.names)), np.float32)
+        if len(known):
+            said[:, known] = np.log(encoded.classes @ classes + 1e-3)
+        return said
+
+    def logits(self, encoded: Encoded, labels: LabelSet) -> FloatArray:
+        """Logits ``[B, T]`` of the recognition decoder, and what the classifier adds to them."""
         logits = self.backend.recognize(encoded.features, labels.queries)
+        weight = self.directory.config.class_weight
+        return logits + np.float32(weight) * self.evidence(encoded, labels) if weight else logits
+
+    def scores(self, encoded: Encoded, labels: LabelSet) -> FloatArray:
+        """Scores ``[B, T]`` of the recognition decoder and, of labels that captions name seldom, of the classifier.
+
+        Logits are shifted to a common scale first (:mod:`anytag.evaluation.calibration`). Where the classifier is
+        surer than the decoder of a label that captions taught little of, its word counts: a class's probability is
+        moved in log-odds so that ``class_threshold`` falls on the label's own threshold, so the classifier finds a
+        label exactly where it is sure enough of its classes.
+        """
+        logits = self.logits(encoded, labels)
         scores = _sigmoid((logits - labels.shifts) * self.directory.config.score_slope)
         known, classes = labels.class_columns
         if len(known) and len(scores):
@@ -206,6 +239,7 @@ class LabelSets:
             shifts=np.full(len(names), self.directory.config.open_shift),
             queries=self.embed(names),
             classes=np.zeros((self.directory.config.image_encoder.classes, len(names)), np.float32),
+            seldom=np.ones(len(names), dtype=bool),
         )
 
     def embed(self, texts: Sequence[str]) -> Labels:
@@ -268,6 +302,7 @@ def _join(first: LabelSet, second: LabelSet) -> LabelSet:
         np.concatenate([first.shifts, second.shifts]),
         first.queries.join(second.queries),
         np.concatenate([first.classes, second.classes], axis=1),
+        np.concatenate([first.seldom, second.seldom]),
     )
 
 
@@ -281,6 +316,7 @@ def _take(labels: LabelSet, order: Sequence[int]) -> LabelSet:
         labels.shifts[rows],
         labels.queries.take(rows),
         labels.classes[:, rows],
+        labels.seldom[rows],
     )
 
 

@@ -185,8 +185,9 @@ class ModelConfig(_Part):
         width: Width of queries and captioner.
         feature_width: Width of features; ``None``: the same.
         class_threshold: Probability from which on a class of the image encoder's own classifier counts as found.
-        class_support: The classifier speaks for tags only that were true of fewer training pictures than this, which
-            captions taught little of; ``None``: for all.
+        class_support: The classifier finds tags by itself only that were true of fewer training pictures than this,
+            which captions taught little of; ``None``: any.
+        class_weight: Weight of the logarithm of a class's probability beside the logits of all other tags.
         score_slope: Factor on log-odds, after a tag's shift, that makes scores probabilities.
         open_shift: Shift of categories outside the vocabulary.
         training_pictures: Number that a tag's support is a part of.
@@ -207,6 +208,7 @@ class ModelConfig(_Part):
     decoding: DecodingConfig = Field(default_factory=DecodingConfig)
     class_threshold: float = 0.4
     class_support: int | None = None
+    class_weight: float = 0.0
     score_slope: float = 1.0
     open_shift: float = 0.0
     training_pictures: int = 0

@@ -23,13 +23,13 @@ def calibrate(
     Example: anytag calibrate runs/lite-onnx data/validation.tar
     """
     with reporting("calibrate"):
-        from anytag.evaluation.calibration import LabelledScores, score_shards
         from anytag.evaluation.calibration import calibrate as fit
+        from anytag.evaluation.calibration import score_shards
         from anytag.recognizer import load
 
         recognizer = load(model)
         data = score_shards(recognizer, shards)
         if half:
-            data = LabelledScores(data.logits[::2], data.truth[::2], data.samples[::2])
+            data = data[::2]
         label = source or ", ".join(shard.stem for shard in shards) + (" (every other picture)" if half else "")
         fit(recognizer, data, label)

@@ -32,11 +32,16 @@ class LabelledScores:
         logits: ``[N, T]``, the recognition decoder's, of the whole vocabulary.
         truth: ``[N, T]``: the tags parsed from the picture's captions, and what they imply.
         samples: The pictures' annotations; their bytes are dropped.
+        evidence: ``[N, T]``, what the image encoder's classifier says (:meth:`~anytag.labels.LabelSets.evidence`).
     """
 
     logits: NDArray[np.float32]
     truth: NDArray[np.bool_]
     samples: list[Sample]
+    evidence: NDArray[np.float32]
+
+    def __getitem__(self, rows: slice) -> LabelledScores:
+        return LabelledScores(self.logits[rows], self.truth[rows], self.samples[rows], self.evidence[rows])
 
 
 def score_shards(recognizer: Recognizer, shards: Sequence[Path], parser: str = "auto") -> LabelledScores:
@@ -57,10 +62,12 @@ def score_shards(recognizer: Recognizer, shards: Sequence[Path], parser: str = "
 
     labels = recognizer.labels.all()
     resolution = recognizer.directory.config.image_encoder.resolution
-    rows, read = [], []
+    rows, said, read = [], [], []
     for batch in load_batches(sources(), resolution, 16):
         read += batch.paths
-        rows.append(recognizer.backend.recognize(recognizer.backend.encode(batch.pixels).features, labels.queries))
+        encoded = recognizer.backend.encode(batch.pixels)
+        rows.append(recognizer.backend.recognize(encoded.features, labels.queries))
+        said.append(recognizer.labels.evidence(encoded, labels))
     if not read:
         raise UsageError(f"no picture could be read from {', '.join(map(str, shards))}")
     by_source = {sample.source: sample for sample in samples}
@@ -69,7 +76,7 @@ def score_shards(recognizer: Recognizer, shards: Sequence[Path], parser: str = "
     truth = np.zeros((len(kept), len(recognizer.vocabulary)), dtype=bool)
     for row, sample in zip(truth, kept, strict=True):
         row[list(mapper(tag for caption in sample.captions for tag in reader.parse(caption)))] = True
-    return LabelledScores(np.concatenate(rows), truth, kept)
+    return LabelledScores(np.concatenate(rows), truth, kept, np.concatenate(said))
 
 
 def shifts_by_prevalence(logits: NDArray[np.float64], prevalence: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -119,6 +126,37 @@ def fit_slope(margins: NDArray[np.float64], truth: NDArray[np.bool_], steps: int
     return float(slope), float(intercept)
 
 
+def fit_class_weight(
+    logits: NDArray[np.float64],
+    evidence: NDArray[np.float64],
+    truth: NDArray[np.bool_],
+    prevalence: NDArray[np.float64],
+    weights: Sequence[float] = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5),
+) -> float:
+    """The weight of the classifier's evidence that makes the captions' tags likeliest.
+
+    Args:
+        logits: ``[N, T]``.
+        evidence: ``[N, T]``; columns of zeros have none.
+        truth: ``[N, T]``.
+        prevalence: ``[T]``, in (0, 1).
+        weights: What to choose from; the first where there is no evidence at all.
+    """
+    known = evidence.any(0)
+    if not known.any():
+        return weights[0]
+    logits, evidence, truth, prevalence = logits[:, known], evidence[:, known], truth[:, known], prevalence[known]
+
+    def loss(weight: float) -> float:
+        joint = logits + weight * evidence
+        margins = joint - shifts_by_prevalence(joint, prevalence)
+        slope, intercept = fit_slope(margins, truth)
+        odds = slope * margins + intercept
+        return float(np.logaddexp(0, np.where(truth, -odds, odds)).mean())
+
+    return min(weights, key=loss)
+
+
 def fit_thresholds(
     scores: NDArray[np.float64], truth: NDArray[np.bool_], shrinkage: float = 40.0
 ) -> tuple[float, NDArray[np.float64], NDArray[np.int64]]:
@@ -150,10 +188,10 @@ def fit_thresholds(
 def calibrate(recognizer: Recognizer, data: LabelledScores, source: str, report: Report = print) -> None:
     """Make scores comparable, make them probabilities, fit thresholds, and save all that.
 
-    First every tag's logits are shifted by prevalence, then one slope and intercept for all tags turn them into the
-    probability that a caption names the tag, then thresholds with the best F1 are chosen, drawn towards a common one
-    where positives are few. Captions leave out much of what is true of a picture, so all this errs on the side of
-    naming less.
+    First the classifier's evidence is weighed against the decoder's. Then every tag's logits are shifted by
+    prevalence, then one slope and intercept for all tags turn them into the probability that a caption names the tag,
+    then thresholds with the best F1 are chosen, drawn towards a common one where positives are few. Captions leave
+    out much of what is true of a picture, so all this errs on the side of naming less.
 
     Args:
         recognizer: The model; its directory is changed: ``vocabulary.json`` and ``config.json``.
@@ -167,7 +205,11 @@ def calibrate(recognizer: Recognizer, data: LabelledScores, source: str, report:
     pictures = max(directory.config.training_pictures, int(support.max()), 1)
     # Half a picture for tags that were never seen; validation counts as much as as many training pictures.
     prevalence = (truth.sum(0) + count * (support + 0.5) / (pictures + 1)) / (2 * count)
-    shifts = shifts_by_prevalence(logits, np.clip(prevalence, 1e-6, 0.95))
+    prevalence = np.clip(prevalence, 1e-6, 0.95)
+    evidence = data.evidence.astype(np.float64)
+    weight = fit_class_weight(logits, evidence, truth, prevalence)
+    logits = logits + weight * evidence
+    shifts = shifts_by_prevalence(logits, prevalence)
     slope, intercept = fit_slope(logits - shifts, truth)
     shifts = shifts - intercept / slope
     scores = 1 / (1 + np.exp(-(logits - shifts) * slope))
@@ -182,6 +224,7 @@ def calibrate(recognizer: Recognizer, data: LabelledScores, source: str, report:
         for tag in vocabulary
     ]
     update = {
+        "class_weight": weight,
         "score_slope": round(slope, 5),
         "open_shift": round(float(np.median(shifts[support < 8])) if (support < 8).any() else 0.0, 4),
         "default_threshold": round(common, 4),
@@ -190,7 +233,8 @@ def calibrate(recognizer: Recognizer, data: LabelledScores, source: str, report:
     config = directory.config.model_copy(update=update)
     _install(directory.path, TagVocabulary(tags), config)
     report(
-        f"{count} pictures, {(positives > 0).sum()} tags with positives, slope {slope:.3f}, common threshold "
+        f"{count} pictures, {(positives > 0).sum()} tags with positives, classifier's weight {weight}, "
+        f"slope {slope:.3f}, common threshold "
         f"{common:.3f}, {(scores >= thresholds).sum() / count:.1f} tags found and {truth.sum() / count:.1f} named a "
         "picture"
     )
