@@ -7,7 +7,6 @@ import math
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch
@@ -38,10 +37,10 @@ class Stopped(Exception):
 def stopping(at):
     """A step function that fails at a step, as if the process had been killed there."""
 
-    def step(model, number, stage):
+    def step(model, number, stage, share):
         if number == at:
             raise Stopped
-        return toy_run.step(model, number, stage)
+        return toy_run.step(model, number, stage, share)
 
     return step
 
@@ -182,6 +181,7 @@ class TestResume:
             log.write('{"step": 5, "stage": "fro')
         loop = make(tmp_path)
         loop.resume()
+        loop.run(stop_after=0)
         assert [record["step"] for record in records(tmp_path)] == [4]
 
     def test_a_checkpoint_is_whole_or_not_there(self, straight, tmp_path, monkeypatch):
@@ -189,8 +189,8 @@ class TestResume:
         loop.run(stop_after=0)
         before = loop.checkpoint_path.read_bytes()
 
-        def torn(state, path):
-            Path(path).write_bytes(b"half")
+        def torn(state, handle):
+            handle.write(b"half")
             raise Stopped
 
         monkeypatch.setattr(torch, "save", torn)
@@ -222,8 +222,8 @@ class TestResume:
 class TestDivergence:
     @pytest.mark.parametrize("value", [float("nan"), float("inf")])
     def test_a_loss_that_is_no_number_leaves_the_checkpoint_alone(self, tmp_path, value):
-        def step(model, number, stage):
-            loss, parts = toy_run.step(model, number, stage)
+        def step(model, number, stage, share):
+            loss, parts = toy_run.step(model, number, stage, share)
             return (loss * value if number == 7 else loss), parts
 
         loop = make(tmp_path, step=step)
@@ -238,8 +238,8 @@ class TestDivergence:
         assert all(bool(tensor.isfinite().all()) for tensor in weights(again))
 
     def test_a_gradient_that_is_no_number_is_not_applied(self, tmp_path):
-        def step(model, number, stage):
-            loss, parts = toy_run.step(model, number, stage)
+        def step(model, number, stage, share):
+            loss, parts = toy_run.step(model, number, stage, share)
             if number == 4:
                 # The square root is finite at nought, its slope is not.
                 loss = loss + (loss * 0).sqrt()

@@ -151,6 +151,7 @@ class LoopConfig(_Part):
         accumulate: Micro-batches that a process divides its share of a batch into, to save memory: their losses' mean
             is what one large batch gives wherever the loss is a mean over samples.
         weight_decay: Of matrices; norms, biases and embeddings are not decayed.
+        betas: AdamW's.
         gradient_clip: Gradients are scaled down to this norm; 0: never.
         ema_decay: Decay of the moving average of the weights, which is what is kept; 0: there is none.
         save_every: Steps between checkpoints.
@@ -171,6 +172,7 @@ class LoopConfig(_Part):
     batch_size: int = Field(default=64, ge=1)
     accumulate: int = Field(default=1, ge=1)
     weight_decay: float = Field(default=0.05, ge=0)
+    betas: tuple[float, float] = (0.9, 0.98)
     gradient_clip: float = Field(default=5.0, ge=0)
     ema_decay: float = Field(default=0.998, ge=0, lt=1)
     save_every: int = Field(default=200, ge=1)

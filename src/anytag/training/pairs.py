@@ -12,6 +12,7 @@ from torch import Tensor
 from anytag.errors import UsageError
 from anytag.language.tokenizer import CaptionTokenizer
 from anytag.training.config import LossConfig
+from anytag.training.distributed import Share
 from anytag.training.features import CachedShard
 from anytag.vocabulary import TagVocabulary
 
@@ -159,6 +160,7 @@ class Batcher:
         captions: int = 1,
         several: float = 0.0,
         loss: LossConfig | None = None,
+        share: Share | None = None,
     ) -> Batch:
         """The batch of a step.
 
@@ -169,10 +171,12 @@ class Batcher:
             captions: Captions of a picture, where it has as many.
             several: As for :meth:`indices`.
             loss: The objective, whose negatives and guidance are drawn; ``None``: the run's.
+            share: Which part of it; ``None``: all.
         """
         loss = loss or self.loss
-        rng = np.random.default_rng((self.seed, 2, step))
-        chosen = self.indices(step, several)
+        share = share or Share()
+        rng = np.random.default_rng((self.seed, 2, step, share.index) if share.index else (self.seed, 2, step))
+        chosen = self.indices(step, several)[share.rows(self.batch_size)]
         pictures = [self.pairs.pictures[i] for i in chosen]
         drawn, flips = rng.integers(0, min(views or self.views, self.views), len(chosen)), rng.random(len(chosen)) < 0.5
         maps = self.pairs.maps(chosen, drawn, flips) if with_maps else torch.empty(0)
@@ -187,7 +191,7 @@ class Batcher:
         guidance = [
             "none" if d < loss.no_tags else "found" if d < loss.no_tags + loss.found_tags else "given" for d in draw
         ]
-        count = min(self.text_batch_size, len(self.texts))
+        count = min(self.text_batch_size // share.count, len(self.texts))
         texts = [self.texts[i] for i in rng.integers(0, len(self.texts), count)] if count else []
         return Batch(
             indices=chosen,

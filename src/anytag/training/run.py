@@ -8,12 +8,15 @@ from pathlib import Path
 
 import torch
 
+from anytag.errors import UsageError
 from anytag.model_directory import install_model, write_config
 from anytag.nn.efficientnet_lite import load_imagenet_lite
 from anytag.nn.model import RecognitionModel
 from anytag.training.config import TrainingConfig
 from anytag.training.consensus import ConsensusReward
-from anytag.training.loop import Report, TrainingLoop
+from anytag.training.distributed import connect, first_process_first
+from anytag.training.logs import Report
+from anytag.training.loop import TrainingLoop
 from anytag.training.model_card import model_card
 from anytag.training.objective import Objective
 from anytag.training.pairs import Batcher
@@ -36,10 +39,15 @@ def train(
     Returns:
         Whether the run reached its end (it does not if ``stop_after`` seconds passed first).
     """
+    strategy = connect(config.parallel)
+    if strategy.is_sharded:
+        raise UsageError("parallel=fsdp: this recipe asks whole models between its stages, and is small; use ddp")
     folder.mkdir(parents=True, exist_ok=True)
-    prepared = prepare(config, data, cache or folder / "cache", report)
+    with first_process_first():
+        prepared = prepare(config, data, cache or folder / "cache", report)
     config = prepared.config
-    (folder / "recipe.json").write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    if strategy.is_first:
+        (folder / "recipe.json").write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
     torch.manual_seed(config.seed)
     model = RecognitionModel(config.model, len(prepared.vocabulary))
     encoder = load_imagenet_lite(variant=config.model.image_encoder.name)
@@ -85,13 +93,16 @@ def train(
         assert isinstance(model, RecognitionModel)
         return validator(model, final)
 
-    loop = TrainingLoop(config, model, step, validate, batcher.steps_per_epoch, folder, report)
-    assert isinstance(loop.average.module, RecognitionModel)
-    step.average = loop.average.module
+    loop = TrainingLoop(config, model, step, validate, batcher.steps_per_epoch, folder, report, strategy=strategy)
+    average = loop.averaged()
+    assert isinstance(average, RecognitionModel)
+    step.average = average
     if loop.resume():
         report(f"resumed at step {loop.step}")
     finished = loop.run(stop_after)
-    save_weights(loop.average.module, prepared, folder / "model")
+    if not strategy.is_first:
+        return finished
+    save_weights(average, prepared, folder / "model")
     card = model_card(
         config,
         prepared.vocabulary,
@@ -132,8 +143,6 @@ def save_weights(model: torch.nn.Module, prepared: Prepared, folder: Path) -> No
 def load_recipe_file(path: Path) -> TrainingConfig:
     """Run a recipe file's ``recipe()`` and return its config."""
     import runpy
-
-    from anytag.errors import UsageError
 
     if not path.exists():
         raise UsageError(f"{path}: no such recipe; recipes are Python files with a function recipe()")

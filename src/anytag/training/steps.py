@@ -13,6 +13,7 @@ from anytag.nn.efficientnet_lite import EfficientNetLite
 from anytag.nn.model import RecognitionModel
 from anytag.training.config import StageConfig
 from anytag.training.corners import CornerTargets, look_closer, taught_tags
+from anytag.training.distributed import Share, first_process_first
 from anytag.training.objective import Objective
 from anytag.training.pairs import Batch, Batcher
 from anytag.training.pixels import PictureReader
@@ -51,8 +52,10 @@ class LiteStep:
         self._corners: dict[int, CornerTargets] = {}
         self._remembered: dict[int, RememberedPictures] = {}
 
-    def __call__(self, model: nn.Module, number: int, stage: StageConfig) -> tuple[Tensor, dict[str, float]]:
-        """Loss and parts of step ``number``, which is in ``stage``."""
+    def __call__(
+        self, model: nn.Module, number: int, stage: StageConfig, share: Share | None = None
+    ) -> tuple[Tensor, dict[str, float]]:
+        """Loss and parts of a share of step ``number``, which is in ``stage``."""
         assert isinstance(model, RecognitionModel)
         index = self.prepared.config.stages.index(stage)
         objective = self.objectives[index]
@@ -64,6 +67,7 @@ class LiteStep:
             captions=stage.captions,
             several=stage.several,
             loss=objective.config,
+            share=share,
         )
         if alone:
             # Copies in half precision cost a small captioner more than they gain.
@@ -100,7 +104,10 @@ class LiteStep:
         if index not in self._corners:
             prepared, kept = self.prepared, self.folder / f"corners-{index}"
             taught = taught_tags(prepared.vocabulary, prepared.config.data.corner_support)
-            logits = look_closer(self.average, prepared.shards, prepared.label_embeddings, taught, kept, self.report)
+            with first_process_first():
+                logits = look_closer(
+                    self.average, prepared.shards, prepared.label_embeddings, taught, kept, self.report
+                )
             self._corners = {index: CornerTargets(logits, taught, len(prepared.vocabulary))}
         return self._corners[index]
 
@@ -112,17 +119,18 @@ class LiteStep:
         if first not in self._remembered:
             prepared = self.prepared
             alike = [stage for stage in config.stages[first:] if stage.captioner_only]
-            self._remembered = {
-                first: remember(
-                    self.average,
-                    prepared.shards,
-                    prepared.pairs.pictures,
-                    prepared.vocabulary,
-                    prepared.label_embeddings,
-                    max(min(stage.views or config.data.views, config.data.views) for stage in alike),
-                    config.data.guide_support,
-                    self.folder / f"remembered-{first}",
-                    self.report,
-                )
-            }
+            with first_process_first():
+                self._remembered = {
+                    first: remember(
+                        self.average,
+                        prepared.shards,
+                        prepared.pairs.pictures,
+                        prepared.vocabulary,
+                        prepared.label_embeddings,
+                        max(min(stage.views or config.data.views, config.data.views) for stage in alike),
+                        config.data.guide_support,
+                        self.folder / f"remembered-{first}",
+                        self.report,
+                    )
+                }
         return self._remembered[first]
