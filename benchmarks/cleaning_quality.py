@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from _common import add_data_argument, add_model_arguments, machine, table, write_result
+from _first import First
 
 from anytag.data_engine.cleaning_config import CleaningConfig
 from anytag.data_engine.executors import LocalExecutor
@@ -43,21 +44,6 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "denied below half the threshold": {"denial_factor": 0.5},
     "denied below the threshold": {"denial_factor": 1.0},
 }
-
-
-class First(IndexedSource):
-    """The first samples of a source."""
-
-    def __init__(self, source: IndexedSource, count: int):
-        self.source, self.count = source, min(count, len(source))
-        self.paths = source.paths  # type: ignore[attr-defined]
-        self.description = self.identity = f"the first {self.count} of {source.identity}"
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, index: int) -> Sample:
-        return self.source[index]
 
 
 def label(samples: Sequence[Sample], vocabulary: TagVocabulary) -> list[dict[int, bool]]:

@@ -1,0 +1,168 @@
+"""What the runs read: cached features and annotations, the engine's pictures, held-out tags."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from _claims_config import ClaimsConfig, Setting
+from _claims_held_out import draw_held_out
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from anytag.data_engine.manifest import Manifest
+from anytag.errors import DataError, SampleError
+from anytag.language.vocabulary_builder import TagMapper, imagenet_tag_ids
+from anytag.nn.text_encoder import embed_texts, load_sentence_encoder, sentence_encoder_folder
+from anytag.training.features import CachedShard, open_cache
+from anytag.training.pairs import CaptionRecord, PictureRecord, TrainingPairs
+from anytag.training.prepare import find_shards, parse_all
+from anytag.training.run import Prepared, prepare
+
+Report = Callable[[str], None]
+
+
+@dataclass
+class ClaimsData:
+    """Everything that is the same for all runs.
+
+    Args:
+        config: The settings.
+        data: Folder that the recipe's patterns are relative to.
+        cache: Folder for features, and for all that the claims keep.
+        report: Receives progress.
+    """
+
+    config: ClaimsConfig
+    data: Path
+    cache: Path
+    report: Report = print
+    prepared: Prepared = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.prepared = prepare(self.config.training, self.data, self.cache, self.report)
+
+    @cached_property
+    def shards(self) -> list[CachedShard]:
+        """The training shards, in the order of ``prepared.pairs``."""
+        settings = self.config.training.data
+        files = find_shards(self.data, settings.train, exclude=find_shards(self.data, settings.validation))
+        return open_cache(self.cache, [file.stem for file in files], settings.views)
+
+    @cached_property
+    def validation_captions(self) -> tuple[list[str], list[tuple[int, ...]], Tensor]:
+        """Captions of all validation pictures: text, ids of the tags that they name, embedding."""
+        captions = [c for s in self.prepared.validation.shards for record in s.records for c in record["captions"]]
+        parser = self.config.training.data.parser
+        parsed = parse_all(captions, self.cache / "parsed-validation.jsonl", parser, self.report)
+        mapper = TagMapper(self.prepared.vocabulary)
+        tags = [tuple(dict.fromkeys(i for tag in named for i in mapper.ids(tag))) for named in parsed]
+        return captions, tags, self._embedded(captions, "validation-embeddings.npy")
+
+    def _embedded(self, texts: Sequence[str], name: str) -> Tensor:
+        path = self.cache / "claims" / name
+        if not path.exists():
+            folder = sentence_encoder_folder()
+            tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+            tokenizer.no_padding()
+            tokenizer.no_truncation()
+            made = embed_texts(load_sentence_encoder(folder), tokenizer, list(texts))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part = path.with_suffix(".part")
+            with part.open("wb") as handle:
+                np.save(handle, made.numpy().astype(np.float16))
+            part.replace(path)
+        return torch.from_numpy(np.load(path).astype(np.float32))
+
+    @cached_property
+    def truth(self) -> NDArray[np.bool_]:
+        """``[N, T]`` for all validation pictures: tags that their captions name, and what these imply."""
+        tags = self.prepared.validation.tags
+        truth = np.zeros((len(tags), len(self.prepared.vocabulary)), np.bool_)
+        for row, ids in zip(truth, tags, strict=True):
+            row[ids] = True
+        return truth
+
+    def held_out(self, seed: int) -> NDArray[np.int64]:
+        """The hidden tags of a seed. The categories of mean average precision are not among them."""
+        found = [self.prepared.vocabulary.find(name) for name in self.config.training.data.categories]
+        kept = {tag.id for tag in found if tag is not None}
+        support = self.truth.sum(0)
+        return draw_held_out(support, self.config.held_out, self.config.held_out_support, seed, kept)
+
+    @cached_property
+    def classes(self) -> list[int | None]:
+        """The tag of each ImageNet class."""
+        return imagenet_tag_ids(self.prepared.vocabulary)
+
+    @cached_property
+    def teacher(self) -> Tensor:
+        """``[pictures, D]``: what the ImageNet classifier says of every training picture, in the tags' text space.
+
+        The mean of its classes' text embeddings, weighted by their probabilities, at length 1 (ConSE, Norouzi et al.,
+        2014). That is what CLIP's picture embedding is to RAM: the picture, in the space that queries come from.
+        """
+        known = torch.tensor([place for place, tag in enumerate(self.classes) if tag is not None])
+        tags = torch.tensor([tag for tag in self.classes if tag is not None])
+        embeddings = self.prepared.label_embeddings[tags]
+        parts = []
+        for shard in self.shards:
+            probabilities = torch.from_numpy(shard.logits.astype(np.float32)).softmax(-1)
+            parts.append(torch.nn.functional.normalize(probabilities[:, known] @ embeddings, dim=-1))
+        return torch.cat(parts)
+
+    def pairs(self, setting: Setting, manifests: Path) -> TrainingPairs:
+        """The training pictures of a setting; ``manifests`` holds those of the data engine."""
+        if setting.manifest is None:
+            return self.prepared.pairs
+        files = find_shards(self.data, self.config.engine)
+        shards = open_cache(self.cache, [file.stem for file in files], self.config.training.data.views)
+        return manifest_pairs(Manifest.load(manifests / setting.manifest), shards, self.prepared)
+
+
+def manifest_pairs(manifest: Manifest, shards: Sequence[CachedShard], prepared: Prepared) -> TrainingPairs:
+    """The pictures of a manifest with their cached features.
+
+    Captions keep the tags that they name, except those that were removed from the picture. They have no embeddings: the
+    engine's settings learn no alignment.
+
+    Args:
+        manifest: With a part a shard; its vocabulary must be the run's.
+        shards: Cached features.
+        prepared: Tokenizer and vocabulary.
+
+    Raises:
+        DataError: If manifest and cache do not describe the same pictures.
+    """
+    limit = prepared.config.data.caption_tokens
+    kept: list[CachedShard] = []
+    pictures: list[PictureRecord] = []
+    start = 0
+    for part in range(manifest.parts):
+        shard, rows = shards[part], []
+        for record in manifest.read(part):
+            if isinstance(record, SampleError):
+                raise DataError(f"{manifest.folder}: {record}")
+            if shard.records[record.row]["id"] != record.id:
+                raise DataError(f"{manifest.folder}: row {record.row} of {shard.name} is not {record.id}; parse again")
+            if not record.captions:
+                continue
+            rows.append(record.row)
+            ids = record.tag_ids()
+            captions = [
+                CaptionRecord(prepared.tokenizer.encode_caption(c.text, limit), tuple(i for i in c.tags if i in ids))
+                for c in record.captions
+            ]
+            tags = np.array(sorted(prepared.vocabulary.with_implied(ids)), np.int64)
+            pictures.append(PictureRecord(tags, captions, range(start, start + len(captions))))
+            start += len(captions)
+        records = [shard.records[row] for row in rows]
+        # Features of a whole shard stay on disk.
+        maps = [view if len(rows) == len(view) else view[rows] for view in shard.maps]
+        kept.append(CachedShard(shard.name, records, maps, shard.logits[rows]))
+    return TrainingPairs(kept, pictures, torch.zeros(start, 1))

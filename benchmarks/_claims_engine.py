@@ -1,0 +1,48 @@
+"""The engine's three manifests: parsed, with what a model generated, and cleaned by the same model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from _claims_config import ClaimsConfig
+from _claims_data import ClaimsData
+from _first import First
+
+from anytag.data_engine.models import ModelSpec
+from anytag.data_engine.pipeline import Engine
+from anytag.data_engine.report import StepReport
+from anytag.datasets.sources import IndexedSource, SampleSource
+from anytag.datasets.webdataset import open_shards
+from anytag.evaluation.calibration import calibrate, score_shards
+from anytag.nn.model import RecognitionModel
+from anytag.training.prepare import find_shards
+from anytag.training.run import save_weights
+
+
+def engine_source(data: Path, config: ClaimsConfig) -> SampleSource:
+    """The pictures that the engine works on."""
+    source = open_shards(find_shards(data, config.engine))
+    if config.limit is None:
+        return source
+    assert isinstance(source, IndexedSource)
+    return First(source, config.limit)
+
+
+def parse(data: ClaimsData, work: Path) -> StepReport:
+    """Captions to tags of the runs' vocabulary: ``parsed``."""
+    source = engine_source(data.data, data.config)
+    return Engine(work).parse(source, data.cache / "vocabulary.json", data.config.training.data.parser)
+
+
+def generate_and_clean(data: ClaimsData, model: RecognitionModel, work: Path) -> list[StepReport]:
+    """``generated`` and ``cleaned``, by a model that was trained on ``parsed``. What is done is not done again."""
+    folder = work / "model"
+    if not (folder / "config.json").exists():
+        save_weights(model, data.prepared, work / "raw")
+        spec = ModelSpec(str(work / "raw"), backend="torch")
+        recognizer = spec.load()
+        shards = find_shards(data.data, data.config.calibration)
+        calibrate(recognizer, score_shards(recognizer, shards, data.config.training.data.parser), "claims", data.report)
+        (work / "raw").replace(folder)
+    source, spec, engine = engine_source(data.data, data.config), ModelSpec(str(folder), backend="torch"), Engine(work)
+    return [engine.generate(source, spec), engine.clean(source, spec)]

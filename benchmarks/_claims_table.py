@@ -1,0 +1,97 @@
+"""Results of the claims as Markdown: a table a claim, and in words what its figures say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from statistics import mean, stdev
+from typing import Any
+
+from _claims_config import CLAIMS, Claim, Comparison, default_config
+
+Entry = dict[str, Any]
+
+
+def render(record: dict[str, Any], steps: int | None = None) -> str:
+    """All claims that have results.
+
+    Args:
+        record: The JSON of the results.
+        steps: The budget whose results are shown; ``None``: for each claim the largest one.
+    """
+    parts = []
+    for name, claim in CLAIMS.items():
+        entries = [entry for entry in record["results"] if entry["claim"] == name]
+        budgets = {entry["steps"] for entry in entries}
+        chosen = max(budgets, default=None) if steps is None else steps
+        entries = [entry for entry in entries if entry["steps"] == chosen]
+        if entries:
+            parts.append(_claim(claim, entries, default_config().training.batch_size))
+    return "\n\n".join(parts) + "\n" if parts else "No results yet.\n"
+
+
+def _claim(claim: Claim, entries: Sequence[Entry], batch: int) -> str:
+    arms = [arm for arm in claim.arms if any(entry["arm"] == arm for entry in entries)]
+    columns = list(dict.fromkeys(column for arm in claim.arms.values() for column in arm.figures))
+    columns = [c for c in columns if any(c in entry["figures"] for entry in entries)]
+    lines = [f"### {claim.title}", ""]
+    if claim.note:
+        lines += [claim.note, ""]
+    lines += ["| | seeds | steps | " + " | ".join(columns) + " |", "|---|---|---|" + "---|" * len(columns)]
+    for arm in arms:
+        own = [entry for entry in entries if entry["arm"] == arm]
+        cells = [spread([entry["figures"][c] for entry in own if c in entry["figures"]]) for c in columns]
+        lines.append(f"| {arm} | {len(own)} | {own[0]['trained_steps']} | " + " | ".join(cells) + " |")
+    verdicts = [verdict(comparison, entries) for comparison in claim.comparisons]
+    lines += ["", f"Mean and standard deviation over seeds; {batch} pictures a step.", ""]
+    lines += [f"- {text}" for text in verdicts if text]
+    return "\n".join(lines)
+
+
+def spread(values: Sequence[float | None]) -> str:
+    """``mean ± standard deviation``; a single value alone; nothing for none."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return ""
+    shown = f"{mean(known):.3f}" if mean(known) < 10 else f"{mean(known):.1f}"
+    return shown if len(known) < 2 else f"{shown} ± {stdev(known):.3f}"
+
+
+def differences(comparison: Comparison, entries: Sequence[Entry]) -> list[float]:
+    """By how much the arm that should be better is, for each seed that both have."""
+    values: dict[str, dict[int, float]] = {comparison.better: {}, comparison.worse: {}}
+    for entry in entries:
+        value = entry["figures"].get(comparison.column)
+        if entry["arm"] in values and value is not None:
+            values[entry["arm"]][entry["seed"]] = value
+    better, worse = values.values()
+    return [better[seed] - worse[seed] for seed in sorted(better.keys() & worse.keys())]
+
+
+def verdict(comparison: Comparison, entries: Sequence[Entry]) -> str:
+    """What the seeds say of a comparison, in a sentence; empty if there is nothing to compare.
+
+    Seeds are compared in pairs: they share the first weights and the pictures' order. A claim holds here if all of at
+    least three seeds agree and the mean difference is larger than twice its standard error.
+    """
+    found = differences(comparison, entries)
+    if not found:
+        return ""
+    what = f"{comparison.column}: {comparison.better} against {comparison.worse}, {mean(found):+.3f}"
+    if len(found) < 3:
+        return f"{what} ({len(found)} of three seeds: not decided)."
+    error = stdev(found) / len(found) ** 0.5
+    clear = abs(mean(found)) > 2 * error and len({value > 0 for value in found}) == 1
+    if not clear:
+        return f"{what} ± {error:.3f}: **not decided** at this scale (seeds differ by more than the arms)."
+    if mean(found) > 0:
+        return f"{what} ± {error:.3f}: holds."
+    return f"{what} ± {error:.3f}: **does not hold at this scale**; the opposite was measured."
+
+
+def missing(record: dict[str, Any], claim: str, steps: int, seeds: Sequence[int]) -> Iterator[tuple[str, int]]:
+    """Arms and seeds of a claim that have no result yet, seed by seed."""
+    done = {(e["arm"], e["seed"]) for e in record["results"] if e["claim"] == claim and e["steps"] == steps}
+    for seed in seeds:
+        for arm in CLAIMS[claim].arms:
+            if (arm, seed) not in done:
+                yield arm, seed

@@ -1,0 +1,174 @@
+"""One run: a setting, a seed, a number of steps. And how long a step takes."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from _claims_config import SETTINGS, Setting
+from _claims_data import ClaimsData
+from _claims_held_out import without
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from anytag.nn.efficientnet_lite import load_imagenet_lite
+from anytag.nn.label_queries import LearnedLabelQueries, TextLabelQueries
+from anytag.nn.model import RecognitionModel
+from anytag.training.config import StageConfig, TrainingConfig
+from anytag.training.loop import TrainingLoop
+from anytag.training.objective import Objective
+from anytag.training.pairs import Batcher
+
+StepFunction = Callable[[nn.Module, int, StageConfig], tuple[Tensor, dict[str, float]]]
+
+
+class LearnedQueriesByText(LearnedLabelQueries):
+    """Learned queries where textual ones are expected; the texts are not looked at."""
+
+    def forward(self, embeddings: Tensor, ids: Tensor | None = None) -> Tensor:  # type: ignore[override]
+        """Queries ``[T, width]``."""
+        assert ids is not None, "a learned query stands for a tag, not for a text"
+        return super().forward(ids)
+
+
+def run_config(base: TrainingConfig, setting: Setting, seed: int, steps: int, steps_per_epoch: int) -> TrainingConfig:
+    """The recipe of a run."""
+    stage = base.stages[0].model_copy(update={"epochs": steps / steps_per_epoch})
+    return base.model_copy(update={"stages": (stage,), "seed": seed, "loss": base.loss.model_copy(update=setting.loss)})
+
+
+def build_model(data: ClaimsData, setting: Setting, seed: int) -> RecognitionModel:
+    """A fresh model; what settings have in common starts from the same weights."""
+    config = data.prepared.config.model
+    torch.manual_seed(seed)
+    model = RecognitionModel(config, len(data.prepared.vocabulary))
+    torch.manual_seed(seed)
+    if setting.queries == "learned":
+        model.label_queries = LearnedQueriesByText(len(data.prepared.vocabulary), config.width)
+    elif setting.queries == "text":
+        queries: TextLabelQueries = model.label_queries
+        queries.offsets = None
+    if setting.distillation:
+        model.teacher_head = nn.Linear(config.width, config.labels.width)
+    encoder = load_imagenet_lite(variant=config.image_encoder.name)
+    assert encoder.classifier is not None
+    model.classifier.load_state_dict(encoder.classifier.state_dict())
+    encoder.classifier = None
+    model.image_encoder.load_state_dict(encoder.state_dict())
+    model.image_encoder.to(memory_format=torch.channels_last)
+    return model
+
+
+def distillation_loss(features: Tensor, head: nn.Module, teacher: Tensor) -> Tensor:
+    """Mean absolute distance of the whole picture's feature from the teacher's embedding (RAM section 3.2).
+
+    Args:
+        features: ``[B, width]``.
+        head: Brings them to the teacher's width.
+        teacher: Unit vectors ``[B, D]``; they are brought to entries of about one, as label queries bring theirs.
+    """
+    return F.l1_loss(head(features).float(), teacher * teacher.shape[1] ** 0.5)
+
+
+def make_step(data: ClaimsData, setting: Setting, config: TrainingConfig, batcher: Batcher) -> StepFunction:
+    """The step of a run: cached features through the frozen encoder's upper layers, then the objective."""
+    prepared = data.prepared
+    objective = Objective(config.loss, prepared.label_embeddings, prepared.prompts)
+    hidden = data.held_out(config.seed) if setting.hold_out else np.empty(0, np.int64)
+
+    def step(model: nn.Module, number: int, stage: StageConfig, *_: object) -> tuple[Tensor, dict[str, float]]:
+        assert isinstance(model, RecognitionModel)
+        batch = batcher.batch(number)
+        if len(hidden):
+            batch = without(batch, hidden)
+        with torch.no_grad():
+            tokens = torch.cat([model.image_encoder.crown(piece) for piece in batch.maps.split(8)])
+        total, parts = objective(model, batch, tokens)
+        if setting.distillation:
+            teacher = data.teacher[torch.from_numpy(batch.indices)]
+            loss = distillation_loss(model.features(tokens)[:, 0], model.teacher_head, teacher)
+            total = total + data.config.distillation * loss
+            parts["teacher"] = float(loss.detach())
+        return total, parts
+
+    return step
+
+
+def make_batcher(data: ClaimsData, setting: Setting, config: TrainingConfig, manifests: Path) -> Batcher:
+    """Batches of a run. Of the same seed, all settings on the same pictures see the same ones."""
+    return Batcher(
+        data.pairs(setting, manifests),
+        data.prepared.texts,
+        data.prepared.vocabulary,
+        batch_size=config.batch_size,
+        text_batch_size=config.text_batch_size,
+        views=config.data.views,
+        loss=config.loss,
+        seed=config.seed,
+    )
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a run leaves: the averaged model, processor seconds of this sitting, true tags a training picture."""
+
+    model: RecognitionModel
+    seconds: float
+    tags: float
+
+
+def train(data: ClaimsData, setting: Setting, seed: int, steps: int, folder: Path, manifests: Path) -> Trained:
+    """Train, or go on where an earlier sitting was stopped."""
+    base = data.prepared.config.model_copy(update={"seed": seed})
+    settled = base.model_copy(update={"loss": base.loss.model_copy(update=setting.loss)})
+    batcher = make_batcher(data, setting, settled, manifests)
+    config = run_config(base, setting, seed, steps, batcher.steps_per_epoch)
+    folder.mkdir(parents=True, exist_ok=True)
+    model = build_model(data, setting, seed)
+    step = make_step(data, setting, config, batcher)
+    start = time.process_time()
+    loop = TrainingLoop(config, model, step, lambda *_: {}, batcher.steps_per_epoch, folder, data.report)
+    if loop.resume():
+        data.report(f"resumed at step {loop.step}")
+    loop.run()
+    averaged = loop.average.module
+    assert isinstance(averaged, RecognitionModel)
+    tags = float(np.mean([len(picture.tags) for picture in batcher.pairs.pictures]))
+    return Trained(averaged, time.process_time() - start, tags)
+
+
+def measure_steps(data: ClaimsData, rounds: int = 6) -> dict[str, float]:
+    """Seconds of a training step with and without captioning, if all cores had nothing else to do.
+
+    Measured as processor time of one thread, divided by the number of cores, so that it does not depend on what else
+    the machine does; both kinds of steps take turns.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    runs, seconds = {}, {"joint": 0.0, "alone": 0.0}
+    for name in seconds:
+        setting = SETTINGS[name]
+        base = data.prepared.config
+        config = base.model_copy(update={"loss": base.loss.model_copy(update=setting.loss)})
+        batcher = make_batcher(data, setting, config, Path())
+        model = build_model(data, setting, 0).train()
+        model.image_encoder.requires_grad_(False)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=0.0)
+        runs[name] = (model, make_step(data, setting, config, batcher), optimizer, config)
+    for number in range(rounds + 2):
+        for name, (model, step, optimizer, config) in runs.items():
+            before = time.process_time()
+            with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bfloat16"):
+                loss, _ = step(model, number, config.stages[0])
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            if number >= 2:  # The first ones allocate memory.
+                seconds[name] += (time.process_time() - before) / rounds
+    torch.set_num_threads(threads)
+    return {name: value / (os.cpu_count() or 1) for name, value in seconds.items()}
