@@ -11,17 +11,19 @@ from anytag.cli._shared import reporting
 
 
 def train(
-    recipe: Annotated[Path, typer.Argument(help="Python file with a function recipe().")],
-    data: Annotated[Path, typer.Option(help="Folder that the recipe's file patterns are relative to.")],
+    recipe: Annotated[str, typer.Argument(help="Python file with a function recipe(), or FILE.py:FUNCTION.")],
+    data: Annotated[Path, typer.Option(help="Folder that the recipe's file names are relative to.")],
     run: Annotated[Path, typer.Option(help="Run folder; an existing one is taken up where it stopped.")],
-    cache: Annotated[Path | None, typer.Option(help="Folder for cached features. [default: in the run folder]")] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder for cached features (lite only). [default: in the run folder]")
+    ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Change a setting: key=value; repeatable.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads. [default: all processors]")] = None,
     stop_after: Annotated[float | None, typer.Option(help="Stop after that many minutes, with a checkpoint.")] = None,
 ) -> None:
-    """Train a model from pictures with captions; killed at any moment, the same command goes on.
+    """Train a model from pictures with captions or tags; killed at any moment, the same command goes on.
 
-    Example: anytag train recipes/lite.py --data data --run runs/lite --set seed=1
+    Example: anytag train recipes/ram.py:pretrain_4m --data data --run runs/ram --set seed=1
     """
     with reporting("train"):
         try:
@@ -30,16 +32,29 @@ def train(
             from anytag.errors import MissingExtraError
 
             raise MissingExtraError("Training", "train") from None
-        from anytag.training.config import Overrides
+        from anytag.errors import UsageError
+        from anytag.training.config import Overrides, TrainingConfig
         from anytag.training.memory import keep_freed_memory
-        from anytag.training.run import load_recipe_file
-        from anytag.training.run import train as run_training
+        from anytag.training.pretraining_config import PretrainingConfig
+        from anytag.training.recipes import load_recipe
 
         keep_freed_memory()
         if threads:
             torch.set_num_threads(threads)
-        config = Overrides(set_ or []).apply(load_recipe_file(recipe))
-        finished = run_training(
-            config, data, run, cache, lambda line: print(line, flush=True), stop_after and stop_after * 60
-        )
-        print(f"done: {run / 'model'}" if finished else f"stopped; go on with the same command ({run})")
+        config = Overrides(set_ or []).apply(load_recipe(recipe))
+        seconds = stop_after and stop_after * 60
+        if isinstance(config, PretrainingConfig):
+            from anytag.training.pretraining import pretrain
+
+            finished = pretrain(config, data, run, _say, seconds)
+        elif isinstance(config, TrainingConfig):
+            from anytag.training.run import train as run_training
+
+            finished = run_training(config, data, run, cache, _say, seconds)
+        else:
+            raise UsageError(f"{recipe}: nothing here runs a {type(config).__name__}")
+        _say(f"done: {run / 'model'}" if finished else f"stopped; go on with the same command ({run})")
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)

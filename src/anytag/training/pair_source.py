@@ -247,22 +247,21 @@ class PairBatches:
     Args:
         stream: Gives examples.
         collate: Makes a batch of them.
-        size: Examples in a batch.
     """
 
-    def __init__(self, stream: SampleStream[PairExample], collate: PairCollator, size: int):
-        self.stream, self.collate, self.size = stream, collate, size
+    def __init__(self, stream: SampleStream[PairExample], collate: PairCollator):
+        self.stream, self.collate = stream, collate
         self._examples: Iterator[PairExample] | None = None
 
-    def draw(self) -> PairBatch:
-        """The next batch.
+    def draw(self, size: int) -> PairBatch:
+        """The next batch, of so many examples.
 
         Raises:
             DataError: If too much cannot be read.
         """
         if self._examples is None:
             self._examples = iter(self.stream)
-        return self.collate([next(self._examples) for _ in range(self.size)])
+        return self.collate([next(self._examples) for _ in range(size)])
 
     def state(self) -> dict[str, Any]:
         """The place behind the last batch, JSON-able, whatever was read ahead."""

@@ -113,6 +113,7 @@ def begin(
         find_path(listed, data) if listed is not None else None,
         sources,
         parser,
+        cache,
     )
     teacher = config.teacher
     named = teacher.texts or teacher.clip

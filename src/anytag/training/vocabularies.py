@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -37,6 +39,7 @@ def choose_vocabulary(
     file: Path | None,
     sources: Sequence[SampleSource],
     parser: CaptionParser | None,
+    cache: Path,
 ) -> ChosenVocabulary:
     """The vocabulary that a recipe asks for.
 
@@ -46,6 +49,7 @@ def choose_vocabulary(
         file: Where ``config.tags`` lies.
         sources: The training data, gone through once if the tags come from there; no picture is read.
         parser: Reads captions.
+        cache: Folder where the tags of the data are kept for the next call.
 
     Raises:
         UsageError: If the data have no tags.
@@ -53,7 +57,7 @@ def choose_vocabulary(
     """
     if start is not None and config.change == "keep":
         return ChosenVocabulary(_unfitted(start), tuple(range(len(start))))
-    wanted = read_vocabulary(file) if file is not None else _of_data(config, start, sources, parser)
+    wanted = read_vocabulary(file) if file is not None else _kept_of_data(config, start, sources, parser, cache)
     if start is None:
         return ChosenVocabulary(wanted, (None,) * len(wanted))
     found = [_same(tag, start) for tag in wanted]
@@ -92,6 +96,23 @@ def _listed(names: Sequence[TagName], source: str = "list") -> TagVocabulary:
         VocabularyTag(id=place, name=name.name, kind=kind, sources=(source,))
         for place, (name, kind) in enumerate(zip(names, kinds, strict=True))
     )
+
+
+def _kept_of_data(
+    config: VocabularyConfig,
+    start: TagVocabulary | None,
+    sources: Sequence[SampleSource],
+    parser: CaptionParser | None,
+    cache: Path,
+) -> TagVocabulary:
+    known = [] if start is None else [(tag.name, tag.kind) for tag in start]
+    made_of = [config.model_dump(), [source.identity for source in sources], parser and parser.name, known]
+    path = cache / f"vocabulary-{hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:16]}.json"
+    if not path.exists():
+        found = _of_data(config, start, sources, parser)
+        cache.mkdir(parents=True, exist_ok=True)
+        found.save(path)
+    return TagVocabulary.load(path)
 
 
 def _of_data(

@@ -1,0 +1,64 @@
+"""A training loop whose checkpoints know where in the data it was."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from anytag.datasets.stream import merge_states
+from anytag.errors import ModelError
+from anytag.training.loop import TrainingLoop
+from anytag.training.pair_source import PairBatches
+
+
+class StreamLoop(TrainingLoop):
+    """Keeps the places of all processes' streams beside every checkpoint, and goes on from there.
+
+    A file ``positions-STEP.json`` is written before the checkpoint of that step; those of earlier steps go when the
+    checkpoint is there. Whatever ends the process on the way, a checkpoint finds its positions.
+
+    Attributes:
+        batches: What the step function draws from; set before the first step.
+    """
+
+    batches: PairBatches
+
+    def save(self) -> None:
+        """Write positions and checkpoint, each whole or not at all.
+
+        Raises:
+            SaveError: If the checkpoint cannot be written; the one before stays, with its positions.
+        """
+        states = self.strategy.gathered(self.batches.state())
+        path = self._positions(self.step)
+        if self.strategy.is_first:
+            part = path.with_name(path.name + ".part")
+            part.write_text(json.dumps(states), encoding="utf-8")
+            part.replace(path)
+        super().save()
+        if self.strategy.is_first:
+            for old in self.folder.glob("positions-*.json"):
+                if old != path:
+                    old.unlink(missing_ok=True)
+
+    def resume(self) -> bool:
+        """Take up the checkpoint and the places in the data, if there is one; whether there was.
+
+        Raises:
+            ModelError: If the positions are missing.
+            UsageError: If they belong to other data.
+        """
+        if not super().resume():
+            return False
+        path = self._positions(self.step)
+        try:
+            states: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ModelError(f"{path}: the places in the data cannot be read ({error}); begin a new run") from error
+        own = len(states) == self.strategy.world
+        self.batches.restore(states[self.strategy.rank] if own else merge_states(states))
+        return True
+
+    def _positions(self, step: int) -> Path:
+        return self.folder / f"positions-{step:09d}.json"
