@@ -1,0 +1,54 @@
+"""Teach a model your own tags, with your own pictures; a hundred are enough to see it learn.
+
+    anytag train recipes/finetune_tags.py --data photos --run runs/mine --set start=runs/ram/model
+
+DATA is a folder of pictures with captions or tags beside them (``dog.jpg`` and ``dog.json`` with ``{"tags": […]}``).
+Anything else that holds tags, such as a table or JSON lines:
+
+    … --set 'sources=["photos.csv"]' --set 'validation=["held-out.jsonl"]'
+    … --set 'sources=[{"path": "photos", "text": "tags"}]'     tags with commas between them in .txt files
+
+The model to start from is any directory with PyTorch weights: a published one (``anytag pull``, ``anytag convert``), or
+the ``model/`` of a run, of ``recipes/lite.py`` too. Tags go by name: those that it knows keep their weights, others
+begin as their text's embedding (Tag2Text's, whose queries are learnt, begin anew). With ``vocabulary.change=replace``
+tags that your data do not name disappear; with ``keep`` new ones are not taken in. RAM and RAM++ embed new tags by
+CLIP, which has to lie in the model's directory (``anytag pull`` and ``anytag convert --clip`` put it there), or be
+named: ``--set teacher.clip=PATH``.
+
+Pictures whose tags nobody wrote down are left alone; a picture that has tags is taken to show none of the others.
+"""
+
+from anytag.training.augmentation import AugmentationConfig
+from anytag.training.objectives import RamPlusConfig
+from anytag.training.pretraining_config import PretrainingConfig, PretrainingStage, VocabularyConfig
+
+
+def recipe() -> PretrainingConfig:
+    """Tags alone are learnt: the tag head first, then everything, the image encoder at a tenth of the rate."""
+    return PretrainingConfig(
+        name="own-tags",
+        start="model",
+        sources=(".",),
+        vocabulary=VocabularyConfig(change="add", read="tags"),
+        tags="given",
+        parser="none",
+        # The tagging part of any of the objectives; alignment and distillation would need more than tags.
+        objective=RamPlusConfig(alignment=0.0, distillation=0.0),
+        # Of the published crops, the small ones often miss what a tag is about, and few pictures do not average it out.
+        augmentation=AugmentationConfig(crop=(0.5, 1.0)),
+        stages=(
+            PretrainingStage(
+                name="head",
+                epochs=10,
+                learning_rate=3e-4,
+                warmup=10,
+                only=("label_queries.", "recognition_decoder."),
+            ),
+            PretrainingStage(name="all", epochs=20, learning_rate=1e-4, encoder_learning_rate=1e-5, warmup=10),
+        ),
+        batch_size=16,
+        ema_decay=0.99,
+        log_every=5,
+        save_every=50,
+        validate_every=50,
+    )

@@ -1,0 +1,226 @@
+"""Tag2Text, RAM and RAM++ as their papers train them: pre-training on 4 or 14 million pictures, and every fine-tuning.
+
+    torchrun --nproc-per-node 8 --no-python anytag train recipes/published.py:ram_14m --data DATA --run runs/ram-14m
+    anytag train recipes/published.py:ram_14m_tagging --data DATA --run runs/ram-tags --set start=runs/ram-14m/model
+
+DATA holds (any other place, or kind of source, with ``--set sources=[…]``):
+
+- ``coco_train_rmcocodev_ram.json``, ``vg_ram.json``, ``sbu_ram.json``, ``cc3m_train_ram.json``, the published lists,
+  and the pictures under their ``image_path``; ``cc12m/*.tar``, WebDataset shards with captions, for which no tags were
+  published: they are parsed on the fly, or read through a manifest of ``anytag engine``
+  (``{"path": "cc12m/*.tar", "manifest": "cc12m-cleaned"}``);
+- ``ram_tag_list.txt``, and for RAM++ ``tag_descriptions.json``, both published;
+- ``weights/``: ImageNet-22k Swins of Microsoft, ``bert-base-uncased`` and ``clip-vit-base-patch16`` as ``transformers``
+  saves them.
+
+Where a number comes from stands beside it: a paper's section 4 with its settings, the authors' released settings
+(``configs/*.yaml``), or BLIP's, which Tag2Text follows. What none of them says is called our choice. Ours in all:
+bfloat16 autocast, no moving average, no decay of norms, biases and embeddings, checkpoints every 1,000 steps; Adam's
+usual betas and gradients that are not clipped are the released loop's. Batches are those of all GPUs together, 8 A100
+in the papers; with fewer, ``--set accumulate=N`` does the same in more time.
+"""
+
+from typing import Any
+
+from anytag import families
+from anytag.families import SwinSize
+from anytag.model_config import ModelConfig
+from anytag.nn.momentum import MomentumConfig
+from anytag.pictures import CLIP
+from anytag.training.objectives import RamConfig, RamPlusConfig, Tag2TextConfig
+from anytag.training.pretraining_config import PretrainingConfig, PretrainingStage, TeacherConfig, VocabularyConfig
+from anytag.training.schedules import CosineSchedule, StepSchedule
+
+#: COCO without the pictures that evaluation uses, Visual Genome, SBU, Conceptual Captions (Tag2Text, Table 7).
+COCO = "coco_train_rmcocodev_ram.json"
+FOUR_MILLION = (COCO, "vg_ram.json", "sbu_ram.json", "cc3m_train_ram.json")
+FOURTEEN_MILLION = (*FOUR_MILLION, {"path": "cc12m/*.tar", "index_folder": "index"})
+
+_SWIN_WEIGHTS: dict[SwinSize, str] = {
+    "base": "weights/swin_base_patch4_window7_224_22k.pth",
+    "large": "weights/swin_large_patch4_window7_224_22k.pth",
+}
+
+#: Queries, captions of RAM++ and the teacher are CLIP ViT-B/16's (RAM, section 3.2; RAM++, section 3.3).
+_CLIP = TeacherConfig(clip="weights/clip-vit-base-patch16")
+
+_RUN: dict[str, Any] = {
+    "weight_decay": 0.05,  # Tag2Text, section 4.
+    "betas": (0.9, 0.999),
+    "gradient_clip": 0.0,
+    "ema_decay": 0.0,
+    "save_every": 1000,
+    "log_every": 50,
+    "validate_every": 5000,
+    # The 4,585 tags of RAM. Tag2Text's own list has 3,429, of which no annotations were published; the released code
+    # trains Tag2Text with RAM's list, too.
+    "vocabulary": VocabularyConfig(tags="ram_tag_list.txt"),
+}
+
+
+def _trained_on_clip_pixels(model: ModelConfig) -> ModelConfig:
+    """Training normalises pixels with CLIP's constants (released), and so does inference here, unlike the released."""
+    mean, std = CLIP.of_bytes()
+    encoder = model.image_encoder.model_copy(update={"mean": mean, "std": std})
+    return model.model_copy(update={"image_encoder": encoder})
+
+
+def _pretraining(name: str, model: ModelConfig, swin: SwinSize, epochs: float, **changes: Any) -> PretrainingConfig:
+    """Warm-up to 1e-4 in 3,000 steps, then 0.9 of the rate with every epoch (Tag2Text and RAM++, section 4).
+
+    The first and the lowest rate, 5e-7, are the released ones.
+    """
+    stage = PretrainingStage(
+        name="pre-training",
+        epochs=epochs,
+        learning_rate=1e-4,
+        encoder_learning_rate=1e-4,
+        schedule=StepSchedule(peak=1e-4, floor=5e-7, decay=0.9, warmup=3000, warmup_start=5e-7),
+    )
+    settings = {
+        "name": name,
+        "model": _trained_on_clip_pixels(model),
+        "image_weights": _SWIN_WEIGHTS[swin],
+        "text_weights": "weights/bert-base-uncased",  # Tag2Text, section 3.3.
+        "stages": (stage,),
+    }
+    return PretrainingConfig(**(_RUN | settings | changes))
+
+
+def _fine_tuning(name: str, epochs: float, rate: float, **changes: Any) -> PretrainingConfig:
+    """384 px and a cosine to 0 that moves on with every epoch (released and BLIP's)."""
+    stage = PretrainingStage(
+        name="fine-tuning",
+        epochs=epochs,
+        learning_rate=rate,
+        encoder_learning_rate=rate,
+        schedule=CosineSchedule(peak=rate),
+    )
+    settings = {"name": name, "start": name.rpartition("-")[0], "resolution": 384, "stages": (stage,)}
+    keep = {"vocabulary": VocabularyConfig()}
+    return PretrainingConfig(**(_RUN | keep | settings | {"sources": (COCO,)} | changes))
+
+
+def tag2text_4m(sources: Any = FOUR_MILLION, name: str = "tag2text-4m") -> PretrainingConfig:
+    """Swin-B at 224 px, 20 epochs, 960 a batch (Tag2Text, section 4; released: 5 epochs of 640).
+
+    A picture is taught the tags of the caption that was drawn (released). Contrast and matching are BLIP's.
+    """
+    model = families.tag2text("base", 224)
+    return _pretraining(
+        name, model, "base", 20, sources=sources, objective=Tag2TextConfig(), tags="caption", batch_size=960
+    )
+
+
+def tag2text_14m() -> PretrainingConfig:
+    """The same, with Conceptual 12M (Tag2Text, Table 1)."""
+    return tag2text_4m(FOURTEEN_MILLION, "tag2text-14m")
+
+
+def tag2text_tagging() -> PretrainingConfig:
+    """On COCO, with the tags of all of a picture's captions (Tag2Text, section 4): 2 epochs, 5e-6, 288 (released)."""
+    objective = Tag2TextConfig(contrast=0.0, matching=0.0)  # Released: captions go on, contrast was never there.
+    return _fine_tuning("tag2text-14m-tagging", 2, 5e-6, objective=objective, batch_size=288)
+
+
+def tag2text_captions() -> PretrainingConfig:
+    """Guided by the caption's own tags or by those recognised (Tag2Text, appendix D).
+
+    5 epochs, 1e-5 and 256 a batch are BLIP's. Half and half, at the threshold of inference, and to go on with tagging,
+    lest the recognition decoder's shared layers forget it, are our choice.
+    """
+    return _fine_tuning(
+        "tag2text-14m-captions",
+        5,
+        1e-5,
+        objective=Tag2TextConfig(contrast=0.0, matching=0.0),
+        tags="caption",
+        recognised_share=0.5,
+        recognised_threshold=0.68,
+        batch_size=256,
+    )
+
+
+def tag2text_retrieval() -> PretrainingConfig:
+    """Contrast and matching alone: 6 epochs, 1e-5 and 256 a batch, soft labels after one epoch (BLIP's).
+
+    To go on with tagging is our choice: retrieval counts the tags that picture and text share.
+    """
+    return _fine_tuning(
+        "tag2text-14m-retrieval",
+        6,
+        1e-5,
+        objective=Tag2TextConfig(captioning=0.0),
+        momentum=MomentumConfig(ramp_epochs=1.0),
+        batch_size=256,
+    )
+
+
+def ram_4m() -> PretrainingConfig:
+    """Swin-B at 224 px (RAM, Table 2). 5 epochs are enough (RAM, section 4); 640 a batch is released for Swin-B."""
+    return _ram("ram-4m", "base", FOUR_MILLION, 640)
+
+
+def ram_14m() -> PretrainingConfig:
+    """Swin-L (RAM, Table 2); 416 a batch is released for it."""
+    return _ram("ram-14m", "large", FOURTEEN_MILLION, 416)
+
+
+def _ram(name: str, swin: SwinSize, sources: Any, batch_size: int) -> PretrainingConfig:
+    """A picture is taught all that is known of it, captions are guided by their own tags (RAM, section 3.2)."""
+    return _pretraining(
+        name,
+        families.ram(swin, 224),
+        swin,
+        5,
+        sources=sources,
+        objective=RamConfig(),
+        tags="picture",
+        teacher=_CLIP,
+        batch_size=batch_size,
+    )
+
+
+def ram_4m_tagging() -> PretrainingConfig:
+    """On COCO (RAM, section 4): 2 epochs, 5e-6, 288 a batch (released for Swin-B)."""
+    return _fine_tuning("ram-4m-tagging", 2, 5e-6, objective=RamConfig(), teacher=_CLIP, batch_size=288)
+
+
+def ram_14m_tagging() -> PretrainingConfig:
+    """The same; 208 a batch (released for Swin-L)."""
+    return _fine_tuning("ram-14m-tagging", 2, 5e-6, objective=RamConfig(), teacher=_CLIP, batch_size=208)
+
+
+def ram_plus_4m(sources: Any = FOUR_MILLION, name: str = "ram-plus-4m", swin: SwinSize = "base") -> PretrainingConfig:
+    """Swin-B at 224 px, 5 epochs, 720 a batch (RAM++, section 4); 51 descriptions a tag (section 3.3)."""
+    teacher = _CLIP.model_copy(update={"descriptions": "tag_descriptions.json"})
+    return _pretraining(
+        name,
+        families.ram_plus(swin, 224),
+        swin,
+        5,
+        sources=sources,
+        objective=RamPlusConfig(),
+        tags="picture",
+        teacher=teacher,
+        batch_size=720,
+    )
+
+
+def ram_plus_14m() -> PretrainingConfig:
+    """The same, with Conceptual 12M (RAM++, Table 2)."""
+    return ram_plus_4m(FOURTEEN_MILLION, "ram-plus-14m")
+
+
+def ram_plus_14m_large() -> PretrainingConfig:
+    """Swin-L, the size of the released checkpoint, with its 416 a batch; the paper's tables have Swin-B."""
+    config = ram_plus_4m(FOURTEEN_MILLION, "ram-plus-large-14m", "large")
+    return config.model_copy(update={"batch_size": 416})
+
+
+def ram_plus_tagging() -> PretrainingConfig:
+    """On COCO: 1 epoch, 5e-6 (RAM++, section 4; released: 2); 288 a batch is released for Swin-B."""
+    return _fine_tuning("ram-plus-14m-tagging", 1, 5e-6, objective=RamPlusConfig(), teacher=_CLIP, batch_size=288)
+
+
+recipe = ram_plus_14m

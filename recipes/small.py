@@ -1,0 +1,122 @@
+"""Runs of the published families that end within a minute or two on two cores: to see that everything works.
+
+    anytag train recipes/small.py:tag2text --data data --run runs/small-tag2text
+    anytag train recipes/small.py:ram --data data --run runs/small-ram
+    anytag train recipes/small.py:ram_plus --data data --run runs/small-ram-plus
+
+DATA holds WebDataset shards ``coco20k/*.tar``. The models are tiny, the pictures 64 px, and the texts are embedded by
+the sentence encoder of the ``lite`` models (extra ``lite-sources``), since a CLIP has to be fetched; for a teacher,
+name one: ``--set teacher.clip=PATH --set objective.distillation=1``. They learn little, and are good for nothing else.
+"""
+
+from anytag.families import tag2text as published_tag2text
+from anytag.model_config import (
+    CaptionerConfig,
+    ImageEncoderConfig,
+    LabelQueryConfig,
+    ModelConfig,
+    RecognitionConfig,
+    SwinConfig,
+)
+from anytag.nn.momentum import MomentumConfig
+from anytag.pictures import CLIP
+from anytag.training.objectives import RamConfig, RamPlusConfig, Tag2TextConfig
+from anytag.training.pretraining_config import (
+    SENTENCE_ENCODER,
+    PretrainingConfig,
+    PretrainingStage,
+    TeacherConfig,
+    VocabularyConfig,
+)
+
+#: Side of the pictures, width of tokens, and of the sentence encoder's embeddings.
+SIDE, WIDTH, TEXTS = 64, 192, 384
+
+
+def _encoder(projected: bool) -> ImageEncoderConfig:
+    mean, std = CLIP.of_bytes()
+    return ImageEncoderConfig(
+        name="swin",
+        swin=SwinConfig(width=48, depths=(1, 1, 2), heads=(2, 4, 8), window=4, drop_path=0.0),
+        projection="linear" if projected else "none",
+        resolution=SIDE,
+        width=WIDTH,
+        tokens=(SIDE // 16) ** 2 + 1,
+        classes=0,
+        mean=mean,
+        std=std,
+    )
+
+
+def _captioner() -> CaptionerConfig:
+    published = published_tag2text().captioner
+    assert published is not None
+    sizes = {"layers": 2, "interaction_layers": 2, "heads": 4, "inner": 512, "positions": 64}
+    return published.model_copy(update=sizes)
+
+
+def _run(name: str, model: ModelConfig, **changes: object) -> PretrainingConfig:
+    settings = {
+        "name": name,
+        "model": model,
+        "sources": ("coco20k/coco20k-000000.tar", "coco20k/coco20k-000001.tar"),
+        "validation": ("coco20k/coco20k-000019.tar",),
+        "validation_pictures": 200,
+        "vocabulary": VocabularyConfig(min_support=20),
+        "stages": (PretrainingStage(name="all", epochs=2, learning_rate=1e-3, encoder_learning_rate=1e-3, warmup=20),),
+        "batch_size": 32,
+        "precision": "float32",
+        "ema_decay": 0.0,
+        "log_every": 10,
+        "validate_every": 60,
+        "save_every": 30,
+    }
+    return PretrainingConfig.model_validate(settings | changes)
+
+
+def tag2text() -> PretrainingConfig:
+    """Tagging, captions, contrast and matching."""
+    model = ModelConfig(
+        family="tag2text",
+        width=128,
+        feature_width=WIDTH,
+        image_encoder=_encoder(projected=False),
+        recognition=RecognitionConfig(layers=2, heads=4, inner=512, score="per_tag"),
+        labels=LabelQueryConfig(kind="learned", encoder="", width=128, offsets=False),
+        captioner=_captioner(),
+    )
+    # A queue of BLIP's size would hold every caption of this little data many times over.
+    return _run("small-tag2text", model, objective=Tag2TextConfig(), momentum=MomentumConfig(queue=512), tags="caption")
+
+
+def ram() -> PretrainingConfig:
+    """Tagging by texts, captions; distillation if there is a teacher."""
+    model = ModelConfig(
+        family="ram",
+        width=128,
+        feature_width=TEXTS,
+        image_encoder=_encoder(projected=True),
+        recognition=RecognitionConfig(layers=2, heads=4, inner=512),
+        labels=LabelQueryConfig(kind="embedded", encoder=SENTENCE_ENCODER, width=TEXTS, offsets=False),
+        captioner=_captioner(),
+    )
+    teacher = TeacherConfig(texts=SENTENCE_ENCODER)
+    return _run("small-ram", model, objective=RamConfig(distillation=0.0), teacher=teacher)
+
+
+def ram_plus() -> PretrainingConfig:
+    """Tagging by weighed descriptions, alignment of whole captions; distillation if there is a teacher."""
+    model = ModelConfig(
+        family="ram_plus",
+        width=128,
+        feature_width=TEXTS,
+        image_encoder=_encoder(projected=True),
+        recognition=RecognitionConfig(layers=2, heads=4, inner=512),
+        labels=LabelQueryConfig(kind="described", encoder=SENTENCE_ENCODER, width=TEXTS, offsets=False, descriptions=5),
+        captioner=None,
+    )
+    teacher = TeacherConfig(texts=SENTENCE_ENCODER)
+    return _run("small-ram-plus", model, objective=RamPlusConfig(distillation=0.0), teacher=teacher)
+
+
+recipe = tag2text
