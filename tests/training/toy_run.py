@@ -34,14 +34,18 @@ def config(**changes):
     return TrainingConfig(**(settings | changes))
 
 
+class Stopped(Exception):
+    """As if the process had been killed."""
+
+
 class ToyNetwork(nn.Module):
     """With an image encoder, so that there are two groups of parameters, and dropout, so that chance matters."""
 
-    def __init__(self):
+    def __init__(self, dropout=0.5):
         super().__init__()
         torch.manual_seed(0)
         self.image_encoder = nn.Linear(4, 4)
-        self.head = nn.Sequential(nn.Dropout(0.5), nn.Linear(4, 1))
+        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(4, 1))
 
     def forward(self, x):
         return self.head(self.image_encoder(x))
@@ -60,10 +64,12 @@ def validate(model, final):
         return {"mean": float(model(torch.ones(1, 4))), "final": float(final)}
 
 
-def make(folder, settings=None, step=step, steps_per_epoch=8, lines=None):
+def make(folder, settings=None, step=step, steps_per_epoch=8, lines=None, model=None, **more):
     """A loop as a new process would make it."""
+    folder.mkdir(exist_ok=True)
     report = (lambda line: None) if lines is None else lines.append
-    return TrainingLoop(settings or config(), ToyNetwork(), step, validate, steps_per_epoch, folder, report)
+    model = model or ToyNetwork()
+    return TrainingLoop(settings or config(), model, step, validate, steps_per_epoch, folder, report, **more)
 
 
 if __name__ == "__main__":
@@ -72,8 +78,6 @@ if __name__ == "__main__":
         time.sleep(0.05)
         return step(model, number, stage, share)
 
-    folder = Path(sys.argv[1])
-    folder.mkdir(exist_ok=True)
-    loop = make(folder, step=slow_step)
+    loop = make(Path(sys.argv[1]), step=slow_step)
     print("resumed" if loop.resume() else "fresh", flush=True)
     loop.run()

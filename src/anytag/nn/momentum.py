@@ -68,7 +68,7 @@ class MomentumCopy(nn.Module):
         """Move towards the original: ``copy = momentum * copy + (1 - momentum) * original``."""
         news = dict(original.named_parameters())
         copies = [self.module.get_buffer(name) for name in self.names]
-        torch._foreach_lerp_(copies, [news[name] for name in self.names], 1 - momentum)
+        torch._foreach_lerp_(copies, [_whole(news[name]) for name in self.names], 1 - momentum)
 
 
 class FeatureQueue(nn.Module):
@@ -201,6 +201,12 @@ class MomentumContrast(nn.Module):
         encoder = cast(AlignmentEncoder, self.encoder_copy.module)
         features = model.features(model.image_encoder(pixels))
         return encoder.embed_pictures(features), encoder.embed_texts(texts)
+
+
+def _whole(parameter: Tensor) -> Tensor:
+    """A parameter that processes may have divided among them (FSDP), put together; they must all ask for it."""
+    full = getattr(parameter, "full_tensor", None)
+    return parameter if full is None else full()
 
 
 def _gathered(pictures: Tensor, texts: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor, Tensor, int]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -183,7 +184,9 @@ class RunState:
                 state["generators"][rest] = blank
             elif kind == "step":
                 state["step"] = blank
-        load_parts(state, checkpoint_id=path, no_dist=self.strategy.world == 1)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="torch.distributed is disabled")  # One process is alone.
+            load_parts(state, checkpoint_id=path, no_dist=self.strategy.world == 1)
         return state
 
     def _folders(self) -> list[Path]:
@@ -212,7 +215,7 @@ def _write_folder(state: State, part: Path, strategy: Strategy) -> None:
     if strategy.is_first:
         _remove(part)
     strategy.wait()
-    save_parts(state, checkpoint_id=part)
+    save_parts(state, checkpoint_id=part, no_dist=strategy.world == 1)
 
 
 @contextmanager
@@ -220,14 +223,21 @@ def _explained(target: Path, step: int) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError, CheckpointException) as error:
-        # PyTorch hides what the operating system said behind an error of its own.
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, OSError):
-            cause = cause.__cause__ or cause.__context__
         raise SaveError(
-            f"{target}: the checkpoint of step {step} could not be written ({cause or error}); the one before it is "
+            f"{target}: the checkpoint of step {step} could not be written ({_reason(error)}); the one before it is "
             "untouched. Make room, then go on with the same command."
         ) from error
+
+
+def _reason(error: BaseException) -> BaseException:
+    """What the operating system said: PyTorch hides it behind errors of its own."""
+    if isinstance(error, CheckpointException):
+        failures = [failure for failure, _ in error.failures.values()]
+        return _reason(failures[0]) if failures else error
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, OSError):
+        cause = cause.__cause__ or cause.__context__
+    return cause or error
 
 
 def _load_into(module: nn.Module, values: dict[str, Tensor]) -> None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import copy
 import gc
+import inspect
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -195,9 +197,10 @@ class DataParallel(_Processes):
         gc.collect()  # The old engine's hooks go with it, and it may be part of a circle.
         # What a step leaves out (captions, texts) may differ between steps and between processes. Buffers are kept
         # alike by those who change them.
-        self._engine = DistributedDataParallel(
-            self.losses, broadcast_buffers=False, find_unused_parameters=True, init_sync=False
-        )
+        known = inspect.signature(DistributedDataParallel).parameters
+        buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+        settings: dict[str, Any] = {buffers: False, "find_unused_parameters": True, "init_sync": False}
+        self._engine = DistributedDataParallel(self.losses, **settings)
 
     def forward(self, *args: Any) -> tuple[Tensor, dict[str, float]]:
         """Call the step function through DDP."""
@@ -227,6 +230,8 @@ class FullyShardedDataParallel(_Processes):
         # To hand out a whole model there must be one that was never divided.
         self._plain = copy.deepcopy(losses.model) if self.is_first else None
         mesh = init_device_mesh(self.device.type, (self.world,))
+        # Keys and values are views; nobody changes them in place.
+        warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
         self._scalars = [parameter for parameter in losses.parameters() if parameter.dim() == 0]
         for root in (losses, average):
             if root is None:
