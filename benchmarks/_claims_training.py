@@ -136,7 +136,7 @@ def train(data: ClaimsData, setting: Setting, seed: int, steps: int, folder: Pat
     if loop.resume():
         data.report(f"resumed at step {loop.step}")
     loop.run()
-    averaged = loop.average.module
+    averaged = loop.averaged()
     assert isinstance(averaged, RecognitionModel)
     tags = float(np.mean([len(picture.tags) for picture in batcher.pairs.pictures]))
     return Trained(averaged, time.process_time() - start, tags)
