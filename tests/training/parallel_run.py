@@ -126,16 +126,13 @@ def published(folder, parallel, **changes):
 
     stage = LoopStage(name="s", epochs=1, learning_rate=1e-3, encoder_learning_rate=1e-3)
     settings = LoopConfig(stages=(stage,), parallel=parallel, precision="float32", validate_every=100, **changes)
-    # Adam would make much of gradients that are nought but for rounding.
     loop = TrainingLoop(settings, learner, step, lambda *_: {}, 4, folder, lambda line: None)
-    loop.optimizer = torch.optim.SGD(loop.optimizer.param_groups)
-    loop._state.optimizer = loop.optimizer
     loop.run()
     queues = loop.strategy.gathered(contrast.queue.state_dict())
     losses = loop.strategy.gathered(losses)
-    loop.strategy.whole(loop.model)
+    weights = loop.strategy.whole(loop.model).state_dict()
     if loop.strategy.is_first:
-        torch.save({"losses": losses, "queues": queues}, folder / "result.pt")
+        torch.save({"losses": losses, "queues": queues, "weights": weights}, folder / "result.pt")
 
 
 def everything(folder):
@@ -157,4 +154,3 @@ if __name__ == "__main__":
         everything(Path(sys.argv[1]))
     else:
         run(Path(sys.argv[1]), kill=int(sys.argv[2]), dropout=0.3)
-    torch.distributed.destroy_process_group()

@@ -143,6 +143,10 @@ class TestPublishedObjective:
         assert len(expected["losses"][0][0]) == 5  # the total and four parts
         torch.testing.assert_close(torch.tensor(ours["losses"]), torch.tensor(expected["losses"]), rtol=1e-5, atol=0)
         assert expected["losses"][0] != expected["losses"][1]
+        assert ours["weights"].keys() == expected["weights"].keys()
+        for name, tensor in expected["weights"].items():
+            torch.testing.assert_close(ours["weights"][name], tensor, rtol=0, atol=1e-5)
+        assert expected["weights"]["objective.encoder.temperature"] != pytest.approx(0.07, abs=1e-4)
 
     @PARALLEL
     def test_queues_stay_alike(self, runs, parallel):

@@ -7,6 +7,7 @@ model it calls.
 
 from __future__ import annotations
 
+import atexit
 import copy
 import gc
 import inspect
@@ -293,6 +294,7 @@ def connect(parallel: Literal["auto", "ddp", "fsdp"] = "auto") -> Strategy:
         if torch.accelerator.is_available():
             torch.accelerator.set_device_index(_local_rank())
         distributed.init_process_group(timeout=PATIENCE)
+        atexit.register(_leave)
     return FullyShardedDataParallel() if parallel == "fsdp" else DataParallel()
 
 
@@ -319,6 +321,11 @@ def placed_like(value: Tensor, model: Tensor) -> Tensor:
 def local_part(tensor: Tensor) -> Tensor:
     """What this process holds of a tensor."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def _leave() -> None:
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def _local_rank() -> int:

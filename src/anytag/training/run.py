@@ -42,6 +42,7 @@ def train(
     strategy = connect(config.parallel)
     if strategy.is_sharded:
         raise UsageError("parallel=fsdp: this recipe asks whole models between its stages, and is small; use ddp")
+    report = report if strategy.is_first else lambda line: None
     folder.mkdir(parents=True, exist_ok=True)
     with first_process_first():
         prepared = prepare(config, data, cache or folder / "cache", report)
