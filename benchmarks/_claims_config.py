@@ -225,8 +225,8 @@ CLAIMS = {
     "engine": Claim(
         title="(d) The data engine",
         note="All three on the engine's own pictures, a fraction of the training set. One model (parsed tags, seed 0, "
-        "the same budget) generated and cleaned for all seeds; as in the shipped one, the image encoder's classifier has "
-        "a say in its tags, which calibration weighs.",
+        "the same budget) generated and cleaned for all seeds; as in the shipped one, the image encoder's classifier "
+        "has a say in its tags, which calibration weighs.",
         arms={
             "parsed": Arm(setting="parsed", figures=_TAGS | {"CIDEr-D": "cider_found", "tags a picture": "tags"}),
             "+ generated": Arm(
