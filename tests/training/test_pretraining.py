@@ -149,7 +149,7 @@ class TestData:
         settings = config(vocabulary={"min_support": 3}, objective=Tag2TextConfig(contrast=0, matching=0))
         pretrain(settings, tmp_path, tmp_path / "run", quiet)
         names = {tag.name for tag in anytag.load(tmp_path / "run" / "model", backend="torch").vocabulary}
-        assert {"red", "square", "circle", "wall"} <= names
+        assert {"red", "green", "blue", "yellow", "wall"} <= names
 
     def test_tags_alone(self, tmp_path):
         write_pictures(tmp_path, count=16, captions=False)

@@ -24,7 +24,7 @@ from anytag.model_config import LabelQueryConfig
 from anytag.model_directory import ModelDirectory
 from anytag.nn.clip_text import TOKENIZER, WEIGHTS, ClipTextEncoder, ClipTextTransformer
 from anytag.nn.label_queries import label_text
-from anytag.nn.text_encoder import embed_texts, load_sentence_encoder, sentence_encoder_folder
+from anytag.nn.text_encoder import SentenceEncoder, embed_texts, load_sentence_encoder, sentence_encoder_folder
 from anytag.training.pretraining_config import SENTENCE_ENCODER
 from anytag.vocabulary import VocabularyTag
 
@@ -41,24 +41,28 @@ class TextEncoder(Protocol):
 
 
 class SentenceTexts:
-    """The sentence encoder of the ``lite`` models (extra ``lite-sources``)."""
-
-    def __init__(self) -> None:
-        self._folder = sentence_encoder_folder()
-        self._encoder = load_sentence_encoder(self._folder)
-        self._tokenizer = Tokenizer.from_file(str(self._folder / "tokenizer.json"))
-        self._tokenizer.no_padding()
-        self._tokenizer.no_truncation()
+    """The sentence encoder of the ``lite`` models (extra ``lite-sources``); read when it is first asked."""
 
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of the weights."""
-        return hashlib.sha256((self._folder / "model.safetensors").read_bytes()).hexdigest()
+        return hashlib.sha256((sentence_encoder_folder() / "model.safetensors").read_bytes()).hexdigest()
 
     def embed(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """Unit vectors ``[len(texts), 384]``."""
         found: npt.NDArray[np.float32] = embed_texts(self._encoder, self._tokenizer, list(texts)).numpy()
         return found
+
+    @cached_property
+    def _encoder(self) -> SentenceEncoder:
+        return load_sentence_encoder(sentence_encoder_folder())
+
+    @cached_property
+    def _tokenizer(self) -> Tokenizer:
+        tokenizer = Tokenizer.from_file(str(sentence_encoder_folder() / "tokenizer.json"))
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+        return tokenizer
 
 
 def clip_encoder(clip: ClipText) -> ClipTextEncoder:

@@ -116,7 +116,8 @@ class SampleTags:
         if kind == "caption" and drawn is not None:
             return self.vocabulary.with_implied(drawn)
         found = self.of_names(sample.tags) if sample.tags else None
-        if kind == "picture":
+        # Where the data say what every caption names, their tags are the union already.
+        if kind == "picture" and not (sample.tags and sample.caption_tags):
             for place in range(len(sample.captions)):
                 if (named := self.of_caption(sample, place)) is not None:
                     found = (found or set()) | named

@@ -7,6 +7,7 @@ the papers, or once at each plain one, whose embeddings are then kept on disk: m
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ class ClipTeacher:
     view of its own for CLIP instead.
 
     Args:
-        model: A ``CLIPVisionModelWithProjection``, in eval mode.
+        model: A ``CLIPModel`` or ``CLIPVisionModelWithProjection``, in eval mode.
         encoder: How the pixels that come are normalised.
 
     Attributes:
@@ -43,7 +44,8 @@ class ClipTeacher:
 
     def __init__(self, model: Any, encoder: ImageEncoderConfig):
         self.model = model
-        self.resolution, self.width = int(model.config.image_size), int(model.config.projection_dim)
+        self.resolution = int(model.vision_model.config.image_size)
+        self.width = int(model.visual_projection.out_features)
         mean, std = (torch.tensor(values) for values in CLIP.of_bytes())
         given_mean, given_std = torch.tensor(encoder.mean), torch.tensor(encoder.std)
         # One product and one sum take the encoder's normalisation to CLIP's.
@@ -59,13 +61,19 @@ class ClipTeacher:
             ModelError: If the directory holds no CLIP.
         """
         try:
-            from transformers import CLIPVisionModelWithProjection
+            from transformers import CLIPModel, CLIPVisionModelWithProjection
         except ImportError:
             raise MissingExtraError("CLIP as a teacher", "grounding") from None
-        if not (folder / "config.json").is_file():
-            raise ModelError(f"{folder}: no CLIP model there; give a folder as transformers saves it")
         try:
-            model = CLIPVisionModelWithProjection.from_pretrained(str(folder), local_files_only=True)
+            family = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+        except (OSError, ValueError) as error:
+            raise ModelError(
+                f"{folder}: no CLIP model there ({error}); give a folder as transformers saves it"
+            ) from None
+        # The image half of a whole CLIP looks for the embedding's width in another place than CLIP keeps it.
+        reader = CLIPModel if family == "clip" else CLIPVisionModelWithProjection
+        try:
+            model = reader.from_pretrained(str(folder), local_files_only=True)
         except (OSError, ValueError, RuntimeError, KeyError) as error:
             raise ModelError(f"{folder}: CLIP's image encoder cannot be read ({_first_line(error)})") from error
         return cls(model.eval().requires_grad_(False).to(device), encoder)
@@ -78,7 +86,7 @@ class ClipTeacher:
         if seen.shape[-1] != self.resolution:
             size = (self.resolution, self.resolution)
             seen = F.interpolate(seen, size, mode="bicubic", antialias=True, align_corners=False)
-        found: Tensor = self.model(pixel_values=seen).image_embeds
+        found: Tensor = self.model.visual_projection(self.model.vision_model(pixel_values=seen).pooler_output)
         return found.float()
 
 
