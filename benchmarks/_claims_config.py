@@ -51,6 +51,8 @@ class ClaimsConfig(_Part):
         distillation: Weight of the distance from the teacher.
         engine: Shards that the data engine works on and its settings are trained on.
         calibration: Training shards that the engine's model gets its thresholds from; none of ``engine``.
+        generated: The engine's model may add so many tags to a picture, the surest ones: after a few minutes of
+            training its scores are not yet worth much. (RAM's engine went from 3 tags a picture to 10.)
         limit: Only so many of the engine's pictures (of its first shard), and of each validation shard: for a quick
             look, with at least a batch and at most a shard.
     """
@@ -61,6 +63,7 @@ class ClaimsConfig(_Part):
     distillation: float = 1.0
     engine: tuple[str, ...] = ("coco20k/coco20k-00000[0-2].tar", "flickr8k/flickr8k-train-000000.tar")
     calibration: tuple[str, ...] = ("coco20k/coco20k-000018.tar", "flickr8k/flickr8k-train-000005.tar")
+    generated: int = 15
     limit: int | None = None
 
 

@@ -8,6 +8,7 @@ from _claims_config import ClaimsConfig
 from _claims_data import ClaimsData
 from _first import First
 
+from anytag.data_engine.generate import GenerateConfig
 from anytag.data_engine.models import ModelSpec
 from anytag.data_engine.pipeline import Engine
 from anytag.data_engine.report import StepReport
@@ -45,4 +46,5 @@ def generate_and_clean(data: ClaimsData, model: RecognitionModel, work: Path) ->
         calibrate(recognizer, score_shards(recognizer, shards, data.config.training.data.parser), "claims", data.report)
         (work / "raw").replace(folder)
     source, spec, engine = engine_source(data.data, data.config), ModelSpec(str(folder), backend="torch"), Engine(work)
-    return [engine.generate(source, spec), engine.clean(source, spec)]
+    wanted = GenerateConfig(top=data.config.generated)
+    return [engine.generate(source, spec, wanted), engine.clean(source, spec)]

@@ -43,6 +43,7 @@ def toy_config():
         update={
             "training": training.model_copy(update=changes),
             "held_out": 2, "held_out_support": 1, "engine": ("train.tar",), "calibration": ("flickr.tar",),
+            "generated": 2,
         }
     )  # fmt: skip
 
