@@ -184,7 +184,7 @@ def test_a_hundred_pictures_are_enough(base, tmp_path):
     names = [tag.name for tag in anytag.load(tmp_path / "tuned" / "model", backend="torch").vocabulary]
     assert sorted(names[:4]) == ["circle", "green", "red", "square"]
     assert sorted(names[4:]) == ["blue", "yellow"]
-    assert tuned > 0.85
+    assert tuned > 0.75
     assert tuned > before + 0.2
 
 

@@ -1,0 +1,120 @@
+"""Recipes by file and function, and the numbers of the shipped ones."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from conftest import ROOT  # noqa: E402
+
+from anytag.errors import UsageError  # noqa: E402
+from anytag.nn.weights import empty_model  # noqa: E402
+from anytag.training.config import Overrides, TrainingConfig  # noqa: E402
+from anytag.training.pretraining_config import PretrainingConfig  # noqa: E402
+from anytag.training.recipes import load_recipe  # noqa: E402
+
+RECIPES = ROOT / "recipes"
+
+
+def published(name):
+    return load_recipe(f"{RECIPES / 'published.py'}:{name}")
+
+
+class TestByName:
+    def test_a_file_means_its_function_recipe(self):
+        assert isinstance(load_recipe(str(RECIPES / "lite.py")), TrainingConfig)
+        assert isinstance(load_recipe(str(RECIPES / "finetune_tags.py")), PretrainingConfig)
+
+    def test_one_of_several_functions(self):
+        assert load_recipe(f"{RECIPES / 'small.py'}:ram").name == "small-ram"
+
+    def test_a_missing_file(self, tmp_path):
+        with pytest.raises(UsageError) as caught:
+            load_recipe(str(tmp_path / "gone.py"))
+        assert str(caught.value) == (
+            f"{tmp_path / 'gone.py'}: no such recipe; recipes are Python files with a function recipe()"
+        )
+
+    @pytest.mark.parametrize(
+        ("text", "function", "message"),
+        [
+            ("x = 1", "recipe", "there is no recipe recipe() in this file"),
+            (
+                "def one(): pass\ndef two(x): pass\ndef _three(): pass",
+                "four",
+                "no recipe four() in this file; it has one",
+            ),
+            ("def recipe():\n    return {}", "recipe", "recipe() returned dict, neither a TrainingConfig nor a Pretr"),
+        ],
+    )
+    def test_a_file_that_has_no_such_recipe(self, tmp_path, text, function, message):
+        (tmp_path / "own.py").write_text(text)
+        with pytest.raises(UsageError, match=re.escape(message)):
+            load_recipe(f"{tmp_path / 'own.py'}:{function}")
+
+
+class TestPublished:
+    """Against the papers: see the recipes for where each number stands."""
+
+    @pytest.mark.parametrize(
+        ("name", "family", "swin", "epochs", "batch", "sources"),
+        [
+            ("tag2text_4m", "tag2text", 128, 20, 960, 4),
+            ("tag2text_14m", "tag2text", 128, 20, 960, 5),
+            ("ram_4m", "ram", 128, 5, 640, 4),
+            ("ram_14m", "ram", 192, 5, 416, 5),
+            ("ram_plus_4m", "ram_plus", 128, 5, 720, 4),
+            ("ram_plus_14m", "ram_plus", 128, 5, 720, 5),
+            ("ram_plus_14m_large", "ram_plus", 192, 5, 416, 5),
+        ],
+    )
+    def test_pre_training(self, name, family, swin, epochs, batch, sources):
+        config = published(name)
+        (stage,) = config.stages
+        encoder = config.model.image_encoder
+        assert (config.model.family, encoder.swin.width, encoder.resolution) == (family, swin, 224)
+        assert (stage.epochs, config.batch_size, len(config.sources)) == (epochs, batch, sources)
+        course = stage.course(5_000, 5_000 * epochs)
+        assert [stage.learning_rate * course(step) for step in (0, 3_000, 4_999, 5_000, 10_000)] == pytest.approx(
+            [5e-7, 1e-4, 1e-4, 9e-5, 8.1e-5]
+        )
+        assert stage.encoder_learning_rate == stage.learning_rate
+        assert config.weight_decay == 0.05
+
+    @pytest.mark.parametrize(
+        ("name", "epochs", "rate", "batch"),
+        [
+            ("tag2text_tagging", 2, 5e-6, 288),
+            ("tag2text_captions", 5, 1e-5, 256),
+            ("tag2text_retrieval", 6, 1e-5, 256),
+            ("ram_4m_tagging", 2, 5e-6, 288),
+            ("ram_14m_tagging", 2, 5e-6, 208),
+            ("ram_plus_tagging", 1, 5e-6, 288),
+        ],
+    )
+    def test_fine_tuning(self, name, epochs, rate, batch):
+        config = published(name)
+        (stage,) = config.stages
+        assert (config.resolution, config.batch_size, stage.epochs) == (384, batch, epochs)
+        course = stage.course(100, 100 * epochs)
+        assert stage.learning_rate * course(0) == pytest.approx(rate)
+        last = (1 + math.cos(math.pi * (epochs - 1) / epochs)) / 2
+        assert course(100 * epochs - 1) == pytest.approx(last)
+        assert config.vocabulary.change == "keep"
+
+    def test_settings_can_be_changed(self):
+        config = Overrides(["objective.contrast=0", 'sources=["mine.csv"]', "stages.0.epochs=1"]).apply(
+            published("tag2text_4m")
+        )
+        assert (config.objective.contrast, config.sources, config.stages[0].epochs) == (0, ("mine.csv",), 1)
+
+
+def test_small_recipes_make_models():
+    for family in ("tag2text", "ram", "ram_plus"):
+        config = load_recipe(f"{RECIPES / 'small.py'}:{family}")
+        assert config.model.family == family
+        empty_model(config.model, 10)
