@@ -17,7 +17,17 @@ PACKAGE = Path(__file__).parents[1] / "src" / "anytag"
 
 #: A unit (a module or folder right below the package) may import from its own layer and from those before it.
 LAYERS = (
-    {"anytag", "errors", "generation", "pictures", "processors", "recognition", "vocabulary"},
+    {
+        "anytag",
+        "connections",
+        "errors",
+        "generation",
+        "pictures",
+        "processors",
+        "recognition",
+        "tag_choice",
+        "vocabulary",
+    },
     {"datasets", "families", "language", "model_config", "model_directory"},
     {"backends", "nn"},
     {"captioner", "labels", "recognizer"},

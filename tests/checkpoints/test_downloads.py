@@ -33,9 +33,10 @@ from fixtures_server import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anytag.checkpoints import connections, downloads
-from anytag.checkpoints.connections import DownloadError, mirrored
+from anytag import connections
+from anytag.checkpoints import downloads
 from anytag.checkpoints.downloads import download
+from anytag.connections import DownloadError, mirrored
 from anytag.errors import UsageError
 
 CONTENT = bytes(range(256)) * 1200  # 307,200 bytes

@@ -16,8 +16,8 @@ from fixtures_server import (
 )
 
 from anytag.checkpoints import official
-from anytag.checkpoints.connections import DownloadError
 from anytag.checkpoints.official import COMMIT, MODELS, find_official, resolve
+from anytag.connections import DownloadError
 from anytag.errors import UsageError
 
 ALL = [(model, file) for model in MODELS.values() for file in model.files]

@@ -1,14 +1,14 @@
 from __future__ import annotations
 
 import re
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import socket
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
 import pytest
 from data_files import jpeg, just_id, write_shards
+from fixtures_server import Handler, etag_of, serve, status, without_ranges  # noqa: F401
 
 from anytag.datasets import SampleStream, open_source
 from anytag.datasets.remote import fetch, is_web_address, local_path, open_address
@@ -18,96 +18,105 @@ QUICK = (0.0, 0.0)
 CONTENT = bytes(range(256)) * 4000
 
 
-class Server:
-    """Serves ``files``; ``faults`` are used up, one a request: a status, or after how many bytes to hang up."""
-
-    def __init__(self) -> None:
-        self.files: dict[str, bytes] = {"/data": CONTENT}
-        self.faults: list[tuple[str, int]] = []
-        self.ranges: list[str | None] = []
-        self.knows_ranges = True
-        server = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                server.ranges.append(self.headers.get("Range"))
-                kind, value = server.faults.pop(0) if server.faults else ("", 0)
-                content = server.files.get(self.path)
-                if kind == "status" or content is None:
-                    self.send_error(value or 404)
-                    return
-                start = 0
-                if server.knows_ranges and (asked := re.match(r"bytes=(\d+)-", self.headers.get("Range", ""))):
-                    start = int(asked[1])
-                self.send_response(206 if start else 200)
-                self.send_header("Content-Length", str(len(content) - start))
-                self.end_headers()
-                body = content[start:]
-                self.wfile.write(body[:value] if kind == "cut" else body)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.address = f"http://127.0.0.1:{self._server.server_port}"
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-
 @pytest.fixture
-def server() -> Iterator[Server]:
-    made = Server()
-    yield made
-    made.close()
+def site(serve):  # noqa: F811
+    return serve(data=CONTENT)
 
 
-def test_a_file_is_read_whole(server: Server) -> None:
-    assert fetch(f"{server.address}/data", QUICK) == CONTENT
-    with open_address(f"{server.address}/data", QUICK) as stream:
+def cut(after: int) -> Callable:
+    """Sends so many bytes of what was asked for, and hangs up."""
+
+    def answer(handler: Handler, content: bytes) -> None:
+        asked = re.fullmatch(r"bytes=(\d+)-", handler.headers.get("Range", ""))
+        start = int(asked[1]) if asked else 0
+        span = f"bytes {start}-{len(content) - 1}/{len(content)}"
+        handler.start(206 if start else 200, len(content) - start, ETag=etag_of(content), Content_Range=span)
+        handler.wfile.write(content[start : start + after])
+        handler.close_connection = True
+
+    return answer
+
+
+def begun(site) -> list[int]:
+    """Where each request for the file began."""
+    return [int(request.headers.get("Range", "bytes=0-")[6:-1]) for request in site.of("/data")]
+
+
+def test_a_file_is_read_whole(site) -> None:
+    assert fetch(f"{site.url}/data", QUICK) == CONTENT
+    with open_address(f"{site.url}/data", QUICK) as stream:
         assert (stream.read(5), stream.read(300)) == (CONTENT[:5], CONTENT[5:305])
 
 
-def test_a_dropped_connection_is_taken_up_where_it_broke(server: Server) -> None:
-    server.faults = [("cut", 300_000), ("status", 503), ("cut", 200_000), ("cut", 100)]
-    assert fetch(f"{server.address}/data", QUICK) == CONTENT
-    assert [int(asked[6:-1]) if asked else 0 for asked in server.ranges] == [0, 300_000, 300_000, 500_000, 500_100]
+def test_a_dropped_connection_is_taken_up_where_it_broke(site) -> None:
+    site.answers["/data"] = [cut(300_000), status(503), cut(200_000), cut(100)]
+    assert fetch(f"{site.url}/data", QUICK) == CONTENT
+    assert begun(site) == [0, 300_000, 300_000, 500_000, 500_100]
 
 
-def test_a_server_without_ranges_is_read_again(server: Server) -> None:
-    server.knows_ranges = False
-    server.faults = [("cut", 300_000)]
-    assert fetch(f"{server.address}/data", QUICK) == CONTENT
+def test_a_server_without_ranges_is_read_again(site) -> None:
+    site.answers["/data"] = [cut(300_000), without_ranges]
+    assert fetch(f"{site.url}/data", QUICK) == CONTENT
 
 
-def test_after_so_many_tries_it_is_given_up(server: Server) -> None:
-    server.faults = [("status", 503)] * 3
-    with pytest.raises(SampleError, match=r"/data: Service Unavailable \(3 tries\)") as caught:
-        fetch(f"{server.address}/data", QUICK)
-    assert (caught.value.kind, len(server.ranges)) == ("download", 3)
-    server.faults = [("cut", 0)] * 9
-    with pytest.raises(SampleError, match=r"/data: 1,024,000 bytes are missing \(3 tries\)"):
-        fetch(f"{server.address}/data", QUICK)
+def test_another_file_of_that_name_is_not_pieced_together(site) -> None:
+    site.answers["/data"] = [cut(300_000)]
+    with open_address(f"{site.url}/data", QUICK) as stream:
+        stream.read(10)
+        site.files["/data"] = CONTENT[::-1]
+        with pytest.raises(SampleError, match="/data: was replaced by another file while it was read") as caught:
+            stream.read()
+    assert caught.value.kind == "download"
 
 
-def test_what_does_not_exist_is_not_asked_for_again(server: Server) -> None:
-    with pytest.raises(SampleError, match="/none: 404 Not Found"):
-        fetch(f"{server.address}/none", QUICK)
-    assert len(server.ranges) == 1
+def test_a_part_that_was_not_asked_for(site) -> None:
+    site.answers["/data"] = [cut(300_000), status(206, Content_Range="bytes 7-9/1024000")]
+    with pytest.raises(SampleError, match="/data: answered with another part than was asked for"):
+        fetch(f"{site.url}/data", QUICK)
 
 
-def test_no_server_at_all(server: Server) -> None:
-    server.close()
-    with pytest.raises(SampleError, match=r"Connection refused.* \(2 tries\)"):
-        fetch(f"{server.address}/data", (0.0,))
+def test_after_so_many_tries_it_is_given_up(site) -> None:
+    site.answers["/data"] = [status(503)] * 3
+    with pytest.raises(SampleError, match=r"/data: answered 503 Service Unavailable \(3 tries\)") as caught:
+        fetch(f"{site.url}/data", QUICK)
+    assert (caught.value.kind, len(site.requests)) == ("download", 3)
+    site.answers["/data"] = [cut(0)] * 9
+    with pytest.raises(SampleError, match=r"/data: broke off, 1,024,000 bytes are missing \(3 tries\)"):
+        fetch(f"{site.url}/data", QUICK)
 
 
-def test_a_picture_has_a_limit(server: Server, monkeypatch) -> None:
+def test_the_server_says_how_long_to_wait(site, monkeypatch) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr("anytag.datasets.remote.time.sleep", waits.append)
+    site.answers["/data"] = [status(429, Retry_After="7"), status(503, Retry_After="3600"), status(503)]
+    assert fetch(f"{site.url}/data", (1.0, 2.0, 4.0)) == CONTENT
+    assert waits == [7.0, 60.0, 4.0]
+
+
+def test_what_does_not_exist_is_not_asked_for_again(site) -> None:
+    with pytest.raises(SampleError, match=r"/none: not there \(answered 404 Not Found\)"):
+        fetch(f"{site.url}/none", QUICK)
+    assert len(site.requests) == 1
+
+
+def test_shards_of_the_hub_get_its_token(site, monkeypatch) -> None:
+    monkeypatch.setattr("anytag.connections.HUB", site.url)
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    fetch(f"{site.url}/data", QUICK)
+    assert site.requests[0].headers["Authorization"] == "Bearer hf_secret"
+
+
+def test_no_server_at_all() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # Bound, but nobody listens.
+        with pytest.raises(SampleError, match=r"no connection \(Connection refused\) \(2 tries\)"):
+            fetch(f"http://127.0.0.1:{taken.getsockname()[1]}/data", (0.0,))
+
+
+def test_a_picture_has_a_limit(site, monkeypatch) -> None:
     monkeypatch.setattr("anytag.datasets.remote._LARGEST_PICTURE", 1 << 19)
     with pytest.raises(SampleError, match="has more than 0 MB; that is no picture"):
-        fetch(f"{server.address}/data", QUICK)
+        fetch(f"{site.url}/data", QUICK)
 
 
 def test_addresses() -> None:
@@ -119,10 +128,10 @@ def test_addresses() -> None:
 
 
 @pytest.mark.parametrize("mode", ["w", "w:gz"])
-def test_shards_are_streamed_and_resumed(server: Server, tmp_path: Path, mode: str) -> None:
+def test_shards_are_streamed_and_resumed(site, tmp_path: Path, mode: str) -> None:
     paths = write_shards(tmp_path, [5, 6, 7], mode)
-    server.files = {f"/{path.name}": path.read_bytes() for path in paths}
-    pattern = f"{server.address}/shard-{{000..002}}.tar" + (".gz" if mode == "w:gz" else "")
+    site.files = {f"/{path.name}": path.read_bytes() for path in paths}
+    pattern = f"{site.url}/shard-{{000..002}}.tar" + (".gz" if mode == "w:gz" else "")
 
     def stream() -> SampleStream[str]:
         return SampleStream([open_source(pattern)], load=just_id, epochs=1, window=4, threads=2)
@@ -136,21 +145,21 @@ def test_shards_are_streamed_and_resumed(server: Server, tmp_path: Path, mode: s
     assert items + list(again) == whole
 
 
-def test_a_shard_that_is_not_there_is_logged_and_skipped(server: Server, tmp_path: Path) -> None:
+def test_a_shard_that_is_not_there_is_logged_and_skipped(site, tmp_path: Path) -> None:
     paths = write_shards(tmp_path, [5, 6])
-    server.files = {f"/{paths[1].name}": paths[1].read_bytes()}
+    site.files = {f"/{paths[1].name}": paths[1].read_bytes()}
     records: list[dict] = []
-    source = open_source(f"{server.address}/shard-{{000..001}}.tar")
+    source = open_source(f"{site.url}/shard-{{000..001}}.tar")
     made = SampleStream([source], load=just_id, epochs=1, log=records.append)
     assert sorted(map(int, made)) == [5, 6, 7, 8, 9, 10]
     (record,) = records
     assert (record["event"], record["source"]) == ("broken_shard", "shard-000.tar")
-    assert record["reason"].endswith("/shard-000.tar: 404 Not Found")
+    assert record["reason"].endswith("/shard-000.tar: not there (answered 404 Not Found)")
 
 
-def test_pictures_of_a_table_come_from_the_web(server: Server, tmp_path: Path) -> None:
-    server.files["/a.jpg"] = jpeg(1)
-    (tmp_path / "t.csv").write_text(f"url,caption\n{server.address}/a.jpg,one\n{server.address}/b.jpg,two\n")
+def test_pictures_of_a_table_come_from_the_web(site, tmp_path: Path) -> None:
+    site.files["/a.jpg"] = jpeg(1)
+    (tmp_path / "t.csv").write_text(f"url,caption\n{site.url}/a.jpg,one\n{site.url}/b.jpg,two\n")
     records: list[dict] = []
     made = SampleStream([open_source(tmp_path / "t.csv")], epochs=1, log=records.append)
     assert [(loaded.sample.picture, loaded.picture.size) for loaded in made] == [(jpeg(1), (8, 6))]

@@ -13,7 +13,6 @@ import http.client
 import json
 import os
 import random
-import re
 import shutil
 import time
 import urllib.error
@@ -25,7 +24,17 @@ from urllib.parse import urlsplit
 
 from filelock import FileLock, Timeout
 
-from anytag.checkpoints.connections import DownloadError, TransientError, connect, mirrored, reason_of, refusal
+from anytag.connections import (
+    DownloadError,
+    TransientError,
+    connect,
+    headers_from,
+    is_from,
+    mirrored,
+    reason_of,
+    refusal,
+    strong_etag,
+)
 from anytag.errors import UsageError
 from anytag.model_directory import sha256 as file_sha256
 
@@ -123,8 +132,8 @@ class _Part:
             return None
 
     def begin(self, etag: str | None, length: int | None) -> None:
-        """Note the version before the first byte of it; a weak entity tag does not identify bytes (RFC 9110, 8.8.3)."""
-        if etag and not etag.startswith("W/"):
+        """Note the version, if it has an entity tag, before the first byte of it."""
+        if etag:
             note = self._state.with_name(self._state.name + ".new")
             note.write_text(json.dumps({"url": self._url, "etag": etag, "length": length}), encoding="utf-8")
             note.replace(self._state)
@@ -206,22 +215,19 @@ def _receive(url: str, part: _Part, size: int | None, meter: _Meter, timeout: fl
         DownloadError: If another try would fail the same way.
     """
     start, version = part.length(), part.version()
-    headers = {"User-Agent": "anytag", "Accept-Encoding": "identity"}
-    if version is not None:
-        if start == version[1]:
-            return  # Complete; the process was ended before it could be verified.
-        headers |= {"Range": f"bytes={start}-", "If-Range": version[0]}
+    if version is not None and start == version[1]:
+        return  # Complete; the process was ended before it could be verified.
     try:
-        response = connect(url, headers, timeout)
+        response = connect(url, headers_from(start, version[0]) if version else headers_from(0, None), timeout)
     except urllib.error.HTTPError as error:
         with error:
             if error.code == 416 and version is not None:
                 part.discard()
                 return _receive(url, part, size, meter, timeout)
-            raise refusal(url, part.target, error) from None
+            raise refusal(url, error, part.target) from None
     with response:
         if response.status == 206 and version is not None:
-            if not re.match(rf"bytes {start}-", response.headers.get("Content-Range", "")):
+            if not is_from(response, start):
                 part.discard()
                 return _receive(url, part, size, meter, timeout)
         elif response.status in (200, None):  # None: a file.
@@ -235,7 +241,7 @@ def _receive(url: str, part: _Part, size: int | None, meter: _Meter, timeout: fl
             part.discard()
         _check_space(part, (size or total or 0) - start)
         if not start:
-            part.begin(response.headers.get("ETag"), total)
+            part.begin(strong_etag(response), total)
         meter.begin(start, size or total)
         _store(response, part, start, meter)
     expected = size or total or 0

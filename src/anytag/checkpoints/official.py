@@ -17,8 +17,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from anytag.checkpoints.connections import HUB, DownloadError
 from anytag.checkpoints.downloads import download, is_complete
+from anytag.connections import HUB, DownloadError
 from anytag.errors import UsageError
 
 #: The commit of the reference that everything here was compared with.

@@ -11,17 +11,27 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from anytag.connections import (
+    DownloadError,
+    TransientError,
+    connect,
+    headers_from,
+    is_from,
+    mirrored,
+    reason_of,
+    refusal,
+    strong_etag,
+)
 from anytag.errors import SampleError
 
 #: Seconds without a byte after which a connection counts as dropped.
 TIMEOUT = 30.0
 #: Seconds before each further try.
 WAITS = (1.0, 4.0, 15.0)
+#: Seconds that a server may ask to wait; past it the next try comes anyway.
+LONGEST_WAIT = 60.0
 #: Bytes that a single picture may have.
 _LARGEST_PICTURE = 1 << 28
-
-#: Answers that may be different the next time.
-_PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 def is_web_address(text: str) -> bool:
@@ -70,6 +80,7 @@ class _RemoteFile(io.RawIOBase):
         self._failed = 0
         self._at = 0
         self._size: int | None = None
+        self._etag: str | None = None
         self._answer: Any = None
         self._connect()
 
@@ -78,14 +89,14 @@ class _RemoteFile(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         while True:
+            self._connect()
             try:
-                if self._answer is None:
-                    self._connect()
                 count: int = self._answer.readinto(buffer)
-                if count == 0 and self._size is not None and self._at < self._size:
-                    raise ConnectionError(f"{self._size - self._at:,} bytes are missing")
             except (OSError, http.client.HTTPException) as error:
-                self._again(error)
+                self._again(TransientError(f"broke off ({reason_of(error)})"))
+                continue
+            if count == 0 and self._size is not None and self._at < self._size:
+                self._again(TransientError(f"broke off, {self._size - self._at:,} bytes are missing"))
                 continue
             self._at += count
             if count:
@@ -93,42 +104,56 @@ class _RemoteFile(io.RawIOBase):
             return count
 
     def close(self) -> None:
+        self._hang_up()
+        super().close()
+
+    def _hang_up(self) -> None:
         if self._answer is not None:
             self._answer.close()
             self._answer = None
-        super().close()
 
     def _connect(self) -> None:
-        """Open the address at the place that has been reached."""
+        """Open the address at the place that has been reached, unless it is open."""
         while self._answer is None:
-            headers = {"User-Agent": "anytag", "Accept-Encoding": "identity"}
-            if self._at:
-                headers["Range"] = f"bytes={self._at}-"
             try:
-                request = urllib.request.Request(self.address, headers=headers)
-                answer = urllib.request.urlopen(request, timeout=TIMEOUT)
-                length = answer.headers.get("Content-Length")
-                if self._at and answer.status != 206:
-                    # This server does not know ranges: what is known already is read again.
-                    left = self._at
-                    while left and (got := len(answer.read(min(left, 1 << 20)))):
-                        left -= got
-                elif self._at == 0:
-                    self._size = int(length) if length else None
-                self._answer = answer
-            except urllib.error.HTTPError as error:
-                if error.code not in _PASSING:
-                    raise SampleError("download", f"{self.address}: {error.code} {error.reason}") from error
+                self._ask()
+            except TransientError as error:
                 self._again(error)
-            except (OSError, http.client.HTTPException, ValueError) as error:
-                self._again(error)
+            except DownloadError as error:
+                raise SampleError("download", str(error)) from error
 
-    def _again(self, error: Exception) -> None:
+    def _ask(self) -> None:
+        try:
+            answer = connect(mirrored(self.address), headers_from(self._at, self._etag), TIMEOUT)
+        except urllib.error.HTTPError as error:
+            with error:
+                raise refusal(self.address, error) from error
+        self._answer = answer
+        if self._at == 0:
+            length = answer.headers.get("Content-Length")
+            self._size, self._etag = int(length) if length else None, strong_etag(answer)
+        elif answer.status == 206:
+            if not is_from(answer, self._at):
+                raise DownloadError(f"{self.address}: answered with another part than was asked for")
+        else:
+            if self._etag and strong_etag(answer) != self._etag:
+                raise DownloadError(f"{self.address}: was replaced by another file while it was read; read it again")
+            self._pass_over(self._at)
+
+    def _pass_over(self, count: int) -> None:
+        """This server does not know ranges: what is known already is read again."""
+        try:
+            while count and (got := len(self._answer.read(min(count, 1 << 20)))):
+                count -= got
+        except (OSError, http.client.HTTPException) as error:
+            raise TransientError(f"broke off ({reason_of(error)})") from error
+
+    def _again(self, error: TransientError) -> None:
         """Wait for another try, or give up."""
-        self._answer = None
+        self._hang_up()
         if self._failed >= len(self._waits):
-            reason = getattr(error, "reason", None) or error
             tries = f" ({self._failed + 1} tries)" if self._failed else ""
-            raise SampleError("download", f"{self.address}: {reason}{tries}") from error
-        time.sleep(self._waits[self._failed])
+            raise SampleError("download", f"{self.address}: {error}{tries}") from error
+        wait = self._waits[self._failed]
+        time.sleep(wait if error.wait is None else min(error.wait, LONGEST_WAIT))
         self._failed += 1

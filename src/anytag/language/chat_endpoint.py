@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import email.utils
 import http.client
 import json
 import random
 import threading
-import time
 import urllib.error
 import urllib.request
 from typing import Any
 from urllib.parse import urlsplit
 
+from anytag.connections import NOT_NOW, TransientError, reason_of, retry_after
 from anytag.errors import AnytagError, UsageError
 
-#: Answers below 500 that say "not now".
-_NOT_NOW = {408, 409, 425, 429}
+#: Conflict: some of these servers say so when they are busy.
+_CONFLICT = 409
 #: Answers that may mean "several answers at a time are more than I can give".
 _NOT_SO = {400, 422, 501}
 _LONGEST_PAUSE = 60.0
@@ -29,18 +28,6 @@ class EndpointError(AnytagError):
     """A language model that cannot be asked."""
 
     kind = "endpoint"
-
-
-class _NotNow(Exception):
-    """A failure that may be gone at the next try.
-
-    Attributes:
-        wait: Seconds that the server asks to wait, if it says so.
-    """
-
-    def __init__(self, reason: str, wait: float | None = None):
-        super().__init__(reason)
-        self.wait = wait
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
@@ -102,17 +89,17 @@ class ChatEndpoint:
         Raises:
             EndpointError: If the server refuses, or every try fails.
         """
-        last = _NotNow("not asked")
+        last = TransientError("not asked")
         for attempt in range(self.attempts):
             if attempt and self._stopped.wait(self._pause(last, attempt)):
                 break
             try:
                 return self._try(question, 1 if self._one_at_a_time else count)
-            except _NotNow as failure:
+            except TransientError as failure:
                 last = failure
         raise EndpointError(f"{self.url}: {last} ({self.attempts} tries); run this again when the server answers")
 
-    def _pause(self, failure: _NotNow, attempt: int) -> float:
+    def _pause(self, failure: TransientError, attempt: int) -> float:
         if failure.wait is None:
             # Shaken, so that several threads do not all come back at once.
             return min(self.pause * 2.0 ** (attempt - 1), _LONGEST_PAUSE) * random.uniform(0.75, 1.25)
@@ -143,17 +130,15 @@ class ChatEndpoint:
                     return self._try(question, 1)
                 raise self._refusal(error) from None
         except (OSError, http.client.HTTPException) as error:
-            cause = error.reason if isinstance(error, urllib.error.URLError) else error
-            reason = "no answer in time" if isinstance(cause, TimeoutError) else str(cause) or type(cause).__name__
-            raise _NotNow(self._safe(reason)) from None
+            raise TransientError(self._safe(reason_of(error))) from None
         return _contents(answer)
 
     def _refusal(self, error: urllib.error.HTTPError) -> Exception:
         """What a status of 300 or more means: an error, or a reason to wait."""
         said = self._safe(_message(error))
         what = f"answered {error.code} {error.reason}" + (f": {said}" if said else "")
-        if error.code in _NOT_NOW or (error.code >= 500 and error.code not in _NOT_SO):
-            return _NotNow(what, _retry_after(error.headers.get("Retry-After")))
+        if error.code in NOT_NOW | {_CONFLICT} or (error.code >= 500 and error.code not in _NOT_SO):
+            return TransientError(what, retry_after(error))
         if error.code in (401, 403):
             advice = "set ANYTAG_API_KEY (or OPENAI_API_KEY) to a key that may use it"
         elif error.code == 404:
@@ -192,7 +177,7 @@ def _contents(answer: bytes) -> list[str]:
         choices = json.loads(answer)["choices"]
         found = [choice["message"]["content"] for choice in choices]
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise _NotNow("gave an answer that is cut short or no chat completion") from None
+        raise TransientError("gave an answer that is cut short or no chat completion") from None
     return [text for text in found if isinstance(text, str)]
 
 
@@ -204,15 +189,3 @@ def _message(error: urllib.error.HTTPError) -> str:
         return str(said.get("message", "") if isinstance(said, dict) else said)
     except (OSError, ValueError, AttributeError, RecursionError, http.client.HTTPException):
         return ""
-
-
-def _retry_after(value: str | None) -> float | None:
-    """Seconds that a ``Retry-After`` header asks for, as a number or a date (RFC 9110, 10.2.3)."""
-    if value is None:
-        return None
-    try:
-        if value.strip().isdigit():
-            return float(value)
-        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-    except ValueError:
-        return None

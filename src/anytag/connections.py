@@ -1,4 +1,8 @@
-"""Connections to the servers that files come from: who gets the token, which failures may pass, and what they say."""
+"""Connections to the servers that files and answers come from.
+
+Who gets the token, which failures may pass, how long to wait, and what they say. Whoever reads a file decides what to
+do about it: :mod:`anytag.checkpoints.downloads` keeps it, :mod:`anytag.datasets.remote` reads it through.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +23,11 @@ from anytag.errors import AnytagError
 #: The only site that ever gets the token of ``HF_TOKEN``, and that ``HF_ENDPOINT`` replaces.
 HUB = "https://huggingface.co"
 
+#: Sent with every request for a file: its very bytes are wanted, so that a place in them can be asked for.
+FILE_HEADERS = {"User-Agent": "anytag", "Accept-Encoding": "identity"}
+
 #: Answers below 500 that say "not now".
-_NOT_NOW = {408, 425, 429}
+NOT_NOW = frozenset({408, 425, 429})
 
 
 class DownloadError(AnytagError):
@@ -112,22 +119,54 @@ def _origin(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}".lower()
 
 
-def refusal(url: str, target: Path, error: urllib.error.HTTPError) -> Exception:
-    """What a status of 300 or more means: an error, or a reason to wait."""
+def headers_from(start: int, etag: str | None) -> dict[str, str]:
+    """What to send for a file from a byte on, if it is still of that version (RFC 9110, ``Range`` with ``If-Range``).
+
+    Args:
+        start: The first byte wanted.
+        etag: The version's entity tag, if it has a strong one; see :func:`strong_etag`.
+    """
+    if not start:
+        return FILE_HEADERS
+    return FILE_HEADERS | {"Range": f"bytes={start}-"} | ({"If-Range": etag} if etag else {})
+
+
+def strong_etag(response: Any) -> str | None:
+    """The entity tag of an answer; a weak one does not identify bytes (RFC 9110, 8.8.3)."""
+    etag = response.headers.get("ETag")
+    return etag if etag and not etag.startswith("W/") else None
+
+
+def is_from(response: Any, start: int) -> bool:
+    """Whether an answer of status 206 holds what follows a byte, as was asked for."""
+    return str(response.headers.get("Content-Range", "")).startswith(f"bytes {start}-")
+
+
+def refusal(url: str, error: urllib.error.HTTPError, target: Path | None = None) -> DownloadError | TransientError:
+    """What a status of 300 or more means: an error, or a reason to wait.
+
+    Args:
+        url: What was asked for.
+        error: The answer.
+        target: Where a file from elsewhere would be found, if there is such a place.
+    """
     what = f"answered {error.code} {error.reason}"
-    if error.code in _NOT_NOW or error.code >= 500:
-        return TransientError(what, _retry_after(error.headers.get("Retry-After")))
+    if error.code in NOT_NOW or error.code >= 500:
+        return TransientError(what, retry_after(error))
     if error.code in (401, 403):
         advice = "not open to everybody; if you have access, put your Hugging Face token in HF_TOKEN"
     elif error.code in (404, 410):
-        advice = f"not there any more; if you have the file from elsewhere, put it at {target}"
+        advice = (
+            f"not there any more; if you have the file from elsewhere, put it at {target}" if target else "not there"
+        )
     else:
         advice = "the server does not give the file"
     return DownloadError(f"{url}: {advice} ({what})", error.code)
 
 
-def _retry_after(value: str | None) -> float | None:
-    """Seconds that a ``Retry-After`` header asks for, as a number or a date (RFC 9110, 10.2.3)."""
+def retry_after(error: urllib.error.HTTPError) -> float | None:
+    """Seconds that an answer's ``Retry-After`` asks for, as a number or a date (RFC 9110, 10.2.3)."""
+    value = error.headers.get("Retry-After")
     if value is None:
         return None
     try:
@@ -140,6 +179,8 @@ def _retry_after(value: str | None) -> float | None:
 
 def reason_of(error: object) -> str:
     """A failure in words."""
+    if isinstance(error, urllib.error.URLError):
+        error = error.reason
     if isinstance(error, TimeoutError):
         return "no answer in time"
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
