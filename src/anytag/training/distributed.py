@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cache
 from typing import Any, Literal
 
 import torch
@@ -28,7 +29,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from anytag.training.activations import large_blocks
 
-#: The first process prepares data and validates alone; the others wait for so long.
+#: The first process prepares data and validates alone; the others wait for so long. Other exchanges keep PyTorch's own
+#: limits, so that a process that hangs ends a run.
 PATIENCE = timedelta(hours=6)
 
 
@@ -162,7 +164,7 @@ class _Processes(Strategy):
 
     def wait(self) -> None:
         """Until every process is here."""
-        distributed.barrier()
+        _wait()
 
     def prepare(self, losses: LossModule, average: nn.Module | None) -> None:
         """Give all processes the first one's weights."""
@@ -293,8 +295,9 @@ def connect(parallel: Literal["auto", "ddp", "fsdp"] = "auto") -> Strategy:
     if not distributed.is_initialized():
         if torch.accelerator.is_available():
             torch.accelerator.set_device_index(_local_rank())
-        distributed.init_process_group(timeout=PATIENCE)
+        distributed.init_process_group()
         atexit.register(_leave)
+    _patient_group()  # Now, while all processes are here to make it.
     return FullyShardedDataParallel() if parallel == "fsdp" else DataParallel()
 
 
@@ -304,10 +307,10 @@ def first_process_first() -> Iterator[None]:
     several = distributed.is_available() and distributed.is_initialized()
     is_first = not several or distributed.get_rank() == 0
     if not is_first:
-        distributed.barrier()
+        _wait()
     yield
     if several and is_first:
-        distributed.barrier()
+        _wait()
 
 
 def placed_like(value: Tensor, model: Tensor) -> Tensor:
@@ -321,6 +324,16 @@ def placed_like(value: Tensor, model: Tensor) -> Tensor:
 def local_part(tensor: Tensor) -> Tensor:
     """What this process holds of a tensor."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def _wait() -> None:
+    """Until every process is here, with patience."""
+    distributed.barrier(_patient_group())
+
+
+@cache
+def _patient_group() -> Any:
+    return distributed.new_group(backend="gloo", timeout=PATIENCE)
 
 
 def _leave() -> None:
