@@ -7,6 +7,7 @@ from fixtures_toy import plain, toy_recognizer
 
 from anytag.captioner import Captioner
 from anytag.errors import ModelError, UsageError
+from anytag.generation import Generated
 
 
 @pytest.fixture
@@ -114,6 +115,39 @@ def test_a_list_too_long_loses_whole_tags(recognizer):
 )
 def test_covered_are_names_aliases_inflections_and_what_is_implied(recognizer, caption, covered):
     assert recognizer.captioner.covered(caption, list(recognizer.vocabulary)) == covered
+
+
+@pytest.fixture
+def beams(recognizer, monkeypatch):
+    """Captions for a green picture, of three that the text decoder found in this order, at a weight of alignment."""
+    tokenizer = recognizer.captioner.language.tokenizer
+    found = [
+        Generated((tokenizer.start_id, *tokenizer.encode(text), tokenizer.end_id), score, True)
+        for text, score in (("a dog", -1.0), ("a dog and a beach", -1.1), ("a picture", -1.2))
+    ]
+    monkeypatch.setattr("anytag.captioner.generate_several", lambda *_, **__: [found])
+
+    def caption(weight, **options):
+        decoding = recognizer.directory.config.decoding.model_copy(update={"alignment": weight})
+        recognizer.captioner.config = recognizer.directory.config.model_copy(update={"decoding": decoding})
+        return recognizer.caption(plain("lime"), **options).caption
+
+    return caption
+
+
+class TestChoice:
+    def test_the_likeliest_is_taken_where_fit_has_no_weight(self, beams):
+        assert beams(0.0) == "a dog"
+        assert beams(0.0, tags=["beach"]) == "a dog"
+
+    def test_fit_to_the_picture_is_weighed_against_likelihood(self, beams):
+        # Of five words the toy is sure by half, of two by a fifth: log-odds of 0 and of -1.386.
+        assert beams(0.07) == "a dog"  # -1 - .097 against -1.1
+        assert beams(0.08) == "a dog and a beach"  # -1 - .111
+
+    def test_what_a_user_asks_for_comes_first(self, beams):
+        assert beams(1e-6, tags=["beach"]) == "a dog and a beach"
+        assert beams(1e-6, tags=["dog"]) == "a dog"
 
 
 def test_options_are_the_model_s_unless_asked_otherwise(recognizer):

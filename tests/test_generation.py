@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from anytag import generation
 from anytag.errors import AnytagError, UsageError
-from anytag.generation import DecodingOptions, Generated, generate
+from anytag.generation import DecodingOptions, Generated, generate, generate_several
 
 FIXTURE = Path(__file__).parent / "fixtures" / "oracle" / "generation_transformers_4_25_1.json"
 EOS, PAD = 1, 0
@@ -128,6 +128,26 @@ def test_beams_find_what_greedy_search_misses():
     step = markov_step(np.log(p))
     assert run(step, num_beams=1, max_length=3)[0].tokens[:2] == (0, 2)
     assert run(step, num_beams=2, max_length=3)[0].tokens == (0, 3, EOS)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_several_captions_are_the_best_ones_in_order(seed):
+    table = np.random.default_rng(seed).normal(scale=1.5, size=(4, 4)).astype(np.float32)
+    options = DecodingOptions(num_beams=100, min_length=0, max_length=5)
+    (found,) = generate_several(
+        markov_step(table), np.array([0]), num_pictures=1, eos_id=EOS, pad_id=PAD, options=options
+    )
+    scores = [caption.score for caption in found]
+    assert scores == sorted(scores, reverse=True)
+    # Three other tokens than the end: 1 + 3 + 9 + 27 captions that end, 81 that are cut.
+    assert len({caption.tokens for caption in found}) == len(found) == 100
+    assert found[0] == run(markov_step(table), num_beams=100, max_length=5)[0]
+
+
+def test_one_caption_is_all_there_is_without_beams():
+    options = DecodingOptions(num_beams=1, min_length=0, max_length=5)
+    several = generate_several(toy_step(), np.array([3]), num_pictures=2, eos_id=EOS, pad_id=PAD, options=options)
+    assert several == [[caption] for caption in run(toy_step(), (3,), num_pictures=2, num_beams=1, max_length=5)]
 
 
 # --- hand-worked
@@ -254,7 +274,7 @@ def test_greedy_search_is_one_beam():
     prompts = np.arange(10)[:, None]
     options = DecodingOptions(num_beams=1, max_length=14, min_length=4)
     rules = generation._Rules(options, EOS, np.array([], dtype=np.int64))
-    beam = generation._search_beams(generation._Model(toy_step(20), 10, 1), prompts, PAD, rules)
+    beam = [c for (c,) in generation._search_beams(generation._Model(toy_step(20), 10, 1), prompts, PAD, rules)]
     greedy = run(toy_step(20), prompts, 10, num_beams=1, max_length=14, min_length=4)
     assert [c.tokens for c in beam] == [c.tokens for c in greedy]
     assert [c.score for c in beam] == pytest.approx([c.score for c in greedy])

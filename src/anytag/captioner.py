@@ -9,7 +9,8 @@ import numpy as np
 
 from anytag.backends.base import Backend, FloatArray
 from anytag.errors import ModelError
-from anytag.generation import DecodingOptions, generate
+from anytag.generation import DecodingOptions, Generated, generate_several
+from anytag.labels import LabelSets
 from anytag.language.bert_tokenizer import PublishedTokenizer
 from anytag.language.coverage import TagCoverage
 from anytag.language.tokenizer import CaptionTokenizer
@@ -77,12 +78,14 @@ class Captioner:
     Args:
         directory: The model.
         backend: Runs it.
+        labels: Of the same model; its recognition decoder judges which of several captions fits the picture best,
+            where the model's ``decoding.alignment`` says so. ``None``: the likeliest caption is taken.
 
     Raises:
         ModelError: If the model has no captioner, or its captions may become longer than it can write.
     """
 
-    def __init__(self, directory: ModelDirectory, backend: Backend):
+    def __init__(self, directory: ModelDirectory, backend: Backend, labels: LabelSets | None = None):
         if directory.config.captioner is None:
             raise ModelError(f"{directory.path}: this model tags pictures but does not write captions")
         longest = directory.config.decoding.max_length
@@ -93,7 +96,7 @@ class Captioner:
             )
         self.config, captioner = directory.config, directory.config.captioner
         self.vocabulary = directory.vocabulary
-        self.backend = backend
+        self.backend, self.labels = backend, labels
         path = directory.file("tokenizer.json")
         self.language: CaptionLanguage = (
             _PublishedLanguage(PublishedTokenizer.load(path))
@@ -131,7 +134,7 @@ class Captioner:
         # One picture at a time: lists of other lengths would pad each other, and 1,000 tokens a second are plenty.
         for row, names in enumerate(tags):
             ids = np.array([language.tag_list(names, given)], np.int64)
-            result = generate(
+            found = generate_several(
                 self.backend.fuse(ids, features[row : row + 1], options.rows_per_picture),
                 np.array(language.prompt(), np.int64),
                 num_pictures=1,
@@ -140,8 +143,21 @@ class Captioner:
                 options=options,
                 banned=language.banned_ids,
             )[0]
-            captions.append(language.text(result.tokens))
+            captions.append(self._choose(found, features[row : row + 1], names if given else ()))
         return captions
+
+    def _choose(self, found: Sequence[Generated], features: FloatArray, wanted: Sequence[str]) -> str:
+        """Of several captions the one that names most of what is wanted; of those, the likeliest that fits best."""
+        texts = [self.language.text(caption.tokens) for caption in found]
+        weight = self.config.decoding.alignment
+        if not weight or self.labels is None or len(texts) == 1:
+            return texts[0]
+        fits = self.backend.recognize(features, self.labels.texts(texts))[0]
+        tags = [tag for name in wanted if (tag := self.vocabulary.find(name))]
+        return max(
+            zip(texts, found, fits, strict=True),
+            key=lambda one: (len(self.covered(one[0], tags)) if tags else 0, one[1].score + weight * float(one[2])),
+        )[0]
 
     def covered(self, caption: str, tags: Sequence[VocabularyTag]) -> list[str]:
         """Which of the tags a caption names: by name, alias, inflection, or something that implies them."""

@@ -122,7 +122,32 @@ def generate(
     options: DecodingOptions | None = None,
     banned: Collection[int] = (),
 ) -> list[Generated]:
-    """Write one caption per picture.
+    """Write one caption per picture: the best of :func:`generate_several`, whose arguments these are."""
+    return [
+        captions[0]
+        for captions in generate_several(
+            step,
+            prompt,
+            num_pictures=num_pictures,
+            eos_id=eos_id,
+            pad_id=pad_id,
+            options=options,
+            banned=banned,
+        )
+    ]
+
+
+def generate_several(
+    step: Step,
+    prompt: NDArray[np.int64],
+    *,
+    num_pictures: int,
+    eos_id: int,
+    pad_id: int,
+    options: DecodingOptions | None = None,
+    banned: Collection[int] = (),
+) -> list[list[Generated]]:
+    """Write captions for every picture: up to ``num_beams`` different ones, a single one without beams.
 
     Every picture is decoded by itself: the captions of a batch are those of its pictures one at a time, provided
     that the step function's rows do not depend on each other.
@@ -138,7 +163,7 @@ def generate(
         banned: Tokens that never occur after the prompt.
 
     Returns:
-        A caption per picture, in order.
+        Captions per picture, in order, those with the highest score first; at least one each.
 
     Raises:
         UsageError: If the arguments do not fit together.
@@ -164,7 +189,7 @@ def generate(
     rules = _Rules(options, eos_id, np.asarray(sorted(banned), dtype=np.int64))
     model = _Model(step, num_pictures * options.rows_per_picture, options.rows_per_picture)
     if options.rows_per_picture == 1:
-        return _search_single(model, prompt, pad_id, rules)
+        return [[caption] for caption in _search_single(model, prompt, pad_id, rules)]
     return _search_beams(model, prompt, pad_id, rules)
 
 
@@ -293,12 +318,12 @@ class _Ended:
         bound = total / length**self._length_penalty
         return len(self) == self._size and min(caption.score for caption in self._captions) >= bound
 
-    def best(self) -> Generated:
-        """The caption with the highest score; of equals the one that came last."""
-        return max(reversed(self._captions), key=lambda caption: caption.score)
+    def ranked(self) -> list[Generated]:
+        """The captions, those with the highest score first; of equals the one that came last."""
+        return sorted(reversed(self._captions), key=lambda caption: -caption.score)
 
 
-def _search_beams(model: _Model, prompt: NDArray[np.int64], pad_id: int, rules: _Rules) -> list[Generated]:
+def _search_beams(model: _Model, prompt: NDArray[np.int64], pad_id: int, rules: _Rules) -> list[list[Generated]]:
     """Beam search for prompts ``[N, P]``; see the head of the module for the rule."""
     options, beams, pictures = rules.options, rules.options.num_beams, len(prompt)
     tokens = np.repeat(prompt, beams, axis=0)  # [N * beams, length]
@@ -344,7 +369,7 @@ def _search_beams(model: _Model, prompt: NDArray[np.int64], pad_id: int, rules: 
         fed = chosen[:, None]
     for picture, beam in zip(*np.nonzero(np.isfinite(totals)), strict=True):
         ended[picture].add(tokens[picture * beams + beam], float(totals[picture, beam]))
-    return [captions.best() for captions in ended]
+    return [captions.ranked() for captions in ended]
 
 
 def _search_single(model: _Model, prompt: NDArray[np.int64], pad_id: int, rules: _Rules) -> list[Generated]:

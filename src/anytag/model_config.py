@@ -166,13 +166,24 @@ class CaptionerConfig(_Part):
 
 
 class DecodingConfig(_Part):
-    """Defaults of caption generation; lengths count the start token."""
+    """Defaults of caption generation; lengths count the start token.
+
+    Attributes:
+        num_beams: Captions that are followed at once.
+        max_length: Most tokens.
+        min_length: Fewest tokens.
+        length_penalty: Exponent of the length by which scores are divided.
+        repetition_penalty: Factor against tokens that stand already.
+        alignment: Weight of a caption's fit to the picture, as the recognition decoder scores it, beside its own
+            score, in choosing among the beams; 0 takes the likeliest.
+    """
 
     num_beams: int = 3
     max_length: int = 24
     min_length: int = 6
     length_penalty: float = 1.0
     repetition_penalty: float = 1.0
+    alignment: float = 0.0
 
 
 class ModelConfig(_Part):

@@ -89,7 +89,7 @@ class Recognizer:
     def captioner(self) -> Captioner:
         """The part that writes captions, loaded when it is first needed."""
         if self._captioner is None:
-            self._captioner = Captioner(self.directory, self.backend)
+            self._captioner = Captioner(self.directory, self.backend, self.labels)
         return self._captioner
 
     def __call__(self, picture: PictureSource) -> Recognition:
