@@ -19,7 +19,8 @@ from anytag.evaluation.retrieval import recall_at_k
 from anytag.evaluation.tagging import best_common_threshold, mean_average_precision, precision_recall_f1
 from anytag.generation import DecodingOptions
 from anytag.nn.model import RecognitionModel
-from anytag.training.validation import Validator, caption_pictures
+from anytag.nn.recognition_decoder import RecognitionDecoder
+from anytag.training.validation import caption_pictures
 
 #: Most tags that guide a caption; as many as in training.
 _MOST_GUIDES = 14
@@ -51,10 +52,6 @@ class Judge:
 
     def __init__(self, data: ClaimsData):
         self.data = data
-        prepared = data.prepared
-        self.validator = Validator(
-            prepared.validation, prepared.vocabulary, prepared.label_embeddings, prepared.tokenizer, prepared.prompts
-        )
         self._shards: list[_Shard] = []
 
     @torch.inference_mode()
@@ -65,9 +62,11 @@ class Judge:
         with torch.autocast("cpu", torch.bfloat16):
             self._read(model)
             everything: list[NDArray[np.float32]] = []
+            ids = torch.arange(len(self.data.prepared.vocabulary))
+            queries = model.label_queries(self.data.prepared.label_embeddings, ids)
             for shard in self._shards:
                 features = torch.cat([model.features(part) for part in shard.tokens.split(32)]).float()
-                scores = self.validator.scores(model, features, range(len(self.data.prepared.vocabulary)))
+                scores = score_queries(model.recognition_decoder, features, queries, 16)
                 everything.append(scores)
                 threshold, f1 = split_f1(scores, self.data.truth[shard.rows])
                 figures["f1_coco" if shard.labelled else "f1_flickr"] = f1
@@ -158,8 +157,7 @@ class Judge:
         chosen = [i for captions in shard.captions for i in captions]
         owner = np.repeat(np.arange(len(shard.captions)), [len(captions) for captions in shard.captions])
         queries = model.label_queries(embeddings[chosen])
-        scores = [model.recognition_decoder(part, queries).float() for part in features.split(4)]
-        recall = recall_at_k(torch.cat(scores).numpy(), owner)
+        recall = recall_at_k(score_queries(model.recognition_decoder, features, queries, 4), owner)
         return {f"text_recall_{k}": value for k, value in recall.text.items()} | {
             f"picture_recall_{k}": value for k, value in recall.picture.items()
         }
@@ -182,6 +180,20 @@ class Judge:
             "ap_seen": seen.ap,
             "chance_seen": seen.chance,
         }
+
+
+def score_queries(decoder: RecognitionDecoder, features: Tensor, queries: Tensor, pictures: int) -> NDArray[np.float32]:
+    """Probabilities ``[B, T]``, so many pictures at a time.
+
+    The last layer runs in single precision whatever the others do: logits in bfloat16 have 256 values from 2 to 4, and
+    of five thousand captions hundreds would score alike.
+    """
+    parts = []
+    for part in features.split(pictures):
+        hidden = decoder.embed(part, queries)
+        with torch.autocast("cpu", enabled=False):
+            parts.append(decoder.score(hidden.float()).squeeze(-1).sigmoid())
+    return torch.cat(parts).numpy()
 
 
 def split_f1(scores: NDArray[np.float32], truth: NDArray[np.bool_]) -> tuple[float, float]:

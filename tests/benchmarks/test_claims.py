@@ -16,13 +16,14 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 import claims
 from _claims_config import CLAIMS, SETTINGS, Comparison, default_config
 from _claims_data import manifest_pairs
-from _claims_figures import split_f1
+from _claims_figures import score_queries, split_f1
 from _claims_held_out import draw_held_out, mean_precision, without
 from _claims_table import differences, missing, render, spread, verdict
 from _claims_training import LearnedQueriesByText, distillation_loss, run_config
 
 from anytag.data_engine.manifest import Manifest, ManifestCaption, ManifestTag, PictureRecord, write_part
 from anytag.errors import DataError, UsageError
+from anytag.nn.recognition_decoder import RecognitionDecoder
 from anytag.training.features import CachedShard
 from anytag.training.pairs import Batch
 from anytag.vocabulary import TagVocabulary, VocabularyTag
@@ -74,6 +75,19 @@ def test_threshold_comes_from_other_pictures_than_f1():
     threshold, f1 = split_f1(scores, truth)
     assert threshold == pytest.approx(0.5)
     assert f1 == pytest.approx(2 * 1 / (2 + 2))
+
+
+def test_scores_in_half_precision_are_told_apart():
+    torch.manual_seed(0)
+    decoder = RecognitionDecoder(32, 1, 2, 32, 32).eval()
+    features, queries = torch.randn(3, 5, 32), torch.randn(400, 32)
+    with torch.inference_mode():
+        exact = decoder(features, queries).sigmoid().numpy()
+        with torch.autocast("cpu", torch.bfloat16):
+            scores = score_queries(decoder, features, queries, 2)
+            coarse = decoder(features, queries).float().sigmoid().numpy()
+    assert np.abs(scores - exact).max() < 0.02
+    assert len(np.unique(scores[0])) > 390 > len(np.unique(coarse[0]))
 
 
 class TestTraining:
