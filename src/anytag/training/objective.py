@@ -112,8 +112,8 @@ class Objective:
     ) -> tuple[Tensor, dict[str, float]]:
         """The losses of the captioner alone, where what it reads of the pictures is known already."""
         features = hide_tokens(pictures.features_of(batch.indices, batch.views), self.config.token_dropout)
-        chosen = zip(batch.indices[batch.rows], batch.views[batch.rows], batch.found_shifts, strict=True)
-        found = [pictures.list_of(int(picture), int(view), shift) for picture, view, shift in chosen]
+        chosen = zip(batch.indices[batch.rows], batch.found_shifts, strict=True)
+        found = [pictures.list_of(int(picture), shift) for picture, shift in chosen]
         return self._total(self._caption_parts(model, batch, features, found))
 
     def _total(self, parts: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:

@@ -32,14 +32,14 @@ class RememberedPictures:
     Attributes:
         features: Per view and shard, ``[N, 1 + N, width]`` float16, memory-mapped.
         starts: Number of the first picture of every shard, and of the one after the last.
-        found: Per view, ``[pictures, LONGEST]`` vocabulary ids, the likeliest first.
-        margins: Per view, ``[pictures, LONGEST]``: by how much their logits exceed the common threshold.
+        found: ``[pictures, LONGEST]`` vocabulary ids of the plain picture, the likeliest first.
+        margins: ``[pictures, LONGEST]``: by how much their logits exceed the common threshold.
     """
 
     features: list[list[np.ndarray]]
     starts: np.ndarray
-    found: list[np.ndarray]
-    margins: list[np.ndarray]
+    found: np.ndarray
+    margins: np.ndarray
 
     def features_of(self, pictures: np.ndarray, views: np.ndarray) -> Tensor:
         """``[B, 1 + N, width]`` float32 of pictures, each in one of its views."""
@@ -50,10 +50,10 @@ class RememberedPictures:
         ]
         return torch.from_numpy(np.stack(rows)).float()
 
-    def list_of(self, picture: int, view: int, shift: float) -> list[int]:
+    def list_of(self, picture: int, shift: float) -> list[int]:
         """The tags of a picture whose margin is above ``shift``; the likeliest one at least."""
-        count = max(1, int((self.margins[view][picture] > shift).sum()))
-        return [int(id) for id in self.found[view][picture][:count]]
+        count = max(1, int((self.margins[picture] > shift).sum()))
+        return [int(id) for id in self.found[picture][:count]]
 
 
 def remember(
@@ -90,40 +90,40 @@ def remember(
         queries = model.label_queries(label_embeddings[ids], ids)
         for view in range(views):
             for number, shard in enumerate(shards, 1):
-                if not (folder / f"{shard.name}.logits{view}.npy").exists():
-                    _look(model, shard, view, queries, folder)
+                if not (folder / f"{shard.name}.view{view}.npy").exists():
+                    _look(model, shard, view, None if view else queries, folder)
                     report(f"remembered: view {view}, shard {number}/{len(shards)} ({shard.name})")
-    truth = np.stack([np.isin(ids.numpy(), picture.tags) for picture in pictures])
+    logits = np.concatenate([np.load(folder / f"{shard.name}.logits.npy") for shard in shards]).astype(np.float32)
+    truth = np.stack([np.isin(ids.numpy(), picture.tags) for picture in pictures[::5]])
     prevalence = np.array([(vocabulary[int(i)].support + 0.5) / (len(pictures) + 1) for i in ids])
-    found, margins, shifts, common = [], [], None, 0.0
-    for view in range(views):
-        logits = np.concatenate([np.load(folder / f"{shard.name}.logits{view}.npy") for shard in shards])
-        logits = logits.astype(np.float32)
-        if shifts is None:
-            shifts = shifts_by_prevalence(logits[::5].astype(np.float64), prevalence).astype(np.float32)
-            scores = 1 / (1 + np.exp(-(logits[::5] - shifts)))
-            threshold, _ = best_common_threshold(scores, truth[::5])
-            common = float(np.log(threshold / (1 - threshold)))
-        logits -= shifts + common
-        best = np.argsort(-logits, axis=1)[:, :LONGEST]
-        found.append(ids.numpy()[best])
-        margins.append(np.take_along_axis(logits, best, 1))
+    # A fifth of the pictures says enough of where a score lies.
+    shifts = shifts_by_prevalence(logits[::5].astype(np.float64), prevalence).astype(np.float32)
+    threshold, _ = best_common_threshold(1 / (1 + np.exp(-(logits[::5] - shifts))), truth)
+    logits -= shifts + np.float32(np.log(threshold / (1 - threshold)))
+    found = np.argsort(-logits, axis=1)[:, :LONGEST]
+    margins = np.take_along_axis(logits, found, 1)
     starts = np.cumsum([0, *(len(shard.records) for shard in shards)])
     features = [[np.load(folder / f"{s.name}.view{view}.npy", mmap_mode="r") for s in shards] for view in range(views)]
-    return RememberedPictures(features, starts, found, margins)
+    return RememberedPictures(features, starts, ids.numpy()[found], margins)
 
 
-def _look(model: RecognitionModel, shard: CachedShard, view: int, queries: Tensor, folder: Path) -> None:
+def _look(model: RecognitionModel, shard: CachedShard, view: int, queries: Tensor | None, folder: Path) -> None:
     maps, seen, logits = shard.maps[view], [], []
     for start in range(0, len(maps), 8):
         chosen = torch.from_numpy(maps[start : start + 8].copy()).float().permute(0, 3, 1, 2)
         with torch.autocast("cpu", torch.bfloat16):
             features = model.features(model.image_encoder.crown(chosen))
-            logits.append(model.recognition_decoder(features, queries).half().numpy())
+            if queries is not None:
+                logits.append(model.recognition_decoder(features, queries).half().numpy())
         seen.append(features.half().numpy())
-    # The logits last: they say that both are there.
-    for name, parts in ((f"view{view}", seen), (f"logits{view}", logits)):
-        part = folder / f"{shard.name}.{name}.part"
-        with part.open("wb") as handle:
-            np.save(handle, np.concatenate(parts))
-        part.replace(folder / f"{shard.name}.{name}.npy")
+    # The features last: they say that both are there.
+    if logits:
+        _save(folder / f"{shard.name}.logits.npy", np.concatenate(logits))
+    _save(folder / f"{shard.name}.view{view}.npy", np.concatenate(seen))
+
+
+def _save(path: Path, array: np.ndarray) -> None:
+    part = path.with_suffix(".part")
+    with part.open("wb") as handle:
+        np.save(handle, array)
+    part.replace(path)
