@@ -192,7 +192,10 @@ def ram_14m_tagging() -> PretrainingConfig:
 
 
 def ram_plus_4m(sources: Any = FOUR_MILLION, name: str = "ram-plus-4m", swin: SwinSize = "base") -> PretrainingConfig:
-    """Swin-B at 224 px, 5 epochs, 720 a batch (RAM++, section 4); 51 descriptions a tag (section 3.3)."""
+    """Swin-B at 224 px, 5 epochs, 720 a batch (RAM++, section 4); 51 descriptions a tag (section 3.3).
+
+    Its losses are sums over the 90 pictures of each of 8 GPUs, against a distillation that is a mean.
+    """
     teacher = _CLIP.model_copy(update={"descriptions": "tag_descriptions.json"})
     return _pretraining(
         name,
@@ -204,6 +207,7 @@ def ram_plus_4m(sources: Any = FOUR_MILLION, name: str = "ram-plus-4m", swin: Sw
         tags="picture",
         teacher=teacher,
         batch_size=720,
+        pictures_per_loss=90,
     )
 
 
@@ -215,12 +219,20 @@ def ram_plus_14m() -> PretrainingConfig:
 def ram_plus_14m_large() -> PretrainingConfig:
     """Swin-L, the size of the released checkpoint, with its 416 a batch; the paper's tables have Swin-B."""
     config = ram_plus_4m(FOURTEEN_MILLION, "ram-plus-large-14m", "large")
-    return config.model_copy(update={"batch_size": 416})
+    return config.model_copy(update={"batch_size": 416, "pictures_per_loss": 52})
 
 
 def ram_plus_tagging() -> PretrainingConfig:
     """On COCO: 1 epoch, 5e-6 (RAM++, section 4; released: 2); 288 a batch is released for Swin-B."""
-    return _fine_tuning("ram-plus-14m-tagging", 1, 5e-6, objective=RamPlusConfig(), teacher=_CLIP, batch_size=288)
+    return _fine_tuning(
+        "ram-plus-14m-tagging",
+        1,
+        5e-6,
+        objective=RamPlusConfig(),
+        teacher=_CLIP,
+        batch_size=288,
+        pictures_per_loss=36,
+    )
 
 
 recipe = ram_plus_14m

@@ -109,7 +109,7 @@ class TestARun:
 class TestResuming:
     def test_killed_and_taken_up_again_it_ends_with_the_very_weights(self, data, finished, tmp_path):
         """SIGKILL between two checkpoints; what was drawn since is drawn again."""
-        script = [sys.executable, str(Path(__file__).with_name("toy_pairs.py")), str(data), str(tmp_path)]
+        script = [sys.executable, str(Path(__file__).with_name("toy_pairs.py")), str(data), str(tmp_path), "slowly"]
         with subprocess.Popen(script, stdout=subprocess.PIPE, text=True) as process:
             deadline = time.monotonic() + 100
             while not (tmp_path / "checkpoint.pt").exists() and time.monotonic() < deadline:

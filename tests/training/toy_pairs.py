@@ -1,6 +1,6 @@
 """Coloured squares with tags and captions, and models tiny enough to learn them at once.
 
-Run as a script it trains in the folder that it is given, slowly enough to be killed.
+Run as a script it trains with the data in one folder in another one, slowly enough to be killed, or one step alone.
 """
 
 from __future__ import annotations
@@ -141,11 +141,15 @@ if __name__ == "__main__":
     from anytag.training import pretraining
 
     torch.set_num_threads(1)
+    pairs, run, what = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+    if what == "slowly":
 
-    class SlowBatches(pretraining.PairBatches):
-        def draw(self, size):
-            time.sleep(0.15)
-            return super().draw(size)
+        class SlowBatches(pretraining.PairBatches):
+            def draw(self, size):
+                time.sleep(0.15)
+                return super().draw(size)
 
-    pretraining.PairBatches = SlowBatches
-    pretraining.pretrain(config(), Path(sys.argv[1]), Path(sys.argv[2]), lambda line: print(line, flush=True))
+        pretraining.PairBatches = SlowBatches
+        pretraining.pretrain(config(), pairs, run, lambda line: print(line, flush=True))
+    else:  # One step of several processes.
+        pretraining.pretrain(config(parallel=what), pairs, run, print, stop_after=0.0)

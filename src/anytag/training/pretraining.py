@@ -23,7 +23,7 @@ from anytag.training.distributed import Share, Strategy, connect, first_process_
 from anytag.training.learner import Learner, RecognisedGuides, make_objective
 from anytag.training.logs import Report
 from anytag.training.model_files import pretraining_card, write_model
-from anytag.training.objectives import RamPlusConfig, Tag2TextConfig, Tag2TextObjective
+from anytag.training.objectives import RamPlusConfig, Tag2TextObjective
 from anytag.training.pair_source import PairBatches, PairCollator, PairExample, PairLoader, PictureTeacher, SampleTags
 from anytag.training.pair_validation import PairValidator
 from anytag.training.positions import StreamLoop
@@ -69,8 +69,6 @@ def pretrain(
     strategy = connect(config.parallel)
     report = report if strategy.is_first else lambda line: None
     folder.mkdir(parents=True, exist_ok=True)
-    if isinstance(config.objective, Tag2TextConfig) and config.parallel == "fsdp" and strategy.world > 1:
-        raise UsageError("the momentum copies of Tag2Text's contrast cannot be divided; set parallel=ddp")
     parser = None if config.parser == "none" else load_parser(config.parser)
     directory = open_start(config, data)
     listed = _listed(config, data, directory.vocabulary if directory is not None else None)
@@ -84,7 +82,8 @@ def pretrain(
     count = _count(config, sources)
     device = strategy.device_of(start.model) if strategy.world > 1 else _device()
     steps_per_epoch = max(1, count // config.batch_size)
-    learner = make_learner(config, start, steps_per_epoch).to(device)
+    at_once = max(1, config.batch_size // (strategy.world * config.accumulate))
+    learner = make_learner(config, start, steps_per_epoch, at_once).to(device)
     tags = SampleTags(start.vocabulary, parser)
     collate = _collator(config, start, data, device)
     stream = _stream(config, sources, tags, start, strategy, JsonLinesLog(folder / "bad-samples.jsonl"))
@@ -130,15 +129,27 @@ def pretrain(
     return finished
 
 
-def make_learner(config: PretrainingConfig, start: Start, steps_per_epoch: int) -> Learner:
-    """The model and the objective of a recipe, as one module."""
+def make_learner(config: PretrainingConfig, start: Start, steps_per_epoch: int, at_once: int) -> Learner:
+    """The model and the objective of a recipe, as one module.
+
+    Args:
+        config: The recipe.
+        start: What the run begins with.
+        steps_per_epoch: Steps in one pass over the data.
+        at_once: Pictures that the objective sees at once.
+    """
     model = start.model
     if isinstance(model.label_queries, TextLabelQueries):
         assert start.label_embeddings is not None
         model.label_queries = BoundLabelQueries(model.label_queries, start.label_embeddings)
+    settings = config.objective
+    if config.pictures_per_loss is not None and isinstance(settings, RamPlusConfig):
+        share = config.pictures_per_loss / at_once
+        weights = {"tagging": settings.tagging * share, "alignment": settings.alignment * share}
+        settings = settings.model_copy(update=weights)
     torch.manual_seed(config.seed)
     objective = make_objective(
-        config.objective, model, start.tokenizer, config.momentum, config.alignment_width, steps_per_epoch
+        settings, model, start.tokenizer, config.momentum, config.alignment_width, steps_per_epoch
     )
     encoder = objective.encoder if isinstance(objective, Tag2TextObjective) else None
     if encoder is not None and start.directory is not None and start.directory.has(ALIGNMENT_FILE):

@@ -116,6 +116,9 @@ class PretrainingConfig(LoopConfig):
         validation: Data that are never trained on.
         validation_pictures: Most of them that are looked at.
         objective: What is learnt; its class says which objective it is.
+        pictures_per_loss: RAM++'s tagging and alignment are sums over the pictures that are learnt from at once, and so
+            count the more against distillation, the more those are. They are brought to what so many pictures give,
+            however many processes and micro-batches there are; ``None``: they stay as they are.
         momentum: Of Tag2Text's contrast.
         alignment_width: Of Tag2Text's contrast.
         augmentation: Of training pictures.
@@ -142,6 +145,7 @@ class PretrainingConfig(LoopConfig):
     validation: tuple[SourceSpec, ...] = ()
     validation_pictures: int = Field(default=1000, ge=1)
     objective: Tag2TextConfig | RamConfig | RamPlusConfig
+    pictures_per_loss: int | None = Field(default=None, ge=1)
     momentum: MomentumConfig = MomentumConfig()
     alignment_width: int = Field(default=256, ge=1)
     augmentation: AugmentationConfig = AugmentationConfig()
