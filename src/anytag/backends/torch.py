@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +20,12 @@ from anytag.nn.clip_text import WEIGHTS as CLIP_WEIGHTS
 from anytag.nn.clip_text import ClipTextEncoder
 from anytag.nn.label_queries import DescribedLabelQueries, EmbeddedLabelQueries, TextLabelQueries
 from anytag.nn.model import RecognitionModel
+from anytag.nn.packed import can_pack, pack_linears
 from anytag.nn.recognition_decoder import PerTagScore
 from anytag.nn.weights import WEIGHTS_FILE, read_model
+
+#: Queries that go through the recognition decoder together on a CPU.
+_QUERIES = 576
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -75,6 +80,8 @@ class TorchBackend:
         if not directory.has(WEIGHTS_FILE):
             raise ModelError(f"{directory.path}: has no {WEIGHTS_FILE}, so PyTorch cannot run it; use --backend onnx")
         model = read_model(config, len(directory.vocabulary), directory.file(WEIGHTS_FILE))
+        if can_pack(self.device):
+            pack_linears(model, self.dtype)
         self.model: RecognitionModel = model.to(self.device, self.dtype)
         encoder = config.image_encoder
         self._mean = torch.tensor(encoder.mean, device=self.device)
@@ -98,20 +105,30 @@ class TorchBackend:
         """Logits ``[B, T]``; B and T may be 0."""
         if not len(labels) or not len(features):
             return np.empty((len(features), len(labels)), np.float32)
-        decoder, tensors, queries = self.model.recognition_decoder, labels.tensors, self.model.label_queries
-        rows = []
-        # One picture at a time: thousands of queries a picture fill the caches by themselves.
-        for row in torch.from_numpy(features).to(self.device, self.dtype).split(1):
+        # On a CPU one picture and some hundred queries at a time: what lies between two layers stays in the caches.
+        size = _QUERIES if self.device.type == "cpu" else len(labels)
+        pictures = 1 if self.device.type == "cpu" else len(features)
+        parts = [
+            {name: tensor[start : start + size] for name, tensor in labels.tensors.items()}
+            for start in range(0, len(labels), size)
+        ]
+        seen = torch.from_numpy(features).to(self.device, self.dtype).split(pictures)
+        return _numpy(torch.cat([torch.cat(list(self._logits(row, parts)), 1) for row in seen]))
+
+    def _logits(self, features: Tensor, parts: list[dict[str, Tensor]]) -> Iterator[Tensor]:
+        """Logits ``[B, T]`` of every part of the labels."""
+        decoder, queries = self.model.recognition_decoder, self.model.label_queries
+        memory = decoder.keys_values(features)
+        for tensors in parts:
             if isinstance(queries, DescribedLabelQueries):
-                asked = queries.project(queries.mix(row[:, 0], tensors["descriptions"]))
-                hidden = decoder.embed(row, asked)
+                asked = queries.project(queries.mix(features[:, 0], tensors["descriptions"]))
+                hidden = decoder.embed(features, asked, memory=memory)
             else:
-                hidden = decoder.embed(row, tensors["queries"], tensors["projected"])
+                hidden = decoder.embed(features, tensors["queries"], tensors["projected"], memory)
             if "weights" in tensors:
-                rows.append((hidden * tensors["weights"]).sum(-1) + tensors["biases"])
+                yield (hidden * tensors["weights"]).sum(-1) + tensors["biases"]
             else:
-                rows.append(decoder.score(hidden).squeeze(-1))
-        return _numpy(torch.cat(rows))
+                yield decoder.score(hidden).squeeze(-1)
 
     @torch.inference_mode()
     def attention(self, features: FloatArray, labels: TorchLabels) -> FloatArray:

@@ -72,15 +72,23 @@ class RecognitionDecoder(nn.Module):
         """Per layer, the picture's keys and values; ``features`` is ``[B, N, memory_width]``."""
         return [layer.cross_attention.keys_values(features, self.heads) for layer in self.layers]
 
-    def embed(self, features: Tensor, queries: Tensor, projected: Tensor | None = None) -> Tensor:
+    def embed(
+        self,
+        features: Tensor,
+        queries: Tensor,
+        projected: Tensor | None = None,
+        memory: list[KeysValues] | None = None,
+    ) -> Tensor:
         """What every query sees: ``[B, T, width]``.
 
         Args:
             features: ``[B, N, memory_width]``.
             queries: ``[T, width]``, the same for all pictures, or ``[B, T, width]``.
             projected: :meth:`project` of the queries, if it is at hand.
+            memory: :meth:`keys_values` of the features, if they are at hand.
         """
-        return self._through(features, queries, projected, self.keys_values(features))[0]
+        memory = self.keys_values(features) if memory is None else memory
+        return self._through(features, queries, projected, memory)[0]
 
     def attention(self, features: Tensor, queries: Tensor, projected: Tensor | None = None) -> Tensor:
         """Where the last layer looks: weights ``[B, T, N]``, the mean of its heads; arguments as for :meth:`embed`.

@@ -91,13 +91,20 @@ class _WindowAttention(nn.Module):
         return self.output(seen.reshape(batch, count, width))
 
 
-class _FeedForward(nn.Module):
+class SwinFeedForward(nn.Module):
+    """Two linear layers with GELU between them.
+
+    Args:
+        width: Of a token; the inner layer is four times as wide.
+    """
+
     def __init__(self, width: int):
         super().__init__()
         self.inner = nn.Linear(width, 4 * width)
         self.output = nn.Linear(4 * width, width)
 
     def forward(self, tokens: Tensor) -> Tensor:
+        """``[..., width]`` to the same shape."""
         return self.output(F.gelu(self.inner(tokens)))
 
 
@@ -109,7 +116,7 @@ class _Block(nn.Module):
         self.attention_norm = nn.LayerNorm(width)
         self.attention = _WindowAttention(width, heads, window)
         self.feed_forward_norm = nn.LayerNorm(width)
-        self.feed_forward = _FeedForward(width)
+        self.feed_forward = SwinFeedForward(width)
         self.drop_path = drop_path
 
     def forward(self, tokens: Tensor, positions: Tensor, mask: Tensor | None) -> Tensor:

@@ -1,0 +1,112 @@
+"""A model's matrix products prepared for one processor.
+
+PyTorch multiplies float32 matrices with MKL, which leaves half of some processors' width unused, and lays bfloat16
+weights out anew at every call. oneDNN's kernels, which PyTorch ships, do neither if weights are laid out for them once,
+and they apply GELU on the way out. Sums are ordered otherwise, so results differ in the last digits.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from anytag.nn.swin import SwinFeedForward
+from anytag.nn.transformer import FeedForward
+
+
+def can_pack(device: torch.device) -> bool:
+    """Whether this PyTorch and this device know the kernels."""
+    known = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    return device.type == "cpu" and known
+
+
+class PackedLinear(nn.Module):
+    """A linear layer whose weights oneDNN lays out at the first call; for inference on a CPU.
+
+    Args:
+        linear: The layer; its weights are let go once they are laid out, in whatever precision they were stored.
+        dtype: Precision to compute in.
+        gelu: Whether GELU follows.
+    """
+
+    def __init__(self, linear: nn.Linear, dtype: torch.dtype, gelu: bool = False):
+        super().__init__()
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+        self.dtype, self.activation = dtype, "gelu" if gelu else "none"
+        # Tensors, not parameters: they shall not be converted or listed with the model's.
+        self._linear: list[nn.Linear] = [linear]
+        self._weight: Tensor | None = None
+        self._bias: Tensor | None = None
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether the weights are laid out."""
+        return self._weight is not None
+
+    def pack(self) -> tuple[Tensor, Tensor | None]:
+        """The laid out weights and the bias."""
+        if self._weight is None:
+            [linear] = self._linear
+            if linear.bias is not None:
+                self._bias = linear.bias.detach().to(self.dtype)
+            self._weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach().to(self.dtype).contiguous())
+            self._linear = []
+        return self._weight, self._bias
+
+    def forward(self, values: Tensor) -> Tensor:
+        """``[..., in]`` to ``[..., out]``."""
+        weight, bias = self.pack()
+        return torch.ops.mkldnn._linear_pointwise(values, weight, bias, self.activation, [], "none")
+
+
+class _PackedFeedForward(nn.Module):
+    """BERT's feed-forward with GELU inside the first product."""
+
+    def __init__(self, part: FeedForward, dtype: torch.dtype):
+        super().__init__()
+        self.inner, self.output = PackedLinear(part.inner, dtype, gelu=True), PackedLinear(part.output, dtype)
+        self.norm = part.norm
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return self.norm(self.output(self.inner(hidden)).add_(hidden))
+
+
+class _PackedSwinFeedForward(nn.Module):
+    def __init__(self, part: SwinFeedForward, dtype: torch.dtype):
+        super().__init__()
+        self.inner, self.output = PackedLinear(part.inner, dtype, gelu=True), PackedLinear(part.output, dtype)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.output(self.inner(tokens))
+
+
+def pack_linears(model: nn.Module, dtype: torch.dtype) -> None:
+    """Replace a model's linear layers by packed ones, in place; modules that parts share stay shared.
+
+    Products of one column are left as they are. The model cannot be trained or saved afterwards.
+
+    Args:
+        model: In eval mode, on a CPU that :func:`can_pack`.
+        dtype: Precision to compute in; what is no linear layer keeps its own.
+    """
+    made: dict[nn.Module, nn.Module] = {}
+
+    def packed(module: nn.Module) -> nn.Module | None:
+        if isinstance(module, FeedForward):
+            return _PackedFeedForward(module, dtype)
+        if isinstance(module, SwinFeedForward):
+            return _PackedSwinFeedForward(module, dtype)
+        if isinstance(module, nn.Linear) and module.out_features > 1:
+            return PackedLinear(module, dtype)
+        return None
+
+    def replace(parent: nn.Module) -> None:
+        for name, child in list(parent.named_children()):
+            replacement = made.get(child) or packed(child)
+            if replacement is None:
+                replace(child)
+            else:
+                made[child] = replacement
+                setattr(parent, name, replacement)
+
+    replace(model)
