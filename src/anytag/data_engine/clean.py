@@ -67,9 +67,8 @@ class ClustersStep(Step):
 
     def inputs(self, unit: int, known: Sequence[Digest] = ()) -> list[Digest]:
         """The regions of all parts."""
-        earlier = {digest.name: digest for digest in known}
         paths = [self.regions.output(part) for part in range(self.regions.units)]
-        return [Digest.of(path, earlier.get(path.name)) for path in paths]
+        return Digest.of_all(paths, known)
 
     def run(self, unit: int, output: Path) -> Outcome:
         """Cluster the tags of one group."""
@@ -200,11 +199,10 @@ class RemovalStep(Step):
 
     def inputs(self, unit: int, known: Sequence[Digest] = ()) -> list[Digest]:
         """The manifest's part, its regions, and all groups of tags."""
-        earlier = {digest.name: digest for digest in known}
         regions = self.clusters.regions
         paths = [regions.manifest.part(unit), regions.output(unit)]
         paths += [self.clusters.output(group) for group in range(self.clusters.units)]
-        return [Digest.of(path, earlier.get(path.name)) for path in paths]
+        return Digest.of_all(paths, known)
 
     def output(self, unit: int) -> Path:
         """A part of a manifest."""

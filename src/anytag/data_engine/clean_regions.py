@@ -141,10 +141,8 @@ class RegionsStep(Step):
 
     def inputs(self, unit: int, known: Sequence[Digest] = ()) -> list[Digest]:
         """The manifest's part and vocabulary, and the source's part."""
-        earlier = {digest.name: digest for digest in known}
         paths = (self.manifest.part(unit), self.manifest.vocabulary_path)
-        found = [Digest.of(path, earlier.get(path.name)) for path in paths]
-        return [*found, *digest_part(self.source, unit, known)]
+        return [*Digest.of_all(paths, known), *digest_part(self.source, unit, known)]
 
     def run(self, unit: int, output: Path) -> Outcome:
         """Go through one part."""

@@ -119,9 +119,8 @@ class LabelsStep(Step):
 
     def inputs(self, unit: int, known: Sequence[Digest] = ()) -> list[Digest]:
         """The names of all parts."""
-        earlier = {digest.name: digest for digest in known}
         paths = [self.names.output(part) for part in range(self.names.units)]
-        return [Digest.of(path, earlier.get(path.name)) for path in paths]
+        return Digest.of_all(paths, known)
 
     def run(self, unit: int, output: Path) -> Outcome:
         """Choose and merge."""
@@ -171,9 +170,8 @@ class IdsStep(Step):
 
     def inputs(self, unit: int, known: Sequence[Digest] = ()) -> list[Digest]:
         """The part's names, and the vocabulary."""
-        earlier = {digest.name: digest for digest in known}
         paths = (self.names.output(unit), self.vocabulary)
-        return [Digest.of(path, earlier.get(path.name)) for path in paths]
+        return Digest.of_all(paths, known)
 
     def run(self, unit: int, output: Path) -> Outcome:
         """Map one part."""

@@ -90,6 +90,12 @@ class Digest:
         return Digest(path.name, sha256(path), status.st_size, status.st_mtime_ns)
 
     @classmethod
+    def of_all(cls, paths: Iterable[Path], known: Sequence[Digest]) -> list[Digest]:
+        """The files' digests, in order; ``known`` are earlier ones, found by the files' names."""
+        earlier = {digest.name: digest for digest in known}
+        return [cls.of(path, earlier.get(path.name)) for path in paths]
+
+    @classmethod
     def of_text(cls, name: str, text: str) -> Digest:
         """The digest of something that is no file."""
         return cls(name, hashlib.sha256(text.encode()).hexdigest())
