@@ -11,7 +11,9 @@ from fixtures_toy import plain
 from PIL import Image
 from test_recognition_commands import asked, invoke, lines, pictures, run  # noqa: F401 (fixtures)
 
+from anytag.cli.locate import Location
 from anytag.errors import ModelError
+from anytag.recognition import Tag
 
 
 class TestMatch:
@@ -89,6 +91,10 @@ class TestLocate:
         [record] = lines(run("locate", pictures / "red.png", "--tag", "hound", "--json", "--out", "maps"))
         assert record["overlay"] == "maps/red-dog.png"
         assert (tmp_path / "maps" / "red-dog.png").exists()
+
+    def test_json_has_short_numbers(self):
+        grid = np.array([[0.1, 1 / 3]], np.float32)
+        assert Location("a", Tag("dog", 0.5, "object", 0.5), grid, None).to_json()["grid"] == [[0.1, 0.3333]]
 
     def test_pictures_of_one_name_get_a_file_each(self, run, pictures, tmp_path):  # noqa: F811
         (pictures / "more").mkdir()

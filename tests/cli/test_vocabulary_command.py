@@ -84,7 +84,14 @@ def test_what_is_no_shard_is_named(tmp_path):
 
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
-    [(("build", "none.txt"), "no such file"), (("show", "none.json"), "no such vocabulary file")],
+    [
+        (("build", "none.txt"), "no such file: none.txt"),
+        (
+            ("build", "/"),
+            "/ is a folder; give shards or files of captions, or make a vocabulary of any other data with",
+        ),
+        (("show", "none.json"), "no such vocabulary file"),
+    ],
 )
 def test_wrong_use_is_explained(run, arguments, complaint):
     result = run(*arguments)

@@ -46,7 +46,7 @@ class Location:
 
     def to_json(self) -> dict[str, Any]:
         """The location as one JSON line; ``overlay`` only where a picture was written."""
-        record = {"path": self.path, "tag": self.tag.to_json(), "grid": np.round(self.grid, 4).astype(float).tolist()}
+        record = {"path": self.path, "tag": self.tag.to_json(), "grid": np.round(self.grid.astype(float), 4).tolist()}
         return record if self.overlay is None else record | {"overlay": str(self.overlay)}
 
 

@@ -117,6 +117,11 @@ def build(
     Example: anytag vocabulary build shards/*.tar captions.txt.gz --min-support 20 --out vocabulary.json
     """
     with reporting("vocabulary build"):
+        if folders := [str(path) for path in sources if path.is_dir()]:
+            raise UsageError(
+                f"{folders[0]} is a folder; give shards or files of captions, or make a vocabulary of any other data "
+                "with 'anytag engine parse'"
+            )
         if missing := [str(path) for path in sources if not path.is_file()]:
             raise UsageError(f"no such file: {', '.join(missing)}")
         if not out.parent.is_dir():
