@@ -88,7 +88,7 @@ def test_what_is_no_shard_is_named(tmp_path):
         (("build", "none.txt"), "no such file: none.txt"),
         (
             ("build", "/"),
-            "/ is a folder; give shards or files of captions, or make a vocabulary of any other data with",
+            "/ is a folder; give shards or files of captions, or make a vocabulary of any other",
         ),
         (("show", "none.json"), "no such vocabulary file"),
     ],
