@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from anytag.errors import PictureError, UsageError
+from anytag.pictures.corners import CORNER_SIDE, CORNERS, corner
 from anytag.pictures.reading import MAX_PIXELS, Interpolation, PictureSource, describe, read_sized, to_pixels
 from anytag.processors import available_processors
 from anytag.recognition import Failure
@@ -45,10 +47,12 @@ class Batch:
         items: One entry for every source: what was loaded, or why it was not.
         pixels: uint8 ``[n, R, R, 3]`` RGB: a row for every :class:`LoadedPicture` in ``items``, in their order. n is 0
             if all failed.
+        corners: uint8 ``[n, 4, R, R, 3]``: their four corners, each as large; ``None`` if they were not asked for.
     """
 
     items: tuple[LoadedPicture | Failure, ...]
     pixels: npt.NDArray[np.uint8]
+    corners: npt.NDArray[np.uint8] | None = None
 
     @property
     def loaded(self) -> list[LoadedPicture]:
@@ -101,6 +105,7 @@ def load_batches(
     draft: bool = True,
     composite_alpha: bool = True,
     interpolation: Interpolation = "bicubic",
+    corners: bool = False,
 ) -> Iterator[Batch]:
     """Stream pictures as batches.
 
@@ -118,6 +123,7 @@ def load_batches(
         draft: Whether very large JPEGs may be decoded at a reduced scale; see ``draft_size`` there.
         composite_alpha: See :func:`~anytag.pictures.reading.read_picture`.
         interpolation: See :func:`~anytag.pictures.reading.to_pixels`.
+        corners: Whether to cut the four corners out, too (:mod:`anytag.pictures.corners`).
 
     Returns:
         An iterator over batches.
@@ -130,18 +136,22 @@ def load_batches(
         if value < 1:
             raise UsageError(f"{name} must be 1 or more, not {value}")
 
+    # A corner has fewer pixels of the picture, and needs as many.
+    least = math.ceil(resolution / CORNER_SIDE) if corners else resolution
+
     def load(source: PictureSource, label: str) -> tuple[LoadedPicture, npt.NDArray[np.uint8]] | Failure:
         try:
             picture, size = read_sized(
                 source,
                 max_pixels=max_pixels,
-                draft_size=resolution if draft else None,
+                draft_size=least if draft else None,
                 label=label,
                 composite_alpha=composite_alpha,
             )
         except PictureError as error:
             return Failure(error.path, error.kind, str(error))
-        return LoadedPicture(label, *size), to_pixels(picture, resolution, interpolation)
+        parts = [picture, *(corner(picture, number) for number in range(CORNERS if corners else 0))]
+        return LoadedPicture(label, *size), np.stack([to_pixels(part, resolution, interpolation) for part in parts])
 
     def batches() -> Iterator[Batch]:
         numbered = enumerate(sources, 1)
@@ -156,7 +166,8 @@ def load_batches(
                     pending.append(pool.submit(load, source, label))
                 if not pending:
                     return
-                yield _collect([pending.popleft().result() for _ in range(min(batch_size, len(pending)))], resolution)
+                results = [pending.popleft().result() for _ in range(min(batch_size, len(pending)))]
+                yield _collect(results, resolution, corners)
         finally:
             # Not waited for: an interrupt should not have to sit out a large picture.
             pool.shutdown(wait=False, cancel_futures=True)
@@ -164,10 +175,14 @@ def load_batches(
     return batches()
 
 
-def _collect(results: list[tuple[LoadedPicture, npt.NDArray[np.uint8]] | Failure], resolution: int) -> Batch:
+def _collect(
+    results: list[tuple[LoadedPicture, npt.NDArray[np.uint8]] | Failure], resolution: int, corners: bool
+) -> Batch:
     items = tuple(result if isinstance(result, Failure) else result[0] for result in results)
     rows = [result[1] for result in results if not isinstance(result, Failure)]
-    return Batch(items, np.stack(rows) if rows else np.empty((0, resolution, resolution, 3), np.uint8))
+    parts = 1 + CORNERS if corners else 1
+    pixels = np.stack(rows) if rows else np.empty((0, parts, resolution, resolution, 3), np.uint8)
+    return Batch(items, np.ascontiguousarray(pixels[:, 0]), pixels[:, 1:] if corners else None)
 
 
 def _label(source: PictureSource, number: int) -> str:

@@ -23,6 +23,7 @@ from anytag.datasets.samples import Sample
 from anytag.datasets.webdataset import read_shard
 from anytag.nn.efficientnet_lite import EfficientNetLite
 from anytag.pictures import read_picture, to_pixels
+from anytag.pictures.corners import CORNERS, corner
 
 Report = Callable[[str], None]
 
@@ -61,21 +62,6 @@ def augment(picture: Image.Image, rng: random.Random) -> Image.Image:
     for enhancer in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
         picture = enhancer(picture).enhance(rng.uniform(0.75, 1.25))
     return picture
-
-
-#: Corner crops of a picture: top left, bottom left, top right, bottom right.
-CORNERS = 4
-
-#: Side of a corner crop, relative to the picture's.
-CORNER_SIDE = 0.6
-
-
-def corner(picture: Image.Image, number: int) -> Image.Image:
-    """One of the four overlapping corners of a picture, where what is small in it is large."""
-    width, height = picture.size
-    right, low = divmod(number, 2)
-    x, y = right * (1 - CORNER_SIDE) * width, low * (1 - CORNER_SIDE) * height
-    return picture.crop((int(x), int(y), int(x + CORNER_SIDE * width), int(y + CORNER_SIDE * height)))
 
 
 def _pixels(sample: Sample, resolution: int, view: int, seed: int, cornered: bool = False) -> np.ndarray:
