@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from pathlib import Path
@@ -70,6 +71,30 @@ def make(folder, settings=None, step=step, steps_per_epoch=8, lines=None, model=
     report = (lambda line: None) if lines is None else lines.append
     model = model or ToyNetwork()
     return TrainingLoop(settings or config(), model, step, validate, steps_per_epoch, folder, report, **more)
+
+
+def records(folder):
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def weights(loop):
+    return [*loop.model.state_dict().values(), *loop.average.state_dict().values()]
+
+
+def assert_same(first, second):
+    assert len(first) == len(second)
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def stopping(at):
+    """A step function that fails at a step, as if the process had been killed there."""
+
+    def stopped(model, number, stage, share):
+        if number == at:
+            raise Stopped
+        return step(model, number, stage, share)
+
+    return stopped
 
 
 if __name__ == "__main__":

@@ -153,13 +153,11 @@ class Strategy:
 class _Processes(Strategy):
     """What strategies of several processes share."""
 
-    def __init__(self) -> None:
-        self.rank, self.world = distributed.get_rank(), distributed.get_world_size()
-        accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-        self.device = torch.device(accelerator.type, _local_rank()) if accelerator else torch.device("cpu")
+    def __init__(self, device: torch.device):
+        self.rank, self.world, self.device = distributed.get_rank(), distributed.get_world_size(), device
 
     def device_of(self, model: nn.Module) -> torch.device:
-        """This process's own: an accelerator, if there is any."""
+        """This process's own."""
         return self.device
 
     def wait(self) -> None:
@@ -284,21 +282,25 @@ class FullyShardedDataParallel(_Processes):
             scalar.grad = both[0] / self.world if both[1] else None
 
 
-def connect(parallel: Literal["auto", "ddp", "fsdp"] = "auto") -> Strategy:
+def connect(parallel: Literal["auto", "ddp", "fsdp"] = "auto", device: Literal["auto", "cpu"] = "auto") -> Strategy:
     """The strategy for the processes that there are: ``torchrun`` says so in the environment.
 
     Args:
         parallel: How several processes share a run; without ``torchrun`` there is one, and nothing to share.
+        device: Where several processes train; ``auto``: each on an accelerator of its own, if there are any.
     """
     if "WORLD_SIZE" not in os.environ or not distributed.is_available():
         return Strategy()
+    own = torch.device("cpu")
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    if device == "auto" and accelerator is not None:
+        own = torch.device(accelerator.type, int(os.environ.get("LOCAL_RANK", 0)))
+        torch.accelerator.set_device_index(own.index)
     if not distributed.is_initialized():
-        if torch.accelerator.is_available():
-            torch.accelerator.set_device_index(_local_rank())
-        distributed.init_process_group()
+        distributed.init_process_group("gloo" if own.type == "cpu" else None)
         atexit.register(_leave)
     _patient_group()  # Now, while all processes are here to make it.
-    return FullyShardedDataParallel() if parallel == "fsdp" else DataParallel()
+    return FullyShardedDataParallel(own) if parallel == "fsdp" else DataParallel(own)
 
 
 @contextmanager
@@ -339,7 +341,3 @@ def _patient_group() -> Any:
 def _leave() -> None:
     if distributed.is_initialized():
         distributed.destroy_process_group()
-
-
-def _local_rank() -> int:
-    return int(os.environ.get("LOCAL_RANK", 0))

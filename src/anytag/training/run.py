@@ -39,7 +39,7 @@ def train(
     Returns:
         Whether the run reached its end (it does not if ``stop_after`` seconds passed first).
     """
-    strategy = connect(config.parallel)
+    strategy = connect(config.parallel, device="cpu")  # Batches and embeddings are there.
     if strategy.is_sharded:
         raise UsageError("parallel=fsdp: this recipe asks whole models between its stages, and is small; use ddp")
     report = report if strategy.is_first else lambda line: None
