@@ -159,12 +159,15 @@ def main() -> None:
     arguments.add_argument("--resolution", type=int, default=260, help="side of the encoder's square")
     arguments.add_argument("--threads", type=int, nargs="+", default=[1, 2, 4])
     arguments.add_argument("--out", type=Path, help="where the result goes as JSON (default: nowhere)")
+    arguments.add_argument("--note", help="what to say beside the figures, for instance that the machine was busy")
     arguments.add_argument("--measure-rows", type=Path, help=argparse.SUPPRESS)
     options = arguments.parse_args()
     if options.measure_rows:
         print(json.dumps(run_over_rows(options.measure_rows)))
         return
     record: dict[str, Any] = {"machine": machine(), "pictures": options.pictures, "resolution": options.resolution}
+    if options.note:
+        record["note"] = options.note
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         (folder / "pictures").mkdir()
