@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
+import toy_run
 from conftest import require_module
 from toy_run import config, make, records, stopping
 
 from anytag.errors import MissingExtraError
+from anytag.training.checkpointing import SaveError
 from anytag.training.config import StageConfig
 
 
@@ -35,6 +38,22 @@ class TestLog:
         training = [record for record in records(tmp_path) if "validation" not in record]
         # Six steps: 0 to 3, then 4 and 5.
         assert [(record["step"], record["number"]) for record in training] == [(4, 1.5), (6, 4.5)]
+
+    @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no file that is always full")
+    def test_a_full_disk(self, tmp_path):
+        path = tmp_path / "log.jsonl"
+
+        def step(model, number, stage, share):
+            if number == 2:
+                path.symlink_to("/dev/full")
+            return toy_run.step(model, number, stage, share)
+
+        with pytest.raises(SaveError) as caught:
+            make(tmp_path, step=step).run()
+        assert str(caught.value) == (
+            f"{path}: the log of step 4 could not be written ([Errno 28] No space left on device); checkpoints are "
+            "untouched. Make room, then go on with the same command."
+        )
 
 
 class TestTensorBoard:

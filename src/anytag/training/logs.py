@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from anytag.errors import MissingExtraError
+from anytag.training.checkpointing import SaveError
 
 Report = Callable[[str], None]
 
@@ -51,10 +52,20 @@ class RunLog:
         part.replace(self.path)
 
     def write(self, record: dict[str, Any]) -> None:
-        """Add a record, which has at least ``step`` and ``stage``."""
+        """Add a record, which has at least ``step`` and ``stage``.
+
+        Raises:
+            SaveError: If it cannot be written; half a line goes when the run is taken up again.
+        """
         record = {"time": round(time.time(), 1), **_rounded(record)}
-        with self.path.open("a", encoding="utf-8") as handle:
-            handle.write(json.dumps(record) + "\n")
+        try:
+            with self.path.open("a", encoding="utf-8") as handle:
+                handle.write(json.dumps(record) + "\n")
+        except OSError as error:
+            raise SaveError(
+                f"{self.path}: the log of step {record['step']} could not be written ({error}); checkpoints are "
+                "untouched. Make room, then go on with the same command."
+            ) from error
         figures = [(k, v) for k, v in _flat(record) if k not in ("time", "step", "stage")]
         if self._board is not None:
             group = "validation" if "validation" in record else "training"
