@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -48,11 +49,18 @@ class OnnxBackend:
         # Waiting threads that spin take the processors from the threads that decode pictures.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
-        path = self.directory.file(f"onnx/{name}.onnx")
+        path = self._graph(name)
         try:
             return onnxruntime.InferenceSession(str(path), options, providers=self.providers)
         except Exception as error:  # onnxruntime's own exceptions have no common base.
             raise ModelError(f"{path}: ONNX Runtime cannot load it ({error})") from error
+
+    def _graph(self, name: str) -> Path:
+        """The file of a graph, after it and the one with its weights, if there is one, were checked."""
+        data = f"onnx/{name}.onnx.data"
+        if self.directory.has(data):
+            self.directory.file(data)
+        return self.directory.file(f"onnx/{name}.onnx")
 
     def _run(self, graph: str, outputs: list[str], inputs: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
         return self._session(graph).run(outputs, inputs)  # type: ignore[no-any-return]

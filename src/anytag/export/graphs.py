@@ -29,8 +29,12 @@ class ImageEncoderGraph(nn.Module):
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Normalise, encode, and let the encoder's own classifier speak."""
-        normalised = (pixels.to(torch.float32) - self.mean) * self.scale
-        features, classes = self.model.encode(normalised.permute(0, 3, 1, 2))
+        normalised = ((pixels.to(torch.float32) - self.mean) * self.scale).permute(0, 3, 1, 2)
+        if not self.model.config.image_encoder.classes:
+            # Not every runtime multiplies by a matrix of no columns.
+            features = self.model.features(self.model.image_encoder(normalised))
+            return features, features[:, 0, :0]
+        features, classes = self.model.encode(normalised)
         return features, classes.softmax(-1)
 
 
@@ -197,7 +201,7 @@ def graph_specs(model: RecognitionModel, label_encoder: SentenceEncoder | None) 
             {"pixels": pixels(2)},
             ("features", "classes"),
             {"pixels": {0: "batch"}},
-            lambda: [{"pixels": pixels(1)}, {"pixels": pixels(3)}],
+            lambda: [{"pixels": pixels(1)}],
         ),
         _recognition_spec(model),
     ]

@@ -5,22 +5,14 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from safetensors.torch import load_file, load_model, save_file
 
 from anytag.errors import ModelError, UsageError
 from anytag.export.graphs import attention_spec, graph_specs
-from anytag.export.onnx import (
-    check_parity,
-    export_graph,
-    fix_activation_scales,
-    fold_constants,
-    quantise_dynamic,
-    store_half,
-)
+from anytag.export.onnx import check_parity, export_graph
+from anytag.export.smaller import make_smaller, noise_samples
 from anytag.model_directory import ModelDirectory, install_model, write_config
 from anytag.nn.model import RecognitionModel
 from anytag.nn.text_encoder import load_sentence_encoder, sentence_encoder_folder
@@ -75,7 +67,7 @@ def export_model(source: Path, out: Path, report: Report = print, small: bool = 
         path = part / "onnx" / f"{spec.name}.onnx"
         export_graph(spec, path)
         difference = check_parity(spec, path)
-        stored = _make_smaller(path, model, asked) if small else "float32"
+        stored = make_smaller(path, lambda: noise_samples(model, asked)) if small else "float32"
         kept = check_parity(spec, path, tolerance=1.0)
         report(f"{spec.name}: parity {difference:.1e}, as {stored} {kept:.1e}, {path.stat().st_size / 1e6:.1f} MB")
     save_file({name: tensor.half().contiguous() for name, tensor in asked.items()}, part / "label_queries.safetensors")
@@ -89,48 +81,6 @@ def export_model(source: Path, out: Path, report: Report = print, small: bool = 
     install_model(part, out)
     total = sum(p.stat().st_size for p in out.rglob("*") if p.is_file())
     report(f"{out}: {total / 1e6:.1f} MB in all")
-
-
-def _make_smaller(path: Path, model: RecognitionModel, asked: dict[str, torch.Tensor]) -> str:
-    """Shrink a graph as far as its results allow; gives what its weights are now."""
-    if path.stem == "label_encoder":  # The largest part, and the least sensitive one.
-        quantise_dynamic(path)
-    elif path.stem == "recognition_decoder":
-        # Thousands of queries a picture take half of the time, and 8 bits a quarter of that away. The last layer's one
-        # column of weights costs nothing, and in floating point it halves the error.
-        fold_constants(path)
-        quantise_dynamic(path, keep=lambda name: "/score/" in name, operators=["MatMul"])
-        # A tag's score must not depend on what else is asked for.
-        fix_activation_scales(path, _noise_samples(model, asked))
-    elif path.stem == "text_decoder":
-        # Writing takes a quarter less time. The interaction encoder runs once a caption and would gain next to nothing.
-        fold_constants(path)
-        quantise_dynamic(path, operators=["MatMul", "Gemm"])
-        store_half(path, smallest=100_000)  # Word embeddings; the scales of 8-bit weights stay as they are.
-    else:
-        store_half(path)
-        return "float16"
-    return "int8"
-
-
-@torch.no_grad()
-def _noise_samples(model: RecognitionModel, asked: dict[str, torch.Tensor], count: int = 24) -> list[dict[str, Any]]:
-    """Inputs of the recognition decoder: the whole vocabulary, asked of noise whose spectrum falls as photographs' do.
-
-    Activations on 60 photographs were up to 1.2 times as large as on such noise, in attention's output up to 1.8 times.
-    """
-    config = model.config.image_encoder
-    side, random = config.resolution, np.random.default_rng(0)
-    frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None])
-    amplitude = 1 / np.maximum(frequency, 1 / side)
-    spectra = random.normal(size=(count, 3, *amplitude.shape)) + 1j * random.normal(size=(count, 3, *amplitude.shape))
-    noise = np.fft.irfft2(amplitude * spectra, s=(side, side))
-    noise /= noise.std(axis=(1, 2, 3), keepdims=True)
-    pixels = torch.from_numpy(np.clip(127 + 60 * noise, 0, 255).astype(np.float32))
-    mean, std = (torch.tensor(values)[:, None, None] for values in (config.mean, config.std))
-    features = torch.cat([model.encode((picture - mean) / std)[0] for picture in pixels.split(1)])
-    arrays = {name: tensor.numpy() for name, tensor in asked.items()}
-    return [{"features": picture.numpy(), **arrays} for picture in features.split(1)]
 
 
 def _refuse_to_overwrite(source: Path, out: Path) -> None:

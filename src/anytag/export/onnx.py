@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -13,9 +14,16 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor
 
 from anytag.errors import AnytagError
 from anytag.export.graphs import GraphSpec
+
+#: Weights of a graph, in bytes, from which on they lie in a file of their own: protobuf ends at two gigabytes.
+LARGEST_GRAPH = 2**31 - 2**24
+
+#: Ends the name of that file.
+DATA_SUFFIX = ".data"
 
 
 class ParityError(AnytagError):
@@ -25,7 +33,7 @@ class ParityError(AnytagError):
 
 
 def export_graph(spec: GraphSpec, path: Path, opset: int = 18) -> None:
-    """Write one graph as a single ONNX file."""
+    """Write one graph as an ONNX file, with a second one for its weights if they are large."""
     module = spec.module.eval()
     axes = {name: dict(sizes) for name, sizes in spec.dynamic.items()}
     with torch.no_grad(), warnings.catch_warnings():
@@ -42,20 +50,61 @@ def export_graph(spec: GraphSpec, path: Path, opset: int = 18) -> None:
             opset_version=opset,
             dynamo=False,
         )
+    if _bytes_of_weights(path) > LARGEST_GRAPH:
+        # PyTorch leaves a file for every weight beside the graph.
+        model = onnx.load(path)
+        strays = _external_files(onnx.load(path, load_external_data=False))
+        save_graph(model, path)
+        for name in strays - {path.name + DATA_SUFFIX}:
+            (path.parent / name).unlink()
 
 
-def check_parity(spec: GraphSpec, path: Path, tolerance: float = 1e-4) -> float:
+def save_graph(model: onnx.ModelProto, path: Path) -> None:
+    """Write a graph, its weights in ``<path>.data`` if they are large, in place of one that is there."""
+    data = path.with_name(path.name + DATA_SUFFIX)
+    data.unlink(missing_ok=True)
+    large = sum(weight.ByteSize() for weight in model.graph.initializer) > LARGEST_GRAPH
+    onnx.save_model(model, path, save_as_external_data=large, location=data.name, size_threshold=1024)
+    onnx.checker.check_model(str(path))
+
+
+def _external_files(model: onnx.ModelProto) -> set[str]:
+    entries = (entry for weight in model.graph.initializer for entry in weight.external_data)
+    return {entry.value for entry in entries if entry.key == "location"}
+
+
+def _bytes_of_weights(path: Path) -> int:
+    files = {path.name} | _external_files(onnx.load(path, load_external_data=False))
+    return sum((path.parent / name).stat().st_size for name in files)
+
+
+def expected_outputs(spec: GraphSpec) -> list[tuple[dict[str, Tensor], tuple[Tensor, ...]]]:
+    """What the module makes of the example and its variants; for a large network this takes a while."""
+    with torch.no_grad():
+        made = [(inputs, spec.module(**inputs)) for inputs in [spec.inputs, *spec.variants()]]
+    return [(inputs, found if isinstance(found, tuple) else (found,)) for inputs, found in made]
+
+
+def check_parity(
+    spec: GraphSpec,
+    path: Path,
+    tolerance: float = 1e-4,
+    wanted: list[tuple[dict[str, Tensor], tuple[Tensor, ...]]] | None = None,
+) -> float:
     """The largest difference between module and graph over the example and its variants.
 
+    Args:
+        spec: The module.
+        path: The graph.
+        tolerance: Of the difference, relative to the output's magnitude, at least 1.
+        wanted: :func:`expected_outputs`, if they are at hand.
+
     Raises:
-        ParityError: If it exceeds ``tolerance`` (relative to the output's magnitude, at least 1).
+        ParityError: If the difference exceeds ``tolerance``.
     """
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     worst = 0.0
-    for inputs in [spec.inputs, *spec.variants()]:
-        with torch.no_grad():
-            expected = spec.module(**inputs)
-        expected = expected if isinstance(expected, tuple) else (expected,)
+    for inputs, expected in expected_outputs(spec) if wanted is None else wanted:
         got = session.run(list(spec.outputs), {name: tensor.numpy() for name, tensor in inputs.items()})
         for name, ours, theirs in zip(spec.outputs, expected, got, strict=True):
             a, b = ours.numpy().astype(np.float64), theirs.astype(np.float64)
@@ -86,8 +135,7 @@ def store_half(path: Path, smallest: int = 1024) -> None:
     nodes = [*casts, *graph.node]
     del graph.node[:]
     graph.node.extend(nodes)
-    onnx.checker.check_model(model)
-    onnx.save(model, path)
+    save_graph(model, path)
 
 
 def fold_constants(path: Path) -> None:
@@ -104,8 +152,11 @@ def fold_constants(path: Path) -> None:
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.optimized_model_filepath = str(folded)
     options.log_severity_level = 3
+    if _bytes_of_weights(path) > LARGEST_GRAPH:
+        name = folded.name + DATA_SUFFIX
+        options.add_session_config_entry("session.optimized_model_external_initializers_file_name", name)
     onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    folded.replace(path)
+    _take_place(folded, path)
 
 
 def quantise_dynamic(
@@ -134,8 +185,17 @@ def quantise_dynamic(
         op_types_to_quantize=list(operators),
         # Folded graphs say the types of their inputs and outputs only; what they do not say is a float.
         extra_options={"MatMulConstBOnly": True, "DefaultTensorType": TensorProto.FLOAT},
+        use_external_data_format=_bytes_of_weights(path) > LARGEST_GRAPH,
     )
-    quantised.replace(path)
+    _take_place(quantised, path)
+
+
+def _take_place(made: Path, path: Path) -> None:
+    """Put a graph that another library wrote in place of ``path``, under this project's names."""
+    model, files = onnx.load(made), _external_files(onnx.load(made, load_external_data=False))
+    save_graph(model, path)
+    for name in {made.name, *files}:
+        (made.parent / name).unlink()
 
 
 def fix_activation_scales(path: Path, samples: Iterable[Mapping[str, NDArray[Any]]], margin: float = 1.5) -> None:
@@ -167,8 +227,7 @@ def fix_activation_scales(path: Path, samples: Iterable[Mapping[str, NDArray[Any
         nodes.append(helper.make_node("QuantizeLinear", inputs, node.output[:1], name=node.name))
     del graph.node[:]
     graph.node.extend(nodes)
-    onnx.checker.check_model(model)
-    onnx.save(model, path)
+    save_graph(model, path)
 
 
 def _ranges(model: onnx.ModelProto, samples: Iterable[Mapping[str, NDArray[Any]]]) -> dict[str, tuple[float, float]]:
@@ -181,7 +240,9 @@ def _ranges(model: onnx.ModelProto, samples: Iterable[Mapping[str, NDArray[Any]]
         for reduce in ("ReduceMin", "ReduceMax"):
             probe.graph.node.append(helper.make_node(reduce, [name], [f"{name}_{reduce}"], keepdims=0))
             probe.graph.output.append(helper.make_tensor_value_info(f"{name}_{reduce}", TensorProto.FLOAT, []))
-    session = onnxruntime.InferenceSession(probe.SerializeToString(), providers=["CPUExecutionProvider"])
+    with tempfile.TemporaryDirectory() as folder:
+        save_graph(probe, Path(folder) / "probe.onnx")
+        session = onnxruntime.InferenceSession(Path(folder) / "probe.onnx", providers=["CPUExecutionProvider"])
     bounds = np.array([session.run(None, dict(inputs)) for inputs in samples]).reshape(-1, len(names), 2)
     low, high = np.minimum(bounds[..., 0].min(0), 0), np.maximum(bounds[..., 1].max(0), 0)
     return {name: (float(a), float(b)) for name, a, b in zip(names, low, high, strict=True)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 
 from anytag.errors import UsageError
 from anytag.export.graphs import attention_spec, clip_text_spec, graph_specs
-from anytag.export.onnx import check_parity, export_graph, quantise_dynamic, store_half
+from anytag.export.onnx import check_parity, expected_outputs, export_graph, store_half
+from anytag.export.smaller import make_published_smaller, noise_samples
 from anytag.model_directory import ModelDirectory, install_model, write_config
 from anytag.nn.clip_text import ClipTextEncoder
 from anytag.nn.label_queries import DescribedLabelQueries
@@ -20,19 +21,30 @@ from anytag.nn.model import RecognitionModel
 from anytag.nn.recognition_decoder import PerTagScore
 from anytag.nn.weights import WEIGHTS_FILE, read_model
 
+#: Pictures of noise on which the recognition decoder's activations are measured, each with the whole vocabulary.
+_NOISE_PICTURES = 4
+
 Report = Callable[[str], None]
 Weights = Literal["float32", "float16", "int8"]
 
 
-def export_published(source: Path, out: Path, weights: Weights = "float32", report: Report = print) -> None:
+def export_published(
+    source: Path,
+    out: Path,
+    weights: Weights = "float32",
+    report: Report = print,
+    graphs: Collection[str] | None = None,
+) -> None:
     """Write a model directory for ONNX Runtime.
 
     Args:
         source: A model directory with PyTorch weights, as ``anytag convert`` writes it.
         out: The new model directory; an exported model that is there is replaced, and a kill leaves it whole.
         weights: ``float32`` keeps them; ``float16`` halves the files and computes in float32; ``int8`` also computes
-            matrix products in 8 bits, with scales per channel, activations quantised as they come.
+            the image encoder's, the recognition decoder's and the text decoder's matrix products in 8 bits, with a
+            scale per channel. A tag's score does not depend on what else is asked for (:mod:`anytag.export.smaller`).
         report: Receives a line per graph: its size and its largest difference from PyTorch.
+        graphs: Only these, if not all are needed.
 
     Raises:
         UsageError: If ``out`` is ``source``, or holds something that is no exported model.
@@ -51,15 +63,23 @@ def export_published(source: Path, out: Path, weights: Weights = "float32", repo
     specs, clip = [*graph_specs(model, None), attention_spec(model)], directory.config.labels.clip_text
     if clip is not None:
         specs.append(clip_text_spec(ClipTextEncoder.load(source, clip).model))
+    tensors = label_arrays(model)
     for spec in specs:
+        if graphs is not None and spec.name not in graphs:
+            continue
         path = part / "onnx" / f"{spec.name}.onnx"
         export_graph(spec, path)
-        line = f"{spec.name}: parity {check_parity(spec, path):.1e}"
+        wanted = expected_outputs(spec)
+        line = f"{spec.name}: parity {check_parity(spec, path, wanted=wanted):.1e}"
         if weights != "float32":
-            store_half(path) if weights == "float16" else quantise_dynamic(path)
-            line += f", stored {check_parity(spec, path, tolerance=float('inf')):.1e}"
-        report(f"{line}, {path.stat().st_size / 1e6:.1f} MB")
-    tensors = label_arrays(model)
+            stored = "float16"
+            if weights == "int8":
+                stored = make_published_smaller(path, lambda: noise_samples(model, tensors, _NOISE_PICTURES))
+            else:
+                store_half(path)
+            line += f", as {stored} {check_parity(spec, path, tolerance=float('inf'), wanted=wanted):.1e}"
+        size = sum(file.stat().st_size for file in path.parent.glob(f"{path.name}*"))
+        report(f"{line}, {size / 1e6:.1f} MB")
     if weights != "float32":
         tensors = {name: tensor.half() for name, tensor in tensors.items()}
     save_file(tensors, part / "label_queries.safetensors")
