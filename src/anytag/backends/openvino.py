@@ -1,0 +1,66 @@
+"""OpenVINO: an optional backend that runs the same ONNX graphs, often faster on processors with wide units."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anytag.backends.onnx import OnnxBackend
+from anytag.errors import MissingExtraError, ModelError
+from anytag.model_directory import ModelDirectory
+from anytag.processors import available_processors
+
+#: OpenVINO's names. It would choose half precision by itself wherever the processor has it.
+PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
+
+
+class OpenVinoBackend(OnnxBackend):
+    """Runs ``onnx/*.onnx`` of a model directory with OpenVINO; every graph is compiled when it is first needed.
+
+    Args:
+        directory: The model.
+        threads: Threads of the runtime; ``None``: all processors that this process may use.
+        device: ``cpu``, or ``gpu`` for a graphics unit that OpenVINO knows.
+        precision: ``float32`` or ``bfloat16``; 8-bit graphs keep their 8 bits.
+
+    Raises:
+        MissingExtraError: If OpenVINO is not installed.
+        ModelError: If the device is not to be had.
+    """
+
+    def __init__(
+        self, directory: ModelDirectory, threads: int | None = None, device: str = "cpu", precision: str = "float32"
+    ):
+        try:
+            import openvino
+        except ImportError:
+            raise MissingExtraError("The openvino backend", "openvino") from None
+        if precision not in PRECISIONS:
+            raise ModelError(f"unknown precision {precision!r}; use one of {', '.join(PRECISIONS)}")
+        super().__init__(directory, threads or available_processors())
+        self._core = openvino.Core()
+        self.device = device.upper()
+        if self.device not in self._core.available_devices:
+            offered = ", ".join(name.lower() for name in self._core.available_devices)
+            raise ModelError(f"device {device!r} is not available to OpenVINO here; it offers {offered}")
+        self._settings: dict[str, Any] = {
+            "INFERENCE_PRECISION_HINT": PRECISIONS[precision],
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        if self.device == "CPU":
+            self._settings["INFERENCE_NUM_THREADS"] = self.threads
+
+    def _open(self, name: str) -> Any:
+        path = self._graph(name)
+        try:
+            return self._core.compile_model(path, self.device, self._settings)
+        except RuntimeError as error:
+            raise ModelError(f"{path}: OpenVINO cannot load it ({str(error).strip().splitlines()[-1]})") from error
+
+    def _run(self, graph: str, outputs: list[str], inputs: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        compiled = self._session(graph)
+        # Inputs are read where they lie; results are the runtime's own memory, so they are copied.
+        found = compiled({name: np.ascontiguousarray(array) for name, array in inputs.items()}, share_inputs=True)
+        return [np.array(found[name]) for name in outputs]
