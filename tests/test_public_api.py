@@ -12,7 +12,10 @@ import pytest
 
 import anytag
 
-EXPECTED = {"AnytagError", "Failure", "Recognition", "Recognizer", "Tag", "TagVocabulary", "__version__", "load"}
+EXPECTED = {
+    "AnytagError", "Failure", "Match", "Matches", "Recognition", "Recognizer", "Tag", "TagChoice", "TagVocabulary",
+    "__version__", "load",
+}  # fmt: skip
 
 
 def test_public_names() -> None:

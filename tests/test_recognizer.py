@@ -100,7 +100,7 @@ class TestForms:
             anytag.Recognizer(recognizer.directory, recognizer.backend, batch_size=0)
 
     def test_load_refuses_unknown_backends(self):
-        with pytest.raises(UsageError, match=r"^unknown backend 'tpu'; backends are: onnx, torch$"):
+        with pytest.raises(UsageError, match=r"^unknown backend 'tpu'; backends are: onnx, torch, openvino$"):
             anytag.load(backend="tpu")
 
 

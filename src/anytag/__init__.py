@@ -15,22 +15,38 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from anytag.errors import AnytagError
-    from anytag.recognition import Failure, Recognition, Tag
+    from anytag.recognition import Failure, Match, Matches, Recognition, Tag
     from anytag.recognizer import Recognizer, load
+    from anytag.tag_choice import TagChoice
     from anytag.vocabulary import TagVocabulary
 
 #: Where every public name lives; it is imported when it is first used, so that ``import anytag`` stays cheap.
 _HOMES = {
     "AnytagError": "anytag.errors",
     "Failure": "anytag.recognition",
+    "Match": "anytag.recognition",
+    "Matches": "anytag.recognition",
     "Recognition": "anytag.recognition",
     "Recognizer": "anytag.recognizer",
     "Tag": "anytag.recognition",
+    "TagChoice": "anytag.tag_choice",
     "TagVocabulary": "anytag.vocabulary",
     "load": "anytag.recognizer",
 }
 
-__all__ = ["AnytagError", "Failure", "Recognition", "Recognizer", "Tag", "TagVocabulary", "__version__", "load"]
+__all__ = [
+    "AnytagError",
+    "Failure",
+    "Match",
+    "Matches",
+    "Recognition",
+    "Recognizer",
+    "Tag",
+    "TagChoice",
+    "TagVocabulary",
+    "__version__",
+    "load",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,13 +15,14 @@ from numpy.typing import NDArray
 
 from anytag.backends.base import Backend, Encoded, FloatArray, Labels
 from anytag.errors import ModelError, UsageError
-from anytag.language.description_files import TagDescriptions
+from anytag.language.description_files import read_descriptions
 from anytag.language.description_templates import NamedTag
 from anytag.language.descriptions import from_wordnet
 from anytag.language.embedding_cache import EmbeddingCache, OpenSetEmbedder
 from anytag.language.kinds import guess_kinds
 from anytag.model_directory import ModelDirectory
-from anytag.recognition import TAG_KINDS, TagKind
+from anytag.recognition import TAG_KINDS, Tag, TagKind
+from anytag.tag_choice import ChosenTags, TagChoice
 from anytag.vocabulary import TagVocabulary, VocabularyTag, normalise_name
 
 #: Texts that are embedded together: what a layer of the text encoder holds of them takes some tens of megabytes.
@@ -65,6 +67,20 @@ class LabelSet:
         known = np.flatnonzero(self.classes.any(0) & chosen) if self.classes.size else np.empty(0, np.intp)
         return known, np.ascontiguousarray(self.classes[:, known])
 
+    def found(self, scores: FloatArray, threshold: float | None = None, top: int | None = None) -> tuple[Tag, ...]:
+        """Tags at or above their thresholds, best first; equal scores keep the labels' order.
+
+        Args:
+            scores: ``[T]``.
+            threshold: One for all labels instead of each one's own.
+            top: At most that many.
+        """
+        limits = self.thresholds if threshold is None else np.full(len(scores), threshold)
+        chosen = [i for i in np.argsort(-scores, kind="stable") if scores[i] >= limits[i]]
+        return tuple(
+            Tag(self.names[i], float(scores[i]), self.kinds[i], float(limits[i]), self.ids[i]) for i in chosen[:top]
+        )
+
 
 class LabelSets:
     """Makes label sets for one model; what was asked for before is kept.
@@ -72,11 +88,29 @@ class LabelSets:
     Args:
         directory: The model.
         backend: Where queries come from.
+        choice: Which of the vocabulary's tags to look for, and what to call them.
+        descriptions: A file of descriptions for categories of the user's; other categories are described by templates.
+            For models that weigh descriptions (RAM++).
+
+    Raises:
+        UsageError: If the choice does not fit the vocabulary, or there are descriptions that nothing would read.
     """
 
-    def __init__(self, directory: ModelDirectory, backend: Backend):
+    def __init__(
+        self,
+        directory: ModelDirectory,
+        backend: Backend,
+        choice: TagChoice | None = None,
+        descriptions: str | Path | None = None,
+    ):
         self.directory, self.backend = directory, backend
         self.vocabulary: TagVocabulary = directory.vocabulary
+        self.chosen = ChosenTags(self.vocabulary, choice)
+        if descriptions is not None and directory.config.labels.kind != "described":
+            raise UsageError(f"{descriptions}: a {directory.config.family} model reads no descriptions; RAM++ does")
+        self._written = (
+            {} if descriptions is None else described_texts(descriptions, directory.config.labels.descriptions)
+        )
         self._trained: Labels | None = None
         self._tokenizer: object | None = None
         self._made: dict[tuple[str, ...], LabelSet] = {}
@@ -94,7 +128,7 @@ class LabelSets:
             raise UsageError(f"unknown kind {bad[0]!r}; kinds are {', '.join(TAG_KINDS)}")
         key = ("kinds", *sorted(TAG_KINDS if kinds is None else kinds))
         if key not in self._made:
-            self._made[key] = self.of([t for t in self.vocabulary if kinds is None or t.kind in kinds])
+            self._made[key] = self.of([t for t in self.chosen.tags if kinds is None or t.kind in kinds])
         return self._made[key]
 
     def categories(self, names: Sequence[str]) -> LabelSet:
@@ -109,11 +143,11 @@ class LabelSets:
             raise UsageError("categories: give at least one name, separated by commas, none of them empty")
         key = ("categories", *cleaned)
         if key not in self._made:
-            found = [self.vocabulary.find(name) for name in cleaned]
+            found = [self.chosen.find(name) for name in cleaned]
             # Two names of one tag are one category.
             rows: dict[str, VocabularyTag | None] = {}
             for name, tag in zip(cleaned, found, strict=True):
-                rows.setdefault(tag.name if tag else name, tag)
+                rows.setdefault(self.chosen.name(tag) if tag else name, tag)
             merged = self.of([tag for tag in rows.values() if tag])
             if free := [name for name, tag in rows.items() if tag is None]:
                 merged = _join(merged, self._of_texts(free))
@@ -156,7 +190,7 @@ class LabelSets:
         _refuse_text("tags", names)
         tags: dict[int, VocabularyTag] = {}
         for name in names:
-            tag = self.vocabulary.find(name)
+            tag = self.chosen.find(name)
             if tag is None:
                 known = [n for t in self.vocabulary for n in (t.name, *t.aliases)]
                 near = difflib.get_close_matches(normalise_name(name), known, n=3, cutoff=0.6)
@@ -169,7 +203,7 @@ class LabelSets:
         """Labels for some tags of the vocabulary."""
         default = self.directory.config.default_threshold
         return LabelSet(
-            names=tuple(tag.name for tag in tags),
+            names=tuple(self.chosen.name(tag) for tag in tags),
             kinds=tuple(tag.kind for tag in tags),
             ids=tuple(tag.id for tag in tags),
             thresholds=np.array([default if t.threshold is None else t.threshold for t in tags], dtype=np.float64),
@@ -262,7 +296,7 @@ class LabelSets:
             embedder = OpenSetEmbedder(self.backend.text_encoder(), EmbeddingCache())
             if labels.kind == "embedded":
                 return self.backend.labels_of_embeddings(embedder.for_ram(texts))
-            lines = [described.lines for described in self._descriptions(texts, labels.descriptions)]
+            lines = self._descriptions(texts, labels.descriptions)
             return self.backend.labels_of_embeddings(embedder.for_descriptions(lines))
 
         if self._tokenizer is None:
@@ -277,13 +311,29 @@ class LabelSets:
         ]
         return reduce(lambda first, second: first.join(second), parts)
 
-    @staticmethod
-    def _descriptions(texts: Sequence[str], count: int) -> list[TagDescriptions]:
-        named = [NamedTag(text, kind) for text, kind in zip(texts, guess_kinds(texts), strict=True)]
+    def _descriptions(self, texts: Sequence[str], count: int) -> list[Sequence[str]]:
+        """The user's descriptions of texts or, where there are none, templates'."""
+        unwritten = [text for text in texts if normalise_name(text) not in self._written]
+        named = [NamedTag(text, kind) for text, kind in zip(unwritten, guess_kinds(unwritten), strict=True)]
         with warnings.catch_warnings():
             # Templates are what there is at run time; "anytag vocabulary describe" makes better ones.
             warnings.simplefilter("ignore", UserWarning)
-            return list(from_wordnet(named, None, count))
+            made = {described.tag: described.lines for described in from_wordnet(named, None, count)}
+        return [self._written.get(normalise_name(text)) or made[text] for text in texts]
+
+
+def described_texts(path: str | Path, count: int) -> dict[str, tuple[str, ...]]:
+    """Descriptions by normalised name, from a file that ``anytag vocabulary describe`` wrote or one like it.
+
+    Raises:
+        VocabularyError: If the file is missing or not as it should be.
+        UsageError: If a text has another number of descriptions than the model weighs.
+    """
+    found = {normalise_name(one.tag): one.lines for one in read_descriptions(path)}
+    for name, lines in found.items():
+        if len(lines) != count:
+            raise UsageError(f"{path}: {name!r} has {len(lines)} descriptions, but the model weighs {count} a category")
+    return found
 
 
 def _padded(encoded: Sequence[Sequence[int]]) -> NDArray[np.int64]:

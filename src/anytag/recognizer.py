@@ -20,13 +20,14 @@ from anytag.language.coverage import TagCoverage
 from anytag.model_directory import ModelDirectory, find_model
 from anytag.pictures import Batch, PictureSource, load_batches
 from anytag.pictures.heat_maps import resize_heat_map, to_heat_map
-from anytag.recognition import Failure, Match, Matches, Recognition, Tag, TagKind
+from anytag.recognition import Failure, Match, Matches, Recognition, TagKind
+from anytag.tag_choice import TagChoice
 from anytag.vocabulary import TagVocabulary, VocabularyTag
 
 #: Tags that guide a caption at the most: more confuse it.
 _MOST_GUIDES = 12
 
-BackendName = Literal["onnx", "torch"]
+BackendName = Literal["onnx", "torch", "openvino"]
 
 Result = Recognition | Failure
 Collected = list[Any] | tuple[Any, ...]
@@ -70,14 +71,24 @@ class Recognizer:
         backend: What runs it.
         batch_size: Pictures that are read ahead and encoded together.
         workers: Threads that read pictures; ``None``: one a processor.
+        tags: Which of the vocabulary's tags to look for, and what to call them.
+        descriptions: A file of descriptions for categories of the user's (RAM++).
     """
 
-    def __init__(self, directory: ModelDirectory, backend: Backend, batch_size: int = 8, workers: int | None = None):
+    def __init__(
+        self,
+        directory: ModelDirectory,
+        backend: Backend,
+        batch_size: int = 8,
+        workers: int | None = None,
+        tags: TagChoice | None = None,
+        descriptions: str | Path | None = None,
+    ):
         if batch_size < 1:
             raise UsageError(f"batch_size must be at least 1, not {batch_size}")
         self.directory, self.backend = directory, backend
         self.batch_size, self.workers = batch_size, workers
-        self.labels = LabelSets(directory, backend)
+        self.labels = LabelSets(directory, backend, tags, descriptions)
         self._captioner: Captioner | None = None
 
     @property
@@ -267,7 +278,7 @@ class Recognizer:
         for batch in self._batches(sources):
             scores = self.labels.scores(self.backend.encode(batch.pixels), labels)
             results = [
-                Recognition(path, _select(row, labels, threshold, top))
+                Recognition(path, labels.found(row, threshold, top))
                 for path, row in zip(batch.paths, scores, strict=True)
             ]
             yield from batch.in_order(results)
@@ -287,7 +298,7 @@ class Recognizer:
             features, scores = encoded.features, self.labels.scores(encoded, labels)
             results = []
             for row, path in enumerate(batch.paths):
-                tags = _select(scores[row], labels, threshold, top)
+                tags = labels.found(scores[row], threshold, top)
                 guides = self._guides(scores[row], labels, threshold, top) if given is None else given
                 names = [tag.name for tag in guides]
                 [caption] = self.captioner.caption(features[row : row + 1], [names], given is not None, options)
@@ -308,7 +319,7 @@ class Recognizer:
             fits, scores = self.labels.alignment(encoded, queries), self.labels.scores(encoded, tags)
             results = []
             for path, fit, row in zip(batch.paths, fits, scores, strict=True):
-                found = _select(row, tags, None, None)
+                found = tags.found(row, None, None)
                 results.append(
                     Matches(
                         path,
@@ -324,7 +335,7 @@ class Recognizer:
         self, scores: FloatArray, labels: LabelSet, threshold: float | None = None, top: int | None = None
     ) -> list[VocabularyTag]:
         """The tags that guide a caption on their own, of those found."""
-        found = [tag.id for tag in _select(scores, labels, threshold, top) if tag.id is not None]
+        found = [tag.id for tag in labels.found(scores, threshold, top) if tag.id is not None]
         captioner = self.directory.config.captioner
         if captioner is not None and captioner.guides == "all":
             return [self.vocabulary[id] for id in sorted(found)]
@@ -335,15 +346,6 @@ class Recognizer:
         return load_batches(sources, self.directory.config.image_encoder.resolution, self.batch_size, self.workers)
 
 
-def _select(scores: FloatArray, labels: LabelSet, threshold: float | None, top: int | None) -> tuple[Tag, ...]:
-    """Tags at or above their thresholds, best first; equal scores keep the vocabulary's order."""
-    limits = labels.thresholds if threshold is None else np.full(len(scores), threshold)
-    chosen = [i for i in np.argsort(-scores, kind="stable") if scores[i] >= limits[i]]
-    return tuple(
-        Tag(labels.names[i], float(scores[i]), labels.kinds[i], float(limits[i]), labels.ids[i]) for i in chosen[:top]
-    )
-
-
 def load(
     model: str | Path | None = None,
     *,
@@ -352,35 +354,46 @@ def load(
     precision: Literal["float32", "bfloat16"] = "float32",
     threads: int | None = None,
     batch_size: int = 8,
+    tags: TagChoice | None = None,
+    descriptions: str | Path | None = None,
 ) -> Recognizer:
     """Load a model.
 
     Args:
         model: A model directory, a hub id (``owner/name``, downloaded once), or ``None`` for the model that ships
             with the package.
-        backend: The runtime: ``onnx`` or ``torch``; ``None``: ONNX Runtime, if the model was exported for it.
+        backend: The runtime: ``onnx``, ``torch`` or ``openvino``; ``None``: ONNX Runtime, if the model was exported.
         device: ``cpu`` or ``cuda``.
-        precision: ``bfloat16`` halves memory and is faster where the processor knows it; ``torch`` only.
+        precision: ``bfloat16`` is faster where the processor knows it; not for ``onnx``.
         threads: Threads of the runtime; ``None``: all processors.
         batch_size: Pictures that are read ahead and encoded together.
+        tags: Which of the vocabulary's tags to look for, and what to call them.
+        descriptions: A file of descriptions for categories of your own (RAM++; ``anytag vocabulary describe``).
 
     Raises:
         ModelError: If the model is missing, incomplete, altered, or not for this version.
-        UsageError: If the backend is unknown.
+        UsageError: If the backend is unknown, or the choice of tags does not fit the vocabulary.
     """
     if backend not in (None, *get_args(BackendName)):
         raise UsageError(f"unknown backend {backend!r}; backends are: {', '.join(get_args(BackendName))}")
     directory = find_model(model)
     if backend is None:
         backend = "onnx" if directory.has("onnx/image_encoder.onnx") else "torch"
+    runtime: Backend
     if backend == "onnx":
         from anytag.backends.onnx import OnnxBackend
 
         if precision != "float32":
-            raise UsageError("precision is a setting of the torch backend; an ONNX model's is that of its export")
-        return Recognizer(directory, OnnxBackend(directory, threads, device), batch_size)
-    try:
-        from anytag.backends.torch import TorchBackend
-    except ImportError:
-        raise MissingExtraError("The torch backend", "train") from None
-    return Recognizer(directory, TorchBackend(directory, threads, device, precision), batch_size)
+            raise UsageError("precision is a setting of torch and openvino; an ONNX model's is that of its export")
+        runtime = OnnxBackend(directory, threads, device)
+    elif backend == "openvino":
+        from anytag.backends.openvino import OpenVinoBackend
+
+        runtime = OpenVinoBackend(directory, threads, device, precision)
+    else:
+        try:
+            from anytag.backends.torch import TorchBackend
+        except ImportError:
+            raise MissingExtraError("The torch backend", "train") from None
+        runtime = TorchBackend(directory, threads, device, precision)
+    return Recognizer(directory, runtime, batch_size, tags=tags, descriptions=descriptions)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
 from oracle_sets import OracleSet, each_oracle_set
 from safetensors import safe_open
+from typer.testing import CliRunner
 
 import anytag
 from anytag.backends.torch import TorchBackend
 from anytag.checkpoints.convert import convert_checkpoint, left_out, read_checkpoint
 from anytag.checkpoints.published import published_key
+from anytag.cli import build_app
 from anytag.errors import ModelError, UsageError
 from anytag.model_directory import ModelDirectory
 from anytag.nn.weights import read_model, write_weights
@@ -106,6 +110,18 @@ class TestConverted:
         for name in directory.config.files:
             directory.file(name)
 
+    def test_info_counts_every_parameter_once_and_says_where_thresholds_come_from(self, oracle_set, made):
+        result = CliRunner().invoke(build_app(), ["info", str(made(oracle_set)), "--json"])
+        record = json.loads(result.stdout)
+        tensors = {id(t): t for name, t in oracle_set.weights.items() if published_key(name)}
+        assert sum(record["parameters"].values()) == sum(t.numel() for t in tensors.values())
+        assert record["parameters"].keys() >= {"image_encoder", "label_queries", "recognition_decoder"}
+        assert record["thresholds"] == {"thresholds.txt": oracle_set.config["num_tags"]}
+        assert record["languages"] == ["zh"]
+        shown = CliRunner().invoke(build_app(), ["info", str(made(oracle_set))]).stdout
+        assert f"{oracle_set.config['num_tags']} from: thresholds.txt" in shown
+        assert "recognition decoder: " in shown
+
     def test_every_official_name_is_mapped_or_left_out_for_a_reason(self, oracle_set):
         names = oracle_set.config["state"]["keys"]
         reasons = left_out(dict.fromkeys(names))
@@ -186,6 +202,19 @@ class TestRefusals:
         path = official_file(oracle_set, tmp_path / "nan.pth", **{"fc.bias": torch.tensor([float("nan")])})
         message = "recognition_decoder.score.bias holds values that are no numbers"
         self.refuse(oracle_set, tmp_path, message, checkpoint=path)
+
+    def test_no_room_for_the_result(self, oracle_set, tmp_path, monkeypatch):
+        usage = shutil.disk_usage(tmp_path)
+        monkeypatch.setattr("shutil.disk_usage", lambda path: usage._replace(free=15_000_000))
+        message = r"GB needed, 0\.01 GB free; free some space or choose another folder"
+        self.refuse(oracle_set, tmp_path, message, error=UsageError)
+
+    def test_a_disk_that_fills_up_on_the_way(self, oracle_set, tmp_path, monkeypatch):
+        def full(*_):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr("anytag.checkpoints.convert.write_weights", full)
+        self.refuse(oracle_set, tmp_path, "the disk is full; free some space or choose", error=UsageError)
 
     def test_a_truncated_file(self, oracle_set, tmp_path):
         path = official_file(oracle_set, tmp_path / "cut.pth")

@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from anytag import __version__
 from anytag.cli import build_app
 from anytag.errors import UsageError
+from anytag.tag_choice import TagChoice
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 COMMANDS = (
@@ -135,10 +136,15 @@ class TestTag:
         kinds = ("--kind", "object", "--kind", "action", "--threshold", 0)
         assert names(lines(run("tag", red, "--json", *kinds))[0]) == ["animal", "dog", "run"]
         run("tag", red, "--model", "m", "--threads", 3, "--device", "cuda", "--backend", "onnx")
-        assert asked[-1] == ("m", {"backend": "onnx", "device": "cuda", "precision": "float32", "threads": 3})
-        assert asked[0] == (None, {"backend": None, "device": "cpu", "precision": "float32", "threads": None})
+        plain = {"backend": None, "device": "cpu", "precision": "float32", "threads": None, "tags": None}
+        assert asked[0] == (None, plain | {"descriptions": None})
+        cuda = {"backend": "onnx", "device": "cuda", "threads": 3}
+        assert asked[-1] == ("m", plain | cuda | {"descriptions": None})
         run("caption", red, "--backend", "torch", "--precision", "bfloat16")
-        assert asked[-1][1] == {"backend": "torch", "device": "cpu", "precision": "bfloat16", "threads": None}
+        assert asked[-1][1] == plain | {"backend": "torch", "precision": "bfloat16"}
+        run("tag", red, "--allow", "a.txt", "--rename", "r.txt", "--language", "zh", "--descriptions", "d.jsonl")
+        choice = TagChoice(allow=Path("a.txt"), rename=Path("r.txt"), language="zh")
+        assert asked[-1][1] == plain | {"tags": choice, "descriptions": Path("d.jsonl")}
 
     def test_categories_are_exactly_those_with_threshold_zero(self, run, pictures):
         found = lines(run("tag", pictures, "--json", "--categories", "kart, hound,, Beach", "--threshold", 0))
@@ -309,6 +315,8 @@ class TestInfo:
         assert (record["name"], record["family"], record["tags"], record["trained_tags"]) == ("toy", "lite", 5, 5)
         assert record["kinds"] == {"object": 2, "scene": 1, "action": 1, "attribute": 1}
         assert record["calibrated"] == 4
+        assert record["thresholds"] == {"an unknown source": 4}
+        assert record["parameters"] == {}
         assert set(record["files"]) == {"vocabulary.json", "tokenizer.json", "label_tokenizer.json"}
         assert record["bytes"] == sum(path.stat().st_size for path in folder.iterdir() if path.name != "config.json")
 

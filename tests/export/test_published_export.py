@@ -11,7 +11,7 @@ import anytag
 from anytag.backends.onnx import OnnxBackend
 from anytag.backends.torch import TorchBackend
 from anytag.checkpoints.convert import convert_checkpoint
-from anytag.errors import UsageError
+from anytag.errors import ModelError, UsageError
 from anytag.export.published import export_published
 from anytag.model_directory import ModelDirectory
 
@@ -99,6 +99,42 @@ def test_eight_bits_stay_close(oracle_set, exported, tmp_path):
     a, b = (anytag.load(path).tag(picture, threshold=0) for path in (folder / "onnx", tmp_path / "small"))
     scores = {tag.id: tag.score for tag in a.tags}
     assert max(abs(scores[tag.id] - tag.score) for tag in b.tags) < 0.1
+
+
+@each_oracle_set("ram", "ram_plus", "tag2text")
+def test_in_eight_bits_a_score_does_not_depend_on_what_else_is_asked(oracle_set, exported, tmp_path):
+    folder, _ = exported(oracle_set)
+    graphs = ("image_encoder", "recognition_decoder")
+    export_published(folder / "torch", tmp_path / "small", "int8", lambda line: None, graphs)
+    picture = np.random.default_rng(1).integers(0, 256, (70, 50, 3), np.uint8)
+    everything = {tag.id: tag.score for tag in anytag.load(tmp_path / "small").tag(picture, threshold=0).tags}
+    few = anytag.load(tmp_path / "small", tags=anytag.TagChoice(allow=["5", "0", "3"]))
+    seen = few.tag(picture, threshold=0).tags
+    assert {tag.id for tag in seen} == {0, 3, 5}
+    for tag in seen:
+        assert tag.score == pytest.approx(everything[tag.id], abs=1e-6)
+
+
+@each_oracle_set("ram")
+def test_weights_too_large_for_one_file_get_one_of_their_own(oracle_set, exported, tmp_path, monkeypatch):
+    folder, _ = exported(oracle_set)
+    monkeypatch.setattr("anytag.export.onnx.LARGEST_GRAPH", 100_000)
+    picture = np.random.default_rng(1).integers(0, 256, (70, 50, 3), np.uint8)
+    wanted = {tag.id: tag.score for tag in anytag.load(folder / "onnx").tag(picture, threshold=0).tags}
+    for weights, tolerance in (("float32", 1e-6), ("int8", 0.1)):
+        out = tmp_path / weights
+        export_published(folder / "torch", out, weights, lambda line: None, ("image_encoder", "recognition_decoder"))
+        files = sorted(path.name for path in (out / "onnx").iterdir())
+        assert files[:2] == ["image_encoder.onnx", "image_encoder.onnx.data"]
+        assert set(files) <= {
+            f"{stem}.onnx{end}" for stem in ("image_encoder", "recognition_decoder") for end in ("", ".data")
+        }
+        found = {tag.id: tag.score for tag in anytag.load(out).tag(picture, threshold=0).tags}
+        assert found == pytest.approx(wanted, abs=tolerance)
+    with (out / "onnx" / "image_encoder.onnx.data").open("ab") as file:
+        file.write(b"0")
+    with pytest.raises(ModelError, match=r"image_encoder\.onnx\.data: altered or damaged"):
+        anytag.load(out).tag(picture)
 
 
 @each_oracle_set("ram")

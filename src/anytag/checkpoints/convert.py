@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import pickle
 import shutil
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -19,7 +20,7 @@ from anytag.errors import ModelError, UsageError
 from anytag.language.bert_tokenizer import build_published_tokenizer
 from anytag.language.wordpieces import bert_wordpieces
 from anytag.model_config import ModelConfig
-from anytag.model_directory import write_config
+from anytag.model_directory import install_model, write_config
 from anytag.nn.weights import WEIGHTS_FILE, empty_model, write_weights
 
 Report = Callable[[str], None]
@@ -89,12 +90,13 @@ def convert_checkpoint(
         config = config.model_copy(update={"labels": labels})
     ours = rename_state(state, config, len(names))
     for key, tensor in ours.items():
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+        if tensor.is_floating_point() and not _is_finite(tensor):
             raise ModelError(f"{checkpoint}: {key} holds values that are no numbers; the file is damaged")
     part = out.with_name(out.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     try:
+        _check_space(part, [*ours.values(), *(text.state.values() if text is not None else ())])
         write_weights(ours, part / WEIGHTS_FILE)
         report(f"{WEIGHTS_FILE}: {(part / WEIGHTS_FILE).stat().st_size / 1e6:.0f} MB")
         vocabulary.save(part / "vocabulary.json")
@@ -106,13 +108,30 @@ def convert_checkpoint(
             files += write_clip_text(text, part)
         (part / "README.md").write_text(_card(config, checkpoint.name, thresholds), encoding="utf-8")
         write_config(part, config, files)
-    except BaseException:
+        install_model(part, out)
+    except BaseException as error:
         shutil.rmtree(part, ignore_errors=True)
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise UsageError(f"{out.parent}: the disk is full; free some space or choose another folder") from None
         raise
-    shutil.rmtree(out, ignore_errors=True)
-    part.rename(out)
     report(f"{out}: ready; try: anytag tag PICTURE --model {out}")
     return config
+
+
+def _check_space(part: Path, tensors: Sequence[Tensor]) -> None:
+    """Refuse before gigabytes are written; lists and tokenizers take a few megabytes beside the weights."""
+    needed = sum(tensor.numel() * tensor.element_size() for tensor in tensors) + 16_000_000
+    free = shutil.disk_usage(part).free
+    if free < needed:
+        raise UsageError(
+            f"{part.parent}: {needed / 1e9:.2f} GB needed, {free / 1e9:.2f} GB free; "
+            "free some space or choose another folder"
+        )
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    """Part by part: asking a whole tensor makes another of its size."""
+    return all(bool(torch.isfinite(some).all()) for some in tensor.reshape(-1).split(2**22))
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from anytag.errors import UsageError
 from anytag.pictures import find_pictures, read_list
+from anytag.tag_choice import TagChoice
 
 
 class KindChoice(StrEnum):
@@ -35,10 +37,11 @@ class BackendChoice(StrEnum):
 
     onnx = "onnx"
     torch = "torch"
+    openvino = "openvino"
 
 
 class PrecisionChoice(StrEnum):
-    """Precisions of the torch backend."""
+    """Precisions of the backends torch and openvino."""
 
     float32 = "float32"
     bfloat16 = "bfloat16"
@@ -62,8 +65,21 @@ BackendName = Annotated[
     typer.Option("--backend", help="Runtime. [default: onnx, or torch for a model without ONNX files]"),
 ]
 Device = Annotated[str, typer.Option(help="cpu or cuda.")]
-Precision = Annotated[PrecisionChoice, typer.Option(help="Of --backend torch: bfloat16 is faster on new processors.")]
+Precision = Annotated[PrecisionChoice, typer.Option(help="bfloat16 is faster on new processors; not for onnx.")]
+Allow = Annotated[Path | None, typer.Option(help="Look only for the tags of this file, one a line.")]
+Deny = Annotated[Path | None, typer.Option(help="Look for no tag of this file.")]
+Rename = Annotated[Path | None, typer.Option(help="Names of your own: lines of 'tag = new name'; a tag may be its id.")]
+Language = Annotated[str | None, typer.Option(help="Name tags in this language, if the model knows it (RAM: zh).")]
+Descriptions = Annotated[
+    Path | None, typer.Option(help="Descriptions of your categories for RAM++ (anytag vocabulary describe).")
+]
 Threads = Annotated[int | None, typer.Option(min=1, help="Threads of the runtime. [default: all processors]")]
+
+
+def tag_choice(allow: Path | None, deny: Path | None, rename: Path | None, language: str | None) -> TagChoice | None:
+    """The choice that the options make; ``None`` if none of them is given."""
+    choice = TagChoice(allow, deny, rename, language)
+    return None if choice == TagChoice() else choice
 
 
 def sources(given: Sequence[str]) -> tuple[Iterable[str], int | None]:

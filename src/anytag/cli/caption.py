@@ -7,18 +7,23 @@ from typing import Annotated
 import typer
 
 from anytag.cli._inputs import (
+    Allow,
     BackendName,
+    Deny,
     Device,
     Json,
     Kinds,
+    Language,
     Model,
     Pictures,
     Precision,
     PrecisionChoice,
+    Rename,
     Threads,
     Threshold,
     Top,
     sources,
+    tag_choice,
 )
 from anytag.cli._shared import finish, names, reporting, write_results
 
@@ -38,6 +43,10 @@ def caption(
     num_beams: Annotated[int | None, typer.Option(min=1, help="Width of the search. [default: the model's]")] = None,
     sample: Annotated[bool, typer.Option(help="Draw a caption at random instead of searching for the best.")] = False,
     seed: Annotated[int | None, typer.Option(help="Seed of --sample.")] = None,
+    allow: Allow = None,
+    deny: Deny = None,
+    rename: Rename = None,
+    language: Language = None,
     model: Model = None,
     backend: BackendName = None,
     device: Device = "cpu",
@@ -58,6 +67,7 @@ def caption(
             device=device,
             precision=precision.value,
             threads=threads,
+            tags=tag_choice(allow, deny, rename, language),
         )
         results = recognizer.caption(
             paths,

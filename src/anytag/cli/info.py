@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections import Counter
-from typing import Annotated
+from collections.abc import Iterator
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
+from safetensors import safe_open
 
 from anytag.cli._shared import reporting
+from anytag.model_config import ModelConfig
+from anytag.model_directory import ModelDirectory
+from anytag.recognition import TagKind
+from anytag.vocabulary import TagVocabulary
 
 
 def info(
@@ -35,7 +43,10 @@ def info(
             "tags": len(vocabulary),
             "trained_tags": sum(tag.support > 0 for tag in vocabulary),
             "kinds": dict(kinds),
+            "languages": sorted({code for tag in vocabulary for code, _ in tag.translations}),
             "calibrated": sum(tag.threshold is not None for tag in vocabulary),
+            "thresholds": dict(_provenance(vocabulary)),
+            "parameters": parameters_by_part(directory),
             "bytes": sum(sizes.values()),
             "files": sizes,
         }
@@ -44,15 +55,8 @@ def info(
             return
         console = Console(highlight=False)
         console.print(f"[bold]{config.name}[/bold] ({config.family}) in {directory.path}", soft_wrap=True)
-        encoder, captioner = config.image_encoder, config.captioner
-        console.print(f"  image encoder  {encoder.name}, {encoder.resolution} px, {encoder.tokens} tokens")
-        console.print(f"  recognition    {config.recognition.layers} layers, width {config.width}")
-        console.print(f"  label queries  {config.labels.encoder}")
-        captions = f"{captioner.layers} layers, {captioner.vocabulary} word pieces" if captioner else "none"
-        console.print(f"  captioner      {captions}")
-        by_kind = ", ".join(f"{n} {kind}s" for kind, n in kinds.most_common())
-        console.print(f"  tags           {len(vocabulary)} ({by_kind}), {record['trained_tags']} trained")
-        console.print(f"  thresholds     {record['calibrated']} calibrated, default {config.default_threshold}")
+        for name, text in _described(config, vocabulary, kinds, record):
+            console.print(f"  {name:<15}{text}", soft_wrap=True)
         table = Table(box=None, show_header=False, padding=(0, 2))
         table.add_column()
         table.add_column(justify="right")
@@ -60,3 +64,58 @@ def info(
             table.add_row(name, f"{size / 1e6:.2f} MB")
         table.add_row("in all", f"{sum(sizes.values()) / 1e6:.2f} MB")
         console.print(table)
+
+
+def _described(
+    config: ModelConfig, vocabulary: TagVocabulary, kinds: Counter[TagKind], record: dict[str, Any]
+) -> Iterator[tuple[str, str]]:
+    """Lines about every part."""
+    encoder, captioner, labels = config.image_encoder, config.captioner, config.labels
+    swin = encoder.swin
+    sizes = f", width {swin.width}, depths {swin.depths}, windows of {swin.window}" if swin else ""
+    yield "image encoder", f"{encoder.name}{sizes}, {encoder.resolution} px, {encoder.tokens} tokens"
+    score = "a score layer a tag" if config.recognition.score == "per_tag" else "one score layer"
+    yield "recognition", f"{config.recognition.layers} layers, width {config.width}, {score}"
+    origin = {
+        "text": labels.encoder,
+        "learned": "learned, one a tag: no other categories",
+        "embedded": f"{labels.encoder}, one text embedding a tag",
+        "described": f"{labels.encoder}, {labels.descriptions} descriptions a tag, weighed by the picture",
+    }[labels.kind]
+    beyond = {True: "", False: "; no text encoder for new categories (convert with --clip)"}
+    known = labels.kind in ("text", "learned") or labels.clip_text is not None
+    yield "label queries", origin + beyond[known]
+    written = f"{captioner.layers} layers, {captioner.vocabulary} word pieces" if captioner else "none"
+    yield "captioner", written
+    if parts := record["parameters"]:
+        yield "parameters", f"{sum(parts.values()):,} in all"
+        for part, count in parts.items():
+            yield "", f"{part.replace('_', ' ')}: {count:,}"
+    by_kind = ", ".join(f"{n} {kind}s" for kind, n in kinds.most_common())
+    languages = f"; also in {', '.join(record['languages'])}" if record["languages"] else ""
+    trained = f", {record['trained_tags']} trained" if record["trained_tags"] else ""
+    yield "tags", f"{len(vocabulary)} ({by_kind}){trained}{languages}"
+    values = [tag.threshold for tag in vocabulary if tag.threshold is not None and tag.threshold <= 1]
+    limits = f", {min(values):.2f} to {max(values):.2f}" if values else ""
+    yield "thresholds", f"{record['calibrated']} of their own{limits}; default {config.default_threshold}"
+    for source, count in record["thresholds"].items():
+        yield "", f"{count} from: {source}"
+    if never := sum(tag.threshold is not None and tag.threshold > 1 for tag in vocabulary):
+        yield "", f"{never} can never be found"
+
+
+def _provenance(vocabulary: TagVocabulary) -> list[tuple[str, int]]:
+    """Where thresholds come from, the most frequent first; what was fitted on is said once, whatever its numbers."""
+    sources = (tag.threshold_from or "an unknown source" for tag in vocabulary if tag.threshold is not None)
+    return Counter(re.sub(r", \d+ positives$", "", source) for source in sources).most_common(5)
+
+
+def parameters_by_part(directory: ModelDirectory) -> dict[str, int]:
+    """Parameters of every part of a model with PyTorch weights, each counted once; empty for one without."""
+    if not directory.has("model.safetensors"):
+        return {}
+    counts: Counter[str] = Counter()
+    with safe_open(directory.file("model.safetensors"), framework="np") as file:
+        for name in file.keys():  # noqa: SIM118 (it is no dict)
+            counts[name.partition(".")[0]] += math.prod(file.get_slice(name).get_shape())
+    return dict(counts.most_common())

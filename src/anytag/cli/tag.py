@@ -7,18 +7,24 @@ from typing import Annotated
 import typer
 
 from anytag.cli._inputs import (
+    Allow,
     BackendName,
+    Deny,
+    Descriptions,
     Device,
     Json,
     Kinds,
+    Language,
     Model,
     Pictures,
     Precision,
     PrecisionChoice,
+    Rename,
     Threads,
     Threshold,
     Top,
     sources,
+    tag_choice,
 )
 from anytag.cli._shared import finish, names, reporting, write_results
 
@@ -32,6 +38,11 @@ def tag(
         str | None, typer.Option(help="Look for exactly these, comma-separated; any words will do (open set).")
     ] = None,
     kind: Kinds = None,
+    descriptions: Descriptions = None,
+    allow: Allow = None,
+    deny: Deny = None,
+    rename: Rename = None,
+    language: Language = None,
     model: Model = None,
     backend: BackendName = None,
     device: Device = "cpu",
@@ -52,6 +63,8 @@ def tag(
             device=device,
             precision=precision.value,
             threads=threads,
+            tags=tag_choice(allow, deny, rename, language),
+            descriptions=descriptions,
         )
         results = recognizer.tag(
             paths,
