@@ -1,0 +1,163 @@
+"""What ``scale_plan.py`` assumes, what was measured, and the runs that it plans."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+OPERATIONS = "operations.json"
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A processor to rent.
+
+    Attributes:
+        name: What it is.
+        tflops: Peak of bfloat16 matrix products, without sparsity, in 10^12 operations a second.
+        price: Of an hour, in US dollars.
+    """
+
+    name: str
+    tflops: float
+    price: float
+
+
+@dataclass(frozen=True)
+class Assumptions:
+    """What is not measured here. docs/scale.md says where each comes from.
+
+    Attributes:
+        picture_bytes: Of a JPEG whose longer side is at most 384 px.
+        caption_bytes: Of a sample's texts and the headers of its files in a shard.
+        manifest_bytes: Of a picture's line in a merged manifest, not compressed.
+        shard_samples: Samples of a shard.
+        gpus: The kinds of GPU.
+        utilisation: Share of the peak that training reaches.
+        core_price: An hour of one virtual processor, in US dollars.
+        storage_price: A TB (10^12 bytes) of object storage for a month, in US dollars.
+        network_gbits: Of a machine of 8 GPUs, from the storage, in Gbit/s.
+        caption_tokens: Of a caption in training, prompt included.
+        generated_tokens: Of a generated caption.
+        beams: Of the search for it.
+        kept_checkpoints: Checkpoints that are on the disk at the same time.
+    """
+
+    picture_bytes: float = 37_500
+    caption_bytes: float = 1_700
+    manifest_bytes: float = 1_140
+    shard_samples: int = 10_000
+    gpus: tuple[Gpu, ...] = (Gpu("A100", 312, 1.85), Gpu("H100", 989, 2.70))
+    utilisation: float = 0.3
+    core_price: float = 0.045
+    storage_price: float = 23.0
+    network_gbits: float = 10.0
+    caption_tokens: int = 16
+    generated_tokens: int = 20
+    beams: int = 3
+    kept_checkpoints: int = 2
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured here.
+
+    Attributes:
+        cpu_ms: Processor time of one caption (``parse``) or picture, by step of the data engine.
+        load_ms: Processor time of decoding and resizing a picture; ``None`` if not measured.
+        operations: By size of model (``swin_large_224``): multiply-adds of one picture's way through every part, in
+            10^9; parameters.
+    """
+
+    cpu_ms: Mapping[str, float]
+    load_ms: float | None
+    operations: Mapping[str, Mapping[str, float]]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A training run, as far as its cost goes.
+
+    Attributes:
+        name: As in ``recipes/published.py``.
+        model: Key of :attr:`Measured.operations`.
+        epochs: Passes over the pairs.
+        learned: How often each part is run forwards and backwards for a picture.
+        frozen: How often each part is run forwards alone.
+        parameters: Parts whose parameters are learned.
+    """
+
+    name: str
+    model: str
+    epochs: float
+    learned: Mapping[str, float]
+    frozen: Mapping[str, float] = field(default_factory=dict)
+    parameters: tuple[str, ...] = ("tagging", "captioning")
+
+
+_CAPTIONED = {"image": 1, "tags": 1, "fuse": 1, "decode": 1}
+#: Contrast and matching of Tag2Text: the text alone, and three pairs of picture and text; both encoders' slow copies.
+TAG2TEXT = Recipe("tag2text_14m", "swin_base_224", 20, _CAPTIONED | {"fuse": 5}, {"image": 1, "fuse": 1})
+RAM = Recipe("ram_14m", "swin_large_224", 5, _CAPTIONED, {"teacher": 1})
+#: Beside all tags, the captions of the 90 pictures of a GPU are scored on each of them.
+RAM_PLUS = Recipe(
+    "ram_plus_14m", "swin_base_224", 5, {"image": 1, "tags": 1 + 90 / 4585}, {"teacher": 1, "text": 1}, ("tagging",)
+)
+RAM_BASE = replace(RAM, name="ram_14m, Swin-B", model="swin_base_224")
+RAM_PLUS_LARGE = replace(
+    RAM_PLUS, name="ram_plus_14m_large", model="swin_large_224", learned={"image": 1, "tags": 1 + 52 / 4585}
+)
+
+#: Pairs, recipe, GPUs.
+RUNS = (
+    *((14e6, recipe, 8) for recipe in (TAG2TEXT, RAM_BASE, RAM, RAM_PLUS, RAM_PLUS_LARGE)),
+    *((1e9, replace(recipe, epochs=1), 64) for recipe in (RAM_BASE, RAM, RAM_PLUS, RAM_PLUS_LARGE)),
+)
+#: Runs whose steps are looked into.
+SHOWN = (TAG2TEXT, RAM_BASE, RAM, RAM_PLUS, RAM_PLUS_LARGE)
+
+#: What RAM's authors report (section 4): Swin-L, 14 million pictures, 5 passes, 3 days on 8 A100.
+REPORTED_HOURS = 3 * 24 * 8
+
+
+def read_measured(folder: Path) -> Measured:
+    """The rates in a folder of results."""
+    engine = json.loads((folder / "data_engine.json").read_text(encoding="utf-8"))["rates"]
+    operations = json.loads((folder / OPERATIONS).read_text(encoding="utf-8"))["models"]
+    loading = folder / "data_loading.json"
+    best = None
+    if loading.exists():
+        shards = json.loads(loading.read_text(encoding="utf-8"))["loading"]["shard"]
+        best = 1000 / max(speed["per_cpu_second"] for speed in shards)
+    return Measured({step: rates["one process"]["cpu_ms_each"] for step, rates in engine.items()}, best, operations)
+
+
+def assumptions(changes: Sequence[str], gpus: Sequence[str]) -> Assumptions:
+    """The assumptions with ``name=value`` changes, and ``name:tflops:price`` in place of the GPUs.
+
+    Raises:
+        SystemExit: If there is no such assumption, or it is no number.
+    """
+    known = {name: value for name, value in asdict(Assumptions()).items() if name != "gpus"}
+    values: dict[str, Any] = {}
+    for change in changes:
+        name, _, value = change.partition("=")
+        if name not in known:
+            raise SystemExit(f"--assume {change}: no such assumption; there are {', '.join(known)}")
+        try:
+            values[name] = type(known[name])(value)
+        except ValueError:
+            raise SystemExit(f"--assume {change}: {name} is a number, such as {known[name]}") from None
+    if gpus:
+        try:
+            values["gpus"] = tuple(Gpu(name, float(tflops), float(price)) for name, tflops, price in map(_parts, gpus))
+        except ValueError:
+            raise SystemExit(f"--gpu {' '.join(gpus)}: expected NAME:TFLOPS:PRICE, such as A100:312:1.85") from None
+    return replace(Assumptions(), **values)
+
+
+def _parts(text: str) -> list[str]:
+    return text.split(":")
