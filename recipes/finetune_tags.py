@@ -1,5 +1,6 @@
 """Teach a model your own tags, with your own pictures; a hundred are enough to see it learn.
 
+    anytag train recipes/finetune_tags.py --data photos --run runs/mine
     anytag train recipes/finetune_tags.py --data photos --run runs/mine --set start=runs/ram/model
 
 DATA is a folder of pictures with captions or tags beside them (``dog.jpg`` and ``dog.json`` with ``{"tags": […]}``).
@@ -8,8 +9,8 @@ Anything else that holds tags, such as a table or JSON lines:
     … --set 'sources=["photos.csv"]' --set 'validation=["held-out.jsonl"]'
     … --set 'sources=[{"path": "photos", "text": "tags"}]'     tags with commas between them in .txt files
 
-The model to start from is any directory with PyTorch weights: a published one (``anytag pull``, ``anytag convert``), or
-the ``model/`` of a run, of ``recipes/lite.py`` too. Tags go by name: those that it knows keep their weights, others
+The model to start from is the one that ships, or any directory with PyTorch weights: a published one (``anytag pull``,
+``anytag convert``), or the ``model/`` of a run. Tags go by name: those that it knows keep their weights, others
 begin as their text's embedding (Tag2Text's, whose queries are learnt, begin anew). With ``vocabulary.change=replace``
 tags that your data do not name disappear; with ``keep`` new ones are not taken in. RAM and RAM++ embed new tags by
 CLIP, which has to lie in the model's directory (``anytag pull`` and ``anytag convert --clip`` put it there), or be
@@ -27,7 +28,7 @@ def recipe() -> PretrainingConfig:
     """Tags alone are learnt: the tag head first, then everything, the image encoder at a tenth of the rate."""
     return PretrainingConfig(
         name="own-tags",
-        start="model",
+        start="lite",
         sources=(".",),
         vocabulary=VocabularyConfig(change="add", read="tags"),
         tags="given",

@@ -2,6 +2,8 @@
 
     anytag train recipes/lite.py --data DATA --run runs/lite
 
+    anytag train recipes/lite.py:further --data DATA --run runs/further      goes on from the shipped model
+
 DATA holds WebDataset shards ``coco20k/*.tar`` and ``flickr8k/*.tar`` and caption files ``captions/*.txt.gz``. Human
 category labels in the shards are used for validation only.
 """
@@ -27,8 +29,8 @@ def recipe() -> TrainingConfig:
             # Dropout over hundreds of queries costs more time on a CPU than it gains on this little data.
             recognition=RecognitionConfig(layers=2, heads=4, inner=512, dropout=0.0),
             captioner=CaptionerConfig(layers=3, heads=4, inner=1024, attention_dropout=0.0),
-            # Chosen on the pictures that thresholds are fitted on; it ends "a white shirt and a white shirt".
-            decoding=DecodingConfig(repetition_penalty=1.5),
+            # Chosen on the pictures that thresholds are fitted on. The penalty ends "a white shirt and a white shirt".
+            decoding=DecodingConfig(repetition_penalty=1.5, alignment=0.05),
         ),
         data=DataConfig(
             train=("coco20k/*.tar", "flickr8k/flickr8k-train-*.tar"),
@@ -85,3 +87,9 @@ def recipe() -> TrainingConfig:
             ),
         ),
     )
+
+
+def further() -> TrainingConfig:
+    """Goes on from the model that ships, which has been through the first three stages: their hours are saved."""
+    whole = recipe()
+    return whole.model_copy(update={"start": "lite", "stages": whole.stages[3:]})

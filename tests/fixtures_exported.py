@@ -35,6 +35,11 @@ def exported(tmp_path_factory):
     folder = tmp_path_factory.mktemp("exported")
     (folder / "onnx").mkdir()
     model = tiny_model()
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():  # As after training: no two vectors are alike, so that each stands in the graphs.
+        for parameter in model.parameters():
+            if parameter.dim() == 1:
+                parameter += torch.randn(parameter.shape, generator=generator) / 50
     encoder = SentenceEncoder(width=24, layers=1, inner=8, positions=16).eval()
     specs = {spec.name: spec for spec in [*graph_specs(model, encoder), attention_spec(model)]}
     for spec in specs.values():

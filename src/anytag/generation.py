@@ -320,7 +320,8 @@ class _Ended:
 
     def ranked(self) -> list[Generated]:
         """The captions, those with the highest score first; of equals the one that came last."""
-        return sorted(reversed(self._captions), key=lambda caption: -caption.score)
+        latest_first = self._captions[::-1]
+        return sorted(latest_first, key=lambda caption: -caption.score)
 
 
 def _search_beams(model: _Model, prompt: NDArray[np.int64], pad_id: int, rules: _Rules) -> list[list[Generated]]:

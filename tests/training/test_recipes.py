@@ -29,6 +29,17 @@ class TestByName:
         assert isinstance(load_recipe(str(RECIPES / "lite.py")), TrainingConfig)
         assert isinstance(load_recipe(str(RECIPES / "finetune_tags.py")), PretrainingConfig)
 
+    def test_lite_has_the_limits_of_the_papers_decoder(self):
+        config = load_recipe(str(RECIPES / "lite.py"))
+        assert (config.name, config.model.name, config.model.family) == ("lite", "lite", "lite")
+        assert config.model.recognition.layers == 2
+
+    def test_lite_can_go_on_from_what_ships(self):
+        whole, further = load_recipe(str(RECIPES / "lite.py")), load_recipe(f"{RECIPES / 'lite.py'}:further")
+        assert (whole.start, further.start) == (None, "lite")
+        assert further.model == whole.model
+        assert {stage.name for stage in further.stages} <= {stage.name for stage in whole.stages}
+
     def test_one_of_several_functions(self):
         assert load_recipe(f"{RECIPES / 'small.py'}:ram").name == "small-ram"
 

@@ -187,9 +187,16 @@ class LoopConfig(_Part):
 
 
 class TrainingConfig(LoopConfig):
-    """A whole run of the ``lite`` recipe."""
+    """A whole run of the ``lite`` recipe.
+
+    Attributes:
+        start: Model to go on from, with its tags and word pieces: a model directory of the same sizes, trained or
+            exported, or ``lite`` for the one that ships; ``None``: a new one from ImageNet's weights.
+        text_batch_size: Captions without pictures that a step learns.
+    """
 
     name: str
+    start: str | None = None
     model: ModelConfig
     data: DataConfig
     loss: LossConfig = LossConfig()

@@ -18,6 +18,7 @@ from anytag.errors import UsageError
 from anytag.language.parser import ParsedTag, load_parser
 from anytag.language.tokenizer import CaptionTokenizer, build_caption_tokenizer, clean_caption
 from anytag.language.vocabulary_builder import TagMapper, build_vocabulary, imagenet_tag_ids
+from anytag.model_directory import ModelDirectory
 from anytag.nn.efficientnet_lite import load_imagenet_lite
 from anytag.nn.label_queries import label_text
 from anytag.nn.text_encoder import embed_texts, load_sentence_encoder, sentence_encoder_folder
@@ -94,7 +95,13 @@ class Prepared:
     validation: ValidationData
 
 
-def prepare(config: TrainingConfig, data: Path, cache: Path, report: Report = print) -> Prepared:
+def prepare(
+    config: TrainingConfig,
+    data: Path,
+    cache: Path,
+    report: Report = print,
+    start: ModelDirectory | None = None,
+) -> Prepared:
     """Cache features, parse captions, build vocabulary and tokenizer, embed labels and captions.
 
     Args:
@@ -102,6 +109,7 @@ def prepare(config: TrainingConfig, data: Path, cache: Path, report: Report = pr
         data: Folder that the recipe's patterns are relative to.
         cache: Folder for what is kept; a second call takes up what is there.
         report: Receives progress.
+        start: Model to go on from, whose vocabulary and tokenizer are taken instead of built.
     """
     cache.mkdir(parents=True, exist_ok=True)
     held_out = find_shards(data, config.data.validation)
@@ -125,8 +133,12 @@ def prepare(config: TrainingConfig, data: Path, cache: Path, report: Report = pr
     texts = [c for file in files for c in read_captions(file) if clean_caption(c) not in held_texts]
     texts_parsed = parse_all(texts, cache / "parsed-texts.jsonl", parser, report)
 
-    vocabulary = _vocabulary(config, shards, parsed, cache, report)
-    tokenizer = _tokenizer(captions + texts, cache)
+    if start is None:
+        vocabulary = _vocabulary(config, shards, parsed, cache, report)
+        tokenizer = _tokenizer(captions + texts, cache)
+    else:
+        vocabulary = start.vocabulary
+        tokenizer = CaptionTokenizer.load(start.file("tokenizer.json"))
     sizes: dict[str, Any] = {"training_pictures": sum(len(shard.records) for shard in shards)}
     if config.model.captioner is not None:
         sizes["captioner"] = config.model.captioner.model_copy(update={"vocabulary": len(tokenizer)})
@@ -141,11 +153,11 @@ def prepare(config: TrainingConfig, data: Path, cache: Path, report: Report = pr
     vocabulary = _with_support(vocabulary, pictures)
     positives = sum(len(p.tags) for p in pictures) / len(pictures)
     report(f"{len(pictures)} pictures, {len(vocabulary)} tags, {positives:.1f} true tags a picture, {len(texts)} texts")
-    held_tags, start = [], 0
+    held_tags, place = [], 0
     for shard in validation:
         for record in shard.records:
-            own = held_parsed[start : start + len(record["captions"])]
-            start += len(own)
+            own = held_parsed[place : place + len(record["captions"])]
+            place += len(own)
             held_tags.append(_sorted(mapper(tag for tags in own for tag in tags)))
     return Prepared(
         config=config,

@@ -28,7 +28,7 @@ from anytag.training.pair_source import PairBatches, PairCollator, PairExample, 
 from anytag.training.pair_validation import PairValidator
 from anytag.training.positions import StreamLoop
 from anytag.training.pretraining_config import PretrainingConfig, PretrainingStage
-from anytag.training.starting import Start, begin, open_start
+from anytag.training.starting import Start, begin, find_start
 from anytag.training.tag_head import BoundLabelQueries
 from anytag.training.teachers import CachedTeacher, ClipTeacher
 from anytag.training.vocabularies import read_vocabulary
@@ -70,7 +70,7 @@ def pretrain(
     report = report if strategy.is_first else lambda line: None
     folder.mkdir(parents=True, exist_ok=True)
     parser = None if config.parser == "none" else load_parser(config.parser)
-    directory = open_start(config, data)
+    directory = find_start(config.start, data) if config.start is not None else None
     listed = _listed(config, data, directory.vocabulary if directory is not None else None)
     sources = open_sources(config.sources, data, listed)
     validation = open_sources(config.validation, data, listed)

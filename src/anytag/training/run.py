@@ -10,7 +10,7 @@ import torch
 
 from anytag.errors import UsageError
 from anytag.model_directory import install_model, write_config
-from anytag.nn.efficientnet_lite import load_imagenet_lite
+from anytag.nn.efficientnet_lite import EfficientNetLite, load_imagenet_lite
 from anytag.nn.model import RecognitionModel
 from anytag.training.config import TrainingConfig
 from anytag.training.consensus import ConsensusReward
@@ -22,7 +22,9 @@ from anytag.training.objective import Objective
 from anytag.training.pairs import Batcher
 from anytag.training.pixels import PictureReader
 from anytag.training.prepare import Prepared, find_shards, prepare
+from anytag.training.starting import find_start, read_start
 from anytag.training.steps import LiteStep
+from anytag.training.tag_head import carry_over
 from anytag.training.validation import Validator
 
 
@@ -44,19 +46,18 @@ def train(
         raise UsageError("parallel=fsdp: this recipe asks whole models between its stages, and is small; use ddp")
     report = report if strategy.is_first else lambda line: None
     folder.mkdir(parents=True, exist_ok=True)
+    start = find_start(config.start, data) if config.start is not None else None
     with first_process_first():
-        prepared = prepare(config, data, cache or folder / "cache", report)
+        prepared = prepare(config, data, cache or folder / "cache", report, start)
     config = prepared.config
     if strategy.is_first:
         (folder / "recipe.json").write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
     torch.manual_seed(config.seed)
     model = RecognitionModel(config.model, len(prepared.vocabulary))
-    encoder = load_imagenet_lite(variant=config.model.image_encoder.name)
-    assert encoder.classifier is not None
-    model.classifier.load_state_dict(encoder.classifier.state_dict())
-    encoder.classifier = None
-    model.image_encoder.load_state_dict(encoder.state_dict())
-    untouched = encoder.to(memory_format=torch.channels_last).requires_grad_(False)  # type: ignore[call-overload]
+    untouched = _fill_image_encoder(model)
+    if start is not None:
+        known = read_start(start, lambda: prepared.label_embeddings)
+        carry_over(known, model, range(len(prepared.vocabulary)))
     model.image_encoder.to(memory_format=torch.channels_last)
     batcher = Batcher(
         prepared.pairs,
@@ -116,6 +117,16 @@ def train(
     return finished
 
 
+def _fill_image_encoder(model: RecognitionModel) -> EfficientNetLite:
+    """Give a model ImageNet's weights; gives the encoder as it is before training."""
+    encoder = load_imagenet_lite(variant=model.config.image_encoder.name)
+    assert encoder.classifier is not None
+    model.classifier.load_state_dict(encoder.classifier.state_dict())
+    encoder.classifier = None
+    model.image_encoder.load_state_dict(encoder.state_dict())
+    return encoder.to(memory_format=torch.channels_last).requires_grad_(False)  # type: ignore[call-overload]
+
+
 def _last_figures(log: Path) -> dict[str, float]:
     """The figures of the last validation in a run's log; none before the first."""
     records = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.exists() else []
@@ -139,18 +150,3 @@ def save_weights(model: torch.nn.Module, prepared: Prepared, folder: Path) -> No
     prepared.tokenizer.save(part / "tokenizer.json")
     write_config(part, prepared.config.model, [path.name for path in part.iterdir()])
     install_model(part, folder)
-
-
-def load_recipe_file(path: Path) -> TrainingConfig:
-    """Run a recipe file's ``recipe()`` and return its config."""
-    import runpy
-
-    if not path.exists():
-        raise UsageError(f"{path}: no such recipe; recipes are Python files with a function recipe()")
-    made = runpy.run_path(str(path))
-    if "recipe" not in made:
-        raise UsageError(f"{path}: a recipe needs a function recipe() that returns a TrainingConfig")
-    config = made["recipe"]()
-    if not isinstance(config, TrainingConfig):
-        raise UsageError(f"{path}: recipe() returned {type(config).__name__}, not a TrainingConfig")
-    return config

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from anytag.checkpoints.bert import load_bert
 from anytag.checkpoints.clip import ClipText
 from anytag.checkpoints.convert import at_resolution
+from anytag.checkpoints.exported import read_exported
 from anytag.checkpoints.swin import load_swin_backbone
 from anytag.datasets.sources import SampleSource
 from anytag.errors import ModelError
@@ -31,6 +32,9 @@ from anytag.training.pretraining_config import SENTENCE_ENCODER, PretrainingConf
 from anytag.training.tag_head import carry_over
 from anytag.training.vocabularies import ChosenVocabulary, choose_vocabulary
 from anytag.vocabulary import TagVocabulary
+
+#: How recipes name the model that ships with the package.
+SHIPPED = "lite"
 
 #: Text embeddings of the tags of a ``lite`` model.
 LABELS_FILE = "label_queries.safetensors"
@@ -65,23 +69,43 @@ class Start:
     files: tuple[str, ...] = ()
 
 
-def open_start(config: PretrainingConfig, data: Path) -> ModelDirectory | None:
-    """The model directory that a recipe starts from.
+def find_start(start: str, data: Path) -> ModelDirectory:
+    """The model directory that a recipe names.
+
+    Args:
+        start: A folder, relative to ``data`` or not, a hub id, or ``lite`` for the model that ships.
+        data: The data folder.
 
     Raises:
-        ModelError: If it has no PyTorch weights.
+        ModelError: If there is no such model, or it has neither PyTorch weights nor graphs that can be read back.
     """
-    if config.start is None:
-        return None
-    path = Path(config.start)
+    path = Path(start)
     inside = data / path
-    directory = find_model(inside if not path.is_absolute() and inside.is_dir() else config.start)
-    if not directory.has(WEIGHTS_FILE):
+    if start == SHIPPED and not path.exists() and not inside.exists():
+        return find_model(None)
+    directory = find_model(inside if not path.is_absolute() and inside.is_dir() else start)
+    if not directory.has(WEIGHTS_FILE) and not _is_exported_lite(directory):
         raise ModelError(
-            f"{directory.path}: has no {WEIGHTS_FILE}, and ONNX graphs cannot be trained; start from a training run's "
-            "model/ or from a converted checkpoint (anytag convert, anytag pull)"
+            f"{directory.path}: has no {WEIGHTS_FILE}, and of ONNX graphs only lite's can be trained; start from a "
+            "training run's model/ or from a converted checkpoint (anytag convert, anytag pull)"
         )
     return directory
+
+
+def _is_exported_lite(directory: ModelDirectory) -> bool:
+    return directory.config.family == "lite" and directory.has("onnx/recognition_decoder.onnx")
+
+
+def read_start(directory: ModelDirectory, tag_embeddings: Callable[[], Tensor]) -> RecognitionModel:
+    """The network of :func:`find_start`'s directory, from its PyTorch weights or else from its graphs.
+
+    Args:
+        directory: The model.
+        tag_embeddings: Gives the text embeddings of its tags ``[T, D]``; asked for graphs only.
+    """
+    if directory.has(WEIGHTS_FILE):
+        return read_model(directory.config, len(directory.vocabulary), directory.file(WEIGHTS_FILE))
+    return read_exported(directory, tag_embeddings())
 
 
 def begin(
@@ -98,7 +122,7 @@ def begin(
         config: The recipe.
         data: Folder that its paths start at.
         cache: Folder for text embeddings.
-        directory: From :func:`open_start`.
+        directory: From :func:`find_start`; ``None``: a new model.
         sources: Training data, for tags that come from there.
         parser: Reads captions.
 
@@ -133,10 +157,10 @@ def begin(
     if directory is None:
         _fill(config, data, model, embeddings)
     else:
-        old = read_model(directory.config, len(directory.vocabulary), directory.file(WEIGHTS_FILE))
-        carry_over(old, model, chosen.origins, embeddings)
-        if sizes.labels.kind == "text":
-            labels = _label_embeddings(directory, chosen, embeddings)
+        known = _known_embeddings(directory, texts, cache) if sizes.labels.kind == "text" else None
+        carry_over(read_start(directory, lambda: _some(known)), model, chosen.origins, embeddings)
+        if known is not None:
+            labels = _label_embeddings(known, chosen, embeddings)
     return Start(
         config=sizes,
         model=model.train(),
@@ -186,14 +210,24 @@ def _fill(config: PretrainingConfig, data: Path, model: RecognitionModel, embedd
             model.label_queries.embeddings.copy_(embeddings)
 
 
-def _label_embeddings(directory: ModelDirectory, chosen: ChosenVocabulary, fresh: Tensor | None) -> Tensor:
+def _known_embeddings(directory: ModelDirectory, texts: TextEncoder | None, cache: Path) -> Tensor:
+    """Text embeddings of the tags of a ``lite`` model: a training run keeps them, an exported one does not."""
     from safetensors.torch import load_file
 
-    known = load_file(directory.file(LABELS_FILE)).get("text_embeddings")
-    if known is None:
-        raise ModelError(
-            f"{directory.path}: {LABELS_FILE} holds no text embeddings of the tags; it is an exported model"
-        )
+    kept = load_file(directory.file(LABELS_FILE)).get("text_embeddings")
+    return (
+        kept
+        if kept is not None
+        else _some(embed_tags(list(directory.vocabulary), directory.config.labels, texts, cache))
+    )
+
+
+def _some(embeddings: Tensor | None) -> Tensor:
+    assert embeddings is not None
+    return embeddings
+
+
+def _label_embeddings(known: Tensor, chosen: ChosenVocabulary, fresh: Tensor | None) -> Tensor:
     rows = iter(fresh if fresh is not None else ())
     return torch.stack([next(rows) if origin is None else known[origin] for origin in chosen.origins])
 
