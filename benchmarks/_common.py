@@ -94,7 +94,9 @@ def rounded(value: Any, digits: int = 4) -> Any:
     if isinstance(value, list | tuple):
         return [rounded(item, digits) for item in value]
     if isinstance(value, float):
-        return round(value, digits) if value - value == 0 else None
+        if value - value != 0:
+            return None
+        return round(value, digits) if abs(value) >= 0.01 else float(f"{value:.3g}")
     return value
 
 
@@ -113,10 +115,12 @@ def table(title: str, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> N
 
 
 def _cell(value: Any) -> str:
-    """A number with three digits after the point; nothing for what was not measured or is not defined."""
+    """A number with three digits; nothing for what was not measured or is not defined."""
     if value is None or value != value:
         return ""
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.3f}" if abs(value) >= 0.01 or not value else f"{value:.1e}"
+    return str(value)
 
 
 def target(name: str, value: float | None, limit: float, at_least: bool, unit: str = "") -> dict[str, Any]:

@@ -112,20 +112,20 @@ def _feed_forward(part: Any, hidden: Tensor) -> Tensor:
     return part.norm(part.output(F.gelu(part.inner(hidden))) + hidden)
 
 
-def tag(model: RecognitionModel, pixels: Tensor) -> Tensor:
+def recognize(model: RecognitionModel, features: Tensor) -> Tensor:
     """Logits ``[B, T]`` of the whole vocabulary."""
-    features, labels, decoder = encode(model, pixels), model.label_queries, model.recognition_decoder
-    kind = model.config.labels.kind
+    labels, decoder = model.label_queries, model.recognition_decoder
+    kind, batch = model.config.labels.kind, len(features)
     if kind == "learned":
-        queries = labels.weight[None].expand(len(pixels), -1, -1)
+        queries = labels.weight[None].expand(batch, -1, -1)
     elif kind == "embedded":
-        queries = F.relu(labels.projection(labels.embeddings))[None].expand(len(pixels), -1, -1)
+        queries = F.relu(labels.projection(labels.embeddings))[None].expand(batch, -1, -1)
     else:
         flat, count = labels.embeddings.flatten(0, 1), labels.embeddings.shape[1]
         picture = features[:, 0] / features[:, 0].norm(dim=-1, keepdim=True)
-        weights = (labels.scale.exp() * picture @ flat.t()).view(len(pixels), -1, count).softmax(2)
-        mixed = torch.empty(len(pixels), len(labels.embeddings), flat.shape[1])
-        for row in range(len(pixels)):
+        weights = (labels.scale.exp() * picture @ flat.t()).view(batch, -1, count).softmax(2)
+        mixed = torch.empty(batch, len(labels.embeddings), flat.shape[1])
+        for row in range(batch):
             product = weights[row].unsqueeze(-1) * flat.view(-1, count, flat.shape[1])
             mixed[row] = product.sum(1)
         queries = F.relu(labels.projection(mixed))

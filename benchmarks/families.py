@@ -1,19 +1,17 @@
-"""Measure the published families at full size: ``python benchmarks/families.py ram [--runs 5] [--onnx DIR]``.
+"""Measure the published families at full size: ``python benchmarks/families.py --work DIR [--only ram caption …]``.
 
 Random weights in the published sizes. The rival is the reference's own arithmetic in PyTorch eager over the same
 weights (``_reference.py``), in the same process and with the same threads; all variants take turns, so that a busy
-moment hits each. Pictures are random; what counts is that logits agree. Writes
-``benchmarks/results/families_<family>.json``.
+moment hits each. Pictures are random; what counts is that logits agree. Models and graphs are made in ``--work``
+(about 25 GB for everything) and kept there; ``--prepare`` makes them and stops, so that nothing but measuring is left
+to do on a quiet machine. Every part replaces its own figures in ``benchmarks/results/families.json``.
 """
 
 from __future__ import annotations
 
 import argparse
-import gc
-import resource
-import statistics
-import tempfile
-import time
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,102 +19,108 @@ from typing import Any
 import _reference
 import numpy as np
 import torch
-from _common import RESULTS, machine, table, write_result
+from _agreement import agreement, make_lite, make_lite_graphs
+from _common import RESULTS, add_data_argument, machine, print_targets, table, target, write_result
+from _families import (
+    VARIANTS,
+    Stages,
+    in_turns,
+    loading,
+    make_directory,
+    make_graphs,
+    open_backend,
+    write_official,
+)
+from _processes import command, run
+from _roofline import matrix_peaks, multiply_adds, roofline, time_by_kind
 
-from anytag import families
-from anytag.backends.torch import TorchBackend
 from anytag.generation import DecodingOptions, generate
-from anytag.model_directory import ModelDirectory, write_config
+from anytag.model_directory import ModelDirectory
 from anytag.nn.model import RecognitionModel
-from anytag.nn.weights import WEIGHTS_FILE, write_weights
-from anytag.vocabulary import TagVocabulary, VocabularyTag
+from anytag.nn.weights import WEIGHTS_FILE, read_model
 
-TAGS = {"tag2text": 3429, "ram": 4585, "ram_plus": 4585}
+PARTS = ("ram", "ram_plus", "tag2text", "caption", "load", "convert", "agreement")
 CAPTION = DecodingOptions(num_beams=3, max_length=20, min_length=19)
 
-
-def make_directory(family: str, folder: Path) -> ModelDirectory:
-    """A model directory of random weights in the published sizes."""
-    config = getattr(families, family)()
-    torch.manual_seed(0)
-    model = RecognitionModel(config, TAGS[family])
-    labels = model.label_queries
-    if hasattr(labels, "embeddings"):
-        torch.nn.functional.normalize(torch.randn_like(labels.embeddings), dim=-1, out=labels.embeddings.data)
-    write_weights(dict(model.named_parameters()), folder / WEIGHTS_FILE)
-    TagVocabulary(VocabularyTag(i, f"tag {i}", "object") for i in range(TAGS[family])).save(folder / "vocabulary.json")
-    write_config(folder, config, ["vocabulary.json", WEIGHTS_FILE])
-    return ModelDirectory(folder)
+#: The official key lists, by family.
+KEYS = {
+    "ram": "keys_ram_swin_l.json",
+    "ram_plus": "keys_ram_plus_swin_l.json",
+    "tag2text": "keys_tag2text_swin_b.json",
+}
 
 
-def resident_megabytes() -> float:
-    """What the process holds now."""
-    pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
-    return pages * resource.getpagesize() / 1e6
-
-
-def loading(directory: ModelDirectory) -> dict[str, float]:
-    """Seconds and memory of opening a model and of touching every weight once; checksums apart."""
-    gc.collect()
-    before, start = resident_megabytes(), time.perf_counter()
-    directory._checked.update(directory.config.files)  # The checksum reads the file once; measured for itself below.
-    backend = TorchBackend(directory)
-    opened = time.perf_counter() - start
-    for parameter in backend.model.parameters():
-        parameter.sum()
-    touched = time.perf_counter() - start
-    size = (directory.path / WEIGHTS_FILE).stat().st_size / 1e6
-    held = resident_megabytes() - before
-    return {"open_s": opened, "touch_s": touched, "file_mb": size, "held_mb": held, "held_per_file": held / size}
-
-
-def interleaved(variants: dict[str, Callable[[], Any]], runs: int) -> tuple[dict[str, float], dict[str, Any]]:
-    """Median seconds of every variant, run in turns after one warm-up each, and its last result."""
-    results = {name: work() for name, work in variants.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in variants}
-    for _ in range(runs):
-        for name, work in variants.items():
-            start = time.perf_counter()
-            results[name] = work()
-            seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in seconds.items()}, results
-
-
-def tagging(directory: ModelDirectory, runs: int, batch: int, others: dict[str, Any]) -> dict[str, Any]:
-    """Seconds for a batch, ratio to the reference, and how far logits and scores are apart."""
-    plain = TorchBackend(directory)
-    backends = {"torch float32": plain, "torch bfloat16": TorchBackend(directory, precision="bfloat16"), **others}
+def tagging(directory: ModelDirectory, variants: list[str], runs: int, batches: list[int], threads: int) -> Any:
+    """Per batch size and variant: seconds of both stages, ratio to the reference, and how far results are apart."""
+    config = directory.config
+    model = read_model(config, len(directory.vocabulary), directory.path / WEIGHTS_FILE)
+    backends = {name: open_backend(directory, name, threads, make_graphs) for name in variants}
     labels = {name: backend.label_queries() for name, backend in backends.items()}
-    size = directory.config.image_encoder.resolution
-    pixels = np.random.default_rng(0).integers(0, 256, (batch, size, size, 3), np.uint8)
-    normalised = ((torch.from_numpy(pixels).float() - plain._mean) * plain._scale).permute(0, 3, 1, 2).contiguous()
-
-    def reference() -> Any:
-        with torch.inference_mode():
-            return _reference.tag(plain.model, normalised).numpy()
-
-    def ours(name: str) -> Callable[[], Any]:
-        return lambda: backends[name].recognize(backends[name].encode(pixels).features, labels[name])
-
-    seconds, logits = interleaved({"reference": reference, **{name: ours(name) for name in backends}}, runs)
-    truth = logits["reference"]
-    return {
-        name: {
-            "seconds": seconds[name],
-            "faster": seconds["reference"] / seconds[name],
-            "largest_logit_difference": float(np.abs(logits[name] - truth).max()),
-            "largest_score_difference": float(np.abs(_sigmoid(logits[name]) - _sigmoid(truth)).max()),
-            "mean_score_difference": float(np.abs(_sigmoid(logits[name]) - _sigmoid(truth)).mean()),
+    found: dict[str, Any] = {}
+    for batch in batches:
+        size = config.image_encoder.resolution
+        pixels = np.random.default_rng(0).integers(0, 256, (batch, size, size, 3), np.uint8)
+        stages = {"reference": _reference_stages(model, pixels)}
+        for name, backend in backends.items():
+            stages[name] = {
+                "encode_s": lambda _, b=backend, p=pixels: b.encode(p).features,
+                "recognize_s": lambda features, b=backend, n=name: b.recognize(features, labels[n]),
+            }
+        turns = in_turns(stages, runs)
+        truth, whole = turns["reference"].result, turns["reference"].seconds["seconds"]
+        found[f"batch {batch}"] = {
+            name: turn.seconds | {"faster": whole / turn.seconds["seconds"]} | _distance(truth, turn.result)
+            for name, turn in turns.items()
         }
-        for name in seconds
+        if batch == 1:
+            found["roofline"] = _where_time_goes(stages, found["batch 1"])
+    return found
+
+
+def _reference_stages(model: RecognitionModel, pixels: Any) -> Stages:
+    mean, std = torch.tensor(model.config.image_encoder.mean), torch.tensor(model.config.image_encoder.std)
+    normalised = ((torch.from_numpy(pixels).float() - mean) / std).permute(0, 3, 1, 2).contiguous()
+    return {
+        "encode_s": torch.inference_mode()(lambda _: _reference.encode(model, normalised)),
+        "recognize_s": torch.inference_mode()(lambda features: _reference.recognize(model, features).numpy()),
     }
 
 
-def captioning(directory: ModelDirectory, runs: int) -> dict[str, Any]:
+def _where_time_goes(stages: dict[str, Stages], rows: dict[str, Any]) -> dict[str, Any]:
+    """The roofline of one picture and, of what PyTorch runs, the shares of the kinds of operations."""
+    encode, recognize = stages["reference"].values()
+    with torch.inference_mode():
+        features = encode(None)
+        counts = {
+            "encode_s": multiply_adds(lambda: encode(None)),
+            "recognize_s": multiply_adds(lambda: recognize(features)),
+        }
+    shown = roofline(counts, matrix_peaks(), rows)
+    for name, (first, second) in ((name, tuple(work.values())) for name, work in stages.items()):
+        if name == "reference" or name.startswith("torch"):
+            given = first(None)
+            shown[name]["encode"]["shares"] = time_by_kind(lambda work=first: work(None))
+            shown[name]["recognize"]["shares"] = time_by_kind(lambda work=second, f=given: work(f))
+    return shown
+
+
+def _distance(truth: Any, logits: Any) -> dict[str, float]:
+    # Random logits lie anywhere: a threshold that as many tags pass as in a photograph, not the model's own.
+    limit = np.quantile(truth, 1 - 20 / truth.shape[1])
+    a, b = truth >= limit, logits >= limit
+    return {
+        "largest_logit_difference": float(np.abs(logits - truth).max()),
+        "largest_score_difference": float(np.abs(_sigmoid(logits) - _sigmoid(truth)).max()),
+        "mean_score_difference": float(np.abs(_sigmoid(logits) - _sigmoid(truth)).mean()),
+        "best_20_f1": float(2 * (a & b).sum() / (a.sum() + b.sum())),
+    }
+
+
+def captioning(directory: ModelDirectory, variants: list[str], runs: int, threads: int) -> dict[str, Any]:
     """Seconds of a caption of 20 tokens with three beams, tags given and features at hand."""
-    plain = TorchBackend(directory)
-    backends = {"torch float32": plain, "torch bfloat16": TorchBackend(directory, precision="bfloat16")}
     config = directory.config
+    model = read_model(config, len(directory.vocabulary), directory.path / WEIGHTS_FILE)
+    backends = {name: open_backend(directory, name, threads, make_graphs) for name in variants}
     features = np.random.default_rng(1).normal(size=(1, config.image_encoder.tokens, config.features))
     features = features.astype(np.float32)
     tags = np.zeros((1, 40), np.int64)
@@ -127,77 +131,140 @@ def captioning(directory: ModelDirectory, runs: int) -> dict[str, Any]:
         [made] = generate(step, prompt, num_pictures=1, eos_id=102, pad_id=0, options=CAPTION)
         return made.tokens
 
-    def reference() -> Any:
+    def reference_step(_: Any) -> Any:
         with torch.inference_mode():
-            step = _reference.caption_step(plain.model, torch.from_numpy(tags), torch.from_numpy(features), 3)
-            return write(step)
+            return _reference.caption_step(model, torch.from_numpy(tags), torch.from_numpy(features), 3)
 
-    def ours(name: str) -> Callable[[], Any]:
-        return lambda: write(backends[name].fuse(tags, features, 3))
-
-    seconds, tokens = interleaved({"reference": reference, **{name: ours(name) for name in backends}}, runs)
+    stages: dict[str, Stages] = {"reference": {"fuse_s": reference_step, "write_s": torch.inference_mode()(write)}}
+    for name, backend in backends.items():
+        stages[name] = {"fuse_s": lambda _, b=backend: b.fuse(tags, features, 3), "write_s": write}
+    turns = in_turns(stages, runs)
+    whole, tokens = turns["reference"].seconds["seconds"], turns["reference"].result
     return {
-        name: {
-            "seconds": seconds[name],
-            "faster": seconds["reference"] / seconds[name],
-            "same_caption": tokens[name] == tokens["reference"],
-        }
-        for name in seconds
+        name: turn.seconds
+        | {"faster": whole / turn.seconds["seconds"], "tokens": len(turn.result), "same_caption": turn.result == tokens}
+        for name, turn in turns.items()
+    }
+
+
+def converting(family: str, oracle: Path, folder: Path) -> dict[str, float]:
+    """Seconds and peak memory of ``anytag convert`` on a full-size file in the official layout."""
+    file, out = write_official(family, oracle / KEYS[family], folder), folder / f"{family}-converted"
+    shutil.rmtree(out, ignore_errors=True)
+    names = ["--family", family, "--tags", str(folder / f"{family}_tags.txt"), "--out", str(out)]
+    done, size = run(command("convert", str(file), *names)), file.stat().st_size / 1e6
+    return {
+        "seconds": done.seconds,
+        "cpu_seconds": done.cpu_seconds,
+        "file_mb": size,
+        "peak_mb": done.peak_mb,
+        "peak_per_file": done.peak_mb / size,
     }
 
 
 def _sigmoid(logits: Any) -> Any:
-    return 1 / (1 + np.exp(-logits))
+    return 1 / (1 + np.exp(-np.asarray(logits, np.float64)))
+
+
+def targets(result: dict[str, Any]) -> list[dict[str, Any]]:
+    """The figures that have a target, as far as they were measured."""
+    rows = []
+    for family in ("ram", "ram_plus"):
+        if family in result:
+            one = {name: row for name, row in result[family]["batch 1"].items() if name != "reference"}
+            full = {name: row["faster"] for name, row in one.items() if "float32" in name}
+            low = {name: row["faster"] for name, row in one.items() if "float32" not in name}
+            apart = [row["largest_logit_difference"] for name, row in one.items() if "float32" in name]
+            rows.append(target(f"{family}, float32, faster", max(full.values(), default=None), 1.25, True, "x"))
+            rows.append(target(f"{family}, float32, logits apart", max(apart, default=None), 1e-3, False))
+            rows.append(target(f"{family}, reduced, faster", max(low.values(), default=None), 3, True, "x"))
+            for name, row in result[family].get("batch 4", {}).items():
+                if name != "reference":
+                    ratio = row["seconds"] / one[name]["seconds"]
+                    rows.append(target(f"{family}, {name}, batch 4 / batch 1", ratio, 4, False, "x"))
+    if "caption" in result:
+        best = {name: row["faster"] for name, row in result["caption"].items() if name != "reference"}
+        rows.append(target("caption, faster", max(best.values(), default=None), 2.5, True, "x"))
+    if "load" in result:
+        rows.append(target("load RAM", result["load"]["ram"]["load_s"], 2, False, "s"))
+        rows.append(target("load RAM, memory / file", result["load"]["ram"]["after_load_per_file"], 1.1, False))
+    for name, row in result.get("agreement", {}).items():
+        if "float32" not in name:
+            rows.append(target(f"agreement, {name}, tag-set F1", row["tag_set_f1"], 0.99, True))
+    for family, row in result.get("convert", {}).items():
+        rows.append(target(f"convert {family}, peak / file", row["peak_per_file"], 1.3, False))
+    return rows
 
 
 def main() -> None:
-    """Measure one family."""
+    """Measure some parts, and merge them into the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("family", choices=sorted(TAGS))
+    parser.add_argument("--work", type=Path, required=True, help="Where models and graphs are made and kept.")
+    parser.add_argument("--only", nargs="*", choices=PARTS, default=list(PARTS), help="Parts to measure.")
+    parser.add_argument("--variants", nargs="*", choices=VARIANTS, default=list(VARIANTS), help="Ways to run.")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batch", type=int, nargs="*", default=[1, 4])
+    parser.add_argument("--tiny", action="store_true", help="Very small sizes, to try the benchmark.")
+    parser.add_argument("--prepare", action="store_true", help="Make what is missing in --work, and stop.")
+    parser.add_argument("--pictures", type=int, default=250, help="Photographs of each shard for the agreement.")
+    add_data_argument(parser)
     parser.add_argument(
-        "--onnx", type=Path, help="Also export to ONNX (float32 and int8) into this folder and measure."
+        "--oracle", type=Path, default=Path("../shared/oracle"), help="Folder of the official key lists."
     )
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=Path, default=RESULTS / "families.json")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    result: dict[str, Any] = {"machine": machine() | {"torch": torch.__version__}, "threads": given.threads}
-    with tempfile.TemporaryDirectory() as folder:
-        directory = make_directory(given.family, Path(folder))
-        result["loading"] = loading(directory)
-        others = _onnx_backends(directory, given.onnx, given.threads) if given.onnx else {}
-        for batch in given.batch:
-            result[f"tagging, batch {batch}"] = tagging(directory, given.runs, batch, others)
-        if directory.config.captioner is not None and given.family == "tag2text":
-            result["caption"] = captioning(directory, given.runs)
-    for name, rows in result.items():
-        if name not in ("machine", "threads", "loading"):
+
+    def directory(family: str) -> ModelDirectory:
+        return make_directory(family, given.work / family, given.tiny)
+
+    if given.prepare:
+        prepare(given, directory)
+        return
+    result: dict[str, Any] = json.loads(given.out.read_text(encoding="utf-8")) if given.out.exists() else {}
+    for part in given.only:
+        if part == "caption":
+            measured: Any = captioning(directory("tag2text"), given.variants, given.runs, given.threads)
+        elif part == "load":
+            measured = {"ram": loading(directory("ram"), given.threads, given.runs)}
+        elif part == "convert":
+            measured = {family: converting(family, given.oracle, given.work) for family in KEYS}
+        elif part == "agreement":
+            measured = agreement(given.work / "lite", given.data, given.variants, given.pictures, given.threads)
+        else:
+            measured = tagging(directory(part), given.variants, given.runs, given.batch, given.threads)
+        result[part] = measured
+        result.setdefault("machines", {})[part] = machine() | {"torch": torch.__version__, "threads": given.threads}
+        result["targets"] = targets(result)
+        _print(part, measured)
+        write_result(given.out, result)  # After every part: whoever interrupts keeps those before.
+    print_targets(result["targets"])
+
+
+def prepare(given: argparse.Namespace, directory: Callable[[str], ModelDirectory]) -> None:
+    """Make models and graphs."""
+    for part in given.only:
+        if part == "convert":
+            for family, name in KEYS.items():
+                write_official(family, given.oracle / name, given.work)
+            continue
+        if part == "agreement":
+            source, graphs_of = make_lite(given.work / "lite"), make_lite_graphs
+        else:
+            source, graphs_of = directory({"caption": "tag2text", "load": "ram"}.get(part, part)), make_graphs
+        if part != "load":
+            for kind in {"int8" if "int8" in v else "float32" for v in given.variants if not v.startswith("torch")}:
+                graphs_of(source, kind)
+
+
+def _print(part: str, measured: dict[str, Any]) -> None:
+    groups = {part: measured} if part in ("caption", "load", "convert", "agreement") else measured
+    for name, rows in groups.items():
+        if name != "roofline":
             columns = list(next(iter(rows.values())))
-            table(
-                f"{given.family}: {name}",
-                ["", *columns],
-                [[variant, *(_shown(row[c]) for c in columns)] for variant, row in rows.items()],
-            )
-    table(f"{given.family}: loading", list(result["loading"]), [[_shown(v) for v in result["loading"].values()]])
-    write_result(given.out or RESULTS / f"families_{given.family}.json", result)
-
-
-def _onnx_backends(directory: ModelDirectory, folder: Path, threads: int) -> dict[str, Any]:
-    from anytag.backends.onnx import OnnxBackend
-    from anytag.export.published import export_published
-
-    made = {}
-    for weights in ("float32", "int8"):
-        out = folder / f"{directory.config.name}-{weights}"
-        export_published(directory.path, out, weights)  # type: ignore[arg-type]
-        made[f"onnx {weights}"] = OnnxBackend(ModelDirectory(out), threads)
-    return made
-
-
-def _shown(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+            body = [[variant, *(row[column] for column in columns)] for variant, row in rows.items()]
+            table(part if name == part else f"{part}, {name}", ["", *columns], body)
 
 
 if __name__ == "__main__":
