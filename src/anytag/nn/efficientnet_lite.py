@@ -61,17 +61,28 @@ class _SameConv2d(nn.Conv2d):
     """Convolution with TensorFlow's "SAME" padding: the odd pixel goes to the bottom right."""
 
     def forward(self, input: Tensor) -> Tensor:
-        pads = []
-        for size, kernel, stride in zip(input.shape[:1:-1], self.kernel_size[::-1], self.stride[::-1], strict=True):
-            total = max((math.ceil(size / stride) - 1) * stride + kernel - size, 0)
-            pads += [total // 2, total - total // 2]
-        if any(pads):
-            input = F.pad(input, pads)
+        (top, bottom), (left, right) = (
+            _same_padding(int(size), kernel, stride)
+            for size, kernel, stride in zip(input.shape[2:], self.kernel_size, self.stride, strict=True)
+        )
+        if (top, left) == (bottom, right):
+            padding = (top, left)
+        else:
+            input, padding = F.pad(input, (left, right, top, bottom)), (0, 0)
         if self.groups > 1 and torch.is_autocast_enabled(input.device.type):
             # Depthwise convolutions gain nothing from half precision; on a CPU their gradient is twice as slow in it.
             with torch.autocast(input.device.type, enabled=False):
-                return self._conv_forward(input.float(), self.weight, self.bias)
-        return self._conv_forward(input, self.weight, self.bias)
+                return self._convolve(input.float(), padding)
+        return self._convolve(input, padding)
+
+    def _convolve(self, input: Tensor, padding: tuple[int, int]) -> Tensor:
+        return F.conv2d(input, self.weight, self.bias, self.stride, padding, groups=self.groups)
+
+
+def _same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
+    """Pixels to add before and after; plain numbers, so that exported graphs hold them instead of computing them."""
+    total = max((math.ceil(size / stride) - 1) * stride + kernel - size, 0)
+    return total // 2, total - total // 2
 
 
 class _ConvNorm(nn.Sequential):
