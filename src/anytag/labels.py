@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 
 from anytag.backends.base import Backend, Encoded, FloatArray, Labels
 from anytag.errors import ModelError, UsageError
+from anytag.language.bert_tokenizer import TEXT_TOKENS, PublishedTokenizer
 from anytag.language.description_files import read_descriptions
 from anytag.language.description_templates import NamedTag
 from anytag.language.descriptions import from_wordnet
 from anytag.language.embedding_cache import EmbeddingCache, OpenSetEmbedder
 from anytag.language.kinds import guess_kinds
+from anytag.language.pre_caption import pre_caption
 from anytag.model_directory import ModelDirectory
 from anytag.recognition import TAG_KINDS, Tag, TagKind
 from anytag.tag_choice import ChosenTags, TagChoice
@@ -166,16 +168,21 @@ class LabelSets:
         if not texts or not all(text.strip() for text in texts):
             raise UsageError("texts: give at least one text, none of them empty")
         labels = self.directory.config.labels
-        if labels.kind not in ("embedded", "described"):
+        if labels.kind == "learned":
+            tokenizer = PublishedTokenizer.load(self.directory.file("tokenizer.json"))
+            ids = [tokenizer.encode(pre_caption(text), TEXT_TOKENS) for text in texts]
+            return self.backend.texts_to_judge(_padded(ids))
+        if labels.kind == "text":
             return self.embed(texts)
         # No prompt and no description stands around a sentence.
         embeddings = self.backend.text_encoder().embed(texts)
         return self.backend.labels_of_embeddings(embeddings[:, None] if labels.kind == "described" else embeddings)
 
     def alignment(self, encoded: Encoded, texts: Labels) -> FloatArray:
-        """How well texts fit pictures, ``[B, T]`` in [0, 1]: the recognition decoder scores them (RAM++ section 3.2).
+        """How well texts fit pictures, ``[B, T]`` in [0, 1].
 
-        The scale is that of training. Thresholds and shifts are fitted on tags and say nothing of sentences.
+        The recognition decoder scores them (RAM++ section 3.2) or, in Tag2Text, the alignment encoder does. The scale
+        is that of training. Thresholds and shifts are fitted on tags and say nothing of sentences.
         """
         logits = self.backend.recognize(encoded.features, texts).astype(np.float64)
         fits: FloatArray = _sigmoid(logits).astype(np.float32)

@@ -29,6 +29,9 @@ from anytag.vocabulary import TagVocabulary
 #: The model that ships inside the package.
 SHIPPED_MODEL = Path(__file__).with_name("models") / "lite"
 
+#: What an alignment encoder does not share with the text decoder, in models that were trained with one.
+ALIGNMENT_FILE = "alignment.safetensors"
+
 #: Ends the names of files that wait for their config.
 _PENDING = ".installing"
 

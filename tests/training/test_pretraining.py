@@ -83,9 +83,9 @@ class TestARun:
             assert part in card, part
 
     def test_the_alignment_encoder_lies_beside_the_model(self, finished):
-        from anytag.model_directory import ModelDirectory
+        from anytag.model_directory import ALIGNMENT_FILE, ModelDirectory
+        from anytag.nn.alignment_file import read_alignment
         from anytag.nn.weights import read_model
-        from anytag.training.alignment_file import ALIGNMENT_FILE, read_alignment
 
         directory = ModelDirectory(finished / "model")
         model = read_model(directory.config, 6, directory.file("model.safetensors"))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from anytag.generation import Step
 from anytag.language.embedding_cache import TextEncoder
-from anytag.model_directory import ModelDirectory
+from anytag.model_directory import ALIGNMENT_FILE, ModelDirectory
 
 FloatArray = NDArray[np.float32]
 
@@ -91,6 +91,13 @@ class Backend(Protocol):
     def labels_of_embeddings(self, embeddings: FloatArray) -> Labels:
         """Labels of text embeddings ``[T, E]`` or, where pictures weigh descriptions, ``[T, D, E]``."""
 
+    def texts_to_judge(self, ids: NDArray[np.int64]) -> Labels:
+        """Texts as labels that the alignment encoder scores, in models that have one.
+
+        Args:
+            ids: ``[CLS] … [SEP]``, ``[T, L]``, padded with 0.
+        """
+
     def fuse(self, tag_ids: NDArray[np.int64], features: FloatArray, rows: int) -> Step:
         """The decoding step for pictures with their tag lists ``[B, T]``, each repeated for ``rows`` beams."""
 
@@ -100,4 +107,12 @@ def no_text_encoder(directory: ModelDirectory) -> str:
     return (
         f"{directory.path}: holds no text encoder, so it knows no categories but its tags; convert it again with "
         "--clip DIR, the folder of CLIP ViT-B/16 (openai/clip-vit-base-patch16)"
+    )
+
+
+def no_alignment(directory: ModelDirectory) -> str:
+    """What to say where a text is to be judged and nothing in the model reads texts."""
+    return (
+        f"{directory.path}: has no {ALIGNMENT_FILE} that PyTorch could run, so it cannot say how well texts fit. "
+        "Tag2Text's was never published; train with Tag2TextConfig, and do not export the model"
     )

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from anytag.backends.base import Encoded, FloatArray, LabelQueries, no_text_encoder
+from anytag.backends.base import Encoded, FloatArray, LabelQueries, no_alignment, no_text_encoder
 from anytag.errors import ModelError
 from anytag.generation import Cache, Step
 from anytag.model_directory import ModelDirectory
@@ -120,6 +120,14 @@ class OnnxBackend:
         names = ["queries", "projected"]
         parts = [self._run("label_encoder", names, {"ids": row[None, : np.count_nonzero(row)]}) for row in ids]
         return LabelQueries({name: np.concatenate([part[i] for part in parts]) for i, name in enumerate(names)})
+
+    def texts_to_judge(self, ids: NDArray[np.int64]) -> LabelQueries:
+        """Texts as labels that the alignment encoder scores; it is not exported.
+
+        Raises:
+            ModelError: Always.
+        """
+        raise ModelError(no_alignment(self.directory))
 
     def text_encoder(self) -> _OnnxTextEncoder:
         """CLIP's text encoder.

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
-from anytag.backends.base import Encoded, FloatArray, no_text_encoder
+from anytag.backends.base import Encoded, FloatArray, no_alignment, no_text_encoder
 from anytag.errors import ModelError
 from anytag.generation import Cache, Step
-from anytag.model_directory import ModelDirectory
+from anytag.model_directory import ALIGNMENT_FILE, ModelDirectory
+from anytag.nn.alignment_file import read_alignment
 from anytag.nn.clip_text import TOKENIZER as CLIP_TOKENIZER
 from anytag.nn.clip_text import WEIGHTS as CLIP_WEIGHTS
 from anytag.nn.clip_text import ClipTextEncoder
@@ -80,9 +81,16 @@ class TorchBackend:
         if not directory.has(WEIGHTS_FILE):
             raise ModelError(f"{directory.path}: has no {WEIGHTS_FILE}, so PyTorch cannot run it; use --backend onnx")
         model = read_model(config, len(directory.vocabulary), directory.file(WEIGHTS_FILE))
+        parts = nn.ModuleList([model])
+        if directory.has(ALIGNMENT_FILE) and config.captioner is not None:
+            file = directory.file(ALIGNMENT_FILE)
+            parts.append(read_alignment(file, model, config.captioner.vocabulary - 1).requires_grad_(False).eval())
+        # Together, since they share layers.
         if can_pack(self.device):
-            pack_linears(model, self.dtype)
-        self.model: RecognitionModel = model.to(self.device, self.dtype)
+            pack_linears(parts, self.dtype)
+        parts.to(self.device, self.dtype)
+        self.model: RecognitionModel = model
+        self._alignment: Any = parts[1] if len(parts) > 1 else None
         encoder = config.image_encoder
         self._mean = torch.tensor(encoder.mean, device=self.device)
         self._scale = 1 / torch.tensor(encoder.std, device=self.device)
@@ -105,6 +113,8 @@ class TorchBackend:
         """Logits ``[B, T]``; B and T may be 0."""
         if not len(labels) or not len(features):
             return np.empty((len(features), len(labels)), np.float32)
+        if "texts" in labels.tensors:
+            return self._judge(features, labels.tensors["texts"])
         # On a CPU one picture and some hundred queries at a time: what lies between two layers stays in the caches.
         size = _QUERIES if self.device.type == "cpu" else len(labels)
         pictures = 1 if self.device.type == "cpu" else len(features)
@@ -114,6 +124,25 @@ class TorchBackend:
         ]
         seen = torch.from_numpy(features).to(self.device, self.dtype).split(pictures)
         return _numpy(torch.cat([torch.cat(list(self._logits(row, parts)), 1) for row in seen]))
+
+    def _judge(self, features: FloatArray, texts: Tensor) -> FloatArray:
+        """The log-odds ``[B, T]`` that texts fit pictures."""
+        seen = torch.from_numpy(features).to(self.device, self.dtype)
+        pairs = [self._alignment.match(texts, row.expand(len(texts), -1, -1)) for row in seen.split(1)]
+        return _numpy(torch.stack([pair[:, 1] - pair[:, 0] for pair in pairs]))
+
+    def texts_to_judge(self, ids: NDArray[np.int64]) -> TorchLabels:
+        """Texts as labels that the alignment encoder scores.
+
+        Args:
+            ids: ``[CLS] … [SEP]``, ``[T, L]``, padded with 0.
+
+        Raises:
+            ModelError: If the model has no such encoder.
+        """
+        if self._alignment is None:
+            raise ModelError(no_alignment(self.directory))
+        return TorchLabels({"texts": torch.from_numpy(ids).to(self.device)})
 
     def _logits(self, features: Tensor, parts: list[dict[str, Tensor]]) -> Iterator[Tensor]:
         """Logits ``[B, T]`` of every part of the labels."""

@@ -26,6 +26,9 @@ TAG_TOKENS = 40
 #: Most word pieces of a training caption.
 CAPTION_TOKENS = 40
 
+#: Most word pieces of a text that is judged against a picture, ``[CLS]`` and ``[SEP]`` included (BLIP's pre-training).
+TEXT_TOKENS = 30
+
 _BERT = (PAD, UNKNOWN, CLASS, END, MASK)
 _ADDED = (START, TAGS)
 

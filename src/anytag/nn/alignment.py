@@ -16,9 +16,6 @@ from torch.nn import functional as F
 from anytag.nn.captioner import TextDecoder
 from anytag.nn.transformer import TransformerLayer, TransformerLayers
 
-#: Most word pieces of a text, ``[CLS]`` and ``[SEP]`` included (BLIP's pre-training).
-TEXT_TOKENS = 30
-
 #: The temperature is kept within these (BLIP's pre-training).
 TEMPERATURE_RANGE = (0.001, 0.5)
 

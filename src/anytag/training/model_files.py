@@ -14,9 +14,9 @@ from anytag.datasets.sources import SampleSource
 from anytag.model_config import ModelConfig
 from anytag.model_directory import install_model, write_config
 from anytag.nn.alignment import AlignmentEncoder
+from anytag.nn.alignment_file import write_alignment
 from anytag.nn.model import RecognitionModel
 from anytag.nn.weights import WEIGHTS_FILE, write_weights
-from anytag.training.alignment_file import write_alignment
 from anytag.training.pretraining_config import PretrainingConfig
 from anytag.training.starting import LABELS_FILE, Start
 

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from anytag.errors import UsageError
-from anytag.language.bert_tokenizer import CAPTION_TOKENS, PublishedTokenizer
-from anytag.nn.alignment import TEXT_TOKENS
+from anytag.language.bert_tokenizer import CAPTION_TOKENS, TEXT_TOKENS, PublishedTokenizer
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,9 @@ from anytag.datasets.sources import IndexedSource, SampleSource
 from anytag.datasets.stream import SampleStream
 from anytag.errors import UsageError
 from anytag.language.parser import load_parser
+from anytag.model_directory import ALIGNMENT_FILE
+from anytag.nn.alignment_file import read_alignment
 from anytag.nn.label_queries import TextLabelQueries
-from anytag.training.alignment_file import ALIGNMENT_FILE, read_alignment
 from anytag.training.config import LoopConfig
 from anytag.training.data_sources import find_path, open_sources
 from anytag.training.distributed import Share, Strategy, connect, first_process_first

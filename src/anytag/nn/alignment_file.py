@@ -10,12 +10,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from anytag.errors import ModelError
+from anytag.model_directory import ALIGNMENT_FILE
 from anytag.nn.alignment import AlignmentEncoder
 from anytag.nn.model import RecognitionModel
 from anytag.nn.weights import write_weights
-
-#: The file's name in a model directory.
-ALIGNMENT_FILE = "alignment.safetensors"
 
 
 def write_alignment(encoder: AlignmentEncoder, model: RecognitionModel, folder: Path) -> str:
