@@ -26,6 +26,9 @@ from anytag.vocabulary import TagVocabulary
 
 ObjectiveConfig = Tag2TextConfig | RamConfig | RamPlusConfig
 
+#: So many batches in a row without anything to learn from are no chance: the data lack what the objective needs.
+MOST_EMPTY = 100
+
 
 class RecognisedGuides:
     """Replaces the tags that guide some captions by those that the model itself finds in the pictures.
@@ -82,16 +85,24 @@ class Learner(nn.Module):
     ):
         super().__init__()
         self.model, self.objective, self.guides = model, objective, guides
+        self._empty = 0
 
     def forward(self, batch: PairBatch) -> tuple[Tensor, dict[str, float]]:
         """The loss of a batch and its parts.
 
         Raises:
-            UsageError: If the batch has nothing that the objective learns from.
+            UsageError: If too many batches in a row have nothing that the objective learns from.
         """
         if self.guides is not None and self.training:
             batch = self.guides(self.model, batch)
         total, parts = self.objective(self.model, batch)
+        if self.training:
+            self._empty = 0 if parts else self._empty + 1
+        if self._empty >= MOST_EMPTY:
+            raise UsageError(
+                f"{self._empty} batches in a row had nothing that this objective learns from (tags, captions or "
+                "texts). Do the sources hold it, and is its weight above 0?"
+            )
         return cast(Tensor, total), cast(dict[str, float], parts)
 
     @property

@@ -5,7 +5,8 @@
 - :class:`RamPlusObjective`: tagging, whole captions scored by the recognition decoder, distillation from CLIP.
 
 Each takes a model and a :class:`~anytag.training.pair_batch.PairBatch` and gives the total and its parts. What a batch
-has not got is not learnt: tags, captions and texts are independent of each other.
+has not got is not learnt: tags, captions and texts are independent of each other. Without any of them there are no
+parts, and the total is nought.
 """
 
 from __future__ import annotations
@@ -161,10 +162,17 @@ class _Objective(nn.Module):
             logits, batch.tags, config.gamma_negative, config.gamma_positive, config.clip, weights=weights
         )
 
-    def _total(self, parts: Parts) -> tuple[Tensor, dict[str, float]]:
-        """The weighted sum, with tagging at the magnitude of captioning, and the parts as they were before that."""
+    def _total(self, features: Tensor, parts: Parts) -> tuple[Tensor, dict[str, float]]:
+        """The weighted sum, with tagging at the magnitude of captioning, and the parts as they were before that.
+
+        A batch that has nothing to learn from costs nothing: where some pictures have tags and others captions, chance
+        makes such batches.
+        """
         if not parts:
-            raise UsageError("the batch has nothing that this objective learns from (tags, captions or texts)")
+            nothing = features.sum() * 0.0
+            # The image encoder may be frozen; the loop wants to go backwards all the same.
+            is_graph_wanted = torch.is_grad_enabled() and not nothing.requires_grad
+            return nothing.requires_grad_() if is_graph_wanted else nothing, {}
         summands = dict(parts)
         if "tagging" in parts and "captioning" in parts:
             summands["tagging"] = rescaled(parts["tagging"], parts["captioning"])
@@ -227,13 +235,13 @@ class Tag2TextObjective(_Objective):
             generator: Draws hard negatives; ``None``: PyTorch's global one.
 
         Raises:
-            UsageError: If the batch lacks something that goes with what it has, or has nothing to learn.
+            UsageError: If the batch lacks something that goes with what it has.
         """
         features, _ = model.encode(batch.pixels)
         parts = _present(
             captioning=self.captioning.loss(model, features, batch), tagging=self._tagging(model, features, batch)
         )
-        return self._total(parts | self._alignment(model, features, batch, generator))
+        return self._total(features, parts | self._alignment(model, features, batch, generator))
 
     def _alignment(
         self, model: RecognitionModel, features: Tensor, batch: PairBatch, generator: torch.Generator | None
@@ -278,7 +286,7 @@ class RamObjective(_Objective):
         """The total loss and its parts, before rescaling and weights.
 
         Raises:
-            UsageError: If the batch lacks something that goes with what it has, or has nothing to learn.
+            UsageError: If the batch lacks something that goes with what it has.
         """
         features, _ = model.encode(batch.pixels)
         parts = _present(
@@ -286,7 +294,7 @@ class RamObjective(_Objective):
             tagging=self._tagging(model, features, batch),
             distillation=_distillation(features, batch.teacher) if self.config.distillation else None,
         )
-        return self._total(parts)
+        return self._total(features, parts)
 
 
 class RamPlusObjective(_Objective):
@@ -307,7 +315,7 @@ class RamPlusObjective(_Objective):
         """The total loss and its parts, before weights.
 
         Raises:
-            UsageError: If the batch lacks something that goes with what it has, or has nothing to learn.
+            UsageError: If the batch lacks something that goes with what it has.
         """
         features, _ = model.encode(batch.pixels)
         parts = _present(
@@ -315,7 +323,7 @@ class RamPlusObjective(_Objective):
             distillation=_distillation(features, batch.teacher) if self.config.distillation else None,
             alignment=self._alignment(model, features, batch.text_embeddings),
         )
-        return self._total(parts)
+        return self._total(features, parts)
 
     def _alignment(self, model: RecognitionModel, features: Tensor, embeddings: Tensor | None) -> Tensor | None:
         config = self.config
