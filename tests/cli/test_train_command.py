@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
 from conftest import ROOT
@@ -56,6 +57,18 @@ def test_stopped_early_it_says_how_to_go_on(data):
     assert done.exit_code == 0
     assert "stopped; go on with the same command" in done.output
     assert "done: " in run(*command).output
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no file that is always full")
+def test_a_full_disk_is_said_so(data):
+    """Wherever the package has no words of its own for it: here, under the list of what could not be read."""
+    next((data / "pictures").iterdir()).write_bytes(b"no picture")
+    (data / "run").mkdir()
+    (data / "run" / "bad-samples.jsonl").symlink_to("/dev/full")
+    options = ("--set", "batch_size=4", "--set", "stream.bad_share=0.5")
+    done = run(f"{data / 'own.py'}:tags", "--data", data, "--run", data / "run", *options)
+    assert done.exit_code == 2
+    assert "anytag train: the disk is full. Make room, then give the same command again." in done.output
 
 
 @pytest.mark.parametrize(

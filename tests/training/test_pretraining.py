@@ -20,6 +20,7 @@ from toy_pairs import config, picture, write_pictures, write_rows  # noqa: E402
 
 import anytag  # noqa: E402
 from anytag.errors import DataError, UsageError  # noqa: E402
+from anytag.training.checkpointing import SaveError  # noqa: E402
 from anytag.training.objectives import RamConfig, RamPlusConfig, Tag2TextConfig  # noqa: E402
 from anytag.training.pretraining import pretrain  # noqa: E402
 from anytag.training.pretraining_config import PretrainingStage, StreamConfig, TeacherConfig  # noqa: E402
@@ -131,6 +132,23 @@ class TestResuming:
         (state,) = json.loads((tmp_path / "positions-000000006.json").read_text())
         assert (state["position"]["epoch"], state["position"]["taken"]) == (1, 24)
 
+    @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no file that is always full")
+    def test_a_full_disk_under_the_places_in_the_data(self, data, tmp_path):
+        settings = config(objective=Tag2TextConfig(captioning=0, contrast=0, matching=0))
+        straight = tmp_path / "straight"
+        pretrain(settings, data, straight, quiet)
+        run = tmp_path / "run"
+        pretrain(settings, data, run, quiet, stop_after=0)
+        before = sorted(path.name for path in run.iterdir())
+        (run / "positions-000000004.json.part").symlink_to("/dev/full")
+        with pytest.raises(SaveError, match=r"positions-000000004\.json: the places .* No space left on device.*"):
+            pretrain(settings, data, run, quiet)
+        assert {"positions-000000002.json", "checkpoint.pt"} <= {path.name for path in run.iterdir()}
+        assert not [path.name for path in run.iterdir() if path.name.endswith(".part")], before
+        assert pretrain(settings, data, run, quiet)
+        first, second = (load_file(folder / "model" / "model.safetensors") for folder in (straight, run))
+        assert all(torch.equal(first[name], second[name]) for name in first)
+
     def test_other_data_are_refused(self, data, tmp_path):
         settings = config(objective=Tag2TextConfig(captioning=0, contrast=0, matching=0))
         pretrain(settings, data, tmp_path / "run", quiet)
@@ -157,6 +175,31 @@ class TestData:
         last = [record for record in records(tmp_path / "run") if "rate" in record][-1]
         assert last["tagging"] > 0
         assert not {"captioning", "contrast", "matching"} & last.keys()
+
+    def test_some_pictures_with_tags_and_some_with_captions(self, tmp_path):
+        """Batches of one picture have the one or the other; what the objective does not learn costs nothing."""
+        rows = write_pictures(tmp_path, count=16)
+        for number, row in enumerate(rows):
+            row.pop("tags" if number % 2 else "captions")
+        write_rows(tmp_path / "pairs.jsonl", rows)
+        tags = Tag2TextConfig(captioning=0, contrast=0, matching=0)
+        settings = config(objective=tags, batch_size=1, parser="none", log_every=1, tags="given")
+        assert pretrain(settings, tmp_path, tmp_path / "run", quiet)
+        learnt = [("tagging" in record) for record in records(tmp_path / "run") if "rate" in record]
+        assert (learnt.count(True), learnt.count(False)) == (16, 16)
+
+    def test_data_without_what_is_to_be_learnt_stop_the_run(self, tmp_path):
+        write_pictures(tmp_path, count=8, tags=False)
+        (tmp_path / "tags.txt").write_text("red\n")
+        settings = config(
+            objective=Tag2TextConfig(captioning=0, contrast=0, matching=0),
+            vocabulary={"tags": "tags.txt"},
+            parser="none",
+            batch_size=2,
+            stages=(PretrainingStage(name="all", epochs=50),),
+        )
+        with pytest.raises(UsageError, match="100 batches in a row had nothing that this objective learns from"):
+            pretrain(settings, tmp_path, tmp_path / "run", quiet)
 
     def test_what_cannot_be_read_is_logged_and_skipped(self, tmp_path):
         rows = write_pictures(tmp_path, count=16)

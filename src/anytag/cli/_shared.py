@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -29,7 +30,7 @@ Written = TypeVar("Written", bound=_Record)
 
 @contextmanager
 def reporting(command: str) -> Iterator[None]:
-    """Turn the package's errors into a line on stderr and exit code 2."""
+    """Turn the package's errors, and a full disk, into a line on stderr and exit code 2."""
     try:
         yield
     except AnytagError as error:
@@ -38,6 +39,13 @@ def reporting(command: str) -> Iterator[None]:
     except BrokenPipeError:
         # The reader ("head") has enough; nothing may be written to it at exit either.
         sys.stderr.close()
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        message = f"{where}the disk is full. Make room, then give the same command again."
+        print(f"anytag {command}: {message}", file=sys.stderr)
+        raise typer.Exit(2) from None
     except KeyboardInterrupt:
         print(f"anytag {command}: interrupted", file=sys.stderr)
         raise typer.Exit(130) from None

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from anytag.datasets.stream import merge_states
 from anytag.errors import ModelError
+from anytag.training.checkpointing import SaveError
 from anytag.training.loop import TrainingLoop
 from anytag.training.pair_source import PairBatches
 
@@ -28,14 +30,14 @@ class StreamLoop(TrainingLoop):
         """Write positions and checkpoint, each whole or not at all.
 
         Raises:
-            SaveError: If the checkpoint cannot be written; the one before stays, with its positions.
+            SaveError: In every process, if either cannot be written; the ones before stay.
         """
         states = self.strategy.gathered(self.batches.state())
         path = self._positions(self.step)
-        if self.strategy.is_first:
-            part = path.with_name(path.name + ".part")
-            part.write_text(json.dumps(states), encoding="utf-8")
-            part.replace(path)
+        failure = self._write_positions(path, states) if self.strategy.is_first else None
+        # The others must not go on to a checkpoint that the first will not take part in.
+        if reason := self.strategy.gathered(failure)[0]:
+            raise SaveError(reason)
         super().save()
         if self.strategy.is_first:
             for old in self.folder.glob("positions-*.json"):
@@ -59,6 +61,21 @@ class StreamLoop(TrainingLoop):
         own = len(states) == self.strategy.world
         self.batches.restore(states[self.strategy.rank] if own else merge_states(states))
         return True
+
+    def _write_positions(self, path: Path, states: list[dict[str, Any]]) -> str | None:
+        """Write a file of positions; what went wrong, if anything did."""
+        part = path.with_name(path.name + ".part")
+        try:
+            part.write_text(json.dumps(states), encoding="utf-8")
+            part.replace(path)
+        except OSError as error:
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
+            return (
+                f"{path}: the places in the data at step {self.step} could not be written ({error}); the checkpoint "
+                "before is untouched. Make room, then go on with the same command."
+            )
+        return None
 
     def _positions(self, step: int) -> Path:
         return self.folder / f"positions-{step:09d}.json"
