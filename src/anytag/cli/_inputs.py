@@ -59,10 +59,10 @@ Top = Annotated[int | None, typer.Option(help="At most that many tags a picture.
 Kinds = Annotated[
     list[KindChoice] | None, typer.Option("--kind", help="Only tags of this kind; may be given several times.")
 ]
-Model = Annotated[str | None, typer.Option(help="Model directory or hub id. [default: the shipped model]")]
+Model = Annotated[str | None, typer.Option(help="Model directory or hub id. (default: the shipped model)")]
 BackendName = Annotated[
     BackendChoice | None,
-    typer.Option("--backend", help="Runtime. [default: onnx, or torch for a model without ONNX files]"),
+    typer.Option("--backend", help="Runtime. (default: onnx, or torch for a model without ONNX files)"),
 ]
 Device = Annotated[str, typer.Option(help="cpu or cuda.")]
 Precision = Annotated[PrecisionChoice, typer.Option(help="bfloat16 is faster on new processors; not for onnx.")]
@@ -73,7 +73,7 @@ Language = Annotated[str | None, typer.Option(help="Name tags in this language, 
 Descriptions = Annotated[
     Path | None, typer.Option(help="Descriptions of your categories for RAM++ (anytag vocabulary describe).")
 ]
-Threads = Annotated[int | None, typer.Option(min=1, help="Threads of the runtime. [default: all processors]")]
+Threads = Annotated[int | None, typer.Option(min=1, help="Threads of the runtime. (default: all processors)")]
 
 
 def tag_choice(allow: Path | None, deny: Path | None, rename: Path | None, language: str | None) -> TagChoice | None:

@@ -13,7 +13,7 @@ from anytag.cli._shared import reporting
 def calibrate(
     model: Annotated[Path, typer.Argument(help="Model directory; its thresholds are replaced.")],
     shards: Annotated[list[Path], typer.Argument(help="WebDataset shards of pictures with captions, not trained on.")],
-    source: Annotated[str | None, typer.Option(help="Provenance to note. [default: the shards' names]")] = None,
+    source: Annotated[str | None, typer.Option(help="Provenance to note. (default: the shards' names)")] = None,
     half: Annotated[
         bool, typer.Option(help="Use every other picture only, so that the rest can judge the result.")
     ] = False,

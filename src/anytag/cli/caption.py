@@ -34,13 +34,13 @@ def caption(
     tags: Annotated[
         str | None,
         typer.Option(
-            help='Tags that the caption shall name, comma-separated; "" for no guidance. [default: tags found]'
+            help='Tags that the caption shall name, comma-separated; "" for no guidance. (default: tags found)'
         ),
     ] = None,
     threshold: Threshold = None,
     top: Top = None,
     kind: Kinds = None,
-    num_beams: Annotated[int | None, typer.Option(min=1, help="Width of the search. [default: the model's]")] = None,
+    num_beams: Annotated[int | None, typer.Option(min=1, help="Width of the search. (default: the model's)")] = None,
     sample: Annotated[bool, typer.Option(help="Draw a caption at random instead of searching for the best.")] = False,
     seed: Annotated[int | None, typer.Option(help="Seed of --sample.")] = None,
     allow: Allow = None,

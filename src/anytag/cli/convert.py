@@ -32,7 +32,7 @@ def convert(
     resolution: Annotated[
         int | None, typer.Option(help="Pictures' side in pixels, if not the checkpoint's: position tables are resized.")
     ] = None,
-    name: Annotated[str | None, typer.Option(help="What the model is called. [default: the file's name]")] = None,
+    name: Annotated[str | None, typer.Option(help="What the model is called. (default: the file's name)")] = None,
 ) -> None:
     """Turn a published Tag2Text, RAM or RAM++ checkpoint into a model directory, every parameter accounted for.
 

@@ -77,7 +77,7 @@ Json = Annotated[bool, typer.Option("--json", help="Write the report as JSON.")]
 PerPicture = Annotated[int, typer.Option(min=1, help="Lines of a text file that belong to one picture.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Pictures that a model is given together.")]
 VocabularyFile = Annotated[
-    Path | None, typer.Option("--vocabulary", "-v", help="Vocabulary file. [default: one is made of the captions]")
+    Path | None, typer.Option("--vocabulary", "-v", help="Vocabulary file. (default: one is made of the captions)")
 ]
 Labels = Annotated[int | None, typer.Option(min=1, help="Look at so many names only, the most frequent.")]
 Size = Annotated[int | None, typer.Option(min=1, help="Keep at most so many tags, those true in most pictures.")]
@@ -86,10 +86,10 @@ Captions = Annotated[CaptionChoice, typer.Option(help="Captions guided by the ta
 Threshold = Annotated[
     float | None, typer.Option(min=0, max=1, help="One score for all tags of the model, instead of each tag's own.")
 ]
-Regions = Annotated[RegionChoice | None, typer.Option(help="Where regions come from. [default: attention]")]
+Regions = Annotated[RegionChoice | None, typer.Option(help="Where regions come from. (default: attention)")]
 Detector = Annotated[Path | None, typer.Option(help="Folder of Grounding DINO's weights.")]
 OutlierShare = Annotated[
-    float | None, typer.Option(min=0, max=0.999, help="Share of a tag's regions that lose it. [default: 0.1]")
+    float | None, typer.Option(min=0, max=0.999, help="Share of a tag's regions that lose it. (default: 0.1)")
 ]
 CleanTags = Annotated[str | None, typer.Option("--tags", help="Judge only these tags, with commas between them.")]
 Settings = Annotated[Path | None, typer.Option(help="JSON file with further settings of cleaning.")]
@@ -279,7 +279,7 @@ def clean(
     denial_threshold: Annotated[
         float | None,
         typer.Option(
-            min=0, max=1, help="Score on its region below which a tag goes. [default: a tenth of its threshold]"
+            min=0, max=1, help="Score on its region below which a tag goes. (default: a tenth of its threshold)"
         ),
     ] = None,
     kind: Kinds = None,
@@ -324,10 +324,10 @@ def merge(
     work: Work,
     manifests: Annotated[
         list[Path] | None,
-        typer.Argument(help="Manifest folders. [default: parsed, generated and cleaned of the work folder]"),
+        typer.Argument(help="Manifest folders. (default: parsed, generated and cleaned of the work folder)"),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Where to. [default: merged in the work folder]")
+        Path | None, typer.Option("--out", "-o", help="Where to. (default: merged in the work folder)")
     ] = None,
     workers: Workers = 1,
     cluster: Cluster = None,

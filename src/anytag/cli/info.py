@@ -22,7 +22,7 @@ from anytag.vocabulary import TagVocabulary
 
 
 def info(
-    model: Annotated[str | None, typer.Argument(help="Model directory or hub id. [default: the shipped model]")] = None,
+    model: Annotated[str | None, typer.Argument(help="Model directory or hub id. (default: the shipped model)")] = None,
     json_: Annotated[bool, typer.Option("--json", help="Write one JSON object.")] = False,
 ) -> None:
     """Show a model's parts, tags, thresholds and files, after checking every file.

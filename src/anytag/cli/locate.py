@@ -54,7 +54,7 @@ def locate(
     pictures: Pictures,
     tag: Annotated[str, typer.Option(help="What to look for: a tag, or any words.")],
     out: Annotated[
-        Path | None, typer.Option(help="Folder for the pictures with the map laid over them. [default: this one]")
+        Path | None, typer.Option(help="Folder for the pictures with the map laid over them. (default: this one)")
     ] = None,
     json_: Annotated[
         bool, typer.Option("--json", help="Write the map's grid as JSON lines; pictures then only with --out.")

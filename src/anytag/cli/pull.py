@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
 
 def pull(
-    name: Annotated[str | None, typer.Argument(help="tag2text, ram or ram_plus. [default: list them]")] = None,
-    out: Annotated[Path | None, typer.Option(help="Model directory to write. [default: the name]")] = None,
+    name: Annotated[str | None, typer.Argument(help="tag2text, ram or ram_plus. (default: list them)")] = None,
+    out: Annotated[Path | None, typer.Option(help="Model directory to write. (default: the name)")] = None,
     cache: Annotated[
-        Path | None, typer.Option(help="Folder for what is fetched. [default: ~/.cache/anytag/official]")
+        Path | None, typer.Option(help="Folder for what is fetched. (default: ~/.cache/anytag/official)")
     ] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Never use the network; take files from --cache.")] = False,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the fetched checkpoint; --offline always does.")] = False,

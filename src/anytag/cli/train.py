@@ -15,15 +15,15 @@ def train(
     data: Annotated[Path, typer.Option(help="Folder that the recipe's file names are relative to.")],
     run: Annotated[Path, typer.Option(help="Run folder; an existing one is taken up where it stopped.")],
     cache: Annotated[
-        Path | None, typer.Option(help="Folder for cached features (lite only). [default: in the run folder]")
+        Path | None, typer.Option(help="Folder for cached features (lite only). (default: in the run folder)")
     ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Change a setting: key=value; repeatable.")] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads. [default: all processors]")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads. (default: all processors)")] = None,
     stop_after: Annotated[float | None, typer.Option(help="Stop after that many minutes, with a checkpoint.")] = None,
 ) -> None:
     """Train a model from pictures with captions or tags; killed at any moment, the same command goes on.
 
-    Example: anytag train recipes/ram.py:pretrain_4m --data data --run runs/ram --set seed=1
+    Example: anytag train recipes/published.py:ram_4m --data data --run runs/ram --set seed=1
     """
     with reporting("train"):
         try:

@@ -1,0 +1,36 @@
+"""What a user reads with ``--help`` is what was written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from anytag.cli import build_app
+
+
+def commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[Any]:
+    """Every command with its path; of groups, those within."""
+    if hasattr(command, "commands"):
+        for name, inner in command.commands.items():
+            yield from commands(inner, (*path, name))
+    else:
+        yield pytest.param(path, command, id=" ".join(path))
+
+
+def plain(text: str) -> str:
+    return re.sub(r"[\s│|]+", "", text)
+
+
+@pytest.mark.parametrize(("path", "command"), list(commands(typer.main.get_command(build_app()))))
+def test_every_option_s_text_is_shown_whole(path, command):
+    """Square brackets are markup to the library that lays help out: what stood in them was not shown."""
+    shown = CliRunner().invoke(build_app(), [*path, "--help"], env={"COLUMNS": "400", "TERMINAL_WIDTH": "400"}).stdout
+    told = [parameter.help for parameter in command.params if getattr(parameter, "help", None)]
+    assert told
+    for text in told:
+        assert plain(text) in plain(shown), text
