@@ -1,6 +1,6 @@
 """Tag2Text, RAM and RAM++ as their papers train them: pre-training on 4 or 14 million pictures, and every fine-tuning.
 
-    torchrun --nproc-per-node 8 --no-python anytag train recipes/published.py:ram_14m --data DATA --run runs/ram-14m
+    torchrun --nproc-per-node 8 --no-python -- anytag train recipes/published.py:ram_14m --data DATA --run runs/ram-14m
     anytag train recipes/published.py:ram_14m_tagging --data DATA --run runs/ram-tags --set start=runs/ram-14m/model
 
 DATA holds (any other place, or kind of source, with ``--set sources=[…]``):
@@ -164,6 +164,11 @@ def ram_4m() -> PretrainingConfig:
 def ram_14m() -> PretrainingConfig:
     """Swin-L (RAM, Table 2); 416 a batch is released for it."""
     return _ram("ram-14m", "large", FOURTEEN_MILLION, 416)
+
+
+def ram_14m_base() -> PretrainingConfig:
+    """Swin-B on 14 million (RAM, Table 5), to see what the data alone are worth; 640 a batch as for 4 million."""
+    return _ram("ram-base-14m", "base", FOURTEEN_MILLION, 640)
 
 
 def _ram(name: str, swin: SwinSize, sources: Any, batch_size: int) -> PretrainingConfig:

@@ -78,6 +78,7 @@ class TestPublished:
             ("tag2text_14m", "tag2text", 128, 20, 960, 5),
             ("ram_4m", "ram", 128, 5, 640, 4),
             ("ram_14m", "ram", 192, 5, 416, 5),
+            ("ram_14m_base", "ram", 128, 5, 640, 5),
             ("ram_plus_4m", "ram_plus", 128, 5, 720, 4),
             ("ram_plus_14m", "ram_plus", 128, 5, 720, 5),
             ("ram_plus_14m_large", "ram_plus", 192, 5, 416, 5),
@@ -129,3 +130,15 @@ def test_small_recipes_make_models():
         config = load_recipe(f"{RECIPES / 'small.py'}:{family}")
         assert config.model.family == family
         empty_model(config.model, 10)
+
+
+def test_recipes_that_are_named_anywhere_exist():
+    """In help, documents and recipes; the runs that they speak of are long, so that nobody notices otherwise."""
+    pages = [*(ROOT / "src").rglob("*.py"), *ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *RECIPES.glob("*.py")]
+    named = {match for page in pages for match in re.findall(r"recipes/(\w+\.py)(?::(\w+))?", page.read_text("utf-8"))}
+    assert ("published.py", "ram_14m") in named
+    for file, function in named:
+        if function:
+            assert load_recipe(f"{RECIPES / file}:{function}").name
+        else:
+            assert (RECIPES / file).is_file(), file
