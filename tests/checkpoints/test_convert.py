@@ -194,6 +194,12 @@ class TestRefusals:
         message = "extra_head: no published model has a parameter of that name"
         self.refuse(oracle_set, tmp_path, message, checkpoint=path)
 
+    def test_a_parameter_under_its_old_and_its_new_name(self, oracle_set, tmp_path):
+        name = "vision_multi.encoder.layer.0.intermediate.dense.bias"
+        new = name.replace("vision_multi", "tagging_head")
+        path = official_file(oracle_set, tmp_path / "twice.pth", **{name: oracle_set.weights[new] + 1})
+        self.refuse(oracle_set, tmp_path, "under two names", checkpoint=path)
+
     def test_a_misshapen_parameter(self, oracle_set, tmp_path):
         path = official_file(oracle_set, tmp_path / "odd.pth", **{"fc.bias": torch.zeros(2)})
         self.refuse(oracle_set, tmp_path, r"fc.bias: has the shape \(2,\), but \(1,\) is expected", checkpoint=path)

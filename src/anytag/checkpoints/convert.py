@@ -169,6 +169,10 @@ def rename_state(state: Mapping[str, Tensor], config: ModelConfig, tags: int) ->
         name = published_key(official)
         if name is None:
             continue
+        if name in found:
+            raise ModelError(
+                f"{official}: the checkpoint has this parameter under two names, so which counts is unclear"
+            )
         if name not in expected:
             raise ModelError(f"{official}: a {config.family} model of these sizes has no such parameter")
         shape = expected[name]
