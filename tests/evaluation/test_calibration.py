@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from anytag.evaluation.calibration import fit_class_weight, fit_slope, shifts_by_prevalence
+from anytag.evaluation.calibration import expected_prevalence, fit_class_weight, fit_slope, shifts_by_prevalence
 
 
 def sigmoid(odds):
@@ -23,6 +23,19 @@ class TestShifts:
         logits = np.random.default_rng(0).exponential(1.0, (200_000, 1)).repeat(2, 1)
         shifts = shifts_by_prevalence(logits, np.array([0.05 / np.e, 0.05 / np.e**3]))
         assert shifts == pytest.approx(-np.log(0.05) + np.array([1, 3]), abs=0.1)
+
+
+class TestPrevalence:
+    truth = np.array([[1, 0, 0]] * 30 + [[0, 0, 0]] * 70, dtype=bool)
+
+    def test_training_and_validation_pictures_have_a_say(self):
+        found = expected_prevalence(self.truth, np.array([100.0, 500.0, 0.0]), 1000)
+        assert found == pytest.approx([0.2, 0.25, 0.00025], rel=0.01)
+
+    def test_a_model_that_does_not_say_what_it_saw(self):
+        """A published model: a tag that nobody named was taken to be true of every eighth picture."""
+        found = expected_prevalence(self.truth, np.zeros(3), 0)
+        assert found == pytest.approx([0.302, 0.005, 0.005], rel=0.01)
 
 
 def test_the_slope_of_drawn_truth_is_recovered():

@@ -101,6 +101,26 @@ def shifts_by_prevalence(logits: NDArray[np.float64], prevalence: NDArray[np.flo
     return np.where(prevalence < tail, beyond, within)
 
 
+def expected_prevalence(
+    truth: NDArray[np.bool_], support: NDArray[np.float64], training_pictures: int
+) -> NDArray[np.float64]:
+    """How often each tag is true of a picture: ``[T]``, in (0, 1).
+
+    Args:
+        truth: ``[N, T]`` of the validation pictures, which count as much as as many training pictures.
+        support: ``[T]``, training pictures that a tag is true of; all 0 in models that do not say, as the published.
+        training_pictures: How many there were.
+    """
+    count = len(truth)
+    # Half a picture for tags that were never seen.
+    seen = (truth.sum(0) + 0.5) / (count + 1)
+    if support.any():
+        pictures = max(training_pictures, int(support.max()))
+        seen = (truth.sum(0) / count + (support + 0.5) / (pictures + 1)) / 2
+    clipped: NDArray[np.float64] = np.clip(seen, 1e-6, 0.95)
+    return clipped
+
+
 def fit_slope(margins: NDArray[np.float64], truth: NDArray[np.bool_], steps: int = 30) -> tuple[float, float]:
     """Logistic regression of truth on one variable (Platt scaling) by Newton's method.
 
@@ -202,10 +222,7 @@ def calibrate(recognizer: Recognizer, data: LabelledScores, source: str, report:
     directory, vocabulary = recognizer.directory, recognizer.vocabulary
     logits, truth, count = data.logits.astype(np.float64), data.truth, len(data.logits)
     support = np.array([tag.support for tag in vocabulary], dtype=np.float64)
-    pictures = max(directory.config.training_pictures, int(support.max()), 1)
-    # Half a picture for tags that were never seen; validation counts as much as as many training pictures.
-    prevalence = (truth.sum(0) + count * (support + 0.5) / (pictures + 1)) / (2 * count)
-    prevalence = np.clip(prevalence, 1e-6, 0.95)
+    prevalence = expected_prevalence(truth, support, directory.config.training_pictures)
     evidence = data.evidence.astype(np.float64)
     weight = fit_class_weight(logits, evidence, truth, prevalence)
     logits = logits + weight * evidence
