@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from fixtures_toy import plain, toy_recognizer
 
@@ -174,3 +175,47 @@ def test_a_model_without_captioner_tags_and_says_so(tmp_path):
     assert recognizer.tag(plain("blue")).tags[0].name == "run"
     with pytest.raises(ModelError, match=r"this model tags pictures but does not write captions$"):
         recognizer.caption(plain("blue"))
+
+
+class TestAgreement:
+    """Words are weighed by the tags that they name. The step likes "beach" (1) a little better than "dog" (0.5)."""
+
+    @pytest.fixture
+    def write(self, recognizer, monkeypatch):
+        config = recognizer.directory.config
+        tokenizer = recognizer.captioner.language.tokenizer
+        beach, dog = (tokenizer.encode(word)[0] for word in ("beach", "dog"))
+
+        def fuse(tag_ids, features, rows):
+            def step(ids, cache):
+                scores = np.full((len(ids), len(tokenizer)), -9.0, np.float32)
+                scores[:, beach], scores[:, dog] = 1.0, 0.5
+                if ids[0, -1] in (beach, dog):  # One word is all that it has to say.
+                    scores[:, tokenizer.end_id] = 20
+                return scores, cache
+
+            return step
+
+        monkeypatch.setattr(recognizer.backend, "fuse", fuse)
+
+        def caption(agreement, colour="red", **options):
+            decoding = config.decoding.model_copy(update={"agreement": agreement})
+            recognizer.captioner.config = config.model_copy(update={"decoding": decoding})
+            return recognizer.caption(plain(colour), num_beams=1, **options).caption
+
+        return caption
+
+    def test_what_is_not_shown_is_said_less_readily(self, write):
+        # Red: a beach has no score at all (-4), a dog .6 where .5 is needed (log 1.5 = .41).
+        assert write(0.0) == "beach"
+        assert write(0.1) == "beach"  # 1 - .4 against .5 + .04
+        assert write(0.2) == "dog"  # 1 - .8 against .5 + .08
+        # Green: a beach has .5 where .25 is needed, a dog nothing.
+        assert write(0.2, "lime") == "beach"
+
+    def test_what_the_user_asks_for_is_not_held_back(self, write):
+        assert write(0.2, tags=["beach"]) == "beach"
+        assert write(0.2, tags=["dog"]) == "dog"
+
+    def test_tags_that_were_not_asked_for_have_no_say(self, write):
+        assert write(0.2, kinds=["action"]) == "beach"

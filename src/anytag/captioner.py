@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from functools import cached_property
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from anytag.backends.base import Backend, FloatArray
 from anytag.errors import ModelError
-from anytag.generation import DecodingOptions, Generated, generate_several
-from anytag.labels import LabelSets
+from anytag.generation import Cache, DecodingOptions, Generated, Step, generate_several
+from anytag.labels import LabelSet, LabelSets
 from anytag.language.bert_tokenizer import PublishedTokenizer
 from anytag.language.coverage import TagCoverage
+from anytag.language.tag_words import TagWords
 from anytag.language.tokenizer import CaptionTokenizer
 from anytag.model_directory import ModelDirectory
 from anytag.vocabulary import VocabularyTag
@@ -37,6 +40,9 @@ class CaptionLanguage(Protocol):
     def text(self, ids: Sequence[int]) -> str:
         """The caption that was written, without its prompt."""
 
+    def pieces(self) -> dict[str, int]:
+        """Ids by word piece."""
+
 
 class _LiteLanguage:
     """Pruned word pieces; a list says whether its tags were given or found."""
@@ -54,6 +60,9 @@ class _LiteLanguage:
     def text(self, ids: Sequence[int]) -> str:
         return self.tokenizer.decode(ids)
 
+    def pieces(self) -> dict[str, int]:
+        return self.tokenizer.pieces
+
 
 class _PublishedLanguage:
     """BERT's word pieces, as the published Tag2Text reads and writes them."""
@@ -70,6 +79,9 @@ class _PublishedLanguage:
 
     def text(self, ids: Sequence[int]) -> str:
         return self.tokenizer.decode_caption(ids)
+
+    def pieces(self) -> dict[str, int]:
+        return self.tokenizer.pieces
 
 
 class Captioner:
@@ -119,7 +131,12 @@ class Captioner:
         )
 
     def caption(
-        self, features: FloatArray, tags: Sequence[Sequence[str]], given: bool, options: DecodingOptions
+        self,
+        features: FloatArray,
+        tags: Sequence[Sequence[str]],
+        given: bool,
+        options: DecodingOptions,
+        margins: NDArray[np.float64] | None = None,
     ) -> list[str]:
         """One caption a picture.
 
@@ -128,14 +145,19 @@ class Captioner:
             tags: Per picture, names of tags to follow; may be empty.
             given: Whether the tags are wanted in the caption, or only what a recogniser proposes.
             options: How to search.
+            margins: ``[B, tags]`` of the whole vocabulary, by how much each tag's log-odds exceed its threshold's, NaN
+                where it was not asked for; they weigh words where the model's ``decoding.agreement`` says so.
         """
         language = self.language
         captions = []
         # One picture at a time: lists of other lengths would pad each other, and 1,000 tokens a second are plenty.
         for row, names in enumerate(tags):
             ids = np.array([language.tag_list(names, given)], np.int64)
+            step = self.backend.fuse(ids, features[row : row + 1], options.rows_per_picture)
+            if margins is not None and self.config.decoding.agreement:
+                step = self._agreeing(step, margins[row], names if given else ())
             found = generate_several(
-                self.backend.fuse(ids, features[row : row + 1], options.rows_per_picture),
+                step,
                 np.array(language.prompt(), np.int64),
                 num_pictures=1,
                 eos_id=language.end_id,
@@ -145,6 +167,36 @@ class Captioner:
             )[0]
             captions.append(self._choose(found, features[row : row + 1], names if given else ()))
         return captions
+
+    def margins(self, scores: FloatArray, labels: LabelSet) -> NDArray[np.float64]:
+        """By how much the log-odds of all tags exceed those of their thresholds: ``[B, tags]``, NaN for others.
+
+        Args:
+            scores: ``[B, T]`` of the labels.
+            labels: Tags of the vocabulary, all or some of them.
+        """
+        result = np.full((len(scores), len(self.vocabulary)), np.nan)
+        result[:, list(labels.ids)] = _log_odds(scores) - _log_odds(labels.thresholds)
+        return result
+
+    def _agreeing(self, step: Step, margins: NDArray[np.float64], wanted: Sequence[str]) -> Step:
+        """The step with words weighed by the tags that they name; what the user wants said is never held back."""
+        margins = margins.copy()
+        for name in wanted:
+            if tag := self.vocabulary.find(name):
+                shown = sorted(self.vocabulary.with_implied([tag.id]))
+                margins[shown] = np.fmax(margins[shown], 0.0)
+        weights = np.float32(self.config.decoding.agreement) * self._tag_words.weights(margins)
+
+        def agreeing(ids: NDArray[np.int64], cache: Cache) -> tuple[NDArray[np.float32], Cache]:
+            scores, cache = step(ids, cache)
+            return scores + weights, cache
+
+        return agreeing
+
+    @cached_property
+    def _tag_words(self) -> TagWords:
+        return TagWords(self.vocabulary, self.language.pieces())
 
     def _choose(self, found: Sequence[Generated], features: FloatArray, wanted: Sequence[str]) -> str:
         """Of several captions the one that names most of what is wanted; of those, the likeliest that fits best."""
@@ -162,3 +214,9 @@ class Captioner:
     def covered(self, caption: str, tags: Sequence[VocabularyTag]) -> list[str]:
         """Which of the tags a caption names: by name, alias, inflection, or something that implies them."""
         return [tag.name for tag in self._coverage.named(caption, tags)]
+
+
+def _log_odds(probability: NDArray[Any]) -> NDArray[np.float64]:
+    kept = np.clip(probability.astype(np.float64), 1e-6, 1 - 1e-6)
+    odds: NDArray[np.float64] = np.log(kept) - np.log1p(-kept)
+    return odds

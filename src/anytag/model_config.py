@@ -176,6 +176,8 @@ class DecodingConfig(_Part):
         repetition_penalty: Factor against tokens that stand already.
         alignment: Weight of a caption's fit to the picture, as the recognition decoder scores it, beside its own
             score, in choosing among the beams; 0 takes the likeliest.
+        agreement: Weight of the tags' scores in choosing words: what the picture does not show is said less readily,
+            and what it shows more so; 0 leaves all words to the text decoder.
     """
 
     num_beams: int = 3
@@ -184,6 +186,7 @@ class DecodingConfig(_Part):
     length_penalty: float = 1.0
     repetition_penalty: float = 1.0
     alignment: float = 0.0
+    agreement: float = 0.0
 
 
 class ModelConfig(_Part):

@@ -296,12 +296,13 @@ class Recognizer:
         for batch in self._batches(sources):
             encoded = self.backend.encode(batch.pixels)
             features, scores = encoded.features, self.labels.scores(encoded, labels)
-            results = []
+            margins, results = self.captioner.margins(scores, labels), []
             for row, path in enumerate(batch.paths):
                 tags = labels.found(scores[row], threshold, top)
                 guides = self._guides(scores[row], labels, threshold, top) if given is None else given
                 names = [tag.name for tag in guides]
-                [caption] = self.captioner.caption(features[row : row + 1], [names], given is not None, options)
+                here = slice(row, row + 1)
+                [caption] = self.captioner.caption(features[here], [names], given is not None, options, margins[here])
                 covered = self.captioner.covered(caption, guides)
                 results.append(Recognition(path, tags, caption, tuple(names), tuple(covered)))
             yield from batch.in_order(results)

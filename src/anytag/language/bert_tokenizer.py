@@ -65,6 +65,11 @@ class PublishedTokenizer:
         self.pad_id, self.end_id = self._special[PAD], self._special[END]
         self.start_id, self.tags_id = self._special[START], self._special[TAGS]
 
+    @property
+    def pieces(self) -> dict[str, int]:
+        """Ids by word piece."""
+        return dict(self._tokenizer.get_vocab())
+
     def __len__(self) -> int:
         return int(self._tokenizer.get_vocab_size())
 

@@ -48,6 +48,11 @@ class CaptionTokenizer:
         """Ids that no caption contains (the end token excepted)."""
         return (self.pad_id, self.unknown_id, self.start_id, self.given_id, self.found_id, self.separator_id)
 
+    @property
+    def pieces(self) -> dict[str, int]:
+        """Ids by word piece."""
+        return dict(self._tokenizer.get_vocab())
+
     def encode(self, text: str) -> list[int]:
         """Word pieces of a text, without start and end."""
         return list(self._tokenizer.encode(clean_caption(text), add_special_tokens=False).ids)
