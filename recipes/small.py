@@ -5,8 +5,14 @@
     anytag train recipes/small.py:ram_plus --data data --run runs/small-ram-plus
 
 DATA holds WebDataset shards ``coco20k/*.tar``. The models are tiny, the pictures 64 px, and the texts are embedded by
-the sentence encoder of the ``lite`` models (extra ``lite-sources``), since a CLIP has to be fetched; for a teacher,
-name one: ``--set teacher.clip=PATH --set objective.distillation=1``. They learn little, and are good for nothing else.
+the sentence encoder of the ``lite`` models (extra ``lite-sources``), since a CLIP has to be fetched. For a teacher name
+one, whose embeddings are as wide as the features that are to resemble them; RAM++ compares descriptions with features,
+and so takes its texts from the same CLIP:
+
+    --set teacher.clip=PATH --set objective.distillation=1 --set model.feature_width=512
+    … --set teacher.texts=null --set model.labels.width=512        for ram_plus
+
+They learn little, and are good for nothing else.
 """
 
 from anytag.families import tag2text as published_tag2text

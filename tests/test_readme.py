@@ -1,4 +1,4 @@
-"""What README.md shows can be done."""
+"""What README.md and the pages for users show can be done."""
 
 from __future__ import annotations
 
@@ -13,16 +13,19 @@ from anytag.cli import build_app
 from anytag.model_directory import SHIPPED_MODEL
 
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / name for name in ("README.md", "docs/training.md", "docs/data-engine.md", "docs/scale.md")]
 
 
-def blocks(language: str) -> list[str]:
+def blocks(language: str, text: str = TEXT) -> list[str]:
     """The contents of all fenced blocks of one language."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
 def anytag_commands() -> list[str]:
     """Every use of the command, without prompts, pipes, redirections and comments."""
-    lines = [line.removeprefix("$ ") for block in blocks("bash") + blocks("console") for line in block.splitlines()]
+    texts = [page.read_text(encoding="utf-8").replace("\\\n", "") for page in PAGES]
+    found = [block for text in texts for block in blocks("bash", text) + blocks("console", text)]
+    lines = [line.removeprefix("$ ") for block in found for line in block.splitlines()]
     parts = [part.strip() for line in lines for part in re.split(r"&&|\||>|\s#", line)]
     return [part for part in parts if part.startswith("anytag ")]
 
@@ -55,8 +58,9 @@ def test_the_python_example_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest
 
 
 def test_links_lead_somewhere() -> None:
-    for target in re.findall(r"\]\(([^)#:]+)\)", TEXT):
-        assert (ROOT / target).exists(), target
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
 def test_continuous_integration_finds_its_two_commands() -> None:
