@@ -1,0 +1,151 @@
+"""Two ways of training that take turns within one run, and what each took."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass
+class Clock:
+    """Seconds so far, by the wall clock and of the processor.
+
+    Attributes:
+        wall: Of every turn.
+        cpu: Of every turn, child processes included.
+    """
+
+    wall: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+    _began: tuple[float, float] | None = None
+
+    def start(self) -> None:
+        """A turn begins."""
+        self._began = (time.perf_counter(), processor_seconds())
+
+    def stop(self) -> None:
+        """The turn ends; nothing happens if none has begun."""
+        if self._began is not None:
+            self.wall.append(time.perf_counter() - self._began[0])
+            self.cpu.append(processor_seconds() - self._began[1])
+            self._began = None
+
+
+def processor_seconds() -> float:
+    """Processor time of this process and of its living children: a loader's workers do their part of the work."""
+    own = time.process_time()
+    ticks = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
+    for child in multiprocessing.active_children():
+        try:
+            fields = Path(f"/proc/{child.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        except OSError:  # Not Linux, or gone.
+            continue
+        own += (int(fields[11]) + int(fields[12])) / ticks
+    return own
+
+
+class Turns:
+    """Lets a plain loop run between the steps of ours, so that both meet the same machine.
+
+    A turn begins with some steps that do not count: what was read ahead during the other's turn is used up in them.
+
+    Args:
+        plain: One step of the plain loop.
+        rounds: Turns of each.
+        steps: Steps of a turn that count.
+        unseen: Steps before them.
+    """
+
+    def __init__(self, plain: Callable[[], None], rounds: int, steps: int, unseen: int):
+        self._plain, self.rounds, self.steps, self.unseen = plain, rounds, steps, unseen
+        self.ours, self.plain = Clock(), Clock()
+        self._number = 0
+
+    @property
+    def length(self) -> int:
+        """Steps of a turn."""
+        return self.steps + self.unseen
+
+    def epochs(self, steps_per_epoch: int) -> float:
+        """How long a stage has to be: all turns, and the step that ends the last."""
+        return (self.rounds * self.length + 1) / steps_per_epoch
+
+    def before_step(self) -> None:
+        """To be called before each of our steps; one more than all turns have ends the last of them."""
+        turn, place = divmod(self._number, self.length)
+        self._number += 1
+        if place == 0:
+            self.ours.stop()
+        if turn >= self.rounds:
+            return
+        if place == 0:
+            for number in range(self.length):
+                if number == self.unseen:
+                    self.plain.start()
+                self._plain()
+            self.plain.stop()
+        if place == self.unseen:
+            self.ours.start()
+
+    def figures(self, batch_size: int) -> dict[str, Any]:
+        """Pictures a second of both, and ours over the plain loop's; turns are compared in pairs."""
+        rounds = min(len(self.ours.wall), len(self.plain.wall))
+        if not rounds:
+            raise SystemExit("no turn came to its end")
+        pictures = self.steps * batch_size
+        found: dict[str, Any] = {"rounds": rounds, "steps_a_turn": self.steps, "batch_size": batch_size}
+        for name, clock in (("ours", self.ours), ("plain", self.plain)):
+            found[name] = {
+                "per_second": pictures * rounds / sum(clock.wall[:rounds]),
+                "per_cpu_second": pictures * rounds / sum(clock.cpu[:rounds]),
+            }
+        for kind in ("wall", "cpu"):
+            ours, plain = getattr(self.ours, kind)[:rounds], getattr(self.plain, kind)[:rounds]
+            found[f"ratio_{kind}"] = sum(plain) / sum(ours)
+            found[f"ratios_{kind}"] = [theirs / own for theirs, own in zip(plain, ours, strict=True)]
+        return found
+
+
+class PlainLoop:
+    """Training as one writes it by hand: loss, backwards, clip, step; nothing is averaged, logged or kept.
+
+    Args:
+        model: What is trained.
+        loss: The loss of a batch.
+        batches: Never end.
+        half: Whether the forward pass is in bfloat16.
+        betas: AdamW's.
+        clip: Norm that gradients are scaled down to; 0: they stay.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: Callable[[Any], Tensor],
+        batches: Iterator[Any],
+        half: bool,
+        betas: tuple[float, float],
+        clip: float,
+    ):
+        self._loss, self._batches, self._half, self._clip = loss, batches, half, clip
+        self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self._optimizer = torch.optim.AdamW(self._parameters, lr=1e-5, betas=betas)
+
+    def __call__(self) -> None:
+        """One step."""
+        batch = next(self._batches)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self._half):
+            loss = self._loss(batch)
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if self._clip:
+            nn.utils.clip_grad_norm_(self._parameters, self._clip)
+        self._optimizer.step()
