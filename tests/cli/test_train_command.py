@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -45,6 +46,7 @@ def test_a_recipe_of_the_published_families(data):
     done = run(*command, "--set", "stages.0.epochs=2", "--set", "batch_size=4")
     assert done.exit_code == 0, done.output
     assert "all 4/4" in done.output
+    assert not re.search(r"4/4: *$", done.output, re.MULTILINE), "a line of the log without any figures"
     assert done.output.rstrip().endswith(f"done: {data / 'run' / 'model'}")
     import anytag
 

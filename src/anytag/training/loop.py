@@ -285,8 +285,8 @@ class TrainingLoop:
 
     def _validate(self, stage: str, final: bool) -> None:
         model = self.averaged()
-        if self.strategy.is_first:
-            figures = self.validate(model, final)
+        # Without validation data there is nothing to say.
+        if self.strategy.is_first and (figures := self.validate(model, final)):
             self._write({"step": self.step, "stage": stage, "validation": figures})
         self.strategy.wait()
         self.model.train()
