@@ -7,6 +7,7 @@ import torch
 from fixtures_published import SIDE, small_model
 
 from anytag.nn.packed import PackedLinear, can_pack, pack_linears
+from anytag.nn.swin import WindowAttention
 from anytag.nn.transformer import FeedForward
 
 pytestmark = pytest.mark.skipif(not can_pack(torch.device("cpu")), reason="this PyTorch was built without oneDNN")
@@ -54,6 +55,26 @@ def test_nothing_but_what_is_used_is_laid_out():
     layers = {name: m for name, m in model.named_modules() if isinstance(m, PackedLinear)}
     used = {name for name, layer in layers.items() if layer.is_packed}
     assert used == {name for name in layers if name.startswith("image_")}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@torch.inference_mode()
+def test_windows_keep_their_bias(dtype, monkeypatch):
+    made, bias = [], WindowAttention.bias
+    monkeypatch.setattr(WindowAttention, "bias", lambda part, *given: made.append(part) or bias(part, *given))
+    model, plain = small_model("ram"), small_model("ram")
+    pack_linears(model, dtype)
+    model.to(dtype)
+    blocks = sum(len(layer.blocks) for layer in model.image_encoder.layers)
+    for seed in range(2):
+        pixels = torch.randn(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(seed)).to(dtype)
+        seen = model.encode(pixels)[0]
+        assert len(made) == blocks
+        with monkeypatch.context() as patch:
+            patch.setattr(WindowAttention, "bias", bias)
+            wanted = plain.encode(pixels.float())[0]
+        tolerance = 1e-4 if dtype is torch.float32 else 0.1
+        torch.testing.assert_close(seen.float(), wanted, atol=tolerance, rtol=tolerance)
 
 
 def test_normalisation_and_residual_stay():

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from anytag.nn.swin import SwinFeedForward
+from anytag.nn.swin import SwinFeedForward, WindowAttention
 from anytag.nn.transformer import FeedForward
 
 
@@ -80,6 +80,22 @@ class _PackedSwinFeedForward(nn.Module):
         return self.output(self.inner(tokens))
 
 
+class _PackedWindowAttention(nn.Module):
+    """Window attention that keeps its bias, which is else picked out of the position table at every call."""
+
+    def __init__(self, part: WindowAttention, dtype: torch.dtype):
+        super().__init__()
+        self.part = part
+        pack_linears(part, dtype)
+        # Made at the first call, of tables that have their last precision then.
+        self._bias: Tensor | None = None
+
+    def forward(self, tokens: Tensor, positions: Tensor, mask: Tensor | None) -> Tensor:
+        if self._bias is None:
+            self._bias = self.part.bias(positions, mask).to(tokens.dtype)
+        return self.part.attend(tokens, self._bias)
+
+
 def pack_linears(model: nn.Module, dtype: torch.dtype) -> None:
     """Replace a model's linear layers by packed ones, in place; modules that parts share stay shared.
 
@@ -96,6 +112,8 @@ def pack_linears(model: nn.Module, dtype: torch.dtype) -> None:
             return _PackedFeedForward(module, dtype)
         if isinstance(module, SwinFeedForward):
             return _PackedSwinFeedForward(module, dtype)
+        if isinstance(module, WindowAttention):
+            return _PackedWindowAttention(module, dtype)
         if isinstance(module, nn.Linear) and module.out_features > 1:
             return PackedLinear(module, dtype)
         return None

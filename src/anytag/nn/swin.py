@@ -57,8 +57,14 @@ def _drop_path(branch: Tensor, rate: float, training: bool) -> Tensor:
     return branch * F.dropout(branch.new_ones(branch.shape[0], 1, 1), rate)
 
 
-class _WindowAttention(nn.Module):
-    """Multi-head attention inside windows, with a learned bias for every relative position."""
+class WindowAttention(nn.Module):
+    """Multi-head attention inside windows, with a learned bias for every relative position.
+
+    Args:
+        width: Of a token.
+        heads: Number of heads.
+        window: Side of a window, in tokens.
+    """
 
     def __init__(self, width: int, heads: int, window: int):
         super().__init__()
@@ -69,18 +75,29 @@ class _WindowAttention(nn.Module):
 
     def forward(self, tokens: Tensor, positions: Tensor, mask: Tensor | None) -> Tensor:
         """``[B, N, width]``, window by window, to the same shape."""
+        return self.attend(tokens, self.bias(positions, mask))
+
+    def bias(self, positions: Tensor, mask: Tensor | None) -> Tensor:
+        """What is added to the logits, ``[heads or windows * heads, area, area]``; no picture changes it.
+
+        Args:
+            positions: Row of the position table for every pair of cells.
+            mask: What moved windows add, ``[windows, 1, area, area]``.
+        """
+        # A CPU picks numbers of half precision five times as slowly, so they are widened for that.
+        table = self.position_table.to(torch.promote_types(self.position_table.dtype, torch.float32))
+        bias = table.t().index_select(1, positions).reshape(self.heads, self.area, self.area)
+        return bias if mask is None else (bias + mask).flatten(0, 1)
+
+    def attend(self, tokens: Tensor, bias: Tensor) -> Tensor:
+        """The same with :meth:`bias` at hand."""
         batch, count, width = tokens.shape
         windows, depth = count // self.area, width // self.heads
         qkv = self.query_key_value(tokens).reshape(batch, windows, self.area, 3, self.heads, depth)
         query, key, value = qkv.permute(3, 0, 1, 4, 2, 5).unbind(0)
-        # A CPU picks numbers of half precision five times as slowly, so they are widened for that.
-        table = self.position_table.to(torch.promote_types(self.position_table.dtype, torch.float32))
-        bias = table.t().index_select(1, positions).reshape(self.heads, self.area, self.area)
-        if mask is None:
-            fold = (0, 1)  # one bias for every window: windows are samples
-        else:
-            # One bias for each window: windows are heads, so that it need not be repeated for every sample.
-            fold, bias = (1, 2), (bias + mask).flatten(0, 1)
+        # With one bias for every window, windows are samples. With one for each, they are heads, so that it need not
+        # be repeated for every sample.
+        fold = (0, 1) if len(bias) == self.heads else (1, 2)
         seen = F.scaled_dot_product_attention(
             query.flatten(*fold), key.flatten(*fold), value.flatten(*fold), bias[None].to(query.dtype)
         )
@@ -114,7 +131,7 @@ class _Block(nn.Module):
     def __init__(self, width: int, heads: int, window: int, drop_path: float):
         super().__init__()
         self.attention_norm = nn.LayerNorm(width)
-        self.attention = _WindowAttention(width, heads, window)
+        self.attention = WindowAttention(width, heads, window)
         self.feed_forward_norm = nn.LayerNorm(width)
         self.feed_forward = SwinFeedForward(width)
         self.drop_path = drop_path
@@ -306,7 +323,7 @@ def _initialise(module: nn.Module) -> None:
         nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
-    elif isinstance(module, _WindowAttention):
+    elif isinstance(module, WindowAttention):
         nn.init.trunc_normal_(module.position_table, std=0.02)
 
 
