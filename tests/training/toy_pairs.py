@@ -25,7 +25,13 @@ from anytag.model_config import (
 from anytag.nn.momentum import MomentumConfig
 from anytag.training.augmentation import AugmentationConfig
 from anytag.training.objectives import RamConfig, RamPlusConfig, Tag2TextConfig
-from anytag.training.pretraining_config import PretrainingConfig, PretrainingStage, TeacherConfig, VocabularyConfig
+from anytag.training.pretraining_config import (
+    PretrainingConfig,
+    PretrainingStage,
+    StreamConfig,
+    TeacherConfig,
+    VocabularyConfig,
+)
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 190, 30), "blue": (40, 40, 230), "yellow": (230, 220, 30)}
 SHAPES = ("square", "circle")
@@ -151,5 +157,11 @@ if __name__ == "__main__":
 
         pretraining.PairBatches = SlowBatches
         pretraining.pretrain(config(), pairs, run, lambda line: print(line, flush=True))
+    elif what == "uneven":  # Tags alone, of which the second process never sees any.
+        stage = PretrainingStage(name="head", epochs=1, learning_rate=3e-3)
+        tags = Tag2TextConfig(captioning=0.0, contrast=0.0, matching=0.0)
+        changes = {"objective": tags, "stages": (stage,), "tags": "given", "parser": "none"}
+        settings = config(parallel="ddp", stream=StreamConfig(shuffle=False), **changes)
+        pretraining.pretrain(settings, pairs, run, lambda line: print(line, flush=True))
     else:  # One step of several processes.
         pretraining.pretrain(config(parallel=what), pairs, run, print, stop_after=0.0)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.nn import functional as F
 
 from anytag.errors import UsageError
@@ -162,17 +163,14 @@ class _Objective(nn.Module):
             logits, batch.tags, config.gamma_negative, config.gamma_positive, config.clip, weights=weights
         )
 
-    def _total(self, features: Tensor, parts: Parts) -> tuple[Tensor, dict[str, float]]:
+    def _total(self, model: RecognitionModel, features: Tensor, parts: Parts) -> tuple[Tensor, dict[str, float]]:
         """The weighted sum, with tagging at the magnitude of captioning, and the parts as they were before that.
 
         A batch that has nothing to learn from costs nothing: where some pictures have tags and others captions, chance
         makes such batches.
         """
         if not parts:
-            nothing = features.sum() * 0.0
-            # The image encoder may be frozen; the loop wants to go backwards all the same.
-            is_graph_wanted = torch.is_grad_enabled() and not nothing.requires_grad
-            return nothing.requires_grad_() if is_graph_wanted else nothing, {}
+            return _nothing(model, features), {}
         summands = dict(parts)
         if "tagging" in parts and "captioning" in parts:
             summands["tagging"] = rescaled(parts["tagging"], parts["captioning"])
@@ -189,6 +187,20 @@ def _distillation(features: Tensor, teacher: Tensor | None) -> Tensor | None:
         )
     known = teacher.any(1)
     return F.l1_loss(features[known, 0].float(), teacher[known].float()) if known.any() else None
+
+
+def _nothing(model: RecognitionModel, features: Tensor) -> Tensor:
+    """A loss of nought that one can go backwards from.
+
+    It touches a parameter that learns: where all gradients of a process are missing, DDP exchanges none, and the others
+    wait for them. With the image encoder frozen, its features are no such touch.
+    """
+    nothing = features.sum() * 0.0
+    if nothing.requires_grad or not torch.is_grad_enabled():
+        return nothing
+    whole = (p for p in model.parameters() if p.requires_grad and not isinstance(p, DTensor))
+    learnt = next(whole, None)
+    return nothing.requires_grad_() if learnt is None else nothing + learnt.sum() * 0.0
 
 
 def _present(**parts: Tensor | None) -> Parts:
@@ -241,7 +253,7 @@ class Tag2TextObjective(_Objective):
         parts = _present(
             captioning=self.captioning.loss(model, features, batch), tagging=self._tagging(model, features, batch)
         )
-        return self._total(features, parts | self._alignment(model, features, batch, generator))
+        return self._total(model, features, parts | self._alignment(model, features, batch, generator))
 
     def _alignment(
         self, model: RecognitionModel, features: Tensor, batch: PairBatch, generator: torch.Generator | None
@@ -294,7 +306,7 @@ class RamObjective(_Objective):
             tagging=self._tagging(model, features, batch),
             distillation=_distillation(features, batch.teacher) if self.config.distillation else None,
         )
-        return self._total(features, parts)
+        return self._total(model, features, parts)
 
 
 class RamPlusObjective(_Objective):
@@ -323,7 +335,7 @@ class RamPlusObjective(_Objective):
             distillation=_distillation(features, batch.teacher) if self.config.distillation else None,
             alignment=self._alignment(model, features, batch.text_embeddings),
         )
-        return self._total(features, parts)
+        return self._total(model, features, parts)
 
     def _alignment(self, model: RecognitionModel, features: Tensor, embeddings: Tensor | None) -> Tensor | None:
         config = self.config
