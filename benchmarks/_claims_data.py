@@ -21,8 +21,7 @@ from anytag.language.vocabulary_builder import TagMapper, imagenet_tag_ids
 from anytag.nn.text_encoder import embed_texts, load_sentence_encoder, sentence_encoder_folder
 from anytag.training.features import CachedShard, open_cache
 from anytag.training.pairs import CaptionRecord, PictureRecord, TrainingPairs
-from anytag.training.prepare import find_shards, parse_all
-from anytag.training.run import Prepared, prepare
+from anytag.training.prepare import Prepared, find_shards, parse_all, prepare
 
 Report = Callable[[str], None]
 
