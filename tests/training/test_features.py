@@ -11,6 +11,7 @@ from fixtures_torch import write_shard
 from PIL import Image
 
 from anytag.datasets.webdataset import read_shard
+from anytag.errors import UsageError
 from anytag.nn.efficientnet_lite import EfficientNetLite
 from anytag.pictures import read_picture, to_pixels
 from anytag.training import features
@@ -67,6 +68,15 @@ def test_a_second_call_computes_nothing(encoder, shards, tmp_path, monkeypatch):
     cache_features(encoder, shards, out, views=1, report=lines.append)
     assert len(lines) == 2
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+def test_pictures_of_another_size_do_not_mix(encoder, shards, tmp_path):
+    cache_features(encoder, shards[:1], tmp_path / "a", report=lambda line: None, resolution=96)
+    assert open_cache(tmp_path / "a", ["one"], 1)[0].maps[0].shape == (3, 6, 6, 112)
+    with pytest.raises(UsageError) as caught:
+        cache_features(encoder, shards[:1], tmp_path / "a", report=lambda line: None)
+    message = "features of pictures of some 96 px, not 64; give another folder with --cache"
+    assert str(caught.value) == f"{tmp_path / 'a' / 'one.view0.npy'}: {message}"
 
 
 def test_the_cache_does_not_depend_on_when_it_was_made(encoder, shards, tmp_path):

@@ -128,6 +128,20 @@ class TestHeads:
         assert torch.equal(other.label_queries.offsets.weight[[0, 2, 3]], model.label_queries.offsets.weight[[4, 0, 2]])
         assert not other.label_queries.offsets.weight[1].any()
 
+    def test_lite_looks_at_larger_pictures(self):
+        """Positions go with their cells: what rises from left to right still does."""
+        model = tiny_model()
+        with torch.no_grad():
+            model.image_positions[1:] = torch.tensor([0.0, 1.0, 0.0, 1.0])[:, None]
+        encoder = TINY.image_encoder.model_copy(update={"resolution": 128, "tokens": 17})
+        other = RecognitionModel(TINY.model_copy(update={"image_encoder": encoder}), 5)
+        carry_over(model, other, range(5))
+        assert torch.equal(other.image_positions[0], model.image_positions[0])
+        grid = other.image_positions[1:].reshape(4, 4, -1)
+        assert (grid.diff(dim=1) > 0).all()
+        torch.testing.assert_close(grid.diff(dim=0), torch.zeros(3, 4, 16))
+        assert other.encode(torch.randn(1, 3, 128, 128))[0].shape == (1, 17, 16)
+
     def test_another_size_is_refused(self):
         model = small_model("ram")
         sizes = model.config.model_copy(update={"width": 12})

@@ -7,6 +7,7 @@ above it stay trainable. A picture may have several views (augmented copies), ea
 from __future__ import annotations
 
 import json
+import math
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,11 +22,15 @@ from PIL import Image, ImageEnhance
 
 from anytag.datasets.samples import Sample
 from anytag.datasets.webdataset import read_shard
+from anytag.errors import UsageError
 from anytag.nn.efficientnet_lite import EfficientNetLite
 from anytag.pictures import read_picture, to_pixels
 from anytag.pictures.corners import CORNERS, corner
 
 Report = Callable[[str], None]
+
+#: Pixels of a picture for each cell of its cached map.
+STRIDE = 16
 
 
 @dataclass(frozen=True)
@@ -101,6 +106,7 @@ def cache_shard(
     seed: int,
     batch_size: int = 32,
     cornered: bool = False,
+    resolution: int | None = None,
 ) -> int:
     """Compute one view of one shard, unless it is there already; or the corner crop of that number.
 
@@ -109,14 +115,19 @@ def cache_shard(
 
     Returns:
         Number of pictures computed: 0 if the files were there.
+
+    Raises:
+        UsageError: If what is there was computed at another resolution.
     """
     stem = out / shard.stem
     target = stem.with_name(f"{stem.name}.{'corner' if cornered else 'view'}{view}.npy")
+    side = resolution or encoder.resolution
     if target.exists():
+        _check_size(target, side)
         return 0
     maps, logits, records = [], [], []
     with ThreadPoolExecutor(1) as pool:
-        load = lambda batch: np.stack([_pixels(s, encoder.resolution, view, seed, cornered) for s in batch])  # noqa: E731
+        load = lambda batch: np.stack([_pixels(s, side, view, seed, cornered) for s in batch])  # noqa: E731
         batches = list(_batches(read_shard(shard), batch_size))
         pending = [pool.submit(load, batch) for batch in batches[:2]]
         for index, batch in enumerate(batches):
@@ -142,6 +153,14 @@ def cache_shard(
     return sum(len(m) for m in maps)
 
 
+def _check_size(kept: Path, side: int) -> None:
+    cells = np.load(kept, mmap_mode="r").shape[1]
+    if cells != math.ceil(side / STRIDE):
+        raise UsageError(
+            f"{kept}: features of pictures of some {cells * STRIDE} px, not {side}; give another folder with --cache"
+        )
+
+
 def _save(path: Path, array: np.ndarray) -> None:
     part = path.with_suffix(".part")
     with part.open("wb") as handle:
@@ -157,6 +176,7 @@ def cache_features(
     seed: int = 0,
     report: Report = print,
     corners: bool = False,
+    resolution: int | None = None,
 ) -> None:
     """Cache every view of every shard; a second call computes only what is missing.
 
@@ -168,13 +188,15 @@ def cache_features(
         seed: Seed of the augmentation.
         report: Receives a line of progress after each shard.
         corners: Cache the four corner crops as well.
+        resolution: Side of the pictures, in pixels; ``None``: that of the encoder's own training.
     """
     out.mkdir(parents=True, exist_ok=True)
     kinds = [("view", view) for view in range(views)] + [("corner", k) for k in range(CORNERS if corners else 0)]
     for kind, which in kinds:
         for number, shard in enumerate(shards, 1):
             start = time.perf_counter()
-            count = cache_shard(encoder, Path(shard), out, which, seed, cornered=kind == "corner")
+            cornered = kind == "corner"
+            count = cache_shard(encoder, Path(shard), out, which, seed, cornered=cornered, resolution=resolution)
             if count:
                 rate = count / (time.perf_counter() - start)
                 report(f"features: {kind} {which}, shard {number}/{len(shards)} ({shard.stem}), {rate:.0f} pictures/s")

@@ -116,9 +116,10 @@ def prepare(
     training = find_shards(data, config.data.train, exclude=held_out)
     encoder = load_imagenet_lite(variant=config.model.image_encoder.name)
     encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    side = config.model.image_encoder.resolution
     corners = any((stage.loss or config.loss).corners for stage in config.stages)
-    cache_features(encoder, training, cache, config.data.views, config.seed, report, corners)
-    cache_features(encoder, held_out, cache, 1, config.seed, report)
+    cache_features(encoder, training, cache, config.data.views, config.seed, report, corners, side)
+    cache_features(encoder, held_out, cache, 1, config.seed, report, resolution=side)
     shards = open_cache(cache, [s.stem for s in training], config.data.views, corners)
     validation = open_cache(cache, [s.stem for s in held_out], 1)
 

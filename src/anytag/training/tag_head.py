@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from anytag.checkpoints.swin import resize_position_table
 from anytag.errors import ModelError
@@ -75,6 +76,8 @@ def carry_over(
             continue
         if name.endswith(".position_table") and before.shape[0] != parameter.shape[0]:
             before = resize_position_table(before, (round(parameter.shape[0] ** 0.5) + 1) // 2)
+        if name == "image_positions" and before.shape[0] != parameter.shape[0]:
+            before = resize_positions(before, parameter.shape[0])
         if before.shape != parameter.shape:
             raise ModelError(
                 f"{name} has the shape {tuple(before.shape)} in the model to start from, and is to have "
@@ -85,6 +88,19 @@ def carry_over(
     for name, buffer in new.named_buffers():
         if name in buffers and buffers[name].shape == buffer.shape:
             buffer.copy_(buffers[name])
+
+
+def resize_positions(positions: Tensor, tokens: int) -> Tensor:
+    """Positions ``[1 + N, W]`` of a square grid's cells, and of the whole picture, for a grid of other cells.
+
+    Args:
+        positions: The first is the whole picture's; the others go row by row.
+        tokens: ``1 + N`` of the result; N is a square number.
+    """
+    before, after = (round((count - 1) ** 0.5) for count in (positions.shape[0], tokens))
+    grid = positions[1:].reshape(1, before, before, -1).permute(0, 3, 1, 2)
+    resized = F.interpolate(grid, size=(after, after), mode="bicubic", align_corners=False)
+    return torch.cat([positions[:1], resized.permute(0, 2, 3, 1).reshape(after * after, -1)])
 
 
 class BoundLabelQueries(nn.Module):
