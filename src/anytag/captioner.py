@@ -173,10 +173,12 @@ class Captioner:
 
         Args:
             scores: ``[B, T]`` of the labels.
-            labels: Tags of the vocabulary, all or some of them.
+            labels: Tags of the vocabulary, all or some of them; other labels are passed over.
         """
         result = np.full((len(scores), len(self.vocabulary)), np.nan)
-        result[:, list(labels.ids)] = _log_odds(scores) - _log_odds(labels.thresholds)
+        asked = [place for place, id in enumerate(labels.ids) if id is not None]
+        ids = [id for id in labels.ids if id is not None]
+        result[:, ids] = (_log_odds(scores) - _log_odds(labels.thresholds))[:, asked]
         return result
 
     def _agreeing(self, step: Step, margins: NDArray[np.float64], wanted: Sequence[str]) -> Step:
