@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import tarfile
-from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from _families import open_backend
 
+from anytag.datasets.webdataset import read_shard
 from anytag.model_directory import ModelDirectory, find_model, write_config
 from anytag.recognizer import Recognizer
 
@@ -98,11 +98,5 @@ def _scores(source: ModelDirectory, variant: str, photographs: list[bytes], thre
     return scores
 
 
-def _photographs(shard: Path, count: int) -> Iterator[bytes]:
-    with tarfile.open(shard) as archive:
-        for member in archive:
-            if count and member.name.endswith((".jpg", ".jpeg", ".png")):
-                file = archive.extractfile(member)
-                assert file is not None
-                yield file.read()
-                count -= 1
+def _photographs(shard: Path, count: int) -> list[bytes]:
+    return [sample.picture_bytes() for sample in islice(read_shard(shard), count)]
