@@ -15,6 +15,7 @@ from torch import Tensor
 
 from anytag.evaluation.captioning import CiderD
 from anytag.nn.model import RecognitionModel
+from anytag.nn.transformer import KeysValues
 from anytag.training.pairs import PictureRecord
 
 
@@ -69,8 +70,9 @@ def draw_captions(
     end_id: int,
     banned: Sequence[int],
     limit: int,
+    samples: int = 1,
 ) -> Tensor:
-    """One caption per row, drawn from the model's distribution.
+    """Captions drawn from the model's distribution.
 
     Args:
         model: In any mode; the caller decides about dropout.
@@ -80,13 +82,14 @@ def draw_captions(
         end_id: Last id.
         banned: Ids that are never drawn.
         limit: Most ids of a caption, start and end included.
+        samples: Draws a row.
 
     Returns:
-        ``[R, L]`` ids, padded with 0.
+        ``[R * samples, L]`` ids, those of a row together, padded with 0.
     """
     decoder = model.text_decoder
-    keys_values = decoder.memory(memory)
-    rows, heads = len(memory), decoder.heads
+    keys_values, mask = _repeated(decoder.memory(memory), mask, samples)
+    rows, heads = len(mask), decoder.heads
     empty = memory.new_zeros(rows, heads, 0, memory.shape[-1] // heads)
     past = [(empty, empty) for _ in decoder.layers]
     ids = torch.full((rows, 1), start_id)
@@ -96,7 +99,9 @@ def draw_captions(
         logits, past = decoder.step(ids, past, keys_values, mask)
         logits = logits.float()
         logits[:, list(banned)] = -torch.inf
-        ids = torch.multinomial(logits.softmax(-1), 1)
+        # One random number a row; torch.multinomial draws one for every piece of the vocabulary.
+        sums = logits.softmax(-1).cumsum(-1)
+        ids = torch.searchsorted(sums, sums[:, -1:] * (1 - torch.rand(rows, 1)))
         ids[~running] = 0
         drawn = torch.cat([drawn, ids], 1)
         running &= ids[:, 0] != end_id
@@ -114,13 +119,22 @@ def consensus_loss(
         model: In train mode.
         memory: ``[R, M, width]``, with gradients.
         mask: ``[R, 1, 1, M]``.
-        captions: ``[R, L]`` drawn ids, padded with 0.
-        advantages: ``[R]``.
+        captions: ``[R * samples, L]`` drawn ids, those of a row together, padded with 0.
+        advantages: ``[R * samples]``.
     """
-    hidden = model.text_decoder(captions[:, :-1], model.text_decoder.memory(memory), mask)
+    keys_values, mask = _repeated(model.text_decoder.memory(memory), mask, len(captions) // len(memory))
+    hidden = model.text_decoder(captions[:, :-1], keys_values, mask)
     targets = captions[:, 1:]
     counted = targets != 0
     logits = model.text_decoder.logits(hidden[counted]).float()
     chosen = logits.log_softmax(-1).gather(1, targets[counted][:, None]).squeeze(1)
     weights = advantages[:, None].expand_as(targets)[counted]
     return -(weights * chosen).mean()
+
+
+def _repeated(memory: list[KeysValues], mask: Tensor, times: int) -> tuple[list[KeysValues], Tensor]:
+    """What all draws of a picture look at, made once."""
+    if times == 1:
+        return memory, mask
+    again = [(keys.repeat_interleave(times, 0), values.repeat_interleave(times, 0)) for keys, values in memory]
+    return again, mask.repeat_interleave(times, 0)

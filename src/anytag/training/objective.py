@@ -169,7 +169,6 @@ class Objective:
             return None
         tokenizer, samples = self.prompts.tokenizer, self.config.samples
         memory, mask = model.fuse(pad([lists[first[row]] for row in rows]), features[rows])
-        memory, mask = memory.repeat_interleave(samples, 0), mask.repeat_interleave(samples, 0)
         model.eval()  # Draws come from the model as it will be used; dropout returns for the loss.
         captions = draw_captions(
             model,
@@ -179,6 +178,7 @@ class Objective:
             end_id=tokenizer.end_id,
             banned=tokenizer.special_ids,
             limit=batch.captions.shape[1],
+            samples=samples,
         )
         model.train()
         advantages = self.reward.advantages([int(batch.indices[row]) for row in rows], captions, samples)
