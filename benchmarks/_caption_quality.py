@@ -28,10 +28,11 @@ class Writer:
         self.labels = recognizer.labels.all()
         self.options = recognizer.captioner.options()
 
-    def write(self, shard: ScoredShard, row: int, tags: Names, given: bool = True) -> str:
-        """The caption of one picture that follows ``tags``."""
-        features = shard.features[row : row + 1]
-        return self.recognizer.captioner.caption(features, [tags], given, self.options)[0]
+    def write(self, shard: ScoredShard, row: int, tags: Names, given: bool = True, agree: bool = True) -> str:
+        """The caption of one picture that follows ``tags``; unless ``agree``, scores do not weigh its words."""
+        features, captioner = shard.features[row : row + 1], self.recognizer.captioner
+        margins = captioner.margins(shard.scores[row : row + 1], self.labels) if agree else None
+        return captioner.caption(features, [tags], given, self.options, margins)[0]
 
     def guided(self, shard: ScoredShard, row: int) -> str:
         """The default: guided by the tags found."""
@@ -43,12 +44,23 @@ def caption_figures(writer: Writer, shard: ScoredShard, free: Sequence[str], par
     """Scores against the references; ``free`` are the captions without guidance."""
     count = len(shard.samples)
     guided = [_progress("guided captions", row, count) or writer.guided(shard, row) for row in range(count)]
+    alone = [
+        _progress("captions of the text decoder alone", row, count) or writer.write(shard, row, [], agree=False)
+        for row in range(count)
+    ]
+    judged = np.flatnonzero(shard.judged)
     figures: dict[str, Any] = {
         "pictures": count,
         "references": len(shard.samples[0].captions),
         "scores": {
             "guided by the tags found (default)": _scores(guided, shard.references),
             "unguided": _scores(free, shard.references),
+            "unguided, and words not weighed by tags either": _scores(alone, shard.references),
+        },
+        "scores_where_nothing_was_fitted": {
+            "guided by the tags found (default)": _scores(
+                [guided[row] for row in judged], [shard.references[row] for row in judged]
+            )
         },
     }
     # A caption that is told what the first reference names must not be judged against that reference.
