@@ -4,10 +4,10 @@ r"""The papers' claims, reproduced small.
         --seeds 0 1 2 --minutes 10 --out benchmarks/results/claims.json
     python benchmarks/claims.py table
 
-``DATA`` holds ``coco20k/`` and ``flickr8k/``. ``CACHE`` receives features, runs and manifests. What a run of
-``recipes/lite.py`` has cached of the shards may be linked into it (``coco20k-*``, ``flickr8k-*``; two views are
-needed), as may ``parsed-train.jsonl``, ``parsed-validation.jsonl`` and ``caption-embeddings.npy``, but neither its
-``vocabulary.json`` nor its ``tokenizer.json``, which were made for other settings.
+``DATA`` holds ``coco20k/`` and ``flickr8k/``. ``CACHE`` receives features, runs and manifests. What another run has
+cached of the shards may be linked into it (``coco20k-*``, ``flickr8k-*``; two views of 260 px are needed), as may
+``parsed-train.jsonl``, ``parsed-validation.jsonl`` and ``caption-embeddings.npy`` of the same shards, but neither a
+``vocabulary.json`` nor a ``tokenizer.json``, which were made for other settings.
 
 Every run takes the same number of steps, which is measured once for ``--minutes`` on idle cores and kept with the
 results, so that they do not depend on what else the machine does; ``--steps`` names it instead. Arms that have a result
