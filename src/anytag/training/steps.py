@@ -70,8 +70,7 @@ class LiteStep:
             share=share,
         )
         if alone:
-            # Copies in half precision cost a small captioner more than they gain.
-            with torch.autocast("cpu", enabled=False):
+            with torch.autocast("cpu", torch.bfloat16, enabled=torch.is_autocast_enabled("cpu") and _halves_pay()):
                 return objective.captioner(model, batch, self._remember(index))
         corners = self._look_closer(index) if objective.config.corners else None
         model.image_encoder.set_drop_path(stage.drop_path)
@@ -134,3 +133,8 @@ class LiteStep:
                     )
                 }
         return self._remembered[first]
+
+
+def _halves_pay() -> bool:
+    """Whether a small captioner gains by half precision: only tiles (AMX) multiply so fast that the copies pay."""
+    return bool(getattr(torch.cpu, "get_capabilities", dict)().get("amx_bf16"))
