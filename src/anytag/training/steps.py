@@ -137,4 +137,5 @@ class LiteStep:
 
 def _halves_pay() -> bool:
     """Whether a small captioner gains by half precision: only tiles (AMX) multiply so fast that the copies pay."""
-    return bool(getattr(torch.cpu, "get_capabilities", dict)().get("amx_bf16"))
+    known: dict[str, object] = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return bool(known.get("amx_bf16"))
