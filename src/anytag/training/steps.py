@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
 
@@ -137,5 +137,5 @@ class LiteStep:
 
 def _halves_pay() -> bool:
     """Whether a small captioner gains by half precision: only tiles (AMX) multiply so fast that the copies pay."""
-    known: dict[str, object] = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    known: Mapping[str, object] = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     return bool(known.get("amx_bf16"))
