@@ -3,7 +3,7 @@
 Random weights in the published sizes. The rival is the reference's own arithmetic in PyTorch eager over the same
 weights (``_reference.py``), in the same process and with the same threads; all variants take turns, so that a busy
 moment hits each. Pictures are random; what counts is that logits agree. Models and graphs are made in ``--work``
-(about 25 GB for everything) and kept there; ``--prepare`` makes them and stops, so that nothing but measuring is left
+(17 GB for everything) and kept there; ``--prepare`` makes them and stops, so that nothing but measuring is left
 to do on a quiet machine. Every part replaces its own figures in ``benchmarks/results/families.json``.
 """
 
