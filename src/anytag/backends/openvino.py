@@ -23,7 +23,8 @@ class OpenVinoBackend(OnnxBackend):
         directory: The model.
         threads: Threads of the runtime; ``None``: all processors that this process may use.
         device: ``cpu``, or ``gpu`` for a graphics unit that OpenVINO knows.
-        precision: ``float32`` or ``bfloat16``; 8-bit graphs keep their 8 bits.
+        precision: ``float32`` or ``bfloat16``; 8-bit graphs keep their 8 bits, and a convolutional image encoder stays
+            in float32, as in the torch backend.
 
     Raises:
         MissingExtraError: If OpenVINO is not installed.
@@ -45,17 +46,17 @@ class OpenVinoBackend(OnnxBackend):
         if self.device not in self._core.available_devices:
             offered = ", ".join(name.lower() for name in self._core.available_devices)
             raise ModelError(f"device {device!r} is not available to OpenVINO here; it offers {offered}")
-        self._settings: dict[str, Any] = {
-            "INFERENCE_PRECISION_HINT": PRECISIONS[precision],
-            "PERFORMANCE_HINT": "LATENCY",
-        }
+        self.precision = precision
+        self._settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
         if self.device == "CPU":
             self._settings["INFERENCE_NUM_THREADS"] = self.threads
 
     def _open(self, name: str) -> Any:
         path = self._graph(name)
+        convolutional = name == "image_encoder" and self.directory.config.image_encoder.swin is None
+        hint = PRECISIONS["float32" if convolutional else self.precision]
         try:
-            return self._core.compile_model(path, self.device, self._settings)
+            return self._core.compile_model(path, self.device, {**self._settings, "INFERENCE_PRECISION_HINT": hint})
         except RuntimeError as error:
             raise ModelError(f"{path}: OpenVINO cannot load it ({str(error).strip().splitlines()[-1]})") from error
 
