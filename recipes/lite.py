@@ -33,7 +33,7 @@ def recipe() -> TrainingConfig:
             recognition=RecognitionConfig(layers=2, heads=4, inner=512, dropout=0.0),
             captioner=CaptionerConfig(layers=3, heads=4, inner=1024, attention_dropout=0.0),
             # Chosen on the pictures that thresholds are fitted on. The penalty ends "a white shirt and a white shirt".
-            decoding=DecodingConfig(repetition_penalty=1.5, alignment=0.05),
+            decoding=DecodingConfig(repetition_penalty=1.5, alignment=0.05, agreement=0.3),
         ),
         data=DataConfig(
             train=("coco20k/*.tar", "flickr8k/flickr8k-train-*.tar"),
