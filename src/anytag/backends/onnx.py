@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ from anytag.generation import Cache, Step
 from anytag.model_directory import ModelDirectory
 from anytag.processors import available_processors
 
-#: Pictures that go through the image encoder together: one is as fast as four on two cores, in 130 MB less memory.
-_ENCODER_BATCH = 1
+#: Graphs up to this size, in bytes, are loaded a second time to run side by side; larger ones have work enough for
+#: all threads, and their memory would be missed.
+_SMALL_GRAPH = 64 * 2**20
 
 
 class OnnxBackend:
@@ -37,12 +39,14 @@ class OnnxBackend:
         self.threads = threads or available_processors()
         self.providers = _providers(device)
         self._session = cache(self._open)
+        #: Whether pictures of a batch may be run at the same time.
+        self._side_by_side = self.threads > 1 and device == "cpu"
 
-    def _open(self, name: str) -> Any:
+    def _open(self, name: str, threads: int | None = None) -> Any:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self.threads
+        options.intra_op_num_threads = threads or self.threads
         options.inter_op_num_threads = 1
         # An arena keeps what a run needed at most: worth its memory where every picture needs the same.
         options.enable_cpu_mem_arena = name in ("image_encoder", "recognition_decoder")
@@ -65,12 +69,23 @@ class OnnxBackend:
     def _run(self, graph: str, outputs: list[str], inputs: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
         return self._session(graph).run(outputs, inputs)  # type: ignore[no-any-return]
 
+    def _run_each(
+        self, graph: str, outputs: list[str], pictures: Sequence[dict[str, NDArray[Any]]]
+    ) -> list[list[NDArray[Any]]]:
+        """Run a graph for every picture; one thread a picture, if there are several: nobody waits for the others."""
+        if self._side_by_side and len(pictures) > 1 and self._graph(graph).stat().st_size <= _SMALL_GRAPH:
+            session = self._session(graph, 1)
+            return list(self._pool.map(lambda inputs: session.run(outputs, inputs), pictures))
+        return [self._run(graph, outputs, inputs) for inputs in pictures]
+
+    @cached_property
+    def _pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self.threads, "anytag")
+
     def encode(self, pixels: NDArray[np.uint8]) -> Encoded:
         """Encode uint8 pixels ``[B, R, R, 3]``; B may be 0."""
-        parts = [
-            self._run("image_encoder", ["features", "classes"], {"pixels": pixels[start : start + _ENCODER_BATCH]})
-            for start in range(0, len(pixels), _ENCODER_BATCH)
-        ]
+        each = [{"pixels": pixels[row : row + 1]} for row in range(len(pixels))]
+        parts = self._run_each("image_encoder", ["features", "classes"], each)
         if not parts:
             config = self.directory.config
             shape = (0, config.image_encoder.tokens, config.features)
@@ -81,14 +96,8 @@ class OnnxBackend:
         """Logits ``[B, T]``; B and T may be 0."""
         if not len(labels):
             return np.empty((len(features), 0), np.float32)
-        parts = [
-            self._run(
-                "recognition_decoder",
-                ["logits"],
-                {"features": features[row : row + 1], **labels.arrays},
-            )[0]
-            for row in range(len(features))
-        ]
+        each = [{"features": features[row : row + 1], **labels.arrays} for row in range(len(features))]
+        parts = [found[0] for found in self._run_each("recognition_decoder", ["logits"], each)]
         return np.concatenate(parts) if parts else np.empty((0, len(labels)), np.float32)
 
     def attention(self, features: FloatArray, labels: LabelQueries) -> FloatArray:

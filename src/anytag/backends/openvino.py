@@ -41,6 +41,7 @@ class OpenVinoBackend(OnnxBackend):
         if precision not in PRECISIONS:
             raise ModelError(f"unknown precision {precision!r}; use one of {', '.join(PRECISIONS)}")
         super().__init__(directory, threads or available_processors())
+        self._side_by_side = False  # A compiled graph has one request, and it is busy.
         self._core = openvino.Core()
         self.device = device.upper()
         if self.device not in self._core.available_devices:
@@ -51,7 +52,7 @@ class OpenVinoBackend(OnnxBackend):
         if self.device == "CPU":
             self._settings["INFERENCE_NUM_THREADS"] = self.threads
 
-    def _open(self, name: str) -> Any:
+    def _open(self, name: str, threads: int | None = None) -> Any:
         path = self._graph(name)
         convolutional = name == "image_encoder" and self.directory.config.image_encoder.swin is None
         hint = PRECISIONS["float32" if convolutional else self.precision]
