@@ -42,7 +42,7 @@ class TestTheStandIn:
     """What is compared with must compute what the reference computes, or its speed says nothing."""
 
     @each_oracle_set()
-    @torch.inference_mode()
+    @torch.no_grad()  # Not inference mode: the set's weights are kept for other tests, which need gradients.
     def test_it_gives_the_reference_s_logits(self, oracle_set):
         model = model_of(oracle_set)
         features = _reference.encode(model, oracle_set.io["image"])
@@ -52,7 +52,7 @@ class TestTheStandIn:
         torch.testing.assert_close(logits, oracle_set.io["out.logits"], rtol=0, atol=1e-4)
 
     @each_oracle_set("tag2text")
-    @torch.inference_mode()
+    @torch.no_grad()  # Not inference mode: the set's weights are kept for other tests, which need gradients.
     def test_it_writes_the_reference_s_captions(self, oracle_set):
         model = model_of(oracle_set)
         features = _reference.encode(model, oracle_set.io["image"])

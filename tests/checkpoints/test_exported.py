@@ -109,7 +109,8 @@ def test_the_shipped_model_scores_as_it_does(tmp_path):
     vocabulary = recognizer.vocabulary
     known = embed_tags(list(vocabulary), LabelQueryConfig(), SentenceTexts(), tmp_path)
     model = read_exported(ModelDirectory(SHIPPED_MODEL), known)
-    pixels = np.random.default_rng(0).integers(0, 256, (1, 260, 260, 3), np.uint8)
+    side = recognizer.directory.config.image_encoder.resolution
+    pixels = np.random.default_rng(0).integers(0, 256, (1, side, side, 3), np.uint8)
     encoded = recognizer.backend.encode(pixels)
     with torch.inference_mode():
         ids = torch.arange(len(vocabulary))

@@ -171,7 +171,8 @@ def test_losses_and_every_gradient(oracle_set):
     gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
     norms = rename_norms(oracle_set, expected["grad_norms"])
     for name, norm in norms.items():
-        assert gradients[name].norm().item() == pytest.approx(norm, rel=1e-3, abs=1e-6), name
+        # A key's bias has no gradient, as softmax forgets it: what is there is rounding, other on other processors.
+        assert gradients[name].norm().item() == pytest.approx(norm, rel=1e-3, abs=1e-5), name
     stored = {name.removeprefix("grad."): g for name, g in oracle_set.io.items() if name.startswith("grad.")}
     assert stored
     for official, gradient in stored.items():

@@ -332,7 +332,8 @@ def test_the_shipped_model_learns_new_tags(tmp_path):
     shipped, tuned = anytag.load(), anytag.load(tmp_path / "run" / "model", backend="torch")
     new = [tag.name for tag in tuned.vocabulary if shipped.vocabulary.find(tag.name) is None]
     assert set(new) <= {"square", "circle", *COLOURS}
-    pixels = np.stack([to_pixels(read_picture(ROOT / "examples" / f"{name}.jpg"), 260) for name in ("cat", "bee")])
+    side = shipped.directory.config.image_encoder.resolution
+    pixels = np.stack([to_pixels(read_picture(ROOT / "examples" / f"{name}.jpg"), side) for name in ("cat", "bee")])
     before, after = (
         m.backend.recognize(m.backend.encode(pixels).features, m.labels.all().queries) for m in (shipped, tuned)
     )

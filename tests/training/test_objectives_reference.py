@@ -41,7 +41,8 @@ class TestAgainstTheReference:
         assert len(expected["grad_norms"]) > 50
         for official, norm in expected["grad_norms"].items():
             name = our_name(oracle_set, official)
-            assert gradients[name].norm().item() == pytest.approx(norm, rel=1e-3, abs=1e-6), official
+            # A key's bias has no gradient, as softmax forgets it: what is there is rounding, other on other processors.
+            assert gradients[name].norm().item() == pytest.approx(norm, rel=1e-3, abs=1e-5), official
 
     @each_oracle_set("tag2text", "ram")
     def test_captions_are_encoded_as_the_released_training_does(self, oracle_set):
