@@ -6,16 +6,21 @@ import json
 import struct
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from anytag.errors import ModelError
 from anytag.model_config import ModelConfig
 from anytag.nn.model import RecognitionModel
 
 WEIGHTS_FILE = "model.safetensors"
+
+#: What fills a new tensor, as a function of ``nn.init`` or a method.
+_DRAWING = {f"{name}_" for name in ("normal", "uniform", "trunc_normal", "kaiming_uniform", "xavier_uniform", "zeros")}
 
 _TYPES = {
     torch.float32: "F32",
@@ -54,9 +59,23 @@ def write_weights(tensors: Mapping[str, Tensor], path: Path) -> None:
     part.replace(path)
 
 
+class _NothingDrawn(TorchFunctionMode):
+    """Leaves initial weights undrawn.
+
+    Where there is no memory, drawing does nothing, but PyTorch imports its compiler for it: most of a second.
+    """
+
+    def __torch_function__(self, function: Any, types: Any, arguments: Any = (), named: Any = None) -> Any:
+        if getattr(function, "__name__", "") in _DRAWING:
+            return arguments[0] if arguments else named["tensor"]
+        if function is torch.randn:
+            function = torch.empty
+        return function(*arguments, **(named or {}))
+
+
 def empty_model(config: ModelConfig, tags: int) -> RecognitionModel:
     """The network without memory for its weights, to ask for names and shapes, or to be filled."""
-    with torch.device("meta"):
+    with torch.device("meta"), _NothingDrawn():
         return RecognitionModel(config, tags)
 
 
