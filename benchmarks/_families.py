@@ -76,6 +76,8 @@ def make_directory(family: str, folder: Path, tiny: bool = False) -> ModelDirect
         if len(shape) > 1:
             drawn = torch.randn(shape, generator=generator)
             if name == "label_queries.embeddings":
+                if drawn.dim() == 3:  # Descriptions of one tag are alike: cosines of 0.8.
+                    drawn = 2 * torch.randn(shape[0], 1, shape[2], generator=generator) + drawn
                 drawn = torch.nn.functional.normalize(drawn, dim=-1)
             elif name == "label_queries.projection.weight":
                 pass  # What it projects are unit vectors.
