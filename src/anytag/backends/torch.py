@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +22,7 @@ from anytag.nn.label_queries import DescribedLabelQueries, EmbeddedLabelQueries,
 from anytag.nn.model import RecognitionModel
 from anytag.nn.packed import can_pack, pack_linears
 from anytag.nn.recognition_decoder import PerTagScore
+from anytag.nn.transformer import KeysValues
 from anytag.nn.weights import WEIGHTS_FILE, read_model
 
 #: Queries that go through the recognition decoder together on a CPU.
@@ -127,8 +127,9 @@ class TorchBackend:
             {name: tensor[start : start + size] for name, tensor in labels.tensors.items()}
             for start in range(0, len(labels), size)
         ]
-        seen = torch.from_numpy(features).to(self.device, self.dtype).split(pictures)
-        return _numpy(torch.cat([torch.cat(list(self._logits(row, parts)), 1) for row in seen]))
+        seen = torch.from_numpy(features).to(self.device, self.dtype)
+        memories = [self.model.recognition_decoder.keys_values(row) for row in seen.split(pictures)]
+        return _numpy(torch.cat([self._logits(seen, memories, part) for part in parts], 1))
 
     def _judge(self, features: FloatArray, texts: Tensor) -> FloatArray:
         """The log-odds ``[B, T]`` that texts fit pictures."""
@@ -149,20 +150,21 @@ class TorchBackend:
             raise ModelError(no_alignment(self.directory))
         return TorchLabels({"texts": torch.from_numpy(ids).to(self.device)})
 
-    def _logits(self, features: Tensor, parts: list[dict[str, Tensor]]) -> Iterator[Tensor]:
-        """Logits ``[B, T]`` of every part of the labels."""
+    def _logits(self, features: Tensor, memories: list[list[KeysValues]], tensors: dict[str, Tensor]) -> Tensor:
+        """Logits ``[B, T]`` of a part of the labels, a memory after the other."""
         decoder, queries = self.model.recognition_decoder, self.model.label_queries
-        memory = decoder.keys_values(features)
-        for tensors in parts:
-            if isinstance(queries, DescribedLabelQueries):
-                asked = queries.project(queries.mix(features[:, 0], tensors["descriptions"]))
-                hidden = decoder.embed(features, asked, memory=memory)
-            else:
-                hidden = decoder.embed(features, tensors["queries"], tensors["projected"], memory)
-            if "weights" in tensors:
-                yield (hidden * tensors["weights"]).sum(-1) + tensors["biases"]
-            else:
-                yield decoder.score(hidden).squeeze(-1)
+        rows = features.split(len(features) // len(memories))
+        asked: list[tuple[Tensor, Tensor | None]]
+        if isinstance(queries, DescribedLabelQueries):
+            # All pictures at once: reading the descriptions takes longer than weighing them.
+            mixed = queries.mix(features[:, 0], tensors["descriptions"]).split(len(rows[0]))
+            asked = [(queries.project(one), None) for one in mixed]
+        else:
+            asked = [(tensors["queries"], tensors["projected"])] * len(rows)
+        hidden = torch.cat([decoder.embed(r, *a, memory) for r, a, memory in zip(rows, asked, memories, strict=True)])
+        if "weights" in tensors:
+            return (hidden * tensors["weights"]).sum(-1) + tensors["biases"]
+        return decoder.score(hidden).squeeze(-1)
 
     @torch.inference_mode()
     def attention(self, features: FloatArray, labels: TorchLabels) -> FloatArray:
