@@ -11,10 +11,12 @@ import pytest
 import torch
 
 from anytag.errors import ModelError, UsageError
+from anytag.export.graphs import GraphSpec
 from anytag.export.model import export_model
 from anytag.export.onnx import (
     ParityError,
     check_parity,
+    export_graph,
     fix_activation_scales,
     fold_constants,
     quantise_dynamic,
@@ -211,3 +213,41 @@ class TestExportModel:
 def test_class_probabilities_sum_to_one(exported):
     _, classes = exported.specs["image_encoder"].module(exported.specs["image_encoder"].inputs["pixels"])
     torch.testing.assert_close(classes.sum(1), torch.ones(2))
+
+
+class _Padded(torch.nn.Module):
+    """A convolution over a map that is padded on two sides, by so much."""
+
+    def __init__(self, value=0.0, read_again=False):
+        super().__init__()
+        self.convolution = torch.nn.Conv2d(2, 3, 3, stride=2, padding=(1, 0))
+        self.value, self.read_again = value, read_again
+
+    def forward(self, maps):
+        padded = torch.nn.functional.pad(maps, (0, 1, 2, 3), value=self.value)
+        seen = self.convolution(padded)
+        return seen + padded.mean() if self.read_again else seen
+
+
+@pytest.mark.parametrize(
+    ("module", "folded"), [(_Padded(), True), (_Padded(value=1.0), False), (_Padded(read_again=True), False)]
+)
+def test_padding_becomes_the_convolution_s_own_where_it_is_of_zeros_and_read_once(module, folded, tmp_path):
+    maps = torch.randn(2, 2, 8, 9, generator=torch.Generator().manual_seed(0))
+    spec = GraphSpec("padded", module, {"maps": maps}, ("seen",), {"maps": {0: "batch"}}, lambda: [{"maps": maps[:1]}])
+    export_graph(spec, tmp_path / "padded.onnx")
+    assert check_parity(spec, tmp_path / "padded.onnx") < 1e-6
+    graph = onnx.load(tmp_path / "padded.onnx").graph
+    operators = [node.op_type for node in graph.node]
+    [convolution] = [node for node in graph.node if node.op_type == "Conv"]
+    [pads] = [list(entry.ints) for entry in convolution.attribute if entry.name == "pads"]
+    assert ("Pad" in operators) is not folded
+    # Top, left, bottom, right: the convolution's own (1, 0, 1, 0), and what was padded.
+    assert pads == ([3, 0, 4, 1] if folded else [1, 0, 1, 0])
+    used = {name for node in graph.node for name in node.input}
+    assert all(weight.name in used for weight in graph.initializer)
+
+
+def test_the_image_encoder_s_maps_are_not_copied_to_be_padded(exported):
+    graph = onnx.load(exported.folder / "onnx" / "image_encoder.onnx").graph
+    assert "Pad" not in {node.op_type for node in graph.node}

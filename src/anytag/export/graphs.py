@@ -24,12 +24,13 @@ class ImageEncoderGraph(nn.Module):
         super().__init__()
         self.model = model
         encoder = model.config.image_encoder
-        self.mean = nn.Buffer(torch.tensor(encoder.mean))
-        self.scale = nn.Buffer(1 / torch.tensor(encoder.std))
+        self.mean = nn.Buffer(torch.tensor(encoder.mean)[:, None, None])
+        self.scale = nn.Buffer(1 / torch.tensor(encoder.std)[:, None, None])
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Normalise, encode, and let the encoder's own classifier speak."""
-        normalised = ((pixels.to(torch.float32) - self.mean) * self.scale).permute(0, 3, 1, 2)
+        # A colour after the other: three values at a time would be subtracted one by one.
+        normalised = (pixels.permute(0, 3, 1, 2).to(torch.float32) - self.mean) * self.scale
         if not self.model.config.image_encoder.classes:
             # Not every runtime multiplies by a matrix of no columns.
             features = self.model.features(self.model.image_encoder(normalised))

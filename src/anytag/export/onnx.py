@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,44 @@ def export_graph(spec: GraphSpec, path: Path, opset: int = 18) -> None:
         save_graph(model, path)
         for name in strays - {path.name + DATA_SUFFIX}:
             (path.parent / name).unlink()
+    fold_padding(path)
+
+
+def fold_padding(path: Path) -> None:
+    """Make padding in front of a convolution the convolution's own, where it is constant and of zeros.
+
+    PyTorch's convolutions pad both sides alike, so that others come with an operation that copies the map, and breaks
+    up the order in which ONNX Runtime keeps maps between convolutions. ONNX's convolutions pad each side as they like.
+
+    Args:
+        path: Changed in place.
+    """
+    if not any(node.op_type == "Pad" for node in onnx.load(path, load_external_data=False).graph.node):
+        return
+    fold_constants(path)
+    model = onnx.load(path)
+    graph = model.graph
+    constants = {weight.name: numpy_helper.to_array(weight) for weight in graph.initializer}
+    readers = Counter(name for node in graph.node for name in node.input)
+    padded = {node.input[0]: node for node in graph.node if node.op_type == "Conv"}
+    for pad in [node for node in graph.node if node.op_type == "Pad"]:
+        [output], convolution = pad.output, padded.get(pad.output[0])
+        sides = constants.get(pad.input[1])
+        mode = next((entry.s for entry in pad.attribute if entry.name == "mode"), b"constant")
+        value = constants.get(pad.input[2], np.nan) if len(pad.input) > 2 and pad.input[2] else 0
+        if convolution is None or sides is None or readers[output] > 1 or mode != b"constant" or value != 0:
+            continue
+        begin, end = sides.reshape(2, -1).tolist()
+        own = next((entry for entry in convolution.attribute if entry.name == "pads"), None)
+        if own is None or any(begin[:2] + end[:2]) or min(begin + end) < 0:
+            continue
+        own.ints[:] = [a + b for a, b in zip(own.ints, begin[2:] + end[2:], strict=True)]
+        convolution.input[0] = pad.input[0]
+        graph.node.remove(pad)
+    used = {name for node in graph.node for name in node.input}
+    for weight in [weight for weight in graph.initializer if weight.name not in used]:
+        graph.initializer.remove(weight)
+    save_graph(model, path)
 
 
 def save_graph(model: onnx.ModelProto, path: Path) -> None:
