@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from anytag.backends.base import Backend, FloatArray, LabelQueries
 from anytag.datasets.samples import Sample
 from anytag.datasets.webdataset import read_shard
-from anytag.labels import LabelSet, LabelSets
+from anytag.label_set import LabelSet
+from anytag.labels import LabelSets
 from anytag.language.parser import CaptionParser
 from anytag.language.vocabulary_builder import TagMapper
 from anytag.pictures import load_batches

@@ -10,7 +10,7 @@ from _scoring import ScoredShard, kind_columns
 from numpy.typing import NDArray
 
 from anytag.evaluation.tagging import average_precisions, precision_recall_f1
-from anytag.labels import LabelSet
+from anytag.label_set import LabelSet
 from anytag.vocabulary import TagVocabulary
 
 #: The COCO categories that people marked in the validation shard.

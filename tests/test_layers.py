@@ -30,7 +30,7 @@ LAYERS = (
     },
     {"datasets", "families", "language", "model_config", "model_directory"},
     {"backends", "nn"},
-    {"captioner", "labels", "recognizer"},
+    {"captioner", "label_set", "labels", "recognizer"},
     {"checkpoints", "evaluation", "export"},
     {"data_engine", "training"},
     {"cli"},

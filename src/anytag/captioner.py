@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from anytag.backends.base import Backend, FloatArray
 from anytag.errors import ModelError
 from anytag.generation import Cache, DecodingOptions, Generated, Step, generate_several
-from anytag.labels import LabelSet, LabelSets
+from anytag.label_set import LabelSet
+from anytag.labels import LabelSets
 from anytag.language.bert_tokenizer import PublishedTokenizer
 from anytag.language.coverage import TagCoverage
 from anytag.language.tag_words import TagWords

@@ -5,8 +5,7 @@ from __future__ import annotations
 import difflib
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property, reduce
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from anytag.backends.base import Backend, Encoded, FloatArray, Labels
 from anytag.errors import ModelError, UsageError
+from anytag.label_set import LabelSet, join, take
 from anytag.language.bert_tokenizer import TEXT_TOKENS, PublishedTokenizer
 from anytag.language.description_files import read_descriptions
 from anytag.language.description_templates import NamedTag
@@ -23,65 +23,12 @@ from anytag.language.embedding_cache import EmbeddingCache, OpenSetEmbedder
 from anytag.language.kinds import guess_kinds
 from anytag.language.pre_caption import pre_caption
 from anytag.model_directory import ModelDirectory
-from anytag.recognition import TAG_KINDS, Tag, TagKind
+from anytag.recognition import TAG_KINDS, TagKind
 from anytag.tag_choice import ChosenTags, TagChoice
 from anytag.vocabulary import TagVocabulary, VocabularyTag, normalise_name
 
 #: Texts that are embedded together: what a layer of the text encoder holds of them takes some tens of megabytes.
 _TEXT_BATCH = 128
-
-
-@dataclass(frozen=True)
-class LabelSet:
-    """Labels, ready to be asked for.
-
-    Attributes:
-        names: What they are called.
-        kinds: What they name.
-        ids: Ids in the vocabulary; ``None`` for free categories.
-        thresholds: ``[T]``, the score from which on each counts as found.
-        shifts: ``[T]``, log-odds to subtract from the recognition decoder's logits.
-        queries: Their queries.
-        classes: ``[C, T]``, 1 where a class of the image encoder's classifier is the label or implies it.
-        seldom: ``[T]``, whether captions named the label too seldom for the classifier to be held back.
-    """
-
-    names: tuple[str, ...]
-    kinds: tuple[TagKind, ...]
-    ids: tuple[int | None, ...]
-    thresholds: NDArray[np.float64]
-    shifts: NDArray[np.float64]
-    queries: Labels
-    classes: NDArray[np.float32]
-    seldom: NDArray[np.bool_]
-
-    @cached_property
-    def class_columns(self) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-        """The labels that the classifier finds by itself, and their columns of ``classes``."""
-        return self._columns(self.seldom)
-
-    @cached_property
-    def weighed_columns(self) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-        """The labels that the classifier has a say in, and their columns of ``classes``."""
-        return self._columns(~self.seldom)
-
-    def _columns(self, chosen: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-        known = np.flatnonzero(self.classes.any(0) & chosen) if self.classes.size else np.empty(0, np.intp)
-        return known, np.ascontiguousarray(self.classes[:, known])
-
-    def found(self, scores: FloatArray, threshold: float | None = None, top: int | None = None) -> tuple[Tag, ...]:
-        """Tags at or above their thresholds, best first; equal scores keep the labels' order.
-
-        Args:
-            scores: ``[T]``.
-            threshold: One for all labels instead of each one's own.
-            top: At most that many.
-        """
-        limits = self.thresholds if threshold is None else np.full(len(scores), threshold)
-        chosen = [i for i in np.argsort(-scores, kind="stable") if scores[i] >= limits[i]]
-        return tuple(
-            Tag(self.names[i], float(scores[i]), self.kinds[i], float(limits[i]), self.ids[i]) for i in chosen[:top]
-        )
 
 
 class LabelSets:
@@ -152,9 +99,9 @@ class LabelSets:
                 rows.setdefault(self.chosen.name(tag) if tag else name, tag)
             merged = self.of([tag for tag in rows.values() if tag])
             if free := [name for name, tag in rows.items() if tag is None]:
-                merged = _join(merged, self._of_texts(free))
+                merged = join(merged, self._of_texts(free))
             order = [merged.names.index(name) for name in rows]
-            self._made[key] = _take(merged, order)
+            self._made[key] = take(merged, order)
         return self._made[key]
 
     def texts(self, texts: Sequence[str]) -> Labels:
@@ -239,10 +186,10 @@ class LabelSets:
         The logarithm of the probability of a label's classes together, which a thousandth is added to: below that the
         classifier has nothing more to say.
         """
-        known, classes = labels.weighed_columns
+        sums = labels.weighed_by_classes
         said = np.zeros((len(encoded.features), len(labels.names)), np.float32)
-        if len(known):
-            said[:, known] = np.log(encoded.classes @ classes + 1e-3)
+        if len(sums.labels):
+            said[:, sums.labels] = np.log(sums(encoded.classes) + 1e-3)
         return said
 
     def logits(self, encoded: Encoded, labels: LabelSet) -> FloatArray:
@@ -261,9 +208,10 @@ class LabelSets:
         """
         logits = self.logits(encoded, labels)
         scores = _sigmoid((logits - labels.shifts) * self.directory.config.score_slope)
-        known, classes = labels.class_columns
+        sums = labels.found_by_classes
+        known = sums.labels
         if len(known) and len(scores):
-            probability = np.clip((encoded.classes @ classes).astype(np.float64), 1e-6, 1 - 1e-6)
+            probability = np.clip(sums(encoded.classes).astype(np.float64), 1e-6, 1 - 1e-6)
             sure = self.directory.config.class_threshold
             limits = np.clip(labels.thresholds[known], 1e-6, 1 - 1e-6)
             odds = _log_odds(probability) - _log_odds(sure) + _log_odds(limits)
@@ -348,33 +296,6 @@ def _padded(encoded: Sequence[Sequence[int]]) -> NDArray[np.int64]:
     for row, tokens in zip(ids, encoded, strict=True):
         row[: len(tokens)] = tokens
     return ids
-
-
-def _join(first: LabelSet, second: LabelSet) -> LabelSet:
-    return LabelSet(
-        first.names + second.names,
-        first.kinds + second.kinds,
-        first.ids + second.ids,
-        np.concatenate([first.thresholds, second.thresholds]),
-        np.concatenate([first.shifts, second.shifts]),
-        first.queries.join(second.queries),
-        np.concatenate([first.classes, second.classes], axis=1),
-        np.concatenate([first.seldom, second.seldom]),
-    )
-
-
-def _take(labels: LabelSet, order: Sequence[int]) -> LabelSet:
-    rows = np.array(order, dtype=np.int64)
-    return LabelSet(
-        tuple(labels.names[i] for i in order),
-        tuple(labels.kinds[i] for i in order),
-        tuple(labels.ids[i] for i in order),
-        labels.thresholds[rows],
-        labels.shifts[rows],
-        labels.queries.take(rows),
-        labels.classes[:, rows],
-        labels.seldom[rows],
-    )
 
 
 def _refuse_text(what: str, names: Sequence[str]) -> None:

@@ -15,7 +15,8 @@ from anytag.backends.base import Backend, FloatArray, Labels
 from anytag.captioner import Captioner
 from anytag.errors import MissingExtraError, PictureError, UsageError
 from anytag.generation import DecodingOptions
-from anytag.labels import LabelSet, LabelSets
+from anytag.label_set import LabelSet
+from anytag.labels import LabelSets
 from anytag.language.coverage import TagCoverage
 from anytag.model_directory import ModelDirectory, find_model
 from anytag.pictures import Batch, PictureSource, load_batches

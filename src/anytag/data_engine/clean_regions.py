@@ -23,7 +23,7 @@ from anytag.data_engine.work import Digest, Outcome, Step
 from anytag.datasets.loading import Loaded, load_picture, run_ahead
 from anytag.datasets.sources import SampleSource
 from anytag.errors import PictureError, UsageError
-from anytag.labels import LabelSet
+from anytag.label_set import LabelSet
 from anytag.pictures.reading import to_pixels
 from anytag.recognizer import Recognizer
 from anytag.vocabulary import TagVocabulary, VocabularyTag

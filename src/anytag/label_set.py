@@ -1,0 +1,115 @@
+"""Labels that are ready to be asked for, and which of them a picture shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anytag.backends.base import FloatArray, Labels
+from anytag.recognition import Tag, TagKind
+
+
+class ClassSums:
+    """The probability of labels as that of their classes together.
+
+    A label has one class or a few, so this adds them up; a matrix product would take longer, and leave the threads of
+    the library behind it waiting for more.
+
+    Args:
+        classes: ``[C, T]``, 1 where a class is the label or implies it.
+        chosen: ``[T]``, of which labels.
+
+    Attributes:
+        labels: Places of the chosen labels that have a class, ``[K]``.
+    """
+
+    def __init__(self, classes: NDArray[np.float32], chosen: NDArray[np.bool_]):
+        self.labels = np.flatnonzero(classes.any(0) & chosen) if classes.size else np.empty(0, np.intp)
+        columns, self._classes = np.nonzero(classes[:, self.labels].T)
+        self._starts = np.searchsorted(columns, np.arange(len(self.labels)))
+
+    def __call__(self, probabilities: FloatArray) -> FloatArray:
+        """From ``[B, C]`` to ``[B, K]``."""
+        sums: FloatArray = np.add.reduceat(probabilities[:, self._classes], self._starts, axis=1)
+        return sums
+
+
+@dataclass(frozen=True)
+class LabelSet:
+    """Labels, ready to be asked for.
+
+    Attributes:
+        names: What they are called.
+        kinds: What they name.
+        ids: Ids in the vocabulary; ``None`` for free categories.
+        thresholds: ``[T]``, the score from which on each counts as found.
+        shifts: ``[T]``, log-odds to subtract from the recognition decoder's logits.
+        queries: Their queries.
+        classes: ``[C, T]``, 1 where a class of the image encoder's classifier is the label or implies it.
+        seldom: ``[T]``, whether captions named the label too seldom for the classifier to be held back.
+    """
+
+    names: tuple[str, ...]
+    kinds: tuple[TagKind, ...]
+    ids: tuple[int | None, ...]
+    thresholds: NDArray[np.float64]
+    shifts: NDArray[np.float64]
+    queries: Labels
+    classes: NDArray[np.float32]
+    seldom: NDArray[np.bool_]
+
+    @cached_property
+    def found_by_classes(self) -> ClassSums:
+        """The labels that the classifier finds by itself."""
+        return ClassSums(self.classes, self.seldom)
+
+    @cached_property
+    def weighed_by_classes(self) -> ClassSums:
+        """The labels that the classifier has a say in."""
+        return ClassSums(self.classes, ~self.seldom)
+
+    def found(self, scores: FloatArray, threshold: float | None = None, top: int | None = None) -> tuple[Tag, ...]:
+        """Tags at or above their thresholds, best first; equal scores keep the labels' order.
+
+        Args:
+            scores: ``[T]``.
+            threshold: One for all labels instead of each one's own.
+            top: At most that many.
+        """
+        limits = self.thresholds if threshold is None else np.full(len(scores), threshold)
+        chosen = np.flatnonzero(scores >= limits)
+        chosen = chosen[np.argsort(-scores[chosen], kind="stable")][:top]
+        return tuple(Tag(self.names[i], float(scores[i]), self.kinds[i], float(limits[i]), self.ids[i]) for i in chosen)
+
+
+def join(first: LabelSet, second: LabelSet) -> LabelSet:
+    """The labels of both."""
+    return LabelSet(
+        first.names + second.names,
+        first.kinds + second.kinds,
+        first.ids + second.ids,
+        np.concatenate([first.thresholds, second.thresholds]),
+        np.concatenate([first.shifts, second.shifts]),
+        first.queries.join(second.queries),
+        np.concatenate([first.classes, second.classes], axis=1),
+        np.concatenate([first.seldom, second.seldom]),
+    )
+
+
+def take(labels: LabelSet, order: Sequence[int]) -> LabelSet:
+    """Some of the labels, in another order."""
+    rows = np.array(order, dtype=np.int64)
+    return LabelSet(
+        tuple(labels.names[i] for i in order),
+        tuple(labels.kinds[i] for i in order),
+        tuple(labels.ids[i] for i in order),
+        labels.thresholds[rows],
+        labels.shifts[rows],
+        labels.queries.take(rows),
+        labels.classes[:, rows],
+        labels.seldom[rows],
+    )
