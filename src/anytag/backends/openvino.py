@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,8 @@ class OpenVinoBackend(OnnxBackend):
             offered = ", ".join(name.lower() for name in self._core.available_devices)
             raise ModelError(f"device {device!r} is not available to OpenVINO here; it offers {offered}")
         self.precision = precision
+        #: Graphs that take less time for a batch than for its pictures: weights come once, and so do descriptions.
+        self._together: set[str] = set()
         self._settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
         if self.device == "CPU":
             self._settings["INFERENCE_NUM_THREADS"] = self.threads
@@ -57,9 +60,27 @@ class OpenVinoBackend(OnnxBackend):
         convolutional = name == "image_encoder" and self.directory.config.image_encoder.swin is None
         hint = PRECISIONS["float32" if convolutional else self.precision]
         try:
-            return self._core.compile_model(path, self.device, {**self._settings, "INFERENCE_PRECISION_HINT": hint})
+            model = self._core.read_model(path)
+            # Activations in 8 bits may share a scale, and a picture's shall not depend on its neighbours.
+            constants = (op for op in model.get_ops() if op.get_type_name() == "Constant")
+            alone = any(op.get_element_type().to_string() in ("i8", "u8") for op in constants)
+            if not alone and (name == "image_encoder" or self.directory.config.labels.kind == "described"):
+                self._together.add(name)
+            return self._core.compile_model(model, self.device, {**self._settings, "INFERENCE_PRECISION_HINT": hint})
         except RuntimeError as error:
             raise ModelError(f"{path}: OpenVINO cannot load it ({str(error).strip().splitlines()[-1]})") from error
+
+    def _run_each(
+        self, graph: str, outputs: list[str], pictures: Sequence[dict[str, NDArray[Any]]]
+    ) -> list[list[NDArray[Any]]]:
+        """Run a graph for every picture, for all at once where that is faster."""
+        self._session(graph)
+        if len(pictures) < 2 or graph not in self._together:
+            return super()._run_each(graph, outputs, pictures)
+        name = "pixels" if "pixels" in pictures[0] else "features"
+        batch = np.concatenate([inputs[name] for inputs in pictures])
+        found = self._run(graph, outputs, {**pictures[0], name: batch})
+        return [[array[row : row + 1] for array in found] for row in range(len(pictures))]
 
     def _run(self, graph: str, outputs: list[str], inputs: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
         compiled = self._session(graph)
