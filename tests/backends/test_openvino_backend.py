@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import shutil
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import anytag
 from anytag.backends.onnx import OnnxBackend
 from anytag.backends.openvino import OpenVinoBackend
 from anytag.errors import MissingExtraError, ModelError
+from anytag.export.onnx import fold_constants, quantise_dynamic
 from anytag.model_directory import ModelDirectory
 
 
@@ -58,6 +60,27 @@ def test_results_outlive_the_next_run(both, pixels):
     assert np.array_equal(first, kept)
 
 
+def test_a_batch_gives_what_its_pictures_give(both, pixels):
+    batch = both[1].encode(pixels)
+    each = [both[1].encode(pixels[row : row + 1]) for row in range(len(pixels))]
+    np.testing.assert_allclose(batch.features, np.concatenate([one.features for one in each]), atol=1e-5)
+    np.testing.assert_allclose(batch.classes, np.concatenate([one.classes for one in each]), atol=1e-5)
+    assert both[1].encode(pixels[:0]).features.shape == (0, *batch.features.shape[1:])
+
+
+def test_in_8_bits_a_picture_does_not_depend_on_its_neighbours(exported, tmp_path, pixels):
+    """Its activations take their scale as they come, and a brighter neighbour's would be another."""
+    require_module("openvino")
+    folder = shutil.copytree(exported.folder, tmp_path / "model")
+    fold_constants(folder / "onnx" / "image_encoder.onnx")
+    quantise_dynamic(folder / "onnx" / "image_encoder.onnx")
+    edit_config(folder, files={})
+    backend = OpenVinoBackend(ModelDirectory(folder), threads=1)
+    dark = pixels // 8
+    beside = backend.encode(np.concatenate([dark[:1], pixels[:1]]))
+    np.testing.assert_array_equal(beside.features[:1], backend.encode(dark[:1]).features)
+
+
 def test_it_is_loaded_by_name(exported, pixels):
     require_module("openvino")
     seen = [anytag.load(exported.folder, backend=name).tag(pixels[0], threshold=0) for name in ("openvino", "onnx")]
@@ -87,8 +110,6 @@ class TestErrors:
 
     def test_a_graph_that_is_none(self, exported, tmp_path, pixels):
         require_module("openvino")
-        import shutil
-
         folder = shutil.copytree(exported.folder, tmp_path / "model")
         (folder / "onnx" / "image_encoder.onnx").write_bytes(b"no graph")
         edit_config(folder, files={})
