@@ -1,4 +1,4 @@
-"""Measure the data engine: ``python benchmarks/data_engine.py --data DIR [--pictures 120] [--captions 20000] [--ray]``.
+"""Measure the data engine: ``python benchmarks/data_engine.py --data DIR [--pictures 480] [--captions 80000] [--ray]``.
 
 Captions parsed a second, pictures generated and cleaned a second, on one process, on two, and with ``--ray`` on two
 actors of a local Ray cluster. ``DIR`` holds ``coco20k/`` and ``captions/``. Wall times include the start of processes
@@ -100,10 +100,10 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     add_data_argument(arguments)
     add_model_arguments(arguments, "data_engine.json")
-    arguments.add_argument("--pictures", type=int, default=120)
-    arguments.add_argument("--captions", type=int, default=20_000)
+    arguments.add_argument("--pictures", type=int, default=480)
+    arguments.add_argument("--captions", type=int, default=80_000)
     arguments.add_argument("--ray", action="store_true", help="measure two actors of a local Ray cluster, too")
-    arguments.add_argument("--rounds", type=int, default=2)
+    arguments.add_argument("--rounds", type=int, default=1)
     options = arguments.parse_args()
     # Ray gives its workers the lowest priority, which is no comparison where anything else runs.
     os.environ.setdefault("RAY_worker_niceness", "0")

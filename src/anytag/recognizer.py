@@ -367,7 +367,7 @@ def load(
         backend: The runtime: ``onnx``, ``torch`` or ``openvino``; ``None``: ONNX Runtime, if the model was exported.
         device: ``cpu`` or ``cuda``.
         precision: ``bfloat16`` is faster where the processor knows it; not for ``onnx``.
-        threads: Threads of the runtime; ``None``: all processors.
+        threads: Threads of the runtime, and as many that read pictures; ``None``: all processors.
         batch_size: Pictures that are read ahead and encoded together.
         tags: Which of the vocabulary's tags to look for, and what to call them.
         descriptions: A file of descriptions for categories of your own (RAM++; ``anytag vocabulary describe``).
@@ -398,4 +398,4 @@ def load(
         except ImportError:
             raise MissingExtraError("The torch backend", "train") from None
         runtime = TorchBackend(directory, threads, device, precision)
-    return Recognizer(directory, runtime, batch_size, tags=tags, descriptions=descriptions)
+    return Recognizer(directory, runtime, batch_size, threads, tags=tags, descriptions=descriptions)
