@@ -61,11 +61,11 @@ def tagging(directory: ModelDirectory, variants: list[str], runs: int, batches: 
     model = read_model(config, len(directory.vocabulary), directory.path / WEIGHTS_FILE)
     backends = {name: open_backend(directory, name, threads, make_graphs) for name in variants}
     labels = {name: backend.label_queries() for name, backend in backends.items()}
-    found: dict[str, Any] = {}
+    size = config.image_encoder.resolution
+    by_batch: dict[int, dict[str, Stages]] = {}
     for batch in batches:
-        size = config.image_encoder.resolution
         pixels = np.random.default_rng(0).integers(0, 256, (batch, size, size, 3), np.uint8)
-        stages = {"reference": _reference_stages(model, pixels)}
+        stages = by_batch[batch] = {"reference": _reference_stages(model, pixels)}
         for name, backend in backends.items():
             stages[name] = {
                 "encode_s": lambda _, b=backend, p=pixels: b.encode(p).features,
@@ -73,7 +73,12 @@ def tagging(directory: ModelDirectory, variants: list[str], runs: int, batches: 
             }
         if {"torch float32", "torch bfloat16"} <= backends.keys():
             stages[COARSE] = coarse_stages(backends, labels, pixels, BEST)
-        turns = in_turns(stages, runs)
+    # All batches of a variant after each other: what one costs beside another shall not depend on the hour.
+    names = by_batch[batches[0]]
+    both = in_turns({f"{name}, {batch}": by_batch[batch][name] for name in names for batch in batches}, runs)
+    found: dict[str, Any] = {}
+    for batch, stages in by_batch.items():
+        turns = {name: both[f"{name}, {batch}"] for name in names}
         truth, whole = turns["reference"].result, turns["reference"].seconds["seconds"]
         found[f"batch {batch}"] = {
             name: turn.seconds | {"faster": whole / turn.seconds["seconds"]} | _distance(truth, turn.result)
