@@ -398,4 +398,4 @@ def load(
         except ImportError:
             raise MissingExtraError("The torch backend", "train") from None
         runtime = TorchBackend(directory, threads, device, precision)
-    return Recognizer(directory, runtime, batch_size, threads, tags=tags, descriptions=descriptions)
+    return Recognizer(directory, runtime, batch_size, workers=threads or None, tags=tags, descriptions=descriptions)

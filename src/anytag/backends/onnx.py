@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, cached_property
 from pathlib import Path
@@ -20,7 +20,6 @@ from anytag.processors import available_processors
 #: Graphs up to this size, in bytes, are loaded a second time to run side by side; larger ones have work enough for
 #: all threads, and their memory would be missed.
 _SMALL_GRAPH = 64 * 2**20
-
 
 #: Optimisations of the runtime that slow a graph down: its sum and normalisation in one takes twice as long as the two,
 #: and once constants are worked out, it no longer sees that an 8-bit product can give floats at once. Without them the
@@ -81,13 +80,24 @@ class OnnxBackend:
         return self._session(graph).run(outputs, inputs)  # type: ignore[no-any-return]
 
     def _run_each(
-        self, graph: str, outputs: list[str], pictures: Sequence[dict[str, NDArray[Any]]]
-    ) -> list[list[NDArray[Any]]]:
-        """Run a graph for every picture; one thread a picture, if there are several: nobody waits for the others."""
-        if self._side_by_side and len(pictures) > 1 and self._graph(graph).stat().st_size <= _SMALL_GRAPH:
+        self, graph: str, outputs: list[str], name: str, pictures: NDArray[Any], shared: Mapping[str, NDArray[Any]]
+    ) -> list[NDArray[Any]]:
+        """Run a graph for every picture; one thread a picture, if there are several: nobody waits for the others.
+
+        Args:
+            graph: Its name.
+            outputs: What to give, the results of all pictures together.
+            name: Of the input that pictures come by.
+            pictures: ``[B, …]``, at least one.
+            shared: The other inputs.
+        """
+        each = [{name: pictures[row : row + 1], **shared} for row in range(len(pictures))]
+        if self._side_by_side and len(each) > 1 and self._graph(graph).stat().st_size <= _SMALL_GRAPH:
             session = self._session(graph, 1)
-            return list(self._pool.map(lambda inputs: session.run(outputs, inputs), pictures))
-        return [self._run(graph, outputs, inputs) for inputs in pictures]
+            parts = list(self._pool.map(lambda inputs: session.run(outputs, inputs), each))
+        else:
+            parts = [self._run(graph, outputs, inputs) for inputs in each]
+        return [np.concatenate(found) for found in zip(*parts, strict=True)]
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:
@@ -95,21 +105,17 @@ class OnnxBackend:
 
     def encode(self, pixels: NDArray[np.uint8]) -> Encoded:
         """Encode uint8 pixels ``[B, R, R, 3]``; B may be 0."""
-        each = [{"pixels": pixels[row : row + 1]} for row in range(len(pixels))]
-        parts = self._run_each("image_encoder", ["features", "classes"], each)
-        if not parts:
+        if not len(pixels):
             config = self.directory.config
             shape = (0, config.image_encoder.tokens, config.features)
             return Encoded(np.empty(shape, np.float32), np.empty((0, config.image_encoder.classes), np.float32))
-        return Encoded(np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts]))
+        return Encoded(*self._run_each("image_encoder", ["features", "classes"], "pixels", pixels, {}))
 
     def recognize(self, features: FloatArray, labels: LabelQueries) -> FloatArray:
         """Logits ``[B, T]``; B and T may be 0."""
-        if not len(labels):
-            return np.empty((len(features), 0), np.float32)
-        each = [{"features": features[row : row + 1], **labels.arrays} for row in range(len(features))]
-        parts = [found[0] for found in self._run_each("recognition_decoder", ["logits"], each)]
-        return np.concatenate(parts) if parts else np.empty((0, len(labels)), np.float32)
+        if not len(labels) or not len(features):
+            return np.empty((len(features), len(labels)), np.float32)
+        return self._run_each("recognition_decoder", ["logits"], "features", features, labels.arrays)[0]
 
     def attention(self, features: FloatArray, labels: LabelQueries) -> FloatArray:
         """Where the recognition decoder's last layer looks: ``[B, T, N]``, the mean of its heads; rows sum to 1.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -71,16 +71,13 @@ class OpenVinoBackend(OnnxBackend):
             raise ModelError(f"{path}: OpenVINO cannot load it ({str(error).strip().splitlines()[-1]})") from error
 
     def _run_each(
-        self, graph: str, outputs: list[str], pictures: Sequence[dict[str, NDArray[Any]]]
-    ) -> list[list[NDArray[Any]]]:
+        self, graph: str, outputs: list[str], name: str, pictures: NDArray[Any], shared: Mapping[str, NDArray[Any]]
+    ) -> list[NDArray[Any]]:
         """Run a graph for every picture, for all at once where that is faster."""
-        self._session(graph)
-        if len(pictures) < 2 or graph not in self._together:
-            return super()._run_each(graph, outputs, pictures)
-        name = "pixels" if "pixels" in pictures[0] else "features"
-        batch = np.concatenate([inputs[name] for inputs in pictures])
-        found = self._run(graph, outputs, {**pictures[0], name: batch})
-        return [[array[row : row + 1] for array in found] for row in range(len(pictures))]
+        self._session(graph)  # Opening it says so.
+        if graph in self._together:
+            return self._run(graph, outputs, {name: pictures, **shared})
+        return super()._run_each(graph, outputs, name, pictures, shared)
 
     def _run(self, graph: str, outputs: list[str], inputs: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
         compiled = self._session(graph)

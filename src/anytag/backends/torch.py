@@ -130,9 +130,9 @@ class TorchBackend:
             {name: tensor[start : start + size] for name, tensor in labels.tensors.items()}
             for start in range(0, len(labels), size)
         ]
-        seen = torch.from_numpy(features).to(self.device, self.dtype)
-        memories = [self.model.recognition_decoder.keys_values(row) for row in seen.split(pictures)]
-        return _numpy(torch.cat([self._logits(seen, memories, part) for part in parts], 1))
+        rows = torch.from_numpy(features).to(self.device, self.dtype).split(pictures)
+        memories = [self.model.recognition_decoder.keys_values(row) for row in rows]
+        return _numpy(torch.cat([self._logits(rows, memories, part) for part in parts], 1))
 
     def _judge(self, features: FloatArray, texts: Tensor) -> FloatArray:
         """The log-odds ``[B, T]`` that texts fit pictures."""
@@ -153,14 +153,13 @@ class TorchBackend:
             raise ModelError(no_alignment(self.directory))
         return TorchLabels({"texts": torch.from_numpy(ids).to(self.device)})
 
-    def _logits(self, features: Tensor, memories: list[list[KeysValues]], tensors: dict[str, Tensor]) -> Tensor:
-        """Logits ``[B, T]`` of a part of the labels, a memory after the other."""
+    def _logits(self, rows: tuple[Tensor, ...], memories: list[list[KeysValues]], tensors: dict[str, Tensor]) -> Tensor:
+        """Logits ``[B, T]`` of a part of the labels; ``rows`` are features of as many pictures as decode together."""
         decoder, queries = self.model.recognition_decoder, self.model.label_queries
-        rows = features.split(len(features) // len(memories))
         asked: list[tuple[Tensor, Tensor | None]]
         if isinstance(queries, DescribedLabelQueries):
             # All pictures at once: reading the descriptions takes longer than weighing them.
-            mixed = queries.mix(features[:, 0], tensors["descriptions"]).split(len(rows[0]))
+            mixed = queries.mix(torch.cat(rows)[:, 0], tensors["descriptions"]).split(len(rows[0]))
             asked = [(queries.project(one), None) for one in mixed]
         else:
             asked = [(tensors["queries"], tensors["projected"])] * len(rows)
