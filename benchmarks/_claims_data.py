@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from _claims_config import ClaimsConfig, Setting
 from _claims_held_out import draw_held_out
+from _claims_tokens import with_tokens
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor
@@ -18,8 +19,9 @@ from torch import Tensor
 from anytag.data_engine.manifest import Manifest
 from anytag.errors import DataError, SampleError
 from anytag.language.vocabulary_builder import TagMapper, imagenet_tag_ids
+from anytag.nn.efficientnet_lite import load_imagenet_lite
 from anytag.nn.text_encoder import embed_texts, load_sentence_encoder, sentence_encoder_folder
-from anytag.training.features import CachedShard, open_cache
+from anytag.training.features import CachedShard
 from anytag.training.pairs import CaptionRecord, PictureRecord, TrainingPairs
 from anytag.training.prepare import Prepared, find_shards, parse_all, prepare
 
@@ -28,7 +30,7 @@ Report = Callable[[str], None]
 
 @dataclass
 class ClaimsData:
-    """Everything that is the same for all runs.
+    """Everything that is the same for all runs. The image encoder is frozen in all of them.
 
     Args:
         config: The settings.
@@ -48,10 +50,10 @@ class ClaimsData:
 
     @cached_property
     def shards(self) -> list[CachedShard]:
-        """The training shards, in the order of ``prepared.pairs``."""
-        settings = self.config.training.data
-        files = find_shards(self.data, settings.train, exclude=find_shards(self.data, settings.validation))
-        return open_cache(self.cache, [file.stem for file in files], settings.views)
+        """The training shards with tokens for maps, in the order of ``prepared.pairs``."""
+        encoder = load_imagenet_lite(variant=self.config.training.model.image_encoder.name)
+        encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return with_tokens(self.prepared.shards, encoder, self.cache / "claims" / "tokens", self.report)
 
     @cached_property
     def validation_captions(self) -> tuple[list[str], list[tuple[int, ...]], Tensor]:
@@ -116,12 +118,13 @@ class ClaimsData:
         return torch.cat(parts)
 
     def pairs(self, setting: Setting, manifests: Path) -> TrainingPairs:
-        """The training pictures of a setting; ``manifests`` holds those of the data engine."""
+        """The training pictures of a setting, with tokens for maps; ``manifests`` holds those of the data engine."""
         if setting.manifest is None:
-            return self.prepared.pairs
-        files = find_shards(self.data, self.config.engine)
-        shards = open_cache(self.cache, [file.stem for file in files], self.config.training.data.views)
-        return manifest_pairs(Manifest.load(manifests / setting.manifest), shards, self.prepared)
+            kept = self.prepared.pairs
+            return TrainingPairs(self.shards, kept.pictures, kept.caption_embeddings)
+        shards = {shard.name: shard for shard in self.shards}
+        chosen = [shards[file.stem] for file in find_shards(self.data, self.config.engine)]
+        return manifest_pairs(Manifest.load(manifests / setting.manifest), chosen, self.prepared)
 
 
 def manifest_pairs(manifest: Manifest, shards: Sequence[CachedShard], prepared: Prepared) -> TrainingPairs:

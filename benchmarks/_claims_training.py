@@ -76,7 +76,7 @@ def distillation_loss(features: Tensor, head: nn.Module, teacher: Tensor) -> Ten
 
 
 def make_step(data: ClaimsData, setting: Setting, config: TrainingConfig, batcher: Batcher) -> StepFunction:
-    """The step of a run: cached features through the frozen encoder's upper layers, then the objective."""
+    """The step of a run: cached tokens of the frozen encoder, through the objective."""
     prepared = data.prepared
     objective = Objective(config.loss, prepared.label_embeddings, prepared.prompts)
     hidden = data.held_out(config.seed) if setting.hold_out else np.empty(0, np.int64)
@@ -86,8 +86,7 @@ def make_step(data: ClaimsData, setting: Setting, config: TrainingConfig, batche
         batch = batcher.batch(number)
         if len(hidden):
             batch = without(batch, hidden)
-        with torch.no_grad():
-            tokens = torch.cat([model.image_encoder.crown(piece) for piece in batch.maps.split(8)])
+        tokens = batch.maps.flatten(2).transpose(1, 2)
         total, parts = objective(model, batch, tokens)
         if setting.distillation:
             teacher = data.teacher[torch.from_numpy(batch.indices)]

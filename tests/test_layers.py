@@ -22,6 +22,7 @@ LAYERS = (
         "connections",
         "errors",
         "generation",
+        "log_odds",
         "pictures",
         "processors",
         "recognition",

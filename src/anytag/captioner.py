@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from anytag.language.bert_tokenizer import PublishedTokenizer
 from anytag.language.coverage import TagCoverage
 from anytag.language.tag_words import TagWords
 from anytag.language.tokenizer import CaptionTokenizer
+from anytag.log_odds import EDGE, log_odds
 from anytag.model_directory import ModelDirectory
 from anytag.vocabulary import VocabularyTag
 
@@ -179,7 +180,7 @@ class Captioner:
         result = np.full((len(scores), len(self.vocabulary)), np.nan)
         asked = [place for place, id in enumerate(labels.ids) if id is not None]
         ids = [id for id in labels.ids if id is not None]
-        result[:, ids] = (_log_odds(scores) - _log_odds(labels.thresholds))[:, asked]
+        result[:, ids] = (log_odds(scores, EDGE) - log_odds(labels.thresholds, EDGE))[:, asked]
         return result
 
     def _agreeing(self, step: Step, margins: NDArray[np.float64], wanted: Sequence[str]) -> Step:
@@ -217,9 +218,3 @@ class Captioner:
     def covered(self, caption: str, tags: Sequence[VocabularyTag]) -> list[str]:
         """Which of the tags a caption names: by name, alias, inflection, or something that implies them."""
         return [tag.name for tag in self._coverage.named(caption, tags)]
-
-
-def _log_odds(probability: NDArray[Any]) -> NDArray[np.float64]:
-    kept = np.clip(probability.astype(np.float64), 1e-6, 1 - 1e-6)
-    odds: NDArray[np.float64] = np.log(kept) - np.log1p(-kept)
-    return odds

@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Sequence
 from functools import reduce
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +21,7 @@ from anytag.language.descriptions import from_wordnet
 from anytag.language.embedding_cache import EmbeddingCache, OpenSetEmbedder
 from anytag.language.kinds import guess_kinds
 from anytag.language.pre_caption import pre_caption
+from anytag.log_odds import EDGE, log_odds, sigmoid
 from anytag.model_directory import ModelDirectory
 from anytag.recognition import TAG_KINDS, TagKind
 from anytag.tag_choice import ChosenTags, TagChoice
@@ -132,7 +132,7 @@ class LabelSets:
         is that of training. Thresholds and shifts are fitted on tags and say nothing of sentences.
         """
         logits = self.backend.recognize(encoded.features, texts).astype(np.float64)
-        fits: FloatArray = _sigmoid(logits).astype(np.float32)
+        fits: FloatArray = sigmoid(logits).astype(np.float32)
         return fits
 
     def find(self, names: Sequence[str]) -> list[VocabularyTag]:
@@ -207,15 +207,13 @@ class LabelSets:
         label exactly where it is sure enough of its classes.
         """
         logits = self.logits(encoded, labels)
-        scores = _sigmoid((logits - labels.shifts) * self.directory.config.score_slope)
+        scores = sigmoid((logits - labels.shifts) * self.directory.config.score_slope)
         sums = labels.found_by_classes
         known = sums.labels
         if len(known) and len(scores):
-            probability = np.clip(sums(encoded.classes).astype(np.float64), 1e-6, 1 - 1e-6)
-            sure = self.directory.config.class_threshold
-            limits = np.clip(labels.thresholds[known], 1e-6, 1 - 1e-6)
-            odds = _log_odds(probability) - _log_odds(sure) + _log_odds(limits)
-            scores[:, known] = np.maximum(scores[:, known], _sigmoid(odds))
+            own, sure = log_odds(labels.thresholds[known], EDGE), log_odds(self.directory.config.class_threshold)
+            odds = log_odds(sums(encoded.classes), EDGE) - sure + own
+            scores[:, known] = np.maximum(scores[:, known], sigmoid(odds))
         found: FloatArray = scores.astype(np.float32)
         return found
 
@@ -302,11 +300,3 @@ def _refuse_text(what: str, names: Sequence[str]) -> None:
     """A text is a sequence of its letters, and each of them would be asked for."""
     if isinstance(names, str):
         raise UsageError(f"{what}: give a list of names, not the one text {names!r}")
-
-
-def _sigmoid(logits: Any) -> Any:
-    return 1 / (1 + np.exp(-logits))
-
-
-def _log_odds(probability: Any) -> Any:
-    return np.log(probability) - np.log1p(-probability)

@@ -21,6 +21,7 @@ from PIL import Image
 
 from anytag.backends.base import FloatArray, Labels
 from anytag.errors import ModelError, UsageError
+from anytag.log_odds import sigmoid
 from anytag.recognizer import Recognizer
 from anytag.vocabulary import VocabularyTag
 
@@ -163,7 +164,7 @@ class CellHeat:
         cells = np.ascontiguousarray(np.repeat(features[1:, None], len(features), 1))
         logits = self.recognizer.backend.recognize(cells, _queries(self.recognizer, tags)).astype(np.float64)
         odds = (logits - np.array([tag.shift for tag in tags])) * slope
-        scores: npt.NDArray[np.float64] = 1 / (1 + np.exp(-odds.T))
+        scores: npt.NDArray[np.float64] = sigmoid(odds.T)
         return scores
 
 

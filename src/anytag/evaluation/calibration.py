@@ -16,6 +16,7 @@ from anytag.errors import UsageError
 from anytag.evaluation.tagging import best_common_threshold, best_thresholds
 from anytag.language.parser import load_parser
 from anytag.language.vocabulary_builder import TagMapper
+from anytag.log_odds import log_odds, sigmoid
 from anytag.model_config import ModelConfig
 from anytag.model_directory import install_model, write_config
 from anytag.recognizer import Recognizer
@@ -135,7 +136,7 @@ def fit_slope(margins: NDArray[np.float64], truth: NDArray[np.bool_], steps: int
     x, y = margins.ravel(), truth.ravel().astype(np.float64)
     slope, intercept = 1.0, 0.0
     for _ in range(steps):
-        p = 1 / (1 + np.exp(-(slope * x + intercept)))
+        p = sigmoid(slope * x + intercept)
         weight, error = p * (1 - p) + 1e-12, p - y
         gradient = np.array([(error * x).sum(), error.sum()])
         curve = np.array([[(weight * x * x).sum(), (weight * x).sum()], [(weight * x).sum(), weight.sum()]])
@@ -200,8 +201,8 @@ def fit_thresholds(
     for tag in np.flatnonzero(positives >= shrinkage / 8):
         own = best_thresholds(scores[:, [tag]], truth[:, [tag]], shrinkage=0.0).own[0]
         weight = positives[tag] / (positives[tag] + shrinkage)
-        odds = weight * np.log(own / (1 - own)) + (1 - weight) * np.log(common / (1 - common))
-        thresholds[tag] = 1 / (1 + np.exp(-odds))
+        odds = weight * log_odds(own) + (1 - weight) * log_odds(common)
+        thresholds[tag] = sigmoid(odds)
     return common, thresholds, positives
 
 
@@ -229,7 +230,7 @@ def calibrate(recognizer: Recognizer, data: LabelledScores, source: str, report:
     shifts = shifts_by_prevalence(logits, prevalence)
     slope, intercept = fit_slope(logits - shifts, truth)
     shifts = shifts - intercept / slope
-    scores = 1 / (1 + np.exp(-(logits - shifts) * slope))
+    scores = sigmoid((logits - shifts) * slope)
     common, thresholds, positives = fit_thresholds(scores, truth)
     tags = [
         replace(

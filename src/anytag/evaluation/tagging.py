@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from anytag.errors import UsageError
+from anytag.log_odds import log_odds, sigmoid
 
 #: What becomes of a class without a positive: left out of the mean, or counted as 0 as the reference does.
 Empty = Literal["exclude", "zero"]
@@ -189,17 +190,11 @@ class Thresholds:
 _EDGE = 1e-12
 
 #: Candidates for the one threshold of all classes: 0.001 to 0.999, evenly spaced in log-odds.
-_GRID = 1 / (1 + np.exp(-np.linspace(-np.log(999), np.log(999), 201)))
+_GRID = sigmoid(np.linspace(-np.log(999), np.log(999), 201))
 
 #: Candidates for the shrinkage, from trusting every class to trusting none, and how many parts are held out.
 _SHRINKAGES = (0.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 1e3, 1e9)
 _FOLDS = 5
-
-
-def _log_odds(probability: ArrayLike) -> NDArray[np.float64]:
-    clipped = np.clip(np.asarray(probability, dtype=np.float64), _EDGE, 1 - _EDGE)
-    result: NDArray[np.float64] = np.log(clipped) - np.log1p(-clipped)
-    return result
 
 
 def best_common_threshold(scores: ArrayLike, targets: ArrayLike) -> tuple[float, float]:
@@ -280,8 +275,8 @@ def _shrink(
 ) -> NDArray[np.float64]:
     """Thresholds ``[C]`` between the classes' own and the common one."""
     weight = np.where(positives > 0, positives / np.maximum(positives + shrinkage, 1), 0.0)
-    log_odds = weight * np.nan_to_num(_log_odds(own)) + (1 - weight) * _log_odds(overall)
-    return np.where(weight == 1, own, 1 / (1 + np.exp(-log_odds)))  # exact where nothing is averaged
+    odds = weight * np.nan_to_num(log_odds(own, _EDGE)) + (1 - weight) * log_odds(overall, _EDGE)
+    return np.where(weight == 1, own, sigmoid(odds))  # exact where nothing is averaged
 
 
 def _choose_shrinkage(values: NDArray[np.float64], truth: NDArray[np.bool_]) -> float:
@@ -313,5 +308,5 @@ def _between(levels: NDArray[np.float64], place: int) -> float:
     if place + 1 == len(levels):
         return here
     below = float(levels[place + 1])
-    middle = float(1 / (1 + np.exp(-(_log_odds(here) + _log_odds(below)) / 2)))
+    middle = float(sigmoid((log_odds(here, _EDGE) + log_odds(below, _EDGE)) / 2))
     return middle if below < middle <= here else here

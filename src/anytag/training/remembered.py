@@ -16,6 +16,7 @@ from torch import Tensor
 
 from anytag.evaluation.calibration import shifts_by_prevalence
 from anytag.evaluation.tagging import best_common_threshold
+from anytag.log_odds import log_odds, sigmoid
 from anytag.nn.model import RecognitionModel
 from anytag.training.features import CachedShard
 from anytag.training.pairs import PictureRecord
@@ -98,8 +99,8 @@ def remember(
     prevalence = np.array([(vocabulary[int(i)].support + 0.5) / (len(pictures) + 1) for i in ids])
     # A fifth of the pictures says enough of where a score lies.
     shifts = shifts_by_prevalence(logits[::5].astype(np.float64), prevalence).astype(np.float32)
-    threshold, _ = best_common_threshold(1 / (1 + np.exp(-(logits[::5] - shifts))), truth)
-    logits -= shifts + np.float32(np.log(threshold / (1 - threshold)))
+    threshold, _ = best_common_threshold(sigmoid(logits[::5] - shifts), truth)
+    logits -= shifts + np.float32(log_odds(threshold))
     found = np.argsort(-logits, axis=1)[:, :LONGEST]
     margins = np.take_along_axis(logits, found, 1)
     starts = np.cumsum([0, *(len(shard.records) for shard in shards)])
