@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -12,7 +14,7 @@ from fixtures_clip import save_whole_model  # noqa: E402
 from toy_pairs import model_config, write_pictures  # noqa: E402
 
 from anytag.datasets import open_source  # noqa: E402
-from anytag.errors import ModelError, UsageError  # noqa: E402
+from anytag.errors import MissingExtraError, ModelError, UsageError  # noqa: E402
 from anytag.pictures import CLIP, read_picture  # noqa: E402
 from anytag.training.pair_source import sample_key  # noqa: E402
 from anytag.training.teachers import CachedTeacher, ClipTeacher, cache_teacher  # noqa: E402
@@ -80,3 +82,10 @@ def test_folders_that_hold_no_teacher(tmp_path):
     require_module("transformers")
     with pytest.raises(ModelError, match="no CLIP model there"):
         ClipTeacher.load(tmp_path, ENCODER)
+
+
+def test_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(MissingExtraError) as caught:
+        ClipTeacher.load(tmp_path, ENCODER)
+    assert str(caught.value).endswith("Install it with: pip install 'anytag[distillation]'")

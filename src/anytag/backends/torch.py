@@ -260,7 +260,7 @@ class TorchBackend:
             past = [
                 (self._back(cache[f"k{i}"]), self._back(cache[f"v{i}"])) if cache else (empty, empty) for i in layers
             ]
-            logits, grown = model.text_decoder.step(torch.from_numpy(ids).to(self.device), past, memory, mask)
+            logits, grown = model.text_decoder.step(torch.tensor(ids, device=self.device), past, memory, mask)
             kept: Cache = {f"k{i}": _numpy(keys) for i, (keys, _) in enumerate(grown)}
             kept |= {f"v{i}": _numpy(values) for i, (_, values) in enumerate(grown)}
             return _numpy(logits), kept

@@ -63,7 +63,7 @@ class ClipTeacher:
         try:
             from transformers import CLIPModel, CLIPVisionModelWithProjection
         except ImportError:
-            raise MissingExtraError("CLIP as a teacher", "grounding") from None
+            raise MissingExtraError("CLIP as a teacher", "distillation") from None
         try:
             family = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
         except (OSError, ValueError) as error:
