@@ -95,6 +95,8 @@ def default_config(limit: int | None = None) -> ClaimsConfig:
             ),
             loss=LossConfig(texts=0.0, alignment=0.0, distillation=0.0),
             stages=(StageConfig(name="all", epochs=1, learning_rate=1e-3, warmup=50),),
+            # Of a few minutes more is learnt in twice as many steps of half a batch.
+            batch_size=32,
             text_batch_size=0,
             ema_decay=0.995,
             save_every=100,

@@ -27,9 +27,13 @@ def test_it_is_filled_from_a_file(tmp_path):
     model = small_model("tag2text")
     write_weights(dict(model.named_parameters()), tmp_path / "model.safetensors")
     read = read_model(model.config, TAGS, tmp_path / "model.safetensors")
+    own = dict(model.named_parameters())
+    assert all(torch.equal(parameter, own[name]) for name, parameter in read.named_parameters())
     pixels = torch.randn(1, 3, model.config.image_encoder.resolution, model.config.image_encoder.resolution)
     with torch.inference_mode():
-        assert torch.equal(read.recognize(read.encode(pixels)[0]), model.recognize(model.encode(pixels)[0]))
+        found, expected = (one.recognize(one.encode(pixels)[0]) for one in (read, model))
+    # A file's weights lie elsewhere in memory, and some processors then add up in another order.
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_nothing_is_drawn_so_the_compiler_is_not_imported():
