@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from anytag.nn.attention import attend
+
 #: Added to the logits of two tokens that share a moved window but are no neighbours (the picture's opposite edges).
 #: The public weights were trained with this number, not with minus infinity.
 _STRANGERS = -100.0
@@ -98,9 +100,8 @@ class WindowAttention(nn.Module):
         # With one bias for every window, windows are samples. With one for each, they are heads, so that it need not
         # be repeated for every sample.
         fold = (0, 1) if len(bias) == self.heads else (1, 2)
-        seen = F.scaled_dot_product_attention(
-            query.flatten(*fold), key.flatten(*fold), value.flatten(*fold), bias[None].to(query.dtype)
-        )
+        query, key, value = query.flatten(*fold), key.flatten(*fold), value.flatten(*fold)
+        seen = attend(query, key, value, bias[None].to(query.dtype), training=self.training)
         seen = seen.reshape(batch, windows, self.heads, self.area, depth).transpose(2, 3)
         # Attention's kernels lay out their results in different ways, and an exported graph holds another kernel than
         # was traced: without the copy, a reshape would be traced as a view that only fits the first.

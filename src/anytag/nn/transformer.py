@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from anytag.nn.attention import attend
+
 KeysValues = tuple[Tensor, Tensor]
 
 
@@ -74,26 +76,10 @@ class Attention(nn.Module):
             ``[B, T, width]``.
         """
         q = _split(self.query(hidden) if queries is None else queries, heads)
-        dropout = self.attention_dropout if self.training else 0.0
-        if self.training and torch.is_grad_enabled() and q.device.type == "cpu":
-            seen = _attend(q, *memory, mask=mask, causal=causal, dropout=dropout)
-        else:
-            seen = F.scaled_dot_product_attention(q, *memory, attn_mask=mask, dropout_p=dropout, is_causal=causal)
+        dropout = self.attention_dropout
+        seen = attend(q, *memory, mask, causal=causal, dropout=dropout, training=self.training)
         seen = self.output(seen.transpose(1, 2).reshape(*hidden.shape[:2], -1))
         return self.norm(hidden + F.dropout(seen, self.dropout, self.training))
-
-
-def _attend(
-    queries: Tensor, keys: Tensor, values: Tensor, *, mask: Tensor | None, causal: bool, dropout: float
-) -> Tensor:
-    """Attention as plain products, whose gradient takes a third of the fused kernel's time on a processor."""
-    scores = (queries * queries.shape[-1] ** -0.5) @ keys.transpose(2, 3)
-    if causal:
-        seen = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
-        scores = scores.masked_fill(~seen, -torch.inf)
-    if mask is not None:
-        scores = scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask
-    return F.dropout(scores.softmax(-1), dropout) @ values
 
 
 class FeedForward(nn.Module):
