@@ -21,6 +21,7 @@ from anytag.errors import DataError, SampleError
 from anytag.language.vocabulary_builder import TagMapper, imagenet_tag_ids
 from anytag.nn.efficientnet_lite import load_imagenet_lite
 from anytag.nn.text_encoder import embed_texts, load_sentence_encoder, sentence_encoder_folder
+from anytag.training.arrays import save_array
 from anytag.training.features import CachedShard
 from anytag.training.pairs import CaptionRecord, PictureRecord, TrainingPairs
 from anytag.training.prepare import Prepared, find_shards, parse_all, prepare
@@ -74,10 +75,7 @@ class ClaimsData:
             tokenizer.no_truncation()
             made = embed_texts(load_sentence_encoder(folder), tokenizer, list(texts))
             path.parent.mkdir(parents=True, exist_ok=True)
-            part = path.with_suffix(".part")
-            with part.open("wb") as handle:
-                np.save(handle, made.numpy().astype(np.float16))
-            part.replace(path)
+            save_array(path, made.numpy().astype(np.float16))
         return torch.from_numpy(np.load(path).astype(np.float32))
 
     @cached_property

@@ -11,6 +11,7 @@ import torch
 from _claims_config import Setting
 from _claims_data import ClaimsData
 from _claims_held_out import mean_precision
+from _claims_tokens import to_tokens
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -90,14 +91,10 @@ class Judge:
         for shard in self.data.prepared.validation.shards:
             ends = np.cumsum([caption, *(len(record["captions"]) for record in shard.records)]).tolist()
             count = min(len(shard.records), self.data.config.limit or len(shard.records))
-            tokens = []
-            for start in range(0, count, 8):
-                maps = torch.from_numpy(shard.maps[0][start : min(start + 8, count)].copy())
-                tokens.append(model.image_encoder.crown(maps.float().permute(0, 3, 1, 2)).bfloat16())
             self._shards.append(
                 _Shard(
                     np.arange(first, first + count),
-                    torch.cat(tokens),
+                    to_tokens(model.image_encoder, shard.maps[0][:count]),
                     [record["labels"] for record in shard.records[:count]],
                     [list(range(ends[i], ends[i + 1])) for i in range(count)],
                 )

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from anytag.nn.efficientnet_lite import EfficientNetLite
+from anytag.training.arrays import save_array
 from anytag.training.features import CachedShard
 
 
-@torch.inference_mode()
 def with_tokens(
     shards: Sequence[CachedShard],
     encoder: EfficientNetLite,
@@ -38,23 +39,24 @@ def with_tokens(
         for number, maps in enumerate(shard.maps):
             path = folder / f"{shard.name}.view{number}.npy"
             if not path.exists():
-                _keep(path, maps, encoder)
+                save_array(path, _as_grid(to_tokens(encoder, maps)))
                 report(f"tokens: {path.stem}")
             views.append(np.load(path, mmap_mode="r"))
         changed.append(replace(shard, maps=views))
     return changed
 
 
-def _keep(path: Path, maps: np.ndarray, encoder: EfficientNetLite) -> None:
-    tokens: list[np.ndarray] = []
+@torch.inference_mode()
+def to_tokens(encoder: EfficientNetLite, maps: np.ndarray) -> Tensor:
+    """Cached maps ``[N, H, W, C]`` through the encoder's upper stages: tokens ``[N, T, C']`` in bfloat16."""
+    parts = []
     for start in range(0, len(maps), 8):
-        # bfloat16, as training steps of the shipped model compute it.
         with torch.autocast("cpu", torch.bfloat16):
-            found = encoder.crown(torch.from_numpy(maps[start : start + 8].copy()).float().permute(0, 3, 1, 2))
-        tokens.append(found.float().numpy().astype(np.float16))
-    grid = np.concatenate(tokens)
-    side = round(grid.shape[1] ** 0.5)
-    part = path.with_suffix(".part")
-    with part.open("wb") as handle:
-        np.save(handle, grid.reshape(len(grid), side, side, -1))
-    part.replace(path)
+            few = torch.from_numpy(maps[start : start + 8].copy()).float().permute(0, 3, 1, 2)
+            parts.append(encoder.crown(few).bfloat16())
+    return torch.cat(parts)
+
+
+def _as_grid(tokens: Tensor) -> np.ndarray:
+    side = round(tokens.shape[1] ** 0.5)
+    return tokens.half().unflatten(1, (side, side)).numpy()

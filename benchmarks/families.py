@@ -36,6 +36,7 @@ from _roofline import matrix_peaks, multiply_adds, roofline, time_by_kind
 from _shortcuts import COARSE, coarse_stages, few_tags
 
 from anytag.generation import DecodingOptions, generate
+from anytag.log_odds import sigmoid
 from anytag.model_directory import ModelDirectory
 from anytag.nn.model import RecognitionModel
 from anytag.nn.weights import WEIGHTS_FILE, read_model
@@ -122,10 +123,11 @@ def _distance(truth: Any, logits: Any) -> dict[str, float]:
     # Random logits lie anywhere: a threshold that as many tags pass as in a photograph, not the model's own.
     limit = np.quantile(truth, 1 - BEST / truth.shape[1])
     a, b = truth >= limit, logits >= limit
+    apart = np.abs(sigmoid(np.asarray(logits, np.float64)) - sigmoid(np.asarray(truth, np.float64)))
     return {
         "largest_logit_difference": float(np.abs(logits - truth).max()),
-        "largest_score_difference": float(np.abs(_sigmoid(logits) - _sigmoid(truth)).max()),
-        "mean_score_difference": float(np.abs(_sigmoid(logits) - _sigmoid(truth)).mean()),
+        "largest_score_difference": float(apart.max()),
+        "mean_score_difference": float(apart.mean()),
         f"best_{BEST}_f1": float(2 * (a & b).sum() / (a.sum() + b.sum())),
     }
 
@@ -174,10 +176,6 @@ def converting(family: str, oracle: Path, folder: Path) -> dict[str, float]:
         "peak_mb": done.peak_mb,
         "peak_per_file": done.peak_mb / size,
     }
-
-
-def _sigmoid(logits: Any) -> Any:
-    return 1 / (1 + np.exp(-np.asarray(logits, np.float64)))
 
 
 def targets(result: dict[str, Any]) -> list[dict[str, Any]]:

@@ -76,8 +76,7 @@ class Attention(nn.Module):
             ``[B, T, width]``.
         """
         q = _split(self.query(hidden) if queries is None else queries, heads)
-        dropout = self.attention_dropout
-        seen = attend(q, *memory, mask, causal=causal, dropout=dropout, training=self.training)
+        seen = attend(q, *memory, mask, causal=causal, dropout=self.attention_dropout, training=self.training)
         seen = self.output(seen.transpose(1, 2).reshape(*hidden.shape[:2], -1))
         return self.norm(hidden + F.dropout(seen, self.dropout, self.training))
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from anytag.nn.model import RecognitionModel
+from anytag.training.arrays import save_array
 from anytag.training.features import CachedShard
 from anytag.vocabulary import TagVocabulary
 
@@ -81,10 +82,7 @@ def look_closer(
             whole = _logits(model, shard.maps[0], queries)
             corners = torch.stack([_logits(model, maps, queries) for maps in shard.corners])
             targets = (whole + corners.logsumexp(0) - np.log(len(corners))) / 2
-            part = kept.with_suffix(".part")
-            with part.open("wb") as handle:
-                np.save(handle, targets.numpy().astype(np.float16))
-            part.replace(kept)
+            save_array(kept, targets.numpy().astype(np.float16))
             report(f"corners: shard {number}/{len(shards)} ({shard.name})")
         parts.append(np.load(kept))
     return np.concatenate(parts)

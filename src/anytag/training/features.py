@@ -26,6 +26,7 @@ from anytag.errors import UsageError
 from anytag.nn.efficientnet_lite import EfficientNetLite
 from anytag.pictures import read_picture, to_pixels
 from anytag.pictures.corners import CORNERS, corner
+from anytag.training.arrays import save_array
 
 Report = Callable[[str], None]
 
@@ -144,12 +145,12 @@ def cache_shard(
                 logits.append(encoder.classifier(encoder.crown(trunk).mean(1)).numpy().astype(np.float16))
                 records += [{"id": s.id, "captions": s.captions, "labels": s.labels, "source": s.source} for s in batch]
     if view == 0 and not cornered:
-        _save(stem.with_name(f"{stem.name}.logits.npy"), np.concatenate(logits))
+        save_array(stem.with_name(f"{stem.name}.logits.npy"), np.concatenate(logits))
         text = "\n".join(json.dumps(record, ensure_ascii=False) for record in records)
         part = stem.with_name(f"{stem.name}.jsonl.part")
         part.write_text(text + "\n", encoding="utf-8")
         part.replace(stem.with_name(f"{stem.name}.jsonl"))
-    _save(target, np.concatenate(maps))
+    save_array(target, np.concatenate(maps))
     return sum(len(m) for m in maps)
 
 
@@ -159,13 +160,6 @@ def _check_size(kept: Path, side: int) -> None:
         raise UsageError(
             f"{kept}: features of pictures of some {cells * STRIDE} px, not {side}; give another folder with --cache"
         )
-
-
-def _save(path: Path, array: np.ndarray) -> None:
-    part = path.with_suffix(".part")
-    with part.open("wb") as handle:
-        np.save(handle, array)
-    part.replace(path)
 
 
 def cache_features(

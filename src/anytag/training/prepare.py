@@ -22,6 +22,7 @@ from anytag.model_directory import ModelDirectory
 from anytag.nn.efficientnet_lite import load_imagenet_lite
 from anytag.nn.label_queries import label_text
 from anytag.nn.text_encoder import embed_texts, load_sentence_encoder, sentence_encoder_folder
+from anytag.training.arrays import save_array
 from anytag.training.config import TrainingConfig
 from anytag.training.features import CachedShard, cache_features, open_cache
 from anytag.training.pairs import CaptionRecord, PictureRecord, TagPrompts, TrainingPairs
@@ -223,7 +224,7 @@ def _embeddings(
     path = cache / "caption-embeddings.npy"
     if not path.exists():
         report(f"embedding {len(captions)} captions")
-        np.save(path, embed_texts(encoder, tokenizer, list(captions)).numpy().astype(np.float16))
+        save_array(path, embed_texts(encoder, tokenizer, list(captions)).numpy().astype(np.float16))
     return labels, torch.from_numpy(np.load(path).astype(np.float32))
 
 

@@ -18,6 +18,7 @@ from anytag.evaluation.calibration import shifts_by_prevalence
 from anytag.evaluation.tagging import best_common_threshold
 from anytag.log_odds import log_odds, sigmoid
 from anytag.nn.model import RecognitionModel
+from anytag.training.arrays import save_array
 from anytag.training.features import CachedShard
 from anytag.training.pairs import PictureRecord
 from anytag.vocabulary import TagVocabulary
@@ -119,12 +120,5 @@ def _look(model: RecognitionModel, shard: CachedShard, view: int, queries: Tenso
         seen.append(features.half().numpy())
     # The features last: they say that both are there.
     if logits:
-        _save(folder / f"{shard.name}.logits.npy", np.concatenate(logits))
-    _save(folder / f"{shard.name}.view{view}.npy", np.concatenate(seen))
-
-
-def _save(path: Path, array: np.ndarray) -> None:
-    part = path.with_suffix(".part")
-    with part.open("wb") as handle:
-        np.save(handle, array)
-    part.replace(path)
+        save_array(folder / f"{shard.name}.logits.npy", np.concatenate(logits))
+    save_array(folder / f"{shard.name}.view{view}.npy", np.concatenate(seen))

@@ -23,6 +23,7 @@ from anytag.datasets.sources import SampleSource
 from anytag.errors import MissingExtraError, ModelError, PictureError, SampleError, UsageError
 from anytag.model_config import ImageEncoderConfig
 from anytag.pictures import CLIP, read_picture
+from anytag.training.arrays import save_array
 from anytag.training.pair_source import sample_key
 
 Report = Callable[[str], None]
@@ -167,8 +168,8 @@ def cache_teacher(
                 embeddings.append(teacher(pixels.to(device)).cpu().numpy().astype(np.float16))
                 keys += [sample_key(sample.source or sample.id) for sample, _ in samples]
             # The keys last: they say that the part is done.
-            _save(_beside(path), np.concatenate(embeddings))
-            _save(path, np.array(keys, np.int64))
+            save_array(_beside(path), np.concatenate(embeddings))
+            save_array(path, np.array(keys, np.int64))
             made += len(keys)
             report(f"teacher: part {part + 1}/{source.parts} of source {number + 1}, {len(keys)} pictures")
     return made
@@ -196,13 +197,6 @@ def _batches(
 
 def _beside(keys: Path) -> Path:
     return keys.with_name(keys.name.replace(".keys.", ".embeddings."))
-
-
-def _save(path: Path, array: npt.NDArray[Any]) -> None:
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as handle:
-        np.save(handle, array)
-    part.replace(path)
 
 
 def _first_line(error: BaseException) -> str:
