@@ -124,6 +124,7 @@ class PlainLoop:
         half: Whether the forward pass is in bfloat16.
         betas: AdamW's.
         clip: Norm that gradients are scaled down to; 0: they stay.
+        rate: Learning rate; that of ours, so that both train alike.
     """
 
     def __init__(
@@ -134,10 +135,11 @@ class PlainLoop:
         half: bool,
         betas: tuple[float, float],
         clip: float,
+        rate: float,
     ):
         self._loss, self._batches, self._half, self._clip = loss, batches, half, clip
         self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        self._optimizer = torch.optim.AdamW(self._parameters, lr=1e-5, betas=betas)
+        self._optimizer = torch.optim.AdamW(self._parameters, lr=rate, betas=betas)
 
     def __call__(self) -> None:
         """One step."""

@@ -71,6 +71,7 @@ def measure_cached(data: Path, cache: Path, rounds: int, steps: int, unseen: int
         recipe.precision == "bfloat16",
         recipe.betas,
         recipe.gradient_clip,
+        stage.learning_rate / 2,  # The mean of a rise and a cosine.
     )
     turns = Turns(plain, rounds, steps, unseen)
     epochs = turns.epochs(batcher.steps_per_epoch)
@@ -192,6 +193,7 @@ def _plain_end_to_end(config: Any, data: Path, made: Path, ours: PairBatches, wo
         config.precision == "bfloat16",
         config.betas,
         config.gradient_clip,
+        config.stages[-1].learning_rate / 2,
     )
 
 
@@ -217,8 +219,8 @@ def main() -> None:
         "--cache", type=Path, help="folder of cached features; filled if need be (default: none kept)"
     )
     arguments.add_argument("--only", choices=("cached", "end-to-end"))
-    arguments.add_argument("--rounds", type=int, default=4, help="turns of each")
-    arguments.add_argument("--steps", type=int, default=40, help="steps of a turn")
+    arguments.add_argument("--rounds", type=int, default=3, help="turns of each")
+    arguments.add_argument("--steps", type=int, help="steps of a turn (default: 40 on cached features, 10 end to end)")
     arguments.add_argument("--unseen", type=int, default=5, help="steps before them that do not count")
     arguments.add_argument("--pictures", type=int, default=512, help="JPEGs to read, end to end")
     arguments.add_argument("--workers", type=int, default=2, help="processes of PyTorch's loader, end to end")
@@ -226,10 +228,11 @@ def main() -> None:
     options = arguments.parse_args()
     keep_freed_memory()  # As ``anytag train`` does; both loops gain by it.
     record: dict[str, Any] = {"machine": machine()}
-    turns = (options.rounds, options.steps, options.unseen)
     if options.only != "cached":
+        turns = (options.rounds, options.steps or 10, options.unseen)
         record["end to end"] = measure_end_to_end(options.pictures, options.workers, *turns)
     if options.only != "end-to-end":
+        turns = (options.rounds, options.steps or 40, options.unseen)
         with tempfile.TemporaryDirectory() as made:
             record["cached"] = measure_cached(options.data, options.cache or Path(made), *turns)
     report(record)

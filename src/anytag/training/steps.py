@@ -87,16 +87,15 @@ class LiteStep:
             # Sixteen pictures at a time: activations at full resolution fill the processor's cache soon.
             maps = torch.cat([model.image_encoder.trunk(piece) for piece in pixels.split(16)])
         with torch.set_grad_enabled(stage.encoder_learning_rate > 0):
-            # Without gradients small pieces stay in the processor's cache; with them the whole batch is faster.
-            pieces = maps.split(len(maps) if stage.encoder_learning_rate else 8)
-            tokens = torch.cat([model.image_encoder.crown(piece) for piece in pieces])
+            tokens = model.image_encoder.crown(maps)
         if not (stage.encoder_learning_rate and distilled):
             return tokens, None
         untouched = self.untouched
         with torch.no_grad():
-            source = pixels.split(4) if stage.end_to_end else maps.split(8)
-            heads = [untouched.crown(untouched.trunk(p) if stage.end_to_end else p) for p in source]
-            return tokens, model.classifier(torch.cat(heads))
+            if stage.end_to_end:
+                # Without gradients four pictures at a time stay in the processor's cache.
+                maps = torch.cat([untouched.trunk(piece) for piece in pixels.split(4)])
+            return tokens, model.classifier(untouched.crown(maps))
 
     def _look_closer(self, index: int) -> CornerTargets:
         """What the moving average finds when the stage begins; a resumed stage reads what was kept."""
