@@ -68,7 +68,7 @@ def test_the_plain_loop_learns():
     model = torch.nn.Linear(1, 1)
     batches = iter([torch.ones(1, 1)] * 3)
     before = model.weight.item()
-    loop = PlainLoop(model, lambda batch: model(batch).sum(), batches, False, (0.9, 0.99), 1.0)
+    loop = PlainLoop(model, lambda batch: model(batch).sum(), batches, False, (0.9, 0.99), 1.0, 1e-3)
     for _ in range(3):
         loop()
     assert model.weight.item() < before
