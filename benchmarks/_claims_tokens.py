@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from anytag.nn.efficientnet_lite import EfficientNetLite
-from anytag.training.arrays import save_array
 from anytag.training.features import CachedShard
+from anytag.whole_files import save_array
 
 
 def with_tokens(

@@ -28,6 +28,7 @@ LAYERS = (
         "recognition",
         "tag_choice",
         "vocabulary",
+        "whole_files",
     },
     {"datasets", "families", "language", "model_config", "model_directory"},
     {"backends", "nn"},

@@ -15,8 +15,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from pydantic import ValidationError
 from anytag.errors import ModelError
 from anytag.model_config import FORMAT_VERSION, ModelConfig
 from anytag.vocabulary import TagVocabulary
+from anytag.whole_files import write_text
 
 #: The model that ships inside the package.
 SHIPPED_MODEL = Path(__file__).with_name("models") / "lite"
@@ -188,9 +189,7 @@ def write_config(
     """
     files = dict(known or {}) | {name: sha256(folder / name) for name in names}
     config = config.model_copy(update={"files": dict(sorted(files.items()))})
-    part = folder / "config.json.part"
-    part.write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    part.replace(folder / "config.json")
+    write_text(folder / "config.json", config.model_dump_json(indent=2) + "\n")
     return config
 
 
@@ -219,6 +218,27 @@ def install_model(part: Path, folder: Path) -> None:
     for name in before.keys() - after.keys():
         (folder / name).unlink(missing_ok=True)
     shutil.rmtree(part)
+
+
+@contextmanager
+def new_model(folder: Path) -> Iterator[Path]:
+    """Where to write a model that is to be at ``folder``; it is installed there unless the block raises.
+
+    Args:
+        folder: The model directory; what :func:`install_model` says of it holds.
+
+    Yields:
+        An empty folder beside it, which has to have a ``config.json`` at the end; it is gone afterwards.
+    """
+    part = folder.with_name(folder.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        yield part
+        install_model(part, folder)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
 
 
 def _settle(folder: Path, files: dict[str, str]) -> None:

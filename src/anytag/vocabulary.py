@@ -13,6 +13,7 @@ from typing import Any
 
 from anytag.errors import VocabularyError
 from anytag.recognition import TAG_KINDS, TagKind
+from anytag.whole_files import write_text
 
 #: Version of the file layout; a reader refuses a newer one.
 FORMAT_VERSION = 1
@@ -204,9 +205,7 @@ class TagVocabulary:
         record = self.to_json()
         lines = ",\n".join(json.dumps(tag, ensure_ascii=False) for tag in record["tags"])
         text = f'{{"format": {record["format"]}, "tags": [\n{lines}\n]}}\n'
-        part = path.with_name(path.name + ".part")
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
+        write_text(path, text)
 
     @classmethod
     def load(cls, path: str | Path) -> TagVocabulary:

@@ -26,6 +26,7 @@ from torch import Tensor
 from anytag.errors import ModelError
 from anytag.model_config import ClipTextConfig
 from anytag.nn.clip_text import TOKENIZER, WEIGHTS, ClipTextTransformer, check_state
+from anytag.whole_files import whole_file
 
 START_TOKEN, END_TOKEN = "<|startoftext|>", "<|endoftext|>"
 
@@ -139,12 +140,8 @@ def write_clip_text(clip: ClipText, folder: str | Path) -> tuple[str, ...]:
         TOKENIZER: lambda path: clip.tokenizer.save(path),
     }
     for name, write in writers.items():
-        part = folder / f"{name}.part"
-        try:
+        with whole_file(folder / name) as part:
             write(str(part))
-            part.replace(folder / name)
-        finally:
-            part.unlink(missing_ok=True)
     return tuple(writers)
 
 

@@ -6,7 +6,8 @@ import errno
 import pickle
 import shutil
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -20,7 +21,7 @@ from anytag.errors import ModelError, UsageError
 from anytag.language.bert_tokenizer import build_published_tokenizer
 from anytag.language.wordpieces import bert_wordpieces
 from anytag.model_config import ModelConfig
-from anytag.model_directory import install_model, write_config
+from anytag.model_directory import new_model, write_config
 from anytag.nn.weights import WEIGHTS_FILE, empty_model, write_weights
 
 Report = Callable[[str], None]
@@ -92,10 +93,7 @@ def convert_checkpoint(
     for key, tensor in ours.items():
         if tensor.is_floating_point() and not _is_finite(tensor):
             raise ModelError(f"{checkpoint}: {key} holds values that are no numbers; the file is damaged")
-    part = out.with_name(out.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    try:
+    with _explained_full_disk(out.parent), new_model(out) as part:
         _check_space(part, [*ours.values(), *(text.state.values() if text is not None else ())])
         write_weights(ours, part / WEIGHTS_FILE)
         report(f"{WEIGHTS_FILE}: {(part / WEIGHTS_FILE).stat().st_size / 1e6:.0f} MB")
@@ -108,14 +106,18 @@ def convert_checkpoint(
             files += write_clip_text(text, part)
         (part / "README.md").write_text(_card(config, checkpoint.name, thresholds), encoding="utf-8")
         write_config(part, config, files)
-        install_model(part, out)
-    except BaseException as error:
-        shutil.rmtree(part, ignore_errors=True)
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise UsageError(f"{out.parent}: the disk is full; free some space or choose another folder") from None
-        raise
     report(f"{out}: ready; try: anytag tag PICTURE --model {out}")
     return config
+
+
+@contextmanager
+def _explained_full_disk(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise UsageError(f"{folder}: the disk is full; free some space or choose another folder") from None
+        raise
 
 
 def _check_space(part: Path, tensors: Sequence[Tensor]) -> None:

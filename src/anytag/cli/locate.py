@@ -27,6 +27,7 @@ from anytag.errors import PictureError, UsageError
 from anytag.pictures import overlay_heat_map, read_picture
 from anytag.pictures.heat_maps import HeatMap
 from anytag.recognition import Failure, Tag
+from anytag.whole_files import whole_file
 
 if TYPE_CHECKING:
     from anytag.recognizer import Recognizer
@@ -121,10 +122,9 @@ def _write(path: str, name: str, grid: HeatMap, folder: Path, taken: set[Path]) 
     taken.add(target)
     picture = read_picture(path, draft_size=_LONGEST)
     picture.thumbnail((_LONGEST, _LONGEST))
-    part = target.with_name(target.name + ".part")
     try:
-        overlay_heat_map(picture, grid).save(part, "PNG")
-        part.replace(target)
+        with whole_file(target) as part:
+            overlay_heat_map(picture, grid).save(part, "PNG")
     except OSError as error:
         raise UsageError(f"{target}: cannot be written ({error.strerror or error}); give another --out") from None
     return target

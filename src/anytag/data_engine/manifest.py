@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args
 from anytag.errors import DataError, MissingExtraError, SampleError, UsageError
 from anytag.recognition import TAG_KINDS, TagKind
 from anytag.vocabulary import TagVocabulary
+from anytag.whole_files import write_text
 
 #: Version of the layout; a reader refuses a newer one.
 FORMAT_VERSION = 1
@@ -213,13 +214,6 @@ class Manifest:
 def part_name(number: int, format: str) -> str:
     """The file name of a part."""
     return f"part-{number:05}.{format}"
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
 
 
 def write_part(path: Path, records: Iterable[PictureRecord], format: PartFormat = "jsonl") -> int:

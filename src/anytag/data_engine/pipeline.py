@@ -23,6 +23,7 @@ from anytag.datasets.sources import SampleSource
 from anytag.errors import UsageError
 from anytag.language.parser import ParserName
 from anytag.vocabulary import TagVocabulary
+from anytag.whole_files import whole_file
 
 
 class Engine:
@@ -144,6 +145,5 @@ def _take_vocabulary(path: Path, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if target.is_file() and target.read_bytes() == path.read_bytes():
         return
-    part = target.with_name("vocabulary.json.part")
-    shutil.copyfile(path, part)
-    part.replace(target)
+    with whole_file(target) as part:
+        shutil.copyfile(path, part)

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from anytag.data_engine.manifest import write_text
+from anytag.whole_files import write_text
 
 _FAILURES_SHOWN = 5
 

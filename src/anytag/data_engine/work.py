@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from anytag.data_engine.manifest import write_text
 from anytag.data_engine.report import StepReport
 from anytag.errors import (
     AnytagError,
@@ -29,6 +28,7 @@ from anytag.errors import (
     VocabularyError,
 )
 from anytag.model_directory import sha256
+from anytag.whole_files import write_text
 
 #: Version of the markers and of what the steps compute: a change of either makes old outputs out of date.
 WORK_VERSION = 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from anytag.language.parser import load_parser
 from anytag.language.vocabulary_builder import TagMapper
 from anytag.log_odds import log_odds, sigmoid
 from anytag.model_config import ModelConfig
-from anytag.model_directory import install_model, write_config
+from anytag.model_directory import new_model, write_config
 from anytag.recognizer import Recognizer
 from anytag.vocabulary import TagVocabulary
 
@@ -260,9 +259,6 @@ def calibrate(recognizer: Recognizer, data: LabelledScores, source: str, report:
 
 def _install(folder: Path, vocabulary: TagVocabulary, config: ModelConfig) -> None:
     """Give a model another vocabulary and config, both or neither."""
-    part = folder.with_name(folder.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir()
-    vocabulary.save(part / "vocabulary.json")
-    write_config(part, config, ["vocabulary.json"], config.files)
-    install_model(part, folder)
+    with new_model(folder) as part:
+        vocabulary.save(part / "vocabulary.json")
+        write_config(part, config, ["vocabulary.json"], config.files)

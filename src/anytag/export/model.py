@@ -13,7 +13,7 @@ from anytag.errors import ModelError, UsageError
 from anytag.export.graphs import attention_spec, graph_specs
 from anytag.export.onnx import check_parity, export_graph
 from anytag.export.smaller import make_smaller, noise_samples
-from anytag.model_directory import ModelDirectory, install_model, write_config
+from anytag.model_directory import ModelDirectory, new_model, write_config
 from anytag.nn.model import RecognitionModel
 from anytag.nn.text_encoder import load_sentence_encoder, sentence_encoder_folder
 from anytag.vocabulary import TagVocabulary
@@ -55,30 +55,29 @@ def export_model(source: Path, out: Path, report: Report = print, small: bool = 
     """
     _refuse_to_overwrite(source, out)
     model, vocabulary, embeddings = load_trained(source)
-    part = out.with_name(out.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    (part / "onnx").mkdir(parents=True)
-    folder = sentence_encoder_folder()
-    with torch.no_grad():
-        ids = torch.arange(len(vocabulary))
-        queries = model.label_queries(embeddings, ids)
-        asked = {"queries": queries, "projected": model.recognition_decoder.project(queries)}
-    for spec in [*graph_specs(model, load_sentence_encoder(folder)), attention_spec(model)]:
-        path = part / "onnx" / f"{spec.name}.onnx"
-        export_graph(spec, path)
-        difference = check_parity(spec, path)
-        stored = make_smaller(path, lambda: noise_samples(model, asked)) if small else "float32"
-        kept = check_parity(spec, path, tolerance=1.0)
-        report(f"{spec.name}: parity {difference:.1e}, as {stored} {kept:.1e}, {path.stat().st_size / 1e6:.1f} MB")
-    save_file({name: tensor.half().contiguous() for name, tensor in asked.items()}, part / "label_queries.safetensors")
-    vocabulary.save(part / "vocabulary.json")
-    for name in ("tokenizer.json", "README.md"):
-        if (source / name).exists():
-            shutil.copy(source / name, part / name)
-    _label_tokenizer(folder, part / "label_tokenizer.json")
-    names = [str(p.relative_to(part).as_posix()) for p in part.rglob("*") if p.is_file()]
-    write_config(part, model.config, names)
-    install_model(part, out)
+    with new_model(out) as part:
+        (part / "onnx").mkdir()
+        folder = sentence_encoder_folder()
+        with torch.no_grad():
+            ids = torch.arange(len(vocabulary))
+            queries = model.label_queries(embeddings, ids)
+            asked = {"queries": queries, "projected": model.recognition_decoder.project(queries)}
+        for spec in [*graph_specs(model, load_sentence_encoder(folder)), attention_spec(model)]:
+            path = part / "onnx" / f"{spec.name}.onnx"
+            export_graph(spec, path)
+            difference = check_parity(spec, path)
+            stored = make_smaller(path, lambda: noise_samples(model, asked)) if small else "float32"
+            kept = check_parity(spec, path, tolerance=1.0)
+            report(f"{spec.name}: parity {difference:.1e}, as {stored} {kept:.1e}, {path.stat().st_size / 1e6:.1f} MB")
+        halves = {name: tensor.half().contiguous() for name, tensor in asked.items()}
+        save_file(halves, part / "label_queries.safetensors")
+        vocabulary.save(part / "vocabulary.json")
+        for name in ("tokenizer.json", "README.md"):
+            if (source / name).exists():
+                shutil.copy(source / name, part / name)
+        _label_tokenizer(folder, part / "label_tokenizer.json")
+        names = [str(p.relative_to(part).as_posix()) for p in part.rglob("*") if p.is_file()]
+        write_config(part, model.config, names)
     total = sum(p.stat().st_size for p in out.rglob("*") if p.is_file())
     report(f"{out}: {total / 1e6:.1f} MB in all")
 

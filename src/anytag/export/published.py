@@ -14,7 +14,7 @@ from anytag.errors import UsageError
 from anytag.export.graphs import attention_spec, clip_text_spec, graph_specs
 from anytag.export.onnx import check_parity, expected_outputs, export_graph, store_half
 from anytag.export.smaller import make_published_smaller, noise_samples
-from anytag.model_directory import ModelDirectory, install_model, write_config
+from anytag.model_directory import ModelDirectory, new_model, write_config
 from anytag.nn.clip_text import ClipTextEncoder
 from anytag.nn.label_queries import DescribedLabelQueries
 from anytag.nn.model import RecognitionModel
@@ -57,38 +57,36 @@ def export_published(
     directory = ModelDirectory(source)
     vocabulary = directory.vocabulary
     model = read_model(directory.config, len(vocabulary), directory.file(WEIGHTS_FILE))
-    part = out.with_name(out.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    (part / "onnx").mkdir(parents=True)
-    specs, clip = [*graph_specs(model, None), attention_spec(model)], directory.config.labels.clip_text
-    if clip is not None:
-        specs.append(clip_text_spec(ClipTextEncoder.load(source, clip).model))
-    tensors = label_arrays(model)
-    for spec in specs:
-        if graphs is not None and spec.name not in graphs:
-            continue
-        path = part / "onnx" / f"{spec.name}.onnx"
-        export_graph(spec, path)
-        wanted = expected_outputs(spec)
-        line = f"{spec.name}: parity {check_parity(spec, path, wanted=wanted):.1e}"
+    with new_model(out) as part:
+        (part / "onnx").mkdir()
+        specs, clip = [*graph_specs(model, None), attention_spec(model)], directory.config.labels.clip_text
+        if clip is not None:
+            specs.append(clip_text_spec(ClipTextEncoder.load(source, clip).model))
+        tensors = label_arrays(model)
+        for spec in specs:
+            if graphs is not None and spec.name not in graphs:
+                continue
+            path = part / "onnx" / f"{spec.name}.onnx"
+            export_graph(spec, path)
+            wanted = expected_outputs(spec)
+            line = f"{spec.name}: parity {check_parity(spec, path, wanted=wanted):.1e}"
+            if weights != "float32":
+                stored = "float16"
+                if weights == "int8":
+                    stored = make_published_smaller(path, lambda: noise_samples(model, tensors, _NOISE_PICTURES))
+                else:
+                    store_half(path)
+                line += f", as {stored} {check_parity(spec, path, tolerance=float('inf'), wanted=wanted):.1e}"
+            size = sum(file.stat().st_size for file in path.parent.glob(f"{path.name}*"))
+            report(f"{line}, {size / 1e6:.1f} MB")
         if weights != "float32":
-            stored = "float16"
-            if weights == "int8":
-                stored = make_published_smaller(path, lambda: noise_samples(model, tensors, _NOISE_PICTURES))
-            else:
-                store_half(path)
-            line += f", as {stored} {check_parity(spec, path, tolerance=float('inf'), wanted=wanted):.1e}"
-        size = sum(file.stat().st_size for file in path.parent.glob(f"{path.name}*"))
-        report(f"{line}, {size / 1e6:.1f} MB")
-    if weights != "float32":
-        tensors = {name: tensor.half() for name, tensor in tensors.items()}
-    save_file(tensors, part / "label_queries.safetensors")
-    for name in ("vocabulary.json", "tokenizer.json", "label_tokenizer.json", "README.md"):
-        if directory.has(name):
-            shutil.copy(directory.file(name), part / name)
-    names = [path.relative_to(part).as_posix() for path in part.rglob("*") if path.is_file()]
-    write_config(part, directory.config, names)
-    install_model(part, out)
+            tensors = {name: tensor.half() for name, tensor in tensors.items()}
+        save_file(tensors, part / "label_queries.safetensors")
+        for name in ("vocabulary.json", "tokenizer.json", "label_tokenizer.json", "README.md"):
+            if directory.has(name):
+                shutil.copy(directory.file(name), part / name)
+        names = [path.relative_to(part).as_posix() for path in part.rglob("*") if path.is_file()]
+        write_config(part, directory.config, names)
     report(f"{out}: {sum(p.stat().st_size for p in out.rglob('*') if p.is_file()) / 1e6:.1f} MB in all")
 
 

@@ -14,6 +14,7 @@ from tokenizers import AddedToken, Tokenizer
 
 from anytag.errors import ModelError, UsageError
 from anytag.language.tokenizer import END, PAD, SEPARATOR, START, UNKNOWN, wordpiece_tokenizer
+from anytag.whole_files import whole_file
 
 CLASS, MASK, TAGS = "[CLS]", "[MASK]", "[ENC]"
 
@@ -165,10 +166,8 @@ class PublishedTokenizer:
 
     def save(self, path: str | Path) -> None:
         """Write ``tokenizer.json``, whole or not at all."""
-        target = Path(path)
-        part = target.with_name(target.name + ".part")
-        self._tokenizer.save(str(part))
-        part.replace(target)
+        with whole_file(Path(path)) as part:
+            self._tokenizer.save(str(part))
 
     @classmethod
     def load(cls, path: str | Path) -> PublishedTokenizer:

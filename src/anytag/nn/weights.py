@@ -16,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 from anytag.errors import ModelError
 from anytag.model_config import ModelConfig
 from anytag.nn.model import RecognitionModel
+from anytag.whole_files import whole_file
 
 WEIGHTS_FILE = "model.safetensors"
 
@@ -51,12 +52,10 @@ def write_weights(tensors: Mapping[str, Tensor], path: Path) -> None:
         offset = end
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as handle:
+    with whole_file(path) as part, part.open("wb") as handle:
         handle.write(struct.pack("<Q", len(text)) + text)
         for tensor in tensors.values():
             tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tofile(handle)
-    part.replace(path)
 
 
 class _NothingDrawn(TorchFunctionMode):

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from anytag.nn.model import RecognitionModel
-from anytag.training.arrays import save_array
 from anytag.training.features import CachedShard
 from anytag.vocabulary import TagVocabulary
+from anytag.whole_files import save_array
 
 
 class CornerTargets:

@@ -26,7 +26,7 @@ from anytag.errors import UsageError
 from anytag.nn.efficientnet_lite import EfficientNetLite
 from anytag.pictures import read_picture, to_pixels
 from anytag.pictures.corners import CORNERS, corner
-from anytag.training.arrays import save_array
+from anytag.whole_files import save_array, write_text
 
 Report = Callable[[str], None]
 
@@ -147,9 +147,7 @@ def cache_shard(
     if view == 0 and not cornered:
         save_array(stem.with_name(f"{stem.name}.logits.npy"), np.concatenate(logits))
         text = "\n".join(json.dumps(record, ensure_ascii=False) for record in records)
-        part = stem.with_name(f"{stem.name}.jsonl.part")
-        part.write_text(text + "\n", encoding="utf-8")
-        part.replace(stem.with_name(f"{stem.name}.jsonl"))
+        write_text(stem.with_name(f"{stem.name}.jsonl"), text + "\n")
     save_array(target, np.concatenate(maps))
     return sum(len(m) for m in maps)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from anytag.errors import MissingExtraError
 from anytag.training.checkpointing import SaveError
+from anytag.whole_files import write_text
 
 Report = Callable[[str], None]
 
@@ -47,9 +48,7 @@ class RunLog:
                     kept.append(line + "\n")
             except (json.JSONDecodeError, KeyError, TypeError):
                 continue
-        part = self.path.with_suffix(".part")
-        part.write_text("".join(kept), encoding="utf-8")
-        part.replace(self.path)
+        write_text(self.path, "".join(kept))
 
     def write(self, record: dict[str, Any]) -> None:
         """Add a record, which has at least ``step`` and ``stage``.

@@ -12,7 +12,7 @@ from torch import Tensor
 from anytag.checkpoints.clip import write_clip_text
 from anytag.datasets.sources import SampleSource
 from anytag.model_config import ModelConfig
-from anytag.model_directory import install_model, write_config
+from anytag.model_directory import new_model, write_config
 from anytag.nn.alignment import AlignmentEncoder
 from anytag.nn.alignment_file import write_alignment
 from anytag.nn.model import RecognitionModel
@@ -43,36 +43,33 @@ def write_model(
         encoder: Goes into a file of its own.
         pictures: Training pictures, if that is known.
     """
-    part = folder.with_name(folder.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    config, names = start.config, []
-    weights: dict[str, Tensor] = {_unbound(name): tensor for name, tensor in model.named_parameters()}
-    weights |= {_unbound(name): tensor for name, tensor in _kept_buffers(model).items()}
-    write_weights({name: tensor.detach().cpu() for name, tensor in weights.items()}, part / WEIGHTS_FILE)
-    start.vocabulary.save(part / "vocabulary.json")
-    if start.directory is not None:
-        for name in start.files:
-            shutil.copyfile(start.directory.file(name), part / name)
-    if start.tokenizer is not None:
-        start.tokenizer.save(part / "tokenizer.json")
-    if start.clip is not None:
-        write_clip_text(start.clip, part)
-    if start.label_embeddings is not None:
-        from safetensors.torch import save_file
+    with new_model(folder) as part:
+        config, names = start.config, []
+        weights: dict[str, Tensor] = {_unbound(name): tensor for name, tensor in model.named_parameters()}
+        weights |= {_unbound(name): tensor for name, tensor in _kept_buffers(model).items()}
+        write_weights({name: tensor.detach().cpu() for name, tensor in weights.items()}, part / WEIGHTS_FILE)
+        start.vocabulary.save(part / "vocabulary.json")
+        if start.directory is not None:
+            for name in start.files:
+                shutil.copyfile(start.directory.file(name), part / name)
+        if start.tokenizer is not None:
+            start.tokenizer.save(part / "tokenizer.json")
+        if start.clip is not None:
+            write_clip_text(start.clip, part)
+        if start.label_embeddings is not None:
+            from safetensors.torch import save_file
 
-        save_file({"text_embeddings": start.label_embeddings.contiguous()}, part / LABELS_FILE)
-    if encoder is not None:
-        write_alignment(encoder, model, part)
-    (part / "README.md").write_text(card, encoding="utf-8")
-    names = sorted(path.name for path in part.iterdir())
-    changes: dict[str, object] = {"score_slope": 1.0, "open_shift": 0.0}
-    if threshold is not None:
-        changes["default_threshold"] = threshold
-    if pictures is not None and start.directory is None:
-        changes["training_pictures"] = pictures
-    written = write_config(part, config.model_copy(update=changes), names)
-    install_model(part, folder)
+            save_file({"text_embeddings": start.label_embeddings.contiguous()}, part / LABELS_FILE)
+        if encoder is not None:
+            write_alignment(encoder, model, part)
+        (part / "README.md").write_text(card, encoding="utf-8")
+        names = sorted(path.name for path in part.iterdir())
+        changes: dict[str, object] = {"score_slope": 1.0, "open_shift": 0.0}
+        if threshold is not None:
+            changes["default_threshold"] = threshold
+        if pictures is not None and start.directory is None:
+            changes["training_pictures"] = pictures
+        written = write_config(part, config.model_copy(update=changes), names)
     return written
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from anytag.errors import ModelError
 from anytag.training.checkpointing import SaveError
 from anytag.training.loop import TrainingLoop
 from anytag.training.pair_source import PairBatches
+from anytag.whole_files import write_text
 
 
 class StreamLoop(TrainingLoop):
@@ -64,13 +64,9 @@ class StreamLoop(TrainingLoop):
 
     def _write_positions(self, path: Path, states: list[dict[str, Any]]) -> str | None:
         """Write a file of positions; what went wrong, if anything did."""
-        part = path.with_name(path.name + ".part")
         try:
-            part.write_text(json.dumps(states), encoding="utf-8")
-            part.replace(path)
+            write_text(path, json.dumps(states))
         except OSError as error:
-            with suppress(OSError):
-                part.unlink(missing_ok=True)
             return (
                 f"{path}: the places in the data at step {self.step} could not be written ({error}); the checkpoint "
                 "before is untouched. Make room, then go on with the same command."

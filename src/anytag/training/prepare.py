@@ -22,12 +22,12 @@ from anytag.model_directory import ModelDirectory
 from anytag.nn.efficientnet_lite import load_imagenet_lite
 from anytag.nn.label_queries import label_text
 from anytag.nn.text_encoder import embed_texts, load_sentence_encoder, sentence_encoder_folder
-from anytag.training.arrays import save_array
 from anytag.training.config import TrainingConfig
 from anytag.training.features import CachedShard, cache_features, open_cache
 from anytag.training.pairs import CaptionRecord, PictureRecord, TagPrompts, TrainingPairs
 from anytag.training.validation import ValidationData
 from anytag.vocabulary import TagVocabulary
+from anytag.whole_files import save_array, whole_file
 
 Report = Callable[[str], None]
 
@@ -70,14 +70,12 @@ def parse_all(captions: Sequence[str], kept: Path, parser: str, report: Report) 
             return tags
     reader = load_parser(parser)  # type: ignore[arg-type]
     tags = []
-    part = kept.with_suffix(".part")
-    with part.open("w", encoding="utf-8") as handle:
+    with whole_file(kept) as part, part.open("w", encoding="utf-8") as handle:
         for number, parsed in enumerate(reader.parse_many(captions), 1):
             tags.append(parsed)
             handle.write(json.dumps([(t.name, t.kind) for t in parsed]) + "\n")
             if number % 20000 == 0:
                 report(f"parsed {number}/{len(captions)} captions with {reader.name}")
-    part.replace(kept)
     return tags
 
 

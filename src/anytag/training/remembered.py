@@ -18,10 +18,10 @@ from anytag.evaluation.calibration import shifts_by_prevalence
 from anytag.evaluation.tagging import best_common_threshold
 from anytag.log_odds import log_odds, sigmoid
 from anytag.nn.model import RecognitionModel
-from anytag.training.arrays import save_array
 from anytag.training.features import CachedShard
 from anytag.training.pairs import PictureRecord
 from anytag.vocabulary import TagVocabulary
+from anytag.whole_files import save_array
 
 #: Tags that a picture's list is made from at the most.
 LONGEST = 16

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import torch
 
 from anytag.errors import UsageError
-from anytag.model_directory import install_model, write_config
+from anytag.model_directory import new_model, write_config
 from anytag.nn.efficientnet_lite import EfficientNetLite, load_imagenet_lite
 from anytag.nn.model import RecognitionModel
 from anytag.training.config import TrainingConfig
@@ -141,12 +140,9 @@ def save_weights(model: torch.nn.Module, prepared: Prepared, folder: Path) -> No
     """
     from safetensors.torch import save_file, save_model
 
-    part = folder.with_name(folder.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    save_model(model, str(part / "model.safetensors"))
-    save_file({"text_embeddings": prepared.label_embeddings}, part / "label_queries.safetensors")
-    prepared.vocabulary.save(part / "vocabulary.json")
-    prepared.tokenizer.save(part / "tokenizer.json")
-    write_config(part, prepared.config.model, [path.name for path in part.iterdir()])
-    install_model(part, folder)
+    with new_model(folder) as part:
+        save_model(model, str(part / "model.safetensors"))
+        save_file({"text_embeddings": prepared.label_embeddings}, part / "label_queries.safetensors")
+        prepared.vocabulary.save(part / "vocabulary.json")
+        prepared.tokenizer.save(part / "tokenizer.json")
+        write_config(part, prepared.config.model, [path.name for path in part.iterdir()])

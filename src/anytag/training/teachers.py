@@ -23,8 +23,8 @@ from anytag.datasets.sources import SampleSource
 from anytag.errors import MissingExtraError, ModelError, PictureError, SampleError, UsageError
 from anytag.model_config import ImageEncoderConfig
 from anytag.pictures import CLIP, read_picture
-from anytag.training.arrays import save_array
 from anytag.training.pair_source import sample_key
+from anytag.whole_files import save_array
 
 Report = Callable[[str], None]
 

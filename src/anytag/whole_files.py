@@ -1,0 +1,47 @@
+"""Files that are there whole or not at all: written beside their place first, and put into it when they are done.
+
+A process that is killed on the way leaves ``NAME.part``, which the next one overwrites; a disk that fills up leaves
+what was there before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Where to write a file that is to be at ``path``; it is put there unless the block raises.
+
+    Args:
+        path: In a folder that exists; what is there stays until the new file is whole.
+
+    Yields:
+        A place beside it, whatever is left there removed if the block raises.
+    """
+    part = path.with_name(path.name + ".part")
+    try:
+        yield part
+        part.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file in UTF-8, whole or not at all."""
+    with whole_file(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def save_array(path: Path, array: NDArray[Any]) -> None:
+    """Write a ``.npy`` file, whole or not at all."""
+    with whole_file(path) as part, part.open("wb") as handle:
+        np.save(handle, array)
