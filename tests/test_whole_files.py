@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from anytag.whole_files import save_array, whole_file, write_text
 
 
@@ -23,9 +24,14 @@ def test_a_full_disk_leaves_what_was_there(tmp_path):
 
 def test_an_error_on_the_way_leaves_what_was_there_and_nothing_beside(tmp_path):
     write_text(tmp_path / "a.txt", "before")
-    with pytest.raises(ValueError, match="enough"), whole_file(tmp_path / "a.txt") as part:
-        part.write_text("half")
-        raise ValueError("enough")
+
+    def fail_half_way() -> None:
+        with whole_file(tmp_path / "a.txt") as part:
+            part.write_text("half")
+            raise ValueError("enough")
+
+    with pytest.raises(ValueError, match="enough"):
+        fail_half_way()
     assert (tmp_path / "a.txt").read_text() == "before"
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
 
