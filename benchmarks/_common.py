@@ -12,6 +12,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from anytag.whole_files import write_text
+
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).resolve().parent / "results"
 
@@ -81,9 +83,7 @@ def add_model_arguments(arguments: argparse.ArgumentParser, result: str) -> None
 def write_result(path: Path, record: dict[str, Any]) -> None:
     """Write a result whole or not at all, and say where."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(rounded(record), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    part.replace(path)
+    write_text(path, json.dumps(rounded(record), indent=1, allow_nan=False) + "\n")
     print(f"\nwritten to {path}")
 
 

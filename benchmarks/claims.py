@@ -28,6 +28,8 @@ from _claims_config import CLAIMS, SETTINGS, ClaimsConfig, Setting, default_conf
 from _claims_table import missing, render
 from _common import RESULTS, add_data_argument, machine, rounded
 
+from anytag.whole_files import write_text
+
 
 def read_record(path: Path, config: ClaimsConfig) -> dict[str, Any]:
     """The results so far.
@@ -52,9 +54,7 @@ def config_record(config: ClaimsConfig) -> dict[str, Any]:
 def write_record(path: Path, record: dict[str, Any]) -> None:
     """Write the results whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(rounded(record, 5), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    part.replace(path)
+    write_text(path, json.dumps(rounded(record, 5), indent=1, allow_nan=False) + "\n")
 
 
 def steps_of(setting: Setting, steps: int, step_seconds: dict[str, float]) -> int:
@@ -115,9 +115,7 @@ class Runs:
             },
             5,
         )
-        part = kept.with_suffix(".part")
-        part.write_text(json.dumps(found) + "\n", encoding="utf-8")
-        part.replace(kept)
+        write_text(kept, json.dumps(found) + "\n")
         if not (setting.manifest == "parsed" and seed == 0):  # The engine's model is made of that one.
             (folder / "checkpoint.pt").unlink(missing_ok=True)
         return found

@@ -25,6 +25,7 @@ import gold  # noqa: E402
 
 from anytag.errors import MissingExtraError  # noqa: E402
 from anytag.language.parser import CaptionParser, load_parser  # noqa: E402
+from anytag.whole_files import write_text  # noqa: E402
 
 RESULTS = Path(__file__).parent / "results" / "parser.json"
 
@@ -92,9 +93,7 @@ def main() -> None:
         print(f"{name:6} {entry['speed']}")
         record["parsers"][name] = entry  # type: ignore[index]
     RESULTS.parent.mkdir(exist_ok=True)
-    part = RESULTS.with_suffix(".part")
-    part.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    part.replace(RESULTS)
+    write_text(RESULTS, json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

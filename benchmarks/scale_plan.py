@@ -28,6 +28,8 @@ from _scale_config import (
     read_measured,
 )
 
+from anytag.whole_files import write_text
+
 BEGIN, END = "<!-- tables of benchmarks/scale_plan.py: begin -->", "<!-- tables: end -->"
 
 
@@ -289,9 +291,7 @@ def main() -> None:
     _, end, tail = rest.partition(END)
     if not begin or not end:
         raise SystemExit(f"{options.write}: lacks the marks {BEGIN} and {END}")
-    part = options.write.with_name(options.write.name + ".part")
-    part.write_text(f"{head}{BEGIN}\n\n{tables}\n\n{END}{tail}", encoding="utf-8")
-    part.replace(options.write)
+    write_text(options.write, f"{head}{BEGIN}\n\n{tables}\n\n{END}{tail}")
 
 
 if __name__ == "__main__":

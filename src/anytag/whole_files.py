@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 @contextmanager
@@ -43,5 +43,7 @@ def write_text(path: Path, text: str) -> None:
 
 def save_array(path: Path, array: NDArray[Any]) -> None:
     """Write a ``.npy`` file, whole or not at all."""
+    import numpy as np  # Vocabularies are written here, too, and are read without it.
+
     with whole_file(path) as part, part.open("wb") as handle:
         np.save(handle, array)
