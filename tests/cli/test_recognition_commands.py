@@ -136,10 +136,11 @@ class TestTag:
         kinds = ("--kind", "object", "--kind", "action", "--threshold", 0)
         assert names(lines(run("tag", red, "--json", *kinds))[0]) == ["animal", "dog", "run"]
         run("tag", red, "--model", "m", "--threads", 3, "--device", "cuda", "--backend", "onnx")
-        plain = {"backend": None, "device": "cpu", "precision": "float32", "threads": None, "tags": None}
-        assert asked[0] == (None, plain | {"descriptions": None})
+        chosen = {"tags": None, "descriptions": None}
+        plain = {"backend": None, "device": "cpu", "precision": "float32", "threads": None} | chosen
+        assert asked[0] == (None, plain)
         cuda = {"backend": "onnx", "device": "cuda", "threads": 3}
-        assert asked[-1] == ("m", plain | cuda | {"descriptions": None})
+        assert asked[-1] == ("m", plain | cuda)
         run("caption", red, "--backend", "torch", "--precision", "bfloat16")
         assert asked[-1][1] == plain | {"backend": "torch", "precision": "bfloat16"}
         run("tag", red, "--allow", "a.txt", "--rename", "r.txt", "--language", "zh", "--descriptions", "d.jsonl")

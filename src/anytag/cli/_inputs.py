@@ -6,13 +6,16 @@ import sys
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from anytag.errors import UsageError
 from anytag.pictures import find_pictures, read_list
 from anytag.tag_choice import TagChoice
+
+if TYPE_CHECKING:
+    from anytag.recognizer import Recognizer
 
 
 class KindChoice(StrEnum):
@@ -80,6 +83,29 @@ def tag_choice(allow: Path | None, deny: Path | None, rename: Path | None, langu
     """The choice that the options make; ``None`` if none of them is given."""
     choice = TagChoice(allow, deny, rename, language)
     return None if choice == TagChoice() else choice
+
+
+def open_recognizer(
+    model: str | None,
+    backend: BackendChoice | None,
+    device: str,
+    precision: PrecisionChoice,
+    threads: int | None,
+    tags: TagChoice | None = None,
+    descriptions: Path | None = None,
+) -> Recognizer:
+    """The recognizer that the options of a command ask for; see :func:`anytag.load`."""
+    from anytag.recognizer import load  # Here, so that --help does not wait for it.
+
+    return load(
+        model,
+        backend=backend.value if backend else None,
+        device=device,
+        precision=precision.value,
+        threads=threads,
+        tags=tags,
+        descriptions=descriptions,
+    )
 
 
 def sources(given: Sequence[str]) -> tuple[Iterable[str], int | None]:

@@ -22,6 +22,7 @@ from anytag.cli._inputs import (
     Threads,
     Threshold,
     Top,
+    open_recognizer,
     sources,
     tag_choice,
 )
@@ -58,17 +59,9 @@ def caption(
     Example: anytag caption photo.jpg --tags "beach,dog"
     """
     with reporting("caption"):
-        from anytag.recognizer import load
-
         paths, total = sources(pictures)
-        recognizer = load(
-            model,
-            backend=backend.value if backend else None,
-            device=device,
-            precision=precision.value,
-            threads=threads,
-            tags=tag_choice(allow, deny, rename, language),
-        )
+        chosen = tag_choice(allow, deny, rename, language)
+        recognizer = open_recognizer(model, backend, device, precision, threads, chosen)
         results = recognizer.caption(
             paths,
             tags=names(tags),

@@ -20,6 +20,7 @@ from anytag.cli._inputs import (
     Precision,
     PrecisionChoice,
     Threads,
+    open_recognizer,
     sources,
 )
 from anytag.cli._shared import STYLES, bar, finish, reporting, write_stream
@@ -75,16 +76,8 @@ def locate(
     Exit code: 0 done, 1 some pictures failed, 2 used wrongly.
     """
     with reporting("locate"):
-        from anytag.recognizer import load
-
         paths, total = sources(pictures)
-        recognizer = load(
-            model,
-            backend=backend.value if backend else None,
-            device=device,
-            precision=precision.value,
-            threads=threads,
-        )
+        recognizer = open_recognizer(model, backend, device, precision, threads)
         folder = out if out is not None or json_ else Path()
         if folder is not None:
             _make(folder)

@@ -16,6 +16,7 @@ from anytag.cli._inputs import (
     Precision,
     PrecisionChoice,
     Threads,
+    open_recognizer,
     sources,
 )
 from anytag.cli._shared import bar, finish, reporting, write_stream
@@ -39,16 +40,8 @@ def match(
     Exit code: 0 done, 1 some pictures failed, 2 used wrongly.
     """
     with reporting("match"):
-        from anytag.recognizer import load
-
         paths, total = sources(pictures)
-        recognizer = load(
-            model,
-            backend=backend.value if backend else None,
-            device=device,
-            precision=precision.value,
-            threads=threads,
-        )
+        recognizer = open_recognizer(model, backend, device, precision, threads)
         finish(*write_stream(recognizer.match(paths, text), json_, total, _show))
 
 

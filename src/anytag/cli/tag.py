@@ -23,6 +23,7 @@ from anytag.cli._inputs import (
     Threads,
     Threshold,
     Top,
+    open_recognizer,
     sources,
     tag_choice,
 )
@@ -54,18 +55,9 @@ def tag(
     Example: anytag tag holiday/ --json > tags.jsonl
     """
     with reporting("tag"):
-        from anytag.recognizer import load
-
         paths, total = sources(pictures)
-        recognizer = load(
-            model,
-            backend=backend.value if backend else None,
-            device=device,
-            precision=precision.value,
-            threads=threads,
-            tags=tag_choice(allow, deny, rename, language),
-            descriptions=descriptions,
-        )
+        chosen = tag_choice(allow, deny, rename, language)
+        recognizer = open_recognizer(model, backend, device, precision, threads, chosen, descriptions)
         results = recognizer.tag(
             paths,
             categories=names(categories),
