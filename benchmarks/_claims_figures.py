@@ -21,6 +21,7 @@ from anytag.evaluation.tagging import best_common_threshold, mean_average_precis
 from anytag.generation import DecodingOptions
 from anytag.nn.model import RecognitionModel
 from anytag.nn.recognition_decoder import RecognitionDecoder
+from anytag.training.precision import autocast
 from anytag.training.validation import caption_pictures
 
 #: Most tags that guide a caption; as many as in training.
@@ -60,13 +61,13 @@ class Judge:
         """All figures that a setting has."""
         model.eval()
         figures: dict[str, float] = {}
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast("cpu"):
             self._read(model)
             everything: list[NDArray[np.float32]] = []
             ids = torch.arange(len(self.data.prepared.vocabulary))
             queries = model.label_queries(self.data.prepared.label_embeddings, ids)
             for shard in self._shards:
-                features = torch.cat([model.features(part) for part in shard.tokens.split(32)]).float()
+                features = torch.cat([model.features(part.float()) for part in shard.tokens.split(32)]).float()
                 scores = score_queries(model.recognition_decoder, features, queries, 16)
                 everything.append(scores)
                 threshold, f1 = split_f1(scores, self.data.truth[shard.rows])

@@ -23,6 +23,7 @@ from anytag.training.config import StageConfig, TrainingConfig
 from anytag.training.loop import TrainingLoop
 from anytag.training.objective import Objective
 from anytag.training.pairs import Batcher
+from anytag.training.precision import autocast
 
 StepFunction = Callable[[nn.Module, int, StageConfig], tuple[Tensor, dict[str, float]]]
 
@@ -162,7 +163,7 @@ def measure_steps(data: ClaimsData, rounds: int = 6) -> dict[str, float]:
     for number in range(rounds + 2):
         for name, (model, step, optimizer, config) in runs.items():
             before = time.process_time()
-            with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bfloat16"):
+            with autocast("cpu", config.precision):
                 loss, _ = step(model, number, config.stages[0])
             optimizer.zero_grad(set_to_none=True)
             loss.backward()

@@ -13,6 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from anytag.training.config import Precision
+from anytag.training.precision import autocast
+
 
 @dataclass
 class Clock:
@@ -121,7 +124,7 @@ class PlainLoop:
         model: What is trained.
         loss: The loss of a batch.
         batches: Never end.
-        half: Whether the forward pass is in bfloat16.
+        precision: Of the forward pass.
         betas: AdamW's.
         clip: Norm that gradients are scaled down to; 0: they stay.
         rate: Learning rate; that of ours, so that both train alike.
@@ -132,19 +135,19 @@ class PlainLoop:
         model: nn.Module,
         loss: Callable[[Any], Tensor],
         batches: Iterator[Any],
-        half: bool,
+        precision: Precision,
         betas: tuple[float, float],
         clip: float,
         rate: float,
     ):
-        self._loss, self._batches, self._half, self._clip = loss, batches, half, clip
+        self._loss, self._batches, self._precision, self._clip = loss, batches, precision, clip
         self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self._optimizer = torch.optim.AdamW(self._parameters, lr=rate, betas=betas)
 
     def __call__(self) -> None:
         """One step."""
         batch = next(self._batches)
-        with torch.autocast("cpu", torch.bfloat16, enabled=self._half):
+        with autocast("cpu", self._precision):
             loss = self._loss(batch)
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()

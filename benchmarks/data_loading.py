@@ -61,12 +61,13 @@ def training_speed(resolution: int, seconds: float, batch: int = 16) -> dict[str
     except ImportError:
         return None
     from anytag.nn.efficientnet_lite import EfficientNetLite
+    from anytag.training.precision import autocast
 
     encoder = EfficientNetLite("efficientnet_lite2").train()
     pixels = torch.rand(batch, 3, resolution, resolution).contiguous(memory_format=torch.channels_last)
 
     def step() -> None:
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast("cpu"):
             encoder(pixels).float().mean().backward()
         encoder.zero_grad()
 

@@ -68,7 +68,7 @@ def measure_cached(data: Path, cache: Path, rounds: int, steps: int, unseen: int
         plain_model,
         lambda batch: _plain_loss(plain_model, objective, batch),
         cycle([batcher.batch(number) for number in range(batcher.steps_per_epoch)]),
-        recipe.precision == "bfloat16",
+        recipe.precision,
         recipe.betas,
         recipe.gradient_clip,
         stage.learning_rate / 2,  # The mean of a rise and a cosine.
@@ -190,7 +190,7 @@ def _plain_end_to_end(config: Any, data: Path, made: Path, ours: PairBatches, wo
         learner,
         lambda batch: learner(batch)[0],
         batches(),
-        config.precision == "bfloat16",
+        config.precision,
         config.betas,
         config.gradient_clip,
         config.stages[-1].learning_rate / 2,

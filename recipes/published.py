@@ -15,9 +15,9 @@ DATA holds (any other place, or kind of source, with ``--set sources=[…]``):
 
 Where a number comes from stands beside it: a paper's section 4 with its settings, the authors' released settings
 (``configs/*.yaml``), or BLIP's, which Tag2Text follows. What none of them says is called our choice. Ours in all:
-bfloat16 autocast, no moving average, no decay of norms, biases and embeddings, checkpoints every 1,000 steps; Adam's
-usual betas and gradients that are not clipped are the released loop's. Batches are those of all GPUs together, 8 A100
-in the papers; with fewer, ``--set accumulate=N`` does the same in more time.
+bfloat16 autocast (where that is faster), no moving average, no decay of norms, biases and embeddings, checkpoints every
+1,000 steps; Adam's usual betas and gradients that are not clipped are the released loop's. Batches are those of all
+GPUs together, 8 A100 in the papers; with fewer, ``--set accumulate=N`` does the same in more time.
 """
 
 from typing import Any

@@ -65,4 +65,4 @@ def test_a_value_of_the_wrong_kind():
     assert refused("loss.negatives=many") == (
         "--set loss.negatives: Input should be a valid integer, unable to parse string as an integer"
     )
-    assert refused("precision=float64") == "--set precision: Input should be 'float32' or 'bfloat16'"
+    assert refused("precision=float64") == "--set precision: Input should be 'auto', 'float32' or 'bfloat16'"

@@ -12,6 +12,9 @@ from anytag.errors import UsageError
 from anytag.model_config import ModelConfig
 from anytag.training.schedules import Schedule, WarmupCosineSchedule
 
+#: Of products in training; ``auto``: bfloat16 where that is faster.
+Precision = Literal["auto", "float32", "bfloat16"]
+
 
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -157,7 +160,8 @@ class LoopConfig(_Part):
         save_every: Steps between checkpoints.
         log_every: Steps between lines in the log.
         validate_every: Steps between validations.
-        precision: ``bfloat16``: autocast; weights stay in float32.
+        precision: Of products; weights stay in float32. ``auto``: bfloat16 (autocast) where that is faster: on graphics
+            processors that know it, and on processors with AMX.
         parallel: How the processes that ``torchrun`` starts share the work. ``ddp``: each holds the whole model;
             ``fsdp``: weights, gradients, optimizer and average are divided among them; ``auto``: ``ddp``.
         activation_checkpointing: Compute activations of the large blocks again in the backward pass instead of keeping
@@ -178,7 +182,7 @@ class LoopConfig(_Part):
     save_every: int = Field(default=200, ge=1)
     log_every: int = Field(default=20, ge=1)
     validate_every: int = Field(default=400, ge=1)
-    precision: Literal["float32", "bfloat16"] = "bfloat16"
+    precision: Precision = "auto"
     parallel: Literal["auto", "ddp", "fsdp"] = "auto"
     activation_checkpointing: bool = False
     tensorboard: bool = False

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from anytag.nn.model import RecognitionModel
 from anytag.training.features import CachedShard
+from anytag.training.precision import autocast
 from anytag.vocabulary import TagVocabulary
 from anytag.whole_files import save_array
 
@@ -90,7 +91,7 @@ def look_closer(
 
 def _logits(model: RecognitionModel, maps: np.ndarray, queries: Tensor) -> Tensor:
     found = []
-    with torch.autocast("cpu", torch.bfloat16):
+    with autocast("cpu"):
         for start in range(0, len(maps), 8):
             chosen = torch.from_numpy(maps[start : start + 8].copy()).float().permute(0, 3, 1, 2)
             features = model.features(model.image_encoder.crown(chosen))

@@ -23,6 +23,7 @@ from anytag.training.config import LoopConfig, LoopStage
 from anytag.training.distributed import LossModule, Share, Strategy, connect, local_part
 from anytag.training.divergence import DivergedError, LossWatch
 from anytag.training.logs import Report, RunLog
+from anytag.training.precision import autocast
 
 #: Model, number of the step, the stage (of the config's own kind), and which rows of the batch: loss and its parts.
 StepFunction = Callable[[nn.Module, int, Any, Share], tuple[Tensor, dict[str, float]]]
@@ -251,8 +252,7 @@ class TrainingLoop:
         for micro in range(micros):
             share = self.strategy.share(micro, micros, self.device)
             with self.strategy.accumulating(last=micro == micros - 1):
-                enabled = self.config.precision == "bfloat16"
-                with torch.autocast(self.device.type, torch.bfloat16, enabled=enabled):
+                with autocast(self.device, self.config.precision):
                     loss, own = self.strategy.forward(self.step, stage, share)
                 (loss / micros if micros > 1 else loss).backward()
             total += float(loss.detach()) / micros

@@ -20,6 +20,7 @@ from anytag.log_odds import log_odds, sigmoid
 from anytag.nn.model import RecognitionModel
 from anytag.training.features import CachedShard
 from anytag.training.pairs import PictureRecord
+from anytag.training.precision import autocast
 from anytag.vocabulary import TagVocabulary
 from anytag.whole_files import save_array
 
@@ -113,7 +114,7 @@ def _look(model: RecognitionModel, shard: CachedShard, view: int, queries: Tenso
     maps, seen, logits = shard.maps[view], [], []
     for start in range(0, len(maps), 8):
         chosen = torch.from_numpy(maps[start : start + 8].copy()).float().permute(0, 3, 1, 2)
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast("cpu"):
             features = model.features(model.image_encoder.crown(chosen))
             if queries is not None:
                 logits.append(model.recognition_decoder(features, queries).half().numpy())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import takewhile
 from pathlib import Path
 
@@ -70,8 +70,7 @@ class LiteStep:
             share=share,
         )
         if alone:
-            with torch.autocast("cpu", torch.bfloat16, enabled=torch.is_autocast_enabled("cpu") and _halves_pay()):
-                return objective.captioner(model, batch, self._remember(index))
+            return objective.captioner(model, batch, self._remember(index))
         corners = self._look_closer(index) if objective.config.corners else None
         model.image_encoder.set_drop_path(stage.drop_path)
         tokens, teacher = self._tokens(model, batch, number, stage, bool(objective.config.distillation))
@@ -132,9 +131,3 @@ class LiteStep:
                     )
                 }
         return self._remembered[first]
-
-
-def _halves_pay() -> bool:
-    """Whether a small captioner gains by half precision: only tiles (AMX) multiply so fast that the copies pay."""
-    known: Mapping[str, object] = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    return bool(known.get("amx_bf16"))

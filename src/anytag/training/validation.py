@@ -17,6 +17,7 @@ from anytag.nn.model import RecognitionModel
 from anytag.training.features import CachedShard
 from anytag.training.pairs import TagPrompts, pad
 from anytag.training.pixels import PictureReader
+from anytag.training.precision import autocast
 from anytag.vocabulary import TagVocabulary
 
 
@@ -65,7 +66,7 @@ class Validator:
     def __call__(self, model: RecognitionModel, final: bool = False) -> dict[str, float]:
         """Figures by name; the model is left in eval mode."""
         model.eval()
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast("cpu"):
             figures, offset = {}, 0
             for shard in self.data.shards:
                 tags = self.data.tags[offset : offset + len(shard.records)]
