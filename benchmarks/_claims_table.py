@@ -16,17 +16,25 @@ def render(record: dict[str, Any], steps: int | None = None) -> str:
 
     Args:
         record: The JSON of the results.
-        steps: The budget whose results are shown; ``None``: for each claim the largest one.
+        steps: The budget whose results are shown; ``None``: for each claim the largest one that most of its arms have
+            results at.
     """
     parts = []
     for name, claim in CLAIMS.items():
         entries = [entry for entry in record["results"] if entry["claim"] == name]
-        budgets = {entry["steps"] for entry in entries}
-        chosen = max(budgets, default=None) if steps is None else steps
+        chosen = _fullest(entries) if steps is None else steps
         entries = [entry for entry in entries if entry["steps"] == chosen]
         if entries:
             parts.append(_claim(claim, entries, default_config().training.batch_size))
     return "\n\n".join(parts) + "\n" if parts else "No results yet.\n"
+
+
+def _fullest(entries: Sequence[Entry]) -> int | None:
+    """The budget of the most arms; of several such, the largest."""
+    arms: dict[int, set[str]] = {}
+    for entry in entries:
+        arms.setdefault(entry["steps"], set()).add(entry["arm"])
+    return max(arms, key=lambda steps: (len(arms[steps]), steps), default=None)
 
 
 def _claim(claim: Claim, entries: Sequence[Entry], batch: int) -> str:

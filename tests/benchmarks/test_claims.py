@@ -260,5 +260,12 @@ class TestTable:
         assert "0.111" not in shown
         assert "0.111" in render({"results": [older]}, steps=5)
 
+    def test_a_budget_that_lacks_an_arm_waits(self):
+        begun = [entry("without", seed, steps=20, mAP=0.777) for seed in range(3)]
+        assert "0.777" not in render({"results": [*self.seeds((0.5, 0.6)), *begun]})
+        complete = render({"results": [*self.seeds((0.5, 0.6)), *begun, entry("with", 0, steps=20, mAP=0.888)]})
+        assert "| without | 3 | 20 | 0.777 ± 0.000 |" in complete
+        assert "| with | 1 | 20 | 0.888 |" in complete
+
     def test_no_results(self):
         assert render({"results": []}) == "No results yet.\n"
