@@ -16,8 +16,8 @@ def render(record: dict[str, Any], steps: int | None = None) -> str:
 
     Args:
         record: The JSON of the results.
-        steps: The budget whose results are shown; ``None``: for each claim the largest one that most of its arms have
-            results at.
+        steps: The budget whose results are shown; ``None``: for each claim the one that the most arms have results at,
+            of several such the largest.
     """
     parts = []
     for name, claim in CLAIMS.items():
@@ -30,7 +30,7 @@ def render(record: dict[str, Any], steps: int | None = None) -> str:
 
 
 def _fullest(entries: Sequence[Entry]) -> int | None:
-    """The budget of the most arms; of several such, the largest."""
+    """The budget that :func:`render` shows; ``None`` if there are no results."""
     arms: dict[int, set[str]] = {}
     for entry in entries:
         arms.setdefault(entry["steps"], set()).add(entry["arm"])
