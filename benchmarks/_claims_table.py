@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from statistics import mean, stdev
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from _claims_config import CLAIMS, Claim, Comparison, default_config
 
 Entry = dict[str, Any]
+_SEEDS = 3  # Fewer decide nothing.
 
 
 def render(record: dict[str, Any], steps: int | None = None) -> str:
@@ -16,8 +18,8 @@ def render(record: dict[str, Any], steps: int | None = None) -> str:
 
     Args:
         record: The JSON of the results.
-        steps: The budget whose results are shown; ``None``: for each claim the one that the most arms have results at,
-            of several such the largest.
+        steps: The budget whose results are shown; ``None``: for each claim the one that the most arms have results
+            at, of several such the one with the most seeds (three are enough), of these the largest.
     """
     parts = []
     for name, claim in CLAIMS.items():
@@ -31,10 +33,15 @@ def render(record: dict[str, Any], steps: int | None = None) -> str:
 
 def _fullest(entries: Sequence[Entry]) -> int | None:
     """The budget that :func:`render` shows; ``None`` if there are no results."""
-    arms: dict[int, set[str]] = {}
+    seeds: dict[int, Counter[str]] = {}
     for entry in entries:
-        arms.setdefault(entry["steps"], set()).add(entry["arm"])
-    return max(arms, key=lambda steps: (len(arms[steps]), steps), default=None)
+        seeds.setdefault(entry["steps"], Counter())[entry["arm"]] += 1
+
+    def fullness(steps: int) -> tuple[int, int, int]:
+        # Three seeds decide; a fourth should not hide a larger budget.
+        return len(seeds[steps]), sum(min(n, _SEEDS) for n in seeds[steps].values()), steps
+
+    return max(seeds, key=fullness, default=None)
 
 
 def _claim(claim: Claim, entries: Sequence[Entry], batch: int) -> str:
@@ -85,7 +92,7 @@ def verdict(comparison: Comparison, entries: Sequence[Entry]) -> str:
     if not found:
         return ""
     what = f"{comparison.column}: {comparison.better} against {comparison.worse}, {mean(found):+.3f}"
-    if len(found) < 3:
+    if len(found) < _SEEDS:
         return f"{what} ({len(found)} of three seeds: not decided)."
     error = stdev(found) / len(found) ** 0.5
     clear = abs(mean(found)) > 2 * error and len({value > 0 for value in found}) == 1

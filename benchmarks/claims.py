@@ -164,7 +164,7 @@ def main() -> None:
         command.add_argument("--out", type=Path, default=RESULTS / "claims.json", help="results, as JSON")
     shown = commands.add_parser("table", help="results as Markdown")
     shown.add_argument("--out", type=Path, default=RESULTS / "claims.json", help="results, as JSON")
-    shown.add_argument("--steps", type=int, help="the budget to show (default: the largest with all arms)")
+    shown.add_argument("--steps", type=int, help="the budget to show (default: the largest that is complete)")
     options = parser.parse_args()
     if options.command == "table":
         print(render(json.loads(options.out.read_text(encoding="utf-8")), options.steps), end="")

@@ -267,5 +267,13 @@ class TestTable:
         assert "| without | 3 | 20 | 0.777 ± 0.000 |" in complete
         assert "| with | 1 | 20 | 0.888 |" in complete
 
+    def test_a_budget_that_lacks_seeds_waits(self):
+        begun = [entry(arm, seed, steps=20, mAP=0.777) for seed in range(2) for arm in ("without", "with")]
+        decided = self.seeds((0.5, 0.6), (0.5, 0.6), (0.5, 0.6))
+        assert "0.777" not in render({"results": [*decided, *begun]})
+        begun += [entry(arm, 2, steps=20, mAP=0.777) for arm in ("without", "with")]
+        fourth = [entry(arm, 3, mAP=0.5) for arm in ("without", "with")]
+        assert "| with | 3 | 20 | 0.777 ± 0.000 |" in render({"results": [*decided, *fourth, *begun]})
+
     def test_no_results(self):
         assert render({"results": []}) == "No results yet.\n"
