@@ -52,9 +52,12 @@ class ClaimsData:
     @cached_property
     def shards(self) -> list[CachedShard]:
         """The training shards with tokens for maps, in the order of ``prepared.pairs``."""
+        return self._with_tokens(self.prepared.shards)
+
+    def _with_tokens(self, shards: Sequence[CachedShard]) -> list[CachedShard]:
         encoder = load_imagenet_lite(variant=self.config.training.model.image_encoder.name)
         encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return with_tokens(self.prepared.shards, encoder, self.cache / "claims" / "tokens", self.report)
+        return with_tokens(shards, encoder, self.cache / "claims" / "tokens", self.report)
 
     @cached_property
     def validation_captions(self) -> tuple[list[str], list[tuple[int, ...]], Tensor]:
@@ -120,8 +123,8 @@ class ClaimsData:
         if setting.manifest is None:
             kept = self.prepared.pairs
             return TrainingPairs(self.shards, kept.pictures, kept.caption_embeddings)
-        shards = {shard.name: shard for shard in self.shards}
-        chosen = [shards[file.stem] for file in find_shards(self.data, self.config.engine)]
+        shards = {shard.name: shard for shard in self.prepared.shards}
+        chosen = self._with_tokens([shards[file.stem] for file in find_shards(self.data, self.config.engine)])
         return manifest_pairs(Manifest.load(manifests / setting.manifest), chosen, self.prepared)
 
 

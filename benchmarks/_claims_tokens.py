@@ -12,6 +12,7 @@ from torch import Tensor
 
 from anytag.nn.efficientnet_lite import EfficientNetLite
 from anytag.training.features import CachedShard
+from anytag.training.precision import autocast
 from anytag.whole_files import save_array
 
 
@@ -51,7 +52,7 @@ def to_tokens(encoder: EfficientNetLite, maps: np.ndarray) -> Tensor:
     """Cached maps ``[N, H, W, C]`` through the encoder's upper stages: tokens ``[N, T, C']`` in bfloat16."""
     parts = []
     for start in range(0, len(maps), 8):
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast("cpu"):
             few = torch.from_numpy(maps[start : start + 8].copy()).float().permute(0, 3, 1, 2)
             parts.append(encoder.crown(few).bfloat16())
     return torch.cat(parts)
