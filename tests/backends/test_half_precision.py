@@ -43,6 +43,14 @@ def test_convolutions_stay_in_float32_in_pytorch(trained, pixels):
     assert half.recognize(features[1], half.label_queries()).shape == (2, 5)
 
 
+def test_half_precision_where_the_processor_has_no_products_of_its_own_for_it(trained, pixels, monkeypatch):
+    whole = TorchBackend(trained)
+    monkeypatch.setattr("anytag.backends.torch.can_pack", lambda device, dtype: dtype == torch.float32)
+    half = TorchBackend(trained, precision="bfloat16")
+    logits = [backend.recognize(whole.encode(pixels).features, backend.label_queries()) for backend in (whole, half)]
+    np.testing.assert_allclose(logits[1], logits[0], atol=0.1)
+
+
 def test_convolutions_stay_in_float32_in_openvino(exported, pixels):
     require_module("openvino")
     directory = ModelDirectory(exported.folder)

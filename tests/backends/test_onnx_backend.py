@@ -5,11 +5,13 @@ from __future__ import annotations
 import shutil
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 import torch
 from fixtures_toy import edit_config
 
-from anytag.backends.onnx import OnnxBackend
+from anytag.backends.onnx import EXACT_PRODUCTS, OnnxBackend
 from anytag.errors import ModelError
 from anytag.model_directory import ModelDirectory
 from anytag.processors import available_processors
@@ -145,3 +147,25 @@ class TestErrors:
 
 def test_processors():
     assert available_processors() >= 1
+
+
+def test_products_in_eight_bits_are_exact_on_every_processor():
+    # 255 · 127 twice is 64,770: more than the 16 bits that some processors add a pair up in.
+    weights = np.full((64, 4), 127, np.int8)
+    made = onnx.helper.make_graph(
+        [onnx.helper.make_node("MatMulInteger", ["a", "weights", "a_zero", "zero"], ["y"])],
+        "product",
+        [onnx.helper.make_tensor_value_info("a", onnx.TensorProto.UINT8, [3, 64])],
+        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.INT32, [3, 4])],
+        [
+            onnx.numpy_helper.from_array(weights, "weights"),
+            onnx.numpy_helper.from_array(np.uint8(0), "a_zero"),
+            onnx.numpy_helper.from_array(np.int8(0), "zero"),
+        ],
+    )
+    model = onnx.helper.make_model(made, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry(*EXACT_PRODUCTS)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    [got] = session.run(["y"], {"a": np.full((3, 64), 255, np.uint8)})
+    assert (got == 255 * 127 * 64).all()

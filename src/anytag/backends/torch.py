@@ -86,7 +86,7 @@ class TorchBackend:
             file = directory.file(ALIGNMENT_FILE)
             parts.append(read_alignment(file, model, config.captioner.vocabulary - 1).requires_grad_(False).eval())
         # Together, since they share layers.
-        if can_pack(self.device):
+        if can_pack(self.device, self.dtype):
             pack_linears(parts, self.dtype)
         # Through its convolutions lite's features are off by 8 % in bfloat16, and it is transformers that are slow.
         self._pixels_dtype = self.dtype if config.image_encoder.swin is not None else torch.float32

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
 
+from anytag.backends.onnx import EXACT_PRODUCTS
 from anytag.errors import AnytagError
 from anytag.export.graphs import GraphSpec
 
@@ -124,6 +125,13 @@ def expected_outputs(spec: GraphSpec) -> list[tuple[dict[str, Tensor], tuple[Ten
     return [(inputs, found if isinstance(found, tuple) else (found,)) for inputs, found in made]
 
 
+def _session(path: Path) -> onnxruntime.InferenceSession:
+    """A graph as it will be run."""
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry(*EXACT_PRODUCTS)
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
 def check_parity(
     spec: GraphSpec,
     path: Path,
@@ -141,7 +149,7 @@ def check_parity(
     Raises:
         ParityError: If the difference exceeds ``tolerance``.
     """
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    session = _session(path)
     worst = 0.0
     for inputs, expected in expected_outputs(spec) if wanted is None else wanted:
         got = session.run(list(spec.outputs), {name: tensor.numpy() for name, tensor in inputs.items()})
@@ -281,7 +289,7 @@ def _ranges(model: onnx.ModelProto, samples: Iterable[Mapping[str, NDArray[Any]]
             probe.graph.output.append(helper.make_tensor_value_info(f"{name}_{reduce}", TensorProto.FLOAT, []))
     with tempfile.TemporaryDirectory() as folder:
         save_graph(probe, Path(folder) / "probe.onnx")
-        session = onnxruntime.InferenceSession(Path(folder) / "probe.onnx", providers=["CPUExecutionProvider"])
+        session = _session(Path(folder) / "probe.onnx")
     bounds = np.array([session.run(None, dict(inputs)) for inputs in samples]).reshape(-1, len(names), 2)
     low, high = np.minimum(bounds[..., 0].min(0), 0), np.maximum(bounds[..., 1].max(0), 0)
     return {name: (float(a), float(b)) for name, a, b in zip(names, low, high, strict=True)}

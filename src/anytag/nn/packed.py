@@ -14,10 +14,12 @@ from anytag.nn.swin import SwinFeedForward, WindowAttention
 from anytag.nn.transformer import FeedForward
 
 
-def can_pack(device: torch.device) -> bool:
-    """Whether this PyTorch and this device know the kernels."""
+def can_pack(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether this PyTorch and this device know the kernels; for bfloat16 a processor needs AVX-512 or its like."""
     known = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-    return device.type == "cpu" and known
+    if device.type != "cpu" or not known:
+        return False
+    return dtype != torch.bfloat16 or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 class PackedLinear(nn.Module):
@@ -102,7 +104,7 @@ def pack_linears(model: nn.Module, dtype: torch.dtype) -> None:
     Products of one column are left as they are. The model cannot be trained or saved afterwards.
 
     Args:
-        model: In eval mode, on a CPU that :func:`can_pack`.
+        model: In eval mode, on a CPU that :func:`can_pack` in this precision.
         dtype: Precision to compute in; what is no linear layer keeps its own.
     """
     made: dict[nn.Module, nn.Module] = {}
