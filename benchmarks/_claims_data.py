@@ -54,6 +54,12 @@ class ClaimsData:
         """The training shards with tokens for maps, in the order of ``prepared.pairs``."""
         return self._with_tokens(self.prepared.shards)
 
+    @cached_property
+    def engine_shards(self) -> list[CachedShard]:
+        """Those that the data engine works on, in the order of its manifests' parts."""
+        shards = {shard.name: shard for shard in self.prepared.shards}
+        return self._with_tokens([shards[file.stem] for file in find_shards(self.data, self.config.engine)])
+
     def _with_tokens(self, shards: Sequence[CachedShard]) -> list[CachedShard]:
         encoder = load_imagenet_lite(variant=self.config.training.model.image_encoder.name)
         encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -123,9 +129,7 @@ class ClaimsData:
         if setting.manifest is None:
             kept = self.prepared.pairs
             return TrainingPairs(self.shards, kept.pictures, kept.caption_embeddings)
-        shards = {shard.name: shard for shard in self.prepared.shards}
-        chosen = self._with_tokens([shards[file.stem] for file in find_shards(self.data, self.config.engine)])
-        return manifest_pairs(Manifest.load(manifests / setting.manifest), chosen, self.prepared)
+        return manifest_pairs(Manifest.load(manifests / setting.manifest), self.engine_shards, self.prepared)
 
 
 def manifest_pairs(manifest: Manifest, shards: Sequence[CachedShard], prepared: Prepared) -> TrainingPairs:

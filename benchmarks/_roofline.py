@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from anytag.backends.onnx import EXACT_PRODUCTS
 from anytag.nn.packed import PackedLinear
 
 #: Matrix products (rows, inputs, outputs) of the sizes that these models multiply, and one that suits any processor.
@@ -68,6 +69,7 @@ def _integer_session(right: Any) -> Any:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
+    options.add_session_config_entry(*EXACT_PRODUCTS)  # As the package runs them.
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 

@@ -118,7 +118,6 @@ class TestErrors:
 
     @pytest.mark.parametrize("device", ["cuda", "tpu"])
     def test_a_device_that_is_not_there(self, exported, device):
-        onnxruntime = pytest.importorskip("onnxruntime")
         if device == "cuda" and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
             pytest.skip("this machine has it")
         with pytest.raises(ModelError) as caught:
@@ -147,6 +146,19 @@ class TestErrors:
 
 def test_processors():
     assert available_processors() >= 1
+
+
+def test_every_graph_is_run_with_exact_products(exported, pixels, monkeypatch):
+    opened, session = [], onnxruntime.InferenceSession
+
+    def record(path, options, **others):
+        opened.append(options.get_session_config_entry(EXACT_PRODUCTS[0]))
+        return session(path, options, **others)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", record)
+    backend = OnnxBackend(ModelDirectory(exported.folder), threads=1)
+    backend.recognize(backend.encode(pixels).features, backend.label_queries())
+    assert opened == [EXACT_PRODUCTS[1]] * 2
 
 
 def test_products_in_eight_bits_are_exact_on_every_processor():

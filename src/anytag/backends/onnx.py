@@ -27,7 +27,7 @@ _SMALL_GRAPH = 64 * 2**20
 _UNWANTED = {"recognition_decoder": ["SkipLayerNormFusion", "ConstantFolding"]}
 
 #: Option and value of a session: on processors whose 8-bit products add pairs up in 16 bits and cut off what does not
-#: fit (AVX2, AVX-512 without VNNI), weights are made unsigned, which fits. Scores are then the same on all processors.
+#: fit (AVX2, AVX-512 without VNNI), weights are made unsigned, which fits.
 EXACT_PRODUCTS = ("session.x64quantprecision", "1")
 
 
