@@ -10,8 +10,8 @@ import numpy as np
 from _families import open_backend
 
 from anytag.datasets.webdataset import read_shard
-from anytag.model_directory import ModelDirectory, find_model, write_config
-from anytag.recognizer import Recognizer
+from anytag.inference.recognizer import Recognizer
+from anytag.model.directory import ModelDirectory, find_model, write_config
 
 #: Neither trained on; half of their pictures had a say in the thresholds, which are the same for all variants.
 SHARDS = ("coco20k/coco20k-000019.tar", "flickr8k/flickr8k-dev-000000.tar")
@@ -25,7 +25,7 @@ def make_lite(folder: Path) -> ModelDirectory:
 
     from anytag.checkpoints.exported import read_exported
     from anytag.nn.weights import WEIGHTS_FILE, write_weights
-    from anytag.training.label_texts import embed_tags, find_texts
+    from anytag.training.families.label_embeddings import embed_tags, find_texts
 
     shipped = find_model(None)
     texts, _ = find_texts(None, shipped)

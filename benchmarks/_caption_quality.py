@@ -11,11 +11,11 @@ from _common import table
 from _scoring import ScoredShard
 
 from anytag.evaluation.captioning import score_captions
-from anytag.language.parser import CaptionParser
-from anytag.language.vocabulary_builder import TagMapper
+from anytag.inference.recognizer import Recognizer
+from anytag.language.parsing.parser import CaptionParser
+from anytag.language.tags.vocabulary_builder import TagMapper
+from anytag.model.vocabulary import VocabularyTag
 from anytag.recognition import TAG_KINDS
-from anytag.recognizer import Recognizer
-from anytag.vocabulary import VocabularyTag
 
 Names = Sequence[str]
 

@@ -8,8 +8,8 @@ from typing import Literal
 from _common import ROOT
 from pydantic import BaseModel, ConfigDict
 
-from anytag.model_config import CaptionerConfig, DecodingConfig, ModelConfig, RecognitionConfig
-from anytag.training.config import DataConfig, LossConfig, StageConfig, TrainingConfig
+from anytag.model.config import CaptionerConfig, DecodingConfig, ModelConfig, RecognitionConfig
+from anytag.training.lite.config import DataConfig, LossConfig, StageConfig, TrainingConfig
 
 _TAGS_ALONE = {"captioning": 0.0}
 

@@ -18,13 +18,13 @@ from torch import Tensor
 
 from anytag.data_engine.manifest import Manifest
 from anytag.errors import DataError, SampleError
-from anytag.language.vocabulary_builder import TagMapper, imagenet_tag_ids
+from anytag.foundations.atomic_files import save_array
+from anytag.language.tags.vocabulary_builder import TagMapper, imagenet_tag_ids
 from anytag.nn.efficientnet_lite import load_imagenet_lite
 from anytag.nn.text_encoder import embed_texts, load_sentence_encoder, sentence_encoder_folder
-from anytag.training.features import CachedShard
-from anytag.training.pairs import CaptionRecord, PictureRecord, TrainingPairs
-from anytag.training.prepare import Prepared, find_shards, parse_all, prepare
-from anytag.whole_files import save_array
+from anytag.training.lite.feature_cache import CachedShard
+from anytag.training.lite.pairs import CaptionRecord, PictureRecord, TrainingPairs
+from anytag.training.lite.prepare import Prepared, find_shards, parse_all, prepare
 
 Report = Callable[[str], None]
 

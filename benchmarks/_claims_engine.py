@@ -16,8 +16,8 @@ from anytag.datasets.sources import IndexedSource, SampleSource
 from anytag.datasets.webdataset import open_shards
 from anytag.evaluation.calibration import calibrate, score_shards
 from anytag.nn.model import RecognitionModel
-from anytag.training.prepare import find_shards
-from anytag.training.run import save_weights
+from anytag.training.lite.prepare import find_shards
+from anytag.training.lite.run import save_weights
 
 
 def engine_source(data: Path, config: ClaimsConfig) -> SampleSource:

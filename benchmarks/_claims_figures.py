@@ -18,11 +18,11 @@ from torch import Tensor
 from anytag.evaluation.captioning import score_captions
 from anytag.evaluation.retrieval import recall_at_k
 from anytag.evaluation.tagging import best_common_threshold, mean_average_precision, precision_recall_f1
-from anytag.generation import DecodingOptions
+from anytag.inference.generation import DecodingOptions
 from anytag.nn.model import RecognitionModel
 from anytag.nn.recognition_decoder import RecognitionDecoder
-from anytag.training.precision import autocast
-from anytag.training.validation import caption_pictures
+from anytag.training.engine.autocast import autocast
+from anytag.training.lite.validation import caption_pictures
 
 #: Most tags that guide a caption; as many as in training.
 _MOST_GUIDES = 14

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from anytag.errors import UsageError
 from anytag.evaluation.tagging import average_precisions
-from anytag.training.pairs import Batch
+from anytag.training.lite.pairs import Batch
 
 
 def draw_held_out(

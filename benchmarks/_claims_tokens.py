@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from anytag.foundations.atomic_files import save_array
 from anytag.nn.efficientnet_lite import EfficientNetLite
-from anytag.training.features import CachedShard
-from anytag.training.precision import autocast
-from anytag.whole_files import save_array
+from anytag.training.engine.autocast import autocast
+from anytag.training.lite.feature_cache import CachedShard
 
 
 def with_tokens(

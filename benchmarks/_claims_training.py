@@ -19,11 +19,11 @@ from torch.nn import functional as F
 from anytag.nn.efficientnet_lite import load_imagenet_lite
 from anytag.nn.label_queries import LearnedLabelQueries, TextLabelQueries
 from anytag.nn.model import RecognitionModel
-from anytag.training.config import StageConfig, TrainingConfig
-from anytag.training.loop import TrainingLoop
-from anytag.training.objective import Objective
-from anytag.training.pairs import Batcher
-from anytag.training.precision import autocast
+from anytag.training.engine.autocast import autocast
+from anytag.training.engine.loop import TrainingLoop
+from anytag.training.lite.config import StageConfig, TrainingConfig
+from anytag.training.lite.objective import Objective
+from anytag.training.lite.pairs import Batcher
 
 StepFunction = Callable[[nn.Module, int, StageConfig], tuple[Tensor, dict[str, float]]]
 

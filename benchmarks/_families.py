@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from anytag import families
 from anytag.backends.torch import TorchBackend
-from anytag.model_config import ModelConfig
-from anytag.model_directory import ModelDirectory, write_config
+from anytag.model import families
+from anytag.model.config import ModelConfig
+from anytag.model.directory import ModelDirectory, write_config
+from anytag.model.vocabulary import TagVocabulary, VocabularyTag
 from anytag.nn.weights import WEIGHTS_FILE, empty_model, write_weights
-from anytag.vocabulary import TagVocabulary, VocabularyTag
 
 TAGS = {"tag2text": 3429, "ram": 4585, "ram_plus": 4585}
 
@@ -97,7 +97,7 @@ def make_directory(family: str, folder: Path, tiny: bool = False) -> ModelDirect
 
 def make_graphs(source: ModelDirectory, weights: str, report: Callable[[str], None] = print) -> ModelDirectory:
     """The model exported to ONNX beside ``source``, unless it is there already."""
-    from anytag.export.published import export_published
+    from anytag.export.official import export_published
 
     out = source.path.with_name(f"{source.path.name}-onnx-{weights}")
     if not (out / "config.json").exists():

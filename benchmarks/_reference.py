@@ -139,7 +139,7 @@ def recognize(model: RecognitionModel, features: Tensor) -> Tensor:
 
 
 def caption_step(model: RecognitionModel, tag_ids: Tensor, features: Tensor, beams: int) -> Any:
-    """The decoding step for :func:`anytag.generation.generate`: self-attention is cached, nothing else is."""
+    """The decoding step for :func:`anytag.inference.generation.generate`: self-attention is cached, nothing else is."""
     encoder, decoder = model.interaction_encoder, model.text_decoder
     features, tag_ids = features.repeat_interleave(beams, 0), tag_ids.repeat_interleave(beams, 0)
     mask = (1.0 - (tag_ids != 0)[:, None, None].float()) * -10000.0

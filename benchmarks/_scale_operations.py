@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from anytag import families
+from anytag.model import families
 from anytag.nn.weights import empty_model
 
 

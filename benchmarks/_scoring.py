@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from anytag.backends.base import Backend, FloatArray, LabelQueries
 from anytag.datasets.samples import Sample
 from anytag.datasets.webdataset import read_shard
-from anytag.label_set import LabelSet
-from anytag.labels import LabelSets
-from anytag.language.parser import CaptionParser
-from anytag.language.vocabulary_builder import TagMapper
+from anytag.inference.label_set import LabelSet
+from anytag.inference.labels import LabelSets
+from anytag.inference.recognizer import Recognizer
+from anytag.language.parsing.parser import CaptionParser
+from anytag.language.tags.vocabulary_builder import TagMapper
 from anytag.pictures import load_batches
 from anytag.recognition import TAG_KINDS
-from anytag.recognizer import Recognizer
 
 _BATCH = 8
 

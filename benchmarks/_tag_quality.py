@@ -10,8 +10,8 @@ from _scoring import ScoredShard, kind_columns
 from numpy.typing import NDArray
 
 from anytag.evaluation.tagging import average_precisions, precision_recall_f1
-from anytag.label_set import LabelSet
-from anytag.vocabulary import TagVocabulary
+from anytag.inference.label_set import LabelSet
+from anytag.model.vocabulary import TagVocabulary
 
 #: The COCO categories that people marked in the validation shard.
 CATEGORIES = (

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from anytag.training.config import Precision
-from anytag.training.precision import autocast
+from anytag.training.engine.autocast import autocast
+from anytag.training.engine.config import Precision
 
 
 @dataclass

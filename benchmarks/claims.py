@@ -28,7 +28,7 @@ from _claims_config import CLAIMS, SETTINGS, ClaimsConfig, Setting, default_conf
 from _claims_table import missing, render
 from _common import RESULTS, add_data_argument, machine, rounded
 
-from anytag.whole_files import write_text
+from anytag.foundations.atomic_files import write_text
 
 
 def read_record(path: Path, config: ClaimsConfig) -> dict[str, Any]:
@@ -170,7 +170,7 @@ def main() -> None:
         print(render(json.loads(options.out.read_text(encoding="utf-8")), options.steps), end="")
         return
 
-    from anytag.training.memory import keep_freed_memory
+    from anytag.training.engine.allocator import keep_freed_memory
 
     keep_freed_memory()
     config = default_config(options.limit)

@@ -28,7 +28,7 @@ from anytag.data_engine.pipeline import Engine
 from anytag.datasets.samples import Sample
 from anytag.datasets.sources import IndexedSource
 from anytag.datasets.webdataset import open_shards
-from anytag.vocabulary import TagVocabulary
+from anytag.model.vocabulary import TagVocabulary
 
 #: Wrong tags for each right one; also the share of a tag's regions that are outliers by default.
 WRONG = 0.1

@@ -61,7 +61,7 @@ def training_speed(resolution: int, seconds: float, batch: int = 16) -> dict[str
     except ImportError:
         return None
     from anytag.nn.efficientnet_lite import EfficientNetLite
-    from anytag.training.precision import autocast
+    from anytag.training.engine.autocast import autocast
 
     encoder = EfficientNetLite("efficientnet_lite2").train()
     pixels = torch.rand(batch, 3, resolution, resolution).contiguous(memory_format=torch.channels_last)

@@ -35,9 +35,9 @@ from _processes import command, run
 from _roofline import matrix_peaks, multiply_adds, roofline, time_by_kind
 from _shortcuts import COARSE, coarse_stages, few_tags
 
-from anytag.generation import DecodingOptions, generate
-from anytag.log_odds import sigmoid
-from anytag.model_directory import ModelDirectory
+from anytag.foundations.log_odds import sigmoid
+from anytag.inference.generation import DecodingOptions, generate
+from anytag.model.directory import ModelDirectory
 from anytag.nn.model import RecognitionModel
 from anytag.nn.weights import WEIGHTS_FILE, read_model
 

@@ -25,8 +25,8 @@ from _common import (
 from _scoring import score_shard
 from _tag_quality import category_figures, found_figures, print_tags
 
-from anytag.language.parser import load_parser
-from anytag.recognizer import load
+from anytag.inference.recognizer import load
+from anytag.language.parsing.parser import load_parser
 
 _SHARDS = {"coco": "coco20k/coco20k-000019.tar", "flickr8k_dev": "flickr8k/flickr8k-dev-000000.tar"}
 

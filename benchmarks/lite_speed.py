@@ -25,9 +25,9 @@ from _installation import installed_size
 from _pictures import EXAMPLES, make_folder
 from _processes import command, median_of, run
 
+from anytag.inference.recognizer import Recognizer, load
 from anytag.pictures import read_picture, to_pixels
 from anytag.recognition import Recognition
-from anytag.recognizer import Recognizer, load
 
 
 def timed(work: Callable[[], object]) -> dict[str, float]:

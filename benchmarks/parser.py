@@ -24,8 +24,8 @@ sys.path.insert(0, str(ROOT / "tests" / "language"))
 import gold  # noqa: E402
 
 from anytag.errors import MissingExtraError  # noqa: E402
-from anytag.language.parser import CaptionParser, load_parser  # noqa: E402
-from anytag.whole_files import write_text  # noqa: E402
+from anytag.foundations.atomic_files import write_text  # noqa: E402
+from anytag.language.parsing.parser import CaptionParser, load_parser  # noqa: E402
 
 RESULTS = Path(__file__).parent / "results" / "parser.json"
 

@@ -28,7 +28,7 @@ from _scale_config import (
     read_measured,
 )
 
-from anytag.whole_files import write_text
+from anytag.foundations.atomic_files import write_text
 
 BEGIN, END = "<!-- tables of benchmarks/scale_plan.py: begin -->", "<!-- tables: end -->"
 

@@ -1,7 +1,7 @@
 """Memory of a training run over a million rows: ``python benchmarks/stream_memory.py [--kind jsonl|parquet]``.
 
-A whole run (`anytag.training.pretraining`: stream, decoding threads, batches, loop, checkpoints, log) of a model of
-next to nothing, over synthetic rows that share 64 pictures of 8 px; some rows have a picture that does not exist. What
+A whole run (`anytag.training.families.pretraining`: stream, decoding threads, batches, loop, checkpoints, log) of a
+tiny model, over synthetic rows that share 64 pictures of 8 px; some rows have a picture that does not exist. What
 the process holds is noted at 10, 50 and 100 % of the epoch: it must not grow with the rows gone by.
 """
 
@@ -20,11 +20,16 @@ from _common import RESULTS, machine, print_targets, target, write_result
 from data_loading import resident_mb
 from PIL import Image
 
-from anytag.model_config import ImageEncoderConfig, LabelQueryConfig, ModelConfig, RecognitionConfig, SwinConfig
-from anytag.training.augmentation import PLAIN
-from anytag.training.objectives import RamPlusConfig
-from anytag.training.pretraining import pretrain
-from anytag.training.pretraining_config import PretrainingConfig, PretrainingStage, StreamConfig, VocabularyConfig
+from anytag.model.config import ImageEncoderConfig, LabelQueryConfig, ModelConfig, RecognitionConfig, SwinConfig
+from anytag.training.families.augmentation import PLAIN
+from anytag.training.families.objectives import RamPlusConfig
+from anytag.training.families.pretraining import pretrain
+from anytag.training.families.pretraining_config import (
+    PretrainingConfig,
+    PretrainingStage,
+    StreamConfig,
+    VocabularyConfig,
+)
 
 #: Shares of the epoch at which memory is noted.
 PLACES = (0.1, 0.5, 1.0)

@@ -27,17 +27,17 @@ from torch.utils.data import DataLoader, Dataset
 
 from anytag.datasets.sources import IndexedSource
 from anytag.nn.model import RecognitionModel
-from anytag.training import pretraining
-from anytag.training.data_sources import open_sources
-from anytag.training.loop import TrainingLoop
-from anytag.training.memory import keep_freed_memory
-from anytag.training.objective import Objective
-from anytag.training.pair_source import PairBatches, PairExample, PairLoader, SampleTags
-from anytag.training.pairs import Batcher
-from anytag.training.prepare import prepare
+from anytag.training.engine.allocator import keep_freed_memory
+from anytag.training.engine.loop import TrainingLoop
+from anytag.training.families import pretraining
+from anytag.training.families.data_sources import open_sources
+from anytag.training.families.initialization import begin, find_start
+from anytag.training.families.pair_source import PairBatches, PairExample, PairLoader, SampleTags
+from anytag.training.lite.objective import Objective
+from anytag.training.lite.pairs import Batcher
+from anytag.training.lite.prepare import prepare
+from anytag.training.lite.steps import LiteStep
 from anytag.training.recipes import load_recipe
-from anytag.training.starting import begin, find_start
-from anytag.training.steps import LiteStep
 
 #: As fast as the plain loop, but for so much.
 LEAST = 0.95

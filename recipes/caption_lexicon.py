@@ -16,10 +16,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from anytag.language.lexicon import COLOURS, MATERIALS
-from anytag.language.spelling import FREQUENT as CORRECTION
-from anytag.language.spelling import MIN_LENGTH, one_edit_away
-from anytag.language.tokens import tokenize
+from anytag.language.parsing.lexicon import COLOURS, MATERIALS
+from anytag.language.parsing.spelling import FREQUENT as CORRECTION
+from anytag.language.parsing.spelling import MIN_LENGTH, one_edit_away
+from anytag.language.parsing.tokens import tokenize
 
 #: Words kept with so many uses in the captions, whether WordNet knows them or not.
 FREQUENT = 8

@@ -15,9 +15,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from anytag.language.light_tagger import _CLAUSE, _FINITE, TAGS, LightTagger, features, guess
-from anytag.language.repairs import repair_tags
-from anytag.language.tokens import tokenize
+from anytag.language.parsing.light_tagger import _CLAUSE, _FINITE, TAGS, LightTagger, features, guess
+from anytag.language.parsing.repairs import repair_tags
+from anytag.language.parsing.tokens import tokenize
 
 EPOCHS = 4
 #: Words with fewer uses are unknown to the model, so that it learns what unknown words look like.
@@ -37,7 +37,7 @@ Sentence = tuple[list[str], list[str]]
 
 def tag(captions: Path, out: Path) -> None:
     """Tag a file of captions with spaCy."""
-    from anytag.language.spacy_tagger import SpacyTagger
+    from anytag.language.parsing.spacy_tagger import SpacyTagger
 
     lines = captions.read_text(encoding="utf-8").splitlines()
     sentences = (words for words in map(tokenize, lines) if words)

@@ -19,9 +19,9 @@ named: ``--set teacher.clip=PATH``.
 Pictures whose tags nobody wrote down are left alone; a picture that has tags is taken to show none of the others.
 """
 
-from anytag.training.augmentation import AugmentationConfig
-from anytag.training.objectives import RamPlusConfig
-from anytag.training.pretraining_config import PretrainingConfig, PretrainingStage, VocabularyConfig
+from anytag.training.families.augmentation import AugmentationConfig
+from anytag.training.families.objectives import RamPlusConfig
+from anytag.training.families.pretraining_config import PretrainingConfig, PretrainingStage, VocabularyConfig
 
 
 def recipe() -> PretrainingConfig:

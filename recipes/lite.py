@@ -8,8 +8,8 @@ DATA holds WebDataset shards ``coco20k/*.tar`` and ``flickr8k/*.tar`` and captio
 category labels in the shards are used for validation only.
 """
 
-from anytag.model_config import CaptionerConfig, DecodingConfig, ImageEncoderConfig, ModelConfig, RecognitionConfig
-from anytag.training.config import DataConfig, LossConfig, StageConfig, TrainingConfig
+from anytag.model.config import CaptionerConfig, DecodingConfig, ImageEncoderConfig, ModelConfig, RecognitionConfig
+from anytag.training.lite.config import DataConfig, LossConfig, StageConfig, TrainingConfig
 
 CATEGORIES = (
     "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat",

@@ -22,14 +22,19 @@ GPUs together, 8 A100 in the papers; with fewer, ``--set accumulate=N`` does the
 
 from typing import Any
 
-from anytag import families
-from anytag.families import SwinSize
-from anytag.model_config import ModelConfig
+from anytag.model import families
+from anytag.model.config import ModelConfig
+from anytag.model.families import SwinSize
 from anytag.nn.momentum import MomentumConfig
 from anytag.pictures import CLIP
-from anytag.training.objectives import RamConfig, RamPlusConfig, Tag2TextConfig
-from anytag.training.pretraining_config import PretrainingConfig, PretrainingStage, TeacherConfig, VocabularyConfig
-from anytag.training.schedules import CosineSchedule, StepSchedule
+from anytag.training.engine.schedules import CosineSchedule, StepSchedule
+from anytag.training.families.objectives import RamConfig, RamPlusConfig, Tag2TextConfig
+from anytag.training.families.pretraining_config import (
+    PretrainingConfig,
+    PretrainingStage,
+    TeacherConfig,
+    VocabularyConfig,
+)
 
 #: COCO without the pictures that evaluation uses, Visual Genome, SBU, Conceptual Captions (Tag2Text, Table 7).
 COCO = "coco_train_rmcocodev_ram.json"

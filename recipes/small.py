@@ -15,8 +15,7 @@ and so takes its texts from the same CLIP:
 They learn little, and are good for nothing else.
 """
 
-from anytag.families import tag2text as published_tag2text
-from anytag.model_config import (
+from anytag.model.config import (
     CaptionerConfig,
     ImageEncoderConfig,
     LabelQueryConfig,
@@ -24,10 +23,11 @@ from anytag.model_config import (
     RecognitionConfig,
     SwinConfig,
 )
+from anytag.model.families import tag2text as published_tag2text
 from anytag.nn.momentum import MomentumConfig
 from anytag.pictures import CLIP
-from anytag.training.objectives import RamConfig, RamPlusConfig, Tag2TextConfig
-from anytag.training.pretraining_config import (
+from anytag.training.families.objectives import RamConfig, RamPlusConfig, Tag2TextConfig
+from anytag.training.families.pretraining_config import (
     SENTENCE_ENCODER,
     PretrainingConfig,
     PretrainingStage,

@@ -17,22 +17,12 @@ PACKAGE = Path(__file__).parents[1] / "src" / "anytag"
 
 #: A unit (a module or folder right below the package) may import from its own layer and from those before it.
 LAYERS = (
-    {
-        "anytag",
-        "connections",
-        "errors",
-        "generation",
-        "log_odds",
-        "pictures",
-        "processors",
-        "recognition",
-        "tag_choice",
-        "vocabulary",
-        "whole_files",
-    },
-    {"datasets", "families", "language", "model_config", "model_directory"},
+    {"anytag", "errors", "recognition"},
+    {"foundations"},
+    {"model", "pictures"},
+    {"datasets", "language"},
     {"backends", "nn"},
-    {"captioner", "label_set", "labels", "recognizer"},
+    {"inference"},
     {"checkpoints", "evaluation", "export"},
     {"data_engine", "training"},
     {"cli"},
@@ -144,7 +134,9 @@ def test_only_training_parts_depend_on_torch(module: str) -> None:
     needing = {f"anytag.{unit}" for unit in ON_TORCH} | TORCH_MODULES | {"torch"}
     for found in imports_of(module):
         torch = any(of_package(found.name, name) for name in needing)
-        inside_command = (own in ("cli", "data_engine") or module == "anytag.recognizer") and not found.at_load
+        inside_command = (
+            own in ("cli", "data_engine") or module == "anytag.inference.recognizer"
+        ) and not found.at_load
         assert not torch or inside_command or found.name.startswith("anytag.cli"), (
             f"{module}:{found.line} imports {found.name}, which needs PyTorch"
         )

@@ -10,7 +10,7 @@ import typer
 from conftest import ROOT, require
 
 from anytag.cli import build_app
-from anytag.model_directory import SHIPPED_MODEL
+from anytag.model.directory import SHIPPED_MODEL
 
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = [ROOT / name for name in ("README.md", "docs/training.md", "docs/data-engine.md", "docs/scale.md")]

@@ -15,10 +15,10 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from anytag.errors import AnytagError
+    from anytag.inference.recognizer import Recognizer, load
+    from anytag.inference.tag_choice import TagChoice
+    from anytag.model.vocabulary import TagVocabulary
     from anytag.recognition import Failure, Match, Matches, Recognition, Tag
-    from anytag.recognizer import Recognizer, load
-    from anytag.tag_choice import TagChoice
-    from anytag.vocabulary import TagVocabulary
 
 #: Where every public name lives; it is imported when it is first used, so that ``import anytag`` stays cheap.
 _HOMES = {
@@ -27,11 +27,11 @@ _HOMES = {
     "Match": "anytag.recognition",
     "Matches": "anytag.recognition",
     "Recognition": "anytag.recognition",
-    "Recognizer": "anytag.recognizer",
+    "Recognizer": "anytag.inference.recognizer",
     "Tag": "anytag.recognition",
-    "TagChoice": "anytag.tag_choice",
-    "TagVocabulary": "anytag.vocabulary",
-    "load": "anytag.recognizer",
+    "TagChoice": "anytag.inference.tag_choice",
+    "TagVocabulary": "anytag.model.vocabulary",
+    "load": "anytag.inference.recognizer",
 }
 
 __all__ = [

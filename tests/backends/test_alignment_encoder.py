@@ -8,21 +8,21 @@ import numpy as np
 import pytest
 import torch
 from conftest import require_module
-from fixtures_published import TAGS, small_config
+from fixtures_official import TAGS, small_config
 from PIL import Image
 from typer.testing import CliRunner
 
 import anytag
 from anytag.cli import build_app
 from anytag.errors import ModelError
-from anytag.language.bert_tokenizer import build_published_tokenizer
-from anytag.language.wordpieces import bert_wordpieces
-from anytag.model_directory import ModelDirectory, write_config
+from anytag.language.tokenizers.bert_tokenizer import build_published_tokenizer
+from anytag.language.tokenizers.wordpieces import bert_wordpieces
+from anytag.model.directory import ModelDirectory, write_config
+from anytag.model.vocabulary import TagVocabulary, VocabularyTag
 from anytag.nn.alignment import AlignmentEncoder
 from anytag.nn.alignment_file import read_alignment, write_alignment
 from anytag.nn.model import RecognitionModel
 from anytag.nn.weights import WEIGHTS_FILE, read_model, write_weights
-from anytag.vocabulary import TagVocabulary, VocabularyTag
 
 TEXTS = ["A dog.", "a dog on a wide beach", "two red kites"]
 

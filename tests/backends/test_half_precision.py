@@ -10,7 +10,7 @@ from safetensors.torch import save_file, save_model
 
 from anytag.backends.openvino import OpenVinoBackend
 from anytag.backends.torch import TorchBackend
-from anytag.model_directory import ModelDirectory, write_config
+from anytag.model.directory import ModelDirectory, write_config
 
 
 @pytest.fixture(scope="module")

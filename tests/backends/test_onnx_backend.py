@@ -13,9 +13,9 @@ from fixtures_toy import edit_config
 
 from anytag.backends.onnx import EXACT_PRODUCTS, OnnxBackend
 from anytag.errors import ModelError
-from anytag.model_directory import ModelDirectory
-from anytag.processors import available_processors
-from anytag.recognizer import Recognizer
+from anytag.foundations.cpu_count import available_processors
+from anytag.inference.recognizer import Recognizer
+from anytag.model.directory import ModelDirectory
 
 
 @pytest.fixture(scope="module")

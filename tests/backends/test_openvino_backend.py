@@ -15,7 +15,7 @@ from anytag.backends.onnx import OnnxBackend
 from anytag.backends.openvino import OpenVinoBackend
 from anytag.errors import MissingExtraError, ModelError
 from anytag.export.onnx import fold_constants, quantise_dynamic
-from anytag.model_directory import ModelDirectory
+from anytag.model.directory import ModelDirectory
 
 
 @pytest.fixture(scope="module")

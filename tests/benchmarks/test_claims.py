@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from types import SimpleNamespace
 
+import claims
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
-
-sys.path.insert(0, str(ROOT / "benchmarks"))
-
-import claims
 from _claims_config import CLAIMS, SETTINGS, Comparison, default_config
 from _claims_data import manifest_pairs
 from _claims_figures import score_queries, split_f1
@@ -23,10 +18,10 @@ from _claims_training import LearnedQueriesByText, distillation_loss, run_config
 
 from anytag.data_engine.manifest import Manifest, ManifestCaption, ManifestTag, PictureRecord, write_part
 from anytag.errors import DataError, UsageError
+from anytag.model.vocabulary import TagVocabulary, VocabularyTag
 from anytag.nn.recognition_decoder import RecognitionDecoder
-from anytag.training.features import CachedShard
-from anytag.training.pairs import Batch
-from anytag.vocabulary import TagVocabulary, VocabularyTag
+from anytag.training.lite.feature_cache import CachedShard
+from anytag.training.lite.pairs import Batch
 
 
 class TestHeldOut:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import pytest
-from conftest import ROOT, require_module
+from conftest import require_module
 from fixtures_torch import write_shard
-
-sys.path.insert(0, str(ROOT / "benchmarks"))
 
 SENTENCES = (
     "a dog runs on the green grass", "a brown dog with a red ball", "two cats sleep on a bed", "a cat sits on a chair",

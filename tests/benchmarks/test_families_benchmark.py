@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import sys
-
+import _reference
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
-from oracle_sets import each_oracle_set
-
-sys.path.insert(0, str(ROOT / "benchmarks"))
-
-import _reference
 from _families import in_turns
 from _roofline import multiply_adds, roofline, time_by_kind
+from oracle_sets import each_oracle_set
 
 from anytag.checkpoints.convert import rename_state
-from anytag.checkpoints.published import published_config
-from anytag.generation import DecodingOptions, generate
+from anytag.checkpoints.official_keys import published_config
+from anytag.inference.generation import DecodingOptions, generate
 from anytag.nn.model import RecognitionModel
 
 

@@ -6,12 +6,9 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT
-
-sys.path.insert(0, str(ROOT / "benchmarks"))
-
 import scale_plan
 from _scale_config import Assumptions, Gpu, Measured, Recipe, assumptions, read_measured
+from conftest import ROOT
 
 OPERATIONS = {"image": 10.0, "tags": 5.0, "teacher": 2.0, "parameters_tagging": 3e6, "parameters_captioning": 1e6}
 RECIPE = Recipe("by hand", "small", 1, {"image": 1, "tags": 2}, {"image": 1, "teacher": 1}, ("tagging",))

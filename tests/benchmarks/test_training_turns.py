@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-
-import pytest
-from conftest import ROOT
-
-sys.path.insert(0, str(ROOT / "benchmarks"))
-
 import _training_turns
+import pytest
 from _training_turns import Clock, PlainLoop, Turns
 
 torch = pytest.importorskip("torch")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from fixtures_published import small_model
+from fixtures_official import small_model
 from safetensors.torch import save_file
 
 from anytag.checkpoints.bert import load_bert

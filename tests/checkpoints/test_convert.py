@@ -16,10 +16,10 @@ from typer.testing import CliRunner
 import anytag
 from anytag.backends.torch import TorchBackend
 from anytag.checkpoints.convert import convert_checkpoint, left_out, read_checkpoint
-from anytag.checkpoints.published import published_key
+from anytag.checkpoints.official_keys import published_key
 from anytag.cli import build_app
 from anytag.errors import ModelError, UsageError
-from anytag.model_directory import ModelDirectory
+from anytag.model.directory import ModelDirectory
 from anytag.nn.weights import read_model, write_weights
 
 

@@ -33,11 +33,11 @@ from fixtures_server import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anytag import connections
 from anytag.checkpoints import downloads
 from anytag.checkpoints.downloads import download
-from anytag.connections import DownloadError, mirrored
 from anytag.errors import UsageError
+from anytag.foundations import http as connections
+from anytag.foundations.http import DownloadError, mirrored
 
 CONTENT = bytes(range(256)) * 1200  # 307,200 bytes
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

@@ -16,7 +16,7 @@ from safetensors.torch import load_file  # noqa: E402
 from anytag.checkpoints.exported import read_exported  # noqa: E402
 from anytag.errors import ModelError  # noqa: E402
 from anytag.export.smaller import make_smaller, noise_samples  # noqa: E402
-from anytag.model_directory import SHIPPED_MODEL, ModelDirectory, write_config  # noqa: E402
+from anytag.model.directory import SHIPPED_MODEL, ModelDirectory, write_config  # noqa: E402
 
 GRAPHS = ("image_encoder", "recognition_decoder", "label_encoder", "interaction_encoder", "text_decoder")
 
@@ -102,8 +102,8 @@ def test_the_shipped_model_scores_as_it_does(tmp_path):
     import numpy as np
 
     import anytag
-    from anytag.model_config import LabelQueryConfig
-    from anytag.training.label_texts import SentenceTexts, embed_tags
+    from anytag.model.config import LabelQueryConfig
+    from anytag.training.families.label_embeddings import SentenceTexts, embed_tags
 
     recognizer = anytag.load()
     vocabulary = recognizer.vocabulary

@@ -17,8 +17,8 @@ from fixtures_server import (
 
 from anytag.checkpoints import official
 from anytag.checkpoints.official import COMMIT, MODELS, find_official, resolve
-from anytag.connections import DownloadError
 from anytag.errors import UsageError
+from anytag.foundations.http import DownloadError
 
 ALL = [(model, file) for model in MODELS.values() for file in model.files]
 KEYS = {"tag2text": "tag2text_swin_b", "ram": "ram_swin_l", "ram_plus": "ram_plus_swin_l"}

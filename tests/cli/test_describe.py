@@ -7,10 +7,10 @@ from typer.testing import CliRunner
 
 from anytag.cli import _describe
 from anytag.cli.vocabulary import app
-from anytag.language.description_files import lines_of, read_descriptions
-from anytag.language.wordnet import PARTS_OF_SPEECH
-from anytag.model_directory import SHIPPED_MODEL
-from anytag.vocabulary import TagVocabulary, VocabularyTag
+from anytag.language.label_texts.description_files import lines_of, read_descriptions
+from anytag.language.tags.wordnet import PARTS_OF_SPEECH
+from anytag.model.directory import SHIPPED_MODEL
+from anytag.model.vocabulary import TagVocabulary, VocabularyTag
 
 
 @pytest.fixture

@@ -1,14 +1,9 @@
 import json
-import sys
-from pathlib import Path
 
 import pytest
 from conftest import require_module
-from typer.testing import CliRunner
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "data_engine"))
-
 from toy_engine import GREEN, RED, names, records, write_shard
+from typer.testing import CliRunner
 
 from anytag.cli.engine import app
 

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from anytag import __version__
 from anytag.cli import build_app
 from anytag.errors import UsageError
-from anytag.tag_choice import TagChoice
+from anytag.inference.tag_choice import TagChoice
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 COMMANDS = (
@@ -47,7 +47,7 @@ def run(tmp_path, monkeypatch, asked):
         asked.append((model, options))
         return recognizer
 
-    monkeypatch.setattr("anytag.recognizer.load", load)
+    monkeypatch.setattr("anytag.inference.recognizer.load", load)
     return invoke
 
 
@@ -210,7 +210,7 @@ class TestTag:
         def load(*_, **__):
             raise UsageError("as worded by the package")
 
-        monkeypatch.setattr("anytag.recognizer.load", load)
+        monkeypatch.setattr("anytag.inference.recognizer.load", load)
         result = run("tag", pictures)
         assert (result.exit_code, result.stderr) == (2, "anytag tag: as worded by the package\n")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,6 @@ from typer.testing import CliRunner
 from anytag.cli import build_app
 
 pytest.importorskip("torch")
-sys.path.append(str(ROOT / "tests" / "training"))
 
 RECIPE = """
 import sys

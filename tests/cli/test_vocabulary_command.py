@@ -8,8 +8,8 @@ from typer.testing import CliRunner
 
 from anytag.cli import vocabulary as command
 from anytag.errors import UsageError
-from anytag.language.rules import ParsedTag
-from anytag.vocabulary import TagVocabulary, VocabularyTag
+from anytag.language.parsing.rules import ParsedTag
+from anytag.model.vocabulary import TagVocabulary, VocabularyTag
 
 
 class WordParser:

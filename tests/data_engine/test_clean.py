@@ -147,7 +147,7 @@ def test_kinds_and_names_that_are_judged(tmp_path, model):
 
 
 def test_tags_that_the_model_does_not_know_stay(tmp_path, model):
-    from anytag.vocabulary import TagVocabulary, VocabularyTag
+    from anytag.model.vocabulary import TagVocabulary, VocabularyTag
 
     TagVocabulary([VocabularyTag(0, "zebra", "object"), VocabularyTag(1, "dog", "object")]).save(tmp_path / "v.json")
     source = shards(tmp_path, [(GREEN, ["a zebra and a dog"])])

@@ -10,8 +10,8 @@ from anytag.data_engine.manifest import Manifest
 from anytag.data_engine.pipeline import Engine
 from anytag.datasets.webdataset import open_shards
 from anytag.errors import UsageError, VocabularyError
-from anytag.language.rules import ParsedTag
-from anytag.vocabulary import TagVocabulary, VocabularyTag
+from anytag.language.parsing.rules import ParsedTag
+from anytag.model.vocabulary import TagVocabulary, VocabularyTag
 
 TAGS = (
     VocabularyTag(0, "animal", "object"),

@@ -8,7 +8,7 @@ from anytag.data_engine.models import ModelSpec, model_name
 from anytag.data_engine.pipeline import Engine
 from anytag.datasets.webdataset import open_shards
 from anytag.errors import ModelError, UsageError
-from anytag.vocabulary import TagVocabulary, VocabularyTag
+from anytag.model.vocabulary import TagVocabulary, VocabularyTag
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from toy_engine import RED
 
 from anytag.data_engine.grounding_dino import GroundingDinoRegions
 from anytag.errors import ModelError
-from anytag.vocabulary import VocabularyTag
+from anytag.model.vocabulary import VocabularyTag
 
 FEATURES = np.zeros((5, 3), np.float32)
 TAGS = [VocabularyTag(n, name, "object") for n, name in enumerate(("dog", "red cat", "sea", "grass"))]

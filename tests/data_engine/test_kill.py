@@ -3,14 +3,14 @@
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from conftest import ROOT
 from toy_engine import many_samples, outputs, run_all, shards, toy_model
 
 from anytag.data_engine.manifest import Manifest
 
-SCRIPT = Path(__file__).with_name("toy_engine.py")
+SCRIPT = ROOT / "tests" / "support" / "toy_engine.py"
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,11 @@ def world(tmp_path_factory):
 
 def start(folder, model, work, *more):
     command = [sys.executable, str(SCRIPT), str(folder / "shards"), str(model.path), str(work), *more]
-    environment = {"PYTHONPATH": f"{SCRIPT.parents[1]}:{SCRIPT.parent}", "OMP_NUM_THREADS": "1", "PATH": ""}
+    environment = {
+        "PYTHONPATH": f"{ROOT / 'src'}:{SCRIPT.parents[1]}:{SCRIPT.parent}",
+        "OMP_NUM_THREADS": "1",
+        "PATH": "",
+    }
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
 
 

@@ -1,9 +1,7 @@
 """A local Ray cluster of two workers does what one process does, even if it loses one of them."""
 
-from pathlib import Path
-
 import pytest
-from conftest import require_module
+from conftest import ROOT, require_module
 from toy_engine import CLEANING, DyingModel, many_samples, outputs, run_all, shards, toy_model
 
 from anytag.data_engine.executors import LocalExecutor, RayExecutor
@@ -16,11 +14,11 @@ def cluster():
     require_module("ray", "cluster")
     import ray
 
-    here = Path(__file__).parent
+    here = ROOT / "tests" / "support"
     with pytest.MonkeyPatch.context() as patch:
         # Workers inherit these. They import the toy model from here; and by default they have the lowest priority, and
         # would wait for whatever else runs.
-        patch.setenv("PYTHONPATH", f"{here.parent}:{here}")
+        patch.setenv("PYTHONPATH", f"{ROOT / 'src'}:{here.parent}:{here}")
         patch.setenv("RAY_worker_niceness", "0")
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=100 * 2**20)

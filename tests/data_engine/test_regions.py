@@ -76,8 +76,8 @@ class TestTorch:
         from safetensors.torch import save_file, save_model
 
         import anytag
-        from anytag.model_directory import write_config
-        from anytag.vocabulary import TagVocabulary, VocabularyTag
+        from anytag.model.directory import write_config
+        from anytag.model.vocabulary import TagVocabulary, VocabularyTag
 
         folder = tmp_path / "tiny"
         folder.mkdir()

@@ -100,7 +100,7 @@ def test_what_does_not_exist_is_not_asked_for_again(site) -> None:
 
 
 def test_shards_of_the_hub_get_its_token(site, monkeypatch) -> None:
-    monkeypatch.setattr("anytag.connections.HUB", site.url)
+    monkeypatch.setattr("anytag.foundations.http.HUB", site.url)
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     fetch(f"{site.url}/data", QUICK)
     assert site.requests[0].headers["Authorization"] == "Bearer hf_secret"

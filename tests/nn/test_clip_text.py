@@ -9,8 +9,8 @@ from safetensors.torch import load_file, save_file
 
 from anytag.checkpoints.clip import read_clip_text, write_clip_text
 from anytag.errors import ModelError
-from anytag.language.embedding_cache import EmbeddingCache, OpenSetEmbedder
-from anytag.model_config import ClipTextConfig
+from anytag.language.label_texts.embedding_cache import EmbeddingCache, OpenSetEmbedder
+from anytag.model.config import ClipTextConfig
 from anytag.nn.clip_text import ClipTextEncoder, ClipTextTransformer
 
 torch.set_num_threads(1)

@@ -6,7 +6,7 @@ import copy
 
 import pytest
 import torch
-from fixtures_published import SIDE, small_model
+from fixtures_official import SIDE, small_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError

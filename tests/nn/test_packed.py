@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from fixtures_published import SIDE, small_model
+from fixtures_official import SIDE, small_model
 
 from anytag.nn.packed import PackedLinear, can_pack, pack_linears
 from anytag.nn.swin import WindowAttention

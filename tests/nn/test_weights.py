@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
-from fixtures_published import TAGS, small_config, small_model
+from conftest import ROOT
+from fixtures_official import TAGS, small_config, small_model
 from fixtures_torch import TINY, tiny_model
 
 from anytag.nn.weights import empty_model, read_model, write_weights
@@ -39,11 +39,11 @@ def test_it_is_filled_from_a_file(tmp_path):
 def test_nothing_is_drawn_so_the_compiler_is_not_imported():
     """Drawing without memory imported PyTorch's compiler, which took longer than reading the file."""
     code = (
-        "import sys; from fixtures_published import TAGS, small_config; from anytag.nn.weights import empty_model\n"
+        "import sys; from fixtures_official import TAGS, small_config; from anytag.nn.weights import empty_model\n"
         "for family in ('tag2text', 'ram', 'ram_plus'): empty_model(small_config(family), TAGS)\n"
         "print(*[name for name in ('torch._dynamo', 'sympy') if name in sys.modules])"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=Path(__file__).parents[1], capture_output=True, text=True, check=False
+        [sys.executable, "-c", code], cwd=ROOT / "tests" / "support", capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr

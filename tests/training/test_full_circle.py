@@ -92,7 +92,7 @@ def test_the_run_folder_says_how_it_was_made(circle):
 
 
 def test_the_vocabulary_has_support_and_classes(circle):
-    from anytag.vocabulary import TagVocabulary
+    from anytag.model.vocabulary import TagVocabulary
 
     vocabulary = TagVocabulary.load(circle[4] / "vocabulary.json")
     dog, cat = vocabulary.find("dog"), vocabulary.find("cat")
@@ -127,7 +127,7 @@ def test_the_model_tags_and_captions(circle):
 
 
 def test_calibration_writes_thresholds_with_their_provenance(circle):
-    from anytag.vocabulary import TagVocabulary
+    from anytag.model.vocabulary import TagVocabulary
 
     folder, *_, out = circle
     result = run("calibrate", out, folder / "data" / "held.tar", folder / "data" / "train.tar", "--source", "toy")

@@ -13,8 +13,9 @@ from conftest import ROOT  # noqa: E402
 
 from anytag.errors import UsageError  # noqa: E402
 from anytag.nn.weights import empty_model  # noqa: E402
-from anytag.training.config import Overrides, TrainingConfig  # noqa: E402
-from anytag.training.pretraining_config import PretrainingConfig  # noqa: E402
+from anytag.training.engine.config import Overrides  # noqa: E402
+from anytag.training.families.pretraining_config import PretrainingConfig  # noqa: E402
+from anytag.training.lite.config import TrainingConfig  # noqa: E402
 from anytag.training.recipes import load_recipe  # noqa: E402
 
 RECIPES = ROOT / "recipes"

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from anytag.generation import Step
-from anytag.language.embedding_cache import TextEncoder
-from anytag.model_directory import ALIGNMENT_FILE, ModelDirectory
+from anytag.language.label_texts.embedding_cache import TextEncoder
+from anytag.model.directory import ALIGNMENT_FILE, ModelDirectory
 
 FloatArray = NDArray[np.float32]
+
+#: What a text decoder remembers between two steps. Axis 0 of every array is the row: ``picture * beams + beam``.
+Cache = dict[str, NDArray[np.generic]]
+
+#: ``(token ids int64 [rows, length], cache) -> (scores float32 [rows, vocabulary] of the last position, cache)``.
+#: The first call gets the whole prompt and an empty cache, later calls one column. Whatever does not change from
+#: step to step (the keys of what the caption is about) belongs in the function itself, repeated per row.
+Step = Callable[[NDArray[np.int64], Cache], tuple[NDArray[np.float32], Cache]]
 
 
 class Labels(Protocol):

@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from anytag.backends.base import Encoded, FloatArray, LabelQueries, no_alignment, no_text_encoder
+from anytag.backends.base import Cache, Encoded, FloatArray, LabelQueries, Step, no_alignment, no_text_encoder
 from anytag.errors import ModelError
-from anytag.generation import Cache, Step
-from anytag.model_directory import ModelDirectory
-from anytag.processors import available_processors
+from anytag.foundations.cpu_count import available_processors
+from anytag.model.directory import ModelDirectory
 
 #: Graphs up to this size, in bytes, are loaded a second time to run side by side; larger ones have work enough for
 #: all threads, and their memory would be missed.
@@ -197,7 +196,7 @@ class OnnxBackend:
 
 
 class _OnnxTextEncoder:
-    """Texts to unit vectors, see :class:`anytag.language.embedding_cache.TextEncoder`."""
+    """Texts to unit vectors, see :class:`anytag.language.label_texts.embedding_cache.TextEncoder`."""
 
     def __init__(self, backend: OnnxBackend, batch_size: int = 64):
         from tokenizers import Tokenizer

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from anytag.backends.onnx import OnnxBackend
 from anytag.errors import MissingExtraError, ModelError
-from anytag.model_directory import ModelDirectory
-from anytag.processors import available_processors
+from anytag.foundations.cpu_count import available_processors
+from anytag.model.directory import ModelDirectory
 
 #: OpenVINO's names. It would choose half precision by itself wherever the processor has it.
 PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}

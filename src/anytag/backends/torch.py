@@ -10,10 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from anytag.backends.base import Encoded, FloatArray, no_alignment, no_text_encoder
+from anytag.backends.base import Cache, Encoded, FloatArray, Step, no_alignment, no_text_encoder
 from anytag.errors import ModelError
-from anytag.generation import Cache, Step
-from anytag.model_directory import ALIGNMENT_FILE, ModelDirectory
+from anytag.model.directory import ALIGNMENT_FILE, ModelDirectory
 from anytag.nn.alignment_file import read_alignment
 from anytag.nn.clip_text import TOKENIZER as CLIP_TOKENIZER
 from anytag.nn.clip_text import WEIGHTS as CLIP_WEIGHTS

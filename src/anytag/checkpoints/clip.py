@@ -24,9 +24,9 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 from torch import Tensor
 
 from anytag.errors import ModelError
-from anytag.model_config import ClipTextConfig
+from anytag.foundations.atomic_files import whole_file
+from anytag.model.config import ClipTextConfig
 from anytag.nn.clip_text import TOKENIZER, WEIGHTS, ClipTextTransformer, check_state
-from anytag.whole_files import whole_file
 
 START_TOKEN, END_TOKEN = "<|startoftext|>", "<|endoftext|>"
 

@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 
 from anytag.checkpoints.clip import read_clip_text, write_clip_text
-from anytag.checkpoints.published import LEFT_OUT, published_config, published_key
+from anytag.checkpoints.official_keys import LEFT_OUT, published_config, published_key
 from anytag.checkpoints.swin import resize_position_table
 from anytag.checkpoints.tag_lists import published_vocabulary, read_list
 from anytag.errors import ModelError, UsageError
-from anytag.language.bert_tokenizer import build_published_tokenizer
-from anytag.language.wordpieces import bert_wordpieces
-from anytag.model_config import ModelConfig
-from anytag.model_directory import new_model, write_config
+from anytag.language.tokenizers.bert_tokenizer import build_published_tokenizer
+from anytag.language.tokenizers.wordpieces import bert_wordpieces
+from anytag.model.config import ModelConfig
+from anytag.model.directory import new_model, write_config
 from anytag.nn.weights import WEIGHTS_FILE, empty_model, write_weights
 
 Report = Callable[[str], None]

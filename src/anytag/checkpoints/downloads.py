@@ -24,7 +24,8 @@ from urllib.parse import urlsplit
 
 from filelock import FileLock, Timeout
 
-from anytag.connections import (
+from anytag.errors import UsageError
+from anytag.foundations.http import (
     DownloadError,
     TransientError,
     connect,
@@ -35,8 +36,7 @@ from anytag.connections import (
     refusal,
     strong_etag,
 )
-from anytag.errors import UsageError
-from anytag.model_directory import sha256 as file_sha256
+from anytag.model.directory import sha256 as file_sha256
 
 #: Receives bytes done, bytes in all (``None``: the server does not say) and bytes a second.
 Report = Callable[[int, int | None, float], None]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from anytag.errors import MissingExtraError, ModelError
-from anytag.model_directory import ModelDirectory
+from anytag.model.directory import ModelDirectory
 from anytag.nn.label_queries import TextLabelQueries
 from anytag.nn.model import RecognitionModel
 

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from anytag.checkpoints.downloads import download, is_complete
-from anytag.connections import HUB, DownloadError
 from anytag.errors import UsageError
+from anytag.foundations.http import HUB, DownloadError
 
 #: The commit of the reference that everything here was compared with.
 COMMIT = "7cb804a8609e9f4b1a50b7f31436d2df40bb9481"

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from anytag.errors import ModelError
-from anytag.language.kinds import guess_kinds
-from anytag.vocabulary import TagVocabulary, VocabularyTag
+from anytag.language.tags.kinds import guess_kinds
+from anytag.model.vocabulary import TagVocabulary, VocabularyTag
 
 #: Tags of Tag2Text's own list that its authors leave out of every result: counts and vague words, by place and name.
 TAG2TEXT_LEFT_OUT = {

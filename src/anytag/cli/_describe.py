@@ -17,13 +17,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from anytag.cli._shared import reporting
 from anytag.errors import UsageError, VocabularyError
-from anytag.language.description_files import Describe, TagDescriptions, Undescribed, write_descriptions
-from anytag.language.description_templates import Describable, NamedTag
-from anytag.language.descriptions import FROM_TEMPLATES, FROM_WORDNET, PER_TAG, from_endpoint, from_wordnet
-from anytag.language.kinds import guess_kinds
-from anytag.language.wordnet import WordNet
-from anytag.model_directory import find_model
-from anytag.vocabulary import TagVocabulary
+from anytag.language.label_texts.description_files import Describe, TagDescriptions, Undescribed, write_descriptions
+from anytag.language.label_texts.description_templates import Describable, NamedTag
+from anytag.language.label_texts.descriptions import FROM_TEMPLATES, FROM_WORDNET, PER_TAG, from_endpoint, from_wordnet
+from anytag.language.tags.kinds import guess_kinds
+from anytag.language.tags.wordnet import WordNet
+from anytag.model.directory import find_model
+from anytag.model.vocabulary import TagVocabulary
 
 #: Where Debian puts WordNet; WordNet's own variable goes before.
 _WORDNET = "/usr/share/wordnet"

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from anytag.errors import UsageError
+from anytag.inference.tag_choice import TagChoice
 from anytag.pictures import find_pictures, read_list
-from anytag.tag_choice import TagChoice
 
 if TYPE_CHECKING:
-    from anytag.recognizer import Recognizer
+    from anytag.inference.recognizer import Recognizer
 
 
 class KindChoice(StrEnum):
@@ -95,7 +95,7 @@ def open_recognizer(
     descriptions: Path | None = None,
 ) -> Recognizer:
     """The recognizer that the options of a command ask for; see :func:`anytag.load`."""
-    from anytag.recognizer import load  # Here, so that --help does not wait for it.
+    from anytag.inference.recognizer import load  # Here, so that --help does not wait for it.
 
     return load(
         model,

@@ -25,7 +25,7 @@ def calibrate(
     with reporting("calibrate"):
         from anytag.evaluation.calibration import calibrate as fit
         from anytag.evaluation.calibration import score_shards
-        from anytag.recognizer import load
+        from anytag.inference.recognizer import load
 
         recognizer = load(model)
         data = score_shards(recognizer, shards)

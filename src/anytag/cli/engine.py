@@ -153,7 +153,7 @@ def _model(
     batch_size: int,
 ) -> ModelSpec:
     from anytag.data_engine.models import ModelSpec
-    from anytag.processors import available_processors
+    from anytag.foundations.cpu_count import available_processors
 
     # Processes that each take all processors get in each other's way.
     share = threads or (max(1, available_processors() // workers) if workers > 1 else None)

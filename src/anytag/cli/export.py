@@ -31,8 +31,8 @@ def export(
 
             raise MissingExtraError("Exporting", "export") from None
         from anytag.export.model import export_model
-        from anytag.export.published import export_published
-        from anytag.model_directory import ModelDirectory
+        from anytag.export.official import export_published
+        from anytag.model.directory import ModelDirectory
 
         if ModelDirectory(source).config.labels.kind != "text":
             weights: Literal["float32", "float16", "int8"] = "float32" if full else "int8" if int8 else "float16"

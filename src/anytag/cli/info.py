@@ -15,10 +15,10 @@ from rich.table import Table
 from safetensors import safe_open
 
 from anytag.cli._shared import reporting
-from anytag.model_config import ModelConfig
-from anytag.model_directory import ModelDirectory
+from anytag.model.config import ModelConfig
+from anytag.model.directory import ModelDirectory
+from anytag.model.vocabulary import TagVocabulary
 from anytag.recognition import TagKind
-from anytag.vocabulary import TagVocabulary
 
 
 def info(
@@ -30,7 +30,7 @@ def info(
     Example: anytag info
     """
     with reporting("info"):
-        from anytag.model_directory import find_model
+        from anytag.model.directory import find_model
 
         directory = find_model(model)
         sizes = {name: directory.file(name).stat().st_size for name in sorted(directory.config.files)}

@@ -25,13 +25,13 @@ from anytag.cli._inputs import (
 )
 from anytag.cli._shared import STYLES, bar, finish, reporting, write_stream
 from anytag.errors import PictureError, UsageError
+from anytag.foundations.atomic_files import whole_file
 from anytag.pictures import overlay_heat_map, read_picture
 from anytag.pictures.heat_maps import HeatMap
 from anytag.recognition import Failure, Tag
-from anytag.whole_files import whole_file
 
 if TYPE_CHECKING:
-    from anytag.recognizer import Recognizer
+    from anytag.inference.recognizer import Recognizer
 
 #: Longest side of the pictures that are written.
 _LONGEST = 1600

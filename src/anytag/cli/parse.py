@@ -18,7 +18,7 @@ from rich.text import Text
 from anytag.cli._inputs import ParserChoice
 from anytag.cli._shared import STYLES, reporting
 from anytag.errors import UsageError
-from anytag.language.parser import ParsedTag, load_parser
+from anytag.language.parsing.parser import ParsedTag, load_parser
 from anytag.recognition import TAG_KINDS
 
 

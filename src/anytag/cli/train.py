@@ -33,9 +33,10 @@ def train(
 
             raise MissingExtraError("Training", "train") from None
         from anytag.errors import UsageError
-        from anytag.training.config import Overrides, TrainingConfig
-        from anytag.training.memory import keep_freed_memory
-        from anytag.training.pretraining_config import PretrainingConfig
+        from anytag.training.engine.allocator import keep_freed_memory
+        from anytag.training.engine.config import Overrides
+        from anytag.training.families.pretraining_config import PretrainingConfig
+        from anytag.training.lite.config import TrainingConfig
         from anytag.training.recipes import load_recipe
 
         keep_freed_memory()
@@ -44,11 +45,11 @@ def train(
         config = Overrides(set_ or []).apply(load_recipe(recipe))
         seconds = stop_after and stop_after * 60
         if isinstance(config, PretrainingConfig):
-            from anytag.training.pretraining import pretrain
+            from anytag.training.families.pretraining import pretrain
 
             finished = pretrain(config, data, run, _say, seconds)
         elif isinstance(config, TrainingConfig):
-            from anytag.training.run import train as run_training
+            from anytag.training.lite.run import train as run_training
 
             finished = run_training(config, data, run, cache, _say, seconds)
         else:

@@ -21,11 +21,11 @@ from anytag.cli._inputs import KindChoice, ParserChoice
 from anytag.cli._shared import reporting
 from anytag.datasets.webdataset import read_shard
 from anytag.errors import UsageError
-from anytag.language.parser import CaptionParser, ParsedTag, load_parser
-from anytag.language.vocabulary_builder import build_vocabulary
-from anytag.model_directory import SHIPPED_MODEL
+from anytag.language.parsing.parser import CaptionParser, ParsedTag, load_parser
+from anytag.language.tags.vocabulary_builder import build_vocabulary
+from anytag.model.directory import SHIPPED_MODEL
+from anytag.model.vocabulary import TagVocabulary, VocabularyTag
 from anytag.recognition import TAG_KINDS
-from anytag.vocabulary import TagVocabulary, VocabularyTag
 
 app = typer.Typer(help="Build, show and search tag vocabularies.", no_args_is_help=True)
 app.command()(describe)

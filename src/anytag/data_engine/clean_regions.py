@@ -23,10 +23,10 @@ from anytag.data_engine.work import Digest, Outcome, Step
 from anytag.datasets.loading import Loaded, load_picture, run_ahead
 from anytag.datasets.sources import SampleSource
 from anytag.errors import PictureError, UsageError
-from anytag.label_set import LabelSet
+from anytag.inference.label_set import LabelSet
+from anytag.inference.recognizer import Recognizer
+from anytag.model.vocabulary import TagVocabulary, VocabularyTag
 from anytag.pictures.reading import to_pixels
-from anytag.recognizer import Recognizer
-from anytag.vocabulary import TagVocabulary, VocabularyTag
 
 #: Threads that decode pictures while the model runs.
 _DECODERS = 2

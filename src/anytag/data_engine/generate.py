@@ -25,8 +25,8 @@ from anytag.data_engine.parse import TagIds, in_order, load_mapper
 from anytag.data_engine.work import Digest, Outcome, Step
 from anytag.datasets.sources import SampleSource
 from anytag.errors import PictureError
-from anytag.language.parser import load_parser
-from anytag.language.rules import ParsedTag
+from anytag.language.parsing.parser import load_parser
+from anytag.language.parsing.rules import ParsedTag
 from anytag.pictures import PictureSource
 from anytag.recognition import Failure, Recognition, TagKind
 

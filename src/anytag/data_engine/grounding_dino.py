@@ -11,7 +11,7 @@ from PIL import Image
 from anytag.backends.base import FloatArray
 from anytag.data_engine.regions import Region, grid_side, region_of_box
 from anytag.errors import MissingExtraError, ModelError
-from anytag.vocabulary import VocabularyTag
+from anytag.model.vocabulary import VocabularyTag
 
 
 class GroundingDinoRegions:

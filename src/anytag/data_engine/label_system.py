@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable, Iterator
 from pydantic import BaseModel, ConfigDict, Field
 
 from anytag.errors import VocabularyError
-from anytag.language.rules import ParsedTag
-from anytag.language.vocabulary_builder import TagMapper, build_vocabulary
+from anytag.language.parsing.rules import ParsedTag
+from anytag.language.tags.vocabulary_builder import TagMapper, build_vocabulary
+from anytag.model.vocabulary import TagVocabulary
 from anytag.recognition import TAG_KINDS
-from anytag.vocabulary import TagVocabulary
 
 
 class LabelSystemConfig(BaseModel):

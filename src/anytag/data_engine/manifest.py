@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from anytag.errors import DataError, MissingExtraError, SampleError, UsageError
+from anytag.foundations.atomic_files import write_text
+from anytag.model.vocabulary import TagVocabulary
 from anytag.recognition import TAG_KINDS, TagKind
-from anytag.vocabulary import TagVocabulary
-from anytag.whole_files import write_text
 
 #: Version of the layout; a reader refuses a newer one.
 FORMAT_VERSION = 1

@@ -12,8 +12,8 @@ from anytag.data_engine.work import Outcome
 from anytag.datasets.samples import Sample
 from anytag.datasets.sources import SampleSource
 from anytag.errors import SampleError
-from anytag.model_directory import ModelDirectory, find_model, sha256
-from anytag.recognizer import BackendName, Recognizer, load
+from anytag.inference.recognizer import BackendName, Recognizer, load
+from anytag.model.directory import ModelDirectory, find_model, sha256
 
 
 class Model(Protocol):

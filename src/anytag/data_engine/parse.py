@@ -28,10 +28,10 @@ from anytag.data_engine.work import Digest, Outcome, Step
 from anytag.datasets.samples import TagName
 from anytag.datasets.sources import SampleSource
 from anytag.errors import DataError, SampleError
-from anytag.language.parser import ParserName, load_parser
-from anytag.language.rules import ParsedTag
-from anytag.language.vocabulary_builder import TagMapper
-from anytag.vocabulary import TagVocabulary
+from anytag.language.parsing.parser import ParserName, load_parser
+from anytag.language.parsing.rules import ParsedTag
+from anytag.language.tags.vocabulary_builder import TagMapper
+from anytag.model.vocabulary import TagVocabulary
 
 
 @dataclass(frozen=True)

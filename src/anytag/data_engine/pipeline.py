@@ -21,9 +21,9 @@ from anytag.data_engine.training_source import check_source
 from anytag.data_engine.work import Progress, Step, run_step
 from anytag.datasets.sources import SampleSource
 from anytag.errors import UsageError
-from anytag.language.parser import ParserName
-from anytag.vocabulary import TagVocabulary
-from anytag.whole_files import whole_file
+from anytag.foundations.atomic_files import whole_file
+from anytag.language.parsing.parser import ParserName
+from anytag.model.vocabulary import TagVocabulary
 
 
 class Engine:

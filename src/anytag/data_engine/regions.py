@@ -21,9 +21,9 @@ from PIL import Image
 
 from anytag.backends.base import FloatArray, Labels
 from anytag.errors import ModelError, UsageError
-from anytag.log_odds import sigmoid
-from anytag.recognizer import Recognizer
-from anytag.vocabulary import VocabularyTag
+from anytag.foundations.log_odds import sigmoid
+from anytag.inference.recognizer import Recognizer
+from anytag.model.vocabulary import VocabularyTag
 
 #: Left, upper, right and lower side as shares of the picture, 0 to 1.
 BoxSides = tuple[float, float, float, float]

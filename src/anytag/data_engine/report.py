@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from anytag.whole_files import write_text
+from anytag.foundations.atomic_files import write_text
 
 _FAILURES_SHOWN = 5
 

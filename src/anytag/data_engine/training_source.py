@@ -14,7 +14,7 @@ from anytag.datasets.offsets import Records, index_lines
 from anytag.datasets.samples import Sample, TagName
 from anytag.datasets.sources import IndexedSource, SampleSource
 from anytag.errors import SampleError, UsageError
-from anytag.vocabulary import TagVocabulary
+from anytag.model.vocabulary import TagVocabulary
 
 
 def open_manifest(folder: str | Path, pictures: SampleSource) -> SampleSource:

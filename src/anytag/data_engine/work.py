@@ -27,8 +27,8 @@ from anytag.errors import (
     UsageError,
     VocabularyError,
 )
-from anytag.model_directory import sha256
-from anytag.whole_files import write_text
+from anytag.foundations.atomic_files import write_text
+from anytag.model.directory import sha256
 
 #: Version of the markers and of what the steps compute: a change of either makes old outputs out of date.
 WORK_VERSION = 1

@@ -11,7 +11,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from anytag.connections import (
+from anytag.errors import SampleError
+from anytag.foundations.http import (
     DownloadError,
     TransientError,
     connect,
@@ -22,7 +23,6 @@ from anytag.connections import (
     refusal,
     strong_etag,
 )
-from anytag.errors import SampleError
 
 #: Seconds without a byte after which a connection counts as dropped.
 TIMEOUT = 30.0

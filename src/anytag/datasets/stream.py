@@ -17,7 +17,7 @@ from anytag.datasets.samples import Log, Sample
 from anytag.datasets.sources import IndexedSource, SampleSource
 from anytag.datasets.windows import Window, read_windows
 from anytag.errors import DataError, PictureError, SampleError, UsageError
-from anytag.processors import available_processors
+from anytag.foundations.cpu_count import available_processors
 
 #: Version of what :meth:`SampleStream.state` gives.
 STATE_VERSION = 1

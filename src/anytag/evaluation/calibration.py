@@ -13,13 +13,13 @@ from anytag.datasets.samples import Sample
 from anytag.datasets.webdataset import read_shard
 from anytag.errors import UsageError
 from anytag.evaluation.tagging import best_common_threshold, best_thresholds
-from anytag.language.parser import load_parser
-from anytag.language.vocabulary_builder import TagMapper
-from anytag.log_odds import log_odds, sigmoid
-from anytag.model_config import ModelConfig
-from anytag.model_directory import new_model, write_config
-from anytag.recognizer import Recognizer
-from anytag.vocabulary import TagVocabulary
+from anytag.foundations.log_odds import log_odds, sigmoid
+from anytag.inference.recognizer import Recognizer
+from anytag.language.parsing.parser import load_parser
+from anytag.language.tags.vocabulary_builder import TagMapper
+from anytag.model.config import ModelConfig
+from anytag.model.directory import new_model, write_config
+from anytag.model.vocabulary import TagVocabulary
 
 Report = Callable[[str], None]
 
@@ -32,7 +32,7 @@ class LabelledScores:
         logits: ``[N, T]``, the recognition decoder's, of the whole vocabulary.
         truth: ``[N, T]``: the tags parsed from the picture's captions, and what they imply.
         samples: The pictures' annotations; their bytes are dropped.
-        evidence: ``[N, T]``, what the image encoder's classifier says (:meth:`~anytag.labels.LabelSets.evidence`).
+        evidence: ``[N, T]``, the classifier's say (:meth:`~anytag.inference.labels.LabelSets.evidence`).
     """
 
     logits: NDArray[np.float32]

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from anytag.errors import UsageError
-from anytag.log_odds import log_odds, sigmoid
+from anytag.foundations.log_odds import log_odds, sigmoid
 
 #: What becomes of a class without a positive: left out of the mean, or counted as 0 as the reference does.
 Empty = Literal["exclude", "zero"]

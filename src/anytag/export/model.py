@@ -13,10 +13,10 @@ from anytag.errors import ModelError, UsageError
 from anytag.export.graphs import attention_spec, graph_specs
 from anytag.export.onnx import check_parity, export_graph
 from anytag.export.smaller import make_smaller, noise_samples
-from anytag.model_directory import ModelDirectory, new_model, write_config
+from anytag.model.directory import ModelDirectory, new_model, write_config
+from anytag.model.vocabulary import TagVocabulary
 from anytag.nn.model import RecognitionModel
 from anytag.nn.text_encoder import load_sentence_encoder, sentence_encoder_folder
-from anytag.vocabulary import TagVocabulary
 
 Report = Callable[[str], None]
 

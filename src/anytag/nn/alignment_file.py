@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from anytag.errors import ModelError
-from anytag.model_directory import ALIGNMENT_FILE
+from anytag.model.directory import ALIGNMENT_FILE
 from anytag.nn.alignment import AlignmentEncoder
 from anytag.nn.model import RecognitionModel
 from anytag.nn.weights import write_weights

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from anytag.errors import ModelError
-from anytag.model_config import ClipTextConfig
+from anytag.model.config import ClipTextConfig
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -103,7 +103,7 @@ class ClipTextTransformer(nn.Module):
 
 
 class ClipTextEncoder:
-    """A text encoder as :class:`anytag.language.embedding_cache.TextEncoder` wants it: texts in, vectors out.
+    """A :class:`~anytag.language.label_texts.embedding_cache.TextEncoder`: texts in, vectors out.
 
     Args:
         model: In eval mode, on any device.

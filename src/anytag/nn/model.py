@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from anytag.model_config import ImageEncoderConfig, LabelQueryConfig, ModelConfig
+from anytag.model.config import ImageEncoderConfig, LabelQueryConfig, ModelConfig
 from anytag.nn.captioner import InteractionEncoder, TextDecoder
 from anytag.nn.efficientnet_lite import EfficientNetLite
 from anytag.nn.label_queries import (

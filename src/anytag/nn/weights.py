@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from anytag.errors import ModelError
-from anytag.model_config import ModelConfig
+from anytag.foundations.atomic_files import whole_file
+from anytag.model.config import ModelConfig
 from anytag.nn.model import RecognitionModel
-from anytag.whole_files import whole_file
 
 WEIGHTS_FILE = "model.safetensors"
 

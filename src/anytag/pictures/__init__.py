@@ -4,8 +4,8 @@
 anything that holds a picture into an upright RGB picture, :mod:`~anytag.pictures.colours` brings every mode to RGB,
 :mod:`~anytag.pictures.batching` streams batches of pixels, decoded ahead of the consumer,
 :mod:`~anytag.pictures.normalisation` holds the means and deviations that encoders were trained with,
-:mod:`~anytag.pictures.corners` cuts a picture up for a closer look, and :mod:`~anytag.pictures.heat_maps` shows where
-in a picture something is.
+:mod:`~anytag.pictures.multi_crop` cuts a picture up for a closer look, and
+:mod:`~anytag.pictures.heat_maps` shows where in a picture something is.
 """
 
 from __future__ import annotations

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from anytag.errors import PictureError, UsageError
-from anytag.pictures.corners import CORNER_SIDE, CORNERS, corner
+from anytag.foundations.cpu_count import available_processors
+from anytag.pictures.multi_crop import CORNER_SIDE, CORNERS, corner
 from anytag.pictures.reading import MAX_PIXELS, Interpolation, PictureSource, describe, read_sized, to_pixels
-from anytag.processors import available_processors
 from anytag.recognition import Failure
 
 Result = TypeVar("Result")
@@ -123,7 +123,7 @@ def load_batches(
         draft: Whether very large JPEGs may be decoded at a reduced scale; see ``draft_size`` there.
         composite_alpha: See :func:`~anytag.pictures.reading.read_picture`.
         interpolation: See :func:`~anytag.pictures.reading.to_pixels`.
-        corners: Whether to cut the four corners out, too (:mod:`anytag.pictures.corners`).
+        corners: Whether to cut the four corners out, too (:mod:`anytag.pictures.multi_crop`).
 
     Returns:
         An iterator over batches.

@@ -48,7 +48,7 @@ class Normalisation:
         return np.ascontiguousarray(np.moveaxis(channels, -1, -3), dtype=np.float32)
 
     def of_bytes(self) -> tuple[Channels, Channels]:
-        """Mean and deviation where white is 255, the scale of :class:`~anytag.model_config.ImageEncoderConfig`."""
+        """Mean and deviation where white is 255, the scale of :class:`~anytag.model.config.ImageEncoderConfig`."""
         red, green, blue = (255 * value for value in self.mean)
         deep_red, deep_green, deep_blue = (255 * value for value in self.std)
         return (red, green, blue), (deep_red, deep_green, deep_blue)

@@ -6,7 +6,7 @@ import runpy
 from pathlib import Path
 
 from anytag.errors import UsageError
-from anytag.training.config import LoopConfig
+from anytag.training.engine.config import LoopConfig
 
 
 def load_recipe(name: str) -> LoopConfig:

@@ -1,0 +1,246 @@
+"""The published Tag2Text, RAM and RAM++ checkpoints: what their names mean here, and what sizes they have.
+
+Every official name is either mapped, or known and left out for a reason; anything else is an error.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Literal
+
+from anytag.checkpoints.swin import swin_key
+from anytag.errors import ModelError
+from anytag.model.config import (
+    CaptionerConfig,
+    DecodingConfig,
+    ImageEncoderConfig,
+    LabelQueryConfig,
+    ModelConfig,
+    RecognitionConfig,
+    SwinConfig,
+)
+
+Family = Literal["tag2text", "ram", "ram_plus"]
+Shape = tuple[int, ...]
+
+FAMILIES: tuple[Family, ...] = ("tag2text", "ram", "ram_plus")
+
+#: Official names (as patterns) that have no place here, and why.
+LEFT_OUT = {
+    r"visual_encoder\..*\.(relative_position_index|attn_mask)": "a table that follows from the window's size",
+    r".*\.embeddings\.position_ids": "the numbers 0, 1, 2, ...",
+    r"text_decoder\.cls\.predictions\.decoder\.(weight|bias)": "tied to the word embeddings and to predictions.bias",
+    r"tag_encoder\.encoder\.layer\.[01]\.(crossattention|intermediate|output)\..*": "tied to the tagging head",
+}
+
+_LAYER_PARTS = {
+    "attention.self": "self_attention",
+    "attention.output.dense": "self_attention.output",
+    "attention.output.LayerNorm": "self_attention.norm",
+    "crossattention.self": "cross_attention",
+    "crossattention.output.dense": "cross_attention.output",
+    "crossattention.output.LayerNorm": "cross_attention.norm",
+    "intermediate.dense": "feed_forward.inner",
+    "output.dense": "feed_forward.output",
+    "output.LayerNorm": "feed_forward.norm",
+}
+
+_EMBEDDING_PARTS = {
+    "word_embeddings": "embedding.words",
+    "position_embeddings": "embedding.positions",
+    "LayerNorm": "embedding.norm",
+}
+
+_STACKS = (
+    (r"(?:tagging_head|vision_multi)\.encoder\.layer\.(\d+)\.(.+)", "recognition_decoder"),
+    (r"tag_encoder\.encoder\.layer\.(\d+)\.(.+)", "interaction_encoder"),
+    (r"text_decoder\.bert\.encoder\.layer\.(\d+)\.(.+)", "text_decoder"),
+)
+
+_SINGLE = {
+    "text_decoder.cls.predictions.bias": "text_decoder.bias",
+    "text_decoder.cls.predictions.transform.dense": "text_decoder.transform",
+    "text_decoder.cls.predictions.transform.LayerNorm": "text_decoder.norm",
+    "image_proj": "image_projection",
+    "wordvec_proj": "label_queries.projection",
+    "reweight_scale": "label_queries.scale",
+    "label_embed": "label_queries.embeddings",
+    "label_embed.weight": "label_queries.weight",
+    "fc": "recognition_decoder.score",
+    "fc.W": "recognition_decoder.score.weight",
+    "fc.b": "recognition_decoder.score.bias",
+}
+
+
+def published_key(name: str) -> str | None:
+    """The name of an official parameter in :class:`~anytag.nn.model.RecognitionModel`.
+
+    Returns:
+        The name; ``None`` if the parameter is left out (:data:`LEFT_OUT` says why).
+
+    Raises:
+        ModelError: If the name is not one of the published models'.
+    """
+    if any(re.fullmatch(pattern, name) for pattern in LEFT_OUT):
+        return None
+    if name.startswith("visual_encoder."):
+        inner = swin_key(name.removeprefix("visual_encoder."))
+        return None if inner is None else f"image_encoder.{inner}"
+    for pattern, part in _STACKS:
+        if match := re.fullmatch(pattern, name):
+            return f"{part}.layers.{match[1]}.{_layer_key(match[2], name)}"
+    for prefix, part in (("tag_encoder.", "interaction_encoder"), ("text_decoder.bert.", "text_decoder")):
+        if name.startswith(prefix + "embeddings."):
+            inner, _, leaf = name.removeprefix(prefix + "embeddings.").rpartition(".")
+            if inner in _EMBEDDING_PARTS:
+                return f"{part}.{_EMBEDDING_PARTS[inner]}.{leaf}"
+    module, _, leaf = name.rpartition(".")
+    if name in _SINGLE:
+        return _SINGLE[name]
+    if module in _SINGLE and leaf in ("weight", "bias"):
+        return f"{_SINGLE[module]}.{leaf}"
+    raise ModelError(f"{name}: no published model has a parameter of that name")
+
+
+def _layer_key(inner: str, name: str) -> str:
+    for official, ours in _LAYER_PARTS.items():
+        if inner.startswith(official + "."):
+            return f"{ours}.{inner.removeprefix(official + '.')}"
+    raise ModelError(f"{name}: no published model has a parameter of that name")
+
+
+def guess_family(shapes: Mapping[str, Shape]) -> Family:
+    """The family that a state dict's names belong to."""
+    if "reweight_scale" in shapes:
+        return "ram_plus"
+    return "tag2text" if "label_embed.weight" in shapes else "ram"
+
+
+def published_config(
+    family: str,
+    shapes: Mapping[str, Shape],
+    name: str,
+    tags: int,
+    recognition_heads: int = 4,
+    text_heads: int | None = None,
+) -> ModelConfig:
+    """The config of a published model, read off the shapes of its parameters.
+
+    Args:
+        family: ``tag2text``, ``ram`` or ``ram_plus``.
+        shapes: Official name to shape.
+        name: What the model will be called.
+        tags: Length of the tag list.
+        recognition_heads: Heads of the recognition decoder; shapes do not tell.
+        text_heads: Heads of the text parts; ``None``: one for every 64 channels.
+
+    Raises:
+        ModelError: If the parameters are those of another family, some are missing, or the tag list has another
+            length.
+    """
+    if family not in FAMILIES:
+        raise ModelError(f"unknown family {family!r}; families are {', '.join(FAMILIES)}")
+    if (guess := guess_family(shapes)) != family:
+        raise ModelError(f"this is a {guess} checkpoint, not {family}; give --family {guess}")
+
+    def shape(key: str) -> Shape:
+        if key not in shapes:
+            raise ModelError(f"the checkpoint has no {key}; it is incomplete or of another model")
+        return shapes[key]
+
+    width = shape("tagging_head.encoder.layer.0.crossattention.self.query.weight")[0]
+    inner = shape("tagging_head.encoder.layer.0.intermediate.dense.weight")[0]
+    layers = _count(shapes, r"tagging_head\.encoder\.layer\.(\d+)\.")
+    encoder = _swin_config(shapes, projected="image_proj.weight" in shapes)
+    labels = LabelQueryConfig(kind="learned", encoder="", width=width, offsets=False)
+    rows = shape("label_embed.weight" if family == "tag2text" else "label_embed")
+    if family == "ram":
+        labels = LabelQueryConfig(kind="embedded", encoder="clip-vit-base-patch16", width=rows[1], offsets=False)
+    elif family == "ram_plus":
+        if tags and rows[0] % tags:
+            raise ModelError(f"the checkpoint has {rows[0]} descriptions, no multiple of the tag list's {tags} tags")
+        labels = LabelQueryConfig(
+            kind="described",
+            encoder="clip-vit-base-patch16",
+            width=rows[1],
+            offsets=False,
+            descriptions=rows[0] // max(1, tags),
+        )
+    count = rows[0] // labels.descriptions
+    if count != tags:
+        raise ModelError(f"the checkpoint knows {count} tags, but the tag list has {tags}; give the list it came with")
+    return ModelConfig(
+        family=family,
+        name=name,
+        width=width,
+        feature_width=encoder.width if encoder.projection == "none" else shape("image_proj.weight")[0],
+        image_encoder=encoder,
+        recognition=RecognitionConfig(
+            layers=layers,
+            heads=recognition_heads,
+            inner=inner,
+            dropout=0.1,
+            score="per_tag" if family == "tag2text" else "shared",
+        ),
+        labels=labels,
+        captioner=_captioner_config(shapes, width, text_heads) if family != "ram_plus" else None,
+        decoding=DecodingConfig(num_beams=3, max_length=50, min_length=10),
+        default_threshold=0.68 if family == "tag2text" else 0.65,
+        open_threshold=0.5,
+    )
+
+
+def _count(shapes: Mapping[str, Shape], pattern: str) -> int:
+    found = {int(match[1]) for name in shapes if (match := re.match(pattern, name))}
+    return max(found, default=-1) + 1
+
+
+def _swin_config(shapes: Mapping[str, Shape], projected: bool) -> ImageEncoderConfig:
+    prefix = "visual_encoder.layers"
+    stages = _count(shapes, rf"{re.escape(prefix)}\.(\d+)\.")
+    tables = [shapes.get(f"{prefix}.{stage}.blocks.0.attn.relative_position_bias_table") for stage in range(stages)]
+    if not stages or None in tables or "visual_encoder.patch_embed.proj.weight" not in shapes:
+        raise ModelError("the checkpoint has no Swin image encoder (visual_encoder.*); it is not a published model")
+    # The first stage's table is never cut down to a smaller picture; its side is 2 x window - 1.
+    window = (round(tables[0][0] ** 0.5) + 1) // 2  # type: ignore[index]
+    swin = SwinConfig(
+        width=shapes["visual_encoder.patch_embed.proj.weight"][0],
+        depths=tuple(_count(shapes, rf"{re.escape(prefix)}\.{stage}\.blocks\.(\d+)\.") for stage in range(stages)),
+        heads=tuple(table[1] for table in tables if table),
+        window=window,
+    )
+    mask = shapes.get(f"{prefix}.0.blocks.1.attn_mask")
+    # Moved windows have a mask each, so their number tells the picture's side. Without masks: the published models
+    # look at pictures of 32 windows' width, 224 px with 7 and 384 px with 12.
+    resolution = round(mask[0] ** 0.5) * window * 4 if mask else window * 32
+    return ImageEncoderConfig(
+        name="swin",
+        swin=swin,
+        projection="linear" if projected else "none",
+        resolution=resolution,
+        width=swin.width * 2 ** (stages - 1),
+        tokens=(resolution // (4 * 2 ** (stages - 1))) ** 2 + 1,
+        classes=0,
+        mean=(123.675, 116.28, 103.53),
+        std=(58.395, 57.12, 57.375),
+    )
+
+
+def _captioner_config(shapes: Mapping[str, Shape], width: int, heads: int | None) -> CaptionerConfig:
+    words = shapes["text_decoder.bert.embeddings.word_embeddings.weight"]
+    return CaptionerConfig(
+        layers=_count(shapes, r"text_decoder\.bert\.encoder\.layer\.(\d+)\."),
+        interaction_layers=_count(shapes, r"tag_encoder\.encoder\.layer\.(\d+)\."),
+        heads=heads or max(1, width // 64),
+        inner=shapes["text_decoder.bert.encoder.layer.0.intermediate.dense.weight"][0],
+        vocabulary=words[0],
+        positions=shapes["text_decoder.bert.embeddings.position_embeddings.weight"][0],
+        picture_memory=False,
+        shared_words=False,
+        tokenizer="bert",
+        guides="all",
+        tag_length=40,
+        mask_padding=False,
+        prompt="a picture of ",
+    )

@@ -1,0 +1,220 @@
+"""Captions guided by tags, and what they cover."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anytag.backends.base import Backend, Cache, FloatArray, Step
+from anytag.errors import ModelError
+from anytag.foundations.log_odds import EDGE, log_odds
+from anytag.inference.generation import DecodingOptions, Generated, generate_several
+from anytag.inference.label_set import LabelSet
+from anytag.inference.labels import LabelSets
+from anytag.language.tags.coverage import TagCoverage
+from anytag.language.tags.tag_words import TagWords
+from anytag.language.tokenizers.bert_tokenizer import PublishedTokenizer
+from anytag.language.tokenizers.tokenizer import CaptionTokenizer
+from anytag.model.directory import ModelDirectory
+from anytag.model.vocabulary import VocabularyTag
+
+
+class CaptionLanguage(Protocol):
+    """How a model's captions and tag lists are spelled."""
+
+    pad_id: int
+    end_id: int
+
+    @property
+    def banned_ids(self) -> tuple[int, ...]:
+        """Ids that no caption contains."""
+
+    def prompt(self) -> list[int]:
+        """What every caption starts with."""
+
+    def tag_list(self, names: Sequence[str], given: bool) -> list[int]:
+        """Tags as the interaction encoder reads them."""
+
+    def text(self, ids: Sequence[int]) -> str:
+        """The caption that was written, without its prompt."""
+
+    def pieces(self) -> dict[str, int]:
+        """Ids by word piece."""
+
+
+class _LiteLanguage:
+    """Pruned word pieces; a list says whether its tags were given or found."""
+
+    def __init__(self, tokenizer: CaptionTokenizer, limit: int):
+        self.tokenizer, self.limit = tokenizer, limit
+        self.pad_id, self.end_id, self.banned_ids = tokenizer.pad_id, tokenizer.end_id, tokenizer.special_ids
+
+    def prompt(self) -> list[int]:
+        return [self.tokenizer.start_id]
+
+    def tag_list(self, names: Sequence[str], given: bool) -> list[int]:
+        return self.tokenizer.join_tags([self.tokenizer.encode(name) for name in names], given, self.limit)
+
+    def text(self, ids: Sequence[int]) -> str:
+        return self.tokenizer.decode(ids)
+
+    def pieces(self) -> dict[str, int]:
+        return self.tokenizer.pieces
+
+
+class _PublishedLanguage:
+    """BERT's word pieces, as the published Tag2Text reads and writes them."""
+
+    def __init__(self, tokenizer: PublishedTokenizer):
+        self.tokenizer = tokenizer
+        self.pad_id, self.end_id, self.banned_ids = tokenizer.pad_id, tokenizer.end_id, ()
+
+    def prompt(self) -> list[int]:
+        return self.tokenizer.encode_prompt()
+
+    def tag_list(self, names: Sequence[str], given: bool) -> list[int]:
+        return self.tokenizer.encode_tags(names)
+
+    def text(self, ids: Sequence[int]) -> str:
+        return self.tokenizer.decode_caption(ids)
+
+    def pieces(self) -> dict[str, int]:
+        return self.tokenizer.pieces
+
+
+class Captioner:
+    """Writes captions for one model.
+
+    Args:
+        directory: The model.
+        backend: Runs it.
+        labels: Of the same model; its recognition decoder judges which of several captions fits the picture best,
+            where the model's ``decoding.alignment`` says so. ``None``: the likeliest caption is taken.
+
+    Raises:
+        ModelError: If the model has no captioner, or its captions may become longer than it can write.
+    """
+
+    def __init__(self, directory: ModelDirectory, backend: Backend, labels: LabelSets | None = None):
+        if directory.config.captioner is None:
+            raise ModelError(f"{directory.path}: this model tags pictures but does not write captions")
+        longest = directory.config.decoding.max_length
+        if longest > directory.config.captioner.positions:
+            raise ModelError(
+                f"{directory.path / 'config.json'}: decoding.max_length is {longest}, but the text decoder knows "
+                f"{directory.config.captioner.positions} positions; set it to that or less"
+            )
+        self.config, captioner = directory.config, directory.config.captioner
+        self.vocabulary = directory.vocabulary
+        self.backend, self.labels = backend, labels
+        path = directory.file("tokenizer.json")
+        self.language: CaptionLanguage = (
+            _PublishedLanguage(PublishedTokenizer.load(path))
+            if captioner.tokenizer == "bert"
+            else _LiteLanguage(CaptionTokenizer.load(path), captioner.positions)
+        )
+        self._coverage = TagCoverage(self.vocabulary)
+
+    def options(self, num_beams: int | None = None, sample: bool = False, seed: int | None = None) -> DecodingOptions:
+        """The model's decoding defaults with some of them changed."""
+        decoding = self.config.decoding
+        return DecodingOptions(
+            num_beams=decoding.num_beams if num_beams is None else num_beams,
+            max_length=decoding.max_length,
+            min_length=decoding.min_length,
+            length_penalty=decoding.length_penalty,
+            repetition_penalty=decoding.repetition_penalty,
+            sample=sample,
+            seed=seed,
+        )
+
+    def caption(
+        self,
+        features: FloatArray,
+        tags: Sequence[Sequence[str]],
+        given: bool,
+        options: DecodingOptions,
+        margins: NDArray[np.float64] | None = None,
+    ) -> list[str]:
+        """One caption a picture.
+
+        Args:
+            features: ``[B, N, W]``.
+            tags: Per picture, names of tags to follow; may be empty.
+            given: Whether the tags are wanted in the caption, or only what a recogniser proposes.
+            options: How to search.
+            margins: ``[B, tags]`` of the whole vocabulary, by how much each tag's log-odds exceed its threshold's, NaN
+                where it was not asked for; they weigh words where the model's ``decoding.agreement`` says so.
+        """
+        language = self.language
+        captions = []
+        # One picture at a time: lists of other lengths would pad each other, and 1,000 tokens a second are plenty.
+        for row, names in enumerate(tags):
+            ids = np.array([language.tag_list(names, given)], np.int64)
+            step = self.backend.fuse(ids, features[row : row + 1], options.rows_per_picture)
+            if margins is not None and self.config.decoding.agreement:
+                step = self._agreeing(step, margins[row], names if given else ())
+            found = generate_several(
+                step,
+                np.array(language.prompt(), np.int64),
+                num_pictures=1,
+                eos_id=language.end_id,
+                pad_id=language.pad_id,
+                options=options,
+                banned=language.banned_ids,
+            )[0]
+            captions.append(self._choose(found, features[row : row + 1], names if given else ()))
+        return captions
+
+    def margins(self, scores: FloatArray, labels: LabelSet) -> NDArray[np.float64]:
+        """By how much the log-odds of all tags exceed those of their thresholds: ``[B, tags]``, NaN for others.
+
+        Args:
+            scores: ``[B, T]`` of the labels.
+            labels: Tags of the vocabulary, all or some of them; other labels are passed over.
+        """
+        result = np.full((len(scores), len(self.vocabulary)), np.nan)
+        asked = [place for place, id in enumerate(labels.ids) if id is not None]
+        ids = [id for id in labels.ids if id is not None]
+        result[:, ids] = (log_odds(scores, EDGE) - log_odds(labels.thresholds, EDGE))[:, asked]
+        return result
+
+    def _agreeing(self, step: Step, margins: NDArray[np.float64], wanted: Sequence[str]) -> Step:
+        """The step with words weighed by the tags that they name; what the user wants said is never held back."""
+        margins = margins.copy()
+        for name in wanted:
+            if tag := self.vocabulary.find(name):
+                shown = sorted(self.vocabulary.with_implied([tag.id]))
+                margins[shown] = np.fmax(margins[shown], 0.0)
+        weights = np.float32(self.config.decoding.agreement) * self._tag_words.weights(margins)
+
+        def agreeing(ids: NDArray[np.int64], cache: Cache) -> tuple[NDArray[np.float32], Cache]:
+            scores, cache = step(ids, cache)
+            return scores + weights, cache
+
+        return agreeing
+
+    @cached_property
+    def _tag_words(self) -> TagWords:
+        return TagWords(self.vocabulary, self.language.pieces())
+
+    def _choose(self, found: Sequence[Generated], features: FloatArray, wanted: Sequence[str]) -> str:
+        """Of several captions the one that names most of what is wanted; of those, the likeliest that fits best."""
+        texts = [self.language.text(caption.tokens) for caption in found]
+        weight = self.config.decoding.alignment
+        if not weight or self.labels is None or len(texts) == 1:
+            return texts[0]
+        fits = self.backend.recognize(features, self.labels.texts(texts))[0]
+        tags = [tag for name in wanted if (tag := self.vocabulary.find(name))]
+        return max(
+            zip(texts, found, fits, strict=True),
+            key=lambda one: (len(self.covered(one[0], tags)) if tags else 0, one[1].score + weight * float(one[2])),
+        )[0]
+
+    def covered(self, caption: str, tags: Sequence[VocabularyTag]) -> list[str]:
+        """Which of the tags a caption names: by name, alias, inflection, or something that implies them."""
+        return [tag.name for tag in self._coverage.named(caption, tags)]

@@ -1,0 +1,144 @@
+"""A user's own view of a vocabulary: which of its tags to look for, and what to call them.
+
+Files are plain text, UTF-8, a tag a line; blank lines and lines that begin with ``#`` say nothing. A tag is written as
+its name or an alias (all senses of it), with its kind (``train (action)``: that sense alone), or as its id. Lists to
+rename by have an equals sign or a tab between the tag and its new name: ``dog = Hund``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from anytag.errors import UsageError
+from anytag.model.vocabulary import TagVocabulary, VocabularyTag, normalise_name
+from anytag.recognition import TAG_KINDS
+
+_SENSE = re.compile(rf"(.*\S)\s*\(({'|'.join(TAG_KINDS)})\)")
+
+#: What was given, and where: for messages.
+_Entry = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class TagChoice:
+    """Which tags to look for, and what to call them.
+
+    Attributes:
+        allow: Only these; a file, or the tags themselves. ``None``: all.
+        deny: None of these.
+        rename: New names by tag; a file, or the table itself.
+        language: Code of a language that the vocabulary has names in (``zh``); tags without one keep theirs.
+    """
+
+    allow: str | Path | Sequence[str] | None = None
+    deny: str | Path | Sequence[str] | None = None
+    rename: str | Path | Mapping[str, str] | None = None
+    language: str | None = None
+
+
+class ChosenTags:
+    """A choice among the tags of one vocabulary. Scores are those of the whole vocabulary.
+
+    Args:
+        vocabulary: All tags.
+        choice: ``None``: all of them, under their own names.
+
+    Attributes:
+        tags: Those that are left, in the vocabulary's order.
+
+    Raises:
+        UsageError: If a file cannot be read, a tag is unknown (its line is named, and others are proposed), no tag is
+            left, or the vocabulary has no names in the language.
+    """
+
+    def __init__(self, vocabulary: TagVocabulary, choice: TagChoice | None = None):
+        choice = choice or TagChoice()
+        self._vocabulary, self._names = vocabulary, _translated(vocabulary, choice.language)
+        self._index: tuple[dict[str, list[int]], dict[str, list[int]]] | None = None
+        allowed = None if choice.allow is None else self._ids(_entries(choice.allow, "allow"))
+        denied = set() if choice.deny is None else self._ids(_entries(choice.deny, "deny"))
+        for (text, where), name in () if choice.rename is None else _pairs(choice.rename):
+            for id in self._find(text, where):
+                self._names[id] = name
+        self.tags = [t for t in vocabulary if (allowed is None or t.id in allowed) and t.id not in denied]
+        if not self.tags and len(vocabulary):
+            raise UsageError("allow and deny leave no tag to look for")
+        self._by_new_name = {normalise_name(name): vocabulary[id] for id, name in reversed(self._names.items())}
+
+    def name(self, tag: VocabularyTag) -> str:
+        """What a tag is called here."""
+        return self._names.get(tag.id, tag.name)
+
+    def find(self, name: str) -> VocabularyTag | None:
+        """The tag of that new name or, failing that, of that name or alias in the vocabulary."""
+        return self._by_new_name.get(normalise_name(name)) or self._vocabulary.find(name)
+
+    def _ids(self, entries: Iterator[_Entry]) -> set[int]:
+        return {id for text, where in entries for id in self._find(text, where)}
+
+    def _find(self, text: str, where: str) -> list[int]:
+        if self._index is None:
+            self._index = ({}, {})
+            for tag in self._vocabulary:
+                self._index[0].setdefault(normalise_name(tag.name), []).append(tag.id)
+                for alias in tag.aliases:
+                    self._index[1].setdefault(normalise_name(alias), []).append(tag.id)
+        for name, kind in _readings(text):
+            for table in self._index:
+                found = [i for i in table.get(normalise_name(name), ()) if kind in (None, self._vocabulary[i].kind)]
+                if found:
+                    return found
+        if text.isdecimal() and int(text) < len(self._vocabulary):
+            return [int(text)]
+        near = difflib.get_close_matches(normalise_name(text), [*self._index[0], *self._index[1]], n=3, cutoff=0.6)
+        hint = f"; did you mean {', '.join(near)}?" if near else ""
+        raise UsageError(f"{where}: unknown tag {text!r}{hint} (anytag vocabulary search shows what there is)")
+
+
+def _readings(text: str) -> Iterator[tuple[str, str | None]]:
+    yield text, None
+    if sense := _SENSE.fullmatch(text):
+        yield sense[1], sense[2]
+
+
+def _translated(vocabulary: TagVocabulary, language: str | None) -> dict[int, str]:
+    if language is None:
+        return {}
+    names = {tag.id: dict(tag.translations).get(language, "") for tag in vocabulary}
+    if not any(names.values()):
+        known = sorted({code for tag in vocabulary for code, _ in tag.translations})
+        offered = f"it has {', '.join(known)}" if known else "it has none but its own; give a table to rename by"
+        raise UsageError(f"the vocabulary has no names in {language!r}; {offered}")
+    return {id: name for id, name in names.items() if name}
+
+
+def _entries(given: str | Path | Sequence[str], what: str) -> Iterator[_Entry]:
+    if isinstance(given, str | Path):
+        yield from _lines(Path(given))
+    else:
+        yield from ((text.strip(), what) for text in given)
+
+
+def _pairs(given: str | Path | Mapping[str, str]) -> Iterator[tuple[_Entry, str]]:
+    if isinstance(given, Mapping):
+        yield from (((text.strip(), "rename"), name) for text, name in given.items())
+        return
+    for text, where in _lines(Path(given)):
+        tag, sign, name = text.partition("\t" if "\t" in text else "=")
+        if not sign or not tag.strip() or not name.strip():
+            raise UsageError(f"{where}: {text!r} is not 'tag = new name'")
+        yield (tag.strip(), where), name.strip()
+
+
+def _lines(path: Path) -> Iterator[_Entry]:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: cannot be read as a list of tags ({error})") from None
+    for number, line in enumerate(lines, 1):
+        if line.strip() and not line.lstrip().startswith("#"):
+            yield line.strip(), f"{path}, line {number}"

@@ -1,0 +1,1 @@
+"""Tags as texts to embed: prompts, descriptions, and the embeddings that are kept."""

@@ -1,0 +1,191 @@
+"""A language model behind an OpenAI-compatible address: the hosted ones, and local servers that speak the same."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import random
+import threading
+import urllib.error
+import urllib.request
+from typing import Any
+from urllib.parse import urlsplit
+
+from anytag.errors import AnytagError, UsageError
+from anytag.foundations.http import NOT_NOW, TransientError, reason_of, retry_after
+
+#: Conflict: some of these servers say so when they are busy.
+_CONFLICT = 409
+#: Answers that may mean "several answers at a time are more than I can give".
+_NOT_SO = {400, 422, 501}
+_LONGEST_PAUSE = 60.0
+#: A server that asks to wait longer has had enough for today, in seconds.
+_LONGEST_WISH = 600.0
+_LARGEST_ANSWER = 16 << 20
+
+
+class EndpointError(AnytagError):
+    """A language model that cannot be asked."""
+
+    kind = "endpoint"
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """urllib would hand the key to whatever host it is sent to, and turn the question into a GET."""
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> None:
+        return None
+
+
+class ChatEndpoint:
+    """Asks one model. Failures that may pass are tried again, ever more slowly. Safe to use from several threads.
+
+    Args:
+        url: ``https://host``, ``https://host/v1`` or the whole address up to ``/chat/completions``.
+        model: Its name there.
+        key: Sent as a bearer token, if given; never shown in messages.
+        temperature: 0.99 in RAM++, for varied answers.
+        max_tokens: Longest answer; 77 in RAM++, what CLIP's text encoder reads.
+        timeout: Seconds without an answer or a byte after which a try counts as failed.
+        attempts: Tries for one question.
+        pause: Seconds before the second try; doubled before each further one, unless the server says how long.
+
+    Raises:
+        UsageError: If the address is none.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        model: str,
+        key: str | None = None,
+        temperature: float = 0.99,
+        max_tokens: int = 77,
+        timeout: float = 60.0,
+        attempts: int = 6,
+        pause: float = 1.0,
+    ):
+        self.url, self.model = completions_url(url), model
+        self.temperature, self.max_tokens = temperature, max_tokens
+        self.timeout, self.attempts, self.pause = timeout, attempts, pause
+        self._key = (key or "").strip()
+        if any(not " " < letter < "\x7f" for letter in self._key):
+            raise UsageError("the key holds blanks or letters that no key has; set ANYTAG_API_KEY again")
+        self._opener = urllib.request.build_opener(_NoRedirects)
+        self._one_at_a_time = False
+        self._stopped = threading.Event()
+
+    def stop(self) -> None:
+        """Let whoever waits for another try give up."""
+        self._stopped.set()
+
+    def ask(self, question: str, count: int = 1) -> list[str]:
+        """Answers to a question, as they come.
+
+        Args:
+            question: The only message of the conversation.
+            count: How many answers to ask for; a server may give fewer.
+
+        Raises:
+            EndpointError: If the server refuses, or every try fails.
+        """
+        last = TransientError("not asked")
+        for attempt in range(self.attempts):
+            if attempt and self._stopped.wait(self._pause(last, attempt)):
+                break
+            try:
+                return self._try(question, 1 if self._one_at_a_time else count)
+            except TransientError as failure:
+                last = failure
+        raise EndpointError(f"{self.url}: {last} ({self.attempts} tries); run this again when the server answers")
+
+    def _pause(self, failure: TransientError, attempt: int) -> float:
+        if failure.wait is None:
+            # Shaken, so that several threads do not all come back at once.
+            return min(self.pause * 2.0 ** (attempt - 1), _LONGEST_PAUSE) * random.uniform(0.75, 1.25)
+        if failure.wait > _LONGEST_WISH:
+            raise EndpointError(
+                f"{self.url}: {failure}; the server asks to wait {failure.wait:.0f} s, run this again then"
+            )
+        return failure.wait
+
+    def _try(self, question: str, count: int) -> list[str]:
+        body = {
+            "model": self.model,
+            "messages": [{"role": "user", "content": question}],
+            "temperature": self.temperature,
+            "max_tokens": self.max_tokens,
+            "n": count,
+        }
+        request = urllib.request.Request(self.url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+        if self._key:
+            request.add_header("Authorization", f"Bearer {self._key}")
+        try:
+            with self._opener.open(request, timeout=self.timeout) as response:
+                answer = response.read(_LARGEST_ANSWER)
+        except urllib.error.HTTPError as error:
+            with error:
+                if error.code in _NOT_SO and count > 1:
+                    self._one_at_a_time = True
+                    return self._try(question, 1)
+                raise self._refusal(error) from None
+        except (OSError, http.client.HTTPException) as error:
+            raise TransientError(self._safe(reason_of(error))) from None
+        return _contents(answer)
+
+    def _refusal(self, error: urllib.error.HTTPError) -> Exception:
+        """What a status of 300 or more means: an error, or a reason to wait."""
+        said = self._safe(_message(error))
+        what = f"answered {error.code} {error.reason}" + (f": {said}" if said else "")
+        if error.code in NOT_NOW | {_CONFLICT} or (error.code >= 500 and error.code not in _NOT_SO):
+            return TransientError(what, retry_after(error))
+        if error.code in (401, 403):
+            advice = "set ANYTAG_API_KEY (or OPENAI_API_KEY) to a key that may use it"
+        elif error.code == 404:
+            advice = f"check the address, and that it serves {self.model!r}"
+        elif 300 <= error.code < 400:
+            advice = f"give the address that it sends to ({error.headers.get('Location', 'not said')})"
+        else:
+            advice = f"it does not accept the question for {self.model!r}"
+        return EndpointError(f"{self.url}: {what}; {advice}")
+
+    def _safe(self, text: str) -> str:
+        """A server's words on one line, the key taken out, should they repeat it."""
+        text = text.replace(self._key, "***") if self._key else text
+        return " ".join(text.split())[:300]
+
+
+def completions_url(address: str) -> str:
+    """The address that questions go to.
+
+    Raises:
+        UsageError: If it is not of http or https, or names no host.
+    """
+    parts = urlsplit(address.strip())
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise UsageError(f"{address!r} is no address of a model; give something like http://localhost:8080/v1")
+    if parts.username or parts.query or parts.fragment:
+        raise UsageError("the endpoint's address holds more than scheme, host and path; keys belong in ANYTAG_API_KEY")
+    path = parts.path.rstrip("/")
+    if not path.endswith("/chat/completions"):
+        path = f"{path or '/v1'}/chat/completions"
+    return f"{parts.scheme}://{parts.netloc}{path}"
+
+
+def _contents(answer: bytes) -> list[str]:
+    try:
+        choices = json.loads(answer)["choices"]
+        found = [choice["message"]["content"] for choice in choices]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise TransientError("gave an answer that is cut short or no chat completion") from None
+    return [text for text in found if isinstance(text, str)]
+
+
+def _message(error: urllib.error.HTTPError) -> str:
+    """The server's own words on what is wrong, if it has any."""
+    try:
+        record = json.loads(error.read(_LARGEST_ANSWER))
+        said = record.get("error", record.get("detail", record.get("message", "")))
+        return str(said.get("message", "") if isinstance(said, dict) else said)
+    except (OSError, ValueError, AttributeError, RecursionError, http.client.HTTPException):
+        return ""

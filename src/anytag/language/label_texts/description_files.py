@@ -1,0 +1,262 @@
+"""Files of tag descriptions: JSON lines, a tag each, written so that a run that is stopped goes on where it was."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from anytag.errors import UsageError, VocabularyError
+from anytag.language.label_texts.description_templates import Describable
+from anytag.model.vocabulary import normalise_name
+from anytag.recognition import TAG_KINDS, TagKind
+
+
+@dataclass(frozen=True, slots=True)
+class TagDescriptions:
+    """What is said of one tag.
+
+    Attributes:
+        tag: Its name.
+        lines: The descriptions.
+        kind: What it names, where the file says so: names alone are not unique.
+        model: The language model that wrote them, or what stands for it.
+        date: The day on which it did (ISO 8601).
+    """
+
+    tag: str
+    lines: tuple[str, ...]
+    kind: TagKind | None = None
+    model: str | None = None
+    date: str | None = None
+
+    def to_json(self) -> str:
+        """One line of the file."""
+        known = {"tag": self.tag, "kind": self.kind, "model": self.model, "date": self.date}
+        record = {name: value for name, value in known.items() if value is not None}
+        return json.dumps({**record, "descriptions": self.lines}, ensure_ascii=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Undescribed:
+    """A tag that a language model had too little to say of.
+
+    Attributes:
+        tag: The tag.
+        reason: What was missing.
+    """
+
+    tag: Describable
+    reason: str
+
+
+#: Makes descriptions of tags, one result a tag, in order.
+Describe = Callable[[Sequence[Describable]], Iterator["TagDescriptions | Undescribed"]]
+
+_Key = tuple[str, str | None]
+
+
+def write_descriptions(
+    path: str | Path,
+    tags: Iterable[Describable],
+    describe: Describe,
+    model: str,
+    per_tag: int,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> int:
+    """Describe tags into a file; what it, or a run that was stopped, has already is not asked for again.
+
+    Every result is put into ``<path>.part`` at once; when all are there, the file is written whole, in the tags' order.
+    Tags that the file had beside these are kept at its end.
+
+    Args:
+        path: The file.
+        tags: What to describe; of two with one name and kind the first counts.
+        describe: Describes those that are missing.
+        model: What ``describe`` calls its model; one file holds one model's descriptions.
+        per_tag: Descriptions a tag.
+        on_progress: Called with the number of tags done and the number of all.
+
+    Returns:
+        How many were described anew.
+
+    Raises:
+        UsageError: If the file, or what a stopped run left, is of another model or number of descriptions.
+        VocabularyError: If some tags could not be described; what was done stays in ``<path>.part``.
+    """
+    path = Path(path)
+    part = path.with_name(path.name + ".part")
+    wanted: dict[_Key, Describable] = {}
+    for tag in tags:
+        wanted.setdefault(_key(tag.name, tag.kind), tag)
+    known: dict[_Key, TagDescriptions] = {}
+    for source in (path, part):
+        if source.is_file():
+            if source == part:
+                _drop_torn_line(part)
+            for found in read_descriptions(source, may_be_empty=source == part):
+                if found.model != model or len(found.lines) != per_tag:
+                    raise UsageError(
+                        f"{source} holds {len(found.lines)} descriptions a tag by {found.model or 'an unknown model'}, "
+                        f"not {per_tag} by {model}; finish it with the same options, name another file, or remove it"
+                    )
+                known[_key(found.tag, found.kind)] = found
+    missing = [tag for key, tag in wanted.items() if key not in known]
+    done = len(wanted) - len(missing)
+    undescribed: list[Undescribed] = []
+    if on_progress is not None:
+        on_progress(done, len(wanted))
+    if missing:
+        try:
+            with part.open("a", encoding="utf-8") as lines:
+                for result in describe(missing):
+                    if isinstance(result, Undescribed):
+                        undescribed.append(result)
+                    else:
+                        lines.write(result.to_json() + "\n")
+                        lines.flush()
+                        known[_key(result.tag, result.kind)] = result
+                    done += 1
+                    if on_progress is not None:
+                        on_progress(done, len(wanted))
+        finally:
+            if not part.stat().st_size:
+                part.unlink()
+    if undescribed:
+        first = undescribed[0]
+        raise VocabularyError(
+            f"{len(undescribed)} of {len(wanted)} tags could not be described, the first is {first.tag.name!r}: "
+            f"{first.reason}. The others are kept in {part}; run the same again, or with another model anew"
+        )
+    whole = path.with_name(path.name + ".whole.part")
+    ordered = [known.pop(key) for key in wanted]
+    whole.write_text("".join(f"{found.to_json()}\n" for found in [*ordered, *known.values()]), encoding="utf-8")
+    whole.replace(path)
+    part.unlink(missing_ok=True)
+    return len(missing)
+
+
+def read_descriptions(path: str | Path, may_be_empty: bool = False) -> list[TagDescriptions]:
+    """Read a file of descriptions, in its order.
+
+    Args:
+        path: JSON lines as :func:`write_descriptions` makes them, or the layout of RAM++'s published files: a JSON
+            list of objects (or one object) from tags to lists of descriptions, which may be grouped by question.
+        may_be_empty: Whether no tag at all is fine.
+
+    Raises:
+        VocabularyError: If the file is missing or not as it should be; the line or entry is named.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise VocabularyError(f"{path}: no such file of descriptions") from None
+    except (UnicodeDecodeError, OSError) as error:
+        raise VocabularyError(f"{path}: cannot be read as text ({error})") from None
+    found = list(_read_published(text, path) if _is_one_value(text) else _read_lines(text, path))
+    if not found and not may_be_empty:
+        raise VocabularyError(f"{path}: there are no descriptions in it")
+    return found
+
+
+def lines_of(tags: Iterable[Describable], descriptions: Iterable[TagDescriptions]) -> list[list[str]]:
+    """Descriptions in the tags' order: those of name and kind, else those of the name alone.
+
+    Raises:
+        VocabularyError: If a tag has none.
+    """
+    table: dict[_Key, tuple[str, ...]] = {}
+    for one in descriptions:
+        table.setdefault(_key(one.tag, one.kind), one.lines)
+        table.setdefault((normalise_name(one.tag), "any"), one.lines)
+    rows: list[list[str]] = []
+    missing: list[str] = []
+    for tag in tags:
+        keys = (_key(tag.name, tag.kind), _key(tag.name, None), (normalise_name(tag.name), "any"))
+        lines = next((table[key] for key in keys if key in table), None)
+        rows.append(list(lines or ()))
+        if lines is None:
+            missing.append(tag.name)
+    if missing:
+        some = ", ".join(missing[:5]) + (", …" if len(missing) > 5 else "")
+        raise VocabularyError(
+            f"{len(missing)} tags have no descriptions: {some}; add them with: anytag vocabulary describe"
+        )
+    return rows
+
+
+def _key(name: str, kind: TagKind | None) -> _Key:
+    return normalise_name(name), kind
+
+
+def _is_one_value(text: str) -> bool:
+    """Whether this is one JSON value over several lines rather than one a line."""
+    first, _, rest = text.lstrip().partition("\n")
+    if first.startswith("["):
+        return True
+    try:
+        record = json.loads(first)
+    except ValueError:
+        return first.strip() == "{"
+    return isinstance(record, dict) and "descriptions" not in record and not rest.strip()
+
+
+def _read_lines(text: str, path: Path) -> Iterator[TagDescriptions]:
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        where = f"{path}: line {number}"
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            raise VocabularyError(f"{where}: not JSON ({error})") from None
+        if not isinstance(record, dict) or not isinstance(record.get("tag"), str) or not record["tag"].strip():
+            raise VocabularyError(f"{where}: there is no tag; a line is an object with tag and descriptions")
+        kind = record.get("kind")
+        if kind is not None and kind not in TAG_KINDS:
+            raise VocabularyError(f"{where}: unknown kind {kind!r}; kinds are {', '.join(TAG_KINDS)}")
+        lines = _checked(record.get("descriptions"), where)
+        yield TagDescriptions(record["tag"], lines, kind, *(_text_or_none(record.get(k)) for k in ("model", "date")))
+
+
+def _read_published(text: str, path: Path) -> Iterator[TagDescriptions]:
+    try:
+        record = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise VocabularyError(f"{path}: line {error.lineno}: not JSON ({error.msg})") from None
+    entries = record if isinstance(record, list) else [record]
+    for number, entry in enumerate(entries, 1):
+        if not isinstance(entry, dict) or not entry:
+            raise VocabularyError(f"{path}: entry {number}: not an object from a tag to its descriptions")
+        for tag, lines in entry.items():
+            where = f"{path}: entry {number} ({tag!r})"
+            if not tag.strip():
+                raise VocabularyError(f"{where}: the tag has no name")
+            if isinstance(lines, dict):
+                lines = [line for group in lines.values() for line in _checked(group, where)]
+            yield TagDescriptions(tag, _checked(lines, where))
+
+
+def _checked(lines: Any, where: str) -> tuple[str, ...]:
+    if not isinstance(lines, list) or not lines:
+        raise VocabularyError(f"{where}: descriptions are a list of texts, at least one")
+    for place, line in enumerate(lines, 1):
+        if not isinstance(line, str) or not line.strip():
+            raise VocabularyError(f"{where}: description {place} is empty or not a text: {line!r}")
+    return tuple(lines)
+
+
+def _text_or_none(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _drop_torn_line(part: Path) -> None:
+    """Cut off what a run was writing when it was stopped."""
+    content = part.read_bytes()
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        with part.open("r+b") as file:
+            file.truncate(whole)

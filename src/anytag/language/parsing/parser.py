@@ -1,0 +1,130 @@
+"""Captions into tags: objects, scenes, attributes and actions (Tag2Text, section 3.2).
+
+A tagger gives each word its part of speech, rules make tags of them (:mod:`anytag.language.parsing.rules`). Two taggers
+fit below the rules: spaCy's, and a light one that ships with the package.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from itertools import islice
+from typing import Literal, Protocol
+
+from anytag.errors import UsageError
+from anytag.language.parsing.light_tagger import load_light_tagger
+from anytag.language.parsing.rules import ParsedTag, extract
+from anytag.language.parsing.spelling import correct_words
+from anytag.language.parsing.tokens import tokenize
+
+__all__ = ["CaptionParser", "ParsedTag", "ParserName", "load_parser"]
+
+ParserName = Literal["auto", "light", "spacy"]
+
+#: Captions that go to a worker process at a time.
+_CHUNK = 2_000
+
+
+class CaptionParser(Protocol):
+    """Anything that turns captions into tags."""
+
+    name: str
+
+    def parse(self, caption: str) -> list[ParsedTag]:
+        """Tags of one caption, in order of appearance, without duplicates."""
+        ...
+
+    def parse_many(self, captions: Iterable[str], workers: int = 1) -> Iterator[list[ParsedTag]]:
+        """Tags of many captions, in their order, as a stream."""
+        ...
+
+
+class Tagger(Protocol):
+    """What stands below the rules: a part of speech for every word."""
+
+    def tag_many(self, sentences: Iterable[list[str]]) -> Iterator[tuple[list[str], list[str]]]:
+        """Words and their Penn Treebank tags, sentence by sentence, in order."""
+        ...
+
+
+class TaggedParser:
+    """A tagger with the rules on top.
+
+    Args:
+        name: Name by which :func:`load_parser` knows it.
+        tagger: Gives the words their parts of speech.
+    """
+
+    def __init__(self, name: Literal["light", "spacy"], tagger: Tagger):
+        self.name: str = name
+        self._kind: Literal["light", "spacy"] = name
+        self._tagger = tagger
+
+    def parse(self, caption: str) -> list[ParsedTag]:
+        """Tags of one caption, in order of appearance, without duplicates."""
+        return next(self._stream([caption]))
+
+    def parse_many(self, captions: Iterable[str], workers: int = 1) -> Iterator[list[ParsedTag]]:
+        """Tags of many captions, in their order, as a stream.
+
+        Args:
+            captions: Any iterable; it is read only a little ahead of what is handed out.
+            workers: Processes to parse in; 1 parses in this one.
+
+        Raises:
+            UsageError: If ``workers`` is not positive.
+        """
+        if workers < 1:
+            raise UsageError(f"workers is {workers}; it must be 1 or more")
+        if workers == 1:
+            return self._stream(captions)
+        return self._spread(captions, workers)
+
+    def _stream(self, captions: Iterable[str]) -> Iterator[list[ParsedTag]]:
+        for words, tags in self._tagger.tag_many(correct_words(tokenize(caption)) for caption in captions):
+            yield extract(words, tags)
+
+    def _spread(self, captions: Iterable[str], workers: int) -> Iterator[list[ParsedTag]]:
+        rest = iter(captions)
+        pending: deque[Future[list[list[ParsedTag]]]] = deque()
+        with ProcessPoolExecutor(workers, initializer=_start_worker, initargs=(self._kind,)) as pool:
+            while True:
+                while len(pending) < 2 * workers and (chunk := list(islice(rest, _CHUNK))):
+                    pending.append(pool.submit(_parse_chunk, chunk))
+                if not pending:
+                    return
+                yield from pending.popleft().result()
+
+
+_worker: CaptionParser | None = None
+
+
+def _start_worker(name: Literal["light", "spacy"]) -> None:
+    global _worker
+    _worker = load_parser(name)
+
+
+def _parse_chunk(captions: list[str]) -> list[list[ParsedTag]]:
+    assert _worker is not None, "the worker process was not started by the parser"
+    return list(_worker.parse_many(captions))
+
+
+def load_parser(name: ParserName = "auto") -> CaptionParser:
+    """A caption parser.
+
+    Args:
+        name: ``light`` needs nothing but the core package; ``spacy`` uses spaCy with an English model; ``auto``
+            is ``light``, which is as good on the gold set, many times as fast, and the same on every machine.
+
+    Raises:
+        MissingExtraError: If ``spacy`` is asked for and not installed.
+        UsageError: If there is no parser of that name.
+    """
+    if name == "spacy":
+        from anytag.language.parsing.spacy_tagger import SpacyTagger
+
+        return TaggedParser("spacy", SpacyTagger())
+    if name in ("light", "auto"):
+        return TaggedParser("light", load_light_tagger())
+    raise UsageError(f"there is no caption parser {name!r}; use auto, light or spacy")

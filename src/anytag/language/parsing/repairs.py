@@ -1,0 +1,102 @@
+"""Mistakes that a tagger trained on newspapers makes again and again on captions, and their repair.
+
+The evidence is how the same word is tagged over many captions: "shorts" once a verb is a slip, "checks" after a
+lone singular noun in a caption that has no other verb is the verb.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from anytag.language.parsing.lemmas import load_lexicon, noun_lemma, verb_lemma
+
+#: Share of a word's uses that one tag must have for the others to count as slips.
+DOMINANT = 0.97
+#: Share of verb readings that lets context turn a noun into a verb.
+PLAUSIBLE = 0.3
+_FINITE = frozenset({"VBZ", "VBP", "VBD", "MD"})
+_NOMINAL = frozenset({"NN", "NNS", "NNP", "NNPS"})
+_SUBJECT = frozenset({"NN", "NNP", "NNS"})
+_UNKNOWN_VERB = {"VBZ": 0.5}
+_AFTER_GERUND = frozenset({"NN", "NNS", "DT", "IN", "PRP$", "RP"})
+_AFTER_SECOND = frozenset({".", "IN", "DT", "PRP$"})
+_AFTER_VERB = frozenset({"DT", "PRP$", "IN", "RP", "RB", "TO", "VBG", ".", "PRP", "CD", "WRB"})
+#: Words that open a clause of their own: a verb before or after them is not this clause's.
+_BOUNDARY = frozenset({"while", "as", "who", "that", "which", "and", "when", "where", ",", ";", "but", "or"})
+
+
+def repair_tags(lower: list[str], tags: list[str], shares: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """The tags with steady mistakes repaired.
+
+    Args:
+        lower: Lower-case words.
+        tags: Their Penn tags; not altered.
+        shares: For known words, the share of each tag among their uses in captions.
+
+    Returns:
+        As many tags.
+    """
+    result = list(tags)
+    last = len(lower) - 1
+    for place, word in enumerate(lower):
+        known = shares.get(word)
+        if known is None:
+            known = _UNKNOWN_VERB if result[place] == "NNS" and _only_a_verb(word) else {}
+        tag = result[place]
+        if known and known.get(tag, 0.0) < 1 - DOMINANT:
+            best = max(known, key=known.__getitem__)
+            if word in shares and known[best] >= DOMINANT:
+                result[place] = tag = best
+        before = result[place - 1] if place else ""
+        after = result[place + 1] if place < last else "."
+        if tag in ("NN", "NNP", "JJ") and word.endswith("ing") and known.get("VBG", 0.0) > 0.5:
+            # "team red playing football": an -ing form that is mostly a verb, after a noun.
+            result[place] = "VBG" if before in _NOMINAL and after in _AFTER_GERUND else tag
+        elif tag == "NN" and before == "TO" and after in ("DT", "PRP$") and verb_lemma(word) in load_lexicon()["verbs"]:
+            result[place] = "VB"  # "to sign a book"
+        elif tag == "VBZ" and known.get("NNS", 0.0) > 1 - DOMINANT and _is_plural(lower, result, place):
+            result[place] = "NNS"  # "two bears", "price tags"
+        elif tag == "NNS" and _is_subject(result, place) and known.get("VBZ", 0.0) > PLAUSIBLE:
+            alone = _may_follow(after, known.get("VBZ", 0.0)) and not _has_verb(lower, result, place)
+            result[place] = "VBZ" if alone and not _is_plural(lower, result, place) else tag
+        elif tag == "NNS" and before == "CC" and known.get("VBZ", 0.0) > 0.3 and after in _AFTER_SECOND:
+            # "rides a swing and smiles": the second of two verbs of one subject.
+            result[place] = "VBZ" if "VBZ" in result[:place] else tag
+        elif tag == "NN" and before == "NNS" and known.get("VBP", 0.0) + known.get("VB", 0.0) > PLAUSIBLE:
+            alone = after in _AFTER_VERB and not _has_verb(lower, result, place)
+            result[place] = "VBP" if alone else tag
+    return result
+
+
+def _is_plural(lower: list[str], tags: list[str], place: int) -> bool:
+    """Whether a form in -s is a noun for sure: counted, or the end of a compound."""
+    before = tags[place - 1] if place else ""
+    counted = before == "CD" and not (place > 1 and tags[place - 2] in _SUBJECT)
+    return counted or f"{lower[place - 1]} {noun_lemma(lower[place])}" in load_lexicon()["compounds"]
+
+
+def _is_subject(tags: list[str], place: int) -> bool:
+    """Whether a subject may end before a word: a noun, or a noun with its number ("player number 23")."""
+    before = tags[place - 1] if place else ""
+    return before in _SUBJECT or (before == "CD" and place > 1 and tags[place - 2] in _SUBJECT)
+
+
+def _only_a_verb(word: str) -> bool:
+    lexicon = load_lexicon()
+    return noun_lemma(word) not in lexicon["nouns"] and verb_lemma(word) in lexicon["verbs"]
+
+
+def _may_follow(after: str, share: float) -> bool:
+    """Whether a word of that tag may follow a verb; a bare noun only after a likely one ("leaves smoke")."""
+    return after in _AFTER_VERB or (after in ("NN", "NNS", "JJ") and share > 0.3)
+
+
+def _has_verb(lower: list[str], tags: list[str], place: int) -> bool:
+    """Whether the clause around a word has a finite verb already."""
+    for step in (-1, 1):
+        at = place + step
+        while 0 <= at < len(tags) and lower[at] not in _BOUNDARY:
+            if tags[at] in _FINITE:
+                return True
+            at += step
+    return False

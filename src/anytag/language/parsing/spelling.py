@@ -1,0 +1,73 @@
+"""Slips of the pen in captions: an unknown word one edit away from a frequent one is taken for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+
+from anytag.language.parsing.lemmas import load_lexicon, noun_lemma, verb_lemma
+from anytag.language.parsing.lexicon import ADJECTIVES, COLOURS, MATERIALS, NOUNS
+
+_LETTERS = "abcdefghijklmnopqrstuvwxyz"
+#: Shorter words have too many neighbours to be corrected.
+MIN_LENGTH = 5
+#: Uses in captions that make a word a correction.
+FREQUENT = 40
+
+
+def one_edit_away(word: str) -> Iterator[str]:
+    """Everything that one slip makes of a word: a letter too many, too few, wrong, or two swapped; never the first."""
+    for place in range(1, len(word) + 1):
+        head, tail = word[:place], word[place:]
+        if tail:
+            yield head + tail[1:]
+            if len(tail) > 1:
+                yield head + tail[1] + tail[0] + tail[2:]
+        for letter in _LETTERS:
+            yield head + letter + tail
+            if tail:
+                yield head + letter + tail[1:]
+
+
+def is_known(word: str) -> bool:
+    """Whether a lower-case word, or its base form, is in the lexicon."""
+    lexicon = load_lexicon()
+    if word in lexicon["frequent"] or word in lexicon["protected"] or word in NOUNS or word in ADJECTIVES:
+        return True
+    if word in COLOURS or word in MATERIALS or word in lexicon["proper"]:
+        return True
+    if word in lexicon["adjs"] or word in lexicon["adj_irregular"]:
+        return True
+    return noun_lemma(word) in lexicon["nouns"] or verb_lemma(word) in lexicon["verbs"]
+
+
+@lru_cache(maxsize=65536)
+def correct(word: str) -> str:
+    """The frequent word that a lower-case unknown word was meant to be, or the word itself."""
+    typos: dict[str, str] = load_lexicon()["typos"]
+    if word in typos:
+        return typos[word]
+    if len(word) < MIN_LENGTH or not word.isascii() or not word.isalpha() or is_known(word):
+        return word
+    frequent: dict[str, int] = load_lexicon()["frequent"]
+    candidates = [c for c in one_edit_away(word) if frequent.get(c, 0) >= FREQUENT and c not in typos]
+    return max(candidates, key=lambda c: frequent[c], default=word)
+
+
+def correct_words(words: list[str]) -> list[str]:
+    """Words with slips repaired; names (capitals within a caption) are left alone."""
+    result = words
+    for place, word in enumerate(words):
+        if len(word) < MIN_LENGTH:
+            continue
+        if word.islower():
+            better = correct(word)
+        elif place == 0 and word[1:].islower():
+            better = correct(word.lower()).capitalize()
+        else:
+            continue
+        if better != word:
+            if result is words:
+                result = list(words)
+            result[place] = better
+    return result

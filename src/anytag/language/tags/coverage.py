@@ -1,0 +1,45 @@
+"""Which tags a sentence names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+from anytag.language.parsing.parser import load_parser
+from anytag.language.tags.vocabulary_builder import TagMapper
+from anytag.language.tokenizers.tokenizer import clean_caption
+from anytag.model.vocabulary import TagVocabulary, VocabularyTag
+
+
+class TagCoverage:
+    """Finds a vocabulary's tags in sentences.
+
+    A tag is named by its name, an alias, an inflection of them, or by something that implies it ("puppy" names "dog").
+
+    Args:
+        vocabulary: The tags.
+    """
+
+    def __init__(self, vocabulary: TagVocabulary):
+        self.vocabulary = vocabulary
+        self._cleaned: dict[int, tuple[str, ...]] = {}
+
+    @cached_property
+    def _mapper(self) -> TagMapper:
+        return TagMapper(self.vocabulary)
+
+    def named(self, text: str, tags: Sequence[VocabularyTag] | None = None) -> list[VocabularyTag]:
+        """Those of some tags, or of all, that a sentence names; in the order of the tags."""
+        ids = self._mapper(load_parser("light").parse(text))
+        words = f" {clean_caption(text)} "
+        return [
+            tag
+            for tag in (self.vocabulary if tags is None else tags)
+            if tag.id in ids or any(name in words for name in self._names(tag))
+        ]
+
+    def _names(self, tag: VocabularyTag) -> tuple[str, ...]:
+        """A tag's names as they would stand in a cleaned sentence."""
+        if tag.id not in self._cleaned:
+            self._cleaned[tag.id] = tuple(f" {clean_caption(name)} " for name in (tag.name, *tag.aliases))
+        return self._cleaned[tag.id]

@@ -1,0 +1,1 @@
+"""Texts into ids, and back."""

@@ -1,0 +1,236 @@
+"""What a model is made of: the typed content of ``config.json``.
+
+A family is a config, not a class tree: the same parts in other sizes.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+#: Version of the model directory's layout; a reader refuses a newer one.
+FORMAT_VERSION = 1
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SwinConfig(_Part):
+    """Sizes of a Swin Transformer (Liu et al., 2021); the defaults are those of Swin-L."""
+
+    width: int = 192
+    depths: tuple[int, ...] = (2, 2, 18, 2)
+    heads: tuple[int, ...] = (6, 12, 24, 48)
+    window: int = 12
+    drop_path: float = 0.1
+
+
+class ImageEncoderConfig(_Part):
+    """The image encoder and what it wants to see.
+
+    Pixels (0 … 255) enter as ``(pixel - mean) / std`` after the picture was squashed to a square.
+
+    Attributes:
+        name: ``efficientnet_lite0`` … ``2``, or ``swin``.
+        swin: Its sizes, if it is one.
+        resolution: Side of the square, in pixels.
+        width: Width of its tokens.
+        tokens: Tokens of a picture, with their mean, which stands first.
+        projection: How tokens become features: ``normalised`` (linear, layer norm, positions), ``linear`` (RAM) or
+            ``none`` (Tag2Text).
+        classes: Classes of the ImageNet classifier that the encoder was trained with and keeps (0: none). It is the
+            second teacher, and knows things that captions seldom name.
+        mean: Per channel.
+        std: Per channel.
+    """
+
+    name: str = "efficientnet_lite2"
+    swin: SwinConfig | None = None
+    projection: Literal["normalised", "linear", "none"] = "normalised"
+    resolution: int = 260
+    width: int = 1280
+    tokens: int = 82
+    classes: int = 1000
+    mean: tuple[float, float, float] = (127.0, 127.0, 127.0)
+    std: tuple[float, float, float] = (128.0, 128.0, 128.0)
+
+
+class RecognitionConfig(_Part):
+    """The recognition decoder.
+
+    ``score`` is ``shared`` (one linear layer for all labels, so that any label can be asked for) or ``per_tag``
+    (Tag2Text's group-wise linear layer).
+    """
+
+    layers: int = 2
+    heads: int = 4
+    inner: int = 512
+    dropout: float = 0.1
+    score: Literal["shared", "per_tag"] = "shared"
+
+
+class ClipTextConfig(_Part):
+    """CLIP's text encoder, which gives RAM and RAM++ their label embeddings; by default that of ViT-B/16.
+
+    Attributes:
+        vocabulary: Number of word pieces.
+        positions: Longest text in word pieces, start and end included.
+        width: Of the hidden states.
+        layers: Transformer layers.
+        heads: Attention heads.
+        inner: Inner width of the feed-forward.
+        embedding: Width of the text embedding.
+        activation: ``quick_gelu`` (OpenAI's weights) or ``gelu`` (exact).
+        norm_eps: Of the layer normalisations.
+        end_token: Id of the piece that ends a text; the embedding is read off there.
+    """
+
+    vocabulary: int = Field(49408, ge=1)
+    positions: int = Field(77, ge=2)
+    width: int = Field(512, ge=1)
+    layers: int = Field(12, ge=1)
+    heads: int = Field(8, ge=1)
+    inner: int = Field(2048, ge=1)
+    embedding: int = Field(512, ge=1)
+    activation: Literal["quick_gelu", "gelu"] = "quick_gelu"
+    norm_eps: float = Field(1e-5, gt=0)
+    end_token: int = Field(49407, ge=0)
+
+
+class LabelQueryConfig(_Part):
+    """Where label queries come from.
+
+    Attributes:
+        kind: ``text``: text embeddings through a small network (lite); ``learned``: a vector a tag (Tag2Text);
+            ``embedded``: a text embedding a tag, projected (RAM); ``described``: embeddings of several descriptions
+            a tag, weighted by the picture (RAM++).
+        encoder: The text encoder that embeddings come from.
+        width: Their width.
+        inner: Inner width of lite's network.
+        offsets: Whether lite's tags add a learned offset.
+        descriptions: Descriptions a tag (RAM++: 51).
+        clip_text: Sizes of CLIP's text encoder, if the model directory holds it for new categories.
+    """
+
+    kind: Literal["text", "learned", "embedded", "described"] = "text"
+    encoder: str = "all-MiniLM-L6-v2"
+    width: int = 384
+    inner: int = 512
+    offsets: bool = True
+    descriptions: int = 1
+    clip_text: ClipTextConfig | None = None
+
+
+class CaptionerConfig(_Part):
+    """Interaction encoder and text decoder.
+
+    Attributes:
+        layers: Layers of the text decoder.
+        interaction_layers: Layers of the interaction encoder, the lowest of which are the recognition decoder's;
+            ``None``: those alone.
+        heads: Attention heads of both.
+        inner: Inner width of the text decoder's feed-forward.
+        vocabulary: Number of word pieces.
+        positions: Longest caption and longest tag list, in word pieces.
+        picture_memory: Whether the text decoder looks at the picture's tokens beside the fused tags. Tag2Text's
+            does not; a small model gains by it, and a caption without tags becomes possible.
+        shared_words: Whether the interaction encoder and the text decoder embed words alike.
+        tokenizer: ``pruned`` (:mod:`anytag.language.tokenizers.tokenizer`) or ``bert`` (BERT's word pieces).
+        guides: Which of the tags found guide a caption: the most ``specific`` ones, best first, or ``all`` in the
+            vocabulary's order (Tag2Text).
+        tag_length: Tag lists are padded to that many pieces; 0: they are as long as they are.
+        mask_padding: Whether the text decoder leaves the padding of tag lists out. The published models do not,
+            so that their captions depend on ``tag_length``.
+        prompt: Every caption starts with it, and it is cut off again.
+        dropout: In training.
+        attention_dropout: Of attention weights in training; ``None``: the same.
+    """
+
+    layers: int = 3
+    interaction_layers: int | None = None
+    heads: int = 4
+    inner: int = 1024
+    vocabulary: int = 0
+    positions: int = 48
+    picture_memory: bool = True
+    shared_words: bool = True
+    tokenizer: Literal["pruned", "bert"] = "pruned"
+    guides: Literal["specific", "all"] = "specific"
+    tag_length: int = 0
+    mask_padding: bool = True
+    prompt: str = ""
+    dropout: float = 0.1
+    attention_dropout: float | None = None
+
+
+class DecodingConfig(_Part):
+    """Defaults of caption generation; lengths count the start token.
+
+    Attributes:
+        num_beams: Captions that are followed at once.
+        max_length: Most tokens.
+        min_length: Fewest tokens.
+        length_penalty: Exponent of the length by which scores are divided.
+        repetition_penalty: Factor against tokens that stand already.
+        alignment: Weight of a caption's fit to the picture, as the recognition decoder scores it, beside its own
+            score, in choosing among the beams; 0 takes the likeliest.
+        agreement: Weight of the tags' scores in choosing words: what the picture does not show is said less readily,
+            and what it shows more so; 0 leaves all words to the text decoder.
+    """
+
+    num_beams: int = 3
+    max_length: int = 24
+    min_length: int = 6
+    length_penalty: float = 1.0
+    repetition_penalty: float = 1.0
+    alignment: float = 0.0
+    agreement: float = 0.0
+
+
+class ModelConfig(_Part):
+    """A whole model.
+
+    Attributes:
+        format: Layout version of the directory.
+        family: ``lite``, ``tag2text``, ``ram`` or ``ram_plus``.
+        name: What the model is called in results and model cards.
+        width: Width of queries and captioner.
+        feature_width: Width of features; ``None``: the same.
+        class_threshold: Probability from which on a class of the image encoder's own classifier counts as found.
+        class_support: The classifier finds tags by itself only that were true of fewer training pictures than this,
+            which captions taught little of; ``None``: any.
+        class_weight: Weight of the logarithm of a class's probability beside the logits of all other tags.
+        score_slope: Factor on log-odds, after a tag's shift, that makes scores probabilities.
+        open_shift: Shift of categories outside the vocabulary.
+        training_pictures: Number that a tag's support is a part of.
+        default_threshold: For tags without one of their own.
+        open_threshold: For categories outside the vocabulary, whose scores run lower.
+        files: SHA-256 of every other file of the directory.
+    """
+
+    format: int = FORMAT_VERSION
+    family: Literal["lite", "tag2text", "ram", "ram_plus"] = "lite"
+    name: str = "lite"
+    width: int = 256
+    feature_width: int | None = None
+    image_encoder: ImageEncoderConfig = Field(default_factory=ImageEncoderConfig)
+    recognition: RecognitionConfig = Field(default_factory=RecognitionConfig)
+    labels: LabelQueryConfig = Field(default_factory=LabelQueryConfig)
+    captioner: CaptionerConfig | None = Field(default_factory=CaptionerConfig)
+    decoding: DecodingConfig = Field(default_factory=DecodingConfig)
+    class_threshold: float = 0.4
+    class_support: int | None = None
+    class_weight: float = 0.0
+    score_slope: float = 1.0
+    open_shift: float = 0.0
+    training_pictures: int = 0
+    default_threshold: float = 0.5
+    open_threshold: float = 0.5
+    files: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def features(self) -> int:
+        """Width of a picture's features."""
+        return self.feature_width or self.width

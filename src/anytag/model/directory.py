@@ -1,0 +1,266 @@
+"""The on-disk model: a folder with a typed config, a vocabulary, and files that are checked before they are used.
+
+Layout: ``config.json``, ``vocabulary.json``, ``tokenizer.json`` (captions), ``label_tokenizer.json`` (label texts),
+``label_queries.safetensors``, ``model.safetensors`` (PyTorch), ``onnx/*.onnx`` (everywhere), ``README.md`` (model
+card). ``config.json`` holds the SHA-256 of the others, so a damaged file is noticed before it gives wrong tags.
+
+A model that is there is replaced file by file (:func:`install_model`): the new files are laid beside the old ones
+under names that end in ``.installing``, the new ``config.json`` takes the old one's place, and then the files take
+their names. Whatever ends the process on the way, the directory is the old model or the new one, because a reader
+takes the file whose checksum the config names, under either name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from anytag.errors import ModelError
+from anytag.foundations.atomic_files import write_text
+from anytag.model.config import FORMAT_VERSION, ModelConfig
+from anytag.model.vocabulary import TagVocabulary
+
+#: The model that ships inside the package.
+SHIPPED_MODEL = Path(__file__).parents[1] / "models" / "lite"
+
+#: What an alignment encoder does not share with the text decoder, in models that were trained with one.
+ALIGNMENT_FILE = "alignment.safetensors"
+
+#: Ends the names of files that wait for their config.
+_PENDING = ".installing"
+
+
+class ModelDirectory:
+    """A model directory that was opened.
+
+    Args:
+        path: The folder.
+
+    Raises:
+        ModelError: If it is missing, has no readable ``config.json``, or is of a newer format.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        if not self.path.is_dir():
+            raise ModelError(
+                f"{self.path}: no such model directory; leave --model out for the model that ships with anytag"
+            )
+        try:
+            record = json.loads((self.path / "config.json").read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise ModelError(f"{self.path}: not a model directory, it has no config.json") from None
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise ModelError(f"{self.path / 'config.json'}: not JSON ({error}); copy the model again") from None
+        version = record.get("format") if isinstance(record, dict) else None
+        if isinstance(version, int) and version > FORMAT_VERSION:
+            raise ModelError(
+                f"{self.path}: format {version} is newer than this anytag reads ({FORMAT_VERSION}); "
+                "update with: pip install -U anytag"
+            )
+        try:
+            self.config = ModelConfig.model_validate(record)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"])) or "the whole"
+            raise ModelError(f"{self.path / 'config.json'}: {where}: {first['msg']}; copy the model again") from None
+        self._checked: dict[str, Path] = {}
+
+    def has(self, name: str) -> bool:
+        """Whether the directory lists or holds that file."""
+        return name in self.config.files or (self.path / name).exists()
+
+    def file(self, name: str) -> Path:
+        """The path of a file, after its checksum was compared (once).
+
+        Raises:
+            ModelError: If the file is missing or its content has changed.
+        """
+        path, expected = self.path / name, self.config.files.get(name)
+        if name in self._checked:
+            return self._checked[name]
+        if expected is None:
+            if not path.is_file():
+                raise _missing(path)
+            return path
+        actual = sha256(path) if path.is_file() else None
+        if actual != expected:
+            path = self._take_pending(path, expected, actual)
+        self._checked[name] = path
+        return path
+
+    @staticmethod
+    def _take_pending(path: Path, expected: str, actual: str | None) -> Path:
+        """The file that an installation has left under its other name, where the process ended too early."""
+        pending = _pending(path)
+        if not pending.is_file() or sha256(pending) != expected:
+            if actual is None:
+                raise _missing(path)
+            raise ModelError(
+                f"{path}: altered or damaged (SHA-256 {actual[:12]}…, expected {expected[:12]}…); "
+                "copy or download the model again"
+            )
+        try:
+            pending.replace(path)
+        except OSError:  # Not ours to change; it can be read where it is.
+            return pending
+        return path
+
+    @cached_property
+    def vocabulary(self) -> TagVocabulary:
+        """The tags."""
+        return TagVocabulary.load(self.file("vocabulary.json"))
+
+
+def find_model(model: str | Path | None) -> ModelDirectory:
+    """Open a model by path or hub id.
+
+    Args:
+        model: A folder; ``owner/name`` on the Hugging Face hub, which is downloaded once; ``None`` for the model
+            that ships with the package.
+
+    Raises:
+        ModelError: If there is no such model.
+    """
+    if model is None:
+        return ModelDirectory(SHIPPED_MODEL)
+    path = Path(model)
+    if path.exists() or not _is_hub_id(str(model)):
+        return ModelDirectory(path)
+    return ModelDirectory(_download(str(model)))
+
+
+def _download(model: str) -> str:
+    """The folder of a hub's model, fetched unless it is there already."""
+    from huggingface_hub import errors, snapshot_download
+
+    try:
+        return snapshot_download(model)
+    except errors.HFValidationError:
+        return model  # No id at all, so it can only have been meant as a folder.
+    except errors.GatedRepoError:
+        reason = "which gives it only to those who accepted its terms there; do so, and set HF_TOKEN"
+    except errors.RepositoryNotFoundError:
+        reason = "which knows no such model, or shows it to its owner only (HF_TOKEN); check the spelling"
+    except errors.HfHubHTTPError as error:
+        reason = f"which did not give it ({_first_line(error)}); try again later"
+    except OSError as error:
+        cause = error.__cause__ or error
+        if isinstance(cause, errors.OfflineModeIsEnabled):
+            reason = "which HF_HUB_OFFLINE forbids; unset it, or give a folder"
+        else:
+            reason = f"which could not be reached ({_first_line(cause)}); check the network, or give a folder"
+    except Exception as error:  # The hub's client raises errors of several libraries.
+        reason = f"which did not give it ({_first_line(error)})"
+    raise ModelError(f"{model}: no such folder, so the Hugging Face hub was asked for it, {reason}")
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
+
+
+def _is_hub_id(text: str) -> bool:
+    return text.count("/") == 1 and not text.startswith((".", "/", "~")) and "\\" not in text
+
+
+def sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def write_config(
+    folder: Path, config: ModelConfig, names: Iterable[str], known: Mapping[str, str] | None = None
+) -> ModelConfig:
+    """Write ``config.json`` with the checksums of the named files; written last, it makes a model complete.
+
+    Args:
+        folder: Where the files are.
+        config: Everything but the checksums.
+        names: Files to be listed.
+        known: Checksums of files that are somewhere else and listed too.
+    """
+    files = dict(known or {}) | {name: sha256(folder / name) for name in names}
+    config = config.model_copy(update={"files": dict(sorted(files.items()))})
+    write_text(folder / "config.json", config.model_dump_json(indent=2) + "\n")
+    return config
+
+
+def install_model(part: Path, folder: Path) -> None:
+    """Put a finished model, or some files of it with its config, where a model is to be.
+
+    Args:
+        part: A folder beside ``folder`` with a ``config.json`` of :func:`write_config`. It may lack files that
+            ``folder`` holds already, unchanged. It is gone afterwards.
+        folder: The model directory. Files that its old config names and the new one does not are removed, others
+            are left alone.
+    """
+    if not folder.exists():
+        part.replace(folder)
+        return
+    before = _listed(folder)
+    _settle(folder, before)
+    after = _listed(part)
+    staged = [name for name in after if (part / name).is_file()]
+    for name in staged:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (part / name).replace(_pending(folder / name))
+    (part / "config.json").replace(folder / "config.json")
+    for name in staged:
+        _pending(folder / name).replace(folder / name)
+    for name in before.keys() - after.keys():
+        (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(part)
+
+
+@contextmanager
+def new_model(folder: Path) -> Iterator[Path]:
+    """Where to write a model that is to be at ``folder``; it is installed there unless the block raises.
+
+    Args:
+        folder: The model directory; what :func:`install_model` says of it holds.
+
+    Yields:
+        An empty folder beside it, which has to have a ``config.json`` at the end; it is gone afterwards.
+    """
+    part = folder.with_name(folder.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        yield part
+        install_model(part, folder)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+
+
+def _settle(folder: Path, files: dict[str, str]) -> None:
+    """Finish what an installation that was killed has left, or take back what it had only begun."""
+    for path in list(folder.rglob(f"*{_PENDING}")):
+        name = path.with_name(path.name.removesuffix(_PENDING))
+        if files.get(name.relative_to(folder).as_posix()) == sha256(path):
+            path.replace(name)
+        else:
+            path.unlink()
+
+
+def _listed(folder: Path) -> dict[str, str]:
+    """Checksums by file name of a model; none if there is no readable one."""
+    with suppress(ModelError):
+        return ModelDirectory(folder).config.files
+    return {}
+
+
+def _pending(path: Path) -> Path:
+    return path.with_name(path.name + _PENDING)
+
+
+def _missing(path: Path) -> ModelError:
+    return ModelError(f"{path}: missing; the model is incomplete, copy or download it again")

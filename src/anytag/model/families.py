@@ -1,0 +1,102 @@
+"""Sizes of the published models, to build them without a checkpoint: for training from scratch and for benchmarks."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from anytag.model.config import (
+    CaptionerConfig,
+    DecodingConfig,
+    ImageEncoderConfig,
+    LabelQueryConfig,
+    ModelConfig,
+    RecognitionConfig,
+    SwinConfig,
+)
+
+SwinSize = Literal["base", "large"]
+
+SWIN = {
+    "base": SwinConfig(width=128, heads=(4, 8, 16, 32)),
+    "large": SwinConfig(width=192, heads=(6, 12, 24, 48)),
+}
+
+#: ImageNet's, in the range 0 to 255: what the released inference normalises with.
+_MEAN, _STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+
+#: Of Tag2Text and RAM: BERT-base twice, the interaction encoder and the text decoder.
+_CAPTIONER = CaptionerConfig(
+    layers=12,
+    interaction_layers=12,
+    heads=12,
+    inner=3072,
+    vocabulary=30524,
+    positions=512,
+    picture_memory=False,
+    shared_words=False,
+    tokenizer="bert",
+    guides="all",
+    tag_length=40,
+    mask_padding=False,
+    prompt="a picture of ",
+)
+
+_DECODING = DecodingConfig(num_beams=3, max_length=50, min_length=10)
+
+
+def swin_encoder(size: SwinSize, resolution: int, projected: bool) -> ImageEncoderConfig:
+    """Swin-B or Swin-L for pictures of 224 or 384 px (any multiple of 32), windows growing with them."""
+    swin = SWIN[size].model_copy(update={"window": resolution // 32})
+    return ImageEncoderConfig(
+        name="swin",
+        swin=swin,
+        projection="linear" if projected else "none",
+        resolution=resolution,
+        width=swin.width * 8,
+        tokens=(resolution // 32) ** 2 + 1,
+        classes=0,
+        mean=_MEAN,
+        std=_STD,
+    )
+
+
+def tag2text(swin: SwinSize = "base", resolution: int = 384) -> ModelConfig:
+    """Tag2Text (Huang et al., 2023): learned queries, a score per tag, tag-guided captions."""
+    encoder = swin_encoder(swin, resolution, projected=False)
+    return ModelConfig(
+        family="tag2text",
+        name=f"tag2text_swin_{swin}",
+        width=768,
+        feature_width=encoder.width,
+        image_encoder=encoder,
+        recognition=RecognitionConfig(layers=2, heads=4, inner=3072, score="per_tag"),
+        labels=LabelQueryConfig(kind="learned", encoder="", width=768, offsets=False),
+        captioner=_CAPTIONER,
+        decoding=_DECODING,
+        default_threshold=0.68,
+    )
+
+
+def ram(swin: SwinSize = "large", resolution: int = 384) -> ModelConfig:
+    """Recognize Anything (Zhang et al., 2023): queries are CLIP text embeddings, so any category can be asked for."""
+    return ModelConfig(
+        family="ram",
+        name=f"ram_swin_{swin}",
+        width=768,
+        feature_width=512,
+        image_encoder=swin_encoder(swin, resolution, projected=True),
+        recognition=RecognitionConfig(layers=2, heads=4, inner=3072),
+        labels=LabelQueryConfig(kind="embedded", encoder="clip-vit-base-patch16", width=512, offsets=False),
+        captioner=_CAPTIONER,
+        decoding=_DECODING,
+        default_threshold=0.65,
+    )
+
+
+def ram_plus(swin: SwinSize = "large", resolution: int = 384, descriptions: int = 51) -> ModelConfig:
+    """RAM++ (Huang et al., 2023): queries are descriptions of the tag, weighed by the picture; no captions."""
+    plain = ram(swin, resolution)
+    labels = plain.labels.model_copy(update={"kind": "described", "descriptions": descriptions})
+    return plain.model_copy(
+        update={"family": "ram_plus", "name": f"ram_plus_swin_{swin}", "labels": labels, "captioner": None}
+    )

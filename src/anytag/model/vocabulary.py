@@ -1,0 +1,224 @@
+"""The tag vocabulary: what a model can name, and what is known of every name.
+
+Ids, not strings, are the key: "train" the vehicle and "train" the action are two tags.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from anytag.errors import VocabularyError
+from anytag.foundations.atomic_files import write_text
+from anytag.recognition import TAG_KINDS, TagKind
+
+#: Version of the file layout; a reader refuses a newer one.
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class VocabularyTag:
+    """One tag.
+
+    Attributes:
+        id: Its place in the vocabulary; stable within a vocabulary file.
+        name: Preferred name: lower case, singular or base form.
+        kind: What sort of thing it names.
+        aliases: Other names that mean the same ("motorbike" of "motorcycle").
+        implies: Ids of tags that are true whenever this one is ("dog" implies "animal").
+        support: Number of training pictures in which the tag is true, be it named or implied; 0 if there is none.
+        shift: Log-odds that the model's raw score exceeds those of other tags by; subtracted before the score is read.
+        threshold: Score at which it counts as found; ``None``: the model's default.
+        threshold_from: Where the threshold comes from ("validation F1, 2,000 pictures").
+        sources: Where the tag comes from: "captions", "imagenet", "implied" (it only follows from others).
+        classes: Classes of the image encoder's own classifier that are this tag.
+        translations: Names in other languages, by language code.
+    """
+
+    id: int
+    name: str
+    kind: TagKind
+    aliases: tuple[str, ...] = ()
+    implies: tuple[int, ...] = ()
+    support: int = 0
+    shift: float = 0.0
+    threshold: float | None = None
+    threshold_from: str | None = None
+    sources: tuple[str, ...] = ()
+    classes: tuple[int, ...] = ()
+    translations: tuple[tuple[str, str], ...] = ()
+
+
+def normalise_name(name: str) -> str:
+    """The form in which names are compared: lower case, single blanks, no underscores or outer blanks."""
+    return " ".join(name.replace("_", " ").lower().split())
+
+
+class TagVocabulary:
+    """An ordered set of tags with look-up by id, name and alias.
+
+    Args:
+        tags: Tags whose ids are 0, 1, 2, ….
+
+    Raises:
+        VocabularyError: If ids are not consecutive, a kind is unknown, an implied id does not exist, or two
+            tags of one kind share a name.
+    """
+
+    def __init__(self, tags: Iterable[VocabularyTag]):
+        self._tags = tuple(tags)
+        self._by_name: dict[str, list[int]] = {}
+        self._by_alias: dict[str, list[int]] = {}
+        seen: set[tuple[str, str]] = set()
+        for position, tag in enumerate(self._tags):
+            if tag.id != position:
+                raise VocabularyError(f"tag {tag.name!r} has id {tag.id} but stands at place {position}")
+            if tag.kind not in TAG_KINDS:
+                raise VocabularyError(f"tag {tag.name!r} has the unknown kind {tag.kind!r}; use one of {TAG_KINDS}")
+            if (tag.name, tag.kind) in seen:
+                raise VocabularyError(f"two tags of kind {tag.kind!r} are called {tag.name!r}")
+            seen.add((tag.name, tag.kind))
+            if bad := [i for i in tag.implies if not 0 <= i < len(self._tags)]:
+                raise VocabularyError(f"tag {tag.name!r} implies ids that do not exist: {bad}")
+            self._by_name.setdefault(normalise_name(tag.name), []).append(position)
+            for alias in tag.aliases:
+                self._by_alias.setdefault(normalise_name(alias), []).append(position)
+
+    def __len__(self) -> int:
+        return len(self._tags)
+
+    def __iter__(self) -> Iterator[VocabularyTag]:
+        return iter(self._tags)
+
+    def __getitem__(self, id: int) -> VocabularyTag:
+        return self._tags[id]
+
+    def find(self, name: str, kind: TagKind | None = None) -> VocabularyTag | None:
+        """The tag of that name or, failing that, of that alias.
+
+        Args:
+            name: Any case; blanks and underscores are equal.
+            kind: Only a tag of this kind. Without it, of several senses the first kind in
+                :data:`~anytag.recognition.TAG_KINDS` wins.
+
+        Returns:
+            The tag, or ``None``.
+        """
+        key = normalise_name(name)
+        for table in (self._by_name, self._by_alias):
+            found = [self._tags[i] for i in table.get(key, ()) if kind is None or self._tags[i].kind == kind]
+            if found:
+                return min(found, key=lambda tag: TAG_KINDS.index(tag.kind))
+        return None
+
+    def search(self, text: str, limit: int = 20) -> list[VocabularyTag]:
+        """Tags whose name or an alias contains the text; whole matches and frequent tags first."""
+        key = normalise_name(text)
+
+        def rank(tag: VocabularyTag) -> tuple[int, int]:
+            names = [normalise_name(n) for n in (tag.name, *tag.aliases)]
+            exact = 0 if key in names else 1 if any(key in n.split() for n in names) else 2
+            return exact, -tag.support
+
+        hits = [t for t in self._tags if any(key in normalise_name(n) for n in (t.name, *t.aliases))]
+        return sorted(hits, key=rank)[:limit]
+
+    def with_implied(self, ids: Iterable[int]) -> set[int]:
+        """The ids and everything that follows from them."""
+        result: set[int] = set()
+        pending = list(ids)
+        while pending:
+            id = pending.pop()
+            if id not in result:
+                result.add(id)
+                pending.extend(self._tags[id].implies)
+        return result
+
+    def most_specific(self, ids: Iterable[int]) -> set[int]:
+        """The ids without those that follow from another of them ("dog" goes where "puppy" is)."""
+        kept = set(ids)
+        return kept - {other for id in kept for other in self.with_implied(self._tags[id].implies) if other != id}
+
+    def path(self, id: int) -> tuple[str, ...]:
+        """Names from the most general tag down to this one: ``("animal", "dog", "puppy")``.
+
+        Of several parents the best supported is followed, so that every tag has one path.
+        """
+        names: list[str] = []
+        seen: set[int] = set()
+        while id not in seen:
+            seen.add(id)
+            tag = self._tags[id]
+            names.append(tag.name)
+            id = max(tag.implies, key=lambda i: (self._tags[i].support, -i), default=id)
+        return tuple(reversed(names))
+
+    def select(self, keep: Callable[[VocabularyTag], bool]) -> TagVocabulary:
+        """A smaller vocabulary with new consecutive ids; implications to dropped tags go."""
+        kept = [tag for tag in self._tags if keep(tag)]
+        renumber = {tag.id: position for position, tag in enumerate(kept)}
+        return TagVocabulary(
+            replace(tag, id=renumber[tag.id], implies=tuple(renumber[i] for i in tag.implies if i in renumber))
+            for tag in kept
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The vocabulary as it stands in ``vocabulary.json``; empty fields are left out."""
+        tags = []
+        for tag in self._tags:
+            record = {k: v for k, v in asdict(tag).items() if v not in ((), None) and (v or k in ("id", "threshold"))}
+            if tag.translations:
+                record["translations"] = dict(tag.translations)
+            tags.append(record)
+        return {"format": FORMAT_VERSION, "tags": tags}
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any], source: str = "vocabulary") -> TagVocabulary:
+        """Read what :meth:`to_json` wrote.
+
+        Raises:
+            VocabularyError: If the record is of a newer format or not a vocabulary.
+        """
+        if not isinstance(record, dict) or "tags" not in record:
+            raise VocabularyError(f"{source}: not a vocabulary (no 'tags'); make one with: anytag vocabulary build")
+        if record.get("format", 0) > FORMAT_VERSION:
+            raise VocabularyError(f"{source}: format {record['format']} is newer than this anytag reads; update anytag")
+        known = {f.name for f in fields(VocabularyTag)}
+        tags = []
+        for place, entry in enumerate(record["tags"]):
+            if unknown := set(entry) - known:
+                raise VocabularyError(f"{source}: tag {place} has unknown fields {sorted(unknown)}")
+            values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in entry.items()}
+            values["translations"] = tuple(entry.get("translations", {}).items())
+            try:
+                tags.append(VocabularyTag(**values))
+            except TypeError as error:
+                raise VocabularyError(f"{source}: tag {place}: {error}") from None
+        return cls(tags)
+
+    def save(self, path: str | Path) -> None:
+        """Write ``vocabulary.json``, one tag a line, whole or not at all."""
+        path = Path(path)
+        record = self.to_json()
+        lines = ",\n".join(json.dumps(tag, ensure_ascii=False) for tag in record["tags"])
+        text = f'{{"format": {record["format"]}, "tags": [\n{lines}\n]}}\n'
+        write_text(path, text)
+
+    @classmethod
+    def load(cls, path: str | Path) -> TagVocabulary:
+        """Read a ``vocabulary.json``.
+
+        Raises:
+            VocabularyError: If the file is missing, not JSON, or not a vocabulary.
+        """
+        path = Path(path)
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise VocabularyError(f"{path}: no such vocabulary file") from None
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise VocabularyError(f"{path}: not a JSON file ({error})") from None
+        return cls.from_json(record, str(path))

@@ -1,0 +1,1 @@
+"""The training loop and what it needs, whatever is trained: schedules, checkpoints, processes, logs."""

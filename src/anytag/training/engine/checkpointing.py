@@ -1,0 +1,276 @@
+"""The state of a run on disk, written whole or not at all.
+
+One process writes ``checkpoint.pt``. Processes that share the weights write a folder ``checkpoint-STEP`` together, each
+its own part (``torch.distributed.checkpoint``). Any number of processes can go on from either.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.filesystem import FileSystemReader
+from torch.distributed.checkpoint.metadata import TensorStorageMetadata
+from torch.distributed.checkpoint.state_dict_loader import load as load_parts
+from torch.distributed.checkpoint.state_dict_saver import save as save_parts
+
+from anytag.errors import AnytagError, ModelError
+from anytag.training.engine.distributed import Strategy, placed_like
+
+#: ``model``, ``average``, ``optimizer`` (by the parameters' names), ``step``, ``generators``.
+State = dict[str, Any]
+
+
+class SaveError(AnytagError):
+    """A checkpoint that could not be written; the one before it is still there."""
+
+    kind = "save"
+
+
+class RunState:
+    """What a run needs to go on exactly: weights, average, optimizer, step and the generators' states.
+
+    Args:
+        folder: The run folder.
+        model: Its parameters' names are those in the checkpoint.
+        average: The moving average, if there is one.
+        optimizer: Of the model's parameters.
+        strategy: How processes share the run.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        model: nn.Module,
+        average: nn.Module | None,
+        optimizer: torch.optim.Optimizer,
+        strategy: Strategy,
+    ):
+        self.folder, self.model, self.average = folder, model, average
+        self.optimizer, self.strategy = optimizer, strategy
+
+    @property
+    def path(self) -> Path:
+        """The newest checkpoint; where there is none, the file that one process would write."""
+        found = self._folders()
+        file = self.folder / "checkpoint.pt"
+        if found and not (file.exists() and _step_of(file) >= _step_of(found[-1])):
+            return found[-1]
+        return file
+
+    def save(self, step: int) -> None:
+        """Write a checkpoint in place of the one before.
+
+        Raises:
+            SaveError: In every process, if one of them cannot write; the checkpoint before stays.
+        """
+        state = self._collect(step)
+        target = self.folder / (f"checkpoint-{step:09d}" if self.strategy.is_sharded else "checkpoint.pt")
+        part = target.with_name(target.name + ".part")
+        failure = None
+        try:
+            with _explained(target, step):
+                if self.strategy.is_sharded:
+                    _write_folder(state, part, self.strategy)
+                elif self.strategy.is_first:
+                    _write_file(state, part)
+        except SaveError as error:
+            failure = error
+        reasons = [reason for reason in self.strategy.gathered(failure and str(failure)) if reason]
+        if self.strategy.is_first:
+            if reasons:
+                _remove(part)
+            else:
+                self._install(part, target)
+        if reasons:
+            raise failure or SaveError(reasons[0])
+        self.strategy.wait()
+
+    def load(self) -> int | None:
+        """Take up the newest checkpoint.
+
+        Returns:
+            Its step, or ``None`` if there is no checkpoint.
+
+        Raises:
+            ModelError: If it is of another model.
+        """
+        path = self.path
+        if not path.exists():
+            return None
+        try:
+            state = self._read_folder(path) if path.is_dir() else self._read_file(path)
+            self._apply(state)
+        except (KeyError, RuntimeError, CheckpointException) as error:
+            raise ModelError(f"{path} is no checkpoint of this recipe's model: {error}") from error
+        return int(state["step"])
+
+    def _collect(self, step: int) -> State:
+        states = self.strategy.gathered([state.numpy() for state in _generators()])
+        return {
+            "model": self.model.state_dict(),
+            **({} if self.average is None else {"average": self.average.state_dict()}),
+            "optimizer": {
+                name: self.optimizer.state[parameter]
+                for name, parameter in self.model.named_parameters()
+                if parameter in self.optimizer.state
+            },
+            "step": torch.tensor(step),
+            # One row a process, one entry a kind of device.
+            "generators": {
+                str(kind): torch.stack([torch.from_numpy(row[kind]) for row in states])
+                for kind in range(len(states[0]))
+            },
+        }
+
+    def _apply(self, state: State) -> None:
+        """Load a state whose tensors are whole, or placed as this run's are."""
+        _load_into(self.model, state["model"])
+        if self.average is not None:
+            if "average" in state:
+                _load_into(self.average, state["average"])
+            else:
+                _load_into(self.average.get_submodule("module"), state["model"])
+        self.optimizer.state.clear()
+        parameters = dict(self.model.named_parameters())
+        for name, entries in state["optimizer"].items():
+            parameter = parameters[name]
+            self.optimizer.state[parameter] = {
+                key: value.clone() if key == "step" else placed_like(value, parameter).clone()
+                for key, value in entries.items()
+            }
+        _set_generators(state["generators"], self.strategy.rank)
+
+    def _read_file(self, path: Path) -> State:
+        state: State = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        if "param_groups" in state["optimizer"]:
+            state["optimizer"] = self._named(state["optimizer"]["state"])
+        if "generators" not in state:
+            state["generators"] = {"0": state["rng"][None]}
+        return state
+
+    def _named(self, numbered: dict[int, Any]) -> dict[str, Any]:
+        """The optimizer's state as earlier versions wrote it: by the parameters' numbers, group by group."""
+        names = {id(parameter): name for name, parameter in self.model.named_parameters()}
+        ordered = [names[id(parameter)] for group in self.optimizer.param_groups for parameter in group["params"]]
+        return {ordered[number]: entries for number, entries in numbered.items()}
+
+    def _read_folder(self, path: Path) -> State:
+        """Read this process's part into tensors placed as the run's are; the optimizer's have to be made first."""
+        known = FileSystemReader(path).read_metadata().state_dict_metadata
+        parameters = dict(self.model.named_parameters())
+        state: State = {"model": self.model.state_dict(), "optimizer": {}, "generators": {}}
+        if self.average is not None and any(key.startswith("average.") for key in known):
+            state["average"] = self.average.state_dict()
+        for key, stored in known.items():
+            kind, _, rest = key.partition(".")
+            if not isinstance(stored, TensorStorageMetadata):
+                continue
+            blank = torch.zeros(stored.size, dtype=stored.properties.dtype)
+            if kind == "optimizer":
+                name, _, entry = rest.rpartition(".")
+                parameter = parameters[name]
+                place = blank if entry == "step" else torch.zeros_like(parameter, requires_grad=False)
+                state["optimizer"].setdefault(name, {})[entry] = place
+            elif kind == "generators":
+                state["generators"][rest] = blank
+            elif kind == "step":
+                state["step"] = blank
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="torch.distributed is disabled")  # One process is alone.
+            load_parts(state, checkpoint_id=path, no_dist=self.strategy.world == 1)
+        return state
+
+    def _folders(self) -> list[Path]:
+        """Whole checkpoints of several processes, the newest last."""
+        return sorted(path for path in self.folder.glob("checkpoint-*") if path.suffix != ".part")
+
+    def _install(self, part: Path, target: Path) -> None:
+        """Put a new checkpoint into its place, then remove those before it: a kill between leaves both."""
+        before = [path for path in (*self._folders(), self.folder / "checkpoint.pt") if path != target]
+        if target.is_dir():  # A folder cannot be replaced at one stroke, and this step's is as good.
+            _remove(part)
+            return
+        part.replace(target)
+        for path in before:
+            _remove(path)
+
+
+def _write_file(state: State, part: Path) -> None:
+    with part.open("wb") as handle:
+        torch.save(state, handle)
+        handle.flush()
+        os.fsync(handle.fileno())
+
+
+def _write_folder(state: State, part: Path, strategy: Strategy) -> None:
+    if strategy.is_first:
+        _remove(part)
+    strategy.wait()
+    save_parts(state, checkpoint_id=part, no_dist=strategy.world == 1)
+
+
+@contextmanager
+def _explained(target: Path, step: int) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, RuntimeError, CheckpointException) as error:
+        raise SaveError(
+            f"{target}: the checkpoint of step {step} could not be written ({_reason(error)}); the one before it is "
+            "untouched. Make room, then go on with the same command."
+        ) from error
+
+
+def _reason(error: BaseException) -> BaseException:
+    """What the operating system said: PyTorch hides it behind errors of its own."""
+    if isinstance(error, CheckpointException):
+        failures = [failure for failure, _ in error.failures.values()]
+        return _reason(failures[0]) if failures else error
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, OSError):
+        cause = cause.__cause__ or cause.__context__
+    return cause or error
+
+
+def _load_into(module: nn.Module, values: dict[str, Tensor]) -> None:
+    own = module.state_dict()
+    module.load_state_dict({name: placed_like(v, own[name]) if name in own else v for name, v in values.items()})
+
+
+def _step_of(path: Path) -> int:
+    if path.is_dir():
+        return int(path.name.rpartition("-")[2])
+    return int(torch.load(path, map_location="cpu", weights_only=True, mmap=True)["step"])
+
+
+def _generators() -> list[Tensor]:
+    """States of this process's random generators: the CPU's and, if there is one, its accelerator's."""
+    states = [torch.get_rng_state()]
+    if torch.cuda.is_available():
+        states.append(torch.cuda.get_rng_state())
+    return states
+
+
+def _set_generators(states: dict[str, Tensor], rank: int) -> None:
+    """Go on with this process's draws; a process that was not there before starts draws of its own."""
+    if rank >= len(states["0"]):
+        return
+    torch.set_rng_state(states["0"][rank].clone())
+    if "1" in states and torch.cuda.is_available():
+        torch.cuda.set_rng_state(states["1"][rank].clone())
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(FileNotFoundError):
+            path.unlink()

@@ -1,0 +1,139 @@
+"""What the training loop needs to know of a run, and settings from the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from anytag.errors import UsageError
+from anytag.training.engine.schedules import Schedule, WarmupCosineSchedule
+
+#: Of products in training; ``auto``: bfloat16 where that is faster.
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
+class Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LoopStage(Settings):
+    """One stretch of training with its own schedule: what the loop knows of it.
+
+    Attributes:
+        name: For logs.
+        epochs: Passes over the training pictures.
+        learning_rate: Peak rate of everything but the image encoder.
+        encoder_learning_rate: Peak rate of the image encoder; 0 keeps it frozen.
+        warmup: Steps of linear warm-up; then a cosine to a hundredth.
+        schedule: Another course of the rates; ``warmup`` is not looked at then. Its own peak stands for the peak rates
+            above: rates rise and fall as it does, in proportion.
+    """
+
+    name: str
+    epochs: float
+    learning_rate: float = 1e-3
+    encoder_learning_rate: float = 0.0
+    warmup: int = 200
+    schedule: Schedule | None = None
+
+    def trains(self, parameter: str) -> bool:
+        """Whether the stage changes a parameter, by its name in the model that the loop trains."""
+        return self.encoder_learning_rate > 0 or not parameter.startswith("image_encoder.")
+
+    def course(self, steps_per_epoch: int, steps: int) -> Callable[[int], float]:
+        """The share of the peak rates at every step of the stage, which has so many steps."""
+        schedule = self.schedule or WarmupCosineSchedule(peak=1.0, floor_share=0.01, warmup=self.warmup)
+        rate = schedule.over(steps_per_epoch, steps)
+        return lambda step: rate(step) / schedule.peak
+
+
+class LoopConfig(Settings):
+    """What :class:`~anytag.training.engine.loop.TrainingLoop` needs to know of a run, whatever it trains.
+
+    Attributes:
+        stages: One after another.
+        seed: Of everything drawn.
+        batch_size: Samples a step learns from, over all processes and micro-batches.
+        accumulate: Micro-batches that a process divides its share of a batch into, to save memory: their losses' mean
+            is what one large batch gives wherever the loss is a mean over samples.
+        weight_decay: Of matrices; norms, biases and embeddings are not decayed.
+        betas: AdamW's.
+        gradient_clip: Gradients are scaled down to this norm; 0: never.
+        ema_decay: Decay of the moving average of the weights, which is what is kept; 0: there is none.
+        save_every: Steps between checkpoints.
+        log_every: Steps between lines in the log.
+        validate_every: Steps between validations.
+        precision: Of products; weights stay in float32. ``auto``: bfloat16 (autocast) where that is faster: on graphics
+            processors that know it, and on processors with AMX.
+        parallel: How the processes that ``torchrun`` starts share the work. ``ddp``: each holds the whole model;
+            ``fsdp``: weights, gradients, optimizer and average are divided among them; ``auto``: ``ddp``.
+        activation_checkpointing: Compute activations of the large blocks again in the backward pass instead of keeping
+            them: less memory for a third more time.
+        tensorboard: Write the log for TensorBoard, too (extra ``tensorboard``).
+        divergence_factor: A loss so many times its running median is taken for diverging; 0: never.
+        divergence_steps: So many such steps in a row end the run; no checkpoint is written on the way.
+    """
+
+    stages: tuple[LoopStage, ...]
+    seed: int = 0
+    batch_size: int = Field(default=64, ge=1)
+    accumulate: int = Field(default=1, ge=1)
+    weight_decay: float = Field(default=0.05, ge=0)
+    betas: tuple[float, float] = (0.9, 0.98)
+    gradient_clip: float = Field(default=5.0, ge=0)
+    ema_decay: float = Field(default=0.998, ge=0, lt=1)
+    save_every: int = Field(default=200, ge=1)
+    log_every: int = Field(default=20, ge=1)
+    validate_every: int = Field(default=400, ge=1)
+    precision: Precision = "auto"
+    parallel: Literal["auto", "ddp", "fsdp"] = "auto"
+    activation_checkpointing: bool = False
+    tensorboard: bool = False
+    divergence_factor: float = Field(default=20.0, ge=0)
+    divergence_steps: int = Field(default=10, ge=1)
+
+
+Config = TypeVar("Config", bound=BaseModel)
+
+
+@dataclass
+class Overrides:
+    """``--set`` arguments, applied to a config."""
+
+    pairs: list[str] = field(default_factory=list)
+
+    def apply(self, config: Config) -> Config:
+        """The config with every ``path.to.key=value`` set; values are JSON, or strings if they are not.
+
+        Raises:
+            UsageError: If a pair has no ``=``, names an unknown setting, or gives it a value of the wrong kind.
+        """
+        import json
+
+        record: dict[str, Any] = config.model_dump()
+        for pair in self.pairs:
+            path, equals, text = pair.partition("=")
+            if not equals:
+                raise UsageError(f"--set {pair}: write it as key=value, e.g. loss.negatives=64")
+            try:
+                value = json.loads(text)
+            except json.JSONDecodeError:
+                value = text
+            *parents, key = path.split(".")
+            node: Any = record
+            try:
+                for parent in parents:
+                    node = node[int(parent)] if isinstance(node, list | tuple) else node[parent]
+                if not isinstance(node, dict) or key not in node:
+                    raise KeyError(key)
+            except (KeyError, IndexError, ValueError, TypeError):
+                raise UsageError(f"--set {path}: this recipe has no such setting") from None
+            node[key] = value
+        try:
+            return type(config).model_validate(record)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise UsageError(f"--set {'.'.join(map(str, first['loc']))}: {first['msg']}") from None

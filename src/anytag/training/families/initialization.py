@@ -1,0 +1,241 @@
+"""What a run begins with: a new model from public weights, or that of a model directory with the tags wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from anytag.checkpoints.bert import load_bert
+from anytag.checkpoints.clip import ClipText
+from anytag.checkpoints.convert import at_resolution
+from anytag.checkpoints.exported import read_exported
+from anytag.checkpoints.swin import load_swin_backbone
+from anytag.datasets.sources import SampleSource
+from anytag.errors import ModelError
+from anytag.language.parsing.parser import CaptionParser
+from anytag.language.tokenizers.bert_tokenizer import PublishedTokenizer, build_published_tokenizer
+from anytag.language.tokenizers.wordpieces import bert_wordpieces
+from anytag.model.config import ModelConfig
+from anytag.model.directory import ModelDirectory, find_model
+from anytag.model.vocabulary import TagVocabulary
+from anytag.nn.clip_text import TOKENIZER as CLIP_TOKENIZER
+from anytag.nn.clip_text import WEIGHTS as CLIP_WEIGHTS
+from anytag.nn.label_queries import EmbeddedLabelQueries
+from anytag.nn.model import RecognitionModel
+from anytag.nn.weights import WEIGHTS_FILE, read_model
+from anytag.training.families.data_sources import find_path
+from anytag.training.families.label_embeddings import TextEncoder, embed_tags, find_texts
+from anytag.training.families.pretraining_config import SENTENCE_ENCODER, PretrainingConfig
+from anytag.training.families.tag_transfer import carry_over
+from anytag.training.families.vocabularies import ChosenVocabulary, choose_vocabulary
+
+#: How recipes name the model that ships with the package.
+SHIPPED = "lite"
+
+#: Text embeddings of the tags of a ``lite`` model.
+LABELS_FILE = "label_queries.safetensors"
+
+
+@dataclass
+class Start:
+    """What a run begins with.
+
+    Attributes:
+        config: Of the model, sizes resolved.
+        model: In training mode.
+        vocabulary: Its tags.
+        origins: For every tag its id in the model that the run started from, if it has one.
+        tokenizer: Of captions, for the published families.
+        texts: Embeds texts, if there is something that does.
+        clip: CLIP's text encoder, to lie beside the model.
+        label_embeddings: Of the tags, ``[T, D]``, for ``lite`` models, which do not hold them.
+        directory: That of the model that the run started from.
+        files: Its files that go along as they are.
+    """
+
+    config: ModelConfig
+    model: RecognitionModel
+    vocabulary: TagVocabulary
+    origins: tuple[int | None, ...]
+    tokenizer: PublishedTokenizer | None = None
+    texts: TextEncoder | None = None
+    clip: ClipText | None = None
+    label_embeddings: Tensor | None = None
+    directory: ModelDirectory | None = None
+    files: tuple[str, ...] = ()
+
+
+def find_start(start: str, data: Path) -> ModelDirectory:
+    """The model directory that a recipe names.
+
+    Args:
+        start: A folder, relative to ``data`` or not, a hub id, or ``lite`` for the model that ships.
+        data: The data folder.
+
+    Raises:
+        ModelError: If there is no such model, or it has neither PyTorch weights nor graphs that can be read back.
+    """
+    path = Path(start)
+    inside = data / path
+    if start == SHIPPED and not path.exists() and not inside.exists():
+        return find_model(None)
+    directory = find_model(inside if not path.is_absolute() and inside.is_dir() else start)
+    if not directory.has(WEIGHTS_FILE) and not _is_exported_lite(directory):
+        raise ModelError(
+            f"{directory.path}: has no {WEIGHTS_FILE}, and of ONNX graphs only lite's can be trained; start from a "
+            "training run's model/ or from a converted checkpoint (anytag convert, anytag pull)"
+        )
+    return directory
+
+
+def _is_exported_lite(directory: ModelDirectory) -> bool:
+    return directory.config.family == "lite" and directory.has("onnx/recognition_decoder.onnx")
+
+
+def read_start(directory: ModelDirectory, tag_embeddings: Callable[[], Tensor]) -> RecognitionModel:
+    """The network of :func:`find_start`'s directory, from its PyTorch weights or else from its graphs.
+
+    Args:
+        directory: The model.
+        tag_embeddings: Gives the text embeddings of its tags ``[T, D]``; asked for graphs only.
+    """
+    if directory.has(WEIGHTS_FILE):
+        return read_model(directory.config, len(directory.vocabulary), directory.file(WEIGHTS_FILE))
+    return read_exported(directory, tag_embeddings())
+
+
+def begin(
+    config: PretrainingConfig,
+    data: Path,
+    cache: Path,
+    directory: ModelDirectory | None,
+    sources: Sequence[SampleSource],
+    parser: CaptionParser | None,
+) -> Start:
+    """Choose the tags and make the model; the same call gives the same weights.
+
+    Args:
+        config: The recipe.
+        data: Folder that its paths start at.
+        cache: Folder for text embeddings.
+        directory: From :func:`find_start`; ``None``: a new model.
+        sources: Training data, for tags that come from there.
+        parser: Reads captions.
+
+    Raises:
+        ModelError: If weights or sizes do not fit.
+        UsageError: If a file is missing, or there are no tags.
+    """
+    listed = config.vocabulary.tags
+    chosen = choose_vocabulary(
+        config.vocabulary,
+        directory.vocabulary if directory is not None else None,
+        find_path(listed, data) if listed is not None else None,
+        sources,
+        parser,
+        cache,
+    )
+    teacher = config.teacher
+    named = teacher.texts or teacher.clip
+    texts, clip = find_texts(find_path(named, data) if named not in (None, SENTENCE_ENCODER) else named, directory)
+    sizes = _sizes(config, directory, clip)
+    tokenizer = None
+    if sizes.captioner is not None and sizes.captioner.tokenizer == "bert":
+        tokenizer = _tokenizer(directory)
+        captioner = sizes.captioner.model_copy(update={"vocabulary": len(tokenizer)})
+        sizes = sizes.model_copy(update={"captioner": captioner})
+    torch.manual_seed(config.seed)
+    model = RecognitionModel(sizes, len(chosen.vocabulary))
+    fresh = [tag for tag, origin in zip(chosen.vocabulary, chosen.origins, strict=True) if origin is None]
+    descriptions = find_path(teacher.descriptions, data) if teacher.descriptions is not None else None
+    embeddings = embed_tags(fresh, sizes.labels, texts, cache, descriptions)
+    labels = None
+    if directory is None:
+        _fill(config, data, model, embeddings)
+    else:
+        known = _known_embeddings(directory, texts, cache) if sizes.labels.kind == "text" else None
+        carry_over(read_start(directory, lambda: _some(known)), model, chosen.origins, embeddings)
+        if known is not None:
+            labels = _label_embeddings(known, chosen, embeddings)
+    return Start(
+        config=sizes,
+        model=model.train(),
+        vocabulary=chosen.vocabulary,
+        origins=chosen.origins,
+        tokenizer=tokenizer,
+        texts=texts,
+        clip=clip,
+        label_embeddings=labels,
+        directory=directory,
+        files=_along(directory, clip),
+    )
+
+
+def _sizes(config: PretrainingConfig, directory: ModelDirectory | None, clip: ClipText | None) -> ModelConfig:
+    sizes = directory.config if directory is not None else config.model
+    assert sizes is not None
+    encoder = sizes.image_encoder
+    if config.resolution is not None and config.resolution != encoder.resolution:
+        if encoder.swin is None:
+            raise ModelError(f"{encoder.name} looks at pictures of {encoder.resolution} px only; leave resolution out")
+        sizes = at_resolution(sizes, config.resolution)
+        encoder = sizes.image_encoder
+    if config.drop_path is not None and encoder.swin is not None:
+        swin = encoder.swin.model_copy(update={"drop_path": config.drop_path})
+        sizes = sizes.model_copy(update={"image_encoder": encoder.model_copy(update={"swin": swin})})
+    if clip is not None and sizes.labels.kind in ("embedded", "described"):
+        sizes = sizes.model_copy(update={"labels": sizes.labels.model_copy(update={"clip_text": clip.config})})
+    return sizes.model_copy(update={"name": config.name, "files": {}})
+
+
+def _tokenizer(directory: ModelDirectory | None) -> PublishedTokenizer:
+    if directory is None:
+        return build_published_tokenizer(bert_wordpieces())
+    return PublishedTokenizer.load(directory.file("tokenizer.json"))
+
+
+def _fill(config: PretrainingConfig, data: Path, model: RecognitionModel, embeddings: Tensor | None) -> None:
+    """Public weights for a new model."""
+    if config.image_weights is not None:
+        load_swin_backbone(find_path(config.image_weights, data), model.image_encoder)
+    if config.text_weights is not None:
+        load_bert(find_path(config.text_weights, data), model)
+    if isinstance(model.label_queries, EmbeddedLabelQueries):
+        assert embeddings is not None
+        with torch.no_grad():
+            model.label_queries.embeddings.copy_(embeddings)
+
+
+def _known_embeddings(directory: ModelDirectory, texts: TextEncoder | None, cache: Path) -> Tensor:
+    """Text embeddings of the tags of a ``lite`` model: a training run keeps them, an exported one does not."""
+    from safetensors.torch import load_file
+
+    kept = load_file(directory.file(LABELS_FILE)).get("text_embeddings")
+    return (
+        kept
+        if kept is not None
+        else _some(embed_tags(list(directory.vocabulary), directory.config.labels, texts, cache))
+    )
+
+
+def _some(embeddings: Tensor | None) -> Tensor:
+    assert embeddings is not None
+    return embeddings
+
+
+def _label_embeddings(known: Tensor, chosen: ChosenVocabulary, fresh: Tensor | None) -> Tensor:
+    rows = iter(fresh if fresh is not None else ())
+    return torch.stack([next(rows) if origin is None else known[origin] for origin in chosen.origins])
+
+
+def _along(directory: ModelDirectory | None, clip: ClipText | None) -> tuple[str, ...]:
+    """Files of the model to start from that training does not touch."""
+    if directory is None:
+        return ()
+    names = ("tokenizer.json", "label_tokenizer.json", CLIP_WEIGHTS, CLIP_TOKENIZER)
+    replaced = (CLIP_WEIGHTS, CLIP_TOKENIZER) if clip is not None else ()
+    return tuple(dict.fromkeys(name for name in names if directory.has(name) and name not in replaced))

@@ -1,0 +1,89 @@
+"""What the published objectives learn from: pictures as pixels, tags as ones and noughts, words as ids."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from anytag.errors import UsageError
+from anytag.language.tokenizers.bert_tokenizer import CAPTION_TOKENS, TEXT_TOKENS, PublishedTokenizer
+
+
+@dataclass(frozen=True)
+class PairBatch:
+    """Pictures, and what is known of them; a row of zeros in an optional tensor means that this picture has none.
+
+    Attributes:
+        pixels: Normalised, ``[B, 3, R, R]``.
+        tags: 1 where a picture has a tag, ``[B, K]``: of all tags, or of ``tag_ids``. Tag2Text learns the tags of the
+            sampled caption, RAM and RAM++ the union of all that is known (``union_label_id``).
+        tag_ids: The columns' tags ``[K]``; ``None``: all, in the vocabulary's order.
+        tags_known: ``[B]``, false for pictures whose tags nobody knows; for them the row of ``tags``, though zeros,
+            does not mean that the picture shows nothing. ``None``: all are known.
+        captions: ``[DEC] … [SEP]``, ``[B, L]``, padded with 0.
+        tag_tokens: Tags of that very caption, ``[ENC] dog | car [SEP]``, ``[B, T]``, padded with 0
+            (``parse_label_id``).
+        texts: The caption for contrast and matching, ``[CLS] … [SEP]``, ``[B, T]``, padded with 0.
+        picture_numbers: ``[B]``, a number from 0 for each picture of the data; rows that have the same are no wrong
+            answers for each other.
+        teacher: CLIP's embeddings of the pictures, not normalised, ``[B, F]``.
+        text_embeddings: CLIP's embeddings of the captions, ``[B, D]``.
+    """
+
+    pixels: Tensor
+    tags: Tensor | None = None
+    tag_ids: Tensor | None = None
+    tags_known: Tensor | None = None
+    captions: Tensor | None = None
+    tag_tokens: Tensor | None = None
+    texts: Tensor | None = None
+    picture_numbers: Tensor | None = None
+    teacher: Tensor | None = None
+    text_embeddings: Tensor | None = None
+
+
+def caption_tensors(
+    tokenizer: PublishedTokenizer,
+    captions: Sequence[str],
+    tags: Sequence[Sequence[str]],
+    *,
+    limit: int = CAPTION_TOKENS,
+    released: bool = False,
+) -> dict[str, Tensor]:
+    """The parts of a :class:`PairBatch` that come from words: ``captions``, ``tag_tokens`` and ``texts``.
+
+    Args:
+        tokenizer: Words to ids.
+        captions: One a picture, cleaned (:func:`~anytag.language.tokenizers.pre_caption.pre_caption`); an empty one
+            means that the picture has none.
+        tags: Names of the caption's tags, in the vocabulary's order.
+        limit: Most ids of a caption, prompt and end included.
+        released: Leave the prompt out of ``captions``, as the released code does; see ``released`` in
+            :class:`~anytag.training.families.objectives.Tag2TextConfig`.
+
+    Raises:
+        UsageError: If there are not as many tag lists as captions.
+    """
+    if len(captions) != len(tags):
+        raise UsageError(f"{len(captions)} captions, but {len(tags)} lists of tags")
+    there = [bool(caption.strip()) for caption in captions]
+    written = [
+        tokenizer.encode_caption(caption, limit, released=released) if has else []
+        for caption, has in zip(captions, there, strict=True)
+    ]
+    texts = [
+        tokenizer.encode(caption, TEXT_TOKENS) if has else [] for caption, has in zip(captions, there, strict=True)
+    ]
+    return {
+        "captions": _padded(written, tokenizer.pad_id),
+        "tag_tokens": torch.tensor([tokenizer.encode_tags(names) for names in tags]),
+        "texts": _padded(texts, tokenizer.pad_id),
+    }
+
+
+def _padded(rows: Sequence[Sequence[int]], pad: int) -> Tensor:
+    longest = max((len(row) for row in rows), default=0)
+    return torch.tensor([[*row, *[pad] * (max(longest, 1) - len(row))] for row in rows])

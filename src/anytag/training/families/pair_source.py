@@ -1,0 +1,284 @@
+"""From samples of any source to the batches that the published objectives learn from."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from anytag.datasets.samples import Sample, TagName
+from anytag.datasets.stream import SampleStream
+from anytag.language.parsing.parser import CaptionParser, ParsedTag
+from anytag.language.tags.vocabulary_builder import TagMapper
+from anytag.language.tokenizers.bert_tokenizer import PublishedTokenizer
+from anytag.language.tokenizers.pre_caption import pre_caption
+from anytag.model.config import ImageEncoderConfig
+from anytag.model.vocabulary import TagVocabulary
+from anytag.pictures import read_picture
+from anytag.training.families.augmentation import AugmentationConfig, augmented_pixels
+from anytag.training.families.pair_batch import PairBatch, caption_tensors
+
+#: Which tags a picture is taught: those of the caption that was drawn, all that is known of it, or those that the data
+#: give by name, whatever captions say.
+TagSource = Literal["caption", "picture", "given"]
+
+Ids = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PairExample:
+    """A sample, ready to be put into a batch.
+
+    Attributes:
+        pixels: ``[R, R, 3]``, 0 to 255.
+        tags: Ids that are true of it.
+        tags_known: Whether anybody knows its tags; else nothing can be said of those that are missing.
+        caption: The caption that was drawn, cleaned; empty if the sample has none.
+        guides: Ids of the tags that this caption names itself, in the vocabulary's order.
+        number: Tells pictures apart: the same for samples of the same picture.
+        key: The same, of the sample.
+        labels: Ids of human labels, where validation has read them.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    tags: Ids
+    tags_known: bool
+    caption: str
+    guides: Ids
+    number: int
+    key: int
+    labels: Ids = ()
+
+
+class PictureTeacher(Protocol):
+    """What says how a picture is to be embedded: CLIP itself, or what it said before."""
+
+    def __call__(self, pixels: Tensor, keys: Sequence[int]) -> Tensor:
+        """Embeddings ``[B, F]`` of normalised pixels ``[B, 3, R, R]``; a row of zeros where nothing is known."""
+
+
+class TextTeacher(Protocol):
+    """What embeds captions: CLIP's text encoder."""
+
+    def embed(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Unit vectors ``[len(texts), D]``."""
+
+
+def sample_key(place: str) -> int:
+    """A number from 0 to 2 ** 63 - 1 for the place of a sample or picture; the same in every process and run."""
+    return int.from_bytes(hashlib.blake2b(place.encode(), digest_size=8).digest(), "little") >> 1
+
+
+class SampleTags:
+    """Which tags of a vocabulary a sample has.
+
+    A name of the data is looked up as it stands, then as the caption parser's names are. Captions whose tags the data
+    do not give are parsed.
+
+    Args:
+        vocabulary: Whose ids are wanted.
+        parser: Reads captions; ``None``: captions without given tags have none.
+    """
+
+    def __init__(self, vocabulary: TagVocabulary, parser: CaptionParser | None):
+        self.vocabulary, self.parser = vocabulary, parser
+        self._mapper = TagMapper(vocabulary)
+        self._named: dict[TagName, Ids] = {}
+
+    def of_names(self, names: Sequence[TagName]) -> set[int]:
+        """Ids of names that the vocabulary knows."""
+        return {id for name in names for id in self._find(name)}
+
+    def of_caption(self, sample: Sample, place: int) -> set[int] | None:
+        """Ids that a caption names itself, nothing implied added; ``None`` if nobody knows."""
+        if sample.caption_tags:
+            return self.of_names(sample.caption_tags[place])
+        if self.parser is None:
+            return None
+        return self._mapper(self.parser.parse(sample.captions[place]), implied=False)
+
+    def of_picture(self, sample: Sample, kind: TagSource, drawn: set[int] | None = None) -> set[int] | None:
+        """Ids that are true of a picture, with what they imply; ``None`` if nobody knows any.
+
+        Args:
+            sample: The picture.
+            kind: Which of them.
+            drawn: Ids of the caption that was drawn, for ``caption``.
+        """
+        if kind == "caption" and drawn is not None:
+            return self.vocabulary.with_implied(drawn)
+        found = self.of_names(sample.tags) if sample.tags else None
+        # Where the data say what every caption names, their tags are the union already.
+        if kind == "picture" and not (sample.tags and sample.caption_tags):
+            for place in range(len(sample.captions)):
+                if (named := self.of_caption(sample, place)) is not None:
+                    found = (found or set()) | named
+        return None if found is None else self.vocabulary.with_implied(found)
+
+    def _find(self, name: TagName) -> Ids:
+        known = self._named.get(name)
+        if known is None:
+            tag = self.vocabulary.find(name.name, name.kind) or self.vocabulary.find(name.name)
+            known = (tag.id,) if tag else self._mapper.ids(ParsedTag(name.name, name.kind or "object"))
+            self._named[name] = known
+        return known
+
+
+class PairLoader:
+    """Makes a :class:`PairExample` of a sample; runs in the threads of a stream.
+
+    Caption and view are drawn anew in every epoch, from nothing but the seed, the epoch and the sample's place.
+
+    Args:
+        tags: Which tags samples have.
+        resolution: Side of the encoder's square, in pixels.
+        augmentation: What views are drawn.
+        kind: Which tags a picture is taught.
+        words: Longest caption, in words.
+        seed: Of all draws.
+    """
+
+    def __init__(
+        self,
+        tags: SampleTags,
+        resolution: int,
+        augmentation: AugmentationConfig,
+        kind: TagSource = "picture",
+        words: int = 30,
+        seed: int = 0,
+    ):
+        self.tags, self.resolution, self.augmentation = tags, resolution, augmentation
+        self.kind, self.words, self.seed = kind, words, seed
+
+    def __call__(self, sample: Sample, epoch: int) -> PairExample:
+        """The sample in an epoch.
+
+        Raises:
+            PictureError: If the picture cannot be read.
+        """
+        place = sample.source or sample.id
+        draw = random.Random(f"{self.seed}/{epoch}/{place}")
+        picture = read_picture(sample.picture, label=sample.place, draft_size=self.resolution)
+        pixels = augmented_pixels(picture, self.resolution, self.augmentation, draw)
+        caption, drawn = "", None
+        if sample.captions:
+            chosen = draw.randrange(len(sample.captions))
+            caption = pre_caption(sample.captions[chosen], self.words)
+            drawn = self.tags.of_caption(sample, chosen)
+        found = self.tags.of_picture(sample, self.kind, drawn)
+        return PairExample(
+            pixels=pixels,
+            tags=tuple(sorted(found or ())),
+            tags_known=found is not None,
+            caption=caption,
+            guides=tuple(sorted(drawn or ())),
+            number=sample_key(str(sample.picture) if isinstance(sample.picture, Path) else place),
+            key=sample_key(place),
+        )
+
+
+class PairCollator:
+    """Puts examples into a batch.
+
+    Args:
+        encoder: How pixels are normalised.
+        vocabulary: Names of guides.
+        tokenizer: Of captions; ``None``: the model reads and writes none.
+        teacher: Embeds pictures, or nothing does.
+        texts: Embeds captions, or nothing does.
+        device: Where batches go.
+        released: Captions without their prompt, see :func:`~anytag.training.families.pair_batch.caption_tensors`.
+    """
+
+    def __init__(
+        self,
+        encoder: ImageEncoderConfig,
+        vocabulary: TagVocabulary,
+        tokenizer: PublishedTokenizer | None = None,
+        teacher: PictureTeacher | None = None,
+        texts: TextTeacher | None = None,
+        device: torch.device | str = "cpu",
+        released: bool = False,
+    ):
+        self.vocabulary, self.tokenizer, self.teacher, self.texts = vocabulary, tokenizer, teacher, texts
+        self.device, self.released = torch.device(device), released
+        self._mean = torch.tensor(encoder.mean, device=self.device)
+        self._scale = 1 / torch.tensor(encoder.std, device=self.device)
+
+    def __call__(self, examples: Sequence[PairExample]) -> PairBatch:
+        """The batch of some examples; what none of them has is not in it."""
+        rows = torch.from_numpy(np.stack([example.pixels for example in examples])).to(self.device)
+        pixels = ((rows.float() - self._mean) * self._scale).permute(0, 3, 1, 2).contiguous()
+        known = torch.tensor([example.tags_known for example in examples])
+        tags = torch.zeros(len(examples), len(self.vocabulary))
+        for row, example in zip(tags, examples, strict=True):
+            row[list(example.tags)] = 1
+        captions = [example.caption for example in examples]
+        words: dict[str, Tensor] = {}
+        if self.tokenizer is not None and any(captions):
+            guides = [[self.vocabulary[id].name for id in example.guides] for example in examples]
+            words = caption_tensors(self.tokenizer, captions, guides, released=self.released)
+        embeddings = None
+        if self.texts is not None and any(captions):
+            found = self.texts.embed([caption or "." for caption in captions])
+            # A row of zeros says that there is no caption.
+            embeddings = torch.from_numpy(found * np.array([[bool(caption)] for caption in captions]))
+        return PairBatch(
+            pixels=pixels,
+            tags=tags.to(self.device) if known.any() else None,
+            tags_known=None if known.all() else known.to(self.device),
+            picture_numbers=torch.tensor([example.number for example in examples], device=self.device),
+            teacher=None if self.teacher is None else self.teacher(pixels, [example.key for example in examples]),
+            text_embeddings=None if embeddings is None else embeddings.float().to(self.device),
+            **{name: tensor.to(self.device) for name, tensor in words.items()},
+        )
+
+
+class PairBatches:
+    """Batches of one process, one after the other, from a stream that never ends.
+
+    Args:
+        stream: Gives examples.
+        collate: Makes a batch of them.
+    """
+
+    def __init__(self, stream: SampleStream[PairExample], collate: PairCollator):
+        self.stream, self.collate = stream, collate
+        self._examples: Iterator[PairExample] | None = None
+
+    def draw(self, size: int) -> PairBatch:
+        """The next batch, of so many examples.
+
+        Raises:
+            DataError: If too much cannot be read.
+        """
+        if self._examples is None:
+            self._examples = iter(self.stream)
+        return self.collate([next(self._examples) for _ in range(size)])
+
+    def state(self) -> dict[str, Any]:
+        """The place behind the last batch, JSON-able, whatever was read ahead."""
+        return self.stream.state()
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a state.
+
+        Raises:
+            UsageError: If it belongs to other data or settings.
+        """
+        self.close()
+        self.stream.restore(state)
+
+    def close(self) -> None:
+        """Stop reading ahead; the next batch begins again behind the last."""
+        if self._examples is not None:
+            self._examples.close()  # type: ignore[attr-defined]
+            self._examples = None

@@ -1,0 +1,203 @@
+"""What RAM and RAM++ learn from beside the data: CLIP's embeddings of pictures and of captions.
+
+RAM holds its picture feature to that of CLIP ViT-B/16 (section 3.2), RAM++ also asks with embeddings of whole captions
+(section 3.2). Any CLIP directory of the ``transformers`` layout serves. CLIP may look at every augmented picture, as in
+the papers, or once at each plain one, whose embeddings are then kept on disk: much cheaper, and less to learn from.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from anytag.datasets.samples import Sample
+from anytag.datasets.sources import SampleSource
+from anytag.errors import MissingExtraError, ModelError, PictureError, SampleError, UsageError
+from anytag.foundations.atomic_files import save_array
+from anytag.model.config import ImageEncoderConfig
+from anytag.pictures import CLIP, read_picture
+from anytag.training.families.pair_source import sample_key
+
+Report = Callable[[str], None]
+
+
+class ClipTeacher:
+    """CLIP's image encoder: what a batch's pictures are to be embedded as.
+
+    It is given the very pixels that the model sees, scaled to its own resolution; the released fine-tuning draws a
+    view of its own for CLIP instead.
+
+    Args:
+        model: A ``CLIPModel`` or ``CLIPVisionModelWithProjection``, in eval mode.
+        encoder: How the pixels that come are normalised.
+
+    Attributes:
+        width: Of the embeddings.
+    """
+
+    def __init__(self, model: Any, encoder: ImageEncoderConfig):
+        self.model = model
+        self.resolution = int(model.vision_model.config.image_size)
+        self.width = int(model.visual_projection.out_features)
+        mean, std = (torch.tensor(values) for values in CLIP.of_bytes())
+        given_mean, given_std = torch.tensor(encoder.mean), torch.tensor(encoder.std)
+        # One product and one sum take the encoder's normalisation to CLIP's.
+        self._factor = (given_std / std)[:, None, None]
+        self._shift = ((given_mean - mean) / std)[:, None, None]
+
+    @classmethod
+    def load(cls, folder: Path, encoder: ImageEncoderConfig, device: torch.device | str = "cpu") -> ClipTeacher:
+        """Read a CLIP directory.
+
+        Raises:
+            MissingExtraError: If ``transformers`` is not installed.
+            ModelError: If the directory holds no CLIP.
+        """
+        try:
+            from transformers import CLIPModel, CLIPVisionModelWithProjection
+        except ImportError:
+            raise MissingExtraError("CLIP as a teacher", "distillation") from None
+        try:
+            family = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+        except (OSError, ValueError) as error:
+            raise ModelError(
+                f"{folder}: no CLIP model there ({error}); give a folder as transformers saves it"
+            ) from None
+        # The image half of a whole CLIP looks for the embedding's width in another place than CLIP keeps it.
+        reader = CLIPModel if family == "clip" else CLIPVisionModelWithProjection
+        try:
+            model = reader.from_pretrained(str(folder), local_files_only=True)
+        except (OSError, ValueError, RuntimeError, KeyError) as error:
+            raise ModelError(f"{folder}: CLIP's image encoder cannot be read ({_first_line(error)})") from error
+        return cls(model.eval().requires_grad_(False).to(device), encoder)
+
+    @torch.no_grad()
+    def __call__(self, pixels: Tensor, keys: Sequence[int] = ()) -> Tensor:
+        """Embeddings ``[B, width]``, not normalised, of normalised pixels ``[B, 3, R, R]``."""
+        factor, shift = self._factor.to(pixels.device), self._shift.to(pixels.device)
+        seen = pixels * factor + shift
+        if seen.shape[-1] != self.resolution:
+            size = (self.resolution, self.resolution)
+            seen = F.interpolate(seen, size, mode="bicubic", antialias=True, align_corners=False)
+        found: Tensor = self.model.visual_projection(self.model.vision_model(pixel_values=seen).pooler_output)
+        return found.float()
+
+
+class CachedTeacher:
+    """What CLIP said of the plain pictures, from the files of :func:`cache_teacher`.
+
+    Keys are kept in memory, sixteen bytes a picture; embeddings stay on disk.
+
+    Args:
+        folder: Where the files are.
+
+    Attributes:
+        width: Of the embeddings.
+
+    Raises:
+        UsageError: If there is none.
+    """
+
+    def __init__(self, folder: Path):
+        files = sorted(folder.glob("*.keys.npy"))
+        if not files:
+            raise UsageError(f"{folder}: holds no embeddings of a teacher; they are written by cache_teacher")
+        keys = [np.load(path) for path in files]
+        self._parts = [np.load(_beside(path), mmap_mode="r") for path in files]
+        self._starts = np.cumsum([0, *map(len, keys)])
+        joined = np.concatenate(keys)
+        self._order = np.argsort(joined, kind="stable")
+        self._keys = joined[self._order]
+        self.width = int(self._parts[0].shape[1])
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def __call__(self, pixels: Tensor, keys: Sequence[int]) -> Tensor:
+        """Embeddings ``[B, width]`` of the samples of these keys; zeros for those that are not known."""
+        found = np.zeros((len(keys), self.width), np.float32)
+        places = np.searchsorted(self._keys, np.array(keys, np.int64))
+        for row, (key, place) in enumerate(zip(keys, places.tolist(), strict=True)):
+            if place < len(self._keys) and self._keys[place] == key:
+                number = int(self._order[place])
+                part = int(np.searchsorted(self._starts, number, "right")) - 1
+                found[row] = self._parts[part][number - int(self._starts[part])]
+        return torch.from_numpy(found).to(pixels.device)
+
+
+def cache_teacher(
+    teacher: ClipTeacher,
+    sources: Sequence[SampleSource],
+    folder: Path,
+    encoder: ImageEncoderConfig,
+    *,
+    batch_size: int = 64,
+    report: Report = print,
+) -> int:
+    """Embed every picture once, part after part of the sources; what is there already is not made again.
+
+    Writes ``<source>-<part>.keys.npy`` (``[N]``, int64) and ``<source>-<part>.embeddings.npy`` (``[N, width]``,
+    float16), each whole or not at all. Pictures that cannot be read are left out, and told.
+
+    Returns:
+        Pictures embedded by this call.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    mean = torch.tensor(encoder.mean)
+    scale = 1 / torch.tensor(encoder.std)
+    made = 0
+    for number, source in enumerate(sources):
+        for part in range(source.parts):
+            path = folder / f"{number:02d}-{part:06d}.keys.npy"
+            if path.exists():
+                continue
+            keys: list[int] = []
+            embeddings: list[npt.NDArray[np.float16]] = [np.zeros((0, teacher.width), np.float16)]
+            for samples in _batches(source.read(part), batch_size, teacher.resolution, report):
+                rows = np.stack([pixels for _, pixels in samples])
+                pixels = ((torch.from_numpy(rows).float() - mean) * scale).permute(0, 3, 1, 2)
+                device = next(teacher.model.parameters()).device
+                embeddings.append(teacher(pixels.to(device)).cpu().numpy().astype(np.float16))
+                keys += [sample_key(sample.source or sample.id) for sample, _ in samples]
+            # The keys last: they say that the part is done.
+            save_array(_beside(path), np.concatenate(embeddings))
+            save_array(path, np.array(keys, np.int64))
+            made += len(keys)
+            report(f"teacher: part {part + 1}/{source.parts} of source {number + 1}, {len(keys)} pictures")
+    return made
+
+
+def _batches(
+    items: Iterator[Sample | SampleError], size: int, resolution: int, report: Report
+) -> Iterator[list[tuple[Sample, npt.NDArray[np.uint8]]]]:
+    batch = []
+    for item in items:
+        try:
+            if isinstance(item, SampleError):
+                raise item
+            picture = read_picture(item.picture, label=item.place, draft_size=resolution)
+        except (SampleError, PictureError) as error:
+            report(f"teacher: left out: {error}")
+            continue
+        batch.append((item, np.asarray(picture.resize((resolution, resolution)), np.uint8)))
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _beside(keys: Path) -> Path:
+    return keys.with_name(keys.name.replace(".keys.", ".embeddings."))
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,218 @@
+"""The vocabulary of a run: a list, the tags of the data, and what becomes of those that a model has already."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from anytag.datasets.samples import Sample, TagName
+from anytag.datasets.sources import SampleSource
+from anytag.errors import SampleError, UsageError, VocabularyError
+from anytag.language.parsing.parser import CaptionParser, ParsedTag
+from anytag.language.tags.kinds import guess_kinds
+from anytag.language.tags.vocabulary_builder import build_vocabulary
+from anytag.model.vocabulary import TagVocabulary, VocabularyTag, normalise_name
+from anytag.recognition import TagKind
+from anytag.training.families.pretraining_config import VocabularyConfig
+
+
+@dataclass(frozen=True)
+class ChosenVocabulary:
+    """The vocabulary of a run.
+
+    Attributes:
+        vocabulary: The tags; thresholds of those that a model brought along are gone, for training moves its scores.
+        origins: For every tag its id in the vocabulary that the run started from; ``None``: the tag is new.
+    """
+
+    vocabulary: TagVocabulary
+    origins: tuple[int | None, ...]
+
+
+def choose_vocabulary(
+    config: VocabularyConfig,
+    start: TagVocabulary | None,
+    file: Path | None,
+    sources: Sequence[SampleSource],
+    parser: CaptionParser | None,
+    cache: Path,
+) -> ChosenVocabulary:
+    """The vocabulary that a recipe asks for.
+
+    Args:
+        config: What is asked for.
+        start: That of the model that the run starts from.
+        file: Where ``config.tags`` lies.
+        sources: The training data, gone through once if the tags come from there; no picture is read.
+        parser: Reads captions.
+        cache: Folder where the tags of the data are kept for the next call.
+
+    Raises:
+        UsageError: If the data have no tags.
+        VocabularyError: If the file cannot be read, or no tag is left.
+    """
+    if start is not None and config.change == "keep":
+        return ChosenVocabulary(_unfitted(start), tuple(range(len(start))))
+    wanted = read_vocabulary(file) if file is not None else _kept_of_data(config, start, sources, parser, cache)
+    if start is None:
+        return ChosenVocabulary(wanted, (None,) * len(wanted))
+    found = [_same(tag, start) for tag in wanted]
+    if config.change == "add":
+        # The model's own keep their places, so that ids of earlier results stay right.
+        new = [tag for tag, known in zip(wanted, found, strict=True) if known is None]
+        old = list(_unfitted(start))
+        added = [_alone(tag, len(old) + place) for place, tag in enumerate(new)]
+        return ChosenVocabulary(TagVocabulary([*old, *added]), (*range(len(old)), *[None] * len(added)))
+    return _replaced(wanted, found, start)
+
+
+def read_vocabulary(path: Path) -> TagVocabulary:
+    """A ``vocabulary.json``, or a text file with a name a line, after which a tab and a kind may stand.
+
+    Kinds that are not given are guessed; of a name that stands twice every line is a sense of its own.
+
+    Raises:
+        VocabularyError: If it cannot be read, or a line is none.
+    """
+    if path.suffix == ".json":
+        return TagVocabulary.load(path)
+    from anytag.datasets.paper_lists import read_tag_list
+
+    try:
+        names = read_tag_list(path)
+    except (UsageError, SampleError) as error:
+        raise VocabularyError(str(error)) from error
+    return _listed(names)
+
+
+def _listed(names: Sequence[TagName], source: str = "list") -> TagVocabulary:
+    guessed = guess_kinds([name.name for name in names])
+    kinds = [name.kind or kind for name, kind in zip(names, guessed, strict=True)]
+    return TagVocabulary(
+        VocabularyTag(id=place, name=name.name, kind=kind, sources=(source,))
+        for place, (name, kind) in enumerate(zip(names, kinds, strict=True))
+    )
+
+
+def _kept_of_data(
+    config: VocabularyConfig,
+    start: TagVocabulary | None,
+    sources: Sequence[SampleSource],
+    parser: CaptionParser | None,
+    cache: Path,
+) -> TagVocabulary:
+    known = [] if start is None else [(tag.name, tag.kind) for tag in start]
+    made_of = [config.model_dump(), [source.identity for source in sources], parser and parser.name, known]
+    path = cache / f"vocabulary-{hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:16]}.json"
+    if not path.exists():
+        found = _of_data(config, start, sources, parser)
+        cache.mkdir(parents=True, exist_ok=True)
+        found.save(path)
+    return TagVocabulary.load(path)
+
+
+def _of_data(
+    config: VocabularyConfig,
+    start: TagVocabulary | None,
+    sources: Sequence[SampleSource],
+    parser: CaptionParser | None,
+) -> TagVocabulary:
+    """The tags that samples name, then those that their captions name."""
+    named: Counter[tuple[str, TagKind | None]] = Counter()
+    spelled: dict[tuple[str, TagKind | None], str] = {}
+    parsed: list[list[ParsedTag]] = []
+    for sample in _samples(sources):
+        if config.read != "captions":
+            for name in dict.fromkeys(sample.tags):
+                key = (normalise_name(name.name), name.kind)
+                named[key] += 1
+                spelled.setdefault(key, name.name.strip())
+        if config.read != "tags" and parser is not None and sample.captions and not sample.caption_tags:
+            parsed.append([tag for caption in sample.captions for tag in parser.parse(caption)])
+    # The most frequent first, so that the order does not hang on that of the files.
+    kept = sorted((key for key, count in named.items() if count >= config.min_support), key=lambda k: (-named[k], k[0]))
+    tags = list(_own(kept, spelled, named, start))
+    if parsed:
+        known = {normalise_name(tag.name) for tag in tags}
+        built = build_vocabulary(parsed, config.min_support, config.max_tags, imagenet=False)
+        added = [tag for tag in built if normalise_name(tag.name) not in known]
+        places = {tag.id: len(tags) + place for place, tag in enumerate(added)}
+        tags += [
+            replace(tag, id=places[tag.id], implies=tuple(places[id] for id in tag.implies if id in places))
+            for tag in added
+        ]
+    if not tags:
+        raise UsageError(
+            "the data name no tags, neither by name nor in captions; give a list as vocabulary.tags, or sources with "
+            "captions or tags"
+        )
+    return TagVocabulary(tags)
+
+
+def _own(
+    keys: Sequence[tuple[str, TagKind | None]],
+    spelled: dict[tuple[str, TagKind | None], str],
+    named: Counter[tuple[str, TagKind | None]],
+    start: TagVocabulary | None,
+) -> Iterator[VocabularyTag]:
+    """Tags that the data name; kinds that they do not say are those of the model's tags, or guessed."""
+    guessed = guess_kinds([key[0] for key in keys])
+    taken: set[tuple[str, TagKind]] = set()
+    place = 0
+    for key, guess in zip(keys, guessed, strict=True):
+        known = start.find(key[0], key[1]) if start is not None else None
+        kind = key[1] or (known.kind if known is not None else guess)
+        if (key[0], kind) not in taken:
+            taken.add((key[0], kind))
+            yield VocabularyTag(id=place, name=spelled[key], kind=kind, support=named[key], sources=("data",))
+            place += 1
+
+
+def _same(tag: VocabularyTag, start: TagVocabulary) -> int | None:
+    """The model's tag of that name, or of that alias: first of the very kind."""
+    found = start.find(tag.name, tag.kind) or start.find(tag.name)
+    return found.id if found is not None else None
+
+
+def _replaced(wanted: TagVocabulary, found: Sequence[int | None], start: TagVocabulary) -> ChosenVocabulary:
+    """What is wanted and nothing else; what the model knows of a tag stays, but under the name that is wanted."""
+    first = {known: place for place, known in reversed(list(enumerate(found))) if known is not None}
+    tags, origins = [], []
+    for place, (tag, known) in enumerate(zip(wanted, found, strict=True)):
+        origin = known if known is not None and first[known] == place else None
+        origins.append(origin)
+        if origin is None:
+            tags.append(replace(tag, implies=()))
+            continue
+        old = start[origin]
+        others = {normalise_name(name): name for name in (old.name, *old.aliases)}
+        others.pop(normalise_name(tag.name), None)
+        implied = tuple(first[id] for id in old.implies if id in first and first[id] != place)
+        translations = old.translations or tag.translations
+        tags.append(
+            replace(
+                tag, aliases=tuple(others.values()), implies=implied, classes=old.classes, translations=translations
+            )
+        )
+    return ChosenVocabulary(TagVocabulary(tags), tuple(origins))
+
+
+def _alone(tag: VocabularyTag, id: int) -> VocabularyTag:
+    return replace(tag, id=id, implies=())
+
+
+def _unfitted(vocabulary: TagVocabulary) -> TagVocabulary:
+    return TagVocabulary(replace(tag, threshold=None, threshold_from=None, shift=0.0) for tag in vocabulary)
+
+
+def _samples(sources: Iterable[SampleSource]) -> Iterator[Sample]:
+    """All samples that can be read; the stream tells of the others when it meets them."""
+    for source in sources:
+        for part in range(source.parts):
+            for item in source.read(part):
+                if not isinstance(item, SampleError):
+                    yield item

@@ -1,0 +1,125 @@
+"""What the recogniser makes of the training pictures, kept for stages that train the captioner alone.
+
+While the image encoder and the recognition decoder stay as they are, their output does too: it is computed once, and
+every tag of the vocabulary can be asked for, so that the lists that guide captions in training are those of use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from anytag.evaluation.calibration import shifts_by_prevalence
+from anytag.evaluation.tagging import best_common_threshold
+from anytag.foundations.atomic_files import save_array
+from anytag.foundations.log_odds import log_odds, sigmoid
+from anytag.model.vocabulary import TagVocabulary
+from anytag.nn.model import RecognitionModel
+from anytag.training.engine.autocast import autocast
+from anytag.training.lite.feature_cache import CachedShard
+from anytag.training.lite.pairs import PictureRecord
+
+#: Tags that a picture's list is made from at the most.
+LONGEST = 16
+
+
+@dataclass(frozen=True)
+class RememberedPictures:
+    """Features and found tags of the training pictures.
+
+    Attributes:
+        features: Per view and shard, ``[N, 1 + N, width]`` float16, memory-mapped.
+        starts: Number of the first picture of every shard, and of the one after the last.
+        found: ``[pictures, LONGEST]`` vocabulary ids of the plain picture, the likeliest first.
+        margins: ``[pictures, LONGEST]``: by how much their logits exceed the common threshold.
+    """
+
+    features: list[list[np.ndarray]]
+    starts: np.ndarray
+    found: np.ndarray
+    margins: np.ndarray
+
+    def features_of(self, pictures: np.ndarray, views: np.ndarray) -> Tensor:
+        """``[B, 1 + N, width]`` float32 of pictures, each in one of its views."""
+        shards = np.searchsorted(self.starts, pictures, side="right") - 1
+        rows = [
+            self.features[view][shard][picture - self.starts[shard]]
+            for picture, view, shard in zip(pictures, views, shards, strict=True)
+        ]
+        return torch.from_numpy(np.stack(rows)).float()
+
+    def list_of(self, picture: int, shift: float) -> list[int]:
+        """The tags of a picture whose margin is above ``shift``; the likeliest one at least."""
+        count = max(1, int((self.margins[picture] > shift).sum()))
+        return [int(id) for id in self.found[picture][:count]]
+
+
+def remember(
+    model: RecognitionModel,
+    shards: Sequence[CachedShard],
+    pictures: Sequence[PictureRecord],
+    vocabulary: TagVocabulary,
+    label_embeddings: Tensor,
+    views: int,
+    support: int,
+    folder: Path,
+    report: Callable[[str], None],
+) -> RememberedPictures:
+    """Compute features and lists, kept shard by shard; a second call takes up what is there.
+
+    Scores are made comparable as in :func:`~anytag.evaluation.calibration.calibrate`, but by the training pictures
+    themselves: shifted by prevalence, with one threshold of the best micro-F1.
+
+    Args:
+        model: The recogniser; it is left in eval mode.
+        shards: Cached shards, in order.
+        pictures: Their annotations, in order.
+        vocabulary: With support.
+        label_embeddings: ``[tags, D]``.
+        views: Compute the first so many.
+        support: Training pictures that a tag needs to be looked for.
+        folder: Where to keep them.
+        report: Receives a line of progress after each shard.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    model.eval()
+    ids = torch.tensor([tag.id for tag in vocabulary if tag.support >= support])
+    with torch.inference_mode():
+        queries = model.label_queries(label_embeddings[ids], ids)
+        for view in range(views):
+            for number, shard in enumerate(shards, 1):
+                if not (folder / f"{shard.name}.view{view}.npy").exists():
+                    _look(model, shard, view, None if view else queries, folder)
+                    report(f"remembered: view {view}, shard {number}/{len(shards)} ({shard.name})")
+    logits = np.concatenate([np.load(folder / f"{shard.name}.logits.npy") for shard in shards]).astype(np.float32)
+    truth = np.stack([np.isin(ids.numpy(), picture.tags) for picture in pictures[::5]])
+    prevalence = np.array([(vocabulary[int(i)].support + 0.5) / (len(pictures) + 1) for i in ids])
+    # A fifth of the pictures says enough of where a score lies.
+    shifts = shifts_by_prevalence(logits[::5].astype(np.float64), prevalence).astype(np.float32)
+    threshold, _ = best_common_threshold(sigmoid(logits[::5] - shifts), truth)
+    logits -= shifts + np.float32(log_odds(threshold))
+    found = np.argsort(-logits, axis=1)[:, :LONGEST]
+    margins = np.take_along_axis(logits, found, 1)
+    starts = np.cumsum([0, *(len(shard.records) for shard in shards)])
+    features = [[np.load(folder / f"{s.name}.view{view}.npy", mmap_mode="r") for s in shards] for view in range(views)]
+    return RememberedPictures(features, starts, ids.numpy()[found], margins)
+
+
+def _look(model: RecognitionModel, shard: CachedShard, view: int, queries: Tensor | None, folder: Path) -> None:
+    maps, seen, logits = shard.maps[view], [], []
+    for start in range(0, len(maps), 8):
+        chosen = torch.from_numpy(maps[start : start + 8].copy()).float().permute(0, 3, 1, 2)
+        with autocast("cpu"):
+            features = model.features(model.image_encoder.crown(chosen))
+            if queries is not None:
+                logits.append(model.recognition_decoder(features, queries).half().numpy())
+        seen.append(features.half().numpy())
+    # The features last: they say that both are there.
+    if logits:
+        save_array(folder / f"{shard.name}.logits.npy", np.concatenate(logits))
+    save_array(folder / f"{shard.name}.view{view}.npy", np.concatenate(seen))

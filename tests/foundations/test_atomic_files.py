@@ -1,0 +1,43 @@
+"""Files that are there whole or not at all."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from anytag.foundations.atomic_files import save_array, whole_file, write_text
+
+
+def test_it_is_read_back_and_nothing_else_is_left(tmp_path):
+    save_array(tmp_path / "a.npy", np.arange(6).reshape(2, 3))
+    assert np.array_equal(np.load(tmp_path / "a.npy"), [[0, 1, 2], [3, 4, 5]])
+    assert [path.name for path in tmp_path.iterdir()] == ["a.npy"]
+
+
+def test_a_full_disk_leaves_what_was_there(tmp_path):
+    save_array(tmp_path / "a.npy", np.zeros(3))
+    (tmp_path / "a.npy.part").symlink_to("/dev/full")
+    with pytest.raises(OSError, match=r"requested and|No space left"):
+        save_array(tmp_path / "a.npy", np.ones(1 << 16))
+    assert np.array_equal(np.load(tmp_path / "a.npy"), np.zeros(3))
+
+
+def test_an_error_on_the_way_leaves_what_was_there_and_nothing_beside(tmp_path):
+    write_text(tmp_path / "a.txt", "before")
+
+    def fail_half_way() -> None:
+        with whole_file(tmp_path / "a.txt") as part:
+            part.write_text("half")
+            raise ValueError("enough")
+
+    with pytest.raises(ValueError, match="enough"):
+        fail_half_way()
+    assert (tmp_path / "a.txt").read_text() == "before"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_what_a_killed_process_left_is_written_over(tmp_path):
+    (tmp_path / "a.txt.part").write_text("left by another, and longer than what is written now")
+    write_text(tmp_path / "a.txt", "whole")
+    assert (tmp_path / "a.txt").read_text() == "whole"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]

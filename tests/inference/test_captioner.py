@@ -1,0 +1,221 @@
+"""Captions and the tags that guide them; the toy model says what it is told."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from fixtures_toy import plain, toy_recognizer
+
+from anytag.errors import ModelError, UsageError
+from anytag.inference.captioner import Captioner
+from anytag.inference.generation import Generated
+
+
+@pytest.fixture
+def recognizer(tmp_path):
+    return toy_recognizer(tmp_path / "toy")
+
+
+def guide(recognizer):
+    """The last caption's tag list, decoded: its first token and the rest."""
+    tokenizer = recognizer.captioner.language.tokenizer
+    first, *rest = recognizer.backend.guides[-1]
+    return {tokenizer.given_id: "given", tokenizer.found_id: "found"}[first], tokenizer.decode(rest)
+
+
+def test_found_tags_guide_without_what_they_imply(recognizer):
+    seen = recognizer.caption(plain("red"))
+    # Animal (.7) follows from dog (.6), so the caption is told of the dog alone; the tags keep both.
+    assert [tag.name for tag in seen.tags] == ["red", "animal", "dog"]
+    assert seen.given == ("red", "dog")
+    assert seen.caption == "a picture of red dog"
+    assert seen.covered == ("red", "dog")
+    assert guide(recognizer) == ("found", "red dog")
+
+
+def test_guides_are_the_tags_that_are_asked_for(recognizer):
+    # Red 1, animal .7, dog .6: the threshold, the number and the kinds decide what guides, as they decide the tags.
+    for options, names, guides in (
+        ({"threshold": 0.65}, ["red", "animal"], ("red", "animal")),
+        ({"top": 1}, ["red"], ("red",)),
+        ({"top": 2}, ["red", "animal"], ("red", "animal")),
+        ({"kinds": ["object"]}, ["animal", "dog"], ("dog",)),
+        ({"kinds": ["action"]}, [], ()),
+        ({"threshold": 0.0, "kinds": ["scene", "action"]}, ["beach", "run"], ("beach", "run")),
+    ):
+        seen = recognizer.caption(plain("red"), **options)
+        assert [tag.name for tag in seen.tags] == names
+        assert seen.given == guides
+        assert seen.caption == " ".join(["a picture of", *guides])
+        assert guide(recognizer) == ("found", " ".join(guides))
+
+
+def test_tags_of_the_user_s_guide_whatever_is_shown(recognizer):
+    seen = recognizer.caption(plain("red"), tags=["dog", "beach"], top=1, threshold=0.65)
+    assert ([tag.name for tag in seen.tags], seen.given) == (["red"], ("dog", "beach"))
+
+
+def test_captions_longer_than_the_decoder_s_positions_are_refused_before_any_is_written(tmp_path):
+    recognizer = toy_recognizer(tmp_path / "toy")
+    config = recognizer.directory.config
+    for length, positions in ((48, 48), (49, 48)):
+        decoding = config.decoding.model_copy(update={"max_length": length})
+        captioner = config.captioner.model_copy(update={"positions": positions})
+        recognizer.directory.config = config.model_copy(update={"decoding": decoding, "captioner": captioner})
+        if length <= positions:
+            Captioner(recognizer.directory, recognizer.backend)
+            continue
+        with pytest.raises(ModelError) as caught:
+            recognizer.caption(plain("red"))
+        assert str(caught.value) == (
+            f"{recognizer.directory.path / 'config.json'}: decoding.max_length is 49, but the text decoder knows 48 "
+            "positions; set it to that or less"
+        )
+        assert recognizer.tag(plain("red")).tags
+
+
+def test_tags_of_the_user_s_are_given(recognizer):
+    seen = recognizer.caption(plain("red"), tags=["hound", "Beach", "dog"])
+    assert guide(recognizer) == ("given", "dog beach")
+    assert seen.given == ("dog", "beach")
+    assert seen.covered == ("dog", "beach")
+    assert [tag.name for tag in seen.tags] == ["red", "animal", "dog"]
+
+
+def test_no_tags_is_no_guidance(recognizer):
+    seen = recognizer.caption(plain("red"), tags=[])
+    assert guide(recognizer) == ("given", "")
+    assert (seen.given, seen.covered, seen.caption) == ((), (), "a picture of")
+
+
+def test_nothing_found_is_a_caption_all_the_same(recognizer):
+    seen = recognizer.caption(plain("black"))
+    assert (seen.tags, seen.given, seen.caption) == ((), (), "a picture of")
+    assert guide(recognizer) == ("found", "")
+
+
+def test_a_list_too_long_loses_whole_tags(recognizer):
+    recognizer.captioner.language.limit = 5
+    seen = recognizer.caption(plain("red"), tags=["dog", "beach", "run"])
+    # [GIVEN] dog | beach | is five pieces.
+    assert seen.caption == "a picture of dog beach"
+    assert seen.given == ("dog", "beach", "run")
+    assert seen.covered == ("dog", "beach")
+
+
+@pytest.mark.parametrize(
+    ("caption", "covered"),
+    [
+        ("two dogs on a beach", ["animal", "dog", "beach"]),
+        ("a hound is running", ["animal", "dog", "run"]),
+        ("a sea shore", ["beach"]),
+        ("a red car", ["red"]),
+        ("a hot dogma", []),
+        ("", []),
+    ],
+)
+def test_covered_are_names_aliases_inflections_and_what_is_implied(recognizer, caption, covered):
+    assert recognizer.captioner.covered(caption, list(recognizer.vocabulary)) == covered
+
+
+@pytest.fixture
+def beams(recognizer, monkeypatch):
+    """Captions for a green picture, of three that the text decoder found in this order, at a weight of alignment."""
+    tokenizer = recognizer.captioner.language.tokenizer
+    found = [
+        Generated((tokenizer.start_id, *tokenizer.encode(text), tokenizer.end_id), score, True)
+        for text, score in (("a dog", -1.0), ("a dog and a beach", -1.1), ("a picture", -1.2))
+    ]
+    monkeypatch.setattr("anytag.inference.captioner.generate_several", lambda *_, **__: [found])
+
+    def caption(weight, **options):
+        decoding = recognizer.directory.config.decoding.model_copy(update={"alignment": weight})
+        recognizer.captioner.config = recognizer.directory.config.model_copy(update={"decoding": decoding})
+        return recognizer.caption(plain("lime"), **options).caption
+
+    return caption
+
+
+class TestChoice:
+    def test_the_likeliest_is_taken_where_fit_has_no_weight(self, beams):
+        assert beams(0.0) == "a dog"
+        assert beams(0.0, tags=["beach"]) == "a dog"
+
+    def test_fit_to_the_picture_is_weighed_against_likelihood(self, beams):
+        # Of five words the toy is sure by half, of two by a fifth: log-odds of 0 and of -1.386.
+        assert beams(0.07) == "a dog"  # -1 - .097 against -1.1
+        assert beams(0.08) == "a dog and a beach"  # -1 - .111
+
+    def test_what_a_user_asks_for_comes_first(self, beams):
+        assert beams(1e-6, tags=["beach"]) == "a dog and a beach"
+        assert beams(1e-6, tags=["dog"]) == "a dog"
+
+
+def test_options_are_the_model_s_unless_asked_otherwise(recognizer):
+    options = recognizer.captioner.options()
+    assert (options.num_beams, options.max_length, options.min_length, options.sample) == (2, 20, 0, False)
+    changed = recognizer.captioner.options(num_beams=5, sample=True, seed=3)
+    assert (changed.num_beams, changed.sample, changed.seed) == (5, True, 3)
+    with pytest.raises(UsageError, match=r"num_beams is 0; it must be at least 1"):
+        recognizer.caption(plain("red"), num_beams=0)
+
+
+def test_sampling_is_reproducible_by_its_seed(recognizer):
+    def captions(seed):
+        return [result.caption for result in recognizer.caption([plain("red")] * 3, sample=True, seed=seed)]
+
+    assert captions(5) == captions(5)
+    # The toy model leaves its every word open: in three captions of other seeds something differs.
+    assert len({tuple(captions(seed)) for seed in range(4)}) > 1
+    assert len(set(captions(5))) == 1, "a picture gets the same caption alone or in any batch"
+
+
+def test_a_model_without_captioner_tags_and_says_so(tmp_path):
+    recognizer = toy_recognizer(tmp_path / "toy", captioner=False)
+    assert recognizer.tag(plain("blue")).tags[0].name == "run"
+    with pytest.raises(ModelError, match=r"this model tags pictures but does not write captions$"):
+        recognizer.caption(plain("blue"))
+
+
+class TestAgreement:
+    """Words are weighed by the tags that they name. The step likes "beach" (1) a little better than "dog" (0.5)."""
+
+    @pytest.fixture
+    def write(self, recognizer, monkeypatch):
+        config = recognizer.directory.config
+        tokenizer = recognizer.captioner.language.tokenizer
+        beach, dog = (tokenizer.encode(word)[0] for word in ("beach", "dog"))
+
+        def fuse(tag_ids, features, rows):
+            def step(ids, cache):
+                scores = np.full((len(ids), len(tokenizer)), -9.0, np.float32)
+                scores[:, beach], scores[:, dog] = 1.0, 0.5
+                if ids[0, -1] in (beach, dog):  # One word is all that it has to say.
+                    scores[:, tokenizer.end_id] = 20
+                return scores, cache
+
+            return step
+
+        monkeypatch.setattr(recognizer.backend, "fuse", fuse)
+
+        def caption(agreement, colour="red", **options):
+            decoding = config.decoding.model_copy(update={"agreement": agreement})
+            recognizer.captioner.config = config.model_copy(update={"decoding": decoding})
+            return recognizer.caption(plain(colour), num_beams=1, **options).caption
+
+        return caption
+
+    def test_what_is_not_shown_is_said_less_readily(self, write):
+        # Red: a beach has no score at all (-4), a dog .6 where .5 is needed (log 1.5 = .41).
+        assert write(0.0) == "beach"
+        assert write(0.1) == "beach"  # 1 - .4 against .5 + .04
+        assert write(0.2) == "dog"  # 1 - .8 against .5 + .08
+        # Green: a beach has .5 where .25 is needed, a dog nothing.
+        assert write(0.2, "lime") == "beach"
+
+    def test_what_the_user_asks_for_is_not_held_back(self, write):
+        assert write(0.2, tags=["beach"]) == "beach"
+        assert write(0.2, tags=["dog"]) == "dog"
+
+    def test_tags_that_were_not_asked_for_have_no_say(self, write):
+        assert write(0.2, kinds=["action"]) == "beach"

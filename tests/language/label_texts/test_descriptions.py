@@ -1,0 +1,486 @@
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from fixtures_chat import completion, serving
+from hypothesis import given
+from hypothesis import strategies as st
+
+from anytag.errors import UsageError, VocabularyError
+from anytag.language.label_texts.chat_endpoint import EndpointError
+from anytag.language.label_texts.description_files import (
+    TagDescriptions,
+    Undescribed,
+    lines_of,
+    read_descriptions,
+    write_descriptions,
+)
+from anytag.language.label_texts.description_templates import (
+    QUESTIONS,
+    NamedTag,
+    gerund,
+    plain_line,
+    questions,
+    template_lines,
+    with_article,
+)
+from anytag.language.label_texts.descriptions import (
+    FROM_TEMPLATES,
+    FROM_WORDNET,
+    api_key,
+    clean_answer,
+    from_endpoint,
+    from_wordnet,
+)
+from anytag.language.tags.wordnet import Synset
+from anytag.recognition import TAG_KINDS
+
+OWL, BEACH, RED, RUN = (
+    NamedTag("owl", "object"),
+    NamedTag("beach", "scene"),
+    NamedTag("red", "attribute"),
+    NamedTag("run", "action"),
+)
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setenv("no_proxy", "*")
+    for name in ("ANYTAG_API_KEY", "OPENAI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    with serving() as chat:
+        yield chat
+
+
+def ask(server, *tags, **options):
+    return from_endpoint(tags, server.url, "tiny", pause=0.01, **options)
+
+
+TABLE = {
+    ("crane", "noun"): [
+        Synset("noun", 1, ("crane", "stephen crane"), "United States writer (1871-1900)", (9,)),
+        Synset("noun", 2, ("crane",), 'lifts and moves heavy objects; "a crane by the sea"; "it lifts!"', (8,)),
+    ],
+    ("chair", "noun"): [Synset("noun", 3, ("chair",), "a seat for one person", (8,))],
+    ("run", "verb"): [Synset("verb", 4, ("run", "race"), "move fast by using one's feet", ())],
+    ("red", "adj"): [Synset("adj", 5, ("red", "reddish"), "of the color of blood", ())],
+}
+
+
+class Net:
+    """A WordNet of four words."""
+
+    def synsets(self, lemma, part):
+        return list(TABLE.get((lemma, part), ()))
+
+    def ancestors(self, synset):
+        whole = Synset("noun", 8, ("artifact",), "", ())
+        physical = Synset("noun", 7, ("physical entity",), "", ())
+        return {(8,): [whole, physical]}.get(synset.hypernyms, [])
+
+
+class TestWords:
+    @pytest.mark.parametrize(
+        ("name", "phrase"),
+        [
+            ("owl", "an owl"),
+            ("Uniform", "a Uniform"),
+            ("unripe banana", "an unripe banana"),
+            ("hourglass", "an hourglass"),
+            ("one-way sign", "a one-way sign"),
+            ("glasses", "glasses"),
+            ("jeans", "jeans"),
+            ("bus", "a bus"),
+            ("chest of drawers", "a chest of drawers"),
+            ("", "a "),
+        ],
+    )
+    def test_articles(self, name, phrase):
+        assert with_article(name) == phrase
+
+    @pytest.mark.parametrize(
+        ("name", "form"),
+        [
+            ("run", "running"),
+            ("ride", "riding"),
+            ("lie", "lying"),
+            ("see", "seeing"),
+            ("play", "playing"),
+            ("frolic", "frolicking"),
+            ("pick up", "picking up"),
+            ("sing", "singing"),
+            ("running", "running"),
+            ("surfing alone", "surfing alone"),
+            ("ski", "skiing"),
+            ("open", "opening"),
+            ("quit", "quitting"),
+            ("", ""),
+        ],
+    )
+    def test_gerunds(self, name, form):
+        assert gerund(name) == form
+
+    def test_kinds_get_fitting_lines(self):
+        assert [plain_line(tag) for tag in (OWL, BEACH, RED, RUN)] == [
+            "a photo of an owl.",
+            "a photo of a beach.",
+            "a photo of something red.",
+            "a photo of someone or something running.",
+        ]
+
+    @pytest.mark.parametrize("kind", TAG_KINDS)
+    def test_templates_are_many_and_differ(self, kind):
+        lines = list(template_lines(NamedTag("thing", kind)))
+        assert len(lines) == len(set(lines)) == 132
+        assert lines[0] == plain_line(NamedTag("thing", kind))
+
+    def test_questions_name_the_tag(self):
+        assert len(questions(OWL)) == len(set(questions(OWL))) == 5
+        assert all("an owl" in question and '"owl"' in question for question in questions(OWL))
+        assert all("{" not in question for question in questions(RUN))
+
+
+class TestEndpoint:
+    def test_a_plain_line_and_ten_answers_to_each_of_five_questions(self, server):
+        (found,) = ask(server, OWL)
+        assert found.lines[0] == "a photo of an owl."
+        assert len(set(found.lines)) == len(found.lines) == 51
+        assert (found.tag, found.kind, found.model) == ("owl", "object", "tiny")
+        assert re.fullmatch(r"\d{4}-\d\d-\d\d", found.date)
+        assert [body["n"] for _, _, body in server.requests] == [10] * 5
+        assert [body["messages"][0]["content"] for _, _, body in server.requests] == questions(OWL)
+
+    @pytest.mark.parametrize("per_tag", [1, 2, 4, 7, 51])
+    def test_any_number_a_tag(self, server, per_tag):
+        assert [len(found.lines) for found in ask(server, OWL, RED, per_tag=per_tag)] == [per_tag] * 2
+        asked = {body["messages"][0]["content"] for _, _, body in server.requests}
+        assert len(asked) == 2 * min(per_tag - 1, len(QUESTIONS))
+
+    def test_tags_keep_their_order_however_long_answers_take(self, server):
+        def plan(number, body):
+            if "run" in body["messages"][0]["content"]:
+                time.sleep(0.1)
+
+        server.plan = plan
+        found = [one.tag for one in ask(server, RUN, OWL, RED, BEACH, per_tag=2, workers=3)]
+        assert found == ["run", "owl", "red", "beach"]
+
+    def test_useless_answers_are_asked_for_again(self, server):
+        def plan(number, body):
+            if number == 0:
+                return 200, {}, completion("", "  \n ", "an owl", "Sorry, I can’t do that.", "As an AI I see none.")
+            return None
+
+        server.plan = plan
+        (found,) = ask(server, OWL, per_tag=6)
+        assert len(found.lines) == 6
+        assert len(server.requests) == 6
+
+    def test_the_same_answers_over_and_over_are_given_up(self, server):
+        server.plan = lambda number, body: (200, {}, completion("It looks fine.", "it LOOKS fine."))
+        (found,) = ask(server, OWL, per_tag=11)
+        assert found == Undescribed(OWL, "2 of 11 usable descriptions; the others were short or the same")
+
+    def test_what_one_question_lacks_the_others_make_up_for(self, server):
+        first = questions(OWL)[0]
+        server.plan = lambda number, body: (
+            (200, {}, completion("no")) if body["messages"][0]["content"] == first else None
+        )
+        (found,) = ask(server, OWL)
+        assert len(found.lines) == 51
+
+    def test_servers_that_give_one_answer_at_a_time_will_do(self, server):
+        server.plan = lambda number, body: (200, {}, server.answers(1))
+        (found,) = ask(server, OWL)
+        assert len(found.lines) == 51
+        assert len(server.requests) == 50
+
+    def test_failures_on_the_way_cost_nothing(self, server):
+        answers = [
+            (500, {}, b""), (429, {"Retry-After": "0"}, b""), (200, {"Content-Length": 99}, b'{"cho'), (200, {}, b"no")
+        ]  # fmt: skip
+        server.plan = lambda number, body: answers[number // 2] if number % 2 == 0 and number < 8 else None
+        found = list(ask(server, OWL, RED, workers=1))
+        assert [len(one.lines) for one in found] == [51, 51]
+        assert len(server.requests) == 14
+
+    def test_a_server_that_refuses_ends_it(self, server):
+        server.plan = lambda number, body: (401, {}, b"") if number > 6 else None
+        results = ask(server, OWL, RED, BEACH, workers=1)
+        assert next(results).tag == "owl"
+        with pytest.raises(EndpointError, match="answered 401"):
+            list(results)
+
+    def test_the_key_comes_from_the_environment_and_goes_nowhere_else(self, server, monkeypatch, tmp_path, capfd):
+        assert api_key() is None
+        monkeypatch.setenv("OPENAI_API_KEY", "second")
+        assert api_key() == "second"
+        monkeypatch.setenv("ANYTAG_API_KEY", "s3cr3t")
+        path = tmp_path / "out.jsonl"
+        write_descriptions(path, [OWL], lambda tags: ask(server, *tags, per_tag=2), "tiny", 2)
+        assert {headers["Authorization"] for _, headers, _ in server.requests} == {"Bearer s3cr3t"}
+        list(ask(server, OWL, per_tag=2, key="given"))
+        assert server.requests[-1][1]["Authorization"] == "Bearer given"
+        assert "s3cr3t" not in path.read_text() + "".join(capfd.readouterr())
+
+    @pytest.mark.parametrize(
+        ("answer", "line"),
+        [
+            ('"An owl has\n a round face."', "An owl has a round face."),
+            ("1. An owl has a face.", "An owl has a face."),
+            ("- An owl has a face.", "An owl has a face."),
+            ("<think>An owl is…\n</think>\n\nAn owl has a face.", "An owl has a face."),
+            ("<think>An owl is a bird that", None),
+            ("an owl", None),
+            ("", None),
+            ("I'm sorry, but I cannot help.", None),
+        ],
+    )
+    def test_answers_become_lines(self, answer, line):
+        assert clean_answer(answer) == line
+
+    @given(st.text())
+    def test_any_answer_becomes_one_line_or_none(self, answer):
+        line = clean_answer(answer)
+        assert line is None or ("\n" not in line and len(line.split()) >= 3)
+
+
+class TestWordNet:
+    def test_what_a_photo_can_show_comes_first(self):
+        (found,) = from_wordnet([NamedTag("crane", "object")], Net())
+        assert found.lines[:6] == (
+            "a photo of a crane.",
+            "a crane: lifts and moves heavy objects.",
+            "a photo of a crane, lifts and moves heavy objects.",
+            "a crane, a kind of artifact.",
+            "a crane, a kind of physical entity.",
+            "a crane by the sea.",
+        )
+        assert found.lines[6] == "a crane: United States writer (1871-1900)."
+        assert found.lines[8] == "a crane, also called stephen crane."
+        assert found.model == FROM_WORDNET
+        assert found.date is None
+
+    def test_other_kinds_are_told_of_as_such(self):
+        run, red, chair = from_wordnet(
+            [NamedTag("running", "action"), RED, NamedTag("folding chairs", "object")], Net()
+        )
+        assert run.lines[1:3] == (
+            "someone or something running: move fast by using one's feet.",
+            "a photo of someone or something racing.",
+        )
+        assert red.lines[1:3] == ("something red: of the color of blood.", "a photo of something reddish.")
+        assert chair.lines[1] == "folding chairs, a kind of chair: a seat for one person."
+        assert chair.lines[2].startswith("a close-up of folding chairs")
+
+    @given(st.text(min_size=1), st.sampled_from(TAG_KINDS), st.integers(1, 132))
+    def test_lines_are_as_many_as_asked_for_and_differ(self, name, kind, per_tag):
+        tags = [NamedTag(name, kind), NamedTag("run", "action"), NamedTag("crane", "object")]
+        for found in from_wordnet(tags, Net(), per_tag):
+            assert len({line.lower() for line in found.lines}) == len(found.lines) == per_tag
+
+    def test_without_glosses_there_are_templates_and_a_warning(self):
+        with pytest.warns(UserWarning, match="descriptions are made of templates alone"):
+            (found,) = from_wordnet([OWL], None)
+        assert len(set(found.lines)) == 51
+        assert found.model == FROM_TEMPLATES
+
+    def test_more_than_there_are_is_refused(self):
+        with pytest.raises(UsageError, match="there are no more than 132 templates for 'owl'; ask for fewer"):
+            list(from_wordnet([OWL], Net(), 133))
+        with pytest.raises(UsageError, match="0 descriptions a tag are too few"):
+            list(from_wordnet([OWL], Net(), 0))
+
+
+def plain(tags):
+    """One description a tag."""
+    return (TagDescriptions(tag.name, (plain_line(tag),), tag.kind, "m") for tag in tags)
+
+
+class TestFiles:
+    def test_files_are_read_back(self, tmp_path):
+        path = tmp_path / "out.jsonl"
+        tags = [OWL, NamedTag("train", "object"), NamedTag("train", "action"), NamedTag("Öl\u2028 鷹", "object"), OWL]
+        assert write_descriptions(path, tags, plain, "m", 1) == 4
+        found = read_descriptions(path)
+        assert found == list(plain(tags[:4]))
+        assert lines_of(tags, found) == [[plain_line(tag)] for tag in tags]
+        assert [file.name for file in tmp_path.iterdir()] == ["out.jsonl"]
+
+    def test_a_longer_list_costs_its_new_tags_only(self, tmp_path):
+        path, seen = tmp_path / "out.jsonl", []
+
+        def describe(tags):
+            seen.append([tag.name for tag in tags])
+            return plain(tags)
+
+        write_descriptions(path, [OWL, RED], describe, "m", 1)
+        steps = []
+        more = [BEACH, NamedTag("Owl", "object"), RUN]
+        assert write_descriptions(path, more, describe, "m", 1, lambda *at: steps.append(at)) == 2
+        assert seen == [["owl", "red"], ["beach", "run"]]
+        assert steps == [(1, 3), (2, 3), (3, 3)]
+        assert [one.tag for one in read_descriptions(path)] == ["beach", "owl", "run", "red"]
+        assert write_descriptions(path, more, describe, "m", 1) == 0
+        assert len(seen) == 2
+
+    def test_a_stopped_run_goes_on_where_it_was(self, tmp_path):
+        path, part = tmp_path / "out.jsonl", tmp_path / "out.jsonl.part"
+
+        def stopped(tags):
+            yield from plain(tags[:2])
+            raise KeyboardInterrupt
+
+        tags = [OWL, BEACH, RED, RUN]
+        with pytest.raises(KeyboardInterrupt):
+            write_descriptions(path, tags, stopped, "m", 1)
+        assert not path.exists()
+        assert len(part.read_text().splitlines()) == 2
+        with part.open("ab") as file:
+            file.write('{"tag": "Ö'.encode()[:-1])  # torn within a letter
+        assert write_descriptions(path, tags, plain, "m", 1) == 2
+        assert [one.tag for one in read_descriptions(path)] == ["owl", "beach", "red", "run"]
+        assert not part.exists()
+
+    def test_a_killed_run_goes_on_where_it_was(self, tmp_path, server):
+        path, part = tmp_path / "out.jsonl", tmp_path / "out.jsonl.part"
+        server.plan = lambda number, body: time.sleep(0.02)
+        code = (
+            "import sys\n"
+            "from anytag.language.label_texts.description_files import write_descriptions\n"
+            "from anytag.language.label_texts.description_templates import NamedTag\n"
+            "from anytag.language.label_texts.descriptions import from_endpoint\n"
+            "tags = [NamedTag(f'thing {n}', 'object') for n in range(200)]\n"
+            "ask = lambda left: from_endpoint(left, sys.argv[1], 'tiny', per_tag=6, workers=1)\n"
+            "write_descriptions(sys.argv[2], tags, ask, 'tiny', 6)\n"
+        )
+        run = subprocess.Popen([sys.executable, "-c", code, server.url, str(path)], env=os.environ | {"no_proxy": "*"})
+        deadline = time.monotonic() + 60
+        while not part.exists() or part.read_bytes().count(b"\n") < 3:
+            assert time.monotonic() < deadline
+            assert run.poll() is None
+            time.sleep(0.01)
+        run.send_signal(signal.SIGKILL)
+        run.wait()
+        assert not path.exists()
+        kept = part.read_bytes().count(b"\n")
+        assert 3 <= kept < 200
+        server.plan = lambda number, body: None
+        tags = [NamedTag(f"thing {number}", "object") for number in range(kept + 4)]
+        made = write_descriptions(path, tags, lambda left: ask(server, *left, per_tag=6), "tiny", 6)
+        assert made == 4
+        found = read_descriptions(path)
+        assert [one.tag for one in found] == [tag.name for tag in tags]
+        assert all(len(set(one.lines)) == 6 for one in found)
+
+    def test_tags_that_could_not_be_described_are_told_at_the_end(self, tmp_path):
+        path = tmp_path / "out.jsonl"
+
+        def describe(tags):
+            return (Undescribed(tag, "too little") if tag.name == "red" else next(plain([tag])) for tag in tags)
+
+        with pytest.raises(
+            VocabularyError, match=r"^1 of 3 tags could not be described, the first is 'red': too little\. The others"
+        ):
+            write_descriptions(path, [OWL, RED, RUN], describe, "m", 1)
+        assert not path.exists()
+        assert write_descriptions(path, [OWL, RED, RUN], plain, "m", 1) == 1
+        assert [one.tag for one in read_descriptions(path)] == ["owl", "red", "run"]
+
+    def test_one_file_is_of_one_model_and_number(self, tmp_path):
+        path = tmp_path / "out.jsonl"
+        write_descriptions(path, [OWL], plain, "m", 1)
+        before = path.read_bytes()
+        for model, per_tag in (("other", 1), ("m", 2)):
+            with pytest.raises(UsageError, match=rf"holds 1 descriptions a tag by m, not {per_tag} by {model}; finish"):
+                write_descriptions(path, [OWL, RED], plain, model, per_tag)
+        assert path.read_bytes() == before
+
+    @pytest.mark.parametrize(
+        "content",
+        [
+            '[{"Owl": ["a", "b"]}, {"train": ["c", "d"]}]',
+            '[\n {"Owl": ["a", "b"],\n  "train": ["c", "d"]}\n]',
+            '[{"Owl": {"q1": ["a"], "q2": ["b"]}}, {"train": {"q1": ["c", "d"]}}]',
+            '{"Owl": ["a", "b"], "train": ["c", "d"]}',
+            '{\n"Owl": ["a", "b"],\n"train": ["c", "d"]\n}\n',
+            '{"tag": "Owl", "descriptions": ["a", "b"]}\n\n{"tag": "train", "descriptions": ["c", "d"]}\n',
+            '\ufeff{"tag": "Owl", "descriptions": ["a", "b"]}\r\n{"tag": "train", "descriptions": ["c", "d"]}',
+        ],
+    )
+    def test_published_layouts_are_read(self, tmp_path, content):
+        path = tmp_path / "them.json"
+        path.write_bytes(content.encode())
+        found = read_descriptions(path)
+        assert [(one.tag, one.lines, one.kind) for one in found] == [
+            ("Owl", ("a", "b"), None),
+            ("train", ("c", "d"), None),
+        ]
+        assert lines_of([NamedTag("train", "action"), OWL, NamedTag("train", "object")], found) == [
+            ["c", "d"],
+            ["a", "b"],
+            ["c", "d"],
+        ]
+
+    @pytest.mark.parametrize(
+        ("content", "complaint"),
+        [
+            ("", "there are no descriptions in it"),
+            ("[]", "there are no descriptions in it"),
+            ('{"tag": "owl", "descriptions": ["a"]}\n{"tag": "o', r"line 2: not JSON \("),
+            ('{"tag": "owl", "descriptions": ["a"]}\n\n[1]', "line 3: there is no tag; a line is an object with tag"),
+            ('{"descriptions": ["a"]}\n', "line 1: there is no tag"),
+            ('{"tag": "owl", "descriptions": []}', "line 1: descriptions are a list of texts, at least one"),
+            ('{"tag": "owl", "descriptions": "abc"}', "line 1: descriptions are a list of texts, at least one"),
+            ('{"tag": "owl", "descriptions": ["a", " "]}', "line 1: description 2 is empty or not a text: ' '"),
+            ('{"tag": "owl", "descriptions": ["a", 5]}', "line 1: description 2 is empty or not a text: 5"),
+            ('{"tag": "owl", "kind": "bird", "descriptions": ["a"]}', "line 1: unknown kind 'bird'; kinds are object"),
+            ("a photo of an owl\n", r"line 1: not JSON \("),
+            ('[{"owl": ["a"]},\n {"red": ["b"]', r"line 2: not JSON \("),
+            ('[{"owl": ["a"]}, {"red": [null]}]', r"entry 2 \('red'\): description 1 is empty or not a text: None"),
+            ('[{"owl": ["a"]}, 7]', "entry 2: not an object from a tag to its descriptions"),
+            ('[{"": ["a"]}]', r"entry 1 \(''\): the tag has no name"),
+            ('[{"owl": {"q": "abc"}}]', r"entry 1 \('owl'\): descriptions are a list of texts"),
+        ],
+    )
+    def test_what_is_wrong_is_told_by_line(self, tmp_path, content, complaint):
+        path = tmp_path / "bad.jsonl"
+        path.write_text(content)
+        with pytest.raises(VocabularyError, match=rf"bad\.jsonl: {complaint}"):
+            read_descriptions(path)
+
+    def test_what_cannot_be_read_is_told(self, tmp_path):
+        with pytest.raises(VocabularyError, match="no such file of descriptions"):
+            read_descriptions(tmp_path / "none.jsonl")
+        (tmp_path / "bytes").write_bytes(b"\xff\xfe\x00")
+        with pytest.raises(VocabularyError, match="cannot be read as text"):
+            read_descriptions(tmp_path / "bytes")
+
+    def test_senses_are_told_apart_where_the_file_does(self):
+        things = [NamedTag("train", "object"), NamedTag("train", "action")]
+        described = [TagDescriptions("train", (kind,), kind) for kind in ("object", "action")]
+        assert lines_of(reversed(things), described) == [["action"], ["object"]]
+        assert lines_of([NamedTag("Train", "scene")], described) == [["object"]]
+
+    def test_tags_without_descriptions_are_named(self):
+        names = [NamedTag(f"tag {number}", "object") for number in range(7)]
+        with pytest.raises(
+            VocabularyError, match=r"^7 tags have no descriptions: tag 0, .*tag 4, …; add them with: any"
+        ):
+            lines_of(names, [TagDescriptions("owl", ("a",))])
+
+
+def test_lines_are_json():
+    line = TagDescriptions("鷹", ("a", "b"), "object", "m", "2025-01-31").to_json()
+    assert json.loads(line) == {
+        "tag": "鷹",
+        "kind": "object",
+        "model": "m",
+        "date": "2025-01-31",
+        "descriptions": ["a", "b"],
+    }

@@ -1,0 +1,102 @@
+"""The published objectives against the reference's losses and gradients."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from oracle_sets import OracleSet, each_oracle_set, near_norm
+from torch import nn
+
+from anytag.checkpoints.convert import rename_state
+from anytag.checkpoints.official_keys import published_config, published_key
+from anytag.language.tokenizers.bert_tokenizer import build_published_tokenizer
+from anytag.language.tokenizers.wordpieces import bert_wordpieces
+from anytag.nn.model import RecognitionModel
+from anytag.training.families.objectives import (
+    RamConfig,
+    RamObjective,
+    RamPlusConfig,
+    RamPlusObjective,
+    Tag2TextConfig,
+    Tag2TextObjective,
+)
+from anytag.training.families.pair_batch import PairBatch, caption_tensors
+
+
+class TestAgainstTheReference:
+    """Tag2Text's released objective has no contrast and no matching; the others are complete."""
+
+    @each_oracle_set()
+    def test_losses_total_and_every_gradient(self, oracle_set):
+        model = model_of(oracle_set)
+        expected = oracle_set.expected["train"]
+        total, parts = objective_of(oracle_set)(model, batch_of(oracle_set))
+        names = {"t2t": "captioning", "tag": "tagging", "dis": "distillation", "alignment": "alignment"}
+        assert len(parts) == len(expected["losses"])
+        for name, value in expected["losses"].items():
+            assert parts[names[name.removeprefix("loss_")]] == pytest.approx(value, rel=1e-4), name
+        assert total.item() == pytest.approx(expected["total"], rel=1e-4)
+        total.backward()
+        gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+        assert len(expected["grad_norms"]) > 50
+        for official, norm in expected["grad_norms"].items():
+            name = our_name(oracle_set, official)
+            assert gradients[name].norm().item() == near_norm(name, norm), official
+
+    @each_oracle_set("tag2text", "ram")
+    def test_captions_are_encoded_as_the_released_training_does(self, oracle_set):
+        train = oracle_set.expected["train"]
+        tensors = caption_tensors(published(), train["captions"], [[]] * len(train["captions"]), released=True)
+        assert tensors["captions"].tolist() == train["decoder_input_ids"]
+
+
+def published():
+    return build_published_tokenizer(bert_wordpieces())
+
+
+def model_of(oracle_set: OracleSet) -> RecognitionModel:
+    given = oracle_set.config
+    shapes = {name: tuple(shape) for name, shape in given["state"]["keys"].items()}
+    config = published_config(
+        oracle_set.kind,
+        shapes,
+        oracle_set.name,
+        given["num_tags"],
+        recognition_heads=given["q2l_config"]["num_attention_heads"],
+        text_heads=given["med_config"]["num_attention_heads"] if given["med_config"] else None,
+    )
+    model = RecognitionModel(config, given["num_tags"]).eval()
+    model.load_state_dict(rename_state(oracle_set.weights, config, given["num_tags"]), strict=False)
+    return model.requires_grad_(True)  # the vectors' label embeddings learn, too
+
+
+def our_name(oracle_set: OracleSet, official: str) -> str:
+    aliases = oracle_set.config["state"]["aliases"]
+    tied = {target: alias for alias, target in aliases.items()} | aliases
+    name = published_key(official) or published_key(tied[official])
+    assert name is not None, official
+    return name
+
+
+def objective_of(oracle_set: OracleSet) -> nn.Module:
+    if oracle_set.kind == "ram_plus":
+        return RamPlusObjective(RamPlusConfig())
+    if oracle_set.kind == "ram":
+        return RamObjective(RamConfig(released=True), published())
+    return Tag2TextObjective(Tag2TextConfig(released=True), published())
+
+
+def batch_of(oracle_set: OracleSet) -> PairBatch:
+    io, train = oracle_set.io, oracle_set.expected["train"]
+    words = {
+        name: torch.tensor(train[given])
+        for name, given in (("captions", "decoder_input_ids"), ("tag_tokens", "tag_encoder_input_ids"))
+        if given in train
+    }
+    return PairBatch(
+        io["image"],
+        io["train.image_tag"],
+        teacher=io.get("train.clip_feature"),
+        text_embeddings=io.get("train.text_embed"),
+        **words,
+    )

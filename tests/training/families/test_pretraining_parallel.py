@@ -1,0 +1,58 @@
+"""A run in two processes, and one process that goes on with it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+torch = pytest.importorskip("torch")
+
+from toy_pairs import config, write_pictures, write_rows  # noqa: E402
+
+import anytag  # noqa: E402
+from anytag.training.families.pretraining import pretrain  # noqa: E402
+
+
+def torchrun(data, run, what, timeout=900):
+    """Two processes of ``toy_pairs.py``; what they print."""
+    script = [str(ROOT / "tests" / "support" / "toy_pairs.py"), str(data), str(run), what]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", *script]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_two_processes_share_the_data_and_one_goes_on(tmp_path, parallel):
+    """Four pictures each of the first batch of eight; what neither had is left for the one."""
+    write_pictures(tmp_path)
+    printed = torchrun(tmp_path, tmp_path / "run", parallel)
+    states = json.loads((tmp_path / "run" / "positions-000000001.json").read_text())
+    assert [(state["consumer"], state["position"]["taken"]) for state in states] == [(0, 4), (1, 4)]
+    # The first process alone writes; the model after one step is there already.
+    assert printed.count("tag2text: ") == 1
+    assert len(anytag.load(tmp_path / "run" / "model", backend="torch").vocabulary) == 6
+    lines = []
+    assert pretrain(config(), tmp_path, tmp_path / "run", lines.append)
+    assert "resumed at step 1" in lines
+    (state,) = json.loads((tmp_path / "run" / "positions-000000006.json").read_text())
+    # Sixteen pictures were left of the first epoch, and a second one of twenty-four.
+    assert (state["position"]["epoch"], state["position"]["taken"]) == (1, 24)
+
+
+def test_one_of_two_processes_has_nothing_to_learn_from(tmp_path):
+    """With the image encoder frozen, nothing but the model's head ties its loss to what the other waits for."""
+    rows = write_pictures(tmp_path, captions=False)
+    for row in rows[1::2]:
+        row.pop("tags")
+    write_rows(tmp_path / "pairs.jsonl", rows)
+    torchrun(tmp_path, tmp_path / "run", "uneven")
+    log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert log[-1]["step"] == 3
+    assert log[-1]["tagging"] > 0
