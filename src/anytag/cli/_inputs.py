@@ -12,7 +12,7 @@ import typer
 
 from anytag.errors import UsageError
 from anytag.inference.tag_choice import TagChoice
-from anytag.pictures import find_pictures, read_list
+from anytag.pictures import find_names, read_list
 
 if TYPE_CHECKING:
     from anytag.inference.recognizer import Recognizer
@@ -118,5 +118,5 @@ def sources(given: Sequence[str]) -> tuple[Iterable[str], int | None]:
         if len(given) > 1:
             raise UsageError("- reads the list of pictures from standard input; give nothing beside it")
         return (str(path) for path in read_list(sys.stdin)), None
-    found = [str(path) for path in find_pictures(given)]
+    found = list(find_names(given))
     return iter(found), len(found)

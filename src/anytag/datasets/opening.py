@@ -19,7 +19,7 @@ from anytag.datasets.sources import SampleSource
 from anytag.datasets.tables import TableSource
 from anytag.datasets.webdataset import open_shards
 from anytag.errors import UsageError
-from anytag.pictures.finding import PICTURE_EXTENSIONS
+from anytag.pictures.formats import PICTURE_EXTENSIONS
 
 #: Each kind of source, what opens it, and what it is for people.
 KINDS: dict[str, tuple[Callable[..., SampleSource], str]] = {

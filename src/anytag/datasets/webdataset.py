@@ -24,11 +24,14 @@ from anytag.datasets.shard_names import expand_shards
 from anytag.datasets.sources import IndexedSource, SampleSource
 from anytag.datasets.tar_files import BROKEN, Member, is_compressed, read_tar, uncompressed
 from anytag.errors import SampleError, UsageError
+from anytag.pictures.formats import FORMATS
 
-#: Extensions that hold a picture; what Pillow reads of them is up to :mod:`anytag.pictures`.
-PICTURE_EXTENSIONS = frozenset({"jpg", "jpeg", "png", "webp", "avif", "gif", "bmp", "tif", "tiff"})
+#: Extensions that hold a picture, as members of shards write them: without a dot.
+#: The commonest formats come first: of several pictures in a sample, they are the picture (a JPEG beside its camera
+#: file, or beside a map of depths).
+_PICTURES = tuple(extension.removeprefix(".") for format in FORMATS for extension in format.extensions)
 
-_READ_EXTENSIONS = PICTURE_EXTENSIONS | {"json", "txt"}
+_READ_EXTENSIONS = {*_PICTURES, "json", "txt"}
 
 
 def read_shard(path: str | Path) -> Iterator[Sample]:
@@ -248,7 +251,7 @@ def _split(name: str) -> tuple[str, str]:
 
 
 def _is_picture(key: str, extension: str) -> bool:
-    return bool(key) and extension.rpartition(".")[2] in PICTURE_EXTENSIONS
+    return bool(key) and extension.rpartition(".")[2] in _PICTURES
 
 
 def _is_read(name: str) -> bool:
@@ -273,8 +276,8 @@ def _groups(members: Iterable[Member]) -> Iterator[tuple[str, dict[str, bytes]]]
 
 def _picture_of(group: dict[str, bytes]) -> str | None:
     """The extension of a sample's picture: a plain one ("jpg") goes before others ("left.jpg")."""
-    plain = next((extension for extension in group if extension in PICTURE_EXTENSIONS), None)
-    return plain or next((e for e in group if e.rpartition(".")[2] in PICTURE_EXTENSIONS), None)
+    plain = next((extension for extension in _PICTURES if extension in group), None)
+    return plain or next((e for e in group if e.rpartition(".")[2] in _PICTURES), None)
 
 
 def _member_of(group: dict[str, bytes], extension: str) -> bytes | None:

@@ -11,8 +11,10 @@ anything that holds a picture into an upright RGB picture, :mod:`~anytag.picture
 from __future__ import annotations
 
 from anytag.pictures.batching import Batch, LoadedPicture, load_batches
-from anytag.pictures.finding import PICTURE_EXTENSIONS, find_pictures, read_list
+from anytag.pictures.finding import find_names, find_pictures, read_list
+from anytag.pictures.formats import PICTURE_EXTENSIONS
 from anytag.pictures.heat_maps import overlay_heat_map, resize_heat_map
+from anytag.pictures.left_out import LeftOut
 from anytag.pictures.normalisation import CLIP, IMAGENET, Normalisation
 from anytag.pictures.reading import MAX_PIXELS, Interpolation, PictureSource, read_picture, to_pixels
 
@@ -23,9 +25,11 @@ __all__ = [
     "PICTURE_EXTENSIONS",
     "Batch",
     "Interpolation",
+    "LeftOut",
     "LoadedPicture",
     "Normalisation",
     "PictureSource",
+    "find_names",
     "find_pictures",
     "load_batches",
     "overlay_heat_map",

@@ -5,40 +5,76 @@ from __future__ import annotations
 import glob
 import itertools
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from anytag.errors import UsageError
+from anytag.pictures.formats import PICTURE_EXTENSIONS, has_picture_extension
+from anytag.pictures.left_out import Exclusions, LeftOut, special_kind
 
-#: What a picture's name ends in, lower case. Folders and globs give only such files; a file named outright may be
-#: called anything.
-PICTURE_EXTENSIONS = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .webp .avif .heic .heif .gif .bmp .tif .tiff .jp2".split()  # noqa: SIM905
-)
+#: Folders that hold no pictures of their own: thumbnails, copies and waste that systems and servers put beside them.
+SYSTEM_FOLDERS = frozenset({"@eaDir", "#recycle", "#snapshot", "$RECYCLE.BIN", "__MACOSX", "lost+found"})
+
+PathLike = str | os.PathLike[str]
 
 
-def find_pictures(inputs: Iterable[str | os.PathLike[str]], *, recursive: bool = True) -> Iterator[Path]:
+def find_pictures(
+    inputs: PathLike | Iterable[PathLike],
+    *,
+    recursive: bool = True,
+    exclude: Sequence[str] = (),
+    follow_links: bool = False,
+    left_out: LeftOut | None = None,
+) -> Iterator[Path]:
     """The pictures that files, folders and globs stand for.
 
-    A folder gives the pictures in it in the order of their names, without hidden files and folders; linked folders
-    inside are not entered. A glob (``*``, ``?``, ``[…]``, ``**``) that no shell has expanded is expanded here, sorted;
-    a file that is literally called that goes first. A file that is named outright is given whether it exists or not,
-    and a folder inside that may not be opened is given as if it were a picture: the reader then reports them, and the
-    others go on.
+    A folder gives the files in it that are called like pictures (:data:`~anytag.pictures.formats.PICTURE_EXTENSIONS`),
+    in the order of their names; links to files count as files. Left out are hidden files and folders, the
+    :data:`SYSTEM_FOLDERS`, pipes and devices, and linked folders unless ``follow_links`` is set. A glob (``*``, ``?``,
+    ``[…]``, ``**``) that no shell has expanded is expanded here, sorted; a file that is literally called that goes
+    first. A file that is named outright is given whatever it is, whether it exists or not. So is whatever else cannot
+    be looked at: a folder that may not be opened or holds no pictures, a link that leads nowhere, a glob that matches
+    nothing. The reader then says what is wrong with it, and the others go on.
 
     Args:
-        inputs: Files, folders and globs, in order; taken in at once. The walk through folders is lazy.
+        inputs: A file, folder or glob, or several, in order; taken in at once. The walk through folders is lazy.
         recursive: Whether folders inside folders are entered.
+        exclude: Globs of files and folders to leave out, wherever they come from. One without a slash is compared with
+            names, one with a slash with paths, from the folder that was given or from its start; one that ends in a
+            slash means only folders. ``*`` also matches slashes.
+        follow_links: Whether linked folders inside are entered, each real folder once.
+        left_out: Counts what is left out, as the walk goes on.
 
     Returns:
         Paths as they were given or found, each file once.
 
     Raises:
-        UsageError: At once, before anything is given: if a folder holds no pictures or cannot be opened, if a glob
-            matches none, or if an input is empty.
+        UsageError: At once, before anything is given, if no input holds a picture: why the first does not. Also for an
+            exclusion that is no pattern.
     """
-    groups = [_expand(os.fspath(given), recursive) for given in inputs]
-    return _each_once(itertools.chain.from_iterable(groups))
+    names = find_names(inputs, recursive=recursive, exclude=exclude, follow_links=follow_links, left_out=left_out)
+    return (Path(name) for name in names)
+
+
+def find_names(
+    inputs: PathLike | Iterable[PathLike],
+    *,
+    recursive: bool = True,
+    exclude: Sequence[str] = (),
+    follow_links: bool = False,
+    left_out: LeftOut | None = None,
+) -> Iterator[str]:
+    """As :func:`find_pictures`, but texts: no path object can be empty or hold ``https://``."""
+    given = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
+    left_out = left_out if left_out is not None else LeftOut()
+    walk = _Walk(recursive, Exclusions(exclude), follow_links, left_out)
+    groups = [walk.expand(os.fspath(one)) for one in given]
+    if groups and all(isinstance(group, UsageError) for _, group in groups):
+        raise next(group for _, group in groups if isinstance(group, UsageError))
+    return _each_once(
+        itertools.chain.from_iterable([name] if isinstance(group, UsageError) else group for name, group in groups)
+    )
 
 
 def read_list(stream: Iterable[str]) -> Iterator[Path]:
@@ -56,83 +92,171 @@ def read_list(stream: Iterable[str]) -> Iterator[Path]:
             yield Path(path)
 
 
-def _each_once(paths: Iterable[Path]) -> Iterator[Path]:
+def holds_pictures(folder: str) -> bool:
+    """Whether a walk through a folder and those inside finds a picture."""
+    walk = _Walk(True, Exclusions(()), False, LeftOut())
+    return any(not os.path.isdir(name) for name in walk.folder(folder))  # noqa: PTH112
+
+
+def _each_once(names: Iterable[str]) -> Iterator[str]:
     seen: set[str] = set()
-    for path in paths:
+    for name in names:
         # Not resolved: two links to one file are two names that the user gave on purpose.
-        key = os.path.normcase(os.path.abspath(path))  # noqa: PTH100
+        key = os.path.normcase(os.path.abspath(name)) if name else name  # noqa: PTH100
         if key not in seen:
             seen.add(key)
-            yield path
+            yield name
 
 
-def _expand(given: str, recursive: bool) -> Iterable[Path]:
-    """The pictures of one input."""
-    if not given:
-        raise UsageError("an empty path was given; use '.' for the current folder")
-    if Path(given).is_dir():
-        return _at_least_one(_folder(given, recursive), given, recursive)
-    if os.path.lexists(given) or not any(sign in given for sign in "*?["):
-        return [Path(given)]
-    found = list(_matches(given, recursive))
-    if not found:
-        raise UsageError(f"{given}: no picture matches. Looked for names ending in {_extensions()}.")
-    return found
+@dataclass
+class _Walk:
+    """How files, folders and globs are expanded."""
 
+    recursive: bool
+    exclusions: Exclusions
+    follow_links: bool
+    left_out: LeftOut
 
-def _at_least_one(paths: Iterator[Path], folder: str, recursive: bool) -> Iterator[Path]:
-    first = next(paths, None)
-    if first is None:
-        where = "in it or in the folders inside" if recursive else "directly in it (folders inside were not entered)"
-        raise UsageError(
-            f"{folder}: no pictures {where}. Looked for names ending in {_extensions()}; hidden files are left out."
-        )
-    return itertools.chain([first], paths)
+    def expand(self, given: str) -> tuple[str, Iterable[str] | UsageError]:
+        """One input, as a path is written, and its pictures or why there are none."""
+        name = _as_path(given)
+        if not given:
+            return name, UsageError("an empty path was given; use '.' for the current folder")
+        # os.path, since Path.is_dir raises for a name that is too long for the system.
+        if os.path.isdir(given):  # noqa: PTH112
+            return name, self._at_least_one(given)
+        if self.exclusions.match_anywhere(given, is_folder=False):
+            self.left_out.excluded += 1
+            return name, ()
+        if os.path.lexists(given) or not glob.has_magic(given):
+            return name, [name]
+        found = iter(list(self._matches(given)))
+        first = next(found, None)
+        if first is None:
+            return name, UsageError(f"{given}: no picture matches. Looked for names ending in {_extensions()}.")
+        return name, itertools.chain([first], found)
 
+    def _at_least_one(self, folder: str) -> Iterable[str] | UsageError:
+        try:
+            _entries(folder)
+        except OSError as error:
+            return UsageError(f"{folder}: the folder cannot be opened ({error.strerror or error})")
+        paths = self.folder(folder)
+        first = next(paths, None)
+        if first is None:
+            where = (
+                "in it or in the folders inside"
+                if self.recursive
+                else "directly in it (folders inside were not entered)"
+            )
+            found = self.left_out.describe()
+            return UsageError(
+                f"{folder}: no pictures {where}. Looked for names ending in {_extensions()}; hidden files are left out."
+                + (f" Found {found}." if found else "")
+            )
+        return itertools.chain([first], paths)
 
-def _folder(folder: str, recursive: bool) -> Iterator[Path]:
-    """The pictures in a folder.
+    def folder(self, folder: str) -> Iterator[str]:
+        """The pictures in a folder, and the folders inside that cannot be opened."""
+        entered = {_identity(folder)}
+        pending = [iter(self._visible(folder, folder))]
+        while pending:
+            entry = next(pending[-1], None)
+            if entry is None:
+                pending.pop()
+            elif self._is_folder(entry):
+                if self._is_to_enter(entry, entered):
+                    try:
+                        pending.append(iter(self._visible(folder, entry.path)))
+                    except OSError:
+                        yield _as_path(entry.path)
+            elif self._is_picture(entry):
+                yield _as_path(entry.path)
 
-    Raises:
-        UsageError: If the folder cannot be opened.
-    """
-    try:
-        entries = _entries(folder)
-    except OSError as error:
-        raise UsageError(f"{folder}: the folder cannot be opened ({error.strerror or error})") from error
-    pending = [iter(entries)]
-    while pending:
-        entry = next(pending[-1], None)
-        if entry is None:
-            pending.pop()
-        elif entry.is_dir(follow_symlinks=False):
-            if recursive:
-                try:
-                    pending.append(iter(_entries(entry.path)))
-                except OSError:
-                    yield Path(entry.path)
-        elif _is_picture(entry.name) and not entry.is_dir():
-            yield Path(entry.path)
+    def _visible(self, root: str, folder: str) -> list[os.DirEntry[str]]:
+        """What is in a folder, sorted, without what is hidden or excluded."""
+        kept = []
+        for entry in _entries(folder):
+            is_folder = self._is_folder(entry)
+            if entry.name.startswith(".") or (is_folder and entry.name in SYSTEM_FOLDERS):
+                self.left_out.hidden += 1
+            elif self.exclusions.match(os.path.relpath(entry.path, root), entry.path, is_folder):
+                self.left_out.excluded += 1
+            else:
+                kept.append(entry)
+        return kept
+
+    def _is_to_enter(self, entry: os.DirEntry[str], entered: set[tuple[int, int] | str]) -> bool:
+        if not self.recursive:
+            return False
+        if not self.follow_links:
+            if entry.is_symlink():
+                self.left_out.linked_folders += 1
+                return False
+            return True
+        identity = _identity(entry.path)
+        if identity in entered:
+            return False
+        entered.add(identity)
+        return True
+
+    def _is_picture(self, entry: os.DirEntry[str]) -> bool:
+        if not has_picture_extension(entry.name):
+            self.left_out.count(entry.name)
+            return False
+        if entry.is_file(follow_symlinks=False):
+            return True
+        kind = special_kind(entry.path)
+        if kind is not None:
+            # Reading a pipe waits for whoever writes to it, perhaps for ever.
+            self.left_out.special[_as_path(entry.path)] = kind
+        return kind is None
+
+    @staticmethod
+    def _is_folder(entry: os.DirEntry[str]) -> bool:
+        try:
+            return entry.is_dir()
+        except OSError:
+            return False  # A link that leads to itself, or into a folder that is closed.
+
+    def _matches(self, pattern: str) -> Iterator[str]:
+        """The pictures that a glob stands for, and those in the folders that it stands for."""
+        # Not Path.glob: that wants a folder to start from and does not leave hidden files out.
+        for match in sorted(glob.glob(pattern, recursive=True)):  # noqa: PTH207
+            is_folder = os.path.isdir(match)  # noqa: PTH112
+            if self.exclusions.match_anywhere(match, is_folder):
+                self.left_out.excluded += 1
+            elif is_folder:
+                if "**" not in pattern:
+                    try:
+                        yield from self.folder(match)
+                    except OSError:
+                        yield _as_path(match)
+            elif not has_picture_extension(match):
+                self.left_out.count(match)
+            elif (kind := special_kind(match)) is not None:
+                self.left_out.special[_as_path(match)] = kind
+            else:
+                yield _as_path(match)
 
 
 def _entries(folder: str) -> list[os.DirEntry[str]]:
     with os.scandir(folder) as entries:
-        return sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
+        return sorted(entries, key=lambda entry: entry.name)
 
 
-def _matches(pattern: str, recursive: bool) -> Iterator[Path]:
-    """The pictures that a glob stands for, and those in the folders that it stands for."""
-    # Not Path.glob: that wants a folder to start from and does not leave hidden files out.
-    for match in sorted(glob.glob(pattern, recursive=True)):  # noqa: PTH207
-        if not Path(match).is_dir():
-            if _is_picture(match):
-                yield Path(match)
-        elif "**" not in pattern:
-            yield from _folder(match, recursive)
+def _identity(folder: str) -> tuple[int, int] | str:
+    """What two paths to one folder have in common."""
+    try:
+        status = os.stat(folder)  # noqa: PTH116
+    except OSError:
+        return os.path.realpath(folder)
+    return (status.st_dev, status.st_ino)
 
 
-def _is_picture(name: str) -> bool:
-    return Path(name).suffix.lower() in PICTURE_EXTENSIONS
+def _as_path(given: str) -> str:
+    """A path as :class:`~pathlib.Path` writes it; a web address as it was given."""
+    return given if not given or "://" in given else str(Path(given))
 
 
 def _extensions() -> str:

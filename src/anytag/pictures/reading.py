@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import glob
 import io
 import os
+import re
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, NoReturn, cast
 
@@ -13,6 +16,8 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from anytag.errors import PictureError, UsageError
 from anytag.pictures.colours import from_array, to_rgb
+from anytag.pictures.finding import holds_pictures
+from anytag.pictures.formats import PILLOW_DECODERS, READABLE
 from anytag.pictures.integrity import is_cut_off, is_known
 
 #: Anything that :func:`read_picture` reads: a path, the bytes of a file, an open binary file, a Pillow picture, or
@@ -25,10 +30,10 @@ MAX_PIXELS = 178_956_970
 #: JPEGs with more pixels than this may be decoded at a reduced scale. Below, exact pixels matter more than speed.
 DRAFT_PIXELS = 4_000_000
 
-#: What a refused file is told; also the order in which Pillow tries them. No format that runs another program (EPS) or
-#: that nobody photographs in is opened, however the file is named.
-_FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "JPEG2000", "PPM")
-_READABLE = "JPEG, PNG, WebP, AVIF, HEIC, GIF, BMP, TIFF"
+#: A :class:`~pathlib.Path` leaves one slash of two.
+_WEB_ADDRESS = re.compile(r"(?i)\A(https?|ftps?|sftp|s3|gs):/{1,2}(?=[^/])")
+#: Errors of the system that mean that there is no file.
+_NOWHERE = (errno.ELOOP, errno.ENAMETOOLONG)
 
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
@@ -131,7 +136,7 @@ def to_pixels(picture: Image.Image, resolution: int, interpolation: Interpolatio
 def describe(source: object) -> str:
     """A source's path, or what kind of thing it is in angle brackets."""
     if isinstance(source, str | os.PathLike):
-        return os.fsdecode(source)
+        return _WEB_ADDRESS.sub(r"\1://", os.fsdecode(source), count=1)
     name = getattr(source, "filename" if isinstance(source, Image.Image) else "name", None)
     if isinstance(name, str | bytes | os.PathLike) and name:
         return os.fsdecode(name)
@@ -176,19 +181,17 @@ def _open_file(path: str, label: str) -> BinaryIO:
         raise PictureError("not_found", label, "an empty path was given; give the path of a picture.")
     try:
         return Path(path).open("rb")
-    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
-        if path.startswith(("http:/", "https:/")):
-            message = f"{label}: this is a web address, and nothing is downloaded. Download the picture first."
-        elif not isinstance(error, ValueError) and Path(path).is_symlink():
-            message = f"{label}: a link to a file that is not there. Restore the file or remove the link."
-        else:
-            message = f"{label}: no such file. Check the path; a relative one starts at {Path.cwd()}."
-        raise PictureError("not_found", label, message) from error
-    except OSError as error:
+    except (OSError, ValueError) as error:
+        if isinstance(error, FileNotFoundError | NotADirectoryError | ValueError) or error.errno in _NOWHERE:
+            raise PictureError("not_found", label, f"{label}: {_why_not_found(path, error)}") from error
         # Windows reports a folder as a missing permission, so the folder is asked about first.
-        is_folder = Path(path).is_dir()
+        is_folder = os.path.isdir(path)  # noqa: PTH112
         if is_folder and os.access(path, os.R_OK | os.X_OK):
             message = f"{label}: a folder, not a picture. Give the pictures in it, or use find_pictures on the folder."
+            if not holds_pictures(path):
+                message = (
+                    f"{label}: a folder with no pictures in it or in the folders inside; hidden files were left out."
+                )
             raise PictureError("not_a_picture", label, message) from error
         if isinstance(error, PermissionError) or is_folder:
             message = f"{label}: no permission to read it. Change its permissions, or run as a user who may read it."
@@ -196,10 +199,26 @@ def _open_file(path: str, label: str) -> BinaryIO:
         raise PictureError("unreadable", label, f"{label}: could not be opened ({error.strerror or error}).") from error
 
 
+def _why_not_found(path: str, error: Exception) -> str:
+    """Why there is nothing at a path, and what to do."""
+    if _WEB_ADDRESS.match(path):
+        return "this is a web address, and nothing is downloaded. Download the picture first."
+    if path.lower().startswith("file:/"):
+        return "this is an address; give the path alone, without file://."
+    if getattr(error, "errno", None) == errno.ELOOP:
+        return "a link that leads back to itself. Remove the link."
+    if getattr(error, "errno", None) == errno.ENAMETOOLONG:
+        return "no such file; the name is too long for this system."
+    if not isinstance(error, ValueError) and os.path.islink(path):  # noqa: PTH114
+        return "a link to a file that is not there. Restore the file or remove the link."
+    pattern = ", and nothing matches it as a pattern" if glob.has_magic(path) else ""
+    return f"no such file{pattern}. Check the path; a relative one starts at {Path.cwd()}."
+
+
 def _identify(stream: BinaryIO, label: str) -> ImageFile.ImageFile:
     """Read the header of a picture; nothing is decoded yet."""
     try:
-        return Image.open(stream, formats=_FORMATS)
+        return Image.open(stream, formats=PILLOW_DECODERS)
     except UnidentifiedImageError as error:
         stream.seek(0)
         head = stream.read(32)
@@ -208,7 +227,7 @@ def _identify(stream: BinaryIO, label: str) -> ImageFile.ImageFile:
             return _identify_heic(stream, label)
         if not (known := is_known(head)) or not is_cut_off(stream):
             kind, what = ("unreadable", "a damaged picture") if known else ("not_a_picture", "not a picture")
-            message = f"{label}: {what}, or in a format that is not read. Readable are {_READABLE}."
+            message = f"{label}: {what}, or in a format that is not read. Readable are {READABLE}."
             raise PictureError(kind, label, message) from error
         _raise_unreadable(error, stream, label)
     except Exception as error:

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from anytag.datasets.webdataset import PICTURE_EXTENSIONS
 from anytag.pictures import read_picture, to_pixels
+from anytag.pictures.formats import has_picture_extension
 from anytag.training.lite.feature_cache import augment, normalise
 
 
@@ -32,9 +32,7 @@ class PictureReader:
         for shard in shards:
             with tarfile.open(shard, "r:") as archive:
                 self._places += [
-                    (shard, member.offset_data, member.size)
-                    for member in archive
-                    if member.name.rpartition(".")[2].lower() in PICTURE_EXTENSIONS
+                    (shard, member.offset_data, member.size) for member in archive if has_picture_extension(member.name)
                 ]
         self._pool = ThreadPoolExecutor(workers)
 
