@@ -21,12 +21,12 @@ from anytag.data_engine.manifest import (
     write_part,
 )
 from anytag.data_engine.models import Model, loaded, model_name, pictures_of
-from anytag.data_engine.parse import TagIds, in_order, load_mapper
+from anytag.data_engine.parse import as_tags, in_order, load_ids
 from anytag.data_engine.work import Digest, Outcome, Step
 from anytag.datasets.sources import SampleSource
 from anytag.errors import PictureError
 from anytag.language.parsing.parser import load_parser
-from anytag.language.parsing.rules import ParsedTag
+from anytag.language.tags.tag_ids import TagIds
 from anytag.pictures import PictureSource
 from anytag.recognition import Failure, Recognition, TagKind
 
@@ -112,7 +112,7 @@ class GenerateStep(Step):
         return outcome
 
     def _records(self, unit: int, outcome: Outcome) -> Iterator[PictureRecord]:
-        ids = TagIds(load_mapper(self.manifest.vocabulary_path))
+        ids = load_ids(self.manifest.vocabulary_path)
         parser, name = load_parser(), model_name(self.model)
         # The recognizer reads ahead: records wait here until the results of their pictures come.
         waiting: deque[PictureRecord] = deque()
@@ -132,9 +132,9 @@ class GenerateStep(Step):
             outcome.counts.update({"pictures_out": 1, "tags_teacher": len(found)})
             tags += found
             if result.caption and all(caption.text != result.caption for caption in captions):
-                named = ids.of_parsed(iter(parser.parse(result.caption)))
+                named = tuple(sorted(ids.of_parsed(parser.parse(result.caption))))
                 captions.append(ManifestCaption(result.caption, "generated", name, named))
-                tags += ids.tags(named, "generated")
+                tags += as_tags(ids.vocabulary, named, "generated")
                 outcome.counts.update({"captions_generated": 1, "tags_generated": len(named)})
             made = replace(record, captions=tuple(captions), tags=in_order(tags))
             outcome.counts["tags_new"] += len(made.tag_ids() - record.tag_ids())
@@ -172,8 +172,6 @@ def _teacher_tags(result: Recognition, ids: TagIds) -> list[ManifestTag]:
     """A model's tags under the manifest's ids, in which its own vocabulary need not agree."""
     found = []
     for tag in result.tags:
-        known = ids.vocabulary.find(tag.name, tag.kind)
-        mapped = (known.id,) if known else ids.mapper.ids(ParsedTag(tag.name, tag.kind))
-        ids.unknown["names_known" if mapped else "names_unknown"] += 1
-        found += [replace(entry, score=round(tag.score, 4)) for entry in ids.tags(mapped, "teacher")]
+        mapped = as_tags(ids.vocabulary, ids.of_kind(tag.name, tag.kind), "teacher")
+        found += [replace(entry, score=round(tag.score, 4)) for entry in mapped]
     return found

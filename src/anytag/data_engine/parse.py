@@ -7,8 +7,7 @@ that is given), names to its ids.
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -30,6 +29,7 @@ from anytag.datasets.sources import SampleSource
 from anytag.errors import DataError, SampleError
 from anytag.language.parsing.parser import ParserName, load_parser
 from anytag.language.parsing.rules import ParsedTag
+from anytag.language.tags.tag_ids import TagIds
 from anytag.language.tags.vocabulary_builder import TagMapper
 from anytag.model.vocabulary import TagVocabulary
 
@@ -175,19 +175,19 @@ class IdsStep(Step):
 
     def run(self, unit: int, output: Path) -> Outcome:
         """Map one part."""
-        outcome, mapper = Outcome(), TagIds(load_mapper(self.vocabulary))
-        write_part(output, self._records(unit, outcome, mapper), self.format)
+        outcome, ids = Outcome(), load_ids(self.vocabulary)
+        write_part(output, self._records(unit, outcome, ids), self.format)
         return outcome
 
-    def _records(self, unit: int, outcome: Outcome, mapper: TagIds) -> Iterator[PictureRecord]:
+    def _records(self, unit: int, outcome: Outcome, ids: TagIds) -> Iterator[PictureRecord]:
         for record in read_names(self.names.output(unit)):
             captions = tuple(
-                ManifestCaption(text, tags=mapper.of_parsed(ParsedTag(*tag) for tag in tags))
+                ManifestCaption(text, tags=tuple(sorted(ids.of_parsed(ParsedTag(*tag) for tag in tags))))
                 for text, tags in zip(record["captions"], record["names"], strict=True)
             )
-            given = mapper.of_names(TagName(*tag) for tag in record["given"])
+            given = ids.of_names(TagName(*tag) for tag in record["given"])
             parsed = {id for caption in captions for id in caption.tags}
-            tags = (*mapper.tags(given, "given"), *mapper.tags(parsed, "parsed"))
+            tags = (*as_tags(ids.vocabulary, given, "given"), *as_tags(ids.vocabulary, parsed, "parsed"))
             made = PictureRecord(record["id"], record["place"], record["row"], captions, in_order(tags))
             outcome.counts.update(
                 {
@@ -204,44 +204,13 @@ class IdsStep(Step):
                     "tags": [tag.name for tag in made.tags],
                 })  # fmt: skip
             yield made
-        outcome.counts.update(mapper.unknown)
+        outcome.counts.update(ids.unknown)
 
 
-class TagIds:
-    """Names to the ids of a vocabulary, counting what it does not know.
-
-    Attributes:
-        mapper: For parsed names.
-        unknown: How many names were left out: ``names_known`` and ``names_unknown``.
-    """
-
-    def __init__(self, mapper: TagMapper):
-        self.mapper, self.vocabulary = mapper, mapper.vocabulary
-        self.unknown: Counter[str] = Counter()
-
-    def of_parsed(self, tags: Iterator[ParsedTag]) -> tuple[int, ...]:
-        """Ids that parsed tags stand for, ascending; nothing implied."""
-        found: set[int] = set()
-        for tag in tags:
-            ids = self.mapper.ids(tag)
-            self.unknown["names_known" if ids else "names_unknown"] += 1
-            found.update(ids)
-        return tuple(sorted(found))
-
-    def of_names(self, tags: Iterator[TagName]) -> set[int]:
-        """Ids of a data set's own tags: by name or alias, else as a caption would be understood."""
-        found: set[int] = set()
-        for tag in tags:
-            known = self.vocabulary.find(tag.name, tag.kind) or self.vocabulary.find(tag.name)
-            ids = {known.id} if known else set(self.mapper.ids(ParsedTag(tag.name, tag.kind or "object")))
-            self.unknown["names_known" if ids else "names_unknown"] += 1
-            found |= ids
-        return found
-
-    def tags(self, ids: set[int] | Sequence[int], source: TagSource) -> Iterator[ManifestTag]:
-        """Ids as a manifest's tags."""
-        for id in sorted(ids):
-            yield ManifestTag(id, self.vocabulary[id].name, self.vocabulary[id].kind, source)
+def as_tags(vocabulary: TagVocabulary, ids: Iterable[int], source: TagSource) -> Iterator[ManifestTag]:
+    """Ids as a manifest's tags, ascending."""
+    for id in sorted(ids):
+        yield ManifestTag(id, vocabulary[id].name, vocabulary[id].kind, source)
 
 
 def in_order(tags: Sequence[ManifestTag]) -> tuple[ManifestTag, ...]:
@@ -273,6 +242,7 @@ def _mapper(path: Path, changed: int) -> TagMapper:
     return TagMapper(TagVocabulary.load(path))
 
 
-def load_mapper(path: Path) -> TagMapper:
-    """The mapper of a vocabulary's file, kept until the file changes."""
-    return _mapper(path, path.stat().st_mtime_ns)
+def load_ids(path: Path) -> TagIds:
+    """The ids of a vocabulary's file, which is read once until it changes; names are counted anew."""
+    mapper = _mapper(path, path.stat().st_mtime_ns)
+    return TagIds(mapper.vocabulary, mapper=mapper)

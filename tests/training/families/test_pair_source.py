@@ -40,16 +40,12 @@ def sample(captions=(), tags=(), caption_tags=(), source="s:1"):
 class TestTags:
     tags = SampleTags(VOCABULARY, load_parser("light"))
 
-    def test_names_and_aliases_then_what_the_parser_would_make_of_them(self):
-        names = [TagName(name) for name in ("Puppy", "dogs", "spaceship", "red")]
-        assert self.tags.of_names(names) == {0, 1}
-
     @pytest.mark.parametrize(("kind", "expected"), [("picture", {0, 1, 2, 3}), ("caption", {1}), ("given", {0, 2})])
     def test_which_a_picture_is_taught(self, kind, expected):
         """Given: dog, which implies animal. Captions: a red one (drawn), one that runs."""
         given = sample(["something red", "it runs"], ["dog"])
         drawn = self.tags.of_caption(given, 0)
-        assert drawn == {1}
+        assert drawn == (1,)
         assert self.tags.of_picture(given, kind, drawn) == expected
 
     def test_where_nobody_knows_there_is_nothing_to_teach(self):
@@ -64,7 +60,7 @@ class TestTags:
 
     def test_where_data_say_what_captions_name_nothing_is_parsed(self):
         given = sample(["a dog"], ["red"], ((TagName("run"),),))
-        assert self.tags.of_caption(given, 0) == {3}
+        assert self.tags.of_caption(given, 0) == (3,)
         assert self.tags.of_picture(given, "picture") == {1}
 
 

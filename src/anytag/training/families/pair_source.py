@@ -14,10 +14,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from anytag.datasets.samples import Sample, TagName
+from anytag.datasets.samples import Sample
 from anytag.datasets.stream import SampleStream
-from anytag.language.parsing.parser import CaptionParser, ParsedTag
-from anytag.language.tags.vocabulary_builder import TagMapper
+from anytag.language.parsing.parser import CaptionParser
+from anytag.language.tags.tag_ids import Ids, TagIds
 from anytag.language.tokenizers.bert_tokenizer import PublishedTokenizer
 from anytag.language.tokenizers.pre_caption import pre_caption
 from anytag.model.config import ImageEncoderConfig
@@ -29,8 +29,6 @@ from anytag.training.families.pair_batch import PairBatch, caption_tensors
 #: Which tags a picture is taught: those of the caption that was drawn, all that is known of it, or those that the data
 #: give by name, whatever captions say.
 TagSource = Literal["caption", "picture", "given"]
-
-Ids = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,47 +87,38 @@ class SampleTags:
     """
 
     def __init__(self, vocabulary: TagVocabulary, parser: CaptionParser | None):
-        self.vocabulary, self.parser = vocabulary, parser
-        self._mapper = TagMapper(vocabulary)
-        self._named: dict[TagName, Ids] = {}
+        self.vocabulary, self.ids = vocabulary, TagIds(vocabulary, parser)
 
-    def of_names(self, names: Sequence[TagName]) -> set[int]:
-        """Ids of names that the vocabulary knows."""
-        return {id for name in names for id in self._find(name)}
-
-    def of_caption(self, sample: Sample, place: int) -> set[int] | None:
-        """Ids that a caption names itself, nothing implied added; ``None`` if nobody knows."""
+    def of_caption(self, sample: Sample, place: int) -> Ids | None:
+        """Ids that a caption names itself, in its order, nothing implied added; ``None`` if nobody knows."""
         if sample.caption_tags:
-            return self.of_names(sample.caption_tags[place])
-        if self.parser is None:
-            return None
-        return self._mapper(self.parser.parse(sample.captions[place]), implied=False)
+            return tuple(sorted(self.ids.of_names(sample.caption_tags[place])))
+        return self.ids.of_caption(sample.captions[place])
 
-    def of_picture(self, sample: Sample, kind: TagSource, drawn: set[int] | None = None) -> set[int] | None:
+    def of_captions(self, sample: Sample) -> list[Ids | None]:
+        """The same of each of its captions."""
+        return [self.of_caption(sample, place) for place in range(len(sample.captions))]
+
+    def of_picture(
+        self, sample: Sample, kind: TagSource, drawn: Ids | None = None, named: Sequence[Ids | None] | None = None
+    ) -> set[int] | None:
         """Ids that are true of a picture, with what they imply; ``None`` if nobody knows any.
 
         Args:
             sample: The picture.
             kind: Which of them.
             drawn: Ids of the caption that was drawn, for ``caption``.
+            named: From :meth:`of_captions`, where they are at hand.
         """
         if kind == "caption" and drawn is not None:
-            return self.vocabulary.with_implied(drawn)
-        found = self.of_names(sample.tags) if sample.tags else None
+            return self.vocabulary.with_implied(set(drawn))
+        found = self.ids.of_names(sample.tags) if sample.tags else None
         # Where the data say what every caption names, their tags are the union already.
         if kind == "picture" and not (sample.tags and sample.caption_tags):
-            for place in range(len(sample.captions)):
-                if (named := self.of_caption(sample, place)) is not None:
-                    found = (found or set()) | named
+            for ids in self.of_captions(sample) if named is None else named:
+                if ids is not None:
+                    found = (found or set()) | set(ids)
         return None if found is None else self.vocabulary.with_implied(found)
-
-    def _find(self, name: TagName) -> Ids:
-        known = self._named.get(name)
-        if known is None:
-            tag = self.vocabulary.find(name.name, name.kind) or self.vocabulary.find(name.name)
-            known = (tag.id,) if tag else self._mapper.ids(ParsedTag(name.name, name.kind or "object"))
-            self._named[name] = known
-        return known
 
 
 class PairLoader:
@@ -168,12 +157,14 @@ class PairLoader:
         draw = random.Random(f"{self.seed}/{epoch}/{place}")
         picture = read_picture(sample.picture, label=sample.place, draft_size=self.resolution)
         pixels = augmented_pixels(picture, self.resolution, self.augmentation, draw)
-        caption, drawn = "", None
+        caption, drawn, named = "", None, None
         if sample.captions:
             chosen = draw.randrange(len(sample.captions))
             caption = pre_caption(sample.captions[chosen], self.words)
-            drawn = self.tags.of_caption(sample, chosen)
-        found = self.tags.of_picture(sample, self.kind, drawn)
+            # Of all captions where all are wanted, so that none is parsed twice.
+            named = self.tags.of_captions(sample) if self.kind == "picture" else None
+            drawn = named[chosen] if named is not None else self.tags.of_caption(sample, chosen)
+        found = self.tags.of_picture(sample, self.kind, drawn, named)
         return PairExample(
             pixels=pixels,
             tags=tuple(sorted(found or ())),

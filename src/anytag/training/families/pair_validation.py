@@ -28,7 +28,7 @@ class ValidationLoader(PairLoader):
     def __call__(self, sample: Sample, epoch: int) -> PairExample:
         """The sample; always with the same caption."""
         example = super().__call__(sample, 0)
-        labels = self.tags.of_names([TagName(name) for name in sample.labels])
+        labels = self.tags.ids.of_names([TagName(name) for name in sample.labels])
         return replace(example, labels=tuple(sorted(labels)))
 
 

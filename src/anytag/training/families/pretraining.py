@@ -14,6 +14,7 @@ from anytag.datasets.health import JsonLinesLog
 from anytag.datasets.sources import IndexedSource, SampleSource
 from anytag.datasets.stream import SampleStream
 from anytag.errors import UsageError
+from anytag.language.parsing.parsed_captions import ParsedCaptions
 from anytag.language.parsing.parser import load_parser
 from anytag.model.directory import ALIGNMENT_FILE
 from anytag.model.vocabulary import TagVocabulary
@@ -77,7 +78,7 @@ def pretrain(
     strategy = connect(config.parallel)
     report = report if strategy.is_first else lambda line: None
     folder.mkdir(parents=True, exist_ok=True)
-    parser = None if config.parser == "none" else load_parser(config.parser)
+    parser = None if config.parser == "none" else ParsedCaptions(load_parser(config.parser), folder / "cache")
     directory = find_start(config.start, data) if config.start is not None else None
     listed = _listed(config, data, directory.vocabulary if directory is not None else None)
     sources = open_sources(config.sources, data, listed)
@@ -127,6 +128,8 @@ def pretrain(
         finished = loop.run(stop_after)
     finally:
         batches.close()
+        if parser is not None:
+            parser.flush()
     kept = loop.averaged()
     if strategy.is_first:
         assert isinstance(kept, Learner)
