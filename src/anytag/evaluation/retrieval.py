@@ -204,3 +204,17 @@ def recall_at_k(
         text={k: float((of_texts < k).mean()) for k in ks},
         picture={k: float((of_pictures < k).mean()) for k in ks},
     )
+
+
+def median_ranks(scores: ArrayLike | RetrievalScores, picture_of_text: ArrayLike) -> tuple[float, float]:
+    """Median rank of the best right answer, from 1: of texts for pictures, and of pictures for texts.
+
+    Args:
+        scores: ``[pictures, texts]``, higher fits better; or those of :func:`reranked`.
+        picture_of_text: ``[texts]``, the picture that each text belongs to.
+
+    Raises:
+        UsageError: If shapes do not fit, a score is NaN, or a picture has no text.
+    """
+    of_texts, of_pictures = retrieval_ranks(scores, picture_of_text)
+    return float(np.median(of_texts) + 1), float(np.median(of_pictures) + 1)

@@ -1,0 +1,70 @@
+"""NUS-WIDE's 81 concepts (Tag2Text table 12: 50,720 test pictures)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from anytag.evaluation.benchmarks.benchmark import (
+    Benchmark,
+    BenchmarkEntry,
+    BenchmarkError,
+    PictureFiles,
+    check_count,
+    find_file,
+    need_file,
+    read_lines,
+)
+
+_LIST = ("TestImagelist.txt", "ImageList/TestImagelist.txt")
+_CONCEPTS = ("Concepts81.txt", "ConceptsList/Concepts81.txt")
+
+
+def _open(folder: Path, images: Path | None) -> Benchmark:
+    list_file, concepts_file = need_file(folder, *_LIST), need_file(folder, *_CONCEPTS)
+    names = read_lines(concepts_file)
+    check_count(concepts_file, "concepts", len(names), 81)
+    pictures = tuple(line.replace("\\", "/") for line in read_lines(list_file))
+    targets = np.zeros((len(pictures), len(names)), np.bool_)
+    for column, name in enumerate(names):
+        path = next(
+            (
+                found
+                for stem in (f"Labels_{name}_Test.txt", f"TrainTestLabels/Labels_{name}_Test.txt")
+                if (found := find_file(folder, stem))
+            ),
+            None,
+        )
+        if path is None:
+            raise BenchmarkError(f"{folder}: there is no Labels_{name}_Test.txt; get NUS-WIDE's ground truth")
+        lines = read_lines(path)
+        check_count(path, "pictures", len(lines), len(pictures))
+        if bad := next((line for line in lines if line not in ("0", "1")), None):
+            raise BenchmarkError(f"{path}: a label is {bad!r:.20}, not 0 or 1")
+        targets[:, column] = [line == "1" for line in lines]
+    return Benchmark(
+        "nus-wide",
+        "NUS-WIDE",
+        "tagging",
+        PictureFiles(images, pictures),
+        tuple(names),
+        tuple(name.replace("_", " ") for name in names),
+        targets=targets,
+        notes=(
+            "the official test split has more pictures than the 50,720 of Tag2Text's table 12, many of which are gone "
+            "from Flickr; pictures that are absent are counted as such",
+        ),
+    )
+
+
+ENTRY = BenchmarkEntry(
+    "nus-wide",
+    "NUS-WIDE",
+    "tagging",
+    107_859,
+    81,
+    (_LIST, _CONCEPTS),
+    "NUS-WIDE's image list, concept list and ground truth (lms.comp.nus.edu.sg); its pictures",
+    _open,
+)

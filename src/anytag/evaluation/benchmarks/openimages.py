@@ -1,0 +1,206 @@
+"""OpenImages-common (214 classes that RAM knows) and -rare (200 that it does not), and the official labels.
+
+RAM section 4.1, table 1. The authors' files list positives only; OpenImages itself also has *verified negatives*:
+with them, only what a human has looked at is scored.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from anytag.evaluation.benchmarks.annotation_lines import read_named
+from anytag.evaluation.benchmarks.benchmark import (
+    Benchmark,
+    BenchmarkEntry,
+    BenchmarkError,
+    PictureFiles,
+    check_count,
+    find_file,
+    need_file,
+    read_lines,
+    read_text,
+)
+
+_PICTURES = "pictures of the test split: open-images-dataset.s3.amazonaws.com/test/ID.jpg"
+_FILES = "annotation files of the released code (datasets/openimages_*)"
+
+_COMMON = (
+    ("openimages_common_214_ram_annots.txt", "openimages_common_214/openimages_common_214_ram_annots.txt"),
+    ("openimages_common_214_ram_taglist.txt", "openimages_common_214/openimages_common_214_ram_taglist.txt"),
+)
+_RARE = (
+    ("openimages_rare_200_ram_annots.txt", "openimages_rare_200/openimages_rare_200_ram_annots.txt"),
+    ("openimages_rare_200_ram_taglist.txt", "openimages_rare_200/openimages_rare_200_ram_taglist.txt"),
+)
+_RAM_LIST = ("ram_tag_list.txt", "ram/data/ram_tag_list.txt")
+
+
+def _open(
+    key: str, title: str, files: tuple[tuple[str, ...], ...], pictures: int, classes: int, positives: int
+) -> BenchmarkEntry:
+    def open_(folder: Path, images: Path | None) -> Benchmark:
+        lines, names_file = need_file(folder, *files[0]), need_file(folder, *files[1])
+        names = read_lines(names_file)
+        check_count(names_file, "classes", len(names), classes)
+        found, targets = read_named(lines, names)
+        check_count(lines, "pictures", len(found), pictures)
+        check_count(lines, "positives", int(targets.sum()), positives)
+        return Benchmark(
+            key,
+            title,
+            "tagging",
+            PictureFiles(images, found),
+            tuple(names),
+            tuple(names),
+            targets=targets,
+            notes=("only positives are annotated; what is not listed counts as absent",),
+        )
+
+    return BenchmarkEntry(key, title, "tagging", pictures, classes, files, f"{_FILES}; {_PICTURES}", open_)
+
+
+COMMON = _open("openimages-common", "OpenImages-common", _COMMON, 57_224, 214, 67_866)
+RARE = _open("openimages-rare", "OpenImages-rare", _RARE, 21_991, 200, 29_519)
+
+
+def _stems(name: str) -> set[str]:
+    """Forms of a name by which it is looked for in a tag list: hyphens, plurals and -ing forms."""
+    plain = re.sub(r"[-_ ]+", " ", name.lower()).strip()
+    forms = {plain, plain.replace(" ", "")}
+    for form in tuple(forms):
+        if form.endswith("ies"):
+            forms.add(form[:-3] + "y")
+        if form.endswith("es"):
+            forms.add(form[:-2])
+        if form.endswith("s"):
+            forms.add(form[:-1])
+        if form.endswith("ing"):
+            forms |= {form[:-3], form[:-3] + "e"}
+            if len(form) > 5 and form[-4] == form[-5]:
+                forms.add(form[:-4])
+    return forms
+
+
+def leaked_names(names: list[str], known: list[str]) -> list[str]:
+    """The names that stand in a list of training tags, as they are or as plural, hyphenated or -ing forms."""
+    have = {form for name in known for form in _stems(name)}
+    return [name for name in names if _stems(name) & have]
+
+
+def _open_deleaked(folder: Path, images: Path | None) -> Benchmark:
+    rare = RARE.open(folder, images)
+    known = read_lines(need_file(folder, *_RAM_LIST))
+    leaked = set(leaked_names(list(rare.names), known))
+    columns = [place for place, name in enumerate(rare.names) if name not in leaked]
+    assert rare.targets is not None
+    targets = rare.targets[:, columns]
+    rows = np.flatnonzero(targets.any(1)).tolist()
+    names = tuple(rare.names[place] for place in columns)
+    whole = Benchmark(
+        "openimages-rare-deleaked",
+        "OpenImages-rare, de-leaked",
+        "tagging",
+        rare.pictures,
+        names,
+        names,
+        targets=targets,
+        notes=(
+            *rare.notes,
+            f"{len(leaked)} of 200 classes are left out, as RAM's own tag list has them: {', '.join(sorted(leaked))}",
+        ),
+    )
+    return whole.select(rows)
+
+
+DELEAKED = BenchmarkEntry(
+    "openimages-rare-deleaked",
+    "OpenImages-rare, de-leaked",
+    "tagging",
+    0,
+    0,
+    (*_RARE, _RAM_LIST),
+    f"{_FILES} and ram_tag_list.txt; {_PICTURES}",
+    _open_deleaked,
+)
+
+
+def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, tuple[str, ...]]]:
+    reader = csv.reader(read_text(path).split("\n"))
+    head = next(reader, [])
+    missing = [column for column in columns if column not in head]
+    if missing:
+        raise BenchmarkError(f"{path}: there is no column {missing[0]!r}; the columns are {', '.join(head) or 'none'}")
+    places = [head.index(column) for column in columns]
+    for number, row in enumerate(reader, 2):
+        if row:
+            if len(row) <= max(places):
+                raise BenchmarkError(f"{path}: line {number} is cut short")
+            yield number, tuple(row[place] for place in places)
+
+
+_LABELS = (
+    "oidv7-test-annotations-human-imagelabels.csv",
+    "oidv6-test-annotations-human-imagelabels.csv",
+    "test-annotations-human-imagelabels.csv",
+)
+_CLASSES = ("oidv7-class-descriptions.csv", "class-descriptions.csv")
+
+
+def _open_verified(folder: Path, images: Path | None) -> Benchmark:
+    """The official labels of the 214 common classes, scored where a human has said yes or no."""
+    list_file = find_file(folder, _COMMON[1][0]) or find_file(folder, _COMMON[1][1])
+    classes_file, labels_file = need_file(folder, *_CLASSES), need_file(folder, *_LABELS)
+    display = {label: name.lower() for _, (label, name) in _rows(classes_file, ("LabelName", "DisplayName"))}
+    wanted = read_lines(list_file) if list_file else sorted(set(display.values()))
+    column = {name.lower(): place for place, name in enumerate(wanted)}
+    pictures: dict[str, int] = {}
+    pairs: list[tuple[int, int, bool]] = []
+    for number, (picture, label, confidence) in _rows(labels_file, ("ImageID", "LabelName", "Confidence")):
+        if label not in display:
+            raise BenchmarkError(f"{labels_file}: line {number}: {label!r} is not in {classes_file.name}")
+        place = column.get(display[label])
+        if place is None:
+            continue
+        if confidence.strip() not in ("0", "1", "0.0", "1.0"):
+            raise BenchmarkError(f"{labels_file}: line {number}: Confidence is {confidence!r}, not 0 or 1")
+        pairs.append((pictures.setdefault(picture, len(pictures)), place, float(confidence) == 1))
+    if not pairs:
+        raise BenchmarkError(f"{labels_file}: none of the {len(wanted)} classes is labelled")
+    targets = np.zeros((len(pictures), len(wanted)), np.bool_)
+    known = np.zeros_like(targets)
+    for row, place, true in pairs:
+        known[row, place] = True
+        targets[row, place] |= true
+    unmatched = [name for name in wanted if name.lower() not in set(display.values())]
+    notes = ["only what a human has verified, as present or absent, is scored"]
+    if unmatched:
+        notes.append(f"{len(unmatched)} classes have no OpenImages label of their name: {', '.join(unmatched)}")
+    return Benchmark(
+        "openimages-verified",
+        "OpenImages-common, verified labels",
+        "tagging",
+        PictureFiles(images, tuple(f"test/{picture}" for picture in pictures)),
+        tuple(wanted),
+        tuple(wanted),
+        targets=targets,
+        known=known,
+        notes=tuple(notes),
+    )
+
+
+VERIFIED = BenchmarkEntry(
+    "openimages-verified",
+    "OpenImages-common, verified labels",
+    "tagging",
+    0,
+    0,
+    (_LABELS, _CLASSES),
+    "storage.googleapis.com/openimages/v7: oidv7-test-annotations-human-imagelabels.csv, oidv7-class-descriptions.csv; "
+    + _PICTURES,
+    _open_verified,
+)

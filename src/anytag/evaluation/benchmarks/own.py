@@ -1,0 +1,121 @@
+"""Pictures with labels of the user's own: a folder, a CSV or JSON file, COCO's form, or shards.
+
+OPPO-common of the papers (200 classes, 44,606 pictures) is internal to its company and was never released; whoever has
+labels of that kind opens them here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from anytag.datasets.opening import open_source
+from anytag.datasets.samples import Sample
+from anytag.datasets.sources import IndexedSource
+from anytag.errors import SampleError, UsageError
+from anytag.evaluation.benchmarks.benchmark import (
+    Benchmark,
+    BenchmarkEntry,
+    BenchmarkError,
+    Pictures,
+    SamplePictures,
+)
+
+OPPO = BenchmarkEntry(
+    "oppo-common",
+    "OPPO-common",
+    "tagging",
+    44_606,
+    200,
+    (("oppo_common_200.csv",),),
+    "nothing: the set is internal to OPPO and was never released. Labels of your own are read in the same form: a CSV "
+    "with the columns image and tags",
+    lambda folder, images: open_own(folder / "oppo_common_200.csv", title="OPPO-common"),
+)
+
+
+class _Kept(IndexedSource):
+    """Some samples of a source."""
+
+    def __init__(self, source: IndexedSource, rows: Sequence[int]):
+        self._source, self._rows = source, rows
+        self.description, self.identity = source.description, source.identity
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self._source[self._rows[index]]
+
+
+def open_own(path: str | Path, categories: Sequence[str] | None = None, title: str | None = None) -> Benchmark:
+    """Open labelled pictures as a benchmark.
+
+    Whatever :func:`~anytag.datasets.opening.open_source` opens will do. Labels are a sample's tags and human labels.
+    Where there are none, but captions, captioning is measured.
+
+    Args:
+        path: A folder, file, or pattern of shards.
+        categories: Only these; ``None``: all that occur. Labels outside are counted and named.
+        title: What to call it; ``None``: the path's name.
+
+    Raises:
+        BenchmarkError: If there are neither labels nor captions, or none of the categories occurs.
+        UsageError: If the source cannot be opened.
+    """
+    source = open_source(path)
+    if not isinstance(source, IndexedSource):
+        raise BenchmarkError(f"{path}: pictures must be at hand by their number; unpack compressed shards first")
+    name = title or Path(str(path)).stem or str(path)
+    ids, labels, captions, rows, unreadable = [], [], [], [], []
+    for row in range(len(source)):
+        try:
+            sample = source[row]
+        except SampleError as error:
+            unreadable.append(str(error))
+            continue
+        ids.append(sample.id)
+        labels.append(dict.fromkeys((*(tag.name for tag in sample.tags), *sample.labels)))
+        captions.append(sample.captions)
+        rows.append(row)
+    if not rows:
+        raise BenchmarkError(f"{path}: there are no pictures")
+    pictures: Pictures = SamplePictures(_Kept(source, rows), tuple(ids))
+    notes = [source.description]
+    if unreadable:
+        notes.append(f"{len(unreadable):,} samples cannot be read and are left out, the first: {unreadable[0]}")
+    if not any(labels):
+        if not all(captions):
+            raise BenchmarkError(f"{path}: some pictures have neither labels nor captions, so nothing can be measured")
+        return Benchmark(name, name, "captioning", pictures, captions=tuple(captions), notes=tuple(notes))
+    seen = sorted({label for entry in labels for label in entry})
+    names = list(dict.fromkeys(categories)) if categories is not None else seen
+    column = {label: place for place, label in enumerate(names)}
+    targets = np.zeros((len(rows), len(names)), np.bool_)
+    outside: dict[str, int] = {}
+    for row, entry in enumerate(labels):
+        for label in entry:
+            if label in column:
+                targets[row, column[label]] = True
+            else:
+                outside[label] = outside.get(label, 0) + 1
+    if not targets.any():
+        raise UsageError(f"{path}: none of the {len(names)} categories is among the labels ({', '.join(seen[:5])}, …)")
+    if outside:
+        notes.append(f"{len(outside)} labels are not among the categories and are left out: {', '.join(outside)}")
+    bare = sum(not entry for entry in labels)
+    if bare:
+        notes.append(f"{bare:,} pictures have no label; everything is absent there")
+    return Benchmark(
+        name,
+        name,
+        "tagging",
+        pictures,
+        tuple(names),
+        tuple(names),
+        targets=targets,
+        captions=tuple(captions) if all(captions) else (),
+        notes=tuple(notes),
+    )

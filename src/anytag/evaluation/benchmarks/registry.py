@@ -1,0 +1,67 @@
+"""All benchmarks by name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from anytag.evaluation.benchmarks import ade20k, captions, coco, hico, imagenet, nus_wide, openimages, own
+from anytag.evaluation.benchmarks.benchmark import Benchmark, BenchmarkEntry, refuse_unknown
+
+BENCHMARKS: dict[str, BenchmarkEntry] = {
+    entry.key: entry
+    for entry in (
+        own.OPPO,
+        openimages.COMMON,
+        openimages.RARE,
+        openimages.DELEAKED,
+        openimages.VERIFIED,
+        coco.COCO_80,
+        coco.COCO_133,
+        ade20k.ADE20K,
+        ade20k.CLEAN,
+        imagenet.ENTRY,
+        hico.ENTRY,
+        nus_wide.ENTRY,
+        coco.CAPTIONS,
+        captions.NOCAPS,
+        captions.FLICKR_8K,
+        captions.FLICKR_30K_CAPTIONS,
+        coco.RETRIEVAL,
+        captions.FLICKR_30K,
+    )
+}
+
+
+def missing_files(entry: BenchmarkEntry, folder: Path) -> list[str]:
+    """The annotations of a benchmark that are not in a folder."""
+    if entry.key.startswith("ade20k"):
+        return [] if ade20k.is_there(folder) else ["annotations/validation"]
+    return entry.missing(folder)
+
+
+def open_benchmark(
+    name: str | Path,
+    annotations: Path | None = None,
+    pictures: Path | None = None,
+    categories: Sequence[str] | None = None,
+) -> Benchmark:
+    """Open a benchmark by its name, or pictures with labels by their path.
+
+    Args:
+        name: One of :data:`BENCHMARKS`, or a folder, file or pattern of shards.
+        annotations: Folder of a named benchmark's annotation files; ``None``: this folder.
+        pictures: Folder of its pictures.
+        categories: For pictures of the user's own: only these.
+
+    Raises:
+        BenchmarkError: If files are missing, damaged, or others than they should be.
+        UsageError: If there is neither such a benchmark nor such a file.
+    """
+    entry = BENCHMARKS.get(str(name))
+    if entry is not None:
+        return entry.open(annotations or Path(), pictures)
+    text = str(name)
+    if not Path(text).exists() and not any(sign in text for sign in "*?[{"):
+        raise refuse_unknown(text, BENCHMARKS)
+    return own.open_own(text, categories)

@@ -1,0 +1,114 @@
+"""What captions say of the tags that are true: which they name, and which they make up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anytag.errors import UsageError
+from anytag.language.parsing.parser import load_parser
+from anytag.language.tags.vocabulary_builder import TagMapper
+from anytag.model.vocabulary import TagVocabulary, VocabularyTag, normalise_name
+
+
+@dataclass(frozen=True, slots=True)
+class CaptionTagFigures:
+    """How captions fit annotated tags.
+
+    Attributes:
+        coverage: Share of the true tags that the picture's caption names.
+        hallucinated: Share of the named tags that are not annotated. Where annotations leave out what is true, this is
+            an upper bound (CHAIR_i of Rohrbach et al., 2018, for COCO's objects).
+        hallucinating: Share of the captions that name such a tag (CHAIR_s).
+        named: Tags that a caption names, on average.
+    """
+
+    coverage: float
+    hallucinated: float
+    hallucinating: float
+    named: float
+
+
+def caption_tag_figures(named: NDArray[np.bool_], targets: NDArray[np.bool_]) -> CaptionTagFigures:
+    """Coverage and hallucination of captions.
+
+    Args:
+        named: ``[N, C]``, true where the caption names the class.
+        targets: ``[N, C]``, true where it is annotated.
+
+    Raises:
+        UsageError: If the shapes differ, or nothing is annotated.
+    """
+    said, truth = np.asarray(named, np.bool_), np.asarray(targets, np.bool_)
+    if said.shape != truth.shape or said.ndim != 2:
+        raise UsageError(f"named tags {said.shape} and annotations {truth.shape} must both be [pictures, classes]")
+    if not truth.any():
+        raise UsageError("no class has a positive, so coverage is not defined; check the annotations' names")
+    wrong = said & ~truth
+    return CaptionTagFigures(
+        float((said & truth).sum() / truth.sum()),
+        float(wrong.sum() / max(said.sum(), 1)),
+        float(wrong.any(1).mean()),
+        float(said.sum(1).mean()),
+    )
+
+
+class CategoryParser:
+    """Makes a tagger of a captioner: caption, parser, synonyms, and the benchmark's categories that remain.
+
+    That is how the papers score captioning systems (Tag2Text section 4.2). A category is found if the caption names
+    it, or one of its synonyms, or a tag of the project's vocabulary that stands for it or implies it.
+
+    Args:
+        names: The categories.
+        synonyms: By category, other names for it.
+        vocabulary: Whose tags, synonyms and implications are used; ``None``: categories and synonyms alone.
+        parser: ``auto``, ``light`` or ``spacy``.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        synonyms: dict[str, tuple[str, ...]] | None = None,
+        vocabulary: TagVocabulary | None = None,
+        parser: str = "auto",
+    ):
+        self.names = tuple(names)
+        self._parser = load_parser(parser)  # type: ignore[arg-type]
+        plain = [normalise_name(name) for name in self.names]
+        first = {name: place for place, name in enumerate(dict.fromkeys(plain))}
+        others: dict[str, dict[str, None]] = {name: {} for name in first}
+        for given, name in zip(self.names, plain, strict=True):
+            others[name] |= dict.fromkeys(map(normalise_name, (synonyms or {}).get(given, ())))
+        own = TagVocabulary(
+            VocabularyTag(id=place, name=name, kind="object", aliases=tuple(n for n in others[name] if n != name))
+            for name, place in first.items()
+        )
+        self._columns: dict[int, list[int]] = {}
+        for column, name in enumerate(plain):
+            self._columns.setdefault(first[name], []).append(column)
+        self._own = TagMapper(own)
+        self._wide = None if vocabulary is None else TagMapper(vocabulary)
+        self._of_tag: dict[int, set[int]] = {}
+        if vocabulary is not None:
+            for name, place in first.items():
+                for text in (name, *others[name]):
+                    tag = vocabulary.find(text)
+                    if tag is not None:
+                        self._of_tag.setdefault(tag.id, set()).add(place)
+
+    def __call__(self, captions: Sequence[str]) -> NDArray[np.bool_]:
+        """``[N, C]``, true where a caption names a category."""
+        table = np.zeros((len(captions), len(self.names)), np.bool_)
+        for row, caption in zip(table, captions, strict=True):
+            tags = self._parser.parse(caption)
+            places = set(self._own(tags, implied=False))
+            if self._wide is not None:
+                for id in self._wide(tags):
+                    places |= self._of_tag.get(id, set())
+            for place in places:
+                row[self._columns[place]] = True
+        return table

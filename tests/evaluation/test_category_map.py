@@ -1,0 +1,29 @@
+"""Classes of benchmarks in vocabularies."""
+
+from __future__ import annotations
+
+from anytag.evaluation.benchmarks.benchmark import names_of, read_table
+from anytag.evaluation.category_map import map_categories
+from anytag.model.directory import find_model
+from anytag.model.vocabulary import TagVocabulary, VocabularyTag
+
+VOCABULARY = TagVocabulary(
+    [VocabularyTag(0, "sofa", "object", aliases=("settee",)), VocabularyTag(1, "plane", "object")]
+)
+
+
+def test_by_name_alias_synonym_and_not_at_all():
+    found = map_categories(
+        ["sofa", "settee", "airplane", "couch", "quark"], VOCABULARY, {"airplane": ("jet", "plane"), "couch": ("sofa",)}
+    )
+    assert found.tags == (0, 0, 1, 0, None)
+    assert found.by == ("name", "alias", "synonym", "synonym", "none")
+    assert found.unmatched == ("quark",)
+    assert found.shared == {0: ("sofa", "settee", "couch")}
+
+
+def test_all_of_coco_80_is_in_the_shipped_vocabulary_but_for_what_is_listed():
+    table = [row for row in read_table("coco.tsv") if row["thing"] == "1"]
+    synonyms = {row["plain"]: names_of(row["synonyms"]) for row in table}
+    found = map_categories([row["plain"] for row in table], find_model(None).vocabulary, synonyms)
+    assert found.unmatched == ("potted plant",)
