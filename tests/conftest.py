@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,17 @@ def require_module(name: str, extra: str = "dev") -> None:
     """The same for a package; it is looked for, not imported."""
     if importlib.util.find_spec(name) is None:
         _missing(f"{name} is not installed; it comes with: pip install -e '.[{extra}]'")
+
+
+def require_program(name: str, package: str) -> None:
+    """The same for a program.
+
+    Args:
+        name: As a shell would find it.
+        package: Debian's package that brings it.
+    """
+    if shutil.which(name) is None:
+        _missing(f"{name} is not installed; Debian has it in {package}")
 
 
 def outside(variable: str, default: str) -> Path:

@@ -73,6 +73,24 @@ class ModelError(AnytagError):
     kind = "model"
 
 
+class LibraryError(AnytagError):
+    """A batch or an index of pictures that cannot be used as it is."""
+
+    kind = "library"
+
+
+class XmpError(AnytagError):
+    """A file that should hold XMP metadata and does not, or none that can be changed safely."""
+
+    kind = "xmp"
+
+
+class SidecarError(AnytagError):
+    """A file beside a picture that cannot be written without harm to what is there."""
+
+    kind = "sidecar"
+
+
 class MissingExtraError(AnytagError):
     """A feature whose optional dependency is not installed."""
 
@@ -81,3 +99,9 @@ class MissingExtraError(AnytagError):
     def __init__(self, feature: str, extra: str):
         super().__init__(f"{feature} needs an optional dependency. Install it with: pip install 'anytag[{extra}]'")
         self.extra = extra
+
+
+class MissingProgramError(AnytagError):
+    """A feature whose program, no Python package, is not installed."""
+
+    kind = "missing_program"

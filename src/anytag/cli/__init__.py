@@ -6,9 +6,11 @@ import typer
 
 from anytag import __version__
 from anytag.cli import (
+    batch,
     calibrate,
     caption,
     convert,
+    doctor,
     engine,
     export,
     info,
@@ -18,6 +20,7 @@ from anytag.cli import (
     pull,
     tag,
     train,
+    untag,
     vocabulary,
 )
 
@@ -46,7 +49,7 @@ def build_app() -> typer.Typer:
 
     for command in (
         tag.tag, caption.caption, info.info, parse.parse, train.train, export.export, calibrate.calibrate,
-        convert.convert, pull.pull, match.match, locate.locate,
+        batch.batch, untag.untag, doctor.doctor, convert.convert, pull.pull, match.match, locate.locate,
     ):  # fmt: skip
         app.command()(command)
     app.add_typer(vocabulary.app, name="vocabulary")

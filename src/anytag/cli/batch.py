@@ -1,0 +1,277 @@
+"""``anytag batch``: a whole library, in as many sittings as it takes."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from anytag.cli._inputs import (
+    Allow,
+    BackendName,
+    Deny,
+    Device,
+    Kinds,
+    Language,
+    Model,
+    Precision,
+    PrecisionChoice,
+    Rename,
+    Threads,
+    Threshold,
+    Top,
+    open_recognizer,
+    tag_choice,
+)
+from anytag.cli._shared import names as split_names
+from anytag.cli._shared import progress as progress_bar
+from anytag.cli._shared import reporting
+from anytag.errors import UsageError
+from anytag.library.batch import Done
+from anytag.library.outputs import FAILURES, table_names
+from anytag.library.progress import Progress
+from anytag.library.run import PROGRESS_FILE, BatchRun
+from anytag.library.scan import Scan, is_archive
+from anytag.pictures import find_pictures, read_list
+from anytag.writers.embedded import EmbeddedXmp, exiftool
+from anytag.writers.records import TagView
+from anytag.writers.sidecars import SidecarWriter
+from anytag.writers.tables import shown
+from anytag.writers.text_sidecars import Existing, TextSidecars
+from anytag.writers.xmp_sidecars import XmpSidecars
+
+
+class WriterChoice(StrEnum):
+    """What can be written."""
+
+    jsonl = "jsonl"
+    csv = "csv"
+    parquet = "parquet"
+    html = "html"
+    txt = "txt"
+    xmp = "xmp"
+    coco = "coco"
+    label_studio = "label-studio"
+    fiftyone = "fiftyone"
+
+
+class SelectionChoice(StrEnum):
+    """Which tags are written."""
+
+    all = "all"
+    specific = "specific"
+
+
+class NamingChoice(StrEnum):
+    """What new XMP sidecars are called."""
+
+    full = "full"
+    stem = "stem"
+
+
+class OrderChoice(StrEnum):
+    """Order of tags in text files."""
+
+    score = "score"
+    name = "name"
+
+
+def batch(
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Files, folders, globs, shards (.tar), Parquet files; - reads a list of paths.", show_default=False
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for results and progress; made if it is not there.")] = None,
+    write: Annotated[
+        list[WriterChoice] | None,
+        typer.Option(help="What to write; may be given several times. (default: jsonl and html)"),
+    ] = None,
+    embed: Annotated[bool, typer.Option("--embed", help="Write XMP into the pictures themselves (exiftool).")] = False,
+    caption: Annotated[bool, typer.Option("--caption", help="Write captions, too; takes longer.")] = False,
+    categories: Annotated[
+        str | None, typer.Option(help="Look for exactly these, comma-separated; any words will do (open set).")
+    ] = None,
+    threshold: Threshold = None,
+    top: Top = None,
+    kind: Kinds = None,
+    tags: Annotated[
+        SelectionChoice, typer.Option(help="Write all tags, or leave out those that follow from others.")
+    ] = SelectionChoice.all,
+    per_kind: Annotated[int | None, typer.Option(min=1, help="Write at most that many tags of each kind.")] = None,
+    allow: Allow = None,
+    deny: Deny = None,
+    rename: Rename = None,
+    language: Language = None,
+    prefix: Annotated[str, typer.Option(help="txt: words before the tags.")] = "",
+    separator: Annotated[str, typer.Option(help="txt: what stands between tags.")] = ", ",
+    order: Annotated[OrderChoice, typer.Option(help="txt: order of tags.")] = OrderChoice.score,
+    underscores: Annotated[bool, typer.Option("--underscores", help="txt: hot_dog instead of hot dog.")] = False,
+    append: Annotated[bool, typer.Option("--append", help="txt: add tags to files that people wrote.")] = False,
+    keep_existing: Annotated[bool, typer.Option("--keep-existing", help="txt: leave such files alone.")] = False,
+    xmp_name: Annotated[
+        NamingChoice, typer.Option(help="xmp: call new sidecars photo.jpg.xmp (full) or photo.xmp (stem).")
+    ] = NamingChoice.full,
+    by_content: Annotated[
+        bool, typer.Option("--by-content", help="Know pictures by their content, too: moved ones are not done again.")
+    ] = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try again what failed before.")] = False,
+    since: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"], help="Only pictures changed since.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Do at most that many pictures now.")] = None,
+    watch: Annotated[
+        int | None, typer.Option(min=1, help="Look for new pictures every so many seconds, until interrupted.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")] = False,
+    status: Annotated[bool, typer.Option("--status", help="Say what was done in --out so far.")] = False,
+    model: Model = None,
+    backend: BackendName = None,
+    device: Device = "cpu",
+    precision: Precision = PrecisionChoice.float32,
+    threads: Threads = None,
+) -> None:
+    """Recognize a whole library. The same command goes on where it was stopped, and does only what is new.
+
+    Results go to --out: tags.jsonl, contact-sheet.html and others; with --write txt or xmp also beside the pictures.
+
+    Exit codes: 0 done, 1 some pictures failed, 2 used wrongly, 130 interrupted.
+
+    Example: anytag batch photos --out photo-tags --write html --write xmp
+    """
+    with reporting("batch"):
+        if out is None:
+            raise UsageError("--out is missing: the folder for results and progress, such as --out photo-tags")
+        if status:
+            _show_status(out)
+            return
+        if not sources:
+            raise UsageError("name pictures, folders, shards or Parquet files, or --status")
+        chosen = [choice.value for choice in write] if write else ["jsonl", "html"]
+        if append and keep_existing:
+            raise UsageError("--append and --keep-existing exclude each other")
+        choice = tag_choice(allow, deny, rename, language)
+        recognizer = open_recognizer(model, backend, device, precision, threads, choice)
+        asked = {
+            "categories": split_names(categories),
+            "kinds": [choice.value for choice in kind] if kind else None,
+            "threshold": threshold,
+            "top": top,
+        }
+        view = TagView(recognizer.vocabulary, tags.value, per_kind)
+        sidecars: list[SidecarWriter | EmbeddedXmp] = []
+        if "txt" in chosen:
+            existing: Existing = "append" if append else "keep" if keep_existing else "refuse"
+            sidecars.append(TextSidecars(separator, prefix, existing, order.value, underscores, caption))
+        if "xmp" in chosen:
+            sidecars.append(XmpSidecars(view, xmp_name.value))
+        if embed:
+            exiftool()  # Rather now than after the first picture.
+            sidecars.append(EmbeddedXmp(view))
+        run = BatchRun(recognizer, asked, caption, choice, view, sidecars, table_names(chosen), out)
+        if dry_run:
+            with run.rehearsal() as known:
+                scan = run.scan(known, *_split(sources)[::2], by_content=by_content, since=_seconds(since))
+                _say_scan(scan, known, run.settings())
+                _say(f"would write {', '.join(chosen)} to {out}")
+                for entry in known.pending(limit):
+                    print(shown(entry.shown))
+            return
+        with run.open() as known:
+            while True:
+                files, archives, folders = _split(sources)
+                if retry_failed:
+                    known.retry_failed()
+                scan = run.scan(known, files, folders, by_content=by_content, since=_seconds(since))
+                _say_scan(scan, known, run.settings())
+                total = None if archives else min(scan.to_do, limit or scan.to_do)
+                try:
+                    with progress_bar(total) as advance:
+                        done = run.recognize(known, archives, limit, advance)
+                except KeyboardInterrupt:
+                    _say("stopped; the same command goes on from here")
+                    raise
+                _say_done(done, run.write(known), bool(sidecars), out)
+                if watch is None:
+                    break
+                time.sleep(watch)
+        if done.failed or done.sidecar_problems:
+            raise typer.Exit(1)
+
+
+def _say_done(done: Done, files: Sequence[Path], with_sidecars: bool, out: Path) -> None:
+    said = f"{done.recognized:,} recognized, {done.failed:,} failed"
+    if with_sidecars:
+        said += f", {done.sidecars:,} sidecars written"
+    if done.sidecar_problems:
+        said += f", {done.sidecar_problems:,} not (see {out / FAILURES})"
+    _say(said)
+    for path in files:
+        _say(f"  {path}")
+
+
+def _split(sources: list[str]) -> tuple[Iterator[Path], list[str], list[str]]:
+    """Pictures that are files, archives, and the folders that are walked whole."""
+    if "-" in sources:
+        if len(sources) > 1:
+            raise UsageError("- reads the list of pictures from standard input; give nothing beside it")
+        return read_list(sys.stdin), [], []
+    archives = [source for source in sources if is_archive(source)]
+    others = [source for source in sources if not is_archive(source)]
+    folders = [source for source in others if Path(source).is_dir()]
+    return (find_pictures(others) if others else iter(())), archives, folders
+
+
+def _seconds(since: datetime | None) -> float | None:
+    return None if since is None else since.timestamp()
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def _say_scan(scan: Scan, known: Progress, settings: dict[str, Any]) -> None:
+    """What the sources hold, against what was done."""
+    parts = [
+        f"{count:,} {what}"
+        for count, what in (
+            (scan.new, "new"),
+            (scan.changed, "changed"),
+            (scan.redone, "to be done again"),
+            (scan.copied, "known by content"),
+            (scan.known, "done before"),
+            (scan.failed_before, "failed before (--retry-failed tries them again)"),
+            (scan.gone, "gone"),
+            (scan.skipped, "older"),
+        )
+        if count
+    ]
+    _say(f"{scan.found:,} pictures: {', '.join(parts) or 'none to do'}")
+    for number, count in scan.other_settings.items():
+        before = known.settings_content(number)
+        changes = ", ".join(
+            f"{name} {before.get(name)!r} -> {settings.get(name)!r}"
+            for name in sorted(before.keys() | settings.keys())
+            if before.get(name) != settings.get(name)
+        )
+        _say(f"  {count:,} were done with other settings: {changes}")
+
+
+def _show_status(out: Path) -> None:
+    if not (out / PROGRESS_FILE).exists():
+        raise UsageError(f"{out}: no batch has worked here (no {PROGRESS_FILE})")
+    known = Progress(out / PROGRESS_FILE)
+    counts = known.counts()
+    print(f"{counts.get('done', 0):,} done, {counts.get('failed', 0):,} failed, {counts.get('pending', 0):,} to do")
+    for settings, count in known.done_with():
+        print(f"  {count:,} by {settings['model']} {settings['version']}" + (" with captions" * settings["caption"]))
+    for kind, count in sorted(known.failure_kinds().items()):
+        print(f"  {count:,} failed: {kind}")
+    known.close()

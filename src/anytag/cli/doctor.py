@@ -1,0 +1,143 @@
+"""``anytag doctor``: what is installed, what works, how fast, and what to do about the rest."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+import subprocess
+import time
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from typing import Annotated, Literal
+
+import numpy as np
+import typer
+from PIL import Image, features
+
+from anytag import __version__
+from anytag.cli._inputs import BackendName, Device, Model, Precision, PrecisionChoice, Threads, open_recognizer
+from anytag.cli._shared import reporting
+from anytag.errors import AnytagError
+from anytag.foundations.cpu_count import available_processors
+
+#: Extras that people use, the module that tells whether each is there, and what it is for.
+_EXTRAS = (
+    ("photos", "pillow_heif", "HEIC, the format of many phones"),
+    ("parquet", "pyarrow", "Parquet files"),
+    ("openvino", "openvino", "another runtime"),
+    ("nlp", "spacy", "the larger caption parser"),
+    ("train", "torch", "training, and models that are not exported"),
+    ("export", "onnxscript", "making models that run without PyTorch"),
+    ("cluster", "ray", "the data engine on many machines"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report.
+
+    Attributes:
+        what: What was looked at.
+        state: ``ok``; ``absent``: not there, and only some things need it; ``broken``: anytag does not work so.
+        detail: What was found.
+        advice: What to do, if anything.
+    """
+
+    what: str
+    state: Literal["ok", "absent", "broken"]
+    detail: str
+    advice: str = ""
+
+
+def doctor(
+    json_: Annotated[bool, typer.Option("--json", help="Write one JSON object.")] = False,
+    model: Model = None,
+    backend: BackendName = None,
+    device: Device = "cpu",
+    precision: Precision = PrecisionChoice.float32,
+    threads: Threads = None,
+) -> None:
+    """Check the installation, the model and the programs around it, and measure how fast this machine is.
+
+    Exit codes: 0 all that is needed works, 1 something needed does not, 2 used wrongly.
+
+    Example: anytag doctor
+    """
+    with reporting("doctor"):
+        findings = [
+            Finding("anytag", "ok", f"{__version__}, Python {platform.python_version()}, {platform.platform()}"),
+            Finding("processors", "ok", f"{available_processors()} to use"),
+            _model(model, backend, device, precision, threads),
+            _formats(),
+            _exiftool(),
+            *(_extra(*extra) for extra in _EXTRAS),
+        ]
+        if json_:
+            print(json.dumps([asdict(finding) for finding in findings]))
+        else:
+            width = max(len(finding.what) for finding in findings)
+            for finding in findings:
+                mark = {"ok": "ok", "absent": "--", "broken": "!!"}[finding.state]
+                print(f"{mark}  {finding.what:<{width}}  {finding.detail}")
+                if finding.advice:
+                    print(f"{'':{width + 6}}{finding.advice}")
+        if any(finding.state == "broken" for finding in findings):
+            raise typer.Exit(1)
+
+
+def _model(
+    model: str | None, backend: BackendName, device: str, precision: PrecisionChoice, threads: int | None
+) -> Finding:
+    """Whether the model loads and runs, and how many pictures a second it does."""
+    try:
+        start = time.perf_counter()
+        recognizer = open_recognizer(model, backend, device, precision, threads)
+        pictures = [
+            Image.fromarray(np.random.default_rng(seed).integers(0, 256, (480, 640, 3), dtype=np.uint8))
+            for seed in range(32)
+        ]
+        recognizer.tag(pictures[0])
+        loaded = time.perf_counter() - start
+        start = time.perf_counter()
+        recognizer.tag(pictures)
+        rate = len(pictures) / (time.perf_counter() - start)
+    except AnytagError as error:
+        return Finding("model", "broken", str(error), "Try: anytag info")
+    config = recognizer.directory.config
+    return Finding(
+        "model",
+        "ok",
+        f"{config.name} ({config.family}), {len(recognizer.vocabulary):,} tags, {recognizer.directory.path}; first "
+        f"picture after {loaded:.1f} s, then {rate:.0f} pictures a second without reading files",
+    )
+
+
+def _formats() -> Finding:
+    known = {"JPEG": "jpg", "PNG": "zlib", "WebP": "webp", "AVIF": "avif", "JPEG 2000": "jpg_2000", "TIFF": "libtiff"}
+    there = [name for name, feature in known.items() if features.check(feature)]
+    missing = [name for name in known if name not in there]
+    advice = f"This Pillow reads no {', '.join(missing)}: pip install --upgrade pillow" if missing else ""
+    return Finding("formats", "absent" if missing else "ok", ", ".join(there), advice)
+
+
+def _exiftool() -> Finding:
+    place = shutil.which("exiftool")
+    if place is None:
+        advice = (
+            "Needed only to write into pictures (--embed). Debian: libimage-exiftool-perl; macOS: brew install exiftool"
+        )
+        return Finding("exiftool", "absent", "not installed", advice)
+    done = subprocess.run([place, "-ver"], capture_output=True, text=True, check=False)
+    return Finding("exiftool", "ok", f"{done.stdout.strip()}, {place}")
+
+
+def _extra(name: str, module: str, purpose: str) -> Finding:
+    what = f"extra {name}"
+    if find_spec(module) is None:
+        return Finding(what, "absent", f"not installed: {purpose}", f"pip install 'anytag[{name}]'")
+    try:
+        return Finding(what, "ok", f"{module} {version(module)}")
+    except PackageNotFoundError:
+        return Finding(what, "ok", module)

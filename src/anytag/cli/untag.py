@@ -1,0 +1,71 @@
+"""``anytag untag``: take away what anytag wrote, and nothing else."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from anytag.cli._shared import reporting
+from anytag.errors import UsageError
+from anytag.library.progress import Progress
+from anytag.library.run import PROGRESS_FILE
+from anytag.library.untag import Undone, untag_written
+from anytag.library.untag import untag as undo
+from anytag.pictures import find_pictures
+from anytag.writers.tables import shown
+
+
+def untag(
+    pictures: Annotated[
+        list[str] | None,
+        typer.Argument(help="Pictures, folders, globs, or XMP files.", show_default=False),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Output folder of a batch: take back the text files that it wrote, too.")
+    ] = None,
+    embedded: Annotated[
+        bool, typer.Option("--embedded", help="Look into the pictures themselves, too (exiftool).")
+    ] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Write JSON lines, one a file.")] = False,
+) -> None:
+    """Remove the tags and captions that anytag wrote; what people wrote stays as it is, to the byte.
+
+    Exit codes: 0 done, 1 some files could not be changed, 2 used wrongly.
+
+    Example: anytag untag photos
+    """
+    with reporting("untag"):
+        if not pictures and out is None:
+            raise UsageError("name pictures or folders, or the output folder of a batch with --out")
+        if out is not None and not (out / PROGRESS_FILE).exists():
+            raise UsageError(f"{out}: no batch has worked here (no {PROGRESS_FILE})")
+        done = failed = 0
+        for one in _all(pictures or [], out, embedded):
+            failed += one.change == "failed"
+            done += one.change != "failed"
+            if json_:
+                print(json.dumps({"path": one.path, "change": one.change, "message": one.message}))
+            elif one.change == "failed":
+                print(shown(one.message), file=sys.stderr)
+            else:
+                print(f"{one.change:<9}{shown(one.path)}")
+        print(f"{done:,} files changed" + (f", {failed:,} not" if failed else ""), file=sys.stderr)
+        if failed:
+            raise typer.Exit(1)
+
+
+def _all(pictures: list[str], out: Path | None, embedded: bool) -> Iterator[Undone]:
+    sidecars = [Path(given) for given in pictures if given.lower().endswith(".xmp")]
+    others = [given for given in pictures if not given.lower().endswith(".xmp")]
+    yield from undo(sidecars)
+    if others:
+        yield from undo(find_pictures(others), embedded)
+    if out is not None:
+        with closing(Progress(out / PROGRESS_FILE)) as known:
+            yield from untag_written(known)

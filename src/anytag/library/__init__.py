@@ -1,0 +1,1 @@
+"""Whole photo libraries: batches that resume, and what they leave behind."""

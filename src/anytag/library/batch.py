@@ -1,0 +1,229 @@
+"""Recognition over whole libraries: only what is not done yet, kept as it comes, written as it is wanted."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from anytag.errors import AnytagError, LibraryError, MissingProgramError, SidecarError
+from anytag.library.progress import Entry, FileIdentity, Progress, digest_of
+from anytag.library.scan import read_archive
+from anytag.recognition import Failure, Recognition
+from anytag.writers.embedded import EmbeddedXmp
+from anytag.writers.records import PictureRecord, TagView
+from anytag.writers.sidecars import SidecarWriter, replace_file
+
+#: Seconds of work that a kill may cost at the most.
+_COMMIT_AFTER = 2.0
+
+#: Recognizes pictures, given as paths or as pairs of a name and bytes: one result each, in order.
+Recognize = Callable[[Iterable[Any]], Iterator[Recognition | Failure]]
+
+
+@dataclass
+class Done:
+    """What a run did.
+
+    Attributes:
+        recognized: Pictures.
+        failed: Pictures that could not be read.
+        sidecars: Files written beside or into pictures.
+        sidecar_problems: Those that could not be.
+    """
+
+    recognized: int = 0
+    failed: int = 0
+    sidecars: int = 0
+    sidecar_problems: int = 0
+
+
+class Batch:
+    """The work on one output folder.
+
+    Args:
+        progress: What was done before.
+        recognize: The model.
+        settings: Number of the settings that it works with.
+        view: Which tags are written to sidecars.
+        sidecars: Writers of files beside pictures.
+        sidecar_settings: Tells whether sidecars were written with these writers and options.
+        advance: Called after every picture.
+    """
+
+    def __init__(
+        self,
+        progress: Progress,
+        recognize: Recognize,
+        settings: int,
+        view: TagView,
+        sidecars: Sequence[SidecarWriter | EmbeddedXmp] = (),
+        sidecar_settings: str = "",
+        advance: Callable[[], None] = lambda: None,
+    ):
+        self.progress, self.recognize, self.settings, self.view = progress, recognize, settings, view
+        self.sidecars, self.sidecar_settings, self.advance = tuple(sidecars), sidecar_settings, advance
+        self.done = Done()
+
+    def run(self, archives: Sequence[str] = (), limit: int | None = None) -> Done:
+        """Recognize what is pending, then what archives hold; keep results every few seconds.
+
+        Args:
+            archives: Sources that hold many pictures.
+            limit: At most that many pictures.
+
+        Returns:
+            What was done, also if it is interrupted; then the interrupt goes on.
+
+        Raises:
+            LibraryError: If the progress file cannot be written.
+        """
+        with _full_disk_told(self.progress.path):
+            self.progress.retry_sidecars()
+            self._write_missing_sidecars()
+            self._recognize(self._work(archives, limit))
+        return self.done
+
+    def _work(self, archives: Sequence[str], limit: int | None) -> Iterator[tuple[Entry, Any]]:
+        given = 0
+        for entry in self.progress.pending(limit):
+            given += 1
+            yield entry, entry.shown
+        for source in archives:
+            for entry, item in read_archive(source, self.progress, self.settings):
+                if limit is not None and given >= limit:
+                    return
+                given += 1
+                yield entry, item
+
+    def _recognize(self, work: Iterator[tuple[Entry, Any]]) -> None:
+        """Pass work through the model, and keep what comes out of it."""
+        waiting: deque[tuple[Entry, Failure | None]] = deque()
+
+        def sources() -> Iterator[Any]:
+            for entry, item in work:
+                if isinstance(item, Failure):
+                    waiting.append((entry, item))
+                    continue
+                waiting.append((entry, None))
+                yield (entry.shown, item) if entry.in_archive else item
+
+        results = self.recognize(sources())
+        pending: list[tuple[Entry, Recognition | Failure]] = []
+        last = time.monotonic()
+        try:
+            while True:
+                result = next(results, None)
+                # What could not be read from an archive has not gone through the model; it keeps its place.
+                while waiting and waiting[0][1] is not None:
+                    pending.append((waiting[0][0], waiting.popleft()[1] or Failure("", "", "")))
+                if result is None:
+                    break
+                pending.append((waiting.popleft()[0], result))
+                if time.monotonic() - last > _COMMIT_AFTER:
+                    self._keep(pending)
+                    pending, last = [], time.monotonic()
+        finally:
+            self._keep(pending)
+
+    def _keep(self, results: list[tuple[Entry, Recognition | Failure]]) -> None:
+        """Commit results, then write their sidecars and commit that."""
+        now = _now()
+        with self.progress.transaction():
+            for entry, result in results:
+                checked = _unless_changed(entry, result)
+                self.progress.store(entry, checked, self.settings, now)
+                self.done.failed += isinstance(checked, Failure)
+                self.done.recognized += not isinstance(checked, Failure)
+        self._write_missing_sidecars()
+        for _ in results:
+            self.advance()
+
+    def _write_missing_sidecars(self) -> None:
+        """Write the sidecars of whatever is done and has none, or others."""
+        if not self.sidecars:
+            return
+        for entry, record in self.progress.without_sidecars(self.sidecar_settings):
+            problems = []
+            for writer in self.sidecars:
+                try:
+                    self.done.sidecars += self._write(writer, entry, self.view(record))
+                except MissingProgramError:
+                    raise
+                except AnytagError as error:
+                    problems.append(str(error))
+                except OSError as error:
+                    where = error.filename or record.path
+                    problems.append(f"{where}: cannot be written ({error.strerror or error})")
+            with self.progress.transaction():
+                problem = "; ".join(problems) or None
+                self.progress.sidecars_done(entry, self.sidecar_settings, problem)
+            self.done.sidecar_problems += bool(problems)
+
+    def _write(self, writer: SidecarWriter | EmbeddedXmp, entry: Entry, record: PictureRecord) -> bool:
+        """Write one sidecar; gives whether anything changed."""
+        if isinstance(writer, EmbeddedXmp):
+            changed = writer.write(record)
+            if changed:
+                with self.progress.transaction():
+                    self.progress.set_identity(entry, FileIdentity.of(record.path), None)
+            return changed
+        target = writer.target(record)
+        there = _read(target)
+        before = there
+        if not writer.merges and there is not None:
+            known = self.progress.wrote(target, there)
+            if known is not None:
+                owner, before = known
+                if owner != entry.key and os.path.lexists(owner):
+                    raise SidecarError(f"{target}: belongs to {os.fsdecode(owner)}, and two pictures cannot share it")
+        content = writer.render(record, before)
+        if content is None or content == there:
+            return False
+        with self.progress.transaction():
+            self.progress.intend(target, digest_of(content), entry.key, None if writer.merges else before)
+        replace_file(target, content)
+        return True
+
+
+def _unless_changed(entry: Entry, result: Recognition | Failure) -> Recognition | Failure:
+    """The result, unless the file is not the one that was scanned any more."""
+    if entry.in_archive or isinstance(result, Failure):
+        return result
+    try:
+        same = FileIdentity.of(entry.shown) == entry.identity
+    except OSError:
+        return Failure(entry.shown, "changed", f"{entry.shown}: vanished while it was read")
+    if same:
+        return result
+    return Failure(entry.shown, "changed", f"{entry.shown}: was changed while it was read; the next run reads it again")
+
+
+def _read(target: Path) -> bytes | None:
+    try:
+        return target.read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+def _now() -> str:
+    """The time, to the second; ``SOURCE_DATE_EPOCH`` fixes it where outputs must be reproducible."""
+    fixed = os.environ.get("SOURCE_DATE_EPOCH")
+    seconds = int(fixed) if fixed and fixed.isdigit() else time.time()
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@contextmanager
+def _full_disk_told(path: Path) -> Iterator[None]:
+    """SQLite's own errors as ours."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise LibraryError(f"{path}: cannot be written ({error}). What was done before is kept") from error

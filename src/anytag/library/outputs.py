@@ -1,0 +1,72 @@
+"""The files that a batch leaves in its output folder: made anew from what is known, each whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from anytag.foundations.atomic_files import whole_file
+from anytag.library.progress import Progress
+from anytag.writers.annotations import CocoAnnotations, FiftyOneDataset, LabelStudioTasks
+from anytag.writers.contact_sheet import ContactSheet
+from anytag.writers.parquet import ParquetTable
+from anytag.writers.records import PictureRecord, TagView
+from anytag.writers.tables import CsvTable, JsonLines, TableWriter, json_line
+
+#: What could not be recognized, and why.
+FAILURES = "failures.jsonl"
+
+#: Writers of one file of all pictures, by name.
+TABLES: dict[str, Callable[[], TableWriter]] = {
+    "jsonl": JsonLines,
+    "csv": CsvTable,
+    "parquet": ParquetTable,
+    "html": ContactSheet,
+    "coco": CocoAnnotations,
+    "label-studio": LabelStudioTasks,
+    "fiftyone": FiftyOneDataset,
+}
+
+
+def write_outputs(progress: Progress, names: Iterable[str], folder: Path, view: TagView) -> list[Path]:
+    """Write tables and the list of failures.
+
+    Args:
+        progress: What is known.
+        names: Of :data:`TABLES`.
+        folder: Where they go.
+        view: Which tags are written.
+
+    Returns:
+        The files, in the order of the names; the list of failures last, if there are any.
+
+    Raises:
+        OSError: If one cannot be written.
+        MissingExtraError: If a writer needs a package that is not installed.
+    """
+    written = []
+    for name in names:
+        writer = TABLES[name]()
+        if isinstance(writer, ContactSheet):
+            writer = replace(writer, failures=tuple(progress.failures()))
+        writer.write(_viewed(progress.records(), view), folder / writer.filename)
+        written.append(folder / writer.filename)
+    failures = folder / FAILURES
+    if any(True for _ in progress.failures()):
+        with whole_file(failures) as part, part.open("w", encoding="utf-8", newline="\n") as file:
+            file.writelines(json_line(failure.to_json()) for failure in progress.failures())
+        written.append(failures)
+    else:
+        failures.unlink(missing_ok=True)
+    return written
+
+
+def _viewed(records: Iterable[PictureRecord], view: TagView) -> Iterator[PictureRecord]:
+    for record in records:
+        yield view(record)
+
+
+def table_names(asked: Sequence[str]) -> list[str]:
+    """Those of the names that are tables."""
+    return [name for name in dict.fromkeys(asked) if name in TABLES]

@@ -1,0 +1,150 @@
+"""One batch over sources with a model: what ``anytag batch`` does, step by step."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+
+from anytag.errors import LibraryError
+from anytag.library.batch import Batch, Done
+from anytag.library.outputs import write_outputs
+from anytag.library.progress import Progress
+from anytag.library.scan import Scan, scan_files
+
+if TYPE_CHECKING:
+    from anytag.inference.recognizer import Recognizer
+    from anytag.inference.tag_choice import TagChoice
+    from anytag.recognition import Failure, Recognition
+    from anytag.writers.embedded import EmbeddedXmp
+    from anytag.writers.records import TagView
+    from anytag.writers.sidecars import SidecarWriter
+
+#: What is known of a batch, in its output folder.
+PROGRESS_FILE = "progress.sqlite"
+
+
+class BatchRun:
+    """A model, what it is asked, and where results go.
+
+    Args:
+        recognizer: The model.
+        asked: Options of :meth:`~anytag.inference.recognizer.Recognizer.tag`.
+        caption: Whether to write captions, too.
+        choice: Of tags, as the recognizer was opened with.
+        view: Which tags are written.
+        sidecars: Writers of files beside or in pictures.
+        tables: Names of :data:`~anytag.library.outputs.TABLES`.
+        out: The output folder.
+    """
+
+    def __init__(
+        self,
+        recognizer: Recognizer,
+        asked: dict[str, Any],
+        caption: bool,
+        choice: TagChoice | None,
+        view: TagView,
+        sidecars: Sequence[SidecarWriter | EmbeddedXmp],
+        tables: Sequence[str],
+        out: Path,
+    ):
+        self.recognizer, self.asked, self.caption, self.choice = recognizer, asked, caption, choice
+        self.view, self.sidecars, self.tables, self.out = view, sidecars, tables, out
+
+    @contextmanager
+    def open(self) -> Iterator[Progress]:
+        """What is known so far; nobody else works on it meanwhile.
+
+        Raises:
+            LibraryError: If another batch does.
+        """
+        self.out.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(self.out / ".lock", timeout=0), closing(Progress(self.out / PROGRESS_FILE)) as known:
+                yield known
+        except Timeout:
+            raise LibraryError(f"{self.out}: another batch works here; wait for it, or use another --out") from None
+
+    @contextmanager
+    def rehearsal(self) -> Iterator[Progress]:
+        """A copy of what is known, that a dry run may change."""
+        with tempfile.TemporaryDirectory() as folder:
+            place = Path(folder) / PROGRESS_FILE
+            if (self.out / PROGRESS_FILE).exists():
+                for path in self.out.glob(f"{PROGRESS_FILE}*"):
+                    shutil.copyfile(path, place.with_name(path.name))
+            with closing(Progress(place)) as known:
+                yield known
+
+    def settings(self) -> dict[str, Any]:
+        """What decides a picture's result."""
+        directory = self.recognizer.directory
+        config = (directory.path / "config.json").read_bytes()  # It holds the checksums of all other files.
+        return {
+            "model": directory.config.name,
+            "version": hashlib.sha256(config).hexdigest()[:12],
+            "caption": self.caption,
+            **self.asked,
+            "choice": _choice_text(self.choice),
+        }
+
+    def scan(
+        self,
+        known: Progress,
+        files: Iterable[Path],
+        folders: Sequence[str],
+        *,
+        by_content: bool = False,
+        since: float | None = None,
+    ) -> Scan:
+        """Compare files with what is known; see :func:`~anytag.library.scan.scan_files`."""
+        number = known.settings(self.settings())
+        return scan_files(files, known, number, folders=folders, by_content=by_content, since=since)
+
+    def recognize(
+        self,
+        known: Progress,
+        archives: Sequence[str] = (),
+        limit: int | None = None,
+        advance: Callable[[], None] = lambda: None,
+    ) -> Done:
+        """Recognize what is to do, and write sidecars; see :meth:`~anytag.library.batch.Batch.run`."""
+        number = known.settings(self.settings())
+        sidecars = json.dumps([_options(writer) for writer in self.sidecars], sort_keys=True)
+        work = Batch(known, self._results, number, self.view, self.sidecars, sidecars, advance)
+        return work.run(archives, limit)
+
+    def write(self, known: Progress) -> list[Path]:
+        """Write the tables anew; see :func:`~anytag.library.outputs.write_outputs`."""
+        return write_outputs(known, self.tables, self.out, self.view)
+
+    def _results(self, pictures: Iterable[Any]) -> Iterator[Recognition | Failure]:
+        if self.caption:
+            asked = {name: value for name, value in self.asked.items() if name != "categories"}
+            return self.recognizer.caption(pictures, **asked)
+        return self.recognizer.tag(pictures, **self.asked)
+
+
+def _options(writer: SidecarWriter | EmbeddedXmp) -> dict[str, Any]:
+    """A writer's name and options."""
+    values: dict[str, Any] = {field.name: getattr(writer, field.name) for field in fields(writer)}  # type: ignore[arg-type]
+    view = values.pop("view", None)
+    return values | ({} if view is None else {"selection": view.selection, "per_kind": view.per_kind})
+
+
+def _choice_text(choice: TagChoice | None) -> str | None:
+    """A choice of tags, with what its files hold."""
+    if choice is None:
+        return None
+    values = [getattr(choice, field.name) for field in fields(choice)]
+    texts = [value.read_bytes() if isinstance(value, Path) else repr(value).encode() for value in values]
+    return hashlib.sha256(b"\0".join(texts)).hexdigest()[:12]

@@ -1,0 +1,180 @@
+"""What is there to do: the sources as they are now, against what a batch has done."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from anytag.datasets.opening import open_source
+from anytag.datasets.samples import Sample
+from anytag.datasets.shard_names import is_shard_name
+from anytag.errors import SampleError, UsageError
+from anytag.library.progress import Entry, FileIdentity, Progress, digest_of, key_of
+from anytag.recognition import Failure
+
+#: Pictures between two commits of a scan.
+_COMMIT_EVERY = 5000
+
+
+@dataclass
+class Scan:
+    """What a look at the sources found.
+
+    Attributes:
+        found: Pictures that are files of their own.
+        new: That no earlier run knew.
+        changed: Whose files are not what they were.
+        redone: That were done with other settings.
+        copied: Whose content was known under another name.
+        known: That need nothing.
+        failed_before: That failed before, and are the same file still.
+        gone: That are not there any more.
+        skipped: Pictures left out by ``since``.
+        other_settings: Of those to be done again, how many were done with which settings.
+    """
+
+    found: int = 0
+    new: int = 0
+    changed: int = 0
+    redone: int = 0
+    copied: int = 0
+    known: int = 0
+    failed_before: int = 0
+    gone: int = 0
+    skipped: int = 0
+    other_settings: Counter[int] = field(default_factory=Counter)
+
+    @property
+    def to_do(self) -> int:
+        """Pictures that the model must see."""
+        return self.new + self.changed + self.redone
+
+
+def is_archive(source: str) -> bool:
+    """Whether a source is a file that holds many pictures: shards and Parquet."""
+    return is_shard_name(source) or source.lower().endswith(".parquet")
+
+
+def scan_files(
+    paths: Iterable[Path],
+    progress: Progress,
+    settings: int,
+    *,
+    folders: Sequence[str] = (),
+    by_content: bool = False,
+    since: float | None = None,
+    report: Callable[[int], None] = lambda found: None,
+) -> Scan:
+    """Bring the progress file up to date with the pictures that are there.
+
+    A picture is known by its path, its size and its time. ``by_content`` reads new and changed ones and takes over what
+    is known of the same content, wherever it lay: what was moved or copied is not done again.
+
+    Args:
+        paths: The pictures.
+        progress: What was done.
+        settings: That this run works with.
+        folders: Sources that were walked whole; what lay in them and is gone is forgotten.
+        by_content: See above.
+        since: Seconds since 1970; pictures that were changed before are left out.
+        report: Told now and then how many were found.
+
+    Returns:
+        What was found.
+    """
+    scan, number, waiting = Scan(), progress.begin_scan(), iter(paths)
+    more = True
+    while more:
+        with progress.transaction():
+            for _ in range(_COMMIT_EVERY):
+                path = next(waiting, None)
+                if path is None:
+                    more = False
+                    break
+                _look_at(os.fspath(path), progress, settings, number, scan, by_content, since)
+        report(scan.found)
+    with progress.transaction():
+        scan.gone = progress.forget_gone(number, [key_of(folder) for folder in folders])
+    return scan
+
+
+def _look_at(
+    path: str, progress: Progress, settings: int, number: int, scan: Scan, by_content: bool, since: float | None
+) -> None:
+    try:
+        identity = FileIdentity.of(path)
+    except OSError:
+        identity = FileIdentity(-1, -1)  # The reader will say what is wrong with it.
+    if since is not None and identity.modified < since * 1e9:
+        scan.skipped += 1
+        return
+    scan.found += 1
+    key = key_of(path)
+    known = progress.known(key)
+    if known is not None and known[0] == identity:
+        _, state, with_settings = known
+        progress.touch(key, path, number)
+        if state == "pending":
+            scan.new += 1
+        elif state == "failed":
+            scan.failed_before += 1
+        elif with_settings == settings:
+            scan.known += 1
+        else:
+            scan.redone += 1
+            scan.other_settings[with_settings or 0] += 1
+            progress.add(Entry(key, path, identity), number)
+        return
+    entry = Entry(key, path, identity, _content(path) if by_content else None)
+    if entry.content is not None and progress.copy_result(entry, settings, number):
+        scan.copied += 1
+        return
+    scan.new += known is None
+    scan.changed += known is not None
+    progress.add(entry, number)
+
+
+def _content(path: str) -> bytes | None:
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123
+            return digest_of(file.read())
+    except OSError:
+        return None
+
+
+def read_archive(source: str, progress: Progress, settings: int) -> Iterator[tuple[Entry, bytes | Path | Failure]]:
+    """The pictures of an archive that are not done yet, each with its bytes.
+
+    Args:
+        source: Shards, or Parquet files with pictures inside.
+        progress: What was done.
+        settings: That this run works with.
+
+    Yields:
+        A picture, or a failure in the place of one that cannot be read.
+
+    Raises:
+        UsageError: If the archive cannot be opened.
+    """
+    try:
+        identity = FileIdentity.of(source)
+    except OSError as error:
+        raise UsageError(f"{source}: cannot be read ({error.strerror or error})") from None
+    opened = open_source(source)
+    number = int(progress.fact("scan", "0"))
+    for part in range(opened.parts):
+        for place, item in enumerate(opened.read(part)):
+            name = item.id if isinstance(item, Sample) else f"{part}-{place}"
+            entry = Entry(key_of(source, name), f"{source}/{name}", identity)
+            known = progress.known(entry.key)
+            if known is not None and known[0] == identity and (known[1] == "failed" or known[1:] == ("done", settings)):
+                progress.touch(entry.key, entry.shown, number)
+                continue
+            progress.add(entry, number)
+            if isinstance(item, SampleError):
+                yield entry, Failure(entry.shown, item.kind, str(item))
+            else:
+                yield entry, item.picture

@@ -1,0 +1,369 @@
+"""Tags and captions in XMP packets, beside whatever else stands there.
+
+What people wrote is never changed: our keywords are added to theirs, and our description is written only where there is
+none. Everything of ours is listed in a namespace of our own, with model, version, score and time, so that
+:func:`remove` takes away exactly that, and leaves the rest as it was, to the byte.
+
+Properties (XMP specification, parts 1 and 2; Lightroom's and digiKam's own for paths):
+
+* ``dc:subject``: names of tags,
+* ``lr:hierarchicalSubject``: paths with bars, ``animal|dog``, and ``digiKam:TagsList``: with slashes, ``animal/dog``,
+* ``dc:description``: the caption.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from xml.sax.saxutils import escape
+
+from anytag import __version__
+from anytag.writers.records import Provenance
+from anytag.writers.xmp_tree import RDF, Element, encoding_of, parse
+
+#: Namespace of what only anytag writes.
+OURS = "urn:anytag:xmp:1.0/"
+
+DC = "http://purl.org/dc/elements/1.1/"
+LIGHTROOM = "http://ns.adobe.com/lightroom/1.0/"
+DIGIKAM = "http://www.digikam.org/ns/1.0/"
+
+_META = "adobe:ns:meta/"
+
+#: The lists that keywords go into: full name, usual prefix, RDF container, our record of what we added to it.
+_LISTS = (
+    (DC + "subject", "dc", "Bag", "Subject"),
+    (LIGHTROOM + "hierarchicalSubject", "lr", "Bag", "Hierarchical"),
+    (DIGIKAM + "TagsList", "digiKam", "Seq", "TagsList"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Keyword:
+    """A tag as XMP holds it.
+
+    Attributes:
+        name: For ``dc:subject``.
+        path: From its most general parent to itself, for the hierarchical lists.
+        score: In [0, 1].
+        kind: Object, scene, attribute or action.
+    """
+
+    name: str
+    path: tuple[str, ...]
+    score: float
+    kind: str
+
+
+def skeleton() -> bytes:
+    """A packet without content."""
+    return (
+        "<?xpacket begin='\ufeff' id='W5M0MpCehiHzreSzNTczkc9d'?>\n"
+        f"<x:xmpmeta xmlns:x='{_META}' x:xmptk='anytag {__version__}'>\n"
+        f" <rdf:RDF xmlns:rdf='{RDF}'>\n"
+        " </rdf:RDF>\n"
+        "</x:xmpmeta>\n"
+        "<?xpacket end='w'?>\n"
+    ).encode()
+
+
+def is_empty(data: bytes, path: str) -> bool:
+    """Whether a packet is one that anytag began, with nothing in it any more."""
+    root = parse(encoding_of(data).decode(data, path), path)
+    rdf = root.find(RDF + "RDF")
+    made = root.attributes.get(_META + "xmptk", "").startswith("anytag ")
+    return made and rdf is not None and not rdf.children and len(root.children) == 1
+
+
+def update(data: bytes, path: str, keywords: Sequence[Keyword], caption: str | None, provenance: Provenance) -> bytes:
+    """Put tags and a caption into a packet, in place of those that anytag put there before.
+
+    A keyword of ours that somebody took out of ``dc:subject`` stays out.
+
+    Args:
+        data: The packet.
+        path: For messages.
+        keywords: Tags, best first.
+        caption: ``None``: none.
+        provenance: What found them.
+
+    Returns:
+        The new packet; the very same bytes if nothing but the time would change.
+
+    Raises:
+        XmpError: If the packet is not XMP.
+    """
+    encoding = encoding_of(data)
+    text = encoding.decode(data, path)
+    root = parse(text, path)
+    old = _Ours.read(root)
+    if old is not None and old.same(keywords, caption, provenance):
+        return data
+    refused = old.refused if old is not None else frozenset()
+    if old is not None:
+        text = _remove(text, path)
+        root = parse(text, path)
+    kept = [keyword for keyword in keywords if keyword.name.casefold() not in refused]
+    return encoding.encode(_insert(text, root, keywords, kept, sorted(refused), caption, provenance))
+
+
+def remove(data: bytes, path: str) -> bytes:
+    """Take out everything that anytag put into a packet; the same bytes if there is nothing.
+
+    Raises:
+        XmpError: If the packet is not XMP.
+    """
+    encoding = encoding_of(data)
+    text = encoding.decode(data, path)
+    return data if _Ours.read(parse(text, path)) is None else encoding.encode(_remove(text, path))
+
+
+@dataclass(frozen=True, slots=True)
+class _Ours:
+    """What a packet holds of ours."""
+
+    tags: tuple[tuple[str, str], ...]
+    model: str
+    version: str
+    caption: str | None
+    refused: frozenset[str]
+
+    @staticmethod
+    def read(root: Element) -> _Ours | None:
+        if not any(element.name.startswith(OURS) for element in root.walk()):
+            return None
+        names = [item.text.strip() for item in root.walk() if item.name == OURS + "Name"]
+        scores = [item.text.strip() for item in root.walk() if item.name == OURS + "Score"]
+        caption = root.find(OURS + "Caption")
+        there = {name.casefold() for name in _entries(root, DC + "subject")}
+        gone = {name.casefold() for name in _added(root, "Subject")} - there
+        gone |= {name.casefold() for name in _added(root, "Refused")}
+        return _Ours(
+            tuple(zip(names, scores, strict=False)),
+            _text(root, "Model"),
+            _text(root, "Version"),
+            caption.text if caption is not None else None,
+            frozenset(gone),
+        )
+
+    def same(self, keywords: Sequence[Keyword], caption: str | None, provenance: Provenance) -> bool:
+        tags = tuple((keyword.name, f"{keyword.score:.4f}") for keyword in keywords)
+        made = (self.model, self.version) == (provenance.model, provenance.version)
+        return made and self.tags == tags and self.caption == caption
+
+
+def _insert(
+    text: str,
+    root: Element,
+    keywords: Sequence[Keyword],
+    kept: Sequence[Keyword],
+    refused: Sequence[str],
+    caption: str | None,
+    provenance: Provenance,
+) -> str:
+    """The packet with a description of ours, and with our keywords in lists that are there already."""
+    rdf = root.find(RDF + "RDF")
+    assert rdf is not None
+    r = rdf.prefix(RDF) or "rdf:"
+    values = {
+        "Subject": [keyword.name for keyword in kept],
+        "Hierarchical": ["|".join(keyword.path) for keyword in kept],
+        "TagsList": ["/".join(keyword.path) for keyword in kept],
+    }
+    changes: list[tuple[int, int, str]] = []
+    own: list[str] = []
+    made: list[str] = []
+    for name, prefix, container, record in _LISTS:
+        known = {value.casefold() for value in _entries(root, name)}
+        new = [value for value in dict.fromkeys(values[record]) if value.casefold() not in known]
+        if not new:
+            continue
+        own.append(_bag(r, f"anytag:{record}", "Bag", new))
+        there = _container(root, name)
+        if there is None:
+            made.append(record)
+            own.append(_bag(r, f"{prefix}:{name.rpartition('/')[2]}", container, new))
+        else:
+            if there.single:
+                made.append(f"{record} single")
+            changes.append(_append(text, there, new))
+    described = root.find(DC + "description") is not None or any(
+        DC + "description" in element.attributes for element in rdf.children
+    )
+    if caption is not None:
+        own.append(f"<anytag:Caption>{escape(caption)}</anytag:Caption>")
+        if not described:
+            made.append("Description")
+            words = f'<{r}li xml:lang="x-default">{escape(caption)}</{r}li>'
+            own.append(f"<dc:description><{r}Alt>{words}</{r}Alt></dc:description>")
+    if rdf.single:
+        made.append("RDF single")
+    if made:
+        own.append(_bag(r, "anytag:Created", "Bag", made))
+    if refused:
+        own.append(_bag(r, "anytag:Refused", "Bag", refused))
+    own += [
+        f"<anytag:Model>{escape(provenance.model)}</anytag:Model>",
+        f"<anytag:Version>{escape(provenance.version)}</anytag:Version>",
+        _tag_list(r, keywords, provenance),
+    ]
+    spaces = f'xmlns:anytag="{OURS}" xmlns:dc="{DC}" xmlns:lr="{LIGHTROOM}" xmlns:digiKam="{DIGIKAM}"'
+    block = f'\n  <{r}Description {r}about="" {spaces}>\n   ' + "\n   ".join(own) + f"\n  </{r}Description>"
+    if rdf.single:
+        changes.append((rdf.start, rdf.end, _opened(text, rdf, block)))
+    else:
+        place = rdf.children[-1].end if rdf.children else rdf.inside
+        changes.append((place, place, block))
+    return _apply(text, changes)
+
+
+def _tag_list(r: str, keywords: Iterable[Keyword], provenance: Provenance) -> str:
+    """Every tag with its score, and with what found it and when."""
+    origin = {"Model": provenance.model, "Version": provenance.version, "Time": provenance.time}
+
+    def item(keyword: Keyword) -> str:
+        fields = {"Name": keyword.name, "Score": f"{keyword.score:.4f}", "Kind": keyword.kind, **origin}
+        inside = "".join(f"<anytag:{name}>{escape(value)}</anytag:{name}>" for name, value in fields.items())
+        return f'<{r}li {r}parseType="Resource">{inside}</{r}li>'
+
+    return f"<anytag:Tags><{r}Seq>{''.join(map(item, keywords))}</{r}Seq></anytag:Tags>"
+
+
+def _bag(r: str, property: str, container: str, values: Iterable[str]) -> str:
+    items = "".join(f"<{r}li>{escape(value)}</{r}li>" for value in values)
+    return f"<{property}><{r}{container}>{items}</{r}{container}></{property}>"
+
+
+def _append(text: str, container: Element, values: Sequence[str]) -> tuple[int, int, str]:
+    """Items at the end of a list that is there, laid out as its last one is."""
+    r = container.prefix(RDF) or "rdf:"
+    if container.children:
+        last = container.children[-1]
+        before = container.children[-2].end if len(container.children) > 1 else container.inside
+        blank = text[before : last.start]
+        blank = blank if not blank.strip() else ""
+        return last.end, last.end, "".join(f"{blank}<{r}li>{escape(value)}</{r}li>" for value in values)
+    items = "".join(f"<{r}li>{escape(value)}</{r}li>" for value in values)
+    if not container.single:
+        return container.inside, container.inside, items
+    return container.start, container.end, _opened(text, container, items)
+
+
+def _opened(text: str, element: Element, content: str) -> str:
+    """A single tag as a pair of tags with something between them."""
+    tag = text[element.start : element.inside]
+    name = tag[1:].split(None, 1)[0].removesuffix("/>")
+    return f"{tag.removesuffix('/>')}>{content}</{name}>"
+
+
+def _single(text: str, element: Element) -> tuple[int, int, str]:
+    """The change that makes an empty pair of tags the single tag that it was."""
+    return element.start, element.end, text[element.start : element.inside - 1] + "/>"
+
+
+def _remove(text: str, path: str) -> str:
+    """The packet without anything of ours."""
+    root = parse(text, path)
+    rdf = root.find(RDF + "RDF")
+    assert rdf is not None
+    created = set(_added(root, "Created"))
+    changes: list[tuple[int, int, str]] = []
+    for name, _, _, record in _LISTS:
+        container = _container(root, name)
+        if container is None:
+            continue
+        left = _added(root, record)
+        for before, item in _neighbors(container):
+            if item.text in left:
+                left.remove(item.text)
+                changes.append((_blank_before(text, before, item.start), item.end, ""))
+    caption = root.find(OURS + "Caption")
+    for description in rdf.children:
+        for before, child in _neighbors(description):
+            written = "Description" in created and caption is not None and _says(child, caption.text)
+            if child.name.startswith(OURS) or written:
+                changes.append((_blank_before(text, before, child.start), child.end, ""))
+    return _without_empty(_apply(text, changes), path, created)
+
+
+def _says(property: Element, caption: str) -> bool:
+    """Whether a property still is the description that we wrote; somebody may have changed it since."""
+    words = "".join(item.text for item in property.walk() if item.name == RDF + "li")
+    return property.name == DC + "description" and words == caption
+
+
+def _without_empty(text: str, path: str, created: set[str]) -> str:
+    """Without the lists that we began and that are empty now, and without descriptions that hold nothing any more."""
+    root = parse(text, path)
+    rdf = root.find(RDF + "RDF")
+    assert rdf is not None
+    changes: list[tuple[int, int, str]] = []
+    empty = set()
+    for name, _, _, record in _LISTS:
+        container = _container(root, name)
+        if container is not None and not container.children:
+            if record in created:
+                empty.add(name)
+            elif f"{record} single" in created:
+                changes.append(_single(text, container))
+    left = len(rdf.children)
+    for end, description in _neighbors(rdf):
+        cuts = [
+            (_blank_before(text, before, child.start), child.end, "")
+            for before, child in _neighbors(description)
+            if child.name in empty
+        ]
+        tag = text[description.start : description.inside]
+        touched = bool(cuts) or OURS in tag
+        bare = set(description.attributes) <= {RDF + "about"} and not description.text.strip()
+        if touched and bare and len(cuts) == len(description.children):
+            changes.append((_blank_before(text, end, description.start), description.end, ""))
+            left -= 1
+        else:
+            changes += cuts
+    if not left and "RDF single" in created:
+        changes = [_single(text, rdf)]
+    return _apply(text, changes)
+
+
+def _neighbors(parent: Element) -> Iterator[tuple[int, Element]]:
+    """Each child with the offset at which what stands before it ends."""
+    end = parent.inside
+    for child in parent.children:
+        yield end, child
+        end = child.end
+
+
+def _blank_before(text: str, earliest: int, place: int) -> int:
+    """Where the blanks before a place begin."""
+    return earliest if not text[earliest:place].strip() else place
+
+
+def _container(root: Element, property: str) -> Element | None:
+    """The RDF list of a property."""
+    found = root.find(property)
+    if found is None:
+        return None
+    return next((child for child in found.children if child.name in (RDF + "Bag", RDF + "Seq", RDF + "Alt")), None)
+
+
+def _entries(root: Element, property: str) -> list[str]:
+    """The values of a list."""
+    container = _container(root, property)
+    return [] if container is None else [item.text for item in container.children if item.name == RDF + "li"]
+
+
+def _added(root: Element, record: str) -> list[str]:
+    """What a record of ours lists."""
+    return _entries(root, OURS + record)
+
+
+def _text(root: Element, name: str) -> str:
+    found = root.find(OURS + name)
+    return "" if found is None else found.text.strip()
+
+
+def _apply(text: str, changes: Iterable[tuple[int, int, str]]) -> str:
+    for start, end, replacement in sorted(changes, reverse=True):
+        text = text[:start] + replacement + text[end:]
+    return text

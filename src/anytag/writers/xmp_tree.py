@@ -1,0 +1,192 @@
+"""Where the elements of an XMP packet begin and end, so that it can be changed without touching the rest of its bytes.
+
+Other programs wrote most of what stands in a sidecar. Parsing and serializing it again would reorder attributes and
+lose comments, quotes and line ends; so changes are cut into the text at the places that expat reports.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from xml.parsers import expat
+
+from anytag.errors import XmpError
+
+RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
+
+
+@dataclass(slots=True)
+class Element:
+    """An element and its place in the text.
+
+    Attributes:
+        name: Namespace and local name as one string, as in ``RDF + "Bag"``.
+        attributes: Named likewise.
+        prefixes: Prefixes bound here, with their namespaces.
+        start: Offset of its ``<``.
+        inside: Offset behind its start tag.
+        close: Offset of its end tag; equal to ``end`` if the element is a single tag (``<rdf:Bag/>``).
+        end: Offset behind it.
+        text: The text directly inside.
+        children: Elements inside, in order.
+    """
+
+    name: str
+    attributes: dict[str, str]
+    prefixes: dict[str, str]
+    start: int
+    inside: int
+    close: int = -1
+    end: int = -1
+    text: str = ""
+    children: list[Element] = field(default_factory=list)
+
+    @property
+    def single(self) -> bool:
+        """Whether it is a single tag, without room for anything inside."""
+        return self.close == self.end
+
+    def walk(self) -> Iterator[Element]:
+        """This element and all below it."""
+        yield self
+        for child in self.children:
+            yield from child.walk()
+
+    def find(self, name: str) -> Element | None:
+        """The first element of that name, this one included."""
+        return next((element for element in self.walk() if element.name == name), None)
+
+    def prefix(self, namespace: str) -> str | None:
+        """A prefix that stands for the namespace here, with its colon."""
+        for prefix, bound in self.prefixes.items():
+            if bound == namespace:
+                return f"{prefix}:" if prefix else ""
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """How a packet's characters are stored: what decoding took away, encoding gives back."""
+
+    name: str
+    mark: bytes
+
+    def decode(self, data: bytes, path: str) -> str:
+        """The packet as text.
+
+        Raises:
+            XmpError: If it is not in this encoding.
+        """
+        try:
+            return data[len(self.mark) :].decode(self.name)
+        except UnicodeDecodeError as error:
+            raise XmpError(f"{path}: not valid {self.name} ({error}); repair or remove the file") from None
+
+    def encode(self, text: str) -> bytes:
+        """The text as the packet stores it."""
+        return self.mark + text.encode(self.name)
+
+
+def encoding_of(data: bytes) -> Encoding:
+    """The encoding that the packet's first bytes show: XMP is UTF-8 or UTF-16."""
+    for mark, name in (
+        (codecs.BOM_UTF8, "utf-8"),
+        (codecs.BOM_UTF16_LE, "utf-16-le"),
+        (codecs.BOM_UTF16_BE, "utf-16-be"),
+    ):
+        if data.startswith(mark):
+            return Encoding(name, mark)
+    if data[:2] == b"<\0":
+        return Encoding("utf-16-le", b"")
+    if data[:2] == b"\0<":
+        return Encoding("utf-16-be", b"")
+    return Encoding("utf-8", b"")
+
+
+def parse(text: str, path: str) -> Element:
+    """The outermost element of a packet.
+
+    Args:
+        text: The whole packet.
+        path: For messages.
+
+    Raises:
+        XmpError: If it is not well-formed XML, has a document type, or holds no RDF.
+    """
+    # expat counts bytes; a character beyond ASCII has several, and offsets must be those of the text.
+    data = text.encode("utf-8")
+    parser = expat.ParserCreate(encoding="utf-8", namespace_separator="")
+    bound: list[dict[str, str]] = [{}]
+    new: dict[str, str] = {}
+    open_elements: list[Element] = []
+    roots: list[Element] = []
+
+    def declare(prefix: str | None, namespace: str | None) -> None:
+        new[prefix or ""] = namespace or ""
+
+    def start(name: str, attributes: dict[str, str]) -> None:
+        nonlocal new
+        bound.append({**bound[-1], **new})
+        new = {}
+        at = parser.CurrentByteIndex
+        element = Element(name, attributes, bound[-1], at, _behind_tag(data, at))
+        (open_elements[-1].children if open_elements else roots).append(element)
+        open_elements.append(element)
+
+    def end(name: str) -> None:
+        element = open_elements.pop()
+        bound.pop()
+        single = data[element.inside - 2 : element.inside] == b"/>"
+        element.close = element.inside if single else parser.CurrentByteIndex
+        element.end = element.inside if single else _behind_tag(data, element.close)
+
+    def characters(content: str) -> None:
+        if open_elements:
+            open_elements[-1].text += content
+
+    def refuse(*_: object) -> None:
+        raise XmpError(f"{path}: has a document type (DOCTYPE), which XMP does not know; it is left as it is")
+
+    parser.StartNamespaceDeclHandler = declare
+    parser.StartElementHandler = start
+    parser.EndElementHandler = end
+    parser.CharacterDataHandler = characters
+    parser.StartDoctypeDeclHandler = refuse
+    try:
+        parser.Parse(data, True)
+    except expat.ExpatError as error:
+        raise XmpError(f"{path}: not an XMP file ({error}); repair or remove it") from None
+    [root] = roots
+    if root.find(RDF + "RDF") is None:
+        raise XmpError(f"{path}: XML, but without rdf:RDF, so not an XMP file; it is left as it is")
+    if len(data) != len(text):
+        _count_characters(root, data)
+    return root
+
+
+def _behind_tag(data: bytes, start: int) -> int:
+    """The offset behind the tag that begins there; a ``>`` in quotes does not end it."""
+    match = _TAG.match(data, start)
+    assert match is not None  # expat has accepted it.
+    return match.end()
+
+
+_TAG = re.compile(rb"""<(?:[^>"']|"[^"]*"|'[^']*')*>""")
+
+
+def _count_characters(root: Element, data: bytes) -> None:
+    """Turn offsets in bytes into offsets in characters."""
+    elements = list(root.walk())
+    wanted = sorted(
+        {place for element in elements for place in (element.start, element.inside, element.close, element.end)}
+    )
+    characters, last, place_of = 0, 0, {}
+    for place in sorted(wanted):
+        characters += len(data[last:place].decode("utf-8"))
+        last = place
+        place_of[place] = characters
+    for element in elements:
+        element.start, element.inside = place_of[element.start], place_of[element.inside]
+        element.close, element.end = place_of[element.close], place_of[element.end]

@@ -1,0 +1,293 @@
+"""Batches over folders: only what is new is done, sidecars do no harm, and nothing is lost or done twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from fixtures_toy import edit_config, plain, toy_recognizer
+
+from anytag.errors import LibraryError
+from anytag.library.outputs import write_outputs
+from anytag.library.progress import FileIdentity, Progress
+from anytag.library.run import PROGRESS_FILE, BatchRun
+from anytag.library.untag import untag, untag_written
+from anytag.pictures import find_pictures
+from anytag.writers.records import TagView
+from anytag.writers.text_sidecars import TextSidecars
+from anytag.writers.xmp_sidecars import XmpSidecars
+
+
+@pytest.fixture(autouse=True)
+def fixed_time(monkeypatch):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1767323045")
+
+
+@pytest.fixture
+def recognizer(tmp_path):
+    return toy_recognizer(tmp_path / "toy")
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in ("red", "lime", "blue"):
+        plain(name).save(folder / f"{name}.png")
+    (folder / "bad.jpg").write_text("no picture")
+    return folder
+
+
+@pytest.fixture
+def batch(recognizer, photos, tmp_path):
+    """Runs a batch over the photos; gives what was found and what was done."""
+
+    def run(sidecars=(), tables=("jsonl",), caption=False, asked=None, view=None, archives=(), limit=None, **scan):
+        view = view or TagView(recognizer.vocabulary)
+        work = BatchRun(recognizer, asked or {}, caption, None, view, sidecars, tables, tmp_path / "out")
+        with work.open() as known:
+            if scan.pop("retry_failed", False):
+                known.retry_failed()
+            found = work.scan(known, find_pictures([photos]), [str(photos)], **scan)
+            done = work.recognize(known, archives, limit)
+            work.write(known)
+        return found, done
+
+    return run
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+class TestResuming:
+    def test_results_in_order_of_paths_and_failures_apart(self, batch, photos, tmp_path):
+        found, done = batch()
+        assert (found.new, done.recognized, done.failed) == (4, 3, 1)
+        written = lines(tmp_path / "out" / "tags.jsonl")
+        assert [record["path"] for record in written] == [str(photos / f"{n}.png") for n in ("blue", "lime", "red")]
+        assert [tag["name"] for tag in written[2]["tags"]] == ["red", "animal", "dog"]
+        assert (written[2]["model"], written[2]["time"]) == ("toy", "2026-01-02T03:04:05Z")
+        [failure] = lines(tmp_path / "out" / "failures.jsonl")
+        assert (failure["path"], failure["error"]["kind"]) == (str(photos / "bad.jpg"), "not_a_picture")
+
+    def test_a_second_run_does_nothing(self, batch, recognizer, tmp_path):
+        batch()
+        before = (tmp_path / "out" / "tags.jsonl").read_bytes()
+        found, done = batch()
+        assert (found.known, found.failed_before, done.recognized, done.failed) == (3, 1, 0, 0)
+        assert recognizer.backend.encoded == 3
+        assert (tmp_path / "out" / "tags.jsonl").read_bytes() == before
+
+    def test_only_new_and_changed_pictures_are_done(self, batch, photos, recognizer):
+        batch()
+        plain("lime", (9, 9)).save(photos / "red.png")
+        plain("red").save(photos / "another.png")
+        found, done = batch()
+        assert (found.new, found.changed, found.known, done.recognized) == (1, 1, 2, 2)
+
+    def test_a_limit_and_the_rest_later(self, batch):
+        assert batch(limit=2)[1].recognized + batch(limit=9)[1].recognized == 3
+
+    def test_other_settings_do_it_again_and_are_named(self, batch):
+        batch()
+        found, done = batch(asked={"threshold": 0.9})
+        assert (found.redone, sum(found.other_settings.values()), done.recognized) == (3, 3, 3)
+
+    def test_another_model_does_it_again(self, batch, recognizer):
+        batch()
+        edit_config(recognizer.directory.path, name="toy 2")
+        found, done = batch()
+        assert (found.redone, done.recognized) == (3, 3)
+
+    def test_failures_are_tried_again_when_asked_or_when_the_file_is_another(self, batch, photos, tmp_path):
+        batch()
+        assert batch()[1].failed == 0
+        assert batch(retry_failed=True)[1].failed == 1
+        plain("red").save(photos / "bad.jpg")
+        assert batch()[1].recognized == 1
+        assert not (tmp_path / "out" / "failures.jsonl").exists()
+
+    def test_what_is_gone_is_forgotten(self, batch, photos, tmp_path):
+        batch()
+        (photos / "red.png").unlink()
+        assert batch()[0].gone == 1
+        assert len(lines(tmp_path / "out" / "tags.jsonl")) == 2
+
+    def test_moved_pictures_are_known_by_content(self, batch, photos, recognizer):
+        batch(by_content=True)
+        (photos / "inside").mkdir()
+        (photos / "red.png").rename(photos / "inside" / "moved.png")
+        shutil.copy(photos / "lime.png", photos / "copy.png")
+        found, done = batch(by_content=True)
+        assert (found.copied, found.gone, done.recognized) == (2, 1, 0)
+        assert recognizer.backend.encoded == 3
+
+    def test_older_pictures_can_be_left_out(self, batch, photos):
+        os.utime(photos / "red.png", (1000, 1000))
+        found, done = batch(since=2000.0)
+        assert (found.skipped, done.recognized) == (1, 2)
+
+    def test_a_picture_that_changes_while_it_is_read_is_read_again(self, batch, photos, recognizer, tmp_path):
+        encode = recognizer.backend.encode
+
+        def changing(pixels):
+            os.utime(photos / "red.png", (1000, 1000))
+            return encode(pixels)
+
+        recognizer.backend.encode = changing
+        assert batch()[1].failed == 2
+        kinds = {record["error"]["kind"] for record in lines(tmp_path / "out" / "failures.jsonl")}
+        assert kinds == {"not_a_picture", "changed"}
+        recognizer.backend.encode = encode
+        found, done = batch()
+        assert (found.changed, done.recognized) == (1, 1)
+
+    def test_names_of_any_bytes(self, batch, photos, tmp_path):
+        name = os.fsencode(photos) + b"/\xe9.png"
+        shutil.copy(photos / "red.png", name)
+        batch(tables=("jsonl", "csv", "html", "coco", "label-studio", "fiftyone", "parquet"))
+        paths = {os.fsencode(record["path"]) for record in lines(tmp_path / "out" / "tags.jsonl")}
+        assert name in paths
+        assert Path(os.fsdecode(name)).exists()
+        assert "\\xe9.png" in (tmp_path / "out" / "tags.csv").read_text(encoding="utf-8-sig")
+
+    def test_shards_are_read_once(self, batch, photos, tmp_path, recognizer):
+        import tarfile
+
+        with tarfile.open(tmp_path / "some.tar", "w") as shard:
+            for name in ("red", "lime"):
+                shard.add(photos / f"{name}.png", f"{name}.png")
+        shard = str(tmp_path / "some.tar")
+        _, done = batch(archives=[shard], sidecars=[TextSidecars()])
+        assert (done.recognized, done.sidecar_problems) == (5, 2)
+        assert {record["path"] for record in lines(tmp_path / "out" / "tags.jsonl")} > {f"{shard}/red", f"{shard}/lime"}
+        assert batch(archives=[shard])[1].recognized == 0
+
+
+class TestOneAtATime:
+    def test_a_second_batch_in_the_same_folder_is_refused(self, batch, recognizer, tmp_path):
+        work = BatchRun(recognizer, {}, False, None, TagView(recognizer.vocabulary), (), (), tmp_path / "out")
+        with work.open(), pytest.raises(LibraryError, match="another batch works here; wait for it"):
+            batch()
+
+    def test_a_progress_file_of_a_newer_version(self, tmp_path):
+        with closing(Progress(tmp_path / PROGRESS_FILE)) as known:
+            known.set_fact("format", "99")
+        with pytest.raises(LibraryError, match=r"was written by a newer anytag \(format 99\); update anytag"):
+            Progress(tmp_path / PROGRESS_FILE)
+
+    def test_a_damaged_progress_file(self, tmp_path):
+        (tmp_path / PROGRESS_FILE).write_text("no database, but long enough to be taken for one" * 99)
+        with pytest.raises(LibraryError, match=r"cannot be used .* Move it away to begin anew"):
+            Progress(tmp_path / PROGRESS_FILE)
+
+
+class TestTextSidecars:
+    def test_tags_in_one_line(self, batch, photos):
+        batch(sidecars=[TextSidecars(prefix="trigger")], caption=False)
+        assert (photos / "red.txt").read_text() == "trigger, red, animal, dog\n"
+
+    def test_what_people_wrote_is_refused_kept_or_added_to(self, batch, photos, tmp_path):
+        (photos / "red.txt").write_text("my Dog, holiday")
+        _, done = batch(sidecars=[TextSidecars()])
+        assert done.sidecar_problems == 1
+        assert (photos / "red.txt").read_text() == "my Dog, holiday"
+        assert "--append adds tags" in lines(tmp_path / "out" / "failures.jsonl")[1]["error"]["message"]
+        batch(sidecars=[TextSidecars(existing="keep")])
+        assert (photos / "red.txt").read_text() == "my Dog, holiday"
+        batch(sidecars=[TextSidecars(existing="append")])
+        assert (photos / "red.txt").read_text() == "my Dog, holiday, red, animal, dog\n"
+
+    def test_another_model_replaces_ours_and_keeps_theirs(self, batch, photos):
+        (photos / "red.txt").write_text("holiday")
+        batch(sidecars=[TextSidecars(existing="append")])
+        batch(sidecars=[TextSidecars(existing="append")], asked={"top": 1})
+        assert (photos / "red.txt").read_text() == "holiday, red\n"
+
+    def test_two_pictures_that_want_one_file(self, batch, photos, tmp_path):
+        shutil.copy(photos / "red.png", photos / "red.gif")
+        _, done = batch(sidecars=[TextSidecars()])
+        assert done.sidecar_problems == 1
+        message = lines(tmp_path / "out" / "failures.jsonl")[-1]["error"]["message"]
+        assert message == f"{photos}/red.txt: belongs to {photos}/red.gif, and two pictures cannot share it"
+
+    def test_undone_to_the_byte(self, batch, photos, tmp_path):
+        (photos / "red.txt").write_bytes(b"holiday\r\n")
+        before = {path.name: path.read_bytes() for path in photos.iterdir()}
+        batch(sidecars=[TextSidecars(existing="append")])
+        (photos / "blue.txt").write_text("changed since")
+        with closing(Progress(tmp_path / "out" / PROGRESS_FILE)) as known:
+            undone = {Path(one.path).name: one.change for one in untag_written(known)}
+        assert undone == {"red.txt": "restored", "lime.txt": "deleted", "blue.txt": "failed"}
+        (photos / "blue.txt").unlink()
+        assert {path.name: path.read_bytes() for path in photos.iterdir()} == before
+
+
+class TestXmpSidecars:
+    def test_written_read_and_undone(self, batch, photos, recognizer):
+        view = TagView(recognizer.vocabulary)
+        before = {path.name: path.read_bytes() for path in photos.iterdir()}
+        times = {path.name: FileIdentity.of(path) for path in photos.iterdir()}
+        batch(sidecars=[XmpSidecars(view)], caption=True)
+        assert (photos / "red.png.xmp").exists()
+        assert {path.name: FileIdentity.of(path) for path in photos.iterdir() if path.suffix != ".xmp"} == times
+        assert {one.change for one in untag(find_pictures([photos]))} == {"deleted"}
+        assert {path.name: path.read_bytes() for path in photos.iterdir()} == before
+
+    def test_a_sidecar_that_is_there_is_used_and_a_broken_one_left_alone(self, batch, photos, recognizer, tmp_path):
+        (photos / "lime.xmp").write_text("no XML")
+        rdf = "<rdf:RDF xmlns:rdf='http://www.w3.org/1999/02/22-rdf-syntax-ns#'/>"
+        (photos / "red.xmp").write_text(rdf)
+        _, done = batch(sidecars=[XmpSidecars(TagView(recognizer.vocabulary))])
+        assert done.sidecar_problems == 1
+        assert (photos / "lime.xmp").read_text() == "no XML"
+        assert "<anytag:Name>dog</anytag:Name>" in (photos / "red.xmp").read_text()
+        assert not (photos / "red.png.xmp").exists()
+        list(untag(find_pictures([photos])))
+        assert (photos / "red.xmp").read_text() == rdf
+
+    def test_a_folder_that_cannot_be_written(self, batch, photos, recognizer, tmp_path, monkeypatch):
+        def refuse(target, data):
+            raise PermissionError(13, "Permission denied", str(target))
+
+        monkeypatch.setattr("anytag.library.batch.replace_file", refuse)
+        _, done = batch(sidecars=[XmpSidecars(TagView(recognizer.vocabulary))])
+        assert (done.recognized, done.sidecar_problems) == (3, 3)
+        message = lines(tmp_path / "out" / "failures.jsonl")[1]["error"]["message"]
+        assert message == f"{photos}/blue.png.xmp: cannot be written (Permission denied)"
+        monkeypatch.undo()
+        _, done = batch(sidecars=[XmpSidecars(TagView(recognizer.vocabulary))])
+        assert (done.recognized, done.sidecars) == (0, 3)
+
+
+class TestTagView:
+    def test_specific_tags_limits_and_paths(self, recognizer, photos):
+        seen = recognizer.tag(photos / "red.png")
+        from anytag.writers.records import PictureRecord, Provenance
+
+        record = PictureRecord("a", seen, Provenance("toy", "1", "now"))
+        vocabulary = recognizer.vocabulary
+
+        def names(*options):
+            return [tag.name for tag in TagView(vocabulary, *options)(record).tags]
+
+        assert names() == ["red", "animal", "dog"]
+        assert names("specific") == ["red", "dog"]
+        assert names("all", 1) == ["red", "animal"]
+        assert names("all", None, ["object"]) == ["animal", "dog"]
+        dog = next(tag for tag in seen.tags if tag.name == "dog")
+        assert TagView(vocabulary).path(dog) == ("animal", "dog")
+
+
+def test_outputs_are_made_anew_from_what_is_known(batch, recognizer, tmp_path):
+    batch(tables=("html", "csv"))
+    for name in ("contact-sheet.html", "tags.csv"):
+        (tmp_path / "out" / name).unlink()
+    with closing(Progress(tmp_path / "out" / PROGRESS_FILE)) as known:
+        written = write_outputs(known, ["html", "csv"], tmp_path / "out", TagView(recognizer.vocabulary))
+    assert [path.name for path in written] == ["contact-sheet.html", "tags.csv", "failures.jsonl"]
