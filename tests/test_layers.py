@@ -23,6 +23,8 @@ LAYERS = (
     {"datasets", "language"},
     {"backends", "nn"},
     {"inference"},
+    {"writers"},
+    {"library"},
     {"checkpoints", "evaluation", "export"},
     {"data_engine", "training"},
     {"cli"},

@@ -125,9 +125,7 @@ def _formats() -> Finding:
 def _exiftool() -> Finding:
     place = shutil.which("exiftool")
     if place is None:
-        advice = (
-            "Needed only to write into pictures (--embed). Debian: libimage-exiftool-perl; macOS: brew install exiftool"
-        )
+        advice = "Needed only for --embed. Debian: apt install libimage-exiftool-perl; macOS: brew install exiftool"
         return Finding("exiftool", "absent", "not installed", advice)
     done = subprocess.run([place, "-ver"], capture_output=True, text=True, check=False)
     return Finding("exiftool", "ok", f"{done.stdout.strip()}, {place}")

@@ -55,7 +55,8 @@ def untag(
                 print(shown(one.message), file=sys.stderr)
             else:
                 print(f"{one.change:<9}{shown(one.path)}")
-        print(f"{done:,} files changed" + (f", {failed:,} not" if failed else ""), file=sys.stderr)
+        noun = "file" if done == 1 else "files"
+        print(f"{done:,} {noun} changed" + (f", {failed:,} not" if failed else ""), file=sys.stderr)
         if failed:
             raise typer.Exit(1)
 

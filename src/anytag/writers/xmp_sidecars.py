@@ -41,7 +41,7 @@ class XmpSidecars:
     @staticmethod
     def _shared(record: PictureRecord, stem: Path) -> bool:
         """Whether several pictures would have one ``photo.xmp``: it then belongs to the raw file, if to any."""
-        from anytag.pictures.finding import PICTURE_EXTENSIONS
+        from anytag.pictures.formats import PICTURE_EXTENSIONS
 
         picture = Path(record.path)
         others = (picture.with_suffix(suffix) for suffix in PICTURE_EXTENSIONS if suffix != picture.suffix.lower())

@@ -1,0 +1,143 @@
+"""``anytag batch``, ``untag`` and ``doctor``: what is written where, and with which exit code."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from fixtures_toy import plain
+from test_recognition_commands import asked, invoke, pictures, run  # noqa: F401 (fixtures)
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "out"
+
+
+class TestBatch:
+    def test_says_what_it_finds_does_and_writes(self, run, pictures, out):  # noqa: F811
+        (pictures / "bad.jpg").write_text("no picture")
+        result = run("batch", pictures, "--out", out, "--write", "jsonl", "--write", "txt")
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert result.stderr.splitlines() == [
+            "4 pictures: 4 new",
+            "3 recognized, 1 failed, 3 sidecars written",
+            f"  {out}/tags.jsonl",
+            f"  {out}/failures.jsonl",
+        ]
+        result = run("batch", pictures, "--out", out, "--write", "jsonl", "--write", "txt")
+        assert result.exit_code == 0
+        assert result.stderr.splitlines()[0] == (
+            "4 pictures: 3 done before, 1 failed before (--retry-failed tries them again)"
+        )
+
+    def test_other_settings_are_named(self, run, pictures, out):  # noqa: F811
+        run("batch", pictures, "--out", out)
+        result = run("batch", pictures, "--out", out, "--threshold", "0.7")
+        assert "3 were done with other settings: threshold None -> 0.7" in result.stderr
+
+    def test_a_dry_run_changes_nothing(self, run, pictures, out):  # noqa: F811
+        result = run("batch", pictures, "--out", out, "--write", "txt", "--dry-run")
+        assert result.exit_code == 0
+        assert result.stdout.splitlines() == [str(pictures / f"{name}.png") for name in ("blue", "lime", "red")]
+        assert f"would write txt to {out}" in result.stderr
+        assert not out.exists()
+        assert {path.suffix for path in pictures.iterdir()} == {".png"}
+
+    def test_status(self, run, pictures, out):  # noqa: F811
+        (pictures / "bad.jpg").write_text("no picture")
+        run("batch", pictures, "--out", out, "--limit", "2")
+        result = run("batch", "--out", out, "--status")
+        assert result.stdout.splitlines()[0] == "1 done, 1 failed, 2 to do"
+        assert result.stdout.splitlines()[-1] == "  1 failed: not_a_picture"
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ([], "--out is missing: the folder for results and progress, such as --out photo-tags"),
+            (["--out", "o"], "name pictures, folders, shards or Parquet files, or --status"),
+            (["--out", "o", "--status"], "o: no batch has worked here (no progress.sqlite)"),
+            (["p", "--out", "o", "--append", "--keep-existing"], "--append and --keep-existing exclude each other"),
+            (["p", "-", "--out", "o"], "- reads the list of pictures from standard input; give nothing beside it"),
+        ],
+    )
+    def test_used_wrongly(self, run, tmp_path, monkeypatch, arguments, message):  # noqa: F811
+        monkeypatch.chdir(tmp_path)
+        result = run("batch", *arguments)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert result.stderr.strip() == f"anytag batch: {message}"
+
+    def test_embedding_without_exiftool(self, run, pictures, out, monkeypatch):  # noqa: F811
+        monkeypatch.setattr("shutil.which", lambda name: None)
+        result = run("batch", pictures, "--out", out, "--embed")
+        assert result.exit_code == 2
+        assert result.stderr.startswith(
+            "anytag batch: exiftool is not installed, and only it writes into pictures safely"
+        )
+
+
+class TestUntag:
+    def test_takes_away_what_batch_wrote(self, run, pictures, out):  # noqa: F811
+        before = {path.name: path.read_bytes() for path in pictures.iterdir()}
+        run("batch", pictures, "--out", out, "--write", "txt", "--write", "xmp")
+        result = run("untag", pictures, "--out", out)
+        assert result.exit_code == 0
+        assert result.stderr == "6 files changed\n"
+        assert {path.name: path.read_bytes() for path in pictures.iterdir()} == before
+
+    def test_json_and_what_cannot_be_done(self, run, pictures):  # noqa: F811
+        (pictures / "red.xmp").write_text("no XML")
+        result = run("untag", pictures, "--json")
+        assert result.exit_code == 1
+        [line] = map(json.loads, result.stdout.splitlines())
+        assert (line["path"], line["change"]) == (str(pictures / "red.xmp"), "failed")
+
+    def test_used_wrongly(self, run):  # noqa: F811
+        result = run("untag")
+        assert result.exit_code == 2
+        assert result.stderr == "anytag untag: name pictures or folders, or the output folder of a batch with --out\n"
+
+
+class TestDoctor:
+    def test_says_what_works(self, run):  # noqa: F811
+        result = run("doctor", "--json")
+        assert result.exit_code == 0, result.output
+        findings = {finding["what"]: finding for finding in json.loads(result.stdout)}
+        assert "toy (lite), 5 tags" in findings["model"]["detail"]
+        assert findings["formats"]["state"] == "ok"
+
+    def test_what_is_absent_comes_with_advice(self, run, monkeypatch):  # noqa: F811
+        monkeypatch.setattr("shutil.which", lambda name: None)
+        result = run("doctor")
+        assert result.exit_code == 0
+        assert "--  exiftool" in result.stdout
+        assert "apt install libimage-exiftool-perl" in result.stdout
+
+    def test_a_model_that_does_not_load(self, monkeypatch):
+        result = invoke("doctor", "--model", "no/such/model/here")
+        assert result.exit_code == 1
+        assert "!!  model" in result.stdout
+
+
+def test_embedded_tags_are_read_by_exiftool_and_taken_away(run, tmp_path, out):  # noqa: F811
+    import subprocess
+
+    from conftest import require_program
+
+    require_program("exiftool", "libimage-exiftool-perl")
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    plain("red").save(photos / "red.jpg", comment=b"mine")
+    before = photos.joinpath("red.jpg").stat().st_mtime_ns
+    assert run("batch", photos, "--out", out, "--embed").exit_code == 0
+
+    def keywords():
+        command = ["exiftool", "-s3", "-XMP-dc:Subject", photos / "red.jpg"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    assert keywords() == "red, animal, dog"
+    assert photos.joinpath("red.jpg").stat().st_mtime_ns // 10**9 == before // 10**9
+    # The file is another one now, but we changed it ourselves: nothing is done again.
+    assert "1 done before" in run("batch", photos, "--out", out, "--embed").stderr
+    assert run("untag", photos, "--embedded").stderr == "1 file changed\n"
+    assert keywords() == ""
