@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from anytag.backends.base import Cache, Encoded, FloatArray, LabelQueries, Step, no_alignment, no_text_encoder
 from anytag.errors import ModelError
 from anytag.foundations.cpu_count import available_processors
+from anytag.language.tokenizers.padding import batches_by_length
 from anytag.model.directory import ModelDirectory
 
 #: Graphs up to this size, in bytes, are loaded a second time to run side by side; larger ones have work enough for
@@ -209,13 +210,10 @@ class _OnnxTextEncoder:
 
     def embed(self, texts: Sequence[str]) -> FloatArray:
         encoded = [encoding.ids for encoding in self.tokenizer.encode_batch(list(texts))]
-        order = sorted(range(len(encoded)), key=lambda place: len(encoded[place]))
+        order: list[int] = []
         parts: list[FloatArray] = []
-        for start in range(0, len(order), self.batch_size):
-            chosen = [encoded[place] for place in order[start : start + self.batch_size]]
-            ids = np.zeros((len(chosen), len(chosen[-1])), np.int64)
-            for row, tokens in zip(ids, chosen, strict=True):
-                row[: len(tokens)] = tokens
+        for places, ids in batches_by_length(encoded, self.batch_size):
+            order += places
             parts += self.backend._run("clip_text", ["embeddings"], {"ids": ids})
         found = np.empty((len(encoded), parts[0].shape[1]), np.float32)
         found[order] = np.concatenate(parts)

@@ -9,10 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
+from anytag.checkpoints.weight_files import read_weights
 from anytag.errors import ModelError
 from anytag.nn.model import RecognitionModel
 from anytag.nn.text_encoder import convert_bert_state
@@ -68,13 +67,10 @@ def load_bert(folder: Path, model: RecognitionModel) -> int:
 
 
 def _read(folder: Path) -> dict[str, Tensor]:
-    path = folder / "model.safetensors" if folder.is_dir() else folder
     try:
-        raw = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise ModelError(
-            f"{path}: truncated, altered or missing ({error}); give a folder of bert-base-uncased"
-        ) from None
+        raw = read_weights(folder)
+    except ModelError as error:
+        raise ModelError(f"{error}; give a folder of bert-base-uncased") from None
     encoder: dict[str, Tensor] = {}
     found: dict[str, Tensor] = {}
     for official, tensor in raw.items():

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import errno
-import pickle
 import shutil
-import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,17 +12,17 @@ import torch
 from torch import Tensor
 
 from anytag.checkpoints.clip import read_clip_text, write_clip_text
-from anytag.checkpoints.official_keys import LEFT_OUT, published_config, published_key
+from anytag.checkpoints.official_keys import published_config, published_key
 from anytag.checkpoints.swin import resize_position_table
 from anytag.checkpoints.tag_lists import published_vocabulary, read_list
+from anytag.checkpoints.weight_files import read_checkpoint
 from anytag.errors import ModelError, UsageError
+from anytag.foundations.report import Report
 from anytag.language.tokenizers.bert_tokenizer import build_published_tokenizer
 from anytag.language.tokenizers.wordpieces import bert_wordpieces
 from anytag.model.config import ModelConfig
 from anytag.model.directory import new_model, write_config
 from anytag.nn.weights import WEIGHTS_FILE, empty_model, write_weights
-
-Report = Callable[[str], None]
 
 
 def convert_checkpoint(
@@ -136,29 +134,6 @@ def _is_finite(tensor: Tensor) -> bool:
     return all(bool(torch.isfinite(some).all()) for some in tensor.reshape(-1).split(2**22))
 
 
-def read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """The state dict of a ``.pth`` file, mapped into memory where its format allows.
-
-    Raises:
-        ModelError: If the file is missing, truncated, holds anything but tensors and plain data, or has no weights.
-    """
-    if not path.is_file():
-        raise ModelError(f"{path}: no such file")
-    try:
-        # The older format, which is no zip archive, cannot be mapped.
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except pickle.UnpicklingError as error:
-        raise ModelError(
-            f"{path}: refused, since it is not a file of weights alone and reading it could run code ({_first(error)})"
-        ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise ModelError(f"{path}: truncated or altered ({_first(error)}); download it again") from error
-    state = content.get("model", content) if isinstance(content, Mapping) else None
-    if not isinstance(state, Mapping) or not state or not all(isinstance(t, Tensor) for t in state.values()):
-        raise ModelError(f"{path}: holds no state dict (names with tensors), neither at the top nor under 'model'")
-    return dict(state)
-
-
 def rename_state(state: Mapping[str, Tensor], config: ModelConfig, tags: int) -> dict[str, Tensor]:
     """An official state dict under this project's names, every name accounted for.
 
@@ -192,13 +167,6 @@ def rename_state(state: Mapping[str, Tensor], config: ModelConfig, tags: int) ->
     return found
 
 
-def left_out(state: Mapping[str, Tensor]) -> dict[str, str]:
-    """Official names that are left out, each with the reason."""
-    import re
-
-    return {name: reason for name in state for pattern, reason in LEFT_OUT.items() if re.fullmatch(pattern, name)}
-
-
 def _is_table(official: str) -> bool:
     return official in ("label_embed", "fc.W", "fc.b", "reweight_scale")
 
@@ -229,10 +197,6 @@ def at_resolution(config: ModelConfig, resolution: int) -> ModelConfig:
         }
     )
     return config.model_copy(update={"image_encoder": changed})
-
-
-def _first(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 def _card(config: ModelConfig, source: str, thresholds: Path | None) -> str:

@@ -13,13 +13,13 @@ from anytag.checkpoints.swin import swin_key
 from anytag.errors import ModelError
 from anytag.model.config import (
     CaptionerConfig,
-    DecodingConfig,
     ImageEncoderConfig,
     LabelQueryConfig,
     ModelConfig,
     RecognitionConfig,
     SwinConfig,
 )
+from anytag.model.families import CAPTIONER, DECODING, THRESHOLDS, encoder_of
 
 Family = Literal["tag2text", "ram", "ram_plus"]
 Shape = tuple[int, ...]
@@ -185,8 +185,8 @@ def published_config(
         ),
         labels=labels,
         captioner=_captioner_config(shapes, width, text_heads) if family != "ram_plus" else None,
-        decoding=DecodingConfig(num_beams=3, max_length=50, min_length=10),
-        default_threshold=0.68 if family == "tag2text" else 0.65,
+        decoding=DECODING,
+        default_threshold=THRESHOLDS[family],
         open_threshold=0.5,
     )
 
@@ -214,33 +214,17 @@ def _swin_config(shapes: Mapping[str, Shape], projected: bool) -> ImageEncoderCo
     # Moved windows have a mask each, so their number tells the picture's side. Without masks: the published models
     # look at pictures of 32 windows' width, 224 px with 7 and 384 px with 12.
     resolution = round(mask[0] ** 0.5) * window * 4 if mask else window * 32
-    return ImageEncoderConfig(
-        name="swin",
-        swin=swin,
-        projection="linear" if projected else "none",
-        resolution=resolution,
-        width=swin.width * 2 ** (stages - 1),
-        tokens=(resolution // (4 * 2 ** (stages - 1))) ** 2 + 1,
-        classes=0,
-        mean=(123.675, 116.28, 103.53),
-        std=(58.395, 57.12, 57.375),
-    )
+    return encoder_of(swin, resolution, projected)
 
 
 def _captioner_config(shapes: Mapping[str, Shape], width: int, heads: int | None) -> CaptionerConfig:
     words = shapes["text_decoder.bert.embeddings.word_embeddings.weight"]
-    return CaptionerConfig(
-        layers=_count(shapes, r"text_decoder\.bert\.encoder\.layer\.(\d+)\."),
-        interaction_layers=_count(shapes, r"tag_encoder\.encoder\.layer\.(\d+)\."),
-        heads=heads or max(1, width // 64),
-        inner=shapes["text_decoder.bert.encoder.layer.0.intermediate.dense.weight"][0],
-        vocabulary=words[0],
-        positions=shapes["text_decoder.bert.embeddings.position_embeddings.weight"][0],
-        picture_memory=False,
-        shared_words=False,
-        tokenizer="bert",
-        guides="all",
-        tag_length=40,
-        mask_padding=False,
-        prompt="a picture of ",
-    )
+    sizes = {
+        "layers": _count(shapes, r"text_decoder\.bert\.encoder\.layer\.(\d+)\."),
+        "interaction_layers": _count(shapes, r"tag_encoder\.encoder\.layer\.(\d+)\."),
+        "heads": heads or max(1, width // 64),
+        "inner": shapes["text_decoder.bert.encoder.layer.0.intermediate.dense.weight"][0],
+        "vocabulary": words[0],
+        "positions": shapes["text_decoder.bert.embeddings.position_embeddings.weight"][0],
+    }
+    return CAPTIONER.model_copy(update=sizes)

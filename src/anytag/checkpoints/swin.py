@@ -14,10 +14,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
+from anytag.checkpoints.weight_files import read_weights
 from anytag.errors import ModelError
 from anytag.nn.swin import SwinTransformer
 
@@ -99,7 +98,7 @@ def load_swin_backbone(path: Path, encoder: SwinTransformer) -> None:
     """
     expected = dict(encoder.named_parameters())
     ready: dict[str, Tensor] = {}
-    state = _read(path)
+    state = read_weights(path)
     try:
         for official, tensor in _fuse(state).items():
             name = swin_key(official)
@@ -123,23 +122,6 @@ def load_swin_backbone(path: Path, encoder: SwinTransformer) -> None:
     with torch.no_grad():
         for name, parameter in expected.items():
             parameter.copy_(ready[name])
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    if path.is_dir():
-        files = [path / name for name in ("model.safetensors", "pytorch_model.bin") if (path / name).exists()]
-        if not files:
-            raise ModelError(f"{path}: holds no model.safetensors or pytorch_model.bin (weights in parts are not read)")
-        path = files[0]
-    if path.suffix == ".safetensors":
-        try:
-            return load_file(path)
-        except (SafetensorError, OSError) as error:
-            raise ModelError(f"{path}: truncated, altered or missing ({error})") from error
-    # At load the two would import each other.
-    from anytag.checkpoints.convert import read_checkpoint
-
-    return read_checkpoint(path)
 
 
 def _fuse(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

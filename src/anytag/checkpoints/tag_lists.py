@@ -8,6 +8,7 @@ from pathlib import Path
 
 from anytag.errors import ModelError
 from anytag.language.tags.kinds import guess_kinds
+from anytag.model.families import THRESHOLDS
 from anytag.model.vocabulary import TagVocabulary, VocabularyTag
 
 #: Tags of Tag2Text's own list that its authors leave out of every result: counts and vague words, by place and name.
@@ -97,9 +98,9 @@ def _threshold(family: str, place: int, name: str, given: str | None) -> tuple[f
             raise ModelError(f"line {place + 1} of the threshold list is {given!r}, not a number between 0 and 1")
         return (value if value < 1 else _NEVER), None
     if family != "tag2text":
-        return 0.65, "RAM's most frequent threshold"
+        return THRESHOLDS[family], "RAM's most frequent threshold"
     if TAG2TEXT_LEFT_OUT.get(place) == name:
         return _NEVER, "left out by the authors: a count, or too vague"
     if TAG2TEXT_STRICTER.get(place) == name:
         return 0.70, "Tag2Text's own"
-    return 0.68, "Tag2Text's own"
+    return THRESHOLDS[family], "Tag2Text's own"

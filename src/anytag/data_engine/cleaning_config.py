@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from anytag.data_engine.manifest import TagSource
+from anytag.foundations.settings import Settings
 from anytag.recognition import TagKind
 
 
-class CleaningConfig(BaseModel):
+class CleaningConfig(Settings):
     """What is cleaned, and how.
 
     From the paper: regions of each tag, k-means++, the farthest 10 % lose the tag, and so do those on whose region the
@@ -61,8 +62,6 @@ class CleaningConfig(BaseModel):
             memory.
         seed: Of drawing and clustering.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kinds: tuple[TagKind, ...] = ("object",)
     tags: tuple[str, ...] | None = None

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from anytag.data_engine.inputs import digest_part
 from anytag.data_engine.manifest import (
@@ -25,13 +25,14 @@ from anytag.data_engine.parse import as_tags, in_order, load_ids
 from anytag.data_engine.work import Digest, Outcome, Step
 from anytag.datasets.sources import SampleSource
 from anytag.errors import PictureError
+from anytag.foundations.settings import Settings
 from anytag.language.parsing.parser import load_parser
 from anytag.language.tags.tag_ids import TagIds
 from anytag.pictures import PictureSource
 from anytag.recognition import Failure, Recognition, TagKind
 
 
-class GenerateConfig(BaseModel):
+class GenerateConfig(Settings):
     """What the model is asked for.
 
     Attributes:
@@ -45,8 +46,6 @@ class GenerateConfig(BaseModel):
         sample: Draw captions instead of searching for the best: more varied, less exact.
         seed: Of the drawing.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     captions: Literal["guided", "plain", "none"] = "guided"
     threshold: float | None = Field(default=None, ge=0, le=1)

@@ -10,16 +10,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from anytag.errors import VocabularyError
+from anytag.foundations.settings import Settings
 from anytag.language.parsing.rules import ParsedTag
 from anytag.language.tags.vocabulary_builder import TagMapper, build_vocabulary
 from anytag.model.vocabulary import TagVocabulary
 from anytag.recognition import TAG_KINDS
 
 
-class LabelSystemConfig(BaseModel):
+class LabelSystemConfig(Settings):
     """How a label system is made.
 
     Attributes:
@@ -29,8 +30,6 @@ class LabelSystemConfig(BaseModel):
         min_support: Pictures that a tag needs. The papers have no such limit; below it a tag can hardly be learned.
         imagenet: Let the 1,000 ImageNet classes in, too; the papers cover them in part.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     labels: int | None = Field(default=None, ge=1)
     size: int | None = Field(default=None, ge=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,14 +14,13 @@ from anytag.datasets.webdataset import read_shard
 from anytag.errors import UsageError
 from anytag.evaluation.tagging import best_common_threshold, best_thresholds
 from anytag.foundations.log_odds import log_odds, sigmoid
+from anytag.foundations.report import Report
 from anytag.inference.recognizer import Recognizer
 from anytag.language.parsing.parser import load_parser
 from anytag.language.tags.vocabulary_builder import TagMapper
 from anytag.model.config import ModelConfig
 from anytag.model.directory import new_model, write_config
 from anytag.model.vocabulary import TagVocabulary
-
-Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -13,12 +12,11 @@ from anytag.errors import ModelError, UsageError
 from anytag.export.graphs import attention_spec, graph_specs
 from anytag.export.onnx import check_parity, export_graph
 from anytag.export.smaller import make_smaller, noise_samples
+from anytag.foundations.report import Report
 from anytag.model.directory import ModelDirectory, new_model, write_config
 from anytag.model.vocabulary import TagVocabulary
 from anytag.nn.model import RecognitionModel
 from anytag.nn.text_encoder import load_sentence_encoder, sentence_encoder_folder
-
-Report = Callable[[str], None]
 
 
 def load_trained(folder: Path) -> tuple[RecognitionModel, TagVocabulary, torch.Tensor]:

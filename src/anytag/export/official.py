@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +14,7 @@ from anytag.errors import UsageError
 from anytag.export.graphs import attention_spec, clip_text_spec, graph_specs
 from anytag.export.onnx import check_parity, expected_outputs, export_graph, store_half
 from anytag.export.smaller import make_published_smaller, noise_samples
+from anytag.foundations.report import Report
 from anytag.model.directory import ModelDirectory, new_model, write_config
 from anytag.nn.clip_text import ClipTextEncoder
 from anytag.nn.label_queries import DescribedLabelQueries
@@ -24,7 +25,6 @@ from anytag.nn.weights import WEIGHTS_FILE, read_model
 #: Pictures of noise on which the recognition decoder's activations are measured, each with the whole vocabulary.
 _NOISE_PICTURES = 4
 
-Report = Callable[[str], None]
 Weights = Literal["float32", "float16", "int8"]
 
 

@@ -22,6 +22,7 @@ from anytag.language.label_texts.descriptions import from_wordnet
 from anytag.language.label_texts.embedding_cache import EmbeddingCache, OpenSetEmbedder
 from anytag.language.tags.kinds import guess_kinds
 from anytag.language.tokenizers.bert_tokenizer import TEXT_TOKENS, PublishedTokenizer
+from anytag.language.tokenizers.padding import padded
 from anytag.language.tokenizers.pre_caption import pre_caption
 from anytag.model.directory import ModelDirectory
 from anytag.model.vocabulary import TagVocabulary, VocabularyTag, normalise_name
@@ -118,7 +119,7 @@ class LabelSets:
         if labels.kind == "learned":
             tokenizer = PublishedTokenizer.load(self.directory.file("tokenizer.json"))
             ids = [tokenizer.encode(pre_caption(text), TEXT_TOKENS) for text in texts]
-            return self.backend.texts_to_judge(_padded(ids))
+            return self.backend.texts_to_judge(padded(ids))
         if labels.kind == "text":
             return self.embed(texts)
         # No prompt and no description stands around a sentence.
@@ -259,7 +260,7 @@ class LabelSets:
         assert isinstance(self._tokenizer, Tokenizer)
         encoded = [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
         parts = [
-            self.backend.embed_labels(_padded(encoded[start : start + _TEXT_BATCH]))
+            self.backend.embed_labels(padded(encoded[start : start + _TEXT_BATCH]))
             for start in range(0, len(encoded), _TEXT_BATCH)
         ]
         return reduce(lambda first, second: first.join(second), parts)
@@ -287,13 +288,6 @@ def described_texts(path: str | Path, count: int) -> dict[str, tuple[str, ...]]:
         if len(lines) != count:
             raise UsageError(f"{path}: {name!r} has {len(lines)} descriptions, but the model weighs {count} a category")
     return found
-
-
-def _padded(encoded: Sequence[Sequence[int]]) -> NDArray[np.int64]:
-    ids = np.zeros((len(encoded), max(map(len, encoded))), np.int64)
-    for row, tokens in zip(ids, encoded, strict=True):
-        row[: len(tokens)] = tokens
-    return ids
 
 
 def _refuse_text(what: str, names: Sequence[str]) -> None:

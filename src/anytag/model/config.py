@@ -7,17 +7,15 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from anytag.foundations.settings import Settings
 
 #: Version of the model directory's layout; a reader refuses a newer one.
 FORMAT_VERSION = 1
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class SwinConfig(_Part):
+class SwinConfig(Settings):
     """Sizes of a Swin Transformer (Liu et al., 2021); the defaults are those of Swin-L."""
 
     width: int = 192
@@ -27,7 +25,7 @@ class SwinConfig(_Part):
     drop_path: float = 0.1
 
 
-class ImageEncoderConfig(_Part):
+class ImageEncoderConfig(Settings):
     """The image encoder and what it wants to see.
 
     Pixels (0 … 255) enter as ``(pixel - mean) / std`` after the picture was squashed to a square.
@@ -57,7 +55,7 @@ class ImageEncoderConfig(_Part):
     std: tuple[float, float, float] = (128.0, 128.0, 128.0)
 
 
-class RecognitionConfig(_Part):
+class RecognitionConfig(Settings):
     """The recognition decoder.
 
     ``score`` is ``shared`` (one linear layer for all labels, so that any label can be asked for) or ``per_tag``
@@ -71,7 +69,7 @@ class RecognitionConfig(_Part):
     score: Literal["shared", "per_tag"] = "shared"
 
 
-class ClipTextConfig(_Part):
+class ClipTextConfig(Settings):
     """CLIP's text encoder, which gives RAM and RAM++ their label embeddings; by default that of ViT-B/16.
 
     Attributes:
@@ -99,7 +97,7 @@ class ClipTextConfig(_Part):
     end_token: int = Field(49407, ge=0)
 
 
-class LabelQueryConfig(_Part):
+class LabelQueryConfig(Settings):
     """Where label queries come from.
 
     Attributes:
@@ -123,7 +121,7 @@ class LabelQueryConfig(_Part):
     clip_text: ClipTextConfig | None = None
 
 
-class CaptionerConfig(_Part):
+class CaptionerConfig(Settings):
     """Interaction encoder and text decoder.
 
     Attributes:
@@ -165,7 +163,7 @@ class CaptionerConfig(_Part):
     attention_dropout: float | None = None
 
 
-class DecodingConfig(_Part):
+class DecodingConfig(Settings):
     """Defaults of caption generation; lengths count the start token.
 
     Attributes:
@@ -189,7 +187,7 @@ class DecodingConfig(_Part):
     agreement: float = 0.0
 
 
-class ModelConfig(_Part):
+class ModelConfig(Settings):
     """A whole model.
 
     Attributes:

@@ -13,6 +13,7 @@ from anytag.model.config import (
     RecognitionConfig,
     SwinConfig,
 )
+from anytag.pictures.normalisation import IMAGENET
 
 SwinSize = Literal["base", "large"]
 
@@ -21,11 +22,11 @@ SWIN = {
     "large": SwinConfig(width=192, heads=(6, 12, 24, 48)),
 }
 
-#: ImageNet's, in the range 0 to 255: what the released inference normalises with.
-_MEAN, _STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+#: From which score on a tag counts, if it has no threshold of its own.
+THRESHOLDS = {"tag2text": 0.68, "ram": 0.65, "ram_plus": 0.65}
 
 #: Of Tag2Text and RAM: BERT-base twice, the interaction encoder and the text decoder.
-_CAPTIONER = CaptionerConfig(
+CAPTIONER = CaptionerConfig(
     layers=12,
     interaction_layers=12,
     heads=12,
@@ -41,22 +42,28 @@ _CAPTIONER = CaptionerConfig(
     prompt="a picture of ",
 )
 
-_DECODING = DecodingConfig(num_beams=3, max_length=50, min_length=10)
+DECODING = DecodingConfig(num_beams=3, max_length=50, min_length=10)
 
 
 def swin_encoder(size: SwinSize, resolution: int, projected: bool) -> ImageEncoderConfig:
     """Swin-B or Swin-L for pictures of 224 or 384 px (any multiple of 32), windows growing with them."""
-    swin = SWIN[size].model_copy(update={"window": resolution // 32})
+    return encoder_of(SWIN[size].model_copy(update={"window": resolution // 32}), resolution, projected)
+
+
+def encoder_of(swin: SwinConfig, resolution: int, projected: bool) -> ImageEncoderConfig:
+    """The config of an image encoder of any sizes, its pictures normalized as official inference does."""
+    halvings = len(swin.depths) - 1
+    mean, std = IMAGENET.of_bytes()
     return ImageEncoderConfig(
         name="swin",
         swin=swin,
         projection="linear" if projected else "none",
         resolution=resolution,
-        width=swin.width * 8,
-        tokens=(resolution // 32) ** 2 + 1,
+        width=swin.width * 2**halvings,
+        tokens=(resolution // (4 * 2**halvings)) ** 2 + 1,
         classes=0,
-        mean=_MEAN,
-        std=_STD,
+        mean=mean,
+        std=std,
     )
 
 
@@ -71,9 +78,9 @@ def tag2text(swin: SwinSize = "base", resolution: int = 384) -> ModelConfig:
         image_encoder=encoder,
         recognition=RecognitionConfig(layers=2, heads=4, inner=3072, score="per_tag"),
         labels=LabelQueryConfig(kind="learned", encoder="", width=768, offsets=False),
-        captioner=_CAPTIONER,
-        decoding=_DECODING,
-        default_threshold=0.68,
+        captioner=CAPTIONER,
+        decoding=DECODING,
+        default_threshold=THRESHOLDS["tag2text"],
     )
 
 
@@ -87,9 +94,9 @@ def ram(swin: SwinSize = "large", resolution: int = 384) -> ModelConfig:
         image_encoder=swin_encoder(swin, resolution, projected=True),
         recognition=RecognitionConfig(layers=2, heads=4, inner=3072),
         labels=LabelQueryConfig(kind="embedded", encoder="clip-vit-base-patch16", width=512, offsets=False),
-        captioner=_CAPTIONER,
-        decoding=_DECODING,
-        default_threshold=0.65,
+        captioner=CAPTIONER,
+        decoding=DECODING,
+        default_threshold=THRESHOLDS["ram"],
     )
 
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from anytag.errors import ModelError
+from anytag.language.tokenizers.padding import batches_by_length
 from anytag.model.config import ClipTextConfig
 
 if TYPE_CHECKING:
@@ -159,15 +160,10 @@ class ClipTextEncoder:
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Unit vectors ``[len(texts), embedding]``, computed in batches of similar length."""
         encoded = [encoding.ids for encoding in self.tokenizer.encode_batch(list(texts))]
-        order = sorted(range(len(encoded)), key=lambda place: len(encoded[place]))
         found = np.empty((len(encoded), self.model.config.embedding), np.float32)
         device = self.model.words.weight.device
-        for start in range(0, len(order), self.batch_size):
-            chosen = order[start : start + self.batch_size]
-            ids = torch.zeros(len(chosen), len(encoded[chosen[-1]]), dtype=torch.long)
-            for row, place in zip(ids, chosen, strict=True):
-                row[: len(encoded[place])] = torch.tensor(encoded[place])
-            found[chosen] = self.model(ids.to(device)).float().cpu().numpy()
+        for places, ids in batches_by_length(encoded, self.batch_size):
+            found[places] = self.model(torch.from_numpy(ids).to(device)).float().cpu().numpy()
         return found
 
 

@@ -12,9 +12,10 @@ from collections.abc import Iterable
 from typing import cast
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 
+from anytag.foundations.settings import Settings
 from anytag.nn.alignment import TEMPERATURE_RANGE, AlignmentEncoder, Contrast, Keys, contrastive_loss
 from anytag.nn.model import RecognitionModel
 
@@ -22,7 +23,7 @@ from anytag.nn.model import RecognitionModel
 EMPTY, UNKNOWN = -2, -1
 
 
-class MomentumConfig(BaseModel):
+class MomentumConfig(Settings):
     """Settings of :class:`MomentumContrast`; the defaults are BLIP's.
 
     Attributes:
@@ -31,8 +32,6 @@ class MomentumConfig(BaseModel):
         soft_share: Share of soft labels once they have their full weight.
         ramp_epochs: Epochs over which that share rises from 0 in a straight line; 0: it has it from the start.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     momentum: float = Field(default=0.995, ge=0, le=1)
     queue: int = Field(default=57_600, ge=0)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from anytag.errors import MissingExtraError
+from anytag.language.tokenizers.padding import batches_by_length
 from anytag.nn.transformer import TextEmbedding, TransformerLayer, TransformerLayers
 
 
@@ -107,12 +108,7 @@ def embed_texts(encoder: SentenceEncoder, tokenizer: Any, texts: list[str], batc
         batch_size: Texts at a time.
     """
     encoded = [e.ids[:64] for e in tokenizer.encode_batch(texts)]
-    order = sorted(range(len(texts)), key=lambda i: len(encoded[i]))
     out = torch.empty(len(texts), encoder.width)
-    for start in range(0, len(order), batch_size):
-        chosen = order[start : start + batch_size]
-        ids = torch.zeros(len(chosen), max(len(encoded[i]) for i in chosen), dtype=torch.long)
-        for row, i in enumerate(chosen):
-            ids[row, : len(encoded[i])] = torch.tensor(encoded[i])
-        out[torch.tensor(chosen)] = encoder(ids)
+    for places, ids in batches_by_length(encoded, batch_size):
+        out[places] = encoder(torch.from_numpy(ids))
     return out

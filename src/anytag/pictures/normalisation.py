@@ -49,8 +49,9 @@ class Normalisation:
 
     def of_bytes(self) -> tuple[Channels, Channels]:
         """Mean and deviation where white is 255, the scale of :class:`~anytag.model.config.ImageEncoderConfig`."""
-        red, green, blue = (255 * value for value in self.mean)
-        deep_red, deep_green, deep_blue = (255 * value for value in self.std)
+        # Rounded: 255 * 0.224 would be 57.120000000000005, which would go on into every config.json.
+        red, green, blue = (round(255 * value, 9) for value in self.mean)
+        deep_red, deep_green, deep_blue = (round(255 * value, 9) for value in self.std)
         return (red, green, blue), (deep_red, deep_green, deep_blue)
 
 

@@ -6,17 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from anytag.errors import UsageError
+from anytag.foundations.settings import Settings
 from anytag.training.engine.schedules import Schedule, WarmupCosineSchedule
 
 #: Of products in training; ``auto``: bfloat16 where that is faster.
 Precision = Literal["auto", "float32", "bfloat16"]
-
-
-class Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class LoopStage(Settings):

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from anytag.errors import MissingExtraError
 from anytag.foundations.atomic_files import write_text
+from anytag.foundations.report import Report
 from anytag.training.engine.checkpointing import SaveError
-
-Report = Callable[[str], None]
 
 
 class RunLog:

@@ -17,12 +17,13 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from anytag.errors import UsageError
+from anytag.foundations.report import Report
 from anytag.training.engine.activation_checkpointing import checkpoint_activations, large_blocks
 from anytag.training.engine.autocast import autocast
 from anytag.training.engine.checkpointing import RunState
 from anytag.training.engine.config import LoopConfig, LoopStage
 from anytag.training.engine.distributed import LossModule, Share, Strategy, connect, local_part
-from anytag.training.engine.logs import Report, RunLog
+from anytag.training.engine.logs import RunLog
 from anytag.training.engine.loss_watch import DivergedError, LossWatch
 
 #: Model, number of the step, the stage (of the config's own kind), and which rows of the batch: loss and its parts.

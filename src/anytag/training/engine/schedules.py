@@ -14,9 +14,10 @@ import math
 from collections.abc import Callable
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
+from pydantic import Field, PositiveFloat
 
 from anytag.errors import UsageError
+from anytag.foundations.settings import Settings
 
 #: Learning rate of a step; steps count from 0.
 Rate = Callable[[int], float]
@@ -48,11 +49,7 @@ def cosine_rate(place: float, end: float, peak: float, floor: float, *, released
     return (peak - floor) * 0.5 * (1 + math.cos(math.pi * place / end)) + floor
 
 
-class _Schedule(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class StepSchedule(_Schedule):
+class StepSchedule(Settings):
     """Pre-training of the published models: a warm-up by steps, then a lower rate with every epoch.
 
     Attributes:
@@ -96,7 +93,7 @@ class StepSchedule(_Schedule):
         return rate
 
 
-class CosineSchedule(_Schedule):
+class CosineSchedule(Settings):
     """Fine-tuning of the published models: a cosine that moves on with every epoch.
 
     The last epoch is trained above the floor; only an epoch after the end would have it.
@@ -126,7 +123,7 @@ class CosineSchedule(_Schedule):
         return lambda step: cosine_rate(step // steps_per_epoch, epochs, self.peak, self.floor)
 
 
-class WarmupCosineSchedule(_Schedule):
+class WarmupCosineSchedule(Settings):
     """The lite recipe: a warm-up in a straight line times a cosine, from step to step.
 
     Attributes:

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from anytag.datasets.stream import merge_states
 from anytag.errors import ModelError
 from anytag.foundations.atomic_files import write_text
 from anytag.training.engine.checkpointing import SaveError
 from anytag.training.engine.loop import TrainingLoop
-from anytag.training.families.pair_source import PairBatches
+
+
+class ResumableBatches(Protocol):
+    """Batches that know how far one process has read its data."""
+
+    def state(self) -> dict[str, Any]:
+        """The place behind the last batch, JSON-able."""
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a state."""
 
 
 class StreamLoop(TrainingLoop):
@@ -24,7 +33,7 @@ class StreamLoop(TrainingLoop):
         batches: What the step function draws from; set before the first step.
     """
 
-    batches: PairBatches
+    batches: ResumableBatches
 
     def save(self) -> None:
         """Write positions and checkpoint, each whole or not at all.

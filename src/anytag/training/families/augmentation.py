@@ -14,7 +14,9 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageEnhance, ImageOps
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from anytag.foundations.settings import Settings
 
 #: What a shifted or turned picture leaves open is filled with this grey.
 _FILL = (128, 128, 128)
@@ -26,7 +28,7 @@ _MOST = 10.0
 _TRIES = 10
 
 
-class AugmentationConfig(BaseModel):
+class AugmentationConfig(Settings):
     """How a training picture is changed; the defaults are those of the released code.
 
     Attributes:
@@ -37,8 +39,6 @@ class AugmentationConfig(BaseModel):
         magnitude: Their strength, of 10.
         omission: Probability that an operation that was drawn is left out.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     crop: tuple[float, float] | None = (0.2, 1.0)
     aspect: tuple[float, float] = (3 / 4, 4 / 3)

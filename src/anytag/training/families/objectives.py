@@ -12,12 +12,13 @@ no parts, and the total is 0.
 from __future__ import annotations
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.nn import functional as F
 
 from anytag.errors import UsageError
+from anytag.foundations.settings import Settings
 from anytag.language.tokenizers.bert_tokenizer import PublishedTokenizer
 from anytag.nn.alignment import AlignmentEncoder, matching_loss
 from anytag.nn.losses import asymmetric_loss, language_modelling_loss, rescaled
@@ -28,7 +29,7 @@ from anytag.training.families.pair_batch import PairBatch
 Parts = dict[str, Tensor]
 
 
-class _ObjectiveConfig(BaseModel):
+class _ObjectiveConfig(Settings):
     """Settings that all objectives have. A weight of 0 switches a part off.
 
     Attributes:
@@ -37,8 +38,6 @@ class _ObjectiveConfig(BaseModel):
         clip: Probability margin of negatives.
         tagging: Weight of tagging, after it was rescaled to the caption loss where there is one.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     gamma_negative: float = Field(default=7.0, ge=0)
     gamma_positive: float = Field(default=0.0, ge=0)

@@ -14,6 +14,7 @@ from anytag.datasets.health import JsonLinesLog
 from anytag.datasets.sources import IndexedSource, SampleSource
 from anytag.datasets.stream import SampleStream
 from anytag.errors import UsageError
+from anytag.foundations.report import Report
 from anytag.language.parsing.parsed_captions import ParsedCaptions
 from anytag.language.parsing.parser import load_parser
 from anytag.model.directory import ALIGNMENT_FILE
@@ -22,7 +23,6 @@ from anytag.nn.alignment_file import read_alignment
 from anytag.nn.label_queries import TextLabelQueries
 from anytag.training.engine.config import LoopConfig
 from anytag.training.engine.distributed import Share, Strategy, connect, first_process_first
-from anytag.training.engine.logs import Report
 from anytag.training.engine.stream_resume import StreamLoop
 from anytag.training.families.data_sources import find_path, open_sources
 from anytag.training.families.initialization import Start, begin, find_start

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from anytag.foundations.settings import Settings
 from anytag.model.config import ModelConfig
 from anytag.nn.momentum import MomentumConfig
 from anytag.training.engine.config import LoopConfig, LoopStage
@@ -20,11 +21,7 @@ SourceSpec = str | dict[str, Any]
 SENTENCE_ENCODER = "all-MiniLM-L6-v2"
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class VocabularyConfig(_Part):
+class VocabularyConfig(Settings):
     """Which tags the model has.
 
     Attributes:
@@ -45,7 +42,7 @@ class VocabularyConfig(_Part):
     max_tags: int | None = Field(default=None, ge=1)
 
 
-class TeacherConfig(_Part):
+class TeacherConfig(Settings):
     """What the model is to resemble, and what embeds texts for it.
 
     Attributes:
@@ -62,7 +59,7 @@ class TeacherConfig(_Part):
     descriptions: str | None = None
 
 
-class StreamConfig(_Part):
+class StreamConfig(Settings):
     """How the data are read; see :class:`~anytag.datasets.stream.SampleStream`.
 
     Attributes:

@@ -8,7 +8,7 @@ the papers, or once at each plain one, whose embeddings are then kept on disk: m
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,10 @@ from anytag.datasets.samples import Sample
 from anytag.datasets.sources import SampleSource
 from anytag.errors import MissingExtraError, ModelError, PictureError, SampleError, UsageError
 from anytag.foundations.atomic_files import save_array
+from anytag.foundations.report import Report
 from anytag.model.config import ImageEncoderConfig
 from anytag.pictures import CLIP, read_picture
 from anytag.training.families.pair_source import sample_key
-
-Report = Callable[[str], None]
 
 
 class ClipTeacher:

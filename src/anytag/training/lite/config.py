@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
+from anytag.foundations.settings import Settings
 from anytag.model.config import ModelConfig
-from anytag.training.engine.config import LoopConfig, LoopStage, Settings
+from anytag.training.engine.config import LoopConfig, LoopStage
 
 
 class DataConfig(Settings):

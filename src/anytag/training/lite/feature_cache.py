@@ -10,7 +10,7 @@ import json
 import math
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,11 +24,10 @@ from anytag.datasets.samples import Sample
 from anytag.datasets.webdataset import read_shard
 from anytag.errors import UsageError
 from anytag.foundations.atomic_files import save_array, write_text
+from anytag.foundations.report import Report
 from anytag.nn.efficientnet_lite import EfficientNetLite
 from anytag.pictures import read_picture, to_pixels
 from anytag.pictures.multi_crop import CORNERS, corner
-
-Report = Callable[[str], None]
 
 #: Pixels of a picture for each cell of its cached map.
 STRIDE = 16

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from anytag.errors import UsageError
 from anytag.foundations.atomic_files import save_array, whole_file
+from anytag.foundations.report import Report
 from anytag.language.parsing.parser import ParsedTag, load_parser
 from anytag.language.tags.vocabulary_builder import TagMapper, build_vocabulary, imagenet_tag_ids
 from anytag.language.tokenizers.tokenizer import CaptionTokenizer, build_caption_tokenizer, clean_caption
@@ -28,8 +29,6 @@ from anytag.training.lite.config import TrainingConfig
 from anytag.training.lite.feature_cache import CachedShard, cache_features, open_cache
 from anytag.training.lite.pairs import CaptionRecord, PictureRecord, TagPrompts, TrainingPairs
 from anytag.training.lite.validation import ValidationData
-
-Report = Callable[[str], None]
 
 
 def find_shards(root: Path, patterns: Iterable[str], exclude: Iterable[Path] = ()) -> list[Path]:

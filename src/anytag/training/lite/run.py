@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 
 from anytag.errors import UsageError
+from anytag.foundations.report import Report
 from anytag.model.directory import new_model, write_config
 from anytag.nn.efficientnet_lite import EfficientNetLite, load_imagenet_lite
 from anytag.nn.model import RecognitionModel
 from anytag.training.engine.distributed import connect, first_process_first
-from anytag.training.engine.logs import Report
 from anytag.training.engine.loop import TrainingLoop
 from anytag.training.families.initialization import find_start, read_start
 from anytag.training.families.tag_transfer import carry_over

@@ -1,0 +1,61 @@
+"""Files of weights as their authors publish them, read without running any code that they may hold."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from anytag.errors import ModelError
+
+
+def read_checkpoint(path: Path) -> dict[str, Tensor]:
+    """The state dict of a ``.pth`` file, mapped into memory where its format allows.
+
+    Raises:
+        ModelError: If the file is missing, truncated, holds anything but tensors and plain data, or has no weights.
+    """
+    if not path.is_file():
+        raise ModelError(f"{path}: no such file")
+    try:
+        # The older format, which is no zip archive, cannot be mapped.
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except pickle.UnpicklingError as error:
+        raise ModelError(
+            f"{path}: refused, since it is not a file of weights alone and reading it could run code ({_first(error)})"
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise ModelError(f"{path}: truncated or altered ({_first(error)}); download it again") from error
+    state = content.get("model", content) if isinstance(content, Mapping) else None
+    if not isinstance(state, Mapping) or not state or not all(isinstance(t, Tensor) for t in state.values()):
+        raise ModelError(f"{path}: holds no state dict (names with tensors), neither at the top nor under 'model'")
+    return dict(state)
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The state dict of any public file: ``.pth``, ``.safetensors``, or a folder of ``transformers``.
+
+    Raises:
+        ModelError: As :func:`read_checkpoint`, or if a folder has no weights in one file.
+    """
+    if path.is_dir():
+        files = [path / name for name in ("model.safetensors", "pytorch_model.bin") if (path / name).exists()]
+        if not files:
+            raise ModelError(f"{path}: holds no model.safetensors or pytorch_model.bin (weights in parts are not read)")
+        path = files[0]
+    if path.suffix == ".safetensors":
+        try:
+            return load_file(path)
+        except (SafetensorError, OSError) as error:
+            raise ModelError(f"{path}: truncated, altered or missing ({error})") from error
+    return read_checkpoint(path)
+
+
+def _first(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,11 @@
+"""The base of every group of settings."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Settings(BaseModel):
+    """Settings that come from a file or a user: never changed once made, and a misspelled name is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
