@@ -10,11 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from anytag.backends.base import Backend, FloatArray, LabelQueries
+from anytag.backends.base import FloatArray
 from anytag.datasets.samples import Sample
 from anytag.datasets.webdataset import read_shard
 from anytag.inference.label_set import LabelSet
-from anytag.inference.labels import LabelSets
 from anytag.inference.recognizer import Recognizer
 from anytag.language.parsing.parser import CaptionParser
 from anytag.language.tags.vocabulary_builder import TagMapper
@@ -52,20 +51,6 @@ class ScoredShard:
         return [sample.captions for sample in self.samples]
 
 
-class _FixedLogits:
-    """Stands in for a backend whose recognition decoder has just been run, so that it need not run twice."""
-
-    def __init__(self, backend: Backend):
-        self._backend = backend
-        self.logits: FloatArray = np.empty((0, 0), np.float32)
-
-    def label_queries(self) -> LabelQueries:
-        return self._backend.label_queries()
-
-    def recognize(self, features: FloatArray, labels: LabelQueries) -> FloatArray:
-        return self.logits
-
-
 def score_shard(
     recognizer: Recognizer, path: Path, name: str, first: int, limit: int | None, parser: CaptionParser
 ) -> ScoredShard:
@@ -88,17 +73,15 @@ def score_shard(
 
     labels = recognizer.labels.all()
     plain = without_classes(labels)
-    fixed = _FixedLogits(recognizer.backend)
-    label_sets = LabelSets(recognizer.directory, fixed)  # type: ignore[arg-type]
     read: list[str] = []
     features, scores, decoder_scores = [], [], []
     for batch in load_batches(sources(), recognizer.directory.config.image_encoder.resolution, _BATCH):
         encoded = recognizer.backend.encode(batch.pixels)
-        fixed.logits = recognizer.backend.recognize(encoded.features, labels.queries)
+        logits = recognizer.backend.recognize(encoded.features, labels.queries)
         read += batch.paths
         features.append(encoded.features)
-        scores.append(label_sets.scores(encoded, labels))
-        decoder_scores.append(label_sets.scores(encoded, plain))
+        scores.append(recognizer.scorer.scores(encoded, labels, logits))
+        decoder_scores.append(recognizer.scorer.scores(encoded, plain, logits))
         print(f"\r{name}: {len(read)} pictures", end="", flush=True)
     print()
     if not read:

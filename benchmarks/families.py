@@ -61,7 +61,7 @@ def tagging(directory: ModelDirectory, variants: list[str], runs: int, batches: 
     config = directory.config
     model = read_model(config, len(directory.vocabulary), directory.path / WEIGHTS_FILE)
     backends = {name: open_backend(directory, name, threads, make_graphs) for name in variants}
-    labels = {name: backend.label_queries() for name, backend in backends.items()}
+    labels = {name: backend.vocabulary_queries() for name, backend in backends.items()}
     size = config.image_encoder.resolution
     by_batch: dict[int, dict[str, Stages]] = {}
     for batch in batches:

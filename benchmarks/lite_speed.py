@@ -58,7 +58,7 @@ def stages(recognizer: Recognizer, paths: Sequence[Path]) -> dict[str, dict[str,
     encoded: list[Any] = []
     encoder = timed(lambda: encoded.extend(backend.encode(part) for part in batches))
     decoder = timed(lambda: [backend.recognize(part.features, labels.queries) for part in encoded])
-    both = timed(lambda: [recognizer.labels.scores(part, labels) for part in encoded])
+    both = timed(lambda: [recognizer.scorer.scores(part, labels) for part in encoded])
     whole = timed(lambda: recognizer.tag(list(paths)))
     spent = {"decode": decode, "encoder": encoder, "recognition": decoder, "recognition and scores": both}
     spent["whole, overlapping"] = whole

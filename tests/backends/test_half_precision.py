@@ -40,14 +40,16 @@ def test_convolutions_stay_in_float32_in_pytorch(trained, pixels):
     features = [backend.encode(pixels).features for backend in (whole, half)]
     # What is left is one rounding of the tokens and one matrix product.
     np.testing.assert_allclose(features[1], features[0], atol=0.05)
-    assert half.recognize(features[1], half.label_queries()).shape == (2, 5)
+    assert half.recognize(features[1], half.vocabulary_queries()).shape == (2, 5)
 
 
 def test_half_precision_where_the_processor_has_no_products_of_its_own_for_it(trained, pixels, monkeypatch):
     whole = TorchBackend(trained)
     monkeypatch.setattr("anytag.backends.torch.can_pack", lambda device, dtype: dtype == torch.float32)
     half = TorchBackend(trained, precision="bfloat16")
-    logits = [backend.recognize(whole.encode(pixels).features, backend.label_queries()) for backend in (whole, half)]
+    logits = [
+        backend.recognize(whole.encode(pixels).features, backend.vocabulary_queries()) for backend in (whole, half)
+    ]
     np.testing.assert_allclose(logits[1], logits[0], atol=0.1)
 
 
@@ -56,6 +58,6 @@ def test_convolutions_stay_in_float32_in_openvino(exported, pixels):
     directory = ModelDirectory(exported.folder)
     whole, half = (OpenVinoBackend(directory, threads=1, precision=name) for name in ("float32", "bfloat16"))
     assert np.array_equal(whole.encode(pixels).features, half.encode(pixels).features)
-    asked = half.label_queries()
+    asked = half.vocabulary_queries()
     logits = [backend.recognize(whole.encode(pixels).features, asked) for backend in (whole, half)]
     np.testing.assert_allclose(logits[1], logits[0], atol=0.1)

@@ -39,7 +39,7 @@ def test_encode_is_the_network_s(exported, backend, pixels):
 
 def test_batches_equal_single_pictures(backend, pixels):
     # Six pictures: more than go through the encoder at a time.
-    labels = backend.label_queries()
+    labels = backend.vocabulary_queries()
     together = backend.encode(pixels)
     scores = backend.recognize(together.features, labels)
     assert (together.features.shape, together.classes.shape, scores.shape) == ((6, 5, 16), (6, 6), (6, 5))
@@ -53,17 +53,17 @@ def test_batches_equal_single_pictures(backend, pixels):
 def test_an_empty_batch(backend):
     encoded = backend.encode(np.empty((0, 64, 64, 3), np.uint8))
     assert (encoded.features.shape, encoded.classes.shape) == ((0, 5, 16), (0, 6))
-    assert backend.recognize(encoded.features, backend.label_queries()).shape == (0, 5)
+    assert backend.recognize(encoded.features, backend.vocabulary_queries()).shape == (0, 5)
 
 
 def test_no_labels(backend, pixels):
     encoded = backend.encode(pixels[:2])
-    none = backend.label_queries().take(np.array([], np.int64))
+    none = backend.vocabulary_queries().take(np.array([], np.int64))
     assert backend.recognize(encoded.features, none).shape == (2, 0)
 
 
 def test_a_label_does_not_depend_on_the_others(backend, pixels):
-    features, labels = backend.encode(pixels[:1]).features, backend.label_queries()
+    features, labels = backend.encode(pixels[:1]).features, backend.vocabulary_queries()
     scores = backend.recognize(features, labels)
     chosen = np.array([3, 1])
     np.testing.assert_allclose(backend.recognize(features, labels.take(chosen)), scores[:, chosen], atol=1e-5)
@@ -73,12 +73,12 @@ def test_a_label_does_not_depend_on_the_others(backend, pixels):
 
 def test_label_texts_are_embedded_as_the_network_does(exported, backend):
     ids = np.array([[3, 4, 5], [7, 0, 0]])
-    labels = backend.embed_labels(ids)
+    labels = backend.text_queries(ids)
     with torch.inference_mode():
         queries = exported.model.label_queries(exported.encoder(torch.from_numpy(ids)))
     np.testing.assert_allclose(labels.arrays["queries"], queries.numpy(), atol=1e-4)
     np.testing.assert_allclose(
-        backend.embed_labels(ids[1:, :1]).arrays["projected"], labels.arrays["projected"][1:], atol=1e-4
+        backend.text_queries(ids[1:, :1]).arrays["projected"], labels.arrays["projected"][1:], atol=1e-4
     )
 
 
@@ -157,7 +157,7 @@ def test_every_graph_is_run_with_exact_products(exported, pixels, monkeypatch):
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", record)
     backend = OnnxBackend(ModelDirectory(exported.folder), threads=1)
-    backend.recognize(backend.encode(pixels).features, backend.label_queries())
+    backend.recognize(backend.encode(pixels).features, backend.vocabulary_queries())
     assert opened == [EXACT_PRODUCTS[1]] * 2
 
 

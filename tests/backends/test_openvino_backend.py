@@ -34,13 +34,13 @@ def test_tags(both, pixels):
     encoded = [backend.encode(pixels) for backend in both]
     np.testing.assert_allclose(encoded[1].features, encoded[0].features, atol=1e-4)
     np.testing.assert_allclose(encoded[1].classes, encoded[0].classes, atol=1e-4)
-    features, labels = encoded[0].features, both[0].label_queries()
+    features, labels = encoded[0].features, both[0].vocabulary_queries()
     for some in (labels, labels.take(np.array([3, 1]))):
         logits = [backend.recognize(features, some) for backend in both]
         np.testing.assert_allclose(logits[1], logits[0], atol=1e-4)
     looked = [backend.attention(features, labels) for backend in both]
     np.testing.assert_allclose(looked[1], looked[0], atol=1e-4)
-    texts = [backend.embed_labels(np.array([[3, 4, 5]])).arrays["queries"] for backend in both]
+    texts = [backend.text_queries(np.array([[3, 4, 5]])).arrays["queries"] for backend in both]
     np.testing.assert_allclose(texts[1], texts[0], atol=1e-4)
 
 

@@ -81,7 +81,7 @@ class TestConverted:
         assert [tag.threshold for tag in directory.vocabulary] == oracle_set.config["class_threshold"]
         backend = TorchBackend(directory)
         features = backend.model.encode(oracle_set.io["image"])[0].numpy()
-        labels = backend.label_queries()
+        labels = backend.vocabulary_queries()
         logits = backend.recognize(features, labels)
         np.testing.assert_allclose(logits, oracle_set.io["out.logits"].numpy(), atol=1e-4)
         some = labels.take(np.array([9, 1])).join(labels.take(np.array([4])))

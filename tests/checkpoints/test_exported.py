@@ -117,5 +117,5 @@ def test_the_shipped_model_scores_as_it_does(tmp_path):
         features, _ = model.encode((torch.from_numpy(pixels).float().permute(0, 3, 1, 2) - 127) / 128)
         logits = model.recognition_decoder(features, model.label_queries(known, ids))
     np.testing.assert_allclose(features.numpy(), encoded.features, atol=1e-3)
-    theirs = recognizer.backend.recognize(encoded.features, recognizer.backend.label_queries())
+    theirs = recognizer.backend.recognize(encoded.features, recognizer.backend.vocabulary_queries())
     assert np.abs(logits.numpy() - theirs).mean() < 0.05

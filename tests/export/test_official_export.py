@@ -55,7 +55,7 @@ class TestExported:
         folder, lines = exported(oracle_set)
         backend = OnnxBackend(ModelDirectory(folder / "onnx"), threads=1)
         features = oracle_features(oracle_set, folder)
-        labels = backend.label_queries()
+        labels = backend.vocabulary_queries()
         logits = backend.recognize(features, labels)
         np.testing.assert_allclose(logits, oracle_set.io["out.logits"].numpy(), atol=1e-4)
         some = labels.take(np.array([5, 0]))
@@ -72,7 +72,7 @@ class TestExported:
             OnnxBackend(ModelDirectory(folder / "onnx"), threads=1),
             TorchBackend(ModelDirectory(folder / "torch")),
         ):
-            weights.append(backend.attention(features, backend.label_queries()))
+            weights.append(backend.attention(features, backend.vocabulary_queries()))
         np.testing.assert_allclose(weights[0], weights[1], atol=1e-5)
         np.testing.assert_allclose(weights[0].sum(-1), 1, atol=1e-4)
 

@@ -11,7 +11,7 @@ from fixtures_toy import ToyBackend, plain, toy_recognizer
 from PIL import Image
 
 import anytag
-from anytag.backends.base import LabelQueries
+from anytag.backends.base import ArrayQueries
 from anytag.errors import ModelError, PictureError, UsageError
 from anytag.recognition import Failure, Match, Matches, Tag
 
@@ -102,10 +102,10 @@ class TestMatch:
         assert str(caught.value) == message
 
     def test_many_texts_are_embedded_in_pieces(self, recognizer, monkeypatch):
-        monkeypatch.setattr("anytag.inference.labels._TEXT_BATCH", 2)
+        monkeypatch.setattr("anytag.inference.text_queries._TEXT_BATCH", 2)
         sizes = []
-        embed = recognizer.backend.embed_labels
-        monkeypatch.setattr(recognizer.backend, "embed_labels", lambda ids: sizes.append(ids.shape) or embed(ids))
+        embed = recognizer.backend.text_queries
+        monkeypatch.setattr(recognizer.backend, "text_queries", lambda ids: sizes.append(ids.shape) or embed(ids))
         seen = recognizer.match(plain("lime"), ["kart", "a kart", "x y kart", "b c d e", "kart"])
         assert fits(seen) == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.1], abs=1e-6)
         assert sizes == [(2, 2), (2, 4), (1, 1)]
@@ -202,7 +202,7 @@ class TestExported:
         from anytag.model.directory import ModelDirectory
 
         backend = OnnxBackend(ModelDirectory(exported.folder), threads=1)
-        labels = backend.label_queries()
+        labels = backend.vocabulary_queries()
         features = torch.randn(2, 5, 16, generator=torch.Generator().manual_seed(3))
         weights = backend.attention(features.numpy(), labels)
         assert weights.shape == (2, 5, 5)
@@ -225,8 +225,8 @@ class TestExported:
         write_config(tmp_path, exported.model.config, [path.name for path in tmp_path.iterdir()])
         backend = TorchBackend(ModelDirectory(tmp_path))
         features = torch.randn(2, 5, 16, generator=torch.Generator().manual_seed(4))
-        labels = backend.label_queries()
-        arrays = LabelQueries({name: tensor.numpy() for name, tensor in labels.tensors.items()})
+        labels = backend.vocabulary_queries()
+        arrays = ArrayQueries({name: tensor.numpy() for name, tensor in labels.tensors.items()})
         expected = by_hand(exported.model, features, arrays)
         np.testing.assert_allclose(backend.attention(features.numpy(), labels), expected, atol=1e-5)
 
@@ -239,7 +239,7 @@ class TestExported:
         directory.config = directory.config.model_copy(update={"files": {}})
         backend = OnnxBackend(directory, threads=1)
         with pytest.raises(ModelError) as caught:
-            backend.attention(np.zeros((1, 5, 16), np.float32), LabelQueries({"queries": np.zeros((1, 16))}))
+            backend.attention(np.zeros((1, 5, 16), np.float32), ArrayQueries({"queries": np.zeros((1, 16))}))
         assert str(caught.value) == (
             f"{tmp_path}: has no onnx/attention.onnx, which says where tags are; export the trained model again "
             "(anytag export RUN/model --out DIR), or use a model with PyTorch weights"

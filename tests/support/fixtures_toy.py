@@ -11,7 +11,7 @@ import json
 import numpy as np
 from PIL import Image
 
-from anytag.backends.base import Encoded, LabelQueries
+from anytag.backends.base import ArrayQueries, Encoded
 from anytag.inference.recognizer import Recognizer
 from anytag.language.tokenizers.tokenizer import build_caption_tokenizer
 from anytag.model.config import CaptionerConfig, DecodingConfig, ImageEncoderConfig, LabelQueryConfig, ModelConfig
@@ -53,15 +53,15 @@ class ToyBackend:
         """Every label looks at the picture as a whole and at two by two cells, most at the lower left one."""
         return np.tile(np.array([0.6, 0, 0.1, 0.2, 0.1], np.float32), (len(features), len(labels), 1))
 
-    def label_queries(self):
-        return LabelQueries({"queries": QUERIES, "projected": QUERIES})
+    def vocabulary_queries(self):
+        return ArrayQueries({"queries": QUERIES, "projected": QUERIES})
 
-    def embed_labels(self, ids):
+    def text_queries(self, ids):
         """A free text's query: as much green as it has tokens, in tenths."""
         self.texts += len(ids)
         rows = np.zeros((len(ids), 3), np.float32)
         rows[:, 1] = (ids != 0).sum(1) / 10
-        return LabelQueries({"queries": rows, "projected": rows})
+        return ArrayQueries({"queries": rows, "projected": rows})
 
     def fuse(self, tag_ids, features, rows):
         guide = tag_ids[0].tolist()

@@ -23,21 +23,21 @@ Cache = dict[str, NDArray[np.generic]]
 Step = Callable[[NDArray[np.int64], Cache], tuple[NDArray[np.float32], Cache]]
 
 
-class Labels(Protocol):
-    """Labels as a backend wants them: made by it, kept by the caller, handed back to it."""
+class Queries(Protocol):
+    """What labels are asked with: made by a backend, kept by the caller, handed back to it."""
 
     def __len__(self) -> int:
         """How many they are."""
 
-    def take(self, rows: NDArray[np.int64]) -> Labels:
+    def take(self, rows: NDArray[np.int64]) -> Queries:
         """Some of them."""
 
-    def join(self, other: Any) -> Labels:
+    def join(self, other: Any) -> Queries:
         """These, then the others."""
 
 
 @dataclass(frozen=True, slots=True)
-class LabelQueries:
+class ArrayQueries:
     """Label queries with all that does not change from picture to picture, as arrays ``[T, ...]``.
 
     Attributes:
@@ -51,15 +51,15 @@ class LabelQueries:
     def __len__(self) -> int:
         return len(next(iter(self.arrays.values())))
 
-    def take(self, rows: NDArray[np.int64]) -> LabelQueries:
+    def take(self, rows: NDArray[np.int64]) -> ArrayQueries:
         """Some of them."""
         if np.array_equal(rows, np.arange(len(self))):
             return self  # Nobody changes them, and descriptions of a whole vocabulary are half a gigabyte.
-        return LabelQueries({name: array[rows] for name, array in self.arrays.items()})
+        return ArrayQueries({name: array[rows] for name, array in self.arrays.items()})
 
-    def join(self, other: LabelQueries) -> LabelQueries:
+    def join(self, other: ArrayQueries) -> ArrayQueries:
         """These, then the others."""
-        return LabelQueries({name: np.concatenate([array, other.arrays[name]]) for name, array in self.arrays.items()})
+        return ArrayQueries({name: np.concatenate([array, other.arrays[name]]) for name, array in self.arrays.items()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,30 +81,29 @@ class Backend(Protocol):
     def encode(self, pixels: NDArray[np.uint8]) -> Encoded:
         """Encode uint8 pixels ``[B, R, R, 3]``; B may be 0."""
 
-    def recognize(self, features: FloatArray, labels: Any) -> FloatArray:
+    def recognize(self, features: FloatArray, queries: Any) -> FloatArray:
         """Logits ``[B, T]``."""
 
-    def attention(self, features: FloatArray, labels: Any) -> FloatArray:
+    def attention(self, features: FloatArray, queries: Any) -> FloatArray:
         """Where the recognition decoder's last layer looks: ``[B, T, N]``, the mean of its heads; rows sum to 1."""
 
-    def label_queries(self) -> Labels:
+    def vocabulary_queries(self) -> Queries:
         """Queries of the vocabulary's tags."""
 
-    def embed_labels(self, ids: NDArray[np.int64]) -> Labels:
-        """Queries of label texts, given as token ids ``[T, L]`` padded with 0."""
+    def text_queries(self, ids: NDArray[np.int64]) -> Queries:
+        """Queries of texts, in models that read texts themselves.
 
-    def text_encoder(self) -> TextEncoder:
-        """CLIP's text encoder, in models whose label queries come from it."""
-
-    def labels_of_embeddings(self, embeddings: FloatArray) -> Labels:
-        """Labels of text embeddings ``[T, E]`` or, where pictures weigh descriptions, ``[T, D, E]``."""
-
-    def texts_to_judge(self, ids: NDArray[np.int64]) -> Labels:
-        """Texts as labels that the alignment encoder scores, in models that have one.
+        Lite's are scored by the recognition decoder, Tag2Text's by the alignment encoder.
 
         Args:
-            ids: ``[CLS] … [SEP]``, ``[T, L]``, padded with 0.
+            ids: ``[T, L]``, padded with 0.
         """
+
+    def embedding_queries(self, embeddings: FloatArray) -> Queries:
+        """Queries of text embeddings ``[T, E]`` or, where pictures weigh descriptions, ``[T, D, E]``."""
+
+    def text_encoder(self) -> TextEncoder:
+        """What makes those embeddings: CLIP's text encoder, in models whose queries come from it (RAM, RAM++)."""
 
     def fuse(self, tag_ids: NDArray[np.int64], features: FloatArray, rows: int) -> Step:
         """The decoding step for pictures with their tag lists ``[B, T]``, each repeated for ``rows`` beams."""

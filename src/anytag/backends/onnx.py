@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from anytag.backends.base import Cache, Encoded, FloatArray, LabelQueries, Step, no_alignment, no_text_encoder
+from anytag.backends.base import ArrayQueries, Cache, Encoded, FloatArray, Step, no_alignment, no_text_encoder
 from anytag.errors import ModelError
 from anytag.foundations.cpu_count import available_processors
 from anytag.language.tokenizers.padding import batches_by_length
@@ -116,13 +116,13 @@ class OnnxBackend:
             return Encoded(np.empty(shape, np.float32), np.empty((0, config.image_encoder.classes), np.float32))
         return Encoded(*self._run_each("image_encoder", ["features", "classes"], "pixels", pixels, {}))
 
-    def recognize(self, features: FloatArray, labels: LabelQueries) -> FloatArray:
+    def recognize(self, features: FloatArray, queries: ArrayQueries) -> FloatArray:
         """Logits ``[B, T]``; B and T may be 0."""
-        if not len(labels) or not len(features):
-            return np.empty((len(features), len(labels)), np.float32)
-        return self._run_each("recognition_decoder", ["logits"], "features", features, labels.arrays)[0]
+        if not len(queries) or not len(features):
+            return np.empty((len(features), len(queries)), np.float32)
+        return self._run_each("recognition_decoder", ["logits"], "features", features, queries.arrays)[0]
 
-    def attention(self, features: FloatArray, labels: LabelQueries) -> FloatArray:
+    def attention(self, features: FloatArray, queries: ArrayQueries) -> FloatArray:
         """Where the recognition decoder's last layer looks: ``[B, T, N]``, the mean of its heads; rows sum to 1.
 
         Raises:
@@ -133,32 +133,29 @@ class OnnxBackend:
                 f"{self.directory.path}: has no onnx/attention.onnx, which says where tags are; export the trained "
                 "model again (anytag export RUN/model --out DIR), or use a model with PyTorch weights"
             )
-        asked = {name: array for name, array in labels.arrays.items() if name not in ("weights", "biases")}
+        asked = {name: array for name, array in queries.arrays.items() if name not in ("weights", "biases")}
         return self._run("attention", ["attention"], {"features": features, **asked})[0]
 
-    def label_queries(self) -> LabelQueries:
+    def vocabulary_queries(self) -> ArrayQueries:
         """Queries of the vocabulary's tags."""
         from safetensors.numpy import load_file
 
         tensors = load_file(self.directory.file("label_queries.safetensors"))
-        return LabelQueries({name: array.astype(np.float32) for name, array in tensors.items()})
+        return ArrayQueries({name: array.astype(np.float32) for name, array in tensors.items()})
 
-    def embed_labels(self, ids: NDArray[np.int64]) -> LabelQueries:
-        """Queries of label texts, given as token ids ``[T, L]`` padded with 0.
+    def text_queries(self, ids: NDArray[np.int64]) -> ArrayQueries:
+        """Queries of texts, given as token ids ``[T, L]`` padded with 0.
 
-        One text at a time: activations in 8 bits share a scale, and a text's query shall not depend on its neighbours.
-        """
-        names = ["queries", "projected"]
-        parts = [self._run("label_encoder", names, {"ids": row[None, : np.count_nonzero(row)]}) for row in ids]
-        return LabelQueries({name: np.concatenate([part[i] for part in parts]) for i, name in enumerate(names)})
-
-    def texts_to_judge(self, ids: NDArray[np.int64]) -> LabelQueries:
-        """Texts as labels that the alignment encoder scores; it is not exported.
+        One text at a time: activations in 8 bits share a scale, and a text's query must not depend on its neighbors.
 
         Raises:
-            ModelError: Always.
+            ModelError: If only an alignment encoder could read them (Tag2Text), which is not exported.
         """
-        raise ModelError(no_alignment(self.directory))
+        if self.directory.config.labels.kind == "learned":
+            raise ModelError(no_alignment(self.directory))
+        names = ["queries", "projected"]
+        parts = [self._run("label_encoder", names, {"ids": row[None, : np.count_nonzero(row)]}) for row in ids]
+        return ArrayQueries({name: np.concatenate([part[i] for part in parts]) for i, name in enumerate(names)})
 
     def text_encoder(self) -> _OnnxTextEncoder:
         """CLIP's text encoder.
@@ -170,13 +167,13 @@ class OnnxBackend:
             raise ModelError(no_text_encoder(self.directory))
         return _OnnxTextEncoder(self)
 
-    def labels_of_embeddings(self, embeddings: FloatArray) -> LabelQueries:
-        """Labels of text embeddings ``[T, E]`` or, where pictures weigh descriptions, ``[T, D, E]``."""
+    def embedding_queries(self, embeddings: FloatArray) -> ArrayQueries:
+        """Queries of text embeddings ``[T, E]`` or, where pictures weigh descriptions, ``[T, D, E]``."""
         if self.directory.config.labels.kind == "described":
-            return LabelQueries({"descriptions": np.ascontiguousarray(embeddings, np.float32)})
+            return ArrayQueries({"descriptions": np.ascontiguousarray(embeddings, np.float32)})
         names = ["queries", "projected"]
         made = self._run("label_projection", names, {"embeddings": np.ascontiguousarray(embeddings, np.float32)})
-        return LabelQueries(dict(zip(names, made, strict=True)))
+        return ArrayQueries(dict(zip(names, made, strict=True)))
 
     def fuse(self, tag_ids: NDArray[np.int64], features: FloatArray, rows: int) -> Step:
         """The decoding step for pictures with their tag lists ``[B, T]``, each repeated for ``rows`` beams."""

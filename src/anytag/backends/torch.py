@@ -31,24 +31,24 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
-class TorchLabels:
-    """Labels as tensors on the model's device; the names are those of :class:`~anytag.backends.base.LabelQueries`."""
+class TorchQueries:
+    """Queries as tensors on the model's device; the names are those of :class:`~anytag.backends.base.ArrayQueries`."""
 
     tensors: dict[str, Tensor]
 
     def __len__(self) -> int:
         return len(next(iter(self.tensors.values())))
 
-    def take(self, rows: NDArray[np.int64]) -> TorchLabels:
+    def take(self, rows: NDArray[np.int64]) -> TorchQueries:
         """Some of them."""
         if np.array_equal(rows, np.arange(len(self))):
             return self
         chosen = torch.from_numpy(np.asarray(rows, np.int64))
-        return TorchLabels({name: tensor[chosen.to(tensor.device)] for name, tensor in self.tensors.items()})
+        return TorchQueries({name: tensor[chosen.to(tensor.device)] for name, tensor in self.tensors.items()})
 
-    def join(self, other: TorchLabels) -> TorchLabels:
+    def join(self, other: TorchQueries) -> TorchQueries:
         """These, then the others."""
-        return TorchLabels({name: torch.cat([tensor, other.tensors[name]]) for name, tensor in self.tensors.items()})
+        return TorchQueries({name: torch.cat([tensor, other.tensors[name]]) for name, tensor in self.tensors.items()})
 
 
 class TorchBackend:
@@ -116,50 +116,37 @@ class TorchBackend:
         return Encoded(_numpy(features), _numpy(classes.float().softmax(-1)))
 
     @torch.inference_mode()
-    def recognize(self, features: FloatArray, labels: TorchLabels) -> FloatArray:
+    def recognize(self, features: FloatArray, queries: TorchQueries) -> FloatArray:
         """Logits ``[B, T]``; B and T may be 0."""
-        if not len(labels) or not len(features):
-            return np.empty((len(features), len(labels)), np.float32)
-        if "texts" in labels.tensors:
-            return self._judge(features, labels.tensors["texts"])
+        if not len(queries) or not len(features):
+            return np.empty((len(features), len(queries)), np.float32)
+        if "texts" in queries.tensors:
+            return self._match(features, queries.tensors["texts"])
         # On a CPU one picture and some hundred queries at a time: what lies between two layers stays in the caches.
-        size = _QUERIES if self.device.type == "cpu" else len(labels)
+        size = _QUERIES if self.device.type == "cpu" else len(queries)
         pictures = 1 if self.device.type == "cpu" else len(features)
         parts = [
-            {name: tensor[start : start + size] for name, tensor in labels.tensors.items()}
-            for start in range(0, len(labels), size)
+            {name: tensor[start : start + size] for name, tensor in queries.tensors.items()}
+            for start in range(0, len(queries), size)
         ]
         rows = torch.from_numpy(features).to(self.device, self.dtype).split(pictures)
         memories = [self.model.recognition_decoder.keys_values(row) for row in rows]
         return _numpy(torch.cat([self._logits(rows, memories, part) for part in parts], 1))
 
-    def _judge(self, features: FloatArray, texts: Tensor) -> FloatArray:
+    def _match(self, features: FloatArray, texts: Tensor) -> FloatArray:
         """The log-odds ``[B, T]`` that texts fit pictures."""
         seen = torch.from_numpy(features).to(self.device, self.dtype)
         pairs = [self._alignment.match(texts, row.expand(len(texts), -1, -1)) for row in seen.split(1)]
         return _numpy(torch.stack([pair[:, 1] - pair[:, 0] for pair in pairs]))
 
-    def texts_to_judge(self, ids: NDArray[np.int64]) -> TorchLabels:
-        """Texts as labels that the alignment encoder scores.
-
-        Args:
-            ids: ``[CLS] … [SEP]``, ``[T, L]``, padded with 0.
-
-        Raises:
-            ModelError: If the model has no such encoder.
-        """
-        if self._alignment is None:
-            raise ModelError(no_alignment(self.directory))
-        return TorchLabels({"texts": torch.from_numpy(ids).to(self.device)})
-
     def _logits(self, rows: tuple[Tensor, ...], memories: list[list[KeysValues]], tensors: dict[str, Tensor]) -> Tensor:
-        """Logits ``[B, T]`` of a part of the labels; ``rows`` are features of as many pictures as decode together."""
-        decoder, queries = self.model.recognition_decoder, self.model.label_queries
+        """Logits ``[B, T]`` of a part of the queries; ``rows`` are features of as many pictures as decode together."""
+        decoder, labels = self.model.recognition_decoder, self.model.label_queries
         asked: list[tuple[Tensor, Tensor | None]]
-        if isinstance(queries, DescribedLabelQueries):
+        if isinstance(labels, DescribedLabelQueries):
             # All pictures at once: reading the descriptions takes longer than weighing them.
-            mixed = queries.mix(torch.cat(rows)[:, 0], tensors["descriptions"]).split(len(rows[0]))
-            asked = [(queries.project(one), None) for one in mixed]
+            mixed = labels.mix(torch.cat(rows)[:, 0], tensors["descriptions"]).split(len(rows[0]))
+            asked = [(labels.project(one), None) for one in mixed]
         else:
             asked = [(tensors["queries"], tensors["projected"])] * len(rows)
         hidden = torch.cat([decoder.embed(r, *a, memory) for r, a, memory in zip(rows, asked, memories, strict=True)])
@@ -168,21 +155,21 @@ class TorchBackend:
         return decoder.score(hidden).squeeze(-1)
 
     @torch.inference_mode()
-    def attention(self, features: FloatArray, labels: TorchLabels) -> FloatArray:
+    def attention(self, features: FloatArray, queries: TorchQueries) -> FloatArray:
         """Where the recognition decoder's last layer looks: ``[B, T, N]``, the mean of its heads; rows sum to 1."""
-        decoder, tensors, queries = self.model.recognition_decoder, labels.tensors, self.model.label_queries
+        decoder, tensors, labels = self.model.recognition_decoder, queries.tensors, self.model.label_queries
         seen = torch.from_numpy(features).to(self.device, self.dtype)
-        if isinstance(queries, DescribedLabelQueries):
-            asked = queries.project(queries.mix(seen[:, 0], tensors["descriptions"]))
+        if isinstance(labels, DescribedLabelQueries):
+            asked = labels.project(labels.mix(seen[:, 0], tensors["descriptions"]))
             return _numpy(decoder.attention(seen, asked))
         return _numpy(decoder.attention(seen, tensors["queries"], tensors["projected"]))
 
     @torch.inference_mode()
-    def label_queries(self) -> TorchLabels:
+    def vocabulary_queries(self) -> TorchQueries:
         """Queries of the vocabulary's tags."""
         labels, decoder = self.model.label_queries, self.model.recognition_decoder
         if isinstance(labels, DescribedLabelQueries):
-            return TorchLabels({"descriptions": labels.embeddings})
+            return TorchQueries({"descriptions": labels.embeddings})
         if isinstance(labels, TextLabelQueries):
             ids = torch.arange(len(self.directory.vocabulary), device=self.device)
             queries = labels(self._tensor("text_embeddings"), ids)
@@ -191,11 +178,11 @@ class TorchBackend:
         made = {"queries": queries, "projected": decoder.project(queries)}
         if isinstance(decoder.score, PerTagScore):
             made |= {"weights": decoder.score.weight, "biases": decoder.score.bias}
-        return TorchLabels(made)
+        return TorchQueries(made)
 
     @torch.inference_mode()
-    def labels_of_embeddings(self, embeddings: FloatArray) -> TorchLabels:
-        """Labels of text embeddings, for models that ask in the language of a text encoder.
+    def embedding_queries(self, embeddings: FloatArray) -> TorchQueries:
+        """Queries of text embeddings, for models that ask in the language of a text encoder.
 
         Args:
             embeddings: ``[T, E]``, or ``[T, D, E]`` for models that weigh descriptions.
@@ -206,14 +193,14 @@ class TorchBackend:
         labels = self.model.label_queries
         given = torch.from_numpy(np.ascontiguousarray(embeddings)).to(self.device, self.dtype)
         if isinstance(labels, DescribedLabelQueries):
-            return TorchLabels({"descriptions": given if given.dim() == 3 else given[:, None]})
+            return TorchQueries({"descriptions": given if given.dim() == 3 else given[:, None]})
         if isinstance(labels, EmbeddedLabelQueries):
             queries = labels.project(given)
         elif isinstance(labels, TextLabelQueries):
             queries = labels(given)
         else:
             raise ModelError(f"{self.directory.path}: a {self.directory.config.family} model knows no tags but its own")
-        return TorchLabels({"queries": queries, "projected": self.model.recognition_decoder.project(queries)})
+        return TorchQueries({"queries": queries, "projected": self.model.recognition_decoder.project(queries)})
 
     def text_encoder(self) -> ClipTextEncoder:
         """CLIP's text encoder.
@@ -229,13 +216,21 @@ class TorchBackend:
         return ClipTextEncoder.load(self.directory.path, config)
 
     @torch.inference_mode()
-    def embed_labels(self, ids: NDArray[np.int64]) -> TorchLabels:
-        """Queries of label texts, given as token ids ``[T, L]`` padded with 0."""
+    def text_queries(self, ids: NDArray[np.int64]) -> TorchQueries:
+        """Queries of texts, given as token ids ``[T, L]`` padded with 0.
+
+        Raises:
+            ModelError: If only an alignment encoder could read them (Tag2Text), and the model has none.
+        """
+        if self.directory.config.labels.kind == "learned":
+            if self._alignment is None:
+                raise ModelError(no_alignment(self.directory))
+            return TorchQueries({"texts": torch.from_numpy(ids).to(self.device)})
         if self._label_encoder is None:
             from anytag.nn.text_encoder import load_sentence_encoder, sentence_encoder_folder
 
             self._label_encoder = load_sentence_encoder(sentence_encoder_folder())
-        return self.labels_of_embeddings(self._label_encoder(torch.from_numpy(ids)).float().numpy())
+        return self.embedding_queries(self._label_encoder(torch.from_numpy(ids)).float().numpy())
 
     @torch.inference_mode()
     def fuse(self, tag_ids: NDArray[np.int64], features: FloatArray, rows: int) -> Step:

@@ -258,7 +258,7 @@ class _Judge:
         if crops is None or not self.config.denial:
             return float("nan"), limit
         one = Encoded(crops.features[number : number + 1], crops.classes[number : number + 1])
-        return float(self.recognizer.labels.scores(one, label)[0, 0]), limit
+        return float(self.recognizer.scorer.scores(one, label)[0, 0]), limit
 
     def _label(self, tag: VocabularyTag) -> LabelSet:
         """The tag as the only label."""

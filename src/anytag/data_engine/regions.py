@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from anytag.backends.base import FloatArray, Labels
+from anytag.backends.base import FloatArray, Queries
 from anytag.errors import ModelError, UsageError
 from anytag.foundations.log_odds import sigmoid
 from anytag.inference.recognizer import Recognizer
@@ -190,6 +190,6 @@ class AttentionHeat:
         return heat
 
 
-def _queries(recognizer: Recognizer, tags: Sequence[VocabularyTag]) -> Labels:
+def _queries(recognizer: Recognizer, tags: Sequence[VocabularyTag]) -> Queries:
     """The tags' queries alone: whole labels take longer to make than the decoder takes to answer."""
     return recognizer.labels.queries.take(np.array([tag.id for tag in tags], np.int64))

@@ -31,7 +31,7 @@ class LabelledScores:
         logits: ``[N, T]``, the recognition decoder's, of the whole vocabulary.
         truth: ``[N, T]``: the tags parsed from the picture's captions, and what they imply.
         samples: The pictures' annotations; their bytes are dropped.
-        evidence: ``[N, T]``, the classifier's say (:meth:`~anytag.inference.labels.LabelSets.evidence`).
+        evidence: ``[N, T]``, the classifier's say (:meth:`~anytag.inference.scoring.Scorer.evidence`).
     """
 
     logits: NDArray[np.float32]
@@ -66,7 +66,7 @@ def score_shards(recognizer: Recognizer, shards: Sequence[Path], parser: str = "
         read += batch.paths
         encoded = recognizer.backend.encode(batch.pixels)
         rows.append(recognizer.backend.recognize(encoded.features, labels.queries))
-        said.append(recognizer.labels.evidence(encoded, labels))
+        said.append(recognizer.scorer.evidence(encoded, labels))
     if not read:
         raise UsageError(f"no picture could be read from {', '.join(map(str, shards))}")
     by_source = {sample.source: sample for sample in samples}

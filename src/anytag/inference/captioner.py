@@ -14,7 +14,7 @@ from anytag.errors import ModelError
 from anytag.foundations.log_odds import EDGE, log_odds
 from anytag.inference.generation import DecodingOptions, Generated, generate_several
 from anytag.inference.label_set import LabelSet
-from anytag.inference.labels import LabelSets
+from anytag.inference.text_queries import TextQueries
 from anytag.language.tags.coverage import TagCoverage
 from anytag.language.tags.tag_words import TagWords
 from anytag.language.tokenizers.bert_tokenizer import PublishedTokenizer
@@ -92,14 +92,14 @@ class Captioner:
     Args:
         directory: The model.
         backend: Runs it.
-        labels: Of the same model; its recognition decoder judges which of several captions fits the picture best,
-            where the model's ``decoding.alignment`` says so. ``None``: the likeliest caption is taken.
+        texts: Makes queries of captions, so that the recognition decoder can say which of several fits the picture
+            best, where the model's ``decoding.alignment`` says so. ``None``: the likeliest caption is taken.
 
     Raises:
         ModelError: If the model has no captioner, or its captions may become longer than it can write.
     """
 
-    def __init__(self, directory: ModelDirectory, backend: Backend, labels: LabelSets | None = None):
+    def __init__(self, directory: ModelDirectory, backend: Backend, texts: TextQueries | None = None):
         if directory.config.captioner is None:
             raise ModelError(f"{directory.path}: this model tags pictures but does not write captions")
         longest = directory.config.decoding.max_length
@@ -110,7 +110,7 @@ class Captioner:
             )
         self.config, captioner = directory.config, directory.config.captioner
         self.vocabulary = directory.vocabulary
-        self.backend, self.labels = backend, labels
+        self.backend, self.texts = backend, texts
         path = directory.file("tokenizer.json")
         self.language: CaptionLanguage = (
             _PublishedLanguage(PublishedTokenizer.load(path))
@@ -206,9 +206,9 @@ class Captioner:
         """Of several captions the one that names most of what is wanted; of those, the likeliest that fits best."""
         texts = [self.language.text(caption.tokens) for caption in found]
         weight = self.config.decoding.alignment
-        if not weight or self.labels is None or len(texts) == 1:
+        if not weight or self.texts is None or len(texts) == 1:
             return texts[0]
-        fits = self.backend.recognize(features, self.labels.texts(texts))[0]
+        fits = self.backend.recognize(features, self.texts.sentences(texts))[0]
         tags = [tag for name in wanted if (tag := self.vocabulary.find(name))]
         return max(
             zip(texts, found, fits, strict=True),

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from anytag.backends.base import FloatArray, Labels
+from anytag.backends.base import FloatArray, Queries
 from anytag.recognition import Tag, TagKind
 
 
@@ -58,7 +58,7 @@ class LabelSet:
     ids: tuple[int | None, ...]
     thresholds: NDArray[np.float64]
     shifts: NDArray[np.float64]
-    queries: Labels
+    queries: Queries
     classes: NDArray[np.float32]
     seldom: NDArray[np.bool_]
 

@@ -11,13 +11,15 @@ from typing import Any, Literal, TypedDict, TypeVar, Unpack, cast, get_args, ove
 import numpy as np
 from PIL import Image
 
-from anytag.backends.base import Backend, FloatArray, Labels
+from anytag.backends.base import Backend, FloatArray, Queries
 from anytag.errors import MissingExtraError, PictureError, UsageError
 from anytag.inference.captioner import Captioner
 from anytag.inference.generation import DecodingOptions
 from anytag.inference.label_set import LabelSet
-from anytag.inference.labels import LabelSets
+from anytag.inference.label_sets import LabelSets, refuse_text
+from anytag.inference.scoring import Scorer
 from anytag.inference.tag_choice import TagChoice
+from anytag.inference.text_queries import TextQueries
 from anytag.language.tags.coverage import TagCoverage
 from anytag.model.directory import ModelDirectory, find_model
 from anytag.model.vocabulary import TagVocabulary, VocabularyTag
@@ -89,7 +91,9 @@ class Recognizer:
             raise UsageError(f"batch_size must be at least 1, not {batch_size}")
         self.directory, self.backend = directory, backend
         self.batch_size, self.workers = batch_size, workers
-        self.labels = LabelSets(directory, backend, tags, descriptions)
+        self.texts = TextQueries(directory, backend, descriptions)
+        self.labels = LabelSets(directory, backend, tags, self.texts)
+        self.scorer = Scorer(directory, backend)
         self._captioner: Captioner | None = None
 
     @property
@@ -101,7 +105,7 @@ class Recognizer:
     def captioner(self) -> Captioner:
         """The part that writes captions, loaded when it is first needed."""
         if self._captioner is None:
-            self._captioner = Captioner(self.directory, self.backend, self.labels)
+            self._captioner = Captioner(self.directory, self.backend, self.texts)
         return self._captioner
 
     def __call__(self, picture: PictureSource) -> Recognition:
@@ -208,7 +212,10 @@ class Recognizer:
             ModelError: If the model cannot read texts.
             PictureError: If a single picture cannot be read.
         """
-        queries = self.labels.texts(texts)
+        refuse_text("texts", texts)
+        if not texts or not all(text.strip() for text in texts):
+            raise UsageError("texts: give at least one text, none of them empty")
+        queries = self.texts.sentences(texts)
         coverage = TagCoverage(self.vocabulary)
         named = [{tag.id for tag in coverage.named(text)} for text in texts]
         # Scores do not depend on what else is asked for, so no other tag needs to be.
@@ -277,7 +284,7 @@ class Recognizer:
         self, sources: Iterable[PictureSource], labels: LabelSet, threshold: float | None, top: int | None
     ) -> Iterator[Result]:
         for batch in self._batches(sources):
-            scores = self.labels.scores(self.backend.encode(batch.pixels), labels)
+            scores = self.scorer.scores(self.backend.encode(batch.pixels), labels)
             results = [
                 Recognition(path, labels.found(row, threshold, top))
                 for path, row in zip(batch.paths, scores, strict=True)
@@ -296,7 +303,7 @@ class Recognizer:
         given = None if wanted is None else self.labels.find(wanted)
         for batch in self._batches(sources):
             encoded = self.backend.encode(batch.pixels)
-            features, scores = encoded.features, self.labels.scores(encoded, labels)
+            features, scores = encoded.features, self.scorer.scores(encoded, labels)
             margins, results = self.captioner.margins(scores, labels), []
             for row, path in enumerate(batch.paths):
                 tags = labels.found(scores[row], threshold, top)
@@ -312,13 +319,13 @@ class Recognizer:
         self,
         sources: Iterable[PictureSource],
         texts: Sequence[str],
-        queries: Labels,
+        queries: Queries,
         tags: LabelSet,
         named: Sequence[set[int]],
     ) -> Iterator[Matches | Failure]:
         for batch in self._batches(sources):
             encoded = self.backend.encode(batch.pixels)
-            fits, scores = self.labels.alignment(encoded, queries), self.labels.scores(encoded, tags)
+            fits, scores = self.scorer.match(encoded, queries), self.scorer.scores(encoded, tags)
             results = []
             for path, fit, row in zip(batch.paths, fits, scores, strict=True):
                 found = tags.found(row, None, None)

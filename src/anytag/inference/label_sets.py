@@ -1,0 +1,151 @@
+"""Choosing which labels to ask a model for: tags of its vocabulary, or categories that a user names."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anytag.backends.base import Backend, Queries
+from anytag.errors import UsageError
+from anytag.inference.label_set import LabelSet, join, take
+from anytag.inference.tag_choice import ChosenTags, TagChoice
+from anytag.inference.text_queries import TextQueries
+from anytag.model.directory import ModelDirectory
+from anytag.model.vocabulary import TagVocabulary, VocabularyTag, normalise_name
+from anytag.recognition import TAG_KINDS, TagKind
+
+
+class LabelSets:
+    """Makes the label sets of one model; a set that was asked for before is kept.
+
+    A label is anything that a model can be asked for: a tag of its vocabulary or a category in the user's own words.
+
+    Args:
+        directory: The model.
+        backend: Where the queries of the vocabulary come from.
+        choice: Which of the vocabulary's tags to look for, and what to call them.
+        texts: Where the queries of new categories come from.
+
+    Raises:
+        UsageError: If the choice does not fit the vocabulary.
+    """
+
+    def __init__(
+        self,
+        directory: ModelDirectory,
+        backend: Backend,
+        choice: TagChoice | None = None,
+        texts: TextQueries | None = None,
+    ):
+        self.directory, self.backend = directory, backend
+        self.texts = TextQueries(directory, backend) if texts is None else texts
+        self.vocabulary: TagVocabulary = directory.vocabulary
+        self.chosen = ChosenTags(self.vocabulary, choice)
+        self._queries: Queries | None = None
+        self._made: dict[tuple[str, ...], LabelSet] = {}
+
+    @property
+    def queries(self) -> Queries:
+        """Queries of the whole vocabulary."""
+        if self._queries is None:
+            self._queries = self.backend.vocabulary_queries()
+        return self._queries
+
+    def all(self, kinds: Sequence[TagKind] | None = None) -> LabelSet:
+        """The vocabulary's tags of some kinds, or all."""
+        if kinds is not None and (bad := [kind for kind in kinds if kind not in TAG_KINDS]):
+            raise UsageError(f"unknown kind {bad[0]!r}; kinds are {', '.join(TAG_KINDS)}")
+        key = ("kinds", *sorted(TAG_KINDS if kinds is None else kinds))
+        if key not in self._made:
+            self._made[key] = self.of([t for t in self.chosen.tags if kinds is None or t.kind in kinds])
+        return self._made[key]
+
+    def categories(self, names: Sequence[str]) -> LabelSet:
+        """Labels for the user's names: the tag where there is one, else the text itself.
+
+        Raises:
+            UsageError: If there is no name, or one is empty.
+        """
+        refuse_text("categories", names)
+        cleaned = tuple(dict.fromkeys(normalise_name(name) for name in names))
+        if not cleaned or "" in cleaned:
+            raise UsageError("categories: give at least one name, separated by commas, none of them empty")
+        key = ("categories", *cleaned)
+        if key not in self._made:
+            found = [self.chosen.find(name) for name in cleaned]
+            # Two names of one tag are one category.
+            rows: dict[str, VocabularyTag | None] = {}
+            for name, tag in zip(cleaned, found, strict=True):
+                rows.setdefault(self.chosen.name(tag) if tag else name, tag)
+            merged = self.of([tag for tag in rows.values() if tag])
+            if free := [name for name, tag in rows.items() if tag is None]:
+                merged = join(merged, self._of_texts(free))
+            order = [merged.names.index(name) for name in rows]
+            self._made[key] = take(merged, order)
+        return self._made[key]
+
+    def find(self, names: Sequence[str]) -> list[VocabularyTag]:
+        """Tags by name or alias, each once.
+
+        Raises:
+            UsageError: If one is unknown; the message proposes others.
+        """
+        refuse_text("tags", names)
+        tags: dict[int, VocabularyTag] = {}
+        for name in names:
+            tag = self.chosen.find(name)
+            if tag is None:
+                known = [n for t in self.vocabulary for n in (t.name, *t.aliases)]
+                near = difflib.get_close_matches(normalise_name(name), known, n=3, cutoff=0.6)
+                hint = f"; did you mean {', '.join(near)}?" if near else ""
+                raise UsageError(f"unknown tag {name!r}{hint} (anytag vocabulary search {name!r} shows what there is)")
+            tags.setdefault(tag.id, tag)
+        return list(tags.values())
+
+    def of(self, tags: Sequence[VocabularyTag]) -> LabelSet:
+        """Labels for some tags of the vocabulary."""
+        default = self.directory.config.default_threshold
+        return LabelSet(
+            names=tuple(self.chosen.name(tag) for tag in tags),
+            kinds=tuple(tag.kind for tag in tags),
+            ids=tuple(tag.id for tag in tags),
+            thresholds=np.array([default if t.threshold is None else t.threshold for t in tags], dtype=np.float64),
+            shifts=np.array([tag.shift for tag in tags], dtype=np.float64),
+            queries=self.queries.take(np.array([tag.id for tag in tags], dtype=np.int64)),
+            classes=self._classes(tags),
+            seldom=np.array([self._seldom(tag) for tag in tags], dtype=bool),
+        )
+
+    def _seldom(self, tag: VocabularyTag) -> bool:
+        limit = self.directory.config.class_support
+        return limit is None or tag.support < limit
+
+    def _classes(self, tags: Sequence[VocabularyTag]) -> NDArray[np.float32]:
+        columns = {tag.id: place for place, tag in enumerate(tags)}
+        matrix = np.zeros((self.directory.config.image_encoder.classes, len(tags)), np.float32)
+        for tag in self.vocabulary:
+            if tag.classes:
+                truth = [columns[id] for id in self.vocabulary.with_implied([tag.id]) if id in columns]
+                matrix[np.ix_(tag.classes, truth)] = 1
+        return matrix
+
+    def _of_texts(self, names: Sequence[str]) -> LabelSet:
+        return LabelSet(
+            names=tuple(names),
+            kinds=(TAG_KINDS[0],) * len(names),
+            ids=(None,) * len(names),
+            thresholds=np.full(len(names), self.directory.config.open_threshold),
+            shifts=np.full(len(names), self.directory.config.open_shift),
+            queries=self.texts.categories(names),
+            classes=np.zeros((self.directory.config.image_encoder.classes, len(names)), np.float32),
+            seldom=np.ones(len(names), dtype=bool),
+        )
+
+
+def refuse_text(what: str, names: Sequence[str]) -> None:
+    """A text is a sequence of its letters, and each of them would be asked for."""
+    if isinstance(names, str):
+        raise UsageError(f"{what}: give a list of names, not the one text {names!r}")

@@ -1,0 +1,71 @@
+"""From what the model says of labels to scores on one scale."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from anytag.backends.base import Backend, Encoded, FloatArray, Queries
+from anytag.foundations.log_odds import EDGE, log_odds, sigmoid
+from anytag.inference.label_set import LabelSet
+from anytag.model.directory import ModelDirectory
+
+
+class Scorer:
+    """Scores labels, and whole texts, for encoded pictures.
+
+    Args:
+        directory: The model; its config says how logits become scores.
+        backend: Runs the recognition decoder.
+    """
+
+    def __init__(self, directory: ModelDirectory, backend: Backend):
+        self.directory, self.backend = directory, backend
+
+    def evidence(self, encoded: Encoded, labels: LabelSet) -> FloatArray:
+        """What the image encoder's classifier says of labels that captions name often: ``[B, T]``, 0 for all others.
+
+        The logarithm of the probability of a label's classes together, which a thousandth is added to: below that the
+        classifier has nothing more to say.
+        """
+        sums = labels.weighed_by_classes
+        said = np.zeros((len(encoded.features), len(labels.names)), np.float32)
+        if len(sums.labels):
+            said[:, sums.labels] = np.log(sums(encoded.classes) + 1e-3)
+        return said
+
+    def scores(self, encoded: Encoded, labels: LabelSet, logits: FloatArray | None = None) -> FloatArray:
+        """Scores ``[B, T]`` of the recognition decoder and, of labels that captions name seldom, of the classifier.
+
+        Logits are shifted to a common scale first (:mod:`anytag.evaluation.calibration`). Where the classifier is
+        surer than the decoder of a label that captions taught little of, its word counts: a class's probability is
+        moved in log-odds so that ``class_threshold`` falls on the label's own threshold, so the classifier finds a
+        label exactly where it is sure enough of its classes.
+
+        Args:
+            encoded: Pictures.
+            labels: What to score.
+            logits: ``[B, T]`` of the recognition decoder, if it has been run already.
+        """
+        if logits is None:
+            logits = self.backend.recognize(encoded.features, labels.queries)
+        if weight := self.directory.config.class_weight:
+            logits = logits + np.float32(weight) * self.evidence(encoded, labels)
+        scores = sigmoid((logits - labels.shifts) * self.directory.config.score_slope)
+        sums = labels.found_by_classes
+        known = sums.labels
+        if len(known) and len(scores):
+            own, sure = log_odds(labels.thresholds[known], EDGE), log_odds(self.directory.config.class_threshold)
+            odds = log_odds(sums(encoded.classes), EDGE) - sure + own
+            scores[:, known] = np.maximum(scores[:, known], sigmoid(odds))
+        found: FloatArray = scores.astype(np.float32)
+        return found
+
+    def match(self, encoded: Encoded, texts: Queries) -> FloatArray:
+        """How well texts fit pictures, ``[B, T]`` in [0, 1].
+
+        The recognition decoder scores them (RAM++ section 3.2) or, in Tag2Text, the alignment encoder does. The scale
+        is that of training. Thresholds and shifts are fitted on tags and say nothing of sentences.
+        """
+        logits = self.backend.recognize(encoded.features, texts).astype(np.float64)
+        fits: FloatArray = sigmoid(logits).astype(np.float32)
+        return fits

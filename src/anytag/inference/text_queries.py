@@ -1,0 +1,127 @@
+"""Queries of texts that no vocabulary holds: new categories, and whole sentences."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from functools import cached_property, reduce
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from anytag.backends.base import Backend, Queries
+from anytag.errors import ModelError, UsageError
+from anytag.language.label_texts.description_files import read_descriptions
+from anytag.language.label_texts.description_templates import NamedTag
+from anytag.language.label_texts.descriptions import from_wordnet
+from anytag.language.label_texts.embedding_cache import EmbeddingCache, OpenSetEmbedder
+from anytag.language.tags.kinds import guess_kinds
+from anytag.language.tokenizers.bert_tokenizer import TEXT_TOKENS, PublishedTokenizer
+from anytag.language.tokenizers.padding import padded
+from anytag.language.tokenizers.pre_caption import pre_caption
+from anytag.model.directory import ModelDirectory
+from anytag.model.vocabulary import normalise_name
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+#: Texts that are embedded together: what a layer of the text encoder holds of them takes some tens of megabytes.
+_TEXT_BATCH = 128
+
+
+class TextQueries:
+    """Embeds texts the way a model was trained to be asked.
+
+    Args:
+        directory: The model.
+        backend: Runs it.
+        descriptions: A file of descriptions for the user's categories; other categories are described by templates.
+            For models that weigh descriptions (RAM++).
+
+    Raises:
+        UsageError: If there are descriptions that the model would not read.
+        VocabularyError: If the file is missing or not as it should be.
+    """
+
+    def __init__(self, directory: ModelDirectory, backend: Backend, descriptions: str | Path | None = None):
+        self.directory, self.backend, self.config = directory, backend, directory.config.labels
+        if descriptions is not None and self.config.kind != "described":
+            raise UsageError(f"{descriptions}: a {directory.config.family} model reads no descriptions; RAM++ does")
+        self._written = {} if descriptions is None else described_texts(descriptions, self.config.descriptions)
+
+    def categories(self, names: Sequence[str]) -> Queries:
+        """Queries of new categories.
+
+        RAM asks with the ensemble of 63 prompts, RAM++ with descriptions; both are kept on disk once they are made.
+
+        Raises:
+            ModelError: If the model knows no categories but its tags.
+        """
+        kind = self.config.kind
+        if kind == "learned":
+            raise ModelError(
+                f"{self.directory.path}: has one learned query a tag, so it knows no categories but its tags "
+                f"(not {names[0]!r}); RAM, RAM++ and the model that ships know any"
+            )
+        if kind == "text":
+            return self._embed(names)
+        embedder = OpenSetEmbedder(self.backend.text_encoder(), EmbeddingCache())
+        if kind == "embedded":
+            return self.backend.embedding_queries(embedder.for_ram(names))
+        return self.backend.embedding_queries(embedder.for_descriptions(self._descriptions(names)))
+
+    def sentences(self, texts: Sequence[str]) -> Queries:
+        """Queries of whole texts, for :meth:`~anytag.inference.scoring.Scorer.match`.
+
+        Raises:
+            ModelError: If the model knows nothing but its tags.
+        """
+        kind = self.config.kind
+        if kind == "learned":
+            tokenizer = PublishedTokenizer.load(self.directory.file("tokenizer.json"))
+            return self.backend.text_queries(padded([tokenizer.encode(pre_caption(t), TEXT_TOKENS) for t in texts]))
+        if kind == "text":
+            return self._embed(texts)
+        # No prompt and no description stands around a sentence.
+        embeddings = self.backend.text_encoder().embed(texts)
+        return self.backend.embedding_queries(embeddings[:, None] if kind == "described" else embeddings)
+
+    def _embed(self, texts: Sequence[str]) -> Queries:
+        """Queries of a model that embeds texts by itself (lite)."""
+        encoded = [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
+        parts = [
+            self.backend.text_queries(padded(encoded[start : start + _TEXT_BATCH]))
+            for start in range(0, len(encoded), _TEXT_BATCH)
+        ]
+        return reduce(lambda first, second: first.join(second), parts)
+
+    @cached_property
+    def _tokenizer(self) -> Tokenizer:
+        from tokenizers import Tokenizer
+
+        if not self.directory.has("label_tokenizer.json"):
+            raise ModelError(f"{self.directory.path}: this model has no text encoder for new categories")
+        return Tokenizer.from_file(str(self.directory.file("label_tokenizer.json")))
+
+    def _descriptions(self, names: Sequence[str]) -> list[Sequence[str]]:
+        """The user's descriptions of categories or, where there are none, templates'."""
+        unwritten = [name for name in names if normalise_name(name) not in self._written]
+        named = [NamedTag(name, kind) for name, kind in zip(unwritten, guess_kinds(unwritten), strict=True)]
+        with warnings.catch_warnings():
+            # Templates are what there is at run time; "anytag vocabulary describe" makes better ones.
+            warnings.simplefilter("ignore", UserWarning)
+            made = {one.tag: one.lines for one in from_wordnet(named, None, self.config.descriptions)}
+        return [self._written.get(normalise_name(name)) or made[name] for name in names]
+
+
+def described_texts(path: str | Path, count: int) -> dict[str, tuple[str, ...]]:
+    """Descriptions by normalised name, from a file that ``anytag vocabulary describe`` wrote or one like it.
+
+    Raises:
+        VocabularyError: If the file is missing or not as it should be.
+        UsageError: If a text has another number of descriptions than the model weighs.
+    """
+    found = {normalise_name(one.tag): one.lines for one in read_descriptions(path)}
+    for name, lines in found.items():
+        if len(lines) != count:
+            raise UsageError(f"{path}: {name!r} has {len(lines)} descriptions, but the model weighs {count} a category")
+    return found
