@@ -38,7 +38,7 @@ class TestBatches:
         assert [len(batch.items) for batch in batches] == [4, 2]
         first, second = batches
         assert first.items[0] == LoadedPicture(str(good), 64, 48)
-        assert first.items[2] == LoadedPicture("<array 3>", 3, 2)
+        assert first.items[2] == LoadedPicture("<array 3>", 3, 2, ("blank",))
         assert [(f.path, f.kind) for f in first.failures] == [
             (str(tmp_path / "gone.jpg"), "not_found"),
             ("upload", "empty"),

@@ -17,8 +17,8 @@ from PIL import Image, ImageFile
 
 from anytag.errors import PictureError, UsageError
 from anytag.pictures import (
+    decode_picture,
     read_picture,
-    reading,
     to_pixels,
 )
 
@@ -230,9 +230,10 @@ class TestPixels:
         ramp = np.abs(np.add.outer(np.arange(1800) // 8, np.arange(2400) // 10) % 510 - 255).astype(np.uint8)
         large = Image.fromarray(ramp)
         content = encode(large, "JPEG", quality=90)
-        picture, size = reading.read_sized(content, draft_size=200)
-        assert (picture.size, size) == ((600, 450), (2400, 1800))
-        assert reading.read_sized(content, draft_size=100)[0].size == (300, 225)
+        decoded = decode_picture(content, draft_size=200)
+        picture = decoded.picture
+        assert (picture.size, decoded.width, decoded.height) == ((600, 450), 2400, 1800)
+        assert decode_picture(content, draft_size=100).picture.size == (300, 225)
         difference = to_pixels(picture, 200).astype(int) - to_pixels(read_picture(content), 200)
         assert np.abs(difference).mean() < 1
         small = encode(large.resize((2000, 2000), Image.Resampling.NEAREST), "JPEG")

@@ -13,8 +13,8 @@ from picture_files import BLUE, GREEN, RED, WHITE, chunk, encode, failed, grey_r
 from PIL import Image
 
 from anytag.pictures import (
+    decode_picture,
     read_picture,
-    reading,
 )
 
 
@@ -208,9 +208,10 @@ class TestOrientation:
         exif[0x0112] = orientation
         options = {"lossless": True} if format == "WEBP" else {}
         content = encode(stored, format, exif=exif, **options)
-        picture, size = reading.read_sized(content)
+        decoded = decode_picture(content)
+        picture = decoded.picture
         np.testing.assert_array_equal(np.asarray(picture), self.UPRIGHT)
-        assert size == (3, 2)
+        assert (decoded.width, decoded.height) == (3, 2)
         # Read a second time, it must not turn again; the same from a Pillow picture, which stays as it is.
         np.testing.assert_array_equal(np.asarray(read_picture(picture)), self.UPRIGHT)
         opened = Image.open(io.BytesIO(content))

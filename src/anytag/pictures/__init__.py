@@ -16,7 +16,8 @@ from anytag.pictures.formats import PICTURE_EXTENSIONS
 from anytag.pictures.heat_maps import overlay_heat_map, resize_heat_map
 from anytag.pictures.left_out import LeftOut
 from anytag.pictures.normalisation import CLIP, IMAGENET, Normalisation
-from anytag.pictures.reading import MAX_PIXELS, Interpolation, PictureSource, read_picture, to_pixels
+from anytag.pictures.reading import MAX_PIXELS, DecodedPicture, Interpolation, decode_picture, read_picture, to_pixels
+from anytag.pictures.sources import PictureSource
 
 __all__ = [
     "CLIP",
@@ -24,11 +25,13 @@ __all__ = [
     "MAX_PIXELS",
     "PICTURE_EXTENSIONS",
     "Batch",
+    "DecodedPicture",
     "Interpolation",
     "LeftOut",
     "LoadedPicture",
     "Normalisation",
     "PictureSource",
+    "decode_picture",
     "find_names",
     "find_pictures",
     "load_batches",

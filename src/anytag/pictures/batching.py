@@ -15,7 +15,8 @@ import numpy.typing as npt
 from anytag.errors import PictureError, UsageError
 from anytag.foundations.cpu_count import available_processors
 from anytag.pictures.multi_crop import CORNER_SIDE, CORNERS, corner
-from anytag.pictures.reading import MAX_PIXELS, Interpolation, PictureSource, describe, read_sized, to_pixels
+from anytag.pictures.reading import MAX_PIXELS, Interpolation, Note, decode_picture, to_pixels
+from anytag.pictures.sources import PictureSource, describe
 from anytag.recognition import Failure
 
 Result = TypeVar("Result")
@@ -32,11 +33,13 @@ class LoadedPicture:
         path: Its path, or a description of where it came from.
         width: Of the original, upright, in pixels.
         height: Of the original, upright, in pixels.
+        notes: What there is to know about it; see :data:`~anytag.pictures.reading.Note`.
     """
 
     path: str
     width: int
     height: int
+    notes: tuple[Note, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +107,7 @@ def load_batches(
     max_pixels: int = MAX_PIXELS,
     draft: bool = True,
     composite_alpha: bool = True,
+    accept_truncated: bool = False,
     interpolation: Interpolation = "bicubic",
     corners: bool = False,
 ) -> Iterator[Batch]:
@@ -122,6 +126,7 @@ def load_batches(
         max_pixels: See :func:`~anytag.pictures.reading.read_picture`.
         draft: Whether very large JPEGs may be decoded at a reduced scale; see ``draft_size`` there.
         composite_alpha: See :func:`~anytag.pictures.reading.read_picture`.
+        accept_truncated: See :func:`~anytag.pictures.reading.read_picture`.
         interpolation: See :func:`~anytag.pictures.reading.to_pixels`.
         corners: Whether to cut the four corners out, too (:mod:`anytag.pictures.multi_crop`).
 
@@ -141,17 +146,20 @@ def load_batches(
 
     def load(source: PictureSource, label: str) -> tuple[LoadedPicture, npt.NDArray[np.uint8]] | Failure:
         try:
-            picture, size = read_sized(
+            decoded = decode_picture(
                 source,
                 max_pixels=max_pixels,
                 draft_size=least if draft else None,
                 label=label,
                 composite_alpha=composite_alpha,
+                accept_truncated=accept_truncated,
             )
         except PictureError as error:
             return Failure(error.path, error.kind, str(error))
+        picture = decoded.picture
         parts = [picture, *(corner(picture, number) for number in range(CORNERS if corners else 0))]
-        return LoadedPicture(label, *size), np.stack([to_pixels(part, resolution, interpolation) for part in parts])
+        loaded = LoadedPicture(label, decoded.width, decoded.height, decoded.notes)
+        return loaded, np.stack([to_pixels(part, resolution, interpolation) for part in parts])
 
     def batches() -> Iterator[Batch]:
         numbered = enumerate(sources, 1)

@@ -30,7 +30,7 @@ def to_rgb(picture: Image.Image, composite_alpha: bool = True) -> Image.Image:
     Raises:
         ValueError: If Pillow cannot convert the mode.
     """
-    if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
+    if is_deep(picture):
         return _from_deep(picture, composite_alpha)
     if picture.has_transparency_data:
         # Pillow has no direct way from premultiplied grey to RGBA.
@@ -40,6 +40,11 @@ def to_rgb(picture: Image.Image, composite_alpha: bool = True) -> Image.Image:
             return rgba.convert("RGB")
         return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
     return picture if picture.mode == "RGB" else picture.convert("RGB")
+
+
+def is_deep(picture: Image.Image) -> bool:
+    """Whether it is greyscale of more than 8 bits."""
+    return picture.mode in ("I", "F") or picture.mode.startswith("I;16")
 
 
 def from_array(pixels: npt.NDArray[Any], label: str) -> Image.Image:

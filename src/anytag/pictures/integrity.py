@@ -10,18 +10,53 @@ import io
 import struct
 from typing import BinaryIO
 
+from PIL import Image
+
+from anytag.pictures.tiff import BYTE_ORDERS, TYPE_SIZES
+
 #: First bytes of a format, and the last bytes of a whole file of it.
 _MARKS = ((b"\xff\xd8\xff", b"\xff\xd9"), (b"\x89PNG", b"IEND\xaeB`\x82"))
 
-_TIFF = {b"II*\0": "<", b"MM\0*": ">"}
 
-#: Bytes in a value of each TIFF type.
-_TIFF_TYPES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
+#: Pixels that a byte can stand for in each format, generously: what compresses best is one colour everywhere.
+_MOST_PER_BYTE = {"PNG": 8 * 1032, "GIF": 4096, "JPEG": 20_000, "MPO": 20_000, "JPEG2000": 20_000}
+_MOST_PER_BYTE_TIFF = {"raw": 8, "packbits": 512, "tiff_lzw": 32_768, "tiff_adobe_deflate": 8256, "jpeg": 20_000}
+
+#: Smaller pictures are decoded whatever they say: they need little memory.
+_HARMLESS_PIXELS = 16_000_000
+
+
+def can_hold(picture: Image.Image, stream: BinaryIO) -> bool:
+    """Whether a file is long enough for the pixels that its header announces.
+
+    A decoder takes memory for all of them before it looks for the first.
+
+    Args:
+        picture: Opened, not yet decoded.
+        stream: Its file; it comes back where it was.
+    """
+    width, height = picture.size
+    if width * height <= _HARMLESS_PIXELS:
+        return True
+    most: int | None = _MOST_PER_BYTE.get(picture.format or "")
+    if picture.format == "TIFF":
+        most = _MOST_PER_BYTE_TIFF.get(str(picture.info.get("compression")))
+    elif picture.format in ("BMP", "PPM"):
+        most = 8 if all(tile[0] == "raw" for tile in getattr(picture, "tile", ())) else None
+    if most is None:
+        return True
+    place = stream.tell()
+    size = stream.seek(0, io.SEEK_END)
+    stream.seek(place)
+    return width * height <= size * most
 
 
 def is_known(head: bytes) -> bool:
     """Whether a file's first 12 bytes or more are those of a picture format that is read here."""
-    return head.startswith((*(start for start, _ in _MARKS), *_TIFF, b"GIF8", b"RIFF", b"BM")) or head[4:8] == b"ftyp"
+    return (
+        head.startswith((*(start for start, _ in _MARKS), *BYTE_ORDERS, b"GIF8", b"RIFF", b"BM"))
+        or head[4:8] == b"ftyp"
+    )
 
 
 def is_cut_off(stream: BinaryIO) -> bool:
@@ -46,9 +81,11 @@ def is_cut_off(stream: BinaryIO) -> bool:
         return int.from_bytes(head[4:8], "little") + 8 > size
     if head[:2] == b"BM":
         return int.from_bytes(head[2:6], "little") > size
-    if head[:4] in _TIFF:
-        return _is_tiff_cut_off(stream, size, _TIFF[head[:4]])
-    return head[4:8] == b"ftyp" and _are_boxes_cut_off(stream, size)
+    if head[:4] in BYTE_ORDERS:
+        return _is_tiff_cut_off(stream, size, BYTE_ORDERS[head[:4]])
+    if head.startswith(b"\xff\x4f\xff\x51"):
+        return not tail.rstrip(b"\0").endswith(b"\xff\xd9")
+    return head[4:8] in (b"ftyp", b"jP  ") and _are_boxes_cut_off(stream, size)
 
 
 def _is_gif_cut_off(stream: BinaryIO) -> bool:
@@ -88,7 +125,7 @@ def _is_tiff_cut_off(stream: BinaryIO, size: int, order: str) -> bool:
         stream.seek(place)
         (count,) = struct.unpack(f"{order}H", stream.read(2))
         for _, kind, values, value in struct.iter_unpack(f"{order}HHII", stream.read(12 * count).ljust(12 * count)):
-            length = _TIFF_TYPES.get(kind, 0) * values
+            length = TYPE_SIZES.get(kind, 0) * values
             if length > 4 and value + length > size:
                 return True
         return bool(place + 2 + 12 * count > size)
@@ -97,7 +134,7 @@ def _is_tiff_cut_off(stream: BinaryIO, size: int, order: str) -> bool:
 
 
 def _are_boxes_cut_off(stream: BinaryIO, size: int) -> bool:
-    """Whether the last of the boxes of an AVIF or HEIC file is shorter than it says."""
+    """Whether the last of the boxes of an AVIF, HEIC or JPEG 2000 file is shorter than it says."""
     place = 0
     while place < size:
         stream.seek(place)

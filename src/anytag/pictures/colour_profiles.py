@@ -1,0 +1,213 @@
+"""Colours as every program shows them: what a file says about its colours is applied, and sRGB comes out.
+
+Models were trained on sRGB. A picture in AdobeRGB, ProPhoto or Display P3 whose numbers are taken for sRGB looks pale
+to them, or garish.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image, ImageCms
+
+from anytag.pictures.icc import ADOBE_RGB, SRGB, Primaries, coded_profile, make_profile
+
+#: Larger profiles are not looked at; those of printers have one or two megabytes.
+_LARGEST = 1 << 24
+
+#: Steps of 255 by which colours may differ for a profile to count as sRGB's: others round their curves differently.
+_ROUNDING = 2
+
+#: In which mode a profile of each colour space wants pixels.
+_MODE_OF = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
+
+_EXIF, _INTEROPERABILITY, _COLOUR_SPACE, _INDEX = 0x8769, 0xA005, 0xA001, 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Conversion:
+    """A transform to sRGB that has been built, and the mode of the pixels that go in."""
+
+    mode: str
+    transform: ImageCms.ImageCmsTransform
+
+
+def to_srgb(picture: Image.Image, profile: bytes | None, own: bool = False) -> Image.Image:
+    """The picture in sRGB.
+
+    Args:
+        picture: A decoded picture of any mode.
+        profile: An ICC profile. One that is broken, or does not fit the mode, is ignored: the picture is then taken
+            for sRGB, as without one.
+        own: Whether the picture may be altered in place, which saves memory.
+
+    Returns:
+        The same object where there is nothing to do; else mode RGB, or RGBA if it has transparency.
+    """
+    if not profile or len(profile) > _LARGEST or picture.mode in ("1", "LAB", "HSV"):
+        return picture
+    conversion = _conversion(profile)
+    if conversion is None:
+        return picture
+    try:
+        return _apply(picture, conversion, own)
+    except (ImageCms.PyCMSError, ValueError, OSError):
+        return picture
+
+
+def profile_of(picture: Image.Image, stream: BinaryIO | None = None) -> bytes | None:
+    """The profile that a picture brings, or one made of what it says about its colours; ``None``: sRGB.
+
+    In this order: codes of H.273 in a PNG, an ICC profile, gamma and chromaticities of a PNG, codes in AVIF and HEIC,
+    and what cameras write in Exif for AdobeRGB.
+
+    Args:
+        picture: As it was opened.
+        stream: Its file, if there is one.
+    """
+    try:
+        head = _head(stream) if stream is not None and picture.format in ("PNG", "AVIF", "HEIF") else b""
+        if picture.format == "PNG" and (codes := _png_codes(head)):
+            return coded_profile(codes[0], codes[1])
+        if profile := picture.info.get("icc_profile"):
+            return profile if isinstance(profile, bytes) else None
+        if picture.format == "PNG":
+            return None if "srgb" in picture.info else _of_gamma(picture.info)
+        if codes := _after(head, b"colrnclx", 4):
+            return coded_profile(int.from_bytes(codes[:2], "big"), int.from_bytes(codes[2:4], "big"))
+        return _adobe_rgb() if _is_adobe_rgb(picture) else None
+    except Exception:
+        # Damage in what is said about colours must not cost the picture.
+        return None
+
+
+def _head(stream: BinaryIO) -> bytes:
+    place = stream.tell()
+    stream.seek(0)
+    head = stream.read(1 << 16)
+    stream.seek(place)
+    return head
+
+
+def _png_codes(head: bytes) -> bytes:
+    """The codes of a PNG's cICP chunk, which stands before the pixels; empty if there is none."""
+    place = 8
+    while place + 10 <= len(head) and (name := head[place + 4 : place + 8]) != b"IDAT":
+        if name == b"cICP":
+            return head[place + 8 : place + 10]
+        place += 12 + int.from_bytes(head[place : place + 4], "big")
+    return b""
+
+
+def _after(head: bytes, name: bytes, length: int) -> bytes:
+    """The bytes behind a box's name; empty if it is not there."""
+    found = head.find(name)
+    return b"" if found < 0 else head[found + len(name) : found + len(name) + length]
+
+
+def _of_gamma(info: dict[str | tuple[int, int], object]) -> bytes | None:
+    """A PNG's gamma and chromaticities as a profile, unless they are those of sRGB."""
+    gamma, corners = info.get("gamma"), info.get("chromaticity")
+    exponent = 1 / gamma if isinstance(gamma, float) and gamma > 0 else 2.2
+    flat = corners if isinstance(corners, tuple) and len(corners) == 8 else None
+    primaries = SRGB if flat is None else Primaries(flat[2:4], flat[4:6], flat[6:8], flat[:2])
+    like_srgb = max(
+        abs(a - b)
+        for one, other in zip(_corners(primaries), _corners(SRGB), strict=True)
+        for a, b in zip(one, other, strict=True)
+    )
+    if like_srgb < 0.005:
+        # A gamma of 1/2.2 is how the PNG of old says sRGB.
+        return None if abs(exponent - 2.2) < 0.1 else make_profile(SRGB, exponent)
+    return make_profile(primaries, exponent)
+
+
+def _corners(primaries: Primaries) -> tuple[tuple[float, float], ...]:
+    return (primaries.red, primaries.green, primaries.blue, primaries.white)
+
+
+def _is_adobe_rgb(picture: Image.Image) -> bool:
+    """Whether Exif says so: cameras leave the profile out (DCF's optional colour space, index R03)."""
+    if not picture.info.get("exif"):
+        return False
+    exif = picture.getexif()
+    space = exif.get_ifd(_EXIF).get(_COLOUR_SPACE)
+    if space == 2:
+        return True
+    if space != 0xFFFF:
+        return False
+    index = exif.get_ifd(_INTEROPERABILITY).get(_INDEX)
+    return (index.encode("latin-1") if isinstance(index, str) else index or b"")[:3] == b"R03"
+
+
+@lru_cache(maxsize=1)
+def _adobe_rgb() -> bytes:
+    return make_profile(ADOBE_RGB, 563 / 256)
+
+
+@lru_cache(maxsize=32)
+def _conversion(profile: bytes) -> _Conversion | None:
+    """The transform of a profile; ``None`` if it is broken, or sRGB's."""
+    try:
+        opened = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        mode = _MODE_OF.get(opened.profile.xcolor_space.strip())
+        if mode is None:
+            return None
+        transform = ImageCms.buildTransform(
+            opened,
+            ImageCms.createProfile("sRGB"),
+            mode,
+            "RGB",
+            ImageCms.Intent.RELATIVE_COLORIMETRIC,
+            # Threads share a transform, so it must not remember its last pixel.
+            ImageCms.Flags.BLACKPOINTCOMPENSATION | ImageCms.Flags.NOCACHE,
+        )
+        return None if mode != "CMYK" and _is_identity(transform, mode) else _Conversion(mode, transform)
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError, AttributeError):
+        return None
+
+
+def _is_identity(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
+    """Whether a transform leaves colours as they are, tried on a cube of them."""
+    ramp = np.arange(256, dtype=np.uint8)
+    if mode == "L":
+        grey = Image.fromarray(ramp[None])
+        before = np.asarray(grey.convert("RGB"))
+    else:
+        steps = np.linspace(0, 255, 9).astype(np.uint8)
+        cube = np.stack(np.meshgrid(steps, steps, steps), -1).reshape(1, -1, 3)
+        before = np.concatenate([cube, ramp[None, :, None].repeat(3, 2)], 1)
+        grey = Image.fromarray(before)
+    after = np.asarray(ImageCms.applyTransform(grey, transform))
+    return bool(np.abs(after.astype(int) - before).max() <= _ROUNDING)
+
+
+def _apply(picture: Image.Image, conversion: _Conversion, own: bool) -> Image.Image:
+    alpha = None
+    if picture.has_transparency_data:
+        straight = picture.convert("LA") if picture.mode == "La" else picture
+        rgba = straight if straight.mode in ("LA", "RGBA") else straight.convert("RGBA")
+        alpha = rgba.getchannel("A")
+        picture, own = rgba.convert(rgba.mode[:-1]), True
+    if conversion.mode == "CMYK" and picture.mode != "CMYK":
+        return picture if alpha is None else rgba
+    if picture.mode == "CMYK" and conversion.mode != "CMYK":
+        return picture
+    if conversion.mode == "L" and picture.mode not in ("L", "RGB"):
+        picture, own = picture.convert("L"), True
+    if conversion.mode == "L" and picture.mode == "RGB":
+        # A grey profile in a coloured picture fits nothing.
+        return picture if alpha is None else rgba
+    if picture.mode != conversion.mode:
+        picture, own = picture.convert(conversion.mode), True
+    if own and picture.mode == "RGB" and not picture.readonly:
+        ImageCms.applyTransform(picture, conversion.transform, inPlace=True)
+    else:
+        picture = ImageCms.applyTransform(picture, conversion.transform) or picture
+    if alpha is not None:
+        picture.putalpha(alpha)
+    return picture

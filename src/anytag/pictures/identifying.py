@@ -1,0 +1,99 @@
+"""Which decoder a file is for: by its content, never by its name. Nothing but headers is read here."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import BinaryIO, cast
+
+from PIL import Image, ImageFile, UnidentifiedImageError
+
+from anytag.errors import PictureError
+from anytag.pictures import jpeg_xl
+from anytag.pictures.failures import raise_unidentified, raise_unreadable
+from anytag.pictures.formats import FORMATS, PILLOW_DECODERS
+from anytag.pictures.raw import LEAST_SIDE, develop, largest_preview, raw_kind
+from anytag.pictures.tiff import byte_order
+
+_HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+
+_RAW_EXTENSIONS = next(format.extensions for format in FORMATS if format.name == "RAW")
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A picture whose header was read.
+
+    Attributes:
+        picture: What decodes it.
+        stream: The file that it is in, a part of the given one for camera files; ``None`` if there is none.
+        orientation: As in Exif, where it is noted outside the picture, or 1 where what the picture notes does not
+            count; 0: as the picture itself says.
+    """
+
+    picture: Image.Image
+    stream: BinaryIO | None = None
+    orientation: int = 0
+
+
+def identify(stream: BinaryIO, label: str, max_pixels: int) -> Opened:
+    """Read the header of a picture.
+
+    Args:
+        stream: The file, seekable.
+        label: What to call it in errors. For a TIFF, an extension of camera files counts.
+        max_pixels: Greatest width times height, for decoders that decode at once.
+
+    Raises:
+        PictureError: If it is no picture, is damaged, or needs a decoder that is not installed.
+    """
+    stream.seek(0)
+    head = stream.read(32)
+    stream.seek(0)
+    kind = raw_kind(head)
+    if kind is not None or byte_order(head) is not None:
+        if (opened := _identify_preview(stream, label, kind)) is not None:
+            return opened
+        stream.seek(0)
+    # A damaged AVIF also names the general brand mif1, and a HEIC decoder would not help it.
+    if head[4:8] == b"ftyp" and b"avif" not in head and any(brand in head[8:] for brand in _HEIC_BRANDS):
+        return Opened(_identify_heic(stream, label), stream)
+    if jpeg_xl.is_jpeg_xl(head):
+        # Its own header says how it is turned, and the decoder does so; what Exif says is a copy.
+        return Opened(jpeg_xl.identify(stream, label, max_pixels), stream, orientation=1)
+    try:
+        return Opened(Image.open(stream, formats=PILLOW_DECODERS), stream)
+    except UnidentifiedImageError as error:
+        raise_unidentified(error, stream, label)
+    except Exception as error:
+        raise_unreadable(error, stream, label)
+
+
+def _identify_preview(stream: BinaryIO, label: str, kind: str | None) -> Opened | None:
+    """The preview of a camera file, or the page behind a thumbnail; ``None`` for a plain TIFF."""
+    is_raw = kind is not None or os.path.splitext(label)[1].lower() in _RAW_EXTENSIONS  # noqa: PTH122
+    try:
+        preview = largest_preview(stream, is_raw=is_raw)
+        if preview is None:
+            return None
+        if preview.is_camera and max(preview.size) < LEAST_SIDE:
+            picture = develop(stream, label, kind or "RAW", preview.size if any(preview.size) else None)
+            return Opened(picture, orientation=1)
+        picture = Image.open(preview.content, formats=("JPEG", "TIFF"))
+    except Exception as error:
+        raise_unreadable(error, stream, label)
+    return Opened(picture, preview.content, preview.orientation)
+
+
+def _identify_heic(stream: BinaryIO, label: str) -> ImageFile.ImageFile:
+    """Read the header of a HEIC picture, if the optional decoder is there."""
+    try:
+        # Used directly rather than registered: registering would change Pillow for the whole program.
+        from pillow_heif import HeifImageFile
+    except ImportError as error:
+        message = f"{label}: a HEIC picture, which needs an optional decoder. Install it: pip install 'anytag[photos]'"
+        raise PictureError("unreadable", label, message) from error
+    try:
+        return cast(ImageFile.ImageFile, HeifImageFile(stream))
+    except Exception as error:
+        raise_unreadable(error, stream, label)

@@ -1,0 +1,113 @@
+"""JPEG XL, through an optional decoder that decodes at once: the size is read beforehand."""
+
+from __future__ import annotations
+
+import io
+from typing import BinaryIO
+
+from PIL import Image
+
+from anytag.errors import PictureError
+from anytag.pictures.failures import raise_unreadable
+
+_CODESTREAM = b"\xff\x0a"
+_CONTAINER = b"\0\0\0\x0cJXL \r\n\x87\n"
+
+#: Width by height, for the ratios that a header names by number (ISO/IEC 18181-1, annex D.2).
+_RATIOS = ((1, 1), (6, 5), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
+
+#: Bits of a side of each class.
+_SIDE_BITS = (9, 13, 18, 30)
+
+
+def is_jpeg_xl(head: bytes) -> bool:
+    """Whether a file's first 12 bytes are those of a JPEG XL."""
+    return head.startswith((_CODESTREAM, _CONTAINER))
+
+
+def identify(stream: BinaryIO, label: str, max_pixels: int) -> Image.Image:
+    """Decode a JPEG XL, if the optional decoder is there and the picture is not too large.
+
+    Raises:
+        PictureError: If it cannot be.
+    """
+    try:
+        from pillow_jxl.JpegXLImagePlugin import JXLImageFile
+    except ImportError as error:
+        message = f"{label}: a JPEG XL, which needs an optional decoder. Install it: pip install 'anytag[photos]'"
+        raise PictureError("unreadable", label, message) from error
+    stream.seek(0)
+    content = stream.read()
+    try:
+        width, height = size_of(content)
+    except (IndexError, ValueError) as error:
+        raise_unreadable(error, stream, label)
+    if width * height > max_pixels:
+        message = (
+            f"{label}: {width} x {height} pixels are more than the limit of {max_pixels:,}. Make the picture smaller, "
+            "or raise max_pixels if you trust it."
+        )
+        raise PictureError("too_large", label, message)
+    try:
+        picture: Image.Image = JXLImageFile(io.BytesIO(content))
+        picture.load()
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # The decoder is written in Rust, whose panics are no Exception.
+        raise_unreadable(error if isinstance(error, Exception) else ValueError(str(error)), stream, label)
+    return picture
+
+
+def size_of(content: bytes) -> tuple[int, int]:
+    """Width and height as the header names them.
+
+    Raises:
+        ValueError: If the file holds no codestream.
+        IndexError: If it ends within the header.
+    """
+    bits = _Bits(_codestream(content)[2:])
+    small = bits.take(1)
+    height = _side(bits, small)
+    ratio = bits.take(3)
+    if ratio:
+        across, down = _RATIOS[ratio - 1]
+        return height * across // down, height
+    return _side(bits, small), height
+
+
+def _side(bits: _Bits, small: int) -> int:
+    return (bits.take(5) + 1) * 8 if small else bits.take(_SIDE_BITS[bits.take(2)]) + 1
+
+
+def _codestream(content: bytes) -> bytes:
+    """The start of the codestream, which may lie in a box of the container."""
+    if content.startswith(_CODESTREAM):
+        return content[:16]
+    place = 0
+    while place + 8 <= len(content):
+        length, name = int.from_bytes(content[place : place + 4], "big"), content[place + 4 : place + 8]
+        header = 8
+        if length == 1:
+            length, header = int.from_bytes(content[place + 8 : place + 16], "big"), 16
+        if name in (b"jxlc", b"jxlp"):
+            begin = place + header + (4 if name == b"jxlp" else 0)
+            return content[begin : begin + 16]
+        if length < 8:
+            break
+        place += length
+    raise ValueError("truncated: it holds no codestream")
+
+
+class _Bits:
+    """Bits, the lowest of each byte first."""
+
+    def __init__(self, content: bytes):
+        self.value, self.left = int.from_bytes(content, "little"), 8 * len(content)
+
+    def take(self, number: int) -> int:
+        if number > self.left:
+            raise IndexError("truncated: it ends within its header")
+        taken = self.value & ((1 << number) - 1)
+        self.value >>= number
+        self.left -= number
+        return taken

@@ -1,0 +1,179 @@
+"""The directories of a TIFF file: its pages, and those that hang below them, where cameras keep their previews."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+#: Bytes in a value of each type.
+TYPE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
+
+#: What the byte order and number at a file's start mean to :mod:`struct`. Olympus and Panasonic
+#: write numbers of their own.
+BYTE_ORDERS = {
+    b"II*\0": "<",
+    b"MM\0*": ">",
+    b"IIRO": "<",
+    b"IIRS": "<",
+    b"MMOR": ">",
+    b"IIU\0": "<",
+}
+
+_SUBFILE_TYPE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 0xFE, 0x100, 0x101, 0x102, 0x103, 0x106
+_STRIPS, _ORIENTATION, _STRIP_BYTES = 0x111, 0x112, 0x117
+_TILES, _TILE_BYTES, _SUB_DIRECTORIES, _JPEG, _JPEG_BYTES = 0x144, 0x145, 0x14A, 0x201, 0x202
+_DNG_VERSION = 0xC612
+
+_WANTED = frozenset(
+    {
+        *(_SUBFILE_TYPE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _STRIPS, _ORIENTATION, _STRIP_BYTES),
+        *(_TILES, _TILE_BYTES, _SUB_DIRECTORIES, _JPEG, _JPEG_BYTES, _DNG_VERSION),
+    }
+)
+
+#: Whole numbers of each type, as :mod:`struct` writes them.
+_CODES = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I"}
+
+#: Pixels as the sensor gives them, one colour each; and three colours that nobody has developed yet.
+_UNDEVELOPED = (32803, 34892)
+
+#: Directories and values of one tag that are looked at; damaged files announce billions.
+_MOST_DIRECTORIES, _MOST_VALUES = 64, 65536
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """A directory: one picture of a file.
+
+    Attributes:
+        place: Where in the file it stands.
+        in_chain: Whether it is a page, rather than one below a page.
+        tags: Whole numbers by tag.
+    """
+
+    place: int
+    in_chain: bool
+    tags: dict[int, tuple[int, ...]] = field(default_factory=dict)
+
+    def number(self, tag: int, default: int = 0) -> int:
+        """A tag's first value."""
+        return next(iter(self.tags.get(tag, ())), default)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height."""
+        return self.number(_WIDTH), self.number(_HEIGHT)
+
+    @property
+    def is_reduced(self) -> bool:
+        """Whether it says that it is a small version of another one."""
+        return bool(self.number(_SUBFILE_TYPE) & 1)
+
+    @property
+    def is_undeveloped(self) -> bool:
+        """Whether it holds what the sensor saw, and no picture yet."""
+        return self.number(_PHOTOMETRIC, -1) in _UNDEVELOPED
+
+    @property
+    def is_dng(self) -> bool:
+        """Whether the file calls itself a digital negative."""
+        return _DNG_VERSION in self.tags
+
+    @property
+    def orientation(self) -> int:
+        """As in Exif; 0 if it says nothing."""
+        return self.number(_ORIENTATION)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether a TIFF reader shows it: 8 or 16 bits, grey or colours, not a JPEG of the old kind."""
+        return (
+            self.number(_PHOTOMETRIC, -1) in (0, 1, 2, 3, 5, 6)
+            and self.number(_BITS, 1) in (1, 8, 16)
+            and self.number(_COMPRESSION, 1) != 6
+            and bool(self.tags.keys() & {_STRIPS, _TILES})
+        )
+
+    def jpegs(self) -> Iterator[tuple[int, int]]:
+        """Place and length of what may be a whole JPEG."""
+        yield from zip(self.tags.get(_JPEG, ()), self.tags.get(_JPEG_BYTES, ()), strict=False)
+        if self.number(_COMPRESSION) in (6, 7) and not self.is_undeveloped and len(self.tags.get(_STRIPS, ())) == 1:
+            yield from zip(self.tags[_STRIPS], self.tags.get(_STRIP_BYTES, ()), strict=False)
+
+    def pixels(self) -> Iterator[tuple[int, int]]:
+        """Place and length of its strips and tiles."""
+        yield from zip(self.tags.get(_STRIPS, ()), self.tags.get(_STRIP_BYTES, ()), strict=False)
+        yield from zip(self.tags.get(_TILES, ()), self.tags.get(_TILE_BYTES, ()), strict=False)
+
+
+def byte_order(head: bytes) -> str | None:
+    """The byte order of a TIFF file's first four bytes, as :mod:`struct` writes it; ``None`` for another file."""
+    return BYTE_ORDERS.get(head[:4])
+
+
+def read_directories(stream: BinaryIO, start: int = 0) -> list[Directory]:
+    """Every directory of a file, pages and what hangs below them, each once; damaged ones as far as they can be read.
+
+    Args:
+        stream: The file, seekable; left at an undefined place.
+        start: Where in it the TIFF file begins; places count from there.
+    """
+    reader = _Reader(stream, start)
+    order = byte_order(reader.read(0, 4))
+    if order is None:
+        return []
+    reader.order = order
+    found: list[Directory] = []
+    seen: set[int] = set()
+    pending = [(reader.long(4), True)]
+    while pending and len(found) < _MOST_DIRECTORIES:
+        place, in_chain = pending.pop(0)
+        if place in seen or place < 8:
+            continue
+        seen.add(place)
+        directory, following = _read(reader, place, in_chain)
+        if directory.tags:
+            found.append(directory)
+        pending += [(below, False) for below in directory.tags.get(_SUB_DIRECTORIES, ())[:_MOST_DIRECTORIES]]
+        pending.append((following, in_chain))
+    return found
+
+
+@dataclass
+class _Reader:
+    """A TIFF file inside a stream."""
+
+    stream: BinaryIO
+    start: int
+    order: str = "<"
+
+    def read(self, place: int, length: int) -> bytes:
+        self.stream.seek(self.start + place)
+        return self.stream.read(length)
+
+    def long(self, place: int) -> int:
+        content = self.read(place, 4)
+        return int(struct.unpack(f"{self.order}I", content)[0]) if len(content) == 4 else 0
+
+
+def _read(reader: _Reader, place: int, in_chain: bool) -> tuple[Directory, int]:
+    """A directory, and the place of the one behind it (0: none)."""
+    directory = Directory(place, in_chain)
+    head = reader.read(place, 2)
+    if len(head) < 2:
+        return directory, 0
+    (count,) = struct.unpack(f"{reader.order}H", head)
+    entries = reader.read(place + 2, 12 * count)
+    for tag, kind, values, value in struct.iter_unpack(f"{reader.order}HHI4s", entries[: len(entries) // 12 * 12]):
+        code = _CODES.get(kind)
+        if tag not in _WANTED or code is None or not 0 < values <= _MOST_VALUES:
+            continue
+        length = TYPE_SIZES[kind] * values
+        content = value[:length]
+        if length > 4:
+            content = reader.read(struct.unpack(f"{reader.order}I", value)[0], length)
+        if len(content) == length:
+            directory.tags.setdefault(tag, struct.unpack(f"{reader.order}{values}{code}", content))
+    return directory, reader.long(place + 2 + 12 * count)

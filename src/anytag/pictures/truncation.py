@@ -1,0 +1,149 @@
+"""Files that end too early: whether everything that shows is there all the same, and how to get at what is."""
+
+from __future__ import annotations
+
+import io
+import re
+import struct
+import zlib
+from typing import BinaryIO
+
+#: What may stand where bytes are missing. A picture that comes out the same with either needs none of them.
+_FILLERS = (b"\0", b"\x55")
+
+#: Bytes before the end mark: a decoder looks ahead.
+_FILLED = 64
+
+#: More than one, since a progressive JPEG ends once for every pass that is missing.
+_ENDS = b"\xff\xd9" * 100
+
+#: Where the pixels of a pass end: at a marker that is neither a byte 0xFF of theirs nor a restart.
+_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
+
+_PNG, _PNG_END = b"\x89PNG\r\n\x1a\n", b"\0\0\0\0IEND\xaeB`\x82"
+
+#: First column and row, and steps, of the seven passes of an interlaced PNG.
+_PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+
+_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+
+#: Bytes at the end of a file that are never all zero in a whole one of WebP or AVIF.
+_EMPTY_END = 4096
+
+
+def completions(content: bytes) -> tuple[bytes, bytes] | None:
+    """A file that was cut off, made up in two ways to one that a decoder takes.
+
+    Where both give the same picture, what is missing does not show.
+
+    Args:
+        content: The file.
+
+    Returns:
+        ``None`` for formats that cannot be made up; the second is empty if it is known that something is missing.
+    """
+    if content.startswith(b"\xff\xd8\xff"):
+        # A download that reserved its space ends in zeros.
+        kept = content.rstrip(b"\0")
+        is_complete, end = _passes(kept)
+        kept = kept[:end]
+        if not is_complete:
+            # Then both would show the same picture, in less detail.
+            return kept + _ENDS, b""
+        return kept + _ENDS, kept.rstrip(b"\xff") + _FILLERS[1] * _FILLED + _ENDS
+    if content.startswith(_PNG):
+        whole = _with_end_of_png(content)
+        return None if whole is None else (whole, whole)
+    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
+        missing = min(int.from_bytes(content[4:8], "little") + 8 - len(content), len(content) * 64)
+        first, second = (content + filler * max(0, missing) for filler in _FILLERS)
+        return first, second
+    if content.startswith((b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51")):
+        whole = content + b"\xff\xd9"
+        return whole, whole
+    return None
+
+
+def _passes(content: bytes) -> tuple[bool, int]:
+    """Whether a JPEG holds every pass that its frame needs, the last one perhaps not to its end; and where it ends.
+
+    A progressive one brings details (spectral selection) and their lower bits (successive approximation) pass by pass.
+    A table that was cut off does not count.
+    """
+    missing: set[tuple[int, int]] | None = None
+    place = 2
+    while 0 <= place <= len(content) - 4:
+        marker, length = content[place + 1], int.from_bytes(content[place + 2 : place + 4], "big")
+        body = content[place + 4 : place + 2 + length]
+        if content[place] != 0xFF or not body:
+            break
+        if len(body) < length - 2:
+            return not missing, place
+        if marker == 0xC2 and len(body) > 5:
+            missing = {(component, number) for component in body[6::3] for number in range(64)}
+        elif marker == 0xDA:
+            if missing is not None and len(body) == 4 + 2 * body[0] and body[-1] & 15 == 0:
+                missing -= {
+                    (component, number) for component in body[1:-3:2] for number in range(body[-3], body[-2] + 1)
+                }
+            found = _MARKER.search(content, place + 2 + length)
+            length = (found.start() if found else len(content)) - place - 2
+        place += 2 + length
+    return not missing, min(place, len(content)) if content[place : place + 1] == b"\xff" else len(content)
+
+
+def lacks_pixels(stream: BinaryIO, format: str | None) -> bool:
+    """Whether a file that a decoder took without complaint holds fewer pixels than it says.
+
+    Downloads that reserve their space and stop leave files of the right length whose end is empty.
+
+    Args:
+        stream: The file, seekable; left at an undefined place.
+        format: Pillow's name of the format.
+    """
+    if format not in ("JPEG", "MPO", "PNG", "WEBP", "AVIF"):
+        return False
+    size = stream.seek(0, io.SEEK_END)
+    stream.seek(max(0, size - _EMPTY_END))
+    tail = stream.read()
+    if format in ("JPEG", "MPO"):
+        # A few zeros are nothing: cameras fill blocks up.
+        return len(tail) - len(tail.rstrip(b"\0")) > _FILLED and not tail.rstrip(b"\0").endswith(b"\xff\xd9")
+    if format == "PNG":
+        if tail.rstrip(b"\0").endswith(_PNG_END):
+            return False
+        stream.seek(0)
+        return _with_end_of_png(stream.read()) is None
+    return size > 2 * _EMPTY_END and not tail.strip(b"\0")
+
+
+def _with_end_of_png(content: bytes) -> bytes | None:
+    """A PNG up to its last pixel, with an end mark; ``None`` if it holds fewer pixels than its header asks for."""
+    try:
+        width, height, depth, colour, _, _, interlaced = struct.unpack_from(">IIBBBBB", content, 16)
+        expected = _png_bytes(width, height, depth * _SAMPLES[colour], interlaced)
+        inflate = zlib.decompressobj()
+        kept, found, place = [_PNG], 0, len(_PNG)
+        while place + 8 <= len(content) and found < expected:
+            length, name = struct.unpack_from(">I4s", content, place)
+            body = content[place + 8 : place + 8 + length]
+            if name == b"IDAT":
+                piece = body
+                while piece and found < expected:
+                    found += len(inflate.decompress(piece, 1 << 20))
+                    piece = inflate.unconsumed_tail
+            kept += [struct.pack(">I", len(body)), name, body, struct.pack(">I", zlib.crc32(name + body))]
+            place += 12 + length
+    except (struct.error, KeyError, zlib.error):
+        return None
+    return b"".join([*kept, _PNG_END]) if found >= expected else None
+
+
+def _png_bytes(width: int, height: int, bits: int, interlaced: int) -> int:
+    """Bytes of a PNG's rows before compression, each with the number of its filter."""
+    total = 0
+    for column, row, across, down in _PASSES if interlaced else ((0, 0, 1, 1),):
+        columns, rows = -(-(width - column) // across), -(-(height - row) // down)
+        if columns > 0 and rows > 0:
+            total += rows * (1 + (columns * bits + 7) // 8)
+    return total
