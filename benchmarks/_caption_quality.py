@@ -17,7 +17,7 @@ from anytag.language.tags.vocabulary_builder import TagMapper
 from anytag.model.vocabulary import VocabularyTag
 from anytag.recognition import TAG_KINDS
 
-Names = Sequence[str]
+Tags = Sequence[VocabularyTag]
 
 
 class Writer:
@@ -28,16 +28,16 @@ class Writer:
         self.labels = recognizer.labels.all()
         self.options = recognizer.captioner.options()
 
-    def write(self, shard: ScoredShard, row: int, tags: Names, given: bool = True, agree: bool = True) -> str:
+    def write(self, shard: ScoredShard, row: int, tags: Tags, given: bool = True, agree: bool = True) -> str:
         """The caption of one picture that follows ``tags``; unless ``agree``, scores do not weigh its words."""
         features, captioner = shard.features[row : row + 1], self.recognizer.captioner
-        margins = captioner.margins(shard.scores[row : row + 1], self.labels) if agree else None
-        return captioner.caption(features, [tags], given, self.options, margins)[0]
+        margins = captioner.margins(shard.scores[row : row + 1], self.labels)[0] if agree else None
+        return captioner.caption(features, tags, given, self.options, margins).text
 
     def guided(self, shard: ScoredShard, row: int) -> str:
         """The default: guided by the tags found."""
-        guides = self.recognizer._guides(shard.scores[row], self.labels)
-        return self.write(shard, row, [tag.name for tag in guides], given=False)
+        guides = self.recognizer.captioner.guides(self.labels.found(shard.scores[row]))
+        return self.write(shard, row, guides, given=False)
 
 
 def caption_figures(writer: Writer, shard: ScoredShard, free: Sequence[str], parser: CaptionParser) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def caption_figures(writer: Writer, shard: ScoredShard, free: Sequence[str], par
         for row, captions in enumerate(shard.references):
             _progress("oracle captions", row, count)
             ids = vocabulary.most_specific(mapper(parser.parse(captions[0]), implied=False))
-            oracle.append(writer.write(shard, row, [vocabulary[id].name for id in sorted(ids)]))
+            oracle.append(writer.write(shard, row, [vocabulary[id] for id in sorted(ids)]))
         figures["scores_without_first_reference"] = {
             "guided by the tags found (default)": _scores(guided, rest),
             "unguided": _scores(free, rest),
@@ -135,12 +135,12 @@ def control_figures(
         ids |= {tag.id for tag in map(vocabulary.find, sample.labels) if tag is not None}
         free = known.get(shard.name, {}).get(row) or writer.write(shard, row, [])
         true = [vocabulary[id] for id in sorted(ids)]
-        said = set(captioner.covered(free, true))
         # Two tags of one name (train, to train) count as said together: their names are all that the model is given.
+        said = {tag.name for tag in captioner.covered(free, true)}
         missing = [tag for tag in true if tag.name not in said]
         if missing:
             tag = missing[int(random.integers(len(missing)))]
-            steered = writer.write(shard, row, [tag.name])
+            steered = writer.write(shard, row, [tag])
             cases.append(_Case(shard, row, tag, free, steered, bool(captioner.covered(steered, [tag]))))
     kinds = {kind: [case for case in cases if case.tag.kind == kind] for kind in TAG_KINDS}
     seen = [case for case in cases if case.tag.support > 0]

@@ -77,9 +77,9 @@ def captions(recognizer: Recognizer) -> dict[str, Any]:
         results: list[Recognition] = []
         whole.append(timed(partial(_into, results, recognizer.caption, path)))
         features = recognizer.backend.encode(to_pixels(read_picture(path), size)[None]).features
-        guides = list(results[0].given or ())
-        writing.append(timed(partial(recognizer.captioner.caption, features, [guides], False, options)))
-        seen.append({"picture": path.name, "caption": results[0].caption, "given": guides})
+        guides = recognizer.captioner.guides(results[0].tags)
+        writing.append(timed(partial(recognizer.captioner.caption, features, guides, False, options)))
+        seen.append({"picture": path.name, "caption": results[0].caption, "given": [tag.name for tag in guides]})
     return {
         "pictures": len(EXAMPLES),
         "num_beams": options.num_beams,

@@ -13,8 +13,8 @@ import pytest
 import anytag
 
 EXPECTED = {
-    "AnytagError", "Failure", "Match", "Matches", "Recognition", "Recognizer", "Tag", "TagChoice", "TagVocabulary",
-    "__version__", "load",
+    "AnytagError", "Failure", "Look", "Match", "Matches", "Recognition", "Recognizer", "Tag", "TagChoice",
+    "TagVocabulary", "__version__", "find_pictures", "load",
 }  # fmt: skip
 
 

@@ -15,15 +15,18 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from anytag.errors import AnytagError
+    from anytag.inference.look import Look
     from anytag.inference.recognizer import Recognizer, load
     from anytag.inference.tag_choice import TagChoice
     from anytag.model.vocabulary import TagVocabulary
+    from anytag.pictures.finding import find_pictures
     from anytag.recognition import Failure, Match, Matches, Recognition, Tag
 
 #: Where every public name lives; it is imported when it is first used, so that ``import anytag`` stays cheap.
 _HOMES = {
     "AnytagError": "anytag.errors",
     "Failure": "anytag.recognition",
+    "Look": "anytag.inference.look",
     "Match": "anytag.recognition",
     "Matches": "anytag.recognition",
     "Recognition": "anytag.recognition",
@@ -31,12 +34,14 @@ _HOMES = {
     "Tag": "anytag.recognition",
     "TagChoice": "anytag.inference.tag_choice",
     "TagVocabulary": "anytag.model.vocabulary",
+    "find_pictures": "anytag.pictures.finding",
     "load": "anytag.inference.recognizer",
 }
 
 __all__ = [
     "AnytagError",
     "Failure",
+    "Look",
     "Match",
     "Matches",
     "Recognition",
@@ -45,6 +50,7 @@ __all__ = [
     "TagChoice",
     "TagVocabulary",
     "__version__",
+    "find_pictures",
     "load",
 ]
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anytag.errors import AnytagError, UsageError
-from anytag.inference import generation
+from anytag.inference.caption_search import CachedStep, TokenRules, search_beams
 from anytag.inference.generation import DecodingOptions, Generated, generate, generate_several
 
 FIXTURE = ROOT / "tests" / "fixtures" / "oracle" / "generation_transformers_4_25_1.json"
@@ -244,13 +244,13 @@ def test_banned_tokens_never_occur(options):
 def test_the_cache_follows_its_beam(options, monkeypatch):
     """The cache tells a model's own history; the rules see what generation thinks stands."""
     seen = []
-    apply = generation._Rules.apply
+    apply = TokenRules.apply
 
     def spy(self, scores, tokens):
         seen.append(tokens.copy())
         apply(self, scores, tokens)
 
-    monkeypatch.setattr(generation._Rules, "apply", spy)
+    monkeypatch.setattr(TokenRules, "apply", spy)
     histories, calls = [], []
     inner = toy_step(15, eos_bias=1.0)
 
@@ -273,8 +273,8 @@ def test_the_cache_follows_its_beam(options, monkeypatch):
 def test_greedy_search_is_one_beam():
     prompts = np.arange(10)[:, None]
     options = DecodingOptions(num_beams=1, max_length=14, min_length=4)
-    rules = generation._Rules(options, EOS, np.array([], dtype=np.int64))
-    beam = [c for (c,) in generation._search_beams(generation._Model(toy_step(20), 10, 1), prompts, PAD, rules)]
+    rules = TokenRules(options, EOS, np.array([], dtype=np.int64))
+    beam = [c for (c,) in search_beams(CachedStep(toy_step(20), 10, 1), prompts, PAD, rules)]
     greedy = run(toy_step(20), prompts, 10, num_beams=1, max_length=14, min_length=4)
     assert [c.tokens for c in beam] == [c.tokens for c in greedy]
     assert [c.score for c in beam] == pytest.approx([c.score for c in greedy])

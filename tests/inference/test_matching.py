@@ -185,7 +185,7 @@ class TestLocate:
         assert smooth[0].max() < smooth[2].max() <= 1
 
     def test_what_cannot_be_located(self, recognizer):
-        with pytest.raises(UsageError, match=r"^categories: give at least one name"):
+        with pytest.raises(UsageError, match=r"^tag must not be empty; give a tag, or any words$"):
             recognizer.locate(plain("red"), " ")
         with pytest.raises(PictureError, match="the file is empty"):
             recognizer.locate(b"", "dog")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
@@ -21,6 +22,23 @@ from anytag.language.tokenizers.bert_tokenizer import PublishedTokenizer
 from anytag.language.tokenizers.tokenizer import CaptionTokenizer
 from anytag.model.directory import ModelDirectory
 from anytag.model.vocabulary import VocabularyTag
+from anytag.recognition import Tag
+
+#: Tags that guide a caption at the most: more confuse it.
+_MOST_GUIDES = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Caption:
+    """A caption of one picture.
+
+    Attributes:
+        text: The sentence.
+        covered: Those of the tags that it was to follow which it names, in their order.
+    """
+
+    text: str
+    covered: tuple[VocabularyTag, ...]
 
 
 class CaptionLanguage(Protocol):
@@ -108,14 +126,14 @@ class Captioner:
                 f"{directory.path / 'config.json'}: decoding.max_length is {longest}, but the text decoder knows "
                 f"{directory.config.captioner.positions} positions; set it to that or less"
             )
-        self.config, captioner = directory.config, directory.config.captioner
+        self.config, self.captioner_config = directory.config, directory.config.captioner
         self.vocabulary = directory.vocabulary
         self.backend, self.texts = backend, texts
         path = directory.file("tokenizer.json")
         self.language: CaptionLanguage = (
             _PublishedLanguage(PublishedTokenizer.load(path))
-            if captioner.tokenizer == "bert"
-            else _LiteLanguage(CaptionTokenizer.load(path), captioner.positions)
+            if self.captioner_config.tokenizer == "bert"
+            else _LiteLanguage(CaptionTokenizer.load(path), self.captioner_config.positions)
         )
         self._coverage = TagCoverage(self.vocabulary)
 
@@ -132,43 +150,48 @@ class Captioner:
             seed=seed,
         )
 
+    def guides(self, found: Sequence[Tag]) -> list[VocabularyTag]:
+        """The tags that guide a caption on their own, of those found in a picture, best first."""
+        ids = [tag.id for tag in found if tag.id is not None]
+        if self.captioner_config.guides == "all":
+            return [self.vocabulary[id] for id in sorted(ids)]
+        kept = self.vocabulary.most_specific(ids)
+        return [self.vocabulary[id] for id in ids if id in kept][:_MOST_GUIDES]
+
     def caption(
         self,
         features: FloatArray,
-        tags: Sequence[Sequence[str]],
+        tags: Sequence[VocabularyTag],
         given: bool,
         options: DecodingOptions,
         margins: NDArray[np.float64] | None = None,
-    ) -> list[str]:
-        """One caption a picture.
+    ) -> Caption:
+        """Write a caption of one picture.
 
         Args:
-            features: ``[B, N, W]``.
-            tags: Per picture, names of tags to follow; may be empty.
-            given: Whether the tags are wanted in the caption, or only what a recogniser proposes.
+            features: ``[1, N, W]``.
+            tags: What to follow; may be empty.
+            given: Whether the tags are wanted in the caption, or only what a recognizer proposes.
             options: How to search.
-            margins: ``[B, tags]`` of the whole vocabulary, by how much each tag's log-odds exceed its threshold's, NaN
+            margins: ``[tags]`` of the whole vocabulary, by how much each tag's log-odds exceed its threshold's, NaN
                 where it was not asked for; they weigh words where the model's ``decoding.agreement`` says so.
         """
         language = self.language
-        captions = []
         # One picture at a time: lists of other lengths would pad each other, and 1,000 tokens a second are plenty.
-        for row, names in enumerate(tags):
-            ids = np.array([language.tag_list(names, given)], np.int64)
-            step = self.backend.fuse(ids, features[row : row + 1], options.rows_per_picture)
-            if margins is not None and self.config.decoding.agreement:
-                step = self._agreeing(step, margins[row], names if given else ())
-            found = generate_several(
-                step,
-                np.array(language.prompt(), np.int64),
-                num_pictures=1,
-                eos_id=language.end_id,
-                pad_id=language.pad_id,
-                options=options,
-                banned=language.banned_ids,
-            )[0]
-            captions.append(self._choose(found, features[row : row + 1], names if given else ()))
-        return captions
+        ids = np.array([language.tag_list([tag.name for tag in tags], given)], np.int64)
+        step = self.backend.fuse(ids, features, options.rows_per_picture)
+        if margins is not None and self.config.decoding.agreement:
+            step = self._agreeing(step, margins, tags if given else ())
+        [found] = generate_several(
+            step,
+            np.array(language.prompt(), np.int64),
+            num_pictures=1,
+            eos_id=language.end_id,
+            pad_id=language.pad_id,
+            options=options,
+            banned=language.banned_ids,
+        )
+        return self._choose(found, features, tags, given)
 
     def margins(self, scores: FloatArray, labels: LabelSet) -> NDArray[np.float64]:
         """By how much the log-odds of all tags exceed those of their thresholds: ``[B, tags]``, NaN for others.
@@ -183,13 +206,12 @@ class Captioner:
         result[:, ids] = (log_odds(scores, EDGE) - log_odds(labels.thresholds, EDGE))[:, asked]
         return result
 
-    def _agreeing(self, step: Step, margins: NDArray[np.float64], wanted: Sequence[str]) -> Step:
+    def _agreeing(self, step: Step, margins: NDArray[np.float64], wanted: Sequence[VocabularyTag]) -> Step:
         """The step with words weighed by the tags that they name; what the user wants said is never held back."""
         margins = margins.copy()
-        for name in wanted:
-            if tag := self.vocabulary.find(name):
-                shown = sorted(self.vocabulary.with_implied([tag.id]))
-                margins[shown] = np.fmax(margins[shown], 0.0)
+        for tag in wanted:
+            shown = sorted(self.vocabulary.with_implied([tag.id]))
+            margins[shown] = np.fmax(margins[shown], 0.0)
         weights = np.float32(self.config.decoding.agreement) * self._tag_words.weights(margins)
 
         def agreeing(ids: NDArray[np.int64], cache: Cache) -> tuple[NDArray[np.float32], Cache]:
@@ -202,19 +224,22 @@ class Captioner:
     def _tag_words(self) -> TagWords:
         return TagWords(self.vocabulary, self.language.pieces())
 
-    def _choose(self, found: Sequence[Generated], features: FloatArray, wanted: Sequence[str]) -> str:
+    def _choose(
+        self, found: Sequence[Generated], features: FloatArray, tags: Sequence[VocabularyTag], given: bool
+    ) -> Caption:
         """Of several captions the one that names most of what is wanted; of those, the likeliest that fits best."""
         texts = [self.language.text(caption.tokens) for caption in found]
         weight = self.config.decoding.alignment
         if not weight or self.texts is None or len(texts) == 1:
-            return texts[0]
+            return Caption(texts[0], self.covered(texts[0], tags))
         fits = self.backend.recognize(features, self.texts.sentences(texts))[0]
-        tags = [tag for name in wanted if (tag := self.vocabulary.find(name))]
-        return max(
-            zip(texts, found, fits, strict=True),
-            key=lambda one: (len(self.covered(one[0], tags)) if tags else 0, one[1].score + weight * float(one[2])),
-        )[0]
+        values = [one.score + weight * float(fit) for one, fit in zip(found, fits, strict=True)]
+        if not given:
+            best = texts[values.index(max(values))]
+            return Caption(best, self.covered(best, tags))
+        captions = [Caption(text, self.covered(text, tags)) for text in texts]
+        return max(zip(captions, values, strict=True), key=lambda one: (len(one[0].covered), one[1]))[0]
 
-    def covered(self, caption: str, tags: Sequence[VocabularyTag]) -> list[str]:
+    def covered(self, caption: str, tags: Sequence[VocabularyTag]) -> tuple[VocabularyTag, ...]:
         """Which of the tags a caption names: by name, alias, inflection, or something that implies them."""
-        return [tag.name for tag in self._coverage.named(caption, tags)]
+        return tuple(self._coverage.named(caption, tags))

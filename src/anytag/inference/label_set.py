@@ -83,7 +83,12 @@ class LabelSet:
         limits = self.thresholds if threshold is None else np.full(len(scores), threshold)
         chosen = np.flatnonzero(scores >= limits)
         chosen = chosen[np.argsort(-scores[chosen], kind="stable")][:top]
-        return tuple(Tag(self.names[i], float(scores[i]), self.kinds[i], float(limits[i]), self.ids[i]) for i in chosen)
+        return tuple(self.tag(int(i), float(scores[i]), float(limits[i])) for i in chosen)
+
+    def tag(self, place: int, score: float, threshold: float | None = None) -> Tag:
+        """One of the labels with its score, and a threshold that may be another than its own."""
+        limit = float(self.thresholds[place]) if threshold is None else threshold
+        return Tag(self.names[place], score, self.kinds[place], limit, self.ids[place])
 
 
 def join(first: LabelSet, second: LabelSet) -> LabelSet:

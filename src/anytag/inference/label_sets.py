@@ -56,8 +56,6 @@ class LabelSets:
 
     def all(self, kinds: Sequence[TagKind] | None = None) -> LabelSet:
         """The vocabulary's tags of some kinds, or all."""
-        if kinds is not None and (bad := [kind for kind in kinds if kind not in TAG_KINDS]):
-            raise UsageError(f"unknown kind {bad[0]!r}; kinds are {', '.join(TAG_KINDS)}")
         key = ("kinds", *sorted(TAG_KINDS if kinds is None else kinds))
         if key not in self._made:
             self._made[key] = self.of([t for t in self.chosen.tags if kinds is None or t.kind in kinds])
@@ -69,7 +67,6 @@ class LabelSets:
         Raises:
             UsageError: If there is no name, or one is empty.
         """
-        refuse_text("categories", names)
         cleaned = tuple(dict.fromkeys(normalise_name(name) for name in names))
         if not cleaned or "" in cleaned:
             raise UsageError("categories: give at least one name, separated by commas, none of them empty")
@@ -93,7 +90,6 @@ class LabelSets:
         Raises:
             UsageError: If one is unknown; the message proposes others.
         """
-        refuse_text("tags", names)
         tags: dict[int, VocabularyTag] = {}
         for name in names:
             tag = self.chosen.find(name)
@@ -143,9 +139,3 @@ class LabelSets:
             classes=np.zeros((self.directory.config.image_encoder.classes, len(names)), np.float32),
             seldom=np.ones(len(names), dtype=bool),
         )
-
-
-def refuse_text(what: str, names: Sequence[str]) -> None:
-    """A text is a sequence of its letters, and each of them would be asked for."""
-    if isinstance(names, str):
-        raise UsageError(f"{what}: give a list of names, not the one text {names!r}")

@@ -2,63 +2,42 @@
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypedDict, TypeVar, Unpack, cast, get_args, overload
+from typing import Any, Literal, Unpack, cast, get_args, overload
 
 import numpy as np
 from PIL import Image
 
-from anytag.backends.base import Backend, FloatArray, Queries
+from anytag.backends.base import Backend, FloatArray
 from anytag.errors import MissingExtraError, PictureError, UsageError
+from anytag.inference import arguments
 from anytag.inference.captioner import Captioner
-from anytag.inference.generation import DecodingOptions
-from anytag.inference.label_set import LabelSet
-from anytag.inference.label_sets import LabelSets, refuse_text
+from anytag.inference.label_sets import LabelSets
+from anytag.inference.look import Look
+from anytag.inference.questions import Answer, CaptionOptions, Question, Questions, TagOptions
 from anytag.inference.scoring import Scorer
 from anytag.inference.tag_choice import TagChoice
-from anytag.inference.text_queries import TextQueries
-from anytag.language.tags.coverage import TagCoverage
 from anytag.model.directory import ModelDirectory, find_model
-from anytag.model.vocabulary import TagVocabulary, VocabularyTag
+from anytag.model.vocabulary import TagVocabulary
 from anytag.pictures import Batch, PictureSource, load_batches
-from anytag.pictures.heat_maps import resize_heat_map, to_heat_map
-from anytag.recognition import Failure, Match, Matches, Recognition, TagKind
-
-#: Tags that guide a caption at the most: more confuse it.
-_MOST_GUIDES = 12
+from anytag.recognition import Failure, Matches, Recognition, TagKind
 
 BackendName = Literal["onnx", "torch", "openvino"]
+Precision = Literal["float32", "bfloat16"]
 
 Result = Recognition | Failure
 Collected = list[Any] | tuple[Any, ...]
-Seen = TypeVar("Seen", Recognition, Matches)
 
 #: Types of one picture that could be taken for an iterable of several.
 _SINGLE = (str, os.PathLike, bytes, bytearray, memoryview, Image.Image, np.ndarray)
 
 
-class TagOptions(TypedDict, total=False):
-    """Options of :meth:`Recognizer.tag`."""
-
-    categories: Sequence[str] | None
-    kinds: Sequence[TagKind] | None
-    threshold: float | None
-    top: int | None
-
-
-class CaptionOptions(TypedDict, total=False):
+class _CaptionOptions(CaptionOptions, total=False):
     """Options of :meth:`Recognizer.caption`."""
 
     tags: Sequence[str] | None
-    threshold: float | None
-    top: int | None
-    kinds: Sequence[TagKind] | None
-    num_beams: int | None
-    sample: bool
-    seed: int | None
 
 
 class Recognizer:
@@ -87,14 +66,12 @@ class Recognizer:
         tags: TagChoice | None = None,
         descriptions: str | Path | None = None,
     ):
-        if batch_size < 1:
-            raise UsageError(f"batch_size must be at least 1, not {batch_size}")
         self.directory, self.backend = directory, backend
-        self.batch_size, self.workers = batch_size, workers
-        self.texts = TextQueries(directory, backend, descriptions)
-        self.labels = LabelSets(directory, backend, tags, self.texts)
-        self.scorer = Scorer(directory, backend)
-        self._captioner: Captioner | None = None
+        self.batch_size = arguments.whole_number("batch_size", batch_size, 1)
+        self.workers = None if workers is None else arguments.whole_number("workers", workers, 1)
+        if tags is not None and not isinstance(tags, TagChoice):
+            raise UsageError(f"tags must be an anytag.TagChoice, not {type(tags).__name__}")
+        self._questions = Questions(directory, backend, tags, descriptions)
 
     @property
     def vocabulary(self) -> TagVocabulary:
@@ -102,11 +79,19 @@ class Recognizer:
         return self.labels.vocabulary
 
     @property
+    def labels(self) -> LabelSets:
+        """The part that chooses what to ask for."""
+        return self._questions.labels
+
+    @property
+    def scorer(self) -> Scorer:
+        """The part that scores labels."""
+        return self._questions.scorer
+
+    @property
     def captioner(self) -> Captioner:
         """The part that writes captions, loaded when it is first needed."""
-        if self._captioner is None:
-            self._captioner = Captioner(self.directory, self.backend, self.texts)
-        return self._captioner
+        return self._questions.captioner
 
     def __call__(self, picture: PictureSource) -> Recognition:
         """Tags and a caption of one picture."""
@@ -142,15 +127,14 @@ class Recognizer:
             UsageError: If an option is out of range.
             PictureError: If a single picture cannot be read.
         """
-        labels = self._labels(categories, kinds, threshold, top)
-        return self._dispatch(pictures, lambda sources: self._tag_stream(sources, labels, threshold, top))
+        return self._ask(pictures, self._questions.tags(categories, kinds, threshold, top))
 
     @overload
-    def caption(self, pictures: PictureSource, **options: Unpack[CaptionOptions]) -> Recognition: ...  # type: ignore[overload-overlap]
+    def caption(self, pictures: PictureSource, **options: Unpack[_CaptionOptions]) -> Recognition: ...  # type: ignore[overload-overlap]
     @overload
-    def caption(self, pictures: Collected, **options: Unpack[CaptionOptions]) -> list[Result]: ...
+    def caption(self, pictures: Collected, **options: Unpack[_CaptionOptions]) -> list[Result]: ...
     @overload
-    def caption(self, pictures: Iterable[PictureSource], **options: Unpack[CaptionOptions]) -> Iterator[Result]: ...
+    def caption(self, pictures: Iterable[PictureSource], **options: Unpack[_CaptionOptions]) -> Iterator[Result]: ...
 
     def caption(
         self,
@@ -180,13 +164,8 @@ class Recognizer:
             UsageError: If an option is out of range or a tag is unknown.
             PictureError: If a single picture cannot be read.
         """
-        labels = self._labels(None, kinds, threshold, top)
-        options = self.captioner.options(num_beams, sample, seed)
-        if tags is not None:
-            self.labels.find(tags)  # Unknown tags are told before any picture is read.
-        return self._dispatch(
-            pictures, lambda sources: self._caption_stream(sources, labels, threshold, top, tags, options)
-        )
+        question = self._questions.caption(tags, threshold, top, kinds, num_beams, sample, seed)
+        return self._ask(pictures, question)
 
     @overload
     def match(self, pictures: PictureSource, texts: Sequence[str]) -> Matches: ...  # type: ignore[overload-overlap]
@@ -212,15 +191,24 @@ class Recognizer:
             ModelError: If the model cannot read texts.
             PictureError: If a single picture cannot be read.
         """
-        refuse_text("texts", texts)
-        if not texts or not all(text.strip() for text in texts):
-            raise UsageError("texts: give at least one text, none of them empty")
-        queries = self.texts.sentences(texts)
-        coverage = TagCoverage(self.vocabulary)
-        named = [{tag.id for tag in coverage.named(text)} for text in texts]
-        # Scores do not depend on what else is asked for, so no other tag needs to be.
-        tags = self.labels.of([self.vocabulary[id] for id in sorted(set().union(*named))])
-        return self._dispatch(pictures, lambda sources: self._match_stream(sources, texts, queries, tags, named))
+        return self._ask(pictures, self._questions.match(texts))
+
+    def look(self, picture: PictureSource) -> Look:
+        """Look at a picture once, to ask many things of it.
+
+        Args:
+            picture: One picture.
+
+        Raises:
+            PictureError: If it cannot be read.
+        """
+        _check_picture("picture", picture)
+        [batch] = self._batches([picture])
+        for failure in batch.failures:
+            raise PictureError(failure.kind, failure.path, failure.message)
+        [loaded] = batch.loaded
+        encoded = self.backend.encode(batch.pixels)
+        return Look(loaded.path, loaded.width, loaded.height, encoded, self._questions)
 
     def locate(
         self, picture: PictureSource, tag: str, *, resize: Literal["nearest", "bilinear"] | None = None
@@ -243,116 +231,44 @@ class Recognizer:
             ModelError: If the model does not know such a tag, or was exported without attention.
             PictureError: If the picture cannot be read.
         """
-        labels = self.labels.categories([tag])
-        [batch] = self._batches([picture])
-        for failure in batch.failures:
-            raise PictureError(failure.kind, failure.path, failure.message)
-        [weights] = self.backend.attention(self.backend.encode(batch.pixels).features, labels.queries)[0]
-        # The first token stands for the whole picture, the others for the cells of a square grid, row by row.
-        [loaded] = batch.loaded
-        heat = to_heat_map(weights[1:].reshape(math.isqrt(len(weights) - 1), -1))
-        return heat if resize is None else resize_heat_map(heat, loaded.width, loaded.height, resize)
+        self._questions.locate(tag)  # A wrong tag is refused before the picture is read.
+        return self.look(picture).locate(tag, resize=resize)
 
-    def _labels(
-        self,
-        categories: Sequence[str] | None,
-        kinds: Sequence[TagKind] | None,
-        threshold: float | None,
-        top: int | None,
-    ) -> LabelSet:
-        if threshold is not None and not 0 <= threshold <= 1:
-            raise UsageError(f"threshold must lie between 0 and 1, not {threshold}")
-        if top is not None and top < 1:
-            raise UsageError(f"top must be at least 1, not {top}")
-        if categories is not None and kinds is not None:
-            raise UsageError("categories and kinds exclude each other: categories are asked for whatever their kind")
-        return self.labels.all(kinds) if categories is None else self.labels.categories(categories)
-
-    def _dispatch(
-        self,
-        pictures: PictureSource | Iterable[PictureSource],
-        stream: Callable[[Iterable[PictureSource]], Iterator[Seen | Failure]],
-    ) -> Seen | list[Seen | Failure] | Iterator[Seen | Failure]:
+    def _ask(
+        self, pictures: PictureSource | Iterable[PictureSource], question: Question[Answer]
+    ) -> Answer | list[Answer | Failure] | Iterator[Answer | Failure]:
         if isinstance(pictures, _SINGLE) or hasattr(pictures, "read"):
-            result = next(stream([cast(PictureSource, pictures)]))
+            result = next(self._answers([cast(PictureSource, pictures)], question))
             if isinstance(result, Failure):
                 raise PictureError(result.kind, result.path, result.message)
             return result
-        return list(stream(pictures)) if isinstance(pictures, list | tuple) else stream(pictures)
+        if isinstance(pictures, list | tuple):
+            for place, picture in enumerate(pictures, 1):
+                _check_picture(f"pictures: number {place}", picture)
+            return list(self._answers(pictures, question))
+        if not isinstance(pictures, Iterable):
+            _check_picture("pictures", pictures)
+        return self._answers(pictures, question)
 
-    def _tag_stream(
-        self, sources: Iterable[PictureSource], labels: LabelSet, threshold: float | None, top: int | None
-    ) -> Iterator[Result]:
+    def _answers(self, sources: Iterable[PictureSource], question: Question[Answer]) -> Iterator[Answer | Failure]:
         for batch in self._batches(sources):
-            scores = self.scorer.scores(self.backend.encode(batch.pixels), labels)
-            results = [
-                Recognition(path, labels.found(row, threshold, top))
-                for path, row in zip(batch.paths, scores, strict=True)
-            ]
-            yield from batch.in_order(results)
-
-    def _caption_stream(
-        self,
-        sources: Iterable[PictureSource],
-        labels: LabelSet,
-        threshold: float | None,
-        top: int | None,
-        wanted: Sequence[str] | None,
-        options: DecodingOptions,
-    ) -> Iterator[Result]:
-        given = None if wanted is None else self.labels.find(wanted)
-        for batch in self._batches(sources):
-            encoded = self.backend.encode(batch.pixels)
-            features, scores = encoded.features, self.scorer.scores(encoded, labels)
-            margins, results = self.captioner.margins(scores, labels), []
-            for row, path in enumerate(batch.paths):
-                tags = labels.found(scores[row], threshold, top)
-                guides = self._guides(scores[row], labels, threshold, top) if given is None else given
-                names = [tag.name for tag in guides]
-                here = slice(row, row + 1)
-                [caption] = self.captioner.caption(features[here], [names], given is not None, options, margins[here])
-                covered = self.captioner.covered(caption, guides)
-                results.append(Recognition(path, tags, caption, tuple(names), tuple(covered)))
-            yield from batch.in_order(results)
-
-    def _match_stream(
-        self,
-        sources: Iterable[PictureSource],
-        texts: Sequence[str],
-        queries: Queries,
-        tags: LabelSet,
-        named: Sequence[set[int]],
-    ) -> Iterator[Matches | Failure]:
-        for batch in self._batches(sources):
-            encoded = self.backend.encode(batch.pixels)
-            fits, scores = self.scorer.match(encoded, queries), self.scorer.scores(encoded, tags)
-            results = []
-            for path, fit, row in zip(batch.paths, fits, scores, strict=True):
-                found = tags.found(row, None, None)
-                results.append(
-                    Matches(
-                        path,
-                        tuple(
-                            Match(text, float(score), tuple(tag for tag in found if tag.id in ids))
-                            for text, score, ids in zip(texts, fit, named, strict=True)
-                        ),
-                    )
-                )
-            yield from batch.in_order(results)
-
-    def _guides(
-        self, scores: FloatArray, labels: LabelSet, threshold: float | None = None, top: int | None = None
-    ) -> list[VocabularyTag]:
-        """The tags that guide a caption on their own, of those found."""
-        found = [tag.id for tag in labels.found(scores, threshold, top) if tag.id is not None]
-        captioner = self.directory.config.captioner
-        if captioner is not None and captioner.guides == "all":
-            return [self.vocabulary[id] for id in sorted(found)]
-        kept = self.vocabulary.most_specific(found)
-        return [self.vocabulary[id] for id in found if id in kept][:_MOST_GUIDES]
+            yield from batch.in_order(question(self.backend.encode(batch.pixels), batch.paths))
 
     def _batches(self, sources: Iterable[PictureSource]) -> Iterator[Batch]:
         return load_batches(sources, self.directory.config.image_encoder.resolution, self.batch_size, self.workers)
+
+
+def _check_picture(name: str, picture: object) -> None:
+    """Refuse at once what cannot hold a picture.
+
+    Raises:
+        UsageError: If it cannot.
+    """
+    if not isinstance(picture, _SINGLE) and not hasattr(picture, "read"):
+        raise UsageError(
+            f"{name} is of the type {type(picture).__name__}; give a path, bytes, an open binary file, a Pillow "
+            "picture or a numpy array"
+        )
 
 
 def load(
@@ -360,7 +276,7 @@ def load(
     *,
     backend: BackendName | None = None,
     device: str = "cpu",
-    precision: Literal["float32", "bfloat16"] = "float32",
+    precision: Precision = "float32",
     threads: int | None = None,
     batch_size: int = 8,
     tags: TagChoice | None = None,
@@ -383,9 +299,16 @@ def load(
         ModelError: If the model is missing, incomplete, altered, or not for this version.
         UsageError: If the backend is unknown, or the choice of tags does not fit the vocabulary.
     """
-    if backend not in (None, *get_args(BackendName)):
+    if backend is not None and backend not in get_args(BackendName):
         raise UsageError(f"unknown backend {backend!r}; backends are: {', '.join(get_args(BackendName))}")
-    directory = find_model(model)
+    arguments.text("device", device)
+    arguments.choice("precision", precision, get_args(Precision))
+    if threads is not None:
+        threads = arguments.whole_number("threads", threads, 1)
+    arguments.whole_number("batch_size", batch_size, 1)
+    if descriptions is not None:
+        descriptions = arguments.path("descriptions", descriptions)
+    directory = find_model(None if model is None else arguments.path("model", model))
     if backend is None:
         backend = "onnx" if directory.has("onnx/image_encoder.onnx") else "torch"
     runtime: Backend
@@ -405,4 +328,4 @@ def load(
         except ImportError:
             raise MissingExtraError("The torch backend", "train") from None
         runtime = TorchBackend(directory, threads, device, precision)
-    return Recognizer(directory, runtime, batch_size, workers=threads or None, tags=tags, descriptions=descriptions)
+    return Recognizer(directory, runtime, batch_size, workers=threads, tags=tags, descriptions=descriptions)

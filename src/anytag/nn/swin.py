@@ -17,7 +17,7 @@ from anytag.nn.attention import attend
 
 #: Added to the logits of two tokens that share a moved window but are no neighbours (the picture's opposite edges).
 #: The public weights were trained with this number, not with minus infinity.
-_STRANGERS = -100.0
+_MASKED = -100.0
 
 
 def window_order(grid: int, window: int, shift: int = 0) -> Tensor:
@@ -49,7 +49,7 @@ def _shift_mask(order: Tensor, grid: int, window: int, shift: int) -> Tensor:
     """What moved windows add to their logits, ``[windows, 1, window ** 2, window ** 2]``."""
     side = 2 * (order // grid < shift) + (order % grid < shift).long()
     side = side.reshape(-1, window * window)
-    return torch.where(side[:, :, None] == side[:, None], 0.0, _STRANGERS)[:, None]
+    return torch.where(side[:, :, None] == side[:, None], 0.0, _MASKED)[:, None]
 
 
 def _drop_path(branch: Tensor, rate: float, training: bool) -> Tensor:

@@ -58,7 +58,7 @@ def write_weights(tensors: Mapping[str, Tensor], path: Path) -> None:
             tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tofile(handle)
 
 
-class _NothingDrawn(TorchFunctionMode):
+class _NoRandomInit(TorchFunctionMode):
     """Leaves initial weights undrawn.
 
     Where there is no memory, drawing does nothing, but PyTorch imports its compiler for it: most of a second.
@@ -74,7 +74,7 @@ class _NothingDrawn(TorchFunctionMode):
 
 def empty_model(config: ModelConfig, tags: int) -> RecognitionModel:
     """The network without memory for its weights, to ask for names and shapes, or to be filled."""
-    with torch.device("meta"), _NothingDrawn():
+    with torch.device("meta"), _NoRandomInit():
         return RecognitionModel(config, tags)
 
 

@@ -1,0 +1,118 @@
+"""Checks of what users pass: a wrong argument is refused at once, by its name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any, cast
+
+from anytag.errors import UsageError
+from anytag.recognition import TAG_KINDS, TagKind
+
+
+def number(name: str, value: Any, low: float, high: float) -> float:
+    """A number in a range.
+
+    Raises:
+        UsageError: If it is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise UsageError(f"{name} must be a number, not {_shown(value)}")
+    if not low <= float(value) <= high:
+        raise UsageError(f"{name} must lie between {low:g} and {high:g}, not {value}")
+    return float(value)
+
+
+def whole_number(name: str, value: Any, least: int) -> int:
+    """A whole number that is large enough.
+
+    Raises:
+        UsageError: If it is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise UsageError(f"{name} must be a whole number, not {_shown(value)}")
+    if value < least:
+        raise UsageError(f"{name} must be at least {least}, not {value}")
+    return int(value)
+
+
+def flag(name: str, value: Any) -> bool:
+    """True or false.
+
+    Raises:
+        UsageError: If it is neither.
+    """
+    if not isinstance(value, bool):
+        raise UsageError(f"{name} must be True or False, not {_shown(value)}")
+    return value
+
+
+def text(name: str, value: Any) -> str:
+    """One text.
+
+    Raises:
+        UsageError: If it is none.
+    """
+    if not isinstance(value, str):
+        raise UsageError(f"{name} must be a text, not {_shown(value)}")
+    return value
+
+
+def texts(name: str, values: Any) -> list[str]:
+    """Several texts, in a list or any other collection.
+
+    Raises:
+        UsageError: If they are none. One text is refused, too: it would be taken for a sequence of its letters.
+    """
+    if isinstance(values, str):
+        raise UsageError(f"{name}: give a list of names, not the one text {values!r}")
+    if not isinstance(values, Iterable) or isinstance(values, Mapping | bytes | bytearray | memoryview):
+        raise UsageError(f"{name} must be a list of texts, not {_shown(values)}")
+    given = list(values)
+    for place, value in enumerate(given):
+        if not isinstance(value, str):
+            raise UsageError(f"{name}: every entry must be a text, but number {place + 1} is {_shown(value)}")
+    return given
+
+
+def kinds(name: str, values: Any) -> Sequence[TagKind]:
+    """Kinds of tags.
+
+    Raises:
+        UsageError: If one is unknown.
+    """
+    given = texts(name, values)
+    if bad := [kind for kind in given if kind not in TAG_KINDS]:
+        raise UsageError(f"unknown kind {bad[0]!r}; kinds are {', '.join(TAG_KINDS)}")
+    return cast(Sequence[TagKind], given)
+
+
+def choice(name: str, value: Any, choices: Sequence[str]) -> str:
+    """One of some words.
+
+    Raises:
+        UsageError: If it is none of them.
+    """
+    if not isinstance(value, str) or value not in choices:
+        raise UsageError(f"{name} must be one of {', '.join(choices)}, not {_shown(value)}")
+    return value
+
+
+def path(name: str, value: Any) -> str | Path:
+    """A path.
+
+    Raises:
+        UsageError: If it is none.
+    """
+    if not isinstance(value, str | os.PathLike) or not isinstance(os.fspath(value), str):
+        raise UsageError(f"{name} must be a path, not {_shown(value)}")
+    return value if isinstance(value, str) else Path(value)
+
+
+def _shown(value: object) -> str:
+    """A value in a message: itself if it is short, and what it is."""
+    shown = repr(value)
+    kind = type(value).__name__
+    return f"{shown} ({kind})" if len(shown) <= 40 and "\n" not in shown else f"a value of type {kind}"

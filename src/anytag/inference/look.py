@@ -1,0 +1,105 @@
+"""A picture that was looked at once and can be asked many times."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Unpack, overload
+
+from anytag.backends.base import Encoded, FloatArray
+from anytag.errors import UsageError
+from anytag.inference.questions import Answer, CaptionOptions, Question, Questions, TagOptions
+from anytag.pictures.heat_maps import resize_heat_map
+from anytag.recognition import Match, Recognition, Tag
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a recognizer has seen of one picture: read and encoded once, however much is asked of it.
+
+    :meth:`anytag.Recognizer.look` gives it. (The idea is that of Segment Anything's predictor, without a hidden state.)
+
+    Attributes:
+        path: The picture's path, or a description of where it came from.
+        width: Of the upright picture, in pixels.
+        height: Of the upright picture, in pixels.
+
+    Example:
+        >>> look = recognizer.look("photo.jpg")
+        >>> [tag.name for tag in look.tags(top=3)], look.caption(["beach"]).caption
+        >>> look.match("a child on a swing").score, look.score("dog").score, look.locate("dog").shape
+    """
+
+    path: str
+    width: int
+    height: int
+    _encoded: Encoded
+    _questions: Questions
+
+    def tags(self, **options: Unpack[TagOptions]) -> tuple[Tag, ...]:
+        """The tags found, best first; options as in :meth:`anytag.Recognizer.tag`.
+
+        Raises:
+            UsageError: If an option is wrong.
+        """
+        return self._ask(self._questions.tags(**options)).tags
+
+    def caption(self, tags: Sequence[str] | None = None, **options: Unpack[CaptionOptions]) -> Recognition:
+        """A caption, and the tags found; options as in :meth:`anytag.Recognizer.caption`.
+
+        Args:
+            tags: Tags that the caption is to follow; ``None``: those found; empty: none.
+
+        Raises:
+            UsageError: If an option is wrong or a tag is unknown.
+            ModelError: If the model does not write captions.
+        """
+        return self._ask(self._questions.caption(tags, **options))
+
+    @overload
+    def match(self, texts: str) -> Match: ...  # type: ignore[overload-overlap]
+    @overload
+    def match(self, texts: Sequence[str]) -> tuple[Match, ...]: ...
+
+    def match(self, texts: str | Sequence[str]) -> Match | tuple[Match, ...]:
+        """How well one text fits, or each of several; see :meth:`anytag.Recognizer.match`.
+
+        Raises:
+            UsageError: If there is no text, or one is empty.
+            ModelError: If the model cannot read texts.
+        """
+        if isinstance(texts, str):
+            return self._ask(self._questions.match([texts])).matches[0]
+        return self._ask(self._questions.match(texts)).matches
+
+    def score(self, tag: str) -> Tag:
+        """The score of a tag, or of any words, whether it counts as found or not; with the threshold it would need.
+
+        Raises:
+            UsageError: If the tag's name is empty.
+            ModelError: If the model does not know such a tag.
+        """
+        return self._ask(self._questions.score(tag))
+
+    def locate(self, tag: str, *, resize: Literal["nearest", "bilinear"] | None = None) -> FloatArray:
+        """Where a tag is seen, or any words; see :meth:`anytag.Recognizer.locate`.
+
+        Args:
+            tag: A tag, or any words that the model can be asked for. It need not have been found.
+            resize: Bring the map to the picture's own size, repeating cells (``nearest``) or blending them.
+
+        Returns:
+            ``[rows, columns]``, 0 (least) to 1 (most).
+
+        Raises:
+            UsageError: If the tag's name is empty or the resizing is unknown.
+            ModelError: If the model does not know such a tag, or was exported without attention.
+        """
+        if resize not in (None, "nearest", "bilinear"):
+            raise UsageError(f"unknown resampling {resize!r}; use one of: nearest, bilinear")
+        heat = self._ask(self._questions.locate(tag))
+        return heat if resize is None else resize_heat_map(heat, self.width, self.height, resize)
+
+    def _ask(self, question: Question[Answer]) -> Answer:
+        [answer] = question(self._encoded, [self.path])
+        return answer

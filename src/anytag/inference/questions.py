@@ -1,0 +1,228 @@
+"""What can be asked of pictures: settled once, before any is read, and then answered for as many as there are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypedDict, TypeVar
+
+import numpy as np
+
+from anytag.backends.base import Backend, Encoded, FloatArray, Queries
+from anytag.errors import UsageError
+from anytag.inference import arguments
+from anytag.inference.captioner import Captioner
+from anytag.inference.decoding_options import DecodingOptions
+from anytag.inference.label_set import LabelSet
+from anytag.inference.label_sets import LabelSets
+from anytag.inference.scoring import Scorer
+from anytag.inference.tag_choice import TagChoice
+from anytag.inference.text_queries import TextQueries
+from anytag.language.tags.coverage import TagCoverage
+from anytag.model.directory import ModelDirectory
+from anytag.model.vocabulary import VocabularyTag
+from anytag.pictures.heat_maps import HeatMap, to_heat_map
+from anytag.recognition import Match, Matches, Recognition, Tag, TagKind
+
+Answer = TypeVar("Answer", Recognition, Matches, Tag, HeatMap)
+
+#: Gives an answer for every encoded picture, whose paths come along.
+Question = Callable[[Encoded, Sequence[str]], list[Answer]]
+
+
+class TagOptions(TypedDict, total=False):
+    """Options of :meth:`Questions.tags`."""
+
+    categories: Sequence[str] | None
+    kinds: Sequence[TagKind] | None
+    threshold: float | None
+    top: int | None
+
+
+class CaptionOptions(TypedDict, total=False):
+    """Options of :meth:`Questions.caption` beside the tags to follow."""
+
+    threshold: float | None
+    top: int | None
+    kinds: Sequence[TagKind] | None
+    num_beams: int | None
+    sample: bool
+    seed: int | None
+
+
+class Questions:
+    """Makes questions for one model.
+
+    Args:
+        directory: The model.
+        backend: Runs it.
+        tags: Which of the vocabulary's tags to look for, and what to call them.
+        descriptions: A file of descriptions for the user's categories (RAM++).
+    """
+
+    def __init__(
+        self,
+        directory: ModelDirectory,
+        backend: Backend,
+        tags: TagChoice | None = None,
+        descriptions: str | Path | None = None,
+    ):
+        self.directory, self.backend = directory, backend
+        self.texts = TextQueries(directory, backend, descriptions)
+        self.labels = LabelSets(directory, backend, tags, self.texts)
+        self.scorer = Scorer(directory, backend)
+        self._captioner: Captioner | None = None
+
+    @property
+    def captioner(self) -> Captioner:
+        """The part that writes captions, loaded when it is first needed."""
+        if self._captioner is None:
+            self._captioner = Captioner(self.directory, self.backend, self.texts)
+        return self._captioner
+
+    def tags(
+        self,
+        categories: Sequence[str] | None = None,
+        kinds: Sequence[TagKind] | None = None,
+        threshold: float | None = None,
+        top: int | None = None,
+    ) -> Question[Recognition]:
+        """Which tags are there? See :meth:`anytag.Recognizer.tag`."""
+        if categories is not None and kinds is not None:
+            raise UsageError("categories and kinds exclude each other: categories are asked for whatever their kind")
+        if threshold is not None:
+            threshold = arguments.number("threshold", threshold, 0, 1)
+        if top is not None:
+            top = arguments.whole_number("top", top, 1)
+        if categories is None:
+            labels = self.labels.all(None if kinds is None else arguments.kinds("kinds", kinds))
+        else:
+            labels = self.labels.categories(arguments.texts("categories", categories))
+        return _TagQuestion(self.scorer, labels, threshold, top)
+
+    def caption(
+        self,
+        tags: Sequence[str] | None = None,
+        threshold: float | None = None,
+        top: int | None = None,
+        kinds: Sequence[TagKind] | None = None,
+        num_beams: int | None = None,
+        sample: bool = False,
+        seed: int | None = None,
+    ) -> Question[Recognition]:
+        """What does a sentence about it say? See :meth:`anytag.Recognizer.caption`."""
+        found = self.tags(None, kinds, threshold, top)
+        assert isinstance(found, _TagQuestion)
+        options = self.captioner.options(num_beams, sample, seed)
+        given = None if tags is None else self.labels.find(arguments.texts("tags", tags))
+        return _CaptionQuestion(found, self.captioner, given, options)
+
+    def match(self, texts: Sequence[str]) -> Question[Matches]:
+        """How well do texts fit? See :meth:`anytag.Recognizer.match`."""
+        texts = arguments.texts("texts", texts)
+        if not texts or not all(text.strip() for text in texts):
+            raise UsageError("texts: give at least one text, none of them empty")
+        queries = self.texts.sentences(texts)
+        coverage = TagCoverage(self.labels.vocabulary)
+        named = [{tag.id for tag in coverage.named(text)} for text in texts]
+        # Scores do not depend on what else is asked for, so no other tag needs to be.
+        tags = self.labels.of([self.labels.vocabulary[id] for id in sorted(set().union(*named))])
+        return _MatchQuestion(self.scorer, texts, queries, tags, named)
+
+    def score(self, tag: str) -> Question[Tag]:
+        """What is the score of one tag, whether it counts as found or not? See :meth:`anytag.Look.score`."""
+        return _ScoreQuestion(self.scorer, self._label(tag))
+
+    def locate(self, tag: str) -> Question[HeatMap]:
+        """Where is a tag seen? See :meth:`anytag.Recognizer.locate`."""
+        return _LocateQuestion(self.backend, self._label(tag))
+
+    def _label(self, tag: str) -> LabelSet:
+        if not arguments.text("tag", tag).strip():
+            raise UsageError("tag must not be empty; give a tag, or any words")
+        return self.labels.categories([tag])
+
+
+@dataclass(frozen=True)
+class _TagQuestion:
+    scorer: Scorer
+    labels: LabelSet
+    threshold: float | None
+    top: int | None
+
+    def __call__(self, encoded: Encoded, paths: Sequence[str]) -> list[Recognition]:
+        scores = self.scorer.scores(encoded, self.labels)
+        return [Recognition(path, self.found(row)) for path, row in zip(paths, scores, strict=True)]
+
+    def found(self, scores: FloatArray) -> tuple[Tag, ...]:
+        """The tags of one picture, from scores ``[T]``."""
+        return self.labels.found(scores, self.threshold, self.top)
+
+
+@dataclass(frozen=True)
+class _CaptionQuestion:
+    """``given`` are the tags that captions are to follow; ``None``: those found."""
+
+    tags: _TagQuestion
+    captioner: Captioner
+    given: Sequence[VocabularyTag] | None
+    options: DecodingOptions
+
+    def __call__(self, encoded: Encoded, paths: Sequence[str]) -> list[Recognition]:
+        scores = self.tags.scorer.scores(encoded, self.tags.labels)
+        margins, results = self.captioner.margins(scores, self.tags.labels), []
+        for row, path in enumerate(paths):
+            found = self.tags.found(scores[row])
+            guides = self.captioner.guides(found) if self.given is None else self.given
+            features = encoded.features[row : row + 1]
+            caption = self.captioner.caption(features, guides, self.given is not None, self.options, margins[row])
+            names = tuple(tag.name for tag in guides)
+            results.append(Recognition(path, found, caption.text, names, tuple(tag.name for tag in caption.covered)))
+        return results
+
+
+@dataclass(frozen=True)
+class _MatchQuestion:
+    """``tags`` are all that some text names, ``named`` the ids of those that each text names."""
+
+    scorer: Scorer
+    texts: Sequence[str]
+    queries: Queries
+    tags: LabelSet
+    named: Sequence[set[int]]
+
+    def __call__(self, encoded: Encoded, paths: Sequence[str]) -> list[Matches]:
+        fits, scores = self.scorer.match(encoded, self.queries), self.scorer.scores(encoded, self.tags)
+        return [
+            Matches(path, self._matches(fit, self.tags.found(row)))
+            for path, fit, row in zip(paths, fits, scores, strict=True)
+        ]
+
+    def _matches(self, fits: FloatArray, found: Sequence[Tag]) -> tuple[Match, ...]:
+        return tuple(
+            Match(text, float(fit), tuple(tag for tag in found if tag.id in ids))
+            for text, fit, ids in zip(self.texts, fits, self.named, strict=True)
+        )
+
+
+@dataclass(frozen=True)
+class _ScoreQuestion:
+    scorer: Scorer
+    label: LabelSet
+
+    def __call__(self, encoded: Encoded, paths: Sequence[str]) -> list[Tag]:
+        return [self.label.tag(0, float(row[0])) for row in self.scorer.scores(encoded, self.label)]
+
+
+@dataclass(frozen=True)
+class _LocateQuestion:
+    backend: Backend
+    label: LabelSet
+
+    def __call__(self, encoded: Encoded, paths: Sequence[str]) -> list[HeatMap]:
+        weights = self.backend.attention(encoded.features, self.label.queries)[:, 0]
+        # The first token stands for the whole picture, the others for the cells of a square grid, row by row.
+        side = math.isqrt(weights.shape[1] - 1)
+        return [to_heat_map(np.reshape(row[1:], (side, -1))) for row in weights]
