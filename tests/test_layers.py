@@ -29,6 +29,7 @@ LAYERS = (
     {"checkpoints", "evaluation", "export"},
     {"data_engine", "training"},
     {"cli"},
+    {"__main__"},
 )
 LAYER_OF = {unit: number for number, units in enumerate(LAYERS) for unit in units}
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import typer
@@ -55,6 +59,25 @@ def test_the_python_example_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     shown = capsys.readouterr().out
     assert "missing.jpg not_found" in shown
     assert shown.splitlines()[-1].startswith("not_found missing.jpg")
+
+
+def test_the_block_of_commands_runs_as_it_stands(tmp_path: Path) -> None:
+    require(SHIPPED_MODEL / "config.json", "the shipped model")
+    [block] = re.findall(r"^<!-- test: run -->\n```bash\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    command = tmp_path / "bin" / "anytag"
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m anytag "$@"\n')
+    command.chmod(0o755)
+    environment = os.environ | {"PATH": f"{command.parent}:{os.environ['PATH']}"}
+    script = ["bash", "-e", "-o", "pipefail", "-c", block]
+    done = subprocess.run(script, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert len((tmp_path / "tags.jsonl").read_text().splitlines()) == len(list((ROOT / "examples").glob("*.jpg")))
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "bin", "captions.txt", "examples", "maps", "photo-tags", "tags.jsonl", "vocabulary.json",
+    }  # fmt: skip
+    assert [path.name for path in (tmp_path / "maps").iterdir()] == ["cat-cat.png"]
 
 
 def test_links_lead_somewhere() -> None:

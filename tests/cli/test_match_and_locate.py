@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from PIL import Image
 from test_recognition_commands import asked, invoke, lines, pictures, run  # noqa: F401 (fixtures)
 
 from anytag.cli.locate import Location
-from anytag.errors import ModelError
+from anytag.errors import ModelError, PictureError
 from anytag.recognition import Tag
 
 
@@ -73,10 +75,90 @@ class TestLocate:
         assert brightness[7, 0] > brightness[0, 7] > brightness[0, 0]
         assert [path.name for path in out.iterdir()] == ["red-dog.png"]
 
-    def test_without_out_it_stands_in_the_current_folder(self, run, pictures, tmp_path, monkeypatch):  # noqa: F811
+    def test_without_out_a_map_is_shown_and_nothing_is_written(self, run, pictures, tmp_path, monkeypatch):  # noqa: F811
         monkeypatch.chdir(tmp_path)
-        assert run("locate", pictures / "red.png", "--tag", "Go  Kart/2").exit_code == 0
-        assert (tmp_path / "red-go-kart-2.png").exists()
+        before = set(tmp_path.rglob("*"))
+        result = run("locate", pictures / "red.png", "--tag", "hound")
+        assert result.stdout.splitlines() == [
+            str(pictures / "red.png"),
+            f"  dog  0.60 {'█' * 12:<20} ",
+            "    ▒▒",
+            "  ██▒▒",
+            "",
+        ]
+        assert set(tmp_path.rglob("*")) == before
+
+    def test_what_is_not_seen_is_not_drawn_unless_asked_for(self, run, pictures, tmp_path):  # noqa: F811
+        result = run("locate", pictures / "blue.png", "--tag", "dog", "--out", tmp_path / "maps")
+        assert result.exit_code == 0
+        assert result.stdout.splitlines()[1].endswith("not seen (threshold 0.5)")
+        assert not (tmp_path / "maps").exists()
+        [record] = lines(
+            run("locate", pictures / "blue.png", "--tag", "dog", "--json", "--threshold", 0, "--out", tmp_path)
+        )
+        # The score is a millionth, so the map shows nothing.
+        assert record["grid"] == [[0, 0], [0, 0]]
+        with Image.open(tmp_path / "blue-dog.png") as drawn:
+            assert len(drawn.getcolors()) == 1
+        # Lime is a beach at twice its threshold; dogs are seen at 0.6 of red, so half their threshold is half a map.
+        assert lines(run("locate", pictures / "lime.png", "--tag", "beach", "--json"))[0]["grid"] == [
+            [0, 0.5],
+            [1, 0.5],
+        ]
+        plain((128, 0, 0)).save(tmp_path / "dark.png")
+        [record] = lines(run("locate", tmp_path / "dark.png", "--tag", "dog", "--json"))
+        strength = 0.6 * 128 / 255 / 0.5
+        assert np.allclose(record["grid"], np.array([[0, 0.5], [1, 0.5]]) * strength, atol=1e-4)
+
+    def test_nothing_else_is_overwritten_and_no_map_is_taken_for_a_picture(self, run, pictures, monkeypatch):  # noqa: F811
+        monkeypatch.chdir(pictures)
+        plain("red").save("red-dog.png")
+        before = (pictures / "red-dog.png").read_bytes()
+        first = lines(run("locate", ".", "--tag", "dog", "--out", ".", "--json"))
+        assert [record.get("overlay") for record in first] == [None, None, "red-dog-dog.png", "red-dog-2.png"]
+        for command in (
+            ("locate", ".", "--tag", "dog", "--out", "."),
+            ("locate", *sorted(Path().iterdir()), "--tag", "dog"),
+        ):
+            again = run(*command, "--json")
+            assert [record["path"] for record in lines(again)] == [record["path"] for record in first]
+            assert again.stderr == "left out: 2 written by anytag locate\n"
+        assert (pictures / "red-dog.png").read_bytes() == before
+        assert len(list(pictures.iterdir())) == 6
+        assert len(lines(run("tag", ".", "--json"))) == 4
+        # Who names one outright means it.
+        assert len(lines(run("tag", "red-dog-2.png", "--json"))) == 1
+
+    @pytest.mark.parametrize("name", ["x" * 251, "é" * 125, "\udce9" * 200])
+    def test_long_and_strange_names(self, run, tmp_path, name):  # noqa: F811
+        picture = tmp_path / f"{name}.png"
+        plain("red").save(picture)
+        plain("red").save(tmp_path / "z.png")
+        found = lines(
+            run(
+                "locate",
+                tmp_path,
+                "--tag",
+                "dog" + " long" * 90,
+                "--json",
+                "--threshold",
+                0,
+                "--out",
+                tmp_path / "maps",
+            )
+        )
+        assert len(found) == len(list((tmp_path / "maps").iterdir())) == 2
+        [record] = [record for record in found if not record["path"].endswith("z.png")]
+        assert record["path"].encode("utf-8", "surrogateescape") == os.fsencode(picture)
+        assert Path(record["overlay"]).exists()
+
+    def test_a_name_that_the_file_system_does_not_take_ends_nothing(self, run, pictures, tmp_path, monkeypatch):  # noqa: F811
+        def refuse(self, source, tag, *_):
+            raise PictureError("not_written", source, f"{source}: as worded")
+
+        monkeypatch.setattr("anytag.cli._overlays.OverlayFolder.write", refuse)
+        found = lines(run("locate", pictures, "--tag", "dog", "--json", "--out", tmp_path / "maps"), code=1)
+        assert [record.get("error", {}).get("kind") for record in found] == [None, None, "not_written"]
 
     def test_json_gives_the_grid_and_writes_only_if_asked_to(self, run, pictures, tmp_path, monkeypatch):  # noqa: F811
         monkeypatch.chdir(tmp_path)
@@ -99,7 +181,7 @@ class TestLocate:
     def test_pictures_of_one_name_get_a_file_each(self, run, pictures, tmp_path):  # noqa: F811
         (pictures / "more").mkdir()
         plain("lime").save(pictures / "more" / "red.png")
-        found = lines(run("locate", pictures, "--tag", "dog", "--json", "--out", tmp_path / "maps"))
+        found = lines(run("locate", pictures, "--tag", "dog", "--json", "--out", tmp_path / "maps", "--threshold", 0))
         written = sorted(record["overlay"].rpartition("/")[2] for record in found)
         assert written == ["blue-dog.png", "lime-dog.png", "red-dog-2.png", "red-dog.png"]
         assert {path.name for path in (tmp_path / "maps").iterdir()} == set(written)
@@ -114,7 +196,7 @@ class TestLocate:
         (pictures / "empty.png").touch()
         result = run("locate", pictures, "--tag", "dog", "--json", "--out", tmp_path / "maps")
         assert ["error" in record for record in lines(result, code=1)] == [False, True, False, False]
-        assert len(list((tmp_path / "maps").iterdir())) == 3
+        assert [path.name for path in (tmp_path / "maps").iterdir()] == ["red-dog.png"]
 
     def test_wrong_use_is_2(self, run, pictures, tmp_path):  # noqa: F811
         assert run("locate", pictures).exit_code == 2

@@ -140,3 +140,26 @@ class TestBatches:
     def test_unusable_sources_are_not_passed_over(self):
         with pytest.raises(UsageError):
             list(load_batches([3], 4, 8))
+
+
+def test_sources_that_are_not_ready_hold_nothing_back():
+    """Three pictures that come one by one, the third after a pause, and then two at once."""
+
+    class Slow:
+        def __init__(self):
+            self.left = [2, 1, 0, 1, 0]
+            self.asked = 0
+
+        def __iter__(self):
+            return self
+
+        def __next__(self):
+            if self.asked == 5:
+                raise StopIteration
+            self.asked += 1
+            return Image.new("RGB", (4, 4))
+
+        def ready(self):
+            return self.asked == 5 or self.left[self.asked - 1] > 0
+
+    assert [len(batch.items) for batch in load_batches(Slow(), 4, 8, workers=1)] == [3, 2]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -12,15 +10,16 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import TimeElapsedColumn, TimeRemainingColumn
 
+from anytag.cli._output import progress_bar, say, tell, write_json
 from anytag.cli._shared import reporting
 from anytag.errors import UsageError, VocabularyError
 from anytag.language.label_texts.description_files import Describe, TagDescriptions, Undescribed, write_descriptions
 from anytag.language.label_texts.description_templates import Describable, NamedTag
 from anytag.language.label_texts.descriptions import FROM_TEMPLATES, FROM_WORDNET, PER_TAG, from_endpoint, from_wordnet
 from anytag.language.tags.kinds import guess_kinds
+from anytag.language.tags.name_files import read_name_lines
 from anytag.language.tags.wordnet import WordNet
 from anytag.model.directory import find_model
 from anytag.model.vocabulary import TagVocabulary
@@ -70,8 +69,7 @@ def describe(
             glosses = open_wordnet(wordnet)
             writer = FROM_WORDNET if glosses else FROM_TEMPLATES
             source = partial(_without_model, glosses=glosses, per_tag=per_tag)
-        columns = (TextColumn("tags"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        with progress_bar(TimeElapsedColumn(), TimeRemainingColumn()) as bar:
             task = bar.add_task("tags", total=len(wanted))
 
             def advance(done: int, total: int) -> None:
@@ -79,16 +77,16 @@ def describe(
 
             made = write_descriptions(out, wanted, source, writer, per_tag, advance)
         if json_:
-            print(json.dumps({"path": str(out), "tags": len(wanted), "made": made, "per_tag": per_tag, "by": writer}))
+            write_json({"path": str(out), "tags": len(wanted), "made": made, "per_tag": per_tag, "by": writer})
         else:
-            print(f"{out}: {per_tag} descriptions for each of {len(wanted):,} tags, {made:,} of them new, by {writer}")
+            tell(f"{out}: {per_tag} descriptions for each of {len(wanted):,} tags, {made:,} of them new, by {writer}")
 
 
 def read_tags(path: Path | None, model: str | None) -> Sequence[Describable]:
     """The tags of a text file, a vocabulary or a model; kinds of bare names are guessed.
 
     Raises:
-        UsageError: If the file cannot be read or has no tag, or both are given.
+        UsageError: If the file cannot be read or names no tag, or both are given.
         VocabularyError: If a vocabulary is none.
     """
     if path is not None and model is not None:
@@ -97,12 +95,9 @@ def read_tags(path: Path | None, model: str | None) -> Sequence[Describable]:
         return list(find_model(model).vocabulary)
     if path.suffix == ".json":
         return list(TagVocabulary.load(path))
-    try:
-        names = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    except FileNotFoundError:
-        raise UsageError(f"{path}: no such file of tags") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: cannot be read as a list of tags ({error})") from None
+    if not path.exists():
+        raise UsageError(f"{path}: no such file of tags")
+    names = [name for name, _ in read_name_lines(path, "tags")]
     if not names:
         raise UsageError(f"{path}: there is no tag in it; write one a line")
     return [NamedTag(name, kind) for name, kind in zip(names, guess_kinds(names), strict=True)]
@@ -119,7 +114,7 @@ def open_wordnet(folder: Path | None) -> WordNet | None:
     try:
         return WordNet(os.environ.get("WNSEARCHDIR") or _WORDNET)
     except VocabularyError as error:
-        print(f"anytag vocabulary describe: {error}; descriptions come from templates alone", file=sys.stderr)
+        say(f"anytag vocabulary describe: {error}; descriptions come from templates alone")
         return None
 
 

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from anytag.cli._lists import read_choice, read_names, read_pairs
+from anytag.cli._overlays import is_overlay
+from anytag.cli._stdin import PathList
 from anytag.errors import UsageError
 from anytag.inference.tag_choice import TagChoice
-from anytag.pictures import find_names, read_list
+from anytag.pictures import LeftOut, find_names
 
 if TYPE_CHECKING:
     from anytag.inference.recognizer import Recognizer
-
-
-class KindChoice(StrEnum):
-    """Kinds of tags that can be asked for."""
-
-    object = "object"
-    scene = "scene"
-    attribute = "attribute"
-    action = "action"
 
 
 class ParserChoice(StrEnum):
@@ -54,13 +48,25 @@ Pictures = Annotated[
     list[str],
     typer.Argument(help="Files, folders, globs; - reads a list of paths from standard input.", show_default=False),
 ]
+Null = Annotated[
+    bool, typer.Option("--null", "-0", help="Paths on standard input end in NUL, as find -print0 writes them.")
+]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="GLOBS", help="Leave out files and folders called so, comma-separated: '*.gif', 'thumbs/', '*/raw/*'."
+    ),
+]
+NoRecursive = Annotated[bool, typer.Option("--no-recursive", help="Do not enter folders inside folders.")]
+FollowLinks = Annotated[bool, typer.Option("--follow-links", help="Enter linked folders inside folders, too.")]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON lines, one a picture, in order.")]
 Threshold = Annotated[
     float | None, typer.Option(help="One threshold for all tags, 0 to 1, instead of each tag's own; 0 keeps all.")
 ]
 Top = Annotated[int | None, typer.Option(help="At most that many tags a picture.")]
 Kinds = Annotated[
-    list[KindChoice] | None, typer.Option("--kind", help="Only tags of this kind; may be given several times.")
+    list[str] | None,
+    typer.Option("--kind", metavar="KINDS", help="Only tags of these kinds: object, scene, attribute, action."),
 ]
 Model = Annotated[str | None, typer.Option(help="Model directory or hub id. (default: the shipped model)")]
 BackendName = Annotated[
@@ -69,9 +75,27 @@ BackendName = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="cpu or cuda.")]
 Precision = Annotated[PrecisionChoice, typer.Option(help="bfloat16 is faster on new processors; not for onnx.")]
-Allow = Annotated[Path | None, typer.Option(help="Look only for the tags of this file, one a line.")]
-Deny = Annotated[Path | None, typer.Option(help="Look for no tag of this file.")]
-Rename = Annotated[Path | None, typer.Option(help="Names of your own: lines of 'tag = new name'; a tag may be its id.")]
+Categories = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAMES", help="Look for exactly these, comma-separated; any words will do (open set)."),
+]
+CategoriesFrom = Annotated[Path | None, typer.Option(metavar="FILE", help="The same from a file, one a line.")]
+Allow = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAMES", help="Look only for these tags: comma-separated, or a file with one a line."),
+]
+AllowFrom = Annotated[Path | None, typer.Option(metavar="FILE", help="Look only for the tags of this file.")]
+Deny = Annotated[
+    list[str] | None, typer.Option(metavar="NAMES", help="Look for none of these tags; a list or a file, too.")
+]
+DenyFrom = Annotated[Path | None, typer.Option(metavar="FILE", help="Look for no tag of this file.")]
+Rename = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="PAIRS", help="Names of your own: 'dog=Hund,cat=Katze', or a file of such lines; a tag may be its id."
+    ),
+]
+RenameFrom = Annotated[Path | None, typer.Option(metavar="FILE", help="Names of your own from this file.")]
 Language = Annotated[str | None, typer.Option(help="Name tags in this language, if the model knows it (RAM: zh).")]
 Descriptions = Annotated[
     Path | None, typer.Option(help="Descriptions of your categories for RAM++ (anytag vocabulary describe).")
@@ -79,9 +103,26 @@ Descriptions = Annotated[
 Threads = Annotated[int | None, typer.Option(min=1, help="Threads of the runtime. (default: all processors)")]
 
 
-def tag_choice(allow: Path | None, deny: Path | None, rename: Path | None, language: str | None) -> TagChoice | None:
-    """The choice that the options make; ``None`` if none of them is given."""
-    choice = TagChoice(allow, deny, rename, language)
+def tag_choice(
+    allow: Sequence[str] | None,
+    allow_from: Path | None,
+    deny: Sequence[str] | None,
+    deny_from: Path | None,
+    rename: Sequence[str] | None,
+    rename_from: Path | None,
+    language: str | None,
+) -> TagChoice | None:
+    """The choice that the options make; ``None`` if none of them is given.
+
+    Raises:
+        UsageError: If a list is malformed, or its file cannot be read.
+    """
+    choice = TagChoice(
+        allow=read_choice(allow, allow_from, "--allow"),
+        deny=read_choice(deny, deny_from, "--deny"),
+        rename=read_pairs(rename, rename_from, "--rename"),
+        language=language,
+    )
     return None if choice == TagChoice() else choice
 
 
@@ -108,15 +149,65 @@ def open_recognizer(
     )
 
 
-def sources(given: Sequence[str]) -> tuple[Iterable[str], int | None]:
-    """The pictures' paths and, where it can be known beforehand, their number.
+@dataclass
+class PictureInputs:
+    """The pictures that a command was given.
+
+    Attributes:
+        paths: In order.
+        total: How many, where that is known beforehand.
+        left_out: What was not taken for a picture.
+        overlays: How many pictures were left out because ``anytag locate`` wrote them.
+    """
+
+    paths: Iterable[str]
+    total: int | None
+    left_out: LeftOut = field(default_factory=LeftOut)
+    overlays: int = 0
+
+    def without_overlays(self) -> Iterator[str]:
+        """The paths but for what ``anytag locate`` wrote, however it came among them: a shell's ``*.png`` names it."""
+        for path in self.paths:
+            if is_overlay(path):
+                self.overlays += 1
+            else:
+                yield path
+
+    def describe_left_out(self) -> str:
+        """What was left out, in words; empty if nothing was."""
+        maps = f"{self.overlays} written by anytag locate" if self.overlays else ""
+        return ", ".join(part for part in (self.left_out.describe(), maps) if part)
+
+
+def find_inputs(
+    given: Sequence[str], null: bool, exclude: Sequence[str] | None, no_recursive: bool, follow_links: bool
+) -> PictureInputs:
+    """The pictures that files, folders, globs or a list on standard input stand for.
+
+    Args:
+        given: Files, folders and globs, or ``-``.
+        null: Whether the list on standard input ends its paths in NUL.
+        exclude: Globs of what to leave out.
+        no_recursive: Whether folders inside folders are left out.
+        follow_links: Whether linked folders are entered.
 
     Raises:
-        UsageError: If ``-`` stands beside other inputs, or nothing is found.
+        UsageError: If ``-`` stands beside other inputs, nothing is found, or options do not fit.
     """
     if "-" in given:
         if len(given) > 1:
             raise UsageError("- reads the list of pictures from standard input; give nothing beside it")
-        return (str(path) for path in read_list(sys.stdin)), None
-    found = list(find_names(given))
-    return iter(found), len(found)
+        if exclude or no_recursive or follow_links:
+            raise UsageError("--exclude, --no-recursive and --follow-links are about folders; - takes a list as it is")
+        return PictureInputs(PathList(null), None)
+    if null:
+        raise UsageError("--null is about the list on standard input; give - to read it")
+    left_out = LeftOut()
+    patterns = read_names(exclude, None, "--exclude") or ()
+    found = list(
+        find_names(given, recursive=not no_recursive, exclude=patterns, follow_links=follow_links, left_out=left_out)
+    )
+    # Those that are named outright are meant.
+    named = set(given)
+    pictures = [path for path in found if path in named or not is_overlay(path)]
+    return PictureInputs(iter(pictures), len(pictures), left_out, len(found) - len(pictures))

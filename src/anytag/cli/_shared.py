@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import errno
-import json
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import TextColumn, TimeRemainingColumn
 
+from anytag.cli._inputs import PictureInputs
+from anytag.cli._output import bar, open_console, pad, progress_bar, say, styled, width_of, write_json
+from anytag.cli._process import FULL, announce_interrupt
 from anytag.errors import AnytagError
+from anytag.foundations.interrupts import INTERRUPTED
 from anytag.recognition import Failure, Recognition
 
 #: Colours of the kinds of tags.
 STYLES = {"object": "bold", "scene": "green", "attribute": "cyan", "action": "magenta"}
+
+#: How a picture's name stands above what was found in it.
+HEADING = "bold underline"
 
 
 class _Record(Protocol):
@@ -34,44 +38,32 @@ def reporting(command: str) -> Iterator[None]:
     try:
         yield
     except AnytagError as error:
-        print(f"anytag {command}: {error}", file=sys.stderr)
+        say(f"anytag {command}: {error}")
         raise typer.Exit(2) from None
     except BrokenPipeError:
-        # The reader ("head") has enough; nothing may be written to it at exit either.
-        sys.stderr.close()
+        # The reader ("head") has enough.
+        raise typer.Exit(0) from None
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in FULL:
             raise
         where = f"{error.filename}: " if error.filename else ""
-        message = f"{where}the disk is full. Make room, then give the same command again."
-        print(f"anytag {command}: {message}", file=sys.stderr)
+        say(f"anytag {command}: {where}the disk is full. Make room, then give the same command again.")
         raise typer.Exit(2) from None
     except KeyboardInterrupt:
-        print(f"anytag {command}: interrupted", file=sys.stderr)
-        raise typer.Exit(130) from None
+        announce_interrupt(f"anytag {command}")
+        raise typer.Exit(INTERRUPTED) from None
 
 
 @contextmanager
-def progress(total: int | None, quiet: bool = False) -> Iterator[Any]:
+def progress(total: int | None, quiet: bool = False) -> Iterator[Callable[[], None]]:
     """A bar on stderr with rate and time left, on a terminal only; gives the function that advances it by one."""
-    console = Console(stderr=True)
-    if quiet or not console.is_terminal:
-        yield lambda: None
-        return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("pictures", total=total, rate="")
+    with progress_bar(TextColumn("{task.fields[rate]}"), TimeRemainingColumn(), hidden=quiet) as shown:
+        task = shown.add_task("pictures", total=total, rate="")
 
         def advance() -> None:
-            bar.advance(task)
-            speed = bar.tasks[0].speed
-            bar.update(task, rate=f"{speed:.1f}/s" if speed else "")
+            shown.advance(task)
+            speed = shown.tasks[0].speed
+            shown.update(task, rate=f"{speed:.1f}/s" if speed else "")
 
         yield advance
 
@@ -104,18 +96,17 @@ def write_stream(
     Returns:
         How many pictures were recognised, and how many failed.
     """
-    console = Console(highlight=False, soft_wrap=True)
+    console, errors = open_console(), open_console(stderr=True)
     done = failed = 0
     with progress(total, quiet=console.is_terminal and not as_json) as advance:
         for result in results:
             if as_json:
-                print(json.dumps(result.to_json(), ensure_ascii=False), flush=True)
+                write_json(result.to_json())
             if isinstance(result, Failure):
                 failed += 1
                 if not as_json:
                     # Messages name the path themselves.
-                    errors = Console(stderr=True, highlight=False, soft_wrap=True)
-                    errors.print(f"failed: {result.message}", style="red", markup=False)
+                    errors.print(styled((f"failed: {result.message}", "red")))
             else:
                 done += 1
                 if not as_json:
@@ -125,45 +116,37 @@ def write_stream(
 
 
 def _show(console: Console, seen: Recognition, with_caption: bool) -> None:
-    console.print(seen.path, style="bold underline", markup=False)
+    console.print(styled((seen.path, HEADING)))
     if with_caption and seen.caption is not None:
-        console.print(f"  {seen.caption}", markup=False)
+        console.print(styled(f"  {seen.caption}"))
         if seen.given:
             missed = [name for name in seen.given if name not in (seen.covered or ())]
             text = f"  guided by {', '.join(seen.given)}"
-            console.print(text + (f"; not named: {', '.join(missed)}" if missed else ""), style="dim", markup=False)
+            console.print(styled((text + (f"; not named: {', '.join(missed)}" if missed else ""), "dim")))
     elif not seen.tags:
-        console.print("  no tag above its threshold", style="dim")
+        console.print(styled(("  no tag above its threshold", "dim")))
     else:
-        width = max(len(tag.name) for tag in seen.tags)
+        width = max(width_of(tag.name) for tag in seen.tags)
         for tag in seen.tags:
-            console.print(
-                f"  {tag.name:<{width}}  {tag.score:.2f} {bar(tag.score)} ",
-                style=STYLES[tag.kind],
-                end="",
-                markup=False,
-            )
-            console.print(tag.kind, style="dim")
+            line = f"  {pad(tag.name, width)}  {tag.score:.2f} {bar(tag.score)} "
+            console.print(styled((line, STYLES[tag.kind]), (tag.kind, "dim")))
     console.print()
 
 
-def bar(score: float) -> str:
-    """A score from 0 to 1 as a bar of twenty places."""
-    return f"{'█' * round(score * 20):<20}"
-
-
-def finish(done: int, failed: int) -> None:
+def finish(done: int, failed: int, inputs: PictureInputs | None = None) -> None:
     """Say how it went, and exit with 1 if some pictures failed.
+
+    Args:
+        done: Pictures that were recognised.
+        failed: Pictures that were not.
+        inputs: Where they came from; what was left out there is said.
 
     Raises:
         typer.Exit: With code 1 if a picture failed.
     """
+    if inputs and (described := inputs.describe_left_out()):
+        say(f"left out: {described}")
     if failed:
         noun = "picture" if failed == 1 else "pictures"
-        print(f"{failed} {noun} failed, {done} recognised", file=sys.stderr)
+        say(f"{failed} {noun} failed, {done} recognised")
         raise typer.Exit(1)
-
-
-def names(text: str | None) -> list[str] | None:
-    """Comma-separated names; ``None`` stays ``None``, an empty text is an empty list."""
-    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -14,22 +13,33 @@ import typer
 
 from anytag.cli._inputs import (
     Allow,
+    AllowFrom,
     BackendName,
+    Categories,
+    CategoriesFrom,
     Deny,
+    DenyFrom,
     Device,
+    Exclude,
+    FollowLinks,
     Kinds,
     Language,
     Model,
+    NoRecursive,
+    Null,
     Precision,
     PrecisionChoice,
     Rename,
+    RenameFrom,
     Threads,
     Threshold,
     Top,
+    find_inputs,
     open_recognizer,
     tag_choice,
 )
-from anytag.cli._shared import names as split_names
+from anytag.cli._lists import read_kinds, read_names
+from anytag.cli._output import say, tell
 from anytag.cli._shared import progress as progress_bar
 from anytag.cli._shared import reporting
 from anytag.errors import UsageError
@@ -38,11 +48,9 @@ from anytag.library.outputs import FAILURES, table_names
 from anytag.library.progress import Progress
 from anytag.library.run import PROGRESS_FILE, BatchRun
 from anytag.library.scan import Scan, is_archive
-from anytag.pictures import find_pictures, read_list
 from anytag.writers.embedded import EmbeddedXmp, exiftool
 from anytag.writers.records import TagView
 from anytag.writers.sidecars import SidecarWriter
-from anytag.writers.tables import shown
 from anytag.writers.text_sidecars import Existing, TextSidecars
 from anytag.writers.xmp_sidecars import XmpSidecars
 
@@ -96,9 +104,12 @@ def batch(
     ] = None,
     embed: Annotated[bool, typer.Option("--embed", help="Write XMP into the pictures themselves (exiftool).")] = False,
     caption: Annotated[bool, typer.Option("--caption", help="Write captions, too; takes longer.")] = False,
-    categories: Annotated[
-        str | None, typer.Option(help="Look for exactly these, comma-separated; any words will do (open set).")
-    ] = None,
+    null: Null = False,
+    exclude: Exclude = None,
+    no_recursive: NoRecursive = False,
+    follow_links: FollowLinks = False,
+    categories: Categories = None,
+    categories_from: CategoriesFrom = None,
     threshold: Threshold = None,
     top: Top = None,
     kind: Kinds = None,
@@ -107,8 +118,11 @@ def batch(
     ] = SelectionChoice.all,
     per_kind: Annotated[int | None, typer.Option(min=1, help="Write at most that many tags of each kind.")] = None,
     allow: Allow = None,
+    allow_from: AllowFrom = None,
     deny: Deny = None,
+    deny_from: DenyFrom = None,
     rename: Rename = None,
+    rename_from: RenameFrom = None,
     language: Language = None,
     prefix: Annotated[str, typer.Option(help="txt: words before the tags.")] = "",
     separator: Annotated[str, typer.Option(help="txt: what stands between tags.")] = ", ",
@@ -142,8 +156,6 @@ def batch(
 
     Results go to --out: tags.jsonl, contact-sheet.html and others; with --write txt or xmp also beside the pictures.
 
-    Exit codes: 0 done, 1 some pictures failed, 2 used wrongly, 130 interrupted.
-
     Example: anytag batch photos --out photo-tags --write html --write xmp
     """
     with reporting("batch"):
@@ -154,14 +166,15 @@ def batch(
             return
         if not sources:
             raise UsageError("name pictures, folders, shards or Parquet files, or --status")
+        walk = {"null": null, "exclude": exclude, "no_recursive": no_recursive, "follow_links": follow_links}
         chosen = [choice.value for choice in write] if write else ["jsonl", "html"]
         if append and keep_existing:
             raise UsageError("--append and --keep-existing exclude each other")
-        choice = tag_choice(allow, deny, rename, language)
+        choice = tag_choice(allow, allow_from, deny, deny_from, rename, rename_from, language)
         recognizer = open_recognizer(model, backend, device, precision, threads, choice)
         asked = {
-            "categories": split_names(categories),
-            "kinds": [choice.value for choice in kind] if kind else None,
+            "categories": read_names(categories, categories_from, "--categories"),
+            "kinds": read_kinds(kind),
             "threshold": threshold,
             "top": top,
         }
@@ -178,15 +191,15 @@ def batch(
         run = BatchRun(recognizer, asked, caption, choice, view, sidecars, table_names(chosen), out)
         if dry_run:
             with run.rehearsal() as known:
-                scan = run.scan(known, *_split(sources)[::2], by_content=by_content, since=_seconds(since))
+                scan = run.scan(known, *_split(sources, walk)[::2], by_content=by_content, since=_seconds(since))
                 _say_scan(scan, known, run.settings())
-                _say(f"would write {', '.join(chosen)} to {out}")
+                say(f"would write {', '.join(chosen)} to {out}")
                 for entry in known.pending(limit):
-                    print(shown(entry.shown))
+                    tell(entry.shown)
             return
         with run.open() as known:
             while True:
-                files, archives, folders = _split(sources)
+                files, archives, folders = _split(sources, walk)
                 if retry_failed:
                     known.retry_failed()
                 scan = run.scan(known, files, folders, by_content=by_content, since=_seconds(since))
@@ -196,7 +209,7 @@ def batch(
                     with progress_bar(total) as advance:
                         done = run.recognize(known, archives, limit, advance)
                 except KeyboardInterrupt:
-                    _say("stopped; the same command goes on from here")
+                    say("stopped; the same command goes on from here")
                     raise
                 _say_done(done, run.write(known), bool(sidecars), out)
                 if watch is None:
@@ -212,29 +225,29 @@ def _say_done(done: Done, files: Sequence[Path], with_sidecars: bool, out: Path)
         said += f", {done.sidecars:,} sidecars written"
     if done.sidecar_problems:
         said += f", {done.sidecar_problems:,} not (see {out / FAILURES})"
-    _say(said)
+    say(said)
     for path in files:
-        _say(f"  {path}")
+        say(f"  {path}")
 
 
-def _split(sources: list[str]) -> tuple[Iterator[Path], list[str], list[str]]:
-    """Pictures that are files, archives, and the folders that are walked whole."""
-    if "-" in sources:
-        if len(sources) > 1:
-            raise UsageError("- reads the list of pictures from standard input; give nothing beside it")
-        return read_list(sys.stdin), [], []
+def _split(sources: Sequence[str], options: dict[str, Any]) -> tuple[Iterator[Path], list[str], list[str]]:
+    """Pictures that are files, archives, and the folders that are walked whole.
+
+    Args:
+        sources: As given.
+        options: Of :func:`~anytag.cli._inputs.find_inputs`.
+    """
     archives = [source for source in sources if is_archive(source)]
     others = [source for source in sources if not is_archive(source)]
-    folders = [source for source in others if Path(source).is_dir()]
-    return (find_pictures(others) if others else iter(())), archives, folders
+    if archives and "-" in others:
+        raise UsageError("- reads the list of pictures from standard input; give nothing beside it")
+    whole = not any(options.values())
+    folders = [source for source in others if whole and Path(source).is_dir()]
+    return (map(Path, find_inputs(others, **options).paths) if others else iter(())), archives, folders
 
 
 def _seconds(since: datetime | None) -> float | None:
     return None if since is None else since.timestamp()
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)
 
 
 def _say_scan(scan: Scan, known: Progress, settings: dict[str, Any]) -> None:
@@ -253,7 +266,7 @@ def _say_scan(scan: Scan, known: Progress, settings: dict[str, Any]) -> None:
         )
         if count
     ]
-    _say(f"{scan.found:,} pictures: {', '.join(parts) or 'none to do'}")
+    say(f"{scan.found:,} pictures: {', '.join(parts) or 'none to do'}")
     for number, count in scan.other_settings.items():
         before = known.settings_content(number)
         changes = ", ".join(
@@ -261,7 +274,7 @@ def _say_scan(scan: Scan, known: Progress, settings: dict[str, Any]) -> None:
             for name in sorted(before.keys() | settings.keys())
             if before.get(name) != settings.get(name)
         )
-        _say(f"  {count:,} were done with other settings: {changes}")
+        say(f"  {count:,} were done with other settings: {changes}")
 
 
 def _show_status(out: Path) -> None:
@@ -269,9 +282,9 @@ def _show_status(out: Path) -> None:
         raise UsageError(f"{out}: no batch has worked here (no {PROGRESS_FILE})")
     known = Progress(out / PROGRESS_FILE)
     counts = known.counts()
-    print(f"{counts.get('done', 0):,} done, {counts.get('failed', 0):,} failed, {counts.get('pending', 0):,} to do")
+    tell(f"{counts.get('done', 0):,} done, {counts.get('failed', 0):,} failed, {counts.get('pending', 0):,} to do")
     for settings, count in known.done_with():
-        print(f"  {count:,} by {settings['model']} {settings['version']}" + (" with captions" * settings["caption"]))
+        tell(f"  {count:,} by {settings['model']} {settings['version']}" + (" with captions" * settings["caption"]))
     for kind, count in sorted(known.failure_kinds().items()):
-        print(f"  {count:,} failed: {kind}")
+        tell(f"  {count:,} failed: {kind}")
     known.close()

@@ -2,42 +2,57 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from anytag.cli._inputs import (
     Allow,
+    AllowFrom,
     BackendName,
     Deny,
+    DenyFrom,
     Device,
+    Exclude,
+    FollowLinks,
     Json,
     Kinds,
     Language,
     Model,
+    NoRecursive,
+    Null,
     Pictures,
     Precision,
     PrecisionChoice,
     Rename,
+    RenameFrom,
     Threads,
     Threshold,
     Top,
+    find_inputs,
     open_recognizer,
-    sources,
     tag_choice,
 )
-from anytag.cli._shared import finish, names, reporting, write_results
+from anytag.cli._lists import read_kinds, read_names
+from anytag.cli._shared import finish, reporting, write_results
 
 
 def caption(
     pictures: Pictures,
     json_: Json = False,
+    null: Null = False,
+    exclude: Exclude = None,
+    no_recursive: NoRecursive = False,
+    follow_links: FollowLinks = False,
     tags: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
-            help='Tags that the caption shall name, comma-separated; "" for no guidance. (default: tags found)'
+            metavar="NAMES",
+            help='Tags that the caption should name, comma-separated; "" for no guidance. (default: tags found)',
         ),
     ] = None,
+    tags_from: Annotated[Path | None, typer.Option(metavar="FILE", help="The same from a file, one a line.")] = None,
     threshold: Threshold = None,
     top: Top = None,
     kind: Kinds = None,
@@ -45,8 +60,11 @@ def caption(
     sample: Annotated[bool, typer.Option(help="Draw a caption at random instead of searching for the best.")] = False,
     seed: Annotated[int | None, typer.Option(help="Seed of --sample.")] = None,
     allow: Allow = None,
+    allow_from: AllowFrom = None,
     deny: Deny = None,
+    deny_from: DenyFrom = None,
     rename: Rename = None,
+    rename_from: RenameFrom = None,
     language: Language = None,
     model: Model = None,
     backend: BackendName = None,
@@ -59,17 +77,17 @@ def caption(
     Example: anytag caption photo.jpg --tags "beach,dog"
     """
     with reporting("caption"):
-        paths, total = sources(pictures)
-        chosen = tag_choice(allow, deny, rename, language)
+        inputs = find_inputs(pictures, null, exclude, no_recursive, follow_links)
+        chosen = tag_choice(allow, allow_from, deny, deny_from, rename, rename_from, language)
         recognizer = open_recognizer(model, backend, device, precision, threads, chosen)
         results = recognizer.caption(
-            paths,
-            tags=names(tags),
+            inputs.paths,
+            tags=read_names(tags, tags_from, "--tags"),
             threshold=threshold,
             top=top,
-            kinds=[choice.value for choice in kind] if kind else None,
+            kinds=read_kinds(kind),
             num_beams=num_beams,
             sample=sample,
             seed=seed,
         )
-        finish(*write_results(results, json_, total, with_caption=True))
+        finish(*write_results(results, json_, inputs.total, with_caption=True), inputs)

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from anytag.cli._output import tell
 from anytag.cli._shared import reporting
 
 
@@ -57,5 +58,5 @@ def convert(
             clip=clip,
             resolution=resolution,
             name=name,
-            report=lambda line: print(line, flush=True),
+            report=tell,
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import shutil
 import subprocess
@@ -18,6 +17,7 @@ from PIL import Image, features
 
 from anytag import __version__
 from anytag.cli._inputs import BackendName, Device, Model, Precision, PrecisionChoice, Threads, open_recognizer
+from anytag.cli._output import tell, write_json
 from anytag.cli._shared import reporting
 from anytag.errors import AnytagError
 from anytag.foundations.cpu_count import available_processors
@@ -61,8 +61,6 @@ def doctor(
 ) -> None:
     """Check the installation, the model and the programs around it, and measure how fast this machine is.
 
-    Exit codes: 0 all that is needed works, 1 something needed does not, 2 used wrongly.
-
     Example: anytag doctor
     """
     with reporting("doctor"):
@@ -75,14 +73,14 @@ def doctor(
             *(_extra(*extra) for extra in _EXTRAS),
         ]
         if json_:
-            print(json.dumps([asdict(finding) for finding in findings]))
+            write_json([asdict(finding) for finding in findings])
         else:
             width = max(len(finding.what) for finding in findings)
             for finding in findings:
                 mark = {"ok": "ok", "absent": "--", "broken": "!!"}[finding.state]
-                print(f"{mark}  {finding.what:<{width}}  {finding.detail}")
+                tell(f"{mark}  {finding.what:<{width}}  {finding.detail}")
                 if finding.advice:
-                    print(f"{'':{width + 6}}{finding.advice}")
+                    tell(f"{'':{width + 6}}{finding.advice}")
         if any(finding.state == "broken" for finding in findings):
             raise typer.Exit(1)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,11 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import BaseModel, ValidationError
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress, TimeRemainingColumn
 
+from anytag.cli._commands import add_command, new_group
 from anytag.cli._inputs import BackendName, Device, Kinds, Model, ParserChoice, Precision, PrecisionChoice, Threads
-from anytag.cli._shared import finish, names, reporting
+from anytag.cli._lists import read_kinds, read_names
+from anytag.cli._output import progress_bar, say, tell, write_json
+from anytag.cli._shared import finish, reporting
 from anytag.errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,11 +27,6 @@ if TYPE_CHECKING:
     from anytag.data_engine.report import StepReport
     from anytag.data_engine.work import Marker
     from anytag.datasets.sources import SampleSource
-
-app = typer.Typer(
-    help="Make better training data: parse captions, generate captions and tags, clean tags, merge.",
-    no_args_is_help=True,
-)
 
 
 class FormatChoice(StrEnum):
@@ -91,7 +87,8 @@ Detector = Annotated[Path | None, typer.Option(help="Folder of Grounding DINO's 
 OutlierShare = Annotated[
     float | None, typer.Option(min=0, max=0.999, help="Share of a tag's regions that lose it. (default: 0.1)")
 ]
-CleanTags = Annotated[str | None, typer.Option("--tags", help="Judge only these tags, with commas between them.")]
+CleanTags = Annotated[list[str] | None, typer.Option("--tags", help="Judge only these tags, comma-separated.")]
+CleanTagsFrom = Annotated[Path | None, typer.Option("--tags-from", help="The same from a file, one a line.")]
 Settings = Annotated[Path | None, typer.Option(help="JSON file with further settings of cleaning.")]
 
 
@@ -105,7 +102,7 @@ class _Bar:
         if self.bar is None:
             pictures = marker.outcome.counts["pictures_in"]
             rate = f", {pictures:,} pictures in {marker.seconds:.1f} s" if pictures else ""
-            print(f"{step}: {done} of {total}{rate}", file=sys.stderr, flush=True)
+            say(f"{step}: {done} of {total}{rate}")
             return
         task = next((task for task in self.bar.tasks if task.description == step), None)
         number = task.id if task else self.bar.add_task(step, total=total)
@@ -114,13 +111,8 @@ class _Bar:
 
 @contextmanager
 def _progress() -> Iterator[_Bar]:
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield _Bar(None)
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        yield _Bar(bar)
+    with progress_bar(TimeRemainingColumn()) as bar:
+        yield _Bar(None if bar.disable else bar)
 
 
 @contextmanager
@@ -189,12 +181,15 @@ def _vocabulary(path: Path | None, labels: int | None, size: int | None, support
 def _show(reports: list[StepReport], as_json: bool) -> None:
     """Print the reports, and exit with 1 if pictures failed."""
     for report in reports:
-        print(json.dumps(report.to_json(), ensure_ascii=False) if as_json else report.to_text(), flush=True)
+        if as_json:
+            write_json(report.to_json())
+        else:
+            for line in report.to_text().split("\n"):
+                tell(line)
     failed = max(report.failed for report in reports)
     finish(reports[-1].counts.get("pictures_out", 0), failed)
 
 
-@app.command()
 def parse(
     sources: Sources,
     work: Work,
@@ -224,7 +219,6 @@ def parse(
     _show([report], json_)
 
 
-@app.command()
 def generate(
     sources: Sources,
     work: Work,
@@ -254,7 +248,7 @@ def generate(
 
     with reporting("engine generate"), _engine(work, workers, cluster, format, bad_share, redo) as engine:
         spec = _model(model, backend, device, precision, threads, workers, batch_size)
-        kinds = [one.value for one in kind] if kind else None
+        kinds = read_kinds(kind)
         config = _settings(
             GenerateConfig,
             None,
@@ -268,7 +262,6 @@ def generate(
     _show([report], json_)
 
 
-@app.command()
 def clean(
     sources: Sources,
     work: Work,
@@ -284,6 +277,7 @@ def clean(
     ] = None,
     kind: Kinds = None,
     tags: CleanTags = None,
+    tags_from: CleanTagsFrom = None,
     settings: Settings = None,
     backend: BackendName = None,
     device: Device = "cpu",
@@ -312,14 +306,13 @@ def clean(
             detector=str(detector) if detector else None,
             outlier_share=outlier_share,
             denial_threshold=denial_threshold,
-            kinds=[one.value for one in kind] if kind else None,
-            tags=names(tags),
+            kinds=read_kinds(kind),
+            tags=read_names(tags, tags_from, "--tags"),
         )
         report = engine.clean(_open(sources), spec, config)
     _show([report], json_)
 
 
-@app.command()
 def merge(
     work: Work,
     manifests: Annotated[
@@ -344,7 +337,6 @@ def merge(
     _show([report], json_)
 
 
-@app.command()
 def run(
     sources: Sources,
     work: Work,
@@ -396,3 +388,8 @@ def run(
             engine.merge(),
         ]
     _show(reports, json_)
+
+
+app = new_group("Make better training data: parse captions, generate captions and tags, clean tags, merge.")
+for command in (parse, generate, clean, merge, run):
+    add_command(app, command)

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from anytag.cli._output import tell
 from anytag.cli._shared import reporting
 
 
@@ -36,6 +37,6 @@ def export(
 
         if ModelDirectory(source).config.labels.kind != "text":
             weights: Literal["float32", "float16", "int8"] = "float32" if full else "int8" if int8 else "float16"
-            export_published(source, out, weights, lambda line: print(line, flush=True))
+            export_published(source, out, weights, tell)
             return
-        export_model(source, out, lambda line: print(line, flush=True), small=not full)
+        export_model(source, out, tell, small=not full)

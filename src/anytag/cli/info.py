@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections import Counter
@@ -10,10 +9,9 @@ from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 from safetensors import safe_open
 
+from anytag.cli._output import open_console, styled, write_json, write_table
 from anytag.cli._shared import reporting
 from anytag.model.config import ModelConfig
 from anytag.model.directory import ModelDirectory
@@ -51,19 +49,14 @@ def info(
             "files": sizes,
         }
         if json_:
-            print(json.dumps(record))
+            write_json(record)
             return
-        console = Console(highlight=False)
-        console.print(f"[bold]{config.name}[/bold] ({config.family}) in {directory.path}", soft_wrap=True)
+        console = open_console()
+        console.print(styled((config.name, "bold"), f" ({config.family}) in {directory.path}"))
         for name, text in _described(config, vocabulary, kinds, record):
-            console.print(f"  {name:<15}{text}", soft_wrap=True)
-        table = Table(box=None, show_header=False, padding=(0, 2))
-        table.add_column()
-        table.add_column(justify="right")
-        for name, size in sizes.items():
-            table.add_row(name, f"{size / 1e6:.2f} MB")
-        table.add_row("in all", f"{sum(sizes.values()) / 1e6:.2f} MB")
-        console.print(table)
+            console.print(styled(f"  {name:<15}{text}"))
+        listed = [*sizes.items(), ("in all", sum(sizes.values()))]
+        write_table([("", name, f"{size / 1e6:.2f} MB") for name, size in listed], right=(2,))
 
 
 def _described(

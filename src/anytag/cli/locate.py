@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,18 +14,23 @@ from rich.console import Console
 from anytag.cli._inputs import (
     BackendName,
     Device,
+    Exclude,
+    FollowLinks,
     Model,
+    NoRecursive,
+    Null,
     Pictures,
     Precision,
     PrecisionChoice,
     Threads,
+    find_inputs,
     open_recognizer,
-    sources,
 )
-from anytag.cli._shared import STYLES, bar, finish, reporting, write_stream
-from anytag.errors import PictureError, UsageError
-from anytag.foundations.atomic_files import whole_file
-from anytag.pictures import overlay_heat_map, read_picture
+from anytag.cli._output import bar, can_show, styled
+from anytag.cli._overlays import OverlayFolder
+from anytag.cli._shared import HEADING, STYLES, finish, reporting, write_stream
+from anytag.errors import PictureError
+from anytag.pictures import read_picture
 from anytag.pictures.heat_maps import HeatMap
 from anytag.recognition import Failure, Tag
 
@@ -36,15 +40,30 @@ if TYPE_CHECKING:
 #: Longest side of the pictures that are written.
 _LONGEST = 1600
 
+#: Cells of a map on the screen, from nothing to all.
+_SHADES, _PLAIN_SHADES = " ░▒▓█", " .:*#"
+
 
 @dataclass(frozen=True)
 class Location:
-    """A tag's place in one picture."""
+    """A tag's place in one picture.
+
+    Attributes:
+        path: The picture's.
+        tag: With its score, and the threshold that it was held against.
+        grid: ``[rows, columns]``, 0 to 1.
+        overlay: The picture that was written.
+    """
 
     path: str
     tag: Tag
     grid: HeatMap
     overlay: Path | None
+
+    @property
+    def seen(self) -> bool:
+        """Whether the score reaches the threshold."""
+        return self.tag.score >= self.tag.threshold
 
     def to_json(self) -> dict[str, Any]:
         """The location as one JSON line; ``overlay`` only where a picture was written."""
@@ -56,76 +75,69 @@ def locate(
     pictures: Pictures,
     tag: Annotated[str, typer.Option(help="What to look for: a tag, or any words.")],
     out: Annotated[
-        Path | None, typer.Option(help="Folder for the pictures with the map laid over them. (default: this one)")
+        Path | None, typer.Option(help="Folder for pictures with the map laid over them. (default: none are written)")
     ] = None,
-    json_: Annotated[
-        bool, typer.Option("--json", help="Write the map's grid as JSON lines; pictures then only with --out.")
-    ] = False,
+    threshold: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Score from which on it counts as seen; 0 draws whatever the score."),
+    ] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Write the maps' grids as JSON lines.")] = False,
+    null: Null = False,
+    exclude: Exclude = None,
+    no_recursive: NoRecursive = False,
+    follow_links: FollowLinks = False,
     model: Model = None,
     backend: BackendName = None,
     device: Device = "cpu",
     precision: Precision = PrecisionChoice.float32,
     threads: Threads = None,
 ) -> None:
-    """Show where pictures show a tag: what the model looks at to score it, as a PNG beside its score.
+    """Show where pictures show a tag: what the model looks at to score it, as a map beside its score.
 
-    A map is as coarse as the model's grid, and says where the model looked, not where the thing ends.
+    A map is as coarse as the model's grid, and says where the model looked, not where the thing ends. The farther
+    the score lies below the tag's threshold, the fainter the map. With --out, a picture is written of each in which the
+    tag is seen. Files that are there already stay, but for those that this command wrote of the same picture.
 
     Example: anytag locate photo.jpg --tag dog --out maps
-
-    Exit code: 0 done, 1 some pictures failed, 2 used wrongly.
     """
     with reporting("locate"):
-        paths, total = sources(pictures)
+        inputs = find_inputs(pictures, null, exclude, no_recursive, follow_links)
         recognizer = open_recognizer(model, backend, device, precision, threads)
-        folder = out if out is not None or json_ else Path()
-        if folder is not None:
-            _make(folder)
-        finish(*write_stream(_locations(recognizer, paths, tag, folder), json_, total, _show))
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"{folder}: cannot be made a folder ({error.strerror or error}); give another --out") from None
+        folder = None if out is None else OverlayFolder(out)
+        found = _locations(recognizer, inputs.without_overlays(), tag, threshold, folder)
+        finish(*write_stream(found, json_, inputs.total, _show), inputs)
 
 
 def _locations(
-    recognizer: Recognizer, paths: Iterable[str], tag: str, folder: Path | None
+    recognizer: Recognizer, paths: Iterable[str], tag: str, threshold: float | None, folder: OverlayFolder | None
 ) -> Iterator[Location | Failure]:
-    taken: set[Path] = set()
+    own = float(recognizer.labels.categories([tag]).thresholds[0])
     for path in paths:
         try:
-            [seen] = recognizer.tag(path, categories=[tag], threshold=0).tags
-            found = replace(seen, threshold=float(recognizer.labels.categories([tag]).thresholds[0]))
-            grid = recognizer.locate(path, tag)
-            overlay = None if folder is None else _write(path, found.name, grid, folder, taken)
+            [found] = recognizer.tag(path, categories=[tag], threshold=0).tags
+            grid = recognizer.locate(path, tag) * np.float32(min(1.0, found.score / own) if own > 0 else 1.0)
+            located = Location(path, replace(found, threshold=own if threshold is None else threshold), grid, None)
+            if folder is not None and located.seen:
+                picture = read_picture(path, draft_size=_LONGEST)
+                picture.thumbnail((_LONGEST, _LONGEST))
+                located = replace(located, overlay=folder.write(path, found.name, picture, grid))
         except PictureError as error:
             yield Failure(error.path, error.kind, str(error))
             continue
-        yield Location(path, found, grid, overlay)
+        yield located
 
 
-def _write(path: str, name: str, grid: HeatMap, folder: Path, taken: set[Path]) -> Path:
-    """Write a picture with its map; two pictures of one name in one run get two files."""
-    stem = f"{Path(path).stem}-" + re.sub(r"\W+", "-", name).strip("-")
-    numbered = (folder / f"{stem}{f'-{number}' if number > 1 else ''}.png" for number in range(1, len(taken) + 2))
-    target = next(candidate for candidate in numbered if candidate not in taken)
-    taken.add(target)
-    picture = read_picture(path, draft_size=_LONGEST)
-    picture.thumbnail((_LONGEST, _LONGEST))
-    try:
-        with whole_file(target) as part:
-            overlay_heat_map(picture, grid).save(part, "PNG")
-    except OSError as error:
-        raise UsageError(f"{target}: cannot be written ({error.strerror or error}); give another --out") from None
-    return target
-
-
-def _show(console: Console, seen: Location) -> None:
-    console.print(seen.path, style="bold underline", markup=False)
-    tag = seen.tag
-    console.print(f"  {tag.name}  {tag.score:.2f} {bar(tag.score)} ", style=STYLES[tag.kind], end="", markup=False)
-    console.print(str(seen.overlay), style="dim", markup=False)
+def _show(console: Console, found: Location) -> None:
+    tag = found.tag
+    console.print(styled((found.path, HEADING)))
+    score = f"  {tag.name}  {tag.score:.2f} {bar(tag.score)} "
+    if not found.seen:
+        console.print(styled((score, STYLES[tag.kind]), (f"not seen (threshold {tag.threshold:.2g})", "dim")))
+    else:
+        console.print(styled((score, STYLES[tag.kind]), (str(found.overlay or ""), "dim")))
+        if found.overlay is None:
+            shades = _SHADES if can_show(_SHADES) else _PLAIN_SHADES
+            for row in found.grid:
+                cells = (shades[round(float(heat) * (len(shades) - 1))] * 2 for heat in row)
+                console.print(styled("  " + "".join(cells).rstrip()))
     console.print()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,23 +11,39 @@ from rich.console import Console
 from anytag.cli._inputs import (
     BackendName,
     Device,
+    Exclude,
+    FollowLinks,
     Json,
     Model,
+    NoRecursive,
+    Null,
     Pictures,
     Precision,
     PrecisionChoice,
     Threads,
+    find_inputs,
     open_recognizer,
-    sources,
 )
-from anytag.cli._shared import bar, finish, reporting, write_stream
+from anytag.cli._output import bar, styled
+from anytag.cli._shared import HEADING, finish, reporting, write_stream
+from anytag.errors import UsageError
+from anytag.language.tags.name_files import read_name_lines
 from anytag.recognition import Matches
 
 
 def match(
     pictures: Pictures,
-    text: Annotated[list[str], typer.Option("--text", help="A sentence or phrase; may be given several times.")],
+    text: Annotated[
+        list[str] | None, typer.Option("--text", help="A sentence or phrase; may be given several times.")
+    ] = None,
+    text_from: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Sentences or phrases from a file, one a line.")
+    ] = None,
     json_: Json = False,
+    null: Null = False,
+    exclude: Exclude = None,
+    no_recursive: NoRecursive = False,
+    follow_links: FollowLinks = False,
     model: Model = None,
     backend: BackendName = None,
     device: Device = "cpu",
@@ -36,19 +53,21 @@ def match(
     """Score how well texts fit pictures, and name the tags that both have in common.
 
     Example: anytag match holiday/ --text "a dog on a beach" --text "people in a boat"
-
-    Exit code: 0 done, 1 some pictures failed, 2 used wrongly.
     """
     with reporting("match"):
-        paths, total = sources(pictures)
+        inputs = find_inputs(pictures, null, exclude, no_recursive, follow_links)
+        texts = [*(text or ()), *(line for line, _ in (read_name_lines(text_from, "texts") if text_from else ()))]
+        if not texts:
+            raise UsageError("give at least one --text")
         recognizer = open_recognizer(model, backend, device, precision, threads)
-        finish(*write_stream(recognizer.match(paths, text), json_, total, _show))
+        finish(*write_stream(recognizer.match(inputs.paths, texts), json_, inputs.total, _show), inputs)
 
 
 def _show(console: Console, seen: Matches) -> None:
-    console.print(seen.path, style="bold underline", markup=False)
+    console.print(styled((seen.path, HEADING)))
     for found in sorted(seen.matches, key=lambda match: -match.score):
-        console.print(f"  {found.score:.2f} {bar(found.score)} {found.text}", end="", markup=False)
         names = ", ".join(tag.name for tag in found.tags)
-        console.print(f"  ({names})" if names else "", style="dim", markup=False)
+        console.print(
+            styled(f"  {found.score:.2f} {bar(found.score)} {found.text}", (f"  ({names})" if names else "", "dim"))
+        )
     console.print()

@@ -3,54 +3,62 @@
 from __future__ import annotations
 
 import gzip
-import json
+import io
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import tee
 from pathlib import Path
-from typing import Annotated, TextIO
+from typing import Annotated, Any, TextIO, cast
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from anytag.cli._inputs import ParserChoice
+from anytag.cli._output import open_console, styled, write_json
 from anytag.cli._shared import STYLES, reporting
 from anytag.errors import UsageError
 from anytag.language.parsing.parser import ParsedTag, load_parser
 from anytag.recognition import TAG_KINDS
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[TextIO]:
-    """The file, unpacked if it is gzip; ``-`` is standard input."""
-    if str(path) == "-":
-        yield sys.stdin
-        return
+def read_lines(path: Path) -> Iterator[str]:
+    """The lines of a file, unpacked if it is gzip; ``-`` is standard input.
+
+    Raises:
+        UsageError: If the file cannot be read.
+    """
     try:
-        packed = path.open("rb").read(2) == b"\x1f\x8b"
-        opener = gzip.open if packed else open
-        with opener(path, "rt", encoding="utf-8", errors="replace") as file:
-            yield file
+        with _opened(path) as file:
+            for line in file:
+                yield line.rstrip("\r\n")
     except (OSError, EOFError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise UsageError(f"{path}: cannot be read as captions, one a line ({reason})") from None
 
 
-def to_json(caption: str, tags: list[ParsedTag]) -> str:
-    """One JSON line: ``{"caption", "tags": [{"name", "kind"}]}``."""
-    record = {"caption": caption, "tags": [{"name": tag.name, "kind": tag.kind} for tag in tags]}
-    return json.dumps(record, ensure_ascii=False)
+def _opened(path: Path) -> TextIO:
+    # Not by the locale: captions are UTF-8 wherever they come from, perhaps with a byte order mark.
+    if str(path) == "-":
+        if sys.stdin is None:
+            raise UsageError("- reads captions from standard input, but that is closed")
+        return io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8-sig", errors="replace")
+    with path.open("rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+    return cast(TextIO, (gzip.open if packed else open)(path, "rt", encoding="utf-8-sig", errors="replace"))
+
+
+def to_record(caption: str, tags: list[ParsedTag]) -> dict[str, Any]:
+    """A caption for its JSON line: ``{"caption", "tags": [{"name", "kind"}]}``."""
+    return {"caption": caption, "tags": [{"name": tag.name, "kind": tag.kind} for tag in tags]}
 
 
 def _to_text(caption: str, tags: list[ParsedTag]) -> Text:
-    text = Text(caption)
+    text = styled(caption)
     for kind in TAG_KINDS:
         names = [tag.name for tag in tags if tag.kind == kind]
         if names:
             text.append(f"\n  {kind:<10}")
-            text.append(", ".join(names), style=STYLES[kind])
+            text.append_text(styled((", ".join(names), STYLES[kind])))
     return text
 
 
@@ -66,13 +74,12 @@ def parse(
 
     Example: anytag parse captions.txt --json > tags.jsonl
     """
-    console = Console(highlight=False, soft_wrap=True)
+    console = open_console()
     with reporting("parse"):
         loaded = load_parser(parser.value)
-        with _opened(captions) as file:
-            lines, again = tee(line.rstrip("\r\n") for line in file)
-            for caption, tags in zip(again, loaded.parse_many(lines, workers=workers), strict=True):
-                if json_:
-                    print(to_json(caption, tags))
-                else:
-                    console.print(_to_text(caption, tags))
+        lines, again = tee(read_lines(captions))
+        for caption, tags in zip(again, loaded.parse_many(lines, workers=workers), strict=True):
+            if json_:
+                write_json(to_record(caption, tags))
+            else:
+                console.print(_to_text(caption, tags))

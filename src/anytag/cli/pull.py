@@ -10,17 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
-from rich.table import Table
+from rich.progress import DownloadColumn, TimeRemainingColumn, TransferSpeedColumn
 
+from anytag.cli._output import open_console, printable, progress_bar, styled, tell, write_table
 from anytag.cli._shared import reporting
 from anytag.errors import MissingExtraError, UsageError
 
@@ -64,11 +56,11 @@ def pull(
             tags=files["tags"],
             tags_zh=files.get("tags_zh"),
             thresholds=files.get("thresholds"),
-            report=_say,
+            report=tell,
         )
         if not keep and not offline:
             files["checkpoint"].unlink()
-        _say(f"done: {target}")
+        tell(f"done: {target}")
 
 
 def default_cache() -> Path:
@@ -90,46 +82,32 @@ def load_converter() -> Callable[..., object]:
     return convert_checkpoint
 
 
-def _say(line: str) -> None:
-    print(line, flush=True)
-
-
 def _list_models() -> None:
     from anytag.checkpoints.official import MODELS
 
-    table = Table("name", "model", "download", "what it is", box=None, pad_edge=False)
-    for model in MODELS.values():
-        table.add_row(model.name, model.title, f"{model.about / 1e9:.2f} GB", model.summary)
-    console = Console(highlight=False)
-    console.print(table)
+    rows = [(model.name, model.title, f"{model.about / 1e9:.2f} GB", model.summary) for model in MODELS.values()]
+    write_table(rows, ("name", "model", "download", "what it is"))
     needs = "PyTorch" if importlib.util.find_spec("torch") else "PyTorch (pip install 'anytag[train]')"
-    console.print(
-        f"\nTo convert one: {needs}, and about half of the download again on the disk. "
-        "The checkpoint is removed afterwards, unless --keep is given.",
-        markup=False,
+    tell("")
+    tell(
+        f"To convert one: {needs}, and about half of the download again on the disk. "
+        "The checkpoint is removed afterwards, unless --keep is given."
     )
 
 
 @contextmanager
 def _progress() -> Iterator[FileReport]:
     """On a terminal a bar a file on stderr, with rate and time left; elsewhere a line a file."""
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    console = open_console(stderr=True)
+    with progress_bar(DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn(), count=False) as bar:
         tasks = {}
 
         def report(file: OfficialFile, done: int, total: int | None, rate: float) -> None:
             if file.name not in tasks:
                 there = done == total and not rate
                 state = "already there" if there else f"{(total or file.about) / 1e6:,.1f} MB"
-                console.print(f"{file.name}: {state}", markup=False)
-                tasks[file.name] = bar.add_task(file.name, total=total, completed=done)
+                console.print(styled(f"{file.name}: {state}"))
+                tasks[file.name] = bar.add_task(printable(file.name), total=total, completed=done)
             bar.update(tasks[file.name], total=total or file.about, completed=done)
 
         yield report

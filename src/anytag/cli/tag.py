@@ -2,47 +2,59 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
 from anytag.cli._inputs import (
     Allow,
+    AllowFrom,
     BackendName,
+    Categories,
+    CategoriesFrom,
     Deny,
+    DenyFrom,
     Descriptions,
     Device,
+    Exclude,
+    FollowLinks,
     Json,
     Kinds,
     Language,
     Model,
+    NoRecursive,
+    Null,
     Pictures,
     Precision,
     PrecisionChoice,
     Rename,
+    RenameFrom,
     Threads,
     Threshold,
     Top,
+    find_inputs,
     open_recognizer,
-    sources,
     tag_choice,
 )
-from anytag.cli._shared import finish, names, reporting, write_results
+from anytag.cli._lists import read_kinds, read_names
+from anytag.cli._shared import finish, reporting, write_results
 
 
 def tag(
     pictures: Pictures,
     json_: Json = False,
+    null: Null = False,
+    exclude: Exclude = None,
+    no_recursive: NoRecursive = False,
+    follow_links: FollowLinks = False,
     threshold: Threshold = None,
     top: Top = None,
-    categories: Annotated[
-        str | None, typer.Option(help="Look for exactly these, comma-separated; any words will do (open set).")
-    ] = None,
+    categories: Categories = None,
+    categories_from: CategoriesFrom = None,
     kind: Kinds = None,
     descriptions: Descriptions = None,
     allow: Allow = None,
+    allow_from: AllowFrom = None,
     deny: Deny = None,
+    deny_from: DenyFrom = None,
     rename: Rename = None,
+    rename_from: RenameFrom = None,
     language: Language = None,
     model: Model = None,
     backend: BackendName = None,
@@ -55,14 +67,14 @@ def tag(
     Example: anytag tag holiday/ --json > tags.jsonl
     """
     with reporting("tag"):
-        paths, total = sources(pictures)
-        chosen = tag_choice(allow, deny, rename, language)
+        inputs = find_inputs(pictures, null, exclude, no_recursive, follow_links)
+        chosen = tag_choice(allow, allow_from, deny, deny_from, rename, rename_from, language)
         recognizer = open_recognizer(model, backend, device, precision, threads, chosen, descriptions)
         results = recognizer.tag(
-            paths,
-            categories=names(categories),
-            kinds=[choice.value for choice in kind] if kind else None,
+            inputs.paths,
+            categories=read_names(categories, categories_from, "--categories"),
+            kinds=read_kinds(kind),
             threshold=threshold,
             top=top,
         )
-        finish(*write_results(results, json_, total, with_caption=False))
+        finish(*write_results(results, json_, inputs.total, with_caption=False), inputs)

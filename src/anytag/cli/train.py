@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from anytag.cli._output import tell
 from anytag.cli._shared import reporting
 
 
@@ -47,15 +48,11 @@ def train(
         if isinstance(config, PretrainingConfig):
             from anytag.training.families.pretraining import pretrain
 
-            finished = pretrain(config, data, run, _say, seconds)
+            finished = pretrain(config, data, run, tell, seconds)
         elif isinstance(config, TrainingConfig):
             from anytag.training.lite.run import train as run_training
 
-            finished = run_training(config, data, run, cache, _say, seconds)
+            finished = run_training(config, data, run, cache, tell, seconds)
         else:
             raise UsageError(f"{recipe}: nothing here runs a {type(config).__name__}")
-        _say(f"done: {run / 'model'}" if finished else f"stopped; go on with the same command ({run})")
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)
+        tell(f"done: {run / 'model'}" if finished else f"stopped; go on with the same command ({run})")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from anytag.cli._output import say, tell, write_json
 from anytag.cli._shared import reporting
 from anytag.errors import UsageError
 from anytag.library.progress import Progress
@@ -18,7 +17,6 @@ from anytag.library.run import PROGRESS_FILE
 from anytag.library.untag import Undone, untag_written
 from anytag.library.untag import untag as undo
 from anytag.pictures import find_pictures
-from anytag.writers.tables import shown
 
 
 def untag(
@@ -36,8 +34,6 @@ def untag(
 ) -> None:
     """Remove the tags and captions that anytag wrote; what people wrote stays as it is, to the byte.
 
-    Exit codes: 0 done, 1 some files could not be changed, 2 used wrongly.
-
     Example: anytag untag photos
     """
     with reporting("untag"):
@@ -50,13 +46,13 @@ def untag(
             failed += one.change == "failed"
             done += one.change != "failed"
             if json_:
-                print(json.dumps({"path": one.path, "change": one.change, "message": one.message}))
+                write_json({"path": one.path, "change": one.change, "message": one.message})
             elif one.change == "failed":
-                print(shown(one.message), file=sys.stderr)
+                say(one.message)
             else:
-                print(f"{one.change:<9}{shown(one.path)}")
+                tell(f"{one.change:<9}{one.path}")
         noun = "file" if done == 1 else "files"
-        print(f"{done:,} {noun} changed" + (f", {failed:,} not" if failed else ""), file=sys.stderr)
+        say(f"{done:,} {noun} changed" + (f", {failed:,} not" if failed else ""))
         if failed:
             raise typer.Exit(1)
 

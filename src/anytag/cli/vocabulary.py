@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import gzip
 import json
-import sys
 import tarfile
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.progress import TimeElapsedColumn
 
+from anytag.cli._commands import add_command, new_group
 from anytag.cli._describe import describe
-from anytag.cli._inputs import KindChoice, ParserChoice
+from anytag.cli._inputs import Kinds, ParserChoice
+from anytag.cli._lists import read_kinds
+from anytag.cli._output import printable, progress_bar, say, tell, write_json, write_table
 from anytag.cli._shared import reporting
 from anytag.datasets.webdataset import read_shard
 from anytag.errors import UsageError
@@ -26,12 +26,6 @@ from anytag.language.tags.vocabulary_builder import build_vocabulary
 from anytag.model.directory import SHIPPED_MODEL
 from anytag.model.vocabulary import TagVocabulary, VocabularyTag
 from anytag.recognition import TAG_KINDS
-
-app = typer.Typer(help="Build, show and search tag vocabularies.", no_args_is_help=True)
-app.command()(describe)
-
-#: Longest a tag's aliases may be in the table; ``--json`` gives all of them.
-_WIDTH = 44
 
 
 def read_captions(path: Path, captions_per_picture: int = 1) -> Iterator[tuple[str, ...]]:
@@ -94,7 +88,6 @@ def parse_pictures(
     yield from ([] for _ in sizes[place:])
 
 
-@app.command()
 def build(
     sources: Annotated[
         list[Path], typer.Argument(help="Caption files (text or gzip, a caption a line) and WebDataset shards.")
@@ -127,13 +120,12 @@ def build(
         if not out.parent.is_dir():
             raise UsageError(f"{out.parent}: no such folder to write the vocabulary to")
         loaded = load_parser(parser.value)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        with progress_bar(TimeElapsedColumn()) as progress:
             task = progress.add_task("reading", total=len(sources))
 
             def pictures() -> Iterator[tuple[str, ...]]:
                 for path in sources:
-                    progress.update(task, description=path.name)
+                    progress.update(task, description=printable(path.name))
                     yield from read_captions(path, captions_per_picture)
                     progress.advance(task)
 
@@ -142,12 +134,11 @@ def build(
         _print_summary(vocabulary, out, json_)
 
 
-@app.command()
 def show(
     path: Annotated[
         Path | None, typer.Argument(help="Vocabulary file or model directory; without it, the shipped model's.")
     ] = None,
-    kind: Annotated[KindChoice | None, typer.Option(help="Only tags of this kind.")] = None,
+    kind: Kinds = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most this many tags.")] = None,
     json_: Annotated[bool, typer.Option("--json", help="Write JSON lines, one a tag.")] = False,
 ) -> None:
@@ -157,11 +148,11 @@ def show(
     """
     with reporting("vocabulary show"):
         vocabulary = load_vocabulary(path)
-        tags = (tag for tag in vocabulary if kind is None or tag.kind == kind.value)
+        kinds = read_kinds(kind) or TAG_KINDS
+        tags = (tag for tag in vocabulary if tag.kind in kinds)
         _print_tags(vocabulary, list(islice(sorted(tags, key=lambda tag: (-tag.support, tag.id)), limit)), json_)
 
 
-@app.command()
 def search(
     text: Annotated[str, typer.Argument(help="Part of a name or an alias.")],
     path: Annotated[
@@ -180,7 +171,7 @@ def search(
         found = vocabulary.search(text, limit)
         _print_tags(vocabulary, found, json_)
     if not found:
-        print(f"anytag vocabulary search: no tag is called anything like {text!r}", file=sys.stderr)
+        say(f"anytag vocabulary search: no tag is called anything like {text!r}")
         raise typer.Exit(1)
 
 
@@ -198,9 +189,9 @@ def load_vocabulary(path: Path | None) -> TagVocabulary:
     return TagVocabulary.load(path / "vocabulary.json" if path.is_dir() else path)
 
 
-def to_json(vocabulary: TagVocabulary, tag: VocabularyTag) -> str:
-    """One JSON line of a tag; what it implies is named, nearest steps only."""
-    record = {
+def to_record(vocabulary: TagVocabulary, tag: VocabularyTag) -> dict[str, Any]:
+    """A tag for its JSON line; what it implies is named, nearest steps only."""
+    return {
         "id": tag.id,
         "name": tag.name,
         "kind": tag.kind,
@@ -210,36 +201,40 @@ def to_json(vocabulary: TagVocabulary, tag: VocabularyTag) -> str:
         "threshold": tag.threshold,
         "sources": list(tag.sources),
     }
-    return json.dumps(record, ensure_ascii=False)
 
 
 def _print_tags(vocabulary: TagVocabulary, tags: list[VocabularyTag], as_json: bool) -> None:
     if as_json:
         for tag in tags:
-            print(to_json(vocabulary, tag))
+            write_json(to_record(vocabulary, tag))
         return
     if not tags:
         return
-    table = Table("id", "name", "kind", "support", "implies", "aliases", box=None, pad_edge=False)
-    for column in (0, 3):
-        table.columns[column].justify = "right"
-    for tag in tags:
-        aliases = ", ".join(tag.aliases)
-        table.add_row(
+    rows = [
+        (
             str(tag.id),
             tag.name,
             tag.kind,
             f"{tag.support:,}",
             ", ".join(vocabulary[i].name for i in tag.implies),
-            aliases if len(aliases) <= _WIDTH else aliases[: _WIDTH - 1] + "…",
+            ", ".join(tag.aliases),
         )
-    Console(highlight=False).print(table)
+        for tag in tags
+    ]
+    write_table(rows, ("id", "name", "kind", "support", "implies", "aliases"), right=(0, 3))
 
 
 def _print_summary(vocabulary: TagVocabulary, out: Path, as_json: bool) -> None:
-    kinds = {kind: sum(tag.kind == kind for tag in vocabulary) for kind in TAG_KINDS}
+    kinds: dict[str, int] = {kind: sum(tag.kind == kind for tag in vocabulary) for kind in TAG_KINDS}
     if as_json:
-        print(json.dumps({"path": str(out), "tags": len(vocabulary), **kinds}))
+        write_json({"path": str(out), "tags": len(vocabulary), **kinds})
     else:
         counts = ", ".join(f"{count:,} {kind}s" for kind, count in kinds.items())
-        print(f"{out}: {len(vocabulary):,} tags ({counts})")
+        tell(f"{out}: {len(vocabulary):,} tags ({counts})")
+
+
+app = new_group("Build, show and search tag vocabularies.")
+add_command(app, build, one="")
+add_command(app, show, one="")
+add_command(app, search, one="1 nothing found, ")
+add_command(app, describe, one="")

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from anytag.data_engine.work import Marker, Problem, Step, perform
 from anytag.errors import AnytagError, MissingExtraError, UsageError
+from anytag.foundations.interrupts import leave_interrupts_to_parent
 
 
 class Executor(Protocol):
@@ -53,6 +54,7 @@ class LocalExecutor:
         pool = ProcessPoolExecutor(
             min(self.workers, len(units)), multiprocessing.get_context("spawn"), initializer=_start, initargs=(step,)
         )
+        wait = True
         try:
             for future in as_completed([pool.submit(_perform_here, unit) for unit in units]):
                 yield future.result()
@@ -61,8 +63,11 @@ class LocalExecutor:
                 f"{step.name}: a worker process was killed, mostly for want of memory. What is done is kept: run the "
                 "same command again, perhaps with fewer workers"
             ) from None
+        except KeyboardInterrupt:
+            wait = False  # Whoever interrupts this does not want to.
+            raise
         finally:
-            pool.shutdown(cancel_futures=True)
+            pool.shutdown(wait=wait, cancel_futures=True)
 
 
 _step: Step | None = None
@@ -70,6 +75,7 @@ _step: Step | None = None
 
 def _start(step: Step) -> None:
     global _step
+    leave_interrupts_to_parent()
     _step = step
 
 

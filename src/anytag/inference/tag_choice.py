@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from anytag.errors import UsageError
+from anytag.language.tags.name_files import read_name_lines
 from anytag.model.vocabulary import TagVocabulary, VocabularyTag, normalise_name
 from anytag.recognition import TAG_KINDS
 
@@ -135,10 +136,5 @@ def _pairs(given: str | Path | Mapping[str, str]) -> Iterator[tuple[_Entry, str]
 
 
 def _lines(path: Path) -> Iterator[_Entry]:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: cannot be read as a list of tags ({error})") from None
-    for number, line in enumerate(lines, 1):
-        if line.strip() and not line.lstrip().startswith("#"):
-            yield line.strip(), f"{path}, line {number}"
+    for name, number in read_name_lines(path, "tags"):
+        yield name, f"{path}, line {number}"

@@ -114,7 +114,9 @@ def load_batches(
     """Stream pictures as batches.
 
     Pictures are decoded by threads, about two batches ahead; of a picture only its R x R pixels are kept. Sources are
-    drawn in the consumer's thread, and only as far as that, so they may be endless. Closing the iterator, or an
+    drawn in the consumer's thread, and only as far as that, so they may be endless. Sources that come one by one, from
+    a pipe, may have a method ``ready``, which says whether the next one is there or would be waited for: where it is
+    not, a batch is as small as what is there. Closing the iterator, or an
     interrupt, drops what is queued; each thread ends with the picture that it is at.
 
     Args:
@@ -162,13 +164,14 @@ def load_batches(
         return loaded, np.stack([to_pixels(part, resolution, interpolation) for part in parts])
 
     def batches() -> Iterator[Batch]:
-        numbered = enumerate(sources, 1)
+        numbered, ready = enumerate(sources, 1), getattr(sources, "ready", lambda: True)
         ahead = max(2 * batch_size, batch_size + workers)
         pending: deque[Future[tuple[LoadedPicture, npt.NDArray[np.uint8]] | Failure]] = deque()
         pool = ThreadPoolExecutor(workers, thread_name_prefix="anytag-pictures")
         try:
             while True:
-                while len(pending) < ahead and (drawn := next(numbered, None)) is not None:
+                # What is there already is not held back for what may come.
+                while len(pending) < ahead and (not pending or ready()) and (drawn := next(numbered, None)) is not None:
                     number, given = drawn
                     label, source = given if isinstance(given, tuple) else (_label(given, number), given)
                     pending.append(pool.submit(load, source, label))

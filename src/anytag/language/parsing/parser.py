@@ -13,6 +13,7 @@ from itertools import islice
 from typing import Literal, Protocol
 
 from anytag.errors import UsageError
+from anytag.foundations.interrupts import leave_interrupts_to_parent
 from anytag.language.parsing.light_tagger import load_light_tagger
 from anytag.language.parsing.rules import ParsedTag, extract
 from anytag.language.parsing.spelling import correct_words
@@ -88,13 +89,20 @@ class TaggedParser:
     def _spread(self, captions: Iterable[str], workers: int) -> Iterator[list[ParsedTag]]:
         rest = iter(captions)
         pending: deque[Future[list[list[ParsedTag]]]] = deque()
-        with ProcessPoolExecutor(workers, initializer=_start_worker, initargs=(self._kind,)) as pool:
+        pool = ProcessPoolExecutor(workers, initializer=_start_worker, initargs=(self._kind,))
+        wait = True
+        try:
             while True:
                 while len(pending) < 2 * workers and (chunk := list(islice(rest, _CHUNK))):
                     pending.append(pool.submit(_parse_chunk, chunk))
                 if not pending:
                     return
                 yield from pending.popleft().result()
+        except KeyboardInterrupt:
+            wait = False  # Whoever interrupts this does not want to.
+            raise
+        finally:
+            pool.shutdown(wait=wait, cancel_futures=True)
 
 
 _worker: CaptionParser | None = None
@@ -102,6 +110,7 @@ _worker: CaptionParser | None = None
 
 def _start_worker(name: Literal["light", "spacy"]) -> None:
     global _worker
+    leave_interrupts_to_parent()
     _worker = load_parser(name)
 
 

@@ -1,0 +1,57 @@
+"""How commands show their help: with the status codes that each can end with, and flags that look like flags."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+#: What every status means; ``{0}`` is that of 1, where a command has one.
+_CODES = "Exit code: 0 done, {0}2 used wrongly, 130 interrupted."
+_PICTURES = "1 some pictures failed, "
+
+
+def exit_codes(one: str = _PICTURES) -> str:
+    """The line about exit codes.
+
+    Args:
+        one: What 1 means, with a comma and a blank behind it; empty for commands that never end so.
+    """
+    return _CODES.format(one)
+
+
+class _Flags:
+    """Options without a value are shown without one."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        parameters: list[Any] = super().get_params(ctx)  # type: ignore[misc]
+        for parameter in parameters:
+            if getattr(parameter, "is_flag", False) and parameter.metavar is None:
+                parameter.metavar = ""
+        return parameters
+
+
+class Command(_Flags, TyperCommand):
+    """A command."""
+
+
+class Group(_Flags, TyperGroup):
+    """A group of commands."""
+
+
+def add_command(app: typer.Typer, function: Callable[..., None], one: str = _PICTURES) -> None:
+    """Add a command to a group.
+
+    Args:
+        app: The group.
+        function: The command; its docstring is its help.
+        one: What exit code 1 means; see :func:`exit_codes`.
+    """
+    app.command(cls=Command, epilog=exit_codes(one))(function)
+
+
+def new_group(help: str, **more: Any) -> typer.Typer:
+    """A group of commands."""
+    return typer.Typer(cls=Group, help=help, no_args_is_help=True, epilog=exit_codes("1 done in part, "), **more)

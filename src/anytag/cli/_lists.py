@@ -1,0 +1,104 @@
+"""Options that take a list: comma-separated on the command line, or one a line in a file."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from anytag.errors import UsageError
+from anytag.language.tags.name_files import read_name_lines
+from anytag.recognition import TAG_KINDS, TagKind
+
+#: What the names of files that hold lists end in.
+_LISTS = (".txt", ".csv", ".tsv", ".list", ".lst")
+
+
+def split_names(text: str, option: str) -> list[str]:
+    """The names of a comma-separated list, without blanks around them; empty ones do not count.
+
+    Args:
+        text: As spreadsheets write it: a name with a comma in it stands in double quotes, and a quote within is
+            doubled. A line break separates like a comma.
+        option: Where it was given, for the message.
+
+    Raises:
+        UsageError: If a quote is not closed, or something stands behind one.
+    """
+    closed = re.sub(r'"[ \t]+(?=,|\n|$)', '"', text)
+    try:
+        rows = list(csv.reader(io.StringIO(closed, newline=""), skipinitialspace=True, strict=True))
+    except csv.Error:
+        raise UsageError(
+            f"{option}: {text!r} is not a comma-separated list; a name in double quotes ends with one: "
+            '"rock, paper",scissors'
+        ) from None
+    return [name.strip() for row in rows for name in row if name.strip()]
+
+
+def read_names(given: Sequence[str] | None, file: Path | None, option: str) -> list[str] | None:
+    """The names of an option that may be given several times, and of its file; ``None`` if neither was given.
+
+    Args:
+        given: Comma-separated lists.
+        file: A file with one a line, which come behind the others.
+        option: The option, for messages.
+
+    Raises:
+        UsageError: If a list is malformed or the file cannot be read.
+    """
+    if given is None and file is None:
+        return None
+    names = [name for text in given or () for name in split_names(text, option)]
+    return names + [name for name, _ in read_name_lines(file)] if file else names
+
+
+def read_kinds(given: Sequence[str] | None) -> list[TagKind] | None:
+    """The kinds of tags that were asked for; ``None`` for all.
+
+    Raises:
+        UsageError: If there is no such kind.
+    """
+    names = read_names(given, None, "--kind")
+    if not names:
+        return None
+    known = {str(kind): kind for kind in TAG_KINDS}
+    for name in names:
+        if name.lower() not in known:
+            raise UsageError(f"--kind: unknown kind {name!r}; kinds are {', '.join(TAG_KINDS)}")
+    return [known[name.lower()] for name in names]
+
+
+def read_choice(given: Sequence[str] | None, file: Path | None, option: str) -> Path | list[str] | None:
+    """The tags of an option, or the file that they stand in, so that messages can name its lines.
+
+    A single value that is a file, or is called like one, is that file.
+    """
+    if given is not None and file is None and len(given) == 1 and is_list_file(given[0]):
+        file, given = Path(given[0]), None
+    return file if given is None else read_names(given, file, option)
+
+
+def read_pairs(given: Sequence[str] | None, file: Path | None, option: str) -> Path | dict[str, str] | None:
+    """New names by tag, or the file that they stand in.
+
+    Raises:
+        UsageError: If something is not ``tag=new name``.
+    """
+    chosen = read_choice(given, file, option)
+    return dict(_pairs(chosen, option)) if isinstance(chosen, list) else chosen
+
+
+def _pairs(texts: Sequence[str], option: str) -> Iterator[tuple[str, str]]:
+    for text in texts:
+        tag, sign, name = (part.strip() for part in text.partition("="))
+        if not (tag and sign and name):
+            raise UsageError(f"{option}: {text!r} is neither 'tag=new name' nor a file of such lines")
+        yield tag, name
+
+
+def is_list_file(value: str) -> bool:
+    """Whether the value of an option is a file's name rather than a list."""
+    return value.lower().endswith(_LISTS) or "/" in value or "\\" in value or Path(value).is_file()
