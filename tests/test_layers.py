@@ -39,6 +39,20 @@ ON_TORCH = {"nn", "training", "export", "checkpoints"}
 #: Modules of other units that need it too; :func:`anytag.load` imports them when they are asked for.
 TORCH_MODULES = {"anytag.backends.torch"}
 
+#: Packages of other units that need it; their own unit and commands reach them inside functions.
+TORCH_PACKAGES = ("anytag.evaluation.baselines",)
+
+#: They open what needs PyTorch when it is asked for.
+OPENERS = {"anytag.inference.recognizer", "anytag.evaluation.baselines.registry"}
+
+
+def needs_torch(module: str) -> bool:
+    """Whether a module lies where PyTorch is always there; a registry of what can be opened does not."""
+    if module in TORCH_MODULES or unit_of(module) in ON_TORCH:
+        return True
+    return any(of_package(module, name) for name in TORCH_PACKAGES) and not module.endswith((".registry", "baselines"))
+
+
 #: What a user of the core installation imports.
 RUNTIME = sorted(LAYER_OF.keys() - ON_TORCH)
 
@@ -133,14 +147,12 @@ def test_imports_point_downwards(module: str) -> None:
 @pytest.mark.parametrize("module", sorted(modules()))
 def test_only_training_parts_depend_on_torch(module: str) -> None:
     own = unit_of(module)
-    if own in ON_TORCH or module in TORCH_MODULES:
+    if needs_torch(module):
         return
-    needing = {f"anytag.{unit}" for unit in ON_TORCH} | TORCH_MODULES | {"torch"}
+    needing = {f"anytag.{unit}" for unit in ON_TORCH} | {m for m in modules() if needs_torch(m)} | {"torch"}
     for found in imports_of(module):
         torch = any(of_package(found.name, name) for name in needing)
-        inside_command = (
-            own in ("cli", "data_engine") or module == "anytag.inference.recognizer"
-        ) and not found.at_load
+        inside_command = (own in ("cli", "data_engine") or module in OPENERS) and not found.at_load
         assert not torch or inside_command or found.name.startswith("anytag.cli"), (
             f"{module}:{found.line} imports {found.name}, which needs PyTorch"
         )
@@ -212,7 +224,7 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
 
 
 def test_importing_all_of_the_runtime_leaves_torch_out() -> None:
-    names = [module for module in modules() if unit_of(module) in RUNTIME and module not in TORCH_MODULES]
+    names = [module for module in modules() if unit_of(module) in RUNTIME and not needs_torch(module)]
     assert loaded_after(names, ("torch", "torchvision", "transformers")) == ""
 
 

@@ -1,0 +1,135 @@
+"""Tags from an object detector: a class counts with its surest box (the papers' "object detector" column, and table 3).
+
+Any detector of ``transformers`` with classes of its own (DETR, RT-DETR), or Grounding DINO, which is asked for names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from anytag.errors import ModelError
+from anytag.evaluation.baselines.base import Baseline, from_directory, model_from_directory, read_config
+from anytag.evaluation.systems import Paradigm, Scores
+
+#: Detectors whose classes exclude each other, with "no object" for the last.
+_SOFTMAX = {"detr", "yolos", "table-transformer"}
+
+#: Names that Grounding DINO is asked for at a time; it reads 256 pieces.
+_NAMES = 20
+
+
+class DetectorBaseline(Baseline):
+    """The surest box of each class.
+
+    Args:
+        path: A directory of a ``transformers`` detector with a fixed set of classes.
+
+    Raises:
+        ModelError: If the directory holds none.
+    """
+
+    paradigm: Paradigm = "detection"
+
+    def __init__(self, path: str | Path):
+        folder = Path(path)
+        config = read_config(folder)
+        super().__init__(folder, None)
+        self.family = str(config.get("model_type"))
+        self.title = {"detr": "DETR", "rt_detr": "RT-DETR", "rt_detr_v2": "RT-DETR v2"}.get(self.family, self.family)
+        self.processor = from_directory("AutoImageProcessor", folder, backend="pil")
+        self.model = model_from_directory("AutoModelForObjectDetection", folder)
+        self._place = {
+            str(name).lower(): int(place)
+            for place, name in sorted(self.model.config.id2label.items(), key=lambda item: -int(item[0]))
+        }
+        self._columns: list[int | None] = []
+
+    def ask(self, names: Sequence[str], synonyms: dict[str, tuple[str, ...]]) -> list[str]:
+        """Find the categories among the detector's classes."""
+        self._columns = [
+            next((self._place[n.lower()] for n in (name, *synonyms.get(name, ())) if n.lower() in self._place), None)
+            for name in names
+        ]
+        if all(column is None for column in self._columns):
+            raise ModelError(f"{self.title}: it detects none of the {len(names)} categories")
+        return [name for name, column in zip(names, self._columns, strict=True) if column is None]
+
+    @torch.inference_mode()
+    def score(self, pictures: list[Image.Image]) -> Scores:
+        """``[B, C]``, NaN for what it does not detect."""
+        inputs = self.processor(images=pictures, return_tensors="pt")
+        logits = self.model(**{name: inputs[name] for name in ("pixel_values", "pixel_mask") if name in inputs}).logits
+        surest = (logits.softmax(-1)[..., :-1] if self.family in _SOFTMAX else logits.sigmoid()).amax(1).numpy()
+        scores = np.full((len(pictures), len(self._columns)), np.nan, np.float32)
+        for column, place in enumerate(self._columns):
+            if place is not None:
+                scores[:, column] = surest[:, place]
+        return scores
+
+
+class GroundingDinoBaseline(Baseline):
+    """The surest box of each name that it is asked for.
+
+    Names go in by the twenty, with full stops between them, which keep them from seeing each other. A box's score for a
+    name is the mean over the name's word pieces.
+
+    Args:
+        path: A directory of ``GroundingDinoForObjectDetection``.
+
+    Raises:
+        ModelError: If the directory holds none.
+    """
+
+    title = "Grounding DINO"
+    paradigm: Paradigm = "detection"
+
+    def __init__(self, path: str | Path):
+        folder = Path(path)
+        super().__init__(folder, None)
+        self.tokenizer = from_directory("AutoTokenizer", folder)
+        self.processor = from_directory("AutoImageProcessor", folder, backend="pil")
+        self.model = model_from_directory("GroundingDinoForObjectDetection", folder)
+        self._names: list[str] = []
+        self._columns: list[int] = []
+
+    def ask(self, names: Sequence[str], synonyms: dict[str, tuple[str, ...]]) -> list[str]:
+        """Any name can be asked for."""
+        self._names = list(dict.fromkeys(name.lower() for name in names))
+        self._columns = [self._names.index(name.lower()) for name in names]
+        return []
+
+    @torch.inference_mode()
+    def score(self, pictures: list[Image.Image]) -> Scores:
+        """``[B, C]``."""
+        seen = self.processor(images=pictures, return_tensors="pt")
+        parts = [
+            self._some(seen, len(pictures), self._names[start : start + _NAMES])
+            for start in range(0, len(self._names), _NAMES)
+        ]
+        found: Scores = np.concatenate(parts, 1)[:, self._columns]
+        return found
+
+    def _some(self, seen: Any, count: int, names: list[str]) -> Scores:
+        pieces = [self.tokenizer(name, add_special_tokens=False)["input_ids"] for name in names]
+        stop = self.tokenizer.convert_tokens_to_ids(".")
+        ids, spans = [self.tokenizer.cls_token_id], []
+        for own in pieces:
+            spans.append(range(len(ids), len(ids) + len(own)))
+            ids += [*own, stop]
+        row = torch.tensor([[*ids, self.tokenizer.sep_token_id]] * count)
+        output = self.model(
+            pixel_values=seen["pixel_values"],
+            pixel_mask=seen.get("pixel_mask"),
+            input_ids=row,
+            attention_mask=torch.ones_like(row),
+            token_type_ids=torch.zeros_like(row),
+        )
+        probabilities = output.logits.sigmoid()  # [B, boxes, pieces]
+        scores = torch.stack([probabilities[..., list(span)].mean(-1).amax(1) for span in spans], 1)
+        return np.asarray(scores.numpy(), np.float32)

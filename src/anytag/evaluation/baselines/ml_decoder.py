@@ -1,0 +1,106 @@
+"""ML-Decoder (Ridnik et al., 2023) on TResNet, from its published checkpoints (OpenImages, COCO).
+
+Pictures are squashed to a square and divided by 255, with no mean and deviation (Alibaba-MIIL/ML_Decoder,
+``infer.py``). Sizes are read off the weights, class names off ``idx_to_class`` of the file. It is supervised: it knows
+its own 9,605 (or 80) classes and no others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from anytag.errors import ModelError
+from anytag.evaluation.baselines.base import Baseline, PictureForm, load_strictly, read_checkpoint
+from anytag.evaluation.baselines.ml_decoder_head import MlDecoder
+from anytag.evaluation.baselines.tresnet import TResNet, read_sizes
+from anytag.evaluation.systems import Paradigm, Scores
+from anytag.pictures import Normalisation
+
+#: x / 255 and no more.
+_PLAIN = Normalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+
+
+class MlDecoderNetwork(TResNet):
+    """TResNet with an ML-Decoder for its head."""
+
+    def __init__(self, state: Mapping[str, Tensor]):
+        super().__init__(read_sizes(state))
+        pooling = state["head.decoder.duplicate_pooling"]
+        self.head: nn.Module = MlDecoder(
+            classes=len(state["head.decoder.duplicate_pooling_bias"]),
+            features=self.features,
+            groups=pooling.shape[0],
+            width=pooling.shape[1],
+            inner=len(state["head.decoder.layers.0.linear1.weight"]),
+        )
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Pixels ``[B, 3, H, W]`` to logits ``[B, classes]``."""
+        logits: Tensor = self.head(super().forward(pixels))
+        return logits
+
+
+class MlDecoderBaseline(Baseline):
+    """Probabilities of the classes that it was trained on.
+
+    Args:
+        path: The checkpoint.
+        classes: Names of its classes; ``None``: those of the checkpoint.
+        side: Of the square, in pixels: 224 for the OpenImages checkpoint, 448 for COCO's TResNet-L.
+
+    Raises:
+        ModelError: If the file is no ML-Decoder on TResNet, or names no classes.
+    """
+
+    title = "ML-Decoder"
+    paradigm: Paradigm = "tagging"
+
+    def __init__(self, path: str | Path, classes: Sequence[str] | None = None, side: int = 224):
+        source = Path(path)
+        state, rest = read_checkpoint(source)
+        try:
+            self.model = MlDecoderNetwork(state)
+        except (KeyError, IndexError) as error:
+            raise ModelError(f"{source}: lacks {error}; this is no ML-Decoder on TResNet") from None
+        load_strictly(self.model, state, source)
+        form = PictureForm(side, side, normalisation=_PLAIN, resampling=Image.Resampling.BICUBIC)
+        super().__init__(source, form, str(side))
+        names = list(classes) if classes is not None else _names(rest.get("idx_to_class"))
+        count = len(state["head.decoder.duplicate_pooling_bias"])
+        if len(names) != count:
+            raise ModelError(f"{source}: names of {len(names):,} classes for {count:,} outputs; give them as classes=")
+        self._place = {name.lower().replace("_", " "): place for place, name in reversed(list(enumerate(names)))}
+        self._columns: list[int | None] = []
+
+    def ask(self, names: Sequence[str], synonyms: dict[str, tuple[str, ...]]) -> list[str]:
+        """Find the categories among its classes, by their names or synonyms."""
+        self._columns = [
+            next((self._place[n.lower()] for n in (name, *synonyms.get(name, ())) if n.lower() in self._place), None)
+            for name in names
+        ]
+        if all(column is None for column in self._columns):
+            raise ModelError(f"{self.title}: it was trained on none of the {len(names)} categories")
+        return [name for name, column in zip(names, self._columns, strict=True) if column is None]
+
+    @torch.inference_mode()
+    def score(self, pictures: Tensor) -> Scores:
+        """Probabilities ``[B, C]``; NaN for what it was not trained on."""
+        found = self.model(pictures).sigmoid().numpy()
+        scores = np.full((len(found), len(self._columns)), np.nan, np.float32)
+        for column, place in enumerate(self._columns):
+            if place is not None:
+                scores[:, column] = found[:, place]
+        return scores
+
+
+def _names(record: Any) -> list[str]:
+    if isinstance(record, dict):
+        return [str(record[key]) for key in sorted(record, key=int)]
+    return [str(name) for name in record] if isinstance(record, list | tuple) else []

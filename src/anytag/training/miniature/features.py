@@ -1,0 +1,180 @@
+"""Tokens of the frozen ImageNet encoder, computed once a shard; every paradigm reads the same ones."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from anytag.datasets.webdataset import read_shard
+from anytag.errors import PictureError, UsageError
+from anytag.foundations.atomic_files import save_array, write_text
+from anytag.nn.efficientnet_lite import EfficientNetLite, load_imagenet_lite
+from anytag.pictures import read_picture, to_pixels
+from anytag.training.lite.feature_cache import normalise
+
+Report = Callable[[str], None]
+
+
+class TokenEncoder(Protocol):
+    """What makes tokens of pictures.
+
+    Attributes:
+        resolution: Side of the square that it wants, in pixels.
+    """
+
+    resolution: int
+
+    def __call__(self, pixels: Tensor) -> NDArray[Any]:
+        """Pixels ``[B, 3, R, R]``, normalised, to tokens ``[B, T, C]``."""
+
+
+#: The encoder that all paradigms share, with the weights of its ImageNet training.
+ENCODER = "efficientnet_lite2"
+
+
+@dataclass(frozen=True)
+class Features:
+    """Pictures of some shards.
+
+    Attributes:
+        records: Per picture ``id``, ``captions``, ``labels``, ``source`` and ``extra``.
+        shards: Per shard ``[n, T, C]`` in float16, mapped into memory.
+    """
+
+    records: tuple[dict[str, Any], ...]
+    shards: tuple[NDArray[np.float16], ...]
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def tokens(self, rows: Sequence[int] | NDArray[np.int64], mirrored: NDArray[np.bool_] | None = None) -> Tensor:
+        """Tokens ``[B, T, C]`` of some pictures, in float32.
+
+        Args:
+            rows: Which pictures.
+            mirrored: ``[B]``, true where the grid of tokens is turned left to right, nearly as if the picture were.
+        """
+        first = np.cumsum([0, *(len(shard) for shard in self.shards)])
+        shard_of = np.searchsorted(first, rows, "right") - 1
+        picked = np.stack([self.shards[s][row - first[s]] for s, row in zip(shard_of, rows, strict=True)])
+        if mirrored is not None and mirrored.any():
+            side = round(picked.shape[1] ** 0.5)
+            grid = picked[mirrored].reshape(-1, side, side, picked.shape[2])
+            picked[mirrored] = grid[:, :, ::-1].reshape(len(grid), -1, picked.shape[2])
+        return torch.from_numpy(picked).float()
+
+    def take(self, keep: Callable[[dict[str, Any]], bool]) -> Features:
+        """The pictures whose records are wanted."""
+        wanted = [keep(record) for record in self.records]
+        parts, start = [], 0
+        for shard in self.shards:
+            rows = np.flatnonzero(wanted[start : start + len(shard)])
+            parts.append(shard if len(rows) == len(shard) else shard[rows])
+            start += len(shard)
+        return Features(tuple(r for r, kept in zip(self.records, wanted, strict=True) if kept), tuple(parts))
+
+
+def load_features(
+    shards: Sequence[Path], folder: Path, report: Report = print, encoder: TokenEncoder | None = None
+) -> Features:
+    """Tokens of every picture of some shards, from the cache where they are.
+
+    Args:
+        shards: WebDataset shards.
+        folder: The cache; each shard's files are there whole or not at all.
+        report: Receives a line for each shard that was computed.
+        encoder: Makes the tokens; ``None``: :data:`ENCODER`.
+
+    Raises:
+        UsageError: If there is no shard, or one cannot be read.
+    """
+    if not shards:
+        raise UsageError("no shards were found; give the folder that holds coco20k, coco_report and world as --data")
+    folder.mkdir(parents=True, exist_ok=True)
+    records: list[dict[str, Any]] = []
+    parts: list[NDArray[np.float16]] = []
+    for shard in shards:
+        tokens, lines = folder / f"{shard.stem}.tokens.npy", folder / f"{shard.stem}.jsonl"
+        if not tokens.exists() or not lines.exists():
+            _cache(encoder or imagenet_encoder(), shard, tokens, lines, report)
+        records += [json.loads(line) for line in lines.read_text(encoding="utf-8").split("\n") if line]
+        parts.append(np.load(tokens, mmap_mode="r"))
+    return Features(tuple(records), tuple(parts))
+
+
+@torch.inference_mode()
+def _cache(encoder: TokenEncoder, shard: Path, tokens: Path, lines: Path, report: Report) -> None:
+    kept, records, failed = [], [], 0
+    waiting: list[NDArray[np.uint8]] = []
+
+    def flush() -> None:
+        if waiting:
+            kept.append(encoder(normalise(np.stack(waiting))).astype(np.float16))
+            waiting.clear()
+
+    for sample in read_shard(shard):
+        try:
+            picture = read_picture(sample.picture, label=sample.source)
+        except PictureError as error:
+            report(f"left out: {error}")
+            failed += 1
+            continue
+        waiting.append(to_pixels(picture, encoder.resolution))
+        if len(waiting) == 4:  # So few stay in the processor's cache.
+            flush()
+        record = {"id": sample.id, "captions": sample.captions, "labels": sample.labels, "source": sample.source}
+        records.append(record | {"extra": sample.extra})
+    flush()
+    if not kept:
+        raise UsageError(f"{shard}: no picture could be read")
+    save_array(tokens, np.concatenate(kept))
+    write_text(lines, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))
+    report(f"features: {shard.stem}, {len(records)} pictures" + (f", {failed} left out" if failed else ""))
+
+
+@cache
+def imagenet_encoder() -> TokenEncoder:
+    """:data:`ENCODER` by OpenVINO in float32 where it is installed, else by PyTorch.
+
+    On one core OpenVINO takes half the time; the two differ in the fifth decimal, and half precision is kept.
+    """
+    encoder = load_imagenet_lite(variant=ENCODER).eval()
+    try:
+        return _OpenVinoEncoder(encoder)
+    except ImportError:
+        return _TorchEncoder(encoder)
+
+
+class _TorchEncoder:
+    def __init__(self, encoder: EfficientNetLite):
+        self.resolution = encoder.resolution
+        self._encoder = encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def __call__(self, pixels: Tensor) -> NDArray[Any]:
+        return np.asarray(self._encoder(pixels.contiguous(memory_format=torch.channels_last)))
+
+
+class _OpenVinoEncoder:
+    def __init__(self, encoder: EfficientNetLite):
+        import openvino
+
+        self.resolution = encoder.resolution
+        example = torch.zeros(1, 3, encoder.resolution, encoder.resolution)
+        settings = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "INFERENCE_PRECISION_HINT": "f32"}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Sizes that tracing makes constants are constants here.
+            converted = openvino.convert_model(encoder, example_input=example)
+        self._compiled = openvino.Core().compile_model(converted, "CPU", settings)
+
+    def __call__(self, pixels: Tensor) -> NDArray[Any]:
+        return np.asarray(self._compiled(pixels.numpy())[0])

@@ -1,0 +1,225 @@
+"""One run of the miniature: train for the steps that its budget pays for, then score the judged pictures."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from anytag.foundations.atomic_files import whole_file, write_text
+from anytag.training.engine.autocast import autocast
+from anytag.training.miniature.config import MiniatureConfig, Paradigm
+from anytag.training.miniature.data import MiniatureData
+from anytag.training.miniature.features import Features
+from anytag.training.miniature.paradigms import Learner, make_learner
+
+Report = Callable[[str], None]
+
+#: Steps that are measured to learn what one costs, after a few that warm up.
+_MEASURED, _WARM_UP = 6, 2
+
+#: A run is kept every so many steps.
+_KEEP_EVERY = 100
+
+#: The three sets of names that pictures are scored for.
+NAMES = ("categories", "tags", "world")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run says of the pictures that thresholds are fitted on, and of those that are judged.
+
+    Attributes:
+        scores: By set of pictures (``choose``, ``judged``, ``world``) and of names; missing where there are none.
+        captions: By set of pictures; empty if the paradigm writes nothing.
+        steps: Steps of training.
+        seconds: Processor seconds of training.
+        parameters: Weights that were trained.
+    """
+
+    scores: dict[str, NDArray[np.float32]]
+    captions: dict[str, list[str]]
+    steps: int
+    seconds: float
+    parameters: int
+
+
+def step_seconds(learner: Learner, config: MiniatureConfig, data: MiniatureData) -> float:
+    """Processor seconds of a training step; the learner is spoiled by it."""
+    optimizer = torch.optim.AdamW(learner.model.parameters(), lr=0.0)
+    seconds = 0.0
+    for step in range(_WARM_UP + _MEASURED):
+        start = time.process_time()
+        _step(learner, config, data, optimizer, seed=0, step=step)
+        seconds += (time.process_time() - start) * (step >= _WARM_UP)
+    return seconds / _MEASURED
+
+
+def _step(
+    learner: Learner,
+    config: MiniatureConfig,
+    data: MiniatureData,
+    optimizer: torch.optim.Optimizer,
+    seed: int,
+    step: int,
+) -> float:
+    """One step; everything random in it follows from seed and step, so that a resumed run goes on exactly."""
+    rows = _rows(learner, seed, step)
+    rng = np.random.default_rng((seed, 2, step))
+    torch.manual_seed(seed * 1_000_003 + step)
+    tokens = data.tokens(rows, rng.random(len(rows)) < 0.5)
+    learner.model.train()
+    with autocast("cpu"):
+        loss = learner.loss(rows, tokens, rng)
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    nn.utils.clip_grad_norm_(learner.model.parameters(), 1.0)
+    optimizer.step()
+    return float(loss.detach())
+
+
+def _rows(learner: Learner, seed: int, step: int) -> NDArray[np.int64]:
+    size = min(learner.batch_size, len(learner.rows))
+    epoch, place = divmod(step, len(learner.rows) // size)
+    order = np.random.default_rng((seed, 1, epoch)).permutation(learner.rows)
+    return order[place * size : (place + 1) * size]
+
+
+def _rate(config: MiniatureConfig, step: int, steps: int) -> float:
+    warm = max(1, steps // 20)
+    if step < warm:
+        return config.learning_rate * (step + 1) / warm
+    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+
+
+def train(
+    learner: Learner,
+    config: MiniatureConfig,
+    data: MiniatureData,
+    *,
+    seed: int,
+    steps: int,
+    folder: Path,
+    report: Report = print,
+) -> float:
+    """Train, or go on where an earlier sitting was stopped.
+
+    Returns:
+        Processor seconds, of all sittings.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    kept = folder / "checkpoint.pt"
+    optimizer = torch.optim.AdamW(learner.model.parameters(), config.learning_rate, weight_decay=config.weight_decay)
+    first, before = 0, 0.0
+    if kept.exists():
+        state = torch.load(kept, weights_only=True)
+        learner.model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        first, before = state["step"], state["seconds"]
+        report(f"{folder.name}: goes on at step {first} of {steps}")
+    start = time.process_time()
+    for step in range(first, steps):
+        for group in optimizer.param_groups:
+            group["lr"] = _rate(config, step, steps)
+        loss = _step(learner, config, data, optimizer, seed, step)
+        done = step + 1
+        if done % _KEEP_EVERY == 0 or done == steps:
+            seconds = before + time.process_time() - start
+            record = {
+                "model": learner.model.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "step": done,
+                "seconds": seconds,
+            }
+            with whole_file(kept) as part:
+                torch.save(record, part)
+            report(f"{folder.name}: step {done} of {steps}, loss {loss:.3f}, {seconds:.0f} s")
+    return before + time.process_time() - start
+
+
+@torch.inference_mode()
+def judge(
+    learner: Learner, data: MiniatureData, size: int = 64
+) -> tuple[dict[str, NDArray[np.float32]], dict[str, list[str]]]:
+    """Scores and captions of every set of pictures; see :class:`Outcome`."""
+    learner.model.eval()
+    sets: dict[str, Features] = {"choose": data.choose, "judged": data.judged, "world": data.world_judged}
+    scores: dict[str, NDArray[np.float32]] = {}
+    captions: dict[str, list[str]] = {}
+    for which, features in sets.items():
+        wanted = ("world",) if which == "world" else ("categories", "tags")
+        parts: dict[str, list[NDArray[np.float32]]] = {name: [] for name in wanted}
+        written: list[str] = []
+        for start in range(0, len(features), size):
+            rows = np.arange(start, min(start + size, len(features)))
+            tokens = features.tokens(rows)
+            for name in wanted:
+                found = learner.scores(tokens, name)
+                if found is not None:
+                    parts[name].append(found.numpy().astype(np.float32))
+            written += learner.captions(tokens) or []
+        scores |= {f"{which}.{name}": np.concatenate(rows_) for name, rows_ in parts.items() if rows_}
+        if written:
+            captions[which] = written
+    return scores, captions
+
+
+def outcome(
+    paradigm: Paradigm, seed: int, config: MiniatureConfig, data: MiniatureData, runs: Path, report: Report = print
+) -> Outcome:
+    """Train and judge a run, or read what an earlier call left."""
+    folder = runs / f"{paradigm}-{seed}"
+    scores_file, said = folder / "scores.npz", folder / "outcome.json"
+    if not (scores_file.exists() and said.exists()):
+        hidden = data.hidden(seed)
+        aligned = _aligned(seed, data, runs) if paradigm == "transfer" else None
+        steps = _steps(paradigm, config, data, runs, report, aligned)
+        learner = make_learner(paradigm, data, hidden, seed, aligned)
+        parameters = sum(p.numel() for p in learner.model.parameters() if p.requires_grad)
+        seconds = train(learner, config, data, seed=seed, steps=steps, folder=folder, report=report)
+        scores, captions = judge(learner, data)
+        with whole_file(scores_file) as part, part.open("wb") as handle:
+            np.savez(handle, **scores)  # type: ignore[arg-type]
+        record = {"captions": captions, "steps": steps, "seconds": seconds, "parameters": parameters}
+        write_text(said, json.dumps(record, ensure_ascii=False))
+        report(f"{folder.name}: judged")
+    record = json.loads(said.read_text(encoding="utf-8"))
+    with np.load(scores_file) as file:
+        return Outcome(scores={name: file[name] for name in file.files}, **record)
+
+
+def _steps(
+    paradigm: Paradigm,
+    config: MiniatureConfig,
+    data: MiniatureData,
+    runs: Path,
+    report: Report,
+    aligned: nn.Module | None,
+) -> int:
+    """Steps that the budget pays for: measured at the first run of a paradigm, and kept for all others."""
+    file = runs / "steps.json"
+    kept: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    if paradigm not in kept:
+        seconds = step_seconds(make_learner(paradigm, data, data.hidden(0), 0, aligned), config, data)
+        kept[paradigm] = {"steps": max(1, round(config.budget / seconds)), "seconds": seconds}
+        runs.mkdir(parents=True, exist_ok=True)
+        write_text(file, json.dumps(kept, indent=1))
+        report(f"{paradigm}: a step takes {seconds:.3f} s, so a run has {kept[paradigm]['steps']} steps")
+    return int(kept[paradigm]["steps"])
+
+
+def _aligned(seed: int, data: MiniatureData, runs: Path) -> nn.Module:
+    """The alignment model of a seed, as trained."""
+    learner = make_learner("alignment", data, data.hidden(seed), seed)
+    state = torch.load(runs / f"alignment-{seed}" / "checkpoint.pt", weights_only=True)
+    learner.model.load_state_dict(state["model"])
+    return learner.model

