@@ -14,7 +14,8 @@ from anytag.data_engine.pipeline import Engine
 from anytag.data_engine.report import StepReport
 from anytag.datasets.sources import IndexedSource, SampleSource
 from anytag.datasets.webdataset import open_shards
-from anytag.evaluation.calibration import calibrate, score_shards
+from anytag.evaluation.calibration import calibrate
+from anytag.evaluation.labelled_scores import score_pictures
 from anytag.nn.model import RecognitionModel
 from anytag.training.lite.prepare import find_shards
 from anytag.training.lite.run import save_weights
@@ -43,7 +44,9 @@ def generate_and_clean(data: ClaimsData, model: RecognitionModel, work: Path) ->
         spec = ModelSpec(str(work / "raw"), backend="torch")
         recognizer = spec.load()
         shards = find_shards(data.data, data.config.calibration)
-        calibrate(recognizer, score_shards(recognizer, shards, data.config.training.data.parser), "claims", data.report)
+        calibrate(
+            recognizer, score_pictures(recognizer, shards, data.config.training.data.parser), "claims", data.report
+        )
         (work / "raw").replace(folder)
     source, spec, engine = engine_source(data.data, data.config), ModelSpec(str(folder), backend="torch"), Engine(work)
     wanted = GenerateConfig(top=data.config.generated)

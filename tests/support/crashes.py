@@ -8,7 +8,8 @@ import numpy as np
 from fixtures_toy import TAGS
 
 from anytag.datasets.samples import Sample
-from anytag.evaluation.calibration import LabelledScores, calibrate
+from anytag.evaluation.calibration import calibrate
+from anytag.evaluation.labelled_scores import LabelledScores
 from anytag.model.directory import ModelDirectory
 
 

@@ -8,28 +8,45 @@ from typing import Annotated
 import typer
 
 from anytag.cli._shared import reporting
+from anytag.errors import UsageError
 
 
 def calibrate(
     model: Annotated[Path, typer.Argument(help="Model directory; its thresholds are replaced.")],
-    shards: Annotated[list[Path], typer.Argument(help="WebDataset shards of pictures with captions, not trained on.")],
-    source: Annotated[str | None, typer.Option(help="Provenance to note. (default: the shards' names)")] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Pictures with captions or tags, not trained on: folders, tables, JSON, COCO files, shards, Parquet."
+        ),
+    ] = None,
+    source: Annotated[str | None, typer.Option(help="Provenance to note. (default: the names of the data)")] = None,
     half: Annotated[
         bool, typer.Option(help="Use every other picture only, so that the rest can judge the result.")
     ] = False,
+    undo: Annotated[bool, typer.Option("--undo", help="Take the last calibration back.")] = False,
 ) -> None:
     """Fit a threshold for every tag, so that it fires when it is more likely right than wrong.
+
+    Tags that the pictures do not show keep the threshold that they have.
 
     Example: anytag calibrate runs/lite-onnx data/validation.tar
     """
     with reporting("calibrate"):
-        from anytag.evaluation.calibration import calibrate as fit
-        from anytag.evaluation.calibration import score_shards
+        if undo == bool(data):
+            raise UsageError("give the pictures to calibrate on, or --undo")
+        from anytag.evaluation import calibration
+
+        if undo:
+            calibration.undo(model)
+            print(f"{model}: as before the last calibration")
+            return
+        from anytag.evaluation.labelled_scores import score_pictures
         from anytag.inference.recognizer import load
 
+        assert data is not None
         recognizer = load(model)
-        data = score_shards(recognizer, shards)
+        scores = score_pictures(recognizer, data)
+        label = source or ", ".join(Path(entry).stem for entry in data)
         if half:
-            data = data[::2]
-        label = source or ", ".join(shard.stem for shard in shards) + (" (every other picture)" if half else "")
-        fit(recognizer, data, label)
+            scores, label = scores[::2], label if source else f"{label} (every other picture)"
+        calibration.calibrate(recognizer, scores, label)

@@ -2,80 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+import math
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from anytag.datasets.samples import Sample
-from anytag.datasets.webdataset import read_shard
 from anytag.errors import UsageError
+from anytag.evaluation.labelled_scores import LabelledScores
 from anytag.evaluation.tagging import best_common_threshold, best_thresholds
-from anytag.foundations.log_odds import log_odds, sigmoid
+from anytag.foundations.log_odds import EDGE, log_odds, sigmoid
 from anytag.foundations.report import Report
 from anytag.inference.recognizer import Recognizer
-from anytag.language.parsing.parser import load_parser
-from anytag.language.tags.vocabulary_builder import TagMapper
 from anytag.model.config import ModelConfig
-from anytag.model.directory import new_model, write_config
+from anytag.model.directory import ModelDirectory, new_model, write_config
 from anytag.model.vocabulary import TagVocabulary
 
-
-@dataclass(frozen=True)
-class LabelledScores:
-    """What a model says of pictures, and what their captions say.
-
-    Attributes:
-        logits: ``[N, T]``, the recognition decoder's, of the whole vocabulary.
-        truth: ``[N, T]``: the tags parsed from the picture's captions, and what they imply.
-        samples: The pictures' annotations; their bytes are dropped.
-        evidence: ``[N, T]``, the classifier's say (:meth:`~anytag.inference.scoring.Scorer.evidence`).
-    """
-
-    logits: NDArray[np.float32]
-    truth: NDArray[np.bool_]
-    samples: list[Sample]
-    evidence: NDArray[np.float32]
-
-    def __getitem__(self, rows: slice) -> LabelledScores:
-        return LabelledScores(self.logits[rows], self.truth[rows], self.samples[rows], self.evidence[rows])
-
-
-def score_shards(recognizer: Recognizer, shards: Sequence[Path], parser: str = "auto") -> LabelledScores:
-    """Run a model over shards whose samples have captions.
-
-    Raises:
-        UsageError: If a shard or no sample could be read.
-    """
-    from anytag.pictures import load_batches
-
-    samples: list[Sample] = []
-
-    def sources() -> Iterable[tuple[str, bytes]]:
-        for shard in shards:
-            for sample in read_shard(shard):
-                samples.append(replace(sample, picture=b""))
-                yield sample.source, sample.picture_bytes()
-
-    labels = recognizer.labels.all()
-    resolution = recognizer.directory.config.image_encoder.resolution
-    rows, said, read = [], [], []
-    for batch in load_batches(sources(), resolution, 16):
-        read += batch.paths
-        encoded = recognizer.backend.encode(batch.pixels)
-        rows.append(recognizer.backend.recognize(encoded.features, labels.queries))
-        said.append(recognizer.scorer.evidence(encoded, labels))
-    if not read:
-        raise UsageError(f"no picture could be read from {', '.join(map(str, shards))}")
-    by_source = {sample.source: sample for sample in samples}
-    kept = [by_source[source] for source in read]
-    mapper, reader = TagMapper(recognizer.vocabulary), load_parser(parser)  # type: ignore[arg-type]
-    truth = np.zeros((len(kept), len(recognizer.vocabulary)), dtype=bool)
-    for row, sample in zip(truth, kept, strict=True):
-        row[list(mapper(tag for caption in sample.captions for tag in reader.parse(caption)))] = True
-    return LabelledScores(np.concatenate(rows), truth, kept, np.concatenate(said))
+#: Folder in a calibrated model with its vocabulary and config before that.
+BEFORE = "before-calibration"
 
 
 def shifts_by_prevalence(logits: NDArray[np.float64], prevalence: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -120,26 +67,40 @@ def expected_prevalence(
     return clipped
 
 
-def fit_slope(margins: NDArray[np.float64], truth: NDArray[np.bool_], steps: int = 30) -> tuple[float, float]:
+def fit_slope(margins: NDArray[np.float64], truth: NDArray[np.bool_], steps: int = 50) -> tuple[float, float]:
     """Logistic regression of truth on one variable (Platt scaling) by Newton's method.
+
+    The targets are Platt's, (n + 1) / (n + 2) of n positives and 1 / (n + 2) of n negatives, so that few pictures
+    which the model separates perfectly do not ask for an infinite slope.
 
     Args:
         margins: Any shape.
         truth: The same shape.
-        steps: Newton steps.
+        steps: Most Newton steps.
 
     Returns:
         Slope and intercept.
     """
-    x, y = margins.ravel(), truth.ravel().astype(np.float64)
+    x, y = margins.ravel(), truth.ravel()
+    positives, negatives = int(y.sum()), int((~y).sum())
+    target = np.where(y, (positives + 1) / (positives + 2), 1 / (negatives + 2))
+
+    def loss(slope: float, intercept: float) -> float:
+        odds = slope * x + intercept
+        return float((np.logaddexp(0, odds) - target * odds).mean())
+
     slope, intercept = 1.0, 0.0
+    now = loss(slope, intercept)
     for _ in range(steps):
-        p = sigmoid(slope * x + intercept)
-        weight, error = p * (1 - p) + 1e-12, p - y
+        p = sigmoid(np.clip(slope * x + intercept, -500, 500))
+        weight, error = p * (1 - p) + 1e-12, p - target
         gradient = np.array([(error * x).sum(), error.sum()])
         curve = np.array([[(weight * x * x).sum(), (weight * x).sum()], [(weight * x).sum(), weight.sum()]])
         change = np.linalg.solve(curve + 1e-9 * np.eye(2), gradient)
-        slope, intercept = slope - change[0], intercept - change[1]
+        # Far from the minimum a whole step can overshoot it.
+        while (then := loss(slope - change[0], intercept - change[1])) > now + 1e-12 and np.abs(change).max() > 1e-8:
+            change = change / 2
+        slope, intercept, now = slope - change[0], intercept - change[1], then
         if np.abs(change).max() < 1e-8:
             break
     return float(slope), float(intercept)
@@ -151,6 +112,7 @@ def fit_class_weight(
     truth: NDArray[np.bool_],
     prevalence: NDArray[np.float64],
     weights: Sequence[float] = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5),
+    before: float = 0.0,
 ) -> float:
     """The weight of the classifier's evidence that makes the captions' tags likeliest.
 
@@ -159,11 +121,12 @@ def fit_class_weight(
         evidence: ``[N, T]``; columns of zeros have none.
         truth: ``[N, T]``.
         prevalence: ``[T]``, in (0, 1).
-        weights: What to choose from; the first where there is no evidence at all.
+        weights: What to choose from.
+        before: The weight where the classifier knows no tag that has positives and nothing can be learned of it.
     """
     known = evidence.any(0)
-    if not known.any():
-        return weights[0]
+    if not truth[:, known].any():
+        return before
     logits, evidence, truth, prevalence = logits[:, known], evidence[:, known], truth[:, known], prevalence[known]
 
     def loss(weight: float) -> float:
@@ -212,48 +175,148 @@ def calibrate(recognizer: Recognizer, data: LabelledScores, source: str, report:
     then thresholds with the best F1 are chosen, drawn towards a common one where positives are few. Captions leave
     out much of what is true of a picture, so all this errs on the side of naming less.
 
+    A tag without positives that has a threshold already keeps it, and fires where it did: at the same logit or, if the
+    classifier's weight has changed, on as many of the pictures. The vocabulary and config of before are kept in
+    :data:`BEFORE`, from where :func:`undo` takes them back.
+
     Args:
         recognizer: The model; its directory is changed: ``vocabulary.json`` and ``config.json``.
         data: Logits and truth of pictures that the model was not trained on.
         source: Provenance, written beside every threshold.
         report: Receives a summary.
+
+    Raises:
+        UsageError: If the pictures cannot tell what a threshold should be; nothing is written then.
     """
     directory, vocabulary = recognizer.directory, recognizer.vocabulary
+    for note in data.notes:
+        report(note)
+    judged = np.ones(len(vocabulary), bool) if data.judged is None else data.judged
+    _check(data.truth, judged)
     logits, truth, count = data.logits.astype(np.float64), data.truth, len(data.logits)
     support = np.array([tag.support for tag in vocabulary], dtype=np.float64)
     prevalence = expected_prevalence(truth, support, directory.config.training_pictures)
     evidence = data.evidence.astype(np.float64)
-    weight = fit_class_weight(logits, evidence, truth, prevalence)
-    logits = logits + weight * evidence
+    weight = fit_class_weight(
+        logits[:, judged],
+        evidence[:, judged],
+        truth[:, judged],
+        prevalence[judged],
+        before=directory.config.class_weight,
+    )
+    earlier, logits = logits + directory.config.class_weight * evidence, logits + weight * evidence
     shifts = shifts_by_prevalence(logits, prevalence)
-    slope, intercept = fit_slope(logits - shifts, truth)
+    margins = (logits - shifts)[:, judged]
+    slope, intercept = fit_slope(margins, truth[:, judged])
+    if not 0 < slope < math.inf or not np.ptp(margins):
+        raise UsageError(
+            f"the model's scores of these {count:,} pictures do not rise with their tags (slope {slope:.3g}), so no "
+            "threshold would mean anything and nothing was written; check that captions and tags belong to the pictures"
+        )
     shifts = shifts - intercept / slope
     scores = sigmoid((logits - shifts) * slope)
-    common, thresholds, positives = fit_thresholds(scores, truth)
+    common, fitted, positives = fit_thresholds(scores[:, judged], truth[:, judged])
+    thresholds, supported = np.full(len(vocabulary), common), np.zeros(len(vocabulary), np.int64)
+    thresholds[judged], supported[judged] = fitted, positives
+    kept = np.array([tag.threshold is not None for tag in vocabulary]) & (supported == 0)
+    for tag in (vocabulary[int(id)] for id in np.flatnonzero(kept)):
+        assert tag.threshold is not None
+        thresholds[tag.id] = tag.threshold
+        odds = float(log_odds(tag.threshold, EDGE))
+        edge = tag.shift + odds / directory.config.score_slope
+        edge += _moved(earlier[:, tag.id], logits[:, tag.id], edge)
+        shifts[tag.id] = edge - odds / slope
     tags = [
         replace(
             tag,
             shift=round(float(shifts[tag.id]), 4),
             threshold=round(float(thresholds[tag.id]), 4),
-            threshold_from=f"{source}, {int(positives[tag.id])} positives",
+            threshold_from=tag.threshold_from
+            if kept[tag.id]
+            else f"{source}, {_counted(int(supported[tag.id]), 'positive')}",
         )
         for tag in vocabulary
     ]
+    rare = judged & ~kept & (support < 8)
     update = {
         "class_weight": weight,
         "score_slope": round(slope, 5),
-        "open_shift": round(float(np.median(shifts[support < 8])) if (support < 8).any() else 0.0, 4),
         "default_threshold": round(common, 4),
         "open_threshold": round(common, 4),
+        # Where nothing rare was judged, any other text still fires where the median rare tag does.
+        "open_shift": round(float(np.median(shifts[rare if rare.any() else support < 8])), 4)
+        if (support < 8).any()
+        else 0.0,
     }
     config = directory.config.model_copy(update=update)
+    _keep_before(directory)
     _install(directory.path, TagVocabulary(tags), config)
+    scores = sigmoid((logits - shifts) * slope)
     report(
-        f"{count} pictures, {(positives > 0).sum()} tags with positives, classifier's weight {weight}, "
-        f"slope {slope:.3f}, common threshold "
-        f"{common:.3f}, {(scores >= thresholds).sum() / count:.1f} tags found and {truth.sum() / count:.1f} named a "
-        "picture"
+        f"{count:,} pictures, {_counted(int((supported > 0).sum()), 'tag')} with positives, "
+        f"{_counted(int(kept.sum()), 'tag')} without that keep their thresholds, classifier's weight {weight:g}, slope "
+        f"{slope:.3f}, common threshold {common:.3f}, {(scores >= thresholds).sum() / count:.1f} tags found and "
+        f"{truth.sum() / count:.1f} named a picture"
     )
+
+
+def undo(folder: Path) -> None:
+    """Take the last calibration back: the model has the vocabulary and the config again that it had before.
+
+    Raises:
+        UsageError: If there was none, or the model has become another one since.
+    """
+    kept = folder / BEFORE
+    if not (kept / "config.json").is_file():
+        raise UsageError(f"{folder}: nothing to take back; no calibration by this version was written here")
+    directory, before = ModelDirectory(folder), ModelDirectory(kept)
+    others = {name: sum for name, sum in before.config.files.items() if name != "vocabulary.json"}
+    if others != {name: sum for name, sum in directory.config.files.items() if name != "vocabulary.json"}:
+        raise UsageError(f"{folder}: holds another model than the one that was calibrated; nothing was changed")
+    vocabulary = before.vocabulary
+    _install(folder, vocabulary, before.config)
+    shutil.rmtree(kept)
+
+
+def _check(truth: NDArray[np.bool_], judged: NDArray[np.bool_]) -> None:
+    """Refuse pictures that no threshold can be fitted on.
+
+    Raises:
+        UsageError: If no tag, or every tag, is true of every picture.
+    """
+    if not truth.any():
+        raise UsageError(
+            f"no tag of the model is true of any of the {len(truth):,} pictures, so there is nothing to fit thresholds "
+            "on and nothing was written; give pictures with captions, or with tags that the model knows"
+        )
+    if truth[:, judged].all():
+        raise UsageError(
+            f"every tag that the {len(truth):,} pictures name is true of all of them, so nothing tells a threshold and "
+            "nothing was written; add pictures that show other things"
+        )
+
+
+def _moved(earlier: NDArray[np.float64], now: NDArray[np.float64], edge: float) -> float:
+    """How far an edge has to move so that as many logits are above it as were: ``[N]`` each, before and now."""
+    above = int((earlier > edge).sum())
+    ends = slice(max(above - 1, 0), above + 1)
+    return float(np.sort(now)[::-1][ends].mean() - np.sort(earlier)[::-1][ends].mean())
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _keep_before(directory: ModelDirectory) -> None:
+    """Copy what a calibration changes, so that it can be taken back."""
+    kept = directory.path / BEFORE
+    part = kept.with_name(kept.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir()
+    shutil.copyfile(directory.file("vocabulary.json"), part / "vocabulary.json")
+    shutil.copyfile(directory.path / "config.json", part / "config.json")
+    shutil.rmtree(kept, ignore_errors=True)
+    part.replace(kept)
 
 
 def _install(folder: Path, vocabulary: TagVocabulary, config: ModelConfig) -> None:

@@ -35,17 +35,25 @@ class TagIds:
 
     Attributes:
         unknown: How many names were looked up in vain, ``names_unknown``, and how many were found, ``names_known``.
+        unknown_names: A data set's own names that were looked up in vain, and how often; parsed words do not count.
     """
 
     def __init__(self, vocabulary: TagVocabulary, parser: CaptionParser | None = None, mapper: TagMapper | None = None):
         self.vocabulary, self.parser = vocabulary, parser
         self.unknown: Counter[str] = Counter()
+        self.unknown_names: Counter[str] = Counter()
         self._mapper = mapper or TagMapper(vocabulary)
         self._named: dict[tuple[str, TagKind | None], Ids] = {}
 
     def of_names(self, names: Iterable[NamedTag]) -> set[int]:
         """Ids of a data set's own tags: by name or alias, else as a caption would be understood."""
-        return {id for tag in names for id in self._counted(self._find(tag.name, tag.kind))}
+        ids: set[int] = set()
+        for tag in names:
+            found = self._counted(self._find(tag.name, tag.kind))
+            if not found:
+                self.unknown_names[tag.name] += 1
+            ids.update(found)
+        return ids
 
     def of_kind(self, name: str, kind: TagKind) -> Ids:
         """Ids of a tag of that very kind, else as a caption would be understood."""

@@ -1,0 +1,141 @@
+"""What a model says of labelled pictures, beside what their captions and tags say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anytag.datasets.opening import open_source
+from anytag.datasets.samples import Sample
+from anytag.errors import PictureError, SampleError, UsageError
+from anytag.inference.recognizer import Recognizer
+from anytag.language.parsing.parser import load_parser
+from anytag.language.tags.tag_ids import TagIds
+
+#: Pictures that are encoded together.
+_BATCH = 16
+
+#: Problems and unknown names that a message shows.
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class LabelledScores:
+    """What a model says of pictures, and what their captions and tags say.
+
+    Attributes:
+        logits: ``[N, T]``, the recognition decoder's, of the whole vocabulary.
+        truth: ``[N, T]``: the tags named by the picture's captions and by its own tags, and what they imply.
+        samples: The pictures' annotations; their bytes are dropped.
+        evidence: ``[N, T]``, the classifier's say (:meth:`~anytag.inference.scoring.Scorer.evidence`).
+        judged: ``[T]``, the tags that the annotations could have named; ``None``: all of them. A caption may name
+            anything. A data set without captions names tags of its own list only, so that nothing is known of others.
+        notes: What could not be used, in sentences for people.
+    """
+
+    logits: NDArray[np.float32]
+    truth: NDArray[np.bool_]
+    samples: list[Sample]
+    evidence: NDArray[np.float32]
+    judged: NDArray[np.bool_] | None = None
+    notes: tuple[str, ...] = field(default=())
+
+    def __getitem__(self, rows: slice) -> LabelledScores:
+        return replace(
+            self,
+            logits=self.logits[rows],
+            truth=self.truth[rows],
+            samples=self.samples[rows],
+            evidence=self.evidence[rows],
+        )
+
+
+def score_pictures(
+    recognizer: Recognizer, sources: Sequence[str | Path | Mapping[str, Any]], parser: str = "auto"
+) -> LabelledScores:
+    """Run a model over pictures that have captions or tags.
+
+    Args:
+        recognizer: The model.
+        sources: Whatever :func:`~anytag.datasets.opening.open_source` opens: what training takes.
+        parser: Reads captions: ``auto``, ``light`` or ``spacy``.
+
+    Raises:
+        UsageError: If a source cannot be opened, or no picture could be read.
+    """
+    from anytag.pictures import load_batches
+
+    opened = [open_source(source) for source in sources]
+    samples: dict[str, Sample] = {}
+    problems: list[str] = []
+
+    def pictures() -> Iterable[tuple[str, bytes]]:
+        for number, source in enumerate(opened):
+            problems.extend(map(str, source.problems))
+            for part in range(source.parts):
+                for item in source.read(part):
+                    try:
+                        if isinstance(item, SampleError):
+                            raise item
+                        key = f"{number}:{item.place}"
+                        content = item.picture_bytes()
+                    except (SampleError, PictureError) as error:
+                        problems.append(str(error))
+                        continue
+                    samples[key] = replace(item, picture=b"")
+                    yield key, content
+
+    labels = recognizer.labels.all()
+    resolution = recognizer.directory.config.image_encoder.resolution
+    rows, said, read = [], [], []
+    for batch in load_batches(pictures(), resolution, _BATCH):
+        read += batch.paths
+        problems += [failure.message for failure in batch.failures]
+        if not batch.paths:
+            continue
+        encoded = recognizer.backend.encode(batch.pixels)
+        rows.append(recognizer.backend.recognize(encoded.features, labels.queries))
+        said.append(recognizer.scorer.evidence(encoded, labels))
+    if not read:
+        where = ", ".join(source.description for source in opened)
+        raise UsageError(f"no picture could be read from {where}.{_examples(problems)}")
+    kept = [samples[key] for key in read]
+    truth, judged, notes = _truth(recognizer, kept, parser)
+    if problems:
+        notes = (f"Pictures that could not be used: {len(problems):,}.{_examples(problems)}", *notes)
+    return LabelledScores(np.concatenate(rows), truth, kept, np.concatenate(said), judged, notes)
+
+
+def _truth(
+    recognizer: Recognizer, samples: Sequence[Sample], parser: str
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_] | None, tuple[str, ...]]:
+    """What is true of the pictures, which tags they judge, and what could not be understood."""
+    vocabulary = recognizer.vocabulary
+    ids = TagIds(vocabulary, load_parser(parser))  # type: ignore[arg-type]
+    truth = np.zeros((len(samples), len(vocabulary)), dtype=bool)
+    for row, sample in zip(truth, samples, strict=True):
+        named = ids.of_names(sample.tags)
+        for caption in sample.captions:
+            named.update(ids.of_caption(caption) or ())
+        row[list(vocabulary.with_implied(named))] = True
+    notes = []
+    bare = sum(not sample.captions and not sample.tags for sample in samples)
+    if bare:
+        notes.append(
+            f"{bare:,} of {len(samples):,} pictures have neither captions nor tags; they count as showing none."
+        )
+    if unknown := ids.unknown_names:
+        shown = ", ".join(f"{name!r} ({count:,})" for name, count in unknown.most_common(_SHOWN))
+        more = f", and {len(unknown) - _SHOWN:,} more" if len(unknown) > _SHOWN else ""
+        notes.append(f"The vocabulary does not have these names: {shown}{more}.")
+    judged = None if any(sample.captions for sample in samples) else truth.any(0)
+    return truth, judged, tuple(notes)
+
+
+def _examples(problems: Sequence[str]) -> str:
+    return " The first:" + "".join(f"\n  {problem}" for problem in problems[:3]) if problems else ""
