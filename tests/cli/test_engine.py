@@ -2,10 +2,12 @@ import json
 
 import pytest
 from conftest import require_module
+from fixtures_toy import write_toy_model
 from toy_engine import GREEN, RED, names, records, write_shard
 from typer.testing import CliRunner
 
 from anytag.cli.engine import app
+from anytag.foundations.folder_locks import only_writer
 
 
 def run(*arguments):
@@ -98,3 +100,45 @@ def test_parquet(shard, tmp_path):
     rows = pyarrow.parquet.read_table(work / "parsed" / "part-00000.parquet").to_pylist()
     assert rows[0]["captions"][0]["text"] == "a dog on grass"
     assert {tag["name"] for tag in rows[1]["tags"]} == {"cat", "red"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("--model", "{none}"), "no such model directory"),
+        (
+            ("--model", "{model}", "--captions", "none", "--regions", "grounding_dino"),
+            "say where its weights are (detector)",
+        ),
+        (
+            ("--model", "{model}", "--captions", "none", "--regions", "grounding_dino", "--detector", "{work}"),
+            "no Grounding DINO here",
+        ),
+        (("--model", "{model}", "--captions", "guided"), "does not write captions"),
+    ],
+)
+def test_what_later_steps_would_fail_at_is_found_before_the_first(shard, tmp_path, arguments, complaint):
+    model = write_toy_model(tmp_path / "model", captioner=False)
+    places = {"none": tmp_path / "none", "model": model, "work": tmp_path}
+    if complaint.startswith("no Grounding"):
+        require_module("transformers", "grounding")
+    result = run("run", shard, "--work", tmp_path / "w", *(argument.format(**places) for argument in arguments))
+    assert result.exit_code == 2, result.output
+    assert complaint in result.stderr
+    assert not (tmp_path / "w" / "parsed").exists()
+
+
+def test_no_cluster(shard, tmp_path):
+    require_module("ray", "cluster")
+    result = run("parse", shard, "--work", tmp_path / "w", "--cluster", "auto")
+    assert result.exit_code == 2, result.output
+    assert "no Ray cluster answers at 'auto'" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_second_engine_on_one_folder_is_refused(shard, tmp_path):
+    with only_writer(tmp_path / "w", "", ""):
+        result = run("parse", shard, "--work", tmp_path / "w")
+    assert result.exit_code == 2
+    assert f"{tmp_path / 'w'}: another data engine works here; wait until it is done" in result.stderr
+    assert run("parse", shard, "--work", tmp_path / "w", "--min-support", 1).exit_code == 0

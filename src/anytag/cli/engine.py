@@ -125,6 +125,7 @@ def _engine(
     executor: Executor = LocalExecutor(workers)
     if cluster is not None:
         executor = RayExecutor(workers, None if cluster == "local" else cluster)
+        executor.connect()
     with _progress() as progress:
         yield Engine(work, executor, progress, format.value, bad_share, redo)
 
@@ -381,6 +382,7 @@ def run(
             outlier_share=outlier_share,
         )
         generating = _settings(GenerateConfig, None, captions=captions.value, threshold=threshold)
+        engine.check(spec, generating, cleaning)
         reports = [
             engine.parse(source, _vocabulary(vocabulary, labels, size, min_support)),
             engine.generate(source, spec, generating),

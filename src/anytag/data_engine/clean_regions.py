@@ -22,7 +22,7 @@ from anytag.data_engine.regions import AttentionHeat, BoxSides, CellHeat, HeatRe
 from anytag.data_engine.work import Digest, Outcome, Step
 from anytag.datasets.loading import Loaded, load_picture, run_ahead
 from anytag.datasets.sources import SampleSource
-from anytag.errors import PictureError, UsageError
+from anytag.errors import PictureError
 from anytag.inference.label_set import LabelSet
 from anytag.inference.recognizer import Recognizer
 from anytag.model.vocabulary import TagVocabulary, VocabularyTag
@@ -44,11 +44,9 @@ def region_source(model: Model, config: CleaningConfig) -> RegionSource:
         return HeatRegions(CellHeat(recognizer), config.region_share)
     if config.regions == "attention":
         return HeatRegions(AttentionHeat(recognizer), config.region_share)
-    if config.detector is None:
-        raise UsageError("regions are to come from Grounding DINO: say where its weights are (detector)")
-    from anytag.data_engine.grounding_dino import GroundingDinoRegions
+    from anytag.data_engine.grounding_dino import GroundingDinoRegions, check_detector
 
-    return GroundingDinoRegions(config.detector, config.box_threshold)
+    return GroundingDinoRegions(check_detector(config.detector), config.box_threshold)
 
 
 def crop_sides(box: BoxSides, margin: float, smallest: float) -> BoxSides:

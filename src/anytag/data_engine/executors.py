@@ -7,7 +7,9 @@ folder have to be the same paths everywhere. Ray Data schedules there, and gives
 from __future__ import annotations
 
 import json
+import logging
 import multiprocessing
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -16,6 +18,7 @@ from typing import Any, Protocol
 from anytag.data_engine.work import Marker, Problem, Step, perform
 from anytag.errors import AnytagError, MissingExtraError, UsageError
 from anytag.foundations.interrupts import leave_interrupts_to_parent
+from anytag.foundations.worker_processes import end_with_parent
 
 
 class Executor(Protocol):
@@ -76,6 +79,7 @@ _step: Step | None = None
 def _start(step: Step) -> None:
     global _step
     leave_interrupts_to_parent()
+    end_with_parent()
     _step = step
 
 
@@ -108,14 +112,34 @@ class RayExecutor:
             raise MissingExtraError("Running on a Ray cluster", "cluster") from None
         self.workers, self.address, self.processors, self.gpus = workers, address, processors, gpus
 
+    def connect(self) -> None:
+        """Join the cluster, unless the program has; otherwise the first unit does.
+
+        Raises:
+            UsageError: If there is no such cluster.
+        """
+        import ray
+
+        if ray.is_initialized():
+            return
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # What it would warn of otherwise.
+        try:
+            ray.init(address=self.address, log_to_driver=False, logging_level=logging.ERROR)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            raise UsageError(
+                f"no Ray cluster answers at {self.address!r} ({reason}); start one with 'ray start --head', give its "
+                "address, or take 'local' for one on this machine"
+            ) from None
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
+
     def __call__(self, step: Step, units: Sequence[int]) -> Iterator[Marker | Problem]:
         """Perform units; results come as they are done."""
         import ray
 
         if not units:
             return
-        if not ray.is_initialized():
-            ray.init(address=self.address, log_to_driver=False)
+        self.connect()
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         rows = ray.data.from_items([{"unit": int(unit)} for unit in units], override_num_blocks=len(units))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,25 @@ from PIL import Image
 
 from anytag.backends.base import FloatArray
 from anytag.data_engine.regions import Region, grid_side, region_of_box
-from anytag.errors import MissingExtraError, ModelError
+from anytag.errors import MissingExtraError, ModelError, UsageError
 from anytag.model.vocabulary import VocabularyTag
+
+
+def check_detector(folder: str | Path | None) -> Path:
+    """The folder of the weights, if they and what runs them are there; nothing is loaded.
+
+    Raises:
+        MissingExtraError: If ``transformers`` is not installed.
+        UsageError: If no folder is named.
+        ModelError: If there are no such weights in the folder.
+    """
+    if folder is None:
+        raise UsageError("regions are to come from Grounding DINO: say where its weights are (detector)")
+    if not (find_spec("torch") and find_spec("transformers")):
+        raise MissingExtraError("Regions from Grounding DINO", "grounding")
+    if not (Path(folder) / "config.json").is_file():
+        raise ModelError(f"{folder}: no Grounding DINO here (no config.json); download its weights to a folder first")
+    return Path(folder)
 
 
 class GroundingDinoRegions:
@@ -38,10 +56,7 @@ class GroundingDinoRegions:
         except ImportError:
             raise MissingExtraError("Regions from Grounding DINO", "grounding") from None
         self.box_threshold, self.device = box_threshold, device
-        if not (Path(folder) / "config.json").is_file():
-            raise ModelError(
-                f"{folder}: no Grounding DINO here (no config.json); download its weights to a folder first"
-            )
+        check_detector(folder)
         try:
             self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
             # Through Pillow: the other way needs torchvision.

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
+from anytag.data_engine.checks import check_models
 from anytag.data_engine.clean import ClustersStep, RemovalStep
 from anytag.data_engine.clean_regions import RegionsStep
 from anytag.data_engine.cleaning_config import CleaningConfig
@@ -22,6 +24,7 @@ from anytag.data_engine.work import Progress, Step, run_step
 from anytag.datasets.sources import SampleSource
 from anytag.errors import UsageError
 from anytag.foundations.atomic_files import whole_file
+from anytag.foundations.folder_locks import only_writer
 from anytag.language.parsing.parser import ParserName
 from anytag.model.vocabulary import TagVocabulary
 
@@ -57,6 +60,12 @@ class Engine:
         self.executor = executor or LocalExecutor()
         self.progress, self.format, self.bad_share, self.redo = progress, format, bad_share, redo
 
+    def check(
+        self, model: Model, generating: GenerateConfig | None = None, cleaning: CleaningConfig | None = None
+    ) -> None:
+        """Find out before the first step what later ones would fail at; as :func:`.check_models` does."""
+        check_models(model, generating, cleaning)
+
     def parse(
         self,
         source: SampleSource,
@@ -70,6 +79,12 @@ class Engine:
             vocabulary: Its file; or how to make one of the captions.
             parser: Which caption parser.
         """
+        with self._alone():
+            return self._parse(source, vocabulary, parser)
+
+    def _parse(
+        self, source: SampleSource, vocabulary: str | Path | LabelSystemConfig | None, parser: ParserName
+    ) -> StepReport:
         folder = self.work / "parsed"
         names = NamesStep(folder / "names", source, parser)
         reports = [self._run(names)]
@@ -86,17 +101,22 @@ class Engine:
 
     def generate(self, source: SampleSource, model: Model, config: GenerateConfig | None = None) -> StepReport:
         """A model's captions and tags beside the originals: makes ``generated`` of ``parsed``."""
+        config = config or GenerateConfig()
         before = self._manifest("parsed", source)
-        folder = self.work / "generated"
-        step = GenerateStep(folder, before, source, model, config or GenerateConfig(), self.format)
-        report = self._run(step)
-        _take_vocabulary(before.vocabulary_path, folder)
-        return self._finish(report, Manifest(folder, before.source, before.parts, self.format))
+        with self._alone():
+            folder = self.work / "generated"
+            report = self._run(GenerateStep(folder, before, source, model, config, self.format))
+            _take_vocabulary(before.vocabulary_path, folder)
+            return self._finish(report, Manifest(folder, before.source, before.parts, self.format))
 
     def clean(self, source: SampleSource, model: Model, config: CleaningConfig | None = None) -> StepReport:
         """Take away tags that look unlike the rest or are not there: ``generated``, or ``parsed``, to ``cleaned``."""
         config = config or CleaningConfig()
         before = self._manifest("generated" if self._has("generated") else "parsed", source)
+        with self._alone():
+            return self._clean(before, source, model, config)
+
+    def _clean(self, before: Manifest, source: SampleSource, model: Model, config: CleaningConfig) -> StepReport:
         folder = self.work / "cleaned"
         regions = RegionsStep(folder / "regions", before, source, model, config)
         clusters = ClustersStep(folder / "clusters", regions, config)
@@ -116,9 +136,14 @@ class Engine:
         folder = Path(out).resolve() if out is not None else self.work / "merged"
         if any(manifest.folder.resolve() == folder for manifest in found):
             raise UsageError(f"{folder}: cannot be merged into itself; name another folder")
-        report = self._run(MergeStep(folder, found, self.format))
-        _take_vocabulary(found[0].vocabulary_path, folder)
-        return self._finish(report, Manifest(folder, found[0].source, found[0].parts, self.format))
+        with self._alone(self.work if folder.parent == self.work else folder):
+            report = self._run(MergeStep(folder, found, self.format))
+            _take_vocabulary(found[0].vocabulary_path, folder)
+            return self._finish(report, Manifest(folder, found[0].source, found[0].parts, self.format))
+
+    def _alone(self, folder: Path | None = None) -> AbstractContextManager[None]:
+        """Nobody else writes into the work folder, or another one, meanwhile."""
+        return only_writer(folder or self.work, "another data engine works", "give another work folder")
 
     def _run(self, step: Step) -> StepReport:
         return run_step(step, self.executor, self.progress, self.bad_share, self.redo)

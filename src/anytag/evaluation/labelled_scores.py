@@ -133,7 +133,8 @@ def _truth(
         shown = ", ".join(f"{name!r} ({count:,})" for name, count in unknown.most_common(_SHOWN))
         more = f", and {len(unknown) - _SHOWN:,} more" if len(unknown) > _SHOWN else ""
         notes.append(f"The vocabulary does not have these names: {shown}{more}.")
-    judged = None if any(sample.captions for sample in samples) else truth.any(0)
+    closed = not any(sample.captions for sample in samples)
+    judged: NDArray[np.bool_] | None = np.asarray(truth.any(0)) if closed else None
     return truth, judged, tuple(notes)
 
 

@@ -24,6 +24,7 @@ from pydantic import ValidationError
 
 from anytag.errors import ModelError
 from anytag.foundations.atomic_files import write_text
+from anytag.foundations.folder_locks import only_writer_of
 from anytag.model.config import FORMAT_VERSION, ModelConfig
 from anytag.model.vocabulary import TagVocabulary
 
@@ -229,16 +230,20 @@ def new_model(folder: Path) -> Iterator[Path]:
 
     Yields:
         An empty folder beside it, which has to have a ``config.json`` at the end; it is gone afterwards.
+
+    Raises:
+        UsageError: If another process writes that model already.
     """
     part = folder.with_name(folder.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    try:
-        yield part
-        install_model(part, folder)
-    except BaseException:
+    with only_writer_of(folder):
         shutil.rmtree(part, ignore_errors=True)
-        raise
+        part.mkdir(parents=True)
+        try:
+            yield part
+            install_model(part, folder)
+        except BaseException:
+            shutil.rmtree(part, ignore_errors=True)
+            raise
 
 
 def _settle(folder: Path, files: dict[str, str]) -> None:

@@ -14,6 +14,7 @@ from typing import Literal, Protocol
 
 from anytag.errors import UsageError
 from anytag.foundations.interrupts import leave_interrupts_to_parent
+from anytag.foundations.worker_processes import end_with_parent
 from anytag.language.parsing.light_tagger import load_light_tagger
 from anytag.language.parsing.rules import ParsedTag, extract
 from anytag.language.parsing.spelling import correct_words
@@ -111,6 +112,7 @@ _worker: CaptionParser | None = None
 def _start_worker(name: Literal["light", "spacy"]) -> None:
     global _worker
     leave_interrupts_to_parent()
+    end_with_parent()
     _worker = load_parser(name)
 
 
