@@ -1,0 +1,240 @@
+"""A searchable index of a library: one SQLite file for tags and captions, and a file of embeddings beside it."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anytag.errors import LibraryError
+from anytag.library.progress import Entry, Progress
+from anytag.recognition import Failure, Recognition
+
+#: The folder of an index inside a folder of photos, and the file in it.
+INDEX_FOLDER = ".anytag"
+INDEX_FILE = "library.sqlite"
+
+#: Stands for a tag that all pictures have.
+EVERYTHING = 0
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS entries (id INTEGER PRIMARY KEY, key BLOB UNIQUE NOT NULL);
+CREATE TABLE IF NOT EXISTS tags (
+    id INTEGER PRIMARY KEY, name TEXT NOT NULL, kind TEXT NOT NULL, UNIQUE (name, kind)
+);
+CREATE TABLE IF NOT EXISTS found (
+    tag INTEGER NOT NULL, entry INTEGER NOT NULL, score REAL NOT NULL, PRIMARY KEY (tag, entry)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS found_by_entry ON found (entry, tag, score);
+CREATE INDEX IF NOT EXISTS found_by_score ON found (tag, score);
+CREATE TABLE IF NOT EXISTS postings (tag INTEGER PRIMARY KEY, entries BLOB NOT NULL, scores BLOB NOT NULL);
+CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5 (caption, path);
+CREATE TRIGGER IF NOT EXISTS forget AFTER DELETE ON pictures BEGIN
+    DELETE FROM found WHERE entry = (SELECT id FROM entries WHERE key = old.key);
+    DELETE FROM words WHERE rowid = (SELECT id FROM entries WHERE key = old.key);
+    DELETE FROM entries WHERE key = old.key;
+    DELETE FROM postings;
+END;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Embeddings:
+    """Vectors of a picture, each of length 1.
+
+    Attributes:
+        picture: ``[P]``: near to those of pictures that look alike.
+        text: ``[T]``: near to the embeddings of texts that fit; empty where the model compares no texts.
+    """
+
+    picture: NDArray[np.float32]
+    text: NDArray[np.float32]
+
+
+class Index(Progress):
+    """What a library's pictures show, kept up to date by a batch that writes into it.
+
+    Args:
+        path: The SQLite file; it is made if there is none.
+
+    Raises:
+        LibraryError: If it is damaged, was written by a newer version, or cannot be written.
+    """
+
+    def __init__(self, path: Path):
+        super().__init__(path)
+        try:
+            self._base.executescript(_TABLES)
+        except sqlite3.DatabaseError as error:
+            raise LibraryError(f"{path}: cannot be used ({error})") from error
+        self.embeddings = EmbeddingFiles(path)
+        #: What the next stored pictures are embedded as; whoever recognizes puts it here.
+        self.waiting: dict[str, Embeddings] = {}
+
+    def store(self, entry: Entry, result: Recognition | Failure, settings: int, time: str) -> None:
+        """Keep what was found in a picture, and make it searchable."""
+        super().store(entry, result, settings, time)
+        vectors = self.waiting.pop(entry.shown, None)
+        if isinstance(result, Failure):
+            self._base.execute("DELETE FROM found WHERE entry = ?", (self._id(entry.key),))
+            self._base.execute("DELETE FROM postings")
+            return
+        number = self._fill(entry, result)
+        if vectors is not None:
+            self.embeddings.write(number, vectors)
+
+    def copy_result(self, entry: Entry, settings: int, scan: int) -> bool:
+        """Give a picture the result of another one with the same content; gives whether there is one."""
+        row = self._base.execute(
+            "SELECT entries.id FROM pictures JOIN entries USING (key)"
+            " WHERE content = ? AND settings = ? AND state = 'done' LIMIT 1",
+            (entry.content, settings),
+        ).fetchone()
+        if row is None or not super().copy_result(entry, settings, scan):
+            return False
+        result, time = self._base.execute("SELECT result, time FROM pictures WHERE key = ?", (entry.key,)).fetchone()
+        number = self._fill(entry, self._record(entry, result, time, settings).recognition)
+        self.embeddings.copy(row[0], number)
+        return True
+
+    def _fill(self, entry: Entry, seen: Recognition) -> int:
+        number = self._id(entry.key)
+        self._base.execute("DELETE FROM postings")
+        self._base.execute("DELETE FROM found WHERE entry = ?", (number,))
+        self._base.execute("DELETE FROM words WHERE rowid = ?", (number,))
+        for tag in seen.tags:
+            self._base.execute("INSERT OR IGNORE INTO tags (name, kind) VALUES (?, ?)", (tag.name, tag.kind))
+        self._base.executemany(
+            "INSERT OR REPLACE INTO found SELECT id, ?, ? FROM tags WHERE name = ? AND kind = ?",
+            [(number, float(tag.score), tag.name, tag.kind) for tag in seen.tags],
+        )
+        path = os.fsencode(entry.shown).decode("utf-8", errors="replace")
+        self._base.execute("INSERT INTO words (rowid, caption, path) VALUES (?, ?, ?)", (number, seen.caption, path))
+        return number
+
+    def _id(self, key: bytes) -> int:
+        self._base.execute("INSERT OR IGNORE INTO entries (key) VALUES (?)", (key,))
+        return int(self._base.execute("SELECT id FROM entries WHERE key = ?", (key,)).fetchone()[0])
+
+    def pack(self) -> None:
+        """Lay the pictures of every tag out for quick searches; changes to any picture undo it."""
+        with self.transaction():
+            self._base.execute("DELETE FROM postings")
+            done = "SELECT entries.id FROM entries JOIN pictures USING (key) WHERE state = 'done' ORDER BY entries.id"
+            everything = np.array([row[0] for row in self._base.execute(done)], np.int64)
+            self._put_posting(EVERYTHING, everything, np.zeros(len(everything), np.float32))
+            for (tag,) in self._base.execute("SELECT id FROM tags").fetchall():
+                rows = self._base.execute("SELECT entry, score FROM found WHERE tag = ? ORDER BY entry", (tag,))
+                table = np.array(rows.fetchall(), np.float64).reshape(-1, 2)
+                self._put_posting(tag, table[:, 0].astype(np.int64), table[:, 1].astype(np.float32))
+
+    def _put_posting(self, tag: int, entries: NDArray[np.int64], scores: NDArray[np.float32]) -> None:
+        self._base.execute("INSERT INTO postings VALUES (?, ?, ?)", (tag, entries.tobytes(), scores.tobytes()))
+
+    # -- reading ------------------------------------------------------------------------------------------------
+
+    def rows(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """The rows that a statement of :mod:`anytag.library.search` selects."""
+        return self._base.execute(statement, parameters).fetchall()
+
+    def posting(self, tag: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """The pictures with a tag, in rising order, and their scores; of :data:`EVERYTHING` all that are done."""
+        row = self._base.execute("SELECT entries, scores FROM postings WHERE tag = ?", (tag,)).fetchone()
+        if row is not None:
+            return np.frombuffer(row[0], np.int64), np.frombuffer(row[1], np.float32)
+        if tag == EVERYTHING:
+            statement = "SELECT entries.id, 0.0 FROM entries JOIN pictures USING (key) WHERE state = 'done' ORDER BY 1"
+            rows = self._base.execute(statement).fetchall()
+        else:
+            rows = self._base.execute("SELECT entry, score FROM found WHERE tag = ? ORDER BY entry", (tag,)).fetchall()
+        table = np.array(rows, np.float64).reshape(-1, 2)
+        return table[:, 0].astype(np.int64), table[:, 1].astype(np.float32)
+
+    def paths(self, entries: Iterable[int]) -> dict[int, str]:
+        """Where pictures lie, by their numbers."""
+        found = {}
+        for number in entries:
+            row = self._base.execute(
+                "SELECT shown FROM pictures JOIN entries USING (key) WHERE entries.id = ?", (number,)
+            ).fetchone()
+            if row is not None:
+                found[number] = os.fsdecode(row[0])
+        return found
+
+    def __len__(self) -> int:
+        return int(self._base.execute("SELECT count(*) FROM pictures WHERE state = 'done'").fetchone()[0])
+
+
+class EmbeddingFiles:
+    """Embeddings of an index, a row a picture: ``library.picture.f32`` and ``library.text.f32``.
+
+    Rows are written before the picture is committed; a row without its picture is never read.
+
+    Args:
+        path: The index.
+    """
+
+    def __init__(self, path: Path):
+        self._paths = {name: path.with_suffix(f".{name}.f32") for name in ("picture", "text")}
+        self._width_path = path.with_suffix(".widths")
+
+    def width(self, name: str) -> int:
+        """Length of the vectors; 0 before the first."""
+        try:
+            widths = dict(line.split() for line in self._width_path.read_text().splitlines())
+        except FileNotFoundError:
+            return 0
+        return int(widths.get(name, 0))
+
+    def write(self, number: int, vectors: Embeddings) -> None:
+        """Keep a picture's vectors.
+
+        Raises:
+            LibraryError: If vectors of another length are there: they come from another model.
+        """
+        for name, vector in (("picture", vectors.picture), ("text", vectors.text)):
+            if len(vector):
+                self._check_width(name, len(vector))
+                self._put(name, number, vector.astype("<f4").tobytes())
+
+    def copy(self, source: int, target: int) -> None:
+        """Give a picture the vectors of another."""
+        for name in self._paths:
+            if self.width(name):
+                self._put(name, target, self.read(name)[source].tobytes())
+
+    def read(self, name: str) -> NDArray[np.float32]:
+        """All rows ``[N, W]``, mapped into memory; row 0 is of nobody, and rows may be of nobody any more."""
+        width, path = self.width(name), self._paths[name]
+        if not width or not path.exists():
+            return np.zeros((0, max(width, 1)), np.float32)
+        rows = path.stat().st_size // (4 * width)
+        return np.memmap(path, "<f4", "r", shape=(rows, width))
+
+    def clear(self) -> None:
+        """Forget all vectors: another model makes others."""
+        for path in (*self._paths.values(), self._width_path):
+            path.unlink(missing_ok=True)
+
+    def _check_width(self, name: str, width: int) -> None:
+        known = self.width(name)
+        if known not in (0, width):
+            raise LibraryError(
+                f"{self._paths[name]}: holds vectors of {known} numbers, and this model gives {width}; make the index "
+                "anew with --rebuild"
+            )
+        if not known:
+            with self._width_path.open("a") as file:
+                file.write(f"{name} {width}\n")
+
+    def _put(self, name: str, number: int, row: bytes) -> None:
+        path = self._paths[name]
+        with path.open("r+b" if path.exists() else "w+b") as file:
+            file.seek(number * len(row))
+            file.write(row)

@@ -1,0 +1,338 @@
+"""Finding pictures in an index: by tags and words, by a sentence, by another picture, and why each was found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anytag.errors import UsageError
+from anytag.library.index import EVERYTHING, Index
+from anytag.library.query import Not, Or, Query, Term, parse_query
+from anytag.model.vocabulary import TagVocabulary, normalise_name
+from anytag.recognition import TAG_KINDS
+
+#: What a word in a caption or path counts beside the scores of tags.
+_WORD_SCORE = 0.5
+
+_COMPARE = {">": np.greater, ">=": np.greater_equal, "<": np.less, "<=": np.less_equal}
+
+#: Pictures whose vectors are at least this near are near-duplicates (cosine).
+DUPLICATE = 0.985
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """What made a picture a result.
+
+    Attributes:
+        name: A tag, or the word that stands in the caption or path.
+        score: Of the tag; of words a constant.
+        where: The tag's kind, or ``caption`` or ``path``.
+    """
+
+    name: str
+    score: float
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A picture that was found.
+
+    Attributes:
+        path: Where it lies.
+        score: How well it fits; comparable within one search only.
+        reasons: Why it was found, best first.
+        caption: What it shows, if captions were written.
+    """
+
+    path: str
+    score: float
+    reasons: tuple[Reason, ...] = ()
+    caption: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The hit as a JSON line."""
+        reasons = [{"name": r.name, "score": round(r.score, 4), "where": r.where} for r in self.reasons]
+        return {"path": self.path, "score": round(self.score, 4), "reasons": reasons, "caption": self.caption}
+
+
+@dataclass(frozen=True, slots=True)
+class Hits:
+    """What a search found.
+
+    Attributes:
+        hits: The best ones, as many as were asked for.
+        total: How many there are in all.
+        facets: The most frequent tags of all that were found, with their numbers, where asked for.
+        unknown: Words of the query that are no tag and stand in no caption.
+    """
+
+    hits: tuple[Hit, ...]
+    total: int
+    facets: tuple[tuple[str, int], ...] = ()
+    unknown: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Matched:
+    """Numbers of pictures in rising order, and their scores."""
+
+    entries: NDArray[np.int64]
+    scores: NDArray[np.float32]
+
+
+class Search:
+    """Searches one index.
+
+    Args:
+        index: What to search.
+        vocabulary: Of the model, for aliases; ``None``: only the tags' own names are known.
+    """
+
+    def __init__(self, index: Index, vocabulary: TagVocabulary | None = None):
+        self.index = index
+        self._tags: dict[str, list[tuple[int, str, str]]] = {}
+        for number, name, kind in index.rows("SELECT id, name, kind FROM tags"):
+            self._tags.setdefault(normalise_name(name), []).append((number, name, kind))
+        if vocabulary is not None:
+            for tag in vocabulary:
+                known = self._tags.get(normalise_name(tag.name), [])
+                for alias in tag.aliases:
+                    self._tags.setdefault(normalise_name(alias), []).extend(k for k in known if k[2] == tag.kind)
+
+    def by_words(self, text: str, limit: int = 20, facets: int = 0) -> Hits:
+        """Search by tags, words of captions and paths; see :mod:`anytag.library.query`.
+
+        Args:
+            text: The query.
+            limit: Hits to give.
+            facets: Most frequent tags to give.
+
+        Raises:
+            UsageError: If the query cannot be read.
+        """
+        query = parse_query(text)
+        return self._hits(self._match(query), query, limit, facets)
+
+    def by_vector(
+        self, name: str, vector: NDArray[np.float32], text: str | None = None, limit: int = 20, facets: int = 0
+    ) -> Hits:
+        """Search by nearness to a vector, among what a query finds if there is one.
+
+        Args:
+            name: ``picture`` or ``text``: which vectors to compare.
+            vector: Of length 1.
+            text: A query that hits must fit, too.
+            limit: Hits to give.
+            facets: Most frequent tags to give.
+
+        Raises:
+            UsageError: If the index holds no such vectors, or the query cannot be read.
+        """
+        rows = self.index.embeddings.read(name)
+        if not len(rows):
+            raise UsageError(
+                f"{self.index.path}: holds no {name} embeddings; index the photos with a model that makes them"
+            )
+        query = None if text is None else parse_query(text)
+        among = self._everything() if query is None else self._match(query)
+        entries = among.entries[among.entries < len(rows)]
+        scores = similarities(rows, entries, vector)
+        order = np.argsort(-scores, kind="stable")
+        best = order[:limit]
+        found = _Matched(entries[best], scores[best])
+        return self._hits(found, query, limit, facets, total=len(entries), all_entries=entries)
+
+    def duplicates(self, least: float = DUPLICATE) -> list[list[str]]:
+        """Groups of pictures that look nearly alike, each in the order of paths.
+
+        Args:
+            least: Cosine from which on two pictures count as one.
+        """
+        rows = self.index.embeddings.read("picture")
+        entries = self._everything().entries
+        entries = entries[entries < len(rows)]
+        vectors = np.asarray(rows[entries], np.float32)
+        group = np.arange(len(entries))
+        for start in range(0, len(entries), 512):
+            near = vectors[start : start + 512] @ vectors.T >= least
+            for row, column in zip(*np.nonzero(near), strict=True):
+                if column > row + start:
+                    group[group == group[column]] = group[row + start]
+        members: dict[int, list[int]] = {}
+        for place, root in enumerate(group.tolist()):
+            members.setdefault(root, []).append(int(entries[place]))
+        several = [numbers for numbers in members.values() if len(numbers) > 1]
+        return sorted(sorted(self.index.paths(numbers).values()) for numbers in several)
+
+    # -- queries ------------------------------------------------------------------------------------------------
+
+    def _match(self, query: Query) -> _Matched:
+        if isinstance(query, Term):
+            return self._match_term(query)
+        if isinstance(query, Not):
+            return _without(self._everything(), self._match(query.part))
+        if isinstance(query, Or):
+            return _either([self._match(part) for part in query.parts])
+        wanted = [self._match(part) for part in query.parts if not isinstance(part, Not)]
+        matched = _all(wanted) if wanted else self._everything()
+        for part in query.parts:
+            if isinstance(part, Not):
+                matched = _without(matched, self._match(part.part))
+        return matched
+
+    def _match_term(self, term: Term) -> _Matched:
+        tags = self._tags_of(term)
+        if tags or term.field in (*TAG_KINDS, "tag"):
+            return self._tagged([number for number, _, _ in tags], term)
+        return self._worded(term)
+
+    def _tags_of(self, term: Term) -> list[tuple[int, str, str]]:
+        """The tags that a term names: by name or alias, also in the plural."""
+        if term.field in ("caption", "path"):
+            return []
+        name = normalise_name(term.text)
+        found = (
+            self._tags.get(name) or self._tags.get(name.removesuffix("s")) or self._tags.get(name.removesuffix("es"))
+        )
+        return [tag for tag in found or () if term.field in (None, "tag", tag[2])]
+
+    def _tagged(self, tags: Sequence[int], term: Term) -> _Matched:
+        matched = _either([_Matched(*self.index.posting(tag)) for tag in tags])
+        if term.sign is None:
+            return matched
+        keep = _COMPARE[term.sign](matched.scores, term.limit)
+        return _Matched(matched.entries[keep], matched.scores[keep])
+
+    def _worded(self, term: Term) -> _Matched:
+        phrase = '"' + term.text.replace('"', '""') + '"'
+        column = "path" if term.field == "path" else "caption"
+        phrase = f"{{caption path}} : {phrase}" if term.field is None else f"{column} : {phrase}"
+        rows = self.index.rows("SELECT rowid FROM words WHERE words MATCH ?", [phrase])
+        entries = np.sort(np.fromiter((row[0] for row in rows), np.int64))
+        return _Matched(entries, np.full(len(entries), _WORD_SCORE, np.float32))
+
+    def _everything(self) -> _Matched:
+        return _Matched(*self.index.posting(EVERYTHING))
+
+    # -- results ------------------------------------------------------------------------------------------------
+
+    def _hits(
+        self,
+        matched: _Matched,
+        query: Query | None,
+        limit: int,
+        facets: int,
+        total: int | None = None,
+        all_entries: NDArray[np.int64] | None = None,
+    ) -> Hits:
+        order = np.argsort(-matched.scores, kind="stable")[:limit]
+        chosen = [(int(matched.entries[place]), float(matched.scores[place])) for place in order]
+        paths = self.index.paths(entry for entry, _ in chosen)
+        terms = [] if query is None else list(_terms(query))
+        hits = tuple(
+            Hit(paths[entry], score, self._reasons(entry, terms), self._caption(entry))
+            for entry, score in chosen
+            if entry in paths
+        )
+        entries = matched.entries if all_entries is None else all_entries
+        return Hits(
+            hits,
+            len(matched.entries) if total is None else total,
+            self._facets(entries, facets) if facets else (),
+            tuple(term.text for term in terms if not len(self._match_term(term).entries)),
+        )
+
+    def _reasons(self, entry: int, terms: Sequence[Term]) -> tuple[Reason, ...]:
+        """Without a query all tags of the picture say why it may have been found."""
+        rows = self.index.rows(
+            "SELECT name, score, kind, tags.id FROM found JOIN tags ON tags.id = tag WHERE entry = ?"
+            " ORDER BY score DESC",
+            [entry],
+        )
+        if not terms:
+            return tuple(Reason(name, score, kind) for name, score, kind, _ in rows[:5])
+        wanted = {number for term in terms for number, _, _ in self._tags_of(term)}
+        reasons = [Reason(name, score, kind) for name, score, kind, number in rows if number in wanted]
+        for term in terms:
+            if not self._tags_of(term) and term.field not in TAG_KINDS:
+                reasons += [Reason(term.text, _WORD_SCORE, where) for where in self._where(entry, term)]
+        return tuple(reasons)
+
+    def _where(self, entry: int, term: Term) -> list[str]:
+        phrase = '"' + term.text.replace('"', '""') + '"'
+        columns = [term.field] if term.field in ("caption", "path") else ["caption", "path"]
+        return [
+            column
+            for column in columns
+            if self.index.rows("SELECT 1 FROM words WHERE rowid = ? AND words MATCH ?", [entry, f"{column} : {phrase}"])
+        ]
+
+    def _caption(self, entry: int) -> str | None:
+        [row] = self.index.rows("SELECT caption FROM words WHERE rowid = ?", [entry]) or [(None,)]
+        return None if row[0] is None else str(row[0])
+
+    def _facets(self, entries: NDArray[np.int64], most: int) -> tuple[tuple[str, int], ...]:
+        """The most frequent tags of some pictures."""
+        counts: dict[str, int] = {}
+        for start in range(0, len(entries), 30_000):
+            part = entries[start : start + 30_000].tolist()
+            places = ",".join("?" * len(part))
+            rows = self.index.rows(
+                "SELECT name, count(*) FROM found JOIN tags ON tags.id = tag"
+                f" WHERE entry IN ({places}) GROUP BY tags.id",
+                part,
+            )
+            for name, count in rows:
+                counts[name] = counts.get(name, 0) + count
+        return tuple(sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:most])
+
+
+def similarities(
+    rows: NDArray[np.float32], entries: NDArray[np.int64], vector: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Cosines of some rows with a vector."""
+    if 2 * len(entries) > len(rows):
+        return np.asarray((rows @ vector)[entries])  # Slices are far quicker than picking rows.
+    return np.asarray(rows[entries] @ vector)
+
+
+def _terms(query: Query) -> list[Term]:
+    """The terms that a hit fits: none below NOT."""
+    if isinstance(query, Term):
+        return [query]
+    if isinstance(query, Not):
+        return []
+    return [term for part in query.parts for term in _terms(part)]
+
+
+def _all(parts: Sequence[_Matched]) -> _Matched:
+    """Pictures in all parts, with the sums of their scores."""
+    entries, scores = parts[0].entries, parts[0].scores
+    for part in parts[1:]:
+        entries, left, right = np.intersect1d(entries, part.entries, assume_unique=True, return_indices=True)
+        scores = scores[left] + part.scores[right]
+    return _Matched(entries, scores)
+
+
+def _either(parts: Sequence[_Matched]) -> _Matched:
+    """Pictures in any part, with the best of their scores."""
+    if len(parts) == 1:
+        return parts[0]
+    entries = np.concatenate([np.empty(0, np.int64), *(part.entries for part in parts)])
+    scores = np.concatenate([np.empty(0, np.float32), *(part.scores for part in parts)])
+    order = np.lexsort((-scores, entries))
+    entries, scores = entries[order], scores[order]
+    first = np.r_[True, entries[1:] != entries[:-1]][: len(entries)]
+    return _Matched(entries[first], scores[first])
+
+
+def _without(these: _Matched, those: _Matched) -> _Matched:
+    """Pictures of the first that are not in the second."""
+    keep = ~np.isin(these.entries, those.entries, assume_unique=True)
+    return _Matched(these.entries[keep], these.scores[keep])
