@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from anytag.inference.look import Look
     from anytag.inference.recognizer import Recognizer, load
     from anytag.inference.tag_choice import TagChoice
+    from anytag.library.photo_library import Library
     from anytag.model.vocabulary import TagVocabulary
     from anytag.pictures.finding import find_pictures
     from anytag.recognition import Failure, Match, Matches, Recognition, Tag
 
 #: Where every public name lives; it is imported when it is first used, so that ``import anytag`` stays cheap.
 _HOMES = {
+    "Library": "anytag.library.photo_library",
     "AnytagError": "anytag.errors",
     "Failure": "anytag.recognition",
     "Look": "anytag.inference.look",
@@ -39,6 +41,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Library",
     "AnytagError",
     "Failure",
     "Look",

@@ -16,11 +16,13 @@ from anytag.cli import (
     doctor,
     engine,
     export,
+    index,
     info,
     locate,
     match,
     parse,
     pull,
+    search,
     tag,
     train,
     untag,
@@ -57,6 +59,8 @@ def build_app() -> typer.Typer:
     on_pictures: tuple[Callable[..., None], ...] = (tag.tag, caption.caption, match.match, locate.locate, batch.batch)
     for command in on_pictures:
         add_command(app, command)
+    add_command(app, index.index)
+    add_command(app, search.search, one="1 nothing was found, ")
     add_command(app, untag.untag, one="1 some files could not be changed, ")
     add_command(app, doctor.doctor, one="1 something needed does not work, ")
     others: tuple[Callable[..., None], ...] = (

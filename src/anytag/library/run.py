@@ -60,6 +60,12 @@ class BatchRun:
         self.recognizer, self.asked, self.caption, self.choice = recognizer, asked, caption, choice
         self.view, self.sidecars, self.tables, self.out = view, sidecars, tables, out
 
+    #: Opens the file of what is known.
+    progress_type: Callable[[Path], Progress] = Progress
+
+    #: That file, in the output folder.
+    progress_file = PROGRESS_FILE
+
     @contextmanager
     def open(self) -> Iterator[Progress]:
         """What is known so far; nobody else works on it meanwhile.
@@ -69,7 +75,7 @@ class BatchRun:
         """
         self.out.mkdir(parents=True, exist_ok=True)
         try:
-            with FileLock(self.out / ".lock", timeout=0), closing(Progress(self.out / PROGRESS_FILE)) as known:
+            with FileLock(self.out / ".lock", timeout=0), closing(self.progress_type(self.place)) as known:
                 yield known
         except Timeout:
             raise LibraryError(f"{self.out}: another batch works here; wait for it, or use another --out") from None
@@ -78,12 +84,17 @@ class BatchRun:
     def rehearsal(self) -> Iterator[Progress]:
         """A copy of what is known, that a dry run may change."""
         with tempfile.TemporaryDirectory() as folder:
-            place = Path(folder) / PROGRESS_FILE
-            if (self.out / PROGRESS_FILE).exists():
-                for path in self.out.glob(f"{PROGRESS_FILE}*"):
+            place = Path(folder) / self.progress_file
+            if self.place.exists():
+                for path in self.out.glob(f"{self.progress_file}*"):
                     shutil.copyfile(path, place.with_name(path.name))
-            with closing(Progress(place)) as known:
+            with closing(self.progress_type(place)) as known:
                 yield known
+
+    @property
+    def place(self) -> Path:
+        """The file of what is known."""
+        return self.out / self.progress_file
 
     def settings(self) -> dict[str, Any]:
         """What decides a picture's result."""

@@ -136,9 +136,7 @@ class Search:
         """
         rows = self.index.embeddings.read(name)
         if not len(rows):
-            raise UsageError(
-                f"{self.index.path}: holds no {name} embeddings; index the photos with a model that makes them"
-            )
+            raise UsageError(f"{self.index.path}: holds no {name} embeddings; the model that made it gives none")
         query = None if text is None else parse_query(text)
         among = self._everything() if query is None else self._match(query)
         entries = among.entries[among.entries < len(rows)]

@@ -1,0 +1,56 @@
+"""``anytag index``: make a library searchable."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from anytag.cli._inputs import BackendName, Device, Model, Precision, PrecisionChoice, Threads, open_recognizer
+from anytag.cli._shared import progress, reporting
+from anytag.library.photo_library import Library
+from anytag.library.scan import Scan
+
+
+def index(
+    photos: Annotated[list[str], typer.Argument(help="Folders of photos, or files.", show_default=False)],
+    library: Annotated[
+        Path | None, typer.Option(help="File of the index. (default: .anytag/library.sqlite in the first folder)")
+    ] = None,
+    caption: Annotated[bool, typer.Option("--caption", help="Write captions, too; takes longer.")] = False,
+    by_content: Annotated[
+        bool, typer.Option("--by-content", help="Know pictures by their content, too: moved ones are not done again.")
+    ] = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try again what failed before.")] = False,
+    model: Model = None,
+    backend: BackendName = None,
+    device: Device = "cpu",
+    precision: Precision = PrecisionChoice.float32,
+    threads: Threads = None,
+) -> None:
+    """Index photos, so that anytag search finds them. The same command later adds only what is new or changed.
+
+    Exit codes: 0 done, 1 some pictures failed, 2 used wrongly, 130 interrupted.
+
+    Example: anytag index photos && anytag search "dog beach -cat" --library photos
+    """
+    with reporting("index"):
+        opened = Library(library or photos[0], open_recognizer(model, backend, device, precision, threads))
+        found: list[Scan] = []
+        with progress(None) as advance:
+            done = opened.update(
+                photos,
+                captions=caption,
+                by_content=by_content,
+                retry_failed=retry_failed,
+                advance=advance,
+                begin=found.append,
+            )
+        [scan] = found
+        known = f", {scan.known:,} known before" if scan.known else ""
+        gone = f", {scan.gone:,} gone" if scan.gone else ""
+        print(f"{done.recognized:,} indexed, {done.failed:,} failed{known}{gone}: {opened.path}", file=sys.stderr)
+        if done.failed:
+            raise typer.Exit(1)

@@ -1,0 +1,208 @@
+"""A library of photos that can be searched: ``anytag.Library``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from anytag.errors import LibraryError, UsageError
+from anytag.library.batch import Done
+from anytag.library.index import INDEX_FILE, INDEX_FOLDER, Index
+from anytag.library.run import BatchRun
+from anytag.library.scan import Scan
+from anytag.library.search import DUPLICATE, Hits, Search
+from anytag.pictures import find_pictures
+from anytag.writers.records import TagView
+
+if TYPE_CHECKING:
+    from anytag.inference.recognizer import Recognizer
+    from anytag.library.progress import Progress
+    from anytag.pictures import PictureSource
+
+
+class IndexRun(BatchRun):
+    """A batch whose results go into an index."""
+
+    progress_type = Index
+    progress_file = INDEX_FILE
+
+    def write(self, known: Progress) -> list[Path]:
+        """Lay the index out for quick searches; there are no other files."""
+        cast(Index, known).pack()
+        return []
+
+
+class Library:
+    """Photos with an index of what they show.
+
+    Example:
+        >>> library = anytag.Library("photos")
+        >>> library.update()
+        >>> for hit in library.search("dog beach -cat").hits:
+        ...     print(hit.path, hit.reasons)
+
+    Args:
+        place: A folder of photos, whose index is or goes into ``.anytag`` in it, or the file of an index.
+        model: As :func:`anytag.load` takes it; or a recognizer.
+    """
+
+    def __init__(self, place: str | os.PathLike[str], model: str | Path | Recognizer | None = None):
+        self.path = index_path(place)
+        self._model = model
+        self._recognizer: Recognizer | None = None
+
+    def update(
+        self,
+        pictures: Iterable[str | os.PathLike[str]] | None = None,
+        *,
+        captions: bool = False,
+        by_content: bool = False,
+        retry_failed: bool = False,
+        advance: Callable[[], None] = lambda: None,
+        begin: Callable[[Scan], None] = lambda scan: None,
+    ) -> Done:
+        """Index what is new or changed, and forget what is gone.
+
+        Args:
+            pictures: Files and folders; ``None``: those of the last update or, the first time, the folder of photos.
+            captions: Write captions, too; takes longer.
+            by_content: Know pictures by their content, too, so that moved ones are not recognized again.
+            retry_failed: Try again what failed before.
+            advance: Called after every picture.
+            begin: Told what a look at the sources found.
+
+        Returns:
+            What was done.
+
+        Raises:
+            UsageError: If there is nothing to index.
+            LibraryError: If another process updates the index, or it cannot be written.
+        """
+        recognizer = self._load()
+        run = IndexRun(recognizer, {}, captions, None, TagView(recognizer.vocabulary), (), (), self.path.parent)
+        with run.open() as known:
+            sources = self._sources(known, pictures)
+            if retry_failed:
+                known.retry_failed()
+            folders = [source for source in sources if Path(source).is_dir()]
+            begin(run.scan(known, find_pictures(sources), folders, by_content=by_content))
+            done = run.recognize(known, advance=advance)
+            run.write(known)
+        return done
+
+    def search(
+        self,
+        query: str | None = None,
+        *,
+        like: PictureSource | None = None,
+        limit: int = 20,
+        facets: int = 0,
+    ) -> Hits:
+        """Find pictures by tags and words, by a picture that they look like, or both.
+
+        Args:
+            query: See :mod:`anytag.library.query`; ``None``: whatever looks like ``like``.
+            like: A picture.
+            limit: Hits to give.
+            facets: Most frequent tags of everything found to give.
+
+        Raises:
+            UsageError: If neither is given, or the query cannot be read.
+            LibraryError: If there is no index.
+            PictureError: If ``like`` cannot be read.
+        """
+        if query is None and like is None:
+            raise UsageError("search needs a query, or a picture that hits look like")
+        with self._search() as search:
+            if like is None:
+                assert query is not None
+                return search.by_words(query, limit, facets)
+            return search.by_vector("picture", self._load().embed(like), query, limit, facets)
+
+    def duplicates(self, least: float = DUPLICATE) -> list[list[str]]:
+        """Groups of pictures that look nearly alike; see :meth:`~anytag.library.search.Search.duplicates`."""
+        with self._search() as search:
+            return search.duplicates(least)
+
+    def facets(self, most: int = 50) -> list[tuple[str, int]]:
+        """The most frequent tags, with the number of pictures that show each."""
+        with self._open() as index:
+            rows = index.rows(
+                "SELECT name, count(*) AS n FROM found JOIN tags ON tags.id = tag GROUP BY tags.id"
+                " ORDER BY n DESC, name LIMIT ?",
+                [most],
+            )
+            return [(str(name), int(count)) for name, count in rows]
+
+    def __len__(self) -> int:
+        """Pictures in the index."""
+        with self._open() as index:
+            return len(index)
+
+    def _sources(self, known: Progress, pictures: Iterable[str | os.PathLike[str]] | None) -> list[str]:
+        if pictures is not None:
+            sources = [os.path.abspath(given) for given in pictures]  # noqa: PTH100
+            known.set_fact("sources", "\0".join(sources))
+            return sources
+        before = known.fact("sources", "")
+        if before:
+            return before.split("\0")
+        if self.path.parent.name != INDEX_FOLDER:
+            raise UsageError(f"{self.path}: say which pictures to index")
+        return [str(self.path.parent.parent)]
+
+    @contextmanager
+    def _open(self) -> Iterator[Index]:
+        if not self.path.exists():
+            raise LibraryError(f"{self.path}: there is no index; make one with: anytag index PHOTOS")
+        index = Index(self.path)
+        try:
+            yield index
+        finally:
+            index.close()
+
+    @contextmanager
+    def _search(self) -> Iterator[Search]:
+        with self._open() as index:
+            yield Search(index, self._vocabulary())
+
+    def _vocabulary(self) -> Any:
+        """Of the model, for aliases; loading it takes no model."""
+        if self._recognizer is not None:
+            return self._recognizer.vocabulary
+        from anytag.model.directory import find_model
+
+        given = self._model
+        return find_model(given).vocabulary if given is None or isinstance(given, str | Path) else given.vocabulary
+
+    def _load(self) -> Recognizer:
+        if self._recognizer is None:
+            from anytag.inference.recognizer import load
+
+            given = self._model
+            self._recognizer = load(given) if given is None or isinstance(given, str | Path) else given
+        return self._recognizer
+
+
+def index_path(place: str | os.PathLike[str]) -> Path:
+    """The file of an index: itself, or that of a folder of photos."""
+    path = Path(place)
+    if path.is_dir() and path.name != INDEX_FOLDER:
+        return path / INDEX_FOLDER / INDEX_FILE
+    return path / INDEX_FILE if path.is_dir() else path
+
+
+def find_index(start: Path) -> Path:
+    """The index of the nearest folder that has one, from a folder upwards.
+
+    Raises:
+        LibraryError: If none has.
+    """
+    start = start.absolute()
+    for folder in (start, *start.parents):
+        if (folder / INDEX_FOLDER / INDEX_FILE).exists():
+            return folder / INDEX_FOLDER / INDEX_FILE
+    raise LibraryError(f"no index in {start} or above; make one with: anytag index PHOTOS, or name it with --library")

@@ -1,0 +1,149 @@
+"""Searches over an index that is filled by hand, so that every score and count is known."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import numpy as np
+import pytest
+
+from anytag.errors import UsageError
+from anytag.library.index import INDEX_FILE, Embeddings, Index
+from anytag.library.progress import Entry, FileIdentity, key_of
+from anytag.library.search import Search
+from anytag.model.vocabulary import TagVocabulary, VocabularyTag
+from anytag.recognition import Failure, Recognition, Tag
+
+VOCABULARY = TagVocabulary(
+    [
+        VocabularyTag(0, "dog", "object", aliases=("hound",)),
+        VocabularyTag(1, "beach", "scene"),
+        VocabularyTag(2, "train", "object"),
+        VocabularyTag(3, "train", "action"),
+    ]
+)
+
+#: Path, tags with kinds and scores, caption, and the direction of the embedding.
+PICTURES = {
+    "a.jpg": ({("dog", "object"): 0.9, ("beach", "scene"): 0.6}, "a dog by the sea", 0.0),
+    "b.jpg": ({("dog", "object"): 0.7}, "two friends", 0.1),
+    "c.jpg": ({("beach", "scene"): 0.95, ("train", "object"): 0.3}, None, 1.5),
+    "d.jpg": ({("train", "action"): 0.8, ("hot dog", "object"): 0.5}, "a man at work", 3.0),
+}
+
+
+def vector(angle):
+    return np.array([np.cos(angle), np.sin(angle)], np.float32)
+
+
+def fill(index):
+    settings = index.settings({"model": "toy", "version": "1"})
+    with index.transaction():
+        for name, (tags, caption, angle) in PICTURES.items():
+            entry = Entry(key_of(name), name, FileIdentity(1, 1))
+            index.add(entry, 1)
+            found = tuple(Tag(tag, score, kind, 0.1) for (tag, kind), score in tags.items())
+            index.waiting[name] = Embeddings(vector(angle), vector(-angle))
+            index.store(entry, Recognition(name, found, caption), settings, "now")
+        bad = Entry(key_of("bad.jpg"), "bad.jpg", FileIdentity(1, 1))
+        index.add(bad, 1)
+        index.store(bad, Failure("bad.jpg", "empty", "bad.jpg: empty"), settings, "now")
+
+
+@pytest.fixture(params=["packed", "loose"])
+def search(request, tmp_path):
+    index = Index(tmp_path / INDEX_FILE)
+    fill(index)
+    if request.param == "packed":
+        index.pack()
+    yield Search(index, VOCABULARY)
+    index.close()
+
+
+def paths(found):
+    return [hit.path for hit in found.hits]
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("dog", ["a.jpg", "b.jpg"]),
+        ("dogs", ["a.jpg", "b.jpg"]),
+        ("Hound", ["a.jpg", "b.jpg"]),
+        ("dog beach", ["a.jpg"]),
+        ("dog -beach", ["b.jpg"]),
+        ("dog OR beach", ["c.jpg", "a.jpg", "b.jpg"]),
+        ("-dog", ["c.jpg", "d.jpg"]),
+        ("dog>0.8", ["a.jpg"]),
+        ("score>=0.7 dog", ["a.jpg", "b.jpg"]),
+        ("train", ["d.jpg", "c.jpg"]),
+        ("action:train", ["d.jpg"]),
+        ("scene:dog", []),
+        ('"hot dog"', ["d.jpg"]),
+        ("friends", ["b.jpg"]),
+        ('caption:"a dog"', ["a.jpg"]),
+        ("path:c", ["c.jpg"]),
+        ("tag:friends", []),
+        ("unicorn", []),
+        ("-unicorn", ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]),
+    ],
+)
+def test_what_a_query_finds(search, query, expected):
+    found = search.by_words(query)
+    assert paths(found) == expected
+    assert found.total == len(expected)
+
+
+def test_why_and_how_much(search):
+    [hit] = search.by_words("dog beach sea").hits
+    assert hit.score == pytest.approx(0.9 + 0.6 + 0.5)
+    assert [(reason.name, reason.where) for reason in hit.reasons] == [
+        ("dog", "object"), ("beach", "scene"), ("sea", "caption"),
+    ]  # fmt: skip
+    assert hit.caption == "a dog by the sea"
+    assert search.by_words("dog unicorn").unknown == ("unicorn",)
+
+
+def test_limits_and_facets(search):
+    found = search.by_words("dog OR beach", limit=1, facets=2)
+    assert (paths(found), found.total) == (["c.jpg"], 3)
+    assert found.facets == (("beach", 2), ("dog", 2))
+
+
+def test_by_vector_alone_and_within_a_query(search):
+    found = search.by_vector("picture", vector(0.0))
+    assert paths(found) == ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]
+    assert found.hits[1].score == pytest.approx(np.cos(0.1))
+    assert paths(search.by_vector("text", vector(-1.4), "beach")) == ["c.jpg", "a.jpg"]
+
+
+def test_near_duplicates(search):
+    assert search.duplicates() == [["a.jpg", "b.jpg"]]
+    assert search.duplicates(0.9999) == []
+
+
+def test_an_index_without_embeddings(tmp_path):
+    index = Index(tmp_path / INDEX_FILE)
+    with pytest.raises(UsageError, match="holds no text embeddings; the model that made it gives none"):
+        Search(index).by_vector("text", vector(0))
+
+
+def test_what_is_forgotten_is_not_found(search, tmp_path):
+    index = search.index
+    index.begin_scan()
+    with index.transaction():
+        assert index.forget_gone(2, [key_of(".")]) == 5
+    assert paths(Search(index).by_words("dog")) == []
+    assert len(index) == 0
+
+
+def test_a_reader_beside_a_writer(search, tmp_path):
+    index = search.index
+    with index.transaction():
+        entry = Entry(key_of("e.jpg"), "e.jpg", FileIdentity(1, 1))
+        index.add(entry, 1)
+        index.store(entry, Recognition("e.jpg", (Tag("dog", 0.99, "object", 0.1),)), 1, "now")
+        reader = sqlite3.connect(tmp_path / INDEX_FILE)
+        assert reader.execute("SELECT count(*) FROM found").fetchone() == (7,)
+        reader.close()
+    assert paths(Search(index, VOCABULARY).by_words("dog")) == ["e.jpg", "a.jpg", "b.jpg"]
