@@ -23,6 +23,7 @@ from anytag.cli import (
     parse,
     pull,
     search,
+    serve,
     tag,
     train,
     untag,
@@ -65,6 +66,7 @@ def build_app() -> typer.Typer:
     add_command(app, doctor.doctor, one="1 something needed does not work, ")
     others: tuple[Callable[..., None], ...] = (
         info.info, parse.parse, train.train, export.export, calibrate.calibrate, convert.convert, pull.pull,
+        serve.serve,
     )  # fmt: skip
     for command in others:
         add_command(app, command, one="")

@@ -137,6 +137,11 @@ class Library:
             )
             return [(str(name), int(count)) for name, count in rows]
 
+    def path_of(self, number: int) -> str | None:
+        """Where a picture of the index lies, by its number in a hit; ``None``: there is none."""
+        with self._open() as index:
+            return index.paths([number]).get(number)
+
     def __len__(self) -> int:
         """Pictures in the index."""
         with self._open() as index:

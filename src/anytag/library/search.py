@@ -44,12 +44,14 @@ class Hit:
     """A picture that was found.
 
     Attributes:
+        number: In the index.
         path: Where it lies.
         score: How well it fits; comparable within one search only.
         reasons: Why it was found, best first.
         caption: What it shows, if captions were written.
     """
 
+    number: int
     path: str
     score: float
     reasons: tuple[Reason, ...] = ()
@@ -58,7 +60,13 @@ class Hit:
     def to_json(self) -> dict[str, Any]:
         """The hit as a JSON line."""
         reasons = [{"name": r.name, "score": round(r.score, 4), "where": r.where} for r in self.reasons]
-        return {"path": self.path, "score": round(self.score, 4), "reasons": reasons, "caption": self.caption}
+        return {
+            "id": self.number,
+            "path": self.path,
+            "score": round(self.score, 4),
+            "reasons": reasons,
+            "caption": self.caption,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +242,7 @@ class Search:
         paths = self.index.paths(entry for entry, _ in chosen)
         terms = [] if query is None else list(_terms(query))
         hits = tuple(
-            Hit(paths[entry], score, self._reasons(entry, terms), self._caption(entry))
+            Hit(entry, paths[entry], score, self._reasons(entry, terms), self._caption(entry))
             for entry, score in chosen
             if entry in paths
         )

@@ -1,0 +1,108 @@
+"""``anytag serve``: the service and its page."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+
+from anytag.cli._inputs import Threads
+from anytag.cli._shared import reporting
+from anytag.errors import MissingExtraError, UsageError
+
+#: Where keys may come from without standing in the list of processes.
+KEYS_VARIABLE = "ANYTAG_API_KEYS"
+
+
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8000,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Model directory or hub id, or NAME=DIRECTORY; may be given several times. (default: shipped)"
+        ),
+    ] = None,
+    library: Annotated[
+        Path | None, typer.Option(help="Folder of photos with an index (anytag index), or the index.")
+    ] = None,
+    host_name: Annotated[
+        list[str] | None, typer.Option(help="Name under which others reach this service; may be given several times.")
+    ] = None,
+    cors: Annotated[list[str] | None, typer.Option(help="Origin whose pages may use the service.")] = None,
+    allow_urls: Annotated[
+        bool, typer.Option("--allow-urls", help="Let requests name pictures by public web addresses.")
+    ] = False,
+    max_pictures: Annotated[int, typer.Option(min=1, help="Pictures in one request.")] = 32,
+    max_mb: Annotated[float, typer.Option(min=0.001, help="Megabytes of one picture.")] = 30.0,
+    queue: Annotated[int, typer.Option(min=1, help="Pictures that may wait; more are answered with 429.")] = 64,
+    batch_size: Annotated[int, typer.Option(min=1, help="Pictures that are recognized together.")] = 8,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds until a request is given up.")] = 30.0,
+    idle_unload: Annotated[
+        float, typer.Option(min=0, help="Seconds without requests after which a model is unloaded; 0: never.")
+    ] = 600.0,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No line for each request.")] = False,
+    threads: Threads = None,
+) -> None:
+    """Serve tags, captions and search over HTTP, with a page for people.
+
+    Keys: with ANYTAG_API_KEYS=key1,key2 in the environment every request needs one of them.
+
+    Exit codes: 0 stopped, 2 used wrongly.
+
+    Example: anytag serve --library photos
+    """
+    with reporting("serve"):
+        try:
+            import uvicorn
+
+            from anytag.service.app import create_app
+            from anytag.service.settings import DEFAULT_MODEL, ServiceSettings
+        except ImportError:
+            raise MissingExtraError("the service", "serve") from None
+        models: dict[str, str | None] = {}
+        for given in model or []:
+            name, equals, place = given.partition("=")
+            models[name if equals else Path(given).name] = place if equals else given
+        try:
+            settings = ServiceSettings(
+                models=models or {DEFAULT_MODEL: None},
+                library=library,
+                api_keys=tuple(key for key in os.environ.get(KEYS_VARIABLE, "").split(",") if key),
+                hosts=tuple(host_name or ()),
+                cors=tuple(cors or ()),
+                allow_urls=allow_urls,
+                max_pictures=max_pictures,
+                max_picture_bytes=int(max_mb * 1e6),
+                max_request_bytes=int(max_mb * 1.4e6) * min(max_pictures, 8),
+                queue=queue,
+                batch_size=batch_size,
+                timeout=timeout,
+                idle_unload=idle_unload,
+                threads=threads,
+            )
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise UsageError(f"--{'-'.join(map(str, first['loc']))}: {first['msg']}") from None
+        logging.basicConfig(level=logging.WARNING if quiet else logging.INFO, stream=sys.stderr, format="%(message)s")
+        where = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
+        print(f"anytag serves at {where} (Ctrl-C stops it)", file=sys.stderr)
+        if host not in ("127.0.0.1", "::1", "localhost") and not settings.api_keys:
+            print(
+                f"everybody who reaches this machine may use it; set {KEYS_VARIABLE} to ask for a key", file=sys.stderr
+            )
+        uvicorn.run(
+            create_app(settings),
+            host=host,
+            port=port,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=int(timeout) + 1,
+            h11_max_incomplete_event_size=64 * 1024,
+        )

@@ -1,0 +1,236 @@
+"""The application: routes to models, and errors to answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any, Literal
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.staticfiles import StaticFiles
+
+from anytag import __version__
+from anytag.errors import AnytagError, LibraryError, PictureError, UsageError
+from anytag.service import label_studio, library, photoprism
+from anytag.service.batcher import Work
+from anytag.service.errors import ServiceError
+from anytag.service.gate import Gate, error_response
+from anytag.service.inputs import (
+    BatchOptions,
+    CaptionOptions,
+    LocateOptions,
+    MatchOptions,
+    TagOptions,
+    read_request,
+)
+from anytag.service.metrics import Metrics
+from anytag.service.models import (
+    ModelPool,
+    Upload,
+    caption_work,
+    locate_work,
+    match_work,
+    tag_work,
+    vocabulary_work,
+)
+from anytag.service.openapi import body, examples
+from anytag.service.settings import ServiceSettings
+
+if TYPE_CHECKING:
+    from anytag.inference.recognizer import Recognizer
+
+#: Status of a picture that cannot be read, by the kind of its error; others are 422.
+_PICTURE_STATUS = {"not_a_picture": 415, "too_large": 413}
+
+
+def create_app(settings: ServiceSettings | None = None, load: Callable[..., Recognizer] | None = None) -> FastAPI:
+    """The service as an ASGI application.
+
+    Args:
+        settings: How it runs; ``None``: the shipped model, for this machine alone.
+        load: Opens models, as :func:`anytag.load` does.
+    """
+    settings = settings or ServiceSettings()
+    metrics = Metrics()
+    pool = ModelPool(settings, metrics.batch, load)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        await run_in_threadpool(pool.stop)
+
+    app = FastAPI(
+        title="anytag",
+        version=__version__,
+        description="Tags, captions and scores of pictures. Answers are those of the command line, field for field.",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.pool, app.state.settings, app.state.metrics = pool, settings, metrics
+
+    async def ask(model: str | None, key: Any, work: Work, items: Sequence[Any]) -> list[Any]:
+        """Results of pictures, errors among them."""
+        waiting = [asyncio.wrap_future(future) for future in pool.submit(model, key, work, items)]
+        try:
+            async with asyncio.timeout(settings.timeout):
+                return await asyncio.gather(*waiting, return_exceptions=True)
+        except TimeoutError:
+            raise ServiceError(504, "timeout", f"no answer within {settings.timeout:g} seconds", 5) from None
+        finally:
+            for future in waiting:
+                future.cancel()
+
+    async def ask_one(model: str | None, key: Any, work: Work, uploads: Sequence[Upload]) -> Any:
+        if len(uploads) != 1:
+            raise ServiceError(400, "usage", f"{len(uploads)} pictures; this route takes one, /v1/batch takes several")
+        [answer] = await ask(model, key, work, uploads)
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    app.state.ask = ask
+
+    @app.post("/v1/tag", openapi_extra=body(TagOptions), responses=examples("tag"))
+    async def tag(request: Request) -> Any:
+        """Tags of a picture, best first."""
+        uploads, options = await read_request(request, settings, TagOptions)
+        asked = options.for_model()
+        return await ask_one(options.model, ("tag", repr(asked)), tag_work(asked), uploads)
+
+    @app.post("/v1/caption", openapi_extra=body(CaptionOptions), responses=examples("caption"))
+    async def caption(request: Request) -> Any:
+        """A caption that follows the tags found, or those given."""
+        uploads, options = await read_request(request, settings, CaptionOptions)
+        asked = options.for_model()
+        return await ask_one(options.model, ("caption", repr(asked)), caption_work(asked), uploads)
+
+    @app.post("/v1/match", openapi_extra=body(MatchOptions), responses=examples("match"))
+    async def match(request: Request) -> Any:
+        """How well texts fit a picture, and the tags that say why."""
+        uploads, options = await read_request(request, settings, MatchOptions)
+        texts = options.texts
+        return await ask_one(options.model, ("match", repr(texts)), match_work(texts), uploads)
+
+    @app.post("/v1/locate", openapi_extra=body(LocateOptions), responses=examples("locate"))
+    async def locate(request: Request) -> Any:
+        """Where a picture shows a tag: a grid of numbers from 0 to 1, row by row."""
+        uploads, options = await read_request(request, settings, LocateOptions)
+        return await ask_one(options.model, ("locate", options.tag), locate_work(options.tag), uploads)
+
+    @app.post("/v1/batch", openapi_extra=body(BatchOptions), responses=examples("batch"))
+    async def batch(request: Request) -> Any:
+        """Tags or captions of several pictures; one that cannot be read is reported in its place."""
+        uploads, options = await read_request(request, settings, BatchOptions)
+        asked = {name: value for name, value in options.for_model().items() if name != "do"}
+        wrong = {"categories"} if options.do == "caption" else {"tags", "num_beams"}
+        if given := sorted(wrong & asked.keys()):
+            raise ServiceError(
+                400, "usage", f"{given[0]}: goes with do={'tag' if options.do == 'caption' else 'caption'}"
+            )
+        work = tag_work(asked) if options.do == "tag" else caption_work(asked)
+        answers = await ask(options.model, (options.do, repr(asked)), work, uploads)
+        return {"results": [_in_place(answer, upload) for answer, upload in zip(answers, uploads, strict=True)]}
+
+    @app.get("/v1/tags", responses=examples("tags"))
+    async def tags(search: str = "", kind: str | None = None, limit: int = 100, model: str | None = None) -> Any:
+        """The tags that a model knows."""
+        [known] = await ask(model, "vocabulary", vocabulary_work, [None])
+        if isinstance(known, BaseException):
+            raise known
+        wanted = search.strip().lower()
+        fitting = [
+            tag
+            for tag in known
+            if kind in (None, tag["kind"])
+            and (not wanted or any(wanted in name for name in (tag["name"], *tag["aliases"])))
+        ]
+        return {"total": len(fitting), "tags": fitting[: max(0, min(limit, 10_000))]}
+
+    @app.get("/v1/models")
+    async def models() -> Any:
+        """The models that requests may name; the first is the default."""
+        return {"models": [{"name": name, "loaded": loaded} for name, loaded in pool.loaded().items()]}
+
+    @app.get("/healthz")
+    async def healthz() -> Any:
+        """Whether the service lives."""
+        return {"status": "ok"}
+
+    @app.get("/readyz")
+    async def readyz() -> Any:
+        """Whether it takes work: not while the queue is full."""
+        if all(count >= settings.queue for count in pool.waiting().values()):
+            raise ServiceError(503, "overloaded", "the queue is full", 1)
+        return {"status": "ok"}
+
+    @app.get("/metrics", response_class=PlainTextResponse)
+    async def metrics_text() -> Response:
+        """Figures for Prometheus."""
+        return Response(metrics.text(pool), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    app.include_router(label_studio.router)
+    app.include_router(photoprism.router)
+    app.include_router(library.router)
+    page = files("anytag.service") / "page"
+    app.mount("/page", StaticFiles(directory=str(page)), name="page")
+
+    @app.get("/", include_in_schema=False)
+    async def index() -> Response:
+        return Response((page / "index.html").read_bytes(), media_type="text/html; charset=utf-8")
+
+    _handle_errors(app)
+
+    def answered(path: str, status: int, seconds: float) -> None:
+        route = path if path.startswith("/v1/") and status != 404 else "other"
+        metrics.requests.labels(route, status).inc()
+        metrics.seconds.labels(route).observe(seconds)
+
+    app.add_middleware(Gate, settings=settings, answered=answered)
+    return app
+
+
+def _in_place(answer: Any, upload: Upload) -> Any:
+    """A result in a list, or what is wrong with its picture."""
+    if isinstance(answer, PictureError):
+        return {"path": upload.name, "error": {"kind": answer.kind, "message": str(answer)}}
+    if isinstance(answer, BaseException):
+        raise answer
+    return answer
+
+
+def _handle_errors(app: FastAPI) -> None:
+    """Every error as JSON with a kind; of those nobody expected no detail."""
+
+    @app.exception_handler(AnytagError)
+    async def known(request: Request, error: AnytagError) -> JSONResponse:
+        return error_response(_as_service_error(error))
+
+    @app.exception_handler(HTTPException)
+    async def routing(request: Request, error: HTTPException) -> JSONResponse:
+        kind: Literal["not_found", "usage"] = "not_found" if error.status_code == 404 else "usage"
+        return error_response(ServiceError(error.status_code, kind, str(error.detail)))
+
+    from fastapi.exceptions import RequestValidationError
+
+    @app.exception_handler(RequestValidationError)
+    async def parameters(request: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        return error_response(ServiceError(400, "usage", f"{'.'.join(map(str, first['loc'][1:]))}: {first['msg']}"))
+
+
+def _as_service_error(error: AnytagError) -> ServiceError:
+    if isinstance(error, ServiceError):
+        return error
+    if isinstance(error, PictureError):
+        return ServiceError(_PICTURE_STATUS.get(error.kind, 422), error.kind, str(error))
+    if isinstance(error, UsageError):
+        return ServiceError(400, error.kind, str(error))
+    if isinstance(error, LibraryError):
+        return ServiceError(503, error.kind, "the library cannot be searched")
+    return ServiceError(503, error.kind, "the model cannot be used; see the service's log")

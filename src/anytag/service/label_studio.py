@@ -1,0 +1,118 @@
+"""The routes that Label Studio asks of a machine learning back end: health, setup, predict, webhook."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+from xml.etree import ElementTree
+
+from fastapi import APIRouter, Request
+
+from anytag.service.addresses import fetch
+from anytag.service.errors import ServiceError
+from anytag.service.models import Upload, caption_work, tag_work
+
+router = APIRouter(tags=["Label Studio"])
+
+
+@router.get("/health")
+async def health(request: Request) -> dict[str, str]:
+    """What Label Studio asks before it connects a back end."""
+    return {"status": "UP", "model_class": "anytag"}
+
+
+@router.post("/setup")
+async def setup(request: Request) -> dict[str, str]:
+    """The model's version; Label Studio keeps it with the predictions."""
+    return {"model_version": request.app.state.pool.names[0]}
+
+
+@router.post("/webhook")
+async def webhook(request: Request) -> dict[str, str]:
+    """Events of annotation: nothing is trained here, so they are only acknowledged."""
+    return {"status": "ignored"}
+
+
+@router.post("/predict")
+async def predict(request: Request) -> dict[str, Any]:
+    """Choices, and captions where the labeling configuration has a text area, for every task.
+
+    With a list of choices in the configuration exactly those are asked for; otherwise all tags are given.
+    """
+    try:
+        given = json.loads(await request.body())
+        tasks, config = given["tasks"], given.get("label_config") or ""
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise ServiceError(400, "usage", "expected JSON with 'tasks' and 'label_config'") from None
+    if not isinstance(tasks, list) or len(tasks) > request.app.state.settings.max_pictures:
+        raise ServiceError(400, "usage", "'tasks' must be a list, and not longer than a request may be")
+    controls = read_config(config)
+    return {"results": [await _predict_one(request, task, controls) for task in tasks]}
+
+
+async def _predict_one(request: Request, task: Any, controls: dict[str, Any]) -> dict[str, Any]:
+    state = request.app.state
+    upload = _picture(task, controls["field"], state.settings)
+    result: list[dict[str, Any]] = []
+    score = 0.0
+    if controls["choices"] is not None:
+        asked = {"categories": controls["categories"]} if controls["categories"] else {}
+        [seen] = await state.ask(None, ("tag", repr(asked)), tag_work(asked), [upload])
+        if isinstance(seen, BaseException):
+            raise seen
+        names = [tag["name"] for tag in seen["tags"]]
+        score = max((tag["score"] for tag in seen["tags"]), default=0.0)
+        result.append(_entry(controls["choices"], controls["image"], "choices", {"choices": names}))
+    if controls["caption"] is not None:
+        [seen] = await state.ask(None, ("caption", "{}"), caption_work({}), [upload])
+        if isinstance(seen, BaseException):
+            raise seen
+        result.append(_entry(controls["caption"], controls["image"], "textarea", {"text": [seen["caption"]]}))
+    return {"result": result, "score": score, "model_version": state.pool.names[0]}
+
+
+def _entry(control: str, image: str, kind: str, value: dict[str, Any]) -> dict[str, Any]:
+    return {"from_name": control, "to_name": image, "type": kind, "value": value}
+
+
+def read_config(config: str) -> dict[str, Any]:
+    """What a labeling configuration has that we can fill.
+
+    Raises:
+        ServiceError: If it is not XML, or has no image.
+    """
+    if "<!DOCTYPE" in config or "<!ENTITY" in config:
+        raise ServiceError(400, "usage", "label_config: document types are not read")
+    try:
+        root = ElementTree.fromstring(config or "<View/>")
+    except ElementTree.ParseError:
+        raise ServiceError(400, "usage", "label_config: is not XML") from None
+    image = root.find(".//Image")
+    choices, caption = root.find(".//Choices"), root.find(".//TextArea")
+    if image is None:
+        return {"field": "image", "image": "image", "choices": "tags", "categories": [], "caption": None}
+    listed = [choice.get("value", "") for choice in (choices if choices is not None else [])]
+    return {
+        "field": image.get("value", "$image").removeprefix("$"),
+        "image": image.get("name", "image"),
+        "choices": None if choices is None else choices.get("name", "tags"),
+        "categories": [name for name in listed if name],
+        "caption": None if caption is None else caption.get("name", "caption"),
+    }
+
+
+def _picture(task: Any, field: str, settings: Any) -> Upload:
+    """The picture of a task: inside it as a data address, or at an address where these are allowed."""
+    data = task.get("data") if isinstance(task, dict) else None
+    place = data.get(field) if isinstance(data, dict) else None
+    if not isinstance(place, str):
+        raise ServiceError(400, "usage", f"a task has no picture in data.{field}")
+    if place.startswith("data:"):
+        try:
+            return Upload(str(task.get("id", "task")), base64.b64decode(place.partition(",")[2], validate=True))
+        except ValueError:
+            raise ServiceError(400, "usage", f"data.{field}: is not base64") from None
+    if not settings.allow_urls:
+        raise ServiceError(403, "url", "this service fetches no addresses; it was not started with --allow-urls")
+    return Upload(place, fetch(place, settings.max_picture_bytes, settings.timeout))

@@ -1,0 +1,180 @@
+"""The models of a service: each opened when it is first asked for, and asked many pictures at once."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from anytag.errors import AnytagError, PictureError
+from anytag.recognition import Failure
+from anytag.service.batcher import Batcher, Work
+from anytag.service.errors import ServiceError
+from anytag.service.settings import DEFAULT_MODEL, ServiceSettings
+
+if TYPE_CHECKING:
+    from anytag.inference.recognizer import Recognizer
+
+
+class NamedBytes(io.BytesIO):
+    """A picture in memory that is called something."""
+
+    def __init__(self, name: str, content: bytes):
+        super().__init__(content)
+        self.name = name
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A picture of a request.
+
+    Attributes:
+        name: What the request calls it.
+        content: Its bytes.
+    """
+
+    name: str
+    content: bytes
+
+
+class ModelPool:
+    """Models by name.
+
+    Args:
+        settings: Of the service.
+        observe: Told the model's name, the size and the seconds of every batch.
+        load: Opens a model, as :func:`anytag.load` does.
+    """
+
+    def __init__(
+        self,
+        settings: ServiceSettings,
+        observe: Callable[[str, int, float], None] = lambda name, size, seconds: None,
+        load: Callable[..., Recognizer] | None = None,
+    ):
+        self.settings = settings
+        self._batchers = {
+            name: Batcher(
+                _opener(place, settings, load),
+                settings.batch_size,
+                settings.batch_wait,
+                settings.queue,
+                settings.idle_unload,
+                lambda size, seconds, name=name: observe(name, size, seconds),  # type: ignore[misc]
+            )
+            for name, place in settings.models.items()
+        }
+
+    @property
+    def names(self) -> list[str]:
+        """What requests may ask for; the first is the default."""
+        return list(self._batchers)
+
+    def waiting(self) -> dict[str, int]:
+        """Pictures in each queue."""
+        return {name: batcher.waiting for name, batcher in self._batchers.items()}
+
+    def loaded(self) -> dict[str, bool]:
+        """Which models are in memory."""
+        return {name: batcher.loaded for name, batcher in self._batchers.items()}
+
+    def submit(self, model: str | None, key: Any, work: Work, items: Sequence[Any]) -> list[Future[Any]]:
+        """Queue work; see :meth:`~anytag.service.batcher.Batcher.submit`.
+
+        Args:
+            model: A name; ``None`` or ``default``: the first.
+            key: Work with equal keys may be done together.
+            work: What to do.
+            items: What with.
+
+        Raises:
+            ServiceError: If there is no such model, or no room.
+        """
+        name = model if model in self._batchers else self.names[0] if model in (None, DEFAULT_MODEL) else None
+        if name is None:
+            raise ServiceError(404, "model", f"there is no model {model!r}; there are {', '.join(self.names)}")
+        return self._batchers[name].submit(key, work, items, self.settings.timeout)
+
+    def stop(self) -> None:
+        """Answer what was accepted, and take no more."""
+        for batcher in self._batchers.values():
+            batcher.stop()
+
+
+def _opener(
+    place: str | None, settings: ServiceSettings, load: Callable[..., Recognizer] | None
+) -> Callable[[], Recognizer]:
+    def open_model() -> Recognizer:
+        if load is not None:
+            return load(place, threads=settings.threads)
+        from anytag.inference.recognizer import load as load_model
+
+        return load_model(place, threads=settings.threads)
+
+    return open_model
+
+
+def tag_work(options: dict[str, Any]) -> Work:
+    """Tags of pictures."""
+
+    def work(model: Recognizer, uploads: Sequence[Upload]) -> Sequence[Any]:
+        return [_answer(seen) for seen in model.tag(_sources(uploads), **options)]
+
+    return work
+
+
+def caption_work(options: dict[str, Any]) -> Work:
+    """Captions of pictures, with the tags found."""
+
+    def work(model: Recognizer, uploads: Sequence[Upload]) -> Sequence[Any]:
+        return [_answer(seen) for seen in model.caption(_sources(uploads), **options)]
+
+    return work
+
+
+def match_work(texts: list[str]) -> Work:
+    """How well texts fit pictures."""
+
+    def work(model: Recognizer, uploads: Sequence[Upload]) -> Sequence[Any]:
+        return [_answer(seen) for seen in model.match(_sources(uploads), texts)]
+
+    return work
+
+
+def locate_work(tag: str) -> Work:
+    """Where pictures show a tag."""
+
+    def work(model: Recognizer, uploads: Sequence[Upload]) -> Sequence[Any]:
+        answers: list[Any] = []
+        for upload in uploads:
+            try:
+                heat = model.locate(NamedBytes(upload.name, upload.content), tag)
+                [found] = model.tag(NamedBytes(upload.name, upload.content), categories=[tag], threshold=0).tags
+            except AnytagError as error:
+                answers.append(error)
+                continue
+            answers.append({"path": upload.name, "tag": found.to_json(), "map": heat.round(4).tolist()})
+        return answers
+
+    return work
+
+
+def vocabulary_work(model: Recognizer, items: Sequence[Any]) -> Sequence[Any]:
+    """The model's tags."""
+    tags = [
+        {"id": tag.id, "name": tag.name, "kind": tag.kind, "aliases": list(tag.aliases)} for tag in model.vocabulary
+    ]
+    return [tags] * len(items)
+
+
+def _sources(uploads: Sequence[Upload]) -> list[NamedBytes]:
+    return [NamedBytes(upload.name, upload.content) for upload in uploads]
+
+
+def _answer(seen: Any) -> Any:
+    """The JSON of a result, or the error that stands for a failure."""
+    if isinstance(seen, Failure):
+        return PictureError(seen.kind, seen.path, seen.message)
+    return seen.to_json()

@@ -1,0 +1,107 @@
+"""What the OpenAPI document says of requests that are read by hand, and examples of answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel
+
+_TAGS = [
+    {"name": "dog", "score": 0.93, "kind": "object", "threshold": 0.41},
+    {"name": "beach", "score": 0.81, "kind": "scene", "threshold": 0.37},
+]
+_SEEN = {"path": "photo.jpg", "tags": _TAGS, "caption": None}
+
+_EXAMPLES: dict[str, Any] = {
+    "tag": _SEEN,
+    "caption": {
+        **_SEEN,
+        "caption": "a dog running on a beach",
+        "given": ["dog", "beach"],
+        "covered": ["dog", "beach"],
+    },
+    "match": {
+        "path": "photo.jpg",
+        "matches": [{"text": "a dog on a beach", "score": 0.92, "tags": _TAGS}],
+    },
+    "locate": {"path": "photo.jpg", "tag": _TAGS[0], "map": [[0.0, 0.2], [0.1, 1.0]]},
+    "batch": {
+        "results": [
+            _SEEN,
+            {"path": "notes.txt", "error": {"kind": "not_a_picture", "message": "notes.txt: not a picture"}},
+        ]
+    },
+    "tags": {"total": 1, "tags": [{"id": 11, "name": "dog", "kind": "object", "aliases": ["canine"]}]},
+    "search": {
+        "total": 1,
+        "hits": [
+            {
+                "path": "photos/a.jpg",
+                "score": 0.93,
+                "reasons": [{"name": "dog", "score": 0.93, "where": "object"}],
+                "caption": None,
+            }
+        ],
+        "facets": [],
+        "unknown": [],
+    },
+}
+
+_ERROR = {"error": {"kind": "not_a_picture", "message": "notes.txt: not a picture that can be read"}}
+
+#: Errors that every route may answer with.
+_STATUSES = {
+    400: "Used wrongly.",
+    401: "No key, or a wrong one.",
+    403: "Not allowed.",
+    413: "Too large.",
+    415: "Not a picture.",
+    422: "A picture that cannot be read.",
+    429: "Too much is waiting; try again after Retry-After seconds.",
+    503: "The model cannot be used now.",
+    504: "Took too long.",
+}
+
+
+def examples(route: str) -> dict[int | str, dict[str, Any]]:
+    """Answers of a route, for its documentation."""
+    content = {"application/json": {"example": _EXAMPLES[route]}}
+    errors: dict[int | str, dict[str, Any]] = {
+        status: {"description": text, "content": {"application/json": {"example": _ERROR}}}
+        for status, text in _STATUSES.items()
+    }
+    return {200: {"description": "Done.", "content": content}, **errors}
+
+
+def body(options: type[BaseModel]) -> dict[str, Any]:
+    """The request body of a route that takes pictures with options: as a form, raw, or as JSON."""
+    schema = options.model_json_schema()
+    properties, required = schema["properties"], schema.get("required", [])
+    picture = {"type": "string", "format": "binary", "description": "The picture's bytes."}
+    base64 = {"type": "string", "format": "byte", "description": "The picture's bytes in base64."}
+    parameters = [
+        {"name": name, "in": "query", "required": False, "schema": value} for name, value in properties.items()
+    ]
+    return {
+        "parameters": parameters,
+        "requestBody": {
+            "required": True,
+            "content": {
+                "multipart/form-data": {
+                    "schema": {
+                        "type": "object",
+                        "properties": {"picture": picture, **properties},
+                        "required": ["picture", *required],
+                    }
+                },
+                "application/json": {
+                    "schema": {
+                        "type": "object",
+                        "properties": {"picture": base64, **properties},
+                        "required": ["picture", *required],
+                    }
+                },
+                "application/octet-stream": {"schema": picture},
+            },
+        },
+    }

@@ -1,0 +1,282 @@
+"use strict";
+const $ = id => document.getElementById(id);
+const pictures = [];
+let current = null, key = sessionStorage.getItem("anytag-key") || "";
+
+/* Asking the server ------------------------------------------------------------------------------------------- */
+
+async function ask(route, form, method = "POST") {
+  const headers = key ? {"X-API-Key": key} : {};
+  let answer;
+  try {
+    answer = await fetch(route, {method, body: form, headers});
+  } catch {
+    throw new Error("The server does not answer. Is it still running?");
+  }
+  const record = await answer.json().catch(() => null);
+  if (answer.ok && record) return record;
+  if (answer.status === 401) $("key").hidden = false;
+  if (answer.status === 429) throw new Error("The server is busy. Try again in a moment.");
+  throw new Error((record && record.error && record.error.message) || "The server answered with status " + answer.status + ".");
+}
+
+function formOf(picture, options = {}) {
+  const form = new FormData();
+  form.append("picture", picture.file, picture.file.name || "picture");
+  for (const [name, value] of Object.entries(options))
+    for (const one of [value].flat()) form.append(name, one);
+  return form;
+}
+
+const quoted = names => names.map(name => /[",]/.test(name) ? '"' + name.replaceAll('"', '""') + '"' : name).join(",");
+
+/* Pictures ---------------------------------------------------------------------------------------------------- */
+
+async function add(files) {
+  const chosen = [...files];
+  if (!chosen.length) return;
+  let last = null;
+  for (const [number, file] of chosen.entries()) {
+    say("Looking at " + (file.name || "the picture") + (chosen.length > 1 ? " (" + (number + 1) + " of " + chosen.length + ")" : "") + " …");
+    const picture = {file, url: URL.createObjectURL(file), steer: new Set(), maps: new Map(), found: null, all: null, error: null};
+    try {
+      picture.seen = await ask("/v1/caption", formOf(picture));
+      picture.tags = picture.seen.tags;
+      last = picture;
+    } catch (error) {
+      picture.error = error.message;
+      say(error.message, true);
+      if (chosen.length === 1) return;
+      continue;
+    }
+    pictures.push(picture);
+    drawStrip();
+    if (!current || chosen.length === 1) show(picture);
+  }
+  if (last) { show(last); say(pictures.length === 1 ? "" : pictures.length + " pictures"); }
+}
+
+function say(text, bad = false) {
+  $("status").textContent = text;
+  $("status").classList.toggle("bad", bad);
+}
+
+function drawStrip() {
+  $("strip").hidden = pictures.length < 2;
+  $("strip").replaceChildren(...pictures.map(picture => {
+    const button = document.createElement("button"), img = document.createElement("img");
+    button.type = "button";
+    button.role = "tab";
+    button.setAttribute("aria-selected", picture === current);
+    button.setAttribute("aria-label", picture.file.name || "picture");
+    img.src = picture.url;
+    img.alt = "";
+    button.append(img);
+    button.onclick = () => show(picture);
+    return button;
+  }));
+}
+
+function show(picture) {
+  current = picture;
+  $("detail").hidden = false;
+  $("picture").src = picture.url;
+  $("picture").alt = picture.seen.caption || "your picture";
+  hideMap();
+  $("words").value = "";
+  drawStrip();
+  draw();
+}
+
+function draw() {
+  const picture = current, limit = Number($("threshold").value) / 100;
+  $("caption").textContent = picture.seen.caption || "";
+  const given = picture.steered || [], covered = new Set(picture.seen.covered || []);
+  const missed = given.filter(name => !covered.has(name));
+  $("covered").textContent = given.length ? "asked to speak of " + given.join(", ") + (missed.length ? "; it does not name " + missed.join(", ") : "") : "";
+  $("threshold-value").textContent = limit ? limit.toFixed(2) : "their own thresholds";
+  const tags = limit && picture.all ? picture.all.filter(tag => tag.score >= limit) : picture.tags;
+  $("tags").replaceChildren(...tags.slice(0, 60).map(tag => chip(tag, true)));
+  if (!tags.length) $("tags").textContent = "No tag reaches this score.";
+  $("found").replaceChildren(...(picture.found || []).map(tag => chip(tag, false)));
+}
+
+function chip(tag, steers) {
+  const button = document.createElement("button"), score = document.createElement("small");
+  button.type = "button";
+  button.dataset.name = tag.name;
+  score.textContent = " " + tag.score.toFixed(2);
+  button.append(tag.name, score);
+  button.title = tag.kind;
+  if (steers) {
+    button.setAttribute("aria-pressed", current.steer.has(tag.name));
+    button.onclick = () => {
+      current.steer[current.steer.has(tag.name) ? "delete" : "add"](tag.name);
+      draw();
+      [...$("tags").children].find(one => one.dataset.name === tag.name)?.focus();
+      steer();
+    };
+  }
+  button.onmouseenter = button.onfocus = () => showMap(tag.name);
+  button.onmouseleave = button.onblur = hideMap;
+  return button;
+}
+
+/* Captions that speak of what was chosen --------------------------------------------------------------------- */
+
+async function steer(words = []) {
+  const picture = current, names = [...picture.steer, ...words];
+  $("caption").style.opacity = .5;
+  try {
+    picture.seen = await ask("/v1/caption", formOf(picture, names.length ? {tags: quoted(names)} : {}));
+    picture.steered = names;
+    say("");
+  } catch (error) {
+    say(error.message, true);
+  }
+  $("caption").style.opacity = 1;
+  if (picture === current) draw();
+}
+
+/* Where a tag is seen ---------------------------------------------------------------------------------------- */
+
+let wanted = null;
+
+async function showMap(name) {
+  wanted = name;
+  const picture = current;
+  await new Promise(done => setTimeout(done, 120));
+  if (wanted !== name) return;
+  if (!picture.maps.has(name)) {
+    try {
+      picture.maps.set(name, (await ask("/v1/locate", formOf(picture, {tag: name}))).map);
+    } catch {
+      return;
+    }
+  }
+  if (wanted === name && picture === current) drawMap(picture.maps.get(name));
+}
+
+function drawMap(map) {
+  const small = document.createElement("canvas"), canvas = $("heat"), img = $("picture");
+  small.width = map[0].length;
+  small.height = map.length;
+  const dots = small.getContext("2d"), data = dots.createImageData(small.width, small.height);
+  map.flat().forEach((value, place) => data.data.set([255, Math.round(210 * (1 - value)), 0, Math.round(255 * value)], 4 * place));
+  dots.putImageData(data, 0, 0);
+  canvas.width = img.clientWidth;
+  canvas.height = img.clientHeight;
+  const context = canvas.getContext("2d");
+  context.imageSmoothingQuality = "high";
+  context.drawImage(small, 0, 0, canvas.width, canvas.height);
+  canvas.classList.add("on");
+}
+
+function hideMap() {
+  wanted = null;
+  $("heat").classList.remove("on");
+}
+
+/* Controls --------------------------------------------------------------------------------------------------- */
+
+$("files").onchange = $("camera").onchange = event => { add(event.target.files); event.target.value = ""; };
+addEventListener("paste", event => add([...event.clipboardData.files].filter(file => file.type.startsWith("image/"))));
+addEventListener("dragover", event => { event.preventDefault(); $("drop").classList.add("over"); });
+addEventListener("dragleave", () => $("drop").classList.remove("over"));
+addEventListener("drop", event => { event.preventDefault(); $("drop").classList.remove("over"); add(event.dataTransfer.files); });
+
+$("threshold").oninput = async () => {
+  const picture = current;
+  if (picture && !picture.all && Number($("threshold").value)) {
+    picture.all = [];
+    try {
+      picture.all = (await ask("/v1/tag", formOf(picture, {threshold: 0.01}))).tags;
+    } catch (error) {
+      picture.all = null;
+      say(error.message, true);
+    }
+  }
+  if (current) draw();
+};
+
+const listed = text => text.split(",").map(word => word.trim()).filter(Boolean);
+$("words-form").onsubmit = event => { event.preventDefault(); if (current) steer(listed($("words").value)); };
+$("categories-form").onsubmit = async event => {
+  event.preventDefault();
+  const names = listed($("categories").value), picture = current;
+  if (!picture || !names.length) return;
+  try {
+    picture.found = (await ask("/v1/tag", formOf(picture, {categories: quoted(names), threshold: 0}))).tags;
+    say("");
+  } catch (error) {
+    say(error.message, true);
+  }
+  draw();
+};
+$("copy").onclick = async () => {
+  await navigator.clipboard.writeText(JSON.stringify(current.seen, null, 1));
+  $("copy").textContent = "Copied";
+  setTimeout(() => $("copy").textContent = "Copy as JSON", 1200);
+};
+$("key").onclick = () => {
+  key = prompt("API key") || "";
+  sessionStorage.setItem("anytag-key", key);
+  $("key").hidden = true;
+};
+
+/* The library ------------------------------------------------------------------------------------------------ */
+
+function view(library) {
+  $("library").hidden = !library;
+  $("pictures").hidden = library;
+  $("show-library").setAttribute("aria-pressed", library);
+  $("show-pictures").setAttribute("aria-pressed", !library);
+}
+$("show-library").onclick = () => { view(true); if (!$("hits").children.length) search(); };
+$("show-pictures").onclick = () => view(false);
+$("search-form").onsubmit = event => { event.preventDefault(); search(); };
+
+async function search() {
+  const query = $("query").value.trim();
+  const route = query ? "/v1/search?limit=60&facets=30&q=" + encodeURIComponent(query) : "/v1/facets?limit=60";
+  try {
+    const found = await ask(route, undefined, "GET");
+    $("search-status").classList.remove("bad");
+    $("search-status").textContent = query ? found.hits.length + " of " + found.total + " pictures" + (found.unknown.length ? "; nothing has " + found.unknown.join(", ") : "") : found.total + " pictures. Press a tag, or type.";
+    $("facets").replaceChildren(...found.facets.map(facet => {
+      const button = document.createElement("button"), count = document.createElement("small");
+      button.type = "button";
+      count.textContent = " " + facet.count;
+      button.append(facet.name, count);
+      button.onclick = () => { $("query").value = ($("query").value + ' "' + facet.name + '"').trim(); search(); };
+      return button;
+    }));
+    $("hits").replaceChildren(...(found.hits || []).map(hit => {
+      const figure = document.createElement("figure"), img = document.createElement("img"), text = document.createElement("figcaption");
+      img.loading = "lazy";
+      img.alt = hit.caption || hit.path;
+      thumbnail(hit.id).then(url => { if (url) img.src = url; });
+      const name = document.createElement("div"), why = document.createElement("div");
+      name.textContent = hit.path.split("/").pop();
+      name.title = hit.path;
+      why.className = "soft";
+      why.textContent = hit.reasons.map(reason => reason.name + (reason.where === "caption" || reason.where === "path" ? " in " + reason.where : " " + reason.score.toFixed(2))).join(", ");
+      text.append(name, why);
+      figure.append(img, text);
+      return figure;
+    }));
+  } catch (error) {
+    $("search-status").textContent = error.message;
+    $("search-status").classList.add("bad");
+  }
+}
+
+async function thumbnail(id) {
+  const answer = await fetch("/v1/library/" + id + "/thumbnail", {headers: key ? {"X-API-Key": key} : {}}).catch(() => null);
+  return answer && answer.ok ? URL.createObjectURL(await answer.blob()) : null;
+}
+
+fetch("/v1/facets?limit=1", {headers: key ? {"X-API-Key": key} : {}}).then(answer => {
+  $("show-library").hidden = !answer.ok;
+  if (answer.status === 401) $("key").hidden = false;
+}).catch(() => {});
