@@ -26,6 +26,7 @@ LAYERS = (
     {"inference"},
     {"writers"},
     {"library"},
+    {"service"},
     {"checkpoints", "evaluation", "export"},
     {"data_engine", "training"},
     {"cli"},

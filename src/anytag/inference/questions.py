@@ -26,7 +26,7 @@ from anytag.model.vocabulary import VocabularyTag
 from anytag.pictures.heat_maps import HeatMap, to_heat_map
 from anytag.recognition import Match, Matches, Recognition, Tag, TagKind
 
-Answer = TypeVar("Answer", Recognition, Matches, Tag, HeatMap)
+Answer = TypeVar("Answer")
 
 #: Gives an answer for every encoded picture, whose paths come along.
 Question = Callable[[Encoded, Sequence[str]], list[Answer]]

@@ -14,6 +14,7 @@ from anytag.backends.base import Backend, FloatArray
 from anytag.errors import MissingExtraError, PictureError, UsageError
 from anytag.inference import arguments
 from anytag.inference.captioner import Captioner
+from anytag.inference.embedding import picture_embeddings
 from anytag.inference.label_sets import LabelSets
 from anytag.inference.look import Look
 from anytag.inference.questions import Answer, CaptionOptions, Question, Questions, TagOptions
@@ -71,7 +72,7 @@ class Recognizer:
         self.workers = None if workers is None else arguments.whole_number("workers", workers, 1)
         if tags is not None and not isinstance(tags, TagChoice):
             raise UsageError(f"tags must be an anytag.TagChoice, not {type(tags).__name__}")
-        self._questions = Questions(directory, backend, tags, descriptions)
+        self.questions = Questions(directory, backend, tags, descriptions)
 
     @property
     def vocabulary(self) -> TagVocabulary:
@@ -81,17 +82,17 @@ class Recognizer:
     @property
     def labels(self) -> LabelSets:
         """The part that chooses what to ask for."""
-        return self._questions.labels
+        return self.questions.labels
 
     @property
     def scorer(self) -> Scorer:
         """The part that scores labels."""
-        return self._questions.scorer
+        return self.questions.scorer
 
     @property
     def captioner(self) -> Captioner:
         """The part that writes captions, loaded when it is first needed."""
-        return self._questions.captioner
+        return self.questions.captioner
 
     def __call__(self, picture: PictureSource) -> Recognition:
         """Tags and a caption of one picture."""
@@ -127,7 +128,7 @@ class Recognizer:
             UsageError: If an option is out of range.
             PictureError: If a single picture cannot be read.
         """
-        return self._ask(pictures, self._questions.tags(categories, kinds, threshold, top))
+        return self._ask(pictures, self.questions.tags(categories, kinds, threshold, top))
 
     @overload
     def caption(self, pictures: PictureSource, **options: Unpack[_CaptionOptions]) -> Recognition: ...  # type: ignore[overload-overlap]
@@ -164,7 +165,7 @@ class Recognizer:
             UsageError: If an option is out of range or a tag is unknown.
             PictureError: If a single picture cannot be read.
         """
-        question = self._questions.caption(tags, threshold, top, kinds, num_beams, sample, seed)
+        question = self.questions.caption(tags, threshold, top, kinds, num_beams, sample, seed)
         return self._ask(pictures, question)
 
     @overload
@@ -191,7 +192,7 @@ class Recognizer:
             ModelError: If the model cannot read texts.
             PictureError: If a single picture cannot be read.
         """
-        return self._ask(pictures, self._questions.match(texts))
+        return self._ask(pictures, self.questions.match(texts))
 
     def look(self, picture: PictureSource) -> Look:
         """Look at a picture once, to ask many things of it.
@@ -208,7 +209,7 @@ class Recognizer:
             raise PictureError(failure.kind, failure.path, failure.message)
         [loaded] = batch.loaded
         encoded = self.backend.encode(batch.pixels)
-        return Look(loaded.path, loaded.width, loaded.height, encoded, self._questions)
+        return Look(loaded.path, loaded.width, loaded.height, encoded, self.questions)
 
     def locate(
         self, picture: PictureSource, tag: str, *, resize: Literal["nearest", "bilinear"] | None = None
@@ -231,26 +232,45 @@ class Recognizer:
             ModelError: If the model does not know such a tag, or was exported without attention.
             PictureError: If the picture cannot be read.
         """
-        self._questions.locate(tag)  # A wrong tag is refused before the picture is read.
+        self.questions.locate(tag)  # A wrong tag is refused before the picture is read.
         return self.look(picture).locate(tag, resize=resize)
+
+    def embed(self, picture: PictureSource) -> FloatArray:
+        """A vector that is near to those of pictures that look alike.
+
+        Args:
+            picture: One picture.
+
+        Returns:
+            ``[W]``, of length 1; compare vectors of one model by their dot product.
+
+        Raises:
+            PictureError: If the picture cannot be read.
+        """
+        question: Question[FloatArray] = lambda encoded, paths: list(picture_embeddings(encoded))  # noqa: E731
+        return cast(FloatArray, self._ask(picture, question))
 
     def _ask(
         self, pictures: PictureSource | Iterable[PictureSource], question: Question[Answer]
     ) -> Answer | list[Answer | Failure] | Iterator[Answer | Failure]:
         if isinstance(pictures, _SINGLE) or hasattr(pictures, "read"):
-            result = next(self._answers([cast(PictureSource, pictures)], question))
+            single = self.answers([cast(PictureSource, pictures)], question)
+            result = next(single)
             if isinstance(result, Failure):
                 raise PictureError(result.kind, result.path, result.message)
             return result
         if isinstance(pictures, list | tuple):
             for place, picture in enumerate(pictures, 1):
                 _check_picture(f"pictures: number {place}", picture)
-            return list(self._answers(pictures, question))
+            collected = self.answers(pictures, question)
+            return list(collected)
         if not isinstance(pictures, Iterable):
             _check_picture("pictures", pictures)
-        return self._answers(pictures, question)
+        stream = self.answers(pictures, question)
+        return stream
 
-    def _answers(self, sources: Iterable[PictureSource], question: Question[Answer]) -> Iterator[Answer | Failure]:
+    def answers(self, sources: Iterable[PictureSource], question: Question[Answer]) -> Iterator[Answer | Failure]:
+        """Answers to a question about each of many pictures, in order, or why one could not be read."""
         for batch in self._batches(sources):
             yield from batch.in_order(question(self.backend.encode(batch.pixels), batch.paths))
 

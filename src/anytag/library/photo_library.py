@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
+
+from anytag.backends.base import Encoded, FloatArray
 from anytag.errors import LibraryError, UsageError
+from anytag.inference.embedding import picture_embeddings
 from anytag.library.batch import Done
-from anytag.library.index import INDEX_FILE, INDEX_FOLDER, Index
+from anytag.library.index import INDEX_FILE, INDEX_FOLDER, Embeddings, Index
 from anytag.library.run import BatchRun
 from anytag.library.scan import Scan
 from anytag.library.search import DUPLICATE, Hits, Search
 from anytag.pictures import find_pictures
+from anytag.recognition import Failure, Recognition
 from anytag.writers.records import TagView
 
 if TYPE_CHECKING:
@@ -28,6 +33,21 @@ class IndexRun(BatchRun):
 
     progress_type = Index
     progress_file = INDEX_FILE
+
+    def _results(self, known: Progress, pictures: Iterable[Any]) -> Iterator[Recognition | Failure]:
+        """Recognitions; the vectors of the same encoding go to the index."""
+        question, index = self.question(), cast(Index, known)
+
+        def both(encoded: Encoded, paths: Sequence[str]) -> list[tuple[Recognition, FloatArray]]:
+            return list(zip(question(encoded, paths), picture_embeddings(encoded), strict=True))
+
+        for answer in self.recognizer.answers(pictures, both):
+            if isinstance(answer, Failure):
+                yield answer
+            else:
+                seen, vector = answer
+                index.waiting[seen.path] = Embeddings(vector, np.empty(0, np.float32))
+                yield seen
 
     def write(self, known: Progress) -> list[Path]:
         """Lay the index out for quick searches; there are no other files."""

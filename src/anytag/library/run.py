@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from anytag.library.progress import Progress
 from anytag.library.scan import Scan, scan_files
 
 if TYPE_CHECKING:
+    from anytag.inference.questions import Question
     from anytag.inference.recognizer import Recognizer
     from anytag.inference.tag_choice import TagChoice
     from anytag.recognition import Failure, Recognition
@@ -131,18 +133,22 @@ class BatchRun:
         """Recognize what is to do, and write sidecars; see :meth:`~anytag.library.batch.Batch.run`."""
         number = known.settings(self.settings())
         sidecars = json.dumps([_options(writer) for writer in self.sidecars], sort_keys=True)
-        work = Batch(known, self._results, number, self.view, self.sidecars, sidecars, advance)
+        work = Batch(known, partial(self._results, known), number, self.view, self.sidecars, sidecars, advance)
         return work.run(archives, limit)
 
     def write(self, known: Progress) -> list[Path]:
         """Write the tables anew; see :func:`~anytag.library.outputs.write_outputs`."""
         return write_outputs(known, self.tables, self.out, self.view)
 
-    def _results(self, pictures: Iterable[Any]) -> Iterator[Recognition | Failure]:
+    def question(self) -> Question[Recognition]:
+        """What every picture is asked."""
         if self.caption:
             asked = {name: value for name, value in self.asked.items() if name != "categories"}
-            return self.recognizer.caption(pictures, **asked)
-        return self.recognizer.tag(pictures, **self.asked)
+            return self.recognizer.questions.caption(**asked)
+        return self.recognizer.questions.tags(**self.asked)
+
+    def _results(self, known: Progress, pictures: Iterable[Any]) -> Iterator[Recognition | Failure]:
+        return self.recognizer.answers(pictures, self.question())
 
 
 def _options(writer: SidecarWriter | EmbeddedXmp) -> dict[str, Any]:

@@ -216,6 +216,10 @@ def _handle_errors(app: FastAPI) -> None:
         kind: Literal["not_found", "usage"] = "not_found" if error.status_code == 404 else "usage"
         return error_response(ServiceError(error.status_code, kind, str(error.detail)))
 
+    @app.exception_handler(Exception)
+    async def unexpected(request: Request, error: Exception) -> JSONResponse:
+        return error_response(ServiceError(500, "internal", "something went wrong; see the service's log"))
+
     from fastapi.exceptions import RequestValidationError
 
     @app.exception_handler(RequestValidationError)
