@@ -13,6 +13,7 @@ import pytest
 import anytag
 
 EXPECTED = {
+    "Library",
     "AnytagError", "Failure", "Look", "Match", "Matches", "Recognition", "Recognizer", "Tag", "TagChoice",
     "TagVocabulary", "__version__", "find_pictures", "load",
 }  # fmt: skip

@@ -75,7 +75,7 @@ def test_the_block_of_commands_runs_as_it_stands(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert len((tmp_path / "tags.jsonl").read_text().splitlines()) == len(list((ROOT / "examples").glob("*.jpg")))
     assert {path.name for path in tmp_path.iterdir()} == {
-        "bin", "captions.txt", "examples", "maps", "photo-tags", "tags.jsonl", "vocabulary.json",
+        "bin", "captions.txt", "examples", "maps", "photo-tags", "photos", "tags.jsonl", "vocabulary.json",
     }  # fmt: skip
     assert [path.name for path in (tmp_path / "maps").iterdir()] == ["cat-cat.png"]
 

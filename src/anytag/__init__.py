@@ -41,9 +41,9 @@ _HOMES = {
 }
 
 __all__ = [
-    "Library",
     "AnytagError",
     "Failure",
+    "Library",
     "Look",
     "Match",
     "Matches",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from anytag.cli._inputs import BackendName, Device, Model, Precision, PrecisionChoice, Threads, open_recognizer
+from anytag.cli._output import say
 from anytag.cli._shared import progress, reporting
 from anytag.library.photo_library import Library
 from anytag.library.scan import Scan
@@ -32,8 +32,6 @@ def index(
 ) -> None:
     """Index photos, so that anytag search finds them. The same command later adds only what is new or changed.
 
-    Exit codes: 0 done, 1 some pictures failed, 2 used wrongly, 130 interrupted.
-
     Example: anytag index photos && anytag search "dog beach -cat" --library photos
     """
     with reporting("index"):
@@ -51,6 +49,6 @@ def index(
         [scan] = found
         known = f", {scan.known:,} known before" if scan.known else ""
         gone = f", {scan.gone:,} gone" if scan.gone else ""
-        print(f"{done.recognized:,} indexed, {done.failed:,} failed{known}{gone}: {opened.path}", file=sys.stderr)
+        say(f"{done.recognized:,} indexed, {done.failed:,} failed{known}{gone}: {opened.path}")
         if done.failed:
             raise typer.Exit(1)

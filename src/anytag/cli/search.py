@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,11 +10,11 @@ from typing import Annotated
 import typer
 
 from anytag.cli._inputs import Model
+from anytag.cli._output import path_for_json, say, tell, write_json
 from anytag.cli._shared import reporting
 from anytag.errors import UsageError
 from anytag.library.photo_library import Library, find_index
 from anytag.library.search import Hits, Reason
-from anytag.writers.tables import shown
 
 
 def search(
@@ -38,8 +37,6 @@ def search(
 ) -> None:
     """Find photos by tags, words of captions, or another picture. Every result says why it was found.
 
-    Exit codes: 0 something was found, 1 nothing, 2 used wrongly.
-
     Example: anytag search "dog beach -person" --library photos
     """
     with reporting("search"):
@@ -47,7 +44,11 @@ def search(
         if duplicates:
             groups = opened.duplicates()
             for group in groups:
-                print(json.dumps(group) if json_ else "\n".join(map(shown, group)) + "\n")
+                if json_:
+                    write_json({"paths": [path_for_json(path) for path in group]})
+                else:
+                    for path in (*group, ""):
+                        tell(path)
             raise typer.Exit(0 if groups else 1)
         text = " ".join(query) if query else None
         if text is None and like is None:
@@ -55,7 +56,7 @@ def search(
         found = opened.search(text, like=like, limit=limit, facets=20 if facets else 0)
         if json_:
             for hit in found.hits:
-                print(json.dumps(hit.to_json()))
+                write_json(hit.to_json())
         else:
             _show(found)
         if open_ and found.hits:
@@ -68,17 +69,17 @@ def search(
 
 def _show(found: Hits) -> None:
     for hit in found.hits:
-        print(shown(hit.path))
+        tell(hit.path)
         why = ", ".join(map(_why, hit.reasons))
         if why:
-            print(f"  {why}")
+            tell(f"  {why}")
         if hit.caption:
-            print(f"  {hit.caption}")
+            tell(f"  {hit.caption}")
     for word in found.unknown:
-        print(f"no picture has {word!r}", file=sys.stderr)
-    print(f"{len(found.hits):,} of {found.total:,} found", file=sys.stderr)
+        say(f"no picture has {word!r}")
+    say(f"{len(found.hits):,} of {found.total:,} found")
     if found.facets:
-        print("tags: " + ", ".join(f"{name} {count:,}" for name, count in found.facets))
+        tell("tags: " + ", ".join(f"{name} {count:,}" for name, count in found.facets))
 
 
 def _why(reason: Reason) -> str:

@@ -12,6 +12,7 @@ import typer
 from pydantic import ValidationError
 
 from anytag.cli._inputs import Threads
+from anytag.cli._output import say
 from anytag.cli._shared import reporting
 from anytag.errors import MissingExtraError, UsageError
 
@@ -53,8 +54,6 @@ def serve(
 
     Keys: with ANYTAG_API_KEYS=key1,key2 in the environment every request needs one of them.
 
-    Exit codes: 0 stopped, 2 used wrongly.
-
     Example: anytag serve --library photos
     """
     with reporting("serve"):
@@ -91,11 +90,9 @@ def serve(
             raise UsageError(f"--{'-'.join(map(str, first['loc']))}: {first['msg']}") from None
         logging.basicConfig(level=logging.WARNING if quiet else logging.INFO, stream=sys.stderr, format="%(message)s")
         where = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
-        print(f"anytag serves at {where} (Ctrl-C stops it)", file=sys.stderr)
+        say(f"anytag serves at {where} (Ctrl-C stops it)")
         if host not in ("127.0.0.1", "::1", "localhost") and not settings.api_keys:
-            print(
-                f"everybody who reaches this machine may use it; set {KEYS_VARIABLE} to ask for a key", file=sys.stderr
-            )
+            say(f"everybody who reaches this machine may use it; set {KEYS_VARIABLE} to ask for a key")
         uvicorn.run(
             create_app(settings),
             host=host,
