@@ -16,11 +16,12 @@ class Tag:
     """A tag that was found in a picture.
 
     Attributes:
-        name: Its preferred name, lower case.
+        name: Its preferred name, lower case; of a category that the user asked for, the user's own text.
         score: Probability-like score in [0, 1].
         kind: What sort of thing it names.
         threshold: The score at or above which the tag counts as found.
         id: Its id in the vocabulary; ``None`` for a category that the user made up.
+        taken_for: What the vocabulary calls the tag that a category was taken for: "kitten" for "kitty".
     """
 
     name: str
@@ -28,15 +29,17 @@ class Tag:
     kind: TagKind
     threshold: float
     id: int | None = None
+    taken_for: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The tag as it stands in the JSON lines."""
-        return {
+        """The tag as it stands in the JSON lines (``taken_for`` only for a category that is a tag)."""
+        record = {
             "name": self.name,
             "score": round(float(self.score), 4),
             "kind": self.kind,
             "threshold": round(float(self.threshold), 4),
         }
+        return record if self.taken_for is None else record | {"taken_for": self.taken_for}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,7 @@ class Recognition:
 
     Attributes:
         path: The picture's path, or a description of where it came from.
-        tags: Tags found, best first.
+        tags: Tags found, best first; categories in the order in which they were asked for.
         caption: A sentence, or ``None`` if none was asked for.
         given: Tags that the caption was asked to follow.
         covered: Those of ``given`` that the caption names.

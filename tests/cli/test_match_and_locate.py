@@ -81,7 +81,7 @@ class TestLocate:
         result = run("locate", pictures / "red.png", "--tag", "hound")
         assert result.stdout.splitlines() == [
             str(pictures / "red.png"),
-            f"  dog  0.60 {'█' * 12:<20} ",
+            f"  hound (dog)  0.60 {'█' * 12:<20} ",
             "    ▒▒",
             "  ██▒▒",
             "",
@@ -166,13 +166,13 @@ class TestLocate:
         [record] = lines(run("locate", pictures / "red.png", "--tag", "hound", "--json"))
         assert record == {
             "path": str(pictures / "red.png"),
-            "tag": {"name": "dog", "score": 0.6, "kind": "object", "threshold": 0.5},
+            "tag": {"name": "hound", "score": 0.6, "kind": "object", "threshold": 0.5, "taken_for": "dog"},
             "grid": [[0.0, 0.5], [1.0, 0.5]],
         }
         assert set(tmp_path.rglob("*")) == before
         [record] = lines(run("locate", pictures / "red.png", "--tag", "hound", "--json", "--out", "maps"))
-        assert record["overlay"] == "maps/red-dog.png"
-        assert (tmp_path / "maps" / "red-dog.png").exists()
+        assert record["overlay"] == "maps/red-hound.png"
+        assert (tmp_path / "maps" / "red-hound.png").exists()
 
     def test_json_has_short_numbers(self):
         grid = np.array([[0.1, 1 / 3]], np.float32)
@@ -208,7 +208,7 @@ class TestLocate:
         )
         blank = run("locate", pictures, "--tag", " ", "--out", tmp_path / "maps")
         assert blank.exit_code == 2
-        assert blank.stderr.startswith("anytag locate: categories: give at least one name")
+        assert blank.stderr.startswith("anytag locate: tag must not be empty")
 
     def test_a_model_that_cannot_is_2(self, run, pictures, tmp_path, monkeypatch):  # noqa: F811
         def refuse(backend, features, labels):

@@ -149,7 +149,8 @@ class TestTag:
 
     def test_categories_are_exactly_those_with_threshold_zero(self, run, pictures):
         found = lines(run("tag", pictures, "--json", "--categories", "kart, hound,, Beach", "--threshold", 0))
-        assert [sorted(names(record)) for record in found] == [["beach", "dog", "kart"]] * 3
+        assert [names(record) for record in found] == [["kart", "hound", "Beach"]] * 3
+        assert [tag.get("taken_for") for tag in found[0]["tags"]] == [None, "dog", "beach"]
         assert {tag["threshold"] for tag in found[0]["tags"]} == {0.0}
 
     @pytest.mark.parametrize(

@@ -91,7 +91,8 @@ class TestLabelSets:
     def test_sets_are_made_once(self, recognizer):
         labels = recognizer.labels
         assert labels.all() is labels.all(("action", "attribute", "scene", "object"))
-        assert labels.categories(["Kart", "dog"]) is labels.categories([" kart", "dog"])
+        assert labels.categories(["kart", "dog"]) is labels.categories([" kart", "dog "])
+        assert labels.categories(["Kart", "dog", "KART"]).asked == ("Kart", "dog", "KART")
         assert recognizer.backend.texts == 1
 
     def test_no_kinds_are_no_labels_and_do_not_stand_for_all(self, recognizer):

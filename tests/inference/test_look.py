@@ -47,7 +47,7 @@ def test_a_score_comes_with_the_threshold_that_the_tag_would_need(recognizer):
     look = recognizer.look(plain("red"))
     # Dog .6 of red, threshold .5; beach none of red, threshold .25; one unknown word, the open threshold.
     dog, beach, kart = (look.score(name) for name in ("hound", "beach", "kart"))
-    assert (dog.name, dog.threshold, dog.id) == ("dog", 0.5, 1)
+    assert (dog.name, dog.taken_for, dog.threshold, dog.id) == ("hound", "dog", 0.5, 1)
     assert dog.score == pytest.approx(0.6, abs=1e-6)
     assert (beach.threshold, kart.threshold, kart.id) == (0.25, 0.2, None)
     assert (beach.score, kart.score) == pytest.approx((0, 0), abs=1e-5)

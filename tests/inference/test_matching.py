@@ -163,6 +163,12 @@ class TestLocate:
         assert np.argwhere(heat == 1).tolist() == [[1, 2]]
         assert heat.sum() == 1
 
+    def test_what_is_not_seen_looks_like_nothing(self, recognizer):
+        # Half of red: a dog at .3 of the .5 that it needs; no red at all: none.
+        half = recognizer.locate(plain((128, 0, 0)), "dog")
+        np.testing.assert_allclose(half, np.array([[0, 0.5], [1, 0.5]]) * 0.6 * 128 / 255 / 0.5, atol=1e-6)
+        np.testing.assert_allclose(recognizer.locate(plain("blue"), "dog"), np.zeros((2, 2)), atol=1e-5)
+
     def test_looking_everywhere_alike_is_zero(self, corner):
         np.testing.assert_array_equal(corner.locate(plain("red"), "beach"), np.zeros((3, 3)))
 
@@ -173,7 +179,7 @@ class TestLocate:
         assert corner.backend.texts == 1
 
     def test_resized_to_the_picture_as_it_stands_upright(self, corner, tmp_path):
-        picture = Image.new("RGB", (6, 12))
+        picture = Image.new("RGB", (6, 12), "red")
         exif = Image.Exif()
         exif[0x0112] = 6  # Stored lying on its side.
         picture.save(tmp_path / "turned.jpg", exif=exif)

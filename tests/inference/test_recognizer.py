@@ -141,28 +141,36 @@ class TestTags:
 
 
 class TestCategories:
-    def test_exactly_those_asked_for_in_the_order_of_their_scores(self, recognizer):
+    def test_exactly_those_asked_for_in_order_and_as_they_were_asked(self, recognizer):
         # White: beach .5, "go kart" has two tokens: .2, "kart" one: .1.
-        seen = recognizer.tag(plain("white"), categories=["kart", "Go  KART", "beach"], threshold=0)
-        assert [(tag.name, tag.id) for tag in seen.tags] == [("beach", 2), ("go kart", None), ("kart", None)]
-        assert [tag.score for tag in seen.tags] == pytest.approx([0.5, 0.2, 0.1], abs=1e-6)
-        assert [tag.kind for tag in seen.tags] == ["scene", "object", "object"]
+        seen = recognizer.tag(plain("white"), categories=["kart", " Go  KART", "beach"], threshold=0)
+        assert [(tag.name, tag.id) for tag in seen.tags] == [("kart", None), ("Go  KART", None), ("beach", 2)]
+        assert [tag.score for tag in seen.tags] == pytest.approx([0.1, 0.2, 0.5], abs=1e-6)
+        assert [tag.kind for tag in seen.tags] == ["object", "object", "scene"]
+        seen = recognizer.tag(plain("white"), categories=["kart", " Go  KART", "beach"], threshold=0, top=2)
+        assert named(seen) == ["Go  KART", "beach"]
 
     def test_free_categories_have_the_open_threshold_and_tags_their_own(self, recognizer):
         seen = recognizer.tag(plain("white"), categories=["kart", "a kart", "go kart ride", "beach", "red"])
         # .1 stays below .2; .2 and .3 reach it; beach .5 >= .25 and red 1 >= .9 by thresholds of their own.
         assert [(tag.name, tag.threshold) for tag in seen.tags] == [
-            ("red", 0.9), ("beach", 0.25), ("go kart ride", 0.2), ("a kart", 0.2),
+            ("a kart", 0.2), ("go kart ride", 0.2), ("beach", 0.25), ("red", 0.9),
         ]  # fmt: skip
 
-    def test_an_alias_is_its_tag_and_two_names_of_one_tag_are_one(self, recognizer):
-        seen = recognizer.tag(plain("white"), categories=["hound", "sea_shore", "dog"], threshold=0)
-        assert [(tag.name, tag.id) for tag in seen.tags] == [("dog", 1), ("beach", 2)]
+    def test_every_name_of_a_tag_comes_back_beside_the_tag(self, recognizer):
+        seen = recognizer.tag(plain("white"), categories=["hound", "sea_shore", "dog", "dogs"])
+        assert [(tag.name, tag.taken_for, tag.id) for tag in seen.tags] == [
+            ("hound", "dog", 1), ("sea_shore", "beach", 2), ("dog", "dog", 1), ("dogs", "dog", 1),
+        ]  # fmt: skip
+        assert seen.tags[0].to_json() == {
+            "name": "hound", "score": 0.6, "kind": "object", "threshold": 0.5, "taken_for": "dog",
+        }  # fmt: skip
         assert recognizer.backend.texts == 0
 
-    def test_the_same_free_name_twice_is_asked_once(self, recognizer):
+    def test_the_same_free_name_several_times_is_asked_once(self, recognizer):
         seen = recognizer.tag(plain("white"), categories=["kart", "KART", " kart "], threshold=0)
-        assert named(seen) == ["kart"]
+        assert named(seen) == ["kart", "KART", "kart"]
+        assert {(tag.score, tag.taken_for) for tag in seen.tags} == {(seen.tags[0].score, None)}
         recognizer.tag(plain("white"), categories=["kart"])
         assert recognizer.backend.texts == 1
 

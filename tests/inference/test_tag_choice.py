@@ -112,6 +112,29 @@ def test_the_recognizer_looks_for_them_under_these_names(tmp_path):
     seen = mine.tag(plain("red"), threshold=0).tags
     assert {tag.name for tag in seen} == {"Hund", "beach", "run", "red"}
     assert all(tag.score == everything[tag.id] for tag in seen)
-    assert [tag.name for tag in mine.tag(plain("red"), categories=["hund"], threshold=0).tags] == ["Hund"]
+    [asked] = mine.tag(plain("red"), categories=["hund"], threshold=0).tags
+    assert (asked.name, asked.taken_for) == ("hund", "Hund")
     # Captions are guided in the model's own words.
     assert mine.caption(plain("red"), threshold=0.5).given == ("red", "dog")
+
+
+def test_tags_of_one_new_name_are_one(tmp_path):
+    toy = toy_recognizer(tmp_path / "toy")
+    choice = TagChoice(rename={"dog": "Tier", "animal": "Tier", "beach": "run"})
+    mine = Recognizer(toy.directory, toy.backend, tags=choice)
+    # Red: red 1, animal .7, dog .6; the best of those that share a name stands for all, and none is counted twice.
+    found = mine.tag(plain("red"), threshold=0).tags
+    assert [(tag.name, tag.id) for tag in found] == [("red", 4), ("Tier", 0), ("run", 2)]
+    assert [tag.name for tag in mine.tag(plain("red"), threshold=0, top=2).tags] == ["red", "Tier"]
+    # Teal: beach .25, run .5 of green and blue.
+    assert [(tag.name, tag.id) for tag in mine.tag(plain((0, 128, 128)), threshold=0.2).tags] == [("run", 3)]
+    # Whoever asks for both gets both.
+    asked = mine.tag(plain("red"), categories=["dog", "tier"], threshold=0).tags
+    assert [(tag.name, tag.taken_for) for tag in asked] == [("dog", "Tier"), ("tier", "Tier")]
+
+
+def test_plurals_will_do():
+    assert ids(allow=["Dogs", "big dogs"]) == [2, 3]
+    assert ids(deny=["trains (object)", "exercises"]) == [2, 3]
+    assert chosen(rename={"hounds": "Hund"}).find("dogs") == VOCABULARY[2]
+    assert chosen(rename={"hounds": "Hund"}).name(VOCABULARY[2]) == "Hund"

@@ -15,7 +15,8 @@ from anytag.cli._output import bar, open_console, pad, progress_bar, say, styled
 from anytag.cli._process import FULL, announce_interrupt
 from anytag.errors import AnytagError
 from anytag.foundations.interrupts import INTERRUPTED
-from anytag.recognition import Failure, Recognition
+from anytag.model.vocabulary import normalise_name
+from anytag.recognition import Failure, Recognition, Tag
 
 #: Colours of the kinds of tags.
 STYLES = {"object": "bold", "scene": "green", "attribute": "cyan", "action": "magenta"}
@@ -129,8 +130,14 @@ def _show(console: Console, seen: Recognition, with_caption: bool) -> None:
         width = max(width_of(tag.name) for tag in seen.tags)
         for tag in seen.tags:
             line = f"  {pad(tag.name, width)}  {tag.score:.2f} {bar(tag.score)} "
-            console.print(styled((line, STYLES[tag.kind]), (tag.kind, "dim")))
+            console.print(styled((line, STYLES[tag.kind]), (tag.kind + taken_for(tag), "dim")))
     console.print()
+
+
+def taken_for(tag: Tag) -> str:
+    """What a category was taken for, in brackets, if the vocabulary calls it something else."""
+    same = tag.taken_for is None or tag.taken_for == normalise_name(tag.name)
+    return "" if same else f" ({tag.taken_for})"
 
 
 def finish(done: int, failed: int, inputs: PictureInputs | None = None) -> None:

@@ -28,7 +28,7 @@ from anytag.cli._inputs import (
 )
 from anytag.cli._output import bar, can_show, styled
 from anytag.cli._overlays import OverlayFolder
-from anytag.cli._shared import HEADING, STYLES, finish, reporting, write_stream
+from anytag.cli._shared import HEADING, STYLES, finish, reporting, taken_for, write_stream
 from anytag.errors import PictureError
 from anytag.pictures import read_picture
 from anytag.pictures.heat_maps import HeatMap
@@ -111,12 +111,12 @@ def locate(
 def _locations(
     recognizer: Recognizer, paths: Iterable[str], tag: str, threshold: float | None, folder: OverlayFolder | None
 ) -> Iterator[Location | Failure]:
-    own = float(recognizer.labels.categories([tag]).thresholds[0])
     for path in paths:
         try:
-            [found] = recognizer.tag(path, categories=[tag], threshold=0).tags
-            grid = recognizer.locate(path, tag) * np.float32(min(1.0, found.score / own) if own > 0 else 1.0)
-            located = Location(path, replace(found, threshold=own if threshold is None else threshold), grid, None)
+            look = recognizer.look(path)
+            found, grid = look.score(tag), look.locate(tag)
+            limit = found.threshold if threshold is None else threshold
+            located = Location(path, replace(found, threshold=limit), grid, None)
             if folder is not None and located.seen:
                 picture = read_picture(path, draft_size=_LONGEST)
                 picture.thumbnail((_LONGEST, _LONGEST))
@@ -130,7 +130,7 @@ def _locations(
 def _show(console: Console, found: Location) -> None:
     tag = found.tag
     console.print(styled((found.path, HEADING)))
-    score = f"  {tag.name}  {tag.score:.2f} {bar(tag.score)} "
+    score = f"  {tag.name}{taken_for(tag)}  {tag.score:.2f} {bar(tag.score)} "
     if not found.seen:
         console.print(styled((score, STYLES[tag.kind]), (f"not seen (threshold {tag.threshold:.2g})", "dim")))
     else:

@@ -51,6 +51,8 @@ class LabelSet:
         queries: Their queries.
         classes: ``[C, T]``, 1 where a class of the image encoder's classifier is the label or implies it.
         seldom: ``[T]``, whether captions named the label too seldom for the classifier to be held back.
+        asked: What the user calls each category; empty for tags of the vocabulary.
+        merged: Names that several tags were given; the best of them stands for all.
     """
 
     names: tuple[str, ...]
@@ -61,6 +63,8 @@ class LabelSet:
     queries: Queries
     classes: NDArray[np.float32]
     seldom: NDArray[np.bool_]
+    asked: tuple[str, ...] = ()
+    merged: frozenset[str] = frozenset()
 
     @cached_property
     def found_by_classes(self) -> ClassSums:
@@ -75,6 +79,8 @@ class LabelSet:
     def found(self, scores: FloatArray, threshold: float | None = None, top: int | None = None) -> tuple[Tag, ...]:
         """Tags at or above their thresholds, best first; equal scores keep the labels' order.
 
+        Categories that the user asked for come in that order, and as often; ``top`` keeps the best of them.
+
         Args:
             scores: ``[T]``.
             threshold: One for all labels instead of each one's own.
@@ -82,13 +88,23 @@ class LabelSet:
         """
         limits = self.thresholds if threshold is None else np.full(len(scores), threshold)
         chosen = np.flatnonzero(scores >= limits)
-        chosen = chosen[np.argsort(-scores[chosen], kind="stable")][:top]
+        chosen = chosen[np.argsort(-scores[chosen], kind="stable")]
+        if self.merged:
+            chosen = self._best_of_each_name(chosen)
+        chosen = np.sort(chosen[:top]) if self.asked else chosen[:top]
         return tuple(self.tag(int(i), float(scores[i]), float(limits[i])) for i in chosen)
+
+    def _best_of_each_name(self, best_first: NDArray[np.intp]) -> NDArray[np.intp]:
+        first = {self.names[i]: i for i in reversed(best_first) if self.names[i] in self.merged}
+        return np.array([i for i in best_first if first.get(self.names[i], i) == i], np.intp)
 
     def tag(self, place: int, score: float, threshold: float | None = None) -> Tag:
         """One of the labels with its score, and a threshold that may be another than its own."""
         limit = float(self.thresholds[place]) if threshold is None else threshold
-        return Tag(self.names[place], score, self.kinds[place], limit, self.ids[place])
+        name, id = self.names[place], self.ids[place]
+        if self.asked:
+            return Tag(self.asked[place], score, self.kinds[place], limit, id, None if id is None else name)
+        return Tag(name, score, self.kinds[place], limit, id)
 
 
 def join(first: LabelSet, second: LabelSet) -> LabelSet:

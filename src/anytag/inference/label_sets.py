@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,27 +63,36 @@ class LabelSets:
         return self._made[key]
 
     def categories(self, names: Sequence[str]) -> LabelSet:
-        """Labels for the user's names: the tag where there is one, else the text itself.
+        """Labels for the user's names, each in its place: the tag where there is one, else the text itself.
 
         Raises:
             UsageError: If there is no name, or one is empty.
         """
-        cleaned = tuple(dict.fromkeys(normalise_name(name) for name in names))
+        cleaned = [normalise_name(name) for name in names]
         if not cleaned or "" in cleaned:
             raise UsageError("categories: give at least one name, separated by commas, none of them empty")
-        key = ("categories", *cleaned)
-        if key not in self._made:
-            found = [self.chosen.find(name) for name in cleaned]
-            # Two names of one tag are one category.
-            rows: dict[str, VocabularyTag | None] = {}
-            for name, tag in zip(cleaned, found, strict=True):
-                rows.setdefault(self.chosen.name(tag) if tag else name, tag)
-            merged = self.of([tag for tag in rows.values() if tag])
-            if free := [name for name, tag in rows.items() if tag is None]:
-                merged = join(merged, self._of_texts(free))
-            order = [merged.names.index(name) for name in rows]
-            self._made[key] = take(merged, order)
-        return self._made[key]
+        asked = tuple(name.strip() for name in names)
+        if ("asked", *asked) not in self._made:
+            # Every tag and every text is asked of the model once, however many names it goes by.
+            unique = tuple(dict.fromkeys(cleaned))
+            labels = self._categories(unique)
+            order = [unique.index(name) for name in cleaned]
+            self._made["asked", *asked] = replace(take(labels, order), asked=asked)
+        return self._made["asked", *asked]
+
+    def _categories(self, names: tuple[str, ...]) -> LabelSet:
+        """Labels for normalised names, none of them twice."""
+        if ("categories", *names) not in self._made:
+            found = [self.chosen.find(name) for name in names]
+            tags = {tag.id: tag for tag in found if tag}
+            labels, places = self.of(list(tags.values())), {id: place for place, id in enumerate(tags)}
+            free = [name for name, tag in zip(names, found, strict=True) if tag is None]
+            if free:
+                labels = join(labels, self._of_texts(free))
+            free_places = iter(range(len(tags), len(tags) + len(free)))
+            order = [next(free_places) if tag is None else places[tag.id] for tag in found]
+            self._made["categories", *names] = take(labels, order)
+        return self._made["categories", *names]
 
     def find(self, names: Sequence[str]) -> list[VocabularyTag]:
         """Tags by name or alias, each once.
@@ -113,6 +123,7 @@ class LabelSets:
             queries=self.queries.take(np.array([tag.id for tag in tags], dtype=np.int64)),
             classes=self._classes(tags),
             seldom=np.array([self._seldom(tag) for tag in tags], dtype=bool),
+            merged=self.chosen.shared_names,
         )
 
     def _seldom(self, tag: VocabularyTag) -> bool:

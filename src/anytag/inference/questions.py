@@ -137,7 +137,7 @@ class Questions:
 
     def locate(self, tag: str) -> Question[HeatMap]:
         """Where is a tag seen? See :meth:`anytag.Recognizer.locate`."""
-        return _LocateQuestion(self.backend, self._label(tag))
+        return _LocateQuestion(self.scorer, self._label(tag))
 
     def _label(self, tag: str) -> LabelSet:
         if not arguments.text("tag", tag).strip():
@@ -218,11 +218,15 @@ class _ScoreQuestion:
 
 @dataclass(frozen=True)
 class _LocateQuestion:
-    backend: Backend
+    scorer: Scorer
     label: LabelSet
 
     def __call__(self, encoded: Encoded, paths: Sequence[str]) -> list[HeatMap]:
-        weights = self.backend.attention(encoded.features, self.label.queries)[:, 0]
+        weights = self.scorer.backend.attention(encoded.features, self.label.queries)[:, 0]
+        scores, limit = self.scorer.scores(encoded, self.label)[:, 0], float(self.label.thresholds[0])
+        # Attention looks somewhere, whether anything is there or not; what is not seen should not look like it.
+        strengths = np.minimum(scores / limit, 1) if limit > 0 else np.ones_like(scores)
         # The first token stands for the whole picture, the others for the cells of a square grid, row by row.
         side = math.isqrt(weights.shape[1] - 1)
-        return [to_heat_map(np.reshape(row[1:], (side, -1))) for row in weights]
+        maps = [to_heat_map(np.reshape(row[1:], (side, -1))) for row in weights]
+        return [heat * np.float32(strength) for heat, strength in zip(maps, strengths, strict=True)]

@@ -225,7 +225,8 @@ class Recognizer:
 
         Returns:
             ``[rows, columns]``, 0 (least) to 1 (most): a value for every cell of the encoder's grid, or, resized, for
-            every pixel of the upright picture. All 0 if the model looks everywhere alike.
+            every pixel of the upright picture. All 0 if the model looks everywhere alike. Below the tag's threshold,
+            everything is the fainter, the lower the score: 0.5 at the most at half the threshold.
 
         Raises:
             UsageError: If the tag's name is empty.

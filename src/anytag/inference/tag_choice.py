@@ -1,19 +1,22 @@
 """A user's own view of a vocabulary: which of its tags to look for, and what to call them.
 
 Files are plain text, UTF-8, a tag a line; blank lines and lines that begin with ``#`` say nothing. A tag is written as
-its name or an alias (all senses of it), with its kind (``train (action)``: that sense alone), or as its id. Lists to
-rename by have an equals sign or a tab between the tag and its new name: ``dog = Hund``.
+its name or an alias (all senses of it; plurals will do), with its kind (``train (action)``: that sense alone), or as
+its id. Lists to rename by have an equals sign or a tab between the tag and its new name: ``dog = Hund``.
 """
 
 from __future__ import annotations
 
 import difflib
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 from anytag.errors import UsageError
+from anytag.language.parsing.lemmas import noun_lemma
 from anytag.language.tags.name_files import read_name_lines
 from anytag.model.vocabulary import TagVocabulary, VocabularyTag, normalise_name
 from anytag.recognition import TAG_KINDS
@@ -50,6 +53,7 @@ class ChosenTags:
 
     Attributes:
         tags: Those that are left, in the vocabulary's order.
+        shared_names: Names that the choice gave to several of them, or that are another's: those become one tag.
 
     Raises:
         UsageError: If a file cannot be read, a tag is unknown (its line is named, and others are proposed), no tag is
@@ -68,6 +72,8 @@ class ChosenTags:
         self.tags = [t for t in vocabulary if (allowed is None or t.id in allowed) and t.id not in denied]
         if not self.tags and len(vocabulary):
             raise UsageError("allow and deny leave no tag to look for")
+        called = Counter(self.name(tag) for tag in self.tags)
+        self.shared_names = frozenset(name for name in self._names.values() if called[name] > 1)
         self._by_new_name = {normalise_name(name): vocabulary[id] for id, name in reversed(self._names.items())}
 
     def name(self, tag: VocabularyTag) -> str:
@@ -75,8 +81,12 @@ class ChosenTags:
         return self._names.get(tag.id, tag.name)
 
     def find(self, name: str) -> VocabularyTag | None:
-        """The tag of that new name or, failing that, of that name or alias in the vocabulary."""
-        return self._by_new_name.get(normalise_name(name)) or self._vocabulary.find(name)
+        """The tag of that new name or, failing that, of that name or alias in the vocabulary; plurals will do."""
+        for reading in _numbers(name):
+            found = self._by_new_name.get(normalise_name(reading)) or self._vocabulary.find(reading)
+            if found:
+                return found
+        return None
 
     def _ids(self, entries: Iterator[_Entry]) -> set[int]:
         return {id for text, where in entries for id in self._find(text, where)}
@@ -88,8 +98,8 @@ class ChosenTags:
                 self._index[0].setdefault(normalise_name(tag.name), []).append(tag.id)
                 for alias in tag.aliases:
                     self._index[1].setdefault(normalise_name(alias), []).append(tag.id)
-        for name, kind in _readings(text):
-            for table in self._index:
+        for reading, kind in _readings(text):
+            for name, table in product(_numbers(reading), self._index):
                 found = [i for i in table.get(normalise_name(name), ()) if kind in (None, self._vocabulary[i].kind)]
                 if found:
                     return found
@@ -98,6 +108,14 @@ class ChosenTags:
         near = difflib.get_close_matches(normalise_name(text), [*self._index[0], *self._index[1]], n=3, cutoff=0.6)
         hint = f"; did you mean {', '.join(near)}?" if near else ""
         raise UsageError(f"{where}: unknown tag {text!r}{hint} (anytag vocabulary search shows what there is)")
+
+
+def _numbers(name: str) -> Iterator[str]:
+    """A name and, if it is a plural, its singular."""
+    yield name
+    before, blank, last = name.strip().lower().rpartition(" ")
+    if last and (singular := noun_lemma(last)) != last:
+        yield before + blank + singular
 
 
 def _readings(text: str) -> Iterator[tuple[str, str | None]]:
