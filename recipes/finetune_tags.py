@@ -11,10 +11,10 @@ Anything else that holds tags, such as a table or JSON lines:
 
 The model to start from is the one that ships, or any directory with PyTorch weights: a published one (``anytag pull``,
 ``anytag convert``), or the ``model/`` of a run. Tags go by name: those that it knows keep their weights, others
-begin as their text's embedding (Tag2Text's, whose queries are learnt, begin anew). With ``vocabulary.change=replace``
-tags that your data do not name disappear; with ``keep`` new ones are not taken in. RAM and RAM++ embed new tags by
-CLIP, which has to lie in the model's directory (``anytag pull`` and ``anytag convert --clip`` put it there), or be
-named: ``--set teacher.clip=PATH``.
+begin as their text's embedding (Tag2Text's, whose queries are learned, begin anew). With ``vocabulary.change=replace``
+tags that your data do not name disappear; with ``keep`` new ones are not taken in. RAM and RAM++ embed new tags with
+CLIP. ``anytag pull --clip`` and ``anytag convert --clip`` put it into the model's folder; or name it:
+``--set teacher.clip=PATH``.
 
 Pictures whose tags nobody wrote down are left alone; a picture that has tags is taken to show none of the others.
 """

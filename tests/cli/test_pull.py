@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import inspect
 import re
 from pathlib import Path
@@ -104,7 +105,7 @@ class TestPulling:
         ((checkpoint, out, options),) = converted
         assert (checkpoint, out) == (cache / CHECKPOINTS[name], Path(name))
         lists = {file.role: cache / file.name for file in official.MODELS[name].files if file.lines}
-        assert options == {"tags_zh": None, "thresholds": None, **lists, "family": name}
+        assert options == {"tags_zh": None, "thresholds": None, **lists, "family": name, "clip": None}
         assert not checkpoint.exists()
         assert all(path.exists() for path in lists.values())
 
@@ -141,6 +142,52 @@ class TestPulling:
         assert "ram_tag_list.txt: already there" in run("ram", "--out", "two").stderr
 
 
+class TestClip:
+    def test_a_folder_goes_to_the_converter(self, run, published, converted, tmp_path):  # noqa: F811
+        (tmp_path / "clip").mkdir()
+        (tmp_path / "clip" / "config.json").write_text("{}")
+        assert run("ram", "--clip", tmp_path / "clip").exit_code == 0
+        assert converted[0][2]["clip"] == tmp_path / "clip"
+
+    @pytest.mark.parametrize("weights", ["model.safetensors", "pytorch_model.bin"])
+    def test_a_name_is_downloaded_in_one_format(self, run, published, converted, tmp_path, monkeypatch, weights):  # noqa: F811
+        there, asked = tmp_path / "hub", []
+        there.mkdir()
+
+        def download(name, allow_patterns):
+            asked.append((name, allow_patterns))
+            if any(fnmatch.fnmatch(weights, pattern) for pattern in allow_patterns):
+                (there / weights).touch()
+            return str(there)
+
+        monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+        result = run("ram_plus", "--clip", "openai/clip-vit-base-patch16")
+        assert result.exit_code == 0, result.output
+        assert converted[0][2]["clip"] == there
+        assert (there / weights).exists()
+        assert {name for name, _ in asked} == {"openai/clip-vit-base-patch16"}
+        assert len(asked) == (1 if weights == "model.safetensors" else 2)
+
+    @pytest.mark.parametrize(
+        ("name", "options", "message"),
+        [
+            (
+                "tag2text",
+                ("--clip", "a/b"),
+                "Tag2Text knows its own tags only, so it has no use for CLIP; leave it out",
+            ),
+            ("ram", ("--clip", "./missing"), "./missing: no such folder; --clip takes the folder of a CLIP ViT-B/16"),
+            ("ram", ("--clip", "a/b", "--offline"), "a/b: no such folder; --clip takes the folder of a CLIP ViT-B/16"),
+            ("ram", ("--clip", "home"), "home: holds no config.json, so it is no CLIP model; give the folder of one"),
+        ],
+    )
+    def test_what_cannot_be_used_is_said_first(self, run, published, converted, tmp_path, name, options, message):  # noqa: F811
+        (tmp_path / "home").mkdir()
+        result = run(name, *options)
+        assert (result.exit_code, result.stderr) == (2, f"anytag pull: {message}\n")
+        assert (published.requests, converted) == ([], [])
+
+
 class TestOffline:
     def test_files_of_the_cache_are_converted_and_stay(self, run, published, converted, tmp_path, no_network):  # noqa: F811
         for file in official.MODELS["ram"].files:
@@ -160,7 +207,7 @@ class TestOffline:
 def test_the_converter_takes_what_it_is_given():
     require_module("torch")
     bound = inspect.signature(pull.load_converter()).bind(
-        Path("a"), Path("b"), family="ram", tags=Path("c"), tags_zh=None, thresholds=None, report=print
+        Path("a"), Path("b"), family="ram", tags=Path("c"), tags_zh=None, thresholds=None, clip=None, report=print
     )
     assert bound.arguments["family"] == "ram"
 

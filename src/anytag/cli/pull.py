@@ -27,13 +27,20 @@ def pull(
         Path | None, typer.Option(help="Folder for what is fetched. (default: ~/.cache/anytag/official)")
     ] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Never use the network; take files from --cache.")] = False,
+    clip: Annotated[
+        str | None,
+        typer.Option(
+            help="CLIP ViT-B/16, so that ram and ram_plus can be asked for new categories: a folder, or "
+            "openai/clip-vit-base-patch16 to download it."
+        ),
+    ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the fetched checkpoint; --offline always does.")] = False,
 ) -> None:
     """Fetch an official checkpoint and write a model directory from it; interrupted, the same command goes on.
 
     HF_ENDPOINT names a mirror of huggingface.co, HF_TOKEN your token for it.
 
-    Example: anytag pull ram_plus --out ram_plus
+    Example: anytag pull ram_plus --out ram_plus --clip openai/clip-vit-base-patch16
     """
     with reporting("pull"):
         from anytag.checkpoints.official import find_official, resolve
@@ -47,6 +54,7 @@ def pull(
         convert = load_converter()
         if target.exists() and (not target.is_dir() or any(target.iterdir())):
             raise UsageError(f"{target}: exists already; give another --out, or remove it")
+        clip_folder = None if clip is None else find_clip(clip, model.name, offline)
         with _progress() as report:
             files = resolve(model.name, folder, offline, report=report)
         convert(
@@ -56,6 +64,7 @@ def pull(
             tags=files["tags"],
             tags_zh=files.get("tags_zh"),
             thresholds=files.get("thresholds"),
+            clip=clip_folder,
             report=tell,
         )
         if not keep and not offline:
@@ -67,6 +76,36 @@ def default_cache() -> Path:
     """Folder of fetched files: ``official`` in the user's cache folder of anytag."""
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "anytag" / "official"
+
+
+def find_clip(clip: str, family: str, offline: bool) -> Path:
+    """The folder of a CLIP model, downloaded if it is named as on the Hugging Face hub.
+
+    Args:
+        clip: A folder, or ``owner/name``.
+        family: Of the model that it is for.
+        offline: Whether only a folder will do.
+
+    Raises:
+        UsageError: If the family has no use for CLIP, or there is no such folder.
+        ModelError: If the hub does not give it.
+    """
+    if family == "tag2text":
+        raise UsageError("Tag2Text knows its own tags only, so it has no use for CLIP; leave it out")
+    folder = Path(clip)
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise UsageError(f"{folder}: holds no config.json, so it is no CLIP model; give the folder of one")
+        return folder
+    if offline or clip.count("/") != 1 or clip.startswith((".", "/", "~")):
+        raise UsageError(f"{clip}: no such folder; --clip takes the folder of a CLIP ViT-B/16")
+    from anytag.model.directory import hub_folder
+
+    texts = ("config.json", "tokenizer.json", "vocab.json", "merges.txt")
+    folder = Path(hub_folder(clip, (*texts, "*.safetensors", "*.safetensors.index.json")))
+    if not any(folder.glob("*.safetensors")):
+        folder = Path(hub_folder(clip, (*texts, "pytorch_model.bin")))
+    return folder
 
 
 def load_converter() -> Callable[..., object]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
@@ -135,15 +135,23 @@ def find_model(model: str | Path | None) -> ModelDirectory:
     path = Path(model)
     if path.exists() or not _is_hub_id(str(model)):
         return ModelDirectory(path)
-    return ModelDirectory(_download(str(model)))
+    return ModelDirectory(hub_folder(str(model)))
 
 
-def _download(model: str) -> str:
-    """The folder of a hub's model, fetched unless it is there already."""
+def hub_folder(model: str, files: Sequence[str] | None = None) -> str:
+    """The folder of a model on the Hugging Face hub, downloaded unless it is there already.
+
+    Args:
+        model: ``owner/name``.
+        files: Patterns of the files to download, such as ``*.json``; ``None``: all.
+
+    Raises:
+        ModelError: If the hub does not have it or cannot be reached.
+    """
     from huggingface_hub import errors, snapshot_download
 
     try:
-        return snapshot_download(model)
+        return snapshot_download(model) if files is None else snapshot_download(model, allow_patterns=list(files))
     except errors.HFValidationError:
         return model  # No id at all, so it can only have been meant as a folder.
     except errors.GatedRepoError:

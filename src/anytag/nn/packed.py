@@ -40,11 +40,6 @@ class PackedLinear(nn.Module):
         self._weight: Tensor | None = None
         self._bias: Tensor | None = None
 
-    @property
-    def is_packed(self) -> bool:
-        """Whether the weights are laid out."""
-        return self._weight is not None
-
     def pack(self) -> tuple[Tensor, Tensor | None]:
         """The laid out weights and the bias."""
         if self._weight is None:

@@ -59,11 +59,6 @@ def test_ancestors_come_nearest_first_and_once(folder):
     assert [one.words[0] for one in net.ancestors(guide)] == ["dog", "animal", "entity"]
 
 
-def test_synonyms_share_a_sense(folder):
-    assert WordNet(folder).synonyms("animal") == ["beast"]
-    assert WordNet(folder).synonyms("unicorn") == []
-
-
 def test_an_offset_between_synsets_is_refused(folder):
     net = WordNet(folder)
     (dog,) = net.synsets("dog")

@@ -1,4 +1,4 @@
-"""Cleaned captions and questions against the released functions, and where ours differ."""
+"""Cleaned captions against the official function, and where ours differ."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anytag.errors import UsageError
-from anytag.language.tokenizers.pre_caption import pre_caption, pre_question
+from anytag.language.tokenizers.pre_caption import pre_caption
 
 
 @pytest.fixture(scope="module")
@@ -23,16 +23,9 @@ def test_equals_the_released_pre_caption(vectors, setting, limit):
         assert pre_caption(case["input"], limit, released=True) == case[setting]
 
 
-def test_equals_the_released_pre_question(vectors):
-    for case in vectors["pre_question"]:
-        assert pre_question(case["input"], released=True) == case["out"]
-
-
 def test_ours_differs_from_the_released_in_white_space_alone(vectors):
     for case in vectors["pre_caption"]:
         assert pre_caption(case["input"]) == " ".join(case["default_max50"].split())
-    for case in vectors["pre_question"]:
-        assert pre_question(case["input"]) == " ".join(case["out"].split())
 
 
 @pytest.mark.parametrize(
@@ -51,15 +44,9 @@ def test_captions_by_hand(text, released, ours):
     assert pre_caption(text) == ours
 
 
-def test_questions_lose_marks_without_a_blank():
-    assert pre_question("Is this the U.S.?") == pre_question("Is this the U.S.?", released=True) == "is this the us?"
-
-
 def test_words_are_counted_whatever_parts_them():
     assert pre_caption("a\tb\tc d", 2) == "a b"
     assert pre_caption("a\tb\tc d", 2, released=True) == "a\tb\tc d"
-    assert pre_question("a   b c", 2) == "a b"
-    assert pre_question("a   b c", 2, released=True) == "a "
 
 
 @given(st.text(alphabet="aB .,!\"()*#:;~'?-é", max_size=60), st.integers(1, 12))
@@ -69,14 +56,12 @@ def test_with_blanks_alone_both_captions_are_the_same(text, limit):
 
 @given(st.text(max_size=60), st.integers(1, 12))
 def test_what_comes_out_is_clean(text, limit):
-    for clean in (pre_caption, pre_question):
-        result = clean(text, limit)
-        assert result == " ".join(result.split())
-        assert len(result.split()) <= limit
-        assert not set(result) & set('.!"()*#:;~')
+    result = pre_caption(text, limit)
+    assert result == " ".join(result.split())
+    assert len(result.split()) <= limit
+    assert not set(result) & set('.!"()*#:;~')
 
 
-@pytest.mark.parametrize("clean", [pre_caption, pre_question])
-def test_no_words_at_all_are_refused(clean):
+def test_no_words_at_all_are_refused():
     with pytest.raises(UsageError, match="max_words is 0; at least one word must be kept"):
-        clean("a dog", 0)
+        pre_caption("a dog", 0)

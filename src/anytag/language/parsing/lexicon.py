@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cache
+from importlib.resources import files
+
 
 def words(text: str) -> frozenset[str]:
     """The words of a string."""
@@ -10,6 +13,13 @@ def words(text: str) -> frozenset[str]:
 
 def _phrases(text: str) -> frozenset[str]:
     return frozenset(phrase.strip() for phrase in text.split(",") if phrase.strip())
+
+
+@cache
+def scene_names() -> frozenset[str]:
+    """Everyday names of places and occasions, from ``data/scenes.txt``."""
+    text = files("anytag.language").joinpath("data/scenes.txt").read_text(encoding="utf-8")
+    return frozenset(line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#"))
 
 
 COLOURS = words(

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 
 from anytag.language.parsing.lemmas import adjective_lemma, load_lexicon, noun_lemma, verb_lemma
 from anytag.language.parsing.lexicon import (
@@ -29,9 +28,10 @@ from anytag.language.parsing.lexicon import (
     PRONOUN_LIKE,
     SAME_NAME,
     SHOWING,
+    scene_names,
 )
 from anytag.language.parsing.lexicon import words as word_set
-from anytag.language.parsing.word_classes import COMMON_CAPITALS, word_class
+from anytag.language.parsing.word_classes import COMMON_CAPITALS, class_letter
 from anytag.recognition import TagKind
 
 
@@ -69,12 +69,6 @@ _COVERED = word_set(
     "covered shaped colored coloured lined filled topped themed capped clad drawn haired sleeved sized styled faced"
 )
 _SHADES = word_set("light dark bright pale deep")
-
-
-@cache
-def _scenes() -> frozenset[str]:
-    text = files("anytag.language").joinpath("data/scenes.txt").read_text(encoding="utf-8")
-    return frozenset(line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#"))
 
 
 @cache
@@ -116,7 +110,7 @@ class _Reading:
         self.lower = [word.lower() for word in words]
         self.tags = list(tags)
         self.classes = [
-            word_class(word, low, tag, place == 0)
+            class_letter(word, low, tag, place == 0)
             for place, (word, low, tag) in enumerate(zip(words, self.lower, tags, strict=True))
         ]
         self._mark_names(words)
@@ -271,7 +265,7 @@ class _Reading:
         name = SAME_NAME.get(name, name)
         if len(name) < 2 or name in PRONOUN_LIKE:
             return
-        kind: TagKind = "scene" if name in _scenes() or name.rsplit(" ", 1)[-1] in _scenes() else "object"
+        kind: TagKind = "scene" if name in scene_names() or name.rsplit(" ", 1)[-1] in scene_names() else "object"
         self._add(name, kind)
 
     def _is_function_noun(self, word: str, head: str, following: str, end: int) -> bool:

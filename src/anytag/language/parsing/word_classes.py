@@ -22,7 +22,7 @@ COMMON_CAPITALS = word_set(
 )
 
 
-def word_class(word: str, lower: str, tag: str, first: bool) -> str:
+def class_letter(word: str, lower: str, tag: str, first: bool) -> str:
     """One-letter class of a word, the taggers' steady mistakes on captions repaired."""
     if lower in COLOURS and tag[:2] in ("NN", "JJ", "VB", "RB"):
         return "C" if tag != "NNS" else "N"

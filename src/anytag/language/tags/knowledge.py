@@ -16,6 +16,7 @@ from importlib.resources import files
 from typing import Generic, Literal, TypeVar
 
 from anytag.errors import VocabularyError
+from anytag.language.parsing.lexicon import scene_names
 from anytag.recognition import TagKind
 
 #: Objects and scenes are both nouns, and share their names: whether "mountain" is a scene is no matter of its synonyms.
@@ -164,8 +165,7 @@ def load_knowledge() -> Knowledge:
     blocked = frozenset(
         (_checked("blocked.tsv", words), name) for words, names in _rows("blocked.tsv", 2) for name in names.split("; ")
     )
-    scenes = frozenset(row[0] for row in _rows("scenes.txt", 1))
-    return Knowledge(tuple(imagenet), aliases, parents, blocked, scenes)
+    return Knowledge(tuple(imagenet), aliases, parents, blocked, scene_names())
 
 
 def _rows(table: str, columns: int) -> Iterator[list[str]]:

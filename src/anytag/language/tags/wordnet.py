@@ -108,11 +108,6 @@ class WordNet:
             found.update((one.offset, one) for one in level)
         return list(found.values())
 
-    def synonyms(self, lemma: str, part: PartOfSpeech = "noun", senses: int = 1) -> list[str]:
-        """Words that share one of a lemma's first senses with it."""
-        words = [word for synset in self.synsets(lemma, part)[:senses] for word in synset.words]
-        return [word for word in dict.fromkeys(words) if word != lemma.lower()]
-
     def _read_index(self, part: PartOfSpeech) -> Iterator[tuple[str, tuple[int, ...]]]:
         with (self.folder / f"index.{part}").open(encoding="utf-8") as lines:
             for line in lines:

@@ -1,6 +1,6 @@
-"""Cleaning of training texts as BLIP, Tag2Text and RAM do it (``ram/data/utils.py``).
+"""Cleaning of training captions as BLIP, Tag2Text and RAM do it (``ram/data/utils.py``).
 
-The released functions take only blanks for white space. A single tab or line break stays in the text, and the words on
+The official function takes only blanks for white space. A single tab or line break stays in the text, and the words on
 both its sides count as one. By default every run of white space is one blank; ``released=True`` keeps to the letter.
 """
 
@@ -26,33 +26,10 @@ def pre_caption(text: str, max_words: int = 50, *, released: bool = False) -> st
     Raises:
         UsageError: If no word would be kept.
     """
-    _check(max_words)
+    if max_words < 1:
+        raise UsageError(f"max_words is {max_words}; at least one word must be kept")
     text = _MARKS.sub(" ", text.lower())
     if not released:
         return " ".join(text.split()[:max_words])
     text = _LONG_SPACE.sub(" ", text).rstrip("\n").strip(" ")
     return " ".join(text.split(" ")[:max_words])
-
-
-def pre_question(text: str, max_words: int = 50, *, released: bool = False) -> str:
-    """A question in lower case, its marks deleted (``u.s.`` is one word), with at most ``max_words`` words.
-
-    Args:
-        text: A question as it was written.
-        max_words: Words to keep, 1 or more.
-        released: As in the released code: all white space stays but blanks at the end, and every further blank of a
-            run counts as a word.
-
-    Raises:
-        UsageError: If no word would be kept.
-    """
-    _check(max_words)
-    text = _MARKS.sub("", text.lower())
-    if not released:
-        return " ".join(text.split()[:max_words])
-    return " ".join(text.rstrip(" ").split(" ")[:max_words])
-
-
-def _check(max_words: int) -> None:
-    if max_words < 1:
-        raise UsageError(f"max_words is {max_words}; at least one word must be kept")
