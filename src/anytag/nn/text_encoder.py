@@ -92,7 +92,9 @@ def load_sentence_encoder(folder: Any) -> SentenceEncoder:
     layers = 1 + max(int(name.split(".")[1]) for name in state if name.startswith("layers."))
     inner = state["layers.0.feed_forward.inner.weight"].shape[0]
     positions = state["embedding.positions.weight"].shape[0]
-    encoder = SentenceEncoder(vocabulary, width, layers, 12, inner, positions)
+    # Weights are drawn first and then read; runs with and without this must draw alike afterwards.
+    with torch.random.fork_rng(devices=[]):
+        encoder = SentenceEncoder(vocabulary, width, layers, 12, inner, positions)
     encoder.load_state_dict(state)
     return encoder.eval().requires_grad_(False)
 

@@ -67,7 +67,8 @@ class SentenceTexts:
 
 def clip_encoder(clip: ClipText) -> ClipTextEncoder:
     """A CLIP text encoder that was read, ready to embed."""
-    model = ClipTextTransformer(clip.config)
+    with torch.random.fork_rng(devices=[]):  # A run that finds its embeddings in the cache draws the same.
+        model = ClipTextTransformer(clip.config)
     model.load_state_dict(clip.state)
     return ClipTextEncoder(model.eval().requires_grad_(False), clip.tokenizer)
 

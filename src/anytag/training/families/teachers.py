@@ -73,7 +73,8 @@ class ClipTeacher:
         # The image half of a whole CLIP looks for the embedding's width in another place than CLIP keeps it.
         reader = CLIPModel if family == "clip" else CLIPVisionModelWithProjection
         try:
-            model = reader.from_pretrained(str(folder), local_files_only=True)
+            with torch.random.fork_rng(devices=[]):
+                model = reader.from_pretrained(str(folder), local_files_only=True)
         except (OSError, ValueError, RuntimeError, KeyError) as error:
             raise ModelError(f"{folder}: CLIP's image encoder cannot be read ({_first_line(error)})") from error
         return cls(model.eval().requires_grad_(False).to(device), encoder)
