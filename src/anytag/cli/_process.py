@@ -53,11 +53,11 @@ def run_command(command: Callable[[], object]) -> int:
         return status
 
 
-def announce_interrupt(command: str) -> None:
-    """Say, once, that a command was interrupted."""
+def announce_interrupt(command: str, what: str = "interrupted") -> None:
+    """Say, once, that a command was interrupted, or what came of that."""
     if not _Interrupts.announced:
         _Interrupts.announced = True
-        say(f"{command}: interrupted")
+        say(f"{command}: {what}")
 
 
 def _status_of(command: Callable[[], object]) -> int:

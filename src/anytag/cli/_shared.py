@@ -14,7 +14,7 @@ from anytag.cli._inputs import PictureInputs
 from anytag.cli._output import bar, open_console, pad, progress_bar, say, styled, width_of, write_json
 from anytag.cli._process import FULL, announce_interrupt
 from anytag.errors import AnytagError
-from anytag.foundations.interrupts import INTERRUPTED
+from anytag.foundations.interrupts import INTERRUPTED, StoppedBySignalError
 from anytag.model.vocabulary import normalise_name
 from anytag.recognition import Failure, Recognition, Tag
 
@@ -50,6 +50,9 @@ def reporting(command: str) -> Iterator[None]:
         where = f"{error.filename}: " if error.filename else ""
         say(f"anytag {command}: {where}the disk is full. Make room, then give the same command again.")
         raise typer.Exit(2) from None
+    except StoppedBySignalError as stopped:
+        announce_interrupt(f"anytag {command}", str(stopped))
+        raise typer.Exit(stopped.status) from None
     except KeyboardInterrupt:
         announce_interrupt(f"anytag {command}")
         raise typer.Exit(INTERRUPTED) from None

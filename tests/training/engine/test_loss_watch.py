@@ -22,11 +22,23 @@ class TestDivergence:
             loop.run()
         message = str(caught.value)
         assert message.startswith(f"the loss is {value} at step 7 (parts: {{'square': ")
-        assert message.endswith(f"the last good state is {loop.checkpoint_path}. Lower the learning rate and resume.")
+        assert message.endswith(
+            f"the last good state is that of step 5, {loop.checkpoint_path}. Lower the learning rate and resume."
+        )
         again = make(tmp_path)
         assert again.resume()
         assert again.step == 5
         assert all(bool(tensor.isfinite().all()) for tensor in weights(again))
+
+    def test_at_the_first_step_no_checkpoint_is_promised(self, tmp_path):
+        def step(model, number, stage, share):
+            loss, parts = toy_run.step(model, number, stage, share)
+            return loss * float("nan"), parts
+
+        with pytest.raises(
+            DivergedError, match=r"there is no checkpoint yet\. Lower the learning rate and begin again"
+        ):
+            make(tmp_path, step=step).run()
 
     def test_a_gradient_that_is_no_number_is_not_applied(self, tmp_path):
         def step(model, number, stage, share):

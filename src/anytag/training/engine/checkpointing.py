@@ -7,9 +7,10 @@ its own part (``torch.distributed.checkpoint``). Any number of processes can go 
 from __future__ import annotations
 
 import os
+import pickle
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -108,10 +109,43 @@ class RunState:
             return None
         try:
             state = self._read_folder(path) if path.is_dir() else self._read_file(path)
+        except (KeyError, RuntimeError, CheckpointException, pickle.UnpicklingError, EOFError) as error:
+            raise ModelError(
+                f"{path} cannot be read as a checkpoint of this recipe's model ({_first_line(error)}); go on with the "
+                "recipe that the run began with or, if the file is damaged, begin a new run"
+            ) from error
+        self._compare(path, state["model"])
+        try:
             self._apply(state)
-        except (KeyError, RuntimeError, CheckpointException) as error:
-            raise ModelError(f"{path} is no checkpoint of this recipe's model: {error}") from error
+        except (KeyError, RuntimeError) as error:
+            raise ModelError(
+                f"{path} is no checkpoint of this recipe's model ({_first_line(error)}); go on with the recipe and the "
+                "settings that the run began with, or begin a new run"
+            ) from error
         return int(state["step"])
+
+    def _compare(self, path: Path, stored: Mapping[str, Tensor]) -> None:
+        """Refuse a checkpoint of other sizes, in one sentence.
+
+        Raises:
+            ModelError: If names or shapes of the weights differ from the model's.
+        """
+        own = self.model.state_dict()
+        other = [name for name in own.keys() & stored.keys() if own[name].shape != stored[name].shape]
+        apart = sorted(own.keys() ^ stored.keys())
+        if not other and not apart:
+            return
+        if other:
+            # The first in the model's own order says most.
+            name = min(other, key=list(own).index)
+            what = f"{name} is {_shape(stored[name])} there and {_shape(own[name])} in this recipe's model"
+        else:
+            what = f"{apart[0]} is in {'it' if apart[0] in stored else 'the model'} alone"
+        more = f", and {len(other) + len(apart) - 1:,} weights more differ" if len(other) + len(apart) > 1 else ""
+        raise ModelError(
+            f"{path} is a checkpoint of another model: {what}{more}. Go on with the sizes, the vocabulary and the "
+            "parts that the run began with, or begin a new run"
+        )
 
     def _collect(self, step: int) -> State:
         states = self.strategy.gathered([state.numpy() for state in _generators()])
@@ -238,6 +272,14 @@ def _reason(error: BaseException) -> BaseException:
     while cause is not None and not isinstance(cause, OSError):
         cause = cause.__cause__ or cause.__context__
     return cause or error
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
+
+
+def _shape(tensor: Tensor) -> str:
+    return " x ".join(map(str, tensor.shape)) or "one number"
 
 
 def _load_into(module: nn.Module, values: dict[str, Tensor]) -> None:

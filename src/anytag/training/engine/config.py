@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 
@@ -14,6 +14,9 @@ from anytag.training.engine.schedules import Schedule, WarmupCosineSchedule
 
 #: Of products in training; ``auto``: bfloat16 where that is faster.
 Precision = Literal["auto", "float32", "bfloat16"]
+
+#: Of a running mean: what is kept of it at every step.
+Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 class LoopStage(Settings):
@@ -30,10 +33,10 @@ class LoopStage(Settings):
     """
 
     name: str
-    epochs: float
-    learning_rate: float = 1e-3
-    encoder_learning_rate: float = 0.0
-    warmup: int = 200
+    epochs: float = Field(gt=0)
+    learning_rate: float = Field(default=1e-3, ge=0)
+    encoder_learning_rate: float = Field(default=0.0, ge=0)
+    warmup: int = Field(default=200, ge=0)
     schedule: Schedule | None = None
 
     def trains(self, parameter: str) -> bool:
@@ -75,11 +78,11 @@ class LoopConfig(Settings):
     """
 
     stages: tuple[LoopStage, ...]
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     batch_size: int = Field(default=64, ge=1)
     accumulate: int = Field(default=1, ge=1)
     weight_decay: float = Field(default=0.05, ge=0)
-    betas: tuple[float, float] = (0.9, 0.98)
+    betas: tuple[Decay, Decay] = (0.9, 0.98)
     gradient_clip: float = Field(default=5.0, ge=0)
     ema_decay: float = Field(default=0.998, ge=0, lt=1)
     save_every: int = Field(default=200, ge=1)

@@ -49,6 +49,13 @@ class RunLog:
                 continue
         write_text(self.path, "".join(kept))
 
+    def has_figures(self, step: int) -> bool:
+        """Whether the figures of a validation at that step were written."""
+        if not self.path.exists():
+            return False
+        records = map(json.loads, self.path.read_text(encoding="utf-8").splitlines())
+        return any(record["step"] == step and "validation" in record for record in records)
+
     def write(self, record: dict[str, Any]) -> None:
         """Add a record, which has at least ``step`` and ``stage``.
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from anytag.errors import UsageError
+from anytag.foundations.interrupts import StoppedBySignalError
 from anytag.foundations.report import Report
 from anytag.training.engine.activation_checkpointing import checkpoint_activations, large_blocks
 from anytag.training.engine.autocast import autocast
@@ -25,6 +26,7 @@ from anytag.training.engine.config import LoopConfig, LoopStage
 from anytag.training.engine.distributed import LossModule, Share, Strategy, connect, local_part
 from anytag.training.engine.logs import RunLog
 from anytag.training.engine.loss_watch import DivergedError, LossWatch
+from anytag.training.engine.stop_signals import StopSignals
 
 #: Model, number of the step, the stage (of the config's own kind), and which rows of the batch: loss and its parts.
 StepFunction = Callable[[nn.Module, int, Any, Share], tuple[Tensor, dict[str, float]]]
@@ -76,6 +78,7 @@ class TrainingLoop:
     Attributes:
         average: The moving average; ``None`` if the config has none.
         step: Steps gone by.
+        saved_step: The step of the newest checkpoint; ``None`` before the first.
 
     Raises:
         UsageError: If the batch cannot be divided among processes and micro-batches.
@@ -108,6 +111,8 @@ class TrainingLoop:
             stage.course(steps_per_epoch, steps) for stage, steps in zip(config.stages, self.stage_steps, strict=True)
         ]
         self.step = 0
+        self.saved_step: int | None = None
+        self.report = report
         self._log = RunLog(folder, self.total_steps, report, config.tensorboard) if self.strategy.is_first else None
         self._watch = LossWatch(config.divergence_factor, config.divergence_steps)
         self._entered = -1
@@ -149,7 +154,7 @@ class TrainingLoop:
         step = self._state.load()
         if step is None:
             return False
-        self.step = step
+        self.step = self.saved_step = step
         return True
 
     def save(self) -> None:
@@ -159,6 +164,7 @@ class TrainingLoop:
             SaveError: If it cannot be written; the one before stays.
         """
         self._state.save(self.step)
+        self.saved_step = self.step
 
     def run(self, stop_after: float | None = None) -> bool:
         """Train to the end.
@@ -173,7 +179,16 @@ class TrainingLoop:
             DivergedError: If the loss is not finite, or stays far above what it was; the last checkpoint before that
                 stays as it was.
             SaveError: If a checkpoint cannot be written; the one before stays.
+            StoppedBySignalError: If a signal asked for the end; there is a checkpoint then.
         """
+        with StopSignals(self.report) as signals:
+            finished = self._run(stop_after, signals)
+        if signals.seen is not None and not finished:
+            kept = "no checkpoint could be saved" if self.saved_step is None else f"saved at step {self.saved_step:,}"
+            raise StoppedBySignalError(signals.seen, f"{kept} ({self.checkpoint_path}); go on with the same command")
+        return finished
+
+    def _run(self, stop_after: float | None, signals: StopSignals) -> bool:
         config, start, since = self.config, time.perf_counter(), time.perf_counter()
         if self._log is not None:
             self._log.begin(self.step)
@@ -189,7 +204,8 @@ class TrainingLoop:
                 self._enter(index, settle=place == 0)
             rate = self._set_rates()
             out_of_time = stop_after is not None and time.perf_counter() - start > stop_after
-            parts, out_of_time = self._learn(stage, out_of_time)
+            parts, out_of_time = self._learn(stage, out_of_time or signals.seen is not None)
+            out_of_time = out_of_time or (signals.seen is not None and self.strategy.world == 1)
             for name, value in parts.items():
                 sums[name] = sums.get(name, 0.0) + value
             summed += 1
@@ -200,18 +216,27 @@ class TrainingLoop:
                 means = self._means({name: value / summed for name, value in sums.items()})
                 self._write({"step": self.step, "stage": stage.name, "rate": rate, "seconds": seconds, **means})
                 sums, summed, since = {}, 0, time.perf_counter()
-            if self.step % config.validate_every == 0 or is_last:
-                self._validate(stage.name, is_last)
+            if self.step % config.validate_every == 0 and not is_last and not out_of_time:
+                self._validate(stage.name, False, signals)
                 since = time.perf_counter()
+                out_of_time = out_of_time or (signals.seen is not None and self.strategy.world == 1)
             is_due = is_due or self.step % config.save_every == 0 or out_of_time
             if is_last or (is_due and self._watch.is_calm):
                 self.save()
                 is_due = False
             if out_of_time:
                 break
+        finished = self.step == self.total_steps
+        # The last checkpoint comes before the last figures: whatever ends those, only they have to be made again.
+        if finished and not self._has_last_figures():
+            finished = self._validate(config.stages[-1].name, True, signals)
         if self._log is not None:
             self._log.close()
-        return self.step == self.total_steps
+        return finished
+
+    def _has_last_figures(self) -> bool:
+        found = self._log is not None and self._log.has_figures(self.total_steps)
+        return bool(self.strategy.gathered(found)[0])
 
     def _enter(self, index: int, settle: bool) -> None:
         """Begin a stage, or go on with it after a resume."""
@@ -280,17 +305,26 @@ class TrainingLoop:
         return {**parts, "gradient_norm": norm}, late > 0
 
     def _diverged(self, what: str) -> DivergedError:
+        if self.saved_step is None:
+            return DivergedError(f"{what}; there is no checkpoint yet. Lower the learning rate and begin again.")
         return DivergedError(
-            f"{what}; the last good state is {self.checkpoint_path}. Lower the learning rate and resume."
+            f"{what}; the last good state is that of step {self.saved_step:,}, {self.checkpoint_path}. Lower the "
+            "learning rate and resume."
         )
 
-    def _validate(self, stage: str, final: bool) -> None:
-        model = self.averaged()
-        # Without validation data there is nothing to say.
-        if self.strategy.is_first and (figures := self.validate(model, final)):
-            self._write({"step": self.step, "stage": stage, "validation": figures})
+    def _validate(self, stage: str, final: bool, signals: StopSignals) -> bool:
+        """Whether the figures are made, or there is nothing to say; a signal breaks this off."""
+        model, done = self.averaged(), True
+        if self.strategy.is_first:
+            done, figures = False, {}
+            with signals.breaking_off():
+                figures, done = self.validate(model, final), True
+            if figures:  # Without validation data there is nothing to say.
+                self._write({"step": self.step, "stage": stage, "validation": figures})
         self.strategy.wait()
+        done = bool(self.strategy.gathered(done)[0])
         self.model.train()
+        return done
 
     def _means(self, parts: dict[str, float]) -> dict[str, float]:
         """Over all processes; what one of them has not got counts as nothing, as a step without it does."""
