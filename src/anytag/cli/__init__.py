@@ -15,6 +15,7 @@ from anytag.cli import (
     convert,
     doctor,
     engine,
+    evaluate,
     export,
     index,
     info,
@@ -65,8 +66,8 @@ def build_app() -> typer.Typer:
     add_command(app, untag.untag, one="1 some files could not be changed, ")
     add_command(app, doctor.doctor, one="1 something needed does not work, ")
     others: tuple[Callable[..., None], ...] = (
-        info.info, parse.parse, train.train, export.export, calibrate.calibrate, convert.convert, pull.pull,
-        serve.serve,
+        info.info, parse.parse, train.train, export.export, calibrate.calibrate, evaluate.evaluate, convert.convert,
+        pull.pull, serve.serve,
     )  # fmt: skip
     for command in others:
         add_command(app, command, one="")

@@ -19,7 +19,7 @@ from anytag.evaluation.ranking import Counts, RankedScores, check_scores
 from anytag.foundations.log_odds import log_odds
 
 #: Where a threshold comes from.
-Origin = Literal["given", "model", "validation", "test"]
+Origin = Literal["given", "model", "captions", "validation", "test"]
 
 #: What stands beside figures whose threshold was fitted on the pictures that are reported.
 TUNED_ON_TEST = "threshold tuned on the test set, as in the papers: flattering"
@@ -44,6 +44,7 @@ class Thresholds:
         return {
             "given": f"{what}, as given",
             "model": "the model's own thresholds",
+            "captions": "what captions name",
             "validation": f"{what}, fitted on validation pictures",
             "test": f"{what}; {TUNED_ON_TEST}",
         }[self.origin]

@@ -80,6 +80,8 @@ class ModelSystem:
         self._names: list[str] = []
         self._columns: list[int | None] = []
         self._limits: list[float] = []
+        self._label_names: tuple[str, ...] = ()
+        self._texts: list[str] = []
         self._parser: CategoryParser | None = None
 
     @property
@@ -90,6 +92,7 @@ class ModelSystem:
 
     def ask(self, names: Sequence[str], synonyms: dict[str, tuple[str, ...]]) -> list[str]:
         """Categories that the vocabulary has are asked for as tags, the others as texts where the model reads texts."""
+        self._texts = []
         if self.paradigm == "captioning":
             self._parser = CategoryParser(names, synonyms, self.recognizer.vocabulary)
             return []
@@ -111,8 +114,16 @@ class ModelSystem:
         self._label_names = labels.names
         return [name for name, column in zip(names, self._columns, strict=True) if column is None]
 
+    def ask_texts(self, texts: Sequence[str]) -> None:
+        """Ask for whole texts instead of categories, for retrieval."""
+        self._texts = list(texts)
+
     def scores(self, pictures: Iterable[PictureSource]) -> Iterator[Scores | Failure]:
-        """Probabilities of the categories that were asked for."""
+        """Probabilities of the categories that were asked for, or how well the texts fit."""
+        if self._texts:
+            for match in self.recognizer.match(iter(pictures), self._texts):
+                yield match if isinstance(match, Failure) else np.array([m.score for m in match.matches], np.float32)
+            return
         if self._parser is not None:
             yield from parsed_scores(self.captions(pictures), self._parser)
             return

@@ -68,6 +68,11 @@ class BlipAlignmentBaseline(Baseline):
             self._texts = F.normalize(averaged, dim=-1)[self._columns]
         return []
 
+    def ask_texts(self, texts: Sequence[str]) -> None:
+        """Ask for whole texts instead of categories, for retrieval."""
+        self.prompts = ("{}",)
+        self.ask(texts, {})
+
     def _tokens(self, texts: list[str]) -> dict[str, Tensor]:
         ids = self.tokenizer(texts, return_tensors="pt", padding=True, truncation=True, max_length=_LENGTH)
         return {"input_ids": ids["input_ids"], "attention_mask": ids["attention_mask"]}

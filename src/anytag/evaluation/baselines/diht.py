@@ -65,6 +65,10 @@ class DihtBaseline(Baseline):
         self._texts = torch.stack([rows[name] for name in names])
         return []
 
+    def ask_texts(self, texts: Sequence[str]) -> None:
+        """Ask for whole texts instead of categories, for retrieval."""
+        self._texts = self.embed_texts(texts)
+
     @torch.inference_mode()
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
         """Unit vectors ``[T, D]``."""

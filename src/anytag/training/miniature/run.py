@@ -25,7 +25,7 @@ from anytag.training.miniature.paradigms import Learner, make_learner
 Report = Callable[[str], None]
 
 #: Steps that are measured to learn what one costs, after a few that warm up.
-_MEASURED, _WARM_UP = 6, 2
+_MEASURED, _WARM_UP = 10, 10
 
 #: A run is kept every so many steps.
 _KEEP_EVERY = 100

@@ -1,0 +1,201 @@
+"""``anytag evaluate``: models and their rivals on the papers' benchmarks, or on labelled pictures of one's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from anytag.cli._output import say, tell, write_table
+from anytag.cli._shared import progress, reporting
+
+if TYPE_CHECKING:
+    from anytag.evaluation.benchmarks.benchmark import Benchmark
+    from anytag.evaluation.evaluation import Detail, Evaluation, ThresholdChoice
+    from anytag.evaluation.systems import System
+
+_Models = Annotated[
+    list[str] | None,
+    typer.Option(help="Model directory or hub id; repeatable. DIR:captions scores it by what its captions name."),
+]
+
+
+def evaluate(
+    model: _Models = None,
+    benchmark: Annotated[
+        list[str] | None,
+        typer.Option(help="A benchmark by name, or a folder, CSV, COCO JSON or shards with labels; repeatable."),
+    ] = None,
+    baseline: Annotated[
+        list[str] | None, typer.Option(help="A rival: NAME=PATH or NAME=hub:OWNER/NAME[,option=value]; repeatable.")
+    ] = None,
+    list_: Annotated[
+        bool, typer.Option("--list", help="Name every benchmark and rival, what it needs, and whether it is there.")
+    ] = False,
+    annotations: Annotated[Path, typer.Option(help="Folder of the benchmarks' annotation files.")] = Path(),
+    pictures: Annotated[Path | None, typer.Option(help="Folder of the benchmark's pictures.")] = None,
+    categories: Annotated[
+        Path | None, typer.Option(help="Of your own pictures, only the labels in this file, one a line.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for tables, the report, and the scores that are kept.")] = Path(
+        "evaluation"
+    ),
+    threshold: Annotated[float | None, typer.Option(help="One threshold for all classes.")] = None,
+    validation: Annotated[
+        str | None, typer.Option(help="Fit the threshold on these labelled pictures (as --benchmark), not reported.")
+    ] = None,
+    tune_on_test: Annotated[
+        bool, typer.Option(help="Fit the threshold on the test set, as the papers did; the tables say so.")
+    ] = False,
+    per_class: Annotated[bool, typer.Option(help="Fit a threshold for each class.")] = False,
+    standardise: Annotated[
+        bool, typer.Option(help="Add a row with scores standardised per class and picture (alignment only).")
+    ] = False,
+    bootstrap: Annotated[int, typer.Option(min=0, help="Samples for an interval of mean average precision.")] = 0,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first pictures, for a quick look.")] = None,
+    suite: Annotated[
+        str | None, typer.Option(help="mini: train and judge the papers' paradigms in miniature (hours).")
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="Of --suite: folder with coco20k, coco_report and world.")] = None,
+    budget: Annotated[
+        float | None, typer.Option(help="Of --suite: processor seconds of training a run. (default: 60)")
+    ] = None,
+) -> None:
+    """Measure models and their rivals: precision, recall, captions and retrieval, beside the papers' figures.
+
+    Scores are kept, so that the same command goes on after a kill, and thresholds change without running anything.
+
+    Example: anytag evaluate --model lite --benchmark my_labels.csv --out evaluation
+    """
+    with reporting("evaluate"):
+        from anytag.errors import UsageError
+
+        if suite is not None:
+            _run_suite(suite, data, out, budget)
+            return
+        if list_:
+            _list(annotations)
+            return
+        if not benchmark or not (model or baseline):
+            raise UsageError("give --benchmark and --model or --baseline; --list names what there is")
+        from anytag.evaluation.baselines.registry import open_baseline
+        from anytag.evaluation.benchmarks.registry import open_benchmark
+        from anytag.evaluation.evaluation import ThresholdChoice
+        from anytag.evaluation.report import write_report
+        from anytag.evaluation.tables import write_tables
+
+        wanted = None if categories is None else _lines(categories)
+        opened = [open_benchmark(name, annotations, pictures, wanted) for name in benchmark]
+        held_out = None if validation is None else open_benchmark(validation, annotations, pictures, wanted)
+        if limit is not None:
+            opened = [one.select(range(min(limit, len(one.pictures)))) for one in opened]
+        choice = ThresholdChoice(threshold, held_out, tune_on_test, per_class)
+        systems: list[System] = [_open_model(name) for name in model or ()]
+        systems += [open_baseline(spec) for spec in baseline or ()]
+        parts: list[tuple[Evaluation, Detail | None, Benchmark]] = []
+        for system in systems:
+            for one in opened:
+                parts += _measure(system, one, out, choice, bootstrap, standardise)
+        written = write_tables([part[0] for part in parts], out)
+        write_report(parts, out / "report.html")
+        for part, _, _ in parts:
+            _tell(part)
+        tell(f"written: {', '.join(str(path) for path in (*written[:3], out / 'report.html'))}")
+
+
+def _lines(path: Path) -> list[str]:
+    from anytag.errors import UsageError
+
+    try:
+        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: cannot be read ({error}); give a text file with a category a line") from None
+
+
+def _open_model(name: str) -> System:
+    from anytag.evaluation.systems import ModelSystem
+    from anytag.inference.recognizer import load
+
+    where, colon, kind = name.rpartition(":")
+    as_captioner = bool(colon) and kind == "captions"
+    place = where if as_captioner else name
+    return ModelSystem(load(None if place == "lite" else place), as_captioner=as_captioner)
+
+
+def _measure(
+    system: System, benchmark: Benchmark, out: Path, choice: ThresholdChoice, rounds: int, standardise: bool
+) -> list[tuple[Evaluation, Detail | None, Benchmark]]:
+    from anytag.evaluation.evaluation import evaluate_captioning, evaluate_retrieval, evaluate_tagging
+
+    with progress(len(benchmark.pictures)) as advance:
+        if benchmark.task == "captioning":
+            return [(evaluate_captioning(system, benchmark, out, advance), None, benchmark)]
+        if benchmark.task == "retrieval":
+            return [(evaluate_retrieval(system, benchmark, out, advance), None, benchmark)]
+        made: list[tuple[Evaluation, Detail | None, Benchmark]] = [
+            (*evaluate_tagging(system, benchmark, out, choice, rounds=rounds, advance=advance), benchmark)
+        ]
+    if standardise and system.paradigm == "alignment":
+        made.append((*evaluate_tagging(system, benchmark, out, choice, rounds=rounds, standardise=True), benchmark))
+    if system.paradigm == "captioning" and benchmark.captions:
+        with progress(len(benchmark.pictures)) as advance:
+            made.append((evaluate_captioning(system, benchmark, out, advance), None, benchmark))
+    return made
+
+
+def _tell(one: Evaluation) -> None:
+    what = f"{one.system} ({one.paradigm}) on {one.title}"
+    if one.tagging is not None:
+        figures = f"mAP {100 * one.tagging.map_papers:.1f}"
+        if one.tagging.found is not None:
+            found = one.tagging.found
+            figures += (
+                f", F1 {100 * found.f1:.1f} (P {100 * found.precision:.1f}, R {100 * found.recall:.1f}; "
+                f"{one.tagging.thresholds})"
+            )
+        tell(f"{what}: {figures}")
+    if one.captions is not None:
+        tell(f"{what}: CIDEr-D {100 * one.captions.cider:.1f}, BLEU-4 {100 * one.captions.bleu[3]:.1f}")
+    if one.retrieval is not None:
+        text, picture = one.retrieval.text, one.retrieval.picture
+        tell(f"{what}: text R@1 {100 * text[1]:.1f}, picture R@1 {100 * picture[1]:.1f}")
+    if one.failures:
+        say(f"{what}: {len(one.failures)} pictures could not be read; the first: {one.failures[0].message}")
+
+
+def _list(annotations: Path) -> None:
+    from anytag.evaluation.baselines.registry import BASELINES
+    from anytag.evaluation.benchmarks.registry import BENCHMARKS, missing_files
+
+    rows = []
+    for key, entry in BENCHMARKS.items():
+        missing = missing_files(entry, annotations)
+        size = f"{entry.pictures:,}" if entry.pictures else ""
+        state = f"lacks {', '.join(missing)}" if missing else "annotations are here"
+        rows.append([key, entry.task, size, str(entry.classes or ""), state, entry.needs])
+    write_table(rows, ["benchmark", "task", "pictures", "classes", f"in {annotations}", "needs"], right=(2, 3))
+    tell("")
+    rivals = []
+    for key, rival in BASELINES.items():
+        options = "".join(f",{option}=…" for option in rival.needs)
+        rivals.append([key, rival.paradigm, f"{key}=PATH{options}", rival.weights])
+    write_table(rivals, ["baseline", "paradigm", "as", "weights"])
+    tell("")
+    tell("Models: --model lite (ships with the package), a converted Tag2Text, RAM or RAM++ (pull, convert).")
+
+
+def _run_suite(suite: str, data: Path | None, out: Path, budget: float | None) -> None:
+    from anytag.errors import MissingExtraError, UsageError
+
+    if suite != "mini":
+        raise UsageError(f"there is no suite {suite!r}; there is: mini")
+    if data is None:
+        raise UsageError("--suite mini needs --data, the folder with coco20k, coco_report and world")
+    try:
+        from anytag.training.miniature.config import MiniatureConfig
+        from anytag.training.miniature.suite import markdown, run_suite
+    except ImportError:
+        raise MissingExtraError("The miniature", "train") from None
+    config = MiniatureConfig.model_validate({} if budget is None else {"budget": budget})
+    tell(markdown(run_suite(config, data, out, tell)))

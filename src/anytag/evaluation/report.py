@@ -1,0 +1,217 @@
+"""The HTML report: one file with figures, plots, worst classes, and the pictures behind the worst errors."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from anytag.errors import PictureError
+from anytag.evaluation.benchmarks.benchmark import Benchmark
+from anytag.evaluation.charts import bar_chart, histogram, line_chart
+from anytag.evaluation.evaluation import Detail, Evaluation
+from anytag.evaluation.figures import TUNED_ON_TEST, SetFigures
+from anytag.evaluation.published import published_maps, published_sets
+from anytag.evaluation.ranking import RankedScores
+from anytag.foundations.atomic_files import write_text
+from anytag.pictures import read_picture
+
+#: Classes in the table of the worst, curves in the plot, pictures of each kind of error.
+_WORST, _CURVES, _ERRORS = 15, 4, 6
+
+#: Side of the small pictures, in pixels.
+_SIDE = 150
+
+_STYLE = """
+body { font: 15px/1.45 system-ui, sans-serif; margin: 2em auto; max-width: 62em; padding: 0 1em; color: #222; }
+h1 { font-size: 1.5em; } h2 { font-size: 1.2em; margin-top: 2em; border-bottom: 1px solid #ccc; } h3 { font-size: 1em; }
+table { border-collapse: collapse; margin: 1em 0; } th, td { padding: .25em .7em; text-align: right; }
+th:first-child, td:first-child { text-align: left; } tr:nth-child(even) td { background: #f6f6f6; }
+.plots { display: flex; flex-wrap: wrap; gap: 1em; } figure { margin: 0; } figcaption { font-size: .85em; color: #555; }
+.errors { display: flex; flex-wrap: wrap; gap: .8em; } .errors figure { width: 160px; }
+.note { color: #555; font-size: .9em; }
+"""
+
+
+def write_report(
+    parts: Sequence[tuple[Evaluation, Detail | None, Benchmark]], path: Path, title: str = "anytag evaluate"
+) -> None:
+    """Write the report of some evaluations, whole or not at all.
+
+    Args:
+        parts: Each with what it was made of, if it is one of tagging, and its benchmark, for the pictures.
+        path: The HTML file.
+        title: Its heading.
+    """
+    body = [f"<h1>{html.escape(title)}</h1>", *_overview([one for one, _, _ in parts])]
+    for one, detail, benchmark in parts:
+        body += _section(one, detail, benchmark)
+    page = (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
+        f"<style>{_STYLE}</style></head><body>{''.join(body)}</body></html>\n"
+    )
+    write_text(path, page)
+
+
+def _overview(evaluations: Sequence[Evaluation]) -> list[str]:
+    rows = []
+    for one in evaluations:
+        if one.tagging is None:
+            continue
+        published = ", ".join(f"{name} {figure}" for name, figure in published_maps(one.system, one.benchmark))
+        found = one.tagging.found
+        values = ("–",) * 3 if found is None else [f"{100 * v:.1f}" for v in (found.f1, found.precision, found.recall)]
+        sets = "".join(f"<td>{value}</td>" for value in values)
+        rows.append(
+            f"<tr><td>{html.escape(one.system)} ({one.paradigm})</td><td>{html.escape(one.title)}</td>"
+            f"<td>{100 * one.tagging.map_papers:.1f}</td><td>{html.escape(published) or '–'}</td>{sets}</tr>"
+        )
+    if not rows:
+        return []
+    head = "<tr><th>system</th><th>benchmark</th><th>mAP</th><th>published mAP</th><th>F1</th><th>P</th><th>R</th></tr>"
+    return ["<h2>Overview</h2>", f"<table>{head}{''.join(rows)}</table>"]
+
+
+def _section(one: Evaluation, detail: Detail | None, benchmark: Benchmark) -> list[str]:
+    body = [f"<h2>{html.escape(one.system)} on {html.escape(one.title)}</h2>"]
+    body += [f'<p class="note">{html.escape(note)}.</p>' for note in one.notes]
+    if one.captions is not None:
+        bleu = ", ".join(f"{100 * value:.1f}" for value in one.captions.bleu)
+        body.append(
+            f"<p>BLEU-1 to 4: {bleu}; ROUGE-L {100 * one.captions.rouge_l:.1f}; "
+            f"CIDEr-D {100 * one.captions.cider:.1f}.</p>"
+        )
+    if one.caption_tags is not None:
+        body.append(
+            f"<p>Captions name {100 * one.caption_tags.coverage:.1f} % of the annotated tags; "
+            f"{100 * one.caption_tags.hallucinated:.1f} % of the tags that they name are not annotated.</p>"
+        )
+    if one.retrieval is not None:
+        text, picture = (
+            ", ".join(f"R@{k} {100 * value:.1f}" for k, value in part.items())
+            for part in (one.retrieval.text, one.retrieval.picture)
+        )
+        body.append(f"<p>Texts for a picture: {text}. Pictures for a text: {picture}.</p>")
+    if one.tagging is not None and detail is not None:
+        body += _tagging(one, detail, benchmark)
+    return body
+
+
+def _tagging(one: Evaluation, detail: Detail, benchmark: Benchmark) -> list[str]:
+    tagging = one.tagging
+    assert tagging is not None
+    ranked = RankedScores(detail.scores, detail.targets)
+    rows = []
+    for name, figures, note in (
+        ("reported", tagging.found, tagging.thresholds or ""),
+        ("best common threshold", tagging.best, TUNED_ON_TEST),
+        ("best threshold a class", tagging.own, TUNED_ON_TEST),
+    ):
+        if figures is not None:
+            rows.append(_set_row(name, figures, note))
+    head = "<tr><th></th><th>F1</th><th>P</th><th>R</th><th>mean F1</th><th>micro F1</th><th>threshold</th></tr>"
+    interval = ""
+    if tagging.map_interval:
+        interval = f" (95 % interval {100 * tagging.map_interval[0]:.1f} to {100 * tagging.map_interval[1]:.1f})"
+    error = "" if tagging.calibration_error is None else f" Calibration error {tagging.calibration_error:.3f}."
+    beside = ", ".join(
+        f"{name}: F1 {f1}, P {p}, R {r}" for name, (f1, p, r) in published_sets(one.system, one.paradigm, one.benchmark)
+    )
+    body = [
+        f"<p>{tagging.pictures:,} pictures, {tagging.classes} classes, {tagging.positives:,} positives. Mean average "
+        f"precision {100 * tagging.map_papers:.1f} as the papers define it, "
+        f"{100 * tagging.map_distinct:.1f}{interval} over distinct classes with positives.{error}</p>",
+        f"<p>Published: {html.escape(beside)}.</p>" if beside else "",
+        f"<table>{head}{''.join(rows)}</table>",
+        '<div class="plots">',
+        _figure(_curves(ranked, detail), "Precision and recall: all pairs together; classes from best to worst"),
+        _figure(histogram(detail.scores, detail.targets), "Scores of true and untrue pairs"),
+    ]
+    if tagging.kinds:
+        kinds = list(tagging.kinds)
+        series = [
+            (label, [tagging.kinds[kind][key] for kind in kinds])
+            for label, key in (("average precision", "map"), ("recall", "recall"), ("classes ever found", "covered"))
+        ]
+        body.append(_figure(bar_chart(kinds, series, "mean over classes"), "By kind of class"))
+    body.append("</div>")
+    worst = sorted((row for row in one.classes if row.positives), key=lambda row: row.average_precision)[:_WORST]
+    lines = "".join(
+        f"<tr><td>{html.escape(row.name)}</td><td>{row.positives:,}</td><td>{100 * row.average_precision:.1f}</td>"
+        f"<td>{100 * row.precision:.1f}</td><td>{100 * row.recall:.1f}</td></tr>"
+        for row in worst
+    )
+    body.append("<h3>Worst classes</h3><table><tr><th>class</th><th>positives</th><th>AP</th><th>P</th><th>R</th></tr>")
+    body.append(f"{lines}</table>")
+    body += _errors(one, detail, benchmark)
+    return body
+
+
+def _set_row(name: str, figures: SetFigures, note: str) -> str:
+    values = (figures.f1, figures.precision, figures.recall, figures.mean_f1, figures.micro_f1)
+    cells = "".join(f"<td>{100 * value:.1f}</td>" for value in values)
+    return f"<tr><td>{name}</td>{cells}<td>{html.escape(note)}</td></tr>"
+
+
+def _figure(svg: str, caption: str) -> str:
+    return f"<figure>{svg}<figcaption>{html.escape(caption)}</figcaption></figure>"
+
+
+def _curves(ranked: RankedScores, detail: Detail) -> str:
+    together = RankedScores(detail.scores.reshape(-1, 1), detail.targets.reshape(-1, 1))
+    chosen = [("all pairs", together, 0)]
+    precisions = ranked.average_precisions()
+    known = np.flatnonzero(~np.isnan(precisions))
+    order = known[np.argsort(-precisions[known])]
+    for place in np.unique(np.linspace(0, len(order) - 1, min(_CURVES, len(order))).astype(np.int64)):
+        chosen.append((detail.names[order[place]], ranked, int(order[place])))
+    lines = []
+    for name, of, column in chosen:
+        _, found, right = of.curve(column)
+        lines.append((name, right / of.wanted[column], right / found))
+    return line_chart(lines, "recall", "precision")
+
+
+def _errors(one: Evaluation, detail: Detail, benchmark: Benchmark) -> list[str]:
+    """The surest wrong pairs, and the true ones that score lowest for their class: each class and picture once."""
+    body = []
+    limits = {row.name: row.threshold for row in one.classes}
+    margins = detail.scores - np.array([limits.get(name, np.inf) for name in detail.names], np.float32)
+    margins = np.where(np.isfinite(margins), margins, 0)
+    for title, pairs in (
+        ("Found, but not annotated (annotations may be incomplete)", np.where(detail.targets, -np.inf, margins)),
+        ("Annotated, but missed", np.where(detail.targets, -margins, -np.inf)),
+    ):
+        shown: list[str] = []
+        seen: set[tuple[str, int]] = set()
+        for flat in np.argsort(-pairs, axis=None)[: 50 * _ERRORS]:
+            row, column = divmod(int(flat), pairs.shape[1])
+            if pairs[row, column] <= 0 or len(shown) == _ERRORS:
+                break
+            if ("picture", row) in seen or ("class", column) in seen:
+                continue
+            picture = _thumbnail(benchmark, int(detail.rows[row]))
+            if picture is None:
+                continue
+            seen |= {("picture", row), ("class", column)}
+            name = html.escape(detail.names[column])
+            score = f"{detail.scores[row, column]:.3f}"
+            shown.append(f'<figure><img src="{picture}" alt=""><figcaption>{name}, {score}</figcaption></figure>')
+        if shown:
+            body.append(f'<h3>{html.escape(title)}</h3><div class="errors">{"".join(shown)}</div>')
+    return body
+
+
+def _thumbnail(benchmark: Benchmark, row: int) -> str | None:
+    try:
+        picture = read_picture(benchmark.pictures.source(row), label=benchmark.pictures.name(row))
+    except PictureError:
+        return None
+    picture.thumbnail((_SIDE, _SIDE))
+    out = io.BytesIO()
+    picture.save(out, "JPEG", quality=80)
+    return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode()

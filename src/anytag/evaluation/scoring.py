@@ -1,0 +1,182 @@
+"""Scores of a whole benchmark, kept as they come: a run that is stopped goes on, and thresholds change for free."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anytag.errors import PictureError, UsageError
+from anytag.evaluation.benchmarks.benchmark import Benchmark
+from anytag.evaluation.systems import System
+from anytag.foundations.atomic_files import whole_file, write_text
+from anytag.pictures import PictureSource
+from anytag.recognition import Failure
+
+#: Pictures that are kept together.
+CHUNK = 256
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a system says of a benchmark.
+
+    Attributes:
+        scores: ``[N, C]``; rows of pictures that could not be read, and columns of classes that the system cannot
+            score, are NaN.
+        failures: Pictures that could not be read.
+        unscored: Classes that the system cannot score.
+        thresholds: ``[C]``, the system's own; ``None`` if it has none.
+    """
+
+    scores: NDArray[np.float32]
+    failures: tuple[Failure, ...]
+    unscored: tuple[str, ...]
+    thresholds: NDArray[np.float64] | None
+
+    @property
+    def read(self) -> NDArray[np.bool_]:
+        """``[N]``, true for pictures that could be read."""
+        return np.asarray(~np.isnan(self.scores).all(1))
+
+
+def score_benchmark(
+    system: System, benchmark: Benchmark, folder: Path, advance: Callable[[], None] = lambda: None
+) -> Scored:
+    """Score every picture for every class, or read what was kept.
+
+    Args:
+        system: What is evaluated.
+        benchmark: A tagging benchmark.
+        folder: Where scores are kept: those of another system, benchmark or list of classes lie elsewhere in it.
+        advance: Called after every picture.
+
+    Raises:
+        UsageError: If the benchmark is not one of tagging, or no picture could be read.
+    """
+    if benchmark.task != "tagging":
+        raise UsageError(f"{benchmark.title} measures {benchmark.task}, not tagging")
+    unscored = system.ask(benchmark.texts, benchmark.synonyms)
+    place = _place(system, benchmark, folder, "scores")
+    parts: list[NDArray[np.float32]] = []
+    failures: list[Failure] = []
+    for chunk, rows in enumerate(_chunks(len(benchmark.pictures))):
+        file = place / f"{chunk:06d}.npz"
+        if not file.exists():
+            _score_chunk(system, benchmark, rows, file, advance)
+        else:
+            for _ in rows:
+                advance()
+        with np.load(file) as kept:
+            parts.append(kept["scores"])
+            failures += [Failure(**record) for record in json.loads(str(kept["failures"]))]
+    scores = np.concatenate(parts)
+    if np.isnan(scores).all():
+        first = f", the first: {failures[0].message}" if failures else ""
+        raise UsageError(f"{benchmark.title}: none of {len(scores):,} pictures could be read{first}")
+    return Scored(scores, tuple(failures), tuple(unscored), system.thresholds())
+
+
+def _score_chunk(system: System, benchmark: Benchmark, rows: range, file: Path, advance: Callable[[], None]) -> None:
+    scores = np.full((len(rows), len(benchmark.names)), np.nan, np.float32)
+    failures: list[dict[str, Any]] = []
+    places: list[int] = []
+
+    def sources() -> Iterator[PictureSource]:
+        for place, row in enumerate(rows):
+            try:
+                source = benchmark.pictures.source(row)
+            except PictureError as error:
+                failures.append({"path": benchmark.pictures.name(row), "kind": error.kind, "message": str(error)})
+                advance()
+                continue
+            places.append(place)
+            yield source
+
+    for number, found in enumerate(system.scores(sources())):
+        place = places[number]
+        if isinstance(found, Failure):
+            failures.append(
+                {"path": benchmark.pictures.name(rows[place]), "kind": found.kind, "message": found.message}
+            )
+        else:
+            scores[place] = found
+        advance()
+    with whole_file(file) as part, part.open("wb") as handle:
+        np.savez_compressed(handle, scores=scores, failures=np.array(json.dumps(failures)))
+
+
+def caption_benchmark(
+    system: System, benchmark: Benchmark, folder: Path, advance: Callable[[], None] = lambda: None
+) -> tuple[list[str | None], list[Failure]]:
+    """Write a caption of every picture, or read what was kept; ``None`` where a picture could not be read."""
+    place = _place(system, benchmark, folder, "captions")
+    written: list[str | None] = []
+    failures: list[Failure] = []
+    for chunk, rows in enumerate(_chunks(len(benchmark.pictures))):
+        file = place / f"{chunk:06d}.json"
+        if not file.exists():
+            write_text(file, json.dumps(_caption_chunk(system, benchmark, rows, advance), ensure_ascii=False))
+        else:
+            for _ in rows:
+                advance()
+        for item in json.loads(file.read_text(encoding="utf-8")):
+            if isinstance(item, dict):
+                failures.append(Failure(**item))
+                written.append(None)
+            else:
+                written.append(item)
+    return written, failures
+
+
+def _caption_chunk(
+    system: System, benchmark: Benchmark, rows: range, advance: Callable[[], None]
+) -> list[str | dict[str, str]]:
+    """Per picture a caption, or why it could not be read."""
+    record: list[str | dict[str, str]] = ["" for _ in rows]
+    places: list[int] = []
+
+    def sources() -> Iterator[PictureSource]:
+        for place, row in enumerate(rows):
+            try:
+                source = benchmark.pictures.source(row)
+            except PictureError as error:
+                name = benchmark.pictures.name(row)
+                record[place] = {"path": name, "kind": error.kind, "message": str(error)}
+                advance()
+                continue
+            places.append(place)
+            yield source
+
+    for number, found in enumerate(system.captions(sources())):
+        place = places[number]
+        if isinstance(found, Failure):
+            name = benchmark.pictures.name(rows[place])
+            record[place] = {"path": name, "kind": found.kind, "message": found.message}
+        else:
+            record[place] = found
+        advance()
+    return record
+
+
+def _chunks(count: int) -> list[range]:
+    return [range(start, min(start + CHUNK, count)) for start in range(0, count, CHUNK)]
+
+
+def _place(system: System, benchmark: Benchmark, folder: Path, what: str) -> Path:
+    """A folder of this system, benchmark and list of classes alone."""
+    digest = hashlib.blake2b(digest_size=8)
+    names = (benchmark.pictures.name(row) for row in range(len(benchmark.pictures)))
+    for text in (system.identity, system.paradigm, benchmark.key, *benchmark.texts, "", *names):
+        digest.update(text.encode() + b"\0")
+    stem = re.sub(r"[^\w.+-]+", "-", f"{system.title}-{system.paradigm}-{benchmark.key}").strip("-").lower()
+    place = folder / what / f"{stem}-{digest.hexdigest()}"
+    place.mkdir(parents=True, exist_ok=True)
+    return place

@@ -1,0 +1,67 @@
+"""``anytag evaluate``: lists, a table of one's own, and what is said of wrong options."""
+
+from __future__ import annotations
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from anytag.cli import build_app
+
+
+def run(*arguments):
+    return CliRunner().invoke(build_app(), ["evaluate", *map(str, arguments)])
+
+
+@pytest.fixture
+def labelled(tmp_path):
+    for number, colour in enumerate(("red", "white", "blue")):
+        Image.new("RGB", (32, 32), colour).save(tmp_path / f"{number}.png")
+    table = tmp_path / "mine.csv"
+    table.write_text("image,tags\n0.png,dog\n1.png,cat\n2.png,dog|cat\n")
+    return table
+
+
+def test_the_list_names_every_benchmark_and_rival(tmp_path):
+    done = run("--list", "--annotations", tmp_path)
+    assert done.exit_code == 0
+    for name in (
+        "oppo-common",
+        "openimages-rare-deleaked",
+        "ade20k-clean",
+        "nus-wide",
+        "ml-decoder",
+        "mkt",
+        "grounding-dino",
+    ):
+        assert name in done.output
+    assert "never released" in done.output
+    assert "lacks openimages_common_214_ram_annots.txt" in done.output
+
+
+def test_own_labels(labelled, tmp_path):
+    done = run("--model", "lite", "--benchmark", labelled, "--out", tmp_path / "out", "--bootstrap", 5)
+    assert done.exit_code == 0, done.output
+    assert "lite (tagging) on mine: mAP" in done.output
+    assert {"tables.md", "results.json", "results.csv", "report.html"} <= {f.name for f in (tmp_path / "out").iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "give --benchmark and --model or --baseline; --list names what there is"),
+        (["--model", "lite", "--benchmark", "coco-81"], "there is no benchmark 'coco-81', and no file or folder"),
+        (["--baseline", "clop=x", "--benchmark", "{table}"], "there is no baseline 'clop'; baselines are: clip, "),
+        (["--baseline", "clip", "--benchmark", "{table}"], "baseline clip needs weights: clip=PATH ("),
+        (["--baseline", "mkt=x", "--benchmark", "{table}"], "baseline mkt also needs texts=…: mkt=PATH,texts=PATH"),
+        (["--baseline", "clip=x,size=3", "--benchmark", "{table}"], "baseline clip has no option 'size'; it has none"),
+        (["--baseline", "clip=/nowhere", "--benchmark", "{table}"], "/nowhere/config.json: missing; give a directory"),
+        (["--suite", "huge"], "there is no suite 'huge'; there is: mini"),
+        (["--suite", "mini"], "--suite mini needs --data, the folder with coco20k, coco_report and world"),
+        (["--model", "lite", "--benchmark", "{table}", "--threshold", "0.5", "--tune-on-test"], "give a threshold, or"),
+    ],
+)
+def test_wrong_options(labelled, arguments, message, tmp_path):
+    done = run(*(argument.replace("{table}", str(labelled)) for argument in arguments), "--out", tmp_path / "out")
+    assert done.exit_code == 2
+    assert message in done.stderr.replace("\n", "")

@@ -1,0 +1,243 @@
+"""From scores to figures, tables and report: kept scores, kills, bad pictures, classes that nobody can score."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+
+import numpy as np
+import pytest
+from fixtures_systems import ColourSystem, colour_benchmark
+
+from anytag.errors import UsageError
+from anytag.evaluation import scoring
+from anytag.evaluation.evaluation import (
+    ThresholdChoice,
+    evaluate_captioning,
+    evaluate_retrieval,
+    evaluate_tagging,
+)
+from anytag.evaluation.figures import TUNED_ON_TEST
+from anytag.evaluation.published import FURTHER, MULTI_LABEL, RECOGNITION, published_maps, published_sets
+from anytag.evaluation.report import write_report
+from anytag.evaluation.scoring import score_benchmark
+from anytag.evaluation.systems import ModelSystem
+from anytag.evaluation.tables import markdown, write_tables
+
+
+class TestScoring:
+    def test_scores_are_kept(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(scoring, "CHUNK", 5)
+        benchmark, system = colour_benchmark(tmp_path / "p"), ColourSystem()
+        steps = []
+        first = score_benchmark(system, benchmark, tmp_path / "kept", lambda: steps.append(1))
+        assert (system.seen, len(steps)) == (12, 12)
+        again = score_benchmark(system, benchmark, tmp_path / "kept", lambda: steps.append(1))
+        assert (system.seen, len(steps)) == (12, 24)
+        np.testing.assert_array_equal(first.scores, again.scores)
+
+    def test_a_run_that_is_killed_goes_on(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(scoring, "CHUNK", 5)
+        benchmark, system = colour_benchmark(tmp_path / "p"), ColourSystem()
+
+        def stop():
+            if system.seen == 8:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            score_benchmark(system, benchmark, tmp_path / "kept", stop)
+        assert not list((tmp_path / "kept").rglob("*.part"))
+        whole = score_benchmark(system, benchmark, tmp_path / "kept")
+        assert system.seen == 8 + 7  # The first five were kept.
+        fresh = score_benchmark(ColourSystem(), benchmark, tmp_path / "other")
+        np.testing.assert_array_equal(whole.scores, fresh.scores)
+
+    def test_another_system_or_list_of_classes_has_its_own(self, tmp_path):
+        benchmark, system, other = colour_benchmark(tmp_path / "p"), ColourSystem(), ColourSystem()
+        other.identity = "colours 2"
+        for one in (system, other):
+            score_benchmark(one, benchmark, tmp_path / "kept")
+            assert one.seen == 12
+        score_benchmark(system, colour_benchmark(tmp_path / "p", names=("red", "green")), tmp_path / "kept")
+        assert system.seen == 24
+
+    def test_bad_pictures_are_reported_and_never_scored_as_black(self, tmp_path):
+        benchmark = colour_benchmark(tmp_path / "p")
+        (tmp_path / "p" / "1.png").write_bytes(b"no picture")
+        (tmp_path / "p" / "4.png").unlink()
+        scored = score_benchmark(ColourSystem(), benchmark, tmp_path / "kept")
+        assert np.isnan(scored.scores[[1, 4]]).all()
+        assert not np.isnan(np.delete(scored.scores, [1, 4], 0)).any()
+        # In the order in which they are come upon: what is absent before what cannot be read.
+        assert sorted((failure.path, failure.kind) for failure in scored.failures) == [
+            ("1.png", "not_a_picture"), ("4.png", "not_found"),
+        ]  # fmt: skip
+        evaluation, detail = evaluate_tagging(ColourSystem(), benchmark, tmp_path / "kept")
+        assert evaluation.tagging.pictures == 10
+        assert evaluation.tagging.map_papers == 1.0
+        assert detail.rows.tolist() == [0, 2, 3, 5, 6, 7, 8, 9, 10, 11]
+        assert any(
+            note.startswith("2 of 12 pictures could not be read and are left out, the first: ")
+            for note in evaluation.notes
+        )
+
+    def test_no_picture_at_all(self, tmp_path):
+        benchmark = colour_benchmark(tmp_path / "p", 2)
+        for file in (tmp_path / "p").iterdir():
+            file.unlink()
+        with pytest.raises(
+            UsageError, match=r"^Colours: none of 2 pictures could be read, the first: 0\.png: listed in"
+        ):
+            score_benchmark(ColourSystem(), benchmark, tmp_path / "kept")
+
+
+class TestTagging:
+    def test_classes_that_the_system_cannot_score_are_left_out_and_named(self, tmp_path):
+        benchmark = colour_benchmark(tmp_path / "p")
+        evaluation, _ = evaluate_tagging(ColourSystem(unknown=["blue"]), benchmark, tmp_path / "kept")
+        assert evaluation.tagging.classes == 2
+        assert "1 of 3 classes cannot be scored by it and are left out: blue" in evaluation.notes
+
+    def test_an_empty_class_is_named(self, tmp_path):
+        benchmark = colour_benchmark(tmp_path / "p", names=("red", "green", "blue", "grey"))
+        evaluation, _ = evaluate_tagging(ColourSystem(), benchmark, tmp_path / "kept")
+        assert "1 class is true of no picture, and left out of means over classes: grey" in evaluation.notes
+        assert evaluation.tagging.map_distinct == 1.0
+        assert evaluation.tagging.map_papers == pytest.approx(0.75)
+
+    def test_thresholds_and_what_is_said_of_them(self, tmp_path):
+        benchmark, kept = colour_benchmark(tmp_path / "p"), tmp_path / "kept"
+
+        def measured(**choice):
+            return evaluate_tagging(ColourSystem(), benchmark, kept, ThresholdChoice(**choice))[0].tagging
+
+        assert measured().found is None
+        assert measured(given=0.95).thresholds == "one threshold, as given"
+        # Shades go from 250 down to 239: above 0.95 are 250 to 243, the first eight pictures, of each colour 3, 3, 2.
+        assert measured(given=0.95).found.recall == pytest.approx((3 / 4 + 3 / 4 + 2 / 4) / 3)
+        assert TUNED_ON_TEST in measured(on_test=True).thresholds
+        assert measured(on_test=True).found.f1 == 1.0
+        held_out = colour_benchmark(tmp_path / "v", 6, key="validation")
+        fitted = measured(validation=held_out)
+        assert fitted.thresholds == "one threshold, fitted on validation pictures"
+        assert fitted.threshold == pytest.approx(245 / 255)  # The darkest of the six.
+
+    def test_only_one_origin_of_thresholds(self):
+        with pytest.raises(
+            UsageError, match=r"^give a threshold, or pictures to fit it on, or tune it on the test set"
+        ):
+            ThresholdChoice(given=0.5, on_test=True)
+
+    def test_validation_pictures_with_other_classes(self, tmp_path):
+        benchmark = colour_benchmark(tmp_path / "p")
+        other = colour_benchmark(tmp_path / "v", names=("red", "green"))
+        with pytest.raises(
+            UsageError, match=r"^Colours has other classes than the benchmark; thresholds are fitted on"
+        ):
+            evaluate_tagging(ColourSystem(), benchmark, tmp_path / "kept", ThresholdChoice(validation=other))
+
+    def test_standardised_scores_are_a_row_of_their_own(self, tmp_path):
+        evaluation, detail = evaluate_tagging(
+            ColourSystem("alignment"), colour_benchmark(tmp_path / "p"), tmp_path / "kept", standardise=True
+        )
+        assert evaluation.system == "Colours, standardised"
+        np.testing.assert_allclose(detail.scores.mean(1), 0, atol=1e-6)
+        assert evaluation.tagging.calibration_error is None
+
+
+class TestCaptionsAndRetrieval:
+    def test_captions(self, tmp_path):
+        benchmark = colour_benchmark(tmp_path / "p")
+        (tmp_path / "p" / "3.png").unlink()
+        system = ColourSystem("captioning")
+        evaluation = evaluate_captioning(system, benchmark, tmp_path / "kept")
+        assert evaluation.captions.bleu[1] == pytest.approx(1.0)
+        assert (evaluation.caption_tags.coverage, evaluation.caption_tags.hallucinated) == (1.0, 0.0)
+        assert [failure.path for failure in evaluation.failures] == ["3.png"]
+        seen = system.seen
+        evaluate_captioning(system, benchmark, tmp_path / "kept")
+        assert system.seen == seen
+
+    def test_retrieval(self, tmp_path):
+        captions = (("red one", "red two"), ("green one",), ("blue one",))
+        benchmark = colour_benchmark(tmp_path / "p", 3, task="retrieval", captions=captions)
+        evaluation = evaluate_retrieval(ColourSystem("alignment"), benchmark, tmp_path / "kept")
+        assert evaluation.retrieval.picture[1] == 1.0
+        assert evaluation.retrieval.text[1] == 1.0
+        assert evaluation.median_rank == (1.0, 1.0)
+
+
+class TestFiles:
+    @pytest.fixture
+    def parts(self, tmp_path):
+        benchmark = colour_benchmark(tmp_path / "p", kinds=dict.fromkeys(("red", "green", "blue"), "attribute"))
+        choice = ThresholdChoice(given=0.95)
+        tagged = evaluate_tagging(ColourSystem(), benchmark, tmp_path / "kept", choice, rounds=20)
+        written = evaluate_captioning(ColourSystem("captioning"), benchmark, tmp_path / "kept")
+        return [(*tagged, benchmark), (written, None, benchmark)]
+
+    def test_tables(self, parts, tmp_path):
+        files = write_tables([part[0] for part in parts], tmp_path / "out")
+        assert {file.name for file in files} == {
+            "results.json", "results.csv", "tables.md", "classes-colours-tagging-colours.csv",
+        }  # fmt: skip
+        records = json.loads((tmp_path / "out" / "results.json").read_text())
+        assert records[0]["tagging"]["best"]["note"] == TUNED_ON_TEST
+        rows = list(csv.DictReader((tmp_path / "out" / "results.csv").open()))
+        notes = {row["figure"]: row["note"] for row in rows if row["figure"].startswith(("best_f1", "found_f1"))}
+        assert notes == {"found_f1": "one threshold, as given", "best_f1": TUNED_ON_TEST}
+
+    def test_published_figures_stand_beside(self, parts):
+        from dataclasses import replace
+
+        one = replace(parts[0][0], system="RAM", benchmark="openimages-common", title="OpenImages-common")
+        table = markdown([one])
+        assert "(RAM-4M: 86.0, RAM-14M: 86.5)" in table
+        assert "RAM++" not in table
+
+    def test_the_report_is_one_file_with_plots_and_pictures(self, parts, tmp_path):
+        write_report(parts, tmp_path / "report.html")
+        page = (tmp_path / "report.html").read_text(encoding="utf-8")
+        assert page.count("<svg") == 3
+        assert not re.findall(r'(?:src|href)="(?!data:)', page)
+        assert "Annotated, but missed" in page
+        assert page.count("data:image/jpeg;base64,") >= 3
+        assert TUNED_ON_TEST in page
+        assert "nan" not in page.lower()
+
+
+class TestPublished:
+    def test_f1_is_the_harmonic_mean_of_precision_and_recall(self):
+        # It holds for every row but two, which the papers misprint: DiHT on OpenImages, and CLIP on the rare classes.
+        wrong = []
+        for row in (*RECOGNITION, *FURTHER):
+            for benchmark, (f1, precision, recall) in row.sets.items():
+                if abs(2 * precision * recall / (precision + recall) - f1) > 0.11:
+                    wrong.append((row.system, benchmark))
+        assert wrong == [("DiHT", "openimages-common")]
+
+    def test_both_tables_are_whole(self):
+        assert len(RECOGNITION) == 8
+        assert len(MULTI_LABEL) == 6
+        assert sum(len(row.maps) for row in MULTI_LABEL) == 33
+
+    def test_rows_are_found_by_system(self):
+        assert published_maps("RAM++", "hico") == [("RAM++-4M", 37.8), ("RAM++-14M", 37.7)]
+        assert published_sets("BLIP", "captioning", "coco-80") == [("129M", (55.7, 93.0, 39.8))]
+        assert published_sets("lite", "tagging", "coco-80") == []
+
+
+def test_the_shipped_model_is_a_system(tmp_path):
+    from anytag.inference.recognizer import load
+
+    system = ModelSystem(load())
+    assert system.is_open
+    missing = system.ask(["dog", "a rare teapot", "dog", "sofa"], {"sofa": ("couch",)})
+    assert missing == []
+    benchmark = colour_benchmark(tmp_path / "p", 2)
+    found = list(system.scores(benchmark.pictures.source(row) for row in range(2)))
+    assert all(row.shape == (4,) for row in found)
+    assert all(row[0] == row[2] for row in found)
+    assert ((np.stack(found) >= 0) & (np.stack(found) <= 1)).all()
+    assert system.thresholds().shape == (4,)
