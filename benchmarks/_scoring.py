@@ -17,7 +17,6 @@ from anytag.inference.label_set import LabelSet
 from anytag.inference.recognizer import Recognizer
 from anytag.language.parsing.parser import CaptionParser
 from anytag.language.tags.vocabulary_builder import TagMapper
-from anytag.pictures import load_batches
 from anytag.recognition import TAG_KINDS
 
 _BATCH = 8
@@ -75,7 +74,7 @@ def score_shard(
     plain = without_classes(labels)
     read: list[str] = []
     features, scores, decoder_scores = [], [], []
-    for batch in load_batches(sources(), recognizer.directory.config.image_encoder.resolution, _BATCH):
+    for batch in recognizer.directory.config.image_encoder.preprocessing.batches(sources(), _BATCH):
         encoded = recognizer.backend.encode(batch.pixels)
         logits = recognizer.backend.recognize(encoded.features, labels.queries)
         read += batch.paths

@@ -26,7 +26,6 @@ from _pictures import EXAMPLES, make_folder
 from _processes import command, median_of, run
 
 from anytag.inference.recognizer import Recognizer, load
-from anytag.pictures import read_picture, to_pixels
 from anytag.recognition import Recognition
 
 
@@ -49,10 +48,10 @@ def stages(recognizer: Recognizer, paths: Sequence[Path]) -> dict[str, dict[str,
 
     Decoding uses one thread here; the graphs use all threads of the runtime, in batches as in use.
     """
-    size, batch = recognizer.directory.config.image_encoder.resolution, recognizer.batch_size
+    preprocessing, batch = recognizer.directory.config.image_encoder.preprocessing, recognizer.batch_size
     labels, backend = recognizer.labels.all(), recognizer.backend
     pixels: list[Any] = []
-    decode = timed(lambda: pixels.extend(to_pixels(read_picture(path), size) for path in paths))
+    decode = timed(lambda: pixels.extend(preprocessing.pixels(preprocessing.read(path)) for path in paths))
     batches = [np.stack(pixels[start : start + batch]) for start in range(0, len(pixels), batch)]
     backend.recognize(backend.encode(batches[0]).features, labels.queries)
     encoded: list[Any] = []
@@ -71,12 +70,12 @@ def stages(recognizer: Recognizer, paths: Sequence[Path]) -> dict[str, dict[str,
 def captions(recognizer: Recognizer) -> dict[str, Any]:
     """Milliseconds of captions, model loaded: guided by the tags found, default beams."""
     recognizer.caption(EXAMPLES[0])
-    size, options = recognizer.directory.config.image_encoder.resolution, recognizer.captioner.options()
+    preprocessing, options = recognizer.directory.config.image_encoder.preprocessing, recognizer.captioner.options()
     whole, writing, seen = [], [], []
     for path in EXAMPLES:
         results: list[Recognition] = []
         whole.append(timed(partial(_into, results, recognizer.caption, path)))
-        features = recognizer.backend.encode(to_pixels(read_picture(path), size)[None]).features
+        features = recognizer.backend.encode(preprocessing.pixels(preprocessing.read(path))[None]).features
         guides = recognizer.captioner.guides(results[0].tags)
         writing.append(timed(partial(recognizer.captioner.caption, features, guides, False, options)))
         seen.append({"picture": path.name, "caption": results[0].caption, "given": [tag.name for tag in guides]})

@@ -11,22 +11,12 @@ from _roofline import multiply_adds, roofline, time_by_kind
 from oracle_sets import each_oracle_set
 
 from anytag.checkpoints.convert import rename_state
-from anytag.checkpoints.official_keys import published_config
 from anytag.inference.generation import DecodingOptions, generate
 from anytag.nn.model import RecognitionModel
 
 
 def model_of(oracle_set):
-    settings = oracle_set.config
-    text = settings["med_config"]
-    config = published_config(
-        oracle_set.kind,
-        {name: tuple(shape) for name, shape in settings["state"]["keys"].items()},
-        oracle_set.name,
-        settings["num_tags"],
-        recognition_heads=settings["q2l_config"]["num_attention_heads"],
-        text_heads=text["num_attention_heads"] if text else None,
-    )
+    settings, config = oracle_set.config, oracle_set.model_config
     model = RecognitionModel(config, settings["num_tags"])
     model.load_state_dict(rename_state(oracle_set.weights, config, settings["num_tags"]), strict=False)
     return model.eval()

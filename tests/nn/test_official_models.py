@@ -11,10 +11,7 @@ from oracle_sets import OracleSet, each_oracle_set, near_norm
 from torch.nn import functional as F
 
 from anytag.checkpoints.convert import rename_state
-from anytag.checkpoints.official_keys import published_config
 from anytag.inference.generation import DecodingOptions, generate
-from anytag.language.tokenizers.bert_tokenizer import build_published_tokenizer
-from anytag.language.tokenizers.wordpieces import bert_wordpieces
 from anytag.nn.losses import asymmetric_loss, language_modelling_loss, rescaled
 from anytag.nn.model import RecognitionModel
 
@@ -24,17 +21,7 @@ def close(got, expected, atol=1e-4):
 
 
 def config_of(oracle_set: OracleSet):
-    settings = oracle_set.config
-    shapes = {name: tuple(shape) for name, shape in settings["state"]["keys"].items()}
-    text = settings["med_config"]
-    return published_config(
-        oracle_set.kind,
-        shapes,
-        oracle_set.name,
-        settings["num_tags"],
-        recognition_heads=settings["q2l_config"]["num_attention_heads"],
-        text_heads=text["num_attention_heads"] if text else None,
-    )
+    return oracle_set.model_config
 
 
 _MADE: dict[str, RecognitionModel] = {}
@@ -201,7 +188,7 @@ class TestCaptions:
     @torch.no_grad()
     def test_every_case(self, oracle_set):
         model = model_of(oracle_set)
-        tokenizer = build_published_tokenizer(bert_wordpieces())
+        tokenizer = oracle_set.tokenizer
         features, _ = model.encode(oracle_set.io["image"])
         for name, case in oracle_set.expected["captions"].items():
             asked = case["generate_kwargs"]

@@ -14,6 +14,11 @@ from conftest import outside
 from safetensors.torch import load_file
 from torch import Tensor
 
+from anytag.checkpoints.official_keys import Geometry, published_config
+from anytag.language.tokenizers.bert_tokenizer import PublishedTokenizer, build_published_tokenizer
+from anytag.language.tokenizers.wordpieces import bert_wordpieces
+from anytag.model.config import ModelConfig
+
 #: Word embeddings are stored as whole numbers of this.
 INT8_UNIT = 1 / 64
 
@@ -69,6 +74,32 @@ class OracleSet:
     def state(self) -> dict[str, Tensor]:
         """The official state dict: weights, then such buffers as are stored."""
         return {**self.weights, **self.buffers}
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the official state dict, index tables and masks included."""
+        return {name: tuple(shape) for name, shape in self.config["state"]["keys"].items()}
+
+    @property
+    def geometry(self) -> Geometry:
+        """What those shapes do not tell."""
+        given, text = self.config, self.config["med_config"]
+        return Geometry(
+            image_size=given["image_size"],
+            recognition_heads=given["q2l_config"]["num_attention_heads"],
+            text_heads=text["num_attention_heads"] if text else None,
+            prompt=given.get("prompt", Geometry.prompt),
+        )
+
+    @property
+    def model_config(self) -> ModelConfig:
+        """This project's config of the model."""
+        return published_config(self.kind, self.shapes, self.name, self.config["num_tags"], self.geometry)
+
+    @property
+    def tokenizer(self) -> PublishedTokenizer:
+        """BERT's word pieces, and the set's own prompt."""
+        return build_published_tokenizer(bert_wordpieces(), self.geometry.prompt)
 
     def weights_of(self, part: str) -> dict[str, Tensor]:
         """The weights of one part (``visual_encoder``, ``tagging_head``, ...), without its prefix."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from anytag.checkpoints.clip import read_clip_text, write_clip_text
-from anytag.checkpoints.official_keys import published_config, published_key
+from anytag.checkpoints.official_keys import Geometry, published_config, published_key
 from anytag.checkpoints.swin import resize_position_table
 from anytag.checkpoints.tag_lists import published_vocabulary, read_list
 from anytag.checkpoints.weight_files import read_checkpoint
@@ -36,8 +36,7 @@ def convert_checkpoint(
     clip: Path | None = None,
     resolution: int | None = None,
     name: str | None = None,
-    recognition_heads: int = 4,
-    text_heads: int | None = None,
+    geometry: Geometry | None = None,
     report: Report = print,
 ) -> ModelConfig:
     """Write the model directory of an official checkpoint; nothing is written unless everything fits.
@@ -52,8 +51,7 @@ def convert_checkpoint(
         clip: Folder of a CLIP model whose text encoder goes into the directory, for categories beyond the tag list.
         resolution: Pictures' side, if not that of the checkpoint: position tables are resized for it.
         name: What the model is called; ``None``: after the checkpoint's file.
-        recognition_heads: Heads of the recognition decoder, which shapes do not tell.
-        text_heads: Heads of the text parts; ``None``: one for every 64 channels.
+        geometry: What the checkpoint's tensors do not tell; ``None``: as in the published models.
         report: Receives a line per step.
 
     Raises:
@@ -74,7 +72,7 @@ def convert_checkpoint(
     )
     state = read_checkpoint(checkpoint)
     shapes = {key: tuple(tensor.shape) for key, tensor in state.items()}
-    config = published_config(family, shapes, name or checkpoint.stem, len(names), recognition_heads, text_heads)
+    config = published_config(family, shapes, name or checkpoint.stem, len(names), geometry)
     report(f"{checkpoint.name}: {family}, {len(state)} parameters by name, {len(names)} tags")
     if resolution is not None and resolution != config.image_encoder.resolution:
         config = at_resolution(config, resolution)
@@ -185,15 +183,23 @@ def at_resolution(config: ModelConfig, resolution: int) -> ModelConfig:
     """
     encoder = config.image_encoder
     assert encoder.swin is not None
-    if resolution < 32 or resolution % 32:
-        lower = max(32, resolution // 32 * 32)
-        raise UsageError(f"resolution {resolution} is no multiple of 32; the nearest are {lower} and {lower + 32}")
-    stages = len(encoder.swin.depths)
+    stride = 4 * 2 ** (len(encoder.swin.depths) - 1)  # Pixels to a cell of the last stage's map.
+    if resolution < stride or resolution % stride:
+        lower = max(stride, resolution // stride * stride)
+        raise UsageError(
+            f"resolution {resolution} is no multiple of {stride}; the nearest are {lower} and {lower + stride}"
+        )
+    window, rest = divmod(encoder.swin.window * resolution, encoder.resolution)
+    if rest or not window:
+        raise UsageError(
+            f"resolution {resolution} leaves no whole window: it has {encoder.swin.window} cells at "
+            f"{encoder.resolution} px, and grows with the picture; give a multiple of {encoder.resolution}"
+        )
     changed = encoder.model_copy(
         update={
             "resolution": resolution,
-            "swin": encoder.swin.model_copy(update={"window": resolution // 32}),
-            "tokens": (resolution // (4 * 2 ** (stages - 1))) ** 2 + 1,
+            "swin": encoder.swin.model_copy(update={"window": window}),
+            "tokens": (resolution // stride) ** 2 + 1,
         }
     )
     return config.model_copy(update={"image_encoder": changed})

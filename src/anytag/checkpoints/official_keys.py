@@ -6,7 +6,8 @@ Every official name is either mapped, or known and left out for a reason; anythi
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from anytag.checkpoints.swin import swin_key
@@ -110,6 +111,25 @@ def _layer_key(inner: str, name: str) -> str:
     raise ModelError(f"{name}: no published model has a parameter of that name")
 
 
+@dataclass(frozen=True)
+class Geometry:
+    """What a checkpoint's tensors do not tell of its model; the defaults are those of the published models.
+
+    Attributes:
+        image_size: Side of its pictures, in pixels, where no table tells it; ``None``: 32 times Swin's window.
+        recognition_heads: Heads of the recognition decoder.
+        text_heads: Heads of the text parts; ``None``: one for every 64 channels.
+        prompt: What every caption starts with.
+        tag_length: Word pieces that tag lists are padded to.
+    """
+
+    image_size: int | None = None
+    recognition_heads: int = 4
+    text_heads: int | None = None
+    prompt: str = CAPTIONER.prompt
+    tag_length: int = CAPTIONER.tag_length
+
+
 def guess_family(shapes: Mapping[str, Shape]) -> Family:
     """The family that a state dict's names belong to."""
     if "reweight_scale" in shapes:
@@ -122,8 +142,7 @@ def published_config(
     shapes: Mapping[str, Shape],
     name: str,
     tags: int,
-    recognition_heads: int = 4,
-    text_heads: int | None = None,
+    geometry: Geometry | None = None,
 ) -> ModelConfig:
     """The config of a published model, read off the shapes of its parameters.
 
@@ -132,13 +151,13 @@ def published_config(
         shapes: Official name to shape.
         name: What the model will be called.
         tags: Length of the tag list.
-        recognition_heads: Heads of the recognition decoder; shapes do not tell.
-        text_heads: Heads of the text parts; ``None``: one for every 64 channels.
+        geometry: What shapes do not tell; ``None``: as in the models that the authors published.
 
     Raises:
         ModelError: If the parameters are those of another family, some are missing, or the tag list has another
             length.
     """
+    geometry = geometry or Geometry()
     if family not in FAMILIES:
         raise ModelError(f"unknown family {family!r}; families are {', '.join(FAMILIES)}")
     if (guess := guess_family(shapes)) != family:
@@ -152,7 +171,7 @@ def published_config(
     width = shape("tagging_head.encoder.layer.0.crossattention.self.query.weight")[0]
     inner = shape("tagging_head.encoder.layer.0.intermediate.dense.weight")[0]
     layers = _count(shapes, r"tagging_head\.encoder\.layer\.(\d+)\.")
-    encoder = _swin_config(shapes, projected="image_proj.weight" in shapes)
+    encoder = _swin_config(shapes, "image_proj.weight" in shapes, geometry.image_size)
     labels = LabelQueryConfig(kind="learned", encoder="", width=width, offsets=False)
     rows = shape("label_embed.weight" if family == "tag2text" else "label_embed")
     if family == "ram":
@@ -178,13 +197,13 @@ def published_config(
         image_encoder=encoder,
         recognition=RecognitionConfig(
             layers=layers,
-            heads=recognition_heads,
+            heads=geometry.recognition_heads,
             inner=inner,
             dropout=0.1,
             score="per_tag" if family == "tag2text" else "shared",
         ),
         labels=labels,
-        captioner=_captioner_config(shapes, width, text_heads) if family != "ram_plus" else None,
+        captioner=_captioner_config(shapes, width, geometry) if family != "ram_plus" else None,
         decoding=DECODING,
         default_threshold=THRESHOLDS[family],
         open_threshold=0.5,
@@ -196,33 +215,49 @@ def _count(shapes: Mapping[str, Shape], pattern: str) -> int:
     return max(found, default=-1) + 1
 
 
-def _swin_config(shapes: Mapping[str, Shape], projected: bool) -> ImageEncoderConfig:
+def _swin_config(shapes: Mapping[str, Shape], projected: bool, image_size: int | None) -> ImageEncoderConfig:
     prefix = "visual_encoder.layers"
     stages = _count(shapes, rf"{re.escape(prefix)}\.(\d+)\.")
     tables = [shapes.get(f"{prefix}.{stage}.blocks.0.attn.relative_position_bias_table") for stage in range(stages)]
     if not stages or None in tables or "visual_encoder.patch_embed.proj.weight" not in shapes:
         raise ModelError("the checkpoint has no Swin image encoder (visual_encoder.*); it is not a published model")
-    # The first stage's table is never cut down to a smaller picture; its side is 2 x window - 1.
-    window = (round(tables[0][0] ** 0.5) + 1) // 2  # type: ignore[index]
+    # A table's side is 2 x window - 1, and the first stage's is never cut down to a smaller map.
+    windows = [(round(table[0] ** 0.5) + 1) // 2 for table in tables if table]
     swin = SwinConfig(
         width=shapes["visual_encoder.patch_embed.proj.weight"][0],
         depths=tuple(_count(shapes, rf"{re.escape(prefix)}\.{stage}\.blocks\.(\d+)\.") for stage in range(stages)),
         heads=tuple(table[1] for table in tables if table),
-        window=window,
+        window=windows[0],
     )
-    mask = shapes.get(f"{prefix}.0.blocks.1.attn_mask")
-    # Moved windows have a mask each, so their number tells the picture's side. Without masks: the published models
-    # look at pictures of 32 windows' width, 224 px with 7 and 384 px with 12.
-    resolution = round(mask[0] ** 0.5) * window * 4 if mask else window * 32
-    return encoder_of(swin, resolution, projected)
+    side = _picture_side(shapes, prefix, windows)
+    if side is not None and image_size not in (None, side):
+        raise ModelError(
+            f"the checkpoint's tables are those of pictures of {side} px, not {image_size}; leave --image-size out, "
+            "and give --resolution to convert it for another side"
+        )
+    # Where nothing tells: the published models look at pictures of 32 windows' width, 224 px with 7, 384 px with 12.
+    return encoder_of(swin, side or image_size or 32 * windows[0], projected)
 
 
-def _captioner_config(shapes: Mapping[str, Shape], width: int, heads: int | None) -> CaptionerConfig:
+def _picture_side(shapes: Mapping[str, Shape], prefix: str, windows: Sequence[int]) -> int | None:
+    """The side of the pictures that a Swin was trained with, in pixels; ``None`` if its tables do not tell."""
+    for stage, window in enumerate(windows):
+        cell = 4 * 2**stage
+        if mask := shapes.get(f"{prefix}.{stage}.blocks.1.attn_mask"):
+            return round(mask[0] ** 0.5) * window * cell  # Shifted windows have a mask each.
+        if window < windows[0]:
+            return window * cell  # A window is cut down to a map that is smaller than itself.
+    return None
+
+
+def _captioner_config(shapes: Mapping[str, Shape], width: int, geometry: Geometry) -> CaptionerConfig:
     words = shapes["text_decoder.bert.embeddings.word_embeddings.weight"]
     sizes = {
         "layers": _count(shapes, r"text_decoder\.bert\.encoder\.layer\.(\d+)\."),
         "interaction_layers": _count(shapes, r"tag_encoder\.encoder\.layer\.(\d+)\."),
-        "heads": heads or max(1, width // 64),
+        "heads": geometry.text_heads or max(1, width // 64),
+        "prompt": geometry.prompt,
+        "tag_length": geometry.tag_length,
         "inner": shapes["text_decoder.bert.encoder.layer.0.intermediate.dense.weight"][0],
         "vocabulary": words[0],
         "positions": shapes["text_decoder.bert.embeddings.position_embeddings.weight"][0],

@@ -34,6 +34,16 @@ def convert(
         int | None, typer.Option(help="Pictures' side in pixels, if not the checkpoint's: position tables are resized.")
     ] = None,
     name: Annotated[str | None, typer.Option(help="What the model is called. (default: the file's name)")] = None,
+    image_size: Annotated[
+        int | None,
+        typer.Option(min=1, help="Side of the checkpoint's pictures, where its tables do not say."),
+    ] = None,
+    recognition_heads: Annotated[int, typer.Option(min=1, help="Heads of the recognition decoder.")] = 4,
+    text_heads: Annotated[
+        int | None, typer.Option(min=1, help="Heads of the text parts. (default: one for every 64 channels)")
+    ] = None,
+    prompt: Annotated[str, typer.Option(help="What every caption starts with.")] = "a picture of ",
+    tag_length: Annotated[int, typer.Option(min=0, help="Word pieces that tag lists are padded to.")] = 40,
 ) -> None:
     """Turn a published Tag2Text, RAM or RAM++ checkpoint into a model directory, every parameter accounted for.
 
@@ -47,6 +57,7 @@ def convert(
 
             raise MissingExtraError("Converting", "train") from None
         from anytag.checkpoints.convert import convert_checkpoint
+        from anytag.checkpoints.official_keys import Geometry
 
         convert_checkpoint(
             checkpoint,
@@ -58,5 +69,6 @@ def convert(
             clip=clip,
             resolution=resolution,
             name=name,
+            geometry=Geometry(image_size, recognition_heads, text_heads, prompt, tag_length),
             report=tell,
         )

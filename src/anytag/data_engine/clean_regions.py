@@ -20,13 +20,12 @@ from anytag.data_engine.manifest import Manifest, PictureRecord
 from anytag.data_engine.models import Model, loaded, model_name, pictures_of
 from anytag.data_engine.regions import AttentionHeat, BoxSides, CellHeat, HeatRegions, Region, RegionSource, grid_side
 from anytag.data_engine.work import Digest, Outcome, Step
-from anytag.datasets.loading import Loaded, load_picture, run_ahead
+from anytag.datasets.loading import run_ahead
 from anytag.datasets.sources import SampleSource
 from anytag.errors import PictureError
 from anytag.inference.label_set import LabelSet
 from anytag.inference.recognizer import Recognizer
 from anytag.model.vocabulary import TagVocabulary, VocabularyTag
-from anytag.pictures.reading import to_pixels
 
 #: Threads that decode pictures while the model runs.
 _DECODERS = 2
@@ -147,8 +146,9 @@ class RegionsStep(Step):
         recognizer, outcome, found = loaded(self.model), Outcome(), _Found()
         judge = _Judge(recognizer, region_source(self.model, self.config), self.config)
         known = _known_tags(self.manifest.vocabulary, recognizer.vocabulary)
+        preprocessing = recognizer.directory.config.image_encoder.preprocessing
         pictures = (
-            ((record, tags), partial(load_picture, sample, 0))
+            ((record, tags), partial(preprocessing.read, sample.picture, sample.place, draft=False))
             for record, sample in pictures_of(self.manifest, self.source, unit, outcome)
             if (tags := self._judged(record, known, outcome))
         )
@@ -185,12 +185,12 @@ class RegionsStep(Step):
 
 
 def _decoded(
-    jobs: Iterator[tuple[tuple[PictureRecord, list[int]], Callable[[], Loaded]]], outcome: Outcome
+    jobs: Iterator[tuple[tuple[PictureRecord, list[int]], Callable[[], Image.Image]]], outcome: Outcome
 ) -> Iterator[tuple[PictureRecord, list[int], Image.Image]]:
     """Pictures as they are decoded; those that cannot be are counted as failed."""
     for (record, tags), load in jobs:
         try:
-            yield record, tags, load().picture
+            yield record, tags, load()
         except PictureError as error:
             outcome.fail(error)
 
@@ -240,8 +240,8 @@ class _Judge:
         return self._encode(crops)
 
     def _encode(self, pictures: Sequence[Image.Image]) -> Encoded:
-        resolution = self.recognizer.directory.config.image_encoder.resolution
-        return self.recognizer.backend.encode(np.stack([to_pixels(picture, resolution) for picture in pictures]))
+        preprocessing = self.recognizer.directory.config.image_encoder.preprocessing
+        return self.recognizer.backend.encode(np.stack([preprocessing.pixels(picture) for picture in pictures]))
 
     @staticmethod
     def _pooled(features: FloatArray, region: Region) -> FloatArray:

@@ -68,8 +68,6 @@ def score_pictures(
     Raises:
         UsageError: If a source cannot be opened, or no picture could be read.
     """
-    from anytag.pictures import load_batches
-
     opened = [open_source(source) for source in sources]
     samples: dict[str, Sample] = {}
     problems: list[str] = []
@@ -91,9 +89,9 @@ def score_pictures(
                     yield key, content
 
     labels = recognizer.labels.all()
-    resolution = recognizer.directory.config.image_encoder.resolution
+    preprocessing = recognizer.directory.config.image_encoder.preprocessing
     rows, said, read = [], [], []
-    for batch in load_batches(pictures(), resolution, _BATCH):
+    for batch in preprocessing.batches(pictures(), _BATCH):
         read += batch.paths
         problems += [failure.message for failure in batch.failures]
         if not batch.paths:

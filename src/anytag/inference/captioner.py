@@ -129,11 +129,11 @@ class Captioner:
         self.config, self.captioner_config = directory.config, directory.config.captioner
         self.vocabulary = directory.vocabulary
         self.backend, self.texts = backend, texts
-        path = directory.file("tokenizer.json")
+        path, sizes = directory.file("tokenizer.json"), self.captioner_config
         self.language: CaptionLanguage = (
-            _PublishedLanguage(PublishedTokenizer.load(path))
-            if self.captioner_config.tokenizer == "bert"
-            else _LiteLanguage(CaptionTokenizer.load(path), self.captioner_config.positions)
+            _PublishedLanguage(PublishedTokenizer.load(path, sizes.prompt, sizes.tag_length))
+            if sizes.tokenizer == "bert"
+            else _LiteLanguage(CaptionTokenizer.load(path), sizes.positions)
         )
         self._coverage = TagCoverage(self.vocabulary)
 

@@ -22,7 +22,7 @@ from anytag.inference.scoring import Scorer
 from anytag.inference.tag_choice import TagChoice
 from anytag.model.directory import ModelDirectory, find_model
 from anytag.model.vocabulary import TagVocabulary
-from anytag.pictures import Batch, PictureSource, load_batches
+from anytag.pictures import Batch, PictureSource
 from anytag.recognition import Failure, Matches, Recognition, TagKind
 
 BackendName = Literal["onnx", "torch", "openvino"]
@@ -276,7 +276,7 @@ class Recognizer:
             yield from batch.in_order(question(self.backend.encode(batch.pixels), batch.paths))
 
     def _batches(self, sources: Iterable[PictureSource]) -> Iterator[Batch]:
-        return load_batches(sources, self.directory.config.image_encoder.resolution, self.batch_size, self.workers)
+        return self.directory.config.image_encoder.preprocessing.batches(sources, self.batch_size, self.workers)
 
 
 def _check_picture(name: str, picture: object) -> None:

@@ -5,11 +5,13 @@ A family is a config, not a class tree: the same parts in other sizes.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from anytag.foundations.settings import Settings
+from anytag.pictures.preprocessing import Alpha, Preprocessing
+from anytag.pictures.reading import Interpolation
 
 #: Version of the model directory's layout; a reader refuses a newer one.
 FORMAT_VERSION = 1
@@ -28,7 +30,7 @@ class SwinConfig(Settings):
 class ImageEncoderConfig(Settings):
     """The image encoder and what it wants to see.
 
-    Pixels (0 … 255) enter as ``(pixel - mean) / std`` after the picture was squashed to a square.
+    Pixels (0 … 255) enter as ``(pixel - mean) / std`` after the picture was brought to a square.
 
     Attributes:
         name: ``efficientnet_lite0`` … ``2``, or ``swin``.
@@ -42,6 +44,11 @@ class ImageEncoderConfig(Settings):
             second teacher, and knows things that captions seldom name.
         mean: Per channel.
         std: Per channel.
+        interpolation: How pictures are resized: ``bicubic``, or ``bilinear`` for what the authors of Tag2Text, RAM and
+            RAM++ published.
+        alpha: What becomes of transparency: ``composite`` lays the picture on white, ``drop`` shows the colors that are
+            stored.
+        square: The way to the square. ``squash`` is the only one known: the whole picture, whatever its shape.
     """
 
     name: str = "efficientnet_lite2"
@@ -53,6 +60,14 @@ class ImageEncoderConfig(Settings):
     classes: int = 1000
     mean: tuple[float, float, float] = (127.0, 127.0, 127.0)
     std: tuple[float, float, float] = (128.0, 128.0, 128.0)
+    interpolation: Interpolation = "bicubic"
+    alpha: Alpha = "composite"
+    square: Literal["squash"] = "squash"
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How pictures become the pixels that it sees."""
+        return Preprocessing(self.resolution, self.interpolation, self.alpha)
 
 
 class RecognitionConfig(Settings):
@@ -138,10 +153,11 @@ class CaptionerConfig(Settings):
         tokenizer: ``pruned`` (:mod:`anytag.language.tokenizers.tokenizer`) or ``bert`` (BERT's word pieces).
         guides: Which of the tags found guide a caption: the most ``specific`` ones, best first, or ``all`` in the
             vocabulary's order (Tag2Text).
-        tag_length: Tag lists are padded to that many pieces; 0: they are as long as they are.
+        tag_length: Tag lists are cut or padded to that many pieces; 0: they are as long as they are. With ``bert``
+            only.
         mask_padding: Whether the text decoder leaves the padding of tag lists out. The published models do not,
             so that their captions depend on ``tag_length``.
-        prompt: Every caption starts with it, and it is cut off again.
+        prompt: Every caption starts with it, and it is cut off again. With ``bert`` only.
         dropout: In training.
         attention_dropout: Of attention weights in training; ``None``: the same.
     """
@@ -161,6 +177,12 @@ class CaptionerConfig(Settings):
     prompt: str = ""
     dropout: float = 0.1
     attention_dropout: float | None = None
+
+    @model_validator(mode="after")
+    def _only_with_bert(self) -> Self:
+        if self.tokenizer != "bert" and (self.tag_length or self.prompt):
+            raise ValueError("tag_length and prompt need the tokenizer bert")
+        return self
 
 
 class DecodingConfig(Settings):

@@ -64,6 +64,8 @@ def encoder_of(swin: SwinConfig, resolution: int, projected: bool) -> ImageEncod
         classes=0,
         mean=mean,
         std=std,
+        interpolation="bilinear",
+        alpha="drop",
     )
 
 

@@ -6,8 +6,8 @@ is what the weights were trained with, and a user of the released code measured 
 
 The whole of the released ``get_transform`` is::
 
-    picture = read_picture(source, composite_alpha=False)
-    IMAGENET.apply(to_pixels(picture, 384, "bilinear"))
+    official = Preprocessing(384, "bilinear", alpha="drop")
+    IMAGENET.apply(official.pixels(official.read(source)))
 
 but for pictures with an EXIF orientation, which it does not turn, and of more than 8 bits, which it clips.
 """

@@ -10,7 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anytag.errors import ModelError, UsageError
-from anytag.language.tokenizers.bert_tokenizer import PROMPT, TAG_TOKENS, PublishedTokenizer, build_published_tokenizer
+from anytag.language.tokenizers.bert_tokenizer import (
+    CAPTION_TOKENS,
+    PROMPT,
+    TAG_TOKENS,
+    PublishedTokenizer,
+    build_published_tokenizer,
+)
 
 #: A vocabulary small enough to read; ids are places.
 PIECES = [
@@ -62,9 +68,12 @@ def vectors(oracle):
 
 @pytest.fixture(scope="module")
 def expected(oracle):
-    """What the small Tag2Text and RAM of the reference were fed and wrote."""
-    files = (oracle / "vectors" / model / "expected.json" for model in ("tag2text", "ram"))
-    return [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    """Settings of every model of the reference that writes captions, and what it was fed and wrote."""
+    folders = [path.parent for path in sorted(oracle.rglob("expected.json")) if (path.parent / "config.json").exists()]
+    names = ("config.json", "expected.json")
+    read = [[json.loads((folder / name).read_text(encoding="utf-8")) for name in names] for folder in folders]
+    assert read
+    return [(config, model) for config, model in read if config["kind"] != "ram_plus"]
 
 
 class TestReference:
@@ -90,29 +99,31 @@ class TestReference:
         for case in vectors["decode_cleanup"]:
             assert published.decode(case["ids"]) == case["text"]
 
-    def test_everything_that_was_captioned(self, published, expected):
-        cases = expected[0]["captions"].values()
-        assert len(cases) == 7
-        for case in cases:
-            for row, ids in enumerate(case["output_ids"]):
-                tags = case["tags_returned"][row]
-                assert published.encode_prompt() == case["prompt_ids"][row]
-                assert published.encode_tags(tags.split(" | ") if tags else []) == case["tag_encoder_input_ids"][row]
-                assert published.decode(ids) == case["decoded_skip_special"][row]
-                assert published.decode_caption(ids, released=True) == case["captions"][row]
-                # None of these captions begins with a piece that joins the prompt, so nothing is lost either way.
-                assert published.decode_caption(ids) == case["captions"][row]
+    def test_everything_that_was_captioned(self, wordpieces, expected):
+        for config, model in expected:
+            published = build_published_tokenizer(wordpieces, config["prompt"])
+            for case in model.get("captions", {}).values():
+                for row, ids in enumerate(case["output_ids"]):
+                    tags = case["tags_returned"][row].split(" | ") if case["tags_returned"][row] else []
+                    assert published.encode_prompt() == case["prompt_ids"][row]
+                    assert published.encode_tags(tags) == case["tag_encoder_input_ids"][row]
+                    whole = case["decoded_skip_special"][row]
+                    assert published.decode(ids) == whole
+                    assert published.decode_caption(ids, released=True) == case["captions"][row]
+                    # Where a caption begins with a piece that joins the prompt, the released code loses a character.
+                    assert published.decode_caption(ids) == whole.removeprefix(config["prompt"].strip()).lstrip()
 
-    def test_training_captions(self, published, expected):
-        for train in (model["train"] for model in expected):
+    def test_training_captions(self, wordpieces, expected):
+        for config, model in expected:
+            published, train = build_published_tokenizer(wordpieces, config["prompt"]), model["train"]
+            start = published.encode_prompt()
+            assert len(start) == config["prompt_length"]
             for caption, padded in zip(train["captions"], train["decoder_input_ids"], strict=True):
                 ids = [id for id in padded if id != published.pad_id]
                 assert published.encode_caption(caption, released=True) == ids
                 corrected = published.encode_caption(caption)
-                assert corrected[:4] == published.encode_prompt()
-                assert len(corrected) <= 40
-                assert corrected[-1] == published.end_id
-                assert corrected[4:-1] == ids[1:-1][: 40 - 5]
+                assert len(corrected) <= CAPTION_TOKENS
+                assert corrected == [*start, *ids[1:-1][: CAPTION_TOKENS - len(start) - 1], published.end_id]
 
     @settings(max_examples=50, deadline=None)
     @given(ids=st.lists(st.integers(1000, 30521), max_size=12))
@@ -139,6 +150,17 @@ class TestByHand:
         # 38 places between [ENC] and [SEP]: 19 names and as many separators.
         assert small.encode_tags(["dog"] * 50) == [17, *[8, 13] * 19, 3]
         assert len(small.encode_tags([])) == TAG_TOKENS
+
+    def test_another_prompt_and_other_lengths_of_lists(self):
+        other = build_published_tokenizer(PIECES, prompt="a dog ", tag_length=6)
+        assert other.encode_prompt() == [16, 5, 8]
+        assert other.encode_caption("dogs") == [16, 5, 8, 8, 9, 3]
+        assert other.decode_caption([16, 5, 8, 8, 9, 3]) == "dogs"
+        assert other.encode_tags(["dog"]) == [17, 8, 3, 0, 0, 0]
+        assert other.encode_tags(["dog"] * 9) == [17, 8, 13, 8, 13, 3]
+        bare = build_published_tokenizer(PIECES, prompt="", tag_length=0)
+        assert (bare.encode_prompt(), bare.encode_tags(["dog", "do"])) == ([16], [17, 8, 13, PIECES.index("do"), 3])
+        assert bare.decode_caption([16, 8, 9, 3]) == "dogs"
 
     @pytest.mark.parametrize(
         ("pieces", "released", "ours"),

@@ -8,9 +8,7 @@ from oracle_sets import OracleSet, each_oracle_set, near_norm
 from torch import nn
 
 from anytag.checkpoints.convert import rename_state
-from anytag.checkpoints.official_keys import published_config, published_key
-from anytag.language.tokenizers.bert_tokenizer import build_published_tokenizer
-from anytag.language.tokenizers.wordpieces import bert_wordpieces
+from anytag.checkpoints.official_keys import published_key
 from anytag.nn.model import RecognitionModel
 from anytag.training.families.objectives import (
     RamConfig,
@@ -46,25 +44,12 @@ class TestAgainstTheReference:
     @each_oracle_set("tag2text", "ram")
     def test_captions_are_encoded_as_the_released_training_does(self, oracle_set):
         train = oracle_set.expected["train"]
-        tensors = caption_tensors(published(), train["captions"], [[]] * len(train["captions"]), released=True)
+        tensors = caption_tensors(oracle_set.tokenizer, train["captions"], [[]] * len(train["captions"]), released=True)
         assert tensors["captions"].tolist() == train["decoder_input_ids"]
 
 
-def published():
-    return build_published_tokenizer(bert_wordpieces())
-
-
 def model_of(oracle_set: OracleSet) -> RecognitionModel:
-    given = oracle_set.config
-    shapes = {name: tuple(shape) for name, shape in given["state"]["keys"].items()}
-    config = published_config(
-        oracle_set.kind,
-        shapes,
-        oracle_set.name,
-        given["num_tags"],
-        recognition_heads=given["q2l_config"]["num_attention_heads"],
-        text_heads=given["med_config"]["num_attention_heads"] if given["med_config"] else None,
-    )
+    given, config = oracle_set.config, oracle_set.model_config
     model = RecognitionModel(config, given["num_tags"]).eval()
     model.load_state_dict(rename_state(oracle_set.weights, config, given["num_tags"]), strict=False)
     return model.requires_grad_(True)  # the vectors' label embeddings learn, too
@@ -82,8 +67,8 @@ def objective_of(oracle_set: OracleSet) -> nn.Module:
     if oracle_set.kind == "ram_plus":
         return RamPlusObjective(RamPlusConfig())
     if oracle_set.kind == "ram":
-        return RamObjective(RamConfig(released=True), published())
-    return Tag2TextObjective(Tag2TextConfig(released=True), published())
+        return RamObjective(RamConfig(released=True), oracle_set.tokenizer)
+    return Tag2TextObjective(Tag2TextConfig(released=True), oracle_set.tokenizer)
 
 
 def batch_of(oracle_set: OracleSet) -> PairBatch:

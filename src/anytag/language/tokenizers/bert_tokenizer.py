@@ -18,10 +18,10 @@ from anytag.language.tokenizers.tokenizer import END, PAD, SEPARATOR, START, UNK
 
 CLASS, MASK, TAGS = "[CLS]", "[MASK]", "[ENC]"
 
-#: What stands before every caption; as text it ends in a blank.
+#: What stands before every caption of the official weights; as text it ends in a blank.
 PROMPT = "a picture of "
 
-#: Word pieces of a tag list, always exactly so many: the text decoder looks at the padding, too.
+#: Word pieces of a tag list for the official weights, always exactly so many: the text decoder looks at the padding.
 TAG_TOKENS = 40
 
 #: Most word pieces of a training caption.
@@ -29,6 +29,9 @@ CAPTION_TOKENS = 40
 
 #: Most word pieces of a text that is judged against a picture, ``[CLS]`` and ``[SEP]`` included (BLIP's pre-training).
 TEXT_TOKENS = 30
+
+#: More word pieces than any text has.
+_UNLIMITED = 2**31
 
 _BERT = (PAD, UNKNOWN, CLASS, END, MASK)
 _ADDED = (START, TAGS)
@@ -43,6 +46,8 @@ class PublishedTokenizer:
 
     Args:
         tokenizer: A ``tokenizers.Tokenizer`` that knows the special tokens; see :func:`build_published_tokenizer`.
+        prompt: What every caption starts with; it may be empty.
+        tag_length: Pieces that a tag list is cut or padded to; 0: it is as long as it is.
 
     Attributes:
         pad_id: Fills tag lists; 0 in bert-base-uncased.
@@ -54,8 +59,9 @@ class PublishedTokenizer:
         ModelError: If a special token is missing.
     """
 
-    def __init__(self, tokenizer: Tokenizer):
+    def __init__(self, tokenizer: Tokenizer, prompt: str = PROMPT, tag_length: int = TAG_TOKENS):
         self._tokenizer = tokenizer
+        self.prompt, self.tag_length = prompt, tag_length
         found = {token: tokenizer.token_to_id(token) for token in (*_BERT, *_ADDED)}
         if missing := [token for token, id in found.items() if id is None]:
             raise ModelError(
@@ -91,13 +97,14 @@ class PublishedTokenizer:
         return [self._special[CLASS], *ids[: limit - 2], self.end_id]
 
     def encode_prompt(self) -> list[int]:
-        """``[DEC] a picture of``: what the text decoder continues; 4 ids."""
-        return [self.start_id, *self.encode(PROMPT)[1:-1]]
+        """``[DEC] a picture of``: what the text decoder continues."""
+        return [self.start_id, *self.encode(self.prompt)[1:-1]]
 
     def encode_tags(self, names: Sequence[str]) -> list[int]:
-        """``[ENC] dog | red car [SEP] [PAD] …``: exactly :data:`TAG_TOKENS` ids.
+        """``[ENC] dog | red car [SEP] [PAD] …``: exactly ``tag_length`` ids.
 
-        A longer list is cut wherever it is, as in the released code: 19 names of one word piece fit, or 13 of two.
+        A longer list is cut wherever it is, as in the released code: of 40 ids, 19 names of one word piece fit, or 13
+        of two.
         Attention leaves out where the ids are ``pad_id``.
 
         Args:
@@ -108,8 +115,8 @@ class PublishedTokenizer:
         """
         if isinstance(names, str):
             raise UsageError(f"tags are given as one string, {names!r}; give a list of names")
-        ids = self.encode(f" {SEPARATOR} ".join(names), TAG_TOKENS)
-        return [self.tags_id, *ids[1:], *[self.pad_id] * (TAG_TOKENS - len(ids))]
+        ids = self.encode(f" {SEPARATOR} ".join(names), self.tag_length or _UNLIMITED)
+        return [self.tags_id, *ids[1:], *[self.pad_id] * (self.tag_length - len(ids))]
 
     def encode_caption(self, caption: str, limit: int = CAPTION_TOKENS, *, released: bool = False) -> list[int]:
         """``[DEC] a picture of … [SEP]`` for training, at most ``limit`` ids, without padding.
@@ -126,7 +133,7 @@ class PublishedTokenizer:
         Raises:
             UsageError: If the limit is too small.
         """
-        ids = self.encode(caption if released else PROMPT + caption, limit)
+        ids = self.encode(caption if released else self.prompt + caption, limit)
         return [self.start_id, *ids[1:]]
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -157,12 +164,12 @@ class PublishedTokenizer:
         """
         text = self.decode(ids)
         if released:
-            return text[len(PROMPT) :]
+            return text[len(self.prompt) :]
         prompt = self.encode_prompt()
         if list(ids[: len(prompt)]) != prompt:
             return text
         # Cut as text, not as ids: "a picture of" and "' s" give "'s", but "' s" alone would keep its blank.
-        return text[len(PROMPT.strip()) :].lstrip()
+        return text[len(self.prompt.strip()) :].lstrip()
 
     def save(self, path: str | Path) -> None:
         """Write ``tokenizer.json``, whole or not at all."""
@@ -170,8 +177,13 @@ class PublishedTokenizer:
             self._tokenizer.save(str(part))
 
     @classmethod
-    def load(cls, path: str | Path) -> PublishedTokenizer:
+    def load(cls, path: str | Path, prompt: str = PROMPT, tag_length: int = TAG_TOKENS) -> PublishedTokenizer:
         """Read ``tokenizer.json``.
+
+        Args:
+            path: The file.
+            prompt: As for the class.
+            tag_length: As for the class.
 
         Raises:
             ModelError: If the file is missing, damaged, or the tokenizer of something else.
@@ -181,15 +193,19 @@ class PublishedTokenizer:
         # The library raises plain Exception, for a missing file as for a damaged one.
         except Exception as error:
             raise ModelError(f"{path}: not a tokenizer ({error}); get the model directory again") from error
-        return cls(tokenizer)
+        return cls(tokenizer, prompt, tag_length)
 
 
-def build_published_tokenizer(wordpieces: Sequence[str]) -> PublishedTokenizer:
+def build_published_tokenizer(
+    wordpieces: Sequence[str], prompt: str = PROMPT, tag_length: int = TAG_TOKENS
+) -> PublishedTokenizer:
     """The published tokenizer from BERT's word pieces.
 
     Args:
         wordpieces: The lines of ``vocab.txt`` of bert-base-uncased, in order: a piece's place is its id. The file is
             also that of all-MiniLM-L6-v2, see :func:`~anytag.nn.text_encoder.sentence_encoder_folder`.
+        prompt: See :class:`PublishedTokenizer`.
+        tag_length: See :class:`PublishedTokenizer`.
 
     Raises:
         ModelError: If a piece stands twice, which would shift ids, or one of BERT's special tokens is missing.
@@ -202,4 +218,4 @@ def build_published_tokenizer(wordpieces: Sequence[str]) -> PublishedTokenizer:
     # Only those that the vocabulary has: adding others would give them ids, and hide that they were missing.
     known = [token for token in _BERT if token in vocabulary]
     tokenizer.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in (*known, *_ADDED)])
-    return PublishedTokenizer(tokenizer)
+    return PublishedTokenizer(tokenizer, prompt, tag_length)

@@ -19,7 +19,7 @@ from anytag.errors import ModelError
 from anytag.language.parsing.parser import CaptionParser
 from anytag.language.tokenizers.bert_tokenizer import PublishedTokenizer, build_published_tokenizer
 from anytag.language.tokenizers.wordpieces import bert_wordpieces
-from anytag.model.config import ModelConfig
+from anytag.model.config import CaptionerConfig, ModelConfig
 from anytag.model.directory import ModelDirectory, find_model
 from anytag.model.vocabulary import TagVocabulary
 from anytag.nn.clip_text import TOKENIZER as CLIP_TOKENIZER
@@ -145,7 +145,7 @@ def begin(
     sizes = _sizes(config, directory, clip)
     tokenizer = None
     if sizes.captioner is not None and sizes.captioner.tokenizer == "bert":
-        tokenizer = _tokenizer(directory)
+        tokenizer = _tokenizer(directory, sizes.captioner)
         captioner = sizes.captioner.model_copy(update={"vocabulary": len(tokenizer)})
         sizes = sizes.model_copy(update={"captioner": captioner})
     torch.manual_seed(config.seed)
@@ -192,10 +192,10 @@ def _sizes(config: PretrainingConfig, directory: ModelDirectory | None, clip: Cl
     return sizes.model_copy(update={"name": config.name, "files": {}})
 
 
-def _tokenizer(directory: ModelDirectory | None) -> PublishedTokenizer:
+def _tokenizer(directory: ModelDirectory | None, captioner: CaptionerConfig) -> PublishedTokenizer:
     if directory is None:
-        return build_published_tokenizer(bert_wordpieces())
-    return PublishedTokenizer.load(directory.file("tokenizer.json"))
+        return build_published_tokenizer(bert_wordpieces(), captioner.prompt, captioner.tag_length)
+    return PublishedTokenizer.load(directory.file("tokenizer.json"), captioner.prompt, captioner.tag_length)
 
 
 def _fill(config: PretrainingConfig, data: Path, model: RecognitionModel, embeddings: Tensor | None) -> None:
