@@ -15,7 +15,7 @@ import anytag
 EXPECTED = {
     "Library",
     "AnytagError", "Failure", "Look", "Match", "Matches", "Recognition", "Recognizer", "Tag", "TagChoice",
-    "TagVocabulary", "__version__", "find_pictures", "load",
+    "TagVocabulary", "__version__", "connect", "find_pictures", "load",
 }  # fmt: skip
 
 

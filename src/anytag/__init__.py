@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from anytag.model.vocabulary import TagVocabulary
     from anytag.pictures.finding import find_pictures
     from anytag.recognition import Failure, Match, Matches, Recognition, Tag
+    from anytag.service.client import connect
 
 #: Where every public name lives; it is imported when it is first used, so that ``import anytag`` stays cheap.
 _HOMES = {
@@ -36,6 +37,7 @@ _HOMES = {
     "Tag": "anytag.recognition",
     "TagChoice": "anytag.inference.tag_choice",
     "TagVocabulary": "anytag.model.vocabulary",
+    "connect": "anytag.service.client",
     "find_pictures": "anytag.pictures.finding",
     "load": "anytag.inference.recognizer",
 }
@@ -53,6 +55,7 @@ __all__ = [
     "TagChoice",
     "TagVocabulary",
     "__version__",
+    "connect",
     "find_pictures",
     "load",
 ]
