@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -69,6 +69,9 @@ Kinds = Annotated[
     typer.Option("--kind", metavar="KINDS", help="Only tags of these kinds: object, scene, attribute, action."),
 ]
 Model = Annotated[str | None, typer.Option(help="Model directory or hub id. (default: the shipped model)")]
+Server = Annotated[
+    str | None, typer.Option(help="Address of a service (anytag serve) that recognizes instead of this machine.")
+]
 BackendName = Annotated[
     BackendChoice | None,
     typer.Option("--backend", help="Runtime. (default: onnx, or torch for a model without ONNX files)"),
@@ -134,8 +137,22 @@ def open_recognizer(
     threads: int | None,
     tags: TagChoice | None = None,
     descriptions: Path | None = None,
+    server: str | None = None,
 ) -> Recognizer:
-    """The recognizer that the options of a command ask for; see :func:`anytag.load`."""
+    """The recognizer that the options of a command ask for; see :func:`anytag.load` and :func:`anytag.connect`.
+
+    Raises:
+        UsageError: If options of this machine's model come with a server.
+    """
+    if server is not None:
+        own: dict[str, object] = {"--backend": backend, "--threads": threads, "--allow, --deny, --rename or --language": tags}
+        own |= {"--descriptions": descriptions}
+        if given := [option for option, value in own.items() if value is not None]:
+            raise UsageError(f"{given[0]}: belongs to a model on this machine and has no effect on --server")
+        from anytag.service.client import connect
+
+        # It has the methods that commands use, and they take and give the same.
+        return cast("Recognizer", connect(server, model=model))
     from anytag.inference.recognizer import load  # Here, so that --help does not wait for it.
 
     return load(

@@ -27,6 +27,7 @@ from anytag.cli._inputs import (
     PrecisionChoice,
     Rename,
     RenameFrom,
+    Server,
     Threads,
     Threshold,
     Top,
@@ -71,6 +72,7 @@ def caption(
     device: Device = "cpu",
     precision: Precision = PrecisionChoice.float32,
     threads: Threads = None,
+    server: Server = None,
 ) -> None:
     """Describe pictures in a sentence, guided by the tags found or by yours.
 
@@ -79,7 +81,7 @@ def caption(
     with reporting("caption"):
         inputs = find_inputs(pictures, null, exclude, no_recursive, follow_links)
         chosen = tag_choice(allow, allow_from, deny, deny_from, rename, rename_from, language)
-        recognizer = open_recognizer(model, backend, device, precision, threads, chosen)
+        recognizer = open_recognizer(model, backend, device, precision, threads, chosen, server=server)
         results = recognizer.caption(
             inputs.paths,
             tags=read_names(tags, tags_from, "--tags"),

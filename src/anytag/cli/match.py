@@ -20,6 +20,7 @@ from anytag.cli._inputs import (
     Pictures,
     Precision,
     PrecisionChoice,
+    Server,
     Threads,
     find_inputs,
     open_recognizer,
@@ -49,6 +50,7 @@ def match(
     device: Device = "cpu",
     precision: Precision = PrecisionChoice.float32,
     threads: Threads = None,
+    server: Server = None,
 ) -> None:
     """Score how well texts fit pictures, and name the tags that both have in common.
 
@@ -59,7 +61,7 @@ def match(
         texts = [*(text or ()), *(line for line, _ in (read_name_lines(text_from, "texts") if text_from else ()))]
         if not texts:
             raise UsageError("give at least one --text")
-        recognizer = open_recognizer(model, backend, device, precision, threads)
+        recognizer = open_recognizer(model, backend, device, precision, threads, server=server)
         finish(*write_stream(recognizer.match(inputs.paths, texts), json_, inputs.total, _show), inputs)
 
 

@@ -25,6 +25,7 @@ from anytag.cli._inputs import (
     PrecisionChoice,
     Rename,
     RenameFrom,
+    Server,
     Threads,
     Threshold,
     Top,
@@ -61,6 +62,7 @@ def tag(
     device: Device = "cpu",
     precision: Precision = PrecisionChoice.float32,
     threads: Threads = None,
+    server: Server = None,
 ) -> None:
     """Find tags in pictures: objects, scenes, attributes and actions, each with a score.
 
@@ -69,7 +71,7 @@ def tag(
     with reporting("tag"):
         inputs = find_inputs(pictures, null, exclude, no_recursive, follow_links)
         chosen = tag_choice(allow, allow_from, deny, deny_from, rename, rename_from, language)
-        recognizer = open_recognizer(model, backend, device, precision, threads, chosen, descriptions)
+        recognizer = open_recognizer(model, backend, device, precision, threads, chosen, descriptions, server=server)
         results = recognizer.tag(
             inputs.paths,
             categories=read_names(categories, categories_from, "--categories"),

@@ -20,7 +20,7 @@ from PIL import Image
 from anytag.backends.base import FloatArray
 from anytag.errors import AnytagError, PictureError, UsageError
 from anytag.pictures import PictureSource
-from anytag.pictures.reading import describe
+from anytag.pictures.sources import describe
 from anytag.recognition import Failure, Match, Matches, Recognition, Tag
 
 Answer = TypeVar("Answer")

@@ -150,8 +150,8 @@ def locate_work(tag: str) -> Work:
         answers: list[Any] = []
         for upload in uploads:
             try:
-                heat = model.locate(NamedBytes(upload.name, upload.content), tag)
-                [found] = model.tag(NamedBytes(upload.name, upload.content), categories=[tag], threshold=0).tags
+                look = model.look(NamedBytes(upload.name, upload.content))
+                found, heat = look.score(tag), look.locate(tag)
             except AnytagError as error:
                 answers.append(error)
                 continue

@@ -90,6 +90,7 @@ function show(picture) {
 
 function draw() {
   const picture = current, limit = Number($("threshold").value) / 100;
+  const focused = document.activeElement, chosen = focused.dataset.name, place = chosen && focused.parentElement;
   $("caption").textContent = picture.seen.caption || "";
   const given = picture.steered || [], covered = new Set(picture.seen.covered || []);
   const missed = given.filter(name => !covered.has(name));
@@ -99,6 +100,8 @@ function draw() {
   $("tags").replaceChildren(...tags.slice(0, 60).map(tag => chip(tag, true)));
   if (!tags.length) $("tags").textContent = "No tag reaches this score.";
   $("found").replaceChildren(...(picture.found || []).map(tag => chip(tag, false)));
+  /* Chips are new; whoever works with the keyboard stays where they were. */
+  if (place) [...place.children].find(one => one.dataset.name === chosen)?.focus();
 }
 
 function chip(tag, steers) {
@@ -113,7 +116,6 @@ function chip(tag, steers) {
     button.onclick = () => {
       current.steer[current.steer.has(tag.name) ? "delete" : "add"](tag.name);
       draw();
-      [...$("tags").children].find(one => one.dataset.name === tag.name)?.focus();
       steer();
     };
   }

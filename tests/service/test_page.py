@@ -1,0 +1,301 @@
+"""The page in a real browser: what people see and can do, also with the keyboard, on a phone and in the dark."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import socket
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from conftest import require_module, require_program
+from fixtures_toy import plain, toy_recognizer
+
+pytest.importorskip("fastapi")
+
+import uvicorn
+
+from anytag.library.photo_library import Library
+from anytag.service.app import create_app
+from anytag.service.settings import ServiceSettings
+
+FLAGS = (
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+)  # fmt: skip
+
+#: Screenshots are kept where this says; otherwise they go with the test.
+SHOTS = os.environ.get("ANYTAG_SCREENSHOTS")
+
+
+class Server:
+    """A real server in a thread."""
+
+    def __init__(self, recognizer, **settings):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        app = create_app(ServiceSettings(**settings), lambda place, threads: recognizer)
+        self.server = uvicorn.Server(uvicorn.Config(app, port=self.port, log_level="error"))
+        self.thread = threading.Thread(target=self.server.run)
+        self.thread.start()
+        while not self.server.started:
+            time.sleep(0.01)
+        self.url = f"http://127.0.0.1:{self.port}/"
+
+    def stop(self):
+        self.server.should_exit = True
+        self.thread.join()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    require_module("playwright")
+    require_program("chromium", "chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        running = driver.chromium.launch(executable_path=shutil.which("chromium"), args=list(FLAGS))
+        yield running
+        running.close()
+
+
+@pytest.fixture(scope="module")
+def recognizer(tmp_path_factory):
+    return toy_recognizer(tmp_path_factory.mktemp("toy") / "model")
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory, recognizer):
+    folder = tmp_path_factory.mktemp("photos")
+    for name in ("red", "lime", "blue"):
+        plain(name, (200, 120)).save(folder / f"{name}.png")
+    plain("red", (200, 120)).save(folder / "<img src=x onerror=alert(1)>.png")
+    Library(folder, recognizer).update()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(recognizer, photos):
+    running = Server(recognizer, library=photos, max_picture_bytes=100_000)
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def page(browser, server, request):
+    """The page, in a window of its own; nothing may be asked of any other host, and no script may fail."""
+    options = getattr(request, "param", {})
+    context = browser.new_context(**options)
+    opened = context.new_page()
+    asked, errors = [], []
+    opened.on("request", lambda one: asked.append(one.url))
+    opened.on("pageerror", lambda one: errors.append(str(one)))
+    opened.on("dialog", lambda one: errors.append(one.message))
+    opened.goto(server.url)
+    yield opened
+    if SHOTS:
+        opened.screenshot(path=Path(SHOTS) / f"{request.node.name}.png")
+    context.close()
+    assert errors == []
+    assert all(url.startswith((server.url, "data:", "blob:")) for url in asked), asked
+
+
+def upload(page, *paths):
+    page.set_input_files("#files", [str(path) for path in paths])
+    page.wait_for_selector("#tags button")
+
+
+def chips(page, where="#tags"):
+    return [text.rsplit(" ", 1)[0] for text in page.locator(f"{where} button").all_inner_texts()]
+
+
+def test_a_picture_gives_chips_with_scores_and_a_caption(page, photos):
+    upload(page, photos / "red.png")
+    assert chips(page) == ["red", "animal", "dog"]
+    assert page.locator("#tags button").nth(1).inner_text() == "animal 0.70"
+    assert page.locator("#caption").inner_text().startswith("a picture of")
+    assert page.locator("#picture").get_attribute("alt").startswith("a picture of")
+
+
+def test_pressing_chips_steers_the_caption(page, photos):
+    upload(page, photos / "red.png")
+    page.click("#tags button:has-text('dog')")
+    page.wait_for_selector("#covered:has-text('asked to speak of dog')")
+    assert page.locator("#tags button:has-text('dog')").get_attribute("aria-pressed") == "true"
+    assert page.locator("#caption").inner_text() == "a picture of dog"
+    page.fill("#words", "beach")
+    page.press("#words", "Enter")
+    page.wait_for_selector("#covered:has-text('dog, beach')")
+    page.fill("#words", "unicorn")
+    page.press("#words", "Enter")
+    page.wait_for_selector("#status.bad:has-text('unicorn')")
+
+
+def test_the_threshold(page, photos):
+    upload(page, photos / "red.png")
+    page.locator("#threshold").fill("65")
+    page.wait_for_selector("#threshold-value:has-text('0.65')")
+    page.wait_for_function("() => document.querySelectorAll('#tags button').length === 2")
+    assert chips(page) == ["red", "animal"]
+
+
+def test_any_category(page, photos):
+    upload(page, photos / "lime.png")
+    page.fill("#categories", 'kart, "sea shore"')
+    page.press("#categories", "Enter")
+    page.wait_for_selector("#found button")
+    assert len(chips(page, "#found")) == 2
+
+
+def test_where_a_tag_is_seen(page, photos):
+    upload(page, photos / "red.png")
+    page.hover("#tags button:has-text('dog')")
+    page.wait_for_selector("#heat.on")
+    box = page.locator("#heat").bounding_box()
+    assert box["width"] == pytest.approx(page.locator("#picture").bounding_box()["width"], abs=2)
+    page.mouse.move(0, 0)
+    page.wait_for_selector("#heat:not(.on)", state="attached")
+
+
+def test_several_pictures(page, photos):
+    page.set_input_files("#files", [str(photos / f"{name}.png") for name in ("red", "lime", "blue")])
+    page.wait_for_selector("#strip button:nth-child(3)")
+    page.wait_for_selector("#status:has-text('3 pictures')")
+    page.click("#strip button:nth-child(1)")
+    assert chips(page) == ["red", "animal", "dog"]
+    assert page.locator("#strip button:nth-child(1)").get_attribute("aria-selected") == "true"
+
+
+def test_pasting_and_dropping(page):
+    out = io.BytesIO()
+    plain("red").save(out, "PNG")
+    give = """([bytes, kind]) => {
+      const data = new DataTransfer();
+      data.items.add(new File([new Uint8Array(bytes)], "given.png", {type: "image/png"}));
+      const event = kind === "paste" ? new ClipboardEvent("paste", {clipboardData: data, bubbles: true})
+                                     : new DragEvent("drop", {dataTransfer: data, bubbles: true, cancelable: true});
+      document.body.dispatchEvent(event);
+    }"""
+    for kind in ("paste", "drop"):
+        page.reload()
+        page.evaluate(give, [list(out.getvalue()), kind])
+        page.wait_for_selector("#tags button:has-text('dog')")
+
+
+def test_copy_as_json(page, photos):
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    upload(page, photos / "red.png")
+    page.click("#copy")
+    page.wait_for_selector("#copy:has-text('Copied')")
+    record = json.loads(page.evaluate("() => navigator.clipboard.readText()"))
+    assert [tag["name"] for tag in record["tags"]] == ["red", "animal", "dog"]
+
+
+def test_the_library(page, photos):
+    page.wait_for_selector("#show-library:not([hidden])")
+    page.click("#show-library")
+    page.wait_for_selector("#facets button:has-text('animal')")
+    page.fill("#query", "dog")
+    page.press("#query", "Enter")
+    page.wait_for_selector("#hits figure")
+    assert page.locator("#search-status").inner_text() == "2 of 2 pictures"
+    assert "dog 0.60" in page.locator("#hits figure").nth(0).inner_text()
+    page.wait_for_function("() => [...document.querySelectorAll('#hits img')].every(one => one.naturalWidth > 0)")
+    # A file's name is text, whatever stands in it.
+    assert page.locator("#hits").inner_text().count("<img src=x onerror=alert(1)>.png") == 1
+    page.fill("#query", '"dog')
+    page.press("#query", "Enter")
+    page.wait_for_selector("#search-status.bad:has-text('a quote is not closed')")
+
+
+def test_with_the_keyboard_alone(page, photos):
+    upload(page, photos / "red.png")
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        if page.evaluate("() => document.activeElement.dataset.name") == "dog":
+            break
+    else:
+        pytest.fail("the chip cannot be reached")
+    page.wait_for_selector("#heat.on")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#covered:has-text('asked to speak of dog')")
+    assert page.evaluate("() => document.activeElement.dataset.name") == "dog"
+
+
+@pytest.mark.parametrize(
+    "page", [{"viewport": {"width": 380, "height": 760}, "color_scheme": "dark"}], indirect=True, ids=["phone-dark"]
+)
+def test_on_a_phone_in_the_dark(page, photos):
+    upload(page, photos / "red.png")
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= 380
+    assert contrast(page, "#caption") >= 4.5
+    assert contrast(page, "#hint") >= 4.5
+
+
+@pytest.mark.parametrize("page", [{"color_scheme": "light"}], indirect=True, ids=["light"])
+def test_contrast_in_the_light(page, photos):
+    upload(page, photos / "red.png")
+    page.click("#tags button:has-text('dog')")
+    for part in ("#caption", "#hint", "#tags button:has-text('animal')", "#tags button:has-text('dog')"):
+        assert contrast(page, part) >= 4.5, part
+
+
+def contrast(page, selector):
+    """WCAG's contrast of a text with what is behind it."""
+    fore, back = page.locator(selector).evaluate(
+        """one => {
+          let behind = one;
+          while (getComputedStyle(behind).backgroundColor === "rgba(0, 0, 0, 0)") behind = behind.parentElement;
+          return [getComputedStyle(one).color, getComputedStyle(behind).backgroundColor];
+        }"""
+    )
+
+    def luminance(color):
+        parts = [int(part) / 255 for part in color[color.index("(") + 1 : -1].split(",")[:3]]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    low, high = sorted((luminance(fore), luminance(back)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_what_goes_wrong_is_said(page, photos, tmp_path):
+    (tmp_path / "notes.png").write_text("no picture")
+    page.set_input_files("#files", str(tmp_path / "notes.png"))
+    page.wait_for_selector("#status.bad:has-text('notes.png')")
+    (tmp_path / "large.png").write_bytes(b"x" * 100_001)
+    page.set_input_files("#files", str(tmp_path / "large.png"))
+    page.wait_for_selector("#status.bad:has-text('more than 100,000 bytes')")
+    page.route("**/v1/caption", lambda route: route.fulfill(status=429, json={"error": {"kind": "overloaded"}}))
+    page.set_input_files("#files", str(photos / "red.png"))
+    page.wait_for_selector("#status.bad:has-text('The server is busy')")
+    page.unroute("**/v1/caption")
+    page.route("**/v1/caption", lambda route: route.abort())
+    page.set_input_files("#files", str(photos / "lime.png"))
+    page.wait_for_selector("#status.bad:has-text('The server does not answer')")
+
+
+def test_a_key_is_asked_for(browser, recognizer, photos):
+    server = Server(recognizer, api_keys=("secret",))
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(server.url)
+    page.wait_for_selector("#key:not([hidden])")
+    page.once("dialog", lambda dialog: dialog.accept("secret"))
+    page.click("#key")
+    upload(page, photos / "red.png")
+    assert chips(page) == ["red", "animal", "dog"]
+    context.close()
+    server.stop()
+
+
+def test_the_page_is_light():
+    from anytag.service import app
+
+    folder = Path(app.__file__).parent / "page"
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= 150_000
