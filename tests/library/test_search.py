@@ -137,6 +137,21 @@ def test_what_is_forgotten_is_not_found(search, tmp_path):
     assert len(index) == 0
 
 
+@pytest.mark.parametrize("writable", [True, False])
+def test_an_index_that_is_only_read(search, tmp_path, writable):
+    search.index.close()
+    if not writable:
+        for path in tmp_path.iterdir():
+            path.chmod(0o444)
+        tmp_path.chmod(0o555)
+    index = Index(tmp_path / INDEX_FILE, read_only=True)
+    assert paths(Search(index, VOCABULARY).by_words("dog")) == ["a.jpg", "b.jpg"]
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        index.set_fact("a", "b")
+    index.close()
+    tmp_path.chmod(0o755)
+
+
 def test_a_reader_beside_a_writer(search, tmp_path):
     index = search.index
     with index.transaction():

@@ -145,7 +145,8 @@ def open_recognizer(
         UsageError: If options of this machine's model come with a server.
     """
     if server is not None:
-        own: dict[str, object] = {"--backend": backend, "--threads": threads, "--allow, --deny, --rename or --language": tags}
+        own: dict[str, object] = {"--backend": backend, "--threads": threads}
+        own |= {"--allow, --deny, --rename or --language": tags}
         own |= {"--descriptions": descriptions}
         if given := [option for option, value in own.items() if value is not None]:
             raise UsageError(f"{given[0]}: belongs to a model on this machine and has no effect on --server")

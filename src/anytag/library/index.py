@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,17 +61,16 @@ class Index(Progress):
 
     Args:
         path: The SQLite file; it is made if there is none.
+        read_only: Only search it; it must be there, and its folder need not be writable.
 
     Raises:
         LibraryError: If it is damaged, was written by a newer version, or cannot be written.
     """
 
-    def __init__(self, path: Path):
-        super().__init__(path)
-        try:
-            self._base.executescript(_TABLES)
-        except sqlite3.DatabaseError as error:
-            raise LibraryError(f"{path}: cannot be used ({error})") from error
+    tables = Progress.tables + _TABLES
+
+    def __init__(self, path: Path, read_only: bool = False):
+        super().__init__(path, read_only)
         self.embeddings = EmbeddingFiles(path)
         #: What the next stored pictures are embedded as; whoever recognizes puts it here.
         self.waiting: dict[str, Embeddings] = {}

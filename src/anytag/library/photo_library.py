@@ -183,7 +183,7 @@ class Library:
     def _open(self) -> Iterator[Index]:
         if not self.path.exists():
             raise LibraryError(f"{self.path}: there is no index; make one with: anytag index PHOTOS")
-        index = Index(self.path)
+        index = Index(self.path, read_only=True)
         try:
             yield index
         finally:

@@ -107,26 +107,27 @@ class Progress:
 
     Args:
         path: The file; it is made if there is none.
+        read_only: Only look at it; it must be there, and its folder need not be writable.
 
     Raises:
         LibraryError: If it is damaged, or was written by a newer version.
     """
 
-    def __init__(self, path: Path):
+    #: What the file is made of.
+    tables = _TABLES
+
+    def __init__(self, path: Path, read_only: bool = False):
         self.path = path
         self._settings: dict[int, dict[str, Any]] = {}
         try:
-            # Transactions are begun and ended here, not by the module; other threads may close what this one opened.
-            self._base = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
-            self._base.execute("PRAGMA journal_mode = WAL")
-            self._base.execute("PRAGMA synchronous = NORMAL")
-            self._base.executescript(_TABLES)
+            self._base = _open_read_only(path) if read_only else _open(path, self.tables)
             found = int(self.fact("format", str(FORMAT)))
         except sqlite3.DatabaseError as error:
             raise LibraryError(f"{path}: cannot be used ({error}). Move it away to begin anew") from error
         if found > FORMAT:
             raise LibraryError(f"{path}: was written by a newer anytag (format {found}); update anytag")
-        self.set_fact("format", str(FORMAT))
+        if not read_only:
+            self.set_fact("format", str(FORMAT))
 
     def close(self) -> None:
         """Close the file; what was committed is safe."""
@@ -355,6 +356,28 @@ class Progress:
         content = self.settings_content(settings)
         found = Provenance(content["model"], content["version"], time)
         return PictureRecord(entry.shown, _from_text(result, entry.shown), found, in_archive=entry.in_archive)
+
+
+def _open(path: Path, tables: str) -> sqlite3.Connection:
+    # Transactions are begun and ended here, not by the module; other threads may close what this one opened.
+    base = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
+    base.execute("PRAGMA journal_mode = WAL")
+    base.execute("PRAGMA synchronous = NORMAL")
+    base.executescript(tables)
+    return base
+
+
+def _open_read_only(path: Path) -> sqlite3.Connection:
+    """A connection that changes nothing, also where nothing can be changed."""
+    place = path.absolute().as_uri()
+    base = sqlite3.connect(f"{place}?mode=ro", uri=True, isolation_level=None, check_same_thread=False, timeout=30)
+    try:
+        base.execute("SELECT 1 FROM facts").fetchone()
+    except sqlite3.OperationalError:
+        # In a folder that cannot be written SQLite has no place for its lock; then nobody else can write, either.
+        base.close()
+        base = sqlite3.connect(f"{place}?immutable=1", uri=True, isolation_level=None, check_same_thread=False)
+    return base
 
 
 def digest_of(content: bytes) -> bytes:
