@@ -1,7 +1,9 @@
 import gzip
 import io
 import json
+import re
 import tarfile
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -61,6 +63,35 @@ def test_build_reads_text_gzip_and_shards(run, tmp_path):
     assert made.find("cat").support == 2
     assert made.find("dog").support == 2
     assert made.find("animal").support == 4
+
+
+def test_build_says_what_was_kept_and_why(run, tmp_path):
+    (tmp_path / "captions.txt").write_text("cat dog\ncat\ndog bird\n")
+    made = run("build", tmp_path / "captions.txt", "--min-support", 2, "--out", tmp_path / "v.json")
+    tags, captions, imagenet, implied = made.stdout.splitlines()
+    assert tags.startswith(f"{tmp_path / 'v.json'}: 1,2")
+    assert captions == "  2 of the 3 that the captions name; 1 are in fewer than 2 of the 3 pictures (--min-support)"
+    assert re.fullmatch(r"  9\d\d more of ImageNet's 1,000 classes \(--no-imagenet leaves them out\)", imagenet)
+    assert re.fullmatch(r"  2\d\d that follow from those, such as '\w+' from '\w+'", implied)
+    out = ("--json", "--out", tmp_path / "v.json")
+    again = run("build", tmp_path / "captions.txt", "--min-support", 1, "--max-tags", 1, "--no-imagenet", *out)
+    told = json.loads(again.stdout)
+    assert told["left_out"] == {"rare": 0, "surplus": 2, "unfit": 0}
+    assert told["sources"]["captions"] == 1
+
+
+def test_build_writes_over_nothing_but_vocabularies(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("captions.txt").write_text("cat\n")
+    Path("photo.jpg").write_bytes(b"a picture")
+    for arguments, message in (
+        ((), "--out is missing: the file to write the vocabulary to, such as --out vocabulary.json"),
+        (("--out", "captions.txt"), "captions.txt: the captions are read from there; give another --out"),
+        (("--out", "photo.jpg"), "photo.jpg: exists and is no vocabulary, so it is not replaced; give another --out"),
+    ):
+        result = run("build", "captions.txt", "--min-support", 1, *arguments)
+        assert (result.exit_code, result.stderr) == (2, f"anytag vocabulary build: {message}\n")
+    assert {path.name for path in tmp_path.iterdir()} == {"captions.txt", "photo.jpg"}
 
 
 def test_lines_can_belong_to_one_picture(tmp_path):

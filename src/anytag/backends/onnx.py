@@ -220,8 +220,16 @@ class _OnnxTextEncoder:
 def _providers(device: str) -> list[str]:
     import onnxruntime
 
-    wanted = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}.get(device)
+    if device == "cpu":
+        return ["CPUExecutionProvider"]
     available = onnxruntime.get_available_providers()
-    if wanted is None or wanted not in available:
-        raise ModelError(f"device {device!r} is not available to ONNX Runtime here; it offers {', '.join(available)}")
-    return [wanted] if device == "cpu" else [wanted, "CPUExecutionProvider"]
+    if device == "cuda" and "CUDAExecutionProvider" in available:
+        return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    offered = "cpu, cuda" if "CUDAExecutionProvider" in available else "cpu"
+    advice = "for other devices: --backend torch"
+    if device.startswith("cuda"):
+        advice = (
+            "for NVIDIA cards: pip uninstall onnxruntime && pip install onnxruntime-gpu, then --device cuda; "
+            "nvidia-smi shows whether NVIDIA's driver is there"
+        )
+    raise ModelError(f"device {device!r} is not available to ONNX Runtime here; it offers {offered} ({advice})")

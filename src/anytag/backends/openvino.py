@@ -47,7 +47,8 @@ class OpenVinoBackend(OnnxBackend):
         self.device = device.upper()
         if self.device not in self._core.available_devices:
             offered = ", ".join(name.lower() for name in self._core.available_devices)
-            raise ModelError(f"device {device!r} is not available to OpenVINO here; it offers {offered}")
+            cuda = "; CUDA is for --backend onnx or torch" if device.lower().startswith("cuda") else ""
+            raise ModelError(f"device {device!r} is not available to OpenVINO here; it offers {offered}{cuda}")
         self.precision = precision
         #: Graphs that take less time for a batch than for its pictures: weights come once, and so do descriptions.
         self._together: set[str] = set()

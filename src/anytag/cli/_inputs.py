@@ -76,7 +76,7 @@ BackendName = Annotated[
     BackendChoice | None,
     typer.Option("--backend", help="Runtime. (default: onnx, or torch for a model without ONNX files)"),
 ]
-Device = Annotated[str, typer.Option(help="cpu or cuda.")]
+Device = Annotated[str, typer.Option(help="cpu or cuda; where CUDA is missing, this says what to install.")]
 Precision = Annotated[PrecisionChoice, typer.Option(help="bfloat16 is faster on new processors; not for onnx.")]
 Categories = Annotated[
     list[str] | None,

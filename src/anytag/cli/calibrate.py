@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from anytag.cli._output import tell
 from anytag.cli._shared import reporting
 from anytag.errors import UsageError
 
@@ -38,7 +39,7 @@ def calibrate(
 
         if undo:
             calibration.undo(model)
-            print(f"{model}: as before the last calibration")
+            tell(f"{model}: as before the last calibration")
             return
         from anytag.evaluation.labelled_scores import score_pictures
         from anytag.inference.recognizer import load

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,9 +20,9 @@ from anytag.cli._lists import read_kinds
 from anytag.cli._output import printable, progress_bar, say, tell, write_json, write_table
 from anytag.cli._shared import reporting
 from anytag.datasets.webdataset import read_shard
-from anytag.errors import UsageError
+from anytag.errors import AnytagError, UsageError
 from anytag.language.parsing.parser import CaptionParser, ParsedTag, load_parser
-from anytag.language.tags.vocabulary_builder import build_vocabulary
+from anytag.language.tags.vocabulary_builder import CaptionTags, build_vocabulary
 from anytag.model.directory import SHIPPED_MODEL
 from anytag.model.vocabulary import TagVocabulary, VocabularyTag
 from anytag.recognition import TAG_KINDS
@@ -92,7 +92,7 @@ def build(
     sources: Annotated[
         list[Path], typer.Argument(help="Caption files (text or gzip, a caption a line) and WebDataset shards.")
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Where to write the vocabulary.")] = Path("vocabulary.json"),
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Where to write the vocabulary.")] = None,
     min_support: Annotated[int, typer.Option(min=1, help="Pictures that a tag of the captions needs.")] = 8,
     max_tags: Annotated[int | None, typer.Option(min=1, help="Most tags to take from the captions.")] = None,
     imagenet: Annotated[bool, typer.Option(help="Let the 1,000 ImageNet classes in.")] = True,
@@ -117,8 +117,9 @@ def build(
             )
         if missing := [str(path) for path in sources if not path.is_file()]:
             raise UsageError(f"no such file: {', '.join(missing)}")
-        if not out.parent.is_dir():
-            raise UsageError(f"{out.parent}: no such folder to write the vocabulary to")
+        if out is None:
+            raise UsageError("--out is missing: the file to write the vocabulary to, such as --out vocabulary.json")
+        _check_target(out, sources)
         loaded = load_parser(parser.value)
         with progress_bar(TimeElapsedColumn()) as progress:
             task = progress.add_task("reading", total=len(sources))
@@ -129,9 +130,28 @@ def build(
                     yield from read_captions(path, captions_per_picture)
                     progress.advance(task)
 
-            vocabulary = build_vocabulary(parse_pictures(pictures(), loaded, workers), min_support, max_tags, imagenet)
+            parsed, told = parse_pictures(pictures(), loaded, workers), list[CaptionTags]()
+            vocabulary = build_vocabulary(parsed, min_support, max_tags, imagenet, told.append)
         vocabulary.save(out)
-        _print_summary(vocabulary, out, json_)
+        _print_summary(vocabulary, out, told[0], min_support, json_)
+
+
+def _check_target(out: Path, sources: Sequence[Path]) -> None:
+    """Refuse to write where anything but a vocabulary is.
+
+    Raises:
+        UsageError: If that is so.
+    """
+    if not out.parent.is_dir():
+        raise UsageError(f"{out.parent}: no such folder to write the vocabulary to")
+    if not out.exists():
+        return
+    if any(out.samefile(source) for source in sources):
+        raise UsageError(f"{out}: the captions are read from there; give another --out")
+    try:
+        TagVocabulary.load(out)
+    except (AnytagError, OSError):
+        raise UsageError(f"{out}: exists and is no vocabulary, so it is not replaced; give another --out") from None
 
 
 def show(
@@ -224,13 +244,36 @@ def _print_tags(vocabulary: TagVocabulary, tags: list[VocabularyTag], as_json: b
     write_table(rows, ("id", "name", "kind", "support", "implies", "aliases"), right=(0, 3))
 
 
-def _print_summary(vocabulary: TagVocabulary, out: Path, as_json: bool) -> None:
+def _print_summary(
+    vocabulary: TagVocabulary, out: Path, captions: CaptionTags, min_support: int, as_json: bool
+) -> None:
     kinds: dict[str, int] = {kind: sum(tag.kind == kind for tag in vocabulary) for kind in TAG_KINDS}
+    imagenet = sum("imagenet" in tag.sources and "captions" not in tag.sources for tag in vocabulary)
+    implied = sum("implied" in tag.sources for tag in vocabulary)
     if as_json:
-        write_json({"path": str(out), "tags": len(vocabulary), **kinds})
-    else:
-        counts = ", ".join(f"{count:,} {kind}s" for kind, count in kinds.items())
-        tell(f"{out}: {len(vocabulary):,} tags ({counts})")
+        dropped = {"rare": captions.rare, "surplus": captions.surplus, "unfit": captions.unfit}
+        sources = {"captions": captions.kept, "imagenet": imagenet, "implied": implied}
+        write_json({"path": str(out), "tags": len(vocabulary), **kinds, "sources": sources, "left_out": dropped})
+        return
+    tell(f"{out}: {len(vocabulary):,} tags ({', '.join(f'{count:,} {kind}s' for kind, count in kinds.items())})")
+    left_out = [
+        (captions.rare, f"are in fewer than {min_support} of the {captions.pictures:,} pictures (--min-support)"),
+        (captions.surplus, "are beyond --max-tags"),
+        (captions.unfit, "are no good tags by themselves"),
+    ]
+    why = "; ".join(f"{count:,} {reason}" for count, reason in left_out if count)
+    tell(f"  {captions.kept:,} of the {captions.named:,} that the captions name" + (f"; {why}" if why else ""))
+    if imagenet:
+        tell(f"  {imagenet:,} more of ImageNet's 1,000 classes (--no-imagenet leaves them out)")
+    if implied:
+        tell(f"  {implied:,} that follow from those, such as {_example(vocabulary)}")
+
+
+def _example(vocabulary: TagVocabulary) -> str:
+    """Some tag that is there only because it follows from another."""
+    implied = {tag.id for tag in vocabulary if "implied" in tag.sources}
+    first = next(tag for tag in vocabulary if tag.id not in implied and implied.intersection(tag.implies))
+    return f"{vocabulary[min(implied.intersection(first.implies))].name!r} from {first.name!r}"
 
 
 app = new_group("Build, show and search tag vocabularies.")

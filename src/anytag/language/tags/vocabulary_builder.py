@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from anytag.errors import VocabularyError
@@ -108,8 +108,36 @@ def imagenet_tag_ids(vocabulary: TagVocabulary) -> list[int | None]:
     return ids
 
 
+@dataclass(frozen=True)
+class CaptionTags:
+    """What became of the tags that captions named.
+
+    Attributes:
+        pictures: How many pictures there were.
+        named: Different tags, synonyms and plurals folded.
+        kept: Of those, how many are in the vocabulary.
+        rare: How many too few pictures support.
+        surplus: How many there was no room for.
+    """
+
+    pictures: int
+    named: int
+    kept: int
+    rare: int
+    surplus: int
+
+    @property
+    def unfit(self) -> int:
+        """How many are no good tags: blocked by the tables, single letters, verbs taken for nouns."""
+        return self.named - self.kept - self.rare - self.surplus
+
+
 def build_vocabulary(
-    pictures: Iterable[Iterable[ParsedTag]], min_support: int = 8, max_tags: int | None = None, imagenet: bool = True
+    pictures: Iterable[Iterable[ParsedTag]],
+    min_support: int = 8,
+    max_tags: int | None = None,
+    imagenet: bool = True,
+    report: Callable[[CaptionTags], None] | None = None,
 ) -> TagVocabulary:
     """Count tags over pictures and make a vocabulary of them.
 
@@ -122,6 +150,7 @@ def build_vocabulary(
         min_support: Pictures that a caption tag needs.
         max_tags: Keep at most this many caption tags; ImageNet classes and implied tags come on top.
         imagenet: Let the 1,000 ImageNet classes in.
+        report: Is told what became of the captions' tags.
 
     Returns:
         The vocabulary. ``support`` counts the pictures in which a tag is true, be it named or implied.
@@ -133,7 +162,11 @@ def build_vocabulary(
         raise VocabularyError(f"min_support is {min_support}; it must be 1 or more")
     knowledge = load_knowledge()
     counts = _Counts.of(pictures, knowledge)
-    kept = counts.frequent(min_support, max_tags, knowledge)
+    fit = counts.frequent(min_support, knowledge)
+    kept = fit[:max_tags]
+    if report is not None:
+        rare = sum(count < min_support for count in counts.by_key.values())
+        report(CaptionTags(len(counts.pictures), len(counts.by_key), len(kept), rare, len(fit) - len(kept)))
     wanted = dict.fromkeys(kept, "captions")
     names: set[Key] = {("noun", item.name) for item in knowledge.imagenet} if imagenet else set()
     draft = _assemble(set(kept) | names, kept, names, counts, knowledge)
@@ -184,7 +217,7 @@ class _Counts:
             counts.kinds.setdefault(keys[number], Counter())[counts.tags[number].kind] += count
         return counts
 
-    def frequent(self, min_support: int, max_tags: int | None, knowledge: Knowledge) -> list[Key]:
+    def frequent(self, min_support: int, knowledge: Knowledge) -> list[Key]:
         """Caption tags worth keeping, most frequent first."""
         reviewed = set(knowledge.reviewed())
         frequent = [
@@ -195,7 +228,7 @@ class _Counts:
             and (key in reviewed or (len(key[1]) > 1 and not self._is_verb(key, count, knowledge)))
         ]
         frequent.sort(key=lambda item: (-item[1], item[0]))
-        return [key for key, _ in frequent[:max_tags]]
+        return [key for key, _ in frequent]
 
     def _is_verb(self, key: Key, count: int, knowledge: Knowledge) -> bool:
         words, name = key
