@@ -40,7 +40,7 @@ class Outcome:
 
     Attributes:
         scores: By set of pictures (``choose``, ``judged``, ``world``) and of names; missing where there are none.
-        captions: By set of pictures; empty if the paradigm writes nothing.
+        captions: Of the judged pictures; empty if the paradigm writes nothing.
         steps: Steps of training.
         seconds: Processor seconds of training.
         parameters: Weights that were trained.
@@ -166,7 +166,7 @@ def judge(
                 found = learner.scores(tokens, name)
                 if found is not None:
                     parts[name].append(found.numpy().astype(np.float32))
-            written += learner.captions(tokens) or []
+            written += (learner.captions(tokens) or []) if which == "judged" else []
         scores |= {f"{which}.{name}": np.concatenate(rows_) for name, rows_ in parts.items() if rows_}
         if written:
             captions[which] = written
