@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from anytag.backends.base import ArrayQueries, Cache, Encoded, FloatArray, Step, no_alignment, no_text_encoder
 from anytag.errors import ModelError
-from anytag.foundations.cpu_count import available_processors
+from anytag.foundations.cpu_count import available_processors, processors_are_free
 from anytag.language.tokenizers.padding import batches_by_length
 from anytag.model.directory import ModelDirectory
 
@@ -61,7 +61,8 @@ class OnnxBackend:
         options.enable_cpu_mem_arena = name in ("image_encoder", "recognition_decoder")
         # Waiting threads that spin take the processors from those that decode pictures. But a step of a caption is a
         # hundred small products, and a quarter of its time would go into waking threads for them.
-        spins = name == "text_decoder"
+        # Where others need the processors, too, spinning costs far more than it saves.
+        spins = name == "text_decoder" and processors_are_free(options.intra_op_num_threads)
         options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spins else "0")
         options.add_session_config_entry("session.force_spinning_stop", "1")  # Between two steps nobody waits.
         options.add_session_config_entry(*EXACT_PRODUCTS)

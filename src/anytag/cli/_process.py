@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Any
 
 from anytag.cli._output import say
+from anytag.foundations.cpu_count import wait_passively
 from anytag.foundations.interrupts import INTERRUPTED, leave_at_once
 
 #: Errors of a disk that is full.
@@ -29,6 +30,7 @@ def run_command(command: Callable[[], object]) -> int:
     Args:
         command: Reads the arguments and does what they say; ends like a click command, with SystemExit.
     """
+    wait_passively()
     output = _prepare_streams()
     warnings.showwarning = _show_warning
     with _Interrupts() as interrupts:

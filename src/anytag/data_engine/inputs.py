@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, islice
 from pathlib import Path
 from typing import TextIO, cast
@@ -99,6 +99,10 @@ class JoinedSources(SampleSource):
         self.description = "; ".join(source.description for source in self.sources)
         self.identity = "; ".join(source.identity for source in self.sources)
         self.problems = tuple(problem for source in self.sources for problem in source.problems)
+
+    def content_files(self) -> Iterable[Path]:
+        """Those of all sources."""
+        return (file for source in self.sources for file in source.content_files())
 
     @property
     def parts(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -51,6 +51,10 @@ def check_source(manifest: Manifest, pictures: SampleSource) -> None:
         )
 
 
+def _content_files(manifest: Manifest, pictures: SampleSource) -> Iterable[Path]:
+    return [*(manifest.part(part) for part in range(manifest.parts)), *pictures.content_files()]
+
+
 class ManifestSource(SampleSource):
     """A manifest over a source that is read from front to back."""
 
@@ -60,6 +64,10 @@ class ManifestSource(SampleSource):
         self.description = f"manifest {manifest.folder} over {pictures.description}"
         self.identity = f"manifest of {pictures.identity}"
         self.problems = pictures.problems
+
+    def content_files(self) -> Iterable[Path]:
+        """The manifest's parts and the pictures' files."""
+        return _content_files(self.manifest, self.pictures)
 
     @property
     def parts(self) -> int:
@@ -90,6 +98,10 @@ class IndexedManifestSource(IndexedSource):
         self.description = f"manifest {manifest.folder}: {len(self):,} of {len(pictures):,} pictures"
         self.identity = f"manifest of {pictures.identity}: {len(self)}"
         self.problems = pictures.problems
+
+    def content_files(self) -> Iterable[Path]:
+        """The manifest's parts and the pictures' files."""
+        return _content_files(self.manifest, self.pictures)
 
     def __len__(self) -> int:
         return int(self._first[-1])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,6 +74,10 @@ class CocoSource(IndexedSource):
             f"{len(self.categories)} categories{orphans if self._orphans else ''}"
         )
         self.identity = f"coco {' '.join(path.name for path in self.paths)}: {len(self)}"
+
+    def content_files(self) -> Iterable[Path]:
+        """The annotation files."""
+        return self.paths
 
     def __len__(self) -> int:
         return len(self._file)

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
+from anytag.datasets.contents import digest_contents
 from anytag.datasets.offsets import PackedStrings
 from anytag.datasets.records import choose_columns, read_tags, to_sample
 from anytag.datasets.samples import Sample, TagName
 from anytag.datasets.sources import IndexedSource
 from anytag.errors import SampleError, UsageError
 from anytag.pictures.finding import find_pictures
+
+#: Ends of the files that may lie beside a picture.
+_BESIDE = (".txt", ".caption", ".json")
 
 
 class FolderSource(IndexedSource):
@@ -43,6 +49,18 @@ class FolderSource(IndexedSource):
         )
         self.description = f"folder {self.path}: {len(self):,} pictures, {text} from .txt, .caption and .json files"
         self.identity = f"folder {self.path.name}: {len(self)}"
+
+    @cached_property
+    def contents(self) -> str:
+        """Of texts what they hold, of pictures their sizes: to read a million pictures would take too long."""
+        return digest_contents(self.content_files(), sizes_only=True)
+
+    def content_files(self) -> Iterable[Path]:
+        """The pictures and the files beside them."""
+        for index in range(len(self)):
+            picture = self.path / self._names[index]
+            yield picture
+            yield from (file for suffix in _BESIDE if (file := picture.with_suffix(suffix)).is_file())
 
     def __len__(self) -> int:
         return len(self._names)

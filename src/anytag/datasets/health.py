@@ -13,12 +13,12 @@ _EXAMPLES = 3
 
 
 class BadSamples:
-    """What could not be read so far.
+    """What could not be read, epoch by epoch: a file that fails in every epoch is one bad file.
 
     Args:
-        share: Of the samples seen, how many may be unreadable; and of an epoch's shards, how many may break off (one
-            always may).
-        minimum: Samples that have to be seen before the share counts.
+        share: Of an epoch's samples seen, how many may be unreadable; and of an epoch's shards, how many may break off
+            (one always may).
+        minimum: Samples of an epoch that have to be seen before the share counts.
         log: Receives a record for each: ``event``, ``source``, ``kind``, ``reason``, ``epoch``, and how many were
             ``bad`` of those ``seen``.
 
@@ -53,10 +53,10 @@ class BadSamples:
         """
         if epoch != self._epoch:
             self.check_any()
-            self._epoch, self.broken_parts = epoch, 0
+            self._epoch, self.seen, self.bad, self.broken_parts = epoch, 0, 0, 0
 
     def check_any(self) -> None:
-        """Stop if everything so far was unreadable.
+        """Stop if everything in this epoch was unreadable.
 
         Raises:
             DataError: If so.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,10 @@ class JsonSource(IndexedSource):
         kind = "JSON list" if self._records.lines is None else "JSON lines"
         self.description = f"{kind} {self.path}: {len(self):,} objects, {self.columns}"
         self.identity = f"json {self.path.name}: {len(self)}"
+
+    def content_files(self) -> Iterable[Path]:
+        """The file."""
+        return [self.path]
 
     def __len__(self) -> int:
         return len(self._records)

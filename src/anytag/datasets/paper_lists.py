@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,10 @@ class PaperListSource(IndexedSource):
         self.folder = Path(images) if images is not None else self.path.parent
         self.description = f"published list {self.path}: {len(self):,} pictures, ids of {len(self.names):,} tags"
         self.identity = f"list {self.path.name}: {len(self)}"
+
+    def content_files(self) -> Iterable[Path]:
+        """The list."""
+        return [self.path]
 
     def __len__(self) -> int:
         return len(self._records)

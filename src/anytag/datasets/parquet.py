@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +72,10 @@ class ParquetSource(IndexedSource):
             f"{self.columns}"
         )
         self.identity = f"parquet {self.paths[0].name} and {len(self.paths) - 1} more: {len(self)}"
+
+    def content_files(self) -> Iterable[Path]:
+        """The files."""
+        return self.paths
 
     def __len__(self) -> int:
         return int(self._first[-1])

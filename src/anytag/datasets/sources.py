@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from pathlib import Path
 
+from anytag.datasets.contents import digest_contents
 from anytag.datasets.samples import Sample
 from anytag.errors import SampleError
 
@@ -27,6 +30,15 @@ class SampleSource(ABC):
     description: str
     identity: str
     problems: tuple[SampleError, ...] = ()
+
+    @cached_property
+    def contents(self) -> str:
+        """Changes when what the source's files hold does: a mended caption, another shard under the same name."""
+        return digest_contents(self.content_files())
+
+    def content_files(self) -> Iterable[Path]:
+        """The files whose content decides what the samples are; none for data that lie elsewhere."""
+        return ()
 
     @property
     @abstractmethod

@@ -207,8 +207,15 @@ class SampleStream(Generic[Item]):
         """
         if state.get("version") != STATE_VERSION:
             raise UsageError(f"a stream's state of version {state.get('version')}; this is version {STATE_VERSION}")
+        contents = [source.contents for source in self.sources]
+        for source, now, then in zip(self.sources, contents, state["of"].get("contents", contents), strict=False):
+            if now != then:
+                raise UsageError(
+                    f"{source.identity}: the data have changed since the run began, and it would learn something else "
+                    "in another order. Restore what they were, or begin a new run"
+                )
         for name, value in self._settings().items():
-            if state["of"].get(name) != value:
+            if name != "contents" and state["of"].get(name) != value:
                 raise UsageError(
                     f"the stream was saved with {name} {state['of'].get(name)!r}, and is now to go on with {value!r}: "
                     "the order would be another. Restore what it was, or begin anew"
@@ -229,7 +236,8 @@ class SampleStream(Generic[Item]):
         """What decides the order."""
         shuffle = self.shuffle if self.is_exact else [self.shuffle, self.window]
         sources = [source.identity for source in self.sources]
-        return {"sources": sources, "seed": self.seed, "shuffle": shuffle, "tail": self.tail}
+        contents = [source.contents for source in self.sources]
+        return {"sources": sources, "contents": contents, "seed": self.seed, "shuffle": shuffle, "tail": self.tail}
 
     def _epochs(self) -> Iterator[int]:
         epoch = self._position.epoch

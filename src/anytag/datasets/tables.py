@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,10 @@ class TableSource(IndexedSource):
         kind = "TSV" if self._plain else "CSV"
         self.description = f"{kind} table {self.path}: {len(self):,} rows, {self.columns}"
         self.identity = f"table {self.path.name}: {len(self)}"
+
+    def content_files(self) -> Iterable[Path]:
+        """The table."""
+        return [self.path]
 
     def __len__(self) -> int:
         return len(self._records)

@@ -102,6 +102,10 @@ class ShardSource(IndexedSource):
         self.description = f"{len(self.paths)} shards from {self.paths[0]} on: {len(self):,} samples"
         self.identity = f"shards {self.paths[0].name} and {len(self.paths) - 1} more: {len(self)}"
 
+    def content_files(self) -> Iterable[Path]:
+        """The shards."""
+        return self.paths
+
     def __len__(self) -> int:
         return int(self._first[-1])
 
@@ -148,6 +152,10 @@ class StreamedShards(SampleSource):
         self.tags = tags
         self.description = f"{len(self.shards)} shards from {self.shards[0]} on, streamed"
         self.identity = f"streamed {PurePosixPath(self.shards[0]).name} and {len(self.shards) - 1} more"
+
+    def content_files(self) -> Iterable[Path]:
+        """Those that lie on this machine."""
+        return [Path(name) for name in self.shards if not is_web_address(name)]
 
     @property
     def parts(self) -> int:

@@ -106,7 +106,12 @@ def _kept_of_data(
     cache: Path,
 ) -> TagVocabulary:
     known = [] if start is None else [(tag.name, tag.kind) for tag in start]
-    made_of = [config.model_dump(), [source.identity for source in sources], parser and parser.name, known]
+    made_of = [
+        config.model_dump(),
+        [[source.identity, source.contents] for source in sources],
+        parser and parser.name,
+        known,
+    ]
     path = cache / f"vocabulary-{hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:16]}.json"
     if not path.exists():
         found = _of_data(config, start, sources, parser)
