@@ -1,4 +1,4 @@
-"""What the benchmark of the published families needs: models of random weights, turns, memory, peaks."""
+"""What the benchmark of the official families needs: models of random weights, turns, memory, peaks."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ GRAPHS = {
 
 
 def family_config(family: str, tiny: bool) -> tuple[ModelConfig, int]:
-    """The published sizes, or very small ones to try the benchmark on; and the number of tags."""
+    """The official sizes, or very small ones to try the benchmark on; and the number of tags."""
     config = getattr(families, family)()
     if not tiny:
         return config, TAGS[family]
@@ -97,12 +97,12 @@ def make_directory(family: str, folder: Path, tiny: bool = False) -> ModelDirect
 
 def make_graphs(source: ModelDirectory, weights: str, report: Callable[[str], None] = print) -> ModelDirectory:
     """The model exported to ONNX beside ``source``, unless it is there already."""
-    from anytag.export.official import export_published
+    from anytag.export.official import export_official
 
     out = source.path.with_name(f"{source.path.name}-onnx-{weights}")
     if not (out / "config.json").exists():
         graphs = GRAPHS[source.config.family]
-        export_published(source.path, out, weights, report, graphs)  # type: ignore[arg-type]
+        export_official(source.path, out, weights, report, graphs)  # type: ignore[arg-type]
     return ModelDirectory(out)
 
 

@@ -1,6 +1,6 @@
-"""The published models' arithmetic as their authors execute it, over our weights: what the benchmark compares with.
+"""The official models' arithmetic as their authors execute it, over our weights: what the benchmark compares with.
 
-Written for the benchmark from the description of the released code: windows are cut out and put together again in every
+Written for the benchmark from the description of the official code: windows are cut out and put together again in every
 block, biases looked up in every block, attention in four separate operations; label projections for every picture;
 RAM++'s weighing picture by picture as products and a sum; a caption's tags encoded once a beam, and their keys and
 values computed anew at every step. Nothing is kept between pictures.
@@ -62,7 +62,7 @@ _MASKS: dict[tuple[int, int, int], Tensor | None] = {}
 
 
 def _mask(grid: int, window: int, shift: int) -> Tensor | None:
-    """Kept as a buffer in the released code, too."""
+    """Kept as a buffer in the official code, too."""
     if (grid, window, shift) not in _MASKS:
         mask = None
         if shift:

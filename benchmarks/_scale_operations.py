@@ -1,4 +1,4 @@
-"""Multiply-adds and parameters of the published sizes, counted on networks without memory."""
+"""Multiply-adds and parameters of the official sizes, counted on networks without memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from anytag.nn.weights import empty_model
 
 
 def count_operations() -> dict[str, dict[str, float]]:
-    """Multiply-adds (10^9) and parameters of the published sizes, counted on networks without memory."""
+    """Multiply-adds (10^9) and parameters of the official sizes, counted on networks without memory."""
 
     def counted(work: Any) -> float:
         with torch.inference_mode(), FlopCounterMode(display=False) as counter:

@@ -1,6 +1,6 @@
-"""Measure the published families at full size: ``python benchmarks/families.py --work DIR [--only ram caption …]``.
+"""Measure the official families at full size: ``python benchmarks/families.py --work DIR [--only ram caption …]``.
 
-Random weights in the published sizes. The rival is the reference's own arithmetic in PyTorch eager over the same
+Random weights in the official sizes. The rival is the reference's own arithmetic in PyTorch eager over the same
 weights (``_reference.py``), in the same process and with the same threads; all variants take turns, so that a busy
 moment hits each. Pictures are random; what counts is that logits agree. Models and graphs are made in ``--work``
 (17 GB for everything) and kept there; ``--prepare`` makes them and stops, so that nothing but measuring is left

@@ -1,7 +1,7 @@
 """Plan runs that this machine cannot make: ``python benchmarks/scale_plan.py [--write docs/scale.md]``.
 
 Sizes, hours and money for 14 million and a billion pairs, from rates that the other benchmarks measured
-(``results/*.json``), from operations counted on the published sizes (``--count`` counts them anew; needs PyTorch) and
+(``results/*.json``), from operations counted on the official sizes (``--count`` counts them anew; needs PyTorch) and
 from what is assumed of rented machines: ``Assumptions`` in ``_scale_config.py``, to be changed there or with
 ``--assume utilisation=0.4`` and ``--gpu B200:2250:4.5``. Prints Markdown tables.
 """

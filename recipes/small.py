@@ -23,7 +23,7 @@ from anytag.model.config import (
     RecognitionConfig,
     SwinConfig,
 )
-from anytag.model.families import tag2text as published_tag2text
+from anytag.model.families import tag2text as official_tag2text
 from anytag.nn.momentum import MomentumConfig
 from anytag.pictures import CLIP
 from anytag.training.families.objectives import RamConfig, RamPlusConfig, Tag2TextConfig
@@ -55,7 +55,7 @@ def _encoder(projected: bool) -> ImageEncoderConfig:
 
 
 def _captioner() -> CaptionerConfig:
-    published = published_tag2text().captioner
+    published = official_tag2text().captioner
     assert published is not None
     sizes = {"layers": 2, "interaction_layers": 2, "heads": 4, "inner": 512, "positions": 64}
     return published.model_copy(update=sizes)

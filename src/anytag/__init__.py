@@ -1,4 +1,4 @@
-"""anytag: recognise everything in a picture.
+"""anytag: recognize everything in a picture.
 
 Example:
     >>> import anytag

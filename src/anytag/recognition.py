@@ -44,7 +44,7 @@ class Tag:
 
 @dataclass(frozen=True, slots=True)
 class Recognition:
-    """Everything recognised in one picture.
+    """Everything recognized in one picture.
 
     Attributes:
         path: The picture's path, or a description of where it came from.
@@ -115,7 +115,7 @@ class Matches:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A picture that could not be recognised; the rest of the batch went on."""
+    """A picture that could not be recognized; the rest of the batch went on."""
 
     path: str
     kind: str

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 import anytag
 from anytag.backends.torch import TorchBackend
 from anytag.checkpoints.convert import at_resolution, convert_checkpoint
-from anytag.checkpoints.official_keys import LEFT_OUT, _swin_config, published_key
+from anytag.checkpoints.official_keys import LEFT_OUT, _swin_config, official_key
 from anytag.checkpoints.weight_files import read_checkpoint
 from anytag.cli import build_app
 from anytag.errors import ModelError, UsageError
@@ -116,7 +116,7 @@ class TestConverted:
     def test_info_counts_every_parameter_once_and_says_where_thresholds_come_from(self, oracle_set, made):
         result = CliRunner().invoke(build_app(), ["info", str(made(oracle_set)), "--json"])
         record = json.loads(result.stdout)
-        tensors = {id(t): t for name, t in oracle_set.weights.items() if published_key(name)}
+        tensors = {id(t): t for name, t in oracle_set.weights.items() if official_key(name)}
         assert sum(record["parameters"].values()) == sum(t.numel() for t in tensors.values())
         assert record["parameters"].keys() >= {"image_encoder", "label_queries", "recognition_decoder"}
         assert record["thresholds"] == {"thresholds.txt": oracle_set.config["num_tags"]}
@@ -129,14 +129,14 @@ class TestConverted:
         names = oracle_set.config["state"]["keys"]
         for name in names:
             reasons = [reason for pattern, reason in LEFT_OUT.items() if re.fullmatch(pattern, name)]
-            assert (published_key(name) is None) == (bool(reasons) or name.startswith("visual_encoder.head"))
+            assert (official_key(name) is None) == (bool(reasons) or name.startswith("visual_encoder.head"))
 
     def test_no_weight_is_stored_twice(self, oracle_set, made):
         with safe_open(made(oracle_set) / "model.safetensors", "pt") as file:
             names = list(file.keys())
         assert not [n for n in names if n.startswith("interaction_encoder.layers.0.cross_attention")]
-        official = {n for n in oracle_set.config["state"]["keys"] if published_key(n)}
-        assert len(names) == len({published_key(n) for n in official})
+        official = {n for n in oracle_set.config["state"]["keys"] if official_key(n)}
+        assert len(names) == len({official_key(n) for n in official})
 
 
 @each_oracle_set("tag2text")
@@ -158,7 +158,7 @@ def test_captions_through_the_recognizer(oracle_set, made):
             recognizer.captioner.caption(features[row : row + 1], given, True, options).text
             for row, given in enumerate(tags)
         ]
-        # Unlike the released code, nothing of the caption is cut away with the prompt.
+        # Unlike the official code, nothing of the caption is cut away with the prompt.
         prompt = oracle_set.geometry.prompt.strip()
         assert captions == [text.removeprefix(prompt).strip() for text in case["decoded_skip_special"]]
 
@@ -207,11 +207,11 @@ class TestRefusals:
         content = torch.load(path, weights_only=True)
         del content["model"][name]
         torch.save(content, path)
-        self.refuse(oracle_set, tmp_path, rf"lacks {published_key(name)} ", checkpoint=path)
+        self.refuse(oracle_set, tmp_path, rf"lacks {official_key(name)} ", checkpoint=path)
 
     def test_an_unexpected_parameter(self, oracle_set, tmp_path):
         path = official_file(oracle_set, tmp_path / "more.pth", extra_head=torch.zeros(3))
-        message = "extra_head: no published model has a parameter of that name"
+        message = "extra_head: no official model has a parameter of that name"
         self.refuse(oracle_set, tmp_path, message, checkpoint=path)
 
     def test_a_parameter_under_its_old_and_its_new_name(self, oracle_set, tmp_path):

@@ -180,7 +180,7 @@ class TestOffline:
 
     @pytest.mark.parametrize(
         ("name", "fault"),
-        [("ram_swin_large_14m.pth", "not the published file"), ("ram_tag_list.txt", "it has 1 lines, expected 4,585")],
+        [("ram_swin_large_14m.pth", "not the official file"), ("ram_tag_list.txt", "it has 1 lines, expected 4,585")],
     )
     def test_what_is_something_else_is_named(self, filled, no_network, name, fault):  # noqa: F811
         (filled / name).write_bytes(b"something else")

@@ -188,7 +188,7 @@ def test_processes_give_the_same(step, tmp_path):
 
 def test_a_process_that_is_killed_is_said_so_and_the_rest_is_kept(step):
     (step.given / "2.txt").write_text("die")
-    with pytest.raises(AnytagError, match="upper: a worker process was killed, mostly for want of memory"):
+    with pytest.raises(AnytagError, match="upper: a worker process was killed, most likely because memory ran out"):
         run_step(step, LocalExecutor(2))
     assert not step.output(2).exists()
     (step.given / "2.txt").write_text("three")

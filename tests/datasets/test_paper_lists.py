@@ -46,7 +46,7 @@ def test_ids_become_names(tmp_path: Path, name: str) -> None:
     assert (c.captions, c.caption_tags) == (("a train",), (tags("train"),))
     assert (d.captions, d.tags, d.caption_tags) == ((), (), ())
     assert (a.source, d.source) == (f"{name}:1", f"{name}:4")
-    assert source.description == f"published list {path}: 4 pictures, ids of 4 tags"
+    assert source.description == f"official list {path}: 4 pictures, ids of 4 tags"
     assert PaperListSource(path, tag_list=NAMES)[0].picture == tmp_path / "coco" / "a.jpg"
 
 

@@ -1,4 +1,4 @@
-"""Published models in ONNX Runtime give what the reference gives."""
+"""Official models in ONNX Runtime give what the reference gives."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from anytag.backends.onnx import OnnxBackend
 from anytag.backends.torch import TorchBackend
 from anytag.checkpoints.convert import convert_checkpoint
 from anytag.errors import ModelError, UsageError
-from anytag.export.official import export_published
+from anytag.export.official import export_official
 from anytag.model.directory import ModelDirectory
 
 
@@ -34,7 +34,7 @@ def exported(tmp_path_factory):
                 report=lambda line: None,
             )
             lines = []
-            export_published(folder / "torch", folder / "onnx", report=lines.append)
+            export_official(folder / "torch", folder / "onnx", report=lines.append)
             made[oracle_set.name] = (folder, lines)
         return made[oracle_set.name]
 
@@ -90,7 +90,7 @@ class TestExported:
 @each_oracle_set("ram")
 def test_eight_bits_stay_close(oracle_set, exported, tmp_path):
     folder, _ = exported(oracle_set)
-    export_published(folder / "torch", tmp_path / "small", weights="int8", report=lambda line: None)
+    export_official(folder / "torch", tmp_path / "small", weights="int8", report=lambda line: None)
     size = lambda path: (path / "onnx" / "recognition_decoder.onnx").stat().st_size  # noqa: E731
     assert size(tmp_path / "small") < size(folder / "onnx")
     picture = np.random.default_rng(1).integers(0, 256, (70, 50, 3), np.uint8)
@@ -103,7 +103,7 @@ def test_eight_bits_stay_close(oracle_set, exported, tmp_path):
 def test_in_eight_bits_a_score_does_not_depend_on_what_else_is_asked(oracle_set, exported, tmp_path):
     folder, _ = exported(oracle_set)
     graphs = ("image_encoder", "recognition_decoder")
-    export_published(folder / "torch", tmp_path / "small", "int8", lambda line: None, graphs)
+    export_official(folder / "torch", tmp_path / "small", "int8", lambda line: None, graphs)
     picture = np.random.default_rng(1).integers(0, 256, (70, 50, 3), np.uint8)
     everything = {tag.id: tag.score for tag in anytag.load(tmp_path / "small").tag(picture, threshold=0).tags}
     few = anytag.load(tmp_path / "small", tags=anytag.TagChoice(allow=["5", "0", "3"]))
@@ -121,7 +121,7 @@ def test_weights_too_large_for_one_file_get_one_of_their_own(oracle_set, exporte
     wanted = {tag.id: tag.score for tag in anytag.load(folder / "onnx").tag(picture, threshold=0).tags}
     for weights, tolerance in (("float32", 1e-6), ("int8", 0.1)):
         out = tmp_path / weights
-        export_published(folder / "torch", out, weights, lambda line: None, ("image_encoder", "recognition_decoder"))
+        export_official(folder / "torch", out, weights, lambda line: None, ("image_encoder", "recognition_decoder"))
         files = sorted(path.name for path in (out / "onnx").iterdir())
         assert files[:2] == ["image_encoder.onnx", "image_encoder.onnx.data"]
         assert set(files) <= {
@@ -139,4 +139,4 @@ def test_weights_too_large_for_one_file_get_one_of_their_own(oracle_set, exporte
 def test_the_source_is_not_overwritten(oracle_set, exported):
     folder, _ = exported(oracle_set)
     with pytest.raises(UsageError, match="holds the model to be exported"):
-        export_published(folder / "torch", folder / "torch")
+        export_official(folder / "torch", folder / "torch")

@@ -1,4 +1,4 @@
-"""The published sizes, against the reference's full-size lists of parameters."""
+"""The official sizes, against the reference's full-size lists of parameters."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from anytag.checkpoints.official_keys import published_config
+from anytag.checkpoints.official_keys import official_config
 from anytag.model import families
 from anytag.nn.weights import empty_model
 
@@ -29,7 +29,7 @@ class TestSizes:
 
     def test_a_checkpoint_s_shapes_give_these_configs(self, oracle, family):
         _, tags, swin = FILES[family]
-        read = published_config(family, self.shapes(oracle, family), "x", tags)
+        read = official_config(family, self.shapes(oracle, family), "x", tags)
         built = getattr(families, family)(swin)
         assert read == built.model_copy(update={"name": "x"})
 

@@ -168,11 +168,11 @@ def test_losses_and_every_gradient(oracle_set):
 
 
 def rename_name(oracle_set: OracleSet, official: str) -> str:
-    from anytag.checkpoints.official_keys import published_key
+    from anytag.checkpoints.official_keys import official_key
 
     aliases = oracle_set.config["state"]["aliases"]
     tied = {target: alias for alias, target in aliases.items()}
-    name = published_key(official) or published_key(tied.get(official, aliases.get(official, official)))
+    name = official_key(official) or official_key(tied.get(official, aliases.get(official, official)))
     assert name is not None, official
     return name
 

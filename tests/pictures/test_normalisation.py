@@ -14,7 +14,7 @@ from anytag.errors import UsageError
 from anytag.pictures import CLIP, IMAGENET, Normalisation, load_batches, read_picture, to_pixels
 
 
-class TestReleasedTransform:
+class TestOfficialTransform:
     @pytest.fixture(scope="class")
     @classmethod
     def folder(cls, oracle):

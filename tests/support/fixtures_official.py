@@ -1,4 +1,4 @@
-"""Models built like the published ones, small enough for tests; they need PyTorch."""
+"""Models built like the official ones, small enough for tests; they need PyTorch."""
 
 from __future__ import annotations
 

@@ -169,7 +169,7 @@ def no_network(monkeypatch):
 
 
 def content_of(file: official.OfficialFile) -> bytes:
-    """Something short in the place of a published file; a list has its number of lines."""
+    """Something short in the place of an official file; a list has its number of lines."""
     if file.lines is None:
         return f"content of {file.name}".encode()
     line = "0.65" if file.role == "thresholds" else "猫 " if file.role == "tags_zh" else "cat"

@@ -14,7 +14,7 @@ from conftest import outside
 from safetensors.torch import load_file
 from torch import Tensor
 
-from anytag.checkpoints.official_keys import Geometry, published_config
+from anytag.checkpoints.official_keys import Geometry, official_config
 from anytag.language.tokenizers.bert_tokenizer import PublishedTokenizer, build_published_tokenizer
 from anytag.language.tokenizers.wordpieces import bert_wordpieces
 from anytag.model.config import ModelConfig
@@ -94,7 +94,7 @@ class OracleSet:
     @property
     def model_config(self) -> ModelConfig:
         """This project's config of the model."""
-        return published_config(self.kind, self.shapes, self.name, self.config["num_tags"], self.geometry)
+        return official_config(self.kind, self.shapes, self.name, self.config["num_tags"], self.geometry)
 
     @property
     def tokenizer(self) -> PublishedTokenizer:

@@ -30,7 +30,7 @@ class Queries(Protocol):
         """How many they are."""
 
     def take(self, rows: NDArray[np.int64]) -> Queries:
-        """Some of them."""
+        """The queries of some labels, by their places."""
 
     def join(self, other: Any) -> Queries:
         """These, then the others."""
@@ -52,7 +52,7 @@ class ArrayQueries:
         return len(next(iter(self.arrays.values())))
 
     def take(self, rows: NDArray[np.int64]) -> ArrayQueries:
-        """Some of them."""
+        """The queries of some labels, by their places."""
         if np.array_equal(rows, np.arange(len(self))):
             return self  # Nobody changes them, and descriptions of a whole vocabulary are half a gigabyte.
         return ArrayQueries({name: array[rows] for name, array in self.arrays.items()})

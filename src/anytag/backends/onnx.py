@@ -21,7 +21,7 @@ from anytag.model.directory import ModelDirectory
 #: all threads, and their memory would be missed.
 _SMALL_GRAPH = 64 * 2**20
 
-#: Optimisations of the runtime that slow a graph down: its sum and normalisation in one takes twice as long as the two,
+#: Optimizations of the runtime that slow a graph down: its sum and normalization in one takes twice as long as the two,
 #: and once constants are worked out, it no longer sees that an 8-bit product can give floats at once. Without them the
 #: recognition decoder takes a third less time.
 _UNWANTED = {"recognition_decoder": ["SkipLayerNormFusion", "ConstantFolding"]}
@@ -40,7 +40,7 @@ class OnnxBackend:
         device: ``cpu``, or ``cuda`` with ``onnxruntime-gpu``.
 
     Raises:
-        ModelError: If the device is not to be had.
+        ModelError: If the device is not available.
     """
 
     def __init__(self, directory: ModelDirectory, threads: int | None = None, device: str = "cpu"):

@@ -29,7 +29,7 @@ class OpenVinoBackend(OnnxBackend):
 
     Raises:
         MissingExtraError: If OpenVINO is not installed.
-        ModelError: If the device is not to be had.
+        ModelError: If the device is not available.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class OpenVinoBackend(OnnxBackend):
         hint = PRECISIONS["float32" if convolutional else self.precision]
         try:
             model = self._core.read_model(path)
-            # Activations in 8 bits may share a scale, and a picture's shall not depend on its neighbours.
+            # Activations in 8 bits may share a scale, and a picture's must not depend on its neighbors.
             constants = (op for op in model.get_ops() if op.get_type_name() == "Constant")
             alone = any(op.get_element_type().to_string() in ("i8", "u8") for op in constants)
             if not alone and (name == "image_encoder" or self.directory.config.labels.kind == "described"):

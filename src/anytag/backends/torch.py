@@ -43,7 +43,7 @@ class TorchQueries:
         return len(next(iter(self.tensors.values())))
 
     def take(self, rows: NDArray[np.int64]) -> TorchQueries:
-        """Some of them."""
+        """The queries of some labels, by their places."""
         if np.array_equal(rows, np.arange(len(self))):
             return self
         chosen = torch.from_numpy(np.asarray(rows, np.int64))
@@ -64,7 +64,7 @@ class TorchBackend:
         precision: ``float32`` or ``bfloat16``; a convolutional image encoder stays in float32.
 
     Raises:
-        ModelError: If the model has no PyTorch weights, or the device is not to be had.
+        ModelError: If the model has no PyTorch weights, or the device is not available.
     """
 
     def __init__(

@@ -74,7 +74,7 @@ def _read(folder: Path) -> dict[str, Tensor]:
     encoder: dict[str, Tensor] = {}
     found: dict[str, Tensor] = {}
     for official, tensor in raw.items():
-        # The first published files call a normalisation's weight and bias gamma and beta.
+        # The first public files call a normalization's weight and bias gamma and beta.
         name = official.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
         part, _, leaf = name.rpartition(".")
         if part in _HEAD:

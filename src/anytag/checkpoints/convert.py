@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from anytag.checkpoints.clip import read_clip_text, write_clip_text
-from anytag.checkpoints.official_keys import Geometry, published_config, published_key
+from anytag.checkpoints.official_keys import Geometry, official_config, official_key
 from anytag.checkpoints.swin import resize_position_table
-from anytag.checkpoints.tag_lists import published_vocabulary, read_list
+from anytag.checkpoints.tag_lists import official_vocabulary, read_list
 from anytag.checkpoints.weight_files import read_checkpoint
 from anytag.errors import ModelError, UsageError
 from anytag.foundations.report import Report
@@ -51,7 +51,7 @@ def convert_checkpoint(
         clip: Folder of a CLIP model whose text encoder goes into the directory, for categories beyond the tag list.
         resolution: Pictures' side, if not that of the checkpoint: position tables are resized for it.
         name: What the model is called; ``None``: after the checkpoint's file.
-        geometry: What the checkpoint's tensors do not tell; ``None``: as in the published models.
+        geometry: What the checkpoint's tensors do not tell; ``None``: as in the official models.
         report: Receives a line per step.
 
     Raises:
@@ -63,7 +63,7 @@ def convert_checkpoint(
             f"{out}: exists and is no model directory, so it is not replaced; give a new folder with --out"
         )
     names = read_list(tags, "tag list")
-    vocabulary = published_vocabulary(
+    vocabulary = official_vocabulary(
         family,
         names,
         read_list(tags_zh, "Chinese tag list") if tags_zh else None,
@@ -72,7 +72,7 @@ def convert_checkpoint(
     )
     state = read_checkpoint(checkpoint)
     shapes = {key: tuple(tensor.shape) for key, tensor in state.items()}
-    config = published_config(family, shapes, name or checkpoint.stem, len(names), geometry)
+    config = official_config(family, shapes, name or checkpoint.stem, len(names), geometry)
     report(f"{checkpoint.name}: {family}, {len(state)} parameters by name, {len(names)} tags")
     if resolution is not None and resolution != config.image_encoder.resolution:
         config = at_resolution(config, resolution)
@@ -81,7 +81,7 @@ def convert_checkpoint(
         if text.config.embedding != config.labels.width:
             raise ModelError(
                 f"{clip}: gives text embeddings of width {text.config.embedding}, but the model asks in "
-                f"{config.labels.width}; the published models were made with openai/clip-vit-base-patch16"
+                f"{config.labels.width}; the official models were made with openai/clip-vit-base-patch16"
             )
         labels = config.labels.model_copy(update={"clip_text": text.config})
         config = config.model_copy(update={"labels": labels})
@@ -141,7 +141,7 @@ def rename_state(state: Mapping[str, Tensor], config: ModelConfig, tags: int) ->
     expected = {name: tuple(p.shape) for name, p in empty_model(config, tags).named_parameters()}
     found: dict[str, Tensor] = {}
     for official, tensor in state.items():
-        name = published_key(official)
+        name = official_key(official)
         if name is None:
             continue
         if name in found:
@@ -215,12 +215,12 @@ tags: [image-tagging, {config.family}]
 ---
 # {config.name}
 
-The published {config.family} model, converted from `{source}`: the same weights under other names.
+The official {config.family} model, converted from `{source}`: the same weights under other names.
 
 - Image encoder: Swin, width {encoder.swin.width if encoder.swin else "?"}, {encoder.resolution} px.
 - Label queries: {config.labels.kind}; thresholds: {limits}.
 - It {captions}.
 
 Training data, figures and limits: Tag2Text (arXiv 2303.05657), RAM (arXiv 2306.03514), RAM++ (arXiv 2310.15200).
-Published by its authors under Apache-2.0.
+Its authors released it under Apache-2.0.
 """

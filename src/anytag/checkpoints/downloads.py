@@ -66,11 +66,11 @@ def download(
 
     Args:
         url: ``https``, ``http`` or ``file``.
-        target: Where it shall be; its folder is made.
+        target: Where the file goes; its folder is made.
         size: Its length in bytes, if known.
         sha256: Its SHA-256, hexadecimal, if known.
         report: Called about ten times a second.
-        retries: Failures in a row, without a byte gained, that are put up with.
+        retries: How often to try again after failures in a row that brought no byte.
         timeout: Seconds without an answer or a byte after which a connection counts as broken.
         backoff: Seconds before the second try; doubled at each further one. A server's ``Retry-After`` goes first.
 
@@ -78,7 +78,7 @@ def download(
         ``target``.
 
     Raises:
-        DownloadError: If the file is not to be had, is not the one asked for, or does not fit on the disk. Nothing
+        DownloadError: If the file is not available, is not the one asked for, or does not fit on the disk. Nothing
             lies under ``target`` then; what was received is kept for the next call, unless it is wrong.
     """
     url = mirrored(url)

@@ -93,7 +93,7 @@ def _queries(directory: ModelDirectory) -> Tensor:
 def _offsets(labels: TextLabelQueries, embeddings: Tensor, queries: Tensor) -> Tensor:
     """Offsets that make these queries of these texts.
 
-    Layer normalisation forgets mean and scale, so they are not to be had; those of the texts' own projections stand
+    Layer normalization forgets mean and scale, so they cannot be recovered; those of the texts' own projections stand
     in for them, which is where training left offsets out.
     """
     projected = labels.projection(embeddings * embeddings.shape[-1] ** 0.5)

@@ -36,7 +36,7 @@ _DESCRIPTIONS = f"{HUB}/datasets/xinyu1205/recognize-anything-plus-model-tag-des
 
 @dataclass(frozen=True)
 class OfficialFile:
-    """A published file.
+    """An official file.
 
     Attributes:
         role: What it is for: ``checkpoint``, ``tags``, ``tags_zh``, ``thresholds``, ``descriptions`` or
@@ -65,7 +65,7 @@ class OfficialFile:
 
 @dataclass(frozen=True)
 class OfficialModel:
-    """A published model.
+    """An official model.
 
     Attributes:
         name: What ``anytag pull`` calls it; also the family's name.
@@ -119,7 +119,7 @@ MODELS: dict[str, OfficialModel] = {
                 OfficialFile(
                     "checkpoint",
                     tuple(f"{home}/ram_swin_large_14m.pth" for home in _BASE),
-                    # One public list says 5,625,634,877 bytes; as it misprints its neighbour's, it is not pinned.
+                    # One public list says 5,625,634,877 bytes; as it misprints its neighbor's, it is not pinned.
                     about=5_625_635_000,
                     sha256="15c729c793af28b9d107c69f85836a1356d76ea830d4714699fb62e55fcc08ed",
                 ),
@@ -194,7 +194,7 @@ def resolve(
 
     Args:
         name: A name in :data:`MODELS`.
-        cache_dir: Folder for the files, under their published names.
+        cache_dir: Folder for the files, under their official names.
         offline: Use what is in the folder, and never the network.
         base_urls: Other addresses for beginnings of addresses, such as ``{"https://huggingface.co": mirror}``.
         extras: Files that conversion does without, too.
@@ -204,8 +204,8 @@ def resolve(
         Role to path.
 
     Raises:
-        UsageError: If there is no such model, or offline and a file is missing or not the published one.
-        DownloadError: If a file is not to be had or is not what it should be.
+        UsageError: If there is no such model, or offline and a file is missing or not the official one.
+        DownloadError: If a file is not available or is not what it should be.
     """
     files = [file for file in find_official(name).files if extras or not file.extra]
     paths = {file.role: cache_dir / file.name for file in files}
@@ -248,7 +248,7 @@ def _require(files: list[OfficialFile], folder: Path) -> None:
         if not path.is_file():
             faults.append(f"{path}: missing; it is published at {file.homes[0]}")
         elif not is_complete(path, file.size, file.sha256):
-            faults.append(f"{path}: not the published file (its length or SHA-256 differs); fetch it again")
+            faults.append(f"{path}: not the official file (its length or SHA-256 differs); fetch it again")
         elif (fault := _fault(file, path)) is not None:
             faults.append(f"{path}: {fault}; fetch it again")
     if faults:

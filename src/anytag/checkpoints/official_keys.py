@@ -1,4 +1,4 @@
-"""The published Tag2Text, RAM and RAM++ checkpoints: what their names mean here, and what sizes they have.
+"""The official Tag2Text, RAM and RAM++ checkpoints: what their names mean here, and what sizes they have.
 
 Every official name is either mapped, or known and left out for a reason; anything else is an error.
 """
@@ -74,14 +74,14 @@ _SINGLE = {
 }
 
 
-def published_key(name: str) -> str | None:
+def official_key(name: str) -> str | None:
     """The name of an official parameter in :class:`~anytag.nn.model.RecognitionModel`.
 
     Returns:
         The name; ``None`` if the parameter is left out (:data:`LEFT_OUT` says why).
 
     Raises:
-        ModelError: If the name is not one of the published models'.
+        ModelError: If the name is not one of the official models'.
     """
     if any(re.fullmatch(pattern, name) for pattern in LEFT_OUT):
         return None
@@ -101,19 +101,19 @@ def published_key(name: str) -> str | None:
         return _SINGLE[name]
     if module in _SINGLE and leaf in ("weight", "bias"):
         return f"{_SINGLE[module]}.{leaf}"
-    raise ModelError(f"{name}: no published model has a parameter of that name")
+    raise ModelError(f"{name}: no official model has a parameter of that name")
 
 
 def _layer_key(inner: str, name: str) -> str:
     for official, ours in _LAYER_PARTS.items():
         if inner.startswith(official + "."):
             return f"{ours}.{inner.removeprefix(official + '.')}"
-    raise ModelError(f"{name}: no published model has a parameter of that name")
+    raise ModelError(f"{name}: no official model has a parameter of that name")
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """What a checkpoint's tensors do not tell of its model; the defaults are those of the published models.
+    """What a checkpoint's tensors do not tell of its model; the defaults are those of the official models.
 
     Attributes:
         image_size: Side of its pictures, in pixels, where no table tells it; ``None``: 32 times Swin's window.
@@ -137,14 +137,14 @@ def guess_family(shapes: Mapping[str, Shape]) -> Family:
     return "tag2text" if "label_embed.weight" in shapes else "ram"
 
 
-def published_config(
+def official_config(
     family: str,
     shapes: Mapping[str, Shape],
     name: str,
     tags: int,
     geometry: Geometry | None = None,
 ) -> ModelConfig:
-    """The config of a published model, read off the shapes of its parameters.
+    """The config of an official model, read off the shapes of its parameters.
 
     Args:
         family: ``tag2text``, ``ram`` or ``ram_plus``.
@@ -220,7 +220,7 @@ def _swin_config(shapes: Mapping[str, Shape], projected: bool, image_size: int |
     stages = _count(shapes, rf"{re.escape(prefix)}\.(\d+)\.")
     tables = [shapes.get(f"{prefix}.{stage}.blocks.0.attn.relative_position_bias_table") for stage in range(stages)]
     if not stages or None in tables or "visual_encoder.patch_embed.proj.weight" not in shapes:
-        raise ModelError("the checkpoint has no Swin image encoder (visual_encoder.*); it is not a published model")
+        raise ModelError("the checkpoint has no Swin image encoder (visual_encoder.*); it is not an official model")
     # A table's side is 2 x window - 1, and the first stage's is never cut down to a smaller map.
     windows = [(round(table[0] ** 0.5) + 1) // 2 for table in tables if table]
     swin = SwinConfig(
@@ -235,7 +235,7 @@ def _swin_config(shapes: Mapping[str, Shape], projected: bool, image_size: int |
             f"the checkpoint's tables are those of pictures of {side} px, not {image_size}; leave --image-size out, "
             "and give --resolution to convert it for another side"
         )
-    # Where nothing tells: the published models look at pictures of 32 windows' width, 224 px with 7, 384 px with 12.
+    # Where nothing tells: the official models look at pictures of 32 windows' width, 224 px with 7, 384 px with 12.
     return encoder_of(swin, side or image_size or 32 * windows[0], projected)
 
 

@@ -1,6 +1,6 @@
 """Public Swin Transformers: what their names mean here, and position tables of other windows.
 
-Names come in two layouts: that of Microsoft's own files, which the published Tag2Text, RAM and RAM++ checkpoints
+Names come in two layouts: that of Microsoft's own files, which the official Tag2Text, RAM and RAM++ checkpoints
 share, and that of the ``transformers`` library.
 """
 

@@ -1,4 +1,4 @@
-"""The published models' tag lists as vocabularies."""
+"""The official models' tag lists as vocabularies."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TAG2TEXT_LEFT_OUT = {
 #: Tags of that list with a threshold of their own.
 TAG2TEXT_STRICTER = {1167: "woman", 2701: "person", 2828: "man"}
 
-#: Thresholds are exceeded, never met, in the published code; a score of 1 must not meet one of 1.
+#: Thresholds are exceeded, never met, in the official code; a score of 1 must not meet one of 1.
 _NEVER = math.nextafter(1.0, 2.0)
 
 
@@ -44,14 +44,14 @@ def read_list(path: Path, what: str) -> list[str]:
     return lines
 
 
-def published_vocabulary(
+def official_vocabulary(
     family: str,
     names: Sequence[str],
     chinese: Sequence[str] | None = None,
     thresholds: Sequence[str] | None = None,
     thresholds_from: str | None = None,
 ) -> TagVocabulary:
-    """A vocabulary whose ids are places in the published list.
+    """A vocabulary whose ids are places in the official list.
 
     Kinds are not in the list: they are guessed from the words; of two entries with one name each is a sense of its
     own ("train", "to train"), so they get different kinds.

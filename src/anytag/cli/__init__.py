@@ -56,7 +56,7 @@ def build_app() -> typer.Typer:
             False, "--version", "-V", callback=_version, is_eager=True, help="Print the version."
         ),
     ) -> None:
-        """Recognise everything in a picture: tags, captions, any category you name."""
+        """Recognize everything in a picture: tags, captions, any category you name."""
 
     on_pictures: tuple[Callable[..., None], ...] = (tag.tag, caption.caption, match.match, locate.locate, batch.batch)
     for command in on_pictures:

@@ -78,7 +78,7 @@ def tell(message: str) -> None:
 
 
 def open_console(stderr: bool = False) -> Console:
-    """Where text for people goes, in colours on a terminal. Nothing that it is given is interpreted."""
+    """Where text for people goes, in colors on a terminal. Nothing that it is given is interpreted."""
     return Console(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 

@@ -18,7 +18,7 @@ from anytag.foundations.interrupts import INTERRUPTED, StoppedBySignalError
 from anytag.model.vocabulary import normalise_name
 from anytag.recognition import Failure, Recognition, Tag
 
-#: Colours of the kinds of tags.
+#: Colors of the kinds of tags.
 STYLES = {"object": "bold", "scene": "green", "attribute": "cyan", "action": "magenta"}
 
 #: How a picture's name stands above what was found in it.
@@ -98,7 +98,7 @@ def write_stream(
         show: Writes one result for people.
 
     Returns:
-        How many pictures were recognised, and how many failed.
+        How many pictures were recognized, and how many failed.
     """
     console, errors = open_console(), open_console(stderr=True)
     done = failed = 0
@@ -147,7 +147,7 @@ def finish(done: int, failed: int, inputs: PictureInputs | None = None) -> None:
     """Say how it went, and exit with 1 if some pictures failed.
 
     Args:
-        done: Pictures that were recognised.
+        done: Pictures that were recognized.
         failed: Pictures that were not.
         inputs: Where they came from; what was left out there is said.
 

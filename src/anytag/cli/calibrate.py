@@ -1,4 +1,4 @@
-"""``anytag calibrate``: thresholds from labelled pictures."""
+"""``anytag calibrate``: thresholds from labeled pictures."""
 
 from __future__ import annotations
 

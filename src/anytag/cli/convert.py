@@ -13,7 +13,7 @@ from anytag.cli._shared import reporting
 
 
 class FamilyChoice(StrEnum):
-    """Families of published models."""
+    """Families of official models."""
 
     tag2text = "tag2text"
     ram = "ram"
@@ -45,7 +45,7 @@ def convert(
     prompt: Annotated[str, typer.Option(help="What every caption starts with.")] = "a picture of ",
     tag_length: Annotated[int, typer.Option(min=0, help="Word pieces that tag lists are padded to.")] = 40,
 ) -> None:
-    """Turn a published Tag2Text, RAM or RAM++ checkpoint into a model directory, every parameter accounted for.
+    """Turn an official Tag2Text, RAM or RAM++ checkpoint into a model directory, every parameter accounted for.
 
     Example: anytag convert ram_swin_large_14m.pth --family ram --tags ram_tag_list.txt --out ram
     """

@@ -1,4 +1,4 @@
-"""``anytag evaluate``: models and their rivals on the papers' benchmarks, or on labelled pictures of one's own."""
+"""``anytag evaluate``: models and their rivals on the papers' benchmarks, or on labeled pictures of one's own."""
 
 from __future__ import annotations
 

@@ -12,11 +12,11 @@ from anytag.cli._shared import reporting
 
 
 def export(
-    source: Annotated[Path, typer.Argument(help="Model folder of a training run, or a converted published model.")],
+    source: Annotated[Path, typer.Argument(help="Model folder of a training run, or a converted official model.")],
     out: Annotated[Path, typer.Option(help="Model directory to write.")],
     full: Annotated[bool, typer.Option("--full", help="Keep float32 weights.")] = False,
     int8: Annotated[
-        bool, typer.Option("--int8", help="Published models: matrix products in 8 bits instead of float16 storage.")
+        bool, typer.Option("--int8", help="Official models: matrix products in 8 bits instead of float16 storage.")
     ] = False,
 ) -> None:
     """Write a model directory that runs without PyTorch; every graph is checked against it.
@@ -32,11 +32,11 @@ def export(
 
             raise MissingExtraError("Exporting", "export") from None
         from anytag.export.model import export_model
-        from anytag.export.official import export_published
+        from anytag.export.official import export_official
         from anytag.model.directory import ModelDirectory
 
         if ModelDirectory(source).config.labels.kind != "text":
             weights: Literal["float32", "float16", "int8"] = "float32" if full else "int8" if int8 else "float16"
-            export_published(source, out, weights, tell)
+            export_official(source, out, weights, tell)
             return
         export_model(source, out, tell, small=not full)

@@ -1,4 +1,4 @@
-"""``anytag pull``: the published models, fetched and converted."""
+"""``anytag pull``: the official models, fetched and converted."""
 
 from __future__ import annotations
 

@@ -157,7 +157,7 @@ def fit_tag(points: Rows, config: CleaningConfig, tag: int) -> tuple[Rows, float
         tag: Its id, which the seed is drawn from: no tag depends on which others there are.
 
     Returns:
-        Centres ``[k, W]``, and the distance from the nearest of them beyond which a region is an outlier.
+        Centers ``[k, W]``, and the distance from the nearest of them beyond which a region is an outlier.
     """
     k = max(1, min(config.clusters, len(points) // config.regions_per_cluster))
     centres, owners = kmeans(points, k, np.random.default_rng((config.seed, tag, 1)), config.iterations)

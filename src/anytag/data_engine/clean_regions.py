@@ -79,7 +79,7 @@ class _Found:
     missing: list[tuple[int, int]] = field(default_factory=list)
 
     def save(self, path: Path, width: int) -> None:
-        """Write all, by tag and then picture, so that a tag's regions are neighbours."""
+        """Write all, by tag and then picture, so that a tag's regions are neighbors."""
         from safetensors.numpy import save_file
 
         order = np.lexsort((self.rows, self.tags))

@@ -38,7 +38,7 @@ class CleaningConfig(Settings):
             varies with its size more than with what it is.
         clusters: k: "bat" has two senses, and a dog has a front and a side; a few suffice, since every cluster needs
             members.
-        regions_per_cluster: Fewer clusters are made of a tag that has not this many regions for each; a centre of a few
+        regions_per_cluster: Fewer clusters are made of a tag that has not this many regions for each; a center of a few
             regions follows the outliers among them.
         min_regions: Tags with fewer regions are not clustered: with ten there is just one to lose, and no way to tell
             which.
@@ -47,7 +47,7 @@ class CleaningConfig(Settings):
         outlier_share: The farthest share of a tag's regions, which lose the tag; the paper's 10 %.
         denial: Whether the model is asked again on the region.
         crop_margin: By how much of its width and height a region is enlarged on every side before the model looks:
-            things are recognised by what is around them, and the grid is coarse. With a tenth, the shipped model tells
+            things are recognized by what is around them, and the grid is coarse. With a tenth, the shipped model tells
             right from wrong worse than on the whole picture.
         smallest_crop: A crop's least width and height as shares of the picture's; enlarged more, things look like
             nothing that the model has seen.
@@ -56,7 +56,7 @@ class CleaningConfig(Settings):
         denial_factor: The paper's is 1, "not predicted". A tenth: a model misses many small things that are there, and
             a tag should go because the model sees that it is wrong, not because it hesitates. Half costs the shipped
             model a third more of the right tags for few of the wrong ones; a stronger model can afford it.
-        most_fitted: Regions of a tag that centres and cut are fitted on, drawn at random from more; bounds memory.
+        most_fitted: Regions of a tag that centers and cut are fitted on, drawn at random from more; bounds memory.
         iterations: Of k-means, at most.
         groups: Groups that tags are divided into for clustering; each is a unit of work and holds its tags' features in
             memory.
@@ -94,11 +94,11 @@ class CleaningConfig(Settings):
         return self.model_dump(mode="json", include=names | {"denial", "crop_margin", "smallest_crop"})
 
     def of_clusters(self) -> dict[str, object]:
-        """The settings that centres and cuts depend on, beside the regions."""
+        """The settings that centers and cuts depend on, beside the regions."""
         names = {"normalise", "clusters", "regions_per_cluster", "min_regions", "smallest_cluster", "outlier_share"}
         return self.model_dump(mode="json", include=names | {"most_fitted", "iterations", "groups", "seed"})
 
     def of_removal(self) -> dict[str, object]:
-        """The settings that decide which tags go, beside centres, cuts and scores."""
+        """The settings that decide which tags go, beside centers, cuts and scores."""
         names = {"normalise", "without_region", "denial", "denial_threshold", "denial_factor", "protected"}
         return self.model_dump(mode="json", include=names)

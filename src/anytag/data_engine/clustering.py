@@ -48,7 +48,7 @@ def kmeans(
         iterations: At most so many; it stops when no point changes its cluster.
 
     Returns:
-        Centres ``[k, d]``, and the cluster of every point ``[n]``.
+        Centers ``[k, d]``, and the cluster of every point ``[n]``.
     """
     centres = seed_centres(points, min(k, len(points)), rng)
     owners = np.full(len(points), -1, np.intp)

@@ -63,7 +63,7 @@ class LocalExecutor:
                 yield future.result()
         except BrokenProcessPool:
             raise AnytagError(
-                f"{step.name}: a worker process was killed, mostly for want of memory. What is done is kept: run the "
+                f"{step.name}: a worker process was killed, most likely because memory ran out. What is done is kept: run the "
                 "same command again, perhaps with fewer workers"
             ) from None
         except KeyboardInterrupt:

@@ -125,7 +125,7 @@ def open_input(paths: Sequence[str], captions_per_picture: int = 1) -> SampleSou
 
     Args:
         paths: As :func:`~anytag.datasets.opening.open_source` takes them, and text files with a caption a line
-            (``.txt``, ``.txt.gz``). Neighbouring shards, Parquet files and text files make one source each.
+            (``.txt``, ``.txt.gz``). Neighboring shards, Parquet files and text files make one source each.
         captions_per_picture: Lines of a text file that belong to one picture.
 
     Raises:

@@ -80,7 +80,7 @@ class RemovedTag:
     Attributes:
         tag: As it was.
         reason: Why.
-        value: What decided: the region's distance from the tag's nearest centre, or its score.
+        value: What decided: the region's distance from the tag's nearest center, or its score.
     """
 
     tag: ManifestTag

@@ -65,11 +65,11 @@ class MergeStep(Step):
 
     @property
     def suffix(self) -> str:
-        """The format's."""
+        """File name extension of the parts."""
         return self.format
 
     def settings(self) -> dict[str, Any]:
-        """The format."""
+        """What parts depend on: their format, and how many manifests there are."""
         return {"format": self.format, "manifests": len(self.manifests)}
 
     def inputs(self, unit: int, known: Sequence[Digest] = ()) -> list[Digest]:

@@ -106,7 +106,7 @@ class LabelsStep(Step):
 
     @property
     def units(self) -> int:
-        """One."""
+        """A label system is made in one piece."""
         return 1
 
     def output(self, unit: int) -> Path:
@@ -161,11 +161,11 @@ class IdsStep(Step):
 
     @property
     def suffix(self) -> str:
-        """The format's."""
+        """File name extension of the parts."""
         return self.format
 
     def settings(self) -> dict[str, Any]:
-        """The format."""
+        """What parts depend on: their format."""
         return {"format": self.format}
 
     def inputs(self, unit: int, known: Sequence[Digest] = ()) -> list[Digest]:

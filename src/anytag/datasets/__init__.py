@@ -1,6 +1,6 @@
 """Training data in: every source gives the same samples, and one stream shuffles, divides and resumes them.
 
-:func:`open_source` opens a folder, a table, JSON, COCO, shards, Parquet or a published list; :class:`SampleStream`
+:func:`open_source` opens a folder, a table, JSON, COCO, shards, Parquet or an official list; :class:`SampleStream`
 reads any number of them.
 """
 

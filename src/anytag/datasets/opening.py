@@ -29,7 +29,7 @@ KINDS: dict[str, tuple[Callable[..., SampleSource], str]] = {
     "coco": (CocoSource, "COCO's captions or instances"),
     "shards": (open_shards, "WebDataset shards: .tar files here or on the web"),
     "parquet": (ParquetSource, "Parquet files"),
-    "published": (PaperListSource, "RAM's published lists with union_label_id; needs tag_list"),
+    "published": (PaperListSource, "RAM's official lists with union_label_id; needs tag_list"),
 }
 
 _SUFFIXES = {
@@ -108,7 +108,7 @@ def guess_kind(path: str) -> str:
         return _kind_of_json(place) if _SUFFIXES.get(suffix, "json") == "json" else _SUFFIXES[suffix]
     if not place.exists():
         raise UsageError(f"{path}: no such file or folder")
-    raise UsageError(f"{path}: what this is cannot be told from its name; say its 'kind'. {_kinds()}")
+    raise UsageError(f"{path}: its name does not say what it is; add its 'kind'. {_kinds()}")
 
 
 def _kinds() -> str:

@@ -39,7 +39,7 @@ class PaperListSource(IndexedSource):
         if not len(self._records):
             raise UsageError(f"{self.path}: the list is empty")
         self.folder = Path(images) if images is not None else self.path.parent
-        self.description = f"published list {self.path}: {len(self):,} pictures, ids of {len(self.names):,} tags"
+        self.description = f"official list {self.path}: {len(self):,} pictures, ids of {len(self.names):,} tags"
         self.identity = f"list {self.path.name}: {len(self)}"
 
     def content_files(self) -> Iterable[Path]:

@@ -15,7 +15,7 @@ from anytag.datasets.samples import Sample
 from anytag.datasets.sources import IndexedSource
 from anytag.errors import MissingExtraError, SampleError, UsageError
 
-#: Row groups that are kept, since neighbours are often asked for together.
+#: Row groups that are kept, since neighbors are often asked for together.
 _KEPT_GROUPS = 4
 
 

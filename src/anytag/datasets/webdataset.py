@@ -267,7 +267,7 @@ def _is_read(name: str) -> bool:
 
 
 def _groups(members: Iterable[Member]) -> Iterator[tuple[str, dict[str, bytes]]]:
-    """Neighbouring members of one key: their contents by extension."""
+    """Neighboring members of one key: their contents by extension."""
     current = ""
     group: dict[str, bytes] = {}
     for member in members:

@@ -1,7 +1,7 @@
 """Every figure of a tagging benchmark, from scores and annotations: what the papers print, and what explains it.
 
 Precision, recall and F1 need a threshold. It is fitted on validation pictures, or given. The papers fitted theirs on
-the very pictures that they report (the authors' reply in issue 87 of the released code); that habit is an option
+the very pictures that they report (the authors' reply in issue 87 of the official code); that habit is an option
 here, and every figure that comes of it says so.
 """
 

@@ -28,8 +28,8 @@ class ImageEncoderGraph(nn.Module):
         self.scale = nn.Buffer(1 / torch.tensor(encoder.std)[:, None, None])
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Normalise, encode, and let the encoder's own classifier speak."""
-        # A colour after the other: three values at a time would be subtracted one by one.
+        """Normalize, encode, and let the encoder's own classifier speak."""
+        # A color after the other: three values at a time would be subtracted one by one.
         normalised = (pixels.permute(0, 3, 1, 2).to(torch.float32) - self.mean) * self.scale
         if not self.model.config.image_encoder.classes:
             # Not every runtime multiplies by a matrix of no columns.

@@ -1,4 +1,4 @@
-"""Published models for ONNX Runtime and OpenVINO: from a converted model directory to one with ONNX graphs."""
+"""Official models for ONNX Runtime and OpenVINO: from a converted model directory to one with ONNX graphs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from anytag.errors import UsageError
 from anytag.export.graphs import attention_spec, clip_text_spec, graph_specs
 from anytag.export.onnx import check_parity, expected_outputs, export_graph, store_half
-from anytag.export.smaller import make_published_smaller, noise_samples
+from anytag.export.smaller import make_official_smaller, noise_samples
 from anytag.foundations.report import Report
 from anytag.model.directory import ModelDirectory, new_model, write_config
 from anytag.nn.clip_text import ClipTextEncoder
@@ -28,7 +28,7 @@ _NOISE_PICTURES = 4
 Weights = Literal["float32", "float16", "int8"]
 
 
-def export_published(
+def export_official(
     source: Path,
     out: Path,
     weights: Weights = "float32",
@@ -73,7 +73,7 @@ def export_published(
             if weights != "float32":
                 stored = "float16"
                 if weights == "int8":
-                    stored = make_published_smaller(path, lambda: noise_samples(model, tensors, _NOISE_PICTURES))
+                    stored = make_official_smaller(path, lambda: noise_samples(model, tensors, _NOISE_PICTURES))
                 else:
                     store_half(path)
                 line += f", as {stored} {check_parity(spec, path, tolerance=float('inf'), wanted=wanted):.1e}"

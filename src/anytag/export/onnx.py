@@ -186,10 +186,10 @@ def store_half(path: Path, smallest: int = 1024) -> None:
 
 
 def fold_constants(path: Path) -> None:
-    """Save the graph as ONNX Runtime's basic optimisation leaves it: standard operators, constants worked out.
+    """Save the graph as ONNX Runtime's basic optimization leaves it: standard operators, constants worked out.
 
     Weights that were exported behind a transposition or a reshape then stand right beside their products, where
-    quantisation looks for them.
+    quantization looks for them.
 
     Args:
         path: Changed in place.

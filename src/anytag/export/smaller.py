@@ -1,4 +1,4 @@
-"""Which graphs of a model bear 8 bits, which are stored in half precision, and on what activations are measured."""
+"""Which graphs of a model keep their accuracy in 8 bits, which are stored in half precision, and on what activations are measured."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def make_smaller(path: Path, samples: Samples) -> str:
     return "int8"
 
 
-def make_published_smaller(path: Path, samples: Samples) -> str:
-    """The same for a graph of a published model, whose image encoder is a transformer and does most of the work.
+def make_official_smaller(path: Path, samples: Samples) -> str:
+    """The same for a graph of an official model, whose image encoder is a transformer and does most of the work.
 
     An image encoder's activations get their scales as they come: it sees one picture at a time. Texts go through the
     text encoder and the label projection together, so these stay in floating point.

@@ -84,8 +84,8 @@ class _LiteLanguage:
         return self.tokenizer.pieces
 
 
-class _PublishedLanguage:
-    """BERT's word pieces, as the published Tag2Text reads and writes them."""
+class _OfficialLanguage:
+    """BERT's word pieces, as the official Tag2Text reads and writes them."""
 
     def __init__(self, tokenizer: PublishedTokenizer):
         self.tokenizer = tokenizer
@@ -131,7 +131,7 @@ class Captioner:
         self.backend, self.texts = backend, texts
         path, sizes = directory.file("tokenizer.json"), self.captioner_config
         self.language: CaptionLanguage = (
-            _PublishedLanguage(PublishedTokenizer.load(path, sizes.prompt, sizes.tag_length))
+            _OfficialLanguage(PublishedTokenizer.load(path, sizes.prompt, sizes.tag_length))
             if sizes.tokenizer == "bert"
             else _LiteLanguage(CaptionTokenizer.load(path), sizes.positions)
         )

@@ -18,7 +18,7 @@ class DecodingOptions:
         num_beams: Beams per picture; 1 is greedy search. Not used for sampling.
         max_length: Most tokens of a caption, prompt and end token included.
         min_length: Tokens, prompt included, that must stand before the end token may follow.
-        length_penalty: Exponent of the length by which scores are divided; above 1 favours longer captions.
+        length_penalty: Exponent of the length by which scores are divided; above 1 favors longer captions.
         repetition_penalty: Factor against tokens that already stand in prompt or caption; 1 is none
             (Keskar et al. 2019, CTRL, section 4.1).
         no_repeat_ngram: No run of that many tokens occurs twice; 0 allows all.

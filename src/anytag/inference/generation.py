@@ -14,7 +14,7 @@ score and stop differently and give other captions:
   continuation divided by ``length ** length_penalty``, ``length`` being that before the new token.
 * Captions that reach ``max_length`` without an end compete with the ended ones by the same score.
 * In beam search the repetition penalty acts on log probabilities, which are never positive, so it always
-  multiplies; in greedy search and sampling it acts on the raw scores. Neither is normalised again.
+  multiplies; in greedy search and sampling it acts on the raw scores. Neither is normalized again.
 """
 
 from __future__ import annotations

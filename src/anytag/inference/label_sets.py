@@ -81,7 +81,7 @@ class LabelSets:
         return self._made["asked", *asked]
 
     def _categories(self, names: tuple[str, ...]) -> LabelSet:
-        """Labels for normalised names, none of them twice."""
+        """Labels for normalized names, none of them twice."""
         if ("categories", *names) not in self._made:
             found = [self.chosen.find(name) for name in names]
             tags = {tag.id: tag for tag in found if tag}

@@ -42,7 +42,7 @@ class _CaptionOptions(CaptionOptions, total=False):
 
 
 class Recognizer:
-    """Recognises what pictures show.
+    """Recognizes what pictures show.
 
     Use :func:`load` to make one. Methods take one picture (and give one :class:`Recognition`, raising
     :class:`~anytag.errors.PictureError` if it cannot be read), a list (and give a list, with a
@@ -153,7 +153,7 @@ class Recognizer:
 
         Args:
             pictures: One picture, a list, or an iterable.
-            tags: Tags that the caption shall follow; ``None``: those found; empty: none.
+            tags: Tags that the caption should name; ``None``: those found; empty: none.
             threshold: As in :meth:`tag`.
             top: As in :meth:`tag`.
             kinds: As in :meth:`tag`.

@@ -114,7 +114,7 @@ class TextQueries:
 
 
 def described_texts(path: str | Path, count: int) -> dict[str, tuple[str, ...]]:
-    """Descriptions by normalised name, from a file that ``anytag vocabulary describe`` wrote or one like it.
+    """Descriptions by normalized name, from a file that ``anytag vocabulary describe`` wrote or one like it.
 
     Raises:
         VocabularyError: If the file is missing or not as it should be.

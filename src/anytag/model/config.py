@@ -96,7 +96,7 @@ class ClipTextConfig(Settings):
         inner: Inner width of the feed-forward.
         embedding: Width of the text embedding.
         activation: ``quick_gelu`` (OpenAI's weights) or ``gelu`` (exact).
-        norm_eps: Of the layer normalisations.
+        norm_eps: Of the layer normalizations.
         end_token: Id of the piece that ends a text; the embedding is read off there.
     """
 
@@ -155,7 +155,7 @@ class CaptionerConfig(Settings):
             vocabulary's order (Tag2Text).
         tag_length: Tag lists are cut or padded to that many pieces; 0: they are as long as they are. With ``bert``
             only.
-        mask_padding: Whether the text decoder leaves the padding of tag lists out. The published models do not,
+        mask_padding: Whether the text decoder leaves the padding of tag lists out. The official models do not,
             so that their captions depend on ``tag_length``.
         prompt: Every caption starts with it, and it is cut off again. With ``bert`` only.
         dropout: In training.

@@ -1,4 +1,4 @@
-"""Sizes of the published models, to build them without a checkpoint: for training from scratch and for benchmarks."""
+"""Sizes of the official models, to build them without a checkpoint: for training from scratch and for benchmarks."""
 
 from __future__ import annotations
 

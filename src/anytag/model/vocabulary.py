@@ -29,7 +29,7 @@ class VocabularyTag:
         kind: What sort of thing it names.
         aliases: Other names that mean the same ("motorbike" of "motorcycle").
         implies: Ids of tags that are true whenever this one is ("dog" implies "animal").
-        support: Number of training pictures in which the tag is true, be it named or implied; 0 if there is none.
+        support: Number of training pictures in which the tag is true, named or implied; 0 if there is none.
         shift: Log-odds that the model's raw score exceeds those of other tags by; subtracted before the score is read.
         threshold: Score at which it counts as found; ``None``: the model's default.
         threshold_from: Where the threshold comes from ("validation F1, 2,000 pictures").

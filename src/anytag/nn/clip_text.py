@@ -1,6 +1,6 @@
 """CLIP's text encoder (Radford et al., 2021, section 2.4), which gives RAM and RAM++ their label embeddings.
 
-Unlike BERT's layer (:mod:`anytag.nn.transformer`) its layers normalise before attention and feed-forward, and every
+Unlike BERT's layer (:mod:`anytag.nn.transformer`) its layers normalize before attention and feed-forward, and every
 position looks back only.
 """
 
@@ -30,7 +30,7 @@ WEIGHTS, TOKENIZER = "clip_text.safetensors", "label_tokenizer.json"
 
 
 class ClipTextLayer(nn.Module):
-    """Self-attention and feed-forward, each on normalised input and with its residual connection."""
+    """Self-attention and feed-forward, each on normalized input and with its residual connection."""
 
     def __init__(self, config: ClipTextConfig):
         super().__init__()

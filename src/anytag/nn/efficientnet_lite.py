@@ -86,7 +86,7 @@ def _same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
 
 
 class _ConvNorm(nn.Sequential):
-    """Convolution, batch normalisation (unless ``folded`` into it) and, unless ``linear``, ReLU6."""
+    """Convolution, batch normalization (unless ``folded`` into it) and, unless ``linear``, ReLU6."""
 
     def __init__(
         self,
@@ -135,7 +135,7 @@ class EfficientNetLite(nn.Module):
     Args:
         variant: A key of :data:`VARIANTS`.
         num_classes: Size of the ImageNet classifier, or 0 to leave it out.
-        folded: Build the network without batch normalisation, as :func:`fold_batch_norm` leaves it.
+        folded: Build the network without batch normalization, as :func:`fold_batch_norm` leaves it.
 
     Attributes:
         width: Channels of a token (1,280 for every variant).
@@ -168,7 +168,7 @@ class EfficientNetLite(nn.Module):
         self.classifier = nn.Linear(self.width, num_classes) if num_classes else None
 
     def trunk(self, pixels: Tensor) -> Tensor:
-        """Normalised pixels ``[B, 3, H, W]`` to the stride-16 map ``[B, C, H/16, W/16]``."""
+        """Normalized pixels ``[B, 3, H, W]`` to the stride-16 map ``[B, C, H/16, W/16]``."""
         hidden = self.stem(pixels)
         for stage in self.stages[: self.trunk_stages]:
             hidden = stage(hidden)
@@ -187,12 +187,12 @@ class EfficientNetLite(nn.Module):
                 block.drop_path = rate
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Normalised pixels ``[B, 3, H, W]`` to tokens ``[B, N, 1280]``, row by row."""
+        """Normalized pixels ``[B, 3, H, W]`` to tokens ``[B, N, 1280]``, row by row."""
         return self.crown(self.trunk(pixels))
 
 
 def fold_batch_norm(encoder: EfficientNetLite) -> EfficientNetLite:
-    """Fold every batch normalisation into its convolution, in place: the same function, fewer operations.
+    """Fold every batch normalization into its convolution, in place: the same function, fewer operations.
 
     Args:
         encoder: In eval mode. Its state dict afterwards is that of a network built with ``folded=True``.

@@ -31,7 +31,7 @@ def asymmetric_loss(
         clip: Probability margin of the negatives.
         weights: Factor per element, e.g. 0 to leave one out.
         epsilon: Probabilities below this are raised to it before their logarithm is taken.
-        constant_focus: ``False`` lets the gradient pass through the focusing weight, too (the released code's
+        constant_focus: ``False`` lets the gradient pass through the focusing weight, too (the official code's
             ``disable_torch_grad_focal_loss=False``).
 
     Returns:

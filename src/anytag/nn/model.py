@@ -135,7 +135,7 @@ class RecognitionModel(nn.Module):
         self._initialise()
 
     def _initialise(self) -> None:
-        """BERT's initialisation for everything but the image encoder, whose weights come from ImageNet."""
+        """BERT's initialization for everything but the image encoder, whose weights come from ImageNet."""
         for name, module in self.named_modules():
             if name.startswith("image_encoder"):
                 continue
@@ -159,7 +159,7 @@ class RecognitionModel(nn.Module):
         return self.image_norm(tokens) + self.image_positions if kind == "normalised" else tokens
 
     def encode(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Normalised pixels ``[B, 3, R, R]`` to features ``[B, 1 + N, F]`` and class logits ``[B, classes]``."""
+        """Normalized pixels ``[B, 3, R, R]`` to features ``[B, 1 + N, F]`` and class logits ``[B, classes]``."""
         tokens = self.image_encoder(pixels)
         return self.features(tokens), self.classifier(tokens)
 

@@ -35,7 +35,7 @@ class PackedLinear(nn.Module):
         super().__init__()
         self.in_features, self.out_features = linear.in_features, linear.out_features
         self.dtype, self.activation = dtype, "gelu" if gelu else "none"
-        # Tensors, not parameters: they shall not be converted or listed with the model's.
+        # Tensors, not parameters: they are not to be converted or listed with the model's.
         self._linear: list[nn.Linear] = [linear]
         self._weight: Tensor | None = None
         self._bias: Tensor | None = None

@@ -1,7 +1,7 @@
 """Swin Transformer (Liu et al., 2021), the image encoder of Tag2Text, RAM and RAM++.
 
 Attention inside windows that every second block moves by half their side. Tokens are kept window by window all the
-way: a block that moves its windows, and the merging of 2 x 2 neighbours between stages, only reorder them once, so
+way: a block that moves its windows, and the merging of 2 x 2 neighbors between stages, only reorder them once, so
 no block has to cut a grid into windows and put it together again.
 """
 
@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from anytag.nn.attention import attend
 
-#: Added to the logits of two tokens that share a moved window but are no neighbours (the picture's opposite edges).
+#: Added to the logits of two tokens that share a moved window but are no neighbors (the picture's opposite edges).
 #: The public weights were trained with this number, not with minus infinity.
 _MASKED = -100.0
 
@@ -127,7 +127,7 @@ class SwinFeedForward(nn.Module):
 
 
 class _Block(nn.Module):
-    """Window attention and feed-forward, each with a layer normalisation before it and a residual around both."""
+    """Window attention and feed-forward, each with a layer normalization before it and a residual around both."""
 
     def __init__(self, width: int, heads: int, window: int, drop_path: float):
         super().__init__()
@@ -145,7 +145,7 @@ class _Block(nn.Module):
 
 
 class _Merging(nn.Module):
-    """Four neighbours, which follow each other, to one token of twice the width."""
+    """Four neighbors, which follow each other, to one token of twice the width."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -193,7 +193,7 @@ class _Stage(nn.Module):
             last = still if len(drop_paths) % 2 else moved
         cells = torch.arange(grid * grid, device="cpu")
         if next_order is not None:
-            # The official order of four neighbours: down the left column, then down the right one.
+            # The official order of four neighbors: down the left column, then down the right one.
             half = grid // 2
             cells = cells.reshape(half, 2, half, 2).permute(0, 2, 3, 1).reshape(-1, 4)[next_order].flatten()
         tables |= {"positions": _relative_positions(window), "leave": _steps(last, cells)}
@@ -283,7 +283,7 @@ class SwinTransformer(nn.Module):
         return self.grids[-1] ** 2
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Normalised pixels ``[B, 3, R, R]`` to tokens ``[B, N, C]``, row by row.
+        """Normalized pixels ``[B, 3, R, R]`` to tokens ``[B, N, C]``, row by row.
 
         Raises:
             ValueError: If the pictures have another size.
@@ -294,7 +294,7 @@ class SwinTransformer(nn.Module):
         return self.norm(tokens)
 
     def stages(self, pixels: Tensor) -> list[Tensor]:
-        """What every stage hands on, ``[B, N, C]`` row by row: merged, but for the last, and not normalised.
+        """What every stage hands on, ``[B, N, C]`` row by row: merged, but for the last, and not normalized.
 
         Args:
             pixels: As for :meth:`forward`.

@@ -1,6 +1,6 @@
 """The one transformer layer that every text part is made of.
 
-BERT's layer (Devlin et al., 2019): attention, residual, layer normalisation after it. Which of self-attention,
+BERT's layer (Devlin et al., 2019): attention, residual, layer normalization after it. Which of self-attention,
 cross-attention and feed-forward a layer has decides what it is for: the recognition decoder runs cross-attention
 and feed-forward only, the interaction encoder and the text decoder all three, a label text encoder no
 cross-attention. Head counts belong to the caller, because Tag2Text shares weights between parts that split them
@@ -22,13 +22,13 @@ KeysValues = tuple[Tensor, Tensor]
 
 
 class Attention(nn.Module):
-    """Multi-head attention with its residual connection and layer normalisation.
+    """Multi-head attention with its residual connection and layer normalization.
 
     Args:
         width: Width of the hidden states.
         memory_width: Width of what is attended to, if it differs.
         dropout: Of the output.
-        norm_eps: Of the layer normalisation.
+        norm_eps: Of the layer normalization.
         attention_dropout: Of the attention weights; ``None``: the same. PyTorch's fast kernels know none on a CPU.
     """
 
@@ -82,7 +82,7 @@ class Attention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Two linear layers with GELU between them, residual and layer normalisation."""
+    """Two linear layers with GELU between them, residual and layer normalization."""
 
     def __init__(self, width: int, inner: int, dropout: float = 0.1, norm_eps: float = 1e-12):
         super().__init__()
@@ -146,7 +146,7 @@ else:
 
 
 class TextEmbedding(nn.Module):
-    """Word and learned position embeddings (and BERT's token types, if any), normalised."""
+    """Word and learned position embeddings (and BERT's token types, if any), normalized."""
 
     def __init__(
         self,

@@ -81,7 +81,7 @@ def empty_model(config: ModelConfig, tags: int) -> RecognitionModel:
 def read_model(config: ModelConfig, tags: int, path: Path) -> RecognitionModel:
     """The network with its weights mapped from a file, in eval mode.
 
-    Nothing is initialised first and nothing is copied: pages of the file are read when they are needed.
+    Nothing is initialized first and nothing is copied: pages of the file are read when they are needed.
 
     Raises:
         ModelError: If the file is damaged, or its tensors are not those of the config.

@@ -1,4 +1,4 @@
-"""Colours as every program shows them: what a file says about its colours is applied, and sRGB comes out.
+"""Colors as every program shows them: what a file says about its colors is applied, and sRGB comes out.
 
 Models were trained on sRGB. A picture in AdobeRGB, ProPhoto or Display P3 whose numbers are taken for sRGB looks pale
 to them, or garish.
@@ -19,10 +19,10 @@ from anytag.pictures.icc import ADOBE_RGB, SRGB, Primaries, coded_profile, make_
 #: Larger profiles are not looked at; those of printers have one or two megabytes.
 _LARGEST = 1 << 24
 
-#: Steps of 255 by which colours may differ for a profile to count as sRGB's: others round their curves differently.
+#: Steps of 255 by which colors may differ for a profile to count as sRGB's: others round their curves differently.
 _ROUNDING = 2
 
-#: In which mode a profile of each colour space wants pixels.
+#: In which mode a profile of each color space wants pixels.
 _MODE_OF = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 
 _EXIF, _INTEROPERABILITY, _COLOUR_SPACE, _INDEX = 0x8769, 0xA005, 0xA001, 1
@@ -60,7 +60,7 @@ def to_srgb(picture: Image.Image, profile: bytes | None, own: bool = False) -> I
 
 
 def profile_of(picture: Image.Image, stream: BinaryIO | None = None) -> bytes | None:
-    """The profile that a picture brings, or one made of what it says about its colours; ``None``: sRGB.
+    """The profile that a picture brings, or one made of what it says about its colors; ``None``: sRGB.
 
     In this order: codes of H.273 in a PNG, an ICC profile, gamma and chromaticities of a PNG, codes in AVIF and HEIC,
     and what cameras write in Exif for AdobeRGB.
@@ -81,7 +81,7 @@ def profile_of(picture: Image.Image, stream: BinaryIO | None = None) -> bytes | 
             return coded_profile(int.from_bytes(codes[:2], "big"), int.from_bytes(codes[2:4], "big"))
         return _adobe_rgb() if _is_adobe_rgb(picture) else None
     except Exception:
-        # Damage in what is said about colours must not cost the picture.
+        # Damage in what is said about colors must not cost the picture.
         return None
 
 
@@ -131,7 +131,7 @@ def _corners(primaries: Primaries) -> tuple[tuple[float, float], ...]:
 
 
 def _is_adobe_rgb(picture: Image.Image) -> bool:
-    """Whether Exif says so: cameras leave the profile out (DCF's optional colour space, index R03)."""
+    """Whether Exif says so: cameras leave the profile out (DCF's optional color space, index R03)."""
     if not picture.info.get("exif"):
         return False
     exif = picture.getexif()
@@ -172,7 +172,7 @@ def _conversion(profile: bytes) -> _Conversion | None:
 
 
 def _is_identity(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
-    """Whether a transform leaves colours as they are, tried on a cube of them."""
+    """Whether a transform leaves colors as they are, tried on a cube of them."""
     ramp = np.arange(256, dtype=np.uint8)
     if mode == "L":
         grey = Image.fromarray(ramp[None])
@@ -200,7 +200,7 @@ def _apply(picture: Image.Image, conversion: _Conversion, own: bool) -> Image.Im
     if conversion.mode == "L" and picture.mode not in ("L", "RGB"):
         picture, own = picture.convert("L"), True
     if conversion.mode == "L" and picture.mode == "RGB":
-        # A grey profile in a coloured picture fits nothing.
+        # A grey profile in a colored picture fits nothing.
         return picture if alpha is None else rgba
     if picture.mode != conversion.mode:
         picture, own = picture.convert(conversion.mode), True

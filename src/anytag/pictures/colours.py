@@ -14,14 +14,14 @@ from anytag.errors import PictureError
 def to_rgb(picture: Image.Image, composite_alpha: bool = True) -> Image.Image:
     """The picture in mode RGB.
 
-    Greyscale is repeated over the channels. Transparent pixels (LA, RGBA, PA, premultiplied, palettes, one colour
+    Greyscale is repeated over the channels. Transparent pixels (LA, RGBA, PA, premultiplied, palettes, one color
     marked transparent) are composited over white. Pixels deeper than 8 bits are scaled, never clipped: 16-bit ``v``
     becomes ``round(v / 257)``; 32-bit integers and floats are taken as 0 to 1 (floats only), to 255 or to 65535,
     whichever is the first to hold their greatest value, or else scaled so that this value becomes white.
 
     Args:
         picture: A picture of any mode, of any size.
-        composite_alpha: ``False`` drops transparency: pixels show the colour that they are stored with, which nobody
+        composite_alpha: ``False`` drops transparency: pixels show the color that they are stored with, which nobody
             saw, often black. The public Tag2Text and RAM code does so.
 
     Returns:

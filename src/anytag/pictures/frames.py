@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from PIL import Image
 
-#: Steps of 255 between the darkest and the brightest pixel of each colour up to which nobody sees anything.
+#: Steps of 255 between the darkest and the brightest pixel of each color up to which nobody sees anything.
 _INVISIBLE = 4
 
 #: Formats whose frames follow each other in time, or are pages; in others (PSD, MPO) they are layers and depths.
@@ -17,7 +17,7 @@ _MOST_FRAMES, _MOST_PIXELS = 100, 100_000_000
 
 
 def is_blank(picture: Image.Image) -> bool:
-    """Whether an RGB picture has the same colour everywhere."""
+    """Whether an RGB picture has the same color everywhere."""
     return all(high - low <= _INVISIBLE for low, high in picture.getextrema())  # type: ignore[misc]
 
 

@@ -50,7 +50,7 @@ def resize_heat_map(heat: HeatMap, width: int, height: int, resampling: Resampli
 
 
 def overlay_heat_map(picture: Image.Image, heat: HeatMap, opacity: float = 0.6) -> Image.Image:
-    """Lay a map over its picture: the hotter, the brighter the colour and the clearer the picture below.
+    """Lay a map over its picture: the hotter, the brighter the color and the clearer the picture below.
 
     Args:
         picture: Any picture of mode RGB.

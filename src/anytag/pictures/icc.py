@@ -1,4 +1,4 @@
-"""Colour profiles made from a few numbers, for pictures that name their colours instead of bringing a profile."""
+"""Color profiles made from a few numbers, for pictures that name their colours instead of bringing a profile."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _POINTS = 4096
 
 @dataclass(frozen=True, slots=True)
 class Primaries:
-    """Chromaticities (x, y) of the red, green and blue of a colour space, and of its white."""
+    """Chromaticities (x, y) of the red, green and blue of a color space, and of its white."""
 
     red: Point
     green: Point
@@ -39,7 +39,7 @@ SRGB = Primaries((0.64, 0.33), (0.30, 0.60), (0.15, 0.06))
 ADOBE_RGB = Primaries((0.64, 0.33), (0.21, 0.71), (0.15, 0.06))
 DISPLAY_P3 = Primaries((0.680, 0.320), (0.265, 0.690), (0.150, 0.060))
 
-#: Colour primaries of ITU-T H.273 by their code; 2 is "unspecified".
+#: Color primaries of ITU-T H.273 by their code; 2 is "unspecified".
 CODED_PRIMARIES = {
     1: SRGB,
     4: Primaries((0.67, 0.33), (0.21, 0.71), (0.14, 0.08), (0.310, 0.316)),
@@ -90,7 +90,7 @@ def coded_profile(primaries: int, transfer: int) -> bytes | None:
 
 
 def make_profile(primaries: Primaries, curve: float | Callable[[FloatArray], FloatArray] = _srgb) -> bytes:
-    """An ICC profile (version 2, matrix and curves) of an RGB colour space.
+    """An ICC profile (version 2, matrix and curves) of an RGB color space.
 
     Args:
         primaries: Its colours.
@@ -100,7 +100,7 @@ def make_profile(primaries: Primaries, curve: float | Callable[[FloatArray], Flo
         The profile's bytes.
 
     Raises:
-        ValueError: If the primaries span no colour space, or the exponent cannot be written.
+        ValueError: If the primaries span no color space, or the exponent cannot be written.
     """
     red, green, blue = _matrix(primaries).T
     trc = _exponent(curve) if isinstance(curve, float | int) else _table(curve)
@@ -119,7 +119,7 @@ def make_profile(primaries: Primaries, curve: float | Callable[[FloatArray], Flo
 
 
 def _matrix(primaries: Primaries) -> FloatArray:
-    """RGB to XYZ under D50, a colour a column."""
+    """RGB to XYZ under D50, a color a column."""
     corners = np.array([primaries.red, primaries.green, primaries.blue, primaries.white])
     if (corners[:, 1] <= 0).any() or (corners < 0).any():
         raise ValueError("chromaticities must be positive")

@@ -18,7 +18,7 @@ from anytag.pictures.tiff import BYTE_ORDERS, TYPE_SIZES
 _MARKS = ((b"\xff\xd8\xff", b"\xff\xd9"), (b"\x89PNG", b"IEND\xaeB`\x82"))
 
 
-#: Pixels that a byte can stand for in each format, generously: what compresses best is one colour everywhere.
+#: Pixels that a byte can stand for in each format, generously: what compresses best is one color everywhere.
 _MOST_PER_BYTE = {"PNG": 8 * 1032, "GIF": 4096, "JPEG": 20_000, "MPO": 20_000, "JPEG2000": 20_000}
 _MOST_PER_BYTE_TIFF = {"raw": 8, "packbits": 512, "tiff_lzw": 32_768, "tiff_adobe_deflate": 8256, "jpeg": 20_000}
 
@@ -113,7 +113,7 @@ def _is_gif_cut_off(stream: BinaryIO) -> bool:
 
 
 def _gif_colours(flags: int) -> int:
-    """Bytes of the colour table that a GIF's flags announce."""
+    """Bytes of the color table that a GIF's flags announce."""
     return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
 
 

@@ -1,8 +1,8 @@
 """From pixels to what image encoders were trained on: channels with mean 0 and deviation 1.
 
-The released Tag2Text, RAM and RAM++ code normalises pictures with CLIP's constants in training (``ram/data``) and with
-ImageNet's in inference (``ram/transform.py``). :data:`IMAGENET` gives what the released inference gives; :data:`CLIP`
-is what the weights were trained with, and a user of the released code measured a slightly higher precision with it.
+The official Tag2Text, RAM and RAM++ code normalizes pictures with CLIP's constants in training (``ram/data``) and with
+ImageNet's in inference (``ram/transform.py``). :data:`IMAGENET` gives what the official inference gives; :data:`CLIP`
+is what the weights were trained with, and a user of the official code measured a slightly higher precision with it.
 
 The whole of the released ``get_transform`` is::
 
@@ -24,7 +24,7 @@ Channels = tuple[float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class Normalisation:
-    """Mean and standard deviation of each colour channel of a training set.
+    """Mean and standard deviation of each color channel of a training set.
 
     Attributes:
         mean: Red, green, blue, where white is 1.

@@ -31,8 +31,8 @@ DRAFT_PIXELS = 4_000_000
 Interpolation = Literal["bicubic", "bilinear"]
 _FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 
-#: What there is to know about a picture that was read: ``blank``, the same colour everywhere; ``truncated``, its file
-#: ends too early, and what is missing is grey or black.
+#: What there is to know about a picture that was read: ``blank``, the same color everywhere; ``truncated``, its file
+#: ends too early, and what is missing is gray or black.
 Note = Literal["blank", "truncated"]
 
 #: Formats of which a decoder leaves the rows that it came to.
@@ -90,7 +90,7 @@ def read_picture(
     """Read a picture.
 
     Of an animation or a file with several pages, the first with something on it; of a camera file, its largest preview.
-    EXIF orientation is applied, colour profiles become sRGB, transparency is composited over white, and deep pixels are
+    EXIF orientation is applied, color profiles become sRGB, transparency is composited over white, and deep pixels are
     scaled to 8 bits (see :func:`~anytag.pictures.colours.to_rgb`). A file that was cut off where nothing shows, such as
     a JPEG without its last two bytes, is read like a whole one.
 
@@ -103,7 +103,7 @@ def read_picture(
             several times faster, and not bit for bit what a full decode gives. ``None``: always in full.
         label: What to call the picture in errors; made from the source if not given.
         composite_alpha: ``False`` drops transparency instead, as the public Tag2Text and RAM code does.
-        accept_truncated: Whether files that end before the picture does are read as far as they go; the rest is grey or
+        accept_truncated: Whether files that end before the picture does are read as far as they go; the rest is gray or
             black. Not of every format.
 
     Returns:
@@ -157,10 +157,10 @@ def to_pixels(picture: Image.Image, resolution: int, interpolation: Interpolatio
     Args:
         picture: A picture of any size and mode.
         resolution: The square's side R, in pixels.
-        interpolation: ``"bicubic"``, or ``"bilinear"`` for the published Tag2Text, RAM and RAM++ weights.
+        interpolation: ``"bicubic"``, or ``"bilinear"`` for the official Tag2Text, RAM and RAM++ weights.
 
     Returns:
-        ``[R, R, 3]`` RGB, 0 to 255, not normalised; see :class:`~anytag.pictures.normalisation.Normalisation`.
+        ``[R, R, 3]`` RGB, 0 to 255, not normalized; see :class:`~anytag.pictures.normalisation.Normalisation`.
 
     Raises:
         UsageError: If the resolution is below 1 or the interpolation is unknown.

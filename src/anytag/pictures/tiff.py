@@ -36,7 +36,7 @@ _WANTED = frozenset(
 #: Whole numbers of each type, as :mod:`struct` writes them.
 _CODES = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I"}
 
-#: Pixels as the sensor gives them, one colour each; and three colours that nobody has developed yet.
+#: Pixels as the sensor gives them, one color each; and three colors that nobody has developed yet.
 _UNDEVELOPED = (32803, 34892)
 
 #: Directories and values of one tag that are looked at; damaged files announce billions.
@@ -88,7 +88,7 @@ class Directory:
 
     @property
     def is_plain(self) -> bool:
-        """Whether a TIFF reader shows it: 8 or 16 bits, grey or colours, not a JPEG of the old kind."""
+        """Whether a TIFF reader shows it: 8 or 16 bits, gray or colors, not a JPEG of the old kind."""
         return (
             self.number(_PHOTOMETRIC, -1) in (0, 1, 2, 3, 5, 6)
             and self.number(_BITS, 1) in (1, 8, 16)

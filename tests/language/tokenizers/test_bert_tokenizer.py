@@ -1,4 +1,4 @@
-"""The published captioner's tokenizer against the released code's ids and texts."""
+"""The official captioner's tokenizer against the official code's ids and texts."""
 
 from __future__ import annotations
 

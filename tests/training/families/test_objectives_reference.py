@@ -1,4 +1,4 @@
-"""The published objectives against the reference's losses and gradients."""
+"""The official objectives against the reference's losses and gradients."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from oracle_sets import OracleSet, each_oracle_set, near_norm
 from torch import nn
 
 from anytag.checkpoints.convert import rename_state
-from anytag.checkpoints.official_keys import published_key
+from anytag.checkpoints.official_keys import official_key
 from anytag.nn.model import RecognitionModel
 from anytag.training.families.objectives import (
     RamConfig,
@@ -22,7 +22,7 @@ from anytag.training.families.pair_batch import PairBatch, caption_tensors
 
 
 class TestAgainstTheReference:
-    """Tag2Text's released objective has no contrast and no matching; the others are complete."""
+    """Tag2Text's official objective has no contrast and no matching; the others are complete."""
 
     @each_oracle_set()
     def test_losses_total_and_every_gradient(self, oracle_set):
@@ -58,7 +58,7 @@ def model_of(oracle_set: OracleSet) -> RecognitionModel:
 def our_name(oracle_set: OracleSet, official: str) -> str:
     aliases = oracle_set.config["state"]["aliases"]
     tied = {target: alias for alias, target in aliases.items()} | aliases
-    name = published_key(official) or published_key(tied[official])
+    name = official_key(official) or official_key(tied[official])
     assert name is not None, official
     return name
 

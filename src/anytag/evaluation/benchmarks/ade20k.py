@@ -61,7 +61,7 @@ def _open(key: str, title: str, clean: bool) -> BenchmarkEntry:
         notes: tuple[str, ...] = ("a class counts as present wherever a pixel has it, however small",)
         if clean:
             notes += (
-                f"{len(kept)} of the 143 classes of the paper: those that can be told from the authors' list of mapped "
+                f"{len(kept)} of the 143 classes of the paper: those that are known from the authors' list of mapped "
                 "names",
             )
         return Benchmark(

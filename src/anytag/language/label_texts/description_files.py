@@ -142,7 +142,7 @@ def read_descriptions(path: str | Path, may_be_empty: bool = False) -> list[TagD
     """Read a file of descriptions, in its order.
 
     Args:
-        path: JSON lines as :func:`write_descriptions` makes them, or the layout of RAM++'s published files: a JSON
+        path: JSON lines as :func:`write_descriptions` makes them, or the layout of RAM++'s official files: a JSON
             list of objects (or one object) from tags to lists of descriptions, which may be grouped by question.
         may_be_empty: Whether no tag at all is fine.
 

@@ -17,7 +17,7 @@ def _both(sentence: str) -> tuple[str, str]:
     return sentence.replace("*", "{article}"), sentence.replace("*", "the")
 
 
-#: In the released order. "itap" is short for "I took a picture", the headlines of a photographers' forum.
+#: In the official order. "itap" is short for "I took a picture", the headlines of a photographers' forum.
 TEMPLATES: tuple[str, ...] = (
     *_both("There is * {name} in the scene."),
     *_both("a photo of * {name} in the scene."),
@@ -56,12 +56,12 @@ def clean_name(name: str) -> str:
 
 
 def open_set_prompts(name: str, released_articles: bool = True) -> list[str]:
-    """The 63 sentences of a category, in the order of the released code.
+    """The 63 sentences of a category, in the order of the official code.
 
     Args:
         name: As its owner writes it.
         released_articles: Choose "a" or "an" by the first character as it is written, so that "Owl" becomes "a owl":
-            the released label embeddings were made so. ``False``: by the cleaned name, "an owl", in every sentence.
+            the official label embeddings were made so. ``False``: by the cleaned name, "an owl", in every sentence.
 
     Returns:
         Sentences; "This is" stands before those that would start with an "a" or "the".
@@ -82,7 +82,7 @@ def normalise(embeddings: FloatArray) -> FloatArray:
 
 
 def ensemble(embeddings: FloatArray) -> FloatArray:
-    """One unit vector ``[D]`` for the embeddings ``[P, D]`` of a label's prompts: normalised, averaged, normalised.
+    """One unit vector ``[D]`` for the embeddings ``[P, D]`` of a label's prompts: normalized, averaged, normalized.
 
     Raises:
         ValueError: If there is no embedding.

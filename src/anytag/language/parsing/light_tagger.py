@@ -1,7 +1,7 @@
 """A part-of-speech tagger for captions that needs nothing but Python.
 
 Words that captions use in one way only are looked up; for the others, and for unknown words, a linear model weighs
-the word, its ending and its neighbours, from left to right. The model is an averaged perceptron (Collins, 2002)
+the word, its ending and its neighbors, from left to right. The model is an averaged perceptron (Collins, 2002)
 distilled from spaCy's tags of 200,000 captions, spaCy's steady mistakes on captions repaired first
 (:mod:`anytag.language.parsing.repairs`); ``recipes/caption_tagger.py`` makes it.
 """

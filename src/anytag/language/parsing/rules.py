@@ -177,7 +177,7 @@ class _Reading:
             place += 1
 
     def _opens_compound(self, place: int) -> bool:
-        """Whether an -ing form or colour word and the noun after it are one name ("swimming pool")."""
+        """Whether an -ing form or color word and the noun after it are one name ("swimming pool")."""
         if place + 1 >= len(self.classes) or self.classes[place + 1] != "N":
             return False
         if self.classes[place] == "C" and self.lower[place] not in ("cream", "orange"):
@@ -194,7 +194,7 @@ class _Reading:
         end = start + 1
         while end < len(self.classes) and self.classes[end] == "N":
             end += 1
-        # A colour between nouns or a noun run broken by nothing else ends the run.
+        # A color between nouns or a noun run broken by nothing else ends the run.
         words = [part for word in self.lower[start:end] for part in _unhyphened(word)]
         if (
             self.lower[end : end + 1]

@@ -9,7 +9,7 @@ from anytag.language.parsing.lemmas import load_lexicon, noun_lemma, verb_lemma
 from anytag.language.parsing.lexicon import ADJECTIVES, COLOURS, MATERIALS, NOUNS
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
-#: Shorter words have too many neighbours to be corrected.
+#: Shorter words have too many neighbors to be corrected.
 MIN_LENGTH = 5
 #: Uses in captions that make a word a correction.
 FREQUENT = 40

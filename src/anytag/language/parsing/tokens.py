@@ -1,4 +1,4 @@
-"""Captions into tokens: one tokeniser for every tagger, so that the rules above see the same words."""
+"""Captions into tokens: one tokenizer for every tagger, so that the rules above see the same words."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_CHARACTERS = 10_000
 def tokenize(caption: str) -> list[str]:
     """Split a caption into words, numbers and signs.
 
-    Clitics come apart ("man's" -> "man", "'s"), colours joined by "and" too ("black-and-white"); other hyphenated
+    Clitics come apart ("man's" -> "man", "'s"), colors joined by "and" too ("black-and-white"); other hyphenated
     words stay whole ("t-shirt", "long-sleeved").
 
     Args:

@@ -7,7 +7,7 @@ from anytag.language.parsing.lexicon import ADJECTIVES, COLOURS, MATERIALS, NOUN
 from anytag.language.parsing.lexicon import words as word_set
 
 # Word classes. The rules look at one letter a word:
-# N noun, A adjective, C colour, G -ing form, E -ed form, F other verb form, D determiner, number or possessive,
+# N noun, A adjective, C color, G -ing form, E -ed form, F other verb form, D determiner, number or possessive,
 # Q possessive 's, I preposition, R particle, B adverb, T "to", K conjunction, M comma, P name, O anything else.
 _CLASS = {
     "NN": "N", "NNS": "N", "NNP": "P", "NNPS": "P", "JJ": "A", "JJR": "A", "JJS": "A", "VBG": "G", "VBN": "E",

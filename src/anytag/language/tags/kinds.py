@@ -23,7 +23,7 @@ _NEXT: dict[TagKind, tuple[TagKind, ...]] = {
 def guess_kinds(names: Sequence[str]) -> list[TagKind]:
     """A kind per name; names that stand twice get two kinds, since one name and kind make one tag.
 
-    Scenes and colours are looked up; for the rest the caption parser judges the name as a caption of its own, and
+    Scenes and colors are looked up; for the rest the caption parser judges the name as a caption of its own, and
     what it makes nothing of is an object. A guess, good for filtering and for telling senses apart.
 
     Raises:

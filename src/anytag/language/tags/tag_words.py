@@ -1,4 +1,4 @@
-"""Which word pieces name which tags: what a recogniser says of a tag can then weigh the words of a caption."""
+"""Which word pieces name which tags: what a recognizer says of a tag can then weigh the words of a caption."""
 
 from __future__ import annotations
 

@@ -153,7 +153,7 @@ def build_vocabulary(
         report: Is told what became of the captions' tags.
 
     Returns:
-        The vocabulary. ``support`` counts the pictures in which a tag is true, be it named or implied.
+        The vocabulary. ``support`` counts the pictures in which a tag is true, named or implied.
 
     Raises:
         VocabularyError: If ``min_support`` is less than 1 or no tag is left.

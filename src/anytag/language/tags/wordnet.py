@@ -111,7 +111,7 @@ class WordNet:
     def _read_index(self, part: PartOfSpeech) -> Iterator[tuple[str, tuple[int, ...]]]:
         with (self.folder / f"index.{part}").open(encoding="utf-8") as lines:
             for line in lines:
-                if not line.startswith(" "):  # the licence at the top is indented
+                if not line.startswith(" "):  # the license at the top is indented
                     cells = line.split()
                     yield cells[0], tuple(int(offset) for offset in cells[len(cells) - int(cells[2]) :])
 

@@ -1,8 +1,8 @@
-"""The tokenizer of the published Tag2Text and RAM captioners: bert-base-uncased with two more tokens.
+"""The tokenizer of the official Tag2Text and RAM captioners: bert-base-uncased with two more tokens.
 
 ``[DEC]`` starts a caption and ``[ENC]`` a tag list; they follow BERT's 30522 word pieces. Ids, lengths and texts are
-those of the released code (``ram/models/utils.py``, ``tag2text.py``). Where that code loses something, the right
-behaviour is the default and ``released=True`` brings the other back.
+those of the official code (``ram/models/utils.py``, ``tag2text.py``). Where that code loses something, the right
+behavior is the default and ``released=True`` brings the other back.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _CLOSED_UP = (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're
 
 
 class PublishedTokenizer:
-    """Tag lists and captions to ids and back, as the published weights expect them.
+    """Tag lists and captions to ids and back, as the official weights expect them.
 
     Args:
         tokenizer: A ``tokenizers.Tokenizer`` that knows the special tokens; see :func:`build_published_tokenizer`.
@@ -65,7 +65,7 @@ class PublishedTokenizer:
         found = {token: tokenizer.token_to_id(token) for token in (*_BERT, *_ADDED)}
         if missing := [token for token, id in found.items() if id is None]:
             raise ModelError(
-                f"the tokenizer of the published captioner has no {', '.join(missing)}; build it from the vocab.txt "
+                f"the tokenizer of the official captioner has no {', '.join(missing)}; build it from the vocab.txt "
                 "of bert-base-uncased, or get the model directory again"
             )
         self._special = {token: int(id) for token, id in found.items() if id is not None}
@@ -103,7 +103,7 @@ class PublishedTokenizer:
     def encode_tags(self, names: Sequence[str]) -> list[int]:
         """``[ENC] dog | red car [SEP] [PAD] …``: exactly ``tag_length`` ids.
 
-        A longer list is cut wherever it is, as in the released code: of 40 ids, 19 names of one word piece fit, or 13
+        A longer list is cut wherever it is, as in the official code: of 40 ids, 19 names of one word piece fit, or 13
         of two.
         Attention leaves out where the ids are ``pad_id``.
 
@@ -126,8 +126,8 @@ class PublishedTokenizer:
         Args:
             caption: Cleaned, see :func:`~anytag.language.tokenizers.pre_caption.pre_caption`.
             limit: Most ids, prompt and end included.
-            released: Without the prompt, as the released training does: the loss then leaves out the caption's own
-                first three word pieces, which are never learnt, and the decoder never sees what it is later asked
+            released: Without the prompt, as the official training does: the loss then leaves out the caption's own
+                first three word pieces, which are never learned, and the decoder never sees what it is later asked
                 to continue.
 
         Raises:
@@ -155,7 +155,7 @@ class PublishedTokenizer:
 
         Args:
             ids: Prompt, caption, perhaps end and padding. Without the prompt, the whole is the caption.
-            released: Cut the text off after as many characters as the prompt has, as the released code does. If the
+            released: Cut the text off after as many characters as the prompt has, as the official code does. If the
                 caption joins the prompt without a blank (``a picture of, seen from above``), its first character is
                 lost, and the text starts with a blank.
 
@@ -199,7 +199,7 @@ class PublishedTokenizer:
 def build_published_tokenizer(
     wordpieces: Sequence[str], prompt: str = PROMPT, tag_length: int = TAG_TOKENS
 ) -> PublishedTokenizer:
-    """The published tokenizer from BERT's word pieces.
+    """The official tokenizer from BERT's word pieces.
 
     Args:
         wordpieces: The lines of ``vocab.txt`` of bert-base-uncased, in order: a piece's place is its id. The file is

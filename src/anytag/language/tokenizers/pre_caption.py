@@ -20,8 +20,8 @@ def pre_caption(text: str, max_words: int = 50, *, released: bool = False) -> st
 
     Args:
         text: A caption as it was written.
-        max_words: Words to keep, 1 or more; 50 is the released default, training uses 30.
-        released: As in the released code: a single tab or line break inside stays, and so does one tab at an end.
+        max_words: Words to keep, 1 or more; 50 is the official default, training uses 30.
+        released: As in the official code: a single tab or line break inside stays, and so does one tab at an end.
 
     Raises:
         UsageError: If no word would be kept.

@@ -21,7 +21,7 @@ _SPECIAL = (PAD, UNKNOWN, START, END, GIVEN, FOUND, SEPARATOR)
 class CaptionTokenizer:
     """Captions and tag lists to ids and back.
 
-    A tag list starts with ``[GIVEN]`` (tags that the caption should name) or ``[FOUND]`` (tags that a recogniser
+    A tag list starts with ``[GIVEN]`` (tags that the caption should name) or ``[FOUND]`` (tags that a recognizer
     proposes); tags are separated by ``|``, as Tag2Text joins them.
 
     Args:

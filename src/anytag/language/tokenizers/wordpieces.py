@@ -1,4 +1,4 @@
-"""The 30,522 word pieces of bert-base-uncased (Devlin et al., 2019), which the published captioners speak in."""
+"""The 30,522 word pieces of bert-base-uncased (Devlin et al., 2019), which the official captioners speak in."""
 
 from __future__ import annotations
 

@@ -144,7 +144,7 @@ Captions without given tags were read by the parser `{config.parser}`. Not train
 ## Limits
 - It knows what its training data named. It reflects what their writers chose to write, including how they describe
   people; do not use it to decide anything about a person.
-- Scores are comparable with thresholds, not with probabilities.
+- Compare scores with the thresholds; they are not probabilities.
 """
 
 

@@ -72,5 +72,5 @@ a tag, too.
   name are found rarely; colours, materials and counts are unreliable.
 - It reflects what annotators chose to write, including how they describe people. Do not use it to decide anything
   about a person.
-- Captions can state what is not there. Scores are comparable with thresholds, not with probabilities.
+- Captions can state what is not there. Compare scores with the thresholds; they are not probabilities.
 """
