@@ -63,8 +63,8 @@ class LocalExecutor:
                 yield future.result()
         except BrokenProcessPool:
             raise AnytagError(
-                f"{step.name}: a worker process was killed, most likely because memory ran out. What is done is kept: run the "
-                "same command again, perhaps with fewer workers"
+                f"{step.name}: a worker process was killed, most likely because memory ran out. What is done is kept: "
+                "run the same command again, perhaps with fewer workers"
             ) from None
         except KeyboardInterrupt:
             wait = False  # Whoever interrupts this does not want to.

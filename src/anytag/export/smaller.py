@@ -1,4 +1,4 @@
-"""Which graphs of a model keep their accuracy in 8 bits, which are stored in half precision, and on what activations are measured."""
+"""Which graphs keep their accuracy in 8 bits, which are stored in half precision, and how activations are measured."""
 
 from __future__ import annotations
 
