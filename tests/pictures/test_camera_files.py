@@ -108,6 +108,18 @@ class TestWithoutPreview:
         assert "a camera file" in str(error)
         assert "pip install 'anytag[raw]'" in str(error)
 
+    def test_is_truncated_where_the_sensor_s_data_end_too_early(self):
+        content = nef(jpeg(320, 240))
+        error = failed(content[: len(content) - 200])
+        assert error.kind == "truncated"
+        strip = sensor(strip=b"\x12\x34" * 4000)
+        strip.tags[0x117] = (4, [9_000_000])
+        strip.strip, place = b"", strip.strip
+        strip.tags[0x111] = (4, [8])
+        first = thumbnail()
+        first.below = [strip]
+        assert failed(tiff([first]) + place).kind == "truncated"
+
     def test_says_when_there_is_none_at_all(self, monkeypatch):
         monkeypatch.setitem(sys.modules, "rawpy", None)
         assert "(Fujifilm RAF) without a preview" in str(failed(raf(b"")))

@@ -77,6 +77,8 @@ def _identify_preview(stream: BinaryIO, label: str, kind: str | None) -> Opened 
         if preview is None:
             return None
         if preview.is_camera and max(preview.size) < LEAST_SIDE:
+            if preview.is_cut_off:
+                raise EOFError("it lacks the end of what the sensor saw")
             picture = develop(stream, label, kind or "RAW", preview.size if any(preview.size) else None)
             return Opened(picture, orientation=1)
         picture = Image.open(preview.content, formats=("JPEG", "TIFF"))

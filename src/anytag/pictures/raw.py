@@ -55,12 +55,14 @@ class Preview:
         size: Its width and height.
         is_camera: Whether it is one of a camera file, rather than a page of a plain TIFF.
         orientation: As in Exif, where the camera file says it; 0: as the preview itself says.
+        is_cut_off: Whether the camera file ends before what the sensor saw.
     """
 
     content: BinaryIO
     size: tuple[int, int]
     is_camera: bool
     orientation: int = 0
+    is_cut_off: bool = False
 
 
 def raw_kind(head: bytes) -> str | None:
@@ -93,11 +95,10 @@ def largest_preview(stream: BinaryIO, *, is_raw: bool) -> Preview | None:
     if max((max(one.size) for one in candidates), default=0) < LEAST_SIDE:
         # Olympus, Pentax and others keep it in notes of their own; files that are no TIFF, anywhere.
         candidates += itertools.islice(_scan(content, directories), _MOST_FOUND)
-    found = _largest(content, candidates)
-    if found is None:
-        return Preview(io.BytesIO(), (0, 0), True)
-    orientation = orientation or _orientation_of_cr3(stream, content)
-    return Preview(found.content, found.size, True, found.orientation or orientation)
+    found = _largest(content, candidates) or Preview(io.BytesIO(), (0, 0), True)
+    orientation = found.orientation or orientation or _orientation_of_cr3(stream, content)
+    undeveloped = (span for one in directories if one.is_undeveloped for span in one.pixels())
+    return Preview(found.content, found.size, True, orientation, any(sum(span) > len(content) for span in undeveloped))
 
 
 def develop(stream: BinaryIO, label: str, kind: str, size: tuple[int, int] | None) -> Image.Image:
