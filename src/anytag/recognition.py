@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 TagKind = Literal["object", "scene", "attribute", "action"]
@@ -52,6 +52,8 @@ class Recognition:
         caption: A sentence, or ``None`` if none was asked for.
         given: Tags that the caption was asked to follow.
         covered: Those of ``given`` that the caption names.
+        notes: What there is to know about the picture: ``blank``, the same color everywhere, so that there is nothing
+            to recognise; ``truncated``, its file ends too early, and the rest is missing.
     """
 
     path: str
@@ -59,9 +61,24 @@ class Recognition:
     caption: str | None = None
     given: tuple[str, ...] | None = None
     covered: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
+
+    def noted(self, notes: tuple[str, ...], keep: bool) -> Recognition:
+        """The recognition of a picture about which there is something to know.
+
+        Args:
+            notes: What.
+            keep: Whether what models see in blank pictures is kept, since it was asked for expressly.
+        """
+        if "blank" in notes and not keep:
+            return Recognition(self.path, notes=notes)
+        return replace(self, notes=notes) if notes else self
 
     def to_json(self) -> dict[str, Any]:
-        """The recognition as one JSON line (``given`` and ``covered`` only where a caption was guided)."""
+        """The recognition as one JSON line.
+
+        ``given`` and ``covered`` only where a caption was guided, ``notes`` only where there are any.
+        """
         record: dict[str, Any] = {
             "path": self.path,
             "tags": [tag.to_json() for tag in self.tags],
@@ -70,6 +87,8 @@ class Recognition:
         if self.given is not None:
             record["given"] = list(self.given)
             record["covered"] = list(self.covered or ())
+        if self.notes:
+            record["notes"] = list(self.notes)
         return record
 
 

@@ -136,7 +136,7 @@ class TestTag:
         kinds = ("--kind", "object", "--kind", "action", "--threshold", 0)
         assert names(lines(run("tag", red, "--json", *kinds))[0]) == ["animal", "dog", "run"]
         run("tag", red, "--model", "m", "--threads", 3, "--device", "cuda", "--backend", "onnx")
-        chosen = {"tags": None, "descriptions": None}
+        chosen = {"tags": None, "descriptions": None, "accept_truncated": False}
         plain = {"backend": None, "device": "cpu", "precision": "float32", "threads": None} | chosen
         assert asked[0] == (None, plain)
         cuda = {"backend": "onnx", "device": "cuda", "threads": 3}

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 from fixtures_toy import plain, toy_recognizer
+from PIL import Image
 
 import anytag
 from anytag.errors import PictureError, UsageError
@@ -252,3 +253,45 @@ class TestShippedModel:
         assert seen.tags
         assert len(seen.caption.split()) >= 3
         assert set(seen.covered) <= set(seen.given)
+
+
+class TestNotes:
+    BLANK = plain((255, 0, 0))
+
+    @pytest.fixture
+    def strict(self, tmp_path):
+        recognizer = toy_recognizer(tmp_path / "strict")
+        recognizer.recognize_blank = False
+        return recognizer
+
+    def test_a_blank_picture_has_no_tags_and_says_why(self, strict):
+        for seen in (strict.tag(self.BLANK), strict.caption(self.BLANK), *strict.tag([self.BLANK])):
+            assert (seen.tags, seen.caption, seen.notes) == ((), None, ("blank",))
+            assert seen.to_json() == {"path": seen.path, "tags": [], "caption": None, "notes": ["blank"]}
+        look = strict.look(self.BLANK)
+        assert (look.tags(), look.caption().caption, look.notes) == ((), None, ("blank",))
+
+    def test_what_is_asked_for_expressly_is_answered(self, strict):
+        assert strict.tag(self.BLANK, threshold=0.5).tags
+        assert strict.tag(self.BLANK, categories=["red"], threshold=0).tags[0].name == "red"
+        assert strict.caption(self.BLANK, tags=["beach"]).caption == "a picture of beach"
+        assert strict.look(self.BLANK).tags(threshold=0.5)
+        assert strict.tag(self.BLANK, threshold=0.5).notes == ("blank",)
+
+    def test_it_can_be_recognised_like_others(self, strict):
+        strict.recognize_blank = True
+        seen = strict.tag(self.BLANK)
+        assert (seen.tags[0].name, seen.notes) == ("red", ())
+
+    def test_truncated_pictures_are_accepted_on_request(self, tmp_path, strict):
+        stream = io.BytesIO()
+        picture = Image.new("RGB", (64, 64), (255, 0, 0))
+        picture.paste((0, 0, 255), (0, 0, 32, 64))
+        picture.save(stream, "BMP")
+        cut = stream.getvalue()[:-4000]
+        with pytest.raises(PictureError, match="accept_truncated"):
+            strict.tag(cut)
+        strict.accept_truncated = True
+        seen = strict.tag(cut)
+        assert seen.notes == ("truncated",)
+        assert seen.to_json()["notes"] == ["truncated"]

@@ -112,7 +112,7 @@ def toy_recognizer(folder, batch_size=2, **options):
     directory = ModelDirectory(write_toy_model(folder, **options))
     backend = ToyBackend(directory, CaptionTokenizer.load(folder / "tokenizer.json"))
     backend.classes = np.zeros(directory.config.image_encoder.classes, np.float32)
-    return Recognizer(directory, backend, batch_size, workers=1)
+    return Recognizer(directory, backend, batch_size, workers=1, recognize_blank=True)
 
 
 def plain(colour, size=(8, 8)):

@@ -59,6 +59,9 @@ Exclude = Annotated[
 ]
 NoRecursive = Annotated[bool, typer.Option("--no-recursive", help="Do not enter folders inside folders.")]
 FollowLinks = Annotated[bool, typer.Option("--follow-links", help="Enter linked folders inside folders, too.")]
+AcceptTruncated = Annotated[
+    bool, typer.Option("--accept-truncated", help="Recognize files that end too early by what there is of them.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON lines, one a picture, in order.")]
 Threshold = Annotated[
     float | None, typer.Option(help="One threshold for all tags, 0 to 1, instead of each tag's own; 0 keeps all.")
@@ -138,6 +141,7 @@ def open_recognizer(
     tags: TagChoice | None = None,
     descriptions: Path | None = None,
     server: str | None = None,
+    accept_truncated: bool = False,
 ) -> Recognizer:
     """The recognizer that the options of a command ask for; see :func:`anytag.load` and :func:`anytag.connect`.
 
@@ -147,7 +151,7 @@ def open_recognizer(
     if server is not None:
         own: dict[str, object] = {"--backend": backend, "--threads": threads}
         own |= {"--allow, --deny, --rename or --language": tags}
-        own |= {"--descriptions": descriptions}
+        own |= {"--descriptions": descriptions, "--accept-truncated": accept_truncated or None}
         if given := [option for option, value in own.items() if value is not None]:
             raise UsageError(f"{given[0]}: belongs to a model on this machine and has no effect on --server")
         from anytag.service.client import connect
@@ -164,6 +168,7 @@ def open_recognizer(
         threads=threads,
         tags=tags,
         descriptions=descriptions,
+        accept_truncated=accept_truncated,
     )
 
 

@@ -128,12 +128,15 @@ def _show(console: Console, seen: Recognition, with_caption: bool) -> None:
             text = f"  guided by {', '.join(seen.given)}"
             console.print(styled((text + (f"; not named: {', '.join(missed)}" if missed else ""), "dim")))
     elif not seen.tags:
-        console.print(styled(("  no tag above its threshold", "dim")))
+        nothing = "blank: the same color everywhere" if "blank" in seen.notes else "no tag above its threshold"
+        console.print(styled((f"  {nothing}", "dim")))
     else:
         width = max(width_of(tag.name) for tag in seen.tags)
         for tag in seen.tags:
             line = f"  {pad(tag.name, width)}  {tag.score:.2f} {bar(tag.score)} "
             console.print(styled((line, STYLES[tag.kind]), (tag.kind + taken_for(tag), "dim")))
+    if "truncated" in seen.notes:
+        console.print(styled(("  truncated: only a part of the picture is there", "dim")))
     console.print()
 
 

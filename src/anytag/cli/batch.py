@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from anytag.cli._inputs import (
+    AcceptTruncated,
     Allow,
     AllowFrom,
     BackendName,
@@ -108,6 +109,7 @@ def batch(
     exclude: Exclude = None,
     no_recursive: NoRecursive = False,
     follow_links: FollowLinks = False,
+    accept_truncated: AcceptTruncated = False,
     categories: Categories = None,
     categories_from: CategoriesFrom = None,
     threshold: Threshold = None,
@@ -171,7 +173,9 @@ def batch(
         if append and keep_existing:
             raise UsageError("--append and --keep-existing exclude each other")
         choice = tag_choice(allow, allow_from, deny, deny_from, rename, rename_from, language)
-        recognizer = open_recognizer(model, backend, device, precision, threads, choice)
+        recognizer = open_recognizer(
+            model, backend, device, precision, threads, choice, accept_truncated=accept_truncated
+        )
         asked = {
             "categories": read_names(categories, categories_from, "--categories"),
             "kinds": read_kinds(kind),

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from anytag.cli._inputs import (
+    AcceptTruncated,
     Allow,
     AllowFrom,
     BackendName,
@@ -46,6 +47,7 @@ def caption(
     exclude: Exclude = None,
     no_recursive: NoRecursive = False,
     follow_links: FollowLinks = False,
+    accept_truncated: AcceptTruncated = False,
     tags: Annotated[
         list[str] | None,
         typer.Option(
@@ -81,7 +83,9 @@ def caption(
     with reporting("caption"):
         inputs = find_inputs(pictures, null, exclude, no_recursive, follow_links)
         chosen = tag_choice(allow, allow_from, deny, deny_from, rename, rename_from, language)
-        recognizer = open_recognizer(model, backend, device, precision, threads, chosen, server=server)
+        recognizer = open_recognizer(
+            model, backend, device, precision, threads, chosen, server=server, accept_truncated=accept_truncated
+        )
         results = recognizer.caption(
             inputs.paths,
             tags=read_names(tags, tags_from, "--tags"),

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from anytag.cli._inputs import (
+    AcceptTruncated,
     BackendName,
     Device,
     Exclude,
@@ -86,6 +87,7 @@ def locate(
     exclude: Exclude = None,
     no_recursive: NoRecursive = False,
     follow_links: FollowLinks = False,
+    accept_truncated: AcceptTruncated = False,
     model: Model = None,
     backend: BackendName = None,
     device: Device = "cpu",
@@ -102,7 +104,7 @@ def locate(
     """
     with reporting("locate"):
         inputs = find_inputs(pictures, null, exclude, no_recursive, follow_links)
-        recognizer = open_recognizer(model, backend, device, precision, threads)
+        recognizer = open_recognizer(model, backend, device, precision, threads, accept_truncated=accept_truncated)
         folder = None if out is None else OverlayFolder(out)
         found = _locations(recognizer, inputs.without_overlays(), tag, threshold, folder)
         finish(*write_stream(found, json_, inputs.total, _show), inputs)
@@ -118,7 +120,7 @@ def _locations(
             limit = found.threshold if threshold is None else threshold
             located = Location(path, replace(found, threshold=limit), grid, None)
             if folder is not None and located.seen:
-                picture = read_picture(path, draft_size=_LONGEST)
+                picture = read_picture(path, draft_size=_LONGEST, accept_truncated=recognizer.accept_truncated)
                 picture.thumbnail((_LONGEST, _LONGEST))
                 located = replace(located, overlay=folder.write(path, found.name, picture, grid))
         except PictureError as error:

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from anytag.cli._inputs import (
+    AcceptTruncated,
     BackendName,
     Device,
     Exclude,
@@ -45,6 +46,7 @@ def match(
     exclude: Exclude = None,
     no_recursive: NoRecursive = False,
     follow_links: FollowLinks = False,
+    accept_truncated: AcceptTruncated = False,
     model: Model = None,
     backend: BackendName = None,
     device: Device = "cpu",
@@ -61,7 +63,9 @@ def match(
         texts = [*(text or ()), *(line for line, _ in (read_name_lines(text_from, "texts") if text_from else ()))]
         if not texts:
             raise UsageError("give at least one --text")
-        recognizer = open_recognizer(model, backend, device, precision, threads, server=server)
+        recognizer = open_recognizer(
+            model, backend, device, precision, threads, server=server, accept_truncated=accept_truncated
+        )
         finish(*write_stream(recognizer.match(inputs.paths, texts), json_, inputs.total, _show), inputs)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from anytag.cli._inputs import (
+    AcceptTruncated,
     Allow,
     AllowFrom,
     BackendName,
@@ -44,6 +45,7 @@ def tag(
     exclude: Exclude = None,
     no_recursive: NoRecursive = False,
     follow_links: FollowLinks = False,
+    accept_truncated: AcceptTruncated = False,
     threshold: Threshold = None,
     top: Top = None,
     categories: Categories = None,
@@ -71,7 +73,9 @@ def tag(
     with reporting("tag"):
         inputs = find_inputs(pictures, null, exclude, no_recursive, follow_links)
         chosen = tag_choice(allow, allow_from, deny, deny_from, rename, rename_from, language)
-        recognizer = open_recognizer(model, backend, device, precision, threads, chosen, descriptions, server=server)
+        recognizer = open_recognizer(
+            model, backend, device, precision, threads, chosen, descriptions, server, accept_truncated
+        )
         results = recognizer.tag(
             inputs.paths,
             categories=read_names(categories, categories_from, "--categories"),

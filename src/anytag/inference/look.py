@@ -23,6 +23,7 @@ class Look:
         path: The picture's path, or a description of where it came from.
         width: Of the upright picture, in pixels.
         height: Of the upright picture, in pixels.
+        notes: What there is to know about it; see :class:`~anytag.recognition.Recognition`.
 
     Example:
         >>> look = recognizer.look("photo.jpg")
@@ -33,6 +34,7 @@ class Look:
     path: str
     width: int
     height: int
+    notes: tuple[str, ...]
     _encoded: Encoded
     _questions: Questions
 
@@ -42,7 +44,8 @@ class Look:
         Raises:
             UsageError: If an option is wrong.
         """
-        return self._ask(self._questions.tags(**options)).tags
+        asked = options.get("categories") is not None or options.get("threshold") is not None
+        return self._ask(self._questions.tags(**options)).noted(self.notes, asked).tags
 
     def caption(self, tags: Sequence[str] | None = None, **options: Unpack[CaptionOptions]) -> Recognition:
         """A caption, and the tags found; options as in :meth:`anytag.Recognizer.caption`.
@@ -54,7 +57,8 @@ class Look:
             UsageError: If an option is wrong or a tag is unknown.
             ModelError: If the model does not write captions.
         """
-        return self._ask(self._questions.caption(tags, **options))
+        asked = tags is not None or options.get("threshold") is not None
+        return self._ask(self._questions.caption(tags, **options)).noted(self.notes, asked)
 
     @overload
     def match(self, texts: str) -> Match: ...  # type: ignore[overload-overlap]

@@ -22,7 +22,7 @@ from anytag.inference.scoring import Scorer
 from anytag.inference.tag_choice import TagChoice
 from anytag.model.directory import ModelDirectory, find_model
 from anytag.model.vocabulary import TagVocabulary
-from anytag.pictures import Batch, PictureSource
+from anytag.pictures import Batch, LoadedPicture, PictureSource
 from anytag.recognition import Failure, Matches, Recognition, TagKind
 
 BackendName = Literal["onnx", "torch", "openvino"]
@@ -56,6 +56,8 @@ class Recognizer:
         workers: Threads that read pictures; ``None``: one a processor.
         tags: Which of the vocabulary's tags to look for, and what to call them.
         descriptions: A file of descriptions for categories of the user's (RAM++).
+        accept_truncated: Whether pictures whose files end too early are recognised by what there is of them.
+        recognize_blank: Whether pictures of the same color everywhere are recognised like others.
     """
 
     def __init__(
@@ -66,8 +68,11 @@ class Recognizer:
         workers: int | None = None,
         tags: TagChoice | None = None,
         descriptions: str | Path | None = None,
+        accept_truncated: bool = False,
+        recognize_blank: bool = False,
     ):
         self.directory, self.backend = directory, backend
+        self.accept_truncated, self.recognize_blank = accept_truncated, recognize_blank
         self.batch_size = arguments.whole_number("batch_size", batch_size, 1)
         self.workers = None if workers is None else arguments.whole_number("workers", workers, 1)
         if tags is not None and not isinstance(tags, TagChoice):
@@ -117,6 +122,9 @@ class Recognizer:
     ) -> Recognition | list[Result] | Iterator[Result]:
         """Find tags.
 
+        A blank picture, the same color everywhere, has none, since models see things in it; it says so in its notes.
+        With a threshold or categories of your own it is scored like any other.
+
         Args:
             pictures: One picture, a list, or an iterable.
             categories: Look for exactly these instead of the vocabulary; any words will do (open set).
@@ -128,7 +136,8 @@ class Recognizer:
             UsageError: If an option is out of range.
             PictureError: If a single picture cannot be read.
         """
-        return self._ask(pictures, self.questions.tags(categories, kinds, threshold, top))
+        question = self.questions.tags(categories, kinds, threshold, top)
+        return self._ask(pictures, question, categories is not None or threshold is not None)
 
     @overload
     def caption(self, pictures: PictureSource, **options: Unpack[_CaptionOptions]) -> Recognition: ...  # type: ignore[overload-overlap]
@@ -166,7 +175,7 @@ class Recognizer:
             PictureError: If a single picture cannot be read.
         """
         question = self.questions.caption(tags, threshold, top, kinds, num_beams, sample, seed)
-        return self._ask(pictures, question)
+        return self._ask(pictures, question, tags is not None or threshold is not None)
 
     @overload
     def match(self, pictures: PictureSource, texts: Sequence[str]) -> Matches: ...  # type: ignore[overload-overlap]
@@ -209,7 +218,7 @@ class Recognizer:
             raise PictureError(failure.kind, failure.path, failure.message)
         [loaded] = batch.loaded
         encoded = self.backend.encode(batch.pixels)
-        return Look(loaded.path, loaded.width, loaded.height, encoded, self.questions)
+        return Look(loaded.path, loaded.width, loaded.height, self._notes(loaded), encoded, self.questions)
 
     def locate(
         self, picture: PictureSource, tag: str, *, resize: Literal["nearest", "bilinear"] | None = None
@@ -252,10 +261,13 @@ class Recognizer:
         return cast(FloatArray, self._ask(picture, question))
 
     def _ask(
-        self, pictures: PictureSource | Iterable[PictureSource], question: Question[Answer]
+        self,
+        pictures: PictureSource | Iterable[PictureSource],
+        question: Question[Answer],
+        keep_blank: bool = False,
     ) -> Answer | list[Answer | Failure] | Iterator[Answer | Failure]:
         if isinstance(pictures, _SINGLE) or hasattr(pictures, "read"):
-            single = self.answers([cast(PictureSource, pictures)], question)
+            single = self.answers([cast(PictureSource, pictures)], question, keep_blank)
             result = next(single)
             if isinstance(result, Failure):
                 raise PictureError(result.kind, result.path, result.message)
@@ -263,20 +275,42 @@ class Recognizer:
         if isinstance(pictures, list | tuple):
             for place, picture in enumerate(pictures, 1):
                 _check_picture(f"pictures: number {place}", picture)
-            collected = self.answers(pictures, question)
+            collected = self.answers(pictures, question, keep_blank)
             return list(collected)
         if not isinstance(pictures, Iterable):
             _check_picture("pictures", pictures)
-        stream = self.answers(pictures, question)
+        stream = self.answers(pictures, question, keep_blank)
         return stream
 
-    def answers(self, sources: Iterable[PictureSource], question: Question[Answer]) -> Iterator[Answer | Failure]:
-        """Answers to a question about each of many pictures, in order, or why one could not be read."""
+    def answers(
+        self, sources: Iterable[PictureSource], question: Question[Answer], keep_blank: bool = False
+    ) -> Iterator[Answer | Failure]:
+        """Answers to a question about each of many pictures, in order, or why one could not be read.
+
+        Args:
+            sources: The pictures.
+            question: What is asked.
+            keep_blank: Whether recognitions of blank pictures keep what the model sees in them.
+        """
         for batch in self._batches(sources):
-            yield from batch.in_order(question(self.backend.encode(batch.pixels), batch.paths))
+            answers = question(self.backend.encode(batch.pixels), batch.paths)
+            yield from batch.in_order(
+                _noted(answer, self._notes(loaded), keep_blank)
+                for loaded, answer in zip(batch.loaded, answers, strict=True)
+            )
+
+    def _notes(self, loaded: LoadedPicture) -> tuple[str, ...]:
+        """What there is to know about a picture, as far as it matters here."""
+        return tuple(note for note in loaded.notes if note != "blank" or not self.recognize_blank)
 
     def _batches(self, sources: Iterable[PictureSource]) -> Iterator[Batch]:
-        return self.directory.config.image_encoder.preprocessing.batches(sources, self.batch_size, self.workers)
+        preprocessing = self.directory.config.image_encoder.preprocessing
+        return preprocessing.batches(sources, self.batch_size, self.workers, accept_truncated=self.accept_truncated)
+
+
+def _noted(answer: Any, notes: tuple[str, ...], keep_blank: bool) -> Any:
+    """A recognition with its notes; answers of other kinds as they are."""
+    return answer.noted(notes, keep_blank) if isinstance(answer, Recognition) else answer
 
 
 def _check_picture(name: str, picture: object) -> None:
@@ -302,6 +336,8 @@ def load(
     batch_size: int = 8,
     tags: TagChoice | None = None,
     descriptions: str | Path | None = None,
+    accept_truncated: bool = False,
+    recognize_blank: bool = False,
 ) -> Recognizer:
     """Load a model.
 
@@ -315,6 +351,9 @@ def load(
         batch_size: Pictures that are read ahead and encoded together.
         tags: Which of the vocabulary's tags to look for, and what to call them.
         descriptions: A file of descriptions for categories of your own (RAM++; ``anytag vocabulary describe``).
+        accept_truncated: Whether pictures whose files end too early are recognised by what there is of them.
+        recognize_blank: Whether pictures of the same color everywhere are recognised like others. Models see things in
+            them, so they have no tags otherwise, but for thresholds and categories that are asked for.
 
     Raises:
         ModelError: If the model is missing, incomplete, altered, or not for this version.
@@ -349,4 +388,4 @@ def load(
         except ImportError:
             raise MissingExtraError("The torch backend", "train") from None
         runtime = TorchBackend(directory, threads, device, precision)
-    return Recognizer(directory, runtime, batch_size, workers=threads, tags=tags, descriptions=descriptions)
+    return Recognizer(directory, runtime, batch_size, threads, tags, descriptions, accept_truncated, recognize_blank)

@@ -287,6 +287,7 @@ def _recognition(path: str, record: dict[str, Any]) -> Recognition:
         record.get("caption"),
         None if given is None else tuple(given),
         None if covered is None else tuple(covered),
+        tuple(record.get("notes", ())),
     )
 
 
