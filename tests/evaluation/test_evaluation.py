@@ -5,14 +5,17 @@ from __future__ import annotations
 import csv
 import json
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from fixtures_systems import ColourSystem, colour_benchmark
+from fixtures_systems import COLOURS, ColourSystem, colour_benchmark
 
 from anytag.errors import UsageError
 from anytag.evaluation import scoring
+from anytag.evaluation.caption_tags import CategoryParser
 from anytag.evaluation.evaluation import (
+    TagIndicators,
     ThresholdChoice,
     evaluate_captioning,
     evaluate_retrieval,
@@ -24,6 +27,7 @@ from anytag.evaluation.report import write_report
 from anytag.evaluation.scoring import score_benchmark
 from anytag.evaluation.systems import ModelSystem
 from anytag.evaluation.tables import markdown, write_tables
+from anytag.model.vocabulary import TagVocabulary, VocabularyTag
 
 
 class TestScoring:
@@ -166,6 +170,43 @@ class TestCaptionsAndRetrieval:
         assert evaluation.retrieval.picture[1] == 1.0
         assert evaluation.retrieval.text[1] == 1.0
         assert evaluation.median_rank == (1.0, 1.0)
+
+
+def test_shared_tags_lift_a_text_that_similarity_cannot_tell(tmp_path):
+    class Tagger(ColourSystem):
+        recognizer = SimpleNamespace(
+            vocabulary=TagVocabulary(VocabularyTag(place, name, "attribute") for place, name in enumerate(COLOURS))
+        )
+
+        def thresholds(self):
+            return np.full(3, 0.9)
+
+    class Blind(ColourSystem):
+        def scores(self, pictures):
+            for found in super().scores(pictures):
+                yield np.zeros_like(found)
+
+    captions = (("a red wall",), ("a green wall",), ("a blue wall",))
+    benchmark = colour_benchmark(tmp_path / "p", 3, task="retrieval", captions=captions)
+    plain = evaluate_retrieval(Blind("alignment"), benchmark, tmp_path / "kept")
+    assert plain.retrieval.text[1] == 0.0  # Ties count against the right answer.
+    lifted = evaluate_retrieval(Blind("alignment"), benchmark, tmp_path / "kept", tags=TagIndicators(Tagger(), 0.02))
+    assert lifted.system == "Colours + 0.02 x shared tags"
+    assert (lifted.retrieval.text[1], lifted.retrieval.picture[1]) == (1.0, 1.0)
+
+
+def test_captions_that_score_categories_are_written_once(tmp_path):
+    system = ColourSystem("captioning")
+    system.parser = CategoryParser(("red", "green", "blue"))
+    benchmark = colour_benchmark(tmp_path / "p")
+    (tmp_path / "p" / "5.png").unlink()
+    tagged, detail = evaluate_tagging(system, benchmark, tmp_path / "kept")
+    assert tagged.tagging.thresholds == "what captions name"
+    assert tagged.tagging.found.recall == 1.0
+    assert set(np.unique(detail.scores)) == {0.0, 1.0}
+    assert len(tagged.failures) == 1
+    evaluate_captioning(system, benchmark, tmp_path / "kept")
+    assert system.seen == 11
 
 
 class TestFiles:

@@ -17,7 +17,7 @@ COLOURS = {"red": (250, 0, 0), "green": (0, 250, 0), "blue": (0, 0, 250)}
 class ColourSystem:
     """Scores colours by the mean of their channel; counts the pictures that it looked at."""
 
-    title, paradigm, identity = "Colours", "tagging", "colours 1"
+    title, paradigm, identity, parser = "Colours", "tagging", "colours 1", None
 
     def __init__(self, paradigm="tagging", unknown=()):
         self.paradigm, self.unknown, self.seen, self.names = paradigm, set(unknown), 0, []

@@ -12,8 +12,8 @@ from anytag.cli._shared import progress, reporting
 
 if TYPE_CHECKING:
     from anytag.evaluation.benchmarks.benchmark import Benchmark
-    from anytag.evaluation.evaluation import Detail, Evaluation, ThresholdChoice
-    from anytag.evaluation.systems import System
+    from anytag.evaluation.evaluation import Detail, Evaluation, TagIndicators, ThresholdChoice
+    from anytag.evaluation.systems import ModelSystem, System
 
 _Models = Annotated[
     list[str] | None,
@@ -53,6 +53,10 @@ def evaluate(
         bool, typer.Option(help="Add a row with scores standardised per class and picture (alignment only).")
     ] = False,
     bootstrap: Annotated[int, typer.Option(min=0, help="Samples for an interval of mean average precision.")] = 0,
+    tags_from: Annotated[
+        str | None, typer.Option(help="Of retrieval: a model whose tags count where picture and text share them.")
+    ] = None,
+    tag_weight: Annotated[float, typer.Option(help="Of --tags-from: what a shared tag counts.")] = 0.02,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first pictures, for a quick look.")] = None,
     suite: Annotated[
         str | None, typer.Option(help="mini: train and judge the papers' paradigms in miniature (hours).")
@@ -81,7 +85,7 @@ def evaluate(
             raise UsageError("give --benchmark and --model or --baseline; --list names what there is")
         from anytag.evaluation.baselines.registry import open_baseline
         from anytag.evaluation.benchmarks.registry import open_benchmark
-        from anytag.evaluation.evaluation import ThresholdChoice
+        from anytag.evaluation.evaluation import TagIndicators, ThresholdChoice
         from anytag.evaluation.report import write_report
         from anytag.evaluation.tables import write_tables
 
@@ -91,12 +95,13 @@ def evaluate(
         if limit is not None:
             opened = [one.select(range(min(limit, len(one.pictures)))) for one in opened]
         choice = ThresholdChoice(threshold, held_out, tune_on_test, per_class)
+        tags = None if tags_from is None else TagIndicators(_open_model(tags_from), tag_weight)
         systems: list[System] = [_open_model(name) for name in model or ()]
         systems += [open_baseline(spec) for spec in baseline or ()]
         parts: list[tuple[Evaluation, Detail | None, Benchmark]] = []
         for system in systems:
             for one in opened:
-                parts += _measure(system, one, out, choice, bootstrap, standardise)
+                parts += _measure(system, one, out, choice, bootstrap, standardise, tags)
         written = write_tables([part[0] for part in parts], out)
         write_report(parts, out / "report.html")
         for part, _, _ in parts:
@@ -113,7 +118,7 @@ def _lines(path: Path) -> list[str]:
         raise UsageError(f"{path}: cannot be read ({error}); give a text file with a category a line") from None
 
 
-def _open_model(name: str) -> System:
+def _open_model(name: str) -> ModelSystem:
     from anytag.evaluation.systems import ModelSystem
     from anytag.inference.recognizer import load
 
@@ -124,7 +129,13 @@ def _open_model(name: str) -> System:
 
 
 def _measure(
-    system: System, benchmark: Benchmark, out: Path, choice: ThresholdChoice, rounds: int, standardise: bool
+    system: System,
+    benchmark: Benchmark,
+    out: Path,
+    choice: ThresholdChoice,
+    rounds: int,
+    standardise: bool,
+    tags: TagIndicators | None,
 ) -> list[tuple[Evaluation, Detail | None, Benchmark]]:
     from anytag.evaluation.evaluation import evaluate_captioning, evaluate_retrieval, evaluate_tagging
 
@@ -132,7 +143,10 @@ def _measure(
         if benchmark.task == "captioning":
             return [(evaluate_captioning(system, benchmark, out, advance), None, benchmark)]
         if benchmark.task == "retrieval":
-            return [(evaluate_retrieval(system, benchmark, out, advance), None, benchmark)]
+            found = [(evaluate_retrieval(system, benchmark, out, advance), None, benchmark)]
+            if tags is not None:
+                found.append((evaluate_retrieval(system, benchmark, out, tags=tags), None, benchmark))
+            return [*found]
         made: list[tuple[Evaluation, Detail | None, Benchmark]] = [
             (*evaluate_tagging(system, benchmark, out, choice, rounds=rounds, advance=advance), benchmark)
         ]

@@ -24,7 +24,7 @@ from anytag.evaluation.figures import (
 )
 from anytag.evaluation.retrieval import RetrievalRecall, median_ranks, recall_at_k
 from anytag.evaluation.scoring import Scored, caption_benchmark, score_benchmark
-from anytag.evaluation.systems import System, default_vocabulary
+from anytag.evaluation.systems import ModelSystem, System, default_vocabulary
 from anytag.recognition import Failure
 
 Advance = Callable[[], None]
@@ -258,10 +258,34 @@ def evaluate_captioning(
     )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class TagIndicators:
+    """Tags that say which picture and text belong together (Tag2Text's appendix on retrieval).
+
+    Attributes:
+        tagger: Finds tags in pictures.
+        weight: What a tag that picture and text share counts beside their similarity; to be chosen on other pictures.
+    """
+
+    tagger: ModelSystem
+    weight: float
+
+
 def evaluate_retrieval(
-    system: System, benchmark: Benchmark, folder: Path, advance: Advance = lambda: None
+    system: System,
+    benchmark: Benchmark,
+    folder: Path,
+    advance: Advance = lambda: None,
+    tags: TagIndicators | None = None,
 ) -> Evaluation:
     """Compare every picture with every caption, and rank both ways.
+
+    Args:
+        system: Compares pictures with texts.
+        benchmark: Pictures with their captions.
+        folder: Where scores are kept.
+        advance: Called after every picture.
+        tags: Count shared tags, too.
 
     Raises:
         UsageError: If the system compares no texts, or no picture could be read.
@@ -284,11 +308,33 @@ def evaluate_retrieval(
     place = np.full(len(benchmark.pictures), -1)
     place[rows] = np.arange(len(rows))
     values, owners = scored.scores[np.ix_(rows, columns)], place[owner[columns]]
+    title = system.title
+    if tags is not None:
+        shared = _shared_tags(tags.tagger, benchmark, [texts[column] for column in columns], folder)[rows]
+        values, title = values + np.float32(tags.weight) * shared, f"{title} + {tags.weight:g} x shared tags"
     return Evaluation(
-        system.title, system.paradigm, benchmark.key, benchmark.title,
+        title, system.paradigm, benchmark.key, benchmark.title,
         retrieval=recall_at_k(values, owners), median_rank=median_ranks(values, owners),
         failures=scored.failures, notes=tuple(_left_out(scored, benchmark)[:1]) if scored.failures else (),
     )  # fmt: skip
+
+
+def _shared_tags(tagger: ModelSystem, benchmark: Benchmark, texts: Sequence[str], folder: Path) -> NDArray[np.float32]:
+    """``[pictures, texts]``, how many of the tags found in a picture a text names."""
+    names = tuple(dict.fromkeys(tag.name for tag in tagger.recognizer.vocabulary))
+    as_tags = replace(
+        benchmark,
+        task="tagging",
+        names=names,
+        texts=names,
+        targets=np.zeros((len(benchmark.pictures), len(names)), np.bool_),
+    )
+    scored = score_benchmark(tagger, as_tags, folder)
+    assert scored.thresholds is not None
+    found = np.nan_to_num(scored.scores) >= scored.thresholds
+    named = CategoryParser(names, vocabulary=tagger.recognizer.vocabulary)(texts)
+    shared: NDArray[np.float32] = found.astype(np.float32) @ named.T.astype(np.float32)
+    return shared
 
 
 class _Texts:
@@ -298,6 +344,7 @@ class _Texts:
         self._system, self._ask = system, ask
         self.title, self.paradigm = system.title, system.paradigm
         self.identity = f"texts {system.identity}"
+        self.parser: CategoryParser | None = None
 
     def ask(self, names: Sequence[str], synonyms: dict[str, tuple[str, ...]]) -> list[str]:
         self._ask(names)

@@ -64,9 +64,12 @@ def score_benchmark(
     if benchmark.task != "tagging":
         raise UsageError(f"{benchmark.title} measures {benchmark.task}, not tagging")
     unscored = system.ask(benchmark.texts, benchmark.synonyms)
+    if system.parser is not None:
+        scores, failures = _scores_of_captions(system, benchmark, folder, advance)
+        return _checked(Scored(scores, tuple(failures), tuple(unscored), None), benchmark)
     place = _place(system, benchmark, folder, "scores")
     parts: list[NDArray[np.float32]] = []
-    failures: list[Failure] = []
+    failures = []
     for chunk, rows in enumerate(_chunks(len(benchmark.pictures))):
         file = place / f"{chunk:06d}.npz"
         if not file.exists():
@@ -77,11 +80,27 @@ def score_benchmark(
         with np.load(file) as kept:
             parts.append(kept["scores"])
             failures += [Failure(**record) for record in json.loads(str(kept["failures"]))]
-    scores = np.concatenate(parts)
-    if np.isnan(scores).all():
-        first = f", the first: {failures[0].message}" if failures else ""
-        raise UsageError(f"{benchmark.title}: none of {len(scores):,} pictures could be read{first}")
-    return Scored(scores, tuple(failures), tuple(unscored), system.thresholds())
+    return _checked(Scored(np.concatenate(parts), tuple(failures), tuple(unscored), system.thresholds()), benchmark)
+
+
+def _checked(scored: Scored, benchmark: Benchmark) -> Scored:
+    if not scored.read.any():
+        first = f", the first: {scored.failures[0].message}" if scored.failures else ""
+        raise UsageError(f"{benchmark.title}: none of {len(scored.scores):,} pictures could be read{first}")
+    return scored
+
+
+def _scores_of_captions(
+    system: System, benchmark: Benchmark, folder: Path, advance: Callable[[], None]
+) -> tuple[NDArray[np.float32], list[Failure]]:
+    """1 for what a caption names; captions are kept, and serve wherever they are wanted again."""
+    assert system.parser is not None
+    captions, failures = caption_benchmark(system, benchmark, folder, advance)
+    scores = np.full((len(captions), len(benchmark.names)), np.nan, np.float32)
+    rows = [row for row, caption in enumerate(captions) if caption is not None]
+    if rows:
+        scores[rows] = system.parser([caption for caption in captions if caption is not None])
+    return scores, failures
 
 
 def _score_chunk(system: System, benchmark: Benchmark, rows: range, file: Path, advance: Callable[[], None]) -> None:
@@ -174,7 +193,8 @@ def _place(system: System, benchmark: Benchmark, folder: Path, what: str) -> Pat
     """A folder of this system, benchmark and list of classes alone."""
     digest = hashlib.blake2b(digest_size=8)
     names = (benchmark.pictures.name(row) for row in range(len(benchmark.pictures)))
-    for text in (system.identity, system.paradigm, benchmark.key, *benchmark.texts, "", *names):
+    asked = benchmark.texts if what == "scores" else ()  # Captions do not depend on what is asked for.
+    for text in (system.identity, system.paradigm, benchmark.key, *asked, "", *names):
         digest.update(text.encode() + b"\0")
     stem = re.sub(r"[^\w.+-]+", "-", f"{system.title}-{system.paradigm}-{benchmark.key}").strip("-").lower()
     place = folder / what / f"{stem}-{digest.hexdigest()}"

@@ -31,11 +31,13 @@ class System(Protocol):
         title: As tables call it.
         paradigm: How it recognises.
         identity: Tells it apart from others where scores are kept: its weights and its settings.
+        parser: Makes categories of its captions, if that is how it scores them; set by :meth:`ask`.
     """
 
     title: str
     paradigm: Paradigm
     identity: str
+    parser: CategoryParser | None
 
     def ask(self, names: Sequence[str], synonyms: dict[str, tuple[str, ...]]) -> list[str]:
         """Say which categories are wanted.
@@ -82,7 +84,7 @@ class ModelSystem:
         self._limits: list[float] = []
         self._label_names: tuple[str, ...] = ()
         self._texts: list[str] = []
-        self._parser: CategoryParser | None = None
+        self.parser: CategoryParser | None = None
 
     @property
     def is_open(self) -> bool:
@@ -94,7 +96,7 @@ class ModelSystem:
         """Categories that the vocabulary has are asked for as tags, the others as texts where the model reads texts."""
         self._texts = []
         if self.paradigm == "captioning":
-            self._parser = CategoryParser(names, synonyms, self.recognizer.vocabulary)
+            self.parser = CategoryParser(names, synonyms, self.recognizer.vocabulary)
             return []
         found = map_categories(names, self.recognizer.vocabulary, synonyms)
         asked: list[str] = []
@@ -124,8 +126,8 @@ class ModelSystem:
             for match in self.recognizer.match(iter(pictures), self._texts):
                 yield match if isinstance(match, Failure) else np.array([m.score for m in match.matches], np.float32)
             return
-        if self._parser is not None:
-            yield from parsed_scores(self.captions(pictures), self._parser)
+        if self.parser is not None:
+            yield from parsed_scores(self.captions(pictures), self.parser)
             return
         for seen in self.recognizer.tag(iter(pictures), categories=self._names, threshold=0.0):
             if isinstance(seen, Failure):
@@ -142,7 +144,7 @@ class ModelSystem:
 
     def thresholds(self) -> NDArray[np.float64] | None:
         """The tags' own thresholds."""
-        if self._parser is not None:
+        if self.parser is not None:
             return None
         return np.array([np.inf if c is None else self._limits[c] for c in self._columns])
 

@@ -210,10 +210,12 @@ class Baseline(ABC):
     Attributes:
         title: As the papers' tables call it.
         paradigm: How it recognises.
+        parser: Makes categories of captions, if that is how it scores them.
     """
 
     title: str
     paradigm: Paradigm
+    parser: CategoryParser | None = None
 
     def __init__(self, path: Path, form: PictureForm | None, settings: str = ""):
         self.form = form
@@ -275,18 +277,17 @@ class CaptioningBaseline(Baseline):
     """A captioner, which becomes a tagger by the project's parser and vocabulary (Tag2Text section 4.2)."""
 
     paradigm: Paradigm = "captioning"
-    _parser: CategoryParser | None = None
 
     def ask(self, names: Sequence[str], synonyms: dict[str, tuple[str, ...]]) -> list[str]:
         """Categories are what captions name."""
-        self._parser = CategoryParser(names, synonyms, default_vocabulary())
+        self.parser = CategoryParser(names, synonyms, default_vocabulary())
         return []
 
     def scores(self, pictures: Iterable[PictureSource]) -> Iterator[Scores | Failure]:
         """1 for what the caption names."""
-        if self._parser is None:
+        if self.parser is None:
             raise UsageError(f"{self.title}: no categories were asked for")
-        return parsed_scores(self.captions(pictures), self._parser)
+        return parsed_scores(self.captions(pictures), self.parser)
 
     @abstractmethod
     def write(self, pictures: Any) -> list[str]:
