@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from anytag.language.parsing.lemmas import load_lexicon, noun_lemma, verb_lemma
+from anytag.language.parsing.subjects import verb_of_subject
 
 #: Share of a word's uses that one tag must have for the others to count as slips.
 DOMINANT = 0.97
@@ -21,6 +22,7 @@ _UNKNOWN_VERB = {"VBZ": 0.5}
 _AFTER_GERUND = frozenset({"NN", "NNS", "DT", "IN", "PRP$", "RP"})
 _AFTER_SECOND = frozenset({".", "IN", "DT", "PRP$"})
 _AFTER_VERB = frozenset({"DT", "PRP$", "IN", "RP", "RB", "TO", "VBG", ".", "PRP", "CD", "WRB"})
+_NO_VERBS = frozenset({"NN", "NNS", "NNP", "JJ", "RB"})
 #: Words that open a clause of their own: a verb before or after them is not this clause's.
 _BOUNDARY = frozenset({"while", "as", "who", "that", "which", "and", "when", "where", ",", ";", "but", "or"})
 
@@ -47,6 +49,11 @@ def repair_tags(lower: list[str], tags: list[str], shares: Mapping[str, Mapping[
             best = max(known, key=known.__getitem__)
             if word in shares and known[best] >= DOMINANT:
                 result[place] = tag = best
+        if tag in _NO_VERBS and (verb := verb_of_subject(lower, result, place)) is not None:
+            result[place] = verb
+            if result[place - 1] in ("JJ", "NNP"):
+                result[place - 1] = "NN"  # Who does something is no adjective.
+            continue
         before = result[place - 1] if place else ""
         after = result[place + 1] if place < last else "."
         if tag in ("NN", "NNP", "JJ") and word.endswith("ing") and known.get("VBG", 0.0) > 0.5:

@@ -32,7 +32,7 @@ def class_letter(word: str, lower: str, tag: str, first: bool) -> str:
         return "B"
     if tag == "NNS" and lower[:-1] in COLOURS and lower not in ("oranges", "creams", "peaches"):
         return "C"
-    if lower in NOUNS and tag not in ("VB", "VBP", "VBG"):
+    if lower in NOUNS and tag not in ("VB", "VBP", "VBG") and not (tag == "VBZ" and lower in ("skis", "pants")):
         return "N"
     letter = _CLASS.get(tag, "O")
     lexicon = load_lexicon()
