@@ -23,6 +23,7 @@ from anytag.cli import (
     match,
     parse,
     pull,
+    push,
     search,
     serve,
     tag,
@@ -67,7 +68,7 @@ def build_app() -> typer.Typer:
     add_command(app, doctor.doctor, one="1 something needed does not work, ")
     others: tuple[Callable[..., None], ...] = (
         info.info, parse.parse, train.train, export.export, calibrate.calibrate, evaluate.evaluate, convert.convert,
-        pull.pull, serve.serve,
+        pull.pull, push.push, serve.serve,
     )  # fmt: skip
     for command in others:
         add_command(app, command, one="")

@@ -1,0 +1,71 @@
+"""Putting a model directory on the Hugging Face hub, whence ``anytag.load("owner/name")`` takes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from anytag.errors import UsageError
+from anytag.model.directory import ModelDirectory
+
+
+def push_model(folder: str | Path, repository: str, private: bool = False, message: str | None = None) -> str:
+    """Upload a model: the files that its config lists, each checked first, and nothing else from the folder.
+
+    The token is that of ``HF_TOKEN`` or of ``hf auth login``. What the repository has already is not sent again.
+
+    Args:
+        folder: The model directory.
+        repository: ``owner/name``; made if it is not there.
+        private: Make it so that its owner alone sees it; one that is there stays as it is.
+        message: Of the commit. (default: the model's name)
+
+    Returns:
+        The address of the commit.
+
+    Raises:
+        ModelError: If the model is incomplete or altered.
+        UsageError: If the hub refuses it or cannot be reached.
+    """
+    directory = ModelDirectory(folder)
+    for name in directory.config.files:
+        directory.file(name)
+    if repository.count("/") != 1 or not all(repository.split("/")):
+        raise UsageError(f"{repository!r} is no name on the hub; write it as owner/name")
+    from huggingface_hub import HfApi, errors
+
+    hub = HfApi(library_name="anytag")
+    names = sorted([*directory.config.files, "config.json"])
+    try:
+        hub.create_repo(repository, private=private, exist_ok=True)
+        commit = hub.upload_folder(
+            repo_id=repository,
+            folder_path=directory.path,
+            allow_patterns=names,
+            commit_message=message or f"Upload {directory.config.name} with anytag",
+        )
+    except errors.HFValidationError as error:
+        raise UsageError(f"{repository!r} is no name on the hub ({_first_line(error)})") from None
+    except errors.LocalTokenNotFoundError:
+        raise UsageError(_NO_TOKEN.format(repository)) from None
+    except errors.HfHubHTTPError as error:
+        status = error.response.status_code if error.response is not None else None
+        if status in (401, 403):
+            raise UsageError(_NO_TOKEN.format(repository)) from None
+        raise UsageError(f"{repository}: the hub did not take it ({_first_line(error)}); try again later") from None
+    except (OSError, RuntimeError) as error:
+        if isinstance(error.__cause__ or error, errors.OfflineModeIsEnabled):
+            raise UsageError(f"{repository}: HF_HUB_OFFLINE forbids to ask the hub; unset it") from None
+        raise UsageError(f"{repository}: the hub could not be reached ({_first_line(error)})") from None
+    except Exception as error:  # The hub's client raises errors of the libraries that it is built on.
+        raise UsageError(f"{repository}: the hub could not be reached ({_first_line(error)})") from None
+    return str(commit.commit_url)
+
+
+_NO_TOKEN = (
+    "{}: the hub lets only its owner write there; put a token with the right to write into HF_TOKEN, or run: "
+    "hf auth login"
+)
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
