@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from anytag.foundations.telemetry import switch_off as _switch_telemetry_off
+
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
@@ -59,6 +61,9 @@ __all__ = [
     "find_pictures",
     "load",
 ]
+
+
+_switch_telemetry_off()  # Before any of those libraries is loaded.
 
 
 def __getattr__(name: str) -> Any:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from anytag.backends.onnx import OnnxBackend
 from anytag.errors import MissingExtraError, ModelError
 from anytag.foundations.cpu_count import available_processors
+from anytag.foundations.telemetry import without_reporter
 from anytag.model.directory import ModelDirectory
 
 #: OpenVINO's names. It would choose half precision by itself wherever the processor has it.
@@ -36,7 +37,8 @@ class OpenVinoBackend(OnnxBackend):
         self, directory: ModelDirectory, threads: int | None = None, device: str = "cpu", precision: str = "float32"
     ):
         try:
-            import openvino
+            with without_reporter("openvino_telemetry"):
+                import openvino
         except ImportError:
             raise MissingExtraError("The openvino backend", "openvino") from None
         if precision not in PRECISIONS:
