@@ -6,11 +6,23 @@ that also appears in the JSON lines of a failed picture.
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class AnytagError(Exception):
     """Base of every error that anytag raises on purpose."""
 
     kind = "error"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Errors travel between processes whatever their constructors want."""
+        return _restored, (type(self), self.args, self.__dict__)
+
+
+def _restored(kind: type[AnytagError], args: tuple[Any, ...], attributes: dict[str, Any]) -> AnytagError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(attributes)
+    return error
 
 
 class UsageError(AnytagError):
@@ -89,6 +101,12 @@ class SidecarError(AnytagError):
     """A file beside a picture that cannot be written without harm to what is there."""
 
     kind = "sidecar"
+
+
+class ResourceError(AnytagError):
+    """The machine has no memory or threads left for what was asked."""
+
+    kind = "resources"
 
 
 class MissingExtraError(AnytagError):

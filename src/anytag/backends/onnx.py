@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, cached_property
@@ -14,6 +15,8 @@ from numpy.typing import NDArray
 from anytag.backends.base import ArrayQueries, Cache, Encoded, FloatArray, Step, no_alignment, no_text_encoder
 from anytag.errors import ModelError
 from anytag.foundations.cpu_count import available_processors, processors_are_free
+from anytag.foundations.shortage import shortage_of
+from anytag.foundations.telemetry import SWITCHES
 from anytag.language.tokenizers.padding import batches_by_length
 from anytag.model.directory import ModelDirectory
 
@@ -44,12 +47,16 @@ class OnnxBackend:
     """
 
     def __init__(self, directory: ModelDirectory, threads: int | None = None, device: str = "cpu"):
-        self.directory = directory
+        self.directory, self.device = directory, device
         self.threads = threads or available_processors()
         self.providers = _providers(device)
         self._session = cache(self._open)
         #: Whether pictures of a batch may be run at the same time.
         self._side_by_side = self.threads > 1 and device == "cpu"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy, or the backend in another process, opens its graphs again."""
+        return type(self), (self.directory, self.threads, self.device)
 
     def _open(self, name: str, threads: int | None = None) -> Any:
         import onnxruntime
@@ -73,7 +80,7 @@ class OnnxBackend:
                 str(path), options, providers=self.providers, disabled_optimizers=_UNWANTED.get(name)
             )
         except Exception as error:  # onnxruntime's own exceptions have no common base.
-            raise ModelError(f"{path}: ONNX Runtime cannot load it ({error})") from error
+            raise shortage_of(error) or ModelError(f"{path}: ONNX Runtime cannot load it ({error})") from error
 
     def _graph(self, name: str) -> Path:
         """The file of a graph, after it and the one with its weights, if there is one, were checked."""
@@ -220,6 +227,9 @@ class _OnnxTextEncoder:
 
 def _providers(device: str) -> list[str]:
     import onnxruntime
+
+    if os.environ.get("ORT_DISABLE_TELEMETRY") == SWITCHES["ORT_DISABLE_TELEMETRY"]:
+        onnxruntime.disable_telemetry_events()  # In case the program has loaded it before anytag.
 
     if device == "cpu":
         return ["CPUExecutionProvider"]

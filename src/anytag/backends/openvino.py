@@ -58,6 +58,10 @@ class OpenVinoBackend(OnnxBackend):
         if self.device == "CPU":
             self._settings["INFERENCE_NUM_THREADS"] = self.threads
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy, or the backend in another process, compiles its graphs again."""
+        return type(self), (self.directory, self.threads, self.device.lower(), self.precision)
+
     def _open(self, name: str, threads: int | None = None) -> Any:
         path = self._graph(name)
         convolutional = name == "image_encoder" and self.directory.config.image_encoder.swin is None

@@ -78,6 +78,7 @@ class TorchBackend:
             raise ModelError(f"unknown precision {precision!r}; use one of {', '.join(PRECISIONS)}")
         if threads is not None:
             torch.set_num_threads(threads)
+        self._arguments = (directory, threads, device, precision)
         self.directory, self.device, self.dtype = directory, _device(device), PRECISIONS[precision]
         config = directory.config
         if not directory.has(WEIGHTS_FILE):
@@ -101,6 +102,10 @@ class TorchBackend:
         self._mean = torch.tensor(config.image_encoder.mean, device=self.device)
         self._scale = 1 / torch.tensor(config.image_encoder.std, device=self.device)
         self._label_encoder: Any = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy, or the backend in another process, reads its weights again."""
+        return type(self), self._arguments
 
     @torch.inference_mode()
     def encode(self, pixels: NDArray[np.uint8]) -> Encoded:

@@ -6,12 +6,13 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 import numpy as np
 
 from anytag.backends.base import Backend, Encoded, FloatArray, Queries
 from anytag.errors import UsageError
+from anytag.foundations.shortage import explained_shortage
 from anytag.inference import arguments
 from anytag.inference.captioner import Captioner
 from anytag.inference.decoding_options import DecodingOptions
@@ -70,10 +71,14 @@ class Questions:
         descriptions: str | Path | None = None,
     ):
         self.directory, self.backend = directory, backend
+        self._arguments = (directory, backend, tags, descriptions)
         self.texts = TextQueries(directory, backend, descriptions)
         self.labels = LabelSets(directory, backend, tags, self.texts)
         self.scorer = Scorer(directory, backend)
         self._captioner: Captioner | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self._arguments
 
     @property
     def captioner(self) -> Captioner:
@@ -82,6 +87,7 @@ class Questions:
             self._captioner = Captioner(self.directory, self.backend, self.texts)
         return self._captioner
 
+    @explained_shortage()
     def tags(
         self,
         categories: Sequence[str] | None = None,
@@ -102,6 +108,7 @@ class Questions:
             labels = self.labels.categories(arguments.texts("categories", categories))
         return _TagQuestion(self.scorer, labels, threshold, top)
 
+    @explained_shortage()
     def caption(
         self,
         tags: Sequence[str] | None = None,
@@ -119,6 +126,7 @@ class Questions:
         given = None if tags is None else self.labels.find(arguments.texts("tags", tags))
         return _CaptionQuestion(found, self.captioner, given, options)
 
+    @explained_shortage()
     def match(self, texts: Sequence[str]) -> Question[Matches]:
         """How well do texts fit? See :meth:`anytag.Recognizer.match`."""
         texts = arguments.texts("texts", texts)
@@ -131,10 +139,12 @@ class Questions:
         tags = self.labels.of([self.labels.vocabulary[id] for id in sorted(set().union(*named))])
         return _MatchQuestion(self.scorer, texts, queries, tags, named)
 
+    @explained_shortage()
     def score(self, tag: str) -> Question[Tag]:
         """What is the score of one tag, whether it counts as found or not? See :meth:`anytag.Look.score`."""
         return _ScoreQuestion(self.scorer, self._label(tag))
 
+    @explained_shortage()
     def locate(self, tag: str) -> Question[HeatMap]:
         """Where is a tag seen? See :meth:`anytag.Recognizer.locate`."""
         return _LocateQuestion(self.scorer, self._label(tag))

@@ -12,6 +12,8 @@ from PIL import Image
 
 from anytag.backends.base import Backend, FloatArray
 from anytag.errors import MissingExtraError, PictureError, UsageError
+from anytag.foundations.cpu_count import available_processors
+from anytag.foundations.shortage import explained_shortage
 from anytag.inference import arguments
 from anytag.inference.captioner import Captioner
 from anytag.inference.embedding import picture_embeddings
@@ -72,12 +74,19 @@ class Recognizer:
         recognize_blank: bool = False,
     ):
         self.directory, self.backend = directory, backend
-        self.accept_truncated, self.recognize_blank = accept_truncated, recognize_blank
+        self.accept_truncated = arguments.flag("accept_truncated", accept_truncated)
+        self.recognize_blank = arguments.flag("recognize_blank", recognize_blank)
         self.batch_size = arguments.whole_number("batch_size", batch_size, 1)
         self.workers = None if workers is None else arguments.whole_number("workers", workers, 1)
         if tags is not None and not isinstance(tags, TagChoice):
             raise UsageError(f"tags must be an anytag.TagChoice, not {type(tags).__name__}")
+        self._choice, self._descriptions = tags, descriptions
         self.questions = Questions(directory, backend, tags, descriptions)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy, or the recognizer in another process, opens its model again."""
+        given = (self.directory, self.backend, self.batch_size, self.workers, self._choice, self._descriptions)
+        return type(self), (*given, self.accept_truncated, self.recognize_blank)
 
     @property
     def vocabulary(self) -> TagVocabulary:
@@ -217,7 +226,8 @@ class Recognizer:
         for failure in batch.failures:
             raise PictureError(failure.kind, failure.path, failure.message)
         [loaded] = batch.loaded
-        encoded = self.backend.encode(batch.pixels)
+        with explained_shortage():
+            encoded = self.backend.encode(batch.pixels)
         return Look(loaded.path, loaded.width, loaded.height, self._notes(loaded), encoded, self.questions)
 
     def locate(
@@ -292,12 +302,13 @@ class Recognizer:
             question: What is asked.
             keep_blank: Whether recognitions of blank pictures keep what the model sees in them.
         """
-        for batch in self._batches(sources):
-            answers = question(self.backend.encode(batch.pixels), batch.paths)
-            yield from batch.in_order(
-                _noted(answer, self._notes(loaded), keep_blank)
-                for loaded, answer in zip(batch.loaded, answers, strict=True)
-            )
+        with explained_shortage():
+            for batch in self._batches(sources):
+                answers = question(self.backend.encode(batch.pixels), batch.paths)
+                yield from batch.in_order(
+                    _noted(answer, self._notes(loaded), keep_blank)
+                    for loaded, answer in zip(batch.loaded, answers, strict=True)
+                )
 
     def _notes(self, loaded: LoadedPicture) -> tuple[str, ...]:
         """What there is to know about a picture, as far as it matters here."""
@@ -347,7 +358,8 @@ def load(
         backend: The runtime: ``onnx``, ``torch`` or ``openvino``; ``None``: ONNX Runtime, if the model was exported.
         device: ``cpu`` or ``cuda``.
         precision: ``bfloat16`` is faster where the processor knows it; not for ``onnx``.
-        threads: Threads of the runtime, and as many that read pictures; ``None``: all processors.
+        threads: Threads of the runtime, and as many that read pictures, but no more than there are processors to use;
+            ``None``: all processors.
         batch_size: Pictures that are read ahead and encoded together.
         tags: Which of the vocabulary's tags to look for, and what to call them.
         descriptions: A file of descriptions for categories of your own (RAM++; ``anytag vocabulary describe``).
@@ -357,14 +369,16 @@ def load(
 
     Raises:
         ModelError: If the model is missing, incomplete, altered, or not for this version.
-        UsageError: If the backend is unknown, or the choice of tags does not fit the vocabulary.
+        UsageError: If an argument is wrong, or the choice of tags does not fit the vocabulary.
+        ResourceError: If the machine has no memory or threads left.
     """
     if backend is not None and backend not in get_args(BackendName):
         raise UsageError(f"unknown backend {backend!r}; backends are: {', '.join(get_args(BackendName))}")
     arguments.text("device", device)
     arguments.choice("precision", precision, get_args(Precision))
     if threads is not None:
-        threads = arguments.whole_number("threads", threads, 1)
+        # More than there are processors would not be faster, and each takes memory.
+        threads = min(arguments.whole_number("threads", threads, 1), available_processors())
     arguments.whole_number("batch_size", batch_size, 1)
     if descriptions is not None:
         descriptions = arguments.path("descriptions", descriptions)
@@ -387,5 +401,6 @@ def load(
             from anytag.backends.torch import TorchBackend
         except ImportError:
             raise MissingExtraError("The torch backend", "train") from None
-        runtime = TorchBackend(directory, threads, device, precision)
+        with explained_shortage():
+            runtime = TorchBackend(directory, threads, device, precision)
     return Recognizer(directory, runtime, batch_size, threads, tags, descriptions, accept_truncated, recognize_blank)

@@ -1,0 +1,76 @@
+"""Shortage of memory or threads: one sentence instead of what libraries say."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+from fixtures_toy import plain, toy_recognizer
+
+from anytag.errors import ResourceError, UsageError
+from anytag.foundations.shortage import explained_shortage
+
+MEMORY = "there is not enough memory; use a smaller batch_size or model, or fewer threads, or end other programs"
+THREADS = "the system gives no more threads; ask for fewer (threads=1, --threads 1), or raise the limit (ulimit -u)"
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (MemoryError(), MEMORY),
+        (RuntimeError("[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Exception: std::bad_alloc"), MEMORY),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"), MEMORY),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"), MEMORY),
+        (RuntimeError("can't start new thread"), THREADS),
+        (RuntimeError("pthread_create failed, error code: 11"), THREADS),
+    ],
+)
+def test_what_libraries_say(error, message):
+    with pytest.raises(ResourceError) as caught, explained_shortage():
+        raise error
+    assert (str(caught.value), caught.value.kind) == (message, "resources")
+    assert caught.value.__cause__ is error
+
+
+def test_other_errors_pass():
+    for error in (ValueError("a shape"), UsageError("out of memory is no tag"), KeyboardInterrupt()):
+        with pytest.raises(type(error)) as caught, explained_shortage():
+            raise error
+        assert caught.value is error
+
+
+def test_in_the_middle_of_a_stream(tmp_path):
+    recognizer = toy_recognizer(tmp_path / "toy", batch_size=1)
+    encode = recognizer.backend.encode
+
+    def exhausted(pixels):
+        if recognizer.backend.encoded:
+            raise MemoryError
+        return encode(pixels)
+
+    recognizer.backend.encode = exhausted
+    stream = recognizer.tag(plain("red") for _ in range(3))
+    assert next(stream).tags
+    with pytest.raises(ResourceError):
+        next(stream)
+    with pytest.raises(ResourceError):
+        recognizer.look(plain("red"))
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is limited as on Linux")
+def test_a_process_that_may_have_no_more_memory():
+    code = f"""
+import resource, anytag
+recognizer = anytag.load(threads=1)
+import onnxruntime
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 60 * 2**20,) * 2)
+try:
+    recognizer.tag({str(ROOT / "examples" / "cat.jpg")!r})
+except anytag.AnytagError as error:
+    print(error.kind)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "resources", done.stderr
