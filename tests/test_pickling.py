@@ -133,7 +133,7 @@ def test_a_pool_of_processes(recognizer):
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         future = pool.submit(recognizer.tag, str(CAT), threshold=0)
         missing = pool.submit(recognizer.tag, "missing.jpg")
-        assert future.result(timeout=120) == recognizer.tag(str(CAT), threshold=0)
+        assert future.result(timeout=300) == recognizer.tag(str(CAT), threshold=0)
         with pytest.raises(PictureError) as caught:
-            missing.result(timeout=120)
+            missing.result(timeout=300)
     assert (caught.value.kind, caught.value.path) == ("not_found", "missing.jpg")

@@ -6,20 +6,18 @@ that also appears in the JSON lines of a failed picture.
 
 from __future__ import annotations
 
-from typing import Any
-
 
 class AnytagError(Exception):
     """Base of every error that anytag raises on purpose."""
 
     kind = "error"
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         """Errors travel between processes whatever their constructors want."""
         return _restored, (type(self), self.args, self.__dict__)
 
 
-def _restored(kind: type[AnytagError], args: tuple[Any, ...], attributes: dict[str, Any]) -> AnytagError:
+def _restored(kind: type[AnytagError], args: tuple[object, ...], attributes: dict[str, object]) -> AnytagError:
     error = kind.__new__(kind, *args)
     error.__dict__.update(attributes)
     return error
