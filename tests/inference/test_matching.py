@@ -195,7 +195,7 @@ class TestLocate:
             recognizer.locate(plain("red"), " ")
         with pytest.raises(PictureError, match="the file is empty"):
             recognizer.locate(b"", "dog")
-        with pytest.raises(UsageError, match=r"^unknown resampling 'cubic'; use one of: nearest, bilinear$"):
+        with pytest.raises(UsageError, match=r"^resize must be one of nearest, bilinear, not 'cubic' \(str\)$"):
             recognizer.locate(plain("red"), "dog", resize="cubic")
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, Unpack, overload
 
 from anytag.backends.base import Encoded, FloatArray
-from anytag.errors import UsageError
+from anytag.foundations import arguments
 from anytag.inference.questions import Answer, CaptionOptions, Question, Questions, TagOptions
 from anytag.pictures.heat_maps import resize_heat_map
 from anytag.recognition import Match, Recognition, Tag
@@ -99,8 +99,8 @@ class Look:
             UsageError: If the tag's name is empty or the resizing is unknown.
             ModelError: If the model does not know such a tag, or was exported without attention.
         """
-        if resize not in (None, "nearest", "bilinear"):
-            raise UsageError(f"unknown resampling {resize!r}; use one of: nearest, bilinear")
+        if resize is not None:
+            arguments.choice("resize", resize, ("nearest", "bilinear"))
         heat = self._ask(self._questions.locate(tag))
         return heat if resize is None else resize_heat_map(heat, self.width, self.height, resize)
 

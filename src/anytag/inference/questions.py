@@ -12,8 +12,8 @@ import numpy as np
 
 from anytag.backends.base import Backend, Encoded, FloatArray, Queries
 from anytag.errors import UsageError
+from anytag.foundations import arguments
 from anytag.foundations.shortage import explained_shortage
-from anytag.inference import arguments
 from anytag.inference.captioner import Captioner
 from anytag.inference.decoding_options import DecodingOptions
 from anytag.inference.label_set import LabelSet

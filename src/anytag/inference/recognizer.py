@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Unpack, cast, get_args, overload
 
@@ -12,9 +12,9 @@ from PIL import Image
 
 from anytag.backends.base import Backend, FloatArray
 from anytag.errors import MissingExtraError, PictureError, UsageError
+from anytag.foundations import arguments
 from anytag.foundations.cpu_count import available_processors
 from anytag.foundations.shortage import explained_shortage
-from anytag.inference import arguments
 from anytag.inference.captioner import Captioner
 from anytag.inference.embedding import picture_embeddings
 from anytag.inference.label_sets import LabelSets
@@ -287,7 +287,7 @@ class Recognizer:
                 _check_picture(f"pictures: number {place}", picture)
             collected = self.answers(pictures, question, keep_blank)
             return list(collected)
-        if not isinstance(pictures, Iterable):
+        if not isinstance(pictures, Iterable) or isinstance(pictures, Mapping):
             _check_picture("pictures", pictures)
         stream = self.answers(pictures, question, keep_blank)
         return stream

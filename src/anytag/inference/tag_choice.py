@@ -16,6 +16,7 @@ from itertools import product
 from pathlib import Path
 
 from anytag.errors import UsageError
+from anytag.foundations import arguments
 from anytag.language.parsing.lemmas import noun_lemma
 from anytag.language.tags.name_files import read_name_lines
 from anytag.model.vocabulary import TagVocabulary, VocabularyTag, normalise_name
@@ -36,12 +37,27 @@ class TagChoice:
         deny: None of these.
         rename: New names by tag; a file, or the table itself.
         language: Code of a language that the vocabulary has names in (``zh``); tags without one keep theirs.
+
+    Raises:
+        UsageError: If one of them is of a type that holds no tags.
     """
 
     allow: str | Path | Sequence[str] | None = None
     deny: str | Path | Sequence[str] | None = None
     rename: str | Path | Mapping[str, str] | None = None
     language: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("allow", "deny"):
+            given = getattr(self, name)
+            if given is not None and not isinstance(given, str | Path):
+                arguments.texts(name, given)
+        if self.rename is not None and not isinstance(self.rename, str | Path):
+            if not isinstance(self.rename, Mapping):
+                raise UsageError(f"rename must be a table of new names or a file, not {arguments.shown(self.rename)}")
+            arguments.texts("rename", [*self.rename.keys(), *self.rename.values()])
+        if self.language is not None:
+            arguments.text("language", self.language)
 
 
 class ChosenTags:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import glob
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from anytag.errors import UsageError
+from anytag.foundations import arguments
 from anytag.pictures.formats import PICTURE_EXTENSIONS, has_picture_extension
 from anytag.pictures.left_out import Exclusions, LeftOut, special_kind
 
@@ -67,6 +68,14 @@ def find_names(
 ) -> Iterator[str]:
     """As :func:`find_pictures`, but texts: no path object can be empty or hold ``https://``."""
     given = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
+    if not isinstance(given, Iterable) or isinstance(given, bytes | bytearray | Mapping):
+        raise UsageError(f"inputs must be paths, not {arguments.shown(inputs)}")
+    given = list(given)
+    for place, one in enumerate(given, 1):
+        arguments.path(f"inputs: number {place}", one)
+    arguments.flag("recursive", recursive)
+    arguments.flag("follow_links", follow_links)
+    exclude = arguments.texts("exclude", exclude)
     left_out = left_out if left_out is not None else LeftOut()
     walk = _Walk(recursive, Exclusions(exclude), follow_links, left_out)
     groups = [walk.expand(os.fspath(one)) for one in given]

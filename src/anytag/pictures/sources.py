@@ -63,6 +63,8 @@ def open_stream(source: object, label: str) -> BinaryIO:
             raise PictureError("unreadable", label, f"{label}: could not be read ({error}).") from error
         if not isinstance(content, bytes):
             raise UsageError(f"{label}: a picture was given as a file opened for text; open it with mode 'rb'")
+        if not content:
+            content = _read_again(cast(BinaryIO, source))
         stream = io.BytesIO(content)
     else:
         raise UsageError(
@@ -76,6 +78,17 @@ def open_stream(source: object, label: str) -> BinaryIO:
         )
     stream.seek(0)
     return stream
+
+
+def _read_again(stream: BinaryIO) -> bytes:
+    """The whole of a stream that stands at its end, as one that was just written; nothing if it cannot go back."""
+    try:
+        if not stream.seekable() or not stream.tell():
+            return b""
+        stream.seek(0)
+        return stream.read()
+    except (AttributeError, OSError, ValueError):
+        return b""
 
 
 def _read_pipe(stream: BinaryIO, label: str) -> bytes:
@@ -98,7 +111,7 @@ def _open_file(path: str, label: str) -> BinaryIO:
         # Windows reports a folder as a missing permission, so the folder is asked about first.
         is_folder = os.path.isdir(path)  # noqa: PTH112
         if is_folder and os.access(path, os.R_OK | os.X_OK):
-            message = f"{label}: a folder, not a picture. Give the pictures in it, or use find_pictures on the folder."
+            message = f"{label}: a folder, not a picture. Give the pictures in it: anytag.find_pictures finds them."
             if not holds_pictures(path):
                 message = (
                     f"{label}: a folder with no pictures in it or in the folders inside; hidden files were left out."

@@ -19,7 +19,7 @@ def number(name: str, value: Any, low: float, high: float) -> float:
         UsageError: If it is none.
     """
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise UsageError(f"{name} must be a number, not {_shown(value)}")
+        raise UsageError(f"{name} must be a number, not {shown(value)}")
     if not low <= float(value) <= high:
         raise UsageError(f"{name} must lie between {low:g} and {high:g}, not {value}")
     return float(value)
@@ -32,7 +32,7 @@ def whole_number(name: str, value: Any, least: int) -> int:
         UsageError: If it is none.
     """
     if isinstance(value, bool) or not isinstance(value, Integral):
-        raise UsageError(f"{name} must be a whole number, not {_shown(value)}")
+        raise UsageError(f"{name} must be a whole number, not {shown(value)}")
     if value < least:
         raise UsageError(f"{name} must be at least {least}, not {value}")
     return int(value)
@@ -45,7 +45,7 @@ def flag(name: str, value: Any) -> bool:
         UsageError: If it is neither.
     """
     if not isinstance(value, bool):
-        raise UsageError(f"{name} must be True or False, not {_shown(value)}")
+        raise UsageError(f"{name} must be True or False, not {shown(value)}")
     return value
 
 
@@ -56,7 +56,7 @@ def text(name: str, value: Any) -> str:
         UsageError: If it is none.
     """
     if not isinstance(value, str):
-        raise UsageError(f"{name} must be a text, not {_shown(value)}")
+        raise UsageError(f"{name} must be a text, not {shown(value)}")
     return value
 
 
@@ -69,11 +69,11 @@ def texts(name: str, values: Any) -> list[str]:
     if isinstance(values, str):
         raise UsageError(f"{name}: give a list of names, not the one text {values!r}")
     if not isinstance(values, Iterable) or isinstance(values, Mapping | bytes | bytearray | memoryview):
-        raise UsageError(f"{name} must be a list of texts, not {_shown(values)}")
+        raise UsageError(f"{name} must be a list of texts, not {shown(values)}")
     given = list(values)
     for place, value in enumerate(given):
         if not isinstance(value, str):
-            raise UsageError(f"{name}: every entry must be a text, but number {place + 1} is {_shown(value)}")
+            raise UsageError(f"{name}: every entry must be a text, but number {place + 1} is {shown(value)}")
     return given
 
 
@@ -96,7 +96,7 @@ def choice(name: str, value: Any, choices: Sequence[str]) -> str:
         UsageError: If it is none of them.
     """
     if not isinstance(value, str) or value not in choices:
-        raise UsageError(f"{name} must be one of {', '.join(choices)}, not {_shown(value)}")
+        raise UsageError(f"{name} must be one of {', '.join(choices)}, not {shown(value)}")
     return value
 
 
@@ -107,11 +107,11 @@ def path(name: str, value: Any) -> str | Path:
         UsageError: If it is none.
     """
     if not isinstance(value, str | os.PathLike) or not isinstance(os.fspath(value), str):
-        raise UsageError(f"{name} must be a path, not {_shown(value)}")
+        raise UsageError(f"{name} must be a path, not {shown(value)}")
     return value if isinstance(value, str) else Path(value)
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
     """A value in a message: itself if it is short, and what it is."""
     shown = repr(value)
     kind = type(value).__name__
