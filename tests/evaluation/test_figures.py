@@ -18,10 +18,9 @@ from anytag.evaluation.figures import (
     bootstrap_map,
     calibration_error,
     fit_thresholds,
-    standardised,
     tagging_figures,
 )
-from anytag.evaluation.ranking import RankedScores
+from anytag.evaluation.ranking import RankedScores, standardised
 
 
 def draw(pictures: int, classes: int, seed: int = 0, ties: bool = False):

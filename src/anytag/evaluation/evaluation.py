@@ -19,9 +19,9 @@ from anytag.evaluation.figures import (
     TaggingFigures,
     Thresholds,
     fit_thresholds,
-    standardised,
     tagging_figures,
 )
+from anytag.evaluation.ranking import standardised
 from anytag.evaluation.retrieval import RetrievalRecall, median_ranks, recall_at_k
 from anytag.evaluation.scoring import Scored, caption_benchmark, score_benchmark
 from anytag.evaluation.systems import ModelSystem, System, default_vocabulary

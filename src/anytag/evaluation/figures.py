@@ -16,7 +16,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from anytag.errors import UsageError
 from anytag.evaluation.ranking import Counts, RankedScores, check_scores
-from anytag.foundations.log_odds import log_odds
 
 #: Where a threshold comes from.
 Origin = Literal["given", "model", "captions", "validation", "test"]
@@ -384,27 +383,6 @@ def bootstrap_map(
     means = total / np.maximum(counted, 1)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
-
-
-def standardised(scores: ArrayLike) -> NDArray[np.float32]:
-    """Scores of every class, then of every picture, brought to mean 0 and deviation 1.
-
-    A prompt that likes all pictures no longer outranks the others, nor does a picture that all prompts like. It needs
-    no annotations, and is the stronger form of a CLIP baseline (SPARC, Miller et al., 2025, section 3).
-
-    Args:
-        scores: ``[N, C]``, any scale; probabilities are brought to log-odds by the caller if they should be.
-    """
-    values = np.asarray(scores, np.float64)
-    for axis in (0, 1):
-        spread = values.std(axis, keepdims=True)
-        values = (values - values.mean(axis, keepdims=True)) / np.where(spread > 1e-12, spread, 1.0)
-    return values.astype(np.float32)
-
-
-def as_log_odds(scores: ArrayLike) -> NDArray[np.float64]:
-    """Probabilities on a scale without ends, 1e-6 and 1 less it at the most."""
-    return log_odds(scores, 1e-6)
 
 
 def _harmonic(first: float, second: float) -> float:

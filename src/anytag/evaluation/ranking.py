@@ -192,3 +192,19 @@ def _between(levels: NDArray[np.floating], place: int) -> float:
     else:
         middle = (here + below) / 2
     return middle if below < middle <= here else here
+
+
+def standardised(scores: ArrayLike) -> NDArray[np.float32]:
+    """Scores of every class, then of every picture, brought to mean 0 and deviation 1.
+
+    A prompt that likes all pictures no longer outranks the others, nor does a picture that all prompts like. It needs
+    no annotations, and is the stronger form of a CLIP baseline (SPARC, Miller et al., 2025, section 3).
+
+    Args:
+        scores: ``[N, C]``, any scale; probabilities are brought to log-odds by the caller if they should be.
+    """
+    values = np.asarray(scores, np.float64)
+    for axis in (0, 1):
+        spread = values.std(axis, keepdims=True)
+        values = (values - values.mean(axis, keepdims=True)) / np.where(spread > 1e-12, spread, 1.0)
+    return values.astype(np.float32)

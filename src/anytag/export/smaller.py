@@ -46,14 +46,8 @@ def make_official_smaller(path: Path, samples: Samples) -> str:
     if path.stem == "image_encoder":
         fold_constants(path)
         quantise_dynamic(path, operators=["MatMul", "Gemm"])
-    elif path.stem == "recognition_decoder":
-        _quantise_recognition(path, samples)
-    elif path.stem == "text_decoder":
-        _quantise_writing(path)
-    else:
-        store_half(path)
-        return "float16"
-    return "int8"
+        return "int8"
+    return make_smaller(path, samples)
 
 
 def _quantise_recognition(path: Path, samples: Samples) -> None:

@@ -395,7 +395,5 @@ def _to_text(seen: Recognition) -> str:
 def _from_text(text: str, path: str) -> Recognition:
     record: dict[str, Any] = json.loads(text)
     tags = tuple(Tag(**tag) for tag in record.pop("tags"))
-    values: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in record.items()
-    }
+    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in record.items()}
     return Recognition(path=path, tags=tags, **values)

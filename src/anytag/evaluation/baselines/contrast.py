@@ -2,7 +2,7 @@
 
 Published rows: one cosine, one threshold for all classes (Tag2Text table 2). The stronger form, scores standardised per
 prompt and per picture, needs all pictures of the benchmark and is applied to the kept scores
-(:func:`anytag.evaluation.figures.standardised`); its row stands beside.
+(:func:`anytag.evaluation.ranking.standardised`); its row stands beside.
 """
 
 from __future__ import annotations

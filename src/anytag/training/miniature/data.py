@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tarfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from anytag.errors import UsageError
 from anytag.foundations.atomic_files import save_array
+from anytag.foundations.report import Report
 from anytag.language.parsing.parsed_captions import ParsedCaptions
 from anytag.language.parsing.parser import load_parser
 from anytag.language.tags.vocabulary_builder import TagMapper, build_vocabulary
@@ -29,8 +30,6 @@ from anytag.nn.text_encoder import SentenceEncoder, embed_texts, load_sentence_e
 from anytag.training.lite.pairs import TagPrompts
 from anytag.training.miniature.config import CATEGORIES, MiniatureConfig
 from anytag.training.miniature.features import Features, TokenEncoder, load_features
-
-Report = Callable[[str], None]
 
 #: Sentences that a name stands in where it is compared with pictures; embeddings are averaged (CLIP's ensemble).
 PROMPTS = ("{}", "a photo of a {}.", "there is a {} in the picture.", "a picture of a {} and other things.")

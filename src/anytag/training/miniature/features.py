@@ -18,11 +18,10 @@ from torch import Tensor
 from anytag.datasets.webdataset import read_shard
 from anytag.errors import PictureError, UsageError
 from anytag.foundations.atomic_files import save_array, write_text
+from anytag.foundations.report import Report
 from anytag.nn.efficientnet_lite import EfficientNetLite, load_imagenet_lite
 from anytag.pictures import read_picture, to_pixels
 from anytag.training.lite.feature_cache import normalise
-
-Report = Callable[[str], None]
 
 
 class TokenEncoder(Protocol):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,13 +15,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from anytag.foundations.atomic_files import whole_file, write_text
+from anytag.foundations.report import Report
 from anytag.training.engine.autocast import autocast
 from anytag.training.miniature.config import MiniatureConfig, Paradigm
 from anytag.training.miniature.data import MiniatureData
 from anytag.training.miniature.features import Features
 from anytag.training.miniature.paradigms import Learner, make_learner
-
-Report = Callable[[str], None]
 
 #: Steps that are measured to learn what one costs, after a few that warm up.
 _MEASURED, _WARM_UP = 10, 10

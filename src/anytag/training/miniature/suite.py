@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,14 @@ from numpy.typing import NDArray
 
 from anytag.evaluation.caption_tags import CategoryParser
 from anytag.evaluation.captioning import score_captions
-from anytag.evaluation.figures import SetFigures, fit_thresholds, set_figures, standardised, tagging_figures
-from anytag.evaluation.ranking import RankedScores
+from anytag.evaluation.figures import SetFigures, fit_thresholds, set_figures, tagging_figures
+from anytag.evaluation.ranking import RankedScores, standardised
 from anytag.foundations.atomic_files import write_text
+from anytag.foundations.report import Report
 from anytag.training.miniature.config import CATEGORIES, PARADIGMS, MiniatureConfig
 from anytag.training.miniature.data import Hidden, MiniatureData
 from anytag.training.miniature.features import TokenEncoder
 from anytag.training.miniature.run import Outcome, outcome
-
-Report = Callable[[str], None]
 
 #: Judged pictures that a tag must be true of to be scored.
 _LEAST = 5
