@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from anytag.foundations.settings import Settings
 
 #: The name under which the first model is asked for when a request names none.
 DEFAULT_MODEL = "default"
 
 
-class ServiceSettings(BaseModel):
+class ServiceSettings(Settings):
     """Settings of a service.
 
     Attributes:
@@ -33,9 +35,7 @@ class ServiceSettings(BaseModel):
         threads: Of each model; ``None``: all processors.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    models: dict[str, str | None] = {DEFAULT_MODEL: None}
+    models: dict[str, str | None] = Field(default={DEFAULT_MODEL: None})
     library: Path | None = None
     api_keys: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()

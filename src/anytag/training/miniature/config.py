@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from anytag.foundations.settings import Settings
 
 #: The paradigms and what is written of them: the papers' three, and the two rivals of their second table.
 Paradigm = Literal["alignment", "captioning", "tagging", "supervised", "transfer"]
@@ -17,7 +19,7 @@ CATEGORIES = (
 )  # fmt: skip
 
 
-class MiniatureConfig(BaseModel):
+class MiniatureConfig(Settings):
     """What all runs have in common.
 
     Attributes:
@@ -41,8 +43,6 @@ class MiniatureConfig(BaseModel):
         weight_decay: Of AdamW.
         limit: Only so many pictures of each shard, for a quick look.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     train: tuple[str, ...] = tuple(f"coco20k/coco20k-{shard:06d}.tar" for shard in range(18))
     choose: tuple[str, ...] = ("coco20k/coco20k-000018.tar",)
