@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from fixtures_systems import COLOURS, ColourSystem, colour_benchmark
+from fixtures_systems import COLORS, ColorSystem, color_benchmark
 
 from anytag.errors import UsageError
 from anytag.evaluation import scoring
@@ -33,7 +33,7 @@ from anytag.model.vocabulary import TagVocabulary, VocabularyTag
 class TestScoring:
     def test_scores_are_kept(self, tmp_path, monkeypatch):
         monkeypatch.setattr(scoring, "CHUNK", 5)
-        benchmark, system = colour_benchmark(tmp_path / "p"), ColourSystem()
+        benchmark, system = color_benchmark(tmp_path / "p"), ColorSystem()
         steps = []
         first = score_benchmark(system, benchmark, tmp_path / "kept", lambda: steps.append(1))
         assert (system.seen, len(steps)) == (12, 12)
@@ -43,7 +43,7 @@ class TestScoring:
 
     def test_a_run_that_is_killed_goes_on(self, tmp_path, monkeypatch):
         monkeypatch.setattr(scoring, "CHUNK", 5)
-        benchmark, system = colour_benchmark(tmp_path / "p"), ColourSystem()
+        benchmark, system = color_benchmark(tmp_path / "p"), ColorSystem()
 
         def stop():
             if system.seen == 8:
@@ -54,30 +54,30 @@ class TestScoring:
         assert not list((tmp_path / "kept").rglob("*.part"))
         whole = score_benchmark(system, benchmark, tmp_path / "kept")
         assert system.seen == 8 + 7  # The first five were kept.
-        fresh = score_benchmark(ColourSystem(), benchmark, tmp_path / "other")
+        fresh = score_benchmark(ColorSystem(), benchmark, tmp_path / "other")
         np.testing.assert_array_equal(whole.scores, fresh.scores)
 
     def test_another_system_or_list_of_classes_has_its_own(self, tmp_path):
-        benchmark, system, other = colour_benchmark(tmp_path / "p"), ColourSystem(), ColourSystem()
-        other.identity = "colours 2"
+        benchmark, system, other = color_benchmark(tmp_path / "p"), ColorSystem(), ColorSystem()
+        other.identity = "colors 2"
         for one in (system, other):
             score_benchmark(one, benchmark, tmp_path / "kept")
             assert one.seen == 12
-        score_benchmark(system, colour_benchmark(tmp_path / "p", names=("red", "green")), tmp_path / "kept")
+        score_benchmark(system, color_benchmark(tmp_path / "p", names=("red", "green")), tmp_path / "kept")
         assert system.seen == 24
 
     def test_bad_pictures_are_reported_and_never_scored_as_black(self, tmp_path):
-        benchmark = colour_benchmark(tmp_path / "p")
+        benchmark = color_benchmark(tmp_path / "p")
         (tmp_path / "p" / "1.png").write_bytes(b"no picture")
         (tmp_path / "p" / "4.png").unlink()
-        scored = score_benchmark(ColourSystem(), benchmark, tmp_path / "kept")
+        scored = score_benchmark(ColorSystem(), benchmark, tmp_path / "kept")
         assert np.isnan(scored.scores[[1, 4]]).all()
         assert not np.isnan(np.delete(scored.scores, [1, 4], 0)).any()
         # In the order in which they are come upon: what is absent before what cannot be read.
         assert sorted((failure.path, failure.kind) for failure in scored.failures) == [
             ("1.png", "not_a_picture"), ("4.png", "not_found"),
         ]  # fmt: skip
-        evaluation, detail = evaluate_tagging(ColourSystem(), benchmark, tmp_path / "kept")
+        evaluation, detail = evaluate_tagging(ColorSystem(), benchmark, tmp_path / "kept")
         assert evaluation.tagging.pictures == 10
         assert evaluation.tagging.map_papers == 1.0
         assert detail.rows.tolist() == [0, 2, 3, 5, 6, 7, 8, 9, 10, 11]
@@ -87,42 +87,42 @@ class TestScoring:
         )
 
     def test_no_picture_at_all(self, tmp_path):
-        benchmark = colour_benchmark(tmp_path / "p", 2)
+        benchmark = color_benchmark(tmp_path / "p", 2)
         for file in (tmp_path / "p").iterdir():
             file.unlink()
         with pytest.raises(
-            UsageError, match=r"^Colours: none of 2 pictures could be read, the first: 0\.png: listed in"
+            UsageError, match=r"^Colors: none of 2 pictures could be read, the first: 0\.png: listed in"
         ):
-            score_benchmark(ColourSystem(), benchmark, tmp_path / "kept")
+            score_benchmark(ColorSystem(), benchmark, tmp_path / "kept")
 
 
 class TestTagging:
     def test_classes_that_the_system_cannot_score_are_left_out_and_named(self, tmp_path):
-        benchmark = colour_benchmark(tmp_path / "p")
-        evaluation, _ = evaluate_tagging(ColourSystem(unknown=["blue"]), benchmark, tmp_path / "kept")
+        benchmark = color_benchmark(tmp_path / "p")
+        evaluation, _ = evaluate_tagging(ColorSystem(unknown=["blue"]), benchmark, tmp_path / "kept")
         assert evaluation.tagging.classes == 2
         assert "1 of 3 classes cannot be scored by it and are left out: blue" in evaluation.notes
 
     def test_an_empty_class_is_named(self, tmp_path):
-        benchmark = colour_benchmark(tmp_path / "p", names=("red", "green", "blue", "grey"))
-        evaluation, _ = evaluate_tagging(ColourSystem(), benchmark, tmp_path / "kept")
-        assert "1 class is true of no picture, and left out of means over classes: grey" in evaluation.notes
+        benchmark = color_benchmark(tmp_path / "p", names=("red", "green", "blue", "gray"))
+        evaluation, _ = evaluate_tagging(ColorSystem(), benchmark, tmp_path / "kept")
+        assert "1 class is true of no picture, and left out of means over classes: gray" in evaluation.notes
         assert evaluation.tagging.map_distinct == 1.0
         assert evaluation.tagging.map_papers == pytest.approx(0.75)
 
     def test_thresholds_and_what_is_said_of_them(self, tmp_path):
-        benchmark, kept = colour_benchmark(tmp_path / "p"), tmp_path / "kept"
+        benchmark, kept = color_benchmark(tmp_path / "p"), tmp_path / "kept"
 
         def measured(**choice):
-            return evaluate_tagging(ColourSystem(), benchmark, kept, ThresholdChoice(**choice))[0].tagging
+            return evaluate_tagging(ColorSystem(), benchmark, kept, ThresholdChoice(**choice))[0].tagging
 
         assert measured().found is None
         assert measured(given=0.95).thresholds == "one threshold, as given"
-        # Shades go from 250 down to 239: above 0.95 are 250 to 243, the first eight pictures, of each colour 3, 3, 2.
+        # Shades go from 250 down to 239: above 0.95 are 250 to 243, the first eight pictures, of each color 3, 3, 2.
         assert measured(given=0.95).found.recall == pytest.approx((3 / 4 + 3 / 4 + 2 / 4) / 3)
         assert TUNED_ON_TEST in measured(on_test=True).thresholds
         assert measured(on_test=True).found.f1 == 1.0
-        held_out = colour_benchmark(tmp_path / "v", 6, key="validation")
+        held_out = color_benchmark(tmp_path / "v", 6, key="validation")
         fitted = measured(validation=held_out)
         assert fitted.thresholds == "one threshold, fitted on validation pictures"
         assert fitted.threshold == pytest.approx(245 / 255)  # The darkest of the six.
@@ -134,27 +134,25 @@ class TestTagging:
             ThresholdChoice(given=0.5, on_test=True)
 
     def test_validation_pictures_with_other_classes(self, tmp_path):
-        benchmark = colour_benchmark(tmp_path / "p")
-        other = colour_benchmark(tmp_path / "v", names=("red", "green"))
-        with pytest.raises(
-            UsageError, match=r"^Colours has other classes than the benchmark; thresholds are fitted on"
-        ):
-            evaluate_tagging(ColourSystem(), benchmark, tmp_path / "kept", ThresholdChoice(validation=other))
+        benchmark = color_benchmark(tmp_path / "p")
+        other = color_benchmark(tmp_path / "v", names=("red", "green"))
+        with pytest.raises(UsageError, match=r"^Colors has other classes than the benchmark; thresholds are fitted on"):
+            evaluate_tagging(ColorSystem(), benchmark, tmp_path / "kept", ThresholdChoice(validation=other))
 
-    def test_standardised_scores_are_a_row_of_their_own(self, tmp_path):
+    def test_standardized_scores_are_a_row_of_their_own(self, tmp_path):
         evaluation, detail = evaluate_tagging(
-            ColourSystem("alignment"), colour_benchmark(tmp_path / "p"), tmp_path / "kept", standardise=True
+            ColorSystem("alignment"), color_benchmark(tmp_path / "p"), tmp_path / "kept", standardize=True
         )
-        assert evaluation.system == "Colours, standardised"
+        assert evaluation.system == "Colors, standardized"
         np.testing.assert_allclose(detail.scores.mean(1), 0, atol=1e-6)
         assert evaluation.tagging.calibration_error is None
 
 
 class TestCaptionsAndRetrieval:
     def test_captions(self, tmp_path):
-        benchmark = colour_benchmark(tmp_path / "p")
+        benchmark = color_benchmark(tmp_path / "p")
         (tmp_path / "p" / "3.png").unlink()
-        system = ColourSystem("captioning")
+        system = ColorSystem("captioning")
         evaluation = evaluate_captioning(system, benchmark, tmp_path / "kept")
         assert evaluation.captions.bleu[1] == pytest.approx(1.0)
         assert (evaluation.caption_tags.coverage, evaluation.caption_tags.hallucinated) == (1.0, 0.0)
@@ -165,40 +163,40 @@ class TestCaptionsAndRetrieval:
 
     def test_retrieval(self, tmp_path):
         captions = (("red one", "red two"), ("green one",), ("blue one",))
-        benchmark = colour_benchmark(tmp_path / "p", 3, task="retrieval", captions=captions)
-        evaluation = evaluate_retrieval(ColourSystem("alignment"), benchmark, tmp_path / "kept")
+        benchmark = color_benchmark(tmp_path / "p", 3, task="retrieval", captions=captions)
+        evaluation = evaluate_retrieval(ColorSystem("alignment"), benchmark, tmp_path / "kept")
         assert evaluation.retrieval.picture[1] == 1.0
         assert evaluation.retrieval.text[1] == 1.0
         assert evaluation.median_rank == (1.0, 1.0)
 
 
 def test_shared_tags_lift_a_text_that_similarity_cannot_tell(tmp_path):
-    class Tagger(ColourSystem):
+    class Tagger(ColorSystem):
         recognizer = SimpleNamespace(
-            vocabulary=TagVocabulary(VocabularyTag(place, name, "attribute") for place, name in enumerate(COLOURS))
+            vocabulary=TagVocabulary(VocabularyTag(place, name, "attribute") for place, name in enumerate(COLORS))
         )
 
         def thresholds(self):
             return np.full(3, 0.9)
 
-    class Blind(ColourSystem):
+    class Blind(ColorSystem):
         def scores(self, pictures):
             for found in super().scores(pictures):
                 yield np.zeros_like(found)
 
     captions = (("a red wall",), ("a green wall",), ("a blue wall",))
-    benchmark = colour_benchmark(tmp_path / "p", 3, task="retrieval", captions=captions)
+    benchmark = color_benchmark(tmp_path / "p", 3, task="retrieval", captions=captions)
     plain = evaluate_retrieval(Blind("alignment"), benchmark, tmp_path / "kept")
     assert plain.retrieval.text[1] == 0.0  # Ties count against the right answer.
     lifted = evaluate_retrieval(Blind("alignment"), benchmark, tmp_path / "kept", tags=TagIndicators(Tagger(), 0.02))
-    assert lifted.system == "Colours + 0.02 x shared tags"
+    assert lifted.system == "Colors + 0.02 x shared tags"
     assert (lifted.retrieval.text[1], lifted.retrieval.picture[1]) == (1.0, 1.0)
 
 
 def test_captions_that_score_categories_are_written_once(tmp_path):
-    system = ColourSystem("captioning")
+    system = ColorSystem("captioning")
     system.parser = CategoryParser(("red", "green", "blue"))
-    benchmark = colour_benchmark(tmp_path / "p")
+    benchmark = color_benchmark(tmp_path / "p")
     (tmp_path / "p" / "5.png").unlink()
     tagged, detail = evaluate_tagging(system, benchmark, tmp_path / "kept")
     assert tagged.tagging.thresholds == "what captions name"
@@ -212,16 +210,16 @@ def test_captions_that_score_categories_are_written_once(tmp_path):
 class TestFiles:
     @pytest.fixture
     def parts(self, tmp_path):
-        benchmark = colour_benchmark(tmp_path / "p", kinds=dict.fromkeys(("red", "green", "blue"), "attribute"))
+        benchmark = color_benchmark(tmp_path / "p", kinds=dict.fromkeys(("red", "green", "blue"), "attribute"))
         choice = ThresholdChoice(given=0.95)
-        tagged = evaluate_tagging(ColourSystem(), benchmark, tmp_path / "kept", choice, rounds=20)
-        written = evaluate_captioning(ColourSystem("captioning"), benchmark, tmp_path / "kept")
+        tagged = evaluate_tagging(ColorSystem(), benchmark, tmp_path / "kept", choice, rounds=20)
+        written = evaluate_captioning(ColorSystem("captioning"), benchmark, tmp_path / "kept")
         return [(*tagged, benchmark), (written, None, benchmark)]
 
     def test_tables(self, parts, tmp_path):
         files = write_tables([part[0] for part in parts], tmp_path / "out")
         assert {file.name for file in files} == {
-            "results.json", "results.csv", "tables.md", "classes-colours-tagging-colours.csv",
+            "results.json", "results.csv", "tables.md", "classes-colors-tagging-colors.csv",
         }  # fmt: skip
         records = json.loads((tmp_path / "out" / "results.json").read_text())
         assert records[0]["tagging"]["best"]["note"] == TUNED_ON_TEST
@@ -276,7 +274,7 @@ def test_the_shipped_model_is_a_system(tmp_path):
     assert system.is_open
     missing = system.ask(["dog", "a rare teapot", "dog", "sofa"], {"sofa": ("couch",)})
     assert missing == []
-    benchmark = colour_benchmark(tmp_path / "p", 2)
+    benchmark = color_benchmark(tmp_path / "p", 2)
     found = list(system.scores(benchmark.pictures.source(row) for row in range(2)))
     assert all(row.shape == (4,) for row in found)
     assert all(row[0] == row[2] for row in found)

@@ -20,7 +20,7 @@ from anytag.evaluation.figures import (
     fit_thresholds,
     tagging_figures,
 )
-from anytag.evaluation.ranking import RankedScores, standardised
+from anytag.evaluation.ranking import RankedScores, standardized
 
 
 def draw(pictures: int, classes: int, seed: int = 0, ties: bool = False):
@@ -124,10 +124,10 @@ class TestByHand:
         # Bins (0, 0.5) and (0.5, 1): |0.25 - 0.5| for two pairs, |0.75 - 1| for two.
         assert calibration_error([[0.25, 0.25], [0.75, 0.75]], [[1, 0], [1, 1]], bins=2) == pytest.approx(0.25)
 
-    def test_standardising_lifts_a_prompt_that_all_pictures_like(self):
+    def test_standardizing_lifts_a_prompt_that_all_pictures_like(self):
         # The second prompt is liked by all; what is left is which picture likes it more than the others do.
         scores = np.array([[0.30, 0.50], [0.10, 0.52], [0.10, 0.51]])
-        better = standardised(scores)
+        better = standardized(scores)
         assert scores.argmax(1).tolist() == [1, 1, 1]
         assert better.argmax(1).tolist() == [0, 1, 1]
         np.testing.assert_allclose(better.mean(1), 0, atol=1e-6)
@@ -231,13 +231,19 @@ class TestBadInput:
 
 
 def test_all_figures_of_openimages_common_are_quick():
-    # 57,224 pictures by 214 classes; the limits are twice what one core takes.
+    # 57,224 pictures by 214 classes: 0.6 s and 2.5 s on a quiet core, where sorting the scores takes 0.4 s. Times are
+    # compared with that, since a busy machine makes all of them longer.
     rng = np.random.default_rng(0)
     truth = rng.random((57_224, 214)) < 0.0055
     scores = rng.random(truth.shape, np.float32) * 0.7 + 0.3 * truth.astype(np.float32)
-    start = time.process_time()
-    RankedScores(scores, truth).average_precisions()
-    assert time.process_time() - start < 2
-    start = time.process_time()
-    tagging_figures(scores, truth, [str(c) for c in range(214)], thresholds=Thresholds(0.5, "given"))
-    assert time.process_time() - start < 10
+
+    def seconds(run):
+        start = time.process_time()
+        run()
+        return time.process_time() - start
+
+    sorting = min(seconds(lambda: np.argsort(np.ascontiguousarray(scores.T), axis=1)) for _ in range(2))
+    names = [str(c) for c in range(214)]
+    assert seconds(lambda: RankedScores(scores, truth).average_precisions()) < 5 * sorting  # 2 s
+    whole = seconds(lambda: tagging_figures(scores, truth, names, thresholds=Thresholds(0.5, "given")))
+    assert whole < 25 * sorting  # 10 s

@@ -10,14 +10,14 @@ from anytag.evaluation.benchmarks.benchmark import Benchmark, PictureFiles
 from anytag.pictures import read_picture
 from anytag.recognition import Failure
 
-#: Colours by name; the system below is sure of a colour as far as a picture has it.
-COLOURS = {"red": (250, 0, 0), "green": (0, 250, 0), "blue": (0, 0, 250)}
+#: Colors by name; the system below is sure of a color as far as a picture has it.
+COLORS = {"red": (250, 0, 0), "green": (0, 250, 0), "blue": (0, 0, 250)}
 
 
-class ColourSystem:
-    """Scores colours by the mean of their channel; counts the pictures that it looked at."""
+class ColorSystem:
+    """Scores colors by the mean of their channel; counts the pictures that it looked at."""
 
-    title, paradigm, identity, parser = "Colours", "tagging", "colours 1", None
+    title, paradigm, identity, parser = "Colors", "tagging", "colors 1", None
 
     def __init__(self, paradigm="tagging", unknown=()):
         self.paradigm, self.unknown, self.seen, self.names = paradigm, set(unknown), 0, []
@@ -37,7 +37,7 @@ class ColourSystem:
                 yield Failure(error.path, error.kind, str(error))
                 continue
             self.seen += 1
-            yield dict(zip(COLOURS, pixels.mean((0, 1)) / 255, strict=True))
+            yield dict(zip(COLORS, pixels.mean((0, 1)) / 255, strict=True))
 
     def scores(self, pictures):
         for means in self._means(pictures):
@@ -54,17 +54,17 @@ class ColourSystem:
         return None
 
 
-def colour_benchmark(folder, count=12, names=tuple(COLOURS), **changes):
-    """Pictures of one colour each, red, green, blue, red, …; and annotations that say so."""
+def color_benchmark(folder, count=12, names=tuple(COLORS), **changes):
+    """Pictures of one color each, red, green, blue, red, …; and annotations that say so."""
     folder.mkdir(parents=True, exist_ok=True)
-    order = list(COLOURS)
+    order = list(COLORS)
     for number in range(count):
-        shade = np.array(COLOURS[order[number % 3]]) - number
+        shade = np.array(COLORS[order[number % 3]]) - number
         Image.new("RGB", (8, 8), tuple(int(v) for v in shade.clip(0))).save(folder / f"{number}.png")
     targets = np.array([[order[number % 3] == name for name in names] for number in range(count)])
     options = {
-        "key": "colours",
-        "title": "Colours",
+        "key": "colors",
+        "title": "Colors",
         "task": "tagging",
         "pictures": PictureFiles(folder, tuple(f"{number}.png" for number in range(count))),
         "names": names,

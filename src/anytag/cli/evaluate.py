@@ -43,14 +43,14 @@ def evaluate(
     ),
     threshold: Annotated[float | None, typer.Option(help="One threshold for all classes.")] = None,
     validation: Annotated[
-        str | None, typer.Option(help="Fit the threshold on these labelled pictures (as --benchmark), not reported.")
+        str | None, typer.Option(help="Fit the threshold on these labeled pictures (as --benchmark), not reported.")
     ] = None,
     tune_on_test: Annotated[
         bool, typer.Option(help="Fit the threshold on the test set, as the papers did; the tables say so.")
     ] = False,
     per_class: Annotated[bool, typer.Option(help="Fit a threshold for each class.")] = False,
-    standardise: Annotated[
-        bool, typer.Option(help="Add a row with scores standardised per class and picture (alignment only).")
+    standardize: Annotated[
+        bool, typer.Option(help="Add a row with scores standardized per class and picture (alignment only).")
     ] = False,
     bootstrap: Annotated[int, typer.Option(min=0, help="Samples for an interval of mean average precision.")] = 0,
     tags_from: Annotated[
@@ -63,7 +63,7 @@ def evaluate(
     ] = None,
     data: Annotated[Path | None, typer.Option(help="Of --suite: folder with coco20k, coco_report and world.")] = None,
     budget: Annotated[
-        float | None, typer.Option(help="Of --suite: processor seconds of training a run. (default: 60)")
+        int | None, typer.Option(min=1, help="Of --suite: pictures that a run sees in training. (default: 36,000)")
     ] = None,
 ) -> None:
     """Measure models and their rivals: precision, recall, captions and retrieval, beside the papers' figures.
@@ -101,7 +101,7 @@ def evaluate(
         parts: list[tuple[Evaluation, Detail | None, Benchmark]] = []
         for system in systems:
             for one in opened:
-                parts += _measure(system, one, out, choice, bootstrap, standardise, tags)
+                parts += _measure(system, one, out, choice, bootstrap, standardize, tags)
         written = write_tables([part[0] for part in parts], out)
         write_report(parts, out / "report.html")
         for part, _, _ in parts:
@@ -134,7 +134,7 @@ def _measure(
     out: Path,
     choice: ThresholdChoice,
     rounds: int,
-    standardise: bool,
+    standardize: bool,
     tags: TagIndicators | None,
 ) -> list[tuple[Evaluation, Detail | None, Benchmark]]:
     from anytag.evaluation.evaluation import evaluate_captioning, evaluate_retrieval, evaluate_tagging
@@ -150,8 +150,8 @@ def _measure(
         made: list[tuple[Evaluation, Detail | None, Benchmark]] = [
             (*evaluate_tagging(system, benchmark, out, choice, rounds=rounds, advance=advance), benchmark)
         ]
-    if standardise and system.paradigm == "alignment":
-        made.append((*evaluate_tagging(system, benchmark, out, choice, rounds=rounds, standardise=True), benchmark))
+    if standardize and system.paradigm == "alignment":
+        made.append((*evaluate_tagging(system, benchmark, out, choice, rounds=rounds, standardize=True), benchmark))
     if system.paradigm == "captioning" and benchmark.captions:
         with progress(len(benchmark.pictures)) as advance:
             made.append((evaluate_captioning(system, benchmark, out, advance), None, benchmark))

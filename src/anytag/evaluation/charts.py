@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-#: Colours that are told apart by most people, dark enough on white (Okabe and Ito, 2008).
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+#: Colors that are told apart by most people, dark enough on white (Okabe and Ito, 2008).
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 
-_WIDTH, _HEIGHT = 500, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 130, 12, 40
+_WIDTH, _HEIGHT = 450, 290
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 116, 12, 40
 
 
 def _frame(x_title: str, y_title: str, inside: str, y_ticks: Sequence[tuple[float, str]]) -> str:
@@ -44,9 +44,9 @@ def _legend(names: Sequence[str]) -> str:
     rows = []
     for number, name in enumerate(names):
         y = _TOP + 14 + 15 * number
-        colour = COLOURS[number % len(COLOURS)]
-        rows.append(f'<rect x="{_WIDTH - 120}" y="{y - 9}" width="10" height="10" fill="{colour}"/>')
-        rows.append(f'<text x="{_WIDTH - 106}" y="{y}">{html.escape(name[:17])}</text>')
+        color = COLORS[number % len(COLORS)]
+        rows.append(f'<rect x="{_WIDTH - 110}" y="{y - 9}" width="10" height="10" fill="{color}"/>')
+        rows.append(f'<text x="{_WIDTH - 96}" y="{y}">{html.escape(name[:17])}</text>')
     return "".join(rows)
 
 
@@ -67,8 +67,8 @@ def line_chart(lines: Sequence[tuple[str, ArrayLike, ArrayLike]], x_title: str, 
             xs, ys = xs[kept], ys[kept]
         px, py = _place(xs, ys)
         path = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(px, py, strict=True))
-        colour = COLOURS[number % len(COLOURS)]
-        inside.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.8"/>')
+        color = COLORS[number % len(COLORS)]
+        inside.append(f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="1.8"/>')
     inside += _ticks()
     inside.append(_legend([name for name, _, _ in lines]))
     return _frame(x_title, y_title, "".join(inside), [(t / 5, f"{t / 5:.1f}") for t in range(6)])
@@ -100,7 +100,7 @@ def bar_chart(groups: Sequence[str], series: Sequence[tuple[str, Sequence[float]
             pixels = width * (_WIDTH - _LEFT - _RIGHT)
             inside.append(
                 f'<rect x="{float(x0):.1f}" y="{float(y0):.1f}" width="{pixels:.1f}" '
-                f'height="{float(floor - y0):.1f}" fill="{COLOURS[number % len(COLOURS)]}"/>'
+                f'height="{float(floor - y0):.1f}" fill="{COLORS[number % len(COLORS)]}"/>'
             )
         x, y = _place(start + 0.5 / len(groups), 0)
         inside.append(
@@ -126,8 +126,8 @@ def histogram(scores: ArrayLike, truth: ArrayLike, bins: int = 30) -> str:
         shares = np.histogram(values[kept], edges)[0] / max(1, int(kept.sum()))
         x, y = _place(np.repeat(np.linspace(0, 1, bins + 1), 2)[1:-1], np.sqrt(np.repeat(shares, 2)))
         path = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))
-        colour = COLOURS[number]
-        inside.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.8"/>')
+        color = COLORS[number]
+        inside.append(f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="1.8"/>')
         names.append(name)
     for at in (0.0, 0.5, 1.0):
         x, y = _place(at, 0.0)

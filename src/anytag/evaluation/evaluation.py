@@ -21,7 +21,7 @@ from anytag.evaluation.figures import (
     fit_thresholds,
     tagging_figures,
 )
-from anytag.evaluation.ranking import standardised
+from anytag.evaluation.ranking import standardized
 from anytag.evaluation.retrieval import RetrievalRecall, median_ranks, recall_at_k
 from anytag.evaluation.scoring import Scored, caption_benchmark, score_benchmark
 from anytag.evaluation.systems import ModelSystem, System, default_vocabulary
@@ -36,7 +36,7 @@ class Evaluation:
 
     Attributes:
         system: What was evaluated.
-        paradigm: How it recognises.
+        paradigm: How it recognizes.
         benchmark: Key of the benchmark.
         title: Title of the benchmark.
         tagging: Figures of a tagging benchmark.
@@ -133,7 +133,7 @@ def evaluate_tagging(
     choice: ThresholdChoice | None = None,
     *,
     rounds: int = 0,
-    standardise: bool = False,
+    standardize: bool = False,
     advance: Advance = lambda: None,
 ) -> tuple[Evaluation, Detail]:
     """Score a tagging benchmark and measure everything.
@@ -144,7 +144,7 @@ def evaluate_tagging(
         folder: Where scores are kept.
         choice: Where thresholds come from; ``None``: the system's own, if it has any.
         rounds: Bootstrap samples for the interval of mean average precision; 0: none.
-        standardise: Bring scores to mean 0 and deviation 1 per class and per picture first.
+        standardize: Bring scores to mean 0 and deviation 1 per class and per picture first.
         advance: Called after every picture.
 
     Raises:
@@ -155,18 +155,18 @@ def evaluate_tagging(
     columns = np.flatnonzero(~np.isnan(scored.scores[scored.read]).all(0))
     rows = np.flatnonzero(scored.read)
     values = scored.scores[np.ix_(rows, columns)]
-    values = standardised(values) if standardise else values
+    values = standardized(values) if standardize else values
     targets = benchmark.targets[np.ix_(rows, columns)]
     known = None if benchmark.known is None else benchmark.known[np.ix_(rows, columns)]
     names = tuple(benchmark.texts[column] for column in columns)
-    thresholds = _thresholds(system, scored, columns, values, targets, choice, folder, standardise, benchmark.texts)
+    thresholds = _thresholds(system, scored, columns, values, targets, choice, folder, standardize, benchmark.texts)
     figures, classes = tagging_figures(
         values, targets, names, thresholds=thresholds, kinds=benchmark.kinds, known=known, rounds=rounds
     )
     notes = [*benchmark.notes, *_left_out(scored, benchmark)]
-    if standardise:
-        notes.append("scores are standardised per class and per picture, over all pictures of the benchmark")
-    title = f"{system.title}, standardised" if standardise else system.title
+    if standardize:
+        notes.append("scores are standardized per class and per picture, over all pictures of the benchmark")
+    title = f"{system.title}, standardized" if standardize else system.title
     evaluation = Evaluation(
         title, system.paradigm, benchmark.key, benchmark.title, figures, tuple(classes),
         failures=scored.failures, notes=tuple(notes),
@@ -182,7 +182,7 @@ def _thresholds(
     targets: NDArray[np.bool_],
     choice: ThresholdChoice | None,
     folder: Path,
-    standardise: bool,
+    standardize: bool,
     texts: Sequence[str],
 ) -> Thresholds | None:
     choice = choice or ThresholdChoice()
@@ -200,11 +200,11 @@ def _thresholds(
         assert fitted_on.targets is not None
         rows = np.flatnonzero(known.read)
         held_out = known.scores[np.ix_(rows, columns)]
-        held_out = standardised(held_out) if standardise else held_out
+        held_out = standardized(held_out) if standardize else held_out
         return fit_thresholds(held_out, fitted_on.targets[np.ix_(rows, columns)], "validation", choice.per_class)
-    if scored.thresholds is not None and not standardise:
+    if scored.thresholds is not None and not standardize:
         return Thresholds(scored.thresholds[columns], "model")
-    if system.paradigm == "captioning" and not standardise:
+    if system.paradigm == "captioning" and not standardize:
         return Thresholds(0.5, "captions")  # They name a category or do not.
     return None
 

@@ -128,7 +128,7 @@ class TaggingFigures:
         found: Precision, recall and F1 at ``thresholds``; ``None`` without thresholds.
         thresholds: Where these come from, in words.
         threshold: The common threshold, if there is one.
-        best: At the common threshold that is best for these very pictures; labelled as tuned on the test set.
+        best: At the common threshold that is best for these very pictures; labeled as tuned on the test set.
         own: The same with a threshold a class.
         calibration_error: Expected calibration error of probabilities; ``None`` where scores are none.
         kinds: By kind of tag: mean average precision and recall.

@@ -15,7 +15,7 @@ class PublishedRow:
 
     Attributes:
         system: As the paper calls it.
-        paradigm: How it recognises.
+        paradigm: How it recognizes.
         pretraining: Pictures that it was pre-trained on, or tags that it was taught.
         sets: By benchmark: F1, precision, recall.
         maps: By benchmark: mean average precision.

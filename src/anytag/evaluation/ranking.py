@@ -194,7 +194,7 @@ def _between(levels: NDArray[np.floating], place: int) -> float:
     return middle if below < middle <= here else here
 
 
-def standardised(scores: ArrayLike) -> NDArray[np.float32]:
+def standardized(scores: ArrayLike) -> NDArray[np.float32]:
     """Scores of every class, then of every picture, brought to mean 0 and deviation 1.
 
     A prompt that likes all pictures no longer outranks the others, nor does a picture that all prompts like. It needs

@@ -135,7 +135,7 @@ def _tagging(one: Evaluation, detail: Detail, benchmark: Benchmark) -> list[str]
         kinds = list(tagging.kinds)
         series = [
             (label, [tagging.kinds[kind][key] for kind in kinds])
-            for label, key in (("average precision", "map"), ("recall", "recall"), ("classes ever found", "covered"))
+            for label, key in (("average precision", "map"), ("recall", "recall"), ("ever found", "covered"))
         ]
         body.append(_figure(bar_chart(kinds, series, "mean over classes"), "By kind of class"))
     body.append("</div>")

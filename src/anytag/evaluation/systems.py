@@ -29,7 +29,7 @@ class System(Protocol):
 
     Attributes:
         title: As tables call it.
-        paradigm: How it recognises.
+        paradigm: How it recognizes.
         identity: Tells it apart from others where scores are kept: its weights and its settings.
         parser: Makes categories of its captions, if that is how it scores them; set by :meth:`ask`.
     """

@@ -93,7 +93,7 @@ def test_scores_of_a_published_checkpoint(tmp_path, bottlenecks):
 
 
 def test_the_first_convolution_sees_blocks_in_the_released_order():
-    # Channel 3 * (4 * row + column) + colour of a block is that pixel's colour.
+    # Channel 3 * (4 * row + column) + color of a block is that pixel's color.
     model = TResNet(TResNetConfig((0, 0, 0, 0), 48))
     model.body["conv1"] = torch.nn.Identity()
     for number in range(1, 5):

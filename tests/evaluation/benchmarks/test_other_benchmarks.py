@@ -181,7 +181,7 @@ class TestOpenImagesVerified:
             ("a,verification,/m/9,1\n", r"line 2: '/m/9' is not in oidv7-class-descriptions\.csv$"),
             ("a,verification,/m/1,0.3\n", r"line 2: Confidence is '0\.3', not 0 or 1$"),
             ("a,verification\n", r"line 2 is cut short$"),
-            ("a,verification,/m/3,1\n", r"none of the 2 classes is labelled$"),
+            ("a,verification,/m/3,1\n", r"none of the 2 classes is labeled$"),
         ],
     )
     def test_bad_lines(self, tmp_path, line, message):

@@ -27,8 +27,8 @@ def _shard(path, samples):
     with tarfile.open(path, "w") as archive:
         for number, record in enumerate(samples):
             picture = io.BytesIO()
-            colour = tuple(int(x) for x in np.random.default_rng(number).integers(0, 255, 3))
-            Image.new("RGB", (16, 16), colour).save(picture, "PNG")
+            color = tuple(int(x) for x in np.random.default_rng(number).integers(0, 255, 3))
+            Image.new("RGB", (16, 16), color).save(picture, "PNG")
             for ending, content in (("png", picture.getvalue()), ("json", json.dumps(record).encode())):
                 member = tarfile.TarInfo(f"{number:06d}.{ending}")
                 member.size = len(content)
@@ -43,7 +43,7 @@ def _coco(count, first=0):
 
 
 class Corners:
-    """Stands for the image encoder: colours of nine cells of a picture, in a few random directions."""
+    """Stands for the image encoder: colors of nine cells of a picture, in a few random directions."""
 
     resolution = 30
 
@@ -71,7 +71,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def config():
     return MiniatureConfig(
-        train=("coco20k/coco20k-000000.tar",), budget=0.2, seeds=(0,), width=16, heads=2, batch_size=8, contrast_size=8,
+        train=("coco20k/coco20k-000000.tar",), budget=20, seeds=(0,), width=16, heads=2, batch_size=8, contrast_size=8,
         min_support=3, negatives=10, hidden_tags=2, hidden_support=5, hidden_classes=2,
     )  # fmt: skip
 
@@ -85,15 +85,17 @@ def test_every_row_of_both_tables(config, folder, tmp_path):
     said: list[str] = []
     figures = run_suite(config, folder, tmp_path, said.append, Corners())[0]
     assert figures.sets.keys() == {
-        "alignment", "alignment-standardised", "captioning", "tagging-captions", "tagging",
+        "alignment", "alignment-standardized", "captioning", "tagging-captions", "tagging",
     }  # fmt: skip
-    assert figures.maps.keys() == {"supervised", "transfer", "alignment", "alignment-standardised", "tagging"}
+    assert figures.maps.keys() == {"supervised", "transfer", "alignment", "alignment-standardized", "tagging"}
     assert figures.maps["supervised"].keys() == {"categories"}
     assert figures.maps["tagging"].keys() >= {"categories", "seen", "world-seen", "world-hidden"}
     assert figures.captions.keys() == {"captioning", "tagging"}
     table = (tmp_path / "tables.md").read_text(encoding="utf-8")
     assert "| Supervised head on human labels (ML-Decoder-style) |" in table
-    assert json.loads((tmp_path / "results.json").read_text())["runs"].keys() == {f"{p}-0" for p in PARADIGMS}
+    runs = json.loads((tmp_path / "results.json").read_text())["runs"]
+    # Every paradigm sees as many pictures: 20, in batches of 8.
+    assert {name: run["steps"] for name, run in runs.items()} == {f"{paradigm}-0": 3 for paradigm in PARADIGMS}
     # A second call reads what the first has left, and trains nothing.
     before = len(said)
     assert run_suite(config, folder, tmp_path, said.append, Corners())[0] == figures

@@ -209,7 +209,7 @@ class Baseline(ABC):
 
     Attributes:
         title: As the papers' tables call it.
-        paradigm: How it recognises.
+        paradigm: How it recognizes.
         parser: Makes categories of captions, if that is how it scores them.
     """
 

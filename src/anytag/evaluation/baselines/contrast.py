@@ -1,8 +1,8 @@
 """CLIP and SigLIP 2: pictures and prompts compared as wholes, from any ``transformers`` directory of theirs.
 
-Published rows: one cosine, one threshold for all classes (Tag2Text table 2). The stronger form, scores standardised per
+Published rows: one cosine, one threshold for all classes (Tag2Text table 2). The stronger form, scores standardized per
 prompt and per picture, needs all pictures of the benchmark and is applied to the kept scores
-(:func:`anytag.evaluation.ranking.standardised`); its row stands beside.
+(:func:`anytag.evaluation.ranking.standardized`); its row stands beside.
 """
 
 from __future__ import annotations

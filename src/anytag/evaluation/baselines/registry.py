@@ -82,7 +82,7 @@ class BaselineEntry:
     Attributes:
         key: Its name on the command line.
         title: As the papers call it.
-        paradigm: How it recognises.
+        paradigm: How it recognizes.
         weights: What to get, and where.
         open: Opens it.
         needs: Options that it cannot do without.

@@ -170,7 +170,7 @@ def _open_verified(folder: Path, images: Path | None) -> Benchmark:
             raise BenchmarkError(f"{labels_file}: line {number}: Confidence is {confidence!r}, not 0 or 1")
         pairs.append((pictures.setdefault(picture, len(pictures)), place, float(confidence) == 1))
     if not pairs:
-        raise BenchmarkError(f"{labels_file}: none of the {len(wanted)} classes is labelled")
+        raise BenchmarkError(f"{labels_file}: none of the {len(wanted)} classes is labeled")
     targets = np.zeros((len(pictures), len(wanted)), np.bool_)
     known = np.zeros_like(targets)
     for row, place, true in pairs:

@@ -51,7 +51,7 @@ class _Kept(IndexedSource):
 
 
 def open_own(path: str | Path, categories: Sequence[str] | None = None, title: str | None = None) -> Benchmark:
-    """Open labelled pictures as a benchmark.
+    """Open labeled pictures as a benchmark.
 
     Whatever :func:`~anytag.datasets.opening.open_source` opens will do. Labels are a sample's tags and human labels.
     Where there are none, but captions, captioning is measured.

@@ -1,1 +1,1 @@
-"""The papers' paradigms in miniature: each trained on the same cached features for the same processor time."""
+"""The papers' paradigms in miniature: each trained on as many pictures, of the same cached features."""

@@ -206,7 +206,7 @@ class MiniatureData:
         return [tag.id for tag in found.values() if tag is not None]
 
     def category_truth(self, features: Features) -> NDArray[np.bool_]:
-        """``[N, 18]``: what humans labelled."""
+        """``[N, 18]``: what humans labeled."""
         return np.array([[name in record["labels"] for name in CATEGORIES] for record in features.records])
 
     def world_truth(self, features: Features) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

@@ -34,7 +34,7 @@ class TokenEncoder(Protocol):
     resolution: int
 
     def __call__(self, pixels: Tensor) -> NDArray[Any]:
-        """Pixels ``[B, 3, R, R]``, normalised, to tokens ``[B, T, C]``."""
+        """Pixels ``[B, 3, R, R]``, normalized, to tokens ``[B, T, C]``."""
 
 
 #: The encoder that all paradigms share, with the weights of its ImageNet training.

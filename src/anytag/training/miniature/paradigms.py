@@ -303,7 +303,7 @@ class _Tags:
         return torch.from_numpy(ids), torch.from_numpy(targets)
 
     def guide(self, row: int, rng: np.random.Generator) -> list[int]:
-        """Some of the tags of a picture, in any order, as a recogniser would find them: most, and one that is wrong."""
+        """Some of the tags of a picture, in any order, as a recognizer would find them: most, and one that is wrong."""
         own = self._data.prompts.leaves(self.of[row].tolist())
         kept = [tag for tag in own if rng.random() < 0.7]
         if rng.random() < 0.5:

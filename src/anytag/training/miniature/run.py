@@ -1,4 +1,4 @@
-"""One run of the miniature: train for the steps that its budget pays for, then score the judged pictures."""
+"""One run of the miniature: train on as many pictures as the budget allows, then score the judged ones."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,9 +20,6 @@ from anytag.training.miniature.config import MiniatureConfig, Paradigm
 from anytag.training.miniature.data import MiniatureData
 from anytag.training.miniature.features import Features
 from anytag.training.miniature.paradigms import Learner, make_learner
-
-#: Steps that are measured to learn what one costs, after a few that warm up.
-_MEASURED, _WARM_UP = 10, 10
 
 #: A run is kept every so many steps.
 _KEEP_EVERY = 100
@@ -40,7 +36,7 @@ class Outcome:
         scores: By set of pictures (``choose``, ``judged``, ``world``) and of names; missing where there are none.
         captions: Of the judged pictures; empty if the paradigm writes nothing.
         steps: Steps of training.
-        seconds: Processor seconds of training.
+        seconds: Processor seconds of training; they say little on a machine that does other things, too.
         parameters: Weights that were trained.
     """
 
@@ -49,17 +45,6 @@ class Outcome:
     steps: int
     seconds: float
     parameters: int
-
-
-def step_seconds(learner: Learner, config: MiniatureConfig, data: MiniatureData) -> float:
-    """Processor seconds of a training step; the learner is spoiled by it."""
-    optimizer = torch.optim.AdamW(learner.model.parameters(), lr=0.0)
-    seconds = 0.0
-    for step in range(_WARM_UP + _MEASURED):
-        start = time.process_time()
-        _step(learner, config, data, optimizer, seed=0, step=step)
-        seconds += (time.process_time() - start) * (step >= _WARM_UP)
-    return seconds / _MEASURED
 
 
 def _step(
@@ -180,8 +165,8 @@ def outcome(
     if not (scores_file.exists() and said.exists()):
         hidden = data.hidden(seed)
         aligned = _aligned(seed, data, runs) if paradigm == "transfer" else None
-        steps = _steps(paradigm, config, data, runs, report, aligned)
         learner = make_learner(paradigm, data, hidden, seed, aligned)
+        steps = math.ceil(config.budget / min(learner.batch_size, len(learner.rows)))
         parameters = sum(p.numel() for p in learner.model.parameters() if p.requires_grad)
         seconds = train(learner, config, data, seed=seed, steps=steps, folder=folder, report=report)
         scores, captions = judge(learner, data)
@@ -193,26 +178,6 @@ def outcome(
     record = json.loads(said.read_text(encoding="utf-8"))
     with np.load(scores_file) as file:
         return Outcome(scores={name: file[name] for name in file.files}, **record)
-
-
-def _steps(
-    paradigm: Paradigm,
-    config: MiniatureConfig,
-    data: MiniatureData,
-    runs: Path,
-    report: Report,
-    aligned: nn.Module | None,
-) -> int:
-    """Steps that the budget pays for: measured at the first run of a paradigm, and kept for all others."""
-    file = runs / "steps.json"
-    kept: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    if paradigm not in kept:
-        seconds = step_seconds(make_learner(paradigm, data, data.hidden(0), 0, aligned), config, data)
-        kept[paradigm] = {"steps": max(1, round(config.budget / seconds)), "seconds": seconds}
-        runs.mkdir(parents=True, exist_ok=True)
-        write_text(file, json.dumps(kept, indent=1))
-        report(f"{paradigm}: a step takes {seconds:.3f} s, so a run has {kept[paradigm]['steps']} steps")
-    return int(kept[paradigm]["steps"])
 
 
 def _aligned(seed: int, data: MiniatureData, runs: Path) -> nn.Module:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from anytag.evaluation.caption_tags import CategoryParser
 from anytag.evaluation.captioning import score_captions
 from anytag.evaluation.figures import SetFigures, fit_thresholds, set_figures, tagging_figures
-from anytag.evaluation.ranking import RankedScores, standardised
+from anytag.evaluation.ranking import RankedScores, standardized
 from anytag.foundations.atomic_files import write_text
 from anytag.foundations.report import Report
 from anytag.training.miniature.config import CATEGORIES, PARADIGMS, MiniatureConfig
@@ -28,7 +28,7 @@ _LEAST = 5
 #: Rows of the first table, in the papers' order.
 SET_ROWS = (
     ("alignment", "Alignment (CLIP-style)"),
-    ("alignment-standardised", "Alignment, scores standardised"),
+    ("alignment-standardized", "Alignment, scores standardized"),
     ("captioning", "Captioning (BLIP-style)"),
     ("tagging-captions", "Captioning, guided by tags (Tag2Text-style)"),
     ("tagging", "Tagging (Tag2Text-style)"),
@@ -39,7 +39,7 @@ MAP_ROWS = (
     ("supervised", "Supervised head on human labels (ML-Decoder-style)"),
     ("transfer", "Knowledge transfer (MKT-style)"),
     ("alignment", "Alignment (CLIP-style)"),
-    ("alignment-standardised", "Alignment, scores standardised"),
+    ("alignment-standardized", "Alignment, scores standardized"),
     ("tagging", "Tagging (Tag2Text-style)"),
 )
 
@@ -175,8 +175,8 @@ def seed_figures(data: MiniatureData, hidden: Hidden, outcomes: Mapping[str, Out
         if paradigm in ("alignment", "tagging"):
             sets[paradigm] = judge.sets(found.scores)
         if paradigm == "alignment":
-            flat = {name: standardised(values) for name, values in found.scores.items()}
-            sets["alignment-standardised"], maps["alignment-standardised"] = judge.sets(flat), judge.maps(flat)
+            flat = {name: standardized(values) for name, values in found.scores.items()}
+            sets["alignment-standardized"], maps["alignment-standardized"] = judge.sets(flat), judge.maps(flat)
         if "judged" in found.captions:
             sets["captioning" if paradigm == "captioning" else f"{paradigm}-captions"] = judge.said(
                 found.captions["judged"]

@@ -1,0 +1,99 @@
+"""What a rival costs in ``anytag evaluate`` beside its bare model: CLIP ViT-B/16, random weights, 214 categories.
+
+The bare side reads the same pictures, prepares them the same way, and calls ``transformers``' model on batches of the
+same size. Both take turns, in processor time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import statistics
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from _common import RESULTS, machine, write_result
+from PIL import Image
+
+from anytag.evaluation.baselines.base import BATCH, PictureForm
+from anytag.evaluation.baselines.contrast import ContrastBaseline
+from anytag.pictures import CLIP
+
+
+def make_pictures(count: int) -> list[bytes]:
+    """JPEGs of 640 x 480."""
+    rng = np.random.default_rng(0)
+    made = []
+    for _ in range(count):
+        small = Image.fromarray(rng.integers(0, 255, (48, 64, 3), dtype=np.uint8))
+        out = io.BytesIO()
+        small.resize((640, 480), Image.Resampling.BICUBIC).save(out, "JPEG", quality=90)
+        made.append(out.getvalue())
+    return made
+
+
+def bare_baseline(model: object, form: PictureForm, texts: torch.Tensor) -> ContrastBaseline:
+    """The baseline around a model that was not read from a directory."""
+    baseline = object.__new__(ContrastBaseline)
+    baseline.model, baseline.form, baseline._texts = model, form, texts
+    return baseline
+
+
+@torch.inference_mode()
+def measure(count: int, rounds: int, tiny: bool) -> dict[str, object]:
+    """Processor seconds of both for so many pictures."""
+    from transformers import CLIPConfig, CLIPModel
+
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    vision = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2} if tiny else {}
+    config = CLIPConfig(vision_config={"patch_size": 16, **vision}, text_config={"num_hidden_layers": 1})
+    model = CLIPModel(config).eval()
+    form = PictureForm(224, 224, shorter=224, normalisation=CLIP)
+    texts = torch.nn.functional.normalize(torch.randn(214, config.projection_dim), dim=-1)
+    pictures, baseline = make_pictures(count), bare_baseline(model, form, texts)
+
+    def bare() -> None:
+        for start in range(0, count, BATCH):
+            few = [Image.open(io.BytesIO(content)).convert("RGB") for content in pictures[start : start + BATCH]]
+            pixels = torch.from_numpy(np.stack([form(picture) for picture in few]))
+            found = model.get_image_features(pixel_values=pixels)
+            pooled = found if isinstance(found, torch.Tensor) else found.pooler_output
+            (torch.nn.functional.normalize(pooled, dim=-1) @ texts.T).numpy()
+
+    arms = {"bare": bare, "baseline": lambda: list(baseline.scores(pictures))}
+    taken: dict[str, list[float]] = {name: [] for name in arms}
+    for number in range(rounds + 1):
+        for name, run in arms.items():
+            begun = time.process_time()
+            run()
+            if number:  # The first round allocates memory.
+                taken[name].append(time.process_time() - begun)
+    seconds = {name: statistics.median(values) for name, values in taken.items()}
+    overhead = seconds["baseline"] / seconds["bare"] - 1
+    return {
+        "machine": machine(),
+        "pictures": count,
+        "rounds": rounds,
+        "processor_seconds": {name: round(value, 3) for name, value in seconds.items()},
+        "overhead": round(overhead, 4),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--pictures", type=int, default=16)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--tiny", action="store_true", help="tries the command in seconds; its figures mean nothing")
+    parser.add_argument("--out", type=Path, default=RESULTS / "baseline_overhead.json")
+    options = parser.parse_args()
+    result = measure(options.pictures, options.rounds, options.tiny)
+    print(f"{result['processor_seconds']}, overhead {100 * float(str(result['overhead'])):.1f} %")
+    if not options.tiny:
+        write_result(options.out, result)
+
+
+if __name__ == "__main__":
+    main()
