@@ -199,8 +199,8 @@ class TestAgreement:
 
         monkeypatch.setattr(recognizer.backend, "fuse", fuse)
 
-        def caption(agreement, colour="red", **options):
-            decoding = config.decoding.model_copy(update={"agreement": agreement})
+        def caption(agreement, colour="red", support=None, seldom=0, **options):
+            decoding = config.decoding.model_copy(update={"agreement": agreement, "support": support, "seldom": seldom})
             recognizer.captioner.config = config.model_copy(update={"decoding": decoding})
             return recognizer.caption(plain(colour), num_beams=1, **options).caption
 
@@ -220,3 +220,25 @@ class TestAgreement:
 
     def test_tags_that_were_not_asked_for_have_no_say(self, write):
         assert write(0.2, kinds=["action"]) == "beach"
+
+    def test_what_has_no_support_is_not_claimed(self, write):
+        # A beach misses its threshold by more than 4, and there is no other beam.
+        assert write(0.0, support=4.0) == "a photo of a dog"
+        assert write(0.0, support=1e9) == "beach"
+
+    def test_what_the_user_asks_for_needs_no_support(self, write):
+        assert write(0.0, support=4.0, tags=["beach"]) == "beach"
+
+    def test_a_caption_that_follows_the_best_tag_is_tried_first(self, write):
+        # Asked for the dog, the step still likes the beach; with agreement it says the dog.
+        assert write(0.0, support=4.0, kinds=["object", "scene"]) == "a photo of a dog"
+        assert write(0.2, support=4.0, kinds=["object", "scene"]) == "dog"
+
+    def test_what_is_best_seen_has_to_be_named_if_captions_seldom_name_it(self, write):
+        # Half green: the beach is believed and best seen; of no training picture is it known that it shows one.
+        seen = {"colour": "lime", "support": 4.0, "kinds": ["object", "scene"]}
+        assert write(0.0, **seen) == "beach"
+        assert write(0.0, seldom=1, **seen) == "beach"
+
+    def test_a_photo_of_nothing_that_is_known(self, write):
+        assert write(0.0, "blue", support=4.0, kinds=["object", "scene"]) == "a photo"

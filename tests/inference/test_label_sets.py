@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 from fixtures_toy import TAGS, plain, toy_recognizer
 
-from anytag.errors import UsageError
-
 
 @pytest.fixture
 def recognizer(tmp_path):
@@ -111,17 +109,11 @@ class TestLabelSets:
         assert made.classes.shape == (4, 4)
         assert not made.classes.any()
 
-    def test_find_takes_names_and_aliases_each_tag_once(self, recognizer):
-        assert [tag.name for tag in recognizer.labels.find(["Hound", "sea_shore", "dog", "run"])] == [
+    def test_guides_take_names_and_aliases_each_tag_once(self, recognizer):
+        assert [tag.name for tag in recognizer.labels.guides(["Hound", "sea_shore", "dog", "run"])] == [
             "dog", "beach", "run",
         ]  # fmt: skip
 
-    def test_unknown_tags_get_proposals(self, recognizer):
-        with pytest.raises(UsageError) as caught:
-            recognizer.labels.find(["dog", "beech"])
-        assert str(caught.value) == (
-            "unknown tag 'beech'; did you mean beach? (anytag vocabulary search 'beech' shows what there is)"
-        )
-        with pytest.raises(UsageError) as caught:
-            recognizer.labels.find(["zzzzzz"])
-        assert str(caught.value) == "unknown tag 'zzzzzz' (anytag vocabulary search 'zzzzzz' shows what there is)"
+    def test_guides_take_other_words_as_they_are(self, recognizer):
+        guides = recognizer.labels.guides(["Space_suit", "dog", "space suit", "astronaut", ""])
+        assert [(tag.id, tag.name) for tag in guides] == [(5, "space suit"), (1, "dog"), (7, "astronaut")]

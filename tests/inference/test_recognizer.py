@@ -93,8 +93,6 @@ class TestForms:
             recognizer.tag(forbidden(), kinds=["colour"])
         with pytest.raises(UsageError, match=r"^categories and kinds exclude each other"):
             recognizer.tag(forbidden(), kinds=["object"], categories=["kart"])
-        with pytest.raises(UsageError, match=r"^unknown tag 'dgo'; did you mean dog\?"):
-            recognizer.caption(forbidden(), tags=["dgo"])
 
     def test_a_batch_size_below_one(self, recognizer):
         with pytest.raises(UsageError, match=r"^batch_size must be at least 1, not 0$"):

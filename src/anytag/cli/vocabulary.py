@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shlex
 import tarfile
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -191,7 +192,10 @@ def search(
         found = vocabulary.search(text, limit)
         _print_tags(vocabulary, found, json_)
     if not found:
-        say(f"anytag vocabulary search: no tag is called anything like {text!r}")
+        say(
+            f"anytag vocabulary search: no tag is called anything like {text!r}: not trained; "
+            f"ask with: anytag tag PICTURE --categories {shlex.quote(text)}"
+        )
         raise typer.Exit(1)
 
 

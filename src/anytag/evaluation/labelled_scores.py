@@ -29,7 +29,7 @@ class LabelledScores:
     """What a model says of pictures, and what their captions and tags say.
 
     Attributes:
-        logits: ``[N, T]``, the recognition decoder's, of the whole vocabulary.
+        logits: ``[N, T]``, of the whole vocabulary (:meth:`~anytag.inference.scoring.Scorer.logits`).
         truth: ``[N, T]``: the tags named by the picture's captions and by its own tags, and what they imply.
         samples: The pictures' annotations; their bytes are dropped.
         evidence: ``[N, T]``, the classifier's say (:meth:`~anytag.inference.scoring.Scorer.evidence`).
@@ -97,7 +97,7 @@ def score_pictures(
         if not batch.paths:
             continue
         encoded = recognizer.backend.encode(batch.pixels)
-        rows.append(recognizer.backend.recognize(encoded.features, labels.queries))
+        rows.append(recognizer.scorer.logits(encoded, labels))
         said.append(recognizer.scorer.evidence(encoded, labels))
     if not read:
         where = ", ".join(source.description for source in opened)

@@ -15,6 +15,7 @@ from anytag.errors import ModelError
 from anytag.foundations.log_odds import EDGE, log_odds
 from anytag.inference.generation import DecodingOptions, Generated, generate_several
 from anytag.inference.label_set import LabelSet
+from anytag.inference.plain_captions import plain_caption
 from anytag.inference.text_queries import TextQueries
 from anytag.language.tags.coverage import TagCoverage
 from anytag.language.tags.tag_words import TagWords
@@ -168,6 +169,10 @@ class Captioner:
     ) -> Caption:
         """Write a caption of one picture.
 
+        Where the model's ``decoding.support`` says so, a caption that nobody asked for in other words claims only what
+        is believed. If the likeliest one does not, or leaves out what is best seen and captions seldom name, one that
+        follows the best tag alone is tried, and then a plain sentence is given.
+
         Args:
             features: ``[1, N, W]``.
             tags: What to follow; may be empty.
@@ -176,6 +181,36 @@ class Captioner:
             margins: ``[tags]`` of the whole vocabulary, by how much each tag's log-odds exceed its threshold's, NaN
                 where it was not asked for; they weigh words where the model's ``decoding.agreement`` says so.
         """
+        caption = self._write(features, tags, given, options, margins)
+        if given or margins is None or self._believed(caption.text, tags, margins):
+            return caption
+        if tags and tags[0].kind == "object":
+            text = self._write(features, tags[:1], True, options, margins).text
+            if self._believed(text, tags, margins):
+                return Caption(text, self.covered(text, tags))
+        text = plain_caption(tags)
+        return Caption(text, self.covered(text, tags))
+
+    def _believed(self, text: str, tags: Sequence[VocabularyTag], margins: NDArray[np.float64]) -> bool:
+        """Whether a caption claims only what has support, and names what it has to."""
+        decoding = self.config.decoding
+        if decoding.support is None:
+            return True
+        if not text or any(margins[tag.id] < -decoding.support for tag in self._coverage.claims(text)):
+            return False
+        best = tags[0] if tags else None
+        needed = best is not None and best.kind == "object" and best.support < decoding.seldom
+        return not needed or bool(self.covered(text, tags[:1]))
+
+    def _write(
+        self,
+        features: FloatArray,
+        tags: Sequence[VocabularyTag],
+        given: bool,
+        options: DecodingOptions,
+        margins: NDArray[np.float64] | None,
+    ) -> Caption:
+        """A caption of one picture, as the text decoder likes it best."""
         language = self.language
         # One picture at a time: lists of other lengths would pad each other, and 1,000 tokens a second are plenty.
         ids = np.array([language.tag_list([tag.name for tag in tags], given)], np.int64)
@@ -191,7 +226,7 @@ class Captioner:
             options=options,
             banned=language.banned_ids,
         )
-        return self._choose(found, features, tags, given)
+        return self._choose(found, features, tags, given, margins)
 
     def margins(self, scores: FloatArray, labels: LabelSet) -> NDArray[np.float64]:
         """By how much the log-odds of all tags exceed those of their thresholds: ``[B, tags]``, NaN for others.
@@ -210,6 +245,8 @@ class Captioner:
         """The step with words weighed by the tags that they name; what the user wants said is never held back."""
         margins = margins.copy()
         for tag in wanted:
+            if tag.id >= len(self.vocabulary):
+                continue  # Words that are no tag.
             shown = sorted(self.vocabulary.with_implied([tag.id]))
             margins[shown] = np.fmax(margins[shown], 0.0)
         weights = np.float32(self.config.decoding.agreement) * self._tag_words.weights(margins)
@@ -225,9 +262,17 @@ class Captioner:
         return TagWords(self.vocabulary, self.language.pieces())
 
     def _choose(
-        self, found: Sequence[Generated], features: FloatArray, tags: Sequence[VocabularyTag], given: bool
+        self,
+        found: Sequence[Generated],
+        features: FloatArray,
+        tags: Sequence[VocabularyTag],
+        given: bool,
+        margins: NDArray[np.float64] | None,
     ) -> Caption:
-        """Of several captions the one that names most of what is wanted; of those, the likeliest that fits best."""
+        """Of several captions the one that names most of what is wanted; of those, the likeliest that fits best.
+
+        Where nothing is wanted, those that can be believed go first.
+        """
         texts = [self.language.text(caption.tokens) for caption in found]
         weight = self.config.decoding.alignment
         if not weight or self.texts is None or len(texts) == 1:
@@ -235,7 +280,8 @@ class Captioner:
         fits = self.backend.recognize(features, self.texts.sentences(texts))[0]
         values = [one.score + weight * float(fit) for one, fit in zip(found, fits, strict=True)]
         if not given:
-            best = texts[values.index(max(values))]
+            believed = [margins is not None and self._believed(text, tags, margins) for text in texts]
+            best = max(zip(believed, values, texts, strict=True))[2]
             return Caption(best, self.covered(best, tags))
         captions = [Caption(text, self.covered(text, tags)) for text in texts]
         return max(zip(captions, values, strict=True), key=lambda one: (len(one[0].covered), one[1]))[0]

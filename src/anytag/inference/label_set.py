@@ -76,6 +76,11 @@ class LabelSet:
         """The labels that the classifier has a say in."""
         return ClassSums(self.classes, ~self.seldom)
 
+    @cached_property
+    def classes_of_all(self) -> ClassSums:
+        """The classes of every label."""
+        return ClassSums(self.classes, np.ones(len(self.names), dtype=bool))
+
     def found(self, scores: FloatArray, threshold: float | None = None, top: int | None = None) -> tuple[Tag, ...]:
         """Tags at or above their thresholds, best first; equal scores keep the labels' order.
 

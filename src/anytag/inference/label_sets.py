@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -94,21 +93,18 @@ class LabelSets:
             self._made["categories", *names] = take(labels, order)
         return self._made["categories", *names]
 
-    def find(self, names: Sequence[str]) -> list[VocabularyTag]:
-        """Tags by name or alias, each once.
+    def guides(self, names: Sequence[str]) -> list[VocabularyTag]:
+        """What a caption is to follow: the tags of those names and aliases, each once; other words as they are.
 
-        Raises:
-            UsageError: If one is unknown; the message proposes others.
+        Words that are no tag get ids behind the vocabulary's.
         """
-        tags: dict[int, VocabularyTag] = {}
+        tags: dict[str, VocabularyTag] = {}
         for name in names:
             tag = self.chosen.find(name)
-            if tag is None:
-                known = [n for t in self.vocabulary for n in (t.name, *t.aliases)]
-                near = difflib.get_close_matches(normalise_name(name), known, n=3, cutoff=0.6)
-                hint = f"; did you mean {', '.join(near)}?" if near else ""
-                raise UsageError(f"unknown tag {name!r}{hint} (anytag vocabulary search {name!r} shows what there is)")
-            tags.setdefault(tag.id, tag)
+            if tag is None and (words := normalise_name(name)):
+                tag = VocabularyTag(len(self.vocabulary) + len(tags), words, TAG_KINDS[0])
+            if tag is not None:
+                tags.setdefault(tag.name, tag)
         return list(tags.values())
 
     def of(self, tags: Sequence[VocabularyTag]) -> LabelSet:

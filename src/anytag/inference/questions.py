@@ -123,7 +123,7 @@ class Questions:
         found = self.tags(None, kinds, threshold, top)
         assert isinstance(found, _TagQuestion)
         options = self.captioner.options(num_beams, sample, seed)
-        given = None if tags is None else self.labels.find(arguments.texts("tags", tags))
+        given = None if tags is None else self.labels.guides(arguments.texts("tags", tags))
         return _CaptionQuestion(found, self.captioner, given, options)
 
     @explained_shortage()

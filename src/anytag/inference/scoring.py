@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 
 from anytag.backends.base import Backend, Encoded, FloatArray, Queries
 from anytag.foundations.log_odds import EDGE, log_odds, sigmoid
+from anytag.inference.evidence import TagEvidence
 from anytag.inference.label_set import LabelSet
 from anytag.model.directory import ModelDirectory
 
@@ -20,6 +23,25 @@ class Scorer:
 
     def __init__(self, directory: ModelDirectory, backend: Backend):
         self.directory, self.backend = directory, backend
+
+    @cached_property
+    def witnesses(self) -> TagEvidence | None:
+        """What is weighed beside the recognition decoder, in models that have it."""
+        return TagEvidence.of(self.directory)
+
+    def logits(self, encoded: Encoded, labels: LabelSet, logits: FloatArray | None = None) -> FloatArray:
+        """Logits ``[B, T]``: the recognition decoder's or, where a model weighs other witnesses too, the sum of all.
+
+        Args:
+            encoded: Pictures.
+            labels: What to score.
+            logits: ``[B, T]`` of the recognition decoder, if it has been run already.
+        """
+        if logits is None:
+            logits = self.backend.recognize(encoded.features, labels.queries)
+        if self.witnesses is None:
+            return logits
+        return self.witnesses.log_odds(encoded, logits, labels.ids, labels.classes_of_all)
 
     def evidence(self, encoded: Encoded, labels: LabelSet) -> FloatArray:
         """What the image encoder's classifier says of labels that captions name often: ``[B, T]``, 0 for all others.
@@ -46,8 +68,7 @@ class Scorer:
             labels: What to score.
             logits: ``[B, T]`` of the recognition decoder, if it has been run already.
         """
-        if logits is None:
-            logits = self.backend.recognize(encoded.features, labels.queries)
+        logits = self.logits(encoded, labels, logits)
         if weight := self.directory.config.class_weight:
             logits = logits + np.float32(weight) * self.evidence(encoded, labels)
         scores = sigmoid((logits - labels.shifts) * self.directory.config.score_slope)

@@ -198,6 +198,10 @@ class DecodingConfig(Settings):
             score, in choosing among the beams; 0 takes the likeliest.
         agreement: Weight of the tags' scores in choosing words: what the picture does not show is said less readily,
             and what it shows more so; 0 leaves all words to the text decoder.
+        support: By how much, in log-odds, a thing may miss its tag's threshold and still be claimed by a caption that
+            nobody asked for in other words; ``None``: captions may claim anything.
+        seldom: A picture's best thing that captions of fewer training pictures named has to be in its caption, or the
+            caption is replaced by a plain one; 0: it need not.
     """
 
     num_beams: int = 3
@@ -207,6 +211,31 @@ class DecodingConfig(Settings):
     repetition_penalty: float = 1.0
     alignment: float = 0.0
     agreement: float = 0.0
+    support: float | None = None
+    seldom: int = 0
+
+
+class EvidenceConfig(Settings):
+    """How witnesses other than the recognition decoder are heard (:mod:`anytag.inference.evidence`).
+
+    Attributes:
+        temperature: Of the classifier: its log-probabilities are divided by it and normalized again; below 1 makes it
+            surer.
+        floor: Added to the probability of a tag's classes; below that the classifier has nothing more to say.
+        least: Log-probabilities below this are raised to it before the picture network reads them.
+        exclusive: Id of the tag whose kinds exclude each other ("animal"); ``None``: none do.
+        general: Ids of tags below it that are no kinds of it ("pet").
+        open_weight: Factor on the decoder's logit of a text outside the vocabulary.
+        open_bias: Added to it.
+    """
+
+    temperature: float = Field(1.0, gt=0)
+    floor: float = Field(1e-3, gt=0)
+    least: float = -14.0
+    exclusive: int | None = None
+    general: tuple[int, ...] = ()
+    open_weight: float = 1.0
+    open_bias: float = 0.0
 
 
 class ModelConfig(Settings):
@@ -222,6 +251,8 @@ class ModelConfig(Settings):
         class_support: The classifier finds tags by itself only that were true of fewer training pictures than this,
             which captions taught little of; ``None``: any.
         class_weight: Weight of the logarithm of a class's probability beside the logits of all other tags.
+        evidence: How other witnesses are weighed against the recognition decoder; ``None``: it speaks alone, or with
+            the classifier as above.
         score_slope: Factor on log-odds, after a tag's shift, that makes scores probabilities.
         open_shift: Shift of categories outside the vocabulary.
         training_pictures: Number that a tag's support is a part of.
@@ -243,6 +274,7 @@ class ModelConfig(Settings):
     class_threshold: float = 0.4
     class_support: int | None = None
     class_weight: float = 0.0
+    evidence: EvidenceConfig | None = None
     score_slope: float = 1.0
     open_shift: float = 0.0
     training_pictures: int = 0

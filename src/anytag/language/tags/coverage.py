@@ -38,8 +38,19 @@ class TagCoverage:
             if tag.id in ids or any(name in words for name in self._names(tag))
         ]
 
+    def claims(self, text: str) -> list[VocabularyTag]:
+        """The objects and scenes that a sentence names itself; what they imply is not added."""
+        ids = self._mapper(load_parser("light").parse(text), implied=False)
+        return [tag for id in sorted(ids) if (tag := self.vocabulary[id]).kind in ("object", "scene")]
+
     def _names(self, tag: VocabularyTag) -> tuple[str, ...]:
         """A tag's names as they would stand in a cleaned sentence."""
+        if tag.id >= len(self.vocabulary):  # A user's own words.
+            return _cleaned(tag)
         if tag.id not in self._cleaned:
-            self._cleaned[tag.id] = tuple(f" {clean_caption(name)} " for name in (tag.name, *tag.aliases))
+            self._cleaned[tag.id] = _cleaned(tag)
         return self._cleaned[tag.id]
+
+
+def _cleaned(tag: VocabularyTag) -> tuple[str, ...]:
+    return tuple(f" {clean_caption(name)} " for name in (tag.name, *tag.aliases))

@@ -54,11 +54,16 @@ class TagWords:
             margins: ``[tags]``, by how much each tag's log-odds exceed its threshold's; NaN for tags that were not
                 asked for. Of several tags that a word names, the likeliest counts.
         """
+        best = self._best(margins)
+        result = np.zeros(self._size, np.float32)
+        result[self._pieces] = np.where(np.isnan(best), 0.0, np.clip(best, LOWEST, HIGHEST))
+        return result
+
+    def _best(self, margins: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The margin of the likeliest tag that each naming piece names; NaN if none of them was asked for."""
         known = np.append(np.where(np.isnan(margins), -np.inf, margins), -np.inf)
         best = known[self._named].max(1, initial=-np.inf)
-        result = np.zeros(self._size, np.float32)
-        result[self._pieces] = np.where(np.isinf(best) & (best < 0), 0.0, np.clip(best, LOWEST, HIGHEST))
-        return result
+        return np.where(np.isneginf(best), np.nan, best)
 
 
 def _named_by(word: str, vocabulary: TagVocabulary) -> list[int]:

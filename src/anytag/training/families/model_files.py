@@ -64,7 +64,8 @@ def write_model(
             write_alignment(encoder, model, part)
         (part / "README.md").write_text(card, encoding="utf-8")
         names = sorted(path.name for path in part.iterdir())
-        changes: dict[str, object] = {"score_slope": 1.0, "open_shift": 0.0}
+        # Training moves scores, and what was fitted on them is true no longer.
+        changes: dict[str, object] = {"score_slope": 1.0, "open_shift": 0.0, "evidence": None}
         if threshold is not None:
             changes["default_threshold"] = threshold
         if pictures is not None and start.directory is None:

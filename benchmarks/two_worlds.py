@@ -1,0 +1,234 @@
+"""Measure a model on familiar photographs and on single things: ``python benchmarks/two_worlds.py --data DIR``.
+
+Familiar photographs are COCO's, on which people marked 18 categories; single things are class-labeled photographs
+(``world/``), of which a class is known to be there and the other classes of its collection are known to be absent.
+
+``--split choose`` takes COCO's shard 19 and the pictures of ``world`` whose id leaves 1 when divided by 8: on these,
+variants may be compared. ``--split report`` takes ``coco_report`` and the ids that 8 divides: nothing was ever chosen
+on them, and every version that ships is scored there once. All figures have 95 % bootstrap intervals over pictures.
+Writes ``benchmarks/results/two_worlds.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from _common import add_data_argument, add_model_arguments, machine, print_targets, table, target, write_result
+from _tag_quality import CATEGORIES
+from numpy.typing import NDArray
+
+from anytag.datasets.samples import Sample
+from anytag.datasets.webdataset import read_shard
+from anytag.evaluation.caption_tags import CategoryParser
+from anytag.evaluation.figures import bootstrap_map, calibration_error
+from anytag.evaluation.tagging import average_precisions
+from anytag.inference.questions import Questions
+from anytag.inference.recognizer import Recognizer, load
+from anytag.model.vocabulary import TagVocabulary
+from anytag.pictures import load_batches
+
+#: Animals that COCO has, whose presence would be a false alarm in pictures of another animal or of none.
+COCO_ANIMALS = ("bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe")
+
+#: Other names by which captions call the categories.
+SYNONYMS = {"person": ("man", "woman", "boy", "girl", "child", "people"), "airplane": ("plane",), "bicycle": ("bike",)}
+
+_COCO = {"choose": "coco20k/coco20k-000019.tar", "report": "coco_report/*.tar"}
+_REMAINDER = {"choose": 1, "report": 0}
+_BATCH = 8
+_ROUNDS = 1000
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Pictures with the scores of the whole vocabulary.
+
+    Attributes:
+        samples: Annotations.
+        scores: ``[N, T]``.
+        found: ``[N, T]``, whether a tag reaches its threshold.
+        captions: Written without a wish, ``None`` where none were asked for.
+    """
+
+    samples: list[Sample]
+    scores: NDArray[np.float32]
+    found: NDArray[np.bool_]
+    captions: list[str] | None
+
+
+def score(recognizer: Recognizer, samples: Iterator[Sample], captions: bool) -> Scored:
+    """Run a model over samples as a user would."""
+    kept: dict[str, Sample] = {}
+
+    def pictures() -> Iterator[tuple[str, bytes]]:
+        for sample in samples:
+            kept[sample.source] = sample
+            yield sample.source, sample.picture_bytes()
+
+    labels = recognizer.labels.all()
+    rows, read, texts = [], [], []
+    ask = Questions(recognizer.directory, recognizer.backend).caption() if captions else None
+    for batch in load_batches(pictures(), recognizer.directory.config.image_encoder.resolution, _BATCH):
+        encoded = recognizer.backend.encode(batch.pixels)
+        rows.append(recognizer.scorer.scores(encoded, labels))
+        read += batch.paths
+        if ask is not None:
+            texts += [answer.caption or "" for answer in ask(encoded, batch.paths)]
+        print(f"\r{len(read)} pictures", end="", flush=True)
+    print()
+    scores = np.concatenate(rows)
+    return Scored([kept[path] for path in read], scores, scores >= labels.thresholds, texts if captions else None)
+
+
+def coco_figures(scored: Scored, vocabulary: TagVocabulary, seed: int) -> dict[str, Any]:
+    """Average precision, calibration and false claims over the categories that people marked."""
+    ids = [_id(vocabulary, name) for name in CATEGORIES]
+    truth = np.array([[name in sample.labels for name in CATEGORIES] for sample in scored.samples])
+    scores, found = scored.scores[:, ids], scored.found[:, ids]
+    precisions = average_precisions(scores, truth)
+    figures: dict[str, Any] = {
+        "pictures": len(truth),
+        "map": _figure(float(np.nanmean(precisions)), bootstrap_map(scores, truth, _ROUNDS, seed)),
+        "average_precision": dict(zip(CATEGORIES, map(float, precisions), strict=True)),
+        "calibration_error": _resampled(lambda rows: calibration_error(scores[rows], truth[rows]), len(truth), seed),
+        "precision_of_categories_shown": float(truth[found].mean()),
+        "tags_a_picture": float(scored.found.sum(1).mean()),
+    }
+    if scored.captions is not None:
+        said = CategoryParser(CATEGORIES, SYNONYMS, vocabulary, "light")(scored.captions)
+        false = (said & ~truth).any(1)
+        figures["captions_with_an_absent_category"] = _share(false, seed)
+        figures["said_categories_absent"] = float((said & ~truth).sum() / max(said.sum(), 1))
+    return figures
+
+
+def world_figures(scored: Scored, vocabulary: TagVocabulary, collections: dict[str, Any], seed: int) -> dict[str, Any]:
+    """Whether the class is found, whether COCO's animals are where they are not, and calibration over what is known."""
+    names = [str(sample.extra["label"]) for sample in scored.samples]
+    groups = [str(sample.extra["collection"]) for sample in scored.samples]
+    known = {name: vocabulary.find(name) for group in collections.values() for name in group["classes"]}
+    above = {name: vocabulary.with_implied([tag.id]) if tag else set() for name, tag in known.items()}
+    named = np.array(
+        [(tag := known[name]) is not None and bool(scored.found[row, tag.id]) for row, name in enumerate(names)]
+    )
+    animals = [vocabulary.find(name) for name in COCO_ANIMALS]
+    false = np.zeros(len(names), np.bool_)
+    values, truths = [], []
+    for row, (name, group) in enumerate(zip(names, groups, strict=True)):
+        here = known[name]
+        for tag in animals:
+            if tag is None or tag.id in above[name] or (here and here.id in vocabulary.with_implied([tag.id])):
+                continue
+            false[row] |= bool(scored.found[row, tag.id])
+        if here is None:
+            continue
+        absent = {
+            other.id
+            for word in collections[group]["classes"]
+            if (other := known[word]) and other.id not in above[name] and here.id not in above[word]
+        }
+        ids = [*above[name], *absent]
+        values.append(scored.scores[row, ids])
+        truths.append(np.arange(len(ids)) < len(above[name]))
+    return {
+        "pictures": len(names),
+        "class_among_tags": _share(named, seed),
+        "classes_without_a_tag": sorted(name for name, tag in known.items() if tag is None),
+        "absent_coco_animal_tagged": _share(false, seed),
+        "calibration_error": _resampled(
+            lambda rows: calibration_error(
+                np.concatenate([values[row] for row in rows]), np.concatenate([truths[row] for row in rows])
+            ),
+            len(values),
+            seed,
+            rounds=200,
+        ),
+        "tags_a_picture": float(scored.found.sum(1).mean()),
+    }
+
+
+def _id(vocabulary: TagVocabulary, name: str) -> int:
+    tag = vocabulary.find(name)
+    if tag is None:
+        raise SystemExit(f"the vocabulary has no tag {name!r}")
+    return tag.id
+
+
+def _figure(value: float, interval: Sequence[float]) -> dict[str, Any]:
+    return {"value": value, "interval": [float(edge) for edge in interval]}
+
+
+def _share(hits: NDArray[np.bool_], seed: int) -> dict[str, Any]:
+    return _resampled(lambda rows: float(hits[rows].mean()), len(hits), seed)
+
+
+def _resampled(measure: Any, pictures: int, seed: int, rounds: int = _ROUNDS) -> dict[str, Any]:
+    """A figure with the 95 % percentile interval of it over pictures drawn with replacement."""
+    rng = np.random.default_rng(seed)
+    drawn = [measure(rng.integers(0, pictures, pictures)) for _ in range(rounds)]
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return _figure(float(measure(np.arange(pictures))), (low, high))
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_data_argument(arguments)
+    add_model_arguments(arguments, "two_worlds.json")
+    arguments.add_argument("--split", choices=sorted(_COCO), default="choose")
+    arguments.add_argument("--captions", action="store_true", help="write captions of the COCO pictures, too")
+    arguments.add_argument("--limit", type=int, help="only that many pictures of each world, for a quick look")
+    arguments.add_argument("--threads", type=int, help="threads of the runtime (default: all processors)")
+    arguments.add_argument("--seed", type=int, default=0)
+    options = arguments.parse_args()
+    described = machine()
+    recognizer = load(options.model, threads=options.threads)
+    coco = (s for path in sorted(options.data.glob(_COCO[options.split])) for s in read_shard(path))
+    world = (
+        sample
+        for path in sorted(options.data.glob("world/*.tar"))
+        for sample in read_shard(path)
+        if int(sample.id) % 8 == _REMAINDER[options.split]
+    )
+    collections = json.loads(Path(options.data, "world", "collections.json").read_text(encoding="utf-8"))
+    vocabulary = recognizer.vocabulary
+    familiar = coco_figures(score(recognizer, islice(coco, options.limit), options.captions), vocabulary, options.seed)
+    single = world_figures(
+        score(recognizer, islice(world, options.limit), False), vocabulary, collections, options.seed
+    )
+    rows = [
+        [world, name, figure["value"], *figure["interval"]]
+        for world, figures in (("COCO", familiar), ("single things", single))
+        for name, figure in figures.items()
+        if isinstance(figure, dict) and "interval" in figure
+    ]
+    table(f"Both worlds, {options.split}", ["pictures", "figure", "value", "from", "to"], rows)
+    targets = [
+        target("mAP, 18 categories", familiar["map"]["value"], 0.73, True),
+        target("calibration error, COCO", familiar["calibration_error"]["value"], 0.06, False),
+        target("class among the tags", single["class_among_tags"]["value"], 0.75, True),
+        target("absent COCO animal tagged", single["absent_coco_animal_tagged"]["value"], 0.06, False),
+        target("calibration error, single things", single["calibration_error"]["value"], 0.06, False),
+    ]
+    print_targets(targets)
+    record = {
+        "machine": described,
+        "split": options.split,
+        "limit": options.limit,
+        "tags": len(vocabulary),
+        "files": recognizer.directory.config.files,
+        "coco": familiar,
+        "world": single,
+        "targets": targets,
+    }
+    write_result(options.out, record)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,201 @@
+"""Evidence about tags from several witnesses, added up in log-odds.
+
+The recognition decoder learned from captions, and knows best what captions name. The image encoder came with a
+classifier, which knows kinds of animals, tools or fruit that captions seldom name, and a linear look at the whole
+picture can learn classes that neither was trained on. A model that has ``evidence.safetensors`` weighs them for every
+tag, with weights a to g of its own:
+
+    log-odds = bias + decoder · a + picture · b + classes · c + exclusion · d + sure · (e + decoder · f + picture · g)
+
+- *decoder*: the recognition decoder's logit.
+- *picture*: a small network over the picture's mean token and the classifier's log-probabilities.
+- *classes*: logarithm of the probability of the tag's classes together, so that a class raises what it implies.
+- *exclusion*: logarithm of what the classes that rule the tag out leave of the probability. A bee rules a cat out,
+  because they have nothing but general tags ("animal") in common; a kitchen rules nothing out.
+- *sure*: the classifier's greatest probability, as far as it is not the tag's own: high where something else fills the
+  picture.
+
+Where the classifier by itself is surer of a tag than this sum, its word is taken: calibrated, it is right as often as
+it says, also of classes that no training picture showed.
+
+A tag's log-odds depend on its own weights only, so they are the same whatever else is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anytag.backends.base import Encoded, FloatArray
+from anytag.errors import ModelError
+from anytag.inference.label_set import ClassSums
+from anytag.model.config import EvidenceConfig
+from anytag.model.directory import ModelDirectory
+from anytag.model.vocabulary import TagVocabulary
+
+#: The file of a model directory that holds the weights.
+EVIDENCE_FILE = "evidence.safetensors"
+
+#: The columns of a tag's weights, in order.
+WITNESSES = ("decoder", "picture", "classes", "exclusion", "sure", "sure_decoder", "sure_picture")
+
+
+class TagEvidence:
+    """Weighs the witnesses of one model.
+
+    Args:
+        config: How their statements are read.
+        arrays: ``hidden_weight`` int8 ``[H, I]`` with ``hidden_scale`` ``[H]`` and ``hidden_bias`` ``[H]``, the same
+            for ``output`` with ``[T, H]``, ``weights`` ``[T, 7]`` (:data:`WITNESSES`), ``biases`` ``[T]``, and
+            ``alone`` ``[T, 2]``: factor and bias of *classes* where the classifier speaks by itself.
+        vocabulary: The model's tags.
+        classes: Number of the classifier's classes.
+
+    Raises:
+        ModelError: If arrays are missing or do not fit the vocabulary and each other.
+    """
+
+    def __init__(
+        self, config: EvidenceConfig, arrays: dict[str, NDArray[Any]], vocabulary: TagVocabulary, classes: int
+    ):
+        self.config, self.vocabulary, self.classes = config, vocabulary, classes
+        shapes = {name: np.shape(array) for name, array in arrays.items()}
+        hidden, tags = shapes.get("hidden_bias", (0,))[0], len(vocabulary)
+        inputs = shapes.get("hidden_weight", (0, 0))[-1]
+        expected = {
+            "hidden_weight": (hidden, inputs),
+            "hidden_scale": (hidden,),
+            "hidden_bias": (hidden,),
+            "output_weight": (tags, hidden),
+            "output_scale": (tags,),
+            "output_bias": (tags,),
+            "weights": (tags, len(WITNESSES)),
+            "biases": (tags,),
+            "alone": (tags, 2),
+        }
+        for name, shape in expected.items():
+            if shapes.get(name) != shape:
+                found = f"has the shape {shapes[name]}" if name in shapes else "is missing"
+                raise ModelError(f"{EVIDENCE_FILE}: {name} {found}, where {shape} is expected; copy the model again")
+        scaled = {part: arrays[f"{part}_weight"] * arrays[f"{part}_scale"][:, None] for part in ("hidden", "output")}
+        self._hidden: FloatArray = np.ascontiguousarray(scaled["hidden"].T, np.float32)
+        self._output: FloatArray = scaled["output"].astype(np.float32)
+        self._hidden_bias, self._output_bias = (arrays[f"{part}_bias"].astype(np.float32) for part in scaled)
+        self._weights, self._biases = arrays["weights"].astype(np.float32), arrays["biases"].astype(np.float32)
+        self._alone = arrays["alone"].astype(np.float32)
+
+    @classmethod
+    def of(cls, directory: ModelDirectory) -> TagEvidence | None:
+        """That of a model; ``None`` if the recognition decoder speaks alone.
+
+        Raises:
+            ModelError: If its file is missing, altered or does not fit.
+        """
+        config = directory.config.evidence
+        if config is None:
+            return None
+        from safetensors.numpy import load_file
+
+        arrays = load_file(directory.file(EVIDENCE_FILE))
+        return cls(config, arrays, directory.vocabulary, directory.config.image_encoder.classes)
+
+    def log_odds(
+        self, encoded: Encoded, logits: FloatArray, ids: Sequence[int | None], classes: ClassSums
+    ) -> FloatArray:
+        """Log-odds ``[B, T]`` of labels.
+
+        Args:
+            encoded: Pictures.
+            logits: ``[B, T]`` of the recognition decoder.
+            ids: The labels' ids; ``None`` for free texts, of which the decoder alone says something.
+            classes: Adds the labels' classes up.
+        """
+        result = (np.float32(self.config.open_weight) * logits + np.float32(self.config.open_bias)).astype(np.float32)
+        places = np.array([place for place, id in enumerate(ids) if id is not None], np.int64)
+        if not len(places) or not len(logits):
+            return result
+        tags = np.array([id for id in ids if id is not None], np.int64)
+        probabilities = self._sharpened(encoded.classes)
+        own = np.zeros((len(logits), len(ids)), np.float32)
+        if len(classes.labels):
+            own[:, classes.labels] = classes(probabilities)
+        own = own[:, places]
+        said = np.log(own + np.float32(self.config.floor))
+        sure = probabilities.max(1, keepdims=True) * np.maximum(1 - own, 0)
+        decoder, picture = logits[:, places], self._picture(encoded, tags)
+        weights = self._weights[tags].T
+        summed = (
+            self._biases[tags]
+            + decoder * (weights[0] + sure * weights[5])
+            + picture * (weights[1] + sure * weights[6])
+            + said * weights[2]
+            + np.log1p(np.float32(-0.999) * (probabilities @ self._exclusive[:, tags])) * weights[3]
+            + sure * weights[4]
+        )
+        alone = said * self._alone[tags, 0] + self._alone[tags, 1]
+        result[:, places] = np.maximum(summed, alone)
+        return result
+
+    def of_decoder_alone(self, logits: NDArray[np.float64], ids: Sequence[int]) -> NDArray[np.float64]:
+        """Log-odds ``[B, T]`` where no other witness has anything to say, as of parts of a picture.
+
+        Args:
+            logits: ``[B, T]`` of the recognition decoder.
+            ids: The tags' ids.
+        """
+        weights = self._weights[ids].astype(np.float64)
+        return logits * weights[:, 0] + self._biases[ids] + np.log(self.config.floor) * weights[:, 2]
+
+    def _sharpened(self, probabilities: FloatArray) -> FloatArray:
+        """Class probabilities at the config's temperature."""
+        odds = np.log(np.maximum(probabilities, np.float32(1e-30))) / np.float32(self.config.temperature)
+        raised = np.exp(odds - odds.max(1, keepdims=True))
+        result: FloatArray = raised / raised.sum(1, keepdims=True)
+        return result
+
+    def _picture(self, encoded: Encoded, tags: NDArray[np.int64]) -> FloatArray:
+        least = np.float32(np.exp(self.config.least))
+        said = np.log(np.maximum(encoded.classes, least))
+        inputs = np.concatenate([encoded.features[:, 0], said], axis=1)
+        hidden = np.maximum(inputs @ self._hidden + self._hidden_bias, 0)
+        found: FloatArray = hidden @ self._output[tags].T + self._output_bias[tags]
+        return found
+
+    @cached_property
+    def _exclusive(self) -> FloatArray:
+        """``[C, T]``, 1 where a class rules a tag out."""
+        return exclusive_classes(self.vocabulary, self.classes, self.config.exclusive, self.config.general)
+
+
+def exclusive_classes(vocabulary: TagVocabulary, classes: int, root: int | None, general: Sequence[int]) -> FloatArray:
+    """Which classes rule which tags out, ``[C, T]``.
+
+    A class rules out the tags below ``root`` that have nothing in common with it: no tag that follows from both, but
+    for general ones. "Hen" and "cat" have "animal" in common.
+    "Beagle" and "puppy" have "dog", and may be true together.
+
+    Args:
+        vocabulary: The tags.
+        classes: Number of classes.
+        root: The tag below which this holds; ``None``: no class rules anything out.
+        general: Tags below it, itself among them, that are no kinds of it ("pet"): having them in common says nothing.
+    """
+    result = np.zeros((classes, len(vocabulary)), np.float32)
+    if root is None:
+        return result
+    passed = {root, *general}
+    above = [vocabulary.with_implied([tag.id]) for tag in vocabulary]
+    kinds = [id for id, implied in enumerate(above) if root in implied and id not in passed]
+    column = {id: place for place, id in enumerate(kinds)}
+    common = np.zeros((len(kinds), len(kinds)), np.float32)
+    for place, id in enumerate(kinds):
+        common[place, [column[up] for up in above[id] if up in column]] = 1
+    apart = (common @ common.T) == 0
+    for place, id in enumerate(kinds):
+        for number in vocabulary[id].classes:
+            result[number, kinds] = apart[place]
+    return result

@@ -1,0 +1,39 @@
+"""Sentences that claim nothing but their tags."""
+
+import pytest
+
+from anytag.inference.plain_captions import plain_caption
+from anytag.model.vocabulary import VocabularyTag
+from anytag.recognition import TagKind
+
+
+def tags(*names: str, kind: TagKind = "object") -> list[VocabularyTag]:
+    return [VocabularyTag(place, name, kind) for place, name in enumerate(names)]
+
+
+@pytest.mark.parametrize(
+    ("names", "caption"),
+    [
+        (["bee", "flower", "leaf"], "a photo of a bee and a flower"),
+        (["ant"], "a photo of an ant"),
+        (["scissors"], "a photo of scissors"),
+        (["wild flowers"], "a photo of wild flowers"),
+        (["binoculars"], "a photo of binoculars"),
+        (["bus"], "a photo of a bus"),
+        (["glass"], "a photo of a glass"),
+        (["dog food", "bowl"], "a photo of dog food and a bowl"),
+        (["pitcher (jug)"], "a photo of a pitcher"),
+    ],
+)
+def test_articles(names: list[str], caption: str) -> None:
+    assert plain_caption(tags(*names)) == caption
+
+
+def test_scenes_are_named_only_where_there_is_no_thing() -> None:
+    scene = tags("kitchen", "room", kind="scene")
+    assert plain_caption(scene) == "a photo of a kitchen"
+    assert plain_caption([*scene, *tags("stove")]) == "a photo of a stove"
+
+
+def test_what_is_no_thing_is_left_out() -> None:
+    assert plain_caption(tags("red", kind="attribute") + tags("run", kind="action")) == "a photo"
