@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Unpack, cast, get_args, overload
-
-import numpy as np
-from PIL import Image
 
 from anytag.backends.base import Backend, FloatArray
 from anytag.errors import MissingExtraError, PictureError, UsageError
@@ -19,6 +15,7 @@ from anytag.inference.captioner import Captioner
 from anytag.inference.embedding import picture_embeddings
 from anytag.inference.label_sets import LabelSets
 from anytag.inference.look import Look
+from anytag.inference.picture_arguments import check_picture, is_picture
 from anytag.inference.questions import Answer, CaptionOptions, Question, Questions, TagOptions
 from anytag.inference.scoring import Scorer
 from anytag.inference.tag_choice import TagChoice
@@ -32,9 +29,6 @@ Precision = Literal["float32", "bfloat16"]
 
 Result = Recognition | Failure
 Collected = list[Any] | tuple[Any, ...]
-
-#: Types of one picture that could be taken for an iterable of several.
-_SINGLE = (str, os.PathLike, bytes, bytearray, memoryview, Image.Image, np.ndarray)
 
 
 class _CaptionOptions(CaptionOptions, total=False):
@@ -221,7 +215,7 @@ class Recognizer:
         Raises:
             PictureError: If it cannot be read.
         """
-        _check_picture("picture", picture)
+        check_picture("picture", picture)
         [batch] = self._batches([picture])
         for failure in batch.failures:
             raise PictureError(failure.kind, failure.path, failure.message)
@@ -276,7 +270,7 @@ class Recognizer:
         question: Question[Answer],
         keep_blank: bool = False,
     ) -> Answer | list[Answer | Failure] | Iterator[Answer | Failure]:
-        if isinstance(pictures, _SINGLE) or hasattr(pictures, "read"):
+        if is_picture(pictures):
             single = self.answers([cast(PictureSource, pictures)], question, keep_blank)
             result = next(single)
             if isinstance(result, Failure):
@@ -284,11 +278,11 @@ class Recognizer:
             return result
         if isinstance(pictures, list | tuple):
             for place, picture in enumerate(pictures, 1):
-                _check_picture(f"pictures: number {place}", picture)
+                check_picture(f"pictures: number {place}", picture)
             collected = self.answers(pictures, question, keep_blank)
             return list(collected)
         if not isinstance(pictures, Iterable) or isinstance(pictures, Mapping):
-            _check_picture("pictures", pictures)
+            check_picture("pictures", pictures)
         stream = self.answers(pictures, question, keep_blank)
         return stream
 
@@ -322,19 +316,6 @@ class Recognizer:
 def _noted(answer: Any, notes: tuple[str, ...], keep_blank: bool) -> Any:
     """A recognition with its notes; answers of other kinds as they are."""
     return answer.noted(notes, keep_blank) if isinstance(answer, Recognition) else answer
-
-
-def _check_picture(name: str, picture: object) -> None:
-    """Refuse at once what cannot hold a picture.
-
-    Raises:
-        UsageError: If it cannot.
-    """
-    if not isinstance(picture, _SINGLE) and not hasattr(picture, "read"):
-        raise UsageError(
-            f"{name} is of the type {type(picture).__name__}; give a path, bytes, an open binary file, a Pillow "
-            "picture or a numpy array"
-        )
 
 
 def load(
