@@ -34,3 +34,5 @@ def test_every_option_s_text_is_shown_whole(path, command):
     assert told
     for text in told:
         assert plain(text) in plain(shown), text
+    assert re.search(r"Exit code: 0 done, .*2 used wrongly, 130 interrupted\.", shown)
+    assert "<bool>" not in shown

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -41,3 +43,10 @@ def test_what_a_killed_process_left_is_written_over(tmp_path):
     write_text(tmp_path / "a.txt", "whole")
     assert (tmp_path / "a.txt").read_text() == "whole"
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_the_longest_names_and_names_that_are_not_utf_8_in_texts(tmp_path):
+    longest = tmp_path / ("é" * 126 + "xyz")
+    write_text(longest, '"\udce9"\n')
+    assert [path.name for path in tmp_path.iterdir()] == [longest.name]
+    assert json.loads(longest.read_text(encoding="utf-8")) == "\udce9"

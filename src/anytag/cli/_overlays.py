@@ -24,8 +24,8 @@ from anytag.pictures.heat_maps import HeatMap
 _MARK = b"tEXtSoftware\0anytag locate"
 _SOURCE = "anytag:source"
 
-#: Bytes that a name may have, without what is put behind it while it is written.
-_LONGEST_NAME = 255 - len(".part")
+#: Bytes that a name may have.
+_LONGEST_NAME = 255
 
 #: Letters of a tag that go into a name.
 _LONGEST_TAG = 60

@@ -6,6 +6,8 @@ what was there before.
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,6 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+#: Bytes that a file's name may have.
+_LONGEST_NAME = 255
 
 
 @contextmanager
@@ -25,7 +30,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     Yields:
         A place beside it, whatever is left there removed if the block raises.
     """
-    part = path.with_name(path.name + ".part")
+    part = _part(path)
     try:
         yield part
         part.replace(path)
@@ -35,10 +40,22 @@ def whole_file(path: Path) -> Iterator[Path]:
         raise
 
 
+def _part(path: Path) -> Path:
+    """Where a file is written first; the longest names leave no room for more letters."""
+    name = f"{path.name}.part"
+    if len(os.fsencode(name)) > _LONGEST_NAME:
+        name = f"{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:32]}.part"
+    return path.with_name(name)
+
+
 def write_text(path: Path, text: str) -> None:
-    """Write a text file in UTF-8, whole or not at all."""
+    r"""Write a text file in UTF-8, whole or not at all.
+
+    Bytes of a file's name that are not UTF-8 stand in texts as halves of surrogate pairs; they are written ``\udc80``,
+    as JSON does it.
+    """
     with whole_file(path) as part:
-        part.write_text(text, encoding="utf-8")
+        part.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def save_array(path: Path, array: NDArray[Any]) -> None:
