@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -109,10 +110,27 @@ def coco_figures(scored: Scored, vocabulary: TagVocabulary, seed: int) -> dict[s
     return figures
 
 
-def world_figures(scored: Scored, vocabulary: TagVocabulary, collections: dict[str, Any], seed: int) -> dict[str, Any]:
+def class_labels(data: Path) -> dict[int, tuple[str, str]]:
+    """Collection and class of every picture of ``world``, by id. They are no labels that a sample would carry."""
+    labels = {}
+    for path in sorted(data.glob("world/*.tar")):
+        with tarfile.open(path) as shard:
+            for member in shard:
+                if member.name.endswith(".json") and (file := shard.extractfile(member)):
+                    note = json.load(file)
+                    labels[int(note["id"])] = (str(note["collection"]), str(note["label"]))
+    return labels
+
+
+def world_figures(
+    scored: Scored,
+    vocabulary: TagVocabulary,
+    labels: dict[int, tuple[str, str]],
+    collections: dict[str, Any],
+    seed: int,
+) -> dict[str, Any]:
     """Whether the class is found, whether COCO's animals are where they are not, and calibration over what is known."""
-    names = [str(sample.extra["label"]) for sample in scored.samples]
-    groups = [str(sample.extra["collection"]) for sample in scored.samples]
+    groups, names = zip(*(labels[int(sample.id)] for sample in scored.samples), strict=True)
     known = {name: vocabulary.find(name) for group in collections.values() for name in group["classes"]}
     above = {name: vocabulary.with_implied([tag.id]) if tag else set() for name, tag in known.items()}
     named = np.array(
@@ -199,9 +217,8 @@ def main() -> None:
     collections = json.loads(Path(options.data, "world", "collections.json").read_text(encoding="utf-8"))
     vocabulary = recognizer.vocabulary
     familiar = coco_figures(score(recognizer, islice(coco, options.limit), options.captions), vocabulary, options.seed)
-    single = world_figures(
-        score(recognizer, islice(world, options.limit), False), vocabulary, collections, options.seed
-    )
+    things = score(recognizer, islice(world, options.limit), False)
+    single = world_figures(things, vocabulary, class_labels(options.data), collections, options.seed)
     rows = [
         [world, name, figure["value"], *figure["interval"]]
         for world, figures in (("COCO", familiar), ("single things", single))

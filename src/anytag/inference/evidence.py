@@ -148,7 +148,8 @@ class TagEvidence:
             ids: The tags' ids.
         """
         weights = self._weights[ids].astype(np.float64)
-        return logits * weights[:, 0] + self._biases[ids] + np.log(self.config.floor) * weights[:, 2]
+        odds = logits * weights[:, 0] + self._biases[ids] + np.log(self.config.floor) * weights[:, 2]
+        return np.asarray(odds, np.float64)
 
     def _sharpened(self, probabilities: FloatArray) -> FloatArray:
         """Class probabilities at the config's temperature."""
