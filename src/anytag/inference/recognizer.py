@@ -283,7 +283,7 @@ class Recognizer:
             return list(collected)
         if not isinstance(pictures, Iterable) or isinstance(pictures, Mapping):
             check_picture("pictures", pictures)
-        stream = self.answers(pictures, question, keep_blank)
+        stream = self.answers(cast(Iterable[PictureSource], pictures), question, keep_blank)
         return stream
 
     def answers(
