@@ -153,7 +153,7 @@ class TestResuming:
         settings = config(objective=Tag2TextConfig(captioning=0, contrast=0, matching=0))
         pretrain(settings, data, tmp_path / "run", quiet)
         write_pictures(tmp_path / "data", count=20)
-        with pytest.raises(UsageError, match="the stream was saved with sources"):
+        with pytest.raises(UsageError, match="the data have changed since the run began"):
             pretrain(settings, tmp_path / "data", tmp_path / "run", quiet)
 
 
