@@ -17,16 +17,27 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from anytag.data_engine.manifest import Manifest
+from anytag.datasets.health import JsonLinesLog
+from anytag.datasets.shard_names import expand_shards
 from anytag.errors import DataError, SampleError
 from anytag.foundations.atomic_files import save_array
-from anytag.language.tags.vocabulary_builder import TagMapper, imagenet_tag_ids
+from anytag.language.parsing.parsed_captions import ParsedCaptions
+from anytag.language.parsing.parser import load_parser
+from anytag.language.tags.vocabulary_builder import imagenet_tag_ids
 from anytag.nn.efficientnet_lite import load_imagenet_lite
 from anytag.nn.text_encoder import embed_texts, load_sentence_encoder, sentence_encoder_folder
+from anytag.training.families.batches import SampleTags
+from anytag.training.families.data_sources import open_data
+from anytag.training.families.initialization import Start, begin
+from anytag.training.lite.batches import CaptionRecord, PictureRecord, TrainingPairs
+from anytag.training.lite.data import LiteData, prepare
 from anytag.training.lite.feature_cache import CachedShard
-from anytag.training.lite.pairs import CaptionRecord, PictureRecord, TrainingPairs
-from anytag.training.lite.prepare import Prepared, find_shards, parse_all, prepare
+from anytag.training.recipes.config import LiteConfig
 
 Report = Callable[[str], None]
+
+#: Of captions, in word pieces.
+LIMIT = LiteConfig().caption_tokens
 
 
 @dataclass
@@ -44,10 +55,37 @@ class ClaimsData:
     data: Path
     cache: Path
     report: Report = print
-    prepared: Prepared = field(init=False)
+    prepared: LiteData = field(init=False)
+    start: Start = field(init=False)
+    tags: SampleTags = field(init=False)
 
     def __post_init__(self) -> None:
-        self.prepared = prepare(self.config.training, self.data, self.cache, self.report)
+        config = self.config.training
+        self.cache.mkdir(parents=True, exist_ok=True)
+        parser = ParsedCaptions(load_parser(config.parser), self.cache)  # type: ignore[arg-type]
+        given = open_data(config, self.data, None, JsonLinesLog(self.cache / "bad-samples.jsonl"))
+        self.start = begin(config, given, self.cache, None, parser)
+        given.tags = self.tags = SampleTags(self.start.vocabulary, parser)
+        encoder = load_imagenet_lite(variant=self.start.config.image_encoder.name)
+        encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        # Some settings align pictures with captions, whose embeddings are wanted then.
+        aligned = config.model_copy(update={"objective": config.objective.model_copy(update={"alignment": 1.0})})
+        self.prepared = prepare(aligned, self.start, given, self.cache, encoder, self.report)
+        self.start.vocabulary = self.prepared.vocabulary
+
+    @property
+    def vocabulary_file(self) -> Path:
+        """The runs' tags, for the data engine."""
+        path = self.cache / "claims" / "vocabulary.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.start.vocabulary.save(path)
+        return path
+
+    @property
+    def label_embeddings(self) -> Tensor:
+        """``[T, D]``, text embeddings of the tags."""
+        assert self.start.label_embeddings is not None
+        return self.start.label_embeddings
 
     @cached_property
     def shards(self) -> list[CachedShard]:
@@ -57,22 +95,20 @@ class ClaimsData:
     @cached_property
     def engine_shards(self) -> list[CachedShard]:
         """Those that the data engine works on, in the order of its manifests' parts."""
-        shards = {shard.name: shard for shard in self.prepared.shards}
-        return self._with_tokens([shards[file.stem] for file in find_shards(self.data, self.config.engine)])
+        shards = {shard.name.partition("-")[2]: shard for shard in self.prepared.shards}
+        files = expand_shards([self.data / pattern for pattern in self.config.engine])
+        return self._with_tokens([shards[Path(file).stem] for file in files])
 
     def _with_tokens(self, shards: Sequence[CachedShard]) -> list[CachedShard]:
-        encoder = load_imagenet_lite(variant=self.config.training.model.image_encoder.name)
+        encoder = load_imagenet_lite(variant=self.start.config.image_encoder.name)
         encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return with_tokens(shards, encoder, self.cache / "claims" / "tokens", self.report)
 
     @cached_property
     def validation_captions(self) -> tuple[list[str], list[tuple[int, ...]], Tensor]:
         """Captions of all validation pictures: text, ids of the tags that they name, embedding."""
-        captions = [c for s in self.prepared.validation.shards for record in s.records for c in record["captions"]]
-        parser = self.config.training.data.parser
-        parsed = parse_all(captions, self.cache / "parsed-validation.jsonl", parser, self.report)
-        mapper = TagMapper(self.prepared.vocabulary)
-        tags = [tuple(dict.fromkeys(i for tag in named for i in mapper.ids(tag))) for named in parsed]
+        captions = [c for s in self.prepared.held_out for record in s.records for c in record["captions"]]
+        tags = [self.tags.ids.of_caption(caption) or () for caption in captions]
         return captions, tags, self._embedded(captions, "validation-embeddings.npy")
 
     def _embedded(self, texts: Sequence[str], name: str) -> Tensor:
@@ -90,15 +126,15 @@ class ClaimsData:
     @cached_property
     def truth(self) -> NDArray[np.bool_]:
         """``[N, T]`` for all validation pictures: tags that their captions name, and what these imply."""
-        tags = self.prepared.validation.tags
-        truth = np.zeros((len(tags), len(self.prepared.vocabulary)), np.bool_)
-        for row, ids in zip(truth, tags, strict=True):
-            row[ids] = True
+        samples = [sample for shard in self.prepared.held_out for sample in shard.samples()]
+        truth = np.zeros((len(samples), len(self.prepared.vocabulary)), np.bool_)
+        for row, sample in zip(truth, samples, strict=True):
+            row[sorted(self.tags.of_picture(sample, "picture") or ())] = True
         return truth
 
     def held_out(self, seed: int) -> NDArray[np.int64]:
         """The hidden tags of a seed. The categories of mean average precision are not among them."""
-        found = [self.prepared.vocabulary.find(name) for name in self.config.training.data.categories]
+        found = [self.prepared.vocabulary.find(name) for name in self.config.categories]
         kept = {tag.id for tag in found if tag is not None}
         support = self.truth.sum(0)
         return draw_held_out(support, self.config.held_out, self.config.held_out_support, seed, kept)
@@ -117,7 +153,7 @@ class ClaimsData:
         """
         known = torch.tensor([place for place, tag in enumerate(self.classes) if tag is not None])
         tags = torch.tensor([tag for tag in self.classes if tag is not None])
-        embeddings = self.prepared.label_embeddings[tags]
+        embeddings = self.label_embeddings[tags]
         parts = []
         for shard in self.shards:
             probabilities = torch.from_numpy(shard.logits.astype(np.float32)).softmax(-1)
@@ -132,7 +168,9 @@ class ClaimsData:
         return manifest_pairs(Manifest.load(manifests / setting.manifest), self.engine_shards, self.prepared)
 
 
-def manifest_pairs(manifest: Manifest, shards: Sequence[CachedShard], prepared: Prepared) -> TrainingPairs:
+def manifest_pairs(
+    manifest: Manifest, shards: Sequence[CachedShard], prepared: LiteData, limit: int = LIMIT
+) -> TrainingPairs:
     """The pictures of a manifest with their cached features.
 
     Captions keep the tags that they name, except those that were removed from the picture. They have no embeddings: the
@@ -142,11 +180,12 @@ def manifest_pairs(manifest: Manifest, shards: Sequence[CachedShard], prepared: 
         manifest: With a part a shard; its vocabulary must be the run's.
         shards: Cached features.
         prepared: Tokenizer and vocabulary.
+        limit: Captions are cut there, in word pieces.
 
     Raises:
         DataError: If manifest and cache do not describe the same pictures.
     """
-    limit = prepared.config.data.caption_tokens
+    encode = prepared.prompts.tokenizer.encode_caption
     kept: list[CachedShard] = []
     pictures: list[PictureRecord] = []
     start = 0
@@ -162,8 +201,7 @@ def manifest_pairs(manifest: Manifest, shards: Sequence[CachedShard], prepared: 
             rows.append(record.row)
             ids = record.tag_ids()
             captions = [
-                CaptionRecord(prepared.tokenizer.encode_caption(c.text, limit), tuple(i for i in c.tags if i in ids))
-                for c in record.captions
+                CaptionRecord(encode(c.text, limit), tuple(i for i in c.tags if i in ids)) for c in record.captions
             ]
             tags = np.array(sorted(prepared.vocabulary.with_implied(ids)), np.int64)
             pictures.append(PictureRecord(tags, captions, range(start, start + len(captions))))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from _claims_config import ClaimsConfig
 from _claims_data import ClaimsData
@@ -17,13 +18,15 @@ from anytag.datasets.webdataset import open_shards
 from anytag.evaluation.calibration import calibrate
 from anytag.evaluation.labelled_scores import score_pictures
 from anytag.nn.model import RecognitionModel
-from anytag.training.lite.prepare import find_shards
-from anytag.training.lite.run import save_weights
+from anytag.training.families.model_files import write_model
+
+#: Of captions, as in the runs.
+PARSER: Literal["auto"] = "auto"
 
 
 def engine_source(data: Path, config: ClaimsConfig) -> SampleSource:
     """The pictures that the engine works on."""
-    source = open_shards(find_shards(data, config.engine))
+    source = open_shards([data / pattern for pattern in config.engine])
     if config.limit is None:
         return source
     assert isinstance(source, IndexedSource)
@@ -33,20 +36,18 @@ def engine_source(data: Path, config: ClaimsConfig) -> SampleSource:
 def parse(data: ClaimsData, work: Path) -> StepReport:
     """Captions to tags of the runs' vocabulary: ``parsed``."""
     source = engine_source(data.data, data.config)
-    return Engine(work).parse(source, data.cache / "vocabulary.json", data.config.training.data.parser)
+    return Engine(work).parse(source, data.vocabulary_file, PARSER)
 
 
 def generate_and_clean(data: ClaimsData, model: RecognitionModel, work: Path) -> list[StepReport]:
     """``generated`` and ``cleaned``, by a model that was trained on ``parsed``. What is done is not done again."""
     folder = work / "model"
     if not (folder / "config.json").exists():
-        save_weights(model, data.prepared, work / "raw")
+        write_model(work / "raw", model, data.start, "The model of the claims' data engine.\n")
         spec = ModelSpec(str(work / "raw"), backend="torch")
         recognizer = spec.load()
-        shards = find_shards(data.data, data.config.calibration)
-        calibrate(
-            recognizer, score_pictures(recognizer, shards, data.config.training.data.parser), "claims", data.report
-        )
+        shards = [data.data / pattern for pattern in data.config.calibration]
+        calibrate(recognizer, score_pictures(recognizer, shards, PARSER), "claims", data.report)
         (work / "raw").replace(folder)
     source, spec, engine = engine_source(data.data, data.config), ModelSpec(str(folder), backend="torch"), Engine(work)
     wanted = GenerateConfig(top=data.config.generated)

@@ -22,7 +22,7 @@ from anytag.inference.generation import DecodingOptions
 from anytag.nn.model import RecognitionModel
 from anytag.nn.recognition_decoder import RecognitionDecoder
 from anytag.training.engine.autocast import autocast
-from anytag.training.lite.validation import caption_pictures
+from anytag.training.lite.captions import caption_pictures
 
 #: Most tags that guide a caption; as many as in training.
 _MOST_GUIDES = 14
@@ -65,7 +65,7 @@ class Judge:
             self._read(model)
             everything: list[NDArray[np.float32]] = []
             ids = torch.arange(len(self.data.prepared.vocabulary))
-            queries = model.label_queries(self.data.prepared.label_embeddings, ids)
+            queries = model.label_queries(ids)
             for shard in self._shards:
                 features = torch.cat([model.features(part.float()) for part in shard.tokens.split(32)]).float()
                 scores = score_queries(model.recognition_decoder, features, queries, 16)
@@ -89,7 +89,7 @@ class Judge:
         if self._shards:
             return
         first, caption = 0, 0
-        for shard in self.data.prepared.validation.shards:
+        for shard in self.data.prepared.held_out:
             ends = np.cumsum([caption, *(len(record["captions"]) for record in shard.records)]).tolist()
             count = min(len(shard.records), self.data.config.limit or len(shard.records))
             self._shards.append(
@@ -104,11 +104,11 @@ class Judge:
 
     @cached_property
     def _categories(self) -> list[int]:
-        found = [self.data.prepared.vocabulary.find(name) for name in self.data.config.training.data.categories]
+        found = [self.data.prepared.vocabulary.find(name) for name in self.data.config.categories]
         return [tag.id for tag in found if tag is not None]
 
     def _category_map(self, scores: NDArray[np.float32], shard: _Shard) -> float:
-        names = self.data.config.training.data.categories
+        names = self.data.config.categories
         if len(self._categories) != len(names):
             raise ValueError("the vocabulary lacks one of the categories")
         targets = np.array([[name in labels for name in names] for labels in shard.labels])
@@ -136,7 +136,7 @@ class Judge:
                 prepared.prompts.join(ids if named else prepared.prompts.leaves(ids), given=named) for ids in guides
             ]
             options = DecodingOptions(num_beams=1, max_length=24, min_length=6)
-            return caption_pictures(model, features[1::2], lists, prepared.tokenizer, options)
+            return caption_pictures(model, features[1::2], lists, prepared.prompts.tokenizer, options)
 
         guided, free, asked = write(found, False), write([[] for _ in judged], False), write(given, True)
         fewer = [captions[1:] for captions in references]
@@ -154,7 +154,7 @@ class Judge:
         _, _, embeddings = self.data.validation_captions
         chosen = [i for captions in shard.captions for i in captions]
         owner = np.repeat(np.arange(len(shard.captions)), [len(captions) for captions in shard.captions])
-        queries = model.label_queries(embeddings[chosen])
+        queries = model.label_queries.project(embeddings[chosen])
         recall = recall_at_k(score_queries(model.recognition_decoder, features, queries, 4), owner)
         return {f"text_recall_{k}": value for k, value in recall.text.items()} | {
             f"picture_recall_{k}": value for k, value in recall.picture.items()

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from anytag.errors import UsageError
 from anytag.evaluation.tagging import average_precisions
-from anytag.training.lite.pairs import Batch
+from anytag.training.lite.batches import LiteBatch
 
 
 def draw_held_out(
@@ -38,10 +38,12 @@ def draw_held_out(
     return np.sort(np.random.default_rng((seed, 200)).choice(eligible, count, replace=False))
 
 
-def without(batch: Batch, hidden: NDArray[np.int64]) -> Batch:
+def without(batch: LiteBatch, hidden: NDArray[np.int64]) -> LiteBatch:
     """A batch that asks for none of the hidden tags: they are neither right nor wrong answers."""
+    assert batch.tag_ids is not None
+    assert batch.tags is not None
     columns = torch.from_numpy(~np.isin(batch.tag_ids.numpy(), hidden))
-    return replace(batch, tag_ids=batch.tag_ids[columns], targets=batch.targets[:, columns])
+    return replace(batch, tag_ids=batch.tag_ids[columns], tags=batch.tags[:, columns])
 
 
 @dataclass(frozen=True)

@@ -21,39 +21,35 @@ from anytag.nn.label_queries import LearnedLabelQueries, TextLabelQueries
 from anytag.nn.model import RecognitionModel
 from anytag.training.engine.autocast import autocast
 from anytag.training.engine.loop import TrainingLoop
-from anytag.training.lite.config import StageConfig, TrainingConfig
-from anytag.training.lite.objective import Objective
-from anytag.training.lite.pairs import Batcher
+from anytag.training.families.tag_transfer import BoundLabelQueries
+from anytag.training.lite.batches import LiteBatches
+from anytag.training.lite.objective import LiteObjective
+from anytag.training.recipes.config import LiteConfig, TrainingConfig, TrainingStage
 
-StepFunction = Callable[[nn.Module, int, StageConfig], tuple[Tensor, dict[str, float]]]
-
-
-class LearnedQueriesByText(LearnedLabelQueries):
-    """Learned queries where textual ones are expected; the texts are not looked at."""
-
-    def forward(self, embeddings: Tensor, ids: Tensor | None = None) -> Tensor:  # type: ignore[override]
-        """Queries ``[T, width]``."""
-        assert ids is not None, "a learned query stands for a tag, not for a text"
-        return super().forward(ids)
+StepFunction = Callable[[nn.Module, int, TrainingStage], tuple[Tensor, dict[str, float]]]
 
 
 def run_config(base: TrainingConfig, setting: Setting, seed: int, steps: int, steps_per_epoch: int) -> TrainingConfig:
     """The recipe of a run."""
     stage = base.stages[0].model_copy(update={"epochs": steps / steps_per_epoch})
-    return base.model_copy(update={"stages": (stage,), "seed": seed, "loss": base.loss.model_copy(update=setting.loss)})
+    return base.model_copy(
+        update={"stages": (stage,), "seed": seed, "objective": base.objective.model_copy(update=setting.loss)}
+    )
 
 
 def build_model(data: ClaimsData, setting: Setting, seed: int) -> RecognitionModel:
     """A fresh model; what settings have in common starts from the same weights."""
-    config = data.prepared.config.model
+    config = data.start.config
     torch.manual_seed(seed)
     model = RecognitionModel(config, len(data.prepared.vocabulary))
     torch.manual_seed(seed)
     if setting.queries == "learned":
-        model.label_queries = LearnedQueriesByText(len(data.prepared.vocabulary), config.width)
-    elif setting.queries == "text":
+        model.label_queries = LearnedLabelQueries(len(data.prepared.vocabulary), config.width)
+    else:
         queries: TextLabelQueries = model.label_queries
-        queries.offsets = None
+        if setting.queries == "text":
+            queries.offsets = None
+        model.label_queries = BoundLabelQueries(queries, data.label_embeddings)
     if setting.distillation:
         model.teacher_head = nn.Linear(config.width, config.labels.width)
     encoder = load_imagenet_lite(variant=config.image_encoder.name)
@@ -76,17 +72,19 @@ def distillation_loss(features: Tensor, head: nn.Module, teacher: Tensor) -> Ten
     return F.l1_loss(head(features).float(), teacher * teacher.shape[1] ** 0.5)
 
 
-def make_step(data: ClaimsData, setting: Setting, config: TrainingConfig, batcher: Batcher) -> StepFunction:
+def make_step(data: ClaimsData, setting: Setting, config: TrainingConfig, batcher: LiteBatches) -> StepFunction:
     """The step of a run: cached tokens of the frozen encoder, through the objective."""
     prepared = data.prepared
-    objective = Objective(config.loss, prepared.label_embeddings, prepared.prompts)
+    assert isinstance(config.objective, LiteConfig)
+    objective = LiteObjective(config.objective, prepared.prompts)
     hidden = data.held_out(config.seed) if setting.hold_out else np.empty(0, np.int64)
 
-    def step(model: nn.Module, number: int, stage: StageConfig, *_: object) -> tuple[Tensor, dict[str, float]]:
+    def step(model: nn.Module, number: int, stage: TrainingStage, *_: object) -> tuple[Tensor, dict[str, float]]:
         assert isinstance(model, RecognitionModel)
-        batch = batcher.batch(number)
+        batch = batcher.draw(number, stage)
         if len(hidden):
             batch = without(batch, hidden)
+        assert batch.maps is not None
         tokens = batch.maps.flatten(2).transpose(1, 2)
         total, parts = objective(model, batch, tokens)
         if setting.distillation:
@@ -99,18 +97,10 @@ def make_step(data: ClaimsData, setting: Setting, config: TrainingConfig, batche
     return step
 
 
-def make_batcher(data: ClaimsData, setting: Setting, config: TrainingConfig, manifests: Path) -> Batcher:
+def make_batcher(data: ClaimsData, setting: Setting, config: TrainingConfig, manifests: Path) -> LiteBatches:
     """Batches of a run. Of the same seed, all settings on the same pictures see the same ones."""
-    return Batcher(
-        data.pairs(setting, manifests),
-        data.prepared.texts,
-        data.prepared.vocabulary,
-        batch_size=config.batch_size,
-        text_batch_size=config.text_batch_size,
-        views=config.data.views,
-        loss=config.loss,
-        seed=config.seed,
-    )
+    prepared = data.prepared
+    return LiteBatches(data.pairs(setting, manifests), prepared.texts, len(prepared.vocabulary), config)
 
 
 @dataclass(frozen=True)
@@ -124,8 +114,8 @@ class Trained:
 
 def train(data: ClaimsData, setting: Setting, seed: int, steps: int, folder: Path, manifests: Path) -> Trained:
     """Train, or go on where an earlier sitting was stopped."""
-    base = data.prepared.config.model_copy(update={"seed": seed})
-    settled = base.model_copy(update={"loss": base.loss.model_copy(update=setting.loss)})
+    base = data.config.training.model_copy(update={"seed": seed})
+    settled = base.model_copy(update={"objective": base.objective.model_copy(update=setting.loss)})
     batcher = make_batcher(data, setting, settled, manifests)
     config = run_config(base, setting, seed, steps, batcher.steps_per_epoch)
     folder.mkdir(parents=True, exist_ok=True)
@@ -153,8 +143,8 @@ def measure_steps(data: ClaimsData, rounds: int = 6) -> dict[str, float]:
     runs, seconds = {}, {"joint": 0.0, "alone": 0.0}
     for name in seconds:
         setting = SETTINGS[name]
-        base = data.prepared.config
-        config = base.model_copy(update={"loss": base.loss.model_copy(update=setting.loss)})
+        base = data.config.training
+        config = base.model_copy(update={"objective": base.objective.model_copy(update=setting.loss)})
         batcher = make_batcher(data, setting, config, Path())
         model = build_model(data, setting, 0).train()
         model.image_encoder.requires_grad_(False)

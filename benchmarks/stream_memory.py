@@ -1,6 +1,6 @@
 """Memory of a training run over a million rows: ``python benchmarks/stream_memory.py [--kind jsonl|parquet]``.
 
-A whole run (`anytag.training.families.pretraining`: stream, decoding threads, batches, loop, checkpoints, log) of a
+A whole run (`anytag.training.run`: stream, decoding threads, batches, loop, checkpoints, log) of a
 tiny model, over synthetic rows that share 64 pictures of 8 px; some rows have a picture that does not exist. What
 the process holds is noted at 10, 50 and 100 % of the epoch: it must not grow with the rows gone by.
 """
@@ -22,14 +22,14 @@ from PIL import Image
 
 from anytag.model.config import ImageEncoderConfig, LabelQueryConfig, ModelConfig, RecognitionConfig, SwinConfig
 from anytag.training.families.augmentation import PLAIN
-from anytag.training.families.objectives import RamPlusConfig
-from anytag.training.families.pretraining import pretrain
-from anytag.training.families.pretraining_config import (
-    PretrainingConfig,
-    PretrainingStage,
+from anytag.training.recipes.config import (
+    RamPlusConfig,
     StreamConfig,
+    TrainingConfig,
+    TrainingStage,
     VocabularyConfig,
 )
+from anytag.training.run import train
 
 #: Shares of the epoch at which memory is noted.
 PLACES = (0.1, 0.5, 1.0)
@@ -69,7 +69,7 @@ def write_data(folder: Path, rows: int, kind: str) -> Path:
     return path
 
 
-def recipe(path: Path, batch_size: int, rows: int) -> PretrainingConfig:
+def recipe(path: Path, batch_size: int, rows: int) -> TrainingConfig:
     """One epoch of tags alone, on a Swin of one block."""
     steps = max(1, rows // batch_size)
     encoder = ImageEncoderConfig(
@@ -90,7 +90,7 @@ def recipe(path: Path, batch_size: int, rows: int) -> PretrainingConfig:
         labels=LabelQueryConfig(kind="learned", width=8, offsets=False),
         captioner=None,
     )
-    return PretrainingConfig(
+    return TrainingConfig(
         name="rows",
         model=model,
         sources=(path.name,),
@@ -100,7 +100,7 @@ def recipe(path: Path, batch_size: int, rows: int) -> PretrainingConfig:
         tags="given",
         parser="none",
         stream=StreamConfig(bad_share=0.01, window=4096),
-        stages=(PretrainingStage(name="rows", epochs=1, learning_rate=1e-3, encoder_learning_rate=1e-3),),
+        stages=(TrainingStage(name="rows", epochs=1, learning_rate=1e-3, encoder_learning_rate=1e-3),),
         batch_size=batch_size,
         precision="float32",
         ema_decay=0.0,
@@ -122,7 +122,7 @@ def measure(rows: int, kind: str, batch_size: int) -> dict[str, Any]:
                 seen.append((int(place[1]) / int(place[2]), resident_mb()))
 
         started, cpu = time.perf_counter(), time.process_time()
-        pretrain(recipe(path, batch_size, rows), folder, folder / "run", report)
+        train(recipe(path, batch_size, rows), folder, folder / "run", report)
         seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
         bad = sum(1 for _ in (folder / "run" / "bad-samples.jsonl").open())
         size = path.stat().st_size / 1e6

@@ -18,26 +18,27 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-import torch
 from _common import RESULTS, ROOT, add_data_argument, machine, print_targets, table, target, write_result
 from _pictures import make_folder
 from _training_turns import PlainLoop, Turns
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from anytag.datasets.health import JsonLinesLog
 from anytag.datasets.sources import IndexedSource
-from anytag.nn.model import RecognitionModel
+from anytag.language.parsing.parser import load_parser
 from anytag.training.engine.allocator import keep_freed_memory
+from anytag.training.engine.distributed import Share, Strategy
 from anytag.training.engine.loop import TrainingLoop
-from anytag.training.families import pretraining
-from anytag.training.families.data_sources import open_sources
+from anytag.training.engine.task import Setup
+from anytag.training.families import setup
+from anytag.training.families.batches import Example, ExampleLoader, SampleTags, StreamBatches
+from anytag.training.families.data_sources import open_data
 from anytag.training.families.initialization import begin, find_start
-from anytag.training.families.pair_source import PairBatches, PairExample, PairLoader, SampleTags
-from anytag.training.lite.objective import Objective
-from anytag.training.lite.pairs import Batcher
-from anytag.training.lite.prepare import prepare
-from anytag.training.lite.steps import LiteStep
-from anytag.training.recipes import load_recipe
+from anytag.training.lite.setup import set_up as lite_setup
+from anytag.training.recipes.config import TrainingConfig
+from anytag.training.recipes.loading import load_recipe
+from anytag.training.run import train
 
 #: As fast as the plain loop, but for so much.
 LEAST = 0.95
@@ -47,85 +48,73 @@ TAGS = tuple(f"tag {number}" for number in range(40))
 def measure_cached(data: Path, cache: Path, rounds: int, steps: int, unseen: int) -> dict[str, Any]:
     """The stage ``decoders`` of the lite recipe, on the features of one shard."""
     recipe = load_recipe(str(ROOT / "recipes" / "lite.py"))
-    shards = {"train": ("coco20k/coco20k-000000.tar",), "validation": ("coco20k/coco20k-000019.tar",)}
-    sources = recipe.data.model_copy(update=shards | {"texts": (), "views": 1})
     stage = recipe.stages[0].model_copy(update={"views": 1})
-    recipe = recipe.model_copy(update={"data": sources, "stages": (stage,)})
-    prepared = prepare(recipe, data, cache)
-    batcher = Batcher(
-        prepared.pairs,
-        prepared.texts,
-        prepared.vocabulary,
-        batch_size=recipe.batch_size,
-        text_batch_size=0,
-        views=1,
-        loss=recipe.loss,
-        seed=recipe.seed,
-    )
-    objective = Objective(recipe.loss, prepared.label_embeddings, prepared.prompts)
-    plain_model, own_model = (_lite_model(prepared.config.model, len(prepared.vocabulary)) for _ in range(2))
-    plain = PlainLoop(
-        plain_model,
-        lambda batch: _plain_loss(plain_model, objective, batch),
-        cycle([batcher.batch(number) for number in range(batcher.steps_per_epoch)]),
-        recipe.precision,
-        recipe.betas,
-        recipe.gradient_clip,
-        stage.learning_rate / 2,  # The mean of a rise and a cosine.
-    )
-    turns = Turns(plain, rounds, steps, unseen)
-    epochs = turns.epochs(batcher.steps_per_epoch)
-    config = prepared.config.model_copy(
-        update={
+    changes = {
+        "sources": ("coco20k/coco20k-000000.tar",),
+        "validation": (),
+        "texts": (),
+        "text_batch_size": 0,
+        "views": 1,
+        "stages": (stage,),
+    }
+    recipe = recipe.model_copy(update=changes)
+    with tempfile.TemporaryDirectory() as folder:
+        plain_setup, own = (_set_up(recipe, data, cache, Path(folder)) for _ in range(2))
+        batches = [plain_setup.batches.draw(number, stage, Share()) for number in range(own.steps_per_epoch)]
+        task = plain_setup.task.train()
+        task.model.image_encoder.requires_grad_(False)
+        plain = PlainLoop(
+            task,
+            lambda batch: task(batch, stage)[0],
+            cycle(batches),
+            recipe.precision,
+            recipe.betas,
+            recipe.gradient_clip,
+            stage.learning_rate / 2,  # The mean of a rise and a cosine.
+        )
+        turns = Turns(plain, rounds, steps, unseen)
+        epochs = turns.epochs(own.steps_per_epoch)
+        changes = {
             "stages": (stage.model_copy(update={"epochs": epochs}),),
             "save_every": turns.length,
             "validate_every": 1_000_000,
         }
-    )
-    prepared.config = config
-    with tempfile.TemporaryDirectory() as folder:
-        untouched = own_model.image_encoder
-        own = LiteStep(prepared, batcher, [objective], untouched, None, Path(folder), print)
+        config = recipe.model_copy(update=changes)
 
         def step(model: nn.Module, number: int, stage: Any, share: Any) -> tuple[Tensor, dict[str, float]]:
             turns.before_step()
-            return own(model, number, stage, share)
+            loss: tuple[Tensor, dict[str, float]] = model(own.batches.draw(number, stage, share), stage)
+            return loss
 
-        loop = TrainingLoop(config, own_model, step, lambda *_: {}, batcher.steps_per_epoch, Path(folder))
+        loop = TrainingLoop(config, own.task, step, lambda *_: {}, own.steps_per_epoch, Path(folder))
         loop.run()
     return turns.figures(recipe.batch_size)
 
 
-def _lite_model(config: Any, tags: int) -> RecognitionModel:
-    """What the stage trains: everything but the image encoder."""
-    torch.manual_seed(0)
-    model = RecognitionModel(config, tags).train()
-    model.image_encoder.to(memory_format=torch.channels_last).requires_grad_(False)
-    return model
+def _set_up(config: TrainingConfig, data: Path, cache: Path, folder: Path) -> Setup:
+    """As a run of the recipe does; features are cached once for both."""
+    given = open_data(config, data, None, JsonLinesLog(folder / "bad-samples.jsonl"))
+    parser = load_parser("light")
+    start = begin(config, given, cache, None, parser)
+    given.tags = SampleTags(start.vocabulary, parser)
+    return lite_setup(config, start, given, Strategy(), folder, cache, print)
 
 
-def _plain_loss(model: RecognitionModel, objective: Objective, batch: Any) -> Tensor:
-    with torch.no_grad():
-        tokens = model.image_encoder.crown(batch.maps)
-    loss, _ = objective(model, batch, tokens)
-    return loss
-
-
-class LoadedPictures(Dataset[PairExample]):
+class LoadedPictures(Dataset[Example]):
     """The pictures of a source, decoded and augmented as ours are, for PyTorch's own loader."""
 
-    def __init__(self, source: IndexedSource, load: PairLoader):
+    def __init__(self, source: IndexedSource, load: ExampleLoader):
         self._source, self._load = source, load
 
     def __len__(self) -> int:
         return len(self._source)
 
-    def __getitem__(self, index: int) -> PairExample:
+    def __getitem__(self, index: int) -> Example:
         """One picture; every pass sees it the same way, which costs no less than another view."""
         return self._load(self._source[index], 0)
 
 
-def _as_list(examples: list[PairExample]) -> list[PairExample]:
+def _as_list(examples: list[Example]) -> list[Example]:
     return examples
 
 
@@ -144,34 +133,34 @@ def measure_end_to_end(pictures: int, workers: int, rounds: int, steps: int, uns
         config = recipe.model_copy(update=changes)
         turns: list[Turns] = []
 
-        class TakesTurns(PairBatches):
+        class TakesTurns(StreamBatches):
             """Our batches; before each of our steps the plain loop may have its turn."""
 
-            def draw(self, size: int) -> Any:
+            def draw(self, *arguments: Any) -> Any:
                 if not turns:  # The loader's processes are made before ours has threads.
                     plain = _plain_end_to_end(config, data, Path(made), self, workers)
                     turns.append(Turns(plain, rounds, steps, unseen))
                 turns[0].before_step()
-                return super().draw(size)
+                return super().draw(*arguments)
 
-        original, pretraining.PairBatches = pretraining.PairBatches, TakesTurns  # type: ignore[misc]
+        original, setup.StreamBatches = setup.StreamBatches, TakesTurns  # type: ignore[misc]
         try:
-            pretraining.pretrain(config, data, run)
+            train(config, data, run)
         finally:
-            pretraining.PairBatches = original  # type: ignore[misc]
+            setup.StreamBatches = original  # type: ignore[misc]
         return turns[0].figures(recipe.batch_size)
 
 
-def _plain_end_to_end(config: Any, data: Path, made: Path, ours: PairBatches, workers: int) -> PlainLoop:
+def _plain_end_to_end(config: Any, data: Path, made: Path, ours: StreamBatches, workers: int) -> PlainLoop:
     """A plain loop of the same model on the same pictures."""
-    sources = open_sources(config.sources, data, None)
-    start = begin(config, data, made / "cache", find_start(config.start, data), sources, None)
-    learner = pretraining.make_learner(config, start, 1, config.batch_size).train()
-    (source,) = sources
+    given = open_data(config, data, None, JsonLinesLog(made / "bad-samples.jsonl"))
+    start = begin(config, given, made / "cache", find_start(config.start, data), None)
+    task = setup.make_task(config, start, 1, config.batch_size).train()
+    (source,) = given.sources
     assert isinstance(source, IndexedSource)
     tags = SampleTags(start.vocabulary, None)
     resolution = start.config.image_encoder.resolution
-    load = PairLoader(tags, resolution, config.augmentation, config.tags, config.words, config.seed)
+    load = ExampleLoader(tags, resolution, config.augmentation, config.tags, config.words, config.seed)
     loader = DataLoader(
         LoadedPictures(source, load),
         config.batch_size,
@@ -187,8 +176,8 @@ def _plain_end_to_end(config: Any, data: Path, made: Path, ours: PairBatches, wo
             yield from map(ours.collate, loader)
 
     return PlainLoop(
-        learner,
-        lambda batch: learner(batch)[0],
+        task,
+        lambda batch: task(batch)[0],
         batches(),
         config.precision,
         config.betas,

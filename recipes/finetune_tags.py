@@ -19,14 +19,18 @@ CLIP. ``anytag pull --clip`` and ``anytag convert --clip`` put it into the model
 Pictures whose tags nobody wrote down are left alone; a picture that has tags is taken to show none of the others.
 """
 
-from anytag.training.families.augmentation import AugmentationConfig
-from anytag.training.families.objectives import RamPlusConfig
-from anytag.training.families.pretraining_config import PretrainingConfig, PretrainingStage, VocabularyConfig
+from anytag.training.recipes.config import (
+    AugmentationConfig,
+    RamPlusConfig,
+    TrainingConfig,
+    TrainingStage,
+    VocabularyConfig,
+)
 
 
-def recipe() -> PretrainingConfig:
+def recipe() -> TrainingConfig:
     """Tags alone are learnt: the tag head first, then everything, the image encoder at a tenth of the rate."""
-    return PretrainingConfig(
+    return TrainingConfig(
         name="own-tags",
         start="lite",
         sources=(".",),
@@ -38,14 +42,14 @@ def recipe() -> PretrainingConfig:
         # Of the published crops, the small ones often miss what a tag is about, and few pictures do not average it out.
         augmentation=AugmentationConfig(crop=(0.5, 1.0)),
         stages=(
-            PretrainingStage(
+            TrainingStage(
                 name="head",
                 epochs=10,
                 learning_rate=3e-4,
                 warmup=10,
                 only=("label_queries.", "recognition_decoder."),
             ),
-            PretrainingStage(name="all", epochs=20, learning_rate=1e-4, encoder_learning_rate=1e-5, warmup=10),
+            TrainingStage(name="all", epochs=20, learning_rate=1e-4, encoder_learning_rate=1e-5, warmup=10),
         ),
         batch_size=16,
         ema_decay=0.99,

@@ -9,12 +9,15 @@ category labels in the shards are used for validation only.
 """
 
 from anytag.model.config import CaptionerConfig, DecodingConfig, ImageEncoderConfig, ModelConfig, RecognitionConfig
-from anytag.training.lite.config import DataConfig, LossConfig, StageConfig, TrainingConfig
-
-CATEGORIES = (
-    "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat",
-    "traffic light", "fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat", "dog", "horse",
-)  # fmt: skip
+from anytag.training.recipes.config import (
+    CAPTIONER,
+    SENTENCE_ENCODER,
+    LiteConfig,
+    TeacherConfig,
+    TrainingConfig,
+    TrainingStage,
+    VocabularyConfig,
+)
 
 
 def recipe() -> TrainingConfig:
@@ -35,59 +38,72 @@ def recipe() -> TrainingConfig:
             # Chosen on the pictures that thresholds are fitted on. The penalty ends "a white shirt and a white shirt".
             decoding=DecodingConfig(repetition_penalty=1.5, alignment=0.05, agreement=0.3),
         ),
-        data=DataConfig(
-            train=("coco20k/*.tar", "flickr8k/flickr8k-train-*.tar"),
-            validation=("coco20k/coco20k-000019.tar", "flickr8k/flickr8k-dev-*.tar"),
-            texts=("captions/*.txt.gz",),
-            categories=CATEGORIES,
-            views=4,
-            min_support=4,
-            teacher_threshold=0.4,
-        ),
-        loss=LossConfig(),
+        sources=("coco20k/*.tar", "flickr8k/flickr8k-train-*.tar"),
+        validation=("coco20k/coco20k-000019.tar", "flickr8k/flickr8k-dev-*.tar"),
+        validation_pictures=2000,
+        texts=("captions/*.txt.gz",),
+        vocabulary=VocabularyConfig(read="captions", min_support=4, imagenet=True),
+        teacher=TeacherConfig(texts=SENTENCE_ENCODER, classifier_threshold=0.4),
+        views=4,
+        objective=LiteConfig(),
+        # What learned on a million pictures is not shrunk.
+        encoder_weight_decay=0.0,
         stages=(
-            StageConfig(name="decoders", epochs=3, learning_rate=8e-4, views=2),
-            StageConfig(name="upper encoder", epochs=2.7, learning_rate=5e-4, encoder_learning_rate=1e-4, views=2),
+            TrainingStage(name="decoders", epochs=3, learning_rate=8e-4, cached="maps", views=2),
+            TrainingStage(
+                name="upper encoder",
+                epochs=2.7,
+                learning_rate=5e-4,
+                encoder_learning_rate=1e-4,
+                cached="maps",
+                views=2,
+            ),
             # Tags only: half the time of a step, spent on twice the views.
-            StageConfig(
+            TrainingStage(
                 name="tags",
                 epochs=6.6,
                 learning_rate=4e-4,
                 encoder_learning_rate=1.5e-4,
                 warmup=100,
-                loss=LossConfig(captioning=0.0, texts=0.0),
+                cached="maps",
+                objective=LiteConfig(captioning=0.0, texts=0.0),
             ),
             # What captions leave out, as the model sees it in the pictures' corners.
-            StageConfig(
+            TrainingStage(
                 name="corners",
                 epochs=2.5,
                 learning_rate=3e-4,
                 encoder_learning_rate=1e-4,
                 warmup=100,
-                loss=LossConfig(captioning=0.0, texts=0.0, corners=1.0),
+                cached="maps",
+                objective=LiteConfig(captioning=0.0, texts=0.0, corners=1.0),
             ),
             # The captioner alone, on what the recogniser has become; a picture's captions share its features.
-            StageConfig(
+            TrainingStage(
                 name="captions",
                 epochs=2,
                 learning_rate=5e-4,
-                captioner_only=True,
+                only=CAPTIONER,
+                cached="recognition",
                 views=2,
                 captions=5,
                 warmup=100,
-                loss=LossConfig(tagging=0.0, alignment=0.0, texts=0.5),
+                objective=LiteConfig(tagging=0.0, alignment=0.0, texts=0.5),
             ),
             # Most of a batch are pictures with several captions: only they have a consensus to agree with. These are
             # 6,000, and from here on the captioner learns them by heart.
-            StageConfig(
+            TrainingStage(
                 name="consensus",
                 epochs=2.5,
                 learning_rate=1e-4,
-                captioner_only=True,
+                only=CAPTIONER,
+                cached="recognition",
                 views=2,
                 several=0.75,
                 warmup=50,
-                loss=LossConfig(tagging=0.0, alignment=0.0, texts=0.0, captioning=0.3, consensus=1.0, found_tags=0.6),
+                objective=LiteConfig(
+                    tagging=0.0, alignment=0.0, texts=0.0, captioning=0.3, consensus=1.0, found_tags=0.6
+                ),
             ),
         ),
     )
@@ -96,4 +112,7 @@ def recipe() -> TrainingConfig:
 def further() -> TrainingConfig:
     """Goes on from the model that ships, which has been through the first three stages: their hours are saved."""
     whole = recipe()
-    return whole.model_copy(update={"start": "lite", "stages": whole.stages[3:]})
+    vocabulary = VocabularyConfig(change="keep")
+    return whole.model_copy(
+        update={"start": "lite", "model": None, "vocabulary": vocabulary, "stages": whole.stages[3:]}
+    )

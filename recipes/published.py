@@ -28,11 +28,13 @@ from anytag.model.families import SwinSize
 from anytag.nn.momentum import MomentumConfig
 from anytag.pictures import CLIP
 from anytag.training.engine.schedules import CosineSchedule, StepSchedule
-from anytag.training.families.objectives import RamConfig, RamPlusConfig, Tag2TextConfig
-from anytag.training.families.pretraining_config import (
-    PretrainingConfig,
-    PretrainingStage,
+from anytag.training.recipes.config import (
+    RamConfig,
+    RamPlusConfig,
+    Tag2TextConfig,
     TeacherConfig,
+    TrainingConfig,
+    TrainingStage,
     VocabularyConfig,
 )
 
@@ -70,12 +72,12 @@ def _trained_on_clip_pixels(model: ModelConfig) -> ModelConfig:
     return model.model_copy(update={"image_encoder": encoder})
 
 
-def _pretraining(name: str, model: ModelConfig, swin: SwinSize, epochs: float, **changes: Any) -> PretrainingConfig:
+def _pretraining(name: str, model: ModelConfig, swin: SwinSize, epochs: float, **changes: Any) -> TrainingConfig:
     """Warm-up to 1e-4 in 3,000 steps, then 0.9 of the rate with every epoch (Tag2Text and RAM++, section 4).
 
     The first and the lowest rate, 5e-7, are the released ones.
     """
-    stage = PretrainingStage(
+    stage = TrainingStage(
         name="pre-training",
         epochs=epochs,
         learning_rate=1e-4,
@@ -89,12 +91,12 @@ def _pretraining(name: str, model: ModelConfig, swin: SwinSize, epochs: float, *
         "text_weights": "weights/bert-base-uncased",  # Tag2Text, section 3.3.
         "stages": (stage,),
     }
-    return PretrainingConfig(**(_RUN | settings | changes))
+    return TrainingConfig(**(_RUN | settings | changes))
 
 
-def _fine_tuning(name: str, epochs: float, rate: float, **changes: Any) -> PretrainingConfig:
+def _fine_tuning(name: str, epochs: float, rate: float, **changes: Any) -> TrainingConfig:
     """384 px and a cosine to 0 that moves on with every epoch (released and BLIP's)."""
-    stage = PretrainingStage(
+    stage = TrainingStage(
         name="fine-tuning",
         epochs=epochs,
         learning_rate=rate,
@@ -103,10 +105,10 @@ def _fine_tuning(name: str, epochs: float, rate: float, **changes: Any) -> Pretr
     )
     settings = {"name": name, "start": name.rpartition("-")[0], "resolution": 384, "stages": (stage,)}
     keep = {"vocabulary": VocabularyConfig()}
-    return PretrainingConfig(**(_RUN | keep | settings | {"sources": (COCO,)} | changes))
+    return TrainingConfig(**(_RUN | keep | settings | {"sources": (COCO,)} | changes))
 
 
-def tag2text_4m(sources: Any = FOUR_MILLION, name: str = "tag2text-4m") -> PretrainingConfig:
+def tag2text_4m(sources: Any = FOUR_MILLION, name: str = "tag2text-4m") -> TrainingConfig:
     """Swin-B at 224 px, 20 epochs, 960 a batch (Tag2Text, section 4; released: 5 epochs of 640).
 
     A picture is taught the tags of the caption that was drawn (released). Contrast and matching are BLIP's.
@@ -117,18 +119,18 @@ def tag2text_4m(sources: Any = FOUR_MILLION, name: str = "tag2text-4m") -> Pretr
     )
 
 
-def tag2text_14m() -> PretrainingConfig:
+def tag2text_14m() -> TrainingConfig:
     """The same, with Conceptual 12M (Tag2Text, Table 1)."""
     return tag2text_4m(FOURTEEN_MILLION, "tag2text-14m")
 
 
-def tag2text_tagging() -> PretrainingConfig:
+def tag2text_tagging() -> TrainingConfig:
     """On COCO, with the tags of all of a picture's captions (Tag2Text, section 4): 2 epochs, 5e-6, 288 (released)."""
     objective = Tag2TextConfig(contrast=0.0, matching=0.0)  # Released: captions go on, contrast was never there.
     return _fine_tuning("tag2text-14m-tagging", 2, 5e-6, objective=objective, batch_size=288)
 
 
-def tag2text_captions() -> PretrainingConfig:
+def tag2text_captions() -> TrainingConfig:
     """Guided by the caption's own tags or by those recognised (Tag2Text, appendix D).
 
     5 epochs, 1e-5 and 256 a batch are BLIP's. Half and half, at the threshold of inference, and to go on with tagging,
@@ -146,7 +148,7 @@ def tag2text_captions() -> PretrainingConfig:
     )
 
 
-def tag2text_retrieval() -> PretrainingConfig:
+def tag2text_retrieval() -> TrainingConfig:
     """Contrast and matching alone: 6 epochs, 1e-5 and 256 a batch, soft labels after one epoch (BLIP's).
 
     To go on with tagging is our choice: retrieval counts the tags that picture and text share.
@@ -161,22 +163,22 @@ def tag2text_retrieval() -> PretrainingConfig:
     )
 
 
-def ram_4m() -> PretrainingConfig:
+def ram_4m() -> TrainingConfig:
     """Swin-B at 224 px (RAM, Table 2). 5 epochs are enough (RAM, section 4); 640 a batch is released for Swin-B."""
     return _ram("ram-4m", "base", FOUR_MILLION, 640)
 
 
-def ram_14m() -> PretrainingConfig:
+def ram_14m() -> TrainingConfig:
     """Swin-L (RAM, Table 2); 416 a batch is released for it."""
     return _ram("ram-14m", "large", FOURTEEN_MILLION, 416)
 
 
-def ram_14m_base() -> PretrainingConfig:
+def ram_14m_base() -> TrainingConfig:
     """Swin-B on 14 million (RAM, Table 5), to see what the data alone are worth; 640 a batch as for 4 million."""
     return _ram("ram-base-14m", "base", FOURTEEN_MILLION, 640)
 
 
-def _ram(name: str, swin: SwinSize, sources: Any, batch_size: int) -> PretrainingConfig:
+def _ram(name: str, swin: SwinSize, sources: Any, batch_size: int) -> TrainingConfig:
     """A picture is taught all that is known of it, captions are guided by their own tags (RAM, section 3.2)."""
     return _pretraining(
         name,
@@ -191,17 +193,17 @@ def _ram(name: str, swin: SwinSize, sources: Any, batch_size: int) -> Pretrainin
     )
 
 
-def ram_4m_tagging() -> PretrainingConfig:
+def ram_4m_tagging() -> TrainingConfig:
     """On COCO (RAM, section 4): 2 epochs, 5e-6, 288 a batch (released for Swin-B)."""
     return _fine_tuning("ram-4m-tagging", 2, 5e-6, objective=RamConfig(), teacher=_CLIP, batch_size=288)
 
 
-def ram_14m_tagging() -> PretrainingConfig:
+def ram_14m_tagging() -> TrainingConfig:
     """The same; 208 a batch (released for Swin-L)."""
     return _fine_tuning("ram-14m-tagging", 2, 5e-6, objective=RamConfig(), teacher=_CLIP, batch_size=208)
 
 
-def ram_plus_4m(sources: Any = FOUR_MILLION, name: str = "ram-plus-4m", swin: SwinSize = "base") -> PretrainingConfig:
+def ram_plus_4m(sources: Any = FOUR_MILLION, name: str = "ram-plus-4m", swin: SwinSize = "base") -> TrainingConfig:
     """Swin-B at 224 px, 5 epochs, 720 a batch (RAM++, section 4); 51 descriptions a tag (section 3.3).
 
     Its losses are sums over the 90 pictures of each of 8 GPUs, against a distillation that is a mean.
@@ -221,18 +223,18 @@ def ram_plus_4m(sources: Any = FOUR_MILLION, name: str = "ram-plus-4m", swin: Sw
     )
 
 
-def ram_plus_14m() -> PretrainingConfig:
+def ram_plus_14m() -> TrainingConfig:
     """The same, with Conceptual 12M (RAM++, Table 2)."""
     return ram_plus_4m(FOURTEEN_MILLION, "ram-plus-14m")
 
 
-def ram_plus_14m_large() -> PretrainingConfig:
+def ram_plus_14m_large() -> TrainingConfig:
     """Swin-L, the size of the released checkpoint, with its 416 a batch; the paper's tables have Swin-B."""
     config = ram_plus_4m(FOURTEEN_MILLION, "ram-plus-large-14m", "large")
     return config.model_copy(update={"batch_size": 416, "pictures_per_loss": 52})
 
 
-def ram_plus_tagging() -> PretrainingConfig:
+def ram_plus_tagging() -> TrainingConfig:
     """On COCO: 1 epoch, 5e-6 (RAM++, section 4; released: 2); 288 a batch is released for Swin-B."""
     return _fine_tuning(
         "ram-plus-14m-tagging",

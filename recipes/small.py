@@ -26,12 +26,14 @@ from anytag.model.config import (
 from anytag.model.families import tag2text as official_tag2text
 from anytag.nn.momentum import MomentumConfig
 from anytag.pictures import CLIP
-from anytag.training.families.objectives import RamConfig, RamPlusConfig, Tag2TextConfig
-from anytag.training.families.pretraining_config import (
+from anytag.training.recipes.config import (
     SENTENCE_ENCODER,
-    PretrainingConfig,
-    PretrainingStage,
+    RamConfig,
+    RamPlusConfig,
+    Tag2TextConfig,
     TeacherConfig,
+    TrainingConfig,
+    TrainingStage,
     VocabularyConfig,
 )
 
@@ -61,7 +63,7 @@ def _captioner() -> CaptionerConfig:
     return published.model_copy(update=sizes)
 
 
-def _run(name: str, model: ModelConfig, **changes: object) -> PretrainingConfig:
+def _run(name: str, model: ModelConfig, **changes: object) -> TrainingConfig:
     settings = {
         "name": name,
         "model": model,
@@ -69,7 +71,7 @@ def _run(name: str, model: ModelConfig, **changes: object) -> PretrainingConfig:
         "validation": ("coco20k/coco20k-000019.tar",),
         "validation_pictures": 200,
         "vocabulary": VocabularyConfig(min_support=20),
-        "stages": (PretrainingStage(name="all", epochs=2, learning_rate=1e-3, encoder_learning_rate=1e-3, warmup=20),),
+        "stages": (TrainingStage(name="all", epochs=2, learning_rate=1e-3, encoder_learning_rate=1e-3, warmup=20),),
         "batch_size": 32,
         "precision": "float32",
         "ema_decay": 0.0,
@@ -77,10 +79,10 @@ def _run(name: str, model: ModelConfig, **changes: object) -> PretrainingConfig:
         "validate_every": 60,
         "save_every": 30,
     }
-    return PretrainingConfig.model_validate(settings | changes)
+    return TrainingConfig.model_validate(settings | changes)
 
 
-def tag2text() -> PretrainingConfig:
+def tag2text() -> TrainingConfig:
     """Tagging, captions, contrast and matching."""
     model = ModelConfig(
         family="tag2text",
@@ -95,7 +97,7 @@ def tag2text() -> PretrainingConfig:
     return _run("small-tag2text", model, objective=Tag2TextConfig(), momentum=MomentumConfig(queue=512), tags="caption")
 
 
-def ram() -> PretrainingConfig:
+def ram() -> TrainingConfig:
     """Tagging by texts, captions; distillation if there is a teacher."""
     model = ModelConfig(
         family="ram",
@@ -110,7 +112,7 @@ def ram() -> PretrainingConfig:
     return _run("small-ram", model, objective=RamConfig(distillation=0.0), teacher=teacher)
 
 
-def ram_plus() -> PretrainingConfig:
+def ram_plus() -> TrainingConfig:
     """Tagging by weighed descriptions, alignment of whole captions; distillation if there is a teacher."""
     model = ModelConfig(
         family="ram_plus",

@@ -14,14 +14,14 @@ from _claims_data import manifest_pairs
 from _claims_figures import score_queries, split_f1
 from _claims_held_out import draw_held_out, mean_precision, without
 from _claims_table import differences, missing, render, spread, verdict
-from _claims_training import LearnedQueriesByText, distillation_loss, run_config
+from _claims_training import distillation_loss, run_config
 
 from anytag.data_engine.manifest import Manifest, ManifestCaption, ManifestTag, PictureRecord, write_part
 from anytag.errors import DataError, UsageError
 from anytag.model.vocabulary import TagVocabulary, VocabularyTag
 from anytag.nn.recognition_decoder import RecognitionDecoder
+from anytag.training.lite.batches import LiteBatch
 from anytag.training.lite.feature_cache import CachedShard
-from anytag.training.lite.pairs import Batch
 
 
 class TestHeldOut:
@@ -41,12 +41,12 @@ class TestHeldOut:
 
     def test_hidden_tags_are_neither_right_nor_wrong_answers(self):
         nothing = torch.empty(0)
-        fields = dict.fromkeys(Batch.__dataclass_fields__, nothing)
+        fields = dict.fromkeys(LiteBatch.__dataclass_fields__, nothing)
         targets = torch.tensor([[True, False, True], [False, True, False]])
-        batch = Batch(**(fields | {"tag_ids": torch.tensor([2, 5, 9]), "targets": targets}))
+        batch = LiteBatch(**(fields | {"tag_ids": torch.tensor([2, 5, 9]), "tags": targets}))
         left = without(batch, np.array([5, 7]))
         assert left.tag_ids.tolist() == [2, 9]
-        assert left.targets.tolist() == [[True, True], [False, False]]
+        assert left.tags.tolist() == [[True, True], [False, False]]
 
     def test_average_precision_by_hand(self):
         # Tag 0: positives at ranks 1 and 3: (1/1 + 2/3) / 2. Tag 1: at rank 2: 1/2. Tag 2 has none. Tag 3 is seen.
@@ -86,13 +86,6 @@ def test_scores_in_half_precision_are_told_apart():
 
 
 class TestTraining:
-    def test_learned_queries_do_not_look_at_texts(self):
-        queries = LearnedQueriesByText(3, 2)
-        ids = torch.tensor([2, 0])
-        one, other = queries(torch.zeros(2, 5), ids), queries(torch.ones(2, 5), ids)
-        assert torch.equal(one, other)
-        assert torch.equal(one, queries.weight[ids])
-
     def test_distillation_by_hand(self):
         teacher = torch.tensor([[0.6, 0.8, 0.0, 0.0]])  # times 2, the root of its width
         features = torch.tensor([[1.0, 1.0, 0.0, 0.4]])
@@ -102,12 +95,12 @@ class TestTraining:
     def test_runs_take_exactly_the_steps_asked_for(self, steps):
         config = run_config(default_config().training, SETTINGS["alone"], 4, steps, 390)
         assert max(1, round(config.stages[0].epochs * 390)) == steps
-        assert (config.seed, config.loss.captioning, config.loss.tagging) == (4, 0.0, 1.0)
+        assert (config.seed, config.objective.captioning, config.objective.tagging) == (4, 0.0, 1.0)
 
     def test_settings_differ_in_what_they_say(self):
         for setting in SETTINGS.values():
-            loss = default_config().training.loss.model_copy(update=setting.loss)
-            assert loss.model_dump().keys() == default_config().training.loss.model_dump().keys(), setting.name
+            loss = default_config().training.objective.model_copy(update=setting.loss)
+            assert loss.model_dump().keys() == default_config().training.objective.model_dump().keys(), setting.name
         used = {arm.setting for claim in CLAIMS.values() for arm in claim.arms.values()}
         assert used == SETTINGS.keys()
 
@@ -140,8 +133,7 @@ class TestManifestPairs:
 
     def prepared(self, vocabulary):
         tokenizer = SimpleNamespace(encode_caption=lambda text, limit: [len(text), limit])
-        config = SimpleNamespace(data=SimpleNamespace(caption_tokens=26))
-        return SimpleNamespace(vocabulary=vocabulary, tokenizer=tokenizer, config=config)
+        return SimpleNamespace(vocabulary=vocabulary, prompts=SimpleNamespace(tokenizer=tokenizer))
 
     def shard(self, names):
         maps = np.arange(len(names), dtype=np.float16).reshape(-1, 1, 1, 1)

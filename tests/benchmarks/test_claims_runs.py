@@ -28,19 +28,17 @@ def toy_config():
         }
     )
     held_out = ("coco.tar", "flickr.tar")
-    data = training.data.model_copy(
-        update={
-            "train": ("train.tar",), "validation": held_out, "categories": ("dog", "cat"),
-            "views": 1, "min_support": 1, "parser": "light",
-        }
-    )  # fmt: skip
-    loss = training.loss.model_copy(update={"negatives": 8})
-    changes = {"model": model, "data": data, "loss": loss, "batch_size": 4, "precision": "float32", "save_every": 1}
+    changes = {
+        "model": model, "sources": ("train.tar",), "validation": held_out, "views": 1, "parser": "light",
+        "vocabulary": training.vocabulary.model_copy(update={"min_support": 1}),
+        "objective": training.objective.model_copy(update={"negatives": 8}),
+        "batch_size": 4, "precision": "float32", "save_every": 1,
+    }  # fmt: skip
     return config.model_copy(
         update={
             "training": training.model_copy(update=changes),
             "held_out": 2, "held_out_support": 1, "engine": ("train.tar",), "calibration": ("flickr.tar",),
-            "generated": 2,
+            "generated": 2, "categories": ("dog", "cat"),
         }
     )  # fmt: skip
 

@@ -19,11 +19,12 @@ from toy_run import Stopped
 from anytag.nn.alignment import AlignmentEncoder
 from anytag.nn.momentum import MomentumConfig, MomentumContrast
 from anytag.nn.transformer import Attention, FeedForward
-from anytag.training.engine.config import LoopConfig, LoopStage
+from anytag.training.engine.config import LoopConfig
 from anytag.training.engine.distributed import connect, local_part
 from anytag.training.engine.loop import TrainingLoop
-from anytag.training.families.learner import Learner
-from anytag.training.families.objectives import Tag2TextConfig, Tag2TextObjective
+from anytag.training.families.objectives import Tag2TextObjective
+from anytag.training.families.task import FamilyTask
+from anytag.training.recipes.config import Tag2TextConfig, TrainingStage
 
 torch.set_num_threads(1)
 
@@ -113,7 +114,7 @@ def published(folder, parallel, **changes):
     model = small_model("tag2text").train()
     encoder = AlignmentEncoder(model.text_decoder, model.config.features, 6, TOKENIZER.tags_id)
     contrast = MomentumContrast(model, encoder, MomentumConfig(queue=7), 3)
-    learner = Learner(model, Tag2TextObjective(Tag2TextConfig(), TOKENIZER, encoder, contrast))
+    task = FamilyTask(model, Tag2TextObjective(Tag2TextConfig(), TOKENIZER, encoder, contrast))
     losses = []
 
     def step(model, number, stage, share):
@@ -122,9 +123,9 @@ def published(folder, parallel, **changes):
         losses.append([float(loss.detach()), *parts.values()])
         return loss, parts
 
-    stage = LoopStage(name="s", epochs=1, learning_rate=1e-3, encoder_learning_rate=1e-3)
+    stage = TrainingStage(name="s", epochs=1, learning_rate=1e-3, encoder_learning_rate=1e-3)
     settings = LoopConfig(stages=(stage,), parallel=parallel, precision="float32", validate_every=100, **changes)
-    loop = TrainingLoop(settings, learner, step, lambda *_: {}, 4, folder, lambda line: None)
+    loop = TrainingLoop(settings, task, step, lambda *_: {}, 4, folder, lambda line: None)
     loop.run()
     queues = loop.strategy.gathered(contrast.queue.state_dict())
     losses = loop.strategy.gathered(losses)

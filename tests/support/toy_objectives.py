@@ -11,8 +11,9 @@ from torch import nn
 from anytag.language.tokenizers.bert_tokenizer import build_published_tokenizer
 from anytag.nn.alignment import AlignmentEncoder
 from anytag.nn.momentum import MomentumConfig, MomentumContrast
-from anytag.training.families.objectives import Tag2TextConfig, Tag2TextObjective
-from anytag.training.families.pair_batch import PairBatch, caption_tensors
+from anytag.training.families.batch import Batch, caption_tensors
+from anytag.training.families.objectives import Tag2TextObjective
+from anytag.training.recipes.config import Tag2TextConfig
 
 WORDS = ("a", "picture", "of", "dog", "cat", "red", "car", "runs", "on", "grass", "the", "|", "big", "##s", "two")
 TOKENIZER = build_published_tokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS])
@@ -24,9 +25,9 @@ CAPTIONS = ("the dog runs on grass", "a big red car", "two dogs")
 TAG_NAMES = (["dog", "grass"], ["red car"], ["dog"])
 
 
-def small_batch(**changes) -> PairBatch:
+def small_batch(**changes) -> Batch:
     generator = torch.Generator().manual_seed(0)
-    batch = PairBatch(
+    batch = Batch(
         pixels=torch.randn(3, 3, SIDE, SIDE, generator=generator),
         tags=(torch.rand(3, TAGS, generator=generator) < 0.4).float(),
         teacher=torch.randn(3, CLIP, generator=generator),
@@ -36,12 +37,12 @@ def small_batch(**changes) -> PairBatch:
     return replace(batch, **changes)
 
 
-def without(batch: PairBatch, *names: str) -> PairBatch:
+def without(batch: Batch, *names: str) -> Batch:
     return replace(batch, **dict.fromkeys(names))
 
 
-def rows_of(batch: PairBatch, rows: list[int]) -> PairBatch:
-    return PairBatch(**{name: t if t is None else t[rows] for name, t in vars(batch).items()})
+def rows_of(batch: Batch, rows: list[int]) -> Batch:
+    return Batch(**{name: t if t is None else t[rows] for name, t in vars(batch).items()})
 
 
 def aligned(seed=0, dropout=0.0, **settings):

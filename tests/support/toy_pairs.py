@@ -23,13 +23,15 @@ from anytag.model.config import (
     SwinConfig,
 )
 from anytag.nn.momentum import MomentumConfig
-from anytag.training.families.augmentation import AugmentationConfig
-from anytag.training.families.objectives import RamConfig, RamPlusConfig, Tag2TextConfig
-from anytag.training.families.pretraining_config import (
-    PretrainingConfig,
-    PretrainingStage,
+from anytag.training.recipes.config import (
+    AugmentationConfig,
+    RamConfig,
+    RamPlusConfig,
     StreamConfig,
+    Tag2TextConfig,
     TeacherConfig,
+    TrainingConfig,
+    TrainingStage,
     VocabularyConfig,
 )
 
@@ -131,7 +133,7 @@ def config(family="tag2text", **changes):
         "alignment_width": 8,
         "augmentation": AugmentationConfig(crop=(0.6, 1.0)),
         "teacher": TeacherConfig(clip=None if family == "tag2text" else "clip"),
-        "stages": (PretrainingStage(name="all", epochs=2, learning_rate=3e-3, encoder_learning_rate=3e-3, warmup=2),),
+        "stages": (TrainingStage(name="all", epochs=2, learning_rate=3e-3, encoder_learning_rate=3e-3, warmup=2),),
         "batch_size": 8,
         "precision": "float32",
         "ema_decay": 0.0,
@@ -140,28 +142,29 @@ def config(family="tag2text", **changes):
         "validate_every": 100,
         "vocabulary": VocabularyConfig(read="tags"),
     }
-    return PretrainingConfig(**(settings | changes))
+    return TrainingConfig(**(settings | changes))
 
 
 if __name__ == "__main__":
-    from anytag.training.families import pretraining
+    from anytag.training.families import setup
+    from anytag.training.run import train
 
     torch.set_num_threads(1)
     pairs, run, what = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
     if what == "slowly":
 
-        class SlowBatches(pretraining.PairBatches):
-            def draw(self, size):
+        class SlowBatches(setup.StreamBatches):
+            def draw(self, *arguments):
                 time.sleep(0.15)
-                return super().draw(size)
+                return super().draw(*arguments)
 
-        pretraining.PairBatches = SlowBatches
-        pretraining.pretrain(config(), pairs, run, lambda line: print(line, flush=True))
+        setup.StreamBatches = SlowBatches
+        train(config(), pairs, run, lambda line: print(line, flush=True))
     elif what == "uneven":  # Tags alone, of which the second process never sees any.
-        stage = PretrainingStage(name="head", epochs=1, learning_rate=3e-3)
+        stage = TrainingStage(name="head", epochs=1, learning_rate=3e-3)
         tags = Tag2TextConfig(captioning=0.0, contrast=0.0, matching=0.0)
         changes = {"objective": tags, "stages": (stage,), "tags": "given", "parser": "none"}
         settings = config(parallel="ddp", stream=StreamConfig(shuffle=False), **changes)
-        pretraining.pretrain(settings, pairs, run, lambda line: print(line, flush=True))
+        train(settings, pairs, run, lambda line: print(line, flush=True))
     else:  # One step of several processes.
-        pretraining.pretrain(config(parallel=what), pairs, run, print, stop_after=0.0)
+        train(config(parallel=what), pairs, run, print, stop_after=0.0)

@@ -10,21 +10,17 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from anytag.model.config import ModelConfig
+from anytag.training.engine.config import LoopConfig, LoopStage
 from anytag.training.engine.loop import TrainingLoop
-from anytag.training.lite.config import DataConfig, StageConfig, TrainingConfig
 
 torch.set_num_threads(1)
 
 
 def config(**changes):
     settings = {
-        "name": "toy",
-        "model": ModelConfig(),
-        "data": DataConfig(train=(), validation=()),
         "stages": (
-            StageConfig(name="frozen", epochs=1, learning_rate=1e-2, warmup=2),
-            StageConfig(name="whole", epochs=2, learning_rate=5e-3, encoder_learning_rate=1e-3, warmup=2),
+            LoopStage(name="frozen", epochs=1, learning_rate=1e-2, warmup=2),
+            LoopStage(name="whole", epochs=2, learning_rate=5e-3, encoder_learning_rate=1e-3, warmup=2),
         ),
         "save_every": 5,
         "log_every": 4,
@@ -32,7 +28,7 @@ def config(**changes):
         "precision": "float32",
         "seed": 3,
     }
-    return TrainingConfig(**(settings | changes))
+    return LoopConfig(**(settings | changes))
 
 
 class Stopped(Exception):

@@ -18,14 +18,33 @@ SENTENCES = (
 )  # fmt: skip
 #: Everything small: sixteen pictures, four steps a stage at the most, hardly a network.
 SETTINGS = (
-    'data.train=["train.tar","held.tar"]', 'data.validation=["held.tar"]', 'data.texts=["texts.txt"]',
-    'data.categories=["dog","cat"]', "data.views=1", "data.min_support=1", "data.parser=light",
-    "batch_size=4", "text_batch_size=2", "loss.negatives=8", "model.width=32", "model.recognition.heads=2",
+    'sources=["train.tar","held.tar"]', 'validation=["held.tar"]', 'texts=["texts.txt"]', "views=1",
+    "vocabulary.min_support=1", "parser=light",
+    "batch_size=4", "text_batch_size=2", "objective.negatives=8", "model.width=32", "model.recognition.heads=2",
     "model.recognition.inner=32", "model.labels.inner=32", "model.captioner.layers=1", "model.captioner.heads=2",
-    "model.captioner.inner=32", "stages.0.epochs=1", "stages.1.epochs=0.5", "stages.1.end_to_end=true",
-    "stages.2.epochs=0.5", "stages.3.epochs=0.5", "stages.4.epochs=0.5",
-    "stages.5.epochs=0.5", "data.corner_support=2",
-    "save_every=1", "log_every=2", "validate_every=100", "precision=float32",
+    "model.captioner.inner=32", "stages.0.epochs=1", "stages.1.epochs=0.5", "stages.1.cached=nothing",
+    "stages.2.epochs=0.5", "stages.3.epochs=0.5", "stages.3.objective.corner_support=2", "stages.4.epochs=0.5",
+    "stages.5.epochs=0.5", "save_every=1", "log_every=2", "validate_every=100", "precision=float32",
+)  # fmt: skip
+
+#: Of what is logged.
+NO_LOSSES = {"time", "step", "stage", "rate", "seconds"}
+#: Every two steps: two stages on tags and captions, tags, corners, captions, consensus.
+LOSSES = (
+    {"tagging": 28.34, "alignment": 2.9, "captioning": 5.047, "texts": 5.012, "gradient_norm": 9.704},
+    {"tagging": 26.12, "alignment": 2.707, "captioning": 4.997, "texts": 4.948, "gradient_norm": 9.928},
+    {
+        "tagging": 25.43,
+        "alignment": 2.626,
+        "captioning": 4.977,
+        "texts": 4.916,
+        "distillation": 0.3189,
+        "gradient_norm": 34.49,
+    },
+    {"tagging": 24.51, "alignment": 2.503, "distillation": 0.1223, "gradient_norm": 43.04},
+    {"corners": 0.001617, "tagging": 23.91, "alignment": 2.481, "distillation": 0.151, "gradient_norm": 43.23},
+    {"captioning": 4.956, "texts": 4.874, "gradient_norm": 1.92},
+    {"captioning": 4.944, "consensus": 0.02259, "gradient_norm": 0.4235},
 )  # fmt: skip
 
 
@@ -78,16 +97,30 @@ def test_training_stops_goes_on_and_ends(circle):
         {"captioning"},
     ]
     assert log[-1]["step"] == 14
-    assert 0 <= log[-1]["validation"]["map"] <= 1
+    assert 0 <= log[-1]["validation"]["label_map"] <= 1
+
+
+def test_losses_are_those_of_the_program_that_trained_the_shipped_model(circle):
+    """It was a program of its own until it became a family like the others; these are the losses that it logged.
+
+    To four digits; sums in another order may change the last. The first record is left out: it is the mean of two
+    steps, of which the one before the stop is not counted here.
+    """
+    log = [json.loads(line) for line in (circle[0] / "run" / "log.jsonl").read_text().splitlines()]
+    for record, expected in list(zip(log, LOSSES, strict=False))[1:]:
+        found = {name: value for name, value in record.items() if name not in NO_LOSSES}
+        assert found == pytest.approx(expected, rel=0.01, abs=0.002), record["step"]
 
 
 def test_the_run_folder_says_how_it_was_made(circle):
     run_folder = circle[0] / "run"
     recipe = json.loads((run_folder / "recipe.json").read_text())
     assert recipe["batch_size"] == 4
-    assert recipe["model"]["training_pictures"] == 16
+    config = json.loads((run_folder / "model" / "config.json").read_text())
+    assert config["training_pictures"] == 16
     card = (run_folder / "model" / "README.md").read_text()
-    assert "16 pictures with 32 human captions, and 1 captions without pictures" in card
+    for part in ("16 pictures an epoch", "1 captions without pictures", "- shards train.tar and 0 more: 16", "lite"):
+        assert part in card, part
     assert not list(run_folder.rglob("*.part"))
 
 
@@ -120,7 +153,8 @@ def test_the_model_tags_and_captions(circle):
     scores = {tag["name"]: tag["score"] for tag in record["tags"]}
     assert len(record["tags"]) == json.loads(run("info", out, "--json").stdout)["tags"]
     # The decoder has learnt next to nothing; the ImageNet classifier knows the cat all the same.
-    assert max(scores["cat"], scores["tabby cat"]) > 0.5
+    threshold = json.loads((out / "config.json").read_text())["default_threshold"]
+    assert max(scores["cat"], scores["tabby cat"]) > threshold
     caption = run("caption", EXAMPLES / "cat.jpg", "--model", out, "--json", "--tags", "dog", "--threads", 1)
     assert caption.exit_code == 0
     assert json.loads(caption.stdout)["given"] == ["dog"]
@@ -144,13 +178,13 @@ def test_calibration_needs_shards(circle):
     gone = folder / "gone.tar"
     result = run("calibrate", out, gone)
     assert result.exit_code == 2
-    assert result.stderr == f"anytag calibrate: {gone}: the shard cannot be opened (No such file or directory)\n"
+    assert result.stderr == f"anytag calibrate: {gone}: no such shard\n"
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (["--set", "seed"], "anytag train: --set seed: write it as key=value, e.g. loss.negatives=64"),
+        (["--set", "seed"], "anytag train: --set seed: write it as key=value, e.g. stages.0.epochs=2"),
         (["--set", "sed=1"], "anytag train: --set sed: this recipe has no such setting"),
     ],
 )
@@ -165,4 +199,4 @@ def test_data_that_is_not_there(tmp_path):
     require_module("torch", "train")
     result = run("train", RECIPE, "--data", tmp_path, "--run", tmp_path / "run")
     assert result.exit_code == 2
-    assert result.stderr.startswith(f"anytag train: no file under {tmp_path} matches ")
+    assert result.stderr.startswith(f"anytag train: {tmp_path / 'coco20k'}/")

@@ -16,7 +16,8 @@ def train(
     data: Annotated[Path, typer.Option(help="Folder that the recipe's file names are relative to.")],
     run: Annotated[Path, typer.Option(help="Run folder; an existing one is taken up where it stopped.")],
     cache: Annotated[
-        Path | None, typer.Option(help="Folder for cached features (lite only). (default: in the run folder)")
+        Path | None,
+        typer.Option(help="Folder for what is made once, such as cached features. (default: in the run folder)"),
     ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Change a setting: key=value; repeatable.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads. (default: all processors)")] = None,
@@ -33,26 +34,14 @@ def train(
             from anytag.errors import MissingExtraError
 
             raise MissingExtraError("Training", "train") from None
-        from anytag.errors import UsageError
         from anytag.training.engine.allocator import keep_freed_memory
         from anytag.training.engine.config import Overrides
-        from anytag.training.families.pretraining_config import PretrainingConfig
-        from anytag.training.lite.config import TrainingConfig
-        from anytag.training.recipes import load_recipe
+        from anytag.training.recipes.loading import load_recipe
+        from anytag.training.run import train as run_training
 
         keep_freed_memory()
         if threads:
             torch.set_num_threads(threads)
         config = Overrides(set_ or []).apply(load_recipe(recipe))
-        seconds = stop_after and stop_after * 60
-        if isinstance(config, PretrainingConfig):
-            from anytag.training.families.pretraining import pretrain
-
-            finished = pretrain(config, data, run, tell, seconds)
-        elif isinstance(config, TrainingConfig):
-            from anytag.training.lite.run import train as run_training
-
-            finished = run_training(config, data, run, cache, tell, seconds)
-        else:
-            raise UsageError(f"{recipe}: nothing here runs a {type(config).__name__}")
+        finished = run_training(config, data, run, tell, stop_after and stop_after * 60, cache)
         tell(f"done: {run / 'model'}" if finished else f"stopped; go on with the same command ({run})")

@@ -5,6 +5,7 @@ Shards on this machine are indexed, so that any sample is at hand; shards on the
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import io
 import json
@@ -99,12 +100,32 @@ class ShardSource(IndexedSource):
         self.problems = tuple(problems)
         if not len(self):
             raise UsageError(f"{self.paths[0]}: no samples: pictures named *.jpg, *.png … are wanted in the shards")
+        self._describe()
+
+    def _describe(self) -> None:
         self.description = f"{len(self.paths)} shards from {self.paths[0]} on: {len(self):,} samples"
         self.identity = f"shards {self.paths[0].name} and {len(self.paths) - 1} more: {len(self)}"
 
     def content_files(self) -> Iterable[Path]:
         """The shards."""
         return self.paths
+
+    def without(self, shards: Iterable[Path]) -> ShardSource | None:
+        """The source without some of its shards; ``None`` if none is left."""
+        left_out = {path.resolve() for path in shards}
+        kept = [place for place, path in enumerate(self.paths) if path.resolve() not in left_out]
+        if len(kept) == len(self.paths):
+            return self
+        rest = copy.copy(self)
+        rest.paths = [self.paths[place] for place in kept]
+        rest._starts = [self._starts[place] for place in kept]
+        rest._first = np.cumsum([0, *(max(0, len(starts) - 1) for starts in rest._starts)])
+        if not len(rest):
+            return None
+        names = {path.name for path in rest.paths}
+        rest.problems = tuple(problem for problem in self.problems if problem.source in names)
+        rest._describe()
+        return rest
 
     def __len__(self) -> int:
         return int(self._first[-1])

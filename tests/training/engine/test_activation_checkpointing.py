@@ -12,7 +12,8 @@ from toy_objectives import TOKENIZER, small_batch
 from anytag.nn.momentum import MomentumCopy
 from anytag.nn.swin import SwinTransformer
 from anytag.training.engine.activation_checkpointing import checkpoint_activations, large_blocks
-from anytag.training.families.objectives import RamPlusConfig, RamPlusObjective, Tag2TextConfig, Tag2TextObjective
+from anytag.training.families.objectives import RamPlusObjective, Tag2TextObjective
+from anytag.training.recipes.config import RamPlusConfig, Tag2TextConfig
 
 
 def learn(model, family):

@@ -7,13 +7,15 @@ import pytest
 from anytag.errors import UsageError
 from anytag.model.config import ModelConfig
 from anytag.training.engine.config import Overrides
-from anytag.training.lite.config import DataConfig, StageConfig, TrainingConfig
+from anytag.training.recipes.config import LiteConfig, RamConfig, RamPlusConfig, TrainingConfig, TrainingStage
 
 CONFIG = TrainingConfig(
     name="toy",
     model=ModelConfig(),
-    data=DataConfig(train=("a.tar", "b.tar"), validation=("c.tar",)),
-    stages=(StageConfig(name="one", epochs=1), StageConfig(name="two", epochs=2)),
+    sources=("a.tar", "b.tar"),
+    validation=("c.tar",),
+    objective=LiteConfig(),
+    stages=(TrainingStage(name="one", epochs=1), TrainingStage(name="two", epochs=2)),
 )
 
 
@@ -33,14 +35,14 @@ def test_nothing_changes_nothing():
 
 def test_values_are_json_or_else_text():
     changed = applied(
-        "seed=7", "loss.negatives=8", "stages.1.epochs=0.5", "name=lite two", "data.parser=light",
-        'data.train=["x.tar"]', "model.captioner=null", "stages.0.end_to_end=true",
+        "seed=7", "objective.negatives=8", "stages.1.epochs=0.5", "name=lite two", "parser=light",
+        'sources=["x.tar"]', "model.captioner=null", "stages.0.cached=maps",
     )  # fmt: skip
-    assert (changed.seed, changed.loss.negatives, changed.name, changed.data.parser) == (7, 8, "lite two", "light")
-    assert changed.data.train == ("x.tar",)
+    assert (changed.seed, changed.objective.negatives, changed.name, changed.parser) == (7, 8, "lite two", "light")
+    assert changed.sources == ("x.tar",)
     assert changed.model.captioner is None
     assert [stage.epochs for stage in changed.stages] == [1, 0.5]
-    assert changed.stages[0].end_to_end
+    assert changed.stages[0].cached == "maps"
     assert CONFIG.seed == 0
 
 
@@ -50,20 +52,64 @@ def test_the_last_of_two_counts_and_a_value_may_hold_an_equals_sign():
 
 
 def test_a_pair_without_equals_sign():
-    assert refused("seed") == "--set seed: write it as key=value, e.g. loss.negatives=64"
+    assert refused("seed") == "--set seed: write it as key=value, e.g. stages.0.epochs=2"
 
 
 @pytest.mark.parametrize(
     "path",
-    ["sed", "loss.negative", "loss.negatives.more", "los.negatives", "stages.2.epochs", "stages.x.epochs", "stages.0",
-     "name.x", ""],
+    ["sed", "objective.negative", "objective.negatives.more", "objectiv.negatives", "stages.2.epochs",
+     "stages.x.epochs", "stages.0", "name.x", ""],
 )  # fmt: skip
 def test_a_setting_that_does_not_exist(path):
     assert refused(f"{path}=1") == f"--set {path}: this recipe has no such setting"
 
 
+def test_changes_are_judged_together():
+    """A recipe has either sizes or a model to start from: one change alone would contradict the other."""
+    assert applied("model=null", "start=lite").start == "lite"
+    assert applied("start=lite", "model=null").model is None
+    assert refused("start=lite") == (
+        "--set: Value error, give either model, the sizes of a new one, or start, a model directory"
+    )
+
+
+def test_a_whole_and_its_part_contradict_each_other():
+    assert refused("model=null", "model.width=8") == "--set model.width: model is set as a whole already; set it once"
+
+
 def test_a_value_of_the_wrong_kind():
-    assert refused("loss.negatives=many") == (
-        "--set loss.negatives: Input should be a valid integer, unable to parse string as an integer"
+    assert refused("objective.negatives=many") == (
+        "--set objective.negatives: Input should be a valid integer, unable to parse string as an integer"
     )
     assert refused("precision=float64") == "--set precision: Input should be 'auto', 'float32' or 'bfloat16'"
+
+
+@pytest.mark.parametrize("objective", [RamConfig(), RamPlusConfig(), LiteConfig(), LiteConfig(consensus=1.0)])
+def test_a_change_leaves_the_objective_what_it_is(objective):
+    """The settings of one kind are among those of another."""
+    config = CONFIG.model_copy(update={"objective": objective})
+    changed = Overrides(["seed=5"]).apply(config)
+    assert type(changed.objective) is type(objective)
+    assert changed.objective == objective
+
+
+def test_stages_have_objectives_of_the_runs_kind():
+    stage = TrainingStage(name="other", epochs=1, objective=RamConfig())
+    message = r"stages\.1\.objective is a RamConfig, that of the run a LiteConfig; a run has one kind of objective"
+    with pytest.raises(ValueError, match=message):
+        TrainingConfig(name="x", start="lite", sources=("a",), objective=LiteConfig(), stages=(CONFIG.stages[0], stage))
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({"views": 2}, "views"),
+        ({"texts": ("a.txt",)}, "texts"),
+        ({"stages": (TrainingStage(name="s", epochs=1, cached="maps"),)}, r"stages\.0\.cached"),
+        ({"stages": (TrainingStage(name="s", epochs=1, captions=5),)}, r"stages\.0\.captions"),
+    ],
+)
+def test_what_other_objectives_do_not_read_is_refused(changes, name):
+    settings = {"name": "x", "start": "ram", "sources": ("a",), "objective": RamConfig(), "stages": CONFIG.stages}
+    with pytest.raises(ValueError, match=f"{name} is read by LiteConfig only, not by RamConfig"):
+        TrainingConfig(**(settings | changes))

@@ -12,7 +12,7 @@ from toy_run import config, make, records, stopping
 
 from anytag.errors import MissingExtraError
 from anytag.training.engine.checkpointing import SaveError
-from anytag.training.lite.config import StageConfig
+from anytag.training.engine.config import LoopStage
 
 
 class TestLog:
@@ -34,7 +34,7 @@ class TestLog:
         assert lines[0].startswith("frozen 4/24")
 
     def test_a_last_line_of_fewer_steps_is_their_mean(self, tmp_path):
-        make(tmp_path, config(stages=(StageConfig(name="s", epochs=0.75),))).run()
+        make(tmp_path, config(stages=(LoopStage(name="s", epochs=0.75),))).run()
         training = [record for record in records(tmp_path) if "validation" not in record]
         # Six steps: 0 to 3, then 4 and 5.
         assert [(record["step"], record["number"]) for record in training] == [(4, 1.5), (6, 4.5)]

@@ -9,8 +9,8 @@ import torch
 import toy_run
 from toy_run import Stopped, assert_same, config, make, records, stopping, weights
 
+from anytag.training.engine.config import LoopStage
 from anytag.training.engine.schedules import StepSchedule
-from anytag.training.lite.config import StageConfig
 
 
 class TestStages:
@@ -22,11 +22,11 @@ class TestStages:
             loop.place(24)
 
     def test_a_stage_has_a_step_at_least(self, tmp_path):
-        short = config(stages=(StageConfig(name="short", epochs=0.01),))
+        short = config(stages=(LoopStage(name="short", epochs=0.01),))
         assert make(tmp_path, short).stage_steps == [1]
 
     def test_rates_are_warm_up_times_cosine(self, tmp_path):
-        stages = (StageConfig(name="s", epochs=1, learning_rate=0.1, encoder_learning_rate=0.01, warmup=2),)
+        stages = (LoopStage(name="s", epochs=1, learning_rate=0.1, encoder_learning_rate=0.01, warmup=2),)
         loop = make(tmp_path, config(stages=stages))
         rates = []
         for step in range(8):
@@ -53,7 +53,7 @@ class TestStages:
     def test_a_stage_may_have_another_schedule(self, tmp_path):
         """Pre-training of the published models: 0.9 an epoch after the warm-up; the encoder follows in proportion."""
         schedule = StepSchedule(peak=1e-4, floor=0.0, decay=0.9, warmup=4, warmup_start=0.0)
-        stage = StageConfig(name="s", epochs=3, learning_rate=2e-4, encoder_learning_rate=1e-5, schedule=schedule)
+        stage = LoopStage(name="s", epochs=3, learning_rate=2e-4, encoder_learning_rate=1e-5, schedule=schedule)
         loop = make(tmp_path, config(stages=(stage,)))
         rates = []
         for loop.step in (0, 1, 4, 7, 8, 16):
@@ -81,7 +81,7 @@ class TestStages:
                 {"params": list(upper), "part": "decoder"},
             ]
 
-        stages = (StageConfig(name="s", epochs=1, learning_rate=0.1, encoder_learning_rate=0.01, warmup=0),)
+        stages = (LoopStage(name="s", epochs=1, learning_rate=0.1, encoder_learning_rate=0.01, warmup=0),)
         loop = make(tmp_path, config(stages=stages), groups=groups)
         assert loop._set_rates() == pytest.approx(0.1)
         assert [group["lr"] for group in loop.optimizer.param_groups] == pytest.approx([0.005, 0.1])

@@ -6,8 +6,8 @@ import pytest
 import toy_run
 from toy_run import config, make, weights
 
+from anytag.training.engine.config import LoopStage
 from anytag.training.engine.loss_watch import DivergedError, LossWatch
-from anytag.training.lite.config import StageConfig
 
 
 class TestDivergence:
@@ -62,7 +62,7 @@ class TestDivergence:
             value = 1.0 + 0.01 * (number % 3) + (200.0 if 60 <= number < 63 or number >= 70 else 0.0)
             return loss * (value / loss.detach()), parts
 
-        stages = (StageConfig(name="s", epochs=20),)
+        stages = (LoopStage(name="s", epochs=20),)
         settings = config(stages=stages, divergence_factor=20.0, divergence_steps=4, save_every=6)
         loop = make(tmp_path, settings, step=step)
         with pytest.raises(DivergedError) as caught:
@@ -83,7 +83,7 @@ class TestDivergence:
             loss, parts = toy_run.step(model, number, stage, share)
             return loss * ((100.0 if 58 <= number < 62 else 1.0) / loss.detach()), parts
 
-        settings = config(stages=(StageConfig(name="s", epochs=9),), divergence_factor=20.0, save_every=60)
+        settings = config(stages=(LoopStage(name="s", epochs=9),), divergence_factor=20.0, save_every=60)
         make(tmp_path, settings, step=step).run()
         # Due after step 59, it waits until step 62 was good.
         assert seen[0] == 63

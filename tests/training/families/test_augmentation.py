@@ -12,7 +12,8 @@ from PIL import Image
 
 pytest.importorskip("torch")
 
-from anytag.training.families.augmentation import OPERATIONS, PLAIN, AugmentationConfig, augmented_pixels
+from anytag.training.families.augmentation import OPERATIONS, PLAIN, augmented_pixels
+from anytag.training.recipes.config import AugmentationConfig
 
 ONE = AugmentationConfig(operations=0, flip=0.0)
 

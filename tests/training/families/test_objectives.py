@@ -30,15 +30,9 @@ from toy_objectives import (
 
 from anytag.errors import UsageError
 from anytag.nn.losses import asymmetric_loss
-from anytag.training.families.objectives import (
-    RamConfig,
-    RamObjective,
-    RamPlusConfig,
-    RamPlusObjective,
-    Tag2TextConfig,
-    Tag2TextObjective,
-)
-from anytag.training.families.pair_batch import PairBatch, caption_tensors
+from anytag.training.families.batch import Batch, caption_tensors
+from anytag.training.families.objectives import RamObjective, RamPlusObjective, Tag2TextObjective
+from anytag.training.recipes.config import RamConfig, RamPlusConfig, Tag2TextConfig
 
 
 class TestWords:
@@ -206,7 +200,7 @@ class TestTotals:
             "ram_plus": RamPlusObjective(RamPlusConfig(distillation=0)),
         }[family]
         model = small_model(family)
-        total, parts = objective(model, PairBatch(small_batch().pixels))
+        total, parts = objective(model, Batch(small_batch().pixels))
         total.backward()
         assert (total.item(), parts) == (0, {})
         assert all(p.grad is None or not p.grad.any() for p in model.parameters())

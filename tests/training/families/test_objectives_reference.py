@@ -10,15 +10,9 @@ from torch import nn
 from anytag.checkpoints.convert import rename_state
 from anytag.checkpoints.official_keys import official_key
 from anytag.nn.model import RecognitionModel
-from anytag.training.families.objectives import (
-    RamConfig,
-    RamObjective,
-    RamPlusConfig,
-    RamPlusObjective,
-    Tag2TextConfig,
-    Tag2TextObjective,
-)
-from anytag.training.families.pair_batch import PairBatch, caption_tensors
+from anytag.training.families.batch import Batch, caption_tensors
+from anytag.training.families.objectives import RamObjective, RamPlusObjective, Tag2TextObjective
+from anytag.training.recipes.config import RamConfig, RamPlusConfig, Tag2TextConfig
 
 
 class TestAgainstTheReference:
@@ -71,14 +65,14 @@ def objective_of(oracle_set: OracleSet) -> nn.Module:
     return Tag2TextObjective(Tag2TextConfig(released=True), oracle_set.tokenizer)
 
 
-def batch_of(oracle_set: OracleSet) -> PairBatch:
+def batch_of(oracle_set: OracleSet) -> Batch:
     io, train = oracle_set.io, oracle_set.expected["train"]
     words = {
         name: torch.tensor(train[given])
         for name, given in (("captions", "decoder_input_ids"), ("tag_tokens", "tag_encoder_input_ids"))
         if given in train
     }
-    return PairBatch(
+    return Batch(
         io["image"],
         io["train.image_tag"],
         teacher=io.get("train.clip_feature"),

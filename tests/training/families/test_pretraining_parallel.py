@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch")
 from toy_pairs import config, write_pictures, write_rows  # noqa: E402
 
 import anytag  # noqa: E402
-from anytag.training.families.pretraining import pretrain  # noqa: E402
+from anytag.training.run import train  # noqa: E402
 
 
 def torchrun(data, run, what, timeout=900):
@@ -39,7 +39,7 @@ def test_two_processes_share_the_data_and_one_goes_on(tmp_path, parallel):
     assert printed.count("tag2text: ") == 1
     assert len(anytag.load(tmp_path / "run" / "model", backend="torch").vocabulary) == 6
     lines = []
-    assert pretrain(config(), tmp_path, tmp_path / "run", lines.append)
+    assert train(config(), tmp_path, tmp_path / "run", lines.append)
     assert "resumed at step 1" in lines
     (state,) = json.loads((tmp_path / "run" / "positions-000000006.json").read_text())
     # Sixteen pictures were left of the first epoch, and a second one of twenty-four.

@@ -16,7 +16,7 @@ from toy_pairs import model_config, write_pictures  # noqa: E402
 from anytag.datasets import open_source  # noqa: E402
 from anytag.errors import MissingExtraError, ModelError, UsageError  # noqa: E402
 from anytag.pictures import CLIP, read_picture  # noqa: E402
-from anytag.training.families.pair_source import sample_key  # noqa: E402
+from anytag.training.families.batches import sample_key  # noqa: E402
 from anytag.training.families.teachers import CachedTeacher, ClipTeacher, cache_teacher  # noqa: E402
 
 ENCODER = model_config("ram").image_encoder

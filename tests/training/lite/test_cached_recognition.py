@@ -11,9 +11,9 @@ require_module("torch", "train")
 import torch  # noqa: E402
 
 from anytag.model.vocabulary import TagVocabulary, VocabularyTag  # noqa: E402
-from anytag.training.lite.cached_recognition import RememberedPictures, remember  # noqa: E402
+from anytag.training.lite.batches import PictureRecord  # noqa: E402
+from anytag.training.lite.cached_recognition import CachedRecognition, cache_recognition  # noqa: E402
 from anytag.training.lite.feature_cache import CachedShard  # noqa: E402
-from anytag.training.lite.pairs import PictureRecord  # noqa: E402
 
 #: Tag 2 is too rare to guide.
 VOCABULARY = TagVocabulary(
@@ -38,7 +38,7 @@ class _Model:
     def features(self, tokens):
         return tokens
 
-    def label_queries(self, embeddings, ids):
+    def label_queries(self, ids):
         return torch.eye(3)[ids]
 
     def recognition_decoder(self, features, queries):
@@ -61,8 +61,8 @@ def made(tmp_path):
     pictures = [PictureRecord(np.array([n % 2]), [], range(0)) for n in range(COUNT)]
     lines: list[str] = []
 
-    def run() -> RememberedPictures:
-        return remember(_Model(), shards, pictures, VOCABULARY, torch.zeros(3, 2), 2, 8, tmp_path, lines.append)
+    def run() -> CachedRecognition:
+        return cache_recognition(_Model(), shards, pictures, VOCABULARY, 2, 8, tmp_path, lines.append)
 
     return run, lines, tmp_path, values
 
@@ -90,11 +90,11 @@ def test_a_second_call_takes_up_what_is_there(made):
     run, lines, folder, _ = made
     first = run()
     assert lines == [
-        f"remembered: view {view}, shard {n}/2 ({name})" for view in (0, 1) for n, name in ((1, "a"), (2, "b"))
+        f"recognition: view {view}, shard {n}/2 ({name})" for view in (0, 1) for n, name in ((1, "a"), (2, "b"))
     ]
     (folder / "b.view1.npy").unlink()
     second = run()
-    assert lines[4:] == ["remembered: view 1, shard 2/2 (b)"]
+    assert lines[4:] == ["recognition: view 1, shard 2/2 (b)"]
     assert np.array_equal(first.margins, second.margins)
     both = (np.arange(COUNT), np.ones(COUNT, int))
     assert torch.equal(first.features_of(*both), second.features_of(*both))

@@ -11,10 +11,11 @@ from fixtures_torch import TINY, tiny_model, tiny_tokenizer
 
 from anytag.evaluation.captioning import CiderD, cider_d
 from anytag.model.vocabulary import TagVocabulary, VocabularyTag
-from anytag.training.lite.config import LossConfig
+from anytag.training.families.tag_transfer import BoundLabelQueries
+from anytag.training.lite.batches import CaptionRecord, LiteBatch, PictureRecord, TagPrompts, pad
 from anytag.training.lite.consensus import ConsensusReward, consensus_loss, draw_captions
-from anytag.training.lite.objective import Objective
-from anytag.training.lite.pairs import Batch, CaptionRecord, PictureRecord, TagPrompts, pad
+from anytag.training.lite.objective import LiteObjective
+from anytag.training.recipes.config import LiteConfig
 
 START, END = 2, 3
 
@@ -109,22 +110,22 @@ def test_training_makes_rewarded_captions_likelier():
         PictureRecord(np.array([1]), [CaptionRecord(tokenizer.encode_caption("the cat run", 12), (1,))] * 2, range(0)),
         PictureRecord(np.array([4]), [CaptionRecord(tokenizer.encode_caption("big red", 12), (4,))], range(0)),
     ]
-    config = LossConfig(tagging=0, alignment=0, texts=0, captioning=0.0001, consensus=1, samples=8)
-    objective = Objective(
+    config = LiteConfig(tagging=0, alignment=0, texts=0, captioning=0.0001, consensus=1, samples=8)
+    objective = LiteObjective(
         config,
-        torch.randn(5, 24),
         TagPrompts(vocabulary, tokenizer, 12),
         ConsensusReward(pictures, tokenizer.start_id, tokenizer.end_id),
     )
     model = tiny_model().train()
+    model.label_queries = BoundLabelQueries(model.label_queries, torch.randn(5, 24))
     tokens = torch.randn(3, 4, 1280, generator=torch.Generator().manual_seed(1))
     captions = [p.captions[0].ids for p in pictures]
-    batch = Batch(
-        indices=np.arange(3), views=np.zeros(3, int), maps=torch.empty(0),
-        tag_ids=torch.arange(5), targets=torch.zeros(3, 5),
+    batch = LiteBatch(
+        indices=np.arange(3), views=np.zeros(3, int),
+        tag_ids=torch.arange(5), tags=torch.zeros(3, 5),
         text_embeddings=torch.randn(3, 24), rows=torch.arange(3), captions=pad(captions),
         caption_tags=[(0,), (1,), (4,)], guidance=["given"] * 3, found_counts=[3] * 3, found_shifts=[0.0] * 3,
-        texts=torch.zeros(0, 0), text_tags=[],
+        lone_captions=torch.zeros(0, 0), lone_tags=[],
     )  # fmt: skip
 
     def likelihood():

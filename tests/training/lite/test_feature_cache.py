@@ -1,4 +1,4 @@
-"""The feature cache: what is computed is computed once, and no file is ever half there."""
+"""The feature cache: what is computed is computed once, whatever can be read, and no file is ever half there."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import pytest
 import torch
 from fixtures_torch import write_shard
 from PIL import Image
+from toy_pairs import write_pictures
 
-from anytag.datasets.webdataset import read_shard
-from anytag.errors import UsageError
+from anytag.datasets.opening import open_source
+from anytag.datasets.webdataset import ShardSource, read_shard
+from anytag.errors import DataError, PictureError, UsageError
 from anytag.nn.efficientnet_lite import EfficientNetLite
 from anytag.pictures import read_picture, to_pixels
-from anytag.training.lite import feature_cache as features
-from anytag.training.lite.feature_cache import augment, cache_features, normalise, open_cache
-from anytag.training.lite.pixels import PictureReader
+from anytag.training.lite.feature_cache import FeatureCache, PictureReader, augment, normalise
 
 CAPTIONS = [("a dog",), ("a cat", "the cat"), ("grass",)]
 
@@ -38,57 +38,134 @@ def shards(tmp_path):
     ]
 
 
-def test_what_is_cached_is_what_the_encoder_says(encoder, shards, tmp_path):
-    out = tmp_path / "cache"
-    cache_features(encoder, shards, out, views=2, report=lambda line: None)
-    one, two = open_cache(out, ["one", "two"], 2)
+@pytest.fixture
+def source(shards):
+    return ShardSource(shards)
+
+
+def cache_of(encoder, folder, lines=None, resolution=64, **settings):
+    report = (lambda line: None) if lines is None else lines.append
+    return FeatureCache(encoder, folder, resolution, report=report, **settings)
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_what_is_cached_is_what_the_encoder_says(encoder, source, shards, tmp_path):
+    cache = cache_of(encoder, tmp_path / "cache")
+    one, two = cache.open([source], views=2)
     assert [record["captions"] for record in one.records] == [list(group) for group in CAPTIONS]
     assert [record["labels"] for record in one.records] == [["dog"], ["cat"], []]
     assert one.records[1]["source"] == "one.tar:one-0001.jpg"
     assert [array.shape for array in (*one.maps, *two.maps)] == [(3, 4, 4, 112)] * 2 + [(2, 4, 4, 112)] * 2
-    picture = list(read_shard(shards[0]))[1].picture
+    samples = list(read_shard(shards[0]))
     with torch.inference_mode():
-        trunk = encoder.trunk(normalise(to_pixels(read_picture(picture), 64)[None]))
+        trunk = encoder.trunk(normalise(to_pixels(read_picture(samples[1].picture), 64)[None]))
         logits = encoder.classifier(encoder.crown(trunk).mean(1))
     scale = float(trunk.abs().max())
     np.testing.assert_allclose(one.maps[0][1], trunk[0].permute(1, 2, 0).numpy(), atol=2e-3 * scale)
     np.testing.assert_allclose(one.logits[1], logits[0].numpy(), atol=1e-2 * float(logits.abs().max()))
     assert not np.array_equal(one.maps[0], one.maps[1]), "the second view is augmented"
-    assert sorted(path.name for path in out.iterdir()) == sorted(
-        f"{name}.{rest}" for name in ("one", "two") for rest in ("jsonl", "logits.npy", "view0.npy", "view1.npy")
+    assert sorted(path.name for path in cache.place.iterdir()) == sorted(
+        f"00-{name}.{rest}" for name in ("one", "two") for rest in ("jsonl", "logits.npy", "view0.npy", "view1.npy")
     )
+    known = [(sample.id, sample.captions, sample.labels, sample.source) for sample in one.samples()]
+    assert known == [(sample.id, sample.captions, sample.labels, sample.source) for sample in samples]
 
 
-def test_a_second_call_computes_nothing(encoder, shards, tmp_path, monkeypatch):
-    out, lines = tmp_path / "cache", []
-    cache_features(encoder, shards, out, views=1, report=lines.append)
-    assert [line.split(",")[1] for line in lines] == [" shard 1/2 (one)", " shard 2/2 (two)"]
-    before = {path.name: path.read_bytes() for path in out.iterdir()}
-    monkeypatch.setattr(features, "read_shard", lambda path: pytest.fail("a shard was read again"))
-    cache_features(encoder, shards, out, views=1, report=lines.append)
+def test_corners_are_cached_beside_the_views(encoder, source, tmp_path):
+    one, two = cache_of(encoder, tmp_path).open([source], views=1, corners=True)
+    assert [array.shape for array in one.corners] == [(3, 4, 4, 112)] * 4
+    assert not any(np.array_equal(two.maps[0], corner) for corner in two.corners)
+
+
+def test_any_source_will_do_and_its_tags_go_along(encoder, tmp_path):
+    write_pictures(tmp_path, count=3)
+    table = open_source(tmp_path / "pairs.jsonl")
+    (shard,) = cache_of(encoder, tmp_path / "cache").open([table], views=1)
+    assert [sample.tags for sample in shard.samples()] == [sample.tags for sample in table]
+    assert shard.name == "00-000000"
+    reader = PictureReader([table], [shard], 16, seed=0)
+    pixels = to_pixels(read_picture(table[2].picture), 16)
+    assert torch.equal(reader.batch([2]), normalise(pixels[None]))
+
+
+def test_a_second_call_computes_nothing(encoder, source, tmp_path, monkeypatch):
+    lines = []
+    cache = cache_of(encoder, tmp_path / "cache", lines)
+    cache.open([source], views=1)
+    assert [line.split(",")[1] for line in lines] == [" part 1/2 (00-one)", " part 2/2 (00-two)"]
+    before = contents(cache.place)
+    monkeypatch.setattr(ShardSource, "read", lambda *_: pytest.fail("a shard was read again"))
+    cache.open([source], views=1)
     assert len(lines) == 2
-    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    assert contents(cache.place) == before
 
 
-def test_pictures_of_another_size_do_not_mix(encoder, shards, tmp_path):
-    cache_features(encoder, shards[:1], tmp_path / "a", report=lambda line: None, resolution=96)
-    assert open_cache(tmp_path / "a", ["one"], 1)[0].maps[0].shape == (3, 6, 6, 112)
-    with pytest.raises(UsageError) as caught:
-        cache_features(encoder, shards[:1], tmp_path / "a", report=lambda line: None)
-    message = "features of pictures of some 96 px, not 64; give another folder with --cache"
-    assert str(caught.value) == f"{tmp_path / 'a' / 'one.view0.npy'}: {message}"
+def test_what_was_made_another_way_does_not_mix(encoder, source, tmp_path):
+    """Other sizes, other seeds, other encoders: each has a folder of its own."""
+    other = EfficientNetLite("efficientnet_lite0", num_classes=1000, folded=True).eval()
+    caches = [
+        cache_of(encoder, tmp_path),
+        cache_of(encoder, tmp_path, resolution=96),
+        cache_of(encoder, tmp_path, seed=1),
+        cache_of(other, tmp_path),
+        cache_of(encoder, tmp_path, own=other),
+    ]
+    assert len({cache.place for cache in caches}) == len(caches)
+    (small, _), (large, _) = (cache.open([source], views=1) for cache in caches[:2])
+    assert (small.maps[0].shape, large.maps[0].shape) == ((3, 4, 4, 112), (3, 6, 6, 112))
 
 
-def test_the_cache_does_not_depend_on_when_it_was_made(encoder, shards, tmp_path):
-    cache_features(encoder, shards[:1], tmp_path / "a", views=2, report=lambda line: None)
-    cache_features(encoder, shards[:1], tmp_path / "b", views=1, report=lambda line: None)
-    cache_features(encoder, shards[:1], tmp_path / "b", views=2, report=lambda line: None)
-    for path in (tmp_path / "a").iterdir():
-        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
+def test_a_model_that_has_an_encoder_of_its_own_has_its_own_maps(encoder, source, tmp_path):
+    """What the ImageNet classifier says is still what it said."""
+    torch.manual_seed(1)
+    own = EfficientNetLite("efficientnet_lite0", folded=True).eval()
+    before, after = (cache_of(encoder, tmp_path, own=own).open([source], views=1)[0] for own in (None, own))
+    assert not np.array_equal(before.maps[0], after.maps[0])
+    np.testing.assert_array_equal(before.logits, after.logits)
 
 
-def test_a_write_that_fails_leaves_no_file(encoder, shards, tmp_path, monkeypatch):
-    out = tmp_path / "cache"
+def test_the_cache_does_not_depend_on_when_it_was_made(encoder, source, tmp_path):
+    cache_of(encoder, tmp_path / "a").open([source], views=2)
+    cache_of(encoder, tmp_path / "b").open([source], views=1)
+    cache_of(encoder, tmp_path / "b").open([source], views=2)
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+
+
+def test_one_bad_picture_is_left_out_and_logged(encoder, tmp_path):
+    """In every view, so that rows stay those of the records."""
+    rows = write_pictures(tmp_path, count=4)
+    (tmp_path / rows[1]["image"]).write_bytes(b"no picture")
+    table, log = open_source(tmp_path / "pairs.jsonl"), []
+    (shard,) = cache_of(encoder, tmp_path / "cache", log=log.append).open([table], views=2)
+    assert [record["row"] for record in shard.records] == [0, 2, 3]
+    assert [len(maps) for maps in (*shard.maps, shard.logits)] == [3, 3, 3]
+    assert [(record["kind"], record["event"]) for record in log] == [("not_a_picture", "bad_sample")]
+    pixels = to_pixels(read_picture(table[2].picture), 16)
+    assert torch.equal(PictureReader([table], [shard], 16, seed=0).batch([1]), normalise(pixels[None]))
+
+
+def test_a_picture_that_goes_missing_between_two_views(encoder, tmp_path):
+    rows = write_pictures(tmp_path, count=2)
+    table = open_source(tmp_path / "pairs.jsonl")
+    cache = cache_of(encoder, tmp_path / "cache")
+    cache.open([table], views=1)
+    (tmp_path / rows[1]["image"]).unlink()
+    with pytest.raises(PictureError, match="no such file"):
+        cache.open([table], views=2)
+
+
+def test_no_picture_at_all(encoder, tmp_path):
+    for row in write_pictures(tmp_path, count=2):
+        (tmp_path / row["image"]).unlink()
+    with pytest.raises((UsageError, DataError), match=r"no picture can be read; bad-samples\.jsonl says why"):
+        cache_of(encoder, tmp_path / "cache").open([open_source(tmp_path / "pairs.jsonl")], views=1)
+
+
+def test_a_write_that_fails_leaves_no_file(encoder, source, tmp_path, monkeypatch):
+    cache = cache_of(encoder, tmp_path / "cache")
     write = np.save
 
     def full_disk(handle, array):
@@ -97,11 +174,10 @@ def test_a_write_that_fails_leaves_no_file(encoder, shards, tmp_path, monkeypatc
 
     monkeypatch.setattr(np, "save", full_disk)
     with pytest.raises(OSError, match="no space left"):
-        cache_features(encoder, shards[:1], out, report=lambda line: None)
-    assert not [path for path in out.iterdir() if path.suffix == ".npy"]
+        cache.open([source], views=1)
+    assert not [path for path in cache.place.iterdir() if path.suffix == ".npy"]
     monkeypatch.setattr(np, "save", write)
-    cache_features(encoder, shards[:1], out, report=lambda line: None)
-    [one] = open_cache(out, ["one"], 1)
+    one, _ = cache.open([source], views=1)
     assert len(one.maps[0]) == len(one.records) == len(one.logits) == 3
 
 
@@ -120,15 +196,22 @@ def test_normalising_is_the_public_weights_own():
 
 
 class TestPictureReader:
-    def test_pictures_come_in_the_shards_order(self, shards):
-        reader = PictureReader(shards, 16, seed=0)
+    @pytest.fixture
+    def reader(self, encoder, source, tmp_path):
+        return PictureReader([source], cache_of(encoder, tmp_path / "cache").open([source], views=1), 16, seed=0)
+
+    def test_pictures_come_in_the_shards_order(self, reader, shards):
         assert len(reader) == 5
         samples = [sample for shard in shards for sample in read_shard(shard)]
         pixels = np.stack([to_pixels(read_picture(sample.picture), 16) for sample in samples])
         assert torch.equal(reader.batch([4, 0, 3]), normalise(pixels[[4, 0, 3]]))
 
-    def test_augmentation_follows_the_step(self, shards):
-        reader = PictureReader(shards, 16, seed=0)
+    def test_augmentation_follows_the_step(self, reader):
         assert torch.equal(reader.batch([1], step=5), reader.batch([1], step=5))
         assert not torch.equal(reader.batch([1], step=5), reader.batch([1], step=6))
         assert not torch.equal(reader.batch([1], step=5), reader.batch([1]))
+
+    def test_streams_have_no_picture_at_hand(self):
+        streamed = open_source("https://nowhere.example/a.tar")
+        with pytest.raises(UsageError, match=r"any picture at hand, and this source is streamed; let the stage read"):
+            PictureReader([streamed], [], 16, seed=0)

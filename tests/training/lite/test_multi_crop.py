@@ -12,7 +12,7 @@ import torch  # noqa: E402
 
 from anytag.model.vocabulary import TagVocabulary, VocabularyTag  # noqa: E402
 from anytag.training.lite.feature_cache import CachedShard  # noqa: E402
-from anytag.training.lite.multi_crop import CornerTargets, look_closer, taught_tags  # noqa: E402
+from anytag.training.lite.multi_crop import CornerTargets, corner_logits, taught_tags  # noqa: E402
 
 
 def test_only_well_supported_objects_are_looked_for():
@@ -43,8 +43,8 @@ class _Sum:
     def features(self, tokens):
         return tokens
 
-    def label_queries(self, embeddings, ids):
-        return embeddings[:, 0]
+    def label_queries(self, ids):
+        return torch.tensor([9.0, 0.5, 0.0])[ids]
 
     def recognition_decoder(self, features, queries):
         return features + queries
@@ -58,12 +58,11 @@ def _shard(name, whole, corners):
 def test_the_target_is_the_mean_of_the_whole_and_of_the_corners_mean_odds(tmp_path):
     lines: list[str] = []
     shards = [_shard("a", 0.0, (0.0, 0.0, 0.0, 2.0)), _shard("b", 1.0, (1.0,) * 4)]
-    embeddings = torch.tensor([[9.0], [0.5], [0.0]])
-    found = look_closer(_Sum(), shards, embeddings, [2, 1], tmp_path, lines.append)
+    found = corner_logits(_Sum(), shards, [2, 1], tmp_path, lines.append)
     odds = np.log((3 * np.exp(0) + np.exp(2)) / 4)
     assert found == pytest.approx(np.array([[odds / 2, odds / 2 + 0.5], [1, 1.5]]), abs=0.02)
     assert lines == ["corners: shard 1/2 (a)", "corners: shard 2/2 (b)"]
     (tmp_path / "b.npy").unlink()
-    again = look_closer(_Sum(), shards, embeddings, [2, 1], tmp_path, lines.append)
+    again = corner_logits(_Sum(), shards, [2, 1], tmp_path, lines.append)
     assert lines[2:] == ["corners: shard 2/2 (b)"]
     assert np.array_equal(found, again)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, TypeVar
@@ -111,29 +112,69 @@ class Overrides:
         Raises:
             UsageError: If a pair has no ``=``, names an unknown setting, or gives it a value of the wrong kind.
         """
-        import json
-
-        record: dict[str, Any] = config.model_dump()
+        changes: _Changes = {}
         for pair in self.pairs:
             path, equals, text = pair.partition("=")
             if not equals:
-                raise UsageError(f"--set {pair}: write it as key=value, e.g. loss.negatives=64")
+                raise UsageError(f"--set {pair}: write it as key=value, e.g. stages.0.epochs=2")
             try:
                 value = json.loads(text)
             except json.JSONDecodeError:
                 value = text
+            if not _exists(config, path.split(".")):
+                raise UsageError(f"--set {path}: this recipe has no such setting")
             *parents, key = path.split(".")
-            node: Any = record
-            try:
-                for parent in parents:
-                    node = node[int(parent)] if isinstance(node, list | tuple) else node[parent]
-                if not isinstance(node, dict) or key not in node:
-                    raise KeyError(key)
-            except (KeyError, IndexError, ValueError, TypeError):
-                raise UsageError(f"--set {path}: this recipe has no such setting") from None
-            node[key] = value
-        try:
-            return type(config).model_validate(record)
-        except ValidationError as error:
-            first = error.errors()[0]
-            raise UsageError(f"--set {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+            place: Any = changes
+            for parent in parents:
+                place = place.setdefault(parent, {})
+                if isinstance(place, _Value):  # The whole was set before: change that.
+                    raise UsageError(f"--set {path}: {parent} is set as a whole already; set it once")
+            place[key] = _Value(value)
+        changed: Config = _with(config, changes, ())
+        return changed
+
+
+@dataclass
+class _Value:
+    """What a setting becomes."""
+
+    value: Any
+
+
+_Changes = dict[str, "_Value | _Changes"]
+
+
+def _exists(node: Any, path: list[str]) -> bool:
+    """Whether there is such a setting; an entry of a list is none."""
+    for place, key in enumerate(path):
+        if isinstance(node, BaseModel) and key in type(node).model_fields:
+            node = getattr(node, key)
+        elif isinstance(node, dict) and key in node:
+            node = node[key]
+        elif isinstance(node, list | tuple) and key.isdecimal() and int(key) < len(node) and place < len(path) - 1:
+            node = node[int(key)]
+        else:
+            return False
+    return True
+
+
+def _with(node: Any, changes: _Changes, path: tuple[str, ...]) -> Any:
+    """A config's part with changes; each model is made again by its own class, so that it stays of its kind."""
+    if isinstance(node, list | tuple):
+        items = list(node)
+        for key, change in changes.items():
+            assert isinstance(change, dict)
+            items[int(key)] = _with(items[int(key)], change, (*path, key))
+        return type(node)(items)
+    is_model = isinstance(node, BaseModel)
+    values = {name: getattr(node, name) for name in type(node).model_fields} if is_model else dict(node)
+    for key, change in changes.items():
+        values[key] = change.value if isinstance(change, _Value) else _with(values[key], change, (*path, key))
+    if not is_model:
+        return values
+    try:
+        return type(node).model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        named = ".".join((*path, *map(str, first["loc"])))
+        raise UsageError(f"--set {named}: {first['msg']}" if named else f"--set: {first['msg']}") from None

@@ -27,6 +27,7 @@ from anytag.training.engine.distributed import LossModule, Share, Strategy, conn
 from anytag.training.engine.logs import RunLog
 from anytag.training.engine.loss_watch import DivergedError, LossWatch
 from anytag.training.engine.stop_signals import StopSignals
+from anytag.training.engine.task import Task
 
 #: Model, number of the step, the stage (of the config's own kind), and which rows of the batch: loss and its parts.
 StepFunction = Callable[[nn.Module, int, Any, Share], tuple[Tensor, dict[str, float]]]
@@ -126,7 +127,9 @@ class TrainingLoop:
         )
         losses = LossModule(model, lambda *arguments: self.step_function(*arguments))
         self.strategy.prepare(losses, self.average and self.average.module)
-        self.optimizer = torch.optim.AdamW(_of_one_kind(groups(model, config)), betas=config.betas)
+        self.optimizer = torch.optim.AdamW(
+            _of_one_kind(model.groups(config) if isinstance(model, Task) else groups(model, config)), betas=config.betas
+        )
         self._state = RunState(folder, model, self.average, self.optimizer, self.strategy)
 
     @property
@@ -245,6 +248,8 @@ class TrainingLoop:
             parameter.requires_grad_(name not in self._fixed and stage.trains(name))
         if settle:
             self._settle()
+        if isinstance(self.model, Task):
+            self.model.enter(index, stage, self.averaged)
         self._watch.restart()
         self.strategy.enter()
         self._entered = index

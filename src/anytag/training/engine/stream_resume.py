@@ -4,36 +4,28 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from anytag.datasets.stream import merge_states
 from anytag.errors import ModelError
 from anytag.foundations.atomic_files import write_text
 from anytag.training.engine.checkpointing import SaveError
 from anytag.training.engine.loop import TrainingLoop
-
-
-class ResumableBatches(Protocol):
-    """Batches that know how far one process has read its data."""
-
-    def state(self) -> dict[str, Any]:
-        """The place behind the last batch, JSON-able."""
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
+from anytag.training.engine.task import Batches
 
 
 class StreamLoop(TrainingLoop):
     """Keeps the places of all processes' streams beside every checkpoint, and goes on from there.
 
     A file ``positions-STEP.json`` is written before the checkpoint of that step; those of earlier steps go when the
-    checkpoint is there. Whatever ends the process on the way, a checkpoint finds its positions.
+    checkpoint is there. Whatever ends the process on the way, a checkpoint finds its positions. Batches that a step's
+    number decides need none.
 
     Attributes:
         batches: What the step function draws from; set before the first step.
     """
 
-    batches: ResumableBatches
+    batches: Batches
 
     def save(self) -> None:
         """Write positions and checkpoint, each whole or not at all.
@@ -42,6 +34,9 @@ class StreamLoop(TrainingLoop):
             SaveError: In every process, if either cannot be written; the ones before stay.
         """
         states = self.strategy.gathered(self.batches.state())
+        if not any(states):
+            super().save()
+            return
         path = self._positions(self.step)
         failure = self._write_positions(path, states) if self.strategy.is_first else None
         # The others must not go on to a checkpoint that the first will not take part in.
@@ -62,6 +57,8 @@ class StreamLoop(TrainingLoop):
         """
         if not super().resume():
             return False
+        if not self.batches.state():
+            return True
         path = self._positions(self.step)
         try:
             states: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))

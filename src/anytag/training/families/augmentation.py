@@ -14,9 +14,8 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageEnhance, ImageOps
-from pydantic import Field
 
-from anytag.foundations.settings import Settings
+from anytag.training.recipes.config import AugmentationConfig
 
 #: What a shifted or turned picture leaves open is filled with this grey.
 _FILL = (128, 128, 128)
@@ -26,26 +25,6 @@ _MOST = 10.0
 
 #: Crops that are drawn before the middle of the picture is taken.
 _TRIES = 10
-
-
-class AugmentationConfig(Settings):
-    """How a training picture is changed; the defaults are those of the released code.
-
-    Attributes:
-        crop: Least and largest share of the picture's area that is shown; ``None``: the whole picture.
-        aspect: Narrowest and widest part, width by height, before it is squashed.
-        flip: Probability of mirroring.
-        operations: Operations drawn; 0: none.
-        magnitude: Their strength, of 10.
-        omission: Probability that an operation that was drawn is left out.
-    """
-
-    crop: tuple[float, float] | None = (0.2, 1.0)
-    aspect: tuple[float, float] = (3 / 4, 4 / 3)
-    flip: float = Field(default=0.5, ge=0, le=1)
-    operations: int = Field(default=2, ge=0)
-    magnitude: float = Field(default=5.0, ge=0, le=_MOST)
-    omission: float = Field(default=0.5, ge=0, le=1)
 
 
 #: The picture as it is, squashed to the square: what validation sees.

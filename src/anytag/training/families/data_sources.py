@@ -1,29 +1,127 @@
-"""A recipe's sources, opened: paths under the data folder, published lists with the run's own tags, manifests."""
+"""A recipe's data, opened: sources by their paths, published lists with the run's own tags, manifests, texts."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import gzip
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from anytag.data_engine.training_source import open_manifest
+from anytag.datasets.health import JsonLinesLog
 from anytag.datasets.opening import guess_kind, open_source
 from anytag.datasets.remote import is_web_address
-from anytag.datasets.samples import TagName
+from anytag.datasets.samples import Sample, TagName
 from anytag.datasets.sources import SampleSource
-from anytag.errors import UsageError
+from anytag.datasets.webdataset import ShardSource
+from anytag.errors import SampleError, UsageError
+from anytag.language.tokenizers.tokenizer import clean_caption
 from anytag.model.vocabulary import TagVocabulary
-from anytag.training.families.pretraining_config import SourceSpec
+from anytag.training.families.batches import SampleTags
+from anytag.training.recipes.config import SourceSpec, TrainingConfig
 
 #: Options of sources that are paths.
 _PATHS = ("path", "images", "tag_list", "index_folder", "manifest")
+
+
+@dataclass
+class RunData:
+    """The data of a run.
+
+    Attributes:
+        folder: Where relative paths start.
+        sources: Training data, without the shards that are validation data as well.
+        validation: Data that are never trained on.
+        texts: Captions without pictures; those that a validation picture has as well are left out.
+        tags: Which tags samples have; set when the vocabulary is known.
+        bad_samples: Receives a record for every sample that cannot be read.
+    """
+
+    folder: Path
+    sources: list[SampleSource]
+    validation: list[SampleSource]
+    texts: list[str]
+    bad_samples: JsonLinesLog
+    tags: SampleTags = field(init=False)
+
+    def captions(self) -> Iterator[str]:
+        """The captions of the training data, with pictures and without."""
+        for sample in readable_samples(self.sources):
+            yield from sample.captions
+        yield from self.texts
+
+
+def open_data(
+    config: TrainingConfig, folder: Path, vocabulary: TagVocabulary | None, bad_samples: JsonLinesLog
+) -> RunData:
+    """Open everything that a recipe names.
+
+    Args:
+        config: The recipe.
+        folder: Where relative paths start.
+        vocabulary: See :func:`open_sources`.
+        bad_samples: Receives a record for every sample that cannot be read.
+
+    Raises:
+        UsageError: If something cannot be opened, or nothing is left to train on.
+    """
+    validation = open_sources(config.validation, folder, vocabulary)
+    held_out = [path for source in validation if isinstance(source, ShardSource) for path in source.paths]
+    sources: list[SampleSource] = []
+    for source in open_sources(config.sources, folder, vocabulary):
+        kept = source.without(held_out) if isinstance(source, ShardSource) else source
+        if kept is not None:
+            sources.append(kept)
+    if not sources:
+        raise UsageError("all training shards are validation shards as well; nothing is left to train on")
+    texts: list[str] = []
+    if config.texts:
+        held = {clean_caption(caption) for sample in readable_samples(validation) for caption in sample.captions}
+        # Caption collections overlap: a sentence of a validation picture must not be learned from elsewhere.
+        texts = [line for line in read_texts(config.texts, folder) if clean_caption(line) not in held]
+    return RunData(folder, sources, validation, texts, bad_samples)
+
+
+def read_texts(patterns: Sequence[str], folder: Path) -> Iterator[str]:
+    """The lines of text files, gzipped or not; blank ones dropped.
+
+    Args:
+        patterns: Of files under ``folder``.
+        folder: The data folder.
+
+    Raises:
+        UsageError: If a pattern matches nothing, or a file cannot be read.
+    """
+    files: set[Path] = set()
+    for pattern in patterns:
+        found = {path for path in folder.glob(pattern) if path.is_file()}
+        if not found:
+            raise UsageError(f"no file under {folder} matches {pattern!r}; does --data name the right folder?")
+        files |= found
+    for path in sorted(files):
+        opener = gzip.open if path.suffix == ".gz" else open
+        try:
+            with opener(path, "rt", encoding="utf-8") as handle:
+                yield from (line.strip() for line in handle if line.strip())
+        except (OSError, EOFError, UnicodeDecodeError) as error:
+            raise UsageError(f"{path}: captions, a line each in UTF-8, cannot be read ({error})") from error
+
+
+def readable_samples(sources: Iterable[SampleSource]) -> Iterator[Sample]:
+    """All samples that can be read; whoever reads the pictures says which cannot."""
+    for source in sources:
+        for part in range(source.parts):
+            for item in source.read(part):
+                if not isinstance(item, SampleError):
+                    yield item
 
 
 def open_sources(specs: Sequence[SourceSpec], data: Path, vocabulary: TagVocabulary | None) -> list[SampleSource]:
     """Open every source of a recipe.
 
     Args:
-        specs: See :data:`~anytag.training.families.pretraining_config.SourceSpec`.
+        specs: See :data:`~anytag.training.recipes.config.SourceSpec`.
         data: Folder that relative paths start at.
         vocabulary: Gives published lists that name no ``tag_list`` of their own the names of their ids; kinds tell
             their double names apart, which a plain list cannot.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hashlib
+import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,24 +16,26 @@ from anytag.checkpoints.clip import ClipText
 from anytag.checkpoints.convert import at_resolution
 from anytag.checkpoints.exported import read_exported
 from anytag.checkpoints.swin import load_swin_backbone
-from anytag.datasets.sources import SampleSource
 from anytag.errors import ModelError
 from anytag.language.parsing.parser import CaptionParser
 from anytag.language.tokenizers.bert_tokenizer import PublishedTokenizer, build_published_tokenizer
+from anytag.language.tokenizers.tokenizer import CaptionTokenizer, build_caption_tokenizer
 from anytag.language.tokenizers.wordpieces import bert_wordpieces
 from anytag.model.config import CaptionerConfig, ModelConfig
 from anytag.model.directory import ModelDirectory, find_model
 from anytag.model.vocabulary import TagVocabulary
 from anytag.nn.clip_text import TOKENIZER as CLIP_TOKENIZER
 from anytag.nn.clip_text import WEIGHTS as CLIP_WEIGHTS
-from anytag.nn.label_queries import EmbeddedLabelQueries
+from anytag.nn.efficientnet_lite import load_imagenet_lite
+from anytag.nn.label_queries import EmbeddedLabelQueries, TextLabelQueries
 from anytag.nn.model import RecognitionModel
+from anytag.nn.text_encoder import sentence_encoder_folder
 from anytag.nn.weights import WEIGHTS_FILE, read_model
-from anytag.training.families.data_sources import find_path
+from anytag.training.families.data_sources import RunData, find_path
 from anytag.training.families.label_embeddings import TextEncoder, embed_tags, find_texts
-from anytag.training.families.pretraining_config import SENTENCE_ENCODER, PretrainingConfig
-from anytag.training.families.tag_transfer import carry_over
+from anytag.training.families.tag_transfer import BoundLabelQueries, carry_over
 from anytag.training.families.vocabularies import ChosenVocabulary, choose_vocabulary
+from anytag.training.recipes.config import SENTENCE_ENCODER, LiteConfig, TrainingConfig
 
 #: How recipes name the model that ships with the package.
 SHIPPED = "lite"
@@ -50,6 +54,7 @@ class Start:
         vocabulary: Its tags.
         origins: For every tag its id in the model that the run started from, if it has one.
         tokenizer: Of captions, for the published families.
+        caption_tokenizer: The same, of a ``lite`` model whose captioner is trained.
         texts: Embeds texts, if there is something that does.
         clip: CLIP's text encoder, to lie beside the model.
         label_embeddings: Of the tags, ``[T, D]``, for ``lite`` models, which do not hold them.
@@ -62,6 +67,7 @@ class Start:
     vocabulary: TagVocabulary
     origins: tuple[int | None, ...]
     tokenizer: PublishedTokenizer | None = None
+    caption_tokenizer: CaptionTokenizer | None = None
     texts: TextEncoder | None = None
     clip: ClipText | None = None
     label_embeddings: Tensor | None = None
@@ -109,45 +115,47 @@ def read_start(directory: ModelDirectory, tag_embeddings: Callable[[], Tensor]) 
 
 
 def begin(
-    config: PretrainingConfig,
-    data: Path,
+    config: TrainingConfig,
+    given: RunData,
     cache: Path,
     directory: ModelDirectory | None,
-    sources: Sequence[SampleSource],
     parser: CaptionParser | None,
 ) -> Start:
     """Choose the tags and make the model; the same call gives the same weights.
 
     Args:
         config: The recipe.
-        data: Folder that its paths start at.
-        cache: Folder for text embeddings.
+        given: Its data, for tags and word pieces that come from there.
+        cache: Folder for what is made once: vocabulary, word pieces, text embeddings.
         directory: From :func:`find_start`; ``None``: a new model.
-        sources: Training data, for tags that come from there.
         parser: Reads captions.
 
     Raises:
         ModelError: If weights or sizes do not fit.
         UsageError: If a file is missing, or there are no tags.
     """
-    listed = config.vocabulary.tags
+    listed, data = config.vocabulary.tags, given.folder
     chosen = choose_vocabulary(
         config.vocabulary,
         directory.vocabulary if directory is not None else None,
         find_path(listed, data) if listed is not None else None,
-        sources,
+        given.sources,
         parser,
         cache,
     )
     teacher = config.teacher
     named = teacher.texts or teacher.clip
+    if named is None and directory is None and config.model is not None and config.model.labels.kind == "text":
+        named = SENTENCE_ENCODER
     texts, clip = find_texts(find_path(named, data) if named not in (None, SENTENCE_ENCODER) else named, directory)
     sizes = _sizes(config, directory, clip)
-    tokenizer = None
+    tokenizer, caption_tokenizer = None, None
     if sizes.captioner is not None and sizes.captioner.tokenizer == "bert":
         tokenizer = _tokenizer(directory, sizes.captioner)
-        captioner = sizes.captioner.model_copy(update={"vocabulary": len(tokenizer)})
-        sizes = sizes.model_copy(update={"captioner": captioner})
+        sizes = _with_words(sizes, len(tokenizer))
+    elif sizes.captioner is not None and isinstance(config.objective, LiteConfig):
+        caption_tokenizer = _caption_tokenizer(given, cache, directory)
+        sizes = _with_words(sizes, len(caption_tokenizer))
     torch.manual_seed(config.seed)
     model = RecognitionModel(sizes, len(chosen.vocabulary))
     fresh = [tag for tag, origin in zip(chosen.vocabulary, chosen.origins, strict=True) if origin is None]
@@ -156,6 +164,7 @@ def begin(
     labels = None
     if directory is None:
         _fill(config, data, model, embeddings)
+        labels = embeddings if sizes.labels.kind == "text" else None
     else:
         known = _known_embeddings(directory, texts, cache) if sizes.labels.kind == "text" else None
         carry_over(read_start(directory, lambda: _some(known)), model, chosen.origins, embeddings)
@@ -167,6 +176,7 @@ def begin(
         vocabulary=chosen.vocabulary,
         origins=chosen.origins,
         tokenizer=tokenizer,
+        caption_tokenizer=caption_tokenizer,
         texts=texts,
         clip=clip,
         label_embeddings=labels,
@@ -175,7 +185,7 @@ def begin(
     )
 
 
-def _sizes(config: PretrainingConfig, directory: ModelDirectory | None, clip: ClipText | None) -> ModelConfig:
+def _sizes(config: TrainingConfig, directory: ModelDirectory | None, clip: ClipText | None) -> ModelConfig:
     sizes = directory.config if directory is not None else config.model
     assert sizes is not None
     encoder = sizes.image_encoder
@@ -198,10 +208,42 @@ def _tokenizer(directory: ModelDirectory | None, captioner: CaptionerConfig) -> 
     return PublishedTokenizer.load(directory.file("tokenizer.json"), captioner.prompt, captioner.tag_length)
 
 
-def _fill(config: PretrainingConfig, data: Path, model: RecognitionModel, embeddings: Tensor | None) -> None:
+def _caption_tokenizer(given: RunData, cache: Path, directory: ModelDirectory | None) -> CaptionTokenizer:
+    """Word pieces of the model to start from, or those that the captions at hand need."""
+    if directory is not None:
+        return CaptionTokenizer.load(directory.file("tokenizer.json"))
+    made_of = [[source.identity for source in given.sources], given.texts]
+    path = cache / f"tokenizer-{hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:16]}.json"
+    if not path.exists():
+        pieces = (sentence_encoder_folder() / "vocab.txt").read_text(encoding="utf-8").splitlines()
+        cache.mkdir(parents=True, exist_ok=True)
+        build_caption_tokenizer(pieces, given.captions()).save(path)
+    return CaptionTokenizer.load(path)
+
+
+def _with_words(sizes: ModelConfig, words: int) -> ModelConfig:
+    assert sizes.captioner is not None
+    return sizes.model_copy(update={"captioner": sizes.captioner.model_copy(update={"vocabulary": words})})
+
+
+def bind_label_queries(start: Start) -> None:
+    """Give a ``lite`` model's label queries the texts of its tags, so that they can be asked for like any other's."""
+    queries = start.model.label_queries
+    if isinstance(queries, TextLabelQueries):
+        assert start.label_embeddings is not None
+        start.model.label_queries = BoundLabelQueries(queries, start.label_embeddings)
+
+
+def _fill(config: TrainingConfig, data: Path, model: RecognitionModel, embeddings: Tensor | None) -> None:
     """Public weights for a new model."""
     if config.image_weights is not None:
         load_swin_backbone(find_path(config.image_weights, data), model.image_encoder)
+    elif model.config.image_encoder.swin is None:
+        encoder = load_imagenet_lite(variant=model.config.image_encoder.name)
+        assert encoder.classifier is not None
+        model.classifier.load_state_dict(encoder.classifier.state_dict())
+        encoder.classifier = None
+        model.image_encoder.load_state_dict(encoder.state_dict())
     if config.text_weights is not None:
         load_bert(find_path(config.text_weights, data), model)
     if isinstance(model.label_queries, EmbeddedLabelQueries):

@@ -26,7 +26,7 @@ from anytag.model.vocabulary import VocabularyTag
 from anytag.nn.clip_text import TOKENIZER, WEIGHTS, ClipTextEncoder, ClipTextTransformer
 from anytag.nn.label_queries import label_text
 from anytag.nn.text_encoder import SentenceEncoder, embed_texts, load_sentence_encoder, sentence_encoder_folder
-from anytag.training.families.pretraining_config import SENTENCE_ENCODER
+from anytag.training.recipes.config import SENTENCE_ENCODER
 
 
 class TextEncoder(Protocol):
@@ -77,7 +77,7 @@ def find_texts(texts: str | Path | None, start: ModelDirectory | None) -> tuple[
     """The text encoder of a run, and CLIP's if it is to lie beside the model.
 
     Args:
-        texts: A CLIP directory, or :data:`~anytag.training.families.pretraining_config.SENTENCE_ENCODER`;
+        texts: A CLIP directory, or :data:`~anytag.training.recipes.config.SENTENCE_ENCODER`;
             ``None``: that of the model to start from, if it has one.
         start: The model to start from.
 

@@ -1,4 +1,4 @@
-"""The model directory that a pre-training or fine-tuning run leaves behind."""
+"""The model directory that a training run leaves behind."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from anytag.checkpoints.clip import write_clip_text
 from anytag.datasets.sources import SampleSource
 from anytag.model.config import ModelConfig
 from anytag.model.directory import new_model, write_config
+from anytag.model.vocabulary import TagVocabulary
 from anytag.nn.alignment import AlignmentEncoder
 from anytag.nn.alignment_file import write_alignment
 from anytag.nn.model import RecognitionModel
 from anytag.nn.weights import WEIGHTS_FILE, write_weights
+from anytag.training.families.data_sources import RunData
 from anytag.training.families.initialization import LABELS_FILE, Start
-from anytag.training.families.pretraining_config import PretrainingConfig
+from anytag.training.recipes.config import LiteConfig, TrainingConfig
 
 
 def write_model(
@@ -52,8 +54,9 @@ def write_model(
         if start.directory is not None:
             for name in start.files:
                 shutil.copyfile(start.directory.file(name), part / name)
-        if start.tokenizer is not None:
-            start.tokenizer.save(part / "tokenizer.json")
+        for tokenizer in (start.tokenizer, start.caption_tokenizer):
+            if tokenizer is not None:
+                tokenizer.save(part / "tokenizer.json")
         if start.clip is not None:
             write_clip_text(start.clip, part)
         if start.label_embeddings is not None:
@@ -84,58 +87,64 @@ def _kept_buffers(model: RecognitionModel) -> dict[str, Tensor]:
     return {name: buffer for name, buffer in model.named_buffers() if name in kept}
 
 
-def pretraining_card(
-    config: PretrainingConfig,
+def model_card(
+    config: TrainingConfig,
     start: Start,
-    sources: Sequence[SampleSource],
-    validation: Sequence[SampleSource],
+    given: RunData,
     figures: Mapping[str, float],
     step: int,
+    pictures: int,
 ) -> str:
     """A README for the model directory: what it is, what it saw, how good it is, what it cannot do.
 
     Args:
         config: The recipe.
         start: What the run began with.
-        sources: Training data.
-        validation: Data never trained on.
+        given: Its data.
         figures: Last validation figures, by name.
         step: Steps trained.
+        pictures: Training pictures, or samples of an epoch.
     """
-    kinds = Counter(tag.kind for tag in start.vocabulary)
+    sizes, vocabulary, encoder = start.config, start.vocabulary, start.config.image_encoder
+    kinds = Counter(tag.kind for tag in vocabulary)
     by_kind = ", ".join(f"{count:,} {kind}s" for kind, count in kinds.most_common())
     new = sum(origin is None for origin in start.origins)
     began = (
         "random weights and public ones" if start.directory is None else f"the model `{start.directory.config.name}`"
     )
     tags = "" if start.directory is None else f", {new:,} of them new to it"
-    encoder = start.config.image_encoder
-    captions = "writes captions" if start.config.captioner is not None else "writes no captions"
-    rows = "\n".join(f"| {name} | {value:.4g} |" for name, value in sorted(figures.items()))
+    captions = "writes captions" if sizes.captioner is not None else "writes no captions"
+    width = f"Recognition decoder: {sizes.recognition.layers} layers of width {sizes.width}."
+    labels = f"{sizes.labels.kind}" + (f" ({sizes.labels.encoder})" if sizes.labels.encoder else "")
+    rows = "\n".join(f"| {_FIGURES.get(name, name)} | {value:.4g} |" for name, value in sorted(figures.items()))
     table = f"| figure | value |\n|---|---|\n{rows}" if rows else "No validation data were given, so nothing is known."
     threshold = (
         f"The best common threshold on these pictures, {figures['threshold']:.3f}, stands for every tag."
         if "threshold" in figures
         else "No threshold was fitted; that of the config stands for every tag. `anytag calibrate` fits them."
     )
+    texts = f"\n\n{len(given.texts):,} captions without pictures." if given.texts else ""
     return f"""# {config.name}
 
-An image tagger of the {start.config.family} family, trained by anytag's recipe `{config.name}` (seed {config.seed}).
+An image tagger of the {sizes.family} family, trained by anytag's recipe `{config.name}` (seed {config.seed}).
 
 ## Parts
-- Image encoder: {encoder.name} at {encoder.resolution} px. Label queries: {start.config.labels.kind}.
+- Image encoder: {encoder.name} at {encoder.resolution} px. Label queries: {labels}.
+- {width}
 - It {captions}.
-- It began with {began}, and learnt for {step:,} steps of {config.batch_size} by `{type(config.objective).__name__}`.
+- It began with {began}, and learned for {step:,} steps of {config.batch_size} by `{type(config.objective).__name__}`.
 
 ## Vocabulary
-{len(start.vocabulary):,} tags ({by_kind}){tags}.
+{len(vocabulary):,} tags ({by_kind}){tags}.{_support(vocabulary)}
 
 ## Training data
-{_listed(sources)}
+{pictures:,} pictures an epoch:
 
-Captions without given tags were read by the parser `{config.parser}`. Not trained on:
+{_listed(given.sources)}{texts}
 
-{_listed(validation)}
+Captions without given tags were read by the parser `{config.parser}`.{_classifier(config)} Not trained on:
+
+{_listed(given.validation)}
 
 ## Validation
 {table}
@@ -143,10 +152,37 @@ Captions without given tags were read by the parser `{config.parser}`. Not train
 {threshold}
 
 ## Limits
-- It knows what its training data named. It reflects what their writers chose to write, including how they describe
-  people; do not use it to decide anything about a person.
-- Compare scores with the thresholds; they are not probabilities.
+- It knows what its training data named; what captions seldom name is found rarely. It reflects what their writers
+  chose to write, including how they describe people; do not use it to decide anything about a person.
+- Captions can state what is not there. Compare scores with thresholds; they are not probabilities.
 """
+
+
+#: What the figures of validation are.
+_FIGURES = {
+    "map": "mean average precision over tags",
+    "label_map": "mean average precision over human labels",
+    "f1": "micro-F1 of tags, best single threshold",
+    "cider": "CIDEr-D, greedy, guided by the tags found",
+}
+
+
+def _support(vocabulary: TagVocabulary) -> str:
+    trained = [tag for tag in vocabulary if tag.support]
+    if not trained:
+        return ""
+    frequent = sum((tag.support or 0) >= 8 for tag in trained)
+    return (
+        f" {len(trained):,} were true of at least one training picture, {frequent:,} of at least eight;\n"
+        "`vocabulary.json` has the count of each."
+    )
+
+
+def _classifier(config: TrainingConfig) -> str:
+    if not isinstance(config.objective, LiteConfig):
+        return ""
+    limit = config.teacher.classifier_threshold
+    return f" Where the ImageNet classifier was surer than {limit:g}, its class is a tag, too."
 
 
 def _listed(sources: Sequence[SampleSource]) -> str:

@@ -4,114 +4,67 @@
 - :class:`RamObjective`: tagging, captioning, distillation from CLIP.
 - :class:`RamPlusObjective`: tagging, whole captions scored by the recognition decoder, distillation from CLIP.
 
-Each takes a model and a :class:`~anytag.training.families.pair_batch.PairBatch` and gives the total and its parts.
+Each takes a model and a :class:`~anytag.training.families.batch.Batch` and gives the total and its parts.
 Tags, captions and texts are independent of each other: what a batch lacks is skipped. Without any of them there are
 no parts, and the total is 0.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.nn import functional as F
 
 from anytag.errors import UsageError
-from anytag.foundations.settings import Settings
 from anytag.language.tokenizers.bert_tokenizer import PublishedTokenizer
 from anytag.nn.alignment import AlignmentEncoder, matching_loss
 from anytag.nn.losses import asymmetric_loss, language_modelling_loss, rescaled
 from anytag.nn.model import RecognitionModel
 from anytag.nn.momentum import MomentumContrast
-from anytag.training.families.pair_batch import PairBatch
+from anytag.training.families.batch import Batch
+from anytag.training.recipes.config import CaptioningConfig, RamConfig, RamPlusConfig, Tag2TextConfig
 
 Parts = dict[str, Tensor]
 
 
-class _ObjectiveConfig(Settings):
-    """Settings that all objectives have. A weight of 0 switches a part off.
+def caption_loss(
+    model: RecognitionModel, captions: Tensor, tag_tokens: Tensor, features: Tensor, learned: Tensor, smoothing: float
+) -> Tensor:
+    """Language modelling of captions, mean over the tokens that are learned.
 
-    Attributes:
-        gamma_negative: Focusing of the tagging loss on negatives.
-        gamma_positive: Focusing on positives.
-        clip: Probability margin of negatives.
-        tagging: Weight of tagging, after it was rescaled to the caption loss where there is one.
+    Args:
+        model: With a captioner.
+        captions: Ids ``[C, L]``.
+        tag_tokens: The tags that guide each, ``[C, T]``.
+        features: Of each caption's picture, ``[C, N, F]``.
+        learned: ``[C, L - 1]``, true for the targets that count.
+        smoothing: Label smoothing.
     """
-
-    gamma_negative: float = Field(default=7.0, ge=0)
-    gamma_positive: float = Field(default=0.0, ge=0)
-    clip: float = Field(default=0.05, ge=0, lt=1)
-    tagging: float = Field(default=1.0, ge=0)
-
-
-class _CaptioningConfig(_ObjectiveConfig):
-    """Settings of objectives that learn captions.
-
-    Attributes:
-        captioning: Weight of captioning.
-        label_smoothing: Of the caption loss.
-        released: Learn as the released code does: captions come without the prompt, and yet as many first tokens as
-            the prompt has are not learnt, so that the first three word pieces of every caption never are.
-    """
-
-    captioning: float = Field(default=1.0, ge=0)
-    label_smoothing: float = Field(default=0.1, ge=0, lt=1)
-    released: bool = False
-
-
-class Tag2TextConfig(_CaptioningConfig):
-    """Settings of :class:`Tag2TextObjective`.
-
-    Attributes:
-        contrast: Weight of the image–text contrast (ITC).
-        matching: Weight of image–text matching (ITM).
-    """
-
-    contrast: float = Field(default=1.0, ge=0)
-    matching: float = Field(default=1.0, ge=0)
-
-
-class RamConfig(_CaptioningConfig):
-    """Settings of :class:`RamObjective`.
-
-    Attributes:
-        distillation: Weight of the distance to CLIP's picture embedding.
-    """
-
-    distillation: float = Field(default=1.0, ge=0)
-
-
-class RamPlusConfig(_ObjectiveConfig):
-    """Settings of :class:`RamPlusObjective`.
-
-    Attributes:
-        distillation: Weight of the distance to CLIP's picture embedding.
-        alignment: Weight of the texts' scores.
-        alignment_gamma_negative: Focusing of the alignment loss on texts of other pictures.
-    """
-
-    distillation: float = Field(default=1.0, ge=0)
-    alignment: float = Field(default=1.0, ge=0)
-    alignment_gamma_negative: float = Field(default=4.0, ge=0)
+    memory, mask = model.fuse(tag_tokens, features)
+    hidden = model.text_decoder(captions[:, :-1], model.text_decoder.memory(memory), mask)
+    # Logits only where a token counts: half of a padded batch is padding.
+    logits = model.text_decoder.logits(hidden[learned]).float()
+    return language_modelling_loss(logits, captions[:, 1:][learned], smoothing)
 
 
 class _Captioning:
     """Learns captions guided by their own tags.
 
     Args:
-        config: Settings.
         tokenizer: Says what the prompt is.
     """
 
-    def __init__(self, config: _CaptioningConfig, tokenizer: PublishedTokenizer):
-        self.config, self.tokenizer = config, tokenizer
+    def __init__(self, tokenizer: PublishedTokenizer):
+        self.tokenizer = tokenizer
         self.prompt = tokenizer.encode_prompt()
 
-    def loss(self, model: RecognitionModel, features: Tensor, batch: PairBatch) -> Tensor | None:
-        """The caption loss, mean over the tokens that are learnt; ``None`` if the batch has none."""
+    def loss(self, model: RecognitionModel, features: Tensor, batch: Batch, config: CaptioningConfig) -> Tensor | None:
+        """The caption loss, mean over the tokens that are learned; ``None`` if the batch has none."""
         captions, tag_tokens = batch.captions, batch.tag_tokens
-        if captions is None or not self.config.captioning:
+        if captions is None or not config.captioning:
             return None
         if model.config.captioner is None:
             raise UsageError("this model writes no captions; set captioning to 0, or give its config a captioner")
@@ -121,21 +74,15 @@ class _Captioning:
         if not captioned.any():
             return None
         captions, tag_tokens, features = captions[captioned], tag_tokens[captioned], features[captioned]
-        self._check(captions)
-        memory, mask = model.fuse(tag_tokens, features)
-        hidden = model.text_decoder(captions[:, :-1], model.text_decoder.memory(memory), mask)
-        targets = captions[:, 1:]
-        learnt = targets != self.tokenizer.pad_id
-        learnt[:, : len(self.prompt) - 1] = False
-        if not learnt.any():
+        if not config.released:
+            self._check(captions)
+        learned = captions[:, 1:] != self.tokenizer.pad_id
+        learned[:, : len(self.prompt) - 1] = False
+        if not learned.any():
             return None
-        # Logits only where a token counts: half of a padded batch is padding.
-        logits = model.text_decoder.logits(hidden[learnt]).float()
-        return language_modelling_loss(logits, targets[learnt], self.config.label_smoothing)
+        return caption_loss(model, captions, tag_tokens, features, learned, config.label_smoothing)
 
     def _check(self, captions: Tensor) -> None:
-        if self.config.released:
-            return
         start = captions.new_tensor(self.prompt)
         if captions.shape[1] < len(start) or not (captions[:, : len(start)] == start).all():
             raise UsageError(
@@ -144,12 +91,18 @@ class _Captioning:
             )
 
 
-class _Objective(nn.Module):
-    """What the objectives share. They are modules because some have parameters and state to train and keep."""
+class Objective(nn.Module):
+    """What the objectives share. They are modules because some have parameters and state to train and keep.
 
-    config: _ObjectiveConfig
+    Attributes:
+        config: Settings; a stage may bring others of the same class.
+    """
 
-    def _tagging(self, model: RecognitionModel, features: Tensor, batch: PairBatch) -> Tensor | None:
+    config: Any
+    #: Parts that are brought to the magnitude of captioning before they are weighted.
+    rescaled_parts: tuple[str, ...] = ("tagging",)
+
+    def _tagging(self, model: RecognitionModel, features: Tensor, batch: Batch) -> Tensor | None:
         """The asymmetric loss of the tags, summed over pictures and tags as in the papers."""
         config = self.config
         if batch.tags is None or not config.tagging:
@@ -163,7 +116,7 @@ class _Objective(nn.Module):
         )
 
     def _total(self, model: RecognitionModel, features: Tensor, parts: Parts) -> tuple[Tensor, dict[str, float]]:
-        """The weighted sum, with tagging at the magnitude of captioning, and the parts as they were before that.
+        """The weighted sum, some parts at the magnitude of captioning, and the parts as they were before that.
 
         A batch that has nothing to learn from costs nothing: where some pictures have tags and others captions, chance
         makes such batches.
@@ -171,8 +124,9 @@ class _Objective(nn.Module):
         if not parts:
             return _nothing(model, features), {}
         summands = dict(parts)
-        if "tagging" in parts and "captioning" in parts:
-            summands["tagging"] = rescaled(parts["tagging"], parts["captioning"])
+        for name in self.rescaled_parts:
+            if name in parts and "captioning" in parts:
+                summands[name] = rescaled(parts[name], parts["captioning"])
         total = sum(getattr(self.config, name) * loss for name, loss in summands.items())
         assert isinstance(total, Tensor)
         return total, {name: float(loss.detach()) for name, loss in parts.items()}
@@ -202,11 +156,11 @@ def _nothing(model: RecognitionModel, features: Tensor) -> Tensor:
     return nothing.requires_grad_() if learnt is None else nothing + learnt.sum() * 0.0
 
 
-def _present(**parts: Tensor | None) -> Parts:
+def present(**parts: Tensor | None) -> Parts:
     return {name: loss for name, loss in parts.items() if loss is not None}
 
 
-class Tag2TextObjective(_Objective):
+class Tag2TextObjective(Objective):
     """Tag2Text (section 3.3): tagging, captioning guided by tags, image–text contrast and matching.
 
     Total: captioning + tagging rescaled to captioning + contrast + matching.
@@ -231,12 +185,12 @@ class Tag2TextObjective(_Objective):
         super().__init__()
         if (encoder is None) != (contrast is None):
             raise UsageError("an alignment encoder and its momentum contrast come together: give both or neither")
-        self.config: Tag2TextConfig = config
-        self.captioning = _Captioning(config, tokenizer)
+        self.config = config
+        self.captioning = _Captioning(tokenizer)
         self.encoder, self.contrast = encoder, contrast
 
     def forward(
-        self, model: RecognitionModel, batch: PairBatch, generator: torch.Generator | None = None
+        self, model: RecognitionModel, batch: Batch, generator: torch.Generator | None = None
     ) -> tuple[Tensor, dict[str, float]]:
         """The total loss and its parts, before rescaling and weights.
 
@@ -248,14 +202,15 @@ class Tag2TextObjective(_Objective):
         Raises:
             UsageError: If the batch lacks something that goes with what it has.
         """
-        features, _ = model.encode(batch.pixels)
-        parts = _present(
-            captioning=self.captioning.loss(model, features, batch), tagging=self._tagging(model, features, batch)
+        features, _ = model.encode(batch.pictures)
+        parts = present(
+            captioning=self.captioning.loss(model, features, batch, self.config),
+            tagging=self._tagging(model, features, batch),
         )
         return self._total(model, features, parts | self._alignment(model, features, batch, generator))
 
     def _alignment(
-        self, model: RecognitionModel, features: Tensor, batch: PairBatch, generator: torch.Generator | None
+        self, model: RecognitionModel, features: Tensor, batch: Batch, generator: torch.Generator | None
     ) -> Parts:
         config = self.config
         if self.encoder is None or self.contrast is None or batch.texts is None:
@@ -266,7 +221,7 @@ class Tag2TextObjective(_Objective):
         numbers = None if batch.picture_numbers is None else batch.picture_numbers[rows]
         features, texts = features[rows], batch.texts[rows]
         # Without any text, too: other processes may wait to exchange theirs.
-        contrast, keys = self.contrast(model, self.encoder, batch.pixels[rows], features, texts, numbers)
+        contrast, keys = self.contrast(model, self.encoder, batch.pictures[rows], features, texts, numbers)
         if not len(texts):
             return {}
         parts = {"contrast": contrast.loss} if config.contrast else {}
@@ -278,7 +233,7 @@ class Tag2TextObjective(_Objective):
         return parts
 
 
-class RamObjective(_Objective):
+class RamObjective(Objective):
     """RAM (section 3.2): tagging, captioning guided by the caption's own tags, distillation from CLIP.
 
     Total: captioning + tagging rescaled to captioning + distillation.
@@ -290,25 +245,25 @@ class RamObjective(_Objective):
 
     def __init__(self, config: RamConfig, tokenizer: PublishedTokenizer):
         super().__init__()
-        self.config: RamConfig = config
-        self.captioning = _Captioning(config, tokenizer)
+        self.config = config
+        self.captioning = _Captioning(tokenizer)
 
-    def forward(self, model: RecognitionModel, batch: PairBatch) -> tuple[Tensor, dict[str, float]]:
+    def forward(self, model: RecognitionModel, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         """The total loss and its parts, before rescaling and weights.
 
         Raises:
             UsageError: If the batch lacks something that goes with what it has.
         """
-        features, _ = model.encode(batch.pixels)
-        parts = _present(
-            captioning=self.captioning.loss(model, features, batch),
+        features, _ = model.encode(batch.pictures)
+        parts = present(
+            captioning=self.captioning.loss(model, features, batch, self.config),
             tagging=self._tagging(model, features, batch),
             distillation=_distillation(features, batch.teacher) if self.config.distillation else None,
         )
         return self._total(model, features, parts)
 
 
-class RamPlusObjective(_Objective):
+class RamPlusObjective(Objective):
     """RAM++ (section 3): tagging by re-weighted descriptions, whole captions scored by the same decoder, distillation.
 
     Total: the plain sum. The recognition decoder scores every caption of the batch against every picture; a picture's
@@ -320,16 +275,16 @@ class RamPlusObjective(_Objective):
 
     def __init__(self, config: RamPlusConfig):
         super().__init__()
-        self.config: RamPlusConfig = config
+        self.config = config
 
-    def forward(self, model: RecognitionModel, batch: PairBatch) -> tuple[Tensor, dict[str, float]]:
+    def forward(self, model: RecognitionModel, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         """The total loss and its parts, before weights.
 
         Raises:
             UsageError: If the batch lacks something that goes with what it has.
         """
-        features, _ = model.encode(batch.pixels)
-        parts = _present(
+        features, _ = model.encode(batch.pictures)
+        parts = present(
             tagging=self._tagging(model, features, batch),
             distillation=_distillation(features, batch.teacher) if self.config.distillation else None,
             alignment=self._alignment(model, features, batch.text_embeddings),

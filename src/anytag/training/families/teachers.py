@@ -25,7 +25,7 @@ from anytag.foundations.atomic_files import save_array
 from anytag.foundations.report import Report
 from anytag.model.config import ImageEncoderConfig
 from anytag.pictures import CLIP, read_picture
-from anytag.training.families.pair_source import sample_key
+from anytag.training.families.batches import sample_key
 
 
 class ClipTeacher:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from anytag.datasets.samples import Sample, TagName
+from anytag.datasets.samples import TagName
 from anytag.datasets.sources import SampleSource
 from anytag.errors import SampleError, UsageError, VocabularyError
 from anytag.language.parsing.parser import CaptionParser, ParsedTag
@@ -17,7 +17,8 @@ from anytag.language.tags.kinds import guess_kinds
 from anytag.language.tags.vocabulary_builder import build_vocabulary
 from anytag.model.vocabulary import TagVocabulary, VocabularyTag, normalise_name
 from anytag.recognition import TagKind
-from anytag.training.families.pretraining_config import VocabularyConfig
+from anytag.training.families.data_sources import readable_samples
+from anytag.training.recipes.config import VocabularyConfig
 
 
 @dataclass(frozen=True)
@@ -130,20 +131,20 @@ def _of_data(
     named: Counter[tuple[str, TagKind | None]] = Counter()
     spelled: dict[tuple[str, TagKind | None], str] = {}
     parsed: list[list[ParsedTag]] = []
-    for sample in _samples(sources):
+    for sample in readable_samples(sources):
         if config.read != "captions":
             for name in dict.fromkeys(sample.tags):
                 key = (normalise_name(name.name), name.kind)
                 named[key] += 1
                 spelled.setdefault(key, name.name.strip())
         if config.read != "tags" and parser is not None and sample.captions and not sample.caption_tags:
-            parsed.append([tag for caption in sample.captions for tag in parser.parse(caption)])
+            parsed.append([tag for tags in parser.parse_many(sample.captions) for tag in tags])
     # The most frequent first, so that the order does not hang on that of the files.
     kept = sorted((key for key, count in named.items() if count >= config.min_support), key=lambda k: (-named[k], k[0]))
     tags = list(_own(kept, spelled, named, start))
     if parsed:
         known = {normalise_name(tag.name) for tag in tags}
-        built = build_vocabulary(parsed, config.min_support, config.max_tags, imagenet=False)
+        built = build_vocabulary(parsed, config.min_support, config.max_tags, config.imagenet)
         added = [tag for tag in built if normalise_name(tag.name) not in known]
         places = {tag.id: len(tags) + place for place, tag in enumerate(added)}
         tags += [
@@ -212,12 +213,3 @@ def _alone(tag: VocabularyTag, id: int) -> VocabularyTag:
 
 def _unfitted(vocabulary: TagVocabulary) -> TagVocabulary:
     return TagVocabulary(replace(tag, threshold=None, threshold_from=None, shift=0.0) for tag in vocabulary)
-
-
-def _samples(sources: Iterable[SampleSource]) -> Iterator[Sample]:
-    """All samples that can be read; the stream tells of the others when it meets them."""
-    for source in sources:
-        for part in range(source.parts):
-            for item in source.read(part):
-                if not isinstance(item, SampleError):
-                    yield item

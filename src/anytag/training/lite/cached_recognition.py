@@ -6,7 +6,7 @@ every tag of the vocabulary can be asked for, so that the lists that guide capti
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,18 +18,19 @@ from anytag.evaluation.calibration import shifts_by_prevalence
 from anytag.evaluation.tagging import best_common_threshold
 from anytag.foundations.atomic_files import save_array
 from anytag.foundations.log_odds import log_odds, sigmoid
+from anytag.foundations.report import Report
 from anytag.model.vocabulary import TagVocabulary
 from anytag.nn.model import RecognitionModel
 from anytag.training.engine.autocast import autocast
+from anytag.training.lite.batches import PictureRecord
 from anytag.training.lite.feature_cache import CachedShard
-from anytag.training.lite.pairs import PictureRecord
 
 #: Tags that a picture's list is made from at the most.
 LONGEST = 16
 
 
 @dataclass(frozen=True)
-class RememberedPictures:
+class CachedRecognition:
     """Features and found tags of the training pictures.
 
     Attributes:
@@ -59,17 +60,16 @@ class RememberedPictures:
         return [int(id) for id in self.found[picture][:count]]
 
 
-def remember(
+def cache_recognition(
     model: RecognitionModel,
     shards: Sequence[CachedShard],
     pictures: Sequence[PictureRecord],
     vocabulary: TagVocabulary,
-    label_embeddings: Tensor,
     views: int,
     support: int,
     folder: Path,
-    report: Callable[[str], None],
-) -> RememberedPictures:
+    report: Report,
+) -> CachedRecognition:
     """Compute features and lists, kept shard by shard; a second call takes up what is there.
 
     Scores are made comparable as in :func:`~anytag.evaluation.calibration.calibrate`, but by the training pictures
@@ -80,7 +80,6 @@ def remember(
         shards: Cached shards, in order.
         pictures: Their annotations, in order.
         vocabulary: With support.
-        label_embeddings: ``[tags, D]``.
         views: Compute the first so many.
         support: Training pictures that a tag needs to be looked for.
         folder: Where to keep them.
@@ -90,12 +89,12 @@ def remember(
     model.eval()
     ids = torch.tensor([tag.id for tag in vocabulary if tag.support >= support])
     with torch.inference_mode():
-        queries = model.label_queries(label_embeddings[ids], ids)
+        queries = model.label_queries(ids)
         for view in range(views):
             for number, shard in enumerate(shards, 1):
                 if not (folder / f"{shard.name}.view{view}.npy").exists():
-                    _look(model, shard, view, None if view else queries, folder)
-                    report(f"remembered: view {view}, shard {number}/{len(shards)} ({shard.name})")
+                    _recognise(model, shard, view, None if view else queries, folder)
+                    report(f"recognition: view {view}, shard {number}/{len(shards)} ({shard.name})")
     logits = np.concatenate([np.load(folder / f"{shard.name}.logits.npy") for shard in shards]).astype(np.float32)
     truth = np.stack([np.isin(ids.numpy(), picture.tags) for picture in pictures[::5]])
     prevalence = np.array([(vocabulary[int(i)].support + 0.5) / (len(pictures) + 1) for i in ids])
@@ -107,10 +106,10 @@ def remember(
     margins = np.take_along_axis(logits, found, 1)
     starts = np.cumsum([0, *(len(shard.records) for shard in shards)])
     features = [[np.load(folder / f"{s.name}.view{view}.npy", mmap_mode="r") for s in shards] for view in range(views)]
-    return RememberedPictures(features, starts, ids.numpy()[found], margins)
+    return CachedRecognition(features, starts, ids.numpy()[found], margins)
 
 
-def _look(model: RecognitionModel, shard: CachedShard, view: int, queries: Tensor | None, folder: Path) -> None:
+def _recognise(model: RecognitionModel, shard: CachedShard, view: int, queries: Tensor | None, folder: Path) -> None:
     maps, seen, logits = shard.maps[view], [], []
     for start in range(0, len(maps), 8):
         chosen = torch.from_numpy(maps[start : start + 8].copy()).float().permute(0, 3, 1, 2)

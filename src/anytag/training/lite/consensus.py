@@ -16,10 +16,11 @@ from torch import Tensor
 from anytag.evaluation.captioning import CiderD
 from anytag.nn.model import RecognitionModel
 from anytag.nn.transformer import KeysValues
-from anytag.training.lite.pairs import PictureRecord
+from anytag.training.engine.task import Shared
+from anytag.training.lite.batches import PictureRecord
 
 
-class ConsensusReward:
+class ConsensusReward(Shared):
     """Scores drawn captions against the references of training pictures.
 
     Args:

@@ -8,7 +8,7 @@ training. A scene, an attribute or an action is not judged from a part.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from anytag.foundations.atomic_files import save_array
+from anytag.foundations.report import Report
 from anytag.model.vocabulary import TagVocabulary
 from anytag.nn.model import RecognitionModel
 from anytag.training.engine.autocast import autocast
@@ -49,13 +50,12 @@ def taught_tags(vocabulary: TagVocabulary, support: int) -> list[int]:
 
 
 @torch.inference_mode()
-def look_closer(
+def corner_logits(
     model: RecognitionModel,
     shards: Sequence[CachedShard],
-    label_embeddings: Tensor,
     taught: Sequence[int],
     folder: Path,
-    report: Callable[[str], None],
+    report: Report,
 ) -> np.ndarray:
     """The targets of :class:`CornerTargets`, kept shard by shard; a second call takes up what is there.
 
@@ -64,7 +64,6 @@ def look_closer(
     Args:
         model: The teacher; it is left in eval mode.
         shards: With cached corners.
-        label_embeddings: ``[tags, D]``.
         taught: Ids of the tags to score.
         folder: Where to keep them.
         report: Receives a line of progress after each shard.
@@ -74,8 +73,7 @@ def look_closer(
     """
     folder.mkdir(parents=True, exist_ok=True)
     model.eval()
-    ids = torch.tensor(taught)
-    queries = model.label_queries(label_embeddings[ids], ids)
+    queries = model.label_queries(torch.tensor(taught))
     parts = []
     for number, shard in enumerate(shards, 1):
         kept = folder / f"{shard.name}.npy"

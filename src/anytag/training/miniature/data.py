@@ -27,7 +27,7 @@ from anytag.language.tokenizers.wordpieces import bert_wordpieces
 from anytag.model.vocabulary import TagVocabulary
 from anytag.nn.label_queries import label_text
 from anytag.nn.text_encoder import SentenceEncoder, embed_texts, load_sentence_encoder, sentence_encoder_folder
-from anytag.training.lite.pairs import TagPrompts
+from anytag.training.lite.batches import TagPrompts
 from anytag.training.miniature.config import CATEGORIES, MiniatureConfig
 from anytag.training.miniature.features import Features, TokenEncoder, load_features
 

@@ -30,8 +30,8 @@ from anytag.model.config import (
 from anytag.nn.losses import asymmetric_loss, language_modelling_loss, rescaled
 from anytag.nn.model import RecognitionModel
 from anytag.nn.transformer import TransformerLayer
-from anytag.training.lite.pairs import pad
-from anytag.training.lite.validation import caption_pictures
+from anytag.training.lite.batches import pad
+from anytag.training.lite.captions import caption_pictures
 from anytag.training.miniature.config import MiniatureConfig, Paradigm
 from anytag.training.miniature.data import Hidden, MiniatureData
 

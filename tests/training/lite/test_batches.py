@@ -12,9 +12,9 @@ from fixtures_torch import tiny_tokenizer
 
 from anytag.errors import UsageError
 from anytag.model.vocabulary import TagVocabulary, VocabularyTag
-from anytag.training.lite.config import LossConfig
+from anytag.training.lite.batches import CaptionRecord, LiteBatches, PictureRecord, TagPrompts, TrainingPairs, pad
 from anytag.training.lite.feature_cache import CachedShard
-from anytag.training.lite.pairs import Batcher, CaptionRecord, PictureRecord, TagPrompts, TrainingPairs, pad
+from anytag.training.recipes.config import LiteConfig, TrainingConfig, TrainingStage
 
 NAMES = ("animal", "dog", "cat", "run", "grass", "red", "big", "the")
 VOCABULARY = TagVocabulary(
@@ -45,10 +45,20 @@ def pairs():
 
 
 def batcher(pairs, texts=(), **changes):
-    loss = {"negatives": 2, "no_tags": 0.2, "found_tags": 0.3, "found_most": 6}
-    loss |= {name: changes.pop(name) for name in set(loss) & set(changes)}
-    settings = {"batch_size": 4, "text_batch_size": 3, "views": 2, "loss": LossConfig(**loss), "seed": 1} | changes
-    return Batcher(pairs, texts, VOCABULARY, **settings)
+    """Batches of a small run, with a shortcut to those of its stage."""
+    objective = {"negatives": 2, "no_tags": 0.2, "found_tags": 0.3, "found_most": 6}
+    objective |= {name: changes.pop(name) for name in set(objective) & set(changes)}
+    settings = {"batch_size": 4, "text_batch_size": 3, "views": 2, "seed": 1} | changes
+    stages = (TrainingStage(name="all", epochs=1, cached="maps"),)
+    config = TrainingConfig(
+        name="x", start="lite", sources=("a",), objective=LiteConfig(**objective), stages=stages, **settings
+    )
+    return LiteBatches(pairs, texts, len(VOCABULARY), config)
+
+
+def batch(batches, step, **changes):
+    """A batch of the run's stage, or of one that differs."""
+    return batches.draw(step, batches.config.stages[0].model_copy(update=changes))
 
 
 def flat(batch):
@@ -81,7 +91,6 @@ class TestPairs:
 
     def test_padding(self):
         assert pad([[1, 2], [], [3]]).tolist() == [[1, 2], [0, 0], [3, 0]]
-        assert pad([[1]], to=3).tolist() == [[1, 0, 0]]
         assert pad([]).shape == (0, 0)
 
 
@@ -89,9 +98,9 @@ class TestBatcher:
     def test_the_same_step_gives_the_same_batch(self, pairs):
         texts = [CaptionRecord([7, n, 8], (n,)) for n in range(5)]
         first, second = batcher(pairs, texts), batcher(pairs, texts)
-        assert same(second.batch(7), first.batch(7))
-        assert not same(first.batch(7), first.batch(6))
-        assert not same(first.batch(7), batcher(pairs, texts, seed=2).batch(7))
+        assert same(batch(second, 7), batch(first, 7))
+        assert not same(batch(first, 7), batch(first, 6))
+        assert not same(batch(first, 7), batch(batcher(pairs, texts, seed=2), 7))
 
     def test_every_epoch_is_a_new_permutation_without_its_remainder(self, pairs):
         drawn = batcher(pairs, batch_size=3)
@@ -112,65 +121,68 @@ class TestBatcher:
         assert not np.array_equal(drawn[0], drawn[4])
 
     def test_a_stage_may_draw_other_guidance_than_the_run(self, pairs):
-        assert set(batcher(pairs).batch(0, loss=LossConfig(no_tags=1, found_tags=0)).guidance) == {"none"}
+        assert set(batch(batcher(pairs), 0, objective=LiteConfig(no_tags=1, found_tags=0)).guidance) == {"none"}
 
     def test_all_positives_are_asked_for_and_negatives_too(self, pairs):
         for step in range(10):
-            batch = batcher(pairs).batch(step)
-            tags = batch.tag_ids.tolist()
+            made = batch(batcher(pairs), step)
+            tags = made.tag_ids.tolist()
             assert tags == sorted(set(tags))
-            for row, index in enumerate(batch.indices):
-                positive = {tags[i] for i in torch.nonzero(batch.targets[row]).flatten().tolist()}
+            for row, index in enumerate(made.indices):
+                positive = {tags[i] for i in torch.nonzero(made.tags[row]).flatten().tolist()}
                 assert positive == set(pairs.pictures[index].tags.tolist())
-        asked = Counter(tag for step in range(60) for tag in batcher(pairs).batch(step).tag_ids.tolist())
+        asked = Counter(tag for step in range(60) for tag in batch(batcher(pairs), step).tag_ids.tolist())
         assert set(asked) == set(range(len(NAMES)))
 
     def test_more_negatives_than_tags_are_all_of_them(self, pairs):
-        assert batcher(pairs, negatives=99).batch(0).tag_ids.tolist() == list(range(len(NAMES)))
+        assert batch(batcher(pairs, negatives=99), 0).tag_ids.tolist() == list(range(len(NAMES)))
 
     def test_caption_tags_and_embedding_belong_together(self, pairs):
         for step in range(10):
-            batch = batcher(pairs).batch(step)
-            for row, index in enumerate(batch.indices.tolist()):
-                which = int(batch.text_embeddings[row, 0]) - 2 * index
+            made = batch(batcher(pairs), step)
+            for row, index in enumerate(made.indices.tolist()):
+                which = int(made.text_embeddings[row, 0]) - 2 * index
                 record = pairs.pictures[index].captions[which]
-                assert [i for i in batch.captions[row].tolist() if i] == record.ids
-                assert set(batch.caption_tags[row]) <= set(record.tags)
+                assert [i for i in made.captions[row].tolist() if i] == record.ids
+                assert set(made.caption_tags[row]) <= set(record.tags)
 
     def test_maps_are_those_of_the_pictures(self, pairs):
-        batch = batcher(pairs).batch(0)
-        values = batch.maps[:, 0, 0].min(1).values
-        assert [round(float(v)) % 100 for v in values] == batch.indices.tolist()
-        assert batcher(pairs).batch(0, with_maps=False).maps.numel() == 0
+        made = batch(batcher(pairs), 0)
+        values = made.maps[:, 0, 0].min(1).values
+        assert [round(float(v)) % 100 for v in values] == made.indices.tolist()
+        assert batch(batcher(pairs), 0, cached="recognition").maps is None
 
     def test_shares_of_guidance(self, pairs):
         drawn = batcher(pairs)
-        kinds = Counter(kind for step in range(500) for kind in drawn.batch(step, with_maps=False).guidance)
+        kinds = Counter(kind for step in range(500) for kind in batch(drawn, step, cached="recognition").guidance)
         shares = {kind: count / 2000 for kind, count in kinds.items()}
         # Two thousand draws: three standard deviations are .03.
         assert shares == pytest.approx({"none": 0.2, "found": 0.3, "given": 0.5}, abs=0.035)
 
     def test_how_many_found_tags(self, pairs):
         drawn = batcher(pairs)
-        counts = {count for step in range(60) for count in drawn.batch(step, with_maps=False).found_counts}
+        counts = {count for step in range(60) for count in batch(drawn, step, cached="recognition").found_counts}
         assert counts == {3, 4, 5, 6}
 
     def test_most_tags_are_kept_in_any_order(self, pairs):
         drawn = batcher(pairs)
         lists = [
-            tags for step in range(100) for tags in drawn.batch(step, with_maps=False).caption_tags if len(tags) > 1
+            tags
+            for step in range(100)
+            for tags in batch(drawn, step, cached="recognition").caption_tags
+            if len(tags) > 1
         ]
         assert any(tags != tuple(sorted(tags)) for tags in lists)
         assert any(len(tags) == 3 for tags in lists)
 
     def test_texts_without_pictures(self, pairs):
         texts = [CaptionRecord([7, 40 + n, 8], (n,)) for n in range(5)]
-        batch = batcher(pairs, texts).batch(0)
-        assert batch.texts.shape == (3, 3)
-        assert len(batch.text_tags) == 3
-        assert batcher(pairs, texts[:2]).batch(0).texts.shape == (2, 3)
-        none = batcher(pairs).batch(0)
-        assert (len(none.texts), none.text_tags) == (0, [])
+        made = batch(batcher(pairs, texts), 0)
+        assert made.lone_captions.shape == (3, 3)
+        assert len(made.lone_tags) == 3
+        assert batch(batcher(pairs, texts[:2]), 0).lone_captions.shape == (2, 3)
+        none = batch(batcher(pairs), 0)
+        assert (len(none.lone_captions), none.lone_tags) == (0, [])
 
     def test_too_few_pictures_for_a_batch(self, pairs):
         with pytest.raises(UsageError, match=r"^batch_size 11 is more than the 10 training pictures$"):

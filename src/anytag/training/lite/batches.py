@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from anytag.errors import UsageError
+from anytag.language.tokenizers.padding import padded
 from anytag.language.tokenizers.tokenizer import CaptionTokenizer
 from anytag.model.vocabulary import TagVocabulary
 from anytag.training.engine.distributed import Share
-from anytag.training.lite.config import LossConfig
-from anytag.training.lite.feature_cache import CachedShard
+from anytag.training.engine.task import Shared
+from anytag.training.families.batch import Batch
+from anytag.training.lite.feature_cache import CachedShard, PictureReader
+from anytag.training.recipes.config import LiteConfig, TrainingConfig, TrainingStage
 
 _Numbers = Sequence[int] | np.ndarray
 
@@ -66,75 +70,60 @@ class TrainingPairs:
 
 
 @dataclass(frozen=True)
-class Batch:
-    """What one training step sees.
+class LiteBatch(Batch):
+    """What one training step sees, beside pictures, tags (``tags`` of ``tag_ids``) and captions.
 
     Attributes:
         indices: ``[B]``, the pictures' numbers.
         views: ``[B]``, which cached view of each.
-        maps: ``[B, C, H, W]`` cached maps; empty if they were not asked for.
-        tag_ids: ``[T]`` vocabulary ids that are asked for: the batch's positives and sampled negatives.
-        targets: ``[B, T]``, 1 for true.
-        text_embeddings: ``[B, D]`` of one caption per picture.
         rows: ``[C]``, the picture (0 … B − 1) of each caption; at least one each.
-        captions: ``[C, L]`` ids, padded with 0.
         caption_tags: Per caption, the ids parsed from it.
         guidance: Per caption ``"none"``, ``"given"`` or ``"found"``.
         found_counts: Per caption, how many of the best-scored tags a ``"found"`` list is made from.
-        found_shifts: Per caption, in (-1, 1): how much stricter than usual a list of remembered tags is, in log-odds.
-        texts, text_tags: The same for captions without pictures; both may be empty.
+        found_shifts: Per caption, in (-1, 1): how much stricter than usual a list of cached tags is, in log-odds.
+        lone_captions: Ids ``[D, L]`` of captions without pictures; may be empty.
+        lone_tags: Per such caption, the ids parsed from it.
     """
 
-    indices: np.ndarray
-    views: np.ndarray
-    maps: Tensor
-    tag_ids: Tensor
-    targets: Tensor
-    text_embeddings: Tensor
-    rows: Tensor
-    captions: Tensor
-    caption_tags: list[tuple[int, ...]]
-    guidance: list[str]
-    found_counts: list[int]
-    found_shifts: list[float]
-    texts: Tensor
-    text_tags: list[tuple[int, ...]]
+    indices: np.ndarray = field(kw_only=True)
+    views: np.ndarray = field(kw_only=True)
+    rows: Tensor = field(kw_only=True)
+    caption_tags: list[tuple[int, ...]] = field(kw_only=True)
+    guidance: list[str] = field(kw_only=True)
+    found_counts: list[int] = field(kw_only=True)
+    found_shifts: list[float] = field(kw_only=True)
+    lone_captions: Tensor = field(kw_only=True)
+    lone_tags: list[tuple[int, ...]] = field(kw_only=True)
 
 
-class Batcher:
+class LiteBatches:
     """Draws the batch of any step: the same step gives the same batch, so that a resumed run goes on exactly.
 
     Args:
         pairs: Pictures.
         texts: Captions without pictures.
-        vocabulary: For its size.
-        batch_size: Pictures a batch.
-        text_batch_size: Further captions a batch.
-        views: How many cached views there are.
-        loss: The run's objective; a batch may have another.
-        seed: Seed of everything drawn.
+        tags: Size of the vocabulary.
+        config: The recipe.
+        reader: Reads pictures, for stages that train on pixels.
+
+    Raises:
+        UsageError: If there are fewer pictures than a batch has.
     """
 
     def __init__(
         self,
         pairs: TrainingPairs,
         texts: Sequence[CaptionRecord],
-        vocabulary: TagVocabulary,
-        *,
-        batch_size: int,
-        text_batch_size: int,
-        views: int,
-        loss: LossConfig,
-        seed: int,
+        tags: int,
+        config: TrainingConfig,
+        reader: PictureReader | None = None,
     ):
-        self.pairs, self.texts = pairs, texts
-        self.tags = len(vocabulary)
-        self.batch_size, self.text_batch_size = batch_size, text_batch_size
-        self.views, self.loss, self.seed = views, loss, seed
+        self.pairs, self.texts, self.tags, self.config, self.reader = pairs, texts, tags, config, reader
+        self.batch_size, self.seed = config.batch_size, config.seed
         self._several = np.array([i for i, p in enumerate(pairs.pictures) if len(p.captions) > 1])
-        self.steps_per_epoch = len(pairs) // batch_size
+        self.steps_per_epoch = len(pairs) // self.batch_size
         if not self.steps_per_epoch:
-            raise UsageError(f"batch_size {batch_size} is more than the {len(pairs)} training pictures")
+            raise UsageError(f"batch_size {self.batch_size} is more than the {len(pairs)} training pictures")
 
     def indices(self, step: int, several: float = 0.0) -> np.ndarray:
         """The pictures of a step: every epoch is a new permutation, its last partial batch is dropped.
@@ -152,63 +141,62 @@ class Batcher:
             chosen = np.concatenate([order[place * count : (place + 1) * count], chosen[: len(chosen) - count]])
         return chosen
 
-    def batch(
-        self,
-        step: int,
-        with_maps: bool = True,
-        views: int | None = None,
-        captions: int = 1,
-        several: float = 0.0,
-        loss: LossConfig | None = None,
-        share: Share | None = None,
-    ) -> Batch:
+    def draw(self, step: int, stage: TrainingStage, share: Share | None = None) -> LiteBatch:
         """The batch of a step.
 
         Args:
             step: Counted over the whole run.
-            with_maps: Read cached features.
-            views: Draw from the first so many views; ``None``: from all.
-            captions: Captions of a picture, where it has as many.
-            several: As for :meth:`indices`.
-            loss: The objective, whose negatives and guidance are drawn; ``None``: the run's.
-            share: Which part of it; ``None``: all.
+            stage: Says what is read, and its objective which negatives and guidance are drawn.
+            share: Which part of the batch; ``None``: all.
         """
-        loss = loss or self.loss
+        objective = stage.objective or self.config.objective
+        assert isinstance(objective, LiteConfig)
         share = share or Share()
         rng = np.random.default_rng((self.seed, 2, step, share.index) if share.index else (self.seed, 2, step))
-        chosen = self.indices(step, several)[share.rows(self.batch_size)]
+        chosen = self.indices(step, stage.several)[share.rows(self.batch_size)]
         pictures = [self.pairs.pictures[i] for i in chosen]
-        drawn, flips = rng.integers(0, min(views or self.views, self.views), len(chosen)), rng.random(len(chosen)) < 0.5
-        maps = self.pairs.maps(chosen, drawn, flips) if with_maps else torch.empty(0)
+        views = min(stage.views or self.config.views, self.config.views)
+        drawn, flips = rng.integers(0, views, len(chosen)), rng.random(len(chosen)) < 0.5
+        maps = self.pairs.maps(chosen, drawn, flips) if stage.cached == "maps" else None
         positives = np.unique(np.concatenate([p.tags for p in pictures]))
-        sampled = rng.choice(self.tags, min(loss.negatives, self.tags), replace=False)
+        sampled = rng.choice(self.tags, min(objective.negatives, self.tags), replace=False)
         tag_ids = np.union1d(positives, sampled).astype(np.int64)
         targets = np.stack([np.isin(tag_ids, p.tags) for p in pictures])
-        which = [rng.permutation(len(p.captions))[:captions] for p in pictures]
-        chosen_captions = [p.captions[k] for p, ks in zip(pictures, which, strict=True) for k in ks]
+        which = [rng.permutation(len(p.captions))[: stage.captions] for p in pictures]
+        captions = [p.captions[k] for p, ks in zip(pictures, which, strict=True) for k in ks]
         embedded = [p.text_embeddings[ks[0]] for p, ks in zip(pictures, which, strict=True)]
-        draw = rng.random(len(chosen_captions))
-        guidance = [
-            "none" if d < loss.no_tags else "found" if d < loss.no_tags + loss.found_tags else "given" for d in draw
-        ]
-        count = min(self.text_batch_size // share.count, len(self.texts))
+        none, found = objective.no_tags, objective.no_tags + objective.found_tags
+        draw = rng.random(len(captions))
+        guidance = ["none" if d < none else "found" if d < found else "given" for d in draw]
+        count = min(self.config.text_batch_size // share.count, len(self.texts))
         texts = [self.texts[i] for i in rng.integers(0, len(self.texts), count)] if count else []
-        return Batch(
+        return LiteBatch(
+            pixels=self.reader.batch(chosen, step) if stage.cached == "nothing" and self.reader else None,
+            maps=maps,
             indices=chosen,
             views=drawn,
-            maps=maps,
             tag_ids=torch.from_numpy(tag_ids),
-            targets=torch.from_numpy(targets),
+            tags=torch.from_numpy(targets),
             text_embeddings=self.pairs.caption_embeddings[torch.tensor(embedded)],
             rows=torch.from_numpy(np.repeat(np.arange(len(which)), [len(ks) for ks in which])),
-            captions=pad([c.ids for c in chosen_captions]),
-            caption_tags=[_some(c.tags, rng) for c in chosen_captions],
+            captions=pad([c.ids for c in captions]),
+            caption_tags=[_some(c.tags, rng) for c in captions],
             guidance=guidance,
-            found_counts=rng.integers(3, loss.found_most + 1, len(chosen_captions)).tolist(),
-            found_shifts=np.random.default_rng((self.seed, 4, step)).uniform(-1, 1, len(chosen_captions)).tolist(),
-            texts=pad([t.ids for t in texts]),
-            text_tags=[_some(t.tags, rng) for t in texts],
+            found_counts=rng.integers(3, objective.found_most + 1, len(captions)).tolist(),
+            found_shifts=np.random.default_rng((self.seed, 4, step)).uniform(-1, 1, len(captions)).tolist(),
+            lone_captions=pad([t.ids for t in texts]),
+            lone_tags=[_some(t.tags, rng) for t in texts],
         )
+
+    def state(self) -> dict[str, Any]:
+        """Nothing: a step's number says which batch it has."""
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Nothing to do."""
+
+    def close(self) -> None:
+        """Nothing to do."""
 
 
 def _some(tags: tuple[int, ...], rng: np.random.Generator) -> tuple[int, ...]:
@@ -218,16 +206,12 @@ def _some(tags: tuple[int, ...], rng: np.random.Generator) -> tuple[int, ...]:
     return tuple(kept)
 
 
-def pad(rows: Sequence[Sequence[int]], to: int = 0) -> Tensor:
+def pad(rows: Sequence[Sequence[int]]) -> Tensor:
     """Ragged ids to ``[B, longest]``, padded with 0."""
-    longest = max([to, *(len(r) for r in rows)])
-    out = torch.zeros(len(rows), longest, dtype=torch.long)
-    for row, ids in zip(out, rows, strict=True):
-        row[: len(ids)] = torch.tensor(ids, dtype=torch.long)
-    return out
+    return torch.from_numpy(padded(rows))
 
 
-class TagPrompts:
+class TagPrompts(Shared):
     """Tag ids to the tag lists that the interaction encoder reads.
 
     Args:

@@ -1,4 +1,4 @@
-"""What the published objectives learn from: pictures as pixels, tags as ones and noughts, words as ids."""
+"""What objectives learn from: pictures as pixels, tags as ones and zeros, words as ids."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from torch import Tensor
 
 from anytag.errors import UsageError
 from anytag.language.tokenizers.bert_tokenizer import CAPTION_TOKENS, TEXT_TOKENS, PublishedTokenizer
+from anytag.language.tokenizers.padding import padded
 
 
 @dataclass(frozen=True)
-class PairBatch:
+class Batch:
     """Pictures, and what is known of them; a row of zeros in an optional tensor means that this picture has none.
 
     Attributes:
-        pixels: Normalised, ``[B, 3, R, R]``.
+        pixels: Normalised, ``[B, 3, R, R]``; ``None`` where they come from a cache.
         tags: 1 where a picture has a tag, ``[B, K]``: of all tags, or of ``tag_ids``. Tag2Text learns the tags of the
             sampled caption, RAM and RAM++ the union of all that is known (``union_label_id``).
         tag_ids: The columns' tags ``[K]``; ``None``: all, in the vocabulary's order.
@@ -31,9 +32,10 @@ class PairBatch:
             answers for each other.
         teacher: CLIP's embeddings of the pictures, not normalised, ``[B, F]``.
         text_embeddings: CLIP's embeddings of the captions, ``[B, D]``.
+        maps: What the lower image encoder made of the pictures, ``[B, C, H, W]``.
     """
 
-    pixels: Tensor
+    pixels: Tensor | None = None
     tags: Tensor | None = None
     tag_ids: Tensor | None = None
     tags_known: Tensor | None = None
@@ -43,6 +45,18 @@ class PairBatch:
     picture_numbers: Tensor | None = None
     teacher: Tensor | None = None
     text_embeddings: Tensor | None = None
+    maps: Tensor | None = None
+
+    @property
+    def pictures(self) -> Tensor:
+        """The pixels.
+
+        Raises:
+            UsageError: If there are none.
+        """
+        if self.pixels is None:
+            raise UsageError("this objective looks at pictures, and the batch has none")
+        return self.pixels
 
 
 def caption_tensors(
@@ -53,7 +67,7 @@ def caption_tensors(
     limit: int = CAPTION_TOKENS,
     released: bool = False,
 ) -> dict[str, Tensor]:
-    """The parts of a :class:`PairBatch` that come from words: ``captions``, ``tag_tokens`` and ``texts``.
+    """The parts of a :class:`Batch` that come from words: ``captions``, ``tag_tokens`` and ``texts``.
 
     Args:
         tokenizer: Words to ids.
@@ -85,5 +99,5 @@ def caption_tensors(
 
 
 def _padded(rows: Sequence[Sequence[int]], pad: int) -> Tensor:
-    longest = max((len(row) for row in rows), default=0)
-    return torch.tensor([[*row, *[pad] * (max(longest, 1) - len(row))] for row in rows])
+    # One column at least, in which a row that has no caption says so.
+    return torch.from_numpy(padded([*rows, [pad]], pad)[:-1])

@@ -1,4 +1,4 @@
-"""From samples of any source to the batches that the published objectives learn from."""
+"""From samples of any source to the batches that objectives learn from."""
 
 from __future__ import annotations
 
@@ -23,8 +23,11 @@ from anytag.language.tokenizers.pre_caption import pre_caption
 from anytag.model.config import ImageEncoderConfig
 from anytag.model.vocabulary import TagVocabulary
 from anytag.pictures import read_picture
-from anytag.training.families.augmentation import AugmentationConfig, augmented_pixels
-from anytag.training.families.pair_batch import PairBatch, caption_tensors
+from anytag.training.engine.config import LoopStage
+from anytag.training.engine.distributed import Share
+from anytag.training.families.augmentation import augmented_pixels
+from anytag.training.families.batch import Batch, caption_tensors
+from anytag.training.recipes.config import AugmentationConfig
 
 #: Which tags a picture is taught: those of the caption that was drawn, all that is known of it, or those that the data
 #: give by name, whatever captions say.
@@ -32,11 +35,11 @@ TagSource = Literal["caption", "picture", "given"]
 
 
 @dataclass(frozen=True, slots=True)
-class PairExample:
+class Example:
     """A sample, ready to be put into a batch.
 
     Attributes:
-        pixels: ``[R, R, 3]``, 0 to 255.
+        pixels: ``[R, R, 3]``, 0 to 255; ``None`` where there are maps.
         tags: Ids that are true of it.
         tags_known: Whether anybody knows its tags; else nothing can be said of those that are missing.
         caption: The caption that was drawn, cleaned; empty if the sample has none.
@@ -44,9 +47,11 @@ class PairExample:
         number: Tells pictures apart: the same for samples of the same picture.
         key: The same, of the sample.
         labels: Ids of human labels, where validation has read them.
+        references: All captions of the picture, where validation has read them.
+        maps: What the lower image encoder makes of the picture, ``[H, W, C]``, where that was cached.
     """
 
-    pixels: npt.NDArray[np.uint8]
+    pixels: npt.NDArray[np.uint8] | None
     tags: Ids
     tags_known: bool
     caption: str
@@ -54,6 +59,8 @@ class PairExample:
     number: int
     key: int
     labels: Ids = ()
+    references: tuple[str, ...] = ()
+    maps: npt.NDArray[np.float16] | None = None
 
 
 class PictureTeacher(Protocol):
@@ -121,8 +128,8 @@ class SampleTags:
         return None if found is None else self.vocabulary.with_implied(found)
 
 
-class PairLoader:
-    """Makes a :class:`PairExample` of a sample; runs in the threads of a stream.
+class ExampleLoader:
+    """Makes a :class:`Example` of a sample; runs in the threads of a stream.
 
     Caption and view are drawn anew in every epoch, from nothing but the seed, the epoch and the sample's place.
 
@@ -147,7 +154,7 @@ class PairLoader:
         self.tags, self.resolution, self.augmentation = tags, resolution, augmentation
         self.kind, self.words, self.seed = kind, words, seed
 
-    def __call__(self, sample: Sample, epoch: int) -> PairExample:
+    def __call__(self, sample: Sample, epoch: int) -> Example:
         """The sample in an epoch.
 
         Raises:
@@ -165,7 +172,7 @@ class PairLoader:
             named = self.tags.of_captions(sample) if self.kind == "picture" else None
             drawn = named[chosen] if named is not None else self.tags.of_caption(sample, chosen)
         found = self.tags.of_picture(sample, self.kind, drawn, named)
-        return PairExample(
+        return Example(
             pixels=pixels,
             tags=tuple(sorted(found or ())),
             tags_known=found is not None,
@@ -176,7 +183,7 @@ class PairLoader:
         )
 
 
-class PairCollator:
+class Collator:
     """Puts examples into a batch.
 
     Args:
@@ -186,7 +193,7 @@ class PairCollator:
         teacher: Embeds pictures, or nothing does.
         texts: Embeds captions, or nothing does.
         device: Where batches go.
-        released: Captions without their prompt, see :func:`~anytag.training.families.pair_batch.caption_tensors`.
+        released: Captions without their prompt, see :func:`~anytag.training.families.batch.caption_tensors`.
     """
 
     def __init__(
@@ -204,10 +211,9 @@ class PairCollator:
         self._mean = torch.tensor(encoder.mean, device=self.device)
         self._scale = 1 / torch.tensor(encoder.std, device=self.device)
 
-    def __call__(self, examples: Sequence[PairExample]) -> PairBatch:
+    def __call__(self, examples: Sequence[Example]) -> Batch:
         """The batch of some examples; what none of them has is not in it."""
-        rows = torch.from_numpy(np.stack([example.pixels for example in examples])).to(self.device)
-        pixels = ((rows.float() - self._mean) * self._scale).permute(0, 3, 1, 2).contiguous()
+        pixels, maps = self._pixels(examples), _maps(examples)
         known = torch.tensor([example.tags_known for example in examples])
         tags = torch.zeros(len(examples), len(self.vocabulary))
         for row, example in zip(tags, examples, strict=True):
@@ -222,38 +228,53 @@ class PairCollator:
             found = self.texts.embed([caption or "." for caption in captions])
             # A row of zeros says that there is no caption.
             embeddings = torch.from_numpy(found * np.array([[bool(caption)] for caption in captions]))
-        return PairBatch(
+        return Batch(
             pixels=pixels,
+            maps=maps,
             tags=tags.to(self.device) if known.any() else None,
             tags_known=None if known.all() else known.to(self.device),
             picture_numbers=torch.tensor([example.number for example in examples], device=self.device),
-            teacher=None if self.teacher is None else self.teacher(pixels, [example.key for example in examples]),
+            teacher=None if self.teacher is None or pixels is None else self.teacher(pixels, [e.key for e in examples]),
             text_embeddings=None if embeddings is None else embeddings.float().to(self.device),
             **{name: tensor.to(self.device) for name, tensor in words.items()},
         )
 
+    def _pixels(self, examples: Sequence[Example]) -> Tensor | None:
+        found = [example.pixels for example in examples if example.pixels is not None]
+        if not found:
+            return None
+        rows = torch.from_numpy(np.stack(found)).to(self.device)
+        return ((rows.float() - self._mean) * self._scale).permute(0, 3, 1, 2).contiguous()
 
-class PairBatches:
+
+def _maps(examples: Sequence[Example]) -> Tensor | None:
+    found = [example.maps for example in examples if example.maps is not None]
+    return torch.from_numpy(np.stack(found)).float().permute(0, 3, 1, 2) if found else None
+
+
+class StreamBatches:
     """Batches of one process, one after the other, from a stream that never ends.
 
     Args:
         stream: Gives examples.
         collate: Makes a batch of them.
+        batch_size: Of all processes and micro-batches together.
     """
 
-    def __init__(self, stream: SampleStream[PairExample], collate: PairCollator):
-        self.stream, self.collate = stream, collate
-        self._examples: Iterator[PairExample] | None = None
+    def __init__(self, stream: SampleStream[Example], collate: Collator, batch_size: int):
+        self.stream, self.collate, self.batch_size = stream, collate, batch_size
+        self._examples: Iterator[Example] | None = None
 
-    def draw(self, size: int) -> PairBatch:
-        """The next batch, of so many examples.
+    def draw(self, step: int, stage: LoopStage, share: Share) -> Batch:
+        """The next batch, of as many examples as the share has.
 
         Raises:
             DataError: If too much cannot be read.
         """
+        rows = share.rows(self.batch_size)
         if self._examples is None:
             self._examples = iter(self.stream)
-        return self.collate([next(self._examples) for _ in range(size)])
+        return self.collate([next(self._examples) for _ in range(rows.stop - rows.start)])
 
     def state(self) -> dict[str, Any]:
         """The place behind the last batch, JSON-able, whatever was read ahead."""

@@ -6,10 +6,10 @@ import runpy
 from pathlib import Path
 
 from anytag.errors import UsageError
-from anytag.training.engine.config import LoopConfig
+from anytag.training.recipes.config import TrainingConfig
 
 
-def load_recipe(name: str) -> LoopConfig:
+def load_recipe(name: str) -> TrainingConfig:
     """Run a recipe.
 
     Args:
@@ -27,10 +27,8 @@ def load_recipe(name: str) -> LoopConfig:
         known = f"; it has {', '.join(sorted(own))}" if own else ""
         raise UsageError(f"{path}: there is no recipe {function}() in this file{known}")
     config = made[function]()
-    if not isinstance(config, LoopConfig):
-        raise UsageError(
-            f"{path}: {function}() returned {type(config).__name__}, neither a TrainingConfig nor a PretrainingConfig"
-        )
+    if not isinstance(config, TrainingConfig):
+        raise UsageError(f"{path}: {function}() returned {type(config).__name__}, not a TrainingConfig")
     return config
 
 

@@ -1,0 +1,184 @@
+"""What the loop needs for Tag2Text, RAM and RAM++, and for new tags: the task, its batches, validation pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from anytag.datasets.sources import IndexedSource, SampleSource
+from anytag.datasets.stream import SampleStream
+from anytag.errors import UsageError
+from anytag.model.directory import ALIGNMENT_FILE
+from anytag.nn.alignment_file import read_alignment
+from anytag.training.engine.distributed import Strategy
+from anytag.training.engine.task import Setup
+from anytag.training.families.batches import (
+    Collator,
+    Example,
+    ExampleLoader,
+    PictureTeacher,
+    StreamBatches,
+)
+from anytag.training.families.data_sources import RunData, find_path
+from anytag.training.families.initialization import Start, bind_label_queries
+from anytag.training.families.objectives import Tag2TextObjective
+from anytag.training.families.task import FamilyTask, RecognisedGuides, make_objective
+from anytag.training.families.teachers import CachedTeacher, ClipTeacher
+from anytag.training.families.validation import Validator, plain_loader, stream_examples
+from anytag.training.recipes.config import AnyObjectiveConfig, RamPlusConfig, Tag2TextConfig, TrainingConfig
+
+#: Pictures of a validation batch; activations of more gain nothing without gradients.
+_VALIDATION_BATCH = 32
+
+
+def set_up(config: TrainingConfig, start: Start, given: RunData, strategy: Strategy) -> Setup:
+    """Everything that a run of a published objective needs.
+
+    Raises:
+        UsageError: If the recipe asks for what the data, the model or the teacher do not have.
+        ModelError: If weights do not fit.
+    """
+    count = count_samples(config, given.sources)
+    device = strategy.device_of(start.model) if strategy.world > 1 else _device()
+    steps_per_epoch = max(1, count // config.batch_size)
+    at_once = max(1, config.batch_size // (strategy.world * config.accumulate))
+    task = make_task(config, start, steps_per_epoch, at_once).to(device)
+    collate = _collator(config, start, given.folder, device)
+    stream = _stream(config, given, start, strategy)
+    validator = None
+    if given.validation:
+        load = plain_loader(given.tags, start.config.image_encoder.resolution, config.tags, config.words)
+        examples = stream_examples(given.validation, load, config.validation_pictures, config.stream.threads)
+        validator = Validator(examples, collate, min(_VALIDATION_BATCH, config.batch_size))
+    batches = StreamBatches(stream, collate, config.batch_size)
+    return Setup(task, batches, validator, steps_per_epoch, count)
+
+
+def make_task(config: TrainingConfig, start: Start, steps_per_epoch: int, at_once: int) -> FamilyTask:
+    """The model and the objective of a recipe, as one module.
+
+    Args:
+        config: The recipe.
+        start: What the run begins with.
+        steps_per_epoch: Steps in one pass over the data.
+        at_once: Pictures that the objective sees at once.
+    """
+    model = start.model
+    bind_label_queries(start)
+    settings = [_per_picture(used, config, at_once) for used in config.objectives]
+    torch.manual_seed(config.seed)
+    objective = make_objective(
+        _with_every_part(settings), model, start.tokenizer, config.momentum, config.alignment_width, steps_per_epoch
+    )
+    encoder = objective.encoder if isinstance(objective, Tag2TextObjective) else None
+    if encoder is not None and start.directory is not None and start.directory.has(ALIGNMENT_FILE):
+        assert isinstance(objective, Tag2TextObjective)
+        assert objective.contrast is not None
+        known = read_alignment(start.directory.file(ALIGNMENT_FILE), model, encoder.match_id)
+        encoder.load_state_dict(known.state_dict())
+        # The slow copies begin where the encoder does.
+        objective.contrast.encoder_copy.update(encoder, 0.0)
+    guides = None
+    if config.recognised_share:
+        if start.tokenizer is None:
+            raise UsageError("recognised_share is of captions, and this model learns none; leave it at 0")
+        guides = RecognisedGuides(
+            config.recognised_share, config.recognised_threshold, start.vocabulary, start.tokenizer
+        )
+    return FamilyTask(model, objective, settings, config.encoder_weight_decay, guides)
+
+
+def _with_every_part(settings: Sequence[AnyObjectiveConfig]) -> AnyObjectiveConfig:
+    """The first stage's settings, with the parts that any stage learns: they have parameters of their own."""
+    whole = settings[0]
+    if not isinstance(whole, Tag2TextConfig):
+        return whole
+    parts = {name: max(getattr(each, name) for each in settings) for name in ("contrast", "matching")}
+    return whole.model_copy(update=parts)
+
+
+def _per_picture(settings: AnyObjectiveConfig, config: TrainingConfig, at_once: int) -> AnyObjectiveConfig:
+    """RAM++'s sums as those over ``pictures_per_loss`` pictures."""
+    if config.pictures_per_loss is None or not isinstance(settings, RamPlusConfig):
+        return settings
+    share = config.pictures_per_loss / at_once
+    return settings.model_copy(update={"tagging": settings.tagging * share, "alignment": settings.alignment * share})
+
+
+def count_samples(config: TrainingConfig, sources: Sequence[SampleSource]) -> int:
+    """Samples of an epoch, of all processes."""
+    if config.stream.samples_per_epoch is not None:
+        return config.stream.samples_per_epoch
+    indexed = [source for source in sources if isinstance(source, IndexedSource)]
+    if len(indexed) < len(sources):
+        raise UsageError(
+            "how many samples streamed sources hold is not known before they are read; set stream.samples_per_epoch"
+        )
+    return sum(len(source) for source in indexed)
+
+
+def _stream(config: TrainingConfig, given: RunData, start: Start, strategy: Strategy) -> SampleStream[Example]:
+    settings = config.stream
+    resolution = start.config.image_encoder.resolution
+    return SampleStream(
+        given.sources,
+        seed=config.seed,
+        rank=strategy.rank,
+        world_size=strategy.world,
+        shuffle=settings.shuffle,
+        window=settings.window,
+        load=ExampleLoader(given.tags, resolution, config.augmentation, config.tags, config.words, config.seed),
+        threads=settings.threads,
+        # A whole batch is decoded while the one before is learned from.
+        ahead=max(16, config.batch_size // (strategy.world * config.accumulate)),
+        bad_share=settings.bad_share,
+        bad_minimum=settings.bad_minimum,
+        log=given.bad_samples,
+    )
+
+
+def _collator(config: TrainingConfig, start: Start, data: Path, device: torch.device) -> Collator:
+    texts = None
+    if any(isinstance(used, RamPlusConfig) and used.alignment for used in config.objectives):
+        texts = start.texts
+        if texts is None:
+            raise UsageError(
+                "alignment needs a text encoder for captions; name a CLIP directory as teacher.clip, or set "
+                "objective.alignment=0"
+            )
+    return Collator(
+        start.config.image_encoder,
+        start.vocabulary,
+        start.tokenizer,
+        _teacher(config, start, data, device),
+        texts,
+        device,
+        released=getattr(config.objective, "released", False),
+    )
+
+
+def _teacher(config: TrainingConfig, start: Start, data: Path, device: torch.device) -> PictureTeacher | None:
+    if not any(getattr(used, "distillation", 0.0) for used in config.objectives):
+        return None
+    teacher: CachedTeacher | ClipTeacher
+    if config.teacher.cached is not None:
+        teacher = CachedTeacher(find_path(config.teacher.cached, data))
+    elif config.teacher.clip is not None:
+        teacher = ClipTeacher.load(find_path(config.teacher.clip, data), start.config.image_encoder, device)
+    else:
+        raise UsageError(
+            "distillation needs a teacher; name a CLIP directory as teacher.clip, or set objective.distillation=0"
+        )
+    if teacher.width != start.config.features:
+        raise UsageError(
+            f"the teacher's embeddings are {teacher.width} wide, the model's features {start.config.features}; "
+            "take another teacher, or set objective.distillation=0"
+        )
+    return teacher
+
+
+def _device() -> torch.device:
+    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    return found or torch.device("cpu")

@@ -1,0 +1,196 @@
+"""Figures of a task on pictures that it never learns from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from anytag.datasets.samples import Log, Sample, TagName
+from anytag.datasets.sources import SampleSource
+from anytag.datasets.stream import SampleStream
+from anytag.evaluation.captioning import score_captions
+from anytag.evaluation.retrieval import recall_at_k, similarity_scores
+from anytag.evaluation.tagging import best_common_threshold, mean_average_precision
+from anytag.training.families.augmentation import PLAIN
+from anytag.training.families.batches import Collator, Example, ExampleLoader, SampleTags, TagSource
+from anytag.training.families.task import RecognitionTask
+
+#: Pictures that captions are written for, except in the final validation.
+_CAPTIONED = 200
+
+#: Most tags that guide a caption.
+_MOST_GUIDES = 14
+
+#: Gives the validation pictures, the same ones every time.
+Examples = Callable[[], Iterator[Example]]
+
+
+class ValidationLoader(ExampleLoader):
+    """Examples as they are, without augmentation, and with the human labels that validation alone may look at."""
+
+    def __call__(self, sample: Sample, epoch: int) -> Example:
+        """The sample; always with the same caption."""
+        return labelled(super().__call__(sample, 0), sample, self.tags)
+
+
+def labelled(example: Example, sample: Sample, tags: SampleTags) -> Example:
+    """An example with what validation alone may look at: human labels and all captions."""
+    labels = tags.ids.of_names([TagName(name) for name in sample.labels])
+    return replace(example, labels=tuple(sorted(labels)), references=sample.captions)
+
+
+def stream_examples(
+    sources: Sequence[SampleSource],
+    load: ValidationLoader,
+    pictures: int,
+    threads: int | None = None,
+    log: Log | None = None,
+) -> Examples:
+    """Pictures of sources, drawn from all of them.
+
+    Args:
+        sources: Validation data.
+        load: Makes examples.
+        pictures: Most that are looked at.
+        threads: That decode.
+        log: Receives a record for every picture that cannot be read.
+    """
+
+    def examples() -> Iterator[Example]:
+        stream = SampleStream(sources, shuffle=True, epochs=1, load=load, threads=threads, bad_share=1.0, log=log)
+        return islice(iter(stream), pictures)
+
+    return examples
+
+
+def plain_loader(tags: SampleTags, resolution: int, kind: TagSource, words: int) -> ValidationLoader:
+    """Makes examples of pictures as they are."""
+    return ValidationLoader(tags, resolution, PLAIN, kind, words)
+
+
+class Validator:
+    """Losses, mean average precision and F1 of tags, retrieval by contrast, CIDEr-D of captions.
+
+    Args:
+        examples: Gives the pictures.
+        collate: Makes batches.
+        batch_size: Pictures at a time.
+    """
+
+    def __init__(self, examples: Examples, collate: Collator, batch_size: int):
+        self.examples, self.collate, self.batch_size = examples, collate, batch_size
+
+    @torch.inference_mode()
+    def __call__(self, task: RecognitionTask, final: bool = False) -> dict[str, float]:
+        """Figures by name; the task is left in eval mode.
+
+        ``map`` is over the tags that are true of some picture, ``label_map`` over human labels; ``f1`` is micro-F1 at
+        the best single ``threshold``, which is fitted on the very pictures: a figure to watch, not one to quote.
+        ``cider`` is over pictures with several captions, guided by the tags found: over a few hundred of them, in the
+        final validation over all.
+        """
+        task.eval()
+        losses: dict[str, list[float]] = {}
+        scores: list[np.ndarray] = []
+        truths: list[Sequence[int]] = []
+        labels: list[Sequence[int]] = []
+        known: list[bool] = []
+        vectors: list[tuple[Tensor, Tensor]] = []
+        numbers: list[int] = []
+        described = _Described(None if final else _CAPTIONED)
+        with torch.random.fork_rng(devices=[]):
+            for examples in self._batches():
+                batch = self.collate(examples)
+                for name, value in task.losses(batch).items():
+                    losses.setdefault(name, []).append(value)
+                features = task.features(batch)
+                if task.writes_captions:
+                    described.add(examples, features, len(truths))
+                scores.append(task.model.recognize(features).float().sigmoid().cpu().numpy())
+                truths += [example.tags for example in examples]
+                known += [example.tags_known for example in examples]
+                labels += [example.labels for example in examples]
+                if task.encoder is not None and batch.texts is not None:
+                    rows = batch.texts[:, 0] != 0
+                    encoder = task.encoder
+                    vectors.append((encoder.embed_pictures(features[rows]), encoder.embed_texts(batch.texts[rows])))
+                    numbers += [e.number for e, has in zip(examples, rows.tolist(), strict=True) if has]
+            figures = {name: float(np.mean(values)) for name, values in losses.items()}
+            figures |= _tag_figures(np.concatenate(scores), truths, np.array(known))
+            figures |= _label_figures(np.concatenate(scores), labels)
+            if "threshold" in figures:
+                figures |= described.figures(task, np.concatenate(scores), figures["threshold"])
+        return figures | _retrieval_figures(vectors, numbers)
+
+    def _batches(self) -> Iterator[list[Example]]:
+        examples = self.examples()
+        while batch := list(islice(examples, self.batch_size)):
+            yield batch
+
+
+class _Described:
+    """The pictures that captions are written for: features, references, and their places among all."""
+
+    def __init__(self, most: int | None):
+        self.most = most
+        self._features: list[Tensor] = []
+        self._references: list[list[str]] = []
+        self._places: list[int] = []
+
+    def add(self, examples: Sequence[Example], features: Tensor, first: int) -> None:
+        rows = [row for row, example in enumerate(examples) if len(example.references) > 1]
+        if self.most is not None:
+            rows = rows[: self.most - len(self._places)]
+        if rows:
+            self._features.append(features[rows].float())
+            self._references += [list(examples[row].references) for row in rows]
+            self._places += [first + row for row in rows]
+
+    def figures(self, task: RecognitionTask, scores: np.ndarray, threshold: float) -> dict[str, float]:
+        if not self._places:
+            return {}
+        found = [
+            [int(i) for i in np.argsort(-row)[:_MOST_GUIDES] if row[i] >= threshold] for row in scores[self._places]
+        ]
+        captions = task.captions(torch.cat(self._features), found)
+        return {"cider": float(score_captions(captions, self._references).cider)}
+
+
+def _table(rows: Sequence[Sequence[int]], width: int) -> np.ndarray:
+    table = np.zeros((len(rows), width), bool)
+    for row, ids in zip(table, rows, strict=True):
+        row[list(ids)] = True
+    return table
+
+
+def _tag_figures(scores: np.ndarray, rows: Sequence[Sequence[int]], known: np.ndarray) -> dict[str, float]:
+    truth = _table(rows, scores.shape[1])[known]
+    if not truth.any():
+        return {}
+    named = truth.any(0)
+    threshold, f1 = best_common_threshold(scores[known], truth)
+    found = mean_average_precision(scores[known][:, named], truth[:, named])
+    return {"map": float(found), "f1": float(f1), "threshold": float(threshold)}
+
+
+def _label_figures(scores: np.ndarray, rows: Sequence[Sequence[int]]) -> dict[str, float]:
+    truth = _table(rows, scores.shape[1])
+    named = truth.any(0)
+    return {"label_map": float(mean_average_precision(scores[:, named], truth[:, named]))} if named.any() else {}
+
+
+def _retrieval_figures(vectors: Sequence[tuple[Tensor, Tensor]], numbers: Sequence[int]) -> dict[str, float]:
+    if not vectors:
+        return {}
+    pictures, texts = (torch.cat(part).float().cpu().numpy() for part in zip(*vectors, strict=True))
+    # A picture may come with several texts; it is asked for once.
+    _, first, picture_of_text = np.unique(np.array(numbers), return_index=True, return_inverse=True)
+    recall = recall_at_k(similarity_scores(pictures[first], texts), picture_of_text, ks=(1, 5))
+    return {f"text_recall_{k}": float(v) for k, v in recall.text.items()} | {
+        f"picture_recall_{k}": float(v) for k, v in recall.picture.items()
+    }

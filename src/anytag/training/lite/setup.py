@@ -1,0 +1,83 @@
+"""What the loop needs for the ``lite`` objective: the task, its batches, validation pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from anytag.errors import UsageError
+from anytag.foundations.report import Report
+from anytag.nn.efficientnet_lite import load_imagenet_lite
+from anytag.training.engine.distributed import Strategy, first_process_first
+from anytag.training.engine.task import Setup
+from anytag.training.families.batches import Collator
+from anytag.training.families.data_sources import RunData
+from anytag.training.families.initialization import Start, bind_label_queries
+from anytag.training.families.validation import Validator, plain_loader, stream_examples
+from anytag.training.lite.batches import LiteBatches
+from anytag.training.lite.consensus import ConsensusReward
+from anytag.training.lite.data import held_out_examples, prepare
+from anytag.training.lite.feature_cache import PictureReader
+from anytag.training.lite.objective import LiteObjective
+from anytag.training.lite.task import LiteTask, Teachers
+from anytag.training.recipes.config import LiteConfig, TrainingConfig
+
+#: Cached features are there, and models of this size learn from them on a processor.
+DEVICE: Literal["cpu"] = "cpu"
+
+#: Pictures of a validation batch: without gradients so many stay in the processor's cache.
+_VALIDATION_BATCH = 8
+
+
+def set_up(
+    config: TrainingConfig,
+    start: Start,
+    given: RunData,
+    strategy: Strategy,
+    folder: Path,
+    cache: Path,
+    report: Report,
+) -> Setup:
+    """Everything that a run of the ``lite`` objective needs.
+
+    Raises:
+        UsageError: If the recipe asks for what the data or the model do not have.
+    """
+    if strategy.is_sharded:
+        raise UsageError("parallel=fsdp: this recipe asks whole models between its stages, and is small; use ddp")
+    if start.config.image_encoder.swin is not None or start.config.labels.kind != "text":
+        raise UsageError(f"LiteConfig trains lite models only, not a {start.config.family} model")
+    if config.parser == "none":
+        raise UsageError("LiteConfig learns the tags of captions; parser=none leaves it without any")
+    resolution = start.config.image_encoder.resolution
+    untouched = load_imagenet_lite(variant=start.config.image_encoder.name)
+    untouched.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    with first_process_first():
+        data = prepare(config, start, given, cache, untouched, report)
+    start.vocabulary = data.vocabulary
+    untouched.classifier = None
+    untouched.requires_grad_(False)
+    start.model.image_encoder.to(memory_format=torch.channels_last)
+    bind_label_queries(start)
+    settings = config.objectives
+    tokenizer, reward = data.prompts.tokenizer, None
+    if any(isinstance(used, LiteConfig) and used.consensus for used in settings):
+        reward = ConsensusReward(data.pairs.pictures, tokenizer.start_id, tokenizer.end_id)
+    assert isinstance(settings[0], LiteConfig)
+    objective = LiteObjective(settings[0], data.prompts, reward)
+    teachers = Teachers(config, data, untouched, folder, report)
+    task = LiteTask(start.model, objective, settings, config.encoder_weight_decay, teachers)
+    on_pixels = any(stage.cached == "nothing" for stage in config.stages)
+    reader = PictureReader(given.sources, data.shards, resolution, config.seed) if on_pixels else None
+    batches = LiteBatches(data.pairs, data.texts, len(data.vocabulary), config, reader)
+    validator = None
+    if given.validation:
+        if on_pixels:  # Cached maps are not those of a lower encoder that has learned.
+            load = plain_loader(given.tags, resolution, config.tags, config.words)
+            examples = stream_examples(given.validation, load, config.validation_pictures, config.stream.threads)
+        else:
+            examples = held_out_examples(data.held_out, given.tags, config.validation_pictures)
+        validator = Validator(examples, Collator(start.config.image_encoder, data.vocabulary), _VALIDATION_BATCH)
+    return Setup(task, batches, validator, batches.steps_per_epoch, len(data.pairs))

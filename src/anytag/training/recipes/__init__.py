@@ -1,0 +1,1 @@
+"""Recipes: what they return, and how they are loaded."""
