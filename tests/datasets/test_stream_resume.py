@@ -117,8 +117,9 @@ def test_counts_of_bad_samples_are_kept() -> None:
     again = stream(Numbers(50, bad={1, 2}), epochs=1, log=records.append, bad_share=0.5)
     again.restore(state)
     assert len(list(again)) == 8
-    assert again.state()["health"] | {"examples": None} == {
+    assert again.state()["health"] | {"examples": None, "complete": None} == {
         "seen": 50,
+        "complete": None,
         "bad": 2,
         "broken_parts": 0,
         "epoch": 0,

@@ -45,7 +45,7 @@ class TestOpening:
 
     def test_missing_folder(self, tmp_path):
         assert refused(tmp_path / "gone") == (
-            f"{tmp_path / 'gone'}: no such model directory; leave --model out for the model that ships with anytag"
+            f"{tmp_path / 'gone'}: no such model directory; check the path, or give none for the model that ships"
         )
 
     def test_a_file_is_no_folder(self, folder):
@@ -54,6 +54,11 @@ class TestOpening:
     def test_missing_config(self, folder):
         (folder / "config.json").unlink()
         assert refused(folder) == f"{folder}: not a model directory, it has no config.json"
+
+    def test_a_run_folder_has_its_model_inside(self, folder, tmp_path):
+        (tmp_path / "runs").mkdir()
+        folder.rename(tmp_path / "runs" / "model")
+        assert refused(tmp_path / "runs").endswith(f"it has no config.json; {tmp_path / 'runs' / 'model'} is one")
 
     @pytest.mark.parametrize("content", [b'{"format": 1,', b"", b"\xff\xfe\x00"])
     def test_config_that_is_no_json(self, folder, content):

@@ -142,3 +142,25 @@ def test_recipes_that_are_named_anywhere_exist():
             assert load_recipe(f"{RECIPES / file}:{function}").name
         else:
             assert (RECIPES / file).is_file(), file
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("def recipe(:\n    pass\n", r"bad\.py, line 1: the recipe cannot be run \(SyntaxError: "),
+        (
+            "import anytag\n\ndef recipe():\n    return what\n",
+            r"bad\.py, line 4: .*NameError: name 'what' is not defined",
+        ),
+        ("import nothing_like_this\n", r"bad\.py, line 1: .*ModuleNotFoundError"),
+        (
+            "from anytag.training.recipes.config import TrainingStage\n\ndef recipe():\n"
+            "    return TrainingStage(name='s', epochs=-1)\n",
+            r"bad\.py, line 4: the recipe cannot be run \(epochs: Input should be greater than 0\)",
+        ),
+    ],
+)
+def test_mistakes_in_a_recipe_name_its_line(tmp_path, text, message):
+    (tmp_path / "bad.py").write_text(text)
+    with pytest.raises(UsageError, match=message):
+        load_recipe(str(tmp_path / "bad.py"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import typer
 
 from anytag.cli._output import tell
 from anytag.cli._shared import reporting
+from anytag.foundations.cpu_count import available_processors
 
 
 def train(
@@ -21,7 +23,9 @@ def train(
     ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Change a setting: key=value; repeatable.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads. (default: all processors)")] = None,
-    stop_after: Annotated[float | None, typer.Option(help="Stop after that many minutes, with a checkpoint.")] = None,
+    stop_after: Annotated[
+        float | None, typer.Option(min=0, help="Stop after that many minutes, with a checkpoint.")
+    ] = None,
 ) -> None:
     """Train a model from pictures with captions or tags; killed at any moment, the same command goes on.
 
@@ -40,8 +44,8 @@ def train(
         from anytag.training.run import train as run_training
 
         keep_freed_memory()
-        if threads:
-            torch.set_num_threads(threads)
+        if threads or "OMP_NUM_THREADS" not in os.environ:
+            torch.set_num_threads(threads or available_processors())
         config = Overrides(set_ or []).apply(load_recipe(recipe))
-        finished = run_training(config, data, run, tell, stop_after and stop_after * 60, cache)
+        finished = run_training(config, data, run, tell, stop_after and stop_after * 60, cache, set_ or [])
         tell(f"done: {run / 'model'}" if finished else f"stopped; go on with the same command ({run})")

@@ -34,16 +34,19 @@ class BadSamples:
         self.broken_parts = 0
         self._epoch = 0
         self._examples: list[str] = []
+        # Bad and seen of the last epoch that is over; of this one while there is none.
+        self._complete: list[int] | None = None
 
     def state(self) -> dict[str, Any]:
         """All counts, JSON-able."""
         counts = {"seen": self.seen, "bad": self.bad, "broken_parts": self.broken_parts, "epoch": self._epoch}
-        return counts | {"examples": list(self._examples)}
+        return counts | {"examples": list(self._examples), "complete": self._complete or [self.bad, self.seen]}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Set all counts."""
         self.seen, self.bad, self.broken_parts = state["seen"], state["bad"], state["broken_parts"]
         self._epoch, self._examples = state["epoch"], list(state["examples"])
+        self._complete = list(state["complete"]) if self._epoch and "complete" in state else None
 
     def begin(self, epoch: int) -> None:
         """Note that a sample of this epoch comes next.
@@ -53,6 +56,7 @@ class BadSamples:
         """
         if epoch != self._epoch:
             self.check_any()
+            self._complete = [self.bad, self.seen]
             self._epoch, self.seen, self.bad, self.broken_parts = epoch, 0, 0, 0
 
     def check_any(self) -> None:

@@ -222,6 +222,13 @@ def _stream(shard: str, name: str, tags: str = "tags", start: int = 0) -> Iterat
             yield SampleError("shard", f"broken off after sample {number}: {reason}", name)
 
 
+def has_end(shard: Path) -> bool:
+    """Whether an uncompressed shard ends as POSIX says, with two blocks of zeros; one that was cut off does not."""
+    with shard.open("rb") as handle:
+        handle.seek(max(0, handle.seek(0, 2) - 1024))
+        return not any(handle.read())
+
+
 def _kept_index(path: Path, folder: Path | None, problems: list[SampleError]) -> npt.NDArray[np.int64]:
     """A shard's index, from the folder if it is there and the shard has not changed."""
     try:

@@ -52,12 +52,14 @@ class ModelDirectory:
         self.path = Path(path)
         if not self.path.is_dir():
             raise ModelError(
-                f"{self.path}: no such model directory; leave --model out for the model that ships with anytag"
+                f"{self.path}: no such model directory; check the path, or give none for the model that ships"
             )
         try:
             record = json.loads((self.path / "config.json").read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise ModelError(f"{self.path}: not a model directory, it has no config.json") from None
+            inside = self.path / "model"  # Of a training run.
+            hint = f"; {inside} is one" if (inside / "config.json").is_file() else ""
+            raise ModelError(f"{self.path}: not a model directory, it has no config.json{hint}") from None
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise ModelError(f"{self.path / 'config.json'}: not JSON ({error}); copy the model again") from None
         version = record.get("format") if isinstance(record, dict) else None

@@ -56,6 +56,11 @@ class RunLog:
         records = map(json.loads, self.path.read_text(encoding="utf-8").splitlines())
         return any(record["step"] == step and "validation" in record for record in records)
 
+    def note(self, record: dict[str, Any]) -> None:
+        """Add a record that is no figure; it has at least ``step``."""
+        with self.path.open("a", encoding="utf-8") as handle:
+            handle.write(json.dumps({"time": round(time.time(), 1), **record}, ensure_ascii=False) + "\n")
+
     def write(self, record: dict[str, Any]) -> None:
         """Add a record, which has at least ``step`` and ``stage``.
 

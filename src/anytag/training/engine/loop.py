@@ -169,6 +169,11 @@ class TrainingLoop:
         self._state.save(self.step)
         self.saved_step = self.step
 
+    def note(self, record: dict[str, Any]) -> None:
+        """Add a record to the log at this step, for whoever reads it later."""
+        if self._log is not None:
+            self._log.note({"step": self.step, **record})
+
     def run(self, stop_after: float | None = None) -> bool:
         """Train to the end.
 
@@ -218,6 +223,10 @@ class TrainingLoop:
                 seconds = (time.perf_counter() - since) / summed
                 means = self._means({name: value / summed for name, value in sums.items()})
                 self._write({"step": self.step, "stage": stage.name, "rate": rate, "seconds": seconds, **means})
+                if means.get("gradient_norm") == 0:
+                    self.report(
+                        "warning: all gradients are 0, so nothing is learned; do the data name tags that the model has?"
+                    )
                 sums, summed, since = {}, 0, time.perf_counter()
             if self.step % config.validate_every == 0 and not is_last and not out_of_time:
                 self._validate(stage.name, False, signals)

@@ -108,13 +108,20 @@ def read_texts(patterns: Sequence[str], folder: Path) -> Iterator[str]:
             raise UsageError(f"{path}: captions, a line each in UTF-8, cannot be read ({error})") from error
 
 
-def readable_samples(sources: Iterable[SampleSource]) -> Iterator[Sample]:
-    """All samples that can be read; whoever reads the pictures says which cannot."""
+def readable_samples(sources: Iterable[SampleSource], problems: list[str] | None = None) -> Iterator[Sample]:
+    """All samples that can be read.
+
+    Args:
+        sources: What to go through.
+        problems: Receives why others cannot; ``None``: whoever reads the pictures says so.
+    """
     for source in sources:
         for part in range(source.parts):
             for item in source.read(part):
                 if not isinstance(item, SampleError):
                     yield item
+                elif problems is not None:
+                    problems.append(str(item))
 
 
 def open_sources(specs: Sequence[SourceSpec], data: Path, vocabulary: TagVocabulary | None) -> list[SampleSource]:

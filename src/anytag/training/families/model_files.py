@@ -94,6 +94,7 @@ def model_card(
     figures: Mapping[str, float],
     step: int,
     pictures: int,
+    lost: Sequence[str] = (),
 ) -> str:
     """A README for the model directory: what it is, what it saw, how good it is, what it cannot do.
 
@@ -104,6 +105,7 @@ def model_card(
         figures: Last validation figures, by name.
         step: Steps trained.
         pictures: Training pictures, or samples of an epoch.
+        lost: What of the data could not be used, in sentences.
     """
     sizes, vocabulary, encoder = start.config, start.vocabulary, start.config.image_encoder
     kinds = Counter(tag.kind for tag in vocabulary)
@@ -124,6 +126,8 @@ def model_card(
         else "No threshold was fitted; that of the config stands for every tag. `anytag calibrate` fits them."
     )
     texts = f"\n\n{len(given.texts):,} captions without pictures." if given.texts else ""
+    unused = "".join(f"\n- {line}" for line in lost)
+    unused = f"\n\nWhat was found wrong with the data:\n{unused}" if unused else ""
     return f"""# {config.name}
 
 An image tagger of the {sizes.family} family, trained by anytag's recipe `{config.name}` (seed {config.seed}).
@@ -144,7 +148,7 @@ An image tagger of the {sizes.family} family, trained by anytag's recipe `{confi
 
 Captions without given tags were read by the parser `{config.parser}`.{_classifier(config)} Not trained on:
 
-{_listed(given.validation)}
+{_listed(given.validation)}{unused}
 
 ## Validation
 {table}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from anytag.datasets.samples import TagName
 from anytag.datasets.sources import SampleSource
-from anytag.errors import SampleError, UsageError, VocabularyError
+from anytag.errors import DataError, SampleError, UsageError, VocabularyError
 from anytag.language.parsing.parser import CaptionParser, ParsedTag
 from anytag.language.tags.kinds import guess_kinds
 from anytag.language.tags.vocabulary_builder import build_vocabulary
@@ -131,7 +131,10 @@ def _of_data(
     named: Counter[tuple[str, TagKind | None]] = Counter()
     spelled: dict[tuple[str, TagKind | None], str] = {}
     parsed: list[list[ParsedTag]] = []
-    for sample in readable_samples(sources):
+    problems: list[str] = []
+    count = 0
+    for sample in readable_samples(sources, problems):
+        count += 1
         if config.read != "captions":
             for name in dict.fromkeys(sample.tags):
                 key = (normalise_name(name.name), name.kind)
@@ -151,12 +154,19 @@ def _of_data(
             replace(tag, id=places[tag.id], implies=tuple(places[id] for id in tag.implies if id in places))
             for tag in added
         ]
+    if not tags and not count and problems:
+        raise DataError(f"not one of the {len(problems):,} samples can be read.{_examples(problems)}")
     if not tags:
+        unread = f". {len(problems):,} samples more cannot be read.{_examples(problems)}" if problems else ""
         raise UsageError(
-            "the data name no tags, neither by name nor in captions; give a list as vocabulary.tags, or sources with "
-            "captions or tags"
+            f"the {count:,} samples of the data name no tags, neither by name nor in captions; give a list as "
+            f"vocabulary.tags, or sources with captions or tags{unread}"
         )
     return TagVocabulary(tags)
+
+
+def _examples(problems: Sequence[str]) -> str:
+    return " The first:" + "".join(f"\n  {problem}" for problem in problems[:3])
 
 
 def _own(

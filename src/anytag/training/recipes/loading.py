@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import runpy
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from anytag.errors import UsageError
+from pydantic import ValidationError
+
+from anytag.errors import AnytagError, UsageError
 from anytag.training.recipes.config import TrainingConfig
 
 
@@ -21,15 +26,35 @@ def load_recipe(name: str) -> TrainingConfig:
     path, function = _parts(name)
     if not path.is_file():
         raise UsageError(f"{path}: no such recipe; recipes are Python files with a function recipe()")
-    made = runpy.run_path(str(path))
+    with _explained(path):
+        made = runpy.run_path(str(path))
     own = {key for key, value in made.items() if _is_recipe(value, str(path))}
     if function not in own:
         known = f"; it has {', '.join(sorted(own))}" if own else ""
         raise UsageError(f"{path}: there is no recipe {function}() in this file{known}")
-    config = made[function]()
+    with _explained(path):
+        config = made[function]()
     if not isinstance(config, TrainingConfig):
         raise UsageError(f"{path}: {function}() returned {type(config).__name__}, not a TrainingConfig")
     return config
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """What a recipe raises, with the line of the recipe that it comes from."""
+    try:
+        yield
+    except AnytagError:
+        raise
+    except Exception as error:
+        if isinstance(error, ValidationError):
+            first = error.errors()[0]
+            what = f"{'.'.join(map(str, first['loc'])) or error.title}: {first['msg']}"
+        else:
+            what = f"{type(error).__name__}: {error}"
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+        line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else None
+        raise UsageError(f"{path}{f', line {line}' if line else ''}: the recipe cannot be run ({what})") from error
 
 
 def _parts(name: str) -> tuple[Path, str]:

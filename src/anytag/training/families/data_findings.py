@@ -1,0 +1,172 @@
+"""What of a run's data cannot be learned from, found before the first step: nothing is left out without a word."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from anytag.datasets.samples import Sample
+from anytag.datasets.sources import IndexedSource, SampleSource
+from anytag.datasets.webdataset import ShardSource, has_end
+from anytag.errors import SampleError
+from anytag.training.families.batches import SampleTags
+
+#: Samples of a source that are looked at; of larger ones, so many that are evenly spread.
+LOOKED_AT = 10_000
+
+#: From this share of a source's captions without any tag on, something is wrong with them.
+_SILENT = 0.5
+
+_SHOWN = 3
+
+
+@dataclass
+class SourceFindings:
+    """What was found in a source.
+
+    Attributes:
+        identity: The source's.
+        samples: How many were looked at.
+        unreadable: Those that cannot be read, by what is wrong, with the first examples.
+        bare: Those without captions, tags and boxes.
+        unknown: Names of tags that the vocabulary does not have, and in how many samples.
+        untagged: Those that name something, but nothing that the vocabulary has.
+        captions: How many captions were looked at.
+        silent: Captions in which the parser found none of the vocabulary's tags.
+        unended: Shards without the mark that ends an archive.
+    """
+
+    identity: str
+    samples: int = 0
+    unreadable: Counter[str] = field(default_factory=Counter)
+    examples: list[str] = field(default_factory=list)
+    bare: int = 0
+    unknown: Counter[str] = field(default_factory=Counter)
+    untagged: int = 0
+    captions: int = 0
+    silent: int = 0
+    unended: list[str] = field(default_factory=list)
+
+    def lines(self) -> list[str]:
+        """Sentences for people; none if all is well."""
+        found = []
+        if count := sum(self.unreadable.values()):
+            kinds = ", ".join(f"{number:,} {kind}" for kind, number in self.unreadable.most_common())
+            found.append(f"{count:,} of {self.samples:,} samples cannot be read ({kinds}), such as {self._first()}")
+        if self.unended:
+            found.append(
+                f"the mark that ends an archive is missing in {len(self.unended):,} shards, so they were probably cut "
+                f"off ({', '.join(self.unended[:_SHOWN])}); copy them again"
+            )
+        if self.bare:
+            found.append(
+                f"{self.bare:,} of {self.samples:,} samples have neither captions nor tags; the keys that are "
+                "understood are caption, captions, tags and boxes"
+            )
+        if self.unknown:
+            names = ", ".join(f"{name!r} ({count:,})" for name, count in self.unknown.most_common(_SHOWN))
+            more = f" and {len(self.unknown) - _SHOWN:,} more" if len(self.unknown) > _SHOWN else ""
+            found.append(f"the vocabulary does not have {names}{more}")
+        if self.untagged:
+            found.append(f"{self.untagged:,} of {self.samples:,} samples name no tag that the vocabulary has")
+        if self.captions and self.silent > _SILENT * self.captions:
+            found.append(
+                f"in {self.silent:,} of {self.captions:,} captions the parser finds no tag; it understands English only"
+            )
+        return [f"{self.identity}: {line}" for line in found]
+
+    def _first(self) -> str:
+        return "; ".join(self.examples)
+
+
+def look_at(source: SampleSource, tags: SampleTags) -> SourceFindings:
+    """Look at a source's samples, and not into its pictures' content.
+
+    Args:
+        source: Training data.
+        tags: Which tags of the vocabulary samples have.
+    """
+    findings = SourceFindings(source.identity)
+    for problem in source.problems:
+        _unreadable(findings, problem.kind, str(problem))
+        findings.samples += 1
+    if isinstance(source, ShardSource):
+        findings.unended = [path.name for path in source.paths if not has_end(path)]
+    for item in _spread(source):
+        findings.samples += 1
+        if isinstance(item, SampleError):
+            _unreadable(findings, item.kind, str(item))
+        elif isinstance(item.picture, Path) and not item.picture.is_file():
+            _unreadable(findings, "not_found", f"{item.place}: no such file")
+        else:
+            _note(findings, item, tags)
+    return findings
+
+
+def _unreadable(findings: SourceFindings, kind: str, example: str) -> None:
+    findings.unreadable[kind.replace("_", " ")] += 1
+    if len(findings.examples) < _SHOWN:
+        findings.examples.append(example)
+
+
+def _note(findings: SourceFindings, sample: Sample, tags: SampleTags) -> None:
+    if not (sample.captions or sample.tags or sample.boxes):
+        findings.bare += 1
+        return
+    findings.unknown.update(list(dict.fromkeys(t.name for t in sample.tags if not tags.ids.of_names([t]))))
+    named = bool(tags.ids.of_names(sample.tags))
+    parsed = tags.of_captions(sample)
+    findings.captions += sum(ids is not None for ids in parsed)
+    findings.silent += sum(ids is not None and not ids for ids in parsed)
+    if not named and not any(parsed) and (sample.tags or any(ids is not None for ids in parsed)):
+        findings.untagged += 1
+
+
+def _spread(source: SampleSource) -> Iterator[Sample | SampleError]:
+    """Samples of a source, evenly spread over it where it is indexed, else the first ones of its first part."""
+    if not isinstance(source, IndexedSource):
+        # Further parts may have to be fetched from the web.
+        for number, item in enumerate(source.read(0) if source.parts else ()):
+            if number >= LOOKED_AT:
+                return
+            yield item
+        return
+    stride = max(1, -(-len(source) // LOOKED_AT))
+    for index in range(0, len(source), stride):
+        try:
+            yield source[index]
+        except SampleError as error:
+            yield error
+
+
+def shared_pictures(training: Sequence[SampleSource], validation: Sequence[SampleSource], most: int) -> int:
+    """How many of the first validation pictures are training pictures as well, by file or by content.
+
+    Args:
+        training: Of indexed sources, as many samples as are looked at.
+        validation: Likewise.
+        most: Validation pictures to look at.
+    """
+    wanted: dict[str, int] = {}
+    for source in validation:
+        for item in _spread(source):
+            if len(wanted) >= most:
+                break
+            if isinstance(item, Sample):
+                wanted[_picture_key(item)] = 0
+    if not wanted:
+        return 0
+    for source in training:
+        for item in _spread(source):
+            if isinstance(item, Sample) and (key := _picture_key(item)) in wanted:
+                wanted[key] += 1
+    return sum(count > 0 for count in wanted.values())
+
+
+def _picture_key(sample: Sample) -> str:
+    if isinstance(sample.picture, Path):
+        return str(sample.picture.resolve())
+    return hashlib.blake2b(sample.picture, digest_size=16).hexdigest()

@@ -1,0 +1,143 @@
+"""What a run folder says of its run: the recipe as it stands, what was changed, who ran it, and whether it ended.
+
+``recipe.json`` holds the settings that the run goes on with, ``run.json`` one entry for every time that it was begun or
+taken up: when, at which step, by which command, with which ``--set``, data folder, versions and processes.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from anytag.foundations.atomic_files import write_text
+from anytag.foundations.settings import Settings
+
+RECIPE_FILE = "recipe.json"
+RUN_FILE = "run.json"
+
+_PACKAGES = ("anytag", "torch", "numpy", "pillow")
+
+
+class RunRecord:
+    """The record of a run in its folder.
+
+    Args:
+        folder: The run folder.
+        config: The recipe as it is to go on.
+        data: The data folder.
+        processes: How many share the run.
+        settings: The ``--set`` arguments of this time; ``None``: it was not begun from the command line.
+    """
+
+    def __init__(
+        self, folder: Path, config: Settings, data: Path, processes: int = 1, settings: Sequence[str] | None = None
+    ):
+        self.folder, self.config, self.data = folder, config, data
+        self.processes, self.settings = processes, settings
+        self._record = _read(folder / RUN_FILE)
+        self._before = _read(folder / RECIPE_FILE)
+
+    @property
+    def finished_at(self) -> int | None:
+        """The step that the run ended at; ``None`` if it has not, or nobody has written it down."""
+        found = self._record.get("finished")
+        return found if isinstance(found, int) else None
+
+    def changes(self) -> dict[str, str]:
+        """What differs from the recipe that the run has gone by: ``{"batch_size": "8 → 16"}``."""
+        if not self._before:
+            return {}
+        before, now = _flat(self._before), _flat(json.loads(self.config.model_dump_json()))
+        names = [*before, *(name for name in now if name not in before)]
+        return {
+            name: f"{_shown(before, name)} → {_shown(now, name)}"
+            for name in names
+            if before.get(name, _MISSING) != now.get(name, _MISSING)
+        }
+
+    def begin(self, step: int) -> None:
+        """Write down that the run goes on from a step, by the recipe as it is now. Call it when that is certain."""
+        entry = {
+            "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "step": step,
+            "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+            "set": None if self.settings is None else list(self.settings),
+            "data": str(self.data.resolve()),
+            "processes": self.processes,
+            "versions": {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}},
+            "commit": _commit(),
+            "changes": self.changes(),
+        }
+        self._record = {"times": [*self._record.get("times", ()), entry], "finished": None}
+        write_text(self.folder / RECIPE_FILE, self.config.model_dump_json(indent=2) + "\n")
+        self._write()
+
+    def finish(self, step: int) -> None:
+        """Write down that the run has ended, with its model written."""
+        self._record["finished"] = step
+        self._write()
+
+    def _write(self) -> None:
+        write_text(self.folder / RUN_FILE, json.dumps(self._record, indent=2, ensure_ascii=False) + "\n")
+
+
+_MISSING = object()
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _flat(value: Any, name: str = "") -> dict[str, Any]:
+    """Leaves by their path, written as ``--set`` takes them."""
+    if isinstance(value, dict) and value:
+        entries = value.items()
+    elif isinstance(value, list) and any(isinstance(entry, dict) for entry in value):
+        entries = ((str(place), entry) for place, entry in enumerate(value))  # type: ignore[assignment]
+    else:
+        return {name: value}
+    return {
+        path: leaf for key, inner in entries for path, leaf in _flat(inner, f"{name}.{key}" if name else key).items()
+    }
+
+
+def _shown(flat: dict[str, Any], name: str) -> str:
+    if name not in flat:
+        return "not set"
+    return flat[name] if isinstance(flat[name], str) else json.dumps(flat[name], ensure_ascii=False)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """The commit of the source tree that anytag runs from, if it runs from one."""
+    here = Path(__file__).resolve().parent
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    # Installed into somebody's environment inside another repository, it is not that one's commit.
+    return done.stdout.strip() if "site-packages" not in here.parts else None

@@ -1,0 +1,139 @@
+"""What of the data cannot be learned from is said, before and after, and stands in the model card."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from toy_pairs import config, write_pictures, write_rows  # noqa: E402
+
+from anytag.datasets.opening import open_source  # noqa: E402
+from anytag.errors import DataError, UsageError  # noqa: E402
+from anytag.language.parsing.parser import load_parser  # noqa: E402
+from anytag.model.vocabulary import TagVocabulary, VocabularyTag  # noqa: E402
+from anytag.training.families.batches import SampleTags  # noqa: E402
+from anytag.training.families.data_findings import look_at, shared_pictures  # noqa: E402
+from anytag.training.recipes.config import StreamConfig, Tag2TextConfig, VocabularyConfig  # noqa: E402
+from anytag.training.run import train  # noqa: E402
+
+NAMES = ("red", "green", "blue", "yellow", "square", "circle")
+
+
+@pytest.fixture
+def tags():
+    kinds = ("attribute",) * 4 + ("object",) * 2
+    vocabulary = TagVocabulary(VocabularyTag(i, *pair) for i, pair in enumerate(zip(NAMES, kinds, strict=True)))
+    return SampleTags(vocabulary, load_parser("light"))
+
+
+@pytest.fixture
+def rows(tmp_path):
+    return write_pictures(tmp_path, 12)
+
+
+def found(folder, tags, rows):
+    write_rows(folder / "pairs.jsonl", rows)
+    return look_at(open_source(folder / "pairs.jsonl"), tags).lines()
+
+
+class TestASource:
+    def test_nothing_is_said_where_all_is_well(self, tmp_path, tags, rows):
+        assert found(tmp_path, tags, rows) == []
+
+    def test_missing_files(self, tmp_path, tags, rows):
+        for row in rows[:4]:
+            (tmp_path / row["image"]).unlink()
+        (line,) = found(tmp_path, tags, rows)
+        assert line.startswith(
+            "json pairs.jsonl: 12: 4 of 12 samples cannot be read (4 not found), such as pairs.jsonl:1 "
+        )
+
+    def test_keys_that_nobody_knows(self, tmp_path, tags, rows):
+        bare = [{"image": row["image"], "legend": "a dog"} if place < 10 else row for place, row in enumerate(rows)]
+        (line,) = found(tmp_path, tags, bare)
+        assert "10 of 12 samples have neither captions nor tags; the keys that are understood are caption" in line
+
+    def test_names_that_the_vocabulary_lacks(self, tmp_path, tags, rows):
+        strange = [
+            {"image": row["image"], "tags": ["zebu", "qat"] if place else ["red"]} for place, row in enumerate(rows)
+        ]
+        first, second = found(tmp_path, tags, strange)
+        assert first.endswith("the vocabulary does not have 'zebu' (11), 'qat' (11)")
+        assert second.endswith("11 of 12 samples name no tag that the vocabulary has")
+
+    def test_another_language(self, tmp_path, tags, rows):
+        german = [{"image": row["image"], "captions": ["ein Hund läuft über die Wiese"]} for row in rows]
+        assert any(
+            "in 12 of 12 captions the parser finds no tag; it understands English only" in line
+            for line in found(tmp_path, tags, german)
+        )
+
+    def test_a_shard_that_breaks_off(self, tmp_path, tags, rows):
+        with tarfile.open(tmp_path / "a.tar", "w") as tar:
+            for number, row in enumerate(rows):
+                (tmp_path / "side.json").write_text(json.dumps({"tags": row["tags"]}))
+                tar.add(tmp_path / row["image"], f"{number:03}.png")
+                tar.add(tmp_path / "side.json", f"{number:03}.json")
+        whole = (tmp_path / "a.tar").read_bytes()
+        (tmp_path / "a.tar").write_bytes(whole[: len(whole) // 2 // 512 * 512 - 300])
+        lines = look_at(open_source(tmp_path / "a.tar"), tags).lines()
+        assert len(lines) == 1
+        assert "missing in 1 shards, so they were probably cut off (a.tar); copy them again" in lines[0]
+
+
+def test_validation_pictures_that_are_trained_on(tmp_path, rows):
+    write_rows(tmp_path / "pairs.jsonl", rows)
+    write_rows(tmp_path / "check.jsonl", rows[:3])
+    training, validation = (open_source(tmp_path / name) for name in ("pairs.jsonl", "check.jsonl"))
+    assert shared_pictures([training], [validation], 100) == 3
+    assert shared_pictures([training], [validation], 2) == 2
+    assert shared_pictures([training], [], 100) == 0
+
+
+class TestARun:
+    def settings(self, **changes):
+        return config(objective=Tag2TextConfig(captioning=0, contrast=0, matching=0), **changes)
+
+    def test_losses_are_said_and_stand_in_the_card(self, tmp_path, rows):
+        write_pictures(tmp_path, 24)
+        (tmp_path / "pictures" / "0-003.png").unlink()
+        lines = []
+        loose = StreamConfig(bad_share=0.5)
+        train(self.settings(stream=loose, validation=("pairs.jsonl",)), tmp_path, tmp_path / "run", lines.append)
+        warnings = [line for line in lines if line.startswith("warning: ")]
+        card = (tmp_path / "run" / "model" / "README.md").read_text()
+        for part in (
+            "1 of 24 samples cannot be read",
+            "24 validation pictures are",
+            "1 of the last epoch's 24 samples",
+        ):
+            assert any(part in line for line in warnings), part
+            assert part in card, part
+
+    def test_a_batch_larger_than_the_data_and_tags_that_nobody_has(self, tmp_path):
+        write_pictures(tmp_path, 4, captions=False)
+        (tmp_path / "tags.txt").write_text("zebra\n")
+        lines = []
+        vocabulary = VocabularyConfig(tags="tags.txt")
+        train(self.settings(vocabulary=vocabulary, parser="none"), tmp_path, tmp_path / "run", lines.append)
+        said = "\n".join(lines)
+        assert "warning: a batch of 8 holds samples more than once, for there are 4; set batch_size" in said
+        assert "4 of 4 samples name no tag that the vocabulary has" in said
+
+    @pytest.mark.parametrize(
+        ("content", "error", "message"),
+        [
+            ("picture,tags\na.png,caf\xe9\n".encode("latin-1"), DataError, r"not in UTF-8"),
+            (b"picture,tags\nhttp://127.0.0.1:9/a.png,cat\n", DataError, r"127\.0\.0\.1:9"),
+            (b"picture,tags\na.png,\n", UsageError, r"the 1 samples of the data name no tags"),
+        ],
+        ids=["latin-1", "no answer", "no tags"],
+    )
+    def test_the_first_pass_says_what_was_wrong(self, tmp_path, content, error, message):
+        (tmp_path / "a.csv").write_bytes(content)
+        with pytest.raises(error, match=message):
+            train(self.settings(sources=("a.csv",)), tmp_path, tmp_path / "run", lambda line: None)

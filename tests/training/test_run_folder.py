@@ -1,0 +1,108 @@
+"""A run folder says what was run, is written by one process alone, and is left as it is when the run has ended."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from toy_pairs import config, write_pictures  # noqa: E402
+
+from anytag.errors import ModelError, UsageError  # noqa: E402
+from anytag.foundations.folder_locks import only_writer  # noqa: E402
+from anytag.training.recipes.config import Tag2TextConfig, TrainingStage  # noqa: E402
+from anytag.training.run import train  # noqa: E402
+
+
+def settings(epochs=2, **changes):
+    """Tags alone, three steps an epoch."""
+    stage = TrainingStage(name="all", epochs=epochs, learning_rate=3e-3, warmup=2)
+    objective = Tag2TextConfig(captioning=0, contrast=0, matching=0)
+    return config(objective=objective, **({"stages": (stage,)} | changes))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    write_pictures(folder)
+    return folder
+
+
+@pytest.fixture
+def run(data, tmp_path):
+    """Trains in one folder; gives what was said."""
+
+    def go(given, **more):
+        lines = []
+        train(given, data, tmp_path, lines.append, **more)
+        return lines
+
+    return go
+
+
+def content(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != ".lock"}
+
+
+def read(folder, name):
+    return json.loads((folder / name).read_text())
+
+
+def test_changes_are_said_and_written_down(run, tmp_path):
+    run(settings(seed=7), stop_after=0, settings=["seed=7"])
+    stages = (TrainingStage(name="all", epochs=2, learning_rate=1e-3, warmup=2),)
+    said = run(settings(seed=7, stages=stages))
+    assert "changed since step 1: stages.0.learning_rate 0.003 → 0.001" in said
+    notes = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [note["changed"] for note in notes if "changed" in note] == [{"stages.0.learning_rate": "0.003 → 0.001"}]
+    assert read(tmp_path, "recipe.json")["stages"][0]["learning_rate"] == 0.001
+    first, second = read(tmp_path, "run.json")["times"]
+    assert (first["step"], first["set"], first["changes"]) == (0, ["seed=7"], {})
+    assert (second["step"], second["set"], second["changes"]) == (1, None, {"stages.0.learning_rate": "0.003 → 0.001"})
+    assert first["processes"] == 1
+    assert first["versions"]["torch"] == torch.__version__
+    assert first["command"]
+
+
+def test_a_change_that_is_refused_is_written_nowhere(run, tmp_path):
+    run(settings(), stop_after=0)
+    before = {name: read(tmp_path, name) for name in ("recipe.json", "run.json")}
+    other = settings(model=settings().model.model_copy(update={"width": 20}))
+    with pytest.raises(ModelError, match="checkpoint of another model"):
+        run(other)
+    with pytest.raises(UsageError, match="was saved with seed 0, and is now to go on with 5"):
+        run(settings(seed=5))
+    assert {name: read(tmp_path, name) for name in before} == before
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({}, "this run is finished at step 6; nothing was changed"),
+        ({"epochs": 1}, "this run has gone 6 steps, more than the 3 that the recipe asks for now"),
+        ({"log_every": 1}, "this run is finished at step 6; nothing was changed"),
+    ],
+)
+def test_a_finished_run_is_left_alone(run, tmp_path, given, said):
+    run(settings())
+    assert read(tmp_path, "run.json")["finished"] == 6
+    (tmp_path / "model" / "vocabulary.json").write_text("calibrated since")
+    before = content(tmp_path)
+    assert any(line.startswith(said) for line in run(settings(**given)))
+    assert content(tmp_path) == before
+
+
+def test_more_epochs_go_on(run, tmp_path):
+    run(settings())
+    assert "changed since step 6: stages.0.epochs 2.0 → 3.0" in run(settings(epochs=3))
+    assert read(tmp_path, "run.json")["finished"] == 9
+
+
+def test_a_second_run_in_the_folder_is_refused(run, tmp_path):
+    with (
+        only_writer(tmp_path, "", ""),
+        pytest.raises(UsageError, match="another run trains here; wait until it is done"),
+    ):
+        run(settings())
