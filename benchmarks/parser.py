@@ -19,7 +19,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests" / "language"))
+sys.path.insert(0, str(ROOT / "tests" / "support"))
 
 import gold  # noqa: E402
 
