@@ -23,7 +23,7 @@ def run(model: Path, photos: Path, out: Path) -> None:
     module._COMMIT_AFTER = 0.0
     directory = ModelDirectory(model)
     backend = ToyBackend(directory, CaptionTokenizer.load(model / "tokenizer.json"))
-    recognizer = Recognizer(directory, backend, 2, workers=1)
+    recognizer = Recognizer(directory, backend, 2, workers=1, recognize_blank=True)
     view = TagView(recognizer.vocabulary)
     sidecars = [TextSidecars(existing="append"), XmpSidecars(view)]
     work = BatchRun(recognizer, {}, False, None, view, sidecars, ["jsonl", "csv"], out)

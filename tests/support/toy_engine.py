@@ -65,7 +65,7 @@ class ToyModel:
         directory = self.directory()
         backend = GridBackend(directory, CaptionTokenizer.load(self.path / "tokenizer.json"))
         backend.dies_at = self.dies_at
-        return Recognizer(directory, backend, batch_size=2, workers=1)
+        return Recognizer(directory, backend, batch_size=2, workers=1, recognize_blank=True)
 
 
 @dataclass(frozen=True)
