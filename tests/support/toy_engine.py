@@ -135,7 +135,7 @@ def outputs(work):
     return {
         path.relative_to(work).as_posix(): path.read_bytes()
         for path in sorted(Path(work).rglob("*"))
-        if path.is_file() and not path.name.endswith((".done.json", "report.json", "report.txt"))
+        if path.is_file() and not path.name.endswith((".done.json", "report.json", "report.txt", ".lock"))
     }
 
 
