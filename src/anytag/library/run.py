@@ -20,6 +20,7 @@ from anytag.library.batch import Batch, Done
 from anytag.library.outputs import write_outputs
 from anytag.library.progress import Progress
 from anytag.library.scan import Scan, scan_files
+from anytag.model.directory import sha256
 
 if TYPE_CHECKING:
     from anytag.inference.questions import Question
@@ -101,10 +102,10 @@ class BatchRun:
     def settings(self) -> dict[str, Any]:
         """What decides a picture's result."""
         directory = self.recognizer.directory
-        config = (directory.path / "config.json").read_bytes()  # It holds the checksums of all other files.
         return {
             "model": directory.config.name,
-            "version": hashlib.sha256(config).hexdigest()[:12],
+            # The config holds the checksums of all other files.
+            "version": sha256(directory.path / "config.json")[:12],
             "caption": self.caption,
             **self.asked,
             "choice": _choice_text(self.choice),

@@ -22,7 +22,7 @@ from anytag.evaluation.baselines.base import (
     model_from_directory,
     read_form,
 )
-from anytag.evaluation.baselines.contrast import TEXTS
+from anytag.evaluation.baselines.dual_encoder import TEXTS
 from anytag.evaluation.baselines.prompts import ENSEMBLE, PLAIN, sentences
 from anytag.evaluation.systems import Paradigm, Scores
 

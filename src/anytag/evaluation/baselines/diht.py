@@ -9,21 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-
-import torch
-from torch import Tensor
-from torch.nn import functional as F
+from typing import Any
 
 from anytag.errors import ModelError
-from anytag.evaluation.baselines.base import Baseline, PictureForm, read_checkpoint
+from anytag.evaluation.baselines.base import PictureForm, read_checkpoint
 from anytag.evaluation.baselines.clip_tokenizer import ClipTokens, read_tokens
-from anytag.evaluation.baselines.contrast import TEXTS, _pooled
+from anytag.evaluation.baselines.dual_encoder import DualEncoderBaseline
 from anytag.evaluation.baselines.openai_layout import build_clip, picture_weights, text_weights
-from anytag.evaluation.baselines.prompts import ENSEMBLE, sentences
-from anytag.evaluation.systems import Paradigm, Scores
+from anytag.evaluation.baselines.prompts import ENSEMBLE
 
 
-class DihtBaseline(Baseline):
+class DihtBaseline(DualEncoderBaseline):
     """Cosine of a picture and the mean of a category's prompts.
 
     Args:
@@ -36,7 +32,6 @@ class DihtBaseline(Baseline):
     """
 
     title = "DiHT"
-    paradigm: Paradigm = "alignment"
 
     def __init__(self, path: str | Path, tokenizer: str | Path, prompts: tuple[str, ...] = ENSEMBLE):
         source = Path(path)
@@ -49,39 +44,11 @@ class DihtBaseline(Baseline):
             weights["logit_scale"] = text["logit_scale"]
         except KeyError as error:
             raise ModelError(f"{source}: lacks {error}; this is no DiHT checkpoint") from None
-        self.model = build_clip(weights, "gelu", source)
-        side = int(self.model.config.vision_config.image_size)
-        super().__init__(source, PictureForm(side, side, shorter=side), f"{len(prompts)} prompts")
-        self.tokens: ClipTokens = read_tokens(Path(tokenizer), self.model.config.text_config)
-        self.prompts = prompts
-        self._texts: Tensor | None = None
+        model = build_clip(weights, "gelu", source)
+        side = int(model.config.vision_config.image_size)
+        super().__init__(source, PictureForm(side, side, shorter=side), model, prompts)
+        self.tokens: ClipTokens = read_tokens(Path(tokenizer), model.config.text_config)
 
-    def ask(self, names: Sequence[str], synonyms: dict[str, tuple[str, ...]]) -> list[str]:
-        """Embed every category's prompts."""
-        made = dict.fromkeys(names)
-        flat = [text for name in made for text in sentences(name, self.prompts)]
-        embedded = self.embed_texts(flat).unflatten(0, (len(made), -1)).mean(1)
-        rows = dict(zip(made, F.normalize(embedded, dim=-1), strict=True))
-        self._texts = torch.stack([rows[name] for name in names])
-        return []
-
-    def ask_texts(self, texts: Sequence[str]) -> None:
-        """Ask for whole texts instead of categories, for retrieval."""
-        self._texts = self.embed_texts(texts)
-
-    @torch.inference_mode()
-    def embed_texts(self, texts: Sequence[str]) -> Tensor:
-        """Unit vectors ``[T, D]``."""
-        parts = []
-        for start in range(0, len(texts), TEXTS):
-            ids = self.tokens(texts[start : start + TEXTS])
-            parts.append(F.normalize(_pooled(self.model.get_text_features(input_ids=ids)), dim=-1))
-        return torch.cat(parts)
-
-    @torch.inference_mode()
-    def score(self, pictures: Tensor) -> Scores:
-        """Cosines ``[B, C]``."""
-        assert self._texts is not None, "ask for categories first"
-        embedded = F.normalize(_pooled(self.model.get_image_features(pixel_values=pictures)), dim=-1)
-        found: Scores = (embedded @ self._texts.T).numpy()
-        return found
+    def text_features(self, texts: Sequence[str]) -> Any:
+        """What the text encoder gives for some texts."""
+        return self.model.get_text_features(input_ids=self.tokens(texts))

@@ -17,7 +17,7 @@ from torch import Tensor
 from anytag.errors import ModelError
 from anytag.evaluation.baselines.base import Baseline, PictureForm, read_checkpoint
 from anytag.evaluation.baselines.clip_tokenizer import ClipTokens, read_tokens
-from anytag.evaluation.baselines.contrast import TEXTS, _pooled
+from anytag.evaluation.baselines.dual_encoder import TEXTS, pooled
 from anytag.evaluation.baselines.openai_layout import build_clip, no_scale, picture_weights, text_weights
 from anytag.evaluation.baselines.prompts import SCENE, sentences
 from anytag.evaluation.systems import Paradigm, Scores
@@ -69,7 +69,7 @@ class MktBaseline(Baseline):
         parts = []
         for start in range(0, len(names), TEXTS):
             texts = [sentences(name, SCENE)[0] for name in names[start : start + TEXTS]]
-            parts.append(_pooled(self.model.get_text_features(input_ids=self.tokens(texts))))
+            parts.append(pooled(self.model.get_text_features(input_ids=self.tokens(texts))))
         self._labels = torch.cat(parts)
         return []
 
