@@ -133,7 +133,7 @@ def test_pressing_chips_steers_the_caption(page, photos):
     page.wait_for_selector("#covered:has-text('dog, beach')")
     page.fill("#words", "unicorn")
     page.press("#words", "Enter")
-    page.wait_for_selector("#status.bad:has-text('unicorn')")
+    page.wait_for_selector("#covered:has-text('it does not name unicorn')")
 
 
 def test_the_threshold(page, photos):

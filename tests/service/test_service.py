@@ -88,6 +88,10 @@ class TestRoutes:
         seen = client.post("/v1/caption?tags=beach", **form()).json()
         assert (seen["given"], seen["covered"]) == (["beach"], ["beach"])
 
+    def test_a_caption_may_be_asked_to_speak_of_any_word(self, client):
+        seen = client.post("/v1/caption?tags=unicorn", **form()).json()
+        assert (seen["given"], seen["covered"]) == (["unicorn"], [])
+
     def test_where(self, client):
         seen = client.post("/v1/locate?tag=dog", **form()).json()
         assert seen["tag"]["name"] == "dog"
@@ -150,7 +154,7 @@ class TestRefusals:
             ("/v1/tag", {"content": b"[" * 100_000, "headers": {"content-type": "application/json"}}, (400, "usage")),
             ("/v1/tag", {"content": RED, "headers": {"content-encoding": "gzip"}}, (415, "encoding")),
             ("/v1/tag?model=other", {"content": RED}, (404, "model")),
-            ("/v1/caption?tags=unicorn", {"content": RED}, (400, "usage")),
+            ("/v1/caption?num_beams=0", {"content": RED}, (400, "usage")),
             ("/v1/match", {"content": RED}, (400, "usage")),
             ("/v1/locate", {"content": RED}, (400, "usage")),
             ("/v1/nothing", {"content": RED}, (404, "not_found")),

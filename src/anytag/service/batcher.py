@@ -88,6 +88,8 @@ class Batcher:
         with self._condition:
             if self._stopping:
                 raise stopping()
+            # Whoever gave up no longer takes room.
+            self._waiting = deque(job for job in self._waiting if not job.future.cancelled())
             # A request of more pictures than the queue holds is let in when nothing else waits.
             if self._waiting and len(self._waiting) + len(jobs) > self._queue:
                 raise overloaded()
