@@ -277,8 +277,8 @@ class TestTryingAgain:
         assert target.read_bytes() == CONTENT
 
     def test_a_server_that_falls_silent_in_the_middle(self, site, url, target):
-        site.answers["/weights"] = [trickling(100_000, 0.5)]
-        fetch(url, target, timeout=0.1)
+        site.answers["/weights"] = [trickling(100_000, 2.0)]
+        fetch(url, target, timeout=0.5)
         assert asked(site) == [("all", 200), ("bytes=100000-", 206)]
 
     def test_nobody_there(self, target):

@@ -1,6 +1,7 @@
 """Coloured squares with tags and captions, and models tiny enough to learn them at once.
 
-Run as a script it trains with the data in one folder in another one, slowly enough to be killed, or one step alone.
+Run as a script it trains with the data in one folder in another one, slowly enough to be killed, or one step alone,
+with one thread or as many as its last argument says (sums differ in their last bits with the number of threads).
 """
 
 from __future__ import annotations
@@ -149,8 +150,8 @@ if __name__ == "__main__":
     from anytag.training.families import setup
     from anytag.training.run import train
 
-    torch.set_num_threads(1)
     pairs, run, what = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+    torch.set_num_threads(int(sys.argv[4]) if len(sys.argv) > 4 else 1)
     if what == "slowly":
 
         class SlowBatches(setup.StreamBatches):

@@ -21,7 +21,7 @@ from toy_pairs import config, picture, write_pictures, write_rows  # noqa: E402
 import anytag  # noqa: E402
 from anytag.errors import DataError, UsageError  # noqa: E402
 from anytag.training.engine.checkpointing import SaveError  # noqa: E402
-from anytag.training.recipes.config import (  # noqa: E402  # noqa: E402
+from anytag.training.recipes.config import (  # noqa: E402
     RamConfig,
     RamPlusConfig,
     StreamConfig,
@@ -116,7 +116,8 @@ class TestARun:
 class TestResuming:
     def test_killed_and_taken_up_again_it_ends_with_the_very_weights(self, data, finished, tmp_path):
         """SIGKILL between two checkpoints; what was drawn since is drawn again."""
-        script = [sys.executable, str(ROOT / "tests" / "support" / "toy_pairs.py"), str(data), str(tmp_path), "slowly"]
+        program = str(ROOT / "tests" / "support" / "toy_pairs.py")
+        script = [sys.executable, program, str(data), str(tmp_path), "slowly", str(torch.get_num_threads())]
         with subprocess.Popen(script, stdout=subprocess.PIPE, text=True) as process:
             deadline = time.monotonic() + 100
             while not (tmp_path / "checkpoint.pt").exists() and time.monotonic() < deadline:
