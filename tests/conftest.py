@@ -7,6 +7,10 @@ import os
 import shutil
 from pathlib import Path
 
+# Two processes share two cores; threads of the one would wait, spinning, for those of the other.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 from fixtures_exported import exported  # noqa: F401 (a fixture)
 
