@@ -50,7 +50,7 @@ class Recognition:
         path: The picture's path, or a description of where it came from.
         tags: Tags found, best first; categories in the order in which they were asked for.
         caption: A sentence, or ``None`` if none was asked for.
-        given: Tags that the caption was asked to follow.
+        given: What the caption was asked to follow: names as you gave them, or of the tags found.
         covered: Those of ``given`` that the caption names.
         notes: What there is to know about the picture: ``blank``, the same color everywhere, so that there is nothing
             to recognise; ``truncated``, its file ends too early, and the rest is missing.

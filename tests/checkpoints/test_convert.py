@@ -347,6 +347,23 @@ def test_a_file_that_is_not_there(tmp_path):
         read_checkpoint(tmp_path / "nothing.pth")
 
 
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [(b"", "empty"), (b"cat\ndog\n", "not a PyTorch checkpoint"), (b"\xff\xd8\xff\xe0", "not a PyTorch checkpoint")],
+)
+def test_a_file_of_another_kind(tmp_path, content, what):
+    path = tmp_path / "tags.txt"
+    path.write_bytes(content)
+    with pytest.raises(ModelError) as caught:
+        read_checkpoint(path)
+    assert str(caught.value) == f"{path}: {what}; give the .pth file as it was downloaded"
+
+
+def test_a_folder_in_place_of_a_file(tmp_path):
+    with pytest.raises(ModelError, match=r": not a file$"):
+        read_checkpoint(tmp_path)
+
+
 class TestWeights:
     def test_what_is_written_is_read_by_the_library(self, tmp_path):
         tensors = {"a": torch.randn(3, 4), "b": torch.arange(5), "c": torch.randn(2).bfloat16(), "d": torch.empty(0, 3)}

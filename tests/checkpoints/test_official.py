@@ -177,6 +177,7 @@ class TestOffline:
             resolve("ram", tmp_path, offline=True)
         assert all(f"{tmp_path / file.name}: missing" in str(caught.value) for file in MODELS["ram"].files[:4])
         assert f"published at {published.url}/0/ram_swin_large_14m.pth" in str(caught.value)
+        assert "\n" not in str(caught.value)
 
     @pytest.mark.parametrize(
         ("name", "fault"),

@@ -281,7 +281,7 @@ class TestCaption:
 
     def test_tags_of_the_user_s(self, run, pictures):
         [record] = lines(run("caption", pictures / "red.png", "--json", "--tags", "Beach, hound"))
-        assert (record["caption"], record["given"]) == ("a picture of beach dog", ["beach", "dog"])
+        assert (record["caption"], record["given"]) == ("a picture of beach dog", ["Beach", "hound"])
         [free] = lines(run("caption", pictures / "red.png", "--json", "--tags", ""))
         assert (free["caption"], free["given"], free["covered"]) == ("a picture of", [], [])
 

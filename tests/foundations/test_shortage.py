@@ -10,9 +10,10 @@ from conftest import ROOT
 from fixtures_toy import plain, toy_recognizer
 
 from anytag.errors import ResourceError, UsageError
-from anytag.foundations.shortage import explained_shortage
+from anytag.foundations.shortage import explained_shortage, shortage_of
 
 MEMORY = "there is not enough memory; use a smaller batch_size or model, or fewer threads, or end other programs"
+FILES = "too many files are open; end other programs, or raise the limit (ulimit -n)"
 THREADS = "the system gives no more threads; ask for fewer (threads=1, --threads 1), or raise the limit (ulimit -u)"
 
 
@@ -25,6 +26,9 @@ THREADS = "the system gives no more threads; ask for fewer (threads=1, --threads
         (RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"), MEMORY),
         (RuntimeError("can't start new thread"), THREADS),
         (RuntimeError("pthread_create failed, error code: 11"), THREADS),
+        (BlockingIOError(11, "Resource temporarily unavailable"), THREADS),
+        (ImportError("runtime.so: failed to map segment from shared object"), MEMORY),
+        (OSError(24, "Too many open files", "a.jpg"), FILES),
     ],
 )
 def test_what_libraries_say(error, message):
@@ -32,6 +36,22 @@ def test_what_libraries_say(error, message):
         raise error
     assert (str(caught.value), caught.value.kind) == (message, "resources")
     assert caught.value.__cause__ is error
+
+
+def test_what_a_shortage_led_to():
+    led_to = RuntimeError("cannot join thread before it is started")
+    led_to.__context__ = RuntimeError("can't start new thread")
+    assert shortage_of(led_to).kind == "resources"
+    led_to.__suppress_context__ = True
+    assert shortage_of(led_to) is None
+
+
+def test_a_library_in_rust_that_gave_up():
+    panic = type("PanicException", (BaseException,), {"__module__": "pyo3_runtime"})
+    with pytest.raises(ResourceError, match="no more threads"), explained_shortage():
+        raise panic("The global thread pool has not been initialized.: ThreadPoolBuildError { kind: IOError(Os {}) }")
+    with pytest.raises(panic), explained_shortage():
+        raise panic("index out of bounds")
 
 
 def test_other_errors_pass():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 
@@ -75,6 +76,29 @@ def test_every_library_is_told_and_what_the_user_has_set_stays(tmp_path):
     asked = dict.fromkeys(SWITCHES, "user")
     out = subprocess.run([sys.executable, "-c", code], env=clean | asked, capture_output=True, text=True, check=True)
     assert out.stdout.split() == ["user"] * len(SWITCHES)
+
+
+def test_openvino_is_imported_in_one_place():
+    """It has no switch, so whoever imports it by itself would let it report."""
+    source = ROOT / "src" / "anytag"
+    found = [
+        path.relative_to(source).as_posix()
+        for path in source.rglob("*.py")
+        if re.search(r"^\s*(import|from) openvino\b", path.read_text(encoding="utf-8"), re.MULTILINE)
+    ]
+    assert found == ["foundations/telemetry.py"]
+
+
+def test_converting_for_openvino_does_not_report(tmp_path):
+    require_module("openvino")
+    require_module("torch")
+    convert = """
+import sys, torch
+from anytag.foundations.telemetry import import_openvino
+import_openvino().convert_model(torch.nn.Linear(2, 2), example_input=torch.zeros(1, 2))
+assert "openvino_telemetry" not in sys.modules
+"""
+    assert run(convert, tmp_path / "home") == (0, [])
 
 
 def test_hub_and_transformers_read_the_switch():

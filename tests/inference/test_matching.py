@@ -123,6 +123,14 @@ class TestMatch:
             ],
         }
 
+    def test_texts_of_bytes_that_are_not_utf8(self, shipped):
+        """As a command line in Latin-1 brings them: asked for with question marks, and given back as they were."""
+        picture = ROOT / "examples" / "cat.jpg"
+        assert [match.text for match in shipped.match(picture, ["\udce9t\udce9"]).matches] == ["\udce9t\udce9"]
+        [asked] = shipped.tag(picture, categories=["\udce9t\udce9"], threshold=0).tags
+        [plain] = shipped.tag(picture, categories=["?t?"], threshold=0).tags
+        assert (asked.name, asked.score) == ("\udce9t\udce9", plain.score)
+
     def test_quality_each_picture_has_its_own_text(self, shipped):
         """One of the few tests of quality: of three texts the shipped model finds each picture's."""
         texts = ["a cat looking at the camera", "a cup of coffee on a table", "a bridge over a river at night"]

@@ -114,8 +114,8 @@ def test_the_recognizer_looks_for_them_under_these_names(tmp_path):
     assert all(tag.score == everything[tag.id] for tag in seen)
     [asked] = mine.tag(plain("red"), categories=["hund"], threshold=0).tags
     assert (asked.name, asked.taken_for) == ("hund", "Hund")
-    # Captions are guided in the model's own words.
-    assert mine.caption(plain("red"), threshold=0.5).given == ("red", "dog")
+    # Captions are guided in the model's own words, and what guided them goes by the new names.
+    assert mine.caption(plain("red"), threshold=0.5).given == ("red", "Hund")
 
 
 def test_tags_of_one_new_name_are_one(tmp_path):

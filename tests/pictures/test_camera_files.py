@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import sys
 
@@ -35,6 +36,7 @@ from PIL import Image
 
 from anytag.errors import PictureError
 from anytag.pictures import decode_picture, raw, read_picture
+from anytag.pictures.quiet import quiet_libraw
 from anytag.pictures.tiff import read_directories
 
 PREVIEW = jpeg(960, 640)
@@ -123,6 +125,17 @@ class TestWithoutPreview:
     def test_says_when_there_is_none_at_all(self, monkeypatch):
         monkeypatch.setitem(sys.modules, "rawpy", None)
         assert "(Fujifilm RAF) without a preview" in str(failed(raf(b"")))
+
+    def test_the_decoder_keeps_its_remarks_to_itself(self, capfd):
+        pytest.importorskip("rawpy", reason="the optional decoder of camera files is not installed")
+        failed(orf(jpeg(320, 240)))
+        assert capfd.readouterr().err == ""
+
+    def test_others_may_write_while_it_works(self, capfd):
+        with quiet_libraw():
+            os.write(2, b"one\nunknown file: Unexpected end of file\ntwo\n")
+            assert capfd.readouterr().err == ""
+        assert capfd.readouterr().err == "one\ntwo\n"
 
     def test_is_developed_where_the_decoder_is_installed(self):
         pytest.importorskip("rawpy", reason="the optional decoder of camera files is not installed")

@@ -73,11 +73,16 @@ class OnnxBackend:
         options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spins else "0")
         options.add_session_config_entry("session.force_spinning_stop", "1")  # Between two steps nobody waits.
         options.add_session_config_entry(*EXACT_PRODUCTS)
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # What fails is raised.
         path = self._graph(name)
         try:
+            # A fallback would say on standard output that it tries the same again.
             return onnxruntime.InferenceSession(
-                str(path), options, providers=self.providers, disabled_optimizers=_UNWANTED.get(name)
+                str(path),
+                options,
+                providers=self.providers,
+                disabled_optimizers=_UNWANTED.get(name),
+                enable_fallback=0,
             )
         except Exception as error:  # onnxruntime's own exceptions have no common base.
             raise shortage_of(error) or ModelError(f"{path}: ONNX Runtime cannot load it ({error})") from error
@@ -214,7 +219,7 @@ class _OnnxTextEncoder:
         self.fingerprint = "".join(files.get(name, "") for name in ("onnx/clip_text.onnx", "label_tokenizer.json"))
 
     def embed(self, texts: Sequence[str]) -> FloatArray:
-        encoded = [encoding.ids for encoding in self.tokenizer.encode_batch(list(texts))]
+        encoded = [self.tokenizer.encode(text).ids for text in texts]
         order: list[int] = []
         parts: list[FloatArray] = []
         for places, ids in batches_by_length(encoded, self.batch_size):

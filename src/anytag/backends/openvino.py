@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anytag.backends.onnx import OnnxBackend
-from anytag.errors import MissingExtraError, ModelError
+from anytag.errors import MissingExtraError, ModelError, ResourceError
 from anytag.foundations.cpu_count import available_processors
-from anytag.foundations.telemetry import without_reporter
+from anytag.foundations.shortage import shortage_of
+from anytag.foundations.telemetry import import_openvino
 from anytag.model.directory import ModelDirectory
 
 #: OpenVINO's names. It would choose half precision by itself wherever the processor has it.
@@ -37,8 +38,7 @@ class OpenVinoBackend(OnnxBackend):
         self, directory: ModelDirectory, threads: int | None = None, device: str = "cpu", precision: str = "float32"
     ):
         try:
-            with without_reporter("openvino_telemetry"):
-                import openvino
+            openvino = import_openvino()
         except ImportError:
             raise MissingExtraError("The openvino backend", "openvino") from None
         if precision not in PRECISIONS:
@@ -48,6 +48,8 @@ class OpenVinoBackend(OnnxBackend):
         self._core = openvino.Core()
         self.device = device.upper()
         if self.device not in self._core.available_devices:
+            if not self._core.available_devices:  # Its threads could not start.
+                raise ResourceError("OpenVINO offers no device; free memory, or raise the limit of threads (ulimit -u)")
             offered = ", ".join(name.lower() for name in self._core.available_devices)
             cuda = "; CUDA is for --backend onnx or torch" if device.lower().startswith("cuda") else ""
             raise ModelError(f"device {device!r} is not available to OpenVINO here; it offers {offered}{cuda}")
@@ -75,7 +77,8 @@ class OpenVinoBackend(OnnxBackend):
                 self._together.add(name)
             return self._core.compile_model(model, self.device, {**self._settings, "INFERENCE_PRECISION_HINT": hint})
         except RuntimeError as error:
-            raise ModelError(f"{path}: OpenVINO cannot load it ({str(error).strip().splitlines()[-1]})") from error
+            reason = str(error).strip().splitlines()[-1]
+            raise shortage_of(error) or ModelError(f"{path}: OpenVINO cannot load it ({reason})") from error
 
     def _run_each(
         self, graph: str, outputs: list[str], name: str, pictures: NDArray[Any], shared: Mapping[str, NDArray[Any]]

@@ -252,7 +252,7 @@ def _require(files: list[OfficialFile], folder: Path) -> None:
         elif (fault := _fault(file, path)) is not None:
             faults.append(f"{path}: {fault}; fetch it again")
     if faults:
-        raise UsageError("\n".join(["offline, and not all files are there:", *faults]))
+        raise UsageError(f"offline, and not all files are there: {'; '.join(faults)}")
 
 
 def _fault(file: OfficialFile, path: Path) -> str | None:

@@ -14,6 +14,9 @@ from torch import Tensor
 
 from anytag.errors import ModelError
 
+#: How files that PyTorch has saved begin: zip archives, and the pickles of before 1.6.
+_BEGINNINGS = (b"PK", b"\x80\x02")
+
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
     """The state dict of a ``.pth`` file, mapped into memory where its format allows.
@@ -22,7 +25,12 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
         ModelError: If the file is missing, truncated, holds anything but tensors and plain data, or has no weights.
     """
     if not path.is_file():
-        raise ModelError(f"{path}: no such file")
+        raise ModelError(f"{path}: {'not a file' if path.exists() else 'no such file'}")
+    with path.open("rb") as file:
+        head = file.read(2)
+    if head not in _BEGINNINGS:
+        what = "empty" if not head else "not a PyTorch checkpoint"
+        raise ModelError(f"{path}: {what}; give the .pth file as it was downloaded")
     try:
         # The older format, which is no zip archive, cannot be mapped.
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))

@@ -15,6 +15,7 @@ from anytag.cli._output import bar, open_console, pad, progress_bar, say, styled
 from anytag.cli._process import FULL, announce_interrupt
 from anytag.errors import AnytagError
 from anytag.foundations.interrupts import INTERRUPTED, StoppedBySignalError
+from anytag.foundations.shortage import is_panic, shortage_of
 from anytag.model.vocabulary import normalise_name
 from anytag.recognition import Failure, Recognition, Tag
 
@@ -35,7 +36,7 @@ Written = TypeVar("Written", bound=_Record)
 
 @contextmanager
 def reporting(command: str) -> Iterator[None]:
-    """Turn the package's errors, and a full disk, into a line on stderr and exit code 2."""
+    """Turn the package's errors, and those of the system, into a line on stderr and exit code 2."""
     try:
         yield
     except AnytagError as error:
@@ -44,18 +45,33 @@ def reporting(command: str) -> Iterator[None]:
     except BrokenPipeError:
         # The reader ("head") has enough.
         raise typer.Exit(0) from None
-    except OSError as error:
-        if error.errno not in FULL:
-            raise
-        where = f"{error.filename}: " if error.filename else ""
-        say(f"anytag {command}: {where}the disk is full. Make room, then give the same command again.")
-        raise typer.Exit(2) from None
     except StoppedBySignalError as stopped:
         announce_interrupt(f"anytag {command}", str(stopped))
         raise typer.Exit(stopped.status) from None
     except KeyboardInterrupt:
         announce_interrupt(f"anytag {command}")
         raise typer.Exit(INTERRUPTED) from None
+    except typer.Exit:
+        raise
+    except BaseException as error:
+        if (reason := _system_error(error)) is None:
+            raise
+        say(f"anytag {command}: {reason}")
+        raise typer.Exit(2) from None
+
+
+def _system_error(error: BaseException) -> str | None:
+    """What the system refused, for people; ``None`` if the error is something else."""
+    if not isinstance(error, Exception) and not is_panic(error):
+        return None
+    if (shortage := shortage_of(error)) is not None:
+        return str(shortage)
+    if not isinstance(error, OSError):
+        return None
+    where = f"{error.filename}: " if error.filename else ""
+    if error.errno in FULL:
+        return f"{where}the disk is full. Make room, then give the same command again."
+    return f"{where}{error.strerror or error}"
 
 
 @contextmanager

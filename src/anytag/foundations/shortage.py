@@ -1,4 +1,4 @@
-"""Says it plainly where the machine has no memory or threads left."""
+"""Says it plainly where the machine has no memory, threads or open files left."""
 
 from __future__ import annotations
 
@@ -7,18 +7,40 @@ from contextlib import contextmanager
 
 from anytag.errors import AnytagError, ResourceError
 
-#: What Python, ONNX Runtime, OpenVINO and PyTorch say then, in lower case.
+#: What Python, ONNX Runtime, OpenVINO, PyTorch and tokenizers say then, in lower case.
 _NO_THREADS = (
     "can't start new thread",
     "pthread_create",
     "thread constructor failed",
     "resource temporarily unavailable",
+    "threadpoolbuilderror",
 )
-_NO_MEMORY = ("allocate memory", "bad_alloc", "bad allocation", "out of memory", "not enough memory")
+_NO_MEMORY = (
+    "allocate memory",
+    "memory allocation",
+    "bad_alloc",
+    "bad allocation",
+    "out of memory",
+    "not enough memory",
+    "failed to map segment",
+)
+_NO_FILES = ("too many open files",)
+
+#: How a panic in a library written in Rust arrives: no ``Exception``, and in a module that cannot be imported.
+_PANIC = "pyo3_runtime.PanicException"
 
 
 def shortage_of(error: BaseException) -> ResourceError | None:
-    """The error to raise instead, if it comes from a shortage; else ``None``."""
+    """The error to raise instead, if it or what led to it comes from a shortage; else ``None``."""
+    step: BaseException | None = error
+    while step is not None:
+        if (found := _shortage_of(step)) is not None:
+            return found
+        step = step.__cause__ or (None if step.__suppress_context__ else step.__context__)
+    return None
+
+
+def _shortage_of(error: BaseException) -> ResourceError | None:
     said = str(error).lower()
     if any(sign in said for sign in _NO_THREADS):
         return ResourceError(
@@ -28,7 +50,14 @@ def shortage_of(error: BaseException) -> ResourceError | None:
         return ResourceError(
             "there is not enough memory; use a smaller batch_size or model, or fewer threads, or end other programs"
         )
+    if any(sign in said for sign in _NO_FILES):
+        return ResourceError("too many files are open; end other programs, or raise the limit (ulimit -n)")
     return None
+
+
+def is_panic(error: BaseException) -> bool:
+    """Whether a library written in Rust gave up."""
+    return f"{type(error).__module__}.{type(error).__qualname__}" == _PANIC
 
 
 @contextmanager
@@ -38,7 +67,9 @@ def explained_shortage() -> Iterator[None]:
         yield
     except AnytagError:
         raise
-    except Exception as error:
+    except BaseException as error:
+        if not isinstance(error, Exception) and not is_panic(error):
+            raise
         explained = shortage_of(error)
         if explained is None:
             raise

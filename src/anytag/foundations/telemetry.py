@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 #: Environment variable and value by which a library's telemetry is off.
 SWITCHES = {
@@ -19,6 +20,18 @@ def switch_off() -> None:
     """Set every switch that the user has not set; libraries read them when they are loaded."""
     for name, value in SWITCHES.items():
         os.environ.setdefault(name, value)
+
+
+def import_openvino() -> Any:
+    """OpenVINO, loaded so that it reports nothing; the only place that imports it.
+
+    Raises:
+        ImportError: If it is not installed.
+    """
+    with without_reporter("openvino_telemetry"):
+        import openvino
+
+        return openvino
 
 
 @contextmanager

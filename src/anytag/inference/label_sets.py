@@ -93,19 +93,20 @@ class LabelSets:
             self._made["categories", *names] = take(labels, order)
         return self._made["categories", *names]
 
-    def guides(self, names: Sequence[str]) -> list[VocabularyTag]:
-        """What a caption is to follow: the tags of those names and aliases, each once; other words as they are.
+    def guides(self, names: Sequence[str]) -> dict[str, VocabularyTag]:
+        """What a caption is to follow, by the names that were asked for; of several names for one tag the first.
 
-        Words that are no tag get ids behind the vocabulary's.
+        Other words are followed as they are, and get ids behind the vocabulary's.
         """
         tags: dict[str, VocabularyTag] = {}
+        asked: dict[str, VocabularyTag] = {}
         for name in names:
             tag = self.chosen.find(name)
             if tag is None and (words := normalise_name(name)):
                 tag = VocabularyTag(len(self.vocabulary) + len(tags), words, TAG_KINDS[0])
-            if tag is not None:
-                tags.setdefault(tag.name, tag)
-        return list(tags.values())
+            if tag is not None and tag.name not in tags:
+                tags[tag.name] = asked[name.strip()] = tag
+        return asked
 
     def of(self, tags: Sequence[VocabularyTag]) -> LabelSet:
         """Labels for some tags of the vocabulary."""

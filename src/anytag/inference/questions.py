@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict, TypeVar
@@ -173,11 +173,11 @@ class _TagQuestion:
 
 @dataclass(frozen=True)
 class _CaptionQuestion:
-    """``given`` are the tags that captions are to follow; ``None``: those found."""
+    """``given`` are the tags that captions are to follow, by the names asked for; ``None``: those found."""
 
     tags: _TagQuestion
     captioner: Captioner
-    given: Sequence[VocabularyTag] | None
+    given: Mapping[str, VocabularyTag] | None
     options: DecodingOptions
 
     def __call__(self, encoded: Encoded, paths: Sequence[str]) -> list[Recognition]:
@@ -185,11 +185,15 @@ class _CaptionQuestion:
         margins, results = self.captioner.margins(scores, self.tags.labels), []
         for row, path in enumerate(paths):
             found = self.tags.found(scores[row])
-            guides = self.captioner.guides(found) if self.given is None else self.given
+            names: dict[int | None, str]
+            if self.given is None:
+                guides, names = self.captioner.guides(found), {tag.id: tag.name for tag in found}
+            else:
+                guides, names = list(self.given.values()), {tag.id: name for name, tag in self.given.items()}
             features = encoded.features[row : row + 1]
             caption = self.captioner.caption(features, guides, self.given is not None, self.options, margins[row])
-            names = tuple(tag.name for tag in guides)
-            results.append(Recognition(path, found, caption.text, names, tuple(tag.name for tag in caption.covered)))
+            given, covered = (tuple(names[tag.id] for tag in tags) for tags in (guides, caption.covered))
+            results.append(Recognition(path, found, caption.text, given, covered))
         return results
 
 

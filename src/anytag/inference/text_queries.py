@@ -56,7 +56,7 @@ class TextQueries:
         Raises:
             ModelError: If the model knows no categories but its tags.
         """
-        kind = self.config.kind
+        names, kind = [_readable(name) for name in names], self.config.kind
         if kind == "learned":
             raise ModelError(
                 f"{self.directory.path}: has one learned query a tag, so it knows no categories but its tags "
@@ -75,7 +75,7 @@ class TextQueries:
         Raises:
             ModelError: If the model knows nothing but its tags.
         """
-        kind = self.config.kind
+        texts, kind = [_readable(text) for text in texts], self.config.kind
         if kind == "learned":
             tokenizer = PublishedTokenizer.load(self.directory.file("tokenizer.json"))
             return self.backend.text_queries(padded([tokenizer.encode(pre_caption(t), TEXT_TOKENS) for t in texts]))
@@ -87,7 +87,7 @@ class TextQueries:
 
     def _embed(self, texts: Sequence[str]) -> Queries:
         """Queries of a model that embeds texts by itself (lite)."""
-        encoded = [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
+        encoded = [self._tokenizer.encode(text).ids for text in texts]
         parts = [
             self.backend.text_queries(padded(encoded[start : start + _TEXT_BATCH]))
             for start in range(0, len(encoded), _TEXT_BATCH)
@@ -111,6 +111,11 @@ class TextQueries:
             warnings.simplefilter("ignore", UserWarning)
             made = {one.tag: one.lines for one in from_wordnet(named, None, self.config.descriptions)}
         return [self._written.get(normalise_name(name)) or made[name] for name in names]
+
+
+def _readable(text: str) -> str:
+    """A text as tokenizers take it: bytes of a command line that were not UTF-8 become question marks."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def described_texts(path: str | Path, count: int) -> dict[str, tuple[str, ...]]:

@@ -159,7 +159,7 @@ class ClipTextEncoder:
     @torch.inference_mode()
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Unit vectors ``[len(texts), embedding]``, computed in batches of similar length."""
-        encoded = [encoding.ids for encoding in self.tokenizer.encode_batch(list(texts))]
+        encoded = [self.tokenizer.encode(text).ids for text in texts]
         found = np.empty((len(encoded), self.model.config.embedding), np.float32)
         device = self.model.words.weight.device
         for places, ids in batches_by_length(encoded, self.batch_size):

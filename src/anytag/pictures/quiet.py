@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import re
+import tempfile
 import threading
 import warnings
 from collections.abc import Iterator
@@ -56,3 +58,34 @@ def silence_libtiff() -> None:
     # Where libtiff is built in without its names, it goes on printing.
     with contextlib.suppress(AttributeError, OSError, TypeError):
         ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(None)
+
+
+#: What LibRaw says of a file that it reads from memory.
+_LIBRAW = re.compile(rb"^unknown file: .*\n?", re.MULTILINE)
+
+_stderr_lock = threading.Lock()
+
+
+@contextlib.contextmanager
+def quiet_libraw() -> Iterator[None]:
+    """Keep what LibRaw prints from standard error; what others write there meanwhile comes when it is done.
+
+    LibRaw has a switch for that, but rawpy does not pass it on.
+    """
+    with _stderr_lock, contextlib.ExitStack() as stack:
+        try:
+            kept = os.dup(2)
+        except OSError:  # It is closed.
+            yield
+            return
+        stack.callback(os.close, kept)
+        held = stack.enter_context(tempfile.TemporaryFile(buffering=0))
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            held.seek(0)
+            rest = _LIBRAW.sub(b"", held.read())
+            with contextlib.suppress(OSError):
+                os.write(2, rest)

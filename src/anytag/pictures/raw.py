@@ -18,6 +18,7 @@ from typing import BinaryIO
 from PIL import Image
 
 from anytag.errors import PictureError
+from anytag.pictures.quiet import quiet_libraw
 from anytag.pictures.tiff import Directory, read_directories
 
 #: Pixels that the longer side of a preview must have. Thumbnails have 160 to 320, and show too little.
@@ -118,7 +119,7 @@ def develop(stream: BinaryIO, label: str, kind: str, size: tuple[int, int] | Non
         raise PictureError("unreadable", label, message) from error
     stream.seek(0)
     try:
-        with rawpy.imread(stream) as opened:
+        with quiet_libraw(), rawpy.imread(stream) as opened:
             return Image.fromarray(opened.postprocess(half_size=True, use_camera_wb=True))
     except Exception as error:
         reason = error.args[0] if error.args else error

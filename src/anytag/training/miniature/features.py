@@ -19,6 +19,7 @@ from anytag.datasets.webdataset import read_shard
 from anytag.errors import PictureError, UsageError
 from anytag.foundations.atomic_files import save_array, write_text
 from anytag.foundations.report import Report
+from anytag.foundations.telemetry import import_openvino
 from anytag.nn.efficientnet_lite import EfficientNetLite, load_imagenet_lite
 from anytag.pictures import read_picture, to_pixels
 from anytag.training.lite.feature_cache import normalise
@@ -165,8 +166,7 @@ class _TorchEncoder:
 
 class _OpenVinoEncoder:
     def __init__(self, encoder: EfficientNetLite):
-        import openvino
-
+        openvino = import_openvino()
         self.resolution = encoder.resolution
         example = torch.zeros(1, 3, encoder.resolution, encoder.resolution)
         settings = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "INFERENCE_PRECISION_HINT": "f32"}
