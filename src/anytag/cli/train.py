@@ -40,6 +40,8 @@ def train(
             raise MissingExtraError("Training", "train") from None
         from anytag.training.engine.allocator import keep_freed_memory
         from anytag.training.engine.config import Overrides
+        from anytag.training.evidence.fit import fit_evidence
+        from anytag.training.recipes.evidence import EvidenceTraining
         from anytag.training.recipes.loading import load_recipe
         from anytag.training.run import train as run_training
 
@@ -47,5 +49,9 @@ def train(
         if threads or "OMP_NUM_THREADS" not in os.environ:
             torch.set_num_threads(threads or available_processors())
         config = Overrides(set_ or []).apply(load_recipe(recipe))
+        if isinstance(config, EvidenceTraining):
+            fit_evidence(config, data, run, tell, cache, threads, set_ or [])
+            tell(f"done: {run / 'model'}")
+            return
         finished = run_training(config, data, run, tell, stop_after and stop_after * 60, cache, set_ or [])
         tell(f"done: {run / 'model'}" if finished else f"stopped; go on with the same command ({run})")

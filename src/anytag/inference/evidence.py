@@ -24,6 +24,7 @@ A tag's log-odds depend on its own weights only, so they are the same whatever e
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -119,24 +120,20 @@ class TagEvidence:
         if not len(places) or not len(logits):
             return result
         tags = np.array([id for id in ids if id is not None], np.int64)
-        probabilities = self._sharpened(encoded.classes)
-        own = np.zeros((len(logits), len(ids)), np.float32)
-        if len(classes.labels):
-            own[:, classes.labels] = classes(probabilities)
-        own = own[:, places]
-        said = np.log(own + np.float32(self.config.floor))
-        sure = probabilities.max(1, keepdims=True) * np.maximum(1 - own, 0)
+        probabilities = sharpened(encoded.classes, self.config.temperature)
+        own = own_probabilities(probabilities, classes, len(ids))[:, places]
+        stated = class_statements(probabilities, own, self._exclusive[:, tags], self.config.floor)
         decoder, picture = logits[:, places], self._picture(encoded, tags)
         weights = self._weights[tags].T
         summed = (
             self._biases[tags]
-            + decoder * (weights[0] + sure * weights[5])
-            + picture * (weights[1] + sure * weights[6])
-            + said * weights[2]
-            + np.log1p(np.float32(-0.999) * (probabilities @ self._exclusive[:, tags])) * weights[3]
-            + sure * weights[4]
+            + decoder * (weights[0] + stated.sure * weights[5])
+            + picture * (weights[1] + stated.sure * weights[6])
+            + stated.classes * weights[2]
+            + stated.exclusion * weights[3]
+            + stated.sure * weights[4]
         )
-        alone = said * self._alone[tags, 0] + self._alone[tags, 1]
+        alone = stated.classes * self._alone[tags, 0] + self._alone[tags, 1]
         result[:, places] = np.maximum(summed, alone)
         return result
 
@@ -151,13 +148,6 @@ class TagEvidence:
         odds = logits * weights[:, 0] + self._biases[ids] + np.log(self.config.floor) * weights[:, 2]
         return np.asarray(odds, np.float64)
 
-    def _sharpened(self, probabilities: FloatArray) -> FloatArray:
-        """Class probabilities at the config's temperature."""
-        odds = np.log(np.maximum(probabilities, np.float32(1e-30))) / np.float32(self.config.temperature)
-        raised = np.exp(odds - odds.max(1, keepdims=True))
-        result: FloatArray = raised / raised.sum(1, keepdims=True)
-        return result
-
     def _picture(self, encoded: Encoded, tags: NDArray[np.int64]) -> FloatArray:
         least = np.float32(np.exp(self.config.least))
         said = np.log(np.maximum(encoded.classes, least))
@@ -170,6 +160,55 @@ class TagEvidence:
     def _exclusive(self) -> FloatArray:
         """``[C, T]``, 1 where a class rules a tag out."""
         return exclusive_classes(self.vocabulary, self.classes, self.config.exclusive, self.config.general)
+
+
+@dataclass(frozen=True)
+class ClassStatements:
+    """What the classifier says of tags, ``[B, T]`` each.
+
+    Attributes:
+        classes: Logarithm of the probability of a tag's classes together.
+        exclusion: Logarithm of what the classes that rule it out leave.
+        sure: The greatest probability, as far as it is not the tag's own.
+    """
+
+    classes: FloatArray
+    exclusion: FloatArray
+    sure: FloatArray
+
+
+def sharpened(probabilities: FloatArray, temperature: float) -> FloatArray:
+    """Class probabilities ``[B, C]`` at a temperature: below 1 they are surer."""
+    odds = np.log(np.maximum(probabilities, np.float32(1e-30))) / np.float32(temperature)
+    raised = np.exp(odds - odds.max(1, keepdims=True))
+    result: FloatArray = raised / raised.sum(1, keepdims=True)
+    return result
+
+
+def own_probabilities(probabilities: FloatArray, classes: ClassSums, labels: int) -> FloatArray:
+    """The probability of every label's classes together, ``[B, T]``; 0 for labels without any."""
+    own = np.zeros((len(probabilities), labels), np.float32)
+    if len(classes.labels):
+        own[:, classes.labels] = classes(probabilities)
+    return own
+
+
+def class_statements(
+    probabilities: FloatArray, own: FloatArray, exclusive: FloatArray, floor: float
+) -> ClassStatements:
+    """What the classifier says of tags.
+
+    Args:
+        probabilities: ``[B, C]``, from :func:`sharpened`.
+        own: ``[B, T]``, from :func:`own_probabilities`.
+        exclusive: ``[C, T]``, from :func:`exclusive_classes`.
+        floor: Added to ``own``.
+    """
+    return ClassStatements(
+        np.log(own + np.float32(floor)),
+        np.log1p(np.float32(-0.999) * (probabilities @ exclusive)),
+        probabilities.max(1, keepdims=True) * np.maximum(1 - own, 0),
+    )
 
 
 def exclusive_classes(vocabulary: TagVocabulary, classes: int, root: int | None, general: Sequence[int]) -> FloatArray:
@@ -186,8 +225,25 @@ def exclusive_classes(vocabulary: TagVocabulary, classes: int, root: int | None,
         general: Tags below it, itself among them, that are no kinds of it ("pet"): having them in common says nothing.
     """
     result = np.zeros((classes, len(vocabulary)), np.float32)
+    kinds, apart = exclusive_kinds(vocabulary, root, general)
+    for place, id in enumerate(kinds):
+        for number in vocabulary[id].classes:
+            result[number, kinds] = apart[place]
+    return result
+
+
+def exclusive_kinds(
+    vocabulary: TagVocabulary, root: int | None, general: Sequence[int]
+) -> tuple[list[int], NDArray[np.bool_]]:
+    """The kinds of a tag, and which of them exclude each other: ids ``[K]`` and a table ``[K, K]``.
+
+    Args:
+        vocabulary: The tags.
+        root: As for :func:`exclusive_classes`.
+        general: Likewise.
+    """
     if root is None:
-        return result
+        return [], np.zeros((0, 0), np.bool_)
     passed = {root, *general}
     above = [vocabulary.with_implied([tag.id]) for tag in vocabulary]
     kinds = [id for id, implied in enumerate(above) if root in implied and id not in passed]
@@ -195,8 +251,4 @@ def exclusive_classes(vocabulary: TagVocabulary, classes: int, root: int | None,
     common = np.zeros((len(kinds), len(kinds)), np.float32)
     for place, id in enumerate(kinds):
         common[place, [column[up] for up in above[id] if up in column]] = 1
-    apart = (common @ common.T) == 0
-    for place, id in enumerate(kinds):
-        for number in vocabulary[id].classes:
-            result[number, kinds] = apart[place]
-    return result
+    return kinds, (common @ common.T) == 0

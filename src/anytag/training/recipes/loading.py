@@ -12,9 +12,10 @@ from pydantic import ValidationError
 
 from anytag.errors import AnytagError, UsageError
 from anytag.training.recipes.config import TrainingConfig
+from anytag.training.recipes.evidence import EvidenceTraining
 
 
-def load_recipe(name: str) -> TrainingConfig:
+def load_recipe(name: str) -> TrainingConfig | EvidenceTraining:
     """Run a recipe.
 
     Args:
@@ -34,7 +35,7 @@ def load_recipe(name: str) -> TrainingConfig:
         raise UsageError(f"{path}: there is no recipe {function}() in this file{known}")
     with _explained(path):
         config = made[function]()
-    if not isinstance(config, TrainingConfig):
+    if not isinstance(config, TrainingConfig | EvidenceTraining):
         raise UsageError(f"{path}: {function}() returned {type(config).__name__}, not a TrainingConfig")
     return config
 

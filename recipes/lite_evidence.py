@@ -1,0 +1,34 @@
+"""The evidence of the model that ships: what its classifier and a look at the whole picture add to the decoder's word.
+
+    anytag train recipes/lite_evidence.py --data DATA --run runs/lite-evidence
+
+DATA holds what ``recipes/lite.py`` learns from, and beside it WebDataset shards ``coco_more/*.tar`` with captions, and
+``world/*.tar`` of photographs with a class each (JSON key ``label``), with the classes of their collections in
+``world/collections.json``. Variants are compared on ``coco20k-000019``, Flickr8k dev, ``coco_more-000005`` and the
+pictures of ``world`` whose ids leave 1 when divided by 8; those that 8 divides are for reporting.
+"""
+
+from anytag.training.recipes.evidence import EvidenceTraining, PictureGroup
+
+
+def recipe() -> EvidenceTraining:
+    """The settings of the fit."""
+    return EvidenceTraining(
+        name="lite evidence",
+        start="lite",
+        groups=(
+            PictureGroup(source={"path": ["coco20k/coco20k-00000?.tar", "coco20k/coco20k-00001[0-8].tar"]}, seen=True),
+            PictureGroup(source="flickr8k/flickr8k-train-*.tar", seen=True),
+            PictureGroup(source="coco_more/coco_more-00000[0-4].tar"),
+            PictureGroup(
+                source={"path": "world/*.tar", "tags": "label"},
+                collections="world/collections.json",
+                modulus=8,
+                remainders=(2, 3, 4, 5, 6, 7),
+            ),
+        ),
+        general=(
+            *("pet", "wild animal", "farm animal", "livestock", "wildlife", "herd", "herd of animals", "flock"),
+            *("cub", "baby animal", "creature", "zoo animal", "mammal", "sea creature"),
+        ),
+    )

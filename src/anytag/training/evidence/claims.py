@@ -1,0 +1,149 @@
+"""What is known of training pictures: which tags are true, which are not, and of which nobody knows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anytag.datasets.samples import Sample
+from anytag.errors import UsageError
+from anytag.inference.evidence import exclusive_kinds
+from anytag.training.families.batches import SampleTags
+
+#: In claims: the tag is there; it is not, or nobody mentions it; nobody knows.
+TRUE, UNSAID, UNKNOWN = 1, 0, -1
+
+#: Captions that a kind's own naming rate counts for beside those of one of its tags.
+_SHRINKAGE = 20.0
+
+#: Naming rates are kept in these bounds.
+_LEAST_RATE, _MOST_RATE = 0.15, 0.97
+
+
+@dataclass(frozen=True)
+class Claims:
+    """What is known of some pictures.
+
+    Attributes:
+        values: ``[N, T]`` of :data:`TRUE`, :data:`UNSAID` and :data:`UNKNOWN`.
+        captions: ``[N]``, captions of each. Captions leave out much of what is there; 0: a class was given, and what is
+            not true then is known to be untrue.
+    """
+
+    values: NDArray[np.int8]
+    captions: NDArray[np.int64]
+
+    def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> Claims:
+        """Those of some pictures."""
+        return Claims(self.values[rows], self.captions[rows])
+
+
+def caption_claims(samples: Sequence[Sample], tags: SampleTags) -> Claims:
+    """What captions name is there, with all that it implies; of everything else they say nothing.
+
+    Raises:
+        UsageError: If a picture has no caption.
+    """
+    values = np.zeros((len(samples), len(tags.vocabulary)), np.int8)
+    for row, sample in zip(values, samples, strict=True):
+        if not sample.captions:
+            raise UsageError(f"{sample.source or sample.id}: has neither captions nor, with collections, a class")
+        row[list(tags.of_picture(sample, "picture") or ())] = TRUE
+    return Claims(values, np.array([len(sample.captions) for sample in samples], np.int64))
+
+
+class ClassClaims:
+    """What follows from the one class of a picture.
+
+    The class and what it implies is there. Not there are the other classes of its collection, but for those that imply
+    it or follow from it, and, if it is one of the kinds that exclude each other, all that has nothing in common with
+    it. The rest is unknown.
+
+    Args:
+        path: A JSON file, ``{collection: {"classes": [name, ...]}}``.
+        tags: Finds the tags of names.
+        root: The tag whose kinds exclude each other, or none do.
+        general: Tags below it that are no kinds of it.
+
+    Raises:
+        UsageError: If the file cannot be read or is of another form.
+    """
+
+    def __init__(self, path: Path, tags: SampleTags, root: int | None, general: Sequence[int]):
+        self._tags, self._vocabulary = tags, tags.vocabulary
+        try:
+            collections = json.loads(path.read_text(encoding="utf-8"))
+            classes = [list(map(str, one["classes"])) for one in collections.values()]
+        except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
+            form = '{collection: {"classes": [name, ...]}}'
+            raise UsageError(f"{path}: cannot be read as collections of classes, {form} ({error})") from error
+        self._collections = [{id for name in names for id in self._ids(name)} for names in classes]
+        kinds, apart = exclusive_kinds(self._vocabulary, root, general)
+        self._apart = {
+            id: {kinds[other] for other in np.flatnonzero(row)} for id, row in zip(kinds, apart, strict=True)
+        }
+
+    def __call__(self, samples: Sequence[Sample]) -> Claims:
+        """The claims of some pictures.
+
+        Raises:
+            UsageError: If a picture's class is missing, or no tag of the model.
+        """
+        values = np.full((len(samples), len(self._vocabulary)), UNKNOWN, np.int8)
+        known: dict[str, tuple[set[int], set[int]]] = {}
+        for row, sample in zip(values, samples, strict=True):
+            if len(sample.tags) != 1:
+                raise UsageError(f"{sample.source or sample.id}: has {len(sample.tags)} classes instead of one")
+            name = sample.tags[0].name
+            if name not in known:
+                known[name] = self._of(name, sample.source)
+            there, absent = known[name]
+            row[list(absent)] = UNSAID
+            row[list(there)] = TRUE
+        return Claims(values, np.zeros(len(samples), np.int64))
+
+    def _of(self, name: str, source: str) -> tuple[set[int], set[int]]:
+        own = self._ids(name)
+        if not own:
+            raise UsageError(f"{source}: the model has no tag {name!r}")
+        there = self._vocabulary.with_implied(own)
+        others = {id for group in self._collections if own & group for id in group}
+        others |= {id for one in own for id in self._apart.get(one, ())}
+        return there, {id for id in others - there if not own & self._vocabulary.with_implied([id])}
+
+    def _ids(self, name: str) -> set[int]:
+        found = self._vocabulary.find(name)
+        return {found.id} if found else set()
+
+
+def naming_rates(samples: Sequence[Sample], tags: SampleTags) -> NDArray[np.float64]:
+    """How likely one caption is to name a tag that is true, ``[T]``: of pictures that several people described.
+
+    Of a picture that one caption says shows a tag, the share of the other captions that name it as well. Tags that few
+    captions name get a rate close to that of all tags of their kind.
+
+    Args:
+        samples: Those with one caption are passed over.
+        tags: Finds the tags of captions.
+    """
+    size = len(tags.vocabulary)
+    named, again = np.zeros(size), np.zeros(size)
+    for sample in samples:
+        if (count := len(sample.captions)) > 1:
+            said = np.zeros(size)
+            for ids in tags.of_captions(sample):
+                said[list(tags.vocabulary.with_implied(ids or ()))] += 1
+            named += said
+            again += said * (said - 1) / (count - 1)
+    kinds = np.array([tag.kind for tag in tags.vocabulary])
+    rates = np.full(size, 0.5)
+    for kind in np.unique(kinds):
+        own = kinds == kind
+        usual = again[own].sum() / named[own].sum() if named[own].any() else 0.5
+        rates[own] = (again[own] + _SHRINKAGE * usual) / (named[own] + _SHRINKAGE)
+    return np.clip(rates, _LEAST_RATE, _MOST_RATE)

@@ -1,0 +1,315 @@
+"""From a recipe for evidence to a model that has it: what ``anytag train`` does with one."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+
+from anytag.datasets.health import JsonLinesLog
+from anytag.errors import UsageError
+from anytag.foundations.folder_locks import only_writer
+from anytag.foundations.report import Report
+from anytag.inference.evidence import (
+    EVIDENCE_FILE,
+    class_statements,
+    exclusive_classes,
+    own_probabilities,
+    sharpened,
+)
+from anytag.inference.recognizer import BackendName, Recognizer, load
+from anytag.language.parsing.parsed_captions import ParsedCaptions
+from anytag.language.parsing.parser import load_parser
+from anytag.model.config import EvidenceConfig, ModelConfig
+from anytag.model.directory import ModelDirectory, new_model, write_config
+from anytag.model.vocabulary import TagVocabulary
+from anytag.training.evidence.claims import TRUE, Claims, ClassClaims, caption_claims, naming_rates
+from anytag.training.evidence.network import Fitted, fit_network, inputs_of
+from anytag.training.evidence.weights import Statements, TagKnowledge, fit_alone, fit_weights
+from anytag.training.evidence.witnesses import Heard, Hearing, joined
+from anytag.training.families.batches import SampleTags
+from anytag.training.families.data_sources import find_path, open_sources
+from anytag.training.families.initialization import find_start
+from anytag.training.recipes.evidence import EvidenceTraining
+from anytag.training.run_record import RunRecord
+
+#: Pictures whose classes are added up at a time.
+_CHUNK = 512
+
+_HEADING = "## Evidence"
+
+#: Factor and bias of what the classifier says alone, where it is not to be heard alone.
+_SILENT = np.array([0, -99], np.float32)
+
+
+def fit_evidence(
+    config: EvidenceTraining,
+    data: Path,
+    folder: Path,
+    report: Report = print,
+    cache: Path | None = None,
+    threads: int | None = None,
+    settings: Sequence[str] | None = None,
+) -> None:
+    """Fit the evidence of a model and write the model that has it, ``folder/model``.
+
+    What the witnesses say of the pictures is kept in the cache, so that a run that was killed asks on where it was;
+    the fit itself takes minutes, and begins anew.
+
+    Args:
+        config: The recipe.
+        data: Folder that its paths start at.
+        folder: The run folder.
+        report: Receives progress.
+        cache: Folder for what is made once; ``None``: in the run folder.
+        threads: Of the runtime that asks the model; ``None``: one a processor.
+        settings: What was set on the command line, to be written down.
+
+    Raises:
+        UsageError: If the recipe asks for what the data or the model do not have.
+        ModelError: If the model cannot be read.
+        DataError: If too many pictures cannot be read.
+    """
+    with only_writer(folder, "another run fits", "give another run folder"):
+        record = RunRecord(folder, config, data, 1, settings)
+        record.begin(0)
+        directory = find_start(config.start, data)
+        backend: BackendName = "onnx" if directory.has("onnx/recognition_decoder.onnx") else "torch"
+        recognizer = load(directory.path, backend=backend, threads=threads)
+        if not directory.config.image_encoder.classes:
+            raise UsageError(f"{directory.path}: its image encoder has no classifier, so there is no evidence to weigh")
+        material = gather(config, data, cache or folder / "cache", folder, recognizer, report)
+        arrays = fit(config, material, recognizer, report)
+        _write(folder / "model", directory, config, material, arrays)
+        record.finish(0)
+
+
+@dataclass(frozen=True)
+class Material:
+    """What evidence is fitted on.
+
+    Attributes:
+        seen: What was said of pictures that the decoder has learned from; none if there are no such.
+        seen_claims: What is known of them.
+        new: The same of all others.
+        new_claims: Likewise.
+        rates: ``[T]``, how likely one caption is to name a tag that is there.
+    """
+
+    seen: Heard | None
+    seen_claims: Claims | None
+    new: Heard
+    new_claims: Claims
+    rates: NDArray[np.float64]
+
+
+def gather(
+    config: EvidenceTraining, data: Path, cache: Path, folder: Path, recognizer: Recognizer, report: Report
+) -> Material:
+    """Ask the witnesses about all pictures, and parse what is said of those.
+
+    Args:
+        config: The recipe.
+        data: Folder that its paths start at.
+        cache: Folder for what is made once.
+        folder: The run folder: receives ``bad-samples.jsonl``.
+        recognizer: The model.
+        report: Receives progress.
+
+    Raises:
+        UsageError: If data are missing, or not as the recipe says.
+    """
+    vocabulary = recognizer.vocabulary
+    parser = ParsedCaptions(load_parser(config.parser), cache)
+    tags, hearing = (
+        SampleTags(vocabulary, parser),
+        Hearing(recognizer, cache, report, JsonLinesLog(folder / "bad-samples.jsonl")),
+    )
+    root, general = exclusive_tags(config, vocabulary)
+    found: dict[bool, list[tuple[Heard, Claims]]] = {True: [], False: []}
+    described = []
+    for group in config.groups:
+        [source] = open_sources([group.source], data, None)
+        heard = hearing(group, source)
+        if group.collections is None:
+            claims = caption_claims(heard.samples, tags)
+            described += heard.samples
+        else:
+            claims = ClassClaims(find_path(group.collections, data), tags, root, general)(heard.samples)
+        found[group.seen].append((heard, claims))
+        report(f"{source.identity}: {len(heard.samples):,} pictures, {_true(claims):.1f} true tags a picture")
+    parser.flush()
+    rates = naming_rates(described, tags)
+    seen, seen_claims = _joined(found[True]) if found[True] else (None, None)
+    return Material(seen, seen_claims, *_joined(found[False]), rates)
+
+
+def exclusive_tags(config: EvidenceTraining, vocabulary: TagVocabulary) -> tuple[int | None, tuple[int, ...]]:
+    """Ids of the tag whose kinds exclude each other, and of those below it that are no kinds; it is one of them.
+
+    Raises:
+        UsageError: If the model has no such tag; of the others, those that it lacks are passed over.
+    """
+    if config.exclusive is None:
+        return None, ()
+    root = vocabulary.find(config.exclusive)
+    if root is None:
+        raise UsageError(f"exclusive: the model has no tag {config.exclusive!r}; name another, or none")
+    others = (vocabulary.find(name) for name in config.general)
+    return root.id, tuple(sorted({root.id, *(tag.id for tag in others if tag is not None)}))
+
+
+def fit(
+    config: EvidenceTraining, material: Material, recognizer: Recognizer, report: Report
+) -> dict[str, NDArray[Any]]:
+    """The arrays of ``evidence.safetensors``.
+
+    The network is trained on all pictures. What weights are fitted on is what networks say of pictures that they have
+    not learned from, which is less sure.
+
+    Args:
+        config: The recipe.
+        material: From :func:`gather`.
+        recognizer: The model.
+        report: Receives progress.
+    """
+    new, claims, rates = material.new, material.new_claims, material.rates
+    inputs = inputs_of(new, config.least)
+    before = [] if material.seen is None else [inputs_of(material.seen, config.least)]
+    before_claims = [] if material.seen_claims is None else [material.seen_claims]
+
+    def network(rows: NDArray[np.bool_]) -> Fitted:
+        taught = _all_claims([*before_claims, claims.take(rows)])
+        return fit_network(np.concatenate([*before, inputs[rows]]), taught, rates, config.network, config.seed, report)
+
+    fold = np.random.default_rng(config.seed).permutation(len(inputs)) % config.weights.folds
+    picture = np.zeros(claims.values.shape, np.float32)
+    for number in range(config.weights.folds):
+        report(f"network {number + 1}/{config.weights.folds} of those that weights are fitted with")
+        picture[fold == number] = network(fold != number)(inputs[fold == number])
+    report("network of the model")
+    whole = network(np.ones(len(inputs), np.bool_))
+    known = _knowledge(material, whole.positives, recognizer)
+    said = _statements(config, material.new, picture, recognizer)
+    weights, biases = fit_weights(said, claims, rates, known, config.weights, config.seed, report)
+    own = np.array([bool(tag.classes) for tag in recognizer.vocabulary]) & (known.decoder < config.weights.known)
+    factor, bias = fit_alone([said.classes], [claims], rates, np.flatnonzero(own)) if own.any() else (0.0, 0.0)
+    report(f"classifier alone: {factor:.2f} x + {bias:.2f} for {own.sum():,} tags")
+    alone = np.where(own[:, None], np.array([factor, bias], np.float32), _SILENT)
+    return whole.arrays() | {"weights": weights.astype(np.float16), "biases": biases, "alone": alone}
+
+
+def _knowledge(material: Material, positives: NDArray[np.int64], recognizer: Recognizer) -> TagKnowledge:
+    claims = [one for one in (material.seen_claims, material.new_claims) if one is not None]
+    described = _all_claims([one.take(one.captions > 0) for one in claims])
+    named = (described.values == TRUE).sum(0)
+    seen = material.seen_claims
+    classes = recognizer.labels.all().classes
+    labels = material.new_claims.take(material.new_claims.captions == 0)
+    return TagKnowledge(
+        decoder=np.zeros(len(named), np.int64) if seen is None else (seen.values == TRUE).sum(0),
+        picture=positives,
+        classes=classes.sum(0).astype(np.int64),
+        prevalence=np.clip((named + 0.5) / (len(described.captions) + 1), 1e-5, 0.95).astype(np.float32),
+        labeled=(labels.values == TRUE).any(0),
+    )
+
+
+def _statements(
+    config: EvidenceTraining, heard: Heard, picture: NDArray[np.float32], recognizer: Recognizer
+) -> Statements:
+    vocabulary, labels = recognizer.vocabulary, recognizer.labels.all()
+    root, general = exclusive_tags(config, vocabulary)
+    table = exclusive_classes(vocabulary, heard.classes.shape[1], root, general)
+    said, exclusion, sure = [], [], []
+    for start in range(0, len(heard.classes), _CHUNK):
+        probabilities = sharpened(np.exp(heard.classes[start : start + _CHUNK]), config.temperature)
+        own = own_probabilities(probabilities, labels.classes_of_all, len(vocabulary))
+        stated = class_statements(probabilities, own, table, config.floor)
+        said.append(stated.classes)
+        exclusion.append(stated.exclusion)
+        sure.append(stated.sure)
+    assert heard.decoder is not None
+    return Statements(heard.decoder, picture, *(np.concatenate(parts) for parts in (said, exclusion, sure)))
+
+
+def _write(
+    folder: Path,
+    directory: ModelDirectory,
+    config: EvidenceTraining,
+    material: Material,
+    arrays: dict[str, NDArray[Any]],
+) -> None:
+    with new_model(folder) as part:
+        names = [name for name in directory.config.files if name not in ("vocabulary.json", EVIDENCE_FILE)]
+        for name in names:
+            (part / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(directory.file(name), part / name)
+        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, part / EVIDENCE_FILE)
+        thresholds = {True: None, False: config.other_threshold}
+        TagVocabulary(
+            replace(tag, shift=0.0, threshold=thresholds[tag.kind == "object"], threshold_from=None)
+            for tag in directory.vocabulary
+        ).save(part / "vocabulary.json")
+        if "README.md" in names:
+            card = (part / "README.md").read_text(encoding="utf-8").partition(f"\n{_HEADING}")[0].rstrip()
+            (part / "README.md").write_text(f"{card}\n\n{_section(config, material)}", encoding="utf-8")
+        changed = _model_config(directory, config)
+        write_config(part, changed, [*names, "vocabulary.json", EVIDENCE_FILE])
+
+
+def _model_config(directory: ModelDirectory, config: EvidenceTraining) -> ModelConfig:
+    before = directory.config
+    root, general = exclusive_tags(config, directory.vocabulary)
+    slope = before.score_slope
+    spoken = {"open_weight": slope, "open_bias": -before.open_shift * slope}
+    if before.evidence is not None:
+        spoken = {"open_weight": before.evidence.open_weight, "open_bias": before.evidence.open_bias}
+    evidence = EvidenceConfig(
+        temperature=config.temperature,
+        floor=config.floor,
+        least=config.least,
+        exclusive=root,
+        general=general,
+        **spoken,
+    )
+    return before.model_copy(
+        update={
+            "evidence": evidence,
+            "class_weight": 0.0,
+            "class_support": 0,
+            "score_slope": 1.0,
+            "open_shift": 0.0,
+            "default_threshold": config.object_threshold,
+        }
+    )
+
+
+def _section(config: EvidenceTraining, material: Material) -> str:
+    """What the model card says of the evidence."""
+    seen = 0 if material.seen is None else len(material.seen.samples)
+    labeled = int((material.new_claims.captions == 0).sum())
+    return (
+        f"{_HEADING}\nFitted by the recipe `{config.name}` (seed {config.seed}) on {seen:,} pictures that the "
+        f"recognition decoder had\nlearned from, {len(material.new.samples) - labeled:,} others with captions, and "
+        f"{labeled:,} with a class each. Thresholds are {config.object_threshold:g} for objects and\n"
+        f"{config.other_threshold:g} for all other tags.\n"
+    )
+
+
+def _joined(parts: Sequence[tuple[Heard, Claims]]) -> tuple[Heard, Claims]:
+    return joined([heard for heard, _ in parts]), _all_claims([claims for _, claims in parts])
+
+
+def _all_claims(parts: Sequence[Claims]) -> Claims:
+    return Claims(np.concatenate([one.values for one in parts]), np.concatenate([one.captions for one in parts]))
+
+
+def _true(claims: Claims) -> float:
+    return float((claims.values == TRUE).sum() / max(len(claims.values), 1))

@@ -1,0 +1,173 @@
+"""What a model's witnesses say of training pictures, asked once and kept on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anytag.datasets.health import BadSamples
+from anytag.datasets.samples import Log, Sample, TagName
+from anytag.datasets.sources import SampleSource
+from anytag.errors import PictureError, SampleError, UsageError
+from anytag.foundations.atomic_files import save_array, write_text
+from anytag.foundations.report import Report
+from anytag.inference.recognizer import Recognizer
+from anytag.training.recipes.evidence import PictureGroup
+
+_BATCH = 8
+
+#: Files of a model that no witness depends on.
+_UNHEARD = {"README.md", "evidence.safetensors", "tokenizer.json", "vocabulary.json", "onnx/text_decoder.onnx"}
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What was said of some pictures.
+
+    Attributes:
+        samples: What is known of them, without the pictures.
+        means: ``[N, W]``, the first token of each, which stands for the whole picture.
+        classes: ``[N, C]``, the classifier's log-probabilities.
+        decoder: ``[N, T]``, the recognition decoder's logits; ``None`` where it was not asked.
+    """
+
+    samples: list[Sample]
+    means: NDArray[np.float32]
+    classes: NDArray[np.float32]
+    decoder: NDArray[np.float16] | None
+
+
+class Hearing:
+    """Asks a model's witnesses about pictures; what was asked before is read.
+
+    Args:
+        recognizer: The model.
+        folder: Where answers are kept, a file for every part of a source.
+        report: Receives a line of progress after each part.
+        log: Receives a record for every picture that cannot be read.
+    """
+
+    def __init__(self, recognizer: Recognizer, folder: Path, report: Report, log: Log | None = None):
+        self.recognizer, self.report, self.log = recognizer, report, log
+        files = recognizer.directory.config.files.items()
+        heard = [f"{name} {digest}" for name, digest in sorted(files) if name not in _UNHEARD]
+        heard += [f"{tag.name} {tag.kind}" for tag in recognizer.vocabulary]
+        self.place = folder / f"witnesses-{hashlib.sha256(' '.join(heard).encode()).hexdigest()[:16]}"
+
+    def __call__(self, group: PictureGroup, source: SampleSource) -> Heard:
+        """What the witnesses say of a group.
+
+        Args:
+            group: Says which pictures of the source are read, and whether the decoder is asked.
+            source: Holds them.
+
+        Raises:
+            UsageError: If no picture can be read, or an id is no number where pictures are told apart by it.
+        """
+        self.place.mkdir(parents=True, exist_ok=True)
+        parts = []
+        for part in range(source.parts):
+            named = f"{source.contents} {part} {group.modulus} {group.remainders} {group.seen}"
+            stem = self.place / hashlib.sha256(named.encode()).hexdigest()[:16]
+            if not stem.with_suffix(".jsonl").exists():
+                start = time.perf_counter()
+                count = self._ask(group, source, part, stem)
+                rate = count / (time.perf_counter() - start)
+                self.report(f"{source.identity}: part {part + 1}/{source.parts}, {rate:.0f} pictures/s")
+            parts.append(_read(stem, not group.seen))
+        if not any(part.samples for part in parts):
+            raise UsageError(f"{source.identity}: no picture can be read; bad-samples.jsonl says why")
+        return joined(parts)
+
+    def _ask(self, group: PictureGroup, source: SampleSource, part: int, stem: Path) -> int:
+        kept: dict[str, Sample] = {}
+        bad = BadSamples(log=self.log)
+        backend, labels = self.recognizer.backend, self.recognizer.labels.all()
+
+        def pictures() -> Iterator[tuple[str, bytes]]:
+            for sample in source.read(part):
+                if isinstance(sample, SampleError):
+                    bad.failed(sample, source.parts)
+                elif _is_wanted(sample, group):
+                    name = sample.source or sample.id
+                    kept[name] = sample
+                    yield name, sample.picture_bytes()
+
+        config = self.recognizer.directory.config
+        means, classes, logits, read = [], [], [], []
+        for batch in config.image_encoder.preprocessing.batches(pictures(), _BATCH, 1):
+            for failure in batch.failures:
+                bad.failed(PictureError(failure.kind, failure.path, failure.message), source.parts)
+            encoded = backend.encode(batch.pixels)
+            means.append(encoded.features[:, 0].astype(np.float16))
+            classes.append(np.log(np.maximum(encoded.classes, np.float32(1e-12))).astype(np.float16))
+            if not group.seen:
+                logits.append(backend.recognize(encoded.features, labels.queries).astype(np.float16))
+            for path in batch.paths:
+                bad.good()
+                read.append(_record(kept.pop(path)))
+        width = config.features
+        save_array(stem.with_suffix(".means.npy"), _stacked(means, width))
+        save_array(stem.with_suffix(".classes.npy"), _stacked(classes, config.image_encoder.classes))
+        if not group.seen:
+            save_array(stem.with_suffix(".decoder.npy"), _stacked(logits, len(labels.names)))
+        # The last file says that all are there.
+        write_text(stem.with_suffix(".jsonl"), "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in read))
+        return len(read)
+
+
+def joined(parts: list[Heard]) -> Heard:
+    """Several as one; the decoder's word is kept where all have it."""
+    decoders = [part.decoder for part in parts]
+    return Heard(
+        [sample for part in parts for sample in part.samples],
+        np.concatenate([part.means for part in parts]),
+        np.concatenate([part.classes for part in parts]),
+        None if any(one is None for one in decoders) else np.concatenate([one for one in decoders if one is not None]),
+    )
+
+
+def _is_wanted(sample: Sample, group: PictureGroup) -> bool:
+    if group.modulus == 1:
+        return True
+    if not sample.id.isdecimal():
+        raise UsageError(f"{sample.source}: its id {sample.id!r} is no number, which modulus {group.modulus} asks for")
+    return int(sample.id) % group.modulus in group.remainders
+
+
+def _record(sample: Sample) -> dict[str, Any]:
+    record = {"id": sample.id, "source": sample.source, "captions": sample.captions}
+    return record | {"tags": [(tag.name, tag.kind) for tag in sample.tags]}
+
+
+def _read(stem: Path, decoder: bool) -> Heard:
+    with stem.with_suffix(".jsonl").open(encoding="utf-8") as handle:
+        records = [json.loads(line) for line in handle]
+    samples = [
+        Sample(
+            id=record["id"],
+            picture=b"",
+            captions=tuple(record["captions"]),
+            source=record["source"],
+            tags=tuple(TagName(name, kind) for name, kind in record["tags"]),
+        )
+        for record in records
+    ]
+    return Heard(
+        samples,
+        np.load(stem.with_suffix(".means.npy")).astype(np.float32),
+        np.load(stem.with_suffix(".classes.npy")).astype(np.float32),
+        np.load(stem.with_suffix(".decoder.npy")) if decoder else None,
+    )
+
+
+def _stacked(rows: list[NDArray[Any]], width: int) -> NDArray[Any]:
+    return np.concatenate(rows) if rows else np.zeros((0, width), np.float16)

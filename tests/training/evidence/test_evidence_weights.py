@@ -1,0 +1,152 @@
+"""The likelihood of descriptions, the small network and the weights of witnesses, on data whose truth is known."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from conftest import require_module
+
+require_module("torch", "train")
+
+import torch  # noqa: E402
+
+from anytag.training.evidence.claims import UNKNOWN, Claims  # noqa: E402
+from anytag.training.evidence.likelihood import description_loss, silence  # noqa: E402
+from anytag.training.evidence.network import fit_network  # noqa: E402
+from anytag.training.evidence.weights import Statements, TagKnowledge, fit_alone, fit_weights  # noqa: E402
+from anytag.training.recipes.evidence import NetworkConfig, WeightsConfig  # noqa: E402
+
+
+def quiet(line):
+    """Nobody listens."""
+
+
+def loss(odds, is_true, captions, rate):
+    unsaid = silence(torch.tensor([captions]), torch.tensor([rate]))
+    return float(description_loss(torch.tensor([odds]), torch.tensor([is_true]), unsaid))
+
+
+def test_with_a_class_given_it_is_the_logistic_loss():
+    assert loss(1.5, True, 0, 0.5) == pytest.approx(math.log(1 + math.exp(-1.5)), abs=1e-5)
+    assert loss(1.5, False, 0, 0.5) == pytest.approx(math.log(1 + math.exp(1.5)), abs=1e-5)
+
+
+def test_what_is_not_named_may_be_there():
+    true = 1 / (1 + math.exp(-1.5))
+    # Two captions, each of which would have named it with probability 0.4.
+    assert loss(1.5, False, 2, 0.4) == pytest.approx(-math.log(1 - true + true * 0.6**2), abs=1e-5)
+
+
+COUNT, TAGS = 400, 3
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    """Inputs of which the first says whether the first tag is there, and the second the opposite of the second."""
+    inputs = np.random.default_rng(0).normal(size=(COUNT, 4)).astype(np.float32)
+    values = np.stack([inputs[:, 0] > 0, inputs[:, 1] < 0, np.full(COUNT, UNKNOWN)], axis=1).astype(np.int8)
+    return 3 + 10 * inputs, Claims(values, np.zeros(COUNT, np.int64))
+
+
+NETWORK = NetworkConfig(hidden=8, epochs=12, batch_size=20, learning_rate=0.02, input_dropout=0, dropout=0)
+
+
+def test_the_network_learns_what_is_there(pictures):
+    inputs, claims = pictures
+    lines = []
+    fitted = fit_network(inputs, claims, np.full(TAGS, 0.5), NETWORK, 0, lines.append)
+    assert ((fitted(inputs)[:, :2] > 0) == (claims.values[:, :2] == 1)).mean() > 0.97
+    assert len(lines) == 12
+    assert fitted.positives.tolist() == [*(claims.values[:, :2] == 1).sum(0), 0]
+
+
+def test_the_same_seed_gives_the_same_network(pictures):
+    made = [fit_network(*pictures, np.full(TAGS, 0.5), NETWORK, seed, quiet)(pictures[0]) for seed in (1, 1, 2)]
+    assert np.array_equal(made[0], made[1])
+    assert not np.allclose(made[0], made[2])
+
+
+def test_in_eight_bits_it_says_nearly_the_same_of_inputs_as_they_are(pictures):
+    inputs = pictures[0]
+    fitted = fit_network(*pictures, np.full(TAGS, 0.5), NETWORK, 0, quiet)
+    kept = fitted.arrays()
+    assert kept["hidden_weight"].dtype == kept["output_weight"].dtype == np.int8
+    hidden = (kept["hidden_weight"] * kept["hidden_scale"][:, None]) @ inputs.T + kept["hidden_bias"][:, None]
+    found = (kept["output_weight"] * kept["output_scale"][:, None]) @ np.maximum(hidden, 0)
+    assert np.abs(found.T + kept["output_bias"] - fitted(inputs)).max() < 0.25
+    assert np.abs(fitted(inputs)).max() > 5
+
+
+def said(count, seed=0):
+    rng = np.random.default_rng(seed)
+    decoder, picture = (rng.normal(scale=2, size=(count, TAGS)).astype(np.float32) for _ in range(2))
+    nothing = np.zeros((count, TAGS), np.float32)
+    return Statements(decoder.astype(np.float16), picture, nothing - 6.9, nothing, nothing)
+
+
+def knowledge(decoder=5, picture=50, classes=0):
+    full = np.full(TAGS, 1)
+    return TagKnowledge(
+        full * decoder, full * picture, full * classes, (full * 0.5).astype(np.float32), np.zeros(TAGS, bool)
+    )
+
+
+def claims_of(odds, seed=1):
+    values = np.random.default_rng(seed).random(odds.shape) < 1 / (1 + np.exp(-odds))
+    return Claims(values.astype(np.int8), np.zeros(len(odds), np.int64))
+
+
+#: Everything counts, and hardly anything is drawn to zero.
+WEIGHTS = WeightsConfig(easy_share=1.0, group_strength=0.01, tag_strength=0.01, bias_strength=0.01)
+
+
+def test_weights_are_those_that_the_pictures_were_made_with():
+    stated = said(6000)
+    claims = claims_of(1.2 * stated.decoder.astype(np.float64) + 0.6 * stated.picture - 1)
+    weights, biases = fit_weights(stated, claims, np.full(TAGS, 0.5), knowledge(), WEIGHTS, report=quiet)
+    assert weights[:, 0] == pytest.approx(np.full(TAGS, 1.2), abs=0.12)
+    assert weights[:, 1] == pytest.approx(np.full(TAGS, 0.6), abs=0.08)
+    # The classifier always says the same, so its weight and the bias share what is constant.
+    assert biases - 6.9 * weights[:, 2] == pytest.approx(np.full(TAGS, -1), abs=0.15)
+
+
+def test_what_the_decoder_knows_well_the_others_move_by_a_fixed_share():
+    stated = said(2000)
+    claims = claims_of(stated.decoder.astype(np.float64) + 5 * stated.picture)
+    weights, _ = fit_weights(stated, claims, np.full(TAGS, 0.5), knowledge(decoder=900), WEIGHTS, report=quiet)
+    assert weights[:, 1] == pytest.approx(WEIGHTS.known_picture * weights[:, 0])
+    assert weights[:, 2] == pytest.approx(WEIGHTS.known_classes * weights[:, 0])
+    assert not weights[:, 4:].any()
+
+
+def test_a_network_that_never_saw_a_tag_is_not_heard_about_it():
+    stated = said(500)
+    claims = claims_of(stated.picture.astype(np.float64))
+    weights, _ = fit_weights(stated, claims, np.full(TAGS, 0.5), knowledge(picture=0), WEIGHTS, report=quiet)
+    assert not weights[:, [1, 6]].any()
+    assert weights[:, 0].all()
+
+
+def test_what_nobody_knows_changes_nothing():
+    stated, other = said(800), said(800, seed=7)
+    claims = claims_of(stated.decoder.astype(np.float64))
+    half = np.arange(800) < 400
+    hidden = Claims(np.where(half[:, None], claims.values, UNKNOWN).astype(np.int8), claims.captions)
+    mixed = Statements(
+        *(np.where(half[:, None], a, b) for a, b in zip(vars(stated).values(), vars(other).values(), strict=True))
+    )
+    # One kind of prevalence shift for both: the decoder's logits of the unknown half are in it, but cancel.
+    first, second = (
+        fit_weights(one, hidden, np.full(TAGS, 0.5), knowledge(), WEIGHTS, report=quiet) for one in (stated, mixed)
+    )
+    assert first[0][:, :2] == pytest.approx(second[0][:, :2], abs=0.02)
+
+
+def test_the_classifier_alone():
+    rng = np.random.default_rng(0)
+    classes = np.log(rng.random((5000, TAGS)).astype(np.float32) + 1e-3)
+    claims = claims_of(1.5 * classes.astype(np.float64) + 0.7)
+    factor, bias = fit_alone([classes], [claims], np.full(TAGS, 0.5), np.arange(TAGS))
+    assert (factor, bias) == pytest.approx((1.5, 0.7), abs=0.12)
