@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import inspect
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,8 @@ from typer.testing import CliRunner
 from anytag.checkpoints import official
 from anytag.cli import build_app, pull
 from anytag.errors import ModelError
+from anytag.foundations.cache_folder import cache_folder
+from anytag.model.directory import SHIPPED_MODEL, find_model
 
 CHECKPOINTS = {
     "tag2text": "tag2text_swin_14m.pth",
@@ -88,7 +91,7 @@ class TestBefore:
             (tmp_path / "ram" / "diary.txt").touch()
         else:
             (tmp_path / "ram").touch()
-        result = run("ram")
+        result = run("ram", "--out", "ram")
         assert result.exit_code == 2
         assert "ram: exists already; give another --out, or remove it" in result.stderr
         assert (published.requests, converted) == ([], [])
@@ -99,11 +102,13 @@ class TestPulling:
     def test_fetched_converted_and_tidied_up(self, run, published, converted, tmp_path, name):  # noqa: F811
         result = run(name)
         assert result.exit_code == 0, result.output
-        assert result.stdout == f"converted\ndone: {name}\n"
+        model = tmp_path / "home" / "anytag" / "models" / name
+        assert result.stdout == f"converted\ndone: {model}; use it with --model {name}\n"
+        assert [path.name for path in tmp_path.iterdir() if path.name != "server"] == ["home"]
         assert CHECKPOINTS[name] in result.stderr
         cache = tmp_path / "home" / "anytag" / "official"
         ((checkpoint, out, options),) = converted
-        assert (checkpoint, out) == (cache / CHECKPOINTS[name], Path(name))
+        assert (checkpoint, out) == (cache / CHECKPOINTS[name], model)
         lists = {file.role: cache / file.name for file in official.MODELS[name].files if file.lines}
         assert options == {"tags_zh": None, "thresholds": None, **lists, "family": name, "clip": None}
         assert not checkpoint.exists()
@@ -117,7 +122,21 @@ class TestPulling:
 
     def test_an_empty_folder_is_fine(self, run, published, converted, tmp_path):  # noqa: F811
         (tmp_path / "ram").mkdir()
+        assert run("ram", "--out", "ram").stdout == "converted\ndone: ram\n"
+
+    def test_what_was_pulled_is_a_model_by_its_name(self, run, published, tmp_path, monkeypatch):  # noqa: F811
+        with pytest.raises(ModelError, match=r"^ram: no such folder, and .* with: anytag pull ram$"):
+            find_model("ram")
+
+        def convert(checkpoint, out, *, report, **options):
+            shutil.copytree(SHIPPED_MODEL, out)
+
+        monkeypatch.setattr(pull, "load_converter", lambda: convert)
         assert run("ram").exit_code == 0
+        assert find_model("ram").path == tmp_path / "home" / "anytag" / "models" / "ram"
+        (tmp_path / "ram").mkdir()  # A folder of that name goes first.
+        with pytest.raises(ModelError, match="ram: not a model directory"):
+            find_model("ram")
 
     def test_a_conversion_that_fails_leaves_the_checkpoint(self, run, published, tmp_path, monkeypatch):  # noqa: F811
         def convert(*_, **__):
@@ -127,7 +146,7 @@ class TestPulling:
         result = run("ram")
         assert result.exit_code == 2
         assert "anytag pull: no such layout" in result.stderr
-        assert (pull.default_cache() / CHECKPOINTS["ram"]).exists()
+        assert (cache_folder("official") / CHECKPOINTS["ram"]).exists()
 
     def test_a_download_that_fails_converts_nothing(self, run, published, converted):  # noqa: F811
         published.files.clear()
@@ -210,11 +229,3 @@ def test_the_converter_takes_what_it_is_given():
         Path("a"), Path("b"), family="ram", tags=Path("c"), tags_zh=None, thresholds=None, clip=None, report=print
     )
     assert bound.arguments["family"] == "ram"
-
-
-def test_the_cache_is_the_users(monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
-    assert pull.default_cache() == Path("/somewhere/anytag/official")
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setenv("HOME", "/home/somebody")
-    assert pull.default_cache() == Path("/home/somebody/.cache/anytag/official")

@@ -33,9 +33,11 @@ def export(
             raise MissingExtraError("Exporting", "export") from None
         from anytag.export.model import export_model
         from anytag.export.official import export_official
-        from anytag.model.directory import ModelDirectory
+        from anytag.model.directory import find_model
 
-        if ModelDirectory(source).config.labels.kind != "text":
+        directory = find_model(source)
+        source = directory.path
+        if directory.config.labels.kind != "text":
             weights: Literal["float32", "float16", "int8"] = "float32" if full else "int8" if int8 else "float16"
             export_official(source, out, weights, tell)
             return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,8 @@ from rich.progress import DownloadColumn, TimeRemainingColumn, TransferSpeedColu
 from anytag.cli._output import open_console, printable, progress_bar, styled, tell, write_table
 from anytag.cli._shared import reporting
 from anytag.errors import MissingExtraError, UsageError
+from anytag.foundations.cache_folder import cache_folder
+from anytag.model.directory import pulled_model
 
 if TYPE_CHECKING:
     from anytag.checkpoints.official import FileReport, OfficialFile
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
 
 def pull(
     name: Annotated[str | None, typer.Argument(help="tag2text, ram or ram_plus. (default: list them)")] = None,
-    out: Annotated[Path | None, typer.Option(help="Model directory to write. (default: the name)")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Model directory to write. (default: in the user's cache, where --model NAME finds it)"),
+    ] = None,
     cache: Annotated[
         Path | None, typer.Option(help="Folder for what is fetched. (default: ~/.cache/anytag/official)")
     ] = None,
@@ -40,7 +44,7 @@ def pull(
 
     HF_ENDPOINT names a mirror of huggingface.co, HF_TOKEN your token for it.
 
-    Example: anytag pull ram_plus --out ram_plus --clip openai/clip-vit-base-patch16
+    Example: anytag pull ram_plus --clip openai/clip-vit-base-patch16 && anytag tag photo.jpg --model ram_plus
     """
     with reporting("pull"):
         from anytag.checkpoints.official import find_official, resolve
@@ -49,7 +53,7 @@ def pull(
             _list_models()
             return
         model = find_official(name)
-        folder, target = cache or default_cache(), out or Path(name)
+        folder, target = cache or cache_folder("official"), out or pulled_model(name)
         # Before gigabytes are fetched for nothing.
         convert = load_converter()
         if target.exists() and (not target.is_dir() or any(target.iterdir())):
@@ -69,13 +73,7 @@ def pull(
         )
         if not keep and not offline:
             files["checkpoint"].unlink()
-        tell(f"done: {target}")
-
-
-def default_cache() -> Path:
-    """Folder of fetched files: ``official`` in the user's cache folder of anytag."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "anytag" / "official"
+        tell(f"done: {target}" if out else f"done: {target}; use it with --model {name}")
 
 
 def find_clip(clip: str, family: str, offline: bool) -> Path:

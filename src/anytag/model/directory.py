@@ -24,8 +24,10 @@ from pydantic import ValidationError
 
 from anytag.errors import ModelError
 from anytag.foundations.atomic_files import write_text
+from anytag.foundations.cache_folder import cache_folder
 from anytag.foundations.folder_locks import only_writer_of
 from anytag.model.config import FORMAT_VERSION, ModelConfig
+from anytag.model.families import THRESHOLDS as OFFICIAL
 from anytag.model.vocabulary import TagVocabulary
 
 #: The model that ships inside the package.
@@ -126,8 +128,8 @@ def find_model(model: str | Path | None) -> ModelDirectory:
     """Open a model by path or hub id.
 
     Args:
-        model: A folder; ``owner/name`` on the Hugging Face hub, which is downloaded once; ``None`` for the model
-            that ships with the package.
+        model: A folder; ``owner/name`` on the Hugging Face hub, which is downloaded once; the name of an official
+            model that ``anytag pull`` has put into the cache; ``None`` for the model that ships with the package.
 
     Raises:
         ModelError: If there is no such model.
@@ -135,9 +137,19 @@ def find_model(model: str | Path | None) -> ModelDirectory:
     if model is None:
         return ModelDirectory(SHIPPED_MODEL)
     path = Path(model)
-    if path.exists() or not _is_hub_id(str(model)):
-        return ModelDirectory(path)
-    return ModelDirectory(hub_folder(str(model)))
+    if not path.exists():
+        if _is_hub_id(str(model)):
+            return ModelDirectory(hub_folder(str(model)))
+        if str(model) in OFFICIAL:
+            if not (pulled := pulled_model(str(model))).is_dir():
+                raise ModelError(f"{model}: no such folder, and not pulled yet; fetch it with: anytag pull {model}")
+            return ModelDirectory(pulled)
+    return ModelDirectory(path)
+
+
+def pulled_model(name: str) -> Path:
+    """Where ``anytag pull`` puts an official model unless told otherwise: below ``models`` in the user's cache."""
+    return cache_folder("models") / name
 
 
 def hub_folder(model: str, files: Sequence[str] | None = None) -> str:

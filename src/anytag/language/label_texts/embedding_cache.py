@@ -22,6 +22,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from anytag.errors import ModelError, UsageError
+from anytag.foundations.cache_folder import cache_folder
 from anytag.language.label_texts.prompts import FloatArray, ensemble, normalise, open_set_prompts
 
 #: What becomes of a label's text embeddings: one vector, or each on its own.
@@ -49,10 +50,8 @@ class TextEncoder(Protocol):
 
 
 def default_cache_dir() -> Path:
-    """``$XDG_CACHE_HOME/anytag/embeddings``, or the same below ``~/.cache``."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    # The XDG base directory specification wants relative paths ignored.
-    return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "anytag" / "embeddings"
+    """``embeddings`` in the user's cache."""
+    return cache_folder("embeddings")
 
 
 class EmbeddingCache:
