@@ -67,7 +67,7 @@ def test_new_categories_through_both_runtimes(oracle_set, made, picture):
         scores.append({tag["name"]: tag["score"] for tag in json.loads(line)["tags"]})
     assert scores[0].keys() == {"go-kart", "owl hen", known}
     assert scores[0] == pytest.approx(scores[1], abs=2e-4)
-    assert len(set(scores[0].values())) == 3
+    assert len(set(scores[0].values())) > 1  # How many differ in four digits depends on the set's weights.
 
 
 @each_oracle_set("ram_plus")
