@@ -13,6 +13,8 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.request
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -201,6 +203,39 @@ def test_an_interrupt_of_all_processes_while_there_is_nothing_to_do(folder, comm
     error = process.stderr.read()
     assert code == 130
     assert error in (b"anytag: interrupted\n", f"anytag {command[0]}: interrupted\n".encode())
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_batch_that_is_asked_to_end_keeps_what_it_did(folder, number):
+    """It dies of the signal, so that a service manager takes that for an end in order."""
+    process = start("batch", "c.jpg", "--out", "tags", "--watch", 60, cwd=folder)
+    for line in process.stderr:
+        if line.endswith(b"contact-sheet.html\n"):
+            break
+    process.send_signal(number)
+    _, error = process.communicate(timeout=20)
+    assert (process.returncode, error) == (-number, b"anytag batch: interrupted\n")
+    assert run("batch", "--out", "tags", "--status", cwd=folder)[1].startswith(b"1 done, 0 failed, 0 to do\n")
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)])
+def test_the_service_ends_in_one_line(folder, number, status):
+    pytest.importorskip("uvicorn", reason="the extra of the service is not installed")
+    process = start("serve", "--port", 0, cwd=folder)
+    said = process.stderr.readline().decode()
+    address = re.fullmatch(r"anytag serves at (http://127\.0\.0\.1:[1-9]\d+) \(Ctrl-C stops it\)\n", said)[1]
+    for _ in range(100):
+        with suppress(OSError), urllib.request.urlopen(f"{address}/healthz", timeout=20) as answer:
+            assert answer.status == 200
+            break
+        time.sleep(0.1)
+    port = address.rpartition(":")[2]
+    code, _, error = run("serve", "--port", port, cwd=folder)
+    message = f"anytag serve: cannot listen on 127.0.0.1, port {port} (Address already in use); "
+    assert (code, error.decode()) == (2, message + "give another --port or --host\n")
+    process.send_signal(number)
+    _, error = process.communicate(timeout=20)
+    assert (process.returncode, error.decode().splitlines()[-1]) == (status, "anytag serve: interrupted")
 
 
 def test_interrupts_that_are_ignored_from_outside_stay_so(folder):

@@ -25,7 +25,8 @@ def run_command(command: Callable[[], object]) -> int:
     """Run the command line, and give the status that the process should end with.
 
     A reader that has enough (``| head``) ends a command early, without a word and with status 0. An interrupt ends the
-    process here, in one line and with status 130, without waiting for threads.
+    process here, in one line and with status 130, without waiting for threads. SIGTERM and SIGHUP do likewise, but the
+    process dies of them, as service managers expect.
 
     Args:
         command: Reads the arguments and does what they say; ends like a click command, with SystemExit.
@@ -124,28 +125,49 @@ def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
     say(f"anytag: {message}")
 
 
+#: Signals that ask a process to end, beside that of Ctrl-C.
+_REQUESTS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+
+
 class _Interrupts:
-    """The first Ctrl-C is an exception, so that half-written files go; a second one ends the process at once."""
+    """The first Ctrl-C is an exception, so that half-written files go; a second one ends the process at once.
+
+    Requests to end are taken alike.
+    """
 
     announced = False
 
     def __init__(self) -> None:
         self.seen = False
-        self._others = sys.unraisablehook
+        self._others, self._process = sys.unraisablehook, os.getpid()
+        self._request: int | None = None
 
     def __enter__(self) -> _Interrupts:
         if signal.getsignal(signal.SIGINT) in (leave_at_once, signal.default_int_handler):
             signal.signal(signal.SIGINT, self._interrupt)
             sys.unraisablehook = self._unraisable
+        for number in _REQUESTS:
+            if signal.getsignal(number) == signal.SIG_DFL:
+                signal.signal(number, self._end_on_request)
         return self
 
     def __exit__(self, *_: object) -> None:
         if signal.getsignal(signal.SIGINT) == self._interrupt:
             signal.signal(signal.SIGINT, leave_at_once)
+        for number in _REQUESTS:
+            if signal.getsignal(number) == self._end_on_request:
+                signal.signal(number, signal.SIG_DFL)
 
     def _interrupt(self, signal_number: int, frame: FrameType | None) -> None:
         self.seen = True
         signal.signal(signal.SIGINT, leave_at_once)
+        raise KeyboardInterrupt
+
+    def _end_on_request(self, signal_number: int, frame: FrameType | None) -> None:
+        signal.signal(signal_number, signal.SIG_DFL)
+        if os.getpid() != self._process:  # A worker, which has nothing to tidy up.
+            os.kill(os.getpid(), signal_number)
+        self.seen, self._request = True, signal_number
         raise KeyboardInterrupt
 
     def _unraisable(self, unraisable: sys.UnraisableHookArgs) -> None:
@@ -155,7 +177,7 @@ class _Interrupts:
         self._others(unraisable)
 
     def end(self) -> None:
-        """End the process, and those that it started, with status 130."""
+        """End the process, and those that it started, with status 130 or by the signal that asked for it."""
         announce_interrupt("anytag")
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         if "multiprocessing" in sys.modules:
@@ -166,5 +188,8 @@ class _Interrupts:
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError):
                 stream.flush()
+        if self._request is not None:
+            signal.signal(self._request, signal.SIG_DFL)
+            os.kill(os.getpid(), self._request)
         # Not sys.exit: that waits for threads, and one of them may be reading from a pipe.
         os._exit(INTERRUPTED)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import socket
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -89,17 +91,34 @@ def serve(
             first = error.errors()[0]
             raise UsageError(f"--{'-'.join(map(str, first['loc']))}: {first['msg']}") from None
         logging.basicConfig(level=logging.WARNING if quiet else logging.INFO, stream=sys.stderr, format="%(message)s")
-        where = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
+        listening = _listen(host, port)
+        shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+        where = f"http://{shown}:{listening.getsockname()[1]}"
         say(f"anytag serves at {where} (Ctrl-C stops it)")
         if host not in ("127.0.0.1", "::1", "localhost") and not settings.api_keys:
             say(f"everybody who reaches this machine may use it; set {KEYS_VARIABLE} to ask for a key")
-        uvicorn.run(
+        config = uvicorn.Config(
             create_app(settings),
-            host=host,
-            port=port,
             log_level="warning",
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=int(timeout) + 1,
             h11_max_incomplete_event_size=64 * 1024,
         )
+        if hasattr(signal, "SIGHUP"):  # The others, the server hears itself, and answers first what it has begun.
+            signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        with listening:
+            uvicorn.Server(config).run(sockets=[listening])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A socket that listens there.
+
+    Raises:
+        UsageError: If there is no such address, somebody else listens there, or it is not allowed.
+    """
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except (OSError, UnicodeError, TypeError) as error:
+        reason = str(getattr(error, "strerror", None) or error).partition(" (while")[0]
+        raise UsageError(f"cannot listen on {host}, port {port} ({reason}); give another --port or --host") from None
