@@ -159,8 +159,8 @@ def _plain_end_to_end(config: Any, data: Path, made: Path, ours: StreamBatches, 
     (source,) = given.sources
     assert isinstance(source, IndexedSource)
     tags = SampleTags(start.vocabulary, None)
-    resolution = start.config.image_encoder.resolution
-    load = ExampleLoader(tags, resolution, config.augmentation, config.tags, config.words, config.seed)
+    preprocessing = start.config.image_encoder.preprocessing
+    load = ExampleLoader(tags, preprocessing, config.augmentation, config.tags, config.words, config.seed)
     loader = DataLoader(
         LoadedPictures(source, load),
         config.batch_size,

@@ -48,9 +48,11 @@ class Preprocessing:
         size = self.resolution if draft else None
         return read_picture(source, draft_size=size, label=label, composite_alpha=self.alpha == "composite")
 
-    def pixels(self, picture: Image.Image) -> npt.NDArray[np.uint8]:
-        """``[R, R, 3]`` RGB, 0 to 255, of a picture that was read."""
-        return to_pixels(picture, self.resolution, self.interpolation)
+    def pixels(
+        self, picture: Image.Image, box: tuple[float, float, float, float] | None = None
+    ) -> npt.NDArray[np.uint8]:
+        """``[R, R, 3]`` RGB, 0 to 255, of a picture that was read, or of a part of it."""
+        return to_pixels(picture, self.resolution, self.interpolation, box)
 
     def batches(
         self,

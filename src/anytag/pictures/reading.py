@@ -149,7 +149,12 @@ def decode_picture(
                 return _decode_completed(stream, options, error)
 
 
-def to_pixels(picture: Image.Image, resolution: int, interpolation: Interpolation = "bicubic") -> npt.NDArray[np.uint8]:
+def to_pixels(
+    picture: Image.Image,
+    resolution: int,
+    interpolation: Interpolation = "bicubic",
+    box: tuple[float, float, float, float] | None = None,
+) -> npt.NDArray[np.uint8]:
     """The pixels that a model sees: the picture squashed to a square.
 
     Resize as the model was trained with, or was released with: any other way loses accuracy.
@@ -158,6 +163,7 @@ def to_pixels(picture: Image.Image, resolution: int, interpolation: Interpolatio
         picture: A picture of any size and mode.
         resolution: The square's side R, in pixels.
         interpolation: ``"bicubic"``, or ``"bilinear"`` for the official Tag2Text, RAM and RAM++ weights.
+        box: Left, upper, right and lower side of the part to take, in pixels; ``None``: all of it.
 
     Returns:
         ``[R, R, 3]`` RGB, 0 to 255, not normalized; see :class:`~anytag.pictures.normalisation.Normalisation`.
@@ -169,7 +175,7 @@ def to_pixels(picture: Image.Image, resolution: int, interpolation: Interpolatio
         raise UsageError(f"a resolution of {resolution} is not a side in pixels; give 1 or more")
     if interpolation not in _FILTERS:
         raise UsageError(f"interpolation is {interpolation!r}; use 'bicubic' or 'bilinear'")
-    return np.array(to_rgb(picture).resize((resolution, resolution), _FILTERS[interpolation]), dtype=np.uint8)
+    return np.array(to_rgb(picture).resize((resolution, resolution), _FILTERS[interpolation], box), dtype=np.uint8)
 
 
 def _decode_stream(stream: BinaryIO, options: _Options) -> DecodedPicture:

@@ -12,6 +12,7 @@ from PIL import Image
 
 pytest.importorskip("torch")
 
+from anytag.pictures import Preprocessing
 from anytag.training.families.augmentation import OPERATIONS, PLAIN, augmented_pixels
 from anytag.training.recipes.config import AugmentationConfig
 
@@ -34,14 +35,16 @@ def part_shown(pixels, width, height):
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**32))
 def test_a_crop_shows_a_fifth_to_all_of_the_area_and_is_not_too_long(seed):
-    area, aspect = part_shown(augmented_pixels(gradient(300, 200), 64, ONE, random.Random(seed)), 300, 200)
+    area, aspect = part_shown(
+        augmented_pixels(gradient(300, 200), Preprocessing(64), ONE, random.Random(seed)), 300, 200
+    )
     assert 0.17 < area < 1.01
     assert 0.68 < aspect < 1.45
 
 
 def test_areas_fill_their_range():
     areas = [
-        part_shown(augmented_pixels(gradient(200, 200), 32, ONE, random.Random(seed)), 200, 200)[0]
+        part_shown(augmented_pixels(gradient(200, 200), Preprocessing(32), ONE, random.Random(seed)), 200, 200)[0]
         for seed in range(300)
     ]
     assert min(areas) < 0.25
@@ -51,7 +54,7 @@ def test_areas_fill_their_range():
 
 def test_of_a_very_long_picture_the_middle_is_shown():
     """400 x 20 has no part of a fifth of its area and an aspect of 4 / 3: the middle 27 pixels are taken."""
-    pixels = augmented_pixels(gradient(400, 20), 32, ONE, random.Random(0))
+    pixels = augmented_pixels(gradient(400, 20), Preprocessing(32), ONE, random.Random(0))
     red = pixels[..., 0].astype(float)
     assert red.min() == pytest.approx(255 * 186.5 / 400, abs=3)
     assert red.max() == pytest.approx(255 * 213.5 / 400, abs=3)
@@ -61,17 +64,35 @@ def test_plain_pictures_are_squashed_and_nothing_else():
     picture = gradient(50, 30)
     expected = np.asarray(picture.resize((16, 16), Image.Resampling.BICUBIC))
     for seed in range(5):
-        np.testing.assert_array_equal(augmented_pixels(picture, 16, PLAIN, random.Random(seed)), expected)
+        np.testing.assert_array_equal(
+            augmented_pixels(picture, Preprocessing(16), PLAIN, random.Random(seed)), expected
+        )
+
+
+def test_resized_as_the_weights_want_it():
+    picture, whole = (
+        gradient(50, 30),
+        AugmentationConfig(crop=(1.0, 1.0), aspect=(5 / 3, 5 / 3), flip=0.0, operations=0),
+    )
+    expected = np.asarray(picture.resize((16, 16), Image.Resampling.BILINEAR))
+    assert not np.array_equal(expected, np.asarray(picture.resize((16, 16), Image.Resampling.BICUBIC)))
+    for config in (PLAIN, whole):
+        pixels = augmented_pixels(picture, Preprocessing(16, "bilinear"), config, random.Random(0))
+        np.testing.assert_array_equal(pixels, expected)
 
 
 def test_mirrored_half_of_the_time():
     config = AugmentationConfig(crop=None, operations=0)
-    count = sum(augmented_pixels(gradient(8, 8), 8, config, random.Random(s))[0, 0, 0] > 128 for s in range(400))
+    count = sum(
+        augmented_pixels(gradient(8, 8), Preprocessing(8), config, random.Random(s))[0, 0, 0] > 128 for s in range(400)
+    )
     assert 160 < count < 240
 
 
 def test_the_same_draw_gives_the_same_view():
-    views = [augmented_pixels(gradient(60, 40), 24, AugmentationConfig(), random.Random(s)) for s in (1, 1, 2)]
+    views = [
+        augmented_pixels(gradient(60, 40), Preprocessing(24), AugmentationConfig(), random.Random(s)) for s in (1, 1, 2)
+    ]
     np.testing.assert_array_equal(views[0], views[1])
     assert not np.array_equal(views[0], views[2])
     assert views[0].shape == (24, 24, 3)

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 torch = pytest.importorskip("torch")
 
@@ -16,6 +17,7 @@ from anytag.language.parsing.parser import load_parser  # noqa: E402
 from anytag.language.tokenizers.bert_tokenizer import build_published_tokenizer  # noqa: E402
 from anytag.language.tokenizers.wordpieces import bert_wordpieces  # noqa: E402
 from anytag.model.vocabulary import TagVocabulary, VocabularyTag  # noqa: E402
+from anytag.pictures import Preprocessing  # noqa: E402
 from anytag.training.engine.distributed import Share  # noqa: E402
 from anytag.training.families.augmentation import PLAIN  # noqa: E402
 from anytag.training.families.batches import Collator, ExampleLoader, SampleTags, StreamBatches, sample_key  # noqa: E402
@@ -73,7 +75,7 @@ def source(tmp_path):
 
 def colours(source, augmentation=PLAIN, seed=0):
     vocabulary = choose_vocabulary(VocabularyConfig(read="tags"), None, None, [source], None, source.path.parent)
-    return ExampleLoader(SampleTags(vocabulary.vocabulary, None), 32, augmentation, seed=seed)
+    return ExampleLoader(SampleTags(vocabulary.vocabulary, None), Preprocessing(32), augmentation, seed=seed)
 
 
 class TestExamples:
@@ -87,6 +89,18 @@ class TestExamples:
         assert len(captions) == 2
         other = colours(source, AugmentationConfig(), seed=1)(source[0], 0)
         assert not np.array_equal(first.pixels, other.pixels)
+
+    def test_transparency_is_treated_as_the_weights_want_it(self, tmp_path):
+        """What is stored under a wholly transparent pixel is shown by the official code, and white by ours."""
+        Image.new("RGBA", (40, 40), (10, 20, 30, 0)).save(tmp_path / "clear.png")
+        (tmp_path / "pairs.jsonl").write_text(json.dumps({"image": "clear.png", "tags": ["red"]}) + "\n")
+        source = open_source(tmp_path / "pairs.jsonl")
+        seen = []
+        for alpha in ("drop", "composite"):
+            load = colours(source)
+            load.preprocessing = Preprocessing(32, alpha=alpha)
+            seen.append(load(source[0], 0).pixels[0, 0].tolist())
+        assert seen == [[10, 20, 30], [255, 255, 255]]
 
     def test_rows_of_one_picture_have_its_number(self, tmp_path):
         rows = write_pictures(tmp_path, count=2)

@@ -15,7 +15,7 @@ from anytag.datasets.opening import open_source
 from anytag.datasets.webdataset import ShardSource, read_shard
 from anytag.errors import DataError, PictureError, UsageError
 from anytag.nn.efficientnet_lite import EfficientNetLite
-from anytag.pictures import read_picture, to_pixels
+from anytag.pictures import Preprocessing, read_picture, to_pixels
 from anytag.training.lite.feature_cache import FeatureCache, PictureReader, augment, normalise
 
 CAPTIONS = [("a dog",), ("a cat", "the cat"), ("grass",)]
@@ -45,7 +45,7 @@ def source(shards):
 
 def cache_of(encoder, folder, lines=None, resolution=64, **settings):
     report = (lambda line: None) if lines is None else lines.append
-    return FeatureCache(encoder, folder, resolution, report=report, **settings)
+    return FeatureCache(encoder, folder, Preprocessing(resolution), report=report, **settings)
 
 
 def contents(folder):
@@ -86,7 +86,7 @@ def test_any_source_will_do_and_its_tags_go_along(encoder, tmp_path):
     (shard,) = cache_of(encoder, tmp_path / "cache").open([table], views=1)
     assert [sample.tags for sample in shard.samples()] == [sample.tags for sample in table]
     assert shard.name == "00-000000"
-    reader = PictureReader([table], [shard], 16, seed=0)
+    reader = PictureReader([table], [shard], Preprocessing(16), seed=0)
     pixels = to_pixels(read_picture(table[2].picture), 16)
     assert torch.equal(reader.batch([2]), normalise(pixels[None]))
 
@@ -144,7 +144,7 @@ def test_one_bad_picture_is_left_out_and_logged(encoder, tmp_path):
     assert [len(maps) for maps in (*shard.maps, shard.logits)] == [3, 3, 3]
     assert [(record["kind"], record["event"]) for record in log] == [("not_a_picture", "bad_sample")]
     pixels = to_pixels(read_picture(table[2].picture), 16)
-    assert torch.equal(PictureReader([table], [shard], 16, seed=0).batch([1]), normalise(pixels[None]))
+    assert torch.equal(PictureReader([table], [shard], Preprocessing(16), seed=0).batch([1]), normalise(pixels[None]))
 
 
 def test_a_picture_that_goes_missing_between_two_views(encoder, tmp_path):
@@ -198,7 +198,9 @@ def test_normalising_is_the_public_weights_own():
 class TestPictureReader:
     @pytest.fixture
     def reader(self, encoder, source, tmp_path):
-        return PictureReader([source], cache_of(encoder, tmp_path / "cache").open([source], views=1), 16, seed=0)
+        return PictureReader(
+            [source], cache_of(encoder, tmp_path / "cache").open([source], views=1), Preprocessing(16), seed=0
+        )
 
     def test_pictures_come_in_the_shards_order(self, reader, shards):
         assert len(reader) == 5
@@ -214,4 +216,4 @@ class TestPictureReader:
     def test_streams_have_no_picture_at_hand(self):
         streamed = open_source("https://nowhere.example/a.tar")
         with pytest.raises(UsageError, match=r"any picture at hand, and this source is streamed; let the stage read"):
-            PictureReader([streamed], [], 16, seed=0)
+            PictureReader([streamed], [], Preprocessing(16), seed=0)

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageEnhance, ImageOps
 
+from anytag.pictures.preprocessing import Preprocessing
 from anytag.training.recipes.config import AugmentationConfig
 
 #: What a shifted or turned picture leaves open is filled with this grey.
@@ -32,13 +33,13 @@ PLAIN = AugmentationConfig(crop=None, flip=0.0, operations=0)
 
 
 def augmented_pixels(
-    picture: Image.Image, resolution: int, config: AugmentationConfig, draw: random.Random
+    picture: Image.Image, preprocessing: Preprocessing, config: AugmentationConfig, draw: random.Random
 ) -> npt.NDArray[np.uint8]:
     """A random view of a picture.
 
     Args:
         picture: Upright, in RGB.
-        resolution: Side R of the encoder's square, in pixels.
+        preprocessing: How the encoder's pictures are resized, to a square of side R.
         config: What may be done.
         draw: All chance comes from it: the same state gives the same view.
 
@@ -46,7 +47,7 @@ def augmented_pixels(
         ``[R, R, 3]``, 0 to 255, not normalised.
     """
     box = _crop(*picture.size, config, draw) if config.crop is not None else None
-    view = picture.resize((resolution, resolution), Image.Resampling.BICUBIC, box)
+    view = Image.fromarray(preprocessing.pixels(picture, box))
     if draw.random() < config.flip:
         view = ImageOps.mirror(view)
     for _ in range(config.operations):

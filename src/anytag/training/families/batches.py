@@ -22,7 +22,7 @@ from anytag.language.tokenizers.bert_tokenizer import PublishedTokenizer
 from anytag.language.tokenizers.pre_caption import pre_caption
 from anytag.model.config import ImageEncoderConfig
 from anytag.model.vocabulary import TagVocabulary
-from anytag.pictures import read_picture
+from anytag.pictures import Preprocessing
 from anytag.training.engine.config import LoopStage
 from anytag.training.engine.distributed import Share
 from anytag.training.families.augmentation import augmented_pixels
@@ -135,7 +135,7 @@ class ExampleLoader:
 
     Args:
         tags: Which tags samples have.
-        resolution: Side of the encoder's square, in pixels.
+        preprocessing: How the encoder wants its pictures.
         augmentation: What views are drawn.
         kind: Which tags a picture is taught.
         words: Longest caption, in words.
@@ -145,13 +145,13 @@ class ExampleLoader:
     def __init__(
         self,
         tags: SampleTags,
-        resolution: int,
+        preprocessing: Preprocessing,
         augmentation: AugmentationConfig,
         kind: TagSource = "picture",
         words: int = 30,
         seed: int = 0,
     ):
-        self.tags, self.resolution, self.augmentation = tags, resolution, augmentation
+        self.tags, self.preprocessing, self.augmentation = tags, preprocessing, augmentation
         self.kind, self.words, self.seed = kind, words, seed
 
     def __call__(self, sample: Sample, epoch: int) -> Example:
@@ -162,8 +162,8 @@ class ExampleLoader:
         """
         place = sample.source or sample.id
         draw = random.Random(f"{self.seed}/{epoch}/{place}")
-        picture = read_picture(sample.picture, label=sample.place, draft_size=self.resolution)
-        pixels = augmented_pixels(picture, self.resolution, self.augmentation, draw)
+        picture = self.preprocessing.read(sample.picture, sample.place)
+        pixels = augmented_pixels(picture, self.preprocessing, self.augmentation, draw)
         caption, drawn, named = "", None, None
         if sample.captions:
             chosen = draw.randrange(len(sample.captions))

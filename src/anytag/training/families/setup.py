@@ -49,7 +49,7 @@ def set_up(config: TrainingConfig, start: Start, given: RunData, strategy: Strat
     stream = _stream(config, given, start, strategy)
     validator = None
     if given.validation:
-        load = plain_loader(given.tags, start.config.image_encoder.resolution, config.tags, config.words)
+        load = plain_loader(given.tags, start.config.image_encoder.preprocessing, config.tags, config.words)
         examples = stream_examples(given.validation, load, config.validation_pictures, config.stream.threads)
         validator = Validator(examples, collate, min(_VALIDATION_BATCH, config.batch_size))
     batches = StreamBatches(stream, collate, config.batch_size)
@@ -121,7 +121,7 @@ def count_samples(config: TrainingConfig, sources: Sequence[SampleSource]) -> in
 
 def _stream(config: TrainingConfig, given: RunData, start: Start, strategy: Strategy) -> SampleStream[Example]:
     settings = config.stream
-    resolution = start.config.image_encoder.resolution
+    preprocessing = start.config.image_encoder.preprocessing
     return SampleStream(
         given.sources,
         seed=config.seed,
@@ -129,7 +129,7 @@ def _stream(config: TrainingConfig, given: RunData, start: Start, strategy: Stra
         world_size=strategy.world,
         shuffle=settings.shuffle,
         window=settings.window,
-        load=ExampleLoader(given.tags, resolution, config.augmentation, config.tags, config.words, config.seed),
+        load=ExampleLoader(given.tags, preprocessing, config.augmentation, config.tags, config.words, config.seed),
         threads=settings.threads,
         # A whole batch is decoded while the one before is learned from.
         ahead=max(16, config.batch_size // (strategy.world * config.accumulate)),

@@ -16,6 +16,7 @@ from anytag.datasets.stream import SampleStream
 from anytag.evaluation.captioning import score_captions
 from anytag.evaluation.retrieval import recall_at_k, similarity_scores
 from anytag.evaluation.tagging import best_common_threshold, mean_average_precision
+from anytag.pictures import Preprocessing
 from anytag.training.families.augmentation import PLAIN
 from anytag.training.families.batches import Collator, Example, ExampleLoader, SampleTags, TagSource
 from anytag.training.families.task import RecognitionTask
@@ -68,9 +69,9 @@ def stream_examples(
     return examples
 
 
-def plain_loader(tags: SampleTags, resolution: int, kind: TagSource, words: int) -> ValidationLoader:
+def plain_loader(tags: SampleTags, preprocessing: Preprocessing, kind: TagSource, words: int) -> ValidationLoader:
     """Makes examples of pictures as they are."""
-    return ValidationLoader(tags, resolution, PLAIN, kind, words)
+    return ValidationLoader(tags, preprocessing, PLAIN, kind, words)
 
 
 class Validator:

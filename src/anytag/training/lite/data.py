@@ -78,7 +78,7 @@ def prepare(
     features = FeatureCache(
         untouched,
         cache,
-        start.config.image_encoder.resolution,
+        start.config.image_encoder.preprocessing,
         config.seed,
         report,
         given.bad_samples,

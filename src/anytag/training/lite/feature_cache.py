@@ -30,7 +30,7 @@ from anytag.errors import PictureError, SampleError, UsageError
 from anytag.foundations.atomic_files import save_array, write_text
 from anytag.foundations.report import Report
 from anytag.nn.efficientnet_lite import EfficientNetLite
-from anytag.pictures import read_picture, to_pixels
+from anytag.pictures import Preprocessing
 from anytag.pictures.multi_crop import CORNERS, corner
 
 #: Pictures that are computed at a time.
@@ -76,8 +76,8 @@ class FeatureCache:
 
     Args:
         encoder: With its ImageNet classifier, in eval mode.
-        folder: Where features go; in it, a folder for every encoder, resolution and seed.
-        resolution: Side of the pictures, in pixels.
+        folder: Where features go; in it, a folder for every encoder, preprocessing and seed.
+        preprocessing: How the encoder wants its pictures.
         seed: Seed of the augmentation.
         report: Receives a line of progress after each part.
         log: Receives a record for every sample that cannot be read.
@@ -86,7 +86,7 @@ class FeatureCache:
 
     encoder: EfficientNetLite
     folder: Path
-    resolution: int
+    preprocessing: Preprocessing
     seed: int = 0
     report: Report = print
     log: Log | None = None
@@ -95,7 +95,7 @@ class FeatureCache:
     @property
     def place(self) -> Path:
         """The folder of these settings."""
-        digest = hashlib.sha256(f"{self.resolution} {self.seed}".encode())
+        digest = hashlib.sha256(f"{self.preprocessing} {self.seed}".encode())
         for encoder in (self.encoder, self.own):
             for name, tensor in sorted(encoder.state_dict().items()) if encoder is not None else ():
                 digest.update(name.encode() + tensor.contiguous().numpy().tobytes())
@@ -196,14 +196,14 @@ class FeatureCache:
 
     def _pixels(self, sample: Sample, kind: str, which: int) -> np.ndarray | PictureError:
         try:
-            picture = read_picture(sample.picture, label=sample.place)
+            picture = self.preprocessing.read(sample.picture, sample.place, draft=False)
         except PictureError as error:
             return error
         if kind == "corner":
             picture = corner(picture, which)
         elif which:
             picture = augment(picture, random.Random(f"{self.seed}/{which}/{sample.source}"))
-        return to_pixels(picture, self.resolution)
+        return self.preprocessing.pixels(picture)
 
 
 class PictureReader:
@@ -212,7 +212,7 @@ class PictureReader:
     Args:
         sources: That the shards were made from.
         shards: Their features, in order.
-        resolution: Side of the square that pictures are squashed to.
+        preprocessing: How the encoder wants its pictures.
         seed: Seed of the augmentation.
         workers: Threads that decode.
 
@@ -224,11 +224,11 @@ class PictureReader:
         self,
         sources: Sequence[SampleSource],
         shards: Sequence[CachedShard],
-        resolution: int,
+        preprocessing: Preprocessing,
         seed: int,
         workers: int = 2,
     ):
-        self.resolution, self.seed = resolution, seed
+        self.preprocessing, self.seed = preprocessing, seed
         self._places: list[tuple[IndexedSource, int]] = []
         rest = iter(shards)
         for source in sources:
@@ -257,10 +257,10 @@ class PictureReader:
 
     def _pixels(self, index: int, step: int | None) -> np.ndarray:
         source, place = self._places[index]
-        picture = read_picture(source[place].picture)
+        picture = self.preprocessing.read(source[place].picture, draft=False)
         if step is not None:
             picture = augment(picture, random.Random(f"{self.seed}/{step}/{index}"))
-        return to_pixels(picture, self.resolution)
+        return self.preprocessing.pixels(picture)
 
 
 def augment(picture: Image.Image, rng: random.Random) -> Image.Image:
