@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from anytag.datasets.file_source import FileSource
 from anytag.datasets.offsets import Records, index_lines, index_objects
 from anytag.datasets.records import choose_columns, to_sample
 from anytag.datasets.samples import Sample
-from anytag.datasets.sources import IndexedSource
 from anytag.errors import SampleError, UsageError
 
 #: Objects that are looked at to learn which keys there are.
 _LOOKED_AT = 100
 
 
-class JsonSource(IndexedSource):
+class JsonSource(FileSource):
     """The objects of a JSON lines file or of a JSON array.
 
     Args:
@@ -41,13 +41,6 @@ class JsonSource(IndexedSource):
         kind = "JSON list" if self._records.lines is None else "JSON lines"
         self.description = f"{kind} {self.path}: {len(self):,} objects, {self.columns}"
         self.identity = f"json {self.path.name}: {len(self)}"
-
-    def content_files(self) -> Iterable[Path]:
-        """The file."""
-        return [self.path]
-
-    def __len__(self) -> int:
-        return len(self._records)
 
     def __getitem__(self, index: int) -> Sample:
         """One object as a sample; see :class:`~anytag.datasets.sources.IndexedSource`."""

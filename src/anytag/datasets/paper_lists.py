@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from anytag.datasets.file_source import FileSource
 from anytag.datasets.json_records import open_objects, read_object
 from anytag.datasets.records import read_captions
 from anytag.datasets.samples import Sample, TagName
-from anytag.datasets.sources import IndexedSource
 from anytag.errors import SampleError, UsageError
 from anytag.recognition import TAG_KINDS
 
 
-class PaperListSource(IndexedSource):
+class PaperListSource(FileSource):
     """A JSON list of ``image_path``, ``caption``, ``union_label_id`` and ``parse_label_id``.
 
     The union is of all tags that the captions, the generated captions and the model gave to the picture; parsed are the
@@ -41,13 +41,6 @@ class PaperListSource(IndexedSource):
         self.folder = Path(images) if images is not None else self.path.parent
         self.description = f"official list {self.path}: {len(self):,} pictures, ids of {len(self.names):,} tags"
         self.identity = f"list {self.path.name}: {len(self)}"
-
-    def content_files(self) -> Iterable[Path]:
-        """The list."""
-        return [self.path]
-
-    def __len__(self) -> int:
-        return len(self._records)
 
     def __getitem__(self, index: int) -> Sample:
         """One entry as a sample; see :class:`~anytag.datasets.sources.IndexedSource`."""

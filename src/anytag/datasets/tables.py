@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from anytag.datasets.file_source import FileSource
 from anytag.datasets.offsets import Records, index_lines
 from anytag.datasets.records import choose_columns, to_sample
 from anytag.datasets.samples import Sample
-from anytag.datasets.sources import IndexedSource
 from anytag.errors import SampleError, UsageError
 
 _DELIMITERS = (",", ";", "\t", "|")
 
 
-class TableSource(IndexedSource):
+class TableSource(FileSource):
     """The rows of a CSV or TSV file in UTF-8.
 
     CSV is read as RFC 4180 has it: a field in double quotes may hold delimiters, line breaks and doubled quotes. In TSV
@@ -63,13 +63,6 @@ class TableSource(IndexedSource):
         kind = "TSV" if self._plain else "CSV"
         self.description = f"{kind} table {self.path}: {len(self):,} rows, {self.columns}"
         self.identity = f"table {self.path.name}: {len(self)}"
-
-    def content_files(self) -> Iterable[Path]:
-        """The table."""
-        return [self.path]
-
-    def __len__(self) -> int:
-        return len(self._records)
 
     def __getitem__(self, index: int) -> Sample:
         """One row as a sample; see :class:`~anytag.datasets.sources.IndexedSource`."""

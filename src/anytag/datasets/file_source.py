@@ -1,0 +1,29 @@
+"""What sources have in common that are one file of many records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from anytag.datasets.offsets import Records
+from anytag.datasets.sources import IndexedSource
+
+
+class FileSource(IndexedSource):
+    """The records of one file, each found by its place in it.
+
+    Attributes:
+        path: The file.
+        folder: Where relative paths of pictures start.
+    """
+
+    path: Path
+    folder: Path
+    _records: Records
+
+    def content_files(self) -> Iterable[Path]:
+        """The file."""
+        return [self.path]
+
+    def __len__(self) -> int:
+        return len(self._records)
