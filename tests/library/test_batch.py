@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sqlite3
 from contextlib import closing
 from pathlib import Path
 
@@ -183,7 +184,7 @@ class TestOneAtATime:
 
     def test_a_damaged_progress_file(self, tmp_path):
         (tmp_path / PROGRESS_FILE).write_text("no database, but long enough to be taken for one" * 99)
-        with pytest.raises(LibraryError, match=r"cannot be used .* Move it away to begin anew"):
+        with pytest.raises(LibraryError, match=r"cannot be used .* Name another file, or move it away"):
             Progress(tmp_path / PROGRESS_FILE)
 
 
@@ -291,3 +292,26 @@ def test_outputs_are_made_anew_from_what_is_known(batch, recognizer, tmp_path):
     with closing(Progress(tmp_path / "out" / PROGRESS_FILE)) as known:
         written = write_outputs(known, ["html", "csv"], tmp_path / "out", TagView(recognizer.vocabulary))
     assert [path.name for path in written] == ["contact-sheet.html", "tags.csv", "failures.jsonl"]
+
+
+@pytest.mark.parametrize("name", ["tags.csv", "failures.jsonl", "contact-sheet.html"])
+def test_files_of_others_are_never_written_over(batch, recognizer, tmp_path, name):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).write_text("mine")
+    with pytest.raises(LibraryError, match=rf"{name}: is there already, and this batch did not write it; move it"):
+        batch(tables=("csv", "html"))
+    assert (recognizer.backend.encoded, (tmp_path / "out" / name).read_text()) == (0, "mine")
+    (tmp_path / "out" / name).unlink()
+    batch(tables=("csv", "html"))
+    batch(tables=("csv", "html"))  # Its own, it makes anew.
+    assert (tmp_path / "out" / name).read_text() != "mine"
+
+
+def test_databases_of_others_are_left_alone(tmp_path):
+    path = tmp_path / "catalog.sqlite"
+    with closing(sqlite3.connect(path)) as theirs:
+        theirs.execute("CREATE TABLE photos (name TEXT)")
+    before = path.read_bytes()
+    with pytest.raises(LibraryError, match=r"catalog\.sqlite: a database of another program; it is left as it is"):
+        Progress(path)
+    assert path.read_bytes() == before

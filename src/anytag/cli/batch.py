@@ -270,7 +270,7 @@ def _say_scan(scan: Scan, known: Progress, settings: dict[str, Any]) -> None:
         )
         if count
     ]
-    say(f"{scan.found:,} pictures: {', '.join(parts) or 'none to do'}")
+    say(f"{scan.found:,} {'picture' if scan.found == 1 else 'pictures'}: {', '.join(parts) or 'none to do'}")
     for number, count in scan.other_settings.items():
         before = known.settings_content(number)
         changes = ", ".join(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
@@ -10,8 +12,12 @@ import typer
 from anytag.cli._inputs import BackendName, Device, Model, Precision, PrecisionChoice, Threads, open_recognizer
 from anytag.cli._output import say
 from anytag.cli._shared import progress, reporting
+from anytag.errors import UsageError
 from anytag.library.photo_library import Library
 from anytag.library.scan import Scan
+
+#: Failures whose reasons are said.
+_MOST_SHOWN = 20
 
 
 def index(
@@ -35,6 +41,9 @@ def index(
     Example: anytag index photos && anytag search "dog beach -cat" --library photos
     """
     with reporting("index"):
+        if library is None and not Path(photos[0]).is_dir():
+            what = "not a folder" if os.path.lexists(photos[0]) else "no such folder"
+            raise UsageError(f"{photos[0]}: {what} that could hold the index; name its file, as --library my.sqlite")
         opened = Library(library or photos[0], open_recognizer(model, backend, device, precision, threads))
         found: list[Scan] = []
         with progress(None) as advance:
@@ -51,4 +60,6 @@ def index(
         gone = f", {scan.gone:,} gone" if scan.gone else ""
         say(f"{done.recognized:,} indexed, {done.failed:,} failed{known}{gone}: {opened.path}")
         if done.failed:
+            for failure in islice(opened.failures(), _MOST_SHOWN):
+                say(f"failed: {failure.message}")
             raise typer.Exit(1)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from anytag.errors import LibraryError
 from anytag.foundations.atomic_files import whole_file
 from anytag.library.progress import Progress
 from anytag.writers.annotations import CocoAnnotations, FiftyOneDataset, LabelStudioTasks
@@ -29,6 +31,32 @@ TABLES: dict[str, Callable[[], TableWriter]] = {
 }
 
 
+def claim_outputs(progress: Progress, names: Iterable[str], folder: Path) -> None:
+    """Make sure that nobody else's files are written over.
+
+    Args:
+        progress: What is known, also of the files that this batch has written before.
+        names: Of :data:`TABLES`.
+        folder: Where they go.
+
+    Raises:
+        LibraryError: If a file of such a name is there that this batch has not written.
+    """
+    files = [TABLES[name]().filename for name in names] + [FAILURES]
+    for name in files:
+        if os.path.lexists(folder / name) and not progress.fact(_written(name), ""):
+            raise LibraryError(
+                f"{folder / name}: is there already, and this batch did not write it; move it, or give another --out"
+            )
+    # Before the first is written: a process that is killed on the way leaves files of its own.
+    for name in files:
+        progress.set_fact(_written(name), "yes")
+
+
+def _written(name: str) -> str:
+    return f"written {name}"
+
+
 def write_outputs(progress: Progress, names: Iterable[str], folder: Path, view: TagView) -> list[Path]:
     """Write tables and the list of failures.
 
@@ -42,9 +70,12 @@ def write_outputs(progress: Progress, names: Iterable[str], folder: Path, view: 
         The files, in the order of the names; the list of failures last, if there are any.
 
     Raises:
+        LibraryError: As :func:`claim_outputs`.
         OSError: If one cannot be written.
         MissingExtraError: If a writer needs a package that is not installed.
     """
+    names = list(names)
+    claim_outputs(progress, names, folder)
     written = []
     for name in names:
         writer = TABLES[name]()

@@ -103,6 +103,7 @@ class Library:
         """
         recognizer = self._load()
         run = IndexRun(recognizer, {}, captions, None, TagView(recognizer.vocabulary), (), (), self.path.parent)
+        run.progress_file, run.lock_file = self.path.name, f".{self.path.name}.lock"
         with run.open() as known:
             sources = self._sources(known, pictures)
             if retry_failed:
@@ -156,6 +157,11 @@ class Library:
                 [most],
             )
             return [(str(name), int(count)) for name, count in rows]
+
+    def failures(self) -> list[Failure]:
+        """The pictures that could not be read, and why, in the order of paths."""
+        with self._open() as index:
+            return list(index.failures())
 
     def path_of(self, number: int) -> str | None:
         """Where a picture of the index lies, by its number in a hit; ``None``: there is none."""

@@ -123,7 +123,8 @@ class Progress:
             self._base = _open_read_only(path) if read_only else _open(path, self.tables)
             found = int(self.fact("format", str(FORMAT)))
         except sqlite3.DatabaseError as error:
-            raise LibraryError(f"{path}: cannot be used ({error}). Move it away to begin anew") from error
+            advice = "Name another file, or move it away to begin anew"
+            raise LibraryError(f"{path}: cannot be used ({error}). {advice}") from error
         if found > FORMAT:
             raise LibraryError(f"{path}: was written by a newer anytag (format {found}); update anytag")
         if not read_only:
@@ -186,17 +187,11 @@ class Progress:
 
     def add(self, entry: Entry, scan: int) -> None:
         """Put a new or changed picture among those to do."""
+        shown, size, modified = os.fsencode(entry.shown), entry.identity.size, entry.identity.modified
         self._base.execute(
             "INSERT OR REPLACE INTO pictures (key, shown, size, modified, content, state, scan)"
             " VALUES (?, ?, ?, ?, ?, 'pending', ?)",
-            (
-                entry.key,
-                os.fsencode(entry.shown),
-                entry.identity.size,
-                entry.identity.modified,
-                entry.content,
-                scan,
-            ),
+            (entry.key, shown, size, modified, entry.content, scan),
         )
 
     def copy_result(self, entry: Entry, settings: int, scan: int) -> bool:
@@ -361,6 +356,10 @@ class Progress:
 def _open(path: Path, tables: str) -> sqlite3.Connection:
     # Transactions are begun and ended here, not by the module; other threads may close what this one opened.
     base = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
+    there = {name for (name,) in base.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if there and not {"facts", "pictures"} <= there:
+        base.close()
+        raise LibraryError(f"{path}: a database of another program; it is left as it is, name another file")
     base.execute("PRAGMA journal_mode = WAL")
     base.execute("PRAGMA synchronous = NORMAL")
     base.executescript(tables)

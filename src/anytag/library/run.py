@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 
 from anytag.errors import LibraryError
 from anytag.library.batch import Batch, Done
-from anytag.library.outputs import write_outputs
+from anytag.library.outputs import claim_outputs, write_outputs
 from anytag.library.progress import Progress
 from anytag.library.scan import Scan, scan_files
 from anytag.model.directory import sha256
@@ -69,16 +69,21 @@ class BatchRun:
     #: That file, in the output folder.
     progress_file = PROGRESS_FILE
 
+    #: Held by whoever works on it.
+    lock_file = ".lock"
+
     @contextmanager
     def open(self) -> Iterator[Progress]:
         """What is known so far; nobody else works on it meanwhile.
 
         Raises:
-            LibraryError: If another batch does.
+            LibraryError: If another batch does, or files that this one did not write are in the way.
         """
         self.out.mkdir(parents=True, exist_ok=True)
         try:
-            with FileLock(self.out / ".lock", timeout=0), closing(self.progress_type(self.place)) as known:
+            with FileLock(self.out / self.lock_file, timeout=0), closing(self.progress_type(self.place)) as known:
+                if self.tables:  # Rather now than after hours.
+                    claim_outputs(known, self.tables, self.out)
                 yield known
         except Timeout:
             raise LibraryError(f"{self.out}: another batch works here; wait for it, or use another --out") from None

@@ -1,0 +1,44 @@
+"""``anytag index`` and ``anytag search``: the index is the file that was named, and nothing else is written."""
+
+from __future__ import annotations
+
+import pytest
+from conftest import require
+from fixtures_toy import plain
+from typer.testing import CliRunner
+
+from anytag.cli import build_app
+from anytag.model.directory import SHIPPED_MODEL
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    require(SHIPPED_MODEL / "config.json", "the shipped model")
+    monkeypatch.chdir(tmp_path)
+    plain("red").save("red.png")
+    return lambda *arguments: CliRunner().invoke(build_app(), list(map(str, arguments)))
+
+
+def test_the_index_is_the_file_that_was_named(run, tmp_path):
+    result = run("index", "red.png", "gone.png", "--library", "mine.db", "--threads", 1)
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"1 indexed, 1 failed: mine.db\nfailed: {tmp_path / 'gone.png'}: no such file.")
+    assert (tmp_path / "mine.db").exists()
+    assert not (tmp_path / "library.sqlite").exists()
+    assert run("search", "path:red", "--library", "mine.db").stdout.startswith(f"{tmp_path / 'red.png'}\n")
+
+
+@pytest.mark.parametrize(("first", "what"), [("red.png", "not a folder"), ("gone", "no such folder")])
+def test_without_a_folder_the_index_needs_a_name(run, tmp_path, first, what):
+    result = run("index", first)
+    message = f"anytag index: {first}: {what} that could hold the index; name its file, as --library my.sqlite\n"
+    assert (result.exit_code, result.stderr) == (2, message)
+    assert [path.name for path in tmp_path.iterdir()] == ["red.png"]
+
+
+def test_a_picture_is_no_index(run, tmp_path):
+    before = (tmp_path / "red.png").read_bytes()
+    for command in (("index", "red.png", "--threads", 1), ("search", "red")):
+        result = run(*command, "--library", "red.png")
+        assert (result.exit_code, "red.png: cannot be used" in result.stderr) == (2, True)
+    assert (tmp_path / "red.png").read_bytes() == before
