@@ -54,7 +54,7 @@ def to_tokens(encoder: EfficientNetLite, maps: np.ndarray) -> Tensor:
     for start in range(0, len(maps), 8):
         with autocast("cpu"):
             few = torch.from_numpy(maps[start : start + 8].copy()).float().permute(0, 3, 1, 2)
-            parts.append(encoder.crown(few).bfloat16())
+            parts.append(encoder.upper_stages(few).bfloat16())
     return torch.cat(parts)
 
 

@@ -13,10 +13,10 @@ DATA holds (any other place, or kind of source, with ``--set sources=[…]``):
 - ``weights/``: ImageNet-22k Swins of Microsoft, ``bert-base-uncased`` and ``clip-vit-base-patch16`` as ``transformers``
   saves them.
 
-Where a number comes from stands beside it: a paper's section 4 with its settings, the authors' released settings
+Where a number comes from stands beside it: a paper's section 4 with its settings, the authors' official settings
 (``configs/*.yaml``), or BLIP's, which Tag2Text follows. What none of them says is called our choice. Ours in all:
 bfloat16 autocast (where that is faster), no moving average, no decay of norms, biases and embeddings, checkpoints every
-1,000 steps; Adam's usual betas and gradients that are not clipped are the released loop's. Batches are those of all
+1,000 steps; Adam's usual betas and gradients that are not clipped are the official loop's. Batches are those of all
 GPUs together, 8 A100 in the papers; with fewer, ``--set accumulate=N`` does the same in more time.
 """
 
@@ -59,14 +59,14 @@ _RUN: dict[str, Any] = {
     "save_every": 1000,
     "log_every": 50,
     "validate_every": 5000,
-    # The 4,585 tags of RAM. Tag2Text's own list has 3,429, of which no annotations were published; the released code
+    # The 4,585 tags of RAM. Tag2Text's own list has 3,429, of which no annotations were published; the official code
     # trains Tag2Text with RAM's list, too.
     "vocabulary": VocabularyConfig(tags="ram_tag_list.txt"),
 }
 
 
 def _trained_on_clip_pixels(model: ModelConfig) -> ModelConfig:
-    """Training normalises pixels with CLIP's constants (released), and so does inference here, unlike the released."""
+    """Training normalizes pixels with CLIP's constants (official), and so does inference here (there it does not)."""
     mean, std = CLIP.of_bytes()
     encoder = model.image_encoder.model_copy(update={"mean": mean, "std": std})
     return model.model_copy(update={"image_encoder": encoder})
@@ -75,7 +75,7 @@ def _trained_on_clip_pixels(model: ModelConfig) -> ModelConfig:
 def _pretraining(name: str, model: ModelConfig, swin: SwinSize, epochs: float, **changes: Any) -> TrainingConfig:
     """Warm-up to 1e-4 in 3,000 steps, then 0.9 of the rate with every epoch (Tag2Text and RAM++, section 4).
 
-    The first and the lowest rate, 5e-7, are the released ones.
+    The first and the lowest rate, 5e-7, are the official ones.
     """
     stage = TrainingStage(
         name="pre-training",
@@ -95,7 +95,7 @@ def _pretraining(name: str, model: ModelConfig, swin: SwinSize, epochs: float, *
 
 
 def _fine_tuning(name: str, epochs: float, rate: float, **changes: Any) -> TrainingConfig:
-    """384 px and a cosine to 0 that moves on with every epoch (released and BLIP's)."""
+    """384 px and a cosine to 0 that moves on with every epoch (official and BLIP's)."""
     stage = TrainingStage(
         name="fine-tuning",
         epochs=epochs,
@@ -109,9 +109,9 @@ def _fine_tuning(name: str, epochs: float, rate: float, **changes: Any) -> Train
 
 
 def tag2text_4m(sources: Any = FOUR_MILLION, name: str = "tag2text-4m") -> TrainingConfig:
-    """Swin-B at 224 px, 20 epochs, 960 a batch (Tag2Text, section 4; released: 5 epochs of 640).
+    """Swin-B at 224 px, 20 epochs, 960 a batch (Tag2Text, section 4; official: 5 epochs of 640).
 
-    A picture is taught the tags of the caption that was drawn (released). Contrast and matching are BLIP's.
+    A picture is taught the tags of the caption that was drawn (official). Contrast and matching are BLIP's.
     """
     model = families.tag2text("base", 224)
     return _pretraining(
@@ -125,7 +125,7 @@ def tag2text_14m() -> TrainingConfig:
 
 
 def tag2text_tagging() -> TrainingConfig:
-    """On COCO, with the tags of all of a picture's captions (Tag2Text, section 4): 2 epochs, 5e-6, 288 (released)."""
+    """On COCO, with the tags of all of a picture's captions (Tag2Text, section 4): 2 epochs, 5e-6, 288 (official)."""
     objective = Tag2TextConfig(contrast=0.0, matching=0.0)  # Released: captions go on, contrast was never there.
     return _fine_tuning("tag2text-14m-tagging", 2, 5e-6, objective=objective, batch_size=288)
 
@@ -164,12 +164,12 @@ def tag2text_retrieval() -> TrainingConfig:
 
 
 def ram_4m() -> TrainingConfig:
-    """Swin-B at 224 px (RAM, Table 2). 5 epochs are enough (RAM, section 4); 640 a batch is released for Swin-B."""
+    """Swin-B at 224 px (RAM, Table 2). 5 epochs are enough (RAM, section 4); 640 a batch is official for Swin-B."""
     return _ram("ram-4m", "base", FOUR_MILLION, 640)
 
 
 def ram_14m() -> TrainingConfig:
-    """Swin-L (RAM, Table 2); 416 a batch is released for it."""
+    """Swin-L (RAM, Table 2); 416 a batch is official for it."""
     return _ram("ram-14m", "large", FOURTEEN_MILLION, 416)
 
 
@@ -194,12 +194,12 @@ def _ram(name: str, swin: SwinSize, sources: Any, batch_size: int) -> TrainingCo
 
 
 def ram_4m_tagging() -> TrainingConfig:
-    """On COCO (RAM, section 4): 2 epochs, 5e-6, 288 a batch (released for Swin-B)."""
+    """On COCO (RAM, section 4): 2 epochs, 5e-6, 288 a batch (official for Swin-B)."""
     return _fine_tuning("ram-4m-tagging", 2, 5e-6, objective=RamConfig(), teacher=_CLIP, batch_size=288)
 
 
 def ram_14m_tagging() -> TrainingConfig:
-    """The same; 208 a batch (released for Swin-L)."""
+    """The same; 208 a batch (official for Swin-L)."""
     return _fine_tuning("ram-14m-tagging", 2, 5e-6, objective=RamConfig(), teacher=_CLIP, batch_size=208)
 
 
@@ -229,13 +229,13 @@ def ram_plus_14m() -> TrainingConfig:
 
 
 def ram_plus_14m_large() -> TrainingConfig:
-    """Swin-L, the size of the released checkpoint, with its 416 a batch; the paper's tables have Swin-B."""
+    """Swin-L, the size of the official checkpoint, with its 416 a batch; the paper's tables have Swin-B."""
     config = ram_plus_4m(FOURTEEN_MILLION, "ram-plus-large-14m", "large")
     return config.model_copy(update={"batch_size": 416, "pictures_per_loss": 52})
 
 
 def ram_plus_tagging() -> TrainingConfig:
-    """On COCO: 1 epoch, 5e-6 (RAM++, section 4; released: 2); 288 a batch is released for Swin-B."""
+    """On COCO: 1 epoch, 5e-6 (RAM++, section 4; official: 2); 288 a batch is official for Swin-B."""
     return _fine_tuning(
         "ram-plus-14m-tagging",
         1,

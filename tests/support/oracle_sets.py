@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from anytag.checkpoints.official_keys import Geometry, official_config
-from anytag.language.tokenizers.bert_tokenizer import PublishedTokenizer, build_published_tokenizer
+from anytag.language.tokenizers.bert_tokenizer import OfficialTokenizer, build_official_tokenizer
 from anytag.language.tokenizers.wordpieces import bert_wordpieces
 from anytag.model.config import ModelConfig
 
@@ -97,9 +97,9 @@ class OracleSet:
         return official_config(self.kind, self.shapes, self.name, self.config["num_tags"], self.geometry)
 
     @property
-    def tokenizer(self) -> PublishedTokenizer:
+    def tokenizer(self) -> OfficialTokenizer:
         """BERT's word pieces, and the set's own prompt."""
-        return build_published_tokenizer(bert_wordpieces(), self.geometry.prompt)
+        return build_official_tokenizer(bert_wordpieces(), self.geometry.prompt)
 
     def weights_of(self, part: str) -> dict[str, Tensor]:
         """The weights of one part (``visual_encoder``, ``tagging_head``, ...), without its prefix."""

@@ -8,7 +8,7 @@ import torch
 from fixtures_official import CLIP, SIDE, TAGS, small_model
 from torch import nn
 
-from anytag.language.tokenizers.bert_tokenizer import build_published_tokenizer
+from anytag.language.tokenizers.bert_tokenizer import build_official_tokenizer
 from anytag.nn.alignment import AlignmentEncoder
 from anytag.nn.momentum import MomentumConfig, MomentumContrast
 from anytag.training.families.batch import Batch, caption_tensors
@@ -16,7 +16,7 @@ from anytag.training.families.objectives import Tag2TextObjective
 from anytag.training.recipes.config import Tag2TextConfig
 
 WORDS = ("a", "picture", "of", "dog", "cat", "red", "car", "runs", "on", "grass", "the", "|", "big", "##s", "two")
-TOKENIZER = build_published_tokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS])
+TOKENIZER = build_official_tokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS])
 #: Ids of the words, by hand: five special tokens come first, [DEC] and [ENC] last.
 ID = {word: 5 + place for place, word in enumerate(WORDS)}
 CLS, SEP, DEC, ENC = 2, 3, 20, 21

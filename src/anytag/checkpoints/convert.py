@@ -18,7 +18,7 @@ from anytag.checkpoints.tag_lists import official_vocabulary, read_list
 from anytag.checkpoints.weight_files import read_checkpoint
 from anytag.errors import ModelError, UsageError
 from anytag.foundations.report import Report
-from anytag.language.tokenizers.bert_tokenizer import build_published_tokenizer
+from anytag.language.tokenizers.bert_tokenizer import build_official_tokenizer
 from anytag.language.tokenizers.wordpieces import bert_wordpieces
 from anytag.model.config import ModelConfig
 from anytag.model.directory import new_model, write_config
@@ -96,7 +96,7 @@ def convert_checkpoint(
         vocabulary.save(part / "vocabulary.json")
         files = [WEIGHTS_FILE, "vocabulary.json", "README.md"]
         if config.captioner is not None:
-            build_published_tokenizer(bert_wordpieces()).save(part / "tokenizer.json")
+            build_official_tokenizer(bert_wordpieces()).save(part / "tokenizer.json")
             files.append("tokenizer.json")
         if text is not None:
             files += write_clip_text(text, part)

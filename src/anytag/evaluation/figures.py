@@ -121,7 +121,7 @@ class TaggingFigures:
         pictures: How many were scored.
         classes: How many classes were scored, duplicates included.
         positives: How many of their (picture, class) pairs are annotated.
-        map_papers: Mean average precision over all columns as the released ``get_mAP`` has it: a class that two
+        map_papers: Mean average precision over all columns as the official ``get_mAP`` has it: a class that two
             columns stand for counts twice, one without positives counts as 0.
         map_distinct: The same over distinct classes that have positives, as scikit-learn and common sense have it.
         map_interval: 95 % bootstrap interval of ``map_distinct`` over pictures; ``None`` if it was not asked for.

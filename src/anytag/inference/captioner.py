@@ -19,7 +19,7 @@ from anytag.inference.plain_captions import plain_caption
 from anytag.inference.text_queries import TextQueries
 from anytag.language.tags.coverage import TagCoverage
 from anytag.language.tags.tag_words import TagWords
-from anytag.language.tokenizers.bert_tokenizer import PublishedTokenizer
+from anytag.language.tokenizers.bert_tokenizer import OfficialTokenizer
 from anytag.language.tokenizers.tokenizer import CaptionTokenizer
 from anytag.model.directory import ModelDirectory
 from anytag.model.vocabulary import VocabularyTag
@@ -88,7 +88,7 @@ class _LiteLanguage:
 class _OfficialLanguage:
     """BERT's word pieces, as the official Tag2Text reads and writes them."""
 
-    def __init__(self, tokenizer: PublishedTokenizer):
+    def __init__(self, tokenizer: OfficialTokenizer):
         self.tokenizer = tokenizer
         self.pad_id, self.end_id, self.banned_ids = tokenizer.pad_id, tokenizer.end_id, ()
 
@@ -132,7 +132,7 @@ class Captioner:
         self.backend, self.texts = backend, texts
         path, sizes = directory.file("tokenizer.json"), self.captioner_config
         self.language: CaptionLanguage = (
-            _OfficialLanguage(PublishedTokenizer.load(path, sizes.prompt, sizes.tag_length))
+            _OfficialLanguage(OfficialTokenizer.load(path, sizes.prompt, sizes.tag_length))
             if sizes.tokenizer == "bert"
             else _LiteLanguage(CaptionTokenizer.load(path), sizes.positions)
         )

@@ -15,7 +15,7 @@ from anytag.language.label_texts.description_templates import NamedTag
 from anytag.language.label_texts.descriptions import from_wordnet
 from anytag.language.label_texts.embedding_cache import EmbeddingCache, OpenSetEmbedder
 from anytag.language.tags.kinds import guess_kinds
-from anytag.language.tokenizers.bert_tokenizer import TEXT_TOKENS, PublishedTokenizer
+from anytag.language.tokenizers.bert_tokenizer import TEXT_TOKENS, OfficialTokenizer
 from anytag.language.tokenizers.padding import padded
 from anytag.language.tokenizers.pre_caption import pre_caption
 from anytag.model.directory import ModelDirectory
@@ -77,7 +77,7 @@ class TextQueries:
         """
         texts, kind = [_readable(text) for text in texts], self.config.kind
         if kind == "learned":
-            tokenizer = PublishedTokenizer.load(self.directory.file("tokenizer.json"))
+            tokenizer = OfficialTokenizer.load(self.directory.file("tokenizer.json"))
             return self.backend.text_queries(padded([tokenizer.encode(pre_caption(t), TEXT_TOKENS) for t in texts]))
         if kind == "text":
             return self._embed(texts)

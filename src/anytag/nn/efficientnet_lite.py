@@ -139,11 +139,11 @@ class EfficientNetLite(nn.Module):
 
     Attributes:
         width: Channels of a token (1,280 for every variant).
-        stages: The seven stages; ``trunk`` runs the first five of them, ``crown`` the others.
+        stages: The seven stages; ``lower_stages`` runs the first five of them, ``upper_stages`` the others.
     """
 
     width = 1280
-    #: Stages that :meth:`trunk` runs: to stride 16, where the map is small enough to keep on disk.
+    #: Stages that :meth:`lower_stages` runs: to stride 16, where the map is small enough to keep on disk.
     trunk_stages = 5
 
     def __init__(self, variant: str = "efficientnet_lite2", num_classes: int = 0, folded: bool = False):
@@ -167,28 +167,28 @@ class EfficientNetLite(nn.Module):
         self.head = _ConvNorm(channels, self.width, 1, folded=folded)
         self.classifier = nn.Linear(self.width, num_classes) if num_classes else None
 
-    def trunk(self, pixels: Tensor) -> Tensor:
+    def lower_stages(self, pixels: Tensor) -> Tensor:
         """Normalized pixels ``[B, 3, H, W]`` to the stride-16 map ``[B, C, H/16, W/16]``."""
         hidden = self.stem(pixels)
         for stage in self.stages[: self.trunk_stages]:
             hidden = stage(hidden)
         return hidden
 
-    def crown(self, hidden: Tensor) -> Tensor:
-        """The trunk's map to tokens ``[B, N, 1280]`` in row-major order (N = 81 at 260 pixels)."""
+    def upper_stages(self, hidden: Tensor) -> Tensor:
+        """The map of the lower stages to tokens ``[B, N, 1280]`` in row-major order (N = 81 at 260 pixels)."""
         for stage in self.stages[self.trunk_stages :]:
             hidden = stage(hidden)
         return self.head(hidden).flatten(2).transpose(1, 2)
 
     def set_drop_path(self, rate: float) -> None:
-        """Leave residual branches of :meth:`crown` out in training (stochastic depth), each with this probability."""
+        """Leave out residual branches of :meth:`upper_stages` in training with this probability (stochastic depth)."""
         for stage in self.stages[self.trunk_stages :]:
             for block in stage:  # type: ignore[attr-defined]
                 block.drop_path = rate
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Normalized pixels ``[B, 3, H, W]`` to tokens ``[B, N, 1280]``, row by row."""
-        return self.crown(self.trunk(pixels))
+        return self.upper_stages(self.lower_stages(pixels))
 
 
 def fold_batch_norm(encoder: EfficientNetLite) -> EfficientNetLite:

@@ -4,7 +4,7 @@ The official Tag2Text, RAM and RAM++ code normalizes pictures with CLIP's consta
 ImageNet's in inference (``ram/transform.py``). :data:`IMAGENET` gives what the official inference gives; :data:`CLIP`
 is what the weights were trained with, and a user of the official code measured a slightly higher precision with it.
 
-The whole of the released ``get_transform`` is::
+The whole of the official ``get_transform`` is::
 
     official = Preprocessing(384, "bilinear", alpha="drop")
     IMAGENET.apply(official.pixels(official.read(source)))

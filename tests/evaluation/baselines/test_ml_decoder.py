@@ -17,7 +17,7 @@ CLASSES = ("Dog", "Cat", "Traffic_light", "Hat", "Tree")
 
 
 class Published(TResNet):
-    """As the released code builds it."""
+    """As the official code builds it."""
 
     def __init__(self, bottlenecks=False):
         super().__init__(TResNetConfig((1, 2, 2, 1), 8, bottlenecks))
@@ -84,7 +84,7 @@ def test_scores_of_a_published_checkpoint(tmp_path, bottlenecks):
     assert baseline.ask(["cat", "stoplight", "quark"], {"stoplight": ("traffic light",)}) == ["quark"]
     shown = pictures()
     found = np.stack(list(baseline.scores(shown)))
-    # The released code squashes, divides by 255, and that is all.
+    # The official code squashes, divides by 255, and that is all.
     pixels = torch.stack([torch.from_numpy(np.array(p.resize((64, 64), 3))).permute(2, 0, 1) / 255 for p in shown])
     expected = by_the_book(model, pixels).detach().numpy()
     np.testing.assert_allclose(found[:, :2], expected[:, [1, 2]], atol=1e-6)

@@ -22,7 +22,7 @@ def test_prompts_are_those_of_the_reference(oracle):
 
 
 @pytest.mark.parametrize(
-    ("name", "released", "corrected"),
+    ("name", "official", "corrected"),
     [
         ("owl", "itap of an owl.", "itap of an owl."),
         ("Owl", "itap of a owl.", "itap of an owl."),
@@ -31,8 +31,8 @@ def test_prompts_are_those_of_the_reference(oracle):
         ("{name}", "itap of a {name}.", "itap of a {name}."),
     ],
 )
-def test_articles(name, released, corrected):
-    assert open_set_prompts(name)[5] == released
+def test_articles(name, official, corrected):
+    assert open_set_prompts(name)[5] == official
     assert open_set_prompts(name, released_articles=False)[5] == corrected
 
 

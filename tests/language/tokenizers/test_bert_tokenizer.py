@@ -14,8 +14,8 @@ from anytag.language.tokenizers.bert_tokenizer import (
     CAPTION_TOKENS,
     PROMPT,
     TAG_TOKENS,
-    PublishedTokenizer,
-    build_published_tokenizer,
+    OfficialTokenizer,
+    build_official_tokenizer,
 )
 
 #: A vocabulary small enough to read; ids are places.
@@ -43,7 +43,7 @@ S, APOSTROPHE, T, COMMA, N, DO, DOG = (PIECES.index(piece) for piece in ("##s", 
 
 @pytest.fixture(scope="module")
 def small():
-    return build_published_tokenizer(PIECES)
+    return build_official_tokenizer(PIECES)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def wordpieces():
 
 @pytest.fixture(scope="module")
 def published(wordpieces):
-    return build_published_tokenizer(wordpieces)
+    return build_official_tokenizer(wordpieces)
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +101,7 @@ class TestReference:
 
     def test_everything_that_was_captioned(self, wordpieces, expected):
         for config, model in expected:
-            published = build_published_tokenizer(wordpieces, config["prompt"])
+            published = build_official_tokenizer(wordpieces, config["prompt"])
             for case in model.get("captions", {}).values():
                 for row, ids in enumerate(case["output_ids"]):
                     tags = case["tags_returned"][row].split(" | ") if case["tags_returned"][row] else []
@@ -109,18 +109,18 @@ class TestReference:
                     assert published.encode_tags(tags) == case["tag_encoder_input_ids"][row]
                     whole = case["decoded_skip_special"][row]
                     assert published.decode(ids) == whole
-                    assert published.decode_caption(ids, released=True) == case["captions"][row]
-                    # Where a caption begins with a piece that joins the prompt, the released code loses a character.
+                    assert published.decode_caption(ids, official=True) == case["captions"][row]
+                    # Where a caption begins with a piece that joins the prompt, the official code loses a character.
                     assert published.decode_caption(ids) == whole.removeprefix(config["prompt"].strip()).lstrip()
 
     def test_training_captions(self, wordpieces, expected):
         for config, model in expected:
-            published, train = build_published_tokenizer(wordpieces, config["prompt"]), model["train"]
+            published, train = build_official_tokenizer(wordpieces, config["prompt"]), model["train"]
             start = published.encode_prompt()
             assert len(start) == config["prompt_length"]
             for caption, padded in zip(train["captions"], train["decoder_input_ids"], strict=True):
                 ids = [id for id in padded if id != published.pad_id]
-                assert published.encode_caption(caption, released=True) == ids
+                assert published.encode_caption(caption, official=True) == ids
                 corrected = published.encode_caption(caption)
                 assert len(corrected) <= CAPTION_TOKENS
                 assert corrected == [*start, *ids[1:-1][: CAPTION_TOKENS - len(start) - 1], published.end_id]
@@ -141,7 +141,7 @@ class TestByHand:
 
     def test_captions(self, small):
         assert small.encode_caption("Dogs, a dog") == [16, 5, 6, 7, 8, 9, 12, 5, 8, 3]
-        assert small.encode_caption("Dogs, a dog", released=True) == [16, 8, 9, 12, 5, 8, 3]
+        assert small.encode_caption("Dogs, a dog", official=True) == [16, 8, 9, 12, 5, 8, 3]
         assert small.encode_caption("dog " * 60, 7) == [16, 5, 6, 7, 8, 8, 3]
         assert small.encode_caption("") == [16, 5, 6, 7, 3]
 
@@ -152,18 +152,18 @@ class TestByHand:
         assert len(small.encode_tags([])) == TAG_TOKENS
 
     def test_another_prompt_and_other_lengths_of_lists(self):
-        other = build_published_tokenizer(PIECES, prompt="a dog ", tag_length=6)
+        other = build_official_tokenizer(PIECES, prompt="a dog ", tag_length=6)
         assert other.encode_prompt() == [16, 5, 8]
         assert other.encode_caption("dogs") == [16, 5, 8, 8, 9, 3]
         assert other.decode_caption([16, 5, 8, 8, 9, 3]) == "dogs"
         assert other.encode_tags(["dog"]) == [17, 8, 3, 0, 0, 0]
         assert other.encode_tags(["dog"] * 9) == [17, 8, 13, 8, 13, 3]
-        bare = build_published_tokenizer(PIECES, prompt="", tag_length=0)
+        bare = build_official_tokenizer(PIECES, prompt="", tag_length=0)
         assert (bare.encode_prompt(), bare.encode_tags(["dog", "do"])) == ([16], [17, 8, 13, PIECES.index("do"), 3])
         assert bare.decode_caption([16, 8, 9, 3]) == "dogs"
 
     @pytest.mark.parametrize(
-        ("pieces", "released", "ours"),
+        ("pieces", "official", "ours"),
         [
             ([DOG, DOG], "dog dog", "dog dog"),
             ([S, DOG], " dog", "s dog"),
@@ -173,9 +173,9 @@ class TestByHand:
             ([], "", ""),
         ],
     )
-    def test_what_joins_the_prompt_is_kept(self, small, pieces, released, ours):
+    def test_what_joins_the_prompt_is_kept(self, small, pieces, official, ours):
         ids = [*small.encode_prompt(), *pieces, small.end_id, small.pad_id]
-        assert small.decode_caption(ids, released=True) == released
+        assert small.decode_caption(ids, official=True) == official
         assert small.decode_caption(ids) == ours
 
     def test_without_the_prompt_all_is_caption(self, small):
@@ -184,7 +184,7 @@ class TestByHand:
     @settings(max_examples=40)
     @given(caption=st.text(max_size=30))
     def test_any_caption_follows_the_prompt(self, small, caption):
-        ids, plain = small.encode_caption(caption), small.encode_caption(caption, released=True)
+        ids, plain = small.encode_caption(caption), small.encode_caption(caption, official=True)
         assert ids == [*small.encode_prompt(), *plain[1:-1][:35], small.end_id]
 
     def test_prompt_ends_in_a_blank(self):
@@ -194,7 +194,7 @@ class TestByHand:
 class TestFiles:
     def test_saved_and_loaded(self, small, tmp_path):
         small.save(tmp_path / "tokenizer.json")
-        loaded = PublishedTokenizer.load(tmp_path / "tokenizer.json")
+        loaded = OfficialTokenizer.load(tmp_path / "tokenizer.json")
         assert [path.name for path in tmp_path.iterdir()] == ["tokenizer.json"]
         assert loaded.encode_tags(["dogs", "[MASK]"]) == small.encode_tags(["dogs", "[MASK]"])
         assert loaded.decode_caption([16, 5, 6, 7, 8, 9, 3]) == "dogs"
@@ -214,7 +214,7 @@ class TestFiles:
         if content is not None:
             path.write_text(content)
         with pytest.raises(ModelError, match=r"tokenizer.json: not a tokenizer \(.*get the model directory again"):
-            PublishedTokenizer.load(path)
+            OfficialTokenizer.load(path)
 
     def test_the_tokenizer_of_something_else(self, tmp_path):
         from tokenizers import Tokenizer, models
@@ -222,15 +222,15 @@ class TestFiles:
         other = Tokenizer(models.WordPiece({"[UNK]": 0, "[PAD]": 1, "[SEP]": 2, "[DEC]": 3}, unk_token="[UNK]"))
         other.save(str(tmp_path / "tokenizer.json"))
         with pytest.raises(ModelError, match=r"has no \[CLS\], \[MASK\], \[ENC\]; build it from the vocab.txt"):
-            PublishedTokenizer.load(tmp_path / "tokenizer.json")
+            OfficialTokenizer.load(tmp_path / "tokenizer.json")
 
 
 class TestRefused:
     def test_vocabularies(self):
         with pytest.raises(ModelError, match=r"has no \[MASK\]; build it"):
-            build_published_tokenizer([piece for piece in PIECES if piece != "[MASK]"])
+            build_official_tokenizer([piece for piece in PIECES if piece != "[MASK]"])
         with pytest.raises(ModelError, match="the word piece 'dog' stands twice"):
-            build_published_tokenizer([*PIECES, "dog"])
+            build_official_tokenizer([*PIECES, "dog"])
 
     def test_arguments(self, small):
         with pytest.raises(UsageError, match=r"tags are given as one string, 'dog, cat'; give a list of names"):

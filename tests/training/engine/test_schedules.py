@@ -1,4 +1,4 @@
-"""Learning rates against the released functions, by hand, and what must hold for any settings."""
+"""Learning rates against the official functions, by hand, and what must hold for any settings."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class TestReference:
     def test_cosine(self, vectors):
         for row in vectors["cosine_lr_schedule"]["rows"]:
             epoch, epochs, peak, floor = row["a"]
-            assert cosine_rate(epoch, epochs, peak, floor, released=True) == pytest.approx(row["lr"], rel=1e-12, abs=0)
+            assert cosine_rate(epoch, epochs, peak, floor, official=True) == pytest.approx(row["lr"], rel=1e-12, abs=0)
             # Ours stays at the floor after the last epoch; the reference's rises again.
             ours = cosine_rate(epoch, epochs, peak, floor)
             assert ours == pytest.approx(row["lr"] if epoch <= epochs else floor, rel=1e-12, abs=0)
@@ -45,7 +45,7 @@ class TestReference:
             assert step_rate(*row["a"]) == pytest.approx(row["lr"], rel=1e-12, abs=0)
 
     def test_a_whole_pretraining(self, vectors):
-        """The released loop: warm-up by iterations in epoch 0, then one rate an epoch."""
+        """The official loop: warm-up by iterations in epoch 0, then one rate an epoch."""
         for row in vectors["warmup_lr_schedule"]["rows"]:
             step, warmup, start, peak = row["a"]
             settings = {"peak": peak, "floor": 0, "decay": 1, "warmup": warmup, "warmup_start": start}
@@ -71,8 +71,8 @@ class TestStep:
         ours = StepSchedule(**settings).over(steps_per_epoch=3, steps=18)
         # Rising by one a step until it meets the falling rate: 8 in the first epoch, 4, 2, 1, then the floor.
         assert [ours(step) for step in range(18)] == [0, 1, 2, 3, 4, 4, 2, 2, 2, 1, 1, 1, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5]
-        released = StepSchedule(**settings, released=True).over(steps_per_epoch=3, steps=18)
-        assert [released(step) for step in range(7)] == [0, 1, 2, 4, 4, 4, 2]
+        official = StepSchedule(**settings, official=True).over(steps_per_epoch=3, steps=18)
+        assert [official(step) for step in range(7)] == [0, 1, 2, 4, 4, 4, 2]
 
     def test_without_a_warmup(self):
         rate = StepSchedule(peak=1.0, decay=0.5, warmup=0).over(2, 6)

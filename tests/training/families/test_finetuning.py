@@ -242,14 +242,14 @@ def test_the_alignment_encoder_goes_on_where_it_was(base, tmp_path):
 
 def test_captions_are_guided_by_what_the_model_finds(base, tmp_path):
     """A share of 1 at a threshold of 0: every caption is guided by all tags; at 1, by none."""
-    from anytag.language.tokenizers.bert_tokenizer import PublishedTokenizer
+    from anytag.language.tokenizers.bert_tokenizer import OfficialTokenizer
     from anytag.nn.weights import read_model
     from anytag.training.families.batch import Batch, caption_tensors
     from anytag.training.families.task import RecognisedGuides
 
     directory = anytag.load(base, backend="torch").directory
     model = read_model(directory.config, 4, directory.file("model.safetensors")).train()
-    tokenizer = PublishedTokenizer.load(base / "tokenizer.json")
+    tokenizer = OfficialTokenizer.load(base / "tokenizer.json")
     words = caption_tensors(tokenizer, ["a dog", ""], [["dog"], []])
     batch = Batch(torch.randn(2, 3, 32, 32), **words)
     everything = tokenizer.encode_tags([tag.name for tag in directory.vocabulary])

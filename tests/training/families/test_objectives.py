@@ -55,7 +55,7 @@ class TestWords:
         assert tags[2, :6].tolist() == [ENC, ID["red"], ID["car"], ID["|"], ID["cat"], SEP]
 
     def test_released_captions_have_no_prompt(self):
-        tensors = caption_tensors(TOKENIZER, ["two dogs"], [[]], released=True)
+        tensors = caption_tensors(TOKENIZER, ["two dogs"], [[]], official=True)
         assert tensors["captions"].tolist() == [[DEC, ID["two"], ID["dog"], ID["##s"], SEP]]
 
     def test_long_ones_are_cut_and_end(self):
@@ -74,7 +74,7 @@ class TestConfigs:
         assert (Tag2TextConfig().gamma_negative, Tag2TextConfig().gamma_positive, Tag2TextConfig().clip) == (7, 0, 0.05)
         assert RamConfig().label_smoothing == 0.1
         assert RamPlusConfig().alignment_gamma_negative == 4
-        assert not Tag2TextConfig().released
+        assert not Tag2TextConfig().official
 
     @pytest.mark.parametrize("setting", [{"tagging": -1}, {"clip": 1.0}, {"label_smoothing": 1.0}, {"queue": 3}])
     def test_others_are_refused(self, setting):
@@ -106,8 +106,8 @@ class TestCaptioning:
         assert total.item() == pytest.approx(parts["captioning"])
 
     def test_as_released_the_first_three_pieces_are_not_learnt(self):
-        config = Tag2TextConfig(released=True, tagging=0)
-        words = caption_tensors(TOKENIZER, CAPTIONS, TAG_NAMES, released=True)
+        config = Tag2TextConfig(official=True, tagging=0)
+        words = caption_tensors(TOKENIZER, CAPTIONS, TAG_NAMES, official=True)
         batch = small_batch(**words)
         model = small_model("tag2text")
         model.text_decoder.bias.requires_grad_()
@@ -121,7 +121,7 @@ class TestCaptioning:
         assert ID["dog"] not in learnt
 
     def test_a_caption_without_the_prompt_is_refused(self):
-        words = caption_tensors(TOKENIZER, CAPTIONS, TAG_NAMES, released=True)
+        words = caption_tensors(TOKENIZER, CAPTIONS, TAG_NAMES, official=True)
         with pytest.raises(UsageError, match="does not start with the prompt"):
             self.losses(Tag2TextConfig(), small_batch(**words))
 

@@ -38,7 +38,7 @@ class TestAgainstTheReference:
     @each_oracle_set("tag2text", "ram")
     def test_captions_are_encoded_as_the_released_training_does(self, oracle_set):
         train = oracle_set.expected["train"]
-        tensors = caption_tensors(oracle_set.tokenizer, train["captions"], [[]] * len(train["captions"]), released=True)
+        tensors = caption_tensors(oracle_set.tokenizer, train["captions"], [[]] * len(train["captions"]), official=True)
         assert tensors["captions"].tolist() == train["decoder_input_ids"]
 
 
@@ -61,8 +61,8 @@ def objective_of(oracle_set: OracleSet) -> nn.Module:
     if oracle_set.kind == "ram_plus":
         return RamPlusObjective(RamPlusConfig())
     if oracle_set.kind == "ram":
-        return RamObjective(RamConfig(released=True), oracle_set.tokenizer)
-    return Tag2TextObjective(Tag2TextConfig(released=True), oracle_set.tokenizer)
+        return RamObjective(RamConfig(official=True), oracle_set.tokenizer)
+    return Tag2TextObjective(Tag2TextConfig(official=True), oracle_set.tokenizer)
 
 
 def batch_of(oracle_set: OracleSet) -> Batch:

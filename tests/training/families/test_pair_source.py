@@ -14,7 +14,7 @@ from toy_pairs import model_config, write_pictures  # noqa: E402
 
 from anytag.datasets import Sample, SampleStream, TagName, open_source  # noqa: E402
 from anytag.language.parsing.parser import load_parser  # noqa: E402
-from anytag.language.tokenizers.bert_tokenizer import build_published_tokenizer  # noqa: E402
+from anytag.language.tokenizers.bert_tokenizer import build_official_tokenizer  # noqa: E402
 from anytag.language.tokenizers.wordpieces import bert_wordpieces  # noqa: E402
 from anytag.model.vocabulary import TagVocabulary, VocabularyTag  # noqa: E402
 from anytag.pictures import Preprocessing  # noqa: E402
@@ -126,7 +126,7 @@ def drawn(batches):
 class TestBatches:
     def batches(self, source, size=3, **settings):
         load = colours(source)
-        tokenizer = build_published_tokenizer(bert_wordpieces())
+        tokenizer = build_official_tokenizer(bert_wordpieces())
         collate = Collator(ENCODER, load.tags.vocabulary, tokenizer, **settings)
         return StreamBatches(SampleStream([source], load=load, shuffle=False, threads=0), collate, size)
 

@@ -32,7 +32,7 @@ class _Model:
     def eval(self):
         return self
 
-    def crown(self, maps):
+    def upper_stages(self, maps):
         return maps.mean((2, 3))[:, None]
 
     def features(self, tokens):

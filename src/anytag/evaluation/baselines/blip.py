@@ -2,7 +2,7 @@
 
 ITC compares 256-d vectors; ITM reads every category together with every picture, which takes a pass for each (RAM++
 reports more than a thousand times the time). Captions begin with "a picture of", which is cut off again, beam 3, 5 to
-20 pieces: the released defaults.
+20 pieces: the official defaults.
 """
 
 from __future__ import annotations

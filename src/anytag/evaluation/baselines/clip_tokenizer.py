@@ -20,7 +20,7 @@ class ClipTokens:
     Args:
         tokenizer: CLIP's; a text starts and ends with its own tokens.
         length: Longest text in pieces.
-        pad: To the full length; the released code of DiHT and MKT does, and nothing depends on it.
+        pad: To the full length; the official code of DiHT and MKT does, and nothing depends on it.
     """
 
     def __init__(self, tokenizer: Tokenizer, length: int, pad: bool = True):

@@ -65,7 +65,7 @@ class MktBaseline(Baseline):
 
     @torch.inference_mode()
     def ask(self, names: Sequence[str], synonyms: dict[str, tuple[str, ...]]) -> list[str]:
-        """Embed the labels; they keep their lengths, as in the released code."""
+        """Embed the labels; they keep their lengths, as in the official code."""
         parts = []
         for start in range(0, len(names), TEXTS):
             texts = [sentences(name, SCENE)[0] for name in names[start : start + TEXTS]]

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 
 class _Layer(nn.Module):
-    """One decoder layer without self-attention; names as in the released code."""
+    """One decoder layer without self-attention; names as in the official code."""
 
     def __init__(self, width: int, heads: int, inner: int, dropout: float):
         super().__init__()
@@ -21,7 +21,7 @@ class _Layer(nn.Module):
 
     def forward(self, queries: Tensor, memory: Tensor) -> Tensor:
         drop = lambda x: F.dropout(x, self.dropout, self.training)  # noqa: E731
-        # The released code adds the queries to themselves where a decoder would add what self-attention saw.
+        # The official code adds the queries to themselves where a decoder would add what self-attention saw.
         x = self.norm1(queries + drop(queries))
         x = self.norm2(x + drop(self.multihead_attn(x, memory, memory, need_weights=False)[0]))
         return self.norm3(x + drop(self.linear2(drop(F.relu(self.linear1(x))))))

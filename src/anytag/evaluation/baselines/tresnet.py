@@ -1,6 +1,6 @@
 """TResNet (Ridnik et al., 2021), the image encoder of ML-Decoder, with its weights' published names.
 
-Sizes follow the released code (Alibaba-MIIL/ML_Decoder, ``src_files/models/tresnet``): the picture's 4 x 4 blocks
+Sizes follow the official code (Alibaba-MIIL/ML_Decoder, ``src_files/models/tresnet``): the picture's 4 x 4 blocks
 become channels; two stages of basic blocks (M) or bottlenecks (L, XL), then two of bottlenecks;
 squeeze-and-excitation in all but the last stage; strides before a blur. Its normalisation is "in-place activated": the
 scale is the weight's absolute value plus epsilon, and a leaky ReLU follows.
@@ -145,7 +145,7 @@ class _Block(nn.Module):
 
 
 class TResNet(nn.Module):
-    """Pixels to the last stage's map; weights are called as in the released code, below ``body``.
+    """Pixels to the last stage's map; weights are called as in the official code, below ``body``.
 
     Args:
         config: Sizes.

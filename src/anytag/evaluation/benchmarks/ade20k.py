@@ -1,7 +1,7 @@
 """ADE20k's validation pictures, 150 classes of pixels, as tags: a class is true where any pixel has it.
 
 RAM table 1; names of ``objectInfo150.txt`` (CSAILVision/sceneparsing) in ``names/ade20k.tsv``. The "clean" subset
-leaves out "few small targets and ambiguous categories". Its list (issue 84 of the released code) has the names of 143
+leaves out "few small targets and ambiguous categories". Its list (issue 84 of the official code) has the names of 143
 mapped classes, many twice, so that not every line can be told to be a certain one of the 150 classes. 132 can: 116
 stand under their own name, and 16 under one that means the same. Those 132 are the clean subset here.
 """

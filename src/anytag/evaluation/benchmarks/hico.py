@@ -47,6 +47,6 @@ ENTRY = BenchmarkEntry(
     9_658,
     600,
     (_LINES, _NAMES),
-    "annotation files of the released code; pictures of HICO's test split",
+    "annotation files of the official code; pictures of HICO's test split",
     _open,
 )

@@ -65,7 +65,7 @@ ENTRY = BenchmarkEntry(
     46_837,
     1000,
     ((*_LINES, "real.json"), _NAMES),
-    "annotation files of the released code, or real.json of google-research/reassessed-imagenet; pictures of "
+    "annotation files of the official code, or real.json of google-research/reassessed-imagenet; pictures of "
     "ILSVRC2012 val",
     _open,
 )

@@ -27,7 +27,7 @@ from anytag.evaluation.benchmarks.benchmark import (
 )
 
 _PICTURES = "pictures of the test split: open-images-dataset.s3.amazonaws.com/test/ID.jpg"
-_FILES = "annotation files of the released code (datasets/openimages_*)"
+_FILES = "annotation files of the official code (datasets/openimages_*)"
 
 _COMMON = (
     ("openimages_common_214_ram_annots.txt", "openimages_common_214/openimages_common_214_ram_annots.txt"),

@@ -2,7 +2,7 @@
 
 ``[DEC]`` starts a caption and ``[ENC]`` a tag list; they follow BERT's 30522 word pieces. Ids, lengths and texts are
 those of the official code (``ram/models/utils.py``, ``tag2text.py``). Where that code loses something, the right
-behavior is the default and ``released=True`` brings the other back.
+behavior is the default and ``official=True`` brings the other back.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ _ADDED = (START, TAGS)
 _CLOSED_UP = (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're")
 
 
-class PublishedTokenizer:
+class OfficialTokenizer:
     """Tag lists and captions to ids and back, as the official weights expect them.
 
     Args:
-        tokenizer: A ``tokenizers.Tokenizer`` that knows the special tokens; see :func:`build_published_tokenizer`.
+        tokenizer: A ``tokenizers.Tokenizer`` that knows the special tokens; see :func:`build_official_tokenizer`.
         prompt: What every caption starts with; it may be empty.
         tag_length: Pieces that a tag list is cut or padded to; 0: it is as long as it is.
 
@@ -118,7 +118,7 @@ class PublishedTokenizer:
         ids = self.encode(f" {SEPARATOR} ".join(names), self.tag_length or _UNLIMITED)
         return [self.tags_id, *ids[1:], *[self.pad_id] * (self.tag_length - len(ids))]
 
-    def encode_caption(self, caption: str, limit: int = CAPTION_TOKENS, *, released: bool = False) -> list[int]:
+    def encode_caption(self, caption: str, limit: int = CAPTION_TOKENS, *, official: bool = False) -> list[int]:
         """``[DEC] a picture of … [SEP]`` for training, at most ``limit`` ids, without padding.
 
         The loss leaves out as many first tokens as the prompt has (Tag2Text's ``prompt_length``, 4).
@@ -126,14 +126,14 @@ class PublishedTokenizer:
         Args:
             caption: Cleaned, see :func:`~anytag.language.tokenizers.pre_caption.pre_caption`.
             limit: Most ids, prompt and end included.
-            released: Without the prompt, as the official training does: the loss then leaves out the caption's own
+            official: Without the prompt, as the official training does: the loss then leaves out the caption's own
                 first three word pieces, which are never learned, and the decoder never sees what it is later asked
                 to continue.
 
         Raises:
             UsageError: If the limit is too small.
         """
-        ids = self.encode(caption if released else self.prompt + caption, limit)
+        ids = self.encode(caption if official else self.prompt + caption, limit)
         return [self.start_id, *ids[1:]]
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -150,12 +150,12 @@ class PublishedTokenizer:
             text = text.replace(blank, blank.strip())
         return text
 
-    def decode_caption(self, ids: Sequence[int], *, released: bool = False) -> str:
+    def decode_caption(self, ids: Sequence[int], *, official: bool = False) -> str:
         """The caption in what the text decoder wrote, prompt not included.
 
         Args:
             ids: Prompt, caption, perhaps end and padding. Without the prompt, the whole is the caption.
-            released: Cut the text off after as many characters as the prompt has, as the official code does. If the
+            official: Cut the text off after as many characters as the prompt has, as the official code does. If the
                 caption joins the prompt without a blank (``a picture of, seen from above``), its first character is
                 lost, and the text starts with a blank.
 
@@ -163,7 +163,7 @@ class PublishedTokenizer:
             UsageError: If an id is not one of the vocabulary's.
         """
         text = self.decode(ids)
-        if released:
+        if official:
             return text[len(self.prompt) :]
         prompt = self.encode_prompt()
         if list(ids[: len(prompt)]) != prompt:
@@ -177,7 +177,7 @@ class PublishedTokenizer:
             self._tokenizer.save(str(part))
 
     @classmethod
-    def load(cls, path: str | Path, prompt: str = PROMPT, tag_length: int = TAG_TOKENS) -> PublishedTokenizer:
+    def load(cls, path: str | Path, prompt: str = PROMPT, tag_length: int = TAG_TOKENS) -> OfficialTokenizer:
         """Read ``tokenizer.json``.
 
         Args:
@@ -196,16 +196,16 @@ class PublishedTokenizer:
         return cls(tokenizer, prompt, tag_length)
 
 
-def build_published_tokenizer(
+def build_official_tokenizer(
     wordpieces: Sequence[str], prompt: str = PROMPT, tag_length: int = TAG_TOKENS
-) -> PublishedTokenizer:
+) -> OfficialTokenizer:
     """The official tokenizer from BERT's word pieces.
 
     Args:
         wordpieces: The lines of ``vocab.txt`` of bert-base-uncased, in order: a piece's place is its id. The file is
             also that of all-MiniLM-L6-v2, see :func:`~anytag.nn.text_encoder.sentence_encoder_folder`.
-        prompt: See :class:`PublishedTokenizer`.
-        tag_length: See :class:`PublishedTokenizer`.
+        prompt: See :class:`OfficialTokenizer`.
+        tag_length: See :class:`OfficialTokenizer`.
 
     Raises:
         ModelError: If a piece stands twice, which would shift ids, or one of BERT's special tokens is missing.
@@ -218,4 +218,4 @@ def build_published_tokenizer(
     # Only those that the vocabulary has: adding others would give them ids, and hide that they were missing.
     known = [token for token in _BERT if token in vocabulary]
     tokenizer.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in (*known, *_ADDED)])
-    return PublishedTokenizer(tokenizer, prompt, tag_length)
+    return OfficialTokenizer(tokenizer, prompt, tag_length)

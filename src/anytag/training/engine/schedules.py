@@ -1,6 +1,6 @@
 """Learning rates over a run.
 
-The released Tag2Text and RAM code changes the rate once an epoch: pre-training multiplies it by 0.9 after a warm-up in
+The official Tag2Text and RAM code changes the rate once an epoch: pre-training multiplies it by 0.9 after a warm-up in
 the first epoch, fine-tuning follows a cosine (``pretrain.py``, ``finetune.py``). The lite recipe warms up and follows a
 cosine from step to step.
 
@@ -33,7 +33,7 @@ def step_rate(epoch: int, peak: float, floor: float, decay: float) -> float:
     return max(floor, peak * decay**epoch)
 
 
-def cosine_rate(place: float, end: float, peak: float, floor: float, *, released: bool = False) -> float:
+def cosine_rate(place: float, end: float, peak: float, floor: float, *, official: bool = False) -> float:
     """Half a cosine from ``peak`` at place 0 to ``floor`` at place ``end``.
 
     Args:
@@ -41,10 +41,10 @@ def cosine_rate(place: float, end: float, peak: float, floor: float, *, released
         end: Epochs or steps in all.
         peak: The highest rate.
         floor: The lowest.
-        released: Go on with the cosine after the end, where it rises again, as the released function does. Otherwise
+        official: Go on with the cosine after the end, where it rises again, as the official function does. Otherwise
             the rate stays at the floor.
     """
-    if place > end and not released:
+    if place > end and not official:
         return floor
     return (peak - floor) * 0.5 * (1 + math.cos(math.pi * place / end)) + floor
 
@@ -59,7 +59,7 @@ class StepSchedule(Settings):
         decay: Factor of every epoch after the first.
         warmup: Steps of the warm-up.
         warmup_start: Rate of the first step.
-        released: End the warm-up with the first epoch, finished or not, as the released loop does: the rate then jumps
+        official: End the warm-up with the first epoch, finished or not, as the official loop does: the rate then jumps
             to that of the second epoch. Otherwise a warm-up longer than an epoch is finished first.
     """
 
@@ -69,7 +69,7 @@ class StepSchedule(Settings):
     decay: float = Field(0.9, gt=0, le=1)
     warmup: int = Field(3000, ge=0)
     warmup_start: float = Field(5e-7, ge=0)
-    released: bool = False
+    official: bool = False
 
     def over(self, steps_per_epoch: int, steps: int) -> Rate:
         """The rate of every step of a run.
@@ -86,7 +86,7 @@ class StepSchedule(Settings):
         def rate(step: int) -> float:
             epoch = step // steps_per_epoch
             falling = step_rate(epoch, self.peak, self.floor, self.decay)
-            if step >= self.warmup or (self.released and epoch > 0):
+            if step >= self.warmup or (self.official and epoch > 0):
                 return falling
             return min(falling, warmup_rate(step, self.warmup, self.warmup_start, self.peak))
 

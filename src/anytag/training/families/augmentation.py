@@ -1,6 +1,6 @@
 """Random views of training pictures, as the published models were trained with; Pillow alone does the work.
 
-The released Tag2Text, RAM and RAM++ code (``ram/data/__init__.py``) takes over BLIP's: a random part of the picture is
+The official Tag2Text, RAM and RAM++ code (``ram/data/__init__.py``) takes over BLIP's: a random part of the picture is
 squashed to the encoder's square, mirrored half of the time, and changed by up to two of ten operations (RandAugment,
 Cubuk et al., 2020, in BLIP's variant: two are drawn, and each is left out half of the time).
 """

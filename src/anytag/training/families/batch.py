@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from anytag.errors import UsageError
-from anytag.language.tokenizers.bert_tokenizer import CAPTION_TOKENS, TEXT_TOKENS, PublishedTokenizer
+from anytag.language.tokenizers.bert_tokenizer import CAPTION_TOKENS, TEXT_TOKENS, OfficialTokenizer
 from anytag.language.tokenizers.padding import padded
 
 
@@ -60,12 +60,12 @@ class Batch:
 
 
 def caption_tensors(
-    tokenizer: PublishedTokenizer,
+    tokenizer: OfficialTokenizer,
     captions: Sequence[str],
     tags: Sequence[Sequence[str]],
     *,
     limit: int = CAPTION_TOKENS,
-    released: bool = False,
+    official: bool = False,
 ) -> dict[str, Tensor]:
     """The parts of a :class:`Batch` that come from words: ``captions``, ``tag_tokens`` and ``texts``.
 
@@ -75,7 +75,7 @@ def caption_tensors(
             means that the picture has none.
         tags: Names of the caption's tags, in the vocabulary's order.
         limit: Most ids of a caption, prompt and end included.
-        released: Leave the prompt out of ``captions``, as the released code does; see ``released`` in
+        official: Leave the prompt out of ``captions``, as the official code does; see ``official`` in
             :class:`~anytag.training.families.objectives.Tag2TextConfig`.
 
     Raises:
@@ -85,7 +85,7 @@ def caption_tensors(
         raise UsageError(f"{len(captions)} captions, but {len(tags)} lists of tags")
     there = [bool(caption.strip()) for caption in captions]
     written = [
-        tokenizer.encode_caption(caption, limit, released=released) if has else []
+        tokenizer.encode_caption(caption, limit, official=official) if has else []
         for caption, has in zip(captions, there, strict=True)
     ]
     texts = [

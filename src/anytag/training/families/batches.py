@@ -18,7 +18,7 @@ from anytag.datasets.samples import Sample
 from anytag.datasets.stream import SampleStream
 from anytag.language.parsing.parser import CaptionParser
 from anytag.language.tags.tag_ids import Ids, TagIds
-from anytag.language.tokenizers.bert_tokenizer import PublishedTokenizer
+from anytag.language.tokenizers.bert_tokenizer import OfficialTokenizer
 from anytag.language.tokenizers.pre_caption import pre_caption
 from anytag.model.config import ImageEncoderConfig
 from anytag.model.vocabulary import TagVocabulary
@@ -193,21 +193,21 @@ class Collator:
         teacher: Embeds pictures, or nothing does.
         texts: Embeds captions, or nothing does.
         device: Where batches go.
-        released: Captions without their prompt, see :func:`~anytag.training.families.batch.caption_tensors`.
+        official: Captions without their prompt, see :func:`~anytag.training.families.batch.caption_tensors`.
     """
 
     def __init__(
         self,
         encoder: ImageEncoderConfig,
         vocabulary: TagVocabulary,
-        tokenizer: PublishedTokenizer | None = None,
+        tokenizer: OfficialTokenizer | None = None,
         teacher: PictureTeacher | None = None,
         texts: TextTeacher | None = None,
         device: torch.device | str = "cpu",
-        released: bool = False,
+        official: bool = False,
     ):
         self.vocabulary, self.tokenizer, self.teacher, self.texts = vocabulary, tokenizer, teacher, texts
-        self.device, self.released = torch.device(device), released
+        self.device, self.official = torch.device(device), official
         self._mean = torch.tensor(encoder.mean, device=self.device)
         self._scale = 1 / torch.tensor(encoder.std, device=self.device)
 
@@ -222,7 +222,7 @@ class Collator:
         words: dict[str, Tensor] = {}
         if self.tokenizer is not None and any(captions):
             guides = [[self.vocabulary[id].name for id in example.guides] for example in examples]
-            words = caption_tensors(self.tokenizer, captions, guides, released=self.released)
+            words = caption_tensors(self.tokenizer, captions, guides, official=self.official)
         embeddings = None
         if self.texts is not None and any(captions):
             found = self.texts.embed([caption or "." for caption in captions])

@@ -18,7 +18,7 @@ from anytag.checkpoints.exported import read_exported
 from anytag.checkpoints.swin import load_swin_backbone
 from anytag.errors import ModelError
 from anytag.language.parsing.parser import CaptionParser
-from anytag.language.tokenizers.bert_tokenizer import PublishedTokenizer, build_published_tokenizer
+from anytag.language.tokenizers.bert_tokenizer import OfficialTokenizer, build_official_tokenizer
 from anytag.language.tokenizers.tokenizer import CaptionTokenizer, build_caption_tokenizer
 from anytag.language.tokenizers.wordpieces import bert_wordpieces
 from anytag.model.config import CaptionerConfig, ModelConfig
@@ -66,7 +66,7 @@ class Start:
     model: RecognitionModel
     vocabulary: TagVocabulary
     origins: tuple[int | None, ...]
-    tokenizer: PublishedTokenizer | None = None
+    tokenizer: OfficialTokenizer | None = None
     caption_tokenizer: CaptionTokenizer | None = None
     texts: TextEncoder | None = None
     clip: ClipText | None = None
@@ -202,10 +202,10 @@ def _sizes(config: TrainingConfig, directory: ModelDirectory | None, clip: ClipT
     return sizes.model_copy(update={"name": config.name, "files": {}})
 
 
-def _tokenizer(directory: ModelDirectory | None, captioner: CaptionerConfig) -> PublishedTokenizer:
+def _tokenizer(directory: ModelDirectory | None, captioner: CaptionerConfig) -> OfficialTokenizer:
     if directory is None:
-        return build_published_tokenizer(bert_wordpieces(), captioner.prompt, captioner.tag_length)
-    return PublishedTokenizer.load(directory.file("tokenizer.json"), captioner.prompt, captioner.tag_length)
+        return build_official_tokenizer(bert_wordpieces(), captioner.prompt, captioner.tag_length)
+    return OfficialTokenizer.load(directory.file("tokenizer.json"), captioner.prompt, captioner.tag_length)
 
 
 def _caption_tokenizer(given: RunData, cache: Path, directory: ModelDirectory | None) -> CaptionTokenizer:

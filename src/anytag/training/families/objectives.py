@@ -19,7 +19,7 @@ from torch.distributed.tensor import DTensor
 from torch.nn import functional as F
 
 from anytag.errors import UsageError
-from anytag.language.tokenizers.bert_tokenizer import PublishedTokenizer
+from anytag.language.tokenizers.bert_tokenizer import OfficialTokenizer
 from anytag.nn.alignment import AlignmentEncoder, matching_loss
 from anytag.nn.losses import asymmetric_loss, language_modelling_loss, rescaled
 from anytag.nn.model import RecognitionModel
@@ -57,7 +57,7 @@ class _Captioning:
         tokenizer: Says what the prompt is.
     """
 
-    def __init__(self, tokenizer: PublishedTokenizer):
+    def __init__(self, tokenizer: OfficialTokenizer):
         self.tokenizer = tokenizer
         self.prompt = tokenizer.encode_prompt()
 
@@ -74,7 +74,7 @@ class _Captioning:
         if not captioned.any():
             return None
         captions, tag_tokens, features = captions[captioned], tag_tokens[captioned], features[captioned]
-        if not config.released:
+        if not config.official:
             self._check(captions)
         learned = captions[:, 1:] != self.tokenizer.pad_id
         learned[:, : len(self.prompt) - 1] = False
@@ -87,7 +87,7 @@ class _Captioning:
         if captions.shape[1] < len(start) or not (captions[:, : len(start)] == start).all():
             raise UsageError(
                 "a caption does not start with the prompt, so its first words would not be learnt; encode captions "
-                "with caption_tensors, or set released to learn as the released code does"
+                "with caption_tensors, or set official to learn as the official code does"
             )
 
 
@@ -168,7 +168,7 @@ class Tag2TextObjective(Objective):
     Args:
         config: Settings.
         tokenizer: That of the captions.
-        encoder: Reads texts for contrast and matching; ``None`` leaves both out, as the released code does.
+        encoder: Reads texts for contrast and matching; ``None`` leaves both out, as the official code does.
         contrast: Its momentum copies and queue; comes with the encoder.
 
     Raises:
@@ -178,7 +178,7 @@ class Tag2TextObjective(Objective):
     def __init__(
         self,
         config: Tag2TextConfig,
-        tokenizer: PublishedTokenizer,
+        tokenizer: OfficialTokenizer,
         encoder: AlignmentEncoder | None = None,
         contrast: MomentumContrast | None = None,
     ):
@@ -243,7 +243,7 @@ class RamObjective(Objective):
         tokenizer: That of the captions.
     """
 
-    def __init__(self, config: RamConfig, tokenizer: PublishedTokenizer):
+    def __init__(self, config: RamConfig, tokenizer: OfficialTokenizer):
         super().__init__()
         self.config = config
         self.captioning = _Captioning(tokenizer)

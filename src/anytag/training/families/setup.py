@@ -155,7 +155,7 @@ def _collator(config: TrainingConfig, start: Start, data: Path, device: torch.de
         _teacher(config, start, data, device),
         texts,
         device,
-        released=getattr(config.objective, "released", False),
+        official=getattr(config.objective, "official", False),
     )
 
 

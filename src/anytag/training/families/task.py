@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from anytag.errors import UsageError
-from anytag.language.tokenizers.bert_tokenizer import PublishedTokenizer
+from anytag.language.tokenizers.bert_tokenizer import OfficialTokenizer
 from anytag.model.vocabulary import TagVocabulary
 from anytag.nn.alignment import AlignmentEncoder
 from anytag.nn.model import RecognitionModel
@@ -54,7 +54,7 @@ class RecognitionTask(Task):
     def groups(self, config: LoopConfig) -> list[dict[str, Any]]:
         """Parameter groups: the image encoder and the rest, each with what is decayed and what is not.
 
-        The released code decays everything. Norms, biases, tables of positions, what stands for a missing picture, and
+        The official code decays everything. Norms, biases, tables of positions, what stands for a missing picture, and
         temperatures are left out here: shrinking them only undoes what they learn.
         """
         decay = {"decoder": config.weight_decay, "encoder": config.weight_decay}
@@ -86,7 +86,7 @@ class RecognitionTask(Task):
     def features(self, batch: Batch) -> Tensor:
         """Features ``[B, 1 + N, F]`` of a batch's pictures."""
         if batch.maps is not None:
-            return self.model.features(self.model.image_encoder.crown(batch.maps))
+            return self.model.features(self.model.image_encoder.upper_stages(batch.maps))
         return self.model.encode(batch.pictures)[0]
 
     def losses(self, batch: Batch) -> dict[str, float]:
@@ -116,7 +116,7 @@ class RecognisedGuides(Shared):
         tokenizer: Of tag lists.
     """
 
-    def __init__(self, share: float, threshold: float, vocabulary: TagVocabulary, tokenizer: PublishedTokenizer):
+    def __init__(self, share: float, threshold: float, vocabulary: TagVocabulary, tokenizer: OfficialTokenizer):
         self.share, self.vocabulary, self.tokenizer = share, vocabulary, tokenizer
         self._limit = float(torch.logit(torch.tensor(threshold, dtype=torch.float64), eps=1e-6))
 
@@ -191,7 +191,7 @@ class FamilyTask(RecognitionTask):
 def make_objective(
     config: AnyObjectiveConfig,
     model: RecognitionModel,
-    tokenizer: PublishedTokenizer | None,
+    tokenizer: OfficialTokenizer | None,
     momentum: MomentumConfig,
     width: int,
     steps_per_epoch: int,

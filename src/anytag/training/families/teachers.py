@@ -31,7 +31,7 @@ from anytag.training.families.batches import sample_key
 class ClipTeacher:
     """CLIP's image encoder: what a batch's pictures are to be embedded as.
 
-    It is given the very pixels that the model sees, scaled to its own resolution; the released fine-tuning draws a
+    It is given the very pixels that the model sees, scaled to its own resolution; the official fine-tuning draws a
     view of its own for CLIP instead.
 
     Args:

@@ -114,7 +114,7 @@ def _recognise(model: RecognitionModel, shard: CachedShard, view: int, queries: 
     for start in range(0, len(maps), 8):
         chosen = torch.from_numpy(maps[start : start + 8].copy()).float().permute(0, 3, 1, 2)
         with autocast("cpu"):
-            features = model.features(model.image_encoder.crown(chosen))
+            features = model.features(model.image_encoder.upper_stages(chosen))
             if queries is not None:
                 logits.append(model.recognition_decoder(features, queries).half().numpy())
         seen.append(features.half().numpy())

@@ -92,6 +92,6 @@ def _logits(model: RecognitionModel, maps: np.ndarray, queries: Tensor) -> Tenso
     with autocast("cpu"):
         for start in range(0, len(maps), 8):
             chosen = torch.from_numpy(maps[start : start + 8].copy()).float().permute(0, 3, 1, 2)
-            features = model.features(model.image_encoder.crown(chosen))
+            features = model.features(model.image_encoder.upper_stages(chosen))
             found.append(model.recognition_decoder(features, queries).float())
     return torch.cat(found)

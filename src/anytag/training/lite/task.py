@@ -143,16 +143,16 @@ class LiteTask(RecognitionTask):
         maps = batch.maps
         if maps is None:
             # Sixteen pictures at a time: activations at full resolution fill the processor's cache soon.
-            maps = torch.cat([encoder.trunk(piece) for piece in batch.pictures.split(16)])
+            maps = torch.cat([encoder.lower_stages(piece) for piece in batch.pictures.split(16)])
         with torch.set_grad_enabled(stage.encoder_learning_rate > 0):
-            tokens = encoder.crown(maps)
+            tokens = encoder.upper_stages(maps)
         if not (stage.encoder_learning_rate and self.objective.config.distillation):
             return tokens, None
         with torch.no_grad():
             if batch.maps is None:
                 # Without gradients four pictures at a time stay in the processor's cache.
-                maps = torch.cat([untouched.trunk(piece) for piece in batch.pictures.split(4)])
-            return tokens, self.model.classifier(untouched.crown(maps))
+                maps = torch.cat([untouched.lower_stages(piece) for piece in batch.pictures.split(4)])
+            return tokens, self.model.classifier(untouched.upper_stages(maps))
 
     def captions(self, features: Tensor, found: Sequence[Sequence[int]]) -> list[str]:
         """Captions guided by the tags found; of those that imply each other, by the most specific."""

@@ -20,7 +20,7 @@ SENTENCE_ENCODER = "all-MiniLM-L6-v2"
 
 
 class AugmentationConfig(Settings):
-    """How a training picture is changed; the defaults are those of the released code.
+    """How a training picture is changed; the defaults are those of the official code.
 
     Attributes:
         crop: Least and largest share of the picture's area that is shown; ``None``: the whole picture.
@@ -61,13 +61,13 @@ class CaptioningConfig(ObjectiveConfig):
     Attributes:
         captioning: Weight of captioning.
         label_smoothing: Of the caption loss.
-        released: Learn as the released code does: captions come without the prompt, and yet as many first tokens as
+        official: Learn as the official code does: captions come without the prompt, and yet as many first tokens as
             the prompt has are not learnt, so that the first three word pieces of every caption never are.
     """
 
     captioning: float = Field(default=1.0, ge=0)
     label_smoothing: float = Field(default=0.1, ge=0, lt=1)
-    released: bool = False
+    official: bool = False
 
 
 class Tag2TextConfig(CaptioningConfig):
