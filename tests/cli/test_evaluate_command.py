@@ -46,6 +46,21 @@ def test_own_labels(labelled, tmp_path):
     assert {"tables.md", "results.json", "results.csv", "report.html"} <= {f.name for f in (tmp_path / "out").iterdir()}
 
 
+def test_it_writes_where_it_is_told_and_over_nobody_else_s_files(labelled, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "results.csv").write_text("mine")
+    before = sorted(tmp_path.iterdir())
+    asked = ("--model", "lite", "--benchmark", labelled)
+    assert "--out is missing: the folder for tables" in run(*asked).stderr
+    done = run(*asked, "--out", ".")
+    assert (done.exit_code, done.stderr) == (
+        2,
+        "anytag evaluate: results.csv: is there already, and no evaluation wrote it; give another --out\n",
+    )
+    assert sorted(tmp_path.iterdir()) == before
+    assert run(*asked, "--out", "mine").exit_code == run(*asked, "--out", "mine").exit_code == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -38,9 +39,9 @@ def evaluate(
     categories: Annotated[
         Path | None, typer.Option(help="Of your own pictures, only the labels in this file, one a line.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder for tables, the report, and the scores that are kept.")] = Path(
-        "evaluation"
-    ),
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for tables, the report, and the scores that are kept.")
+    ] = None,
     threshold: Annotated[float | None, typer.Option(help="One threshold for all classes.")] = None,
     validation: Annotated[
         str | None, typer.Option(help="Fit the threshold on these labeled pictures (as --benchmark), not reported.")
@@ -75,14 +76,15 @@ def evaluate(
     with reporting("evaluate"):
         from anytag.errors import UsageError
 
-        if suite is not None:
-            _run_suite(suite, data, out, budget)
-            return
         if list_:
             _list(annotations)
             return
+        if suite is not None:
+            _run_suite(suite, data, out, budget)
+            return
         if not benchmark or not (model or baseline):
             raise UsageError("give --benchmark and --model or --baseline; --list names what there is")
+        folder = _own_folder(out)
         from anytag.evaluation.baselines.registry import open_baseline
         from anytag.evaluation.benchmarks.registry import open_benchmark
         from anytag.evaluation.evaluation import TagIndicators, ThresholdChoice
@@ -101,12 +103,12 @@ def evaluate(
         parts: list[tuple[Evaluation, Detail | None, Benchmark]] = []
         for system in systems:
             for one in opened:
-                parts += _measure(system, one, out, choice, bootstrap, standardize, tags)
-        written = write_tables([part[0] for part in parts], out)
-        write_report(parts, out / "report.html")
+                parts += _measure(system, one, folder, choice, bootstrap, standardize, tags)
+        written = write_tables([part[0] for part in parts], folder)
+        write_report(parts, folder / "report.html")
         for part, _, _ in parts:
             _tell(part)
-        tell(f"written: {', '.join(str(path) for path in (*written[:3], out / 'report.html'))}")
+        tell(f"written: {', '.join(str(path) for path in (*written[:3], folder / 'report.html'))}")
 
 
 def _lines(path: Path) -> list[str]:
@@ -199,13 +201,32 @@ def _list(annotations: Path) -> None:
     tell("Models: --model lite (ships with the package), a converted Tag2Text, RAM or RAM++ (pull, convert).")
 
 
-def _run_suite(suite: str, data: Path | None, out: Path, budget: float | None) -> None:
+def _own_folder(out: Path | None) -> Path:
+    """The folder to write to, in which nobody else's files are written over.
+
+    Raises:
+        UsageError: If none was given, or files that no evaluation wrote are in the way.
+    """
+    from anytag.errors import UsageError
+
+    if out is None:
+        raise UsageError("--out is missing: the folder for tables and kept scores, such as --out evaluation")
+    if not any((out / kept).is_dir() for kept in ("scores", "captions")):
+        for name in ("results.json", "results.csv", "tables.md", "report.html"):
+            if os.path.lexists(out / name):
+                raise UsageError(f"{out / name}: is there already, and no evaluation wrote it; give another --out")
+    return out
+
+
+def _run_suite(suite: str, data: Path | None, out: Path | None, budget: float | None) -> None:
     from anytag.errors import MissingExtraError, UsageError
 
     if suite != "mini":
         raise UsageError(f"there is no suite {suite!r}; there is: mini")
     if data is None:
         raise UsageError("--suite mini needs --data, the folder with coco20k, coco_report and world")
+    if out is None:
+        raise UsageError("--suite needs --out, the folder for caches, runs and tables")
     try:
         from anytag.training.miniature.config import MiniatureConfig
         from anytag.training.miniature.suite import markdown, run_suite
