@@ -144,3 +144,13 @@ def test_search_finds_aliases(run, saved):
     nothing = run("search", "unicorn", "-v", saved)
     assert nothing.exit_code == 1
     assert "unicorn" in nothing.stderr
+
+
+def test_search_names_what_is_not_trained(run, saved):
+    result = run("search", "alarm clock", "--vocabulary", saved)
+    assert result.exit_code == 1
+    assert result.stderr.endswith("not trained; ask with: anytag tag PICTURE --categories 'alarm clock'\n")
+    result = run("search", "dog", "--vocabulary", saved, "--limit", 2)
+    assert result.exit_code == 0
+    assert "hound" in result.stdout
+    assert result.stderr == "anytag vocabulary search: not trained; ask with --categories: bulldog, dog bed\n"

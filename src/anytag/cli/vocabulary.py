@@ -23,6 +23,7 @@ from anytag.cli._shared import reporting
 from anytag.datasets.webdataset import read_shard
 from anytag.errors import AnytagError, UsageError
 from anytag.language.parsing.parser import CaptionParser, ParsedTag, load_parser
+from anytag.language.tags.known_names import untrained_names
 from anytag.language.tags.vocabulary_builder import CaptionTags, build_vocabulary
 from anytag.model.directory import SHIPPED_MODEL
 from anytag.model.vocabulary import TagVocabulary, VocabularyTag
@@ -185,18 +186,25 @@ def search(
 ) -> None:
     """Find tags by a part of a name or an alias; exit code 1 if there are none.
 
+    Names of RAM's list that are no tags are named, too: they can be asked for as categories.
+
     Example: anytag vocabulary search bike --vocabulary vocabulary.json
     """
     with reporting("vocabulary search"):
         vocabulary = load_vocabulary(path)
         found = vocabulary.search(text, limit)
         _print_tags(vocabulary, found, json_)
-    if not found:
-        say(
-            f"anytag vocabulary search: no tag is called anything like {text!r}: not trained; "
-            f"ask with: anytag tag PICTURE --categories {shlex.quote(text)}"
-        )
-        raise typer.Exit(1)
+        others = untrained_names(text, vocabulary, limit)
+    if found:
+        if others:
+            say(f"anytag vocabulary search: not trained; ask with --categories: {', '.join(others)}")
+        return
+    asked = shlex.quote(", ".join(others) if others else text)
+    say(
+        f"anytag vocabulary search: no tag is called anything like {text!r}: not trained; "
+        f"ask with: anytag tag PICTURE --categories {asked}"
+    )
+    raise typer.Exit(1)
 
 
 def load_vocabulary(path: Path | None) -> TagVocabulary:

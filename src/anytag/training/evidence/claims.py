@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from anytag.datasets.samples import Sample
+from anytag.datasets.samples import Sample, TagName
 from anytag.errors import UsageError
 from anytag.inference.evidence import exclusive_kinds
 from anytag.training.families.batches import SampleTags
@@ -117,8 +117,7 @@ class ClassClaims:
         return there, {id for id in others - there if not own & self._vocabulary.with_implied([id])}
 
     def _ids(self, name: str) -> set[int]:
-        found = self._vocabulary.find(name)
-        return {found.id} if found else set()
+        return self._tags.ids.of_names([TagName(name)])
 
 
 def naming_rates(samples: Sequence[Sample], tags: SampleTags) -> NDArray[np.float64]:

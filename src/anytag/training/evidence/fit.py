@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -59,8 +60,8 @@ def fit_evidence(
 ) -> None:
     """Fit the evidence of a model and write the model that has it, ``folder/model``.
 
-    What the witnesses say of the pictures is kept in the cache, so that a run that was killed asks on where it was;
-    the fit itself takes minutes, and begins anew.
+    What the witnesses say of the pictures is kept in the cache and networks in the run folder, so that a run that was
+    killed goes on where it was, and other weights are fitted in a minute.
 
     Args:
         config: The recipe.
@@ -85,7 +86,7 @@ def fit_evidence(
         if not directory.config.image_encoder.classes:
             raise UsageError(f"{directory.path}: its image encoder has no classifier, so there is no evidence to weigh")
         material = gather(config, data, cache or folder / "cache", folder, recognizer, report)
-        arrays = fit(config, material, recognizer, report)
+        arrays = fit(config, material, recognizer, folder, report)
         _write(folder / "model", directory, config, material, arrays)
         record.finish(0)
 
@@ -166,7 +167,7 @@ def exclusive_tags(config: EvidenceTraining, vocabulary: TagVocabulary) -> tuple
 
 
 def fit(
-    config: EvidenceTraining, material: Material, recognizer: Recognizer, report: Report
+    config: EvidenceTraining, material: Material, recognizer: Recognizer, folder: Path, report: Report
 ) -> dict[str, NDArray[Any]]:
     """The arrays of ``evidence.safetensors``.
 
@@ -177,6 +178,7 @@ def fit(
         config: The recipe.
         material: From :func:`gather`.
         recognizer: The model.
+        folder: The run folder: networks are kept there.
         report: Receives progress.
     """
     new, claims, rates = material.new, material.new_claims, material.rates
@@ -184,17 +186,21 @@ def fit(
     before = [] if material.seen is None else [inputs_of(material.seen, config.least)]
     before_claims = [] if material.seen_claims is None else [material.seen_claims]
 
-    def network(rows: NDArray[np.bool_]) -> Fitted:
+    def network(name: str, rows: NDArray[np.bool_]) -> Fitted:
         taught = _all_claims([*before_claims, claims.take(rows)])
-        return fit_network(np.concatenate([*before, inputs[rows]]), taught, rates, config.network, config.seed, report)
+        learned = np.concatenate([*before, inputs[rows]])
+        path = folder / f"network-{_digest(config, taught, learned)}.safetensors"
+        if not path.exists():
+            report(f"network {name}")
+            fit_network(learned, taught, rates, config.network, config.seed, report).save(path)
+        return Fitted.load(path, config.network)
 
     fold = np.random.default_rng(config.seed).permutation(len(inputs)) % config.weights.folds
     picture = np.zeros(claims.values.shape, np.float32)
     for number in range(config.weights.folds):
-        report(f"network {number + 1}/{config.weights.folds} of those that weights are fitted with")
-        picture[fold == number] = network(fold != number)(inputs[fold == number])
-    report("network of the model")
-    whole = network(np.ones(len(inputs), np.bool_))
+        name = f"{number + 1}/{config.weights.folds} of those that weights are fitted with"
+        picture[fold == number] = network(name, fold != number)(inputs[fold == number])
+    whole = network("of the model", np.ones(len(inputs), np.bool_))
     known = _knowledge(material, whole.positives, recognizer)
     said = _statements(config, material.new, picture, recognizer)
     weights, biases = fit_weights(said, claims, rates, known, config.weights, config.seed, report)
@@ -203,6 +209,14 @@ def fit(
     report(f"classifier alone: {factor:.2f} x + {bias:.2f} for {own.sum():,} tags")
     alone = np.where(own[:, None], np.array([factor, bias], np.float32), _SILENT)
     return whole.arrays() | {"weights": weights.astype(np.float16), "biases": biases, "alone": alone}
+
+
+def _digest(config: EvidenceTraining, claims: Claims, inputs: NDArray[np.float32]) -> str:
+    """Changes when what a network is made of does."""
+    made_of = hashlib.sha256(f"{config.network.model_dump_json()} {config.seed}".encode())
+    for array in (claims.values, claims.captions, inputs):
+        made_of.update(np.ascontiguousarray(array).tobytes())
+    return made_of.hexdigest()[:16]
 
 
 def _knowledge(material: Material, positives: NDArray[np.int64], recognizer: Recognizer) -> TagKnowledge:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from anytag.foundations.atomic_files import whole_file
 from anytag.foundations.report import Report
 from anytag.training.evidence.claims import TRUE, UNKNOWN, Claims
 from anytag.training.evidence.likelihood import description_loss, silence
@@ -61,6 +64,22 @@ class Fitted:
         self.network.eval()
         scaled = torch.from_numpy((inputs - self.mean) / self.deviation)
         return torch.cat([self.network(rows) for rows in scaled.split(256)]).numpy()
+
+    def save(self, path: Path) -> None:
+        """Write it, whole or not at all."""
+        scale = {"mean": self.mean, "deviation": self.deviation, "positives": self.positives}
+        kept = {name: torch.from_numpy(array) for name, array in scale.items()} | self.network.state_dict()
+        with whole_file(path) as part:
+            save_file({name: tensor.contiguous() for name, tensor in kept.items()}, part)
+
+    @classmethod
+    def load(cls, path: Path, config: NetworkConfig) -> Fitted:
+        """Read what :meth:`save` wrote of a network of that config."""
+        kept = load_file(path)
+        mean, deviation, positives = (kept.pop(name).numpy() for name in ("mean", "deviation", "positives"))
+        network = PictureNetwork(len(mean), len(positives), config)
+        network.load_state_dict(kept)
+        return cls(network, mean, deviation, positives)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The network in 8 bits, a scale for each row; it reads inputs as they are."""
