@@ -37,6 +37,18 @@ def test_the_list_names_every_benchmark_and_rival(tmp_path):
         assert name in done.output
     assert "never released" in done.output
     assert "lacks openimages_common_214_ram_annots.txt" in done.output
+    assert "METEOR needs Java or WordNet and is not computed" in done.output
+
+
+def test_the_list_says_whose_weights_are_here(tmp_path):
+    (tmp_path / "tresnet_m_open_images_200_groups_86_8.pth").touch()
+    done = run("--list", "--weights", tmp_path)
+    assert done.exit_code == 0
+    lines = {line.split()[0]: line for line in done.output.splitlines() if line.strip()}
+    assert f"here: {tmp_path / 'tresnet_m_open_images_200_groups_86_8.pth'}" in lines["ml-decoder"]
+    assert "not here" in lines["mkt"]
+    assert "mkt_first_stage.pth and mkt_second_stage.pth, from the two links to Google Drive" in lines["mkt"]
+    assert lines["clip"].endswith("hub:openai/clip-vit-base-patch16")
 
 
 def test_own_labels(labelled, tmp_path):

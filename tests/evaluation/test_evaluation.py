@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from fixtures_systems import COLORS, ColorSystem, color_benchmark
 
-from anytag.errors import UsageError
+from anytag.errors import ModelError, UsageError
 from anytag.evaluation import scoring
 from anytag.evaluation.caption_tags import CategoryParser
 from anytag.evaluation.evaluation import (
@@ -94,6 +94,40 @@ class TestScoring:
             UsageError, match=r"^Colors: none of 2 pictures could be read, the first: 0\.png: listed in"
         ):
             score_benchmark(ColorSystem(), benchmark, tmp_path / "kept")
+
+
+class TestSystemsThatMisbehave:
+    """Nothing wrong becomes a figure, or is kept."""
+
+    def scored(self, tmp_path, scores):
+        system = ColorSystem()
+        system.scores = scores
+        with pytest.raises(ModelError) as error:
+            score_benchmark(system, color_benchmark(tmp_path / "p", 4), tmp_path / "kept")
+        assert not list((tmp_path / "kept").rglob("*.npz"))
+        return str(error.value)
+
+    def test_a_score_that_is_no_number(self, tmp_path):
+        def scores(pictures):
+            for number, _ in enumerate(pictures):
+                yield np.array([0.1, np.nan if number == 2 else 0.2, 0.3], np.float32)
+
+        assert self.scored(tmp_path, scores) == (
+            "Colors: the score of 2.png for 'green' is not a number; the weights are damaged, or too large for the "
+            "precision"
+        )
+
+    def test_more_scores_than_pictures(self, tmp_path):
+        def scores(pictures):
+            yield from [np.zeros(3, np.float32)] * (len(list(pictures)) + 1)
+
+        assert self.scored(tmp_path, scores) == "Colors: it gave more results than the 4 pictures that it took"
+
+    def test_fewer_scores_than_pictures(self, tmp_path):
+        def scores(pictures):
+            yield from [np.zeros(3, np.float32)] * (len(list(pictures)) - 1)
+
+        assert self.scored(tmp_path, scores) == "Colors: it gave 3 results for 4 pictures"
 
 
 class TestTagging:

@@ -29,12 +29,17 @@ def evaluate(
         typer.Option(help="A benchmark by name, or a folder, CSV, COCO JSON or shards with labels; repeatable."),
     ] = None,
     baseline: Annotated[
-        list[str] | None, typer.Option(help="A rival: NAME=PATH or NAME=hub:OWNER/NAME[,option=value]; repeatable.")
+        list[str] | None,
+        typer.Option(help="A rival: NAME, NAME=PATH or NAME=hub:OWNER/NAME[,option=value]; repeatable."),
     ] = None,
     list_: Annotated[
         bool, typer.Option("--list", help="Name every benchmark and rival, what it needs, and whether it is there.")
     ] = False,
     annotations: Annotated[Path, typer.Option(help="Folder of the benchmarks' annotation files.")] = Path(),
+    weights: Annotated[
+        Path,
+        typer.Option(help="Folder where --baseline NAME looks for weights, before it looks in the hub's cache."),
+    ] = Path(),
     pictures: Annotated[Path | None, typer.Option(help="Folder of the benchmark's pictures.")] = None,
     categories: Annotated[
         Path | None, typer.Option(help="Of your own pictures, only the labels in this file, one a line.")
@@ -77,7 +82,7 @@ def evaluate(
         from anytag.errors import UsageError
 
         if list_:
-            _list(annotations)
+            _list(annotations, weights)
             return
         if suite is not None:
             _run_suite(suite, data, out, budget)
@@ -99,7 +104,7 @@ def evaluate(
         choice = ThresholdChoice(threshold, held_out, tune_on_test, per_class)
         tags = None if tags_from is None else TagIndicators(_open_model(tags_from), tag_weight)
         systems: list[System] = [_open_model(name) for name in model or ()]
-        systems += [open_baseline(spec) for spec in baseline or ()]
+        systems += [open_baseline(spec, weights) for spec in baseline or ()]
         parts: list[tuple[Evaluation, Detail | None, Benchmark]] = []
         for system in systems:
             for one in opened:
@@ -180,8 +185,8 @@ def _tell(one: Evaluation) -> None:
         say(f"{what}: {len(one.failures)} pictures could not be read; the first: {one.failures[0].message}")
 
 
-def _list(annotations: Path) -> None:
-    from anytag.evaluation.baselines.registry import BASELINES
+def _list(annotations: Path, weights: Path) -> None:
+    from anytag.evaluation.baselines.registry import BASELINES, find_weights
     from anytag.evaluation.benchmarks.registry import BENCHMARKS, missing_files
 
     rows = []
@@ -195,10 +200,13 @@ def _list(annotations: Path) -> None:
     rivals = []
     for key, rival in BASELINES.items():
         options = "".join(f",{option}=…" for option in rival.needs)
-        rivals.append([key, rival.paradigm, f"{key}=PATH{options}", rival.weights])
-    write_table(rivals, ["baseline", "paradigm", "as", "weights"])
+        found = find_weights(rival, weights)
+        state = f"here: {found[0]}" if found else "not here"
+        rivals.append([key, rival.paradigm, f"{key}=PATH{options}", state, rival.weights])
+    write_table(rivals, ["baseline", "paradigm", "as", f"in {weights} or the hub's cache", "weights"])
     tell("")
     tell("Models: --model lite (ships with the package), a converted Tag2Text, RAM or RAM++ (pull, convert).")
+    tell("Captions are measured by BLEU, ROUGE-L and CIDEr-D; METEOR needs Java or WordNet and is not computed.")
 
 
 def _own_folder(out: Path | None) -> Path:

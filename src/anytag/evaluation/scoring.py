@@ -5,20 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from anytag.errors import PictureError, UsageError
+from anytag.errors import ModelError, PictureError, UsageError
 from anytag.evaluation.benchmarks.benchmark import Benchmark
 from anytag.evaluation.systems import System
 from anytag.foundations.atomic_files import whole_file, write_text
 from anytag.pictures import PictureSource
 from anytag.recognition import Failure
+
+_Result = TypeVar("_Result")
 
 #: Pictures that are kept together.
 CHUNK = 256
@@ -60,6 +62,7 @@ def score_benchmark(
 
     Raises:
         UsageError: If the benchmark is not one of tagging, or no picture could be read.
+        ModelError: If a score is not a number, or there are more or fewer than pictures.
     """
     if benchmark.task != "tagging":
         raise UsageError(f"{benchmark.title} measures {benchmark.task}, not tagging")
@@ -73,7 +76,7 @@ def score_benchmark(
     for chunk, rows in enumerate(_chunks(len(benchmark.pictures))):
         file = place / f"{chunk:06d}.npz"
         if not file.exists():
-            _score_chunk(system, benchmark, rows, file, advance)
+            _score_chunk(system, benchmark, rows, file, advance, np.isin(benchmark.texts, unscored))
         else:
             for _ in rows:
                 advance()
@@ -103,7 +106,14 @@ def _scores_of_captions(
     return scores, failures
 
 
-def _score_chunk(system: System, benchmark: Benchmark, rows: range, file: Path, advance: Callable[[], None]) -> None:
+def _score_chunk(
+    system: System,
+    benchmark: Benchmark,
+    rows: range,
+    file: Path,
+    advance: Callable[[], None],
+    unscored: NDArray[np.bool_],
+) -> None:
     scores = np.full((len(rows), len(benchmark.names)), np.nan, np.float32)
     failures: list[dict[str, Any]] = []
     places: list[int] = []
@@ -119,17 +129,36 @@ def _score_chunk(system: System, benchmark: Benchmark, rows: range, file: Path, 
             places.append(place)
             yield source
 
-    for number, found in enumerate(system.scores(sources())):
-        place = places[number]
+    for place, found in _of_pictures(system, system.scores(sources()), places):
+        name = benchmark.pictures.name(rows[place])
         if isinstance(found, Failure):
-            failures.append(
-                {"path": benchmark.pictures.name(rows[place]), "kind": found.kind, "message": found.message}
-            )
+            failures.append({"path": name, "kind": found.kind, "message": found.message})
         else:
+            if (wrong := np.isnan(found) & ~unscored).any():
+                category = benchmark.texts[int(wrong.argmax())]
+                raise ModelError(
+                    f"{system.title}: the score of {name} for {category!r} is not a number; the weights are damaged, "
+                    "or too large for the precision"
+                )
             scores[place] = found
         advance()
     with whole_file(file) as part, part.open("wb") as handle:
         np.savez_compressed(handle, scores=scores, failures=np.array(json.dumps(failures)))
+
+
+def _of_pictures(system: System, results: Iterator[_Result], places: Sequence[int]) -> Iterator[tuple[int, _Result]]:
+    """Each result with its picture's place; ``places`` grows as the system takes pictures.
+
+    Raises:
+        ModelError: If there are more results than pictures, or fewer.
+    """
+    number = 0
+    for number, result in enumerate(results, 1):
+        if number > len(places):
+            raise ModelError(f"{system.title}: it gave more results than the {len(places)} pictures that it took")
+        yield places[number - 1], result
+    if number < len(places):
+        raise ModelError(f"{system.title}: it gave {number} results for {len(places)} pictures")
 
 
 def caption_benchmark(
@@ -174,8 +203,7 @@ def _caption_chunk(
             places.append(place)
             yield source
 
-    for number, found in enumerate(system.captions(sources())):
-        place = places[number]
+    for place, found in _of_pictures(system, system.captions(sources()), places):
         if isinstance(found, Failure):
             name = benchmark.pictures.name(rows[place])
             record[place] = {"path": name, "kind": found.kind, "message": found.message}

@@ -146,6 +146,31 @@ def test_siglip_pads_texts_to_its_length(tmp_path, shown):
         output = model(input_ids=ids, pixel_values=pixels(tmp_path, shown))
     expected = ((output.logits_per_image - model.logit_bias) / model.logit_scale.exp()).detach()
     np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert baseline.title == "SigLIP"
+
+
+def test_siglip_2_of_a_fixed_size_is_told_by_its_vocabulary(tmp_path, shown):
+    from transformers import SiglipConfig, SiglipModel
+
+    from anytag.evaluation.baselines.registry import open_baseline
+
+    # As google/siglip2-base-patch16-256 is published: "siglip" by its config, texts in Gemma's 256,000 pieces.
+    word_tokenizer(tmp_path, WORDS, wrapped=False)
+    text = {"hidden_size": 4, "intermediate_size": 4, "num_hidden_layers": 1, "num_attention_heads": 1}
+    config = SiglipConfig(
+        text_config={**text, "vocab_size": 256_000, "max_position_embeddings": 64, "projection_size": 4},
+        vision_config={**text, "image_size": 16, "patch_size": 8},
+    )
+    disturb(SiglipModel(config)).save_pretrained(tmp_path)
+    preprocessor(tmp_path, 16, image_mean=[0.5] * 3, image_std=[0.5] * 3)
+    baseline = open_baseline(f"siglip2={tmp_path}")
+    assert baseline.title == "SigLIP 2"
+    assert baseline.length == 64
+    baseline.ask(NAMES, {})
+    found = np.stack(list(baseline.scores(shown)))
+    assert found.shape == (3, 2)
+    assert (np.abs(found) <= 1 + 1e-6).all()
+    assert np.ptp(found) > 0.01
 
 
 class TestBlip:
@@ -313,6 +338,40 @@ class TestDetectors:
             for label, score in zip(boxes["labels"].tolist(), boxes["scores"].tolist(), strict=True):
                 if label == 2:
                     assert score <= found[row, 0] + 1e-5
+        assert np.isnan(found[:, 1]).all()
+
+    def test_rt_detr(self, tmp_path, shown):
+        from transformers import (
+            RTDetrConfig,
+            RTDetrForObjectDetection,
+            RTDetrImageProcessorPil,
+            RTDetrResNetConfig,
+        )
+
+        from anytag.evaluation.baselines.registry import open_baseline
+
+        backbone = RTDetrResNetConfig(
+            embedding_size=4, hidden_sizes=[4, 8, 8, 16], depths=[1, 1, 1, 1], layer_type="basic",
+            out_features=["stage2", "stage3", "stage4"],
+        )  # fmt: skip
+        config = RTDetrConfig(
+            backbone_config=backbone, encoder_hidden_dim=16, encoder_in_channels=[8, 8, 16], encoder_ffn_dim=24,
+            encoder_attention_heads=2, d_model=16, decoder_in_channels=[16, 16, 16], decoder_ffn_dim=24,
+            decoder_attention_heads=2, decoder_layers=2, num_queries=5, num_denoising=0,
+            id2label={0: "dog", 1: "stop sign"}, label2id={"dog": 0, "stop sign": 1},
+        )  # fmt: skip
+        disturb(RTDetrForObjectDetection(config)).save_pretrained(tmp_path)
+        RTDetrImageProcessorPil(size={"height": 64, "width": 64}).save_pretrained(tmp_path)
+        baseline = open_baseline(f"rt-detr={tmp_path}")
+        assert baseline.title == "RT-DETR"
+        assert baseline.ask(["stop sign", "quark", "dog"], {}) == ["quark"]
+        found = np.stack(list(baseline.scores(shown)))
+        model = RTDetrForObjectDetection.from_pretrained(tmp_path).eval()
+        processor = RTDetrImageProcessorPil.from_pretrained(tmp_path)
+        with torch.no_grad():
+            output = model(**processor(images=shown, return_tensors="pt"))
+        # Its classes do not exclude each other, and there is none for "nothing".
+        np.testing.assert_allclose(found[:, [2, 0]], output.logits.sigmoid().amax(1), atol=1e-5)
         assert np.isnan(found[:, 1]).all()
 
     def test_grounding_dino_is_asked_for_names(self, tmp_path, shown):

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from anytag.errors import PictureError, UsageError
+from anytag.evaluation.benchmarks.ade20k import REPEATED
 from anytag.evaluation.benchmarks.benchmark import BenchmarkError, PictureFiles
 from anytag.evaluation.benchmarks.registry import BENCHMARKS, missing_files, open_benchmark
 
@@ -137,7 +138,14 @@ class TestAde20k:
         found = open_benchmark("ade20k-clean", ade)
         assert found.targets.shape == (2_000, 132)
         assert "wall" not in found.names
-        assert found.notes[-1].startswith("132 of the 143 classes of the paper")
+        [note] = [note for note in found.notes if "paper" in note]
+        assert note.startswith(
+            "132 of the paper's 143 classes; for the other 11 the authors' list only repeats a name (bar, "
+        )
+        assert len(REPEATED) == 143 - 132
+        assert set(REPEATED) <= set(found.names)
+        assert note.endswith("bulletin board")
+        assert note.count(", ") == len(REPEATED) + 150 - 132 - 1
 
     def test_a_damaged_mask(self, ade):
         path = sorted((ade / "annotations" / "validation").glob("*.png"))[5]

@@ -16,6 +16,9 @@ from anytag.evaluation.baselines.base import from_directory, model_from_director
 from anytag.evaluation.baselines.dual_encoder import DualEncoderBaseline
 from anytag.evaluation.baselines.prompts import ENSEMBLE
 
+#: The largest vocabulary of the first SigLIP, that of its multilingual model.
+_SIGLIP_PIECES = 250_000
+
 _CLASSES = {"clip": "CLIPModel", "siglip": "SiglipModel", "siglip2": "Siglip2Model"}
 
 
@@ -42,9 +45,11 @@ class ContrastBaseline(DualEncoderBaseline):
         model = model_from_directory(_CLASSES[family], folder)
         super().__init__(folder, read_form(folder), model, prompts)
         self.tokenizer = from_directory("AutoTokenizer", folder)
-        if family != "clip":
-            self.title = "SigLIP 2" if family == "siglip2" else "SigLIP"
         self._fixed = family != "clip"
+        if self._fixed:
+            # SigLIP 2 of a fixed picture size says "siglip", too, but reads texts in Gemma's 256,000 pieces.
+            second = family == "siglip2" or int(model.config.text_config.vocab_size) > _SIGLIP_PIECES
+            self.title = "SigLIP 2" if second else "SigLIP"
 
     def text_features(self, texts: Sequence[str]) -> Any:
         """What the text encoder gives for some texts."""

@@ -1,78 +1,15 @@
-"""All rivals by name, what each needs, and what opens it."""
+"""All rivals by name: what each needs, where its weights are to be had, whether they are here, and what opens it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from anytag.errors import UsageError
+from anytag.errors import MissingExtraError, UsageError
 from anytag.evaluation.systems import Paradigm, System
-
-
-def _contrast(path: str, **options: str) -> System:
-    from anytag.evaluation.baselines.contrast import ContrastBaseline
-
-    return ContrastBaseline(path)
-
-
-def _diht(path: str, **options: str) -> System:
-    from anytag.evaluation.baselines.diht import DihtBaseline
-
-    return DihtBaseline(path, options["tokenizer"])
-
-
-def _blip(head: Any) -> Callable[..., System]:
-    def open_(path: str, **options: str) -> System:
-        from anytag.evaluation.baselines.blip import BlipAlignmentBaseline
-
-        return BlipAlignmentBaseline(path, head)
-
-    return open_
-
-
-def _blip_caption(path: str, **options: str) -> System:
-    from anytag.evaluation.baselines.blip import BlipCaptioningBaseline
-
-    return BlipCaptioningBaseline(path)
-
-
-def _blip2(path: str, **options: str) -> System:
-    from anytag.evaluation.baselines.captioners import Blip2Baseline
-
-    return Blip2Baseline(path)
-
-
-def _florence(path: str, **options: str) -> System:
-    from anytag.evaluation.baselines.captioners import Florence2Baseline
-
-    return Florence2Baseline(path, options.get("task", "caption"))
-
-
-def _ml_decoder(path: str, **options: str) -> System:
-    from anytag.evaluation.baselines.ml_decoder import MlDecoderBaseline
-
-    classes = Path(options["classes"]).read_text(encoding="utf-8").splitlines() if "classes" in options else None
-    return MlDecoderBaseline(path, classes, int(options.get("side", 224)))
-
-
-def _mkt(path: str, **options: str) -> System:
-    from anytag.evaluation.baselines.mkt import MktBaseline
-
-    return MktBaseline(path, options["texts"], options["tokenizer"])
-
-
-def _detector(path: str, **options: str) -> System:
-    from anytag.evaluation.baselines.detector import DetectorBaseline
-
-    return DetectorBaseline(path)
-
-
-def _grounding(path: str, **options: str) -> System:
-    from anytag.evaluation.baselines.detector import GroundingDinoBaseline
-
-    return GroundingDinoBaseline(path)
 
 
 @dataclass(frozen=True)
@@ -83,83 +20,165 @@ class BaselineEntry:
         key: Its name on the command line.
         title: As the papers call it.
         paradigm: How it recognizes.
-        weights: What to get, and where.
-        open: Opens it.
+        opener: Its class, as ``module.Class`` of this package; imported only when it is opened.
+        source: Where its weights are published: ``hub:OWNER/NAME``, or an address.
+        files: What its weight files are called, as patterns; none for a repository of the hub. The first is the
+            weights, the others are ``needs``, in their order.
         needs: Options that it cannot do without.
         may: Options that it also knows.
+        fixed: What the class is given beside.
     """
 
     key: str
     title: str
     paradigm: Paradigm
-    weights: str
-    open: Callable[..., System]
+    opener: str
+    source: str
+    files: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     may: tuple[str, ...] = ()
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def weights(self) -> str:
+        """What its weights are called, and where they are published."""
+        return f"{' and '.join(self.files)}, from {self.source}" if self.files else self.source
 
 
-_HUB = "a transformers directory, such as hub:"
+_CLIP = "hub:openai/clip-vit-base-patch16"
+_MIIL = "miil-public-eu.oss-eu-central-1.aliyuncs.com/model-zoo/ML_Decoder"
 BASELINES: dict[str, BaselineEntry] = {
     entry.key: entry
     for entry in (
-        BaselineEntry("clip", "CLIP", "alignment", f"{_HUB}openai/clip-vit-base-patch16", _contrast),
-        BaselineEntry("siglip2", "SigLIP 2", "alignment", f"{_HUB}google/siglip2-base-patch16-256", _contrast),
+        BaselineEntry("clip", "CLIP", "alignment", "contrast.ContrastBaseline", _CLIP),
         BaselineEntry(
-            "diht", "DiHT", "alignment", "diht_vitb16_224px_*.ckpt (dl.fbaipublicfiles.com/diht; CC BY-NC 4.0)", _diht,
-            ("tokenizer",),
-        ),
-        BaselineEntry("blip-itc", "BLIP (ITC)", "alignment", f"{_HUB}Salesforce/blip-itm-base-coco", _blip("itc")),
-        BaselineEntry("blip-itm", "BLIP (ITM)", "alignment", f"{_HUB}Salesforce/blip-itm-base-coco", _blip("itm")),
-        BaselineEntry(
-            "blip-caption", "BLIP", "captioning", f"{_HUB}Salesforce/blip-image-captioning-base", _blip_caption
-        ),
-        BaselineEntry("blip2", "BLIP-2", "captioning", f"{_HUB}Salesforce/blip2-opt-2.7b", _blip2),
-        BaselineEntry(
-            "florence2", "Florence-2", "captioning", f"{_HUB}florence-community/Florence-2-base", _florence,
-            (), ("task",),
+            "siglip2", "SigLIP 2", "alignment", "contrast.ContrastBaseline", "hub:google/siglip2-base-patch16-256"
         ),
         BaselineEntry(
-            "ml-decoder", "ML-Decoder", "tagging",
-            "tresnet_m_open_images_200_groups_86_8.pth (miil-public-eu.oss-eu-central-1.aliyuncs.com)", _ml_decoder,
-            (), ("classes", "side"),
+            "diht", "DiHT", "alignment", "diht.DihtBaseline",
+            "dl.fbaipublicfiles.com/diht (CC BY-NC 4.0; the address with the checksum is in diht/model_zoo_configs of "
+            "facebookresearch/diht)", ("diht_vitb16_224px_*.ckpt",), ("tokenizer",),
         ),
         BaselineEntry(
-            "mkt", "MKT", "alignment", "both checkpoints of sunanhe/MKT (Google Drive)", _mkt, ("texts", "tokenizer")
+            "blip-itc", "BLIP (ITC)", "alignment", "blip.BlipAlignmentBaseline", "hub:Salesforce/blip-itm-base-coco",
+            fixed={"head": "itc"},
         ),
-        BaselineEntry("detector", "detector", "detection", f"{_HUB}facebook/detr-resnet-50", _detector),
         BaselineEntry(
-            "grounding-dino", "Grounding DINO", "detection", f"{_HUB}IDEA-Research/grounding-dino-base", _grounding
+            "blip-itm", "BLIP (ITM)", "alignment", "blip.BlipAlignmentBaseline", "hub:Salesforce/blip-itm-base-coco",
+            fixed={"head": "itm"},
+        ),
+        BaselineEntry(
+            "blip-caption", "BLIP", "captioning", "blip.BlipCaptioningBaseline",
+            "hub:Salesforce/blip-image-captioning-base",
+        ),
+        BaselineEntry("blip2", "BLIP-2", "captioning", "captioners.Blip2Baseline", "hub:Salesforce/blip2-opt-2.7b"),
+        BaselineEntry(
+            "florence2", "Florence-2", "captioning", "captioners.Florence2Baseline",
+            "hub:florence-community/Florence-2-base", may=("task",),
+        ),
+        BaselineEntry(
+            "ml-decoder", "ML-Decoder", "tagging", "ml_decoder.MlDecoderBaseline", _MIIL,
+            ("tresnet_m_open_images_200_groups_86_8.pth",), may=("classes", "side"),
+        ),
+        BaselineEntry(
+            "mkt", "MKT", "alignment", "mkt.MktBaseline",
+            "the two links to Google Drive in the README of sunanhe/MKT (save them under these names)",
+            ("mkt_first_stage.pth", "mkt_second_stage.pth"), ("texts", "tokenizer"),
+        ),
+        BaselineEntry(
+            "detector", "detector", "detection", "detector.DetectorBaseline", "hub:facebook/detr-resnet-50"
+        ),
+        BaselineEntry("rt-detr", "RT-DETR", "detection", "detector.DetectorBaseline", "hub:PekingU/rtdetr_r50vd"),
+        BaselineEntry(
+            "grounding-dino", "Grounding DINO", "detection", "detector.GroundingDinoBaseline",
+            "hub:IDEA-Research/grounding-dino-base",
         ),
     )
 }  # fmt: skip
 
 
-def open_baseline(spec: str) -> System:
-    """Open a rival from ``NAME=PATH`` or ``NAME=PATH,option=value``.
+def find_weights(entry: BaselineEntry, folder: Path) -> list[str]:
+    """The weights of a rival that are on this machine: its own, then what its needs ask for.
+
+    Args:
+        entry: The rival.
+        folder: Looked through for its files, or for a directory called as its repository; then the hub's cache.
+
+    Returns:
+        Paths; empty if something is missing.
+    """
+    if not entry.files:
+        whole = _find_repository(entry.source, folder)
+        return [whole] if whole else []
+    found = [str(path) for pattern in entry.files for path in sorted(folder.glob(pattern))[:1]]
+    if "tokenizer" in entry.needs and (clip := _find_repository(_CLIP, folder)):
+        found.append(clip)
+    return found if len(found) == len(entry.files) + ("tokenizer" in entry.needs) else []
+
+
+def _find_repository(source: str, folder: Path) -> str | None:
+    name = source.removeprefix("hub:")
+    beside = folder / name.rpartition("/")[2]
+    if (beside / "config.json").is_file():
+        return str(beside)
+    try:
+        from huggingface_hub import try_to_load_from_cache
+    except ImportError:
+        return None
+    kept = try_to_load_from_cache(name, "config.json")
+    return str(Path(kept).parent) if isinstance(kept, str) else None
+
+
+def open_baseline(spec: str, folder: Path | None = None) -> System:
+    """Open a rival from ``NAME``, ``NAME=PATH`` or ``NAME=PATH,option=value``.
 
     A path that begins with ``hub:`` is a repository of the Hugging Face hub, downloaded once.
 
+    Args:
+        spec: What to open.
+        folder: Where weights that ``NAME`` alone asks for are looked for; ``None``: the current folder.
+
     Raises:
-        UsageError: If the name or an option is unknown, or one is missing.
+        UsageError: If the name or an option is unknown, or one is missing, or weights are not found.
         ModelError: If the weights are not those of the rival.
+        MissingExtraError: If PyTorch is not installed.
     """
     name, _, rest = spec.partition("=")
     entry = BASELINES.get(name)
     if entry is None:
         raise UsageError(f"there is no baseline {name!r}; baselines are: {', '.join(BASELINES)}")
     path, *pairs = rest.split(",")
+    options: dict[str, Any] = {}
+    if not path:
+        path, *others = find_weights(entry, folder or Path()) or [""]
+        options.update(zip(entry.needs, others, strict=False))
     if not path:
         raise UsageError(f"baseline {name} needs weights: {name}=PATH ({entry.weights})")
-    options = {}
     for pair in pairs:
         key, _, value = pair.partition("=")
         if key not in (*entry.needs, *entry.may):
             known = ", ".join((*entry.needs, *entry.may)) or "none"
             raise UsageError(f"baseline {name} has no option {key!r}; it has {known}")
-        options[key] = local_weights(value) if key in ("tokenizer", "texts") else value
+        options[key] = _option(name, key, value)
     if missing := [key for key in entry.needs if key not in options]:
         raise UsageError(f"baseline {name} also needs {missing[0]}=…: {name}=PATH,{missing[0]}=PATH")
-    return entry.open(local_weights(path), **options)
+    module, _, cls = entry.opener.partition(".")
+    try:
+        opener = getattr(import_module(f"{__package__}.{module}"), cls)
+    except ModuleNotFoundError:
+        raise MissingExtraError("This baseline", "baselines") from None
+    return cast(System, opener(local_weights(path), **entry.fixed, **options))
+
+
+def _option(name: str, key: str, value: str) -> Any:
+    if key in ("tokenizer", "texts"):
+        return local_weights(value)
+    try:
+        if key == "classes":
+            return Path(value).read_text(encoding="utf-8").splitlines()
+        return int(value) if key == "side" else value
+    except (OSError, ValueError) as error:
+        raise UsageError(f"baseline {name}: {key}={value} cannot be used ({error})") from None
 
 
 def local_weights(path: str) -> str:

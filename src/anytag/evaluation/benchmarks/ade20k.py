@@ -1,9 +1,10 @@
 """ADE20k's validation pictures, 150 classes of pixels, as tags: a class is true where any pixel has it.
 
 RAM table 1; names of ``objectInfo150.txt`` (CSAILVision/sceneparsing) in ``names/ade20k.tsv``. The "clean" subset
-leaves out "few small targets and ambiguous categories". Its list (issue 84 of the official code) has the names of 143
-mapped classes, many twice, so that not every line can be told to be a certain one of the 150 classes. 132 can: 116
-stand under their own name, and 16 under one that means the same. Those 132 are the clean subset here.
+leaves out 7 classes, "few small targets and ambiguous categories". The authors' list (issue 84 of the official code)
+has the names that they mapped its 143 classes to, in an order of its own. 116 lines are a class by its own name, and 16
+are one that means the same; those 132 are the clean subset here. The other 11 lines repeat a name
+(:data:`REPEATED`). Each is one of the 18 classes that are left, but nothing says which.
 """
 
 from __future__ import annotations
@@ -22,6 +23,11 @@ from anytag.evaluation.benchmarks.benchmark import (
     names_of,
     read_table,
 )
+
+#: Names on two lines of the authors' list. One line is the class of that name; nothing says which class the other is.
+REPEATED = (
+    "bar", "booth", "cabinet", "canopy", "case", "land", "pole", "sand", "skyscraper", "trade name", "waterfall",
+)  # fmt: skip
 
 _NEEDS = "ADEChallengeData2016.zip (data.csail.mit.edu/places/ADEchallenge), unpacked"
 _FOLDERS = ("annotations/validation", "ADEChallengeData2016/annotations/validation")
@@ -60,9 +66,11 @@ def _open(key: str, title: str, clean: bool) -> BenchmarkEntry:
         beside = masks.parents[1] / "images" / "validation"
         notes: tuple[str, ...] = ("a class counts as present wherever a pixel has it, however small",)
         if clean:
+            left_out = [row["name"] for row in table if not row["clean"]]
             notes += (
-                f"{len(kept)} of the 143 classes of the paper: those that are known from the authors' list of mapped "
-                "names",
+                f"{len(kept)} of the paper's 143 classes; for the other {len(REPEATED)} the authors' list only repeats "
+                f"a name ({', '.join(REPEATED)}), so nothing says which of these {len(left_out)} classes they are: "
+                f"{', '.join(left_out)}",
             )
         return Benchmark(
             key,

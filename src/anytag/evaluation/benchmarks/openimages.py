@@ -100,6 +100,7 @@ def _open_deleaked(folder: Path, images: Path | None) -> Benchmark:
     assert rare.targets is not None
     targets = rare.targets[:, columns]
     rows = np.flatnonzero(targets.any(1)).tolist()
+    check_count(need_file(folder, *_RAM_LIST), "classes that it lacks", len(columns), DELEAKED.classes)
     names = tuple(rare.names[place] for place in columns)
     whole = Benchmark(
         "openimages-rare-deleaked",
@@ -121,8 +122,8 @@ DELEAKED = BenchmarkEntry(
     "openimages-rare-deleaked",
     "OpenImages-rare, de-leaked",
     "tagging",
-    0,
-    0,
+    18_223,
+    174,
     (*_RARE, _RAM_LIST),
     f"{_FILES} and ram_tag_list.txt; {_PICTURES}",
     _open_deleaked,

@@ -1,0 +1,98 @@
+"""Rivals by name: whether their weights are here, and what is said of a wrong option."""
+
+from __future__ import annotations
+
+import importlib
+
+import pytest
+
+from anytag.errors import UsageError
+from anytag.evaluation.baselines.registry import BASELINES, find_weights, open_baseline
+
+
+@pytest.fixture(autouse=True)
+def no_hub_cache(monkeypatch, tmp_path):
+    """No weights that the machine happens to have."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    return tmp_path / "hub"
+
+
+@pytest.mark.parametrize("key", BASELINES)
+def test_every_rival_says_where_its_weights_are_and_finds_none_in_an_empty_folder(key, tmp_path):
+    entry = BASELINES[key]
+    assert entry.source.startswith("hub:") is not bool(entry.files)
+    assert all(name in entry.weights for name in (*entry.files, entry.source))
+    assert find_weights(entry, tmp_path) == []
+    with pytest.raises(UsageError) as error:
+        open_baseline(key, tmp_path)
+    assert str(error.value) == f"baseline {key} needs weights: {key}=PATH ({entry.weights})"
+
+
+def test_every_rival_has_its_class():
+    pytest.importorskip("transformers")
+    pytest.importorskip("torch")
+    for entry in BASELINES.values():
+        module, _, name = entry.opener.partition(".")
+        found = getattr(importlib.import_module(f"anytag.evaluation.baselines.{module}"), name)
+        assert found.paradigm == entry.paradigm
+
+
+class TestWeightsThatAreHere:
+    def clip(self, folder):
+        (folder / "clip-vit-base-patch16").mkdir(parents=True)
+        (folder / "clip-vit-base-patch16" / "config.json").write_text("{}")
+        return str(folder / "clip-vit-base-patch16")
+
+    def test_a_directory_called_as_its_repository(self, tmp_path):
+        made = self.clip(tmp_path)
+        assert find_weights(BASELINES["clip"], tmp_path) == [made]
+
+    def test_a_file_called_as_it_is_published(self, tmp_path):
+        file = tmp_path / "tresnet_m_open_images_200_groups_86_8.pth"
+        file.touch()
+        assert find_weights(BASELINES["ml-decoder"], tmp_path) == [str(file)]
+
+    def test_all_that_it_needs_or_nothing(self, tmp_path):
+        for name in BASELINES["mkt"].files:
+            assert find_weights(BASELINES["mkt"], tmp_path) == []
+            (tmp_path / name).touch()
+        assert find_weights(BASELINES["mkt"], tmp_path) == []
+        clip = self.clip(tmp_path)
+        files = [str(tmp_path / name) for name in BASELINES["mkt"].files]
+        assert find_weights(BASELINES["mkt"], tmp_path) == [*files, clip]
+
+    def test_the_hubs_cache(self, tmp_path, no_hub_cache):
+        commit = "0" * 40
+        snapshot = no_hub_cache / "models--facebook--detr-resnet-50" / "snapshots" / commit
+        snapshot.mkdir(parents=True)
+        (snapshot / "config.json").write_text("{}")
+        (snapshot.parents[1] / "refs").mkdir()
+        (snapshot.parents[1] / "refs" / "main").write_text(commit)
+        assert find_weights(BASELINES["detector"], tmp_path) == [str(snapshot)]
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("ml-decoder=x,side=big", r"^baseline ml-decoder: side=big cannot be used \(invalid literal"),
+        ("ml-decoder=x,classes=/nowhere", r"^baseline ml-decoder: classes=/nowhere cannot be used \(.*No such file"),
+    ],
+)
+def test_options_that_cannot_be_used(spec, message):
+    with pytest.raises(UsageError, match=message):
+        open_baseline(spec)
+
+
+def test_weights_by_name_alone_are_opened_with_what_they_need(tmp_path):
+    pytest.importorskip("transformers")
+    from fixtures_rivals import save_mkt
+
+    clip = tmp_path / "clip-vit-base-patch16"
+    clip.mkdir()
+    save_mkt(clip)
+    (clip / "config.json").write_text("{}")
+    for made, published in zip(("first.pth", "second.pth"), BASELINES["mkt"].files, strict=True):
+        (clip / made).rename(tmp_path / published)
+    baseline = open_baseline("mkt", tmp_path)
+    assert baseline.title == "MKT"
+    assert baseline.ask(["dog"], {}) == []
