@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 # Two processes share two cores; threads of the one would wait, spinning, for those of the other.
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -76,3 +78,18 @@ def oracle_set(request: pytest.FixtureRequest, oracle: Path) -> object:
 def data() -> Path:
     """Folder of pictures with captions (``ANYTAG_DATA``)."""
     return require(outside("ANYTAG_DATA", "data"), "pictures with captions")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A real browser without a window: Debian's Chromium, driven by Playwright."""
+    require_module("playwright")
+    require_program("chromium", "chromium")
+    from playwright.sync_api import sync_playwright
+
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
+    flags += ["--disable-background-networking", "--disable-component-update"]
+    with sync_playwright() as driver:
+        running = driver.chromium.launch(executable_path=shutil.which("chromium"), args=flags)
+        yield running
+        running.close()

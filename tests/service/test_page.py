@@ -4,64 +4,13 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import shutil
-import socket
-import threading
-import time
 from pathlib import Path
 
 import pytest
-from conftest import require_module, require_program
+from fixtures_browser import Server, contrast, opened_page
 from fixtures_toy import plain, toy_recognizer
 
-pytest.importorskip("fastapi")
-
-import uvicorn
-
 from anytag.library.photo_library import Library
-from anytag.service.app import create_app
-from anytag.service.settings import ServiceSettings
-
-FLAGS = (
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-)  # fmt: skip
-
-#: Screenshots are kept where this says; otherwise they go with the test.
-SHOTS = os.environ.get("ANYTAG_SCREENSHOTS")
-
-
-class Server:
-    """A real server in a thread."""
-
-    def __init__(self, recognizer, **settings):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        app = create_app(ServiceSettings(**settings), lambda place, threads: recognizer)
-        self.server = uvicorn.Server(uvicorn.Config(app, port=self.port, log_level="error"))
-        self.thread = threading.Thread(target=self.server.run)
-        self.thread.start()
-        while not self.server.started:
-            time.sleep(0.01)
-        self.url = f"http://127.0.0.1:{self.port}/"
-
-    def stop(self):
-        self.server.should_exit = True
-        self.thread.join()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    require_module("playwright")
-    require_program("chromium", "chromium")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as driver:
-        running = driver.chromium.launch(executable_path=shutil.which("chromium"), args=list(FLAGS))
-        yield running
-        running.close()
 
 
 @pytest.fixture(scope="module")
@@ -88,21 +37,8 @@ def server(recognizer, photos):
 
 @pytest.fixture
 def page(browser, server, request):
-    """The page, in a window of its own; nothing may be asked of any other host, and no script may fail."""
-    options = getattr(request, "param", {})
-    context = browser.new_context(**options)
-    opened = context.new_page()
-    asked, errors = [], []
-    opened.on("request", lambda one: asked.append(one.url))
-    opened.on("pageerror", lambda one: errors.append(str(one)))
-    opened.on("dialog", lambda one: errors.append(one.message))
-    opened.goto(server.url)
-    yield opened
-    if SHOTS:
-        opened.screenshot(path=Path(SHOTS) / f"{request.node.name}.png")
-    context.close()
-    assert errors == []
-    assert all(url.startswith((server.url, "data:", "blob:")) for url in asked), asked
+    with opened_page(browser, server.url, request.node.name, getattr(request, "param", {})) as opened:
+        yield opened
 
 
 def upload(page, *paths):
@@ -244,25 +180,6 @@ def test_contrast_in_the_light(page, photos):
     page.wait_for_selector("#covered:has-text('asked to speak of dog')")  # From then on nothing is drawn anew.
     for part in ("#caption", "#hint", "#tags button:has-text('animal')", "#tags button:has-text('dog')"):
         assert contrast(page, part) >= 4.5, part
-
-
-def contrast(page, selector):
-    """WCAG's contrast of a text with what is behind it."""
-    fore, back = page.locator(selector).evaluate(
-        """one => {
-          let behind = one;
-          while (getComputedStyle(behind).backgroundColor === "rgba(0, 0, 0, 0)") behind = behind.parentElement;
-          return [getComputedStyle(one).color, getComputedStyle(behind).backgroundColor];
-        }"""
-    )
-
-    def luminance(color):
-        parts = [int(part) / 255 for part in color[color.index("(") + 1 : -1].split(",")[:3]]
-        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
-        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-    low, high = sorted((luminance(fore), luminance(back)))
-    return (high + 0.05) / (low + 0.05)
 
 
 def test_what_goes_wrong_is_said(page, photos, tmp_path):

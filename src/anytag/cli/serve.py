@@ -34,6 +34,10 @@ def serve(
     library: Annotated[
         Path | None, typer.Option(help="Folder of photos with an index (anytag index), or the index.")
     ] = None,
+    allow_edits: Annotated[
+        bool,
+        typer.Option("--allow-edits", help="Let people change the library's tags, in XMP files beside photos."),
+    ] = False,
     host_name: Annotated[
         list[str] | None, typer.Option(help="Name under which others reach this service; may be given several times.")
     ] = None,
@@ -66,6 +70,8 @@ def serve(
             from anytag.service.settings import DEFAULT_MODEL, ServiceSettings
         except ImportError:
             raise MissingExtraError("the service", "serve") from None
+        if allow_edits and library is None:
+            raise UsageError("--allow-edits needs --library: there is nothing else to edit")
         models: dict[str, str | None] = {}
         for given in model or []:
             name, equals, place = given.partition("=")
@@ -74,6 +80,7 @@ def serve(
             settings = ServiceSettings(
                 models=models or {DEFAULT_MODEL: None},
                 library=library,
+                allow_edits=allow_edits,
                 api_keys=tuple(key for key in os.environ.get(KEYS_VARIABLE, "").split(",") if key),
                 hosts=tuple(host_name or ()),
                 cors=tuple(cors or ()),

@@ -12,12 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anytag.errors import LibraryError
-from anytag.library.progress import Entry, Progress
+from anytag.library.people import Sidecar, read_sidecar
+from anytag.library.progress import Entry, FileIdentity, Progress
 from anytag.recognition import Failure, Recognition
+from anytag.writers.records import PictureRecord
 
 #: The folder of an index inside a folder of photos, and the file in it.
 INDEX_FOLDER = ".anytag"
 INDEX_FILE = "library.sqlite"
+
+#: The kind of keywords that people gave and no model knows.
+PEOPLE = "people"
 
 #: Stands for a tag that all pictures have.
 EVERYTHING = 0
@@ -104,17 +109,58 @@ class Index(Progress):
     def _fill(self, entry: Entry, seen: Recognition) -> int:
         number = self._id(entry.key)
         self._base.execute("DELETE FROM postings")
-        self._base.execute("DELETE FROM found WHERE entry = ?", (number,))
         self._base.execute("DELETE FROM words WHERE rowid = ?", (number,))
-        for tag in seen.tags:
-            self._base.execute("INSERT OR IGNORE INTO tags (name, kind) VALUES (?, ?)", (tag.name, tag.kind))
-        self._base.executemany(
-            "INSERT OR REPLACE INTO found SELECT id, ?, ? FROM tags WHERE name = ? AND kind = ?",
-            [(number, float(tag.score), tag.name, tag.kind) for tag in seen.tags],
-        )
+        self._put_found(number, seen, read_sidecar(entry.shown, entry.in_archive))
         path = os.fsencode(entry.shown).decode("utf-8", errors="replace")
         self._base.execute("INSERT INTO words (rowid, caption, path) VALUES (?, ?, ?)", (number, seen.caption, path))
         return number
+
+    def _put_found(self, number: int, seen: Recognition, sidecar: Sidecar) -> None:
+        """What a picture is found by: our tags without those that people refused, and people's, which are certain."""
+        self._base.execute("DELETE FROM found WHERE entry = ?", (number,))
+        tags = [tag for tag in seen.tags if tag.name.casefold() not in sidecar.refused]
+        self._base.executemany(
+            "INSERT OR IGNORE INTO tags (name, kind) VALUES (?, ?)", [(tag.name, tag.kind) for tag in tags]
+        )
+        self._base.executemany(
+            "INSERT OR REPLACE INTO found SELECT id, ?, ? FROM tags WHERE name = ? AND kind = ?",
+            [(number, float(tag.score), tag.name, tag.kind) for tag in tags],
+        )
+        for name in sidecar.people:
+            # A tag that models know is that tag; of other names people are the only source.
+            known = "SELECT id FROM tags WHERE name = ? COLLATE NOCASE ORDER BY kind = ?, id LIMIT 1"
+            row = self._base.execute(known, (name, PEOPLE)).fetchone()
+            if row is None:
+                self._base.execute("INSERT INTO tags (name, kind) VALUES (?, ?)", (name, PEOPLE))
+                row = self._base.execute(known, (name, PEOPLE)).fetchone()
+            self._base.execute("INSERT OR REPLACE INTO found VALUES (?, ?, 1.0)", (row[0], number))
+
+    def read_people(self, number: int) -> None:
+        """Find a picture by what its sidecar says now; only the tags that it has or had are laid out anew.
+
+        Raises:
+            LibraryError: If there is no such picture.
+        """
+        record = self.record(number)
+        if record is None:
+            raise LibraryError(f"{self.path}: has no picture {number}")
+        of = "SELECT tag FROM found WHERE entry = ?"
+        with self.transaction():
+            before = self.rows(of, [number])
+            self._put_found(number, record.recognition, read_sidecar(record.path, record.in_archive))
+            self._base.executemany("DELETE FROM postings WHERE tag = ?", {*before, *self.rows(of, [number])})
+
+    def record(self, number: int) -> PictureRecord | None:
+        """What was found in a picture; ``None``: there is none of this number."""
+        row = self._base.execute(
+            "SELECT key, shown, size, modified, result, time, settings FROM pictures JOIN entries USING (key)"
+            " WHERE entries.id = ? AND state = 'done'",
+            (number,),
+        ).fetchone()
+        if row is None:
+            return None
+        key, shown, size, modified, *done = row
+        return self._record(Entry(key, os.fsdecode(shown), FileIdentity(size, modified)), *done)
 
     def _id(self, key: bytes) -> int:
         self._base.execute("INSERT OR IGNORE INTO entries (key) VALUES (?)", (key,))

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import sqlite3
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,16 +18,18 @@ from anytag.errors import LibraryError, UsageError
 from anytag.inference.embedding import picture_embeddings
 from anytag.library.batch import Done
 from anytag.library.index import INDEX_FILE, INDEX_FOLDER, Embeddings, Index
+from anytag.library.people import PictureTags, read_sidecar, write_sidecar
 from anytag.library.run import BatchRun
 from anytag.library.scan import Scan
 from anytag.library.search import DUPLICATE, Hits, Search
 from anytag.pictures import find_pictures
 from anytag.recognition import Failure, Recognition
-from anytag.writers.records import TagView
+from anytag.writers.records import PictureRecord, TagView
 
 if TYPE_CHECKING:
     from anytag.inference.recognizer import Recognizer
     from anytag.library.progress import Progress
+    from anytag.model.vocabulary import TagVocabulary
     from anytag.pictures import PictureSource
 
 
@@ -151,12 +156,11 @@ class Library:
     def facets(self, most: int = 50) -> list[tuple[str, int]]:
         """The most frequent tags, with the number of pictures that show each."""
         with self._open() as index:
-            rows = index.rows(
-                "SELECT name, count(*) AS n FROM found JOIN tags ON tags.id = tag GROUP BY tags.id"
-                " ORDER BY n DESC, name LIMIT ?",
-                [most],
-            )
-            return [(str(name), int(count)) for name, count in rows]
+            rows = index.rows("SELECT name, count(*) FROM found JOIN tags ON tags.id = tag GROUP BY tags.id")
+        counts: Counter[str] = Counter()
+        for name, count in rows:
+            counts[name] += count
+        return sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:most]
 
     def failures(self) -> list[Failure]:
         """The pictures that could not be read, and why, in the order of paths."""
@@ -167,6 +171,49 @@ class Library:
         """Where a picture of the index lies, by its number in a hit; ``None``: there is none."""
         with self._open() as index:
             return index.paths([number]).get(number)
+
+    def tags_of(self, number: int) -> PictureTags | None:
+        """A picture's tags, ours and those of people, by its number in a hit; ``None``: there is no such picture."""
+        with self._open() as index:
+            record = index.record(number)
+        if record is None:
+            return None
+        sidecar = read_sidecar(record.path, record.in_archive)
+        return PictureTags(number, record.path, record.tags, sidecar, record.recognition.caption)
+
+    def edit(
+        self, number: int, people: Sequence[str], refused: Sequence[str] = (), *, revision: str | None = None
+    ) -> PictureTags | None:
+        """Say what people call a picture: into its XMP sidecar, with our tags, and into the index.
+
+        Args:
+            number: Of the picture, as in a hit.
+            people: The keywords of people, all of them. They are kept apart from ours: ``anytag untag`` leaves them.
+            refused: Tags of ours that are wrong, all of them. They stay away, also when the picture is tagged anew.
+            revision: Of the sidecar that these were chosen by; ``None``: whatever people said before is replaced.
+
+        Returns:
+            The picture's tags after that; ``None``: there is no such picture.
+
+        Raises:
+            UsageError: If a keyword cannot be one.
+            SidecarError: If the picture cannot have a sidecar, is gone, or its sidecar is another one by now.
+            XmpError: If a file of the sidecar's name is not XMP.
+            LibraryError: If the index cannot be written; the sidecar is.
+            OSError: If the sidecar cannot be written; what was there before is there still.
+        """
+        with self._open() as index:
+            record = index.record(number)
+        if record is None:
+            return None
+        vocabulary = self._vocabulary()
+        write_sidecar(_as_known(record, vocabulary), TagView(vocabulary), people, refused, revision)
+        try:
+            with closing(Index(self.path)) as index:
+                index.read_people(number)
+        except sqlite3.OperationalError as error:
+            raise LibraryError(f"{self.path}: cannot be written ({error}); the sidecar is") from error
+        return self.tags_of(number)
 
     def __len__(self) -> int:
         """Pictures in the index."""
@@ -216,6 +263,17 @@ class Library:
             given = self._model
             self._recognizer = load(given) if given is None or isinstance(given, str | Path) else given
         return self._recognizer
+
+
+def _as_known(record: PictureRecord, vocabulary: TagVocabulary) -> PictureRecord:
+    """A record whose tags have parents only where this vocabulary is the one that they are from."""
+    tags = tuple(
+        tag
+        if tag.id is None or (tag.id < len(vocabulary) and vocabulary[tag.id].name == tag.name)
+        else replace(tag, id=None)
+        for tag in record.tags
+    )
+    return replace(record, recognition=replace(record.recognition, tags=tags))
 
 
 def index_path(place: str | os.PathLike[str]) -> Path:

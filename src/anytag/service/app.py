@@ -17,6 +17,7 @@ from starlette.staticfiles import StaticFiles
 from anytag import __version__
 from anytag.errors import AnytagError, LibraryError, PictureError, UsageError
 from anytag.service import label_studio, library, photoprism
+from anytag.service.answers import Json
 from anytag.service.batcher import Work
 from anytag.service.errors import ServiceError
 from anytag.service.gate import Gate, error_response
@@ -71,6 +72,7 @@ def create_app(settings: ServiceSettings | None = None, load: Callable[..., Reco
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        default_response_class=Json,
     )
     app.state.pool, app.state.settings, app.state.metrics = pool, settings, metrics
 

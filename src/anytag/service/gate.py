@@ -13,9 +13,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from anytag.service.answers import Json
 from anytag.service.errors import ServiceError
 from anytag.service.settings import ServiceSettings
 
@@ -71,7 +71,7 @@ class Gate:
         try:
             self._check(scope, headers)
             if scope["method"] == "OPTIONS" and headers.get("origin") in self.settings.cors:
-                await JSONResponse(None)(scope, receive, send_on)
+                await Json(None)(scope, receive, send_on)
             else:
                 await self.app(scope, self._limited(receive, headers), send_on)
         except ServiceError as error:
@@ -98,16 +98,22 @@ class Gate:
             raise ServiceError(
                 421, "host", f"this service does not answer to the name {host!r}; start it with --host-name {host}"
             )
-        origin = headers.get("origin")
-        if origin is not None and origin not in self.settings.cors and scope["method"] not in ("GET", "HEAD"):
-            parts = urlsplit(origin)
-            if parts.netloc != headers.get("host"):
-                raise ServiceError(403, "origin", "pages from elsewhere may not use this service")
+        if scope["method"] not in ("GET", "HEAD") and not self._is_from_here(scope["method"], headers):
+            raise ServiceError(403, "origin", "pages from elsewhere may not use this service")
         length = headers.get("content-length")
         if length is not None and length.isdigit() and int(length) > self.settings.max_request_bytes:
             raise self._too_large()
         if self.settings.api_keys and not _is_open(scope["path"]) and scope["method"] != "OPTIONS":
             self._check_key(headers)
+
+    def _is_from_here(self, method: str, headers: Headers) -> bool:
+        """Whether a request comes from a program, our own page, or a page that may ask; pages elsewhere never edit."""
+        origin, site = headers.get("origin"), headers.get("sec-fetch-site")
+        if origin in self.settings.cors and method in ("POST", "OPTIONS"):
+            return True
+        if origin is not None and urlsplit(origin).netloc != headers.get("host"):
+            return False
+        return site in (None, "same-origin", "none")
 
     def _is_ours(self, host: str) -> bool:
         """Names that are ours, and addresses: a page elsewhere can make only its own name point here."""
@@ -147,7 +153,7 @@ class Gate:
         return ServiceError(413, "too_large", f"the request has more than {self.settings.max_request_bytes:,} bytes")
 
 
-def error_response(error: ServiceError) -> JSONResponse:
+def error_response(error: ServiceError) -> Json:
     """An error as JSON."""
     headers: dict[str, str] = {}
     if error.retry_after is not None:
@@ -155,7 +161,7 @@ def error_response(error: ServiceError) -> JSONResponse:
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     body: dict[str, Any] = {"error": {"kind": error.kind, "message": str(error)}}
-    return JSONResponse(body, error.status, headers)
+    return Json(body, error.status, headers)
 
 
 def _is_open(path: str) -> bool:

@@ -91,12 +91,13 @@ class BatchOptions(TagOptions):
     num_beams: int | None = Field(default=None, ge=1, le=16)
 
 
-Options = TypeVar("Options", bound=_Options)
+Options = TypeVar("Options", bound=BaseModel)
+PictureOptions = TypeVar("PictureOptions", bound=_Options)
 
 
 async def read_request(
-    request: Request, settings: ServiceSettings, form: type[Options]
-) -> tuple[list[Upload], Options]:
+    request: Request, settings: ServiceSettings, form: type[PictureOptions]
+) -> tuple[list[Upload], PictureOptions]:
     """The pictures and the options of a request.
 
     Raises:

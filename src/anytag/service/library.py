@@ -2,24 +2,41 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import json
 from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
-from anytag.errors import PictureError
+from anytag.errors import LibraryError, PictureError, SidecarError, XmpError
+from anytag.library.people import MOST_KEYWORDS, PictureTags
 from anytag.library.photo_library import Library
 from anytag.pictures import read_picture
 from anytag.service.errors import ServiceError
-from anytag.service.openapi import examples
+from anytag.service.inputs import validated
+from anytag.service.openapi import examples, json_body
 
 router = APIRouter(tags=["Library"])
 
 #: Longest side of small pictures, in pixels.
 _SIDE = 400
+
+
+class EditOptions(BaseModel):
+    """What ``PUT /v1/library/{number}/tags`` takes."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    people: list[str] = Field(max_length=MOST_KEYWORDS, description="Tags that people gave, all of them.")
+    refused: list[str] = Field(default=[], max_length=1000, description="Tags of ours that are wrong, all of them.")
+    revision: str | None = Field(
+        default=None, description="As it was read with the tags; if they were changed since, nothing is written."
+    )
 
 
 @router.get("/v1/search", responses=examples("search"))
@@ -41,7 +58,7 @@ async def facets(request: Request, limit: int = 50) -> Any:
 @router.get("/v1/library/{number}/thumbnail", response_class=Response)
 async def thumbnail(request: Request, number: int) -> Response:
     """A small picture of a photo in the library, by its ``id`` in the results of a search."""
-    path = await run_in_threadpool(_library(request).path_of, number)
+    path = await run_in_threadpool(_library(request).path_of, _known(number))
     if path is None:
         raise ServiceError(404, "not_found", f"the library has no photo {number}")
     try:
@@ -53,11 +70,64 @@ async def thumbnail(request: Request, number: int) -> Response:
     return Response(content, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})
 
 
+@router.get("/v1/library/{number}/tags", responses=examples("library_tags"))
+async def tags(request: Request, number: int) -> Any:
+    """The tags of a photo in the library: ours, and those that people gave."""
+    found = await run_in_threadpool(_library(request).tags_of, _known(number))
+    return _answer(request, found, number)
+
+
+@router.put(
+    "/v1/library/{number}/tags", openapi_extra=json_body(EditOptions), responses=examples("library_tags", 409, 507)
+)
+async def edit(request: Request, number: int) -> Any:
+    """Change the tags that people gave a photo, and which of ours are wrong: into the XMP file beside it."""
+    library = _library(request)
+    if not request.app.state.settings.allow_edits:
+        raise ServiceError(403, "edits", "tags cannot be changed here; start the service with --allow-edits")
+    # Forms of pages elsewhere cannot send this type, and scripts of theirs are asked for their origin first.
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise ServiceError(415, "usage", "send JSON, with content-type application/json")
+    try:
+        given = json.loads(await request.body())
+    except (ValueError, RecursionError):
+        raise ServiceError(400, "usage", "the body is not JSON that can be read") from None
+    if not isinstance(given, dict):
+        raise ServiceError(400, "usage", "the body is JSON, but not an object")
+    asked = validated(given, EditOptions)
+    return _answer(request, await run_in_threadpool(_edit, library, _known(number), asked), number)
+
+
+def _edit(library: Library, number: int, asked: EditOptions) -> PictureTags | None:
+    try:
+        return library.edit(number, asked.people, asked.refused, revision=asked.revision)
+    except (SidecarError, XmpError) as error:
+        raise ServiceError(409, error.kind, str(error)) from None
+    except LibraryError:
+        raise ServiceError(503, "library", "the tags are written, but searches find them only later", 5) from None
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise ServiceError(507, "disk", "the disk is full; the tags are as they were") from None
+        raise ServiceError(403, "permission", f"the tags cannot be written ({error.strerror})") from None
+
+
+def _answer(request: Request, found: PictureTags | None, number: int) -> dict[str, Any]:
+    if found is None:
+        raise ServiceError(404, "not_found", f"the library has no photo {number}")
+    return {**found.to_json(), "editable": request.app.state.settings.allow_edits}
+
+
+def _known(number: int) -> int:
+    """A number that SQLite can hold; no photo has a larger one."""
+    return number if abs(number) < 1 << 63 else -1
+
+
 def _library(request: Request) -> Library:
     place: Path | None = request.app.state.settings.library
     if place is None:
         raise ServiceError(404, "library", "this service has no library; start it with --library")
-    return Library(place)
+    # The first model's vocabulary knows aliases and parents of tags.
+    return Library(place, next(iter(request.app.state.settings.models.values())))
 
 
 def _search(library: Library, query: str, limit: int, facets: int) -> dict[str, Any]:

@@ -32,6 +32,16 @@ _EXAMPLES: dict[str, Any] = {
         ]
     },
     "tags": {"total": 1, "tags": [{"id": 11, "name": "dog", "kind": "object", "aliases": ["canine"]}]},
+    "library_tags": {
+        "id": 7,
+        "path": "photos/a.jpg",
+        "caption": None,
+        "tags": [{**tag, "refused": False} for tag in _TAGS],
+        "people": ["Grandma"],
+        "sidecar": "photos/a.jpg.xmp",
+        "revision": "9f86d081884c7d659a2feaa0c55ad015",
+        "editable": True,
+    },
     "search": {
         "total": 1,
         "hits": [
@@ -49,26 +59,37 @@ _EXAMPLES: dict[str, Any] = {
 
 _ERROR = {"error": {"kind": "not_a_picture", "message": "notes.txt: not a picture that can be read"}}
 
+#: Only some routes answer with these.
+_RARE = (409, 507)
+
 #: Errors that every route may answer with.
 _STATUSES = {
     400: "Used wrongly.",
     401: "No key, or a wrong one.",
     403: "Not allowed.",
+    409: "Changed by somebody else meanwhile, or not to be changed.",
     413: "Too large.",
     415: "Not a picture.",
     422: "A picture that cannot be read.",
     429: "Too much is waiting; try again after Retry-After seconds.",
     503: "The model cannot be used now.",
     504: "Took too long.",
+    507: "The disk is full.",
 }
 
 
-def examples(route: str) -> dict[int | str, dict[str, Any]]:
-    """Answers of a route, for its documentation."""
+def json_body(options: type[BaseModel]) -> dict[str, Any]:
+    """The request body of a route that takes JSON alone."""
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": options.model_json_schema()}}}}
+
+
+def examples(route: str, *more: int) -> dict[int | str, dict[str, Any]]:
+    """Answers of a route, for its documentation; ``more``: statuses that only some routes have."""
     content = {"application/json": {"example": _EXAMPLES[route]}}
     errors: dict[int | str, dict[str, Any]] = {
         status: {"description": text, "content": {"application/json": {"example": _ERROR}}}
         for status, text in _STATUSES.items()
+        if status not in _RARE or status in more
     }
     return {200: {"description": "Done.", "content": content}, **errors}
 

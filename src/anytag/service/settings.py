@@ -18,6 +18,7 @@ class ServiceSettings(Settings):
     Attributes:
         models: Names that requests may ask for, with model directories or hub ids; ``None``: the shipped model.
         library: An index to search; ``None``: there is none.
+        allow_edits: Whether requests may change the tags that people gave pictures of the library.
         api_keys: Keys of which every request must carry one; empty: nobody is asked.
         hosts: Names under which the service may be addressed, beside ``localhost`` and addresses. A page elsewhere
             whose name was made to point here is refused.
@@ -37,6 +38,7 @@ class ServiceSettings(Settings):
 
     models: dict[str, str | None] = Field(default={DEFAULT_MODEL: None})
     library: Path | None = None
+    allow_edits: bool = False
     api_keys: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
     cors: tuple[str, ...] = ()

@@ -13,29 +13,33 @@ Properties (XMP specification, parts 1 and 2; Lightroom's and digiKam's own for 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
 from anytag import __version__
 from anytag.writers.records import Provenance
+from anytag.writers.xmp_lists import (
+    DC,
+    DIGIKAM,
+    LIGHTROOM,
+    LISTS,
+    appended,
+    apply_changes,
+    as_single,
+    bag,
+    blank_before,
+    container_of,
+    entries_of,
+    neighbors,
+    opened,
+)
 from anytag.writers.xmp_tree import RDF, Element, encoding_of, parse
 
 #: Namespace of what only anytag writes.
 OURS = "urn:anytag:xmp:1.0/"
 
-DC = "http://purl.org/dc/elements/1.1/"
-LIGHTROOM = "http://ns.adobe.com/lightroom/1.0/"
-DIGIKAM = "http://www.digikam.org/ns/1.0/"
-
 _META = "adobe:ns:meta/"
-
-#: The lists that keywords go into: full name, usual prefix, RDF container, our record of what we added to it.
-_LISTS = (
-    (DC + "subject", "dc", "Bag", "Subject"),
-    (LIGHTROOM + "hierarchicalSubject", "lr", "Bag", "Hierarchical"),
-    (DIGIKAM + "TagsList", "digiKam", "Seq", "TagsList"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,14 @@ def is_empty(data: bytes, path: str) -> bool:
     return made and rdf is not None and not rdf.children and len(root.children) == 1
 
 
-def update(data: bytes, path: str, keywords: Sequence[Keyword], caption: str | None, provenance: Provenance) -> bytes:
+def update(
+    data: bytes,
+    path: str,
+    keywords: Sequence[Keyword],
+    caption: str | None,
+    provenance: Provenance,
+    refused: Collection[str] | None = None,
+) -> bytes:
     """Put tags and a caption into a packet, in place of those that anytag put there before.
 
     A keyword of ours that somebody took out of ``dc:subject`` stays out.
@@ -86,6 +97,7 @@ def update(data: bytes, path: str, keywords: Sequence[Keyword], caption: str | N
         keywords: Tags, best first.
         caption: ``None``: none.
         provenance: What found them.
+        refused: Names of tags that people do not want; ``None``: those that they took out before.
 
     Returns:
         The new packet; the very same bytes if nothing but the time would change.
@@ -97,14 +109,15 @@ def update(data: bytes, path: str, keywords: Sequence[Keyword], caption: str | N
     text = encoding.decode(data, path)
     root = parse(text, path)
     old = _Ours.read(root)
-    if old is not None and old.same(keywords, caption, provenance):
+    before = old.refused if old is not None else frozenset()
+    unwanted = before if refused is None else frozenset(name.casefold() for name in refused)
+    if old is not None and old.same(keywords, caption, provenance) and unwanted == before:
         return data
-    refused = old.refused if old is not None else frozenset()
     if old is not None:
         text = _remove(text, path)
         root = parse(text, path)
-    kept = [keyword for keyword in keywords if keyword.name.casefold() not in refused]
-    return encoding.encode(_insert(text, root, keywords, kept, sorted(refused), caption, provenance))
+    kept = [keyword for keyword in keywords if keyword.name.casefold() not in unwanted]
+    return encoding.encode(_insert(text, root, keywords, kept, sorted(unwanted), caption, provenance))
 
 
 def remove(data: bytes, path: str) -> bytes:
@@ -116,6 +129,16 @@ def remove(data: bytes, path: str) -> bytes:
     encoding = encoding_of(data)
     text = encoding.decode(data, path)
     return data if _Ours.read(parse(text, path)) is None else encoding.encode(_remove(text, path))
+
+
+def refused_names(data: bytes, path: str) -> frozenset[str]:
+    """The tags of ours that people took out of a packet, in lower case (Unicode's case folding).
+
+    Raises:
+        XmpError: If the packet is not XMP.
+    """
+    ours = _Ours.read(parse(encoding_of(data).decode(data, path), path))
+    return frozenset() if ours is None else ours.refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +158,7 @@ class _Ours:
         names = [item.text.strip() for item in root.walk() if item.name == OURS + "Name"]
         scores = [item.text.strip() for item in root.walk() if item.name == OURS + "Score"]
         caption = root.find(OURS + "Caption")
-        there = {name.casefold() for name in _entries(root, DC + "subject")}
+        there = {name.casefold() for name in entries_of(root, DC + "subject")}
         gone = {name.casefold() for name in _added(root, "Subject")} - there
         gone |= {name.casefold() for name in _added(root, "Refused")}
         return _Ours(
@@ -173,20 +196,20 @@ def _insert(
     changes: list[tuple[int, int, str]] = []
     own: list[str] = []
     made: list[str] = []
-    for name, prefix, container, record in _LISTS:
-        known = {value.casefold() for value in _entries(root, name)}
+    for name, prefix, container, record in LISTS:
+        known = {value.casefold() for value in entries_of(root, name)}
         new = [value for value in dict.fromkeys(values[record]) if value.casefold() not in known]
         if not new:
             continue
-        own.append(_bag(r, f"anytag:{record}", "Bag", new))
-        there = _container(root, name)
+        own.append(bag(r, f"anytag:{record}", "Bag", new))
+        there = container_of(root, name)
         if there is None:
             made.append(record)
-            own.append(_bag(r, f"{prefix}:{name.rpartition('/')[2]}", container, new))
+            own.append(bag(r, f"{prefix}:{name.rpartition('/')[2]}", container, new))
         else:
             if there.single:
                 made.append(f"{record} single")
-            changes.append(_append(text, there, new))
+            changes.append(appended(text, there, new))
     described = root.find(DC + "description") is not None or any(
         DC + "description" in element.attributes for element in rdf.children
     )
@@ -199,9 +222,9 @@ def _insert(
     if rdf.single:
         made.append("RDF single")
     if made:
-        own.append(_bag(r, "anytag:Created", "Bag", made))
+        own.append(bag(r, "anytag:Created", "Bag", made))
     if refused:
-        own.append(_bag(r, "anytag:Refused", "Bag", refused))
+        own.append(bag(r, "anytag:Refused", "Bag", refused))
     own += [
         f"<anytag:Model>{escape(provenance.model)}</anytag:Model>",
         f"<anytag:Version>{escape(provenance.version)}</anytag:Version>",
@@ -210,11 +233,11 @@ def _insert(
     spaces = f'xmlns:anytag="{OURS}" xmlns:dc="{DC}" xmlns:lr="{LIGHTROOM}" xmlns:digiKam="{DIGIKAM}"'
     block = f'\n  <{r}Description {r}about="" {spaces}>\n   ' + "\n   ".join(own) + f"\n  </{r}Description>"
     if rdf.single:
-        changes.append((rdf.start, rdf.end, _opened(text, rdf, block)))
+        changes.append((rdf.start, rdf.end, opened(text, rdf, block)))
     else:
         place = rdf.children[-1].end if rdf.children else rdf.inside
         changes.append((place, place, block))
-    return _apply(text, changes)
+    return apply_changes(text, changes)
 
 
 def _tag_list(r: str, keywords: Iterable[Keyword], provenance: Provenance) -> str:
@@ -229,38 +252,6 @@ def _tag_list(r: str, keywords: Iterable[Keyword], provenance: Provenance) -> st
     return f"<anytag:Tags><{r}Seq>{''.join(map(item, keywords))}</{r}Seq></anytag:Tags>"
 
 
-def _bag(r: str, property: str, container: str, values: Iterable[str]) -> str:
-    items = "".join(f"<{r}li>{escape(value)}</{r}li>" for value in values)
-    return f"<{property}><{r}{container}>{items}</{r}{container}></{property}>"
-
-
-def _append(text: str, container: Element, values: Sequence[str]) -> tuple[int, int, str]:
-    """Items at the end of a list that is there, laid out as its last one is."""
-    r = container.prefix(RDF) or "rdf:"
-    if container.children:
-        last = container.children[-1]
-        before = container.children[-2].end if len(container.children) > 1 else container.inside
-        blank = text[before : last.start]
-        blank = blank if not blank.strip() else ""
-        return last.end, last.end, "".join(f"{blank}<{r}li>{escape(value)}</{r}li>" for value in values)
-    items = "".join(f"<{r}li>{escape(value)}</{r}li>" for value in values)
-    if not container.single:
-        return container.inside, container.inside, items
-    return container.start, container.end, _opened(text, container, items)
-
-
-def _opened(text: str, element: Element, content: str) -> str:
-    """A single tag as a pair of tags with something between them."""
-    tag = text[element.start : element.inside]
-    name = tag[1:].split(None, 1)[0].removesuffix("/>")
-    return f"{tag.removesuffix('/>')}>{content}</{name}>"
-
-
-def _single(text: str, element: Element) -> tuple[int, int, str]:
-    """The change that makes an empty pair of tags the single tag that it was."""
-    return element.start, element.end, text[element.start : element.inside - 1] + "/>"
-
-
 def _remove(text: str, path: str) -> str:
     """The packet without anything of ours."""
     root = parse(text, path)
@@ -268,22 +259,22 @@ def _remove(text: str, path: str) -> str:
     assert rdf is not None
     created = set(_added(root, "Created"))
     changes: list[tuple[int, int, str]] = []
-    for name, _, _, record in _LISTS:
-        container = _container(root, name)
+    for name, _, _, record in LISTS:
+        container = container_of(root, name)
         if container is None:
             continue
         left = _added(root, record)
-        for before, item in _neighbors(container):
+        for before, item in neighbors(container):
             if item.text in left:
                 left.remove(item.text)
-                changes.append((_blank_before(text, before, item.start), item.end, ""))
+                changes.append((blank_before(text, before, item.start), item.end, ""))
     caption = root.find(OURS + "Caption")
     for description in rdf.children:
-        for before, child in _neighbors(description):
+        for before, child in neighbors(description):
             written = "Description" in created and caption is not None and _says(child, caption.text)
             if child.name.startswith(OURS) or written:
-                changes.append((_blank_before(text, before, child.start), child.end, ""))
-    return _without_empty(_apply(text, changes), path, created)
+                changes.append((blank_before(text, before, child.start), child.end, ""))
+    return _without_empty(apply_changes(text, changes), path, created)
 
 
 def _says(property: Element, caption: str) -> bool:
@@ -299,71 +290,38 @@ def _without_empty(text: str, path: str, created: set[str]) -> str:
     assert rdf is not None
     changes: list[tuple[int, int, str]] = []
     empty = set()
-    for name, _, _, record in _LISTS:
-        container = _container(root, name)
+    for name, _, _, record in LISTS:
+        container = container_of(root, name)
         if container is not None and not container.children:
             if record in created:
                 empty.add(name)
             elif f"{record} single" in created:
-                changes.append(_single(text, container))
+                changes.append(as_single(text, container))
     left = len(rdf.children)
-    for end, description in _neighbors(rdf):
+    for end, description in neighbors(rdf):
         cuts = [
-            (_blank_before(text, before, child.start), child.end, "")
-            for before, child in _neighbors(description)
+            (blank_before(text, before, child.start), child.end, "")
+            for before, child in neighbors(description)
             if child.name in empty
         ]
         tag = text[description.start : description.inside]
         touched = bool(cuts) or OURS in tag
         bare = set(description.attributes) <= {RDF + "about"} and not description.text.strip()
         if touched and bare and len(cuts) == len(description.children):
-            changes.append((_blank_before(text, end, description.start), description.end, ""))
+            changes.append((blank_before(text, end, description.start), description.end, ""))
             left -= 1
         else:
             changes += cuts
     if not left and "RDF single" in created:
-        changes = [_single(text, rdf)]
-    return _apply(text, changes)
-
-
-def _neighbors(parent: Element) -> Iterator[tuple[int, Element]]:
-    """Each child with the offset at which what stands before it ends."""
-    end = parent.inside
-    for child in parent.children:
-        yield end, child
-        end = child.end
-
-
-def _blank_before(text: str, earliest: int, place: int) -> int:
-    """Where the blanks before a place begin."""
-    return earliest if not text[earliest:place].strip() else place
-
-
-def _container(root: Element, property: str) -> Element | None:
-    """The RDF list of a property."""
-    found = root.find(property)
-    if found is None:
-        return None
-    return next((child for child in found.children if child.name in (RDF + "Bag", RDF + "Seq", RDF + "Alt")), None)
-
-
-def _entries(root: Element, property: str) -> list[str]:
-    """The values of a list."""
-    container = _container(root, property)
-    return [] if container is None else [item.text for item in container.children if item.name == RDF + "li"]
+        changes = [as_single(text, rdf)]
+    return apply_changes(text, changes)
 
 
 def _added(root: Element, record: str) -> list[str]:
     """What a record of ours lists."""
-    return _entries(root, OURS + record)
+    return entries_of(root, OURS + record)
 
 
 def _text(root: Element, name: str) -> str:
     found = root.find(OURS + name)
     return "" if found is None else found.text.strip()
-
-
-def _apply(text: str, changes: Iterable[tuple[int, int, str]]) -> str:
-    for start, end, replacement in sorted(changes, reverse=True):
-        text = text[:start] + replacement + text[end:]
-    return text

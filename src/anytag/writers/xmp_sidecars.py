@@ -31,21 +31,7 @@ class XmpSidecars:
 
     def target(self, record: PictureRecord) -> Path:
         """The sidecar that is there, or the name of a new one."""
-        stem = beside(record, ".xmp")
-        full = checked(stem.with_name(Path(record.path).name + ".xmp"))
-        there = [path for path in (full, stem) if path.exists()]
-        if there == [stem] and self._shared(record, stem):
-            return full
-        return there[0] if there else full if self.naming == "full" or self._shared(record, stem) else stem
-
-    @staticmethod
-    def _shared(record: PictureRecord, stem: Path) -> bool:
-        """Whether several pictures would have one ``photo.xmp``: it then belongs to the raw file, if to any."""
-        from anytag.pictures.formats import PICTURE_EXTENSIONS
-
-        picture = Path(record.path)
-        others = (picture.with_suffix(suffix) for suffix in PICTURE_EXTENSIONS if suffix != picture.suffix.lower())
-        return any(other.exists() for other in others)
+        return sidecar_of(record, self.naming)
 
     def render(self, record: PictureRecord, before: bytes | None) -> bytes | None:
         """One file's content; see :class:`~anytag.writers.sidecars.SidecarWriter`."""
@@ -56,6 +42,33 @@ class XmpSidecars:
             record.recognition.caption,
             record.provenance,
         )
+
+
+def sidecar_of(record: PictureRecord, naming: SidecarName = "full") -> Path:
+    """The XMP sidecar of a picture: the one that is there, or the name of a new one.
+
+    Args:
+        record: The picture.
+        naming: Of a new one.
+
+    Raises:
+        SidecarError: If there can be none.
+    """
+    stem = beside(record, ".xmp")
+    full = checked(stem.with_name(Path(record.path).name + ".xmp"))
+    there = [path for path in (full, stem) if path.exists()]
+    if there == [stem] and _is_shared(record, stem):
+        return full
+    return there[0] if there else full if naming == "full" or _is_shared(record, stem) else stem
+
+
+def _is_shared(record: PictureRecord, stem: Path) -> bool:
+    """Whether several pictures would have one ``photo.xmp``: it then belongs to the raw file, if to any."""
+    from anytag.pictures.formats import PICTURE_EXTENSIONS
+
+    picture = Path(record.path)
+    others = (picture.with_suffix(suffix) for suffix in PICTURE_EXTENSIONS if suffix != picture.suffix.lower())
+    return any(other.exists() for other in others)
 
 
 def keywords(record: PictureRecord, view: TagView) -> list[xmp.Keyword]:
