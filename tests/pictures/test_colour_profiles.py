@@ -66,7 +66,42 @@ def cmyk_profile() -> bytes:
     return header.ljust(128, b"\0") + tags + body
 
 
+def bmp(picture: Image.Image, profile: bytes, space: bytes = b"DEBM") -> bytes:
+    """A BMP with a header of the fifth version and a profile at its end."""
+    plain = encode(picture, "BMP")
+    pixels = plain[54:]
+    header = struct.pack("<I", 124) + plain[18:54]
+    header = header.ljust(56, b"\0") + space
+    header = header.ljust(108, b"\0") + struct.pack("<4I", 4, 124 + len(pixels), len(profile), 0)
+    content = header + pixels + profile
+    return b"BM" + struct.pack("<IHHI", 14 + len(content), 0, 0, 14 + 124) + content
+
+
+def gif(picture: Image.Image, profile: bytes) -> bytes:
+    """A GIF with a profile in its application's block, behind a comment."""
+    plain = encode(picture.quantize(256), "GIF")
+    start = 13 + (3 << (plain[10] & 7) + 1)
+    parts = [profile[place : place + 255] for place in range(0, len(profile), 255)]
+    blocks = b"".join(bytes((len(part),)) + part for part in parts)
+    return plain[:start] + b"!\xfe\x02hi\0!\xff\x0bICCRGBG1012" + blocks + b"\0" + plain[start:]
+
+
 class TestProfiles:
+    @pytest.mark.parametrize("name", PROFILES)
+    def test_bmp_and_gif_whose_profiles_pillow_leaves_out(self, name):
+        stored = in_profile(flower(), PROFILES[name])
+        assert difference(read_picture(bmp(stored, PROFILES[name])), flower()) < 2
+        np.testing.assert_array_equal(read_picture(bmp(stored, PROFILES[name], b"BGRs")), stored)
+        indexed = stored.quantize(256).convert("RGB")
+        expected = read_picture(encode(indexed, "PNG", icc_profile=PROFILES[name]))
+        np.testing.assert_array_equal(read_picture(gif(stored, PROFILES[name])), expected)
+
+    def test_damage_in_them_costs_no_picture(self):
+        content = bmp(flower(), PROFILES["AdobeRGB"])
+        np.testing.assert_array_equal(read_picture(content[: -len(PROFILES["AdobeRGB"]) // 2]), flower())
+        content = gif(flower(), PROFILES["AdobeRGB"]).replace(b"acsp", b"xxxx")
+        np.testing.assert_array_equal(read_picture(content), flower().quantize(256).convert("RGB"))
+
     @pytest.mark.parametrize("name", PROFILES)
     @pytest.mark.parametrize("format", ["PNG", "TIFF", "WEBP", "JPEG", "AVIF"])
     def test_every_format_comes_back_in_srgb(self, name, format):

@@ -60,7 +60,11 @@ Exclude = Annotated[
 NoRecursive = Annotated[bool, typer.Option("--no-recursive", help="Do not enter folders inside folders.")]
 FollowLinks = Annotated[bool, typer.Option("--follow-links", help="Enter linked folders inside folders, too.")]
 AcceptTruncated = Annotated[
-    bool, typer.Option("--accept-truncated", help="Recognize files that end too early by what there is of them.")
+    bool,
+    typer.Option(
+        "--accept-truncated",
+        help="Recognize files that end too early by what there is of them (not AVIF, HEIC, JPEG 2000 or JPEG XL).",
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON lines, one a picture, in order.")]
 Threshold = Annotated[

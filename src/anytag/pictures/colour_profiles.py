@@ -7,6 +7,8 @@ to them, or garish.
 from __future__ import annotations
 
 import io
+import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import BinaryIO
@@ -73,6 +75,12 @@ def profile_of(picture: Image.Image, stream: BinaryIO | None = None) -> bytes | 
         head = _head(stream) if stream is not None and picture.format in ("PNG", "AVIF", "HEIF") else b""
         if picture.format == "PNG" and (codes := _png_codes(head)):
             return coded_profile(codes[0], codes[1])
+        if stream is not None and picture.format in _OWN_PROFILES:
+            place = stream.tell()
+            try:
+                return _OWN_PROFILES[picture.format](stream)
+            finally:
+                stream.seek(place)
         if profile := picture.info.get("icc_profile"):
             return profile if isinstance(profile, bytes) else None
         if picture.format == "PNG":
@@ -83,6 +91,45 @@ def profile_of(picture: Image.Image, stream: BinaryIO | None = None) -> bytes | 
     except Exception:
         # Damage in what is said about colors must not cost the picture.
         return None
+
+
+def _bmp_profile(stream: BinaryIO) -> bytes | None:
+    """The profile of a BMP whose header, of the fifth version, says that it brings one."""
+    size = stream.seek(0, io.SEEK_END)
+    stream.seek(0)
+    head = stream.read(138)
+    start = 14 if head[:2] == b"BM" else 0  # A DIB has no file header.
+    header, space = struct.unpack_from("<I", head, start)[0], head[start + 56 : start + 60]
+    if header < 124 or space != b"DEBM":
+        return None
+    place, length = struct.unpack_from("<II", head, start + 112)
+    if not 0 < length <= min(_LARGEST, size - start - place):
+        return None
+    stream.seek(start + place)
+    return stream.read(length)
+
+
+def _gif_profile(stream: BinaryIO) -> bytes | None:
+    """The profile of a GIF, in an application's block before the first picture."""
+    stream.seek(10)
+    flags = stream.read(3)[0]
+    stream.seek(3 << (flags & 7) + 1 if flags & 0x80 else 0, io.SEEK_CUR)
+    while stream.read(1) == b"!":
+        is_profile = stream.read(1) == b"\xff"
+        parts = []
+        while length := stream.read(1)[0]:
+            parts.append(stream.read(length))
+        if is_profile and parts[:1] == [b"ICCRGBG1012"]:
+            return b"".join(parts[1:])
+    return None
+
+
+#: Formats whose profiles Pillow does not read.
+_OWN_PROFILES: dict[str, Callable[[BinaryIO], bytes | None]] = {
+    "BMP": _bmp_profile,
+    "DIB": _bmp_profile,
+    "GIF": _gif_profile,
+}
 
 
 def _head(stream: BinaryIO) -> bytes:
