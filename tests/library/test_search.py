@@ -16,10 +16,10 @@ from anytag.recognition import Failure, Recognition, Tag
 
 VOCABULARY = TagVocabulary(
     [
-        VocabularyTag(0, "dog", "object", aliases=("hound",)),
+        VocabularyTag(0, "dog", "object", aliases=("hound",), translations=(("de", "Hund"),)),
         VocabularyTag(1, "beach", "scene"),
-        VocabularyTag(2, "train", "object"),
-        VocabularyTag(3, "train", "action"),
+        VocabularyTag(2, "train", "object", translations=(("de", "Zug"),)),
+        VocabularyTag(3, "train", "action", translations=(("de", "trainieren"),)),
     ]
 )
 
@@ -70,6 +70,10 @@ def paths(found):
         ("dog", ["a.jpg", "b.jpg"]),
         ("dogs", ["a.jpg", "b.jpg"]),
         ("Hound", ["a.jpg", "b.jpg"]),
+        ("Hund", ["a.jpg", "b.jpg"]),
+        ("Hund -beach", ["b.jpg"]),
+        ("trainieren", ["d.jpg"]),
+        ("object:trainieren", []),
         ("dog beach", ["a.jpg"]),
         ("dog -beach", ["b.jpg"]),
         ("dog OR beach", ["c.jpg", "a.jpg", "b.jpg"]),

@@ -106,7 +106,7 @@ Rename = Annotated[
     ),
 ]
 RenameFrom = Annotated[Path | None, typer.Option(metavar="FILE", help="Names of your own from this file.")]
-Language = Annotated[str | None, typer.Option(help="Name tags in this language, if the model knows it (RAM: zh).")]
+Language = Annotated[str | None, typer.Option(help="Name tags in this language: de, es, fr, ja or zh (RAM: zh).")]
 Descriptions = Annotated[
     Path | None, typer.Option(help="Descriptions of your categories for RAM++ (anytag vocabulary describe).")
 ]

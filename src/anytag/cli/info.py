@@ -41,7 +41,7 @@ def info(
             "tags": len(vocabulary),
             "trained_tags": sum(tag.support > 0 for tag in vocabulary),
             "kinds": dict(kinds),
-            "languages": sorted({code for tag in vocabulary for code, _ in tag.translations}),
+            "languages": vocabulary.translations.languages,
             "calibrated": sum(tag.threshold is not None for tag in vocabulary),
             "thresholds": dict(_provenance(vocabulary)),
             "parameters": parameters_by_part(directory),
@@ -85,7 +85,8 @@ def _described(
         for part, count in parts.items():
             yield "", f"{part.replace('_', ' ')}: {count:,}"
     by_kind = ", ".join(f"{n} {kind}s" for kind, n in kinds.most_common())
-    languages = f"; also in {', '.join(record['languages'])}" if record["languages"] else ""
+    counts = ", ".join(f"{code} {count:,}" for code, count in record["languages"].items())
+    languages = f"; named in {counts}" if counts else ""
     trained = f", {record['trained_tags']} trained" if record["trained_tags"] else ""
     yield "tags", f"{len(vocabulary)} ({by_kind}){trained}{languages}"
     values = [tag.threshold for tag in vocabulary if tag.threshold is not None and tag.threshold <= 1]

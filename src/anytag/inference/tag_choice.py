@@ -36,7 +36,8 @@ class TagChoice:
         allow: Only these; a file, or the tags themselves. ``None``: all.
         deny: None of these.
         rename: New names by tag; a file, or the table itself.
-        language: Code of a language that the vocabulary has names in (``zh``); tags without one keep theirs.
+        language: Code of a language that the vocabulary has names in (``de``, ``zh-CN``); tags without one keep
+            theirs, which is English.
 
     Raises:
         UsageError: If one of them is of a type that holds no tags.
@@ -79,6 +80,7 @@ class ChosenTags:
     def __init__(self, vocabulary: TagVocabulary, choice: TagChoice | None = None):
         choice = choice or TagChoice()
         self._vocabulary, self._names = vocabulary, _translated(vocabulary, choice.language)
+        self._language = choice.language and _code(choice.language)
         self._index: tuple[dict[str, list[int]], dict[str, list[int]]] | None = None
         allowed = None if choice.allow is None else self._ids(_entries(choice.allow, "allow"))
         denied = set() if choice.deny is None else self._ids(_entries(choice.deny, "deny"))
@@ -97,17 +99,24 @@ class ChosenTags:
         return self._names.get(tag.id, tag.name)
 
     def find(self, name: str) -> VocabularyTag | None:
-        """The tag of that new name or, failing that, of that name or alias in the vocabulary; plurals will do."""
+        """The tag of that new name or, failing that, of that name or alias in the vocabulary; plurals will do.
+
+        Names in other languages come last: "chat" is English before it is French, unless the language was chosen.
+        """
         for reading in _numbers(name):
             found = self._by_new_name.get(normalise_name(reading)) or self._vocabulary.find(reading)
             if found:
                 return found
-        return None
+        called = [self._vocabulary[id] for id in self._vocabulary.translations.find(name)]
+        return min(called, key=lambda tag: (TAG_KINDS.index(tag.kind), -tag.support), default=None)
 
     def _ids(self, entries: Iterator[_Entry]) -> set[int]:
         return {id for text, where in entries for id in self._find(text, where)}
 
     def _find(self, text: str, where: str) -> list[int]:
+        translations = self._vocabulary.translations
+        if self._language is not None and (called := translations.find(text, self._language)):
+            return list(called)
         if self._index is None:
             self._index = ({}, {})
             for tag in self._vocabulary:
@@ -119,6 +128,8 @@ class ChosenTags:
                 found = [i for i in table.get(normalise_name(name), ()) if kind in (None, self._vocabulary[i].kind)]
                 if found:
                     return found
+        if called := translations.find(text):
+            return list(called)
         if text.isdecimal() and int(text) < len(self._vocabulary):
             return [int(text)]
         near = difflib.get_close_matches(normalise_name(text), [*self._index[0], *self._index[1]], n=3, cutoff=0.6)
@@ -143,12 +154,17 @@ def _readings(text: str) -> Iterator[tuple[str, str | None]]:
 def _translated(vocabulary: TagVocabulary, language: str | None) -> dict[int, str]:
     if language is None:
         return {}
-    names = {tag.id: dict(tag.translations).get(language, "") for tag in vocabulary}
-    if not any(names.values()):
-        known = sorted({code for tag in vocabulary for code, _ in tag.translations})
-        offered = f"it has {', '.join(known)}" if known else "it has none but its own; give a table to rename by"
+    names = vocabulary.translations.names(_code(language))
+    if not names:
+        known = ", ".join(vocabulary.translations.languages)
+        offered = f"it has {known}" if known else "it has none but its own; give a table to rename by"
         raise UsageError(f"the vocabulary has no names in {language!r}; {offered}")
-    return {id: name for id, name in names.items() if name}
+    return names
+
+
+def _code(language: str) -> str:
+    """``de`` of ``de-AT`` or ``de_AT.UTF-8``."""
+    return re.split(r"[-_.]", language.strip().lower())[0]
 
 
 def _entries(given: str | Path | Sequence[str], what: str) -> Iterator[_Entry]:

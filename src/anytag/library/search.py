@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from anytag.errors import UsageError
 from anytag.library.index import EVERYTHING, Index
 from anytag.library.query import Not, Or, Query, Term, parse_query
-from anytag.model.vocabulary import TagVocabulary, normalise_name
+from anytag.model.vocabulary import TagVocabulary, VocabularyTag, normalise_name
 from anytag.recognition import TAG_KINDS
 
 #: What a word in a caption or path counts beside the scores of tags.
@@ -99,11 +99,12 @@ class Search:
 
     Args:
         index: What to search.
-        vocabulary: Of the model, for aliases; ``None``: only the tags' own names are known.
+        vocabulary: Of the model, for aliases and names in other languages; ``None``: only the tags' own names are
+            known.
     """
 
     def __init__(self, index: Index, vocabulary: TagVocabulary | None = None):
-        self.index = index
+        self.index, self._vocabulary = index, vocabulary
         self._tags: dict[str, list[tuple[int, str, str]]] = {}
         for number, name, kind in index.rows("SELECT id, name, kind FROM tags"):
             self._tags.setdefault(normalise_name(name), []).append((number, name, kind))
@@ -199,14 +200,20 @@ class Search:
         return self._worded(term)
 
     def _tags_of(self, term: Term) -> list[tuple[int, str, str]]:
-        """The tags that a term names: by name or alias, also in the plural."""
+        """The tags that a term names: by name or alias, also in the plural, or in another language."""
         if term.field in ("caption", "path"):
             return []
         name = normalise_name(term.text)
         found = (
             self._tags.get(name) or self._tags.get(name.removesuffix("s")) or self._tags.get(name.removesuffix("es"))
         )
+        if not found and self._vocabulary is not None:
+            called = [self._vocabulary[id] for id in self._vocabulary.translations.find(name)]
+            found = [known for tag in called for known in self._named(tag)]
         return [tag for tag in found or () if term.field in (None, "tag", tag[2])]
+
+    def _named(self, tag: VocabularyTag) -> list[tuple[int, str, str]]:
+        return [known for known in self._tags.get(normalise_name(tag.name), ()) if known[1:] == (tag.name, tag.kind)]
 
     def _tagged(self, tags: Sequence[int], term: Term) -> _Matched:
         matched = _either([_Matched(*self.index.posting(tag)) for tag in tags])

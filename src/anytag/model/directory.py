@@ -1,8 +1,9 @@
 """The on-disk model: a folder with a typed config, a vocabulary, and files that are checked before they are used.
 
-Layout: ``config.json``, ``vocabulary.json``, ``tokenizer.json`` (captions), ``label_tokenizer.json`` (label texts),
-``label_queries.safetensors``, ``model.safetensors`` (PyTorch), ``onnx/*.onnx`` (everywhere), ``README.md`` (model
-card). ``config.json`` holds the SHA-256 of the others, so a damaged file is noticed before it gives wrong tags.
+Layout: ``config.json``, ``vocabulary.json``, ``translations.csv`` (names of tags in other languages),
+``tokenizer.json`` (captions), ``label_tokenizer.json`` (label texts), ``label_queries.safetensors``,
+``model.safetensors`` (PyTorch), ``onnx/*.onnx`` (everywhere), ``README.md`` (model card). ``config.json`` holds the
+SHA-256 of the others, so a damaged file is noticed before it gives wrong tags.
 
 A model that is there is replaced file by file (:func:`install_model`): the new files are laid beside the old ones
 under names that end in ``.installing``, the new ``config.json`` takes the old one's place, and then the files take
@@ -28,6 +29,7 @@ from anytag.foundations.cache_folder import cache_folder
 from anytag.foundations.folder_locks import only_writer_of
 from anytag.model.config import FORMAT_VERSION, ModelConfig
 from anytag.model.families import THRESHOLDS as OFFICIAL
+from anytag.model.translations import TRANSLATIONS_FILE
 from anytag.model.vocabulary import TagVocabulary
 
 #: The model that ships inside the package.
@@ -121,6 +123,8 @@ class ModelDirectory:
     @cached_property
     def vocabulary(self) -> TagVocabulary:
         """The tags."""
+        if TRANSLATIONS_FILE in self.config.files:
+            self.file(TRANSLATIONS_FILE)
         return TagVocabulary.load(self.file("vocabulary.json"))
 
 

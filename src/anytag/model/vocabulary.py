@@ -8,11 +8,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from anytag.errors import VocabularyError
 from anytag.foundations.atomic_files import write_text
+from anytag.model.translations import TRANSLATIONS_FILE, Translations, read_translations
 from anytag.recognition import TAG_KINDS, TagKind
 
 #: Version of the file layout; a reader refuses a newer one.
@@ -62,14 +64,16 @@ class TagVocabulary:
 
     Args:
         tags: Tags whose ids are 0, 1, 2, ….
+        table: A file of names in other languages, read when they are asked for; see
+            :mod:`anytag.model.translations`. Names that the tags bring themselves come first.
 
     Raises:
         VocabularyError: If ids are not consecutive, a kind is unknown, an implied id does not exist, or two
             tags of one kind share a name.
     """
 
-    def __init__(self, tags: Iterable[VocabularyTag]):
-        self._tags = tuple(tags)
+    def __init__(self, tags: Iterable[VocabularyTag], table: Path | None = None):
+        self._tags, self._table = tuple(tags), table
         self._by_name: dict[str, list[int]] = {}
         self._by_alias: dict[str, list[int]] = {}
         seen: set[tuple[str, str]] = set()
@@ -114,16 +118,34 @@ class TagVocabulary:
                 return min(found, key=lambda tag: TAG_KINDS.index(tag.kind))
         return None
 
+    @cached_property
+    def translations(self) -> Translations:
+        """What the tags are called in other languages.
+
+        Raises:
+            VocabularyError: If their table cannot be read.
+        """
+        table = {} if self._table is None else read_translations(self._table)
+        names: dict[str, dict[int, str]] = {}
+        for tag in self._tags:
+            for code, name in (table.get((tag.name, tag.kind), {}) | dict(tag.translations)).items():
+                names.setdefault(code, {})[tag.id] = name
+        return Translations(names)
+
     def search(self, text: str, limit: int = 20) -> list[VocabularyTag]:
-        """Tags whose name or an alias contains the text; whole matches and frequent tags first."""
+        """Tags whose name in any language, or an alias, contains the text; whole matches and frequent tags first."""
         key = normalise_name(text)
+        named = {
+            tag.id: [normalise_name(n) for n in (tag.name, *tag.aliases, *self.translations.of(tag.id).values())]
+            for tag in self._tags
+        }
 
         def rank(tag: VocabularyTag) -> tuple[int, int]:
-            names = [normalise_name(n) for n in (tag.name, *tag.aliases)]
+            names = named[tag.id]
             exact = 0 if key in names else 1 if any(key in n.split() for n in names) else 2
             return exact, -tag.support
 
-        hits = [t for t in self._tags if any(key in normalise_name(n) for n in (t.name, *t.aliases))]
+        hits = [tag for tag in self._tags if any(key in name for name in named[tag.id])]
         return sorted(hits, key=rank)[:limit]
 
     def with_implied(self, ids: Iterable[int]) -> set[int]:
@@ -161,8 +183,11 @@ class TagVocabulary:
         kept = [tag for tag in self._tags if keep(tag)]
         renumber = {tag.id: position for position, tag in enumerate(kept)}
         return TagVocabulary(
-            replace(tag, id=renumber[tag.id], implies=tuple(renumber[i] for i in tag.implies if i in renumber))
-            for tag in kept
+            (
+                replace(tag, id=renumber[tag.id], implies=tuple(renumber[i] for i in tag.implies if i in renumber))
+                for tag in kept
+            ),
+            self._table,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -176,8 +201,13 @@ class TagVocabulary:
         return {"format": FORMAT_VERSION, "tags": tags}
 
     @classmethod
-    def from_json(cls, record: dict[str, Any], source: str = "vocabulary") -> TagVocabulary:
+    def from_json(cls, record: dict[str, Any], source: str = "vocabulary", table: Path | None = None) -> TagVocabulary:
         """Read what :meth:`to_json` wrote.
+
+        Args:
+            record: That.
+            source: What to call it in errors.
+            table: A file of names in other languages.
 
         Raises:
             VocabularyError: If the record is of a newer format or not a vocabulary.
@@ -197,7 +227,7 @@ class TagVocabulary:
                 tags.append(VocabularyTag(**values))
             except TypeError as error:
                 raise VocabularyError(f"{source}: tag {place}: {error}") from None
-        return cls(tags)
+        return cls(tags, table)
 
     def save(self, path: str | Path) -> None:
         """Write ``vocabulary.json``, one tag a line, whole or not at all."""
@@ -209,7 +239,7 @@ class TagVocabulary:
 
     @classmethod
     def load(cls, path: str | Path) -> TagVocabulary:
-        """Read a ``vocabulary.json``.
+        """Read a ``vocabulary.json``, and know of the table of names in other languages beside it.
 
         Raises:
             VocabularyError: If the file is missing, not JSON, or not a vocabulary.
@@ -221,4 +251,5 @@ class TagVocabulary:
             raise VocabularyError(f"{path}: no such vocabulary file") from None
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise VocabularyError(f"{path}: not a JSON file ({error})") from None
-        return cls.from_json(record, str(path))
+        table = path.with_name(TRANSLATIONS_FILE)
+        return cls.from_json(record, str(path), table if table.is_file() else None)

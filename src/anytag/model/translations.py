@@ -1,0 +1,93 @@
+"""Names of tags in other languages: a table by tag, so by sense and not by word."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+
+from anytag.errors import VocabularyError
+from anytag.foundations.atomic_files import whole_file
+
+#: Lies beside ``vocabulary.json``: a header ``name,kind,de,es,…``, then a row a tag; an empty cell is no name.
+TRANSLATIONS_FILE = "translations.csv"
+
+
+class Translations:
+    """What the tags of a vocabulary are called in other languages.
+
+    Args:
+        names: By language code, then by tag id.
+    """
+
+    def __init__(self, names: Mapping[str, Mapping[int, str]]):
+        self._names = {code: dict(of_tags) for code, of_tags in sorted(names.items()) if of_tags}
+
+    @property
+    def languages(self) -> dict[str, int]:
+        """Codes of the languages, with how many tags have a name in each."""
+        return {code: len(names) for code, names in self._names.items()}
+
+    def names(self, language: str) -> dict[int, str]:
+        """Names by tag id; empty if there are none in that language."""
+        return dict(self._names.get(language, {}))
+
+    def of(self, id: int) -> dict[str, str]:
+        """One tag's names, by language code."""
+        return {code: names[id] for code, names in self._names.items() if id in names}
+
+    def find(self, name: str, language: str | None = None) -> tuple[int, ...]:
+        """Ids of the tags that are called so, in any case.
+
+        Args:
+            name: In any language.
+            language: Only in this one.
+        """
+        found = self._ids.get(" ".join(name.replace("_", " ").lower().split()), ())
+        return tuple(dict.fromkeys(id for code, id in found if language in (None, code)))
+
+    @cached_property
+    def _ids(self) -> dict[str, list[tuple[str, int]]]:
+        ids: dict[str, list[tuple[str, int]]] = {}
+        for code, names in self._names.items():
+            for id, name in names.items():
+                ids.setdefault(" ".join(name.lower().split()), []).append((code, id))
+        return ids
+
+
+def read_translations(path: Path) -> dict[tuple[str, str], dict[str, str]]:
+    """The rows of a table: names by language code, by a tag's name and kind.
+
+    Raises:
+        VocabularyError: If the file cannot be read or is no such table.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as handle:
+            header, *rows = list(csv.reader(handle))
+    except (OSError, ValueError, csv.Error) as error:
+        raise VocabularyError(f"{path}: the names in other languages cannot be read ({error})") from None
+    if header[:2] != ["name", "kind"] or not header[2:]:
+        raise VocabularyError(f"{path}: the first line is {','.join(header)!r:.60}, not name,kind and language codes")
+    for number, row in enumerate(rows, 2):
+        if len(row) != len(header):
+            raise VocabularyError(f"{path}: line {number} has {len(row)} cells, but the header has {len(header)}")
+    return {
+        (name, kind): {code: cell for code, cell in zip(header[2:], cells, strict=True) if cell}
+        for name, kind, *cells in rows
+    }
+
+
+def write_translations(path: Path, rows: Iterable[tuple[str, str, Mapping[str, str]]]) -> None:
+    """Write a table, whole or not at all.
+
+    Args:
+        path: The file.
+        rows: Name and kind of a tag, and its names by language code; a tag without any gets no row.
+    """
+    rows = [row for row in rows if row[2]]
+    codes = sorted({code for _, _, names in rows for code in names})
+    with whole_file(path) as part, part.open("w", encoding="utf-8", newline="") as handle:
+        writer = csv.writer(handle, lineterminator="\n")
+        writer.writerow(["name", "kind", *codes])
+        writer.writerows([name, kind, *(names.get(code, "") for code in codes)] for name, kind, names in rows)
