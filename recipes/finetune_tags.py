@@ -1,24 +1,29 @@
-"""Teach a model your own tags, with your own pictures; a hundred are enough to see it learn.
+"""Teach a model your own tags, with your own pictures; a few of each are enough.
 
     anytag train recipes/finetune_tags.py --data photos --run runs/mine
     anytag train recipes/finetune_tags.py --data photos --run runs/mine --set start=runs/ram/model
 
-DATA is a folder of pictures with captions or tags beside them (``dog.jpg`` and ``dog.json`` with ``{"tags": […]}``).
-Anything else that holds tags, such as a table or JSON lines:
+DATA is a folder with a folder for each tag, or a folder of pictures with captions or tags beside them (``dog.jpg`` and
+``dog.json`` with ``{"tags": […]}``). Anything else that holds tags, such as a table or JSON lines:
 
     … --set 'sources=["photos.csv"]' --set 'validation=["held-out.jsonl"]'
     … --set 'sources=[{"path": "photos", "text": "tags"}]'     tags with commas between them in .txt files
 
-The model to start from is the one that ships, or any directory with PyTorch weights: a published one (``anytag pull``,
-``anytag convert``), or the ``model/`` of a run. Tags go by name: those that it knows keep their weights, others
-begin as their text's embedding (Tag2Text's, whose queries are learned, begin anew). With ``vocabulary.change=replace``
-tags that your data do not name disappear; with ``keep`` new ones are not taken in. RAM and RAM++ embed new tags with
-CLIP. ``anytag pull --clip`` and ``anytag convert --clip`` put it into the model's folder; or name it:
-``--set teacher.clip=PATH``.
+``recipe`` does what ``anytag teach`` does: it takes seconds, changes nothing that the model knows, and tells each tag
+from a bank of other people's pictures.
+
+``network`` trains the network itself, with the gradients of the tagging loss: for thousands of pictures, or where all
+of the model may change. The model to start from is the one that ships, or any directory with PyTorch weights: a
+published one (``anytag pull``, ``anytag convert``), or the ``model/`` of a run. Tags go by name: those that it knows
+keep their weights, others begin as their text's embedding (Tag2Text's, whose queries are learned, begin anew). With
+``vocabulary.change=replace`` tags that your data do not name disappear; with ``keep`` new ones are not taken in. RAM
+and RAM++ embed new tags with CLIP. ``anytag pull --clip`` and ``anytag convert --clip`` put it into the model's folder;
+or name it: ``--set teacher.clip=PATH``. All thresholds are gone afterwards; ``anytag calibrate`` fits them.
 
 Pictures whose tags nobody wrote down are left alone; a picture that has tags is taken to show none of the others.
 """
 
+from anytag.teaching.config import TeachingConfig
 from anytag.training.recipes.config import (
     AugmentationConfig,
     RamPlusConfig,
@@ -28,12 +33,17 @@ from anytag.training.recipes.config import (
 )
 
 
-def recipe() -> TrainingConfig:
+def recipe() -> TeachingConfig:
+    """A line for each tag through what the image encoder sees; nothing else changes."""
+    return TeachingConfig(sources=(".",))
+
+
+def network() -> TrainingConfig:
     """Tags alone are learnt: the tag head first, then everything, the image encoder at a tenth of the rate."""
     return TrainingConfig(
         name="own-tags",
         start="lite",
-        sources=(".",),
+        sources=({"path": ".", "classes": None},),
         vocabulary=VocabularyConfig(change="add", read="tags"),
         tags="given",
         parser="none",

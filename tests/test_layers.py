@@ -28,7 +28,7 @@ LAYERS = (
     {"library"},
     {"service"},
     {"checkpoints", "evaluation", "export"},
-    {"data_engine", "training"},
+    {"data_engine", "teaching", "training"},
     {"cli"},
     {"__main__"},
 )

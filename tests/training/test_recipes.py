@@ -13,6 +13,7 @@ from conftest import ROOT  # noqa: E402
 
 from anytag.errors import UsageError  # noqa: E402
 from anytag.nn.weights import empty_model  # noqa: E402
+from anytag.teaching.config import TeachingConfig  # noqa: E402
 from anytag.training.engine.config import Overrides  # noqa: E402
 from anytag.training.recipes.config import TrainingConfig  # noqa: E402
 from anytag.training.recipes.loading import load_recipe  # noqa: E402
@@ -27,7 +28,8 @@ def published(name):
 class TestByName:
     def test_a_file_means_its_function_recipe(self):
         assert isinstance(load_recipe(str(RECIPES / "lite.py")), TrainingConfig)
-        assert isinstance(load_recipe(str(RECIPES / "finetune_tags.py")), TrainingConfig)
+        assert isinstance(load_recipe(str(RECIPES / "finetune_tags.py")), TeachingConfig)
+        assert isinstance(load_recipe(f"{RECIPES / 'finetune_tags.py'}:network"), TrainingConfig)
 
     def test_lite_has_the_limits_of_the_papers_decoder(self):
         config = load_recipe(str(RECIPES / "lite.py"))

@@ -27,6 +27,7 @@ from anytag.cli import (
     search,
     serve,
     tag,
+    teach,
     train,
     untag,
     vocabulary,
@@ -67,8 +68,8 @@ def build_app() -> typer.Typer:
     add_command(app, untag.untag, one="1 some files could not be changed, ")
     add_command(app, doctor.doctor, one="1 something needed does not work, ")
     others: tuple[Callable[..., None], ...] = (
-        info.info, parse.parse, train.train, export.export, calibrate.calibrate, evaluate.evaluate, convert.convert,
-        pull.pull, push.push, serve.serve,
+        info.info, parse.parse, teach.teach, train.train, export.export, calibrate.calibrate, evaluate.evaluate,
+        convert.convert, pull.pull, push.push, serve.serve,
     )  # fmt: skip
     for command in others:
         add_command(app, command, one="")

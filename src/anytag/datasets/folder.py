@@ -27,16 +27,27 @@ class FolderSource(IndexedSource):
     ``caption`` or ``captions``, ``tags``, ``boxes``). Where there are several, captions and tags of all count. A
     picture without any is a sample without captions.
 
+    With ``classes``, the name of the folder that a picture lies in, inside of this one, is a tag of it.
+
     Args:
         path: The folder.
         recursive: Whether folders inside are entered.
         text: What ``.txt`` files hold: ``captions``, or ``tags`` with commas between them.
+        classes: Whether folders' names are tags; ``None``: if there are no files beside pictures, and every picture
+            lies in a folder inside.
 
     Raises:
         UsageError: If it is no folder or holds no pictures.
     """
 
-    def __init__(self, path: str | Path, *, recursive: bool = True, text: Literal["captions", "tags"] = "captions"):
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        recursive: bool = True,
+        text: Literal["captions", "tags"] = "captions",
+        classes: bool | None = False,
+    ):
         self.path = Path(path)
         if text not in ("captions", "tags"):
             raise UsageError(f"text files hold 'captions' or 'tags', not {text!r}")
@@ -47,8 +58,14 @@ class FolderSource(IndexedSource):
         self._names = PackedStrings(
             found.relative_to(self.path).as_posix() for found in find_pictures([self.path], recursive=recursive)
         )
-        self.description = f"folder {self.path}: {len(self):,} pictures, {text} from .txt, .caption and .json files"
-        self.identity = f"folder {self.path.name}: {len(self)}"
+        self.classes = self._has_classes() if classes is None else classes
+        said = "tags are their folders' names" if self.classes else f"{text} from .txt, .caption and .json files"
+        self.description = f"folder {self.path}: {len(self):,} pictures, {said}"
+        self.identity = f"folder {self.path.name}: {len(self)}" + (", a class each" if self.classes else "")
+
+    def _has_classes(self) -> bool:
+        names = (self._names[index] for index in range(len(self)))
+        return all("/" in name and not _is_described(self.path / name) for name in names)
 
     @cached_property
     def contents(self) -> str:
@@ -71,7 +88,7 @@ class FolderSource(IndexedSource):
         name = self._names[index]
         picture = self.path / name
         captions: list[str] = []
-        tags: list[TagName] = []
+        tags = [TagName(" ".join(picture.parent.name.split("_")))] if self.classes and "/" in name else []
         found = None
         try:
             for extension in (".txt", ".caption"):
@@ -107,3 +124,7 @@ def _read(path: Path) -> str:
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         return ""
+
+
+def _is_described(picture: Path) -> bool:
+    return any(picture.with_suffix(suffix).exists() for suffix in _BESIDE)

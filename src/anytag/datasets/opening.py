@@ -41,6 +41,9 @@ _SUFFIXES = {
     ".parquet": "parquet",
 }
 
+#: Options that are paths.
+_PATHS = ("path", "images", "tag_list", "index_folder", "manifest")
+
 #: How much of a JSON file is looked at to tell what it is.
 _LOOKED_AT = 1 << 16
 
@@ -81,6 +84,25 @@ def open_source(spec: str | Path | Mapping[str, Any]) -> SampleSource:
     if len(local) > 1 and kind not in ("shards", "parquet", "coco"):
         raise UsageError(f"{paths[0]}: a source of kind {kind!r} is one file; open each as a source of its own")
     return opener(local if kind in ("shards", "parquet", "coco") else local[0], **options)
+
+
+def below(spec: str | Path | Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """What :func:`open_source` opens, with paths that start at a folder (:func:`path_below`)."""
+    options: dict[str, Any] = dict(spec) if isinstance(spec, Mapping) else {"path": str(spec)}
+    for name in _PATHS:
+        value = options.get(name)
+        if isinstance(value, str):
+            options[name] = path_below(value, folder)
+        elif isinstance(value, list | tuple) and name == "path":
+            options[name] = [path_below(str(entry), folder) for entry in value]
+    return options
+
+
+def path_below(path: str, folder: Path) -> str:
+    """A path under a folder; as it is, if it is absolute, begins with a dot and a slash, or is a web address."""
+    if is_web_address(path) or path.startswith(("./", "../", "~")) or Path(path).is_absolute():
+        return str(Path(path).expanduser()) if path.startswith("~") else path
+    return str(folder / path)
 
 
 def guess_kind(path: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,14 @@ from numpy.typing import NDArray
 
 from anytag.datasets.opening import open_source
 from anytag.datasets.samples import Sample
+from anytag.datasets.sources import SampleSource
 from anytag.errors import PictureError, SampleError, UsageError
 from anytag.inference.recognizer import Recognizer
 from anytag.language.parsing.parser import load_parser
 from anytag.language.tags.tag_ids import TagIds
+
+#: Says whether a sample is wanted.
+Keep = Callable[[Sample], bool]
 
 #: Pictures that are encoded together.
 _BATCH = 16
@@ -69,17 +73,48 @@ def score_pictures(
         UsageError: If a source cannot be opened, or no picture could be read.
     """
     opened = [open_source(source) for source in sources]
-    samples: dict[str, Sample] = {}
     problems: list[str] = []
+    labels = recognizer.labels.all()
+    rows, said, kept = [], [], []
+    for samples, pixels in sample_batches(recognizer, opened, problems):
+        kept += samples
+        encoded = recognizer.backend.encode(pixels)
+        rows.append(recognizer.scorer.logits(encoded, labels))
+        said.append(recognizer.scorer.evidence(encoded, labels))
+    if not kept:
+        raise nothing_readable(opened, problems)
+    truth, judged, notes = _truth(recognizer, kept, parser)
+    if problems:
+        notes = (f"Pictures that could not be used: {len(problems):,}.{_examples(problems)}", *notes)
+    return LabelledScores(np.concatenate(rows), truth, kept, np.concatenate(said), judged, notes)
 
-    def pictures() -> Iterable[tuple[str, bytes]]:
-        for number, source in enumerate(opened):
+
+def sample_batches(
+    recognizer: Recognizer, sources: Sequence[SampleSource], problems: list[str], keep: Keep | None = None
+) -> Iterator[tuple[list[Sample], NDArray[np.uint8]]]:
+    """Samples whose pictures can be read, with the pixels that a model wants to see, ``[B, R, R, 3]``.
+
+    Args:
+        recognizer: The model.
+        sources: Where they come from.
+        problems: Receives, in sentences, what cannot be read.
+        keep: Says of a sample whether it is wanted; ``None``: all are.
+
+    Yields:
+        Annotations, their pictures' bytes dropped, and pixels.
+    """
+    samples: dict[str, Sample] = {}
+
+    def pictures() -> Iterator[tuple[str, bytes]]:
+        for number, source in enumerate(sources):
             problems.extend(map(str, source.problems))
             for part in range(source.parts):
                 for item in source.read(part):
                     try:
                         if isinstance(item, SampleError):
                             raise item
+                        if keep is not None and not keep(item):
+                            continue
                         key = f"{number}:{item.place}"
                         content = item.picture_bytes()
                     except (SampleError, PictureError) as error:
@@ -88,25 +123,16 @@ def score_pictures(
                     samples[key] = replace(item, picture=b"")
                     yield key, content
 
-    labels = recognizer.labels.all()
-    preprocessing = recognizer.directory.config.image_encoder.preprocessing
-    rows, said, read = [], [], []
-    for batch in preprocessing.batches(pictures(), _BATCH):
-        read += batch.paths
+    for batch in recognizer.directory.config.image_encoder.preprocessing.batches(pictures(), _BATCH):
         problems += [failure.message for failure in batch.failures]
-        if not batch.paths:
-            continue
-        encoded = recognizer.backend.encode(batch.pixels)
-        rows.append(recognizer.scorer.logits(encoded, labels))
-        said.append(recognizer.scorer.evidence(encoded, labels))
-    if not read:
-        where = ", ".join(source.description for source in opened)
-        raise UsageError(f"no picture could be read from {where}.{_examples(problems)}")
-    kept = [samples[key] for key in read]
-    truth, judged, notes = _truth(recognizer, kept, parser)
-    if problems:
-        notes = (f"Pictures that could not be used: {len(problems):,}.{_examples(problems)}", *notes)
-    return LabelledScores(np.concatenate(rows), truth, kept, np.concatenate(said), judged, notes)
+        if batch.paths:
+            yield [samples[key] for key in batch.paths], batch.pixels
+
+
+def nothing_readable(sources: Sequence[SampleSource], problems: Sequence[str]) -> UsageError:
+    """What to raise where not one picture of some sources can be read."""
+    where = ", ".join(source.description for source in sources)
+    return UsageError(f"no picture could be read from {where}.{_examples(problems)}")
 
 
 def _truth(

@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 
 from anytag.backends.base import Encoded, FloatArray
 from anytag.errors import ModelError
+from anytag.inference.embedding import picture_inputs
 from anytag.inference.label_set import ClassSums
 from anytag.model.config import EvidenceConfig
 from anytag.model.directory import ModelDirectory
@@ -149,9 +150,7 @@ class TagEvidence:
         return np.asarray(odds, np.float64)
 
     def _picture(self, encoded: Encoded, tags: NDArray[np.int64]) -> FloatArray:
-        least = np.float32(np.exp(self.config.least))
-        said = np.log(np.maximum(encoded.classes, least))
-        inputs = np.concatenate([encoded.features[:, 0], said], axis=1)
+        inputs = picture_inputs(encoded, self.config.least)
         hidden = np.maximum(inputs @ self._hidden + self._hidden_bias, 0)
         found: FloatArray = hidden @ self._output[tags].T + self._output_bias[tags]
         return found

@@ -10,6 +10,7 @@ from anytag.backends.base import Backend, Encoded, FloatArray, Queries
 from anytag.foundations.log_odds import EDGE, log_odds, sigmoid
 from anytag.inference.evidence import TagEvidence
 from anytag.inference.label_set import LabelSet
+from anytag.inference.taught_tags import TaughtTags
 from anytag.model.directory import ModelDirectory
 
 
@@ -29,8 +30,15 @@ class Scorer:
         """What is weighed beside the recognition decoder, in models that have it."""
         return TagEvidence.of(self.directory)
 
+    @cached_property
+    def taught(self) -> TaughtTags | None:
+        """Tags that a user taught the model."""
+        return TaughtTags.of(self.directory)
+
     def logits(self, encoded: Encoded, labels: LabelSet, logits: FloatArray | None = None) -> FloatArray:
         """Logits ``[B, T]``: the recognition decoder's or, where a model weighs other witnesses too, the sum of all.
+
+        Tags that a user taught the model have logits of their own.
 
         Args:
             encoded: Pictures.
@@ -39,9 +47,9 @@ class Scorer:
         """
         if logits is None:
             logits = self.backend.recognize(encoded.features, labels.queries)
-        if self.witnesses is None:
-            return logits
-        return self.witnesses.log_odds(encoded, logits, labels.ids, labels.classes_of_all)
+        if self.witnesses is not None:
+            logits = self.witnesses.log_odds(encoded, logits, labels.ids, labels.classes_of_all)
+        return logits if self.taught is None else self.taught(encoded, logits, labels.ids)
 
     def evidence(self, encoded: Encoded, labels: LabelSet) -> FloatArray:
         """What the image encoder's classifier says of labels that captions name often: ``[B, T]``, 0 for all others.

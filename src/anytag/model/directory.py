@@ -38,6 +38,9 @@ SHIPPED_MODEL = Path(__file__).parents[1] / "models" / "lite"
 #: What an alignment encoder does not share with the text decoder, in models that were trained with one.
 ALIGNMENT_FILE = "alignment.safetensors"
 
+#: Linear layers of the tags that a user taught the model (:mod:`anytag.inference.taught_tags`).
+TAUGHT_FILE = "taught.safetensors"
+
 #: Ends the names of files that wait for their config.
 _PENDING = ".installing"
 

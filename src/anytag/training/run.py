@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
@@ -17,6 +17,8 @@ from anytag.foundations.report import Report
 from anytag.language.parsing.parsed_captions import ParsedCaptions
 from anytag.language.parsing.parser import load_parser
 from anytag.model.vocabulary import TagVocabulary
+from anytag.teaching.config import TeachingConfig
+from anytag.teaching.teach import teach
 from anytag.training.engine.distributed import Share, connect, first_process_first
 from anytag.training.engine.stream_resume import StreamLoop
 from anytag.training.engine.task import Setup
@@ -34,7 +36,7 @@ from anytag.training.run_record import RUN_FILE, RunRecord
 
 
 def train(
-    config: TrainingConfig,
+    config: TrainingConfig | TeachingConfig,
     data: Path,
     folder: Path,
     report: Report = print,
@@ -49,7 +51,7 @@ def train(
     ``anytag.load(…, backend="torch")`` opens. Under ``torchrun`` every process calls this.
 
     Args:
-        config: The recipe.
+        config: The recipe, or how a model is taught tags.
         data: Folder that its paths start at.
         folder: The run folder; one that is there is taken up where it stopped.
         report: Receives progress.
@@ -70,7 +72,27 @@ def train(
     first = int(os.environ.get("RANK", "0")) == 0
     alone = only_writer(folder, "another run trains", "give another run folder") if first else nullcontext()
     with alone:
+        if isinstance(config, TeachingConfig):
+            return _teach(config, data, folder, report, settings)
         return _train(config, data, folder, report, stop_after, cache, settings)
+
+
+def _teach(
+    config: TeachingConfig, data: Path, folder: Path, report: Report, settings: Sequence[str] | None
+) -> Literal[True]:
+    """A run that is over in a minute: nothing is resumed, and one that is finished is left alone."""
+    folder.mkdir(parents=True, exist_ok=True)
+    record = RunRecord(folder, config, data, settings=settings)
+    changes = record.changes()
+    if record.finished_at is not None and not changes and (folder / "model" / "config.json").is_file():
+        report("this run is finished; nothing was changed. For other pictures, begin a new run")
+        return True
+    for name, change in changes.items():
+        report(f"changed: {name} {change}")
+    record.begin(0)
+    teach(config, data, folder / "model", report)
+    record.finish(0)
+    return True
 
 
 def _train(

@@ -179,7 +179,7 @@ def base(tmp_path_factory):
 
 
 def recipe(**changes):
-    made = load_recipe(str(ROOT / "recipes" / "finetune_tags.py"))
+    made = load_recipe(f"{ROOT / 'recipes' / 'finetune_tags.py'}:network")
     return made.model_copy(update={"precision": "float32", **changes})
 
 

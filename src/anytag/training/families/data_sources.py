@@ -10,8 +10,7 @@ from typing import Any
 
 from anytag.data_engine.training_source import open_manifest
 from anytag.datasets.health import JsonLinesLog
-from anytag.datasets.opening import guess_kind, open_source
-from anytag.datasets.remote import is_web_address
+from anytag.datasets.opening import below, guess_kind, open_source, path_below
 from anytag.datasets.samples import Sample, TagName
 from anytag.datasets.sources import SampleSource
 from anytag.datasets.webdataset import ShardSource
@@ -20,9 +19,6 @@ from anytag.language.tokenizers.tokenizer import clean_caption
 from anytag.model.vocabulary import TagVocabulary
 from anytag.training.families.batches import SampleTags
 from anytag.training.recipes.config import SourceSpec, TrainingConfig
-
-#: Options of sources that are paths.
-_PATHS = ("path", "images", "tag_list", "index_folder", "manifest")
 
 
 @dataclass
@@ -145,31 +141,19 @@ def find_path(path: str, data: Path) -> Path:
     Raises:
         UsageError: If there is nothing.
     """
-    found = Path(_located(path, data))
+    found = Path(path_below(path, data))
     if not found.exists():
         raise UsageError(f"{found}: no such file or folder; does --data name the right folder?")
     return found
 
 
 def _open(spec: SourceSpec, data: Path, vocabulary: TagVocabulary | None) -> SampleSource:
-    options: dict[str, Any] = dict(spec) if isinstance(spec, dict) else {"path": spec}
-    for name in _PATHS:
-        value = options.get(name)
-        if isinstance(value, str):
-            options[name] = _located(value, data)
-        elif isinstance(value, list | tuple) and name == "path":
-            options[name] = [_located(str(entry), data) for entry in value]
+    options = below(spec, data)
     manifest = options.pop("manifest", None)
     if vocabulary is not None and "tag_list" not in options and _is_published(options):
         options["tag_list"] = [TagName(tag.name, tag.kind) for tag in vocabulary]
     source = open_source(options)
     return source if manifest is None else open_manifest(manifest, source)
-
-
-def _located(path: str, data: Path) -> str:
-    if is_web_address(path) or path.startswith(("./", "../", "~")) or Path(path).is_absolute():
-        return str(Path(path).expanduser()) if path.startswith("~") else path
-    return str(data / path)
 
 
 def _is_published(options: dict[str, Any]) -> bool:

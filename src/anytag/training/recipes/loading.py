@@ -11,11 +11,12 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from anytag.errors import AnytagError, UsageError
+from anytag.teaching.config import TeachingConfig
 from anytag.training.recipes.config import TrainingConfig
 from anytag.training.recipes.evidence import EvidenceTraining
 
 
-def load_recipe(name: str) -> TrainingConfig | EvidenceTraining:
+def load_recipe(name: str) -> TrainingConfig | EvidenceTraining | TeachingConfig:
     """Run a recipe.
 
     Args:
@@ -35,7 +36,7 @@ def load_recipe(name: str) -> TrainingConfig | EvidenceTraining:
         raise UsageError(f"{path}: there is no recipe {function}() in this file{known}")
     with _explained(path):
         config = made[function]()
-    if not isinstance(config, TrainingConfig | EvidenceTraining):
+    if not isinstance(config, TrainingConfig | EvidenceTraining | TeachingConfig):
         raise UsageError(f"{path}: {function}() returned {type(config).__name__}, not a TrainingConfig")
     return config
 

@@ -1,0 +1,152 @@
+"""What `anytag teach` makes of 200 pictures of four kinds of things, and what it leaves of the model.
+
+    python benchmarks/own_tags.py ../shared/data                       # the names are new: "our raccoon"
+    python benchmarks/own_tags.py ../shared/data --names known         # the model knows the names: "raccoon"
+
+110 raccoons, 30 kangaroos, 30 helicopters and 30 eggplants of `world` are taught (ids that a model may be trained on).
+Each tag's average precision is that of the rest of its class among 1,000 strangers, shard 19 of COCO; there, F1 of the
+tags that the model knew is compared with before. `--split report` takes the ids that report as the rest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from _common import RESULTS, machine, write_result
+
+import anytag
+from anytag.backends.base import Encoded
+from anytag.datasets.opening import open_source
+from anytag.datasets.samples import Sample
+from anytag.evaluation.labelled_scores import sample_batches
+from anytag.evaluation.tagging import average_precision
+from anytag.inference.recognizer import Recognizer
+from anytag.language.parsing.parser import load_parser
+from anytag.language.tags.tag_ids import TagIds
+from anytag.teaching.config import TeachingConfig
+from anytag.teaching.teach import teach
+
+#: How many pictures of each class are taught.
+TAUGHT = {"raccoon": 110, "kangaroo": 30, "helicopter": 30, "eggplant": 30}
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("data", type=Path)
+    arguments.add_argument("--names", choices=["new", "known"], default="new")
+    arguments.add_argument("--split", choices=["choose", "report"], default="choose")
+    arguments.add_argument("--seed", type=int, default=0)
+    arguments.add_argument("--penalty", type=float, default=TeachingConfig(sources=("",)).penalty)
+    arguments.add_argument("--views", type=int, default=TeachingConfig(sources=("",)).views)
+    arguments.add_argument("--strangers", type=int, default=1000, help="How many of shard 19.")
+    arguments.add_argument("--threads", type=int)
+    given = arguments.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        measure(given, Path(folder))
+
+
+def measure(given: argparse.Namespace, folder: Path) -> None:
+    names = {name: name if given.names == "known" else f"our {name}" for name in TAUGHT}
+    lay_out(given, folder, names)
+    config = TeachingConfig(sources=("photos",), views=given.views, penalty=given.penalty)
+    before = anytag.load(threads=given.threads)
+    began = time.perf_counter(), time.process_time()
+    teach(config, folder, folder / "model", threads=given.threads)
+    seconds = time.perf_counter() - began[0], time.process_time() - began[1]
+    after = anytag.load(folder / "model", threads=given.threads)
+    source = open_source(given.data / "coco20k" / "coco20k-000019.tar")
+    strangers, encoded = encode(before, source, given.strangers)
+    tested, tested_encoded = encode(before, open_source({"path": str(folder / "rest"), "classes": True}))
+    labels, old = after.labels.all(), before.labels.all()
+    scores, known = after.scorer.scores(encoded, labels), before.scorer.scores(encoded, old)
+    rest_scores = after.scorer.scores(tested_encoded, labels)
+    count = len(before.vocabulary)
+    result: dict[str, object] = {
+        "names": given.names,
+        "split": given.split,
+        "seed": given.seed,
+        "seconds": [round(second, 1) for second in seconds],
+        "strangers": len(strangers),
+        "f1_before": round(f1(before, strangers, known >= old.thresholds), 4),
+        "f1_after": round(f1(before, strangers, (scores >= labels.thresholds)[:, :count]), 4),
+        "scores_moved": float(np.abs(scores[:, :count] - known).max()),
+    }
+    classes = np.array([next(iter(sample.tags)).name for sample in tested])
+    for name, called in names.items():
+        tag = after.vocabulary.find(called)
+        assert tag is not None
+        own = rest_scores[classes == name, tag.id]
+        truth = np.arange(len(own) + len(strangers)) < len(own)
+        limit = labels.thresholds[tag.id]
+        result[name] = {
+            "rest": len(own),
+            "average_precision": round(average_precision(np.concatenate([own, scores[:, tag.id]]), truth), 4),
+            "found": round(float((own >= limit).mean()), 4),
+            "strangers_found": round(float((scores[:, tag.id] >= limit).mean()), 4),
+            "other_classes_found": round(float((rest_scores[classes != name, tag.id] >= limit).mean()), 4),
+            "in_examples": [
+                found.name
+                for found in sorted(EXAMPLES.glob("*.jpg"))
+                if called in [one.name for one in after.tag(str(found)).tags]
+            ],
+        }
+    for key, value in result.items():
+        print(key, value)
+    write_result(RESULTS / f"own_tags_{given.names}_{given.split}.json", {"machine": machine(), **result})
+
+
+def lay_out(given: argparse.Namespace, folder: Path, names: dict[str, str]) -> None:
+    """Pictures as files: ``photos``, a folder for each tag, and ``rest``."""
+    shards = sorted(str(shard) for shard in (given.data / "world").glob("world-*.tar"))
+    by_class: dict[str, list[Sample]] = {name: [] for name in TAUGHT}
+    source = open_source({"path": shards, "tags": "label"})
+    for part in range(source.parts):
+        for sample in source.read(part):
+            if isinstance(sample, Sample) and (name := sample.tags[0].name) in by_class:
+                by_class[name].append(sample)
+    draw = np.random.default_rng(given.seed)
+    for name, samples in by_class.items():
+        reporting = [sample for sample in samples if int(sample.id) % 8 == 0]
+        others = [sample for sample in samples if int(sample.id) % 8]
+        order = [others[place] for place in draw.permutation(len(others))]
+        taught, rest = order[: TAUGHT[name]], order[TAUGHT[name] :]
+        for kind, called, found in (
+            ("photos", names[name], taught),
+            ("rest", name, rest if given.split == "choose" else reporting),
+        ):
+            (folder / kind / called).mkdir(parents=True)
+            for sample in found:
+                (folder / kind / called / f"{sample.id}.avif").write_bytes(sample.picture_bytes())
+
+
+def encode(recognizer: Recognizer, source: object, most: int | None = None) -> tuple[list[Sample], Encoded]:
+    """Samples of a source, and what the image encoder makes of their pictures."""
+    samples, features, classes = [], [], []
+    for found, pixels in sample_batches(recognizer, [source], []):
+        encoded = recognizer.backend.encode(pixels)
+        samples += found
+        features.append(encoded.features)
+        classes.append(encoded.classes)
+        if most is not None and len(samples) >= most:
+            break
+    return samples[:most], Encoded(np.concatenate(features)[:most], np.concatenate(classes)[:most])
+
+
+def f1(recognizer: Recognizer, samples: list[Sample], found: np.ndarray) -> float:
+    """Micro-F1 against the tags of captions."""
+    ids = TagIds(recognizer.vocabulary, load_parser("auto"))
+    truth = np.zeros(found.shape, bool)
+    for row, sample in zip(truth, samples, strict=True):
+        named = {id for caption in sample.captions for id in ids.of_caption(caption) or ()}
+        row[list(recognizer.vocabulary.with_implied(named))] = True
+    return float(2 * (found & truth).sum() / (found.sum() + truth.sum()))
+
+
+if __name__ == "__main__":
+    main()

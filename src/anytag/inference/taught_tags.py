@@ -1,0 +1,89 @@
+"""Tags that a user taught a model with pictures of their own: a linear look at what the image encoder sees.
+
+Nothing else of the model changes, so whatever it knew scores as before. A new tag's logit is that of its own linear
+layer over :func:`~anytag.inference.embedding.picture_inputs`. A tag that the model knew already keeps what it had, and
+is found in pictures like the user's as well: the greater of both logits counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anytag.backends.base import Encoded, FloatArray
+from anytag.errors import ModelError
+from anytag.inference.embedding import picture_inputs
+from anytag.model.directory import TAUGHT_FILE, ModelDirectory
+
+
+class TaughtTags:
+    """The taught tags of one model.
+
+    Args:
+        ids: ``[K]``, of the vocabulary.
+        weights: ``[K, I]``, on the model's scale of logits.
+        biases: ``[K]``.
+        known: ``[K]``, whether the model knew the tag before.
+
+    Raises:
+        ModelError: If they do not fit each other.
+    """
+
+    def __init__(
+        self,
+        ids: NDArray[np.int64],
+        weights: NDArray[np.float32],
+        biases: NDArray[np.float32],
+        known: NDArray[np.bool_],
+    ):
+        shapes = [np.shape(array) for array in (ids, biases, known)]
+        if shapes != [(len(ids),)] * 3 or np.ndim(weights) != 2 or len(weights) != len(ids):
+            raise ModelError(f"{TAUGHT_FILE}: its arrays do not fit each other; copy the model again")
+        self.ids, self.weights, self.biases, self.known = ids, weights, biases, known
+        self._row = {int(id): row for row, id in enumerate(ids)}
+
+    @classmethod
+    def of(cls, directory: ModelDirectory) -> TaughtTags | None:
+        """Those of a model; ``None`` if nobody taught it any.
+
+        Raises:
+            ModelError: If the file is altered or does not fit the model.
+        """
+        if not directory.has(TAUGHT_FILE):
+            return None
+        from safetensors.numpy import load_file
+
+        arrays = load_file(directory.file(TAUGHT_FILE))
+        if missing := {"ids", "weights", "biases", "known"} - arrays.keys():
+            raise ModelError(f"{TAUGHT_FILE}: {min(missing)} is missing; copy the model again")
+        taught = cls(*(arrays[name] for name in ("ids", "weights", "biases", "known")))
+        inputs = directory.config.features + directory.config.image_encoder.classes
+        if taught.weights.shape[1] != inputs or (taught.ids >= len(directory.vocabulary)).any():
+            raise ModelError(f"{TAUGHT_FILE}: was made for another model; copy the model again")
+        return taught
+
+    def save(self, directory: str) -> None:
+        """Write the file into a folder."""
+        from safetensors.numpy import save_file
+
+        arrays = {"ids": self.ids, "weights": self.weights, "biases": self.biases, "known": self.known}
+        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, f"{directory}/{TAUGHT_FILE}")
+
+    def __call__(self, encoded: Encoded, logits: FloatArray, ids: Sequence[int | None]) -> FloatArray:
+        """The logits ``[B, T]`` of labels, those of taught ones put in their places.
+
+        Args:
+            encoded: Pictures.
+            logits: What the rest of the model says.
+            ids: The labels' ids; ``None`` for free texts.
+        """
+        found = [(place, self._row[id]) for place, id in enumerate(ids) if id is not None and id in self._row]
+        if not found or not len(logits):
+            return logits
+        places, rows = (np.array(each) for each in zip(*found, strict=True))
+        own = picture_inputs(encoded) @ self.weights[rows].T + self.biases[rows]
+        result = logits.copy()
+        result[:, places] = np.where(self.known[rows], np.maximum(logits[:, places], own), own)
+        return result

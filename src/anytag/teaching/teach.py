@@ -1,0 +1,249 @@
+"""Teach a model a user's own tags: read the pictures, find a line for each tag, write the model."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from anytag.datasets.opening import below, guess_kind, open_source
+from anytag.datasets.sources import SampleSource
+from anytag.errors import UsageError
+from anytag.evaluation.tagging import average_precision
+from anytag.foundations.report import Report
+from anytag.inference.recognizer import Recognizer, load
+from anytag.inference.taught_tags import TaughtTags
+from anytag.model.directory import ModelDirectory, find_model
+from anytag.model.vocabulary import VocabularyTag
+from anytag.teaching.config import SHIPPED, Source, TeachingConfig
+from anytag.teaching.discriminant import Discriminant, fit_discriminant
+from anytag.teaching.model_files import taught_tags, with_taught, write_taught
+from anytag.teaching.pictures import Key, OwnPictures, find_tags, read_pictures
+from anytag.teaching.strangers import Strangers, encoder_of, make_strangers, shipped_strangers
+
+#: Fewer pictures than this leave it to chance what a tag turns out to mean.
+_FEW = 10
+
+#: Of its pictures a tag should find at least this share.
+_LEAST_FOUND = 0.5
+
+
+@dataclass(frozen=True)
+class TaughtTag:
+    """What came out of teaching a tag.
+
+    Attributes:
+        tag: As it stands in the model's vocabulary.
+        is_new: Whether the model did not know it.
+        pictures: How many it was learned from.
+        found: Share of these that are found by what was learned from the others; NaN of a single one.
+        strays: Share of strangers that it is found in, likewise; NaN if there are none.
+        validated: Average precision on the validation pictures; NaN if none shows the tag.
+    """
+
+    tag: VocabularyTag
+    is_new: bool
+    pictures: int
+    found: float
+    strays: float
+    validated: float = float("nan")
+
+    def __str__(self) -> str:
+        new = "new" if self.is_new else "known"
+        parts = [f"{self.tag.name} ({new}): {self.pictures:,} picture{'' if self.pictures == 1 else 's'}"]
+        if not np.isnan(self.found):
+            parts.append(f"{self.found:.0%} of them found by what the others taught")
+        if not np.isnan(self.strays):
+            parts.append(f"{self.strays:.2%} of strangers' pictures")
+        if not np.isnan(self.validated):
+            parts.append(f"average precision {self.validated:.3f} on validation pictures")
+        return ", ".join(parts)
+
+
+def teach(
+    config: TeachingConfig, data: Path, out: Path, report: Report = print, threads: int | None = None
+) -> list[TaughtTag]:
+    """Teach a model tags by pictures, and write it to another folder.
+
+    Everything that the model knew stays as it is, but for tags that are taught again: these are found in pictures like
+    the user's as well as where they were.
+
+    Args:
+        config: What is taught to which model, and how.
+        data: Folder that relative paths start at.
+        out: The model directory to write; one that is there is replaced.
+        report: Receives progress, in sentences.
+        threads: Of the runtime; ``None``: all processors.
+
+    Returns:
+        What came of each tag, the new ones first.
+
+    Raises:
+        UsageError: If pictures, tags or strangers are missing.
+        ModelError: If the model cannot be loaded.
+    """
+    directory = find_start(config.start, data)
+    if out.exists() and out.resolve() == directory.path.resolve():
+        raise UsageError(f"{out}: is the model that is taught; give another folder")
+    recognizer = load(directory.path, threads=threads)
+    own = read_pictures(recognizer, _opened(config.sources, data, report), config.views, config.seed)
+    _complain(own.problems, report)
+    tags = find_tags(own.counts(), directory.vocabulary)
+    strangers = _strangers(config, recognizer, data, report)
+    if strangers is None:
+        report(
+            "warning: nothing is known of other pictures than yours as this model's image encoder sees them, so the "
+            "tags may be found in all kinds of pictures; name some others as strangers"
+        )
+        strangers = make_strangers(
+            own.inputs[:, 0], [()] * len(own.inputs), directory.vocabulary, directory.config.features
+        )
+        strangers = replace(strangers, points=strangers.points[:0], shown=())
+    lines = fit_tags(config, own, tags, strangers, directory)
+    taught = taught_tags(lines, strangers, directory)
+    vocabulary = with_taught(directory.vocabulary, tags.values(), lines, len(strangers.points))
+    results = [
+        TaughtTag(vocabulary[id], id >= len(directory.vocabulary), line.pictures, line.found, line.strays)
+        for id, line in sorted(lines.items(), key=lambda item: (item[0] < len(directory.vocabulary), item[0]))
+    ]
+    if config.validation:
+        results = _validated(config, recognizer, data, taught, results, tags, report)
+    for result in results:
+        report(str(result))
+        _warn(result, report)
+    write_taught(out, recognizer, config.name, vocabulary, taught, [str(result) for result in results])
+    return results
+
+
+def find_start(start: str, data: Path) -> ModelDirectory:
+    """The model that is taught.
+
+    Args:
+        start: A folder, relative to ``data`` or not, a hub id, or ``lite`` for the model that ships.
+        data: The data folder.
+
+    Raises:
+        ModelError: If there is no such model.
+    """
+    inside = data / start
+    if start == SHIPPED and not Path(start).exists() and not inside.exists():
+        return find_model(None)
+    return find_model(inside if inside.is_dir() else start)
+
+
+def fit_tags(
+    config: TeachingConfig,
+    own: OwnPictures,
+    tags: dict[Key, VocabularyTag],
+    strangers: Strangers,
+    directory: ModelDirectory,
+) -> dict[int, Discriminant]:
+    """A line for each tag, by its id.
+
+    Raises:
+        UsageError: If there is nothing that a tag could be told from.
+    """
+    count, views, width = own.inputs.shape
+    points = strangers.project(own.inputs.reshape(-1, width)).reshape(count, views, -1)
+    named = [{tags[key].id for key in given} for given in own.tags]
+    lines: dict[int, Discriminant] = {}
+    for tag in {tag.id: tag for tag in tags.values()}.values():
+        truth = np.array([tag.id in ids for ids in named])
+        others = strangers.points[~strangers.showing(tag)]
+        if truth.all() and not len(others):
+            raise UsageError(
+                f"all pictures show {tag.name!r}, and there are no others that it could be told from; name some as "
+                "strangers"
+            )
+        lines[tag.id] = fit_discriminant(
+            points,
+            truth,
+            others,
+            penalty=config.penalty,
+            most_strays=config.most_strays,
+            folds=config.folds,
+            seed=config.seed,
+        )
+    return lines
+
+
+def _opened(sources: Sequence[Source], data: Path, report: Report) -> list[SampleSource]:
+    opened = [open_source(_with_classes(below(source, data))) for source in sources]
+    for source in opened:
+        report(source.description)
+    return opened
+
+
+def _with_classes(options: dict[str, Any]) -> dict[str, Any]:
+    """A folder for each class is understood without being asked for."""
+    path = options.get("path")
+    if "classes" in options or not isinstance(path, str) or options.get("kind", "folder") != "folder":
+        return options
+    return {**options, "classes": None} if Path(path).is_dir() and guess_kind(path) == "folder" else options
+
+
+def _complain(problems: Sequence[str], report: Report) -> None:
+    if problems:
+        shown = "".join(f"\n  {problem}" for problem in problems[:3])
+        report(f"warning: pictures that could not be used: {len(problems):,}. The first:{shown}")
+
+
+def _strangers(config: TeachingConfig, recognizer: Recognizer, data: Path, report: Report) -> Strangers | None:
+    """The bank that ships, pictures that the user names, or both."""
+    directory = recognizer.directory
+    shipped = shipped_strangers(directory)
+    if not config.strangers:
+        return shipped
+    given = read_pictures(recognizer, _opened(config.strangers, data, report), 1, config.seed, tagged=False)
+    _complain(given.problems, report)
+    inputs = given.inputs[:, 0]
+    if shipped is not None:
+        names = (*shipped.names, *sorted({name for tags in given.tags for name, _ in tags} - set(shipped.names)))
+        place = {name: number for number, name in enumerate(names)}
+        shown = tuple(np.array(sorted({place[name] for name, _ in tags}), np.uint16) for tags in given.tags)
+        points = np.concatenate([shipped.points, shipped.project(inputs)])
+        return replace(shipped, points=points, names=names, shown=(*shipped.shown, *shown))
+    tags = find_tags(given.counts(), directory.vocabulary)
+    vocabulary = with_taught(directory.vocabulary, tags.values())
+    ids = [sorted({tags[key].id for key in keys}) for keys in given.tags]
+    return make_strangers(inputs, ids, vocabulary, directory.config.features, encoder_of(directory))
+
+
+def _validated(
+    config: TeachingConfig,
+    recognizer: Recognizer,
+    data: Path,
+    taught: TaughtTags,
+    results: list[TaughtTag],
+    tags: dict[Key, VocabularyTag],
+    report: Report,
+) -> list[TaughtTag]:
+    """Results with average precisions on pictures that nothing was learned from; other tags' pictures are negatives."""
+    given = read_pictures(recognizer, _opened(config.validation, data, report), 1, config.seed)
+    _complain(given.problems, report)
+    inputs = given.inputs[:, 0]
+    known = find_tags(given.counts() | Counter(dict.fromkeys(tags, 0)), recognizer.vocabulary)
+    named = [{known[key].name for key in keys} for keys in given.tags]
+    rows = {int(id): row for row, id in enumerate(taught.ids)}
+    found = []
+    for result in results:
+        truth = np.array([result.tag.name in names for names in named])
+        row = rows[result.tag.id]
+        scores = inputs @ taught.weights[row] + taught.biases[row]
+        found.append(replace(result, validated=average_precision(scores, truth)) if truth.any() else result)
+    return found
+
+
+def _warn(result: TaughtTag, report: Report) -> None:
+    name = result.tag.name
+    if result.pictures < _FEW:
+        report(f"warning: {name}: few pictures; from {_FEW} on, what a tag means is less a matter of chance")
+    if result.found < _LEAST_FOUND:
+        report(
+            f"warning: {name}: its pictures have too little in common that other pictures lack; give more of them, or "
+            "ones in which it is larger"
+        )

@@ -1,0 +1,205 @@
+"""A user's own tags, from folders and tables to a model that finds them and is else the one that it was."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from PIL import Image, ImageDraw
+from typer.testing import CliRunner
+
+import anytag
+from anytag.cli import build_app
+from anytag.errors import ModelError, UsageError
+from anytag.inference.taught_tags import TaughtTags
+from anytag.model.directory import ModelDirectory
+from anytag.teaching.config import TeachingConfig
+from anytag.teaching.teach import teach
+
+EXAMPLES = [str(ROOT / "examples" / f"{name}.jpg") for name in ("cat", "bee", "coffee")]
+
+
+def draw_picture(kind, number):
+    """Rings or bars, each time others, in other colors."""
+    chance = np.random.default_rng(number + 1000 * (kind == "bars"))
+    picture = Image.new("RGB", (160, 160), tuple(map(int, chance.integers(180, 255, 3))))
+    pen, color = ImageDraw.Draw(picture), tuple(map(int, chance.integers(0, 120, 3)))
+    shift, step = int(chance.integers(0, 10)), int(chance.integers(14, 22))
+    for place in range(shift, 160, step):
+        if kind == "rings":
+            pen.ellipse((place / 2, place / 2, 160 - place / 2, 160 - place / 2), outline=color, width=3)
+        else:
+            pen.rectangle((place, 0, place + step // 3, 160), fill=color)
+    return picture
+
+
+def lay_out(folder, names=("our_rings", "bars"), count=6, first=0):
+    for kind, name in zip(("rings", "bars"), names, strict=True):
+        (folder / name).mkdir(parents=True)
+        for number in range(first, first + count):
+            draw_picture(kind, number).save(folder / name / f"{number}.png")
+
+
+@pytest.fixture(scope="module")
+def before():
+    """The model that ships."""
+    return anytag.load()
+
+
+@pytest.fixture(scope="module")
+def after(taught):
+    """The same, taught."""
+    return anytag.load(taught[0] / "model")
+
+
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory):
+    """The model that ships, taught two tags by six pictures each; what was said; the folder."""
+    folder = tmp_path_factory.mktemp("taught")
+    lay_out(folder / "photos")
+    lay_out(folder / "others", count=4, first=50)
+    said = []
+    config = TeachingConfig(sources=("photos",), validation=("others",), views=2, name="mine")
+    results = teach(config, folder, folder / "model", said.append)
+    return folder, results, said
+
+
+def test_new_tags_are_found_where_they_are_and_nowhere_else(taught, after):
+    _, results, _ = taught
+    assert [(result.tag.name, result.is_new, result.pictures) for result in results] == [
+        ("bars", True, 6),
+        ("our rings", True, 6),
+    ]
+    for kind, name in (("rings", "our rings"), ("bars", "bars")):
+        for number in range(20, 24):
+            tags = [tag.name for tag in after.tag(draw_picture(kind, number)).tags]
+            assert name in tags
+            assert {"our rings", "bars"} & set(tags) == {name}
+    for recognition in after.tag(EXAMPLES):
+        assert not {"our rings", "bars"} & {tag.name for tag in recognition.tags}
+
+
+def test_everything_else_scores_as_before(before, after):
+    for old, new in zip(before.tag(EXAMPLES, threshold=0.0), after.tag(EXAMPLES, threshold=0.0), strict=True):
+        scores = {(tag.name, tag.kind): (tag.score, tag.threshold) for tag in new.tags}
+        assert len(new.tags) == len(old.tags) + 2
+        for tag in old.tags:
+            assert scores[tag.name, tag.kind] == pytest.approx((tag.score, tag.threshold), abs=2e-4)
+    assert [t.threshold for t in after.vocabulary][: len(before.vocabulary)] == [t.threshold for t in before.vocabulary]
+    assert before.caption(EXAMPLES[0]).caption == after.caption(EXAMPLES[0]).caption
+
+
+def test_new_tags_can_be_asked_for_like_any_other(after):
+    picture = draw_picture("rings", 30)
+    [found] = after.tag(picture, categories=["our rings"]).tags
+    assert found.id == after.vocabulary.find("our rings").id
+    assert after.locate(picture, "our rings").shape == (10, 10)
+    assert after.caption(picture, tags=["our rings"]).caption
+
+
+def test_the_run_says_what_came_of_it(taught, after):
+    folder, _, said = taught
+    assert any("tags are their folders' names" in line for line in said)
+    assert any(line.startswith("our rings (new): 6 pictures, ") and "strangers' pictures" in line for line in said)
+    assert any("average precision 1.000 on validation pictures" in line for line in said)
+    assert any("our rings: few pictures" in line for line in said)
+    assert "- our rings (new): 6 pictures" in (folder / "model" / "README.md").read_text()
+    tag = after.vocabulary.find("our rings")
+    assert (tag.support, tag.sources) == (6, ("data",))
+    assert tag.threshold_from.startswith("own pictures, 6 of it and ")
+
+
+def test_taught_again_what_was_taught_stays(taught, tmp_path):
+    folder, _, _ = taught
+    lay_out(tmp_path / "photos", names=("coils", "bars"), count=3)
+    (tmp_path / "table.csv").write_text(
+        "image,label\n" + "".join(f"photos/coils/{number}.png,coils\n" for number in range(3))
+    )
+    config = TeachingConfig(start=str(folder / "model"), sources=("table.csv",), views=1)
+    [result] = teach(config, tmp_path, tmp_path / "model", lambda line: None)
+    assert (result.tag.name, result.is_new) == ("coils", True)
+    before, after = (TaughtTags.of(ModelDirectory(place / "model")) for place in (folder, tmp_path))
+    assert sorted(after.ids.tolist()) == sorted([*before.ids.tolist(), result.tag.id])
+    rows = [after.ids.tolist().index(id) for id in before.ids.tolist()]
+    assert np.array_equal(after.weights[rows], before.weights)
+    assert "bars" in [tag.name for tag in anytag.load(tmp_path / "model").tag(draw_picture("bars", 31)).tags]
+
+
+def test_a_name_that_the_model_knows_is_no_second_tag(before, tmp_path):
+    """It is found where it was, and in pictures like the user's as well; thresholds stay."""
+    for number in range(5):
+        (tmp_path / "photos" / "Motorbike").mkdir(parents=True, exist_ok=True)
+        draw_picture("rings", number).save(tmp_path / "photos" / "Motorbike" / f"{number}.png")
+    config = TeachingConfig(sources=("photos",), views=1)
+    [result] = teach(config, tmp_path, tmp_path / "model", lambda line: None)
+    after = anytag.load(tmp_path / "model")
+    known = before.vocabulary.find("motorcycle")
+    assert (result.tag.id, result.is_new) == (known.id, False)
+    assert len(after.vocabulary) == len(before.vocabulary)
+    assert after.vocabulary[known.id] == known
+    assert "motorcycle" in [tag.name for tag in after.tag(draw_picture("rings", 21)).tags]
+    for old, new in zip(
+        before.tag(EXAMPLES, categories=["motorcycle"], threshold=0.0),
+        after.tag(EXAMPLES, categories=["motorcycle"], threshold=0.0),
+        strict=True,
+    ):
+        assert new.tags[0].score >= old.tags[0].score - 1e-4
+        assert new.tags[0].score < known.threshold if known.threshold else True
+
+
+def test_json_beside_pictures_and_pictures_without(tmp_path):
+    for number in range(3):
+        draw_picture("rings", number).save(tmp_path / f"{number}.png")
+        (tmp_path / f"{number}.json").write_text(json.dumps({"tags": [{"name": "swirl", "kind": "attribute"}]}))
+    draw_picture("bars", 3).save(tmp_path / "3.png")  # Nobody says what it shows.
+    (tmp_path / "4.png").write_bytes(b"no picture")
+    (tmp_path / "4.json").write_text('{"tags": ["swirl"]}')
+    said = []
+    config = TeachingConfig(sources=(".",), views=1)
+    [result] = teach(config, tmp_path, tmp_path / "model", said.append)
+    assert (result.pictures, result.tag.kind) == (3, "attribute")
+    assert any(line.startswith("warning: pictures that could not be used: 1") for line in said)
+
+
+def test_pictures_without_tags_say_what_to_do(tmp_path):
+    draw_picture("rings", 0).save(tmp_path / "0.png")
+    with pytest.raises(UsageError, match=r"the 1 pictures that can be read have no tags; give a folder a tag"):
+        teach(TeachingConfig(sources=(".",)), tmp_path, tmp_path / "model", lambda line: None)
+    assert not (tmp_path / "model").exists()
+
+
+def test_the_model_that_is_taught_is_not_written_over(taught):
+    folder, _, _ = taught
+    config = TeachingConfig(start=str(folder / "model"), sources=("photos",))
+    with pytest.raises(UsageError, match="is the model that is taught; give another folder"):
+        teach(config, folder, folder / "model", lambda line: None)
+
+
+def test_strangers_of_ones_own(taught, tmp_path):
+    """What other pictures show counts as well, unless they show the tag."""
+    folder, _, _ = taught
+    lay_out(tmp_path / "strange", names=("bars", "rings"), count=2, first=70)
+    said = []
+    config = TeachingConfig(sources=("photos/our_rings",), strangers=(str(tmp_path / "strange"),), views=1)
+    with pytest.raises(UsageError, match="have no tags"):  # The folder itself is no class.
+        teach(config, folder, tmp_path / "model", said.append)
+    config = config.model_copy(update={"sources": ({"path": "photos", "classes": True},)})
+    assert len(teach(config, folder, tmp_path / "model", said.append)) == 2
+
+
+def test_a_damaged_file_is_refused(taught, tmp_path):
+    with pytest.raises(ModelError, match="its arrays do not fit each other"):
+        TaughtTags(np.arange(2), np.zeros((3, 5), np.float32), np.zeros(2, np.float32), np.zeros(2, bool))
+
+
+def test_the_command(taught, tmp_path):
+    folder, _, _ = taught
+    done = CliRunner().invoke(
+        build_app(), ["teach", str(folder / "photos"), "--out", str(tmp_path / "mine"), "--threads", "1"]
+    )
+    assert done.exit_code == 0, done.output
+    assert "our rings (new): 6 pictures" in done.output
+    assert f"done: {tmp_path / 'mine'}" in done.output
+    assert ModelDirectory(tmp_path / "mine").config.name == "mine"
