@@ -74,3 +74,19 @@ def test_what_is_no_folder_of_pictures(tmp_path: Path) -> None:
     write_pictures(tmp_path, "a.jpg")
     with pytest.raises(UsageError, match="text files hold 'captions' or 'tags', not 'tag'"):
         FolderSource(tmp_path, text="tag")
+
+
+def test_folders_names_are_tags_where_that_is_wanted(tmp_path):
+    from anytag.datasets.folder import FolderSource
+
+    for name in ("our_dog/1.png", "our_dog/2.png", "cats/old/3.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    for classes in (True, None):
+        source = FolderSource(tmp_path, classes=classes)
+        assert [[tag.name for tag in source[i].tags] for i in range(3)] == [["old"], ["our dog"], ["our dog"]]
+        assert source.description.endswith("3 pictures, tags are their folders' names")
+    assert not FolderSource(tmp_path)[0].tags
+    (tmp_path / "our_dog" / "2.txt").write_text("a dog")
+    assert not FolderSource(tmp_path, classes=None)[1].tags
+    assert [tag.name for tag in FolderSource(tmp_path, classes=True)[2].tags] == ["our dog"]

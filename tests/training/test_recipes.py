@@ -166,3 +166,28 @@ def test_mistakes_in_a_recipe_name_its_line(tmp_path, text, message):
     (tmp_path / "bad.py").write_text(text)
     with pytest.raises(UsageError, match=message):
         load_recipe(str(tmp_path / "bad.py"))
+
+
+def test_your_own_tags_by_a_recipe_is_what_teach_does(tmp_path):
+    """Into the run folder; the same command leaves it alone, another setting teaches anew."""
+    import numpy as np
+    from PIL import Image
+
+    from anytag.model.directory import ModelDirectory
+    from anytag.training.run import train
+
+    noise = np.random.default_rng(0)
+    for name in ("noise", "dark"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for number in range(3):
+            pixels = noise.integers(0, 255 if name == "noise" else 40, (32, 32, 3)).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{number}.png")
+    config = Overrides(["views=1"]).apply(load_recipe(str(RECIPES / "finetune_tags.py")))
+    said: list[str] = []
+    assert train(config, tmp_path / "photos", tmp_path / "run", said.append)
+    model = ModelDirectory(tmp_path / "run" / "model")
+    assert model.vocabulary.find("noise").threshold_from.startswith("own pictures, 3 of it and ")
+    assert train(config, tmp_path / "photos", tmp_path / "run", said.append)
+    assert said[-1] == "this run is finished; nothing was changed. For other pictures, begin a new run"
+    train(Overrides(["penalty=20"]).apply(config), tmp_path / "photos", tmp_path / "run", said.append)
+    assert "changed: penalty 10.0 → 20.0" in said

@@ -52,8 +52,7 @@ class Strangers:
 
     def project(self, inputs: FloatArray) -> FloatArray:
         """Coordinates ``[B, D]`` of inputs ``[B, I]``."""
-        found: FloatArray = (inputs - self.center) @ self.projection
-        return found
+        return np.asarray((inputs - self.center) @ self.projection, np.float32)
 
     @cached_property
     def _by_name(self) -> dict[str, NDArray[np.intp]]:
