@@ -198,6 +198,38 @@ def test_what_goes_wrong_is_said(page, photos, tmp_path):
     page.wait_for_selector("#status.bad:has-text('The server does not answer')")
 
 
+def test_tags_and_captions_are_text_whatever_stands_in_them(page, photos):
+    """A model's tags and captions are never read as HTML: a dialog of the browser would fail the test."""
+    evil = "<img src=x onerror=alert(1)>"
+    tag = {"name": evil, "score": 0.9, "kind": evil, "threshold": 0.5}
+    seen = {"path": evil, "tags": [tag], "caption": f"{evil}<script>alert(2)</script>", "given": [evil], "covered": []}
+    reason = {"name": evil, "score": 1, "where": "object"}
+    hit = {"id": 1, "path": evil, "score": 1, "caption": evil, "reasons": [reason]}
+    found = {"total": 1, "hits": [hit], "facets": [{"name": evil, "count": 1}], "unknown": [evil]}
+    page.route("**/v1/caption", lambda route: route.fulfill(json=seen))
+    page.route("**/v1/tag", lambda route: route.fulfill(json=seen))
+    page.route("**/v1/search*", lambda route: route.fulfill(json=found))
+    upload(page, photos / "red.png")
+    page.click("#tags button")
+    page.wait_for_selector("#covered:has-text('asked to speak of')")
+    page.fill("#categories", "dog")
+    page.press("#categories", "Enter")
+    page.wait_for_selector("#found button")
+    assert page.locator("#caption").inner_text() == seen["caption"]
+    assert page.locator("#detail img").count() == 1
+    page.click("#show-library")
+    page.fill("#query", "dog")
+    page.press("#query", "Enter")
+    page.wait_for_selector("#hits figure")
+    assert page.locator("#hits img").count() == 1
+    assert page.locator("#facets img, main script").count() == 0
+    page.route("**/v1/caption", lambda route: route.fulfill(status=422, json={"error": {"message": evil}}))
+    page.click("#show-pictures")
+    page.set_input_files("#files", str(photos / "lime.png"))
+    page.wait_for_selector("#status.bad:has-text('onerror')")
+    assert page.locator("#status img").count() == 0
+
+
 def test_a_key_is_asked_for(browser, recognizer, photos):
     server = Server(recognizer, api_keys=("secret",))
     context = browser.new_context()

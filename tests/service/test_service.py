@@ -260,18 +260,22 @@ class TestLoad:
         release = threading.Event()
         encode = recognizer.backend.encode
 
+        entered = threading.Event()
+
         def waiting(pixels):
-            release.wait(10)
+            entered.set()
+            release.wait(30)
             return encode(pixels)
 
         recognizer.backend.encode = waiting
-        client = serve(queue=1, batch_size=1, timeout=1.0)
+        client = serve(queue=1, batch_size=1, timeout=3.0)
         first = threading.Thread(target=lambda: client.post("/v1/tag", **form()))
         first.start()
-        time.sleep(0.2)
+        entered.wait(30)
         second = threading.Thread(target=lambda: client.post("/v1/tag", **form()))
         second.start()
-        time.sleep(0.2)
+        while not client.app.state.pool.waiting()["default"]:
+            time.sleep(0.01)
         answer = client.post("/v1/tag", **form())
         assert error(answer) == (429, "overloaded")
         assert answer.headers["retry-after"] == "1"

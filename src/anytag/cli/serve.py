@@ -110,6 +110,7 @@ def serve(
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=int(timeout) + 1,
+            http="h11",  # The stricter reader of headers, whatever else is installed.
             h11_max_incomplete_event_size=64 * 1024,
         )
         if hasattr(signal, "SIGHUP"):  # The others, the server hears itself, and answers first what it has begun.

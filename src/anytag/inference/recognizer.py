@@ -21,7 +21,7 @@ from anytag.inference.scoring import Scorer
 from anytag.inference.tag_choice import TagChoice
 from anytag.model.directory import ModelDirectory, find_model
 from anytag.model.vocabulary import TagVocabulary
-from anytag.pictures import Batch, LoadedPicture, PictureSource
+from anytag.pictures import MAX_PIXELS, Batch, LoadedPicture, PictureSource
 from anytag.recognition import Failure, Matches, Recognition, TagKind
 
 BackendName = Literal["onnx", "torch", "openvino"]
@@ -76,6 +76,9 @@ class Recognizer:
             raise UsageError(f"tags must be an anytag.TagChoice, not {type(tags).__name__}")
         self._choice, self._descriptions = tags, descriptions
         self.questions = Questions(directory, backend, tags, descriptions)
+
+    #: Pictures of more pixels fail, before they are decoded; a service for others sets it lower.
+    max_pixels: int = MAX_PIXELS
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A copy, or the recognizer in another process, opens its model again."""
@@ -310,7 +313,13 @@ class Recognizer:
 
     def _batches(self, sources: Iterable[PictureSource]) -> Iterator[Batch]:
         preprocessing = self.directory.config.image_encoder.preprocessing
-        return preprocessing.batches(sources, self.batch_size, self.workers, accept_truncated=self.accept_truncated)
+        return preprocessing.batches(
+            sources,
+            self.batch_size,
+            self.workers,
+            accept_truncated=self.accept_truncated,
+            max_pixels=self.max_pixels,
+        )
 
 
 def _noted(answer: Any, notes: tuple[str, ...], keep_blank: bool) -> Any:

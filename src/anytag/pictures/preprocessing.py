@@ -11,7 +11,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from anytag.pictures.batching import Batch, NamedSource, load_batches
-from anytag.pictures.reading import Interpolation, read_picture, to_pixels
+from anytag.pictures.reading import MAX_PIXELS, Interpolation, read_picture, to_pixels
 from anytag.pictures.sources import PictureSource
 
 #: What becomes of transparency: ``composite`` lays the picture on white, ``drop`` shows the colors that are stored.
@@ -61,6 +61,7 @@ class Preprocessing:
         workers: int | None = None,
         *,
         accept_truncated: bool = False,
+        max_pixels: int = MAX_PIXELS,
     ) -> Iterator[Batch]:
         """Stream pictures as batches; see :func:`~anytag.pictures.batching.load_batches`."""
         return load_batches(
@@ -71,4 +72,5 @@ class Preprocessing:
             composite_alpha=self.alpha == "composite",
             interpolation=self.interpolation,
             accept_truncated=accept_truncated,
+            max_pixels=max_pixels,
         )

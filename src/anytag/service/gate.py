@@ -93,7 +93,10 @@ class Gate:
             )
 
     def _check(self, scope: Scope, headers: Headers) -> None:
-        host = urlsplit(f"//{headers.get('host', '')}").hostname or ""
+        # Whoever forwards to us may go by the one, and take the rest of the body for another request.
+        if headers.get("content-length") is not None and headers.get("transfer-encoding") is not None:
+            raise ServiceError(400, "framing", "a request has Content-Length or Transfer-Encoding, not both")
+        host = _host_of(f"//{headers.get('host', '')}")
         if not self._is_ours(host):
             raise ServiceError(
                 421, "host", f"this service does not answer to the name {host!r}; start it with --host-name {host}"
@@ -111,7 +114,7 @@ class Gate:
         origin, site = headers.get("origin"), headers.get("sec-fetch-site")
         if origin in self.settings.cors and method in ("POST", "OPTIONS"):
             return True
-        if origin is not None and urlsplit(origin).netloc != headers.get("host"):
+        if origin is not None and origin.partition("://")[2] != headers.get("host"):
             return False
         return site in (None, "same-origin", "none")
 
@@ -158,10 +161,21 @@ def error_response(error: ServiceError) -> Json:
     headers: dict[str, str] = {}
     if error.retry_after is not None:
         headers["Retry-After"] = str(error.retry_after)
+    if error.kind == "framing":  # What follows on the connection is not read as another request.
+        headers["Connection"] = "close"
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     body: dict[str, Any] = {"error": {"kind": error.kind, "message": str(error)}}
     return Json(body, error.status, headers)
+
+
+def _host_of(address: str) -> str:
+    """The name in an address; empty if it cannot be read, or has more in it than a port."""
+    try:
+        parts = urlsplit(address)
+        return "" if "@" in parts.netloc else parts.hostname or ""
+    except ValueError:
+        return ""
 
 
 def _is_open(path: str) -> bool:

@@ -107,11 +107,11 @@ def _opener(
     place: str | None, settings: ServiceSettings, load: Callable[..., Recognizer] | None
 ) -> Callable[[], Recognizer]:
     def open_model() -> Recognizer:
-        if load is not None:
-            return load(place, threads=settings.threads)
         from anytag.inference.recognizer import load as load_model
 
-        return load_model(place, threads=settings.threads)
+        model = (load or load_model)(place, threads=settings.threads)
+        model.max_pixels = settings.max_pixels
+        return model
 
     return open_model
 
