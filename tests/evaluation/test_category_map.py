@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from anytag.evaluation.benchmarks.benchmark import names_of, read_table
-from anytag.evaluation.category_map import map_categories
+from anytag.evaluation.category_map import kinds_of, map_categories
 from anytag.model.directory import find_model
 from anytag.model.vocabulary import TagVocabulary, VocabularyTag
 
@@ -20,6 +20,14 @@ def test_by_name_alias_synonym_and_not_at_all():
     assert found.by == ("name", "alias", "synonym", "synonym", "none")
     assert found.unmatched == ("quark",)
     assert found.shared == {0: ("sofa", "settee", "couch")}
+
+
+def test_kinds_by_a_vocabulary():
+    vocabulary = TagVocabulary(
+        [VocabularyTag(0, "dog", "object", aliases=("hound",)), VocabularyTag(1, "beach", "scene")]
+    )
+    names = ("hound", "shore", "quark")
+    assert kinds_of(names, vocabulary, {"shore": ("beach",)}) == {"hound": "object", "shore": "scene"}
 
 
 def test_all_of_coco_80_is_in_the_shipped_vocabulary_but_for_what_is_listed():

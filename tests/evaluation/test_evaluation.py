@@ -273,7 +273,12 @@ class TestFiles:
         write_report(parts, tmp_path / "report.html")
         page = (tmp_path / "report.html").read_text(encoding="utf-8")
         assert page.count("<svg") == 3
-        assert not re.findall(r'(?:src|href)="(?!data:)', page)
+        assert not re.findall(r'(?:src|href)="(?!data:|#part-\d)', page)
+        for number, what in enumerate(("tagging", "captions")):
+            assert f'href="#part-{number}"' in page
+            assert f'id="part-{number}">Colors ({what}) on Colors</h2>' in page
+        assert f"<td>CIDEr-D {100 * parts[1][0].captions.cider:.1f}</td>" in page
+        assert re.search(r"<b>\w+</b> 0\.\d{3}, limit 0\.950<br>annotated: \w+<br>\d+\.png", page)
         assert "Annotated, but missed" in page
         assert page.count("data:image/jpeg;base64,") >= 3
         assert TUNED_ON_TEST in page

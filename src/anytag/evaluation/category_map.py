@@ -38,6 +38,14 @@ class CategoryMap:
         return {tag: tuple(names) for tag, names in classes.items() if len(names) > 1}
 
 
+def kinds_of(
+    names: Sequence[str], vocabulary: TagVocabulary, synonyms: Mapping[str, Sequence[str]] | None = None
+) -> dict[str, str]:
+    """What sort of thing each class is (object, scene, action, attribute), by a vocabulary; only those that it has."""
+    found = map_categories(names, vocabulary, synonyms)
+    return {name: vocabulary[tag].kind for name, tag in zip(names, found.tags, strict=True) if tag is not None}
+
+
 def map_categories(
     names: Sequence[str], vocabulary: TagVocabulary, synonyms: Mapping[str, Sequence[str]] | None = None
 ) -> CategoryMap:

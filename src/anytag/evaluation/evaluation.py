@@ -14,6 +14,7 @@ from anytag.errors import UsageError
 from anytag.evaluation.benchmarks.benchmark import Benchmark
 from anytag.evaluation.caption_tags import CaptionTagFigures, CategoryParser, caption_tag_figures
 from anytag.evaluation.captioning import CaptionScores, score_captions
+from anytag.evaluation.category_map import kinds_of
 from anytag.evaluation.figures import (
     ClassFigures,
     TaggingFigures,
@@ -160,8 +161,9 @@ def evaluate_tagging(
     known = None if benchmark.known is None else benchmark.known[np.ix_(rows, columns)]
     names = tuple(benchmark.texts[column] for column in columns)
     thresholds = _thresholds(system, scored, columns, values, targets, choice, folder, standardize, benchmark.texts)
+    kinds = benchmark.kinds or kinds_of(benchmark.texts, default_vocabulary(), benchmark.synonyms)
     figures, classes = tagging_figures(
-        values, targets, names, thresholds=thresholds, kinds=benchmark.kinds, known=known, rounds=rounds
+        values, targets, names, thresholds=thresholds, kinds=kinds, known=known, rounds=rounds
     )
     notes = [*benchmark.notes, *_left_out(scored, benchmark)]
     if standardize:

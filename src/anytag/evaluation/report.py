@@ -23,8 +23,11 @@ from anytag.pictures import read_picture
 #: Classes in the table of the worst, curves in the plot, pictures of each kind of error.
 _WORST, _CURVES, _ERRORS = 15, 4, 6
 
+#: Annotations that stand below a picture.
+_TRUE = 6
+
 #: Side of the small pictures, in pixels.
-_SIDE = 150
+_SIDE = 143
 
 _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2em auto; max-width: 62em; padding: 0 1em; color: #222; }
@@ -32,7 +35,8 @@ h1 { font-size: 1.5em; } h2 { font-size: 1.2em; margin-top: 2em; border-bottom: 
 table { border-collapse: collapse; margin: 1em 0; } th, td { padding: .25em .7em; text-align: right; }
 th:first-child, td:first-child { text-align: left; } tr:nth-child(even) td { background: #f6f6f6; }
 .plots { display: flex; flex-wrap: wrap; gap: 1em; } figure { margin: 0; } figcaption { font-size: .85em; color: #555; }
-.errors { display: flex; flex-wrap: wrap; gap: .8em; } .errors figure { width: 160px; }
+.errors { display: flex; flex-wrap: wrap; gap: .8em; } .errors figure { width: 143px; }
+img { display: block; margin-bottom: .3em; }
 .note { color: #555; font-size: .9em; }
 """
 
@@ -48,8 +52,8 @@ def write_report(
         title: Its heading.
     """
     body = [f"<h1>{html.escape(title)}</h1>", *_overview([one for one, _, _ in parts])]
-    for one, detail, benchmark in parts:
-        body += _section(one, detail, benchmark)
+    for number, (one, detail, benchmark) in enumerate(parts):
+        body += _section(number, one, detail, benchmark)
     page = (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
         f"<style>{_STYLE}</style></head><body>{''.join(body)}</body></html>\n"
@@ -59,25 +63,35 @@ def write_report(
 
 def _overview(evaluations: Sequence[Evaluation]) -> list[str]:
     rows = []
-    for one in evaluations:
-        if one.tagging is None:
-            continue
+    for number, one in enumerate(evaluations):
         published = ", ".join(f"{name} {figure}" for name, figure in published_maps(one.system, one.benchmark))
-        found = one.tagging.found
-        values = ("–",) * 3 if found is None else [f"{100 * v:.1f}" for v in (found.f1, found.precision, found.recall)]
-        sets = "".join(f"<td>{value}</td>" for value in values)
+        cells = ["–"] * 6
+        if one.tagging is not None:
+            found = one.tagging.found
+            cells[:2] = _percent(one.tagging.map_papers), html.escape(published) or "–"
+            if found is not None:
+                cells[2:5] = map(_percent, (found.f1, found.precision, found.recall))
+        if one.captions is not None:
+            cells[5] = f"CIDEr-D {_percent(one.captions.cider)}"
+        if one.retrieval is not None:
+            cells[5] = f"R@1 {_percent(one.retrieval.text[1])} (text), {_percent(one.retrieval.picture[1])} (picture)"
+        values = "".join(f"<td>{cell}</td>" for cell in cells)
         rows.append(
-            f"<tr><td>{html.escape(one.system)} ({one.paradigm})</td><td>{html.escape(one.title)}</td>"
-            f"<td>{100 * one.tagging.map_papers:.1f}</td><td>{html.escape(published) or '–'}</td>{sets}</tr>"
+            f'<tr><td><a href="#part-{number}">{html.escape(one.system)}</a> ({one.paradigm})</td>'
+            f"<td>{html.escape(one.title)}</td>{values}</tr>"
         )
-    if not rows:
-        return []
-    head = "<tr><th>system</th><th>benchmark</th><th>mAP</th><th>published mAP</th><th>F1</th><th>P</th><th>R</th></tr>"
-    return ["<h2>Overview</h2>", f"<table>{head}{''.join(rows)}</table>"]
+    names = ("system", "benchmark", "mAP", "published mAP", "F1", "P", "R", "captions, retrieval")
+    head = "".join(f"<th>{name}</th>" for name in names)
+    return ["<h2>Overview</h2>", f"<table><tr>{head}</tr>{''.join(rows)}</table>"]
 
 
-def _section(one: Evaluation, detail: Detail | None, benchmark: Benchmark) -> list[str]:
-    body = [f"<h2>{html.escape(one.system)} on {html.escape(one.title)}</h2>"]
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f}"
+
+
+def _section(number: int, one: Evaluation, detail: Detail | None, benchmark: Benchmark) -> list[str]:
+    what = "captions" if one.captions is not None else "retrieval" if one.retrieval is not None else one.paradigm
+    body = [f'<h2 id="part-{number}">{html.escape(one.system)} ({what}) on {html.escape(one.title)}</h2>']
     body += [f'<p class="note">{html.escape(note)}.</p>' for note in one.notes]
     if one.captions is not None:
         bleu = ", ".join(f"{100 * value:.1f}" for value in one.captions.bleu)
@@ -95,7 +109,8 @@ def _section(one: Evaluation, detail: Detail | None, benchmark: Benchmark) -> li
             ", ".join(f"R@{k} {100 * value:.1f}" for k, value in part.items())
             for part in (one.retrieval.text, one.retrieval.picture)
         )
-        body.append(f"<p>Texts for a picture: {text}. Pictures for a text: {picture}.</p>")
+        ranks = f" Median ranks {one.median_rank[0]:g} and {one.median_rank[1]:g}." if one.median_rank else ""
+        body.append(f"<p>Texts for a picture: {text}. Pictures for a text: {picture}.{ranks}</p>")
     if one.tagging is not None and detail is not None:
         body += _tagging(one, detail, benchmark)
     return body
@@ -104,12 +119,12 @@ def _section(one: Evaluation, detail: Detail | None, benchmark: Benchmark) -> li
 def _tagging(one: Evaluation, detail: Detail, benchmark: Benchmark) -> list[str]:
     tagging = one.tagging
     assert tagging is not None
-    ranked = RankedScores(detail.scores, detail.targets)
+    named = one.paradigm == "captioning"  # A caption names a category or does not: there is nothing to tune or draw.
     rows = []
     for name, figures, note in (
         ("reported", tagging.found, tagging.thresholds or ""),
-        ("best common threshold", tagging.best, TUNED_ON_TEST),
-        ("best threshold a class", tagging.own, TUNED_ON_TEST),
+        ("best common threshold", None if named else tagging.best, TUNED_ON_TEST),
+        ("best threshold a class", None if named else tagging.own, TUNED_ON_TEST),
     ):
         if figures is not None:
             rows.append(_set_row(name, figures, note))
@@ -117,7 +132,7 @@ def _tagging(one: Evaluation, detail: Detail, benchmark: Benchmark) -> list[str]
     interval = ""
     if tagging.map_interval:
         interval = f" (95 % interval {100 * tagging.map_interval[0]:.1f} to {100 * tagging.map_interval[1]:.1f})"
-    error = "" if tagging.calibration_error is None else f" Calibration error {tagging.calibration_error:.3f}."
+    error = "" if named or tagging.calibration_error is None else f" Calibration error {tagging.calibration_error:.3f}."
     beside = ", ".join(
         f"{name}: F1 {f1}, P {p}, R {r}" for name, (f1, p, r) in published_sets(one.system, one.paradigm, one.benchmark)
     )
@@ -128,25 +143,29 @@ def _tagging(one: Evaluation, detail: Detail, benchmark: Benchmark) -> list[str]
         f"<p>Published: {html.escape(beside)}.</p>" if beside else "",
         f"<table>{head}{''.join(rows)}</table>",
         '<div class="plots">',
-        _figure(_curves(ranked, detail), "Precision and recall: all pairs together; classes from best to worst"),
-        _figure(histogram(detail.scores, detail.targets), "Scores of true and untrue pairs"),
     ]
+    if not named:
+        curves = _curves(RankedScores(detail.scores, detail.targets), detail)
+        body.append(_figure(curves, "Precision and recall: all pairs together; classes from best to worst"))
+        body.append(_figure(histogram(detail.scores, detail.targets), "Scores of true and untrue pairs"))
     if tagging.kinds:
         kinds = list(tagging.kinds)
         series = [
             (label, [tagging.kinds[kind][key] for kind in kinds])
-            for label, key in (("average precision", "map"), ("recall", "recall"), ("ever found", "covered"))
+            for label, key in (("AP", "map"), ("recall", "recall"), ("ever found", "covered"))
         ]
         body.append(_figure(bar_chart(kinds, series, "mean over classes"), "By kind of class"))
     body.append("</div>")
-    worst = sorted((row for row in one.classes if row.positives), key=lambda row: row.average_precision)[:_WORST]
+    wrong = (row for row in one.classes if row.positives and row.average_precision + row.recall < 2)
+    worst = sorted(wrong, key=lambda row: (row.average_precision, row.f1))[:_WORST]
     lines = "".join(
         f"<tr><td>{html.escape(row.name)}</td><td>{row.positives:,}</td><td>{100 * row.average_precision:.1f}</td>"
         f"<td>{100 * row.precision:.1f}</td><td>{100 * row.recall:.1f}</td></tr>"
         for row in worst
     )
-    body.append("<h3>Worst classes</h3><table><tr><th>class</th><th>positives</th><th>AP</th><th>P</th><th>R</th></tr>")
-    body.append(f"{lines}</table>")
+    if worst:
+        head = "<tr><th>class</th><th>positives</th><th>AP</th><th>P</th><th>R</th></tr>"
+        body.append(f"<h3>Worst classes</h3><table>{head}{lines}</table>")
     body += _errors(one, detail, benchmark)
     return body
 
@@ -182,6 +201,15 @@ def _errors(one: Evaluation, detail: Detail, benchmark: Benchmark) -> list[str]:
     limits = {row.name: row.threshold for row in one.classes}
     margins = detail.scores - np.array([limits.get(name, np.inf) for name in detail.names], np.float32)
     margins = np.where(np.isfinite(margins), margins, 0)
+
+    def says(row: int, column: int) -> str:
+        name = detail.names[column]
+        true = [detail.names[place] for place in np.flatnonzero(detail.targets[row])]
+        told = ", ".join(true[:_TRUE]) + (", …" if len(true) > _TRUE else "")
+        score = "" if one.paradigm == "captioning" else f" {detail.scores[row, column]:.3f}, limit {limits[name]:.3f}"
+        where = html.escape(Path(benchmark.pictures.name(int(detail.rows[row]))).name)
+        return f"<b>{html.escape(name)}</b>{score}<br>annotated: {html.escape(told) or 'nothing'}<br>{where}"
+
     for title, pairs in (
         ("Found, but not annotated (annotations may be incomplete)", np.where(detail.targets, -np.inf, margins)),
         ("Annotated, but missed", np.where(detail.targets, -margins, -np.inf)),
@@ -198,9 +226,7 @@ def _errors(one: Evaluation, detail: Detail, benchmark: Benchmark) -> list[str]:
             if picture is None:
                 continue
             seen |= {("picture", row), ("class", column)}
-            name = html.escape(detail.names[column])
-            score = f"{detail.scores[row, column]:.3f}"
-            shown.append(f'<figure><img src="{picture}" alt=""><figcaption>{name}, {score}</figcaption></figure>')
+            shown.append(f'<figure><img src="{picture}" alt=""><figcaption>{says(row, column)}</figcaption></figure>')
         if shown:
             body.append(f'<h3>{html.escape(title)}</h3><div class="errors">{"".join(shown)}</div>')
     return body
