@@ -145,5 +145,5 @@ class TestBadFiles:
 
     def test_none_of_the_categories(self, tmp_path):
         save(tmp_path)
-        with pytest.raises(ModelError, match=r"^ML-Decoder: it was trained on none of the 1 categories$"):
+        with pytest.raises(ModelError, match=r"^ML-Decoder: none of the 1 categories is among its 5 classes$"):
             MlDecoderBaseline(tmp_path / "tiny.pth").ask(["quark"], {})

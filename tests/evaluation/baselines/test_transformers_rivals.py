@@ -423,8 +423,8 @@ class TestDetectors:
         from anytag.evaluation.baselines.detector import DetectorBaseline
 
         baseline = object.__new__(DetectorBaseline)
-        baseline.title, baseline._place = "DETR", {"dog": 0}
-        with pytest.raises(ModelError, match=r"^DETR: it detects none of the 1 categories$"):
+        baseline.title, baseline.places = "DETR", {"dog": 0, "cat": 1}
+        with pytest.raises(ModelError, match=r"^DETR: none of the 1 categories is among its 2 classes$"):
             baseline.ask(["quark"], {})
 
 

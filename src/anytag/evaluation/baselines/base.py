@@ -273,10 +273,62 @@ class Baseline(ABC):
         return ready if self.form is None or not ready else torch.from_numpy(np.stack(ready))
 
 
+class FixedClassesBaseline(Baseline):
+    """A rival that was taught a list of classes and knows no others."""
+
+    #: Where each of its classes stands in what the network gives, by its name in lower case.
+    places: dict[str, int]
+    _columns: tuple[int | None, ...] = ()
+
+    def ask(self, names: Sequence[str], synonyms: dict[str, tuple[str, ...]]) -> list[str]:
+        """Find the categories among its classes, by their names or synonyms.
+
+        Raises:
+            ModelError: If it has none of them.
+        """
+
+        def place(name: str) -> int | None:
+            known = (self.places.get(one.lower()) for one in (name, *synonyms.get(name, ())))
+            return next((found for found in known if found is not None), None)
+
+        self._columns = tuple(map(place, names))
+        missing = [name for name, column in zip(names, self._columns, strict=True) if column is None]
+        if len(missing) == len(names):
+            classes = len(set(self.places.values()))
+            raise ModelError(f"{self.title}: none of the {len(names)} categories is among its {classes:,} classes")
+        return missing
+
+    def asked(self, found: Tensor) -> Scores:
+        """Of probabilities ``[B, classes]`` those that were asked for; NaN for what it does not have."""
+        scores = np.full((len(found), len(self._columns)), np.nan, np.float32)
+        for column, place in enumerate(self._columns):
+            if place is not None:
+                scores[:, column] = found[:, place].numpy()
+        return scores
+
+
 class CaptioningBaseline(Baseline):
-    """A captioner, which becomes a tagger by the project's parser and vocabulary (Tag2Text section 4.2)."""
+    """A captioner, which becomes a tagger by the project's parser and vocabulary (Tag2Text section 4.2).
+
+    Args:
+        path: A directory of ``transformers``.
+        settings: What else its captions depend on.
+
+    Attributes:
+        cls_name: The class of ``transformers`` that the directory must hold.
+
+    Raises:
+        ModelError: If the directory holds no such model.
+    """
 
     paradigm: Paradigm = "captioning"
+    cls_name: str
+
+    def __init__(self, path: str | Path, settings: str = ""):
+        folder = Path(path)
+        super().__init__(folder, read_form(folder), settings)
+        self.model = model_from_directory(self.cls_name, folder)
+        self.tokenizer = from_directory("AutoTokenizer", folder)
 
     def ask(self, names: Sequence[str], synonyms: dict[str, tuple[str, ...]]) -> list[str]:
         """Categories are what captions name."""

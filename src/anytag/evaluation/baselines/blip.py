@@ -101,35 +101,18 @@ class BlipAlignmentBaseline(Baseline):
             return cosines
         rows = []
         for picture in seen:
-            fits = [
-                self.model.itm_head(self._read(ids, picture.expand(len(ids["input_ids"]), -1, -1))[:, 0]).softmax(-1)[
-                    :, 1
-                ]
-                for ids in self._ids
-            ]
-            rows.append(torch.cat(fits).unflatten(0, (-1, len(self.prompts))).mean(1)[self._columns])
+            fits = torch.cat([self._fits(ids, picture) for ids in self._ids])
+            rows.append(fits.unflatten(0, (-1, len(self.prompts))).mean(1)[self._columns])
         found: Scores = torch.stack(rows).numpy()
         return found
 
 
 class BlipCaptioningBaseline(CaptioningBaseline):
-    """Captions of BLIP.
-
-    Args:
-        path: A directory of ``BlipForConditionalGeneration``.
-
-    Raises:
-        ModelError: If the directory holds no such model.
-    """
+    """Captions of BLIP."""
 
     title = "BLIP"
+    cls_name = "BlipForConditionalGeneration"
     prompt = "a picture of "
-
-    def __init__(self, path: str | Path):
-        folder = Path(path)
-        super().__init__(folder, read_form(folder))
-        self.model = model_from_directory("BlipForConditionalGeneration", folder)
-        self.tokenizer = from_directory("AutoTokenizer", folder)
 
     @torch.inference_mode()
     def write(self, pictures: Tensor) -> list[str]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from anytag.errors import UsageError
-from anytag.evaluation.baselines.base import CaptioningBaseline, from_directory, model_from_directory, read_form
+from anytag.evaluation.baselines.base import CaptioningBaseline
 
 #: What Florence-2 was taught to answer.
 _TASKS = {
@@ -23,22 +23,10 @@ _TASKS = {
 
 
 class Blip2Baseline(CaptioningBaseline):
-    """Captions of BLIP-2: beam 5, 8 to 30 pieces (LAVIS's defaults).
-
-    Args:
-        path: A directory of ``Blip2ForConditionalGeneration``.
-
-    Raises:
-        ModelError: If the directory holds no such model.
-    """
+    """Captions of BLIP-2: beam 5, 8 to 30 pieces (LAVIS's defaults)."""
 
     title = "BLIP-2"
-
-    def __init__(self, path: str | Path):
-        folder = Path(path)
-        super().__init__(folder, read_form(folder))
-        self.model = model_from_directory("Blip2ForConditionalGeneration", folder)
-        self.tokenizer = from_directory("AutoTokenizer", folder)
+    cls_name = "Blip2ForConditionalGeneration"
 
     @torch.inference_mode()
     def write(self, pictures: Tensor) -> list[str]:
@@ -53,7 +41,7 @@ class Florence2Baseline(CaptioningBaseline):
     """Captions of Florence-2, beam 3.
 
     Args:
-        path: A directory of ``Florence2ForConditionalGeneration``.
+        path: The directory.
         task: ``caption``, ``detailed_caption`` or ``more_detailed_caption``.
 
     Raises:
@@ -62,14 +50,12 @@ class Florence2Baseline(CaptioningBaseline):
     """
 
     title = "Florence-2"
+    cls_name = "Florence2ForConditionalGeneration"
 
     def __init__(self, path: str | Path, task: str = "caption"):
         if task not in _TASKS:
             raise UsageError(f"Florence-2 has no task {task!r} here; tasks are {', '.join(_TASKS)}")
-        folder = Path(path)
-        super().__init__(folder, read_form(folder), task)
-        self.model = model_from_directory("Florence2ForConditionalGeneration", folder)
-        self.tokenizer = from_directory("AutoTokenizer", folder)
+        super().__init__(path, task)
         self.prompt = _TASKS[task]
 
     @torch.inference_mode()

@@ -13,8 +13,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from anytag.errors import ModelError
-from anytag.evaluation.baselines.base import Baseline, from_directory, model_from_directory, read_config
+from anytag.evaluation.baselines.base import (
+    Baseline,
+    FixedClassesBaseline,
+    from_directory,
+    model_from_directory,
+    read_config,
+)
 from anytag.evaluation.systems import Paradigm, Scores
 
 #: Detectors whose classes exclude each other, with "no object" for the last.
@@ -24,7 +29,7 @@ _SOFTMAX = {"detr", "yolos", "table-transformer"}
 _NAMES = 20
 
 
-class DetectorBaseline(Baseline):
+class DetectorBaseline(FixedClassesBaseline):
     """The surest box of each class.
 
     Args:
@@ -44,33 +49,17 @@ class DetectorBaseline(Baseline):
         self.title = {"detr": "DETR", "rt_detr": "RT-DETR", "rt_detr_v2": "RT-DETR v2"}.get(self.family, self.family)
         self.processor = from_directory("AutoImageProcessor", folder, backend="pil")
         self.model = model_from_directory("AutoModelForObjectDetection", folder)
-        self._place = {
+        self.places = {
             str(name).lower(): int(place)
             for place, name in sorted(self.model.config.id2label.items(), key=lambda item: -int(item[0]))
         }
-        self._columns: list[int | None] = []
-
-    def ask(self, names: Sequence[str], synonyms: dict[str, tuple[str, ...]]) -> list[str]:
-        """Find the categories among the detector's classes."""
-        self._columns = [
-            next((self._place[n.lower()] for n in (name, *synonyms.get(name, ())) if n.lower() in self._place), None)
-            for name in names
-        ]
-        if all(column is None for column in self._columns):
-            raise ModelError(f"{self.title}: it detects none of the {len(names)} categories")
-        return [name for name, column in zip(names, self._columns, strict=True) if column is None]
 
     @torch.inference_mode()
     def score(self, pictures: list[Image.Image]) -> Scores:
         """``[B, C]``, NaN for what it does not detect."""
         inputs = self.processor(images=pictures, return_tensors="pt")
         logits = self.model(**{name: inputs[name] for name in ("pixel_values", "pixel_mask") if name in inputs}).logits
-        surest = (logits.softmax(-1)[..., :-1] if self.family in _SOFTMAX else logits.sigmoid()).amax(1).numpy()
-        scores = np.full((len(pictures), len(self._columns)), np.nan, np.float32)
-        for column, place in enumerate(self._columns):
-            if place is not None:
-                scores[:, column] = surest[:, place]
-        return scores
+        return self.asked((logits.softmax(-1)[..., :-1] if self.family in _SOFTMAX else logits.sigmoid()).amax(1))
 
 
 class GroundingDinoBaseline(Baseline):

@@ -11,13 +11,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
 from anytag.errors import ModelError
-from anytag.evaluation.baselines.base import Baseline, PictureForm, load_strictly, read_checkpoint
+from anytag.evaluation.baselines.base import FixedClassesBaseline, PictureForm, load_strictly, read_checkpoint
 from anytag.evaluation.baselines.ml_decoder_head import MlDecoder
 from anytag.evaluation.baselines.tresnet import TResNet, read_sizes
 from anytag.evaluation.systems import Paradigm, Scores
@@ -47,7 +46,7 @@ class MlDecoderNetwork(TResNet):
         return logits
 
 
-class MlDecoderBaseline(Baseline):
+class MlDecoderBaseline(FixedClassesBaseline):
     """Probabilities of the classes that it was trained on.
 
     Args:
@@ -76,28 +75,12 @@ class MlDecoderBaseline(Baseline):
         count = len(state["head.decoder.duplicate_pooling_bias"])
         if len(names) != count:
             raise ModelError(f"{source}: names of {len(names):,} classes for {count:,} outputs; give them as classes=")
-        self._place = {name.lower().replace("_", " "): place for place, name in reversed(list(enumerate(names)))}
-        self._columns: list[int | None] = []
-
-    def ask(self, names: Sequence[str], synonyms: dict[str, tuple[str, ...]]) -> list[str]:
-        """Find the categories among its classes, by their names or synonyms."""
-        self._columns = [
-            next((self._place[n.lower()] for n in (name, *synonyms.get(name, ())) if n.lower() in self._place), None)
-            for name in names
-        ]
-        if all(column is None for column in self._columns):
-            raise ModelError(f"{self.title}: it was trained on none of the {len(names)} categories")
-        return [name for name, column in zip(names, self._columns, strict=True) if column is None]
+        self.places = {name.lower().replace("_", " "): place for place, name in reversed(list(enumerate(names)))}
 
     @torch.inference_mode()
     def score(self, pictures: Tensor) -> Scores:
         """Probabilities ``[B, C]``; NaN for what it was not trained on."""
-        found = self.model(pictures).sigmoid().numpy()
-        scores = np.full((len(found), len(self._columns)), np.nan, np.float32)
-        for column, place in enumerate(self._columns):
-            if place is not None:
-                scores[:, column] = found[:, place]
-        return scores
+        return self.asked(self.model(pictures).sigmoid())
 
 
 def _names(record: Any) -> list[str]:
