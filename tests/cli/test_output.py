@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import anytag.cli
-from anytag.cli._output import open_console, pad, path_for_json, printable, styled, write_json, write_table
+from anytag.cli._output import open_console, pad, printable, styled, write_json, write_table
+from anytag.foundations.json_lines import path_for_json
 
 STEERING = ["\x00", "\x07", "\x1b", "\x7f", "\x9b", "\u2028", "\u202e", "\u2066"]
 

@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from conftest import require_module
 from fixtures_toy import edit_config, plain, toy_recognizer
 
 from anytag.errors import LibraryError
@@ -315,3 +316,19 @@ def test_databases_of_others_are_left_alone(tmp_path):
     with pytest.raises(LibraryError, match=r"catalog\.sqlite: a database of another program; it is left as it is"):
         Progress(path)
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("table", ["jsonl", "csv", "parquet", "html", "coco", "label-studio", "fiftyone"])
+def test_texts_that_are_not_utf8_are_written_out(batch, recognizer, tmp_path, table):
+    """As a command line in Latin-1 brings them: no table and no sidecar ends the batch."""
+    if table == "parquet":
+        require_module("pyarrow")
+    view = TagView(recognizer.vocabulary)
+    strange = ["\udce9t\udce9"]
+    sidecars = (XmpSidecars(view), TextSidecars(prefix="\udce9"))
+    _, done = batch(sidecars, (table,), asked={"categories": strange, "threshold": 0})
+    assert (done.recognized, done.sidecars, done.sidecar_problems) == (3, 6, 0)
+    assert (tmp_path / "photos" / "red.txt").read_text() == "\\udce9, \\udce9t\\udce9\n"
+    assert "\\udce9t" in (tmp_path / "photos" / "red.png.xmp").read_text()
+    if table == "jsonl":
+        assert lines(tmp_path / "out" / "tags.jsonl")[0]["tags"][0]["name"] == strange[0]

@@ -70,3 +70,7 @@ def test_what_means_nothing(text, message):
 def test_any_text_is_read_or_refused(text):
     with contextlib.suppress(UsageError):
         parse_query(text)
+
+
+def test_bytes_that_are_not_utf8_are_searched_for_as_the_index_keeps_them():
+    assert parse_query("\udce9.jpg") == parse_query("\ufffd.jpg")

@@ -1,8 +1,6 @@
 r"""The one place where commands write: JSON for programs, text for people, messages on stderr.
 
-JSON is UTF-8 whatever the locale. A name in it is the name's bytes read as UTF-8; bytes that are not UTF-8 stand there
-as ``\udc80`` to ``\udcff`` (Python's ``surrogateescape``), so that
-``json.loads(line)["path"].encode("utf-8", "surrogateescape")`` is the name.
+JSON is UTF-8 whatever the locale; names in it are as :mod:`anytag.foundations.json_lines` says.
 
 Text shows names as they are: nothing in them is markup or an emoji's code. What would steer a terminal is written out
 (``\x1b``), and so is what the terminal's encoding does not have.
@@ -10,19 +8,18 @@ Text shows names as they are: nothing in them is markup or an emoji's code. What
 
 from __future__ import annotations
 
-import json
-import os
 import re
 import sys
 import unicodedata
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn
 from rich.text import Text
+
+from anytag.foundations.json_lines import json_line
 
 #: Control characters, halves of surrogate pairs, separators of lines, and what turns the direction of writing.
 _STEERING = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
@@ -45,24 +42,15 @@ def _written_out(found: re.Match[str]) -> str:
     return short or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}")
 
 
-def path_for_json(path: str | Path) -> str:
-    """A path as it stands in JSON: its bytes as UTF-8, in whatever encoding the file system's names are."""
-    return os.fsencode(path).decode("utf-8", "surrogateescape")
-
-
 def write_json(record: dict[str, Any] | list[dict[str, Any]]) -> None:
-    """Write one JSON line; paths under ``path`` and ``overlay`` as :func:`path_for_json` gives them."""
-    if isinstance(record, dict):
-        paths = {key: path_for_json(record[key]) for key in ("path", "overlay") if isinstance(record.get(key), str)}
-        record = record | paths
-    # What UTF-8 cannot encode is escaped as JSON does it.
-    line = json.dumps(record, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+    """Write one JSON line; see :func:`~anytag.foundations.json_lines.json_line`."""
+    line = json_line(record)
     sys.stdout.flush()
     buffer = getattr(sys.stdout, "buffer", None)
     if buffer is None:
-        sys.stdout.write(line.decode("utf-8"))
+        sys.stdout.write(line)
         return
-    buffer.write(line)
+    buffer.write(line.encode("utf-8"))
     buffer.flush()
 
 

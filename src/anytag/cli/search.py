@@ -10,9 +10,10 @@ from typing import Annotated
 import typer
 
 from anytag.cli._inputs import Model
-from anytag.cli._output import path_for_json, say, tell, write_json
+from anytag.cli._output import say, tell, write_json
 from anytag.cli._shared import reporting
 from anytag.errors import UsageError
+from anytag.foundations.json_lines import path_for_json
 from anytag.library.photo_library import Library, find_index
 from anytag.library.search import Hits, Reason
 

@@ -154,7 +154,7 @@ class Batch:
             problems = []
             for writer in self.sidecars:
                 try:
-                    self.done.sidecars += self._write(writer, entry, self.view(record))
+                    self.done.sidecars += self._write(writer, entry, self.view(record).writable())
                 except MissingProgramError:
                     raise
                 except AnytagError as error:

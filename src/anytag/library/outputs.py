@@ -9,12 +9,13 @@ from pathlib import Path
 
 from anytag.errors import LibraryError
 from anytag.foundations.atomic_files import whole_file
+from anytag.foundations.json_lines import json_line
 from anytag.library.progress import Progress
 from anytag.writers.annotations import CocoAnnotations, FiftyOneDataset, LabelStudioTasks
 from anytag.writers.contact_sheet import ContactSheet
 from anytag.writers.parquet import ParquetTable
 from anytag.writers.records import PictureRecord, TagView
-from anytag.writers.tables import CsvTable, JsonLines, TableWriter, json_line
+from anytag.writers.tables import CsvTable, JsonLines, TableWriter
 
 #: What could not be recognized, and why.
 FAILURES = "failures.jsonl"

@@ -156,7 +156,7 @@ class Progress:
 
     def settings(self, content: dict[str, Any]) -> int:
         """The number under which these settings are kept."""
-        text = json.dumps(content, sort_keys=True, ensure_ascii=False)
+        text = json.dumps(content, sort_keys=True)
         self._base.execute("INSERT OR IGNORE INTO settings (content) VALUES (?)", (text,))
         row = self._base.execute("SELECT id FROM settings WHERE content = ?", (text,)).fetchone()
         return int(row[0])

@@ -78,6 +78,8 @@ def parse_query(text: str) -> Query:
     Raises:
         UsageError: If it is empty, a parenthesis or quote is left open, or a field does not exist; it says where.
     """
+    # As the index keeps paths: bytes that are not UTF-8 are no words.
+    text = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     tokens = list(_tokens(text))
     if not tokens:
         raise UsageError('the query is empty; try: dog beach -cat, "hot dog", scene:beach, dog>0.8')

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from anytag.foundations.atomic_files import whole_file
+from anytag.foundations.json_lines import writable
 from anytag.writers.records import PictureRecord
 from anytag.writers.tables import shown
 
@@ -57,7 +58,7 @@ class CocoAnnotations:
             "annotations": annotations,
         }
         with whole_file(target) as part:
-            part.write_text(json.dumps(whole, ensure_ascii=False) + "\n", encoding="utf-8")
+            part.write_text(writable(json.dumps(whole, ensure_ascii=False)) + "\n", encoding="utf-8")
 
 
 @dataclass(frozen=True)
@@ -140,5 +141,5 @@ class FiftyOneDataset:
 def _write_list(write: Callable[[str], object], items: Iterator[dict[str, Any]]) -> None:
     write("[")
     for number, item in enumerate(items):
-        write("," * bool(number) + "\n" + json.dumps(item, ensure_ascii=False))
+        write("," * bool(number) + "\n" + writable(json.dumps(item, ensure_ascii=False)))
     write("\n]\n")

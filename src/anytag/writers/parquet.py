@@ -52,4 +52,4 @@ class ParquetTable:
 
 
 def _row(record: PictureRecord) -> dict[str, Any]:
-    return {**record.to_json(), "path": shown(record.path)}
+    return {**record.writable().to_json(), "path": shown(record.path)}

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from anytag.foundations.json_lines import writable
 from anytag.model.vocabulary import TagVocabulary
 from anytag.recognition import Recognition, Tag, TagKind
 
@@ -52,6 +53,13 @@ class PictureRecord:
     def tags(self) -> tuple[Tag, ...]:
         """The tags to write, best first."""
         return self.recognition.tags
+
+    def writable(self) -> PictureRecord:
+        """The same with names and a caption that UTF-8 holds, for files that cannot escape what it does not."""
+        seen = self.recognition
+        tags = tuple(replace(tag, name=writable(tag.name)) for tag in seen.tags)
+        caption = None if seen.caption is None else writable(seen.caption)
+        return replace(self, recognition=replace(seen, tags=tags, caption=caption))
 
     def to_json(self) -> dict[str, Any]:
         """The JSON line of the command line, and where it comes from."""

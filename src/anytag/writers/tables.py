@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from anytag.foundations.atomic_files import whole_file
+from anytag.foundations.json_lines import json_line
 from anytag.writers.records import PictureRecord
 
 
@@ -42,20 +42,6 @@ def shown(path: str) -> str:
     return os.fsencode(path).decode("utf-8", errors="backslashreplace")
 
 
-def json_line(record: dict[str, Any]) -> str:
-    r"""One line of JSON.
-
-    A path of bytes that are no UTF-8 keeps them as lone surrogates, written ``\udcNN``: ``os.fsencode`` of the decoded
-    text gives the very bytes back.
-    """
-    text = json.dumps(record, ensure_ascii=False)
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        text = json.dumps(record)
-    return text + "\n"
-
-
 @dataclass(frozen=True)
 class JsonLines:
     """The JSON lines of ``anytag tag --json``, with what found the tags and when."""
@@ -79,7 +65,10 @@ class CsvTable:
     def write(self, records: Iterable[PictureRecord], target: Path) -> None:
         """See :class:`TableWriter`."""
         # The mark tells spreadsheets that the file is UTF-8.
-        with whole_file(target) as part, part.open("w", encoding="utf-8-sig", newline="") as file:
+        with (
+            whole_file(target) as part,
+            part.open("w", encoding="utf-8-sig", errors="backslashreplace", newline="") as file,
+        ):
             rows = csv.writer(file)
             rows.writerow(["path", "tags", "scores", "caption", "model", "version", "time"])
             for record in records:

@@ -44,7 +44,7 @@ class TextSidecars:
         """One file's content; see :class:`~anytag.writers.sidecars.SidecarWriter`."""
         words = self._words(record)
         if before is None:
-            return (self.separator.join(words) + "\n").encode("utf-8")
+            return (self.separator.join(words) + "\n").encode("utf-8", "backslashreplace")
         if self.existing == "keep":
             return None
         target = self.target(record)
@@ -53,7 +53,7 @@ class TextSidecars:
                 f"{target}: is there already, and this output folder did not write it. --append adds tags to what "
                 "people wrote, --keep-existing leaves it alone"
             )
-        return self._appended(target, before, words).encode("utf-8")
+        return self._appended(target, before, words).encode("utf-8", "backslashreplace")
 
     def _words(self, record: PictureRecord) -> list[str]:
         names = [tag.name for tag in record.tags]
