@@ -238,6 +238,12 @@ def test_the_service_ends_in_one_line(folder, number, status):
     assert (process.returncode, error.decode().splitlines()[-1]) == (status, "anytag serve: interrupted")
 
 
+def test_the_service_is_not_started_for_nothing(folder):
+    pytest.importorskip("uvicorn", reason="the extra of the service is not installed")
+    code, _, error = run("serve", "--model", "gone", "--port", 0, cwd=folder)
+    assert (code, error.startswith(b"anytag serve: gone: no such model directory")) == (2, True)
+
+
 def test_interrupts_that_are_ignored_from_outside_stay_so(folder):
     command = [*ANYTAG, "tag", "c.jpg", "--top", "1"]
     ignoring = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)}

@@ -66,6 +66,8 @@ def serve(
         try:
             import uvicorn
 
+            from anytag.library.photo_library import index_path
+            from anytag.model.directory import find_model
             from anytag.service.app import create_app
             from anytag.service.settings import DEFAULT_MODEL, ServiceSettings
         except ImportError:
@@ -98,6 +100,10 @@ def serve(
             first = error.errors()[0]
             raise UsageError(f"--{'-'.join(map(str, first['loc']))}: {first['msg']}") from None
         logging.basicConfig(level=logging.WARNING if quiet else logging.INFO, stream=sys.stderr, format="%(message)s")
+        for place in models.values():  # Rather now than at the first request.
+            find_model(place)
+        if library is not None and not index_path(library).exists():
+            say(f"{library}: there is no index yet; make one with: anytag index PHOTOS")
         listening = _listen(host, port)
         shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
         where = f"http://{shown}:{listening.getsockname()[1]}"
