@@ -112,8 +112,9 @@ class Backend(Protocol):
 def no_text_encoder(directory: ModelDirectory) -> str:
     """What to say where a category is asked for that only a text encoder could turn into a query."""
     return (
-        f"{directory.path}: holds no text encoder, so it knows no categories but its tags; convert it again with "
-        "--clip DIR, the folder of CLIP ViT-B/16 (openai/clip-vit-base-patch16)"
+        f"{directory.path}: holds no text encoder, so it knows no categories but its tags; a converted model "
+        "gets one by anytag convert --clip DIR, a trained one by anytag train --set teacher.clip=DIR, where DIR is the "
+        "folder of CLIP ViT-B/16 (openai/clip-vit-base-patch16)"
     )
 
 

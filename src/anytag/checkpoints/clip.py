@@ -25,6 +25,7 @@ from torch import Tensor
 
 from anytag.errors import ModelError
 from anytag.foundations.atomic_files import whole_file
+from anytag.foundations.stand_in_files import stand_in
 from anytag.model.config import ClipTextConfig
 from anytag.nn.clip_text import TOKENIZER, WEIGHTS, ClipTextTransformer, check_state
 
@@ -229,7 +230,8 @@ def _open_weights(path: Path) -> Iterator[tuple[list[str], Callable[[str], Tenso
                 yield list(file.keys()), file.get_tensor
     except (SafetensorError, pickle.UnpicklingError, EOFError, OSError, RuntimeError) as error:
         first = str(error).partition("\n")[0]
-        raise ModelError(f"{damaged} ({first})") from None
+        instead = stand_in(path)
+        raise ModelError(f"{path}: {instead}" if instead else f"{damaged} ({first})") from None
 
 
 def _read_tokenizer(folder: Path, config: ClipTextConfig) -> Tokenizer:

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from anytag.errors import ModelError
+from anytag.foundations.stand_in_files import stand_in
 
 #: How files that PyTorch has saved begin: zip archives, and the pickles of before 1.6.
 _BEGINNINGS = (b"PK", b"\x80\x02")
@@ -29,6 +30,8 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     with path.open("rb") as file:
         head = file.read(2)
     if head not in _BEGINNINGS:
+        if instead := stand_in(path):
+            raise ModelError(f"{path}: {instead}")
         what = "empty" if not head else "not a PyTorch checkpoint"
         raise ModelError(f"{path}: {what}; give the .pth file as it was downloaded")
     try:
@@ -61,6 +64,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         try:
             return load_file(path)
         except (SafetensorError, OSError) as error:
+            if instead := stand_in(path):
+                raise ModelError(f"{path}: {instead}") from None
             raise ModelError(f"{path}: truncated, altered or missing ({error})") from error
     return read_checkpoint(path)
 

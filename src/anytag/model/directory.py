@@ -27,6 +27,7 @@ from anytag.errors import ModelError
 from anytag.foundations.atomic_files import write_text
 from anytag.foundations.cache_folder import cache_folder
 from anytag.foundations.folder_locks import only_writer_of
+from anytag.foundations.stand_in_files import stand_in
 from anytag.model.config import FORMAT_VERSION, ModelConfig
 from anytag.model.families import THRESHOLDS as OFFICIAL
 from anytag.model.translations import TRANSLATIONS_FILE
@@ -113,6 +114,8 @@ class ModelDirectory:
         if not pending.is_file() or sha256(pending) != expected:
             if actual is None:
                 raise _missing(path)
+            if instead := stand_in(path):
+                raise ModelError(f"{path}: {instead}")
             raise ModelError(
                 f"{path}: altered or damaged (SHA-256 {actual[:12]}…, expected {expected[:12]}…); "
                 "copy or download the model again"

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from anytag.errors import MissingExtraError, ModelError, PictureError, UsageError
 from anytag.evaluation.caption_tags import CategoryParser
 from anytag.evaluation.systems import Paradigm, Scores, default_vocabulary, folder_identity, parsed_scores
+from anytag.foundations.stand_in_files import stand_in
 from anytag.pictures import CLIP, Normalisation, PictureSource, read_picture
 from anytag.recognition import Failure
 
@@ -165,6 +166,8 @@ def read_checkpoint(
         raise ModelError(f"{path}: no such file; download the checkpoint first") from None
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError) as error:
         first = str(error).partition("\n")[0]
+        if instead := stand_in(path):
+            raise ModelError(f"{path}: {instead}") from None
         raise ModelError(f"{path}: damaged, cut short, or more than weights; download it again ({first})") from None
     if not isinstance(record, dict):
         raise ModelError(f"{path}: not a checkpoint: a {type(record).__name__}")
