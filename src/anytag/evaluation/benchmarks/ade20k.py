@@ -15,13 +15,12 @@ import numpy as np
 from PIL import Image
 
 from anytag.evaluation.benchmarks.benchmark import (
-    Benchmark,
+    Annotations,
     BenchmarkEntry,
     BenchmarkError,
-    PictureFiles,
-    check_count,
     names_of,
     read_table,
+    tagging_entry,
 )
 
 #: Names on two lines of the authors' list. One line is the class of that name; nothing says which class the other is.
@@ -55,10 +54,9 @@ def _open(key: str, title: str, clean: bool) -> BenchmarkEntry:
     table = read_table("ade20k.tsv")
     columns = [place for place, row in enumerate(table) if row["clean"] or not clean]
 
-    def open_(folder: Path, images: Path | None) -> Benchmark:
+    def read(folder: Path) -> Annotations:
         masks = _annotation_folder(folder)
         files = sorted(masks.glob("*.png"))
-        check_count(masks, "annotated pictures", len(files), 2_000)
         targets = np.zeros((len(files), len(table)), np.bool_)
         for row, file in enumerate(files):
             targets[row, _classes_of(file)] = True
@@ -72,19 +70,17 @@ def _open(key: str, title: str, clean: bool) -> BenchmarkEntry:
                 f"a name ({', '.join(REPEATED)}), so nothing says which of these {len(left_out)} classes they are: "
                 f"{', '.join(left_out)}",
             )
-        return Benchmark(
-            key,
-            title,
-            "tagging",
-            PictureFiles(images or (beside if beside.is_dir() else None), tuple(file.stem for file in files)),
+        return Annotations(
+            masks,
+            tuple(file.stem for file in files),
             tuple(row["name"] for row in kept),
-            tuple(row["name"] for row in kept),
+            targets[:, columns],
             synonyms={row["name"]: names_of(row["synonyms"]) for row in kept},
-            targets=targets[:, columns],
             notes=notes,
+            folder=beside if beside.is_dir() else None,
         )
 
-    return BenchmarkEntry(key, title, "tagging", 2_000, len(columns), (), _NEEDS, open_)
+    return tagging_entry(key, title, 2_000, len(columns), (), _NEEDS, read)
 
 
 ADE20K = _open("ade20k", "ADE20k", False)

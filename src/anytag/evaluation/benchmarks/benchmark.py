@@ -209,6 +209,71 @@ class BenchmarkEntry:
         return [names[0] for names in self.files if not any(find_file(folder, name) for name in names)]
 
 
+@dataclass(frozen=True)
+class Annotations:
+    """What the annotation files of a tagging benchmark say.
+
+    Attributes:
+        source: The file, for messages.
+        pictures: Paths below the folder of pictures, with or without their ending.
+        names: The C classes, as the files call them.
+        targets: ``[N, C]``, true for positives.
+        texts: The classes in words; ``None``: their names.
+        synonyms: See :class:`Benchmark`; so are ``kinds``, ``known`` and ``notes``.
+        folder: Where the pictures are if no other folder is named.
+        partial: Whether there may be other pictures than the published ones.
+    """
+
+    source: Path
+    pictures: tuple[str, ...]
+    names: tuple[str, ...]
+    targets: NDArray[np.bool_]
+    texts: tuple[str, ...] | None = None
+    synonyms: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    kinds: dict[str, str] = field(default_factory=dict)
+    known: NDArray[np.bool_] | None = None
+    notes: tuple[str, ...] = ()
+    folder: Path | None = None
+    partial: bool = False
+
+
+def tagging_entry(
+    key: str,
+    title: str,
+    pictures: int,
+    classes: int,
+    files: tuple[tuple[str, ...], ...],
+    needs: str,
+    read: Callable[[Path], Annotations],
+    positives: int = 0,
+) -> BenchmarkEntry:
+    """A tagging benchmark from what reads its annotations; its counts are checked where they are known (not 0)."""
+
+    def open_(folder: Path, images: Path | None) -> Benchmark:
+        found = read(folder)
+        if pictures and not found.partial:
+            check_count(found.source, "pictures", len(found.pictures), pictures)
+        if classes:
+            check_count(found.source, "classes", len(found.names), classes)
+        if positives:
+            check_count(found.source, "positives", int(found.targets.sum()), positives)
+        return Benchmark(
+            key,
+            title,
+            "tagging",
+            PictureFiles(images or found.folder, found.pictures),
+            found.names,
+            found.texts or found.names,
+            found.synonyms,
+            found.kinds,
+            found.targets,
+            found.known,
+            notes=found.notes,
+        )
+
+    return BenchmarkEntry(key, title, "tagging", pictures, classes, files, needs, open_)
+
+
 def find_file(folder: Path, name: str) -> Path | None:
     """A file below a folder, plain or gzipped; ``None`` if it is not there."""
     for ending in ("", ".gz"):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from anytag.evaluation.benchmarks.benchmark import (
+    Annotations,
     Benchmark,
     BenchmarkEntry,
     BenchmarkError,
@@ -18,6 +19,7 @@ from anytag.evaluation.benchmarks.benchmark import (
     need_file,
     read_json,
     read_table,
+    tagging_entry,
     target_matrix,
 )
 
@@ -46,7 +48,7 @@ def _category_ids(annotation: dict[str, Any], panoptic: bool) -> list[Any]:
 def _open(key: str, title: str, files: tuple[str, ...], panoptic: bool) -> BenchmarkEntry:
     table = [row for row in read_table("coco.tsv") if panoptic or row["thing"] == "1"]
 
-    def open_(folder: Path, images: Path | None) -> Benchmark:
+    def read(folder: Path) -> Annotations:
         path = need_file(folder, *files)
         record = sections(path, "images", "annotations")
         place = {int(row["id"]): number for number, row in enumerate(table)}
@@ -64,23 +66,19 @@ def _open(key: str, title: str, files: tuple[str, ...], panoptic: bool) -> Bench
                 if id not in place:
                     raise BenchmarkError(f"{path}: category {id!r} is none of the {len(table)} of {title}")
                 rows[row].append(place[id])
-        check_count(path, "pictures", len(pictures), 5_000)
-        names = tuple(name.rpartition(".")[0] + ".jpg" for name in pictures.values())
-        return Benchmark(
-            key,
-            title,
-            "tagging",
-            PictureFiles(images, names),
+        return Annotations(
+            path,
+            tuple(name.rpartition(".")[0] + ".jpg" for name in pictures.values()),
             tuple(row["name"] for row in table),
-            tuple(row["plain"] for row in table),
+            target_matrix(path, rows, len(rows), len(table)),
+            texts=tuple(row["plain"] for row in table),
             synonyms={row["plain"]: names_of(row["synonyms"]) for row in table},
             kinds={row["plain"]: "thing" if row["thing"] == "1" else "stuff" for row in table},
-            targets=target_matrix(path, rows, len(names), len(table)),
             notes=("pictures without any category stay: everything is absent there",),
         )
 
     needs = f"{files[0].rpartition('/')[2]} (images.cocodataset.org/annotations); {_PICTURES}"
-    return BenchmarkEntry(key, title, "tagging", 5_000, len(table), (files,), needs, open_)
+    return tagging_entry(key, title, 5_000, len(table), (files,), needs, read)
 
 
 COCO_80 = _open("coco-80", "COCO-80", ("instances_val2017.json", "annotations/instances_val2017.json"), False)

@@ -6,33 +6,25 @@ from pathlib import Path
 
 from anytag.evaluation.benchmarks.annotation_lines import read_numbered
 from anytag.evaluation.benchmarks.benchmark import (
-    Benchmark,
-    BenchmarkEntry,
-    PictureFiles,
-    check_count,
+    Annotations,
     need_file,
     read_lines,
+    tagging_entry,
 )
 
 _LINES = ("hico_600_annots.txt", "hico/hico_600_annots.txt")
 _NAMES = ("hico_600_taglist.txt", "hico/hico_600_taglist.txt")
 
 
-def _open(folder: Path, images: Path | None) -> Benchmark:
-    lines, names_file = need_file(folder, *_LINES), need_file(folder, *_NAMES)
-    names = read_lines(names_file)
-    check_count(names_file, "classes", len(names), 600)
-    pictures, targets = read_numbered(lines, 600)
-    check_count(lines, "pictures", len(pictures), 9_658)
-    check_count(lines, "positives", int(targets.sum()), 20_268)
-    return Benchmark(
-        "hico",
-        "HICO",
-        "tagging",
-        PictureFiles(images, pictures),
+def _read(folder: Path) -> Annotations:
+    lines, names = need_file(folder, *_LINES), read_lines(need_file(folder, *_NAMES))
+    pictures, targets = read_numbered(lines, len(names))
+    return Annotations(
+        lines,
+        pictures,
         tuple(names),
-        tuple(name.replace("_", " ") for name in names),
-        targets=targets,
+        targets,
+        texts=tuple(name.replace("_", " ") for name in names),
         notes=(
             "the authors' file keeps positives only: what HICO marks as ambiguous or unknown counts as absent, which "
             "lowers precision below HICO's own setting",
@@ -40,13 +32,13 @@ def _open(folder: Path, images: Path | None) -> Benchmark:
     )
 
 
-ENTRY = BenchmarkEntry(
+ENTRY = tagging_entry(
     "hico",
     "HICO",
-    "tagging",
     9_658,
     600,
     (_LINES, _NAMES),
     "annotation files of the official code; pictures of HICO's test split",
-    _open,
+    _read,
+    positives=20_268,
 )

@@ -7,24 +7,21 @@ from pathlib import Path
 import numpy as np
 
 from anytag.evaluation.benchmarks.benchmark import (
-    Benchmark,
-    BenchmarkEntry,
+    Annotations,
     BenchmarkError,
-    PictureFiles,
     check_count,
     find_file,
     need_file,
     read_lines,
+    tagging_entry,
 )
 
 _LIST = ("TestImagelist.txt", "ImageList/TestImagelist.txt")
 _CONCEPTS = ("Concepts81.txt", "ConceptsList/Concepts81.txt")
 
 
-def _open(folder: Path, images: Path | None) -> Benchmark:
-    list_file, concepts_file = need_file(folder, *_LIST), need_file(folder, *_CONCEPTS)
-    names = read_lines(concepts_file)
-    check_count(concepts_file, "concepts", len(names), 81)
+def _read(folder: Path) -> Annotations:
+    list_file, names = need_file(folder, *_LIST), read_lines(need_file(folder, *_CONCEPTS))
     pictures = tuple(line.replace("\\", "/") for line in read_lines(list_file))
     targets = np.zeros((len(pictures), len(names)), np.bool_)
     for column, name in enumerate(names):
@@ -43,28 +40,26 @@ def _open(folder: Path, images: Path | None) -> Benchmark:
         if bad := next((line for line in lines if line not in ("0", "1")), None):
             raise BenchmarkError(f"{path}: a label is {bad!r:.20}, not 0 or 1")
         targets[:, column] = [line == "1" for line in lines]
-    return Benchmark(
-        "nus-wide",
-        "NUS-WIDE",
-        "tagging",
-        PictureFiles(images, pictures),
+    return Annotations(
+        list_file,
+        pictures,
         tuple(names),
-        tuple(name.replace("_", " ") for name in names),
-        targets=targets,
+        targets,
+        texts=tuple(name.replace("_", " ") for name in names),
         notes=(
             "the official test split has more pictures than the 50,720 of Tag2Text's table 12, many of which are gone "
             "from Flickr; pictures that are absent are counted as such",
         ),
+        partial=True,
     )
 
 
-ENTRY = BenchmarkEntry(
+ENTRY = tagging_entry(
     "nus-wide",
     "NUS-WIDE",
-    "tagging",
     107_859,
     81,
     (_LIST, _CONCEPTS),
     "NUS-WIDE's image list, concept list and ground truth (lms.comp.nus.edu.sg); its pictures",
-    _open,
+    _read,
 )

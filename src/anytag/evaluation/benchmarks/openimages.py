@@ -15,15 +15,14 @@ import numpy as np
 
 from anytag.evaluation.benchmarks.annotation_lines import read_named
 from anytag.evaluation.benchmarks.benchmark import (
-    Benchmark,
+    Annotations,
     BenchmarkEntry,
     BenchmarkError,
-    PictureFiles,
-    check_count,
     find_file,
     need_file,
     read_lines,
     read_text,
+    tagging_entry,
 )
 
 _PICTURES = "pictures of the test split: open-images-dataset.s3.amazonaws.com/test/ID.jpg"
@@ -43,25 +42,13 @@ _RAM_LIST = ("ram_tag_list.txt", "ram/data/ram_tag_list.txt")
 def _open(
     key: str, title: str, files: tuple[tuple[str, ...], ...], pictures: int, classes: int, positives: int
 ) -> BenchmarkEntry:
-    def open_(folder: Path, images: Path | None) -> Benchmark:
-        lines, names_file = need_file(folder, *files[0]), need_file(folder, *files[1])
-        names = read_lines(names_file)
-        check_count(names_file, "classes", len(names), classes)
+    def read(folder: Path) -> Annotations:
+        lines, names = need_file(folder, *files[0]), read_lines(need_file(folder, *files[1]))
         found, targets = read_named(lines, names)
-        check_count(lines, "pictures", len(found), pictures)
-        check_count(lines, "positives", int(targets.sum()), positives)
-        return Benchmark(
-            key,
-            title,
-            "tagging",
-            PictureFiles(images, found),
-            tuple(names),
-            tuple(names),
-            targets=targets,
-            notes=("only positives are annotated; what is not listed counts as absent",),
-        )
+        notes = ("only positives are annotated; what is not listed counts as absent",)
+        return Annotations(lines, found, tuple(names), targets, notes=notes)
 
-    return BenchmarkEntry(key, title, "tagging", pictures, classes, files, f"{_FILES}; {_PICTURES}", open_)
+    return tagging_entry(key, title, pictures, classes, files, f"{_FILES}; {_PICTURES}", read, positives)
 
 
 COMMON = _open("openimages-common", "OpenImages-common", _COMMON, 57_224, 214, 67_866)
@@ -92,41 +79,31 @@ def leaked_names(names: list[str], known: list[str]) -> list[str]:
     return [name for name in names if _stems(name) & have]
 
 
-def _open_deleaked(folder: Path, images: Path | None) -> Benchmark:
-    rare = RARE.open(folder, images)
-    known = read_lines(need_file(folder, *_RAM_LIST))
-    leaked = set(leaked_names(list(rare.names), known))
+def _read_deleaked(folder: Path) -> Annotations:
+    rare, ram_list = RARE.open(folder, None), need_file(folder, *_RAM_LIST)
+    leaked = set(leaked_names(list(rare.names), read_lines(ram_list)))
     columns = [place for place, name in enumerate(rare.names) if name not in leaked]
     assert rare.targets is not None
     targets = rare.targets[:, columns]
-    rows = np.flatnonzero(targets.any(1)).tolist()
-    check_count(need_file(folder, *_RAM_LIST), "classes that it lacks", len(columns), DELEAKED.classes)
-    names = tuple(rare.names[place] for place in columns)
-    whole = Benchmark(
-        "openimages-rare-deleaked",
-        "OpenImages-rare, de-leaked",
-        "tagging",
-        rare.pictures,
-        names,
-        names,
-        targets=targets,
-        notes=(
-            *rare.notes,
-            f"{len(leaked)} of 200 classes are left out, as RAM's own tag list has them: {', '.join(sorted(leaked))}",
-        ),
+    rows = np.flatnonzero(targets.any(1))
+    note = f"{len(leaked)} of 200 classes are left out, as RAM's own tag list has them: {', '.join(sorted(leaked))}"
+    return Annotations(
+        ram_list,
+        tuple(rare.pictures.name(row) for row in rows.tolist()),
+        tuple(rare.names[place] for place in columns),
+        targets[rows],
+        notes=(*rare.notes, note),
     )
-    return whole.select(rows)
 
 
-DELEAKED = BenchmarkEntry(
+DELEAKED = tagging_entry(
     "openimages-rare-deleaked",
     "OpenImages-rare, de-leaked",
-    "tagging",
     18_223,
     174,
     (*_RARE, _RAM_LIST),
     f"{_FILES} and ram_tag_list.txt; {_PICTURES}",
-    _open_deleaked,
+    _read_deleaked,
 )
 
 
@@ -152,7 +129,7 @@ _LABELS = (
 _CLASSES = ("oidv7-class-descriptions.csv", "class-descriptions.csv")
 
 
-def _open_verified(folder: Path, images: Path | None) -> Benchmark:
+def _read_verified(folder: Path) -> Annotations:
     """The official labels of the 214 common classes, scored where a human has said yes or no."""
     list_file = find_file(folder, _COMMON[1][0]) or find_file(folder, _COMMON[1][1])
     classes_file, labels_file = need_file(folder, *_CLASSES), need_file(folder, *_LABELS)
@@ -181,27 +158,23 @@ def _open_verified(folder: Path, images: Path | None) -> Benchmark:
     notes = ["only what a human has verified, as present or absent, is scored"]
     if unmatched:
         notes.append(f"{len(unmatched)} classes have no OpenImages label of their name: {', '.join(unmatched)}")
-    return Benchmark(
-        "openimages-verified",
-        "OpenImages-common, verified labels",
-        "tagging",
-        PictureFiles(images, tuple(f"test/{picture}" for picture in pictures)),
+    return Annotations(
+        labels_file,
+        tuple(f"test/{picture}" for picture in pictures),
         tuple(wanted),
-        tuple(wanted),
-        targets=targets,
+        targets,
         known=known,
         notes=tuple(notes),
     )
 
 
-VERIFIED = BenchmarkEntry(
+VERIFIED = tagging_entry(
     "openimages-verified",
     "OpenImages-common, verified labels",
-    "tagging",
     0,
     0,
     (_LABELS, _CLASSES),
     "storage.googleapis.com/openimages/v7: oidv7-test-annotations-human-imagelabels.csv, oidv7-class-descriptions.csv; "
     + _PICTURES,
-    _open_verified,
+    _read_verified,
 )
