@@ -67,6 +67,13 @@ def test_a_class_excludes_its_collection_and_its_siblings_and_the_rest_is_unknow
     ]
 
 
+def test_pictures_of_one_thing_alone_show_no_animal_beside_it(tags, tmp_path):
+    (tmp_path / "collections.json").write_text(json.dumps(COLLECTIONS))
+    claims = ClassClaims(tmp_path / "collections.json", tags, 0, (0,), alone=True)([labeled("table"), labeled("cat")])
+    # animal, cat, dog, puppy, bee, table, chair
+    assert claims.values.tolist() == [[0, 0, 0, 0, 0, 1, 0], [1, 1, 0, 0, 0, -1, -1]]
+
+
 def test_a_class_that_is_no_tag_is_refused(classes):
     with pytest.raises(UsageError, match=r"^shard.tar:1.jpg: the model has no tag 'sofa'$"):
         classes([labeled("sofa")])

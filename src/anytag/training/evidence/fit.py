@@ -142,7 +142,8 @@ def gather(
             claims = caption_claims(heard.samples, tags)
             described += heard.samples
         else:
-            claims = ClassClaims(find_path(group.collections, data), tags, root, general)(heard.samples)
+            read = ClassClaims(find_path(group.collections, data), tags, root, general, group.alone)
+            claims = read(heard.samples)
         found[group.seen].append((heard, claims))
         report(f"{source.identity}: {len(heard.samples):,} pictures, {_true(claims):.1f} true tags a picture")
     parser.flush()

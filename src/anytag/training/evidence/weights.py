@@ -87,14 +87,12 @@ class _Way:
 
     Attributes:
         name: What such tags are called.
-        picture: The network's share of the decoder's weight; ``None``: it has a weight of its own.
-        classes: The same of the classifier; both are ``None`` or neither.
+        shares: Of ``picture`` and ``classes`` in the decoder's weight; ``None``: each has a weight of its own.
         sure: Whether it counts that the classifier is sure of something else.
     """
 
     name: str
-    picture: float | None
-    classes: float | None
+    shares: tuple[float, float] | None
     sure: bool
 
 
@@ -124,9 +122,9 @@ def fit_weights(
     trusted = (known.decoder >= _DECODER_EDGES[-1]) & ~(known.labeled & (known.decoder < config.known))
     shares = config.known_picture, config.known_classes
     ways = (
-        (_Way("seldom named", None, None, True), ~trusted),
-        (_Way("often named", *shares, False), trusted & (known.classes < config.general)),
-        (_Way("general", *shares, True), trusted & (known.classes >= config.general)),
+        (_Way("seldom named", None, True), ~trusted),
+        (_Way("often named", shares, False), trusted & (known.classes < config.general)),
+        (_Way("general", shares, True), trusted & (known.classes >= config.general)),
     )
     weights = np.zeros((len(shifts), len(WITNESSES)), np.float32)
     biases = np.zeros(len(shifts), np.float32)
@@ -177,13 +175,14 @@ def _design(
     """What is weighed, ``[pairs, columns]``."""
     decoder = said.decoder[rows, columns] - shifts[columns]
     picture = said.picture[rows, columns] * (known.picture[columns] > 0)
-    classes, sure = said.classes[rows, columns], said.sure[rows, columns] * way.sure
+    classes, exclusion = said.classes[rows, columns], said.exclusion[rows, columns]
+    sure = said.sure[rows, columns] * way.sure
     nothing, odds = np.zeros_like(sure), np.log(known.prevalence / (1 - known.prevalence))
     joint = decoder
-    if way.picture is not None and way.classes is not None:
-        joint = decoder + way.picture * picture + way.classes * classes
+    if way.shares is not None:
+        joint = decoder + sum(share * one for share, one in zip(way.shares, (picture, classes), strict=True))
         picture = classes = nothing
-    parts = [joint, picture, classes, said.exclusion[rows, columns], sure, sure * decoder, sure * picture]
+    parts = [joint, picture, classes, exclusion, sure, sure * decoder, sure * picture]
     return np.stack([*parts, odds[columns], np.ones_like(sure)], axis=1).astype(np.float32) * _UNITS
 
 
@@ -235,8 +234,9 @@ def _unpacked(fitted: _Floats, shifts: _Floats, prevalence: _Floats, way: _Way) 
     """From weights of the columns of some tags to those of the witnesses, for logits that are not shifted."""
     weights = fitted[:, : len(WITNESSES)].copy()
     weights[:, 0] = np.maximum(weights[:, 0], _LEAST_WEIGHT)
-    if way.picture is not None and way.classes is not None:
-        weights[:, 1], weights[:, 2], weights[:, 6] = way.picture * weights[:, 0], way.classes * weights[:, 0], 0
+    if way.shares is not None:
+        weights[:, 1:3] = weights[:, :1] * np.array(way.shares, np.float32)
+        weights[:, 6] = 0
     if not way.sure:
         weights[:, 4:] = 0
     odds = np.log(prevalence / (1 - prevalence))

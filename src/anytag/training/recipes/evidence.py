@@ -19,6 +19,8 @@ class PictureGroup(Settings):
             class each (``"tags": "label"`` in ``source``): the class is there, the other classes of its collection are
             not, and of everything else nobody knows. ``None``: the pictures have captions, which name some of what
             is there.
+        alone: Whether pictures with a class show one thing alone, so that the recipe's ``exclusive`` tag and its kinds
+            are not there unless the class is one of them: no animal in photographs of fruit and instruments.
         modulus: Pictures are told apart by what their ids, which are numbers then, leave when divided by this.
         remainders: Only pictures whose ids leave one of these are read.
         seen: Whether the recognition decoder learned from the pictures. What it says of them is surer than it is
@@ -27,6 +29,7 @@ class PictureGroup(Settings):
 
     source: SourceSpec
     collections: str | None = None
+    alone: bool = False
     modulus: int = Field(default=1, ge=1)
     remainders: tuple[int, ...] = (0,)
     seen: bool = False
@@ -65,7 +68,8 @@ class WeightsConfig(Settings):
     Attributes:
         folds: The network speaks of every picture that weights are fitted on as if it had not learned from it: it is
             trained so many times, without another part of them each time.
-        known: Tags that so many of the decoder's training pictures named are known well: the decoder is asked first.
+        known: Classes of pictures, and what follows from them, are known well if captions of so many of the decoder's
+            training pictures named them; other tags if 31 did. There the decoder is asked first.
         known_picture: What the network counts there, as a share of the decoder's weight.
         known_classes: What the classifier counts there, likewise.
         general: Classes that imply a tag from which on it counts as general ("animal").
