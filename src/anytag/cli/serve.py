@@ -100,8 +100,8 @@ def serve(
             first = error.errors()[0]
             raise UsageError(f"--{'-'.join(map(str, first['loc']))}: {first['msg']}") from None
         logging.basicConfig(level=logging.WARNING if quiet else logging.INFO, stream=sys.stderr, format="%(message)s")
-        for place in models.values():  # Rather now than at the first request.
-            find_model(place)
+        for named in models.values():  # Rather now than at the first request.
+            find_model(named)
         if library is not None and not index_path(library).exists():
             say(f"{library}: there is no index yet; make one with: anytag index PHOTOS")
         listening = _listen(host, port)
