@@ -20,12 +20,16 @@ from anytag.errors import PictureError, SampleError, UsageError
 from anytag.foundations.atomic_files import save_array, write_text
 from anytag.foundations.report import Report
 from anytag.inference.recognizer import Recognizer
+from anytag.model.translations import TRANSLATIONS_FILE
 from anytag.training.recipes.evidence import PictureGroup
 
 _BATCH = 8
 
 #: Files of a model that no witness depends on.
-_UNHEARD = {"README.md", "evidence.safetensors", "tokenizer.json", "vocabulary.json", "onnx/text_decoder.onnx"}
+_UNHEARD = {
+    *("README.md", "evidence.safetensors", "tokenizer.json", "vocabulary.json", "onnx/text_decoder.onnx"),
+    TRANSLATIONS_FILE,
+}
 
 
 @dataclass(frozen=True)
