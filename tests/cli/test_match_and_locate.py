@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -185,6 +186,18 @@ class TestLocate:
         written = sorted(record["overlay"].rpartition("/")[2] for record in found)
         assert written == ["blue-dog.png", "lime-dog.png", "red-dog-2.png", "red-dog.png"]
         assert {path.name for path in (tmp_path / "maps").iterdir()} == set(written)
+
+    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with names are of POSIX")
+    def test_a_pipe_is_read_once(self, run, pictures, tmp_path):  # noqa: F811
+        os.mkfifo(tmp_path / "pipe.png")
+        content = (pictures / "red.png").read_bytes()
+        writer = threading.Thread(target=(tmp_path / "pipe.png").write_bytes, args=(content,), daemon=True)
+        writer.start()
+        [record] = lines(run("locate", tmp_path / "pipe.png", "--tag", "dog", "--json", "--out", tmp_path / "maps"))
+        assert (record["path"], record["overlay"]) == (
+            str(tmp_path / "pipe.png"),
+            str(tmp_path / "maps" / "pipe-dog.png"),
+        )
 
     def test_a_large_picture_is_written_smaller(self, run, tmp_path):  # noqa: F811
         plain("red", (3200, 100)).save(tmp_path / "wide.png")

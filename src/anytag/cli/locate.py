@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -33,6 +34,7 @@ from anytag.cli._shared import HEADING, STYLES, finish, reporting, taken_for, wr
 from anytag.errors import PictureError
 from anytag.pictures import read_picture
 from anytag.pictures.heat_maps import HeatMap
+from anytag.pictures.sources import NamedBytes, describe, open_stream
 from anytag.recognition import Failure, Tag
 
 if TYPE_CHECKING:
@@ -115,12 +117,18 @@ def _locations(
 ) -> Iterator[Location | Failure]:
     for path in paths:
         try:
-            look = recognizer.look(path)
+            # Read once where it is needed twice: a pipe gives its picture but once.
+            with ExitStack() as stack:
+                content = None if folder is None else stack.enter_context(open_stream(path, describe(path))).read()
+            look = recognizer.look(path if content is None else NamedBytes(path, content))
             found, grid = look.score(tag), look.locate(tag)
             limit = found.threshold if threshold is None else threshold
             located = Location(path, replace(found, threshold=limit), grid, None)
             if folder is not None and located.seen:
-                picture = read_picture(path, draft_size=_LONGEST, accept_truncated=recognizer.accept_truncated)
+                assert content is not None
+                picture = read_picture(
+                    NamedBytes(path, content), draft_size=_LONGEST, accept_truncated=recognizer.accept_truncated
+                )
                 picture.thumbnail((_LONGEST, _LONGEST))
                 located = replace(located, overlay=folder.write(path, found.name, picture, grid))
         except PictureError as error:

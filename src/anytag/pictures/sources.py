@@ -31,6 +31,14 @@ _NOWHERE = (errno.ELOOP, errno.ENAMETOOLONG)
 _MOST_FROM_PIPE = 1 << 28
 
 
+class NamedBytes(io.BytesIO):
+    """A picture in memory that is called something."""
+
+    def __init__(self, name: str, content: bytes):
+        super().__init__(content)
+        self.name = name
+
+
 def describe(source: object) -> str:
     """A source's path, or what kind of thing it is in angle brackets."""
     if isinstance(source, str | os.PathLike):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from anytag.errors import AnytagError, PictureError
+from anytag.pictures.sources import NamedBytes
 from anytag.recognition import Failure
 from anytag.service.batcher import Batcher, Work
 from anytag.service.errors import ServiceError
@@ -16,14 +16,6 @@ from anytag.service.settings import DEFAULT_MODEL, ServiceSettings
 
 if TYPE_CHECKING:
     from anytag.inference.recognizer import Recognizer
-
-
-class NamedBytes(io.BytesIO):
-    """A picture in memory that is called something."""
-
-    def __init__(self, name: str, content: bytes):
-        super().__init__(content)
-        self.name = name
 
 
 @dataclass(frozen=True, slots=True)
