@@ -130,6 +130,15 @@ def test_wrong_use_is_explained(run, arguments, complaint):
     assert complaint in result.stderr
 
 
+@pytest.mark.parametrize("content", ["", "\n \n"])
+def test_captions_that_are_none_make_no_vocabulary(run, tmp_path, content):
+    (tmp_path / "empty.txt").write_text(content)
+    result = run("build", tmp_path / "empty.txt", "--out", tmp_path / "vocabulary.json")
+    assert result.exit_code == 2
+    assert f"no caption in {tmp_path / 'empty.txt'}, so nothing was written" in result.stderr
+    assert not (tmp_path / "vocabulary.json").exists()
+
+
 def test_show_goes_by_support_and_kind(run, saved):
     rows = [json.loads(line) for line in run("show", saved, "--json").stdout.splitlines()]
     assert [row["name"] for row in rows] == ["dog", "beach", "animal"]

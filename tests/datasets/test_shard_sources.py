@@ -85,6 +85,22 @@ def test_tags_may_have_another_key(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("record", "tags"),
+    [
+        ({"label": "dog"}, ("dog",)),
+        ({"keywords": "dog; cat"}, ("dog", "cat")),
+        ({"tags": ["owl"], "label": "dog"}, ("owl",)),
+        ({"label": 3}, ()),  # The number of a class says nothing.
+        ({"labels": [3, 4]}, ()),
+        ({"categories": ["dog"]}, ()),
+    ],
+)
+def test_tags_go_by_their_usual_names_as_in_tables(tmp_path: Path, record: dict, tags: tuple[str, ...]) -> None:
+    path = write_tar(tmp_path / "s.tar", [("0.jpg", jpeg(1)), ("0.json", json.dumps(record).encode())])
+    assert tuple(tag.name for tag in open_shards(path)[0].tags) == tags
+
+
+@pytest.mark.parametrize(
     ("record", "message"),
     [
         (b"{", "s.tar:b.jpg: a text member is not JSON, or not in UTF-8 (Expecting property name"),

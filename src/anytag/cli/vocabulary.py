@@ -126,14 +126,21 @@ def build(
         with progress_bar(TimeElapsedColumn()) as progress:
             task = progress.add_task("reading", total=len(sources))
 
+            count = 0
+
             def pictures() -> Iterator[tuple[str, ...]]:
+                nonlocal count
                 for path in sources:
                     progress.update(task, description=printable(path.name))
-                    yield from read_captions(path, captions_per_picture)
+                    for captions in read_captions(path, captions_per_picture):
+                        count += sum(bool(caption.strip()) for caption in captions)
+                        yield captions
                     progress.advance(task)
 
             parsed, told = parse_pictures(pictures(), loaded, workers), list[CaptionTags]()
             vocabulary = build_vocabulary(parsed, min_support, max_tags, imagenet, told.append)
+        if not count:
+            raise UsageError(f"no caption in {', '.join(map(str, sources))}, so nothing was written")
         vocabulary.save(out)
         _print_summary(vocabulary, out, told[0], min_support, json_)
 

@@ -35,6 +35,10 @@ _PICTURES = tuple(extension.removeprefix(".") for format in FORMATS for extensio
 _READ_EXTENSIONS = {*_PICTURES, "json", "txt"}
 
 
+#: Keys of tags, the likelier first; ``categories`` are a human's labels for validation.
+_TAG_KEYS = ("tags", "tag", "keywords", "labels", "label")
+
+
 def read_shard(path: str | Path) -> Iterator[Sample]:
     """Yield the samples of one shard in file order.
 
@@ -58,7 +62,7 @@ def read_shard(path: str | Path) -> Iterator[Sample]:
 
 
 def open_shards(
-    shards: str | Path | Sequence[str | Path], *, tags: str = "tags", index_folder: str | Path | None = None
+    shards: str | Path | Sequence[str | Path], *, tags: str | None = None, index_folder: str | Path | None = None
 ) -> ShardSource | StreamedShards:
     """Shards as a source: indexed if all lie uncompressed on this machine, else streamed.
 
@@ -81,7 +85,8 @@ class ShardSource(IndexedSource):
 
     Args:
         shards: Paths, in order. Eight bytes a sample are kept of them in memory.
-        tags: The key of the JSON members that holds tags.
+        tags: The key of the JSON members that holds tags; ``None``: ``tags`` or, where there is none, another name that
+            they usually have (``label``, ``keywords``).
         index_folder: Where to keep what was found, so that the next run need not go through the shards again.
             ``None``: nowhere.
 
@@ -89,7 +94,9 @@ class ShardSource(IndexedSource):
         UsageError: If a shard cannot be opened, or none holds a sample.
     """
 
-    def __init__(self, shards: Sequence[str | Path], *, tags: str = "tags", index_folder: str | Path | None = None):
+    def __init__(
+        self, shards: Sequence[str | Path], *, tags: str | None = None, index_folder: str | Path | None = None
+    ):
         self.paths = [Path(shard) for shard in shards]
         self.tags = tags
         folder = Path(index_folder) if index_folder is not None else None
@@ -163,10 +170,11 @@ class StreamedShards(SampleSource):
 
     Args:
         shards: Paths and addresses, in order. Nothing is opened before it is read.
-        tags: The key of the JSON members that holds tags.
+        tags: The key of the JSON members that holds tags; ``None``: ``tags`` or, where there is none, another name that
+            they usually have (``label``, ``keywords``).
     """
 
-    def __init__(self, shards: Sequence[str], *, tags: str = "tags"):
+    def __init__(self, shards: Sequence[str], *, tags: str | None = None):
         if not shards:
             raise UsageError("no shards were given")
         self.shards = list(shards)
@@ -193,7 +201,7 @@ class StreamedShards(SampleSource):
             yield SampleError("shard", str(error))
 
 
-def _stream(shard: str, name: str, tags: str = "tags", start: int = 0) -> Iterator[Sample | SampleError]:
+def _stream(shard: str, name: str, tags: str | None = None, start: int = 0) -> Iterator[Sample | SampleError]:
     """A shard's samples from a number on; damage ends them with an error of kind ``shard``."""
     number = 0
     try:
@@ -320,7 +328,7 @@ def _member_of(group: dict[str, bytes], extension: str) -> bytes | None:
     return group.get(extension) or next((group[e] for e in group if e.endswith("." + extension)), None)
 
 
-def _to_sample(shard: str, key: str, group: dict[str, bytes], tags: str) -> Sample | None:
+def _to_sample(shard: str, key: str, group: dict[str, bytes], tags: str | None) -> Sample | None:
     extension = _picture_of(group)
     if extension is None:
         return None
@@ -330,6 +338,7 @@ def _to_sample(shard: str, key: str, group: dict[str, bytes], tags: str) -> Samp
         record: Any = json.loads(text) if text else {}
         if not isinstance(record, dict):
             raise SampleError("row", f"the JSON member holds {record!r:.80}, not an object")
+        key_of_tags = tags or next((name for name in _TAG_KEYS if _holds_names(record.get(name))), _TAG_KEYS[0])
         captions = read_captions(record.get("captions") or record.get("caption"), "caption")
         lines = _member_of(group, "txt")
         if not captions and lines:
@@ -339,7 +348,7 @@ def _to_sample(shard: str, key: str, group: dict[str, bytes], tags: str) -> Samp
             picture=group[extension],
             captions=captions,
             labels=tuple(tag.name for tag in read_tags(record.get("categories"), "categories")),
-            tags=read_tags(record.get(tags), tags),
+            tags=read_tags(record.get(key_of_tags), key_of_tags),
             boxes=read_boxes(record.get("boxes")),
             source=source,
         )
@@ -347,6 +356,11 @@ def _to_sample(shard: str, key: str, group: dict[str, bytes], tags: str) -> Samp
         raise error.at(source) from error
     except ValueError as error:
         raise SampleError("row", f"a text member is not JSON, or not in UTF-8 ({error})", source) from error
+
+
+def _holds_names(value: object) -> bool:
+    """Whether a field holds names, not the numbers of classes."""
+    return isinstance(value, str) or (isinstance(value, list) and any(isinstance(entry, str | dict) for entry in value))
 
 
 def _is_compressed_file(name: str) -> bool:

@@ -113,3 +113,21 @@ def test_what_other_objectives_do_not_read_is_refused(changes, name):
     settings = {"name": "x", "start": "ram", "sources": ("a",), "objective": RamConfig(), "stages": CONFIG.stages}
     with pytest.raises(ValueError, match=f"{name} is read by LiteConfig only, not by RamConfig"):
         TrainingConfig(**(settings | changes))
+
+
+@pytest.mark.parametrize(
+    ("pair", "complaint"),
+    [
+        ("augmentation.crop=[0.8,0.2]", "crop goes from 0.8 up to 0.2; give the smaller number first"),
+        ("augmentation.crop=[0,1]", "greater than 0"),
+        ("augmentation.crop=[0.5,1.5]", "less than or equal to 1"),
+        ("augmentation.aspect=[2,0.5]", "aspect goes from 2 up to 0.5"),
+        ("augmentation.aspect=[-1,1]", "greater than 0"),
+        ("model.width=0", "greater than or equal to 1"),
+        ("model.recognition.layers=-1", "greater than or equal to 1"),
+        ("model.recognition.dropout=1", "less than 1"),
+        ("model.image_encoder.resolution=0", "greater than or equal to 1"),
+    ],
+)
+def test_pairs_and_sizes_have_bounds(pair, complaint):
+    assert complaint in refused(pair)

@@ -142,3 +142,19 @@ class TestAccumulation:
         for one, other in zip(log, other_log, strict=True):
             assert other["square"] == pytest.approx(one["square"], rel=1e-3)
             assert other["number"] == one["number"]
+
+
+def test_a_step_that_teaches_nothing_is_said(tmp_path):
+    """All gradients 0: as where the data name no tag of the model's."""
+
+    def idle(model, number, stage, share):
+        loss, parts = toy_run.step(model, number, stage, share)
+        return loss * 0, parts
+
+    lines: list[str] = []
+    make(tmp_path, step=idle, lines=lines).run()
+    warned = [line for line in lines if line.startswith("warning: all gradients are 0, so nothing is learned")]
+    assert len(warned) == len([record for record in records(tmp_path) if "gradient_norm" in record]) > 0
+    lines.clear()
+    make(tmp_path / "other", lines=lines).run()
+    assert not [line for line in lines if "gradients are 0" in line]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -19,6 +19,11 @@ SourceSpec = str | dict[str, Any]
 SENTENCE_ENCODER = "all-MiniLM-L6-v2"
 
 
+#: A part of a whole, and how wide something is for its height; neither can be nothing.
+Share = Annotated[float, Field(gt=0, le=1)]
+Ratio = Annotated[float, Field(gt=0)]
+
+
 class AugmentationConfig(Settings):
     """How a training picture is changed; the defaults are those of the official code.
 
@@ -31,12 +36,19 @@ class AugmentationConfig(Settings):
         omission: Probability that an operation that was drawn is left out.
     """
 
-    crop: tuple[float, float] | None = (0.2, 1.0)
-    aspect: tuple[float, float] = (3 / 4, 4 / 3)
+    crop: tuple[Share, Share] | None = (0.2, 1.0)
+    aspect: tuple[Ratio, Ratio] = (3 / 4, 4 / 3)
     flip: float = Field(default=0.5, ge=0, le=1)
     operations: int = Field(default=2, ge=0)
     magnitude: float = Field(default=5.0, ge=0, le=10)
     omission: float = Field(default=0.5, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _least_first(self) -> AugmentationConfig:
+        for name, pair in (("crop", self.crop), ("aspect", self.aspect)):
+            if pair is not None and pair[0] > pair[1]:
+                raise ValueError(f"{name} goes from {pair[0]:g} up to {pair[1]:g}; give the smaller number first")
+        return self
 
 
 class ObjectiveConfig(Settings):
