@@ -20,11 +20,11 @@ FORMAT_VERSION = 1
 class SwinConfig(Settings):
     """Sizes of a Swin Transformer (Liu et al., 2021); the defaults are those of Swin-L."""
 
-    width: int = Field(192, ge=1)
+    width: int = Field(default=192, ge=1)
     depths: tuple[int, ...] = (2, 2, 18, 2)
     heads: tuple[int, ...] = (6, 12, 24, 48)
-    window: int = Field(12, ge=1)
-    drop_path: float = Field(0.1, ge=0, lt=1)
+    window: int = Field(default=12, ge=1)
+    drop_path: float = Field(default=0.1, ge=0, lt=1)
 
 
 class ImageEncoderConfig(Settings):
@@ -54,9 +54,9 @@ class ImageEncoderConfig(Settings):
     name: str = "efficientnet_lite2"
     swin: SwinConfig | None = None
     projection: Literal["normalised", "linear", "none"] = "normalised"
-    resolution: int = Field(260, ge=1)
-    width: int = Field(1280, ge=1)
-    tokens: int = Field(82, ge=1)
+    resolution: int = Field(default=260, ge=1)
+    width: int = Field(default=1280, ge=1)
+    tokens: int = Field(default=82, ge=1)
     classes: int = 1000
     mean: tuple[float, float, float] = (127.0, 127.0, 127.0)
     std: tuple[float, float, float] = (128.0, 128.0, 128.0)
@@ -77,10 +77,10 @@ class RecognitionConfig(Settings):
     (Tag2Text's group-wise linear layer).
     """
 
-    layers: int = Field(2, ge=1)
-    heads: int = Field(4, ge=1)
-    inner: int = Field(512, ge=1)
-    dropout: float = Field(0.1, ge=0, lt=1)
+    layers: int = Field(default=2, ge=1)
+    heads: int = Field(default=4, ge=1)
+    inner: int = Field(default=512, ge=1)
+    dropout: float = Field(default=0.1, ge=0, lt=1)
     score: Literal["shared", "per_tag"] = "shared"
 
 
@@ -129,10 +129,10 @@ class LabelQueryConfig(Settings):
 
     kind: Literal["text", "learned", "embedded", "described"] = "text"
     encoder: str = "all-MiniLM-L6-v2"
-    width: int = Field(384, ge=1)
-    inner: int = Field(512, ge=1)
+    width: int = Field(default=384, ge=1)
+    inner: int = Field(default=512, ge=1)
     offsets: bool = True
-    descriptions: int = Field(1, ge=1)
+    descriptions: int = Field(default=1, ge=1)
     clip_text: ClipTextConfig | None = None
 
 
@@ -162,12 +162,12 @@ class CaptionerConfig(Settings):
         attention_dropout: Of attention weights in training; ``None``: the same.
     """
 
-    layers: int = Field(3, ge=1)
+    layers: int = Field(default=3, ge=1)
     interaction_layers: int | None = None
-    heads: int = Field(4, ge=1)
-    inner: int = Field(1024, ge=1)
+    heads: int = Field(default=4, ge=1)
+    inner: int = Field(default=1024, ge=1)
     vocabulary: int = 0
-    positions: int = Field(48, ge=1)
+    positions: int = Field(default=48, ge=1)
     picture_memory: bool = True
     shared_words: bool = True
     tokenizer: Literal["pruned", "bert"] = "pruned"
@@ -175,7 +175,7 @@ class CaptionerConfig(Settings):
     tag_length: int = 0
     mask_padding: bool = True
     prompt: str = ""
-    dropout: float = Field(0.1, ge=0, lt=1)
+    dropout: float = Field(default=0.1, ge=0, lt=1)
     attention_dropout: float | None = None
 
     @model_validator(mode="after")
@@ -264,7 +264,7 @@ class ModelConfig(Settings):
     format: int = FORMAT_VERSION
     family: Literal["lite", "tag2text", "ram", "ram_plus"] = "lite"
     name: str = "lite"
-    width: int = Field(256, ge=1)
+    width: int = Field(default=256, ge=1)
     feature_width: int | None = None
     image_encoder: ImageEncoderConfig = Field(default_factory=ImageEncoderConfig)
     recognition: RecognitionConfig = Field(default_factory=RecognitionConfig)
