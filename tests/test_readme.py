@@ -90,4 +90,4 @@ def test_continuous_integration_finds_its_two_commands() -> None:
     [block] = re.findall(r"^<!-- ci: run -->\n```bash\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
     install, test = block.strip().splitlines()
     assert install.startswith("pip install . && anytag ")
-    assert test.endswith("pytest")
+    assert " && pytest" in test

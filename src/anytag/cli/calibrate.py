@@ -22,7 +22,7 @@ def calibrate(
     ] = None,
     source: Annotated[str | None, typer.Option(help="Provenance to note. (default: the names of the data)")] = None,
     half: Annotated[
-        bool, typer.Option(help="Use every other picture only, so that the rest can judge the result.")
+        bool, typer.Option("--half", help="Use every other picture only, so that the rest can judge the result.")
     ] = False,
     undo: Annotated[bool, typer.Option("--undo", help="Take the last calibration back.")] = False,
 ) -> None:

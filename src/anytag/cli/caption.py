@@ -60,7 +60,9 @@ def caption(
     top: Top = None,
     kind: Kinds = None,
     num_beams: Annotated[int | None, typer.Option(min=1, help="Width of the search. (default: the model's)")] = None,
-    sample: Annotated[bool, typer.Option(help="Draw a caption at random instead of searching for the best.")] = False,
+    sample: Annotated[
+        bool, typer.Option("--sample", help="Draw a caption at random instead of searching for the best.")
+    ] = False,
     seed: Annotated[int | None, typer.Option(help="Seed of --sample.")] = None,
     allow: Allow = None,
     allow_from: AllowFrom = None,

@@ -52,11 +52,15 @@ def evaluate(
         str | None, typer.Option(help="Fit the threshold on these labeled pictures (as --benchmark), not reported.")
     ] = None,
     tune_on_test: Annotated[
-        bool, typer.Option(help="Fit the threshold on the test set, as the papers did; the tables say so.")
+        bool,
+        typer.Option("--tune-on-test", help="Fit the threshold on the test set, as the papers did; the tables say so."),
     ] = False,
-    per_class: Annotated[bool, typer.Option(help="Fit a threshold for each class.")] = False,
+    per_class: Annotated[bool, typer.Option("--per-class", help="Fit a threshold for each class.")] = False,
     standardize: Annotated[
-        bool, typer.Option(help="Add a row with scores standardized per class and picture (alignment only).")
+        bool,
+        typer.Option(
+            "--standardize", help="Add a row with scores standardized per class and picture (alignment only)."
+        ),
     ] = False,
     bootstrap: Annotated[int, typer.Option(min=0, help="Samples for an interval of mean average precision.")] = 0,
     tags_from: Annotated[
