@@ -121,6 +121,39 @@ def test_by_vector_alone_and_within_a_query(search):
     assert paths(search.by_vector("text", vector(-1.4), "beach")) == ["c.jpg", "a.jpg"]
 
 
+def test_by_a_sentence(search):
+    dog, beach = VOCABULARY[0], VOCABULARY[1]
+    found = search.by_text("hounds at the sea", vector(-0.1), [dog, beach], 0.5)
+    # Cosines of angles 0.1, 0, 1.4 and 2.9, and half the scores of what is named: 0.9 + 0.6, 0.7, 0.95 and nothing.
+    assert paths(found) == ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]
+    assert [hit.score for hit in found.hits] == pytest.approx(
+        [np.cos(0.1) + 0.75, 1 + 0.35, np.cos(1.4) + 0.475, np.cos(2.9)], abs=1e-6
+    )
+    assert [(reason.name, reason.where) for reason in found.hits[0].reasons] == [
+        ("dog", "object"), ("beach", "scene"), ("hounds at the sea", "text"),
+    ]  # fmt: skip
+    assert found.hits[0].reasons[-1].score == pytest.approx(np.cos(0.1))
+    assert paths(search.by_text("a", vector(-0.1), [], 0.5, limit=1)) == ["b.jpg"]
+    mixed = search.by_text("a", vector(-0.1), [dog], 0.5, query="beach -train")
+    assert (paths(mixed), mixed.total) == (["a.jpg"], 1)
+
+
+def test_a_sentence_of_another_model(search):
+    with pytest.raises(UsageError, match="holds no vectors that a sentence of this model could be compared with; run"):
+        search.by_text("a dog", np.ones(3, np.float32), [], 0.5)
+
+
+def test_vectors_of_another_model_are_forgotten(search):
+    index = search.index
+    index.begin_model("1")
+    assert len(index.embeddings.read("text")) == 5
+    index.begin_model("1")
+    assert len(index.embeddings.read("text")) == 5
+    index.begin_model("2")
+    assert len(index.embeddings.read("text")) == 0
+    assert paths(search.by_words("dog")) == ["a.jpg", "b.jpg"]
+
+
 def test_near_duplicates(search):
     assert search.duplicates() == [["a.jpg", "b.jpg"]]
     assert search.duplicates(0.9999) == []

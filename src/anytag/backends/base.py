@@ -35,6 +35,9 @@ class Queries(Protocol):
     def join(self, other: Any) -> Queries:
         """These, then the others."""
 
+    def vectors(self) -> FloatArray:
+        """What the labels mean, ``[T, W]``, in models that ask with one query a label."""
+
 
 @dataclass(frozen=True, slots=True)
 class ArrayQueries:
@@ -60,6 +63,10 @@ class ArrayQueries:
     def join(self, other: ArrayQueries) -> ArrayQueries:
         """These, then the others."""
         return ArrayQueries({name: np.concatenate([array, other.arrays[name]]) for name, array in self.arrays.items()})
+
+    def vectors(self) -> FloatArray:
+        """What the labels mean, ``[T, W]``."""
+        return self.arrays["queries"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,10 @@ class TorchQueries:
         """These, then the others."""
         return TorchQueries({name: torch.cat([tensor, other.tensors[name]]) for name, tensor in self.tensors.items()})
 
+    def vectors(self) -> FloatArray:
+        """What the labels mean, ``[T, W]``."""
+        return _numpy(self.tensors["queries"])
+
 
 class TorchBackend:
     """Runs ``model.safetensors`` of a model directory.

@@ -26,6 +26,9 @@ def search(
     library: Annotated[
         Path | None, typer.Option(help="Index, or folder of photos. (default: the nearest from here upwards)")
     ] = None,
+    text: Annotated[
+        str | None, typer.Option(help='Pictures that a sentence fits, best first, such as "a child on a swing".')
+    ] = None,
     like: Annotated[Path | None, typer.Option(help="Pictures that look like this one, best first.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most that many results.")] = 20,
     facets: Annotated[bool, typer.Option("--facets", help="Say which tags the results have, with numbers.")] = False,
@@ -36,7 +39,7 @@ def search(
     json_: Annotated[bool, typer.Option("--json", help="Write JSON lines, one a result.")] = False,
     model: Model = None,
 ) -> None:
-    """Find photos by tags, words of captions, or another picture. Every result says why it was found.
+    """Find photos by tags, words of captions, a sentence, or another picture. Every result says why it was found.
 
     Example: anytag search "dog beach -person" --library photos
     """
@@ -51,10 +54,10 @@ def search(
                     for path in (*group, ""):
                         tell(path)
             raise typer.Exit(0 if groups else 1)
-        text = " ".join(query) if query else None
-        if text is None and like is None:
-            raise UsageError("say what to look for: words, --like PICTURE, or --duplicates")
-        found = opened.search(text, like=like, limit=limit, facets=20 if facets else 0)
+        words = " ".join(query) if query else None
+        if words is None and text is None and like is None:
+            raise UsageError("say what to look for: words, --text SENTENCE, --like PICTURE, or --duplicates")
+        found = opened.search(words, text=text, like=like, limit=limit, facets=20 if facets else 0)
         if json_:
             for hit in found.hits:
                 write_json(hit.to_json())
@@ -84,8 +87,6 @@ def _show(found: Hits) -> None:
 
 
 def _why(reason: Reason) -> str:
-    return (
-        f"{reason.name} in {reason.where}"
-        if reason.where in ("caption", "path")
-        else f"{reason.name} {reason.score:.2f}"
-    )
+    if reason.where in ("caption", "path"):
+        return f"{reason.name} in {reason.where}"
+    return f"the text {reason.score:.2f}" if reason.where == "text" else f"{reason.name} {reason.score:.2f}"

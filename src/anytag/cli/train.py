@@ -41,7 +41,9 @@ def train(
         from anytag.training.engine.allocator import keep_freed_memory
         from anytag.training.engine.config import Overrides
         from anytag.training.evidence.fit import fit_evidence
+        from anytag.training.evidence.joint_embedding import fit_joint_embedding
         from anytag.training.recipes.evidence import EvidenceTraining
+        from anytag.training.recipes.joint_embedding import JointEmbeddingTraining
         from anytag.training.recipes.loading import load_recipe
         from anytag.training.run import train as run_training
 
@@ -51,6 +53,10 @@ def train(
         config = Overrides(set_ or []).apply(load_recipe(recipe))
         if isinstance(config, EvidenceTraining):
             fit_evidence(config, data, run, tell, cache, threads, set_ or [])
+            tell(f"done: {run / 'model'}")
+            return
+        if isinstance(config, JointEmbeddingTraining):
+            fit_joint_embedding(config, data, run, tell, cache, threads, set_ or [])
             tell(f"done: {run / 'model'}")
             return
         finished = run_training(config, data, run, tell, stop_after and stop_after * 60, cache, set_ or [])

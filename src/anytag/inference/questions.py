@@ -5,23 +5,27 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypedDict, TypeVar
 
 import numpy as np
 
 from anytag.backends.base import Backend, Encoded, FloatArray, Queries
-from anytag.errors import UsageError
+from anytag.errors import ModelError, UsageError
 from anytag.foundations import arguments
 from anytag.foundations.shortage import explained_shortage
 from anytag.inference.captioner import Captioner
 from anytag.inference.decoding_options import DecodingOptions
+from anytag.inference.joint_embedding import JointEmbedding
 from anytag.inference.label_set import LabelSet
 from anytag.inference.label_sets import LabelSets
 from anytag.inference.scoring import Scorer
 from anytag.inference.tag_choice import TagChoice
 from anytag.inference.text_queries import TextQueries
+from anytag.language.parsing.parser import load_parser
 from anytag.language.tags.coverage import TagCoverage
+from anytag.language.tags.vocabulary_builder import TagMapper
 from anytag.model.directory import ModelDirectory
 from anytag.model.vocabulary import VocabularyTag
 from anytag.pictures.heat_maps import HeatMap, to_heat_map
@@ -86,6 +90,38 @@ class Questions:
         if self._captioner is None:
             self._captioner = Captioner(self.directory, self.backend, self.texts)
         return self._captioner
+
+    @cached_property
+    def joint_embedding(self) -> JointEmbedding | None:
+        """The space of pictures and sentences, in models that have one."""
+        return JointEmbedding.of(self.directory)
+
+    @explained_shortage()
+    def embed_text(self, text: str) -> tuple[FloatArray, list[VocabularyTag], float]:
+        """What a sentence finds pictures by.
+
+        Args:
+            text: Any sentence or phrase.
+
+        Returns:
+            Its vector ``[D]`` beside those of pictures, the tags that it names, and what each of those counts.
+
+        Raises:
+            UsageError: If the text is empty.
+            ModelError: If the model has no such space.
+        """
+        if not arguments.text("text", text).strip():
+            raise UsageError("text must not be empty; give a sentence or a phrase")
+        joint = self.joint_embedding
+        if joint is None:
+            raise ModelError(
+                f"{self.directory.path}: cannot find pictures by a sentence, because it has no joint embedding; train "
+                "one with recipes/lite_search.py, or search for tags"
+            )
+        vocabulary = self.labels.vocabulary
+        ids = TagMapper(vocabulary)(load_parser("light").parse(text), implied=False)
+        [vector] = joint.texts(self.texts.sentences([text]).vectors())
+        return vector, [vocabulary[id] for id in sorted(ids)], joint.config.tag_weight
 
     @explained_shortage()
     def tags(

@@ -80,6 +80,16 @@ class Index(Progress):
         #: What the next stored pictures are embedded as; whoever recognizes puts it here.
         self.waiting: dict[str, Embeddings] = {}
 
+    def begin_model(self, version: str) -> None:
+        """Forget vectors of another model: they cannot be compared with those of this one.
+
+        Args:
+            version: Of the model that works from now on.
+        """
+        if self.fact("embedded by", version) != version:
+            self.embeddings.clear()
+        self.set_fact("embedded by", version)
+
     def store(self, entry: Entry, result: Recognition | Failure, settings: int, time: str) -> None:
         """Keep what was found in a picture, and make it searchable."""
         super().store(entry, result, settings, time)
@@ -270,8 +280,8 @@ class EmbeddingFiles:
         known = self.width(name)
         if known not in (0, width):
             raise LibraryError(
-                f"{self._paths[name]}: holds vectors of {known} numbers, and this model gives {width}; make the index "
-                "anew with --rebuild"
+                f"{self._paths[name]}: holds vectors of {known} numbers, and this model gives {width}; move the index "
+                "away and make it again"
             )
         if not known:
             with self._width_path.open("a") as file:

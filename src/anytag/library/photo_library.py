@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from anytag.backends.base import Encoded, FloatArray
+from anytag.backends.base import Encoded
 from anytag.errors import LibraryError, UsageError
 from anytag.inference.embedding import picture_embeddings
 from anytag.library.batch import Done
@@ -42,16 +42,19 @@ class IndexRun(BatchRun):
     def _results(self, known: Progress, pictures: Iterable[Any]) -> Iterator[Recognition | Failure]:
         """Recognitions; the vectors of the same encoding go to the index."""
         question, index = self.question(), cast(Index, known)
+        joint = self.recognizer.questions.joint_embedding
 
-        def both(encoded: Encoded, paths: Sequence[str]) -> list[tuple[Recognition, FloatArray]]:
-            return list(zip(question(encoded, paths), picture_embeddings(encoded), strict=True))
+        def both(encoded: Encoded, paths: Sequence[str]) -> list[tuple[Recognition, Embeddings]]:
+            looks = picture_embeddings(encoded)
+            texts = np.empty((len(looks), 0), np.float32) if joint is None else joint.pictures(encoded)
+            return list(zip(question(encoded, paths), map(Embeddings, looks, texts), strict=True))
 
         for answer in self.recognizer.answers(pictures, both):
             if isinstance(answer, Failure):
                 yield answer
             else:
-                seen, vector = answer
-                index.waiting[seen.path] = Embeddings(vector, np.empty(0, np.float32))
+                seen, vectors = answer
+                index.waiting[seen.path] = vectors
                 yield seen
 
     def write(self, known: Progress) -> list[Path]:
@@ -111,6 +114,7 @@ class Library:
         run.progress_file, run.lock_file = self.path.name, f".{self.path.name}.lock"
         with run.open() as known:
             sources = self._sources(known, pictures)
+            cast(Index, known).begin_model(str(run.settings()["version"]))
             if retry_failed:
                 known.retry_failed()
             folders = [source for source in sources if Path(source).is_dir()]
@@ -123,26 +127,35 @@ class Library:
         self,
         query: str | None = None,
         *,
+        text: str | None = None,
         like: PictureSource | None = None,
         limit: int = 20,
         facets: int = 0,
     ) -> Hits:
-        """Find pictures by tags and words, by a picture that they look like, or both.
+        """Find pictures by tags and words, by a sentence that fits them, or by a picture that they look like.
 
         Args:
-            query: See :mod:`anytag.library.query`; ``None``: whatever looks like ``like``.
-            like: A picture.
+            query: See :mod:`anytag.library.query`. With ``text`` or ``like``, hits must fit it, too.
+            text: A sentence; hits fit it best first, and show the tags that it names.
+            like: A picture; hits look like it, best first.
             limit: Hits to give.
             facets: Most frequent tags of everything found to give.
 
         Raises:
-            UsageError: If neither is given, or the query cannot be read.
+            UsageError: If none is given, or both ``text`` and ``like``; or the query cannot be read.
             LibraryError: If there is no index.
+            ModelError: If the model cannot compare pictures with sentences.
             PictureError: If ``like`` cannot be read.
         """
-        if query is None and like is None:
-            raise UsageError("search needs a query, or a picture that hits look like")
+        if query is None and like is None and text is None:
+            raise UsageError("search needs a query, a text, or a picture that hits look like")
+        if like is not None and text is not None:
+            raise UsageError("text and like exclude each other: hits are ordered by one of them")
         with self._search() as search:
+            if text is not None:
+                questions = self._load().questions
+                vector, named, weight = questions.embed_text(text)
+                return search.by_text(text, vector, named, weight, query, limit, facets)
             if like is None:
                 assert query is not None
                 return search.by_words(query, limit, facets)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from anytag.errors import UsageError
 from anytag.library.index import EVERYTHING, Index
+from anytag.library.matched import Matched, in_all, in_any, similarities, without
 from anytag.library.query import Not, Or, Query, Term, parse_query
 from anytag.model.vocabulary import TagVocabulary, VocabularyTag, normalise_name
 from anytag.recognition import TAG_KINDS
@@ -30,8 +31,8 @@ class Reason:
 
     Attributes:
         name: A tag, or the word that stands in the caption or path.
-        score: Of the tag; of words a constant.
-        where: The tag's kind, or ``caption`` or ``path``.
+        score: Of the tag; of words a constant; of a sentence how near the picture is to it.
+        where: The tag's kind, or ``caption``, ``path`` or ``text``.
     """
 
     name: str
@@ -84,14 +85,6 @@ class Hits:
     total: int
     facets: tuple[tuple[str, int], ...] = ()
     unknown: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class _Matched:
-    """Numbers of pictures in rising order, and their scores."""
-
-    entries: NDArray[np.int64]
-    scores: NDArray[np.float32]
 
 
 class Search:
@@ -152,8 +145,59 @@ class Search:
         scores = similarities(rows, entries, vector)
         order = np.argsort(-scores, kind="stable")
         best = order[:limit]
-        found = _Matched(entries[best], scores[best])
+        found = Matched(entries[best], scores[best])
         return self._hits(found, query, limit, facets, total=len(entries), all_entries=entries)
+
+    def by_text(
+        self,
+        text: str,
+        vector: NDArray[np.float32],
+        named: Sequence[VocabularyTag],
+        tag_weight: float,
+        query: str | None = None,
+        limit: int = 20,
+        facets: int = 0,
+    ) -> Hits:
+        """Search by a sentence: nearness to its vector, and the tags that it names; among what a query finds.
+
+        Args:
+            text: The sentence.
+            vector: Of length 1.
+            named: The tags that it names.
+            tag_weight: What the score of such a tag in a picture counts beside the cosine.
+            query: That hits must fit, too; ``None``: any picture may be a hit.
+            limit: Hits to give.
+            facets: Most frequent tags to give.
+
+        Raises:
+            UsageError: If the index holds no vectors of that length, or the query cannot be read.
+        """
+        rows = self.index.embeddings.read("text")
+        if not len(rows) or rows.shape[1] != len(vector):
+            what = "holds no vectors that a sentence of this model could be compared with"
+            raise UsageError(f"{self.index.path}: {what}; run anytag index again")
+        parsed = None if query is None else parse_query(query)
+        among = self._everything() if parsed is None else self._match(parsed)
+        entries = among.entries[among.entries < len(rows)]
+        alone = similarities(rows, entries, vector)
+        scores = alone.copy()
+        wanted = {(tag.name, tag.kind) for tag in named}
+        tags = {n for known in self._tags.values() for n, name, kind in known if (name, kind) in wanted}
+        for tag in sorted(tags):
+            shown = Matched(*self.index.posting(tag))
+            _, ours, theirs = np.intersect1d(entries, shown.entries, assume_unique=True, return_indices=True)
+            scores[ours] += np.float32(tag_weight) * shown.scores[theirs]
+        best = np.argsort(-scores, kind="stable")[:limit]
+        matched = Matched(entries[best], scores[best])
+        found = self._hits(matched, parsed, limit, facets, total=len(entries), all_entries=entries)
+        near = dict(zip(entries[best].tolist(), alone[best].tolist(), strict=True))
+        hits = tuple(replace(hit, reasons=self._text_reasons(hit, text, near[hit.number], tags)) for hit in found.hits)
+        return replace(found, hits=hits)
+
+    def _text_reasons(self, hit: Hit, text: str, near: float, tags: set[int]) -> tuple[Reason, ...]:
+        """The tags that a sentence names first, then what a query asked for, then how near the sentence is."""
+        shown = [Reason(name, score, kind) for name, score, kind, number in self._shown(hit.number) if number in tags]
+        return tuple(dict.fromkeys([*shown, *hit.reasons, Reason(text, near, "text")]))
 
     def duplicates(self, least: float = DUPLICATE) -> list[list[str]]:
         """Groups of pictures that look nearly alike, each in the order of paths.
@@ -179,21 +223,21 @@ class Search:
 
     # -- queries ------------------------------------------------------------------------------------------------
 
-    def _match(self, query: Query) -> _Matched:
+    def _match(self, query: Query) -> Matched:
         if isinstance(query, Term):
             return self._match_term(query)
         if isinstance(query, Not):
-            return _without(self._everything(), self._match(query.part))
+            return without(self._everything(), self._match(query.part))
         if isinstance(query, Or):
-            return _either([self._match(part) for part in query.parts])
+            return in_any([self._match(part) for part in query.parts])
         wanted = [self._match(part) for part in query.parts if not isinstance(part, Not)]
-        matched = _all(wanted) if wanted else self._everything()
+        matched = in_all(wanted) if wanted else self._everything()
         for part in query.parts:
             if isinstance(part, Not):
-                matched = _without(matched, self._match(part.part))
+                matched = without(matched, self._match(part.part))
         return matched
 
-    def _match_term(self, term: Term) -> _Matched:
+    def _match_term(self, term: Term) -> Matched:
         tags = self._tags_of(term)
         if tags or term.field in (*TAG_KINDS, "tag"):
             return self._tagged([number for number, _, _ in tags], term)
@@ -215,29 +259,29 @@ class Search:
     def _named(self, tag: VocabularyTag) -> list[tuple[int, str, str]]:
         return [known for known in self._tags.get(normalise_name(tag.name), ()) if known[1:] == (tag.name, tag.kind)]
 
-    def _tagged(self, tags: Sequence[int], term: Term) -> _Matched:
-        matched = _either([_Matched(*self.index.posting(tag)) for tag in tags])
+    def _tagged(self, tags: Sequence[int], term: Term) -> Matched:
+        matched = in_any([Matched(*self.index.posting(tag)) for tag in tags])
         if term.sign is None:
             return matched
         keep = _COMPARE[term.sign](matched.scores, term.limit)
-        return _Matched(matched.entries[keep], matched.scores[keep])
+        return Matched(matched.entries[keep], matched.scores[keep])
 
-    def _worded(self, term: Term) -> _Matched:
+    def _worded(self, term: Term) -> Matched:
         phrase = '"' + term.text.replace('"', '""') + '"'
         column = "path" if term.field == "path" else "caption"
         phrase = f"{{caption path}} : {phrase}" if term.field is None else f"{column} : {phrase}"
         rows = self.index.rows("SELECT rowid FROM words WHERE words MATCH ?", [phrase])
         entries = np.sort(np.fromiter((row[0] for row in rows), np.int64))
-        return _Matched(entries, np.full(len(entries), _WORD_SCORE, np.float32))
+        return Matched(entries, np.full(len(entries), _WORD_SCORE, np.float32))
 
-    def _everything(self) -> _Matched:
-        return _Matched(*self.index.posting(EVERYTHING))
+    def _everything(self) -> Matched:
+        return Matched(*self.index.posting(EVERYTHING))
 
     # -- results ------------------------------------------------------------------------------------------------
 
     def _hits(
         self,
-        matched: _Matched,
+        matched: Matched,
         query: Query | None,
         limit: int,
         facets: int,
@@ -263,11 +307,7 @@ class Search:
 
     def _reasons(self, entry: int, terms: Sequence[Term]) -> tuple[Reason, ...]:
         """Without a query all tags of the picture say why it may have been found."""
-        rows = self.index.rows(
-            "SELECT name, score, kind, tags.id FROM found JOIN tags ON tags.id = tag WHERE entry = ?"
-            " ORDER BY score DESC",
-            [entry],
-        )
+        rows = self._shown(entry)
         if not terms:
             return tuple(Reason(name, score, kind) for name, score, kind, _ in rows[:5])
         wanted = {number for term in terms for number, _, _ in self._tags_of(term)}
@@ -276,6 +316,14 @@ class Search:
             if not self._tags_of(term) and term.field not in TAG_KINDS:
                 reasons += [Reason(term.text, _WORD_SCORE, where) for where in self._where(entry, term)]
         return tuple(reasons)
+
+    def _shown(self, entry: int) -> list[tuple[Any, ...]]:
+        """Name, score, kind and number of a picture's tags, best first."""
+        return self.index.rows(
+            "SELECT name, score, kind, tags.id FROM found JOIN tags ON tags.id = tag WHERE entry = ?"
+            " ORDER BY score DESC",
+            [entry],
+        )
 
     def _where(self, entry: int, term: Term) -> list[str]:
         phrase = '"' + term.text.replace('"', '""') + '"'
@@ -306,15 +354,6 @@ class Search:
         return tuple(sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:most])
 
 
-def similarities(
-    rows: NDArray[np.float32], entries: NDArray[np.int64], vector: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """Cosines of some rows with a vector."""
-    if 2 * len(entries) > len(rows):
-        return np.asarray((rows @ vector)[entries])  # Slices are far quicker than picking rows.
-    return np.asarray(rows[entries] @ vector)
-
-
 def _terms(query: Query) -> list[Term]:
     """The terms that a hit fits: none below NOT."""
     if isinstance(query, Term):
@@ -322,30 +361,3 @@ def _terms(query: Query) -> list[Term]:
     if isinstance(query, Not):
         return []
     return [term for part in query.parts for term in _terms(part)]
-
-
-def _all(parts: Sequence[_Matched]) -> _Matched:
-    """Pictures in all parts, with the sums of their scores."""
-    entries, scores = parts[0].entries, parts[0].scores
-    for part in parts[1:]:
-        entries, left, right = np.intersect1d(entries, part.entries, assume_unique=True, return_indices=True)
-        scores = scores[left] + part.scores[right]
-    return _Matched(entries, scores)
-
-
-def _either(parts: Sequence[_Matched]) -> _Matched:
-    """Pictures in any part, with the best of their scores."""
-    if len(parts) == 1:
-        return parts[0]
-    entries = np.concatenate([np.empty(0, np.int64), *(part.entries for part in parts)])
-    scores = np.concatenate([np.empty(0, np.float32), *(part.scores for part in parts)])
-    order = np.lexsort((-scores, entries))
-    entries, scores = entries[order], scores[order]
-    first = np.r_[True, entries[1:] != entries[:-1]][: len(entries)]
-    return _Matched(entries[first], scores[first])
-
-
-def _without(these: _Matched, those: _Matched) -> _Matched:
-    """Pictures of the first that are not in the second."""
-    keep = ~np.isin(these.entries, those.entries, assume_unique=True)
-    return _Matched(these.entries[keep], these.scores[keep])

@@ -238,6 +238,18 @@ class EvidenceConfig(Settings):
     open_bias: float = 0.0
 
 
+class JointEmbeddingConfig(Settings):
+    """How pictures and sentences become vectors of one space (:mod:`anytag.inference.joint_embedding`).
+
+    Attributes:
+        least: Log-probabilities of classes below this are raised to it.
+        tag_weight: What the score of a tag counts that a picture shows and the sentence names, beside the cosine.
+    """
+
+    least: float = -14.0
+    tag_weight: float = Field(0.1, ge=0)
+
+
 class ModelConfig(Settings):
     """A whole model.
 
@@ -253,6 +265,7 @@ class ModelConfig(Settings):
         class_weight: Weight of the logarithm of a class's probability beside the logits of all other tags.
         evidence: How other witnesses are weighed against the recognition decoder; ``None``: it speaks alone, or with
             the classifier as above.
+        joint_embedding: How sentences find pictures; ``None``: they do not.
         score_slope: Factor on log-odds, after a tag's shift, that makes scores probabilities.
         open_shift: Shift of categories outside the vocabulary.
         training_pictures: Number that a tag's support is a part of.
@@ -275,6 +288,7 @@ class ModelConfig(Settings):
     class_support: int | None = None
     class_weight: float = 0.0
     evidence: EvidenceConfig | None = None
+    joint_embedding: JointEmbeddingConfig | None = None
     score_slope: float = 1.0
     open_shift: float = 0.0
     training_pictures: int = 0

@@ -14,9 +14,10 @@ from anytag.errors import AnytagError, UsageError
 from anytag.teaching.config import TeachingConfig
 from anytag.training.recipes.config import TrainingConfig
 from anytag.training.recipes.evidence import EvidenceTraining
+from anytag.training.recipes.joint_embedding import JointEmbeddingTraining
 
 
-def load_recipe(name: str) -> TrainingConfig | EvidenceTraining | TeachingConfig:
+def load_recipe(name: str) -> TrainingConfig | EvidenceTraining | JointEmbeddingTraining | TeachingConfig:
     """Run a recipe.
 
     Args:
@@ -36,7 +37,7 @@ def load_recipe(name: str) -> TrainingConfig | EvidenceTraining | TeachingConfig
         raise UsageError(f"{path}: there is no recipe {function}() in this file{known}")
     with _explained(path):
         config = made[function]()
-    if not isinstance(config, TrainingConfig | EvidenceTraining | TeachingConfig):
+    if not isinstance(config, TrainingConfig | EvidenceTraining | JointEmbeddingTraining | TeachingConfig):
         raise UsageError(f"{path}: {function}() returned {type(config).__name__}, not a TrainingConfig")
     return config
 

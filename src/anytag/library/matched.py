@@ -1,0 +1,53 @@
+"""Pictures that parts of a query found, and how they go together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Matched:
+    """Numbers of pictures in rising order, and their scores."""
+
+    entries: NDArray[np.int64]
+    scores: NDArray[np.float32]
+
+
+def in_all(parts: Sequence[Matched]) -> Matched:
+    """Pictures in all parts, with the sums of their scores."""
+    entries, scores = parts[0].entries, parts[0].scores
+    for part in parts[1:]:
+        entries, left, right = np.intersect1d(entries, part.entries, assume_unique=True, return_indices=True)
+        scores = scores[left] + part.scores[right]
+    return Matched(entries, scores)
+
+
+def in_any(parts: Sequence[Matched]) -> Matched:
+    """Pictures in any part, with the best of their scores."""
+    if len(parts) == 1:
+        return parts[0]
+    entries = np.concatenate([np.empty(0, np.int64), *(part.entries for part in parts)])
+    scores = np.concatenate([np.empty(0, np.float32), *(part.scores for part in parts)])
+    order = np.lexsort((-scores, entries))
+    entries, scores = entries[order], scores[order]
+    first = np.r_[True, entries[1:] != entries[:-1]][: len(entries)]
+    return Matched(entries[first], scores[first])
+
+
+def without(these: Matched, those: Matched) -> Matched:
+    """Pictures of the first that are not in the second."""
+    keep = ~np.isin(these.entries, those.entries, assume_unique=True)
+    return Matched(these.entries[keep], these.scores[keep])
+
+
+def similarities(
+    rows: NDArray[np.float32], entries: NDArray[np.int64], vector: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Cosines of some rows with a vector."""
+    if 2 * len(entries) > len(rows):
+        return np.asarray((rows @ vector)[entries])  # Slices are far quicker than picking rows.
+    return np.asarray(rows[entries] @ vector)
