@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fixtures_toy import toy_recognizer
-from safetensors.numpy import save_file
+from fixtures_toy import toy_recognizer, with_joint_embedding
 
 from anytag.backends.base import Encoded
 from anytag.errors import ModelError, UsageError
-from anytag.inference.joint_embedding import JOINT_EMBEDDING_FILE, JointEmbedding
-from anytag.inference.recognizer import Recognizer
+from anytag.inference.joint_embedding import JointEmbedding
 from anytag.model.config import JointEmbeddingConfig
-from anytag.model.directory import ModelDirectory, write_config
 
 #: Two numbers a picture and two classes; texts are two numbers.
 ARRAYS = {
@@ -40,18 +37,6 @@ def test_arrays_that_do_not_fit_are_refused():
     short = {name: array for name, array in ARRAYS.items() if name != "picture_scale"}
     with pytest.raises(ModelError, match=r"picture_scale is missing, where .* copy the model again"):
         JointEmbedding(JointEmbeddingConfig(), short, (4, 2))
-
-
-def with_joint_embedding(recognizer, weight=0.5):
-    """The toy recognizer with a space in which pictures are their colors, and texts what is asked with."""
-    directory = recognizer.directory
-    eye = {"weight": np.eye(3, dtype=np.int8), "scale": np.ones(3, np.float32), "bias": np.zeros(3, np.float32)}
-    arrays = {f"{side}_{name}": array for side in ("picture", "text") for name, array in eye.items()}
-    save_file(arrays, directory.path / JOINT_EMBEDDING_FILE)
-    config = directory.config.model_copy(update={"joint_embedding": JointEmbeddingConfig(tag_weight=weight)})
-    write_config(directory.path, config, [*directory.config.files, JOINT_EMBEDDING_FILE])
-    opened = ModelDirectory(directory.path)
-    return Recognizer(opened, recognizer.backend, 2)
 
 
 def test_what_a_sentence_finds_pictures_by(tmp_path):

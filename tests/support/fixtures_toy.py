@@ -12,9 +12,17 @@ import numpy as np
 from PIL import Image
 
 from anytag.backends.base import ArrayQueries, Encoded
+from anytag.inference.joint_embedding import JOINT_EMBEDDING_FILE
 from anytag.inference.recognizer import Recognizer
 from anytag.language.tokenizers.tokenizer import build_caption_tokenizer
-from anytag.model.config import CaptionerConfig, DecodingConfig, ImageEncoderConfig, LabelQueryConfig, ModelConfig
+from anytag.model.config import (
+    CaptionerConfig,
+    DecodingConfig,
+    ImageEncoderConfig,
+    JointEmbeddingConfig,
+    LabelQueryConfig,
+    ModelConfig,
+)
 from anytag.model.directory import ModelDirectory, write_config
 from anytag.model.vocabulary import TagVocabulary, VocabularyTag
 
@@ -124,3 +132,16 @@ def edit_config(folder, **changes):
     """Change entries of a model's config.json."""
     path = folder / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def with_joint_embedding(recognizer, weight=0.5):
+    """The toy recognizer with a space in which pictures are their colors, and texts what is asked with."""
+    from safetensors.numpy import save_file
+
+    directory = recognizer.directory
+    eye = {"weight": np.eye(3, dtype=np.int8), "scale": np.ones(3, np.float32), "bias": np.zeros(3, np.float32)}
+    arrays = {f"{side}_{name}": array for side in ("picture", "text") for name, array in eye.items()}
+    save_file(arrays, directory.path / JOINT_EMBEDDING_FILE)
+    config = directory.config.model_copy(update={"joint_embedding": JointEmbeddingConfig(tag_weight=weight)})
+    write_config(directory.path, config, [*directory.config.files, JOINT_EMBEDDING_FILE])
+    return Recognizer(ModelDirectory(directory.path), recognizer.backend, 2)

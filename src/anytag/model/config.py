@@ -247,7 +247,7 @@ class JointEmbeddingConfig(Settings):
     """
 
     least: float = -14.0
-    tag_weight: float = Field(0.1, ge=0)
+    tag_weight: float = Field(0.05, ge=0)
 
 
 class ModelConfig(Settings):

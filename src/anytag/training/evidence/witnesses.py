@@ -19,6 +19,7 @@ from anytag.datasets.sources import SampleSource
 from anytag.errors import PictureError, SampleError, UsageError
 from anytag.foundations.atomic_files import save_array, write_text
 from anytag.foundations.report import Report
+from anytag.inference.joint_embedding import JOINT_EMBEDDING_FILE
 from anytag.inference.recognizer import Recognizer
 from anytag.model.translations import TRANSLATIONS_FILE
 from anytag.training.recipes.evidence import PictureGroup
@@ -29,6 +30,7 @@ _BATCH = 8
 _UNHEARD = {
     *("README.md", "evidence.safetensors", "tokenizer.json", "vocabulary.json", "onnx/text_decoder.onnx"),
     TRANSLATIONS_FILE,
+    JOINT_EMBEDDING_FILE,
 }
 
 

@@ -38,5 +38,5 @@ class JointEmbeddingTraining(Settings):
     batch_size: int = Field(default=1024, ge=2)
     dropout: float = Field(default=0.1, ge=0, lt=1)
     least: float = -14.0
-    tag_weight: float = Field(default=0.1, ge=0)
+    tag_weight: float = Field(default=0.05, ge=0)
     seed: int = Field(default=0, ge=0)
