@@ -191,13 +191,21 @@ class Search:
         matched = Matched(entries[best], scores[best])
         found = self._hits(matched, parsed, limit, facets, total=len(entries), all_entries=entries)
         near = dict(zip(entries[best].tolist(), alone[best].tolist(), strict=True))
-        hits = tuple(replace(hit, reasons=self._text_reasons(hit, text, near[hit.number], tags)) for hit in found.hits)
+        hits = tuple(
+            replace(
+                hit,
+                reasons=self._text_reasons(
+                    hit, () if parsed is None else hit.reasons, Reason(text, near[hit.number], "text"), tags
+                ),
+            )
+            for hit in found.hits
+        )
         return replace(found, hits=hits)
 
-    def _text_reasons(self, hit: Hit, text: str, near: float, tags: set[int]) -> tuple[Reason, ...]:
+    def _text_reasons(self, hit: Hit, asked: Sequence[Reason], near: Reason, tags: set[int]) -> tuple[Reason, ...]:
         """The tags that a sentence names first, then what a query asked for, then how near the sentence is."""
         shown = [Reason(name, score, kind) for name, score, kind, number in self._shown(hit.number) if number in tags]
-        return tuple(dict.fromkeys([*shown, *hit.reasons, Reason(text, near, "text")]))
+        return tuple(dict.fromkeys([*shown, *asked, near]))
 
     def duplicates(self, least: float = DUPLICATE) -> list[list[str]]:
         """Groups of pictures that look nearly alike, each in the order of paths.
