@@ -31,6 +31,13 @@ class TestBatch:
             "4 pictures: 3 done before, 1 failed before (--retry-failed tries them again)"
         )
 
+    def test_what_was_left_out_is_counted(self, run, pictures, out):  # noqa: F811
+        for name in ("film.mov", "clip.mov", "notes.md"):
+            (pictures / name).write_text("no picture")
+        result = run("batch", pictures, "--out", out, "--write", "jsonl")
+        assert result.stderr.splitlines()[-1] == "left out: 2 .mov, 1 .md"
+        assert run("batch", pictures, "--out", out, "--dry-run").stderr.count("left out: 2 .mov, 1 .md") == 1
+
     def test_other_settings_are_named(self, run, pictures, out):  # noqa: F811
         run("batch", pictures, "--out", out)
         result = run("batch", pictures, "--out", out, "--threshold", "0.7")

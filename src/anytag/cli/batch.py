@@ -195,15 +195,17 @@ def batch(
         run = BatchRun(recognizer, asked, caption, choice, view, sidecars, table_names(chosen), out)
         if dry_run:
             with run.rehearsal() as known:
-                scan = run.scan(known, *_split(sources, walk)[::2], by_content=by_content, since=_seconds(since))
+                files, _, folders, left_out = _split(sources, walk)
+                scan = run.scan(known, files, folders, by_content=by_content, since=_seconds(since))
                 _say_scan(scan, known, run.settings())
+                _say_left_out(left_out)
                 say(f"would write {', '.join(chosen)} to {out}")
                 for entry in known.pending(limit):
                     tell(entry.shown)
             return
         with run.open() as known:
             while True:
-                files, archives, folders = _split(sources, walk)
+                files, archives, folders, left_out = _split(sources, walk)
                 if retry_failed:
                     known.retry_failed()
                 scan = run.scan(known, files, folders, by_content=by_content, since=_seconds(since))
@@ -216,6 +218,7 @@ def batch(
                     say("stopped; the same command goes on from here")
                     raise
                 _say_done(done, run.write(known), bool(sidecars), out)
+                _say_left_out(left_out)
                 if watch is None:
                     break
                 time.sleep(watch)
@@ -234,8 +237,13 @@ def _say_done(done: Done, files: Sequence[Path], with_sidecars: bool, out: Path)
         say(f"  {path}")
 
 
-def _split(sources: Sequence[str], options: dict[str, Any]) -> tuple[Iterator[Path], list[str], list[str]]:
-    """Pictures that are files, archives, and the folders that are walked whole.
+def _say_left_out(described: str) -> None:
+    if described:
+        say(f"left out: {described}")
+
+
+def _split(sources: Sequence[str], options: dict[str, Any]) -> tuple[Iterator[Path], list[str], list[str], str]:
+    """Pictures that are files, archives, the folders that are walked whole, and what was left out, in words.
 
     Args:
         sources: As given.
@@ -247,7 +255,10 @@ def _split(sources: Sequence[str], options: dict[str, Any]) -> tuple[Iterator[Pa
         raise UsageError("- reads the list of pictures from standard input; give nothing beside it")
     whole = not any(options.values())
     folders = [source for source in others if whole and Path(source).is_dir()]
-    return (map(Path, find_inputs(others, **options).paths) if others else iter(())), archives, folders
+    if not others:
+        return iter(()), archives, folders, ""
+    found = find_inputs(others, **options)
+    return map(Path, found.paths), archives, folders, found.describe_left_out()
 
 
 def _seconds(since: datetime | None) -> float | None:
