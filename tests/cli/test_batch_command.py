@@ -92,6 +92,11 @@ class TestUntag:
         assert result.stderr == "6 files changed\n"
         assert {path.name: path.read_bytes() for path in pictures.iterdir()} == before
 
+    def test_what_is_not_there(self, run, tmp_path):  # noqa: F811
+        gone = tmp_path / "gone.jpg"
+        result = run("untag", gone)
+        assert (result.exit_code, result.stderr) == (1, f"{gone}: no such file\n0 files changed, 1 not\n")
+
     def test_json_and_what_cannot_be_done(self, run, pictures):  # noqa: F811
         (pictures / "red.xmp").write_text("no XML")
         result = run("untag", pictures, "--json")

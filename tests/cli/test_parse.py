@@ -1,5 +1,7 @@
 import gzip
 import json
+import os
+import threading
 
 import pytest
 import typer
@@ -66,6 +68,21 @@ def test_a_file_that_cannot_be_read_is_said_so(tmp_path, name):
     assert result.exit_code == 2
     assert "cannot be read as captions" in result.output
     assert "Traceback" not in result.output
+
+
+def test_a_file_of_another_kind_is_said_so(tmp_path):
+    path = tmp_path / "c.jpg"
+    path.write_bytes(b"\xff\xd8\xff\xe0\0\x10JFIF")
+    result = run(path)
+    message = f"anytag parse: {path}: no text in UTF-8; give a file with a caption a line\n"
+    assert (result.exit_code, result.stderr) == (2, message)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with names are of POSIX")
+def test_a_pipe_with_a_name_is_read_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    threading.Thread(target=(tmp_path / "pipe").write_text, args=("a red cat\n",), daemon=True).start()
+    assert [record["caption"] for record in records(run(tmp_path / "pipe", "--json"))] == ["a red cat"]
 
 
 def test_torn_gzip_is_said_so(captions):

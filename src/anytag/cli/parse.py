@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from itertools import tee
 from pathlib import Path
-from typing import Annotated, Any, TextIO, cast
+from typing import Annotated, Any, BinaryIO, TextIO, cast
 
 import typer
 from rich.text import Text
@@ -42,9 +42,14 @@ def _opened(path: Path) -> TextIO:
         if sys.stdin is None:
             raise UsageError("- reads captions from standard input, but that is closed")
         return io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8-sig", errors="replace")
-    with path.open("rb") as file:
-        packed = file.read(2) == b"\x1f\x8b"
-    return cast(TextIO, (gzip.open if packed else open)(path, "rt", encoding="utf-8-sig", errors="replace"))
+    file = path.open("rb")  # Once: a pipe gives its lines but once.
+    head = file.peek(1024)
+    packed = head.startswith(b"\x1f\x8b")
+    if b"\0" in head and not packed:
+        file.close()
+        raise UsageError(f"{path}: no text in UTF-8; give a file with a caption a line")
+    content = cast(BinaryIO, gzip.GzipFile(fileobj=file) if packed else file)
+    return io.TextIOWrapper(content, encoding="utf-8-sig", errors="replace")
 
 
 def to_record(caption: str, tags: list[ParsedTag]) -> dict[str, Any]:

@@ -49,6 +49,8 @@ def untag(pictures: Iterable[Path], embedded: bool = False) -> Iterator[Undone]:
     for picture in pictures:
         is_sidecar = picture.suffix.lower() == ".xmp"
         sidecars = [picture] if is_sidecar else [picture.with_name(picture.name + ".xmp"), picture.with_suffix(".xmp")]
+        if not any(os.path.lexists(place) for place in (picture, *sidecars)):
+            yield Undone(str(picture), "failed", f"{picture}: no such file")
         for sidecar in sidecars:
             if sidecar in seen or not sidecar.exists():
                 continue
