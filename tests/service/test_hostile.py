@@ -9,6 +9,7 @@ import io
 import json
 import socket
 import threading
+import time
 import zlib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -298,6 +299,37 @@ class TestAddresses:
         status, record = post(server, {"url": address})
         assert status in (200, 400, 403, 422), record
         assert not any("X: y" in seen for seen in Elsewhere.seen)
+
+
+def test_a_body_that_never_ends(recognizer):
+    running = Server(recognizer, timeout=0.3)
+    answer = send(running, "Content-Length: 100", body=b"x")
+    assert statuses(answer) == [408]
+    assert b"was not sent within 0.3 seconds" in answer
+    running.stop()
+
+
+def test_a_client_that_goes_away_is_no_error_of_ours(server, caplog):
+    caplog.set_level("INFO", logger="anytag.service")
+    with socket.create_connection(("127.0.0.1", server.port), 10) as connection:
+        connection.sendall(b"POST /v1/tag HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\nx")
+    end = time.monotonic() + 10
+    while not caplog.records and time.monotonic() < end:
+        time.sleep(0.01)
+    assert json.loads(caplog.records[-1].message)["status"] == 499
+
+
+def test_pictures_never_touch_the_disk(server, monkeypatch):
+    """Not even large ones in forms, which are usually kept in files meanwhile."""
+
+    def touched(*_, **__):
+        raise AssertionError("a file was begun")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", touched)
+    body = b'--x\r\nContent-Disposition: form-data; name="picture"; filename="a.png"\r\n\r\n'
+    body += RED + bytes(1_500_000) + b"\r\n--x--\r\n"
+    answer = send(server, f"Content-Length: {len(body)}", "Content-Type: multipart/form-data; boundary=x", body=body)
+    assert statuses(answer) == [200]
 
 
 def test_it_still_works_after_all_that(server):

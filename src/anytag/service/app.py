@@ -12,6 +12,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.staticfiles import StaticFiles
 
 from anytag import __version__
@@ -217,6 +218,10 @@ def _handle_errors(app: FastAPI) -> None:
     async def routing(request: Request, error: HTTPException) -> JSONResponse:
         kind: Literal["not_found", "usage"] = "not_found" if error.status_code == 404 else "usage"
         return error_response(ServiceError(error.status_code, kind, str(error.detail)))
+
+    @app.exception_handler(ClientDisconnect)
+    async def gone(request: Request, error: ClientDisconnect) -> Response:
+        return Response(status_code=499)  # Nobody reads it; the log and the figures say that it was not our fault.
 
     @app.exception_handler(Exception)
     async def unexpected(request: Request, error: Exception) -> JSONResponse:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import gc
+import math
+import sys
 import threading
 import time
 from collections import deque
@@ -55,6 +59,8 @@ class Batcher:
         self._waiting: deque[_Job] = deque()
         self._condition = threading.Condition()
         self._stopping = False
+        #: Seconds that an input took lately.
+        self._pace = 0.0
         self._model: Any = None
         self._thread: threading.Thread | None = None
 
@@ -93,6 +99,10 @@ class Batcher:
             # A request of more pictures than the queue holds is let in when nothing else waits.
             if self._waiting and len(self._waiting) + len(jobs) > self._queue:
                 raise overloaded()
+            # What would not be answered in time is not let in to wait for it.
+            wait = (len(self._waiting) + len(jobs)) * self._pace
+            if self._waiting and wait > timeout:
+                raise overloaded(math.ceil(wait - timeout))
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="anytag-model", daemon=True)
                 self._thread.start()
@@ -122,7 +132,7 @@ class Batcher:
             idle = self._idle if self._idle and self._model is not None else None
             if not self._condition.wait_for(lambda: self._waiting or self._stopping, idle):
                 self._model = None
-                gc.collect()
+                _give_back_memory()
                 return []
             if not self._waiting:
                 return None
@@ -148,7 +158,10 @@ class Batcher:
         try:
             if self._model is None:
                 self._model = self._load()
+            begun = time.monotonic()
             results = live[0].work(self._model, [job.item for job in live])
+            pace = (time.monotonic() - begun) / len(live)
+            self._pace = pace if not self._pace else 0.7 * self._pace + 0.3 * pace
         except AnytagError as error:
             self._fail(live, error)
             return
@@ -169,3 +182,11 @@ class Batcher:
     def _fail(jobs: Sequence[_Job], error: BaseException) -> None:
         for job in jobs:
             job.future.set_exception(error)
+
+
+def _give_back_memory() -> None:
+    """What a model took, to the system: the C library keeps it otherwise."""
+    gc.collect()
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):  # Not every C library has it.
+            ctypes.CDLL(None).malloc_trim(0)

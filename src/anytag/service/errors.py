@@ -19,9 +19,10 @@ class ServiceError(AnytagError):
         self.status, self.kind, self.retry_after = status, kind, retry_after
 
 
-def overloaded() -> ServiceError:
-    """The queue is full."""
-    return ServiceError(429, "overloaded", "too many pictures are waiting; try again in a moment", retry_after=1)
+def overloaded(retry_after: int = 1) -> ServiceError:
+    """The queue is full, or too long to be done in time."""
+    message = "too many pictures are waiting; try again in a moment"
+    return ServiceError(429, "overloaded", message, retry_after=retry_after)
 
 
 def stopping() -> ServiceError:

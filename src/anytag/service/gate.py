@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import ipaddress
 import json
@@ -139,11 +140,19 @@ class Gate:
             )
 
     def _limited(self, receive: Receive, headers: Headers) -> Receive:
-        size = 0
+        size, whole = 0, False
+        end = time.monotonic() + self.settings.timeout
 
         async def limited() -> Message:
-            nonlocal size
-            message = await receive()
+            nonlocal size, whole
+            try:
+                # Behind the body, only the client's going away is waited for, and that may take as long as it likes.
+                async with asyncio.timeout(None if whole else max(0.0, end - time.monotonic())):
+                    message = await receive()
+            except TimeoutError:
+                told = f"the request was not sent within {self.settings.timeout:g} seconds"
+                raise ServiceError(408, "timeout", told) from None
+            whole = not message.get("more_body", False)
             if message["type"] == "http.request":
                 size += len(message.get("body", b""))
                 if size > self.settings.max_request_bytes:
@@ -161,7 +170,7 @@ def error_response(error: ServiceError) -> Json:
     headers: dict[str, str] = {}
     if error.retry_after is not None:
         headers["Retry-After"] = str(error.retry_after)
-    if error.kind == "framing":  # What follows on the connection is not read as another request.
+    if error.status == 408 or error.kind == "framing":  # What follows on the connection is not read as another request.
         headers["Connection"] = "close"
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"

@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
-from starlette.formparsers import MultiPartException
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from anytag.recognition import TagKind
@@ -20,6 +20,9 @@ from anytag.service.addresses import fetch
 from anytag.service.errors import ServiceError
 from anytag.service.models import Upload
 from anytag.service.settings import ServiceSettings
+
+#: Pictures never touch the disk; how much memory they take, the limit of a request's bytes says.
+MultiPartParser.spool_max_size = 1 << 40
 
 #: Fields that hold pictures.
 _PICTURES = ("picture", "pictures", "url", "urls")

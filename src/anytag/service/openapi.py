@@ -67,6 +67,7 @@ _STATUSES = {
     400: "Used wrongly.",
     401: "No key, or a wrong one.",
     403: "Not allowed.",
+    408: "Sent too slowly.",
     409: "Changed by somebody else meanwhile, or not to be changed.",
     413: "Too large.",
     415: "Not a picture.",

@@ -1,0 +1,51 @@
+"""The queue of a model: what is let in is answered in time, and the rest is told when to come again."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+pytest.importorskip("fastapi")
+
+from anytag.service.batcher import Batcher
+from anytag.service.errors import ServiceError
+
+
+@pytest.fixture
+def made():
+    batchers = []
+
+    def make(**options):
+        given = {"load": object, "batch_size": 1, "batch_wait": 0.0, "queue": 100, "idle_unload": 0.0}
+        batchers.append(Batcher(**given | options))
+        return batchers[-1]
+
+    yield make
+    for batcher in batchers:
+        batcher.stop()
+
+
+def test_what_cannot_be_answered_in_time_is_not_let_in(made):
+    batcher = made()
+    clock = threading.Event()
+
+    def slow(model, items):
+        clock.wait(0.2)
+        return items
+
+    assert batcher.submit("a", slow, [0], timeout=10)[0].result(10) == 0  # It takes 0.2 seconds, as is known now.
+    first = batcher.submit("a", slow, list(range(10)), timeout=10)
+    with pytest.raises(ServiceError) as refused:
+        batcher.submit("a", slow, list(range(10)), timeout=0.5)
+    assert (refused.value.status, refused.value.kind) == (429, "overloaded")
+    assert 1 <= refused.value.retry_after <= 10
+    assert batcher.submit("a", slow, [10], timeout=60)[0].result(30) == 10
+    assert [future.result(30) for future in first] == list(range(10))
+
+
+def test_one_long_request_is_let_in_when_nothing_waits(made):
+    batcher = made()
+    assert batcher.submit("a", lambda model, items: items, [1], timeout=1)[0].result(10) == 1
+    batcher._pace = 100.0
+    assert batcher.submit("a", lambda model, items: items, [2], timeout=1)[0].result(10) == 2
