@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from anytag.errors import ModelError, UsageError, VocabularyError
@@ -102,9 +102,10 @@ NAMES = st.dictionaries(st.sampled_from(["de", "ja"]), WORDS, min_size=1)
 KEYS = st.tuples(WORDS, st.sampled_from(["object", "action"]))
 
 
-@given(st.dictionaries(KEYS, NAMES, min_size=1))
-def test_what_is_written_is_read(tmp_path_factory, table):
-    path = tmp_path_factory.mktemp("table") / TRANSLATIONS_FILE
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@given(st.dictionaries(KEYS, NAMES, min_size=1, max_size=5))
+def test_what_is_written_is_read(tmp_path, table):
+    path = tmp_path / TRANSLATIONS_FILE
     write_translations(path, [(name, kind, names) for (name, kind), names in table.items()])
     assert read_translations(path) == table
 
