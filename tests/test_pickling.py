@@ -68,6 +68,8 @@ def test_results():
     ):
         for other in copies(value):
             assert other == value
+    for other in copies(Recognition("a.jpg", size=(20, 30))):
+        assert other.size == (20, 30)
 
 
 def test_a_vocabulary():

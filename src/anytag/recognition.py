@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 TagKind = Literal["object", "scene", "attribute", "action"]
@@ -54,6 +54,8 @@ class Recognition:
         covered: Those of ``given`` that the caption names.
         notes: What there is to know about the picture: ``blank``, the same color everywhere, so that there is nothing
             to recognise; ``truncated``, its file ends too early, and the rest is missing.
+        size: Width and height of the upright picture, in pixels. It is not in the JSON lines, so that it is
+            ``None`` where these were read back, and two recognitions that differ in it alone are equal.
     """
 
     path: str
@@ -62,17 +64,19 @@ class Recognition:
     given: tuple[str, ...] | None = None
     covered: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
+    size: tuple[int, int] | None = field(default=None, compare=False)
 
-    def noted(self, notes: tuple[str, ...], keep: bool) -> Recognition:
-        """The recognition of a picture about which there is something to know.
+    def noted(self, notes: tuple[str, ...], size: tuple[int, int], keep: bool) -> Recognition:
+        """The recognition with what is known about the picture itself.
 
         Args:
-            notes: What.
+            notes: What there is to know.
+            size: Width and height of the upright picture, in pixels.
             keep: Whether what models see in blank pictures is kept, since it was asked for expressly.
         """
         if "blank" in notes and not keep:
-            return Recognition(self.path, notes=notes)
-        return replace(self, notes=notes) if notes else self
+            return Recognition(self.path, notes=notes, size=size)
+        return replace(self, notes=notes, size=size)
 
     def to_json(self) -> dict[str, Any]:
         """The recognition as one JSON line.

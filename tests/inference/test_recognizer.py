@@ -269,6 +269,18 @@ class TestNotes:
         look = strict.look(self.BLANK)
         assert (look.tags(), look.caption().caption, look.notes) == ((), None, ("blank",))
 
+    def test_an_index_takes_it_for_blank_too(self, strict, tmp_path):
+        photos = tmp_path / "photos"
+        photos.mkdir()
+        self.BLANK.save(photos / "blank.png")
+        library = anytag.Library(photos, strict)
+        assert library.update().recognized == 1
+        assert not library.search("red").hits
+        strict.recognize_blank = True
+        (photos / "blank.png").rename(photos / "seen.png")
+        library.update()
+        assert [hit.path for hit in library.search("red").hits] == [str(photos / "seen.png")]
+
     def test_what_is_asked_for_expressly_is_answered(self, strict):
         assert strict.tag(self.BLANK, threshold=0.5).tags
         assert strict.tag(self.BLANK, categories=["red"], threshold=0).tags[0].name == "red"

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import require_module
 from fixtures_toy import edit_config, plain, toy_recognizer
+from PIL import Image
 
 from anytag.errors import LibraryError
 from anytag.library.outputs import write_outputs
@@ -157,6 +158,19 @@ class TestResuming:
         assert name in paths
         assert Path(os.fsdecode(name)).exists()
         assert "\\xe9.png" in (tmp_path / "out" / "tags.csv").read_text(encoding="utf-8-sig")
+
+    def test_coco_has_the_sizes_of_upright_pictures(self, batch, photos, tmp_path):
+        exif = Image.Exif()
+        exif[274] = 6  # Lies on its side.
+        Image.new("RGB", (30, 20), "red").save(photos / "red.png", exif=exif)
+        batch(tables=("coco",))
+        batch(tables=("coco",))  # From what was kept.
+        coco = json.loads((tmp_path / "out" / "coco.json").read_text())
+        [red] = [image for image in coco["images"] if image["file_name"].endswith("red.png")]
+        assert (red["width"], red["height"]) == (20, 30)
+        found = [one for one in coco["annotations"] if one["image_id"] == red["id"]]
+        assert [(one["bbox"], one["area"]) for one in found] == [([0, 0, 20, 30], 600)] * 3
+        assert all(image["width"] > 0 and image["height"] > 0 for image in coco["images"])
 
     def test_shards_are_read_once(self, batch, photos, tmp_path, recognizer):
         import tarfile

@@ -45,7 +45,7 @@ class Look:
             UsageError: If an option is wrong.
         """
         asked = options.get("categories") is not None or options.get("threshold") is not None
-        return self._ask(self._questions.tags(**options)).noted(self.notes, asked).tags
+        return self._ask(self._questions.tags(**options)).noted(self.notes, (self.width, self.height), asked).tags
 
     def caption(self, tags: Sequence[str] | None = None, **options: Unpack[CaptionOptions]) -> Recognition:
         """A caption, and the tags found; options as in :meth:`anytag.Recognizer.caption`.
@@ -58,7 +58,7 @@ class Look:
             ModelError: If the model does not write captions.
         """
         asked = tags is not None or options.get("threshold") is not None
-        return self._ask(self._questions.caption(tags, **options)).noted(self.notes, asked)
+        return self._ask(self._questions.caption(tags, **options)).noted(self.notes, (self.width, self.height), asked)
 
     @overload
     def match(self, texts: str) -> Match: ...  # type: ignore[overload-overlap]

@@ -303,7 +303,7 @@ class Recognizer:
             for batch in self._batches(sources):
                 answers = question(self.backend.encode(batch.pixels), batch.paths)
                 yield from batch.in_order(
-                    _noted(answer, self._notes(loaded), keep_blank)
+                    _noted(answer, self._notes(loaded), (loaded.width, loaded.height), keep_blank)
                     for loaded, answer in zip(batch.loaded, answers, strict=True)
                 )
 
@@ -322,9 +322,11 @@ class Recognizer:
         )
 
 
-def _noted(answer: Any, notes: tuple[str, ...], keep_blank: bool) -> Any:
-    """A recognition with its notes; answers of other kinds as they are."""
-    return answer.noted(notes, keep_blank) if isinstance(answer, Recognition) else answer
+def _noted(answer: Any, notes: tuple[str, ...], size: tuple[int, int], keep_blank: bool) -> Any:
+    """A recognition with its picture's notes and size, also in a tuple; answers of other kinds as they are."""
+    if type(answer) is tuple:  # A recognition and vectors of the same picture, as an index asks for them.
+        return tuple(_noted(part, notes, size, keep_blank) for part in answer)
+    return answer.noted(notes, size, keep_blank) if isinstance(answer, Recognition) else answer
 
 
 def load(

@@ -20,7 +20,7 @@ class CocoAnnotations:
     """COCO's JSON: images, one category a tag, and an annotation for every tag and caption.
 
     Tags name whole pictures: the box of an annotation is the picture, and ``score`` tells how sure it is, as in COCO's
-    results.
+    results. Of pictures that an earlier version recognized, the size is not known and stands as 0.
     """
 
     name: str = "coco"
@@ -32,7 +32,7 @@ class CocoAnnotations:
         annotations: list[dict[str, Any]] = []
         categories: dict[tuple[str, str], int] = {}
         for number, record in enumerate(records, 1):
-            width, height = record.width or 0, record.height or 0
+            width, height = record.recognition.size or (0, 0)
             images.append({"id": number, "file_name": shown(record.path), "width": width, "height": height})
             for tag in record.tags:
                 category = categories.setdefault((tag.name, tag.kind), len(categories) + 1)

@@ -37,16 +37,12 @@ class PictureRecord:
         path: As it was given or found; of a picture in an archive, ``archive.tar/name``.
         recognition: What was found.
         provenance: By what.
-        width: Of the upright picture, in pixels; ``None``: not known.
-        height: Likewise.
         in_archive: Whether the picture is no file of its own, so that nothing can lie beside it.
     """
 
     path: str
     recognition: Recognition
     provenance: Provenance
-    width: int | None = None
-    height: int | None = None
     in_archive: bool = False
 
     @property
