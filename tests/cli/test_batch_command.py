@@ -38,6 +38,16 @@ class TestBatch:
         assert result.stderr.splitlines()[-1] == "left out: 2 .mov, 1 .md"
         assert run("batch", pictures, "--out", out, "--dry-run").stderr.count("left out: 2 .mov, 1 .md") == 1
 
+    def test_own_files_are_not_left_out(self, run, pictures):  # noqa: F811
+        (pictures / "notes.txt").write_text("somebody's")
+        written = ("jsonl", "html", "coco", "fiftyone", "txt", "xmp")
+        command = ["batch", pictures, "--out", pictures, *(word for name in written for word in ("--write", name))]
+        for more in ((), (), ("--dry-run",)):
+            result = run(*command, *more)
+            assert result.exit_code == 0, result.stderr
+            assert [line for line in result.stderr.splitlines() if "left out" in line] == ["left out: 1 .txt"]
+        assert {"blue.txt", "blue.png.xmp", "tags.jsonl", "fiftyone"} < {path.name for path in pictures.iterdir()}
+
     def test_other_settings_are_named(self, run, pictures, out):  # noqa: F811
         run("batch", pictures, "--out", out)
         result = run("batch", pictures, "--out", out, "--threshold", "0.7")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -207,7 +207,12 @@ class PictureInputs:
 
 
 def find_inputs(
-    given: Sequence[str], null: bool, exclude: Sequence[str] | None, no_recursive: bool, follow_links: bool
+    given: Sequence[str],
+    null: bool,
+    exclude: Sequence[str] | None,
+    no_recursive: bool,
+    follow_links: bool,
+    ours: Container[str] = (),
 ) -> PictureInputs:
     """The pictures that files, folders, globs or a list on standard input stand for.
 
@@ -217,6 +222,7 @@ def find_inputs(
         exclude: Globs of what to leave out.
         no_recursive: Whether folders inside folders are left out.
         follow_links: Whether linked folders are entered.
+        ours: Absolute paths of files that we wrote; they do not count as left out.
 
     Raises:
         UsageError: If ``-`` stands beside other inputs, nothing is found, or options do not fit.
@@ -229,7 +235,7 @@ def find_inputs(
         return PictureInputs(PathList(null), None)
     if null:
         raise UsageError("--null is about the list on standard input; give - to read it")
-    left_out = LeftOut()
+    left_out = LeftOut(ours=ours)
     patterns = read_names(exclude, None, "--exclude") or ()
     found = list(
         find_names(given, recursive=not no_recursive, exclude=patterns, follow_links=follow_links, left_out=left_out)

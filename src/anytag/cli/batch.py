@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -195,7 +195,7 @@ def batch(
         run = BatchRun(recognizer, asked, caption, choice, view, sidecars, table_names(chosen), out)
         if dry_run:
             with run.rehearsal() as known:
-                files, _, folders, left_out = _split(sources, walk)
+                files, _, folders, left_out = _split(sources, walk, run.own_files(known))
                 scan = run.scan(known, files, folders, by_content=by_content, since=_seconds(since))
                 _say_scan(scan, known, run.settings())
                 _say_left_out(left_out)
@@ -205,7 +205,7 @@ def batch(
             return
         with run.open() as known:
             while True:
-                files, archives, folders, left_out = _split(sources, walk)
+                files, archives, folders, left_out = _split(sources, walk, run.own_files(known))
                 if retry_failed:
                     known.retry_failed()
                 scan = run.scan(known, files, folders, by_content=by_content, since=_seconds(since))
@@ -242,12 +242,15 @@ def _say_left_out(described: str) -> None:
         say(f"left out: {described}")
 
 
-def _split(sources: Sequence[str], options: dict[str, Any]) -> tuple[Iterator[Path], list[str], list[str], str]:
+def _split(
+    sources: Sequence[str], options: dict[str, Any], ours: Container[str]
+) -> tuple[Iterator[Path], list[str], list[str], str]:
     """Pictures that are files, archives, the folders that are walked whole, and what was left out, in words.
 
     Args:
         sources: As given.
         options: Of :func:`~anytag.cli._inputs.find_inputs`.
+        ours: Likewise.
     """
     archives = [source for source in sources if is_archive(source)]
     others = [source for source in sources if not is_archive(source)]
@@ -257,7 +260,7 @@ def _split(sources: Sequence[str], options: dict[str, Any]) -> tuple[Iterator[Pa
     folders = [source for source in others if whole and Path(source).is_dir()]
     if not others:
         return iter(()), archives, folders, ""
-    found = find_inputs(others, **options)
+    found = find_inputs(others, **options, ours=ours)
     return map(Path, found.paths), archives, folders, found.describe_left_out()
 
 

@@ -54,6 +54,14 @@ def claim_outputs(progress: Progress, names: Iterable[str], folder: Path) -> Non
         progress.set_fact(_written(name), "yes")
 
 
+def own_outputs(progress: Progress, folder: Path) -> Iterator[Path]:
+    """The files in the output folder that batches have written there, and those in folders that they have made."""
+    for name in [*(make().filename for make in TABLES.values()), FAILURES]:
+        if progress.fact(_written(name), ""):
+            path = folder / name
+            yield from path.iterdir() if path.is_dir() else [path]
+
+
 def _written(name: str) -> str:
     return f"written {name}"
 

@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 
 from anytag.errors import LibraryError
 from anytag.library.batch import Batch, Done
-from anytag.library.outputs import claim_outputs, write_outputs
+from anytag.library.outputs import claim_outputs, own_outputs, write_outputs
 from anytag.library.progress import Progress
 from anytag.library.scan import Scan, scan_files
 from anytag.model.directory import sha256
@@ -103,6 +103,11 @@ class BatchRun:
     def place(self) -> Path:
         """The file of what is known."""
         return self.out / self.progress_file
+
+    def own_files(self, known: Progress) -> set[str]:
+        """Absolute paths of the files that batches with this output folder have written, sidecars included."""
+        outputs = [*own_outputs(known, self.out), *self.out.glob(f"{self.progress_file}*"), self.out / self.lock_file]
+        return {str(path.absolute()) for path in outputs} | set(known.written_files())
 
     def settings(self) -> dict[str, Any]:
         """What decides a picture's result."""

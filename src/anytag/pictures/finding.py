@@ -188,7 +188,7 @@ class _Walk:
         for entry in _entries(folder):
             is_folder = self._is_folder(entry)
             if entry.name.startswith(".") or (is_folder and entry.name in SYSTEM_FOLDERS):
-                self.left_out.hidden += 1
+                self.left_out.count_hidden(entry.path)
             elif self.exclusions.match(os.path.relpath(entry.path, root), entry.path, is_folder):
                 self.left_out.excluded += 1
             else:
@@ -211,7 +211,7 @@ class _Walk:
 
     def _is_picture(self, entry: os.DirEntry[str]) -> bool:
         if not has_picture_extension(entry.name):
-            self.left_out.count(entry.name)
+            self.left_out.count(entry.path)
             return False
         if entry.is_file(follow_symlinks=False):
             return True

@@ -6,7 +6,7 @@ import fnmatch
 import os
 import stat
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
 
@@ -33,6 +33,7 @@ class LeftOut:
         excluded: Files and folders that were excluded on request.
         linked_folders: Links to folders that were not followed.
         special: Pipes, sockets and devices that are called like pictures: path to what it is.
+        ours: Absolute paths of files that we wrote beside the pictures; nobody misses them, so they are not counted.
     """
 
     extensions: Counter[str] = field(default_factory=Counter)
@@ -40,10 +41,19 @@ class LeftOut:
     excluded: int = 0
     linked_folders: int = 0
     special: dict[str, str] = field(default_factory=dict)
+    ours: Container[str] = ()
 
-    def count(self, name: str) -> None:
+    def count(self, path: str) -> None:
         """Count a file that is not called like a picture."""
-        self.extensions[PurePath(name).suffix.lower()] += 1
+        if not self._is_ours(path):
+            self.extensions[PurePath(path).suffix.lower()] += 1
+
+    def count_hidden(self, path: str) -> None:
+        """Count a hidden file or folder, or one of the system."""
+        self.hidden += not self._is_ours(path)
+
+    def _is_ours(self, path: str) -> bool:
+        return os.path.abspath(path) in self.ours  # noqa: PTH100
 
     def describe(self) -> str:
         """Everything in words, such as ``3 .mov, 1 .txt, 2 hidden``; empty if nothing was left out."""
