@@ -298,7 +298,7 @@ def _say_scan(scan: Scan, known: Progress, settings: dict[str, Any]) -> None:
 def _show_status(out: Path) -> None:
     if not (out / PROGRESS_FILE).exists():
         raise UsageError(f"{out}: no batch has worked here (no {PROGRESS_FILE})")
-    known = Progress(out / PROGRESS_FILE)
+    known = Progress(out / PROGRESS_FILE, read_only=True)
     counts = known.counts()
     tell(f"{counts.get('done', 0):,} done, {counts.get('failed', 0):,} failed, {counts.get('pending', 0):,} to do")
     for settings, count in known.done_with():

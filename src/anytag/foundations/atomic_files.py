@@ -32,11 +32,23 @@ def whole_file(path: Path) -> Iterator[Path]:
     """
     part = _part(path)
     try:
-        yield part
-        part.replace(path)
+        with place_named(path):
+            yield part
+            part.replace(path)
     except BaseException:
         with suppress(OSError):
             part.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def place_named(path: Path) -> Iterator[None]:
+    """Give errors of the system the file that they are about: a write to a full disk does not know it."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            error.filename = str(path)
         raise
 
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from anytag.errors import AnytagError, LibraryError, MissingProgramError, SidecarError
+from anytag.errors import AnytagError, MissingProgramError, SidecarError
+from anytag.library.database import full_disk_told
 from anytag.library.progress import Entry, FileIdentity, Progress, digest_of
 from anytag.library.scan import read_archive
 from anytag.recognition import Failure, Recognition
@@ -85,7 +84,7 @@ class Batch:
         Raises:
             LibraryError: If the progress file cannot be written.
         """
-        with _full_disk_told(self.progress.path):
+        with full_disk_told(self.progress.path):
             self.progress.retry_sidecars()
             self._write_missing_sidecars()
             self._recognize(self._work(archives, limit))
@@ -218,12 +217,3 @@ def _now() -> str:
     fixed = os.environ.get("SOURCE_DATE_EPOCH")
     seconds = int(fixed) if fixed and fixed.isdigit() else time.time()
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-@contextmanager
-def _full_disk_told(path: Path) -> Iterator[None]:
-    """SQLite's own errors as ours."""
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        raise LibraryError(f"{path}: cannot be written ({error}). What was done before is kept") from error

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anytag.errors import LibraryError
+from anytag.foundations.atomic_files import place_named
 from anytag.library.people import Sidecar, read_sidecar
 from anytag.library.progress import Entry, FileIdentity, Progress
 from anytag.recognition import Failure, Recognition
@@ -284,11 +285,11 @@ class EmbeddingFiles:
                 "away and make it again"
             )
         if not known:
-            with self._width_path.open("a") as file:
+            with place_named(self._width_path), self._width_path.open("a") as file:
                 file.write(f"{name} {width}\n")
 
     def _put(self, name: str, number: int, row: bytes) -> None:
         path = self._paths[name]
-        with path.open("r+b" if path.exists() else "w+b") as file:
+        with place_named(path), path.open("r+b" if path.exists() else "w+b") as file:
             file.seek(number * len(row))
             file.write(row)

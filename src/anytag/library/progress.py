@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from anytag.errors import LibraryError
+from anytag.library.database import OF_THE_DISK, full_disk_told, open_database, open_read_only, unwritable
 from anytag.recognition import Failure, Recognition, Tag
 from anytag.writers.records import PictureRecord, Provenance
 
@@ -120,15 +121,18 @@ class Progress:
         self.path = path
         self._settings: dict[int, dict[str, Any]] = {}
         try:
-            self._base = _open_read_only(path) if read_only else _open(path, self.tables)
+            self._base = open_read_only(path) if read_only else open_database(path, self.tables)
             found = int(self.fact("format", str(FORMAT)))
         except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode & 0xFF in OF_THE_DISK:
+                raise unwritable(path, error) from error
             advice = "Name another file, or move it away to begin anew"
             raise LibraryError(f"{path}: cannot be used ({error}). {advice}") from error
         if found > FORMAT:
             raise LibraryError(f"{path}: was written by a newer anytag (format {found}); update anytag")
         if not read_only:
-            self.set_fact("format", str(FORMAT))
+            with full_disk_told(path):
+                self.set_fact("format", str(FORMAT))
 
     def close(self) -> None:
         """Close the file; what was committed is safe."""
@@ -149,10 +153,11 @@ class Progress:
         self._base.execute("BEGIN IMMEDIATE")
         try:
             yield
+            self._base.execute("COMMIT")
         except BaseException:
-            self._base.execute("ROLLBACK")
+            if self._base.in_transaction:  # A full disk has rolled it back.
+                self._base.execute("ROLLBACK")
             raise
-        self._base.execute("COMMIT")
 
     def settings(self, content: dict[str, Any]) -> int:
         """The number under which these settings are kept."""
@@ -351,32 +356,6 @@ class Progress:
         content = self.settings_content(settings)
         found = Provenance(content["model"], content["version"], time)
         return PictureRecord(entry.shown, _from_text(result, entry.shown), found, in_archive=entry.in_archive)
-
-
-def _open(path: Path, tables: str) -> sqlite3.Connection:
-    # Transactions are begun and ended here, not by the module; other threads may close what this one opened.
-    base = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
-    there = {name for (name,) in base.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    if there and not {"facts", "pictures"} <= there:
-        base.close()
-        raise LibraryError(f"{path}: a database of another program; it is left as it is, name another file")
-    base.execute("PRAGMA journal_mode = WAL")
-    base.execute("PRAGMA synchronous = NORMAL")
-    base.executescript(tables)
-    return base
-
-
-def _open_read_only(path: Path) -> sqlite3.Connection:
-    """A connection that changes nothing, also where nothing can be changed."""
-    place = path.absolute().as_uri()
-    base = sqlite3.connect(f"{place}?mode=ro", uri=True, isolation_level=None, check_same_thread=False, timeout=30)
-    try:
-        base.execute("SELECT 1 FROM facts").fetchone()
-    except sqlite3.OperationalError:
-        # In a folder that cannot be written SQLite has no place for its lock; then nobody else can write, either.
-        base.close()
-        base = sqlite3.connect(f"{place}?immutable=1", uri=True, isolation_level=None, check_same_thread=False)
-    return base
 
 
 def digest_of(content: bytes) -> bytes:

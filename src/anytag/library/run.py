@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 
 from anytag.errors import LibraryError
 from anytag.library.batch import Batch, Done
+from anytag.library.database import full_disk_told
 from anytag.library.outputs import claim_outputs, own_outputs, write_outputs
 from anytag.library.progress import Progress
 from anytag.library.scan import Scan, scan_files
@@ -77,11 +78,16 @@ class BatchRun:
         """What is known so far; nobody else works on it meanwhile.
 
         Raises:
-            LibraryError: If another batch does, or files that this one did not write are in the way.
+            LibraryError: If another batch does, files that this one did not write are in the way, or what is known
+                cannot be written, also later.
         """
         self.out.mkdir(parents=True, exist_ok=True)
         try:
-            with FileLock(self.out / self.lock_file, timeout=0), closing(self.progress_type(self.place)) as known:
+            with (
+                FileLock(self.out / self.lock_file, timeout=0),
+                full_disk_told(self.place),
+                closing(self.progress_type(self.place)) as known,
+            ):
                 if self.tables:  # Rather now than after hours.
                     claim_outputs(known, self.tables, self.out)
                 yield known
