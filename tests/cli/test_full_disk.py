@@ -114,7 +114,9 @@ def test_the_status_changes_nothing(run, pictures, out, limited):  # noqa: F811
     assert (result.exit_code, result.stdout.splitlines()[0]) == (0, "3 done, 0 failed, 0 to do")
 
 
-def test_no_room_for_the_vectors_of_an_index(run, pictures, out):  # noqa: F811
+@pytest.mark.parametrize("seconds", [0.0, 60.0])
+def test_no_room_for_the_vectors_of_an_index(run, pictures, out, monkeypatch, seconds):  # noqa: F811
+    monkeypatch.setattr("anytag.library.batch._COMMIT_AFTER", seconds)
     vectors = out / "index.picture.f32"
     vectors.symlink_to("/dev/full")
     command = ("index", pictures, "--library", out / "index.sqlite")

@@ -127,8 +127,9 @@ class Batch:
                     break
                 pending.append((waiting.popleft()[0], result))
                 if time.monotonic() - last > _COMMIT_AFTER:
-                    self._keep(pending)
-                    pending, last = [], time.monotonic()
+                    # Given away first: what could not be kept is not tried again below, half of it gone by then.
+                    kept, pending, last = pending, [], time.monotonic()
+                    self._keep(kept)
         finally:
             self._keep(pending)
 

@@ -27,7 +27,12 @@ def open_database(path: Path, tables: str) -> sqlite3.Connection:
         raise LibraryError(f"{path}: a database of another program; it is left as it is, name another file")
     base.execute("PRAGMA journal_mode = WAL")
     base.execute("PRAGMA synchronous = NORMAL")
-    base.executescript(tables)
+    # All or none: after a kill between two of them, the file would be taken for another program's.
+    try:
+        base.executescript(f"BEGIN;\n{tables}\n;COMMIT")
+    except sqlite3.Error:
+        base.close()
+        raise
     return base
 
 
