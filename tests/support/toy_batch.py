@@ -18,12 +18,17 @@ from anytag.writers.text_sidecars import TextSidecars
 from anytag.writers.xmp_sidecars import XmpSidecars
 
 
-def run(model: Path, photos: Path, out: Path) -> None:
-    """Run or go on with a batch that commits after every batch of pictures."""
+def open_toy(model: Path) -> Recognizer:
+    """The toy model; what runs with it commits after every batch of pictures."""
     module._COMMIT_AFTER = 0.0
     directory = ModelDirectory(model)
     backend = ToyBackend(directory, CaptionTokenizer.load(model / "tokenizer.json"))
-    recognizer = Recognizer(directory, backend, 2, workers=1, recognize_blank=True)
+    return Recognizer(directory, backend, 2, workers=1, recognize_blank=True)
+
+
+def run(model: Path, photos: Path, out: Path) -> None:
+    """Run or go on with a batch that commits after every batch of pictures."""
+    recognizer = open_toy(model)
     view = TagView(recognizer.vocabulary)
     sidecars = [TextSidecars(existing="append"), XmpSidecars(view)]
     work = BatchRun(recognizer, {}, False, None, view, sidecars, ["jsonl", "csv"], out)
