@@ -120,7 +120,7 @@ class TestConverted:
         assert sum(record["parameters"].values()) == sum(t.numel() for t in tensors.values())
         assert record["parameters"].keys() >= {"image_encoder", "label_queries", "recognition_decoder"}
         assert record["thresholds"] == {"thresholds.txt": oracle_set.config["num_tags"]}
-        assert record["languages"] == ["zh"]
+        assert record["languages"] == {"zh": oracle_set.config["num_tags"]}
         shown = CliRunner().invoke(build_app(), ["info", str(made(oracle_set))]).stdout
         assert f"{oracle_set.config['num_tags']} from: thresholds.txt" in shown
         assert "recognition decoder: " in shown

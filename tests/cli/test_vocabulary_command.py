@@ -162,4 +162,4 @@ def test_search_names_what_is_not_trained(run, saved):
     result = run("search", "dog", "--vocabulary", saved, "--limit", 2)
     assert result.exit_code == 0
     assert "hound" in result.stdout
-    assert result.stderr == "anytag vocabulary search: not trained; ask with --categories: bulldog, dog bed\n"
+    assert result.stderr == "anytag vocabulary search: not trained; ask with --categories: dog bed, hot dog\n"

@@ -19,9 +19,15 @@ def test_a_name_that_is_a_tag_or_an_alias_is_not_untrained():
 
 
 def test_shorter_names_come_first_and_there_are_no_more_than_asked_for():
-    found = untrained_names("glasses", VOCABULARY, 3)
+    found = untrained_names("water", VOCABULARY, 3)
     assert len(found) == 3
     assert [len(name) for name in found] == sorted(len(name) for name in found)
+
+
+def test_words_begin_with_the_text():
+    found = untrained_names("cat", VOCABULARY, 100)
+    assert "cat furniture" in found
+    assert not {"locate", "education"} & set(found)
 
 
 def test_every_name_is_found_in_the_shipped_vocabulary_or_said_to_be_untrained():

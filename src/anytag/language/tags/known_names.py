@@ -17,15 +17,16 @@ def ram_names() -> tuple[str, ...]:
 
 
 def untrained_names(text: str, vocabulary: TagVocabulary, limit: int) -> list[str]:
-    """Names of RAM that contain a text and are no tag of a vocabulary, nor an alias of one; shorter ones first.
+    """Names of RAM with a word that begins so, which are no tag of a vocabulary, nor an alias; shorter ones first.
 
-    They can be asked for as categories.
+    They can be asked for as categories. ("cat" is also in "locate", which nobody who searches for it means.)
 
     Args:
-        text: Part of a name; any case.
+        text: A name, or how a word of it begins; any case.
         vocabulary: What the model was trained on.
         limit: At most that many.
     """
     key = normalise_name(text)
-    found = [name for name in ram_names() if key in normalise_name(name) and vocabulary.find(name) is None]
+    named = ((name, f" {normalise_name(name)}") for name in ram_names())
+    found = [name for name, words in named if f" {key}" in words and vocabulary.find(name) is None]
     return sorted(found, key=lambda name: (len(name), name))[:limit]
