@@ -364,7 +364,7 @@ def load(
         UsageError: If an argument is wrong, or the choice of tags does not fit the vocabulary.
         ResourceError: If the machine has no memory or threads left.
     """
-    if backend is not None and backend not in get_args(BackendName):
+    if backend is not None and (not isinstance(backend, str) or backend not in get_args(BackendName)):
         raise UsageError(f"unknown backend {backend!r}; backends are: {', '.join(get_args(BackendName))}")
     arguments.text("device", device)
     arguments.choice("precision", precision, get_args(Precision))

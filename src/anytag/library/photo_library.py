@@ -15,6 +15,7 @@ import numpy as np
 
 from anytag.backends.base import Encoded
 from anytag.errors import LibraryError, UsageError
+from anytag.foundations import arguments
 from anytag.inference.embedding import picture_embeddings
 from anytag.library.batch import Done
 from anytag.library.index import INDEX_FILE, INDEX_FOLDER, Embeddings, Index
@@ -78,7 +79,7 @@ class Library:
     """
 
     def __init__(self, place: str | os.PathLike[str], model: str | Path | Recognizer | None = None):
-        self.path = index_path(place)
+        self.path = index_path(arguments.path("place", place))
         self._model = model
         self._recognizer: Recognizer | None = None
 
@@ -109,6 +110,8 @@ class Library:
             UsageError: If there is nothing to index.
             LibraryError: If another process updates the index, or it cannot be written.
         """
+        for name, given in (("captions", captions), ("by_content", by_content), ("retry_failed", retry_failed)):
+            arguments.flag(name, given)
         recognizer = self._load()
         run = IndexRun(recognizer, {}, captions, None, TagView(recognizer.vocabulary), (), (), self.path.parent)
         run.progress_file, run.lock_file = self.path.name, f".{self.path.name}.lock"
@@ -147,6 +150,11 @@ class Library:
             ModelError: If the model cannot compare pictures with sentences.
             PictureError: If ``like`` cannot be read.
         """
+        for name, given in (("query", query), ("text", text)):
+            if given is not None:
+                arguments.text(name, given)
+        arguments.whole_number("limit", limit, 0)
+        arguments.whole_number("facets", facets, 0)
         if query is None and like is None and text is None:
             raise UsageError("search needs a query, a text, or a picture that hits look like")
         if like is not None and text is not None:
@@ -163,11 +171,13 @@ class Library:
 
     def duplicates(self, least: float = DUPLICATE) -> list[list[str]]:
         """Groups of pictures that look nearly alike; see :meth:`~anytag.library.search.Search.duplicates`."""
+        arguments.number("least", least, 0, 1)
         with self._search() as search:
             return search.duplicates(least)
 
     def facets(self, most: int = 50) -> list[tuple[str, int]]:
         """The most frequent tags, with the number of pictures that show each."""
+        arguments.whole_number("most", most, 0)
         with self._open() as index:
             rows = index.rows("SELECT name, count(*) FROM found JOIN tags ON tags.id = tag GROUP BY tags.id")
         counts: Counter[str] = Counter()

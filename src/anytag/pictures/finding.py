@@ -54,6 +54,8 @@ def find_pictures(
         UsageError: At once, before anything is given, if no input holds a picture: why the first does not. Also for an
             exclusion that is no pattern.
     """
+    if left_out is not None and not isinstance(left_out, LeftOut):
+        raise UsageError(f"left_out must be a LeftOut, not {arguments.shown(left_out)}")
     names = find_names(inputs, recursive=recursive, exclude=exclude, follow_links=follow_links, left_out=left_out)
     return (Path(name) for name in names)
 

@@ -19,6 +19,7 @@ from PIL import Image
 
 from anytag.backends.base import FloatArray
 from anytag.errors import AnytagError, PictureError, UsageError
+from anytag.foundations import arguments
 from anytag.pictures import PictureSource
 from anytag.pictures.sources import describe
 from anytag.recognition import Failure, Match, Matches, Recognition, Tag
@@ -62,11 +63,20 @@ class RemoteRecognizer:
     """
 
     def __init__(self, url: str, key: str | None = None, model: str | None = None, timeout: float = 60.0):
-        parts = urlsplit(url if "//" in url else f"http://{url}")
+        arguments.text("url", url)
+        for name, given in (("key", key), ("model", model)):
+            if given is not None:
+                arguments.text(name, given)
+        arguments.number("timeout", timeout, 1e-3, 1e6)
+        try:
+            parts = urlsplit(url if "//" in url else f"http://{url}")
+            port = parts.port
+        except ValueError as error:
+            raise UsageError(f"{url}: not the address of a service ({error})") from None
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise UsageError(f"{url}: not the address of a service; it begins with http:// or https://")
         self.url = f"{parts.scheme}://{parts.netloc}"
-        self._host, self._port, self._secure = parts.hostname, parts.port, parts.scheme == "https"
+        self._host, self._port, self._secure = parts.hostname, port, parts.scheme == "https"
         self._headers = {"User-Agent": "anytag", **({"X-API-Key": key} if key else {})}
         self._model, self._timeout = model, timeout
         self._local = threading.local()
@@ -85,7 +95,12 @@ class RemoteRecognizer:
         top: int | None = None,
     ) -> Seen:
         """Find tags; see :meth:`anytag.Recognizer.tag`."""
-        options = {"categories": _listed(categories), "kinds": _listed(kinds), "threshold": threshold, "top": top}
+        options = {
+            "categories": _listed("categories", categories),
+            "kinds": _listed("kinds", kinds),
+            "threshold": threshold,
+            "top": top,
+        }
         return cast(Seen, self._ask(pictures, "/v1/tag", options, _recognition))
 
     def caption(
@@ -100,8 +115,8 @@ class RemoteRecognizer:
     ) -> Seen:
         """Write captions; see :meth:`anytag.Recognizer.caption`."""
         options = {
-            "tags": _listed(tags),
-            "kinds": _listed(kinds),
+            "tags": _listed("tags", tags),
+            "kinds": _listed("kinds", kinds),
             "threshold": threshold,
             "top": top,
             "num_beams": num_beams,
@@ -110,11 +125,11 @@ class RemoteRecognizer:
 
     def match(self, pictures: PictureSource | Iterable[PictureSource], texts: Sequence[str]) -> Matched:
         """Score how well texts fit pictures; see :meth:`anytag.Recognizer.match`."""
-        return cast(Matched, self._ask(pictures, "/v1/match", {"texts": list(texts)}, _matches))
+        return cast(Matched, self._ask(pictures, "/v1/match", {"texts": arguments.texts("texts", texts)}, _matches))
 
     def locate(self, picture: PictureSource, tag: str) -> FloatArray:
         """Where a picture shows a tag: ``[rows, columns]``, 0 to 1; see :meth:`anytag.Recognizer.locate`."""
-        return cast(FloatArray, self._ask(picture, "/v1/locate", {"tag": tag}, _map))
+        return cast(FloatArray, self._ask(picture, "/v1/locate", {"tag": arguments.text("tag", tag)}, _map))
 
     def tags(self, search: str = "", limit: int = 10_000) -> list[dict[str, Any]]:
         """The tags that the model knows, with their kinds and aliases."""
@@ -217,6 +232,8 @@ def connect(url: str, key: str | None = None, model: str | None = None, timeout:
         UsageError: If this is no address.
         ConnectionFailed: If nobody answers there.
     """
+    if key is not None:
+        arguments.text("key", key)
     remote = RemoteRecognizer(url, key or os.environ.get("ANYTAG_API_KEY"), model, timeout)
     remote._request("GET", "/healthz", None)
     return remote
@@ -263,11 +280,12 @@ def _content(source: Any, path: str) -> bytes:
         raise PictureError("unreadable", path, f"{path}: could not be read ({error.strerror or error}).") from None
 
 
-def _listed(names: Sequence[str] | None) -> str | None:
+def _listed(what: str, names: Sequence[str] | None) -> str | None:
     """Names as one CSV line."""
     if names is None:
         return None
-    return ",".join('"' + name.replace('"', '""') + '"' if set(name) & set('",\n') else name for name in names)
+    given = arguments.texts(what, names)
+    return ",".join('"' + name.replace('"', '""') + '"' if set(name) & set('",\n') else name for name in given)
 
 
 def _map(path: str, record: dict[str, Any]) -> FloatArray:
