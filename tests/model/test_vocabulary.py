@@ -3,7 +3,8 @@ import json
 import pytest
 
 from anytag.errors import VocabularyError
-from anytag.model.vocabulary import TagVocabulary, VocabularyTag, normalise_name
+from anytag.model.names import normalise_name
+from anytag.model.vocabulary import TagVocabulary, VocabularyTag
 
 
 @pytest.fixture

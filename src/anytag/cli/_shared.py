@@ -16,7 +16,7 @@ from anytag.cli._process import FULL, announce_interrupt
 from anytag.errors import AnytagError
 from anytag.foundations.interrupts import INTERRUPTED, StoppedBySignalError
 from anytag.foundations.shortage import is_panic, shortage_of
-from anytag.model.vocabulary import normalise_name
+from anytag.model.names import normalise_name
 from anytag.recognition import Failure, Recognition, Tag
 
 #: Colors of the kinds of tags.

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from anytag.errors import UsageError
 from anytag.language.parsing.parser import load_parser
 from anytag.language.tags.vocabulary_builder import TagMapper
-from anytag.model.vocabulary import TagVocabulary, VocabularyTag, normalise_name
+from anytag.model.names import normalise_name
+from anytag.model.vocabulary import TagVocabulary, VocabularyTag
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,8 @@ from anytag.inference.label_set import LabelSet, join, take
 from anytag.inference.tag_choice import ChosenTags, TagChoice
 from anytag.inference.text_queries import TextQueries
 from anytag.model.directory import ModelDirectory
-from anytag.model.vocabulary import TagVocabulary, VocabularyTag, normalise_name
+from anytag.model.names import normalise_name
+from anytag.model.vocabulary import TagVocabulary, VocabularyTag
 from anytag.recognition import TAG_KINDS, TagKind
 
 

@@ -19,7 +19,8 @@ from anytag.errors import UsageError
 from anytag.foundations import arguments
 from anytag.language.parsing.lemmas import noun_lemma
 from anytag.language.tags.name_files import read_name_lines
-from anytag.model.vocabulary import TagVocabulary, VocabularyTag, normalise_name
+from anytag.model.names import normalise_name
+from anytag.model.vocabulary import TagVocabulary, VocabularyTag
 from anytag.recognition import TAG_KINDS
 
 _SENSE = re.compile(rf"(.*\S)\s*\(({'|'.join(TAG_KINDS)})\)")
@@ -114,8 +115,7 @@ class ChosenTags:
         return {id for text, where in entries for id in self._find(text, where)}
 
     def _find(self, text: str, where: str) -> list[int]:
-        translations = self._vocabulary.translations
-        if self._language is not None and (called := translations.find(text, self._language)):
+        if self._language and (called := self._vocabulary.translations.find(text, self._language)):
             return list(called)
         if self._index is None:
             self._index = ({}, {})
@@ -128,7 +128,7 @@ class ChosenTags:
                 found = [i for i in table.get(normalise_name(name), ()) if kind in (None, self._vocabulary[i].kind)]
                 if found:
                     return found
-        if called := translations.find(text):
+        if called := self._vocabulary.translations.find(text):
             return list(called)
         if text.isdecimal() and int(text) < len(self._vocabulary):
             return [int(text)]

@@ -19,7 +19,7 @@ from anytag.language.tokenizers.bert_tokenizer import TEXT_TOKENS, OfficialToken
 from anytag.language.tokenizers.padding import padded
 from anytag.language.tokenizers.pre_caption import pre_caption
 from anytag.model.directory import ModelDirectory
-from anytag.model.vocabulary import normalise_name
+from anytag.model.names import normalise_name
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -13,7 +13,8 @@ from anytag.errors import UsageError
 from anytag.library.index import EVERYTHING, Index
 from anytag.library.matched import Matched, in_all, in_any, similarities, without
 from anytag.library.query import Not, Or, Query, Term, parse_query
-from anytag.model.vocabulary import TagVocabulary, VocabularyTag, normalise_name
+from anytag.model.names import normalise_name
+from anytag.model.vocabulary import TagVocabulary, VocabularyTag
 from anytag.recognition import TAG_KINDS
 
 #: What a word in a caption or path counts beside the scores of tags.

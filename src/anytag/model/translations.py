@@ -9,6 +9,7 @@ from pathlib import Path
 
 from anytag.errors import VocabularyError
 from anytag.foundations.atomic_files import whole_file
+from anytag.model.names import normalise_name
 
 #: Lies beside ``vocabulary.json``: a header ``name,kind,de,es,…``, then a row a tag; an empty cell is no name.
 TRANSLATIONS_FILE = "translations.csv"
@@ -44,7 +45,7 @@ class Translations:
             name: In any language.
             language: Only in this one.
         """
-        found = self._ids.get(" ".join(name.replace("_", " ").lower().split()), ())
+        found = self._ids.get(normalise_name(name), ())
         return tuple(dict.fromkeys(id for code, id in found if language in (None, code)))
 
     @cached_property
@@ -52,7 +53,7 @@ class Translations:
         ids: dict[str, list[tuple[str, int]]] = {}
         for code, names in self._names.items():
             for id, name in names.items():
-                ids.setdefault(" ".join(name.lower().split()), []).append((code, id))
+                ids.setdefault(normalise_name(name), []).append((code, id))
         return ids
 
 

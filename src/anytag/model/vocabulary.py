@@ -14,6 +14,7 @@ from typing import Any
 
 from anytag.errors import VocabularyError
 from anytag.foundations.atomic_files import write_text
+from anytag.model.names import normalise_name
 from anytag.model.translations import TRANSLATIONS_FILE, Translations, read_translations
 from anytag.recognition import TAG_KINDS, TagKind
 
@@ -52,11 +53,6 @@ class VocabularyTag:
     sources: tuple[str, ...] = ()
     classes: tuple[int, ...] = ()
     translations: tuple[tuple[str, str], ...] = ()
-
-
-def normalise_name(name: str) -> str:
-    """The form in which names are compared: lower case, single blanks, no underscores or outer blanks."""
-    return " ".join(name.replace("_", " ").lower().split())
 
 
 class TagVocabulary:

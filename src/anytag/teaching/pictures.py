@@ -18,7 +18,8 @@ from anytag.evaluation.labelled_scores import nothing_readable, sample_batches
 from anytag.inference.embedding import picture_inputs
 from anytag.inference.recognizer import Recognizer
 from anytag.language.tags.kinds import guess_kinds
-from anytag.model.vocabulary import TagVocabulary, VocabularyTag, normalise_name
+from anytag.model.names import normalise_name
+from anytag.model.vocabulary import TagVocabulary, VocabularyTag
 from anytag.recognition import TagKind
 
 #: Least share of the picture's sides that a part of it has.

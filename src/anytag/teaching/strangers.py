@@ -21,7 +21,8 @@ from anytag.backends.base import FloatArray
 from anytag.errors import ModelError
 from anytag.foundations.atomic_files import whole_file
 from anytag.model.directory import ModelDirectory
-from anytag.model.vocabulary import TagVocabulary, VocabularyTag, normalise_name
+from anytag.model.names import normalise_name
+from anytag.model.vocabulary import TagVocabulary, VocabularyTag
 
 #: The bank of the image encoder that ships.
 _SHIPPED = "strangers.npz"

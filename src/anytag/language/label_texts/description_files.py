@@ -10,7 +10,7 @@ from typing import Any
 
 from anytag.errors import UsageError, VocabularyError
 from anytag.language.label_texts.description_templates import Describable
-from anytag.model.vocabulary import normalise_name
+from anytag.model.names import normalise_name
 from anytag.recognition import TAG_KINDS, TagKind
 
 

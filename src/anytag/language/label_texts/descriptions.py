@@ -27,7 +27,7 @@ from anytag.language.label_texts.description_templates import (
 )
 from anytag.language.parsing.lemmas import noun_lemma, verb_lemma
 from anytag.language.tags.wordnet import PartOfSpeech, Synset, WordNet
-from anytag.model.vocabulary import normalise_name
+from anytag.model.names import normalise_name
 from anytag.recognition import TagKind
 
 #: Descriptions of a tag in RAM++.

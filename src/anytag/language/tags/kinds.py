@@ -8,7 +8,7 @@ from anytag.errors import VocabularyError
 from anytag.language.parsing.lexicon import COLOURS
 from anytag.language.parsing.parser import CaptionParser, load_parser
 from anytag.language.tags.knowledge import load_knowledge
-from anytag.model.vocabulary import normalise_name
+from anytag.model.names import normalise_name
 from anytag.recognition import TagKind
 
 #: Which senses a name's further entries are, by the kind of its first.

@@ -6,7 +6,8 @@ import gzip
 from functools import cache
 from importlib.resources import files
 
-from anytag.model.vocabulary import TagVocabulary, normalise_name
+from anytag.model.names import normalise_name
+from anytag.model.vocabulary import TagVocabulary
 
 
 @cache

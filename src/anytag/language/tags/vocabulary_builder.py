@@ -19,7 +19,8 @@ from anytag.language.tags.knowledge import (
     squash,
     word_class,
 )
-from anytag.model.vocabulary import TagVocabulary, VocabularyTag, normalise_name
+from anytag.model.names import normalise_name
+from anytag.model.vocabulary import TagVocabulary, VocabularyTag
 from anytag.recognition import TagKind
 
 #: A noun that captions use this many times more often as a verb is an action ("the leap" is "to leap").

@@ -15,7 +15,8 @@ from anytag.errors import DataError, SampleError, UsageError, VocabularyError
 from anytag.language.parsing.parser import CaptionParser, ParsedTag
 from anytag.language.tags.kinds import guess_kinds
 from anytag.language.tags.vocabulary_builder import build_vocabulary
-from anytag.model.vocabulary import TagVocabulary, VocabularyTag, normalise_name
+from anytag.model.names import normalise_name
+from anytag.model.vocabulary import TagVocabulary, VocabularyTag
 from anytag.recognition import TagKind
 from anytag.training.families.data_sources import readable_samples
 from anytag.training.recipes.config import VocabularyConfig
