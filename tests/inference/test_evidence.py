@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from anytag.backends.base import Encoded
 from anytag.errors import ModelError
@@ -163,3 +165,25 @@ def test_the_decoder_alone_is_heard_where_no_other_witness_speaks() -> None:
     made["biases"] = np.arange(TAGS, dtype=np.float32)
     found = TagEvidence(CONFIG, made, VOCABULARY, CLASSES).of_decoder_alone(np.array([[2.0, 4.0]]), [1, 3])
     assert found == pytest.approx(np.array([[1 + 1, 2 + 3]]) + np.log(1e-3))
+
+
+class TestWhatTheDecoderIsNotAskedAbout:
+    """The most that log-odds can come to is known before the decoder is asked."""
+
+    @given(st.integers(0, 200), st.integers(0, 200))
+    def test_nothing_in_its_range_leads_to_more(self, seed: int, said: int) -> None:
+        rng = np.random.default_rng(said)
+        bounds = np.sort(rng.normal(scale=5, size=(TAGS, 2)), axis=1).astype(np.float32)
+        evidence = TagEvidence(CONFIG, arrays(seed) | {"decoder_range": bounds}, VOCABULARY, CLASSES)
+        weighed = evidence.weigh(encoded(*rng.dirichlet([1, 1, 1]), seed=seed), range(TAGS), sums())
+        logits = rng.uniform(bounds[:, 0], bounds[:, 1], size=(50, 1, TAGS)).astype(np.float32)
+        most = weighed.at_most()
+        assert all((weighed(one) <= most + 1e-4).all() for one in logits)
+        ends = np.maximum(weighed(bounds[None, :, 0]), weighed(bounds[None, :, 1]))
+        assert most == pytest.approx(ends, abs=1e-4)
+
+    def test_models_that_know_no_range_are_asked_about_all(self) -> None:
+        made = arrays()
+        made["weights"][:, 0] = 1.0
+        weighed = TagEvidence(CONFIG, made, VOCABULARY, CLASSES).weigh(encoded(1, 0, 0), [*range(TAGS), None], sums())
+        assert (weighed.at_most() > 1e20).all()

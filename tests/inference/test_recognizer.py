@@ -240,6 +240,26 @@ class TestShippedModel:
         assert sorted(tag.id for tag in seen.tags) == list(range(len(shipped.vocabulary)))
         assert all(0 <= tag.score <= 1 for tag in seen.tags)
 
+    @pytest.mark.parametrize("threshold", [None, 0.2])
+    def test_tags_that_the_decoder_is_not_asked_about_would_not_be_found(self, shipped, threshold):
+        paths, limits = sorted(EXAMPLES.glob("*.jpg")), shipped.labels.all().limits(threshold)
+        found, whole = shipped.tag(paths, threshold=threshold), shipped.tag(paths, threshold=0)
+        for seen, everything in zip(found, whole, strict=True):
+            expected = {tag.id: tag.score for tag in everything.tags if tag.score >= limits[tag.id]}
+            assert {tag.id: tag.score for tag in seen.tags} == pytest.approx(expected, abs=1e-5)
+
+    def test_the_decoder_is_asked_about_few_tags(self, shipped, monkeypatch):
+        asked = []
+        recognize = type(shipped.backend).recognize
+
+        def counting(backend, features, queries):
+            asked.append(len(queries))
+            return recognize(backend, features, queries)
+
+        monkeypatch.setattr(type(shipped.backend), "recognize", counting)
+        shipped.tag(EXAMPLES / "bee.jpg")
+        assert 0 < asked[0] < len(shipped.vocabulary) / 5
+
     def test_quality_plain_subjects_are_found(self, shipped):
         """One of the few tests of quality: any sane model names these."""
         for name in ("cat", "bee", "coffee"):

@@ -3,38 +3,26 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from importlib import import_module
 
 import typer
 
 from anytag import __version__
-from anytag.cli import (
-    batch,
-    calibrate,
-    caption,
-    convert,
-    doctor,
-    engine,
-    evaluate,
-    export,
-    index,
-    info,
-    locate,
-    match,
-    parse,
-    pull,
-    push,
-    search,
-    serve,
-    tag,
-    teach,
-    train,
-    untag,
-    vocabulary,
-)
-from anytag.cli._commands import add_command, new_group
+from anytag.cli._commands import PICTURES, add_command, new_group
 from anytag.cli._output import tell
 from anytag.cli._process import run_command
+
+
+#: The commands in the order of the help, and what each one's exit code 1 means. Each is in the module of its name.
+_COMMANDS = {
+    **dict.fromkeys(("tag", "caption", "match", "locate", "batch", "index"), PICTURES),
+    "search": "1 nothing was found, ",
+    "untag": "1 some files could not be changed, ",
+    "doctor": "1 something needed does not work, ",
+    **dict.fromkeys(("info", "parse", "teach", "train", "export", "calibrate", "evaluate"), ""),
+    **dict.fromkeys(("convert", "pull", "push", "serve"), ""),
+}
+_GROUPS = ("vocabulary", "engine")
 
 
 def _version(asked: bool) -> None:
@@ -43,8 +31,13 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
-def build_app() -> typer.Typer:
-    """The application with all commands."""
+def build_app(only: str | None = None) -> typer.Typer:
+    """The application.
+
+    Args:
+        only: The command to be run. Others need not be imported then, which would take longer than most runs of it.
+            ``None``, or no command's name: all.
+    """
     app = new_group(
         "Recognise everything in a picture: tags, captions, any category you name.",
         name="anytag",
@@ -60,24 +53,17 @@ def build_app() -> typer.Typer:
     ) -> None:
         """Recognize everything in a picture: tags, captions, any category you name."""
 
-    on_pictures: tuple[Callable[..., None], ...] = (tag.tag, caption.caption, match.match, locate.locate, batch.batch)
-    for command in on_pictures:
-        add_command(app, command)
-    add_command(app, index.index)
-    add_command(app, search.search, one="1 nothing was found, ")
-    add_command(app, untag.untag, one="1 some files could not be changed, ")
-    add_command(app, doctor.doctor, one="1 something needed does not work, ")
-    others: tuple[Callable[..., None], ...] = (
-        info.info, parse.parse, teach.teach, train.train, export.export, calibrate.calibrate, evaluate.evaluate,
-        convert.convert, pull.pull, push.push, serve.serve,
-    )  # fmt: skip
-    for command in others:
-        add_command(app, command, one="")
-    app.add_typer(vocabulary.app, name="vocabulary")
-    app.add_typer(engine.app, name="engine")
+    wanted = (only,) if only in (*_COMMANDS, *_GROUPS) else (*_COMMANDS, *_GROUPS)
+    for name in wanted:
+        module = import_module(f"anytag.cli.{name}")
+        if name in _GROUPS:
+            app.add_typer(module.app, name=name)
+        else:
+            add_command(app, getattr(module, name), one=_COMMANDS[name])
     return app
 
 
 def main() -> None:
     """Run the command that the process was started with, and exit with its status."""
-    sys.exit(run_command(lambda: build_app()(prog_name="anytag")))
+    asked = sys.argv[1] if len(sys.argv) > 1 else None
+    sys.exit(run_command(lambda: build_app(asked)(prog_name="anytag")))

@@ -10,10 +10,11 @@ from typer.core import TyperCommand, TyperGroup
 
 #: What every status means; ``{0}`` is that of 1, where a command has one.
 _CODES = "Exit code: 0 done, {0}2 used wrongly, 130 interrupted."
-_PICTURES = "1 some pictures failed, "
+#: What 1 means of commands that look at pictures.
+PICTURES = "1 some pictures failed, "
 
 
-def exit_codes(one: str = _PICTURES) -> str:
+def exit_codes(one: str = PICTURES) -> str:
     """The line about exit codes.
 
     Args:
@@ -41,7 +42,7 @@ class Group(_Flags, TyperGroup):
     """A group of commands."""
 
 
-def add_command(app: typer.Typer, function: Callable[..., None], one: str = _PICTURES) -> None:
+def add_command(app: typer.Typer, function: Callable[..., None], one: str = PICTURES) -> None:
     """Add a command to a group.
 
     Args:

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from anytag.backends.base import Backend, Cache, FloatArray, Step
 from anytag.errors import ModelError
-from anytag.foundations.log_odds import EDGE, log_odds
+from anytag.foundations.log_odds import EDGE, log_odds, sigmoid
 from anytag.inference.generation import DecodingOptions, Generated, generate_several
 from anytag.inference.label_set import LabelSet
 from anytag.inference.plain_captions import plain_caption
 from anytag.inference.text_queries import TextQueries
 from anytag.language.tags.coverage import TagCoverage
-from anytag.language.tags.tag_words import TagWords
+from anytag.language.tags.tag_words import LOWEST, TagWords
 from anytag.language.tokenizers.bert_tokenizer import OfficialTokenizer
 from anytag.language.tokenizers.tokenizer import CaptionTokenizer
 from anytag.model.directory import ModelDirectory
@@ -240,6 +240,11 @@ class Captioner:
         ids = [id for id in labels.ids if id is not None]
         result[:, ids] = (log_odds(scores, EDGE) - log_odds(labels.thresholds, EDGE))[:, asked]
         return result
+
+    def least_scores(self, labels: LabelSet) -> NDArray[np.float64]:
+        """The score ``[T]`` below which it makes no difference to a caption how low a label's score is."""
+        depth = max(-LOWEST, self.config.decoding.support or 0.0)
+        return sigmoid(log_odds(labels.thresholds, EDGE) - depth)
 
     def _agreeing(self, step: Step, margins: NDArray[np.float64], wanted: Sequence[VocabularyTag]) -> Step:
         """The step with words weighed by the tags that they name; what the user wants said is never held back."""

@@ -19,6 +19,10 @@ Where the classifier by itself is surer of a tag than this sum, its word is take
 it says, also of classes that no training picture showed.
 
 A tag's log-odds depend on its own weights only, so they are the same whatever else is asked for.
+
+The decoder is by far the slowest witness, and of most tags it could say what it likes: the others rule them out. How
+high and how low its logit of a tag gets is known from the pictures that weights were fitted on, so the most that the
+sum can come to is known before it is asked (:meth:`Weighed.at_most`).
 """
 
 from __future__ import annotations
@@ -42,6 +46,9 @@ from anytag.model.vocabulary import TagVocabulary
 #: The file of a model directory that holds the weights.
 EVIDENCE_FILE = "evidence.safetensors"
 
+#: A logit without bounds; finite, so that a factor of 0 makes it nothing.
+_ANY = np.array([-1e30, 1e30], np.float32)
+
 #: The columns of a tag's weights, in order.
 WITNESSES = ("decoder", "picture", "classes", "exclusion", "sure", "sure_decoder", "sure_picture")
 
@@ -52,8 +59,9 @@ class TagEvidence:
     Args:
         config: How their statements are read.
         arrays: ``hidden_weight`` int8 ``[H, I]`` with ``hidden_scale`` ``[H]`` and ``hidden_bias`` ``[H]``, the same
-            for ``output`` with ``[T, H]``, ``weights`` ``[T, 7]`` (:data:`WITNESSES`), ``biases`` ``[T]``, and
-            ``alone`` ``[T, 2]``: factor and bias of *classes* where the classifier speaks by itself.
+            for ``output`` with ``[T, H]``, ``weights`` ``[T, 7]`` (:data:`WITNESSES`), ``biases`` ``[T]``,
+            ``alone`` ``[T, 2]``: factor and bias of *classes* where the classifier speaks by itself, and, unless the
+            decoder is to be asked about every tag, ``decoder_range`` ``[T, 2]``: its lowest and highest logit.
         vocabulary: The model's tags.
         classes: Number of the classifier's classes.
 
@@ -78,7 +86,10 @@ class TagEvidence:
             "weights": (tags, len(WITNESSES)),
             "biases": (tags,),
             "alone": (tags, 2),
+            "decoder_range": (tags, 2),
         }
+        arrays = {"decoder_range": np.tile(_ANY, (tags, 1))} | arrays
+        shapes.setdefault("decoder_range", (tags, 2))
         for name, shape in expected.items():
             if shapes.get(name) != shape:
                 found = f"has the shape {shapes[name]}" if name in shapes else "is missing"
@@ -89,6 +100,7 @@ class TagEvidence:
         self._hidden_bias, self._output_bias = (arrays[f"{part}_bias"].astype(np.float32) for part in scaled)
         self._weights, self._biases = arrays["weights"].astype(np.float32), arrays["biases"].astype(np.float32)
         self._alone = arrays["alone"].astype(np.float32)
+        self._range = arrays["decoder_range"].astype(np.float32)
 
     @classmethod
     def of(cls, directory: ModelDirectory) -> TagEvidence | None:
@@ -116,27 +128,42 @@ class TagEvidence:
             ids: The labels' ids; ``None`` for free texts, of which the decoder alone says something.
             classes: Adds the labels' classes up.
         """
-        result = (np.float32(self.config.open_weight) * logits + np.float32(self.config.open_bias)).astype(np.float32)
+        return self.weigh(encoded, ids, classes)(logits)
+
+    def weigh(self, encoded: Encoded, ids: Sequence[int | None], classes: ClassSums) -> Weighed:
+        """What all witnesses but the recognition decoder say of labels.
+
+        Args:
+            encoded: Pictures.
+            ids: The labels' ids; ``None`` for free texts, of which the decoder alone says something.
+            classes: Adds the labels' classes up.
+        """
+        shape = (len(encoded.features), len(ids))
+        weighed = Weighed(
+            np.full(shape, self.config.open_weight, np.float32),
+            np.full(shape, self.config.open_bias, np.float32),
+            np.full(shape, -np.inf, np.float32),
+            np.tile(_ANY, (len(ids), 1)),
+        )
         places = np.array([place for place, id in enumerate(ids) if id is not None], np.int64)
-        if not len(places) or not len(logits):
-            return result
+        if not len(places) or not shape[0]:
+            return weighed
         tags = np.array([id for id in ids if id is not None], np.int64)
         probabilities = sharpened(encoded.classes, self.config.temperature)
         own = own_probabilities(probabilities, classes, len(ids))[:, places]
-        stated = class_statements(probabilities, own, self._exclusive[:, tags], self.config.floor)
-        decoder, picture = logits[:, places], self._picture(encoded, tags)
-        weights = self._weights[tags].T
-        summed = (
+        stated = class_statements(probabilities, own, self._excluded(probabilities, tags), self.config.floor)
+        weights, picture = self._weights[tags].T, self._picture(encoded, tags)
+        weighed.factors[:, places] = weights[0] + stated.sure * weights[5]
+        weighed.rest[:, places] = (
             self._biases[tags]
-            + decoder * (weights[0] + stated.sure * weights[5])
             + picture * (weights[1] + stated.sure * weights[6])
             + stated.classes * weights[2]
             + stated.exclusion * weights[3]
             + stated.sure * weights[4]
         )
-        alone = stated.classes * self._alone[tags, 0] + self._alone[tags, 1]
-        result[:, places] = np.maximum(summed, alone)
-        return result
+        weighed.alone[:, places] = stated.classes * self._alone[tags, 0] + self._alone[tags, 1]
+        weighed.decoder_range[places] = self._range[tags]
+        return weighed
 
     def of_decoder_alone(self, logits: NDArray[np.float64], ids: Sequence[int]) -> NDArray[np.float64]:
         """Log-odds ``[B, T]`` where no other witness has anything to say, as of parts of a picture.
@@ -152,13 +179,58 @@ class TagEvidence:
     def _picture(self, encoded: Encoded, tags: NDArray[np.int64]) -> FloatArray:
         inputs = picture_inputs(encoded, self.config.least)
         hidden = np.maximum(inputs @ self._hidden + self._hidden_bias, 0)
-        found: FloatArray = hidden @ self._output[tags].T + self._output_bias[tags]
+        # All tags are less work than a copy of the rows of some.
+        found: FloatArray = (hidden @ self._output.T + self._output_bias)[:, tags]
+        return found
+
+    def _excluded(self, probabilities: FloatArray, tags: NDArray[np.int64]) -> FloatArray:
+        """The probability ``[B, T]`` of the classes that rule tags out."""
+        classes, table, columns = self._exclusive
+        ruled_out = np.zeros((len(probabilities), table.shape[1] + 1), np.float32)
+        ruled_out[:, :-1] = probabilities[:, classes] @ table
+        found: FloatArray = ruled_out[:, columns[tags]]
         return found
 
     @cached_property
-    def _exclusive(self) -> FloatArray:
-        """``[C, T]``, 1 where a class rules a tag out."""
-        return exclusive_classes(self.vocabulary, self.classes, self.config.exclusive, self.config.general)
+    def _exclusive(self) -> tuple[NDArray[np.intp], FloatArray, NDArray[np.intp]]:
+        """The classes that rule tags out, ``[C]``, the table of those tags ``[C, K]``, each tag's column, else K."""
+        table = exclusive_classes(self.vocabulary, self.classes, self.config.exclusive, self.config.general)
+        classes, tags = np.flatnonzero(table.any(1)), np.flatnonzero(table.any(0))
+        columns = np.full(table.shape[1], len(tags))
+        columns[tags] = np.arange(len(tags))
+        return classes, np.ascontiguousarray(table[np.ix_(classes, tags)]), columns
+
+
+@dataclass(frozen=True)
+class Weighed:
+    """What the other witnesses say of labels, waiting for the recognition decoder's word.
+
+    Attributes:
+        factors: ``[B, T]``, what a logit of the decoder counts.
+        rest: ``[B, T]``, what all others add up to.
+        alone: ``[B, T]``, what the classifier says by itself; the greater of both counts.
+        decoder_range: ``[T, 2]``, the lowest and the highest logit to expect.
+    """
+
+    factors: FloatArray
+    rest: FloatArray
+    alone: FloatArray
+    decoder_range: FloatArray
+
+    def __call__(self, logits: FloatArray) -> FloatArray:
+        """Log-odds ``[B, T]``, from logits ``[B, T]`` of the decoder."""
+        found: FloatArray = np.maximum(self.rest + self.factors * logits, self.alone)
+        return found
+
+    def at_most(self) -> FloatArray:
+        """The greatest log-odds ``[B, T]`` that any word of the decoder could lead to."""
+        lowest, highest = self.decoder_range.T
+        return self(np.where(self.factors > 0, highest, lowest))
+
+    def take(self, places: NDArray[np.intp]) -> Weighed:
+        """Of some of the labels."""
+        factors, rest, alone = (array[:, places] for array in (self.factors, self.rest, self.alone))
+        return Weighed(factors, rest, alone, self.decoder_range[places])
 
 
 @dataclass(frozen=True)
@@ -192,20 +264,18 @@ def own_probabilities(probabilities: FloatArray, classes: ClassSums, labels: int
     return own
 
 
-def class_statements(
-    probabilities: FloatArray, own: FloatArray, exclusive: FloatArray, floor: float
-) -> ClassStatements:
+def class_statements(probabilities: FloatArray, own: FloatArray, excluded: FloatArray, floor: float) -> ClassStatements:
     """What the classifier says of tags.
 
     Args:
         probabilities: ``[B, C]``, from :func:`sharpened`.
         own: ``[B, T]``, from :func:`own_probabilities`.
-        exclusive: ``[C, T]``, from :func:`exclusive_classes`.
+        excluded: ``[B, T]``, the probability of the classes that rule each tag out (:func:`exclusive_classes`).
         floor: Added to ``own``.
     """
     return ClassStatements(
         np.log(own + np.float32(floor)),
-        np.log1p(np.float32(-0.999) * (probabilities @ exclusive)),
+        np.log1p(np.float32(-0.999) * excluded),
         probabilities.max(1, keepdims=True) * np.maximum(1 - own, 0),
     )
 

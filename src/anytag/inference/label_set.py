@@ -81,6 +81,10 @@ class LabelSet:
         """The classes of every label."""
         return ClassSums(self.classes, np.ones(len(self.names), dtype=bool))
 
+    def limits(self, threshold: float | None = None) -> NDArray[np.float64]:
+        """The score ``[T]`` from which on each label counts as found: its own threshold, or one for all."""
+        return self.thresholds if threshold is None else np.full(len(self.names), threshold, np.float64)
+
     def found(self, scores: FloatArray, threshold: float | None = None, top: int | None = None) -> tuple[Tag, ...]:
         """Tags at or above their thresholds, best first; equal scores keep the labels' order.
 
@@ -91,7 +95,7 @@ class LabelSet:
             threshold: One for all labels instead of each one's own.
             top: At most that many.
         """
-        limits = self.thresholds if threshold is None else np.full(len(scores), threshold)
+        limits = self.limits(threshold)
         chosen = np.flatnonzero(scores >= limits)
         chosen = chosen[np.argsort(-scores[chosen], kind="stable")]
         if self.merged:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypedDict, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from anytag.backends.base import Backend, Encoded, FloatArray, Queries
 from anytag.errors import ModelError, UsageError
@@ -199,8 +200,12 @@ class _TagQuestion:
     top: int | None
 
     def __call__(self, encoded: Encoded, paths: Sequence[str]) -> list[Recognition]:
-        scores = self.scorer.scores(encoded, self.labels)
+        scores = self.scorer.scores(encoded, self.labels, least=self.limits())
         return [Recognition(path, self.found(row)) for path, row in zip(paths, scores, strict=True)]
+
+    def limits(self) -> NDArray[np.float64]:
+        """``[T]``, the score from which on each label counts as found."""
+        return self.labels.limits(self.threshold)
 
     def found(self, scores: FloatArray) -> tuple[Tag, ...]:
         """The tags of one picture, from scores ``[T]``."""
@@ -217,7 +222,8 @@ class _CaptionQuestion:
     options: DecodingOptions
 
     def __call__(self, encoded: Encoded, paths: Sequence[str]) -> list[Recognition]:
-        scores = self.tags.scorer.scores(encoded, self.tags.labels)
+        least = np.minimum(self.tags.limits(), self.captioner.least_scores(self.tags.labels))
+        scores = self.tags.scorer.scores(encoded, self.tags.labels, least=least)
         margins, results = self.captioner.margins(scores, self.tags.labels), []
         for row, path in enumerate(paths):
             found = self.tags.found(scores[row])
@@ -244,7 +250,8 @@ class _MatchQuestion:
     named: Sequence[set[int]]
 
     def __call__(self, encoded: Encoded, paths: Sequence[str]) -> list[Matches]:
-        fits, scores = self.scorer.match(encoded, self.queries), self.scorer.scores(encoded, self.tags)
+        fits = self.scorer.match(encoded, self.queries)
+        scores = self.scorer.scores(encoded, self.tags, least=self.tags.thresholds)
         return [
             Matches(path, self._matches(fit, self.tags.found(row)))
             for path, fit, row in zip(paths, fits, scores, strict=True)

@@ -5,13 +5,17 @@ from __future__ import annotations
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from anytag.backends.base import Backend, Encoded, FloatArray, Queries
 from anytag.foundations.log_odds import EDGE, log_odds, sigmoid
-from anytag.inference.evidence import TagEvidence
+from anytag.inference.evidence import TagEvidence, Weighed
 from anytag.inference.label_set import LabelSet
 from anytag.inference.taught_tags import TaughtTags
 from anytag.model.directory import ModelDirectory
+
+#: Scores are rounded; what comes so close to a bound, in log-odds, may stand on either side of it.
+_ROUNDING = 1e-3
 
 
 class Scorer:
@@ -35,7 +39,13 @@ class Scorer:
         """Tags that a user taught the model."""
         return TaughtTags.of(self.directory)
 
-    def logits(self, encoded: Encoded, labels: LabelSet, logits: FloatArray | None = None) -> FloatArray:
+    def logits(
+        self,
+        encoded: Encoded,
+        labels: LabelSet,
+        logits: FloatArray | None = None,
+        least: NDArray[np.float64] | None = None,
+    ) -> FloatArray:
         """Logits ``[B, T]``: the recognition decoder's or, where a model weighs other witnesses too, the sum of all.
 
         Tags that a user taught the model have logits of their own.
@@ -44,12 +54,28 @@ class Scorer:
             encoded: Pictures.
             labels: What to score.
             logits: ``[B, T]`` of the recognition decoder, if it has been run already.
+            least: ``[T]``; what lies below need not be known exactly. The decoder is not asked about labels that the
+                other witnesses rule out in all of the pictures, and the most that it could have led to stands there.
         """
-        if logits is None:
-            logits = self.backend.recognize(encoded.features, labels.queries)
-        if self.witnesses is not None:
-            logits = self.witnesses.log_odds(encoded, logits, labels.ids, labels.classes_of_all)
-        return logits if self.taught is None else self.taught(encoded, logits, labels.ids)
+        if self.witnesses is None:
+            found = self.backend.recognize(encoded.features, labels.queries) if logits is None else logits
+        else:
+            weighed = self.witnesses.weigh(encoded, labels.ids, labels.classes_of_all)
+            found = self._ask(encoded, labels, weighed, least) if logits is None else weighed(logits)
+        return found if self.taught is None else self.taught(encoded, found, labels.ids)
+
+    def _ask(
+        self, encoded: Encoded, labels: LabelSet, weighed: Weighed, least: NDArray[np.float64] | None
+    ) -> FloatArray:
+        """Log-odds ``[B, T]``, the decoder asked about no more labels than it has to be."""
+        found = weighed.at_most()
+        wanted = np.ones(len(labels.names), np.bool_) if least is None else (found >= least - _ROUNDING).any(0)
+        places = np.flatnonzero(wanted)
+        if len(places):
+            found[:, places] = weighed.take(places)(
+                self.backend.recognize(encoded.features, labels.queries.take(places))
+            )
+        return found
 
     def evidence(self, encoded: Encoded, labels: LabelSet) -> FloatArray:
         """What the image encoder's classifier says of labels that captions name often: ``[B, T]``, 0 for all others.
@@ -63,7 +89,13 @@ class Scorer:
             said[:, sums.labels] = np.log(sums(encoded.classes) + 1e-3)
         return said
 
-    def scores(self, encoded: Encoded, labels: LabelSet, logits: FloatArray | None = None) -> FloatArray:
+    def scores(
+        self,
+        encoded: Encoded,
+        labels: LabelSet,
+        logits: FloatArray | None = None,
+        least: NDArray[np.float64] | None = None,
+    ) -> FloatArray:
         """Scores ``[B, T]`` of the recognition decoder and, of labels that captions name seldom, of the classifier.
 
         Logits are shifted to a common scale first (:mod:`anytag.evaluation.calibration`). Where the classifier is
@@ -75,8 +107,13 @@ class Scorer:
             encoded: Pictures.
             labels: What to score.
             logits: ``[B, T]`` of the recognition decoder, if it has been run already.
+            least: ``[T]``, scores below which a label is as good as absent: below it, a score is one that the label
+                could have at most, and most of those take no time.
         """
-        logits = self.logits(encoded, labels, logits)
+        if least is not None:
+            with np.errstate(divide="ignore"):  # A score of 0 is asked for: log-odds without a bound.
+                least = log_odds(least) / self.directory.config.score_slope + labels.shifts
+        logits = self.logits(encoded, labels, logits, least)
         if weight := self.directory.config.class_weight:
             logits = logits + np.float32(weight) * self.evidence(encoded, labels)
         scores = sigmoid((logits - labels.shifts) * self.directory.config.score_slope)

@@ -160,6 +160,7 @@ def _grow_evidence(path: Path, directory: ModelDirectory, more: int) -> None:
         "weights": weights,
         "biases": np.full(more, bias),
         "alone": np.column_stack([np.zeros(more), [bias] * more]),
+        "decoder_range": np.zeros((more, 2)),  # What they are taught takes the place of all this.
     }
     for name, array in arrays.items():
         if len(array) == len(directory.vocabulary):

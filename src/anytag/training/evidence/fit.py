@@ -209,7 +209,10 @@ def fit(
     factor, bias = fit_alone([said.classes], [claims], rates, np.flatnonzero(own)) if own.any() else (0.0, 0.0)
     report(f"classifier alone: {factor:.2f} x + {bias:.2f} for {own.sum():,} tags")
     alone = np.where(own[:, None], np.array([factor, bias], np.float32), _SILENT)
-    return whole.arrays() | {"weights": weights.astype(np.float16), "biases": biases, "alone": alone}
+    room = np.array([-config.weights.decoder_room, config.weights.decoder_room])
+    heard = (np.stack([said.decoder.min(0), said.decoder.max(0)], axis=1) + room).astype(np.float16)
+    weighed = {"weights": weights.astype(np.float16), "biases": biases, "alone": alone, "decoder_range": heard}
+    return whole.arrays() | weighed
 
 
 def _digest(config: EvidenceTraining, claims: Claims, inputs: NDArray[np.float32]) -> str:
@@ -246,7 +249,7 @@ def _statements(
     for start in range(0, len(heard.classes), _CHUNK):
         probabilities = sharpened(np.exp(heard.classes[start : start + _CHUNK]), config.temperature)
         own = own_probabilities(probabilities, labels.classes_of_all, len(vocabulary))
-        stated = class_statements(probabilities, own, table, config.floor)
+        stated = class_statements(probabilities, own, probabilities @ table, config.floor)
         said.append(stated.classes)
         exclusion.append(stated.exclusion)
         sure.append(stated.sure)

@@ -79,6 +79,8 @@ class WeightsConfig(Settings):
         easy_share: Share of the pairs of picture and tag that count which no witness believes in; each stands for
             many.
         steps: Of the optimizer, at most.
+        decoder_room: How far beyond the lowest and the highest logit that it gave any of the pictures the decoder is
+            thought to go; tags that the others rule out even so are not asked of it.
     """
 
     folds: int = Field(default=2, ge=2)
@@ -91,6 +93,7 @@ class WeightsConfig(Settings):
     bias_strength: float = Field(default=4.0, gt=0)
     easy_share: float = Field(default=0.015, gt=0, le=1)
     steps: int = Field(default=50, ge=1)
+    decoder_room: float = Field(default=2.0, ge=0)
 
 
 class EvidenceTraining(Settings):
