@@ -23,7 +23,7 @@ def recipe() -> EvidenceTraining:
             PictureGroup(
                 source={"path": "world/*.tar", "tags": "label"},
                 collections="world/collections.json",
-                alone=True,
+                absent=("animal", "food"),
                 modulus=8,
                 remainders=(2, 3, 4, 5, 6, 7),
             ),

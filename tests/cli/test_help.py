@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -38,3 +40,18 @@ def test_every_option_s_text_is_shown_whole(path, command):
     assert "<bool>" not in shown
     # A switch that is off has no second name that says so.
     assert not [option for option in command.params if option.secondary_opts and option.default is False]
+
+
+def test_a_command_is_built_without_the_others():
+    code = "import sys; from anytag.cli import build_app; build_app('tag'); print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "anytag.cli.tag" in loaded
+    assert not {"anytag.cli.batch", "anytag.library", "anytag.service", "fastapi", "torch"} & set(loaded)
+
+
+def test_a_command_alone_is_the_same_as_among_all():
+    for name, command in typer.main.get_command(build_app()).commands.items():
+        [alone] = typer.main.get_command(build_app(name)).commands.items()
+        assert alone[0] == name
+        assert [p.name for p in alone[1].params] == [p.name for p in command.params]
+        assert alone[1].epilog == command.epilog

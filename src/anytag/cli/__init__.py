@@ -12,7 +12,6 @@ from anytag.cli._commands import PICTURES, add_command, new_group
 from anytag.cli._output import tell
 from anytag.cli._process import run_command
 
-
 #: The commands in the order of the help, and what each one's exit code 1 means. Each is in the module of its name.
 _COMMANDS = {
     **dict.fromkeys(("tag", "caption", "match", "locate", "batch", "index"), PICTURES),

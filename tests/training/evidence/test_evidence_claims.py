@@ -67,11 +67,16 @@ def test_a_class_excludes_its_collection_and_its_siblings_and_the_rest_is_unknow
     ]
 
 
-def test_pictures_of_one_thing_alone_show_no_animal_beside_it(tags, tmp_path):
+def test_pictures_of_one_thing_alone_show_no_other_of_what_they_are_said_not_to(tags, tmp_path):
     (tmp_path / "collections.json").write_text(json.dumps(COLLECTIONS))
-    claims = ClassClaims(tmp_path / "collections.json", tags, 0, (0,), alone=True)([labeled("table"), labeled("cat")])
     # animal, cat, dog, puppy, bee, table, chair
-    assert claims.values.tolist() == [[0, 0, 0, 0, 0, 1, 0], [1, 1, 0, 0, 0, -1, -1]]
+    for absent, table, cat in (
+        ([0], [0, 0, 0, 0, 0, 1, 0], [1, 1, 0, 0, 0, -1, -1]),
+        ([2], [-1, -1, 0, 0, -1, 1, 0], [1, 1, 0, 0, 0, -1, -1]),
+        ([0, 6], [0, 0, 0, 0, 0, 1, 0], [1, 1, 0, 0, 0, -1, 0]),
+    ):
+        claims = ClassClaims(tmp_path / "collections.json", tags, 0, (0,), absent)
+        assert claims([labeled("table"), labeled("cat")]).values.tolist() == [table, cat]
 
 
 def test_a_class_that_is_no_tag_is_refused(classes):

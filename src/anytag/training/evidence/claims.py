@@ -69,13 +69,20 @@ class ClassClaims:
         tags: Finds the tags of names.
         root: The tag whose kinds exclude each other, or none do.
         general: Tags below it that are no kinds of it.
-        alone: Whether pictures show one thing alone: ``root`` and its kinds are not there unless the class is one.
+        absent: Tags that are not there, nor any kind of theirs, unless the class is one.
 
     Raises:
         UsageError: If the file cannot be read or is of another form.
     """
 
-    def __init__(self, path: Path, tags: SampleTags, root: int | None, general: Sequence[int], alone: bool = False):
+    def __init__(
+        self,
+        path: Path,
+        tags: SampleTags,
+        root: int | None,
+        general: Sequence[int],
+        absent: Sequence[int] = (),
+    ):
         self._tags, self._vocabulary = tags, tags.vocabulary
         try:
             collections = json.loads(path.read_text(encoding="utf-8"))
@@ -85,7 +92,8 @@ class ClassClaims:
             raise UsageError(f"{path}: cannot be read as collections of classes, {form} ({error})") from error
         self._collections = [{id for name in names for id in self._ids(name)} for names in classes]
         kinds, apart = exclusive_kinds(self._vocabulary, root, general)
-        self._elsewhere = {*kinds, root} if alone and root is not None else set[int]()
+        above = [(tag.id, self._vocabulary.with_implied([tag.id])) for tag in self._vocabulary]
+        self._absent = [{id for id, implied in above if one in implied} for one in absent]
         self._apart = {
             id: {kinds[other] for other in np.flatnonzero(row)} for id, row in zip(kinds, apart, strict=True)
         }
@@ -116,8 +124,9 @@ class ClassClaims:
         there = self._vocabulary.with_implied(own)
         others = {id for group in self._collections if own & group for id in group}
         others |= {id for one in own for id in self._apart.get(one, ())}
-        if not there & self._elsewhere:
-            others |= self._elsewhere
+        for kinds in self._absent:
+            if not there & kinds:
+                others |= kinds
         return there, {id for id in others - there if not own & self._vocabulary.with_implied([id])}
 
     def _ids(self, name: str) -> set[int]:

@@ -142,7 +142,8 @@ def gather(
             claims = caption_claims(heard.samples, tags)
             described += heard.samples
         else:
-            read = ClassClaims(find_path(group.collections, data), tags, root, general, group.alone)
+            absent = [_tag_id("absent", name, vocabulary) for name in group.absent]
+            read = ClassClaims(find_path(group.collections, data), tags, root, general, absent)
             claims = read(heard.samples)
         found[group.seen].append((heard, claims))
         report(f"{source.identity}: {len(heard.samples):,} pictures, {_true(claims):.1f} true tags a picture")
@@ -160,11 +161,16 @@ def exclusive_tags(config: EvidenceTraining, vocabulary: TagVocabulary) -> tuple
     """
     if config.exclusive is None:
         return None, ()
-    root = vocabulary.find(config.exclusive)
-    if root is None:
-        raise UsageError(f"exclusive: the model has no tag {config.exclusive!r}; name another, or none")
+    root = _tag_id("exclusive", config.exclusive, vocabulary)
     others = (vocabulary.find(name) for name in config.general)
-    return root.id, tuple(sorted({root.id, *(tag.id for tag in others if tag is not None)}))
+    return root, tuple(sorted({root, *(tag.id for tag in others if tag is not None)}))
+
+
+def _tag_id(setting: str, name: str, vocabulary: TagVocabulary) -> int:
+    tag = vocabulary.find(name)
+    if tag is None:
+        raise UsageError(f"{setting}: the model has no tag {name!r}; name another, or none")
+    return tag.id
 
 
 def fit(

@@ -19,8 +19,8 @@ class PictureGroup(Settings):
             class each (``"tags": "label"`` in ``source``): the class is there, the other classes of its collection are
             not, and of everything else nobody knows. ``None``: the pictures have captions, which name some of what
             is there.
-        alone: Whether pictures with a class show one thing alone, so that the recipe's ``exclusive`` tag and its kinds
-            are not there unless the class is one of them: no animal in photographs of fruit and instruments.
+        absent: Names of tags that pictures with a class do not show, nor any kind of theirs, unless the class is one:
+            no animal in photographs of fruit and instruments, no food in those of flowers.
         modulus: Pictures are told apart by what their ids, which are numbers then, leave when divided by this.
         remainders: Only pictures whose ids leave one of these are read.
         seen: Whether the recognition decoder learned from the pictures. What it says of them is surer than it is
@@ -29,7 +29,7 @@ class PictureGroup(Settings):
 
     source: SourceSpec
     collections: str | None = None
-    alone: bool = False
+    absent: tuple[str, ...] = ()
     modulus: int = Field(default=1, ge=1)
     remainders: tuple[int, ...] = (0,)
     seen: bool = False
