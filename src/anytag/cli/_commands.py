@@ -1,8 +1,11 @@
-"""How commands show their help: with the status codes that each can end with, and flags that look like flags."""
+"""How functions become commands: groups of options are spread out, and help names the status codes and shows flags."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
+from dataclasses import fields, is_dataclass
+from functools import wraps
 from typing import Any
 
 import typer
@@ -47,10 +50,34 @@ def add_command(app: typer.Typer, function: Callable[..., None], one: str = PICT
 
     Args:
         app: The group.
-        function: The command; its docstring is its help.
+        function: The command; its docstring is its help. A parameter that is a dataclass stands for its fields: options
+            that several commands share.
         one: What exit code 1 means; see :func:`exit_codes`.
     """
-    app.command(cls=Command, epilog=exit_codes(one))(function)
+    app.command(cls=Command, epilog=exit_codes(one))(_spread(function))
+
+
+def _spread(function: Callable[..., None]) -> Callable[..., None]:
+    """The function as typer wants it: with the fields of each dataclass in its place."""
+    groups: dict[str, Any] = {}
+    parameters: list[inspect.Parameter] = []
+    for parameter in inspect.signature(function, eval_str=True).parameters.values():
+        group = parameter.annotation
+        if isinstance(group, type) and is_dataclass(group):
+            groups[parameter.name] = group
+            parameters += inspect.signature(group, eval_str=True).parameters.values()
+        else:
+            parameters.append(parameter)
+    keywords = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
+
+    @wraps(function)
+    def command(**given: Any) -> None:
+        for name, group in groups.items():
+            given[name] = group(**{field.name: given.pop(field.name) for field in fields(group)})
+        function(**given)
+
+    command.__signature__ = inspect.Signature(keywords)  # type: ignore[attr-defined]
+    return command
 
 
 def new_group(help: str, **more: Any) -> typer.Typer:

@@ -48,17 +48,6 @@ Pictures = Annotated[
     list[str],
     typer.Argument(help="Files, folders, globs; - reads a list of paths from standard input.", show_default=False),
 ]
-Null = Annotated[
-    bool, typer.Option("--null", "-0", help="Paths on standard input end in NUL, as find -print0 writes them.")
-]
-Exclude = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="GLOBS", help="Leave out files and folders called so, comma-separated: '*.gif', 'thumbs/', '*/raw/*'."
-    ),
-]
-NoRecursive = Annotated[bool, typer.Option("--no-recursive", help="Do not enter folders inside folders.")]
-FollowLinks = Annotated[bool, typer.Option("--follow-links", help="Enter linked folders inside folders, too.")]
 AcceptTruncated = Annotated[
     bool,
     typer.Option(
@@ -75,85 +64,135 @@ Kinds = Annotated[
     list[str] | None,
     typer.Option("--kind", metavar="KINDS", help="Only tags of these kinds: object, scene, attribute, action."),
 ]
-Model = Annotated[str | None, typer.Option(help="Model directory or hub id. (default: the shipped model)")]
-Server = Annotated[
-    str | None, typer.Option(help="Address of a service (anytag serve) that recognizes instead of this machine.")
-]
-BackendName = Annotated[
-    BackendChoice | None,
-    typer.Option("--backend", help="Runtime. (default: onnx, or torch for a model without ONNX files)"),
-]
-Device = Annotated[str, typer.Option(help="cpu or cuda; where CUDA is missing, this says what to install.")]
-Precision = Annotated[PrecisionChoice, typer.Option(help="bfloat16 is faster on new processors; not for onnx.")]
 Categories = Annotated[
     list[str] | None,
     typer.Option(metavar="NAMES", help="Look for exactly these, comma-separated; any words will do (open set)."),
 ]
 CategoriesFrom = Annotated[Path | None, typer.Option(metavar="FILE", help="The same from a file, one a line.")]
-Allow = Annotated[
-    list[str] | None,
-    typer.Option(metavar="NAMES", help="Look only for these tags: comma-separated, or a file with one a line."),
+WithCaptions = Annotated[bool, typer.Option("--caption", help="Write captions, too; takes longer.")]
+ByContent = Annotated[
+    bool, typer.Option("--by-content", help="Know pictures by their content, too: moved ones are not done again.")
 ]
-AllowFrom = Annotated[Path | None, typer.Option(metavar="FILE", help="Look only for the tags of this file.")]
-Deny = Annotated[
-    list[str] | None, typer.Option(metavar="NAMES", help="Look for none of these tags; a list or a file, too.")
-]
-DenyFrom = Annotated[Path | None, typer.Option(metavar="FILE", help="Look for no tag of this file.")]
-Rename = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="PAIRS", help="Names of your own: 'dog=Hund,cat=Katze', or a file of such lines; a tag may be its id."
-    ),
-]
-RenameFrom = Annotated[Path | None, typer.Option(metavar="FILE", help="Names of your own from this file.")]
-Language = Annotated[str | None, typer.Option(help="Name tags in this language: de, es, fr, ja or zh (RAM: zh).")]
-Descriptions = Annotated[
-    Path | None, typer.Option(help="Descriptions of your categories for RAM++ (anytag vocabulary describe).")
-]
+RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Try again what failed before.")]
+Model = Annotated[str | None, typer.Option(help="Model directory or hub id. (default: the shipped model)")]
 Threads = Annotated[int | None, typer.Option(min=1, help="Threads of the runtime. (default: all processors)")]
+Parser = Annotated[ParserChoice, typer.Option(help="Which caption parser.")]
+ParserProcesses = Annotated[int, typer.Option(min=1, help="Processes to parse in.")]
+CaptionsPerPicture = Annotated[int, typer.Option(min=1, help="Lines of a text file that belong to one picture.")]
 
 
-def tag_choice(
-    allow: Sequence[str] | None,
-    allow_from: Path | None,
-    deny: Sequence[str] | None,
-    deny_from: Path | None,
-    rename: Sequence[str] | None,
-    rename_from: Path | None,
-    language: str | None,
-) -> TagChoice | None:
-    """The choice that the options make; ``None`` if none of them is given.
+@dataclass(frozen=True)
+class WalkOptions:
+    """How folders and lists of pictures are read."""
 
-    Raises:
-        UsageError: If a list is malformed, or its file cannot be read.
-    """
-    choice = TagChoice(
-        allow=read_choice(allow, allow_from, "--allow"),
-        deny=read_choice(deny, deny_from, "--deny"),
-        rename=read_pairs(rename, rename_from, "--rename"),
-        language=language,
+    null: Annotated[
+        bool, typer.Option("--null", "-0", help="Paths on standard input end in NUL, as find -print0 writes them.")
+    ] = False
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="GLOBS",
+            help="Leave out files and folders called so, comma-separated: '*.gif', 'thumbs/', '*/raw/*'.",
+        ),
+    ] = None
+    no_recursive: Annotated[bool, typer.Option("--no-recursive", help="Do not enter folders inside folders.")] = False
+    follow_links: Annotated[bool, typer.Option("--follow-links", help="Enter linked folders inside folders, too.")] = (
+        False
     )
-    return None if choice == TagChoice() else choice
 
 
-def open_recognizer(
-    model: str | None,
-    backend: BackendChoice | None,
-    device: str,
-    precision: PrecisionChoice,
-    threads: int | None,
-    tags: TagChoice | None = None,
-    descriptions: Path | None = None,
-    server: str | None = None,
-    accept_truncated: bool = False,
-) -> Recognizer:
-    """The recognizer that the options of a command ask for; see :func:`anytag.load` and :func:`anytag.connect`.
+@dataclass(frozen=True)
+class TagOptions:
+    """Which of a model's tags are looked for, and what they are called."""
 
-    Raises:
-        UsageError: If options of this machine's model come with a server.
-    """
-    if server is not None:
-        own: dict[str, object] = {"--backend": backend, "--threads": threads}
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAMES", help="Look only for these tags: comma-separated, or a file with one a line."),
+    ] = None
+    allow_from: Annotated[Path | None, typer.Option(metavar="FILE", help="Look only for the tags of this file.")] = None
+    deny: Annotated[
+        list[str] | None, typer.Option(metavar="NAMES", help="Look for none of these tags; a list or a file, too.")
+    ] = None
+    deny_from: Annotated[Path | None, typer.Option(metavar="FILE", help="Look for no tag of this file.")] = None
+    rename: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PAIRS",
+            help="Names of your own: 'dog=Hund,cat=Katze', or a file of such lines; a tag may be its id.",
+        ),
+    ] = None
+    rename_from: Annotated[Path | None, typer.Option(metavar="FILE", help="Names of your own from this file.")] = None
+    language: Annotated[
+        str | None, typer.Option(help="Name tags in this language: de, es, fr, ja or zh (RAM: zh).")
+    ] = None
+
+    def read(self) -> TagChoice | None:
+        """The choice that the options make; ``None`` if none of them is given.
+
+        Raises:
+            UsageError: If a list is malformed, or its file cannot be read.
+        """
+        choice = TagChoice(
+            allow=read_choice(self.allow, self.allow_from, "--allow"),
+            deny=read_choice(self.deny, self.deny_from, "--deny"),
+            rename=read_pairs(self.rename, self.rename_from, "--rename"),
+            language=self.language,
+        )
+        return None if choice == TagChoice() else choice
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """Which model recognizes, and what runs it."""
+
+    model: Model = None
+    backend: Annotated[
+        BackendChoice | None,
+        typer.Option("--backend", help="Runtime. (default: onnx, or torch for a model without ONNX files)"),
+    ] = None
+    device: Annotated[str, typer.Option(help="cpu or cuda; where CUDA is missing, this says what to install.")] = "cpu"
+    precision: Annotated[PrecisionChoice, typer.Option(help="bfloat16 is faster on new processors; not for onnx.")] = (
+        PrecisionChoice.float32
+    )
+    threads: Threads = None
+
+    def open(
+        self, tags: TagChoice | None = None, descriptions: Path | None = None, accept_truncated: bool = False
+    ) -> Recognizer:
+        """The recognizer that the options ask for; see :func:`anytag.load`."""
+        from anytag.inference.recognizer import load  # Here, so that --help does not wait for it.
+
+        return load(
+            self.model,
+            backend=self.backend.value if self.backend else None,
+            device=self.device,
+            precision=self.precision.value,
+            threads=self.threads,
+            tags=tags,
+            descriptions=descriptions,
+            accept_truncated=accept_truncated,
+        )
+
+
+@dataclass(frozen=True)
+class ModelOrServerOptions(ModelOptions):
+    """The same, where a service can recognize instead."""
+
+    server: Annotated[
+        str | None, typer.Option(help="Address of a service (anytag serve) that recognizes instead of this machine.")
+    ] = None
+
+    def open(
+        self, tags: TagChoice | None = None, descriptions: Path | None = None, accept_truncated: bool = False
+    ) -> Recognizer:
+        """The recognizer that the options ask for, here or by :func:`anytag.connect`.
+
+        Raises:
+            UsageError: If options of this machine's model come with a server.
+        """
+        if self.server is None:
+            return super().open(tags, descriptions, accept_truncated)
+        own: dict[str, object] = {"--backend": self.backend, "--threads": self.threads}
         own |= {"--allow, --deny, --rename or --language": tags}
         own |= {"--descriptions": descriptions, "--accept-truncated": accept_truncated or None}
         if given := [option for option, value in own.items() if value is not None]:
@@ -161,19 +200,7 @@ def open_recognizer(
         from anytag.service.client import connect
 
         # It has the methods that commands use, and they take and give the same.
-        return cast("Recognizer", connect(server, model=model))
-    from anytag.inference.recognizer import load  # Here, so that --help does not wait for it.
-
-    return load(
-        model,
-        backend=backend.value if backend else None,
-        device=device,
-        precision=precision.value,
-        threads=threads,
-        tags=tags,
-        descriptions=descriptions,
-        accept_truncated=accept_truncated,
-    )
+        return cast("Recognizer", connect(self.server, model=self.model))
 
 
 @dataclass
@@ -206,22 +233,12 @@ class PictureInputs:
         return ", ".join(part for part in (self.left_out.describe(), maps) if part)
 
 
-def find_inputs(
-    given: Sequence[str],
-    null: bool,
-    exclude: Sequence[str] | None,
-    no_recursive: bool,
-    follow_links: bool,
-    ours: Container[str] = (),
-) -> PictureInputs:
+def find_inputs(given: Sequence[str], walk: WalkOptions, ours: Container[str] = ()) -> PictureInputs:
     """The pictures that files, folders, globs or a list on standard input stand for.
 
     Args:
         given: Files, folders and globs, or ``-``.
-        null: Whether the list on standard input ends its paths in NUL.
-        exclude: Globs of what to leave out.
-        no_recursive: Whether folders inside folders are left out.
-        follow_links: Whether linked folders are entered.
+        walk: How they are read.
         ours: Absolute paths of files that we wrote; they do not count as left out.
 
     Raises:
@@ -230,15 +247,20 @@ def find_inputs(
     if "-" in given:
         if len(given) > 1:
             raise UsageError("- reads the list of pictures from standard input; give nothing beside it")
-        if exclude or no_recursive or follow_links:
+        if walk.exclude or walk.no_recursive or walk.follow_links:
             raise UsageError("--exclude, --no-recursive and --follow-links are about folders; - takes a list as it is")
-        return PictureInputs(PathList(null), None)
-    if null:
+        return PictureInputs(PathList(walk.null), None)
+    if walk.null:
         raise UsageError("--null is about the list on standard input; give - to read it")
     left_out = LeftOut(ours=ours)
-    patterns = read_names(exclude, None, "--exclude") or ()
     found = list(
-        find_names(given, recursive=not no_recursive, exclude=patterns, follow_links=follow_links, left_out=left_out)
+        find_names(
+            given,
+            recursive=not walk.no_recursive,
+            exclude=read_names(walk.exclude, None, "--exclude") or (),
+            follow_links=walk.follow_links,
+            left_out=left_out,
+        )
     )
     # Those that are named outright are meant.
     named = set(given)

@@ -13,31 +13,18 @@ import typer
 
 from anytag.cli._inputs import (
     AcceptTruncated,
-    Allow,
-    AllowFrom,
-    BackendName,
+    ByContent,
     Categories,
     CategoriesFrom,
-    Deny,
-    DenyFrom,
-    Device,
-    Exclude,
-    FollowLinks,
     Kinds,
-    Language,
-    Model,
-    NoRecursive,
-    Null,
-    Precision,
-    PrecisionChoice,
-    Rename,
-    RenameFrom,
-    Threads,
+    ModelOptions,
+    RetryFailed,
+    TagOptions,
     Threshold,
     Top,
+    WalkOptions,
+    WithCaptions,
     find_inputs,
-    open_recognizer,
-    tag_choice,
 )
 from anytag.cli._lists import read_kinds, read_names
 from anytag.cli._output import say, tell
@@ -98,17 +85,15 @@ def batch(
             help="Files, folders, globs, shards (.tar), Parquet files; - reads a list of paths.", show_default=False
         ),
     ] = None,
+    *,
     out: Annotated[Path | None, typer.Option(help="Folder for results and progress; made if it is not there.")] = None,
     write: Annotated[
         list[WriterChoice] | None,
         typer.Option(help="What to write; may be given several times. (default: jsonl and html)"),
     ] = None,
     embed: Annotated[bool, typer.Option("--embed", help="Write XMP into the pictures themselves (exiftool).")] = False,
-    caption: Annotated[bool, typer.Option("--caption", help="Write captions, too; takes longer.")] = False,
-    null: Null = False,
-    exclude: Exclude = None,
-    no_recursive: NoRecursive = False,
-    follow_links: FollowLinks = False,
+    caption: WithCaptions = False,
+    walk: WalkOptions,
     accept_truncated: AcceptTruncated = False,
     categories: Categories = None,
     categories_from: CategoriesFrom = None,
@@ -119,13 +104,7 @@ def batch(
         SelectionChoice, typer.Option(help="Write all tags, or leave out those that follow from others.")
     ] = SelectionChoice.all,
     per_kind: Annotated[int | None, typer.Option(min=1, help="Write at most that many tags of each kind.")] = None,
-    allow: Allow = None,
-    allow_from: AllowFrom = None,
-    deny: Deny = None,
-    deny_from: DenyFrom = None,
-    rename: Rename = None,
-    rename_from: RenameFrom = None,
-    language: Language = None,
+    tag_options: TagOptions,
     prefix: Annotated[str, typer.Option(help="txt: words before the tags.")] = "",
     separator: Annotated[str, typer.Option(help="txt: what stands between tags.")] = ", ",
     order: Annotated[OrderChoice, typer.Option(help="txt: order of tags.")] = OrderChoice.score,
@@ -135,10 +114,8 @@ def batch(
     xmp_name: Annotated[
         NamingChoice, typer.Option(help="xmp: call new sidecars photo.jpg.xmp (full) or photo.xmp (stem).")
     ] = NamingChoice.full,
-    by_content: Annotated[
-        bool, typer.Option("--by-content", help="Know pictures by their content, too: moved ones are not done again.")
-    ] = False,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try again what failed before.")] = False,
+    by_content: ByContent = False,
+    retry_failed: RetryFailed = False,
     since: Annotated[
         datetime | None, typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"], help="Only pictures changed since.")
     ] = None,
@@ -148,11 +125,7 @@ def batch(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")] = False,
     status: Annotated[bool, typer.Option("--status", help="Say what was done in --out so far.")] = False,
-    model: Model = None,
-    backend: BackendName = None,
-    device: Device = "cpu",
-    precision: Precision = PrecisionChoice.float32,
-    threads: Threads = None,
+    runtime: ModelOptions,
 ) -> None:
     """Recognize a whole library. The same command goes on where it was stopped, and does only what is new.
 
@@ -168,14 +141,11 @@ def batch(
             return
         if not sources:
             raise UsageError("name pictures, folders, shards or Parquet files, or --status")
-        walk = {"null": null, "exclude": exclude, "no_recursive": no_recursive, "follow_links": follow_links}
         chosen = [choice.value for choice in write] if write else ["jsonl", "html"]
         if append and keep_existing:
             raise UsageError("--append and --keep-existing exclude each other")
-        choice = tag_choice(allow, allow_from, deny, deny_from, rename, rename_from, language)
-        recognizer = open_recognizer(
-            model, backend, device, precision, threads, choice, accept_truncated=accept_truncated
-        )
+        choice = tag_options.read()
+        recognizer = runtime.open(choice, accept_truncated=accept_truncated)
         asked = {
             "categories": read_names(categories, categories_from, "--categories"),
             "kinds": read_kinds(kind),
@@ -243,24 +213,24 @@ def _say_left_out(described: str) -> None:
 
 
 def _split(
-    sources: Sequence[str], options: dict[str, Any], ours: Container[str]
+    sources: Sequence[str], walk: WalkOptions, ours: Container[str]
 ) -> tuple[Iterator[Path], list[str], list[str], str]:
     """Pictures that are files, archives, the folders that are walked whole, and what was left out, in words.
 
     Args:
         sources: As given.
-        options: Of :func:`~anytag.cli._inputs.find_inputs`.
-        ours: Likewise.
+        walk: How folders are read.
+        ours: Files that a batch wrote; see :func:`~anytag.cli._inputs.find_inputs`.
     """
     archives = [source for source in sources if is_archive(source)]
     others = [source for source in sources if not is_archive(source)]
     if archives and "-" in others:
         raise UsageError("- reads the list of pictures from standard input; give nothing beside it")
-    whole = not any(options.values())
+    whole = not any(vars(walk).values())
     folders = [source for source in others if whole and Path(source).is_dir()]
     if not others:
         return iter(()), archives, folders, ""
-    found = find_inputs(others, **options, ours=ours)
+    found = find_inputs(others, walk, ours)
     return map(Path, found.paths), archives, folders, found.describe_left_out()
 
 

@@ -9,32 +9,15 @@ import typer
 
 from anytag.cli._inputs import (
     AcceptTruncated,
-    Allow,
-    AllowFrom,
-    BackendName,
-    Deny,
-    DenyFrom,
-    Device,
-    Exclude,
-    FollowLinks,
     Json,
     Kinds,
-    Language,
-    Model,
-    NoRecursive,
-    Null,
+    ModelOrServerOptions,
     Pictures,
-    Precision,
-    PrecisionChoice,
-    Rename,
-    RenameFrom,
-    Server,
-    Threads,
+    TagOptions,
     Threshold,
     Top,
+    WalkOptions,
     find_inputs,
-    open_recognizer,
-    tag_choice,
 )
 from anytag.cli._lists import read_kinds, read_names
 from anytag.cli._shared import finish, reporting, write_results
@@ -42,11 +25,9 @@ from anytag.cli._shared import finish, reporting, write_results
 
 def caption(
     pictures: Pictures,
+    *,
     json_: Json = False,
-    null: Null = False,
-    exclude: Exclude = None,
-    no_recursive: NoRecursive = False,
-    follow_links: FollowLinks = False,
+    walk: WalkOptions,
     accept_truncated: AcceptTruncated = False,
     tags: Annotated[
         list[str] | None,
@@ -64,30 +45,16 @@ def caption(
         bool, typer.Option("--sample", help="Draw a caption at random instead of searching for the best.")
     ] = False,
     seed: Annotated[int | None, typer.Option(help="Seed of --sample.")] = None,
-    allow: Allow = None,
-    allow_from: AllowFrom = None,
-    deny: Deny = None,
-    deny_from: DenyFrom = None,
-    rename: Rename = None,
-    rename_from: RenameFrom = None,
-    language: Language = None,
-    model: Model = None,
-    backend: BackendName = None,
-    device: Device = "cpu",
-    precision: Precision = PrecisionChoice.float32,
-    threads: Threads = None,
-    server: Server = None,
+    tag_options: TagOptions,
+    runtime: ModelOrServerOptions,
 ) -> None:
     """Describe pictures in a sentence, guided by the tags found or by yours.
 
     Example: anytag caption photo.jpg --tags "beach,dog"
     """
     with reporting("caption"):
-        inputs = find_inputs(pictures, null, exclude, no_recursive, follow_links)
-        chosen = tag_choice(allow, allow_from, deny, deny_from, rename, rename_from, language)
-        recognizer = open_recognizer(
-            model, backend, device, precision, threads, chosen, server=server, accept_truncated=accept_truncated
-        )
+        inputs = find_inputs(pictures, walk)
+        recognizer = runtime.open(tag_options.read(), accept_truncated=accept_truncated)
         results = recognizer.caption(
             inputs.paths,
             tags=read_names(tags, tags_from, "--tags"),

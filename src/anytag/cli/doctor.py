@@ -16,7 +16,7 @@ import typer
 from PIL import Image, features
 
 from anytag import __version__
-from anytag.cli._inputs import BackendName, Device, Model, Precision, PrecisionChoice, Threads, open_recognizer
+from anytag.cli._inputs import ModelOptions
 from anytag.cli._output import tell, write_json
 from anytag.cli._shared import reporting
 from anytag.errors import AnytagError
@@ -53,11 +53,8 @@ class Finding:
 
 def doctor(
     json_: Annotated[bool, typer.Option("--json", help="Write one JSON object.")] = False,
-    model: Model = None,
-    backend: BackendName = None,
-    device: Device = "cpu",
-    precision: Precision = PrecisionChoice.float32,
-    threads: Threads = None,
+    *,
+    runtime: ModelOptions,
 ) -> None:
     """Check the installation, the model and the programs around it, and measure how fast this machine is.
 
@@ -67,7 +64,7 @@ def doctor(
         findings = [
             Finding("anytag", "ok", f"{__version__}, Python {platform.python_version()}, {platform.platform()}"),
             Finding("processors", "ok", f"{available_processors()} to use"),
-            _model(model, backend, device, precision, threads),
+            _model(runtime),
             _formats(),
             _exiftool(),
             *(_extra(*extra) for extra in _EXTRAS),
@@ -85,13 +82,11 @@ def doctor(
             raise typer.Exit(1)
 
 
-def _model(
-    model: str | None, backend: BackendName, device: str, precision: PrecisionChoice, threads: int | None
-) -> Finding:
+def _model(runtime: ModelOptions) -> Finding:
     """Whether the model loads and runs, and how many pictures a second it does."""
     try:
         start = time.perf_counter()
-        recognizer = open_recognizer(model, backend, device, precision, threads)
+        recognizer = runtime.open()
         pictures = [
             Image.fromarray(np.random.default_rng(seed).integers(0, 256, (480, 640, 3), dtype=np.uint8))
             for seed in range(32)

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from rich.progress import Progress, TimeRemainingColumn
 
 from anytag.cli._commands import add_command, new_group
-from anytag.cli._inputs import BackendName, Device, Kinds, Model, ParserChoice, Precision, PrecisionChoice, Threads
+from anytag.cli._inputs import CaptionsPerPicture, Kinds, ModelOptions, Parser, ParserChoice
 from anytag.cli._lists import read_kinds, read_names
 from anytag.cli._output import progress_bar, say, tell, write_json
 from anytag.cli._shared import finish, reporting
@@ -61,35 +61,90 @@ Sources = Annotated[
     ),
 ]
 Work = Annotated[Path, typer.Option("--work", "-w", help="Folder of the engine's outputs; made if need be.")]
-Workers = Annotated[int, typer.Option(min=1, help="Processes, or actors on a cluster; each loads its own model.")]
-Cluster = Annotated[
-    str | None,
-    typer.Option(help="Run on a Ray cluster: its address, auto for the one of this machine, or local for a new one."),
-]
-Format = Annotated[FormatChoice, typer.Option("--format", help="How manifests are stored; parquet needs pyarrow.")]
 BadShare = Annotated[float, typer.Option(min=0, max=1, help="Share of pictures that may fail; more stop a step.")]
-Redo = Annotated[bool, typer.Option("--redo", help="Do again what is done and has not changed.")]
-Json = Annotated[bool, typer.Option("--json", help="Write the report as JSON.")]
-PerPicture = Annotated[int, typer.Option(min=1, help="Lines of a text file that belong to one picture.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Pictures that a model is given together.")]
-VocabularyFile = Annotated[
-    Path | None, typer.Option("--vocabulary", "-v", help="Vocabulary file. (default: one is made of the captions)")
-]
-Labels = Annotated[int | None, typer.Option(min=1, help="Look at so many names only, the most frequent.")]
-Size = Annotated[int | None, typer.Option(min=1, help="Keep at most so many tags, those true in most pictures.")]
-Support = Annotated[int, typer.Option(min=1, help="Pictures that a tag needs.")]
 Captions = Annotated[CaptionChoice, typer.Option(help="Captions guided by the tags found, by none, or no captions.")]
 Threshold = Annotated[
     float | None, typer.Option(min=0, max=1, help="One score for all tags of the model, instead of each tag's own.")
 ]
-Regions = Annotated[RegionChoice | None, typer.Option(help="Where regions come from. (default: attention)")]
-Detector = Annotated[Path | None, typer.Option(help="Folder of Grounding DINO's weights.")]
-OutlierShare = Annotated[
-    float | None, typer.Option(min=0, max=0.999, help="Share of a tag's regions that lose it. (default: 0.1)")
-]
-CleanTags = Annotated[list[str] | None, typer.Option("--tags", help="Judge only these tags, comma-separated.")]
-CleanTagsFrom = Annotated[Path | None, typer.Option("--tags-from", help="The same from a file, one a line.")]
-Settings = Annotated[Path | None, typer.Option(help="JSON file with further settings of cleaning.")]
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """How steps run, and how they report."""
+
+    workers: Annotated[
+        int, typer.Option(min=1, help="Processes, or actors on a cluster; each loads its own model.")
+    ] = 1
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            help="Run on a Ray cluster: its address, auto for the one of this machine, or local for a new one."
+        ),
+    ] = None
+    format: Annotated[
+        FormatChoice, typer.Option("--format", help="How manifests are stored; parquet needs pyarrow.")
+    ] = FormatChoice.jsonl
+    redo: Annotated[bool, typer.Option("--redo", help="Do again what is done and has not changed.")] = False
+    json_: Annotated[bool, typer.Option("--json", help="Write the report as JSON.")] = False
+
+
+@dataclass(frozen=True)
+class VocabularyOptions:
+    """The vocabulary that captions are parsed into."""
+
+    vocabulary: Annotated[
+        Path | None, typer.Option("--vocabulary", "-v", help="Vocabulary file. (default: one is made of the captions)")
+    ] = None
+    labels: Annotated[int | None, typer.Option(min=1, help="Look at so many names only, the most frequent.")] = None
+    size: Annotated[int | None, typer.Option(min=1, help="Keep at most so many tags, those true in most pictures.")] = (
+        None
+    )
+    min_support: Annotated[int, typer.Option(min=1, help="Pictures that a tag needs.")] = 8
+
+    def read(self) -> Any:
+        """The file of a vocabulary, or how one is made.
+
+        Raises:
+            UsageError: If both are given.
+        """
+        from anytag.data_engine.label_system import LabelSystemConfig
+
+        path = self.vocabulary
+        if path is None:
+            return LabelSystemConfig(labels=self.labels, size=self.size, min_support=self.min_support)
+        if self.labels or self.size:
+            raise UsageError("--labels and --size make a vocabulary; leave them out where --vocabulary gives one")
+        return path / "vocabulary.json" if path.is_dir() else path
+
+
+@dataclass(frozen=True)
+class CleaningOptions:
+    """How tags are cleaned."""
+
+    regions: Annotated[RegionChoice | None, typer.Option(help="Where regions come from. (default: attention)")] = None
+    detector: Annotated[Path | None, typer.Option(help="Folder of Grounding DINO's weights.")] = None
+    outlier_share: Annotated[
+        float | None, typer.Option(min=0, max=0.999, help="Share of a tag's regions that lose it. (default: 0.1)")
+    ] = None
+    settings: Annotated[Path | None, typer.Option(help="JSON file with further settings of cleaning.")] = None
+
+    def read(self, **more: Any) -> Any:
+        """The settings that the options make, with more of them.
+
+        Raises:
+            UsageError: If there are no such settings.
+        """
+        from anytag.data_engine.cleaning_config import CleaningConfig
+
+        return _settings(
+            CleaningConfig,
+            self.settings,
+            regions=self.regions.value if self.regions else None,
+            detector=str(self.detector) if self.detector else None,
+            outlier_share=self.outlier_share,
+            **more,
+        )
 
 
 @dataclass
@@ -110,24 +165,16 @@ class _Bar:
 
 
 @contextmanager
-def _progress() -> Iterator[_Bar]:
-    with progress_bar(TimeRemainingColumn()) as bar:
-        yield _Bar(None if bar.disable else bar)
-
-
-@contextmanager
-def _engine(
-    work: Path, workers: int, cluster: str | None, format: FormatChoice, bad_share: float, redo: bool
-) -> Iterator[Engine]:
+def _engine(work: Path, how: EngineOptions, bad_share: float = 1.0) -> Iterator[Engine]:
     from anytag.data_engine.executors import Executor, LocalExecutor, RayExecutor
     from anytag.data_engine.pipeline import Engine
 
-    executor: Executor = LocalExecutor(workers)
-    if cluster is not None:
-        executor = RayExecutor(workers, None if cluster == "local" else cluster)
+    executor: Executor = LocalExecutor(how.workers)
+    if how.cluster is not None:
+        executor = RayExecutor(how.workers, None if how.cluster == "local" else how.cluster)
         executor.connect()
-    with _progress() as progress:
-        yield Engine(work, executor, progress, format.value, bad_share, redo)
+    with progress_bar(TimeRemainingColumn()) as bar:
+        yield Engine(work, executor, _Bar(None if bar.disable else bar), how.format.value, bad_share, how.redo)
 
 
 def _open(sources: list[str], captions_per_picture: int = 1) -> SampleSource:
@@ -136,23 +183,18 @@ def _open(sources: list[str], captions_per_picture: int = 1) -> SampleSource:
     return open_input(sources, captions_per_picture)
 
 
-def _model(
-    model: str | None,
-    backend: BackendName,
-    device: str,
-    precision: PrecisionChoice,
-    threads: int | None,
-    workers: int,
-    batch_size: int,
-) -> ModelSpec:
+def _model(runtime: ModelOptions, workers: int, batch_size: int) -> ModelSpec:
     from anytag.data_engine.models import ModelSpec
     from anytag.foundations.cpu_count import available_processors
 
     # Processes that each take all processors get in each other's way.
-    share = threads or (max(1, available_processors() // workers) if workers > 1 else None)
+    share = runtime.threads or (max(1, available_processors() // workers) if workers > 1 else None)
+    model, backend = runtime.model, runtime.backend
     if model is not None and Path(model).exists():
         model = str(Path(model).resolve())  # Workers may stand in another folder.
-    return ModelSpec(model, backend.value if backend else None, device, precision.value, share, batch_size)
+    return ModelSpec(
+        model, backend.value if backend else None, runtime.device, runtime.precision.value, share, batch_size
+    )
 
 
 def _settings(kind: type[BaseModel], path: Path | None, **given: Any) -> Any:
@@ -169,16 +211,6 @@ def _settings(kind: type[BaseModel], path: Path | None, **given: Any) -> Any:
         raise UsageError(f"{path}: cannot be read as settings ({error})") from None
 
 
-def _vocabulary(path: Path | None, labels: int | None, size: int | None, support: int) -> Any:
-    from anytag.data_engine.label_system import LabelSystemConfig
-
-    if path is not None:
-        if labels or size:
-            raise UsageError("--labels and --size make a vocabulary; leave them out where --vocabulary gives one")
-        return path / "vocabulary.json" if path.is_dir() else path
-    return LabelSystemConfig(labels=labels, size=size, min_support=support)
-
-
 def _show(reports: list[StepReport], as_json: bool) -> None:
     """Print the reports, and exit with 1 if pictures failed."""
     for report in reports:
@@ -193,19 +225,13 @@ def _show(reports: list[StepReport], as_json: bool) -> None:
 
 def parse(
     sources: Sources,
+    *,
     work: Work,
-    vocabulary: VocabularyFile = None,
-    labels: Labels = None,
-    size: Size = None,
-    min_support: Support = 8,
-    parser: Annotated[ParserChoice, typer.Option(help="Which caption parser.")] = ParserChoice.auto,
-    captions_per_picture: PerPicture = 1,
-    workers: Workers = 1,
-    cluster: Cluster = None,
-    format: Format = FormatChoice.jsonl,
+    names: VocabularyOptions,
+    parser: Parser = ParserChoice.auto,
+    captions_per_picture: CaptionsPerPicture = 1,
     bad_share: BadShare = 0.5,
-    redo: Redo = False,
-    json_: Json = False,
+    how: EngineOptions,
 ) -> None:
     """Captions to tags, and tags to the ids of a vocabulary; the first step.
 
@@ -213,33 +239,24 @@ def parse(
 
     Example: anytag engine parse 'shards/*.tar' --work engine --size 4585 --workers 2
     """
-    with reporting("engine parse"), _engine(work, workers, cluster, format, bad_share, redo) as engine:
-        report = engine.parse(
-            _open(sources, captions_per_picture), _vocabulary(vocabulary, labels, size, min_support), parser.value
-        )
-    _show([report], json_)
+    with reporting("engine parse"), _engine(work, how, bad_share) as engine:
+        report = engine.parse(_open(sources, captions_per_picture), names.read(), parser.value)
+    _show([report], how.json_)
 
 
 def generate(
     sources: Sources,
+    *,
     work: Work,
-    model: Model = None,
     captions: Captions = CaptionChoice.guided,
     threshold: Threshold = None,
     top: Annotated[int | None, typer.Option(min=1, help="At most so many tags a picture.")] = None,
     kind: Kinds = None,
     num_beams: Annotated[int | None, typer.Option(min=1, help="Width of the beam search.")] = None,
-    backend: BackendName = None,
-    device: Device = "cpu",
-    precision: Precision = PrecisionChoice.float32,
-    threads: Threads = None,
+    runtime: ModelOptions,
     batch_size: BatchSize = 8,
-    workers: Workers = 1,
-    cluster: Cluster = None,
-    format: Format = FormatChoice.jsonl,
     bad_share: BadShare = 0.5,
-    redo: Redo = False,
-    json_: Json = False,
+    how: EngineOptions,
 ) -> None:
     """A model writes captions and tags for every picture; the originals stay beside them.
 
@@ -247,8 +264,8 @@ def generate(
     """
     from anytag.data_engine.generate import GenerateConfig
 
-    with reporting("engine generate"), _engine(work, workers, cluster, format, bad_share, redo) as engine:
-        spec = _model(model, backend, device, precision, threads, workers, batch_size)
+    with reporting("engine generate"), _engine(work, how, bad_share) as engine:
+        spec = _model(runtime, how.workers, batch_size)
         kinds = read_kinds(kind)
         config = _settings(
             GenerateConfig,
@@ -260,16 +277,14 @@ def generate(
             num_beams=num_beams,
         )
         report = engine.generate(_open(sources), spec, config)
-    _show([report], json_)
+    _show([report], how.json_)
 
 
 def clean(
     sources: Sources,
+    *,
     work: Work,
-    model: Model = None,
-    regions: Regions = None,
-    detector: Detector = None,
-    outlier_share: OutlierShare = None,
+    cleaning: CleaningOptions,
     denial_threshold: Annotated[
         float | None,
         typer.Option(
@@ -277,41 +292,26 @@ def clean(
         ),
     ] = None,
     kind: Kinds = None,
-    tags: CleanTags = None,
-    tags_from: CleanTagsFrom = None,
-    settings: Settings = None,
-    backend: BackendName = None,
-    device: Device = "cpu",
-    precision: Precision = PrecisionChoice.float32,
-    threads: Threads = None,
+    tags: Annotated[list[str] | None, typer.Option("--tags", help="Judge only these tags, comma-separated.")] = None,
+    tags_from: Annotated[Path | None, typer.Option("--tags-from", help="The same from a file, one a line.")] = None,
+    runtime: ModelOptions,
     batch_size: BatchSize = 8,
-    workers: Workers = 1,
-    cluster: Cluster = None,
-    format: Format = FormatChoice.jsonl,
     bad_share: BadShare = 0.5,
-    redo: Redo = False,
-    json_: Json = False,
+    how: EngineOptions,
 ) -> None:
     """Take away tags whose regions look unlike the tag's others, or do not show the tag.
 
     Example: anytag engine clean 'shards/*.tar' --work engine --model runs/lite/model --outlier-share 0.1
     """
-    from anytag.data_engine.cleaning_config import CleaningConfig
-
-    with reporting("engine clean"), _engine(work, workers, cluster, format, bad_share, redo) as engine:
-        spec = _model(model, backend, device, precision, threads, workers, batch_size)
-        config = _settings(
-            CleaningConfig,
-            settings,
-            regions=regions.value if regions else None,
-            detector=str(detector) if detector else None,
-            outlier_share=outlier_share,
+    with reporting("engine clean"), _engine(work, how, bad_share) as engine:
+        spec = _model(runtime, how.workers, batch_size)
+        config = cleaning.read(
             denial_threshold=denial_threshold,
             kinds=read_kinds(kind),
             tags=read_names(tags, tags_from, "--tags"),
         )
         report = engine.clean(_open(sources), spec, config)
-    _show([report], json_)
+    _show([report], how.json_)
 
 
 def merge(
@@ -320,76 +320,53 @@ def merge(
         list[Path] | None,
         typer.Argument(help="Manifest folders. (default: parsed, generated and cleaned of the work folder)"),
     ] = None,
+    *,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Where to. (default: merged in the work folder)")
     ] = None,
-    workers: Workers = 1,
-    cluster: Cluster = None,
-    format: Format = FormatChoice.jsonl,
-    redo: Redo = False,
-    json_: Json = False,
+    how: EngineOptions,
 ) -> None:
     """Originals and generated, without what was removed: the manifest to train on next.
 
     Example: anytag engine merge --work engine --out data/second-round
     """
-    with reporting("engine merge"), _engine(work, workers, cluster, format, 1.0, redo) as engine:
+    with reporting("engine merge"), _engine(work, how) as engine:
         report = engine.merge(manifests or (), out)
-    _show([report], json_)
+    _show([report], how.json_)
 
 
 def run(
     sources: Sources,
+    *,
     work: Work,
-    model: Model = None,
-    vocabulary: VocabularyFile = None,
-    labels: Labels = None,
-    size: Size = None,
-    min_support: Support = 8,
+    names: VocabularyOptions,
     captions: Captions = CaptionChoice.guided,
     threshold: Threshold = None,
-    regions: Regions = None,
-    detector: Detector = None,
-    outlier_share: OutlierShare = None,
-    settings: Settings = None,
-    backend: BackendName = None,
-    device: Device = "cpu",
-    precision: Precision = PrecisionChoice.float32,
-    threads: Threads = None,
+    cleaning: CleaningOptions,
+    runtime: ModelOptions,
     batch_size: BatchSize = 8,
-    workers: Workers = 1,
-    cluster: Cluster = None,
-    format: Format = FormatChoice.jsonl,
     bad_share: BadShare = 0.5,
-    redo: Redo = False,
-    json_: Json = False,
+    how: EngineOptions,
 ) -> None:
     """Parse, generate, clean and merge; killed at any moment, the same command goes on.
 
     Example: anytag engine run 'shards/*.tar' --work engine --model runs/lite/model --workers 2
     """
-    from anytag.data_engine.cleaning_config import CleaningConfig
     from anytag.data_engine.generate import GenerateConfig
 
-    with reporting("engine run"), _engine(work, workers, cluster, format, bad_share, redo) as engine:
+    with reporting("engine run"), _engine(work, how, bad_share) as engine:
         source = _open(sources)
-        spec = _model(model, backend, device, precision, threads, workers, batch_size)
-        cleaning = _settings(
-            CleaningConfig,
-            settings,
-            regions=regions.value if regions else None,
-            detector=str(detector) if detector else None,
-            outlier_share=outlier_share,
-        )
+        spec = _model(runtime, how.workers, batch_size)
+        config = cleaning.read()
         generating = _settings(GenerateConfig, None, captions=captions.value, threshold=threshold)
-        engine.check(spec, generating, cleaning)
+        engine.check(spec, generating, config)
         reports = [
-            engine.parse(source, _vocabulary(vocabulary, labels, size, min_support)),
+            engine.parse(source, names.read()),
             engine.generate(source, spec, generating),
-            engine.clean(source, spec, cleaning),
+            engine.clean(source, spec, config),
             engine.merge(),
         ]
-    _show(reports, json_)
+    _show(reports, how.json_)
 
 
 app = new_group("Make better training data: parse captions, generate captions and tags, clean tags, merge.")

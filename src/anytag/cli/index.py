@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from anytag.cli._inputs import BackendName, Device, Model, Precision, PrecisionChoice, Threads, open_recognizer
+from anytag.cli._inputs import ByContent, ModelOptions, RetryFailed, WithCaptions
 from anytag.cli._output import say
 from anytag.cli._shared import progress, reporting
 from anytag.errors import UsageError
@@ -22,19 +22,14 @@ _MOST_SHOWN = 20
 
 def index(
     photos: Annotated[list[str], typer.Argument(help="Folders of photos, or files.", show_default=False)],
+    *,
     library: Annotated[
         Path | None, typer.Option(help="File of the index. (default: .anytag/library.sqlite in the first folder)")
     ] = None,
-    caption: Annotated[bool, typer.Option("--caption", help="Write captions, too; takes longer.")] = False,
-    by_content: Annotated[
-        bool, typer.Option("--by-content", help="Know pictures by their content, too: moved ones are not done again.")
-    ] = False,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try again what failed before.")] = False,
-    model: Model = None,
-    backend: BackendName = None,
-    device: Device = "cpu",
-    precision: Precision = PrecisionChoice.float32,
-    threads: Threads = None,
+    caption: WithCaptions = False,
+    by_content: ByContent = False,
+    retry_failed: RetryFailed = False,
+    runtime: ModelOptions,
 ) -> None:
     """Index photos, so that anytag search finds them. The same command later adds only what is new or changed.
 
@@ -44,7 +39,7 @@ def index(
         if library is None and not Path(photos[0]).is_dir():
             what = "not a folder" if os.path.lexists(photos[0]) else "no such folder"
             raise UsageError(f"{photos[0]}: {what} that could hold the index; name its file, as --library my.sqlite")
-        opened = Library(library or photos[0], open_recognizer(model, backend, device, precision, threads))
+        opened = Library(library or photos[0], runtime.open())
         found: list[Scan] = []
         with progress(None) as advance:
             done = opened.update(

@@ -12,22 +12,7 @@ import numpy as np
 import typer
 from rich.console import Console
 
-from anytag.cli._inputs import (
-    AcceptTruncated,
-    BackendName,
-    Device,
-    Exclude,
-    FollowLinks,
-    Model,
-    NoRecursive,
-    Null,
-    Pictures,
-    Precision,
-    PrecisionChoice,
-    Threads,
-    find_inputs,
-    open_recognizer,
-)
+from anytag.cli._inputs import AcceptTruncated, ModelOptions, Pictures, WalkOptions, find_inputs
 from anytag.cli._output import bar, can_show, styled
 from anytag.cli._overlays import OverlayFolder
 from anytag.cli._shared import HEADING, STYLES, finish, reporting, taken_for, write_stream
@@ -76,6 +61,7 @@ class Location:
 
 def locate(
     pictures: Pictures,
+    *,
     tag: Annotated[str, typer.Option(help="What to look for: a tag, or any words.")],
     out: Annotated[
         Path | None, typer.Option(help="Folder for pictures with the map laid over them. (default: none are written)")
@@ -85,16 +71,9 @@ def locate(
         typer.Option(min=0, max=1, help="Score from which on it counts as seen; 0 draws whatever the score."),
     ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Write the maps' grids as JSON lines.")] = False,
-    null: Null = False,
-    exclude: Exclude = None,
-    no_recursive: NoRecursive = False,
-    follow_links: FollowLinks = False,
+    walk: WalkOptions,
     accept_truncated: AcceptTruncated = False,
-    model: Model = None,
-    backend: BackendName = None,
-    device: Device = "cpu",
-    precision: Precision = PrecisionChoice.float32,
-    threads: Threads = None,
+    runtime: ModelOptions,
 ) -> None:
     """Show where pictures show a tag: what the model looks at to score it, as a map beside its score.
 
@@ -105,8 +84,8 @@ def locate(
     Example: anytag locate photo.jpg --tag dog --out maps
     """
     with reporting("locate"):
-        inputs = find_inputs(pictures, null, exclude, no_recursive, follow_links)
-        recognizer = open_recognizer(model, backend, device, precision, threads, accept_truncated=accept_truncated)
+        inputs = find_inputs(pictures, walk)
+        recognizer = runtime.open(accept_truncated=accept_truncated)
         folder = None if out is None else OverlayFolder(out)
         found = _locations(recognizer, inputs.without_overlays(), tag, threshold, folder)
         finish(*write_stream(found, json_, inputs.total, _show), inputs)

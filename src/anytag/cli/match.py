@@ -8,24 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from anytag.cli._inputs import (
-    AcceptTruncated,
-    BackendName,
-    Device,
-    Exclude,
-    FollowLinks,
-    Json,
-    Model,
-    NoRecursive,
-    Null,
-    Pictures,
-    Precision,
-    PrecisionChoice,
-    Server,
-    Threads,
-    find_inputs,
-    open_recognizer,
-)
+from anytag.cli._inputs import AcceptTruncated, Json, ModelOrServerOptions, Pictures, WalkOptions, find_inputs
 from anytag.cli._output import bar, styled
 from anytag.cli._shared import HEADING, finish, reporting, write_stream
 from anytag.errors import UsageError
@@ -35,6 +18,7 @@ from anytag.recognition import Matches
 
 def match(
     pictures: Pictures,
+    *,
     text: Annotated[
         list[str] | None, typer.Option("--text", help="A sentence or phrase; may be given several times.")
     ] = None,
@@ -42,30 +26,20 @@ def match(
         Path | None, typer.Option(metavar="FILE", help="Sentences or phrases from a file, one a line.")
     ] = None,
     json_: Json = False,
-    null: Null = False,
-    exclude: Exclude = None,
-    no_recursive: NoRecursive = False,
-    follow_links: FollowLinks = False,
+    walk: WalkOptions,
     accept_truncated: AcceptTruncated = False,
-    model: Model = None,
-    backend: BackendName = None,
-    device: Device = "cpu",
-    precision: Precision = PrecisionChoice.float32,
-    threads: Threads = None,
-    server: Server = None,
+    runtime: ModelOrServerOptions,
 ) -> None:
     """Score how well texts fit pictures, and name the tags that both have in common.
 
     Example: anytag match holiday/ --text "a dog on a beach" --text "people in a boat"
     """
     with reporting("match"):
-        inputs = find_inputs(pictures, null, exclude, no_recursive, follow_links)
+        inputs = find_inputs(pictures, walk)
         texts = [*(text or ()), *(line for line, _ in (read_name_lines(text_from, "texts") if text_from else ()))]
         if not texts:
             raise UsageError("give at least one --text")
-        recognizer = open_recognizer(
-            model, backend, device, precision, threads, server=server, accept_truncated=accept_truncated
-        )
+        recognizer = runtime.open(accept_truncated=accept_truncated)
         finish(*write_stream(recognizer.match(inputs.paths, texts), json_, inputs.total, _show), inputs)
 
 

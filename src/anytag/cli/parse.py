@@ -13,7 +13,7 @@ from typing import Annotated, Any, BinaryIO, TextIO, cast
 import typer
 from rich.text import Text
 
-from anytag.cli._inputs import ParserChoice
+from anytag.cli._inputs import ParserChoice, ParserProcesses
 from anytag.cli._output import open_console, styled, write_json
 from anytag.cli._shared import STYLES, reporting
 from anytag.errors import UsageError
@@ -73,7 +73,7 @@ def parse(
     ],
     json_: Annotated[bool, typer.Option("--json", help="Write JSON lines, one a caption, in order.")] = False,
     parser: Annotated[ParserChoice, typer.Option(help="Which parser.", case_sensitive=False)] = ParserChoice.auto,
-    workers: Annotated[int, typer.Option(min=1, help="Processes to parse in.")] = 1,
+    workers: ParserProcesses = 1,
 ) -> None:
     """Turn captions into tags: objects, scenes, attributes and actions.
 

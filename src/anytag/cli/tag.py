@@ -2,37 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
 from anytag.cli._inputs import (
     AcceptTruncated,
-    Allow,
-    AllowFrom,
-    BackendName,
     Categories,
     CategoriesFrom,
-    Deny,
-    DenyFrom,
-    Descriptions,
-    Device,
-    Exclude,
-    FollowLinks,
     Json,
     Kinds,
-    Language,
-    Model,
-    NoRecursive,
-    Null,
+    ModelOrServerOptions,
     Pictures,
-    Precision,
-    PrecisionChoice,
-    Rename,
-    RenameFrom,
-    Server,
-    Threads,
+    TagOptions,
     Threshold,
     Top,
+    WalkOptions,
     find_inputs,
-    open_recognizer,
-    tag_choice,
 )
 from anytag.cli._lists import read_kinds, read_names
 from anytag.cli._shared import finish, reporting, write_results
@@ -40,42 +27,28 @@ from anytag.cli._shared import finish, reporting, write_results
 
 def tag(
     pictures: Pictures,
+    *,
     json_: Json = False,
-    null: Null = False,
-    exclude: Exclude = None,
-    no_recursive: NoRecursive = False,
-    follow_links: FollowLinks = False,
+    walk: WalkOptions,
     accept_truncated: AcceptTruncated = False,
     threshold: Threshold = None,
     top: Top = None,
     categories: Categories = None,
     categories_from: CategoriesFrom = None,
     kind: Kinds = None,
-    descriptions: Descriptions = None,
-    allow: Allow = None,
-    allow_from: AllowFrom = None,
-    deny: Deny = None,
-    deny_from: DenyFrom = None,
-    rename: Rename = None,
-    rename_from: RenameFrom = None,
-    language: Language = None,
-    model: Model = None,
-    backend: BackendName = None,
-    device: Device = "cpu",
-    precision: Precision = PrecisionChoice.float32,
-    threads: Threads = None,
-    server: Server = None,
+    descriptions: Annotated[
+        Path | None, typer.Option(help="Descriptions of your categories for RAM++ (anytag vocabulary describe).")
+    ] = None,
+    tag_options: TagOptions,
+    runtime: ModelOrServerOptions,
 ) -> None:
     """Find tags in pictures: objects, scenes, attributes and actions, each with a score.
 
     Example: anytag tag holiday/ --json > tags.jsonl
     """
     with reporting("tag"):
-        inputs = find_inputs(pictures, null, exclude, no_recursive, follow_links)
-        chosen = tag_choice(allow, allow_from, deny, deny_from, rename, rename_from, language)
-        recognizer = open_recognizer(
-            model, backend, device, precision, threads, chosen, descriptions, server, accept_truncated
-        )
+        inputs = find_inputs(pictures, walk)
+        recognizer = runtime.open(tag_options.read(), descriptions, accept_truncated)
         results = recognizer.tag(
             inputs.paths,
             categories=read_names(categories, categories_from, "--categories"),

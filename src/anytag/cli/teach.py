@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from anytag.cli._inputs import Threads
 from anytag.cli._output import tell
 from anytag.cli._shared import reporting
 
@@ -30,7 +31,7 @@ def teach(
         list[str] | None,
         typer.Option(help="Pictures of other things, which the tags must not be found in; repeatable."),
     ] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads. (default: all processors)")] = None,
+    threads: Threads = None,
 ) -> None:
     """Teach a model tags of your own with a few pictures of each; all else that it knows stays as it is.
 

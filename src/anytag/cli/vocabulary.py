@@ -16,7 +16,7 @@ from rich.progress import TimeElapsedColumn
 
 from anytag.cli._commands import add_command, new_group
 from anytag.cli._describe import describe
-from anytag.cli._inputs import Kinds, ParserChoice
+from anytag.cli._inputs import CaptionsPerPicture, Kinds, Parser, ParserChoice, ParserProcesses
 from anytag.cli._lists import read_kinds
 from anytag.cli._output import printable, progress_bar, say, tell, write_json, write_table
 from anytag.cli._shared import reporting
@@ -98,11 +98,9 @@ def build(
     min_support: Annotated[int, typer.Option(min=1, help="Pictures that a tag of the captions needs.")] = 8,
     max_tags: Annotated[int | None, typer.Option(min=1, help="Most tags to take from the captions.")] = None,
     imagenet: Annotated[bool, typer.Option(help="Let the 1,000 ImageNet classes in.")] = True,
-    captions_per_picture: Annotated[
-        int, typer.Option(min=1, help="Lines of a text file that belong to one picture.")
-    ] = 1,
-    parser: Annotated[ParserChoice, typer.Option(help="Which caption parser.")] = ParserChoice.auto,
-    workers: Annotated[int, typer.Option(min=1, help="Processes to parse in.")] = 1,
+    captions_per_picture: CaptionsPerPicture = 1,
+    parser: Parser = ParserChoice.auto,
+    workers: ParserProcesses = 1,
     json_: Annotated[bool, typer.Option("--json", help="Write a summary as JSON.")] = False,
 ) -> None:
     """Count the tags of captions and make a vocabulary of them.
