@@ -6,6 +6,12 @@ that also appears in the JSON lines of a failed picture.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 
 class AnytagError(Exception):
     """Base of every error that anytag raises on purpose."""
@@ -115,6 +121,19 @@ class MissingExtraError(AnytagError):
     def __init__(self, feature: str, extra: str):
         super().__init__(f"{feature} needs an optional dependency. Install it with: pip install 'anytag[{extra}]'")
         self.extra = extra
+
+
+@contextmanager
+def needs_extra(feature: str, extra: str) -> Iterator[None]:
+    """Around imports of an optional dependency: where it is missing, say what to install.
+
+    Raises:
+        MissingExtraError: If an import fails.
+    """
+    try:
+        yield
+    except ImportError:
+        raise MissingExtraError(feature, extra) from None
 
 
 class MissingProgramError(AnytagError):

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anytag.backends.onnx import OnnxBackend
-from anytag.errors import MissingExtraError, ModelError, ResourceError
+from anytag.errors import ModelError, ResourceError, needs_extra
 from anytag.foundations.cpu_count import available_processors
 from anytag.foundations.shortage import shortage_of
 from anytag.foundations.telemetry import import_openvino
@@ -37,10 +37,8 @@ class OpenVinoBackend(OnnxBackend):
     def __init__(
         self, directory: ModelDirectory, threads: int | None = None, device: str = "cpu", precision: str = "float32"
     ):
-        try:
+        with needs_extra("The openvino backend", "openvino"):
             openvino = import_openvino()
-        except ImportError:
-            raise MissingExtraError("The openvino backend", "openvino") from None
         if precision not in PRECISIONS:
             raise ModelError(f"unknown precision {precision!r}; use one of {', '.join(PRECISIONS)}")
         super().__init__(directory, threads or available_processors())

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from anytag.errors import MissingExtraError, ModelError
+from anytag.errors import ModelError, needs_extra
 from anytag.model.directory import ModelDirectory
 from anytag.nn.label_queries import TextLabelQueries
 from anytag.nn.model import RecognitionModel
@@ -105,10 +105,8 @@ def _offsets(labels: TextLabelQueries, embeddings: Tensor, queries: Tensor) -> T
 
 def _parameters(path: Path) -> Iterator[tuple[str, NDArray[np.float32]]]:
     """Names and values of a graph's parameters, as PyTorch has them."""
-    try:
+    with needs_extra("Training an exported model", "export"):
         import onnx
-    except ImportError:
-        raise MissingExtraError("Training an exported model", "export") from None
     from onnx import numpy_helper
 
     graph = onnx.load(path).graph

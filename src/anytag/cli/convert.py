@@ -10,6 +10,7 @@ import typer
 
 from anytag.cli._output import tell
 from anytag.cli._shared import reporting
+from anytag.errors import needs_extra
 
 
 class FamilyChoice(StrEnum):
@@ -50,12 +51,8 @@ def convert(
     Example: anytag convert ram_swin_large_14m.pth --family ram --tags ram_tag_list.txt --out ram
     """
     with reporting("convert"):
-        try:
+        with needs_extra("Converting", "train"):
             import torch  # noqa: F401
-        except ImportError:
-            from anytag.errors import MissingExtraError
-
-            raise MissingExtraError("Converting", "train") from None
         from anytag.checkpoints.convert import convert_checkpoint
         from anytag.checkpoints.official_keys import Geometry
 

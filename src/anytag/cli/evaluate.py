@@ -10,6 +10,7 @@ import typer
 
 from anytag.cli._output import say, tell, write_table
 from anytag.cli._shared import progress, reporting
+from anytag.errors import UsageError, needs_extra
 
 if TYPE_CHECKING:
     from anytag.evaluation.benchmarks.benchmark import Benchmark
@@ -83,8 +84,6 @@ def evaluate(
     Example: anytag evaluate --model lite --benchmark my_labels.csv --out evaluation
     """
     with reporting("evaluate"):
-        from anytag.errors import UsageError
-
         if list_:
             _list(annotations, weights)
             return
@@ -121,8 +120,6 @@ def evaluate(
 
 
 def _lines(path: Path) -> list[str]:
-    from anytag.errors import UsageError
-
     try:
         return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
@@ -219,8 +216,6 @@ def _own_folder(out: Path | None) -> Path:
     Raises:
         UsageError: If none was given, or files that no evaluation wrote are in the way.
     """
-    from anytag.errors import UsageError
-
     if out is None:
         raise UsageError("--out is missing: the folder for tables and kept scores, such as --out evaluation")
     if not any((out / kept).is_dir() for kept in ("scores", "captions")):
@@ -231,18 +226,14 @@ def _own_folder(out: Path | None) -> Path:
 
 
 def _run_suite(suite: str, data: Path | None, out: Path | None, budget: float | None) -> None:
-    from anytag.errors import MissingExtraError, UsageError
-
     if suite != "mini":
         raise UsageError(f"there is no suite {suite!r}; there is: mini")
     if data is None:
         raise UsageError("--suite mini needs --data, the folder with coco20k, coco_report and world")
     if out is None:
         raise UsageError("--suite needs --out, the folder for caches, runs and tables")
-    try:
+    with needs_extra("The miniature", "train"):
         from anytag.training.miniature.config import MiniatureConfig
         from anytag.training.miniature.suite import markdown, run_suite
-    except ImportError:
-        raise MissingExtraError("The miniature", "train") from None
     config = MiniatureConfig.model_validate({} if budget is None else {"budget": budget})
     tell(markdown(run_suite(config, data, out, tell)))

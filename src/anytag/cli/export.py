@@ -9,6 +9,7 @@ import typer
 
 from anytag.cli._output import tell
 from anytag.cli._shared import reporting
+from anytag.errors import needs_extra
 
 
 def export(
@@ -24,13 +25,9 @@ def export(
     Example: anytag export runs/lite/model --out lite
     """
     with reporting("export"):
-        try:
+        with needs_extra("Exporting", "export"):
             import onnx  # noqa: F401
             import torch  # noqa: F401
-        except ImportError:
-            from anytag.errors import MissingExtraError
-
-            raise MissingExtraError("Exporting", "export") from None
         from anytag.export.model import export_model
         from anytag.export.official import export_official
         from anytag.model.directory import find_model

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from anytag.cli._inputs import Threads
 from anytag.cli._output import say
 from anytag.cli._shared import reporting
-from anytag.errors import MissingExtraError, UsageError
+from anytag.errors import UsageError, needs_extra
 
 #: Where keys may come from without standing in the list of processes.
 KEYS_VARIABLE = "ANYTAG_API_KEYS"
@@ -63,15 +63,13 @@ def serve(
     Example: anytag serve --library photos
     """
     with reporting("serve"):
-        try:
+        with needs_extra("the service", "serve"):
             import uvicorn
 
             from anytag.library.photo_library import index_path
             from anytag.model.directory import find_model
             from anytag.service.app import create_app
             from anytag.service.settings import DEFAULT_MODEL, ServiceSettings
-        except ImportError:
-            raise MissingExtraError("the service", "serve") from None
         if allow_edits and library is None:
             raise UsageError("--allow-edits needs --library: there is nothing else to edit")
         models: dict[str, str | None] = {}

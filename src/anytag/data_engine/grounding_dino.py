@@ -11,7 +11,7 @@ from PIL import Image
 
 from anytag.backends.base import FloatArray
 from anytag.data_engine.regions import Region, grid_side, region_of_box
-from anytag.errors import MissingExtraError, ModelError, UsageError
+from anytag.errors import MissingExtraError, ModelError, UsageError, needs_extra
 from anytag.model.vocabulary import VocabularyTag
 
 
@@ -50,11 +50,9 @@ class GroundingDinoRegions:
     """
 
     def __init__(self, folder: str | Path, box_threshold: float = 0.35, device: str = "cpu"):
-        try:
+        with needs_extra("Regions from Grounding DINO", "grounding"):
             import torch  # noqa: F401
             from transformers import AutoImageProcessor, AutoTokenizer, GroundingDinoForObjectDetection
-        except ImportError:
-            raise MissingExtraError("Regions from Grounding DINO", "grounding") from None
         self.box_threshold, self.device = box_threshold, device
         check_detector(folder)
         try:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from anytag.errors import DataError, MissingExtraError, SampleError, UsageError
+from anytag.errors import DataError, SampleError, UsageError, needs_extra
 from anytag.foundations.atomic_files import write_text
 from anytag.model.vocabulary import TagVocabulary
 from anytag.recognition import TAG_KINDS, TagKind
@@ -262,11 +262,9 @@ _ROW_GROUP = 4096
 
 
 def _pyarrow() -> Any:
-    try:
+    with needs_extra("A manifest in Parquet", "parquet"):
         import pyarrow
         import pyarrow.parquet
-    except ImportError:
-        raise MissingExtraError("A manifest in Parquet", "parquet") from None
     return pyarrow
 
 

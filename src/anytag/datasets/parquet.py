@@ -13,7 +13,7 @@ import numpy as np
 from anytag.datasets.records import choose_columns, to_sample
 from anytag.datasets.samples import Sample
 from anytag.datasets.sources import IndexedSource
-from anytag.errors import MissingExtraError, SampleError, UsageError
+from anytag.errors import SampleError, UsageError, needs_extra
 
 #: Row groups that are kept, since neighbors are often asked for together.
 _KEPT_GROUPS = 4
@@ -128,10 +128,8 @@ class ParquetSource(IndexedSource):
 
 
 def _open(path: Path) -> Any:
-    try:
+    with needs_extra("reading Parquet", "parquet"):
         import pyarrow.parquet
-    except ImportError as error:
-        raise MissingExtraError("reading Parquet", "parquet") from error
     try:
         return pyarrow.parquet.ParquetFile(path)
     except (OSError, ValueError) as error:

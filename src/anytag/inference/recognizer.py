@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, Unpack, cast, get_args, overload
 
 from anytag.backends.base import Backend, FloatArray
-from anytag.errors import MissingExtraError, PictureError, UsageError
+from anytag.errors import PictureError, UsageError, needs_extra
 from anytag.foundations import arguments
 from anytag.foundations.cpu_count import available_processors
 from anytag.foundations.shortage import explained_shortage
@@ -389,10 +389,8 @@ def load(
 
         runtime = OpenVinoBackend(directory, threads, device, precision)
     else:
-        try:
+        with needs_extra("The torch backend", "train"):
             from anytag.backends.torch import TorchBackend
-        except ImportError:
-            raise MissingExtraError("The torch backend", "train") from None
         with explained_shortage():
             runtime = TorchBackend(directory, threads, device, precision)
     return Recognizer(directory, runtime, batch_size, threads, tags, descriptions, accept_truncated, recognize_blank)

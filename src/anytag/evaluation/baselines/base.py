@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from anytag.errors import MissingExtraError, ModelError, PictureError, UsageError
+from anytag.errors import ModelError, PictureError, UsageError, needs_extra
 from anytag.evaluation.caption_tags import CategoryParser
 from anytag.evaluation.systems import Paradigm, Scores, default_vocabulary, folder_identity, parsed_scores
 from anytag.foundations.stand_in_files import stand_in
@@ -122,10 +122,8 @@ def from_directory(cls_name: str, folder: Path, **options: Any) -> Any:
         MissingExtraError: If ``transformers`` is not installed.
         ModelError: If the directory does not hold such a thing.
     """
-    try:
+    with needs_extra("This baseline", "baselines"):
         import transformers
-    except ImportError:
-        raise MissingExtraError("This baseline", "baselines") from None
     if not folder.is_dir():
         raise ModelError(f"{folder}: no such directory; download the weights first, or give hub:OWNER/NAME")
     try:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from anytag.errors import MissingExtraError, ModelError
+from anytag.errors import ModelError, needs_extra
 from anytag.evaluation.baselines.base import load_strictly
 
 _IN_LAYER = {
@@ -92,10 +92,8 @@ def build_clip(weights: Mapping[str, Tensor], activation: str, source: Path) -> 
     Raises:
         ModelError: If weights are missing, or do not fit each other.
     """
-    try:
+    with needs_extra("This baseline", "baselines"):
         from transformers import CLIPConfig, CLIPModel
-    except ImportError:
-        raise MissingExtraError("This baseline", "baselines") from None
     patches = weights["vision_model.embeddings.patch_embedding.weight"]
     positions = weights["vision_model.embeddings.position_embedding.weight"]
     words = weights["text_model.embeddings.token_embedding.weight"]

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from anytag.datasets.samples import Sample
 from anytag.datasets.sources import SampleSource
-from anytag.errors import MissingExtraError, ModelError, PictureError, SampleError, UsageError
+from anytag.errors import ModelError, PictureError, SampleError, UsageError, needs_extra
 from anytag.foundations.atomic_files import save_array
 from anytag.foundations.report import Report
 from anytag.model.config import ImageEncoderConfig
@@ -60,10 +60,8 @@ class ClipTeacher:
             MissingExtraError: If ``transformers`` is not installed.
             ModelError: If the directory holds no CLIP.
         """
-        try:
+        with needs_extra("CLIP as a teacher", "distillation"):
             from transformers import CLIPModel, CLIPVisionModelWithProjection
-        except ImportError:
-            raise MissingExtraError("CLIP as a teacher", "distillation") from None
         try:
             family = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
         except (OSError, ValueError) as error:
