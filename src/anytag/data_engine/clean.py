@@ -19,10 +19,8 @@ from anytag.data_engine.manifest import (
     PictureRecord,
     RemovalReason,
     RemovedTag,
-    part_name,
-    write_part,
 )
-from anytag.data_engine.work import Digest, Outcome, Step
+from anytag.data_engine.work import Digest, Outcome, PartsStep, Step
 from anytag.errors import SampleError
 
 Rows = npt.NDArray[np.float64]
@@ -166,7 +164,7 @@ def fit_tag(points: Rows, config: CleaningConfig, tag: int) -> tuple[Rows, float
 
 
 @dataclass(frozen=True)
-class RemovalStep(Step):
+class RemovalStep(PartsStep):
     """Takes tags away: the parts of a clean manifest. Nothing is ever added.
 
     Attributes:
@@ -188,11 +186,6 @@ class RemovalStep(Step):
         """As many as the manifest has parts."""
         return self.clusters.regions.units
 
-    @property
-    def suffix(self) -> str:
-        """The format's."""
-        return self.format
-
     def settings(self) -> dict[str, Any]:
         """Which tags go."""
         return {"format": self.format, "removal": self.config.of_removal()}
@@ -204,20 +197,8 @@ class RemovalStep(Step):
         paths += [self.clusters.output(group) for group in range(self.clusters.units)]
         return Digest.of_all(paths, known)
 
-    def output(self, unit: int) -> Path:
-        """A part of a manifest."""
-        return self.folder / part_name(unit, self.format)
-
-    def run(self, unit: int, output: Path) -> Outcome:
-        """Clean one part."""
-        outcome = Outcome()
+    def records(self, unit: int, outcome: Outcome) -> Iterator[PictureRecord]:
         verdicts = self._verdicts(unit)
-        write_part(output, self._records(unit, verdicts, outcome), self.format)
-        return outcome
-
-    def _records(
-        self, unit: int, verdicts: dict[int, dict[int, tuple[RemovalReason, float | None]]], outcome: Outcome
-    ) -> Iterator[PictureRecord]:
         for item in self.clusters.regions.manifest.read(unit):
             if isinstance(item, SampleError):
                 continue  # Counted where the regions were looked for.

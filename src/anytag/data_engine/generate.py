@@ -17,12 +17,10 @@ from anytag.data_engine.manifest import (
     ManifestTag,
     PartFormat,
     PictureRecord,
-    part_name,
-    write_part,
 )
 from anytag.data_engine.models import Model, loaded, model_name, pictures_of
 from anytag.data_engine.parse import as_tags, in_order, load_ids
-from anytag.data_engine.work import Digest, Outcome, Step
+from anytag.data_engine.work import Digest, Outcome, PartsStep
 from anytag.datasets.sources import SampleSource
 from anytag.errors import PictureError
 from anytag.foundations.settings import Settings
@@ -57,7 +55,7 @@ class GenerateConfig(Settings):
 
 
 @dataclass(frozen=True)
-class GenerateStep(Step):
+class GenerateStep(PartsStep):
     """Adds a model's captions and tags to a manifest.
 
     A picture that cannot be read is counted, reported and left out. A tag of the model's that the manifest's vocabulary
@@ -86,11 +84,6 @@ class GenerateStep(Step):
         """As many as the manifest has parts."""
         return self.manifest.parts
 
-    @property
-    def suffix(self) -> str:
-        """The format's."""
-        return self.format
-
     def settings(self) -> dict[str, Any]:
         """The model and what it is asked for."""
         return {"format": self.format, "model": model_name(self.model), "generate": self.config.model_dump()}
@@ -100,17 +93,7 @@ class GenerateStep(Step):
         paths = (self.manifest.part(unit), self.manifest.vocabulary_path)
         return [*Digest.of_all(paths, known), *digest_part(self.source, unit, known)]
 
-    def output(self, unit: int) -> Path:
-        """A part of a manifest."""
-        return self.folder / part_name(unit, self.format)
-
-    def run(self, unit: int, output: Path) -> Outcome:
-        """Go through one part."""
-        outcome = Outcome()
-        write_part(output, self._records(unit, outcome), self.format)
-        return outcome
-
-    def _records(self, unit: int, outcome: Outcome) -> Iterator[PictureRecord]:
+    def records(self, unit: int, outcome: Outcome) -> Iterator[PictureRecord]:
         ids = load_ids(self.manifest.vocabulary_path)
         parser, name = load_parser(), model_name(self.model)
         # The recognizer reads ahead: records wait here until the results of their pictures come.

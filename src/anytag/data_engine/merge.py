@@ -12,11 +12,9 @@ from anytag.data_engine.manifest import (
     ManifestCaption,
     PartFormat,
     PictureRecord,
-    part_name,
-    write_part,
 )
 from anytag.data_engine.parse import in_order
-from anytag.data_engine.work import Digest, Outcome, Step
+from anytag.data_engine.work import Digest, Outcome, PartsStep
 from anytag.errors import SampleError, UsageError
 
 #: What people and their captions say, before any model is asked.
@@ -24,7 +22,7 @@ ORIGINAL = ("given", "parsed")
 
 
 @dataclass(frozen=True)
-class MergeStep(Step):
+class MergeStep(PartsStep):
     """Several manifests of one source to one. A tag that any of them has removed is removed.
 
     Merging what was merged changes nothing, and the order of manifests does not matter but for their captions'.
@@ -63,11 +61,6 @@ class MergeStep(Step):
         """As many as the manifests have parts."""
         return self.manifests[0].parts
 
-    @property
-    def suffix(self) -> str:
-        """File name extension of the parts."""
-        return self.format
-
     def settings(self) -> dict[str, Any]:
         """What parts depend on: their format, and how many manifests there are."""
         return {"format": self.format, "manifests": len(self.manifests)}
@@ -79,17 +72,7 @@ class MergeStep(Step):
         earlier = [*known, *[None] * len(paths)]
         return [Digest.of(path, before) for path, before in zip(paths, earlier, strict=False)]
 
-    def output(self, unit: int) -> Path:
-        """A part of a manifest."""
-        return self.folder / part_name(unit, self.format)
-
-    def run(self, unit: int, output: Path) -> Outcome:
-        """Merge one part."""
-        outcome = Outcome()
-        write_part(output, self._records(unit, outcome), self.format)
-        return outcome
-
-    def _records(self, unit: int, outcome: Outcome) -> Iterator[PictureRecord]:
+    def records(self, unit: int, outcome: Outcome) -> Iterator[PictureRecord]:
         by_row: dict[int, list[PictureRecord]] = {}
         for manifest in self.manifests:
             for item in manifest.read(unit):

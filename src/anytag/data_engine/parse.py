@@ -21,9 +21,8 @@ from anytag.data_engine.manifest import (
     PartFormat,
     PictureRecord,
     TagSource,
-    write_part,
 )
-from anytag.data_engine.work import Digest, Outcome, Step
+from anytag.data_engine.work import Digest, Outcome, PartsStep, Step
 from anytag.datasets.samples import TagName
 from anytag.datasets.sources import SampleSource
 from anytag.errors import DataError, SampleError
@@ -137,7 +136,7 @@ class LabelsStep(Step):
 
 
 @dataclass(frozen=True)
-class IdsStep(Step):
+class IdsStep(PartsStep):
     """Names to ids: the parts of a manifest.
 
     Attributes:
@@ -159,11 +158,6 @@ class IdsStep(Step):
         """As many as the source has parts."""
         return self.names.units
 
-    @property
-    def suffix(self) -> str:
-        """File name extension of the parts."""
-        return self.format
-
     def settings(self) -> dict[str, Any]:
         """What parts depend on: their format."""
         return {"format": self.format}
@@ -173,13 +167,8 @@ class IdsStep(Step):
         paths = (self.names.output(unit), self.vocabulary)
         return Digest.of_all(paths, known)
 
-    def run(self, unit: int, output: Path) -> Outcome:
-        """Map one part."""
-        outcome, ids = Outcome(), load_ids(self.vocabulary)
-        write_part(output, self._records(unit, outcome, ids), self.format)
-        return outcome
-
-    def _records(self, unit: int, outcome: Outcome, ids: TagIds) -> Iterator[PictureRecord]:
+    def records(self, unit: int, outcome: Outcome) -> Iterator[PictureRecord]:
+        ids = load_ids(self.vocabulary)
         for record in read_names(self.names.output(unit)):
             captions = tuple(
                 ManifestCaption(text, tags=tuple(sorted(ids.of_parsed(ParsedTag(*tag) for tag in tags))))

@@ -12,11 +12,12 @@ import os
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from anytag.data_engine.manifest import PartFormat, PictureRecord, write_part
 from anytag.data_engine.report import StepReport
 from anytag.errors import (
     AnytagError,
@@ -153,6 +154,34 @@ class Step(ABC):
     def marker_path(self, unit: int) -> Path:
         """Where the unit's marker lies."""
         return self.folder / f"{self.output(unit).name}.done.json"
+
+
+class PartsStep(Step):
+    """A step whose outputs are the parts of a manifest.
+
+    Attributes:
+        format: Of the parts.
+    """
+
+    format: PartFormat
+
+    @property
+    def suffix(self) -> str:
+        return self.format
+
+    @abstractmethod
+    def records(self, unit: int, outcome: Outcome) -> Iterator[PictureRecord]:
+        """The records of a part.
+
+        Args:
+            unit: Which.
+            outcome: Receives counts, examples and failures.
+        """
+
+    def run(self, unit: int, output: Path) -> Outcome:
+        outcome = Outcome()
+        write_part(output, self.records(unit, outcome), self.format)
+        return outcome
 
 
 @dataclass
