@@ -21,20 +21,20 @@ from anytag import __version__
 from anytag.writers.records import Provenance
 from anytag.writers.xmp_lists import (
     DC,
-    DIGIKAM,
-    LIGHTROOM,
     LISTS,
+    Change,
     appended,
     apply_changes,
     as_single,
     bag,
     blank_before,
     container_of,
+    description,
     entries_of,
     neighbors,
-    opened,
+    without_properties,
 )
-from anytag.writers.xmp_tree import RDF, Element, encoding_of, parse
+from anytag.writers.xmp_tree import RDF, Element, encoding_of, parse, rdf_of
 
 #: Namespace of what only anytag writes.
 OURS = "urn:anytag:xmp:1.0/"
@@ -74,9 +74,9 @@ def skeleton() -> bytes:
 def is_empty(data: bytes, path: str) -> bool:
     """Whether a packet is one that anytag began, with nothing in it any more."""
     root = parse(encoding_of(data).decode(data, path), path)
-    rdf = root.find(RDF + "RDF")
+    rdf = rdf_of(root)
     made = root.attributes.get(_META + "xmptk", "").startswith("anytag ")
-    return made and rdf is not None and not rdf.children and len(root.children) == 1
+    return made and not rdf.children and len(root.children) == 1
 
 
 def update(
@@ -185,15 +185,14 @@ def _insert(
     provenance: Provenance,
 ) -> str:
     """The packet with a description of ours, and with our keywords in lists that are there already."""
-    rdf = root.find(RDF + "RDF")
-    assert rdf is not None
+    rdf = rdf_of(root)
     r = rdf.prefix(RDF) or "rdf:"
     values = {
         "Subject": [keyword.name for keyword in kept],
         "Hierarchical": ["|".join(keyword.path) for keyword in kept],
         "TagsList": ["/".join(keyword.path) for keyword in kept],
     }
-    changes: list[tuple[int, int, str]] = []
+    changes: list[Change] = []
     own: list[str] = []
     made: list[str] = []
     for name, prefix, container, record in LISTS:
@@ -230,13 +229,7 @@ def _insert(
         f"<anytag:Version>{escape(provenance.version)}</anytag:Version>",
         _tag_list(r, keywords, provenance),
     ]
-    spaces = f'xmlns:anytag="{OURS}" xmlns:dc="{DC}" xmlns:lr="{LIGHTROOM}" xmlns:digiKam="{DIGIKAM}"'
-    block = f'\n  <{r}Description {r}about="" {spaces}>\n   ' + "\n   ".join(own) + f"\n  </{r}Description>"
-    if rdf.single:
-        changes.append((rdf.start, rdf.end, opened(text, rdf, block)))
-    else:
-        place = rdf.children[-1].end if rdf.children else rdf.inside
-        changes.append((place, place, block))
+    changes.append(description(text, rdf, own, f'xmlns:anytag="{OURS}" '))
     return apply_changes(text, changes)
 
 
@@ -255,10 +248,9 @@ def _tag_list(r: str, keywords: Iterable[Keyword], provenance: Provenance) -> st
 def _remove(text: str, path: str) -> str:
     """The packet without anything of ours."""
     root = parse(text, path)
-    rdf = root.find(RDF + "RDF")
-    assert rdf is not None
+    rdf = rdf_of(root)
     created = set(_added(root, "Created"))
-    changes: list[tuple[int, int, str]] = []
+    changes: list[Change] = []
     for name, _, _, record in LISTS:
         container = container_of(root, name)
         if container is None:
@@ -269,8 +261,8 @@ def _remove(text: str, path: str) -> str:
                 left.remove(item.text)
                 changes.append((blank_before(text, before, item.start), item.end, ""))
     caption = root.find(OURS + "Caption")
-    for description in rdf.children:
-        for before, child in neighbors(description):
+    for described in rdf.children:
+        for before, child in neighbors(described):
             written = "Description" in created and caption is not None and _says(child, caption.text)
             if child.name.startswith(OURS) or written:
                 changes.append((blank_before(text, before, child.start), child.end, ""))
@@ -286,9 +278,8 @@ def _says(property: Element, caption: str) -> bool:
 def _without_empty(text: str, path: str, created: set[str]) -> str:
     """Without the lists that we began and that are empty now, and without descriptions that hold nothing any more."""
     root = parse(text, path)
-    rdf = root.find(RDF + "RDF")
-    assert rdf is not None
-    changes: list[tuple[int, int, str]] = []
+    rdf = rdf_of(root)
+    changes: list[Change] = []
     empty = set()
     for name, _, _, record in LISTS:
         container = container_of(root, name)
@@ -297,22 +288,9 @@ def _without_empty(text: str, path: str, created: set[str]) -> str:
                 empty.add(name)
             elif f"{record} single" in created:
                 changes.append(as_single(text, container))
-    left = len(rdf.children)
-    for end, description in neighbors(rdf):
-        cuts = [
-            (blank_before(text, before, child.start), child.end, "")
-            for before, child in neighbors(description)
-            if child.name in empty
-        ]
-        tag = text[description.start : description.inside]
-        touched = bool(cuts) or OURS in tag
-        bare = set(description.attributes) <= {RDF + "about"} and not description.text.strip()
-        if touched and bare and len(cuts) == len(description.children):
-            changes.append((blank_before(text, end, description.start), description.end, ""))
-            left -= 1
-        else:
-            changes += cuts
-    if not left and "RDF single" in created:
+    changes += without_properties(text, rdf, empty, made_by=OURS)
+    cut = {end for _, end, _ in changes}
+    if "RDF single" in created and all(child.end in cut for child in rdf.children):
         changes = [as_single(text, rdf)]
     return apply_changes(text, changes)
 

@@ -15,16 +15,18 @@ from anytag.writers.xmp_lists import (
     DIGIKAM,
     LIGHTROOM,
     LISTS,
+    Change,
     appended,
     apply_changes,
     bag,
     blank_before,
     container_of,
+    description,
     entries_of,
     neighbors,
-    opened,
+    without_properties,
 )
-from anytag.writers.xmp_tree import RDF, encoding_of, parse
+from anytag.writers.xmp_tree import RDF, encoding_of, parse, rdf_of
 
 #: What separates a keyword from its parents, in the lists that hold paths.
 _SEPARATORS = {LIGHTROOM + "hierarchicalSubject": "|", DIGIKAM + "TagsList": "/"}
@@ -90,9 +92,7 @@ def _leaf(property: str, entry: str) -> str:
 def _without(text: str, path: str, names: Collection[str]) -> str:
     """The packet without some keywords, and without lists and descriptions that held nothing else."""
     root = parse(text, path)
-    rdf = root.find(RDF + "RDF")
-    assert rdf is not None
-    changes: list[tuple[int, int, str]] = []
+    changes: list[Change] = []
     emptied = set()
     for property, _, _, _ in LISTS:
         container = container_of(root, property)
@@ -103,28 +103,15 @@ def _without(text: str, path: str, names: Collection[str]) -> str:
             emptied.add(property)
         else:
             changes += [(blank_before(text, before, item.start), item.end, "") for before, item in gone]
-    for end, description in neighbors(rdf):
-        cuts = [
-            (blank_before(text, before, child.start), child.end, "")
-            for before, child in neighbors(description)
-            if child.name in emptied
-        ]
-        bare = set(description.attributes) <= {RDF + "about"} and not description.text.strip()
-        commented = "<!--" in text[description.inside : description.close]
-        if cuts and bare and not commented and len(cuts) == len(description.children):
-            changes.append((blank_before(text, end, description.start), description.end, ""))
-        else:
-            changes += cuts
-    return apply_changes(text, changes)
+    return apply_changes(text, changes + without_properties(text, rdf_of(root), emptied))
 
 
 def _with(text: str, path: str, names: Sequence[str]) -> str:
     """The packet with keywords in all lists; a name that would be read as a path stands in the plain one alone."""
     root = parse(text, path)
-    rdf = root.find(RDF + "RDF")
-    assert rdf is not None
+    rdf = rdf_of(root)
     r = rdf.prefix(RDF) or "rdf:"
-    changes: list[tuple[int, int, str]] = []
+    changes: list[Change] = []
     own = []
     for property, prefix, kind, _ in LISTS:
         known = {_leaf(property, entry) for entry in entries_of(root, property)}
@@ -138,11 +125,5 @@ def _with(text: str, path: str, names: Sequence[str]) -> str:
         else:
             changes.append(appended(text, container, new))
     if own:
-        spaces = f'xmlns:dc="{DC}" xmlns:lr="{LIGHTROOM}" xmlns:digiKam="{DIGIKAM}"'
-        block = f'\n  <{r}Description {r}about="" {spaces}>\n   ' + "\n   ".join(own) + f"\n  </{r}Description>"
-        if rdf.single:
-            changes.append((rdf.start, rdf.end, opened(text, rdf, block)))
-        else:
-            place = rdf.children[-1].end if rdf.children else rdf.inside
-            changes.append((place, place, block))
+        changes.append(description(text, rdf, own))
     return apply_changes(text, changes)

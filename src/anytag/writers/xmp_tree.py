@@ -166,6 +166,13 @@ def parse(text: str, path: str) -> Element:
     return root
 
 
+def rdf_of(root: Element) -> Element:
+    """The element that holds a packet's descriptions."""
+    rdf = root.find(RDF + "RDF")
+    assert rdf is not None  # :func:`parse` has seen it.
+    return rdf
+
+
 def _behind_tag(data: bytes, start: int) -> int:
     """The offset behind the tag that begins there; a ``>`` in quotes does not end it."""
     match = _TAG.match(data, start)
