@@ -107,6 +107,16 @@ class ModelDirectory:
         self._checked[name] = path
         return path
 
+    def copy(self, names: Iterable[str], folder: Path) -> None:
+        """Copy some of the files into another folder.
+
+        Raises:
+            ModelError: If one is missing or its content has changed.
+        """
+        for name in names:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(self.file(name), folder / name)
+
     @staticmethod
     def _take_pending(path: Path, expected: str, actual: str | None) -> Path:
         """The file that an installation has left under its other name, where the process ended too early."""

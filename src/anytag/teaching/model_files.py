@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -104,11 +103,7 @@ def write_taught(
     new = [tag for tag in vocabulary if tag.id >= len(directory.vocabulary)]
     folder.parent.mkdir(parents=True, exist_ok=True)
     with new_model(folder) as part:
-        for listed in directory.config.files:
-            if listed == TAUGHT_FILE:
-                continue
-            (part / listed).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(directory.file(listed), part / listed)
+        directory.copy((name for name in directory.config.files if name != TAUGHT_FILE), part)
         vocabulary.save(part / "vocabulary.json")
         taught.save(str(part))
         if new:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +14,6 @@ from safetensors.numpy import save_file
 
 from anytag.datasets.health import JsonLinesLog
 from anytag.errors import UsageError
-from anytag.foundations.folder_locks import only_writer
 from anytag.foundations.report import Report
 from anytag.inference.evidence import (
     EVIDENCE_FILE,
@@ -24,7 +22,7 @@ from anytag.inference.evidence import (
     own_probabilities,
     sharpened,
 )
-from anytag.inference.recognizer import BackendName, Recognizer, load
+from anytag.inference.recognizer import Recognizer
 from anytag.language.parsing.parsed_captions import ParsedCaptions
 from anytag.language.parsing.parser import load_parser
 from anytag.model.config import EvidenceConfig, ModelConfig
@@ -33,12 +31,10 @@ from anytag.model.vocabulary import TagVocabulary
 from anytag.training.evidence.claims import TRUE, Claims, ClassClaims, caption_claims, naming_rates
 from anytag.training.evidence.network import Fitted, fit_network, inputs_of
 from anytag.training.evidence.weights import Statements, TagKnowledge, fit_alone, fit_weights
-from anytag.training.evidence.witnesses import Heard, Hearing, joined
+from anytag.training.evidence.witnesses import Heard, Hearing, fitting, joined
 from anytag.training.families.batches import SampleTags
 from anytag.training.families.data_sources import find_path, open_sources
-from anytag.training.families.initialization import find_start
 from anytag.training.recipes.evidence import EvidenceTraining
-from anytag.training.run_record import RunRecord
 
 #: Pictures whose classes are added up at a time.
 _CHUNK = 512
@@ -77,18 +73,13 @@ def fit_evidence(
         ModelError: If the model cannot be read.
         DataError: If too many pictures cannot be read.
     """
-    with only_writer(folder, "another run fits", "give another run folder"):
-        record = RunRecord(folder, config, data, 1, settings)
-        record.begin(0)
-        directory = find_start(config.start, data)
-        backend: BackendName = "onnx" if directory.has("onnx/recognition_decoder.onnx") else "torch"
-        recognizer = load(directory.path, backend=backend, threads=threads)
+    with fitting(config, data, folder, threads, settings) as recognizer:
+        directory = recognizer.directory
         if not directory.config.image_encoder.classes:
             raise UsageError(f"{directory.path}: its image encoder has no classifier, so there is no evidence to weigh")
         material = gather(config, data, cache or folder / "cache", folder, recognizer, report)
         arrays = fit(config, material, recognizer, folder, report)
         _write(folder / "model", directory, config, material, arrays)
-        record.finish(0)
 
 
 @dataclass(frozen=True)
@@ -272,9 +263,7 @@ def _write(
 ) -> None:
     with new_model(folder) as part:
         names = [name for name in directory.config.files if name not in ("vocabulary.json", EVIDENCE_FILE)]
-        for name in names:
-            (part / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(directory.file(name), part / name)
+        directory.copy(names, part)
         save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, part / EVIDENCE_FILE)
         thresholds = {True: None, False: config.other_threshold}
         TagVocabulary(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,17 +19,14 @@ from anytag.backends.base import FloatArray
 from anytag.datasets.health import JsonLinesLog
 from anytag.errors import UsageError
 from anytag.foundations.atomic_files import save_array
-from anytag.foundations.folder_locks import only_writer
 from anytag.foundations.report import Report
 from anytag.inference.joint_embedding import JOINT_EMBEDDING_FILE, picture_inputs
-from anytag.inference.recognizer import Recognizer, load
+from anytag.inference.recognizer import Recognizer
 from anytag.model.config import JointEmbeddingConfig
 from anytag.model.directory import ModelDirectory, new_model, write_config
-from anytag.training.evidence.witnesses import Hearing
+from anytag.training.evidence.witnesses import Hearing, fitting
 from anytag.training.families.data_sources import open_sources
-from anytag.training.families.initialization import find_start
 from anytag.training.recipes.joint_embedding import JointEmbeddingTraining
-from anytag.training.run_record import RunRecord
 
 #: The similarity of a picture and its caption is multiplied by at most that much (CLIP: 100).
 _MOST_SCALE = 60.0
@@ -89,23 +85,18 @@ def fit_joint_embedding(
         ModelError: If the model cannot be read.
         DataError: If too many pictures cannot be read.
     """
-    with only_writer(folder, "another run fits", "give another run folder"):
-        record = RunRecord(folder, config, data, 1, settings)
-        record.begin(0)
-        directory = find_start(config.start, data)
+    with fitting(config, data, folder, threads, settings) as recognizer:
+        directory = recognizer.directory
         if directory.config.labels.kind != "text":
             raise UsageError(
                 f"{directory.path}: a {directory.config.family} model has no label query of a sentence to start from; "
                 "only models like lite have"
             )
-        backend = "onnx" if directory.has("onnx/label_encoder.onnx") else "torch"
-        recognizer = load(directory.path, backend=backend, threads=threads)  # type: ignore[arg-type]
         hearing = Hearing(recognizer, cache or folder / "cache", report, JsonLinesLog(folder / "bad-samples.jsonl"))
         pictures, texts, owners = _material(config, data, recognizer, hearing, report)
         report(f"{len(pictures):,} pictures with {len(texts):,} captions")
         arrays = fit_maps(pictures, texts, owners, config, report)
         _write(folder / "model", directory, config, arrays)
-        record.finish(0)
 
 
 def _material(
@@ -203,9 +194,7 @@ def _write(
 ) -> None:
     with new_model(folder) as part:
         names = [name for name in directory.config.files if name != JOINT_EMBEDDING_FILE]
-        for name in names:
-            (part / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(directory.file(name), part / name)
+        directory.copy(names, part)
         save_file(arrays, part / JOINT_EMBEDDING_FILE)
         read = JointEmbeddingConfig(least=config.least, tag_weight=config.tag_weight)
         changed = directory.config.model_copy(update={"joint_embedding": read})

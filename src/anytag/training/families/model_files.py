@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -52,8 +51,7 @@ def write_model(
         write_weights({name: tensor.detach().cpu() for name, tensor in weights.items()}, part / WEIGHTS_FILE)
         start.vocabulary.save(part / "vocabulary.json")
         if start.directory is not None:
-            for name in start.files:
-                shutil.copyfile(start.directory.file(name), part / name)
+            start.directory.copy(start.files, part)
         for tokenizer in (start.tokenizer, start.caption_tokenizer):
             if tokenizer is not None:
                 tokenizer.save(part / "tokenizer.json")
