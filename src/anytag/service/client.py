@@ -232,9 +232,7 @@ def connect(url: str, key: str | None = None, model: str | None = None, timeout:
         UsageError: If this is no address.
         ConnectionFailed: If nobody answers there.
     """
-    if key is not None:
-        arguments.text("key", key)
-    remote = RemoteRecognizer(url, key or os.environ.get("ANYTAG_API_KEY"), model, timeout)
+    remote = RemoteRecognizer(url, os.environ.get("ANYTAG_API_KEY") if key is None else key, model, timeout)
     remote._request("GET", "/healthz", None)
     return remote
 
