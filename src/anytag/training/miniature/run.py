@@ -5,23 +5,27 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from anytag.foundations.atomic_files import whole_file, write_text
 from anytag.foundations.report import Report
-from anytag.training.engine.autocast import autocast
+from anytag.training.engine.config import LoopConfig, LoopStage
+from anytag.training.engine.distributed import Share
+from anytag.training.engine.loop import TrainingLoop
 from anytag.training.miniature.config import MiniatureConfig, Paradigm
 from anytag.training.miniature.data import MiniatureData
 from anytag.training.miniature.features import Features
 from anytag.training.miniature.paradigms import Learner, make_learner
 
-#: A run is kept every so many steps.
+#: A run is kept, and says where it is, every so many steps.
 _KEEP_EVERY = 100
 
 #: The three sets of names that pictures are scored for.
@@ -36,7 +40,8 @@ class Outcome:
         scores: By set of pictures (``choose``, ``judged``, ``world``) and of names; missing where there are none.
         captions: Of the judged pictures; empty if the paradigm writes nothing.
         steps: Steps of training.
-        seconds: Processor seconds of training; they say little on a machine that does other things, too.
+        seconds: Processor seconds of the sitting that ended training; they say little on a machine that does other
+            things, too.
         parameters: Weights that were trained.
     """
 
@@ -47,27 +52,19 @@ class Outcome:
     parameters: int
 
 
-def _step(
-    learner: Learner,
-    config: MiniatureConfig,
-    data: MiniatureData,
-    optimizer: torch.optim.Optimizer,
-    seed: int,
-    step: int,
-) -> float:
-    """One step; everything random in it follows from seed and step, so that a resumed run goes on exactly."""
-    rows = _rows(learner, seed, step)
-    rng = np.random.default_rng((seed, 2, step))
-    torch.manual_seed(seed * 1_000_003 + step)
-    tokens = data.tokens(rows, rng.random(len(rows)) < 0.5)
-    learner.model.train()
-    with autocast("cpu"):
-        loss = learner.loss(rows, tokens, rng)
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    nn.utils.clip_grad_norm_(learner.model.parameters(), 1.0)
-    optimizer.step()
-    return float(loss.detach())
+class _Stage(LoopStage):
+    """The only stage of a run."""
+
+    def course(self, steps_per_epoch: int, steps: int) -> Callable[[int], float]:
+        """Up over a twentieth of the steps, then down a cosine."""
+        warm = max(1, steps // 20)
+
+        def factor(step: int) -> float:
+            if step < warm:
+                return (step + 1) / warm
+            return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+
+        return factor
 
 
 def _rows(learner: Learner, seed: int, step: int) -> NDArray[np.int64]:
@@ -75,13 +72,6 @@ def _rows(learner: Learner, seed: int, step: int) -> NDArray[np.int64]:
     epoch, place = divmod(step, len(learner.rows) // size)
     order = np.random.default_rng((seed, 1, epoch)).permutation(learner.rows)
     return order[place * size : (place + 1) * size]
-
-
-def _rate(config: MiniatureConfig, step: int, steps: int) -> float:
-    warm = max(1, steps // 20)
-    if step < warm:
-        return config.learning_rate * (step + 1) / warm
-    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
 
 
 def train(
@@ -97,36 +87,40 @@ def train(
     """Train, or go on where an earlier sitting was stopped.
 
     Returns:
-        Processor seconds, of all sittings.
+        Processor seconds of this sitting.
     """
+
+    def step(model: nn.Module, number: int, stage: LoopStage, share: Share) -> tuple[Tensor, dict[str, float]]:
+        # Everything random follows from seed and step, so that a resumed run goes on exactly.
+        rows = _rows(learner, seed, number)
+        rng = np.random.default_rng((seed, 2, number))
+        torch.manual_seed(seed * 1_000_003 + number)
+        loss = learner.loss(rows, data.tokens(rows, rng.random(len(rows)) < 0.5), rng)
+        return loss, {"loss": float(loss.detach())}
+
+    def groups(model: nn.Module, how: LoopConfig) -> list[dict[str, Any]]:
+        return [{"params": list(model.parameters()), "weight_decay": how.weight_decay, "part": "all"}]
+
     folder.mkdir(parents=True, exist_ok=True)
-    kept = folder / "checkpoint.pt"
-    optimizer = torch.optim.AdamW(learner.model.parameters(), config.learning_rate, weight_decay=config.weight_decay)
-    first, before = 0, 0.0
-    if kept.exists():
-        state = torch.load(kept, weights_only=True)
-        learner.model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        first, before = state["step"], state["seconds"]
-        report(f"{folder.name}: goes on at step {first} of {steps}")
+    how = LoopConfig(
+        stages=(_Stage(name="train", epochs=steps, learning_rate=config.learning_rate),),
+        seed=seed,
+        weight_decay=config.weight_decay,
+        betas=(0.9, 0.999),
+        gradient_clip=1.0,
+        ema_decay=0.0,
+        save_every=_KEEP_EVERY,
+        log_every=_KEEP_EVERY,
+        validate_every=steps,
+    )
     start = time.process_time()
-    for step in range(first, steps):
-        for group in optimizer.param_groups:
-            group["lr"] = _rate(config, step, steps)
-        loss = _step(learner, config, data, optimizer, seed, step)
-        done = step + 1
-        if done % _KEEP_EVERY == 0 or done == steps:
-            seconds = before + time.process_time() - start
-            record = {
-                "model": learner.model.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "step": done,
-                "seconds": seconds,
-            }
-            with whole_file(kept) as part:
-                torch.save(record, part)
-            report(f"{folder.name}: step {done} of {steps}, loss {loss:.3f}, {seconds:.0f} s")
-    return before + time.process_time() - start
+    loop = TrainingLoop(
+        how, learner.model, step, lambda *_: {}, 1, folder, lambda line: report(f"{folder.name}: {line}"), groups
+    )
+    if loop.resume():
+        report(f"{folder.name}: resumed at step {loop.step}")
+    loop.run()
+    return time.process_time() - start
 
 
 @torch.inference_mode()
