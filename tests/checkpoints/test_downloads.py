@@ -71,8 +71,8 @@ def asked(site):
 
 
 def left(target):
-    """What lies around, apart from locks."""
-    return sorted(path.name for path in target.parent.iterdir() if path.suffix != ".lock")
+    """What lies around."""
+    return sorted(path.name for path in target.parent.iterdir())
 
 
 class TestWhole:

@@ -40,5 +40,27 @@ def test_a_picture_is_no_index(run, tmp_path):
     before = (tmp_path / "red.png").read_bytes()
     for command in (("index", "red.png", "--threads", 1), ("search", "red")):
         result = run(*command, "--library", "red.png")
-        assert (result.exit_code, "red.png: cannot be used" in result.stderr) == (2, True)
+        assert result.exit_code == 2
+        assert result.stderr.startswith(f"anytag {command[0]}: red.png: a picture, not an index; ")
     assert (tmp_path / "red.png").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["red.png"]
+
+
+@pytest.mark.parametrize("command", [("search", "red"), ("serve", "--port", 0)])
+def test_what_is_no_index_is_refused_before_anything_begins(run, tmp_path, command):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "notes.txt").write_text("where the photos are")
+    (tmp_path / "none.sqlite").touch()
+    run("batch", "red.png", "--out", "out", "--write", "jsonl")
+    for place, what in (
+        ("gone", "gone: no such file or folder; name a folder of photos, or the file of an index"),
+        ("photos", "photos: there is no index in this folder; make one with: anytag index photos"),
+        ("red.png", "red.png: a picture, not an index; "),
+        ("notes.txt", "notes.txt: a file of another kind, not an index; "),
+        ("none.sqlite", "none.sqlite: an empty file, not an index; "),
+        ("out/progress.sqlite", "out/progress.sqlite: the record of a batch, not an index; "),
+    ):
+        result = run(*command, "--library", place)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert result.stderr.startswith(f"anytag {command[0]}: {what}")
+        assert result.stderr.count("\n") == 1

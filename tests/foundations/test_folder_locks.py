@@ -6,9 +6,10 @@ import subprocess
 import sys
 
 import pytest
+from filelock import FileLock
 
 from anytag.errors import UsageError
-from anytag.foundations.folder_locks import only_writer, only_writer_of
+from anytag.foundations.folder_locks import LockedError, locked, only_writer, only_writer_of
 
 #: Holds argv[2] until it is killed.
 HOLDER = """
@@ -53,10 +54,54 @@ def test_a_second_process_is_refused_until_the_first_is_killed(tmp_path, kind, m
         pass
 
 
-def test_a_path_that_was_written_has_no_lock_file_beside_it(tmp_path):
+def test_no_lock_file_is_left(tmp_path):
     with only_writer_of(tmp_path / "deep" / "model"):
         assert list((tmp_path / "deep").iterdir()) == [tmp_path / "deep" / ".model.lock"]
+    with only_writer(tmp_path / "deep", "", ""):
+        assert list((tmp_path / "deep").iterdir()) == [tmp_path / "deep" / ".lock"]
     assert not list((tmp_path / "deep").iterdir())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows does not remove what is open")
+def test_a_file_that_was_removed_while_it_was_being_locked_counts_for_nothing(tmp_path, monkeypatch):
+    """Its last holder removes it between our opening it and our locking it; a third makes it anew and holds that."""
+    file, acquire, third = tmp_path / ".lock", FileLock.acquire, []
+
+    def late(lock, *arguments, **more):
+        held = acquire(lock, *arguments, **more)
+        if not third:
+            file.unlink()
+            third.append(FileLock(file, timeout=0))
+            acquire(third[0])
+        return held
+
+    monkeypatch.setattr(FileLock, "acquire", late)
+    with pytest.raises(LockedError), locked(file):
+        pass
+    third[0].release()
+    with locked(file):
+        pass
+    assert not file.exists()
+
+
+#: Takes the lock argv[2] times, and writes down whenever somebody else held it, too.
+TAKER = """
+import os, sys, time
+from pathlib import Path
+from anytag.foundations.folder_locks import locked
+file = Path(sys.argv[1])
+for _ in range(int(sys.argv[2])):
+    with locked(file, lambda: None):
+        os.close(os.open(file.with_name("inside"), os.O_CREAT | os.O_EXCL))
+        os.unlink(file.with_name("inside"))
+"""
+
+
+def test_many_processes_take_turns(tmp_path):
+    command = [sys.executable, "-c", TAKER, tmp_path / ".lock", "200"]
+    takers = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(4)]
+    assert [(taker.wait(60), taker.stderr.read()) for taker in takers] == [(0, b"")] * 4
+    assert not list(tmp_path.iterdir())
 
 
 def test_it_is_free_again_after_an_error(tmp_path):

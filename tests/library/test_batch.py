@@ -14,7 +14,7 @@ from conftest import require_module
 from fixtures_toy import edit_config, plain, toy_recognizer
 from PIL import Image
 
-from anytag.errors import LibraryError
+from anytag.errors import LibraryError, UsageError
 from anytag.library.outputs import write_outputs
 from anytag.library.progress import FileIdentity, Progress
 from anytag.library.run import PROGRESS_FILE, BatchRun
@@ -100,6 +100,35 @@ class TestResuming:
         batch()
         found, done = batch(asked={"threshold": 0.9})
         assert (found.redone, sum(found.other_settings.values()), done.recognized) == (3, 3, 3)
+
+    @pytest.mark.parametrize(
+        ("asked", "caption"),
+        [
+            ({}, False),
+            ({"top": 1}, False),
+            ({"threshold": 0.0}, False),
+            ({"categories": ("dog", "red")}, False),
+            ({}, True),
+            ({"threshold": 0.0}, True),
+        ],
+    )
+    def test_of_blank_pictures_it_keeps_what_tag_and_caption_keep(
+        self, batch, recognizer, photos, tmp_path, asked, caption
+    ):
+        recognizer.recognize_blank = False
+        batch(asked=asked, caption=caption)
+        ask = recognizer.caption if caption else recognizer.tag
+        kept = {"tags", "caption", "notes"}
+        records = lines(tmp_path / "out" / "tags.jsonl")
+        for record in records:
+            alone = ask(record["path"], **asked).to_json()
+            assert {name: record.get(name) for name in kept} == {name: alone.get(name) for name in kept}
+        assert any(record["tags"] for record in records) == ("threshold" in asked or "categories" in asked)
+
+    def test_captions_come_with_the_tags_found_and_with_no_others(self, batch, tmp_path):
+        with pytest.raises(UsageError, match="--caption and --categories exclude each other"):
+            batch(asked={"categories": ["dog"]}, caption=True)
+        assert not (tmp_path / "out").exists()
 
     def test_another_model_does_it_again(self, batch, recognizer):
         batch()
@@ -198,7 +227,7 @@ class TestOneAtATime:
             Progress(tmp_path / PROGRESS_FILE)
 
     def test_a_damaged_progress_file(self, tmp_path):
-        (tmp_path / PROGRESS_FILE).write_text("no database, but long enough to be taken for one" * 99)
+        (tmp_path / PROGRESS_FILE).write_bytes(b"SQLite format 3\0" + b"and then nothing that SQLite knows" * 99)
         with pytest.raises(LibraryError, match=r"cannot be used .* Name another file, or move it away"):
             Progress(tmp_path / PROGRESS_FILE)
 

@@ -48,8 +48,50 @@ class TestOpening:
             f"{tmp_path / 'gone'}: no such model directory; check the path, or give none for the model that ships"
         )
 
-    def test_a_file_is_no_folder(self, folder):
-        assert refused(folder / "config.json").startswith(f"{folder / 'config.json'}: no such model directory")
+    @pytest.mark.parametrize("name", ["config.json", "onnx/image_encoder.onnx"])
+    def test_a_file_of_a_model(self, folder, name):
+        (folder / "onnx").mkdir()
+        (folder / "onnx/image_encoder.onnx").touch()
+        assert refused(folder / name) == f"{folder / name}: a file of a model; give the model's folder: {folder}"
+
+    @pytest.mark.parametrize(
+        ("name", "content", "what"),
+        [
+            ("c.jpg", b"\xff\xd8\xff", "a picture, not a model directory; give the folder of a model, or none"),
+            ("ram.pth", b"PK", "a file of weights, not a model directory; give the folder of a model (anytag convert"),
+            ("lite.tar.gz", b"\x1f\x8b", "an archive, not a model directory; unpack it"),
+            ("notes.txt", b"lite", "a file, not a model directory; give the folder with config.json"),
+            ("lite", b"<!DOCTYPE html>", "a web page, not the file itself"),
+            ("ram.pth", b"version https://git-lfs.github.com/spec/v1", "a pointer of Git LFS, not the file itself"),
+        ],
+    )
+    def test_a_file_is_no_folder(self, tmp_path, name, content, what):
+        (tmp_path / name).write_bytes(content)
+        assert refused(tmp_path / name).startswith(f"{tmp_path / name}: {what}")
+
+    def test_a_link_to_nothing(self, tmp_path):
+        (tmp_path / "lite").symlink_to(tmp_path / "gone")
+        assert f"a link to {tmp_path / 'gone'}, which is not there; " in refused(tmp_path / "lite")
+
+    def test_an_empty_folder(self, tmp_path):
+        assert refused(tmp_path) == f"{tmp_path}: not a model directory, it is empty"
+
+    @pytest.mark.parametrize(
+        ("config", "what"),
+        [
+            ({"model_type": "clip"}, "a model of transformers (clip), which anytag does not tag with; "),
+            ({"architectures": ["ViTModel"]}, "a model of transformers (['ViTModel']), which "),
+            ({"compilerOptions": {}}, "not of an anytag model; give the folder of one"),
+        ],
+    )
+    def test_a_config_of_another_program(self, tmp_path, config, what):
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        assert refused(tmp_path).startswith(f"{tmp_path / 'config.json'}: {what}")
+
+    def test_what_the_system_does_not_give(self, tmp_path):
+        (tmp_path / "config.json").mkdir()
+        assert refused(tmp_path) == f"{tmp_path / 'config.json'}: cannot be read (Is a directory)"
+        assert refused(tmp_path / ("x" * 300)).endswith(": cannot be read (File name too long)")
 
     def test_missing_config(self, folder):
         (folder / "config.json").unlink()
@@ -207,7 +249,7 @@ class TestFinding:
 
     def test_a_download_that_is_no_model_is_said_so(self, tmp_path, monkeypatch):
         monkeypatch.setattr("huggingface_hub.snapshot_download", lambda name: str(tmp_path))
-        with pytest.raises(ModelError, match=r"not a model directory, it has no config\.json$"):
+        with pytest.raises(ModelError, match=r"not a model directory, it is empty$"):
             find_model("someone/toy")
 
     @staticmethod

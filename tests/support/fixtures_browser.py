@@ -16,6 +16,7 @@ pytest.importorskip("fastapi")
 import uvicorn
 
 from anytag.service.app import create_app
+from anytag.service.connections import server_config
 from anytag.service.settings import ServiceSettings
 
 #: Screenshots are kept where this says; otherwise they go with the test.
@@ -29,8 +30,9 @@ class Server:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
-        app = create_app(ServiceSettings(**settings), lambda place, threads: recognizer)
-        self.server = uvicorn.Server(uvicorn.Config(app, port=self.port, log_level="error"))
+        asked = ServiceSettings(**settings)
+        app = create_app(asked, lambda place, threads: recognizer)
+        self.server = uvicorn.Server(server_config(app, asked, port=self.port, log_level="error"))
         self.thread = threading.Thread(target=self.server.run)
         self.thread.start()
         while not self.server.started:

@@ -16,15 +16,13 @@ import random
 import shutil
 import time
 import urllib.error
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from filelock import FileLock, Timeout
-
 from anytag.errors import UsageError
+from anytag.foundations.folder_locks import LOCK_FILE, locked
 from anytag.foundations.http import (
     DownloadError,
     TransientError,
@@ -43,7 +41,6 @@ Report = Callable[[int, int | None, float], None]
 
 _CHUNK = 1 << 20
 _REPORT_SECONDS = 0.1
-_LOCK_SECONDS = 0.5
 _LONGEST_WAIT = 120.0
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 
@@ -87,7 +84,8 @@ def download(
     part = _Part(target, url)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with _lock(target, lambda: report(part.length(), size, 0.0)):
+        # Whoever comes second waits, and then finds the file there.
+        with locked(target.with_name(target.name + LOCK_FILE), lambda: report(part.length(), size, 0.0)):
             if not is_complete(target, size, sha256):
                 _persist(url, part, size, _Meter(report, size), retries, timeout, backoff)
                 _verify(url, part, size, sha256)
@@ -166,22 +164,6 @@ class _Meter:
         if now - self._told >= _REPORT_SECONDS:
             self._told = now
             self._report(self._done, self._total, (self._done - self._start) / max(now - self._began, 1e-6))
-
-
-@contextmanager
-def _lock(target: Path, waiting: Callable[[], None]) -> Iterator[None]:
-    """Hold the file's lock; whoever comes second waits, and then finds the file there."""
-    lock = FileLock(str(target.with_name(target.name + ".lock")))
-    while True:
-        try:
-            lock.acquire(timeout=_LOCK_SECONDS)
-            break
-        except Timeout:
-            waiting()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _persist(

@@ -14,6 +14,7 @@ from anytag.errors import UsageError, needs_extra
 
 if TYPE_CHECKING:
     from anytag.evaluation.benchmarks.benchmark import Benchmark
+    from anytag.evaluation.captioning import Metric
     from anytag.evaluation.evaluation import Detail, Evaluation, TagIndicators, ThresholdChoice
     from anytag.evaluation.systems import ModelSystem, System
 
@@ -68,6 +69,9 @@ def evaluate(
         str | None, typer.Option(help="Of retrieval: a model whose tags count where picture and text share them.")
     ] = None,
     tag_weight: Annotated[float, typer.Option(help="Of --tags-from: what a shared tag counts.")] = 0.02,
+    meteor: Annotated[
+        bool, typer.Option("--meteor", help="Of captions: METEOR, too (by NLTK; needs WordNet on this machine).")
+    ] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first pictures, for a quick look.")] = None,
     suite: Annotated[
         str | None, typer.Option(help="mini: train and judge the papers' paradigms in miniature (hours).")
@@ -99,6 +103,8 @@ def evaluate(
         from anytag.evaluation.report import write_report
         from anytag.evaluation.tables import write_tables
 
+        # What is missing is said before anything runs.
+        metric = _open_meteor() if meteor else None
         wanted = None if categories is None else _lines(categories)
         opened = [open_benchmark(name, annotations, pictures, wanted) for name in benchmark]
         held_out = None if validation is None else open_benchmark(validation, annotations, pictures, wanted)
@@ -111,7 +117,7 @@ def evaluate(
         parts: list[tuple[Evaluation, Detail | None, Benchmark]] = []
         for system in systems:
             for one in opened:
-                parts += _measure(system, one, folder, choice, bootstrap, standardize, tags)
+                parts += _measure(system, one, folder, choice, bootstrap, standardize, tags, metric)
         written = write_tables([part[0] for part in parts], folder)
         write_report(parts, folder / "report.html")
         for part, _, _ in parts:
@@ -136,6 +142,12 @@ def _open_model(name: str) -> ModelSystem:
     return ModelSystem(load(None if place == "lite" else place), as_captioner=as_captioner)
 
 
+def _open_meteor() -> Metric:
+    from anytag.evaluation.meteor import Meteor
+
+    return Meteor()
+
+
 def _measure(
     system: System,
     benchmark: Benchmark,
@@ -144,12 +156,13 @@ def _measure(
     rounds: int,
     standardize: bool,
     tags: TagIndicators | None,
+    meteor: Metric | None,
 ) -> list[tuple[Evaluation, Detail | None, Benchmark]]:
     from anytag.evaluation.evaluation import evaluate_captioning, evaluate_retrieval, evaluate_tagging
 
     with progress(len(benchmark.pictures)) as advance:
         if benchmark.task == "captioning":
-            return [(evaluate_captioning(system, benchmark, out, advance), None, benchmark)]
+            return [(evaluate_captioning(system, benchmark, out, advance, meteor), None, benchmark)]
         if benchmark.task == "retrieval":
             found = [(evaluate_retrieval(system, benchmark, out, advance), None, benchmark)]
             if tags is not None:
@@ -162,7 +175,7 @@ def _measure(
         made.append((*evaluate_tagging(system, benchmark, out, choice, rounds=rounds, standardize=True), benchmark))
     if system.paradigm == "captioning" and benchmark.captions:
         with progress(len(benchmark.pictures)) as advance:
-            made.append((evaluate_captioning(system, benchmark, out, advance), None, benchmark))
+            made.append((evaluate_captioning(system, benchmark, out, advance, meteor), None, benchmark))
     return made
 
 
@@ -178,7 +191,8 @@ def _tell(one: Evaluation) -> None:
             )
         tell(f"{what}: {figures}")
     if one.captions is not None:
-        tell(f"{what}: CIDEr-D {100 * one.captions.cider:.1f}, BLEU-4 {100 * one.captions.bleu[3]:.1f}")
+        told = f"{what}: CIDEr-D {100 * one.captions.cider:.1f}, BLEU-4 {100 * one.captions.bleu[3]:.1f}"
+        tell(told if one.captions.meteor is None else f"{told}, METEOR (NLTK) {100 * one.captions.meteor:.1f}")
     if one.retrieval is not None:
         text, picture = one.retrieval.text, one.retrieval.picture
         tell(f"{what}: text R@1 {100 * text[1]:.1f}, picture R@1 {100 * picture[1]:.1f}")
@@ -207,7 +221,7 @@ def _list(annotations: Path, weights: Path) -> None:
     write_table(rivals, ["baseline", "paradigm", "as", f"in {weights} or the hub's cache", "weights"])
     tell("")
     tell("Models: --model lite (ships with the package), a converted Tag2Text, RAM or RAM++ (pull, convert).")
-    tell("Captions are measured by BLEU, ROUGE-L and CIDEr-D; METEOR needs Java or WordNet and is not computed.")
+    tell("Captions are measured by BLEU, ROUGE-L and CIDEr-D; --meteor adds METEOR where NLTK and WordNet are there.")
 
 
 def _own_folder(out: Path | None) -> Path:

@@ -66,9 +66,10 @@ def serve(
         with needs_extra("the service", "serve"):
             import uvicorn
 
-            from anytag.library.photo_library import index_path
+            from anytag.library.photo_library import Library
             from anytag.model.directory import find_model
             from anytag.service.app import create_app
+            from anytag.service.connections import server_config
             from anytag.service.settings import DEFAULT_MODEL, ServiceSettings
         if allow_edits and library is None:
             raise UsageError("--allow-edits needs --library: there is nothing else to edit")
@@ -98,25 +99,17 @@ def serve(
             first = error.errors()[0]
             raise UsageError(f"--{'-'.join(map(str, first['loc']))}: {first['msg']}") from None
         logging.basicConfig(level=logging.WARNING if quiet else logging.INFO, stream=sys.stderr, format="%(message)s")
-        for named in models.values():  # Rather now than at the first request.
+        for named in models.values():  # What is wrong is said now, and not at the first request.
             find_model(named)
-        if library is not None and not index_path(library).exists():
-            say(f"{library}: there is no index yet; make one with: anytag index PHOTOS")
+        if library is not None:
+            len(Library(library))
         listening = _listen(host, port)
         shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
         where = f"http://{shown}:{listening.getsockname()[1]}"
         say(f"anytag serves at {where} (Ctrl-C stops it)")
         if host not in ("127.0.0.1", "::1", "localhost") and not settings.api_keys:
             say(f"everybody who reaches this machine may use it; set {KEYS_VARIABLE} to ask for a key")
-        config = uvicorn.Config(
-            create_app(settings),
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=int(timeout) + 1,
-            http="h11",  # The stricter reader of headers, whatever else is installed.
-            h11_max_incomplete_event_size=64 * 1024,
-        )
+        config = server_config(create_app(settings), settings, log_level="warning")
         if hasattr(signal, "SIGHUP"):  # The others, the server hears itself, and answers first what it has begun.
             signal.signal(signal.SIGHUP, signal.SIG_DFL)
         with listening:

@@ -266,10 +266,10 @@ def undo(folder: Path) -> None:
     Raises:
         UsageError: If there was none, or the model has become another one since.
     """
-    kept = folder / BEFORE
+    directory, kept = ModelDirectory(folder), folder / BEFORE
     if not (kept / "config.json").is_file():
         raise UsageError(f"{folder}: nothing to take back; no calibration by this version was written here")
-    directory, before = ModelDirectory(folder), ModelDirectory(kept)
+    before = ModelDirectory(kept)
     others = {name: sum for name, sum in before.config.files.items() if name != "vocabulary.json"}
     if others != {name: sum for name, sum in directory.config.files.items() if name != "vocabulary.json"}:
         raise UsageError(f"{folder}: holds another model than the one that was calibrated; nothing was changed")

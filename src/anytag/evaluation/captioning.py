@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,9 @@ from numpy.typing import NDArray
 from anytag.errors import UsageError
 
 Words = Sequence[Hashable]
+
+#: A further figure of captions and their references.
+Metric = Callable[[Sequence[str], Sequence[Sequence[str]]], float]
 _Ngram = tuple[Hashable, ...]
 
 _WORD = re.compile(r"(?:[^\W\d_]\.){2,}|\w+(?:(?:[-./&']|(?<=\d)[,:](?=\d))\w+)*")
@@ -235,19 +238,24 @@ class CaptionScores:
         bleu: BLEU-1 to BLEU-4, in [0, 1].
         rouge_l: In [0, 1].
         cider: CIDEr-D in [0, 10]; 1.0 is what papers print as 100.
+        meteor: METEOR in [0, 1] (:mod:`anytag.evaluation.meteor`); ``None``: it was not asked for.
     """
 
     bleu: tuple[float, ...]
     rouge_l: float
     cider: float
+    meteor: float | None = None
 
 
-def score_captions(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> CaptionScores:
+def score_captions(
+    candidates: Sequence[str], references: Sequence[Sequence[str]], meteor: Metric | None = None
+) -> CaptionScores:
     """Score captions against human ones.
 
     Args:
         candidates: One caption per picture.
         references: At least one caption per picture, in the same order.
+        meteor: Computes METEOR, if that is wanted, too.
 
     Raises:
         UsageError: If the numbers differ or a picture has no reference.
@@ -259,4 +267,5 @@ def score_captions(candidates: Sequence[str], references: Sequence[Sequence[str]
         bleu=bleu(ours, theirs),
         rouge_l=float(rouge_l(ours, theirs).mean()),
         cider=float(cider_d(ours, theirs).mean()),
+        meteor=None if meteor is None else meteor(candidates, references),
     )

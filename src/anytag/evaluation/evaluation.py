@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from anytag.errors import UsageError
 from anytag.evaluation.benchmarks.benchmark import Benchmark
 from anytag.evaluation.caption_tags import CaptionTagFigures, CategoryParser, caption_tag_figures
-from anytag.evaluation.captioning import CaptionScores, score_captions
+from anytag.evaluation.captioning import CaptionScores, Metric, score_captions
 from anytag.evaluation.category_map import kinds_of
 from anytag.evaluation.figures import (
     ClassFigures,
@@ -232,9 +232,16 @@ def _left_out(scored: Scored, benchmark: Benchmark) -> list[str]:
 
 
 def evaluate_captioning(
-    system: System, benchmark: Benchmark, folder: Path, advance: Advance = lambda: None
+    system: System, benchmark: Benchmark, folder: Path, advance: Advance = lambda: None, meteor: Metric | None = None
 ) -> Evaluation:
     """Write captions and measure them; where categories are annotated, also what the captions say of these.
+
+    Args:
+        system: Writes them.
+        benchmark: Has human ones.
+        folder: Where captions are kept.
+        advance: Called after every picture.
+        meteor: Computes METEOR, if that is wanted, too.
 
     Raises:
         UsageError: If no picture could be read, or the benchmark has no captions.
@@ -246,7 +253,7 @@ def evaluate_captioning(
     if not rows:
         raise UsageError(f"{benchmark.title}: none of {len(written):,} pictures could be read")
     captions = [caption for caption in written if caption is not None]
-    figures = score_captions(captions, [benchmark.captions[row] for row in rows])
+    figures = score_captions(captions, [benchmark.captions[row] for row in rows], meteor)
     tags = None
     if benchmark.targets is not None:
         named = CategoryParser(benchmark.texts, benchmark.synonyms, default_vocabulary())(captions)

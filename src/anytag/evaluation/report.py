@@ -95,9 +95,10 @@ def _section(number: int, one: Evaluation, detail: Detail | None, benchmark: Ben
     body += [f'<p class="note">{html.escape(note)}.</p>' for note in one.notes]
     if one.captions is not None:
         bleu = ", ".join(f"{100 * value:.1f}" for value in one.captions.bleu)
+        meteor = "" if one.captions.meteor is None else f"; METEOR (NLTK) {100 * one.captions.meteor:.1f}"
         body.append(
             f"<p>BLEU-1 to 4: {bleu}; ROUGE-L {100 * one.captions.rouge_l:.1f}; "
-            f"CIDEr-D {100 * one.captions.cider:.1f}.</p>"
+            f"CIDEr-D {100 * one.captions.cider:.1f}{meteor}.</p>"
         )
     if one.caption_tags is not None:
         body.append(

@@ -14,6 +14,8 @@ from anytag.foundations.atomic_files import write_text
 
 _MISSING = "✗"
 
+_METEOR_NOTE = "of 2005, as NLTK computes it; the papers print the later Java program's"
+
 
 def _percent(value: float) -> str:
     return f"{100 * value:.1f}"
@@ -71,6 +73,8 @@ def _figures(one: Evaluation) -> list[tuple[str, float, str]]:
     if one.captions is not None:
         rows += [(f"bleu_{order}", value, "") for order, value in enumerate(one.captions.bleu, 1)]
         rows += [("rouge_l", one.captions.rouge_l, ""), ("cider_d", one.captions.cider, "")]
+        if one.captions.meteor is not None:
+            rows.append(("meteor_nltk", one.captions.meteor, _METEOR_NOTE))
     if one.caption_tags is not None:
         rows += [
             ("tag_coverage", one.caption_tags.coverage, ""),
@@ -106,16 +110,16 @@ def markdown(evaluations: Sequence[Evaluation]) -> str:
     if tagging:
         lines += [*_recognition(tagging), "", *_precision(tagging), ""]
     if captioned := [one for one in evaluations if one.captions is not None]:
-        lines += [
-            "## Captions",
-            "",
-            "| System | Benchmark | BLEU-4 | ROUGE-L | CIDEr-D | true tags named | tags made up |",
-        ]
-        lines.append("|---|---|---|---|---|---|---|")
+        # One column more only where it was asked for.
+        with_meteor = any(one.captions is not None and one.captions.meteor is not None for one in captioned)
+        names = ["System", "Benchmark", "BLEU-4", "ROUGE-L", "CIDEr-D", *(["METEOR (NLTK)"] if with_meteor else [])]
+        names += ["true tags named", "tags made up"]
+        lines += ["## Captions", "", f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
         for one in captioned:
             assert one.captions is not None
-            tags = one.caption_tags
+            tags, meteor = one.caption_tags, one.captions.meteor
             cells = [_percent(one.captions.bleu[3]), _percent(one.captions.rouge_l), _percent(one.captions.cider)]
+            cells += [_MISSING if meteor is None else _percent(meteor)] if with_meteor else []
             cells += [_percent(tags.coverage), _percent(tags.hallucinated)] if tags else [_MISSING, _MISSING]
             lines.append(f"| {one.system} | {one.title} | " + " | ".join(cells) + " |")
         lines.append("")

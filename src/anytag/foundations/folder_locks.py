@@ -1,9 +1,13 @@
-"""One process at a time writes into a folder: locks of the operating system, which end with the process."""
+"""One process at a time writes into a folder: locks of the operating system, which end with the process.
+
+The file of a lock is gone once nobody holds it (:func:`locked`), so that none is left among a user's pictures.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -12,6 +16,16 @@ from anytag.errors import UsageError
 
 #: The lock's file, in the folder that is worked on.
 LOCK_FILE = ".lock"
+
+#: Seconds between two tries of whoever waits.
+_PATIENCE = 0.5
+
+#: Times that the file may change hands while it is being locked.
+_TRIES = 10
+
+
+class LockedError(Exception):
+    """Another process, or another part of this one, holds the lock."""
 
 
 @contextmanager
@@ -35,7 +49,7 @@ def only_writer(folder: Path, what: str, advice: str) -> Iterator[None]:
 
 @contextmanager
 def only_writer_of(path: Path) -> Iterator[None]:
-    """Keep other processes from putting something in a path's place; no lock file is left beside it.
+    """Keep other processes from putting something in a path's place.
 
     Raises:
         UsageError: If another process does so already.
@@ -43,24 +57,60 @@ def only_writer_of(path: Path) -> Iterator[None]:
     file = path.with_name(f".{path.name}{LOCK_FILE}")
     file.parent.mkdir(parents=True, exist_ok=True)
     with _held(file, f"{path}: another process is writing this; wait until it is done"):
-        try:
-            yield
-        finally:
-            with suppress(OSError):  # Windows does not remove what is open; the file is empty and harmless.
-                file.unlink(missing_ok=True)
+        yield
+
+
+@contextmanager
+def locked(file: Path, waiting: Callable[[], None] | None = None) -> Iterator[None]:
+    """Hold a lock, whose file is removed at the end.
+
+    Whoever opened the file before it was removed would hold the lock of a file that nobody else sees. So the file that
+    was locked must be the one that bears the name: it is opened first, and looked up again once the lock is held.
+    It is removed only by whoever holds the lock.
+
+    Args:
+        file: The lock's file; its folder must be there.
+        waiting: Called again and again while somebody else holds the lock; ``None``: that is an error.
+
+    Raises:
+        LockedError: If somebody else holds the lock, and there is nothing to wait for.
+    """
+    lock = FileLock(file, timeout=0 if waiting is None else _PATIENCE)
+    while not _acquired(lock, file):
+        if waiting is None:
+            raise LockedError
+        waiting()
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # Windows does not remove what is open; the file is empty and harmless.
+            file.unlink(missing_ok=True)
+        lock.release()
+
+
+def _acquired(lock: FileLock, file: Path) -> bool:
+    """Lock the file that bears the name; gives whether that was possible."""
+    try:
+        for _ in range(_TRIES):
+            with ExitStack() as opened:
+                seen = None
+                with suppress(FileNotFoundError):  # Then the lock makes it, and the next try sees it.
+                    seen = os.fstat(opened.enter_context(file.open("rb")).fileno())
+                lock.acquire()
+                with suppress(FileNotFoundError):
+                    if seen is not None and os.path.samestat(seen, file.stat()):
+                        return True
+                lock.release()
+        lock.acquire()  # On file systems without such locks the file is the lock, and goes with each release.
+    except Timeout:
+        return False
+    return True
 
 
 @contextmanager
 def _held(file: Path, message: str) -> Iterator[None]:
-    lock = FileLock(file, timeout=0)
     try:
-        lock.acquire()
-        if not file.exists():  # Its last holder has just removed it: whoever comes next would see another file.
-            lock.release()
-            lock.acquire()
-    except Timeout:
+        with locked(file):
+            yield
+    except LockedError:
         raise UsageError(message) from None
-    try:
-        yield
-    finally:
-        lock.release()

@@ -8,7 +8,7 @@ from typing import Literal, Unpack, overload
 
 from anytag.backends.base import Encoded, FloatArray
 from anytag.foundations import arguments
-from anytag.inference.questions import Answer, CaptionOptions, Question, Questions, TagOptions
+from anytag.inference.questions import Answer, CaptionOptions, Question, Questions, TagOptions, keeps_blank
 from anytag.pictures.heat_maps import resize_heat_map
 from anytag.recognition import Match, Recognition, Tag
 
@@ -44,8 +44,7 @@ class Look:
         Raises:
             UsageError: If an option is wrong.
         """
-        asked = options.get("categories") is not None or options.get("threshold") is not None
-        return self._ask(self._questions.tags(**options)).noted(self.notes, (self.width, self.height), asked).tags
+        return self._recognition(self._questions.tags(**options)).tags
 
     def caption(self, tags: Sequence[str] | None = None, **options: Unpack[CaptionOptions]) -> Recognition:
         """A caption, and the tags found; options as in :meth:`anytag.Recognizer.caption`.
@@ -57,8 +56,7 @@ class Look:
             UsageError: If an option is wrong or a tag is unknown.
             ModelError: If the model does not write captions.
         """
-        asked = tags is not None or options.get("threshold") is not None
-        return self._ask(self._questions.caption(tags, **options)).noted(self.notes, (self.width, self.height), asked)
+        return self._recognition(self._questions.caption(tags, **options))
 
     @overload
     def match(self, texts: str) -> Match: ...  # type: ignore[overload-overlap]
@@ -103,6 +101,9 @@ class Look:
             arguments.choice("resize", resize, ("nearest", "bilinear"))
         heat = self._ask(self._questions.locate(tag))
         return heat if resize is None else resize_heat_map(heat, self.width, self.height, resize)
+
+    def _recognition(self, question: Question[Recognition]) -> Recognition:
+        return self._ask(question).noted(self.notes, (self.width, self.height), keeps_blank(question))
 
     def _ask(self, question: Question[Answer]) -> Answer:
         [answer] = question(self._encoded, [self.path])

@@ -38,6 +38,11 @@ Answer = TypeVar("Answer")
 Question = Callable[[Encoded, Sequence[str]], list[Answer]]
 
 
+def keeps_blank(question: Callable[..., object]) -> bool:
+    """Whether answers keep what models see in blank pictures: where tags or a threshold were asked for expressly."""
+    return bool(getattr(question, "expressly", False))
+
+
 class TagOptions(TypedDict, total=False):
     """Options of :meth:`Questions.tags`."""
 
@@ -143,7 +148,7 @@ class Questions:
             labels = self.labels.all(None if kinds is None else arguments.kinds("kinds", kinds))
         else:
             labels = self.labels.categories(arguments.texts("categories", categories))
-        return _TagQuestion(self.scorer, labels, threshold, top)
+        return _TagQuestion(self.scorer, labels, threshold, top, categories is not None or threshold is not None)
 
     @explained_shortage()
     def caption(
@@ -198,6 +203,7 @@ class _TagQuestion:
     labels: LabelSet
     threshold: float | None
     top: int | None
+    expressly: bool
 
     def __call__(self, encoded: Encoded, paths: Sequence[str]) -> list[Recognition]:
         scores = self.scorer.scores(encoded, self.labels, least=self.limits())
@@ -220,6 +226,10 @@ class _CaptionQuestion:
     captioner: Captioner
     given: Mapping[str, VocabularyTag] | None
     options: DecodingOptions
+
+    @property
+    def expressly(self) -> bool:
+        return self.given is not None or self.tags.expressly
 
     def __call__(self, encoded: Encoded, paths: Sequence[str]) -> list[Recognition]:
         least = np.minimum(self.tags.limits(), self.captioner.least_scores(self.tags.labels))

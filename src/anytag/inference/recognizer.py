@@ -16,7 +16,7 @@ from anytag.inference.embedding import picture_embeddings
 from anytag.inference.label_sets import LabelSets
 from anytag.inference.look import Look
 from anytag.inference.picture_arguments import check_picture, is_picture
-from anytag.inference.questions import Answer, CaptionOptions, Question, Questions, TagOptions
+from anytag.inference.questions import Answer, CaptionOptions, Question, Questions, TagOptions, keeps_blank
 from anytag.inference.scoring import Scorer
 from anytag.inference.tag_choice import TagChoice
 from anytag.model.directory import ModelDirectory, find_model
@@ -142,8 +142,7 @@ class Recognizer:
             UsageError: If an option is out of range.
             PictureError: If a single picture cannot be read.
         """
-        question = self.questions.tags(categories, kinds, threshold, top)
-        return self._ask(pictures, question, categories is not None or threshold is not None)
+        return self._ask(pictures, self.questions.tags(categories, kinds, threshold, top))
 
     @overload
     def caption(self, pictures: PictureSource, **options: Unpack[_CaptionOptions]) -> Recognition: ...  # type: ignore[overload-overlap]
@@ -180,8 +179,7 @@ class Recognizer:
             UsageError: If an option is out of range or a tag is unknown.
             PictureError: If a single picture cannot be read.
         """
-        question = self.questions.caption(tags, threshold, top, kinds, num_beams, sample, seed)
-        return self._ask(pictures, question, tags is not None or threshold is not None)
+        return self._ask(pictures, self.questions.caption(tags, threshold, top, kinds, num_beams, sample, seed))
 
     @overload
     def match(self, pictures: PictureSource, texts: Sequence[str]) -> Matches: ...  # type: ignore[overload-overlap]
@@ -271,10 +269,9 @@ class Recognizer:
         self,
         pictures: PictureSource | Iterable[PictureSource],
         question: Question[Answer],
-        keep_blank: bool = False,
     ) -> Answer | list[Answer | Failure] | Iterator[Answer | Failure]:
         if is_picture(pictures):
-            single = self.answers([cast(PictureSource, pictures)], question, keep_blank)
+            single = self.answers([cast(PictureSource, pictures)], question)
             result = next(single)
             if isinstance(result, Failure):
                 raise PictureError(result.kind, result.path, result.message)
@@ -282,28 +279,26 @@ class Recognizer:
         if isinstance(pictures, list | tuple):
             for place, picture in enumerate(pictures, 1):
                 check_picture(f"pictures: number {place}", picture)
-            collected = self.answers(pictures, question, keep_blank)
+            collected = self.answers(pictures, question)
             return list(collected)
         if not isinstance(pictures, Iterable) or isinstance(pictures, Mapping):
             check_picture("pictures", pictures)
-        stream = self.answers(cast(Iterable[PictureSource], pictures), question, keep_blank)
+        stream = self.answers(cast(Iterable[PictureSource], pictures), question)
         return stream
 
-    def answers(
-        self, sources: Iterable[PictureSource], question: Question[Answer], keep_blank: bool = False
-    ) -> Iterator[Answer | Failure]:
+    def answers(self, sources: Iterable[PictureSource], question: Question[Answer]) -> Iterator[Answer | Failure]:
         """Answers to a question about each of many pictures, in order, or why one could not be read.
 
         Args:
             sources: The pictures.
-            question: What is asked.
-            keep_blank: Whether recognitions of blank pictures keep what the model sees in them.
+            question: What is asked; it decides whether blank pictures keep what the model sees in them.
         """
+        keep = keeps_blank(question)
         with explained_shortage():
             for batch in self._batches(sources):
                 answers = question(self.backend.encode(batch.pixels), batch.paths)
                 yield from batch.in_order(
-                    _noted(answer, self._notes(loaded), (loaded.width, loaded.height), keep_blank)
+                    _noted(answer, self._notes(loaded), (loaded.width, loaded.height), keep)
                     for loaded, answer in zip(batch.loaded, answers, strict=True)
                 )
 

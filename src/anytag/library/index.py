@@ -74,6 +74,7 @@ class Index(Progress):
     """
 
     tables = Progress.tables + _TABLES
+    kind = "index"
 
     def __init__(self, path: Path, read_only: bool = False):
         super().__init__(path, read_only)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,6 +17,7 @@ import numpy as np
 from anytag.backends.base import Encoded
 from anytag.errors import LibraryError, UsageError
 from anytag.foundations import arguments
+from anytag.foundations.folder_locks import LOCK_FILE
 from anytag.inference.embedding import picture_embeddings
 from anytag.library.batch import Done
 from anytag.library.index import INDEX_FILE, INDEX_FOLDER, Embeddings, Index
@@ -114,7 +116,7 @@ class Library:
             arguments.flag(name, given)
         recognizer = self._load()
         run = IndexRun(recognizer, {}, captions, None, TagView(recognizer.vocabulary), (), (), self.path.parent)
-        run.progress_file, run.lock_file = self.path.name, f".{self.path.name}.lock"
+        run.progress_file, run.lock_file = self.path.name, f".{self.path.name}{LOCK_FILE}"
         with run.open() as known:
             sources = self._sources(known, pictures)
             cast(Index, known).begin_model(str(run.settings()["version"]))
@@ -258,7 +260,7 @@ class Library:
     @contextmanager
     def _open(self) -> Iterator[Index]:
         if not self.path.exists():
-            raise LibraryError(f"{self.path}: there is no index; make one with: anytag index PHOTOS")
+            raise LibraryError(_no_index(self.path))
         index = Index(self.path, read_only=True)
         try:
             yield index
@@ -297,6 +299,16 @@ def _as_known(record: PictureRecord, vocabulary: TagVocabulary) -> PictureRecord
         for tag in record.tags
     )
     return replace(record, recognition=replace(record.recognition, tags=tags))
+
+
+def _no_index(path: Path) -> str:
+    """What is missing where an index should be, and how to make one."""
+    if path.parent.name != INDEX_FOLDER:
+        return f"{path}: no such file or folder; name a folder of photos, or the file of an index"
+    photos = path.parent.parent
+    if not photos.is_dir():
+        return f"{photos}: no such folder; name a folder of photos, or the file of an index"
+    return f"{photos}: there is no index in this folder; make one with: anytag index {shlex.quote(str(photos))}"
 
 
 def index_path(place: str | os.PathLike[str]) -> Path:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from anytag.errors import LibraryError
-from anytag.library.database import OF_THE_DISK, full_disk_told, open_database, open_read_only, unwritable
+from anytag.library.database import OF_THE_DISK, Kind, full_disk_told, open_database, open_read_only, unwritable
 from anytag.recognition import Failure, Recognition, Tag
 from anytag.writers.records import PictureRecord, Provenance
 
@@ -114,14 +114,15 @@ class Progress:
         LibraryError: If it is damaged, or was written by a newer version.
     """
 
-    #: What the file is made of.
+    #: What the file is made of, and what for.
     tables = _TABLES
+    kind: Kind = "batch"
 
     def __init__(self, path: Path, read_only: bool = False):
         self.path = path
         self._settings: dict[int, dict[str, Any]] = {}
         try:
-            self._base = open_read_only(path) if read_only else open_database(path, self.tables)
+            self._base = open_read_only(path, self.kind) if read_only else open_database(path, self.tables, self.kind)
             found = int(self.fact("format", str(FORMAT)))
         except sqlite3.DatabaseError as error:
             if isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode & 0xFF in OF_THE_DISK:

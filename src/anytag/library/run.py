@@ -13,9 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
-
-from anytag.errors import LibraryError
+from anytag.errors import LibraryError, UsageError
+from anytag.foundations.folder_locks import LOCK_FILE, LockedError, locked
 from anytag.library.batch import Batch, Done
 from anytag.library.database import full_disk_told
 from anytag.library.outputs import claim_outputs, own_outputs, write_outputs
@@ -48,6 +47,9 @@ class BatchRun:
         sidecars: Writers of files beside or in pictures.
         tables: Names of :data:`~anytag.library.outputs.TABLES`.
         out: The output folder.
+
+    Raises:
+        UsageError: If categories are asked for together with captions, which come with the tags found.
     """
 
     def __init__(
@@ -61,6 +63,11 @@ class BatchRun:
         tables: Sequence[str],
         out: Path,
     ):
+        if caption and asked.get("categories") is not None:
+            raise UsageError(
+                "--caption and --categories exclude each other: a caption comes with the tags found; ask for them in "
+                "two batches with two --out"
+            )
         self.recognizer, self.asked, self.caption, self.choice = recognizer, asked, caption, choice
         self.view, self.sidecars, self.tables, self.out = view, sidecars, tables, out
 
@@ -70,8 +77,8 @@ class BatchRun:
     #: That file, in the output folder.
     progress_file = PROGRESS_FILE
 
-    #: Held by whoever works on it.
-    lock_file = ".lock"
+    #: Held by whoever works on it, and gone when nobody does.
+    lock_file = LOCK_FILE
 
     @contextmanager
     def open(self) -> Iterator[Progress]:
@@ -84,14 +91,14 @@ class BatchRun:
         self.out.mkdir(parents=True, exist_ok=True)
         try:
             with (
-                FileLock(self.out / self.lock_file, timeout=0),
+                locked(self.out / self.lock_file),
                 full_disk_told(self.place),
                 closing(self.progress_type(self.place)) as known,
             ):
                 if self.tables:  # Rather now than after hours.
                     claim_outputs(known, self.tables, self.out)
                 yield known
-        except Timeout:
+        except LockedError:
             raise LibraryError(f"{self.out}: another batch works here; wait for it, or use another --out") from None
 
     @contextmanager

@@ -30,6 +30,7 @@ from anytag.foundations.folder_locks import only_writer_of
 from anytag.foundations.stand_in_files import stand_in
 from anytag.model.config import FORMAT_VERSION, ModelConfig
 from anytag.model.families import THRESHOLDS as OFFICIAL
+from anytag.model.mistakes import instead_of_config, instead_of_folder, other_program
 from anytag.model.translations import TRANSLATIONS_FILE
 from anytag.model.vocabulary import TagVocabulary
 
@@ -58,18 +59,19 @@ class ModelDirectory:
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
-        if not self.path.is_dir():
-            raise ModelError(
-                f"{self.path}: no such model directory; check the path, or give none for the model that ships"
-            )
         try:
+            if not self.path.is_dir():
+                raise ModelError(f"{self.path}: {instead_of_folder(self.path)}")
             record = json.loads((self.path / "config.json").read_text(encoding="utf-8"))
         except FileNotFoundError:
-            inside = self.path / "model"  # Of a training run.
-            hint = f"; {inside} is one" if (inside / "config.json").is_file() else ""
-            raise ModelError(f"{self.path}: not a model directory, it has no config.json{hint}") from None
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise ModelError(f"{self.path}: {instead_of_config(self.path)}") from None
+        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
             raise ModelError(f"{self.path / 'config.json'}: not JSON ({error}); copy the model again") from None
+        except (OSError, ValueError) as error:  # No permission, a folder of that name, a name that cannot be one.
+            where = getattr(error, "filename", None) or self.path
+            raise ModelError(f"{where}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+        if other := other_program(record):
+            raise ModelError(f"{self.path / 'config.json'}: {other}")
         version = record.get("format") if isinstance(record, dict) else None
         if isinstance(version, int) and version > FORMAT_VERSION:
             raise ModelError(

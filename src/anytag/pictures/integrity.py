@@ -85,7 +85,7 @@ def is_cut_off(stream: BinaryIO) -> bool:
         return _is_tiff_cut_off(stream, size, BYTE_ORDERS[head[:4]])
     if head.startswith(b"\xff\x4f\xff\x51"):
         return not tail.rstrip(b"\0").endswith(b"\xff\xd9")
-    return head[4:8] in (b"ftyp", b"jP  ") and _are_boxes_cut_off(stream, size)
+    return head[4:8] in (b"ftyp", b"jP  ", b"JXL ") and _are_boxes_cut_off(stream, size)
 
 
 def _is_gif_cut_off(stream: BinaryIO) -> bool:
@@ -134,7 +134,7 @@ def _is_tiff_cut_off(stream: BinaryIO, size: int, order: str) -> bool:
 
 
 def _are_boxes_cut_off(stream: BinaryIO, size: int) -> bool:
-    """Whether the last of the boxes of an AVIF, HEIC or JPEG 2000 file is shorter than it says."""
+    """Whether the last of the boxes of an AVIF, HEIC, JPEG 2000 or JPEG XL file is shorter than it says."""
     place = 0
     while place < size:
         stream.seek(place)

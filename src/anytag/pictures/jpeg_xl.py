@@ -9,12 +9,16 @@ from PIL import Image
 
 from anytag.errors import PictureError
 from anytag.pictures.failures import raise_unreadable
+from anytag.pictures.truncation import EMPTY_END
 
 _CODESTREAM = b"\xff\x0a"
 _CONTAINER = b"\0\0\0\x0cJXL \r\n\x87\n"
 
 #: Width by height, for the ratios that a header names by number (ISO/IEC 18181-1, annex D.2).
 _RATIOS = ((1, 1), (6, 5), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
+
+#: How the decoder says that it failed, whatever the reason; what follows is advice on building it.
+_NO_REASON = "Generic Error"
 
 #: Bits of a side of each class.
 _SIDE_BITS = (9, 13, 18, 30)
@@ -54,8 +58,17 @@ def identify(stream: BinaryIO, label: str, max_pixels: int) -> Image.Image:
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # The decoder is written in Rust, whose panics are no Exception.
-        raise_unreadable(error if isinstance(error, Exception) else ValueError(str(error)), stream, label)
+        raise_unreadable(_reason(error, content), stream, label)
     return picture
+
+
+def _reason(error: BaseException, content: bytes) -> Exception:
+    """What went wrong, as far as it can be told."""
+    if not content[-EMPTY_END:].strip(b"\0"):
+        return EOFError("its end is empty")
+    if str(error).startswith(_NO_REASON):
+        return ValueError("its decoder does not say why; perhaps its end is missing")
+    return error if isinstance(error, Exception) else ValueError(str(error))
 
 
 def size_of(content: bytes) -> tuple[int, int]:

@@ -28,7 +28,7 @@ _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4),
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
 #: Bytes at the end of a file that are never all zero in a whole one of WebP or AVIF.
-_EMPTY_END = 4096
+EMPTY_END = 4096
 
 
 def completions(content: bytes) -> tuple[bytes, bytes] | None:
@@ -104,7 +104,7 @@ def lacks_pixels(stream: BinaryIO, format: str | None) -> bool:
     if format not in ("JPEG", "MPO", "PNG", "WEBP", "AVIF"):
         return False
     size = stream.seek(0, io.SEEK_END)
-    stream.seek(max(0, size - _EMPTY_END))
+    stream.seek(max(0, size - EMPTY_END))
     tail = stream.read()
     if format in ("JPEG", "MPO"):
         # A few zeros are nothing: cameras fill blocks up.
@@ -114,7 +114,7 @@ def lacks_pixels(stream: BinaryIO, format: str | None) -> bool:
             return False
         stream.seek(0)
         return _with_end_of_png(stream.read()) is None
-    return size > 2 * _EMPTY_END and not tail.strip(b"\0")
+    return size > 2 * EMPTY_END and not tail.strip(b"\0")
 
 
 def _with_end_of_png(content: bytes) -> bytes | None:

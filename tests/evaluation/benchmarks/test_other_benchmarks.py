@@ -227,6 +227,14 @@ class TestOwn:
         assert (found.title, found.names) == ("mine", ("cat", "dog"))
         assert found.targets.tolist() == [[True, True], [True, False], [False, False]]
         assert found.notes[-1] == "1 pictures have no label; everything is absent there"
+        assert [found.pictures.name(row) for row in range(3)] == ["a.png", "b.png", "c.png"]
+
+    def test_pictures_are_called_by_their_paths(self, table, tmp_path):
+        """Below the table where they lie there, else as a whole; whatever ids the table has beside."""
+        (tmp_path / "in").mkdir()
+        (tmp_path / "in" / "mine.csv").write_text(f"id,image,tags\n7,../a.png,dog\n8,{tmp_path / 'b.png'},cat\n")
+        found = open_benchmark(tmp_path / "in" / "mine.csv")
+        assert [found.pictures.name(row) for row in range(2)] == ["../a.png", str(tmp_path / "b.png")]
 
     def test_only_some_categories(self, table):
         found = open_benchmark(table, categories=["dog", "horse"])

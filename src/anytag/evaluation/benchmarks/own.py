@@ -50,6 +50,15 @@ class _Kept(IndexedSource):
         return self._source[self._rows[index]]
 
 
+def _name(sample: Sample, row: int, path: Path) -> str:
+    """What a picture is called in results: its path below the source, or what its shard calls it."""
+    if isinstance(sample.picture, Path):
+        folder = path if path.is_dir() else path.parent
+        return str(sample.picture.relative_to(folder) if sample.picture.is_relative_to(folder) else sample.picture)
+    # A row without an id of its own has its number for one.
+    return sample.source if sample.source and sample.id == str(row) else sample.id
+
+
 def open_own(path: str | Path, categories: Sequence[str] | None = None, title: str | None = None) -> Benchmark:
     """Open labeled pictures as a benchmark.
 
@@ -76,7 +85,7 @@ def open_own(path: str | Path, categories: Sequence[str] | None = None, title: s
         except SampleError as error:
             unreadable.append(str(error))
             continue
-        ids.append(sample.id)
+        ids.append(_name(sample, row, Path(path)))
         labels.append(dict.fromkeys((*(tag.name for tag in sample.tags), *sample.labels)))
         captions.append(sample.captions)
         rows.append(row)
