@@ -1,7 +1,7 @@
 """A local Ray cluster of two workers does what one process does, even if it loses one of them."""
 
 import pytest
-from conftest import ROOT, require_module
+from fixtures_cluster import cluster  # noqa: F401 (a fixture)
 from toy_engine import CLEANING, DyingModel, many_samples, outputs, run_all, shards, toy_model
 
 from anytag.data_engine.executors import LocalExecutor, RayExecutor
@@ -9,24 +9,7 @@ from anytag.data_engine.pipeline import Engine
 from anytag.errors import ModelError, UsageError
 
 
-@pytest.fixture(scope="module")
-def cluster():
-    require_module("ray", "cluster")
-    import ray
-
-    here = ROOT / "tests" / "support"
-    with pytest.MonkeyPatch.context() as patch:
-        # Workers inherit these. They import the toy model from here; and by default they have the lowest priority, and
-        # would wait for whatever else runs.
-        patch.setenv("PYTHONPATH", f"{ROOT / 'src'}:{here.parent}:{here}")
-        patch.setenv("RAY_worker_niceness", "0")
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=100 * 2**20)
-        yield ray
-        ray.shutdown()
-
-
-def test_two_workers_one_of_which_is_killed_give_what_one_process_gives(cluster, tmp_path):
+def test_two_workers_one_of_which_is_killed_give_what_one_process_gives(cluster, tmp_path):  # noqa: F811
     source = shards(tmp_path, *(many_samples(9, seed) for seed in range(4)))
     model = toy_model(tmp_path / "model")
     run_all(tmp_path / "alone", source, model)
@@ -44,7 +27,7 @@ def test_two_workers_one_of_which_is_killed_give_what_one_process_gives(cluster,
     assert engine.generate(source, model).pictures_now == 0
 
 
-def test_errors_of_workers_come_back_as_they_are(cluster, tmp_path):
+def test_errors_of_workers_come_back_as_they_are(cluster, tmp_path):  # noqa: F811
     source = shards(tmp_path, many_samples(2), many_samples(2, 1))
     silent = toy_model(tmp_path / "silent", captioner=False)
     engine = Engine(tmp_path / "work")

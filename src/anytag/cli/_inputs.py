@@ -73,6 +73,15 @@ WithCaptions = Annotated[bool, typer.Option("--caption", help="Write captions, t
 ByContent = Annotated[
     bool, typer.Option("--by-content", help="Know pictures by their content, too: moved ones are not done again.")
 ]
+Thumbnails = Annotated[
+    bool | None,
+    typer.Option(
+        "--thumbnails/--no-thumbnails",
+        help="Keep small pictures (some 15 kB each), so that pages of many come quickly; or forget them. "
+        "(default: as the last time)",
+        show_default=False,
+    ),
+]
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Try again what failed before.")]
 Model = Annotated[str | None, typer.Option(help="Model directory or hub id. (default: the shipped model)")]
 Threads = Annotated[int | None, typer.Option(min=1, help="Threads of the runtime. (default: all processors)")]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Container, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,6 +21,7 @@ from anytag.cli._inputs import (
     RetryFailed,
     TagOptions,
     Threshold,
+    Thumbnails,
     Top,
     WalkOptions,
     WithCaptions,
@@ -30,6 +31,7 @@ from anytag.cli._lists import read_kinds, read_names
 from anytag.cli._output import say, tell
 from anytag.cli._shared import progress as progress_bar
 from anytag.cli._shared import reporting
+from anytag.cli._watching import Watch, looks
 from anytag.errors import UsageError
 from anytag.library.batch import Done
 from anytag.library.outputs import FAILURES, table_names
@@ -41,6 +43,9 @@ from anytag.writers.records import TagView
 from anytag.writers.sidecars import SidecarWriter
 from anytag.writers.text_sidecars import Existing, TextSidecars
 from anytag.writers.xmp_sidecars import XmpSidecars
+
+if TYPE_CHECKING:
+    from anytag.library.cluster import RayCluster
 
 
 class WriterChoice(StrEnum):
@@ -69,6 +74,13 @@ class NamingChoice(StrEnum):
 
     full = "full"
     stem = "stem"
+
+
+class EngineChoice(StrEnum):
+    """Where the model runs."""
+
+    local = "local"
+    ray = "ray"
 
 
 class OrderChoice(StrEnum):
@@ -116,15 +128,26 @@ def batch(
     ] = NamingChoice.full,
     by_content: ByContent = False,
     retry_failed: RetryFailed = False,
+    thumbnails: Thumbnails = None,
     since: Annotated[
         datetime | None, typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"], help="Only pictures changed since.")
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Do at most that many pictures now.")] = None,
-    watch: Annotated[
-        int | None, typer.Option(min=1, help="Look for new pictures every so many seconds, until interrupted.")
-    ] = None,
+    watch: Watch = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")] = False,
     status: Annotated[bool, typer.Option("--status", help="Say what was done in --out so far.")] = False,
+    engine: Annotated[
+        EngineChoice, typer.Option(help="Where the model runs: in this process, or on a Ray cluster (Ray Data).")
+    ] = EngineChoice.local,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="ray: models at work. (default: one a processor, or a GPU with cuda)")
+    ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            help="ray: its address, auto for the one of this machine, or local for a new one. (default: local)"
+        ),
+    ] = None,
     runtime: ModelOptions,
 ) -> None:
     """Recognize a whole library. The same command goes on where it was stopped, and does only what is new.
@@ -145,6 +168,9 @@ def batch(
         if append and keep_existing:
             raise UsageError("--append and --keep-existing exclude each other")
         choice = tag_options.read()
+        machines = _cluster(engine, workers, cluster, runtime)
+        if machines is not None:
+            runtime = replace(runtime, threads=runtime.threads or 1)  # Other workers have the other processors.
         recognizer = runtime.open(choice, accept_truncated=accept_truncated)
         asked = {
             "categories": read_names(categories, categories_from, "--categories"),
@@ -162,7 +188,7 @@ def batch(
         if embed:
             exiftool()  # Rather now than after the first picture.
             sidecars.append(EmbeddedXmp(view))
-        run = BatchRun(recognizer, asked, caption, choice, view, sidecars, table_names(chosen), out)
+        run = BatchRun(recognizer, asked, caption, choice, view, sidecars, table_names(chosen), out, machines)
         if dry_run:
             with run.rehearsal() as known:
                 files, _, folders, left_out = _split(sources, walk, run.own_files(known))
@@ -174,26 +200,44 @@ def batch(
                     tell(entry.shown)
             return
         with run.open() as known:
-            while True:
-                files, archives, folders, left_out = _split(sources, walk, run.own_files(known))
-                if retry_failed:
+            done = Done()
+            for number, (there, at_rest) in enumerate(looks(sources, watch)):
+                files, archives, folders, left_out = _split(there, walk, run.own_files(known))
+                if retry_failed and number == 0:
                     known.retry_failed()
-                scan = run.scan(known, files, folders, by_content=by_content, since=_seconds(since))
-                _say_scan(scan, known, run.settings())
+                scan = run.scan(known, files, folders, by_content=by_content, since=_seconds(since), at_rest=at_rest)
+                if number and not archives and not (scan.to_do or scan.copied or scan.gone):
+                    continue
+                if number == 0 or not archives:
+                    _say_scan(scan, known, run.settings())
                 total = None if archives else min(scan.to_do, limit or scan.to_do)
                 try:
                     with progress_bar(total) as advance:
-                        done = run.recognize(known, archives, limit, advance)
+                        done = run.recognize(known, archives, limit, advance, thumbnails)
                 except KeyboardInterrupt:
                     say("stopped; the same command goes on from here")
                     raise
+                if number and not (done.recognized or done.failed or scan.copied or scan.gone):
+                    continue
                 _say_done(done, run.write(known), bool(sidecars), out)
                 _say_left_out(left_out)
-                if watch is None:
-                    break
-                time.sleep(watch)
         if done.failed or done.sidecar_problems:
             raise typer.Exit(1)
+
+
+def _cluster(
+    engine: EngineChoice, workers: int | None, address: str | None, runtime: ModelOptions
+) -> RayCluster | None:
+    """The cluster that the options ask for; ``None``: the model runs here."""
+    if engine is EngineChoice.local:
+        if workers is not None or address is not None:
+            raise UsageError("--workers and --cluster are about --engine ray")
+        return None
+    from anytag.library.cluster import RayCluster
+
+    address = None if address == "local" else address
+    gpus = 1 if runtime.device.startswith("cuda") else 0
+    return RayCluster(workers, address, processors=runtime.threads or 1, gpus=gpus)
 
 
 def _say_done(done: Done, files: Sequence[Path], with_sidecars: bool, out: Path) -> None:
@@ -251,6 +295,7 @@ def _say_scan(scan: Scan, known: Progress, settings: dict[str, Any]) -> None:
             (scan.failed_before, "failed before (--retry-failed tries them again)"),
             (scan.gone, "gone"),
             (scan.skipped, "older"),
+            (scan.unfinished, "perhaps still being written"),
         )
         if count
     ]

@@ -30,7 +30,8 @@ _EXTRAS = (
     ("nlp", "spacy", "the larger caption parser"),
     ("train", "torch", "training, and models that are not exported"),
     ("export", "onnxscript", "making models that run without PyTorch"),
-    ("cluster", "ray", "the data engine on many machines"),
+    ("search", "usearch", "quick searches among more than 100,000 pictures"),
+    ("cluster", "ray", "batches and the data engine on many machines"),
 )
 
 

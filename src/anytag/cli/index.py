@@ -9,10 +9,13 @@ from typing import Annotated
 
 import typer
 
-from anytag.cli._inputs import ByContent, ModelOptions, RetryFailed, WithCaptions
+from anytag.cli._inputs import ByContent, ModelOptions, RetryFailed, Thumbnails, WithCaptions
 from anytag.cli._output import say
 from anytag.cli._shared import progress, reporting
+from anytag.cli._watching import Watch, looks
 from anytag.errors import UsageError
+from anytag.library.batch import Done
+from anytag.library.nearest import advice
 from anytag.library.photo_library import Library
 from anytag.library.scan import Scan
 
@@ -29,6 +32,8 @@ def index(
     caption: WithCaptions = False,
     by_content: ByContent = False,
     retry_failed: RetryFailed = False,
+    thumbnails: Thumbnails = None,
+    watch: Watch = None,
     runtime: ModelOptions,
 ) -> None:
     """Index photos, so that anytag search finds them. The same command later adds only what is new or changed.
@@ -40,21 +45,33 @@ def index(
             what = "not a folder" if os.path.lexists(photos[0]) else "no such folder"
             raise UsageError(f"{photos[0]}: {what} that could hold the index; name its file, as --library my.sqlite")
         opened = Library(library or photos[0], runtime.open())
-        found: list[Scan] = []
-        with progress(None) as advance:
-            done = opened.update(
-                photos,
-                captions=caption,
-                by_content=by_content,
-                retry_failed=retry_failed,
-                advance=advance,
-                begin=found.append,
-            )
-        [scan] = found
-        known = f", {scan.known:,} known before" if scan.known else ""
-        gone = f", {scan.gone:,} gone" if scan.gone else ""
-        say(f"{done.recognized:,} indexed, {done.failed:,} failed{known}{gone}: {opened.path}")
+        done = Done()
+        for number, (there, at_rest) in enumerate(looks(photos, watch)):
+            found: list[Scan] = []
+            with progress(None) as advance:
+                done = opened.update(
+                    there,
+                    captions=caption,
+                    by_content=by_content,
+                    retry_failed=retry_failed and number == 0,
+                    thumbnails=thumbnails,
+                    at_rest=at_rest,
+                    advance=advance,
+                    begin=found.append,
+                )
+            [scan] = found
+            if number == 0 or done.recognized or done.failed or scan.copied or scan.gone:
+                _say_done(done, scan, opened)
         if done.failed:
-            for failure in islice(opened.failures(), _MOST_SHOWN):
-                say(f"failed: {failure.message}")
             raise typer.Exit(1)
+
+
+def _say_done(done: Done, scan: Scan, library: Library) -> None:
+    known = f", {scan.known:,} known before" if scan.known else ""
+    gone = f", {scan.gone:,} gone" if scan.gone else ""
+    say(f"{done.recognized:,} indexed, {done.failed:,} failed{known}{gone}: {library.path}")
+    if advised := advice(len(library)):
+        say(advised)
+    if done.failed:
+        for failure in islice(library.failures(), _MOST_SHOWN):
+            say(f"failed: {failure.message}")

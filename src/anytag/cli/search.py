@@ -14,6 +14,7 @@ from anytag.cli._output import say, tell, write_json
 from anytag.cli._shared import reporting
 from anytag.errors import UsageError
 from anytag.foundations.json_lines import path_for_json
+from anytag.library.nearest import advice
 from anytag.library.photo_library import Library, find_index
 from anytag.library.search import Hits, Reason
 
@@ -63,6 +64,8 @@ def search(
                 write_json(hit.to_json())
         else:
             _show(found)
+        if (text is not None or like is not None) and (said := advice(len(opened))):
+            say(said)
         if open_ and found.hits:
             viewer = {"darwin": "open", "win32": "explorer"}.get(sys.platform, "xdg-open")
             for hit in found.hits:

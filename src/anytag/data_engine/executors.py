@@ -7,17 +7,16 @@ folder have to be the same paths everywhere. Ray Data schedules there, and gives
 from __future__ import annotations
 
 import json
-import logging
 import multiprocessing
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, Protocol
 
 from anytag.data_engine.work import Marker, Problem, Step, perform
-from anytag.errors import AnytagError, MissingExtraError, UsageError
+from anytag.errors import AnytagError, UsageError
 from anytag.foundations.interrupts import leave_interrupts_to_parent
+from anytag.foundations.ray_cluster import join_cluster, quiet_data, require_ray
 from anytag.foundations.worker_processes import end_with_parent
 
 
@@ -106,10 +105,7 @@ class RayExecutor:
     def __init__(self, workers: int = 1, address: str | None = None, processors: float = 1, gpus: float = 0):
         if workers < 1:
             raise UsageError(f"workers is {workers}; it must be 1 or more")
-        try:
-            import ray.data  # noqa: F401
-        except ImportError:
-            raise MissingExtraError("Running on a Ray cluster", "cluster") from None
+        require_ray()
         self.workers, self.address, self.processors, self.gpus = workers, address, processors, gpus
 
     def connect(self) -> None:
@@ -118,41 +114,25 @@ class RayExecutor:
         Raises:
             UsageError: If there is no such cluster.
         """
-        import ray
-
-        if ray.is_initialized():
-            return
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # What it would warn of otherwise.
-        try:
-            ray.init(address=self.address, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            reason = next(iter(str(error).splitlines()), type(error).__name__)
-            raise UsageError(
-                f"no Ray cluster answers at {self.address!r} ({reason}); start one with 'ray start --head', give its "
-                "address, or take 'local' for one on this machine"
-            ) from None
-        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        join_cluster(self.address)
 
     def __call__(self, step: Step, units: Sequence[int]) -> Iterator[Marker | Problem]:
         """Perform units; results come as they are done."""
-        import ray
-
         if not units:
             return
         self.connect()
-        context = ray.data.DataContext.get_current()
-        context.enable_progress_bars = False
-        rows = ray.data.from_items([{"unit": int(unit)} for unit in units], override_num_blocks=len(units))
-        done = rows.map(
-            RayWorker,
-            fn_constructor_args=(step,),
-            compute=ray.data.ActorPoolStrategy(size=min(self.workers, len(units))),
-            num_cpus=self.processors,
-            num_gpus=self.gpus or None,
-        )
-        for row in done.iter_rows():
-            marker = Marker.from_json(json.loads(row["done"])) if not row["problem"] else None
-            yield marker or Problem(row["problem"], row["done"])
+        with quiet_data() as data:
+            rows = data.from_items([{"unit": int(unit)} for unit in units], override_num_blocks=len(units))
+            done = rows.map(
+                RayWorker,
+                fn_constructor_args=(step,),
+                compute=data.ActorPoolStrategy(size=min(self.workers, len(units))),
+                num_cpus=self.processors,
+                num_gpus=self.gpus or None,
+            )
+            for row in done.iter_rows():
+                marker = Marker.from_json(json.loads(row["done"])) if not row["problem"] else None
+                yield marker or Problem(row["problem"], row["done"])
 
 
 class RayWorker:

@@ -6,15 +6,19 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from anytag.errors import AnytagError, MissingProgramError, SidecarError
+from anytag.errors import AnytagError, MissingProgramError, PictureError, SidecarError
+from anytag.foundations.cpu_count import available_processors
 from anytag.library.database import full_disk_told
 from anytag.library.progress import Entry, FileIdentity, Progress, digest_of
 from anytag.library.scan import read_archive
+from anytag.pictures.thumbnails import thumbnail
 from anytag.recognition import Failure, Recognition
 from anytag.writers.embedded import EmbeddedXmp
 from anytag.writers.records import PictureRecord, TagView
@@ -25,6 +29,9 @@ _COMMIT_AFTER = 2.0
 
 #: Recognizes pictures, given as paths or as pairs of a name and bytes: one result each, in order.
 Recognize = Callable[[Iterable[Any]], Iterator[Recognition | Failure]]
+
+#: A picture, its source where that is needed once more, and what came of it.
+_Result = tuple[Entry, Any, Recognition | Failure]
 
 
 @dataclass
@@ -70,6 +77,8 @@ class Batch:
         self.progress, self.recognize, self.settings, self.view = progress, recognize, settings, view
         self.sidecars, self.sidecar_settings, self.advance = tuple(sidecars), sidecar_settings, advance
         self.done = Done()
+        #: Whether small pictures are kept, too.
+        self.thumbnails = False
 
     def run(self, archives: Sequence[str] = (), limit: int | None = None) -> Done:
         """Recognize what is pending, then what archives hold; keep results every few seconds.
@@ -87,6 +96,7 @@ class Batch:
         with full_disk_told(self.progress.path):
             self.progress.retry_sidecars()
             self._write_missing_sidecars()
+            self._make_missing_thumbnails()
             self._recognize(self._work(archives, limit))
         return self.done
 
@@ -104,28 +114,29 @@ class Batch:
 
     def _recognize(self, work: Iterator[tuple[Entry, Any]]) -> None:
         """Pass work through the model, and keep what comes out of it."""
-        waiting: deque[tuple[Entry, Failure | None]] = deque()
+        waiting: deque[tuple[Entry, Any]] = deque()
 
         def sources() -> Iterator[Any]:
             for entry, item in work:
-                if isinstance(item, Failure):
-                    waiting.append((entry, item))
-                    continue
-                waiting.append((entry, None))
-                yield (entry.shown, item) if entry.in_archive else item
+                # A picture of an archive is held until it is done only if a small one is made of it.
+                held = self.thumbnails or isinstance(item, Failure)
+                waiting.append((entry, item if held else None))
+                if not isinstance(item, Failure):
+                    yield (entry.shown, item) if entry.in_archive else item
 
         results = self.recognize(sources())
-        pending: list[tuple[Entry, Recognition | Failure]] = []
+        pending: list[_Result] = []
         last = time.monotonic()
         try:
             while True:
                 result = next(results, None)
                 # What could not be read from an archive has not gone through the model; it keeps its place.
-                while waiting and waiting[0][1] is not None:
-                    pending.append((waiting[0][0], waiting.popleft()[1] or Failure("", "", "")))
+                while waiting and isinstance(waiting[0][1], Failure):
+                    entry, failure = waiting.popleft()
+                    pending.append((entry, None, failure))
                 if result is None:
                     break
-                pending.append((waiting.popleft()[0], result))
+                pending.append((*waiting.popleft(), result))
                 if time.monotonic() - last > _COMMIT_AFTER:
                     # Given away first: what could not be kept is not tried again below, half of it gone by then.
                     kept, pending, last = pending, [], time.monotonic()
@@ -133,11 +144,13 @@ class Batch:
         finally:
             self._keep(pending)
 
-    def _keep(self, results: list[tuple[Entry, Recognition | Failure]]) -> None:
+    def _keep(self, results: list[_Result]) -> None:
         """Commit results, then write their sidecars and commit that."""
-        now = _now()
+        now, small = _now(), self._thumbnails(results)
         with self.progress.transaction():
-            for entry, result in results:
+            for (entry, _, result), jpeg in zip(results, small, strict=True):
+                if jpeg is not None:
+                    self.progress.thumbnails.keep(entry.key, entry.identity.size, entry.identity.modified, jpeg)
                 checked = _unless_changed(entry, result)
                 self.progress.store(entry, checked, self.settings, now)
                 self.done.failed += isinstance(checked, Failure)
@@ -145,6 +158,26 @@ class Batch:
         self._write_missing_sidecars()
         for _ in results:
             self.advance()
+
+    def _thumbnails(self, results: Sequence[_Result]) -> list[bytes | None]:
+        """Small pictures of what was recognized, made side by side."""
+        if not self.thumbnails or not results:
+            return [None] * len(results)
+        with ThreadPoolExecutor(available_processors()) as pool:
+            return list(pool.map(lambda one: None if isinstance(one[2], Failure) else _small(one[1]), results))
+
+    def _make_missing_thumbnails(self) -> None:
+        """Make the small pictures of what was done without."""
+        if not self.thumbnails:
+            return
+        missing = self.progress.thumbnails.missing()
+        while some := list(islice(missing, 64)):
+            with ThreadPoolExecutor(available_processors()) as pool:
+                made = list(pool.map(lambda row: _small(os.fsdecode(row[1])), some))
+            with self.progress.transaction():
+                for (key, _, size, modified), jpeg in zip(some, made, strict=True):
+                    if jpeg is not None:
+                        self.progress.thumbnails.keep(key, size, modified, jpeg)
 
     def _write_missing_sidecars(self) -> None:
         """Write the sidecars of whatever is done and has none, or others."""
@@ -204,6 +237,14 @@ def _unless_changed(entry: Entry, result: Recognition | Failure) -> Recognition 
     if same:
         return result
     return Failure(entry.shown, "changed", f"{entry.shown}: was changed while it was read; the next run reads it again")
+
+
+def _small(picture: Any) -> bytes | None:
+    """A small picture; ``None`` if it cannot be read any more."""
+    try:
+        return thumbnail(picture)
+    except PictureError:
+        return None
 
 
 def _read(target: Path) -> bytes | None:

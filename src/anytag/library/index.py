@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from anytag.errors import LibraryError
 from anytag.foundations.atomic_files import place_named
+from anytag.library.nearest import NeighborGraphs
 from anytag.library.people import Sidecar, read_sidecar
 from anytag.library.progress import Entry, FileIdentity, Progress
 from anytag.recognition import Failure, Recognition
@@ -39,6 +41,7 @@ CREATE TABLE IF NOT EXISTS found (
 CREATE INDEX IF NOT EXISTS found_by_entry ON found (entry, tag, score);
 CREATE INDEX IF NOT EXISTS found_by_score ON found (tag, score);
 CREATE TABLE IF NOT EXISTS postings (tag INTEGER PRIMARY KEY, entries BLOB NOT NULL, scores BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS unplaced (entry INTEGER PRIMARY KEY);  -- vectors that are in no graph of neighbors yet
 CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5 (caption, path);
 CREATE TRIGGER IF NOT EXISTS forget AFTER DELETE ON pictures BEGIN
     DELETE FROM found WHERE entry = (SELECT id FROM entries WHERE key = old.key);
@@ -78,7 +81,7 @@ class Index(Progress):
 
     def __init__(self, path: Path, read_only: bool = False):
         super().__init__(path, read_only)
-        self.embeddings = EmbeddingFiles(path)
+        self.embeddings, self.graphs = EmbeddingFiles(path), NeighborGraphs(path)
         #: What the next stored pictures are embedded as; whoever recognizes puts it here.
         self.waiting: dict[str, Embeddings] = {}
 
@@ -89,6 +92,7 @@ class Index(Progress):
             version: Of the model that works from now on.
         """
         if self.fact("embedded by", version) != version:
+            self.graphs.clear()
             self.embeddings.clear()
         self.set_fact("embedded by", version)
 
@@ -103,6 +107,7 @@ class Index(Progress):
         number = self._fill(entry, result)
         if vectors is not None:
             self.embeddings.write(number, vectors)
+            self._unplace(number)
 
     def copy_result(self, entry: Entry, settings: int, scan: int) -> bool:
         """Give a picture the result of another one with the same content; gives whether there is one."""
@@ -116,7 +121,11 @@ class Index(Progress):
         result, time = self._base.execute("SELECT result, time FROM pictures WHERE key = ?", (entry.key,)).fetchone()
         number = self._fill(entry, self._record(entry, result, time, settings).recognition)
         self.embeddings.copy(row[0], number)
+        self._unplace(number)
         return True
+
+    def _unplace(self, number: int) -> None:
+        self._base.execute("INSERT OR IGNORE INTO unplaced VALUES (?)", (number,))
 
     def _fill(self, entry: Entry, seen: Recognition) -> int:
         number = self._id(entry.key)
@@ -174,16 +183,29 @@ class Index(Progress):
         key, shown, size, modified, *done = row
         return self._record(Entry(key, os.fsdecode(shown), FileIdentity(size, modified)), *done)
 
+    def small_picture(self, number: int) -> bytes | None:
+        """The small picture that is kept of a picture, if its file is still the one that was read."""
+        row = self._base.execute("SELECT key FROM entries WHERE id = ?", (number,)).fetchone()
+        return None if row is None else self.thumbnails.of(bytes(row[0]))
+
     def _id(self, key: bytes) -> int:
         self._base.execute("INSERT OR IGNORE INTO entries (key) VALUES (?)", (key,))
         return int(self._base.execute("SELECT id FROM entries WHERE key = ?", (key,)).fetchone()[0])
 
     def pack(self) -> None:
         """Lay the pictures of every tag out for quick searches; changes to any picture undo it."""
+        [[laid, tags]] = self.rows("SELECT (SELECT count(*) FROM postings), (SELECT count(*) FROM tags)")
+        if laid == tags + 1:
+            return  # Nothing was changed since.
+        done = "SELECT entries.id FROM entries JOIN pictures USING (key) WHERE state = 'done' ORDER BY entries.id"
+        everything = np.array([row[0] for row in self._base.execute(done)], np.int64)
+        changed = np.intersect1d(self.unplaced(), everything)
+        for name in ("picture", "text"):
+            vectors = self.embeddings.read(name)
+            self.graphs.update(name, vectors, everything[everything < len(vectors)], changed)
         with self.transaction():
+            self._base.execute("DELETE FROM unplaced")
             self._base.execute("DELETE FROM postings")
-            done = "SELECT entries.id FROM entries JOIN pictures USING (key) WHERE state = 'done' ORDER BY entries.id"
-            everything = np.array([row[0] for row in self._base.execute(done)], np.int64)
             self._put_posting(EVERYTHING, everything, np.zeros(len(everything), np.float32))
             for (tag,) in self._base.execute("SELECT id FROM tags").fetchall():
                 rows = self._base.execute("SELECT entry, score FROM found WHERE tag = ? ORDER BY entry", (tag,))
@@ -211,6 +233,14 @@ class Index(Progress):
             rows = self._base.execute("SELECT entry, score FROM found WHERE tag = ? ORDER BY entry", (tag,)).fetchall()
         table = np.array(rows, np.float64).reshape(-1, 2)
         return table[:, 0].astype(np.int64), table[:, 1].astype(np.float32)
+
+    def unplaced(self) -> NDArray[np.int64]:
+        """Pictures whose vectors are in no graph of neighbors yet, in rising order."""
+        try:
+            rows = self._base.execute("SELECT entry FROM unplaced ORDER BY entry").fetchall()
+        except sqlite3.OperationalError:  # An index of before, that is only read.
+            rows = []
+        return np.array([row[0] for row in rows], np.int64)
 
     def paths(self, entries: Iterable[int]) -> dict[int, str]:
         """Where pictures lie, by their numbers."""

@@ -90,7 +90,8 @@ def write_outputs(progress: Progress, names: Iterable[str], folder: Path, view: 
         writer = TABLES[name]()
         if isinstance(writer, ContactSheet):
             writer = replace(writer, failures=tuple(progress.failures()))
-        writer.write(_viewed(progress.records(), view), folder / writer.filename)
+        records = progress.records(thumbnails=isinstance(writer, ContactSheet))
+        writer.write(_viewed(records, view), folder / writer.filename)
         written.append(folder / writer.filename)
     failures = folder / FAILURES
     if any(True for _ in progress.failures()):

@@ -26,6 +26,7 @@ from anytag.library.run import BatchRun
 from anytag.library.scan import Scan
 from anytag.library.search import DUPLICATE, Hits, Search
 from anytag.pictures import find_pictures
+from anytag.pictures.thumbnails import thumbnail
 from anytag.recognition import Failure, Recognition
 from anytag.writers.records import PictureRecord, TagView
 
@@ -92,6 +93,8 @@ class Library:
         captions: bool = False,
         by_content: bool = False,
         retry_failed: bool = False,
+        thumbnails: bool | None = None,
+        at_rest: float | None = None,
         advance: Callable[[], None] = lambda: None,
         begin: Callable[[Scan], None] = lambda scan: None,
     ) -> Done:
@@ -102,6 +105,8 @@ class Library:
             captions: Write captions, too; takes longer.
             by_content: Know pictures by their content, too, so that moved ones are not recognized again.
             retry_failed: Try again what failed before.
+            thumbnails: Keep small pictures for pages; ``False``: forget them; ``None``: as in the last update.
+            at_rest: Seconds since 1970; files that were written later may not be whole yet, and wait.
             advance: Called after every picture.
             begin: Told what a look at the sources found.
 
@@ -114,6 +119,8 @@ class Library:
         """
         for name, given in (("captions", captions), ("by_content", by_content), ("retry_failed", retry_failed)):
             arguments.flag(name, given)
+        if thumbnails is not None:
+            arguments.flag("thumbnails", thumbnails)
         recognizer = self._load()
         run = IndexRun(recognizer, {}, captions, None, TagView(recognizer.vocabulary), (), (), self.path.parent)
         run.progress_file, run.lock_file = self.path.name, f".{self.path.name}{LOCK_FILE}"
@@ -123,8 +130,9 @@ class Library:
             if retry_failed:
                 known.retry_failed()
             folders = [source for source in sources if Path(source).is_dir()]
-            begin(run.scan(known, find_pictures(sources), folders, by_content=by_content))
-            done = run.recognize(known, advance=advance)
+            scan = run.scan(known, find_pictures(sources), folders, by_content=by_content, at_rest=at_rest)
+            begin(scan)
+            done = run.recognize(known, advance=advance, thumbnails=thumbnails)
             run.write(known)
         return done
 
@@ -196,6 +204,19 @@ class Library:
         """Where a picture of the index lies, by its number in a hit; ``None``: there is none."""
         with self._open() as index:
             return index.paths([number]).get(number)
+
+    def thumbnail(self, number: int) -> bytes | None:
+        """A picture as a small JPEG, by its number in a hit: the one that is kept, or one made now.
+
+        Raises:
+            PictureError: If none is kept and the picture cannot be read.
+        """
+        with self._open() as index:
+            record = index.record(number)
+            small = None if record is None else index.small_picture(number)
+        if record is None or small is not None:
+            return small
+        return thumbnail(record.path)
 
     def tags_of(self, number: int) -> PictureTags | None:
         """A picture's tags, ours and those of people, by its number in a hit; ``None``: there is no such picture."""

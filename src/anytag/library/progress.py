@@ -8,11 +8,12 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from anytag.errors import LibraryError
+from anytag.library import thumbnails
 from anytag.library.database import OF_THE_DISK, Kind, full_disk_told, open_database, open_read_only, unwritable
 from anytag.recognition import Failure, Recognition, Tag
 from anytag.writers.records import PictureRecord, Provenance
@@ -115,7 +116,7 @@ class Progress:
     """
 
     #: What the file is made of, and what for.
-    tables = _TABLES
+    tables = _TABLES + thumbnails.TABLES
     kind: Kind = "batch"
 
     def __init__(self, path: Path, read_only: bool = False):
@@ -123,6 +124,8 @@ class Progress:
         self._settings: dict[int, dict[str, Any]] = {}
         try:
             self._base = open_read_only(path, self.kind) if read_only else open_database(path, self.tables, self.kind)
+            #: Small pictures, if they were asked for.
+            self.thumbnails = thumbnails.Thumbnails(self._base)
             found = int(self.fact("format", str(FORMAT)))
         except sqlite3.DatabaseError as error:
             if isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode & 0xFF in OF_THE_DISK:
@@ -217,8 +220,8 @@ class Progress:
 
     def forget_gone(self, scan: int, below: Iterable[bytes]) -> int:
         """Forget pictures in scanned folders that the scan did not come across and that are not there any more."""
-        gone = []
-        for folder in below:
+        gone, folders = [], list(below)
+        for folder in folders:
             start = folder.rstrip(b"/") + b"/"
             # Up to the first key that cannot begin with the folder: "0" follows "/".
             rows = self._base.execute(
@@ -226,6 +229,8 @@ class Progress:
             )
             gone += [(row[0],) for row in rows if not os.path.lexists(bytes(row[0]).split(_MEMBER)[0])]
         self._base.executemany("DELETE FROM pictures WHERE key = ?", gone)
+        # A folder that was empty or missing stood for itself, as a failure.
+        self._base.executemany("DELETE FROM pictures WHERE key = ? AND scan < ?", [(one, scan) for one in folders])
         return len(gone)
 
     def retry_failed(self) -> int:
@@ -268,6 +273,7 @@ class Progress:
             "UPDATE pictures SET size = ?, modified = ?, content = coalesce(?, content) WHERE key = ?",
             (identity.size, identity.modified, content, entry.key),
         )
+        self.thumbnails.follow(entry.key, identity.size, identity.modified)
 
     def without_sidecars(self, sidecars: str) -> Iterator[tuple[Entry, PictureRecord]]:
         """Done pictures whose sidecars are missing, or written with other settings; rows may change meanwhile."""
@@ -300,14 +306,15 @@ class Progress:
             (sidecars, None if problem is None else os.fsencode(problem), entry.key),
         )
 
-    def records(self) -> Iterator[PictureRecord]:
-        """Everything that is done, in the order of paths."""
+    def records(self, thumbnails: bool = False) -> Iterator[PictureRecord]:
+        """Everything that is done, in the order of paths; with the small pictures that are kept, if they are wanted."""
         rows = self._base.execute(
             "SELECT key, shown, size, modified, result, time, settings FROM pictures WHERE state = 'done' ORDER BY key"
         )
         with closing(rows):
             for key, shown, size, modified, *done in rows:
-                yield self._record(Entry(key, os.fsdecode(shown), FileIdentity(size, modified)), *done)
+                record = self._record(Entry(key, os.fsdecode(shown), FileIdentity(size, modified)), *done)
+                yield replace(record, thumbnail=self.thumbnails.of(key)) if thumbnails else record
 
     def failures(self) -> Iterator[Failure]:
         """Everything that failed, sidecars that could not be written included, in the order of paths."""

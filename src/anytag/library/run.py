@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from anytag.inference.questions import Question
     from anytag.inference.recognizer import Recognizer
     from anytag.inference.tag_choice import TagChoice
+    from anytag.library.cluster import RayCluster
     from anytag.recognition import Failure, Recognition
     from anytag.writers.embedded import EmbeddedXmp
     from anytag.writers.records import TagView
@@ -47,6 +48,7 @@ class BatchRun:
         sidecars: Writers of files beside or in pictures.
         tables: Names of :data:`~anytag.library.outputs.TABLES`.
         out: The output folder.
+        cluster: Where the model runs; ``None``: in this process.
 
     Raises:
         UsageError: If categories are asked for together with captions, which come with the tags found.
@@ -62,6 +64,7 @@ class BatchRun:
         sidecars: Sequence[SidecarWriter | EmbeddedXmp],
         tables: Sequence[str],
         out: Path,
+        cluster: RayCluster | None = None,
     ):
         if caption and asked.get("categories") is not None:
             raise UsageError(
@@ -69,7 +72,7 @@ class BatchRun:
                 "two batches with two --out"
             )
         self.recognizer, self.asked, self.caption, self.choice = recognizer, asked, caption, choice
-        self.view, self.sidecars, self.tables, self.out = view, sidecars, tables, out
+        self.view, self.sidecars, self.tables, self.out, self.cluster = view, sidecars, tables, out, cluster
 
     #: Opens the file of what is known.
     progress_type: Callable[[Path], Progress] = Progress
@@ -142,10 +145,11 @@ class BatchRun:
         *,
         by_content: bool = False,
         since: float | None = None,
+        at_rest: float | None = None,
     ) -> Scan:
         """Compare files with what is known; see :func:`~anytag.library.scan.scan_files`."""
         number = known.settings(self.settings())
-        return scan_files(files, known, number, folders=folders, by_content=by_content, since=since)
+        return scan_files(files, known, number, folders=folders, by_content=by_content, since=since, at_rest=at_rest)
 
     def recognize(
         self,
@@ -153,11 +157,25 @@ class BatchRun:
         archives: Sequence[str] = (),
         limit: int | None = None,
         advance: Callable[[], None] = lambda: None,
+        thumbnails: bool | None = None,
     ) -> Done:
-        """Recognize what is to do, and write sidecars; see :meth:`~anytag.library.batch.Batch.run`."""
+        """Recognize what is to do, and write sidecars; see :meth:`~anytag.library.batch.Batch.run`.
+
+        Args:
+            known: What was done.
+            archives: Sources that hold many pictures.
+            limit: At most that many pictures.
+            advance: Called after every picture.
+            thumbnails: Keep small pictures; ``False``: forget them; ``None``: as before.
+        """
+        if thumbnails is not None:
+            known.set_fact("thumbnails", "yes" if thumbnails else "")
+            if not thumbnails:
+                known.thumbnails.clear()
         number = known.settings(self.settings())
         sidecars = json.dumps([_options(writer) for writer in self.sidecars], sort_keys=True)
         work = Batch(known, partial(self._results, known), number, self.view, self.sidecars, sidecars, advance)
+        work.thumbnails = bool(known.fact("thumbnails", ""))
         return work.run(archives, limit)
 
     def write(self, known: Progress) -> list[Path]:
@@ -166,13 +184,19 @@ class BatchRun:
 
     def question(self) -> Question[Recognition]:
         """What every picture is asked."""
-        if self.caption:
-            asked = {name: value for name, value in self.asked.items() if name != "categories"}
-            return self.recognizer.questions.caption(**asked)
-        return self.recognizer.questions.tags(**self.asked)
+        return _question(self.asked, self.caption, self.recognizer)
 
     def _results(self, known: Progress, pictures: Iterable[Any]) -> Iterator[Recognition | Failure]:
-        return self.recognizer.answers(pictures, self.question())
+        if self.cluster is None:
+            return self.recognizer.answers(pictures, self.question())
+        return self.cluster.answers(pictures, self.recognizer, partial(_question, self.asked, self.caption))
+
+
+def _question(asked: dict[str, Any], caption: bool, recognizer: Recognizer) -> Question[Recognition]:
+    """What every picture is asked of a model; workers elsewhere make it of theirs."""
+    if caption:
+        return recognizer.questions.caption(**{name: value for name, value in asked.items() if name != "categories"})
+    return recognizer.questions.tags(**asked)
 
 
 def _options(writer: SidecarWriter | EmbeddedXmp) -> dict[str, Any]:

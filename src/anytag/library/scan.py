@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -33,6 +34,7 @@ class Scan:
         failed_before: That failed before, and are the same file still.
         gone: That are not there any more.
         skipped: Pictures left out by ``since``.
+        unfinished: Left for the next look, since they may still be being written.
         other_settings: Of those to be done again, how many were done with which settings.
     """
 
@@ -45,6 +47,7 @@ class Scan:
     failed_before: int = 0
     gone: int = 0
     skipped: int = 0
+    unfinished: int = 0
     other_settings: Counter[int] = field(default_factory=Counter)
 
     @property
@@ -66,6 +69,7 @@ def scan_files(
     folders: Sequence[str] = (),
     by_content: bool = False,
     since: float | None = None,
+    at_rest: float | None = None,
     report: Callable[[int], None] = lambda found: None,
 ) -> Scan:
     """Bring the progress file up to date with the pictures that are there.
@@ -80,6 +84,7 @@ def scan_files(
         folders: Sources that were walked whole; what lay in them and is gone is forgotten.
         by_content: See above.
         since: Seconds since 1970; pictures that were changed before are left out.
+        at_rest: Likewise; files that were written later may not be whole yet, and wait for the next look.
         report: Told now and then how many were found.
 
     Returns:
@@ -94,7 +99,7 @@ def scan_files(
                 if path is None:
                     more = False
                     break
-                _look_at(os.fspath(path), progress, settings, number, scan, by_content, since)
+                _look_at(os.fspath(path), progress, settings, number, scan, by_content, since, at_rest)
         report(scan.found)
     with progress.transaction():
         scan.gone = progress.forget_gone(number, [key_of(folder) for folder in folders])
@@ -102,7 +107,14 @@ def scan_files(
 
 
 def _look_at(
-    path: str, progress: Progress, settings: int, number: int, scan: Scan, by_content: bool, since: float | None
+    path: str,
+    progress: Progress,
+    settings: int,
+    number: int,
+    scan: Scan,
+    by_content: bool,
+    since: float | None,
+    at_rest: float | None,
 ) -> None:
     try:
         identity = FileIdentity.of(path)
@@ -110,6 +122,10 @@ def _look_at(
         identity = FileIdentity(-1, -1)  # The reader will say what is wrong with it.
     if since is not None and identity.modified < since * 1e9:
         scan.skipped += 1
+        return
+    # A time in the future says nothing: clocks differ, and programs set times as they like.
+    if at_rest is not None and at_rest * 1e9 < identity.modified <= time.time_ns():
+        scan.unfinished += 1
         return
     scan.found += 1
     key = key_of(path)

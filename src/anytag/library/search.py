@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anytag.errors import UsageError
+from anytag.library import nearest
 from anytag.library.index import EVERYTHING, Index
 from anytag.library.matched import Matched, in_all, in_any, similarities, without
 from anytag.library.query import Not, Or, Query, Term, parse_query
@@ -143,10 +144,10 @@ class Search:
         query = None if text is None else parse_query(text)
         among = self._everything() if query is None else self._match(query)
         entries = among.entries[among.entries < len(rows)]
-        scores = similarities(rows, entries, vector)
-        order = np.argsort(-scores, kind="stable")
-        best = order[:limit]
-        found = Matched(entries[best], scores[best])
+        compared = self.index.graphs.candidates(name, vector, entries, limit, [self.index.unplaced()])
+        scores = similarities(rows, compared, vector)
+        best = np.argsort(-scores, kind="stable")[:limit]
+        found = Matched(compared[best], scores[best])
         return self._hits(found, query, limit, facets, total=len(entries), all_entries=entries)
 
     def by_text(
@@ -180,18 +181,19 @@ class Search:
         parsed = None if query is None else parse_query(query)
         among = self._everything() if parsed is None else self._match(parsed)
         entries = among.entries[among.entries < len(rows)]
-        alone = similarities(rows, entries, vector)
-        scores = alone.copy()
         wanted = {(tag.name, tag.kind) for tag in named}
         tags = {n for known in self._tags.values() for n, name, kind in known if (name, kind) in wanted}
-        for tag in sorted(tags):
-            shown = Matched(*self.index.posting(tag))
-            _, ours, theirs = np.intersect1d(entries, shown.entries, assume_unique=True, return_indices=True)
-            scores[ours] += np.float32(tag_weight) * shown.scores[theirs]
+        shown = [Matched(*self.index.posting(tag)) for tag in sorted(tags)]
+        compared = self._near_sentence(vector, entries, shown, limit)
+        alone = similarities(rows, compared, vector)
+        scores = alone.copy()
+        for those in shown:
+            _, ours, theirs = np.intersect1d(compared, those.entries, assume_unique=True, return_indices=True)
+            scores[ours] += np.float32(tag_weight) * those.scores[theirs]
         best = np.argsort(-scores, kind="stable")[:limit]
-        matched = Matched(entries[best], scores[best])
+        matched = Matched(compared[best], scores[best])
         found = self._hits(matched, parsed, limit, facets, total=len(entries), all_entries=entries)
-        near = dict(zip(entries[best].tolist(), alone[best].tolist(), strict=True))
+        near = dict(zip(compared[best].tolist(), alone[best].tolist(), strict=True))
         hits = tuple(
             replace(
                 hit,
@@ -202,6 +204,16 @@ class Search:
             for hit in found.hits
         )
         return replace(found, hits=hits)
+
+    def _near_sentence(
+        self, vector: NDArray[np.float32], entries: NDArray[np.int64], shown: Sequence[Matched], limit: int
+    ) -> NDArray[np.int64]:
+        """The pictures to compare with a sentence: near ones, and most of those with a tag that it names."""
+        always = [those.entries for those in shown] + [self.index.unplaced()]
+        if sum(map(len, always)) > nearest.EXACT_UP_TO:
+            # A tag counts little beside the cosine: whom it lifts to the top is not far from there.
+            limit, always = max(limit, (nearest.MOST_CANDIDATES - 64) // 4), always[-1:]
+        return self.index.graphs.candidates("text", vector, entries, limit, always)
 
     def _text_reasons(self, hit: Hit, asked: Sequence[Reason], near: Reason, tags: set[int]) -> tuple[Reason, ...]:
         """The tags that a sentence names first, then what a query asked for, then how near the sentence is."""

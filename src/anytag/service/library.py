@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import io
 import json
 from pathlib import Path
 from typing import Any
@@ -16,15 +15,11 @@ from starlette.concurrency import run_in_threadpool
 from anytag.errors import LibraryError, PictureError, SidecarError, XmpError
 from anytag.library.people import MOST_KEYWORDS, PictureTags
 from anytag.library.photo_library import Library
-from anytag.pictures import read_picture
 from anytag.service.errors import ServiceError
 from anytag.service.inputs import validated
 from anytag.service.openapi import examples, json_body
 
 router = APIRouter(tags=["Library"])
-
-#: Longest side of small pictures, in pixels.
-_SIDE = 400
 
 
 class EditOptions(BaseModel):
@@ -58,15 +53,14 @@ async def facets(request: Request, limit: int = 50) -> Any:
 @router.get("/v1/library/{number}/thumbnail", response_class=Response)
 async def thumbnail(request: Request, number: int) -> Response:
     """A small picture of a photo in the library, by its ``id`` in the results of a search."""
-    path = await run_in_threadpool(_library(request).path_of, _known(number))
-    if path is None:
-        raise ServiceError(404, "not_found", f"the library has no photo {number}")
     try:
-        content = await run_in_threadpool(_small, path)
+        content = await run_in_threadpool(_library(request).thumbnail, _known(number))
     except PictureError as error:
         raise ServiceError(
             410 if error.kind == "not_found" else 422, error.kind, f"photo {number}: {error.kind}"
         ) from None
+    if content is None:
+        raise ServiceError(404, "not_found", f"the library has no photo {number}")
     return Response(content, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})
 
 
@@ -138,11 +132,3 @@ def _search(library: Library, query: str, limit: int, facets: int) -> dict[str, 
         "facets": [{"name": name, "count": count} for name, count in found.facets],
         "unknown": list(found.unknown),
     }
-
-
-def _small(path: str) -> bytes:
-    picture = read_picture(path, draft_size=_SIDE)
-    picture.thumbnail((_SIDE, _SIDE))
-    out = io.BytesIO()
-    picture.save(out, "JPEG", quality=80)
-    return out.getvalue()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,13 +14,10 @@ from string import Template
 
 from anytag.errors import PictureError
 from anytag.foundations.atomic_files import write_text
-from anytag.pictures.reading import read_picture
+from anytag.pictures.thumbnails import thumbnail
 from anytag.recognition import Failure
 from anytag.writers.records import PictureRecord
 from anytag.writers.tables import shown
-
-#: Longest side of the small pictures, in pixels.
-_SIDE = 320
 
 #: Tags offered above the pictures, at the most.
 _FACETS = 60
@@ -106,16 +102,15 @@ def _chip(name: str, detail: str) -> str:
 
 def _thumbnail(record: PictureRecord, alt: str) -> str:
     """The picture, small, inside the page."""
-    if record.in_archive:
-        return f'<p class="soft">{escape(alt)}</p>'
     try:
-        picture = read_picture(record.path, draft_size=_SIDE)
+        small = record.thumbnail
+        if small is None:
+            if record.in_archive:
+                return f'<p class="soft">{escape(alt)}</p>'
+            small = thumbnail(record.path)
     except PictureError:
         return '<p class="soft">the picture is not there any more</p>'
-    picture.thumbnail((_SIDE, _SIDE))
-    out = io.BytesIO()
-    picture.save(out, "JPEG", quality=72)
-    data = base64.b64encode(out.getvalue()).decode("ascii")
+    data = base64.b64encode(small).decode("ascii")
     return f'<img loading="lazy" src="data:image/jpeg;base64,{data}" alt="{escape(alt)}">'
 
 

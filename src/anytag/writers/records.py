@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from anytag.foundations.json_lines import writable
@@ -38,12 +38,14 @@ class PictureRecord:
         recognition: What was found.
         provenance: By what.
         in_archive: Whether the picture is no file of its own, so that nothing can lie beside it.
+        thumbnail: The picture as a small JPEG, where one is kept.
     """
 
     path: str
     recognition: Recognition
     provenance: Provenance
     in_archive: bool = False
+    thumbnail: bytes | None = field(default=None, repr=False)
 
     @property
     def tags(self) -> tuple[Tag, ...]:

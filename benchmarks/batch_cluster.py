@@ -1,0 +1,119 @@
+"""What a second worker of a Ray cluster gains: ``python benchmarks/batch_cluster.py [--pictures 400]``.
+
+``anytag batch --engine ray`` over a folder of 640 x 480 JPEGs on a local cluster, with one worker and with two, each a
+thread; and in one process with one thread. On a machine of two cores, everything of one worker is held to one of them
+(its cluster, too), so that it is one machine of a cluster; both cores are what two such machines are. Rates leave out
+the start of the cluster and of the workers: from the first block of results to the last. Results must be equal. Writes
+``benchmarks/results/batch_cluster.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from _common import RESULTS, machine, print_targets, table, target, write_result
+from _pictures import make_folder
+
+#: What is compared: workers (0: this process), and how many cores they have.
+WAYS = {"one process, one core": (0, 1), "one worker, one core": (1, 1), "two workers, two cores": (2, 2)}
+
+
+def measure(photos: Path, out: Path, workers: int) -> dict[str, Any]:
+    """One batch, in this process or on a new local cluster; seconds and pictures between first and last block."""
+    import anytag
+    from anytag.library.cluster import BLOCK, RayCluster
+    from anytag.library.run import BatchRun
+    from anytag.pictures import find_pictures
+    from anytag.writers.records import TagView
+
+    cluster = None
+    if workers:
+        import logging
+
+        import ray
+
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        cluster = RayCluster(workers)
+    recognizer = anytag.load(threads=1)
+    view = TagView(recognizer.vocabulary)
+    work = BatchRun(recognizer, {}, False, None, view, (), ["jsonl"], out, cluster)
+    answers, times = work._results, []
+
+    def timed(known: Any, pictures: Any) -> Any:
+        for answer in answers(known, pictures):
+            times.append(time.perf_counter())
+            yield answer
+
+    work._results = timed  # type: ignore[method-assign]
+    begun = time.perf_counter()
+    with work.open() as known:
+        work.scan(known, find_pictures([photos]), [str(photos)])
+        work.recognize(known)
+        work.write(known)
+    seconds = time.perf_counter() - begun
+    after = BLOCK * max(1, workers)  # Blocks that are begun together end together.
+    steady = (len(times) - after) / (times[-1] - times[after - 1])
+    return {"seconds": seconds, "first_seconds": times[0] - begun, "steady_per_second": steady}
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--pictures", type=int, default=400)
+    arguments.add_argument("--rounds", type=int, default=2)
+    arguments.add_argument("--out", type=Path, default=RESULTS / "batch_cluster.json")
+    arguments.add_argument("--run", nargs=3, metavar=("PHOTOS", "OUT", "WORKERS"), help=argparse.SUPPRESS)
+    options = arguments.parse_args()
+    # Ray gives its workers the lowest priority, which is no comparison where anything else runs.
+    os.environ.setdefault("RAY_worker_niceness", "0")
+    os.environ["SOURCE_DATE_EPOCH"] = "1767323045"
+    if options.run:
+        photos, out, workers = options.run
+        print(json.dumps(measure(Path(photos), Path(out), int(workers))))
+        return
+    record: dict[str, Any] = {"machine": machine(), "pictures": options.pictures}
+    found: dict[str, list[dict[str, Any]]] = {}
+    results = set()
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        (folder / "photos").mkdir()
+        make_folder(folder / "photos", options.pictures)
+        for number in range(options.rounds):
+            for name, (workers, cores) in WAYS.items():
+                out = folder / f"{number}-{workers}"
+                given = [sys.executable, __file__, "--run", str(folder / "photos"), str(out), str(workers)]
+                mine = sorted(os.sched_getaffinity(0))[-cores:]
+                done = subprocess.run(
+                    given,
+                    check=True,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                    preexec_fn=lambda mine=mine: os.sched_setaffinity(0, mine),
+                )
+                found.setdefault(name, []).append(json.loads(done.stdout.splitlines()[-1]))
+                print(f"{name}: {found[name][-1]}", flush=True)
+                results.add((out / "tags.jsonl").read_bytes())
+    rates = {name: statistics.median(one["steady_per_second"] for one in rounds) for name, rounds in found.items()}
+    table("Pictures a second", ["on", "steady"], [[name, rate] for name, rate in rates.items()])
+    process, one, two = rates.values()
+    record |= {"rounds": found, "steady_per_second": rates, "equal_results": len(results) == 1}
+    record["targets"] = [
+        target("two workers against one", two / one, 1.8, at_least=True, unit="x"),
+        target("two workers against one process", two / process, 1.8, at_least=True, unit="x"),
+        target("different results", len(results) - 1, 0, at_least=False),
+    ]
+    print_targets(record["targets"])
+    write_result(options.out, record)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,166 @@
+"""Near vectors among very many, proposed by usearch: a graph of neighbors beside the embeddings of an index.
+
+Up to :data:`EXACT_UP_TO` pictures, every vector is compared. Beyond, the graph (HNSW, Malkov and Yashunin 2016)
+proposes candidates, and only these are compared, exactly. It is brought up to date at the end of an update; what is not
+in it yet is always a candidate. Needs the extra ``search``; without it every vector is compared, however many.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anytag.foundations.atomic_files import whole_file
+
+#: Pictures up to which every vector is compared: takes tens of milliseconds.
+EXACT_UP_TO = 100_000
+
+#: Candidates at the most: with more of them, comparing everything is hardly slower.
+MOST_CANDIDATES = 4096
+
+#: Vectors that are added to a graph at once.
+_ADDED_TOGETHER = 50_000
+
+
+class NeighborGraphs:
+    """The graphs of an index: ``library.picture.usearch`` and ``library.text.usearch``.
+
+    Args:
+        path: The index.
+    """
+
+    def __init__(self, path: Path):
+        self._paths = {name: path.with_suffix(f".{name}.usearch") for name in ("picture", "text")}
+        self._opened: dict[str, tuple[tuple[int, int], Any]] = {}
+
+    def clear(self) -> None:
+        """Forget both."""
+        for path in self._paths.values():
+            path.unlink(missing_ok=True)
+
+    def update(
+        self, name: str, rows: NDArray[np.float32], entries: NDArray[np.int64], changed: NDArray[np.int64]
+    ) -> None:
+        """Bring a graph up to date, or make it if there are enough pictures and none is there.
+
+        Args:
+            name: ``picture`` or ``text``.
+            rows: All vectors.
+            entries: Rows of pictures.
+            changed: Those of them that are new or not what they were.
+        """
+        path = self._paths[name]
+        there = path.exists()
+        if not installed() or not rows.shape[0] or (len(entries) <= EXACT_UP_TO and not there):
+            return
+        graph = _open(path, view=False) if there else None
+        if graph is None:
+            from usearch.index import Index as Graph
+
+            graph, changed = Graph(ndim=rows.shape[1], metric="ip", dtype="f16"), entries
+        elif not len(changed):
+            return
+        changed = changed[changed < len(rows)]
+        for start in range(0, len(changed), _ADDED_TOGETHER):
+            keys = changed[start : start + _ADDED_TOGETHER]
+            vectors = np.asarray(rows[keys])
+            keys, vectors = keys[vectors.any(1)], vectors[vectors.any(1)]
+            if len(graph):
+                graph.remove(keys.astype(np.uint64))
+            graph.add(keys.astype(np.uint64), vectors)
+        with whole_file(path) as part:
+            graph.save(str(part))
+
+    def near(self, name: str, vector: NDArray[np.float32], count: int) -> NDArray[np.int64] | None:
+        """Rows whose vectors are near to one, nearest first, some of them perhaps of nobody any more.
+
+        Args:
+            name: ``picture`` or ``text``.
+            vector: Of length 1.
+            count: How many.
+
+        Returns:
+            Rows; ``None``: there is no graph, or usearch is not installed.
+        """
+        graph = self._graph(name)
+        if graph is None:
+            return None
+        graph.expansion_search = max(count, 64)
+        return np.asarray(graph.search(vector, count).keys, np.int64)
+
+    def candidates(
+        self,
+        name: str,
+        vector: NDArray[np.float32],
+        entries: NDArray[np.int64],
+        count: int,
+        always: Sequence[NDArray[np.int64]] = (),
+    ) -> NDArray[np.int64]:
+        """The pictures to compare with a vector: all of them, or those that may be among the nearest.
+
+        Args:
+            name: ``picture`` or ``text``.
+            vector: Of length 1.
+            entries: The pictures that may be found, in rising order.
+            count: How many are to be found.
+            always: Pictures to compare in any case, as far as they are entries.
+
+        Returns:
+            Entries, in rising order.
+        """
+        if len(entries) <= EXACT_UP_TO:
+            return entries
+        # The order in the graph is nearly that of the cosines: ask for some more, and those wanted are among them.
+        asked = 4 * count + 64
+        while asked <= MOST_CANDIDATES:
+            near = self.near(name, vector, asked)
+            if near is None:
+                return entries
+            near = np.intersect1d(near, entries)
+            if len(near) >= count:
+                return np.union1d(near, np.intersect1d(np.concatenate([near[:0], *always]), entries))
+            asked *= 4
+        return entries
+
+    def _graph(self, name: str) -> Any:
+        path = self._paths[name]
+        try:
+            seen = path.stat()
+        except FileNotFoundError:
+            return None
+        if not installed():
+            return None
+        identity = (seen.st_size, seen.st_mtime_ns)
+        if name not in self._opened or self._opened[name][0] != identity:
+            self._opened[name] = (identity, _open(path, view=True))
+        return self._opened[name][1]
+
+
+def installed() -> bool:
+    """Whether usearch is there."""
+    return importlib.util.find_spec("usearch") is not None
+
+
+def advice(pictures: int) -> str | None:
+    """What to install so that searches among so many pictures are quick; ``None``: nothing."""
+    if pictures <= EXACT_UP_TO or installed():
+        return None
+    return (
+        f"{pictures:,} pictures are compared one by one when you search by a sentence or a picture. For quicker "
+        "searches: pip install 'anytag[search]', then anytag index again"
+    )
+
+
+def _open(path: Path, view: bool) -> Any:
+    """A graph: read, or mapped into memory if it is only searched; ``None`` if the file cannot be used."""
+    from usearch.index import Index as Graph
+
+    try:
+        return Graph.restore(str(path), view=view)
+    except (RuntimeError, ValueError):  # Damaged, or of a version that reads no such files.
+        return None
