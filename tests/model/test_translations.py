@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from anytag.errors import ModelError, UsageError, VocabularyError
 from anytag.inference.tag_choice import ChosenTags, TagChoice
 from anytag.model.directory import SHIPPED_MODEL, ModelDirectory
-from anytag.model.translations import TRANSLATIONS_FILE, read_translations, write_translations
+from anytag.model.translations import TRANSLATIONS_FILE, read_translations
 from anytag.model.vocabulary import TagVocabulary, VocabularyTag
 
 TAGS = (
@@ -106,7 +108,10 @@ KEYS = st.tuples(WORDS, st.sampled_from(["object", "action"]))
 @given(st.dictionaries(KEYS, NAMES, min_size=1, max_size=5))
 def test_what_is_written_is_read(tmp_path, table):
     path = tmp_path / TRANSLATIONS_FILE
-    write_translations(path, [(name, kind, names) for (name, kind), names in table.items()])
+    with path.open("w", encoding="utf-8", newline="") as handle:
+        writer = csv.writer(handle)
+        writer.writerow(["name", "kind", "de", "ja"])
+        writer.writerows([*key, names.get("de", ""), names.get("ja", "")] for key, names in table.items())
     assert read_translations(path) == table
 
 

@@ -1,35 +1,18 @@
 """How well scores find the text of a picture and the picture of a text.
 
-As BLIP evaluates retrieval, and Tag2Text after it: similarities of all pictures and texts first (contrast), then the
-best few of every query judged one by one (matching), each by the sum of both. Tag2Text adds the number of tags that
-picture and text share, with a weight that it does not give.
+As BLIP evaluates retrieval, and Tag2Text after it, by the similarities of all pictures and texts. Tag2Text adds the
+number of tags that picture and text share, with a weight that it does not give.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from anytag.errors import UsageError
-
-#: Judges pairs: numbers of pictures ``[n]`` and of texts ``[n]`` to scores ``[n]``, for one the logit of "fits".
-Judge = Callable[[NDArray[np.int64], NDArray[np.int64]], ArrayLike]
-
-
-@dataclass(frozen=True, slots=True)
-class RetrievalScores:
-    """Scores of both kinds of queries, which differ after re-ranking.
-
-    Attributes:
-        texts: ``[pictures, texts]``, for pictures that ask for a text: compare within a row.
-        pictures: ``[pictures, texts]``, for texts that ask for a picture: compare within a column.
-    """
-
-    texts: NDArray[np.floating]
-    pictures: NDArray[np.floating]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,70 +71,20 @@ def similarity_scores(
     return weighed
 
 
-def reranked(scores: ArrayLike, judge: Judge, k: int = 256) -> RetrievalScores:
-    """The best k answers to every query scored anew, by similarity plus the judge's score; the others follow behind.
-
-    BLIP's defaults are 256 for COCO (5,000 pictures) and 128 for Flickr30k (1,000).
-
-    Args:
-        scores: ``[pictures, texts]``, see :func:`similarity_scores`.
-        judge: Called once a query, with its best answers.
-        k: Answers to judge; all, if there are no more.
-
-    Returns:
-        Answers that were not judged keep their order, below all that were.
-
-    Raises:
-        UsageError: If the scores are no table or hold NaN, k is below 1, or the judge gives another number of scores
-            or NaN.
-    """
-    values = _floats(scores)
-    if values.ndim != 2 or not values.size or np.isnan(values).any():
-        raise UsageError(f"scores {values.shape} must be a table [pictures, texts] of numbers")
-    if k < 1:
-        raise UsageError(f"k must be at least 1, not {k}")
-    of_texts, of_pictures = np.empty_like(values), np.empty_like(values)
-    for picture, row in enumerate(values):
-        best = _best(row, k)
-        of_texts[picture] = _rerank(row, best, judge(np.full_like(best, picture), best))
-    for text, column in enumerate(values.T):
-        best = _best(column, k)
-        of_pictures[:, text] = _rerank(column, best, judge(best, np.full_like(best, text)))
-    return RetrievalScores(texts=of_texts, pictures=of_pictures)
-
-
-def _best(scores: NDArray[np.floating], k: int) -> NDArray[np.int64]:
-    """The k best, best first; of equal ones the earlier."""
-    return np.argsort(-scores, kind="stable")[:k].astype(np.int64)
-
-
-def _rerank(scores: NDArray[np.floating], best: NDArray[np.int64], judged: ArrayLike) -> NDArray[np.floating]:
-    verdicts = np.asarray(judged)
-    if verdicts.shape != best.shape or np.isnan(verdicts).any():
-        raise UsageError(f"the judge gave {verdicts.shape} for {len(best)} pairs; it must give a number for each")
-    summed = scores[best] + verdicts
-    # The best that was not judged is no more similar than the last that was: it comes at least 1 below all judged.
-    behind: NDArray[np.floating] = scores - scores[best[-1]] + summed.min() - 1
-    behind[best] = summed
-    return behind
-
-
 def _floats(numbers: ArrayLike) -> NDArray[np.floating]:
     values = np.asarray(numbers)
     floats: NDArray[np.floating] = values.astype(np.result_type(values, np.float32), copy=False)
     return floats
 
 
-def retrieval_ranks(
-    scores: ArrayLike | RetrievalScores, picture_of_text: ArrayLike
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def retrieval_ranks(scores: ArrayLike, picture_of_text: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The rank of the best right answer to every query, from 0.
 
     Wrong answers that score as high as the right one stand before it, so that a model which cannot tell them
     apart gains nothing.
 
     Args:
-        scores: ``[pictures, texts]``, higher fits better; or those of :func:`reranked`.
+        scores: ``[pictures, texts]``, higher fits better.
         picture_of_text: ``[texts]``, the picture that each text belongs to; a picture may have several texts.
 
     Returns:
@@ -160,11 +93,10 @@ def retrieval_ranks(
     Raises:
         UsageError: If shapes do not fit, a score is NaN, or a picture has no text.
     """
-    both = scores if isinstance(scores, RetrievalScores) else RetrievalScores(np.asarray(scores), np.asarray(scores))
-    values, owner = both.texts, np.asarray(picture_of_text)
-    if values.ndim != 2 or not values.size or owner.shape != values.shape[1:] or both.pictures.shape != values.shape:
+    values, owner = np.asarray(scores), np.asarray(picture_of_text)
+    if values.ndim != 2 or not values.size or owner.shape != values.shape[1:]:
         raise UsageError(f"scores {values.shape} must be [pictures, texts] and picture_of_text {owner.shape} [texts]")
-    if np.isnan(values).any() or np.isnan(both.pictures).any():
+    if np.isnan(values).any():
         raise UsageError("a score is not a number; check the model's outputs")
     pictures = len(values)
     if owner.min() < 0 or owner.max() >= pictures:
@@ -174,23 +106,21 @@ def retrieval_ranks(
     columns = np.arange(len(owner))
     best = np.full(pictures, -np.inf)
     np.maximum.at(best, owner, values[owner, columns])
-    asked = both.pictures[owner, columns]  # [texts]
+    asked = values[owner, columns]  # [texts]
     of_texts = np.empty(pictures, dtype=np.int64)
     of_pictures = np.full(len(owner), -1, dtype=np.int64)  # the right picture counts itself once
     for picture, row in enumerate(values):  # row by row: a full comparison would double the memory
         of_texts[picture] = ((row >= best[picture]) & (owner != picture)).sum()
-        of_pictures += both.pictures[picture] >= asked
+        of_pictures += row >= asked
     # A picture's right texts above its best one do not exist, so only wrong ones were counted.
     return of_texts, of_pictures
 
 
-def recall_at_k(
-    scores: ArrayLike | RetrievalScores, picture_of_text: ArrayLike, ks: Sequence[int] = (1, 5, 10)
-) -> RetrievalRecall:
+def recall_at_k(scores: ArrayLike, picture_of_text: ArrayLike, ks: Sequence[int] = (1, 5, 10)) -> RetrievalRecall:
     """Recall at every k, both ways, as COCO and Flickr30k retrieval report it.
 
     Args:
-        scores: ``[pictures, texts]``, higher fits better; or those of :func:`reranked`.
+        scores: ``[pictures, texts]``, higher fits better.
         picture_of_text: ``[texts]``, the picture that each text belongs to.
         ks: How many answers may be given.
 
@@ -206,11 +136,11 @@ def recall_at_k(
     )
 
 
-def median_ranks(scores: ArrayLike | RetrievalScores, picture_of_text: ArrayLike) -> tuple[float, float]:
+def median_ranks(scores: ArrayLike, picture_of_text: ArrayLike) -> tuple[float, float]:
     """Median rank of the best right answer, from 1: of texts for pictures, and of pictures for texts.
 
     Args:
-        scores: ``[pictures, texts]``, higher fits better; or those of :func:`reranked`.
+        scores: ``[pictures, texts]``, higher fits better.
         picture_of_text: ``[texts]``, the picture that each text belongs to.
 
     Raises:

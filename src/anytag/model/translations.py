@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
 from anytag.errors import VocabularyError
-from anytag.foundations.atomic_files import whole_file
 from anytag.model.names import normalise_name
 
 #: Lies beside ``vocabulary.json``: a header ``name,kind,de,es,…``, then a row a tag; an empty cell is no name.
@@ -77,18 +76,3 @@ def read_translations(path: Path) -> dict[tuple[str, str], dict[str, str]]:
         (name, kind): {code: cell for code, cell in zip(header[2:], cells, strict=True) if cell}
         for name, kind, *cells in rows
     }
-
-
-def write_translations(path: Path, rows: Iterable[tuple[str, str, Mapping[str, str]]]) -> None:
-    """Write a table, whole or not at all.
-
-    Args:
-        path: The file.
-        rows: Name and kind of a tag, and its names by language code; a tag without any gets no row.
-    """
-    rows = [row for row in rows if row[2]]
-    codes = sorted({code for _, _, names in rows for code in names})
-    with whole_file(path) as part, part.open("w", encoding="utf-8", newline="") as handle:
-        writer = csv.writer(handle, lineterminator="\n")
-        writer.writerow(["name", "kind", *codes])
-        writer.writerows([name, kind, *(names.get(code, "") for code in codes)] for name, kind, names in rows)

@@ -28,9 +28,6 @@ from anytag.training.miniature.paradigms import Learner, make_learner
 #: A run is kept, and says where it is, every so many steps.
 _KEEP_EVERY = 100
 
-#: The three sets of names that pictures are scored for.
-NAMES = ("categories", "tags", "world")
-
 
 @dataclass(frozen=True)
 class Outcome:
