@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,27 +115,13 @@ def _score_chunk(
     unscored: NDArray[np.bool_],
 ) -> None:
     scores = np.full((len(rows), len(benchmark.names)), np.nan, np.float32)
-    failures: list[dict[str, Any]] = []
-    places: list[int] = []
-
-    def sources() -> Iterator[PictureSource]:
-        for place, row in enumerate(rows):
-            try:
-                source = benchmark.pictures.source(row)
-            except PictureError as error:
-                failures.append({"path": benchmark.pictures.name(row), "kind": error.kind, "message": str(error)})
-                advance()
-                continue
-            places.append(place)
-            yield source
-
-    for place, found in _of_pictures(system, system.scores(sources()), places):
-        name = benchmark.pictures.name(rows[place])
+    failures: list[dict[str, str]] = []
+    for place, found in _of_pictures(system, system.scores, benchmark, rows):
         if isinstance(found, Failure):
-            failures.append({"path": name, "kind": found.kind, "message": found.message})
+            failures.append(asdict(found))
         else:
             if (wrong := np.isnan(found) & ~unscored).any():
-                category = benchmark.texts[int(wrong.argmax())]
+                name, category = benchmark.pictures.name(rows[place]), benchmark.texts[int(wrong.argmax())]
                 raise ModelError(
                     f"{system.title}: the score of {name} for {category!r} is not a number; the weights are damaged, "
                     "or too large for the precision"
@@ -146,19 +132,41 @@ def _score_chunk(
         np.savez_compressed(handle, scores=scores, failures=np.array(json.dumps(failures)))
 
 
-def _of_pictures(system: System, results: Iterator[_Result], places: Sequence[int]) -> Iterator[tuple[int, _Result]]:
-    """Each result with its picture's place; ``places`` grows as the system takes pictures.
+def _of_pictures(
+    system: System,
+    ask: Callable[[Iterable[PictureSource]], Iterator[_Result | Failure]],
+    benchmark: Benchmark,
+    rows: range,
+) -> Iterator[tuple[int, _Result | Failure]]:
+    """What a system says of some pictures, each with its place among them; failures under the pictures' names.
 
     Raises:
         ModelError: If there are more results than pictures, or fewer.
     """
+    places: list[int] = []
+    absent: list[tuple[int, Failure]] = []
+
+    def sources() -> Iterator[PictureSource]:
+        for place, row in enumerate(rows):
+            try:
+                source = benchmark.pictures.source(row)
+            except PictureError as error:
+                absent.append((place, Failure(benchmark.pictures.name(row), error.kind, str(error))))
+                continue
+            places.append(place)
+            yield source
+
     number = 0
-    for number, result in enumerate(results, 1):
+    for number, result in enumerate(ask(sources()), 1):
         if number > len(places):
             raise ModelError(f"{system.title}: it gave more results than the {len(places)} pictures that it took")
-        yield places[number - 1], result
+        place = places[number - 1]
+        if isinstance(result, Failure):
+            result = replace(result, path=benchmark.pictures.name(rows[place]))
+        yield place, result
     if number < len(places):
         raise ModelError(f"{system.title}: it gave {number} results for {len(places)} pictures")
+    yield from absent
 
 
 def caption_benchmark(
@@ -189,26 +197,8 @@ def _caption_chunk(
 ) -> list[str | dict[str, str]]:
     """Per picture a caption, or why it could not be read."""
     record: list[str | dict[str, str]] = ["" for _ in rows]
-    places: list[int] = []
-
-    def sources() -> Iterator[PictureSource]:
-        for place, row in enumerate(rows):
-            try:
-                source = benchmark.pictures.source(row)
-            except PictureError as error:
-                name = benchmark.pictures.name(row)
-                record[place] = {"path": name, "kind": error.kind, "message": str(error)}
-                advance()
-                continue
-            places.append(place)
-            yield source
-
-    for place, found in _of_pictures(system, system.captions(sources()), places):
-        if isinstance(found, Failure):
-            name = benchmark.pictures.name(rows[place])
-            record[place] = {"path": name, "kind": found.kind, "message": found.message}
-        else:
-            record[place] = found
+    for place, found in _of_pictures(system, system.captions, benchmark, rows):
+        record[place] = asdict(found) if isinstance(found, Failure) else found
         advance()
     return record
 
