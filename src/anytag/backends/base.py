@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,12 @@ from anytag.language.label_texts.embedding_cache import TextEncoder
 from anytag.model.directory import ALIGNMENT_FILE, ModelDirectory
 
 FloatArray = NDArray[np.float32]
+
+#: What can run a model.
+BackendName = Literal["onnx", "torch", "openvino"]
+
+#: Of the products of ``torch`` and ``openvino``; weights stay in float32.
+Precision = Literal["float32", "bfloat16"]
 
 #: What a text decoder remembers between two steps. Axis 0 of every array is the row: ``picture * beams + beam``.
 Cache = dict[str, NDArray[np.generic]]

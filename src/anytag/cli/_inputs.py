@@ -4,44 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from anytag.backends.base import BackendName, Precision
 from anytag.cli._lists import read_choice, read_names, read_pairs
 from anytag.cli._overlays import is_overlay
 from anytag.cli._stdin import PathList
 from anytag.errors import UsageError
 from anytag.inference.tag_choice import TagChoice
+from anytag.language.parsing.parser import ParserName
 from anytag.pictures import LeftOut, find_names
 
 if TYPE_CHECKING:
     from anytag.inference.recognizer import Recognizer
-
-
-class ParserChoice(StrEnum):
-    """Caption parsers that can be asked for by name."""
-
-    auto = "auto"
-    light = "light"
-    spacy = "spacy"
-
-
-class BackendChoice(StrEnum):
-    """Runtimes that can be asked for."""
-
-    onnx = "onnx"
-    torch = "torch"
-    openvino = "openvino"
-
-
-class PrecisionChoice(StrEnum):
-    """Precisions of the backends torch and openvino."""
-
-    float32 = "float32"
-    bfloat16 = "bfloat16"
 
 
 Pictures = Annotated[
@@ -85,7 +63,7 @@ Thumbnails = Annotated[
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Try again what failed before.")]
 Model = Annotated[str | None, typer.Option(help="Model directory or hub id. (default: the shipped model)")]
 Threads = Annotated[int | None, typer.Option(min=1, help="Threads of the runtime. (default: all processors)")]
-Parser = Annotated[ParserChoice, typer.Option(help="Which caption parser.")]
+Parser = Annotated[ParserName, typer.Option(help="Which caption parser.")]
 ParserProcesses = Annotated[int, typer.Option(min=1, help="Processes to parse in.")]
 CaptionsPerPicture = Annotated[int, typer.Option(min=1, help="Lines of a text file that belong to one picture.")]
 
@@ -156,12 +134,12 @@ class ModelOptions:
 
     model: Model = None
     backend: Annotated[
-        BackendChoice | None,
+        BackendName | None,
         typer.Option("--backend", help="Runtime. (default: onnx, or torch for a model without ONNX files)"),
     ] = None
     device: Annotated[str, typer.Option(help="cpu or cuda; where CUDA is missing, this says what to install.")] = "cpu"
-    precision: Annotated[PrecisionChoice, typer.Option(help="bfloat16 is faster on new processors; not for onnx.")] = (
-        PrecisionChoice.float32
+    precision: Annotated[Precision, typer.Option(help="bfloat16 is faster on new processors; not for onnx.")] = (
+        "float32"
     )
     threads: Threads = None
 
@@ -173,9 +151,9 @@ class ModelOptions:
 
         return load(
             self.model,
-            backend=self.backend.value if self.backend else None,
+            backend=self.backend,
             device=self.device,
-            precision=self.precision.value,
+            precision=self.precision,
             threads=self.threads,
             tags=tags,
             descriptions=descriptions,

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -39,10 +39,10 @@ from anytag.library.progress import Progress
 from anytag.library.run import PROGRESS_FILE, BatchRun
 from anytag.library.scan import Scan, is_archive
 from anytag.writers.embedded import EmbeddedXmp, exiftool
-from anytag.writers.records import TagView
+from anytag.writers.records import TagSelection, TagView
 from anytag.writers.sidecars import SidecarWriter
-from anytag.writers.text_sidecars import Existing, TextSidecars
-from anytag.writers.xmp_sidecars import XmpSidecars
+from anytag.writers.text_sidecars import Existing, TagOrder, TextSidecars
+from anytag.writers.xmp_sidecars import SidecarName, XmpSidecars
 
 if TYPE_CHECKING:
     from anytag.library.cluster import RayCluster
@@ -60,34 +60,6 @@ class WriterChoice(StrEnum):
     coco = "coco"
     label_studio = "label-studio"
     fiftyone = "fiftyone"
-
-
-class SelectionChoice(StrEnum):
-    """Which tags are written."""
-
-    all = "all"
-    specific = "specific"
-
-
-class NamingChoice(StrEnum):
-    """What new XMP sidecars are called."""
-
-    full = "full"
-    stem = "stem"
-
-
-class EngineChoice(StrEnum):
-    """Where the model runs."""
-
-    local = "local"
-    ray = "ray"
-
-
-class OrderChoice(StrEnum):
-    """Order of tags in text files."""
-
-    score = "score"
-    name = "name"
 
 
 def batch(
@@ -113,19 +85,19 @@ def batch(
     top: Top = None,
     kind: Kinds = None,
     tags: Annotated[
-        SelectionChoice, typer.Option(help="Write all tags, or leave out those that follow from others.")
-    ] = SelectionChoice.all,
+        TagSelection, typer.Option(help="Write all tags, or leave out those that follow from others.")
+    ] = "all",
     per_kind: Annotated[int | None, typer.Option(min=1, help="Write at most that many tags of each kind.")] = None,
     tag_options: TagOptions,
     prefix: Annotated[str, typer.Option(help="txt: words before the tags.")] = "",
     separator: Annotated[str, typer.Option(help="txt: what stands between tags.")] = ", ",
-    order: Annotated[OrderChoice, typer.Option(help="txt: order of tags.")] = OrderChoice.score,
+    order: Annotated[TagOrder, typer.Option(help="txt: order of tags.")] = "score",
     underscores: Annotated[bool, typer.Option("--underscores", help="txt: hot_dog instead of hot dog.")] = False,
     append: Annotated[bool, typer.Option("--append", help="txt: add tags to files that people wrote.")] = False,
     keep_existing: Annotated[bool, typer.Option("--keep-existing", help="txt: leave such files alone.")] = False,
     xmp_name: Annotated[
-        NamingChoice, typer.Option(help="xmp: call new sidecars photo.jpg.xmp (full) or photo.xmp (stem).")
-    ] = NamingChoice.full,
+        SidecarName, typer.Option(help="xmp: call new sidecars photo.jpg.xmp (full) or photo.xmp (stem).")
+    ] = "full",
     by_content: ByContent = False,
     retry_failed: RetryFailed = False,
     thumbnails: Thumbnails = None,
@@ -137,8 +109,9 @@ def batch(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")] = False,
     status: Annotated[bool, typer.Option("--status", help="Say what was done in --out so far.")] = False,
     engine: Annotated[
-        EngineChoice, typer.Option(help="Where the model runs: in this process, or on a Ray cluster (Ray Data).")
-    ] = EngineChoice.local,
+        Literal["local", "ray"],
+        typer.Option(help="Where the model runs: in this process, or on a Ray cluster (Ray Data)."),
+    ] = "local",
     workers: Annotated[
         int | None, typer.Option(min=1, help="ray: models at work. (default: one a processor, or a GPU with cuda)")
     ] = None,
@@ -178,13 +151,13 @@ def batch(
             "threshold": threshold,
             "top": top,
         }
-        view = TagView(recognizer.vocabulary, tags.value, per_kind)
+        view = TagView(recognizer.vocabulary, tags, per_kind)
         sidecars: list[SidecarWriter | EmbeddedXmp] = []
         if "txt" in chosen:
             existing: Existing = "append" if append else "keep" if keep_existing else "refuse"
-            sidecars.append(TextSidecars(separator, prefix, existing, order.value, underscores, caption))
+            sidecars.append(TextSidecars(separator, prefix, existing, order, underscores, caption))
         if "xmp" in chosen:
-            sidecars.append(XmpSidecars(view, xmp_name.value))
+            sidecars.append(XmpSidecars(view, xmp_name))
         if embed:
             exiftool()  # Rather now than after the first picture.
             sidecars.append(EmbeddedXmp(view))
@@ -226,10 +199,10 @@ def batch(
 
 
 def _cluster(
-    engine: EngineChoice, workers: int | None, address: str | None, runtime: ModelOptions
+    engine: Literal["local", "ray"], workers: int | None, address: str | None, runtime: ModelOptions
 ) -> RayCluster | None:
     """The cluster that the options ask for; ``None``: the model runs here."""
-    if engine is EngineChoice.local:
+    if engine == "local":
         if workers is not None or address is not None:
             raise UsageError("--workers and --cluster are about --engine ray")
         return None

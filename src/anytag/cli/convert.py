@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -13,17 +12,9 @@ from anytag.cli._shared import reporting
 from anytag.errors import needs_extra
 
 
-class FamilyChoice(StrEnum):
-    """Families of official models."""
-
-    tag2text = "tag2text"
-    ram = "ram"
-    ram_plus = "ram_plus"
-
-
 def convert(
     checkpoint: Annotated[Path, typer.Argument(help="The official .pth file.")],
-    family: Annotated[FamilyChoice, typer.Option(help="Which model it is.")],
+    family: Annotated[Literal["tag2text", "ram", "ram_plus"], typer.Option(help="Which model it is.")],
     tags: Annotated[Path, typer.Option(help="Its tag list, a name a line.")],
     out: Annotated[Path, typer.Option(help="Model directory to write.")],
     tags_zh: Annotated[Path | None, typer.Option(help="The tag list in Chinese.")] = None,
@@ -59,7 +50,7 @@ def convert(
         convert_checkpoint(
             checkpoint,
             out,
-            family=family.value,
+            family=family,
             tags=tags,
             tags_zh=tags_zh,
             thresholds=thresholds,

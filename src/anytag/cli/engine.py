@@ -6,19 +6,19 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from pydantic import BaseModel, ValidationError
 from rich.progress import Progress, TimeRemainingColumn
 
 from anytag.cli._commands import add_command, new_group
-from anytag.cli._inputs import CaptionsPerPicture, Kinds, ModelOptions, Parser, ParserChoice
+from anytag.cli._inputs import CaptionsPerPicture, Kinds, ModelOptions, Parser
 from anytag.cli._lists import read_kinds, read_names
 from anytag.cli._output import progress_bar, say, tell, write_json
 from anytag.cli._shared import finish, reporting
+from anytag.data_engine.manifest import PartFormat
 from anytag.errors import UsageError
 
 if TYPE_CHECKING:
@@ -27,29 +27,6 @@ if TYPE_CHECKING:
     from anytag.data_engine.report import StepReport
     from anytag.data_engine.work import Marker
     from anytag.datasets.sources import SampleSource
-
-
-class FormatChoice(StrEnum):
-    """How manifests can be stored."""
-
-    jsonl = "jsonl"
-    parquet = "parquet"
-
-
-class CaptionChoice(StrEnum):
-    """Captions that a model can be asked for."""
-
-    guided = "guided"
-    plain = "plain"
-    none = "none"
-
-
-class RegionChoice(StrEnum):
-    """Where regions can come from."""
-
-    attention = "attention"
-    cells = "cells"
-    grounding_dino = "grounding_dino"
 
 
 Sources = Annotated[
@@ -63,7 +40,10 @@ Sources = Annotated[
 Work = Annotated[Path, typer.Option("--work", "-w", help="Folder of the engine's outputs; made if need be.")]
 BadShare = Annotated[float, typer.Option(min=0, max=1, help="Share of pictures that may fail; more stop a step.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Pictures that a model is given together.")]
-Captions = Annotated[CaptionChoice, typer.Option(help="Captions guided by the tags found, by none, or no captions.")]
+Captions = Annotated[
+    Literal["guided", "plain", "none"],
+    typer.Option(help="Captions guided by the tags found, by none, or no captions."),
+]
 Threshold = Annotated[
     float | None, typer.Option(min=0, max=1, help="One score for all tags of the model, instead of each tag's own.")
 ]
@@ -82,9 +62,9 @@ class EngineOptions:
             help="Run on a Ray cluster: its address, auto for the one of this machine, or local for a new one."
         ),
     ] = None
-    format: Annotated[
-        FormatChoice, typer.Option("--format", help="How manifests are stored; parquet needs pyarrow.")
-    ] = FormatChoice.jsonl
+    format: Annotated[PartFormat, typer.Option("--format", help="How manifests are stored; parquet needs pyarrow.")] = (
+        "jsonl"
+    )
     redo: Annotated[bool, typer.Option("--redo", help="Do again what is done and has not changed.")] = False
     json_: Annotated[bool, typer.Option("--json", help="Write the report as JSON.")] = False
 
@@ -122,7 +102,10 @@ class VocabularyOptions:
 class CleaningOptions:
     """How tags are cleaned."""
 
-    regions: Annotated[RegionChoice | None, typer.Option(help="Where regions come from. (default: attention)")] = None
+    regions: Annotated[
+        Literal["attention", "cells", "grounding_dino"] | None,
+        typer.Option(help="Where regions come from. (default: attention)"),
+    ] = None
     detector: Annotated[Path | None, typer.Option(help="Folder of Grounding DINO's weights.")] = None
     outlier_share: Annotated[
         float | None, typer.Option(min=0, max=0.999, help="Share of a tag's regions that lose it. (default: 0.1)")
@@ -140,7 +123,7 @@ class CleaningOptions:
         return _settings(
             CleaningConfig,
             self.settings,
-            regions=self.regions.value if self.regions else None,
+            regions=self.regions,
             detector=str(self.detector) if self.detector else None,
             outlier_share=self.outlier_share,
             **more,
@@ -174,7 +157,7 @@ def _engine(work: Path, how: EngineOptions, bad_share: float = 1.0) -> Iterator[
         executor = RayExecutor(how.workers, None if how.cluster == "local" else how.cluster)
         executor.connect()
     with progress_bar(TimeRemainingColumn()) as bar:
-        yield Engine(work, executor, _Bar(None if bar.disable else bar), how.format.value, bad_share, how.redo)
+        yield Engine(work, executor, _Bar(None if bar.disable else bar), how.format, bad_share, how.redo)
 
 
 def _open(sources: list[str], captions_per_picture: int = 1) -> SampleSource:
@@ -189,12 +172,10 @@ def _model(runtime: ModelOptions, workers: int, batch_size: int) -> ModelSpec:
 
     # Processes that each take all processors get in each other's way.
     share = runtime.threads or (max(1, available_processors() // workers) if workers > 1 else None)
-    model, backend = runtime.model, runtime.backend
+    model = runtime.model
     if model is not None and Path(model).exists():
         model = str(Path(model).resolve())  # Workers may stand in another folder.
-    return ModelSpec(
-        model, backend.value if backend else None, runtime.device, runtime.precision.value, share, batch_size
-    )
+    return ModelSpec(model, runtime.backend, runtime.device, runtime.precision, share, batch_size)
 
 
 def _settings(kind: type[BaseModel], path: Path | None, **given: Any) -> Any:
@@ -228,7 +209,7 @@ def parse(
     *,
     work: Work,
     names: VocabularyOptions,
-    parser: Parser = ParserChoice.auto,
+    parser: Parser = "auto",
     captions_per_picture: CaptionsPerPicture = 1,
     bad_share: BadShare = 0.5,
     how: EngineOptions,
@@ -240,7 +221,7 @@ def parse(
     Example: anytag engine parse 'shards/*.tar' --work engine --size 4585 --workers 2
     """
     with reporting("engine parse"), _engine(work, how, bad_share) as engine:
-        report = engine.parse(_open(sources, captions_per_picture), names.read(), parser.value)
+        report = engine.parse(_open(sources, captions_per_picture), names.read(), parser)
     _show([report], how.json_)
 
 
@@ -248,7 +229,7 @@ def generate(
     sources: Sources,
     *,
     work: Work,
-    captions: Captions = CaptionChoice.guided,
+    captions: Captions = "guided",
     threshold: Threshold = None,
     top: Annotated[int | None, typer.Option(min=1, help="At most so many tags a picture.")] = None,
     kind: Kinds = None,
@@ -270,7 +251,7 @@ def generate(
         config = _settings(
             GenerateConfig,
             None,
-            captions=captions.value,
+            captions=captions,
             threshold=threshold,
             top=top,
             kinds=kinds,
@@ -340,7 +321,7 @@ def run(
     *,
     work: Work,
     names: VocabularyOptions,
-    captions: Captions = CaptionChoice.guided,
+    captions: Captions = "guided",
     threshold: Threshold = None,
     cleaning: CleaningOptions,
     runtime: ModelOptions,
@@ -358,7 +339,7 @@ def run(
         source = _open(sources)
         spec = _model(runtime, how.workers, batch_size)
         config = cleaning.read()
-        generating = _settings(GenerateConfig, None, captions=captions.value, threshold=threshold)
+        generating = _settings(GenerateConfig, None, captions=captions, threshold=threshold)
         engine.check(spec, generating, config)
         reports = [
             engine.parse(source, names.read()),

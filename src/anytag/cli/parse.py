@@ -13,11 +13,11 @@ from typing import Annotated, Any, BinaryIO, TextIO, cast
 import typer
 from rich.text import Text
 
-from anytag.cli._inputs import ParserChoice, ParserProcesses
+from anytag.cli._inputs import ParserProcesses
 from anytag.cli._output import open_console, styled, write_json
 from anytag.cli._shared import STYLES, reporting
 from anytag.errors import UsageError
-from anytag.language.parsing.parser import ParsedTag, load_parser
+from anytag.language.parsing.parser import ParsedTag, ParserName, load_parser
 from anytag.recognition import TAG_KINDS
 
 
@@ -72,7 +72,7 @@ def parse(
         Path, typer.Argument(help="Text file, plain or gzip, with a caption a line; - reads standard input.")
     ],
     json_: Annotated[bool, typer.Option("--json", help="Write JSON lines, one a caption, in order.")] = False,
-    parser: Annotated[ParserChoice, typer.Option(help="Which parser.", case_sensitive=False)] = ParserChoice.auto,
+    parser: Annotated[ParserName, typer.Option(help="Which parser.", case_sensitive=False)] = "auto",
     workers: ParserProcesses = 1,
 ) -> None:
     """Turn captions into tags: objects, scenes, attributes and actions.
@@ -81,7 +81,7 @@ def parse(
     """
     console = open_console()
     with reporting("parse"):
-        loaded = load_parser(parser.value)
+        loaded = load_parser(parser)
         lines, again = tee(read_lines(captions))
         for caption, tags in zip(again, loaded.parse_many(lines, workers=workers), strict=True):
             if json_:

@@ -16,7 +16,7 @@ from rich.progress import TimeElapsedColumn
 
 from anytag.cli._commands import add_command, new_group
 from anytag.cli._describe import describe
-from anytag.cli._inputs import CaptionsPerPicture, Kinds, Parser, ParserChoice, ParserProcesses
+from anytag.cli._inputs import CaptionsPerPicture, Kinds, Parser, ParserProcesses
 from anytag.cli._lists import read_kinds
 from anytag.cli._output import printable, progress_bar, say, tell, write_json, write_table
 from anytag.cli._shared import reporting
@@ -99,7 +99,7 @@ def build(
     max_tags: Annotated[int | None, typer.Option(min=1, help="Most tags to take from the captions.")] = None,
     imagenet: Annotated[bool, typer.Option(help="Let the 1,000 ImageNet classes in.")] = True,
     captions_per_picture: CaptionsPerPicture = 1,
-    parser: Parser = ParserChoice.auto,
+    parser: Parser = "auto",
     workers: ParserProcesses = 1,
     json_: Annotated[bool, typer.Option("--json", help="Write a summary as JSON.")] = False,
 ) -> None:
@@ -120,7 +120,7 @@ def build(
         if out is None:
             raise UsageError("--out is missing: the file to write the vocabulary to, such as --out vocabulary.json")
         _check_target(out, sources)
-        loaded = load_parser(parser.value)
+        loaded = load_parser(parser)
         with progress_bar(TimeElapsedColumn()) as progress:
             task = progress.add_task("reading", total=len(sources))
 

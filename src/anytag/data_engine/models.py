@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal, Protocol
+from typing import Protocol
 
+from anytag.backends.base import BackendName, Precision
 from anytag.data_engine.manifest import Manifest, PictureRecord
 from anytag.data_engine.work import Outcome
 from anytag.datasets.samples import Sample
 from anytag.datasets.sources import SampleSource
 from anytag.errors import SampleError
-from anytag.inference.recognizer import BackendName, Recognizer, load
+from anytag.inference.recognizer import Recognizer, load
 from anytag.model.directory import ModelDirectory, find_model, sha256
 
 
@@ -37,7 +38,7 @@ class ModelSpec:
     path: str | None = None
     backend: BackendName | None = None
     device: str = "cpu"
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Precision = "float32"
     threads: int | None = None
     batch_size: int = 8
 

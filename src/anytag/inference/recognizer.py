@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Unpack, cast, get_args, overload
 
-from anytag.backends.base import Backend, FloatArray
+from anytag.backends.base import Backend, BackendName, FloatArray, Precision
 from anytag.errors import PictureError, UsageError, needs_extra
 from anytag.foundations import arguments
 from anytag.foundations.cpu_count import available_processors
@@ -23,9 +23,6 @@ from anytag.model.directory import ModelDirectory, find_model
 from anytag.model.vocabulary import TagVocabulary
 from anytag.pictures import MAX_PIXELS, Batch, LoadedPicture, PictureSource
 from anytag.recognition import Failure, Matches, Recognition, TagKind
-
-BackendName = Literal["onnx", "torch", "openvino"]
-Precision = Literal["float32", "bfloat16"]
 
 Result = Recognition | Failure
 Collected = list[Any] | tuple[Any, ...]

@@ -13,6 +13,9 @@ from anytag.writers.sidecars import beside
 #: What becomes of a text file that people wrote: an error, kept as it is, or kept with our tags behind.
 Existing = Literal["refuse", "keep", "append"]
 
+#: In which order tags are written.
+TagOrder = Literal["score", "name"]
+
 
 @dataclass(frozen=True)
 class TextSidecars:
@@ -30,7 +33,7 @@ class TextSidecars:
     separator: str = ", "
     prefix: str = ""
     existing: Existing = "refuse"
-    order: Literal["score", "name"] = "score"
+    order: TagOrder = "score"
     underscores: bool = False
     with_caption: bool = False
     name: str = "txt"
