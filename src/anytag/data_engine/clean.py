@@ -51,25 +51,20 @@ class ClustersStep(Step):
 
     @property
     def units(self) -> int:
-        """Groups of tags."""
         return self.config.groups
 
     @property
     def suffix(self) -> str:
-        """``safetensors``."""
         return "safetensors"
 
     def settings(self) -> dict[str, Any]:
-        """How regions are clustered."""
         return {"clusters": self.config.of_clusters()}
 
     def inputs(self, unit: int, known: Sequence[Digest] = ()) -> list[Digest]:
-        """The regions of all parts."""
         paths = [self.regions.output(part) for part in range(self.regions.units)]
         return Digest.of_all(paths, known)
 
     def run(self, unit: int, output: Path) -> Outcome:
-        """Cluster the tags of one group."""
         from safetensors.numpy import save_file
 
         outcome, width = Outcome(), 0
@@ -183,15 +178,12 @@ class RemovalStep(PartsStep):
 
     @property
     def units(self) -> int:
-        """As many as the manifest has parts."""
         return self.clusters.regions.units
 
     def settings(self) -> dict[str, Any]:
-        """Which tags go."""
         return {"format": self.format, "removal": self.config.of_removal()}
 
     def inputs(self, unit: int, known: Sequence[Digest] = ()) -> list[Digest]:
-        """The manifest's part, its regions, and all groups of tags."""
         regions = self.clusters.regions
         paths = [regions.manifest.part(unit), regions.output(unit)]
         paths += [self.clusters.output(group) for group in range(self.clusters.units)]

@@ -124,25 +124,20 @@ class RegionsStep(Step):
 
     @property
     def units(self) -> int:
-        """As many as the manifest has parts."""
         return self.manifest.parts
 
     @property
     def suffix(self) -> str:
-        """``safetensors``."""
         return "safetensors"
 
     def settings(self) -> dict[str, Any]:
-        """The model, and what decides the regions."""
         return {"model": model_name(self.model), "regions": self.config.of_regions()}
 
     def inputs(self, unit: int, known: Sequence[Digest] = ()) -> list[Digest]:
-        """The manifest's part and vocabulary, and the source's part."""
         paths = (self.manifest.part(unit), self.manifest.vocabulary_path)
         return [*Digest.of_all(paths, known), *digest_part(self.source, unit, known)]
 
     def run(self, unit: int, output: Path) -> Outcome:
-        """Go through one part."""
         recognizer, outcome, found = loaded(self.model), Outcome(), _Found()
         judge = _Judge(recognizer, region_source(self.model, self.config), self.config)
         known = _known_tags(self.manifest.vocabulary, recognizer.vocabulary)

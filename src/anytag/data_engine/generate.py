@@ -81,15 +81,12 @@ class GenerateStep(PartsStep):
 
     @property
     def units(self) -> int:
-        """As many as the manifest has parts."""
         return self.manifest.parts
 
     def settings(self) -> dict[str, Any]:
-        """The model and what it is asked for."""
         return {"format": self.format, "model": model_name(self.model), "generate": self.config.model_dump()}
 
     def inputs(self, unit: int, known: Sequence[Digest] = ()) -> list[Digest]:
-        """The manifest's part and vocabulary, and the source's part."""
         paths = (self.manifest.part(unit), self.manifest.vocabulary_path)
         return [*Digest.of_all(paths, known), *digest_part(self.source, unit, known)]
 

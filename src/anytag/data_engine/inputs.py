@@ -49,7 +49,6 @@ class CaptionLines(SampleSource):
 
     @property
     def parts(self) -> int:
-        """How many blocks of lines there are."""
         return len(self._blocks)
 
     def file_of(self, part: int) -> Path:
@@ -57,7 +56,6 @@ class CaptionLines(SampleSource):
         return self.paths[self._blocks[part][0]]
 
     def read(self, part: int, start: int = 0) -> Iterator[Sample | SampleError]:
-        """The samples of a part, in order; see :meth:`~anytag.datasets.sources.SampleSource.read`."""
         file, first = self._blocks[part]
         path, size = self.paths[file], self.captions_per_picture
         with _open_text(path) as handle:
@@ -101,12 +99,10 @@ class JoinedSources(SampleSource):
         self.problems = tuple(problem for source in self.sources for problem in source.problems)
 
     def content_files(self) -> Iterable[Path]:
-        """Those of all sources."""
         return (file for source in self.sources for file in source.content_files())
 
     @property
     def parts(self) -> int:
-        """How many parts all sources have."""
         return self._ends[-1]
 
     def place(self, part: int) -> tuple[SampleSource, int]:
@@ -115,7 +111,6 @@ class JoinedSources(SampleSource):
         return self.sources[number], part - (self._ends[number - 1] if number else 0)
 
     def read(self, part: int, start: int = 0) -> Iterator[Sample | SampleError]:
-        """The samples of a part, in order; see :meth:`~anytag.datasets.sources.SampleSource.read`."""
         source, own = self.place(part)
         return source.read(own, start)
 

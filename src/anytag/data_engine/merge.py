@@ -58,11 +58,9 @@ class MergeStep(PartsStep):
 
     @property
     def units(self) -> int:
-        """As many as the manifests have parts."""
         return self.manifests[0].parts
 
     def settings(self) -> dict[str, Any]:
-        """What parts depend on: their format, and how many manifests there are."""
         return {"format": self.format, "manifests": len(self.manifests)}
 
     def inputs(self, unit: int, known: Sequence[Digest] = ()) -> list[Digest]:

@@ -52,19 +52,15 @@ class NamesStep(Step):
 
     @property
     def units(self) -> int:
-        """As many as the source has parts."""
         return self.source.parts
 
     def settings(self) -> dict[str, Any]:
-        """The parser."""
         return {"parser": self.parser}
 
     def inputs(self, unit: int, known: Sequence[Digest] = ()) -> list[Digest]:
-        """The source's part."""
         return digest_part(self.source, unit, known)
 
     def run(self, unit: int, output: Path) -> Outcome:
-        """Parse one part."""
         outcome, parser = Outcome(), load_parser(self.parser)
         with output.open("w", encoding="utf-8") as handle:
             for row, item in enumerate(self.source.read(unit)):
@@ -109,21 +105,16 @@ class LabelsStep(Step):
         return 1
 
     def output(self, unit: int) -> Path:
-        """``vocabulary.json``."""
         return self.folder / "vocabulary.json"
 
     def settings(self) -> dict[str, Any]:
-        """The sizes."""
         return {"label_system": self.config.model_dump()}
 
     def inputs(self, unit: int, known: Sequence[Digest] = ()) -> list[Digest]:
-        """The names of all parts."""
         paths = [self.names.output(part) for part in range(self.names.units)]
         return Digest.of_all(paths, known)
 
     def run(self, unit: int, output: Path) -> Outcome:
-        """Choose and merge."""
-
         def pictures() -> Iterator[set[ParsedTag]]:
             for part in range(self.names.units):
                 for record in read_names(self.names.output(part)):
@@ -155,15 +146,12 @@ class IdsStep(PartsStep):
 
     @property
     def units(self) -> int:
-        """As many as the source has parts."""
         return self.names.units
 
     def settings(self) -> dict[str, Any]:
-        """What parts depend on: their format."""
         return {"format": self.format}
 
     def inputs(self, unit: int, known: Sequence[Digest] = ()) -> list[Digest]:
-        """The part's names, and the vocabulary."""
         paths = (self.names.output(unit), self.vocabulary)
         return Digest.of_all(paths, known)
 

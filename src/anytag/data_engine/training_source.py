@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from itertools import pairwise
 from pathlib import Path
-
-import numpy as np
 
 from anytag.data_engine.manifest import Manifest, PictureRecord
 from anytag.datasets.offsets import Records, index_lines
 from anytag.datasets.samples import Sample, TagName
-from anytag.datasets.sources import IndexedSource, SampleSource
+from anytag.datasets.sources import IndexedSource, PartedSource, SampleSource
 from anytag.errors import SampleError, UsageError
 from anytag.model.vocabulary import TagVocabulary
 
@@ -66,16 +63,13 @@ class ManifestSource(SampleSource):
         self.problems = pictures.problems
 
     def content_files(self) -> Iterable[Path]:
-        """The manifest's parts and the pictures' files."""
         return _content_files(self.manifest, self.pictures)
 
     @property
     def parts(self) -> int:
-        """How many parts there are."""
         return self.manifest.parts
 
     def read(self, part: int, start: int = 0) -> Iterator[Sample | SampleError]:
-        """The samples of a part, in order; see :meth:`~anytag.datasets.sources.SampleSource.read`."""
         samples = enumerate(self.pictures.read(part))
         for number, item in enumerate(self.manifest.read(part)):
             if isinstance(item, SampleError):
@@ -87,40 +81,23 @@ class ManifestSource(SampleSource):
                 yield _joined(item, sample, self.vocabulary)
 
 
-class IndexedManifestSource(IndexedSource):
+class IndexedManifestSource(PartedSource):
     """A manifest in JSON lines over an indexed source: any sample is at hand."""
 
     def __init__(self, manifest: Manifest, pictures: IndexedSource):
         self.manifest, self.pictures = manifest, pictures
         self.vocabulary = manifest.vocabulary
         self._lines: list[Records] = [index_lines(manifest.part(part)) for part in range(manifest.parts)]
-        self._first = np.cumsum([0, *map(len, self._lines)])
+        self._set_sizes(map(len, self._lines))
         self.description = f"manifest {manifest.folder}: {len(self):,} of {len(pictures):,} pictures"
         self.identity = f"manifest of {pictures.identity}: {len(self)}"
         self.problems = pictures.problems
 
     def content_files(self) -> Iterable[Path]:
-        """The manifest's parts and the pictures' files."""
         return _content_files(self.manifest, self.pictures)
 
-    def __len__(self) -> int:
-        return int(self._first[-1])
-
-    @property
-    def parts(self) -> int:
-        """How many parts there are."""
-        return self.manifest.parts
-
-    def rows(self, part: int) -> range:
-        """The numbers of a part's samples."""
-        first, last = list(pairwise(self._first.tolist()))[part]
-        return range(first, last)
-
     def __getitem__(self, index: int) -> Sample:
-        """One sample; see :class:`~anytag.datasets.sources.IndexedSource`."""
-        self._check(index)
-        part = int(np.searchsorted(self._first, index, "right")) - 1
-        line = index - int(self._first[part])
+        part, line = self._place(index)
         place = f"{self.manifest.part(part).name}:{line + 1}"
         try:
             record = PictureRecord.from_json(json.loads(self._lines[part][line]), place)

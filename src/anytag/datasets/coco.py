@@ -76,14 +76,12 @@ class CocoSource(IndexedSource):
         self.identity = f"coco {' '.join(path.name for path in self.paths)}: {len(self)}"
 
     def content_files(self) -> Iterable[Path]:
-        """The annotation files."""
         return self.paths
 
     def __len__(self) -> int:
         return len(self._file)
 
     def __getitem__(self, index: int) -> Sample:
-        """One picture as a sample; see :class:`~anytag.datasets.sources.IndexedSource`."""
         self._check(index)
         file = int(self._file[index])
         image = read_object(self._images[file], int(self._row[index]))

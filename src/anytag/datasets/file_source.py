@@ -22,7 +22,6 @@ class FileSource(IndexedSource):
     _records: Records
 
     def content_files(self) -> Iterable[Path]:
-        """The file."""
         return [self.path]
 
     def __len__(self) -> int:

@@ -83,7 +83,6 @@ class FolderSource(IndexedSource):
         return len(self._names)
 
     def __getitem__(self, index: int) -> Sample:
-        """One picture as a sample; see :class:`~anytag.datasets.sources.IndexedSource`."""
         self._check(index)
         name = self._names[index]
         picture = self.path / name

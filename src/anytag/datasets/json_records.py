@@ -43,7 +43,6 @@ class JsonSource(FileSource):
         self.identity = f"json {self.path.name}: {len(self)}"
 
     def __getitem__(self, index: int) -> Sample:
-        """One object as a sample; see :class:`~anytag.datasets.sources.IndexedSource`."""
         self._check(index)
         source = self._records.place(index)
         return to_sample(read_object(self._records, index), self.columns, source, self.folder, str(index))

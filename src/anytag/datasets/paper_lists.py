@@ -43,7 +43,6 @@ class PaperListSource(FileSource):
         self.identity = f"list {self.path.name}: {len(self)}"
 
     def __getitem__(self, index: int) -> Sample:
-        """One entry as a sample; see :class:`~anytag.datasets.sources.IndexedSource`."""
         self._check(index)
         source = self._records.place(index)
         record = read_object(self._records, index)

@@ -8,18 +8,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from anytag.datasets.records import choose_columns, to_sample
 from anytag.datasets.samples import Sample
-from anytag.datasets.sources import IndexedSource
+from anytag.datasets.sources import PartedSource
 from anytag.errors import SampleError, UsageError, needs_extra
 
 #: Row groups that are kept, since neighbors are often asked for together.
 _KEPT_GROUPS = 4
 
 
-class ParquetSource(IndexedSource):
+class ParquetSource(PartedSource):
     """The rows of Parquet files; a part is a row group.
 
     Parquet gives rows by the group only: where groups hold thousands of pictures, an exact shuffle reads thousands for
@@ -57,7 +55,7 @@ class ParquetSource(IndexedSource):
                 for group in range(file.num_row_groups):
                     counts.append(file.metadata.row_group(group).num_rows)
                     self._groups.append((number, group))
-        self._first = np.cumsum([0, *counts])
+        self._set_sizes(counts)
         if not len(self):
             raise UsageError(f"{self.paths[0]}: the table is empty")
         self.columns = choose_columns(names, columns, str(self.paths[0]))
@@ -74,27 +72,11 @@ class ParquetSource(IndexedSource):
         self.identity = f"parquet {self.paths[0].name} and {len(self.paths) - 1} more: {len(self)}"
 
     def content_files(self) -> Iterable[Path]:
-        """The files."""
         return self.paths
 
-    def __len__(self) -> int:
-        return int(self._first[-1])
-
-    @property
-    def parts(self) -> int:
-        """How many row groups there are."""
-        return len(self._groups)
-
-    def rows(self, part: int) -> range:
-        """The numbers of a row group's samples."""
-        return range(int(self._first[part]), int(self._first[part + 1]))
-
     def __getitem__(self, index: int) -> Sample:
-        """One row as a sample; see :class:`~anytag.datasets.sources.IndexedSource`."""
-        self._check(index)
-        part = int(np.searchsorted(self._first, index, "right")) - 1
+        part, row = self._place(index)
         file, group = self._groups[part]
-        row = index - int(self._first[part])
         source = f"{self.paths[file].name}:group {group + 1} row {row + 1}"
         try:
             record = self._read_group(part).slice(row, 1).to_pylist()[0]

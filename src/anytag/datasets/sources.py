@@ -7,6 +7,9 @@ from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from anytag.datasets.contents import digest_contents
 from anytag.datasets.samples import Sample
 from anytag.errors import SampleError
@@ -90,7 +93,6 @@ class IndexedSource(SampleSource):
 
     @property
     def parts(self) -> int:
-        """How many parts there are."""
         return -(-len(self) // ROWS_PER_PART)
 
     def rows(self, part: int) -> range:
@@ -98,7 +100,6 @@ class IndexedSource(SampleSource):
         return range(part * ROWS_PER_PART, min((part + 1) * ROWS_PER_PART, len(self)))
 
     def read(self, part: int, start: int = 0) -> Iterator[Sample | SampleError]:
-        """The samples of a part, in order; see :meth:`SampleSource.read`."""
         for index in self.rows(part)[start:]:
             try:
                 yield self[index]
@@ -108,3 +109,33 @@ class IndexedSource(SampleSource):
     def _check(self, index: int) -> None:
         if not 0 <= index < len(self):
             raise IndexError(f"{self.identity}: sample {index} of {len(self)}")
+
+
+class PartedSource(IndexedSource):
+    """An indexed source whose parts have sizes of their own, such as shards."""
+
+    _first: npt.NDArray[np.int64]
+
+    def _set_sizes(self, sizes: Iterable[int]) -> None:
+        """Say how many samples each part has."""
+        self._first = np.cumsum([0, *sizes])
+
+    def __len__(self) -> int:
+        return int(self._first[-1])
+
+    @property
+    def parts(self) -> int:
+        return len(self._first) - 1
+
+    def rows(self, part: int) -> range:
+        return range(int(self._first[part]), int(self._first[part + 1]))
+
+    def _place(self, index: int) -> tuple[int, int]:
+        """The part of a sample, and its row there.
+
+        Raises:
+            IndexError: If there is no such sample.
+        """
+        self._check(index)
+        part = int(np.searchsorted(self._first, index, "right")) - 1
+        return part, index - int(self._first[part])

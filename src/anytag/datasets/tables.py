@@ -65,7 +65,6 @@ class TableSource(FileSource):
         self.identity = f"table {self.path.name}: {len(self)}"
 
     def __getitem__(self, index: int) -> Sample:
-        """One row as a sample; see :class:`~anytag.datasets.sources.IndexedSource`."""
         self._check(index)
         source = self._records.place(index)
         try:

@@ -22,7 +22,7 @@ from anytag.datasets.records import read_boxes, read_captions, read_tags
 from anytag.datasets.remote import is_web_address, open_address
 from anytag.datasets.samples import Sample
 from anytag.datasets.shard_names import expand_shards
-from anytag.datasets.sources import IndexedSource, SampleSource
+from anytag.datasets.sources import PartedSource, SampleSource
 from anytag.datasets.tar_files import BROKEN, Member, is_compressed, read_tar, uncompressed
 from anytag.errors import SampleError, UsageError
 from anytag.pictures.formats import FORMATS
@@ -80,7 +80,7 @@ def open_shards(
     return ShardSource(names, tags=tags, index_folder=index_folder)
 
 
-class ShardSource(IndexedSource):
+class ShardSource(PartedSource):
     """Uncompressed shards on this machine; a part is a shard.
 
     Args:
@@ -103,7 +103,7 @@ class ShardSource(IndexedSource):
         problems: list[SampleError] = []
         self._starts = [_kept_index(path, folder, problems) for path in self.paths]
         # The last entry of an index is where its last sample ends.
-        self._first = np.cumsum([0, *(max(0, len(starts) - 1) for starts in self._starts)])
+        self._set_sizes(max(0, len(starts) - 1) for starts in self._starts)
         self.problems = tuple(problems)
         if not len(self):
             raise UsageError(f"{self.paths[0]}: no samples: pictures named *.jpg, *.png … are wanted in the shards")
@@ -114,7 +114,6 @@ class ShardSource(IndexedSource):
         self.identity = f"shards {self.paths[0].name} and {len(self.paths) - 1} more: {len(self)}"
 
     def content_files(self) -> Iterable[Path]:
-        """The shards."""
         return self.paths
 
     def without(self, shards: Iterable[Path]) -> ShardSource | None:
@@ -126,7 +125,7 @@ class ShardSource(IndexedSource):
         rest = copy.copy(self)
         rest.paths = [self.paths[place] for place in kept]
         rest._starts = [self._starts[place] for place in kept]
-        rest._first = np.cumsum([0, *(max(0, len(starts) - 1) for starts in rest._starts)])
+        rest._set_sizes(max(0, len(starts) - 1) for starts in rest._starts)
         if not len(rest):
             return None
         names = {path.name for path in rest.paths}
@@ -134,23 +133,9 @@ class ShardSource(IndexedSource):
         rest._describe()
         return rest
 
-    def __len__(self) -> int:
-        return int(self._first[-1])
-
-    @property
-    def parts(self) -> int:
-        """How many shards there are."""
-        return len(self.paths)
-
-    def rows(self, part: int) -> range:
-        """The numbers of a shard's samples."""
-        return range(int(self._first[part]), int(self._first[part + 1]))
-
     def __getitem__(self, index: int) -> Sample:
-        """One sample; see :class:`~anytag.datasets.sources.IndexedSource`."""
-        self._check(index)
-        shard = int(np.searchsorted(self._first, index, "right")) - 1
-        path, row = self.paths[shard], index - int(self._first[shard])
+        shard, row = self._place(index)
+        path = self.paths[shard]
         start, end = (int(at) for at in self._starts[shard][row : row + 2])
         try:
             with path.open("rb", buffering=0) as handle:
@@ -188,7 +173,6 @@ class StreamedShards(SampleSource):
 
     @property
     def parts(self) -> int:
-        """How many shards there are."""
         return len(self.shards)
 
     def read(self, part: int, start: int = 0) -> Iterator[Sample | SampleError]:

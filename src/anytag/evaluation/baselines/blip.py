@@ -116,7 +116,6 @@ class BlipCaptioningBaseline(CaptioningBaseline):
 
     @torch.inference_mode()
     def write(self, pictures: Tensor) -> list[str]:
-        """Captions of pixels."""
         start = self.tokenizer([self.prompt] * len(pictures), return_tensors="pt")["input_ids"]
         ids = self.model.generate(
             pixel_values=pictures, input_ids=start, num_beams=3, max_length=20, min_length=5, do_sample=False

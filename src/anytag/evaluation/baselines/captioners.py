@@ -30,7 +30,6 @@ class Blip2Baseline(CaptioningBaseline):
 
     @torch.inference_mode()
     def write(self, pictures: Tensor) -> list[str]:
-        """Captions of pixels."""
         ids = self.model.generate(
             pixel_values=pictures, num_beams=5, max_new_tokens=30, min_new_tokens=8, do_sample=False
         )
@@ -60,7 +59,6 @@ class Florence2Baseline(CaptioningBaseline):
 
     @torch.inference_mode()
     def write(self, pictures: Tensor) -> list[str]:
-        """Captions of pixels."""
         seen = self.model.get_image_features(pixel_values=pictures)
         count = (seen if isinstance(seen, Tensor) else seen.pooler_output).shape[-2]
         asked = self.tokenizer(self.prompt)["input_ids"]

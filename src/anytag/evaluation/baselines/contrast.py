@@ -52,7 +52,6 @@ class ContrastBaseline(DualEncoderBaseline):
             self.title = "SigLIP 2" if second else "SigLIP"
 
     def text_features(self, texts: Sequence[str]) -> Any:
-        """What the text encoder gives for some texts."""
         # SigLIP was trained on texts padded to its full length.
         padding: dict[str, Any] = (
             {"padding": "max_length", "max_length": self.length} if self._fixed else {"padding": True}

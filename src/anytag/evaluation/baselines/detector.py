@@ -95,7 +95,6 @@ class GroundingDinoBaseline(Baseline):
 
     @torch.inference_mode()
     def score(self, pictures: list[Image.Image]) -> Scores:
-        """``[B, C]``."""
         seen = self.processor(images=pictures, return_tensors="pt")
         parts = [
             self._some(seen, len(pictures), self._names[start : start + _NAMES])

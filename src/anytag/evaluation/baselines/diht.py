@@ -50,5 +50,4 @@ class DihtBaseline(DualEncoderBaseline):
         self.tokens: ClipTokens = read_tokens(Path(tokenizer), model.config.text_config)
 
     def text_features(self, texts: Sequence[str]) -> Any:
-        """What the text encoder gives for some texts."""
         return self.model.get_text_features(input_ids=self.tokens(texts))

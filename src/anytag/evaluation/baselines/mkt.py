@@ -75,7 +75,6 @@ class MktBaseline(Baseline):
 
     @torch.inference_mode()
     def score(self, pictures: Tensor) -> Scores:
-        """``[B, C]``."""
         assert self._labels is not None, "ask for categories first"
         vision = self.model.vision_model
         tokens = vision.post_layernorm(vision(pixel_values=pictures).last_hidden_state)

@@ -41,7 +41,6 @@ class MlDecoderNetwork(TResNet):
         )
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Pixels ``[B, 3, H, W]`` to logits ``[B, classes]``."""
         logits: Tensor = self.head(super().forward(pixels))
         return logits
 

@@ -157,11 +157,9 @@ class _Processes(Strategy):
         self.rank, self.world, self.device = distributed.get_rank(), distributed.get_world_size(), device
 
     def device_of(self, model: nn.Module) -> torch.device:
-        """This process's own."""
         return self.device
 
     def wait(self) -> None:
-        """Until every process is here."""
         _wait()
 
     def prepare(self, losses: LossModule, average: nn.Module | None) -> None:
@@ -174,14 +172,12 @@ class _Processes(Strategy):
         super().prepare(losses, average)
 
     def means(self, values: list[float]) -> list[float]:
-        """Over all processes."""
         total = torch.tensor(values, dtype=torch.float32 if self.device.type == "mps" else torch.float64)
         total = total.to(self.device)
         distributed.all_reduce(total)
         return (total / self.world).tolist()
 
     def gathered(self, value: Any) -> list[Any]:
-        """Every process's value."""
         values: list[Any] = [None] * self.world
         distributed.all_gather_object(values, value)
         return values

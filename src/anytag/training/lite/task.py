@@ -126,7 +126,6 @@ class LiteTask(RecognitionTask):
         self.teachers.look(index, average)
 
     def forward(self, batch: LiteBatch, stage: TrainingStage) -> tuple[Tensor, dict[str, float]]:
-        """The loss of a batch and its parts."""
         assert isinstance(self.objective, LiteObjective)
         if stage.cached == "recognition":
             assert self.teachers.recognition is not None
