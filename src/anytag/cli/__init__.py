@@ -38,7 +38,7 @@ def build_app(only: str | None = None) -> typer.Typer:
             ``None``, or no command's name: all.
     """
     app = new_group(
-        "Recognise everything in a picture: tags, captions, any category you name.",
+        "Recognize everything in a picture: tags, captions, any category you name.",
         name="anytag",
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},

@@ -31,7 +31,7 @@ _WORDNET = "/usr/share/wordnet"
 def describe(
     out: Annotated[Path, typer.Option("--out", "-o", help="Where to write the descriptions, JSON lines.")],
     tags: Annotated[
-        Path | None, typer.Option(help="Tags to describe: a text file with one a line, or a vocabulary (.json).")
+        Path | None, typer.Option(help="Tags to describe: a text file with one per line, or a vocabulary (.json).")
     ] = None,
     model: Annotated[
         str | None, typer.Option(help="Describe a model's tags; without this and --tags, the shipped model's.")
@@ -40,7 +40,7 @@ def describe(
         str | None, typer.Option(help="OpenAI-compatible server, like http://localhost:8080/v1.", metavar="URL")
     ] = None,
     llm: Annotated[str | None, typer.Option(help="Name of the language model there.", metavar="NAME")] = None,
-    per_tag: Annotated[int, typer.Option(min=1, help="Descriptions a tag.")] = PER_TAG,
+    per_tag: Annotated[int, typer.Option(min=1, help="Descriptions per tag.")] = PER_TAG,
     workers: Annotated[int, typer.Option(min=1, help="Tags to ask the language model for at a time.")] = 4,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for the language model's answer.")] = 60.0,
     wordnet: Annotated[
@@ -50,7 +50,7 @@ def describe(
 ) -> None:
     """Describe tags, as RAM++ wants them: by a language model, or from WordNet and templates.
 
-    The language model's key is read from ANYTAG_API_KEY or OPENAI_API_KEY. To go on after a stop, repeat the command.
+    The key of the language model is read from ANYTAG_API_KEY or OPENAI_API_KEY. After a stop, repeat the command.
 
     Example: anytag vocabulary describe --tags tags.txt --endpoint http://localhost:8080/v1 --llm qwen3 --out tags.jsonl
     """

@@ -24,20 +24,20 @@ if TYPE_CHECKING:
 
 Pictures = Annotated[
     list[str],
-    typer.Argument(help="Files, folders, globs; - reads a list of paths from standard input.", show_default=False),
+    typer.Argument(help="Files, folders or globs; - reads a list of paths from standard input.", show_default=False),
 ]
 AcceptTruncated = Annotated[
     bool,
     typer.Option(
         "--accept-truncated",
-        help="Recognize files that end too early by what there is of them (not AVIF, HEIC, JPEG 2000 or JPEG XL).",
+        help="Recognize truncated files by the part that is there (not AVIF, HEIC, JPEG 2000 or JPEG XL).",
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Write JSON lines, one a picture, in order.")]
+Json = Annotated[bool, typer.Option("--json", help="Write JSON lines, one per picture, in order.")]
 Threshold = Annotated[
     float | None, typer.Option(help="One threshold for all tags, 0 to 1, instead of each tag's own; 0 keeps all.")
 ]
-Top = Annotated[int | None, typer.Option(help="At most that many tags a picture.")]
+Top = Annotated[int | None, typer.Option(help="At most this many tags per picture.")]
 Kinds = Annotated[
     list[str] | None,
     typer.Option("--kind", metavar="KINDS", help="Only tags of these kinds: object, scene, attribute, action."),
@@ -46,21 +46,21 @@ Categories = Annotated[
     list[str] | None,
     typer.Option(metavar="NAMES", help="Look for exactly these, comma-separated; any words will do (open set)."),
 ]
-CategoriesFrom = Annotated[Path | None, typer.Option(metavar="FILE", help="The same from a file, one a line.")]
-WithCaptions = Annotated[bool, typer.Option("--caption", help="Write captions, too; takes longer.")]
+CategoriesFrom = Annotated[Path | None, typer.Option(metavar="FILE", help="The same from a file, one per line.")]
+WithCaptions = Annotated[bool, typer.Option("--caption", help="Also write captions; takes longer.")]
 ByContent = Annotated[
-    bool, typer.Option("--by-content", help="Know pictures by their content, too: moved ones are not done again.")
+    bool, typer.Option("--by-content", help="Also know pictures by content, so that moved ones are not done again.")
 ]
 Thumbnails = Annotated[
     bool | None,
     typer.Option(
         "--thumbnails/--no-thumbnails",
-        help="Keep small pictures (some 15 kB each), so that pages of many come quickly; or forget them. "
+        help="Keep small pictures (about 15 kB each), so that pages of many come quickly; or remove them. "
         "(default: as the last time)",
         show_default=False,
     ),
 ]
-RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Try again what failed before.")]
+RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Retry what failed before.")]
 Model = Annotated[str | None, typer.Option(help="Model directory or hub id. (default: the shipped model)")]
 Threads = Annotated[int | None, typer.Option(min=1, help="Threads of the runtime. (default: all processors)")]
 Parser = Annotated[ParserName, typer.Option(help="Which caption parser.")]
@@ -79,13 +79,11 @@ class WalkOptions:
         list[str] | None,
         typer.Option(
             metavar="GLOBS",
-            help="Leave out files and folders called so, comma-separated: '*.gif', 'thumbs/', '*/raw/*'.",
+            help="Leave out files and folders with these names, comma-separated: '*.gif', 'thumbs/', '*/raw/*'.",
         ),
     ] = None
-    no_recursive: Annotated[bool, typer.Option("--no-recursive", help="Do not enter folders inside folders.")] = False
-    follow_links: Annotated[bool, typer.Option("--follow-links", help="Enter linked folders inside folders, too.")] = (
-        False
-    )
+    no_recursive: Annotated[bool, typer.Option("--no-recursive", help="Do not enter subfolders.")] = False
+    follow_links: Annotated[bool, typer.Option("--follow-links", help="Also enter linked folders.")] = False
 
 
 @dataclass(frozen=True)
@@ -94,21 +92,23 @@ class TagOptions:
 
     allow: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAMES", help="Look only for these tags: comma-separated, or a file with one a line."),
+        typer.Option(metavar="NAMES", help="Look only for these tags: comma-separated, or a file with one per line."),
     ] = None
-    allow_from: Annotated[Path | None, typer.Option(metavar="FILE", help="Look only for the tags of this file.")] = None
+    allow_from: Annotated[Path | None, typer.Option(metavar="FILE", help="Look only for the tags in this file.")] = None
     deny: Annotated[
-        list[str] | None, typer.Option(metavar="NAMES", help="Look for none of these tags; a list or a file, too.")
+        list[str] | None, typer.Option(metavar="NAMES", help="Look for none of these tags; also a list or a file.")
     ] = None
-    deny_from: Annotated[Path | None, typer.Option(metavar="FILE", help="Look for no tag of this file.")] = None
+    deny_from: Annotated[Path | None, typer.Option(metavar="FILE", help="Look for none of the tags in this file.")] = (
+        None
+    )
     rename: Annotated[
         list[str] | None,
         typer.Option(
             metavar="PAIRS",
-            help="Names of your own: 'dog=Hund,cat=Katze', or a file of such lines; a tag may be its id.",
+            help="Your own names: 'dog=Hund,cat=Katze', or a file of such lines; ids work as tags, too.",
         ),
     ] = None
-    rename_from: Annotated[Path | None, typer.Option(metavar="FILE", help="Names of your own from this file.")] = None
+    rename_from: Annotated[Path | None, typer.Option(metavar="FILE", help="Your own names from this file.")] = None
     language: Annotated[
         str | None, typer.Option(help="Name tags in this language: de, es, fr, ja or zh (RAM: zh).")
     ] = None
@@ -137,7 +137,7 @@ class ModelOptions:
         BackendName | None,
         typer.Option("--backend", help="Runtime. (default: onnx, or torch for a model without ONNX files)"),
     ] = None
-    device: Annotated[str, typer.Option(help="cpu or cuda; where CUDA is missing, this says what to install.")] = "cpu"
+    device: Annotated[str, typer.Option(help="cpu or cuda; says what to install if CUDA is missing.")] = "cpu"
     precision: Annotated[Precision, typer.Option(help="bfloat16 is faster on new processors; not for onnx.")] = (
         "float32"
     )

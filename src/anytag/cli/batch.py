@@ -70,7 +70,7 @@ def batch(
         ),
     ] = None,
     *,
-    out: Annotated[Path | None, typer.Option(help="Folder for results and progress; made if it is not there.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for results and progress; created if missing.")] = None,
     write: Annotated[
         list[WriterChoice] | None,
         typer.Option(help="What to write; may be given several times. (default: jsonl and html)"),
@@ -87,7 +87,7 @@ def batch(
     tags: Annotated[
         TagSelection, typer.Option(help="Write all tags, or leave out those that follow from others.")
     ] = "all",
-    per_kind: Annotated[int | None, typer.Option(min=1, help="Write at most that many tags of each kind.")] = None,
+    per_kind: Annotated[int | None, typer.Option(min=1, help="Write at most this many tags of each kind.")] = None,
     tag_options: TagOptions,
     prefix: Annotated[str, typer.Option(help="txt: words before the tags.")] = "",
     separator: Annotated[str, typer.Option(help="txt: what stands between tags.")] = ", ",
@@ -102,9 +102,10 @@ def batch(
     retry_failed: RetryFailed = False,
     thumbnails: Thumbnails = None,
     since: Annotated[
-        datetime | None, typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"], help="Only pictures changed since.")
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"], help="Only pictures changed since then."),
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Do at most that many pictures now.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Do at most this many pictures now.")] = None,
     watch: Watch = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")] = False,
     status: Annotated[bool, typer.Option("--status", help="Say what was done in --out so far.")] = False,
@@ -113,7 +114,7 @@ def batch(
         typer.Option(help="Where the model runs: in this process, or on a Ray cluster (Ray Data)."),
     ] = "local",
     workers: Annotated[
-        int | None, typer.Option(min=1, help="ray: models at work. (default: one a processor, or a GPU with cuda)")
+        int | None, typer.Option(min=1, help="ray: models at work. (default: one per processor, or per GPU with cuda)")
     ] = None,
     cluster: Annotated[
         str | None,
@@ -123,9 +124,9 @@ def batch(
     ] = None,
     runtime: ModelOptions,
 ) -> None:
-    """Recognize a whole library. The same command goes on where it was stopped, and does only what is new.
+    """Recognize a whole library. The same command continues where it was stopped, and does only what is new.
 
-    Results go to --out: tags.jsonl, contact-sheet.html and others; with --write txt or xmp also beside the pictures.
+    Results go to --out: tags.jsonl, contact-sheet.html and others; with --write txt or xmp also next to the pictures.
 
     Example: anytag batch photos --out photo-tags --write html --write xmp
     """

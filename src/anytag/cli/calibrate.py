@@ -20,11 +20,13 @@ def calibrate(
             help="Pictures with captions or tags, not trained on: folders, tables, JSON, COCO files, shards, Parquet."
         ),
     ] = None,
-    source: Annotated[str | None, typer.Option(help="Provenance to note. (default: the names of the data)")] = None,
+    source: Annotated[
+        str | None, typer.Option(help="What to call the data in the model. (default: their names)")
+    ] = None,
     half: Annotated[
         bool, typer.Option("--half", help="Use every other picture only, so that the rest can judge the result.")
     ] = False,
-    undo: Annotated[bool, typer.Option("--undo", help="Take the last calibration back.")] = False,
+    undo: Annotated[bool, typer.Option("--undo", help="Undo the last calibration.")] = False,
 ) -> None:
     """Fit a threshold for every tag, so that it fires when it is more likely right than wrong.
 

@@ -33,14 +33,16 @@ def caption(
         list[str] | None,
         typer.Option(
             metavar="NAMES",
-            help='Tags that the caption should name, comma-separated; "" for no guidance. (default: tags found)',
+            help='Tags that the caption should name, comma-separated; "" for no guidance. (default: the tags found)',
         ),
     ] = None,
-    tags_from: Annotated[Path | None, typer.Option(metavar="FILE", help="The same from a file, one a line.")] = None,
+    tags_from: Annotated[Path | None, typer.Option(metavar="FILE", help="The same from a file, one per line.")] = None,
     threshold: Threshold = None,
     top: Top = None,
     kind: Kinds = None,
-    num_beams: Annotated[int | None, typer.Option(min=1, help="Width of the search. (default: the model's)")] = None,
+    num_beams: Annotated[
+        int | None, typer.Option(min=1, help="Width of the beam search. (default: the model's)")
+    ] = None,
     sample: Annotated[
         bool, typer.Option("--sample", help="Draw a caption at random instead of searching for the best.")
     ] = False,

@@ -15,10 +15,10 @@ from anytag.errors import needs_extra
 def convert(
     checkpoint: Annotated[Path, typer.Argument(help="The official .pth file.")],
     family: Annotated[Literal["tag2text", "ram", "ram_plus"], typer.Option(help="Which model it is.")],
-    tags: Annotated[Path, typer.Option(help="Its tag list, a name a line.")],
+    tags: Annotated[Path, typer.Option(help="Its tag list, one name per line.")],
     out: Annotated[Path, typer.Option(help="Model directory to write.")],
     tags_zh: Annotated[Path | None, typer.Option(help="The tag list in Chinese.")] = None,
-    thresholds: Annotated[Path | None, typer.Option(help="Thresholds, a number a line.")] = None,
+    thresholds: Annotated[Path | None, typer.Option(help="Thresholds, one number per line.")] = None,
     clip: Annotated[
         Path | None, typer.Option(help="Folder of CLIP ViT-B/16; its text encoder is added, for new categories.")
     ] = None,

@@ -33,11 +33,11 @@ Sources = Annotated[
     list[str],
     typer.Argument(
         help="Pictures with captions: shards (tar), a folder, a table, JSON lines, Parquet; for parsing also text "
-        "files with a caption a line. Give every step the same.",
+        "files with one caption per line. Give every step the same.",
         show_default=False,
     ),
 ]
-Work = Annotated[Path, typer.Option("--work", "-w", help="Folder of the engine's outputs; made if need be.")]
+Work = Annotated[Path, typer.Option("--work", "-w", help="Folder for the engine's outputs; created if missing.")]
 BadShare = Annotated[float, typer.Option(min=0, max=1, help="Share of pictures that may fail; more stop a step.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Pictures that a model is given together.")]
 Captions = Annotated[
@@ -65,7 +65,7 @@ class EngineOptions:
     format: Annotated[PartFormat, typer.Option("--format", help="How manifests are stored; parquet needs pyarrow.")] = (
         "jsonl"
     )
-    redo: Annotated[bool, typer.Option("--redo", help="Do again what is done and has not changed.")] = False
+    redo: Annotated[bool, typer.Option("--redo", help="Also redo what is done and has not changed.")] = False
     json_: Annotated[bool, typer.Option("--json", help="Write the report as JSON.")] = False
 
 
@@ -76,10 +76,10 @@ class VocabularyOptions:
     vocabulary: Annotated[
         Path | None, typer.Option("--vocabulary", "-v", help="Vocabulary file. (default: one is made of the captions)")
     ] = None
-    labels: Annotated[int | None, typer.Option(min=1, help="Look at so many names only, the most frequent.")] = None
-    size: Annotated[int | None, typer.Option(min=1, help="Keep at most so many tags, those true in most pictures.")] = (
-        None
-    )
+    labels: Annotated[int | None, typer.Option(min=1, help="Look at only this many names, the most frequent.")] = None
+    size: Annotated[
+        int | None, typer.Option(min=1, help="Keep at most this many tags, those true in most pictures.")
+    ] = None
     min_support: Annotated[int, typer.Option(min=1, help="Pictures that a tag needs.")] = 8
 
     def read(self) -> Any:
@@ -214,7 +214,7 @@ def parse(
     bad_share: BadShare = 0.5,
     how: EngineOptions,
 ) -> None:
-    """Captions to tags, and tags to the ids of a vocabulary; the first step.
+    """Turn captions into tags, and tags into the ids of a vocabulary; the first step.
 
     The papers' sizes: --labels 5000 --size 3429 (Tag2Text), --labels 6449 --size 4585 (RAM).
 
@@ -231,7 +231,7 @@ def generate(
     work: Work,
     captions: Captions = "guided",
     threshold: Threshold = None,
-    top: Annotated[int | None, typer.Option(min=1, help="At most so many tags a picture.")] = None,
+    top: Annotated[int | None, typer.Option(min=1, help="At most this many tags per picture.")] = None,
     kind: Kinds = None,
     num_beams: Annotated[int | None, typer.Option(min=1, help="Width of the beam search.")] = None,
     runtime: ModelOptions,
@@ -239,7 +239,7 @@ def generate(
     bad_share: BadShare = 0.5,
     how: EngineOptions,
 ) -> None:
-    """A model writes captions and tags for every picture; the originals stay beside them.
+    """Write captions and tags for every picture with a model; the originals are kept.
 
     Example: anytag engine generate 'shards/*.tar' --work engine --model runs/lite/model
     """
@@ -280,7 +280,7 @@ def clean(
     bad_share: BadShare = 0.5,
     how: EngineOptions,
 ) -> None:
-    """Take away tags whose regions look unlike the tag's others, or do not show the tag.
+    """Remove tags whose regions look unlike the tag's other regions, or do not show the tag.
 
     Example: anytag engine clean 'shards/*.tar' --work engine --model runs/lite/model --outlier-share 0.1
     """
@@ -307,7 +307,7 @@ def merge(
     ] = None,
     how: EngineOptions,
 ) -> None:
-    """Originals and generated, without what was removed: the manifest to train on next.
+    """Merge originals and generated, without what was removed: the manifest to train on next.
 
     Example: anytag engine merge --work engine --out data/second-round
     """
@@ -329,7 +329,7 @@ def run(
     bad_share: BadShare = 0.5,
     how: EngineOptions,
 ) -> None:
-    """Parse, generate, clean and merge; killed at any moment, the same command goes on.
+    """Parse, generate, clean and merge; after a kill, the same command continues.
 
     Example: anytag engine run 'shards/*.tar' --work engine --model runs/lite/model --workers 2
     """

@@ -68,7 +68,7 @@ def locate(
     ] = None,
     threshold: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="Score from which on it counts as seen; 0 draws whatever the score."),
+        typer.Option(min=0, max=1, help="Score at which it counts as seen; 0 always draws the map."),
     ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Write the maps' grids as JSON lines.")] = False,
     walk: WalkOptions,
@@ -78,8 +78,8 @@ def locate(
     """Show where pictures show a tag: what the model looks at to score it, as a map beside its score.
 
     A map is as coarse as the model's grid, and says where the model looked, not where the thing ends. The farther
-    the score lies below the tag's threshold, the fainter the map. With --out, a picture is written of each in which the
-    tag is seen. Files that are there already stay, but for those that this command wrote of the same picture.
+    the score lies below the tag's threshold, the fainter the map. With --out, a picture is written for each one in
+    which the tag is seen. Existing files stay, except those that this command wrote for the same picture.
 
     Example: anytag locate photo.jpg --tag dog --out maps
     """

@@ -23,7 +23,7 @@ def match(
         list[str] | None, typer.Option("--text", help="A sentence or phrase; may be given several times.")
     ] = None,
     text_from: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Sentences or phrases from a file, one a line.")
+        Path | None, typer.Option(metavar="FILE", help="Sentences or phrases from a file, one per line.")
     ] = None,
     json_: Json = False,
     walk: WalkOptions,

@@ -69,9 +69,9 @@ def _to_text(caption: str, tags: list[ParsedTag]) -> Text:
 
 def parse(
     captions: Annotated[
-        Path, typer.Argument(help="Text file, plain or gzip, with a caption a line; - reads standard input.")
+        Path, typer.Argument(help="Text file, plain or gzip, with one caption per line; - reads standard input.")
     ],
-    json_: Annotated[bool, typer.Option("--json", help="Write JSON lines, one a caption, in order.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Write JSON lines, one per caption, in order.")] = False,
     parser: Annotated[ParserName, typer.Option(help="Which parser.", case_sensitive=False)] = "auto",
     workers: ParserProcesses = 1,
 ) -> None:

@@ -28,7 +28,7 @@ def pull(
         typer.Option(help="Model directory to write. (default: in the user's cache, where --model NAME finds it)"),
     ] = None,
     cache: Annotated[
-        Path | None, typer.Option(help="Folder for what is fetched. (default: ~/.cache/anytag/official)")
+        Path | None, typer.Option(help="Folder for downloads. (default: ~/.cache/anytag/official)")
     ] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Never use the network; take files from --cache.")] = False,
     clip: Annotated[
@@ -38,9 +38,11 @@ def pull(
             "openai/clip-vit-base-patch16 to download it."
         ),
     ] = None,
-    keep: Annotated[bool, typer.Option("--keep", help="Keep the fetched checkpoint; --offline always does.")] = False,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep the downloaded checkpoint; --offline always does.")
+    ] = False,
 ) -> None:
-    """Fetch an official checkpoint and write a model directory from it; interrupted, the same command goes on.
+    """Download an official checkpoint and write a model directory from it; if interrupted, repeat the command.
 
     HF_ENDPOINT names a mirror of huggingface.co, HF_TOKEN your token for it.
 

@@ -13,11 +13,11 @@ from anytag.cli._shared import reporting
 
 def push(
     model: Annotated[Path, typer.Argument(help="Model directory.")],
-    repository: Annotated[str, typer.Argument(help="Where to: owner/name; made if it is not there.")],
-    private: Annotated[bool, typer.Option("--private", help="Make a repository that its owner alone sees.")] = False,
-    message: Annotated[str | None, typer.Option(help="Message of the commit. (default: the model's name)")] = None,
+    repository: Annotated[str, typer.Argument(help="Where to: owner/name; created if missing.")],
+    private: Annotated[bool, typer.Option("--private", help="Create a private repository.")] = False,
+    message: Annotated[str | None, typer.Option(help="Commit message. (default: the model's name)")] = None,
 ) -> None:
-    """Upload a model, from where --model owner/name and anytag.load("owner/name") take it. Needs a token in HF_TOKEN.
+    """Upload a model to where --model owner/name and anytag.load("owner/name") find it. Needs a token in HF_TOKEN.
 
     Example: anytag push lite-onnx me/my-tags --private
     """

@@ -28,16 +28,16 @@ def search(
         Path | None, typer.Option(help="Index, or folder of photos. (default: the nearest from here upwards)")
     ] = None,
     text: Annotated[
-        str | None, typer.Option(help='Pictures that a sentence fits, best first, such as "a child on a swing".')
+        str | None, typer.Option(help='Pictures that fit a sentence, best first, such as "a child on a swing".')
     ] = None,
     like: Annotated[Path | None, typer.Option(help="Pictures that look like this one, best first.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most that many results.")] = 20,
-    facets: Annotated[bool, typer.Option("--facets", help="Say which tags the results have, with numbers.")] = False,
+    limit: Annotated[int, typer.Option(min=1, help="At most this many results.")] = 20,
+    facets: Annotated[bool, typer.Option("--facets", help="Count the tags of the results.")] = False,
     duplicates: Annotated[
-        bool, typer.Option("--duplicates", help="Groups of pictures that look nearly alike.")
+        bool, typer.Option("--duplicates", help="Find groups of pictures that look nearly alike.")
     ] = False,
     open_: Annotated[bool, typer.Option("--open", help="Open the results in the system's viewer.")] = False,
-    json_: Annotated[bool, typer.Option("--json", help="Write JSON lines, one a result.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Write JSON lines, one per result.")] = False,
     model: Model = None,
 ) -> None:
     """Find photos by tags, words of captions, a sentence, or another picture. Every result says why it was found.

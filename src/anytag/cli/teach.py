@@ -17,10 +17,10 @@ def teach(
         list[str],
         typer.Argument(
             help="Your pictures with their tags: a folder with a folder for each tag, a table (CSV), a folder with a "
-            "JSON file beside each picture, JSON lines, shards, Parquet."
+            "JSON file next to each picture, JSON lines, shards, Parquet."
         ),
     ],
-    out: Annotated[Path, typer.Option(help="Where the new model is to be.")],
+    out: Annotated[Path, typer.Option(help="Where to write the new model.")],
     model: Annotated[
         str, typer.Option(help="Model to teach: a directory or hub id. (default: the one that ships)")
     ] = "",
@@ -29,7 +29,7 @@ def teach(
     ] = None,
     strangers: Annotated[
         list[str] | None,
-        typer.Option(help="Pictures of other things, which the tags must not be found in; repeatable."),
+        typer.Option(help="Pictures of other things, in which the tags must not be found; repeatable."),
     ] = None,
     threads: Threads = None,
 ) -> None:

@@ -27,12 +27,10 @@ def untag(
     out: Annotated[
         Path | None, typer.Option(help="Output folder of a batch: take back the text files that it wrote, too.")
     ] = None,
-    embedded: Annotated[
-        bool, typer.Option("--embedded", help="Look into the pictures themselves, too (exiftool).")
-    ] = False,
-    json_: Annotated[bool, typer.Option("--json", help="Write JSON lines, one a file.")] = False,
+    embedded: Annotated[bool, typer.Option("--embedded", help="Also look inside the pictures (exiftool).")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Write JSON lines, one per file.")] = False,
 ) -> None:
-    """Remove the tags and captions that anytag wrote; what people wrote stays as it is, to the byte.
+    """Remove the tags and captions that anytag wrote; what people wrote stays exactly as it is.
 
     Example: anytag untag photos
     """

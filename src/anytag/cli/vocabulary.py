@@ -92,12 +92,12 @@ def parse_pictures(
 
 def build(
     sources: Annotated[
-        list[Path], typer.Argument(help="Caption files (text or gzip, a caption a line) and WebDataset shards.")
+        list[Path], typer.Argument(help="Caption files (text or gzip, one caption per line) and WebDataset shards.")
     ],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Where to write the vocabulary.")] = None,
-    min_support: Annotated[int, typer.Option(min=1, help="Pictures that a tag of the captions needs.")] = 8,
+    min_support: Annotated[int, typer.Option(min=1, help="Pictures in which a tag of the captions must appear.")] = 8,
     max_tags: Annotated[int | None, typer.Option(min=1, help="Most tags to take from the captions.")] = None,
-    imagenet: Annotated[bool, typer.Option(help="Let the 1,000 ImageNet classes in.")] = True,
+    imagenet: Annotated[bool, typer.Option(help="Include the 1,000 ImageNet classes.")] = True,
     captions_per_picture: CaptionsPerPicture = 1,
     parser: Parser = "auto",
     workers: ParserProcesses = 1,
@@ -167,7 +167,7 @@ def show(
     ] = None,
     kind: Kinds = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most this many tags.")] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Write JSON lines, one a tag.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Write JSON lines, one per tag.")] = False,
 ) -> None:
     """List the tags of a vocabulary, most frequent first.
 
@@ -187,7 +187,7 @@ def search(
         typer.Option("--vocabulary", "-v", help="Vocabulary file or model directory; without it, the shipped model's."),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most this many tags.")] = 20,
-    json_: Annotated[bool, typer.Option("--json", help="Write JSON lines, one a tag.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Write JSON lines, one per tag.")] = False,
 ) -> None:
     """Find tags by a part of a name or an alias; exit code 1 if there are none.
 
