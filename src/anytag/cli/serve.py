@@ -70,6 +70,7 @@ def serve(
             from anytag.model.directory import find_model
             from anytag.service.app import create_app
             from anytag.service.connections import server_config
+            from anytag.service.memory import use_one_heap
             from anytag.service.settings import DEFAULT_MODEL, ServiceSettings
         if allow_edits and library is None:
             raise UsageError("--allow-edits needs --library: there is nothing else to edit")
@@ -103,6 +104,7 @@ def serve(
             find_model(named)
         if library is not None:
             len(Library(library))
+        use_one_heap()
         listening = _listen(host, port)
         shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
         where = f"http://{shown}:{listening.getsockname()[1]}"

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import gc
 import math
-import sys
 import threading
 import time
 from collections import deque
@@ -17,6 +13,7 @@ from typing import Any
 
 from anytag.errors import AnytagError
 from anytag.service.errors import ServiceError, overloaded, stopping
+from anytag.service.memory import give_back_memory
 
 #: Does one kind of work on several inputs at once: one result each, in order; a result may be an error.
 Work = Callable[[Any, Sequence[Any]], Sequence[Any]]
@@ -132,7 +129,7 @@ class Batcher:
             idle = self._idle if self._idle and self._model is not None else None
             if not self._condition.wait_for(lambda: self._waiting or self._stopping, idle):
                 self._model = None
-                _give_back_memory()
+                give_back_memory()
                 return []
             if not self._waiting:
                 return None
@@ -182,11 +179,3 @@ class Batcher:
     def _fail(jobs: Sequence[_Job], error: BaseException) -> None:
         for job in jobs:
             job.future.set_exception(error)
-
-
-def _give_back_memory() -> None:
-    """What a model took, to the system: the C library keeps it otherwise."""
-    gc.collect()
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError, AttributeError):  # Not every C library has it.
-            ctypes.CDLL(None).malloc_trim(0)
