@@ -24,6 +24,9 @@ from anytag.model.directory import ModelDirectory
 #: all threads, and their memory would be missed.
 _SMALL_GRAPH = 64 * 2**20
 
+#: Texts that are embedded together.
+_TEXT_BATCH = 64
+
 #: Optimizations of the runtime that slow a graph down: its sum and normalization in one takes twice as long as the two,
 #: and once constants are worked out, it no longer sees that an 8-bit product can give floats at once. Without them the
 #: recognition decoder takes a third less time.
@@ -209,11 +212,11 @@ class OnnxBackend:
 class _OnnxTextEncoder:
     """Texts to unit vectors, see :class:`anytag.language.label_texts.embedding_cache.TextEncoder`."""
 
-    def __init__(self, backend: OnnxBackend, batch_size: int = 64):
+    def __init__(self, backend: OnnxBackend):
         from tokenizers import Tokenizer
 
         directory = backend.directory
-        self.backend, self.batch_size = backend, batch_size
+        self.backend = backend
         self.tokenizer = Tokenizer.from_file(str(directory.file("label_tokenizer.json")))
         files = directory.config.files
         self.fingerprint = "".join(files.get(name, "") for name in ("onnx/clip_text.onnx", "label_tokenizer.json"))
@@ -222,7 +225,7 @@ class _OnnxTextEncoder:
         encoded = [self.tokenizer.encode(text).ids for text in texts]
         order: list[int] = []
         parts: list[FloatArray] = []
-        for places, ids in batches_by_length(encoded, self.batch_size):
+        for places, ids in batches_by_length(encoded, _TEXT_BATCH):
             order += places
             parts += self.backend._run("clip_text", ["embeddings"], {"ids": ids})
         found = np.empty((len(encoded), parts[0].shape[1]), np.float32)

@@ -42,18 +42,17 @@ class GroundingDinoRegions:
     Args:
         folder: The weights, in the layout of ``transformers`` (``IDEA-Research/grounding-dino-base``, downloaded).
         box_threshold: Boxes with lower scores do not count, 0 to 1.
-        device: Where it runs.
 
     Raises:
         MissingExtraError: If ``transformers`` is not installed.
         ModelError: If there are no such weights in the folder.
     """
 
-    def __init__(self, folder: str | Path, box_threshold: float = 0.35, device: str = "cpu"):
+    def __init__(self, folder: str | Path, box_threshold: float = 0.35):
         with needs_extra("Regions from Grounding DINO", "grounding"):
             import torch  # noqa: F401
             from transformers import AutoImageProcessor, AutoTokenizer, GroundingDinoForObjectDetection
-        self.box_threshold, self.device = box_threshold, device
+        self.box_threshold = box_threshold
         check_detector(folder)
         try:
             self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
@@ -62,7 +61,7 @@ class GroundingDinoRegions:
             model: Any = GroundingDinoForObjectDetection.from_pretrained(folder, local_files_only=True)
         except (OSError, ValueError, KeyError) as error:
             raise ModelError(f"{folder}: cannot be loaded as Grounding DINO ({error})") from error
-        self._model = model.eval().to(device)
+        self._model = model.eval()
         self._stop = self._tokenizer.convert_tokens_to_ids(".")
 
     def find(self, picture: Image.Image, features: FloatArray, tags: Sequence[VocabularyTag]) -> list[Region | None]:
@@ -71,9 +70,9 @@ class GroundingDinoRegions:
 
         found: list[Region | None] = []
         side = grid_side(features)
-        pixels = self._prepare(images=picture, return_tensors="pt").to(self.device) if tags else {}
+        pixels = self._prepare(images=picture, return_tensors="pt") if tags else {}
         for ids, spans in self._texts([tag.name for tag in tags]):
-            text = torch.tensor([ids], device=self.device)
+            text = torch.tensor([ids])
             with torch.inference_mode():
                 seen = self._model(
                     **pixels,

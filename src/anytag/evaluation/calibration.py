@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -106,12 +105,15 @@ def fit_slope(margins: NDArray[np.float64], truth: NDArray[np.bool_], steps: int
     return float(slope), float(intercept)
 
 
+#: What the weight of the classifier's evidence is chosen from.
+_CLASS_WEIGHTS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5)
+
+
 def fit_class_weight(
     logits: NDArray[np.float64],
     evidence: NDArray[np.float64],
     truth: NDArray[np.bool_],
     prevalence: NDArray[np.float64],
-    weights: Sequence[float] = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5),
     before: float = 0.0,
 ) -> float:
     """The weight of the classifier's evidence that makes the captions' tags likeliest.
@@ -121,7 +123,6 @@ def fit_class_weight(
         evidence: ``[N, T]``; columns of zeros have none.
         truth: ``[N, T]``.
         prevalence: ``[T]``, in (0, 1).
-        weights: What to choose from.
         before: The weight where the classifier knows no tag that has positives and nothing can be learned of it.
     """
     known = evidence.any(0)
@@ -136,7 +137,7 @@ def fit_class_weight(
         odds = slope * margins + intercept
         return float(np.logaddexp(0, np.where(truth, -odds, odds)).mean())
 
-    return min(weights, key=loss)
+    return min(_CLASS_WEIGHTS, key=loss)
 
 
 def fit_thresholds(

@@ -26,6 +26,9 @@ _Ngram = tuple[Hashable, ...]
 
 _WORD = re.compile(r"(?:[^\W\d_]\.){2,}|\w+(?:(?:[-./&']|(?<=\d)[,:](?=\d))\w+)*")
 _APOSTROPHES = str.maketrans({"’": "'", "ʼ": "'", "‘": "'"})
+#: CIDEr-D's highest order of n-grams, and the width of its length penalty in words; ROUGE-L's weight of recall.
+_ORDERS, _SIGMA, _BETA = 4, 6.0, 1.2
+
 _CLITIC = re.compile(r"(?<=\w)(n't|'(?:s|m|d|re|ve|ll))\b")
 
 
@@ -110,9 +113,7 @@ def _common_subsequence(first: Words, second: Words) -> int:
     return row[-1]
 
 
-def rouge_l(
-    candidates: Sequence[Words], references: Sequence[Sequence[Words]], *, beta: float = 1.2
-) -> NDArray[np.float64]:
+def rouge_l(candidates: Sequence[Words], references: Sequence[Sequence[Words]]) -> NDArray[np.float64]:
     """ROUGE-L of every picture (Lin 2004), in [0, 1]; the set's score is the mean.
 
     ``(1 + beta²) P R / (R + beta² P)``, where P and R are the longest common subsequence over the candidate's and
@@ -122,7 +123,6 @@ def rouge_l(
     Args:
         candidates: One caption per picture.
         references: At least one caption per picture.
-        beta: Weight of recall against precision.
 
     Returns:
         ``[N]``.
@@ -137,7 +137,7 @@ def rouge_l(
         precision = max(common) / max(len(candidate), 1)
         recall = max(shared / max(len(other), 1) for shared, other in zip(common, others, strict=True))
         if precision and recall:
-            scores[place] = (1 + beta**2) * precision * recall / (recall + beta**2 * precision)
+            scores[place] = (1 + _BETA**2) * precision * recall / (recall + _BETA**2 * precision)
     return scores
 
 
@@ -160,21 +160,19 @@ class CiderD:
         references: At least one caption per picture, as words, or as anything else that can be compared. They also
             give the document frequencies, so scores of different sets cannot be compared, and a set of one picture
             scores 0.
-        orders: Highest order.
-        sigma: Width of the length penalty in words.
     """
 
-    def __init__(self, references: Sequence[Sequence[Words]], *, orders: int = 4, sigma: float = 6.0):
-        self.references, self.orders, self.sigma = references, orders, sigma
+    def __init__(self, references: Sequence[Sequence[Words]]):
+        self.references = references
         self._pictures = math.log(len(references)) if references else 0.0
         self._frequency: Counter[_Ngram] = Counter()
         for captions in references:
-            counted = (_all_ngrams(caption, orders) for caption in captions)
+            counted = map(_all_ngrams, captions)
             self._frequency.update({ngram for caption in counted for counts in caption for ngram in counts})
 
     def _weigh(self, words: Words) -> list[_Weighted]:
         weighted = []
-        for counts in _all_ngrams(words, self.orders):
+        for counts in _all_ngrams(words):
             weights = {
                 ngram: n * (self._pictures - math.log(max(self._frequency[ngram], 1))) for ngram, n in counts.items()
             }
@@ -189,22 +187,18 @@ class CiderD:
             ours, total = self._weigh(candidate), 0.0
             for length, theirs in references:
                 cosines = sum(_clipped_cosine(own, other) for own, other in zip(ours, theirs, strict=True))
-                damping = math.exp(-((len(candidate) - length) ** 2) / (2 * self.sigma**2))
-                total += 10 * damping * cosines / self.orders / len(references)
+                damping = math.exp(-((len(candidate) - length) ** 2) / (2 * _SIGMA**2))
+                total += 10 * damping * cosines / _ORDERS / len(references)
             scores.append(total)
         return scores
 
 
-def cider_d(
-    candidates: Sequence[Words], references: Sequence[Sequence[Words]], *, orders: int = 4, sigma: float = 6.0
-) -> NDArray[np.float64]:
+def cider_d(candidates: Sequence[Words], references: Sequence[Sequence[Words]]) -> NDArray[np.float64]:
     """CIDEr-D of every picture, see :class:`CiderD`; the set's score is the mean.
 
     Args:
         candidates: One caption per picture.
         references: At least one caption per picture.
-        orders: Highest order.
-        sigma: Width of the length penalty in words.
 
     Returns:
         ``[N]`` in [0, 10]; a mean of 1.0 is what papers print as 100.
@@ -213,12 +207,12 @@ def cider_d(
         UsageError: If the numbers differ or a picture has no reference.
     """
     _check(candidates, references)
-    scorer = CiderD(references, orders=orders, sigma=sigma)
+    scorer = CiderD(references)
     return np.array([scorer.score(place, [candidate])[0] for place, candidate in enumerate(candidates)])
 
 
-def _all_ngrams(words: Words, orders: int) -> list[Counter[_Ngram]]:
-    return [_ngrams(words, order) for order in range(1, orders + 1)]
+def _all_ngrams(words: Words) -> list[Counter[_Ngram]]:
+    return [_ngrams(words, order) for order in range(1, _ORDERS + 1)]
 
 
 def _clipped_cosine(candidate: _Weighted, reference: _Weighted) -> float:

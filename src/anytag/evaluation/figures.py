@@ -179,7 +179,6 @@ def tagging_figures(
     kinds: Mapping[str, str] | None = None,
     known: ArrayLike | None = None,
     rounds: int = 0,
-    seed: int = 0,
 ) -> tuple[TaggingFigures, list[ClassFigures]]:
     """All figures of a benchmark.
 
@@ -192,7 +191,6 @@ def tagging_figures(
         kinds: By name, what sort of thing a class is.
         known: ``[N, C]``, true where a human has looked; what nobody looked at is not scored at all.
         rounds: Bootstrap samples of the pictures for the interval; 0 leaves it out.
-        seed: Of these samples.
 
     Returns:
         The figures, and those of every distinct class in the order of the names.
@@ -226,7 +224,7 @@ def tagging_figures(
         positives=int(merged_truth.sum()),
         map_papers=float(np.nan_to_num(every).mean()),
         map_distinct=float(np.nanmean(precisions)),
-        map_interval=bootstrap_map(merged_scores, merged_truth, rounds, seed) if rounds else None,
+        map_interval=bootstrap_map(merged_scores, merged_truth, rounds) if rounds else None,
         found=None if limits is None else set_figures(counts),
         thresholds=None if thresholds is None else thresholds.label,
         threshold=float(limits) if limits is not None and np.ndim(limits) == 0 else None,
@@ -338,10 +336,8 @@ def calibration_error(scores: ArrayLike, targets: ArrayLike, bins: int = 15) -> 
     return float(np.abs(sums - trues).sum() / values.size)
 
 
-def bootstrap_map(
-    scores: ArrayLike, targets: ArrayLike, rounds: int = 200, seed: int = 0, level: float = 0.95
-) -> tuple[float, float]:
-    """Percentile interval of mean average precision over pictures drawn with replacement (Efron, 1979).
+def bootstrap_map(scores: ArrayLike, targets: ArrayLike, rounds: int = 200, seed: int = 0) -> tuple[float, float]:
+    """The middle 95 % of mean average precision over pictures drawn with replacement (Efron, 1979).
 
     A class that a draw leaves without positives does not count in that draw. Ranks are computed once: a draw gives
     every picture a weight, and equal scores keep entering together.
@@ -351,7 +347,6 @@ def bootstrap_map(
         targets: ``[N, C]``, true for positives.
         rounds: Draws.
         seed: The same seed gives the same interval.
-        level: Share of the draws inside.
 
     Raises:
         UsageError: If shapes differ or a score is not a number.
@@ -381,7 +376,7 @@ def bootstrap_map(
         total += np.where(wanted > 0, area, 0)
         counted += wanted > 0
     means = total / np.maximum(counted, 1)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(means, [0.025, 0.975])
     return float(low), float(high)
 
 

@@ -41,21 +41,18 @@ img { display: block; margin-bottom: .3em; }
 """
 
 
-def write_report(
-    parts: Sequence[tuple[Evaluation, Detail | None, Benchmark]], path: Path, title: str = "anytag evaluate"
-) -> None:
+def write_report(parts: Sequence[tuple[Evaluation, Detail | None, Benchmark]], path: Path) -> None:
     """Write the report of some evaluations, whole or not at all.
 
     Args:
         parts: Each with what it was made of, if it is one of tagging, and its benchmark, for the pictures.
         path: The HTML file.
-        title: Its heading.
     """
-    body = [f"<h1>{html.escape(title)}</h1>", *_overview([one for one, _, _ in parts])]
+    body = ["<h1>anytag evaluate</h1>", *_overview([one for one, _, _ in parts])]
     for number, (one, detail, benchmark) in enumerate(parts):
         body += _section(number, one, detail, benchmark)
     page = (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>anytag evaluate</title>'
         f"<style>{_STYLE}</style></head><body>{''.join(body)}</body></html>\n"
     )
     write_text(path, page)

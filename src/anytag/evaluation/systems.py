@@ -69,13 +69,12 @@ class ModelSystem:
 
     Args:
         recognizer: The model.
-        title: As tables call it; ``None``: its name.
         as_captioner: Score categories by what captions name, as the papers do for Tag2Text's captioning row.
     """
 
-    def __init__(self, recognizer: Recognizer, title: str | None = None, as_captioner: bool = False):
+    def __init__(self, recognizer: Recognizer, as_captioner: bool = False):
         config = recognizer.directory.config
-        self.recognizer, self.title = recognizer, title or config.name
+        self.recognizer, self.title = recognizer, config.name
         self.paradigm: Paradigm = "captioning" if as_captioner else "tagging"
         files = ",".join(f"{name}={digest[:12]}" for name, digest in sorted(config.files.items()))
         self.identity = f"{config.family} {config.name} {recognizer.backend.__class__.__name__} {files}"

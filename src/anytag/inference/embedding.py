@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from anytag.backends.base import Encoded, FloatArray
@@ -12,12 +10,11 @@ from anytag.backends.base import Encoded, FloatArray
 LEAST = -14.0
 
 
-def picture_embeddings(encoded: Encoded, paths: Sequence[str] = ()) -> FloatArray:
+def picture_embeddings(encoded: Encoded) -> FloatArray:
     """Vectors of pictures: the mean of their features, without what all tokens share, at length 1.
 
     Args:
         encoded: Features ``[B, N, W]``.
-        paths: Not used; so that this is a :data:`~anytag.inference.questions.Question`, too.
 
     Returns:
         ``[B, W]``.

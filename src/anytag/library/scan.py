@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -70,7 +70,6 @@ def scan_files(
     by_content: bool = False,
     since: float | None = None,
     at_rest: float | None = None,
-    report: Callable[[int], None] = lambda found: None,
 ) -> Scan:
     """Bring the progress file up to date with the pictures that are there.
 
@@ -85,7 +84,6 @@ def scan_files(
         by_content: See above.
         since: Seconds since 1970; pictures that were changed before are left out.
         at_rest: Likewise; files that were written later may not be whole yet, and wait for the next look.
-        report: Told now and then how many were found.
 
     Returns:
         What was found.
@@ -100,7 +98,6 @@ def scan_files(
                     more = False
                     break
                 _look_at(os.fspath(path), progress, settings, number, scan, by_content, since, at_rest)
-        report(scan.found)
     with progress.transaction():
         scan.gone = progress.forget_gone(number, [key_of(folder) for folder in folders])
     return scan

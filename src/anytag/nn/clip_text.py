@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 #: Files of a model directory.
 WEIGHTS, TOKENIZER = "clip_text.safetensors", "label_tokenizer.json"
 
+#: Texts that are embedded together.
+_BATCH = 128
+
 
 class ClipTextLayer(nn.Module):
     """Self-attention and feed-forward, each on normalized input and with its residual connection."""
@@ -109,16 +112,15 @@ class ClipTextEncoder:
     Args:
         model: In eval mode, on any device.
         tokenizer: Sets start and end tokens. It is made to cut at the model's ``positions`` (the end token stays).
-        batch_size: Texts at a time.
     """
 
-    def __init__(self, model: ClipTextTransformer, tokenizer: Tokenizer, batch_size: int = 128):
-        self.model, self.tokenizer, self.batch_size = model, tokenizer, batch_size
+    def __init__(self, model: ClipTextTransformer, tokenizer: Tokenizer):
+        self.model, self.tokenizer = model, tokenizer
         tokenizer.enable_truncation(model.config.positions)
         tokenizer.no_padding()
 
     @classmethod
-    def load(cls, folder: str | Path, config: ClipTextConfig, batch_size: int = 128) -> ClipTextEncoder:
+    def load(cls, folder: str | Path, config: ClipTextConfig) -> ClipTextEncoder:
         """Read ``clip_text.safetensors`` and ``label_tokenizer.json`` of a model directory.
 
         Raises:
@@ -144,7 +146,7 @@ class ClipTextEncoder:
             tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
         except Exception as error:  # The library raises nothing more precise.
             raise ModelError(f"{folder / TOKENIZER}: not a tokenizer ({error}); convert the model again") from None
-        return cls(model.eval().requires_grad_(False), tokenizer, batch_size)
+        return cls(model.eval().requires_grad_(False), tokenizer)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -162,7 +164,7 @@ class ClipTextEncoder:
         encoded = [self.tokenizer.encode(text).ids for text in texts]
         found = np.empty((len(encoded), self.model.config.embedding), np.float32)
         device = self.model.words.weight.device
-        for places, ids in batches_by_length(encoded, self.batch_size):
+        for places, ids in batches_by_length(encoded, _BATCH):
             found[places] = self.model(torch.from_numpy(ids).to(device)).float().cpu().numpy()
         return found
 

@@ -50,11 +50,11 @@ VARIANTS = {
 }
 
 
-def _round_channels(channels: int, width: float, divisor: int = 8) -> int:
+def _round_channels(channels: int, width: float) -> int:
     """Scale a channel count and round it to a multiple of eight, never losing more than a tenth."""
     scaled = channels * width
-    rounded = max(divisor, int(scaled + divisor / 2) // divisor * divisor)
-    return rounded + divisor if rounded < 0.9 * scaled else rounded
+    rounded = max(8, int(scaled + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * scaled else rounded
 
 
 class _SameConv2d(nn.Conv2d):

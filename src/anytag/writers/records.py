@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from anytag.foundations.json_lines import writable
 from anytag.model.vocabulary import TagVocabulary
-from anytag.recognition import Recognition, Tag, TagKind
+from anytag.recognition import Recognition, Tag
 
 #: Which of the tags found are written: ``all``, or only the ``specific`` ones, which no other found tag implies.
 TagSelection = Literal["all", "specific"]
@@ -72,17 +72,10 @@ class TagView:
         vocabulary: Of the model; it knows which tags imply which.
         selection: See :data:`TagSelection`.
         per_kind: At most that many tags of each kind, the best; ``None``: no limit.
-        kinds: Only tags of these kinds; ``None``: of all.
     """
 
-    def __init__(
-        self,
-        vocabulary: TagVocabulary,
-        selection: TagSelection = "all",
-        per_kind: int | None = None,
-        kinds: Collection[TagKind] | None = None,
-    ):
-        self.vocabulary, self.selection, self.per_kind, self.kinds = vocabulary, selection, per_kind, kinds
+    def __init__(self, vocabulary: TagVocabulary, selection: TagSelection = "all", per_kind: int | None = None):
+        self.vocabulary, self.selection, self.per_kind = vocabulary, selection, per_kind
 
     def __call__(self, record: PictureRecord) -> PictureRecord:
         """The record with only the tags that are wanted."""
@@ -90,8 +83,6 @@ class TagView:
         if self.selection == "specific":
             specific = self.vocabulary.most_specific(tag.id for tag in tags if tag.id is not None)
             tags = [tag for tag in tags if tag.id is None or tag.id in specific]
-        if self.kinds is not None:
-            tags = [tag for tag in tags if tag.kind in self.kinds]
         if self.per_kind is not None:
             left = dict.fromkeys((tag.kind for tag in tags), self.per_kind)
             kept = []

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import pickle
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -22,6 +22,8 @@ from anytag.evaluation.systems import Paradigm, Scores, default_vocabulary, fold
 from anytag.foundations.stand_in_files import stand_in
 from anytag.pictures import CLIP, Normalisation, PictureSource, read_picture
 from anytag.recognition import Failure
+
+_Answer = TypeVar("_Answer")
 
 #: Pictures that go through a rival together.
 BATCH = 8
@@ -228,17 +230,11 @@ class Baseline(ABC):
 
     def scores(self, pictures: Iterable[PictureSource]) -> Iterator[Scores | Failure]:
         """Per picture ``[C]``, or why it could not be read."""
-        for batch, failures in self._batches(pictures):
-            found = iter(self.score(batch) if len(batch) else ())
-            for failure in failures:
-                yield failure if failure is not None else next(found)
+        return self._answers(pictures, self.score)
 
     def captions(self, pictures: Iterable[PictureSource]) -> Iterator[str | Failure]:
         """Per picture a caption, or why it could not be read."""
-        for batch, failures in self._batches(pictures):
-            found = iter(self.write(batch) if len(batch) else ())
-            for failure in failures:
-                yield failure if failure is not None else next(found)
+        return self._answers(pictures, self.write)
 
     def score(self, pictures: Any) -> Scores:
         """``[B, C]`` of pixels ``[B, 3, H, W]``, or of pictures where there is no form."""
@@ -251,6 +247,14 @@ class Baseline(ABC):
     def thresholds(self) -> NDArray[np.float64] | None:
         """Rivals have none of their own."""
         return None
+
+    def _answers(
+        self, pictures: Iterable[PictureSource], answer: Callable[[Any], Iterable[_Answer]]
+    ) -> Iterator[_Answer | Failure]:
+        for batch, failures in self._batches(pictures):
+            found = iter(answer(batch) if len(batch) else ())
+            for failure in failures:
+                yield failure if failure is not None else next(found)
 
     def _batches(self, pictures: Iterable[PictureSource]) -> Iterator[tuple[Any, list[Failure | None]]]:
         ready: list[Any] = []

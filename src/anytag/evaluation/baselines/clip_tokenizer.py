@@ -15,23 +15,24 @@ from anytag.errors import ModelError
 
 
 class ClipTokens:
-    """Texts to ids ``[T, L]``, cut off at the model's length, padded with 0 behind the end token.
+    """Texts to ids ``[T, L]``, cut off at the model's length, padded with 0 to it behind the end token.
+
+    The official code of DiHT and MKT pads to the full length, too; nothing depends on it.
 
     Args:
         tokenizer: CLIP's; a text starts and ends with its own tokens.
         length: Longest text in pieces.
-        pad: To the full length; the official code of DiHT and MKT does, and nothing depends on it.
     """
 
-    def __init__(self, tokenizer: Tokenizer, length: int, pad: bool = True):
-        self._tokenizer, self.length, self._pad = tokenizer, length, pad
+    def __init__(self, tokenizer: Tokenizer, length: int):
+        self._tokenizer, self.length = tokenizer, length
         tokenizer.enable_truncation(length)
         tokenizer.no_padding()
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
         """Ids of the texts."""
         rows = [encoded.ids for encoded in self._tokenizer.encode_batch(list(texts))]
-        ids = torch.zeros(len(rows), self.length if self._pad else max(map(len, rows)), dtype=torch.long)
+        ids = torch.zeros(len(rows), self.length, dtype=torch.long)
         for row, pieces in zip(ids, rows, strict=True):
             row[: len(pieces)] = torch.tensor(pieces)
         return ids

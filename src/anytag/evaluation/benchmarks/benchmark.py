@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anytag.datasets.sources import IndexedSource
-from anytag.errors import AnytagError, PictureError, UsageError
+from anytag.errors import AnytagError, PictureError
 from anytag.pictures import PictureSource
 
 Task = Literal["tagging", "captioning", "retrieval"]
@@ -366,10 +366,3 @@ def read_table(name: str) -> list[dict[str, str]]:
 def names_of(text: str) -> tuple[str, ...]:
     """Comma-separated names of a table's cell."""
     return tuple(name for name in (part.strip() for part in text.split(",")) if name)
-
-
-def refuse_unknown(key: str, known: Iterable[str]) -> UsageError:
-    """The error for a benchmark that nobody knows."""
-    return UsageError(
-        f"there is no benchmark {key!r}, and no file or folder of that name; benchmarks are: {', '.join(known)}"
-    )

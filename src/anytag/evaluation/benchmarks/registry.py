@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from anytag.errors import UsageError
 from anytag.evaluation.benchmarks import ade20k, captions, coco, hico, imagenet, nus_wide, openimages, own
-from anytag.evaluation.benchmarks.benchmark import Benchmark, BenchmarkEntry, refuse_unknown
+from anytag.evaluation.benchmarks.benchmark import Benchmark, BenchmarkEntry
 
 BENCHMARKS: dict[str, BenchmarkEntry] = {
     entry.key: entry
@@ -63,5 +64,8 @@ def open_benchmark(
         return entry.open(annotations or Path(), pictures)
     text = str(name)
     if not Path(text).exists() and not any(sign in text for sign in "*?[{"):
-        raise refuse_unknown(text, BENCHMARKS)
+        raise UsageError(
+            f"there is no benchmark {text!r}, and no file or folder of that name; benchmarks are: "
+            f"{', '.join(BENCHMARKS)}"
+        )
     return own.open_own(text, categories)

@@ -235,7 +235,7 @@ class WritingLearner(Learner):
         example = data.tokens(self.rows[:1])
         self.model: RecognitionModel = _headless(model_config(data.config, example, data))
         self.tags = _Tags(data, hidden) if tags else None
-        self._words = _world_texts(data) if tags else None
+        self._words = data.embed(list(data.world_classes)) if tags else None
 
     def loss(self, rows: NDArray[np.int64], tokens: Tensor, rng: np.random.Generator) -> Tensor:
         """Language modelling; with tags also the asymmetric loss, brought to the same magnitude (Tag2Text)."""
@@ -310,10 +310,6 @@ class _Tags:
             kept.append(int(rng.choice(self.known)))
         rng.shuffle(kept)
         return kept[:_GUIDES]
-
-
-def _world_texts(data: MiniatureData) -> Tensor:
-    return data.embed(list(data.world_classes))
 
 
 def _headless(config: ModelConfig) -> RecognitionModel:
