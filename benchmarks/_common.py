@@ -80,6 +80,21 @@ def add_model_arguments(arguments: argparse.ArgumentParser, result: str) -> None
     arguments.add_argument("--out", type=Path, default=RESULTS / result, help="where the result goes as JSON")
 
 
+def parse_timing(description: str, rounds: int, result: str) -> argparse.Namespace:
+    """``--rounds``, ``--tiny`` and ``--out`` of a command that times networks of random weights."""
+    arguments = argparse.ArgumentParser(description=description.partition("\n")[0])
+    arguments.add_argument("--rounds", type=int, default=rounds)
+    arguments.add_argument("--tiny", action="store_true", help="tries the command in seconds; its figures mean nothing")
+    arguments.add_argument("--out", type=Path, default=RESULTS / result)
+    return arguments.parse_args()
+
+
+def write_targets(path: Path, targets: Sequence[dict[str, Any]], record: dict[str, Any]) -> None:
+    """Print the figures that have a target, and write the result with them."""
+    print_targets(targets)
+    write_result(path, record | {"targets": targets})
+
+
 def write_result(path: Path, record: dict[str, Any]) -> None:
     """Write a result whole or not at all, and say where."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -8,15 +8,13 @@ OpenImages-common's 57,224 pictures.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
-from _common import RESULTS, machine, write_result
+from _common import machine, parse_timing, write_result
 from tagging_cost import build_detector
 from torch import nn
 
@@ -129,11 +127,7 @@ def measure(tiny: bool, rounds: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--tiny", action="store_true", help="tries the command in seconds; its figures mean nothing")
-    parser.add_argument("--out", type=Path, default=RESULTS / "rival_times.json")
-    options = parser.parse_args()
+    options = parse_timing(__doc__, 3, "rival_times.json")
     result = measure(options.tiny, options.rounds)
     for name, row in result["rows"].items():
         print(f"{name}: {row['seconds']:.2f} s a picture, {row['hours']:.0f} hours", flush=True)

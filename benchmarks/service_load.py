@@ -154,7 +154,6 @@ def main() -> None:
         _common.target("start to ready", statistics.median(ready), READY, at_least=False, unit="s"),
         _common.target("memory after unloading", idle, IDLE, at_least=False, unit="MB"),
     ]
-    _common.print_targets(targets)
     record = {
         "benchmark": "service_load",
         "machine": machine,
@@ -163,9 +162,8 @@ def main() -> None:
         "half_load": half,
         "rate_in_process": inside,
         "seconds_to_ready": ready,
-        "targets": targets,
     }
-    _common.write_result(options.out, record)
+    _common.write_targets(options.out, targets, record)
 
 
 if __name__ == "__main__":

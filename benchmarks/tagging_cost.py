@@ -8,15 +8,13 @@ turns, in processor time of one thread, so that what else the machine does hardl
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
-from _common import RESULTS, machine, write_result
+from _common import machine, parse_timing, write_result
 from torch import nn
 
 from anytag.model.config import ModelConfig, SwinConfig
@@ -112,11 +110,7 @@ def measure(tiny: bool, rounds: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--tiny", action="store_true", help="tries the command in seconds; its figures mean nothing")
-    parser.add_argument("--out", type=Path, default=RESULTS / "tagging_cost.json")
-    options = parser.parse_args()
+    options = parse_timing(__doc__, 5, "tagging_cost.json")
     result = measure(options.tiny, options.rounds)
     for name, value in result["weights"].items():
         print(f"{name}: {value / 1e6:.2f} million weights")

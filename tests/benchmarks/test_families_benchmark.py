@@ -8,10 +8,10 @@ import pytest
 import torch
 from _families import in_turns
 from _roofline import multiply_adds, roofline, time_by_kind
-from oracle_sets import each_oracle_set
+from oracle_sets import asked_decoding, each_oracle_set, written_ids
 
 from anytag.checkpoints.convert import rename_state
-from anytag.inference.generation import DecodingOptions, generate
+from anytag.inference.generation import generate
 from anytag.nn.model import RecognitionModel
 
 
@@ -43,22 +43,15 @@ class TestTheStandIn:
         searched = [c for c in oracle_set.expected["captions"].values() if c["generate_kwargs"]["num_beams"] > 1]
         case = searched[0]
         asked, ids = case["generate_kwargs"], torch.tensor(case["tag_encoder_input_ids"])
-        options = DecodingOptions(
-            num_beams=asked["num_beams"],
-            max_length=asked["max_length"],
-            min_length=asked["min_length"],
-            repetition_penalty=asked["repetition_penalty"],
-        )
         made = generate(
             _reference.caption_step(model, ids, features, asked["num_beams"]),
             np.array(case["prompt_ids"]),
             num_pictures=len(features),
             eos_id=asked["eos_token_id"],
             pad_id=asked["pad_token_id"],
-            options=options,
+            options=asked_decoding(case),
         )
-        expected = [[id for id in row if id != asked["pad_token_id"]] for row in case["output_ids"]]
-        assert [list(result.tokens) for result in made] == expected
+        assert [list(result.tokens) for result in made] == written_ids(case)
 
 
 def test_variants_take_turns_after_a_run_that_does_not_count():

@@ -18,36 +18,10 @@ TAGS = [VocabularyTag(n, name, "object") for n, name in enumerate(("dog", "red c
 def folder(tmp_path_factory):
     require_module("torch")
     require_module("transformers")
-    import torch
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import (
-        BertConfig,
-        GroundingDinoConfig,
-        GroundingDinoForObjectDetection,
-        PreTrainedTokenizerFast,
-        SwinConfig,
-    )
+    from fixtures_dino import save_grounding_dino
 
-    torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("dino")
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", "?", "dog", "cat", "red", "sea", "grass"]
-    tokenizer = Tokenizer(models.WordLevel({word: place for place, word in enumerate(words)}, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    special = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special).save_pretrained(folder)
-    swin = SwinConfig(
-        image_size=64, patch_size=4, embed_dim=8, depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 2], window_size=2,
-        out_indices=[2, 3, 4],
-    )  # fmt: skip
-    bert = BertConfig(
-        vocab_size=len(words), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
-    )
-    config = GroundingDinoConfig(
-        backbone_config=swin, text_config=bert, d_model=32, encoder_layers=1, decoder_layers=2, encoder_ffn_dim=16,
-        decoder_ffn_dim=16, encoder_attention_heads=2, decoder_attention_heads=2, num_queries=6, max_text_len=12,
-        disable_custom_kernels=True,
-    )  # fmt: skip
-    GroundingDinoForObjectDetection(config).save_pretrained(folder)
+    save_grounding_dino(folder, longest_text=12)
     (folder / "preprocessor_config.json").write_text(
         '{"image_processor_type": "GroundingDinoImageProcessor", "size": {"shortest_edge": 64, "longest_edge": 96}}'
     )

@@ -6,12 +6,10 @@ import io
 
 import numpy as np
 import pytest
-import torch
-from oracle_sets import each_oracle_set
+from oracle_sets import convert_oracle, each_oracle_set
 from PIL import Image
 
 import anytag
-from anytag.checkpoints.convert import convert_checkpoint
 from anytag.errors import ModelError
 from anytag.evaluation.systems import ModelSystem
 from anytag.recognition import Failure
@@ -24,16 +22,7 @@ def recognizer_of(tmp_path_factory):
     def make(oracle_set):
         if oracle_set.name not in made:
             folder = tmp_path_factory.mktemp(oracle_set.name)
-            torch.save({"model": oracle_set.weights}, folder / "official.pth")
-            (folder / "tags.txt").write_text("\n".join(oracle_set.config["tag_list"]), encoding="utf-8")
-            convert_checkpoint(
-                folder / "official.pth",
-                folder / "model",
-                family=oracle_set.kind,
-                tags=folder / "tags.txt",
-                geometry=oracle_set.geometry,
-                report=lambda line: None,
-            )
+            convert_oracle(oracle_set, folder, folder / "model")
             made[oracle_set.name] = anytag.load(folder / "model")
         return made[oracle_set.name]
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
-from oracle_sets import each_oracle_set
+from oracle_sets import convert_oracle, each_oracle_set
 
 import anytag
 from anytag.backends.onnx import OnnxBackend
 from anytag.backends.torch import TorchBackend
-from anytag.checkpoints.convert import convert_checkpoint
 from anytag.errors import ModelError, UsageError
 from anytag.export.official import export_official
 from anytag.model.directory import ModelDirectory
@@ -23,16 +21,7 @@ def exported(tmp_path_factory):
     def make(oracle_set):
         if oracle_set.name not in made:
             folder = tmp_path_factory.mktemp(oracle_set.name)
-            torch.save({"model": oracle_set.weights}, folder / "official.pth")
-            (folder / "tags.txt").write_text("\n".join(oracle_set.config["tag_list"]), encoding="utf-8")
-            convert_checkpoint(
-                folder / "official.pth",
-                folder / "torch",
-                family=oracle_set.kind,
-                tags=folder / "tags.txt",
-                geometry=oracle_set.geometry,
-                report=lambda line: None,
-            )
+            convert_oracle(oracle_set, folder, folder / "torch")
             lines = []
             export_official(folder / "torch", folder / "onnx", report=lines.append)
             made[oracle_set.name] = (folder, lines)

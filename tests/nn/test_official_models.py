@@ -7,11 +7,11 @@ import copy
 import numpy as np
 import pytest
 import torch
-from oracle_sets import OracleSet, each_oracle_set, near_norm
+from oracle_sets import OracleSet, asked_decoding, each_oracle_set, near_norm, written_ids
 from torch.nn import functional as F
 
 from anytag.checkpoints.convert import rename_state
-from anytag.inference.generation import DecodingOptions, generate
+from anytag.inference.generation import generate
 from anytag.nn.losses import asymmetric_loss, language_modelling_loss, rescaled
 from anytag.nn.model import RecognitionModel
 
@@ -192,12 +192,7 @@ class TestCaptions:
         features, _ = model.encode(oracle_set.io["image"])
         for name, case in oracle_set.expected["captions"].items():
             asked = case["generate_kwargs"]
-            options = DecodingOptions(
-                num_beams=asked["num_beams"],
-                max_length=asked["max_length"],
-                min_length=asked["min_length"],
-                repetition_penalty=asked["repetition_penalty"],
-            )
+            options = asked_decoding(case)
             made = generate(
                 step_of(model, torch.tensor(case["tag_encoder_input_ids"]), features, options.rows_per_picture),
                 np.array(case["prompt_ids"]),
@@ -206,8 +201,7 @@ class TestCaptions:
                 pad_id=asked["pad_token_id"],
                 options=options,
             )
-            expected = [[id for id in row if id != asked["pad_token_id"]] for row in case["output_ids"]]
-            assert [list(result.tokens) for result in made] == expected, name
+            assert [list(result.tokens) for result in made] == written_ids(case), name
             if case["sequences_scores"] is not None:
                 np.testing.assert_allclose([r.score for r in made], case["sequences_scores"], atol=1e-4)
             texts = [tokenizer.decode_caption(result.tokens, official=True) for result in made]

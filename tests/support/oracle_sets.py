@@ -14,7 +14,9 @@ from conftest import outside
 from safetensors.torch import load_file
 from torch import Tensor
 
+from anytag.checkpoints.convert import convert_checkpoint
 from anytag.checkpoints.official_keys import Geometry, official_config
+from anytag.inference.generation import DecodingOptions
 from anytag.language.tokenizers.bert_tokenizer import OfficialTokenizer, build_official_tokenizer
 from anytag.language.tokenizers.wordpieces import bert_wordpieces
 from anytag.model.config import ModelConfig
@@ -105,6 +107,31 @@ class OracleSet:
         """The weights of one part (``visual_encoder``, ``tagging_head``, ...), without its prefix."""
         start = len(part) + 1
         return {name[start:]: tensor for name, tensor in self.weights.items() if name.startswith(part + ".")}
+
+
+def convert_oracle(oracle_set: OracleSet, folder: Path, out: Path) -> None:
+    """Write a set's weights as they are published, and convert them."""
+    torch.save({"model": oracle_set.weights}, folder / "official.pth")
+    (folder / "tags.txt").write_text("\n".join(oracle_set.config["tag_list"]), encoding="utf-8")
+    convert_checkpoint(
+        folder / "official.pth",
+        out,
+        family=oracle_set.kind,
+        tags=folder / "tags.txt",
+        geometry=oracle_set.geometry,
+        report=lambda line: None,
+    )
+
+
+def asked_decoding(case: dict[str, Any]) -> DecodingOptions:
+    """How the captions of a case were searched for."""
+    names = ("num_beams", "max_length", "min_length", "repetition_penalty")
+    return DecodingOptions(**{name: case["generate_kwargs"][name] for name in names})
+
+
+def written_ids(case: dict[str, Any]) -> list[list[int]]:
+    """The captions of a case, without what pads them."""
+    return [[id for id in row if id != case["generate_kwargs"]["pad_token_id"]] for row in case["output_ids"]]
 
 
 def oracle_sets(folder: Path) -> list[OracleSet]:

@@ -375,44 +375,19 @@ class TestDetectors:
         assert np.isnan(found[:, 1]).all()
 
     def test_grounding_dino_is_asked_for_names(self, tmp_path, shown):
-        from tokenizers import Tokenizer, models, pre_tokenizers
-        from transformers import (
-            BertConfig,
-            GroundingDinoConfig,
-            GroundingDinoForObjectDetection,
-            GroundingDinoImageProcessorPil,
-            PreTrainedTokenizerFast,
-            SwinConfig,
-        )
+        from fixtures_dino import WORDS, save_grounding_dino
+        from transformers import GroundingDinoForObjectDetection, GroundingDinoImageProcessorPil
 
         from anytag.evaluation.baselines import detector
 
-        words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", "?", "dog", "cat", "red", "sea", "grass"]
-        tokenizer = Tokenizer(models.WordLevel({word: place for place, word in enumerate(words)}, unk_token="[UNK]"))
-        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-        special = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
-        PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special).save_pretrained(tmp_path)
-        swin = SwinConfig(
-            image_size=64, patch_size=4, embed_dim=8, depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 2], window_size=2,
-            out_indices=[2, 3, 4],
-        )  # fmt: skip
-        bert = BertConfig(
-            vocab_size=len(words), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
-        )
-        config = GroundingDinoConfig(
-            backbone_config=swin, text_config=bert, d_model=32, encoder_layers=1, decoder_layers=2, encoder_ffn_dim=16,
-            decoder_ffn_dim=16, encoder_attention_heads=2, decoder_attention_heads=2, num_queries=6, max_text_len=24,
-            disable_custom_kernels=True,
-        )  # fmt: skip
-        torch.manual_seed(0)
-        GroundingDinoForObjectDetection(config).save_pretrained(tmp_path)
+        save_grounding_dino(tmp_path, longest_text=24)
         GroundingDinoImageProcessorPil(size={"shortest_edge": 64, "longest_edge": 96}).save_pretrained(tmp_path)
         baseline = detector.GroundingDinoBaseline(tmp_path)
         assert baseline.ask(["dog", "red cat", "Sea", "dog"], {}) == []
         found = np.stack(list(baseline.scores(shown)))
         model = GroundingDinoForObjectDetection.from_pretrained(tmp_path).eval()
         text = "[CLS] dog . red cat . sea . [SEP]"
-        ids = torch.tensor([[words.index(word) for word in text.split()]] * len(shown))
+        ids = torch.tensor([[WORDS.index(word) for word in text.split()]] * len(shown))
         seen = baseline.processor(images=shown, return_tensors="pt")
         with torch.no_grad():
             logits = model(input_ids=ids, attention_mask=torch.ones_like(ids), **seen).logits.sigmoid()
