@@ -200,11 +200,6 @@ class Library:
         with self._open() as index:
             return list(index.failures())
 
-    def path_of(self, number: int) -> str | None:
-        """Where a picture of the index lies, by its number in a hit; ``None``: there is none."""
-        with self._open() as index:
-            return index.paths([number]).get(number)
-
     def thumbnail(self, number: int) -> bytes | None:
         """A picture as a small JPEG, by its number in a hit: the one that is kept, or one made now.
 

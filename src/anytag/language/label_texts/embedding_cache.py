@@ -15,7 +15,7 @@ import os
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -136,17 +136,6 @@ class EmbeddingCache:
             removed += size
         return removed
 
-    def clear(self) -> int:
-        """Remove all entries.
-
-        Returns:
-            How many there were.
-        """
-        files = self._files()
-        for path in files:
-            path.unlink(missing_ok=True)
-        return sum(path.suffix == ".npy" for path in files)
-
     def _files(self) -> list[Path]:
         """The cache's own files; a folder may hold others."""
         if not self.folder.is_dir():
@@ -162,18 +151,10 @@ class OpenSetEmbedder:
         encoder: CLIP's text encoder for RAM and RAM++.
         cache: Where embeddings are kept; ``None``: nowhere.
         released_articles: See :func:`~anytag.language.label_texts.prompts.open_set_prompts`.
-        on_progress: Called with the number of labels done and the number of all.
     """
 
-    def __init__(
-        self,
-        encoder: TextEncoder,
-        cache: EmbeddingCache | None = None,
-        released_articles: bool = True,
-        on_progress: Callable[[int, int], None] | None = None,
-    ):
+    def __init__(self, encoder: TextEncoder, cache: EmbeddingCache | None = None, released_articles: bool = True):
         self.encoder, self.cache, self.released_articles = encoder, cache, released_articles
-        self.on_progress = on_progress
 
     def for_ram(self, names: Sequence[str]) -> FloatArray:
         """One unit vector a name, ``[T, D]``: the ensemble of its 63 prompts.
@@ -215,8 +196,6 @@ class OpenSetEmbedder:
                 for row in rows:
                     found[row] = entry
         missing = [key for key, rows in places.items() if found[rows[0]] is None]
-        done = sum(entry is not None for entry in found)
-        self._report(done, len(groups))
         for start in range(0, len(missing), _GROUP):
             chosen = missing[start : start + _GROUP]
             made = self._compute([groups[places[key][0]] for key in chosen], treatment)
@@ -225,8 +204,6 @@ class OpenSetEmbedder:
                     self.cache.write(key, array)
                 for row in places[key]:
                     found[row] = array
-                done += len(places[key])
-            self._report(done, len(groups))
         if missing and self.cache is not None:
             self.cache.trim()
         return np.stack([entry for entry in found if entry is not None])
@@ -241,10 +218,6 @@ class OpenSetEmbedder:
             )
         parts = np.split(embeddings, np.cumsum([len(texts) for texts in groups])[:-1])
         return [ensemble(part) if treatment == "ensemble" else normalise(part) for part in parts]
-
-    def _report(self, done: int, total: int) -> None:
-        if self.on_progress is not None:
-            self.on_progress(done, total)
 
 
 def cache_key(fingerprint: str, texts: Sequence[str], treatment: Treatment) -> str:

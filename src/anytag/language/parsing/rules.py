@@ -58,10 +58,6 @@ _BEINGS = word_set(
 _MATERIAL_NAMES = frozenset(
     {"stainless steel", "wrought iron", "stained glass", "polka dot", "african american", "native american"}
 )
-#: Function nouns that stay so behind another noun ("car front"); "tank top" and "ocean view" are things.
-_BARE_HEADS = word_set(
-    "front side back middle center background foreground edge end group bunch lot couple pair time way"
-)
 #: Verbs that link when an adjective follows: "looks upset", "gets ready".
 _LINKS = word_set("look get go turn keep feel grow")
 #: Participles that make an adjective of the noun before them.
