@@ -28,10 +28,10 @@ from anytag.nn.efficientnet_lite import load_imagenet_lite
 from anytag.nn.text_encoder import embed_texts, load_sentence_encoder, sentence_encoder_folder
 from anytag.training.families.batches import SampleTags
 from anytag.training.families.data_sources import open_data
+from anytag.training.families.feature_cache import CachedShard
 from anytag.training.families.initialization import Start, begin
 from anytag.training.lite.batches import CaptionRecord, PictureRecord, TrainingPairs
 from anytag.training.lite.data import LiteData, prepare
-from anytag.training.lite.feature_cache import CachedShard
 from anytag.training.recipes.config import LiteConfig
 
 Report = Callable[[str], None]

@@ -13,7 +13,7 @@ from torch import Tensor
 from anytag.foundations.atomic_files import save_array
 from anytag.nn.efficientnet_lite import EfficientNetLite
 from anytag.training.engine.autocast import autocast
-from anytag.training.lite.feature_cache import CachedShard
+from anytag.training.families.feature_cache import CachedShard
 
 
 def with_tokens(

@@ -20,8 +20,8 @@ from anytag.data_engine.manifest import Manifest, ManifestCaption, ManifestTag, 
 from anytag.errors import DataError, UsageError
 from anytag.model.vocabulary import TagVocabulary, VocabularyTag
 from anytag.nn.recognition_decoder import RecognitionDecoder
+from anytag.training.families.feature_cache import CachedShard
 from anytag.training.lite.batches import LiteBatch
-from anytag.training.lite.feature_cache import CachedShard
 
 
 class TestHeldOut:

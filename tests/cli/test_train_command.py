@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from PIL import Image
 from typer.testing import CliRunner
 
 from anytag.cli import build_app
@@ -43,8 +44,9 @@ def test_a_recipe_of_the_published_families(data):
     command = (f"{data / 'own.py'}:tags", "--data", data, "--run", data / "run", "--threads", 1)
     done = run(*command, "--set", "stages.0.epochs=2", "--set", "batch_size=4")
     assert done.exit_code == 0, done.output
-    assert "all 4/4" in done.output
-    assert not re.search(r"4/4: *$", done.output, re.MULTILINE), "a line of the log without any figures"
+    assert re.search(
+        r"^all, epoch 2\.00 of 2, step 4/4, [\d.]+ pictures/s, [\d.]+ GB: rate .* tagging ", done.output, re.MULTILINE
+    )
     assert done.output.rstrip().endswith(f"done: {data / 'run' / 'model'}")
     import anytag
 
@@ -78,9 +80,51 @@ def test_a_full_disk_is_said_so(data):
         ("own.py:other", (), "there is no recipe other() in this file; it has recipe, tags"),
         ("own.py", ("--set", "objective.distillation=1"), "this recipe has no such setting"),
         ("own.py", ("--set", 'sources=["gone.csv"]'), "gone.csv"),
+        ("own.py:tags", ("--device", "cuda:97"), "device 'cuda:97' is not available to PyTorch here"),
+        ("own.py:tags", ("--device", "abacus"), "unknown device 'abacus'; PyTorch runs models on cpu, cuda, mps, xpu"),
+        ("own.py:tags", ("--set", "best_metric=map"), "name some as validation"),
+        (
+            "own.py:tags",
+            ("--set", "best_metric=maps"),
+            "--set best_metric: Input should be 'map', 'label_map', 'f1', 'cider'",
+        ),
+        ("own.py:tags", ("--out", "a.png"), "--out is where --dry-run draws samples"),
     ],
 )
 def test_what_is_wrong_is_said_and_ends_with_2(data, recipe, options, message):
     done = run(data / recipe, "--data", data, "--run", data / "run", *options)
     assert done.exit_code == 2
     assert message in " ".join(done.output.split())
+
+
+def test_the_device_can_be_named(data):
+    command = (f"{data / 'own.py'}:tags", "--data", data, "--run", data / "run", "--set", "batch_size=4")
+    done = run(*command, "--device", "cpu", "--set", "stages.0.epochs=1")
+    assert done.exit_code == 0, done.output
+    assert done.output.rstrip().endswith(f"done: {data / 'run' / 'model'}")
+
+
+def test_recipes_of_the_processor_say_so(tmp_path):
+    done = run(ROOT / "recipes" / "finetune_tags.py", "--data", tmp_path, "--run", tmp_path / "run", "--device", "cuda")
+    assert done.exit_code == 2
+    assert "--device is for recipes that train a network; this one takes minutes on a processor" in done.output
+    done = run(ROOT / "recipes" / "finetune_tags.py", "--data", tmp_path, "--run", tmp_path / "run", "--dry-run")
+    assert "--dry-run is for recipes that train a network" in done.output
+
+
+def test_a_dry_run_trains_nothing(data):
+    done = run(f"{data / 'own.py'}:tags", "--data", data, "--run", data / "run", "--dry-run", "--set", "batch_size=4")
+    assert done.exit_code == 0, done.output
+    for part in (
+        "pictures: 8\n", "distinct: 8\n", "captions: 16, 2.0 a picture", "tags a picture: 2.0 on average, 2 to 2",
+        "steps: 2 an epoch of 4 pictures each, 4 in all (all 4)", f"network sees them: {data / 'run' / 'samples.png'}",
+    ):  # fmt: skip
+        assert part in done.output, part
+    assert sorted(path.name for path in (data / "run").iterdir() if path.name != ".lock") == ["cache", "samples.png"]
+    with Image.open(data / "run" / "samples.png") as sheet:
+        assert sheet.width > 5 * 256
+    other = run(
+        f"{data / 'own.py'}:tags", "--data", data, "--run", data / "run", "--dry-run", "--out", data / "seen" / "a.png"
+    )
+    assert other.exit_code == 0, other.output
+    assert (data / "seen" / "a.png").read_bytes()[:4] == b"\x89PNG"

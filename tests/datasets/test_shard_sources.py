@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import json
 import pickle
+from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from data_files import jpeg, shard_members, write_shards, write_tar
 
-from anytag.datasets import Box, TagName
+from anytag.datasets import Box, Sample, TagName
+from anytag.datasets.opening import open_source
 from anytag.datasets.shard_names import expand_braces, expand_shards, is_shard_name
 from anytag.datasets.webdataset import ShardSource, StreamedShards, open_shards, read_shard
 from anytag.errors import SampleError, UsageError
@@ -98,6 +101,64 @@ def test_tags_may_have_another_key(tmp_path: Path) -> None:
 def test_tags_go_by_their_usual_names_as_in_tables(tmp_path: Path, record: dict, tags: tuple[str, ...]) -> None:
     path = write_tar(tmp_path / "s.tar", [("0.jpg", jpeg(1)), ("0.json", json.dumps(record).encode())])
     assert tuple(tag.name for tag in open_shards(path)[0].tags) == tags
+
+
+class TestColumns:
+    RECORD: ClassVar = {
+        "alt": "a dog",
+        "more": ["a cat", ""],
+        "kw": "dog/cat",
+        "extra": ["cat", "owl"],
+        "key": 7,
+        "seen": "dog",
+    }
+
+    @pytest.fixture(params=["here", "streamed"])
+    def first(self, request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Sample]:
+        record = json.dumps(self.RECORD | {"caption": "unseen", "tags": ["unseen"], "categories": ["unseen"]}).encode()
+        members = [("0.jpg", jpeg(1)), ("0.json", record), ("0.txt", b"a line")]
+        name = "s.tar" if request.param == "here" else "s.tar.gz"
+        path = write_tar(tmp_path / name, members, "w" if request.param == "here" else "w:gz")
+
+        def open_first(**options: object) -> Sample:
+            source = open_source({"path": str(path), **options})
+            assert isinstance(source, ShardSource if request.param == "here" else StreamedShards)
+            return next(iter(source))
+
+        return open_first
+
+    def test_keys_are_taken_by_their_roles(self, first: Callable[..., Sample]) -> None:
+        columns = {
+            "captions": ["alt", "more"],
+            "tags": ["kw", "extra"],
+            "labels": "seen",
+            "id": "key",
+            "separator": "/",
+        }
+        sample = first(columns=columns)
+        assert sample.captions == ("a dog", "a cat")
+        assert [tag.name for tag in sample.tags] == ["dog", "cat", "owl"]
+        assert (sample.labels, sample.id) == (("dog",), "7")
+
+    def test_what_is_not_said_stays_usual(self, first: Callable[..., Sample]) -> None:
+        sample = first(columns={"tags": "extra"})
+        assert (sample.captions, sample.labels, sample.id) == (("unseen",), ("unseen",), "0")
+        assert [tag.name for tag in sample.tags] == ["cat", "owl"]
+        assert first(columns={"tags": None, "captions": None}).captions == ()
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            (
+                {"columns": {"picture": "jpg"}},
+                "columns of shards have no role 'picture'; the roles are captions, tags, ",
+            ),
+            ({"columns": {"tags": "kw"}, "tags": "kw"}, "'tags' and the 'tags' of 'columns' say the same thing"),
+        ],
+    )
+    def test_what_is_refused(self, first: Callable[..., Sample], options: dict, message: str) -> None:
+        with pytest.raises(UsageError, match=message):
+            first(**options)
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from anytag.export.onnx import (
     quantise_dynamic,
     store_half,
 )
+from anytag.export.tied_weights import share_tied_weights
 
 GRAPHS = (
     "image_encoder", "recognition_decoder", "label_encoder", "interaction_encoder", "text_decoder", "attention",
@@ -251,3 +252,55 @@ def test_padding_becomes_the_convolution_s_own_where_it_is_of_zeros_and_read_onc
 def test_the_image_encoder_s_maps_are_not_copied_to_be_padded(exported):
     graph = onnx.load(exported.folder / "onnx" / "image_encoder.onnx").graph
     assert "Pad" not in {node.op_type for node in graph.node}
+
+
+class TiedWords(torch.nn.Module):
+    """Words in, scores of words out, by the same table."""
+
+    def __init__(self, words=512, width=64):
+        super().__init__()
+        torch.manual_seed(0)
+        self.words = torch.nn.Embedding(words, width)
+        self.inner = torch.nn.Linear(width, width)
+
+    def forward(self, ids):
+        return (self.words(ids) + self.inner(self.words(ids))) @ self.words.weight.T
+
+
+class TestTiedWeights:
+    @pytest.fixture
+    def graph(self, tmp_path):
+        ids = torch.tensor([[3, 5, 511], [0, 7, 8]])
+        spec = GraphSpec("tied", TiedWords(), {"ids": ids}, ("scores",), {"ids": {0: "batch", 1: "length"}})
+        export_graph(spec, tmp_path / "tied.onnx")
+        fold_constants(tmp_path / "tied.onnx")
+        return spec, tmp_path / "tied.onnx"
+
+    def test_words_are_held_once(self, graph):
+        spec, path = graph
+        whole = path.stat().st_size
+        quantise_dynamic(path, operators=["MatMul", "Gemm"])
+        beside, error = path.stat().st_size, check_parity(spec, path, tolerance=1.0)
+        assert share_tied_weights(path) == 1
+        # A table of 512 x 64 in 8 bits, and 512 scales.
+        assert path.stat().st_size < beside - 3.5 * 512 * 64
+        assert path.stat().st_size < 0.45 * whole
+        shared = check_parity(spec, path, tolerance=1.0)
+        assert shared < max(3 * error, 0.02)
+
+    def test_other_tables_stay(self, graph):
+        _, path = graph
+        quantise_dynamic(path, operators=["MatMul", "Gemm"])
+        model = onnx.load(path)
+        table = next(w for w in model.graph.initializer if list(w.dims) == [512, 64])
+        values = onnx.numpy_helper.to_array(table) * np.float32(1.2)
+        table.CopyFrom(onnx.numpy_helper.from_array(values, table.name))
+        onnx.save(model, path)
+        before = path.read_bytes()
+        assert share_tied_weights(path) == 0
+        assert path.read_bytes() == before
+
+    def test_nothing_is_said_of_what_is_done_already(self, graph, capfd, caplog):
+        quantise_dynamic(graph[1], operators=["MatMul", "Gemm"])
+        assert capfd.readouterr() == ("", "")
+        assert not caplog.records

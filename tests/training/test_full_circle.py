@@ -28,7 +28,7 @@ SETTINGS = (
 )  # fmt: skip
 
 #: Of what is logged.
-NO_LOSSES = {"time", "step", "stage", "rate", "seconds"}
+NO_LOSSES = {"time", "step", "epoch", "stage", "rate", "seconds", "pictures_per_second", "memory"}
 #: Every two steps: two stages on tags and captions, tags, corners, captions, consensus.
 LOSSES = (
     {"tagging": 28.34, "alignment": 2.9, "captioning": 5.047, "texts": 5.012, "gradient_norm": 9.704},

@@ -61,7 +61,7 @@ def test_changes_are_said_and_written_down(run, tmp_path):
     first, second = read(tmp_path, "run.json")["times"]
     assert (first["step"], first["set"], first["changes"]) == (0, ["seed=7"], {})
     assert (second["step"], second["set"], second["changes"]) == (1, None, {"stages.0.learning_rate": "0.003 → 0.001"})
-    assert first["processes"] == 1
+    assert (first["processes"], first["device"]) == (1, "cpu")
     assert first["versions"]["torch"] == torch.__version__
     assert first["command"]
 

@@ -17,6 +17,7 @@ from anytag.nn.alignment_file import read_alignment
 from anytag.nn.clip_text import TOKENIZER as CLIP_TOKENIZER
 from anytag.nn.clip_text import WEIGHTS as CLIP_WEIGHTS
 from anytag.nn.clip_text import ClipTextEncoder
+from anytag.nn.devices import find_device
 from anytag.nn.label_queries import DescribedLabelQueries, EmbeddedLabelQueries, TextLabelQueries
 from anytag.nn.model import RecognitionModel
 from anytag.nn.packed import can_pack, pack_linears
@@ -26,9 +27,6 @@ from anytag.nn.weights import WEIGHTS_FILE, read_model
 
 #: Queries that go through the recognition decoder together on a CPU.
 _QUERIES = 576
-
-#: Kinds of devices that PyTorch can be asked for; some take a number, as in ``cuda:1``.
-_DEVICES = ("cpu", "cuda", "mps", "xpu")
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -83,7 +81,7 @@ class TorchBackend:
         if threads is not None:
             torch.set_num_threads(threads)
         self._arguments = (directory, threads, device, precision)
-        self.directory, self.device, self.dtype = directory, _device(device), PRECISIONS[precision]
+        self.directory, self.device, self.dtype = directory, find_device(device), PRECISIONS[precision]
         config = directory.config
         if not directory.has(WEIGHTS_FILE):
             raise ModelError(f"{directory.path}: has no {WEIGHTS_FILE}, so PyTorch cannot run it; use --backend onnx")
@@ -285,21 +283,3 @@ class TorchBackend:
 def _numpy(tensor: Tensor) -> FloatArray:
     array: FloatArray = tensor.float().cpu().numpy()
     return array
-
-
-def _device(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        if name.partition(":")[0] not in _DEVICES:
-            raise ModelError(f"unknown device {name!r}; PyTorch runs models on {', '.join(_DEVICES)}") from None
-        reason = str(error).splitlines()[0].partition(". ")[0]
-        advice = ""
-        if name.startswith("cuda") and not torch.backends.cuda.is_built():
-            reason = "the PyTorch that is installed runs on the processor only"
-            advice = ". Choose one for CUDA at https://pytorch.org/get-started and install it"
-        elif name.startswith("cuda") and not torch.cuda.is_available():
-            advice = ". It needs an NVIDIA card and NVIDIA's driver (nvidia-smi shows them)"
-        raise ModelError(f"device {name!r} is not available to PyTorch here: {reason}{advice}") from error
-    return device

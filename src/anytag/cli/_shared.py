@@ -177,5 +177,5 @@ def finish(done: int, failed: int, inputs: PictureInputs | None = None) -> None:
         say(f"left out: {described}")
     if failed:
         noun = "picture" if failed == 1 else "pictures"
-        say(f"{failed} {noun} failed, {done} recognized")
+        say(f"{failed} {noun} failed, {done} recognised")
         raise typer.Exit(1)

@@ -10,7 +10,9 @@ import typer
 
 from anytag.cli._output import tell
 from anytag.cli._shared import reporting
+from anytag.errors import UsageError
 from anytag.foundations.cpu_count import available_processors
+from anytag.foundations.folder_locks import only_writer
 
 
 def train(
@@ -26,10 +28,23 @@ def train(
     stop_after: Annotated[
         float | None, typer.Option(min=0, help="Stop after that many minutes, with a checkpoint.")
     ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda, cuda:1, mps. (default: an accelerator, if there is one)")
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Train nothing: report on the data, and draw five samples as they are seen."),
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="With --dry-run: PNG to draw the samples in. (default: samples.png in the run folder)"),
+    ] = None,
 ) -> None:
     """Train a model from pictures with captions or tags; killed at any moment, the same command goes on.
 
     Example: anytag train recipes/published.py:ram_4m --data data --run runs/ram --set seed=1
+
+    Example: anytag train recipes/small.py:ram --data data --run runs/small --dry-run
     """
     with reporting("train"):
         try:
@@ -38,10 +53,12 @@ def train(
             from anytag.errors import MissingExtraError
 
             raise MissingExtraError("Training", "train") from None
+        from anytag.training.dry_run import dry_run as rehearse
         from anytag.training.engine.allocator import keep_freed_memory
         from anytag.training.engine.config import Overrides
         from anytag.training.evidence.fit import fit_evidence
         from anytag.training.evidence.joint_embedding import fit_joint_embedding
+        from anytag.training.recipes.config import TrainingConfig
         from anytag.training.recipes.evidence import EvidenceTraining
         from anytag.training.recipes.joint_embedding import JointEmbeddingTraining
         from anytag.training.recipes.loading import load_recipe
@@ -51,6 +68,17 @@ def train(
         if threads or "OMP_NUM_THREADS" not in os.environ:
             torch.set_num_threads(threads or available_processors())
         config = Overrides(set_ or []).apply(load_recipe(recipe))
+        if out is not None and not dry_run:
+            raise UsageError("--out is where --dry-run draws samples; the model goes into the run folder")
+        if (dry_run or device) and not isinstance(config, TrainingConfig):
+            option = "--dry-run" if dry_run else "--device"
+            raise UsageError(f"{option} is for recipes that train a network; this one takes minutes on a processor")
+        if dry_run:
+            assert isinstance(config, TrainingConfig)
+            with only_writer(run, "another run trains", "give another run folder"):
+                picture = rehearse(config, data, run, tell, cache, out, device)
+            tell(f"five samples as the network sees them: {picture}" if picture else "no picture can be read")
+            return
         if isinstance(config, EvidenceTraining):
             fit_evidence(config, data, run, tell, cache, threads, set_ or [])
             tell(f"done: {run / 'model'}")
@@ -59,5 +87,6 @@ def train(
             fit_joint_embedding(config, data, run, tell, cache, threads, set_ or [])
             tell(f"done: {run / 'model'}")
             return
-        finished = run_training(config, data, run, tell, stop_after and stop_after * 60, cache, set_ or [])
-        tell(f"done: {run / 'model'}" if finished else f"stopped; go on with the same command ({run})")
+        finished = run_training(config, data, run, tell, stop_after and stop_after * 60, cache, set_ or [], device)
+        if os.environ.get("RANK", "0") == "0":  # Under torchrun every process is here.
+            tell(f"done: {run / 'model'}" if finished else f"stopped; go on with the same command ({run})")

@@ -117,7 +117,7 @@ class SampleStream(Generic[Item]):
         self.sources = list(sources)
         self.seed, self.shuffle, self.window, self.tail, self.epochs = seed, shuffle, window, tail, epochs
         self.consumer, self.consumers = rank + world_size * worker, world_size * workers
-        self._load = load
+        self.load = load
         self._threads = min(8, available_processors()) if threads is None else threads
         self._ahead = ahead or max(16, 4 * self._threads)
         self._indexed = [source for source in self.sources if isinstance(source, IndexedSource)]
@@ -262,7 +262,7 @@ class SampleStream(Generic[Item]):
     def _make(self, index: int, epoch: int) -> Item:
         number = int(np.searchsorted(self._ends, index, "right"))
         source = self._indexed[number]
-        return self._load(source[index - int(self._ends[number]) + len(source)], epoch)
+        return self.load(source[index - int(self._ends[number]) + len(source)], epoch)
 
     def _draw_windows(self) -> Iterator[tuple[Position, Callable[[], Item]]]:
         begin = self._position
@@ -299,7 +299,7 @@ class SampleStream(Generic[Item]):
     def _make_item(self, item: Sample | SampleError, epoch: int) -> Item:
         if isinstance(item, SampleError):
             raise item
-        return self._load(item, epoch)
+        return self.load(item, epoch)
 
 
 def merge_states(states: Sequence[dict[str, Any]]) -> dict[str, Any]:

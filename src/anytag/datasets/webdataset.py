@@ -8,35 +8,31 @@ from __future__ import annotations
 import copy
 import hashlib
 import io
-import json
 import os
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from anytag.datasets.records import read_boxes, read_captions, read_tags
 from anytag.datasets.remote import is_web_address, open_address
 from anytag.datasets.samples import Sample
 from anytag.datasets.shard_names import expand_shards
+from anytag.datasets.shard_samples import (
+    NO_KEYS,
+    groups,
+    is_picture,
+    is_read,
+    keys_of_roles,
+    picture_of,
+    split,
+    to_sample,
+)
 from anytag.datasets.sources import PartedSource, SampleSource
-from anytag.datasets.tar_files import BROKEN, Member, is_compressed, read_tar, uncompressed
+from anytag.datasets.tar_files import BROKEN, is_compressed, read_tar, uncompressed
 from anytag.errors import SampleError, UsageError
-from anytag.pictures.formats import FORMATS
-
-#: Extensions that hold a picture, as members of shards write them: without a dot.
-#: The commonest formats come first: of several pictures in a sample, they are the picture (a JPEG beside its camera
-#: file, or beside a map of depths).
-_PICTURES = tuple(extension.removeprefix(".") for format in FORMATS for extension in format.extensions)
-
-_READ_EXTENSIONS = {*_PICTURES, "json", "txt"}
-
-
-#: Keys of tags, the likelier first; ``categories`` are a human's labels for validation.
-_TAG_KEYS = ("tags", "tag", "keywords", "labels", "label")
 
 
 def read_shard(path: str | Path) -> Iterator[Sample]:
@@ -62,13 +58,18 @@ def read_shard(path: str | Path) -> Iterator[Sample]:
 
 
 def open_shards(
-    shards: str | Path | Sequence[str | Path], *, tags: str | None = None, index_folder: str | Path | None = None
+    shards: str | Path | Sequence[str | Path],
+    *,
+    tags: str | None = None,
+    columns: Mapping[str, Any] | None = None,
+    index_folder: str | Path | None = None,
 ) -> ShardSource | StreamedShards:
     """Shards as a source: indexed if all lie uncompressed on this machine, else streamed.
 
     Args:
         shards: Paths, globs, brace ranges (``shard-{000000..000099}.tar``), or http, https and file addresses.
         tags: See :class:`ShardSource`.
+        columns: Likewise.
         index_folder: See :class:`ShardSource`; not used for streams.
 
     Raises:
@@ -76,8 +77,8 @@ def open_shards(
     """
     names = expand_shards([shards] if isinstance(shards, str | Path) else shards)
     if any(is_web_address(name) or _is_compressed_file(name) for name in names):
-        return StreamedShards(names, tags=tags)
-    return ShardSource(names, tags=tags, index_folder=index_folder)
+        return StreamedShards(names, tags=tags, columns=columns)
+    return ShardSource(names, tags=tags, columns=columns, index_folder=index_folder)
 
 
 class ShardSource(PartedSource):
@@ -87,6 +88,9 @@ class ShardSource(PartedSource):
         shards: Paths, in order. Eight bytes a sample are kept of them in memory.
         tags: The key of the JSON members that holds tags; ``None``: ``tags`` or, where there is none, another name that
             they usually have (``label``, ``keywords``).
+        columns: Which keys of the JSON members hold what, by role: ``captions``, ``tags``, ``labels`` (of a human, for
+            validation), ``id``; one or several each, ``None`` for no such key; ``separator`` for that of tags. What is
+            not said is as :func:`read_shard` has it.
         index_folder: Where to keep what was found, so that the next run need not go through the shards again.
             ``None``: nowhere.
 
@@ -95,10 +99,15 @@ class ShardSource(PartedSource):
     """
 
     def __init__(
-        self, shards: Sequence[str | Path], *, tags: str | None = None, index_folder: str | Path | None = None
+        self,
+        shards: Sequence[str | Path],
+        *,
+        tags: str | None = None,
+        columns: Mapping[str, Any] | None = None,
+        index_folder: str | Path | None = None,
     ):
         self.paths = [Path(shard) for shard in shards]
-        self.tags = tags
+        self._keys = keys_of_roles(tags, columns, str(self.paths[0]))
         folder = Path(index_folder) if index_folder is not None else None
         problems: list[SampleError] = []
         self._starts = [_kept_index(path, folder, problems) for path in self.paths]
@@ -141,11 +150,11 @@ class ShardSource(PartedSource):
             with path.open("rb", buffering=0) as handle:
                 handle.seek(start)
                 content = handle.read(end - start)
-            members = list(read_tar(io.BytesIO(content), _is_read))
+            members = list(read_tar(io.BytesIO(content), is_read))
         except (*BROKEN, ValueError) as error:
             raise SampleError("unreadable", f"cannot be read ({error})", f"{path.name}:#{row + 1}") from error
-        for key, group in _groups(members):
-            if sample := _to_sample(path.name, key, group, self.tags):
+        for key, group in groups(members):
+            if sample := to_sample(path.name, key, group, self._keys):
                 return sample
         raise SampleError("unreadable", "has changed since it was indexed", f"{path.name}:#{row + 1}")
 
@@ -157,13 +166,14 @@ class StreamedShards(SampleSource):
         shards: Paths and addresses, in order. Nothing is opened before it is read.
         tags: The key of the JSON members that holds tags; ``None``: ``tags`` or, where there is none, another name that
             they usually have (``label``, ``keywords``).
+        columns: See :class:`ShardSource`.
     """
 
-    def __init__(self, shards: Sequence[str], *, tags: str | None = None):
+    def __init__(self, shards: Sequence[str], *, tags: str | None = None, columns: Mapping[str, Any] | None = None):
         if not shards:
             raise UsageError("no shards were given")
         self.shards = list(shards)
-        self.tags = tags
+        self._keys = keys_of_roles(tags, columns, self.shards[0])
         self.description = f"{len(self.shards)} shards from {self.shards[0]} on, streamed"
         self.identity = f"streamed {PurePosixPath(self.shards[0]).name} and {len(self.shards) - 1} more"
 
@@ -180,12 +190,14 @@ class StreamedShards(SampleSource):
         shard = self.shards[part]
         name = PurePosixPath(shard.partition("?")[0]).name if is_web_address(shard) else Path(shard).name
         try:
-            yield from _stream(shard, name, self.tags, start)
+            yield from _stream(shard, name, self._keys, start)
         except UsageError as error:
             yield SampleError("shard", str(error))
 
 
-def _stream(shard: str, name: str, tags: str | None = None, start: int = 0) -> Iterator[Sample | SampleError]:
+def _stream(
+    shard: str, name: str, keys: Mapping[str, tuple[str, ...]] = NO_KEYS, start: int = 0
+) -> Iterator[Sample | SampleError]:
     """A shard's samples from a number on; damage ends them with an error of kind ``shard``."""
     number = 0
     try:
@@ -198,12 +210,12 @@ def _stream(shard: str, name: str, tags: str | None = None, start: int = 0) -> I
     with raw:
         try:
             # What is left out need not be decoded, but its members have to be read to get past them.
-            for key, group in _groups(read_tar(uncompressed(raw), _is_read)):
-                number += _picture_of(group) is not None
+            for key, group in groups(read_tar(uncompressed(raw), is_read)):
+                number += picture_of(group) is not None
                 if number <= start:
                     continue
                 try:
-                    sample = _to_sample(name, key, group, tags)
+                    sample = to_sample(name, key, group, keys)
                 except SampleError as error:
                     yield error
                     continue
@@ -253,12 +265,12 @@ def _index(path: Path, size: int, problems: list[SampleError]) -> npt.NDArray[np
     try:
         with path.open("rb") as handle:
             for member in read_tar(handle, lambda name: False, size):
-                key, extension = _split(member.name)
+                key, extension = split(member.name)
                 if key != current:
                     if has_picture:
                         starts.append(begin)
                     current, begin, has_picture = key, member.start, False
-                has_picture = has_picture or _is_picture(key, extension)
+                has_picture = has_picture or is_picture(key, extension)
             if has_picture:
                 starts.append(begin)
             begin = handle.tell()
@@ -268,83 +280,6 @@ def _index(path: Path, size: int, problems: list[SampleError]) -> npt.NDArray[np
     if starts:
         starts.append(begin)
     return np.array(starts, np.int64)
-
-
-def _split(name: str) -> tuple[str, str]:
-    """A member's key and extension, which begins at the first dot of the file's name."""
-    folder, slash, base = name.rpartition("/")
-    stem, _, extension = base.partition(".")
-    # Some systems pack hidden files beside the real ones.
-    return (folder + slash + stem, extension.lower()) if stem else ("", "")
-
-
-def _is_picture(key: str, extension: str) -> bool:
-    return bool(key) and extension.rpartition(".")[2] in _PICTURES
-
-
-def _is_read(name: str) -> bool:
-    return _split(name)[1].rpartition(".")[2] in _READ_EXTENSIONS
-
-
-def _groups(members: Iterable[Member]) -> Iterator[tuple[str, dict[str, bytes]]]:
-    """Neighboring members of one key: their contents by extension."""
-    current = ""
-    group: dict[str, bytes] = {}
-    for member in members:
-        key, extension = _split(member.name)
-        if key != current:
-            if current:
-                yield current, group
-            current, group = key, {}
-        if member.content is not None:
-            group[extension] = member.content
-    if current:
-        yield current, group
-
-
-def _picture_of(group: dict[str, bytes]) -> str | None:
-    """The extension of a sample's picture: a plain one ("jpg") goes before others ("left.jpg")."""
-    plain = next((extension for extension in _PICTURES if extension in group), None)
-    return plain or next((e for e in group if e.rpartition(".")[2] in _PICTURES), None)
-
-
-def _member_of(group: dict[str, bytes], extension: str) -> bytes | None:
-    return group.get(extension) or next((group[e] for e in group if e.endswith("." + extension)), None)
-
-
-def _to_sample(shard: str, key: str, group: dict[str, bytes], tags: str | None) -> Sample | None:
-    extension = _picture_of(group)
-    if extension is None:
-        return None
-    source = f"{shard}:{key}.{extension}"
-    try:
-        text = _member_of(group, "json")
-        record: Any = json.loads(text) if text else {}
-        if not isinstance(record, dict):
-            raise SampleError("row", f"the JSON member holds {record!r:.80}, not an object")
-        key_of_tags = tags or next((name for name in _TAG_KEYS if _holds_names(record.get(name))), _TAG_KEYS[0])
-        captions = read_captions(record.get("captions") or record.get("caption"), "caption")
-        lines = _member_of(group, "txt")
-        if not captions and lines:
-            captions = tuple(line.strip() for line in lines.decode("utf-8").splitlines() if line.strip())
-        return Sample(
-            id=str(record.get("id", key)),
-            picture=group[extension],
-            captions=captions,
-            labels=tuple(tag.name for tag in read_tags(record.get("categories"), "categories")),
-            tags=read_tags(record.get(key_of_tags), key_of_tags),
-            boxes=read_boxes(record.get("boxes")),
-            source=source,
-        )
-    except SampleError as error:
-        raise error.at(source) from error
-    except ValueError as error:
-        raise SampleError("row", f"a text member is not JSON, or not in UTF-8 ({error})", source) from error
-
-
-def _holds_names(value: object) -> bool:
-    """Whether a field holds names, not the numbers of classes."""
-    return isinstance(value, str) or (isinstance(value, list) and any(isinstance(entry, str | dict) for entry in value))
 
 
 def _is_compressed_file(name: str) -> bool:

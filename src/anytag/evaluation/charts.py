@@ -59,7 +59,75 @@ def line_chart(lines: Sequence[tuple[str, ArrayLike, ArrayLike]], x_title: str, 
         y_title: Beside the axis.
         points: A longer curve is thinned to so many points.
     """
-    inside = []
+    ticks = [(t / 5, f"{t / 5:.1f}") for t in range(6)]
+    inside = _polylines(lines, points) + _x_ticks(ticks) + [_legend([name for name, _, _ in lines])]
+    return _frame(x_title, y_title, "".join(inside), ticks)
+
+
+def measured_chart(
+    lines: Sequence[tuple[str, ArrayLike, ArrayLike]], x_title: str, y_title: str, points: int = 200
+) -> str:
+    """Curves over whatever they range over; values that are no numbers are left out.
+
+    Args:
+        lines: Name, x and y of each; at least one value in all.
+        x_title: Below the axis.
+        y_title: Above the chart.
+        points: A longer curve is thinned to so many points.
+    """
+    shown = []
+    for name, x, y in lines:
+        xs, ys = np.asarray(x, np.float64), np.asarray(y, np.float64)
+        finite = np.isfinite(xs) & np.isfinite(ys)
+        shown.append((name, xs[finite], ys[finite]))
+    x_ticks = _round_ticks(np.concatenate([xs for _, xs, _ in shown]))
+    y_ticks = _round_ticks(np.concatenate([ys for _, _, ys in shown]))
+
+    def scaled(values: NDArray[np.float64], ticks: Sequence[float]) -> NDArray[np.float64]:
+        return (values - ticks[0]) / (ticks[-1] - ticks[0])
+
+    inside = _polylines([(name, scaled(xs, x_ticks), scaled(ys, y_ticks)) for name, xs, ys in shown], points)
+    places = [
+        [(float(place), f"{tick:.4g}") for place, tick in zip(scaled(np.array(ticks), ticks), ticks, strict=True)]
+        for ticks in (x_ticks, y_ticks)
+    ]
+    inside += _x_ticks(places[0])
+    if len(shown) > 1:
+        inside.append(_legend([name for name, _, _ in shown]))
+    # Above the chart: long numbers leave no room beside it.
+    inside.append(f'<text x="{_LEFT}" y="8" font-weight="bold">{html.escape(y_title)}</text>')
+    return _frame(x_title, "", "".join(inside), places[1])
+
+
+def chart_grid(charts: Sequence[str], columns: int = 3) -> str:
+    """Charts side by side, as one SVG file."""
+    rows = -(-len(charts) // columns)
+    width, height = _WIDTH * min(columns, len(charts)), _HEIGHT * rows
+    placed = [
+        f'<g transform="translate({_WIDTH * (place % columns)} {_HEIGHT * (place // columns)})">{chart}</g>'
+        for place, chart in enumerate(charts)
+    ]
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}">'
+        f'<rect width="{width}" height="{height}" fill="#fff"/>{"".join(placed)}</svg>\n'
+    )
+
+
+def _round_ticks(values: NDArray[np.float64]) -> list[float]:
+    """Four to seven round numbers, the first at or below the least value, the last at or above the greatest."""
+    low, high = float(values.min()), float(values.max())
+    if high <= low:
+        low, high = low - abs(low or 1.0) / 2, high + abs(high or 1.0) / 2
+    rough = (high - low) / 4
+    power = 10.0 ** np.floor(np.log10(rough))
+    step = next(power * times for times in (1, 2, 2.5, 5, 10) if power * times >= rough)
+    first, last = np.floor(low / step + 1e-9), np.ceil(high / step - 1e-9)
+    return [float(step * number) for number in range(int(first), int(last) + 1)]
+
+
+def _polylines(lines: Sequence[tuple[str, ArrayLike, ArrayLike]], points: int) -> list[str]:
+    """Curves in the unit square; a single point is drawn as one."""
+    drawn = []
     for number, (_, x, y) in enumerate(lines):
         xs, ys = np.asarray(x, np.float64), np.asarray(y, np.float64)
         if len(xs) > points:
@@ -68,17 +136,19 @@ def line_chart(lines: Sequence[tuple[str, ArrayLike, ArrayLike]], x_title: str, 
         px, py = _place(xs, ys)
         path = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(px, py, strict=True))
         color = COLORS[number % len(COLORS)]
-        inside.append(f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="1.8"/>')
-    inside += _ticks()
-    inside.append(_legend([name for name, _, _ in lines]))
-    return _frame(x_title, y_title, "".join(inside), [(t / 5, f"{t / 5:.1f}") for t in range(6)])
+        if len(xs) == 1:
+            drawn.append(f'<circle cx="{px[0]:.1f}" cy="{py[0]:.1f}" r="2.5" fill="{color}"/>')
+        drawn.append(f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="1.8"/>')
+    return drawn
 
 
-def _ticks() -> list[str]:
+def _x_ticks(ticks: Sequence[tuple[float, str]]) -> list[str]:
     marks = []
-    for t in range(6):
-        x, y = _place(t / 5, 0.0)
-        marks.append(f'<text x="{float(x):.1f}" y="{float(y) + 14:.1f}" text-anchor="middle">{t / 5:.1f}</text>')
+    for at, label in ticks:
+        x, y = _place(at, 0.0)
+        marks.append(
+            f'<text x="{float(x):.1f}" y="{float(y) + 14:.1f}" text-anchor="middle">{html.escape(label)}</text>'
+        )
     return marks
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +131,7 @@ def _session(path: Path) -> onnxruntime.InferenceSession:
     """A graph as it will be run."""
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry(*EXACT_PRODUCTS)
+    options.log_severity_level = 3
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
@@ -223,18 +226,34 @@ def quantise_dynamic(
     model = onnx.load(path)
     excluded = [node.name for node in model.graph.node if keep is not None and keep(node.name)]
     quantised = path.with_suffix(".int8.onnx")
-    quantize_dynamic(
-        str(path),
-        str(quantised),
-        weight_type=QuantType.QInt8,
-        per_channel=True,
-        nodes_to_exclude=excluded,
-        op_types_to_quantize=list(operators),
-        # Folded graphs say the types of their inputs and outputs only; what they do not say is a float.
-        extra_options={"MatMulConstBOnly": True, "DefaultTensorType": TensorProto.FLOAT},
-        use_external_data_format=_bytes_of_weights(path) > LARGEST_GRAPH,
-    )
+    with _without_advice():
+        quantize_dynamic(
+            str(path),
+            str(quantised),
+            weight_type=QuantType.QInt8,
+            per_channel=True,
+            nodes_to_exclude=excluded,
+            op_types_to_quantize=list(operators),
+            # Folded graphs say the types of their inputs and outputs only; what they do not say is a float.
+            extra_options={"MatMulConstBOnly": True, "DefaultTensorType": TensorProto.FLOAT},
+            use_external_data_format=_bytes_of_weights(path) > LARGEST_GRAPH,
+        )
     _take_place(quantised, path)
+
+
+@contextmanager
+def _without_advice() -> Iterator[None]:
+    """Within the block ONNX Runtime's quantizer advises nothing: what it would have prepared is folded already."""
+    root = logging.getLogger()
+    root.addFilter(_is_serious)
+    try:
+        yield
+    finally:
+        root.removeFilter(_is_serious)
+
+
+def _is_serious(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.ERROR
 
 
 def _take_place(made: Path, path: Path) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from anytag.export.onnx import fix_activation_scales, fold_constants, quantise_dynamic, store_half
+from anytag.export.tied_weights import share_tied_weights
 from anytag.nn.model import RecognitionModel
 
 Samples = Callable[[], list[dict[str, Any]]]
@@ -63,6 +64,7 @@ def _quantise_writing(path: Path) -> None:
     # Writing takes a quarter less time. The interaction encoder runs once a caption and would gain next to nothing.
     fold_constants(path)
     quantise_dynamic(path, operators=["MatMul", "Gemm"])
+    share_tied_weights(path)
     store_half(path, smallest=100_000)  # Word embeddings; the scales of 8-bit weights stay as they are.
 
 

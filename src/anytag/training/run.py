@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -11,25 +10,20 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from anytag.datasets.health import JsonLinesLog
+from anytag.errors import UsageError
 from anytag.foundations.folder_locks import only_writer
 from anytag.foundations.report import Report
-from anytag.language.parsing.parsed_captions import ParsedCaptions
-from anytag.language.parsing.parser import load_parser
-from anytag.model.vocabulary import TagVocabulary
 from anytag.teaching.config import TeachingConfig
 from anytag.teaching.teach import teach
-from anytag.training.engine.distributed import Share, connect, first_process_first
+from anytag.training.beginning import prepare
+from anytag.training.engine.distributed import Share, connect, find_place
+from anytag.training.engine.logs import CURVES_FILE
 from anytag.training.engine.stream_resume import StreamLoop
 from anytag.training.engine.task import Setup
-from anytag.training.families import setup as families
-from anytag.training.families.batches import SampleTags
 from anytag.training.families.data_findings import look_at, shared_pictures
-from anytag.training.families.data_sources import RunData, find_path, open_data
-from anytag.training.families.initialization import begin, find_start
+from anytag.training.families.data_sources import RunData
 from anytag.training.families.model_files import model_card, write_model
 from anytag.training.families.task import RecognitionTask
-from anytag.training.families.vocabularies import read_vocabulary
 from anytag.training.lite import setup as lite
 from anytag.training.recipes.config import LiteConfig, TrainingConfig, TrainingStage
 from anytag.training.run_record import RUN_FILE, RunRecord
@@ -43,12 +37,14 @@ def train(
     stop_after: float | None = None,
     cache: Path | None = None,
     settings: Sequence[str] | None = None,
+    device: str | None = None,
 ) -> bool:
     """Run a recipe, or go on with it.
 
     The run folder receives the recipe (``recipe.json``), who ran it how (``run.json``), the log (``log.jsonl``),
-    samples that could not be read (``bad-samples.jsonl``), checkpoints, and the model (``model/``), which
-    ``anytag.load(…, backend="torch")`` opens. Under ``torchrun`` every process calls this.
+    its curves (``curves.svg``), samples that could not be read (``bad-samples.jsonl``), checkpoints, and from the first
+    validation on the model (``model/``), which ``anytag.load(…, backend="torch")`` opens. Under ``torchrun`` every
+    process calls this.
 
     Args:
         config: The recipe, or how a model is taught tags.
@@ -59,6 +55,7 @@ def train(
         cache: Folder for what is made once: parsed captions, text embeddings, cached features; ``None``: in the run
             folder.
         settings: What was set on the command line, to be written down.
+        device: Where it trains (``cpu``, ``cuda:1``); ``None``: on the accelerator, if there is one.
 
     Returns:
         Whether the run reached its end. One that had is left alone.
@@ -74,7 +71,7 @@ def train(
     with alone:
         if isinstance(config, TeachingConfig):
             return _teach(config, data, folder, report, settings)
-        return _train(config, data, folder, report, stop_after, cache, settings)
+        return _train(config, data, folder, report, stop_after, cache, settings, device)
 
 
 def _teach(
@@ -103,28 +100,21 @@ def _train(
     stop_after: float | None,
     cache: Path | None,
     settings: Sequence[str] | None,
+    device: str | None,
 ) -> bool:
-    is_lite = isinstance(config.objective, LiteConfig)
-    strategy = connect(config.parallel, lite.DEVICE if is_lite else "auto")
+    place = find_place(device, lite.DEVICE if isinstance(config.objective, LiteConfig) else None)
+    strategy = connect(config.parallel, place)
     report = report if strategy.is_first else lambda line: None
     folder.mkdir(parents=True, exist_ok=True)
-    record = RunRecord(folder, config, data, strategy.world, settings)
-    cache = cache or folder / "cache"
-    parser = None if config.parser == "none" else ParsedCaptions(load_parser(config.parser), cache)
-    directory = find_start(config.start, data) if config.start is not None else None
-    listed = _listed(config, data, directory.vocabulary if directory is not None else None)
-    given = open_data(config, data, listed, JsonLinesLog(folder / "bad-samples.jsonl"))
-    for source in (*given.sources, *given.validation):
-        report(source.description)
-    with first_process_first():  # The others find on disk what it has counted and embedded.
-        start = begin(config, given, cache, directory, parser)
-    given.tags = SampleTags(start.vocabulary, parser)
-    report(f"{start.config.family}: {_millions(start.model)}, {len(start.vocabulary):,} tags")
-    if is_lite:
-        setup = lite.set_up(config, start, given, strategy, folder, cache, report)
-    else:
-        setup = families.set_up(config, start, given, strategy)
+    record = RunRecord(folder, config, data, strategy.world, settings, str(place))
+    beginning = prepare(config, data, folder, cache, report)
+    given, start = beginning.given, beginning.start
+    setup = beginning.set_up(strategy, place, report)
     task, batches = setup.task, setup.batches
+    if config.best_metric is not None and setup.validator is None:
+        raise UsageError(f"best_metric={config.best_metric} is of validation pictures; name some as validation")
+    lost: list[str] = []
+    distinct = ""
 
     def step(model: nn.Module, number: int, stage: TrainingStage, share: Share) -> tuple[Tensor, dict[str, float]]:
         return model(batches.draw(number, stage, share), stage)
@@ -134,7 +124,14 @@ def _train(
         model.objective.config = task.objective.config
         return setup.validator(model, final) if setup.validator is not None else {}
 
-    loop = StreamLoop(config, task, step, validate, setup.steps_per_epoch, folder, report, strategy=strategy)
+    def keep(model: nn.Module, figures: dict[str, float], step: int | None = None) -> None:
+        assert isinstance(model, RecognitionTask)
+        learned = loop.step if step is None else step
+        card = model_card(config, start, given, figures, learned, setup.pictures, lost, distinct)
+        threshold, curves = figures.get("threshold"), folder / CURVES_FILE
+        write_model(folder / "model", model.model, start, card, threshold, model.encoder, setup.pictures, curves)
+
+    loop = StreamLoop(config, task, step, validate, setup.steps_per_epoch, folder, report, strategy=strategy, keep=keep)
     loop.batches = batches
     try:
         if loop.resume():
@@ -144,23 +141,21 @@ def _train(
         changes = record.changes()
         for name, change in changes.items():
             report(f"changed since step {loop.step}: {name} {change}")
-        lost = _look_at_data(config, given, setup, report) if strategy.is_first else []
         if strategy.is_first:
+            found, distinct = _look_at_data(config, given, setup, report)
+            lost += found
             record.begin(loop.step)
             if changes:
                 loop.note({"changed": changes})
         finished = loop.run(stop_after)
     finally:
         batches.close()
-        if parser is not None:
-            parser.flush()
-    kept = loop.averaged()
+        beginning.close()
+    kept = loop.kept()
     if strategy.is_first:
-        assert isinstance(kept, RecognitionTask)
         lost += _lost_on_the_way(batches.state(), report)
-        figures = _last_figures(folder / "log.jsonl")
-        card = model_card(config, start, given, figures, loop.step, setup.pictures, lost)
-        write_model(folder / "model", kept.model, start, card, figures.get("threshold"), kept.encoder, setup.pictures)
+        step_kept, figures = loop.keeper.figures(loop.step)
+        keep(kept, figures, step_kept)
         if finished:
             record.finish(loop.step)
     strategy.wait()
@@ -169,14 +164,19 @@ def _train(
 
 def _is_finished(folder: Path, record: RunRecord, loop: StreamLoop, report: Report) -> bool:
     """Whether there is nothing left to do; the model may have been calibrated since, and is left alone."""
-    if loop.step < loop.total_steps or not (folder / "model" / "config.json").is_file():
+    if not loop.is_over() or not (folder / "model" / "config.json").is_file():
         return False
-    if loop.step == loop.total_steps and record.finished_at is None and (folder / RUN_FILE).exists():
+    if loop.step <= loop.total_steps and record.finished_at is None and (folder / RUN_FILE).exists():
         return False  # It was stopped before its last figures and its model.
     if loop.step > loop.total_steps:
         report(
             f"this run has gone {loop.step:,} steps, more than the {loop.total_steps:,} that the recipe asks for now; "
             "nothing was changed"
+        )
+    elif loop.step < loop.total_steps:
+        report(
+            f"this run is finished: it stopped at step {loop.step:,} for want of a better {loop.config.best_metric}; "
+            "nothing was changed. For more, raise patience, or begin a new run"
         )
     else:
         report(
@@ -186,9 +186,10 @@ def _is_finished(folder: Path, record: RunRecord, loop: StreamLoop, report: Repo
     return True
 
 
-def _look_at_data(config: TrainingConfig, given: RunData, setup: Setup, report: Report) -> list[str]:
-    """Report what cannot be learned from, and return it for the model card."""
-    found = [line for source in given.sources for line in look_at(source, given.tags).lines()]
+def _look_at_data(config: TrainingConfig, given: RunData, setup: Setup, report: Report) -> tuple[list[str], str]:
+    """Report what cannot be learned from; that, and how many pictures are distinct, for the model card."""
+    findings = [look_at(source, given.tags, config.tags) for source in given.sources]
+    found = [line for each in findings for line in each.lines()]
     if shared := shared_pictures(given.sources, given.validation, config.validation_pictures):
         found.append(f"{shared:,} validation pictures are training pictures as well; the figures will flatter")
     if config.batch_size > setup.pictures:
@@ -198,7 +199,8 @@ def _look_at_data(config: TrainingConfig, given: RunData, setup: Setup, report: 
         )
     for line in found:
         report(f"warning: {line}")
-    return found
+    distinct = len(set().union(*(each.pictures for each in findings)))
+    return found, f"Of {sum(each.usable for each in findings):,} that were looked at, {distinct:,} are distinct."
 
 
 def _lost_on_the_way(state: dict[str, Any], report: Report) -> list[str]:
@@ -209,21 +211,3 @@ def _lost_on_the_way(state: dict[str, Any], report: Report) -> list[str]:
     line = f"{bad:,} of the last epoch's {seen:,} samples could not be read (bad-samples.jsonl)"
     report(f"warning: {line}")
     return [line]
-
-
-def _listed(config: TrainingConfig, data: Path, start: TagVocabulary | None) -> TagVocabulary | None:
-    """The vocabulary that published lists may leave unsaid, where it is known before the data are read."""
-    if start is not None and config.vocabulary.change == "keep":
-        return start
-    return read_vocabulary(find_path(config.vocabulary.tags, data)) if config.vocabulary.tags is not None else None
-
-
-def _millions(model: nn.Module) -> str:
-    return f"{sum(parameter.numel() for parameter in model.parameters()) / 1e6:.1f} M parameters"
-
-
-def _last_figures(log: Path) -> dict[str, float]:
-    """The figures of the last validation in a run's log; none before the first."""
-    records = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.exists() else []
-    found = [record["validation"] for record in records if "validation" in record]
-    return found[-1] if found else {}

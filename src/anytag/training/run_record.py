@@ -1,7 +1,7 @@
 """What a run folder says of its run: the recipe as it stands, what was changed, who ran it, and whether it ended.
 
 ``recipe.json`` holds the settings that the run goes on with, ``run.json`` one entry for every time that it was begun or
-taken up: when, at which step, by which command, with which ``--set``, data folder, versions and processes.
+taken up: when, at which step, by which command, with which ``--set``, data folder, versions, processes and device.
 """
 
 from __future__ import annotations
@@ -35,12 +35,19 @@ class RunRecord:
         data: The data folder.
         processes: How many share the run.
         settings: The ``--set`` arguments of this time; ``None``: it was not begun from the command line.
+        device: Where it is computed.
     """
 
     def __init__(
-        self, folder: Path, config: Settings, data: Path, processes: int = 1, settings: Sequence[str] | None = None
+        self,
+        folder: Path,
+        config: Settings,
+        data: Path,
+        processes: int = 1,
+        settings: Sequence[str] | None = None,
+        device: str = "cpu",
     ):
-        self.folder, self.config, self.data = folder, config, data
+        self.folder, self.config, self.data, self.device = folder, config, data, device
         self.processes, self.settings = processes, settings
         self._record = _read(folder / RUN_FILE)
         self._before = _read(folder / RECIPE_FILE)
@@ -72,6 +79,7 @@ class RunRecord:
             "set": None if self.settings is None else list(self.settings),
             "data": str(self.data.resolve()),
             "processes": self.processes,
+            "device": self.device,
             "versions": {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}},
             "commit": _commit(),
             "changes": self.changes(),

@@ -15,7 +15,7 @@ from toy_run import Stopped, assert_same, config, make, records, stopping, weigh
 from anytag.errors import ModelError
 from anytag.training.engine.checkpointing import SaveError
 from anytag.training.engine.distributed import Strategy
-from anytag.training.engine.loop import parameter_groups
+from anytag.training.engine.parameters import parameter_groups
 
 
 class Sharded(Strategy):

@@ -105,7 +105,7 @@ def test_stages_have_objectives_of_the_runs_kind():
     [
         ({"views": 2}, "views"),
         ({"texts": ("a.txt",)}, "texts"),
-        ({"stages": (TrainingStage(name="s", epochs=1, cached="maps"),)}, r"stages\.0\.cached"),
+        ({"stages": (TrainingStage(name="s", epochs=1, cached="maps"),)}, r"stages\.0\.cached=maps"),
         ({"stages": (TrainingStage(name="s", epochs=1, captions=5),)}, r"stages\.0\.captions"),
     ],
 )

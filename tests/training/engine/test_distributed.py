@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from anytag.errors import UsageError
-from anytag.training.engine.distributed import Share, Strategy, connect
+from anytag.training.engine.distributed import Share, Strategy, connect, find_place
 
 #: A softmax does not change with the keys' bias: its gradient is rounding, of which Adam makes full steps.
 ROUNDING = ("key.bias", "query_key_value.bias")
@@ -180,6 +180,16 @@ class TestOneProcess:
         strategy = connect(parallel)
         assert type(strategy) is Strategy
         assert (strategy.rank, strategy.world, strategy.is_first) == (0, 1, True)
+
+    def test_where_it_trains(self, monkeypatch):
+        monkeypatch.delenv("WORLD_SIZE", raising=False)
+        assert find_place("cpu") == find_place(None, "cpu") == torch.device("cpu")
+        with pytest.raises(UsageError, match="device 'cuda': this recipe trains on cpu only; leave the device out"):
+            find_place("cuda", "cpu")
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        assert find_place("cpu") == torch.device("cpu")
+        with pytest.raises(UsageError, match="under torchrun every process takes one of its own; leave the number out"):
+            find_place("cuda:1")
 
     def test_a_batch_that_cannot_be_divided(self, tmp_path):
         with pytest.raises(UsageError) as caught:

@@ -17,6 +17,7 @@ from anytag.language.parsing.parser import load_parser  # noqa: E402
 from anytag.model.vocabulary import TagVocabulary, VocabularyTag  # noqa: E402
 from anytag.training.families.batches import SampleTags  # noqa: E402
 from anytag.training.families.data_findings import look_at, shared_pictures  # noqa: E402
+from anytag.training.families.data_report import describe  # noqa: E402
 from anytag.training.recipes.config import StreamConfig, Tag2TextConfig, VocabularyConfig  # noqa: E402
 from anytag.training.run import train  # noqa: E402
 
@@ -94,6 +95,45 @@ def test_validation_pictures_that_are_trained_on(tmp_path, rows):
     assert shared_pictures([training], [], 100) == 0
 
 
+class TestWhatThereIs:
+    def findings(self, folder, tags, rows, **more):
+        write_rows(folder / "pairs.jsonl", rows)
+        return look_at(open_source(folder / "pairs.jsonl"), tags, **more)
+
+    def test_counts(self, tmp_path, tags, rows):
+        """Three have nothing, two are one file, and two more have the same content under two names."""
+        for row in rows[:3]:
+            row.update(tags=[], captions=[])
+        rows[4]["image"] = rows[3]["image"]
+        (tmp_path / rows[6]["image"]).write_bytes((tmp_path / rows[5]["image"]).read_bytes())
+        rows[7]["tags"] = []
+        rows[7]["captions"] = ["nothing at all"]
+        by_name, by_content = (self.findings(tmp_path, tags, rows, by_content=look) for look in (False, True))
+        assert (by_name.samples, by_name.usable, by_name.bare) == (12, 9, 3)
+        assert (len(by_name.pictures), len(by_content.pictures)) == (8, 7)
+        assert by_name.tag_counts == [2] * 8
+        assert sum(by_name.tags.values()) == 16
+        said = describe([by_content], tags.vocabulary, 12)
+        assert said[:3] == ["pictures: 12", "distinct: 7 (2 are there more than once)", "captions: 17, 1.9 a picture"]
+        assert said[3] == "tags a picture: 2.0 on average, 2 to 2, median 2; 1 pictures have none"
+
+    def test_rarest_and_absent_tags(self, tmp_path, tags, rows):
+        for place, row in enumerate(rows):
+            row.update(tags=["red", "square"] if place else ["blue"], captions=[])
+        said = describe([self.findings(tmp_path, tags, rows)], tags.vocabulary, 12)
+        assert said[-2:] == [
+            "most frequent tags: square (11), red (11), blue (1)",
+            "rarest tags: blue (1), red (11), square (11); 3 of the vocabulary's 6 are in no picture",
+        ]
+
+    def test_of_large_data_a_part_is_looked_at(self, tmp_path, tags, rows):
+        said = describe([self.findings(tmp_path, tags, rows)], tags.vocabulary, 1_000_000)
+        assert said[:2] == [
+            "pictures: 1,000,000",
+            "looked at: 12 of them, evenly spread; what follows is about these",
+        ]
+
+
 class TestARun:
     def settings(self, **changes):
         return config(objective=Tag2TextConfig(captioning=0, contrast=0, matching=0), **changes)
@@ -113,6 +153,7 @@ class TestARun:
         ):
             assert any(part in line for line in warnings), part
             assert part in card, part
+        assert "24 pictures an epoch, each seen 2 times. Of 23 that were looked at, 23 are distinct." in card
 
     def test_a_batch_larger_than_the_data_and_tags_that_nobody_has(self, tmp_path):
         write_pictures(tmp_path, 4, captions=False)

@@ -23,7 +23,7 @@ from anytag.training.families.augmentation import PLAIN  # noqa: E402
 from anytag.training.families.batches import Collator, ExampleLoader, SampleTags, StreamBatches, sample_key  # noqa: E402
 from anytag.training.families.data_sources import open_sources  # noqa: E402
 from anytag.training.families.vocabularies import choose_vocabulary  # noqa: E402
-from anytag.training.recipes.config import AugmentationConfig, VocabularyConfig  # noqa: E402
+from anytag.training.recipes.config import AugmentationConfig, TrainingStage, VocabularyConfig  # noqa: E402
 
 VOCABULARY = TagVocabulary(
     [
@@ -120,7 +120,7 @@ class TestExamples:
 
 def drawn(batches):
     """The next batch of a process that is alone."""
-    return batches.draw(0, None, Share())
+    return batches.draw(0, TrainingStage(name="all", epochs=1), Share())
 
 
 class TestBatches:

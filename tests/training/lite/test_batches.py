@@ -12,8 +12,8 @@ from fixtures_torch import tiny_tokenizer
 
 from anytag.errors import UsageError
 from anytag.model.vocabulary import TagVocabulary, VocabularyTag
+from anytag.training.families.feature_cache import CachedShard
 from anytag.training.lite.batches import CaptionRecord, LiteBatches, PictureRecord, TagPrompts, TrainingPairs, pad
-from anytag.training.lite.feature_cache import CachedShard
 from anytag.training.recipes.config import LiteConfig, TrainingConfig, TrainingStage
 
 NAMES = ("animal", "dog", "cat", "run", "grass", "red", "big", "the")

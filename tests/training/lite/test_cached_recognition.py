@@ -11,9 +11,9 @@ require_module("torch", "train")
 import torch  # noqa: E402
 
 from anytag.model.vocabulary import TagVocabulary, VocabularyTag  # noqa: E402
+from anytag.training.families.feature_cache import CachedShard  # noqa: E402
 from anytag.training.lite.batches import PictureRecord  # noqa: E402
 from anytag.training.lite.cached_recognition import CachedRecognition, cache_recognition  # noqa: E402
-from anytag.training.lite.feature_cache import CachedShard  # noqa: E402
 
 #: Tag 2 is too rare to guide.
 VOCABULARY = TagVocabulary(

@@ -11,7 +11,7 @@ require_module("torch", "train")
 import torch  # noqa: E402
 
 from anytag.model.vocabulary import TagVocabulary, VocabularyTag  # noqa: E402
-from anytag.training.lite.feature_cache import CachedShard  # noqa: E402
+from anytag.training.families.feature_cache import CachedShard  # noqa: E402
 from anytag.training.lite.multi_crop import CornerTargets, corner_logits, taught_tags  # noqa: E402
 
 

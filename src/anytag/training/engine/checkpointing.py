@@ -78,11 +78,11 @@ class RunState:
         part = target.with_name(target.name + ".part")
         failure = None
         try:
-            with _explained(target, step):
+            with explained(target, step):
                 if self.strategy.is_sharded:
                     _write_folder(state, part, self.strategy)
                 elif self.strategy.is_first:
-                    _write_file(state, part)
+                    write_state(state, part)
         except SaveError as error:
             failure = error
         reasons = [reason for reason in self.strategy.gathered(failure and str(failure)) if reason]
@@ -238,7 +238,8 @@ class RunState:
             _remove(path)
 
 
-def _write_file(state: State, part: Path) -> None:
+def write_state(state: State, part: Path) -> None:
+    """Write a state, and see to it that it is on the disk."""
     with part.open("wb") as handle:
         torch.save(state, handle)
         handle.flush()
@@ -253,7 +254,8 @@ def _write_folder(state: State, part: Path, strategy: Strategy) -> None:
 
 
 @contextmanager
-def _explained(target: Path, step: int) -> Iterator[None]:
+def explained(target: Path, step: int) -> Iterator[None]:
+    """Turn what goes wrong in writing a checkpoint into a :class:`SaveError`."""
     try:
         yield
     except (OSError, RuntimeError, CheckpointException) as error:

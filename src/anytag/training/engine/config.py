@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from anytag.errors import UsageError
 from anytag.foundations.settings import Settings
@@ -73,7 +73,12 @@ class LoopConfig(Settings):
             ``fsdp``: weights, gradients, optimizer and average are divided among them; ``auto``: ``ddp``.
         activation_checkpointing: Compute activations of the large blocks again in the backward pass instead of keeping
             them: less memory for a third more time.
-        tensorboard: Write the log for TensorBoard, too (extra ``tensorboard``).
+        best_metric: A figure of validation: the model with the best one so far is kept, and is what the run leaves.
+            ``None``: that of the last step is.
+        lower_is_better: Whether the best one is the lowest, as with losses.
+        patience: The run ends after so many validations without a better figure; ``None``: at its last step.
+        loggers: Who receives the log beside ``log.jsonl`` (:mod:`anytag.training.engine.loggers`), each with an
+            extra of its name.
         divergence_factor: A loss so many times its running median is taken for diverging; 0: never.
         divergence_steps: So many such steps in a row end the run; no checkpoint is written on the way.
     """
@@ -92,9 +97,18 @@ class LoopConfig(Settings):
     precision: Precision = "auto"
     parallel: Literal["auto", "ddp", "fsdp"] = "auto"
     activation_checkpointing: bool = False
-    tensorboard: bool = False
+    best_metric: str | None = None
+    lower_is_better: bool = False
+    patience: int | None = Field(default=None, ge=1)
+    loggers: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = ()
     divergence_factor: float = Field(default=20.0, ge=0)
     divergence_steps: int = Field(default=10, ge=1)
+
+    @model_validator(mode="after")
+    def _patience_is_for_something(self) -> Self:
+        if self.best_metric is None and (self.patience is not None or self.lower_is_better):
+            raise ValueError("patience and lower_is_better are of a figure of validation; name it as best_metric")
+        return self
 
 
 Config = TypeVar("Config", bound=BaseModel)

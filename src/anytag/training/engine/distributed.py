@@ -27,6 +27,8 @@ from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forwar
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from anytag.errors import UsageError
+from anytag.nn.devices import find_device
 from anytag.training.engine.activation_checkpointing import large_blocks
 
 #: The first process prepares data and validates alone; the others wait for so long. Other exchanges keep PyTorch's own
@@ -197,6 +199,8 @@ class DataParallel(_Processes):
         known = inspect.signature(DistributedDataParallel).parameters
         buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
         settings: dict[str, Any] = {buffers: False, "find_unused_parameters": True, "init_sync": False}
+        # Most steps leave nothing out, and PyTorch advises against what the others need.
+        warnings.filterwarnings("ignore", message="find_unused_parameters=True was specified")
         self._engine = DistributedDataParallel(self.losses, **settings)
 
     def forward(self, *args: Any) -> tuple[Tensor, dict[str, float]]:
@@ -278,19 +282,42 @@ class FullyShardedDataParallel(_Processes):
             scalar.grad = both[0] / self.world if both[1] else None
 
 
-def connect(parallel: Literal["auto", "ddp", "fsdp"] = "auto", device: Literal["auto", "cpu"] = "auto") -> Strategy:
+def find_place(asked: str | None, only: str | None = None) -> torch.device:
+    """Where this process trains.
+
+    Args:
+        asked: What the user asks for (``cpu``, ``cuda:1``); ``None``: an accelerator, if there is one.
+        only: The one kind of device that will do.
+
+    Raises:
+        UsageError: If what is asked for will not do.
+        ModelError: If there is no such device here.
+    """
+    several = "WORLD_SIZE" in os.environ and distributed.is_available()
+    if only is not None and asked not in (None, only):
+        raise UsageError(f"device {asked!r}: this recipe trains on {only} only; leave the device out")
+    if several and asked is not None and ":" in asked:
+        raise UsageError(f"device {asked!r}: under torchrun every process takes one of its own; leave the number out")
+    name = asked or only
+    if name is None:
+        accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+        name = "cpu" if accelerator is None else accelerator.type
+    if several and name != "cpu":
+        name = f"{name}:{os.environ.get('LOCAL_RANK', 0)}"
+    return find_device(name)
+
+
+def connect(parallel: Literal["auto", "ddp", "fsdp"] = "auto", place: torch.device | None = None) -> Strategy:
     """The strategy for the processes that there are: ``torchrun`` says so in the environment.
 
     Args:
         parallel: How several processes share a run; without ``torchrun`` there is one, and nothing to share.
-        device: Where several processes train; ``auto``: each on an accelerator of its own, if there are any.
+        place: From :func:`find_place`; ``None``: an accelerator, if there is one.
     """
     if "WORLD_SIZE" not in os.environ or not distributed.is_available():
         return Strategy()
-    own = torch.device("cpu")
-    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    if device == "auto" and accelerator is not None:
-        own = torch.device(accelerator.type, int(os.environ.get("LOCAL_RANK", 0)))
+    own = place or find_place(None)
+    if own.type != "cpu":
         torch.accelerator.set_device_index(own.index)
     if not distributed.is_initialized():
         distributed.init_process_group("gloo" if own.type == "cpu" else None)

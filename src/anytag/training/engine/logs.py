@@ -1,43 +1,59 @@
-"""What a run says of itself: JSON lines always, TensorBoard's files if they are asked for."""
+"""What a run says of itself: JSON lines, lines for people, curves, and whoever else is to receive its log."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from anytag.errors import MissingExtraError
+from anytag.errors import UsageError
 from anytag.foundations.atomic_files import write_text
 from anytag.foundations.report import Report
+from anytag.training.engine.best import Validations
 from anytag.training.engine.checkpointing import SaveError
+from anytag.training.engine.curves import COST, PLACE, draw_curves
+from anytag.training.engine.loggers import open_logger
+from anytag.training.engine.progress import Progress
+
+LOG_FILE, CURVES_FILE = "log.jsonl", "curves.svg"
+
+#: Seconds between two drawings of the curves, unless a validation comes.
+_REDRAWN = 60.0
 
 
 class RunLog:
     """The log of a run; one process of it writes.
 
     Args:
-        folder: The run folder: ``log.jsonl``, and ``tensorboard/`` if asked for.
-        total_steps: For the time that is left.
+        folder: The run folder: ``log.jsonl``, ``curves.svg``, and what the loggers keep.
+        progress: Says how far the run is.
         report: Receives the lines in a readable form.
-        tensorboard: Write for TensorBoard, too.
+        loggers: Names of others that receive the log.
 
     Raises:
-        MissingExtraError: If TensorBoard is asked for and not installed.
+        MissingExtraError: If one of these is not installed.
     """
 
-    def __init__(self, folder: Path, total_steps: int, report: Report, tensorboard: bool = False):
-        self.path, self.total_steps, self.report = folder / "log.jsonl", total_steps, report
-        self._board: Any = None
-        self._board_folder = folder / "tensorboard" if tensorboard else None
-        if tensorboard:
-            _summary_writer()
+    def __init__(self, folder: Path, progress: Progress, report: Report, loggers: Sequence[str] = ()):
+        self.folder, self.path = folder, folder / LOG_FILE
+        self.progress, self.report = progress, report
+        self._loggers = {kind: open_logger(kind, folder) for kind in loggers}
+        self._silent: set[str] = set()
+        self._drawn = 0.0
 
-    def begin(self, step: int) -> None:
+    def begin(self, step: int, settings: Mapping[str, Any]) -> None:
         """Go on from a step: drop the lines of steps that will be run again, and a line that a kill cut off."""
-        if self._board_folder is not None:
-            self._board = _summary_writer()(str(self._board_folder), purge_step=step + 1)
+        for kind, logger in self._loggers.items():
+            try:
+                logger.begin(step, settings)
+            except Exception as error:
+                raise UsageError(
+                    f"loggers: {kind} cannot begin a run ({type(error).__name__}: {error}); mend its settings, or "
+                    "leave it out"
+                ) from error
         if not self.path.exists():
             return
         kept = []
@@ -49,12 +65,18 @@ class RunLog:
                 continue
         write_text(self.path, "".join(kept))
 
-    def has_figures(self, step: int) -> bool:
-        """Whether the figures of a validation at that step were written."""
-        if not self.path.exists():
-            return False
-        records = map(json.loads, self.path.read_text(encoding="utf-8").splitlines())
-        return any(record["step"] == step and "validation" in record for record in records)
+    def validations(self, step: int) -> Validations:
+        """Steps and figures of the validations up to a step, without final ones."""
+        return [
+            (record["step"], record["validation"])
+            for record in read_log(self.path)
+            if "validation" in record and not record.get("final") and record["step"] <= step
+        ]
+
+    def final_figures(self, step: int) -> dict[str, float] | None:
+        """The figures of the final validation, if it was at that step."""
+        records = [record for record in read_log(self.path) if record.get("final") and record["step"] == step]
+        return dict(records[-1]["validation"]) if records else None
 
     def note(self, record: dict[str, Any]) -> None:
         """Add a record that is no figure; it has at least ``step``."""
@@ -71,35 +93,53 @@ class RunLog:
         try:
             with self.path.open("a", encoding="utf-8") as handle:
                 handle.write(json.dumps(record) + "\n")
+            self._draw("validation" in record)
         except OSError as error:
             raise SaveError(
                 f"{self.path}: the log of step {record['step']} could not be written ({error}); checkpoints are "
                 "untouched. Make room, then go on with the same command."
             ) from error
-        figures = [(k, v) for k, v in _flat(record) if k not in ("time", "step", "stage")]
-        if self._board is not None:
-            group = "validation" if "validation" in record else "training"
-            for name, value in figures:
-                self._board.add_scalar(f"{group}/{name}", value, record["step"])
-            self._board.flush()
-        left = (self.total_steps - record["step"]) * record.get("seconds", 0.0)
-        eta = f", {left / 60:.0f} min left" if left else ""
-        shown = " ".join(f"{name} {value}" for name, value in figures)
-        self.report(f"{record['stage']} {record['step']}/{self.total_steps}{eta}: {shown}")
+        group = "validation" if "validation" in record else "training"
+        figures = dict(_flat({name: value for name, value in record.items() if name not in PLACE}))
+        self._send(record["step"], {f"{group}/{name}": value for name, value in figures.items()})
+        shown = " ".join(f"{name} {value}" for name, value in figures.items() if name not in COST)
+        kind = "final validation " if record.get("final") else "validation " if "validation" in record else ""
+        self.report(f"{record['stage']}, {self.progress.line(record)}: {kind}{shown}")
 
     def close(self) -> None:
         """Nothing more will come."""
-        if self._board is not None:
-            self._board.close()
-            self._board = None
+        with suppress(OSError):
+            self._draw(True)
+        for logger in self._loggers.values():
+            logger.close()
+
+    def _draw(self, now: bool) -> None:
+        if now or time.monotonic() - self._drawn > _REDRAWN:
+            draw_curves(read_log(self.path), self.folder / CURVES_FILE)
+            self._drawn = time.monotonic()
+
+    def _send(self, step: int, figures: dict[str, float]) -> None:
+        """Give figures to the loggers. A service that does not answer ends no run; it is said once."""
+        for kind, logger in self._loggers.items():
+            try:
+                logger.write(step, figures)
+            except Exception as error:
+                if kind not in self._silent:
+                    self.report(f"warning: {kind} does not take the log of step {step:,} ({error}); log.jsonl has it")
+                self._silent.add(kind)
 
 
-def _summary_writer() -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise MissingExtraError("Writing TensorBoard's files", "tensorboard") from None
-    return SummaryWriter
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The records of a log, oldest first; none if there is none. A line that was cut off is left out."""
+    records = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else ():
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if isinstance(record, dict) and "step" in record:
+            records.append(record)
+    return records
 
 
 def _rounded(record: dict[str, Any]) -> dict[str, Any]:

@@ -23,9 +23,13 @@ from anytag.training.engine.activation_checkpointing import checkpoint_activatio
 from anytag.training.engine.autocast import autocast
 from anytag.training.engine.checkpointing import RunState
 from anytag.training.engine.config import LoopConfig, LoopStage
-from anytag.training.engine.distributed import LossModule, Share, Strategy, connect, local_part
+from anytag.training.engine.distributed import LossModule, Share, Strategy, connect
+from anytag.training.engine.keeper import Keeper, KeepFunction
 from anytag.training.engine.logs import RunLog
 from anytag.training.engine.loss_watch import DivergedError, LossWatch
+from anytag.training.engine.means import Means
+from anytag.training.engine.parameters import GroupFunction, moving_average, of_one_kind, parameter_groups
+from anytag.training.engine.progress import Progress, peak_memory
 from anytag.training.engine.stop_signals import StopSignals
 from anytag.training.engine.task import Task
 
@@ -33,29 +37,8 @@ from anytag.training.engine.task import Task
 StepFunction = Callable[[nn.Module, int, Any, Share], tuple[Tensor, dict[str, float]]]
 ValidateFunction = Callable[[nn.Module, bool], dict[str, float]]
 
-#: Model and config to parameter groups of an optimizer. Beside ``params`` a group has ``part``, which tells whether
-#: the stage's ``encoder_learning_rate`` (``"encoder"``) or its ``learning_rate`` is the group's, and it may have
-#: ``weight_decay`` and ``scale``, by which the rate is multiplied.
-GroupFunction = Callable[[nn.Module, LoopConfig], list[dict[str, Any]]]
-
 #: Between the seeds of two processes' draws.
 _SEED_STRIDE = 1_000_003
-
-
-def parameter_groups(model: nn.Module, config: LoopConfig) -> list[dict[str, Any]]:
-    """The usual groups: what is decayed, what is not, and the image encoder, which is not either.
-
-    Norms, biases and embeddings are not decayed: shrinking them only undoes what they learn.
-    """
-    encoder = [p for n, p in model.named_parameters() if n.startswith("image_encoder.")]
-    others = [(n, p) for n, p in model.named_parameters() if not n.startswith("image_encoder.")]
-    plain = [p for n, p in others if p.ndim < 2 or "embedding" in n or "positions" in n or n == "no_picture"]
-    decayed = [p for n, p in others if not any(p is q for q in plain)]
-    return [
-        {"params": decayed, "weight_decay": config.weight_decay, "part": "decoder"},
-        {"params": plain, "weight_decay": 0.0, "part": "decoder"},
-        {"params": encoder, "weight_decay": 0.0, "part": "encoder"},
-    ]
 
 
 class TrainingLoop:
@@ -75,15 +58,18 @@ class TrainingLoop:
         report: Receives readable lines of progress.
         groups: Divides the parameters into groups.
         strategy: How processes share the run; ``None``: as the config says.
+        keep: Called after every validation on the way whose weights are those to keep: the best ones so far where the
+            config names a figure, else all.
 
     Attributes:
         average: The moving average; ``None`` if the config has none.
+        keeper: Keeps models after validations.
         step: Steps gone by.
         saved_step: The step of the newest checkpoint; ``None`` before the first.
 
     Raises:
         UsageError: If the batch cannot be divided among processes and micro-batches.
-        MissingExtraError: If TensorBoard is asked for and not installed.
+        MissingExtraError: If a logger is asked for and not installed.
     """
 
     def __init__(
@@ -97,6 +83,7 @@ class TrainingLoop:
         report: Report = print,
         groups: GroupFunction = parameter_groups,
         strategy: Strategy | None = None,
+        keep: KeepFunction = lambda model, figures: None,
     ):
         self.config, self.step_function, self.validate, self.folder = config, step, validate, folder
         self.strategy = strategy or connect(config.parallel)
@@ -114,21 +101,22 @@ class TrainingLoop:
         self.step = 0
         self.saved_step: int | None = None
         self.report = report
-        self._log = RunLog(folder, self.total_steps, report, config.tensorboard) if self.strategy.is_first else None
+        self._progress = Progress(self.total_steps, steps_per_epoch, config.validate_every)
+        self._log = RunLog(folder, self._progress, report, config.loggers) if self.strategy.is_first else None
+        self.keeper = Keeper(config, folder, self.total_steps, self.strategy, self._log, keep)
         self._watch = LossWatch(config.divergence_factor, config.divergence_steps)
         self._entered = -1
+        self._summed = model.summed_parts if isinstance(model, Task) else ()
         self._fixed = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
         self.device = self.strategy.device_of(model)
         self.model = model.to(self.device)
         if config.activation_checkpointing:
             checkpoint_activations(large_blocks(model))
-        self.average = (
-            AveragedModel(model, multi_avg_fn=_moving_average(config.ema_decay)) if config.ema_decay else None
-        )
+        self.average = AveragedModel(model, multi_avg_fn=moving_average(config.ema_decay)) if config.ema_decay else None
         losses = LossModule(model, lambda *arguments: self.step_function(*arguments))
         self.strategy.prepare(losses, self.average and self.average.module)
         self.optimizer = torch.optim.AdamW(
-            _of_one_kind(model.groups(config) if isinstance(model, Task) else groups(model, config)), betas=config.betas
+            of_one_kind(model.groups(config) if isinstance(model, Task) else groups(model, config)), betas=config.betas
         )
         self._state = RunState(folder, model, self.average, self.optimizer, self.strategy)
 
@@ -143,6 +131,20 @@ class TrainingLoop:
         All processes must ask together; in the first, what they get is whole.
         """
         return self.strategy.whole(self.model if self.average is None else self.average.module)
+
+    def kept(self) -> nn.Module:
+        """The model to keep at the end: the best one if the config names a figure to tell it by, else :meth:`averaged`.
+
+        All processes must ask together; in the first, what they get is whole. The run cannot go on in this process.
+        """
+        model = self.averaged()
+        if self.keeper.best is not None and self.strategy.is_first:
+            self.keeper.best.load_into(model)
+        return model
+
+    def is_over(self) -> bool:
+        """Whether there is nothing left to train; all processes must ask together."""
+        return self.step >= self.total_steps or self.keeper.has_lost_patience(self.step)
 
     def place(self, step: int) -> tuple[int, int]:
         """The stage of a step and the step's number within it."""
@@ -199,13 +201,14 @@ class TrainingLoop:
     def _run(self, stop_after: float | None, signals: StopSignals) -> bool:
         config, start, since = self.config, time.perf_counter(), time.perf_counter()
         if self._log is not None:
-            self._log.begin(self.step)
+            self._log.begin(self.step, config.model_dump(mode="json"))
         if self.step == 0:
             torch.manual_seed(config.seed + _SEED_STRIDE * self.strategy.rank)
         self.model.train()
-        sums: dict[str, float] = {}
-        summed, is_due = 0, False
-        while self.step < self.total_steps:
+        means = Means(self.strategy, self._summed)
+        is_due, out_of_time = False, not self._catch_up(signals)
+        is_over = self.is_over()
+        while not (is_over or out_of_time):
             index, place = self.place(self.step)
             stage = config.stages[index]
             if index != self._entered:
@@ -214,41 +217,65 @@ class TrainingLoop:
             out_of_time = stop_after is not None and time.perf_counter() - start > stop_after
             parts, out_of_time = self._learn(stage, out_of_time or signals.seen is not None)
             out_of_time = out_of_time or (signals.seen is not None and self.strategy.world == 1)
-            for name, value in parts.items():
-                sums[name] = sums.get(name, 0.0) + value
-            summed += 1
-            is_last = self.step == self.total_steps
-            if self.step % config.log_every == 0 or is_last:
-                # After a resume, and at the end, fewer steps than log_every have been summed.
-                seconds = (time.perf_counter() - since) / summed
-                means = self._means({name: value / summed for name, value in sums.items()})
-                self._write({"step": self.step, "stage": stage.name, "rate": rate, "seconds": seconds, **means})
-                if means.get("gradient_norm") == 0:
-                    self.report(
-                        "warning: all gradients are 0, so nothing is learned; do the data name tags that the model has?"
-                    )
-                sums, summed, since = {}, 0, time.perf_counter()
-            if self.step % config.validate_every == 0 and not is_last and not out_of_time:
-                self._validate(stage.name, False, signals)
+            means.add(parts)
+            is_over = self.step == self.total_steps
+            if self.step % config.log_every == 0 or is_over:
+                self._write_progress(stage.name, rate, (time.perf_counter() - since) / means.steps, means)
                 since = time.perf_counter()
-                out_of_time = out_of_time or (signals.seen is not None and self.strategy.world == 1)
+            if self.keeper.is_due(self.step) and not out_of_time and self._watch.is_calm:
+                began = time.perf_counter()
+                out_of_time = not self._validate(signals) or (signals.seen is not None and self.strategy.world == 1)
+                since += time.perf_counter() - began
+                self._progress.validated(time.perf_counter() - began)
+                is_over = self.is_over()
             is_due = is_due or self.step % config.save_every == 0 or out_of_time
-            if is_last or (is_due and self._watch.is_calm):
-                self.save()
+            if is_over or (is_due and self._watch.is_calm):
+                self._save_once()
                 is_due = False
-            if out_of_time:
-                break
-        finished = self.step == self.total_steps
         # The last checkpoint comes before the last figures: whatever ends those, only they have to be made again.
-        if finished and not self._has_last_figures():
-            finished = self._validate(config.stages[-1].name, True, signals)
+        finished = is_over and not (out_of_time and self.keeper.owes_figures(self.step))
+        if finished and self.step < self.total_steps:
+            self.report(
+                f"stopped at step {self.step:,} of {self.total_steps:,}: no better {config.best_metric} in "
+                f"{config.patience} validations"
+            )
+        if finished and not self.keeper.has_final_figures(self.step):
+            finished = self._validate(signals, final=True)
         if self._log is not None:
             self._log.close()
         return finished
 
-    def _has_last_figures(self) -> bool:
-        found = self._log is not None and self._log.has_figures(self.total_steps)
-        return bool(self.strategy.gathered(found)[0])
+    def _write_progress(self, stage: str, rate: float, seconds: float, means: Means) -> None:
+        """A line of the log; after a resume, and at the end, it is of fewer steps than others."""
+        figures = means.take()
+        self._write(
+            {
+                "step": self.step,
+                "epoch": self.step / self._progress.steps_per_epoch,
+                "stage": stage,
+                "rate": rate,
+                "seconds": seconds,
+                "pictures_per_second": self.config.batch_size / seconds,
+                "memory": max(self.strategy.gathered(peak_memory(self.device))),
+                **figures,
+            }
+        )
+        if figures.get("gradient_norm") == 0:
+            self.report(
+                "warning: all gradients are 0, so nothing is learned; do the data name tags that the model has?"
+            )
+
+    def _catch_up(self, signals: StopSignals) -> bool:
+        """Make up for what the run was stopped before at this step: validate, keep; whether nothing broke that off."""
+        if self.keeper.owes_figures(self.step):
+            return self._validate(signals)
+        if self.keeper.best is not None and self.keeper.is_due(self.step):
+            self.keeper.keep(self.averaged(), self.step, self._save_once)
+        return True
+
+    def _save_once(self) -> None:
+        if self.saved_step != self.step:
+            self.save()
 
     def _enter(self, index: int, settle: bool) -> None:
         """Begin a stage, or go on with it after a resume."""
@@ -284,10 +311,10 @@ class TrainingLoop:
                 if not parameter.requires_grad:
                     parameter.copy_(averages[name])
 
-    def _learn(self, stage: LoopStage, out_of_time: bool) -> tuple[dict[str, float], bool]:
-        """One step of the optimizer; the loss's parts in this process, and whether a process is out of time."""
+    def _learn(self, stage: LoopStage, out_of_time: bool) -> tuple[list[dict[str, float]], bool]:
+        """One step of the optimizer; the loss's parts in each micro-batch of this process, and whether time is up."""
         micros, total = self.config.accumulate, 0.0
-        parts: dict[str, float] = {}
+        parts: list[dict[str, float]] = []
         self.optimizer.zero_grad(set_to_none=True)
         for micro in range(micros):
             share = self.strategy.share(micro, micros, self.device)
@@ -296,27 +323,27 @@ class TrainingLoop:
                     loss, own = self.strategy.forward(self.step, stage, share)
                 (loss / micros if micros > 1 else loss).backward()
             total += float(loss.detach()) / micros
-            for name, value in own.items():
-                parts[name] = parts.get(name, 0.0) + value / micros
+            parts.append(own)
         total, late = self.strategy.means([total, float(out_of_time)])
+        shown = parts if micros > 1 else parts[0]
         if not math.isfinite(total):
-            raise self._diverged(f"the loss is {total} at step {self.step} (parts: {parts})")
+            raise self._diverged(f"the loss is {total} at step {self.step} (parts: {shown})")
         norm = self.strategy.clip(self.model.parameters(), self.config.gradient_clip or math.inf)
         if not math.isfinite(norm):
             # Clipping by it would make every weight NaN, and the next checkpoint with them.
-            raise self._diverged(f"the gradient's norm is {norm} at step {self.step} (parts: {parts})")
+            raise self._diverged(f"the gradient's norm is {norm} at step {self.step} (parts: {shown})")
         usual = self._watch.median
         self._watch.add(total)
         if self._watch.has_diverged:
             raise self._diverged(
-                f"the loss is {total:.4g} at step {self.step} (parts: {parts}), for {self._watch.steps} steps more "
+                f"the loss is {total:.4g} at step {self.step} (parts: {shown}), for {self._watch.steps} steps more "
                 f"than {self._watch.factor:g} times its running median of {usual:.4g}"
             )
         self.optimizer.step()
         if self.average is not None:
             self.average.update_parameters(self.model)
         self.step += 1
-        return {**parts, "gradient_norm": norm}, late > 0
+        return [{**own, "gradient_norm": norm} for own in parts], late > 0
 
     def _diverged(self, what: str) -> DivergedError:
         if self.saved_step is None:
@@ -326,49 +353,27 @@ class TrainingLoop:
             "learning rate and resume."
         )
 
-    def _validate(self, stage: str, final: bool, signals: StopSignals) -> bool:
+    def _validate(self, signals: StopSignals, final: bool = False) -> bool:
         """Whether the figures are made, or there is nothing to say; a signal breaks this off."""
-        model, done = self.averaged(), True
+        index, _ = self.place(min(self.step, self.total_steps) - 1)
+        if self._entered < 0:
+            self._enter(index, settle=False)
+        model, done, figures = self.kept() if final else self.averaged(), True, {}
         if self.strategy.is_first:
-            done, figures = False, {}
+            done = False
             with signals.breaking_off():
                 figures, done = self.validate(model, final), True
             if figures:  # Without validation data there is nothing to say.
-                self._write({"step": self.step, "stage": stage, "validation": figures})
+                last = {"final": True} if final else {}
+                stage = self.config.stages[index].name
+                self._write({"step": self.step, "stage": stage, **last, "validation": figures})
         self.strategy.wait()
         done = bool(self.strategy.gathered(done)[0])
+        if done and not final:
+            self.keeper.keep(model, self.step, self._save_once)
         self.model.train()
         return done
-
-    def _means(self, parts: dict[str, float]) -> dict[str, float]:
-        """Over all processes; what one of them has not got counts as nothing, as a step without it does."""
-        gathered = self.strategy.gathered(parts)
-        names = dict.fromkeys(name for own in gathered for name in own)
-        return {name: sum(own.get(name, 0.0) for own in gathered) / len(gathered) for name in names}
 
     def _write(self, record: dict[str, Any]) -> None:
         if self._log is not None:
             self._log.write(record)
-
-
-def _of_one_kind(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Groups without those that nothing is in, and with divided parameters apart: an optimizer takes no mixture."""
-    kinds: list[dict[str, Any]] = []
-    for group in groups:
-        by_type: dict[bool, list[nn.Parameter]] = {}
-        for parameter in group["params"]:
-            by_type.setdefault(local_part(parameter) is parameter, []).append(parameter)
-        kinds += [{**group, "params": parameters} for parameters in by_type.values()]
-    return kinds
-
-
-def _moving_average(decay: float) -> Callable[[Any, Any, Any], None]:
-    """Exponential moving average of parameters that forgets the random start sooner: (1 + n) / (10 + n) at first."""
-
-    @torch.no_grad()
-    def update(averages: list[Tensor], current: list[Tensor], count: Tensor | int) -> None:
-        n = int(count)
-        weight = 1 - min(decay, (1 + n) / (10 + n))
-        torch._foreach_lerp_([local_part(t) for t in averages], [local_part(t) for t in current], weight)
-
-    return update

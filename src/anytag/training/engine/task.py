@@ -25,7 +25,12 @@ class Task(nn.Module, ABC):
 
     The loop knows nothing of either. A task is copied for the moving average; what is not to be copied with it is
     :class:`Shared`.
+
+    Attributes:
+        summed_parts: Parts of the loss that are sums over pictures, not means.
     """
+
+    summed_parts: tuple[str, ...] = ()
 
     @abstractmethod
     def forward(self, batch: Any, stage: Any) -> tuple[Tensor, dict[str, float]]:

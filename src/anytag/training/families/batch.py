@@ -11,6 +11,7 @@ from torch import Tensor
 from anytag.errors import UsageError
 from anytag.language.tokenizers.bert_tokenizer import CAPTION_TOKENS, TEXT_TOKENS, OfficialTokenizer
 from anytag.language.tokenizers.padding import padded
+from anytag.nn.model import RecognitionModel
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Batch:
         teacher: CLIP's embeddings of the pictures, not normalised, ``[B, F]``.
         text_embeddings: CLIP's embeddings of the captions, ``[B, D]``.
         maps: What the lower image encoder made of the pictures, ``[B, C, H, W]``.
+        tokens: What the whole image encoder made of them, ``[B, N, C]``.
     """
 
     pixels: Tensor | None = None
@@ -46,6 +48,7 @@ class Batch:
     teacher: Tensor | None = None
     text_embeddings: Tensor | None = None
     maps: Tensor | None = None
+    tokens: Tensor | None = None
 
     @property
     def pictures(self) -> Tensor:
@@ -57,6 +60,15 @@ class Batch:
         if self.pixels is None:
             raise UsageError("this objective looks at pictures, and the batch has none")
         return self.pixels
+
+
+def picture_features(model: RecognitionModel, batch: Batch) -> Tensor:
+    """Features ``[B, 1 + N, F]`` of a batch's pictures, from whatever the batch has of them."""
+    if batch.tokens is not None:
+        return model.features(batch.tokens)
+    if batch.maps is not None:
+        return model.features(model.image_encoder.upper_stages(batch.maps))
+    return model.encode(batch.pictures)[0]
 
 
 def caption_tensors(

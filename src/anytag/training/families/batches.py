@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -23,11 +23,10 @@ from anytag.language.tokenizers.pre_caption import pre_caption
 from anytag.model.config import ImageEncoderConfig
 from anytag.model.vocabulary import TagVocabulary
 from anytag.pictures import Preprocessing
-from anytag.training.engine.config import LoopStage
 from anytag.training.engine.distributed import Share
 from anytag.training.families.augmentation import augmented_pixels
 from anytag.training.families.batch import Batch, caption_tensors
-from anytag.training.recipes.config import AugmentationConfig
+from anytag.training.recipes.config import AugmentationConfig, TrainingStage
 
 #: Which tags a picture is taught: those of the caption that was drawn, all that is known of it, or those that the data
 #: give by name, whatever captions say.
@@ -49,6 +48,7 @@ class Example:
         labels: Ids of human labels, where validation has read them.
         references: All captions of the picture, where validation has read them.
         maps: What the lower image encoder makes of the picture, ``[H, W, C]``, where that was cached.
+        tokens: What the whole image encoder makes of it, ``[N, C]``, where that was.
     """
 
     pixels: npt.NDArray[np.uint8] | None
@@ -61,6 +61,15 @@ class Example:
     labels: Ids = ()
     references: tuple[str, ...] = ()
     maps: npt.NDArray[np.float16] | None = None
+    tokens: npt.NDArray[np.float16] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What an example has of its picture: pixels, or tokens from a cache; see :class:`Example`."""
+
+    pixels: npt.NDArray[np.uint8] | None = None
+    tokens: npt.NDArray[np.float16] | None = None
 
 
 class PictureTeacher(Protocol):
@@ -162,8 +171,7 @@ class ExampleLoader:
         """
         place = sample.source or sample.id
         draw = random.Random(f"{self.seed}/{epoch}/{place}")
-        picture = self.preprocessing.read(sample.picture, sample.place)
-        pixels = augmented_pixels(picture, self.preprocessing, self.augmentation, draw)
+        seen = self.see(sample, draw)
         caption, drawn, named = "", None, None
         if sample.captions:
             chosen = draw.randrange(len(sample.captions))
@@ -173,7 +181,8 @@ class ExampleLoader:
             drawn = named[chosen] if named is not None else self.tags.of_caption(sample, chosen)
         found = self.tags.of_picture(sample, self.kind, drawn, named)
         return Example(
-            pixels=pixels,
+            pixels=seen.pixels,
+            tokens=seen.tokens,
             tags=tuple(sorted(found or ())),
             tags_known=found is not None,
             caption=caption,
@@ -181,6 +190,15 @@ class ExampleLoader:
             number=sample_key(str(sample.picture) if isinstance(sample.picture, Path) else place),
             key=sample_key(place),
         )
+
+    def see(self, sample: Sample, draw: random.Random) -> Seen:
+        """A view of the picture.
+
+        Raises:
+            PictureError: If the picture cannot be read.
+        """
+        picture = self.preprocessing.read(sample.picture, sample.place)
+        return Seen(pixels=augmented_pixels(picture, self.preprocessing, self.augmentation, draw))
 
 
 class Collator:
@@ -213,7 +231,7 @@ class Collator:
 
     def __call__(self, examples: Sequence[Example]) -> Batch:
         """The batch of some examples; what none of them has is not in it."""
-        pixels, maps = self._pixels(examples), _maps(examples)
+        pixels, maps, tokens = self._pixels(examples), _maps(examples), _tokens(examples)
         known = torch.tensor([example.tags_known for example in examples])
         tags = torch.zeros(len(examples), len(self.vocabulary))
         for row, example in zip(tags, examples, strict=True):
@@ -231,6 +249,7 @@ class Collator:
         return Batch(
             pixels=pixels,
             maps=maps,
+            tokens=None if tokens is None else tokens.to(self.device),
             tags=tags.to(self.device) if known.any() else None,
             tags_known=None if known.all() else known.to(self.device),
             picture_numbers=torch.tensor([example.number for example in examples], device=self.device),
@@ -252,6 +271,11 @@ def _maps(examples: Sequence[Example]) -> Tensor | None:
     return torch.from_numpy(np.stack(found)).float().permute(0, 3, 1, 2) if found else None
 
 
+def _tokens(examples: Sequence[Example]) -> Tensor | None:
+    found = [example.tokens for example in examples if example.tokens is not None]
+    return torch.from_numpy(np.stack(found)).float() if found else None
+
+
 class StreamBatches:
     """Batches of one process, one after the other, from a stream that never ends.
 
@@ -259,19 +283,30 @@ class StreamBatches:
         stream: Gives examples.
         collate: Makes a batch of them.
         batch_size: Of all processes and micro-batches together.
+        cached: Makes examples of samples for stages that read tokens from a cache.
     """
 
-    def __init__(self, stream: SampleStream[Example], collate: Collator, batch_size: int):
+    def __init__(
+        self,
+        stream: SampleStream[Example],
+        collate: Collator,
+        batch_size: int,
+        cached: Callable[[Sample, int], Example] | None = None,
+    ):
         self.stream, self.collate, self.batch_size = stream, collate, batch_size
+        self._loaders = {"nothing": stream.load, "tokens": cached or stream.load}
         self._examples: Iterator[Example] | None = None
 
-    def draw(self, step: int, stage: LoopStage, share: Share) -> Batch:
+    def draw(self, step: int, stage: TrainingStage, share: Share) -> Batch:
         """The next batch, of as many examples as the share has.
 
         Raises:
             DataError: If too much cannot be read.
         """
-        rows = share.rows(self.batch_size)
+        rows, load = share.rows(self.batch_size), self._loaders[stage.cached]
+        if self.stream.load is not load:
+            self.close()  # What was read ahead was for the stage before.
+            self.stream.load = load
         if self._examples is None:
             self._examples = iter(self.stream)
         return self.collate([next(self._examples) for _ in range(rows.stop - rows.start)])

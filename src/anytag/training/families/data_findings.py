@@ -12,7 +12,7 @@ from anytag.datasets.samples import Sample
 from anytag.datasets.sources import IndexedSource, SampleSource
 from anytag.datasets.webdataset import ShardSource, has_end
 from anytag.errors import SampleError
-from anytag.training.families.batches import SampleTags
+from anytag.training.families.batches import SampleTags, TagSource
 
 #: Samples of a source that are looked at; of larger ones, so many that are evenly spread.
 LOOKED_AT = 10_000
@@ -37,6 +37,10 @@ class SourceFindings:
         captions: How many captions were looked at.
         silent: Captions in which the parser found none of the vocabulary's tags.
         unended: Shards without the mark that ends an archive.
+        usable: Samples that can be read and have captions, tags or boxes.
+        pictures: Their pictures, by file or by content.
+        tags: Ids of tags, and how many samples each is true of, with what tags imply.
+        tag_counts: How many tags each sample has that has any.
     """
 
     identity: str
@@ -49,6 +53,10 @@ class SourceFindings:
     captions: int = 0
     silent: int = 0
     unended: list[str] = field(default_factory=list)
+    usable: int = 0
+    pictures: set[str] = field(default_factory=set)
+    tags: Counter[int] = field(default_factory=Counter)
+    tag_counts: list[int] = field(default_factory=list)
 
     def lines(self) -> list[str]:
         """Sentences for people; none if all is well."""
@@ -82,12 +90,16 @@ class SourceFindings:
         return "; ".join(self.examples)
 
 
-def look_at(source: SampleSource, tags: SampleTags) -> SourceFindings:
-    """Look at a source's samples, and not into its pictures' content.
+def look_at(
+    source: SampleSource, tags: SampleTags, kind: TagSource = "picture", by_content: bool = False
+) -> SourceFindings:
+    """Look at a source's samples, and not into its pictures.
 
     Args:
         source: Training data.
         tags: Which tags of the vocabulary samples have.
+        kind: Which of them the pictures are taught.
+        by_content: Read files to see which pictures are the same; else files of other names are other pictures.
     """
     findings = SourceFindings(source.identity)
     for problem in source.problems:
@@ -102,7 +114,7 @@ def look_at(source: SampleSource, tags: SampleTags) -> SourceFindings:
         elif isinstance(item.picture, Path) and not item.picture.is_file():
             _unreadable(findings, "not_found", f"{item.place}: no such file")
         else:
-            _note(findings, item, tags)
+            _note(findings, item, tags, kind, by_content)
     return findings
 
 
@@ -112,10 +124,12 @@ def _unreadable(findings: SourceFindings, kind: str, example: str) -> None:
         findings.examples.append(example)
 
 
-def _note(findings: SourceFindings, sample: Sample, tags: SampleTags) -> None:
+def _note(findings: SourceFindings, sample: Sample, tags: SampleTags, kind: TagSource, by_content: bool) -> None:
     if not (sample.captions or sample.tags or sample.boxes):
         findings.bare += 1
         return
+    findings.usable += 1
+    findings.pictures.add(picture_key(sample, by_content))
     findings.unknown.update(list(dict.fromkeys(t.name for t in sample.tags if not tags.ids.of_names([t]))))
     named = bool(tags.ids.of_names(sample.tags))
     parsed = tags.of_captions(sample)
@@ -123,6 +137,9 @@ def _note(findings: SourceFindings, sample: Sample, tags: SampleTags) -> None:
     findings.silent += sum(ids is not None and not ids for ids in parsed)
     if not named and not any(parsed) and (sample.tags or any(ids is not None for ids in parsed)):
         findings.untagged += 1
+    if true := tags.of_picture(sample, "given" if kind == "given" else "picture", named=parsed):
+        findings.tags.update(true)
+        findings.tag_counts.append(len(true))
 
 
 def _spread(source: SampleSource) -> Iterator[Sample | SampleError]:
@@ -142,13 +159,16 @@ def _spread(source: SampleSource) -> Iterator[Sample | SampleError]:
             yield error
 
 
-def shared_pictures(training: Sequence[SampleSource], validation: Sequence[SampleSource], most: int) -> int:
+def shared_pictures(
+    training: Sequence[SampleSource], validation: Sequence[SampleSource], most: int, by_content: bool = False
+) -> int:
     """How many of the first validation pictures are training pictures as well, by file or by content.
 
     Args:
         training: Of indexed sources, as many samples as are looked at.
         validation: Likewise.
         most: Validation pictures to look at.
+        by_content: Look into files, too.
     """
     wanted: dict[str, int] = {}
     for source in validation:
@@ -156,17 +176,35 @@ def shared_pictures(training: Sequence[SampleSource], validation: Sequence[Sampl
             if len(wanted) >= most:
                 break
             if isinstance(item, Sample):
-                wanted[_picture_key(item)] = 0
+                wanted[picture_key(item, by_content)] = 0
     if not wanted:
         return 0
     for source in training:
         for item in _spread(source):
-            if isinstance(item, Sample) and (key := _picture_key(item)) in wanted:
+            if isinstance(item, Sample) and (key := picture_key(item, by_content)) in wanted:
                 wanted[key] += 1
     return sum(count > 0 for count in wanted.values())
 
 
-def _picture_key(sample: Sample) -> str:
-    if isinstance(sample.picture, Path):
-        return str(sample.picture.resolve())
-    return hashlib.blake2b(sample.picture, digest_size=16).hexdigest()
+def picture_key(sample: Sample, by_content: bool = False) -> str:
+    """The same for samples of the same picture: its file, or its content where it has no file of its own.
+
+    Args:
+        sample: Whose picture.
+        by_content: Look into files, too.
+    """
+    content: bytes | Path | None = sample.picture
+    if isinstance(content, Path):
+        path = str(content.resolve())
+        content = _content(content) if by_content else None
+        if content is None:
+            return path
+    assert content is not None
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:  # Whoever reads the picture says so.
+        return None

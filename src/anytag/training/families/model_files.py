@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -30,6 +31,7 @@ def write_model(
     threshold: float | None = None,
     encoder: AlignmentEncoder | None = None,
     pictures: int | None = None,
+    curves: Path | None = None,
 ) -> ModelConfig:
     """Write the model directory, whole or not at all; one that is there is replaced.
 
@@ -43,6 +45,7 @@ def write_model(
         threshold: Score from which on a tag counts as found; ``None``: that of the config.
         encoder: Goes into a file of its own.
         pictures: Training pictures, if that is known.
+        curves: A picture of the run's curves, to lie beside the card.
     """
     with new_model(folder) as part:
         config, names = start.config, []
@@ -63,6 +66,9 @@ def write_model(
             save_file({"text_embeddings": start.label_embeddings.contiguous()}, part / LABELS_FILE)
         if encoder is not None:
             write_alignment(encoder, model, part)
+        if curves is not None and curves.is_file():
+            shutil.copyfile(curves, part / "curves.svg")
+            card += "\n![Losses and validation](curves.svg)\n"
         (part / "README.md").write_text(card, encoding="utf-8")
         names = sorted(path.name for path in part.iterdir())
         # Training moves scores, and what was fitted on them is true no longer.
@@ -93,6 +99,7 @@ def model_card(
     step: int,
     pictures: int,
     lost: Sequence[str] = (),
+    distinct: str = "",
 ) -> str:
     """A README for the model directory: what it is, what it saw, how good it is, what it cannot do.
 
@@ -104,6 +111,7 @@ def model_card(
         step: Steps trained.
         pictures: Training pictures, or samples of an epoch.
         lost: What of the data could not be used, in sentences.
+        distinct: How many of the pictures are different ones, in a sentence.
     """
     sizes, vocabulary, encoder = start.config, start.vocabulary, start.config.image_encoder
     kinds = Counter(tag.kind for tag in vocabulary)
@@ -140,7 +148,7 @@ An image tagger of the {sizes.family} family, trained by anytag's recipe `{confi
 {len(vocabulary):,} tags ({by_kind}){tags}.{_support(vocabulary)}
 
 ## Training data
-{pictures:,} pictures an epoch:
+{pictures:,} pictures an epoch{_drawn(step, config, pictures)}. {distinct}
 
 {_listed(given.sources)}{texts}
 
@@ -178,6 +186,12 @@ def _support(vocabulary: TagVocabulary) -> str:
         f" {len(trained):,} were true of at least one training picture, {frequent:,} of at least eight;\n"
         "`vocabulary.json` has the count of each."
     )
+
+
+def _drawn(step: int, config: TrainingConfig, pictures: int) -> str:
+    """How often each picture was seen; of less than an epoch, how many were."""
+    drawn = step * config.batch_size
+    return f", each seen {drawn / pictures:.3g} times" if drawn >= pictures else f", {drawn:,} of them seen"
 
 
 def _classifier(config: TrainingConfig) -> str:

@@ -24,7 +24,7 @@ from anytag.nn.alignment import AlignmentEncoder, matching_loss
 from anytag.nn.losses import asymmetric_loss, language_modelling_loss, rescaled
 from anytag.nn.model import RecognitionModel
 from anytag.nn.momentum import MomentumContrast
-from anytag.training.families.batch import Batch
+from anytag.training.families.batch import Batch, picture_features
 from anytag.training.recipes.config import CaptioningConfig, RamConfig, RamPlusConfig, Tag2TextConfig
 
 Parts = dict[str, Tensor]
@@ -202,7 +202,7 @@ class Tag2TextObjective(Objective):
         Raises:
             UsageError: If the batch lacks something that goes with what it has.
         """
-        features, _ = model.encode(batch.pictures)
+        features = picture_features(model, batch)
         parts = present(
             captioning=self.captioning.loss(model, features, batch, self.config),
             tagging=self._tagging(model, features, batch),
@@ -254,7 +254,7 @@ class RamObjective(Objective):
         Raises:
             UsageError: If the batch lacks something that goes with what it has.
         """
-        features, _ = model.encode(batch.pictures)
+        features = picture_features(model, batch)
         parts = present(
             captioning=self.captioning.loss(model, features, batch, self.config),
             tagging=self._tagging(model, features, batch),
@@ -283,7 +283,7 @@ class RamPlusObjective(Objective):
         Raises:
             UsageError: If the batch lacks something that goes with what it has.
         """
-        features, _ = model.encode(batch.pictures)
+        features = picture_features(model, batch)
         parts = present(
             tagging=self._tagging(model, features, batch),
             distillation=_distillation(features, batch.teacher) if self.config.distillation else None,

@@ -10,9 +10,10 @@ import torch
 from anytag.datasets.sources import IndexedSource, SampleSource
 from anytag.datasets.stream import SampleStream
 from anytag.errors import UsageError
+from anytag.foundations.report import Report
 from anytag.model.directory import ALIGNMENT_FILE
 from anytag.nn.alignment_file import read_alignment
-from anytag.training.engine.distributed import Strategy
+from anytag.training.engine.distributed import Strategy, first_process_first
 from anytag.training.engine.task import Setup
 from anytag.training.families.batches import (
     Collator,
@@ -26,6 +27,7 @@ from anytag.training.families.initialization import Start, bind_label_queries
 from anytag.training.families.objectives import Tag2TextObjective
 from anytag.training.families.task import FamilyTask, RecognisedGuides, make_objective
 from anytag.training.families.teachers import CachedTeacher, ClipTeacher
+from anytag.training.families.token_cache import CachedLoader, TokenCache
 from anytag.training.families.validation import Validator, plain_loader, stream_examples
 from anytag.training.recipes.config import AnyObjectiveConfig, RamPlusConfig, Tag2TextConfig, TrainingConfig
 
@@ -33,15 +35,31 @@ from anytag.training.recipes.config import AnyObjectiveConfig, RamPlusConfig, Ta
 _VALIDATION_BATCH = 32
 
 
-def set_up(config: TrainingConfig, start: Start, given: RunData, strategy: Strategy) -> Setup:
+def set_up(
+    config: TrainingConfig,
+    start: Start,
+    given: RunData,
+    strategy: Strategy,
+    device: torch.device,
+    cache: Path,
+    report: Report,
+) -> Setup:
     """Everything that a run of a published objective needs.
+
+    Args:
+        config: The recipe.
+        start: What it begins with.
+        given: Its data.
+        strategy: How processes share it.
+        device: Where it is computed.
+        cache: Folder for what is made once: tokens, for stages that read them.
+        report: Receives progress.
 
     Raises:
         UsageError: If the recipe asks for what the data, the model or the teacher do not have.
         ModelError: If weights do not fit.
     """
     count = count_samples(config, given.sources)
-    device = strategy.device_of(start.model) if strategy.world > 1 else _device()
     steps_per_epoch = max(1, count // config.batch_size)
     at_once = max(1, config.batch_size // (strategy.world * config.accumulate))
     task = make_task(config, start, steps_per_epoch, at_once).to(device)
@@ -52,7 +70,8 @@ def set_up(config: TrainingConfig, start: Start, given: RunData, strategy: Strat
         load = plain_loader(given.tags, start.config.image_encoder.preprocessing, config.tags, config.words)
         examples = stream_examples(given.validation, load, config.validation_pictures, config.stream.threads)
         validator = Validator(examples, collate, min(_VALIDATION_BATCH, config.batch_size))
-    batches = StreamBatches(stream, collate, config.batch_size)
+    cached = _cached_loader(config, start, given, cache, report)
+    batches = StreamBatches(stream, collate, config.batch_size, cached)
     return Setup(task, batches, validator, steps_per_epoch, count)
 
 
@@ -119,9 +138,39 @@ def count_samples(config: TrainingConfig, sources: Sequence[SampleSource]) -> in
     return sum(len(source) for source in indexed)
 
 
+def loader(config: TrainingConfig, start: Start, given: RunData) -> ExampleLoader:
+    """Makes training examples of samples."""
+    preprocessing = start.config.image_encoder.preprocessing
+    return ExampleLoader(given.tags, preprocessing, config.augmentation, config.tags, config.words, config.seed)
+
+
+def _cached_loader(
+    config: TrainingConfig, start: Start, given: RunData, cache: Path, report: Report
+) -> CachedLoader | None:
+    """What makes examples for stages that read tokens, which it computes; ``None`` if there are no such stages."""
+    if not any(stage.cached == "tokens" for stage in config.stages):
+        return None
+    encoder, sizes = start.model.image_encoder, start.config.image_encoder
+    tokens = TokenCache(
+        encoder,
+        cache,
+        sizes.preprocessing,
+        config.seed,
+        report,
+        given.bad_samples,
+        sizes=sizes,
+        augmentation=config.augmentation,
+    )
+    was_training = encoder.training
+    encoder.eval()
+    with first_process_first():
+        shards = tokens.open(given.sources, config.views)
+    encoder.train(was_training)
+    return CachedLoader(loader(config, start, given), shards)
+
+
 def _stream(config: TrainingConfig, given: RunData, start: Start, strategy: Strategy) -> SampleStream[Example]:
     settings = config.stream
-    preprocessing = start.config.image_encoder.preprocessing
     return SampleStream(
         given.sources,
         seed=config.seed,
@@ -129,7 +178,7 @@ def _stream(config: TrainingConfig, given: RunData, start: Start, strategy: Stra
         world_size=strategy.world,
         shuffle=settings.shuffle,
         window=settings.window,
-        load=ExampleLoader(given.tags, preprocessing, config.augmentation, config.tags, config.words, config.seed),
+        load=loader(config, start, given),
         threads=settings.threads,
         # A whole batch is decoded while the one before is learned from.
         ahead=max(16, config.batch_size // (strategy.world * config.accumulate)),
@@ -177,8 +226,3 @@ def _teacher(config: TrainingConfig, start: Start, data: Path, device: torch.dev
             "take another teacher, or set objective.distillation=0"
         )
     return teacher
-
-
-def _device() -> torch.device:
-    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    return found or torch.device("cpu")

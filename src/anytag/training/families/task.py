@@ -17,7 +17,7 @@ from anytag.nn.model import RecognitionModel
 from anytag.nn.momentum import MomentumConfig, MomentumContrast
 from anytag.training.engine.config import LoopConfig
 from anytag.training.engine.task import Shared, Task
-from anytag.training.families.batch import Batch
+from anytag.training.families.batch import Batch, picture_features
 from anytag.training.families.objectives import Objective, RamObjective, RamPlusObjective, Tag2TextObjective
 from anytag.training.recipes.config import AnyObjectiveConfig, RamConfig, RamPlusConfig, Tag2TextConfig, TrainingStage
 
@@ -85,9 +85,7 @@ class RecognitionTask(Task):
 
     def features(self, batch: Batch) -> Tensor:
         """Features ``[B, 1 + N, F]`` of a batch's pictures."""
-        if batch.maps is not None:
-            return self.model.features(self.model.image_encoder.upper_stages(batch.maps))
-        return self.model.encode(batch.pictures)[0]
+        return picture_features(self.model, batch)
 
     def losses(self, batch: Batch) -> dict[str, float]:
         """Parts of the loss on validation data; none by default."""
@@ -151,6 +149,8 @@ class FamilyTask(RecognitionTask):
         encoder_weight_decay: Of the image encoder's matrices; ``None``: as of all others.
         guides: Replaces guides of captions; ``None``: they stay.
     """
+
+    summed_parts = ("tagging",)
 
     def __init__(
         self,

@@ -17,7 +17,8 @@ from anytag.model.vocabulary import TagVocabulary
 from anytag.training.engine.distributed import Share
 from anytag.training.engine.task import Shared
 from anytag.training.families.batch import Batch
-from anytag.training.lite.feature_cache import CachedShard, PictureReader
+from anytag.training.families.feature_cache import CachedShard
+from anytag.training.lite.feature_cache import PictureReader
 from anytag.training.recipes.config import LiteConfig, TrainingConfig, TrainingStage
 
 _Numbers = Sequence[int] | np.ndarray

@@ -22,8 +22,8 @@ from anytag.foundations.report import Report
 from anytag.model.vocabulary import TagVocabulary
 from anytag.nn.model import RecognitionModel
 from anytag.training.engine.autocast import autocast
+from anytag.training.families.feature_cache import CachedShard
 from anytag.training.lite.batches import PictureRecord
-from anytag.training.lite.feature_cache import CachedShard
 
 #: Tags that a picture's list is made from at the most.
 LONGEST = 16

@@ -21,10 +21,11 @@ from anytag.nn.efficientnet_lite import EfficientNetLite
 from anytag.training.engine.task import Shared
 from anytag.training.families.batches import Example, SampleTags, sample_key
 from anytag.training.families.data_sources import RunData
+from anytag.training.families.feature_cache import CachedShard
 from anytag.training.families.initialization import Start
 from anytag.training.families.validation import labelled
 from anytag.training.lite.batches import CaptionRecord, PictureRecord, TagPrompts, TrainingPairs
-from anytag.training.lite.feature_cache import CachedShard, FeatureCache
+from anytag.training.lite.feature_cache import FeatureCache
 from anytag.training.recipes.config import LiteConfig, TrainingConfig
 
 

@@ -20,7 +20,7 @@ from anytag.foundations.report import Report
 from anytag.model.vocabulary import TagVocabulary
 from anytag.nn.model import RecognitionModel
 from anytag.training.engine.autocast import autocast
-from anytag.training.lite.feature_cache import CachedShard
+from anytag.training.families.feature_cache import CachedShard
 
 
 class CornerTargets:

@@ -18,7 +18,6 @@ SourceSpec = str | dict[str, Any]
 #: Stands for the sentence encoder of the ``lite`` models where a CLIP directory is asked for as a text encoder.
 SENTENCE_ENCODER = "all-MiniLM-L6-v2"
 
-
 #: A part of a whole, and how wide something is for its height; neither can be nothing.
 Share = Annotated[float, Field(gt=0, le=1)]
 Ratio = Annotated[float, Field(gt=0)]
@@ -234,6 +233,12 @@ class StreamConfig(Settings):
     bad_minimum: int = Field(default=200, ge=1)
 
 
+#: What validation may measure (:mod:`anytag.training.families.validation`): the higher the better, then losses.
+Figure = Literal[
+    "map", "label_map", "f1", "cider", "text_recall_1", "text_recall_5", "picture_recall_1", "picture_recall_5",
+    "tagging", "captioning", "contrast", "matching", "distillation", "alignment",
+]  # fmt: skip
+
 #: The captioner's own parts of a ``lite`` model.
 CAPTIONER = ("interaction_encoder.", "text_decoder.", "no_picture")
 
@@ -247,10 +252,11 @@ class TrainingStage(LoopStage):
         objective: The stage's own, of the same class as the run's; ``None``: the run's.
         drop_path: Probability of leaving a residual branch of the image encoder out, for encoders that learned without
             (EfficientNet-Lite); ``None``: that of the model.
-        cached: What is read from the cache instead of being computed in every epoch, for :class:`LiteConfig`:
+        cached: What is read from the cache instead of being computed in every epoch. For :class:`LiteConfig`,
             ``maps``: what the lower image encoder makes of the pictures, which stays as it is then; ``recognition``:
-            what the whole recogniser makes of them when the stage begins, so that the captioner alone can learn.
-        views: Draw from the first so many cached views; ``None``: from all of the run's.
+            what the whole recogniser makes of them when the stage begins, so that the captioner alone can learn. For
+            the others, ``tokens``: what the whole image encoder makes of them, for stages before it is trained.
+        views: Draw from the first so many cached views (:class:`LiteConfig` only); ``None``: from all of the run's.
         captions: Captions of a picture that one step learns, where it has as many.
         several: Share of a batch that is drawn from the pictures with several captions.
     """
@@ -258,7 +264,7 @@ class TrainingStage(LoopStage):
     only: tuple[str, ...] = ()
     objective: AnyObjectiveConfig | None = None
     drop_path: float | None = Field(default=None, ge=0, lt=1)
-    cached: Literal["nothing", "maps", "recognition"] = "nothing"
+    cached: Literal["nothing", "maps", "recognition", "tokens"] = "nothing"
     views: int | None = Field(default=None, ge=1)
     captions: int = Field(default=1, ge=1)
     several: float = Field(default=0.0, ge=0, le=1)
@@ -290,7 +296,7 @@ class TrainingConfig(LoopConfig):
         texts: Files of captions without pictures, a line each, gzipped or not; patterns under the data folder.
         text_batch_size: Of those, so many a step.
         objective: What is learned; its class says which objective it is.
-        views: Cached copies of each picture, for stages that read them: the plain one, and augmented ones.
+        views: Cached copies of each picture, for stages that read a cache: the plain one, and augmented ones.
         encoder_weight_decay: Of the image encoder's matrices; ``None``: as ``weight_decay``.
         pictures_per_loss: RAM++'s tagging and alignment are sums over the pictures that are learned from at once, so
             that they count for more against distillation where those are many. They are brought to what so many
@@ -337,6 +343,7 @@ class TrainingConfig(LoopConfig):
     teacher: TeacherConfig = TeacherConfig()
     stream: StreamConfig = StreamConfig()
     stages: tuple[TrainingStage, ...] = Field(min_length=1)
+    best_metric: Figure | None = None
 
     @model_validator(mode="after")
     def _begins_somewhere(self) -> TrainingConfig:
@@ -358,15 +365,33 @@ class TrainingConfig(LoopConfig):
     @model_validator(mode="after")
     def _what_only_lite_reads(self) -> TrainingConfig:
         if isinstance(self.objective, LiteConfig):
+            for number, stage in enumerate(self.stages):
+                if stage.cached == "tokens":
+                    raise ValueError(f"stages.{number}.cached=tokens is not of LiteConfig; let it read maps")
             return self
-        given = {"texts": bool(self.texts), "views": self.views > 1}
+        reads_tokens = any(stage.cached == "tokens" for stage in self.stages)
+        given = {"texts": bool(self.texts), "views": self.views > 1 and not reads_tokens}
         for number, stage in enumerate(self.stages):
-            given[f"stages.{number}.cached"] = stage.cached != "nothing"
+            given[f"stages.{number}.cached={stage.cached}"] = stage.cached not in ("nothing", "tokens")
             given[f"stages.{number}.views"] = stage.views is not None
             given[f"stages.{number}.captions"] = stage.captions > 1
             given[f"stages.{number}.several"] = stage.several > 0
         if names := [name for name, is_given in given.items() if is_given]:
             raise ValueError(f"{names[0]} is read by LiteConfig only, not by {type(self.objective).__name__}")
+        return self
+
+    @model_validator(mode="after")
+    def _tokens_stay_as_they_are(self) -> TrainingConfig:
+        is_trained = False
+        for number, (stage, objective) in enumerate(zip(self.stages, self.objectives, strict=True)):
+            is_trained = is_trained or stage.encoder_learning_rate > 0
+            if stage.cached != "tokens":
+                continue
+            if is_trained:
+                raise ValueError(f"stages.{number}.cached=tokens: the image encoder is trained by then")
+            looking = [name for name in ("distillation", "contrast") if getattr(objective, name, 0)]
+            if looking := looking + ["recognised_share"] * (self.recognised_share > 0):
+                raise ValueError(f"stages.{number}.cached=tokens: {looking[0]} looks at the pictures; set it to 0")
         return self
 
     @property

@@ -1,0 +1,147 @@
+"""A run up to its first step: what its data hold, what cannot be learned from, and what the network will see."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from anytag.datasets.samples import Sample
+from anytag.datasets.sources import IndexedSource, SampleSource
+from anytag.errors import PictureError, SampleError
+from anytag.foundations.report import Report
+from anytag.training.beginning import Beginning, prepare
+from anytag.training.engine.distributed import Strategy, find_place
+from anytag.training.families.data_findings import look_at, shared_pictures
+from anytag.training.families.data_report import Shown, describe, draw_samples
+from anytag.training.families.setup import count_samples, loader
+from anytag.training.lite.feature_cache import augment
+from anytag.training.recipes.config import TrainingConfig
+
+#: Samples that are drawn, and how many are tried for them.
+_SHOWN, _TRIED = 5, 50
+
+
+def dry_run(
+    config: TrainingConfig,
+    data: Path,
+    folder: Path,
+    report: Report = print,
+    cache: Path | None = None,
+    picture: Path | None = None,
+    device: str | None = None,
+) -> Path | None:
+    """Prepare a run, say what its data hold, and draw five samples as the network would see them; train nothing.
+
+    Vocabulary, texts and the model are made as for the run, so that mistakes in the recipe come out; what is made once
+    stays in the cache for it. Features of all pictures, where stages read them, are left for the run.
+
+    Args:
+        config: The recipe.
+        data: Folder that its paths start at.
+        folder: The run folder.
+        report: Receives the lines.
+        cache: Folder for what is made once; ``None``: in the run folder.
+        picture: Where to draw the samples; ``None``: ``samples.png`` in the run folder.
+        device: See :func:`~anytag.training.run.train`.
+
+    Returns:
+        The picture; ``None`` if no sample can be read.
+
+    Raises:
+        UsageError: If the recipe asks for what the data, the model or the teacher do not have.
+        ModelError: If weights do not fit.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    beginning = prepare(config, data, folder, cache, report)
+    given, vocabulary = beginning.given, beginning.start.vocabulary
+    findings = [look_at(source, given.tags, config.tags, by_content=True) for source in given.sources]
+    known = all(isinstance(source, IndexedSource) for source in given.sources)
+    total = sum(len(source) for source in given.sources if isinstance(source, IndexedSource)) if known else None
+    for line in describe(findings, vocabulary, total):
+        report(line)
+    shared = shared_pictures(given.sources, given.validation, config.validation_pictures, by_content=True)
+    if given.validation:
+        report(f"validation pictures that are trained on as well: {shared:,}")
+    for found in findings:
+        for line in found.lines():
+            report(f"warning: {line}")
+    if not (beginning.is_lite or beginning.reads_cache):
+        beginning.set_up(Strategy(), find_place(device), report)
+    _say_course(config, beginning, report)
+    samples = _samples(beginning)
+    beginning.close()
+    if not samples:
+        return None
+    target = picture or folder / "samples.png"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draw_samples(samples, target)
+    return target
+
+
+def _say_course(config: TrainingConfig, beginning: Beginning, report: Report) -> None:
+    count = count_samples(config, beginning.given.sources)
+    steps = max(1, count // config.batch_size)
+    stages = [max(1, round(stage.epochs * steps)) for stage in config.stages]
+    named = ", ".join(f"{stage.name} {number:,}" for stage, number in zip(config.stages, stages, strict=True))
+    report(f"steps: {steps:,} an epoch of {config.batch_size:,} pictures each, {sum(stages):,} in all ({named})")
+
+
+def _samples(beginning: Beginning) -> list[Shown]:
+    """Some samples, evenly spread over the sources, as they come in the first epoch."""
+    show = _as_lite_sees(beginning) if beginning.is_lite else _as_families_see(beginning)
+    shown: list[Shown] = []
+    for sample in _spread(beginning.given.sources, _TRIED):
+        try:
+            shown.append(show(sample))
+        except PictureError:
+            continue
+    chosen = sorted({round(place * (len(shown) - 1) / max(1, _SHOWN - 1)) for place in range(_SHOWN)})
+    return [shown[place] for place in chosen] if shown else []
+
+
+def _as_families_see(beginning: Beginning) -> Callable[[Sample], Shown]:
+    load, vocabulary = loader(beginning.config, beginning.start, beginning.given), beginning.start.vocabulary
+
+    def show(sample: Sample) -> Shown:
+        example = load(sample, 0)
+        assert example.pixels is not None
+        return Shown(example.pixels, tuple(vocabulary[id].name for id in example.tags), example.caption)
+
+    return show
+
+
+def _as_lite_sees(beginning: Beginning) -> Callable[[Sample], Shown]:
+    config, tags = beginning.config, beginning.given.tags
+    preprocessing = beginning.start.config.image_encoder.preprocessing
+
+    def show(sample: Sample) -> Shown:
+        read = preprocessing.read(sample.picture, sample.place, draft=False)
+        # As the second of the cached views is: the first is the picture as it is.
+        pixels = preprocessing.pixels(augment(read, random.Random(f"{config.seed}/1/{sample.source}")))
+        ids = tags.of_picture(sample, config.tags) or set()
+        names = tuple(beginning.start.vocabulary[id].name for id in sorted(ids))
+        return Shown(pixels, names, sample.captions[0] if sample.captions else "")
+
+    return show
+
+
+def _spread(sources: Sequence[SampleSource], most: int) -> Iterator[Sample]:
+    """Samples that can be read, of all indexed sources in turn; of others the first ones of their first part."""
+    each = max(1, most // len(sources))
+    for source in sources:
+        if isinstance(source, IndexedSource):
+            count = min(each, len(source))
+            for place in (number * len(source) // count for number in range(count)):
+                try:
+                    yield source[place]
+                except SampleError:
+                    continue
+            continue
+        taken = 0
+        for item in source.read(0) if source.parts else ():
+            if taken == each:
+                break
+            if isinstance(item, Sample):
+                taken += 1
+                yield item

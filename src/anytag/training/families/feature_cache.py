@@ -1,0 +1,255 @@
+"""The cache of features: what a frozen part of a model makes of every picture, computed once, in several views."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+from anytag.datasets.health import BadSamples
+from anytag.datasets.loading import run_ahead
+from anytag.datasets.samples import Log, Sample, TagName
+from anytag.datasets.sources import SampleSource
+from anytag.datasets.webdataset import ShardSource
+from anytag.errors import PictureError, SampleError, UsageError
+from anytag.foundations.atomic_files import save_array, write_text
+from anytag.foundations.report import Report
+from anytag.pictures import Preprocessing
+from anytag.pictures.multi_crop import CORNERS, corner
+
+#: Pictures that are computed at a time.
+_BATCH = 32
+
+
+@dataclass(frozen=True)
+class CachedShard:
+    """The features of a source's part, on disk.
+
+    Attributes:
+        name: Of its files.
+        records: Per picture: ``id``, ``captions``, ``labels``, ``source``, ``row`` (its number in the part), and
+            ``tags`` and ``caption_tags`` where the data give them.
+        maps: Per view, ``[N, H, W, C]`` or tokens ``[N, T, C]``, float16 (memory-mapped).
+        logits: ``[N, classes]`` float16, what the encoder's own classifier says of view 0, if it was asked.
+        corners: Per corner crop, maps as those of a view; empty if they were not cached.
+    """
+
+    name: str
+    records: list[dict[str, Any]]
+    maps: list[np.ndarray]
+    logits: np.ndarray
+    corners: list[np.ndarray] = field(default_factory=list)
+
+    def samples(self) -> Iterator[Sample]:
+        """What is known of the pictures, without the pictures."""
+        for record in self.records:
+            yield Sample(
+                id=record["id"],
+                picture=b"",
+                captions=tuple(record["captions"]),
+                labels=tuple(record["labels"]),
+                source=record["source"],
+                tags=_names(record.get("tags", ())),
+                caption_tags=tuple(map(_names, record.get("caption_tags", ()))),
+            )
+
+
+@dataclass(frozen=True)
+class PictureCache(ABC):
+    """Computes features that are not there yet; what they are is the subclass's.
+
+    Args:
+        encoder: In eval mode.
+        folder: Where features go; in it, a folder for every encoder, preprocessing and seed.
+        preprocessing: How the encoder wants its pictures.
+        seed: Seed of the augmentation.
+        report: Receives a line of progress after each part.
+        log: Receives a record for every sample that cannot be read.
+    """
+
+    encoder: nn.Module
+    folder: Path
+    preprocessing: Preprocessing
+    seed: int = 0
+    report: Report = print
+    log: Log | None = None
+
+    @property
+    @abstractmethod
+    def place(self) -> Path:
+        """The folder of these settings."""
+
+    @abstractmethod
+    def look(self, pixels: np.ndarray, classify: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Features of pixels ``[B, R, R, 3]`` in float16, and what a classifier says if that is asked for."""
+
+    @abstractmethod
+    def view(self, picture: Image.Image, draw: random.Random) -> np.ndarray:
+        """An augmented copy, as pixels."""
+
+    def digest(self, more: str, *encoders: nn.Module | None) -> str:
+        """Tells settings and encoders apart."""
+        digest = hashlib.sha256(f"{self.preprocessing} {self.seed}{more}".encode())
+        for encoder in encoders:
+            for name, tensor in sorted(encoder.state_dict().items()) if encoder is not None else ():
+                digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def open(self, sources: Sequence[SampleSource], views: int, corners: bool = False) -> list[CachedShard]:
+        """The features of all parts of sources, in order; what is missing is computed.
+
+        Args:
+            sources: What to read.
+            views: 1 for the plain picture; each further one is an augmented copy.
+            corners: The four corner crops as well.
+
+        Raises:
+            UsageError: If no picture can be read.
+        """
+        place = self.place
+        place.mkdir(parents=True, exist_ok=True)
+        parts = [
+            (source, part, name)
+            for number, source in enumerate(sources)
+            for part, name in enumerate(_part_names(source, number))
+        ]
+        kinds = [("view", view) for view in range(views)] + [("corner", k) for k in range(CORNERS if corners else 0)]
+        for kind, which in kinds:
+            for number, (source, part, name) in enumerate(parts, 1):
+                if (place / f"{name}.{kind}{which}.npy").exists():
+                    continue
+                start = time.perf_counter()
+                count = self._compute(source, part, place / name, kind, which)
+                rate = count / (time.perf_counter() - start)
+                self.report(f"features: {kind} {which}, part {number}/{len(parts)} ({name}), {rate:.0f} pictures/s")
+        shards = [_open(place / name, views, CORNERS if corners else 0) for _, _, name in parts]
+        if not any(shard.records for shard in shards):
+            raise UsageError(f"{parts[0][0].identity}: no picture can be read; bad-samples.jsonl says why")
+        return shards
+
+    @torch.inference_mode()
+    def _compute(self, source: SampleSource, part: int, stem: Path, kind: str, which: int) -> int:
+        """One view or corner of a part, each file whole or not at all; view 0 brings records and logits along."""
+        is_first = (kind, which) == ("view", 0)
+        maps, logits, records = [], [], []
+        for samples, pixels in self._batches(source, part, None if is_first else _read_records(stem), kind, which):
+            seen, said = self.look(pixels, is_first)
+            maps.append(seen)
+            if is_first:
+                logits.append(said)
+                records += [_record(row, sample) for row, sample in samples]
+        if is_first:
+            save_array(_beside(stem, "logits.npy"), _joined(logits, (0, 1000)))
+            write_text(_beside(stem, "jsonl"), "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records))
+        save_array(_beside(stem, f"{kind}{which}.npy"), _joined(maps, (0, 0, 0, 0)))
+        return sum(map(len, maps))
+
+    def _batches(
+        self, source: SampleSource, part: int, records: list[dict[str, Any]] | None, kind: str, which: int
+    ) -> Iterator[tuple[list[tuple[int, Sample]], np.ndarray]]:
+        """Samples with their rows and pixels, decoded in a thread: all that can be read, or those of the records."""
+        bad = BadSamples(log=self.log)
+        wanted = None if records is None else {record["row"] for record in records}
+
+        def load(rows: Sequence[tuple[int, Sample]]) -> list[np.ndarray | PictureError]:
+            return [self._pixels(sample, kind, which) for _, sample in rows]
+
+        def chunks() -> Iterator[list[tuple[int, Sample]]]:
+            rows: list[tuple[int, Sample]] = []
+            for row, item in enumerate(source.read(part)):
+                if isinstance(item, SampleError):
+                    if wanted is None:
+                        bad.failed(item, source.parts)
+                elif wanted is None or row in wanted:
+                    rows.append((row, item))
+                if len(rows) == _BATCH:
+                    yield rows
+                    rows = []
+            if rows:
+                yield rows
+
+        for rows, loaded in run_ahead(((rows, partial(load, rows)) for rows in chunks()), threads=1, ahead=2):
+            kept, pixels = [], []
+            for row, picture in zip(rows, loaded(), strict=True):
+                if isinstance(picture, PictureError):
+                    if wanted is not None:
+                        raise picture  # It could be read before.
+                    bad.failed(picture, source.parts)
+                    continue
+                bad.good()
+                kept.append(row)
+                pixels.append(picture)
+            if kept:
+                yield kept, np.stack(pixels)
+
+    def _pixels(self, sample: Sample, kind: str, which: int) -> np.ndarray | PictureError:
+        try:
+            picture = self.preprocessing.read(sample.picture, sample.place, draft=False)
+        except PictureError as error:
+            return error
+        if kind == "corner":
+            picture = corner(picture, which)
+        elif which:
+            return self.view(picture, random.Random(f"{self.seed}/{which}/{sample.source}"))
+        return self.preprocessing.pixels(picture)
+
+
+def _part_names(source: SampleSource, number: int) -> list[str]:
+    """What the files of a source's parts are called: as its shards, if they have names."""
+    if isinstance(source, ShardSource):
+        return [f"{number:02d}-{path.stem}" for path in source.paths]
+    return [f"{number:02d}-{part:06d}" for part in range(source.parts)]
+
+
+def _beside(stem: Path, ending: str) -> Path:
+    return stem.with_name(f"{stem.name}.{ending}")
+
+
+def _joined(parts: list[np.ndarray], empty: tuple[int, ...]) -> np.ndarray:
+    return np.concatenate(parts) if parts else np.zeros(empty, np.float16)
+
+
+def _record(row: int, sample: Sample) -> dict[str, Any]:
+    record = {
+        "id": sample.id,
+        "captions": sample.captions,
+        "labels": sample.labels,
+        "source": sample.source,
+        "row": row,
+    }
+    if sample.tags:
+        record["tags"] = [(tag.name, tag.kind) for tag in sample.tags]
+    if sample.caption_tags:
+        record["caption_tags"] = [[(tag.name, tag.kind) for tag in tags] for tags in sample.caption_tags]
+    return record
+
+
+def _names(tags: Any) -> tuple[TagName, ...]:
+    return tuple(TagName(name, kind) for name, kind in tags)
+
+
+def _read_records(stem: Path) -> list[dict[str, Any]]:
+    with _beside(stem, "jsonl").open(encoding="utf-8") as handle:
+        return [json.loads(line) for line in handle]
+
+
+def _open(stem: Path, views: int, corners: int) -> CachedShard:
+    return CachedShard(
+        stem.name,
+        _read_records(stem),
+        [np.load(_beside(stem, f"view{view}.npy"), mmap_mode="r") for view in range(views)],
+        np.load(_beside(stem, "logits.npy")),
+        [np.load(_beside(stem, f"corner{k}.npy"), mmap_mode="r") for k in range(corners)],
+    )
