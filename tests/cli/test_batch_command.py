@@ -48,6 +48,25 @@ class TestBatch:
             assert [line for line in result.stderr.splitlines() if "left out" in line] == ["left out: 1 .txt"]
         assert {"blue.txt", "blue.png.xmp", "tags.jsonl", "fiftyone"} < {path.name for path in pictures.iterdir()}
 
+    @pytest.mark.parametrize("what", ["file", "link", "below"])
+    def test_results_want_a_folder(self, run, pictures, tmp_path, what):  # noqa: F811
+        place = tmp_path / "o"
+        if what == "link":
+            place.symlink_to(tmp_path / "gone")
+        else:
+            place.write_text("mine")
+        place = place / "x" if what == "below" else place
+        result = run("batch", pictures, "--out", place)
+        message = f"anytag batch: {place}: cannot be a folder, something else stands there; give another --out\n"
+        assert (result.exit_code, result.stderr) == (2, message)
+
+    def test_a_time_before_all_files(self, run, pictures, out):  # noqa: F811
+        result = run("batch", pictures, "--out", out, "--since", "0001-01-01")
+        assert (result.exit_code, result.stderr.splitlines()) == (
+            2,
+            ["anytag batch: --since: 0001-01-01 is no time that files can have"],
+        )
+
     def test_other_settings_are_named(self, run, pictures, out):  # noqa: F811
         run("batch", pictures, "--out", out)
         result = run("batch", pictures, "--out", out, "--threshold", "0.7")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from conftest import require_module
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -37,7 +38,7 @@ def test_the_list_names_every_benchmark_and_rival(tmp_path):
         assert name in done.output
     assert "never released" in done.output
     assert "lacks openimages_common_214_ram_annots.txt" in done.output
-    assert "METEOR needs Java or WordNet and is not computed" in done.output
+    assert "--meteor adds METEOR where NLTK and WordNet are there" in done.output
 
 
 def test_the_list_says_whose_weights_are_here(tmp_path):
@@ -49,6 +50,32 @@ def test_the_list_says_whose_weights_are_here(tmp_path):
     assert "not here" in lines["mkt"]
     assert "mkt_first_stage.pth and mkt_second_stage.pth, from the two links to Google Drive" in lines["mkt"]
     assert lines["clip"].endswith("hub:openai/clip-vit-base-patch16")
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("--threshold", "nan"), "--threshold is nan; give a number"),
+        (("--tag-weight", "inf"), "--tag-weight is inf; give a number"),
+        (("--categories", "0.png"), "0.png: no text in UTF-8; give a text file with a category a line"),
+        (("--meteor",), "there is no WordNet, which METEOR needs; install Debian's package wordnet-base, or name "),
+    ],
+)
+def test_what_cannot_be_is_said_before_anything_runs(labelled, tmp_path, monkeypatch, more, message):
+    if "--meteor" in more:
+        require_module("nltk")
+    monkeypatch.setattr("anytag.evaluation.meteor._places", lambda: [])
+    monkeypatch.chdir(tmp_path)
+    done = run("--model", "lite", "--benchmark", labelled, "--out", "o", *more)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"anytag evaluate: {message}")
+    assert not (tmp_path / "o").exists()
+
+
+def test_tables_want_a_folder(labelled, tmp_path):
+    done = run("--model", "lite", "--benchmark", labelled, "--out", tmp_path / "0.png")
+    message = f"anytag evaluate: {tmp_path / '0.png'}: cannot be a folder, something else stands there; "
+    assert (done.exit_code, done.stderr) == (2, f"{message}give another --out\n")
 
 
 def test_own_labels(labelled, tmp_path):

@@ -24,6 +24,38 @@ def commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[Any]:
         yield pytest.param(path, command, id=" ".join(path))
 
 
+#: Commands and where each takes a path.
+PATHS = [
+    ("batch", "c.jpg", "--out"),
+    ("batch", "c.jpg", "--write", "txt", "--out="),
+    ("search", "cat", "--library"),
+    ("serve", "--library"),
+    ("locate", "c.jpg", "--tag", "cat", "--out"),
+    ("vocabulary", "build", "t.txt", "--out"),
+    ("export", "--out", "o"),
+    ("tag", "c.jpg", "--categories-from"),
+]
+
+
+@pytest.mark.parametrize("arguments", PATHS, ids=" ".join)
+def test_a_path_is_never_empty(tmp_path, monkeypatch, arguments):
+    """An unset variable of a script would else stand for the current folder, and a command write there."""
+    monkeypatch.chdir(tmp_path)
+    given = list(arguments) if arguments[-1].endswith("=") else [*arguments, ""]
+    result = CliRunner().invoke(build_app(arguments[0]), given, env={"COLUMNS": "200"})
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "the path is empty" in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_index_of_nothing_is_none(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(build_app("index"), ["index", ""])
+    message = "anytag index: an empty path was given; use '.' for the current folder\n"
+    assert (result.exit_code, result.stderr) == (2, message)
+    assert not list(tmp_path.iterdir())
+
+
 def plain(text: str) -> str:
     return re.sub(r"[\s│|]+", "", text)
 

@@ -46,6 +46,25 @@ def test_a_picture_is_no_index(run, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["red.png"]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--host", ""), "--host is empty; give an address of this machine, or 0.0.0.0 for all"),
+        (("--cors", "photos.example"), "--cors: 'photos.example' is no origin; write it as browsers do"),
+        (("--cors", "https://photos.example/"), "--cors: 'https://photos.example/' is no origin; "),
+        (("--model", "a=x", "--model", "a=y"), "--model: two models are called 'a'; give them names: NAME=DIRECTORY"),
+        (("--model", "x/lite", "--model", "y/lite"), "--model: two models are called 'lite'; "),
+        (("--model", ""), "the name of a model is empty; give a folder, or none for the model that ships"),
+        (("--timeout", "inf"), "--timeout: Input should be a finite number"),
+    ],
+)
+def test_a_service_is_not_started_with_what_makes_no_sense(run, arguments, message):
+    result = run("serve", "--port", 0, *arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith(f"anytag serve: {message}")
+    assert run("serve", "--port", 0, "--max-mb", "inf").exit_code == 2
+
+
 @pytest.mark.parametrize("command", [("search", "red"), ("serve", "--port", 0)])
 def test_what_is_no_index_is_refused_before_anything_begins(run, tmp_path, command):
     (tmp_path / "photos").mkdir()

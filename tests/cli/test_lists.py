@@ -59,6 +59,20 @@ def test_several_times_and_from_a_file(tmp_path):
         read_names(None, tmp_path / "none.txt", "--tags")
 
 
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("cat\r\n".encode("utf-16"), "it is text in UTF-16; save it as UTF-8"),
+        (b"\xff\xd8\xff\xe0 a picture", "it is no text in UTF-8"),
+    ],
+)
+def test_files_that_are_no_lists_are_called_what_they_are(tmp_path, content, reason):
+    (tmp_path / "names.txt").write_bytes(content)
+    with pytest.raises(UsageError) as refused:
+        read_names(None, tmp_path / "names.txt", "--tags")
+    assert str(refused.value).endswith(f"names.txt: cannot be read as a list of names, one a line ({reason})")
+
+
 def test_kinds():
     assert read_kinds(["object,Scene", "action"]) == ["object", "scene", "action"]
     assert read_kinds(None) is None
@@ -82,3 +96,6 @@ def test_pairs(tmp_path):
     assert read_pairs(["x.txt"], None, "--rename") == Path("x.txt")
     with pytest.raises(UsageError, match="--rename: 'dog' is neither 'tag=new name' nor a file of such lines"):
         read_pairs(["dog"], None, "--rename")
+    assert read_pairs(["dog=Hund", "dog=Hund"], None, "--rename") == {"dog": "Hund"}
+    with pytest.raises(UsageError, match="--rename: 'dog' is to be called both 'Hund' and 'Wau'"):
+        read_pairs(["dog=Hund,dog=Wau"], None, "--rename")

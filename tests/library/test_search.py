@@ -7,7 +7,7 @@ import sqlite3
 import numpy as np
 import pytest
 
-from anytag.errors import UsageError
+from anytag.errors import LibraryError, UsageError
 from anytag.library.index import INDEX_FILE, Embeddings, Index
 from anytag.library.progress import Entry, FileIdentity, key_of
 from anytag.library.search import Search
@@ -199,3 +199,16 @@ def test_a_reader_beside_a_writer(search, tmp_path):
         assert reader.execute("SELECT count(*) FROM found").fetchone() == (7,)
         reader.close()
     assert paths(Search(index, VOCABULARY).by_words("dog")) == ["e.jpg", "a.jpg", "b.jpg"]
+
+
+def test_embeddings_that_are_lost_or_damaged(search):
+    lost = search.index.path.with_suffix(".picture.f32")
+    content = lost.read_bytes()
+    for damage in (lambda: lost.unlink(), lambda: lost.write_bytes(b"x")):
+        damage()
+        with pytest.raises(LibraryError, match=r"its picture embeddings are lost; move it away and make it again"):
+            search.by_vector("picture", vector(0))
+    lost.write_bytes(content)
+    search.index.path.with_suffix(".widths").write_text("picture")
+    with pytest.raises(LibraryError, match=r"library\.widths: damaged; move the index away and make it again"):
+        search.by_vector("picture", vector(0))

@@ -149,6 +149,7 @@ def test_recipes_that_are_named_anywhere_exist():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("raise SystemExit\n", r"bad\.py, line 1: the recipe cannot be run \(SystemExit: \)"),
         ("def recipe(:\n    pass\n", r"bad\.py, line 1: the recipe cannot be run \(SyntaxError: "),
         (
             "import anytag\n\ndef recipe():\n    return what\n",

@@ -6,10 +6,12 @@ import inspect
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from functools import wraps
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+from typer.models import OptionInfo, ParameterInfo
 
 #: What every status means; ``{0}`` is that of 1, where a command has one.
 _CODES = "Exit code: 0 done, {0}2 used wrongly, 130 interrupted."
@@ -68,6 +70,8 @@ def _spread(function: Callable[..., None]) -> Callable[..., None]:
             parameters += inspect.signature(group, eval_str=True).parameters.values()
         else:
             parameters.append(parameter)
+    for parameter in parameters:
+        _refuse_empty_paths(parameter.annotation)
     keywords = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
 
     @wraps(function)
@@ -78,6 +82,26 @@ def _spread(function: Callable[..., None]) -> Callable[..., None]:
 
     command.__signature__ = inspect.Signature(keywords)  # type: ignore[attr-defined]
     return command
+
+
+def _refuse_empty_paths(annotation: Any) -> None:
+    """Let no path be empty: where a script's variable is unset, it would stand for the current folder."""
+    for info in getattr(annotation, "__metadata__", ()):
+        if isinstance(info, ParameterInfo) and Path in _types(annotation):
+            info.parser = _filled_path
+            if isinstance(info, OptionInfo) and info.metavar is None:
+                info.metavar = "<path>"  # As without a parser.
+
+
+def _types(annotation: Any) -> set[Any]:
+    inside = [part for part in get_args(annotation) if not isinstance(part, ParameterInfo)]
+    return set().union(*map(_types, inside)) if inside else {annotation}
+
+
+def _filled_path(text: str) -> Path:
+    if not text:
+        raise typer.BadParameter("the path is empty")
+    return Path(text)
 
 
 def new_group(help: str, **more: Any) -> typer.Typer:

@@ -88,7 +88,13 @@ def read_pairs(given: Sequence[str] | None, file: Path | None, option: str) -> P
         UsageError: If something is not ``tag=new name``.
     """
     chosen = read_choice(given, file, option)
-    return dict(_pairs(chosen, option)) if isinstance(chosen, list) else chosen
+    if not isinstance(chosen, list):
+        return chosen
+    pairs: dict[str, str] = {}
+    for tag, name in _pairs(chosen, option):
+        if pairs.setdefault(tag, name) != name:
+            raise UsageError(f"{option}: {tag!r} is to be called both {pairs[tag]!r} and {name!r}")
+    return pairs
 
 
 def _pairs(texts: Sequence[str], option: str) -> Iterator[tuple[str, str]]:

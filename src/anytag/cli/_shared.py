@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
@@ -68,10 +69,20 @@ def _system_error(error: BaseException) -> str | None:
         return str(shortage)
     if not isinstance(error, OSError):
         return None
+    if isinstance(error, FileNotFoundError) and not error.filename and _here_is_gone():
+        return "the current folder is not there any more; go to another one"
     where = f"{error.filename}: " if error.filename else ""
     if error.errno in FULL:
         return f"{where}the disk is full. Make room, then give the same command again."
     return f"{where}{error.strerror or error}"
+
+
+def _here_is_gone() -> bool:
+    try:
+        os.getcwd()  # noqa: PTH109 (that is the question)
+    except OSError:
+        return True
+    return False
 
 
 @contextmanager

@@ -253,7 +253,12 @@ def _split(
 
 
 def _seconds(since: datetime | None) -> float | None:
-    return None if since is None else since.timestamp()
+    if since is None:
+        return None
+    try:
+        return since.timestamp()
+    except (ValueError, OverflowError, OSError):
+        raise UsageError(f"--since: {since.date()} is no time that files can have") from None
 
 
 def _say_scan(scan: Scan, known: Progress, settings: dict[str, Any]) -> None:

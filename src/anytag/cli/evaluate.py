@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -96,6 +97,9 @@ def evaluate(
             return
         if not benchmark or not (model or baseline):
             raise UsageError("give --benchmark and --model or --baseline; --list names what there is")
+        for name, number in (("--threshold", threshold), ("--tag-weight", tag_weight)):
+            if number is not None and not math.isfinite(number):
+                raise UsageError(f"{name} is {number}; give a number")
         folder = _own_folder(out)
         from anytag.evaluation.baselines.registry import open_baseline
         from anytag.evaluation.benchmarks.registry import open_benchmark
@@ -128,8 +132,12 @@ def evaluate(
 def _lines(path: Path) -> list[str]:
     try:
         return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: cannot be read ({error}); give a text file with a category a line") from None
+    except OSError as error:
+        raise UsageError(
+            f"{path}: cannot be read ({error.strerror}); give a text file with a category a line"
+        ) from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{path}: no text in UTF-8; give a text file with a category a line") from None
 
 
 def _open_model(name: str) -> ModelSystem:
@@ -232,6 +240,8 @@ def _own_folder(out: Path | None) -> Path:
     """
     if out is None:
         raise UsageError("--out is missing: the folder for tables and kept scores, such as --out evaluation")
+    if os.path.lexists(out) and not out.is_dir():
+        raise UsageError(f"{out}: cannot be a folder, something else stands there; give another --out")
     if not any((out / kept).is_dir() for kept in ("scores", "captions")):
         for name in ("results.json", "results.csv", "tables.md", "report.html"):
             if os.path.lexists(out / name):

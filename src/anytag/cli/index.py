@@ -41,6 +41,8 @@ def index(
     Example: anytag index photos && anytag search "dog beach -cat" --library photos
     """
     with reporting("index"):
+        if not all(photos):
+            raise UsageError("an empty path was given; use '.' for the current folder")
         if library is None and not Path(photos[0]).is_dir():
             what = "not a folder" if os.path.lexists(photos[0]) else "no such folder"
             raise UsageError(f"{photos[0]}: {what} that could hold the index; name its file, as --library my.sqlite")

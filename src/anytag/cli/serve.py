@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import socket
 import sys
@@ -20,6 +21,9 @@ from anytag.errors import UsageError, needs_extra
 
 #: Where keys may come from without standing in the list of processes.
 KEYS_VARIABLE = "ANYTAG_API_KEYS"
+
+#: What browsers call the place that a page comes from: no path, no slash at the end.
+_ORIGIN = re.compile(r"https?://[^/\s]+")
 
 
 def serve(
@@ -46,7 +50,7 @@ def serve(
         bool, typer.Option("--allow-urls", help="Let requests name pictures by public web addresses.")
     ] = False,
     max_pictures: Annotated[int, typer.Option(min=1, help="Pictures in one request.")] = 32,
-    max_mb: Annotated[float, typer.Option(min=0.001, help="Megabytes of one picture.")] = 30.0,
+    max_mb: Annotated[float, typer.Option(min=0.001, max=1_000_000, help="Megabytes of one picture.")] = 30.0,
     queue: Annotated[int, typer.Option(min=1, help="Pictures that may wait; more are answered with 429.")] = 64,
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures that are recognized together.")] = 8,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds until a request is given up.")] = 30.0,
@@ -74,10 +78,14 @@ def serve(
             from anytag.service.settings import DEFAULT_MODEL, ServiceSettings
         if allow_edits and library is None:
             raise UsageError("--allow-edits needs --library: there is nothing else to edit")
-        models: dict[str, str | None] = {}
-        for given in model or []:
-            name, equals, place = given.partition("=")
-            models[name if equals else Path(given).name] = place if equals else given
+        models = _models(model or [])
+        if not host.strip():
+            raise UsageError("--host is empty; give an address of this machine, or 0.0.0.0 for all")
+        for origin in cors or ():
+            if not _ORIGIN.fullmatch(origin):
+                raise UsageError(
+                    f"--cors: {origin!r} is no origin; write it as browsers do, as https://photos.example:8443"
+                )
         try:
             settings = ServiceSettings(
                 models=models or {DEFAULT_MODEL: None},
@@ -116,6 +124,22 @@ def serve(
             signal.signal(signal.SIGHUP, signal.SIG_DFL)
         with listening:
             uvicorn.Server(config).run(sockets=[listening])
+
+
+def _models(given: list[str]) -> dict[str, str | None]:
+    """Models by the names that requests use.
+
+    Raises:
+        UsageError: If two have one name.
+    """
+    models: dict[str, str | None] = {}
+    for text in given:
+        before, equals, behind = text.partition("=")
+        name, place = (before, behind) if equals else (Path(text).name, text)
+        if name in models:
+            raise UsageError(f"--model: two models are called {name!r}; give them names: NAME=DIRECTORY")
+        models[name] = place
+    return models
 
 
 def _listen(host: str, port: int) -> socket.socket:

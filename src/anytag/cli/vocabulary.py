@@ -49,7 +49,10 @@ def read_captions(path: Path, captions_per_picture: int = 1) -> Iterator[tuple[s
                 yield sample.captions
             return
         with path.open("rb") as raw:
-            packed = raw.read(2) == b"\x1f\x8b"
+            head = raw.read(1024)
+        packed = head.startswith(b"\x1f\x8b")
+        if b"\0" in head and not packed:
+            raise UsageError(f"{path}: no text in UTF-8; give shards, or files with a caption a line")
         with (
             gzip.open(path, "rt", encoding="utf-8", errors="replace")
             if packed

@@ -271,12 +271,18 @@ class EmbeddingFiles:
         self._width_path = path.with_suffix(".widths")
 
     def width(self, name: str) -> int:
-        """Length of the vectors; 0 before the first."""
+        """Length of the vectors; 0 before the first.
+
+        Raises:
+            LibraryError: If the file that says so is damaged.
+        """
         try:
             widths = dict(line.split() for line in self._width_path.read_text().splitlines())
+            return int(widths.get(name, 0))
         except FileNotFoundError:
             return 0
-        return int(widths.get(name, 0))
+        except ValueError:
+            raise LibraryError(f"{self._width_path}: damaged; move the index away and make it again") from None
 
     def write(self, number: int, vectors: Embeddings) -> None:
         """Keep a picture's vectors.

@@ -91,7 +91,12 @@ class BatchRun:
             LibraryError: If another batch does, files that this one did not write are in the way, or what is known
                 cannot be written, also later.
         """
-        self.out.mkdir(parents=True, exist_ok=True)
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise LibraryError(
+                f"{self.out}: cannot be a folder, something else stands there; give another --out"
+            ) from None
         try:
             with (
                 locked(self.out / self.lock_file),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from anytag.errors import UsageError
+from anytag.errors import LibraryError, UsageError
 from anytag.library import nearest
 from anytag.library.index import EVERYTHING, Index
 from anytag.library.matched import Matched, in_all, in_any, similarities, without
@@ -137,9 +137,12 @@ class Search:
 
         Raises:
             UsageError: If the index holds no such vectors, or the query cannot be read.
+            LibraryError: If it has lost them.
         """
         rows = self.index.embeddings.read(name)
         if not len(rows):
+            if self.index.embeddings.width(name) and len(self.index):
+                raise LibraryError(f"{self.index.path}: its {name} embeddings are lost; move it away and make it again")
             raise UsageError(f"{self.index.path}: holds no {name} embeddings; the model that made it gives none")
         query = None if text is None else parse_query(text)
         among = self._everything() if query is None else self._match(query)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -158,8 +159,10 @@ def find_model(model: str | Path | None) -> ModelDirectory:
     """
     if model is None:
         return ModelDirectory(SHIPPED_MODEL)
+    if not str(model).strip():
+        raise ModelError("the name of a model is empty; give a folder, or none for the model that ships")
     path = Path(model)
-    if not path.exists():
+    if not os.path.exists(path):  # noqa: PTH110 (also where a name cannot be one)
         if _is_hub_id(str(model)):
             return ModelDirectory(hub_folder(str(model)))
         if str(model) in OFFICIAL:

@@ -12,6 +12,7 @@ from anytag.errors import PictureError
 from anytag.pictures import jpeg_xl
 from anytag.pictures.failures import raise_unidentified, raise_unreadable
 from anytag.pictures.formats import FORMATS, PILLOW_DECODERS
+from anytag.pictures.integrity import is_cut_off
 from anytag.pictures.raw import LEAST_SIDE, develop, largest_preview, raw_kind
 from anytag.pictures.tiff import byte_order
 
@@ -77,7 +78,7 @@ def _identify_preview(stream: BinaryIO, label: str, kind: str | None) -> Opened 
         if preview is None:
             return None
         if preview.is_camera and max(preview.size) < LEAST_SIDE:
-            if preview.is_cut_off:
+            if preview.is_cut_off or is_cut_off(stream):
                 raise EOFError("it lacks the end of what the sensor saw")
             picture = develop(stream, label, kind or "RAW", preview.size if any(preview.size) else None)
             return Opened(picture, orientation=1)

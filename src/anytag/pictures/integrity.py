@@ -18,6 +18,18 @@ from anytag.pictures.tiff import BYTE_ORDERS, TYPE_SIZES
 _MARKS = ((b"\xff\xd8\xff", b"\xff\xd9"), (b"\x89PNG", b"IEND\xaeB`\x82"))
 
 
+#: First bytes of others. Those of camera files stand in :mod:`anytag.pictures.tiff` and :mod:`anytag.pictures.raw`.
+_PHOTOSHOP, _JPEG_2000, _FUJIFILM = b"8BPS\0\1", b"\xff\x4f\xff\x51", b"FUJIFILMCCD-RAW"
+
+#: Bytes of Photoshop's header, and where Fujifilm's says what is where.
+_PHOTOSHOP_HEADER, _FUJIFILM_PARTS = 26, 84
+
+#: Names of the first box of files that are made of boxes.
+_BOXES = (b"ftyp", b"jP  ", b"JXL ")
+
+#: Bytes at the end of a file that are not all zero in a whole one; of small files a quarter, but no fewer than this.
+_EMPTY_END, _LEAST_EMPTY = 4096, 64
+
 #: Pixels that a byte can stand for in each format, generously: what compresses best is one color everywhere.
 _MOST_PER_BYTE = {"PNG": 8 * 1032, "GIF": 4096, "JPEG": 20_000, "MPO": 20_000, "JPEG2000": 20_000}
 _MOST_PER_BYTE_TIFF = {"raw": 8, "packbits": 512, "tiff_lzw": 32_768, "tiff_adobe_deflate": 8256, "jpeg": 20_000}
@@ -53,10 +65,22 @@ def can_hold(picture: Image.Image, stream: BinaryIO) -> bool:
 
 def is_known(head: bytes) -> bool:
     """Whether a file's first 12 bytes or more are those of a picture format that is read here."""
-    return (
-        head.startswith((*(start for start, _ in _MARKS), *BYTE_ORDERS, b"GIF8", b"RIFF", b"BM"))
-        or head[4:8] == b"ftyp"
-    )
+    starts = (*(start for start, _ in _MARKS), *BYTE_ORDERS, b"GIF8", b"RIFF", b"BM", _PHOTOSHOP, _JPEG_2000)
+    return head.startswith(starts) or head[4:8] in _BOXES
+
+
+def ends_empty(stream: BinaryIO) -> bool:
+    """Whether a file ends in zeros, as downloads do that reserve their space and stop.
+
+    Only asked of formats that never end so, or of files that failed to decode.
+
+    Args:
+        stream: The file, seekable; left at an undefined place.
+    """
+    size = stream.seek(0, io.SEEK_END)
+    length = min(_EMPTY_END, size // 4)
+    stream.seek(size - length)
+    return length >= _LEAST_EMPTY and not stream.read(length).strip(b"\0")
 
 
 def is_cut_off(stream: BinaryIO) -> bool:
@@ -67,6 +91,8 @@ def is_cut_off(stream: BinaryIO) -> bool:
     Args:
         stream: The file, seekable; left at an undefined place.
     """
+    if ends_empty(stream):
+        return True
     size = stream.seek(0, io.SEEK_END)
     stream.seek(max(0, size - 12))
     tail = stream.read()
@@ -83,9 +109,23 @@ def is_cut_off(stream: BinaryIO) -> bool:
         return int.from_bytes(head[2:6], "little") > size
     if head[:4] in BYTE_ORDERS:
         return _is_tiff_cut_off(stream, size, BYTE_ORDERS[head[:4]])
-    if head.startswith(b"\xff\x4f\xff\x51"):
+    if head.startswith(_PHOTOSHOP):
+        return size < _PHOTOSHOP_HEADER
+    if head.startswith(_FUJIFILM):
+        return _is_raf_cut_off(stream, size)
+    if head.startswith(_JPEG_2000) or head[4:8] == b"jP  ":
         return not tail.rstrip(b"\0").endswith(b"\xff\xd9")
-    return head[4:8] in (b"ftyp", b"jP  ", b"JXL ") and _are_boxes_cut_off(stream, size)
+    return head[4:8] in _BOXES and _are_boxes_cut_off(stream, size)
+
+
+def _is_raf_cut_off(stream: BinaryIO, size: int) -> bool:
+    """Whether the preview or the sensor's part of a Fujifilm file lies behind its end."""
+    stream.seek(_FUJIFILM_PARTS)
+    header = stream.read(24)
+    if len(header) < 24:
+        return True
+    preview, length, _, _, sensor, bytes_of_sensor = struct.unpack(">6I", header)
+    return bool(max(preview + length, sensor + bytes_of_sensor) > size)
 
 
 def _is_gif_cut_off(stream: BinaryIO) -> bool:

@@ -9,7 +9,6 @@ from PIL import Image
 
 from anytag.errors import PictureError
 from anytag.pictures.failures import raise_unreadable
-from anytag.pictures.truncation import EMPTY_END
 
 _CODESTREAM = b"\xff\x0a"
 _CONTAINER = b"\0\0\0\x0cJXL \r\n\x87\n"
@@ -58,14 +57,12 @@ def identify(stream: BinaryIO, label: str, max_pixels: int) -> Image.Image:
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # The decoder is written in Rust, whose panics are no Exception.
-        raise_unreadable(_reason(error, content), stream, label)
+        raise_unreadable(_reason(error), stream, label)
     return picture
 
 
-def _reason(error: BaseException, content: bytes) -> Exception:
+def _reason(error: BaseException) -> Exception:
     """What went wrong, as far as it can be told."""
-    if not content[-EMPTY_END:].strip(b"\0"):
-        return EOFError("its end is empty")
     if str(error).startswith(_NO_REASON):
         return ValueError("its decoder does not say why; perhaps its end is missing")
     return error if isinstance(error, Exception) else ValueError(str(error))

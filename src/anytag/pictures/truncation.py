@@ -8,6 +8,8 @@ import struct
 import zlib
 from typing import BinaryIO
 
+from anytag.pictures.integrity import ends_empty
+
 #: What may stand where bytes are missing. A picture that comes out the same with either needs none of them.
 _FILLERS = (b"\0", b"\x55")
 
@@ -25,10 +27,10 @@ _PNG, _PNG_END = b"\x89PNG\r\n\x1a\n", b"\0\0\0\0IEND\xaeB`\x82"
 #: First column and row, and steps, of the seven passes of an interlaced PNG.
 _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 
-_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+#: Bytes of a file's end that are looked at.
+_TAIL = 4096
 
-#: Bytes at the end of a file that are never all zero in a whole one of WebP or AVIF.
-EMPTY_END = 4096
+_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
 
 def completions(content: bytes) -> tuple[bytes, bytes] | None:
@@ -55,8 +57,9 @@ def completions(content: bytes) -> tuple[bytes, bytes] | None:
         whole = _with_end_of_png(content)
         return None if whole is None else (whole, whole)
     if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
-        missing = min(int.from_bytes(content[4:8], "little") + 8 - len(content), len(content) * 64)
-        first, second = (content + filler * max(0, missing) for filler in _FILLERS)
+        missing = max(0, min(int.from_bytes(content[4:8], "little") + 8 - len(content), len(content) * 64))
+        # An end of nothing but zeros would count as one that is missing.
+        first, second = (content + filler * (missing - 1) + b"\1"[:missing] for filler in _FILLERS)
         return first, second
     if content.startswith((b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51")):
         whole = content + b"\xff\xd9"
@@ -101,20 +104,20 @@ def lacks_pixels(stream: BinaryIO, format: str | None) -> bool:
         stream: The file, seekable; left at an undefined place.
         format: Pillow's name of the format.
     """
-    if format not in ("JPEG", "MPO", "PNG", "WEBP", "AVIF"):
+    if format in ("WEBP", "AVIF", "HEIF"):
+        return ends_empty(stream)
+    if format not in ("JPEG", "MPO", "PNG"):
         return False
     size = stream.seek(0, io.SEEK_END)
-    stream.seek(max(0, size - EMPTY_END))
+    stream.seek(max(0, size - _TAIL))
     tail = stream.read()
     if format in ("JPEG", "MPO"):
         # A few zeros are nothing: cameras fill blocks up.
         return len(tail) - len(tail.rstrip(b"\0")) > _FILLED and not tail.rstrip(b"\0").endswith(b"\xff\xd9")
-    if format == "PNG":
-        if tail.rstrip(b"\0").endswith(_PNG_END):
-            return False
-        stream.seek(0)
-        return _with_end_of_png(stream.read()) is None
-    return size > 2 * EMPTY_END and not tail.strip(b"\0")
+    if tail.rstrip(b"\0").endswith(_PNG_END):
+        return False
+    stream.seek(0)
+    return _with_end_of_png(stream.read()) is None
 
 
 def _with_end_of_png(content: bytes) -> bytes | None:
@@ -132,7 +135,10 @@ def _with_end_of_png(content: bytes) -> bytes | None:
                 while piece and found < expected:
                     found += len(inflate.decompress(piece, 1 << 20))
                     piece = inflate.unconsumed_tail
-            kept += [struct.pack(">I", len(body)), name, body, struct.pack(">I", zlib.crc32(name + body))]
+            check = struct.pack(">I", zlib.crc32(name + body))
+            if content[place + 8 + length : place + 12 + length] not in (b"", check) and len(body) == length:
+                return None  # Its end is of something else, such as zeros, which also stand for some pixels.
+            kept += [struct.pack(">I", len(body)), name, body, check]
             place += 12 + length
     except (struct.error, KeyError, zlib.error):
         return None

@@ -244,6 +244,8 @@ def test_many_captions_come_in_order_and_as_one_by_one(parser):
 def test_two_workers_give_what_one_gives(light):
     captions = [record["caption"] for record in gold.load("development")] * 50
     assert list(light.parse_many(captions, workers=2)) == list(light.parse_many(captions))
+    # However many are asked for, no more are started than there are processors.
+    assert list(light.parse_many(captions, workers=10**9)) == list(light.parse_many(captions))
 
 
 def test_many_captions_are_a_stream(light):

@@ -111,7 +111,8 @@ def read_config(folder: Path, name: str = "config.json") -> dict[str, Any]:
     except FileNotFoundError:
         raise ModelError(f"{path}: missing; give a directory as transformers saves it") from None
     except (OSError, ValueError) as error:
-        raise ModelError(f"{path}: cannot be read ({error}); download it again") from None
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise ModelError(f"{path}: cannot be read ({reason}); download it again") from None
     if not isinstance(record, dict):
         raise ModelError(f"{path}: not a JSON object; download it again")
     return record

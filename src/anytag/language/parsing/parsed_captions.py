@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import cast
 
+from anytag.foundations.cpu_count import available_processors
 from anytag.language.parsing.parser import CaptionParser
 from anytag.language.parsing.rules import ParsedTag
 from anytag.recognition import TagKind
@@ -65,7 +66,7 @@ class ParsedCaptions:
             workers: Processes that parse what is new; 1 parses in this one.
         """
         rest = iter(captions)
-        size = _CHUNK * workers
+        size = _CHUNK * min(workers, max(2, available_processors()))
         while chunk := list(islice(rest, size)):
             yield from self._parse(chunk, workers)
         self.flush()

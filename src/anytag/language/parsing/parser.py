@@ -13,6 +13,7 @@ from itertools import islice
 from typing import Literal, Protocol
 
 from anytag.errors import UsageError
+from anytag.foundations.cpu_count import available_processors
 from anytag.foundations.interrupts import leave_interrupts_to_parent
 from anytag.foundations.worker_processes import end_with_parent
 from anytag.language.parsing.light_tagger import load_light_tagger
@@ -72,7 +73,7 @@ class TaggedParser:
 
         Args:
             captions: Any iterable; it is read only a little ahead of what is handed out.
-            workers: Processes to parse in; 1 parses in this one.
+            workers: Processes to parse in, but no more than there are processors; 1 parses in this one.
 
         Raises:
             UsageError: If ``workers`` is not positive.
@@ -81,7 +82,7 @@ class TaggedParser:
             raise UsageError(f"workers is {workers}; it must be 1 or more")
         if workers == 1:
             return self._stream(captions)
-        return self._spread(captions, workers)
+        return self._spread(captions, min(workers, max(2, available_processors())))
 
     def _stream(self, captions: Iterable[str]) -> Iterator[list[ParsedTag]]:
         for words, tags in self._tagger.tag_many(correct_words(tokenize(caption)) for caption in captions):

@@ -49,7 +49,7 @@ def _explained(path: Path) -> Iterator[None]:
         yield
     except AnytagError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if isinstance(error, ValidationError):
             first = error.errors()[0]
             what = f"{'.'.join(map(str, first['loc'])) or error.title}: {first['msg']}"
