@@ -80,7 +80,7 @@ def test_keys_depend_on_everything(cache):
     assert np.abs(corrected - owl).max() > 1e-3
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(st.data())
 def test_a_damaged_entry_is_computed_again(tmp_path_factory, data):
     cache = EmbeddingCache(tmp_path_factory.mktemp("damage"))
