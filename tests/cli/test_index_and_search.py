@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from conftest import require
 from fixtures_toy import plain
@@ -25,7 +27,19 @@ def test_the_index_is_the_file_that_was_named(run, tmp_path):
     assert result.stderr.startswith(f"1 indexed, 1 failed: mine.db\nfailed: {tmp_path / 'gone.png'}: no such file.")
     assert (tmp_path / "mine.db").exists()
     assert not (tmp_path / "library.sqlite").exists()
-    assert run("search", "path:red", "--library", "mine.db").stdout.startswith(f"{tmp_path / 'red.png'}\n")
+    assert run("search", "path:red", "--library", "mine.db").stdout.startswith("red.png\n")
+
+
+def test_paths_are_shown_from_here_and_given_whole_to_programs(run, tmp_path, monkeypatch):
+    run("index", "red.png", "--library", "mine.db", "--threads", 1)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    assert run("search", "path:red", "--library", tmp_path / "mine.db").stdout.startswith(f"{tmp_path / 'red.png'}\n")
+    monkeypatch.chdir(tmp_path)
+    [line] = run("search", "path:red", "--library", "mine.db", "--json").stdout.splitlines()
+    assert json.loads(line)["path"] == str(tmp_path / "red.png")
+    result = run("search", "--duplicates", "--library", "mine.db")
+    assert (result.exit_code, result.stdout, result.stderr) == (1, "", "no pictures look nearly alike\n")
 
 
 @pytest.mark.parametrize(("first", "what"), [("red.png", "not a folder"), ("gone", "no such folder")])

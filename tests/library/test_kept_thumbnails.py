@@ -58,6 +58,8 @@ def test_a_thumbnail(photos):
     assert (small.format, small.size, SIDE) == ("JPEG", (320, 240), 320)
     assert small.getpixel((100, 100)) == (254, 0, 0)
     assert opened(thumbnail((photos / "b.png").read_bytes())).size == (30, 60)
+    half = (photos / "a.png").read_bytes()
+    assert opened(thumbnail(half[: len(half) // 2])).size == (320, 240)
     with pytest.raises(PictureError):
         thumbnail(photos / "bad.jpg")
 
@@ -105,7 +107,10 @@ def test_a_contact_sheet_is_made_of_them(photos, recognizer, tmp_path, monkeypat
             work.scan(known, find_pictures([photos]), [str(photos)])
             work.recognize(known, [str(tmp_path / "shard.tar")], thumbnails=keep)
             work.write(known)
-        return re.findall(r'<img [^>]* alt="([^"]*)"', (tmp_path / "out" / "contact-sheet.html").read_text())
+        sheet = (tmp_path / "out" / "contact-sheet.html").read_text()
+        assert f'<span class="name">a.png</span><br><span class="soft">{photos}</span>' in sheet
+        assert ' · <a href="#failures">1 not recognized</a></p>' in sheet
+        return re.findall(r'<img [^>]* alt="([^"]*)"', sheet)
 
     files = [str(photos / "a.png"), str(photos / "b.png")]
     # A picture of an archive is read once; nothing is left to make a small one of.

@@ -136,10 +136,12 @@ def test_the_library(page, photos):
     page.wait_for_selector("#show-library:not([hidden])")
     page.click("#show-library")
     page.wait_for_selector("#facets button:has-text('animal')")
+    assert page.locator("#search-status").inner_text() == "4 pictures, the newest first. Press a tag, or type."
+    assert page.locator("#hits figure").count() == 4
     page.fill("#query", "dog")
     page.press("#query", "Enter")
-    page.wait_for_selector("#hits figure")
-    assert page.locator("#search-status").inner_text() == "2 of 2 pictures"
+    page.wait_for_selector("#search-status:has-text('2 of 2 pictures')")
+    assert page.locator("#hits figure").count() == 2
     assert "dog 0.60" in page.locator("#hits figure").nth(0).inner_text()
     page.wait_for_function("() => [...document.querySelectorAll('#hits img')].every(one => one.naturalWidth > 0)")
     # A file's name is text, whatever stands in it.

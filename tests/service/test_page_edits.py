@@ -34,7 +34,7 @@ def page(browser, recognizer, photos, request):
             opened.click("#show-library")
             opened.fill("#query", "path:red")
             opened.press("#query", "Enter")
-            opened.wait_for_selector("#hits figure")
+            opened.wait_for_selector("#search-status:has-text('1 of 1')")
             yield opened
     finally:
         server.stop()

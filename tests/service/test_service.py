@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
 import threading
 import time
 
@@ -351,14 +352,19 @@ class TestLibrary:
     def test_search_facets_and_thumbnails(self, serve, recognizer, tmp_path):
         photos = tmp_path / "photos"
         photos.mkdir()
-        for name in ("red", "lime"):
+        for age, name in enumerate(("lime", "red")):
             plain(name).save(photos / f"{name}.png")
+            os.utime(photos / f"{name}.png", (1e9 - age, 1e9 - age))
         Library(photos, recognizer).update()
         client = serve(library=photos)
         found = client.get("/v1/search", params={"q": "dog", "facets": 3}).json()
         assert [hit["path"] for hit in found["hits"]] == [str(photos / "red.png")]
         assert found["facets"][0] == {"name": "animal", "count": 1}
         assert client.get("/v1/facets").json()["total"] == 2
+        newest = client.get("/v1/search", params={"facets": 1}).json()
+        assert [hit["path"] for hit in newest["hits"]] == [str(photos / "lime.png"), str(photos / "red.png")]
+        assert (newest["total"], newest["hits"][1]["reasons"][0]["name"]) == (2, "red")
+        assert newest["facets"] == [{"name": "animal", "count": 1}]
         small = client.get(f"/v1/library/{found['hits'][0]['id']}/thumbnail")
         assert small.headers["content-type"] == "image/jpeg"
         assert error(client.get("/v1/library/999/thumbnail")) == (404, "not_found")

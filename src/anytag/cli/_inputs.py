@@ -55,7 +55,7 @@ Thumbnails = Annotated[
     bool | None,
     typer.Option(
         "--thumbnails/--no-thumbnails",
-        help="Keep small pictures (about 15 kB each), so that pages of many come quickly; or remove them. "
+        help="Keep small pictures (about 12 kB each), so that pages of many come quickly; or remove them. "
         "(default: as the last time)",
         show_default=False,
     ),

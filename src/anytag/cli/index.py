@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from anytag.cli._inputs import ByContent, ModelOptions, RetryFailed, Thumbnails, WithCaptions
+from anytag.cli._inputs import AcceptTruncated, ByContent, ModelOptions, RetryFailed, Thumbnails, WithCaptions
 from anytag.cli._output import say
 from anytag.cli._shared import progress, reporting
 from anytag.cli._watching import Watch, looks
@@ -31,6 +31,7 @@ def index(
     ] = None,
     caption: WithCaptions = False,
     by_content: ByContent = False,
+    accept_truncated: AcceptTruncated = False,
     retry_failed: RetryFailed = False,
     thumbnails: Thumbnails = None,
     watch: Watch = None,
@@ -46,7 +47,7 @@ def index(
         if library is None and not Path(photos[0]).is_dir():
             what = "not a folder" if os.path.lexists(photos[0]) else "no such folder"
             raise UsageError(f"{photos[0]}: {what} that could hold the index; name its file, as --library my.sqlite")
-        opened = Library(library or photos[0], runtime.open())
+        opened = Library(library or photos[0], runtime.open(accept_truncated=accept_truncated))
         done = Done()
         for number, (there, at_rest) in enumerate(looks(photos, watch)):
             found: list[Scan] = []

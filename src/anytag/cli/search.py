@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -52,8 +53,10 @@ def search(
                 if json_:
                     write_json({"paths": [path_for_json(path) for path in group]})
                 else:
-                    for path in (*group, ""):
+                    for path in (*map(_from_here, group), ""):
                         tell(path)
+            if not groups:
+                say("no pictures look nearly alike")
             raise typer.Exit(0 if groups else 1)
         words = " ".join(query) if query else None
         if words is None and text is None and like is None:
@@ -76,7 +79,7 @@ def search(
 
 def _show(found: Hits) -> None:
     for hit in found.hits:
-        tell(hit.path)
+        tell(_from_here(hit.path))
         why = ", ".join(map(_why, hit.reasons))
         if why:
             tell(f"  {why}")
@@ -87,6 +90,12 @@ def _show(found: Hits) -> None:
     say(f"{len(found.hits):,} of {found.total:,} found")
     if found.facets:
         tell("tags: " + ", ".join(f"{name} {count:,}" for name, count in found.facets))
+
+
+def _from_here(path: str) -> str:
+    """A path below the current folder as it is written there; others whole."""
+    here = os.path.join(os.getcwd(), "")  # noqa: PTH109, PTH118 (names that are no UTF-8 stay as they are)
+    return path.removeprefix(here)
 
 
 def _why(reason: Reason) -> str:

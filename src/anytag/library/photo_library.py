@@ -179,6 +179,12 @@ class Library:
                 return search.by_words(query, limit, facets)
             return search.by_vector("picture", self._load().embed(like), query, limit, facets)
 
+    def newest(self, limit: int = 20) -> Hits:
+        """The pictures whose files were changed last; see :meth:`~anytag.library.search.Search.newest`."""
+        arguments.whole_number("limit", limit, 0)
+        with self._search() as search:
+            return search.newest(limit)
+
     def duplicates(self, least: float = DUPLICATE) -> list[list[str]]:
         """Groups of pictures that look nearly alike; see :meth:`~anytag.library.search.Search.duplicates`."""
         arguments.number("least", least, 0, 1)

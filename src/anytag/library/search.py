@@ -123,6 +123,20 @@ class Search:
         query = parse_query(text)
         return self._hits(self._match(query), query, limit, facets)
 
+    def newest(self, limit: int = 20) -> Hits:
+        """The pictures whose files were changed last, and the best tags of each.
+
+        Args:
+            limit: Hits to give.
+        """
+        rows = self.index.rows(
+            "SELECT entries.id FROM pictures JOIN entries USING (key) WHERE state = 'done'"
+            " ORDER BY modified DESC, entries.id LIMIT ?",
+            [limit],
+        )
+        entries = np.array([row[0] for row in rows], np.int64)
+        return self._hits(Matched(entries, np.zeros(len(rows), np.float32)), None, limit, 0, total=len(self.index))
+
     def by_vector(
         self, name: str, vector: NDArray[np.float32], text: str | None = None, limit: int = 20, facets: int = 0
     ) -> Hits:

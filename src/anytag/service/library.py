@@ -35,8 +35,11 @@ class EditOptions(BaseModel):
 
 
 @router.get("/v1/search", responses=examples("search"))
-async def search(request: Request, q: str, limit: int = 50, facets: int = 0) -> Any:
-    """Photos of the library that fit a query, and why; see ``anytag search --help`` for the query."""
+async def search(request: Request, q: str = "", limit: int = 50, facets: int = 0) -> Any:
+    """Photos of the library that fit a query, and why; see ``anytag search --help`` for the query.
+
+    Without a query, the newest.
+    """
     library = _library(request)
     return await run_in_threadpool(_search, library, q, max(1, min(limit, 1000)), max(0, min(facets, 200)))
 
@@ -125,10 +128,15 @@ def _library(request: Request) -> Library:
 
 
 def _search(library: Library, query: str, limit: int, facets: int) -> dict[str, Any]:
-    found = library.search(query, limit=limit, facets=facets)
+    if query.strip():
+        found = library.search(query, limit=limit, facets=facets)
+        counts = found.facets
+    else:
+        found = library.newest(limit)
+        counts = tuple(library.facets(facets))
     return {
         "total": found.total,
         "hits": [hit.to_json() for hit in found.hits],
-        "facets": [{"name": name, "count": count} for name, count in found.facets],
+        "facets": [{"name": name, "count": count} for name, count in counts],
         "unknown": list(found.unknown),
     }

@@ -63,7 +63,11 @@ class ContactSheet:
         if not last:
             links.append(f'<a href="{escape(_page_path(target, number + 1).name)}">next page</a>')
         models = sorted({f"{record.provenance.model} {record.provenance.version}" for record in page})
-        parts = [f"{len(page):,} pictures", *(f"recognized by {escape(model)}" for model in models)]
+        parts = [f"{len(page):,} {'picture' if len(page) == 1 else 'pictures'}"]
+        parts += [f"recognized by {escape(model)}" for model in models]
+        if self.failures:
+            count = f"{len(self.failures):,} not recognized"
+            parts.append(f'<a href="#failures">{count}</a>' if last else f"{count} (on the last page)")
         return {
             "title": "anytag contact sheet" + (f", page {number}" if number > 1 or not last else ""),
             "summary": " · ".join(parts),
@@ -92,8 +96,15 @@ def _figure(record: PictureRecord) -> str:
     said = f"<p>{escape(caption)}</p>" if caption else ""
     return (
         f'<figure data-words="{escape(words)}">{_thumbnail(record, caption or name)}<figcaption>'
-        f'<span class="name">{escape(name)}</span>{said}<div class="tags">{chips}</div></figcaption></figure>'
+        f'{_name(name)}{said}<div class="tags">{chips}</div></figcaption></figure>'
     )
+
+
+def _name(path: str) -> str:
+    """A file's name, and below it, less loud, its folder."""
+    folder, slash, name = path.rpartition("/")
+    below = f'<br><span class="soft">{escape(folder or slash)}</span>' if slash else ""
+    return f'<div><span class="name">{escape(name)}</span>{below}</div>'
 
 
 def _chip(name: str, detail: str) -> str:
@@ -109,7 +120,7 @@ def _thumbnail(record: PictureRecord, alt: str) -> str:
                 return f'<p class="soft">{escape(alt)}</p>'
             small = thumbnail(record.path)
     except PictureError:
-        return '<p class="soft">the picture is not there any more</p>'
+        return '<p class="soft">the picture cannot be read any more</p>'
     data = base64.b64encode(small).decode("ascii")
     return f'<img loading="lazy" src="data:image/jpeg;base64,{data}" alt="{escape(alt)}">'
 
@@ -120,4 +131,4 @@ def _failures(failures: Sequence[Failure]) -> str:
     items = "".join(
         f"<li><code>{escape(failure.kind)}</code> {escape(shown(failure.message))}</li>" for failure in failures
     )
-    return f"<section><h2>Not recognized: {len(failures):,}</h2><ul>{items}</ul></section>"
+    return f'<section id="failures"><h2>Not recognized: {len(failures):,}</h2><ul>{items}</ul></section>'

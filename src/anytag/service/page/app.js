@@ -239,13 +239,16 @@ $("show-library").onclick = () => { view(true); if (!$("hits").children.length) 
 $("show-pictures").onclick = () => view(false);
 $("search-form").onsubmit = event => { event.preventDefault(); search(); };
 
+let searches = 0;
 async function search() {
+  const number = ++searches;
   const query = $("query").value.trim();
-  const route = query ? "/v1/search?limit=60&facets=30&q=" + encodeURIComponent(query) : "/v1/facets?limit=60";
+  const route = "/v1/search?limit=60&facets=30&q=" + encodeURIComponent(query);
   try {
     const found = await ask(route, undefined, "GET");
+    if (number !== searches) return;  // A later search has answered, or will.
     $("search-status").classList.remove("bad");
-    $("search-status").textContent = query ? found.hits.length + " of " + found.total + " pictures" + (found.unknown.length ? "; nothing has " + found.unknown.join(", ") : "") : found.total + " pictures. Press a tag, or type.";
+    $("search-status").textContent = query ? found.hits.length + " of " + found.total + " pictures" + (found.unknown.length ? "; nothing has " + found.unknown.join(", ") : "") : found.total + " pictures" + (found.total > 1 ? ", the newest first" : "") + ". Press a tag, or type.";
     $("facets").replaceChildren(...found.facets.map(facet => {
       const button = document.createElement("button"), count = document.createElement("small");
       button.type = "button";
@@ -254,7 +257,7 @@ async function search() {
       button.onclick = () => { $("query").value = ($("query").value + ' "' + facet.name + '"').trim(); search(); };
       return button;
     }));
-    $("hits").replaceChildren(...(found.hits || []).map(hit => {
+    $("hits").replaceChildren(...found.hits.map(hit => {
       const figure = document.createElement("figure"), img = document.createElement("img"), text = document.createElement("figcaption");
       img.loading = "lazy";
       img.alt = hit.caption || hit.path;
@@ -275,6 +278,7 @@ async function search() {
       return figure;
     }));
   } catch (error) {
+    if (number !== searches) return;
     $("search-status").textContent = error.message;
     $("search-status").classList.add("bad");
   }
