@@ -53,7 +53,7 @@ class Recognition:
         given: What the caption was asked to follow: names as you gave them, or of the tags found.
         covered: Those of ``given`` that the caption names.
         notes: What there is to know about the picture: ``blank``, the same color everywhere, so that there is nothing
-            to recognise; ``truncated``, its file ends too early, and the rest is missing.
+            to recognize; ``truncated``, its file ends too early, and the rest is missing.
         size: Width and height of the upright picture, in pixels. It is not in the JSON lines, so that it is
             ``None`` where these were read back, and two recognitions that differ in it alone are equal.
     """

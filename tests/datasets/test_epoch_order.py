@@ -65,7 +65,7 @@ def test_what_was_taken_is_left_out() -> None:
     assert without_taken(order, [0]).tolist() == order.tolist()
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(parts=st.integers(1, 20), consumers=st.integers(1, 20))
 def test_every_row_of_every_part_has_one_reader(parts: int, consumers: int) -> None:
     taken = []

@@ -92,7 +92,7 @@ NAMES = st.lists(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(NAMES, NAMES, st.sampled_from(sorted(PACKETS)))
 def test_any_names(first, second, name):
     """Whatever was there before, the keywords of people are those that were asked for last."""

@@ -10,7 +10,7 @@ import typer
 
 from anytag.cli._output import tell
 from anytag.cli._shared import reporting
-from anytag.errors import UsageError
+from anytag.errors import UsageError, needs_extra
 from anytag.foundations.cpu_count import available_processors
 from anytag.foundations.folder_locks import only_writer
 
@@ -18,7 +18,7 @@ from anytag.foundations.folder_locks import only_writer
 def train(
     recipe: Annotated[str, typer.Argument(help="Python file with a function recipe(), or FILE.py:FUNCTION.")],
     data: Annotated[Path, typer.Option(help="Folder that the recipe's file names are relative to.")],
-    run: Annotated[Path, typer.Option(help="Run folder; an existing one is taken up where it stopped.")],
+    run: Annotated[Path, typer.Option(help="Run folder; an existing one continues where it stopped.")],
     cache: Annotated[
         Path | None,
         typer.Option(help="Folder for what is made once, such as cached features. (default: in the run folder)"),
@@ -26,7 +26,7 @@ def train(
     set_: Annotated[list[str] | None, typer.Option("--set", help="Change a setting: key=value; repeatable.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads. (default: all processors)")] = None,
     stop_after: Annotated[
-        float | None, typer.Option(min=0, help="Stop after that many minutes, with a checkpoint.")
+        float | None, typer.Option(min=0, help="Stop after this many minutes, with a checkpoint.")
     ] = None,
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda, cuda:1, mps. (default: an accelerator, if there is one)")
@@ -40,24 +40,19 @@ def train(
         typer.Option(help="With --dry-run: PNG to draw the samples in. (default: samples.png in the run folder)"),
     ] = None,
 ) -> None:
-    """Train a model from pictures with captions or tags; killed at any moment, the same command goes on.
+    """Train a model from pictures with captions or tags; after a kill, the same command continues.
 
     Example: anytag train recipes/published.py:ram_4m --data data --run runs/ram --set seed=1
 
     Example: anytag train recipes/small.py:ram --data data --run runs/small --dry-run
     """
     with reporting("train"):
-        try:
+        with needs_extra("Training", "train"):
             import torch
-        except ImportError:
-            from anytag.errors import MissingExtraError
-
-            raise MissingExtraError("Training", "train") from None
         from anytag.training.dry_run import dry_run as rehearse
         from anytag.training.engine.allocator import keep_freed_memory
         from anytag.training.engine.config import Overrides
-        from anytag.training.evidence.fit import fit_evidence
-        from anytag.training.evidence.joint_embedding import fit_joint_embedding
+        from anytag.training.evidence.fitting import fit_recipe
         from anytag.training.recipes.config import TrainingConfig
         from anytag.training.recipes.evidence import EvidenceTraining
         from anytag.training.recipes.joint_embedding import JointEmbeddingTraining
@@ -79,12 +74,8 @@ def train(
                 picture = rehearse(config, data, run, tell, cache, out, device)
             tell(f"five samples as the network sees them: {picture}" if picture else "no picture can be read")
             return
-        if isinstance(config, EvidenceTraining):
-            fit_evidence(config, data, run, tell, cache, threads, set_ or [])
-            tell(f"done: {run / 'model'}")
-            return
-        if isinstance(config, JointEmbeddingTraining):
-            fit_joint_embedding(config, data, run, tell, cache, threads, set_ or [])
+        if isinstance(config, EvidenceTraining | JointEmbeddingTraining):
+            fit_recipe(config, data, run, tell, cache, threads, set_ or [])
             tell(f"done: {run / 'model'}")
             return
         finished = run_training(config, data, run, tell, stop_after and stop_after * 60, cache, set_ or [], device)

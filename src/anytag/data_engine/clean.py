@@ -31,7 +31,7 @@ _SHOWN = 3
 
 @dataclass(frozen=True)
 class ClustersStep(Step):
-    """Regions of all parts to ``clusters-00000.safetensors``: for a group of tags, centres and how far is too far.
+    """Regions of all parts to ``clusters-00000.safetensors``: for a group of tags, centers and how far is too far.
 
     ``tags`` ``[t]`` with ``cuts`` ``[t]`` and ``sizes`` ``[t]`` (their regions); ``centres`` ``[c, W]`` with ``owners``
     ``[c]``, the tag of each.

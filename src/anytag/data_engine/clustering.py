@@ -1,4 +1,4 @@
-"""k-means++ and the points that lie farthest from its centres, in NumPy."""
+"""k-means++ and the points that lie farthest from its centers, in NumPy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Points = npt.NDArray[np.float64]
 
 
 def distances(points: Points, centres: Points) -> npt.NDArray[np.float64]:
-    """The Euclidean distance of each point from each centre.
+    """The Euclidean distance of each point from each center.
 
     Rows are computed by themselves, so that a point's distance does not depend on which others are asked for.
 
@@ -27,7 +27,7 @@ def distances(points: Points, centres: Points) -> npt.NDArray[np.float64]:
 
 
 def seed_centres(points: Points, k: int, rng: np.random.Generator) -> Points:
-    """k-means++ (Arthur & Vassilvitskii, 2007): each next centre is drawn by squared distance from those before."""
+    """k-means++ (Arthur & Vassilvitskii, 2007): each next center is drawn by squared distance from those before."""
     centres = [points[rng.integers(len(points))]]
     nearest = distances(points, np.array(centres))[:, 0] ** 2
     while len(centres) < k and (total := nearest.sum()) > 0:
@@ -65,7 +65,7 @@ def kmeans(
 
 
 def centres_of_weight(centres: Points, owners: npt.NDArray[np.intp], share: float) -> Points:
-    """The centres of clusters that hold a share of the points at least; the largest always stays.
+    """The centers of clusters that hold a share of the points at least; the largest always stays.
 
     k-means++ likes far points for seeds: a few outliers easily make a cluster of their own, in whose middle they would
     look like the most typical of all.

@@ -1,4 +1,4 @@
-"""Per-tag thresholds, fitted on labelled pictures and written into a model's vocabulary."""
+"""Per-tag thresholds, fitted on labeled pictures and written into a model's vocabulary."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def fit_thresholds(
 ) -> tuple[float, NDArray[np.float64], NDArray[np.int64]]:
     """Thresholds with the best F1, where scores of different tags mean the same.
 
-    The common one maximises micro-F1 over all tags. (The mean of the tags' own F1, over those that happen to have a
+    The common one maximizes micro-F1 over all tags. (The mean of the tags' own F1, over those that happen to have a
     positive, would leave the false alarms of all others out, and be far too low.) A tag's own best is drawn towards
     it, in log-odds, as if the common one stood for ``shrinkage`` positives.
 

@@ -1,4 +1,4 @@
-"""What a model says of labelled pictures, beside what their captions and tags say."""
+"""What a model says of labeled pictures, beside what their captions and tags say."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def similarity_scores(
     Args:
         pictures: Unit vectors ``[pictures, D]``.
         texts: Unit vectors ``[texts, D]``.
-        found: ``[pictures, tags]``, true for tags that the model recognises.
+        found: ``[pictures, tags]``, true for tags that the model recognizes.
         named: ``[texts, tags]``, true for tags that a text names, such as the caption parser's.
         tag_weight: What a shared tag counts; 0, the default, leaves tags out.
 

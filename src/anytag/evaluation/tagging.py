@@ -224,7 +224,7 @@ def best_thresholds(scores: ArrayLike, targets: ArrayLike, *, shrinkage: float |
     the value whose thresholds do best on held-out fifths of the pictures.
 
     The class's own threshold lies half way, in log-odds, between the lowest score that should pass and the next
-    below it; of thresholds with equal F1 the highest is taken. The common one maximises the mean of the F1 of
+    below it; of thresholds with equal F1 the highest is taken. The common one maximizes the mean of the F1 of
     the classes that have positives.
 
     Use scores that the model was not trained on, and report results on yet others: thresholds chosen on a test

@@ -49,8 +49,8 @@ class Recognizer:
         workers: Threads that read pictures; ``None``: one a processor.
         tags: Which of the vocabulary's tags to look for, and what to call them.
         descriptions: A file of descriptions for categories of the user's (RAM++).
-        accept_truncated: Whether pictures whose files end too early are recognised by what there is of them.
-        recognize_blank: Whether pictures of the same color everywhere are recognised like others.
+        accept_truncated: Whether pictures whose files end too early are recognized by what there is of them.
+        recognize_blank: Whether pictures of the same color everywhere are recognized like others.
     """
 
     def __init__(
@@ -347,8 +347,8 @@ def load(
         batch_size: Pictures that are read ahead and encoded together.
         tags: Which of the vocabulary's tags to look for, and what to call them.
         descriptions: A file of descriptions for categories of your own (RAM++; ``anytag vocabulary describe``).
-        accept_truncated: Whether pictures whose files end too early are recognised by what there is of them.
-        recognize_blank: Whether pictures of the same color everywhere are recognised like others. Models see things in
+        accept_truncated: Whether pictures whose files end too early are recognized by what there is of them.
+        recognize_blank: Whether pictures of the same color everywhere are recognized like others. Models see things in
             them, so they have no tags otherwise, but for thresholds and categories that are asked for.
 
     Raises:

@@ -247,7 +247,7 @@ def _apply(picture: Image.Image, conversion: _Conversion, own: bool) -> Image.Im
     if conversion.mode == "L" and picture.mode not in ("L", "RGB"):
         picture, own = picture.convert("L"), True
     if conversion.mode == "L" and picture.mode == "RGB":
-        # A grey profile in a colored picture fits nothing.
+        # A gray profile in a colored picture fits nothing.
         return picture if alpha is None else rgba
     if picture.mode != conversion.mode:
         picture, own = picture.convert(conversion.mode), True

@@ -14,7 +14,7 @@ from anytag.errors import PictureError
 def to_rgb(picture: Image.Image, composite_alpha: bool = True) -> Image.Image:
     """The picture in mode RGB.
 
-    Greyscale is repeated over the channels. Transparent pixels (LA, RGBA, PA, premultiplied, palettes, one color
+    Grayscale is repeated over the channels. Transparent pixels (LA, RGBA, PA, premultiplied, palettes, one color
     marked transparent) are composited over white. Pixels deeper than 8 bits are scaled, never clipped: 16-bit ``v``
     becomes ``round(v / 257)``; 32-bit integers and floats are taken as 0 to 1 (floats only), to 255 or to 65535,
     whichever is the first to hold their greatest value, or else scaled so that this value becomes white.
@@ -33,7 +33,7 @@ def to_rgb(picture: Image.Image, composite_alpha: bool = True) -> Image.Image:
     if is_deep(picture):
         return _from_deep(picture, composite_alpha)
     if picture.has_transparency_data:
-        # Pillow has no direct way from premultiplied grey to RGBA.
+        # Pillow has no direct way from premultiplied gray to RGBA.
         straight = picture.convert("LA") if picture.mode == "La" else picture
         rgba = straight.convert("RGBA")
         if not composite_alpha:
@@ -43,7 +43,7 @@ def to_rgb(picture: Image.Image, composite_alpha: bool = True) -> Image.Image:
 
 
 def is_deep(picture: Image.Image) -> bool:
-    """Whether it is greyscale of more than 8 bits."""
+    """Whether it is grayscale of more than 8 bits."""
     return picture.mode in ("I", "F") or picture.mode.startswith("I;16")
 
 
@@ -98,7 +98,7 @@ def from_array(pixels: npt.NDArray[Any], label: str) -> Image.Image:
 
 
 def _from_deep(picture: Image.Image, composite_alpha: bool) -> Image.Image:
-    """An RGB picture from greyscale of 16 or 32 bits."""
+    """An RGB picture from grayscale of 16 or 32 bits."""
     values = np.asarray(picture)
     if picture.mode.startswith("I;16"):
         grey = _eight_bits(values, 65535)

@@ -55,7 +55,7 @@ def overlay_heat_map(picture: Image.Image, heat: HeatMap, opacity: float = 0.6) 
     Args:
         picture: Any picture of mode RGB.
         heat: ``[rows, columns]``, 0 to 1; of any size, it is stretched over the picture.
-        opacity: How much of the colours shows, 0 to 1.
+        opacity: How much of the colors shows, 0 to 1.
 
     Returns:
         A new picture of mode RGB and of the picture's size.

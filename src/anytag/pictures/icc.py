@@ -1,4 +1,4 @@
-"""Color profiles made from a few numbers, for pictures that name their colours instead of bringing a profile."""
+"""Color profiles made from a few numbers, for pictures that name their colors instead of bringing a profile."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def make_profile(primaries: Primaries, curve: float | Callable[[FloatArray], Flo
     """An ICC profile (version 2, matrix and curves) of an RGB color space.
 
     Args:
-        primaries: Its colours.
+        primaries: Its colors.
         curve: From a value to light, both 0 to 1: an exponent, or a function.
 
     Returns:

@@ -19,7 +19,7 @@ import anytag  # noqa: E402
 from anytag.backends.onnx import OnnxBackend  # noqa: E402
 from anytag.cli import build_app  # noqa: E402
 from anytag.errors import DataError, UsageError  # noqa: E402
-from anytag.training.evidence.fit import fit_evidence  # noqa: E402
+from anytag.training.evidence.fitting import fit_recipe  # noqa: E402
 from anytag.training.recipes.evidence import EvidenceTraining, NetworkConfig, PictureGroup  # noqa: E402
 
 RECIPE = """
@@ -123,7 +123,7 @@ def test_the_same_seed_gives_the_same_model(data, recipe):
 def test_it_can_be_fitted_again_from_its_own_model(data, recipe, exported):
     assert run(recipe, "--data", data, "--run", data / "run", "--threads", 1).exit_code == 0
     again = config(exported, start=str(data / "run" / "model"))
-    fit_evidence(again, data, data / "again", lambda line: None, threads=1)
+    fit_recipe(again, data, data / "again", lambda line: None, threads=1)
     first, second = (anytag.load(data / name / "model").directory.config for name in ("run", "again"))
     assert first.evidence.open_weight == second.evidence.open_weight
     assert first.evidence.open_bias == second.evidence.open_bias
@@ -145,13 +145,13 @@ def test_a_killed_run_asks_on_where_it_was(data, recipe, exported, monkeypatch):
     monkeypatch.setattr(OnnxBackend, "encode", counted)
     settings = config(exported, groups=(PictureGroup(source="seen.tar", seen=True), PictureGroup(source="new.tar")))
     with pytest.raises(Killed):
-        fit_evidence(settings, data, data / "run", lambda line: None, threads=1)
+        fit_recipe(settings, data, data / "run", lambda line: None, threads=1)
     assert not (data / "run" / "model").exists()
     assert sum(asked) == 12 + 8 + 2
-    fit_evidence(settings, data, data / "run", lambda line: None, threads=1)
+    fit_recipe(settings, data, data / "run", lambda line: None, threads=1)
     assert sum(asked) == 12 + 8 + 2 + 10, "the first source was not asked again"
     asked.clear()
-    fit_evidence(settings, data, data / "run", lambda line: None, threads=1)
+    fit_recipe(settings, data, data / "run", lambda line: None, threads=1)
     assert not asked
 
 
@@ -160,7 +160,7 @@ def test_a_picture_that_cannot_be_read_is_left_out_and_written_down(data, export
     content = (data / "new.tar").read_bytes()
     (data / "new.tar").write_bytes(content.replace(b"\xff\xd8\xff", b"\x00\x00\x00", 1))
     lines = []
-    fit_evidence(config(exported), data, data / "run", lines.append, threads=1)
+    fit_recipe(config(exported), data, data / "run", lines.append, threads=1)
     assert any("8 pictures" in line for line in lines)
     [record] = map(json.loads, (data / "run" / "bad-samples.jsonl").read_text().splitlines())
     assert record["source"] == "new.tar:0000.jpg"
@@ -170,13 +170,13 @@ def test_ids_have_to_be_numbers_where_pictures_are_told_apart_by_them(data, expo
     write_shard(data / "new.tar", [{"id": "x7", "caption": "a dog"}])
     groups = (PictureGroup(source="new.tar", modulus=2, remainders=(1,)),)
     with pytest.raises(UsageError, match=r"^new.tar:0000.jpg: its id 'x7' is no number, which modulus 2 asks for$"):
-        fit_evidence(config(exported, groups=groups), data, data / "run", lambda line: None, threads=1)
+        fit_recipe(config(exported, groups=groups), data, data / "run", lambda line: None, threads=1)
 
 
 def test_no_picture_at_all(data, exported):
     groups = (PictureGroup(source="new.tar", modulus=50, remainders=(49,)),)
     with pytest.raises((UsageError, DataError), match="no picture"):
-        fit_evidence(config(exported, groups=groups), data, data / "run", lambda line: None, threads=1)
+        fit_recipe(config(exported, groups=groups), data, data / "run", lambda line: None, threads=1)
 
 
 def test_something_has_to_be_new_to_the_decoder():
@@ -186,4 +186,4 @@ def test_something_has_to_be_new_to_the_decoder():
 
 def test_the_exclusive_tag_has_to_be_one(data, exported):
     with pytest.raises(UsageError, match=r"^exclusive: the model has no tag 'animal'; name another, or none$"):
-        fit_evidence(config(exported, exclusive="animal"), data, data / "run", lambda line: None, threads=1)
+        fit_recipe(config(exported, exclusive="animal"), data, data / "run", lambda line: None, threads=1)

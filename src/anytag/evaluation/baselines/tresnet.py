@@ -2,7 +2,7 @@
 
 Sizes follow the official code (Alibaba-MIIL/ML_Decoder, ``src_files/models/tresnet``): the picture's 4 x 4 blocks
 become channels; two stages of basic blocks (M) or bottlenecks (L, XL), then two of bottlenecks;
-squeeze-and-excitation in all but the last stage; strides before a blur. Its normalisation is "in-place activated": the
+squeeze-and-excitation in all but the last stage; strides before a blur. Its normalization is "in-place activated": the
 scale is the weight's absolute value plus epsilon, and a leaky ReLU follows.
 """
 
@@ -54,7 +54,7 @@ def read_sizes(state: Mapping[str, Tensor]) -> TResNetConfig:
 
 
 class ActivatedNorm(nn.Module):
-    """Batch normalisation with a positive scale, and a leaky ReLU where there is a slope."""
+    """Batch normalization with a positive scale, and a leaky ReLU where there is a slope."""
 
     running_mean: Tensor
     running_var: Tensor

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
-from anytag.errors import MissingExtraError
+from anytag.errors import needs_extra
 from anytag.foundations.atomic_files import write_text
 
 #: Ids of this run in the services that it is logged to.
@@ -140,10 +140,8 @@ _KINDS: dict[str, type[TensorBoardLogger] | type[WandbLogger] | type[MlflowLogge
 
 
 def _module(name: str, extra: str, what: str) -> Any:
-    try:
+    with needs_extra(what, extra):
         return importlib.import_module(name)
-    except ImportError:
-        raise MissingExtraError(what, extra) from None
 
 
 def _ids(folder: Path) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""From a recipe for evidence to a model that has it: what ``anytag train`` does with one."""
+"""From a recipe for evidence to a model that has it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from anytag.model.vocabulary import TagVocabulary
 from anytag.training.evidence.claims import TRUE, Claims, ClassClaims, caption_claims, naming_rates
 from anytag.training.evidence.network import Fitted, fit_network, inputs_of
 from anytag.training.evidence.weights import Statements, TagKnowledge, fit_alone, fit_weights
-from anytag.training.evidence.witnesses import Heard, Hearing, fitting, joined
+from anytag.training.evidence.witnesses import Heard, Hearing, joined
 from anytag.training.families.batches import SampleTags
 from anytag.training.families.data_sources import find_path, open_sources
 from anytag.training.recipes.evidence import EvidenceTraining
@@ -46,40 +46,15 @@ _SILENT = np.array([0, -99], np.float32)
 
 
 def fit_evidence(
-    config: EvidenceTraining,
-    data: Path,
-    folder: Path,
-    report: Report = print,
-    cache: Path | None = None,
-    threads: int | None = None,
-    settings: Sequence[str] | None = None,
+    config: EvidenceTraining, data: Path, folder: Path, cache: Path, recognizer: Recognizer, report: Report
 ) -> None:
-    """Fit the evidence of a model and write the model that has it, ``folder/model``.
-
-    What the witnesses say of the pictures is kept in the cache and networks in the run folder, so that a run that was
-    killed goes on where it was, and other weights are fitted in a minute.
-
-    Args:
-        config: The recipe.
-        data: Folder that its paths start at.
-        folder: The run folder.
-        report: Receives progress.
-        cache: Folder for what is made once; ``None``: in the run folder.
-        threads: Of the runtime that asks the model; ``None``: one a processor.
-        settings: What was set on the command line, to be written down.
-
-    Raises:
-        UsageError: If the recipe asks for what the data or the model do not have.
-        ModelError: If the model cannot be read.
-        DataError: If too many pictures cannot be read.
-    """
-    with fitting(config, data, folder, threads, settings) as recognizer:
-        directory = recognizer.directory
-        if not directory.config.image_encoder.classes:
-            raise UsageError(f"{directory.path}: its image encoder has no classifier, so there is no evidence to weigh")
-        material = gather(config, data, cache or folder / "cache", folder, recognizer, report)
-        arrays = fit(config, material, recognizer, folder, report)
-        _write(folder / "model", directory, config, material, arrays)
+    """Fit the evidence of a model; see :func:`~anytag.training.evidence.fitting.fit_recipe`."""
+    directory = recognizer.directory
+    if not directory.config.image_encoder.classes:
+        raise UsageError(f"{directory.path}: its image encoder has no classifier, so there is no evidence to weigh")
+    material = gather(config, data, cache, folder, recognizer, report)
+    arrays = fit(config, material, recognizer, folder, report)
+    _write(folder / "model", directory, config, material, arrays)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""From captioned pictures to a space that sentences and pictures share: what ``anytag train`` does with its recipe."""
+"""From captioned pictures to a space that sentences and pictures share."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from anytag.inference.joint_embedding import JOINT_EMBEDDING_FILE, picture_input
 from anytag.inference.recognizer import Recognizer
 from anytag.model.config import JointEmbeddingConfig
 from anytag.model.directory import ModelDirectory, new_model, write_config
-from anytag.training.evidence.witnesses import Hearing, fitting
+from anytag.training.evidence.witnesses import Hearing
 from anytag.training.families.data_sources import open_sources
 from anytag.training.recipes.joint_embedding import JointEmbeddingTraining
 
@@ -61,42 +61,20 @@ class TwoMaps(nn.Module):
 
 
 def fit_joint_embedding(
-    config: JointEmbeddingTraining,
-    data: Path,
-    folder: Path,
-    report: Report = print,
-    cache: Path | None = None,
-    threads: int | None = None,
-    settings: Sequence[str] | None = None,
+    config: JointEmbeddingTraining, data: Path, folder: Path, cache: Path, recognizer: Recognizer, report: Report
 ) -> None:
-    """Fit the joint embedding of a model and write the model that has it, ``folder/model``.
-
-    Args:
-        config: The recipe.
-        data: Folder that its paths start at.
-        folder: The run folder.
-        report: Receives progress.
-        cache: Folder for what is made once; ``None``: in the run folder.
-        threads: Of the runtime that asks the model; ``None``: one a processor.
-        settings: What was set on the command line, to be written down.
-
-    Raises:
-        UsageError: If the recipe asks for what the data or the model do not have.
-        ModelError: If the model cannot be read.
-        DataError: If too many pictures cannot be read.
-    """
-    with fitting(config, data, folder, threads, settings) as recognizer:
-        directory = recognizer.directory
-        if directory.config.labels.kind != "text":
-            raise UsageError(
-                f"{directory.path}: a {directory.config.family} model has no label query of a sentence to start from; "
-                "only models like lite have"
-            )
-        hearing = Hearing(recognizer, cache or folder / "cache", report, JsonLinesLog(folder / "bad-samples.jsonl"))
-        pictures, texts, owners = _material(config, data, recognizer, hearing, report)
-        report(f"{len(pictures):,} pictures with {len(texts):,} captions")
-        arrays = fit_maps(pictures, texts, owners, config, report)
-        _write(folder / "model", directory, config, arrays)
+    """Fit the joint embedding of a model; see :func:`~anytag.training.evidence.fitting.fit_recipe`."""
+    directory = recognizer.directory
+    if directory.config.labels.kind != "text":
+        raise UsageError(
+            f"{directory.path}: a {directory.config.family} model has no label query of a sentence to start from; "
+            "only models like lite have"
+        )
+    hearing = Hearing(recognizer, cache, report, JsonLinesLog(folder / "bad-samples.jsonl"))
+    pictures, texts, owners = _material(config, data, recognizer, hearing, report)
+    report(f"{len(pictures):,} pictures with {len(texts):,} captions")
+    arrays = fit_maps(pictures, texts, owners, config, report)
+    _write(folder / "model", directory, config, arrays)
 
 
 def _material(

@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,15 +18,11 @@ from anytag.datasets.samples import Log, Sample, TagName
 from anytag.datasets.sources import SampleSource
 from anytag.errors import PictureError, SampleError, UsageError
 from anytag.foundations.atomic_files import save_array, write_text
-from anytag.foundations.folder_locks import only_writer
 from anytag.foundations.report import Report
 from anytag.inference.joint_embedding import JOINT_EMBEDDING_FILE
-from anytag.inference.recognizer import Recognizer, load
+from anytag.inference.recognizer import Recognizer
 from anytag.model.translations import TRANSLATIONS_FILE
-from anytag.training.families.initialization import find_start
-from anytag.training.recipes.evidence import EvidenceTraining, PictureGroup
-from anytag.training.recipes.joint_embedding import JointEmbeddingTraining
-from anytag.training.run_record import RunRecord
+from anytag.training.recipes.evidence import PictureGroup
 
 _BATCH = 8
 
@@ -133,33 +128,6 @@ class Hearing:
         # The last file says that all are there.
         write_text(stem.with_suffix(".jsonl"), "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in read))
         return len(read)
-
-
-@contextmanager
-def fitting(
-    config: EvidenceTraining | JointEmbeddingTraining,
-    data: Path,
-    folder: Path,
-    threads: int | None,
-    settings: Sequence[str] | None,
-) -> Iterator[Recognizer]:
-    """A run that fits something on what a model says: alone in its folder, and written down.
-
-    Args:
-        config: The recipe.
-        data: Folder that its paths start at.
-        folder: The run folder.
-        threads: Of the runtime that asks the model; ``None``: one a processor.
-        settings: What was set on the command line, to be written down.
-
-    Yields:
-        The recipe's model.
-    """
-    with only_writer(folder, "another run fits", "give another run folder"):
-        record = RunRecord(folder, config, data, 1, settings)
-        record.begin(0)
-        yield load(find_start(config.start, data).path, threads=threads)
-        record.finish(0)
 
 
 def joined(parts: list[Heard]) -> Heard:

@@ -18,7 +18,7 @@ from PIL import Image, ImageEnhance, ImageOps
 from anytag.pictures.preprocessing import Preprocessing
 from anytag.training.recipes.config import AugmentationConfig
 
-#: What a shifted or turned picture leaves open is filled with this grey.
+#: What a shifted or turned picture leaves open is filled with this gray.
 _FILL = (128, 128, 128)
 
 #: Magnitudes go up to here.
@@ -44,7 +44,7 @@ def augmented_pixels(
         draw: All chance comes from it: the same state gives the same view.
 
     Returns:
-        ``[R, R, 3]``, 0 to 255, not normalised.
+        ``[R, R, 3]``, 0 to 255, not normalized.
     """
     box = _crop(*picture.size, config, draw) if config.crop is not None else None
     view = Image.fromarray(preprocessing.pixels(picture, box))

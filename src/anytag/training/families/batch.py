@@ -19,7 +19,7 @@ class Batch:
     """Pictures, and what is known of them; a row of zeros in an optional tensor means that this picture has none.
 
     Attributes:
-        pixels: Normalised, ``[B, 3, R, R]``; ``None`` where they come from a cache.
+        pixels: Normalized, ``[B, 3, R, R]``; ``None`` where they come from a cache.
         tags: 1 where a picture has a tag, ``[B, K]``: of all tags, or of ``tag_ids``. Tag2Text learns the tags of the
             sampled caption, RAM and RAM++ the union of all that is known (``union_label_id``).
         tag_ids: The columns' tags ``[K]``; ``None``: all, in the vocabulary's order.
@@ -31,7 +31,7 @@ class Batch:
         texts: The caption for contrast and matching, ``[CLS] … [SEP]``, ``[B, T]``, padded with 0.
         picture_numbers: ``[B]``, a number from 0 for each picture of the data; rows that have the same are no wrong
             answers for each other.
-        teacher: CLIP's embeddings of the pictures, not normalised, ``[B, F]``.
+        teacher: CLIP's embeddings of the pictures, not normalized, ``[B, F]``.
         text_embeddings: CLIP's embeddings of the captions, ``[B, D]``.
         maps: What the lower image encoder made of the pictures, ``[B, C, H, W]``.
         tokens: What the whole image encoder made of them, ``[B, N, C]``.

@@ -76,7 +76,7 @@ class PictureTeacher(Protocol):
     """What says how a picture is to be embedded: CLIP itself, or what it said before."""
 
     def __call__(self, pixels: Tensor, keys: Sequence[int]) -> Tensor:
-        """Embeddings ``[B, F]`` of normalised pixels ``[B, 3, R, R]``; a row of zeros where nothing is known."""
+        """Embeddings ``[B, F]`` of normalized pixels ``[B, 3, R, R]``; a row of zeros where nothing is known."""
 
 
 class TextTeacher(Protocol):
@@ -205,7 +205,7 @@ class Collator:
     """Puts examples into a batch.
 
     Args:
-        encoder: How pixels are normalised.
+        encoder: How pixels are normalized.
         vocabulary: Names of guides.
         tokenizer: Of captions; ``None``: the model reads and writes none.
         teacher: Embeds pictures, or nothing does.

@@ -33,7 +33,7 @@ Parts = dict[str, Tensor]
 def caption_loss(
     model: RecognitionModel, captions: Tensor, tag_tokens: Tensor, features: Tensor, learned: Tensor, smoothing: float
 ) -> Tensor:
-    """Language modelling of captions, mean over the tokens that are learned.
+    """Language modeling of captions, mean over the tokens that are learned.
 
     Args:
         model: With a captioner.
@@ -86,7 +86,7 @@ class _Captioning:
         start = captions.new_tensor(self.prompt)
         if captions.shape[1] < len(start) or not (captions[:, : len(start)] == start).all():
             raise UsageError(
-                "a caption does not start with the prompt, so its first words would not be learnt; encode captions "
+                "a caption does not start with the prompt, so its first words would not be learned; encode captions "
                 "with caption_tensors, or set official to learn as the official code does"
             )
 
@@ -143,7 +143,7 @@ def _distillation(features: Tensor, teacher: Tensor | None) -> Tensor | None:
 
 
 def _nothing(model: RecognitionModel, features: Tensor) -> Tensor:
-    """A loss of nought that one can go backwards from.
+    """A zero loss that gradients can flow back from.
 
     It touches a parameter that learns: where all gradients of a process are missing, DDP exchanges none, and the others
     wait for them. With the image encoder frozen, its features are no such touch.

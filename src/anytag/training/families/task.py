@@ -104,7 +104,7 @@ class RecognitionTask(Task):
 class RecognisedGuides(Shared):
     """Replaces the tags that guide some captions by those that the model itself finds in the pictures.
 
-    Tag2Text's caption fine-tuning mixes tags parsed from the caption with tags recognised by the model (appendix D);
+    Tag2Text's caption fine-tuning mixes tags parsed from the caption with tags recognized by the model (appendix D);
     the share of each is not given.
 
     Args:

@@ -36,7 +36,7 @@ class ClipTeacher:
 
     Args:
         model: A ``CLIPModel`` or ``CLIPVisionModelWithProjection``, in eval mode.
-        encoder: How the pixels that come are normalised.
+        encoder: How the pixels that come are normalized.
 
     Attributes:
         width: Of the embeddings.
@@ -48,7 +48,7 @@ class ClipTeacher:
         self.width = int(model.visual_projection.out_features)
         mean, std = (torch.tensor(values) for values in CLIP.of_bytes())
         given_mean, given_std = torch.tensor(encoder.mean), torch.tensor(encoder.std)
-        # One product and one sum take the encoder's normalisation to CLIP's.
+        # One product and one sum take the encoder's normalization to CLIP's.
         self._factor = (given_std / std)[:, None, None]
         self._shift = ((given_mean - mean) / std)[:, None, None]
 
@@ -79,7 +79,7 @@ class ClipTeacher:
 
     @torch.no_grad()
     def __call__(self, pixels: Tensor, keys: Sequence[int] = ()) -> Tensor:
-        """Embeddings ``[B, width]``, not normalised, of normalised pixels ``[B, 3, R, R]``."""
+        """Embeddings ``[B, width]``, not normalized, of normalized pixels ``[B, 3, R, R]``."""
         factor, shift = self._factor.to(pixels.device), self._shift.to(pixels.device)
         seen = pixels * factor + shift
         if seen.shape[-1] != self.resolution:

@@ -29,7 +29,7 @@ class TokenCache(PictureCache):
 
     Args:
         encoder: In eval mode for as long as it is asked.
-        sizes: How it wants its pixels normalised.
+        sizes: How it wants its pixels normalized.
         augmentation: Of all views but the first.
     """
 

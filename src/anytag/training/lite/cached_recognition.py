@@ -1,4 +1,4 @@
-"""What the recogniser makes of the training pictures, kept for stages that train the captioner alone.
+"""What the recognizer makes of the training pictures, kept for stages that train the captioner alone.
 
 While the image encoder and the recognition decoder stay as they are, their output does too: it is computed once, and
 every tag of the vocabulary can be asked for, so that the lists that guide captions in training are those of use.
@@ -76,7 +76,7 @@ def cache_recognition(
     themselves: shifted by prevalence, with one threshold of the best micro-F1.
 
     Args:
-        model: The recogniser; it is left in eval mode.
+        model: The recognizer; it is left in eval mode.
         shards: Cached shards, in order.
         pictures: Their annotations, in order.
         vocabulary: With support.

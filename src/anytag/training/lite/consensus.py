@@ -1,6 +1,6 @@
 """Learning from a caption's score instead of its words: self-critical training (Rennie et al., 2017).
 
-Language modelling learns every next word after a human's words; a caption is judged whole, after the model's own.
+Language modeling learns every next word after a human's words; a caption is judged whole, after the model's own.
 So captions are drawn from the model, scored by CIDEr-D against the picture's references, and made likelier by as much
 as they beat the other draws for that picture (the baseline of Luo, 2020). Scores are taken over word pieces with the
 end token, without which endings such as "a man in a" would pay.

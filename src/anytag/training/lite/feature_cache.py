@@ -116,7 +116,7 @@ class PictureReader:
 
 
 def augment(picture: Image.Image, rng: random.Random) -> Image.Image:
-    """Random crop (45–100 % of the area, aspect 3:4 to 4:3), mirror image, and light colour changes."""
+    """Random crop (45–100 % of the area, aspect 3:4 to 4:3), mirror image, and light color changes."""
     width, height = picture.size
     for _ in range(10):
         area = rng.uniform(0.45, 1.0) * width * height

@@ -37,7 +37,7 @@ def _kl_divergence(logits: Tensor, target_logits: Tensor) -> Tensor:
 class LiteObjective(Objective):
     """Losses of a :class:`~anytag.training.lite.batches.LiteBatch`.
 
-    Tagging: asymmetric loss on the tags parsed from captions (Tag2Text section 3.3). Captioning: language modelling
+    Tagging: asymmetric loss on the tags parsed from captions (Tag2Text section 3.3). Captioning: language modeling
     guided by tags, which are those of the caption (``given``), those that the model itself finds (``found``, the mix
     of Tag2Text's appendix D), or none. Alignment: the recognition decoder scores whole captions of the batch, the
     picture's own is the true one (RAM++ section 3.2). Tagging and alignment are rescaled to the caption loss.

@@ -46,7 +46,7 @@ _GUIDES = 8
 
 
 class Learner(ABC):
-    """A paradigm: its model, what a step minimises, and what it says of pictures.
+    """A paradigm: its model, what a step minimizes, and what it says of pictures.
 
     Attributes:
         model: What is trained.
@@ -238,7 +238,7 @@ class WritingLearner(Learner):
         self._words = data.embed(list(data.world_classes)) if tags else None
 
     def loss(self, rows: NDArray[np.int64], tokens: Tensor, rng: np.random.Generator) -> Tensor:
-        """Language modelling; with tags also the asymmetric loss, brought to the same magnitude (Tag2Text)."""
+        """Language modeling; with tags also the asymmetric loss, brought to the same magnitude (Tag2Text)."""
         features = self.model.features(tokens)
         tagging: Tensor | None = None
         guides: list[list[int]] = [[] for _ in rows]

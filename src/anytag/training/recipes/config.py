@@ -73,7 +73,7 @@ class CaptioningConfig(ObjectiveConfig):
         captioning: Weight of captioning.
         label_smoothing: Of the caption loss.
         official: Learn as the official code does: captions come without the prompt, and yet as many first tokens as
-            the prompt has are not learnt, so that the first three word pieces of every caption never are.
+            the prompt has are not learned, so that the first three word pieces of every caption never are.
     """
 
     captioning: float = Field(default=1.0, ge=0)
@@ -254,7 +254,7 @@ class TrainingStage(LoopStage):
             (EfficientNet-Lite); ``None``: that of the model.
         cached: What is read from the cache instead of being computed in every epoch. For :class:`LiteConfig`,
             ``maps``: what the lower image encoder makes of the pictures, which stays as it is then; ``recognition``:
-            what the whole recogniser makes of them when the stage begins, so that the captioner alone can learn. For
+            what the whole recognizer makes of them when the stage begins, so that the captioner alone can learn. For
             the others, ``tokens``: what the whole image encoder makes of them, for stages before it is trained.
         views: Draw from the first so many cached views (:class:`LiteConfig` only); ``None``: from all of the run's.
         captions: Captions of a picture that one step learns, where it has as many.

@@ -1,0 +1,55 @@
+"""What is fitted on what a model says: what ``anytag train`` does with such a recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from anytag.foundations.folder_locks import only_writer
+from anytag.foundations.report import Report
+from anytag.inference.recognizer import load
+from anytag.training.evidence.fit import fit_evidence
+from anytag.training.evidence.joint_embedding import fit_joint_embedding
+from anytag.training.families.initialization import find_start
+from anytag.training.recipes.evidence import EvidenceTraining
+from anytag.training.recipes.joint_embedding import JointEmbeddingTraining
+from anytag.training.run_record import RunRecord
+
+
+def fit_recipe(
+    config: EvidenceTraining | JointEmbeddingTraining,
+    data: Path,
+    folder: Path,
+    report: Report = print,
+    cache: Path | None = None,
+    threads: int | None = None,
+    settings: Sequence[str] | None = None,
+) -> None:
+    """Fit the evidence or the joint embedding of a model, and write the model that has it, ``folder/model``.
+
+    What the model says of the pictures is kept in the cache and networks in the run folder, so that a run that was
+    killed goes on where it was, and other weights are fitted in a minute.
+
+    Args:
+        config: The recipe.
+        data: Folder that its paths start at.
+        folder: The run folder.
+        report: Receives progress.
+        cache: Folder for what is made once; ``None``: in the run folder.
+        threads: Of the runtime that asks the model; ``None``: one a processor.
+        settings: What was set on the command line, to be written down.
+
+    Raises:
+        UsageError: If the recipe asks for what the data or the model do not have.
+        ModelError: If the model cannot be read.
+        DataError: If too many pictures cannot be read.
+    """
+    with only_writer(folder, "another run fits", "give another run folder"):
+        record = RunRecord(folder, config, data, 1, settings)
+        record.begin(0)
+        recognizer = load(find_start(config.start, data).path, threads=threads)
+        if isinstance(config, EvidenceTraining):
+            fit_evidence(config, data, folder, cache or folder / "cache", recognizer, report)
+        else:
+            fit_joint_embedding(config, data, folder, cache or folder / "cache", recognizer, report)
+        record.finish(0)
