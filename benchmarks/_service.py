@@ -116,14 +116,16 @@ def ask(
     body: bytes | None,
     headers: dict[str, str] | None = None,
 ) -> Reply:
-    """One request on a connection, which may be used again."""
-    begun = time.perf_counter()
+    """One request on a connection, which may be used again; one that was closed meanwhile is opened once more."""
+    begun, used = time.perf_counter(), connection.sock is not None
     try:
         connection.request(method, path, body, headers or {})
         answer = connection.getresponse()
         content = answer.read()
     except (OSError, http.client.HTTPException):
         connection.close()
+        if used:  # As browsers and every client library do.
+            return ask(connection, method, path, body, headers)
         return Reply(0, b"", time.perf_counter() - begun)
     retry = answer.getheader("Retry-After")
     return Reply(answer.status, content, time.perf_counter() - begun, float(retry or 0))

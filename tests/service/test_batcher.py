@@ -49,3 +49,48 @@ def test_one_long_request_is_let_in_when_nothing_waits(made):
     assert batcher.submit("a", lambda model, items: items, [1], timeout=1)[0].result(10) == 1
     batcher._pace = 100.0
     assert batcher.submit("a", lambda model, items: items, [2], timeout=1)[0].result(10) == 2
+
+
+def test_each_is_answered_as_soon_as_it_is_ready(made):
+    go_on = threading.Event()
+
+    def work(model, items):
+        yield items[0]
+        go_on.wait(10)
+        yield from items[1:]
+
+    first, second = made(batch_size=2).submit("a", work, [1, 2], timeout=10)
+    assert first.result(10) == 1
+    assert not second.done()
+    go_on.set()
+    assert second.result(10) == 2
+
+
+def test_what_fails_in_the_middle_leaves_the_answers_that_were_given(made):
+    def work(model, items):
+        yield items[0]
+        raise ValueError("broken")
+
+    answered, *failed = made(batch_size=4).submit("a", work, [1, 2, 3], timeout=10)
+    assert answered.result(10) == 1
+    for future in failed:
+        with pytest.raises(ValueError, match="broken"):
+            future.result(10)
+
+
+def test_where_many_wait_the_model_is_given_several_batches_at_once(made):
+    given, go_on = [], threading.Event()
+
+    def work(model, items):
+        given.append(len(items))
+        go_on.wait(10)
+        return items
+
+    batcher = made(batch_size=2)
+    first = batcher.submit("a", work, [0], timeout=10)
+    while not given:
+        pass
+    rest = batcher.submit("a", work, list(range(20)), timeout=10)
+    go_on.set()
+    assert [future.result(10) for future in (*first, *rest)] == [0, *range(20)]
+    assert given == [1, 8, 8, 4]

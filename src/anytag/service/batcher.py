@@ -6,17 +6,19 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
-from anytag.errors import AnytagError
 from anytag.service.errors import ServiceError, overloaded, stopping
 from anytag.service.memory import give_back_memory
 
-#: Does one kind of work on several inputs at once: one result each, in order; a result may be an error.
-Work = Callable[[Any, Sequence[Any]], Sequence[Any]]
+#: Does one kind of work on several inputs: one result each, in order, as soon as there is one; it may be an error.
+Work = Callable[[Any, Sequence[Any]], Iterable[Any]]
+
+#: Batches that are handed to the model at once where so many wait: it reads the next while it computes.
+_AHEAD = 4
 
 
 @dataclass(slots=True)
@@ -35,11 +37,11 @@ class Batcher:
 
     Args:
         load: Opens the model; called when the first job comes, and again after it was unloaded.
-        batch_size: Jobs that are run together at the most.
+        batch_size: Jobs that the model runs together; where more wait, it is given several batches at once.
         batch_wait: Seconds to wait for more.
         queue: Jobs that may wait.
         idle_unload: Seconds after which an idle model is let go; 0: never.
-        observe: Told the size of every batch, and the seconds that it took.
+        observe: Told how many jobs the model was given at once, and the seconds that they took.
     """
 
     def __init__(
@@ -138,7 +140,7 @@ class Batcher:
             key = self._waiting[0].key
             batch: list[_Job] = []
             kept: deque[_Job] = deque()
-            while self._waiting and len(batch) < self._batch_size:
+            while self._waiting and len(batch) < _AHEAD * self._batch_size:
                 job = self._waiting.popleft()
                 (batch if job.key == key else kept).append(job)
             self._waiting.extendleft(reversed(kept))
@@ -152,30 +154,27 @@ class Batcher:
         live = [job for job in batch if job.future.set_running_or_notify_cancel()]
         if not live:
             return
+        unanswered = deque(live)
         try:
             if self._model is None:
                 self._model = self._load()
             begun = time.monotonic()
-            results = live[0].work(self._model, [job.item for job in live])
+            for result in live[0].work(self._model, [job.item for job in live]):
+                _answer(unanswered.popleft(), result)
             pace = (time.monotonic() - begun) / len(live)
             self._pace = pace if not self._pace else 0.7 * self._pace + 0.3 * pace
-        except AnytagError as error:
-            self._fail(live, error)
-            return
+            self._observe(len(live), time.monotonic() - now)
         except MemoryError:
-            self._fail(live, ServiceError(503, "memory", "there is not enough memory for this request", 5))
-            return
+            error = ServiceError(503, "memory", "there is not enough memory for this request", 5)
+            for job in unanswered:
+                _answer(job, error)
         except Exception as error:  # The thread must live on, whatever a request brings.
-            self._fail(live, error)
-            return
-        self._observe(len(live), time.monotonic() - now)
-        for job, result in zip(live, results, strict=True):
-            if isinstance(result, BaseException):
-                job.future.set_exception(result)
-            else:
-                job.future.set_result(result)
+            for job in unanswered:
+                _answer(job, error)
 
-    @staticmethod
-    def _fail(jobs: Sequence[_Job], error: BaseException) -> None:
-        for job in jobs:
-            job.future.set_exception(error)
+
+def _answer(job: _Job, result: Any) -> None:
+    if isinstance(result, BaseException):
+        job.future.set_exception(result)
+    else:
+        job.future.set_result(result)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -102,7 +102,7 @@ def _opener(
         from anytag.inference.recognizer import load as load_model
 
         model = (load or load_model)(place, threads=settings.threads)
-        model.max_pixels = settings.max_pixels
+        model.max_pixels, model.batch_size = settings.max_pixels, settings.batch_size
         return model
 
     return open_model
@@ -111,8 +111,8 @@ def _opener(
 def tag_work(options: dict[str, Any]) -> Work:
     """Tags of pictures."""
 
-    def work(model: Recognizer, uploads: Sequence[Upload]) -> Sequence[Any]:
-        return [_answer(seen) for seen in model.tag(_sources(uploads), **options)]
+    def work(model: Recognizer, uploads: Sequence[Upload]) -> Iterator[Any]:
+        return map(_answer, model.tag(_sources(uploads), **options))
 
     return work
 
@@ -120,8 +120,8 @@ def tag_work(options: dict[str, Any]) -> Work:
 def caption_work(options: dict[str, Any]) -> Work:
     """Captions of pictures, with the tags found."""
 
-    def work(model: Recognizer, uploads: Sequence[Upload]) -> Sequence[Any]:
-        return [_answer(seen) for seen in model.caption(_sources(uploads), **options)]
+    def work(model: Recognizer, uploads: Sequence[Upload]) -> Iterator[Any]:
+        return map(_answer, model.caption(_sources(uploads), **options))
 
     return work
 
@@ -129,8 +129,8 @@ def caption_work(options: dict[str, Any]) -> Work:
 def match_work(texts: list[str]) -> Work:
     """How well texts fit pictures."""
 
-    def work(model: Recognizer, uploads: Sequence[Upload]) -> Sequence[Any]:
-        return [_answer(seen) for seen in model.match(_sources(uploads), texts)]
+    def work(model: Recognizer, uploads: Sequence[Upload]) -> Iterator[Any]:
+        return map(_answer, model.match(_sources(uploads), texts))
 
     return work
 
@@ -161,8 +161,9 @@ def vocabulary_work(model: Recognizer, items: Sequence[Any]) -> Sequence[Any]:
     return [tags] * len(items)
 
 
-def _sources(uploads: Sequence[Upload]) -> list[NamedBytes]:
-    return [NamedBytes(upload.name, upload.content) for upload in uploads]
+def _sources(uploads: Sequence[Upload]) -> Iterator[NamedBytes]:
+    """Pictures that are answered as they come: a list would be answered as a whole."""
+    return (NamedBytes(upload.name, upload.content) for upload in uploads)
 
 
 def _answer(seen: Any) -> Any:
