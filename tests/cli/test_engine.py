@@ -57,7 +57,7 @@ def test_failed_pictures_are_exit_code_1(exported, tmp_path):
     assert run("parse", shard, "--work", tmp_path / "work", "--vocabulary", exported.folder).exit_code == 0
     result = run("generate", shard, "--work", tmp_path / "work", "--model", exported.folder, "--captions", "none")
     assert result.exit_code == 1
-    assert "1 picture failed, 1 recognised" in result.stderr
+    assert "1 picture failed, 1 recognized" in result.stderr
     assert "a.tar:a-0001.png" in result.stdout
 
 

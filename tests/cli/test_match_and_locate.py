@@ -36,7 +36,7 @@ class TestMatch:
         result = run("match", pictures, "--text", "kart", "--json")
         found = lines(result, code=1)
         assert ["error" in record for record in found] == [False, True, False, False]
-        assert result.stderr == "1 picture failed, 3 recognised\n"
+        assert result.stderr == "1 picture failed, 3 recognized\n"
 
     def test_plain_output_puts_the_best_text_first(self, run, pictures):  # noqa: F811
         result = run("match", pictures / "lime.png", "--text", "kart", "--text", "a [red] beach in the sun")

@@ -252,7 +252,7 @@ class TestBadPictures:
         assert [names(record) for record in found if "tags" in record] == [
             ["red", "animal", "dog"], ["beach"], ["run"], ["red", "animal", "dog"],
         ]  # fmt: skip
-        assert result.stderr == "5 pictures failed, 4 recognised\n"
+        assert result.stderr == "5 pictures failed, 4 recognized\n"
 
     def test_captions_too_and_plain_output_names_failures_on_stderr(self, run, batch):
         result = run("caption", batch)
@@ -260,10 +260,10 @@ class TestBadPictures:
         assert result.stdout.count("a picture of") == 4
         assert "failed" not in result.stdout
         assert result.stderr.count("failed: ") == 4
-        assert result.stderr.endswith("4 pictures failed, 4 recognised\n")
+        assert result.stderr.endswith("4 pictures failed, 4 recognized\n")
 
     def test_one_failure_is_counted_in_the_singular(self, run, batch):
-        assert run("tag", batch / "03-zero.jpg", "--json").stderr == "1 picture failed, 0 recognised\n"
+        assert run("tag", batch / "03-zero.jpg", "--json").stderr == "1 picture failed, 0 recognized\n"
 
     @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="permissions do not bind this user")
     def test_a_picture_that_may_not_be_read(self, run, batch):
@@ -375,4 +375,4 @@ class TestProcess:
             ["path", "tags", "caption"], ["path", "error"], ["path", "tags", "caption"],
         ]  # fmt: skip
         assert all(1 <= len(record["tags"]) <= 3 for record in records[::2])
-        assert done.stderr == "1 picture failed, 2 recognised\n"
+        assert done.stderr == "1 picture failed, 2 recognized\n"

@@ -188,5 +188,5 @@ def finish(done: int, failed: int, inputs: PictureInputs | None = None) -> None:
         say(f"left out: {described}")
     if failed:
         noun = "picture" if failed == 1 else "pictures"
-        say(f"{failed} {noun} failed, {done} recognised")
+        say(f"{failed} {noun} failed, {done} recognized")
         raise typer.Exit(1)

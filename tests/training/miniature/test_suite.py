@@ -139,7 +139,7 @@ def test_a_stopped_run_goes_on_exactly(paradigm, prepared, config, tmp_path, mon
     train(whole, config, prepared, seed=0, steps=4, folder=tmp_path / "whole", report=lambda _: None)
 
     def stop(line):
-        if "train 4/4" in line:  # The line comes before the checkpoint, so that step 2 is the last one kept.
+        if "step 4/4" in line:  # The line comes before the checkpoint, so that step 2 is the last one kept.
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -64,8 +64,12 @@ class _Stage(LoopStage):
         return factor
 
 
+def _batch_size(learner: Learner) -> int:
+    return min(learner.batch_size, len(learner.rows))
+
+
 def _rows(learner: Learner, seed: int, step: int) -> NDArray[np.int64]:
-    size = min(learner.batch_size, len(learner.rows))
+    size = _batch_size(learner)
     epoch, place = divmod(step, len(learner.rows) // size)
     order = np.random.default_rng((seed, 1, epoch)).permutation(learner.rows)
     return order[place * size : (place + 1) * size]
@@ -99,9 +103,11 @@ def train(
         return [{"params": list(model.parameters()), "weight_decay": how.weight_decay, "part": "all"}]
 
     folder.mkdir(parents=True, exist_ok=True)
+    steps_per_epoch = len(learner.rows) // _batch_size(learner)
     how = LoopConfig(
-        stages=(_Stage(name="train", epochs=steps, learning_rate=config.learning_rate),),
+        stages=(_Stage(name="train", epochs=steps / steps_per_epoch, learning_rate=config.learning_rate),),
         seed=seed,
+        batch_size=_batch_size(learner),
         weight_decay=config.weight_decay,
         betas=(0.9, 0.999),
         gradient_clip=1.0,
@@ -112,7 +118,14 @@ def train(
     )
     start = time.process_time()
     loop = TrainingLoop(
-        how, learner.model, step, lambda *_: {}, 1, folder, lambda line: report(f"{folder.name}: {line}"), groups
+        how,
+        learner.model,
+        step,
+        lambda *_: {},
+        steps_per_epoch,
+        folder,
+        lambda line: report(f"{folder.name}: {line}"),
+        groups,
     )
     if loop.resume():
         report(f"{folder.name}: resumed at step {loop.step}")
@@ -157,7 +170,7 @@ def outcome(
         hidden = data.hidden(seed)
         aligned = _aligned(seed, data, runs) if paradigm == "transfer" else None
         learner = make_learner(paradigm, data, hidden, seed, aligned)
-        steps = math.ceil(config.budget / min(learner.batch_size, len(learner.rows)))
+        steps = math.ceil(config.budget / _batch_size(learner))
         parameters = sum(p.numel() for p in learner.model.parameters() if p.requires_grad)
         seconds = train(learner, config, data, seed=seed, steps=steps, folder=folder, report=report)
         scores, captions = judge(learner, data)
