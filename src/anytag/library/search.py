@@ -162,9 +162,7 @@ class Search:
         among = self._everything() if query is None else self._match(query)
         entries = among.entries[among.entries < len(rows)]
         compared = self.index.graphs.candidates(name, vector, entries, limit, [self.index.unplaced()])
-        scores = similarities(rows, compared, vector)
-        best = np.argsort(-scores, kind="stable")[:limit]
-        found = Matched(compared[best], scores[best])
+        found = Matched(compared, similarities(rows, compared, vector))
         return self._hits(found, query, limit, facets, total=len(entries), all_entries=entries)
 
     def by_text(
