@@ -147,6 +147,18 @@ def test_captions_that_are_none_make_no_vocabulary(run, tmp_path, content):
     assert not (tmp_path / "vocabulary.json").exists()
 
 
+def test_captions_of_which_no_tag_is_kept_make_none_either(run, tmp_path):
+    """Not one of ImageNet's classes alone."""
+    (tmp_path / "c.txt").write_text("a dog\n")
+    result = run("build", tmp_path / "c.txt", "--out", tmp_path / "vocabulary.json", "--min-support", 9)
+    assert result.exit_code == 2
+    assert (
+        "no tag of the 1 captions is kept, so nothing was written: 2 of their tags are in fewer than 9 pictures; lower "
+        "--min-support"
+    ) in result.stderr
+    assert not (tmp_path / "vocabulary.json").exists()
+
+
 def test_show_goes_by_support_and_kind(run, saved):
     rows = [json.loads(line) for line in run("show", saved, "--json").stdout.splitlines()]
     assert [row["name"] for row in rows] == ["dog", "beach", "animal"]

@@ -142,6 +142,13 @@ def build(
             vocabulary = build_vocabulary(parsed, min_support, max_tags, imagenet, told.append)
         if not count:
             raise UsageError(f"no caption in {', '.join(map(str, sources))}, so nothing was written")
+        if not told[0].kept:
+            advice = (
+                f"{told[0].rare:,} of their tags are in fewer than {min_support} pictures; lower --min-support"
+                if told[0].rare
+                else "captions are English sentences, one per line, in UTF-8"
+            )
+            raise UsageError(f"no tag of the {count:,} captions is kept, so nothing was written: {advice}")
         vocabulary.save(out)
         _print_summary(vocabulary, out, told[0], min_support, json_)
 

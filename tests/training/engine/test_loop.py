@@ -9,6 +9,7 @@ import torch
 import toy_run
 from toy_run import Stopped, assert_same, config, make, records, stopping, weights
 
+from anytag.errors import UsageError
 from anytag.training.engine.config import LoopStage
 from anytag.training.engine.schedules import StepSchedule
 
@@ -158,3 +159,14 @@ def test_a_step_that_teaches_nothing_is_said(tmp_path):
     lines.clear()
     make(tmp_path / "other", lines=lines).run()
     assert not [line for line in lines if "gradients are 0" in line]
+
+
+def test_a_stage_that_trains_nothing_is_refused_at_once(tmp_path):
+    class Idle(LoopStage):
+        def trains(self, parameter):
+            return parameter.startswith("nothing.")
+
+    stages = (LoopStage(name="whole", epochs=1), Idle(name="idle", epochs=1))
+    with pytest.raises(UsageError) as caught:
+        make(tmp_path, config(stages=stages))
+    assert str(caught.value) == "stage 'idle' trains no part of the model; what should it learn?"

@@ -68,7 +68,7 @@ class TrainingLoop:
         saved_step: The step of the newest checkpoint; ``None`` before the first.
 
     Raises:
-        UsageError: If the batch cannot be divided among processes and micro-batches.
+        UsageError: If the batch cannot be divided among processes and micro-batches, or a stage trains nothing.
         MissingExtraError: If a logger is asked for and not installed.
     """
 
@@ -108,6 +108,7 @@ class TrainingLoop:
         self._entered = -1
         self._summed = model.summed_parts if isinstance(model, Task) else ()
         self._fixed = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
+        self._refuse_idle_stages(model)
         self.device = self.strategy.device_of(model)
         self.model = model.to(self.device)
         if config.activation_checkpointing:
@@ -119,6 +120,12 @@ class TrainingLoop:
             of_one_kind(model.groups(config) if isinstance(model, Task) else groups(model, config)), betas=config.betas
         )
         self._state = RunState(folder, model, self.average, self.optimizer, self.strategy)
+
+    def _refuse_idle_stages(self, model: nn.Module) -> None:
+        names = [name for name, _ in model.named_parameters() if name not in self._fixed]
+        for stage in self.config.stages:
+            if not any(stage.trains(name) for name in names):
+                raise UsageError(f"stage {stage.name!r} trains no part of the model; what should it learn?")
 
     @property
     def checkpoint_path(self) -> Path:
