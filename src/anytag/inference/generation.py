@@ -20,6 +20,7 @@ score and stop differently and give other captions:
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,29 +33,9 @@ from anytag.inference.decoding_options import DecodingOptions
 __all__ = ["DecodingOptions", "Generated", "generate", "generate_several"]
 
 
-def generate(
-    step: Step,
-    prompt: NDArray[np.int64],
-    *,
-    num_pictures: int,
-    eos_id: int,
-    pad_id: int,
-    options: DecodingOptions | None = None,
-    banned: Collection[int] = (),
-) -> list[Generated]:
-    """Write one caption per picture: the best of :func:`generate_several`, whose arguments these are."""
-    return [
-        captions[0]
-        for captions in generate_several(
-            step,
-            prompt,
-            num_pictures=num_pictures,
-            eos_id=eos_id,
-            pad_id=pad_id,
-            options=options,
-            banned=banned,
-        )
-    ]
+def generate(step: Step, prompt: NDArray[np.int64], **options: Any) -> list[Generated]:
+    """Write one caption per picture: the best of :func:`generate_several`, which takes the same arguments."""
+    return [captions[0] for captions in generate_several(step, prompt, **options)]
 
 
 def generate_several(
