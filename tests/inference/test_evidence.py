@@ -167,6 +167,16 @@ def test_the_decoder_alone_is_heard_where_no_other_witness_speaks() -> None:
     assert found == pytest.approx(np.array([[1 + 1, 2 + 3]]) + np.log(1e-3))
 
 
+def test_where_a_picture_is_unfamiliar_less_is_believed() -> None:
+    seen = encoded(0.6, 0.3, 0.1)
+    weight = np.zeros(WIDTH + CLASSES, np.float32)
+    weight[0] = 2.0
+    added = np.arange(TAGS, dtype=np.float32) - 3
+    made = only("decoder") | {"unfamiliar": added, "unfamiliar_weight": weight, "unfamiliar_bias": np.float32([0.5])}
+    unlike = 1 / (1 + np.exp(-(2 * seen.features[0, 0, 0] + 0.5)))
+    assert ask(made, seen, logits=1.5) == pytest.approx(1.5 + unlike * added, abs=1e-5)
+
+
 class TestWhatTheDecoderIsNotAskedAbout:
     """The most that log-odds can come to is known before the decoder is asked."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import signal
@@ -13,9 +14,11 @@ from types import FrameType
 from typing import Any
 
 from anytag.cli._output import say
-from anytag.foundations.atomic_files import DISK_FULL
 from anytag.foundations.cpu_count import wait_passively
 from anytag.foundations.interrupts import INTERRUPTED, leave_at_once
+
+#: Errors of a disk that is full.
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def run_command(command: Callable[[], object]) -> int:
@@ -80,8 +83,7 @@ def _without_output(failure: OSError, status: int) -> int:
     if isinstance(failure, BrokenPipeError):
         return 0
     if status != 2:  # Else it has been said.
-        reason = "the disk is full" if failure.errno in DISK_FULL else failure.strerror or failure
-        say(f"anytag: standard output: {reason}")
+        say(f"anytag: standard output: {'the disk is full' if failure.errno in FULL else failure.strerror or failure}")
     return 2
 
 

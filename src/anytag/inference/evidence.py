@@ -15,6 +15,9 @@ tag, with weights a to g of its own:
 - *sure*: the classifier's greatest probability, as far as it is not the tag's own: high where something else fills the
   picture.
 
+Of most tags only captions say anything, and captions are of everyday scenes. Where a picture is unlike those, such tags
+are believed less: from their log-odds something is taken, as far as a linear look at the picture finds it *unfamiliar*.
+
 Where the classifier by itself is surer of a tag than this sum, its word is taken: calibrated, it is right as often as
 it says, also of classes that no training picture showed.
 
@@ -37,6 +40,7 @@ from numpy.typing import NDArray
 
 from anytag.backends.base import Encoded, FloatArray
 from anytag.errors import ModelError
+from anytag.foundations.log_odds import sigmoid
 from anytag.inference.embedding import picture_inputs
 from anytag.inference.label_set import ClassSums
 from anytag.model.config import EvidenceConfig
@@ -61,7 +65,9 @@ class TagEvidence:
         arrays: ``hidden_weight`` int8 ``[H, I]`` with ``hidden_scale`` ``[H]`` and ``hidden_bias`` ``[H]``, the same
             for ``output`` with ``[T, H]``, ``weights`` ``[T, 7]`` (:data:`WITNESSES`), ``biases`` ``[T]``,
             ``alone`` ``[T, 2]``: factor and bias of *classes* where the classifier speaks by itself, and, unless the
-            decoder is to be asked about every tag, ``decoder_range`` ``[T, 2]``: its lowest and highest logit.
+            decoder is to be asked about every tag, ``decoder_range`` ``[T, 2]``: its lowest and highest logit. If
+            pictures may be unfamiliar: ``unfamiliar`` ``[T]``, what is added to a tag's log-odds then, and
+            ``unfamiliar_weight`` ``[I]`` and ``unfamiliar_bias`` ``[1]`` of the linear look.
         vocabulary: The model's tags.
         classes: Number of the classifier's classes.
 
@@ -87,9 +93,14 @@ class TagEvidence:
             "biases": (tags,),
             "alone": (tags, 2),
             "decoder_range": (tags, 2),
+            "unfamiliar": (tags,),
+            "unfamiliar_weight": (inputs,),
+            "unfamiliar_bias": (1,),
         }
-        arrays = {"decoder_range": np.tile(_ANY, (tags, 1))} | arrays
-        shapes.setdefault("decoder_range", (tags, 2))
+        optional = {"decoder_range": np.tile(_ANY, (tags, 1))}
+        optional |= {name: np.zeros(expected[name], np.float32) for name in expected if name.startswith("unfamiliar")}
+        arrays = optional | arrays
+        shapes = {name: np.shape(array) for name, array in arrays.items()}
         for name, shape in expected.items():
             if shapes.get(name) != shape:
                 found = f"has the shape {shapes[name]}" if name in shapes else "is missing"
@@ -101,6 +112,8 @@ class TagEvidence:
         self._weights, self._biases = arrays["weights"].astype(np.float32), arrays["biases"].astype(np.float32)
         self._alone = arrays["alone"].astype(np.float32)
         self._range = arrays["decoder_range"].astype(np.float32)
+        unfamiliar = (arrays[f"unfamiliar{part}"].astype(np.float32) for part in ("", "_weight", "_bias"))
+        self._unfamiliar, self._unfamiliar_weight, self._unfamiliar_bias = unfamiliar
 
     @classmethod
     def of(cls, directory: ModelDirectory) -> TagEvidence | None:
@@ -152,7 +165,8 @@ class TagEvidence:
         probabilities = sharpened(encoded.classes, self.config.temperature)
         own = own_probabilities(probabilities, classes, len(ids))[:, places]
         stated = class_statements(probabilities, own, self._excluded(probabilities, tags), self.config.floor)
-        weights, picture = self._weights[tags].T, self._picture(encoded, tags)
+        inputs = picture_inputs(encoded, self.config.least)
+        weights, picture = self._weights[tags].T, self._picture(inputs, tags)
         weighed.factors[:, places] = weights[0] + stated.sure * weights[5]
         weighed.rest[:, places] = (
             self._biases[tags]
@@ -160,6 +174,7 @@ class TagEvidence:
             + stated.classes * weights[2]
             + stated.exclusion * weights[3]
             + stated.sure * weights[4]
+            + self._unfamiliarity(inputs)[:, None] * self._unfamiliar[tags]
         )
         weighed.alone[:, places] = stated.classes * self._alone[tags, 0] + self._alone[tags, 1]
         weighed.decoder_range[places] = self._range[tags]
@@ -176,8 +191,12 @@ class TagEvidence:
         odds = logits * weights[:, 0] + self._biases[ids] + np.log(self.config.floor) * weights[:, 2]
         return np.asarray(odds, np.float64)
 
-    def _picture(self, encoded: Encoded, tags: NDArray[np.int64]) -> FloatArray:
-        inputs = picture_inputs(encoded, self.config.least)
+    def _unfamiliarity(self, inputs: FloatArray) -> FloatArray:
+        """How unlike captioned pictures pictures are, ``[B]`` in [0, 1]."""
+        found: FloatArray = sigmoid(np.clip(inputs @ self._unfamiliar_weight + self._unfamiliar_bias, -30, 30))
+        return found
+
+    def _picture(self, inputs: FloatArray, tags: NDArray[np.int64]) -> FloatArray:
         hidden = np.maximum(inputs @ self._hidden + self._hidden_bias, 0)
         # All tags are less work than a copy of the rows of some.
         found: FloatArray = (hidden @ self._output.T + self._output_bias)[:, tags]

@@ -98,6 +98,11 @@ class ClassClaims:
             id: {kinds[other] for other in np.flatnonzero(row)} for id, row in zip(kinds, apart, strict=True)
         }
 
+    @property
+    def classes(self) -> set[int]:
+        """The tags of all classes."""
+        return set().union(*self._collections)
+
     def __call__(self, samples: Sequence[Sample]) -> Claims:
         """The claims of some pictures.
 

@@ -29,6 +29,7 @@ from anytag.model.config import EvidenceConfig, ModelConfig
 from anytag.model.directory import ModelDirectory, new_model, write_config
 from anytag.model.vocabulary import TagVocabulary
 from anytag.training.evidence.claims import TRUE, Claims, ClassClaims, caption_claims, naming_rates
+from anytag.training.evidence.familiarity import fit_unfamiliarity
 from anytag.training.evidence.network import Fitted, fit_network, inputs_of
 from anytag.training.evidence.weights import Statements, TagKnowledge, fit_alone, fit_weights
 from anytag.training.evidence.witnesses import Heard, Hearing, joined
@@ -67,6 +68,8 @@ class Material:
         new: The same of all others.
         new_claims: Likewise.
         rates: ``[T]``, how likely one caption is to name a tag that is there.
+        classes: Tags that are a class of some collection, or that its pictures are said not to show: of these, pictures
+            with a class speak.
     """
 
     seen: Heard | None
@@ -74,6 +77,7 @@ class Material:
     new: Heard
     new_claims: Claims
     rates: NDArray[np.float64]
+    classes: frozenset[int]
 
 
 def gather(
@@ -100,6 +104,7 @@ def gather(
     )
     root, general = exclusive_tags(config, vocabulary)
     found: dict[bool, list[tuple[Heard, Claims]]] = {True: [], False: []}
+    classes: set[int] = set()
     described = []
     for group in config.groups:
         [source] = open_sources([group.source], data, None)
@@ -111,12 +116,13 @@ def gather(
             absent = [_tag_id("absent", name, vocabulary) for name in group.absent]
             read = ClassClaims(find_path(group.collections, data), tags, root, general, absent)
             claims = read(heard.samples)
+            classes |= read.classes | set(absent)
         found[group.seen].append((heard, claims))
         report(f"{source.identity}: {len(heard.samples):,} pictures, {_true(claims):.1f} true tags a picture")
     parser.flush()
     rates = naming_rates(described, tags)
     seen, seen_claims = _joined(found[True]) if found[True] else (None, None)
-    return Material(seen, seen_claims, *_joined(found[False]), rates)
+    return Material(seen, seen_claims, *_joined(found[False]), rates, frozenset(classes))
 
 
 def exclusive_tags(config: EvidenceTraining, vocabulary: TagVocabulary) -> tuple[int | None, tuple[int, ...]]:
@@ -184,7 +190,24 @@ def fit(
     room = np.array([-config.weights.decoder_room, config.weights.decoder_room])
     heard = (np.stack([said.decoder.min(0), said.decoder.max(0)], axis=1) + room).astype(np.float16)
     weighed = {"weights": weights.astype(np.float16), "biases": biases, "alone": alone, "decoder_range": heard}
-    return whole.arrays() | weighed
+    return whole.arrays() | weighed | _unfamiliar(config, material, [*before, inputs], known)
+
+
+def _unfamiliar(
+    config: EvidenceTraining,
+    material: Material,
+    inputs: Sequence[NDArray[np.float32]],
+    known: TagKnowledge,
+) -> dict[str, NDArray[Any]]:
+    """What is taken from tags that only captions speak of, where a picture is unlike those with captions."""
+    claims = [one for one in (material.seen_claims, material.new_claims) if one is not None]
+    described = np.concatenate([one.captions for one in claims]) > 0
+    if not (config.unfamiliar or config.unfamiliar_implied) or described.all() or not described.any():
+        return {}
+    weight, bias = fit_unfamiliarity(np.concatenate(inputs), described)
+    added = np.where(known.labeled, -config.unfamiliar_implied, -config.unfamiliar).astype(np.float32)
+    added[list(material.classes)] = 0
+    return {"unfamiliar": added, "unfamiliar_weight": weight, "unfamiliar_bias": bias}
 
 
 def _digest(config: EvidenceTraining, claims: Claims, inputs: NDArray[np.float32]) -> str:

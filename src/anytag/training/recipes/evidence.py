@@ -111,6 +111,10 @@ class EvidenceTraining(Settings):
         least: Likewise.
         exclusive: Name of the tag whose kinds exclude each other.
         general: Names of tags below it that are no kinds of it.
+        unfamiliar: What is taken from the log-odds of tags that only captions speak of, where a picture is wholly
+            unlike those with captions.
+        unfamiliar_implied: The same of tags that follow from classes of pictures, but are neither classes themselves
+            nor ``absent`` from other pictures.
         object_threshold: Score from which on an object counts as found.
         other_threshold: The same of attributes, actions and scenes.
         seed: Of everything drawn.
@@ -127,6 +131,8 @@ class EvidenceTraining(Settings):
     least: float = -14.0
     exclusive: str | None = "animal"
     general: tuple[str, ...] = ()
+    unfamiliar: float = Field(default=0.0, ge=0)
+    unfamiliar_implied: float = Field(default=0.0, ge=0)
     object_threshold: float = Field(default=0.4, gt=0, lt=1)
     other_threshold: float = Field(default=0.6, gt=0, lt=1)
     seed: int = Field(default=0, ge=0)
