@@ -70,7 +70,13 @@ def __getattr__(name: str) -> Any:
     if name in _HOMES:
         from importlib import import_module
 
-        return getattr(import_module(_HOMES[name]), name)
+        from anytag.foundations.headroom import prepare_libraries
+        from anytag.foundations.shortage import explained_shortage
+
+        with explained_shortage():
+            if _HOMES[name] != "anytag.errors":  # Which are there even where nothing else is.
+                prepare_libraries()
+            return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'anytag' has no attribute {name!r}")
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 
+from anytag.errors import AnytagError
+from anytag.foundations.headroom import prepare_libraries
 from anytag.foundations.interrupts import leave_at_once
+from anytag.foundations.shortage import explained_shortage
 
 
 def main() -> None:
@@ -14,14 +18,14 @@ def main() -> None:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, leave_at_once)
     try:
-        from anytag.cli import main as run
-    except (MemoryError, ImportError) as error:
-        from anytag.foundations.shortage import shortage_of
+        with explained_shortage():
+            prepare_libraries()
+            from anytag.cli import main as run
 
-        if (shortage := shortage_of(error)) is None:
-            raise
-        sys.exit(f"anytag: {shortage}")
-    run()
+            run()
+    except AnytagError as error:
+        os.write(2, f"anytag: {error}\n".encode(errors="backslashreplace"))
+        sys.exit(2)
 
 
 if __name__ == "__main__":

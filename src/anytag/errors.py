@@ -132,8 +132,10 @@ def needs_extra(feature: str, extra: str) -> Iterator[None]:
     """
     try:
         yield
-    except ImportError:
+    except ModuleNotFoundError:
         raise MissingExtraError(feature, extra) from None
+    except ImportError as error:  # It is there, but cannot be loaded; for want of memory, perhaps.
+        raise MissingExtraError(feature, extra) from error
 
 
 class MissingProgramError(AnytagError):

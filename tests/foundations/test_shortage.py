@@ -9,7 +9,7 @@ import pytest
 from conftest import ROOT
 from fixtures_toy import plain, toy_recognizer
 
-from anytag.errors import ResourceError, UsageError
+from anytag.errors import MissingExtraError, ResourceError, UsageError, needs_extra
 from anytag.foundations.shortage import explained_shortage, shortage_of
 
 MEMORY = "there is not enough memory; use a smaller batch_size or model, or fewer threads, or end other programs"
@@ -52,6 +52,13 @@ def test_a_library_in_rust_that_gave_up():
         raise panic("The global thread pool has not been initialized.: ThreadPoolBuildError { kind: IOError(Os {}) }")
     with pytest.raises(panic), explained_shortage():
         raise panic("index out of bounds")
+
+
+def test_an_extra_that_is_there_but_has_no_room():
+    with pytest.raises(ResourceError, match="not enough memory"), explained_shortage(), needs_extra("This", "train"):
+        raise ImportError("torch.so: failed to map segment from shared object")
+    with pytest.raises(MissingExtraError), explained_shortage(), needs_extra("This", "train"):
+        raise ImportError("torch.so: undefined symbol")
 
 
 def test_other_errors_pass():

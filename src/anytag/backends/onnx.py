@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from anytag.backends.base import ArrayQueries, Cache, Encoded, FloatArray, Step, no_alignment, no_text_encoder
 from anytag.errors import ModelError
 from anytag.foundations.cpu_count import available_processors, processors_are_free
+from anytag.foundations.headroom import FOR_ONNX_RUNTIME, need_room
 from anytag.foundations.shortage import shortage_of
 from anytag.foundations.telemetry import SWITCHES
 from anytag.language.tokenizers.padding import batches_by_length
@@ -234,6 +235,7 @@ class _OnnxTextEncoder:
 
 
 def _providers(device: str) -> list[str]:
+    need_room(FOR_ONNX_RUNTIME)
     import onnxruntime
 
     if os.environ.get("ORT_DISABLE_TELEMETRY") == SWITCHES["ORT_DISABLE_TELEMETRY"]:

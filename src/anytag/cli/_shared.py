@@ -14,7 +14,7 @@ from rich.progress import TextColumn, TimeRemainingColumn
 from anytag.cli._inputs import PictureInputs
 from anytag.cli._output import bar, open_console, pad, progress_bar, say, styled, width_of, write_json
 from anytag.cli._process import FULL, announce_interrupt
-from anytag.errors import AnytagError
+from anytag.errors import AnytagError, MissingExtraError
 from anytag.foundations.interrupts import INTERRUPTED, StoppedBySignalError
 from anytag.foundations.shortage import is_panic, shortage_of
 from anytag.model.names import normalise_name
@@ -41,7 +41,8 @@ def reporting(command: str) -> Iterator[None]:
     try:
         yield
     except AnytagError as error:
-        say(f"anytag {command}: {error}")
+        shortage = shortage_of(error) if isinstance(error, MissingExtraError) else None
+        say(f"anytag {command}: {shortage or error}")
         raise typer.Exit(2) from None
     except BrokenPipeError:
         # The reader ("head") has enough.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from anytag.errors import AnytagError, ResourceError
+from anytag.errors import AnytagError, MissingExtraError, ResourceError
 
 #: What Python, ONNX Runtime, OpenVINO, PyTorch and tokenizers say then, in lower case.
 _NO_THREADS = (
@@ -23,6 +23,7 @@ _NO_MEMORY = (
     "out of memory",
     "not enough memory",
     "failed to map segment",
+    "pyobject pointer is null",
 )
 _NO_FILES = ("too many open files",)
 
@@ -65,6 +66,8 @@ def explained_shortage() -> Iterator[None]:
     """Turn what comes from a shortage into a :class:`~anytag.errors.ResourceError`; other errors pass."""
     try:
         yield
+    except MissingExtraError as error:
+        raise shortage_of(error) or error from None
     except AnytagError:
         raise
     except BaseException as error:

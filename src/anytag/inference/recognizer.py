@@ -10,6 +10,7 @@ from anytag.backends.base import Backend, BackendName, FloatArray, Precision
 from anytag.errors import PictureError, UsageError, needs_extra
 from anytag.foundations import arguments
 from anytag.foundations.cpu_count import available_processors
+from anytag.foundations.headroom import prepare_products
 from anytag.foundations.shortage import explained_shortage
 from anytag.inference.captioner import Captioner
 from anytag.inference.embedding import picture_embeddings
@@ -321,6 +322,7 @@ def _noted(answer: Any, notes: tuple[str, ...], size: tuple[int, int], keep_blan
     return answer.noted(notes, size, keep_blank) if isinstance(answer, Recognition) else answer
 
 
+@explained_shortage()
 def load(
     model: str | Path | None = None,
     *,
@@ -366,6 +368,7 @@ def load(
     arguments.whole_number("batch_size", batch_size, 1)
     if descriptions is not None:
         descriptions = arguments.path("descriptions", descriptions)
+    prepare_products()
     directory = find_model(None if model is None else arguments.path("model", model))
     if backend is None:
         backend = "onnx" if directory.has("onnx/image_encoder.onnx") else "torch"

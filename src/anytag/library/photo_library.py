@@ -18,6 +18,7 @@ from anytag.backends.base import Encoded
 from anytag.errors import LibraryError, UsageError
 from anytag.foundations import arguments
 from anytag.foundations.folder_locks import LOCK_FILE
+from anytag.foundations.headroom import prepare_products
 from anytag.inference.embedding import picture_embeddings
 from anytag.library.batch import Done
 from anytag.library.index import INDEX_FILE, INDEX_FOLDER, Embeddings, Index
@@ -291,6 +292,7 @@ class Library:
 
     @contextmanager
     def _search(self) -> Iterator[Search]:
+        prepare_products()
         with self._open() as index:
             yield Search(index, self._vocabulary())
 
