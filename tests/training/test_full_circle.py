@@ -119,7 +119,14 @@ def test_the_run_folder_says_how_it_was_made(circle):
     config = json.loads((run_folder / "model" / "config.json").read_text())
     assert config["training_pictures"] == 16
     card = (run_folder / "model" / "README.md").read_text()
-    for part in ("16 pictures an epoch", "1 captions without pictures", "- shards train.tar and 0 more: 16", "lite"):
+    assert (run_folder / "model" / "curves.svg").read_bytes() == (run_folder / "curves.svg").read_bytes()
+    for part in (
+        "![Losses and validation](curves.svg)",
+        "16 pictures an epoch",
+        "1 captions without pictures",
+        "- shards train.tar and 0 more: 16",
+        "lite",
+    ):
         assert part in card, part
     assert not list(run_folder.rglob("*.part"))
 
@@ -141,7 +148,7 @@ def test_export_writes_a_whole_model(circle):
     assert exporting.stdout.count("parity") == 6
     assert exporting.stdout.count("as int8") == 3
     record = json.loads(run("info", out, "--json").stdout)
-    assert len(record["files"]) == 11
+    assert len(record["files"]) == 12
     assert record["bytes"] == sum(p.stat().st_size for p in out.rglob("*") if p.is_file() and p.name != "config.json")
 
 

@@ -13,7 +13,7 @@ from anytag.export.graphs import attention_spec, graph_specs
 from anytag.export.onnx import check_parity, export_graph
 from anytag.export.smaller import make_smaller, noise_samples
 from anytag.foundations.report import Report
-from anytag.model.directory import TAUGHT_FILE, ModelDirectory, new_model, write_config
+from anytag.model.directory import CURVES_FILE, TAUGHT_FILE, ModelDirectory, new_model, write_config
 from anytag.model.vocabulary import TagVocabulary
 from anytag.nn.model import RecognitionModel
 from anytag.nn.text_encoder import load_sentence_encoder, sentence_encoder_folder
@@ -70,7 +70,7 @@ def export_model(source: Path, out: Path, report: Report = print, small: bool = 
         halves = {name: tensor.half().contiguous() for name, tensor in asked.items()}
         save_file(halves, part / "label_queries.safetensors")
         vocabulary.save(part / "vocabulary.json")
-        for name in ("tokenizer.json", "README.md", TAUGHT_FILE):
+        for name in ("tokenizer.json", "README.md", CURVES_FILE, TAUGHT_FILE):
             if (source / name).exists():
                 shutil.copy(source / name, part / name)
         _label_tokenizer(folder, part / "label_tokenizer.json")

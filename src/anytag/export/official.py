@@ -15,7 +15,7 @@ from anytag.export.graphs import attention_spec, clip_text_spec, graph_specs
 from anytag.export.onnx import check_parity, expected_outputs, export_graph, store_half
 from anytag.export.smaller import make_official_smaller, noise_samples
 from anytag.foundations.report import Report
-from anytag.model.directory import TAUGHT_FILE, ModelDirectory, new_model, write_config
+from anytag.model.directory import CURVES_FILE, TAUGHT_FILE, ModelDirectory, new_model, write_config
 from anytag.nn.clip_text import ClipTextEncoder
 from anytag.nn.label_queries import DescribedLabelQueries
 from anytag.nn.model import RecognitionModel
@@ -82,7 +82,14 @@ def export_official(
         if weights != "float32":
             tensors = {name: tensor.half() for name, tensor in tensors.items()}
         save_file(tensors, part / "label_queries.safetensors")
-        for name in ("vocabulary.json", "tokenizer.json", "label_tokenizer.json", "README.md", TAUGHT_FILE):
+        for name in (
+            "vocabulary.json",
+            "tokenizer.json",
+            "label_tokenizer.json",
+            "README.md",
+            CURVES_FILE,
+            TAUGHT_FILE,
+        ):
             if directory.has(name):
                 shutil.copy(directory.file(name), part / name)
         names = [path.relative_to(part).as_posix() for path in part.rglob("*") if path.is_file()]

@@ -44,6 +44,9 @@ ALIGNMENT_FILE = "alignment.safetensors"
 #: Linear layers of the tags that a user taught the model (:mod:`anytag.inference.taught_tags`).
 TAUGHT_FILE = "taught.safetensors"
 
+#: The curves of the run that a model comes from, which its card shows.
+CURVES_FILE = "curves.svg"
+
 #: Ends the names of files that wait for their config.
 _PENDING = ".installing"
 

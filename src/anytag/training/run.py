@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from anytag.errors import UsageError
 from anytag.foundations.folder_locks import only_writer
 from anytag.foundations.report import Report
+from anytag.model.directory import CURVES_FILE
 from anytag.teaching.config import TeachingConfig
 from anytag.teaching.teach import teach
 from anytag.training.beginning import prepare
 from anytag.training.engine.distributed import Share, connect, find_place
-from anytag.training.engine.logs import CURVES_FILE
 from anytag.training.engine.stream_resume import StreamLoop
 from anytag.training.engine.task import Setup
 from anytag.training.families.data_findings import look_at, shared_pictures

@@ -12,13 +12,14 @@ from typing import Any
 from anytag.errors import UsageError
 from anytag.foundations.atomic_files import write_text
 from anytag.foundations.report import Report
+from anytag.model.directory import CURVES_FILE
 from anytag.training.engine.best import Validations
 from anytag.training.engine.checkpointing import SaveError
 from anytag.training.engine.curves import COST, PLACE, draw_curves
 from anytag.training.engine.loggers import open_logger
 from anytag.training.engine.progress import Progress
 
-LOG_FILE, CURVES_FILE = "log.jsonl", "curves.svg"
+LOG_FILE = "log.jsonl"
 
 #: Seconds between two drawings of the curves, unless a validation comes.
 _REDRAWN = 60.0

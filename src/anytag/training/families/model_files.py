@@ -12,7 +12,7 @@ from torch import Tensor
 from anytag.checkpoints.clip import write_clip_text
 from anytag.datasets.sources import SampleSource
 from anytag.model.config import ModelConfig
-from anytag.model.directory import new_model, write_config
+from anytag.model.directory import CURVES_FILE, new_model, write_config
 from anytag.model.vocabulary import TagVocabulary
 from anytag.nn.alignment import AlignmentEncoder
 from anytag.nn.alignment_file import write_alignment
@@ -67,8 +67,8 @@ def write_model(
         if encoder is not None:
             write_alignment(encoder, model, part)
         if curves is not None and curves.is_file():
-            shutil.copyfile(curves, part / "curves.svg")
-            card += "\n![Losses and validation](curves.svg)\n"
+            shutil.copyfile(curves, part / CURVES_FILE)
+            card += f"\n![Losses and validation]({CURVES_FILE})\n"
         (part / "README.md").write_text(card, encoding="utf-8")
         names = sorted(path.name for path in part.iterdir())
         # Training moves scores, and what was fitted on them is true no longer.
