@@ -38,7 +38,7 @@ def main() -> None:
     recognizer = anytag.load()
     cards = [
         card(
-            read_picture(path).image,
+            read_picture(path),
             seen.caption or "",
             [(f"{tag.name}  {tag.score:.2f}", tag.kind) for tag in seen.tags],
         )
