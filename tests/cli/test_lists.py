@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anytag.cli._lists import read_choice, read_kinds, read_names, read_pairs, split_names
+from anytag.cli._lists import read_choice, read_kinds, read_names, read_pairs
 from anytag.errors import UsageError
+from anytag.language.tags.name_files import split_names
 
 
 @pytest.mark.parametrize(

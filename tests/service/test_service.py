@@ -78,6 +78,19 @@ class TestRoutes:
         address = client.post("/v1/tag", json={"picture": "data:image/png;base64," + base64.b64encode(RED).decode()})
         assert tags == raw.json()["tags"] == record.json()["tags"] == address.json()["tags"]
 
+    @pytest.mark.parametrize(
+        ("given", "names"), [("a%0Db", ["a", "b"]), ("a%0A%0Db,%22c,d%22", ["a", "b", "c,d"]), ("%00", ["\x00"])]
+    )
+    def test_lists_in_queries_are_those_of_the_command_line(self, client, given, names):
+        """Found by fuzzing: a carriage return in a query was answered with 500."""
+        answer = client.post(f"/v1/tag?threshold=0&categories={given}", **form())
+        assert [tag["name"] for tag in answer.json()["tags"]] == names
+
+    def test_a_list_with_an_open_quote_is_refused(self, client):
+        answer = client.post("/v1/tag?categories=%22a", **form())
+        assert answer.status_code == 400
+        assert answer.json()["error"]["message"].startswith("categories: '\"a' is not a comma-separated list")
+
     def test_options_in_the_query_the_form_and_json(self, client):
         query = client.post("/v1/tag?threshold=0&categories=dog,beach", **form()).json()
         fields = client.post("/v1/tag", **form(), data={"threshold": "0", "categories": "dog,beach"}).json()

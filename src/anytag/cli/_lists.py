@@ -2,40 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from anytag.errors import UsageError
-from anytag.language.tags.name_files import read_name_lines
+from anytag.language.tags.name_files import read_name_lines, split_names
 from anytag.recognition import TAG_KINDS, TagKind
 
 #: What the names of files that hold lists end in.
 _LISTS = (".txt", ".csv", ".tsv", ".list", ".lst")
-
-
-def split_names(text: str, option: str) -> list[str]:
-    """The names of a comma-separated list, without blanks around them; empty ones do not count.
-
-    Args:
-        text: As spreadsheets write it: a name with a comma in it stands in double quotes, and a quote within is
-            doubled. A line break separates like a comma.
-        option: Where it was given, for the message.
-
-    Raises:
-        UsageError: If a quote is not closed, or something stands behind one.
-    """
-    closed = re.sub(r'"[ \t]+(?=,|\n|$)', '"', text)
-    try:
-        rows = list(csv.reader(io.StringIO(closed, newline=""), skipinitialspace=True, strict=True))
-    except csv.Error:
-        raise UsageError(
-            f"{option}: {text!r} is not a comma-separated list; a name in double quotes ends with one: "
-            '"rock, paper",scissors'
-        ) from None
-    return [name.strip() for row in rows for name in row if name.strip()]
 
 
 def read_names(given: Sequence[str] | None, file: Path | None, option: str) -> list[str] | None:

@@ -8,13 +8,14 @@ import json
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
+from anytag.language.tags.name_files import split_names
 from anytag.recognition import TagKind
 from anytag.service.addresses import fetch
 from anytag.service.errors import ServiceError
@@ -28,15 +29,12 @@ MultiPartParser.spool_max_size = 1 << 40
 _PICTURES = ("picture", "pictures", "url", "urls")
 
 
-def _split(value: Any) -> Any:
+def _split(value: Any, info: ValidationInfo) -> Any:
     """A list from one text with commas, as query parameters and forms have it; JSON brings lists."""
-    import csv
-
     if isinstance(value, str):
         value = [value]
     if isinstance(value, list) and all(isinstance(part, str) for part in value):
-        rows = csv.reader(value, skipinitialspace=True)
-        return [name.strip() for row in rows for name in row if name.strip()]
+        return [name for part in value for name in split_names(part, info.field_name or "list")]
     return value
 
 

@@ -1,7 +1,10 @@
-"""Lists of names in text files: UTF-8, one a line; blank lines and lines that begin with ``#`` do not count."""
+"""Lists of names, separated by commas or one a line in a file (UTF-8; blank lines and those with # first are none)."""
 
 from __future__ import annotations
 
+import csv
+import io
+import re
 from pathlib import Path
 
 from anytag.errors import UsageError
@@ -29,3 +32,25 @@ def read_name_lines(path: Path, what: str = "names") -> list[tuple[str, int]]:
     # Not splitlines: that also splits at characters that may stand in a name.
     lines = ((line.strip(), number) for number, line in enumerate(text.split("\n"), 1))
     return [(name, number) for name, number in lines if name and not name.startswith("#")]
+
+
+def split_names(text: str, option: str) -> list[str]:
+    """The names of a comma-separated list, without blanks around them; empty ones do not count.
+
+    Args:
+        text: As spreadsheets write it: a name with a comma in it stands in double quotes, and a quote within is
+            doubled. A line break separates like a comma.
+        option: Where it was given, for the message.
+
+    Raises:
+        UsageError: If a quote is not closed, or something stands behind one.
+    """
+    closed = re.sub(r'"[ \t]+(?=,|\n|$)', '"', text)
+    try:
+        rows = list(csv.reader(io.StringIO(closed, newline=""), skipinitialspace=True, strict=True))
+    except csv.Error:
+        raise UsageError(
+            f"{option}: {text!r} is not a comma-separated list; a name in double quotes ends with one: "
+            '"rock, paper",scissors'
+        ) from None
+    return [name.strip() for row in rows for name in row if name.strip()]
