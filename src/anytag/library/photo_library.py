@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -26,6 +27,7 @@ from anytag.library.people import PictureTags, read_sidecar, write_sidecar
 from anytag.library.run import BatchRun
 from anytag.library.scan import Scan
 from anytag.library.search import DUPLICATE, Hits, Search
+from anytag.library.tag_names import TagNames
 from anytag.pictures import find_pictures
 from anytag.pictures.thumbnails import thumbnail
 from anytag.recognition import Failure, Recognition
@@ -86,6 +88,7 @@ class Library:
         self.path = index_path(arguments.path("place", place))
         self._model = model
         self._recognizer: Recognizer | None = None
+        self._names: TagNames | None = None
 
     def update(
         self,
@@ -254,7 +257,7 @@ class Library:
             record = index.record(number)
         if record is None:
             return None
-        vocabulary = self._vocabulary()
+        vocabulary = self._vocabulary
         write_sidecar(_as_known(record, vocabulary), TagView(vocabulary), people, refused, revision)
         try:
             with closing(Index(self.path)) as index:
@@ -294,12 +297,14 @@ class Library:
     def _search(self) -> Iterator[Search]:
         prepare_products()
         with self._open() as index:
-            yield Search(index, self._vocabulary())
+            names = self._names
+            if names is None or not names.fits(index):
+                names = self._names = TagNames(index, self._vocabulary)
+            yield Search(index, names=names)
 
-    def _vocabulary(self) -> Any:
+    @cached_property
+    def _vocabulary(self) -> TagVocabulary:
         """Of the model, for aliases; loading it takes no model."""
-        if self._recognizer is not None:
-            return self._recognizer.vocabulary
         from anytag.model.directory import find_model
 
         given = self._model

@@ -14,7 +14,7 @@ from anytag.library import nearest
 from anytag.library.index import EVERYTHING, Index
 from anytag.library.matched import Matched, in_all, in_any, similarities, without
 from anytag.library.query import Not, Or, Query, Term, parse_query
-from anytag.model.names import normalise_name
+from anytag.library.tag_names import IndexTag, TagNames
 from anytag.model.vocabulary import TagVocabulary, VocabularyTag
 from anytag.recognition import TAG_KINDS
 
@@ -96,18 +96,12 @@ class Search:
         index: What to search.
         vocabulary: Of the model, for aliases and names in other languages; ``None``: only the tags' own names are
             known.
+        names: Of the index's tags, if they were read before.
     """
 
-    def __init__(self, index: Index, vocabulary: TagVocabulary | None = None):
-        self.index, self._vocabulary = index, vocabulary
-        self._tags: dict[str, list[tuple[int, str, str]]] = {}
-        for number, name, kind in index.rows("SELECT id, name, kind FROM tags"):
-            self._tags.setdefault(normalise_name(name), []).append((number, name, kind))
-        if vocabulary is not None:
-            for tag in vocabulary:
-                known = self._tags.get(normalise_name(tag.name), [])
-                for alias in tag.aliases:
-                    self._tags.setdefault(normalise_name(alias), []).extend(k for k in known if k[2] == tag.kind)
+    def __init__(self, index: Index, vocabulary: TagVocabulary | None = None, names: TagNames | None = None):
+        self.index = index
+        self.names = names if names is not None else TagNames(index, vocabulary)
 
     def by_words(self, text: str, limit: int = 20, facets: int = 0) -> Hits:
         """Search by tags, words of captions and paths; see :mod:`anytag.library.query`.
@@ -196,8 +190,7 @@ class Search:
         parsed = None if query is None else parse_query(query)
         among = self._everything() if parsed is None else self._match(parsed)
         entries = among.entries[among.entries < len(rows)]
-        wanted = {(tag.name, tag.kind) for tag in named}
-        tags = {n for known in self._tags.values() for n, name, kind in known if (name, kind) in wanted}
+        tags = {number for tag in named for number, _, _ in self.names.of(tag)}
         shown = [Matched(*self.index.posting(tag)) for tag in sorted(tags)]
         compared = self._near_sentence(vector, entries, shown, limit)
         alone = similarities(rows, compared, vector)
@@ -279,21 +272,11 @@ class Search:
             return self._tagged([number for number, _, _ in tags], term)
         return self._worded(term)
 
-    def _tags_of(self, term: Term) -> list[tuple[int, str, str]]:
+    def _tags_of(self, term: Term) -> list[IndexTag]:
         """The tags that a term names: by name or alias, also in the plural, or in another language."""
         if term.field in ("caption", "path"):
             return []
-        name = normalise_name(term.text)
-        found = (
-            self._tags.get(name) or self._tags.get(name.removesuffix("s")) or self._tags.get(name.removesuffix("es"))
-        )
-        if not found and self._vocabulary is not None:
-            called = [self._vocabulary[id] for id in self._vocabulary.translations.find(name)]
-            found = [known for tag in called for known in self._named(tag)]
-        return [tag for tag in found or () if term.field in (None, "tag", tag[2])]
-
-    def _named(self, tag: VocabularyTag) -> list[tuple[int, str, str]]:
-        return [known for known in self._tags.get(normalise_name(tag.name), ()) if known[1:] == (tag.name, tag.kind)]
+        return [tag for tag in self.names.find(term.text) if term.field in (None, "tag", tag[2])]
 
     def _tagged(self, tags: Sequence[int], term: Term) -> Matched:
         matched = in_any([Matched(*self.index.posting(tag)) for tag in tags])

@@ -114,6 +114,10 @@ class TagVocabulary:
                 return min(found, key=lambda tag: TAG_KINDS.index(tag.kind))
         return None
 
+    def with_alias(self, name: str) -> list[VocabularyTag]:
+        """All tags with that alias, whatever their kind."""
+        return [self._tags[place] for place in self._by_alias.get(normalise_name(name), ())]
+
     @cached_property
     def translations(self) -> Translations:
         """What the tags are called in other languages.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
@@ -123,8 +123,11 @@ def _library(request: Request) -> Library:
     place: Path | None = request.app.state.settings.library
     if place is None:
         raise ServiceError(404, "library", "this service has no library; start it with --library")
-    # The first model's vocabulary knows aliases and parents of tags.
-    return Library(place, next(iter(request.app.state.settings.models.values())))
+    state = request.app.state
+    if not hasattr(state, "photo_library"):
+        # Kept, since it reads names once. The first model's vocabulary knows aliases and parents of tags.
+        state.photo_library = Library(place, next(iter(state.settings.models.values())))
+    return cast(Library, state.photo_library)
 
 
 def _search(library: Library, query: str, limit: int, facets: int) -> dict[str, Any]:
