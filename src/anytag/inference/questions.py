@@ -102,6 +102,10 @@ class Questions:
         """The space of pictures and sentences, in models that have one."""
         return JointEmbedding.of(self.directory)
 
+    @cached_property
+    def _mapper(self) -> TagMapper:
+        return TagMapper(self.labels.vocabulary)
+
     @explained_shortage()
     def embed_text(self, text: str) -> tuple[FloatArray, list[VocabularyTag], float]:
         """What a sentence finds pictures by.
@@ -124,10 +128,9 @@ class Questions:
                 f"{self.directory.path}: cannot find pictures by a sentence, because it has no joint embedding; train "
                 "one with recipes/lite_search.py, or search for tags"
             )
-        vocabulary = self.labels.vocabulary
-        ids = TagMapper(vocabulary)(load_parser("light").parse(text), implied=False)
+        ids = self._mapper(load_parser("light").parse(text), implied=False)
         [vector] = joint.texts(self.texts.sentences([text]).vectors())
-        return vector, [vocabulary[id] for id in sorted(ids)], joint.config.tag_weight
+        return vector, [self.labels.vocabulary[id] for id in sorted(ids)], joint.config.tag_weight
 
     @explained_shortage()
     def tags(

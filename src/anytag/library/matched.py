@@ -51,3 +51,13 @@ def similarities(
     if 2 * len(entries) > len(rows):
         return np.asarray((rows @ vector)[entries])  # Slices are far quicker than picking rows.
     return np.asarray(rows[entries] @ vector)
+
+
+def best_places(scores: NDArray[np.float32], count: int) -> NDArray[np.int64]:
+    """Places of the highest scores, best first; of equal ones the first."""
+    if 0 < count < len(scores):
+        least = np.partition(scores, len(scores) - count)[len(scores) - count]
+        chosen = np.flatnonzero(scores >= least)
+    else:
+        chosen = np.arange(len(scores) if count else 0)
+    return np.asarray(chosen[np.argsort(-scores[chosen], kind="stable")][:count], np.int64)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from anytag.errors import LibraryError, UsageError
 from anytag.library import nearest
 from anytag.library.index import EVERYTHING, Index
-from anytag.library.matched import Matched, in_all, in_any, similarities, without
+from anytag.library.matched import Matched, best_places, in_all, in_any, similarities, without
 from anytag.library.query import Not, Or, Query, Term, parse_query
 from anytag.library.tag_names import IndexTag, TagNames
 from anytag.model.vocabulary import TagVocabulary, VocabularyTag
@@ -198,7 +198,7 @@ class Search:
         for those in shown:
             _, ours, theirs = np.intersect1d(compared, those.entries, assume_unique=True, return_indices=True)
             scores[ours] += np.float32(tag_weight) * those.scores[theirs]
-        best = np.argsort(-scores, kind="stable")[:limit]
+        best = best_places(scores, limit)
         matched = Matched(compared[best], scores[best])
         found = self._hits(matched, parsed, limit, facets, total=len(entries), all_entries=entries)
         near = dict(zip(compared[best].tolist(), alone[best].tolist(), strict=True))
@@ -307,7 +307,7 @@ class Search:
         total: int | None = None,
         all_entries: NDArray[np.int64] | None = None,
     ) -> Hits:
-        order = np.argsort(-matched.scores, kind="stable")[:limit]
+        order = best_places(matched.scores, limit)
         chosen = [(int(matched.entries[place]), float(matched.scores[place])) for place in order]
         paths = self.index.paths(entry for entry, _ in chosen)
         terms = [] if query is None else list(_terms(query))
