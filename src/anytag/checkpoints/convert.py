@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from anytag.checkpoints.swin import resize_position_table
 from anytag.checkpoints.tag_lists import official_vocabulary, read_list
 from anytag.checkpoints.weight_files import read_checkpoint
 from anytag.errors import ModelError, UsageError
+from anytag.foundations.atomic_files import DISK_FULL
 from anytag.foundations.report import Report
 from anytag.language.tokenizers.bert_tokenizer import build_official_tokenizer
 from anytag.language.tokenizers.wordpieces import bert_wordpieces
@@ -111,7 +111,7 @@ def _explained_full_disk(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in DISK_FULL:
             raise UsageError(f"{folder}: the disk is full; free some space or choose another folder") from None
         raise
 

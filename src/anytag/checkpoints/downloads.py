@@ -8,7 +8,6 @@ system, so a killed process leaves none behind).
 
 from __future__ import annotations
 
-import errno
 import http.client
 import json
 import os
@@ -22,6 +21,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from anytag.errors import UsageError
+from anytag.foundations.atomic_files import DISK_FULL
 from anytag.foundations.folder_locks import LOCK_FILE, locked
 from anytag.foundations.http import (
     DownloadError,
@@ -42,7 +42,6 @@ Report = Callable[[int, int | None, float], None]
 _CHUNK = 1 << 20
 _REPORT_SECONDS = 0.1
 _LONGEST_WAIT = 120.0
-_DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 def download(
@@ -252,7 +251,7 @@ def _append(part: _Part, file: Any, chunk: bytes) -> None:
         while view:
             view = view[file.write(view) :]
     except OSError as error:
-        if error.errno not in _DISK_FULL:
+        if error.errno not in DISK_FULL:
             raise OSError(error.errno, error.strerror, str(part.path)) from error
         raise DownloadError(
             f"{part.target.parent}: the disk is full; free some space or choose another folder, then run again to go "

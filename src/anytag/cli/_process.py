@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import os
 import signal
@@ -14,11 +13,9 @@ from types import FrameType
 from typing import Any
 
 from anytag.cli._output import say
+from anytag.foundations.atomic_files import DISK_FULL
 from anytag.foundations.cpu_count import wait_passively
 from anytag.foundations.interrupts import INTERRUPTED, leave_at_once
-
-#: Errors of a disk that is full.
-FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def run_command(command: Callable[[], object]) -> int:
@@ -83,7 +80,8 @@ def _without_output(failure: OSError, status: int) -> int:
     if isinstance(failure, BrokenPipeError):
         return 0
     if status != 2:  # Else it has been said.
-        say(f"anytag: standard output: {'the disk is full' if failure.errno in FULL else failure.strerror or failure}")
+        reason = "the disk is full" if failure.errno in DISK_FULL else failure.strerror or failure
+        say(f"anytag: standard output: {reason}")
     return 2
 
 

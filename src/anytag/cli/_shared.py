@@ -13,8 +13,9 @@ from rich.progress import TextColumn, TimeRemainingColumn
 
 from anytag.cli._inputs import PictureInputs
 from anytag.cli._output import bar, open_console, pad, progress_bar, say, styled, width_of, write_json
-from anytag.cli._process import FULL, announce_interrupt
+from anytag.cli._process import announce_interrupt
 from anytag.errors import AnytagError, MissingExtraError
+from anytag.foundations.atomic_files import DISK_FULL
 from anytag.foundations.interrupts import INTERRUPTED, StoppedBySignalError
 from anytag.foundations.shortage import is_panic, shortage_of
 from anytag.model.names import normalise_name
@@ -73,7 +74,7 @@ def _system_error(error: BaseException) -> str | None:
     if isinstance(error, FileNotFoundError) and not error.filename and _here_is_gone():
         return "the current folder is not there any more; go to another one"
     where = f"{error.filename}: " if error.filename else ""
-    if error.errno in FULL:
+    if error.errno in DISK_FULL:
         return f"{where}the disk is full. Make room, then give the same command again."
     return f"{where}{error.strerror or error}"
 

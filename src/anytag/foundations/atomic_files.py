@@ -6,6 +6,7 @@ what was there before.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Iterator
@@ -15,6 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+#: Errors of a disk that is full.
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 #: Bytes that a file's name may have.
 _LONGEST_NAME = 255

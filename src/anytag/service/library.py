@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 from pathlib import Path
 from typing import Any, cast
@@ -13,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from anytag.errors import LibraryError, PictureError, SidecarError, XmpError
+from anytag.foundations.atomic_files import DISK_FULL
 from anytag.library.people import MOST_KEYWORDS, PictureTags
 from anytag.library.photo_library import Library
 from anytag.service.errors import ServiceError
@@ -103,7 +103,7 @@ def _edit(library: Library, number: int, asked: EditOptions) -> PictureTags | No
     except LibraryError:
         raise ServiceError(503, "library", "the tags are written, but searches find them only later", 5) from None
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in DISK_FULL:
             raise ServiceError(507, "disk", "the disk is full; the tags are as they were") from None
         raise ServiceError(403, "permission", f"the tags cannot be written ({error.strerror})") from None
 
