@@ -121,9 +121,9 @@ class NeighborGraphs:
             near = self.near(name, vector, asked)
             if near is None:
                 return entries
-            near = np.intersect1d(near, entries)
+            near = _among(near, entries)
             if len(near) >= count:
-                return np.union1d(near, np.intersect1d(np.concatenate([near[:0], *always]), entries))
+                return np.union1d(near, _among(np.concatenate([near[:0], *always]), entries))
             asked *= 4
         return entries
 
@@ -139,6 +139,13 @@ class NeighborGraphs:
         if name not in self._opened or self._opened[name][0] != identity:
             self._opened[name] = (identity, _open(path, view=True))
         return self._opened[name][1]
+
+
+def _among(these: NDArray[np.int64], entries: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Those that are entries, in rising order; looked up one by one, since entries are many and in order."""
+    these = np.unique(these)
+    places = np.minimum(np.searchsorted(entries, these), len(entries) - 1)
+    return these[entries[places] == these]
 
 
 def installed() -> bool:
