@@ -145,7 +145,7 @@ def _among(these: NDArray[np.int64], entries: NDArray[np.int64]) -> NDArray[np.i
     """Those that are entries, in rising order; looked up one by one, since entries are many and in order."""
     these = np.unique(these)
     places = np.minimum(np.searchsorted(entries, these), len(entries) - 1)
-    return these[entries[places] == these]
+    return np.asarray(these[entries[places] == these], np.int64)
 
 
 def installed() -> bool:
