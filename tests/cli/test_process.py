@@ -208,9 +208,11 @@ def test_an_interrupt_of_all_processes_while_there_is_nothing_to_do(folder, comm
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_batch_that_is_asked_to_end_keeps_what_it_did(folder, number):
     """It dies of the signal, so that a service manager takes that for an end in order."""
-    process = start("batch", "c.jpg", "--out", "tags", "--watch", 60, cwd=folder)
+    process = start("batch", "c.jpg", "--out", "tags", "--watch", 2, cwd=folder)
+    recognized = False  # At the first look the picture may be so new that somebody could still be writing it.
     for line in process.stderr:
-        if line.endswith(b"contact-sheet.html\n"):
+        recognized |= line.startswith(b"1 recognized")
+        if recognized and line.endswith(b"contact-sheet.html\n"):
             break
     process.send_signal(number)
     _, error = process.communicate(timeout=20)

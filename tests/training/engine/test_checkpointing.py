@@ -136,7 +136,9 @@ class TestResume:
 
     def test_a_checkpoint_of_another_model(self, tmp_path):
         make(tmp_path).run(stop_after=0)
-        other = make(tmp_path, model=torch.nn.ModuleDict({"image_encoder": torch.nn.Linear(4, 5)}))
+        model = toy_run.ToyNetwork()
+        model.image_encoder = torch.nn.Linear(4, 5)
+        other = make(tmp_path, model=model)
         with pytest.raises(
             ModelError, match=r"checkpoint\.pt is a checkpoint of another model: image_encoder\.weight is "
         ):
