@@ -29,6 +29,8 @@ THREADS = "the system gives no more threads; ask for fewer (threads=1, --threads
         (BlockingIOError(11, "Resource temporarily unavailable"), THREADS),
         (ImportError("runtime.so: failed to map segment from shared object"), MEMORY),
         (OSError(24, "Too many open files", "a.jpg"), FILES),
+        (SystemError("error return without exception set"), MEMORY),
+        (SystemError("<built-in method run> returned NULL without setting an exception"), MEMORY),
     ],
 )
 def test_what_libraries_say(error, message):

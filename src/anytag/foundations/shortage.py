@@ -24,6 +24,9 @@ _NO_MEMORY = (
     "not enough memory",
     "failed to map segment",
     "pyobject pointer is null",
+    # Python itself, where not even the error found room.
+    "error return without exception set",
+    "without setting an exception",
 )
 _NO_FILES = ("too many open files",)
 
