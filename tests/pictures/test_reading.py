@@ -90,6 +90,13 @@ class TestSources:
         error = failed(content[: max(16, int(len(content) * share))])
         assert error.kind == "truncated"
 
+    def test_an_avif_cut_between_or_in_the_heads_of_its_boxes_is_truncated(self):
+        content = encode(Image.fromarray(noise()), "AVIF")
+        first = int.from_bytes(content[:4], "big")
+        second = first + int.from_bytes(content[first : first + 4], "big")
+        for end in (first, first + 1, first + 3, second, second + 2):
+            assert failed(content[:end]).kind == "truncated", end
+
     def test_a_gif_cut_behind_a_byte_like_its_end_mark_is_truncated(self):
         content = encode(Image.fromarray(noise()), "GIF")
         places = [place for place in range(900, len(content) - 1) if content[place : place + 1] == b";"]

@@ -19,17 +19,19 @@ def megabytes():
         return int(file.read().split()[1]) * 4096 / 1e6
 
 use_one_heap()
-before, kept = megabytes(), []
+before, kept, held = megabytes(), [], []
 
 def work():
-    blocks = [ctypes.create_string_buffer(3000) for _ in range(10000)]
-    kept.append(blocks[5000])
+    blocks = [ctypes.create_string_buffer(3000) for _ in range(2000)]
+    kept.append(blocks[1000])
+    held.append(blocks)
 
 for _ in range(4):
     threads = [threading.Thread(target=work) for _ in range(2)]
     for thread in threads: thread.start()
     for thread in threads: thread.join()
 most = megabytes()
+held.clear()
 give_back_memory()
 print(most - before, megabytes() - before)
 """

@@ -173,12 +173,19 @@ def _is_tiff_cut_off(stream: BinaryIO, size: int, order: str) -> bool:
         return True
 
 
+#: Boxes that hold the pictures themselves, and that of camera files, whose pictures are none of ours.
+_CONTENT_BOXES = {b"mdat", b"jp2c", b"jxlc", b"jxlp", b"moov"}
+
+
 def _are_boxes_cut_off(stream: BinaryIO, size: int) -> bool:
-    """Whether the last of the boxes of an AVIF, HEIC, JPEG 2000 or JPEG XL file is shorter than it says."""
-    place = 0
+    """Whether a box of an AVIF, HEIC, JPEG 2000 or JPEG XL file is shorter than it says, or its picture is missing."""
+    place, names = 0, set()
     while place < size:
         stream.seek(place)
         box = stream.read(16)
+        if len(box) < 8:
+            return True
+        names.add(box[4:8])
         length = int.from_bytes(box[:4], "big")
         if length == 1:
             # The true length stands behind the name.
@@ -187,4 +194,4 @@ def _are_boxes_cut_off(stream: BinaryIO, size: int) -> bool:
             # 0 means up to the end; anything else is damage.
             return False
         place += length
-    return place > size
+    return place > size or not names & _CONTENT_BOXES
