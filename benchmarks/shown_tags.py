@@ -12,6 +12,7 @@ import argparse
 import io
 import json
 import random
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,10 @@ from typing import Any
 import numpy as np
 from _cards import card, sheet
 from _common import add_data_argument, add_model_arguments, machine, print_targets, table, target, write_result
+from _splits import SPLITS, coco_samples, world_samples
 from PIL import Image
 
 from anytag.datasets.samples import Sample
-from anytag.datasets.webdataset import read_shard
 from anytag.foundations.atomic_files import write_text
 from anytag.inference.recognizer import load
 from anytag.recognition import Recognition
@@ -32,19 +33,13 @@ JUDGED = Path(__file__).resolve().parent / "shown_tags.json"
 #: Pictures of each world.
 _COUNT = 100
 _ON_A_SHEET, _ROUNDS = 8, 2000
-#: Shards of COCO, and what ids of ``world`` leave when divided by 8.
-_SPLITS = {"report": ("coco_report/*.tar", 0), "choose": ("coco20k/coco20k-000019.tar", 1)}
 
 Judgments = dict[str, dict[str, bool]]
 
 
 def pictures(data: Path, split: str) -> Iterator[tuple[str, Sample]]:
     """The chosen pictures by name, always the same ones."""
-    shards, remainder = _SPLITS[split]
-    worlds = {
-        "coco": [s for path in sorted(data.glob(shards)) for s in read_shard(path)],
-        "world": [s for p in sorted(data.glob("world/*.tar")) for s in read_shard(p) if int(s.id) % 8 == remainder],
-    }
+    worlds = {"coco": coco_samples(data, split), "world": world_samples(data, split)}
     for world, samples in worlds.items():
         for sample in random.Random(0).sample(sorted(samples, key=lambda one: one.id), _COUNT):
             yield f"{world} {sample.id}", sample
@@ -79,12 +74,10 @@ def figures(shown: dict[str, Recognition], judged: Judgments) -> dict[str, Any]:
             "value": float(true.sum() / known.sum()),
             "interval": [float(edge) for edge in np.quantile(shares, [0.025, 0.975])],
         }
-    wrong: dict[str, int] = {}
-    for name, seen in shown.items():
-        for tag in seen.tags:
-            if judged[name].get(tag.name) is False:
-                wrong[tag.name] = wrong.get(tag.name, 0) + 1
-    return found | {"most_often_wrong": dict(sorted(wrong.items(), key=lambda item: -item[1])[:25])}
+    wrong = Counter(
+        tag.name for name, seen in shown.items() for tag in seen.tags if judged[name].get(tag.name) is False
+    )
+    return found | {"most_often_wrong": dict(wrong.most_common(25))}
 
 
 def main() -> None:
@@ -92,7 +85,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_data_argument(arguments)
     add_model_arguments(arguments, "shown_tags.json")
-    arguments.add_argument("--split", choices=sorted(_SPLITS), default="choose")
+    arguments.add_argument("--split", choices=sorted(SPLITS), default="choose")
     arguments.add_argument("--sheets", type=Path, help="draw what nobody has judged yet, and stop")
     arguments.add_argument("--add", type=Path, nargs="+", default=[], help="answers to take into shown_tags.json")
     options = arguments.parse_args()

@@ -18,16 +18,14 @@ from typing import Any
 
 import numpy as np
 from _common import add_data_argument, add_model_arguments, machine, table, write_result
+from _splits import SPLITS, coco_samples
 from numpy.typing import NDArray
 
 from anytag.backends.base import Encoded
 from anytag.datasets.samples import Sample
-from anytag.datasets.webdataset import read_shard
 from anytag.evaluation.retrieval import median_ranks, recall_at_k
 from anytag.inference.recognizer import Recognizer, load
 from anytag.recognition import Failure
-
-_SHARDS = {"choose": "coco20k/coco20k-000019.tar", "report": "coco_report/*.tar"}
 
 
 def scores(
@@ -82,7 +80,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_data_argument(arguments)
     add_model_arguments(arguments, "text_search.json")
-    arguments.add_argument("--split", choices=sorted(_SHARDS), default="choose")
+    arguments.add_argument("--split", choices=sorted(SPLITS), default="choose")
     arguments.add_argument("--limit", type=int, help="only that many pictures, for a quick look")
     arguments.add_argument("--threads", type=int, help="threads of the runtime (default: all processors)")
     arguments.add_argument("--weights", type=float, nargs="*", help="weights of tags to compare (default: the model's)")
@@ -91,7 +89,7 @@ def main() -> None:
         raise SystemExit("nothing may be chosen on the reporting pictures; compare weights with --split choose")
     described = machine()
     recognizer = load(options.model, threads=options.threads)
-    samples = (s for path in sorted(options.data.glob(_SHARDS[options.split])) for s in read_shard(path))
+    samples = coco_samples(options.data, options.split)
     cosines, tags, owners = scores(recognizer, islice((s for s in samples if isinstance(s, Sample)), options.limit))
     assert recognizer.directory.config.joint_embedding is not None
     own = recognizer.directory.config.joint_embedding.tag_weight

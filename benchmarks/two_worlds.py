@@ -22,11 +22,11 @@ from typing import Any
 
 import numpy as np
 from _common import add_data_argument, add_model_arguments, machine, print_targets, table, target, write_result
+from _splits import SPLITS, coco_samples, world_samples
 from _tag_quality import CATEGORIES
 from numpy.typing import NDArray
 
 from anytag.datasets.samples import Sample
-from anytag.datasets.webdataset import read_shard
 from anytag.evaluation.caption_tags import CategoryParser
 from anytag.evaluation.figures import bootstrap_map, calibration_error
 from anytag.evaluation.tagging import average_precisions
@@ -41,8 +41,6 @@ COCO_ANIMALS = ("bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear
 #: Other names by which captions call the categories.
 SYNONYMS = {"person": ("man", "woman", "boy", "girl", "child", "people"), "airplane": ("plane",), "bicycle": ("bike",)}
 
-_COCO = {"choose": "coco20k/coco20k-000019.tar", "report": "coco_report/*.tar"}
-_REMAINDER = {"choose": 1, "report": 0}
 _BATCH = 8
 _ROUNDS = 1000
 
@@ -199,7 +197,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_data_argument(arguments)
     add_model_arguments(arguments, "two_worlds.json")
-    arguments.add_argument("--split", choices=sorted(_COCO), default="choose")
+    arguments.add_argument("--split", choices=sorted(SPLITS), default="choose")
     arguments.add_argument("--captions", action="store_true", help="write captions of the COCO pictures, too")
     arguments.add_argument("--limit", type=int, help="only that many pictures of each world, for a quick look")
     arguments.add_argument("--threads", type=int, help="threads of the runtime (default: all processors)")
@@ -207,15 +205,9 @@ def main() -> None:
     options = arguments.parse_args()
     described = machine()
     recognizer = load(options.model, threads=options.threads)
-    coco = (s for path in sorted(options.data.glob(_COCO[options.split])) for s in read_shard(path))
-    world = (
-        sample
-        for path in sorted(options.data.glob("world/*.tar"))
-        for sample in read_shard(path)
-        if int(sample.id) % 8 == _REMAINDER[options.split]
-    )
     collections = json.loads(Path(options.data, "world", "collections.json").read_text(encoding="utf-8"))
     vocabulary = recognizer.vocabulary
+    coco, world = (pick(options.data, options.split) for pick in (coco_samples, world_samples))
     familiar = coco_figures(score(recognizer, islice(coco, options.limit), options.captions), vocabulary, options.seed)
     things = score(recognizer, islice(world, options.limit), False)
     single = world_figures(things, vocabulary, class_labels(options.data), collections, options.seed)

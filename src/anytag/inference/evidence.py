@@ -100,10 +100,9 @@ class TagEvidence:
         optional = {"decoder_range": np.tile(_ANY, (tags, 1))}
         optional |= {name: np.zeros(expected[name], np.float32) for name in expected if name.startswith("unfamiliar")}
         arrays = optional | arrays
-        shapes = {name: np.shape(array) for name, array in arrays.items()}
         for name, shape in expected.items():
-            if shapes.get(name) != shape:
-                found = f"has the shape {shapes[name]}" if name in shapes else "is missing"
+            if name not in arrays or np.shape(arrays[name]) != shape:
+                found = f"has the shape {np.shape(arrays[name])}" if name in arrays else "is missing"
                 raise ModelError(f"{EVIDENCE_FILE}: {name} {found}, where {shape} is expected; copy the model again")
         scaled = {part: arrays[f"{part}_weight"] * arrays[f"{part}_scale"][:, None] for part in ("hidden", "output")}
         self._hidden: FloatArray = np.ascontiguousarray(scaled["hidden"].T, np.float32)

@@ -7,10 +7,12 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
+from anytag.training.evidence.network import scale_of
+
 #: How strongly weights are drawn towards 0, beside a mean loss a picture.
 _STRENGTH = 1e-3
 
-_LEAST_DEVIATION, _STEPS = 1e-3, 100
+_STEPS = 100
 
 
 def fit_unfamiliarity(
@@ -24,7 +26,7 @@ def fit_unfamiliarity(
         inputs: ``[N, I]``, see :func:`anytag.training.evidence.network.inputs_of`.
         described: ``[N]``, whether it has captions; some do and some do not.
     """
-    mean, deviation = inputs.mean(0), inputs.std(0) + np.float32(_LEAST_DEVIATION)
+    mean, deviation = scale_of(inputs)
     scaled = torch.from_numpy((inputs - mean) / deviation)
     truth = torch.from_numpy(~described).float()
     shares = torch.where(truth > 0, 0.5 / truth.mean(), 0.5 / (1 - truth.mean()))

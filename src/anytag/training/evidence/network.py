@@ -102,6 +102,11 @@ def inputs_of(heard: Heard, least: float) -> NDArray[np.float32]:
     return np.concatenate([heard.means, np.maximum(heard.classes, np.float32(least))], axis=1)
 
 
+def scale_of(inputs: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Mean and deviation ``[I]`` of inputs ``[N, I]``; the deviation is never 0."""
+    return inputs.mean(0), inputs.std(0) + np.float32(_LEAST_DEVIATION)
+
+
 def fit_network(
     inputs: NDArray[np.float32],
     claims: Claims,
@@ -122,7 +127,7 @@ def fit_network(
     """
     torch.manual_seed(seed)
     order = np.random.default_rng(seed)
-    mean, deviation = inputs.mean(0), inputs.std(0) + np.float32(_LEAST_DEVIATION)
+    mean, deviation = scale_of(inputs)
     scaled = torch.from_numpy((inputs - mean) / deviation)
     positives = (claims.values == TRUE).sum(0)
     shares = (positives + 0.5) / ((claims.values != UNKNOWN).sum(0) + 10)
