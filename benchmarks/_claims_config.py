@@ -107,7 +107,7 @@ def default_config(limit: int | None = None) -> ClaimsConfig:
             objective=LiteConfig(texts=0.0, alignment=0.0, distillation=0.0),
             encoder_weight_decay=0.0,
             stages=(TrainingStage(name="all", epochs=1, learning_rate=1e-3, warmup=50, cached="maps"),),
-            # Of a few minutes more is learnt in twice as many steps of half a batch.
+            # Of a few minutes more is learned in twice as many steps of half a batch.
             batch_size=32,
             text_batch_size=0,
             ema_decay=0.995,

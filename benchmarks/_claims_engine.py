@@ -16,7 +16,7 @@ from anytag.data_engine.report import StepReport
 from anytag.datasets.sources import IndexedSource, SampleSource
 from anytag.datasets.webdataset import open_shards
 from anytag.evaluation.calibration import calibrate
-from anytag.evaluation.labelled_scores import score_pictures
+from anytag.evaluation.labeled_scores import score_pictures
 from anytag.nn.model import RecognitionModel
 from anytag.training.families.model_files import write_model
 

@@ -38,7 +38,7 @@ class _Shard:
     captions: list[list[int]]
 
     @property
-    def labelled(self) -> bool:
+    def labeled(self) -> bool:
         return any(self.labels)
 
 
@@ -71,8 +71,8 @@ class Judge:
                 scores = score_queries(model.recognition_decoder, features, queries, 16)
                 everything.append(scores)
                 threshold, f1 = split_f1(scores, self.data.truth[shard.rows])
-                figures["f1_coco" if shard.labelled else "f1_flickr"] = f1
-                if shard.labelled:
+                figures["f1_coco" if shard.labeled else "f1_flickr"] = f1
+                if shard.labeled:
                     figures["map"] = self._category_map(scores, shard)
                     continue
                 if "captioning" not in setting.loss:

@@ -1,4 +1,4 @@
-"""Tags that training never sees: which they are, how they are kept out, how well they are recognised."""
+"""Tags that training never sees: which they are, how they are kept out, how well they are recognized."""
 
 from __future__ import annotations
 

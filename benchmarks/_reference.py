@@ -95,7 +95,7 @@ def _window_attention(attention: Any, windows: Tensor, window: int, mask: Tensor
 
 
 def _attention(part: Any, hidden: Tensor, memory: Tensor, heads: int, mask: Tensor | None = None) -> Tensor:
-    """BERT's, in separate operations, with residual and normalisation."""
+    """BERT's, in separate operations, with residual and normalization."""
 
     def split(x: Tensor) -> Tensor:
         return x.view(*x.shape[:2], heads, -1).permute(0, 2, 1, 3)

@@ -20,7 +20,7 @@ SHAPES = ((576, 768, 3072), (2304, 768, 768), (1152, 1536, 6144), (2048, 2048, 2
 _KINDS = (
     ("matrix products", ("linear", "mm", "matmul", "conv")),
     ("attention", ("attention",)),
-    ("normalisation", ("norm",)),
+    ("normalization", ("norm",)),
     ("GELU and softmax", ("gelu", "softmax")),
     ("copies", ("copy", "cat", "roll", "contiguous", "clone", "index", "stack")),
     ("sums", ("add", "mul", "sum", "mean")),

@@ -36,7 +36,7 @@ class Assumptions:
         manifest_bytes: Of a picture's line in a merged manifest, not compressed.
         shard_samples: Samples of a shard.
         gpus: The kinds of GPU.
-        utilisation: Share of the peak that training reaches.
+        utilization: Share of the peak that training reaches.
         core_price: An hour of one virtual processor, in US dollars.
         storage_price: A TB (10^12 bytes) of object storage for a month, in US dollars.
         network_gbits: Of a machine of 8 GPUs, from the storage, in Gbit/s.
@@ -51,7 +51,7 @@ class Assumptions:
     manifest_bytes: float = 1_140
     shard_samples: int = 10_000
     gpus: tuple[Gpu, ...] = (Gpu("A100", 312, 1.85), Gpu("H100", 989, 2.70))
-    utilisation: float = 0.3
+    utilization: float = 0.3
     core_price: float = 0.045
     storage_price: float = 23.0
     network_gbits: float = 10.0

@@ -21,7 +21,7 @@ CATEGORIES = (
 
 #: How a category is scored; the first is what the package does.
 _VARIANTS = {
-    "shipped": "recognition decoder and the encoder's classifier, the category's own tag (shipped behaviour)",
+    "shipped": "recognition decoder and the encoder's classifier, the category's own tag (shipped behavior)",
     "decoder_alone": "recognition decoder alone, the category's own tag",
     "max_over_implying": "as shipped, but the highest score of the tag and of all tags that imply it",
 }

@@ -53,7 +53,7 @@ def measure(count: int, rounds: int, tiny: bool) -> dict[str, Any]:
     vision = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2} if tiny else {}
     config = CLIPConfig(vision_config={"patch_size": 16, **vision}, text_config={"num_hidden_layers": 1})
     model = CLIPModel(config).eval()
-    form = PictureForm(224, 224, shorter=224, normalisation=CLIP)
+    form = PictureForm(224, 224, shorter=224, normalization=CLIP)
     texts = torch.nn.functional.normalize(torch.randn(214, config.projection_dim), dim=-1)
     pictures, baseline = make_pictures(count), bare_baseline(model, form, texts)
 

@@ -94,9 +94,9 @@ def tagging(directory: ModelDirectory, variants: list[str], runs: int, batches: 
 
 def _reference_stages(model: RecognitionModel, pixels: Any) -> Stages:
     mean, std = torch.tensor(model.config.image_encoder.mean), torch.tensor(model.config.image_encoder.std)
-    normalised = ((torch.from_numpy(pixels).float() - mean) / std).permute(0, 3, 1, 2).contiguous()
+    normalized = ((torch.from_numpy(pixels).float() - mean) / std).permute(0, 3, 1, 2).contiguous()
     return {
-        "encode_s": torch.inference_mode()(lambda _: _reference.encode(model, normalised)),
+        "encode_s": torch.inference_mode()(lambda _: _reference.encode(model, normalized)),
         "recognize_s": torch.inference_mode()(lambda features: _reference.recognize(model, features).numpy()),
     }
 

@@ -62,10 +62,10 @@ def whole_files() -> dict[str, bytes]:
 
     with Image.open(_common.ROOT / "examples" / "cat.jpg") as opened:
         picture = opened.convert("RGB").resize((200, 150))
-    grey, palette, alpha = picture.convert("L"), picture.quantize(64), picture.convert("RGBA")
-    alpha.putalpha(grey)
+    gray, palette, alpha = picture.convert("L"), picture.quantize(64), picture.convert("RGBA")
+    alpha.putalpha(gray)
     frames = [picture.rotate(angle) for angle in (90, 180)]
-    deep = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
+    deep = Image.fromarray(np.asarray(gray).astype(np.uint16) * 257)
     exif = Image.Exif()
     exif[0x0112], exif[0x010F] = 6, "a maker"
     exif.get_ifd(0x8769)[0xA001] = 0xFFFF
@@ -93,14 +93,14 @@ def whole_files() -> dict[str, bytes]:
         "tiff-lzw": _encode(alpha, "TIFF", compression="tiff_lzw"),
         "tiff-deflate": _encode(deep, "TIFF", compression="tiff_deflate"),
         "tiff-jpeg": _encode(picture, "TIFF", compression="jpeg"),
-        "tiff-fax": _encode(grey.convert("1"), "TIFF", compression="group4"),
-        "tiff-float": _encode(grey.convert("F"), "TIFF"),
+        "tiff-fax": _encode(gray.convert("1"), "TIFF", compression="group4"),
+        "tiff-float": _encode(gray.convert("F"), "TIFF"),
         "tiff-pages": _encode(picture, "TIFF", save_all=True, append_images=frames),
         "jp2": _encode(picture, "JPEG2000"),
         "j2k": _encode(picture, "JPEG2000", no_jp2=True, irreversible=True),
         "ppm": _encode(picture, "PPM"),
         "pgm-deep": _encode(deep.convert("I"), "PPM"),
-        "pfm": _encode(grey.convert("F"), "PPM"),
+        "pfm": _encode(gray.convert("F"), "PPM"),
         "psd": b"8BPS\0\1"
         + bytes(6)
         + b"\0\3\0\0\0\x96\0\0\0\xc8\0\x08\0\3"

@@ -22,7 +22,7 @@ import anytag
 from anytag.backends.base import Encoded
 from anytag.datasets.opening import open_source
 from anytag.datasets.samples import Sample
-from anytag.evaluation.labelled_scores import sample_batches
+from anytag.evaluation.labeled_scores import sample_batches
 from anytag.evaluation.tagging import average_precision
 from anytag.inference.recognizer import Recognizer
 from anytag.language.parsing.parser import load_parser

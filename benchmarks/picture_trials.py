@@ -55,7 +55,7 @@ def build() -> Files:
     from picture_files import encode, png
 
     cat, flower = (Image.open(ROOT / "examples" / f"{name}.jpg").convert("RGB") for name in ("cat", "flower"))
-    tables: Files = {"Camera files": _camera_files(cat), "Colors": _colours(flower)}
+    tables: Files = {"Camera files": _camera_files(cat), "Colors": _colors(flower)}
     tables["Formats"] = {
         f".{ending} in a folder": (f"a.{ending}", content) for ending, content in _formats(cat).items()
     }
@@ -117,8 +117,8 @@ def _camera_files(cat: Image.Image) -> dict[str, tuple[str, bytes]]:
     }
 
 
-def _colours(flower: Image.Image) -> dict[str, tuple[str, bytes]]:
-    import test_colour_profiles as made
+def _colors(flower: Image.Image) -> dict[str, tuple[str, bytes]]:
+    import test_color_profiles as made
     from picture_files import chunk, encode, png
 
     rows: dict[str, tuple[str, bytes]] = {"sRGB, for comparison": ("a.png", encode(flower, "PNG"))}

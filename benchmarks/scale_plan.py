@@ -3,7 +3,7 @@
 Sizes, hours and money for 14 million and a billion pairs, from rates that the other benchmarks measured
 (``results/*.json``), from operations counted on the official sizes (``--count`` counts them anew; needs PyTorch) and
 from what is assumed of rented machines: ``Assumptions`` in ``_scale_config.py``, to be changed there or with
-``--assume utilisation=0.4`` and ``--gpu B200:2250:4.5``. Prints Markdown tables.
+``--assume utilization=0.4`` and ``--gpu B200:2250:4.5``. Prints Markdown tables.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ def multiply_adds(operations: Mapping[str, float], recipe: Recipe) -> dict[str, 
     return parts
 
 
-def gpu_hours(pictures: float, multiply_adds_each: float, gpu: Gpu, utilisation: float) -> float:
+def gpu_hours(pictures: float, multiply_adds_each: float, gpu: Gpu, utilization: float) -> float:
     """Hours of one GPU.
 
     Args:
         pictures: How many.
         multiply_adds_each: In 10^9; each is two operations.
         gpu: The kind.
-        utilisation: Share of its peak.
+        utilization: Share of its peak.
     """
-    return pictures * multiply_adds_each * 2e9 / (gpu.tflops * 1e12 * utilisation) / 3600
+    return pictures * multiply_adds_each * 2e9 / (gpu.tflops * 1e12 * utilization) / 3600
 
 
 def core_hours(count: float, cpu_ms: float) -> float:
@@ -128,7 +128,7 @@ def large_engine_rows(pairs: Sequence[float], assumed: Assumptions, measured: Me
         for step, operations in large_engine_work(f"swin_{swin}_384", assumed, measured).items():
             row = [f"{step}, Swin-{swin[0].upper()}", f"{operations:,.0f}"]
             for count in pairs:
-                hours = gpu_hours(count, operations, gpu, assumed.utilisation)
+                hours = gpu_hours(count, operations, gpu, assumed.utilization)
                 row += [f"{hours:,.0f}", money(hours * gpu.price)]
             rows.append(row)
     return rows
@@ -136,11 +136,11 @@ def large_engine_rows(pairs: Sequence[float], assumed: Assumptions, measured: Me
 
 def training_rows(assumed: Assumptions, measured: Measured) -> list[list[str]]:
     """Every run on every kind of GPU; last, at the share of the first one's peak that RAM's authors reached."""
-    rows, first, reached = [], assumed.gpus[0], reported_utilisation(assumed, measured)
+    rows, first, reached = [], assumed.gpus[0], reported_utilization(assumed, measured)
     for pairs, recipe, number in RUNS:
         each = sum(multiply_adds(measured.operations[recipe.model], recipe).values())
         row = [f"`{recipe.name}`", number_of(pairs), f"{recipe.epochs:g}", f"{each:,.0f}"]
-        for gpu, share in (*((gpu, assumed.utilisation) for gpu in assumed.gpus), (first, reached)):
+        for gpu, share in (*((gpu, assumed.utilization) for gpu in assumed.gpus), (first, reached)):
             hours = gpu_hours(pairs * recipe.epochs, each, gpu, share)
             row += [f"{hours:,.0f}", f"{hours / number / 24:.1f} on {number}", money(hours * gpu.price)]
         rows.append(row)
@@ -157,9 +157,9 @@ def whole_rows(assumed: Assumptions, measured: Measured) -> list[list[str]]:
         for swin in ("base", "large"):
             run = replace(RAM, model=f"swin_{swin}_224", epochs=epochs)
             each = sum(multiply_adds(measured.operations[run.model], run).values())
-            training = gpu_hours(pairs * epochs, each, gpu, assumed.utilisation) / 8 / 24
+            training = gpu_hours(pairs * epochs, each, gpu, assumed.utilization) / 8 / 24
             work = large_engine_work(f"swin_{swin}_384", assumed, measured)
-            engine = [gpu_hours(pairs, operations, gpu, assumed.utilisation) / 8 / 24 for operations in work.values()]
+            engine = [gpu_hours(pairs, operations, gpu, assumed.utilization) / 8 / 24 for operations in work.values()]
             whole = 2 * training + sum(engine)
             reading = pairs * epochs * shard * 8 / (assumed.network_gbits * 1e9) / 86400
             row = [f"{number_of(pairs)}, Swin-{swin[0].upper()}", f"{reading:.2f}"]
@@ -185,7 +185,7 @@ def share_rows(measured: Measured) -> list[list[str]]:
     ]
 
 
-def reported_utilisation(assumed: Assumptions, measured: Measured) -> float:
+def reported_utilization(assumed: Assumptions, measured: Measured) -> float:
     """Share of an A100's bfloat16 peak that RAM's authors reached, by what they report."""
     each = sum(multiply_adds(measured.operations[RAM.model], RAM).values())
     return gpu_hours(14e6 * RAM.epochs, each, assumed.gpus[0], 1.0) / REPORTED_HOURS
@@ -200,7 +200,7 @@ def loading_rows(assumed: Assumptions, measured: Measured) -> list[list[str]]:
         each = sum(multiply_adds(measured.operations[recipe.model], recipe).values())
         row = [f"`{recipe.name}`"]
         for gpu in assumed.gpus:
-            rate = gpu.tflops * 1e12 * assumed.utilisation / (each * 2e9)
+            rate = gpu.tflops * 1e12 * assumed.utilization / (each * 2e9)
             row += [f"{rate:,.0f}", f"{rate * measured.load_ms / 1000:.1f}"]
         rows.append(row)
     return rows
@@ -240,7 +240,7 @@ def report(assumed: Assumptions, measured: Measured, pairs: Sequence[float] = (1
     heads = [f"{number_of(count)} pairs" for count in pairs]
     both = [part for head in heads for part in (head, "cost")]
     first = assumed.gpus[0].name
-    reached = f"{reported_utilisation(assumed, measured):.0%}"
+    reached = f"{reported_utilization(assumed, measured):.0%}"
     names = [*(gpu.name for gpu in assumed.gpus), f"{first}, {reached}:"]
     kinds = [part for name in names for part in (f"{name} hours", "days", "cost")]
     tables = [
@@ -249,7 +249,7 @@ def report(assumed: Assumptions, measured: Measured, pairs: Sequence[float] = (1
         + markdown(["step", "measured each", *both], engine_rows(pairs, assumed, measured)),
         f"### The data engine on GPUs, with RAM at 384 px\n\n{first} hours.\n\n"
         + markdown(["step", "10⁹ multiply–adds", *both], large_engine_rows(pairs, assumed, measured)),
-        f"### Training at {assumed.utilisation:.0%} of the peak\n\n"
+        f"### Training at {assumed.utilization:.0%} of the peak\n\n"
         + markdown(
             ["recipe", "pairs", "passes", "10⁹ multiply–adds a picture", *kinds], training_rows(assumed, measured)
         )

@@ -18,7 +18,7 @@ from own_tags import TAUGHT
 import anytag
 from anytag.datasets.opening import open_source
 from anytag.datasets.samples import Sample
-from anytag.evaluation.labelled_scores import sample_batches
+from anytag.evaluation.labeled_scores import sample_batches
 from anytag.inference.embedding import picture_inputs
 from anytag.language.parsing.parser import load_parser
 from anytag.language.tags.tag_ids import TagIds

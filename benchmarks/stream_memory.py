@@ -45,8 +45,8 @@ def write_data(folder: Path, rows: int, kind: str) -> Path:
     draw = random.Random(0)
     (folder / "pictures").mkdir()
     for number in range(64):
-        colour = tuple(draw.randrange(256) for _ in range(3))
-        Image.new("RGB", (8, 8), colour).save(folder / "pictures" / f"{number}.png")
+        color = tuple(draw.randrange(256) for _ in range(3))
+        Image.new("RGB", (8, 8), color).save(folder / "pictures" / f"{number}.png")
     (folder / "tags.txt").write_text("".join(f"{name}\tobject\n" for name in TAGS))
 
     def row(number: int) -> dict[str, Any]:

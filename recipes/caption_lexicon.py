@@ -16,14 +16,14 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from anytag.language.parsing.lexicon import COLOURS, MATERIALS
+from anytag.language.parsing.lexicon import COLORS, MATERIALS
 from anytag.language.parsing.spelling import FREQUENT as CORRECTION
 from anytag.language.parsing.spelling import MIN_LENGTH, one_edit_away
 from anytag.language.parsing.tokens import tokenize
 
 #: Words kept with so many uses in the captions, whether WordNet knows them or not.
 FREQUENT = 8
-#: A word that WordNet does not know is a slip if a neighbour is so many times as frequent; not if it is used a lot.
+#: A word that WordNet does not know is a slip if a neighbor is so many times as frequent; not if it is used a lot.
 TYPO_RATIO = 20
 TYPO_LIMIT = 60
 #: First words of pairs that are no names ("out side", "take off", "each other").
@@ -116,7 +116,7 @@ def spellings(counts: Counter[str], pairs: Counter[str]) -> dict[str, str]:
         if " " in second or min(len(first), len(second)) < 3 or not pair.replace(" ", "").isalpha():
             continue
         if (
-            first in COLOURS
+            first in COLORS
             or first in MATERIALS
             or first in NOT_NAMES
             or (second.endswith("s") and f"{first} {second[:-1]}" in pairs)

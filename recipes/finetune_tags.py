@@ -39,7 +39,7 @@ def recipe() -> TeachingConfig:
 
 
 def network() -> TrainingConfig:
-    """Tags alone are learnt: the tag head first, then everything, the image encoder at a tenth of the rate."""
+    """Tags alone are learned: the tag head first, then everything, the image encoder at a tenth of the rate."""
     return TrainingConfig(
         name="own-tags",
         start="lite",

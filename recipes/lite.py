@@ -78,7 +78,7 @@ def recipe() -> TrainingConfig:
                 cached="maps",
                 objective=LiteConfig(captioning=0.0, texts=0.0, corners=1.0),
             ),
-            # The captioner alone, on what the recogniser has become; a picture's captions share its features.
+            # The captioner alone, on what the recognizer has become; a picture's captions share its features.
             TrainingStage(
                 name="captions",
                 epochs=2,

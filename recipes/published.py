@@ -131,7 +131,7 @@ def tag2text_tagging() -> TrainingConfig:
 
 
 def tag2text_captions() -> TrainingConfig:
-    """Guided by the caption's own tags or by those recognised (Tag2Text, appendix D).
+    """Guided by the caption's own tags or by those recognized (Tag2Text, appendix D).
 
     5 epochs, 1e-5 and 256 a batch are BLIP's. Half and half, at the threshold of inference, and to go on with tagging,
     lest the recognition decoder's shared layers forget it, are our choice.
@@ -142,8 +142,8 @@ def tag2text_captions() -> TrainingConfig:
         1e-5,
         objective=Tag2TextConfig(contrast=0.0, matching=0.0),
         tags="caption",
-        recognised_share=0.5,
-        recognised_threshold=0.68,
+        recognized_share=0.5,
+        recognized_threshold=0.68,
         batch_size=256,
     )
 

@@ -57,7 +57,7 @@ def fits(recognizer, picture, texts):
 
 
 @torch.no_grad()
-def test_scores_are_the_probabilities_of_its_judgement(folder, picture):
+def test_scores_are_the_probabilities_of_its_judgment(folder, picture):
     recognizer = anytag.load(folder)
     got = fits(recognizer, picture, TEXTS)
     assert len({round(score, 3) for score in got}) == 3

@@ -31,8 +31,8 @@ def pixels():
 def test_encode_is_the_network_s(exported, backend, pixels):
     encoded = backend.encode(pixels[:2])
     with torch.inference_mode():
-        normalised = (torch.from_numpy(pixels[:2]).permute(0, 3, 1, 2).float() - 127) / 128
-        features, classes = exported.model.encode(normalised)
+        normalized = (torch.from_numpy(pixels[:2]).permute(0, 3, 1, 2).float() - 127) / 128
+        features, classes = exported.model.encode(normalized)
     np.testing.assert_allclose(encoded.features, features.numpy(), atol=1e-4)
     np.testing.assert_allclose(encoded.classes, classes.softmax(1).numpy(), atol=1e-4)
 

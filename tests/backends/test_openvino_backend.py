@@ -14,7 +14,7 @@ import anytag
 from anytag.backends.onnx import OnnxBackend
 from anytag.backends.openvino import OpenVinoBackend
 from anytag.errors import MissingExtraError, ModelError
-from anytag.export.onnx import fold_constants, quantise_dynamic
+from anytag.export.onnx import fold_constants, quantize_dynamic
 from anytag.model.directory import ModelDirectory
 
 
@@ -68,12 +68,12 @@ def test_a_batch_gives_what_its_pictures_give(both, pixels):
     assert both[1].encode(pixels[:0]).features.shape == (0, *batch.features.shape[1:])
 
 
-def test_in_8_bits_a_picture_does_not_depend_on_its_neighbours(exported, tmp_path, pixels):
-    """Its activations take their scale as they come, and a brighter neighbour's would be another."""
+def test_in_8_bits_a_picture_does_not_depend_on_its_neighbors(exported, tmp_path, pixels):
+    """Its activations take their scale as they come, and a brighter neighbor's would be another."""
     require_module("openvino")
     folder = shutil.copytree(exported.folder, tmp_path / "model")
     fold_constants(folder / "onnx" / "image_encoder.onnx")
-    quantise_dynamic(folder / "onnx" / "image_encoder.onnx")
+    quantize_dynamic(folder / "onnx" / "image_encoder.onnx")
     edit_config(folder, files={})
     backend = OpenVinoBackend(ModelDirectory(folder), threads=1)
     dark = pixels // 8

@@ -142,7 +142,7 @@ class TestManifestPairs:
     def test_rows_find_their_features(self, manifest):
         made, vocabulary = manifest
         pairs = manifest_pairs(made, [self.shard("abc")], self.prepared(vocabulary))
-        assert len(pairs) == 1  # One without captions cannot be learnt from.
+        assert len(pairs) == 1  # One without captions cannot be learned from.
         assert pairs.maps([0], [0], [False]).flatten().tolist() == [1.0]
         picture = pairs.pictures[0]
         assert picture.tags.tolist() == [0, 1]

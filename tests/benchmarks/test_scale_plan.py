@@ -47,8 +47,8 @@ def test_dearer_steps_cost_more():
 
 
 def test_assumptions_can_be_changed():
-    found = assumptions(["utilisation=0.5", "beams=1"], ["B200:2250:4.5"])
-    assert (found.utilisation, found.beams) == (0.5, 1)
+    found = assumptions(["utilization=0.5", "beams=1"], ["B200:2250:4.5"])
+    assert (found.utilization, found.beams) == (0.5, 1)
     assert found.gpus == (Gpu("B200", 2250, 4.5),)
     assert found.picture_bytes == Assumptions().picture_bytes
 

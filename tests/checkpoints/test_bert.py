@@ -74,7 +74,7 @@ def test_every_text_part_begins_as_bert(tmp_path, old_names):
 def test_ram_plus_has_the_recognition_decoder_alone(tmp_path):
     save_file(bert(), tmp_path / "model.safetensors")
     model = small_model("ram_plus")
-    # Two layers of feed-forward: two linear layers and a normalisation each.
+    # Two layers of feed-forward: two linear layers and a normalization each.
     assert load_bert(tmp_path, model) == 2 * 6
 
 

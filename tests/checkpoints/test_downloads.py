@@ -515,5 +515,5 @@ class TestHub:
             assert mirrored(f"https://{host}/a") == f"https://{host}/a"
             assert mirrored("https://huggingface.co/a") == "https://mirror.example/a"
             request = connections.urllib.request.Request(f"https://{host}/a")
-            connections._authorise(request)
+            connections._authorize(request)
             assert not request.unredirected_hdrs

@@ -49,7 +49,7 @@ def test_float32_comes_back_to_the_bit(exported, texts):
 
 
 def test_tags_ask_as_they_did_whatever_their_texts_are(exported, texts):
-    """What queries have beyond the texts is in the offsets; layer normalisation's epsilon makes the difference."""
+    """What queries have beyond the texts is in the offsets; layer normalization's epsilon makes the difference."""
     directory = ModelDirectory(exported.folder)
     model = read_exported(directory, texts)
     queries = load_file(directory.file("label_queries.safetensors"))["queries"]

@@ -15,9 +15,9 @@ def run(*arguments):
 
 
 @pytest.fixture
-def labelled(tmp_path):
-    for number, colour in enumerate(("red", "white", "blue")):
-        Image.new("RGB", (32, 32), colour).save(tmp_path / f"{number}.png")
+def labeled(tmp_path):
+    for number, color in enumerate(("red", "white", "blue")):
+        Image.new("RGB", (32, 32), color).save(tmp_path / f"{number}.png")
     table = tmp_path / "mine.csv"
     table.write_text("image,tags\n0.png,dog\n1.png,cat\n2.png,dog|cat\n")
     return table
@@ -61,35 +61,35 @@ def test_the_list_says_whose_weights_are_here(tmp_path):
         (("--meteor",), "there is no WordNet, which METEOR needs; install Debian's package wordnet-base, or name "),
     ],
 )
-def test_what_cannot_be_is_said_before_anything_runs(labelled, tmp_path, monkeypatch, more, message):
+def test_what_cannot_be_is_said_before_anything_runs(labeled, tmp_path, monkeypatch, more, message):
     if "--meteor" in more:
         require_module("nltk")
     monkeypatch.setattr("anytag.evaluation.meteor._places", lambda: [])
     monkeypatch.chdir(tmp_path)
-    done = run("--model", "lite", "--benchmark", labelled, "--out", "o", *more)
+    done = run("--model", "lite", "--benchmark", labeled, "--out", "o", *more)
     assert (done.exit_code, done.stdout) == (2, "")
     assert done.stderr.startswith(f"anytag evaluate: {message}")
     assert not (tmp_path / "o").exists()
 
 
-def test_tables_want_a_folder(labelled, tmp_path):
-    done = run("--model", "lite", "--benchmark", labelled, "--out", tmp_path / "0.png")
+def test_tables_want_a_folder(labeled, tmp_path):
+    done = run("--model", "lite", "--benchmark", labeled, "--out", tmp_path / "0.png")
     message = f"anytag evaluate: {tmp_path / '0.png'}: cannot be a folder, something else stands there; "
     assert (done.exit_code, done.stderr) == (2, f"{message}give another --out\n")
 
 
-def test_own_labels(labelled, tmp_path):
-    done = run("--model", "lite", "--benchmark", labelled, "--out", tmp_path / "out", "--bootstrap", 5)
+def test_own_labels(labeled, tmp_path):
+    done = run("--model", "lite", "--benchmark", labeled, "--out", tmp_path / "out", "--bootstrap", 5)
     assert done.exit_code == 0, done.output
     assert "lite (tagging) on mine: mAP" in done.output
     assert {"tables.md", "results.json", "results.csv", "report.html"} <= {f.name for f in (tmp_path / "out").iterdir()}
 
 
-def test_it_writes_where_it_is_told_and_over_nobody_else_s_files(labelled, tmp_path, monkeypatch):
+def test_it_writes_where_it_is_told_and_over_nobody_else_s_files(labeled, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "results.csv").write_text("mine")
     before = sorted(tmp_path.iterdir())
-    asked = ("--model", "lite", "--benchmark", labelled)
+    asked = ("--model", "lite", "--benchmark", labeled)
     assert "--out is missing: the folder for tables" in run(*asked).stderr
     done = run(*asked, "--out", ".")
     assert (done.exit_code, done.stderr) == (
@@ -115,7 +115,7 @@ def test_it_writes_where_it_is_told_and_over_nobody_else_s_files(labelled, tmp_p
         (["--model", "lite", "--benchmark", "{table}", "--threshold", "0.5", "--tune-on-test"], "give a threshold, or"),
     ],
 )
-def test_wrong_options(labelled, arguments, message, tmp_path):
-    done = run(*(argument.replace("{table}", str(labelled)) for argument in arguments), "--out", tmp_path / "out")
+def test_wrong_options(labeled, arguments, message, tmp_path):
+    done = run(*(argument.replace("{table}", str(labeled)) for argument in arguments), "--out", tmp_path / "out")
     assert done.exit_code == 2
     assert message in done.stderr.replace("\n", "")

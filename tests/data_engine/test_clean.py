@@ -1,4 +1,4 @@
-"""Cleaning on pictures whose scores and features are their colours."""
+"""Cleaning on pictures whose scores and features are their colors."""
 
 from collections import Counter
 
@@ -94,15 +94,15 @@ def test_the_region_is_what_the_model_is_shown(tmp_path, model):
 
 
 def test_the_farthest_tenth_of_a_tags_regions_lose_it(tmp_path, model):
-    # Twenty dogs, of which two are off by their colour: a tenth.
+    # Twenty dogs, of which two are off by their color: a tenth.
     parts = [[(RED, ["a dog"])] * 7 + [(PINK, ["a dog"])], [(RED, ["a dog"])] * 11 + [(halves(PINK, PINK), ["a dog"])]]
     report, found = clean(tmp_path, model, ONLY_OUTLIERS, *parts)
     assert [number for number, record in enumerate(found) if not names(record)] == [7, 19]
     assert [entry["reason"] for entry in found[7]["removed"]] == ["outlier"]
-    # By hand: red is (1, 0, 0); (255, 128, 0) of length 1 is (0.8937, 0.4486, 0). Their mean, 18 to 2, is the centre.
+    # By hand: red is (1, 0, 0); (255, 128, 0) of length 1 is (0.8937, 0.4486, 0). Their mean, 18 to 2, is the center.
     odd = np.array([1, 128 / 255, 0]) / np.hypot(1, 128 / 255)
-    centre = 0.9 * np.array([1, 0, 0]) + 0.1 * odd
-    assert found[7]["removed"][0]["value"] == pytest.approx(np.linalg.norm(odd - centre), abs=1e-3)
+    center = 0.9 * np.array([1, 0, 0]) + 0.1 * odd
+    assert found[7]["removed"][0]["value"] == pytest.approx(np.linalg.norm(odd - center), abs=1e-3)
     assert report.counts.items() >= {"tags_clustered": 1, "regions_clustered": 20, "removed_outlier": 2}.items()
 
 

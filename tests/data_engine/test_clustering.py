@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anytag.data_engine.clustering import centres_of_weight, distances, kmeans, outlier_cut, seed_centres
+from anytag.data_engine.clustering import centers_of_weight, distances, kmeans, outlier_cut, seed_centers
 
 
 def rng(seed=0):
@@ -14,10 +14,10 @@ def test_two_clusters_of_a_line():
     # By hand: 0, 1, 2 around 1 and 10, 11, 12 around 11.
     points = np.array([[0.0], [1], [2], [10], [11], [12]])
     for seed in range(5):
-        centres, owners = kmeans(points, 2, rng(seed))
-        assert sorted(centres[:, 0]) == [1, 11]
+        centers, owners = kmeans(points, 2, rng(seed))
+        assert sorted(centers[:, 0]) == [1, 11]
         assert len({*owners[:3]}) == len({*owners[3:]}) == 1
-        assert distances(points, centres).min(1).tolist() == [1, 0, 1, 1, 0, 1]
+        assert distances(points, centers).min(1).tolist() == [1, 0, 1, 1, 0, 1]
 
 
 def test_as_good_as_scikit_learn():
@@ -31,30 +31,30 @@ def test_as_good_as_scikit_learn():
 def test_seeds_are_far_apart_more_often_than_not():
     # Squared distances from 0 are 0, 0.01 and 100: the far point is drawn 10,000 times as often as the near one.
     points = np.array([[0.0], [0.1], [10]])
-    seconds = [set(np.round(seed_centres(points, 2, rng(seed))[:, 0], 1)) for seed in range(200)]
+    seconds = [set(np.round(seed_centers(points, 2, rng(seed))[:, 0], 1)) for seed in range(200)]
     assert sum(10.0 in chosen for chosen in seconds) >= 198
 
 
 def test_fewer_distinct_points_than_clusters():
-    centres, owners = kmeans(np.ones((5, 2)), 3, rng())
-    assert centres.tolist() == [[1, 1]]
+    centers, owners = kmeans(np.ones((5, 2)), 3, rng())
+    assert centers.tolist() == [[1, 1]]
     assert owners.tolist() == [0] * 5
     assert len(kmeans(np.zeros((1, 2)), 4, rng())[0]) == 1
 
 
-def test_outliers_that_found_each_other_are_no_centre():
-    # 19 points near 0 and one at 100, which k-means++ makes a cluster of its own, at distance 0 from its centre.
+def test_outliers_that_found_each_other_are_no_center():
+    # 19 points near 0 and one at 100, which k-means++ makes a cluster of its own, at distance 0 from its center.
     points = np.array([[n / 100] for n in range(19)] + [[100.0]])
-    centres, owners = kmeans(points, 2, rng())
-    assert distances(points, centres).min(1)[-1] == 0
-    heavy = centres_of_weight(centres, owners, 0.1)
+    centers, owners = kmeans(points, 2, rng())
+    assert distances(points, centers).min(1)[-1] == 0
+    heavy = centers_of_weight(centers, owners, 0.1)
     assert heavy[:, 0].tolist() == pytest.approx([0.09])
     apart = distances(points, heavy).min(1)
     assert np.flatnonzero(apart > outlier_cut(apart, 0.05)).tolist() == [19]
 
 
 def test_the_largest_cluster_always_stays():
-    assert len(centres_of_weight(np.zeros((3, 1)), np.array([0, 1, 1, 2]), 0.9)) == 1
+    assert len(centers_of_weight(np.zeros((3, 1)), np.array([0, 1, 1, 2]), 0.9)) == 1
 
 
 def test_the_cut_lies_between_the_last_that_stays_and_the_first_that_goes():
@@ -76,6 +76,6 @@ def test_at_most_the_share_is_cut_off_and_it_is_the_farthest(values, share):
 
 def test_a_distance_does_not_depend_on_who_else_is_asked():
     points = rng(1).normal(size=(50, 64))
-    centres = rng(2).normal(size=(3, 64))
-    whole = distances(points, centres)
-    assert all((distances(points[n : n + 1], centres) == whole[n]).all() for n in range(50))
+    centers = rng(2).normal(size=(3, 64))
+    whole = distances(points, centers)
+    assert all((distances(points[n : n + 1], centers) == whole[n]).all() for n in range(50))

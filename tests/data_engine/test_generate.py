@@ -123,13 +123,13 @@ def test_the_manifests_vocabulary_decides_the_ids(tmp_path, engine, model):
 
 
 def test_batches_and_parts_and_processes_change_nothing(tmp_path, model):
-    colours = [(RED, ["a dog"]), (GREEN, ["a beach"]), (BLUE, []), (b"", []), ((200, 100, 0), ["a dog"])]
-    source = shards(tmp_path, colours, colours[:3], colours)
+    colors = [(RED, ["a dog"]), (GREEN, ["a beach"]), (BLUE, []), (b"", []), ((200, 100, 0), ["a dog"])]
+    source = shards(tmp_path, colors, colors[:3], colors)
     first, second = Engine(tmp_path / "one"), Engine(tmp_path / "two", LocalExecutor(2))
     for engine in (first, second):
         generate(engine, source, model)
     assert outputs(first.work) == outputs(second.work)
-    # Rows of a part are told apart whatever its neighbours are.
+    # Rows of a part are told apart whatever its neighbors are.
     tags = [
         [names(r) for r in records(first.work / "generated") if r["id"].startswith(f"s{part}")] for part in (0, 1, 2)
     ]

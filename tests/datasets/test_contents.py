@@ -15,9 +15,9 @@ from anytag.datasets.stream import SampleStream
 from anytag.errors import DataError, UsageError
 
 
-def encoded(colour):
+def encoded(color):
     buffer = io.BytesIO()
-    Image.new("RGB", (64, 64), colour).save(buffer, "BMP")  # Every colour takes as many bytes.
+    Image.new("RGB", (64, 64), color).save(buffer, "BMP")  # Every color takes as many bytes.
     return buffer.getvalue()
 
 

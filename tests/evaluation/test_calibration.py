@@ -19,7 +19,7 @@ from anytag.evaluation.calibration import (
     shifts_by_prevalence,
     undo,
 )
-from anytag.evaluation.labelled_scores import LabelledScores, score_pictures
+from anytag.evaluation.labeled_scores import LabeledScores, score_pictures
 from anytag.model.directory import ModelDirectory
 
 
@@ -90,7 +90,7 @@ def drawn(truth, seed=0):
     """Logits around 1 where something is true and around -3 where it is not, and the annotations."""
     truth = np.asarray(truth, bool)
     logits = (np.where(truth, 1.0, -3.0) + np.random.default_rng(seed).normal(0, 1, truth.shape)).astype(np.float32)
-    return LabelledScores(logits, truth, [Sample(str(n), b"") for n in range(len(truth))], np.zeros_like(logits))
+    return LabeledScores(logits, truth, [Sample(str(n), b"") for n in range(len(truth))], np.zeros_like(logits))
 
 
 def shown(ids, pictures=40):
@@ -153,7 +153,7 @@ class TestTagsWithoutPositives:
         truth[:, [0, 4]] = random.random((400, 2)) < 0.3
         evidence = np.where(truth, 2.0, -2.0) + random.normal(0, 1, truth.shape)
         logits = random.normal(0, 1, truth.shape)
-        data = LabelledScores(logits.astype(np.float32), truth, [Sample("", b"")] * 400, evidence.astype(np.float32))
+        data = LabeledScores(logits.astype(np.float32), truth, [Sample("", b"")] * 400, evidence.astype(np.float32))
         directory, _ = self.calibrated(tmp_path / "toy", data)
         config, tag = directory.config, directory.vocabulary[1]
         assert config.class_weight == 0.5
@@ -196,8 +196,8 @@ class TestSources:
         """Ten pictures that are red and ten that are blue, in a table."""
         rows = []
         for number in range(20):
-            colour = (250, 0, number) if number % 2 else (number, 0, 250)
-            plain(colour).save(tmp_path / f"{number}.png")
+            color = (250, 0, number) if number % 2 else (number, 0, 250)
+            plain(color).save(tmp_path / f"{number}.png")
             rows.append({"picture": f"{number}.png", "tags": "red" if number % 2 else "run|zebra crossing"})
         rows.append({"picture": "missing.png", "tags": "red"})
         with (tmp_path / "table.csv").open("w", newline="") as handle:
@@ -217,12 +217,12 @@ class TestSources:
     def test_a_folder_with_captions(self, tmp_path):
         folder = tmp_path / "pictures"
         folder.mkdir()
-        for name, colour, caption in (
+        for name, color, caption in (
             ("a", "red", "A dog on the beach."),
             ("b", "blue", "A red dog"),
             ("c", "lime", ""),
         ):
-            plain(colour).save(folder / f"{name}.png")
+            plain(color).save(folder / f"{name}.png")
             (folder / f"{name}.txt").write_text(caption)
         data = score_pictures(toy_recognizer(tmp_path / "toy"), [folder], parser="light")
         assert data.truth.astype(int).tolist() == [[1, 1, 1, 0, 0], [1, 1, 0, 0, 1], [0, 0, 0, 0, 0]]

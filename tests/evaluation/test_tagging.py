@@ -1,4 +1,4 @@
-"""Tagging metrics: hand-worked cases, the reference's own numbers, scikit-learn, and thresholds that generalise."""
+"""Tagging metrics: hand-worked cases, the reference's own numbers, scikit-learn, and thresholds that generalize."""
 
 from __future__ import annotations
 

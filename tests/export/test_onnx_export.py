@@ -19,7 +19,7 @@ from anytag.export.onnx import (
     export_graph,
     fix_activation_scales,
     fold_constants,
-    quantise_dynamic,
+    quantize_dynamic,
     store_half,
 )
 from anytag.export.tied_weights import share_tied_weights
@@ -95,7 +95,7 @@ def test_small_weights_stay_as_they_are(exported, copy):
 def test_eight_bits_make_a_file_a_quarter_and_stay_near(exported, copy):
     path = copy("label_encoder")
     before = path.stat().st_size
-    quantise_dynamic(path)
+    quantize_dynamic(path)
     assert path.stat().st_size < 0.35 * before
     assert check_parity(exported.specs["label_encoder"], path, tolerance=0.3) > 0
 
@@ -128,7 +128,7 @@ def test_matrix_products_in_eight_bits_but_for_the_score(exported, copy):
 
 def eight_bits(path):
     fold_constants(path)
-    quantise_dynamic(path, keep=lambda name: "/score/" in name, operators=["MatMul"])
+    quantize_dynamic(path, keep=lambda name: "/score/" in name, operators=["MatMul"])
     return path
 
 
@@ -279,7 +279,7 @@ class TestTiedWeights:
     def test_words_are_held_once(self, graph):
         spec, path = graph
         whole = path.stat().st_size
-        quantise_dynamic(path, operators=["MatMul", "Gemm"])
+        quantize_dynamic(path, operators=["MatMul", "Gemm"])
         beside, error = path.stat().st_size, check_parity(spec, path, tolerance=1.0)
         assert share_tied_weights(path) == 1
         # A table of 512 x 64 in 8 bits, and 512 scales.
@@ -290,7 +290,7 @@ class TestTiedWeights:
 
     def test_other_tables_stay(self, graph):
         _, path = graph
-        quantise_dynamic(path, operators=["MatMul", "Gemm"])
+        quantize_dynamic(path, operators=["MatMul", "Gemm"])
         model = onnx.load(path)
         table = next(w for w in model.graph.initializer if list(w.dims) == [512, 64])
         values = onnx.numpy_helper.to_array(table) * np.float32(1.2)
@@ -301,6 +301,6 @@ class TestTiedWeights:
         assert path.read_bytes() == before
 
     def test_nothing_is_said_of_what_is_done_already(self, graph, capfd, caplog):
-        quantise_dynamic(graph[1], operators=["MatMul", "Gemm"])
+        quantize_dynamic(graph[1], operators=["MatMul", "Gemm"])
         assert capfd.readouterr() == ("", "")
         assert not caplog.records

@@ -200,10 +200,10 @@ class TestAgreement:
 
         monkeypatch.setattr(recognizer.backend, "fuse", fuse)
 
-        def caption(agreement, colour="red", support=None, seldom=0, **options):
+        def caption(agreement, color="red", support=None, seldom=0, **options):
             decoding = config.decoding.model_copy(update={"agreement": agreement, "support": support, "seldom": seldom})
             recognizer.captioner.config = config.model_copy(update={"decoding": decoding})
-            return recognizer.caption(plain(colour), num_beams=1, **options).caption
+            return recognizer.caption(plain(color), num_beams=1, **options).caption
 
         return caption
 
@@ -237,7 +237,7 @@ class TestAgreement:
 
     def test_what_is_best_seen_has_to_be_named_if_captions_seldom_name_it(self, write):
         # Half green: the beach is believed and best seen; of no training picture is it known that it shows one.
-        seen = {"colour": "lime", "support": 4.0, "kinds": ["object", "scene"]}
+        seen = {"color": "lime", "support": 4.0, "kinds": ["object", "scene"]}
         assert write(0.0, **seen) == "beach"
         assert write(0.0, seldom=1, **seen) == "beach"
 

@@ -16,8 +16,8 @@ def recognizer(tmp_path):
     return toy_recognizer(tmp_path / "toy", tags=tags, classes=4)
 
 
-def score(recognizer, name, colour="black"):
-    return {tag.name: tag.score for tag in recognizer.tag(plain(colour), threshold=0).tags}[name]
+def score(recognizer, name, color="black"):
+    return {tag.name: tag.score for tag in recognizer.tag(plain(color), threshold=0).tags}[name]
 
 
 class TestClassifier:

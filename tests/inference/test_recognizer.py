@@ -89,8 +89,8 @@ class TestForms:
             recognizer.tag(forbidden(), threshold=1.5)
         with pytest.raises(UsageError, match=r"^top must be at least 1, not 0$"):
             recognizer.tag(forbidden(), top=0)
-        with pytest.raises(UsageError, match=r"^unknown kind 'colour'; kinds are object, scene, attribute, action$"):
-            recognizer.tag(forbidden(), kinds=["colour"])
+        with pytest.raises(UsageError, match=r"^unknown kind 'color'; kinds are object, scene, attribute, action$"):
+            recognizer.tag(forbidden(), kinds=["color"])
         with pytest.raises(UsageError, match=r"^categories and kinds exclude each other"):
             recognizer.tag(forbidden(), kinds=["object"], categories=["kart"])
 
@@ -308,7 +308,7 @@ class TestNotes:
         assert strict.look(self.BLANK).tags(threshold=0.5)
         assert strict.tag(self.BLANK, threshold=0.5).notes == ("blank",)
 
-    def test_it_can_be_recognised_like_others(self, strict):
+    def test_it_can_be_recognized_like_others(self, strict):
         strict.recognize_blank = True
         seen = strict.tag(self.BLANK)
         assert (seen.tags[0].name, seen.notes) == ("red", ())

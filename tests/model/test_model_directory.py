@@ -117,9 +117,9 @@ class TestOpening:
         )
 
     def test_unknown_field(self, folder):
-        edit_config(folder, colour="red")
+        edit_config(folder, color="red")
         assert refused(folder) == (
-            f"{folder / 'config.json'}: colour: Extra inputs are not permitted; copy the model again"
+            f"{folder / 'config.json'}: color: Extra inputs are not permitted; copy the model again"
         )
 
     def test_unknown_field_of_a_part(self, folder):
@@ -135,6 +135,11 @@ class TestOpening:
     def test_json_that_is_no_object(self, folder, content):
         (folder / "config.json").write_text(content)
         assert ": the whole: Input should be a valid dictionary" in refused(folder)
+
+
+def test_a_spelling_of_before_the_release_is_read():
+    old = ModelConfig.model_validate({"image_encoder": {"projection": "normalised"}})
+    assert old.image_encoder.projection == "normalized"
 
 
 class TestFiles:

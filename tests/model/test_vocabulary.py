@@ -3,7 +3,7 @@ import json
 import pytest
 
 from anytag.errors import VocabularyError
-from anytag.model.names import normalise_name
+from anytag.model.names import normalize_name
 from anytag.model.vocabulary import TagVocabulary, VocabularyTag
 
 
@@ -22,7 +22,7 @@ def vocabulary():
 
 
 def test_names_compare_without_case_blanks_and_underscores():
-    assert normalise_name("  Fire_Truck ") == "fire truck"
+    assert normalize_name("  Fire_Truck ") == "fire truck"
 
 
 def test_two_senses_of_a_word_are_two_tags(vocabulary):

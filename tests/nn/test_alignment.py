@@ -274,8 +274,8 @@ class TestContrastiveLoss:
         key = torch.tensor([[1.0, 0], [0, 1], [0, -1]])
         keys = Keys(key, key, torch.tensor([[True, False, True]]))
         row = torch.tensor([[1.0, 0]])
-        normaliser = math.log(math.e + 2)
-        expected = normaliser - 0.5
+        normalizer = math.log(math.e + 2)
+        expected = normalizer - 0.5
         assert contrastive_loss(row, row, keys, 1.0).loss.item() == pytest.approx(expected)
 
     def test_gradients_reach_embeddings_and_temperature_and_no_key(self):
@@ -303,10 +303,10 @@ class TestContrastiveLoss:
                 own = older + i
                 logits = [float(queries[i] @ key) / 0.2 for key in answers]
                 soft = [float(slow[own] @ key) / 0.2 for key in answers]
-                normaliser, soft_sum = sum(map(math.exp, logits)), sum(map(math.exp, soft))
+                normalizer, soft_sum = sum(map(math.exp, logits)), sum(map(math.exp, soft))
                 for j, logit in enumerate(logits):
                     target = share * math.exp(soft[j]) / soft_sum + (1 - share) * (j == own)
-                    total -= target * (logit - math.log(normaliser)) / (2 * size)
+                    total -= target * (logit - math.log(normalizer)) / (2 * size)
         assert contrastive_loss(pictures, texts, keys, 0.2, share).loss.item() == pytest.approx(total, rel=1e-9)
 
     def test_half_precision_around_it_does_not_touch_it(self):

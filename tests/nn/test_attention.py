@@ -25,12 +25,12 @@ def options(how):
 def test_training_takes_another_way_to_the_same_values_and_gradients(how):
     torch.manual_seed(0)
     tensors, chosen = [torch.randn(2, 2, 4, 3, requires_grad=True) for _ in range(3)], options(how)
-    learnt = [t for t in (*tensors, chosen["mask"]) if t is not None and t.requires_grad]
+    learned = [t for t in (*tensors, chosen["mask"]) if t is not None and t.requires_grad]
     found, gradients = [], []
     for training in (True, False):
         seen = attend(*tensors, **chosen, training=training)
         found.append(seen.detach())
-        gradients.append(torch.autograd.grad(seen.square().sum(), learnt))
+        gradients.append(torch.autograd.grad(seen.square().sum(), learned))
     torch.testing.assert_close(*found, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-5)
 

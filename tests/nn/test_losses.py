@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from anytag.nn.losses import asymmetric_loss, language_modelling_loss, rescaled
+from anytag.nn.losses import asymmetric_loss, language_modeling_loss, rescaled
 
 ORACLE = Path(__file__).parents[1] / "fixtures" / "oracle"
 CASES = json.loads((ORACLE / "asymmetric_loss.json").read_text())["cases"]
@@ -88,20 +88,20 @@ class TestAsymmetricLoss:
         torch.testing.assert_close(asymmetric_loss(logits, targets, weights=torch.tensor([[0.0, 1, 1]])), kept)
 
 
-class TestLanguageModelling:
+class TestLanguageModeling:
     def test_a_hand_worked_value(self):
         # Two of four words equally likely, the others impossible: log 2 a token; one position is left out.
         logits = torch.tensor([[[0.0, 0, -1e9, -1e9], [3.0, 1, 2, 0]]])
         targets = torch.tensor([[1, -100]])
-        assert language_modelling_loss(logits, targets, smoothing=0).item() == pytest.approx(math.log(2))
+        assert language_modeling_loss(logits, targets, smoothing=0).item() == pytest.approx(math.log(2))
 
     def test_smoothing(self):
         # Uniform scores cost log 4 whatever the target; a sure and right token costs a tenth of the mean distance.
-        assert language_modelling_loss(torch.zeros(1, 4), torch.tensor([2])).item() == pytest.approx(math.log(4))
+        assert language_modeling_loss(torch.zeros(1, 4), torch.tensor([2])).item() == pytest.approx(math.log(4))
         logits = torch.tensor([[10.0, 0, 0, 0]])
-        normaliser = math.log(math.exp(10) + 3)
-        expected = normaliser - 0.9 * 10 - 0.1 * 2.5
-        assert language_modelling_loss(logits, torch.tensor([0])).item() == pytest.approx(expected, rel=1e-5)
+        normalizer = math.log(math.exp(10) + 3)
+        expected = normalizer - 0.9 * 10 - 0.1 * 2.5
+        assert language_modeling_loss(logits, torch.tensor([0])).item() == pytest.approx(expected, rel=1e-5)
 
 
 class TestRescaled:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from anytag.checkpoints.convert import rename_state
 from anytag.inference.generation import generate
-from anytag.nn.losses import asymmetric_loss, language_modelling_loss, rescaled
+from anytag.nn.losses import asymmetric_loss, language_modeling_loss, rescaled
 from anytag.nn.model import RecognitionModel
 
 
@@ -133,7 +133,7 @@ def losses_of(oracle_set: OracleSet, model: RecognitionModel) -> dict[str, torch
         captions = torch.tensor(train["decoder_input_ids"])
         hidden = model.text_decoder(captions[:, :-1], model.text_decoder.memory(memory), mask)
         targets = torch.tensor(train["decoder_labels"])[:, 1:]
-        losses["t2t"] = language_modelling_loss(model.text_decoder.logits(hidden), targets)
+        losses["t2t"] = language_modeling_loss(model.text_decoder.logits(hidden), targets)
     if oracle_set.kind != "tag2text":
         losses["dis"] = F.l1_loss(features[:, 0], io["train.clip_feature"])
     if oracle_set.kind == "ram_plus":

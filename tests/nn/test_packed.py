@@ -89,7 +89,7 @@ def test_windows_keep_their_bias(dtype, monkeypatch):
         torch.testing.assert_close(seen.float(), wanted, atol=tolerance, rtol=tolerance)
 
 
-def test_normalisation_and_residual_stay():
+def test_normalization_and_residual_stay():
     torch.manual_seed(1)
     part = FeedForward(4, 8).eval()
     holder = torch.nn.ModuleList([part])

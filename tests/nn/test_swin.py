@@ -162,7 +162,7 @@ class TestWindows:
         changed[..., :16, :16] += 1
         with torch.no_grad():
             difference = (encoder(changed) - encoder(pictures(1, 32))).abs().amax(-1).reshape(8, 8)
-        # The top left window's tokens meet the neighbours up to two tokens away, and not the far sides.
+        # The top left window's tokens meet the neighbors up to two tokens away, and not the far sides.
         assert (difference[:6, :6] > 1e-5).all()
         assert difference[6:].max() < 1e-6
         assert difference[:, 6:].max() < 1e-6

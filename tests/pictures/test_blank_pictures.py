@@ -58,9 +58,9 @@ class TestFrames:
 
 class TestBlank:
     @pytest.mark.parametrize("format", ["JPEG", "PNG", "GIF", "WEBP", "AVIF", "BMP"])
-    @pytest.mark.parametrize("colour", [WHITE, (0, 0, 0), RED, (120, 120, 120)])
-    def test_one_colour(self, format, colour):
-        assert decode_picture(encode(Image.new("RGB", (40, 30), colour), format)).notes == ("blank",)
+    @pytest.mark.parametrize("color", [WHITE, (0, 0, 0), RED, (120, 120, 120)])
+    def test_one_color(self, format, color):
+        assert decode_picture(encode(Image.new("RGB", (40, 30), color), format)).notes == ("blank",)
 
     def test_what_nobody_sees(self):
         pixels = np.full((20, 20, 4), 77, np.uint8)

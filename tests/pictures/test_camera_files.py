@@ -142,8 +142,8 @@ class TestWithoutPreview:
         width, height = 1200, 800
         seen = np.asarray(shown(width, height)).astype(np.uint16) * 256
         mosaic = np.empty((height, width), "<u2")
-        for row, column, colour in ((0, 0, 0), (0, 1, 1), (1, 0, 1), (1, 1, 2)):
-            mosaic[row::2, column::2] = seen[row::2, column::2, colour]
+        for row, column, color in ((0, 0, 0), (0, 1, 1), (1, 0, 1), (1, 1, 2)):
+            mosaic[row::2, column::2] = seen[row::2, column::2, color]
         first = thumbnail(orientation=6)
         first.tags[DNG] = (1, [1, 4, 0, 0])
         first.below = [sensor(width, height, mosaic.tobytes())]

@@ -57,11 +57,11 @@ class TestOverlay:
         assert picture.getpixel((0, 0)) == (255, 255, 255)
 
     def test_the_hotter_the_brighter(self):
-        laid = np.asarray(overlay_heat_map(Image.new("RGB", (20, 20), "grey"), GRID).convert("L"), int)
+        laid = np.asarray(overlay_heat_map(Image.new("RGB", (20, 20), "gray"), GRID).convert("L"), int)
         cold, hot, warm = laid[2, 2], laid[2, 17], laid[17, 2]
         assert cold < warm < hot
 
-    def test_opacity_is_the_share_of_the_colours(self):
+    def test_opacity_is_the_share_of_the_colors(self):
         picture = Image.new("RGB", (2, 2), (100, 100, 100))
         assert overlay_heat_map(picture, GRID, 0).getpixel((0, 0)) == (100, 100, 100)
         # Cold is (20, 5, 70).

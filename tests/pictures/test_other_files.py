@@ -95,14 +95,14 @@ class TestPhotoshop:
         head += height.to_bytes(4, "big") + width.to_bytes(4, "big") + b"\0\x08" + mode.to_bytes(2, "big")
         return head + bytes(12) + b"\0\0" + b"".join(channel.tobytes() for channel in channels)
 
-    def test_colours(self):
+    def test_colors(self):
         pixels = noise()
         content = self.psd(3, [pixels[:, :, channel] for channel in range(3)])
         np.testing.assert_array_equal(read_picture(content), pixels)
 
-    def test_grey_and_inks(self):
-        grey = np.array([[0, 100, 255]], np.uint8)
-        assert np.asarray(read_picture(self.psd(1, [grey])))[0, :, 0].tolist() == [0, 100, 255]
+    def test_gray_and_inks(self):
+        gray = np.array([[0, 100, 255]], np.uint8)
+        assert np.asarray(read_picture(self.psd(1, [gray])))[0, :, 0].tolist() == [0, 100, 255]
         # Photoshop stores inks inverted: 255 is none.
         none, full = np.full((1, 1), 255, np.uint8), np.zeros((1, 1), np.uint8)
         assert np.asarray(read_picture(self.psd(4, [none, full, full, none]))).tolist() == [[list(RED)]]

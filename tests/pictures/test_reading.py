@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from picture_files import RED, encode, failed, grey_row, noise, png
+from picture_files import RED, encode, failed, gray_row, noise, png
 from PIL import Image, ImageFile
 
 from anytag.errors import PictureError, UsageError
@@ -42,11 +42,11 @@ class TestSources:
             assert not stream.closed
 
     def test_arrays(self):
-        assert grey_row(read_picture(np.array([[0, 77, 255]], np.uint8))) == [0, 77, 255]
-        assert grey_row(read_picture(np.array([[[0], [77], [255]]], np.uint8))) == [0, 77, 255]
-        assert grey_row(read_picture(np.array([[0, 129, 65535]], np.uint16))) == [0, 1, 255]
-        assert grey_row(read_picture(np.array([[0, 0.5, 1]], np.float32))) == [0, 128, 255]
-        assert grey_row(read_picture(np.array([[False, True]]))) == [0, 255]
+        assert gray_row(read_picture(np.array([[0, 77, 255]], np.uint8))) == [0, 77, 255]
+        assert gray_row(read_picture(np.array([[[0], [77], [255]]], np.uint8))) == [0, 77, 255]
+        assert gray_row(read_picture(np.array([[0, 129, 65535]], np.uint16))) == [0, 1, 255]
+        assert gray_row(read_picture(np.array([[0, 0.5, 1]], np.float32))) == [0, 128, 255]
+        assert gray_row(read_picture(np.array([[False, True]]))) == [0, 255]
         np.testing.assert_array_equal(np.asarray(read_picture(noise()[::-1, ::2])), noise()[::-1, ::2])
 
     @pytest.mark.parametrize(
@@ -253,5 +253,5 @@ def test_reading_needs_no_torch():
 
 
 def test_truncated_pictures_stay_errors_by_default():
-    # A program that sets this gets grey pixels; anytag relies on Pillow's default.
+    # A program that sets this gets gray pixels; anytag relies on Pillow's default.
     assert ImageFile.LOAD_TRUNCATED_IMAGES is False

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
-from picture_files import BLUE, GREEN, RED, WHITE, chunk, encode, failed, grey_row, noise, png
+from picture_files import BLUE, GREEN, RED, WHITE, chunk, encode, failed, gray_row, noise, png
 from PIL import Image
 
 from anytag.pictures import (
@@ -36,7 +36,7 @@ class TestFormats:
 
     @pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG", "TIFF", "AVIF"])
     def test_first_frame_of_several(self, format):
-        frames = [Image.new("RGB", (16, 16), colour) for colour in (RED, GREEN)]
+        frames = [Image.new("RGB", (16, 16), color) for color in (RED, GREEN)]
         picture = read_picture(encode(frames[0], format, save_all=True, append_images=frames[1:]))
         assert np.abs(np.asarray(picture).astype(int) - RED).max() <= 4
 
@@ -66,32 +66,32 @@ class TestModes:
         bits = Image.new("1", (2, 1))
         bits.putpixel((1, 0), 1)
         for content in (encode(bits, "PNG"), encode(bits, "TIFF"), encode(bits, "BMP")):
-            assert grey_row(read_picture(content)) == [0, 255]
+            assert gray_row(read_picture(content)) == [0, 255]
 
-    def test_greyscale(self):
+    def test_grayscale(self):
         ramp = np.array([[0, 1, 127, 255]], np.uint8)
-        assert grey_row(read_picture(encode(Image.fromarray(ramp), "PNG"))) == [0, 1, 127, 255]
+        assert gray_row(read_picture(encode(Image.fromarray(ramp), "PNG"))) == [0, 1, 127, 255]
 
     @pytest.mark.parametrize("format", ["PNG", "TIFF"])
-    def test_sixteen_bit_grey_is_scaled_not_clipped(self, format):
+    def test_sixteen_bit_gray_is_scaled_not_clipped(self, format):
         # v / 257, rounded: 128/257 = 0.498, 129/257 = 0.502, 32768/257 = 127.502, 65406/257 = 254.498
         ramp = np.array([[0, 128, 129, 257, 32768, 65406, 65535]], np.uint16)
-        assert grey_row(read_picture(encode(Image.fromarray(ramp), format))) == [0, 0, 1, 1, 128, 254, 255]
+        assert gray_row(read_picture(encode(Image.fromarray(ramp), format))) == [0, 0, 1, 1, 128, 254, 255]
 
     def test_sixteen_bit_big_endian_tiff(self):
         ramp = np.array([[0, 257, 65535]], ">u2")
         content = encode(Image.frombytes("I;16B", (3, 1), ramp.tobytes()), "TIFF")
-        assert grey_row(read_picture(content)) == [0, 1, 255]
+        assert gray_row(read_picture(content)) == [0, 1, 255]
 
-    def test_sixteen_bit_colour(self):
+    def test_sixteen_bit_color(self):
         row = b"\0" + struct.pack(">6H", 0, 0x8000, 0xFFFF, 0x0100, 0x4000, 0xC000)
         pixels = np.asarray(read_picture(png(2, 1, 16, 2, row))).astype(int)
         expected = np.array([[[0, 127.5, 255], [1, 63.75, 191.3]]])
         assert np.abs(pixels - expected).max() <= 1
 
-    def test_sixteen_bit_grey_with_a_transparent_value(self):
+    def test_sixteen_bit_gray_with_a_transparent_value(self):
         row = b"\0" + struct.pack(">3H", 0, 1000, 0xFFFF)
-        assert grey_row(read_picture(png(3, 1, 16, 0, row, chunk(b"tRNS", struct.pack(">H", 1000))))) == [0, 255, 255]
+        assert gray_row(read_picture(png(3, 1, 16, 0, row, chunk(b"tRNS", struct.pack(">H", 1000))))) == [0, 255, 255]
 
     @pytest.mark.parametrize(
         ("values", "expected"),
@@ -103,7 +103,7 @@ class TestModes:
     )
     def test_whole_number_tiff(self, values, expected):
         picture = Image.fromarray(np.array([values], np.int32))
-        assert grey_row(read_picture(encode(picture, "TIFF"))) == expected
+        assert gray_row(read_picture(encode(picture, "TIFF"))) == expected
 
     @pytest.mark.parametrize(
         ("values", "expected"),
@@ -116,7 +116,7 @@ class TestModes:
     )
     def test_float_tiff(self, values, expected):
         picture = Image.fromarray(np.array([values], np.float32))
-        assert grey_row(read_picture(encode(picture, "TIFF"))) == expected
+        assert gray_row(read_picture(encode(picture, "TIFF"))) == expected
 
     def test_alpha_is_composited_over_white(self):
         # 255 + (c - 255) * a / 255: black at 128 of 255 is 127; red at 51 of 255 keeps a fifth: (255, 204, 204)
@@ -132,10 +132,10 @@ class TestModes:
         assert np.asarray(read_picture(pixels)).tolist() == expected
         assert np.asarray(read_picture(picture)).tolist() == expected
 
-    def test_grey_with_alpha(self):
+    def test_gray_with_alpha(self):
         picture = Image.fromarray(np.array([[[0, 128], [100, 255], [7, 0]]], np.uint8), "LA")
-        assert grey_row(read_picture(encode(picture, "PNG"))) == [127, 100, 255]
-        assert grey_row(read_picture(picture)) == [127, 100, 255]
+        assert gray_row(read_picture(encode(picture, "PNG"))) == [127, 100, 255]
+        assert gray_row(read_picture(picture)) == [127, 100, 255]
 
     def test_palette(self):
         picture = Image.new("P", (3, 1))
@@ -150,7 +150,7 @@ class TestModes:
         pixels = np.asarray(read_picture(encode(picture, "PNG", transparency=bytes([128, 0, 51])))).tolist()
         assert pixels == [[[255, 127, 127], list(WHITE), [204, 204, 255]]]
 
-    def test_one_transparent_colour(self):
+    def test_one_transparent_color(self):
         content = encode(Image.fromarray(np.array([[RED, GREEN]], np.uint8)), "PNG", transparency=GREEN)
         assert np.asarray(read_picture(content)).tolist() == [[list(RED), list(WHITE)]]
 
@@ -163,8 +163,8 @@ class TestModes:
         # r = 255 - min(255, c + k) in Pillow's plain conversion, to within a step.
         picture = Image.new("CMYK", (16, 16))
         assert np.asarray(read_picture(encode(picture, "TIFF"))).min() == 255
-        for colour, expected in (((0, 0, 0, 0), WHITE), ((0, 255, 255, 0), RED), ((0, 0, 0, 255), (0, 0, 0))):
-            picture = Image.new("CMYK", (16, 16), colour)
+        for color, expected in (((0, 0, 0, 0), WHITE), ((0, 255, 255, 0), RED), ((0, 0, 0, 255), (0, 0, 0))):
+            picture = Image.new("CMYK", (16, 16), color)
             # Adobe, and Pillow after it, store CMYK JPEGs inverted: read the wrong way round, white would be black.
             content = encode(picture, "JPEG", quality=95)
             assert b"Adobe" in content
@@ -177,7 +177,7 @@ class TestModes:
             assert np.abs(np.asarray(read_picture(source)).astype(int) - (200, 100, 50)).max() <= 3
 
     def test_lab(self):
-        # L = 128/255 of 100 = 50.2 without colour is sRGB 119 or 120.
+        # L = 128/255 of 100 = 50.2 without color is sRGB 119 or 120.
         picture = Image.new("LAB", (4, 4), (128, 128, 128))
         for source in (picture, encode(picture, "TIFF")):
             assert np.abs(np.asarray(read_picture(source)).astype(int) - 119.5).max() <= 2

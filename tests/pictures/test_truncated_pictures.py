@@ -49,7 +49,7 @@ class TestNothingMissing:
         for behind in (bytes(500), b"\0"):
             np.testing.assert_array_equal(read_picture(content[:-cut] + behind), read_picture(content))
 
-    def test_other_colours_of_jpeg(self):
+    def test_other_colors_of_jpeg(self):
         for picture in (photo().convert("L"), photo().convert("CMYK")):
             content = encode(picture, "JPEG")
             np.testing.assert_array_equal(read_picture(content[:-2]), read_picture(content))

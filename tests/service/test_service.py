@@ -160,7 +160,7 @@ class TestRefusals:
             ("/v1/tag", {}, (400, "usage")),
             ("/v1/tag", {"content": RED[:50]}, (422, "truncated")),
             ("/v1/tag?threshold=2", {"content": RED}, (400, "usage")),
-            ("/v1/tag?colour=red", {"content": RED}, (400, "usage")),
+            ("/v1/tag?color=red", {"content": RED}, (400, "usage")),
             ("/v1/tag", {"json": []}, (400, "usage")),
             ("/v1/tag", {"json": {"picture": "%%%"}}, (400, "usage")),
             ("/v1/tag", {"json": {"picture": 5}}, (400, "usage")),

@@ -63,7 +63,7 @@ def _write(content: bytearray, page: Page, order: str) -> tuple[int, int]:
 
 
 def shown(width: int, height: int) -> Image.Image:
-    """A picture to recognise: dark above, bright below, red to the left."""
+    """A picture to recognize: dark above, bright below, red to the left."""
     pixels = np.full((height, width, 3), 30, np.uint8)
     pixels[height // 2 :] = 220
     pixels[:, : width // 4] = (200, 20, 20)
@@ -92,7 +92,7 @@ def thumbnail(orientation: int = 0, **more: tuple[int, Sequence[int]]) -> Page:
 
 
 def sensor(width: int = 1200, height: int = 800, strip: bytes = b"\x12\x34" * 4000, photometric: int = 32803) -> Page:
-    """What the sensor saw: one colour a pixel."""
+    """What the sensor saw: one color a pixel."""
     tags = {
         SUBFILE_TYPE: (LONG, [0]),
         WIDTH: (LONG, [width]),

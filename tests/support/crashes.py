@@ -9,7 +9,7 @@ from fixtures_toy import TAGS
 
 from anytag.datasets.samples import Sample
 from anytag.evaluation.calibration import calibrate
-from anytag.evaluation.labelled_scores import LabelledScores
+from anytag.evaluation.labeled_scores import LabeledScores
 from anytag.model.directory import ModelDirectory
 
 
@@ -21,7 +21,7 @@ def calibrate_toy(folder):
 
     directory = ModelDirectory(folder)
     logits = np.random.default_rng(0).normal(size=(8, len(TAGS))).astype(np.float32)
-    data = LabelledScores(logits, logits > 0, [Sample(str(n), b"") for n in range(8)], np.zeros_like(logits))
+    data = LabeledScores(logits, logits > 0, [Sample(str(n), b"") for n in range(8)], np.zeros_like(logits))
     calibrate(Recognizer(directory, ToyBackend(directory, None)), data, "made up", report=lambda line: None)
 
 

@@ -1,6 +1,6 @@
 """A model whose every number can be worked out by hand.
 
-Its features are a picture's mean colour (red, green, blue, each 0 to 1), a label query is a row of three weights, a
+Its features are a picture's mean color (red, green, blue, each 0 to 1), a label query is a row of three weights, a
 score is their product (0.000001 to 0.999999). Its captions repeat the tags that they are guided by.
 """
 
@@ -123,9 +123,9 @@ def toy_recognizer(folder, batch_size=2, **options):
     return Recognizer(directory, backend, batch_size, workers=1, recognize_blank=True)
 
 
-def plain(colour, size=(8, 8)):
-    """A picture of one colour."""
-    return Image.new("RGB", size, colour)
+def plain(color, size=(8, 8)):
+    """A picture of one color."""
+    return Image.new("RGB", size, color)
 
 
 def edit_config(folder, **changes):

@@ -1,4 +1,4 @@
-"""A small world for the data engine: pictures of one or two colours, and a model whose scores are colours.
+"""A small world for the data engine: pictures of one or two colors, and a model whose scores are colors.
 
 Run as a script it runs the whole engine over shards, slowly enough to be killed, or killing itself at the picture of
 that number: ``toy_engine.py SHARDS MODEL WORK [NUMBER]``.
@@ -32,7 +32,7 @@ RED, GREEN, BLUE, PINK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 128, 0)
 
 
 class GridBackend(ToyBackend):
-    """Features are the colour of the whole picture and of its four quarters."""
+    """Features are the color of the whole picture and of its four quarters."""
 
     dies_at = None
 
@@ -86,7 +86,7 @@ def toy_model(folder, **options):
 
 
 def halves(left, right):
-    """A picture of two colours, just as large as the model wants it: nothing is blurred."""
+    """A picture of two colors, just as large as the model wants it: nothing is blurred."""
     picture = Image.new("RGB", (4, 4), left)
     picture.paste(right, (2, 0, 4, 4))
     return picture
@@ -144,10 +144,10 @@ def many_samples(count, seed=0):
     rng = np.random.default_rng(seed)
     found = []
     for number in range(count):
-        colour = [0, 0, 0]
-        colour[number % 3] = int(rng.integers(128, 256))
+        color = [0, 0, 0]
+        color[number % 3] = int(rng.integers(128, 256))
         captions = [("a dog", "a beach", "a dog runs")[number % 3], "a dog on a beach"]
-        found.append((tuple(colour), captions))
+        found.append((tuple(color), captions))
     return found
 
 

@@ -1,4 +1,4 @@
-"""Coloured squares with tags and captions, and models tiny enough to learn them at once.
+"""Colored squares with tags and captions, and models tiny enough to learn them at once.
 
 Run as a script it trains with the data in one folder in another one, slowly enough to be killed, or one step alone,
 with one thread or as many as its last argument says (sums differ in their last bits with the number of threads).
@@ -36,34 +36,34 @@ from anytag.training.recipes.config import (
     VocabularyConfig,
 )
 
-COLOURS = {"red": (220, 30, 30), "green": (30, 190, 30), "blue": (40, 40, 230), "yellow": (230, 220, 30)}
+COLORS = {"red": (220, 30, 30), "green": (30, 190, 30), "blue": (40, 40, 230), "yellow": (230, 220, 30)}
 SHAPES = ("square", "circle")
 SIDE, WIDTH, TEXTS = 32, 24, 10
 
 
-def picture(colour, shape, draw):
-    """A shape of a colour somewhere on a grey ground."""
+def picture(color, shape, draw):
+    """A shape of a color somewhere on a gray ground."""
     made = Image.new("RGB", (40, 40), (draw.randrange(90, 150),) * 3)
     left, upper, size = draw.randrange(2, 12), draw.randrange(2, 12), draw.randrange(18, 26)
     paint = ImageDraw.Draw(made)
-    (paint.rectangle if shape == "square" else paint.ellipse)((left, upper, left + size, upper + size), COLOURS[colour])
+    (paint.rectangle if shape == "square" else paint.ellipse)((left, upper, left + size, upper + size), COLORS[color])
     return made
 
 
-def write_pictures(folder, count=24, seed=0, colours=tuple(COLOURS), tags=True, captions=True):
+def write_pictures(folder, count=24, seed=0, colors=tuple(COLORS), tags=True, captions=True):
     """``pictures/*.png`` and ``pairs.jsonl``, a row a picture; the rows."""
     draw = random.Random(seed)
     (folder / "pictures").mkdir(parents=True, exist_ok=True)
     rows = []
     for number in range(count):
-        colour, shape = colours[number % len(colours)], draw.choice(SHAPES)
+        color, shape = colors[number % len(colors)], draw.choice(SHAPES)
         name = f"pictures/{seed}-{number:03d}.png"
-        picture(colour, shape, draw).save(folder / name)
+        picture(color, shape, draw).save(folder / name)
         row = {"image": name}
         if tags:
-            row["tags"] = [colour, shape]
+            row["tags"] = [color, shape]
         if captions:
-            row["captions"] = [f"a {colour} {shape} on a wall", f"there is a {shape}"]
+            row["captions"] = [f"a {color} {shape} on a wall", f"there is a {shape}"]
         rows.append(row)
     write_rows(folder / "pairs.jsonl", rows)
     return rows

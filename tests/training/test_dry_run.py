@@ -47,7 +47,7 @@ def test_what_is_wrong_with_the_data_is_said(tmp_path):
 
 
 def test_the_samples_are_what_the_network_gets(tmp_path):
-    """Pixels in the picture are those that the first epoch's batches hold before they are normalised."""
+    """Pixels in the picture are those that the first epoch's batches hold before they are normalized."""
     from anytag.training.families import setup
 
     write_pictures(tmp_path, 5)

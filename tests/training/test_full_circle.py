@@ -159,7 +159,7 @@ def test_the_model_tags_and_captions(circle):
     [record] = [json.loads(line) for line in result.stdout.splitlines()]
     scores = {tag["name"]: tag["score"] for tag in record["tags"]}
     assert len(record["tags"]) == json.loads(run("info", out, "--json").stdout)["tags"]
-    # The decoder has learnt next to nothing; the ImageNet classifier knows the cat all the same.
+    # The decoder has learned next to nothing; the ImageNet classifier knows the cat all the same.
     threshold = json.loads((out / "config.json").read_text())["default_threshold"]
     assert max(scores["cat"], scores["tabby cat"]) > threshold
     caption = run("caption", EXAMPLES / "cat.jpg", "--model", out, "--json", "--tags", "dog", "--threads", 1)

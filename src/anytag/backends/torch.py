@@ -117,10 +117,10 @@ class TorchBackend:
             shape = (0, config.image_encoder.tokens, config.features)
             return Encoded(np.empty(shape, np.float32), np.empty((0, config.image_encoder.classes), np.float32))
         seen = torch.from_numpy(np.ascontiguousarray(pixels)).to(self.device).float()
-        normalised = ((seen - self._mean) * self._scale).permute(0, 3, 1, 2).to(self._pixels_dtype)
+        normalized = ((seen - self._mean) * self._scale).permute(0, 3, 1, 2).to(self._pixels_dtype)
         # In float32 one picture keeps a processor busy, and its activations are small enough for memory to be reused.
         alone = self.device.type == "cpu" and self._pixels_dtype == torch.float32
-        parts = normalised.split(1 if alone else len(normalised))
+        parts = normalized.split(1 if alone else len(normalized))
         tokens = torch.cat([self.model.image_encoder(part) for part in parts]).to(self.dtype)
         features, classes = self.model.features(tokens), self.model.classifier(tokens)
         return Encoded(_numpy(features), _numpy(classes.float().softmax(-1)))

@@ -98,9 +98,9 @@ def _offsets(labels: TextLabelQueries, embeddings: Tensor, queries: Tensor) -> T
     """
     projected = labels.projection(embeddings * embeddings.shape[-1] ** 0.5)
     norm: nn.LayerNorm = labels.norm
-    centred = (queries - norm.bias) / norm.weight
+    centered = (queries - norm.bias) / norm.weight
     spread = projected.std(-1, keepdim=True, unbiased=False)
-    return centred * spread + projected.mean(-1, keepdim=True) - projected
+    return centered * spread + projected.mean(-1, keepdim=True) - projected
 
 
 def _parameters(path: Path) -> Iterator[tuple[str, NDArray[np.float32]]]:

@@ -18,7 +18,7 @@ from anytag.errors import AnytagError, MissingExtraError
 from anytag.foundations.atomic_files import DISK_FULL
 from anytag.foundations.interrupts import INTERRUPTED, StoppedBySignalError
 from anytag.foundations.shortage import is_panic, shortage_of
-from anytag.model.names import normalise_name
+from anytag.model.names import normalize_name
 from anytag.recognition import Failure, Recognition, Tag
 
 #: Colors of the kinds of tags.
@@ -171,7 +171,7 @@ def _show(console: Console, seen: Recognition, with_caption: bool) -> None:
 
 def taken_for(tag: Tag) -> str:
     """What a category was taken for, in brackets, if the vocabulary calls it something else."""
-    same = tag.taken_for is None or tag.taken_for == normalise_name(tag.name)
+    same = tag.taken_for is None or tag.taken_for == normalize_name(tag.name)
     return "" if same else f" ({tag.taken_for})"
 
 

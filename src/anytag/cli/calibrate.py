@@ -43,7 +43,7 @@ def calibrate(
             calibration.undo(model)
             tell(f"{model}: as before the last calibration")
             return
-        from anytag.evaluation.labelled_scores import score_pictures
+        from anytag.evaluation.labeled_scores import score_pictures
         from anytag.inference.recognizer import load
 
         assert data is not None

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from anytag.data_engine.clean_regions import RegionsStep
 from anytag.data_engine.cleaning_config import CleaningConfig
-from anytag.data_engine.clustering import centres_of_weight, distances, kmeans, outlier_cut
+from anytag.data_engine.clustering import centers_of_weight, distances, kmeans, outlier_cut
 from anytag.data_engine.manifest import (
     PartFormat,
     PictureRecord,
@@ -33,7 +33,7 @@ _SHOWN = 3
 class ClustersStep(Step):
     """Regions of all parts to ``clusters-00000.safetensors``: for a group of tags, centers and how far is too far.
 
-    ``tags`` ``[t]`` with ``cuts`` ``[t]`` and ``sizes`` ``[t]`` (their regions); ``centres`` ``[c, W]`` with ``owners``
+    ``tags`` ``[t]`` with ``cuts`` ``[t]`` and ``sizes`` ``[t]`` (their regions); ``centers`` ``[c, W]`` with ``owners``
     ``[c]``, the tag of each.
 
     Attributes:
@@ -74,13 +74,13 @@ class ClustersStep(Step):
             if size < self.config.min_regions:
                 outcome.counts["tags_with_few_regions"] += 1
                 continue
-            centres, cut = fit_tag(points, self.config, tag)
-            fitted.append((tag, size, cut, centres))
+            centers, cut = fit_tag(points, self.config, tag)
+            fitted.append((tag, size, cut, centers))
             outcome.counts.update({"tags_clustered": 1, "regions_clustered": size})
-            outcome.show(lambda tag=tag, size=size, cut=cut, centres=centres: {  # type: ignore[misc]
+            outcome.show(lambda tag=tag, size=size, cut=cut, centers=centers: {  # type: ignore[misc]
                 "tag": self.regions.manifest.vocabulary[tag].name,
                 "regions": size,
-                "clusters": len(centres),
+                "clusters": len(centers),
                 "cut": round(cut, 4),
             })  # fmt: skip
         save_file(
@@ -88,8 +88,8 @@ class ClustersStep(Step):
                 "tags": np.array([tag for tag, *_ in fitted], np.int32),
                 "sizes": np.array([size for _, size, *_ in fitted], np.int64),
                 "cuts": np.array([cut for *_, cut, _ in fitted], np.float64),
-                "owners": np.array([tag for tag, *_, centres in fitted for _ in centres], np.int32),
-                "centres": np.concatenate([np.empty((0, width)), *(centres for *_, centres in fitted)]),
+                "owners": np.array([tag for tag, *_, centers in fitted for _ in centers], np.int32),
+                "centers": np.concatenate([np.empty((0, width)), *(centers for *_, centers in fitted)]),
             },
             output,
         )
@@ -120,7 +120,7 @@ class ClustersStep(Step):
                     first, count = int(np.searchsorted(tags, tag)), sizes[tag][number]
                     rows = chosen[tag]
                     wanted = rows[(rows >= before[tag]) & (rows < before[tag] + count)] - before[tag]
-                    taken[tag].append(as_points(features[first : first + count][wanted], self.config.normalise))
+                    taken[tag].append(as_points(features[first : first + count][wanted], self.config.normalize))
                     before[tag] += count
         for tag in sorted(sizes):
             yield tag, sum(sizes[tag]), np.concatenate(taken.pop(tag))
@@ -133,10 +133,10 @@ class ClustersStep(Step):
         return np.sort(rng.choice(size, self.config.most_fitted, replace=False)).astype(np.int64)
 
 
-def as_points(features: npt.NDArray[Any], normalise: bool) -> Rows:
+def as_points(features: npt.NDArray[Any], normalize: bool) -> Rows:
     """Features ``[n, W]`` as the points that are clustered."""
     points: Rows = features.astype(np.float64)
-    if normalise:
+    if normalize:
         points = points / np.maximum(np.sqrt((points**2).sum(1, keepdims=True)), 1e-12)
     return points
 
@@ -153,9 +153,9 @@ def fit_tag(points: Rows, config: CleaningConfig, tag: int) -> tuple[Rows, float
         Centers ``[k, W]``, and the distance from the nearest of them beyond which a region is an outlier.
     """
     k = max(1, min(config.clusters, len(points) // config.regions_per_cluster))
-    centres, owners = kmeans(points, k, np.random.default_rng((config.seed, tag, 1)), config.iterations)
-    centres = centres_of_weight(centres, owners, config.smallest_cluster)
-    return centres, outlier_cut(distances(points, centres).min(1), config.outlier_share)
+    centers, owners = kmeans(points, k, np.random.default_rng((config.seed, tag, 1)), config.iterations)
+    centers = centers_of_weight(centers, owners, config.smallest_cluster)
+    return centers, outlier_cut(distances(points, centers).min(1), config.outlier_share)
 
 
 @dataclass(frozen=True)
@@ -227,10 +227,10 @@ class RemovalStep(PartsStep):
                 score = round(float(found["scores"][place]), 4)
                 verdicts[int(rows[place])][int(tags[place])] = ("denied", score)
         # Outliers go last, so that a region that is both is called what the paper asks first.
-        for tag, (centres, cut) in self._usual().items():
+        for tag, (centers, cut) in self._usual().items():
             first, last = np.searchsorted(tags, [tag, tag + 1])
             if first < last:
-                apart = distances(as_points(found["features"][first:last], config.normalise), centres).min(1)
+                apart = distances(as_points(found["features"][first:last], config.normalize), centers).min(1)
                 for place in np.flatnonzero(apart > cut):
                     verdicts[int(rows[first + place])][tag] = ("outlier", round(float(apart[place]), 4))
         return verdicts
@@ -242,7 +242,7 @@ class RemovalStep(PartsStep):
         for group in range(self.clusters.units):
             found = load_file(self.clusters.output(group))
             for tag, cut in zip(found["tags"].tolist(), found["cuts"].tolist(), strict=True):
-                usual[tag] = (found["centres"][found["owners"] == tag], cut)
+                usual[tag] = (found["centers"][found["owners"] == tag], cut)
         return usual
 
 

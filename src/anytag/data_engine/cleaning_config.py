@@ -34,7 +34,7 @@ class CleaningConfig(Settings):
             "drop of water" says nothing about it.
         feature: What is clustered: the picture's features, averaged over the ``region``, or the features of its
             ``crop``. Region: they know their surroundings, and cost nothing.
-        normalise: Whether features are brought to length 1, so that distance is angle: how strongly something shows
+        normalize: Whether features are brought to length 1, so that distance is angle: how strongly something shows
             varies with its size more than with what it is.
         clusters: k: "bat" has two senses, and a dog has a front and a side; a few suffice, since every cluster needs
             members.
@@ -72,7 +72,7 @@ class CleaningConfig(Settings):
     box_threshold: float = Field(default=0.35, ge=0, le=1)
     without_region: Literal["keep", "drop"] = "keep"
     feature: Literal["region", "crop"] = "region"
-    normalise: bool = True
+    normalize: bool = True
     clusters: int = Field(default=4, ge=1)
     regions_per_cluster: int = Field(default=50, ge=1)
     min_regions: int = Field(default=20, ge=1)
@@ -95,10 +95,10 @@ class CleaningConfig(Settings):
 
     def of_clusters(self) -> dict[str, object]:
         """The settings that centers and cuts depend on, beside the regions."""
-        names = {"normalise", "clusters", "regions_per_cluster", "min_regions", "smallest_cluster", "outlier_share"}
+        names = {"normalize", "clusters", "regions_per_cluster", "min_regions", "smallest_cluster", "outlier_share"}
         return self.model_dump(mode="json", include=names | {"most_fitted", "iterations", "groups", "seed"})
 
     def of_removal(self) -> dict[str, object]:
         """The settings that decide which tags go, beside centers, cuts and scores."""
-        names = {"normalise", "without_region", "denial", "denial_threshold", "denial_factor", "protected"}
+        names = {"normalize", "without_region", "denial", "denial_threshold", "denial_factor", "protected"}
         return self.model_dump(mode="json", include=names)

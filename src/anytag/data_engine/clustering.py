@@ -8,32 +8,32 @@ import numpy.typing as npt
 Points = npt.NDArray[np.float64]
 
 
-def distances(points: Points, centres: Points) -> npt.NDArray[np.float64]:
+def distances(points: Points, centers: Points) -> npt.NDArray[np.float64]:
     """The Euclidean distance of each point from each center.
 
     Rows are computed by themselves, so that a point's distance does not depend on which others are asked for.
 
     Args:
         points: ``[n, d]``.
-        centres: ``[k, d]``.
+        centers: ``[k, d]``.
 
     Returns:
         ``[n, k]``.
     """
-    apart = np.empty((len(points), len(centres)))
-    for number, centre in enumerate(centres):
-        apart[:, number] = np.sqrt(((points - centre) ** 2).sum(1))
+    apart = np.empty((len(points), len(centers)))
+    for number, center in enumerate(centers):
+        apart[:, number] = np.sqrt(((points - center) ** 2).sum(1))
     return apart
 
 
-def seed_centres(points: Points, k: int, rng: np.random.Generator) -> Points:
+def seed_centers(points: Points, k: int, rng: np.random.Generator) -> Points:
     """k-means++ (Arthur & Vassilvitskii, 2007): each next center is drawn by squared distance from those before."""
-    centres = [points[rng.integers(len(points))]]
-    nearest = distances(points, np.array(centres))[:, 0] ** 2
-    while len(centres) < k and (total := nearest.sum()) > 0:
-        centres.append(points[rng.choice(len(points), p=nearest / total)])
-        nearest = np.minimum(nearest, distances(points, centres[-1][None])[:, 0] ** 2)
-    return np.array(centres)
+    centers = [points[rng.integers(len(points))]]
+    nearest = distances(points, np.array(centers))[:, 0] ** 2
+    while len(centers) < k and (total := nearest.sum()) > 0:
+        centers.append(points[rng.choice(len(points), p=nearest / total)])
+        nearest = np.minimum(nearest, distances(points, centers[-1][None])[:, 0] ** 2)
+    return np.array(centers)
 
 
 def kmeans(
@@ -50,30 +50,30 @@ def kmeans(
     Returns:
         Centers ``[k, d]``, and the cluster of every point ``[n]``.
     """
-    centres = seed_centres(points, min(k, len(points)), rng)
+    centers = seed_centers(points, min(k, len(points)), rng)
     owners = np.full(len(points), -1, np.intp)
     for _ in range(iterations):
-        now = distances(points, centres).argmin(1)
+        now = distances(points, centers).argmin(1)
         if (now == owners).all():
             break
         owners = now
-        for cluster in range(len(centres)):
+        for cluster in range(len(centers)):
             # A cluster that has lost its points stays where it is.
             if (mine := owners == cluster).any():
-                centres[cluster] = points[mine].mean(0)
-    return centres, owners
+                centers[cluster] = points[mine].mean(0)
+    return centers, owners
 
 
-def centres_of_weight(centres: Points, owners: npt.NDArray[np.intp], share: float) -> Points:
+def centers_of_weight(centers: Points, owners: npt.NDArray[np.intp], share: float) -> Points:
     """The centers of clusters that hold a share of the points at least; the largest always stays.
 
     k-means++ likes far points for seeds: a few outliers easily make a cluster of their own, in whose middle they would
     look like the most typical of all.
     """
-    sizes = np.bincount(owners, minlength=len(centres))
+    sizes = np.bincount(owners, minlength=len(centers))
     kept = sizes >= max(1, share * len(owners))
     kept[sizes.argmax()] = True
-    heavy: Points = centres[kept]
+    heavy: Points = centers[kept]
     return heavy
 
 

@@ -101,7 +101,7 @@ class GenerateStep(PartsStep):
                 waiting.append(record)
                 yield sample.place, sample.picture
 
-        for result in self._recognise(pictures()):
+        for result in self._recognize(pictures()):
             record = waiting.popleft()
             if isinstance(result, Failure):
                 outcome.fail(PictureError(result.kind, result.path, result.message))
@@ -128,7 +128,7 @@ class GenerateStep(PartsStep):
             yield made
         outcome.counts.update(ids.unknown)
 
-    def _recognise(self, pictures: Iterable[tuple[str, PictureSource]]) -> Iterator[Recognition | Failure]:
+    def _recognize(self, pictures: Iterable[tuple[str, PictureSource]]) -> Iterator[Recognition | Failure]:
         recognizer, config = loaded(self.model), self.config
         # Pictures may come with a name for messages; see :data:`anytag.pictures.batching.NamedSource`.
         named = cast(Iterable[PictureSource], pictures)

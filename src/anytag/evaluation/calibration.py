@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anytag.errors import UsageError
-from anytag.evaluation.labelled_scores import LabelledScores
+from anytag.evaluation.labeled_scores import LabeledScores
 from anytag.evaluation.tagging import best_common_threshold, best_thresholds
 from anytag.foundations.log_odds import EDGE, log_odds, sigmoid
 from anytag.foundations.report import Report
@@ -168,7 +168,7 @@ def fit_thresholds(
     return common, thresholds, positives
 
 
-def calibrate(recognizer: Recognizer, data: LabelledScores, source: str, report: Report = print) -> None:
+def calibrate(recognizer: Recognizer, data: LabeledScores, source: str, report: Report = print) -> None:
     """Make scores comparable, make them probabilities, fit thresholds, and save all that.
 
     First the classifier's evidence is weighed against the decoder's. Then every tag's logits are shifted by

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from anytag.errors import UsageError
 from anytag.language.parsing.parser import load_parser
 from anytag.language.tags.vocabulary_builder import TagMapper
-from anytag.model.names import normalise_name
+from anytag.model.names import normalize_name
 from anytag.model.vocabulary import TagVocabulary, VocabularyTag
 
 
@@ -79,11 +79,11 @@ class CategoryParser:
     ):
         self.names = tuple(names)
         self._parser = load_parser(parser)  # type: ignore[arg-type]
-        plain = [normalise_name(name) for name in self.names]
+        plain = [normalize_name(name) for name in self.names]
         first = {name: place for place, name in enumerate(dict.fromkeys(plain))}
         others: dict[str, dict[str, None]] = {name: {} for name in first}
         for given, name in zip(self.names, plain, strict=True):
-            others[name] |= dict.fromkeys(map(normalise_name, (synonyms or {}).get(given, ())))
+            others[name] |= dict.fromkeys(map(normalize_name, (synonyms or {}).get(given, ())))
         own = TagVocabulary(
             VocabularyTag(id=place, name=name, kind="object", aliases=tuple(n for n in others[name] if n != name))
             for name, place in first.items()

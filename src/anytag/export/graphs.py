@@ -30,12 +30,12 @@ class ImageEncoderGraph(nn.Module):
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Normalize, encode, and let the encoder's own classifier speak."""
         # A color after the other: three values at a time would be subtracted one by one.
-        normalised = (pixels.permute(0, 3, 1, 2).to(torch.float32) - self.mean) * self.scale
+        normalized = (pixels.permute(0, 3, 1, 2).to(torch.float32) - self.mean) * self.scale
         if not self.model.config.image_encoder.classes:
             # Not every runtime multiplies by a matrix of no columns.
-            features = self.model.features(self.model.image_encoder(normalised))
+            features = self.model.features(self.model.image_encoder(normalized))
             return features, features[:, 0, :0]
-        features, classes = self.model.encode(normalised)
+        features, classes = self.model.encode(normalized)
         return features, classes.softmax(-1)
 
 

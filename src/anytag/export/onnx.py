@@ -209,27 +209,27 @@ def fold_constants(path: Path) -> None:
     _take_place(folded, path)
 
 
-def quantise_dynamic(
+def quantize_dynamic(
     path: Path,
     keep: Callable[[str], bool] | None = None,
     operators: Sequence[str] = ("MatMul", "Gemm", "Gather"),
 ) -> None:
-    """8-bit weights for matrix products and embeddings, activations quantised as they come.
+    """8-bit weights for matrix products and embeddings, activations quantized as they come.
 
     Args:
         path: Changed in place.
         keep: Names of nodes that stay in floating point.
-        operators: What is quantised, where its weight is a constant.
+        operators: What is quantized, where its weight is a constant.
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     model = onnx.load(path)
     excluded = [node.name for node in model.graph.node if keep is not None and keep(node.name)]
-    quantised = path.with_suffix(".int8.onnx")
+    quantized = path.with_suffix(".int8.onnx")
     with _without_advice():
         quantize_dynamic(
             str(path),
-            str(quantised),
+            str(quantized),
             weight_type=QuantType.QInt8,
             per_channel=True,
             nodes_to_exclude=excluded,
@@ -238,7 +238,7 @@ def quantise_dynamic(
             extra_options={"MatMulConstBOnly": True, "DefaultTensorType": TensorProto.FLOAT},
             use_external_data_format=_bytes_of_weights(path) > LARGEST_GRAPH,
         )
-    _take_place(quantised, path)
+    _take_place(quantized, path)
 
 
 @contextmanager
@@ -271,7 +271,7 @@ def fix_activation_scales(path: Path, samples: Iterable[Mapping[str, NDArray[Any
     row depends on the others. A scale that is known beforehand leaves every row to itself.
 
     Args:
-        path: Written by :func:`quantise_dynamic`; changed in place.
+        path: Written by :func:`quantize_dynamic`; changed in place.
         samples: Inputs to see ranges on.
         margin: By how much larger than seen an activation may be before it is cut off.
     """
@@ -297,7 +297,7 @@ def fix_activation_scales(path: Path, samples: Iterable[Mapping[str, NDArray[Any
 
 
 def _ranges(model: onnx.ModelProto, samples: Iterable[Mapping[str, NDArray[Any]]]) -> dict[str, tuple[float, float]]:
-    """Least and greatest value, 0 among them, of everything that is quantised as it comes."""
+    """Least and greatest value, 0 among them, of everything that is quantized as it comes."""
     probe = onnx.ModelProto()
     probe.CopyFrom(model)
     del probe.graph.output[:]

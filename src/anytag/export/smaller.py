@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from anytag.export.onnx import fix_activation_scales, fold_constants, quantise_dynamic, store_half
+from anytag.export.onnx import fix_activation_scales, fold_constants, quantize_dynamic, store_half
 from anytag.export.tied_weights import share_tied_weights
 from anytag.nn.model import RecognitionModel
 
@@ -27,11 +27,11 @@ def make_smaller(path: Path, samples: Samples) -> str:
         What its weights are now.
     """
     if path.stem == "label_encoder":  # The largest part, and the least sensitive one.
-        quantise_dynamic(path)
+        quantize_dynamic(path)
     elif path.stem == "recognition_decoder":
-        _quantise_recognition(path, samples)
+        _quantize_recognition(path, samples)
     elif path.stem == "text_decoder":
-        _quantise_writing(path)
+        _quantize_writing(path)
     else:
         store_half(path)
         return "float16"
@@ -46,24 +46,24 @@ def make_official_smaller(path: Path, samples: Samples) -> str:
     """
     if path.stem == "image_encoder":
         fold_constants(path)
-        quantise_dynamic(path, operators=["MatMul", "Gemm"])
+        quantize_dynamic(path, operators=["MatMul", "Gemm"])
         return "int8"
     return make_smaller(path, samples)
 
 
-def _quantise_recognition(path: Path, samples: Samples) -> None:
+def _quantize_recognition(path: Path, samples: Samples) -> None:
     # Thousands of queries a picture take half of the time, and 8 bits a quarter of that away. The last layer's one
     # column of weights costs nothing, and in floating point it halves the error.
     fold_constants(path)
-    quantise_dynamic(path, keep=lambda name: "/score/" in name, operators=["MatMul"])
+    quantize_dynamic(path, keep=lambda name: "/score/" in name, operators=["MatMul"])
     # A tag's score must not depend on what else is asked for.
     fix_activation_scales(path, samples())
 
 
-def _quantise_writing(path: Path) -> None:
+def _quantize_writing(path: Path) -> None:
     # Writing takes a quarter less time. The interaction encoder runs once a caption and would gain next to nothing.
     fold_constants(path)
-    quantise_dynamic(path, operators=["MatMul", "Gemm"])
+    quantize_dynamic(path, operators=["MatMul", "Gemm"])
     share_tied_weights(path)
     store_half(path, smallest=100_000)  # Word embeddings; the scales of 8-bit weights stay as they are.
 

@@ -15,12 +15,12 @@ from anytag.export.onnx import save_graph
 def share_tied_weights(path: Path) -> int:
     """Read embeddings off the 8-bit weights of a product with the same table, and drop the table in floating point.
 
-    Quantising a product leaves the table for the embeddings beside its copy in 8 bits, so that a captioner whose words
+    Quantizing a product leaves the table for the embeddings beside its copy in 8 bits, so that a captioner whose words
     are most of its weights becomes larger than in half precision. The copy's columns, each with its own scale, are the
     table's rows.
 
     Args:
-        path: Written by :func:`~anytag.export.onnx.quantise_dynamic`; changed in place.
+        path: Written by :func:`~anytag.export.onnx.quantize_dynamic`; changed in place.
 
     Returns:
         How many tables were dropped.
@@ -28,7 +28,7 @@ def share_tied_weights(path: Path) -> int:
     model = onnx.load(path)
     graph = model.graph
     constants = {weight.name: weight for weight in graph.initializer}
-    quantised = {
+    quantized = {
         name.removesuffix("_quantized"): numpy_helper.to_array(weight)
         for name, weight in constants.items()
         if name.endswith("_quantized") and len(weight.dims) == 2
@@ -39,7 +39,7 @@ def share_tied_weights(path: Path) -> int:
         if len(table.dims) != 2 or not readers or any(not _looks_up(node, table.name) for node in readers):
             continue
         rows = numpy_helper.to_array(table)
-        twin = next((name for name in quantised if _is_twin(rows, name, quantised, constants)), None)
+        twin = next((name for name in quantized if _is_twin(rows, name, quantized, constants)), None)
         if twin is None:
             continue
         for node in readers:
@@ -59,11 +59,11 @@ def _looks_up(node: onnx.NodeProto, table: str) -> bool:
 def _is_twin(
     rows: NDArray[np.float32],
     name: str,
-    quantised: dict[str, NDArray[np.int8]],
+    quantized: dict[str, NDArray[np.int8]],
     constants: dict[str, onnx.TensorProto],
 ) -> bool:
     """Whether 8-bit columns with scales are these rows, as exactly as 8 bits allow."""
-    columns, scale = quantised[name], constants.get(f"{name}_scale")
+    columns, scale = quantized[name], constants.get(f"{name}_scale")
     if columns.shape != rows.shape[::-1] or scale is None:
         return False
     scales = np.broadcast_to(numpy_helper.to_array(scale), len(rows))

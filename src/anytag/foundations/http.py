@@ -73,7 +73,7 @@ def connect(url: str, headers: dict[str, str], timeout: float) -> Any:
         TransientError: If there is no connection.
     """
     request = urllib.request.Request(url, headers=headers)
-    _authorise(request)
+    _authorize(request)
     try:
         return urllib.request.build_opener(_Redirects).open(request, timeout=timeout)
     except urllib.error.HTTPError:
@@ -97,11 +97,11 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
             raise DownloadError(f"{req.full_url}: redirects to {newurl}, which is not encrypted")
         request = super().redirect_request(req, fp, code, msg, headers, newurl)
         if request is not None:
-            _authorise(request)
+            _authorize(request)
         return request
 
 
-def _authorise(request: urllib.request.Request) -> None:
+def _authorize(request: urllib.request.Request) -> None:
     token = os.environ.get("HF_TOKEN", "").strip()
     if token and _origin(request.full_url) == HUB:
         # Unredirected: urllib copies all other headers to wherever it is sent.

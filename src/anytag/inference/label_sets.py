@@ -14,7 +14,7 @@ from anytag.inference.label_set import LabelSet, join, take
 from anytag.inference.tag_choice import ChosenTags, TagChoice
 from anytag.inference.text_queries import TextQueries
 from anytag.model.directory import ModelDirectory
-from anytag.model.names import normalise_name
+from anytag.model.names import normalize_name
 from anytag.model.vocabulary import TagVocabulary, VocabularyTag
 from anytag.recognition import TAG_KINDS, TagKind
 
@@ -68,7 +68,7 @@ class LabelSets:
         Raises:
             UsageError: If there is no name, or one is empty.
         """
-        cleaned = [normalise_name(name) for name in names]
+        cleaned = [normalize_name(name) for name in names]
         if not cleaned or "" in cleaned:
             raise UsageError("categories: give at least one name, separated by commas, none of them empty")
         asked = tuple(name.strip() for name in names)
@@ -103,7 +103,7 @@ class LabelSets:
         asked: dict[str, VocabularyTag] = {}
         for name in names:
             tag = self.chosen.find(name)
-            if tag is None and (words := normalise_name(name)):
+            if tag is None and (words := normalize_name(name)):
                 tag = VocabularyTag(len(self.vocabulary) + len(tags), words, TAG_KINDS[0])
             if tag is not None and tag.name not in tags:
                 tags[tag.name] = asked[name.strip()] = tag

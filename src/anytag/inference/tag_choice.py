@@ -19,7 +19,7 @@ from anytag.errors import UsageError
 from anytag.foundations import arguments
 from anytag.language.parsing.lemmas import noun_lemma
 from anytag.language.tags.name_files import read_name_lines
-from anytag.model.names import normalise_name
+from anytag.model.names import normalize_name
 from anytag.model.vocabulary import TagVocabulary, VocabularyTag
 from anytag.recognition import TAG_KINDS
 
@@ -93,7 +93,7 @@ class ChosenTags:
             raise UsageError("allow and deny leave no tag to look for")
         called = Counter(self.name(tag) for tag in self.tags)
         self.shared_names = frozenset(name for name in self._names.values() if called[name] > 1)
-        self._by_new_name = {normalise_name(name): vocabulary[id] for id, name in reversed(self._names.items())}
+        self._by_new_name = {normalize_name(name): vocabulary[id] for id, name in reversed(self._names.items())}
 
     def name(self, tag: VocabularyTag) -> str:
         """What a tag is called here."""
@@ -105,7 +105,7 @@ class ChosenTags:
         Names in other languages come last: "chat" is English before it is French, unless the language was chosen.
         """
         for reading in _numbers(name):
-            found = self._by_new_name.get(normalise_name(reading)) or self._vocabulary.find(reading)
+            found = self._by_new_name.get(normalize_name(reading)) or self._vocabulary.find(reading)
             if found:
                 return found
         called = [self._vocabulary[id] for id in self._vocabulary.translations.find(name)]
@@ -120,19 +120,19 @@ class ChosenTags:
         if self._index is None:
             self._index = ({}, {})
             for tag in self._vocabulary:
-                self._index[0].setdefault(normalise_name(tag.name), []).append(tag.id)
+                self._index[0].setdefault(normalize_name(tag.name), []).append(tag.id)
                 for alias in tag.aliases:
-                    self._index[1].setdefault(normalise_name(alias), []).append(tag.id)
+                    self._index[1].setdefault(normalize_name(alias), []).append(tag.id)
         for reading, kind in _readings(text):
             for name, table in product(_numbers(reading), self._index):
-                found = [i for i in table.get(normalise_name(name), ()) if kind in (None, self._vocabulary[i].kind)]
+                found = [i for i in table.get(normalize_name(name), ()) if kind in (None, self._vocabulary[i].kind)]
                 if found:
                     return found
         if called := self._vocabulary.translations.find(text):
             return list(called)
         if text.isdecimal() and int(text) < len(self._vocabulary):
             return [int(text)]
-        near = difflib.get_close_matches(normalise_name(text), [*self._index[0], *self._index[1]], n=3, cutoff=0.6)
+        near = difflib.get_close_matches(normalize_name(text), [*self._index[0], *self._index[1]], n=3, cutoff=0.6)
         hint = f"; did you mean {', '.join(near)}?" if near else ""
         raise UsageError(f"{where}: unknown tag {text!r}{hint} (anytag vocabulary search shows what there is)")
 

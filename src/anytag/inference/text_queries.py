@@ -19,7 +19,7 @@ from anytag.language.tokenizers.bert_tokenizer import TEXT_TOKENS, OfficialToken
 from anytag.language.tokenizers.padding import padded
 from anytag.language.tokenizers.pre_caption import pre_caption
 from anytag.model.directory import ModelDirectory
-from anytag.model.names import normalise_name
+from anytag.model.names import normalize_name
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -104,13 +104,13 @@ class TextQueries:
 
     def _descriptions(self, names: Sequence[str]) -> list[Sequence[str]]:
         """The user's descriptions of categories or, where there are none, templates'."""
-        unwritten = [name for name in names if normalise_name(name) not in self._written]
+        unwritten = [name for name in names if normalize_name(name) not in self._written]
         named = [NamedTag(name, kind) for name, kind in zip(unwritten, guess_kinds(unwritten), strict=True)]
         with warnings.catch_warnings():
             # Templates are what there is at run time; "anytag vocabulary describe" makes better ones.
             warnings.simplefilter("ignore", UserWarning)
             made = {one.tag: one.lines for one in from_wordnet(named, None, self.config.descriptions)}
-        return [self._written.get(normalise_name(name)) or made[name] for name in names]
+        return [self._written.get(normalize_name(name)) or made[name] for name in names]
 
 
 def _readable(text: str) -> str:
@@ -125,7 +125,7 @@ def described_texts(path: str | Path, count: int) -> dict[str, tuple[str, ...]]:
         VocabularyError: If the file is missing or not as it should be.
         UsageError: If a text has another number of descriptions than the model weighs.
     """
-    found = {normalise_name(one.tag): one.lines for one in read_descriptions(path)}
+    found = {normalize_name(one.tag): one.lines for one in read_descriptions(path)}
     for name, lines in found.items():
         if len(lines) != count:
             raise UsageError(f"{path}: {name!r} has {len(lines)} descriptions, but the model weighs {count} a category")

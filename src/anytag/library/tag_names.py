@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from anytag.library.index import Index
-from anytag.model.names import normalise_name
+from anytag.model.names import normalize_name
 from anytag.model.vocabulary import TagVocabulary, VocabularyTag
 
 #: A tag's number in the index, its name and its kind.
@@ -23,7 +23,7 @@ class TagNames:
         self._state = _state(index)
         self._by_name: dict[str, list[IndexTag]] = {}
         for number, name, kind in index.rows("SELECT id, name, kind FROM tags"):
-            self._by_name.setdefault(normalise_name(name), []).append((number, name, kind))
+            self._by_name.setdefault(normalize_name(name), []).append((number, name, kind))
 
     def fits(self, index: Index) -> bool:
         """Whether these are still the names of an index's tags."""
@@ -31,7 +31,7 @@ class TagNames:
 
     def find(self, text: str) -> list[IndexTag]:
         """The tags that a text names."""
-        name = normalise_name(text)
+        name = normalize_name(text)
         found = self._called(name) or self._called(name.removesuffix("s")) or self._called(name.removesuffix("es"))
         if not found and self._vocabulary is not None:
             senses = [self._vocabulary[id] for id in self._vocabulary.translations.find(name)]
@@ -40,7 +40,7 @@ class TagNames:
 
     def of(self, tag: VocabularyTag) -> list[IndexTag]:
         """A tag of the vocabulary, if a picture has it."""
-        return [known for known in self._by_name.get(normalise_name(tag.name), ()) if known[1:] == (tag.name, tag.kind)]
+        return [known for known in self._by_name.get(normalize_name(tag.name), ()) if known[1:] == (tag.name, tag.kind)]
 
     def _called(self, name: str) -> list[IndexTag]:
         """Tags of that name, then those of that alias."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from anytag.foundations.settings import Settings
 from anytag.pictures.preprocessing import Alpha, Preprocessing
@@ -38,7 +38,7 @@ class ImageEncoderConfig(Settings):
         resolution: Side of the square, in pixels.
         width: Width of its tokens.
         tokens: Tokens of a picture, with their mean, which stands first.
-        projection: How tokens become features: ``normalised`` (linear, layer norm, positions), ``linear`` (RAM) or
+        projection: How tokens become features: ``normalized`` (linear, layer norm, positions), ``linear`` (RAM) or
             ``none`` (Tag2Text).
         classes: Classes of the ImageNet classifier that the encoder was trained with and keeps (0: none). It is the
             second teacher, and knows things that captions seldom name.
@@ -53,7 +53,7 @@ class ImageEncoderConfig(Settings):
 
     name: str = "efficientnet_lite2"
     swin: SwinConfig | None = None
-    projection: Literal["normalised", "linear", "none"] = "normalised"
+    projection: Literal["normalized", "linear", "none"] = "normalized"
     resolution: int = Field(default=260, ge=1)
     width: int = Field(default=1280, ge=1)
     tokens: int = Field(default=82, ge=1)
@@ -63,6 +63,12 @@ class ImageEncoderConfig(Settings):
     interpolation: Interpolation = "bicubic"
     alpha: Alpha = "composite"
     square: Literal["squash"] = "squash"
+
+    @field_validator("projection", mode="before")
+    @classmethod
+    def _spelled_as_before(cls, value: object) -> object:
+        """Models that were made before the release spell it so."""
+        return "normalized" if value == "normalised" else value
 
     @property
     def preprocessing(self) -> Preprocessing:

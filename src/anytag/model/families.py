@@ -13,7 +13,7 @@ from anytag.model.config import (
     RecognitionConfig,
     SwinConfig,
 )
-from anytag.pictures.normalisation import IMAGENET
+from anytag.pictures.normalization import IMAGENET
 
 SwinSize = Literal["base", "large"]
 

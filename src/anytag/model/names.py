@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 
-def normalise_name(name: str) -> str:
+def normalize_name(name: str) -> str:
     """The form in which names are compared: lower case, single blanks, no underscores or outer blanks."""
     return " ".join(name.replace("_", " ").lower().split())

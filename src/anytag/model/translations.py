@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from anytag.errors import VocabularyError
-from anytag.model.names import normalise_name
+from anytag.model.names import normalize_name
 
 #: Lies beside ``vocabulary.json``: a header ``name,kind,de,es,…``, then a row a tag; an empty cell is no name.
 TRANSLATIONS_FILE = "translations.csv"
@@ -44,7 +44,7 @@ class Translations:
             name: In any language.
             language: Only in this one.
         """
-        found = self._ids.get(normalise_name(name), ())
+        found = self._ids.get(normalize_name(name), ())
         return tuple(dict.fromkeys(id for code, id in found if language in (None, code)))
 
     @cached_property
@@ -52,7 +52,7 @@ class Translations:
         ids: dict[str, list[tuple[str, int]]] = {}
         for code, names in self._names.items():
             for id, name in names.items():
-                ids.setdefault(normalise_name(name), []).append((code, id))
+                ids.setdefault(normalize_name(name), []).append((code, id))
         return ids
 
 

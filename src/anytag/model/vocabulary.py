@@ -14,7 +14,7 @@ from typing import Any
 
 from anytag.errors import VocabularyError
 from anytag.foundations.atomic_files import write_text
-from anytag.model.names import normalise_name
+from anytag.model.names import normalize_name
 from anytag.model.translations import TRANSLATIONS_FILE, Translations, read_translations
 from anytag.recognition import TAG_KINDS, TagKind
 
@@ -83,9 +83,9 @@ class TagVocabulary:
             seen.add((tag.name, tag.kind))
             if bad := [i for i in tag.implies if not 0 <= i < len(self._tags)]:
                 raise VocabularyError(f"tag {tag.name!r} implies ids that do not exist: {bad}")
-            self._by_name.setdefault(normalise_name(tag.name), []).append(position)
+            self._by_name.setdefault(normalize_name(tag.name), []).append(position)
             for alias in tag.aliases:
-                self._by_alias.setdefault(normalise_name(alias), []).append(position)
+                self._by_alias.setdefault(normalize_name(alias), []).append(position)
 
     def __len__(self) -> int:
         return len(self._tags)
@@ -107,7 +107,7 @@ class TagVocabulary:
         Returns:
             The tag, or ``None``.
         """
-        key = normalise_name(name)
+        key = normalize_name(name)
         for table in (self._by_name, self._by_alias):
             found = [self._tags[i] for i in table.get(key, ()) if kind is None or self._tags[i].kind == kind]
             if found:
@@ -116,7 +116,7 @@ class TagVocabulary:
 
     def with_alias(self, name: str) -> list[VocabularyTag]:
         """All tags with that alias, whatever their kind."""
-        return [self._tags[place] for place in self._by_alias.get(normalise_name(name), ())]
+        return [self._tags[place] for place in self._by_alias.get(normalize_name(name), ())]
 
     @cached_property
     def translations(self) -> Translations:
@@ -134,9 +134,9 @@ class TagVocabulary:
 
     def search(self, text: str, limit: int = 20) -> list[VocabularyTag]:
         """Tags whose name in any language, or an alias, contains the text; whole matches and frequent tags first."""
-        key = normalise_name(text)
+        key = normalize_name(text)
         named = {
-            tag.id: [normalise_name(n) for n in (tag.name, *tag.aliases, *self.translations.of(tag.id).values())]
+            tag.id: [normalize_name(n) for n in (tag.name, *tag.aliases, *self.translations.of(tag.id).values())]
             for tag in self._tags
         }
 

@@ -49,7 +49,7 @@ def asymmetric_loss(
     return -(loss if weights is None else loss * weights).sum()
 
 
-def language_modelling_loss(logits: Tensor, targets: Tensor, smoothing: float = 0.1) -> Tensor:
+def language_modeling_loss(logits: Tensor, targets: Tensor, smoothing: float = 0.1) -> Tensor:
     """Cross entropy of the next token, mean over the positions that count.
 
     Args:

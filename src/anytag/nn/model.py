@@ -90,7 +90,7 @@ class RecognitionModel(nn.Module):
             self.image_projection = nn.Linear(encoder.width, config.features)
         elif encoder.width != config.features:
             raise ValueError(f"features are {config.features} wide, but unprojected tokens are {encoder.width}")
-        if encoder.projection == "normalised":
+        if encoder.projection == "normalized":
             self.image_norm = nn.LayerNorm(config.features)
             self.image_positions = nn.Parameter(torch.randn(encoder.tokens, config.features) * 0.02)
         self.label_queries: Any = build_label_queries(config.labels, width, tags)
@@ -132,9 +132,9 @@ class RecognitionModel(nn.Module):
             if captioner.picture_memory:
                 #: Stands for the picture where there is none (captions without pictures train the language side).
                 self.no_picture = nn.Parameter(torch.randn(1, 1, width) * 0.02)
-        self._initialise()
+        self._initialize()
 
-    def _initialise(self) -> None:
+    def _initialize(self) -> None:
         """BERT's initialization for everything but the image encoder, whose weights come from ImageNet."""
         for name, module in self.named_modules():
             if name.startswith("image_encoder"):
@@ -156,7 +156,7 @@ class RecognitionModel(nn.Module):
         kind = self.config.image_encoder.projection
         if kind != "none":
             tokens = self.image_projection(tokens)
-        return self.image_norm(tokens) + self.image_positions if kind == "normalised" else tokens
+        return self.image_norm(tokens) + self.image_positions if kind == "normalized" else tokens
 
     def encode(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Normalized pixels ``[B, 3, R, R]`` to features ``[B, 1 + N, F]`` and class logits ``[B, classes]``."""

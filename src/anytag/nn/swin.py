@@ -270,7 +270,7 @@ class SwinTransformer(nn.Module):
         self.norm = nn.LayerNorm(self.out_width)
         raster = torch.arange(self.grids[0] ** 2, device="cpu")
         self.register_buffer("enter", _steps(raster, orders[0]), persistent=False)
-        self.apply(_initialise)
+        self.apply(_initialize)
 
     @property
     def out_width(self) -> int:
@@ -318,7 +318,7 @@ class SwinTransformer(nn.Module):
         return self.embedding_norm(F.linear(patches, self.embedding.weight.flatten(1), self.embedding.bias))
 
 
-def _initialise(module: nn.Module) -> None:
+def _initialize(module: nn.Module) -> None:
     """The paper's initial weights."""
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)

@@ -1,10 +1,10 @@
 """Pictures in: find them, read them safely, and make batches of pixels.
 
 :mod:`~anytag.pictures.finding` turns files, folders and globs into paths, :mod:`~anytag.pictures.reading` turns
-anything that holds a picture into an upright RGB picture, :mod:`~anytag.pictures.colours` brings every mode to RGB,
+anything that holds a picture into an upright RGB picture, :mod:`~anytag.pictures.colors` brings every mode to RGB,
 :mod:`~anytag.pictures.batching` streams batches of pixels, decoded ahead of the consumer,
 :mod:`~anytag.pictures.preprocessing` says how a model wants its pictures,
-:mod:`~anytag.pictures.normalisation` holds the means and deviations that encoders were trained with,
+:mod:`~anytag.pictures.normalization` holds the means and deviations that encoders were trained with,
 :mod:`~anytag.pictures.multi_crop` cuts a picture up for a closer look, and
 :mod:`~anytag.pictures.heat_maps` shows where in a picture something is.
 """
@@ -16,7 +16,7 @@ from anytag.pictures.finding import find_names, find_pictures, read_list
 from anytag.pictures.formats import PICTURE_EXTENSIONS
 from anytag.pictures.heat_maps import overlay_heat_map, resize_heat_map
 from anytag.pictures.left_out import LeftOut
-from anytag.pictures.normalisation import CLIP, IMAGENET, Normalisation
+from anytag.pictures.normalization import CLIP, IMAGENET, Normalization
 from anytag.pictures.preprocessing import Preprocessing
 from anytag.pictures.reading import MAX_PIXELS, DecodedPicture, Interpolation, decode_picture, read_picture, to_pixels
 from anytag.pictures.sources import PictureSource
@@ -31,7 +31,7 @@ __all__ = [
     "Interpolation",
     "LeftOut",
     "LoadedPicture",
-    "Normalisation",
+    "Normalization",
     "PictureSource",
     "Preprocessing",
     "decode_picture",

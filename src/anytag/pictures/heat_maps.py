@@ -16,7 +16,7 @@ Resampling = Literal["nearest", "bilinear"]
 _FILTERS = {"nearest": Image.Resampling.NEAREST, "bilinear": Image.Resampling.BILINEAR}
 
 #: Heat from 0 to 1 in steps of a quarter, as red, green and blue: dark violet over red and orange to pale yellow.
-_COLOURS = np.array([(20, 5, 70), (130, 20, 110), (230, 60, 50), (250, 160, 10), (255, 250, 170)], np.float32)
+_COLORS = np.array([(20, 5, 70), (130, 20, 110), (230, 60, 50), (250, 160, 10), (255, 250, 170)], np.float32)
 
 
 def to_heat_map(values: npt.NDArray[np.floating]) -> HeatMap:
@@ -66,6 +66,6 @@ def overlay_heat_map(picture: Image.Image, heat: HeatMap, opacity: float = 0.6) 
     if not 0 <= opacity <= 1:
         raise UsageError(f"opacity must lie between 0 and 1, not {opacity}")
     stretched = resize_heat_map(heat, *picture.size)
-    stops = np.linspace(0, 1, len(_COLOURS))
-    colours = np.stack([np.interp(stretched, stops, channel) for channel in _COLOURS.T], -1).astype(np.uint8)
-    return Image.blend(picture.convert("RGB"), Image.fromarray(colours), opacity)
+    stops = np.linspace(0, 1, len(_COLORS))
+    colors = np.stack([np.interp(stretched, stops, channel) for channel in _COLORS.T], -1).astype(np.uint8)
+    return Image.blend(picture.convert("RGB"), Image.fromarray(colors), opacity)

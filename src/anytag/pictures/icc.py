@@ -19,7 +19,7 @@ _D50 = np.array([0.9642, 1.0, 0.8249])
 #: Bradford's cone responses, in which the ICC has white points adapted (ICC.1:2022, annex E).
 _BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
 
-#: Luminance of a white sheet in pictures of high dynamic range, in candela a square metre (ITU-R BT.2408).
+#: Luminance of a white sheet in pictures of high dynamic range, in candela a square meter (ITU-R BT.2408).
 _HDR_WHITE = 203.0
 
 _POINTS = 4096
@@ -57,7 +57,7 @@ def _srgb(value: FloatArray) -> FloatArray:
     return np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
 
 
-def _perceptual_quantiser(value: FloatArray) -> FloatArray:
+def _perceptual_quantizer(value: FloatArray) -> FloatArray:
     """SMPTE ST 2084 to light, where 1 is a white sheet; what is brighter is clipped."""
     root = value ** (1 / 78.84375)
     light = (np.maximum(root - 0.8359375, 0) / (18.8515625 - 18.6875 * root)) ** (1 / 0.1593017578125)
@@ -76,7 +76,7 @@ CODED_CURVES: dict[int, float | Callable[[FloatArray], FloatArray]] = {
     4: 2.2,
     5: 2.8,
     8: 1.0,
-    16: _perceptual_quantiser,
+    16: _perceptual_quantizer,
     18: _hybrid_log_gamma,
 }
 
@@ -105,7 +105,7 @@ def make_profile(primaries: Primaries, curve: float | Callable[[FloatArray], Flo
     red, green, blue = _matrix(primaries).T
     trc = _exponent(curve) if isinstance(curve, float | int) else _table(curve)
     tags = {
-        b"desc": _description("made from named colours"),
+        b"desc": _description("made from named colors"),
         b"cprt": b"text\0\0\0\0none\0",
         b"wtpt": _xyz(_D50),
         b"rXYZ": _xyz(red),
@@ -124,10 +124,10 @@ def _matrix(primaries: Primaries) -> FloatArray:
     if (corners[:, 1] <= 0).any() or (corners < 0).any():
         raise ValueError("chromaticities must be positive")
     xyz = np.stack([corners[:, 0], corners[:, 1], 1 - corners.sum(1)], 1) / corners[:, 1:]
-    colours, white = xyz[:3].T, xyz[3]
-    if abs(np.linalg.det(colours)) < 1e-6:
+    colors, white = xyz[:3].T, xyz[3]
+    if abs(np.linalg.det(colors)) < 1e-6:
         raise ValueError("the primaries lie on one line")
-    to_xyz = colours * np.linalg.solve(colours, white)
+    to_xyz = colors * np.linalg.solve(colors, white)
     scale = np.diag((_BRADFORD @ _D50) / (_BRADFORD @ white))
     adapted: FloatArray = np.linalg.inv(_BRADFORD) @ scale @ _BRADFORD @ to_xyz
     if not (np.abs(adapted) < 16).all():

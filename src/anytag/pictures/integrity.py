@@ -134,7 +134,7 @@ def _is_gif_cut_off(stream: BinaryIO) -> bool:
     header = stream.read(13)
     if len(header) < 13:
         return True
-    stream.seek(_gif_colours(header[10]), io.SEEK_CUR)
+    stream.seek(_gif_colors(header[10]), io.SEEK_CUR)
     while kind := stream.read(1):
         if kind == b";":
             return False
@@ -142,7 +142,7 @@ def _is_gif_cut_off(stream: BinaryIO) -> bool:
             descriptor = stream.read(9)
             if len(descriptor) < 9:
                 return True
-            stream.seek(_gif_colours(descriptor[8]) + 1, io.SEEK_CUR)
+            stream.seek(_gif_colors(descriptor[8]) + 1, io.SEEK_CUR)
         elif kind == b"!":
             stream.seek(1, io.SEEK_CUR)
         else:
@@ -152,7 +152,7 @@ def _is_gif_cut_off(stream: BinaryIO) -> bool:
     return True
 
 
-def _gif_colours(flags: int) -> int:
+def _gif_colors(flags: int) -> int:
     """Bytes of the color table that a GIF's flags announce."""
     return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
 

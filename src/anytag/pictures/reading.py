@@ -11,8 +11,8 @@ import numpy.typing as npt
 from PIL import Image, ImageFile
 
 from anytag.errors import PictureError, UsageError
-from anytag.pictures.colour_profiles import profile_of, to_srgb
-from anytag.pictures.colours import from_array, is_deep, to_rgb
+from anytag.pictures.color_profiles import profile_of, to_srgb
+from anytag.pictures.colors import from_array, is_deep, to_rgb
 from anytag.pictures.failures import raise_unreadable
 from anytag.pictures.frames import further_frames, is_blank
 from anytag.pictures.identifying import Opened, identify
@@ -91,7 +91,7 @@ def read_picture(
 
     Of an animation or a file with several pages, the first with something on it; of a camera file, its largest preview.
     EXIF orientation is applied, color profiles become sRGB, transparency is composited over white, and deep pixels are
-    scaled to 8 bits (see :func:`~anytag.pictures.colours.to_rgb`). A file that was cut off where nothing shows, such as
+    scaled to 8 bits (see :func:`~anytag.pictures.colors.to_rgb`). A file that was cut off where nothing shows, such as
     a JPEG without its last two bytes, is read like a whole one.
 
     Args:
@@ -166,7 +166,7 @@ def to_pixels(
         box: Left, upper, right and lower side of the part to take, in pixels; ``None``: all of it.
 
     Returns:
-        ``[R, R, 3]`` RGB, 0 to 255, not normalized; see :class:`~anytag.pictures.normalisation.Normalisation`.
+        ``[R, R, 3]`` RGB, 0 to 255, not normalized; see :class:`~anytag.pictures.normalization.Normalization`.
 
     Raises:
         UsageError: If the resolution is below 1 or the interpolation is unknown.

@@ -123,8 +123,8 @@ def lacks_pixels(stream: BinaryIO, format: str | None) -> bool:
 def _with_end_of_png(content: bytes) -> bytes | None:
     """A PNG up to its last pixel, with an end mark; ``None`` if it holds fewer pixels than its header asks for."""
     try:
-        width, height, depth, colour, _, _, interlaced = struct.unpack_from(">IIBBBBB", content, 16)
-        expected = _png_bytes(width, height, depth * _SAMPLES[colour], interlaced)
+        width, height, depth, color, _, _, interlaced = struct.unpack_from(">IIBBBBB", content, 16)
+        expected = _png_bytes(width, height, depth * _SAMPLES[color], interlaced)
         inflate = zlib.decompressobj()
         kept, found, place = [_PNG], 0, len(_PNG)
         while place + 8 <= len(content) and found < expected:

@@ -14,11 +14,11 @@ from anytag.backends.base import FloatArray
 from anytag.datasets.samples import Sample
 from anytag.datasets.sources import SampleSource
 from anytag.errors import UsageError
-from anytag.evaluation.labelled_scores import nothing_readable, sample_batches
+from anytag.evaluation.labeled_scores import nothing_readable, sample_batches
 from anytag.inference.embedding import picture_inputs
 from anytag.inference.recognizer import Recognizer
 from anytag.language.tags.kinds import guess_kinds
-from anytag.model.names import normalise_name
+from anytag.model.names import normalize_name
 from anytag.model.vocabulary import TagVocabulary, VocabularyTag
 from anytag.recognition import TagKind
 
@@ -83,7 +83,7 @@ def read_pictures(
             f"the {seen:,} pictures that can be read have no tags; give a folder a tag, a table with a column of tags, "
             "or a JSON file beside each picture"
         )
-    tags = tuple(frozenset((normalise_name(tag.name), tag.kind) for tag in sample.tags) for sample in kept)
+    tags = tuple(frozenset((normalize_name(tag.name), tag.kind) for tag in sample.tags) for sample in kept)
     return OwnPictures(np.concatenate(inputs), tags, tuple(problems))
 
 

@@ -21,7 +21,7 @@ from anytag.backends.base import FloatArray
 from anytag.errors import ModelError
 from anytag.foundations.atomic_files import whole_file
 from anytag.model.directory import ModelDirectory
-from anytag.model.names import normalise_name
+from anytag.model.names import normalize_name
 from anytag.model.vocabulary import TagVocabulary, VocabularyTag
 
 #: The bank of the image encoder that ships.
@@ -67,7 +67,7 @@ class Strangers:
         """``[N]``, which pictures show a tag, as far as captions say so."""
         result = np.zeros(len(self.points), bool)
         for name in (tag.name, *tag.aliases):
-            result[self._by_name.get(normalise_name(name), [])] = True
+            result[self._by_name.get(normalize_name(name), [])] = True
         return result
 
     def save(self, path: Path) -> None:
@@ -158,7 +158,7 @@ def make_strangers(
         points=((inputs - center) @ projection).astype(np.float32),
         center=center.astype(np.float32),
         projection=projection.astype(np.float32),
-        names=tuple(normalise_name(vocabulary[id].name) for id in used),
+        names=tuple(normalize_name(vocabulary[id].name) for id in used),
         shown=tuple(np.array(sorted(place[id] for id in ids), np.uint16) for ids in shown),
         encoder=encoder,
     )

@@ -26,7 +26,7 @@ def pixels(shown: list[PictureSource], form: PictureForm) -> torch.Tensor:
 def test_diht(tmp_path):
     model = save_diht(tmp_path)
     baseline = DihtBaseline(tmp_path / "tiny.ckpt", tmp_path)
-    assert baseline.form.normalisation == CLIP
+    assert baseline.form.normalization == CLIP
     assert (baseline.form.shorter, baseline.form.height) == (16, 16)
     assert baseline.ask(NAMES, {}) == []
     shown = pictures()
@@ -45,7 +45,7 @@ def test_mkt(tmp_path):
     picture, text = save_mkt(tmp_path)
     baseline = MktBaseline(tmp_path / "first.pth", tmp_path / "second.pth", tmp_path)
     # The shorter side at 256 of 224, and ImageNet's constants.
-    assert (baseline.form.shorter, baseline.form.height, baseline.form.normalisation) == (32, 28, IMAGENET)
+    assert (baseline.form.shorter, baseline.form.height, baseline.form.normalization) == (32, 28, IMAGENET)
     assert baseline.ask(NAMES, {}) == []
     shown = pictures()
     found = np.stack(list(baseline.scores(shown)))

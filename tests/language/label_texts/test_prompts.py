@@ -7,7 +7,7 @@ from conftest import require
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anytag.language.label_texts.prompts import TEMPLATES, ensemble, normalise, open_set_prompts
+from anytag.language.label_texts.prompts import TEMPLATES, ensemble, normalize, open_set_prompts
 
 
 def test_prompts_are_those_of_the_reference(oracle):
@@ -59,6 +59,6 @@ def test_an_ensemble_weighs_every_prompt_alike():
 
 
 def test_a_zero_vector_stays_and_no_vector_is_refused():
-    np.testing.assert_array_equal(normalise(np.zeros((2, 3), np.float32)), 0)
+    np.testing.assert_array_equal(normalize(np.zeros((2, 3), np.float32)), 0)
     with pytest.raises(ValueError, match="at least one"):
         ensemble(np.empty((0, 4), np.float32))

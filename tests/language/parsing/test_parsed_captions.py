@@ -10,9 +10,7 @@ import pytest
 from anytag.language.parsing.parsed_captions import ParsedCaptions
 from anytag.language.parsing.parser import load_parser
 
-CAPTIONS = [
-    f"a {colour} dog on the {place}" for colour in ("red", "blue", "big") for place in ("grass", "sofa", "beach")
-]
+CAPTIONS = [f"a {color} dog on the {place}" for color in ("red", "blue", "big") for place in ("grass", "sofa", "beach")]
 
 
 @pytest.fixture

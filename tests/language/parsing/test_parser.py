@@ -53,7 +53,7 @@ def test_compounds_stay_whole(parser, caption, expected):
     assert names(parser, caption, "object", "scene") == expected
 
 
-def test_a_compound_does_not_swallow_material_or_colour(parser):
+def test_a_compound_does_not_swallow_material_or_color(parser):
     tags = parser.parse("a brown wood table next to a brick wall")
     assert ParsedTag("wood", "attribute") in tags
     assert ParsedTag("table", "object") in tags

@@ -139,7 +139,7 @@ class TestPublishedObjective:
     """Tag2Text with contrast and matching: each process has its own pictures, all contrast with all."""
 
     def test_fsdp_learns_what_ddp_does(self, runs):
-        """And with activation checkpointing what is learnt without."""
+        """And with activation checkpointing what is learned without."""
         expected, ours = (torch.load(runs / f"{name}-published" / "result.pt") for name in ("ddp", "fsdp"))
         assert len(expected["losses"]) == 2
         assert len(expected["losses"][0]) == 4

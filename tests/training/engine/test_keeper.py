@@ -192,12 +192,12 @@ def test_stopped_in_a_validation_it_ends_the_same(tmp_path, straight, at):
     run = Run(tmp_path, best(patience=3))
     validate = run.loop.validate
 
-    def signalled(model, final):
+    def signaled(model, final):
         if run.loop.step == at and not final:
             os.kill(os.getpid(), signal.SIGTERM)
         return validate(model, final)
 
-    run.loop.validate = signalled
+    run.loop.validate = signaled
     with pytest.raises(StoppedBySignalError, match=f"saved at step {at} "):
         run.loop.run()
     assert_ended_alike(tmp_path, end(tmp_path), straight)

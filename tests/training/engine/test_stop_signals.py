@@ -15,7 +15,7 @@ from anytag.foundations.interrupts import StoppedBySignalError
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="sends signals")
 
 
-def signalling(number, at):
+def signaling(number, at):
     """A step function in the middle of which a signal comes."""
 
     def step(model, place, stage, share):
@@ -37,7 +37,7 @@ def straight(tmp_path_factory):
 @pytest.mark.parametrize("at", [0, 7, 12])
 def test_the_step_is_finished_and_saved_and_the_end_is_the_same(straight, tmp_path, number, at):
     handler, lines = signal.getsignal(number), []
-    loop = make(tmp_path, step=signalling(number, at), lines=lines)
+    loop = make(tmp_path, step=signaling(number, at), lines=lines)
     with pytest.raises(StoppedBySignalError) as stopped:
         loop.run()
     assert stopped.value.signal == number
@@ -74,12 +74,12 @@ def test_figures_are_not_waited_for_and_the_last_ones_are_made_when_the_run_goes
     loop = make(tmp_path)
     validate = loop.validate
 
-    def signalled(model, final):
+    def signaled(model, final):
         if loop.step == at:
             os.kill(os.getpid(), signal.SIGTERM)
         return validate(model, final)
 
-    loop.validate = signalled
+    loop.validate = signaled
     with pytest.raises(StoppedBySignalError, match=f"saved at step {step} "):
         loop.run()
     assert at not in [record["step"] for record in records(tmp_path) if "validation" in record]
@@ -94,7 +94,7 @@ def test_what_is_ignored_stays_ignored(tmp_path):
     """As nohup has it: a terminal that closes does not end the run."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        assert make(tmp_path, step=signalling(signal.SIGHUP, 3)).run()
+        assert make(tmp_path, step=signaling(signal.SIGHUP, 3)).run()
     finally:
         signal.signal(signal.SIGHUP, before)
 

@@ -26,7 +26,7 @@ def gradient(width, height):
 
 
 def part_shown(pixels, width, height):
-    """Share of the area between the outermost colours, and its width by its height in the picture's pixels."""
+    """Share of the area between the outermost colors, and its width by its height in the picture's pixels."""
     red, green = pixels[..., 0].astype(float), pixels[..., 1].astype(float)
     across, down = (red.max() - red.min()) / 255, (green.max() - green.min()) / 255
     return across * down, across * width / (down * height)
@@ -130,7 +130,7 @@ class TestOperations:
         assert shifted == {5}
         assert sides == {True, False}
 
-    def test_turns_and_shears_fill_with_grey(self):
+    def test_turns_and_shears_fill_with_gray(self):
         picture = Image.new("RGB", (40, 40), (255, 0, 0))
         for name in ("rotate", "shear_x", "shear_y"):
             changed = self.apply(name, picture)

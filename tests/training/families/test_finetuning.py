@@ -17,7 +17,7 @@ from fixtures_clip import save_whole_model  # noqa: E402
 from fixtures_official import small_model  # noqa: E402
 from fixtures_torch import TINY, tiny_model, tiny_tokenizer  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
-from toy_pairs import COLOURS, SHAPES, config, picture, write_pictures  # noqa: E402
+from toy_pairs import COLORS, SHAPES, config, picture, write_pictures  # noqa: E402
 
 import anytag  # noqa: E402
 from anytag.errors import ModelError, UsageError  # noqa: E402
@@ -149,19 +149,19 @@ class TestHeads:
             carry_over(model, RecognitionModel(sizes, 6), range(6))
 
 
-def held_out(names, colours, seed=99, count=40):
+def held_out(names, colors, seed=99, count=40):
     """Pictures that were not trained on, and which of the names are true of them."""
     draw = random.Random(seed)
-    drawn = [(colours[number % len(colours)], draw.choice(SHAPES)) for number in range(count)]
+    drawn = [(colors[number % len(colors)], draw.choice(SHAPES)) for number in range(count)]
     truth = np.array([[name in pair for name in names] for pair in drawn])
     return [picture(*pair, draw) for pair in drawn], truth
 
 
-def precision(folder, colours):
+def precision(folder, colors):
     """Mean average precision over the tags of a model, on pictures that it never saw."""
     model = anytag.load(folder, backend="torch")
     names = [tag.name for tag in model.vocabulary]
-    pictures, truth = held_out(names, colours)
+    pictures, truth = held_out(names, colors)
     named = truth.any(0)
     scores = np.array(
         [[{t.name: t.score for t in seen.tags}[name] for name in names] for seen in model.tag(pictures, threshold=0.0)]
@@ -173,7 +173,7 @@ def precision(folder, colours):
 def base(tmp_path_factory):
     """A Tag2Text that knows red, green and shapes, after very little training."""
     data = tmp_path_factory.mktemp("base")
-    write_pictures(data, count=16, colours=("red", "green"))
+    write_pictures(data, count=16, colors=("red", "green"))
     train(config(), data, data / "run", quiet)
     return data / "run" / "model"
 
@@ -196,7 +196,7 @@ def test_a_hundred_pictures_are_enough(base, tmp_path):
     )
     train(settings, tmp_path, tmp_path / "tuned", quiet)
     train(untuned, tmp_path, tmp_path / "untuned", quiet)
-    tuned, before = (precision(tmp_path / name / "model", list(COLOURS)) for name in ("tuned", "untuned"))
+    tuned, before = (precision(tmp_path / name / "model", list(COLORS)) for name in ("tuned", "untuned"))
     names = [tag.name for tag in anytag.load(tmp_path / "tuned" / "model", backend="torch").vocabulary]
     assert sorted(names[:4]) == ["circle", "green", "red", "square"]
     assert sorted(names[4:]) == ["blue", "yellow"]
@@ -205,7 +205,7 @@ def test_a_hundred_pictures_are_enough(base, tmp_path):
 
 
 def test_tags_that_are_not_wanted_disappear(base, tmp_path):
-    write_pictures(tmp_path, count=16, colours=("red", "blue"), captions=False)
+    write_pictures(tmp_path, count=16, colors=("red", "blue"), captions=False)
     stage = TrainingStage(name="all", epochs=1, learning_rate=1e-3)
     settings = recipe(
         start=str(base),
@@ -245,7 +245,7 @@ def test_captions_are_guided_by_what_the_model_finds(base, tmp_path):
     from anytag.language.tokenizers.bert_tokenizer import OfficialTokenizer
     from anytag.nn.weights import read_model
     from anytag.training.families.batch import Batch, caption_tensors
-    from anytag.training.families.task import RecognisedGuides
+    from anytag.training.families.task import RecognizedGuides
 
     directory = anytag.load(base, backend="torch").directory
     model = read_model(directory.config, 4, directory.file("model.safetensors")).train()
@@ -254,12 +254,12 @@ def test_captions_are_guided_by_what_the_model_finds(base, tmp_path):
     batch = Batch(torch.randn(2, 3, 32, 32), **words)
     everything = tokenizer.encode_tags([tag.name for tag in directory.vocabulary])
     for threshold, expected in ((0.0, everything), (1.0, tokenizer.encode_tags([]))):
-        guides = RecognisedGuides(1.0, threshold, directory.vocabulary, tokenizer)
+        guides = RecognizedGuides(1.0, threshold, directory.vocabulary, tokenizer)
         changed = guides(model, batch).tag_tokens
         assert changed[0].tolist() == expected
         assert torch.equal(changed[1], batch.tag_tokens[1])  # It has no caption.
     assert model.training
-    nobody = RecognisedGuides(0.0, 0.5, directory.vocabulary, tokenizer)
+    nobody = RecognizedGuides(0.0, 0.5, directory.vocabulary, tokenizer)
     assert nobody(model, batch) is batch
 
 
@@ -268,10 +268,10 @@ def test_ram_with_new_tags(tmp_path):
     require_module("transformers")
     (tmp_path / "clip").mkdir()
     save_whole_model(tmp_path / "clip")
-    write_pictures(tmp_path, count=8, colours=("red", "green"))
+    write_pictures(tmp_path, count=8, colors=("red", "green"))
     train(config("ram"), tmp_path, tmp_path / "run", quiet)
     start = tmp_path / "run" / "model"
-    write_pictures(tmp_path / "mine", count=8, colours=("blue", "red"), captions=False)
+    write_pictures(tmp_path / "mine", count=8, colors=("blue", "red"), captions=False)
     stage = TrainingStage(name="none", epochs=1, learning_rate=0.0)
     settings = recipe(start=str(start), sources=("pairs.jsonl",), stages=(stage,), batch_size=8)
     train(settings, tmp_path / "mine", tmp_path / "tuned", quiet)
@@ -331,7 +331,7 @@ def test_the_shipped_model_learns_new_tags(tmp_path):
     train(settings, tmp_path / "mine", tmp_path / "run", quiet)
     shipped, tuned = anytag.load(), anytag.load(tmp_path / "run" / "model", backend="torch")
     new = [tag.name for tag in tuned.vocabulary if shipped.vocabulary.find(tag.name) is None]
-    assert set(new) <= {"square", "circle", *COLOURS}
+    assert set(new) <= {"square", "circle", *COLORS}
     side = shipped.directory.config.image_encoder.resolution
     pixels = np.stack([to_pixels(read_picture(ROOT / "examples" / f"{name}.jpg"), side) for name in ("cat", "bee")])
     before, after = (

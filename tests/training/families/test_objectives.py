@@ -105,7 +105,7 @@ class TestCaptioning:
         assert parts == {"captioning": pytest.approx(sum(terms) / len(terms), rel=1e-5)}
         assert total.item() == pytest.approx(parts["captioning"])
 
-    def test_as_released_the_first_three_pieces_are_not_learnt(self):
+    def test_as_released_the_first_three_pieces_are_not_learned(self):
         config = Tag2TextConfig(official=True, tagging=0)
         words = caption_tensors(TOKENIZER, CAPTIONS, TAG_NAMES, official=True)
         batch = small_batch(**words)
@@ -113,12 +113,12 @@ class TestCaptioning:
         model.text_decoder.bias.requires_grad_()
         total, _ = Tag2TextObjective(config, TOKENIZER)(model, batch)
         total.backward()
-        learnt = {id for caption in words["captions"].tolist() for id in caption[4:] if id}
-        # The output's bias rises (a negative gradient) for words that are learnt, and falls for all others.
+        learned = {id for caption in words["captions"].tolist() for id in caption[4:] if id}
+        # The output's bias rises (a negative gradient) for words that are learned, and falls for all others.
         rising = set((model.text_decoder.bias.grad < 0).nonzero().flatten().tolist())
-        assert rising <= learnt
-        assert {ID["on"], ID["car"], SEP} <= learnt
-        assert ID["dog"] not in learnt
+        assert rising <= learned
+        assert {ID["on"], ID["car"], SEP} <= learned
+        assert ID["dog"] not in learned
 
     def test_a_caption_without_the_prompt_is_refused(self):
         words = caption_tensors(TOKENIZER, CAPTIONS, TAG_NAMES, official=True)
@@ -301,7 +301,7 @@ class TestContrastAndMatching:
         assert results[0] == pytest.approx(results[1], rel=1e-5)
 
     @pytest.mark.parametrize("texts", [None, torch.zeros(3, 5, dtype=torch.long)])
-    def test_without_any_text_the_rest_is_learnt(self, texts):
+    def test_without_any_text_the_rest_is_learned(self, texts):
         whole = aligned().train()
         _, parts = whole["objective"](whole["model"], small_batch(texts=texts))
         assert set(parts) == {"captioning", "tagging"}

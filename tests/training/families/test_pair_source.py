@@ -73,21 +73,21 @@ def source(tmp_path):
     return open_source(tmp_path / "pairs.jsonl")
 
 
-def colours(source, augmentation=PLAIN, seed=0):
+def colors(source, augmentation=PLAIN, seed=0):
     vocabulary = choose_vocabulary(VocabularyConfig(read="tags"), None, None, [source], None, source.path.parent)
     return ExampleLoader(SampleTags(vocabulary.vocabulary, None), Preprocessing(32), augmentation, seed=seed)
 
 
 class TestExamples:
     def test_everything_is_drawn_from_seed_epoch_and_place(self, source):
-        load = colours(source, AugmentationConfig())
+        load = colors(source, AugmentationConfig())
         first, again, later = load(source[0], 0), load(source[0], 0), load(source[0], 1)
         np.testing.assert_array_equal(first.pixels, again.pixels)
         assert not np.array_equal(first.pixels, later.pixels)
         assert first.caption == again.caption
         captions = {load(source[0], epoch).caption for epoch in range(20)}
         assert len(captions) == 2
-        other = colours(source, AugmentationConfig(), seed=1)(source[0], 0)
+        other = colors(source, AugmentationConfig(), seed=1)(source[0], 0)
         assert not np.array_equal(first.pixels, other.pixels)
 
     def test_transparency_is_treated_as_the_weights_want_it(self, tmp_path):
@@ -97,7 +97,7 @@ class TestExamples:
         source = open_source(tmp_path / "pairs.jsonl")
         seen = []
         for alpha in ("drop", "composite"):
-            load = colours(source)
+            load = colors(source)
             load.preprocessing = Preprocessing(32, alpha=alpha)
             seen.append(load(source[0], 0).pixels[0, 0].tolist())
         assert seen == [[10, 20, 30], [255, 255, 255]]
@@ -106,7 +106,7 @@ class TestExamples:
         rows = write_pictures(tmp_path, count=2)
         (tmp_path / "twice.jsonl").write_text("".join(json.dumps(row) + "\n" for row in (*rows, rows[0])))
         twice = open_source(tmp_path / "twice.jsonl")
-        load = colours(twice)
+        load = colors(twice)
         numbers = [load(twice[place], 0).number for place in range(3)]
         assert numbers[0] == numbers[2] != numbers[1]
         keys = [load(twice[place], 0).key for place in range(3)]
@@ -125,7 +125,7 @@ def drawn(batches):
 
 class TestBatches:
     def batches(self, source, size=3, **settings):
-        load = colours(source)
+        load = colors(source)
         tokenizer = build_official_tokenizer(bert_wordpieces())
         collate = Collator(ENCODER, load.tags.vocabulary, tokenizer, **settings)
         return StreamBatches(SampleStream([source], load=load, shuffle=False, threads=0), collate, size)
@@ -133,7 +133,7 @@ class TestBatches:
     def test_a_batch(self, source):
         batch = drawn(self.batches(source))
         assert batch.pixels.shape == (3, 3, 32, 32)
-        expected = (torch.from_numpy(colours(source)(source[0], 0).pixels).float() - 127) / 128
+        expected = (torch.from_numpy(colors(source)(source[0], 0).pixels).float() - 127) / 128
         torch.testing.assert_close(batch.pixels[0], expected.permute(2, 0, 1))
         assert batch.tags.sum(1).tolist() == [2, 2, 2]
         assert batch.tags_known is None
@@ -160,7 +160,7 @@ class TestBatches:
             return torch.tensor([[float(key % 7), 0.0] for key in keys])
 
         batches = self.batches(source, 2, texts=Texts(), teacher=teacher)
-        examples = [colours(source)(source[number], 0) for number in range(2)]
+        examples = [colors(source)(source[number], 0) for number in range(2)]
         batch = drawn(batches)
         assert batch.text_embeddings[:, 0].tolist() == [len(example.caption) for example in examples]
         assert batch.teacher[:, 0].tolist() == [example.key % 7 for example in examples]

@@ -64,7 +64,7 @@ def finished(data, tmp_path_factory):
 
 
 class TestARun:
-    def test_all_parts_are_learnt_and_told(self, finished):
+    def test_all_parts_are_learned_and_told(self, finished):
         steps = [record for record in records(finished) if "rate" in record]
         assert [record["step"] for record in steps] == [2, 4, 6]
         for name in ("captioning", "tagging", "contrast", "matching"):
@@ -192,10 +192,10 @@ class TestData:
         tags = Tag2TextConfig(captioning=0, contrast=0, matching=0)
         settings = config(objective=tags, batch_size=1, parser="none", log_every=1, tags="given")
         assert train(settings, tmp_path, tmp_path / "run", quiet)
-        learnt = [("tagging" in record) for record in records(tmp_path / "run") if "rate" in record]
-        assert (learnt.count(True), learnt.count(False)) == (16, 16)
+        learned = [("tagging" in record) for record in records(tmp_path / "run") if "rate" in record]
+        assert (learned.count(True), learned.count(False)) == (16, 16)
 
-    def test_data_without_what_is_to_be_learnt_stop_the_run(self, tmp_path):
+    def test_data_without_what_is_to_be_learned_stop_the_run(self, tmp_path):
         write_pictures(tmp_path, count=8, tags=False)
         (tmp_path / "tags.txt").write_text("red\n")
         settings = config(

@@ -33,8 +33,8 @@ def clip(tmp_path_factory):
     return save_whole_model(folder), folder
 
 
-def test_it_sees_the_models_pixels_in_its_own_normalisation(clip):
-    """A picture of 8 px needs no resizing: the library's own features, not normalised."""
+def test_it_sees_the_models_pixels_in_its_own_normalization(clip):
+    """A picture of 8 px needs no resizing: the library's own features, not normalized."""
     model, folder = clip
     teacher = ClipTeacher.load(folder, ENCODER)
     assert (teacher.resolution, teacher.width) == (8, 10)

@@ -1,4 +1,4 @@
-"""What the recogniser makes of training pictures, kept for stages that train the captioner alone."""
+"""What the recognizer makes of training pictures, kept for stages that train the captioner alone."""
 
 from __future__ import annotations
 

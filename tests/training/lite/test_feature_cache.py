@@ -16,7 +16,7 @@ from anytag.datasets.webdataset import ShardSource, read_shard
 from anytag.errors import DataError, PictureError, UsageError
 from anytag.nn.efficientnet_lite import EfficientNetLite
 from anytag.pictures import Preprocessing, read_picture, to_pixels
-from anytag.training.lite.feature_cache import FeatureCache, PictureReader, augment, normalise
+from anytag.training.lite.feature_cache import FeatureCache, PictureReader, augment, normalize
 
 CAPTIONS = [("a dog",), ("a cat", "the cat"), ("grass",)]
 
@@ -61,7 +61,7 @@ def test_what_is_cached_is_what_the_encoder_says(encoder, source, shards, tmp_pa
     assert [array.shape for array in (*one.maps, *two.maps)] == [(3, 4, 4, 112)] * 2 + [(2, 4, 4, 112)] * 2
     samples = list(read_shard(shards[0]))
     with torch.inference_mode():
-        lower = encoder.lower_stages(normalise(to_pixels(read_picture(samples[1].picture), 64)[None]))
+        lower = encoder.lower_stages(normalize(to_pixels(read_picture(samples[1].picture), 64)[None]))
         logits = encoder.classifier(encoder.upper_stages(lower).mean(1))
     scale = float(lower.abs().max())
     np.testing.assert_allclose(one.maps[0][1], lower[0].permute(1, 2, 0).numpy(), atol=2e-3 * scale)
@@ -88,7 +88,7 @@ def test_any_source_will_do_and_its_tags_go_along(encoder, tmp_path):
     assert shard.name == "00-000000"
     reader = PictureReader([table], [shard], Preprocessing(16), seed=0)
     pixels = to_pixels(read_picture(table[2].picture), 16)
-    assert torch.equal(reader.batch([2]), normalise(pixels[None]))
+    assert torch.equal(reader.batch([2]), normalize(pixels[None]))
 
 
 def test_a_second_call_computes_nothing(encoder, source, tmp_path, monkeypatch):
@@ -144,7 +144,7 @@ def test_one_bad_picture_is_left_out_and_logged(encoder, tmp_path):
     assert [len(maps) for maps in (*shard.maps, shard.logits)] == [3, 3, 3]
     assert [(record["kind"], record["event"]) for record in log] == [("not_a_picture", "bad_sample")]
     pixels = to_pixels(read_picture(table[2].picture), 16)
-    assert torch.equal(PictureReader([table], [shard], Preprocessing(16), seed=0).batch([1]), normalise(pixels[None]))
+    assert torch.equal(PictureReader([table], [shard], Preprocessing(16), seed=0).batch([1]), normalize(pixels[None]))
 
 
 def test_a_picture_that_goes_missing_between_two_views(encoder, tmp_path):
@@ -190,9 +190,9 @@ def test_augmentation_is_seeded_and_keeps_a_picture(shards):
     assert all(0.4 * 1500 < width * height <= 1500 for width, height in sizes)
 
 
-def test_normalising_is_the_public_weights_own():
+def test_normalizing_is_the_public_weights_own():
     pixels = np.array([[[[127, 255, 0]]]], np.uint8)
-    assert normalise(pixels).flatten().tolist() == [0, 1, -127 / 128]
+    assert normalize(pixels).flatten().tolist() == [0, 1, -127 / 128]
 
 
 class TestPictureReader:
@@ -206,7 +206,7 @@ class TestPictureReader:
         assert len(reader) == 5
         samples = [sample for shard in shards for sample in read_shard(shard)]
         pixels = np.stack([to_pixels(read_picture(sample.picture), 16) for sample in samples])
-        assert torch.equal(reader.batch([4, 0, 3]), normalise(pixels[[4, 0, 3]]))
+        assert torch.equal(reader.batch([4, 0, 3]), normalize(pixels[[4, 0, 3]]))
 
     def test_augmentation_follows_the_step(self, reader):
         assert torch.equal(reader.batch([1], step=5), reader.batch([1], step=5))

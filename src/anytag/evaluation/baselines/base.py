@@ -20,7 +20,7 @@ from anytag.errors import ModelError, PictureError, UsageError, needs_extra
 from anytag.evaluation.caption_tags import CategoryParser
 from anytag.evaluation.systems import Paradigm, Scores, default_vocabulary, folder_identity, parsed_scores
 from anytag.foundations.stand_in_files import stand_in
-from anytag.pictures import CLIP, Normalisation, PictureSource, read_picture
+from anytag.pictures import CLIP, Normalization, PictureSource, read_picture
 from anytag.recognition import Failure
 
 _Answer = TypeVar("_Answer")
@@ -40,14 +40,14 @@ class PictureForm:
         height: In pixels, of what it sees.
         width: The same.
         shorter: The shorter side is brought to this, then the middle is cut out; ``None``: the picture is squashed.
-        normalisation: Mean and deviation of the channels.
+        normalization: Mean and deviation of the channels.
         resampling: Pillow's filter.
     """
 
     height: int
     width: int
     shorter: int | None = None
-    normalisation: Normalisation = CLIP
+    normalization: Normalization = CLIP
     resampling: Image.Resampling = Image.Resampling.BICUBIC
 
     def __call__(self, picture: Image.Image) -> NDArray[np.float32]:
@@ -61,7 +61,7 @@ class PictureForm:
             picture = picture.resize((size[0], size[1]), self.resampling)
             left, top = round((size[0] - self.width) / 2), round((size[1] - self.height) / 2)
             picture = picture.crop((left, top, left + self.width, top + self.height))
-        return self.normalisation.apply(np.asarray(picture))
+        return self.normalization.apply(np.asarray(picture))
 
 
 def read_form(folder: Path) -> PictureForm:
@@ -94,7 +94,7 @@ def read_form(folder: Path) -> PictureForm:
     return PictureForm(
         *final,
         shorter=None if shorter is None else int(shorter),
-        normalisation=Normalisation((mean[0], mean[1], mean[2]), (std[0], std[1], std[2])),
+        normalization=Normalization((mean[0], mean[1], mean[2]), (std[0], std[1], std[2])),
         resampling=filter_,
     )
 

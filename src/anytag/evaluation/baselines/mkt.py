@@ -58,7 +58,7 @@ class MktBaseline(Baseline):
         weights["logit_scale"] = no_scale()
         self.model = build_clip(weights, "quick_gelu", source)
         side = int(self.model.config.vision_config.image_size)
-        form = PictureForm(side, side, shorter=int(side / (224 / 256)), normalisation=IMAGENET)
+        form = PictureForm(side, side, shorter=int(side / (224 / 256)), normalization=IMAGENET)
         super().__init__(source, form, str(text_source))
         self.tokens: ClipTokens = read_tokens(Path(tokenizer), self.model.config.text_config)
         self._labels: Tensor | None = None

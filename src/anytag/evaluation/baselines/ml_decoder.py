@@ -20,10 +20,10 @@ from anytag.evaluation.baselines.base import FixedClassesBaseline, PictureForm, 
 from anytag.evaluation.baselines.ml_decoder_head import MlDecoder
 from anytag.evaluation.baselines.tresnet import TResNet, read_sizes
 from anytag.evaluation.systems import Paradigm, Scores
-from anytag.pictures import Normalisation
+from anytag.pictures import Normalization
 
 #: x / 255 and no more.
-_PLAIN = Normalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+_PLAIN = Normalization((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
 
 class MlDecoderNetwork(TResNet):
@@ -68,7 +68,7 @@ class MlDecoderBaseline(FixedClassesBaseline):
         except (KeyError, IndexError) as error:
             raise ModelError(f"{source}: lacks {error}; this is no ML-Decoder on TResNet") from None
         load_strictly(self.model, state, source)
-        form = PictureForm(side, side, normalisation=_PLAIN, resampling=Image.Resampling.BICUBIC)
+        form = PictureForm(side, side, normalization=_PLAIN, resampling=Image.Resampling.BICUBIC)
         super().__init__(source, form, str(side))
         names = list(classes) if classes is not None else _names(rest.get("idx_to_class"))
         count = len(state["head.decoder.duplicate_pooling_bias"])

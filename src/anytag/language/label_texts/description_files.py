@@ -10,7 +10,7 @@ from typing import Any
 
 from anytag.errors import UsageError, VocabularyError
 from anytag.language.label_texts.description_templates import Describable
-from anytag.model.names import normalise_name
+from anytag.model.names import normalize_name
 from anytag.recognition import TAG_KINDS, TagKind
 
 
@@ -171,11 +171,11 @@ def lines_of(tags: Iterable[Describable], descriptions: Iterable[TagDescriptions
     table: dict[_Key, tuple[str, ...]] = {}
     for one in descriptions:
         table.setdefault(_key(one.tag, one.kind), one.lines)
-        table.setdefault((normalise_name(one.tag), "any"), one.lines)
+        table.setdefault((normalize_name(one.tag), "any"), one.lines)
     rows: list[list[str]] = []
     missing: list[str] = []
     for tag in tags:
-        keys = (_key(tag.name, tag.kind), _key(tag.name, None), (normalise_name(tag.name), "any"))
+        keys = (_key(tag.name, tag.kind), _key(tag.name, None), (normalize_name(tag.name), "any"))
         lines = next((table[key] for key in keys if key in table), None)
         rows.append(list(lines or ()))
         if lines is None:
@@ -189,7 +189,7 @@ def lines_of(tags: Iterable[Describable], descriptions: Iterable[TagDescriptions
 
 
 def _key(name: str, kind: TagKind | None) -> _Key:
-    return normalise_name(name), kind
+    return normalize_name(name), kind
 
 
 def _is_one_value(text: str) -> bool:

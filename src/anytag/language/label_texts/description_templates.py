@@ -38,7 +38,7 @@ QUESTIONS = (
     "By which visible signs can one tell that a photo shows {subject}? Answer in one sentence.",
     "Picture {subject} to a reader who has never seen it, in one sentence.",
     "Which features set {subject} apart from what looks similar? Answer in one sentence.",
-    "Give shape, colours, texture and usual surroundings of {subject} in one short sentence.",
+    "Give shape, colors, texture and usual surroundings of {subject} in one short sentence.",
 )
 #: Put after every question.
 _MANNER = ' Use the words "{name}" in it, and write nothing but the sentence.'

@@ -27,7 +27,7 @@ from anytag.language.label_texts.description_templates import (
 )
 from anytag.language.parsing.lemmas import noun_lemma, verb_lemma
 from anytag.language.tags.wordnet import PartOfSpeech, Synset, WordNet
-from anytag.model.names import normalise_name
+from anytag.model.names import normalize_name
 from anytag.recognition import TagKind
 
 #: Descriptions of a tag in RAM++.
@@ -188,7 +188,7 @@ def _gloss_lines(tag: Describable, glosses: WordNet) -> Iterator[str]:
 
 def _senses(tag: Describable, glosses: WordNet) -> tuple[list[Synset], bool]:
     """First senses that fit the tag's kind, and whether they are of its whole name."""
-    name = normalise_name(tag.name)
+    name = normalize_name(tag.name)
     first, _, last = name.rpartition(" ")
     head = noun_lemma(last)
     lemmas: tuple[str, ...] = (name,)

@@ -23,7 +23,7 @@ import numpy as np
 
 from anytag.errors import ModelError, UsageError
 from anytag.foundations.cache_folder import cache_folder
-from anytag.language.label_texts.prompts import FloatArray, ensemble, normalise, open_set_prompts
+from anytag.language.label_texts.prompts import FloatArray, ensemble, normalize, open_set_prompts
 
 #: What becomes of a label's text embeddings: one vector, or each on its own.
 Treatment = Literal["ensemble", "each"]
@@ -217,7 +217,7 @@ class OpenSetEmbedder:
                 "its weights may be damaged: convert the model again"
             )
         parts = np.split(embeddings, np.cumsum([len(texts) for texts in groups])[:-1])
-        return [ensemble(part) if treatment == "ensemble" else normalise(part) for part in parts]
+        return [ensemble(part) if treatment == "ensemble" else normalize(part) for part in parts]
 
 
 def cache_key(fingerprint: str, texts: Sequence[str], treatment: Treatment) -> str:

@@ -74,7 +74,7 @@ def open_set_prompts(name: str, released_articles: bool = True) -> list[str]:
     return [f"This is {prompt}" if prompt.startswith(("a", "the")) else prompt for prompt in prompts]
 
 
-def normalise(embeddings: FloatArray) -> FloatArray:
+def normalize(embeddings: FloatArray) -> FloatArray:
     """Vectors ``[..., D]`` at length one; a zero vector stays."""
     lengths = np.linalg.norm(embeddings, axis=-1, keepdims=True)
     result: FloatArray = (embeddings / np.where(lengths == 0, 1, lengths)).astype(np.float32)
@@ -89,4 +89,4 @@ def ensemble(embeddings: FloatArray) -> FloatArray:
     """
     if not len(embeddings):
         raise ValueError("an ensemble needs at least one embedding")
-    return normalise(normalise(embeddings).mean(axis=0))
+    return normalize(normalize(embeddings).mean(axis=0))

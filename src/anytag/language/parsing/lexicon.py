@@ -22,7 +22,7 @@ def scene_names() -> frozenset[str]:
     return frozenset(line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#"))
 
 
-COLOURS = words(
+COLORS = words(
     "black white red green blue yellow brown gray grey pink purple tan beige blond blonde brunette maroon teal "
     "turquoise navy violet lavender cream ivory burgundy magenta cyan crimson scarlet khaki peach aqua charcoal "
     "indigo orange gold silver"

@@ -14,7 +14,7 @@ from anytag.language.parsing.lexicon import (
     ABSTRACT_NOUNS,
     ADJECTIVES,
     CATENATIVE,
-    COLOURS,
+    COLORS,
     FUNCTION_ADJECTIVES,
     FUNCTION_NOUNS,
     IDIOMS,
@@ -203,7 +203,7 @@ class _Reading:
         while len(words) > 1:
             first = words[0]
             if (
-                (first in COLOURS and first not in ("cream", "orange"))
+                (first in COLORS and first not in ("cream", "orange"))
                 or first in MATERIALS
                 or first in ADJECTIVES
                 or first in _MATERIAL_NAMES
@@ -374,7 +374,7 @@ class _Reading:
         return being and (left in ("start", "K", "M") or (left == "I" and self.lower[before] == "of"))
 
     def _add(self, name: str, kind: TagKind) -> None:
-        if kind == "attribute" and name[-1:] == "s" and name[:-1] in COLOURS:
+        if kind == "attribute" and name[-1:] == "s" and name[:-1] in COLORS:
             name = name[:-1]
         name = SAME_NAME.get(name, name)
         tag = ParsedTag(name, kind)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from anytag.language.parsing.lemmas import load_lexicon, noun_lemma, verb_lemma
-from anytag.language.parsing.lexicon import ADJECTIVES, COLOURS, MATERIALS, NOUNS
+from anytag.language.parsing.lexicon import ADJECTIVES, COLORS, MATERIALS, NOUNS
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 #: Shorter words have too many neighbors to be corrected.
@@ -34,7 +34,7 @@ def is_known(word: str) -> bool:
     lexicon = load_lexicon()
     if word in lexicon["frequent"] or word in lexicon["protected"] or word in NOUNS or word in ADJECTIVES:
         return True
-    if word in COLOURS or word in MATERIALS or word in lexicon["proper"]:
+    if word in COLORS or word in MATERIALS or word in lexicon["proper"]:
         return True
     if word in lexicon["adjs"] or word in lexicon["adj_irregular"]:
         return True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from anytag.language.parsing.lemmas import load_lexicon, noun_lemma
-from anytag.language.parsing.lexicon import ADJECTIVES, COLOURS, MATERIALS, NOUNS, PLACE_ADVERBS
+from anytag.language.parsing.lexicon import ADJECTIVES, COLORS, MATERIALS, NOUNS, PLACE_ADVERBS
 from anytag.language.parsing.lexicon import words as word_set
 
 # Word classes. The rules look at one letter a word:
@@ -24,13 +24,13 @@ COMMON_CAPITALS = word_set(
 
 def class_letter(word: str, lower: str, tag: str, first: bool) -> str:
     """One-letter class of a word, the taggers' steady mistakes on captions repaired."""
-    if lower in COLOURS and tag[:2] in ("NN", "JJ", "VB", "RB"):
+    if lower in COLORS and tag[:2] in ("NN", "JJ", "VB", "RB"):
         return "C" if tag != "NNS" else "N"
     if lower in ADJECTIVES:
         return "A"
     if lower in PLACE_ADVERBS and tag[:2] == "NN":
         return "B"
-    if tag == "NNS" and lower[:-1] in COLOURS and lower not in ("oranges", "creams", "peaches"):
+    if tag == "NNS" and lower[:-1] in COLORS and lower not in ("oranges", "creams", "peaches"):
         return "C"
     if lower in NOUNS and tag not in ("VB", "VBP", "VBG") and not (tag == "VBZ" and lower in ("skis", "pants")):
         return "N"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from anytag.errors import VocabularyError
-from anytag.language.parsing.lexicon import COLOURS
+from anytag.language.parsing.lexicon import COLORS
 from anytag.language.parsing.parser import CaptionParser, load_parser
 from anytag.language.tags.knowledge import load_knowledge
-from anytag.model.names import normalise_name
+from anytag.model.names import normalize_name
 from anytag.recognition import TagKind
 
 #: Which senses a name's further entries are, by the kind of its first.
@@ -33,7 +33,7 @@ def guess_kinds(names: Sequence[str]) -> list[TagKind]:
     taken: dict[str, list[TagKind]] = {}
     kinds: list[TagKind] = []
     for place, name in enumerate(names):
-        key = normalise_name(name)
+        key = normalize_name(name)
         first = _guess(key, scenes, parser)
         used = taken.setdefault(key, [])
         left = [kind for kind in (first, *_NEXT[first]) if kind not in used]
@@ -47,7 +47,7 @@ def guess_kinds(names: Sequence[str]) -> list[TagKind]:
 def _guess(name: str, scenes: frozenset[str], parser: CaptionParser) -> TagKind:
     if name in scenes:
         return "scene"
-    if name in COLOURS:
+    if name in COLORS:
         return "attribute"
     parsed = parser.parse(name)
     if len(parsed) == 1:

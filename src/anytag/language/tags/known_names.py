@@ -6,7 +6,7 @@ import gzip
 from functools import cache
 from importlib.resources import files
 
-from anytag.model.names import normalise_name
+from anytag.model.names import normalize_name
 from anytag.model.vocabulary import TagVocabulary
 
 
@@ -27,7 +27,7 @@ def untrained_names(text: str, vocabulary: TagVocabulary, limit: int) -> list[st
         vocabulary: What the model was trained on.
         limit: At most that many.
     """
-    key = normalise_name(text)
-    named = ((name, f" {normalise_name(name)}") for name in ram_names())
+    key = normalize_name(text)
+    named = ((name, f" {normalize_name(name)}") for name in ram_names())
     found = [name for name, words in named if f" {key}" in words and vocabulary.find(name) is None]
     return sorted(found, key=lambda name: (len(name), name))[:limit]

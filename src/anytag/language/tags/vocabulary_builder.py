@@ -19,7 +19,7 @@ from anytag.language.tags.knowledge import (
     squash,
     word_class,
 )
-from anytag.model.names import normalise_name
+from anytag.model.names import normalize_name
 from anytag.model.vocabulary import TagVocabulary, VocabularyTag
 from anytag.recognition import TagKind
 
@@ -44,10 +44,10 @@ class TagMapper:
         self._index: NameIndex[int] = NameIndex()
         # Names go before aliases, so that no alias of one tag hides the name of another.
         for tag in vocabulary:
-            self._index.add(word_class(tag.kind), normalise_name(tag.name), tag.id)
+            self._index.add(word_class(tag.kind), normalize_name(tag.name), tag.id)
         for tag in vocabulary:
             for alias in tag.aliases:
-                self._index.add(word_class(tag.kind), normalise_name(alias), tag.id)
+                self._index.add(word_class(tag.kind), normalize_name(alias), tag.id)
         self._classes = {word_class(tag.kind) for tag in vocabulary}
         self._known: dict[ParsedTag, tuple[int, ...]] = {}
 
@@ -65,7 +65,7 @@ class TagMapper:
         """Ids that one parsed tag stands for: mostly one, none if it is unknown; nothing implied is added."""
         known = self._known.get(tag)
         if known is None:
-            known = self._known[tag] = self._find(normalise_name(tag.name), word_class(tag.kind))
+            known = self._known[tag] = self._find(normalize_name(tag.name), word_class(tag.kind))
         return known
 
     def _find(self, name: str, words: WordClass) -> tuple[int, ...]:
@@ -259,7 +259,7 @@ class _Counts:
 
 
 def _key(tag: ParsedTag, knowledge: Knowledge, unknown: NameIndex[str]) -> Key:
-    words, name = word_class(tag.kind), normalise_name(tag.name)
+    words, name = word_class(tag.kind), normalize_name(tag.name)
     if (known := knowledge.canonical(words, name)) is not None:
         return words, known
     # A participle used as an adjective is the action that the tables list it under.

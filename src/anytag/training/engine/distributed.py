@@ -253,9 +253,9 @@ class FullyShardedDataParallel(_Processes):
     def clip(self, parameters: Iterable[nn.Parameter], limit: float) -> float:
         """The norm is that of all processes' parts."""
         self._average_scalars()
-        learnt = [parameter for parameter in parameters if parameter.grad is not None]
-        sharded = [parameter for parameter in learnt if isinstance(parameter, DTensor)]
-        scalars = [parameter for parameter in learnt if not isinstance(parameter, DTensor)]
+        learned = [parameter for parameter in parameters if parameter.grad is not None]
+        sharded = [parameter for parameter in learned if isinstance(parameter, DTensor)]
+        scalars = [parameter for parameter in learned if not isinstance(parameter, DTensor)]
         norm = nn.utils.get_total_norm([p.grad for p in sharded if p.grad is not None])
         norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
         norm = torch.hypot(norm, nn.utils.get_total_norm([p.grad for p in scalars if p.grad is not None]).to(norm))

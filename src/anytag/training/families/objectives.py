@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from anytag.errors import UsageError
 from anytag.language.tokenizers.bert_tokenizer import OfficialTokenizer
 from anytag.nn.alignment import AlignmentEncoder, matching_loss
-from anytag.nn.losses import asymmetric_loss, language_modelling_loss, rescaled
+from anytag.nn.losses import asymmetric_loss, language_modeling_loss, rescaled
 from anytag.nn.model import RecognitionModel
 from anytag.nn.momentum import MomentumContrast
 from anytag.training.families.batch import Batch, picture_features
@@ -47,7 +47,7 @@ def caption_loss(
     hidden = model.text_decoder(captions[:, :-1], model.text_decoder.memory(memory), mask)
     # Logits only where a token counts: half of a padded batch is padding.
     logits = model.text_decoder.logits(hidden[learned]).float()
-    return language_modelling_loss(logits, captions[:, 1:][learned], smoothing)
+    return language_modeling_loss(logits, captions[:, 1:][learned], smoothing)
 
 
 class _Captioning:
@@ -152,8 +152,8 @@ def _nothing(model: RecognitionModel, features: Tensor) -> Tensor:
     if nothing.requires_grad or not torch.is_grad_enabled():
         return nothing
     whole = (p for p in model.parameters() if p.requires_grad and not isinstance(p, DTensor))
-    learnt = next(whole, None)
-    return nothing.requires_grad_() if learnt is None else nothing + learnt.sum() * 0.0
+    learned = next(whole, None)
+    return nothing.requires_grad_() if learned is None else nothing + learned.sum() * 0.0
 
 
 def present(**parts: Tensor | None) -> Parts:

@@ -25,7 +25,7 @@ from anytag.training.families.batches import (
 from anytag.training.families.data_sources import RunData, find_path
 from anytag.training.families.initialization import Start, bind_label_queries
 from anytag.training.families.objectives import Tag2TextObjective
-from anytag.training.families.task import FamilyTask, RecognisedGuides, make_objective
+from anytag.training.families.task import FamilyTask, RecognizedGuides, make_objective
 from anytag.training.families.teachers import CachedTeacher, ClipTeacher
 from anytag.training.families.token_cache import CachedLoader, TokenCache
 from anytag.training.families.validation import Validator, plain_loader, stream_examples
@@ -100,11 +100,11 @@ def make_task(config: TrainingConfig, start: Start, steps_per_epoch: int, at_onc
         # The slow copies begin where the encoder does.
         objective.contrast.encoder_copy.update(encoder, 0.0)
     guides = None
-    if config.recognised_share:
+    if config.recognized_share:
         if start.tokenizer is None:
-            raise UsageError("recognised_share is of captions, and this model learns none; leave it at 0")
-        guides = RecognisedGuides(
-            config.recognised_share, config.recognised_threshold, start.vocabulary, start.tokenizer
+            raise UsageError("recognized_share is of captions, and this model learns none; leave it at 0")
+        guides = RecognizedGuides(
+            config.recognized_share, config.recognized_threshold, start.vocabulary, start.tokenizer
         )
     return FamilyTask(model, objective, settings, config.encoder_weight_decay, guides)
 

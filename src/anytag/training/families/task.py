@@ -101,7 +101,7 @@ class RecognitionTask(Task):
         return self.objective.encoder if isinstance(self.objective, Tag2TextObjective) else None
 
 
-class RecognisedGuides(Shared):
+class RecognizedGuides(Shared):
     """Replaces the tags that guide some captions by those that the model itself finds in the pictures.
 
     Tag2Text's caption fine-tuning mixes tags parsed from the caption with tags recognized by the model (appendix D);
@@ -158,7 +158,7 @@ class FamilyTask(RecognitionTask):
         objective: Tag2TextObjective | RamObjective | RamPlusObjective,
         settings: Sequence[AnyObjectiveConfig] = (),
         encoder_weight_decay: float | None = None,
-        guides: RecognisedGuides | None = None,
+        guides: RecognizedGuides | None = None,
     ):
         super().__init__(model, objective, settings, encoder_weight_decay)
         self.guides = guides

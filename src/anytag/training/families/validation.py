@@ -36,10 +36,10 @@ class ValidationLoader(ExampleLoader):
 
     def __call__(self, sample: Sample, epoch: int) -> Example:
         """The sample; always with the same caption."""
-        return labelled(super().__call__(sample, 0), sample, self.tags)
+        return labeled(super().__call__(sample, 0), sample, self.tags)
 
 
-def labelled(example: Example, sample: Sample, tags: SampleTags) -> Example:
+def labeled(example: Example, sample: Sample, tags: SampleTags) -> Example:
     """An example with what validation alone may look at: human labels and all captions."""
     labels = tags.ids.of_names([TagName(name) for name in sample.labels])
     return replace(example, labels=tuple(sorted(labels)), references=sample.captions)

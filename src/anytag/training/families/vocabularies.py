@@ -15,7 +15,7 @@ from anytag.errors import DataError, SampleError, UsageError, VocabularyError
 from anytag.language.parsing.parser import CaptionParser, ParsedTag
 from anytag.language.tags.kinds import guess_kinds
 from anytag.language.tags.vocabulary_builder import build_vocabulary
-from anytag.model.names import normalise_name
+from anytag.model.names import normalize_name
 from anytag.model.vocabulary import TagVocabulary, VocabularyTag
 from anytag.recognition import TagKind
 from anytag.training.families.data_sources import readable_samples
@@ -138,7 +138,7 @@ def _of_data(
         count += 1
         if config.read != "captions":
             for name in dict.fromkeys(sample.tags):
-                key = (normalise_name(name.name), name.kind)
+                key = (normalize_name(name.name), name.kind)
                 named[key] += 1
                 spelled.setdefault(key, name.name.strip())
         if config.read != "tags" and parser is not None and sample.captions and not sample.caption_tags:
@@ -147,9 +147,9 @@ def _of_data(
     kept = sorted((key for key, count in named.items() if count >= config.min_support), key=lambda k: (-named[k], k[0]))
     tags = list(_own(kept, spelled, named, start))
     if parsed:
-        known = {normalise_name(tag.name) for tag in tags}
+        known = {normalize_name(tag.name) for tag in tags}
         built = build_vocabulary(parsed, config.min_support, config.max_tags, config.imagenet)
-        added = [tag for tag in built if normalise_name(tag.name) not in known]
+        added = [tag for tag in built if normalize_name(tag.name) not in known]
         places = {tag.id: len(tags) + place for place, tag in enumerate(added)}
         tags += [
             replace(tag, id=places[tag.id], implies=tuple(places[id] for id in tag.implies if id in places))
@@ -206,8 +206,8 @@ def _replaced(wanted: TagVocabulary, found: Sequence[int | None], start: TagVoca
             tags.append(replace(tag, implies=()))
             continue
         old = start[origin]
-        others = {normalise_name(name): name for name in (old.name, *old.aliases)}
-        others.pop(normalise_name(tag.name), None)
+        others = {normalize_name(name): name for name in (old.name, *old.aliases)}
+        others.pop(normalize_name(tag.name), None)
         implied = tuple(first[id] for id in old.implies if id in first and first[id] != place)
         translations = old.translations or tag.translations
         tags.append(

@@ -93,7 +93,7 @@ def cache_recognition(
         for view in range(views):
             for number, shard in enumerate(shards, 1):
                 if not (folder / f"{shard.name}.view{view}.npy").exists():
-                    _recognise(model, shard, view, None if view else queries, folder)
+                    _recognize(model, shard, view, None if view else queries, folder)
                     report(f"recognition: view {view}, shard {number}/{len(shards)} ({shard.name})")
     logits = np.concatenate([np.load(folder / f"{shard.name}.logits.npy") for shard in shards]).astype(np.float32)
     truth = np.stack([np.isin(ids.numpy(), picture.tags) for picture in pictures[::5]])
@@ -109,7 +109,7 @@ def cache_recognition(
     return CachedRecognition(features, starts, ids.numpy()[found], margins)
 
 
-def _recognise(model: RecognitionModel, shard: CachedShard, view: int, queries: Tensor | None, folder: Path) -> None:
+def _recognize(model: RecognitionModel, shard: CachedShard, view: int, queries: Tensor | None, folder: Path) -> None:
     maps, seen, logits = shard.maps[view], [], []
     for start in range(0, len(maps), 8):
         chosen = torch.from_numpy(maps[start : start + 8].copy()).float().permute(0, 3, 1, 2)

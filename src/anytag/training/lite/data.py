@@ -23,7 +23,7 @@ from anytag.training.families.batches import Example, SampleTags, sample_key
 from anytag.training.families.data_sources import RunData
 from anytag.training.families.feature_cache import CachedShard
 from anytag.training.families.initialization import Start
-from anytag.training.families.validation import labelled
+from anytag.training.families.validation import labeled
 from anytag.training.lite.batches import CaptionRecord, PictureRecord, TagPrompts, TrainingPairs
 from anytag.training.lite.feature_cache import FeatureCache
 from anytag.training.recipes.config import LiteConfig, TrainingConfig
@@ -118,7 +118,7 @@ def held_out_examples(
         ids = tags.of_picture(sample, "picture")
         key = sample_key(sample.source or sample.id)
         known = Example(None, tuple(sorted(ids or ())), ids is not None, "", (), key, key)
-        found.append((labelled(known, sample, tags), *maps[place]))
+        found.append((labeled(known, sample, tags), *maps[place]))
 
     def examples() -> Iterator[Example]:
         for example, array, row in found:

@@ -42,7 +42,7 @@ class FeatureCache(PictureCache):
         encoder = self.encoder
         assert isinstance(encoder, EfficientNetLite)
         # Four pictures at a time stay in the processor's cache: twice as fast as thirty-two.
-        chunks = normalise(pixels).contiguous(memory_format=torch.channels_last).split(4)
+        chunks = normalize(pixels).contiguous(memory_format=torch.channels_last).split(4)
         lower = torch.cat([(self.own or encoder).lower_stages(chunk) for chunk in chunks])
         maps = lower.permute(0, 2, 3, 1).numpy().astype(np.float16)
         if not classify:
@@ -105,7 +105,7 @@ class PictureReader:
             step: Augment them; the same step gives the same augmentation. ``None``: as they are.
         """
         rows = self._pool.map(lambda index: self._pixels(int(index), step), indices)
-        return normalise(np.stack(list(rows)))
+        return normalize(np.stack(list(rows)))
 
     def _pixels(self, index: int, step: int | None) -> np.ndarray:
         source, place = self._places[index]
@@ -133,7 +133,7 @@ def augment(picture: Image.Image, rng: random.Random) -> Image.Image:
     return picture
 
 
-def normalise(pixels: np.ndarray) -> torch.Tensor:
+def normalize(pixels: np.ndarray) -> torch.Tensor:
     """uint8 ``[B, H, W, 3]`` to the encoder's input ``[B, 3, H, W]``, channels-last in memory.
 
     EfficientNet-Lite's weights were trained on ``(x - 127) / 128``.

@@ -1,6 +1,6 @@
 """What a picture's corners show: targets for the objects that its captions leave out.
 
-Captions name what matters, not the car at the kerb. A model that was taught by them finds more of it when it looks at
+Captions name what matters, not the car at the curb. A model that was taught by them finds more of it when it looks at
 parts of a picture, where small things are large: RAM's data engine asks the current model for the missing tags (RAM
 section 3.4); here it answers from the whole and its four corners, and what it says becomes the target of further
 training. A scene, an attribute or an action is not judged from a part.

@@ -52,7 +52,7 @@ class Teachers(Shared):
         self.config, self.data, self.untouched, self.folder, self.report = config, data, untouched, folder, report
         self.corners: CornerTargets | None = None
         self.recognition: CachedRecognition | None = None
-        self._recognised = -1
+        self._recognized = -1
 
     def look(self, index: int, average: Callable[[], Any]) -> None:
         """Have the moving average look at the pictures as a stage needs it; what was kept is read.
@@ -64,7 +64,7 @@ class Teachers(Shared):
         stage, objective = self.config.stages[index], self.config.objectives[index]
         assert isinstance(objective, LiteConfig)
         if stage.cached == "recognition":
-            self._recognise(index, objective, average)
+            self._recognize(index, objective, average)
         elif objective.corners:
             data, kept = self.data, self.folder / f"corners-{index}"
             taught = taught_tags(data.vocabulary, objective.corner_support)
@@ -73,12 +73,12 @@ class Teachers(Shared):
                 logits = corner_logits(model, data.shards, taught, kept, self.report)
             self.corners = CornerTargets(logits, taught, len(data.vocabulary))
 
-    def _recognise(self, index: int, objective: LiteConfig, average: Callable[[], Any]) -> None:
+    def _recognize(self, index: int, objective: LiteConfig, average: Callable[[], Any]) -> None:
         """The same for as long as the captioner alone is trained."""
         config = self.config
         before = reversed(config.stages[:index])
         first = index - len(list(takewhile(lambda stage: stage.cached == "recognition", before)))
-        if first == self._recognised:
+        if first == self._recognized:
             return
         alike = [stage for stage in config.stages[first:] if stage.cached == "recognition"]
         model, data = average().model, self.data
@@ -93,7 +93,7 @@ class Teachers(Shared):
                 self.folder / f"recognition-{first}",
                 self.report,
             )
-        self._recognised = first
+        self._recognized = first
 
 
 class LiteTask(RecognitionTask):

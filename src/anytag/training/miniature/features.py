@@ -22,7 +22,7 @@ from anytag.foundations.report import Report
 from anytag.foundations.telemetry import import_openvino
 from anytag.nn.efficientnet_lite import EfficientNetLite, load_imagenet_lite
 from anytag.pictures import read_picture, to_pixels
-from anytag.training.lite.feature_cache import normalise
+from anytag.training.lite.feature_cache import normalize
 
 
 class TokenEncoder(Protocol):
@@ -119,7 +119,7 @@ def _cache(encoder: TokenEncoder, shard: Path, tokens: Path, lines: Path, report
 
     def flush() -> None:
         if waiting:
-            kept.append(encoder(normalise(np.stack(waiting))).astype(np.float16))
+            kept.append(encoder(normalize(np.stack(waiting))).astype(np.float16))
             waiting.clear()
 
     for sample in read_shard(shard):

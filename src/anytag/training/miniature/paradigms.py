@@ -27,7 +27,7 @@ from anytag.model.config import (
     ModelConfig,
     RecognitionConfig,
 )
-from anytag.nn.losses import asymmetric_loss, language_modelling_loss, rescaled
+from anytag.nn.losses import asymmetric_loss, language_modeling_loss, rescaled
 from anytag.nn.model import RecognitionModel
 from anytag.nn.transformer import TransformerLayer
 from anytag.training.lite.batches import pad
@@ -254,7 +254,7 @@ class WritingLearner(Learner):
         hidden = self.model.text_decoder(captions[:, :-1], self.model.text_decoder.memory(memory), mask)
         wanted = captions[:, 1:]
         counted = wanted != 0
-        caption = language_modelling_loss(self.model.text_decoder.logits(hidden[counted]).float(), wanted[counted])
+        caption = language_modeling_loss(self.model.text_decoder.logits(hidden[counted]).float(), wanted[counted])
         return caption if tagging is None else caption + rescaled(tagging, caption)
 
     def scores(self, tokens: Tensor, names: str) -> Tensor | None:

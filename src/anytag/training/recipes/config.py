@@ -307,9 +307,9 @@ class TrainingConfig(LoopConfig):
         tags: Which tags a picture is taught; see :data:`~anytag.training.families.batches.TagSource`.
         parser: Reads captions whose tags the data do not give; ``none``: nobody does.
         words: Longest caption, in words.
-        recognised_share: Share of captions that learn with the tags that the model itself finds in the picture, in
+        recognized_share: Share of captions that learn with the tags that the model itself finds in the picture, in
             place of their own.
-        recognised_threshold: Score from which on it has found one.
+        recognized_threshold: Score from which on it has found one.
         teacher: Of pictures and texts.
         stream: How data are read.
         stages: One after another.
@@ -338,8 +338,8 @@ class TrainingConfig(LoopConfig):
     tags: Literal["caption", "picture", "given"] = "picture"
     parser: Literal["auto", "light", "spacy", "none"] = "auto"
     words: int = Field(default=30, ge=1)
-    recognised_share: float = Field(default=0.0, ge=0, le=1)
-    recognised_threshold: float = Field(default=0.68, ge=0, le=1)
+    recognized_share: float = Field(default=0.0, ge=0, le=1)
+    recognized_threshold: float = Field(default=0.68, ge=0, le=1)
     teacher: TeacherConfig = TeacherConfig()
     stream: StreamConfig = StreamConfig()
     stages: tuple[TrainingStage, ...] = Field(min_length=1)
@@ -390,7 +390,7 @@ class TrainingConfig(LoopConfig):
             if is_trained:
                 raise ValueError(f"stages.{number}.cached=tokens: the image encoder is trained by then")
             looking = [name for name in ("distillation", "contrast") if getattr(objective, name, 0)]
-            if looking := looking + ["recognised_share"] * (self.recognised_share > 0):
+            if looking := looking + ["recognized_share"] * (self.recognized_share > 0):
                 raise ValueError(f"stages.{number}.cached=tokens: {looking[0]} looks at the pictures; set it to 0")
         return self
 

@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from anytag.errors import UsageError
-from anytag.pictures import CLIP, IMAGENET, Normalisation, load_batches, read_picture, to_pixels
+from anytag.pictures import CLIP, IMAGENET, Normalization, load_batches, read_picture, to_pixels
 
 
 class TestOfficialTransform:
@@ -30,10 +30,10 @@ class TestOfficialTransform:
         name = f"{case['file'].removesuffix('.png')}.{case['image_size']}"
         pixels = to_pixels(read_picture(folder / case["file"], composite_alpha=False), case["image_size"], "bilinear")
         np.testing.assert_array_equal(np.moveaxis(pixels, -1, 0), expected[f"{name}.uint8"])
-        normalised = IMAGENET.apply(pixels)
-        assert normalised.dtype == np.float32
+        normalized = IMAGENET.apply(pixels)
+        assert normalized.dtype == np.float32
         if f"{name}.float" in expected:  # the large one is stored as bytes only
-            np.testing.assert_allclose(normalised, expected[f"{name}.float"], rtol=0, atol=1e-6)
+            np.testing.assert_allclose(normalized, expected[f"{name}.float"], rtol=0, atol=1e-6)
         else:
             assert case["exact_from_uint8"]
 
@@ -88,22 +88,22 @@ class TestInterpolation:
             to_pixels(Image.new("RGB", (2, 2)), 2, "nearest")
 
 
-class TestNormalisation:
+class TestNormalization:
     def test_by_hand(self):
-        half = Normalisation((0.2, 0.4, 0.6), (0.5, 0.5, 0.25))
+        half = Normalization((0.2, 0.4, 0.6), (0.5, 0.5, 0.25))
         pixels = np.array([[[[51, 102, 153], [255, 0, 204]]]], np.uint8)  # [1, 1, 2, 3]
         result = half.apply(pixels)
         assert result.shape == (1, 3, 1, 2)
         np.testing.assert_allclose(result[0, :, 0].T, [[0, 0, 0], [1.6, -0.8, 0.8]], atol=1e-6)
 
-    @pytest.mark.parametrize("normalisation", [IMAGENET, CLIP])
-    def test_of_bytes_says_the_same_on_the_other_scale(self, normalisation):
-        mean, std = normalisation.of_bytes()
+    @pytest.mark.parametrize("normalization", [IMAGENET, CLIP])
+    def test_of_bytes_says_the_same_on_the_other_scale(self, normalization):
+        mean, std = normalization.of_bytes()
         pixels = np.random.default_rng(0).integers(0, 256, (5, 4, 3), np.uint8)
         expected = ((pixels - np.array(mean)) / np.array(std)).transpose(2, 0, 1)
-        np.testing.assert_allclose(normalisation.apply(pixels), expected, atol=1e-5)
+        np.testing.assert_allclose(normalization.apply(pixels), expected, atol=1e-5)
 
     def test_clip_and_imagenet_differ_by_little(self):
-        grey = np.full((1, 1, 3), 127, np.uint8)
-        apart = np.abs(IMAGENET.apply(grey) - CLIP.apply(grey)).max()
+        gray = np.full((1, 1, 3), 127, np.uint8)
+        apart = np.abs(IMAGENET.apply(gray) - CLIP.apply(gray)).max()
         assert 0.01 < apart < 0.1

@@ -101,15 +101,15 @@ def _from_deep(picture: Image.Image, composite_alpha: bool) -> Image.Image:
     """An RGB picture from grayscale of 16 or 32 bits."""
     values = np.asarray(picture)
     if picture.mode.startswith("I;16"):
-        grey = _eight_bits(values, 65535)
+        gray = _eight_bits(values, 65535)
         clear = picture.info.get("transparency")
         if composite_alpha and isinstance(clear, int):
-            grey[values == clear] = 255
+            gray[values == clear] = 255
     else:
         if picture.mode == "F":
             values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
-        grey = _eight_bits(values, _full_scale(float(values.max()), whole=picture.mode == "I"))
-    return Image.fromarray(grey).convert("RGB")
+        gray = _eight_bits(values, _full_scale(float(values.max()), whole=picture.mode == "I"))
+    return Image.fromarray(gray).convert("RGB")
 
 
 def _full_scale(greatest: float, whole: bool) -> float:

@@ -27,7 +27,7 @@ _ROUNDING = 2
 #: In which mode a profile of each color space wants pixels.
 _MODE_OF = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 
-_EXIF, _INTEROPERABILITY, _COLOUR_SPACE, _INDEX = 0x8769, 0xA005, 0xA001, 1
+_EXIF, _INTEROPERABILITY, _COLOR_SPACE, _INDEX = 0x8769, 0xA005, 0xA001, 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +182,7 @@ def _is_adobe_rgb(picture: Image.Image) -> bool:
     if not picture.info.get("exif"):
         return False
     exif = picture.getexif()
-    space = exif.get_ifd(_EXIF).get(_COLOUR_SPACE)
+    space = exif.get_ifd(_EXIF).get(_COLOR_SPACE)
     if space == 2:
         return True
     if space != 0xFFFF:
@@ -222,14 +222,14 @@ def _is_identity(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
     """Whether a transform leaves colors as they are, tried on a cube of them."""
     ramp = np.arange(256, dtype=np.uint8)
     if mode == "L":
-        grey = Image.fromarray(ramp[None])
-        before = np.asarray(grey.convert("RGB"))
+        gray = Image.fromarray(ramp[None])
+        before = np.asarray(gray.convert("RGB"))
     else:
         steps = np.linspace(0, 255, 9).astype(np.uint8)
         cube = np.stack(np.meshgrid(steps, steps, steps), -1).reshape(1, -1, 3)
         before = np.concatenate([cube, ramp[None, :, None].repeat(3, 2)], 1)
-        grey = Image.fromarray(before)
-    after = np.asarray(ImageCms.applyTransform(grey, transform))
+        gray = Image.fromarray(before)
+    after = np.asarray(ImageCms.applyTransform(gray, transform))
     return bool(np.abs(after.astype(int) - before).max() <= _ROUNDING)
 
 

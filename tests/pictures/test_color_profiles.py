@@ -1,4 +1,4 @@
-"""Whatever a file says about its colours, sRGB comes out; and sRGB stays as it is, to the bit."""
+"""Whatever a file says about its colors, sRGB comes out; and sRGB stays as it is, to the bit."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import struct
 import numpy as np
 import pytest
 from conftest import ROOT
-from picture_files import chunk, encode, grey_row, noise, png
+from picture_files import chunk, encode, gray_row, noise, png
 from PIL import Image, ImageCms
 
-from anytag.pictures import colour_profiles, read_picture
+from anytag.pictures import color_profiles, read_picture
 from anytag.pictures.icc import ADOBE_RGB, CODED_CURVES, DISPLAY_P3, SRGB, Primaries, coded_profile, make_profile
 
 PROPHOTO = Primaries((0.7347, 0.2653), (0.1596, 0.8404), (0.0366, 0.0001), (0.3457, 0.3585))
@@ -42,12 +42,12 @@ def difference(picture: Image.Image, other: Image.Image) -> float:
     return float(np.abs(np.asarray(picture).astype(int) - np.asarray(other)).mean())
 
 
-def grey_profile(exponent: float) -> bytes:
-    """A grey ICC profile, from the bytes of a coloured one."""
-    coloured = make_profile(SRGB, exponent)
-    (count,) = struct.unpack_from(">I", coloured, 128)
-    table = coloured[132 : 132 + 12 * count].replace(b"rTRC", b"kTRC")
-    return coloured[:16] + b"GRAY" + coloured[20:132] + table + coloured[132 + 12 * count :]
+def gray_profile(exponent: float) -> bytes:
+    """A gray ICC profile, from the bytes of a colored one."""
+    colored = make_profile(SRGB, exponent)
+    (count,) = struct.unpack_from(">I", colored, 128)
+    table = colored[132 : 132 + 12 * count].replace(b"rTRC", b"kTRC")
+    return colored[:16] + b"GRAY" + colored[20:132] + table + colored[132 + 12 * count :]
 
 
 def cmyk_profile() -> bytes:
@@ -109,7 +109,7 @@ class TestProfiles:
         stored = in_profile(picture, PROFILES[name])
         options = {"JPEG": {"quality": 97, "subsampling": 0}, "AVIF": {"quality": 97}, "WEBP": {"lossless": True}}
         content = encode(stored, format, icc_profile=PROFILES[name], **options.get(format, {}))
-        # Stored in 8 bits, ProPhoto and linear light keep fewer steps of dark colours.
+        # Stored in 8 bits, ProPhoto and linear light keep fewer steps of dark colors.
         assert difference(stored, picture) > 5
         assert difference(read_picture(content), picture) < (1.2 if format not in ("JPEG", "AVIF") else 5)
 
@@ -148,7 +148,7 @@ class TestProfiles:
 
     def test_profiles_that_do_not_fit_are_ignored(self):
         picture = Image.fromarray(noise())
-        for profile in (cmyk_profile(), grey_profile(1.0)):
+        for profile in (cmyk_profile(), gray_profile(1.0)):
             np.testing.assert_array_equal(read_picture(encode(picture, "PNG", icc_profile=profile)), picture)
         inks = Image.new("CMYK", (4, 4), (0, 255, 255, 0))
         plain = read_picture(encode(inks, "TIFF"))
@@ -158,22 +158,22 @@ class TestProfiles:
         # Linear light of 55/255 is 128 in sRGB; half transparent over white, 191.
         picture = Image.fromarray(np.array([[[55, 55, 55, 255], [55, 55, 55, 128], [9, 9, 9, 0]]], np.uint8))
         content = encode(picture, "PNG", icc_profile=PROFILES["linear"])
-        assert np.abs(np.array(grey_row(read_picture(content))) - [128, 191, 255]).max() <= 1
+        assert np.abs(np.array(gray_row(read_picture(content))) - [128, 191, 255]).max() <= 1
         palette = picture.convert("RGB").quantize(8)
         content = encode(palette, "PNG", icc_profile=PROFILES["linear"], transparency=palette.getpixel((2, 0)))
-        assert np.abs(np.array(grey_row(read_picture(content))) - [128, 128, 255]).max() <= 1
+        assert np.abs(np.array(gray_row(read_picture(content))) - [128, 128, 255]).max() <= 1
 
     @pytest.mark.parametrize("mode", ["L", "LA", "I;16"])
-    def test_grey_profiles(self, mode):
+    def test_gray_profiles(self, mode):
         values = np.array([[0, 55, 255]], np.uint8)
         picture = Image.fromarray(values.astype(np.uint16) * 257 if mode == "I;16" else values)
         picture = picture.convert(mode) if mode == "LA" else picture
-        for profile in (grey_profile(1.0), PROFILES["linear"]):
-            row = grey_row(read_picture(encode(picture, "PNG", icc_profile=profile)))
+        for profile in (gray_profile(1.0), PROFILES["linear"]):
+            row = gray_row(read_picture(encode(picture, "PNG", icc_profile=profile)))
             assert np.abs(np.array(row) - [0, 128, 255]).max() <= 1
 
     def test_inks(self):
-        # Each ink takes a quarter of the light: L* 75 is sRGB 185, L* 50 is 119, whatever their colour.
+        # Each ink takes a quarter of the light: L* 75 is sRGB 185, L* 50 is 119, whatever their color.
         for format in ("TIFF", "JPEG"):
             for inks, expected in (((0, 0, 0, 0), 255), ((255, 0, 0, 0), 185), ((0, 255, 0, 255), 119)):
                 picture = Image.new("CMYK", (16, 16), inks)
@@ -181,10 +181,10 @@ class TestProfiles:
                 assert np.abs(pixels - expected).max() <= 4
 
 
-class TestNamedColours:
+class TestNamedColors:
     @staticmethod
     def read(*chunks: bytes) -> list[int]:
-        return grey_row(read_picture(png(3, 1, 8, 0, bytes((0, 0, 55, 255)), b"".join(chunks))))
+        return gray_row(read_picture(png(3, 1, 8, 0, bytes((0, 0, 55, 255)), b"".join(chunks))))
 
     def test_gamma_of_png(self):
         linear = chunk(b"gAMA", struct.pack(">I", 100_000))
@@ -269,7 +269,7 @@ class TestMadeProfiles:
         from concurrent.futures import ThreadPoolExecutor
 
         content = encode(in_profile(flower(), PROFILES["Display P3"]), "PNG", icc_profile=PROFILES["Display P3"])
-        colour_profiles._conversion.cache_clear()
+        color_profiles._conversion.cache_clear()
         with ThreadPoolExecutor(4) as pool:
             pictures = list(pool.map(read_picture, [content] * 16))
         for picture in pictures:

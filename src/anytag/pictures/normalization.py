@@ -23,7 +23,7 @@ Channels = tuple[float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
-class Normalisation:
+class Normalization:
     """Mean and standard deviation of each color channel of a training set.
 
     Attributes:
@@ -56,7 +56,7 @@ class Normalisation:
 
 
 #: Torchvision's constants of ImageNet-1k.
-IMAGENET = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+IMAGENET = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 #: Those of CLIP's training pictures (Radford et al., 2021; ``clip/clip.py``).
-CLIP = Normalisation((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+CLIP = Normalization((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))

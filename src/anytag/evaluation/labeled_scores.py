@@ -29,7 +29,7 @@ _SHOWN = 5
 
 
 @dataclass(frozen=True)
-class LabelledScores:
+class LabeledScores:
     """What a model says of pictures, and what their captions and tags say.
 
     Attributes:
@@ -49,7 +49,7 @@ class LabelledScores:
     judged: NDArray[np.bool_] | None = None
     notes: tuple[str, ...] = field(default=())
 
-    def __getitem__(self, rows: slice) -> LabelledScores:
+    def __getitem__(self, rows: slice) -> LabeledScores:
         return replace(
             self,
             logits=self.logits[rows],
@@ -61,7 +61,7 @@ class LabelledScores:
 
 def score_pictures(
     recognizer: Recognizer, sources: Sequence[str | Path | Mapping[str, Any]], parser: str = "auto"
-) -> LabelledScores:
+) -> LabeledScores:
     """Run a model over pictures that have captions or tags.
 
     Args:
@@ -86,7 +86,7 @@ def score_pictures(
     truth, judged, notes = _truth(recognizer, kept, parser)
     if problems:
         notes = (f"Pictures that could not be used: {len(problems):,}.{_examples(problems)}", *notes)
-    return LabelledScores(np.concatenate(rows), truth, kept, np.concatenate(said), judged, notes)
+    return LabeledScores(np.concatenate(rows), truth, kept, np.concatenate(said), judged, notes)
 
 
 def sample_batches(
