@@ -6,17 +6,17 @@ DATA holds what ``recipes/lite_evidence.py`` says; with the same ``--cache`` its
 Variants are compared on ``coco20k-000019`` and Flickr8k dev.
 """
 
-from anytag.training.recipes.evidence import PictureGroup
+from pathlib import Path
+
+from anytag.training.recipes.evidence import EvidenceTraining
 from anytag.training.recipes.joint_embedding import JointEmbeddingTraining
+from anytag.training.recipes.loading import load_recipe
 
 
 def recipe() -> JointEmbeddingTraining:
     """The settings of the fit."""
-    return JointEmbeddingTraining(
-        name="lite search",
-        start="lite",
-        groups=(
-            PictureGroup(source={"path": ["coco20k/coco20k-00000?.tar", "coco20k/coco20k-00001[0-8].tar"]}, seen=True),
-            PictureGroup(source="flickr8k/flickr8k-train-*.tar", seen=True),
-        ),
-    )
+    evidence = load_recipe(str(Path(__file__).with_name("lite_evidence.py")))
+    assert isinstance(evidence, EvidenceTraining)
+    # The captioned pictures that the recognition decoder has learned from.
+    groups = tuple(group for group in evidence.groups if group.seen)
+    return JointEmbeddingTraining(name="lite search", start="lite", groups=groups)

@@ -125,6 +125,26 @@ class TestConverted:
         assert f"{oracle_set.config['num_tags']} from: thresholds.txt" in shown
         assert "recognition decoder: " in shown
 
+    def test_without_a_text_encoder_it_says_how_to_get_one_if_it_can_have_one(self, oracle_set, made):
+        recognizer = anytag.load(made(oracle_set))
+        picture = np.zeros((50, 60, 3), np.uint8)
+        with pytest.raises(ModelError) as caught:
+            recognizer.tag(picture, categories=["go-kart"])
+        shown = CliRunner().invoke(build_app(), ["info", str(made(oracle_set))], env={"COLUMNS": "200"}).stdout
+        if oracle_set.kind == "tag2text":
+            assert "has one learned query a tag, so it knows no categories but its tags" in str(caught.value)
+            assert "learned, one a tag: no other categories" in shown
+            return
+        advice = (
+            "a converted model gets one by anytag convert --clip DIR, a trained one by anytag train --set teacher.clip"
+        )
+        assert advice in str(caught.value)
+        assert "no text encoder for new categories (convert with --clip, train with teacher.clip)" in " ".join(
+            shown.split()
+        )
+        with pytest.raises(ModelError, match="anytag convert --clip DIR"):
+            recognizer.match(picture, ["a go-kart"])
+
     def test_every_official_name_is_mapped_or_left_out_for_a_reason(self, oracle_set):
         names = oracle_set.config["state"]["keys"]
         for name in names:

@@ -75,7 +75,7 @@ def _described(
         "embedded": f"{labels.encoder}, one text embedding a tag",
         "described": f"{labels.encoder}, {labels.descriptions} descriptions a tag, weighed by the picture",
     }[labels.kind]
-    beyond = {True: "", False: "; no text encoder for new categories (convert with --clip)"}
+    beyond = {True: "", False: "; no text encoder for new categories (convert with --clip, train with teacher.clip)"}
     known = labels.kind in ("text", "learned") or labels.clip_text is not None
     yield "label queries", origin + beyond[known]
     written = f"{captioner.layers} layers, {captioner.vocabulary} word pieces" if captioner else "none"

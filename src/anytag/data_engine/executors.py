@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from anytag.data_engine.work import Marker, Problem, Step, perform
 from anytag.errors import AnytagError, UsageError
 from anytag.foundations.interrupts import leave_interrupts_to_parent
-from anytag.foundations.ray_cluster import join_cluster, quiet_data, require_ray
+from anytag.foundations.ray_cluster import RayWorkers, quiet_data
 from anytag.foundations.worker_processes import end_with_parent
 
 
@@ -87,34 +87,8 @@ def _perform_here(unit: int) -> Marker | Problem:
     return perform(_step, unit)
 
 
-class RayExecutor:
-    """A Ray cluster, through Ray Data; needs the extra ``cluster``.
-
-    Args:
-        workers: Ray actors; each holds what the step needs, such as a model.
-        address: Of the cluster; ``auto``: the one that this machine belongs to; ``None``: a new one on this machine.
-            A cluster that the program has connected to already is used as it is.
-        processors: Of each actor.
-        gpus: Of each actor; may be a fraction.
-
-    Raises:
-        MissingExtraError: If Ray is not installed.
-        UsageError: If there are no workers.
-    """
-
-    def __init__(self, workers: int = 1, address: str | None = None, processors: float = 1, gpus: float = 0):
-        if workers < 1:
-            raise UsageError(f"workers is {workers}; it must be 1 or more")
-        require_ray()
-        self.workers, self.address, self.processors, self.gpus = workers, address, processors, gpus
-
-    def connect(self) -> None:
-        """Join the cluster, unless the program has; otherwise the first unit does.
-
-        Raises:
-            UsageError: If there is no such cluster.
-        """
-        join_cluster(self.address)
+class RayExecutor(RayWorkers):
+    """A Ray cluster; each of its workers holds what the step needs, such as a model."""
 
     def __call__(self, step: Step, units: Sequence[int]) -> Iterator[Marker | Problem]:
         """Perform units; results come as they are done."""
@@ -126,9 +100,7 @@ class RayExecutor:
             done = rows.map(
                 RayWorker,
                 fn_constructor_args=(step,),
-                compute=data.ActorPoolStrategy(size=min(self.workers, len(units))),
-                num_cpus=self.processors,
-                num_gpus=self.gpus or None,
+                **self.pool(len(units)),
             )
             for row in done.iter_rows():
                 marker = Marker.from_json(json.loads(row["done"])) if not row["problem"] else None

@@ -99,7 +99,10 @@ class TextQueries:
         from tokenizers import Tokenizer
 
         if not self.directory.has("label_tokenizer.json"):
-            raise ModelError(f"{self.directory.path}: this model has no text encoder for new categories")
+            raise ModelError(
+                f"{self.directory.path}: this model has no text encoder for new categories; copy the model again, or "
+                "ask for its own tags"
+            )
         return Tokenizer.from_file(str(self.directory.file("label_tokenizer.json")))
 
     def _descriptions(self, names: Sequence[str]) -> list[Sequence[str]]:

@@ -16,8 +16,8 @@ from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from anytag.errors import AnytagError, UsageError
-from anytag.foundations.ray_cluster import join_cluster, quiet_data, require_ray
+from anytag.errors import AnytagError
+from anytag.foundations.ray_cluster import RayWorkers, quiet_data
 from anytag.recognition import Failure
 
 if TYPE_CHECKING:
@@ -37,48 +37,8 @@ _DEATHS = 2
 _ADVICE = "Most likely memory ran out; --retry-failed tries it again."
 
 
-class RayCluster:
-    """A Ray cluster, through Ray Data; needs the extra ``cluster``.
-
-    Args:
-        workers: Ray actors, each with a model of its own; ``None``: as many as the cluster has processors for.
-        address: Of the cluster; ``auto``: the one that this machine belongs to; ``None``: a new one on this machine.
-            A cluster that the program has connected to already is used as it is.
-        processors: Of each worker.
-        gpus: Of each worker; may be a fraction.
-
-    Raises:
-        MissingExtraError: If Ray is not installed.
-        UsageError: If there are no workers.
-    """
-
-    def __init__(self, workers: int | None = None, address: str | None = None, processors: float = 1, gpus: float = 0):
-        if workers is not None and workers < 1:
-            raise UsageError(f"workers is {workers}; it must be 1 or more")
-        require_ray()
-        self.workers, self.address, self.processors, self.gpus = workers, address, processors, gpus
-
-    def connect(self) -> None:
-        """Join the cluster, unless the program has; otherwise the first picture does.
-
-        Raises:
-            UsageError: If there is no such cluster, or it has no room for a worker.
-        """
-        join_cluster(self.address)
-        if self.workers is None:
-            self.workers = self._room()
-
-    def _room(self) -> int:
-        """How many workers the cluster has room for."""
-        import ray
-
-        there = ray.cluster_resources()
-        rooms = [there.get("CPU", 0) / self.processors] + ([there.get("GPU", 0) / self.gpus] if self.gpus else [])
-        if min(rooms) < 1:
-            has = f"{there.get('CPU', 0):g} processors and {there.get('GPU', 0):g} GPUs"
-            wants = f"{self.processors:g} and {self.gpus:g}"
-            raise UsageError(f"the Ray cluster has {has}, and a worker wants {wants}; start machines that have them")
-        return int(min(rooms))
+class RayCluster(RayWorkers):
+    """A Ray cluster that answers questions about pictures."""
 
     def answers(
         self,
@@ -118,11 +78,9 @@ class RayCluster:
             answered = data.from_arrow_refs(blocks).map_batches(
                 RayWorker,
                 fn_constructor_args=(worker, os.getcwd(), tally),  # noqa: PTH109 (its bytes need not be text)
-                compute=data.ActorPoolStrategy(size=min(self.workers, len(blocks))),
                 batch_size=None,
                 batch_format="pyarrow",
-                num_cpus=self.processors,
-                num_gpus=self.gpus or None,
+                **self.pool(len(blocks)),
             )
             for row in answered.iter_rows():
                 answers = pickle.loads(row["answers"])

@@ -1,0 +1,46 @@
+"""Ray works in silence, also when it loses a worker: what is printed is ours."""
+
+import os
+import subprocess
+import sys
+
+from conftest import ROOT, require_module
+
+PROGRAM = """
+import os
+from pathlib import Path
+from anytag.foundations.ray_cluster import RayWorkers, quiet_data
+
+class Worker:
+    def __init__(self, died):
+        self.died = died
+
+    def __call__(self, row):
+        if row["number"] == 3 and not self.died.exists():
+            self.died.touch()
+            os.kill(os.getpid(), 9)
+        print("a worker speaks")
+        return row
+
+workers = RayWorkers(2)
+workers.connect()
+with quiet_data(in_order=True) as data:
+    rows = data.from_items([{"number": number} for number in range(6)], override_num_blocks=6)
+    done = rows.map(Worker, fn_constructor_args=(Path("died"),), **workers.pool(6))
+    print([row["number"] for row in done.iter_rows()])
+"""
+
+
+def test_nothing_is_printed_but_what_the_program_prints(tmp_path):
+    require_module("ray", "cluster")
+    settings = {"PYTHONPATH": str(ROOT / "src"), "RAY_worker_niceness": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM.replace('"died"', repr(str(tmp_path / "died")))],
+        env={**os.environ, **settings},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (tmp_path / "died").exists()
+    assert (done.stdout, done.stderr, done.returncode) == ("[0, 1, 2, 3, 4, 5]\n", "", 0)
