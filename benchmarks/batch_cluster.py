@@ -3,7 +3,7 @@
 ``anytag batch --engine ray`` over a folder of 640 x 480 JPEGs on a local cluster, with one worker and with two, each a
 thread; and in one process with one thread. On a machine of two cores, everything of one worker is held to one of them
 (its cluster, too), so that it is one machine of a cluster; both cores are what two such machines are. Rates leave out
-the start of the cluster and of the workers: from the first block of results to the last. Results must be equal. Writes
+the start of the cluster and of the workers: from the first block of results to the end. Results must be equal. Writes
 ``benchmarks/results/batch_cluster.json``.
 """
 
@@ -47,11 +47,12 @@ def measure(photos: Path, out: Path, workers: int) -> dict[str, Any]:
     recognizer = anytag.load(threads=1)
     view = TagView(recognizer.vocabulary)
     work = BatchRun(recognizer, {}, False, None, view, (), ["jsonl"], out, cluster)
-    answers, times = work._results, []
+    answers, first = work._results, 0.0
 
     def timed(known: Any, pictures: Any) -> Any:
+        nonlocal first
         for answer in answers(known, pictures):
-            times.append(time.perf_counter())
+            first = first or time.perf_counter()
             yield answer
 
     work._results = timed  # type: ignore[method-assign]
@@ -61,9 +62,13 @@ def measure(photos: Path, out: Path, workers: int) -> dict[str, Any]:
         work.recognize(known)
         work.write(known)
     seconds = time.perf_counter() - begun
-    after = BLOCK * max(1, workers)  # Blocks that are begun together end together.
-    steady = (len(times) - after) / (times[-1] - times[after - 1])
-    return {"seconds": seconds, "first_seconds": times[0] - begun, "steady_per_second": steady}
+    # Blocks that are begun together end together: when the first comes, those of all workers are done.
+    return {"seconds": seconds, "first_seconds": first - begun, "done_at_first": BLOCK * workers or 8}
+
+
+def steady(one: dict[str, Any], pictures: int) -> float:
+    """Pictures a second from the first results on."""
+    return float((pictures - one["done_at_first"]) / (one["seconds"] - one["first_seconds"]))
 
 
 def main() -> None:
@@ -102,7 +107,7 @@ def main() -> None:
                 found.setdefault(name, []).append(json.loads(done.stdout.splitlines()[-1]))
                 print(f"{name}: {found[name][-1]}", flush=True)
                 results.add((out / "tags.jsonl").read_bytes())
-    rates = {name: statistics.median(one["steady_per_second"] for one in rounds) for name, rounds in found.items()}
+    rates = {name: statistics.median(steady(one, options.pictures) for one in r) for name, r in found.items()}
     table("Pictures a second", ["on", "steady"], [[name, rate] for name, rate in rates.items()])
     process, one, two = rates.values()
     record |= {"rounds": found, "steady_per_second": rates, "equal_results": len(results) == 1}
