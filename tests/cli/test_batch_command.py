@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 from fixtures_toy import plain
@@ -40,6 +41,7 @@ class TestBatch:
 
     def test_own_files_are_not_left_out(self, run, pictures):  # noqa: F811
         (pictures / "notes.txt").write_text("somebody's")
+        run("index", pictures)  # Its folder is hidden, and no picture of anybody's.
         written = ("jsonl", "html", "coco", "fiftyone", "txt", "xmp")
         command = ["batch", pictures, "--out", pictures, *(word for name in written for word in ("--write", name))]
         for more in ((), (), ("--dry-run",)):
@@ -73,16 +75,47 @@ class TestBatch:
         assert "3 were done with other settings: threshold None -> 0.7" in result.stderr
 
     def test_a_dry_run_changes_nothing(self, run, pictures, out):  # noqa: F811
-        result = run("batch", pictures, "--out", out, "--write", "txt", "--dry-run")
+        result = run("batch", pictures, "--out", out, "--write", "csv", "--write", "html", "--dry-run")
         assert result.exit_code == 0
         assert result.stdout.splitlines() == [str(pictures / f"{name}.png") for name in ("blue", "lime", "red")]
-        assert f"would write txt to {out}" in result.stderr
+        assert f"would write tags.csv, contact-sheet.html to {out}" in result.stderr
         assert not out.exists()
         assert {path.suffix for path in pictures.iterdir()} == {".png"}
+
+    def test_a_dry_run_says_what_would_be_written_where_and_what_would_not(self, run, pictures, out):  # noqa: F811
+        shutil.copy(pictures / "red.png", pictures / "red.jpg")
+        (pictures / "lime.txt").write_text("mine")
+        (pictures / "blue.png.xmp").write_text("no XMP")
+        before = {path.name: path.read_bytes() for path in pictures.iterdir()}
+        command = ["batch", pictures, "--out", out, "--write", "txt", "--write", "xmp"]
+        result = run(*command, "--dry-run")
+        lines = result.stdout.replace(f"{pictures}/", "").splitlines()
+        assert [line for line in lines if "blue.png.xmp" not in line] == [
+            "blue.png",
+            "  blue.txt: new",
+            "lime.png",
+            "  not written: lime.txt: is there already, and this output folder did not write it. --append adds tags to "
+            "what people wrote, --keep-existing leaves it alone",
+            "  lime.png.xmp: new",
+            "red.jpg",
+            "  red.txt: new",
+            "  red.jpg.xmp: new",
+            "red.png",
+            "  not written: red.txt will belong to red.jpg, and two pictures cannot share it",
+            "  red.png.xmp: new",
+        ]
+        assert next(line for line in lines if "blue.png.xmp" in line).startswith("  not written: blue.png.xmp: ")
+        assert "would write" not in result.stderr
+        assert {path.name: path.read_bytes() for path in pictures.iterdir()} == before
+        # And so it happens.
+        done = run(*command)
+        assert "5 sidecars written, 3 not" in done.stderr
+        assert (pictures / "lime.txt").read_text() == "mine"
 
     def test_status(self, run, pictures, out):  # noqa: F811
         (pictures / "bad.jpg").write_text("no picture")
         run("batch", pictures, "--out", out, "--limit", "2")
+        assert run("batch", "--status", out).stdout == run("batch", "--out", out, "--status").stdout
         result = run("batch", "--out", out, "--status")
         assert result.stdout.splitlines()[0] == "1 done, 1 failed, 2 to do"
         assert result.stdout.splitlines()[-1] == "  1 failed: not_a_picture"
@@ -93,6 +126,8 @@ class TestBatch:
             ([], "--out is missing: the folder for results and progress, such as --out photo-tags"),
             (["--out", "o"], "name pictures, folders, shards or Parquet files, or --status"),
             (["--out", "o", "--status"], "o: no batch has worked here (no progress.sqlite)"),
+            (["--status", "o", "p"], "--status takes one output folder: anytag batch --status photo-tags"),
+            (["p", "--out", "o", "--status"], "--status takes one output folder: anytag batch --status photo-tags"),
             (["p", "--out", "o", "--append", "--keep-existing"], "--append and --keep-existing exclude each other"),
             (["p", "-", "--out", "o"], "- reads the list of pictures from standard input; give nothing beside it"),
         ],

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
-from fixtures_toy import plain
+from fixtures_toy import plain, toy_recognizer
 from test_recognition_commands import asked, invoke, run  # noqa: F401 (fixtures)
 
 import anytag
@@ -160,6 +160,19 @@ def test_an_index_follows_its_folder(run, steps, tmp_path):  # noqa: F811
     )
     library = anytag.Library(place)
     assert [hit.path for hit in library.search("beach OR red").hits] == [str(photos / "b.png"), str(photos / "c.png")]
+
+
+def test_an_index_remembers_folders_that_were_away(run, steps, tmp_path, monkeypatch):  # noqa: F811
+    here, there, aside = tmp_path / "here", tmp_path / "there", tmp_path / "aside"
+    put(here / "a.png")
+    put(there / "b.png", "lime")
+    steps += [lambda: there.rename(aside), lambda: None, lambda: aside.rename(there)]
+    assert run("index", here, there, "--watch", "5").exit_code == 130
+    put(there / "c.png", "blue")
+    library = anytag.Library(here, toy_recognizer(tmp_path / "model"))
+    assert len(library) == 2
+    library.update()
+    assert len(library) == 3
 
 
 def test_a_folder_that_was_empty_is_no_failed_picture_for_ever(run, tmp_path):  # noqa: F811

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from anytag.errors import LibraryError, UsageError
+from anytag.library import index as module
 from anytag.library.index import INDEX_FILE, Embeddings, Index
 from anytag.library.progress import Entry, FileIdentity, key_of
 from anytag.library.search import Search
@@ -112,6 +113,15 @@ def test_limits_and_facets(search):
     found = search.by_words("dog OR beach", limit=1, facets=2)
     assert (paths(found), found.total) == (["c.jpg"], 3)
     assert found.facets == (("beach", 2), ("dog", 2))
+
+
+@pytest.mark.parametrize("few", [0, 2000])
+def test_tags_are_counted_alike_whether_they_are_few_or_many(search, monkeypatch, few):
+    monkeypatch.setattr(module, "_FEW", few)
+    assert search.by_words("-dog", facets=9).facets == (("train", 2), ("beach", 1), ("hot dog", 1))
+    assert search.by_words("unicorn", facets=9).facets == ()
+    assert search.index.frequent_tags(9) == [("beach", 2), ("dog", 2), ("train", 2), ("hot dog", 1)]
+    assert search.index.frequent_tags(1, np.array([1, 2])) == [("dog", 2)]
 
 
 def test_by_vector_alone_and_within_a_query(search):

@@ -12,7 +12,7 @@ def cluster():
 
     here = ROOT / "tests" / "support"
     with pytest.MonkeyPatch.context() as patch:
-        # Workers inherit these. By default they have the lowest priority, and would wait for whatever else runs.
+        # Workers inherit these. Their low priority, Ray's default, would let them wait for whatever else runs.
         patch.setenv("PYTHONPATH", f"{ROOT / 'src'}:{here.parent}:{here}")
         patch.setenv("RAY_worker_niceness", "0")
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")

@@ -34,7 +34,7 @@ from anytag.cli._shared import reporting
 from anytag.cli._watching import Watch, looks
 from anytag.errors import UsageError
 from anytag.library.batch import Done
-from anytag.library.outputs import FAILURES, table_names
+from anytag.library.outputs import FAILURES, TABLES, table_names
 from anytag.library.progress import Progress
 from anytag.library.run import PROGRESS_FILE, BatchRun
 from anytag.library.scan import Scan, is_archive
@@ -108,7 +108,7 @@ def batch(
     limit: Annotated[int | None, typer.Option(min=1, help="Do at most this many pictures now.")] = None,
     watch: Watch = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")] = False,
-    status: Annotated[bool, typer.Option("--status", help="Say what was done in --out so far.")] = False,
+    status: Annotated[bool, typer.Option("--status", help="Say what was done in an output folder so far.")] = False,
     engine: Annotated[
         Literal["local", "ray"],
         typer.Option(help="Where the model runs: in this process, or on a Ray cluster (Ray Data)."),
@@ -131,6 +131,10 @@ def batch(
     Example: anytag batch photos --out photo-tags --write html --write xmp
     """
     with reporting("batch"):
+        if status and sources:
+            if out is not None or len(sources) > 1:
+                raise UsageError("--status takes one output folder: anytag batch --status photo-tags")
+            out = Path(sources[0])
         if out is None:
             raise UsageError("--out is missing: the folder for results and progress, such as --out photo-tags")
         if status:
@@ -169,9 +173,12 @@ def batch(
                 scan = run.scan(known, files, folders, by_content=by_content, since=_seconds(since))
                 _say_scan(scan, known, run.settings())
                 _say_left_out(left_out)
-                say(f"would write {', '.join(chosen)} to {out}")
-                for entry in known.pending(limit):
-                    tell(entry.shown)
+                if run.tables:
+                    say(f"would write {', '.join(TABLES[name]().filename for name in run.tables)} to {out}")
+                for path, lines in run.plan(known, limit):
+                    tell(path)
+                    for line in lines:
+                        tell(f"  {line}")
             return
         with run.open() as known:
             done = Done()

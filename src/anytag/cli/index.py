@@ -53,7 +53,8 @@ def index(
             found: list[Scan] = []
             with progress(None) as advance:
                 done = opened.update(
-                    there,
+                    photos,
+                    absent=[source for source in photos if source not in there],
                     captions=caption,
                     by_content=by_content,
                     retry_failed=retry_failed and number == 0,

@@ -42,6 +42,8 @@ def join_cluster(address: str | None) -> None:
         return
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # What it would warn of otherwise.
     os.environ.setdefault(_CORE_LEVEL, "fatal")  # Its core calls it an error that Ray Data starts actors as it does.
+    # Ray's own choice is 15: beside anything else that runs, workers would stand still, and nobody asked for that.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     try:
         with _without_notice():
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)

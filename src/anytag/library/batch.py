@@ -208,22 +208,56 @@ class Batch:
                 with self.progress.transaction():
                     self.progress.set_identity(entry, FileIdentity.of(record.path), None)
             return changed
-        target = writer.target(record)
-        there = _read(target)
-        before = there
-        if not writer.merges and there is not None:
-            known = self.progress.wrote(target, there)
-            if known is not None:
-                owner, before = known
-                if owner != entry.key and os.path.lexists(owner):
-                    raise SidecarError(f"{target}: belongs to {os.fsdecode(owner)}, and two pictures cannot share it")
-        content = writer.render(record, before)
-        if content is None or content == there:
+        made = prepare_sidecar(self.progress, writer, entry, record)
+        if made.content is None or made.content == made.there:
             return False
         with self.progress.transaction():
-            self.progress.intend(target, digest_of(content), entry.key, None if writer.merges else before)
-        replace_file(target, content)
+            before = None if writer.merges else made.before
+            self.progress.intend(made.target, digest_of(made.content), entry.key, before)
+        replace_file(made.target, made.content)
         return True
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedSidecar:
+    """A sidecar that could be written.
+
+    Attributes:
+        target: The file.
+        there: What stands in it; ``None``: there is none.
+        before: What stood there before anything of ours.
+        content: What is to stand in it; ``None``: it is left alone.
+    """
+
+    target: Path
+    there: bytes | None
+    before: bytes | None
+    content: bytes | None
+
+
+def prepare_sidecar(progress: Progress, writer: SidecarWriter, entry: Entry, record: PictureRecord) -> PreparedSidecar:
+    """What a writer would do beside a picture.
+
+    Args:
+        progress: Knows whose the files are.
+        writer: Says what stands in them.
+        entry: The picture.
+        record: What was found in it.
+
+    Raises:
+        AnytagError: If there can be no such file, or what is there would be lost.
+        OSError: If the file that is there cannot be read.
+    """
+    target = writer.target(record)
+    there = _read(target)
+    before = there
+    if not writer.merges and there is not None:
+        known = progress.wrote(target, there)
+        if known is not None:
+            owner, before = known
+            if owner != entry.key and os.path.lexists(owner):
+                raise SidecarError(f"{target}: belongs to {os.fsdecode(owner)}, and two pictures cannot share it")
+    return PreparedSidecar(target, there, before, writer.render(record, before))
 
 
 def _unless_changed(entry: Entry, result: Recognition | Failure) -> Recognition | Failure:

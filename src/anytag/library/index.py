@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +21,14 @@ from anytag.library.progress import Entry, FileIdentity, Progress
 from anytag.recognition import Failure, Recognition
 from anytag.writers.records import PictureRecord
 
-#: The folder of an index inside a folder of photos, and the file in it.
-INDEX_FOLDER = ".anytag"
+#: The file of an index in :data:`~anytag.pictures.left_out.INDEX_FOLDER`.
 INDEX_FILE = "library.sqlite"
 
 #: The kind of keywords that people gave and no model knows.
 PEOPLE = "people"
+
+#: Pictures whose tags are counted one by one.
+_FEW = 2000
 
 #: Stands for a tag that all pictures have.
 EVERYTHING = 0
@@ -194,8 +197,7 @@ class Index(Progress):
 
     def pack(self) -> None:
         """Lay the pictures of every tag out for quick searches; changes to any picture undo it."""
-        [[laid, tags]] = self.rows("SELECT (SELECT count(*) FROM postings), (SELECT count(*) FROM tags)")
-        if laid == tags + 1:
+        if self._is_packed():
             return  # Nothing was changed since.
         done = "SELECT entries.id FROM entries JOIN pictures USING (key) WHERE state = 'done' ORDER BY entries.id"
         everything = np.array([row[0] for row in self._base.execute(done)], np.int64)
@@ -211,6 +213,10 @@ class Index(Progress):
                 rows = self._base.execute("SELECT entry, score FROM found WHERE tag = ? ORDER BY entry", (tag,))
                 table = np.array(rows.fetchall(), np.float64).reshape(-1, 2)
                 self._put_posting(tag, table[:, 0].astype(np.int64), table[:, 1].astype(np.float32))
+
+    def _is_packed(self) -> bool:
+        [[laid, tags]] = self.rows("SELECT (SELECT count(*) FROM postings), (SELECT count(*) FROM tags)")
+        return bool(laid == tags + 1)
 
     def _put_posting(self, tag: int, entries: NDArray[np.int64], scores: NDArray[np.float32]) -> None:
         self._base.execute("INSERT INTO postings VALUES (?, ?, ?)", (tag, entries.tobytes(), scores.tobytes()))
@@ -233,6 +239,40 @@ class Index(Progress):
             rows = self._base.execute("SELECT entry, score FROM found WHERE tag = ? ORDER BY entry", (tag,)).fetchall()
         table = np.array(rows, np.float64).reshape(-1, 2)
         return table[:, 0].astype(np.int64), table[:, 1].astype(np.float32)
+
+    def frequent_tags(self, most: int, among: NDArray[np.int64] | None = None) -> list[tuple[str, int]]:
+        """The most frequent tags, by name, and how many pictures have each.
+
+        Args:
+            most: How many tags.
+            among: Numbers of the pictures that count; ``None``: all.
+        """
+        counts: Counter[str] = Counter()
+        for name, count in self._count_all() if among is None else self._count(among):
+            counts[name] += count
+        frequent = ((name, count) for name, count in counts.items() if count)
+        return sorted(frequent, key=lambda item: (-item[1], item[0]))[:most]
+
+    def _count_all(self) -> Iterable[tuple[str, int]]:
+        if self._is_packed():
+            return self.rows("SELECT name, length(entries) / 8 FROM postings JOIN tags ON tags.id = tag")
+        return self.rows("SELECT name, count(*) FROM found JOIN tags ON tags.id = tag GROUP BY tags.id")
+
+    def _count(self, among: NDArray[np.int64]) -> Iterable[tuple[str, int]]:
+        if len(among) > _FEW and self._is_packed():  # Then it takes less to look at the pictures of every tag.
+            counting = np.zeros(int(among.max()) + 1, bool)
+            counting[among] = True
+            for name, entries in self._base.execute("SELECT name, entries FROM postings JOIN tags ON tags.id = tag"):
+                those = np.frombuffer(entries, np.int64)
+                yield name, int(np.count_nonzero(counting[those[: np.searchsorted(those, len(counting))]]))
+            return
+        for start in range(0, len(among), 30_000):
+            part = among[start : start + 30_000].tolist()
+            yield from self.rows(
+                "SELECT name, count(*) FROM found JOIN tags ON tags.id = tag"
+                f" WHERE entry IN ({','.join('?' * len(part))}) GROUP BY tags.id",
+                part,
+            )
 
     def unplaced(self) -> NDArray[np.int64]:
         """Pictures whose vectors are in no graph of neighbors yet, in rising order."""

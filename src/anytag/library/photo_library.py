@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sqlite3
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -22,13 +21,14 @@ from anytag.foundations.folder_locks import LOCK_FILE
 from anytag.foundations.headroom import prepare_products
 from anytag.inference.embedding import picture_embeddings
 from anytag.library.batch import Done
-from anytag.library.index import INDEX_FILE, INDEX_FOLDER, Embeddings, Index
+from anytag.library.index import INDEX_FILE, Embeddings, Index
 from anytag.library.people import PictureTags, read_sidecar, write_sidecar
 from anytag.library.run import BatchRun
 from anytag.library.scan import Scan
 from anytag.library.search import DUPLICATE, Hits, Search
 from anytag.library.tag_names import TagNames
 from anytag.pictures import find_pictures
+from anytag.pictures.left_out import INDEX_FOLDER
 from anytag.pictures.thumbnails import thumbnail
 from anytag.recognition import Failure, Recognition
 from anytag.writers.records import PictureRecord, TagView
@@ -98,6 +98,7 @@ class Library:
         by_content: bool = False,
         retry_failed: bool = False,
         thumbnails: bool | None = None,
+        absent: Collection[str | os.PathLike[str]] = (),
         at_rest: float | None = None,
         advance: Callable[[], None] = lambda: None,
         begin: Callable[[Scan], None] = lambda scan: None,
@@ -110,6 +111,8 @@ class Library:
             by_content: Know pictures by their content, too, so that moved ones are not recognized again.
             retry_failed: Try again what failed before.
             thumbnails: Keep small pictures for pages; ``False``: forget them; ``None``: as in the last update.
+            absent: Those of the pictures' places that are not to be looked at now, such as a disk that is not there;
+                what is known of them is kept.
             at_rest: Seconds since 1970; files that were written later may not be whole yet, and wait.
             advance: Called after every picture.
             begin: Told what a look at the sources found.
@@ -129,7 +132,8 @@ class Library:
         run = IndexRun(recognizer, {}, captions, None, TagView(recognizer.vocabulary), (), (), self.path.parent)
         run.progress_file, run.lock_file = self.path.name, f".{self.path.name}{LOCK_FILE}"
         with run.open() as known:
-            sources = self._sources(known, pictures)
+            away = {os.path.abspath(place) for place in absent}  # noqa: PTH100
+            sources = [source for source in self._sources(known, pictures) if source not in away]
             cast(Index, known).begin_model(str(run.settings()["version"]))
             if retry_failed:
                 known.retry_failed()
@@ -199,11 +203,7 @@ class Library:
         """The most frequent tags, with the number of pictures that show each."""
         arguments.whole_number("most", most, 0)
         with self._open() as index:
-            rows = index.rows("SELECT name, count(*) FROM found JOIN tags ON tags.id = tag GROUP BY tags.id")
-        counts: Counter[str] = Counter()
-        for name, count in rows:
-            counts[name] += count
-        return sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:most]
+            return index.frequent_tags(most)
 
     def failures(self) -> list[Failure]:
         """The pictures that could not be read, and why, in the order of paths."""

@@ -13,22 +13,24 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from anytag.errors import LibraryError, UsageError
+from anytag.errors import AnytagError, LibraryError, UsageError
 from anytag.foundations.folder_locks import LOCK_FILE, LockedError, locked
-from anytag.library.batch import Batch, Done
+from anytag.library.batch import Batch, Done, prepare_sidecar
 from anytag.library.database import full_disk_told
 from anytag.library.outputs import claim_outputs, own_outputs, write_outputs
 from anytag.library.progress import Progress
 from anytag.library.scan import Scan, scan_files
 from anytag.model.directory import sha256
+from anytag.recognition import Recognition
+from anytag.writers.embedded import EmbeddedXmp
+from anytag.writers.records import PictureRecord, Provenance
 
 if TYPE_CHECKING:
     from anytag.inference.questions import Question
     from anytag.inference.recognizer import Recognizer
     from anytag.inference.tag_choice import TagChoice
     from anytag.library.cluster import RayCluster
-    from anytag.recognition import Failure, Recognition
-    from anytag.writers.embedded import EmbeddedXmp
+    from anytag.recognition import Failure
     from anytag.writers.records import TagView
     from anytag.writers.sidecars import SidecarWriter
 
@@ -155,6 +157,38 @@ class BatchRun:
         """Compare files with what is known; see :func:`~anytag.library.scan.scan_files`."""
         number = known.settings(self.settings())
         return scan_files(files, known, number, folders=folders, by_content=by_content, since=since, at_rest=at_rest)
+
+    def plan(self, known: Progress, limit: int | None = None) -> Iterator[tuple[str, list[str]]]:
+        """The pictures that are to do, and what would be written beside or into each, or what would keep it from that.
+
+        Args:
+            known: What was done.
+            limit: At most that many pictures.
+
+        Yields:
+            A path, and lines about it.
+        """
+        owners: dict[Path, str] = {}
+        for entry in known.pending(limit):
+            record = PictureRecord(entry.shown, Recognition(entry.shown), Provenance("", "", ""))
+            lines = []
+            for writer in self.sidecars:
+                if isinstance(writer, EmbeddedXmp):
+                    lines.append(f"{entry.shown}: XMP inside")
+                    continue
+                try:
+                    made = prepare_sidecar(known, writer, entry, record)
+                except (AnytagError, OSError) as error:
+                    lines.append(f"not written: {error}")
+                    continue
+                owner = owners.setdefault(made.target, entry.shown)
+                if owner != entry.shown and not writer.merges:
+                    lines.append(f"not written: {made.target} will belong to {owner}, and two pictures cannot share it")
+                elif made.content is None:
+                    lines.append(f"{made.target}: kept as it is")
+                else:
+                    lines.append(f"{made.target}: {'new' if made.there is None else 'changed'}")
+            yield entry.shown, lines
 
     def recognize(
         self,

@@ -359,18 +359,7 @@ class Search:
 
     def _facets(self, entries: NDArray[np.int64], most: int) -> tuple[tuple[str, int], ...]:
         """The most frequent tags of some pictures."""
-        counts: dict[str, int] = {}
-        for start in range(0, len(entries), 30_000):
-            part = entries[start : start + 30_000].tolist()
-            places = ",".join("?" * len(part))
-            rows = self.index.rows(
-                "SELECT name, count(*) FROM found JOIN tags ON tags.id = tag"
-                f" WHERE entry IN ({places}) GROUP BY tags.id",
-                part,
-            )
-            for name, count in rows:
-                counts[name] = counts.get(name, 0) + count
-        return tuple(sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:most])
+        return tuple(self.index.frequent_tags(most, entries))
 
 
 def _terms(query: Query) -> list[Term]:

@@ -12,6 +12,9 @@ from pathlib import PurePath
 
 from anytag.errors import UsageError
 
+#: The folder of an index inside a folder of photos.
+INDEX_FOLDER = ".anytag"
+
 #: How many extensions, and how many pipes and devices, are named in words.
 _NAMED = 8
 
@@ -49,8 +52,8 @@ class LeftOut:
             self.extensions[PurePath(path).suffix.lower()] += 1
 
     def count_hidden(self, path: str) -> None:
-        """Count a hidden file or folder, or one of the system."""
-        self.hidden += not self._is_ours(path)
+        """Count a hidden file or folder, or one of the system; nobody misses the folder of an index."""
+        self.hidden += not (self._is_ours(path) or PurePath(path).name == INDEX_FOLDER)
 
     def _is_ours(self, path: str) -> bool:
         return os.path.abspath(path) in self.ours  # noqa: PTH100
