@@ -16,6 +16,7 @@ pytest.importorskip("fastapi")
 
 from starlette.testclient import TestClient
 
+from anytag import __version__
 from anytag.library.photo_library import Library
 from anytag.service.addresses import is_public
 from anytag.service.app import create_app
@@ -109,7 +110,7 @@ class TestRoutes:
     def test_where(self, client):
         seen = client.post("/v1/locate?tag=dog", **form()).json()
         assert seen["tag"]["name"] == "dog"
-        assert [len(row) for row in seen["map"]] == [2, 2]
+        assert [len(row) for row in seen["grid"]] == [2, 2]
 
     def test_match(self, client):
         [match] = client.post("/v1/match", **form(), data={"texts": "a hound on a beach"}).json()["matches"]
@@ -196,8 +197,16 @@ class TestRefusals:
         assert error(client.post("/v1/tag", content=RED)) == (401, "key")
         assert error(client.get("/metrics")) == (401, "key")
         assert client.get("/healthz").status_code == client.get("/").status_code == 200
-        for headers in ({"x-api-key": "other"}, {"authorization": "Bearer secret"}):
+        password = "Basic " + base64.b64encode(b"anybody:secret").decode()  # All that Label Studio can be told.
+        for headers in ({"x-api-key": "other"}, {"authorization": "Bearer secret"}, {"authorization": password}):
             assert client.post("/v1/tag", content=RED, headers=headers).status_code == 200
+        for wrong in (
+            "Basic secret",
+            "Basic " + base64.b64encode(b"secret:").decode(),
+            "Digest secret",
+            "Basic \u00e9",
+        ):
+            assert client.post("/v1/tag", content=RED, headers={"authorization": wrong.encode()}).status_code == 401
         assert client.post("/v1/tag", content=RED, headers={"x-api-key": "sécret".encode()}).status_code == 401
 
     def test_names_that_are_not_ours(self, serve):
@@ -351,14 +360,78 @@ class TestOtherTools:
         assert made["result"][1]["type"] == "textarea"
         assert made["score"] == pytest.approx(0.6, abs=0.01)
         assert client.post("/webhook", json={"action": "ANNOTATION_CREATED"}).status_code == 200
+        assert error(client.post("/predict", json=asked | {"label_config": 5})) == (400, "usage")
         entity = self.CONFIG.replace("<View>", "<!DOCTYPE a [<!ENTITY b 'c'>]><View>")
         assert error(client.post("/predict", json=asked | {"label_config": entity})) == (400, "usage")
 
+    def test_of_several_tasks_one_that_cannot_be_read_has_no_results(self, client):
+        good, bad = (
+            {"data": {"photo": "data:;base64," + base64.b64encode(one).decode()}} for one in (RED, b"no picture")
+        )
+        several = client.post("/predict", json={"tasks": [bad, good], "label_config": self.CONFIG}).json()["results"]
+        assert [len(one["result"]) for one in several] == [0, 2]
+        assert error(client.post("/predict", json={"tasks": [bad], "label_config": self.CONFIG})) == (
+            415,
+            "not_a_picture",
+        )
+
+    def test_a_picture_that_is_fetched_keeps_nobody_waiting(self, serve, monkeypatch):
+        """Addresses are read beside the loop that answers everybody else."""
+        from anytag.service import inputs
+
+        threads = []
+
+        def fetch(address, most, seconds):
+            threads.append(threading.current_thread())
+            return RED
+
+        monkeypatch.setattr(inputs, "fetch", fetch)
+        client = serve(allow_urls=True)
+        task = {"data": {"photo": "https://photos.example/a.png"}}
+        answer = client.post("/predict", json={"tasks": [task], "label_config": self.CONFIG})
+        assert answer.json()["results"][0]["result"][0]["value"] == {"choices": ["dog"]}
+        asked = {"id": "a1", "url": "https://photos.example/a.png"}
+        assert client.post("/api/v1/vision/labels", json=asked).json()["code"] == 200
+        assert all(thread.name.startswith("AnyIO worker") for thread in threads)
+        assert len(threads) == 2
+
+    def test_pictures_in_their_requests_have_limits(self, serve):
+        client = serve(max_picture_bytes=10)
+        photo = "data:image/png;base64," + base64.b64encode(RED).decode()
+        assert error(client.post("/predict", json={"tasks": [{"data": {"image": photo}}]})) == (413, "too_large")
+        answer = client.post("/api/v1/vision/labels", json={"images": [photo]})
+        assert (answer.status_code, answer.json()["code"]) == (413, 413)
+
     def test_photoprism(self, client):
         photo = "data:image/png;base64," + base64.b64encode(RED).decode()
-        record = client.post("/api/v1/vision/labels", json={"id": "a1", "images": [photo]}).json()
-        assert record["id"] == "a1"
-        assert [label["name"] for label in record["result"]["labels"]] == ["animal", "dog"]
+        # As PhotoPrism sends it: two views of one photo, whose labels are those of the photo.
+        asked = {"id": "a1", "suffix": "", "stream": False, "images": [photo, photo]}
+        assert client.post("/api/v1/vision/labels", json=asked).json() == {
+            "id": "a1",
+            "code": 200,
+            "model": {"name": "default", "version": __version__},
+            "result": {
+                "labels": [
+                    {"name": "animal", "source": "image", "confidence": 0.7, "topicality": 0.7},
+                    {"name": "dog", "source": "image", "confidence": 0.6, "topicality": 0.6},
+                ]
+            },
+        }
+
+    def test_photoprism_is_told_errors_as_it_reads_them(self, client):
+        """Its reader wants a text under ``error``, and a number under ``code``."""
+        for body, code in (({}, 400), ({"images": {}}, 400), ({"images": ["data:;base64,eA=="]}, 415)):
+            answer = client.post("/api/v1/vision/labels", json=body)
+            assert answer.status_code == code
+            assert answer.json()["code"] == code
+            assert isinstance(answer.json()["error"], str)
+
+    def test_the_document_shows_what_they_send_and_get(self, client):
+        paths = client.get("/openapi.json").json()["paths"]
+        for route in ("/predict", "/api/v1/vision/labels"):
+            asked = paths[route]["post"]
+            assert "example" in asked["requestBody"]["content"]["application/json"]
+            assert "example" in asked["responses"]["200"]["content"]["application/json"]
 
 
 class TestLibrary:

@@ -9,7 +9,7 @@ import tarfile
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.progress import TimeElapsedColumn
@@ -236,24 +236,10 @@ def load_vocabulary(path: Path | None) -> TagVocabulary:
     return TagVocabulary.load(path / "vocabulary.json" if path.is_dir() else path)
 
 
-def to_record(vocabulary: TagVocabulary, tag: VocabularyTag) -> dict[str, Any]:
-    """A tag for its JSON line; what it implies is named, nearest steps only."""
-    return {
-        "id": tag.id,
-        "name": tag.name,
-        "kind": tag.kind,
-        "support": tag.support,
-        "aliases": list(tag.aliases),
-        "implies": [vocabulary[i].name for i in tag.implies],
-        "threshold": tag.threshold,
-        "sources": list(tag.sources),
-    }
-
-
 def _print_tags(vocabulary: TagVocabulary, tags: list[VocabularyTag], as_json: bool) -> None:
     if as_json:
         for tag in tags:
-            write_json(to_record(vocabulary, tag))
+            write_json(vocabulary.describe(tag))
         return
     if not tags:
         return

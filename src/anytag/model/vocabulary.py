@@ -148,6 +148,19 @@ class TagVocabulary:
         hits = [tag for tag in self._tags if any(key in name for name in named[tag.id])]
         return sorted(hits, key=rank)[:limit]
 
+    def describe(self, tag: VocabularyTag) -> dict[str, Any]:
+        """One of the tags as a JSON line for people and programs; what it implies is named, nearest steps only."""
+        return {
+            "id": tag.id,
+            "name": tag.name,
+            "kind": tag.kind,
+            "support": tag.support,
+            "aliases": list(tag.aliases),
+            "implies": [self._tags[i].name for i in tag.implies],
+            "threshold": tag.threshold,
+            "sources": list(tag.sources),
+        }
+
     def with_implied(self, ids: Iterable[int]) -> set[int]:
         """The ids and everything that follows from them."""
         result: set[int] = set()

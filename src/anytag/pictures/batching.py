@@ -173,7 +173,7 @@ def load_batches(
                 # What is there already is not held back for what may come.
                 while len(pending) < ahead and (not pending or ready()) and (drawn := next(numbered, None)) is not None:
                     number, given = drawn
-                    label, source = given if isinstance(given, tuple) else (_label(given, number), given)
+                    label, source = given if isinstance(given, tuple) else (describe(given, number), given)
                     pending.append(pool.submit(load, source, label))
                 if not pending:
                     return
@@ -194,8 +194,3 @@ def _collect(
     parts = 1 + CORNERS if corners else 1
     pixels = np.stack(rows) if rows else np.empty((0, parts, resolution, resolution, 3), np.uint8)
     return Batch(items, np.ascontiguousarray(pixels[:, 0]), pixels[:, 1:] if corners else None)
-
-
-def _label(source: PictureSource, number: int) -> str:
-    label = describe(source)
-    return f"{label[:-1]} {number}>" if label.startswith("<") and label.endswith(">") else label

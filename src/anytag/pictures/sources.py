@@ -39,15 +39,16 @@ class NamedBytes(io.BytesIO):
         self.name = name
 
 
-def describe(source: object) -> str:
-    """A source's path, or what kind of thing it is in angle brackets."""
+def describe(source: object, number: int | None = None) -> str:
+    """A source's path, or what kind of thing it is in angle brackets, with its number there if it has one."""
     if isinstance(source, str | os.PathLike):
         return _WEB_ADDRESS.sub(r"\1://", os.fsdecode(source), count=1)
     name = getattr(source, "filename" if isinstance(source, Image.Image) else "name", None)
     if isinstance(name, str | bytes | os.PathLike) and name:
         return os.fsdecode(name)
     kinds = {bytes: "bytes", bytearray: "bytes", memoryview: "bytes", Image.Image: "picture", np.ndarray: "array"}
-    return f"<{next((word for kind, word in kinds.items() if isinstance(source, kind)), 'stream')}>"
+    word = next((word for kind, word in kinds.items() if isinstance(source, kind)), "stream")
+    return f"<{word}>" if number is None else f"<{word} {number}>"
 
 
 def open_stream(source: object, label: str) -> BinaryIO:

@@ -16,15 +16,16 @@ from starlette.requests import ClientDisconnect
 from starlette.staticfiles import StaticFiles
 
 from anytag import __version__
-from anytag.errors import AnytagError, LibraryError, PictureError, UsageError
+from anytag.errors import AnytagError, PictureError
 from anytag.service import label_studio, library, photoprism
 from anytag.service.answers import Json
 from anytag.service.batcher import Work
-from anytag.service.errors import ServiceError
+from anytag.service.errors import ServiceError, as_service_error
 from anytag.service.gate import Gate, error_response
 from anytag.service.inputs import (
     BatchOptions,
     CaptionOptions,
+    EmbedOptions,
     LocateOptions,
     MatchOptions,
     TagOptions,
@@ -35,6 +36,7 @@ from anytag.service.models import (
     ModelPool,
     Upload,
     caption_work,
+    embed_work,
     locate_work,
     match_work,
     tag_work,
@@ -45,9 +47,7 @@ from anytag.service.settings import ServiceSettings
 
 if TYPE_CHECKING:
     from anytag.inference.recognizer import Recognizer
-
-#: Status of a picture that cannot be read, by the kind of its error; others are 422.
-_PICTURE_STATUS = {"not_a_picture": 415, "too_large": 413}
+    from anytag.model.vocabulary import TagVocabulary
 
 
 def create_app(settings: ServiceSettings | None = None, load: Callable[..., Recognizer] | None = None) -> FastAPI:
@@ -126,12 +126,18 @@ def create_app(settings: ServiceSettings | None = None, load: Callable[..., Reco
         uploads, options = await read_request(request, settings, LocateOptions)
         return await ask_one(options.model, ("locate", options.tag), locate_work(options.tag), uploads)
 
+    @app.post("/v1/embed", openapi_extra=body(EmbedOptions), responses=examples("embed"))
+    async def embed(request: Request) -> Any:
+        """A vector of length 1 that is near to those of pictures that look alike."""
+        uploads, options = await read_request(request, settings, EmbedOptions)
+        return await ask_one(options.model, "embed", embed_work, uploads)
+
     @app.post("/v1/batch", openapi_extra=body(BatchOptions), responses=examples("batch"))
     async def batch(request: Request) -> Any:
         """Tags or captions of several pictures; one that cannot be read is reported in its place."""
         uploads, options = await read_request(request, settings, BatchOptions)
         asked = {name: value for name, value in options.for_model().items() if name != "do"}
-        wrong = {"categories"} if options.do == "caption" else {"tags", "num_beams"}
+        wrong = {"categories"} if options.do == "caption" else {"tags", "num_beams", "sample", "seed"}
         if given := sorted(wrong & asked.keys()):
             raise ServiceError(
                 400, "usage", f"{given[0]}: goes with do={'tag' if options.do == 'caption' else 'caption'}"
@@ -142,18 +148,11 @@ def create_app(settings: ServiceSettings | None = None, load: Callable[..., Reco
 
     @app.get("/v1/tags", responses=examples("tags"))
     async def tags(search: str = "", kind: str | None = None, limit: int = 100, model: str | None = None) -> Any:
-        """The tags that a model knows."""
+        """The tags that a model knows, most frequent first, or those with a text in their names, in any language."""
         [known] = await ask(model, "vocabulary", vocabulary_work, [None])
         if isinstance(known, BaseException):
             raise known
-        wanted = search.strip().lower()
-        fitting = [
-            tag
-            for tag in known
-            if kind in (None, tag["kind"])
-            and (not wanted or any(wanted in name for name in (tag["name"], *tag["aliases"])))
-        ]
-        return {"total": len(fitting), "tags": fitting[: max(0, min(limit, 10_000))]}
+        return await run_in_threadpool(_tags, known, search.strip(), kind, max(0, min(limit, 10_000)))
 
     @app.get("/v1/models")
     async def models() -> Any:
@@ -198,6 +197,13 @@ def create_app(settings: ServiceSettings | None = None, load: Callable[..., Reco
     return app
 
 
+def _tags(vocabulary: TagVocabulary, search: str, kind: str | None, limit: int) -> dict[str, Any]:
+    ordered = sorted(vocabulary, key=lambda tag: (-tag.support, tag.id))
+    found = vocabulary.search(search, len(ordered)) if search else ordered
+    fitting = [tag for tag in found if kind in (None, tag.kind)]
+    return {"total": len(fitting), "tags": [vocabulary.describe(tag) for tag in fitting[:limit]]}
+
+
 def _in_place(answer: Any, upload: Upload) -> Any:
     """A result in a list, or what is wrong with its picture."""
     if isinstance(answer, PictureError):
@@ -212,7 +218,7 @@ def _handle_errors(app: FastAPI) -> None:
 
     @app.exception_handler(AnytagError)
     async def known(request: Request, error: AnytagError) -> JSONResponse:
-        return error_response(_as_service_error(error))
+        return error_response(as_service_error(error))
 
     @app.exception_handler(HTTPException)
     async def routing(request: Request, error: HTTPException) -> JSONResponse:
@@ -233,15 +239,3 @@ def _handle_errors(app: FastAPI) -> None:
     async def parameters(request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
         return error_response(ServiceError(400, "usage", f"{'.'.join(map(str, first['loc'][1:]))}: {first['msg']}"))
-
-
-def _as_service_error(error: AnytagError) -> ServiceError:
-    if isinstance(error, ServiceError):
-        return error
-    if isinstance(error, PictureError):
-        return ServiceError(_PICTURE_STATUS.get(error.kind, 422), error.kind, str(error))
-    if isinstance(error, UsageError):
-        return ServiceError(400, error.kind, str(error))
-    if isinstance(error, LibraryError):
-        return ServiceError(503, error.kind, "the library cannot be searched")
-    return ServiceError(503, error.kind, "the model cannot be used; see the service's log")

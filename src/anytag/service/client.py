@@ -11,7 +11,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, TypeVar, cast
+from functools import cached_property
+from typing import Any, Literal, TypeVar, cast
 from urllib.parse import urlencode, urlsplit
 
 import numpy as np
@@ -20,9 +21,13 @@ from PIL import Image
 from anytag.backends.base import FloatArray
 from anytag.errors import AnytagError, PictureError, UsageError
 from anytag.foundations import arguments
-from anytag.pictures import PictureSource
-from anytag.pictures.sources import describe
+from anytag.inference.picture_arguments import check_picture, is_picture
+from anytag.model.vocabulary import TagVocabulary
+from anytag.pictures import PictureSource, read_picture
+from anytag.pictures.heat_maps import resize_heat_map
+from anytag.pictures.sources import NamedBytes, describe, open_stream
 from anytag.recognition import Failure, Match, Matches, Recognition, Tag
+from anytag.service.remote_look import RemoteLook, size_of
 
 Answer = TypeVar("Answer")
 Seen = Recognition | list[Recognition | Failure] | Iterator[Recognition | Failure]
@@ -33,9 +38,6 @@ _AT_ONCE = 8
 
 #: Seconds for which a busy service is asked again.
 _PATIENCE = 60.0
-
-#: Types of one picture that could be taken for an iterable of several.
-_SINGLE = (str, os.PathLike, bytes, bytearray, memoryview, Image.Image, np.ndarray)
 
 #: Kinds of errors that are about one picture.
 _PICTURE_KINDS = {
@@ -112,6 +114,8 @@ class RemoteRecognizer:
         threshold: float | None = None,
         top: int | None = None,
         num_beams: int | None = None,
+        sample: bool = False,
+        seed: int | None = None,
     ) -> Seen:
         """Write captions; see :meth:`anytag.Recognizer.caption`."""
         options = {
@@ -120,6 +124,8 @@ class RemoteRecognizer:
             "threshold": threshold,
             "top": top,
             "num_beams": num_beams,
+            "sample": arguments.flag("sample", sample) or None,
+            "seed": seed,
         }
         return cast(Seen, self._ask(pictures, "/v1/caption", options, _recognition))
 
@@ -127,9 +133,43 @@ class RemoteRecognizer:
         """Score how well texts fit pictures; see :meth:`anytag.Recognizer.match`."""
         return cast(Matched, self._ask(pictures, "/v1/match", {"texts": arguments.texts("texts", texts)}, _matches))
 
-    def locate(self, picture: PictureSource, tag: str) -> FloatArray:
+    def look(self, picture: PictureSource) -> RemoteLook:
+        """A picture to ask many things of; see :meth:`anytag.Recognizer.look`. Each of them sends it anew."""
+        source = _named(picture)
+        seen = cast(Recognition, self.tag(source))
+        return RemoteLook(seen.path, seen.notes, source.getvalue(), self)
+
+    def locate(
+        self, picture: PictureSource, tag: str, *, resize: Literal["nearest", "bilinear"] | None = None
+    ) -> FloatArray:
         """Where a picture shows a tag: ``[rows, columns]``, 0 to 1; see :meth:`anytag.Recognizer.locate`."""
-        return cast(FloatArray, self._ask(picture, "/v1/locate", {"tag": arguments.text("tag", tag)}, _map))
+        if resize is not None:
+            arguments.choice("resize", resize, ("nearest", "bilinear"))
+        source = _named(picture)
+        heat = cast(FloatArray, self._ask(source, "/v1/locate", {"tag": arguments.text("tag", tag)}, _grid))
+        return heat if resize is None else resize_heat_map(heat, *size_of(source), resize)
+
+    def score(self, picture: PictureSource, tag: str) -> Tag:
+        """The score of a tag in a picture, whether it counts as found or not; see :meth:`anytag.Look.score`."""
+        return cast(Tag, self._ask(picture, "/v1/locate", {"tag": arguments.text("tag", tag)}, _scored))
+
+    def embed(self, picture: PictureSource) -> FloatArray:
+        """A vector that is near to those of pictures that look alike; see :meth:`anytag.Recognizer.embed`."""
+        return cast(FloatArray, self._ask(picture, "/v1/embed", {}, _embedding))
+
+    @cached_property
+    def vocabulary(self) -> TagVocabulary:
+        """The tags that the model was made for, asked for once; without names in other languages."""
+        records = sorted(self.tags(), key=lambda record: int(record["id"]))
+        kinds: dict[str, dict[str, int]] = {}
+        for record in records:
+            kinds.setdefault(record["name"], {})[record["kind"]] = record["id"]
+        # What a tag implies is named without its kind, and nearly always of the tag's own.
+        tags = [
+            record | {"implies": [kinds[n].get(record["kind"], min(kinds[n].values())) for n in record["implies"]]}
+            for record in records
+        ]
+        return TagVocabulary.from_json({"tags": tags}, self.url)
 
     def tags(self, search: str = "", limit: int = 10_000) -> list[dict[str, Any]]:
         """The tags that the model knows, with their kinds and aliases."""
@@ -151,15 +191,15 @@ class RemoteRecognizer:
             given["model"] = self._model
         address = f"{route}?{urlencode(given, doseq=True)}"
 
-        def one(source: PictureSource) -> Answer | Failure:
-            path = describe(source)
+        def one(number: int, source: PictureSource) -> Answer | Failure:
+            path = describe(source, number)
             try:
                 return read(path, self._request("POST", address, _content(source, path)))
             except PictureError as error:
                 return Failure(path, error.kind, str(error) if path in str(error) else f"{path}: {error}")
 
-        if isinstance(pictures, _SINGLE) or hasattr(pictures, "read"):
-            answer = one(pictures)
+        if is_picture(pictures):
+            answer = one(1, pictures)
             if isinstance(answer, Failure):
                 raise PictureError(answer.kind, answer.path, answer.message)
             return answer
@@ -237,18 +277,18 @@ def connect(url: str, key: str | None = None, model: str | None = None, timeout:
     return remote
 
 
-def _in_order(one: Callable[[Any], Answer], pictures: Iterable[Any]) -> Iterator[Answer]:
+def _in_order(one: Callable[[int, Any], Answer], pictures: Iterable[Any]) -> Iterator[Answer]:
     """Answers in the order of the pictures, several asked for at once; pictures are drawn as they are needed."""
     waiting: deque[Future[Answer]] = deque()
-    rest = iter(pictures)
+    rest = enumerate(pictures, 1)
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="anytag-client") as pool:
         try:
             while True:
                 while len(waiting) < 2 * _AT_ONCE:
-                    picture = next(rest, waiting)
-                    if picture is waiting:
+                    drawn = next(rest, None)
+                    if drawn is None:
                         break
-                    waiting.append(pool.submit(one, picture))
+                    waiting.append(pool.submit(one, *drawn))
                 if not waiting:
                     return
                 yield waiting.popleft().result()
@@ -257,25 +297,26 @@ def _in_order(one: Callable[[Any], Answer], pictures: Iterable[Any]) -> Iterator
                 future.cancel()
 
 
+def _named(picture: PictureSource) -> NamedBytes:
+    """One picture's bytes under its name, to be sent more than once.
+
+    Raises:
+        PictureError: If its file cannot be read.
+        UsageError: If it is no picture.
+    """
+    check_picture("picture", picture)
+    path = describe(picture, 1)
+    return NamedBytes(path, _content(picture, path))
+
+
 def _content(source: Any, path: str) -> bytes:
-    """A picture's bytes; arrays and Pillow's pictures become PNG."""
-    if isinstance(source, bytes | bytearray | memoryview):
-        return bytes(source)
+    """A picture's bytes; arrays and Pillow's pictures, upright and over white, become PNG."""
     if isinstance(source, np.ndarray | Image.Image):
         out = io.BytesIO()
-        (source if isinstance(source, Image.Image) else Image.fromarray(source)).save(out, "PNG")
+        read_picture(source, label=path).save(out, "PNG")
         return out.getvalue()
-    if hasattr(source, "read"):
-        return bytes(source.read())
-    try:
-        with open(source, "rb") as file:  # noqa: PTH123 (names that are no UTF-8 stay as they are)
-            return file.read()
-    except FileNotFoundError:
-        raise PictureError("not_found", path, f"{path}: no such file. Check the path.") from None
-    except PermissionError:
-        raise PictureError("permission", path, f"{path}: may not be read.") from None
-    except OSError as error:
-        raise PictureError("unreadable", path, f"{path}: could not be read ({error.strerror or error}).") from None
+    with open_stream(source, path) as stream:
+        return stream.read()
 
 
 def _listed(what: str, names: Sequence[str] | None) -> str | None:
@@ -286,8 +327,16 @@ def _listed(what: str, names: Sequence[str] | None) -> str | None:
     return ",".join('"' + name.replace('"', '""') + '"' if set(name) & set('",\n') else name for name in given)
 
 
-def _map(path: str, record: dict[str, Any]) -> FloatArray:
-    return np.asarray(record["map"], np.float32)
+def _grid(path: str, record: dict[str, Any]) -> FloatArray:
+    return np.asarray(record["grid"], np.float32)
+
+
+def _scored(path: str, record: dict[str, Any]) -> Tag:
+    return _tag(record["tag"])
+
+
+def _embedding(path: str, record: dict[str, Any]) -> FloatArray:
+    return np.asarray(record["embedding"], np.float32)
 
 
 def _tag(record: dict[str, Any]) -> Tag:

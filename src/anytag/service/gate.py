@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import hmac
 import ipaddress
 import json
@@ -10,6 +11,7 @@ import logging
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -130,13 +132,14 @@ class Gate:
         return True
 
     def _check_key(self, headers: Headers) -> None:
-        scheme, _, bearer = headers.get("authorization", "").partition(" ")
-        given = headers.get("x-api-key") or (bearer if scheme.lower() == "bearer" else "")
+        given = headers.get("x-api-key") or _key_of(headers.get("authorization", ""))
         # Every key is compared, and in constant time, so that time tells nothing.
         fits = [hmac.compare_digest(given.encode(), key.encode()) for key in self.settings.api_keys]
         if not any(fits):
             raise ServiceError(
-                401, "key", "this service needs an API key: Authorization: Bearer KEY, or X-API-Key: KEY"
+                401,
+                "key",
+                "this service needs an API key: Authorization: Bearer KEY, X-API-Key: KEY, or KEY as the password",
             )
 
     def _limited(self, receive: Receive, headers: Headers) -> Receive:
@@ -185,6 +188,17 @@ def _host_of(address: str) -> str:
         return "" if "@" in parts.netloc else parts.hostname or ""
     except ValueError:
         return ""
+
+
+def _key_of(authorization: str) -> str:
+    """The key in an Authorization header: a bearer token, or the password where only these can be set."""
+    scheme, _, given = authorization.partition(" ")
+    if scheme.lower() == "bearer":
+        return given
+    if scheme.lower() == "basic":
+        with suppress(ValueError):
+            return base64.b64decode(given, validate=True).decode().partition(":")[2]
+    return ""
 
 
 def _is_open(path: str) -> bool:

@@ -68,6 +68,8 @@ class CaptionOptions(_Options):
     threshold: float | None = Field(default=None, ge=0, le=1)
     top: int | None = Field(default=None, ge=1)
     num_beams: int | None = Field(default=None, ge=1, le=16)
+    sample: bool | None = Field(default=None, description="Draw the caption instead of searching for the best.")
+    seed: int | None = Field(default=None, ge=0, lt=1 << 63, description="Of the drawing.")
 
 
 class MatchOptions(_Options):
@@ -84,12 +86,18 @@ class LocateOptions(_Options):
     tag: str = Field(min_length=1, max_length=200)
 
 
+class EmbedOptions(_Options):
+    """Options of ``/v1/embed``."""
+
+
 class BatchOptions(TagOptions):
     """Options of ``/v1/batch``: those of ``tag`` or, with ``do=caption``, of ``caption``."""
 
     do: Literal["tag", "caption"] = "tag"
     tags: Names | None = None
     num_beams: int | None = Field(default=None, ge=1, le=16)
+    sample: bool | None = None
+    seed: int | None = Field(default=None, ge=0, lt=1 << 63)
 
 
 Options = TypeVar("Options", bound=BaseModel)
@@ -131,9 +139,13 @@ async def read_request(
             413, "too_many", f"{len(uploads)} pictures; at most {settings.max_pictures} go into a request"
         )
     for upload in uploads:
-        if len(upload.content) > settings.max_picture_bytes:
-            raise ServiceError(413, "too_large", f"{upload.name}: more than {settings.max_picture_bytes:,} bytes")
+        _check_size(upload, settings)
     return uploads, validated(given, form)
+
+
+def _check_size(upload: Upload, settings: ServiceSettings) -> None:
+    if len(upload.content) > settings.max_picture_bytes:
+        raise ServiceError(413, "too_large", f"{upload.name}: more than {settings.max_picture_bytes:,} bytes")
 
 
 def validated(given: dict[str, Any], form: type[Options]) -> Options:
@@ -185,7 +197,25 @@ def _several(record: dict[str, Any], one: str, many: str) -> Iterable[Any]:
     yield from values or []
 
 
+async def placed(name: str, place: Any, settings: ServiceSettings) -> Upload:
+    """A picture as other programs name one: in a data address, or at an address where these are allowed.
+
+    Raises:
+        ServiceError: If there is none, or it is too large.
+    """
+    if not (isinstance(place, str) and place.startswith("data:")):
+        return await fetched(place, settings)
+    upload = decoded(name, place)
+    _check_size(upload, settings)
+    return upload
+
+
 def decoded(name: str, text: Any) -> Upload:
+    """A picture in base64, perhaps in a data address.
+
+    Raises:
+        ServiceError: If it is none.
+    """
     if not isinstance(text, str):
         raise ServiceError(400, "usage", f"{name}: must be text in base64")
     if text.startswith("data:"):
@@ -197,6 +227,11 @@ def decoded(name: str, text: Any) -> Upload:
 
 
 async def fetched(address: Any, settings: ServiceSettings) -> Upload:
+    """A picture at a public web address.
+
+    Raises:
+        ServiceError: If none are fetched here, or this one cannot be.
+    """
     if not settings.allow_urls:
         raise ServiceError(403, "url", "this service fetches no addresses; it was not started with --allow-urls")
     if not isinstance(address, str):

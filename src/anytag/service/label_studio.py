@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from typing import Any
 from xml.etree import ElementTree
 
 from fastapi import APIRouter, Request
 
-from anytag.service.addresses import fetch
+from anytag.errors import PictureError
 from anytag.service.errors import ServiceError
-from anytag.service.models import Upload, caption_work, tag_work
+from anytag.service.inputs import placed
+from anytag.service.models import caption_work, tag_work
+from anytag.service.openapi import example_body, examples
 
 router = APIRouter(tags=["Label Studio"])
+
+_CONFIG = (
+    '<View><Image name="image" value="$image"/><Choices name="tags" toName="image" choice="multiple">'
+    '<Choice value="dog"/><Choice value="beach"/></Choices></View>'
+)
+_SETUP = {"project": "1.1700000000", "schema": _CONFIG, "hostname": "http://localhost:8080", "access_token": ""}
+_WEBHOOK = {"action": "ANNOTATION_CREATED", "project": {"id": 1}}
+_PREDICT = {
+    "tasks": [{"id": 1, "data": {"image": "data:image/png;base64,iVBORw0KGgo="}}],
+    "label_config": _CONFIG,
+    "project": "1.1700000000",
+    "params": {"context": None},
+}
 
 
 @router.get("/health")
@@ -22,23 +36,24 @@ async def health(request: Request) -> dict[str, str]:
     return {"status": "UP", "model_class": "anytag"}
 
 
-@router.post("/setup")
+@router.post("/setup", openapi_extra=example_body(_SETUP))
 async def setup(request: Request) -> dict[str, str]:
     """The model's version; Label Studio keeps it with the predictions."""
     return {"model_version": request.app.state.pool.names[0]}
 
 
-@router.post("/webhook")
+@router.post("/webhook", openapi_extra=example_body(_WEBHOOK))
 async def webhook(request: Request) -> dict[str, str]:
     """Events of annotation: nothing is trained here, so they are only acknowledged."""
     return {"status": "ignored"}
 
 
-@router.post("/predict")
+@router.post("/predict", openapi_extra=example_body(_PREDICT), responses=examples("label_studio"))
 async def predict(request: Request) -> dict[str, Any]:
     """Choices, and captions where the labeling configuration has a text area, for every task.
 
-    With a list of choices in the configuration exactly those are asked for; otherwise all tags are given.
+    With a list of choices in the configuration exactly those are asked for; otherwise all tags are given. Of several
+    tasks, those whose picture cannot be read have no results; of a single one it is said why.
     """
     try:
         given = json.loads(await request.body())
@@ -47,13 +62,27 @@ async def predict(request: Request) -> dict[str, Any]:
         raise ServiceError(400, "usage", "expected JSON with 'tasks' and 'label_config'") from None
     if not isinstance(tasks, list) or len(tasks) > request.app.state.settings.max_pictures:
         raise ServiceError(400, "usage", "'tasks' must be a list, and not longer than a request may be")
+    if not isinstance(config, str):
+        raise ServiceError(400, "usage", "'label_config' must be text: the XML of the project's labeling setup")
     controls = read_config(config)
-    return {"results": [await _predict_one(request, task, controls) for task in tasks]}
+    results: list[dict[str, Any]] = []
+    for task in tasks:
+        try:
+            results.append(await _predict_one(request, task, controls))
+        except PictureError:
+            if len(tasks) == 1:
+                raise
+            results.append({"result": [], "score": 0.0, "model_version": request.app.state.pool.names[0]})
+    return {"results": results}
 
 
 async def _predict_one(request: Request, task: Any, controls: dict[str, Any]) -> dict[str, Any]:
     state = request.app.state
-    upload = _picture(task, controls["field"], state.settings)
+    data = task.get("data") if isinstance(task, dict) else None
+    place = data.get(controls["field"]) if isinstance(data, dict) else None
+    if not isinstance(place, str):
+        raise ServiceError(400, "usage", f"a task has no picture in data.{controls['field']}")
+    upload = await placed(str(task.get("id", "task")), place, state.settings)
     result: list[dict[str, Any]] = []
     score = 0.0
     if controls["choices"] is not None:
@@ -100,19 +129,3 @@ def read_config(config: str) -> dict[str, Any]:
         "categories": [name for name in listed if name],
         "caption": None if caption is None else caption.get("name", "caption"),
     }
-
-
-def _picture(task: Any, field: str, settings: Any) -> Upload:
-    """The picture of a task: inside it as a data address, or at an address where these are allowed."""
-    data = task.get("data") if isinstance(task, dict) else None
-    place = data.get(field) if isinstance(data, dict) else None
-    if not isinstance(place, str):
-        raise ServiceError(400, "usage", f"a task has no picture in data.{field}")
-    if place.startswith("data:"):
-        try:
-            return Upload(str(task.get("id", "task")), base64.b64decode(place.partition(",")[2], validate=True))
-        except ValueError:
-            raise ServiceError(400, "usage", f"data.{field}: is not base64") from None
-    if not settings.allow_urls:
-        raise ServiceError(403, "url", "this service fetches no addresses; it was not started with --allow-urls")
-    return Upload(place, fetch(place, settings.max_picture_bytes, settings.timeout))

@@ -7,7 +7,10 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from anytag.errors import AnytagError, PictureError
+from anytag.inference.embedding import picture_embeddings
 from anytag.pictures.sources import NamedBytes
 from anytag.recognition import Failure
 from anytag.service.batcher import Batcher, Work
@@ -15,6 +18,7 @@ from anytag.service.errors import ServiceError
 from anytag.service.settings import DEFAULT_MODEL, ServiceSettings
 
 if TYPE_CHECKING:
+    from anytag.backends.base import Encoded
     from anytag.inference.recognizer import Recognizer
 
 
@@ -147,18 +151,29 @@ def locate_work(tag: str) -> Work:
             except AnytagError as error:
                 answers.append(error)
                 continue
-            answers.append({"path": upload.name, "tag": found.to_json(), "map": heat.round(4).tolist()})
+            grid = np.round(heat.astype(float), 4).tolist()
+            answers.append({"path": upload.name, "tag": found.to_json(), "grid": grid})
         return answers
 
     return work
 
 
+def embed_work(model: Recognizer, uploads: Sequence[Upload]) -> Iterator[Any]:
+    """Vectors of pictures."""
+
+    def ask(encoded: Encoded, paths: Sequence[str]) -> list[Any]:
+        return [
+            {"path": path, "embedding": vector.astype(float).round(7).tolist()}
+            for path, vector in zip(paths, picture_embeddings(encoded), strict=True)
+        ]
+
+    answers = model.answers(_sources(uploads), ask)
+    return (_error(answer) if isinstance(answer, Failure) else answer for answer in answers)
+
+
 def vocabulary_work(model: Recognizer, items: Sequence[Any]) -> Sequence[Any]:
     """The model's tags."""
-    tags = [
-        {"id": tag.id, "name": tag.name, "kind": tag.kind, "aliases": list(tag.aliases)} for tag in model.vocabulary
-    ]
-    return [tags] * len(items)
+    return [model.vocabulary] * len(items)
 
 
 def _sources(uploads: Sequence[Upload]) -> Iterator[NamedBytes]:
@@ -168,6 +183,8 @@ def _sources(uploads: Sequence[Upload]) -> Iterator[NamedBytes]:
 
 def _answer(seen: Any) -> Any:
     """The JSON of a result, or the error that stands for a failure."""
-    if isinstance(seen, Failure):
-        return PictureError(seen.kind, seen.path, seen.message)
-    return seen.to_json()
+    return _error(seen) if isinstance(seen, Failure) else seen.to_json()
+
+
+def _error(failure: Failure) -> PictureError:
+    return PictureError(failure.kind, failure.path, failure.message)

@@ -24,14 +24,29 @@ _EXAMPLES: dict[str, Any] = {
         "path": "photo.jpg",
         "matches": [{"text": "a dog on a beach", "score": 0.92, "tags": _TAGS}],
     },
-    "locate": {"path": "photo.jpg", "tag": _TAGS[0], "map": [[0.0, 0.2], [0.1, 1.0]]},
+    "locate": {"path": "photo.jpg", "tag": _TAGS[0], "grid": [[0.0, 0.2], [0.1, 1.0]]},
+    "embed": {"path": "photo.jpg", "embedding": [0.0132, -0.0417]},
     "batch": {
         "results": [
             _SEEN,
             {"path": "notes.txt", "error": {"kind": "not_a_picture", "message": "notes.txt: not a picture"}},
         ]
     },
-    "tags": {"total": 1, "tags": [{"id": 11, "name": "dog", "kind": "object", "aliases": ["canine"]}]},
+    "tags": {
+        "total": 1,
+        "tags": [
+            {
+                "id": 11,
+                "name": "dog",
+                "kind": "object",
+                "support": 1043,
+                "aliases": ["canine"],
+                "implies": ["animal"],
+                "threshold": 0.41,
+                "sources": ["captions"],
+            }
+        ],
+    },
     "library_tags": {
         "id": 7,
         "path": "photos/a.jpg",
@@ -57,6 +72,24 @@ _EXAMPLES: dict[str, Any] = {
     },
 }
 
+_EXAMPLES["label_studio"] = {
+    "results": [
+        {
+            "result": [
+                {"from_name": "tags", "to_name": "image", "type": "choices", "value": {"choices": ["dog"]}},
+            ],
+            "score": 0.93,
+            "model_version": "default",
+        }
+    ]
+}
+_EXAMPLES["photoprism"] = {
+    "id": "a1",
+    "code": 200,
+    "model": {"name": "default", "version": "0.1.0"},
+    "result": {"labels": [{"name": "dog", "source": "image", "confidence": 0.93, "topicality": 0.93}]},
+}
+
 _ERROR = {"error": {"kind": "not_a_picture", "message": "notes.txt: not a picture that can be read"}}
 
 #: Only some routes answer with these.
@@ -77,6 +110,19 @@ _STATUSES = {
     504: "Took too long.",
     507: "The disk is full.",
 }
+
+
+def example_body(example: dict[str, Any]) -> dict[str, Any]:
+    """The request body of a route of another program's, by an example; other fields are ignored."""
+    kinds: dict[type, str] = {str: "string", list: "array", dict: "object"}
+    schema: dict[str, Any] = {
+        "type": "object",
+        "properties": {name: {"type": kinds[type(value)]} for name, value in example.items()},
+    }
+    for name, value in example.items():
+        if isinstance(value, list):
+            schema["properties"][name]["items"] = {"type": kinds[type(value[0])]}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema, "example": example}}}}
 
 
 def json_body(options: type[BaseModel]) -> dict[str, Any]:

@@ -37,24 +37,25 @@ async function add(files) {
   const chosen = [...files];
   if (!chosen.length) return;
   let last = null;
+  const failed = [];
   for (const [number, file] of chosen.entries()) {
     say("Looking at " + (file.name || "the picture") + (chosen.length > 1 ? " (" + (number + 1) + " of " + chosen.length + ")" : "") + " …");
-    const picture = {file, url: URL.createObjectURL(file), steer: new Set(), maps: new Map(), found: null, all: null, error: null};
+    const picture = {file, url: URL.createObjectURL(file), steer: new Set(), maps: new Map(), found: null, all: null};
     try {
       picture.seen = await ask("/v1/caption", formOf(picture));
       picture.tags = picture.seen.tags;
       last = picture;
     } catch (error) {
-      picture.error = error.message;
-      say(error.message, true);
-      if (chosen.length === 1) return;
+      failed.push(chosen.length === 1 || error.message.includes(file.name) ? error.message : file.name + ": " + error.message);
       continue;
     }
     pictures.push(picture);
     drawStrip();
     if (!current || chosen.length === 1) show(picture);
   }
-  if (last) { show(last); say(pictures.length === 1 ? "" : pictures.length + " pictures"); }
+  if (last && last !== current) show(last);
+  const several = pictures.length > 1 ? pictures.length + " pictures" : "";
+  say(failed.length ? [several, ...failed].filter(Boolean).join(" · ") : several, failed.length > 0);
 }
 
 function say(text, bad = false) {
@@ -87,6 +88,7 @@ function show(picture) {
   $("words").value = "";
   drawStrip();
   draw();
+  allScores(picture);
 }
 
 function draw() {
@@ -97,7 +99,7 @@ function draw() {
   const missed = given.filter(name => !covered.has(name));
   $("covered").textContent = given.length ? "asked to speak of " + given.join(", ") + (missed.length ? "; it does not name " + missed.join(", ") : "") : "";
   $("threshold-value").textContent = limit ? limit.toFixed(2) : "their own thresholds";
-  const tags = limit && picture.all ? picture.all.filter(tag => tag.score >= limit) : picture.tags;
+  const tags = limit ? (picture.all || picture.tags).filter(tag => tag.score >= limit) : picture.tags;
   $("tags").replaceChildren(...tags.slice(0, 60).map(tag => chip(tag, true)));
   if (!tags.length) $("tags").textContent = "No tag reaches this score.";
   $("found").replaceChildren(...(picture.found || []).map(tag => chip(tag, false)));
@@ -106,12 +108,12 @@ function draw() {
 }
 
 function chip(tag, steers) {
-  const button = document.createElement("button"), score = document.createElement("small");
+  const button = document.createElement("button"), more = document.createElement("small");
   button.type = "button";
   button.dataset.name = tag.name;
-  score.textContent = " " + tag.score.toFixed(2);
-  button.append(tag.name, score);
-  button.title = tag.kind;
+  /* What people look for has no kind. */
+  more.textContent = " " + tag.score.toFixed(2) + (steers ? " " + tag.kind : "");
+  button.append(tag.name, more);
   if (steers) {
     button.setAttribute("aria-pressed", current.steer.has(tag.name));
     button.onclick = () => {
@@ -152,7 +154,7 @@ async function showMap(name) {
   if (wanted !== name) return;
   if (!picture.maps.has(name)) {
     try {
-      picture.maps.set(name, (await ask("/v1/locate", formOf(picture, {tag: name}))).map);
+      picture.maps.set(name, (await ask("/v1/locate", formOf(picture, {tag: name}))).grid);
     } catch {
       return;
     }
@@ -188,21 +190,30 @@ addEventListener("dragover", event => { event.preventDefault(); $("drop").classL
 addEventListener("dragleave", () => $("drop").classList.remove("over"));
 addEventListener("drop", event => { event.preventDefault(); $("drop").classList.remove("over"); add(event.dataTransfer.files); });
 
-$("threshold").oninput = async () => {
-  const picture = current;
-  if (picture && !picture.all && Number($("threshold").value)) {
-    picture.all = [];
-    try {
-      picture.all = (await ask("/v1/tag", formOf(picture, {threshold: 0.01}))).tags;
-    } catch (error) {
-      picture.all = null;
-      say(error.message, true);
-    }
+/* What a picture's tags score below their own thresholds, once somebody wants to see it. */
+async function allScores(picture) {
+  if (!picture || picture.all || picture.asked || !Number($("threshold").value)) return;
+  picture.asked = true;
+  try {
+    picture.all = (await ask("/v1/tag", formOf(picture, {threshold: 0.01}))).tags;
+  } catch (error) {
+    say(error.message, true);
   }
+  picture.asked = false;
+  if (picture === current) draw();
+}
+
+$("threshold").oninput = () => {
   if (current) draw();
+  allScores(current);
 };
 
-const listed = text => text.split(",").map(word => word.trim()).filter(Boolean);
+/* Names between commas; one with a comma in it stands in double quotes, as on the command line. */
+function listed(text) {
+  const names = text.matchAll(/\s*(?:"((?:[^"]|"")*)"[^,]*|([^,]*))(?:,|$)/g);
+  return [...names].map(name => (name[1] === undefined ? name[2] : name[1].replaceAll('""', '"')).trim()).filter(Boolean);
+}
+
 $("words-form").onsubmit = event => { event.preventDefault(); if (current) steer(listed($("words").value)); };
 $("categories-form").onsubmit = async event => {
   event.preventDefault();
@@ -217,14 +228,29 @@ $("categories-form").onsubmit = async event => {
   draw();
 };
 $("copy").onclick = async () => {
-  await navigator.clipboard.writeText(JSON.stringify(current.seen, null, 1));
-  $("copy").textContent = "Copied";
-  setTimeout(() => $("copy").textContent = "Copy as JSON", 1200);
+  const text = JSON.stringify(current.seen, null, 1);
+  /* Browsers have the clipboard only at https and on this machine, not at an address of the local network. */
+  const done = navigator.clipboard ? await navigator.clipboard.writeText(text).then(() => true, () => false) : copySelected(text);
+  $("copy").textContent = done ? "Copied" : "The browser does not allow it";
+  setTimeout(() => $("copy").textContent = "Copy as JSON", done ? 1200 : 4000);
 };
+
+function copySelected(text) {
+  const area = document.createElement("textarea");
+  area.value = text;
+  document.body.append(area);
+  area.select();
+  const done = document.execCommand("copy");
+  area.remove();
+  $("copy").focus();
+  return done;
+}
+
 $("key").onclick = () => {
   key = prompt("API key") || "";
   sessionStorage.setItem("anytag-key", key);
   $("key").hidden = true;
+  lookForLibrary();
 };
 
 /* The library ------------------------------------------------------------------------------------------------ */
@@ -261,13 +287,14 @@ async function search() {
       const figure = document.createElement("figure"), img = document.createElement("img"), text = document.createElement("figcaption");
       img.loading = "lazy";
       img.alt = hit.caption || hit.path;
-      thumbnail(hit.id).then(url => { if (url) img.src = url; });
+      const small = thumbnail(hit.id);
+      small.then(url => { if (url) img.src = url; });
       const open = document.createElement("button");
       open.type = "button";
       open.dataset.id = hit.id;
       open.setAttribute("aria-label", "Tags of " + hit.path.split("/").pop());
       open.append(img);
-      open.onclick = () => edit(hit.id, img.src);
+      open.onclick = () => edit(hit.id, small);
       const name = document.createElement("div"), why = document.createElement("div");
       name.textContent = hit.path.split("/").pop();
       name.title = hit.path;
@@ -295,7 +322,7 @@ let edited = null, wasSaved = false, wasWarned = false;
 const same = (some, others) => some.length === others.length && some.every(one => others.includes(one));
 const isDirty = () => edited && edited.editable && !(same(edited.people, edited.before.people) && same([...edited.refused], edited.before.refused));
 
-async function edit(id, thumbnail) {
+async function edit(id, small) {
   try {
     take(await ask("/v1/library/" + id + "/tags", undefined, "GET"));
   } catch (error) {
@@ -303,8 +330,13 @@ async function edit(id, thumbnail) {
     $("search-status").classList.add("bad");
     return;
   }
-  $("editor-picture").src = thumbnail;
+  $("editor-picture").hidden = true;
   $("editor-picture").alt = edited.caption || "";
+  small.then(url => {
+    if (!url || edited?.id !== id) return;
+    $("editor-picture").src = url;
+    $("editor-picture").hidden = false;
+  });
   wasSaved = wasWarned = false;
   tell(edited.editable ? "" : "To change tags, start the server with --allow-edits.");
   $("editor").showModal();
@@ -409,7 +441,11 @@ async function thumbnail(id) {
   return answer && answer.ok ? URL.createObjectURL(await answer.blob()) : null;
 }
 
-fetch("/v1/facets?limit=1", {headers: key ? {"X-API-Key": key} : {}}).then(answer => {
-  $("show-library").hidden = !answer.ok;
-  if (answer.status === 401) $("key").hidden = false;
-}).catch(() => {});
+function lookForLibrary() {
+  fetch("/v1/facets?limit=1", {headers: key ? {"X-API-Key": key} : {}}).then(answer => {
+    $("show-library").hidden = !answer.ok;
+    if (answer.status === 401) $("key").hidden = false;
+  }).catch(() => {});
+}
+
+lookForLibrary();
