@@ -51,7 +51,6 @@ def tiny(config):
         "alignment_width": 8,
         "momentum": config.momentum.model_copy(update={"queue": 16}),
         "stages": tuple(stage.model_copy(update={"epochs": 1.0}) for stage in config.stages),
-        "save_every": 1,
         "log_every": 1,
         "validate_every": 100,
     }
@@ -111,11 +110,12 @@ def end(config, data, run, cache, breaks=0):
 
 
 def assert_all_same(config, data, folder):
-    """Once with an empty cache, then with what that left in it and in two pieces."""
-    first, losses = end(config, data, folder / "first", folder / "cache")
+    """Once with an empty cache, then with what that left in it, in two pieces and with checkpoints on the way."""
+    rarely, often = (config.model_copy(update={"save_every": every}) for every in (100, 3))
+    first, losses = end(rarely, data, folder / "first", folder / "cache")
     assert any(folder.rglob("cache/*")) or config.parser == "none", "nothing was cached"
     assert len(losses) > 1
-    weights, logged = end(config, data, folder / "again", folder / "cache", breaks=1)
+    weights, logged = end(often, data, folder / "again", folder / "cache", breaks=1)
     assert logged == losses
     assert weights.keys() == first.keys()
     assert [key for key in weights if not torch.equal(weights[key], first[key])] == []
@@ -133,7 +133,7 @@ def test_lite(tmp_path):
     write_shard(tmp_path / "train.tar", [(SENTENCES[n % 8], SENTENCES[(n + 3) % 8]) for n in range(16)])
     (tmp_path / "texts.txt").write_text("a bird in a tree\n")
     made = recipes()
-    small = ["model.image_encoder.resolution=64", "model.image_encoder.tokens=5", "save_every=1", "log_every=1"]
+    small = ["model.image_encoder.resolution=64", "model.image_encoder.tokens=5", "log_every=1"]
     whole = Overrides([*SETTINGS, *small, "validation=[]", 'sources=["train.tar"]']).apply(made["lite:recipe"])
     whole = whole.model_copy(
         update={"stages": tuple(stage.model_copy(update={"epochs": 0.5}) for stage in whole.stages)}
