@@ -17,7 +17,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from anytag.data_engine.manifest import Manifest
-from anytag.datasets.health import JsonLinesLog
+from anytag.datasets.bad_samples import JsonLinesLog
 from anytag.datasets.shard_names import expand_shards
 from anytag.errors import DataError, SampleError
 from anytag.foundations.atomic_files import save_array

@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from _common import RESULTS, machine, print_targets, table, target, write_result
+from _common import RESULTS, machine, table, target, write_targets
 from _pictures import make_folder
 
 #: What is compared: workers (0: this process), and how many cores they have.
@@ -111,13 +111,12 @@ def main() -> None:
     table("Pictures a second", ["on", "steady"], [[name, rate] for name, rate in rates.items()])
     process, one, two = rates.values()
     record |= {"rounds": found, "steady_per_second": rates, "equal_results": len(results) == 1}
-    record["targets"] = [
+    targets = [
         target("two workers against one", two / one, 1.8, at_least=True, unit="x"),
         target("two workers against one process", two / process, 1.8, at_least=True, unit="x"),
         target("different results", len(results) - 1, 0, at_least=False),
     ]
-    print_targets(record["targets"])
-    write_result(options.out, record)
+    write_targets(options.out, targets, record)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _common import add_model_arguments, machine, print_targets, table, target, write_result
+from _common import add_model_arguments, machine, table, target, write_targets
 from _pictures import make_folder
 
 import anytag
@@ -121,12 +121,11 @@ def main() -> None:
         "memory_mb": {str(number): value for number, value in memory.items()},
         "progress_bytes_a_picture": size / options.pictures,
     }
-    record["targets"] = [
+    targets = [
         target("batch against the model alone", statistics.median(shares), 0.9, at_least=True),
         target("growth of memory from the first tenth to the end", last / first, 1.05, at_least=False),
     ]
-    print_targets(record["targets"])
-    write_result(options.out, record)
+    write_targets(options.out, targets, record)
 
 
 if __name__ == "__main__":

@@ -19,15 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from _common import (
-    add_data_argument,
-    add_model_arguments,
-    machine,
-    print_targets,
-    table,
-    target,
-    write_result,
-)
+from _common import add_data_argument, add_model_arguments, machine, table, target, write_targets
 
 from anytag.data_engine.clean_regions import RegionsStep
 from anytag.data_engine.cleaning_config import CleaningConfig
@@ -152,7 +144,7 @@ def main() -> None:
     ]
     table("Captions or pictures", ["step", "on", "a second", "steady", "processor ms each"], rows)
     last = list(executors)[-1]
-    record["targets"] = [
+    targets = [
         target(
             f"{step}: {last} against one process",
             by_name[last]["steady_per_second"] / by_name["one process"]["steady_per_second"],
@@ -162,8 +154,7 @@ def main() -> None:
         )
         for step, by_name in rates.items()
     ]
-    print_targets(record["targets"])
-    write_result(options.out, record)
+    write_targets(options.out, targets, record)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _common import RESULTS, ROOT, machine, print_targets, table, target, write_result
+from _common import RESULTS, ROOT, machine, table, target, write_targets
 
 import anytag
 from anytag.library.index import Index
@@ -179,8 +179,7 @@ def main() -> None:
     for name, one in found.items():
         targets.append(target(f"kills of {name}", one["kills"], min(given.kills, WANTED), True))
         targets.append(target(f"rounds of {name} that end alike", one["equal"], one["rounds"], True))
-    print_targets(targets)
-    write_result(given.out, {"machine": machine(), "seed": given.seed, **found, "targets": targets})
+    write_targets(given.out, targets, {"machine": machine(), "seed": given.seed, **found})
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _common import add_model_arguments, machine, print_targets, table, target, write_result
+from _common import add_model_arguments, machine, table, target, write_targets
 from _installation import installed_size
 from _pictures import EXAMPLES, make_folder
 from _processes import command, median_of, run
@@ -154,7 +154,6 @@ def main() -> None:
         target("peak memory of any process", max(entry["peak_mb"] for entry in whole.values()), 500, False, "MB"),
         target("installed without extras", size["megabytes"] if size else None, 350, False, "MB"),
     ]
-    print_targets(targets)
     record |= {
         "model": {"name": recognizer.directory.config.name, "files": recognizer.directory.config.files},
         "threads": getattr(recognizer.backend, "threads", None),
@@ -164,9 +163,8 @@ def main() -> None:
         "stages": spent,
         "caption": caption,
         "installed": size,
-        "targets": targets,
     }
-    write_result(options.out, record)
+    write_targets(options.out, targets, record)
 
 
 if __name__ == "__main__":

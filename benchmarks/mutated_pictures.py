@@ -326,7 +326,6 @@ def main() -> None:
     targets = [_common.target(name, total[name], 0, at_least=False) for name in ("crashed", "hung", "undocumented")]
     targets.append(_common.target("longest", seconds, SECONDS, at_least=False, unit="s"))
     targets.append(_common.target("most memory", megabytes, MEGABYTES, at_least=False, unit="MB"))
-    _common.print_targets(targets)
     record = {
         "benchmark": "mutated_pictures",
         "machine": machine,
@@ -335,10 +334,9 @@ def main() -> None:
         "seconds_in_all": time.perf_counter() - begun,
         "outcomes": dict(total),
         "by_file": {name: dict(counts) for name, counts in sorted(outcomes.items())},
-        "targets": targets,
         "beyond": bad,
     }
-    _common.write_result(options.out, record)
+    _common.write_targets(options.out, targets, record)
 
 
 if __name__ == "__main__":

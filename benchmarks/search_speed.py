@@ -26,16 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _common import (
-    add_data_argument,
-    add_model_arguments,
-    installed_version,
-    machine,
-    print_targets,
-    table,
-    target,
-    write_result,
-)
+from _common import add_data_argument, add_model_arguments, installed_version, machine, table, target, write_targets
 from numpy.typing import NDArray
 
 import anytag
@@ -305,8 +296,7 @@ def main() -> None:
             table(f"{options.million:,} vectors", ["search by", "usearch ms", "every vector ms", "recall at 20"], rows)
             sentence = found["a sentence, once encoded"]["usearch"]["median_ms"]
             targets.append(target("a sentence among a million, median", sentence, 100, at_least=False, unit="ms"))
-    print_targets(targets)
-    write_result(options.out, record | {"targets": targets})
+    write_targets(options.out, targets, record)
 
 
 if __name__ == "__main__":

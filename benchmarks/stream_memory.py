@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from _common import RESULTS, machine, print_targets, target, write_result
+from _common import RESULTS, machine, target, write_targets
 from data_loading import resident_mb
 from PIL import Image
 
@@ -150,10 +150,9 @@ def main() -> None:
     record |= measure(options.rows, options.kind, options.batch_size)
     memory = record["memory_mb"]
     grown = memory["100%"] - memory["10%"]
-    record["targets"] = [target(f"memory grown from 10 to 100 % of {options.rows:,} rows", grown, FLAT_MB, False, "MB")]
+    targets = [target(f"memory grown from 10 to 100 % of {options.rows:,} rows", grown, FLAT_MB, False, "MB")]
     print(json.dumps(record, indent=1))
-    print_targets(record["targets"])
-    write_result(options.out, record)
+    write_targets(options.out, targets, record)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from _common import RESULTS, machine, print_targets, table, target, write_result
+from _common import RESULTS, machine, table, target, write_targets
 
 from anytag.foundations.cpu_count import available_processors, wait_passively
 
@@ -109,9 +109,7 @@ def main() -> None:
         target("beside a job, passive / idle, passive", best["passive", "beside a job"]["seconds"] / idle, MOST, False),
         target("idle, passive / idle, default", idle / best["default", "idle"]["seconds"], 1.1, False),
     ]
-    print_targets(targets)
-    record = {"machine": machine(), "seconds_of_a_case": given.seconds, "runs": runs, "targets": targets}
-    write_result(given.out, record)
+    write_targets(given.out, targets, {"machine": machine(), "seconds_of_a_case": given.seconds, "runs": runs})
 
 
 if __name__ == "__main__":

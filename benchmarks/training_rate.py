@@ -2,9 +2,9 @@
 
 Against a plain PyTorch loop of the same model, which has neither log, checkpoints, moving average nor bad pictures; the
 two take turns within one run. ``cached``: the stage of ``recipes/lite.py`` that trains decoders on cached features; the
-plain loop has its batches in memory before. ``end to end``: ``recipes/finetune_tags.py``, the shipped model whole, from
-JPEGs of 640 x 480; the plain loop reads the same pictures through ``torch.utils.data.DataLoader``. Ours writes a
-checkpoint in every turn, more often than the recipes do.
+plain loop has its batches in memory before. ``end to end``: ``recipes/finetune_tags.py:network``, the shipped model
+whole, from JPEGs of 640 x 480; the plain loop reads the same pictures through ``torch.utils.data.DataLoader``. Ours
+writes a checkpoint in every turn, more often than the recipes do.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from _training_turns import PlainLoop, Turns
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from anytag.datasets.health import JsonLinesLog
+from anytag.datasets.bad_samples import JsonLinesLog
 from anytag.datasets.sources import IndexedSource
 from anytag.language.parsing.parser import load_parser
 from anytag.training.engine.allocator import keep_freed_memory
@@ -120,7 +120,7 @@ def _as_list(examples: list[Example]) -> list[Example]:
 
 def measure_end_to_end(pictures: int, workers: int, rounds: int, steps: int, unseen: int) -> dict[str, Any]:
     """The last stage of fine-tuning on own tags, on JPEGs made of the example pictures."""
-    recipe = load_recipe(str(ROOT / "recipes" / "finetune_tags.py"))
+    recipe = load_recipe(f"{ROOT / 'recipes' / 'finetune_tags.py'}:network")
     with tempfile.TemporaryDirectory() as made:
         data, run = Path(made) / "pictures", Path(made) / "run"
         data.mkdir()

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _common import add_data_argument, add_model_arguments, machine, print_targets, table, target, write_result
+from _common import add_data_argument, add_model_arguments, machine, table, target, write_targets
 from _splits import SPLITS, coco_samples, world_samples
 from _tag_quality import CATEGORIES
 from numpy.typing import NDArray
@@ -225,7 +225,6 @@ def main() -> None:
         target("absent COCO animal tagged", single["absent_coco_animal_tagged"]["value"], 0.06, False),
         target("calibration error, single things", single["calibration_error"]["value"], 0.06, False),
     ]
-    print_targets(targets)
     record = {
         "machine": described,
         "split": options.split,
@@ -234,9 +233,8 @@ def main() -> None:
         "files": recognizer.directory.config.files,
         "coco": familiar,
         "world": single,
-        "targets": targets,
     }
-    write_result(options.out, record)
+    write_targets(options.out, targets, record)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from anytag.evaluation.evaluation import (
     evaluate_tagging,
 )
 from anytag.evaluation.figures import TUNED_ON_TEST
-from anytag.evaluation.published import FURTHER, MULTI_LABEL, RECOGNITION, published_maps, published_sets
+from anytag.evaluation.published_figures import FURTHER, MULTI_LABEL, RECOGNITION, published_maps, published_sets
 from anytag.evaluation.report import write_report
 from anytag.evaluation.scoring import score_benchmark
 from anytag.evaluation.systems import ModelSystem

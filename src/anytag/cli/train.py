@@ -52,7 +52,7 @@ def train(
         from anytag.training.dry_run import dry_run as rehearse
         from anytag.training.engine.allocator import keep_freed_memory
         from anytag.training.engine.config import Overrides
-        from anytag.training.evidence.fitting import fit_recipe
+        from anytag.training.evidence.run import fit_recipe
         from anytag.training.recipes.config import TrainingConfig
         from anytag.training.recipes.evidence import EvidenceTraining
         from anytag.training.recipes.joint_embedding import JointEmbeddingTraining

@@ -7,17 +7,15 @@ folder have to be the same paths everywhere. Ray Data schedules there, and gives
 from __future__ import annotations
 
 import json
-import multiprocessing
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, Protocol
 
 from anytag.data_engine.work import Marker, Problem, Step, perform
 from anytag.errors import AnytagError, UsageError
-from anytag.foundations.interrupts import leave_interrupts_to_parent
 from anytag.foundations.ray_cluster import RayWorkers, quiet_data
-from anytag.foundations.worker_processes import end_with_parent
+from anytag.foundations.worker_processes import process_pool
 
 
 class Executor(Protocol):
@@ -52,24 +50,16 @@ class LocalExecutor:
         if self.workers == 1 or len(units) < 2:
             yield from (perform(step, unit) for unit in units)
             return
-        # A forked process would inherit the threads' locks of whatever runtime has been loaded here.
-        pool = ProcessPoolExecutor(
-            min(self.workers, len(units)), multiprocessing.get_context("spawn"), initializer=_start, initargs=(step,)
-        )
-        wait = True
         try:
-            for future in as_completed([pool.submit(_perform_here, unit) for unit in units]):
-                yield future.result()
+            # A forked process would inherit the threads' locks of whatever runtime has been loaded here.
+            with process_pool(min(self.workers, len(units)), _start, step, method="spawn") as pool:
+                for future in as_completed([pool.submit(_perform_here, unit) for unit in units]):
+                    yield future.result()
         except BrokenProcessPool:
             raise AnytagError(
                 f"{step.name}: a worker process was killed, most likely because memory ran out. What is done is kept: "
                 "run the same command again, perhaps with fewer workers"
             ) from None
-        except KeyboardInterrupt:
-            wait = False  # Whoever interrupts this does not want to.
-            raise
-        finally:
-            pool.shutdown(wait=wait, cancel_futures=True)
 
 
 _step: Step | None = None
@@ -77,8 +67,6 @@ _step: Step | None = None
 
 def _start(step: Step) -> None:
     global _step
-    leave_interrupts_to_parent()
-    end_with_parent()
     _step = step
 
 

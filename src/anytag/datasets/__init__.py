@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from anytag.datasets.health import JsonLinesLog
+    from anytag.datasets.bad_samples import JsonLinesLog
     from anytag.datasets.loading import Loaded, load_picture
     from anytag.datasets.opening import open_source
     from anytag.datasets.samples import Box, Sample, TagName
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Box": "samples",
     "IndexedSource": "sources",
-    "JsonLinesLog": "health",
+    "JsonLinesLog": "bad_samples",
     "Loaded": "loading",
     "Sample": "samples",
     "SampleSource": "sources",

@@ -10,7 +10,7 @@ from typing import Any, Generic, Literal
 import numpy as np
 from typing_extensions import TypeVar
 
-from anytag.datasets.health import BadSamples
+from anytag.datasets.bad_samples import BadSamples
 from anytag.datasets.loading import Loaded, load_picture, one_ahead, run_ahead
 from anytag.datasets.order import Order, Tail, divide_parts, epoch_order, share_of, share_size, without_taken
 from anytag.datasets.samples import Log, Sample
@@ -55,8 +55,8 @@ class SampleStream(Generic[Item]):
     **Division.** See :mod:`anytag.datasets.order`: disjoint, covering, sizes differing by one at most. Windowed streams
     divide by part; their shares differ by what parts differ.
 
-    **Bad samples** are logged and skipped; see :class:`~anytag.datasets.health.BadSamples`. They count as taken, so
-    that the order of the others does not depend on them.
+    **Bad samples** are logged and skipped; see :class:`~anytag.datasets.bad_samples.BadSamples`. They count as taken,
+    so that the order of the others does not depend on them.
 
     **Resuming.** ``state()`` is the place behind the sample that was given last, whatever has been read ahead;
     ``restore()`` goes on with the very next one. The same consumer restores its own state; for other numbers of ranks

@@ -15,7 +15,7 @@ from anytag.evaluation.benchmarks.benchmark import Benchmark
 from anytag.evaluation.charts import bar_chart, histogram, line_chart
 from anytag.evaluation.evaluation import Detail, Evaluation
 from anytag.evaluation.figures import TUNED_ON_TEST, SetFigures
-from anytag.evaluation.published import published_maps, published_sets
+from anytag.evaluation.published_figures import published_maps, published_sets
 from anytag.evaluation.ranking import RankedScores
 from anytag.foundations.atomic_files import write_text
 from anytag.pictures import read_picture

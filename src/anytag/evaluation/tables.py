@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from anytag.evaluation.evaluation import Evaluation
-from anytag.evaluation.published import published_maps, published_sets
+from anytag.evaluation.published_figures import published_maps, published_sets
 from anytag.foundations.atomic_files import write_text
 
 _MISSING = "✗"

@@ -5,13 +5,50 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+from anytag.foundations.interrupts import leave_interrupts_to_parent
+
+
+@contextmanager
+def process_pool(
+    workers: int, prepare: Callable[..., object], *arguments: Any, method: str | None = None
+) -> Iterator[ProcessPoolExecutor]:
+    """Worker processes that end when this one does, or is interrupted; what has not begun by then never does.
+
+    Args:
+        workers: How many.
+        prepare: Is called in each of them before its first work.
+        arguments: Of that.
+        method: How they are started (``spawn``, ``fork``); ``None``: as Python does here.
+    """
+    pool = ProcessPoolExecutor(
+        workers, multiprocessing.get_context(method), initializer=_begin, initargs=(prepare, arguments)
+    )
+    wait = True
+    try:
+        yield pool
+    except KeyboardInterrupt:
+        wait = False  # Whoever interrupts this does not want to.
+        raise
+    finally:
+        pool.shutdown(wait=wait, cancel_futures=True)
+
+
+def _begin(prepare: Callable[..., object], arguments: tuple[Any, ...]) -> None:
+    leave_interrupts_to_parent()
+    end_with_parent()
+    prepare(*arguments)
 
 
 def end_with_parent() -> None:
     """Let this worker process end when its parent does, however that ends.
 
     A pool's workers wait for work from a pipe that they hold open themselves, so when the parent is killed they would
-    wait for ever.
+    wait forever.
     """
     parent = multiprocessing.parent_process()
     if parent is None:

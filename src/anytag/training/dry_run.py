@@ -10,12 +10,12 @@ from anytag.datasets.samples import Sample
 from anytag.datasets.sources import IndexedSource, SampleSource
 from anytag.errors import PictureError, SampleError
 from anytag.foundations.report import Report
-from anytag.training.beginning import Beginning, prepare
 from anytag.training.engine.distributed import Strategy, find_place
 from anytag.training.families.data_findings import look_at, shared_pictures
 from anytag.training.families.data_report import Shown, describe, draw_samples
 from anytag.training.families.setup import count_samples, loader
 from anytag.training.lite.feature_cache import augment
+from anytag.training.prepared_run import PreparedRun, prepare
 from anytag.training.recipes.config import TrainingConfig
 
 #: Samples that are drawn, and how many are tried for them.
@@ -53,8 +53,8 @@ def dry_run(
         ModelError: If weights do not fit.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    beginning = prepare(config, data, folder, cache, report)
-    given, vocabulary = beginning.given, beginning.start.vocabulary
+    prepared = prepare(config, data, folder, cache, report)
+    given, vocabulary = prepared.given, prepared.start.vocabulary
     findings = [look_at(source, given.tags, config.tags, by_content=True) for source in given.sources]
     known = all(isinstance(source, IndexedSource) for source in given.sources)
     total = sum(len(source) for source in given.sources if isinstance(source, IndexedSource)) if known else None
@@ -66,11 +66,11 @@ def dry_run(
     for found in findings:
         for line in found.lines():
             report(f"warning: {line}")
-    if not (beginning.is_lite or beginning.reads_cache):
-        beginning.set_up(Strategy(), find_place(device), report)
-    _say_course(config, beginning, report)
-    samples = _samples(beginning)
-    beginning.close()
+    if not (prepared.is_lite or prepared.reads_cache):
+        prepared.set_up(Strategy(), find_place(device), report)
+    _say_course(config, prepared, report)
+    samples = _samples(prepared)
+    prepared.close()
     if not samples:
         return None
     target = picture or folder / "samples.png"
@@ -79,19 +79,19 @@ def dry_run(
     return target
 
 
-def _say_course(config: TrainingConfig, beginning: Beginning, report: Report) -> None:
-    count = count_samples(config, beginning.given.sources)
+def _say_course(config: TrainingConfig, prepared: PreparedRun, report: Report) -> None:
+    count = count_samples(config, prepared.given.sources)
     steps = max(1, count // config.batch_size)
     stages = [max(1, round(stage.epochs * steps)) for stage in config.stages]
     named = ", ".join(f"{stage.name} {number:,}" for stage, number in zip(config.stages, stages, strict=True))
     report(f"steps: {steps:,} an epoch of {config.batch_size:,} pictures each, {sum(stages):,} in all ({named})")
 
 
-def _samples(beginning: Beginning) -> list[Shown]:
+def _samples(prepared: PreparedRun) -> list[Shown]:
     """Some samples, evenly spread over the sources, as they come in the first epoch."""
-    show = _as_lite_sees(beginning) if beginning.is_lite else _as_families_see(beginning)
+    show = _as_lite_sees(prepared) if prepared.is_lite else _as_families_see(prepared)
     shown: list[Shown] = []
-    for sample in _spread(beginning.given.sources, _TRIED):
+    for sample in _spread(prepared.given.sources, _TRIED):
         try:
             shown.append(show(sample))
         except PictureError:
@@ -100,8 +100,8 @@ def _samples(beginning: Beginning) -> list[Shown]:
     return [shown[place] for place in chosen] if shown else []
 
 
-def _as_families_see(beginning: Beginning) -> Callable[[Sample], Shown]:
-    load, vocabulary = loader(beginning.config, beginning.start, beginning.given), beginning.start.vocabulary
+def _as_families_see(prepared: PreparedRun) -> Callable[[Sample], Shown]:
+    load, vocabulary = loader(prepared.config, prepared.start, prepared.given), prepared.start.vocabulary
 
     def show(sample: Sample) -> Shown:
         example = load(sample, 0)
@@ -111,16 +111,16 @@ def _as_families_see(beginning: Beginning) -> Callable[[Sample], Shown]:
     return show
 
 
-def _as_lite_sees(beginning: Beginning) -> Callable[[Sample], Shown]:
-    config, tags = beginning.config, beginning.given.tags
-    preprocessing = beginning.start.config.image_encoder.preprocessing
+def _as_lite_sees(prepared: PreparedRun) -> Callable[[Sample], Shown]:
+    config, tags = prepared.config, prepared.given.tags
+    preprocessing = prepared.start.config.image_encoder.preprocessing
 
     def show(sample: Sample) -> Shown:
         read = preprocessing.read(sample.picture, sample.place, draft=False)
         # As the second of the cached views is: the first is the picture as it is.
         pixels = preprocessing.pixels(augment(read, random.Random(f"{config.seed}/1/{sample.source}")))
         ids = tags.of_picture(sample, config.tags) or set()
-        names = tuple(beginning.start.vocabulary[id].name for id in sorted(ids))
+        names = tuple(prepared.start.vocabulary[id].name for id in sorted(ids))
         return Shown(pixels, names, sample.captions[0] if sample.captions else "")
 
     return show

@@ -16,7 +16,6 @@ from anytag.foundations.report import Report
 from anytag.model.directory import CURVES_FILE
 from anytag.teaching.config import TeachingConfig
 from anytag.teaching.teach import teach
-from anytag.training.beginning import prepare
 from anytag.training.engine.distributed import Share, connect, find_place
 from anytag.training.engine.stream_resume import StreamLoop
 from anytag.training.engine.task import Setup
@@ -25,6 +24,7 @@ from anytag.training.families.data_sources import RunData
 from anytag.training.families.model_files import model_card, write_model
 from anytag.training.families.task import RecognitionTask
 from anytag.training.lite import setup as lite
+from anytag.training.prepared_run import prepare
 from anytag.training.recipes.config import LiteConfig, TrainingConfig, TrainingStage
 from anytag.training.run_record import RUN_FILE, RunRecord
 
@@ -107,9 +107,9 @@ def _train(
     report = report if strategy.is_first else lambda line: None
     folder.mkdir(parents=True, exist_ok=True)
     record = RunRecord(folder, config, data, strategy.world, settings, str(place))
-    beginning = prepare(config, data, folder, cache, report)
-    given, start = beginning.given, beginning.start
-    setup = beginning.set_up(strategy, place, report)
+    prepared = prepare(config, data, folder, cache, report)
+    given, start = prepared.given, prepared.start
+    setup = prepared.set_up(strategy, place, report)
     task, batches = setup.task, setup.batches
     if config.best_metric is not None and setup.validator is None:
         raise UsageError(f"best_metric={config.best_metric} is of validation pictures; name some as validation")
@@ -150,7 +150,7 @@ def _train(
         finished = loop.run(stop_after)
     finally:
         batches.close()
-        beginning.close()
+        prepared.close()
     kept = loop.kept()
     if strategy.is_first:
         lost += _lost_on_the_way(batches.state(), report)

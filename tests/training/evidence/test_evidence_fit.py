@@ -19,7 +19,7 @@ import anytag  # noqa: E402
 from anytag.backends.onnx import OnnxBackend  # noqa: E402
 from anytag.cli import build_app  # noqa: E402
 from anytag.errors import DataError, UsageError  # noqa: E402
-from anytag.training.evidence.fitting import fit_recipe  # noqa: E402
+from anytag.training.evidence.run import fit_recipe  # noqa: E402
 from anytag.training.recipes.evidence import EvidenceTraining, NetworkConfig, PictureGroup  # noqa: E402
 
 RECIPE = """

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from itertools import islice
 from typing import Literal, Protocol
 
 from anytag.errors import UsageError
 from anytag.foundations.cpu_count import available_processors
-from anytag.foundations.interrupts import leave_interrupts_to_parent
-from anytag.foundations.worker_processes import end_with_parent
+from anytag.foundations.worker_processes import process_pool
 from anytag.language.parsing.light_tagger import load_light_tagger
 from anytag.language.parsing.rules import ParsedTag, extract
 from anytag.language.parsing.spelling import correct_words
@@ -91,20 +90,13 @@ class TaggedParser:
     def _spread(self, captions: Iterable[str], workers: int) -> Iterator[list[ParsedTag]]:
         rest = iter(captions)
         pending: deque[Future[list[list[ParsedTag]]]] = deque()
-        pool = ProcessPoolExecutor(workers, initializer=_start_worker, initargs=(self._kind,))
-        wait = True
-        try:
+        with process_pool(workers, _start_worker, self._kind) as pool:
             while True:
                 while len(pending) < 2 * workers and (chunk := list(islice(rest, _CHUNK))):
                     pending.append(pool.submit(_parse_chunk, chunk))
                 if not pending:
                     return
                 yield from pending.popleft().result()
-        except KeyboardInterrupt:
-            wait = False  # Whoever interrupts this does not want to.
-            raise
-        finally:
-            pool.shutdown(wait=wait, cancel_futures=True)
 
 
 _worker: CaptionParser | None = None
@@ -112,8 +104,6 @@ _worker: CaptionParser | None = None
 
 def _start_worker(name: Literal["light", "spacy"]) -> None:
     global _worker
-    leave_interrupts_to_parent()
-    end_with_parent()
     _worker = load_parser(name)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from anytag.datasets.health import JsonLinesLog
+from anytag.datasets.bad_samples import JsonLinesLog
 from anytag.errors import UsageError
 from anytag.foundations.report import Report
 from anytag.inference.evidence import (
@@ -49,7 +49,7 @@ _SILENT = np.array([0, -99], np.float32)
 def fit_evidence(
     config: EvidenceTraining, data: Path, folder: Path, cache: Path, recognizer: Recognizer, report: Report
 ) -> None:
-    """Fit the evidence of a model; see :func:`~anytag.training.evidence.fitting.fit_recipe`."""
+    """Fit the evidence of a model; see :func:`~anytag.training.evidence.run.fit_recipe`."""
     directory = recognizer.directory
     if not directory.config.image_encoder.classes:
         raise UsageError(f"{directory.path}: its image encoder has no classifier, so there is no evidence to weigh")

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from anytag.backends.base import FloatArray
-from anytag.datasets.health import JsonLinesLog
+from anytag.datasets.bad_samples import JsonLinesLog
 from anytag.errors import UsageError
 from anytag.foundations.atomic_files import save_array
 from anytag.foundations.report import Report
@@ -63,7 +63,7 @@ class TwoMaps(nn.Module):
 def fit_joint_embedding(
     config: JointEmbeddingTraining, data: Path, folder: Path, cache: Path, recognizer: Recognizer, report: Report
 ) -> None:
-    """Fit the joint embedding of a model; see :func:`~anytag.training.evidence.fitting.fit_recipe`."""
+    """Fit the joint embedding of a model; see :func:`~anytag.training.evidence.run.fit_recipe`."""
     directory = recognizer.directory
     if directory.config.labels.kind != "text":
         raise UsageError(

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from anytag.datasets.health import BadSamples
+from anytag.datasets.bad_samples import BadSamples
 from anytag.datasets.samples import Log, Sample, TagName
 from anytag.datasets.sources import SampleSource
 from anytag.errors import PictureError, SampleError, UsageError

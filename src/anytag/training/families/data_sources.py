@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from anytag.data_engine.training_source import open_manifest
-from anytag.datasets.health import JsonLinesLog
+from anytag.datasets.bad_samples import JsonLinesLog
 from anytag.datasets.opening import below, guess_kind, open_source, path_below
 from anytag.datasets.samples import Sample, TagName
 from anytag.datasets.sources import SampleSource

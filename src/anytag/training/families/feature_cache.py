@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from anytag.datasets.health import BadSamples
+from anytag.datasets.bad_samples import BadSamples
 from anytag.datasets.loading import run_ahead
 from anytag.datasets.samples import Log, Sample, TagName
 from anytag.datasets.sources import SampleSource

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from anytag.datasets.health import JsonLinesLog
+from anytag.datasets.bad_samples import JsonLinesLog
 from anytag.foundations.report import Report
 from anytag.language.parsing.parsed_captions import ParsedCaptions
 from anytag.language.parsing.parser import load_parser
@@ -25,7 +25,7 @@ from anytag.training.recipes.config import LiteConfig, TrainingConfig
 
 
 @dataclass
-class Beginning:
+class PreparedRun:
     """The data and the model of a run.
 
     Attributes:
@@ -70,7 +70,7 @@ class Beginning:
             self.parser.flush()
 
 
-def prepare(config: TrainingConfig, data: Path, folder: Path, cache: Path | None, report: Report) -> Beginning:
+def prepare(config: TrainingConfig, data: Path, folder: Path, cache: Path | None, report: Report) -> PreparedRun:
     """Open the data, choose the vocabulary, make the model.
 
     Args:
@@ -95,7 +95,7 @@ def prepare(config: TrainingConfig, data: Path, folder: Path, cache: Path | None
         start = begin(config, given, cache, directory, parser)
     given.tags = SampleTags(start.vocabulary, parser)
     report(f"{start.config.family}: {_millions(start.model)}, {len(start.vocabulary):,} tags")
-    return Beginning(config, given, start, folder, cache, parser)
+    return PreparedRun(config, given, start, folder, cache, parser)
 
 
 def _listed(config: TrainingConfig, data: Path, start: TagVocabulary | None) -> TagVocabulary | None:
