@@ -36,8 +36,8 @@ from anytag.datasets.webdataset import read_shard
 from anytag.inference.embedding import picture_embeddings
 from anytag.inference.recognizer import Recognizer
 from anytag.library import nearest
+from anytag.library.entries import Entry, FileIdentity, key_of
 from anytag.library.index import EVERYTHING, Embeddings, Index
-from anytag.library.progress import Entry, FileIdentity, key_of
 from anytag.recognition import Failure, Recognition, Tag
 
 FloatArray = NDArray[np.float32]

@@ -28,6 +28,13 @@ def test_the_index_is_the_file_that_was_named(run, tmp_path):
     assert (tmp_path / "mine.db").exists()
     assert not (tmp_path / "library.sqlite").exists()
     assert run("search", "path:red", "--library", "mine.db").stdout.startswith("red.png\n")
+    (tmp_path / "gone.png").write_text("no picture")
+    assert "1 failed" in run("index", "red.png", "gone.png", "--library", "mine.db", "--threads", 1).stderr
+    again = run("index", "red.png", "gone.png", "--library", "mine.db", "--threads", 1)
+    assert (again.exit_code, again.stderr) == (
+        0,
+        "0 indexed, 0 failed, 1 known before, 1 failed before (--retry-failed tries them again): mine.db\n",
+    )
 
 
 def test_paths_are_shown_from_here_and_given_whole_to_programs(run, tmp_path, monkeypatch):

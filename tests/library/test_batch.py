@@ -15,8 +15,9 @@ from fixtures_toy import edit_config, plain, toy_recognizer
 from PIL import Image
 
 from anytag.errors import LibraryError, UsageError
+from anytag.library.entries import FileIdentity
 from anytag.library.outputs import write_outputs
-from anytag.library.progress import FileIdentity, Progress
+from anytag.library.progress import Progress
 from anytag.library.run import PROGRESS_FILE, BatchRun
 from anytag.library.untag import untag, untag_written
 from anytag.pictures import find_pictures
@@ -156,8 +157,28 @@ class TestResuming:
         (photos / "red.png").rename(photos / "inside" / "moved.png")
         shutil.copy(photos / "lime.png", photos / "copy.png")
         found, done = batch(by_content=True)
-        assert (found.copied, found.gone, done.recognized) == (2, 1, 0)
+        assert (found.copied, found.moved, found.gone, done.recognized) == (1, 1, 0, 0)
         assert recognizer.backend.encoded == 3
+
+    def test_what_was_moved_is_forgotten_where_it_was(self, batch, photos, tmp_path):
+        """Also outside of the folders that are looked at, and where a copy is still there."""
+        batch(by_content=True)
+        shutil.copy(photos / "red.png", photos / "copy.png")
+        batch(by_content=True)
+        (photos / "red.png").rename(photos / "z.png")
+        found, done = batch(by_content=True)
+        assert (found.moved, found.copied, found.gone, done.recognized) == (1, 0, 0, 0)
+        assert [Path(line["path"]).name for line in lines(tmp_path / "out" / "tags.jsonl")] == [
+            "blue.png", "copy.png", "lime.png", "z.png",
+        ]  # fmt: skip
+
+    def test_content_may_be_asked_for_later(self, batch, photos):
+        batch()
+        found, _ = batch(by_content=True)
+        assert (found.known, found.copied) == (3, 0)
+        (photos / "red.png").rename(photos / "z.png")
+        found, done = batch(by_content=True)
+        assert (found.moved, done.recognized) == (1, 0)
 
     def test_older_pictures_can_be_left_out(self, batch, photos):
         os.utime(photos / "red.png", (1000, 1000))

@@ -7,8 +7,8 @@ import pytest
 from conftest import require_module
 
 from anytag.library import nearest
+from anytag.library.entries import Entry, FileIdentity, key_of
 from anytag.library.index import INDEX_FILE, Embeddings, Index
-from anytag.library.progress import Entry, FileIdentity, key_of
 from anytag.library.search import Search
 from anytag.model.vocabulary import TagVocabulary, VocabularyTag
 from anytag.recognition import Failure, Recognition, Tag

@@ -9,8 +9,8 @@ import pytest
 
 from anytag.errors import LibraryError, UsageError
 from anytag.library import index as module
+from anytag.library.entries import Entry, FileIdentity, key_of
 from anytag.library.index import INDEX_FILE, Embeddings, Index
-from anytag.library.progress import Entry, FileIdentity, key_of
 from anytag.library.search import Search
 from anytag.model.vocabulary import TagVocabulary, VocabularyTag
 from anytag.recognition import Failure, Recognition, Tag
@@ -128,6 +128,8 @@ def test_by_vector_alone_and_within_a_query(search):
     found = search.by_vector("picture", vector(0.0))
     assert paths(found) == ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]
     assert found.hits[1].score == pytest.approx(np.cos(0.1))
+    last = found.hits[1].reasons[-1]
+    assert (last.name, last.where, last.score) == ("looks alike", "picture", pytest.approx(np.cos(0.1)))
     assert paths(search.by_vector("text", vector(-1.4), "beach")) == ["c.jpg", "a.jpg"]
 
 

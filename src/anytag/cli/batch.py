@@ -187,7 +187,7 @@ def batch(
                 if retry_failed and number == 0:
                     known.retry_failed()
                 scan = run.scan(known, files, folders, by_content=by_content, since=_seconds(since), at_rest=at_rest)
-                if number and not archives and not (scan.to_do or scan.copied or scan.gone):
+                if number and not archives and not (scan.to_do or scan.rearranged):
                     continue
                 if number == 0 or not archives:
                     _say_scan(scan, known, run.settings())
@@ -198,7 +198,7 @@ def batch(
                 except KeyboardInterrupt:
                     say("stopped; the same command goes on from here")
                     raise
-                if number and not (done.recognized or done.failed or scan.copied or scan.gone):
+                if number and not (done.recognized or done.failed or scan.rearranged):
                     continue
                 _say_done(done, run.write(known), bool(sidecars), out)
                 _say_left_out(left_out)
@@ -276,6 +276,8 @@ def _say_scan(scan: Scan, known: Progress, settings: dict[str, Any]) -> None:
             (scan.new, "new"),
             (scan.changed, "changed"),
             (scan.redone, "to be done again"),
+            (scan.left, "left from before"),
+            (scan.moved, "moved"),
             (scan.copied, "known by content"),
             (scan.known, "done before"),
             (scan.failed_before, "failed before (--retry-failed tries them again)"),

@@ -64,16 +64,22 @@ def index(
                     begin=found.append,
                 )
             [scan] = found
-            if number == 0 or done.recognized or done.failed or scan.copied or scan.gone:
+            if number == 0 or done.recognized or done.failed or scan.rearranged:
                 _say_done(done, scan, opened)
         if done.failed:
             raise typer.Exit(1)
 
 
 def _say_done(done: Done, scan: Scan, library: Library) -> None:
-    known = f", {scan.known:,} known before" if scan.known else ""
-    gone = f", {scan.gone:,} gone" if scan.gone else ""
-    say(f"{done.recognized:,} indexed, {done.failed:,} failed{known}{gone}: {library.path}")
+    counts = (
+        (scan.known, "known before"),
+        (scan.moved, "moved"),
+        (scan.copied, "known by content"),
+        (scan.failed_before, "failed before (--retry-failed tries them again)"),
+        (scan.gone, "gone"),
+    )
+    more = "".join(f", {count:,} {what}" for count, what in counts if count)
+    say(f"{done.recognized:,} indexed, {done.failed:,} failed{more}: {library.path}")
     if advised := advice(len(library)):
         say(advised)
     if done.failed:

@@ -16,7 +16,8 @@ from typing import Any
 from anytag.errors import AnytagError, MissingProgramError, PictureError, SidecarError
 from anytag.foundations.cpu_count import available_processors
 from anytag.library.database import full_disk_told
-from anytag.library.progress import Entry, FileIdentity, Progress, digest_of
+from anytag.library.entries import Entry, FileIdentity, digest_of
+from anytag.library.progress import Progress
 from anytag.library.scan import read_archive
 from anytag.pictures.thumbnails import thumbnail
 from anytag.recognition import Failure, Recognition

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 from collections import Counter
@@ -15,9 +16,12 @@ from numpy.typing import NDArray
 
 from anytag.errors import LibraryError
 from anytag.foundations.atomic_files import place_named
+from anytag.library.database import full_disk_told
+from anytag.library.entries import Entry, FileIdentity
+from anytag.library.home import Home
 from anytag.library.nearest import NeighborGraphs
 from anytag.library.people import Sidecar, read_sidecar
-from anytag.library.progress import Entry, FileIdentity, Progress
+from anytag.library.progress import Progress
 from anytag.recognition import Failure, Recognition
 from anytag.writers.records import PictureRecord
 
@@ -85,8 +89,32 @@ class Index(Progress):
     def __init__(self, path: Path, read_only: bool = False):
         super().__init__(path, read_only)
         self.embeddings, self.graphs = EmbeddingFiles(path), NeighborGraphs(path)
+        #: The folder of photos that the index lies in.
+        self.home = Home.of(path, json.loads(self.fact("home", '""')))
+        if not read_only:
+            self._settle()
         #: What the next stored pictures are embedded as; whoever recognizes puts it here.
         self.waiting: dict[str, Embeddings] = {}
+
+    def _settle(self) -> None:
+        """Go by where the photos are now."""
+        now = json.dumps(self.home.now)
+        if self.fact("home", "") == now:
+            return
+        with full_disk_told(self.path), self.transaction():
+            if self.home.moved:
+                self.home.settle(self._base)
+                self.set_sources([self.home.here(source) for source in self.sources()])
+            self.set_fact("home", now)
+        self.home = Home.of(self.path, self.home.now)
+
+    def sources(self) -> list[str]:
+        """The places of pictures that were given last; none before the first time."""
+        return list(json.loads(self.fact("places", "[]")))
+
+    def set_sources(self, sources: Sequence[str]) -> None:
+        """Remember places of pictures."""
+        self.set_fact("places", json.dumps(list(sources)))  # ASCII alone: names may be no UTF-8.
 
     def begin_model(self, version: str) -> None:
         """Forget vectors of another model: they cannot be compared with those of this one.
@@ -112,20 +140,16 @@ class Index(Progress):
             self.embeddings.write(number, vectors)
             self._unplace(number)
 
-    def copy_result(self, entry: Entry, settings: int, scan: int) -> bool:
-        """Give a picture the result of another one with the same content; gives whether there is one."""
-        row = self._base.execute(
-            "SELECT entries.id FROM pictures JOIN entries USING (key)"
-            " WHERE content = ? AND settings = ? AND state = 'done' LIMIT 1",
-            (entry.content, settings),
-        ).fetchone()
-        if row is None or not super().copy_result(entry, settings, scan):
-            return False
+    def copy_result(self, entry: Entry, settings: int, scan: int) -> bytes | None:
+        """Give a picture the result of another one with the same content, and its vectors."""
+        source = super().copy_result(entry, settings, scan)
+        if source is None:
+            return None
         result, time = self._base.execute("SELECT result, time FROM pictures WHERE key = ?", (entry.key,)).fetchone()
         number = self._fill(entry, self._record(entry, result, time, settings).recognition)
-        self.embeddings.copy(row[0], number)
+        self.embeddings.copy(self._id(source), number)
         self._unplace(number)
-        return True
+        return source
 
     def _unplace(self, number: int) -> None:
         self._base.execute("INSERT OR IGNORE INTO unplaced VALUES (?)", (number,))
@@ -184,7 +208,7 @@ class Index(Progress):
         if row is None:
             return None
         key, shown, size, modified, *done = row
-        return self._record(Entry(key, os.fsdecode(shown), FileIdentity(size, modified)), *done)
+        return self._record(Entry(key, self.home.here(os.fsdecode(shown)), FileIdentity(size, modified)), *done)
 
     def small_picture(self, number: int) -> bytes | None:
         """The small picture that is kept of a picture, if its file is still the one that was read."""
@@ -290,7 +314,7 @@ class Index(Progress):
                 "SELECT shown FROM pictures JOIN entries USING (key) WHERE entries.id = ?", (number,)
             ).fetchone()
             if row is not None:
-                found[number] = os.fsdecode(row[0])
+                found[number] = self.home.here(os.fsdecode(row[0]))
         return found
 
     def __len__(self) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from anytag.errors import AnytagError, SidecarError, UsageError
-from anytag.library.progress import digest_of
+from anytag.library.entries import digest_of
 from anytag.recognition import Recognition, Tag
 from anytag.writers import xmp
 from anytag.writers.records import PictureRecord, Provenance, TagView

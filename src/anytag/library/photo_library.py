@@ -131,10 +131,11 @@ class Library:
         recognizer = self._load()
         run = IndexRun(recognizer, {}, captions, None, TagView(recognizer.vocabulary), (), (), self.path.parent)
         run.progress_file, run.lock_file = self.path.name, f".{self.path.name}{LOCK_FILE}"
-        with run.open() as known:
+        with run.open() as opened:
+            known = cast(Index, opened)
             away = {os.path.abspath(place) for place in absent}  # noqa: PTH100
             sources = [source for source in self._sources(known, pictures) if source not in away]
-            cast(Index, known).begin_model(str(run.settings()["version"]))
+            known.begin_model(str(run.settings()["version"]))
             if retry_failed:
                 known.retry_failed()
             folders = [source for source in sources if Path(source).is_dir()]
@@ -271,14 +272,13 @@ class Library:
         with self._open() as index:
             return len(index)
 
-    def _sources(self, known: Progress, pictures: Iterable[str | os.PathLike[str]] | None) -> list[str]:
+    def _sources(self, known: Index, pictures: Iterable[str | os.PathLike[str]] | None) -> list[str]:
         if pictures is not None:
             sources = [os.path.abspath(given) for given in pictures]  # noqa: PTH100
-            known.set_fact("sources", "\0".join(sources))
+            known.set_sources(sources)
             return sources
-        before = known.fact("sources", "")
-        if before:
-            return before.split("\0")
+        if before := known.sources():
+            return before
         if self.path.parent.name != INDEX_FOLDER:
             raise UsageError(f"{self.path}: say which pictures to index")
         return [str(self.path.parent.parent)]

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from anytag.errors import LibraryError
 from anytag.library import thumbnails
 from anytag.library.database import OF_THE_DISK, Kind, full_disk_told, open_database, open_read_only, unwritable
+from anytag.library.entries import Entry, FileIdentity, digest_of, is_gone, key_of
 from anytag.recognition import Failure, Recognition, Tag
 from anytag.writers.records import PictureRecord, Provenance
 
@@ -22,9 +22,6 @@ from anytag.writers.records import PictureRecord, Provenance
 FORMAT = 1
 
 State = Literal["pending", "done", "failed"]
-
-#: Separates an archive's path from a picture's name in it: no path holds this byte.
-_MEMBER = b"\0"
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS settings (id INTEGER PRIMARY KEY, content TEXT UNIQUE NOT NULL);
@@ -51,57 +48,6 @@ CREATE TABLE IF NOT EXISTS written (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
-
-
-@dataclass(frozen=True, slots=True)
-class FileIdentity:
-    """What tells whether a file is still the one that was read.
-
-    Attributes:
-        size: In bytes.
-        modified: In nanoseconds.
-    """
-
-    size: int
-    modified: int
-
-    @staticmethod
-    def of(path: str | Path) -> FileIdentity:
-        """Of a file, or of what a link leads to.
-
-        Raises:
-            OSError: If there is none.
-        """
-        seen = os.stat(path)  # noqa: PTH116 (names that are no UTF-8 stay strings)
-        return FileIdentity(seen.st_size, seen.st_mtime_ns)
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A picture that a batch knows.
-
-    Attributes:
-        key: In the progress file.
-        shown: The path as it was given or found.
-        identity: Of the file when it was scanned.
-        content: Digest of its bytes, where asked for.
-    """
-
-    key: bytes
-    shown: str
-    identity: FileIdentity
-    content: bytes | None = None
-
-    @property
-    def in_archive(self) -> bool:
-        """Whether the picture is no file of its own."""
-        return _MEMBER in self.key
-
-
-def key_of(path: str, member: str | None = None) -> bytes:
-    """The key of a file, or of a picture in an archive."""
-    key = os.fsencode(os.path.abspath(path))  # noqa: PTH100
-    return key if member is None else key + _MEMBER + os.fsencode(member)
 
 
 class Progress:
@@ -203,20 +149,39 @@ class Progress:
             (entry.key, shown, size, modified, entry.content, scan),
         )
 
-    def copy_result(self, entry: Entry, settings: int, scan: int) -> bool:
-        """Give a picture the result of another one with the same content; gives whether there is one."""
-        row = self._base.execute(
-            "SELECT result, time FROM pictures WHERE content = ? AND settings = ? AND state = 'done' LIMIT 1",
-            (entry.content, settings),
-        ).fetchone()
-        if row is None:
-            return False
+    def copy_result(self, entry: Entry, settings: int, scan: int) -> bytes | None:
+        """Give a picture the result of another one with the same content, if there is one.
+
+        Returns:
+            The key of that one, which is not there any more if there is such a one; ``None``: there is none.
+        """
+        rows = self._base.execute(
+            "SELECT key, result, time FROM pictures"
+            " WHERE content = ? AND settings = ? AND state = 'done' AND key != ? LIMIT 100",
+            (entry.content, settings, entry.key),
+        ).fetchall()
+        if not rows:
+            return None
+        key, result, time = next((row for row in rows if is_gone(row[0])), rows[0])
         self.add(entry, scan)
         self._base.execute(
             "UPDATE pictures SET state = 'done', settings = ?, result = ?, time = ? WHERE key = ?",
-            (settings, *row, entry.key),
+            (settings, result, time, entry.key),
         )
-        return True
+        return bytes(key)
+
+    def forget(self, key: bytes) -> None:
+        """Forget a picture."""
+        self._base.execute("DELETE FROM pictures WHERE key = ?", (key,))
+
+    def lacks_content(self, key: bytes) -> bool:
+        """Whether the digest of a known picture was never taken."""
+        row = self._base.execute("SELECT 1 FROM pictures WHERE key = ? AND content IS NULL", (key,)).fetchone()
+        return row is not None
+
+    def set_content(self, key: bytes, content: bytes | None) -> None:
+        """Note the digest of a known picture."""
+        self._base.execute("UPDATE pictures SET content = ? WHERE key = ?", (content, key))
 
     def forget_gone(self, scan: int, below: Iterable[bytes]) -> int:
         """Forget pictures in scanned folders that the scan did not come across and that are not there any more."""
@@ -227,7 +192,7 @@ class Progress:
             rows = self._base.execute(
                 "SELECT key FROM pictures WHERE key >= ? AND key < ? AND scan < ?", (start, start[:-1] + b"0", scan)
             )
-            gone += [(row[0],) for row in rows if not os.path.lexists(bytes(row[0]).split(_MEMBER)[0])]
+            gone += [(row[0],) for row in rows if is_gone(row[0])]
         self._base.executemany("DELETE FROM pictures WHERE key = ?", gone)
         # A folder that was empty or missing stood for itself, as a failure.
         self._base.executemany("DELETE FROM pictures WHERE key = ? AND scan < ?", [(one, scan) for one in folders])
@@ -364,11 +329,6 @@ class Progress:
         content = self.settings_content(settings)
         found = Provenance(content["model"], content["version"], time)
         return PictureRecord(entry.shown, _from_text(result, entry.shown), found, in_archive=entry.in_archive)
-
-
-def digest_of(content: bytes) -> bytes:
-    """Tells contents apart."""
-    return hashlib.blake2b(content, digest_size=16).digest()
 
 
 def _to_text(seen: Recognition) -> str:

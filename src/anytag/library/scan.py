@@ -13,7 +13,8 @@ from anytag.datasets.opening import open_source
 from anytag.datasets.samples import Sample
 from anytag.datasets.shard_names import is_shard_name
 from anytag.errors import SampleError, UsageError
-from anytag.library.progress import Entry, FileIdentity, Progress, digest_of, key_of
+from anytag.library.entries import Entry, FileIdentity, digest_of, is_gone, key_of
+from anytag.library.progress import Progress
 from anytag.recognition import Failure
 
 #: Pictures between two commits of a scan.
@@ -29,7 +30,9 @@ class Scan:
         new: That no earlier run knew.
         changed: Whose files are not what they were.
         redone: That were done with other settings.
+        left: That earlier runs knew and did not come to.
         copied: Whose content was known under another name.
+        moved: Whose content was known under a name that is not there any more.
         known: That need nothing.
         failed_before: That failed before, and are the same file still.
         gone: That are not there any more.
@@ -42,7 +45,9 @@ class Scan:
     new: int = 0
     changed: int = 0
     redone: int = 0
+    left: int = 0
     copied: int = 0
+    moved: int = 0
     known: int = 0
     failed_before: int = 0
     gone: int = 0
@@ -53,7 +58,12 @@ class Scan:
     @property
     def to_do(self) -> int:
         """Pictures that the model must see."""
-        return self.new + self.changed + self.redone
+        return self.new + self.changed + self.redone + self.left
+
+    @property
+    def rearranged(self) -> bool:
+        """Whether outputs change though the model sees nothing new."""
+        return bool(self.copied or self.moved or self.gone)
 
 
 def is_archive(source: str) -> bool:
@@ -73,8 +83,9 @@ def scan_files(
 ) -> Scan:
     """Bring the progress file up to date with the pictures that are there.
 
-    A picture is known by its path, its size and its time. ``by_content`` reads new and changed ones and takes over what
-    is known of the same content, wherever it lay: what was moved or copied is not done again.
+    A picture is known by its path, its size and its time. ``by_content`` reads what it has not read before and takes
+    over what is known of the same content, wherever it lay: what was moved or copied is not done again, and what was
+    moved is forgotten where it was.
 
     Args:
         paths: The pictures.
@@ -130,8 +141,10 @@ def _look_at(
     if known is not None and known[0] == identity:
         _, state, with_settings = known
         progress.touch(key, path, number)
+        if by_content and progress.lacks_content(key):
+            progress.set_content(key, _content(path))
         if state == "pending":
-            scan.new += 1
+            scan.left += 1
         elif state == "failed":
             scan.failed_before += 1
         elif with_settings == settings:
@@ -142,8 +155,13 @@ def _look_at(
             progress.add(Entry(key, path, identity), number)
         return
     entry = Entry(key, path, identity, _content(path) if by_content else None)
-    if entry.content is not None and progress.copy_result(entry, settings, number):
-        scan.copied += 1
+    same = None if entry.content is None else progress.copy_result(entry, settings, number)
+    if same is not None:
+        moved = is_gone(same)
+        if moved:
+            progress.forget(same)
+        scan.moved += moved
+        scan.copied += not moved
         return
     scan.new += known is None
     scan.changed += known is not None

@@ -33,8 +33,8 @@ class Reason:
 
     Attributes:
         name: A tag, or the word that stands in the caption or path.
-        score: Of the tag; of words a constant; of a sentence how near the picture is to it.
-        where: The tag's kind, or ``caption``, ``path`` or ``text``.
+        score: Of the tag; of words a constant; of a sentence or a picture how near this one is to it.
+        where: The tag's kind, or ``caption``, ``path``, ``text`` or ``picture``.
     """
 
     name: str
@@ -156,8 +156,12 @@ class Search:
         among = self._everything() if query is None else self._match(query)
         entries = among.entries[among.entries < len(rows)]
         compared = self.index.graphs.candidates(name, vector, entries, limit, [self.index.unplaced()])
-        found = Matched(compared, similarities(rows, compared, vector))
-        return self._hits(found, query, limit, facets, total=len(entries), all_entries=entries)
+        near = Matched(compared, similarities(rows, compared, vector))
+        found = self._hits(near, query, limit, facets, total=len(entries), all_entries=entries)
+        if name != "picture":
+            return found
+        alike = (replace(hit, reasons=(*hit.reasons, Reason("looks alike", hit.score, name))) for hit in found.hits)
+        return replace(found, hits=tuple(alike))
 
     def by_text(
         self,

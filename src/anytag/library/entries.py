@@ -1,0 +1,72 @@
+"""What tells pictures apart, in the files of batches and indexes: keys, files as they were read, digests."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+#: Separates an archive's path from a picture's name in it: no path holds this byte.
+_MEMBER = b"\0"
+
+
+@dataclass(frozen=True, slots=True)
+class FileIdentity:
+    """What tells whether a file is still the one that was read.
+
+    Attributes:
+        size: In bytes.
+        modified: In nanoseconds.
+    """
+
+    size: int
+    modified: int
+
+    @staticmethod
+    def of(path: str | Path) -> FileIdentity:
+        """Of a file, or of what a link leads to.
+
+        Raises:
+            OSError: If there is none.
+        """
+        seen = os.stat(path)  # noqa: PTH116 (names that are no UTF-8 stay strings)
+        return FileIdentity(seen.st_size, seen.st_mtime_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A picture that a batch knows.
+
+    Attributes:
+        key: In the progress file.
+        shown: The path as it was given or found.
+        identity: Of the file when it was scanned.
+        content: Digest of its bytes, where asked for.
+    """
+
+    key: bytes
+    shown: str
+    identity: FileIdentity
+    content: bytes | None = None
+
+    @property
+    def in_archive(self) -> bool:
+        """Whether the picture is no file of its own."""
+        return _MEMBER in self.key
+
+
+def key_of(path: str, member: str | None = None) -> bytes:
+    """The key of a file, or of a picture in an archive."""
+    key = os.fsencode(os.path.abspath(path))  # noqa: PTH100
+    return key if member is None else key + _MEMBER + os.fsencode(member)
+
+
+def is_gone(key: bytes) -> bool:
+    """Whether the file of a key, or the archive, is not there any more."""
+    return not os.path.lexists(key.partition(_MEMBER)[0])
+
+
+def digest_of(content: bytes) -> bytes:
+    """Tells contents apart."""
+    return hashlib.blake2b(content, digest_size=16).digest()
