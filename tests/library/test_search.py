@@ -224,3 +224,14 @@ def test_embeddings_that_are_lost_or_damaged(search):
     search.index.path.with_suffix(".widths").write_text("picture")
     with pytest.raises(LibraryError, match=r"library\.widths: damaged; move the index away and make it again"):
         search.by_vector("picture", vector(0))
+
+
+def test_an_index_of_a_newer_version_is_left_alone(tmp_path):
+    path = tmp_path / INDEX_FILE
+    index = Index(path)
+    fill(index)
+    index.set_fact("format", "9")
+    index.close()
+    for read_only in (True, False):
+        with pytest.raises(LibraryError, match=r"was written by a newer anytag \(format 9\); update anytag"):
+            Index(path, read_only=read_only)
