@@ -122,7 +122,7 @@ def test_the_run_folder_says_how_it_was_made(circle):
     assert (run_folder / "model" / "curves.svg").read_bytes() == (run_folder / "curves.svg").read_bytes()
     for part in (
         "![Losses and validation](curves.svg)",
-        "16 pictures an epoch",
+        "16 pictures per epoch",
         "1 captions without pictures",
         "- shards train.tar and 0 more: 16",
         "lite",

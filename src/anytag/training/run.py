@@ -200,7 +200,7 @@ def _look_at_data(config: TrainingConfig, given: RunData, setup: Setup, report: 
     for line in found:
         report(f"warning: {line}")
     distinct = len(set().union(*(each.pictures for each in findings)))
-    return found, f"Of {sum(each.usable for each in findings):,} that were looked at, {distinct:,} are distinct."
+    return found, f"Of {sum(each.usable for each in findings):,} that were checked, {distinct:,} are distinct."
 
 
 def _lost_on_the_way(state: dict[str, Any], report: Report) -> list[str]:

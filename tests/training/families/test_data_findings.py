@@ -153,7 +153,7 @@ class TestARun:
         ):
             assert any(part in line for line in warnings), part
             assert part in card, part
-        assert "24 pictures an epoch, each seen 2 times. Of 23 that were looked at, 23 are distinct." in card
+        assert "24 pictures per epoch, each seen 2 times. Of 23 that were checked, 23 are distinct." in card
 
     def test_a_batch_larger_than_the_data_and_tags_that_nobody_has(self, tmp_path):
         write_pictures(tmp_path, 4, captions=False)

@@ -125,15 +125,15 @@ def model_card(
     width = f"Recognition decoder: {sizes.recognition.layers} layers of width {sizes.width}."
     labels = f"{sizes.labels.kind}" + (f" ({sizes.labels.encoder})" if sizes.labels.encoder else "")
     rows = "\n".join(f"| {_FIGURES.get(name, name)} | {value:.4g} |" for name, value in sorted(figures.items()))
-    table = f"| figure | value |\n|---|---|\n{rows}" if rows else "No validation data were given, so nothing is known."
+    table = f"| figure | value |\n|---|---|\n{rows}" if rows else "Nothing was measured: there were no validation data."
     threshold = (
-        f"The best common threshold on these pictures, {figures['threshold']:.3f}, stands for every tag."
+        f"The best common threshold on these pictures, {figures['threshold']:.3f}, is used for every tag."
         if "threshold" in figures
-        else "No threshold was fitted; that of the config stands for every tag. `anytag calibrate` fits them."
+        else "No threshold was fitted; every tag uses the one in `config.json`. `anytag calibrate` fits thresholds."
     )
     texts = f"\n\n{len(given.texts):,} captions without pictures." if given.texts else ""
     unused = "".join(f"\n- {line}" for line in lost)
-    unused = f"\n\nWhat was found wrong with the data:\n{unused}" if unused else ""
+    unused = f"\n\nProblems found in the data:\n{unused}" if unused else ""
     return f"""# {config.name}
 
 An image tagger of the {sizes.family} family, trained by anytag's recipe `{config.name}` (seed {config.seed}).
@@ -142,17 +142,18 @@ An image tagger of the {sizes.family} family, trained by anytag's recipe `{confi
 - Image encoder: {encoder.name} at {encoder.resolution} px. Label queries: {labels}.
 - {width}
 - It {captions}.
-- It began with {began}, and learned for {step:,} steps of {config.batch_size} by `{type(config.objective).__name__}`.
+- It started from {began} and was trained for {step:,} steps of {config.batch_size} pictures
+  with `{type(config.objective).__name__}`.
 
 ## Vocabulary
 {len(vocabulary):,} tags ({by_kind}){tags}.{_support(vocabulary)}
 
 ## Training data
-{pictures:,} pictures an epoch{_drawn(step, config, pictures)}. {distinct}
+{pictures:,} pictures per epoch{_drawn(step, config, pictures)}. {distinct}
 
 {_listed(given.sources)}{texts}
 
-Captions without given tags were read by the parser `{config.parser}`.{_classifier(config)} Not trained on:
+Tags of captions come from the parser `{config.parser}`.{_classifier(config)} Held out for validation:
 
 {_listed(given.validation)}{unused}
 
@@ -162,9 +163,9 @@ Captions without given tags were read by the parser `{config.parser}`.{_classifi
 {threshold}
 
 ## Limits
-- It knows what its training data named; what captions seldom name is found rarely. It reflects what their writers
+- It knows what its training data name; it seldom finds what captions seldom name. It reflects what their writers
   chose to write, including how they describe people; do not use it to decide anything about a person.
-- Captions can state what is not there. Compare scores with thresholds; they are not probabilities.
+- Captions can name things that are not there. Compare scores with thresholds; they are not probabilities.
 """
 
 
@@ -184,7 +185,7 @@ def _support(vocabulary: TagVocabulary) -> str:
     frequent = sum((tag.support or 0) >= 8 for tag in trained)
     return (
         f" {len(trained):,} were true of at least one training picture, {frequent:,} of at least eight;\n"
-        "`vocabulary.json` has the count of each."
+        "`vocabulary.json` has the count for each."
     )
 
 
@@ -198,7 +199,7 @@ def _classifier(config: TrainingConfig) -> str:
     if not isinstance(config.objective, LiteConfig):
         return ""
     limit = config.teacher.classifier_threshold
-    return f" Where the ImageNet classifier was surer than {limit:g}, its class is a tag, too."
+    return f" If the ImageNet classifier was surer than {limit:g}, its class is a tag, too."
 
 
 def _listed(sources: Sequence[SampleSource]) -> str:
