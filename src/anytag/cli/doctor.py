@@ -30,7 +30,7 @@ _EXTRAS = (
     ("nlp", "spacy", "the larger caption parser"),
     ("train", "torch", "training, and models that are not exported"),
     ("export", "onnxscript", "making models that run without PyTorch"),
-    ("search", "usearch", "quick searches among more than 100,000 pictures"),
+    ("search", "usearch", "quick searches among more than 200,000 pictures"),
     ("cluster", "ray", "batches and the data engine on many machines"),
 )
 

@@ -44,6 +44,15 @@ def without(these: Matched, those: Matched) -> Matched:
     return Matched(these.entries[keep], these.scores[keep])
 
 
+def found_in(these: NDArray[np.int64], entries: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Places, in both, of those that are among entries; both in rising order, and looked up one by one."""
+    if not len(entries):
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    places = np.minimum(np.searchsorted(entries, these), len(entries) - 1)
+    ours = np.flatnonzero(entries[places] == these)
+    return ours, places[ours]
+
+
 def similarities(
     rows: NDArray[np.float32], entries: NDArray[np.int64], vector: NDArray[np.float32]
 ) -> NDArray[np.float32]:

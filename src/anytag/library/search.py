@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from anytag.errors import LibraryError, UsageError
 from anytag.library import nearest
 from anytag.library.index import EVERYTHING, Index
-from anytag.library.matched import Matched, best_places, in_all, in_any, similarities, without
+from anytag.library.matched import Matched, best_places, found_in, in_all, in_any, similarities, without
 from anytag.library.query import Not, Or, Query, Term, parse_query
 from anytag.library.tag_names import IndexTag, TagNames
 from anytag.model.vocabulary import TagVocabulary, VocabularyTag
@@ -22,6 +22,9 @@ from anytag.recognition import TAG_KINDS
 _WORD_SCORE = 0.5
 
 _COMPARE = {">": np.greater, ">=": np.greater_equal, "<": np.less, "<=": np.less_equal}
+
+#: Pictures with the tags that a sentence names, up to which all of these are compared with it in any case.
+_MOST_NAMED = 20_000
 
 #: Pictures whose vectors are at least this near are near-duplicates (cosine).
 DUPLICATE = 0.985
@@ -200,7 +203,7 @@ class Search:
         alone = similarities(rows, compared, vector)
         scores = alone.copy()
         for those in shown:
-            _, ours, theirs = np.intersect1d(compared, those.entries, assume_unique=True, return_indices=True)
+            ours, theirs = found_in(compared, those.entries)
             scores[ours] += np.float32(tag_weight) * those.scores[theirs]
         best = best_places(scores, limit)
         matched = Matched(compared[best], scores[best])
@@ -222,7 +225,7 @@ class Search:
     ) -> NDArray[np.int64]:
         """The pictures to compare with a sentence: near ones, and most of those with a tag that it names."""
         always = [those.entries for those in shown] + [self.index.unplaced()]
-        if sum(map(len, always)) > nearest.EXACT_UP_TO:
+        if sum(map(len, always)) > _MOST_NAMED and len(entries) > nearest.EXACT_UP_TO:
             # A tag counts little beside the cosine: whom it lifts to the top is not far from there.
             limit, always = max(limit, (nearest.MOST_CANDIDATES - 64) // 4), always[-1:]
         return self.index.graphs.candidates("text", vector, entries, limit, always)
