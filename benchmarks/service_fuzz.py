@@ -9,21 +9,25 @@ from __future__ import annotations
 
 import argparse
 import collections
-import contextlib
 import importlib.util
 import re
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import _common
-from _service import Service, ask, example
+from _service import Reply, Service, ask, example
 from mutated_pictures import case
 
 #: Seconds after which an answer counts as one that never came.
 PATIENCE = 60.0
+
+#: Pictures that are sent at once.
+CLIENTS = 6
 
 
 def fuzz_requests(service: Service, seconds: float, seed: int) -> dict[str, Any]:
@@ -42,23 +46,33 @@ def fuzz_requests(service: Service, seconds: float, seed: int) -> dict[str, Any]
 
 
 def fuzz_pictures(service: Service, count: int, seed: int) -> dict[str, Any]:
-    """Damaged pictures, one request each."""
+    """Damaged pictures, one request each, from a few clients at once."""
     outcomes: collections.Counter[str] = collections.Counter()
-    bad, longest, most = [], 0.0, 0.0
-    with contextlib.closing(service.connect(PATIENCE)) as connection:
-        for number in range(count):
-            name, damage, content = case(seed, number)
-            reply = ask(connection, "POST", "/v1/tag", content or b" ")
-            record = reply.json() or {}
-            outcomes[f"{reply.status} {record.get('error', {}).get('kind', '')}".strip()] += 1
-            longest = max(longest, reply.seconds)
-            if number % 50 == 0 and service.lives:
-                most = max(most, service.megabytes())
-            if reply.status not in (200, 413, 415, 422):
-                bad.append({"case": number, "file": name, "damage": damage, "status": reply.status, "answer": record})
-                print(bad[-1], flush=True)
+    bad: list[dict[str, Any]] = []
+    longest, most = 0.0, 0.0
+    connections = threading.local()
+
+    def send(number: int) -> tuple[int, str, str, Reply]:
+        if not hasattr(connections, "mine"):
+            connections.mine = service.connect(PATIENCE)
+        name, damage, content = case(seed, number)
+        return number, name, damage, ask(connections.mine, "POST", "/v1/tag", content or b" ")
+
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        for start in range(0, count, 500):
             if not service.lives:
                 break
+            for number, name, damage, reply in pool.map(send, range(start, min(start + 500, count))):
+                record = reply.json() or {}
+                outcomes[f"{reply.status} {record.get('error', {}).get('kind', '')}".strip()] += 1
+                longest = max(longest, reply.seconds)
+                if number % 50 == 0 and service.lives:
+                    most = max(most, service.megabytes())
+                if reply.status not in (200, 413, 415, 422):
+                    at = {"case": number, "file": name, "damage": damage}
+                    bad.append({**at, "status": reply.status, "answer": record})
+                    print(bad[-1], flush=True)
+            print(f"{min(start + 500, count):,} pictures", flush=True)
     return {"outcomes": dict(outcomes), "bad": bad, "longest": longest, "most_mb": most}
 
 

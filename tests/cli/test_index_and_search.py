@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 from conftest import require
@@ -47,6 +48,17 @@ def test_paths_are_shown_from_here_and_given_whole_to_programs(run, tmp_path, mo
     assert json.loads(line)["path"] == str(tmp_path / "red.png")
     result = run("search", "--duplicates", "--library", "mine.db")
     assert (result.exit_code, result.stdout, result.stderr) == (1, "", "no pictures look nearly alike\n")
+
+
+def test_results_are_opened_in_the_system_s_viewer(run, tmp_path, monkeypatch):
+    run("index", "red.png", "--library", "mine.db", "--threads", 1)
+    opened = []
+    monkeypatch.setattr("subprocess.run", lambda command, check: opened.append(command))
+    assert run("search", "path:red", "--library", "mine.db", "--open").exit_code == 0
+    viewer = {"darwin": "open", "win32": "explorer"}.get(sys.platform, "xdg-open")
+    assert opened == [[viewer, str(tmp_path / "red.png")]]
+    assert run("search", "path:nowhere", "--library", "mine.db", "--open").exit_code == 1
+    assert len(opened) == 1
 
 
 @pytest.mark.parametrize(("first", "what"), [("red.png", "not a folder"), ("gone", "no such folder")])

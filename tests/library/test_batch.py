@@ -200,6 +200,33 @@ class TestResuming:
         found, done = batch()
         assert (found.changed, done.recognized) == (1, 1)
 
+    def test_a_picture_that_vanishes_while_it_is_read(self, batch, photos, recognizer, tmp_path):
+        encode = recognizer.backend.encode
+
+        def vanishing(pixels):
+            (photos / "red.png").unlink(missing_ok=True)
+            return encode(pixels)
+
+        recognizer.backend.encode = vanishing
+        assert (batch()[1].recognized, batch()[0].gone) == (2, 1)
+        assert [record["path"] for record in lines(tmp_path / "out" / "failures.jsonl")] == [str(photos / "bad.jpg")]
+
+    def test_names_as_long_as_a_file_system_has_them(self, batch, photos, recognizer, tmp_path):
+        """The picture is done; sidecars, whose names would be too long, are told."""
+        name = "é" * 125 + "a.png"
+        assert len(os.fsencode(name)) == 255
+        (photos / "red.png").rename(photos / name)
+        view = TagView(recognizer.vocabulary)
+        _, done = batch(sidecars=[XmpSidecars(view), TextSidecars()], tables=("jsonl", "html"))
+        assert (done.recognized, done.sidecars, done.sidecar_problems) == (3, 4, 1)
+        assert name in {Path(record["path"]).name for record in lines(tmp_path / "out" / "tags.jsonl")}
+        [message] = [
+            record["error"]["message"]
+            for record in lines(tmp_path / "out" / "failures.jsonl")
+            if record["error"]["kind"] == "sidecar"
+        ]
+        assert message.count("the sidecar's name would be too long for the file system; shorten the picture's") == 2
+
     def test_names_of_any_bytes(self, batch, photos, tmp_path):
         name = os.fsencode(photos) + b"/\xe9.png"
         shutil.copy(photos / "red.png", name)

@@ -224,7 +224,7 @@ def _cluster(
 def _say_done(done: Done, files: Sequence[Path], with_sidecars: bool, out: Path) -> None:
     said = f"{done.recognized:,} recognized, {done.failed:,} failed"
     if with_sidecars:
-        said += f", {done.sidecars:,} sidecars written"
+        said += f", {done.sidecars:,} {'sidecar' if done.sidecars == 1 else 'sidecars'} written"
     if done.sidecar_problems:
         said += f", {done.sidecar_problems:,} not (see {out / FAILURES})"
     say(said)
