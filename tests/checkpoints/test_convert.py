@@ -270,9 +270,18 @@ class TestRefusals:
     def test_a_folder_that_holds_something_else(self, oracle_set, tmp_path):
         (tmp_path / "model").mkdir()
         (tmp_path / "model" / "thesis.txt").write_text("mine")
-        with pytest.raises(UsageError, match="exists and is no model directory"):
+        with pytest.raises(UsageError, match="model: exists already; give another --out, or remove it$"):
             convert_checkpoint(tmp_path / "official.pth", tmp_path / "model", family="ram", tags=tmp_path / "tags.txt")
         assert (tmp_path / "model" / "thesis.txt").read_text() == "mine"
+
+    def test_an_earlier_model_or_a_file(self, oracle_set, tmp_path):
+        for path in (tmp_path / "model" / "config.json", tmp_path / "model.txt"):
+            path.parent.mkdir(exist_ok=True)
+            path.write_text("{}")
+            out = tmp_path / path.relative_to(tmp_path).parts[0]
+            with pytest.raises(UsageError, match="exists already"):
+                convert_checkpoint(tmp_path / "official.pth", out, family="ram", tags=tmp_path / "tags.txt")
+            assert path.read_text() == "{}"
 
     def test_a_resolution_without_windows(self, oracle_set, tmp_path):
         cell = 2 ** (len(oracle_set.config["swin"]["depths"]) + 1)

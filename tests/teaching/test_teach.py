@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -175,6 +176,17 @@ def test_the_model_that_is_taught_is_not_written_over(taught):
     config = TeachingConfig(start=str(folder / "model"), sources=("photos",))
     with pytest.raises(UsageError, match="is the model that is taught; give another folder"):
         teach(config, folder, folder / "model", lambda line: None)
+
+
+def test_nothing_but_a_taught_model_is_replaced(tmp_path):
+    config = TeachingConfig(sources=("photos",))
+    for kept in ("photos/raccoon/1.jpg", "other/config.json", "file.txt"):
+        (tmp_path / kept).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / kept).write_text("mine")
+        out = tmp_path / Path(kept).parts[0]
+        with pytest.raises(UsageError, match="exists and is no model that was taught tags; it is not replaced"):
+            teach(config, tmp_path, out, lambda line: None)
+        assert [path.read_text() for path in (out, *out.rglob("*")) if path.is_file()] == ["mine"]
 
 
 def test_strangers_of_ones_own(taught, tmp_path):

@@ -43,7 +43,7 @@ def convert_checkpoint(
 
     Args:
         checkpoint: ``.pth`` file: a dict with ``model``, or the state dict itself.
-        out: The model directory; it must not exist, or be an earlier one.
+        out: The model directory; it must not exist, or be empty.
         family: ``tag2text``, ``ram`` or ``ram_plus``.
         tags: The tag list, a name a line, in the order of the checkpoint.
         tags_zh: The same in Chinese.
@@ -56,12 +56,10 @@ def convert_checkpoint(
 
     Raises:
         ModelError: If the file is no such checkpoint, or does not fit the lists.
-        UsageError: If ``out`` holds something else, or the resolution is not one that Swin can look at.
+        UsageError: If ``out`` holds something, or the resolution is not one that Swin can look at.
     """
-    if out.exists() and not (out / "config.json").exists() and (out.is_file() or any(out.iterdir())):
-        raise UsageError(
-            f"{out}: exists and is no model directory, so it is not replaced; give a new folder with --out"
-        )
+    if out.exists() and (out.is_file() or any(out.iterdir())):
+        raise UsageError(f"{out}: exists already; give another --out, or remove it")
     names = read_list(tags, "tag list")
     vocabulary = official_vocabulary(
         family,

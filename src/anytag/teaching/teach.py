@@ -17,7 +17,7 @@ from anytag.evaluation.tagging import average_precision
 from anytag.foundations.report import Report
 from anytag.inference.recognizer import Recognizer, load
 from anytag.inference.taught_tags import TaughtTags
-from anytag.model.directory import ModelDirectory, find_model
+from anytag.model.directory import TAUGHT_FILE, ModelDirectory, find_model
 from anytag.model.vocabulary import VocabularyTag
 from anytag.teaching.config import SHIPPED, Source, TeachingConfig
 from anytag.teaching.discriminant import Discriminant, fit_discriminant
@@ -75,7 +75,7 @@ def teach(
     Args:
         config: What is taught to which model, and how.
         data: Folder that relative paths start at.
-        out: The model directory to write; one that is there is replaced.
+        out: The model directory to write; one that was taught tags before is replaced.
         report: Receives progress, in sentences.
         threads: Of the runtime; ``None``: all processors.
 
@@ -83,12 +83,14 @@ def teach(
         What came of each tag, the new ones first.
 
     Raises:
-        UsageError: If pictures, tags or strangers are missing.
+        UsageError: If pictures, tags or strangers are missing, or ``out`` holds something else.
         ModelError: If the model cannot be loaded.
     """
     directory = find_start(config.start, data)
     if out.exists() and out.resolve() == directory.path.resolve():
         raise UsageError(f"{out}: is the model that is taught; give another folder")
+    if out.exists() and not (out / TAUGHT_FILE).is_file() and (out.is_file() or any(out.iterdir())):
+        raise UsageError(f"{out}: exists and is no model that was taught tags; it is not replaced, give another folder")
     recognizer = load(directory.path, threads=threads)
     own = read_pictures(recognizer, _opened(config.sources, data, report), config.views, config.seed)
     _complain(own.problems, report)
