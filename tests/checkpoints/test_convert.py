@@ -270,7 +270,7 @@ class TestRefusals:
     def test_a_folder_that_holds_something_else(self, oracle_set, tmp_path):
         (tmp_path / "model").mkdir()
         (tmp_path / "model" / "thesis.txt").write_text("mine")
-        with pytest.raises(UsageError, match="model: exists already; give another --out, or remove it$"):
+        with pytest.raises(UsageError, match=r"model: exists already; give another --out, or remove it$"):
             convert_checkpoint(tmp_path / "official.pth", tmp_path / "model", family="ram", tags=tmp_path / "tags.txt")
         assert (tmp_path / "model" / "thesis.txt").read_text() == "mine"
 
