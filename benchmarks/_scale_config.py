@@ -82,7 +82,7 @@ class Recipe:
     """A training run, as far as its cost goes.
 
     Attributes:
-        name: As in ``recipes/published.py``.
+        name: As in ``recipes/official.py``.
         model: Key of :attr:`Measured.operations`.
         epochs: Passes over the pairs.
         learned: How often each part is run forwards and backwards for a picture.

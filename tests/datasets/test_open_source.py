@@ -77,7 +77,7 @@ def test_web_and_file_addresses(folder: Path) -> None:
 def test_published_lists_need_a_tag_list(folder: Path) -> None:
     source = open_source({"path": folder / "ram.json", "tag_list": ["dog"], "images": folder / "photos"})
     assert type(source) is PaperListSource
-    with pytest.raises(UsageError, match=r"ram\.json: a source of kind 'published' needs 'tag_list'"):
+    with pytest.raises(UsageError, match=r"ram\.json: a source of kind 'official' needs 'tag_list'"):
         open_source(folder / "ram.json")
 
 

@@ -21,8 +21,8 @@ from anytag.training.recipes.loading import load_recipe  # noqa: E402
 RECIPES = ROOT / "recipes"
 
 
-def published(name):
-    return load_recipe(f"{RECIPES / 'published.py'}:{name}")
+def official(name):
+    return load_recipe(f"{RECIPES / 'official.py'}:{name}")
 
 
 class TestByName:
@@ -87,7 +87,7 @@ class TestPublished:
         ],
     )
     def test_pre_training(self, name, family, swin, epochs, batch, sources):
-        config = published(name)
+        config = official(name)
         (stage,) = config.stages
         encoder = config.model.image_encoder
         assert (config.model.family, encoder.swin.width, encoder.resolution) == (family, swin, 224)
@@ -111,7 +111,7 @@ class TestPublished:
         ],
     )
     def test_fine_tuning(self, name, epochs, rate, batch):
-        config = published(name)
+        config = official(name)
         (stage,) = config.stages
         assert (config.resolution, config.batch_size, stage.epochs) == (384, batch, epochs)
         course = stage.course(100, 100 * epochs)
@@ -122,7 +122,7 @@ class TestPublished:
 
     def test_settings_can_be_changed(self):
         config = Overrides(["objective.contrast=0", 'sources=["mine.csv"]', "stages.0.epochs=1"]).apply(
-            published("tag2text_4m")
+            official("tag2text_4m")
         )
         assert (config.objective.contrast, config.sources, config.stages[0].epochs) == (0, ("mine.csv",), 1)
 
@@ -138,7 +138,7 @@ def test_recipes_that_are_named_anywhere_exist():
     """In help, documents and recipes; the runs that they speak of are long, so that nobody notices otherwise."""
     pages = [*(ROOT / "src").rglob("*.py"), *ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *RECIPES.glob("*.py")]
     named = {match for page in pages for match in re.findall(r"recipes/(\w+\.py)(?::(\w+))?", page.read_text("utf-8"))}
-    assert ("published.py", "ram_14m") in named
+    assert ("official.py", "ram_14m") in named
     for file, function in named:
         if function:
             assert load_recipe(f"{RECIPES / file}:{function}").name

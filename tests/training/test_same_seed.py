@@ -152,6 +152,6 @@ def test_lite(tmp_path):
 
 def test_every_recipe_is_here():
     names = set(recipes())
-    assert {"published:ram_14m", "small:ram_plus", "finetune_tags:network", "lite:recipe", "lite:further"} <= names
+    assert {"official:ram_14m", "small:ram_plus", "finetune_tags:network", "lite:recipe", "lite:further"} <= names
     tested = {name for case in distinct() for name in case.id.split()}
     assert tested | {"lite:recipe", "lite:further"} == names

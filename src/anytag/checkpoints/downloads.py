@@ -37,7 +37,7 @@ from anytag.foundations.http import (
 from anytag.model.directory import sha256 as file_sha256
 
 #: Receives bytes done, bytes in all (``None``: the server does not say) and bytes a second.
-Report = Callable[[int, int | None, float], None]
+ProgressReport = Callable[[int, int | None, float], None]
 
 _CHUNK = 1 << 20
 _REPORT_SECONDS = 0.1
@@ -50,7 +50,7 @@ def download(
     *,
     size: int | None = None,
     sha256: str | None = None,
-    report: Report = lambda done, total, rate: None,
+    report: ProgressReport = lambda done, total, rate: None,
     retries: int = 5,
     timeout: float = 30.0,
     backoff: float = 1.0,
@@ -148,7 +148,7 @@ class _Part:
 class _Meter:
     """Counts bytes and reports now and then."""
 
-    def __init__(self, report: Report, total: int | None):
+    def __init__(self, report: ProgressReport, total: int | None):
         self._report = report
         self._told = 0.0
         self.begin(0, total)

@@ -81,7 +81,7 @@ def official_vocabulary(
                 kind=kind,
                 threshold=threshold,
                 threshold_from=source,
-                sources=("published",),
+                sources=("official",),
                 translations=(("zh", chinese[place]),) if chinese else (),
             )
         )

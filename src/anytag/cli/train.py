@@ -42,7 +42,7 @@ def train(
 ) -> None:
     """Train a model from pictures with captions or tags; after a kill, the same command continues.
 
-    Example: anytag train recipes/published.py:ram_4m --data data --run runs/ram --set seed=1
+    Example: anytag train recipes/official.py:ram_4m --data data --run runs/ram --set seed=1
 
     Example: anytag train recipes/small.py:ram --data data --run runs/small --dry-run
     """

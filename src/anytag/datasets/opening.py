@@ -29,7 +29,7 @@ KINDS: dict[str, tuple[Callable[..., SampleSource], str]] = {
     "coco": (CocoSource, "COCO's captions or instances"),
     "shards": (open_shards, "WebDataset shards: .tar files here or on the web"),
     "parquet": (ParquetSource, "Parquet files"),
-    "published": (PaperListSource, "RAM's official lists with union_label_id; needs tag_list"),
+    "official": (PaperListSource, "RAM's official lists with union_label_id; needs tag_list"),
 }
 
 _SUFFIXES = {
@@ -163,7 +163,7 @@ def _kind_of_json(path: Path) -> str:
     except OSError as error:
         raise UsageError(f"{path}: the file cannot be read ({error.strerror or error})") from error
     if b'"union_label_id"' in head or b'"parse_label_id"' in head:
-        return "published"
+        return "official"
     root = head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
     return "coco" if path.suffix.lower() == ".json" and root == b"{" else "json"
 

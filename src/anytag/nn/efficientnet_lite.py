@@ -144,7 +144,7 @@ class EfficientNetLite(nn.Module):
 
     width = 1280
     #: Stages that :meth:`lower_stages` runs: to stride 16, where the map is small enough to keep on disk.
-    trunk_stages = 5
+    lower_stage_count = 5
 
     def __init__(self, variant: str = "efficientnet_lite2", num_classes: int = 0, folded: bool = False):
         super().__init__()
@@ -170,19 +170,19 @@ class EfficientNetLite(nn.Module):
     def lower_stages(self, pixels: Tensor) -> Tensor:
         """Normalized pixels ``[B, 3, H, W]`` to the stride-16 map ``[B, C, H/16, W/16]``."""
         hidden = self.stem(pixels)
-        for stage in self.stages[: self.trunk_stages]:
+        for stage in self.stages[: self.lower_stage_count]:
             hidden = stage(hidden)
         return hidden
 
     def upper_stages(self, hidden: Tensor) -> Tensor:
         """The map of the lower stages to tokens ``[B, N, 1280]`` in row-major order (N = 81 at 260 pixels)."""
-        for stage in self.stages[self.trunk_stages :]:
+        for stage in self.stages[self.lower_stage_count :]:
             hidden = stage(hidden)
         return self.head(hidden).flatten(2).transpose(1, 2)
 
     def set_drop_path(self, rate: float) -> None:
         """Leave out residual branches of :meth:`upper_stages` in training with this probability (stochastic depth)."""
-        for stage in self.stages[self.trunk_stages :]:
+        for stage in self.stages[self.lower_stage_count :]:
             for block in stage:  # type: ignore[attr-defined]
                 block.drop_path = rate
 

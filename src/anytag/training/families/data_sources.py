@@ -1,4 +1,4 @@
-"""A recipe's data, opened: sources by their paths, published lists with the run's own tags, manifests, texts."""
+"""A recipe's data, opened: sources by their paths, official lists with the run's own tags, manifests, texts."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def open_sources(specs: Sequence[SourceSpec], data: Path, vocabulary: TagVocabul
     Args:
         specs: See :data:`~anytag.training.recipes.config.SourceSpec`.
         data: Folder that relative paths start at.
-        vocabulary: Gives published lists that name no ``tag_list`` of their own the names of their ids; kinds tell
+        vocabulary: Gives official lists that name no ``tag_list`` of their own the names of their ids; kinds tell
             their double names apart, which a plain list cannot.
 
     Raises:
@@ -150,14 +150,14 @@ def find_path(path: str, data: Path) -> Path:
 def _open(spec: SourceSpec, data: Path, vocabulary: TagVocabulary | None) -> SampleSource:
     options = below(spec, data)
     manifest = options.pop("manifest", None)
-    if vocabulary is not None and "tag_list" not in options and _is_published(options):
+    if vocabulary is not None and "tag_list" not in options and _is_official(options):
         options["tag_list"] = [TagName(tag.name, tag.kind) for tag in vocabulary]
     source = open_source(options)
     return source if manifest is None else open_manifest(manifest, source)
 
 
-def _is_published(options: dict[str, Any]) -> bool:
+def _is_official(options: dict[str, Any]) -> bool:
     path = options.get("path")
     if "kind" in options or not isinstance(path, str):
-        return options.get("kind") == "published"
-    return Path(path).suffix.lower() == ".json" and Path(path).is_file() and guess_kind(path) == "published"
+        return options.get("kind") == "official"
+    return Path(path).suffix.lower() == ".json" and Path(path).is_file() and guess_kind(path) == "official"

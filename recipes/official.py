@@ -1,15 +1,15 @@
 """Tag2Text, RAM and RAM++ as their papers train them: pre-training on 4 or 14 million pictures, and every fine-tuning.
 
-    torchrun --nproc-per-node 8 --no-python -- anytag train recipes/published.py:ram_14m --data DATA --run runs/ram-14m
-    anytag train recipes/published.py:ram_14m_tagging --data DATA --run runs/ram-tags --set start=runs/ram-14m/model
+    torchrun --nproc-per-node 8 --no-python -- anytag train recipes/official.py:ram_14m --data DATA --run runs/ram-14m
+    anytag train recipes/official.py:ram_14m_tagging --data DATA --run runs/ram-tags --set start=runs/ram-14m/model
 
 DATA holds (any other place, or kind of source, with ``--set sources=[…]``):
 
-- ``coco_train_rmcocodev_ram.json``, ``vg_ram.json``, ``sbu_ram.json``, ``cc3m_train_ram.json``, the published lists,
+- ``coco_train_rmcocodev_ram.json``, ``vg_ram.json``, ``sbu_ram.json``, ``cc3m_train_ram.json``, the official lists,
   and the pictures under their ``image_path``; ``cc12m/*.tar``, WebDataset shards with captions, for which no tags were
   published: they are parsed on the fly, or read through a manifest of ``anytag engine``
   (``{"path": "cc12m/*.tar", "manifest": "cc12m-cleaned"}``);
-- ``ram_tag_list.txt``, and for RAM++ ``tag_descriptions.json``, both published;
+- ``ram_tag_list.txt``, and for RAM++ ``tag_descriptions.json``, both official;
 - ``weights/``: ImageNet-22k Swins of Microsoft, ``bert-base-uncased`` and ``clip-vit-base-patch16`` as ``transformers``
   saves them.
 
