@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from fixtures_browser import Server, opened_page, too_faint
-from fixtures_toy import plain, toy_recognizer
+from fixtures_toy import plain, toy_recognizer, with_joint_embedding
 
 from anytag.library.photo_library import Library
 
@@ -190,6 +190,30 @@ def test_the_library(page, photos):
     page.fill("#query", '"dog')
     page.press("#query", "Enter")
     page.wait_for_selector("#search-status.bad:has-text('a quote is not closed')")
+
+
+def test_the_library_by_a_sentence(browser, tmp_path):
+    model = with_joint_embedding(toy_recognizer(tmp_path / "model"))
+    model.recognize_blank = True
+    (tmp_path / "photos").mkdir()
+    for name in ("red", "lime", "aqua"):
+        plain(name, (200, 120)).save(tmp_path / "photos" / f"{name}.png")
+    Library(tmp_path / "photos", model).update()
+    server = Server(model, library=tmp_path / "photos")
+    with opened_page(browser, server.url, "sentence", {}) as page:
+        page.click("#show-library")
+        page.wait_for_selector("#hits figure")
+        page.check("#sentence")
+        assert page.locator("#query").get_attribute("placeholder") == "a child on a swing"
+        page.fill("#query", "a beach")
+        page.press("#query", "Enter")
+        page.wait_for_selector("#hits figure:first-child:has-text('lime.png')")
+        assert "beach 0.50, the sentence 1.00" in page.locator("#hits figure").first.inner_text()
+        page.click("#facets button:has-text('beach')")
+        page.wait_for_selector("#search-status:has-text('2 of 2')")
+        assert not page.locator("#sentence").is_checked()
+        assert page.locator("#query").input_value() == '"beach"'
+    server.stop()
 
 
 def test_with_the_keyboard_alone(page, photos):

@@ -10,7 +10,7 @@ import threading
 import time
 
 import pytest
-from fixtures_toy import plain, toy_recognizer
+from fixtures_toy import plain, toy_recognizer, with_joint_embedding
 
 pytest.importorskip("fastapi")
 
@@ -457,6 +457,32 @@ class TestLibrary:
         assert error(client.get("/v1/search", params={"q": '"dog'})) == (400, "usage")
         (photos / "red.png").unlink()
         assert error(client.get(f"/v1/library/{found['hits'][0]['id']}/thumbnail")) == (410, "not_found")
+
+    def test_photos_by_a_sentence(self, serve, recognizer, tmp_path):
+        photos = tmp_path / "photos"
+        photos.mkdir()
+        for name in ("red", "lime", "aqua"):
+            plain(name).save(photos / f"{name}.png")
+        model = with_joint_embedding(recognizer)
+        model.recognize_blank = True
+        Library(photos, model).update()
+        client = serve(load=lambda place, threads: model, library=photos)
+        found = client.get("/v1/search", params={"text": "a beach", "facets": 2}).json()
+        assert [hit["path"].rpartition("/")[2] for hit in found["hits"]] == ["lime.png", "aqua.png", "red.png"]
+        assert [(one["name"], one["where"]) for one in found["hits"][0]["reasons"]] == [
+            ("beach", "scene"), ("a beach", "text"),
+        ]  # fmt: skip
+        assert found["facets"]
+        mixed = client.get("/v1/search", params={"text": "a beach", "q": "-beach"}).json()
+        assert [hit["path"] for hit in mixed["hits"]] == [str(photos / "red.png")]
+        assert error(client.get("/v1/search", params={"text": "a beach", "q": '"dog'})) == (400, "usage")
+
+    def test_a_model_that_finds_nothing_by_sentences(self, serve, recognizer, tmp_path):
+        (tmp_path / "photos").mkdir()
+        plain("red").save(tmp_path / "photos" / "red.png")
+        Library(tmp_path / "photos", recognizer).update()
+        client = serve(library=tmp_path / "photos")
+        assert error(client.get("/v1/search", params={"text": "a beach"})) == (400, "model")
 
     def test_without_a_library(self, client):
         assert error(client.get("/v1/search", params={"q": "dog"})) == (404, "library")

@@ -38,6 +38,10 @@ Answer = TypeVar("Answer")
 Question = Callable[[Encoded, Sequence[str]], list[Answer]]
 
 
+#: What a sentence finds pictures by: its vector, the tags that it names, and what each of those counts.
+EmbeddedText = tuple[FloatArray, list[VocabularyTag], float]
+
+
 def keeps_blank(question: Callable[..., object]) -> bool:
     """Whether answers keep what models see in blank pictures: where tags or a threshold were asked for expressly."""
     return bool(getattr(question, "expressly", False))
@@ -107,7 +111,7 @@ class Questions:
         return TagMapper(self.labels.vocabulary)
 
     @explained_shortage()
-    def embed_text(self, text: str) -> tuple[FloatArray, list[VocabularyTag], float]:
+    def embed_text(self, text: str) -> EmbeddedText:
         """What a sentence finds pictures by.
 
         Args:

@@ -34,6 +34,7 @@ from anytag.recognition import Failure, Recognition
 from anytag.writers.records import PictureRecord, TagView
 
 if TYPE_CHECKING:
+    from anytag.inference.questions import EmbeddedText
     from anytag.inference.recognizer import Recognizer
     from anytag.library.progress import Progress
     from anytag.model.vocabulary import TagVocabulary
@@ -178,15 +179,32 @@ class Library:
             raise UsageError("search needs a query, a text, or a picture that hits look like")
         if like is not None and text is not None:
             raise UsageError("text and like exclude each other: hits are ordered by one of them")
+        if text is not None:
+            return self.search_embedded(text, self._load().questions.embed_text(text), query, limit, facets)
         with self._search() as search:
-            if text is not None:
-                questions = self._load().questions
-                vector, named, weight = questions.embed_text(text)
-                return search.by_text(text, vector, named, weight, query, limit, facets)
             if like is None:
                 assert query is not None
                 return search.by_words(query, limit, facets)
             return search.by_vector("picture", self._load().embed(like), query, limit, facets)
+
+    def search_embedded(
+        self, text: str, embedded: EmbeddedText, query: str | None = None, limit: int = 20, facets: int = 0
+    ) -> Hits:
+        """:meth:`search` by a sentence that a model has read elsewhere.
+
+        Args:
+            text: The sentence.
+            embedded: What :meth:`~anytag.inference.questions.Questions.embed_text` gives for it.
+            query: That hits must fit, too.
+            limit: Hits to give.
+            facets: Most frequent tags of everything found to give.
+
+        Raises:
+            UsageError: If the query cannot be read, or the index holds no vectors of this model.
+            LibraryError: If there is no index.
+        """
+        with self._search() as search:
+            return search.by_text(text, *embedded, query, limit, facets)
 
     def newest(self, limit: int = 20) -> Hits:
         """The pictures whose files were changed last; see :meth:`~anytag.library.search.Search.newest`."""

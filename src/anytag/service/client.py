@@ -176,9 +176,9 @@ class RemoteRecognizer:
         query = {"search": search, "limit": limit} | ({"model": self._model} if self._model else {})
         return list(self._request("GET", f"/v1/tags?{urlencode(query)}", None)["tags"])
 
-    def search(self, query: str, limit: int = 20, facets: int = 0) -> dict[str, Any]:
-        """Photos of the service's library that fit a query; the JSON of ``/v1/search``."""
-        asked = {"q": query, "limit": limit, "facets": facets}
+    def search(self, query: str = "", limit: int = 20, facets: int = 0, *, text: str = "") -> dict[str, Any]:
+        """Photos of the service's library that fit a query or, best first, a sentence; the JSON of ``/v1/search``."""
+        asked = {"q": query, "text": text, "limit": limit, "facets": facets}
         return cast(dict[str, Any], self._request("GET", f"/v1/search?{urlencode(asked)}", None))
 
     # -- asking -------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,12 +12,14 @@ from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
-from anytag.errors import LibraryError, PictureError, SidecarError, XmpError
+from anytag.errors import LibraryError, ModelError, PictureError, SidecarError, XmpError
 from anytag.foundations.atomic_files import DISK_FULL
 from anytag.library.people import MOST_KEYWORDS, PictureTags
 from anytag.library.photo_library import Library
+from anytag.library.search import Hits
 from anytag.service.errors import ServiceError
 from anytag.service.inputs import validated
+from anytag.service.models import text_work
 from anytag.service.openapi import examples, json_body
 
 router = APIRouter(tags=["Library"])
@@ -35,13 +38,22 @@ class EditOptions(BaseModel):
 
 
 @router.get("/v1/search", responses=examples("search"))
-async def search(request: Request, q: str = "", limit: int = 50, facets: int = 0) -> Any:
+async def search(request: Request, q: str = "", text: str = "", limit: int = 50, facets: int = 0) -> Any:
     """Photos of the library that fit a query, and why; see ``anytag search --help`` for the query.
 
-    Without a query, the newest.
+    With ``text``, a sentence, those come first that fit it best. Without either, the newest.
     """
     library = _library(request)
-    return await run_in_threadpool(_search, library, q, max(1, min(limit, 1000)), max(0, min(facets, 200)))
+    limit, facets = max(1, min(limit, 1000)), max(0, min(facets, 200))
+    if not text.strip():
+        return await run_in_threadpool(_search, library, q, limit, facets)
+    [embedded] = await request.app.state.ask(None, ("text", text), text_work(text), [None])
+    if isinstance(embedded, ModelError):
+        raise ServiceError(400, "model", "the model of this service finds no photos by sentences")
+    if isinstance(embedded, BaseException):
+        raise embedded
+    found = await run_in_threadpool(library.search_embedded, text, embedded, q.strip() or None, limit, facets)
+    return _found(found, found.facets)
 
 
 @router.get("/v1/facets")
@@ -137,6 +149,10 @@ def _search(library: Library, query: str, limit: int, facets: int) -> dict[str, 
     else:
         found = library.newest(limit)
         counts = tuple(library.facets(facets))
+    return _found(found, counts)
+
+
+def _found(found: Hits, counts: Sequence[tuple[str, int]]) -> dict[str, Any]:
     return {
         "total": found.total,
         "hits": [hit.to_json() for hit in found.hits],

@@ -171,6 +171,18 @@ def embed_work(model: Recognizer, uploads: Sequence[Upload]) -> Iterator[Any]:
     return (_error(answer) if isinstance(answer, Failure) else answer for answer in answers)
 
 
+def text_work(text: str) -> Work:
+    """What a sentence finds pictures by; or the error that there is none for."""
+
+    def work(model: Recognizer, items: Sequence[Any]) -> Sequence[Any]:
+        try:
+            return [model.questions.embed_text(text)] * len(items)
+        except AnytagError as error:
+            return [error] * len(items)
+
+    return work
+
+
 def vocabulary_work(model: Recognizer, items: Sequence[Any]) -> Sequence[Any]:
     """The model's tags."""
     return [model.vocabulary] * len(items)

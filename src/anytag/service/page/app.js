@@ -265,11 +265,18 @@ $("show-library").onclick = () => { view(true); if (!$("hits").children.length) 
 $("show-pictures").onclick = () => view(false);
 $("search-form").onsubmit = event => { event.preventDefault(); search(); };
 
+const hints = [$("query").placeholder, "a child on a swing"];
+function choose(sentence) {
+  $("sentence").checked = sentence;
+  $("query").placeholder = hints[Number(sentence)];
+}
+$("sentence").onchange = () => { choose($("sentence").checked); search(); };
+
 let searches = 0;
 async function search() {
   const number = ++searches;
   const query = $("query").value.trim();
-  const route = "/v1/search?limit=60&facets=30&q=" + encodeURIComponent(query);
+  const route = "/v1/search?limit=60&facets=30&" + ($("sentence").checked ? "text=" : "q=") + encodeURIComponent(query);
   try {
     const found = await ask(route, undefined, "GET");
     if (number !== searches) return;  // A later search has answered, or will.
@@ -280,7 +287,11 @@ async function search() {
       button.type = "button";
       count.textContent = " " + facet.count;
       button.append(facet.name, count);
-      button.onclick = () => { $("query").value = ($("query").value + ' "' + facet.name + '"').trim(); search(); };
+      button.onclick = () => {
+        $("query").value = (($("sentence").checked ? "" : $("query").value) + ' "' + facet.name + '"').trim();
+        choose(false);
+        search();
+      };
       return button;
     }));
     $("hits").replaceChildren(...found.hits.map(hit => {
@@ -313,6 +324,7 @@ async function search() {
 
 function because(reason) {
   if (reason.where === "people") return reason.name + ", given by people";
+  if (reason.where === "text") return "the sentence " + reason.score.toFixed(2);
   return reason.name + (reason.where === "caption" || reason.where === "path" ? " in " + reason.where : " " + reason.score.toFixed(2));
 }
 
