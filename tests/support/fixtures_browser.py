@@ -63,6 +63,7 @@ def opened_page(browser, url, name, options):
 
 
 #: Every text that can be seen, with its color, the colors behind it from the nearest on, and how opaque each part is.
+#: Buttons that cannot be pressed are left out (1.4.3 excepts them), but for tags, which are there to be read.
 _TEXTS = """root => {
   const seen = [];
   const color = text => {
@@ -81,7 +82,8 @@ _TEXTS = """root => {
     seen.push({text, color: color(style.color), size, weight, chain});
   };
   for (const one of root.querySelectorAll("*")) {
-    if (!one.checkVisibility({visibilityProperty: true}) || one.matches(":disabled, :disabled *")) continue;
+    if (!one.checkVisibility({visibilityProperty: true})) continue;
+    if (one.closest(":disabled") && !one.closest(".chips")) continue;
     if (one.placeholder && !one.value) look(one.placeholder, one, getComputedStyle(one, "::placeholder"));
     const own = [...one.childNodes].filter(node => node.nodeType === 3).map(node => node.textContent.trim()).join("");
     if (own) look(own, one, getComputedStyle(one));
