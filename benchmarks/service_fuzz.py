@@ -2,13 +2,15 @@
 
     python benchmarks/service_fuzz.py --pictures 20000 --seconds 600
 
-Case N of the pictures is that of ``benchmarks/mutated_pictures.py --only N``.
+Case N of the pictures is that of ``benchmarks/mutated_pictures.py --only N``. Ctrl-C ends the pictures early; what was
+done until then is written.
 """
 
 from __future__ import annotations
 
 import argparse
 import collections
+import contextlib
 import importlib.util
 import re
 import subprocess
@@ -58,7 +60,7 @@ def fuzz_pictures(service: Service, count: int, seed: int) -> dict[str, Any]:
         name, damage, content = case(seed, number)
         return number, name, damage, ask(connections.mine, "POST", "/v1/tag", content or b" ")
 
-    with ThreadPoolExecutor(CLIENTS) as pool:
+    with ThreadPoolExecutor(CLIENTS) as pool, contextlib.suppress(KeyboardInterrupt):
         for start in range(0, count, 500):
             if not service.lives:
                 break
@@ -104,7 +106,7 @@ def main() -> None:
         "benchmark": "service_fuzz",
         "machine": machine,
         "seed": options.seed,
-        "pictures": options.pictures,
+        "pictures": sum(pictures["outcomes"].values()),
         "seconds": options.seconds,
         "seconds_in_all": time.perf_counter() - begun,
         "from_openapi": requests,
