@@ -31,7 +31,7 @@ PARTS = 10
 
 
 def make_library(folder: Path, count: int, different: int, seed: int) -> None:
-    """Pictures, each under several names; a name is a file of its own for whoever looks at names."""
+    """Pictures, each under several names; each name counts as a file of its own."""
     originals = folder / "originals"
     originals.mkdir(parents=True)
     paths = make_folder(originals, min(different, count), seed=seed)

@@ -74,7 +74,7 @@ def tagging(directory: ModelDirectory, variants: list[str], runs: int, batches: 
             }
         if {"torch float32", "torch bfloat16"} <= backends.keys():
             stages[COARSE] = coarse_stages(backends, labels, pixels, BEST)
-    # All batches of a variant after each other: what one costs beside another shall not depend on the hour.
+    # All batches of a variant one after the other: their comparison must not depend on the hour.
     names = by_batch[batches[0]]
     both = in_turns({f"{name}, {batch}": by_batch[batch][name] for name in names for batch in batches}, runs)
     found: dict[str, Any] = {}
@@ -251,7 +251,7 @@ def main() -> None:
         result.setdefault("machines", {})[part] = machine() | {"torch": torch.__version__, "threads": given.threads}
         result["targets"] = targets(result)
         _print(part, measured)
-        write_result(given.out, result)  # After every part: whoever interrupts keeps those before.
+        write_result(given.out, result)  # After every part, so that an interruption keeps those before.
     print_targets(result["targets"])
 
 

@@ -134,7 +134,7 @@ def tag2text_captions() -> TrainingConfig:
     """Guided by the caption's own tags or by those recognized (Tag2Text, appendix D).
 
     5 epochs, 1e-5 and 256 a batch are BLIP's. Half and half, at the threshold of inference, and to go on with tagging,
-    lest the recognition decoder's shared layers forget it, are our choice.
+    so that the recognition decoder's shared layers do not forget it, are our choice.
     """
     return _fine_tuning(
         "tag2text-14m-captions",

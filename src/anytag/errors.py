@@ -134,7 +134,7 @@ def needs_extra(feature: str, extra: str) -> Iterator[None]:
         yield
     except ModuleNotFoundError:
         raise MissingExtraError(feature, extra) from None
-    except ImportError as error:  # It is there, but cannot be loaded; for want of memory, perhaps.
+    except ImportError as error:  # It is there, but cannot be loaded; perhaps memory is short.
         raise MissingExtraError(feature, extra) from error
 
 

@@ -83,7 +83,7 @@ def download(
     part = _Part(target, url)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        # Whoever comes second waits, and then finds the file there.
+        # The second one waits, and then finds the file there.
         with locked(target.with_name(target.name + LOCK_FILE), lambda: report(part.length(), size, 0.0)):
             if not is_complete(target, size, sha256):
                 _persist(url, part, size, _Meter(report, size), retries, timeout, backoff)

@@ -36,7 +36,7 @@ class Region:
     Attributes:
         box: Its sides, as shares of the picture.
         weights: ``[g, g]``, how much each cell of the image encoder's grid belongs to it; they add up to 1.
-        score: How sure whoever found it is, 0 to 1.
+        score: How sure its finder is, 0 to 1.
     """
 
     box: BoxSides

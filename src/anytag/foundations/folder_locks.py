@@ -17,7 +17,7 @@ from anytag.errors import UsageError
 #: The lock's file, in the folder that is worked on.
 LOCK_FILE = ".lock"
 
-#: Seconds between two tries of whoever waits.
+#: Seconds between two tries of a process that waits.
 _PATIENCE = 0.5
 
 #: Times that the file may change hands while it is being locked.
@@ -64,9 +64,9 @@ def only_writer_of(path: Path) -> Iterator[None]:
 def locked(file: Path, waiting: Callable[[], None] | None = None) -> Iterator[None]:
     """Hold a lock, whose file is removed at the end.
 
-    Whoever opened the file before it was removed would hold the lock of a file that nobody else sees. So the file that
-    was locked must be the one that bears the name: it is opened first, and looked up again once the lock is held.
-    It is removed only by whoever holds the lock.
+    A process that opened the file before it was removed would hold the lock of a file that nobody else sees. So the
+    file that was locked must still be the one with that name: it is opened first, and looked up again once the lock is held.
+    Only the holder of the lock removes it.
 
     Args:
         file: The lock's file; its folder must be there.
@@ -89,7 +89,7 @@ def locked(file: Path, waiting: Callable[[], None] | None = None) -> Iterator[No
 
 
 def _acquired(lock: FileLock, file: Path) -> bool:
-    """Lock the file that bears the name; gives whether that was possible."""
+    """Lock the file of that name; returns whether that was possible."""
     try:
         for _ in range(_TRIES):
             with ExitStack() as opened:

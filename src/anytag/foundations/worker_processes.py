@@ -1,4 +1,4 @@
-"""Worker processes that do not outlive whoever started them."""
+"""Worker processes that do not outlive the process that started them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def process_pool(
     try:
         yield pool
     except KeyboardInterrupt:
-        wait = False  # Whoever interrupts this does not want to.
+        wait = False  # An interruption does not wait.
         raise
     finally:
         pool.shutdown(wait=wait, cancel_futures=True)

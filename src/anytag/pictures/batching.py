@@ -1,4 +1,4 @@
-"""Batches of pixels, decoded in the background ahead of whoever consumes them."""
+"""Batches of pixels, decoded in the background, ahead of their consumer."""
 
 from __future__ import annotations
 

@@ -219,7 +219,7 @@ class _Walk:
             return True
         kind = special_kind(entry.path)
         if kind is not None:
-            # Reading a pipe waits for whoever writes to it, perhaps for ever.
+            # Reading a pipe waits for a writer, perhaps forever.
             self.left_out.special[_as_path(entry.path)] = kind
         return kind is None
 

@@ -1,7 +1,7 @@
-"""Told from a file's own bytes: whether it is a picture at all, and whether its end is missing.
+"""What a file's bytes say: whether it is a picture at all, and whether its end is missing.
 
 Decoders give the same vague error for a damaged file and for one cut off in a copy or download; the difference
-matters to whoever has to mend it.
+matters to the person who has to repair it.
 """
 
 from __future__ import annotations

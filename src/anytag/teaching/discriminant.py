@@ -78,7 +78,7 @@ def fit_discriminant(
         strange[part_strangers == part] = strangers[part_strangers == part] @ partly + partly_bias
     below = [np.quantile(strange, 1 - most_strays)] if len(strange) else []
     below += [np.quantile(scored[~truth], 0.99)] if not truth.all() else []
-    # Without anything to be told from, most of the tag's own pictures are found.
+    # If there is nothing to separate the tag from, most of its own pictures are found.
     edge = max(below, default=np.quantile(scored[truth], 0.1))
     edge += max(0.0, 0.25 * (np.quantile(scored[truth], 0.05) - edge))
     slope = 1.0

@@ -76,7 +76,7 @@ def with_taught(
         vocabulary: That of before.
         tags: Known ones and new ones.
         lines: What was learned of them, if it is to be noted.
-        strangers: Pictures that they were told from.
+        strangers: Pictures that they were separated from.
     """
     new = {tag.id: tag for tag in tags if tag.id >= len(vocabulary)}
     for id, line in (lines or {}).items():

@@ -1,8 +1,8 @@
 """Pictures of the rest of the world, as a model's image encoder sees them: what a new tag must not be found in.
 
-A handful of pictures of one's own says nothing about all others. So that it need not, a small bank of other people's
-pictures ships with the package: not the pictures, but coordinates of what the encoder makes of them along the
-directions in which pictures differ most, rounded to whole numbers, and the tags that their captions name.
+A handful of a user's own pictures says nothing about all others. So a small bank of other people's pictures ships with
+the package: not the pictures, but coordinates of what the encoder makes of them along the directions in which pictures
+differ most, rounded to whole numbers, and the tags that their captions name.
 """
 
 from __future__ import annotations

@@ -147,7 +147,7 @@ def fit_tags(
     """A line for each tag, by its id.
 
     Raises:
-        UsageError: If there is nothing that a tag could be told from.
+        UsageError: If there is nothing to separate a tag from.
     """
     count, views, width = own.inputs.shape
     points = strangers.project(own.inputs.reshape(-1, width)).reshape(count, views, -1)
@@ -158,7 +158,7 @@ def fit_tags(
         others = strangers.points[~strangers.showing(tag)]
         if truth.all() and not len(others):
             raise UsageError(
-                f"all pictures show {tag.name!r}, and there are no others that it could be told from; name some as "
+                f"all pictures show {tag.name!r}, so there is nothing to separate it from; name other pictures as "
                 "strangers"
             )
         lines[tag.id] = fit_discriminant(

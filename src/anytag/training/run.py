@@ -175,7 +175,7 @@ def _is_finished(folder: Path, record: RunRecord, loop: StreamLoop, report: Repo
         )
     elif loop.step < loop.total_steps:
         report(
-            f"this run is finished: it stopped at step {loop.step:,} for want of a better {loop.config.best_metric}; "
+            f"this run is finished: it stopped at step {loop.step:,} without a better {loop.config.best_metric}; "
             "nothing was changed. For more, raise patience, or begin a new run"
         )
     else:

@@ -76,7 +76,7 @@ class ChatEndpoint:
         self._stopped = threading.Event()
 
     def stop(self) -> None:
-        """Let whoever waits for another try give up."""
+        """Let threads that wait for another try give up."""
         self._stopped.set()
 
     def ask(self, question: str, count: int = 1) -> list[str]:

@@ -1,4 +1,4 @@
-"""What a run says of itself: JSON lines, lines for people, curves, and whoever else is to receive its log."""
+"""What a run says of itself: JSON lines, lines for people, curves, and other loggers."""
 
 from __future__ import annotations
 

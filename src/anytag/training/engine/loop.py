@@ -179,7 +179,7 @@ class TrainingLoop:
         self.saved_step = self.step
 
     def note(self, record: dict[str, Any]) -> None:
-        """Add a record to the log at this step, for whoever reads it later."""
+        """Add a record to the log at this step."""
         if self._log is not None:
             self._log.note({"step": self.step, **record})
 
