@@ -65,8 +65,8 @@ def locked(file: Path, waiting: Callable[[], None] | None = None) -> Iterator[No
     """Hold a lock, whose file is removed at the end.
 
     A process that opened the file before it was removed would hold the lock of a file that nobody else sees. So the
-    file that was locked must still be the one with that name: it is opened first, and looked up again once the lock is held.
-    Only the holder of the lock removes it.
+    file that was locked must still be the one with that name: it is opened first, and looked up again once the lock is
+    held. Only the holder of the lock removes it.
 
     Args:
         file: The lock's file; its folder must be there.
