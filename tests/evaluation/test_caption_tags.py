@@ -55,3 +55,17 @@ class TestCategoryParser:
         assert self.found("a puppy sleeps") == []
         assert self.found("a puppy sleeps", vocabulary=vocabulary) == [0, 4]
         assert self.found("a hound sleeps", vocabulary=vocabulary) == [0, 4]
+
+    def test_what_the_vocabulary_knows_by_its_whole_name_is_not_its_last_word(self):
+        tags = [
+            VocabularyTag(0, "dog", "object"),
+            VocabularyTag(1, "hot dog", "object"),
+            VocabularyTag(2, "sheep dog", "object", implies=(0,)),
+            VocabularyTag(3, "table", "object"),
+        ]
+        vocabulary = TagVocabulary(tags)
+        assert self.found("a man eats a hot dog") == [0, 4]  # Without it, nothing says better.
+        assert self.found("a man eats a hot dog", vocabulary=vocabulary) == []
+        assert self.found("a man eats a hot dog with his dog", vocabulary=vocabulary) == [0, 4]
+        assert self.found("a sheep dog and a big dog", vocabulary=vocabulary) == [0, 4]
+        assert self.found("a wooden dining table", vocabulary=vocabulary) == [1]

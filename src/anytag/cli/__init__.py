@@ -22,6 +22,7 @@ _COMMANDS = {
     **dict.fromkeys(("convert", "pull", "push", "serve"), ""),
 }
 _GROUPS = ("vocabulary", "engine")
+_VERSION = ("--version", "-V")
 
 
 def _version(asked: bool) -> None:
@@ -34,8 +35,8 @@ def build_app(only: str | None = None) -> typer.Typer:
     """The application.
 
     Args:
-        only: The command to be run. Others need not be imported then, which would take longer than most runs of it.
-            ``None``, or no command's name: all.
+        only: The command to be run, or the option that asks for the version. Others need not be imported then, which
+            would take longer than most runs of it. ``None``, or no command's name: all.
     """
     app = new_group(
         "Recognize everything in a picture: tags, captions, any category you name.",
@@ -46,13 +47,15 @@ def build_app(only: str | None = None) -> typer.Typer:
 
     @app.callback()
     def anytag(
-        version: bool = typer.Option(
-            False, "--version", "-V", callback=_version, is_eager=True, help="Print the version."
-        ),
+        version: bool = typer.Option(False, *_VERSION, callback=_version, is_eager=True, help="Print the version."),
     ) -> None:
         """Recognize everything in a picture: tags, captions, any category you name."""
 
-    wanted = (only,) if only in (*_COMMANDS, *_GROUPS) else (*_COMMANDS, *_GROUPS)
+    wanted: tuple[str, ...] = (*_COMMANDS, *_GROUPS)
+    if only in _VERSION:
+        wanted = ()
+    elif only in wanted:
+        wanted = (only,)
     for name in wanted:
         module = import_module(f"anytag.cli.{name}")
         if name in _GROUPS:

@@ -17,7 +17,8 @@ from anytag.cli._shared import reporting
 from anytag.errors import UsageError, VocabularyError
 from anytag.language.label_texts.description_files import Describe, TagDescriptions, Undescribed, write_descriptions
 from anytag.language.label_texts.description_templates import Describable, NamedTag
-from anytag.language.label_texts.descriptions import FROM_TEMPLATES, FROM_WORDNET, PER_TAG, from_endpoint, from_wordnet
+from anytag.language.label_texts.descriptions import FROM_TEMPLATES, FROM_WORDNET, PER_TAG, from_wordnet
+from anytag.language.label_texts.llm_descriptions import from_endpoint
 from anytag.language.tags.kinds import guess_kinds
 from anytag.language.tags.name_files import read_name_lines
 from anytag.language.tags.wordnet import WordNet

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from anytag.errors import UsageError
 from anytag.language.parsing.parser import load_parser
+from anytag.language.parsing.rules import ParsedTag
 from anytag.language.tags.vocabulary_builder import TagMapper
 from anytag.model.names import normalize_name
 from anytag.model.vocabulary import TagVocabulary, VocabularyTag
@@ -61,7 +62,8 @@ class CategoryParser:
     """Makes a tagger of a captioner: caption, parser, synonyms, and the benchmark's categories that remain.
 
     That is how the papers score captioning systems (Tag2Text section 4.2). A category is found if the caption names
-    it, or one of its synonyms, or a tag of the project's vocabulary that stands for it or implies it.
+    it, or one of its synonyms, or a tag of the project's vocabulary that stands for it or implies it. What the
+    vocabulary knows by its whole name is not taken for its last word: a hot dog is no dog.
 
     Args:
         names: The categories.
@@ -91,7 +93,7 @@ class CategoryParser:
         self._columns: dict[int, list[int]] = {}
         for column, name in enumerate(plain):
             self._columns.setdefault(first[name], []).append(column)
-        self._own = TagMapper(own)
+        self._own, self._vocabulary = TagMapper(own), vocabulary
         self._wide = None if vocabulary is None else TagMapper(vocabulary)
         self._of_tag: dict[int, set[int]] = {}
         if vocabulary is not None:
@@ -105,11 +107,17 @@ class CategoryParser:
         """``[N, C]``, true where a caption names a category."""
         table = np.zeros((len(captions), len(self.names)), np.bool_)
         for row, caption in zip(table, captions, strict=True):
-            tags = self._parser.parse(caption)
-            places = set(self._own(tags, implied=False))
-            if self._wide is not None:
-                for id in self._wide(tags):
-                    places |= self._of_tag.get(id, set())
-            for place in places:
+            for place in {place for tag in self._parser.parse(caption) for place in self._places(tag)}:
                 row[self._columns[place]] = True
         return table
+
+    def _places(self, tag: ParsedTag) -> set[int]:
+        """The categories that one parsed tag stands for."""
+        places = set(self._own.ids(tag))
+        if self._wide is None or self._vocabulary is None:
+            return places
+        wider = {place for id in self._wide([tag]) for place in self._of_tag.get(id, ())}
+        name = normalise_name(tag.name)
+        if " " in name and self._own.vocabulary.find(name) is None and self._vocabulary.find(name) is not None:
+            return wider
+        return places | wider

@@ -1,0 +1,107 @@
+"""Tag descriptions written by a language model, as RAM++'s were (Huang et al., 2023, section 3.3).
+
+Any model behind an OpenAI-compatible address can write them.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import re
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from anytag.language.label_texts.chat_endpoint import ChatEndpoint
+from anytag.language.label_texts.description_files import TagDescriptions, Undescribed
+from anytag.language.label_texts.description_templates import Describable, plain_line, questions
+from anytag.language.label_texts.descriptions import PER_TAG, DescriptionLines, require_count
+
+#: Answers that say nothing new, after which a question is given up.
+_PATIENCE = 4
+_SHORTEST = 3
+_THOUGHTS = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
+_BULLET = re.compile(r"^(?:[-*•]|\d+[.)])\s+")
+_EXCUSES = ("i'm sorry", "i am sorry", "i cannot", "i can't", "as an ai", "sorry, ")
+
+
+def api_key() -> str | None:
+    """The key for language models: ``ANYTAG_API_KEY``, or ``OPENAI_API_KEY``."""
+    return os.environ.get("ANYTAG_API_KEY") or os.environ.get("OPENAI_API_KEY") or None
+
+
+def from_endpoint(
+    tags: Iterable[Describable],
+    url: str,
+    model: str,
+    key: str | None = None,
+    per_tag: int = PER_TAG,
+    workers: int = 4,
+    timeout: float = 60.0,
+    attempts: int = 6,
+    pause: float = 1.0,
+) -> Iterator[TagDescriptions | Undescribed]:
+    """Descriptions by a language model: a plain line, then its answers to five questions in equal parts.
+
+    Args:
+        tags: What to describe.
+        url: Address of an OpenAI-compatible server, with or without ``/v1/chat/completions``.
+        model: The model's name there.
+        key: Bearer token; ``None``: :func:`api_key`. It is sent, and neither kept nor shown.
+        per_tag: Descriptions a tag, the plain line among them.
+        workers: Tags asked for at a time.
+        timeout: Seconds without an answer or a byte after which a try counts as failed.
+        attempts: Tries for a question.
+        pause: Seconds before the second; doubled before each further one.
+
+    Yields:
+        One for every tag, in order.
+
+    Raises:
+        EndpointError: If the server refuses, or does not answer.
+    """
+    require_count(per_tag)
+    endpoint = ChatEndpoint(url, model, api_key() if key is None else key, 0.99, 77, timeout, attempts, pause)
+    pool = ThreadPoolExecutor(max(1, workers))
+    pending: deque[Future[TagDescriptions | Undescribed]] = deque()
+    try:
+        for tag in tags:
+            pending.append(pool.submit(_ask, endpoint, tag, per_tag))
+            if len(pending) >= 2 * max(1, workers):
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        endpoint.stop()
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _ask(endpoint: ChatEndpoint, tag: Describable, per_tag: int) -> TagDescriptions | Undescribed:
+    lines = DescriptionLines(per_tag)
+    lines.add(plain_line(tag))
+    asked = questions(tag)
+    for number, question in enumerate([*asked, *asked], 1):
+        # What one question falls short of, the next ones make up for; the second round is for the last.
+        goal = 1 + round((per_tag - 1) * min(1.0, number / len(asked)))
+        fruitless = 0
+        while len(lines.found) < goal and fruitless < _PATIENCE:
+            before = len(lines.found)
+            for answer in endpoint.ask(question, goal - before):
+                if (line := clean_answer(answer)) is not None and len(lines.found) < goal:
+                    lines.add(line)
+            fruitless = 0 if len(lines.found) > before else fruitless + 1
+    if len(lines.found) < per_tag:
+        return Undescribed(
+            tag, f"{len(lines.found)} of {per_tag} usable descriptions; the others were short or the same"
+        )
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    return TagDescriptions(tag.name, tuple(lines.found), tag.kind, endpoint.model, today)
+
+
+def clean_answer(answer: str) -> str | None:
+    """An answer as one line without quotes, bullets and thoughts; ``None`` if it is too short, or an excuse."""
+    line = " ".join(_THOUGHTS.sub(" ", answer).split())
+    line = _BULLET.sub("", line).strip("\"'“”‘’` ")
+    if len(line.split()) < _SHORTEST or line.lower().replace("’", "'").startswith(_EXCUSES):
+        return None
+    return line
