@@ -225,6 +225,9 @@ def main() -> None:
         target("absent COCO animal tagged", single["absent_coco_animal_tagged"]["value"], 0.06, False),
         target("calibration error, single things", single["calibration_error"]["value"], 0.06, False),
     ]
+    if "captions_with_an_absent_category" in familiar:
+        share = familiar["captions_with_an_absent_category"]["value"]
+        targets.append(target("captions with an absent category", share, 0.04, False))
     record = {
         "machine": described,
         "split": options.split,

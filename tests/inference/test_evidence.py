@@ -145,7 +145,10 @@ def test_free_texts_have_the_decoder_alone() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"weights": None}, "evidence.safetensors: weights is missing, where (7, 7) is expected; copy the model again"),
+        (
+            {"weights": None},
+            "evidence.safetensors: weights is missing, where (7, 10) is expected; copy the model again",
+        ),
         (
             {"biases": np.zeros(3, np.float32)},
             "evidence.safetensors: biases has the shape (3,), where (7,) is expected; copy the model again",
@@ -167,14 +170,27 @@ def test_the_decoder_alone_is_heard_where_no_other_witness_speaks() -> None:
     assert found == pytest.approx(np.array([[1 + 1, 2 + 3]]) + np.log(1e-3))
 
 
-def test_where_a_picture_is_unfamiliar_less_is_believed() -> None:
+def test_where_a_picture_is_unfamiliar_other_weights_count() -> None:
     seen = encoded(0.6, 0.3, 0.1)
     weight = np.zeros(WIDTH + CLASSES, np.float32)
     weight[0] = 2.0
-    added = np.arange(TAGS, dtype=np.float32) - 3
-    made = only("decoder") | {"unfamiliar": added, "unfamiliar_weight": weight, "unfamiliar_bias": np.float32([0.5])}
+    made = only("decoder") | {"unfamiliar_weight": weight, "unfamiliar_bias": np.array([0.5], np.float32)}
     unlike = 1 / (1 + np.exp(-(2 * seen.features[0, 0, 0] + 0.5)))
+    made["weights"][:, WITNESSES.index("unfamiliar")] = added = np.arange(TAGS) - 3
     assert ask(made, seen, logits=1.5) == pytest.approx(1.5 + unlike * added, abs=1e-5)
+    made["weights"][:, WITNESSES.index("unfamiliar_classes")] = 0.5
+    classes = np.log(np.array([0.9, 0.9, 0.6, 0.3, 0.3, 0.0, 0.1]) + 1e-3)
+    assert ask(made, seen, logits=1.5) == pytest.approx(1.5 + unlike * (added + 0.5 * classes), abs=1e-5)
+
+
+def test_where_a_picture_is_unfamiliar_the_network_can_count_more() -> None:
+    sure = {"unfamiliar_bias": np.array([100], np.float32), "unfamiliar_weight": np.zeros(WIDTH + CLASSES, np.float32)}
+    network = arrays() | {"biases": np.zeros(TAGS, np.float32)}
+    heard = ask(network | {"weights": only("picture", 0.7)["weights"]}, encoded(0.6, 0.3, 0.1))
+    made = network | sure | {"weights": only("unfamiliar_picture", 0.7)["weights"]}
+    assert ask(made, encoded(0.6, 0.3, 0.1)) == pytest.approx(heard, abs=1e-5)
+    familiar = made | {"unfamiliar_bias": np.array([-100], np.float32)}
+    assert ask(familiar, encoded(0.6, 0.3, 0.1)) == pytest.approx(0, abs=1e-9)
 
 
 class TestWhatTheDecoderIsNotAskedAbout:

@@ -117,7 +117,7 @@ class CategoryParser:
         if self._wide is None or self._vocabulary is None:
             return places
         wider = {place for id in self._wide([tag]) for place in self._of_tag.get(id, ())}
-        name = normalise_name(tag.name)
+        name = normalize_name(tag.name)
         if " " in name and self._own.vocabulary.find(name) is None and self._vocabulary.find(name) is not None:
             return wider
         return places | wider

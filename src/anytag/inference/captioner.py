@@ -28,6 +28,9 @@ from anytag.recognition import Tag
 #: Tags that guide a caption at the most: more confuse it.
 _MOST_GUIDES = 12
 
+#: What a forbidden word's score is lowered by; finite, so that beams without any other word can still be compared.
+_NEVER = np.float32(-1e4)
+
 
 @dataclass(frozen=True, slots=True)
 class Caption:
@@ -35,10 +38,12 @@ class Caption:
 
     Attributes:
         text: The sentence.
-        covered: Those of the tags that it was to follow which it names, in their order.
+        followed: The tags that it follows.
+        covered: Those of them which it names, in their order.
     """
 
     text: str
+    followed: tuple[VocabularyTag, ...]
     covered: tuple[VocabularyTag, ...]
 
 
@@ -152,7 +157,7 @@ class Captioner:
         )
 
     def guides(self, found: Sequence[Tag]) -> list[VocabularyTag]:
-        """The tags that guide a caption on their own, of those found in a picture, best first."""
+        """The tags that guide a caption on their own, of those found or nearly found in a picture, best first."""
         ids = [tag.id for tag in found if tag.id is not None]
         if self.captioner_config.guides == "all":
             return [self.vocabulary[id] for id in sorted(ids)]
@@ -166,12 +171,15 @@ class Captioner:
         given: bool,
         options: DecodingOptions,
         margins: NDArray[np.float64] | None = None,
+        unfamiliarity: float = 0.0,
     ) -> Caption:
         """Write a caption of one picture.
 
         Where the model's ``decoding.support`` says so, a caption that nobody asked for in other words claims only what
-        is believed. If the likeliest one does not, or leaves out what is best seen and captions seldom name, one that
-        follows the best tag alone is tried, and then a plain sentence is given.
+        is believed: words that name anything else are not written. If the likeliest one still claims more, one that
+        follows the best thing alone is tried, and then a plain sentence is given. A picture's best thing, if captions
+        seldom name it, is all that its caption follows, and has to be in it. Pictures that are too unlike
+        captioned ones (``decoding.plain_from``) get a plain sentence at once.
 
         Args:
             features: ``[1, N, W]``.
@@ -180,27 +188,43 @@ class Captioner:
             options: How to search.
             margins: ``[tags]`` of the whole vocabulary, by how much each tag's log-odds exceed its threshold's, NaN
                 where it was not asked for; they weigh words where the model's ``decoding.agreement`` says so.
+            unfamiliarity: How unlike captioned pictures the picture is, in [0, 1].
         """
-        caption = self._write(features, tags, given, options, margins)
-        if given or margins is None or self._believed(caption.text, tags, margins):
-            return caption
-        if tags and tags[0].kind == "object":
-            text = self._write(features, tags[:1], True, options, margins).text
-            if self._believed(text, tags, margins):
-                return Caption(text, self.covered(text, tags))
-        text = plain_caption(tags)
-        return Caption(text, self.covered(text, tags))
+        if given or margins is None or self.config.decoding.support is None:
+            return self._write(features, tags, given, options, margins)
+        found = [tag for tag in tags if margins[tag.id] >= 0]
+        if unfamiliarity >= self.config.decoding.plain_from:
+            return self._plain(found)
+        best = [tag for tag in found[:1] if tag.kind == "object"]
+        seldom = any(tag.support < self.config.decoding.seldom for tag in best)
+        # Captions that follow all tags leave out what captions seldom name: only one about that thing is tried.
+        tries = [] if seldom else [(tags, False)]
+        for followed, wanted in [*tries, (best, True)] if best else tries:
+            caption = self._write(features, followed, wanted, options, margins, self._support)
+            if self._believed(caption.text, best if seldom else (), margins):
+                return caption
+        return self._plain(found)
 
-    def _believed(self, text: str, tags: Sequence[VocabularyTag], margins: NDArray[np.float64]) -> bool:
-        """Whether a caption claims only what has support, and names what it has to."""
+    def _plain(self, found: Sequence[VocabularyTag]) -> Caption:
+        text = plain_caption(found)
+        named = self.covered(text, found)
+        return Caption(text, named, named)
+
+    @cached_property
+    def _support(self) -> NDArray[np.float64]:
+        """The margin ``[tags]`` that each tag needs for a caption to claim it."""
         decoding = self.config.decoding
-        if decoding.support is None:
-            return True
-        if not text or any(margins[tag.id] < -decoding.support for tag in self._coverage.claims(text)):
+        needed = np.full(len(self.vocabulary), -(decoding.support or 0.0))
+        if decoding.known_support is not None:
+            known = self.vocabulary.with_implied([tag.id for tag in self.vocabulary if tag.classes])
+            needed[[id for id in known if self.vocabulary[id].kind == "object"]] = -decoding.known_support
+        return needed
+
+    def _believed(self, text: str, named: Sequence[VocabularyTag], margins: NDArray[np.float64]) -> bool:
+        """Whether a caption claims only what has support, and names what it has to."""
+        if not text or any(margins[tag.id] < self._support[tag.id] for tag in self._coverage.claims(text)):
             return False
-        best = tags[0] if tags else None
-        needed = best is not None and best.kind == "object" and best.support < decoding.seldom
-        return not needed or bool(self.covered(text, tags[:1]))
+        return not named or bool(self.covered(text, named))
 
     def _write(
         self,
@@ -209,14 +233,24 @@ class Captioner:
         given: bool,
         options: DecodingOptions,
         margins: NDArray[np.float64] | None,
+        support: NDArray[np.float64] | None = None,
     ) -> Caption:
-        """A caption of one picture, as the text decoder likes it best."""
+        """A caption of one picture, as the text decoder likes it best.
+
+        Args:
+            features: As for :meth:`caption`, like the others.
+            tags: Likewise.
+            given: Likewise.
+            options: Likewise.
+            margins: Likewise.
+            support: The margin ``[tags]`` below which no tag is named; ``None``: all words are free.
+        """
         language = self.language
         # One picture at a time: lists of other lengths would pad each other, and 1,000 tokens a second are plenty.
         ids = np.array([language.tag_list([tag.name for tag in tags], given)], np.int64)
         step = self.backend.fuse(ids, features, options.rows_per_picture)
-        if margins is not None and self.config.decoding.agreement:
-            step = self._agreeing(step, margins, tags if given else ())
+        if margins is not None and (self.config.decoding.agreement or support is not None):
+            step = self._agreeing(step, margins, tags if given else (), support)
         [found] = generate_several(
             step,
             np.array(language.prompt(), np.int64),
@@ -226,7 +260,7 @@ class Captioner:
             options=options,
             banned=language.banned_ids,
         )
-        return self._choose(found, features, tags, given, margins)
+        return self._choose(found, features, tags, given, None if support is None else margins)
 
     def margins(self, scores: FloatArray, labels: LabelSet) -> NDArray[np.float64]:
         """By how much the log-odds of all tags exceed those of their thresholds: ``[B, tags]``, NaN for others.
@@ -243,11 +277,18 @@ class Captioner:
 
     def least_scores(self, labels: LabelSet) -> NDArray[np.float64]:
         """The score ``[T]`` below which it makes no difference to a caption how low a label's score is."""
-        depth = max(-LOWEST, self.config.decoding.support or 0.0)
+        decoding = self.config.decoding
+        depth = max(-LOWEST, decoding.support or 0.0, decoding.known_support or 0.0, decoding.guide_room)
         return sigmoid(log_odds(labels.thresholds, EDGE) - depth)
 
-    def _agreeing(self, step: Step, margins: NDArray[np.float64], wanted: Sequence[VocabularyTag]) -> Step:
-        """The step with words weighed by the tags that they name; what the user wants said is never held back."""
+    def _agreeing(
+        self,
+        step: Step,
+        margins: NDArray[np.float64],
+        wanted: Sequence[VocabularyTag],
+        support: NDArray[np.float64] | None,
+    ) -> Step:
+        """The step with words weighed by the tags that they name; what is wanted is never held back."""
         margins = margins.copy()
         for tag in wanted:
             if tag.id >= len(self.vocabulary):
@@ -255,6 +296,8 @@ class Captioner:
             shown = sorted(self.vocabulary.with_implied([tag.id]))
             margins[shown] = np.fmax(margins[shown], 0.0)
         weights = np.float32(self.config.decoding.agreement) * self._tag_words.weights(margins)
+        if support is not None:
+            weights[self._tag_words.forbidden(margins, support)] = _NEVER
 
         def agreeing(ids: NDArray[np.int64], cache: Cache) -> tuple[NDArray[np.float32], Cache]:
             scores, cache = step(ids, cache)
@@ -276,19 +319,19 @@ class Captioner:
     ) -> Caption:
         """Of several captions the one that names most of what is wanted; of those, the likeliest that fits best.
 
-        Where nothing is wanted, those that can be believed go first.
+        Where nothing is wanted, those that can be believed by their margins go first.
         """
         texts = [self.language.text(caption.tokens) for caption in found]
         weight = self.config.decoding.alignment
         if not weight or self.texts is None or len(texts) == 1:
-            return Caption(texts[0], self.covered(texts[0], tags))
+            return Caption(texts[0], tuple(tags), self.covered(texts[0], tags))
         fits = self.backend.recognize(features, self.texts.sentences(texts))[0]
         values = [one.score + weight * float(fit) for one, fit in zip(found, fits, strict=True)]
         if not given:
-            believed = [margins is not None and self._believed(text, tags, margins) for text in texts]
+            believed = [margins is None or self._believed(text, (), margins) for text in texts]
             best = max(zip(believed, values, texts, strict=True))[2]
-            return Caption(best, self.covered(best, tags))
-        captions = [Caption(text, self.covered(text, tags)) for text in texts]
+            return Caption(best, tuple(tags), self.covered(best, tags))
+        captions = [Caption(text, tuple(tags), self.covered(text, tags)) for text in texts]
         return max(zip(captions, values, strict=True), key=lambda one: (len(one[0].covered), one[1]))[0]
 
     def covered(self, caption: str, tags: Sequence[VocabularyTag]) -> tuple[VocabularyTag, ...]:

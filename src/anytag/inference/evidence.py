@@ -3,9 +3,10 @@
 The recognition decoder learned from captions, and knows best what captions name. The image encoder came with a
 classifier, which knows kinds of animals, tools or fruit that captions seldom name, and a linear look at the whole
 picture can learn classes that neither was trained on. A model that has ``evidence.safetensors`` weighs them for every
-tag, with weights a to g of its own:
+tag, with weights a to j of its own:
 
     log-odds = bias + decoder · a + picture · b + classes · c + exclusion · d + sure · (e + decoder · f + picture · g)
+               + unfamiliar · (h + picture · i + classes · j)
 
 - *decoder*: the recognition decoder's logit.
 - *picture*: a small network over the picture's mean token and the classifier's log-probabilities.
@@ -14,9 +15,8 @@ tag, with weights a to g of its own:
   because they have nothing but general tags ("animal") in common; a kitchen rules nothing out.
 - *sure*: the classifier's greatest probability, as far as it is not the tag's own: high where something else fills the
   picture.
-
-Of most tags only captions say anything, and captions are of everyday scenes. Where a picture is unlike those, such tags
-are believed less: from their log-odds something is taken, as far as a linear look at the picture finds it *unfamiliar*.
+- *unfamiliar*: how unlike captioned pictures a linear look finds the picture, in [0, 1]. Of most tags only captions say
+  anything, and captions are of everyday scenes; elsewhere the others are believed more.
 
 Where the classifier by itself is surer of a tag than this sum, its word is taken: calibrated, it is right as often as
 it says, also of classes that no training picture showed.
@@ -53,8 +53,14 @@ EVIDENCE_FILE = "evidence.safetensors"
 #: A logit without bounds; finite, so that a factor of 0 makes it nothing.
 _ANY = np.array([-1e30, 1e30], np.float32)
 
+#: The bias of a look to which no picture is unfamiliar.
+_NONE = np.array([-np.inf], np.float32)
+
 #: The columns of a tag's weights, in order.
-WITNESSES = ("decoder", "picture", "classes", "exclusion", "sure", "sure_decoder", "sure_picture")
+WITNESSES = (
+    *("decoder", "picture", "classes", "exclusion", "sure", "sure_decoder", "sure_picture"),
+    *("unfamiliar", "unfamiliar_picture", "unfamiliar_classes"),
+)
 
 
 class TagEvidence:
@@ -63,11 +69,11 @@ class TagEvidence:
     Args:
         config: How their statements are read.
         arrays: ``hidden_weight`` int8 ``[H, I]`` with ``hidden_scale`` ``[H]`` and ``hidden_bias`` ``[H]``, the same
-            for ``output`` with ``[T, H]``, ``weights`` ``[T, 7]`` (:data:`WITNESSES`), ``biases`` ``[T]``,
+            for ``output`` with ``[T, H]``, ``weights`` ``[T, 10]`` (:data:`WITNESSES`), ``biases`` ``[T]``,
             ``alone`` ``[T, 2]``: factor and bias of *classes* where the classifier speaks by itself, and, unless the
             decoder is to be asked about every tag, ``decoder_range`` ``[T, 2]``: its lowest and highest logit. If
-            pictures may be unfamiliar: ``unfamiliar`` ``[T]``, what is added to a tag's log-odds then, and
-            ``unfamiliar_weight`` ``[I]`` and ``unfamiliar_bias`` ``[1]`` of the linear look.
+            pictures may be unfamiliar: ``unfamiliar_weight`` ``[I]`` and ``unfamiliar_bias`` ``[1]`` of the linear
+            look.
         vocabulary: The model's tags.
         classes: Number of the classifier's classes.
 
@@ -93,12 +99,11 @@ class TagEvidence:
             "biases": (tags,),
             "alone": (tags, 2),
             "decoder_range": (tags, 2),
-            "unfamiliar": (tags,),
             "unfamiliar_weight": (inputs,),
             "unfamiliar_bias": (1,),
         }
         optional = {"decoder_range": np.tile(_ANY, (tags, 1))}
-        optional |= {name: np.zeros(expected[name], np.float32) for name in expected if name.startswith("unfamiliar")}
+        optional |= {"unfamiliar_weight": np.zeros(inputs, np.float32), "unfamiliar_bias": _NONE}
         arrays = optional | arrays
         for name, shape in expected.items():
             if name not in arrays or np.shape(arrays[name]) != shape:
@@ -111,8 +116,8 @@ class TagEvidence:
         self._weights, self._biases = arrays["weights"].astype(np.float32), arrays["biases"].astype(np.float32)
         self._alone = arrays["alone"].astype(np.float32)
         self._range = arrays["decoder_range"].astype(np.float32)
-        unfamiliar = (arrays[f"unfamiliar{part}"].astype(np.float32) for part in ("", "_weight", "_bias"))
-        self._unfamiliar, self._unfamiliar_weight, self._unfamiliar_bias = unfamiliar
+        self._unfamiliar_weight = arrays["unfamiliar_weight"].astype(np.float32)
+        self._unfamiliar_bias = arrays["unfamiliar_bias"].astype(np.float32)
 
     @classmethod
     def of(cls, directory: ModelDirectory) -> TagEvidence | None:
@@ -166,14 +171,15 @@ class TagEvidence:
         stated = class_statements(probabilities, own, self._excluded(probabilities, tags), self.config.floor)
         inputs = picture_inputs(encoded, self.config.least)
         weights, picture = self._weights[tags].T, self._picture(inputs, tags)
+        unfamiliar = unfamiliarity(inputs, self._unfamiliar_weight, self._unfamiliar_bias)[:, None]
         weighed.factors[:, places] = weights[0] + stated.sure * weights[5]
         weighed.rest[:, places] = (
             self._biases[tags]
-            + picture * (weights[1] + stated.sure * weights[6])
-            + stated.classes * weights[2]
+            + picture * (weights[1] + stated.sure * weights[6] + unfamiliar * weights[8])
+            + stated.classes * (weights[2] + unfamiliar * weights[9])
             + stated.exclusion * weights[3]
             + stated.sure * weights[4]
-            + self._unfamiliarity(inputs)[:, None] * self._unfamiliar[tags]
+            + unfamiliar * weights[7]
         )
         weighed.alone[:, places] = stated.classes * self._alone[tags, 0] + self._alone[tags, 1]
         weighed.decoder_range[places] = self._range[tags]
@@ -190,10 +196,10 @@ class TagEvidence:
         odds = logits * weights[:, 0] + self._biases[ids] + np.log(self.config.floor) * weights[:, 2]
         return np.asarray(odds, np.float64)
 
-    def _unfamiliarity(self, inputs: FloatArray) -> FloatArray:
+    def unfamiliarity(self, encoded: Encoded) -> FloatArray:
         """How unlike captioned pictures pictures are, ``[B]`` in [0, 1]."""
-        found: FloatArray = sigmoid(np.clip(inputs @ self._unfamiliar_weight + self._unfamiliar_bias, -30, 30))
-        return found
+        inputs = picture_inputs(encoded, self.config.least)
+        return unfamiliarity(inputs, self._unfamiliar_weight, self._unfamiliar_bias)
 
     def _picture(self, inputs: FloatArray, tags: NDArray[np.int64]) -> FloatArray:
         hidden = np.maximum(inputs @ self._hidden + self._hidden_bias, 0)
@@ -264,6 +270,18 @@ class ClassStatements:
     classes: FloatArray
     exclusion: FloatArray
     sure: FloatArray
+
+
+def unfamiliarity(inputs: FloatArray, weight: FloatArray, bias: FloatArray) -> FloatArray:
+    """How unlike captioned pictures pictures are, ``[B]`` in [0, 1], by a linear look.
+
+    Args:
+        inputs: ``[B, I]``, from :func:`~anytag.inference.embedding.picture_inputs`.
+        weight: ``[I]``.
+        bias: ``[1]``.
+    """
+    found: FloatArray = sigmoid(np.clip(inputs @ weight + bias, -30, 30))
+    return found
 
 
 def sharpened(probabilities: FloatArray, temperature: float) -> FloatArray:

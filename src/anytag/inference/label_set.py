@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anytag.backends.base import FloatArray, Queries
+from anytag.foundations.log_odds import EDGE, log_odds, sigmoid
 from anytag.recognition import Tag, TagKind
 
 
@@ -85,7 +86,9 @@ class LabelSet:
         """The score ``[T]`` from which on each label counts as found: its own threshold, or one for all."""
         return self.thresholds if threshold is None else np.full(len(self.names), threshold, np.float64)
 
-    def found(self, scores: FloatArray, threshold: float | None = None, top: int | None = None) -> tuple[Tag, ...]:
+    def found(
+        self, scores: FloatArray, threshold: float | None = None, top: int | None = None, room: float = 0.0
+    ) -> tuple[Tag, ...]:
         """Tags at or above their thresholds, best first; equal scores keep the labels' order.
 
         Categories that the user asked for come in that order, and as often; ``top`` keeps the best of them.
@@ -94,9 +97,10 @@ class LabelSet:
             scores: ``[T]``.
             threshold: One for all labels instead of each one's own.
             top: At most that many.
+            room: By how much, in log-odds, tags may miss their thresholds.
         """
         limits = self.limits(threshold)
-        chosen = np.flatnonzero(scores >= limits)
+        chosen = np.flatnonzero(scores >= (sigmoid(log_odds(limits, EDGE) - room) if room else limits))
         chosen = chosen[np.argsort(-scores[chosen], kind="stable")]
         if self.merged:
             chosen = self._best_of_each_name(chosen)

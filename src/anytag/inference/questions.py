@@ -242,18 +242,32 @@ class _CaptionQuestion:
         least = np.minimum(self.tags.limits(), self.captioner.least_scores(self.tags.labels))
         scores = self.tags.scorer.scores(encoded, self.tags.labels, least=least)
         margins, results = self.captioner.margins(scores, self.tags.labels), []
+        unlike = self.tags.scorer.unfamiliarity(encoded)
         for row, path in enumerate(paths):
             found = self.tags.found(scores[row])
             names: dict[int | None, str]
             if self.given is None:
-                guides, names = self.captioner.guides(found), {tag.id: tag.name for tag in found}
+                # What nearly reaches its threshold is proposed to the text decoder, and not mentioned otherwise.
+                guides = self.captioner.guides(self._nearly_found(scores[row], found))
+                names = {tag.id: tag.name for tag in found}
             else:
                 guides, names = list(self.given.values()), {tag.id: name for name, tag in self.given.items()}
             features = encoded.features[row : row + 1]
-            caption = self.captioner.caption(features, guides, self.given is not None, self.options, margins[row])
-            given, covered = (tuple(names[tag.id] for tag in tags) for tags in (guides, caption.covered))
+            caption = self.captioner.caption(
+                features, guides, self.given is not None, self.options, margins[row], float(unlike[row])
+            )
+            given, covered = (
+                tuple(names[tag.id] for tag in tags if tag.id in names) for tags in (caption.followed, caption.covered)
+            )
             results.append(Recognition(path, found, caption.text, given, covered))
         return results
+
+    def _nearly_found(self, scores: FloatArray, found: Sequence[Tag]) -> Sequence[Tag]:
+        """The tags that may guide a caption: those found and, unless the user chose how many, what hardly misses."""
+        question = self.tags
+        if question.threshold is not None or question.top is not None:
+            return found
+        return question.labels.found(scores, room=self.captioner.config.decoding.guide_room)
 
 
 @dataclass(frozen=True)

@@ -64,6 +64,12 @@ class Scorer:
             found = self._ask(encoded, labels, weighed, least) if logits is None else weighed(logits)
         return found if self.taught is None else self.taught(encoded, found, labels.ids)
 
+    def unfamiliarity(self, encoded: Encoded) -> FloatArray:
+        """How unlike captioned pictures pictures are, ``[B]`` in [0, 1]; 0 in models that cannot tell."""
+        if self.witnesses is None:
+            return np.zeros(len(encoded.features), np.float32)
+        return self.witnesses.unfamiliarity(encoded)
+
     def _ask(
         self, encoded: Encoded, labels: LabelSet, weighed: Weighed, least: NDArray[np.float64] | None
     ) -> FloatArray:

@@ -206,8 +206,14 @@ class DecodingConfig(Settings):
             and what it shows more so; 0 leaves all words to the text decoder.
         support: By how much, in log-odds, a thing may miss its tag's threshold and still be claimed by a caption that
             nobody asked for in other words; ``None``: captions may claim anything.
-        seldom: A picture's best thing that captions of fewer training pictures named has to be in its caption, or the
-            caption is replaced by a plain one; 0: it need not.
+        known_support: The same of objects that the image encoder's classifier knows, or kinds of them: of those, a low
+            score says more; ``None``: as ``support``.
+        guide_room: By how much a tag may miss its threshold and still guide captions. A guide is a proposal, which the
+            text decoder may pass over; what is shown is not.
+        plain_from: How unlike captioned pictures, in [0, 1], a picture is from which on its caption is a plain sentence
+            about the tags that are seen; above 1: it never is for that.
+        seldom: A picture's best thing that captions of fewer training pictures named has to be in its caption, which
+            follows that thing alone, or is replaced by a plain one; 0: it need not.
     """
 
     num_beams: int = 3
@@ -218,6 +224,9 @@ class DecodingConfig(Settings):
     alignment: float = 0.0
     agreement: float = 0.0
     support: float | None = None
+    known_support: float | None = None
+    guide_room: float = Field(default=0.0, ge=0)
+    plain_from: float = Field(default=2.0, ge=0)
     seldom: int = 0
 
 

@@ -12,6 +12,7 @@ require_module("torch", "train")
 
 import torch  # noqa: E402
 
+from anytag.inference.evidence import WITNESSES  # noqa: E402
 from anytag.training.evidence.claims import UNKNOWN, Claims  # noqa: E402
 from anytag.training.evidence.likelihood import description_loss, silence  # noqa: E402
 from anytag.training.evidence.network import fit_network  # noqa: E402
@@ -79,11 +80,12 @@ def test_in_eight_bits_it_says_nearly_the_same_of_inputs_as_they_are(pictures):
     assert np.abs(fitted(inputs)).max() > 5
 
 
-def said(count, seed=0):
+def said(count, seed=0, unfamiliar=0.0):
     rng = np.random.default_rng(seed)
     decoder, picture = (rng.normal(scale=2, size=(count, TAGS)).astype(np.float32) for _ in range(2))
     nothing = np.zeros((count, TAGS), np.float32)
-    return Statements(decoder.astype(np.float16), picture, nothing - 6.9, nothing, nothing)
+    unlike = (np.random.default_rng(seed + 1).random(count) < unfamiliar).astype(np.float32)
+    return Statements(decoder.astype(np.float16), picture, nothing - 6.9, nothing, nothing, unlike)
 
 
 def knowledge(decoder=5, picture=50, classes=0):
@@ -121,6 +123,23 @@ def test_what_the_decoder_knows_well_the_others_move_by_a_fixed_share():
     assert not weights[:, 4:].any()
 
 
+def test_where_a_picture_is_unfamiliar_the_weights_are_others():
+    stated = said(8000, unfamiliar=0.5)
+    unlike = stated.unfamiliar[:, None]
+    decoder, picture = stated.decoder.astype(np.float64), stated.picture
+    claims = claims_of(1.2 * decoder + picture * (0.2 + 0.6 * unlike) - unlike)
+    weights, biases = fit_weights(stated, claims, np.full(TAGS, 0.5), knowledge(), WEIGHTS, report=quiet)
+    found = {name: weights[:, WITNESSES.index(name)] for name in WITNESSES}
+    assert found["decoder"] == pytest.approx(np.full(TAGS, 1.2), abs=0.12)
+    assert found["unfamiliar_picture"] == pytest.approx(np.full(TAGS, 0.6), abs=0.1)
+    # The classifier always says the same, so its weights and others share what is constant.
+    odds = decoder * found["decoder"] + biases + unlike * found["unfamiliar"]
+    odds += picture * (found["picture"] + unlike * found["unfamiliar_picture"])
+    odds -= 6.9 * (found["classes"] + unlike * found["unfamiliar_classes"])
+    truth = 1.2 * decoder + picture * (0.2 + 0.6 * unlike) - unlike
+    assert np.abs(odds - truth).mean() < 0.15
+
+
 def test_a_network_that_never_saw_a_tag_is_not_heard_about_it():
     stated = said(500)
     claims = claims_of(stated.picture.astype(np.float64))
@@ -134,9 +153,8 @@ def test_what_nobody_knows_changes_nothing():
     claims = claims_of(stated.decoder.astype(np.float64))
     half = np.arange(800) < 400
     hidden = Claims(np.where(half[:, None], claims.values, UNKNOWN).astype(np.int8), claims.captions)
-    mixed = Statements(
-        *(np.where(half[:, None], a, b) for a, b in zip(vars(stated).values(), vars(other).values(), strict=True))
-    )
+    both = zip(vars(stated).values(), vars(other).values(), strict=True)
+    mixed = Statements(*(np.where(half[:, None] if a.ndim == 2 else half, a, b) for a, b in both))
     # One kind of prevalence shift for both: the decoder's logits of the unknown half are in it, but cancel.
     first, second = (
         fit_weights(one, hidden, np.full(TAGS, 0.5), knowledge(), WEIGHTS, report=quiet) for one in (stated, mixed)

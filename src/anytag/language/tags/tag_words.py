@@ -59,6 +59,17 @@ class TagWords:
         result[self._pieces] = np.where(np.isnan(best), 0.0, np.clip(best, LOWEST, HIGHEST))
         return result
 
+    def forbidden(self, margins: NDArray[np.float64], needed: NDArray[np.float64]) -> NDArray[np.int64]:
+        """The pieces whose every tag misses the margin that it needs.
+
+        Args:
+            margins: ``[tags]``, as for :meth:`weights`; tags that were not asked for miss nothing.
+            needed: ``[tags]``.
+        """
+        missed = np.append(margins < needed, [True])
+        pieces: NDArray[np.int64] = self._pieces[missed[self._named].all(1)]
+        return pieces
+
     def _best(self, margins: NDArray[np.float64]) -> NDArray[np.float64]:
         """The margin of the likeliest tag that each naming piece names; NaN if none of them was asked for."""
         known = np.append(np.where(np.isnan(margins), -np.inf, margins), -np.inf)

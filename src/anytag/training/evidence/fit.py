@@ -17,10 +17,12 @@ from anytag.errors import UsageError
 from anytag.foundations.report import Report
 from anytag.inference.evidence import (
     EVIDENCE_FILE,
+    WITNESSES,
     class_statements,
     exclusive_classes,
     own_probabilities,
     sharpened,
+    unfamiliarity,
 )
 from anytag.inference.recognizer import Recognizer
 from anytag.language.parsing.parsed_captions import ParsedCaptions
@@ -181,7 +183,11 @@ def fit(
         picture[fold == number] = network(name, fold != number)(inputs[fold == number])
     whole = network("of the model", np.ones(len(inputs), np.bool_))
     known = _knowledge(material, whole.positives, recognizer)
-    said = _statements(config, material.new, picture, recognizer)
+    look = _linear_look(material, [*before, inputs])
+    unfamiliar = np.zeros(len(inputs), np.float32)
+    if look:
+        unfamiliar = unfamiliarity(inputs, look["unfamiliar_weight"], look["unfamiliar_bias"])
+    said = _statements(config, material.new, picture, unfamiliar, recognizer)
     weights, biases = fit_weights(said, claims, rates, known, config.weights, config.seed, report)
     own = np.array([bool(tag.classes) for tag in recognizer.vocabulary]) & (known.decoder < config.weights.known)
     factor, bias = fit_alone([said.classes], [claims], rates, np.flatnonzero(own)) if own.any() else (0.0, 0.0)
@@ -189,25 +195,22 @@ def fit(
     alone = np.where(own[:, None], np.array([factor, bias], np.float32), _SILENT)
     room = np.array([-config.weights.decoder_room, config.weights.decoder_room])
     heard = (np.stack([said.decoder.min(0), said.decoder.max(0)], axis=1) + room).astype(np.float16)
+    # Of tags that only captions speak of, the fit cannot know how wrong they are elsewhere.
+    taken = np.where(known.labeled, config.unfamiliar_implied, config.unfamiliar)
+    taken[list(material.classes)] = 0
+    weights[:, WITNESSES.index("unfamiliar")] -= taken
     weighed = {"weights": weights.astype(np.float16), "biases": biases, "alone": alone, "decoder_range": heard}
-    return whole.arrays() | weighed | _unfamiliar(config, material, [*before, inputs], known)
+    return whole.arrays() | weighed | look
 
 
-def _unfamiliar(
-    config: EvidenceTraining,
-    material: Material,
-    inputs: Sequence[NDArray[np.float32]],
-    known: TagKnowledge,
-) -> dict[str, NDArray[Any]]:
-    """What is taken from tags that only captions speak of, where a picture is unlike those with captions."""
+def _linear_look(material: Material, inputs: Sequence[NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+    """The linear look that tells how unlike captioned pictures a picture is; nothing if all are of one kind."""
     claims = [one for one in (material.seen_claims, material.new_claims) if one is not None]
     described = np.concatenate([one.captions for one in claims]) > 0
-    if not (config.unfamiliar or config.unfamiliar_implied) or described.all() or not described.any():
+    if described.all() or not described.any():
         return {}
     weight, bias = fit_unfamiliarity(np.concatenate(inputs), described)
-    added = np.where(known.labeled, -config.unfamiliar_implied, -config.unfamiliar).astype(np.float32)
-    added[list(material.classes)] = 0
-    return {"unfamiliar": added, "unfamiliar_weight": weight, "unfamiliar_bias": bias}
+    return {"unfamiliar_weight": weight, "unfamiliar_bias": bias}
 
 
 def _digest(config: EvidenceTraining, claims: Claims, inputs: NDArray[np.float32]) -> str:
@@ -235,7 +238,11 @@ def _knowledge(material: Material, positives: NDArray[np.int64], recognizer: Rec
 
 
 def _statements(
-    config: EvidenceTraining, heard: Heard, picture: NDArray[np.float32], recognizer: Recognizer
+    config: EvidenceTraining,
+    heard: Heard,
+    picture: NDArray[np.float32],
+    unfamiliar: NDArray[np.float32],
+    recognizer: Recognizer,
 ) -> Statements:
     vocabulary, labels = recognizer.vocabulary, recognizer.labels.all()
     root, general = exclusive_tags(config, vocabulary)
@@ -249,7 +256,8 @@ def _statements(
         exclusion.append(stated.exclusion)
         sure.append(stated.sure)
     assert heard.decoder is not None
-    return Statements(heard.decoder, picture, *(np.concatenate(parts) for parts in (said, exclusion, sure)))
+    classes, excluded, surest = (np.concatenate(parts) for parts in (said, exclusion, sure))
+    return Statements(heard.decoder, picture, classes, excluded, surest, unfamiliar)
 
 
 def _write(
@@ -298,6 +306,7 @@ def _model_config(directory: ModelDirectory, config: EvidenceTraining) -> ModelC
             "score_slope": 1.0,
             "open_shift": 0.0,
             "default_threshold": config.object_threshold,
+            "decoding": config.decoding or before.decoding,
         }
     )
 

@@ -23,10 +23,15 @@ _Floats = NDArray[np.float32]
 _COLUMNS = (*WITNESSES, "prevalence", "constant")
 
 #: Of about how much a witness says: weights are fitted in these units, so that all are drawn to zero alike.
-_UNITS = np.array([0.2, 0.2, 0.2, 0.5, 1, 0.2, 0.2, 0.2, 1], np.float32)
+_UNITS = np.array([0.2, 0.2, 0.2, 0.5, 1, 0.2, 0.2, 1, 0.2, 0.2, 0.2, 1], np.float32)
+
+#: Weights that all tags begin with.
+_FIRST = (0.4, 0.4, 0.1, 0.2, 0, 0, 0, 0, 0, 0, 0.2, -1.0)
+
+_PLACE = {name: place for place, name in enumerate(_COLUMNS)}
 
 #: Columns in which a tag has weights of its own.
-_OWN = (0, 1, 2, 8)
+_OWN = tuple(_PLACE[name] for name in ("decoder", "picture", "classes", "unfamiliar", "unfamiliar_picture", "constant"))
 
 #: Beyond these, a witness believes in a tag enough for the pair of picture and tag to count by itself.
 _BELIEVED = {"decoder": -2.0, "picture": -3.2, "classes": -3.5}
@@ -39,7 +44,7 @@ _LEAST_WEIGHT = 0.02
 
 @dataclass(frozen=True)
 class Statements:
-    """What the witnesses say of some pictures, ``[N, T]`` each.
+    """What the witnesses say of some pictures, ``[N, T]`` each if nothing else is said.
 
     Attributes:
         decoder: The recognition decoder's logits.
@@ -47,6 +52,7 @@ class Statements:
         classes: Of the classifier; see :class:`~anytag.inference.evidence.ClassStatements`.
         exclusion: Likewise.
         sure: Likewise.
+        unfamiliar: ``[N]`` in [0, 1], how unlike captioned pictures they are.
     """
 
     decoder: NDArray[np.float16]
@@ -54,6 +60,7 @@ class Statements:
     classes: _Floats
     exclusion: _Floats
     sure: _Floats
+    unfamiliar: _Floats
 
 
 @dataclass(frozen=True)
@@ -105,7 +112,7 @@ def fit_weights(
     seed: int = 0,
     report: Report = print,
 ) -> tuple[_Floats, _Floats]:
-    """Weights ``[T, 7]`` in the order of :data:`~anytag.inference.evidence.WITNESSES`, and biases ``[T]``.
+    """Weights ``[T, 10]`` in the order of :data:`~anytag.inference.evidence.WITNESSES`, and biases ``[T]``.
 
     Args:
         said: Of pictures that neither the decoder nor the network has learned from.
@@ -119,7 +126,7 @@ def fit_weights(
     described = claims.captions > 0
     logits = said.decoder[described if described.any() else slice(None)].astype(np.float64)
     shifts = shifts_by_prevalence(logits, known.prevalence.astype(np.float64)).astype(np.float32)
-    trusted = (known.decoder >= _DECODER_EDGES[-1]) & ~(known.labeled & (known.decoder < config.known))
+    trusted = known.decoder >= _DECODER_EDGES[-1]
     shares = config.known_picture, config.known_classes
     ways = (
         (_Way("seldom named", None, True), ~trusted),
@@ -135,7 +142,7 @@ def fit_weights(
             tags = np.flatnonzero(chosen)
             weights[tags], biases[tags] = _unpacked(fitted[tags], shifts[tags], known.prevalence[tags], way)
             report(f"weights: {len(tags):,} tags {way.name}, {len(pairs[0]):,} pairs, loss {loss:.3f}")
-    weights[known.picture == 0] *= np.array([name not in ("picture", "sure_picture") for name in WITNESSES])
+    weights[known.picture == 0] *= np.array([not name.endswith("picture") for name in WITNESSES])
     return weights, biases
 
 
@@ -176,13 +183,14 @@ def _design(
     decoder = said.decoder[rows, columns] - shifts[columns]
     picture = said.picture[rows, columns] * (known.picture[columns] > 0)
     classes, exclusion = said.classes[rows, columns], said.exclusion[rows, columns]
-    sure = said.sure[rows, columns] * way.sure
+    sure, unfamiliar = said.sure[rows, columns] * way.sure, said.unfamiliar[rows]
     nothing, odds = np.zeros_like(sure), np.log(known.prevalence / (1 - known.prevalence))
-    joint = decoder
+    joint, looked, stated = decoder, picture, classes
     if way.shares is not None:
         joint = decoder + sum(share * one for share, one in zip(way.shares, (picture, classes), strict=True))
         picture = classes = nothing
     parts = [joint, picture, classes, exclusion, sure, sure * decoder, sure * picture]
+    parts += [unfamiliar, unfamiliar * looked, unfamiliar * stated]
     return np.stack([*parts, odds[columns], np.ones_like(sure)], axis=1).astype(np.float32) * _UNITS
 
 
@@ -201,7 +209,7 @@ def _fit(
     is_true = torch.from_numpy(claims.values[rows, columns] == TRUE)
     unsaid = silence(torch.from_numpy(claims.captions[rows]), torch.from_numpy(rates.astype(np.float32)[columns]))
     tag, group_of = torch.from_numpy(columns), torch.from_numpy(group[columns])
-    common = torch.tensor([0.4, 0.4, 0.1, 0.2, 0, 0, 0, 0.2, -1.0]) / torch.from_numpy(_UNITS)
+    common = torch.tensor(_FIRST) / torch.from_numpy(_UNITS)
     by_group, by_tag = torch.zeros(len(groups), len(_COLUMNS)), torch.zeros(len(rates), len(_OWN))
     parameters = [common, by_group, by_tag]
     for parameter in parameters:
@@ -238,9 +246,9 @@ def _unpacked(fitted: _Floats, shifts: _Floats, prevalence: _Floats, way: _Way) 
         weights[:, 1:3] = weights[:, :1] * np.array(way.shares, np.float32)
         weights[:, 6] = 0
     if not way.sure:
-        weights[:, 4:] = 0
+        weights[:, 4:7] = 0
     odds = np.log(prevalence / (1 - prevalence))
-    biases = fitted[:, 8] + fitted[:, 7] * odds - weights[:, 0] * shifts
+    biases = fitted[:, _PLACE["constant"]] + fitted[:, _PLACE["prevalence"]] * odds - weights[:, 0] * shifts
     weights[:, 4] -= weights[:, 5] * shifts
     return weights, biases.astype(np.float32)
 

@@ -7,6 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from anytag.foundations.settings import Settings
+from anytag.model.config import DecodingConfig
 from anytag.training.recipes.config import SourceSpec
 
 
@@ -68,9 +69,10 @@ class WeightsConfig(Settings):
     Attributes:
         folds: The network speaks of every picture that weights are fitted on as if it had not learned from it: it is
             trained so many times, without another part of them each time.
-        known: Classes of pictures, and what follows from them, are known well if captions of so many of the decoder's
-            training pictures named them; other tags if 31 did. There the decoder is asked first.
-        known_picture: What the network counts there, as a share of the decoder's weight.
+        known: Tags that fewer captions of the decoder's training pictures named can be found by the classifier's word
+            alone.
+        known_picture: What the network counts where captions of 31 such pictures named a tag, as a share of the
+            decoder's weight: there the decoder is asked first. Where a picture is unfamiliar, more comes to it.
         known_classes: What the classifier counts there, likewise.
         general: Classes that imply a tag from which on it counts as general ("animal").
         group_strength: How strongly a group's weights are drawn towards those that all tags share.
@@ -112,11 +114,12 @@ class EvidenceTraining(Settings):
         exclusive: Name of the tag whose kinds exclude each other.
         general: Names of tags below it that are no kinds of it.
         unfamiliar: What is taken from the log-odds of tags that only captions speak of, where a picture is wholly
-            unlike those with captions.
+            unlike those with captions, beside what the fit finds for tags of which as much is known.
         unfamiliar_implied: The same of tags that follow from classes of pictures, but are neither classes themselves
             nor ``absent`` from other pictures.
         object_threshold: Score from which on an object counts as found.
         other_threshold: The same of attributes, actions and scenes.
+        decoding: How captions are written, which depends on how far scores can be trusted; ``None``: as before.
         seed: Of everything drawn.
     """
 
@@ -135,6 +138,7 @@ class EvidenceTraining(Settings):
     unfamiliar_implied: float = Field(default=0.0, ge=0)
     object_threshold: float = Field(default=0.4, gt=0, lt=1)
     other_threshold: float = Field(default=0.6, gt=0, lt=1)
+    decoding: DecodingConfig | None = None
     seed: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
