@@ -144,6 +144,20 @@ class TestRoutes:
             assert client.get(f"/page/{part}").status_code == 200
         assert client.get("/page/..%2f..%2fsettings.py").status_code == 404
 
+    def test_examples_of_requests_are_requests(self, client):
+        """What the document shows can be sent as it is; and every answer of JSON has an example."""
+        paths = client.get("/openapi.json").json()["paths"]
+        sent = 0
+        for route, methods in paths.items():
+            for method, described in methods.items():
+                answer = described["responses"]["200"].get("content", {}).get("application/json")
+                assert answer is None or "example" in answer, (route, method)
+                example = described.get("requestBody", {}).get("content", {}).get("application/json", {}).get("example")
+                if method == "post" and route.startswith("/v1/"):
+                    assert client.post(route, json=example).status_code == 200, route
+                    sent += 1
+        assert sent == 6
+
     def test_the_openapi_document_names_every_route(self, client):
         document = client.get("/openapi.json").json()
         assert {"/v1/tag", "/v1/caption", "/v1/match", "/v1/locate", "/v1/batch", "/v1/tags", "/v1/search"} <= set(

@@ -99,28 +99,28 @@ def create_app(settings: ServiceSettings | None = None, load: Callable[..., Reco
 
     app.state.ask = ask
 
-    @app.post("/v1/tag", openapi_extra=body(TagOptions), responses=examples("tag"))
+    @app.post("/v1/tag", openapi_extra=body(TagOptions, top=5), responses=examples("tag"))
     async def tag(request: Request) -> Any:
         """Tags of a picture, best first."""
         uploads, options = await read_request(request, settings, TagOptions)
         asked = options.for_model()
         return await ask_one(options.model, ("tag", repr(asked)), tag_work(asked), uploads)
 
-    @app.post("/v1/caption", openapi_extra=body(CaptionOptions), responses=examples("caption"))
+    @app.post("/v1/caption", openapi_extra=body(CaptionOptions, tags=["beach"]), responses=examples("caption"))
     async def caption(request: Request) -> Any:
         """A caption that follows the tags found, or those given."""
         uploads, options = await read_request(request, settings, CaptionOptions)
         asked = options.for_model()
         return await ask_one(options.model, ("caption", repr(asked)), caption_work(asked), uploads)
 
-    @app.post("/v1/match", openapi_extra=body(MatchOptions), responses=examples("match"))
+    @app.post("/v1/match", openapi_extra=body(MatchOptions, texts=["a dog on a beach"]), responses=examples("match"))
     async def match(request: Request) -> Any:
         """How well texts fit a picture, and the tags that say why."""
         uploads, options = await read_request(request, settings, MatchOptions)
         texts = options.texts
         return await ask_one(options.model, ("match", repr(texts)), match_work(texts), uploads)
 
-    @app.post("/v1/locate", openapi_extra=body(LocateOptions), responses=examples("locate"))
+    @app.post("/v1/locate", openapi_extra=body(LocateOptions, tag="dog"), responses=examples("locate"))
     async def locate(request: Request) -> Any:
         """Where a picture shows a tag: a grid of numbers from 0 to 1, row by row."""
         uploads, options = await read_request(request, settings, LocateOptions)
@@ -132,7 +132,7 @@ def create_app(settings: ServiceSettings | None = None, load: Callable[..., Reco
         uploads, options = await read_request(request, settings, EmbedOptions)
         return await ask_one(options.model, "embed", embed_work, uploads)
 
-    @app.post("/v1/batch", openapi_extra=body(BatchOptions), responses=examples("batch"))
+    @app.post("/v1/batch", openapi_extra=body(BatchOptions, several=True, do="tag"), responses=examples("batch"))
     async def batch(request: Request) -> Any:
         """Tags or captions of several pictures; one that cannot be read is reported in its place."""
         uploads, options = await read_request(request, settings, BatchOptions)
@@ -154,17 +154,17 @@ def create_app(settings: ServiceSettings | None = None, load: Callable[..., Reco
             raise known
         return await run_in_threadpool(_tags, known, search.strip(), kind, max(0, min(limit, 10_000)))
 
-    @app.get("/v1/models")
+    @app.get("/v1/models", responses=examples("models"))
     async def models() -> Any:
         """The models that requests may name; the first is the default."""
         return {"models": [{"name": name, "loaded": loaded} for name, loaded in pool.loaded().items()]}
 
-    @app.get("/healthz")
+    @app.get("/healthz", responses=examples("ok"))
     async def healthz() -> Any:
         """Whether the service lives."""
         return {"status": "ok"}
 
-    @app.get("/readyz")
+    @app.get("/readyz", responses=examples("ok"))
     async def readyz() -> Any:
         """Whether it takes work: not while the queue is full."""
         if all(count >= settings.queue for count in pool.waiting().values()):

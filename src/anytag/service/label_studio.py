@@ -30,19 +30,19 @@ _PREDICT = {
 }
 
 
-@router.get("/health")
+@router.get("/health", responses=examples("label_studio_health"))
 async def health(request: Request) -> dict[str, str]:
     """What Label Studio asks before it connects a back end."""
     return {"status": "UP", "model_class": "anytag"}
 
 
-@router.post("/setup", openapi_extra=example_body(_SETUP))
+@router.post("/setup", openapi_extra=example_body(_SETUP), responses=examples("label_studio_setup"))
 async def setup(request: Request) -> dict[str, str]:
     """The model's version; Label Studio keeps it with the predictions."""
     return {"model_version": request.app.state.pool.names[0]}
 
 
-@router.post("/webhook", openapi_extra=example_body(_WEBHOOK))
+@router.post("/webhook", openapi_extra=example_body(_WEBHOOK), responses=examples("label_studio_webhook"))
 async def webhook(request: Request) -> dict[str, str]:
     """Events of annotation: nothing is trained here, so they are only acknowledged."""
     return {"status": "ignored"}

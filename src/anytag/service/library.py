@@ -56,7 +56,7 @@ async def search(request: Request, q: str = "", text: str = "", limit: int = 50,
     return _found(found, found.facets)
 
 
-@router.get("/v1/facets")
+@router.get("/v1/facets", responses=examples("facets"))
 async def facets(request: Request, limit: int = 50) -> Any:
     """How many photos the library has, and its most frequent tags."""
     library = _library(request)

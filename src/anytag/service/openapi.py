@@ -90,6 +90,18 @@ _EXAMPLES["photoprism"] = {
     "result": {"labels": [{"name": "dog", "source": "image", "confidence": 0.93, "topicality": 0.93}]},
 }
 
+_EXAMPLES |= {
+    "models": {"models": [{"name": "default", "loaded": True}]},
+    "ok": {"status": "ok"},
+    "facets": {"total": 2, "facets": [{"name": "dog", "count": 2}]},
+    "label_studio_health": {"status": "UP", "model_class": "anytag"},
+    "label_studio_setup": {"model_version": "default"},
+    "label_studio_webhook": {"status": "ignored"},
+}
+
+#: A picture of one pixel, in base64.
+_PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"
+
 _ERROR = {"error": {"kind": "not_a_picture", "message": "notes.txt: not a picture that can be read"}}
 
 #: Only some routes answer with these.
@@ -141,12 +153,23 @@ def examples(route: str, *more: int) -> dict[int | str, dict[str, Any]]:
     return {200: {"description": "Done.", "content": content}, **errors}
 
 
-def body(options: type[BaseModel]) -> dict[str, Any]:
-    """The request body of a route that takes pictures with options: as a form, raw, or as JSON."""
+def body(options: type[BaseModel], several: bool = False, **example: Any) -> dict[str, Any]:
+    """The request body of a route that takes pictures with options: as a form, raw, or as JSON.
+
+    Args:
+        options: Of the route.
+        several: Whether it takes several pictures.
+        example: Options of the example.
+    """
     schema = options.model_json_schema()
     properties, required = schema["properties"], schema.get("required", [])
-    picture = {"type": "string", "format": "binary", "description": "The picture's bytes."}
-    base64 = {"type": "string", "format": "byte", "description": "The picture's bytes in base64."}
+    picture: dict[str, Any] = {"type": "string", "format": "binary", "description": "The picture's bytes."}
+    base64: dict[str, Any] = {"type": "string", "format": "byte", "description": "The picture's bytes in base64."}
+    name, given, sent = "picture", base64, picture
+    shown: Any = _PICTURE
+    if several:
+        name, shown = "pictures", [_PICTURE, _PICTURE]
+        given, sent = ({"type": "array", "items": one, "minItems": 1} for one in (base64, picture))
     parameters = [
         {"name": name, "in": "query", "required": False, "schema": value} for name, value in properties.items()
     ]
@@ -158,16 +181,17 @@ def body(options: type[BaseModel]) -> dict[str, Any]:
                 "multipart/form-data": {
                     "schema": {
                         "type": "object",
-                        "properties": {"picture": picture, **properties},
-                        "required": ["picture", *required],
+                        "properties": {name: sent, **properties},
+                        "required": [name, *required],
                     }
                 },
                 "application/json": {
                     "schema": {
                         "type": "object",
-                        "properties": {"picture": base64, **properties},
-                        "required": ["picture", *required],
-                    }
+                        "properties": {name: given, **properties},
+                        "required": [name, *required],
+                    },
+                    "example": {name: shown, **example},
                 },
                 "application/octet-stream": {"schema": picture},
             },
