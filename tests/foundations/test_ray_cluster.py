@@ -20,27 +20,29 @@ class Worker:
             self.died.touch()
             os.kill(os.getpid(), 9)
         print("a worker speaks")
-        return row
+        return {**row, "priority": os.nice(0)}
 
 workers = RayWorkers(2)
 workers.connect()
 with quiet_data(in_order=True) as data:
     rows = data.from_items([{"number": number} for number in range(6)], override_num_blocks=6)
     done = rows.map(Worker, fn_constructor_args=(Path("died"),), **workers.pool(6))
-    print([row["number"] for row in done.iter_rows()])
+    rows = list(done.iter_rows())
+    print([row["number"] for row in rows], {row["priority"] for row in rows} == {os.nice(0)})
 """
 
 
 def test_nothing_is_printed_but_what_the_program_prints(tmp_path):
+    """And workers have the priority of the program, not Ray's lowest."""
     require_module("ray", "cluster")
-    settings = {"PYTHONPATH": str(ROOT / "src"), "RAY_worker_niceness": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+    settings = {"PYTHONPATH": str(ROOT / "src"), "RAY_USAGE_STATS_ENABLED": "0"}
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM.replace('"died"', repr(str(tmp_path / "died")))],
-        env={**os.environ, **settings},
+        env={name: value for name, value in os.environ.items() if name != "RAY_worker_niceness"} | settings,
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
     )
     assert (tmp_path / "died").exists()
-    assert (done.stdout, done.stderr, done.returncode) == ("[0, 1, 2, 3, 4, 5]\n", "", 0)
+    assert (done.stdout, done.stderr, done.returncode) == ("[0, 1, 2, 3, 4, 5] True\n", "", 0)
