@@ -10,6 +10,7 @@ import numpy as np
 from _common import table
 from _scoring import ScoredShard
 
+from anytag.backends.base import Encoded
 from anytag.evaluation.captioning import score_captions
 from anytag.inference.recognizer import Recognizer
 from anytag.language.parsing.parser import CaptionParser
@@ -27,17 +28,20 @@ class Writer:
         self.recognizer = recognizer
         self.labels = recognizer.labels.all()
         self.options = recognizer.captioner.options()
+        self._ask = recognizer.questions.caption()
 
     def write(self, shard: ScoredShard, row: int, tags: Tags, given: bool = True, agree: bool = True) -> str:
         """The caption of one picture that follows ``tags``; unless ``agree``, scores do not weigh its words."""
         features, captioner = shard.features[row : row + 1], self.recognizer.captioner
-        margins = captioner.margins(shard.scores[row : row + 1], self.labels)[0] if agree else None
+        limits = self.labels.thresholds
+        margins = captioner.margins(shard.scores[row : row + 1], self.labels, limits)[0] if agree else None
         return captioner.caption(features, tags, given, self.options, margins).text
 
     def guided(self, shard: ScoredShard, row: int) -> str:
-        """The default: guided by the tags found."""
-        guides = self.recognizer.captioner.guides(self.labels.found(shard.scores[row]))
-        return self.write(shard, row, guides, given=False)
+        """The default: guided by the tags found, where the picture is familiar."""
+        rows = slice(row, row + 1)
+        [answer] = self._ask(Encoded(shard.features[rows], shard.classes[rows]), [shard.samples[row].source])
+        return answer.caption or ""
 
 
 def caption_figures(writer: Writer, shard: ScoredShard, free: Sequence[str], parser: CaptionParser) -> dict[str, Any]:

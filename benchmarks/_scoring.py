@@ -30,6 +30,7 @@ class ScoredShard:
         name: What the set is called.
         samples: Annotations; the pictures' bytes are dropped.
         features: ``[N, tokens, W]`` of the image encoder.
+        classes: ``[N, C]``, the probabilities of the encoder's classes.
         scores: ``[N, T]``, as shipped: recognition decoder and the encoder's classifier.
         decoder_scores: ``[N, T]``, recognition decoder alone.
         named: ``[N, T]``, tags parsed from the picture's captions, and what they imply.
@@ -39,6 +40,7 @@ class ScoredShard:
     name: str
     samples: list[Sample]
     features: FloatArray
+    classes: FloatArray
     scores: FloatArray
     decoder_scores: FloatArray
     named: NDArray[np.bool_]
@@ -73,12 +75,13 @@ def score_shard(
     labels = recognizer.labels.all()
     plain = without_classes(labels)
     read: list[str] = []
-    features, scores, decoder_scores = [], [], []
+    features, classes, scores, decoder_scores = [], [], [], []
     for batch in recognizer.directory.config.image_encoder.preprocessing.batches(sources(), _BATCH):
         encoded = recognizer.backend.encode(batch.pixels)
         logits = recognizer.backend.recognize(encoded.features, labels.queries)
         read += batch.paths
         features.append(encoded.features)
+        classes.append(encoded.classes)
         scores.append(recognizer.scorer.scores(encoded, labels, logits))
         decoder_scores.append(recognizer.scorer.scores(encoded, plain, logits))
         print(f"\r{name}: {len(read)} pictures", end="", flush=True)
@@ -94,6 +97,7 @@ def score_shard(
         name,
         kept,
         np.concatenate(features),
+        np.concatenate(classes),
         np.concatenate(scores),
         np.concatenate(decoder_scores),
         named,

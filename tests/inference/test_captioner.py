@@ -266,6 +266,18 @@ class TestAgreement:
         assert write(0.0, "blue", support=4.0, kinds=["object", "scene"]) == "a photo"
 
 
+def test_a_threshold_of_the_user_s_decides_what_is_believed(recognizer):
+    # Red: a dog has .6. The plain sentence names what counts as found.
+    decoding = recognizer.directory.config.decoding.model_copy(update={"support": 0.0, "plain_from": 0.0})
+    recognizer.captioner.config = recognizer.directory.config.model_copy(update={"decoding": decoding})
+    assert recognizer.caption(plain("red")).caption == "a photo of a dog"
+    seen = recognizer.caption(plain("red"), threshold=0.65)
+    assert (seen.caption, seen.given, seen.covered) == ("a photo of an animal", ("animal",), ("animal",))
+    assert recognizer.caption(plain("red"), threshold=0.99).caption == "a photo"
+    # What the user asks for is written, however unfamiliar the picture is.
+    assert recognizer.caption(plain("red"), tags=["beach"]).caption == "a picture of beach"
+
+
 def test_what_nearly_reaches_its_threshold_may_guide(recognizer):
     # Red: a dog has .6; asked for at .8 it is not found, but may guide where there is room of 1.
     decoding = recognizer.directory.config.decoding

@@ -262,24 +262,29 @@ class Captioner:
         )
         return self._choose(found, features, tags, given, None if support is None else margins)
 
-    def margins(self, scores: FloatArray, labels: LabelSet) -> NDArray[np.float64]:
+    def margins(self, scores: FloatArray, labels: LabelSet, limits: NDArray[np.float64]) -> NDArray[np.float64]:
         """By how much the log-odds of all tags exceed those of their thresholds: ``[B, tags]``, NaN for others.
 
         Args:
             scores: ``[B, T]`` of the labels.
             labels: Tags of the vocabulary, all or some of them; other labels are passed over.
+            limits: ``[T]``, the scores from which on they count as found.
         """
         result = np.full((len(scores), len(self.vocabulary)), np.nan)
         asked = [place for place, id in enumerate(labels.ids) if id is not None]
         ids = [id for id in labels.ids if id is not None]
-        result[:, ids] = (log_odds(scores, EDGE) - log_odds(labels.thresholds, EDGE))[:, asked]
+        result[:, ids] = (log_odds(scores, EDGE) - log_odds(limits, EDGE))[:, asked]
         return result
 
-    def least_scores(self, labels: LabelSet) -> NDArray[np.float64]:
-        """The score ``[T]`` below which it makes no difference to a caption how low a label's score is."""
+    def least_scores(self, limits: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The score ``[T]`` below which it makes no difference to a caption how low a label's score is.
+
+        Args:
+            limits: ``[T]``, the scores from which on labels count as found.
+        """
         decoding = self.config.decoding
         depth = max(-LOWEST, decoding.support or 0.0, decoding.known_support or 0.0, decoding.guide_room)
-        return sigmoid(log_odds(labels.thresholds, EDGE) - depth)
+        return sigmoid(log_odds(limits, EDGE) - depth)
 
     def _agreeing(
         self,

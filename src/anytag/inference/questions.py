@@ -239,9 +239,10 @@ class _CaptionQuestion:
         return self.given is not None or self.tags.expressly
 
     def __call__(self, encoded: Encoded, paths: Sequence[str]) -> list[Recognition]:
-        least = np.minimum(self.tags.limits(), self.captioner.least_scores(self.tags.labels))
+        limits = self.tags.limits()
+        least = np.minimum(limits, self.captioner.least_scores(limits))
         scores = self.tags.scorer.scores(encoded, self.tags.labels, least=least)
-        margins, results = self.captioner.margins(scores, self.tags.labels), []
+        margins, results = self.captioner.margins(scores, self.tags.labels, limits), []
         unlike = self.tags.scorer.unfamiliarity(encoded)
         for row, path in enumerate(paths):
             found = self.tags.found(scores[row])
