@@ -20,7 +20,7 @@ from anytag.inference.captioner import Captioner
 from anytag.inference.decoding_options import DecodingOptions
 from anytag.inference.joint_embedding import JointEmbedding
 from anytag.inference.label_set import LabelSet
-from anytag.inference.label_sets import LabelSets
+from anytag.inference.label_space import LabelSpace
 from anytag.inference.scoring import Scorer
 from anytag.inference.tag_choice import TagChoice
 from anytag.inference.text_queries import TextQueries
@@ -87,7 +87,7 @@ class Questions:
         self.directory, self.backend = directory, backend
         self._arguments = (directory, backend, tags, descriptions)
         self.texts = TextQueries(directory, backend, descriptions)
-        self.labels = LabelSets(directory, backend, tags, self.texts)
+        self.labels = LabelSpace(directory, backend, tags, self.texts)
         self.scorer = Scorer(directory, backend)
         self._captioner: Captioner | None = None
 

@@ -14,7 +14,7 @@ from anytag.foundations.headroom import prepare_products
 from anytag.foundations.shortage import explained_shortage
 from anytag.inference.captioner import Captioner
 from anytag.inference.embedding import picture_embeddings
-from anytag.inference.label_sets import LabelSets
+from anytag.inference.label_space import LabelSpace
 from anytag.inference.look import Look
 from anytag.inference.picture_arguments import check_picture, is_picture
 from anytag.inference.questions import Answer, CaptionOptions, Question, Questions, TagOptions, keeps_blank
@@ -89,7 +89,7 @@ class Recognizer:
         return self.labels.vocabulary
 
     @property
-    def labels(self) -> LabelSets:
+    def labels(self) -> LabelSpace:
         """The part that chooses what to ask for."""
         return self.questions.labels
 

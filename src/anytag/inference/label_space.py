@@ -19,8 +19,8 @@ from anytag.model.vocabulary import TagVocabulary, VocabularyTag
 from anytag.recognition import TAG_KINDS, TagKind
 
 
-class LabelSets:
-    """Makes the label sets of one model; a set that was asked for before is kept.
+class LabelSpace:
+    """Everything that one model can be asked for; sets of it are made here, and kept for the next time.
 
     A label is anything that a model can be asked for: a tag of its vocabulary or a category in the user's own words.
 

@@ -85,7 +85,7 @@ class TestScale:
         assert seen.tags[0].score == pytest.approx(0.5, abs=1e-6)
 
 
-class TestLabelSets:
+class TestLabelSpace:
     def test_sets_are_made_once(self, recognizer):
         labels = recognizer.labels
         assert labels.all() is labels.all(("action", "attribute", "scene", "object"))
