@@ -109,6 +109,28 @@ def test_why_and_how_much(search):
     assert search.by_words("dog unicorn").unknown == ("unicorn",)
 
 
+def test_a_tag_finds_its_kinds(search):
+    # No picture has the tag "animal", nor "vehicle", which both senses of "train" are asked about.
+    tags = [
+        VocabularyTag(0, "animal", "object", aliases=("beast",), translations=(("de", "Tier"),)),
+        VocabularyTag(1, "dog", "object", implies=(0,)),
+        VocabularyTag(2, "vehicle", "object"),
+        VocabularyTag(3, "train", "object", implies=(2,)),
+        VocabularyTag(4, "train", "action"),
+        VocabularyTag(5, "poodle", "object", implies=(1,)),
+    ]
+    wider = Search(search.index, TagVocabulary(tags))
+    for query in ("animal", "animals", "beast", "Tier", "object:animal"):
+        assert paths(wider.by_words(query)) == ["a.jpg", "b.jpg"]
+    assert paths(wider.by_words("vehicle")) == ["c.jpg"]
+    assert paths(wider.by_words("-animal")) == ["c.jpg", "d.jpg"]
+    assert paths(wider.by_words("animal>0.8")) == ["a.jpg"]
+    assert paths(wider.by_words("dog")) == ["a.jpg", "b.jpg"]
+    assert paths(wider.by_words("poodle")) == paths(wider.by_words("scene:animal")) == []
+    [hit, _] = wider.by_words("animal").hits
+    assert [(reason.name, reason.score) for reason in hit.reasons] == [("dog", pytest.approx(0.9))]
+
+
 def test_limits_and_facets(search):
     found = search.by_words("dog OR beach", limit=1, facets=2)
     assert (paths(found), found.total) == (["c.jpg"], 3)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import cached_property
+from typing import cast
+
 from anytag.library.index import Index
 from anytag.model.names import normalize_name
 from anytag.model.vocabulary import TagVocabulary, VocabularyTag
+from anytag.recognition import TAG_KINDS, TagKind
 
 #: A tag's number in the index, its name and its kind.
 IndexTag = tuple[int, str, str]
@@ -30,17 +35,46 @@ class TagNames:
         return self._state == _state(index)
 
     def find(self, text: str) -> list[IndexTag]:
-        """The tags that a text names."""
+        """The tags that a text names, and their kinds: a bee is an insect, also where only the bee was sure enough."""
         name = normalize_name(text)
-        found = self._called(name) or self._called(name.removesuffix("s")) or self._called(name.removesuffix("es"))
-        if not found and self._vocabulary is not None:
+        found: dict[IndexTag, None] = {}
+        for form in (name, name.removesuffix("s"), name.removesuffix("es")):
+            if found := dict.fromkeys([*self._called(form), *self._kinds(self._senses(form))]):
+                return list(found)
+        if self._vocabulary is not None:
             senses = [self._vocabulary[id] for id in self._vocabulary.translations.find(name)]
-            found = [known for tag in senses for known in self.of(tag)]
-        return found
+            found = dict.fromkeys(known for tag in senses for known in self.of(tag))
+            found |= dict.fromkeys(self._kinds(senses))
+        return list(found)
 
     def of(self, tag: VocabularyTag) -> list[IndexTag]:
         """A tag of the vocabulary, if a picture has it."""
         return [known for known in self._by_name.get(normalize_name(tag.name), ()) if known[1:] == (tag.name, tag.kind)]
+
+    def _senses(self, name: str) -> list[VocabularyTag]:
+        """Tags of the vocabulary of that name or alias, whether a picture has them or not."""
+        if self._vocabulary is None:
+            return []
+        named = (self._vocabulary.find(name, kind) for kind in TAG_KINDS)
+        return [*(tag for tag in named if tag is not None), *self._vocabulary.with_alias(name)]
+
+    def _kinds(self, senses: Iterable[VocabularyTag]) -> list[IndexTag]:
+        """The index's tags that imply one of some tags of the vocabulary."""
+        return [known for tag in senses for known in self._below.get(tag.id, ())]
+
+    @cached_property
+    def _below(self) -> dict[int, list[IndexTag]]:
+        """By id of the vocabulary, the index's tags that imply it."""
+        below: dict[int, list[IndexTag]] = {}
+        if self._vocabulary is None:
+            return below
+        for tags in self._by_name.values():
+            for known in tags:
+                tag = self._vocabulary.find(known[1], cast("TagKind", known[2]))
+                if tag is not None and tag.name == known[1]:
+                    for id in self._vocabulary.with_implied([tag.id]) - {tag.id}:
+                        below.setdefault(id, []).append(known)
+        return below
 
     def _called(self, name: str) -> list[IndexTag]:
         """Tags of that name, then those of that alias."""
