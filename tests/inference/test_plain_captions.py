@@ -23,6 +23,11 @@ def tags(*names: str, kind: TagKind = "object") -> list[VocabularyTag]:
         (["glass"], "a photo of a glass"),
         (["dog food", "bowl"], "a photo of dog food and a bowl"),
         (["pitcher (jug)"], "a photo of a pitcher"),
+        (["cargo pants", "person"], "a photo of cargo pants and a person"),
+        (["table tennis", "hair"], "a photo of table tennis and hair"),
+        (["sky", "ground"], "a photo of the sky and the ground"),
+        (["uniform", "umbrella"], "a photo of a uniform and an umbrella"),
+        (["hourglass", "horse"], "a photo of an hourglass and a horse"),
     ],
 )
 def test_articles(names: list[str], caption: str) -> None:

@@ -7,12 +7,26 @@ from collections.abc import Sequence
 from anytag.language.parsing.lemmas import noun_lemma
 from anytag.model.vocabulary import VocabularyTag
 
-#: Names of what is not counted, so that no article stands before them.
+#: Last words of names of what is not counted, so that no article stands before them.
 _UNCOUNTED = frozenset({
-    "bread", "broccoli", "clothing", "corn", "equipment", "fire", "food", "footwear", "fruit", "furniture", "garlic",
-    "ginger", "grass", "jewelry", "luggage", "meat", "milk", "money", "people", "produce", "rice", "sand", "snow",
-    "water",
+    "alcohol", "art", "asparagus", "bedding", "bread", "broccoli", "clothing", "corn", "debris", "dirt", "equipment",
+    "eyewear", "fire", "food", "footwear", "fruit", "furniture", "garlic", "gas", "gear", "ginger", "grass",
+    "gymnastics", "hair", "jewelry", "lingerie", "luggage", "meat", "milk", "money", "mud", "news", "people", "produce",
+    "rice", "sand", "smoke", "snow", "soccer", "tennis", "traffic", "underwear", "water", "wildlife",
 })  # fmt: skip
+
+#: Last words that stand for one thing in the plural, or for many.
+_PLURAL = frozenset({
+    "bangs", "chopsticks", "clothes", "dreadlocks", "glasses", "goggles", "goods", "headphones", "jeans", "khakis",
+    "leggings", "menus", "overalls", "pajamas", "pants", "shorts", "sunglasses", "sweatpants", "sweats", "tights",
+    "tongs", "trunks", "tutus",
+})  # fmt: skip
+
+#: There is only one in a picture.
+_ONE = frozenset({"ground", "moon", "ocean", "sea", "sky", "sun"})
+
+#: Beginnings that are spoken with a consonant, and without one.
+_CONSONANTS, _VOWELS = ("eu", "one", "uku", "uni", "uri", "usb", "ute"), ("a", "e", "heir", "hour", "i", "o", "u")
 
 #: Things that one sentence names at the most.
 _MOST = 2
@@ -35,8 +49,10 @@ def _with_article(name: str) -> str:
     """A name as it stands in a sentence; what stands in brackets behind it only tells two senses apart."""
     words = name.partition(" (")[0]
     last = words.split()[-1]
-    if last in _UNCOUNTED or (
-        last.endswith("s") and (noun_lemma(last) != last or last.endswith(("ers", "ors", "ars")))
-    ):
+    several = last.endswith("s") and (noun_lemma(last) != last or last.endswith(("ers", "ors", "ars")))
+    if several or last in _UNCOUNTED or last in _PLURAL:
         return words
-    return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
+    if words in _ONE:
+        return f"the {words}"
+    spoken_vowel = words.startswith(_VOWELS) and not words.startswith(_CONSONANTS)
+    return f"{'an' if spoken_vowel else 'a'} {words}"
