@@ -119,3 +119,11 @@ def test_wrong_options(labeled, arguments, message, tmp_path):
     done = run(*(argument.replace("{table}", str(labeled)) for argument in arguments), "--out", tmp_path / "out")
     assert done.exit_code == 2
     assert message in done.stderr.replace("\n", "")
+
+
+def test_tables_of_the_miniature_are_lines(tmp_path, monkeypatch):
+    require_module("torch")
+    monkeypatch.setattr("anytag.training.miniature.suite.run_suite", lambda *_: {})
+    monkeypatch.setattr("anytag.training.miniature.suite.markdown", lambda figures: "| a |\n| b |\n")
+    done = run("--suite", "mini", "--data", tmp_path, "--out", tmp_path / "out")
+    assert (done.exit_code, done.stdout) == (0, "| a |\n| b |\n")

@@ -260,4 +260,5 @@ def _run_suite(suite: str, data: Path | None, out: Path | None, budget: float | 
         from anytag.training.miniature.config import MiniatureConfig
         from anytag.training.miniature.suite import markdown, run_suite
     config = MiniatureConfig.model_validate({} if budget is None else {"budget": budget})
-    tell(markdown(run_suite(config, data, out, tell)))
+    for line in markdown(run_suite(config, data, out, tell)).splitlines():
+        tell(line)
