@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anytag.foundations.log_odds import EDGE, log_odds, sigmoid
+from anytag.foundations.log_odds import EDGE, log_odds, lowered, sigmoid
 
 
 def test_odds_of_three_to_one() -> None:
@@ -23,6 +23,12 @@ def test_without_an_edge_tiny_probabilities_stay_apart() -> None:
 
 def test_probabilities_keep_their_precision() -> None:
     assert sigmoid(np.zeros((2, 3), np.float32)).dtype == np.float32
+
+
+def test_lowered_by_log_odds() -> None:
+    # Three to one become one to one; certainty is cut off first.
+    assert lowered([0.75, 1.0], np.log(3)) == pytest.approx([0.5, 1 - 3e-6], abs=1e-7)
+    assert lowered(0.75, 0.0) == pytest.approx(0.75)
 
 
 @given(st.floats(-20, 20))

@@ -93,7 +93,7 @@ class CategoryParser:
         self._columns: dict[int, list[int]] = {}
         for column, name in enumerate(plain):
             self._columns.setdefault(first[name], []).append(column)
-        self._own, self._vocabulary = TagMapper(own), vocabulary
+        self._own = TagMapper(own)
         self._wide = None if vocabulary is None else TagMapper(vocabulary)
         self._of_tag: dict[int, set[int]] = {}
         if vocabulary is not None:
@@ -114,10 +114,9 @@ class CategoryParser:
     def _places(self, tag: ParsedTag) -> set[int]:
         """The categories that one parsed tag stands for."""
         places = set(self._own.ids(tag))
-        if self._wide is None or self._vocabulary is None:
+        if self._wide is None:
             return places
         wider = {place for id in self._wide([tag]) for place in self._of_tag.get(id, ())}
         name = normalize_name(tag.name)
-        if " " in name and self._own.vocabulary.find(name) is None and self._vocabulary.find(name) is not None:
-            return wider
-        return places | wider
+        compound = " " in name and self._wide.vocabulary.find(name) is not None
+        return wider if compound and self._own.vocabulary.find(name) is None else places | wider

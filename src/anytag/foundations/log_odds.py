@@ -28,3 +28,8 @@ def log_odds(probability: ArrayLike, edge: float = 0.0) -> NDArray[np.float64]:
     kept = np.clip(exact, edge, 1 - edge) if edge else exact
     odds: NDArray[np.float64] = np.log(kept) - np.log1p(-kept)
     return odds
+
+
+def lowered(probability: ArrayLike, by: float) -> NDArray[np.float64]:
+    """Probabilities that are so much less in log-odds; those beyond :data:`EDGE` count as that first."""
+    return sigmoid(log_odds(probability, EDGE) - by)

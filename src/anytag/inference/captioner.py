@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from anytag.backends.base import Backend, Cache, FloatArray, Step
 from anytag.errors import ModelError
-from anytag.foundations.log_odds import EDGE, log_odds, sigmoid
+from anytag.foundations.log_odds import EDGE, log_odds, lowered
 from anytag.inference.generation import DecodingOptions, Generated, generate_several
 from anytag.inference.label_set import LabelSet
 from anytag.inference.plain_captions import plain_caption
@@ -198,8 +198,10 @@ class Captioner:
         best = [tag for tag in found[:1] if tag.kind == "object"]
         seldom = any(tag.support < self.config.decoding.seldom for tag in best)
         # Captions that follow all tags leave out what captions seldom name: only one about that thing is tried.
-        tries = [] if seldom else [(tags, False)]
-        for followed, wanted in [*tries, (best, True)] if best else tries:
+        tries: list[tuple[Sequence[VocabularyTag], bool]] = [] if seldom else [(tags, False)]
+        if best:
+            tries.append((best, True))
+        for followed, wanted in tries:
             caption = self._write(features, followed, wanted, options, margins, self._support)
             if self._believed(caption.text, best if seldom else (), margins):
                 return caption
@@ -284,7 +286,7 @@ class Captioner:
         """
         decoding = self.config.decoding
         depth = max(-LOWEST, decoding.support or 0.0, decoding.known_support or 0.0, decoding.guide_room)
-        return sigmoid(log_odds(limits, EDGE) - depth)
+        return lowered(limits, depth)
 
     def _agreeing(
         self,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anytag.backends.base import FloatArray, Queries
-from anytag.foundations.log_odds import EDGE, log_odds, sigmoid
+from anytag.foundations.log_odds import lowered
 from anytag.recognition import Tag, TagKind
 
 
@@ -100,7 +100,7 @@ class LabelSet:
             room: By how much, in log-odds, tags may miss their thresholds.
         """
         limits = self.limits(threshold)
-        chosen = np.flatnonzero(scores >= (sigmoid(log_odds(limits, EDGE) - room) if room else limits))
+        chosen = np.flatnonzero(scores >= (lowered(limits, room) if room else limits))
         chosen = chosen[np.argsort(-scores[chosen], kind="stable")]
         if self.merged:
             chosen = self._best_of_each_name(chosen)

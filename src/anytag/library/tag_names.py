@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cached_property
-from typing import cast
 
 from anytag.library.index import Index
 from anytag.model.names import normalize_name
 from anytag.model.vocabulary import TagVocabulary, VocabularyTag
-from anytag.recognition import TAG_KINDS, TagKind
+from anytag.recognition import TAG_KINDS
 
 #: A tag's number in the index, its name and its kind.
 IndexTag = tuple[int, str, str]
@@ -68,12 +67,10 @@ class TagNames:
         below: dict[int, list[IndexTag]] = {}
         if self._vocabulary is None:
             return below
-        for tags in self._by_name.values():
-            for known in tags:
-                tag = self._vocabulary.find(known[1], cast("TagKind", known[2]))
-                if tag is not None and tag.name == known[1]:
-                    for id in self._vocabulary.with_implied([tag.id]) - {tag.id}:
-                        below.setdefault(id, []).append(known)
+        for tag in self._vocabulary:
+            if known := self.of(tag):
+                for id in self._vocabulary.with_implied([tag.id]) - {tag.id}:
+                    below.setdefault(id, []).extend(known)
         return below
 
     def _called(self, name: str) -> list[IndexTag]:

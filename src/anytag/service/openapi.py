@@ -70,27 +70,23 @@ _EXAMPLES: dict[str, Any] = {
         "facets": [],
         "unknown": [],
     },
-}
-
-_EXAMPLES["label_studio"] = {
-    "results": [
-        {
-            "result": [
-                {"from_name": "tags", "to_name": "image", "type": "choices", "value": {"choices": ["dog"]}},
-            ],
-            "score": 0.93,
-            "model_version": "default",
-        }
-    ]
-}
-_EXAMPLES["photoprism"] = {
-    "id": "a1",
-    "code": 200,
-    "model": {"name": "default", "version": "0.1.0"},
-    "result": {"labels": [{"name": "dog", "source": "image", "confidence": 0.93, "topicality": 0.93}]},
-}
-
-_EXAMPLES |= {
+    "label_studio": {
+        "results": [
+            {
+                "result": [
+                    {"from_name": "tags", "to_name": "image", "type": "choices", "value": {"choices": ["dog"]}},
+                ],
+                "score": 0.93,
+                "model_version": "default",
+            }
+        ]
+    },
+    "photoprism": {
+        "id": "a1",
+        "code": 200,
+        "model": {"name": "default", "version": "0.1.0"},
+        "result": {"labels": [{"name": "dog", "source": "image", "confidence": 0.93, "topicality": 0.93}]},
+    },
     "models": {"models": [{"name": "default", "loaded": True}]},
     "ok": {"status": "ok"},
     "facets": {"total": 2, "facets": [{"name": "dog", "count": 2}]},

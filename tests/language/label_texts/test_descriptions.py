@@ -1,6 +1,7 @@
 import json
 
 import pytest
+from described_tags import BEACH, OWL, RED, RUN
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,14 +28,6 @@ from anytag.language.label_texts.descriptions import (
 )
 from anytag.language.tags.wordnet import Synset
 from anytag.recognition import TAG_KINDS
-
-OWL, BEACH, RED, RUN = (
-    NamedTag("owl", "object"),
-    NamedTag("beach", "scene"),
-    NamedTag("red", "attribute"),
-    NamedTag("run", "action"),
-)
-
 
 TABLE = {
     ("crane", "noun"): [

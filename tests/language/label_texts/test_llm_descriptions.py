@@ -6,6 +6,7 @@ import sys
 import time
 
 import pytest
+from described_tags import BEACH, OWL, RED, RUN
 from fixtures_chat import completion, serving
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,13 +15,6 @@ from anytag.language.label_texts.chat_endpoint import EndpointError
 from anytag.language.label_texts.description_files import Undescribed, read_descriptions, write_descriptions
 from anytag.language.label_texts.description_templates import QUESTIONS, NamedTag, questions
 from anytag.language.label_texts.llm_descriptions import api_key, clean_answer, from_endpoint
-
-OWL, BEACH, RED, RUN = (
-    NamedTag("owl", "object"),
-    NamedTag("beach", "scene"),
-    NamedTag("red", "attribute"),
-    NamedTag("run", "action"),
-)
 
 
 @pytest.fixture
