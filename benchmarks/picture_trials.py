@@ -130,7 +130,7 @@ def _colors(flower: Image.Image) -> dict[str, tuple[str, bytes]]:
     adobe = made.in_profile(flower, made.PROFILES["AdobeRGB"])
     exif = Image.Exif()
     exif.get_ifd(0x8769)[0xA001], exif.get_ifd(0x8769)[0xA005] = 0xFFFF, {1: b"R03\0"}
-    rows["AdobeRGB as cameras say it (Exif only)"] = ("b.jpg", encode(adobe, "JPEG", quality=95, exif=exif))
+    rows["AdobeRGB, named in Exif alone, as cameras do"] = ("b.jpg", encode(adobe, "JPEG", quality=95, exif=exif))
 
     def scanlines(picture: Image.Image) -> bytes:
         width, content = 3 * picture.width, picture.tobytes()
@@ -142,7 +142,7 @@ def _colors(flower: Image.Image) -> dict[str, tuple[str, bytes]]:
     ):
         stored = made.in_profile(flower, made.PROFILES[name])
         rows[called] = (f"{name} named.png", png(*stored.size, 8, 2, scanlines(stored), extra))
-    rows["AdobeRGB, BMP of the fifth version"] = ("c.bmp", made.bmp(adobe, made.PROFILES["AdobeRGB"]))
+    rows["AdobeRGB, BMP version 5"] = ("c.bmp", made.bmp(adobe, made.PROFILES["AdobeRGB"]))
     rows["AdobeRGB, GIF"] = ("d.gif", made.gif(adobe, made.PROFILES["AdobeRGB"]))
     broken = made.PROFILES["AdobeRGB"][:200]
     rows["broken profile"] = ("e.png", encode(flower, "PNG", icc_profile=broken))
@@ -200,18 +200,18 @@ def _truncated(
     rows: dict[str, tuple[str, bytes]] = {
         "JPEG without its last 2 bytes": ("a.jpg", jpeg[:-2]),
         "progressive JPEG without its last 2 bytes": ("b.jpg", progressive[:-2]),
-        "JPEG without its last 2 bytes, zeros behind": ("c.jpg", jpeg[:-2] + bytes(500)),
+        "JPEG without its last 2 bytes, then zeros": ("c.jpg", jpeg[:-2] + bytes(500)),
         "half a JPEG": ("d.jpg", half(jpeg)),
         "half a JPEG, then zeros": ("e.jpg", zeros(jpeg)),
         "half a progressive JPEG": ("f.jpg", half(progressive)),
-        "PNG cut in a text chunk behind its pixels": (
+        "PNG cut off in a text chunk after its pixels": (
             "g.png",
             whole_png[:end] + chunk(b"tEXt", b"Comment\0something longer")[:-9],
         ),
         "half a PNG": ("h.png", half(whole_png)),
         "half a PNG, then zeros": ("i.png", zeros(whole_png)),
         "GIF without its trailer": ("j.gif", encode(cat, "GIF")[:-1]),
-        "WebP cut in Exif behind its pixels": ("k.webp", encode(cat, "WEBP", exif=exif)[:-4]),
+        "WebP cut off in Exif after its pixels": ("k.webp", encode(cat, "WEBP", exif=exif)[:-4]),
         "half a WebP, then zeros": ("l.webp", zeros(webp)),
         "JPEG 2000 without its end mark": ("m.jp2", encode(cat, "JPEG2000")[:-2]),
     }
@@ -233,7 +233,7 @@ def _blank(cat: Image.Image) -> dict[str, tuple[str, bytes]]:
         "white GIF page, then a cat": ("a.gif", behind("GIF")),
         "white GIF page": ("b.gif", encode(white, "GIF")),
         "black JPEG": ("c.jpg", encode(Image.new("RGB", cat.size), "JPEG")),
-        "wholly transparent PNG": ("d.png", encode(Image.new("RGBA", cat.size), "PNG")),
+        "fully transparent PNG": ("d.png", encode(Image.new("RGBA", cat.size), "PNG")),
         "empty first page of a TIFF": ("e.tif", behind("TIFF")),
         "blank first frame of an APNG": ("f.png", behind("PNG")),
         "blank first frame of a WebP": ("g.webp", behind("WEBP")),

@@ -33,7 +33,6 @@ from anytag.evaluation.tagging import average_precisions
 from anytag.inference.questions import Questions
 from anytag.inference.recognizer import Recognizer, load
 from anytag.model.vocabulary import TagVocabulary
-from anytag.pictures import load_batches
 
 #: Animals that COCO has, whose presence would be a false alarm in pictures of another animal or of none.
 COCO_ANIMALS = ("bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe")
@@ -74,7 +73,7 @@ def score(recognizer: Recognizer, samples: Iterator[Sample], captions: bool) -> 
     labels = recognizer.labels.all()
     rows, read, texts = [], [], []
     ask = Questions(recognizer.directory, recognizer.backend).caption() if captions else None
-    for batch in load_batches(pictures(), recognizer.directory.config.image_encoder.resolution, _BATCH):
+    for batch in recognizer.directory.config.image_encoder.preprocessing.batches(pictures(), _BATCH):
         encoded = recognizer.backend.encode(batch.pixels)
         rows.append(recognizer.scorer.scores(encoded, labels))
         read += batch.paths

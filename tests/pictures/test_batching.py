@@ -84,19 +84,6 @@ class TestBatches:
         assert [None if isinstance(item, Failure) else item for item in found] == values
         assert all(len(batch.items) == batch_size for batch in batches[:-1])
 
-    def test_corners_come_beside_the_whole(self, tmp_path):
-        picture = Image.new("RGB", (10, 10), "black")
-        picture.paste("red", (6, 0, 10, 4))
-        (batch,) = load_batches([picture, tmp_path / "none.png"], 6, 2, corners=True)
-        assert batch.pixels.shape == (1, 6, 6, 3)
-        assert batch.corners.shape == (1, 4, 6, 6, 3)
-        assert [bool(np.any(batch.corners[0, number])) for number in range(4)] == [False, False, True, False]
-        assert np.array_equal(batch.corners[0, 2], np.array(picture.crop((4, 0, 10, 6))))
-        (empty,) = load_batches([tmp_path / "none.png"], 6, 2, corners=True)
-        assert empty.corners.shape == (0, 4, 6, 6, 3)
-        (plain,) = load_batches([picture], 6, 2)
-        assert plain.corners is None
-
     def test_endless_input_is_drawn_only_as_needed(self):
         drawn = 0
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -82,10 +82,12 @@ class Encoded:
     Attributes:
         features: ``[B, N, W]``.
         classes: ``[B, C]``, probabilities of the encoder's own classifier; C may be 0.
+        inputs: What linear layers read of them (:func:`anytag.inference.embedding.picture_inputs`), made once.
     """
 
     features: FloatArray
     classes: FloatArray
+    inputs: dict[float, FloatArray] = field(default_factory=dict, init=False, repr=False, compare=False)
 
 
 class Backend(Protocol):

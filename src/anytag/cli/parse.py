@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import sys
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from itertools import tee
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, TextIO, cast
+from typing import Annotated, Any, TextIO
 
 import typer
 from rich.text import Text
 
-from anytag.cli._inputs import ParserProcesses
+from anytag.cli._inputs import Parser, ParserProcesses
 from anytag.cli._output import open_console, styled, write_json
 from anytag.cli._shared import STYLES, reporting
+from anytag.datasets.caption_files import open_captions
 from anytag.errors import UsageError
-from anytag.language.parsing.parser import ParsedTag, ParserName, load_parser
+from anytag.language.parsing.parser import ParsedTag, load_parser
 from anytag.recognition import TAG_KINDS
 
 
@@ -27,29 +28,16 @@ def read_lines(path: Path) -> Iterator[str]:
     Raises:
         UsageError: If the file cannot be read.
     """
-    try:
-        with _opened(path) as file:
-            for line in file:
-                yield line.rstrip("\r\n")
-    except (OSError, EOFError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise UsageError(f"{path}: cannot be read as captions, one a line ({reason})") from None
-
-
-def _opened(path: Path) -> TextIO:
-    # Not by the locale: captions are UTF-8 wherever they come from, perhaps with a byte order mark.
     if str(path) == "-":
         if sys.stdin is None:
             raise UsageError("- reads captions from standard input, but that is closed")
-        return io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8-sig", errors="replace")
-    file = path.open("rb")  # Once: a pipe gives its lines but once.
-    head = file.peek(1024)
-    packed = head.startswith(b"\x1f\x8b")
-    if b"\0" in head and not packed:
-        file.close()
-        raise UsageError(f"{path}: no text in UTF-8; give a file with a caption a line")
-    content = cast(BinaryIO, gzip.GzipFile(fileobj=file) if packed else file)
-    return io.TextIOWrapper(content, encoding="utf-8-sig", errors="replace")
+        # Not by the locale: captions are UTF-8 wherever they come from, perhaps with a byte order mark.
+        opened: AbstractContextManager[TextIO] = io.TextIOWrapper(sys.stdin.buffer, "utf-8-sig", "replace")
+    else:
+        opened = open_captions(path)
+    with opened as lines:
+        for line in lines:
+            yield line.rstrip("\r\n")
 
 
 def to_record(caption: str, tags: list[ParsedTag]) -> dict[str, Any]:
@@ -72,7 +60,7 @@ def parse(
         Path, typer.Argument(help="Text file, plain or gzip, with one caption per line; - reads standard input.")
     ],
     json_: Annotated[bool, typer.Option("--json", help="Write JSON lines, one per caption, in order.")] = False,
-    parser: Annotated[ParserName, typer.Option(help="Which parser.", case_sensitive=False)] = "auto",
+    parser: Parser = "auto",
     workers: ParserProcesses = 1,
 ) -> None:
     """Turn captions into tags: objects, scenes, attributes and actions.

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 import shlex
-import tarfile
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -20,6 +17,7 @@ from anytag.cli._inputs import CaptionsPerPicture, Kinds, Parser, ParserProcesse
 from anytag.cli._lists import read_kinds
 from anytag.cli._output import printable, progress_bar, say, tell, write_json, write_table
 from anytag.cli._shared import reporting
+from anytag.datasets.caption_files import open_captions
 from anytag.datasets.webdataset import read_shard
 from anytag.errors import AnytagError, UsageError
 from anytag.language.parsing.parser import CaptionParser, ParsedTag, load_parser
@@ -43,26 +41,12 @@ def read_captions(path: Path, captions_per_picture: int = 1) -> Iterator[tuple[s
     Raises:
         UsageError: If the file cannot be read.
     """
-    try:
-        if ".tar" in path.suffixes or path.suffix == ".tgz":
-            for sample in read_shard(path):
-                yield sample.captions
-            return
-        with path.open("rb") as raw:
-            head = raw.read(1024)
-        packed = head.startswith(b"\x1f\x8b")
-        if b"\0" in head and not packed:
-            raise UsageError(f"{path}: no text in UTF-8; give shards, or files with a caption a line")
-        with (
-            gzip.open(path, "rt", encoding="utf-8", errors="replace")
-            if packed
-            else path.open(encoding="utf-8", errors="replace") as lines
-        ):
-            while group := tuple(islice(lines, captions_per_picture)):
-                yield tuple(line.strip() for line in group)
-    except (OSError, EOFError, tarfile.TarError, json.JSONDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise UsageError(f"{path}: cannot be read as captions ({reason})") from None
+    if ".tar" in path.suffixes or path.suffix == ".tgz":
+        yield from (sample.captions for sample in read_shard(path))
+        return
+    with open_captions(path) as lines:
+        while group := tuple(islice(lines, captions_per_picture)):
+            yield tuple(line.strip() for line in group)
 
 
 def parse_pictures(

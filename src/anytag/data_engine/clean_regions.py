@@ -20,9 +20,9 @@ from anytag.data_engine.manifest import Manifest, PictureRecord
 from anytag.data_engine.models import Model, loaded, model_name, pictures_of
 from anytag.data_engine.regions import AttentionHeat, BoxSides, CellHeat, HeatRegions, Region, RegionSource, grid_side
 from anytag.data_engine.work import Digest, Outcome, Step
-from anytag.datasets.loading import run_ahead
 from anytag.datasets.sources import SampleSource
 from anytag.errors import PictureError
+from anytag.foundations.look_ahead import run_ahead
 from anytag.inference.label_set import LabelSet
 from anytag.inference.recognizer import Recognizer
 from anytag.model.vocabulary import TagVocabulary, VocabularyTag

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import gzip
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, islice
 from pathlib import Path
-from typing import TextIO, cast
 
 from anytag.data_engine.work import Digest
+from anytag.datasets.caption_files import open_captions
 from anytag.datasets.opening import guess_kind, open_source
 from anytag.datasets.remote import is_web_address
 from anytag.datasets.samples import Sample
@@ -58,7 +57,7 @@ class CaptionLines(SampleSource):
     def read(self, part: int, start: int = 0) -> Iterator[Sample | SampleError]:
         file, first = self._blocks[part]
         path, size = self.paths[file], self.captions_per_picture
-        with _open_text(path) as handle:
+        with open_captions(path) as handle:
             lines = islice(handle, first + start * size, first + self._block)
             number = first // size + start
             while group := tuple(islice(lines, size)):
@@ -68,20 +67,8 @@ class CaptionLines(SampleSource):
 
 
 def _count_lines(path: Path) -> int:
-    try:
-        with _open_text(path) as handle:
-            return sum(1 for _ in handle)
-    except (OSError, EOFError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise UsageError(f"{path}: cannot be read as captions, one a line ({reason})") from None
-
-
-def _open_text(path: Path) -> TextIO:
-    with path.open("rb") as raw:
-        packed = raw.read(2) == b"\x1f\x8b"
-    if packed:
-        return cast(TextIO, gzip.open(path, "rt", encoding="utf-8", errors="replace"))
-    return path.open(encoding="utf-8", errors="replace")
+    with open_captions(path) as lines:
+        return sum(1 for _ in lines)
 
 
 class JoinedSources(SampleSource):

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from anytag.data_engine.checks import check_models
 from anytag.data_engine.clean import ClustersStep, RemovalStep
 from anytag.data_engine.clean_regions import RegionsStep
 from anytag.data_engine.cleaning_config import CleaningConfig
 from anytag.data_engine.executors import Executor, LocalExecutor
 from anytag.data_engine.generate import GenerateConfig, GenerateStep
+from anytag.data_engine.grounding_dino import check_detector
 from anytag.data_engine.label_system import LabelSystemConfig
 from anytag.data_engine.manifest import Manifest, PartFormat
 from anytag.data_engine.merge import MergeStep
@@ -22,7 +22,7 @@ from anytag.data_engine.report import StepReport, join_reports
 from anytag.data_engine.training_source import check_source
 from anytag.data_engine.work import Progress, Step, run_step
 from anytag.datasets.sources import SampleSource
-from anytag.errors import UsageError
+from anytag.errors import ModelError, UsageError
 from anytag.foundations.atomic_files import whole_file
 from anytag.foundations.folder_locks import only_writer
 from anytag.language.parsing.parser import ParserName
@@ -63,8 +63,27 @@ class Engine:
     def check(
         self, model: Model, generating: GenerateConfig | None = None, cleaning: CleaningConfig | None = None
     ) -> None:
-        """Find out before the first step what later ones would fail at; as :func:`.check_models` does."""
-        check_models(model, generating, cleaning)
+        """Find out now what would otherwise be found out when a step comes to it, hours later perhaps.
+
+        Args:
+            model: What generates and cleans.
+            generating: What it is asked to generate, if it is to.
+            cleaning: How tags are cleaned, if they are to be.
+
+        Raises:
+            ModelError: If there is no such model, captions are asked of one that writes none, or a detector's weights
+                are not where they should be.
+            UsageError: If a detector is not named.
+            MissingExtraError: If a detector's library is not installed.
+        """
+        config = model.directory().config
+        if generating is not None and generating.captions != "none" and config.captioner is None:
+            raise ModelError(
+                f"generate: {config.name}: this model tags pictures but does not write captions; take another one, or "
+                "ask for captions 'none'"
+            )
+        if cleaning is not None and cleaning.regions == "grounding_dino":
+            check_detector(cleaning.detector)
 
     def parse(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -126,6 +126,37 @@ class Sample:
         except OSError as error:
             message = f"{self.place}: could not be read ({error.strerror or error})."
             raise PictureError("unreadable", self.place, message) from error
+
+    def to_json(self) -> dict[str, Any]:
+        """What is known of the sample, without its picture and ``extra``; JSON-able."""
+        record: dict[str, Any] = {
+            "id": self.id,
+            "captions": self.captions,
+            "labels": self.labels,
+            "source": self.source,
+        }
+        if self.tags:
+            record["tags"] = [(tag.name, tag.kind) for tag in self.tags]
+        if self.caption_tags:
+            record["caption_tags"] = [[(tag.name, tag.kind) for tag in tags] for tags in self.caption_tags]
+        return record
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> Sample:
+        """What :meth:`to_json` gave, with no bytes for a picture."""
+
+        def names(tags: Iterable[tuple[str, TagKind | None]]) -> tuple[TagName, ...]:
+            return tuple(TagName(name, kind) for name, kind in tags)
+
+        return cls(
+            id=record["id"],
+            picture=b"",
+            captions=tuple(record["captions"]),
+            labels=tuple(record.get("labels", ())),
+            source=record["source"],
+            tags=names(record.get("tags", ())),
+            caption_tags=tuple(map(names, record.get("caption_tags", ()))),
+        )
 
     @property
     def place(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -139,3 +140,21 @@ class PartedSource(IndexedSource):
         self._check(index)
         part = int(np.searchsorted(self._first, index, "right")) - 1
         return part, index - int(self._first[part])
+
+
+def spread(source: SampleSource, most: int) -> Iterator[Sample | SampleError]:
+    """Some samples: of an indexed source evenly spread over it, of another the first ones of its first part.
+
+    Args:
+        source: Whose; further parts may have to be fetched from the web.
+        most: At most that many.
+    """
+    if not isinstance(source, IndexedSource):
+        yield from islice(source.read(0), most) if source.parts else ()
+        return
+    count = min(most, len(source))
+    for number in range(count):
+        try:
+            yield source[number * len(source) // count]
+        except SampleError as error:
+            yield error

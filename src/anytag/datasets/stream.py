@@ -11,13 +11,14 @@ import numpy as np
 from typing_extensions import TypeVar
 
 from anytag.datasets.bad_samples import BadSamples
-from anytag.datasets.loading import Loaded, load_picture, one_ahead, run_ahead
+from anytag.datasets.loading import Loaded, load_picture
 from anytag.datasets.order import Order, Tail, divide_parts, epoch_order, share_of, share_size, without_taken
 from anytag.datasets.samples import Log, Sample
 from anytag.datasets.sources import IndexedSource, SampleSource
 from anytag.datasets.windows import Window, read_windows
 from anytag.errors import DataError, PictureError, SampleError, UsageError
 from anytag.foundations.cpu_count import available_processors
+from anytag.foundations.look_ahead import one_ahead, run_ahead
 
 #: Version of what :meth:`SampleStream.state` gives.
 STATE_VERSION = 1

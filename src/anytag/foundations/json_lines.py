@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+from anytag.foundations.atomic_files import write_text
 
 #: Fields that hold names of files.
 _PATHS = ("path", "overlay")
@@ -30,3 +33,14 @@ def json_line(record: dict[str, Any] | list[dict[str, Any]]) -> str:
 def writable(text: str) -> str:
     r"""The text with everything written out that UTF-8 does not hold: ``\udce9``, as JSON does it."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def write_records(path: Path, records: Iterable[dict[str, Any]]) -> None:
+    """Write a file of JSON lines, whole or not at all."""
+    write_text(path, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))
+
+
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """The records of such a file."""
+    with path.open(encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]

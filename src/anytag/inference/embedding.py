@@ -35,5 +35,7 @@ def picture_inputs(encoded: Encoded, least: float = LEAST) -> FloatArray:
     Returns:
         ``[B, W + C]``.
     """
-    said = np.log(np.maximum(encoded.classes, np.float32(np.exp(least))))
-    return np.concatenate([encoded.features[:, 0], said], axis=1, dtype=np.float32)
+    if least not in encoded.inputs:
+        said = np.log(np.maximum(encoded.classes, np.float32(np.exp(least))))
+        encoded.inputs[least] = np.concatenate([encoded.features[:, 0], said], axis=1, dtype=np.float32)
+    return encoded.inputs[least]

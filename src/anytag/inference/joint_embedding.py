@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from anytag.backends.base import Encoded, FloatArray
 from anytag.errors import ModelError
+from anytag.inference.embedding import picture_inputs
 from anytag.model.config import JointEmbeddingConfig
 from anytag.model.directory import ModelDirectory
 
@@ -72,7 +73,7 @@ class JointEmbedding:
 
     def pictures(self, encoded: Encoded) -> FloatArray:
         """Vectors ``[B, D]`` of pictures, of length 1."""
-        return self._project("picture", picture_inputs(encoded.features[:, 0], encoded.classes, self.config.least))
+        return self._project("picture", picture_inputs(encoded, self.config.least))
 
     def texts(self, queries: FloatArray) -> FloatArray:
         """Vectors ``[T, D]`` of texts, of length 1, from their label queries ``[T, W]``."""
@@ -83,14 +84,3 @@ class JointEmbedding:
         found = inputs @ weight + bias
         lengths = np.linalg.norm(found, axis=-1, keepdims=True)
         return np.asarray(found / np.maximum(lengths, 1e-12), np.float32)
-
-
-def picture_inputs(means: FloatArray, classes: FloatArray, least: float) -> FloatArray:
-    """What is read of pictures, ``[B, W + C]``.
-
-    Args:
-        means: ``[B, W]``, their mean tokens.
-        classes: ``[B, C]``, probabilities of the classifier.
-        least: Log-probabilities below this are raised to it.
-    """
-    return np.concatenate([means, np.log(np.maximum(classes, np.float32(np.exp(least))))], axis=1)

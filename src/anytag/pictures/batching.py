@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,7 +13,6 @@ import numpy.typing as npt
 
 from anytag.errors import PictureError, UsageError
 from anytag.foundations.cpu_count import available_processors
-from anytag.pictures.multi_crop import CORNER_SIDE, CORNERS, corner
 from anytag.pictures.reading import MAX_PIXELS, Interpolation, Note, decode_picture, to_pixels
 from anytag.pictures.sources import PictureSource, describe
 from anytag.recognition import Failure
@@ -50,12 +48,10 @@ class Batch:
         items: One entry for every source: what was loaded, or why it was not.
         pixels: uint8 ``[n, R, R, 3]`` RGB: a row for every :class:`LoadedPicture` in ``items``, in their order. n is 0
             if all failed.
-        corners: uint8 ``[n, 4, R, R, 3]``: their four corners, each as large; ``None`` if they were not asked for.
     """
 
     items: tuple[LoadedPicture | Failure, ...]
     pixels: npt.NDArray[np.uint8]
-    corners: npt.NDArray[np.uint8] | None = None
 
     @property
     def loaded(self) -> list[LoadedPicture]:
@@ -105,19 +101,18 @@ def load_batches(
     workers: int | None = None,
     *,
     max_pixels: int = MAX_PIXELS,
-    draft: bool = True,
     composite_alpha: bool = True,
     accept_truncated: bool = False,
     interpolation: Interpolation = "bicubic",
-    corners: bool = False,
 ) -> Iterator[Batch]:
     """Stream pictures as batches.
 
-    Pictures are decoded by threads, about two batches ahead; of a picture only its R x R pixels are kept. Sources are
-    drawn in the consumer's thread, and only as far as that, so they may be endless. Sources that come one by one, from
-    a pipe, may have a method ``ready``, which says whether the next one is there or would be waited for: where it is
-    not, a batch is as small as what is there. Closing the iterator, or an
-    interrupt, drops what is queued; each thread ends with the picture that it is at.
+    Pictures are decoded by threads, about two batches ahead, very large JPEGs at a reduced scale (``draft_size`` of
+    :func:`~anytag.pictures.reading.read_picture`); of a picture only its R x R pixels are kept. Sources are drawn in
+    the consumer's thread, and only as far as that, so they may be endless. Sources that come one by one, from a pipe,
+    may have a method ``ready``, which says whether the next one is there or would be waited for: where it is not, a
+    batch is as small as what is there. Closing the iterator, or an interrupt, drops what is queued; each thread ends
+    with the picture that it is at.
 
     Args:
         sources: Pictures, or pairs of a name and a picture. What has neither path nor name is called by its number,
@@ -126,11 +121,9 @@ def load_batches(
         batch_size: Sources to a batch, failures included; the last batch may be smaller.
         workers: Threads; ``None``: one for every processor that this process may use, 8 at the most.
         max_pixels: See :func:`~anytag.pictures.reading.read_picture`.
-        draft: Whether very large JPEGs may be decoded at a reduced scale; see ``draft_size`` there.
         composite_alpha: See :func:`~anytag.pictures.reading.read_picture`.
         accept_truncated: See :func:`~anytag.pictures.reading.read_picture`.
         interpolation: See :func:`~anytag.pictures.reading.to_pixels`.
-        corners: Whether to cut the four corners out, too (:mod:`anytag.pictures.multi_crop`).
 
     Returns:
         An iterator over batches.
@@ -143,25 +136,20 @@ def load_batches(
         if value < 1:
             raise UsageError(f"{name} must be 1 or more, not {value}")
 
-    # A corner has fewer pixels of the picture, and needs as many.
-    least = math.ceil(resolution / CORNER_SIDE) if corners else resolution
-
     def load(source: PictureSource, label: str) -> tuple[LoadedPicture, npt.NDArray[np.uint8]] | Failure:
         try:
             decoded = decode_picture(
                 source,
                 max_pixels=max_pixels,
-                draft_size=least if draft else None,
+                draft_size=resolution,
                 label=label,
                 composite_alpha=composite_alpha,
                 accept_truncated=accept_truncated,
             )
         except PictureError as error:
             return Failure(error.path, error.kind, str(error))
-        picture = decoded.picture
-        parts = [picture, *(corner(picture, number) for number in range(CORNERS if corners else 0))]
         loaded = LoadedPicture(label, decoded.width, decoded.height, decoded.notes)
-        return loaded, np.stack([to_pixels(part, resolution, interpolation) for part in parts])
+        return loaded, to_pixels(decoded.picture, resolution, interpolation)
 
     def batches() -> Iterator[Batch]:
         numbered, ready = enumerate(sources, 1), getattr(sources, "ready", lambda: True)
@@ -178,7 +166,7 @@ def load_batches(
                 if not pending:
                     return
                 results = [pending.popleft().result() for _ in range(min(batch_size, len(pending)))]
-                yield _collect(results, resolution, corners)
+                yield _collect(results, resolution)
         finally:
             # Not waited for: an interrupt should not have to sit out a large picture.
             pool.shutdown(wait=False, cancel_futures=True)
@@ -186,11 +174,7 @@ def load_batches(
     return batches()
 
 
-def _collect(
-    results: list[tuple[LoadedPicture, npt.NDArray[np.uint8]] | Failure], resolution: int, corners: bool
-) -> Batch:
+def _collect(results: list[tuple[LoadedPicture, npt.NDArray[np.uint8]] | Failure], resolution: int) -> Batch:
     items = tuple(result if isinstance(result, Failure) else result[0] for result in results)
     rows = [result[1] for result in results if not isinstance(result, Failure)]
-    parts = 1 + CORNERS if corners else 1
-    pixels = np.stack(rows) if rows else np.empty((0, parts, resolution, resolution, 3), np.uint8)
-    return Batch(items, np.ascontiguousarray(pixels[:, 0]), pixels[:, 1:] if corners else None)
+    return Batch(items, np.stack(rows) if rows else np.empty((0, resolution, resolution, 3), np.uint8))

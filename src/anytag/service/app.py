@@ -19,7 +19,6 @@ from anytag import __version__
 from anytag.errors import AnytagError, PictureError
 from anytag.service import label_studio, library, photoprism
 from anytag.service.answers import Json
-from anytag.service.batcher import Work
 from anytag.service.errors import ServiceError, as_service_error
 from anytag.service.gate import Gate, error_response
 from anytag.service.inputs import (
@@ -28,20 +27,12 @@ from anytag.service.inputs import (
     EmbedOptions,
     LocateOptions,
     MatchOptions,
+    PictureOptions,
     TagOptions,
     read_request,
 )
 from anytag.service.metrics import Metrics
-from anytag.service.models import (
-    ModelPool,
-    Upload,
-    caption_work,
-    embed_work,
-    locate_work,
-    match_work,
-    tag_work,
-    vocabulary_work,
-)
+from anytag.service.models import EMBEDDING, VOCABULARY, Inquiry, ModelPool, Upload, locating, recognizing
 from anytag.service.openapi import body, examples
 from anytag.service.settings import ServiceSettings
 
@@ -77,9 +68,9 @@ def create_app(settings: ServiceSettings | None = None, load: Callable[..., Reco
     )
     app.state.pool, app.state.settings, app.state.metrics = pool, settings, metrics
 
-    async def ask(model: str | None, key: Any, work: Work, items: Sequence[Any]) -> list[Any]:
+    async def ask(model: str | None, inquiry: Inquiry, items: Sequence[Any]) -> list[Any]:
         """Results of pictures, errors among them."""
-        waiting = [asyncio.wrap_future(future) for future in pool.submit(model, key, work, items)]
+        waiting = [asyncio.wrap_future(future) for future in pool.submit(model, inquiry, items)]
         try:
             async with asyncio.timeout(settings.timeout):
                 return await asyncio.gather(*waiting, return_exceptions=True)
@@ -89,48 +80,46 @@ def create_app(settings: ServiceSettings | None = None, load: Callable[..., Reco
             for future in waiting:
                 future.cancel()
 
-    async def ask_one(model: str | None, key: Any, work: Work, uploads: Sequence[Upload]) -> Any:
+    async def ask_one(model: str | None, inquiry: Inquiry, item: Any = None) -> Any:
+        """The result of one picture, or of what needs none."""
+        [result] = await ask(model, inquiry, [item])
+        if isinstance(result, BaseException):
+            raise result
+        return result
+
+    app.state.ask, app.state.ask_one = ask, ask_one
+
+    async def answer(request: Request, form: type[PictureOptions], inquire: Callable[[PictureOptions], Inquiry]) -> Any:
+        """What a request asks of its picture."""
+        uploads, options = await read_request(request, settings, form)
         if len(uploads) != 1:
             raise ServiceError(400, "usage", f"{len(uploads)} pictures; this route takes one, /v1/batch takes several")
-        [answer] = await ask(model, key, work, uploads)
-        if isinstance(answer, BaseException):
-            raise answer
-        return answer
-
-    app.state.ask = ask
+        return await ask_one(options.model, inquire(options), uploads[0])
 
     @app.post("/v1/tag", openapi_extra=body(TagOptions, top=5), responses=examples("tag"))
     async def tag(request: Request) -> Any:
         """Tags of a picture, best first."""
-        uploads, options = await read_request(request, settings, TagOptions)
-        asked = options.for_model()
-        return await ask_one(options.model, ("tag", repr(asked)), tag_work(asked), uploads)
+        return await answer(request, TagOptions, lambda options: recognizing("tag", options.for_model()))
 
     @app.post("/v1/caption", openapi_extra=body(CaptionOptions, tags=["beach"]), responses=examples("caption"))
     async def caption(request: Request) -> Any:
         """A caption that follows the tags found, or those given."""
-        uploads, options = await read_request(request, settings, CaptionOptions)
-        asked = options.for_model()
-        return await ask_one(options.model, ("caption", repr(asked)), caption_work(asked), uploads)
+        return await answer(request, CaptionOptions, lambda options: recognizing("caption", options.for_model()))
 
     @app.post("/v1/match", openapi_extra=body(MatchOptions, texts=["a dog on a beach"]), responses=examples("match"))
     async def match(request: Request) -> Any:
         """How well texts fit a picture, and the tags that say why."""
-        uploads, options = await read_request(request, settings, MatchOptions)
-        texts = options.texts
-        return await ask_one(options.model, ("match", repr(texts)), match_work(texts), uploads)
+        return await answer(request, MatchOptions, lambda options: recognizing("match", options.for_model()))
 
     @app.post("/v1/locate", openapi_extra=body(LocateOptions, tag="dog"), responses=examples("locate"))
     async def locate(request: Request) -> Any:
         """Where a picture shows a tag: a grid of numbers from 0 to 1, row by row."""
-        uploads, options = await read_request(request, settings, LocateOptions)
-        return await ask_one(options.model, ("locate", options.tag), locate_work(options.tag), uploads)
+        return await answer(request, LocateOptions, lambda options: locating(options.tag))
 
     @app.post("/v1/embed", openapi_extra=body(EmbedOptions), responses=examples("embed"))
     async def embed(request: Request) -> Any:
         """A vector of length 1 that is near to those of pictures that look alike."""
-        uploads, options = await read_request(request, settings, EmbedOptions)
-        return await ask_one(options.model, "embed", embed_work, uploads)
+        return await answer(request, EmbedOptions, lambda options: EMBEDDING)
 
     @app.post("/v1/batch", openapi_extra=body(BatchOptions, several=True, do="tag"), responses=examples("batch"))
     async def batch(request: Request) -> Any:
@@ -142,16 +131,13 @@ def create_app(settings: ServiceSettings | None = None, load: Callable[..., Reco
             raise ServiceError(
                 400, "usage", f"{given[0]}: goes with do={'tag' if options.do == 'caption' else 'caption'}"
             )
-        work = tag_work(asked) if options.do == "tag" else caption_work(asked)
-        answers = await ask(options.model, (options.do, repr(asked)), work, uploads)
-        return {"results": [_in_place(answer, upload) for answer, upload in zip(answers, uploads, strict=True)]}
+        answers = await ask(options.model, recognizing(options.do, asked), uploads)
+        return {"results": [_in_place(found, upload) for found, upload in zip(answers, uploads, strict=True)]}
 
     @app.get("/v1/tags", responses=examples("tags"))
     async def tags(search: str = "", kind: str | None = None, limit: int = 100, model: str | None = None) -> Any:
         """The tags that a model knows, most frequent first, or those with a text in their names, in any language."""
-        [known] = await ask(model, "vocabulary", vocabulary_work, [None])
-        if isinstance(known, BaseException):
-            raise known
+        known = await ask_one(model, VOCABULARY)
         return await run_in_threadpool(_tags, known, search.strip(), kind, max(0, min(limit, 10_000)))
 
     @app.get("/v1/models", responses=examples("models"))

@@ -8,10 +8,8 @@ import json
 import os
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Literal, TypeVar, cast
 from urllib.parse import urlencode, urlsplit
 
@@ -21,13 +19,14 @@ from PIL import Image
 from anytag.backends.base import FloatArray
 from anytag.errors import AnytagError, PictureError, UsageError
 from anytag.foundations import arguments
+from anytag.foundations.look_ahead import run_ahead
 from anytag.inference.picture_arguments import check_picture, is_picture
 from anytag.model.vocabulary import TagVocabulary
 from anytag.pictures import PictureSource, read_picture
 from anytag.pictures.heat_maps import resize_heat_map
 from anytag.pictures.sources import NamedBytes, describe, open_stream
 from anytag.recognition import Failure, Match, Matches, Recognition, Tag
-from anytag.service.remote_look import RemoteLook, size_of
+from anytag.service.remote_look import RemoteLook
 
 Answer = TypeVar("Answer")
 Seen = Recognition | list[Recognition | Failure] | Iterator[Recognition | Failure]
@@ -147,7 +146,9 @@ class RemoteRecognizer:
             arguments.choice("resize", resize, ("nearest", "bilinear"))
         source = _named(picture)
         heat = cast(FloatArray, self._ask(source, "/v1/locate", {"tag": arguments.text("tag", tag)}, _grid))
-        return heat if resize is None else resize_heat_map(heat, *size_of(source), resize)
+        if resize is None:
+            return heat
+        return resize_heat_map(heat, *read_picture(source, accept_truncated=True).size, resize)
 
     def score(self, picture: PictureSource, tag: str) -> Tag:
         """The score of a tag in a picture, whether it counts as found or not; see :meth:`anytag.Look.score`."""
@@ -203,7 +204,9 @@ class RemoteRecognizer:
             if isinstance(answer, Failure):
                 raise PictureError(answer.kind, answer.path, answer.message)
             return answer
-        stream = _in_order(one, pictures)
+        jobs = ((number, partial(one, number, source)) for number, source in enumerate(pictures, 1))
+        # As many wait as are under way, so that none of those that are done early holds the others up.
+        stream = (result() for _, result in run_ahead(jobs, _AT_ONCE, 2 * _AT_ONCE))
         return list(stream) if isinstance(pictures, list | tuple) else stream
 
     def _request(self, method: str, address: str, body: bytes | None) -> Any:
@@ -275,26 +278,6 @@ def connect(url: str, key: str | None = None, model: str | None = None, timeout:
     remote = RemoteRecognizer(url, os.environ.get("ANYTAG_API_KEY") if key is None else key, model, timeout)
     remote._request("GET", "/healthz", None)
     return remote
-
-
-def _in_order(one: Callable[[int, Any], Answer], pictures: Iterable[Any]) -> Iterator[Answer]:
-    """Answers in the order of the pictures, several asked for at once; pictures are drawn as they are needed."""
-    waiting: deque[Future[Answer]] = deque()
-    rest = enumerate(pictures, 1)
-    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="anytag-client") as pool:
-        try:
-            while True:
-                while len(waiting) < 2 * _AT_ONCE:
-                    drawn = next(rest, None)
-                    if drawn is None:
-                        break
-                    waiting.append(pool.submit(one, *drawn))
-                if not waiting:
-                    return
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
 
 
 def _named(picture: PictureSource) -> NamedBytes:

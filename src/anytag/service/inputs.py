@@ -170,13 +170,23 @@ def validated(given: dict[str, Any], form: type[Options]) -> Options:
         raise ServiceError(400, "usage", f"{where}: {first['msg']}") from None
 
 
-async def _read_json(request: Request, settings: ServiceSettings) -> tuple[list[Upload], dict[str, Any]]:
+async def read_object(request: Request) -> dict[str, Any]:
+    """The JSON object that a body is.
+
+    Raises:
+        ServiceError: If it is none.
+    """
     try:
         record = json.loads(await request.body())
     except (ValueError, RecursionError):
         raise ServiceError(400, "usage", "the body is not JSON that can be read") from None
     if not isinstance(record, dict):
         raise ServiceError(400, "usage", "the body is JSON, but not an object")
+    return record
+
+
+async def _read_json(request: Request, settings: ServiceSettings) -> tuple[list[Upload], dict[str, Any]]:
+    record = await read_object(request)
     uploads = [
         decoded(f"picture {number}", text) for number, text in enumerate(_several(record, "picture", "pictures"), 1)
     ]

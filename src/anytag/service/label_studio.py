@@ -11,7 +11,7 @@ from fastapi import APIRouter, Request
 from anytag.errors import PictureError
 from anytag.service.errors import ServiceError
 from anytag.service.inputs import placed
-from anytag.service.models import caption_work, tag_work
+from anytag.service.models import recognizing
 from anytag.service.openapi import example_body, examples
 
 router = APIRouter(tags=["Label Studio"])
@@ -87,16 +87,12 @@ async def _predict_one(request: Request, task: Any, controls: dict[str, Any]) ->
     score = 0.0
     if controls["choices"] is not None:
         asked = {"categories": controls["categories"]} if controls["categories"] else {}
-        [seen] = await state.ask(None, ("tag", repr(asked)), tag_work(asked), [upload])
-        if isinstance(seen, BaseException):
-            raise seen
+        seen = await state.ask_one(None, recognizing("tag", asked), upload)
         names = [tag["name"] for tag in seen["tags"]]
         score = max((tag["score"] for tag in seen["tags"]), default=0.0)
         result.append(_entry(controls["choices"], controls["image"], "choices", {"choices": names}))
     if controls["caption"] is not None:
-        [seen] = await state.ask(None, ("caption", "{}"), caption_work({}), [upload])
-        if isinstance(seen, BaseException):
-            raise seen
+        seen = await state.ask_one(None, recognizing("caption", {}), upload)
         result.append(_entry(controls["caption"], controls["image"], "textarea", {"text": [seen["caption"]]}))
     return {"result": result, "score": score, "model_version": state.pool.names[0]}
 

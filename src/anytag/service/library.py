@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -18,8 +17,8 @@ from anytag.library.people import MOST_KEYWORDS, PictureTags
 from anytag.library.photo_library import Library
 from anytag.library.search import Hits
 from anytag.service.errors import ServiceError
-from anytag.service.inputs import validated
-from anytag.service.models import text_work
+from anytag.service.inputs import read_object, validated
+from anytag.service.models import reading
 from anytag.service.openapi import examples, json_body
 
 router = APIRouter(tags=["Library"])
@@ -47,11 +46,10 @@ async def search(request: Request, q: str = "", text: str = "", limit: int = 50,
     limit, facets = max(1, min(limit, 1000)), max(0, min(facets, 200))
     if not text.strip():
         return await run_in_threadpool(_search, library, q, limit, facets)
-    [embedded] = await request.app.state.ask(None, ("text", text), text_work(text), [None])
-    if isinstance(embedded, ModelError):
-        raise ServiceError(400, "model", "the model of this service finds no photos by sentences")
-    if isinstance(embedded, BaseException):
-        raise embedded
+    try:
+        embedded = await request.app.state.ask_one(None, reading(text))
+    except ModelError:
+        raise ServiceError(400, "model", "the model of this service finds no photos by sentences") from None
     found = await run_in_threadpool(library.search_embedded, text, embedded, q.strip() or None, limit, facets)
     return _found(found, found.facets)
 
@@ -97,13 +95,7 @@ async def edit(request: Request, number: int) -> Any:
     # Forms of pages elsewhere cannot send this type, and scripts of theirs are asked for their origin first.
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise ServiceError(415, "usage", "send JSON, with content-type application/json")
-    try:
-        given = json.loads(await request.body())
-    except (ValueError, RecursionError):
-        raise ServiceError(400, "usage", "the body is not JSON that can be read") from None
-    if not isinstance(given, dict):
-        raise ServiceError(400, "usage", "the body is JSON, but not an object")
-    asked = validated(given, EditOptions)
+    asked = validated(await read_object(request), EditOptions)
     return _answer(request, await run_in_threadpool(_edit, library, _known(number), asked), number)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -76,14 +76,13 @@ class ModelPool:
         """Which models are in memory."""
         return {name: batcher.loaded for name, batcher in self._batchers.items()}
 
-    def submit(self, model: str | None, key: Any, work: Work, items: Sequence[Any]) -> list[Future[Any]]:
+    def submit(self, model: str | None, inquiry: Inquiry, items: Sequence[Any]) -> list[Future[Any]]:
         """Queue work; see :meth:`~anytag.service.batcher.Batcher.submit`.
 
         Args:
             model: A name; ``None`` or ``default``: the first.
-            key: Work with equal keys may be done together.
-            work: What to do.
-            items: What with.
+            inquiry: What to ask.
+            items: Of what.
 
         Raises:
             ServiceError: If there is no such model, or no room.
@@ -91,7 +90,7 @@ class ModelPool:
         name = model if model in self._batchers else self.names[0] if model in (None, DEFAULT_MODEL) else None
         if name is None:
             raise ServiceError(404, "model", f"there is no model {model!r}; there are {', '.join(self.names)}")
-        return self._batchers[name].submit(key, work, items, self.settings.timeout)
+        return self._batchers[name].submit(inquiry.key, inquiry.work, items, self.settings.timeout)
 
     def stop(self) -> None:
         """Answer what was accepted, and take no more."""
@@ -112,34 +111,29 @@ def _opener(
     return open_model
 
 
-def tag_work(options: dict[str, Any]) -> Work:
-    """Tags of pictures."""
+@dataclass(frozen=True, slots=True)
+class Inquiry:
+    """What a model is asked.
+
+    Attributes:
+        key: Inquiries with equal keys may be answered together.
+        work: Answers it.
+    """
+
+    key: Any
+    work: Work
+
+
+def recognizing(method: Literal["tag", "caption", "match"], options: dict[str, Any]) -> Inquiry:
+    """What a method of the recognizer gives for pictures."""
 
     def work(model: Recognizer, uploads: Sequence[Upload]) -> Iterator[Any]:
-        return map(_answer, model.tag(_sources(uploads), **options))
+        return map(_answer, getattr(model, method)(_sources(uploads), **options))
 
-    return work
-
-
-def caption_work(options: dict[str, Any]) -> Work:
-    """Captions of pictures, with the tags found."""
-
-    def work(model: Recognizer, uploads: Sequence[Upload]) -> Iterator[Any]:
-        return map(_answer, model.caption(_sources(uploads), **options))
-
-    return work
+    return Inquiry((method, repr(options)), work)
 
 
-def match_work(texts: list[str]) -> Work:
-    """How well texts fit pictures."""
-
-    def work(model: Recognizer, uploads: Sequence[Upload]) -> Iterator[Any]:
-        return map(_answer, model.match(_sources(uploads), texts))
-
-    return work
-
-
-def locate_work(tag: str) -> Work:
+def locating(tag: str) -> Inquiry:
     """Where pictures show a tag."""
 
     def work(model: Recognizer, uploads: Sequence[Upload]) -> Sequence[Any]:
@@ -155,10 +149,10 @@ def locate_work(tag: str) -> Work:
             answers.append({"path": upload.name, "tag": found.to_json(), "grid": grid})
         return answers
 
-    return work
+    return Inquiry(("locate", tag), work)
 
 
-def embed_work(model: Recognizer, uploads: Sequence[Upload]) -> Iterator[Any]:
+def _embed(model: Recognizer, uploads: Sequence[Upload]) -> Iterator[Any]:
     """Vectors of pictures."""
 
     def ask(encoded: Encoded, paths: Sequence[str]) -> list[Any]:
@@ -171,7 +165,10 @@ def embed_work(model: Recognizer, uploads: Sequence[Upload]) -> Iterator[Any]:
     return (_error(answer) if isinstance(answer, Failure) else answer for answer in answers)
 
 
-def text_work(text: str) -> Work:
+EMBEDDING = Inquiry("embed", _embed)
+
+
+def reading(text: str) -> Inquiry:
     """What a sentence finds pictures by; or the error that there is none for."""
 
     def work(model: Recognizer, items: Sequence[Any]) -> Sequence[Any]:
@@ -180,12 +177,11 @@ def text_work(text: str) -> Work:
         except AnytagError as error:
             return [error] * len(items)
 
-    return work
+    return Inquiry(("text", text), work)
 
 
-def vocabulary_work(model: Recognizer, items: Sequence[Any]) -> Sequence[Any]:
-    """The model's tags."""
-    return [model.vocabulary] * len(items)
+#: The model's tags.
+VOCABULARY = Inquiry("vocabulary", lambda model, items: [model.vocabulary] * len(items))
 
 
 def _sources(uploads: Sequence[Upload]) -> Iterator[NamedBytes]:

@@ -12,7 +12,7 @@ from anytag.errors import AnytagError
 from anytag.service.answers import Json
 from anytag.service.errors import ServiceError, as_service_error
 from anytag.service.inputs import placed
-from anytag.service.models import tag_work
+from anytag.service.models import recognizing
 from anytag.service.openapi import example_body, examples
 
 router = APIRouter(tags=["PhotoPrism"])
@@ -49,7 +49,7 @@ async def _labels(state: Any, body: bytes) -> dict[str, Any]:
         raise ServiceError(413, "too_many", f"at most {state.settings.max_pictures} pictures go into a request")
     uploads = [await placed(f"picture {number}", image, state.settings) for number, image in enumerate(images, 1)]
     best: dict[str, float] = {}
-    for answer in await state.ask(None, ("tag", "{}"), tag_work({}), uploads):
+    for answer in await state.ask(None, recognizing("tag", {}), uploads):
         if isinstance(answer, BaseException):
             raise answer
         for tag in answer["tags"]:

@@ -9,7 +9,6 @@ from typing import Any, Literal, overload
 
 from anytag.backends.base import FloatArray
 from anytag.pictures import read_picture
-from anytag.pictures.heat_maps import resize_heat_map
 from anytag.pictures.sources import NamedBytes
 from anytag.recognition import Match, Matches, Recognition, Tag
 
@@ -75,8 +74,8 @@ class RemoteLook:
 
     def locate(self, tag: str, *, resize: Literal["nearest", "bilinear"] | None = None) -> FloatArray:
         """Where a tag is seen; see :meth:`anytag.Look.locate`."""
-        heat: FloatArray = self._recognizer.locate(self._source, tag)
-        return heat if resize is None else resize_heat_map(heat, self.width, self.height, resize)
+        heat: FloatArray = self._recognizer.locate(self._source, tag, resize=resize)
+        return heat
 
     @property
     def _source(self) -> NamedBytes:
@@ -84,13 +83,4 @@ class RemoteLook:
 
     @cached_property
     def _size(self) -> tuple[int, int]:
-        return size_of(self._source)
-
-
-def size_of(source: NamedBytes) -> tuple[int, int]:
-    """Width and height of an upright picture, in pixels.
-
-    Raises:
-        PictureError: If this machine cannot read it.
-    """
-    return read_picture(source, accept_truncated=True).size
+        return read_picture(self._source, accept_truncated=True).size

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from anytag.datasets.samples import Sample
-from anytag.datasets.sources import IndexedSource, SampleSource
-from anytag.errors import PictureError, SampleError
+from anytag.datasets.sources import IndexedSource, spread
+from anytag.errors import PictureError
 from anytag.foundations.report import Report
 from anytag.training.engine.distributed import Strategy, find_place
 from anytag.training.families.data_findings import look_at, shared_pictures
@@ -91,11 +92,11 @@ def _samples(prepared: PreparedRun) -> list[Shown]:
     """Some samples, evenly spread over the sources, as they come in the first epoch."""
     show = _as_lite_sees(prepared) if prepared.is_lite else _as_families_see(prepared)
     shown: list[Shown] = []
-    for sample in _spread(prepared.given.sources, _TRIED):
-        try:
-            shown.append(show(sample))
-        except PictureError:
-            continue
+    sources = prepared.given.sources
+    for item in (item for source in sources for item in spread(source, max(1, _TRIED // len(sources)))):
+        if isinstance(item, Sample):
+            with suppress(PictureError):
+                shown.append(show(item))
     chosen = sorted({round(place * (len(shown) - 1) / max(1, _SHOWN - 1)) for place in range(_SHOWN)})
     return [shown[place] for place in chosen] if shown else []
 
@@ -124,24 +125,3 @@ def _as_lite_sees(prepared: PreparedRun) -> Callable[[Sample], Shown]:
         return Shown(pixels, names, sample.captions[0] if sample.captions else "")
 
     return show
-
-
-def _spread(sources: Sequence[SampleSource], most: int) -> Iterator[Sample]:
-    """Samples that can be read, of all indexed sources in turn; of others the first ones of their first part."""
-    each = max(1, most // len(sources))
-    for source in sources:
-        if isinstance(source, IndexedSource):
-            count = min(each, len(source))
-            for place in (number * len(source) // count for number in range(count)):
-                try:
-                    yield source[place]
-                except SampleError:
-                    continue
-            continue
-        taken = 0
-        for item in source.read(0) if source.parts else ():
-            if taken == each:
-                break
-            if isinstance(item, Sample):
-                taken += 1
-                yield item

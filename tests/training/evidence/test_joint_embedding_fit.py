@@ -10,7 +10,8 @@ require_module("torch", "train")
 
 from anytag.backends.base import Encoded  # noqa: E402
 from anytag.errors import UsageError  # noqa: E402
-from anytag.inference.joint_embedding import JointEmbedding, picture_inputs  # noqa: E402
+from anytag.inference.embedding import picture_inputs  # noqa: E402
+from anytag.inference.joint_embedding import JointEmbedding  # noqa: E402
 from anytag.model.config import JointEmbeddingConfig  # noqa: E402
 from anytag.training.evidence.joint_embedding import _material, fit_maps  # noqa: E402
 from anytag.training.recipes.evidence import PictureGroup  # noqa: E402
@@ -34,14 +35,14 @@ def pairs(count=96):
 
 def test_captions_find_their_pictures():
     means, classes, texts, owners = pairs()
-    said = []
-    arrays = fit_maps(picture_inputs(means, classes, CONFIG.least), texts, owners, CONFIG, said.append)
-    again = fit_maps(picture_inputs(means, classes, CONFIG.least), texts, owners, CONFIG, said.append)
+    said, pictures = [], Encoded(means[:, None], classes)
+    arrays = fit_maps(picture_inputs(pictures, CONFIG.least), texts, owners, CONFIG, said.append)
+    again = fit_maps(picture_inputs(pictures, CONFIG.least), texts, owners, CONFIG, said.append)
     for name, array in arrays.items():
         np.testing.assert_array_equal(array, again[name], err_msg=name)
     assert {array.dtype.name for name, array in arrays.items() if name.endswith("_weight")} == {"int8"}
     joint = JointEmbedding(JointEmbeddingConfig(least=CONFIG.least), arrays, (12, 5))
-    similar = joint.pictures(Encoded(means[:, None], classes)) @ joint.texts(texts).T
+    similar = joint.pictures(pictures) @ joint.texts(texts).T
     # By chance it would be one of ninety-six.
     assert (similar.argmax(0) == owners).mean() > 0.7
     assert said[39].startswith("joint embedding: epoch 40/40, loss ")

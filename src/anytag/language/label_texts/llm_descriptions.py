@@ -8,10 +8,10 @@ from __future__ import annotations
 import datetime
 import os
 import re
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 
+from anytag.foundations.look_ahead import run_ahead
 from anytag.language.label_texts.chat_endpoint import ChatEndpoint
 from anytag.language.label_texts.description_files import TagDescriptions, Undescribed
 from anytag.language.label_texts.description_templates import Describable, plain_line, questions
@@ -62,18 +62,12 @@ def from_endpoint(
     """
     require_count(per_tag)
     endpoint = ChatEndpoint(url, model, api_key() if key is None else key, 0.99, 77, timeout, attempts, pause)
-    pool = ThreadPoolExecutor(max(1, workers))
-    pending: deque[Future[TagDescriptions | Undescribed]] = deque()
+    jobs = ((tag, partial(_ask, endpoint, tag, per_tag)) for tag in tags)
     try:
-        for tag in tags:
-            pending.append(pool.submit(_ask, endpoint, tag, per_tag))
-            if len(pending) >= 2 * max(1, workers):
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
+        for _, result in run_ahead(jobs, max(1, workers), 2 * max(1, workers)):
+            yield result()
     finally:
         endpoint.stop()
-        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _ask(endpoint: ChatEndpoint, tag: Describable, per_tag: int) -> TagDescriptions | Undescribed:

@@ -15,12 +15,13 @@ from safetensors.numpy import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from anytag.backends.base import FloatArray
+from anytag.backends.base import Encoded, FloatArray
 from anytag.datasets.bad_samples import JsonLinesLog
 from anytag.errors import UsageError
 from anytag.foundations.atomic_files import save_array
 from anytag.foundations.report import Report
-from anytag.inference.joint_embedding import JOINT_EMBEDDING_FILE, picture_inputs
+from anytag.inference.embedding import picture_inputs
+from anytag.inference.joint_embedding import JOINT_EMBEDDING_FILE
 from anytag.inference.recognizer import Recognizer
 from anytag.model.config import JointEmbeddingConfig
 from anytag.model.directory import ModelDirectory, new_model, write_config
@@ -90,7 +91,7 @@ def _material(
         heard = hearing(group, source)
         named = [sample.captions[: config.captions] for sample in heard.samples]
         rows = np.flatnonzero([len(own) > 0 for own in named])
-        inputs.append(picture_inputs(heard.means[rows], np.exp(heard.classes[rows]), config.least))
+        inputs.append(picture_inputs(Encoded(heard.means[rows][:, None], np.exp(heard.classes[rows])), config.least))
         for row in rows:
             captions += named[row]
             owners += [count] * len(named[row])

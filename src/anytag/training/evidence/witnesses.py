@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anytag.datasets.bad_samples import BadSamples
-from anytag.datasets.samples import Log, Sample, TagName
+from anytag.datasets.samples import Log, Sample
 from anytag.datasets.sources import SampleSource
 from anytag.errors import PictureError, SampleError, UsageError
-from anytag.foundations.atomic_files import save_array, write_text
+from anytag.foundations.atomic_files import save_array
+from anytag.foundations.json_lines import read_records, write_records
 from anytag.foundations.report import Report
 from anytag.inference.joint_embedding import JOINT_EMBEDDING_FILE
 from anytag.inference.recognizer import Recognizer
@@ -119,14 +119,14 @@ class Hearing:
                 logits.append(backend.recognize(encoded.features, labels.queries).astype(np.float16))
             for path in batch.paths:
                 bad.good()
-                read.append(_record(kept.pop(path)))
+                read.append(kept.pop(path).to_json())
         width = config.features
         save_array(stem.with_suffix(".means.npy"), _stacked(means, width))
         save_array(stem.with_suffix(".classes.npy"), _stacked(classes, config.image_encoder.classes))
         if not group.seen:
             save_array(stem.with_suffix(".decoder.npy"), _stacked(logits, len(labels.names)))
         # The last file says that all are there.
-        write_text(stem.with_suffix(".jsonl"), "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in read))
+        write_records(stem.with_suffix(".jsonl"), read)
         return len(read)
 
 
@@ -149,26 +149,9 @@ def _is_wanted(sample: Sample, group: PictureGroup) -> bool:
     return int(sample.id) % group.modulus in group.remainders
 
 
-def _record(sample: Sample) -> dict[str, Any]:
-    record = {"id": sample.id, "source": sample.source, "captions": sample.captions}
-    return record | {"tags": [(tag.name, tag.kind) for tag in sample.tags]}
-
-
 def _read(stem: Path, decoder: bool) -> Heard:
-    with stem.with_suffix(".jsonl").open(encoding="utf-8") as handle:
-        records = [json.loads(line) for line in handle]
-    samples = [
-        Sample(
-            id=record["id"],
-            picture=b"",
-            captions=tuple(record["captions"]),
-            source=record["source"],
-            tags=tuple(TagName(name, kind) for name, kind in record["tags"]),
-        )
-        for record in records
-    ]
     return Heard(
-        samples,
+        [Sample.from_json(record) for record in read_records(stem.with_suffix(".jsonl"))],
         np.load(stem.with_suffix(".means.npy")).astype(np.float32),
         np.load(stem.with_suffix(".classes.npy")).astype(np.float32),
         np.load(stem.with_suffix(".decoder.npy")) if decoder else None,

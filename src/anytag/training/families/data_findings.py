@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from anytag.datasets.samples import Sample
-from anytag.datasets.sources import IndexedSource, SampleSource
+from anytag.datasets.sources import SampleSource, spread
 from anytag.datasets.webdataset import ShardSource, has_end
 from anytag.errors import SampleError
 from anytag.training.families.batches import SampleTags, TagSource
@@ -107,7 +107,7 @@ def look_at(
         findings.samples += 1
     if isinstance(source, ShardSource):
         findings.unended = [path.name for path in source.paths if not has_end(path)]
-    for item in _spread(source):
+    for item in spread(source, LOOKED_AT):
         findings.samples += 1
         if isinstance(item, SampleError):
             _unreadable(findings, item.kind, str(item))
@@ -142,23 +142,6 @@ def _note(findings: SourceFindings, sample: Sample, tags: SampleTags, kind: TagS
         findings.tag_counts.append(len(true))
 
 
-def _spread(source: SampleSource) -> Iterator[Sample | SampleError]:
-    """Samples of a source, evenly spread over it where it is indexed, else the first ones of its first part."""
-    if not isinstance(source, IndexedSource):
-        # Further parts may have to be fetched from the web.
-        for number, item in enumerate(source.read(0) if source.parts else ()):
-            if number >= LOOKED_AT:
-                return
-            yield item
-        return
-    stride = max(1, -(-len(source) // LOOKED_AT))
-    for index in range(0, len(source), stride):
-        try:
-            yield source[index]
-        except SampleError as error:
-            yield error
-
-
 def shared_pictures(
     training: Sequence[SampleSource], validation: Sequence[SampleSource], most: int, by_content: bool = False
 ) -> int:
@@ -172,7 +155,7 @@ def shared_pictures(
     """
     wanted: dict[str, int] = {}
     for source in validation:
-        for item in _spread(source):
+        for item in spread(source, LOOKED_AT):
             if len(wanted) >= most:
                 break
             if isinstance(item, Sample):
@@ -180,7 +163,7 @@ def shared_pictures(
     if not wanted:
         return 0
     for source in training:
-        for item in _spread(source):
+        for item in spread(source, LOOKED_AT):
             if isinstance(item, Sample) and (key := picture_key(item, by_content)) in wanted:
                 wanted[key] += 1
     return sum(count > 0 for count in wanted.values())

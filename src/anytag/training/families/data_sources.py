@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from anytag.data_engine.training_source import open_manifest
 from anytag.datasets.bad_samples import JsonLinesLog
+from anytag.datasets.caption_files import open_captions
 from anytag.datasets.opening import below, guess_kind, open_source, path_below
 from anytag.datasets.samples import Sample, TagName
 from anytag.datasets.sources import SampleSource
@@ -96,12 +96,8 @@ def read_texts(patterns: Sequence[str], folder: Path) -> Iterator[str]:
             raise UsageError(f"no file under {folder} matches {pattern!r}; does --data name the right folder?")
         files |= found
     for path in sorted(files):
-        opener = gzip.open if path.suffix == ".gz" else open
-        try:
-            with opener(path, "rt", encoding="utf-8") as handle:
-                yield from (line.strip() for line in handle if line.strip())
-        except (OSError, EOFError, UnicodeDecodeError) as error:
-            raise UsageError(f"{path}: captions, a line each in UTF-8, cannot be read ({error})") from error
+        with open_captions(path, strict=True) as lines:
+            yield from (line.strip() for line in lines if line.strip())
 
 
 def readable_samples(sources: Iterable[SampleSource], problems: list[str] | None = None) -> Iterator[Sample]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import random
 import time
 from abc import ABC, abstractmethod
@@ -19,12 +18,13 @@ from PIL import Image
 from torch import nn
 
 from anytag.datasets.bad_samples import BadSamples
-from anytag.datasets.loading import run_ahead
-from anytag.datasets.samples import Log, Sample, TagName
+from anytag.datasets.samples import Log, Sample
 from anytag.datasets.sources import SampleSource
 from anytag.datasets.webdataset import ShardSource
 from anytag.errors import PictureError, SampleError, UsageError
-from anytag.foundations.atomic_files import save_array, write_text
+from anytag.foundations.atomic_files import save_array
+from anytag.foundations.json_lines import read_records, write_records
+from anytag.foundations.look_ahead import run_ahead
 from anytag.foundations.report import Report
 from anytag.pictures import Preprocessing
 from anytag.pictures.multi_crop import CORNERS, corner
@@ -54,16 +54,7 @@ class CachedShard:
 
     def samples(self) -> Iterator[Sample]:
         """What is known of the pictures, without the pictures."""
-        for record in self.records:
-            yield Sample(
-                id=record["id"],
-                picture=b"",
-                captions=tuple(record["captions"]),
-                labels=tuple(record["labels"]),
-                source=record["source"],
-                tags=_names(record.get("tags", ())),
-                caption_tags=tuple(map(_names, record.get("caption_tags", ()))),
-            )
+        return map(Sample.from_json, self.records)
 
 
 @dataclass(frozen=True)
@@ -143,16 +134,17 @@ class PictureCache(ABC):
     def _compute(self, source: SampleSource, part: int, stem: Path, kind: str, which: int) -> int:
         """One view or corner of a part, each file whole or not at all; view 0 brings records and logits along."""
         is_first = (kind, which) == ("view", 0)
+        known = None if is_first else read_records(_beside(stem, "jsonl"))
         maps, logits, records = [], [], []
-        for samples, pixels in self._batches(source, part, None if is_first else _read_records(stem), kind, which):
+        for samples, pixels in self._batches(source, part, known, kind, which):
             seen, said = self.look(pixels, is_first)
             maps.append(seen)
             if is_first:
                 logits.append(said)
-                records += [_record(row, sample) for row, sample in samples]
+                records += [sample.to_json() | {"row": row} for row, sample in samples]
         if is_first:
             save_array(_beside(stem, "logits.npy"), _joined(logits, (0, 1000)))
-            write_text(_beside(stem, "jsonl"), "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records))
+            write_records(_beside(stem, "jsonl"), records)
         save_array(_beside(stem, f"{kind}{which}.npy"), _joined(maps, (0, 0, 0, 0)))
         return sum(map(len, maps))
 
@@ -221,34 +213,10 @@ def _joined(parts: list[np.ndarray], empty: tuple[int, ...]) -> np.ndarray:
     return np.concatenate(parts) if parts else np.zeros(empty, np.float16)
 
 
-def _record(row: int, sample: Sample) -> dict[str, Any]:
-    record = {
-        "id": sample.id,
-        "captions": sample.captions,
-        "labels": sample.labels,
-        "source": sample.source,
-        "row": row,
-    }
-    if sample.tags:
-        record["tags"] = [(tag.name, tag.kind) for tag in sample.tags]
-    if sample.caption_tags:
-        record["caption_tags"] = [[(tag.name, tag.kind) for tag in tags] for tags in sample.caption_tags]
-    return record
-
-
-def _names(tags: Any) -> tuple[TagName, ...]:
-    return tuple(TagName(name, kind) for name, kind in tags)
-
-
-def _read_records(stem: Path) -> list[dict[str, Any]]:
-    with _beside(stem, "jsonl").open(encoding="utf-8") as handle:
-        return [json.loads(line) for line in handle]
-
-
 def _open(stem: Path, views: int, corners: int) -> CachedShard:
     return CachedShard(
         stem.name,
-        _read_records(stem),
+        read_records(_beside(stem, "jsonl")),
         [np.load(_beside(stem, f"view{view}.npy"), mmap_mode="r") for view in range(views)],
         np.load(_beside(stem, "logits.npy")),
         [np.load(_beside(stem, f"corner{k}.npy"), mmap_mode="r") for k in range(corners)],

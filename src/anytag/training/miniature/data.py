@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
 from torch import Tensor
 
 from anytag.errors import UsageError
@@ -26,7 +25,7 @@ from anytag.language.tokenizers.tokenizer import CaptionTokenizer, build_caption
 from anytag.language.tokenizers.wordpieces import bert_wordpieces
 from anytag.model.vocabulary import TagVocabulary
 from anytag.nn.label_queries import label_text
-from anytag.nn.text_encoder import SentenceEncoder, embed_texts, load_sentence_encoder, sentence_encoder_folder
+from anytag.training.families.label_embeddings import SentenceTexts
 from anytag.training.lite.batches import TagPrompts
 from anytag.training.miniature.config import CATEGORIES, MiniatureConfig
 from anytag.training.miniature.features import Features, TokenEncoder, load_features
@@ -74,6 +73,7 @@ class MiniatureData:
         encoder: TokenEncoder | None = None,
     ):
         self.config, self.cache, self.report = config, cache, report
+        self._sentences = SentenceTexts()
         cache.mkdir(parents=True, exist_ok=True)
 
         def load(patterns: Sequence[str]) -> tuple[Features, list[Path]]:
@@ -178,20 +178,11 @@ class MiniatureData:
             array = np.load(path)
             if len(array) == len(texts):
                 return torch.from_numpy(array)
-        encoder, tokenizer = self._encoder
         distinct = {text: place for place, text in enumerate(dict.fromkeys(texts))}
-        made = embed_texts(encoder, tokenizer, list(distinct))[[distinct[text] for text in texts]]
+        made = self._sentences.embed(list(distinct))[[distinct[text] for text in texts]]
         if path is not None:
-            save_array(path, made.numpy())
-        return made
-
-    @cached_property
-    def _encoder(self) -> tuple[SentenceEncoder, Tokenizer]:
-        folder = sentence_encoder_folder()
-        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        tokenizer.no_padding()
-        tokenizer.no_truncation()
-        return load_sentence_encoder(folder), tokenizer
+            save_array(path, made)
+        return torch.from_numpy(made)
 
     @cached_property
     def categories(self) -> list[int]:

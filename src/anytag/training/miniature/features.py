@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,8 @@ from torch import Tensor
 
 from anytag.datasets.webdataset import read_shard
 from anytag.errors import PictureError, UsageError
-from anytag.foundations.atomic_files import save_array, write_text
+from anytag.foundations.atomic_files import save_array
+from anytag.foundations.json_lines import read_records, write_records
 from anytag.foundations.report import Report
 from anytag.foundations.telemetry import import_openvino
 from anytag.nn.efficientnet_lite import EfficientNetLite, load_imagenet_lite
@@ -47,7 +47,7 @@ class Features:
     """Pictures of some shards.
 
     Attributes:
-        records: Per picture ``id``, ``captions``, ``labels``, ``source`` and ``extra``.
+        records: What is known of each (:meth:`~anytag.datasets.samples.Sample.to_json`).
         shards: Per shard ``[n, T, C]`` in float16, mapped into memory.
     """
 
@@ -107,7 +107,7 @@ def load_features(
         tokens, lines = folder / f"{shard.stem}.tokens.npy", folder / f"{shard.stem}.jsonl"
         if not tokens.exists() or not lines.exists():
             _cache(encoder or imagenet_encoder(), shard, tokens, lines, report)
-        records += [json.loads(line) for line in lines.read_text(encoding="utf-8").split("\n") if line]
+        records += read_records(lines)
         parts.append(np.load(tokens, mmap_mode="r"))
     return Features(tuple(records), tuple(parts))
 
@@ -132,13 +132,12 @@ def _cache(encoder: TokenEncoder, shard: Path, tokens: Path, lines: Path, report
         waiting.append(to_pixels(picture, encoder.resolution))
         if len(waiting) == 4:  # So few stay in the processor's cache.
             flush()
-        record = {"id": sample.id, "captions": sample.captions, "labels": sample.labels, "source": sample.source}
-        records.append(record | {"extra": sample.extra})
+        records.append(sample.to_json())
     flush()
     if not kept:
         raise UsageError(f"{shard}: no picture could be read")
     save_array(tokens, np.concatenate(kept))
-    write_text(lines, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))
+    write_records(lines, records)
     report(f"features: {shard.stem}, {len(records)} pictures" + (f", {failed} left out" if failed else ""))
 
 
