@@ -3,11 +3,12 @@
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 
 from anytag.foundations import cpu_count
-from anytag.foundations.cpu_count import available_processors, processors_are_free, wait_passively
+from anytag.foundations.cpu_count import available_processors, processors_are_free
 
 
 @pytest.fixture
@@ -53,16 +54,31 @@ def test_processors_that_others_use_are_not_free(monkeypatch, load, wanted, free
     assert processors_are_free(wanted) is free
 
 
-def test_threads_wait_as_the_user_says(monkeypatch):
-    monkeypatch.delenv("KMP_BLOCKTIME", raising=False)
-    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
-    wait_passively()
-    assert (os.environ["OMP_WAIT_POLICY"], os.environ["KMP_BLOCKTIME"]) == ("ACTIVE", "0")
+def test_what_others_do_is_all_work_less_our_own(monkeypatch, tmp_path):
+    """Of four processors, this process may use two; others keep one and a half of them busy."""
+    times, now = tmp_path / "stat", [0.0, 0.0]
+    monkeypatch.setattr(cpu_count, "_PROCESSOR_TIMES", times)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 2}, raising=False)
+    monkeypatch.setattr(os, "sysconf", lambda name: 100, raising=False)
+    monkeypatch.setattr(cpu_count.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(cpu_count.time, "process_time", lambda: now[1])
+    # user nice system idle iowait irq softirq steal guest guest_nice
+    nothing = " 0" * 7 + "\n"
+    times.write_text(f"cpu 9 9 9 9 9 9 9 9 9 9\ncpu0 0{nothing}cpu1 0{nothing}cpu2 5{nothing}intr 3\n")
+    work = cpu_count.OthersWork()
+    now[:] = [10.0, 5.0]
+    times.write_text(f"cpu0 200 300 100 99 99 50 50 300 77 0\ncpu1 1000{nothing}cpu2 1005{nothing}")
+    # 10 s of cpu0, 10 s of cpu2, less 5 s of our own, in 10 s.
+    assert work.processors() == pytest.approx(1.5)
+    now[:] = [12.0, 8.0]
+    assert work.processors() == 0.0, "less than nothing is the system's rounding"
 
 
-def test_the_command_line_says_so_before_pytorch_is_there(monkeypatch):
-    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-    code = "import os, sys; from anytag.cli._process import run_command\n"
-    code += "run_command(lambda: print('torch' in sys.modules, os.environ['OMP_WAIT_POLICY']))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["False", "PASSIVE"]
+@pytest.mark.skipif(not cpu_count._PROCESSOR_TIMES.exists(), reason="/proc is Linux")
+def test_a_job_of_its_own_is_seen():
+    work = cpu_count.OthersWork()
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as job:
+        time.sleep(0.6)
+        others = work.processors()
+        job.kill()
+    assert others > 0.2

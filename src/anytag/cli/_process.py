@@ -14,8 +14,8 @@ from typing import Any
 
 from anytag.cli._output import say
 from anytag.foundations.atomic_files import DISK_FULL
-from anytag.foundations.cpu_count import wait_passively
 from anytag.foundations.interrupts import INTERRUPTED, leave_at_once
+from anytag.foundations.thread_waiting import wait_passively
 
 
 def run_command(command: Callable[[], object]) -> int:

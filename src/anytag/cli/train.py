@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,7 @@ from anytag.cli._shared import reporting
 from anytag.errors import UsageError, needs_extra
 from anytag.foundations.cpu_count import available_processors
 from anytag.foundations.folder_locks import only_writer
+from anytag.foundations.thread_waiting import spin_briefly
 
 
 def train(
@@ -47,8 +49,10 @@ def train(
     Example: anytag train recipes/small.py:ram --data data --run runs/small --dry-run
     """
     with reporting("train"):
+        spins = spin_briefly()
         with needs_extra("Training", "train"):
             import torch
+        from anytag.nn.spinning import spinning_while_idle
         from anytag.training.dry_run import dry_run as rehearse
         from anytag.training.engine.allocator import keep_freed_memory
         from anytag.training.engine.config import Overrides
@@ -68,16 +72,17 @@ def train(
         if (dry_run or device) and not isinstance(config, TrainingConfig):
             option = "--dry-run" if dry_run else "--device"
             raise UsageError(f"{option} is for recipes that train a network; this one takes minutes on a processor")
-        if dry_run:
-            assert isinstance(config, TrainingConfig)
-            with only_writer(run, "another run trains", "give another run folder"):
-                picture = rehearse(config, data, run, tell, cache, out, device)
-            tell(f"five samples as the network sees them: {picture}" if picture else "no picture can be read")
-            return
-        if isinstance(config, EvidenceTraining | JointEmbeddingTraining):
-            fit_recipe(config, data, run, tell, cache, threads, set_ or [])
-            tell(f"done: {run / 'model'}")
-            return
-        finished = run_training(config, data, run, tell, stop_after and stop_after * 60, cache, set_ or [], device)
-        if os.environ.get("RANK", "0") == "0":  # Under torchrun every process is here.
-            tell(f"done: {run / 'model'}" if finished else f"stopped; go on with the same command ({run})")
+        with spinning_while_idle() if spins else nullcontext():
+            if dry_run:
+                assert isinstance(config, TrainingConfig)
+                with only_writer(run, "another run trains", "give another run folder"):
+                    picture = rehearse(config, data, run, tell, cache, out, device)
+                tell(f"five samples as the network sees them: {picture}" if picture else "no picture can be read")
+                return
+            if isinstance(config, EvidenceTraining | JointEmbeddingTraining):
+                fit_recipe(config, data, run, tell, cache, threads, set_ or [])
+                tell(f"done: {run / 'model'}")
+                return
+            finished = run_training(config, data, run, tell, stop_after and stop_after * 60, cache, set_ or [], device)
+            if os.environ.get("RANK", "0") == "0":  # Under torchrun every process is here.
+                tell(f"done: {run / 'model'}" if finished else f"stopped; go on with the same command ({run})")

@@ -1,13 +1,15 @@
-"""How many processors there are to use, and how threads wait for each other on them."""
+"""How many processors there are to use, and how many of them others use."""
 
 from __future__ import annotations
 
 import math
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 _CONTROL_GROUPS = Path("/sys/fs/cgroup")
+_PROCESSOR_TIMES = Path("/proc/stat")
 
 #: Load that an idle machine has, in processors.
 _IDLE = 0.5
@@ -27,15 +29,33 @@ def processors_are_free(count: int) -> bool:
         return False
 
 
-def wait_passively() -> None:
-    """Let the threads of OpenMP, which PyTorch computes with, sleep while they wait, unless the user decides otherwise.
+class OthersWork:
+    """What other processes do on the processors that this one may use, since one asked last; Linux only.
 
-    By default they spin: a thread that waits for another one then keeps a processor busy, and where other programs run
-    beside it, the thread that is waited for does not get one. A step of training took seven times as long or more
-    (``benchmarks/thread_waiting.py``). This has to be called before PyTorch is imported.
+    Raises:
+        OSError: If the system does not tell.
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("KMP_BLOCKTIME", "0")  # The same for Intel's and LLVM's OpenMP.
+
+    def __init__(self) -> None:
+        self._tick = os.sysconf("SC_CLK_TCK")
+        self._before = self._read()
+
+    def processors(self) -> float:
+        """Processors that others, also processes that this one started, kept busy since the last call, on average."""
+        before, self._before = self._before, self._read()
+        seconds, used, own = (now - then for now, then in zip(self._before, before, strict=True))
+        return max(0.0, used - own) / seconds if seconds > 0 else 0.0
+
+    def _read(self) -> tuple[float, float, float]:
+        """Seconds of the clock, of all work on our processors, and of our own work."""
+        names = {f"cpu{number}" for number in os.sched_getaffinity(0)}
+        ticks = 0
+        for line in _PROCESSOR_TIMES.read_text(encoding="ascii").splitlines():
+            name, *times = line.split()
+            if name in names:
+                # user, nice, system, idle, waiting for the disk, interrupts, soft interrupts, other virtual machines
+                ticks += sum(int(times[place]) for place in (0, 1, 2, 5, 6, 7))
+        return time.monotonic(), ticks / self._tick, time.process_time()
 
 
 def _quotas() -> Iterator[float]:
