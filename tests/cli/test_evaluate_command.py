@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import csv
+import shutil
+from pathlib import Path
+
 import pytest
 from conftest import require_module
 from PIL import Image
 from typer.testing import CliRunner
 
 from anytag.cli import build_app
+from anytag.model.directory import find_model
 
 
 def run(*arguments):
@@ -83,6 +88,27 @@ def test_own_labels(labeled, tmp_path):
     assert done.exit_code == 0, done.output
     assert "lite (tagging) on mine: mAP" in done.output
     assert {"tables.md", "results.json", "results.csv", "report.html"} <= {f.name for f in (tmp_path / "out").iterdir()}
+
+
+def test_systems_and_benchmarks_of_one_name_are_told_apart(labeled, tmp_path, monkeypatch):
+    """One's own model is often called as the one that it was made of, and one's own table as another."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(find_model(None).path, "other")
+    Path("elsewhere").mkdir()
+    for number in range(3):
+        shutil.copy(f"{2 - number}.png", f"elsewhere/{number}.png")
+    shutil.copy("mine.csv", "elsewhere/mine.csv")
+    pairs = [part for name in ("mine.csv", "elsewhere/mine.csv", "mine.csv") for part in ("--benchmark", name)]
+    done = run("--model", "lite", "--model", "other", *pairs, "--model", "lite", "--out", "out")
+    assert done.exit_code == 0, done.output
+    rows = list(csv.DictReader(Path("out/results.csv").read_text(encoding="utf-8").splitlines()))
+    assert {row["system"] for row in rows} == {"lite: lite", "lite: other"}
+    assert {row["benchmark"] for row in rows} == {"mine.csv", "elsewhere/mine.csv"}
+    figures = [(row["system"], row["benchmark"], row["figure"]) for row in rows]
+    assert len(figures) == len(set(figures))
+    table = Path("out/tables.md").read_text(encoding="utf-8")
+    assert table.count("| lite: lite |") == table.count("| lite: other |") == 2
+    assert len(list(Path("out").glob("classes-*.csv"))) == 4
 
 
 def test_it_writes_where_it_is_told_and_over_nobody_else_s_files(labeled, tmp_path, monkeypatch):

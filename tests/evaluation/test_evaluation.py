@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -56,6 +58,49 @@ class TestScoring:
         assert system.seen == 8 + 7  # The first five were kept.
         fresh = score_benchmark(ColorSystem(), benchmark, tmp_path / "other")
         np.testing.assert_array_equal(whole.scores, fresh.scores)
+
+    def test_what_could_not_be_read_is_tried_again(self, tmp_path):
+        """Who forgets --pictures, or gets the rest of the pictures later, need not know where scores are kept."""
+        benchmark, system = color_benchmark(tmp_path / "p", 5), ColorSystem()
+        there, away = tmp_path / "p" / "3.png", tmp_path / "3.png"
+        there.rename(away)
+        without = replace(benchmark, pictures=replace(benchmark.pictures, folder=None))
+        with pytest.raises(
+            UsageError, match=r"none of 5 pictures could be read, the first: 0\.png: no folder of pictures"
+        ):
+            score_benchmark(system, without, tmp_path / "kept")
+        assert [failure.path for failure in score_benchmark(system, benchmark, tmp_path / "kept").failures] == ["3.png"]
+        assert system.seen == 4
+        away.rename(there)
+        whole = score_benchmark(system, benchmark, tmp_path / "kept")
+        assert (whole.failures, system.seen) == ((), 5)
+        np.testing.assert_array_equal(whole.scores, score_benchmark(ColorSystem(), benchmark, tmp_path / "b").scores)
+
+    def test_other_pictures_of_the_same_names_are_other_pictures(self, tmp_path):
+        one, system = color_benchmark(tmp_path / "p", 6), ColorSystem()
+        score_benchmark(system, one, tmp_path / "kept")
+        other = color_benchmark(tmp_path / "q", 6)
+        for number in range(3):
+            (tmp_path / "q" / f"{number}.png").write_bytes((tmp_path / "p" / f"{5 - number}.png").read_bytes())
+        shutil.copystat(tmp_path / "p" / "4.png", tmp_path / "q" / "4.png")
+        found = score_benchmark(system, other, tmp_path / "kept")
+        fresh = score_benchmark(ColorSystem(), other, tmp_path / "fresh")
+        np.testing.assert_array_equal(found.scores, fresh.scores)
+        assert system.seen == 6 + 5  # The one that was copied with its time is the same.
+
+    @pytest.mark.parametrize("captions", [False, True])
+    def test_what_was_kept_is_damaged(self, tmp_path, captions):
+        benchmark, system = color_benchmark(tmp_path / "p", 4), ColorSystem("captioning" if captions else "tagging")
+        run = scoring.caption_benchmark if captions else score_benchmark
+        first = run(system, benchmark, tmp_path / "kept")
+        [file] = [path for path in (tmp_path / "kept").rglob("*") if path.is_file()]
+        file.write_bytes(file.read_bytes()[:-20])
+        again = run(system, benchmark, tmp_path / "kept")
+        assert system.seen == 8
+        if captions:
+            assert again == first
+        else:
+            np.testing.assert_array_equal(again.scores, first.scores)
 
     def test_another_system_or_list_of_classes_has_its_own(self, tmp_path):
         benchmark, system, other = color_benchmark(tmp_path / "p"), ColorSystem(), ColorSystem()
@@ -160,6 +205,24 @@ class TestTagging:
         fitted = measured(validation=held_out)
         assert fitted.thresholds == "one threshold, fitted on validation pictures"
         assert fitted.threshold == pytest.approx(245 / 255)  # The darkest of the six.
+
+    def test_pairs_that_nobody_has_looked_at_count_nowhere(self, tmp_path):
+        """As in OpenImages' verified labels: neither thresholds nor the report may take them for absent."""
+        benchmark = color_benchmark(tmp_path / "p")
+        scores = score_benchmark(ColorSystem(), benchmark, tmp_path / "kept").scores
+        # Every other red picture was never judged, and these are the surest ones.
+        targets, known = benchmark.targets.copy(), np.ones_like(benchmark.targets)
+        surest = np.flatnonzero(targets[:, 0])[:2]
+        targets[surest, 0] = known[surest, 0] = False
+        benchmark = replace(benchmark, targets=targets, known=known)
+        for choice in (ThresholdChoice(on_test=True), ThresholdChoice(validation=benchmark)):
+            evaluation, detail = evaluate_tagging(ColorSystem(), benchmark, tmp_path / "kept", choice)
+            assert evaluation.tagging.found == evaluation.tagging.best
+            assert evaluation.tagging.found.f1 == evaluation.tagging.map_papers == 1.0
+        write_report([(evaluation, detail, benchmark)], tmp_path / "report.html")
+        page = (tmp_path / "report.html").read_text(encoding="utf-8")
+        assert scores[surest, 0].min() > evaluation.tagging.threshold
+        assert "Found, but not annotated" not in page  # As the two would be if they counted as absent.
 
     def test_only_one_origin_of_thresholds(self):
         with pytest.raises(

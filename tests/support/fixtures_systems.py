@@ -6,7 +6,8 @@ import numpy as np
 from PIL import Image
 
 from anytag.errors import PictureError
-from anytag.evaluation.benchmarks.benchmark import Benchmark, PictureFiles
+from anytag.evaluation.benchmarks.benchmark import Benchmark
+from anytag.evaluation.benchmarks.pictures import PictureFiles
 from anytag.pictures import read_picture
 from anytag.recognition import Failure
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -110,14 +111,25 @@ def evaluate(
         # What is missing is said before anything runs.
         metric = _open_meteor() if meteor else None
         wanted = None if categories is None else _lines(categories)
+        benchmark = list(dict.fromkeys(benchmark))
         opened = [open_benchmark(name, annotations, pictures, wanted) for name in benchmark]
+        keys = [one.key for one in opened]
+        opened = [
+            replace(one, key=name, title=name) if keys.count(one.key) > 1 else one
+            for one, name in zip(opened, benchmark, strict=True)
+        ]
         held_out = None if validation is None else open_benchmark(validation, annotations, pictures, wanted)
         if limit is not None:
             opened = [one.select(range(min(limit, len(one.pictures)))) for one in opened]
         choice = ThresholdChoice(threshold, held_out, tune_on_test, per_class)
         tags = None if tags_from is None else TagIndicators(_open_model(tags_from), tag_weight)
-        systems: list[System] = [_open_model(name) for name in model or ()]
-        systems += [open_baseline(spec, weights) for spec in baseline or ()]
+        models, rivals = list(dict.fromkeys(model or ())), list(dict.fromkeys(baseline or ()))
+        systems: list[System] = [_open_model(name) for name in models]
+        systems += [open_baseline(spec, weights) for spec in rivals]
+        titles = [(system.title, system.paradigm) for system in systems]
+        for system, name in zip(systems, (*models, *rivals), strict=True):
+            if titles.count((system.title, system.paradigm)) > 1:  # Tables tell rows apart by their names.
+                system.title = f"{system.title}: {name}"
         parts: list[tuple[Evaluation, Detail | None, Benchmark]] = []
         for system in systems:
             for one in opened:

@@ -96,12 +96,14 @@ class Detail:
         targets: ``[n, c]``.
         names: The c classes.
         rows: ``[n]``, places of the pictures in the benchmark.
+        known: ``[n, c]``, true where a human has looked; ``None``: everywhere.
     """
 
     scores: NDArray[np.float32]
     targets: NDArray[np.bool_]
     names: tuple[str, ...]
     rows: NDArray[np.int64]
+    known: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,9 @@ def evaluate_tagging(
     targets = benchmark.targets[np.ix_(rows, columns)]
     known = None if benchmark.known is None else benchmark.known[np.ix_(rows, columns)]
     names = tuple(benchmark.texts[column] for column in columns)
-    thresholds = _thresholds(system, scored, columns, values, targets, choice, folder, standardize, benchmark.texts)
+    thresholds = _thresholds(
+        system, scored, columns, values, targets, known, choice, folder, standardize, benchmark.texts
+    )
     kinds = benchmark.kinds or kinds_of(benchmark.texts, default_vocabulary(), benchmark.synonyms)
     figures, classes = tagging_figures(
         values, targets, names, thresholds=thresholds, kinds=kinds, known=known, rounds=rounds
@@ -173,7 +177,7 @@ def evaluate_tagging(
         title, system.paradigm, benchmark.key, benchmark.title, figures, tuple(classes),
         failures=scored.failures, notes=tuple(notes),
     )  # fmt: skip
-    return evaluation, Detail(values, targets, names, rows)
+    return evaluation, Detail(values, targets, names, rows, known)
 
 
 def _thresholds(
@@ -182,6 +186,7 @@ def _thresholds(
     columns: NDArray[np.int64],
     values: NDArray[np.float32],
     targets: NDArray[np.bool_],
+    known: NDArray[np.bool_] | None,
     choice: ThresholdChoice | None,
     folder: Path,
     standardize: bool,
@@ -191,19 +196,19 @@ def _thresholds(
     if choice.given is not None:
         return Thresholds(choice.given, "given")
     if choice.on_test:
-        return fit_thresholds(values, targets, "test", choice.per_class)
+        return fit_thresholds(values, targets, "test", choice.per_class, known)
     if choice.validation is not None:
         fitted_on = choice.validation
         if tuple(fitted_on.texts) != tuple(texts):
             raise UsageError(
                 f"{fitted_on.title} has other classes than the benchmark; thresholds are fitted on the same ones"
             )
-        known = score_benchmark(system, fitted_on, folder)
+        on_them = score_benchmark(system, fitted_on, folder)
         assert fitted_on.targets is not None
-        rows = np.flatnonzero(known.read)
-        held_out = known.scores[np.ix_(rows, columns)]
-        held_out = standardized(held_out) if standardize else held_out
-        return fit_thresholds(held_out, fitted_on.targets[np.ix_(rows, columns)], "validation", choice.per_class)
+        part = np.ix_(np.flatnonzero(on_them.read), columns)
+        held_out = standardized(on_them.scores[part]) if standardize else on_them.scores[part]
+        looked_at = None if fitted_on.known is None else fitted_on.known[part]
+        return fit_thresholds(held_out, fitted_on.targets[part], "validation", choice.per_class, looked_at)
     if scored.thresholds is not None and not standardize:
         return Thresholds(scored.thresholds[columns], "model")
     if system.paradigm == "captioning" and not standardize:

@@ -49,7 +49,9 @@ class Thresholds:
         }[self.origin]
 
 
-def fit_thresholds(scores: ArrayLike, targets: ArrayLike, origin: Origin, per_class: bool = False) -> Thresholds:
+def fit_thresholds(
+    scores: ArrayLike, targets: ArrayLike, origin: Origin, per_class: bool = False, known: ArrayLike | None = None
+) -> Thresholds:
     """Thresholds with the best F1 on some pictures.
 
     Args:
@@ -57,8 +59,9 @@ def fit_thresholds(scores: ArrayLike, targets: ArrayLike, origin: Origin, per_cl
         targets: ``[N, C]``, true for positives.
         origin: ``validation`` if these pictures are not reported, ``test`` if they are.
         per_class: One for each class rather than one for all. A class without positives takes the common one.
+        known: ``[N, C]``, true where a human has looked; what nobody looked at is left out.
     """
-    ranked = RankedScores(scores, targets)
+    ranked = RankedScores(*_looked_at(*check_scores(scores, targets), known))
     common, _ = ranked.best_common()
     if not per_class:
         return Thresholds(common, origin)
@@ -201,10 +204,7 @@ def tagging_figures(
     values, truth = check_scores(scores, targets)
     if len(names) != values.shape[1]:
         raise UsageError(f"there are scores of {values.shape[1]:,} classes but {len(names):,} names")
-    if known is not None:
-        looked_at = np.asarray(known, np.bool_)
-        # Behind everything: never found, and never before a positive.
-        values, truth = np.where(looked_at, values, -np.inf), truth & looked_at
+    values, truth = _looked_at(values, truth, known)
     if not truth.any():
         raise UsageError("no class has a positive, so there is nothing to measure; check the annotations' names")
     distinct, merged_scores, merged_truth = merge_duplicates(values, truth, names)
@@ -249,6 +249,16 @@ def tagging_figures(
         )
     ]
     return figures, rows
+
+
+def _looked_at(
+    values: NDArray[Any], truth: NDArray[np.bool_], known: ArrayLike | None
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """What nobody has looked at goes behind everything: it is never found, and never comes before a positive."""
+    if known is None:
+        return values, truth
+    looked_at = np.asarray(known, np.bool_)
+    return np.where(looked_at, values, -np.inf), truth & looked_at
 
 
 def merge_duplicates(

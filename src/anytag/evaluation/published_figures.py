@@ -127,6 +127,6 @@ def published_maps(system: str, benchmark: str) -> list[tuple[str, float]]:
 
 
 def _same(row: str, system: str) -> bool:
-    """Whether a row is of this system: RAM-14M is of RAM, but RAM++ is not."""
-    plain = system.lower().removesuffix(" (itc)")
+    """Whether a row is of this system: RAM-14M is of RAM and of "RAM: runs/other", but RAM++ is not."""
+    plain = system.partition(": ")[0].lower().removesuffix(" (itc)")
     return row.lower().removesuffix("-4m").removesuffix("-14m") == plain.removesuffix("-4m").removesuffix("-14m")

@@ -143,9 +143,12 @@ def _tagging(one: Evaluation, detail: Detail, benchmark: Benchmark) -> list[str]
         '<div class="plots">',
     ]
     if not named:
-        curves = _curves(RankedScores(detail.scores, detail.targets), detail)
-        body.append(_figure(curves, "Precision and recall: all pairs together; classes from best to worst"))
-        body.append(_figure(histogram(detail.scores, detail.targets), "Scores of true and untrue pairs"))
+        body.append(
+            _figure(_curves(one, detail), "Precision and recall: all pairs together; classes from best to worst")
+        )
+        judged = np.ones(detail.scores.shape, np.bool_) if detail.known is None else detail.known
+        shown = histogram(detail.scores[judged], detail.targets[judged])
+        body.append(_figure(shown, "Scores of true and untrue pairs"))
     if tagging.kinds:
         kinds = list(tagging.kinds)
         series = [
@@ -178,18 +181,24 @@ def _figure(svg: str, caption: str) -> str:
     return f"<figure>{svg}<figcaption>{html.escape(caption)}</figcaption></figure>"
 
 
-def _curves(ranked: RankedScores, detail: Detail) -> str:
-    together = RankedScores(detail.scores.reshape(-1, 1), detail.targets.reshape(-1, 1))
-    chosen = [("all pairs", together, 0)]
-    precisions = ranked.average_precisions()
-    known = np.flatnonzero(~np.isnan(precisions))
-    order = known[np.argsort(-precisions[known])]
-    for place in np.unique(np.linspace(0, len(order) - 1, min(_CURVES, len(order))).astype(np.int64)):
-        chosen.append((detail.names[order[place]], ranked, int(order[place])))
+def _curves(one: Evaluation, detail: Detail) -> str:
+    """Of all pairs together, and of classes from the best to the worst, without pairs that nobody has looked at."""
+    known = np.ones(detail.scores.shape, np.bool_) if detail.known is None else detail.known
+    place = {name: column for column, name in enumerate(detail.names)}
+    classes = [row for row in one.classes if detail.targets[known[:, place[row.name]], place[row.name]].any()]
+    order = [row.name for row in sorted(classes, key=lambda row: -row.average_precision)]
+    chosen = [
+        order[number] for number in np.unique(np.linspace(0, len(order) - 1, min(_CURVES, len(order))).astype(int))
+    ]
+    parts = [("all pairs", detail.scores[known], detail.targets[known])]
+    for name in chosen:
+        column, rows = place[name], known[:, place[name]]
+        parts.append((name, detail.scores[rows, column], detail.targets[rows, column]))
     lines = []
-    for name, of, column in chosen:
-        _, found, right = of.curve(column)
-        lines.append((name, right / of.wanted[column], right / found))
+    for name, scores, targets in parts:
+        ranked = RankedScores(scores[:, None], targets[:, None])
+        _, found, right = ranked.curve(0)
+        lines.append((name, right / ranked.wanted[0], right / found))
     return line_chart(lines, "recall", "precision")
 
 
@@ -199,6 +208,8 @@ def _errors(one: Evaluation, detail: Detail, benchmark: Benchmark) -> list[str]:
     limits = {row.name: row.threshold for row in one.classes}
     margins = detail.scores - np.array([limits.get(name, np.inf) for name in detail.names], np.float32)
     margins = np.where(np.isfinite(margins), margins, 0)
+    if detail.known is not None:
+        margins = np.where(detail.known, margins, 0)  # Nobody knows whether these are errors.
 
     def says(row: int, column: int) -> str:
         name = detail.names[column]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,19 +73,49 @@ def score_benchmark(
         scores, failures = _scores_of_captions(system, benchmark, folder, advance)
         return _checked(Scored(scores, tuple(failures), tuple(unscored), None), benchmark)
     place = _place(system, benchmark, folder, "scores")
-    parts: list[NDArray[np.float32]] = []
+    is_scored = ~np.isin(benchmark.texts, unscored)
+
+    def check(row: int, found: NDArray[np.float32]) -> None:
+        if (wrong := np.isnan(found) & is_scored).any():
+            name, category = benchmark.pictures.name(row), benchmark.texts[int(wrong.argmax())]
+            raise ModelError(
+                f"{system.title}: the score of {name} for {category!r} is not a number; the weights are damaged, "
+                "or too large for the precision"
+            )
+
+    scores = np.full((len(benchmark.pictures), len(benchmark.names)), np.nan, np.float32)
     failures = []
     for chunk, rows in enumerate(_chunks(len(benchmark.pictures))):
         file = place / f"{chunk:06d}.npz"
-        if not file.exists():
-            _score_chunk(system, benchmark, rows, file, advance, np.isin(benchmark.texts, unscored))
-        else:
-            for _ in rows:
-                advance()
+        answers, are_new = _completed(system, system.scores, benchmark, rows, _read_scores(file), advance, check)
+        for row, answer in zip(rows, answers, strict=True):
+            if isinstance(answer.found, Failure):
+                failures.append(answer.found)
+            else:
+                scores[row] = answer.found
+        if are_new:
+            _write_scores(file, scores[rows.start : rows.stop], answers)
+    return _checked(Scored(scores, tuple(failures), tuple(unscored), system.thresholds()), benchmark)
+
+
+def _read_scores(file: Path) -> list[_Answer[NDArray[np.float32]]]:
+    """What was kept of a chunk; nothing if that is no more whole."""
+    if not file.exists():
+        return []
+    try:
         with np.load(file) as kept:
-            parts.append(kept["scores"])
-            failures += [Failure(**record) for record in json.loads(str(kept["failures"]))]
-    return _checked(Scored(np.concatenate(parts), tuple(failures), tuple(unscored), system.thresholds()), benchmark)
+            scores, stamps, failures = kept["scores"], kept["stamps"].tolist(), json.loads(str(kept["failures"]))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+        return []
+    failed = {int(row): Failure(**record) for row, record in failures.items()}
+    return [_Answer(failed.get(row, scores[row]), stamp) for row, stamp in enumerate(stamps)]
+
+
+def _write_scores(file: Path, scores: NDArray[np.float32], answers: Sequence[_Answer[NDArray[np.float32]]]) -> None:
+    failures = {row: asdict(answer.found) for row, answer in enumerate(answers) if isinstance(answer.found, Failure)}
+    stamps = np.array([answer.stamp for answer in answers])
+    with whole_file(file) as part, part.open("wb") as handle:
+        np.savez_compressed(handle, scores=scores, stamps=stamps, failures=np.array(json.dumps(failures)))
 
 
 def _checked(scored: Scored, benchmark: Benchmark) -> Scored:
@@ -106,43 +138,73 @@ def _scores_of_captions(
     return scores, failures
 
 
-def _score_chunk(
+@dataclass(frozen=True)
+class _Answer(Generic[_Result]):
+    """What a system says of a picture, or why it could not be read.
+
+    Attributes:
+        found: That.
+        stamp: Of the picture's file: another file of that name is looked at anew.
+    """
+
+    found: _Result | Failure
+    stamp: str
+
+
+def _completed(
     system: System,
+    ask: Callable[[Iterable[PictureSource]], Iterator[_Result | Failure]],
     benchmark: Benchmark,
     rows: range,
-    file: Path,
+    kept: Sequence[_Answer[_Result]],
     advance: Callable[[], None],
-    unscored: NDArray[np.bool_],
-) -> None:
-    scores = np.full((len(rows), len(benchmark.names)), np.nan, np.float32)
-    failures: list[dict[str, str]] = []
-    for place, found in _of_pictures(system, system.scores, benchmark, rows):
-        if isinstance(found, Failure):
-            failures.append(asdict(found))
-        else:
-            if (wrong := np.isnan(found) & ~unscored).any():
-                name, category = benchmark.pictures.name(rows[place]), benchmark.texts[int(wrong.argmax())]
-                raise ModelError(
-                    f"{system.title}: the score of {name} for {category!r} is not a number; the weights are damaged, "
-                    "or too large for the precision"
-                )
-            scores[place] = found
+    check: Callable[[int, _Result], None] = lambda row, found: None,
+) -> tuple[list[_Answer[_Result]], bool]:
+    """A chunk's answers: those that were kept, and those that the system has yet to give.
+
+    A picture that could not be read the last time, or was not there, is tried again.
+
+    Args:
+        system: What is evaluated.
+        ask: Its answers.
+        benchmark: The benchmark.
+        rows: The chunk's pictures.
+        kept: Their answers as far as they are known: none, or one a picture.
+        advance: Called after every picture.
+        check: Refuses an answer.
+
+    Returns:
+        One answer a picture, and whether any is new.
+    """
+    stamps = [benchmark.pictures.stamp(row) for row in rows]
+    done: dict[int, _Answer[_Result]] = {}
+    for place, answer in enumerate(kept):
+        if answer.stamp == stamps[place] and not isinstance(answer.found, Failure):
+            done[place] = answer
+            advance()
+    missing = [place for place in range(len(rows)) if place not in done]
+    for number, found in _of_pictures(system, ask, benchmark, [rows[place] for place in missing]):
+        place = missing[number]
+        if not isinstance(found, Failure):
+            check(rows[place], found)
+        done[place] = _Answer(found, stamps[place])
         advance()
-    with whole_file(file) as part, part.open("wb") as handle:
-        np.savez_compressed(handle, scores=scores, failures=np.array(json.dumps(failures)))
+    return [done[place] for place in range(len(rows))], bool(missing)
 
 
 def _of_pictures(
     system: System,
     ask: Callable[[Iterable[PictureSource]], Iterator[_Result | Failure]],
     benchmark: Benchmark,
-    rows: range,
+    rows: Sequence[int],
 ) -> Iterator[tuple[int, _Result | Failure]]:
     """What a system says of some pictures, each with its place among them; failures under the pictures' names.
 
     Raises:
         ModelError: If there are more results than pictures, or fewer.
     """
+    if not rows:
+        return
     places: list[int] = []
     absent: list[tuple[int, Failure]] = []
 
@@ -178,29 +240,32 @@ def caption_benchmark(
     failures: list[Failure] = []
     for chunk, rows in enumerate(_chunks(len(benchmark.pictures))):
         file = place / f"{chunk:06d}.json"
-        if not file.exists():
-            write_text(file, json.dumps(_caption_chunk(system, benchmark, rows, advance), ensure_ascii=False))
-        else:
-            for _ in rows:
-                advance()
-        for item in json.loads(file.read_text(encoding="utf-8")):
-            if isinstance(item, dict):
-                failures.append(Failure(**item))
-                written.append(None)
-            else:
-                written.append(item)
+        answers, are_new = _completed(system, system.captions, benchmark, rows, _read_captions(file), advance)
+        if are_new:
+            records = [
+                {"stamp": answer.stamp, "failure": asdict(answer.found)}
+                if isinstance(answer.found, Failure)
+                else {"stamp": answer.stamp, "caption": answer.found}
+                for answer in answers
+            ]
+            write_text(file, json.dumps(records, ensure_ascii=False))
+        failures += [answer.found for answer in answers if isinstance(answer.found, Failure)]
+        written += [None if isinstance(answer.found, Failure) else answer.found for answer in answers]
     return written, failures
 
 
-def _caption_chunk(
-    system: System, benchmark: Benchmark, rows: range, advance: Callable[[], None]
-) -> list[str | dict[str, str]]:
-    """Per picture a caption, or why it could not be read."""
-    record: list[str | dict[str, str]] = ["" for _ in rows]
-    for place, found in _of_pictures(system, system.captions, benchmark, rows):
-        record[place] = asdict(found) if isinstance(found, Failure) else found
-        advance()
-    return record
+def _read_captions(file: Path) -> list[_Answer[str]]:
+    """What was kept of a chunk; nothing if that is no more whole."""
+    if not file.exists():
+        return []
+    try:
+        records = json.loads(file.read_text(encoding="utf-8"))
+        return [
+            _Answer(Failure(**record["failure"]) if "failure" in record else str(record["caption"]), record["stamp"])
+            for record in records
+        ]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
 
 
 def _chunks(count: int) -> list[range]:
@@ -214,7 +279,8 @@ def _place(system: System, benchmark: Benchmark, folder: Path, what: str) -> Pat
     asked = benchmark.texts if what == "scores" else ()  # Captions do not depend on what is asked for.
     for text in (system.identity, system.paradigm, benchmark.key, *asked, "", *names):
         digest.update(text.encode() + b"\0")
-    stem = re.sub(r"[^\w.+-]+", "-", f"{system.title}-{system.paradigm}-{benchmark.key}").strip("-").lower()
+    title = system.title.partition(": ")[0]  # Not what tells it apart from another system of this run.
+    stem = re.sub(r"[^\w.+-]+", "-", f"{title}-{system.paradigm}-{benchmark.key}").strip("-").lower()[-100:]
     place = folder / what / f"{stem}-{digest.hexdigest()}"
     place.mkdir(parents=True, exist_ok=True)
     return place

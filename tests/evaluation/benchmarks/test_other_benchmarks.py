@@ -10,7 +10,8 @@ from PIL import Image
 
 from anytag.errors import PictureError, UsageError
 from anytag.evaluation.benchmarks.ade20k import REPEATED
-from anytag.evaluation.benchmarks.benchmark import BenchmarkError, PictureFiles
+from anytag.evaluation.benchmarks.benchmark import BenchmarkError
+from anytag.evaluation.benchmarks.pictures import PictureFiles
 from anytag.evaluation.benchmarks.registry import BENCHMARKS, missing_files, open_benchmark
 
 

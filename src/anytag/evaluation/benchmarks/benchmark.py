@@ -8,92 +8,21 @@ import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from anytag.datasets.sources import IndexedSource
-from anytag.errors import AnytagError, PictureError
-from anytag.pictures import PictureSource
+from anytag.errors import AnytagError
+from anytag.evaluation.benchmarks.pictures import PictureFiles, Pictures, SelectedPictures
 
 Task = Literal["tagging", "captioning", "retrieval"]
-
-#: Endings that picture files of a benchmark may have, tried in this order.
-_ENDINGS = ("", ".jpg", ".jpeg", ".png", ".JPEG", ".webp", ".avif")
 
 
 class BenchmarkError(AnytagError):
     """Benchmark files that are missing, damaged, or not those that they are taken for."""
 
     kind = "benchmark"
-
-
-class Pictures(Protocol):
-    """The pictures of a benchmark, in the order of its annotations."""
-
-    def __len__(self) -> int: ...
-
-    def name(self, row: int) -> str:
-        """What a picture is called in results."""
-
-    def source(self, row: int) -> PictureSource:
-        """What it is read from.
-
-        Raises:
-            PictureError: If it is listed but absent.
-        """
-
-
-@dataclass(frozen=True)
-class PictureFiles:
-    """Pictures that lie in a folder.
-
-    Attributes:
-        folder: Where; ``None`` if only annotations are at hand.
-        names: Paths below it, with or without their ending.
-    """
-
-    folder: Path | None
-    names: tuple[str, ...]
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def name(self, row: int) -> str:
-        """The path below the folder."""
-        return self.names[row]
-
-    def source(self, row: int) -> PictureSource:
-        """The picture's file."""
-        name = self.names[row]
-        if self.folder is None:
-            raise PictureError("not_found", name, f"{name}: no folder of pictures was given; give it as --pictures")
-        for place in (self.folder / name, self.folder / Path(name).name):
-            for ending in _ENDINGS:
-                path = place.with_name(place.name + ending)
-                if path.is_file():
-                    return path
-        raise PictureError("not_found", name, f"{name}: listed in the annotations, but not in {self.folder}")
-
-
-@dataclass(frozen=True)
-class SamplePictures:
-    """Pictures of a source of samples, such as shards."""
-
-    samples: IndexedSource
-    names: tuple[str, ...]
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def name(self, row: int) -> str:
-        """The sample's id."""
-        return self.names[row]
-
-    def source(self, row: int) -> PictureSource:
-        """The picture's bytes."""
-        return self.samples[row].picture_bytes()
 
 
 @dataclass(frozen=True)
@@ -154,26 +83,11 @@ class Benchmark:
         kept = list(rows)
         return replace(
             self,
-            pictures=_Selected(self.pictures, tuple(kept)),
+            pictures=SelectedPictures(self.pictures, tuple(kept)),
             targets=None if self.targets is None else self.targets[kept],
             known=None if self.known is None else self.known[kept],
             captions=tuple(self.captions[row] for row in kept) if self.captions else (),
         )
-
-
-@dataclass(frozen=True)
-class _Selected:
-    pictures: Pictures
-    rows: tuple[int, ...]
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def name(self, row: int) -> str:
-        return self.pictures.name(self.rows[row])
-
-    def source(self, row: int) -> PictureSource:
-        return self.pictures.source(self.rows[row])
 
 
 #: Opens a benchmark: the folder of its annotation files, and that of its pictures, if it is at hand.

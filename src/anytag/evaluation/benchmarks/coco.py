@@ -13,7 +13,6 @@ from anytag.evaluation.benchmarks.benchmark import (
     Benchmark,
     BenchmarkEntry,
     BenchmarkError,
-    PictureFiles,
     check_count,
     names_of,
     need_file,
@@ -22,6 +21,7 @@ from anytag.evaluation.benchmarks.benchmark import (
     tagging_entry,
     target_matrix,
 )
+from anytag.evaluation.benchmarks.pictures import PictureFiles
 
 _PICTURES = "pictures of val2017 (images.cocodataset.org/zips/val2017.zip)"
 

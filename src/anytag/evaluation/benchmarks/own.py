@@ -6,7 +6,7 @@ labels of that kind opens them here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +19,8 @@ from anytag.evaluation.benchmarks.benchmark import (
     Benchmark,
     BenchmarkEntry,
     BenchmarkError,
-    Pictures,
-    SamplePictures,
 )
+from anytag.evaluation.benchmarks.pictures import Pictures, SamplePictures
 
 OPPO = BenchmarkEntry(
     "oppo-common",
@@ -48,6 +47,9 @@ class _Kept(IndexedSource):
 
     def __getitem__(self, index: int) -> Sample:
         return self._source[self._rows[index]]
+
+    def content_files(self) -> Iterable[Path]:
+        return self._source.content_files()
 
 
 def _name(sample: Sample, row: int, path: Path) -> str:
@@ -78,7 +80,7 @@ def open_own(path: str | Path, categories: Sequence[str] | None = None, title: s
     if not isinstance(source, IndexedSource):
         raise BenchmarkError(f"{path}: pictures must be at hand by their number; unpack compressed shards first")
     name = title or Path(str(path)).stem or str(path)
-    ids, labels, captions, rows, unreadable = [], [], [], [], []
+    ids, files, labels, captions, rows, unreadable = [], [], [], [], [], []
     for row in range(len(source)):
         try:
             sample = source[row]
@@ -86,12 +88,13 @@ def open_own(path: str | Path, categories: Sequence[str] | None = None, title: s
             unreadable.append(str(error))
             continue
         ids.append(_name(sample, row, Path(path)))
+        files.append(sample.picture if isinstance(sample.picture, Path) else None)
         labels.append(dict.fromkeys((*(tag.name for tag in sample.tags), *sample.labels)))
         captions.append(sample.captions)
         rows.append(row)
     if not rows:
         raise BenchmarkError(f"{path}: there are no pictures")
-    pictures: Pictures = SamplePictures(_Kept(source, rows), tuple(ids))
+    pictures: Pictures = SamplePictures(_Kept(source, rows), tuple(ids), tuple(files))
     notes = [source.description]
     if unreadable:
         notes.append(f"{len(unreadable):,} samples cannot be read and are left out, the first: {unreadable[0]}")
