@@ -142,3 +142,8 @@ class MissingProgramError(AnytagError):
     """A feature whose program, no Python package, is not installed."""
 
     kind = "missing_program"
+
+
+def first_line(error: BaseException) -> str:
+    """What another package's error says, short enough to stand inside a message; its kind if it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

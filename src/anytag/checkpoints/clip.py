@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from torch import Tensor
 
-from anytag.errors import ModelError
+from anytag.errors import ModelError, first_line
 from anytag.foundations.atomic_files import whole_file
 from anytag.foundations.stand_in_files import stand_in
 from anytag.model.config import ClipTextConfig
@@ -229,9 +229,8 @@ def _open_weights(path: Path) -> Iterator[tuple[list[str], Callable[[str], Tenso
             with safe_open(path, "pt") as file:
                 yield list(file.keys()), file.get_tensor
     except (SafetensorError, pickle.UnpicklingError, EOFError, OSError, RuntimeError) as error:
-        first = str(error).partition("\n")[0]
         instead = stand_in(path)
-        raise ModelError(f"{path}: {instead}" if instead else f"{damaged} ({first})") from None
+        raise ModelError(f"{path}: {instead}" if instead else f"{damaged} ({first_line(error)})") from None
 
 
 def _read_tokenizer(folder: Path, config: ClipTextConfig) -> Tokenizer:

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from anytag.errors import ModelError
+from anytag.errors import ModelError, first_line
 from anytag.foundations.stand_in_files import stand_in
 
 #: How files that PyTorch has saved begin: zip archives, and the pickles of before 1.6.
@@ -39,10 +39,11 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         raise ModelError(
-            f"{path}: refused, since it is not a file of weights alone and reading it could run code ({_first(error)})"
+            f"{path}: refused, since it is not a file of weights alone and reading it could run code "
+            f"({first_line(error)})"
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise ModelError(f"{path}: truncated or altered ({_first(error)}); download it again") from error
+        raise ModelError(f"{path}: truncated or altered ({first_line(error)}); download it again") from error
     state = content.get("model", content) if isinstance(content, Mapping) else None
     if not isinstance(state, Mapping) or not state or not all(isinstance(t, Tensor) for t in state.values()):
         raise ModelError(f"{path}: holds no state dict (names with tensors), neither at the top nor under 'model'")
@@ -68,7 +69,3 @@ def read_weights(path: Path) -> dict[str, Tensor]:
                 raise ModelError(f"{path}: {instead}") from None
             raise ModelError(f"{path}: truncated, altered or missing ({error})") from error
     return read_checkpoint(path)
-
-
-def _first(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

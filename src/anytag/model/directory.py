@@ -24,7 +24,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from anytag.errors import ModelError
+from anytag.errors import ModelError, first_line
 from anytag.foundations.atomic_files import write_text
 from anytag.foundations.cache_folder import cache_folder
 from anytag.foundations.folder_locks import only_writer_of
@@ -201,20 +201,16 @@ def hub_folder(model: str, files: Sequence[str] | None = None) -> str:
     except errors.RepositoryNotFoundError:
         reason = "which knows no such model, or shows it to its owner only (HF_TOKEN); check the spelling"
     except errors.HfHubHTTPError as error:
-        reason = f"which did not give it ({_first_line(error)}); try again later"
+        reason = f"which did not give it ({first_line(error)}); try again later"
     except OSError as error:
         cause = error.__cause__ or error
         if isinstance(cause, errors.OfflineModeIsEnabled):
             reason = "which HF_HUB_OFFLINE forbids; unset it, or give a folder"
         else:
-            reason = f"which could not be reached ({_first_line(cause)}); check the network, or give a folder"
+            reason = f"which could not be reached ({first_line(cause)}); check the network, or give a folder"
     except Exception as error:  # The hub's client raises errors of several libraries.
-        reason = f"which did not give it ({_first_line(error)})"
+        reason = f"which did not give it ({first_line(error)})"
     raise ModelError(f"{model}: no such folder, so the Hugging Face hub was asked for it, {reason}")
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
 def _is_hub_id(text: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from anytag.errors import UsageError
+from anytag.errors import UsageError, first_line
 from anytag.model.directory import ModelDirectory
 
 
@@ -44,20 +44,20 @@ def push_model(folder: str | Path, repository: str, private: bool = False, messa
             commit_message=message or f"Upload {directory.config.name} with anytag",
         )
     except errors.HFValidationError as error:
-        raise UsageError(f"{repository!r} is no name on the hub ({_first_line(error)})") from None
+        raise UsageError(f"{repository!r} is no name on the hub ({first_line(error)})") from None
     except errors.LocalTokenNotFoundError:
         raise UsageError(_NO_TOKEN.format(repository)) from None
     except errors.HfHubHTTPError as error:
         status = error.response.status_code if error.response is not None else None
         if status in (401, 403):
             raise UsageError(_NO_TOKEN.format(repository)) from None
-        raise UsageError(f"{repository}: the hub did not take it ({_first_line(error)}); try again later") from None
+        raise UsageError(f"{repository}: the hub did not take it ({first_line(error)}); try again later") from None
     except (OSError, RuntimeError) as error:
         if isinstance(error.__cause__ or error, errors.OfflineModeIsEnabled):
             raise UsageError(f"{repository}: HF_HUB_OFFLINE forbids to ask the hub; unset it") from None
-        raise UsageError(f"{repository}: the hub could not be reached ({_first_line(error)})") from None
+        raise UsageError(f"{repository}: the hub could not be reached ({first_line(error)})") from None
     except Exception as error:  # The hub's client raises errors of the libraries that it is built on.
-        raise UsageError(f"{repository}: the hub could not be reached ({_first_line(error)})") from None
+        raise UsageError(f"{repository}: the hub could not be reached ({first_line(error)})") from None
     return str(commit.commit_url)
 
 
@@ -65,7 +65,3 @@ _NO_TOKEN = (
     "{}: the hub lets only its owner write there; put a token with the right to write into HF_TOKEN, or run: "
     "hf auth login"
 )
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), "") or type(error).__name__

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from anytag.errors import ModelError, PictureError, UsageError, needs_extra
+from anytag.errors import ModelError, PictureError, UsageError, first_line, needs_extra
 from anytag.evaluation.caption_tags import CategoryParser
 from anytag.evaluation.systems import Paradigm, Scores, default_vocabulary, folder_identity, parsed_scores
 from anytag.foundations.stand_in_files import stand_in
@@ -132,8 +132,7 @@ def from_directory(cls_name: str, folder: Path, **options: Any) -> Any:
     try:
         return getattr(transformers, cls_name).from_pretrained(str(folder), local_files_only=True, **options)
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, TypeError, AttributeError) as error:
-        first = str(error).strip().partition("\n")[0]
-        raise ModelError(f"{folder}: cannot be loaded as {cls_name} ({first})") from error
+        raise ModelError(f"{folder}: cannot be loaded as {cls_name} ({first_line(error)})") from error
 
 
 def model_from_directory(cls_name: str, folder: Path) -> Any:
@@ -166,10 +165,11 @@ def read_checkpoint(
     except FileNotFoundError:
         raise ModelError(f"{path}: no such file; download the checkpoint first") from None
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError) as error:
-        first = str(error).partition("\n")[0]
         if instead := stand_in(path):
             raise ModelError(f"{path}: {instead}") from None
-        raise ModelError(f"{path}: damaged, cut short, or more than weights; download it again ({first})") from None
+        raise ModelError(
+            f"{path}: damaged, cut short, or more than weights; download it again ({first_line(error)})"
+        ) from None
     if not isinstance(record, dict):
         raise ModelError(f"{path}: not a checkpoint: a {type(record).__name__}")
     state = next((record[key] for key in inside if isinstance(record.get(key), dict)), record)

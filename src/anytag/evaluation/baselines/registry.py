@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
-from anytag.errors import MissingExtraError, UsageError
+from anytag.errors import MissingExtraError, UsageError, first_line
 from anytag.evaluation.systems import Paradigm, System
 
 
@@ -195,5 +195,6 @@ def local_weights(path: str) -> str:
     try:
         return snapshot_download(path.removeprefix("hub:"))
     except (HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError, OSError) as error:
-        first = str(error).strip().partition("\n")[0]
-        raise UsageError(f"{path}: the hub does not give it ({first}); check the name and the network") from None
+        raise UsageError(
+            f"{path}: the hub does not give it ({first_line(error)}); check the name and the network"
+        ) from None

@@ -23,7 +23,7 @@ from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict_loader import load as load_parts
 from torch.distributed.checkpoint.state_dict_saver import save as save_parts
 
-from anytag.errors import AnytagError, ModelError
+from anytag.errors import AnytagError, ModelError, first_line
 from anytag.training.engine.distributed import Strategy, placed_like
 
 #: ``model``, ``average``, ``optimizer`` (by the parameters' names), ``step``, ``generators``.
@@ -111,7 +111,7 @@ class RunState:
             state = self._read_folder(path) if path.is_dir() else self._read_file(path)
         except (KeyError, RuntimeError, CheckpointException, pickle.UnpicklingError, EOFError) as error:
             raise ModelError(
-                f"{path} cannot be read as a checkpoint of this recipe's model ({_first_line(error)}); go on with the "
+                f"{path} cannot be read as a checkpoint of this recipe's model ({first_line(error)}); go on with the "
                 "recipe that the run began with or, if the file is damaged, begin a new run"
             ) from error
         self._compare(path, state["model"])
@@ -119,7 +119,7 @@ class RunState:
             self._apply(state)
         except (KeyError, RuntimeError) as error:
             raise ModelError(
-                f"{path} is no checkpoint of this recipe's model ({_first_line(error)}); go on with the recipe and the "
+                f"{path} is no checkpoint of this recipe's model ({first_line(error)}); go on with the recipe and the "
                 "settings that the run began with, or begin a new run"
             ) from error
         return int(state["step"])
@@ -274,10 +274,6 @@ def _reason(error: BaseException) -> BaseException:
     while cause is not None and not isinstance(cause, OSError):
         cause = cause.__cause__ or cause.__context__
     return cause or error
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
 def _shape(tensor: Tensor) -> str:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from anytag.errors import UsageError
-from anytag.language.tokenizers.bert_tokenizer import CAPTION_TOKENS, TEXT_TOKENS, OfficialTokenizer
+from anytag.language.tokenizers.bert_tokenizer import TEXT_TOKENS, OfficialTokenizer
 from anytag.language.tokenizers.padding import padded
 from anytag.nn.model import RecognitionModel
 
@@ -76,7 +76,6 @@ def caption_tensors(
     captions: Sequence[str],
     tags: Sequence[Sequence[str]],
     *,
-    limit: int = CAPTION_TOKENS,
     official: bool = False,
 ) -> dict[str, Tensor]:
     """The parts of a :class:`Batch` that come from words: ``captions``, ``tag_tokens`` and ``texts``.
@@ -86,7 +85,6 @@ def caption_tensors(
         captions: One a picture, cleaned (:func:`~anytag.language.tokenizers.pre_caption.pre_caption`); an empty one
             means that the picture has none.
         tags: Names of the caption's tags, in the vocabulary's order.
-        limit: Most ids of a caption, prompt and end included.
         official: Leave the prompt out of ``captions``, as the official code does; see ``official`` in
             :class:`~anytag.training.families.objectives.Tag2TextConfig`.
 
@@ -97,7 +95,7 @@ def caption_tensors(
         raise UsageError(f"{len(captions)} captions, but {len(tags)} lists of tags")
     there = [bool(caption.strip()) for caption in captions]
     written = [
-        tokenizer.encode_caption(caption, limit, official=official) if has else []
+        tokenizer.encode_caption(caption, official=official) if has else []
         for caption, has in zip(captions, there, strict=True)
     ]
     texts = [

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from anytag.datasets.samples import Sample
 from anytag.datasets.sources import SampleSource
-from anytag.errors import ModelError, PictureError, SampleError, UsageError, needs_extra
+from anytag.errors import ModelError, PictureError, SampleError, UsageError, first_line, needs_extra
 from anytag.foundations.atomic_files import save_array
 from anytag.foundations.report import Report
 from anytag.model.config import ImageEncoderConfig
@@ -74,7 +74,7 @@ class ClipTeacher:
             with torch.random.fork_rng(devices=[]):
                 model = reader.from_pretrained(str(folder), local_files_only=True)
         except (OSError, ValueError, RuntimeError, KeyError) as error:
-            raise ModelError(f"{folder}: CLIP's image encoder cannot be read ({_first_line(error)})") from error
+            raise ModelError(f"{folder}: CLIP's image encoder cannot be read ({first_line(error)})") from error
         return cls(model.eval().requires_grad_(False).to(device), encoder)
 
     @torch.no_grad()
@@ -195,7 +195,3 @@ def _batches(
 
 def _beside(keys: Path) -> Path:
     return keys.with_name(keys.name.replace(".keys.", ".embeddings."))
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
