@@ -19,7 +19,7 @@ from anytag.nn.clip_text import WEIGHTS as CLIP_WEIGHTS
 from anytag.nn.clip_text import ClipTextEncoder
 from anytag.nn.devices import find_device
 from anytag.nn.label_queries import DescribedLabelQueries, EmbeddedLabelQueries, TextLabelQueries
-from anytag.nn.model import RecognitionModel
+from anytag.nn.model import RecognitionModel, encoder_input
 from anytag.nn.packed import can_pack, pack_linears
 from anytag.nn.recognition_decoder import PerTagScore
 from anytag.nn.transformer import KeysValues
@@ -101,8 +101,6 @@ class TorchBackend:
         model.image_encoder = encoder.to(self.device, self._pixels_dtype)
         self.model: RecognitionModel = model
         self._alignment: Any = parts[1] if len(parts) > 1 else None
-        self._mean = torch.tensor(config.image_encoder.mean, device=self.device)
-        self._scale = 1 / torch.tensor(config.image_encoder.std, device=self.device)
         self._label_encoder: Any = None
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -116,8 +114,8 @@ class TorchBackend:
         if not len(pixels):
             shape = (0, config.image_encoder.tokens, config.features)
             return Encoded(np.empty(shape, np.float32), np.empty((0, config.image_encoder.classes), np.float32))
-        seen = torch.from_numpy(np.ascontiguousarray(pixels)).to(self.device).float()
-        normalized = ((seen - self._mean) * self._scale).permute(0, 3, 1, 2).to(self._pixels_dtype)
+        seen = torch.from_numpy(np.ascontiguousarray(pixels)).to(self.device)
+        normalized = encoder_input(seen, config.image_encoder).to(self._pixels_dtype)
         # In float32 one picture keeps a processor busy, and its activations are small enough for memory to be reused.
         alone = self.device.type == "cpu" and self._pixels_dtype == torch.float32
         parts = normalized.split(1 if alone else len(normalized))

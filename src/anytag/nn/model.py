@@ -40,6 +40,13 @@ class FrozenClassifier(nn.Module):
         return F.linear(tokens.mean(1), self.weight, self.bias)
 
 
+def encoder_input(pixels: Tensor, config: ImageEncoderConfig) -> Tensor:
+    """Pixels ``[B, R, R, 3]``, 0 to 255, as the image encoder takes them: ``[B, 3, R, R]``, channels last in memory."""
+    mean = torch.tensor(config.mean, device=pixels.device)
+    scale = 1 / torch.tensor(config.std, device=pixels.device)
+    return ((pixels.float() - mean) * scale).permute(0, 3, 1, 2)
+
+
 def build_image_encoder(config: ImageEncoderConfig) -> nn.Module:
     """The image encoder of a config; it gives tokens ``[B, N, C]``.
 

@@ -78,9 +78,7 @@ def test_what_is_read_is_what_the_encoder_says(data, tmp_path):
     torch.manual_seed(0)
     encoder = RecognitionModel(model_config("ram_plus"), 6).image_encoder.eval()
     source = open_source(data / "pairs.jsonl")
-    cache = TokenCache(
-        encoder, tmp_path, sizes.preprocessing, 0, lambda line: None, sizes=sizes, augmentation=config().augmentation
-    )
+    cache = TokenCache(encoder, tmp_path, sizes, 0, lambda line: None, augmentation=config().augmentation)
     tags = SampleTags(train_vocabulary(), None)
     plain = ExampleLoader(tags, sizes.preprocessing, PLAIN, "given")
     cached = CachedLoader(plain, cache.open([source], 1))

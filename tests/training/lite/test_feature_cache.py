@@ -14,9 +14,11 @@ from toy_pairs import write_pictures
 from anytag.datasets.opening import open_source
 from anytag.datasets.webdataset import ShardSource, read_shard
 from anytag.errors import DataError, PictureError, UsageError
+from anytag.model.config import ImageEncoderConfig
 from anytag.nn.efficientnet_lite import EfficientNetLite
-from anytag.pictures import Preprocessing, read_picture, to_pixels
-from anytag.training.lite.feature_cache import FeatureCache, PictureReader, augment, normalize
+from anytag.nn.model import encoder_input
+from anytag.pictures import read_picture, to_pixels
+from anytag.training.lite.feature_cache import FeatureCache, PictureReader, augment
 
 CAPTIONS = [("a dog",), ("a cat", "the cat"), ("grass",)]
 
@@ -43,9 +45,13 @@ def source(shards):
     return ShardSource(shards)
 
 
+def normalize(pixels):
+    return encoder_input(torch.from_numpy(pixels), ImageEncoderConfig())
+
+
 def cache_of(encoder, folder, lines=None, resolution=64, **settings):
     report = (lambda line: None) if lines is None else lines.append
-    return FeatureCache(encoder, folder, Preprocessing(resolution), report=report, **settings)
+    return FeatureCache(encoder, folder, ImageEncoderConfig(resolution=resolution), report=report, **settings)
 
 
 def contents(folder):
@@ -86,7 +92,7 @@ def test_any_source_will_do_and_its_tags_go_along(encoder, tmp_path):
     (shard,) = cache_of(encoder, tmp_path / "cache").open([table], views=1)
     assert [sample.tags for sample in shard.samples()] == [sample.tags for sample in table]
     assert shard.name == "00-000000"
-    reader = PictureReader([table], [shard], Preprocessing(16), seed=0)
+    reader = PictureReader([table], [shard], ImageEncoderConfig(resolution=16), seed=0)
     pixels = to_pixels(read_picture(table[2].picture), 16)
     assert torch.equal(reader.batch([2]), normalize(pixels[None]))
 
@@ -144,7 +150,9 @@ def test_one_bad_picture_is_left_out_and_logged(encoder, tmp_path):
     assert [len(maps) for maps in (*shard.maps, shard.logits)] == [3, 3, 3]
     assert [(record["kind"], record["event"]) for record in log] == [("not_a_picture", "bad_sample")]
     pixels = to_pixels(read_picture(table[2].picture), 16)
-    assert torch.equal(PictureReader([table], [shard], Preprocessing(16), seed=0).batch([1]), normalize(pixels[None]))
+    assert torch.equal(
+        PictureReader([table], [shard], ImageEncoderConfig(resolution=16), seed=0).batch([1]), normalize(pixels[None])
+    )
 
 
 def test_a_picture_that_goes_missing_between_two_views(encoder, tmp_path):
@@ -191,15 +199,32 @@ def test_augmentation_is_seeded_and_keeps_a_picture(shards):
 
 
 def test_normalizing_is_the_public_weights_own():
+    """They were trained on ``(x - 127) / 128``."""
     pixels = np.array([[[[127, 255, 0]]]], np.uint8)
     assert normalize(pixels).flatten().tolist() == [0, 1, -127 / 128]
+
+
+def test_normalization_is_the_config_s(encoder, source, tmp_path):
+    sizes = ImageEncoderConfig(resolution=64, mean=(0, 0, 0), std=(255, 255, 255))
+    cache = FeatureCache(encoder, tmp_path / "cache", sizes, report=lambda line: None)
+    shard = cache.open([source], views=1)[0]
+    pixels = torch.from_numpy(to_pixels(read_picture(next(source.read(0)).picture), 64)[None])
+    with torch.inference_mode():
+        lower = encoder.lower_stages(encoder_input(pixels, sizes))
+    np.testing.assert_allclose(
+        shard.maps[0][0], lower[0].permute(1, 2, 0).numpy(), atol=2e-3 * float(lower.abs().max())
+    )
+    assert PictureReader([source], [shard], sizes, seed=0).batch([0]).max() <= 1
 
 
 class TestPictureReader:
     @pytest.fixture
     def reader(self, encoder, source, tmp_path):
         return PictureReader(
-            [source], cache_of(encoder, tmp_path / "cache").open([source], views=1), Preprocessing(16), seed=0
+            [source],
+            cache_of(encoder, tmp_path / "cache").open([source], views=1),
+            ImageEncoderConfig(resolution=16),
+            seed=0,
         )
 
     def test_pictures_come_in_the_shards_order(self, reader, shards):
@@ -216,4 +241,4 @@ class TestPictureReader:
     def test_streams_have_no_picture_at_hand(self):
         streamed = open_source("https://nowhere.example/a.tar")
         with pytest.raises(UsageError, match=r"any picture at hand, and this source is streamed; let the stage read"):
-            PictureReader([streamed], [], Preprocessing(16), seed=0)
+            PictureReader([streamed], [], ImageEncoderConfig(resolution=16), seed=0)

@@ -22,6 +22,7 @@ from anytag.language.tokenizers.bert_tokenizer import OfficialTokenizer
 from anytag.language.tokenizers.pre_caption import pre_caption
 from anytag.model.config import ImageEncoderConfig
 from anytag.model.vocabulary import TagVocabulary
+from anytag.nn.model import encoder_input
 from anytag.pictures import Preprocessing
 from anytag.training.engine.distributed import Share
 from anytag.training.families.augmentation import augmented_pixels
@@ -225,9 +226,7 @@ class Collator:
         official: bool = False,
     ):
         self.vocabulary, self.tokenizer, self.teacher, self.texts = vocabulary, tokenizer, teacher, texts
-        self.device, self.official = torch.device(device), official
-        self._mean = torch.tensor(encoder.mean, device=self.device)
-        self._scale = 1 / torch.tensor(encoder.std, device=self.device)
+        self.encoder, self.device, self.official = encoder, torch.device(device), official
 
     def __call__(self, examples: Sequence[Example]) -> Batch:
         """The batch of some examples; what none of them has is not in it."""
@@ -262,8 +261,7 @@ class Collator:
         found = [example.pixels for example in examples if example.pixels is not None]
         if not found:
             return None
-        rows = torch.from_numpy(np.stack(found)).to(self.device)
-        return ((rows.float() - self._mean) * self._scale).permute(0, 3, 1, 2).contiguous()
+        return encoder_input(torch.from_numpy(np.stack(found)).to(self.device), self.encoder).contiguous()
 
 
 def _maps(examples: Sequence[Example]) -> Tensor | None:

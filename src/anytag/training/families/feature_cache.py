@@ -26,7 +26,7 @@ from anytag.foundations.atomic_files import save_array
 from anytag.foundations.json_lines import read_records, write_records
 from anytag.foundations.look_ahead import run_ahead
 from anytag.foundations.report import Report
-from anytag.pictures import Preprocessing
+from anytag.model.config import ImageEncoderConfig
 from anytag.pictures.multi_crop import CORNERS, corner
 
 #: Pictures that are computed at a time.
@@ -64,7 +64,7 @@ class PictureCache(ABC):
     Args:
         encoder: In eval mode.
         folder: Where features go; in it, a folder for every encoder, preprocessing and seed.
-        preprocessing: How the encoder wants its pictures.
+        sizes: How the encoder wants its pictures.
         seed: Seed of the augmentation.
         report: Receives a line of progress after each part.
         log: Receives a record for every sample that cannot be read.
@@ -72,7 +72,7 @@ class PictureCache(ABC):
 
     encoder: nn.Module
     folder: Path
-    preprocessing: Preprocessing
+    sizes: ImageEncoderConfig
     seed: int = 0
     report: Report = print
     log: Log | None = None
@@ -92,7 +92,7 @@ class PictureCache(ABC):
 
     def digest(self, more: str, *encoders: nn.Module | None) -> str:
         """Tells settings and encoders apart."""
-        digest = hashlib.sha256(f"{self.preprocessing} {self.seed}{more}".encode())
+        digest = hashlib.sha256(f"{self.sizes.preprocessing} {self.seed}{more}".encode())
         for encoder in encoders:
             for name, tensor in sorted(encoder.state_dict().items()) if encoder is not None else ():
                 digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
@@ -188,14 +188,14 @@ class PictureCache(ABC):
 
     def _pixels(self, sample: Sample, kind: str, which: int) -> np.ndarray | PictureError:
         try:
-            picture = self.preprocessing.read(sample.picture, sample.place, draft=False)
+            picture = self.sizes.preprocessing.read(sample.picture, sample.place, draft=False)
         except PictureError as error:
             return error
         if kind == "corner":
             picture = corner(picture, which)
         elif which:
             return self.view(picture, random.Random(f"{self.seed}/{which}/{sample.source}"))
-        return self.preprocessing.pixels(picture)
+        return self.sizes.preprocessing.pixels(picture)
 
 
 def _part_names(source: SampleSource, number: int) -> list[str]:

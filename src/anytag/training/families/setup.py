@@ -151,16 +151,7 @@ def _cached_loader(
     if not any(stage.cached == "tokens" for stage in config.stages):
         return None
     encoder, sizes = start.model.image_encoder, start.config.image_encoder
-    tokens = TokenCache(
-        encoder,
-        cache,
-        sizes.preprocessing,
-        config.seed,
-        report,
-        given.bad_samples,
-        sizes=sizes,
-        augmentation=config.augmentation,
-    )
+    tokens = TokenCache(encoder, cache, sizes, config.seed, report, given.bad_samples, augmentation=config.augmentation)
     was_training = encoder.training
     encoder.eval()
     with first_process_first():

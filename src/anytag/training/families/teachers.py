@@ -24,6 +24,7 @@ from anytag.errors import ModelError, PictureError, SampleError, UsageError, fir
 from anytag.foundations.atomic_files import save_array
 from anytag.foundations.report import Report
 from anytag.model.config import ImageEncoderConfig
+from anytag.nn.model import encoder_input
 from anytag.pictures import CLIP, read_picture
 from anytag.training.families.batches import sample_key
 
@@ -149,8 +150,6 @@ def cache_teacher(
         Pictures embedded by this call.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    mean = torch.tensor(encoder.mean)
-    scale = 1 / torch.tensor(encoder.std)
     made = 0
     for number, source in enumerate(sources):
         for part in range(source.parts):
@@ -161,7 +160,7 @@ def cache_teacher(
             embeddings: list[npt.NDArray[np.float16]] = [np.zeros((0, teacher.width), np.float16)]
             for samples in _batches(source.read(part), batch_size, teacher.resolution, report):
                 rows = np.stack([pixels for _, pixels in samples])
-                pixels = ((torch.from_numpy(rows).float() - mean) * scale).permute(0, 3, 1, 2)
+                pixels = encoder_input(torch.from_numpy(rows), encoder)
                 device = next(teacher.model.parameters()).device
                 embeddings.append(teacher(pixels.to(device)).cpu().numpy().astype(np.float16))
                 keys += [sample_key(sample.source or sample.id) for sample, _ in samples]

@@ -13,7 +13,7 @@ from PIL import Image
 
 from anytag.datasets.samples import Sample
 from anytag.errors import SampleError, UsageError
-from anytag.model.config import ImageEncoderConfig
+from anytag.nn.model import encoder_input
 from anytag.training.families.augmentation import augmented_pixels
 from anytag.training.families.batches import ExampleLoader, Seen
 from anytag.training.families.feature_cache import CachedShard, PictureCache
@@ -29,11 +29,9 @@ class TokenCache(PictureCache):
 
     Args:
         encoder: In eval mode for as long as it is asked.
-        sizes: How it wants its pixels normalized.
         augmentation: Of all views but the first.
     """
 
-    sizes: ImageEncoderConfig = field(kw_only=True)
     augmentation: AugmentationConfig = field(kw_only=True)
 
     @property
@@ -45,16 +43,13 @@ class TokenCache(PictureCache):
     def look(self, pixels: np.ndarray, classify: bool) -> tuple[np.ndarray, np.ndarray]:
         """Tokens of pixels; nobody classifies."""
         device = next(self.encoder.parameters()).device
-        mean, std = (torch.tensor(values, device=device) for values in (self.sizes.mean, self.sizes.std))
         rows = torch.from_numpy(pixels).to(device).split(_AT_ONCE)
-        tokens = torch.cat(
-            [self.encoder(((row.float() - mean) / std).permute(0, 3, 1, 2).contiguous()).float() for row in rows]
-        )
+        tokens = torch.cat([self.encoder(encoder_input(row, self.sizes).contiguous()).float() for row in rows])
         return tokens.cpu().numpy().astype(np.float16), np.zeros((len(tokens), 0), np.float16)
 
     def view(self, picture: Image.Image, draw: random.Random) -> np.ndarray:
         """A view as training draws it, as pixels."""
-        return augmented_pixels(picture, self.preprocessing, self.augmentation, draw)
+        return augmented_pixels(picture, self.sizes.preprocessing, self.augmentation, draw)
 
 
 class CachedLoader(ExampleLoader):

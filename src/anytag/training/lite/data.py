@@ -79,7 +79,7 @@ def prepare(
     features = FeatureCache(
         untouched,
         cache,
-        start.config.image_encoder.preprocessing,
+        start.config.image_encoder,
         config.seed,
         report,
         given.bad_samples,

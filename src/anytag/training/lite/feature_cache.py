@@ -14,8 +14,9 @@ from PIL import Image, ImageEnhance
 
 from anytag.datasets.sources import IndexedSource, SampleSource
 from anytag.errors import UsageError
+from anytag.model.config import ImageEncoderConfig
 from anytag.nn.efficientnet_lite import EfficientNetLite
-from anytag.pictures import Preprocessing
+from anytag.nn.model import encoder_input
 from anytag.training.families.feature_cache import CachedShard, PictureCache
 
 
@@ -42,7 +43,8 @@ class FeatureCache(PictureCache):
         encoder = self.encoder
         assert isinstance(encoder, EfficientNetLite)
         # Four pictures at a time stay in the processor's cache: twice as fast as thirty-two.
-        chunks = normalize(pixels).contiguous(memory_format=torch.channels_last).split(4)
+        seen = encoder_input(torch.from_numpy(pixels), self.sizes)
+        chunks = seen.contiguous(memory_format=torch.channels_last).split(4)
         lower = torch.cat([(self.own or encoder).lower_stages(chunk) for chunk in chunks])
         maps = lower.permute(0, 2, 3, 1).numpy().astype(np.float16)
         if not classify:
@@ -55,7 +57,7 @@ class FeatureCache(PictureCache):
 
     def view(self, picture: Image.Image, draw: random.Random) -> np.ndarray:
         """An augmented copy, as pixels."""
-        return self.preprocessing.pixels(augment(picture, draw))
+        return self.sizes.preprocessing.pixels(augment(picture, draw))
 
 
 class PictureReader:
@@ -64,7 +66,7 @@ class PictureReader:
     Args:
         sources: That the shards were made from.
         shards: Their features, in order.
-        preprocessing: How the encoder wants its pictures.
+        encoder: How the encoder wants its pictures.
         seed: Seed of the augmentation.
         workers: Threads that decode.
 
@@ -76,11 +78,11 @@ class PictureReader:
         self,
         sources: Sequence[SampleSource],
         shards: Sequence[CachedShard],
-        preprocessing: Preprocessing,
+        encoder: ImageEncoderConfig,
         seed: int,
         workers: int = 2,
     ):
-        self.preprocessing, self.seed = preprocessing, seed
+        self.encoder, self.seed = encoder, seed
         self._places: list[tuple[IndexedSource, int]] = []
         rest = iter(shards)
         for source in sources:
@@ -105,14 +107,14 @@ class PictureReader:
             step: Augment them; the same step gives the same augmentation. ``None``: as they are.
         """
         rows = self._pool.map(lambda index: self._pixels(int(index), step), indices)
-        return normalize(np.stack(list(rows)))
+        return encoder_input(torch.from_numpy(np.stack(list(rows))), self.encoder)
 
     def _pixels(self, index: int, step: int | None) -> np.ndarray:
         source, place = self._places[index]
-        picture = self.preprocessing.read(source[place].picture, draft=False)
+        picture = self.encoder.preprocessing.read(source[place].picture, draft=False)
         if step is not None:
             picture = augment(picture, random.Random(f"{self.seed}/{step}/{index}"))
-        return self.preprocessing.pixels(picture)
+        return self.encoder.preprocessing.pixels(picture)
 
 
 def augment(picture: Image.Image, rng: random.Random) -> Image.Image:
@@ -131,11 +133,3 @@ def augment(picture: Image.Image, rng: random.Random) -> Image.Image:
     for enhancer in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
         picture = enhancer(picture).enhance(rng.uniform(0.75, 1.25))
     return picture
-
-
-def normalize(pixels: np.ndarray) -> torch.Tensor:
-    """uint8 ``[B, H, W, 3]`` to the encoder's input ``[B, 3, H, W]``, channels-last in memory.
-
-    EfficientNet-Lite's weights were trained on ``(x - 127) / 128``.
-    """
-    return torch.from_numpy(pixels).permute(0, 3, 1, 2).float().sub_(127).div_(128)

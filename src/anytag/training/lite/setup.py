@@ -51,8 +51,8 @@ def set_up(
         raise UsageError(f"LiteConfig trains lite models only, not a {start.config.family} model")
     if config.parser == "none":
         raise UsageError("LiteConfig learns the tags of captions; parser=none leaves it without any")
-    preprocessing = start.config.image_encoder.preprocessing
-    untouched = load_imagenet_lite(variant=start.config.image_encoder.name)
+    encoder = start.config.image_encoder
+    untouched = load_imagenet_lite(variant=encoder.name)
     untouched.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     with first_process_first():
         data = prepare(config, start, given, cache, untouched, report)
@@ -70,12 +70,12 @@ def set_up(
     teachers = Teachers(config, data, untouched, folder, report)
     task = LiteTask(start.model, objective, settings, config.encoder_weight_decay, teachers)
     on_pixels = any(stage.cached == "nothing" for stage in config.stages)
-    reader = PictureReader(given.sources, data.shards, preprocessing, config.seed) if on_pixels else None
+    reader = PictureReader(given.sources, data.shards, encoder, config.seed) if on_pixels else None
     batches = LiteBatches(data.pairs, data.texts, len(data.vocabulary), config, reader)
     validator = None
     if given.validation:
         if on_pixels:  # Cached maps are not those of a lower encoder that has learned.
-            load = plain_loader(given.tags, preprocessing, config.tags, config.words)
+            load = plain_loader(given.tags, encoder.preprocessing, config.tags, config.words)
             examples = stream_examples(given.validation, load, config.validation_pictures, config.stream.threads)
         else:
             examples = held_out_examples(data.held_out, given.tags, config.validation_pictures)

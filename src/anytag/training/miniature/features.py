@@ -20,9 +20,10 @@ from anytag.foundations.atomic_files import save_array
 from anytag.foundations.json_lines import read_records, write_records
 from anytag.foundations.report import Report
 from anytag.foundations.telemetry import import_openvino
+from anytag.model.config import ImageEncoderConfig
 from anytag.nn.efficientnet_lite import EfficientNetLite, load_imagenet_lite
+from anytag.nn.model import encoder_input
 from anytag.pictures import read_picture, to_pixels
-from anytag.training.lite.feature_cache import normalize
 
 
 class TokenEncoder(Protocol):
@@ -119,7 +120,9 @@ def _cache(encoder: TokenEncoder, shard: Path, tokens: Path, lines: Path, report
 
     def flush() -> None:
         if waiting:
-            kept.append(encoder(normalize(np.stack(waiting))).astype(np.float16))
+            kept.append(
+                encoder(encoder_input(torch.from_numpy(np.stack(waiting)), ImageEncoderConfig())).astype(np.float16)
+            )
             waiting.clear()
 
     for sample in read_shard(shard):
