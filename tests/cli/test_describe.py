@@ -129,7 +129,7 @@ def test_without_tags_the_shipped_models_are_meant(monkeypatch):
     [
         (("--tags", "none.txt"), "none.txt: no such file of tags"),
         (("--tags", "none.json"), "none.json: no such vocabulary file"),
-        (("--tags", "empty.txt"), "there is no tag in it; write one a line"),
+        (("--tags", "empty.txt"), "there is no tag in it; write one per line"),
         (("--tags", "bytes.txt"), "cannot be read as a list of tags"),
         (("--tags", "tags.txt", "--model", "."), "give --tags or --model, not both"),
         (("--tags", "tags.txt", "--llm", "tiny"), "a language model needs both: --endpoint"),

@@ -62,7 +62,7 @@ def test_the_list_says_whose_weights_are_here(tmp_path):
     [
         (("--threshold", "nan"), "--threshold is nan; give a number"),
         (("--tag-weight", "inf"), "--tag-weight is inf; give a number"),
-        (("--categories", "0.png"), "0.png: no text in UTF-8; give a text file with a category a line"),
+        (("--categories", "0.png"), "0.png: no text in UTF-8; give a text file with a category per line"),
         (("--meteor",), "there is no WordNet, which METEOR needs; install Debian's package wordnet-base, or name "),
     ],
 )

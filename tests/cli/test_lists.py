@@ -56,7 +56,7 @@ def test_several_times_and_from_a_file(tmp_path):
     assert read_names(["a,b", "c"], file, "--tags") == ["a", "b", "c", "rock, paper", "blanks", "next\u2028line"]
     assert read_names(None, None, "--tags") is None
     assert read_names([""], None, "--tags") == []
-    with pytest.raises(UsageError, match=r"none.txt: cannot be read as a list of names, one a line \(No such file"):
+    with pytest.raises(UsageError, match=r"none.txt: cannot be read as a list of names, one per line \(No such file"):
         read_names(None, tmp_path / "none.txt", "--tags")
 
 
@@ -71,7 +71,7 @@ def test_files_that_are_no_lists_are_called_what_they_are(tmp_path, content, rea
     (tmp_path / "names.txt").write_bytes(content)
     with pytest.raises(UsageError) as refused:
         read_names(None, tmp_path / "names.txt", "--tags")
-    assert str(refused.value).endswith(f"names.txt: cannot be read as a list of names, one a line ({reason})")
+    assert str(refused.value).endswith(f"names.txt: cannot be read as a list of names, one per line ({reason})")
 
 
 def test_kinds():

@@ -74,7 +74,7 @@ def test_a_file_of_another_kind_is_said_so(tmp_path):
     path = tmp_path / "c.jpg"
     path.write_bytes(b"\xff\xd8\xff\xe0\0\x10JFIF")
     result = run(path)
-    message = f"anytag parse: {path}: no text in UTF-8; give a file with a caption a line\n"
+    message = f"anytag parse: {path}: no text in UTF-8; give a file with a caption per line\n"
     assert (result.exit_code, result.stderr) == (2, message)
 
 

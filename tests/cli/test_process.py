@@ -292,4 +292,4 @@ def test_a_terminal_is_asked_for_the_list(folder):
     os.write(ours, b"c.jpg\n\x04")
     out, error = process.communicate(timeout=60)
     assert json.loads(out)["path"] == "c.jpg"
-    assert error == b"reading paths from the terminal, one a line; Ctrl-D ends the list\n"
+    assert error == b"reading paths from the terminal, one per line; Ctrl-D ends the list\n"

@@ -133,7 +133,7 @@ def test_wrong_use_is_explained(run, arguments, complaint):
 def test_a_picture_holds_no_captions(run, tmp_path):
     (tmp_path / "c.jpg").write_bytes(b"\xff\xd8\xff\xe0\0\x10JFIF\0")
     result = run("build", tmp_path / "c.jpg", "--out", tmp_path / "vocabulary.json")
-    message = f"{tmp_path / 'c.jpg'}: no text in UTF-8; give a file with a caption a line\n"
+    message = f"{tmp_path / 'c.jpg'}: no text in UTF-8; give a file with a caption per line\n"
     assert (result.exit_code, result.stderr) == (2, f"anytag vocabulary build: {message}")
     assert not (tmp_path / "vocabulary.json").exists()
 

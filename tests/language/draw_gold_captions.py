@@ -1,6 +1,6 @@
 """Draw the captions of the gold set: ``python draw_gold_captions.py FOLDER > drawn.jsonl``.
 
-FOLDER holds ``coco_more.txt.gz``, ``coco_val2017.txt.gz`` and ``flickr30k.txt.gz``, a caption a line. All lines go
+FOLDER holds ``coco_more.txt.gz``, ``coco_val2017.txt.gz`` and ``flickr30k.txt.gz``, a caption per line. All lines go
 into one urn, so that the files weigh as they come; the seed is fixed. The first half drawn is for development, the
 second is held out.
 """

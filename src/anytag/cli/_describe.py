@@ -100,7 +100,7 @@ def read_tags(path: Path | None, model: str | None) -> Sequence[Describable]:
         raise UsageError(f"{path}: no such file of tags")
     names = [name for name, _ in read_name_lines(path, "tags")]
     if not names:
-        raise UsageError(f"{path}: there is no tag in it; write one a line")
+        raise UsageError(f"{path}: there is no tag in it; write one per line")
     return [NamedTag(name, kind) for name, kind in zip(names, guess_kinds(names), strict=True)]
 
 

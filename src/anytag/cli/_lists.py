@@ -1,4 +1,4 @@
-"""Options that take a list: comma-separated on the command line, or one a line in a file."""
+"""Options that take a list: comma-separated on the command line, or one per line in a file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def read_names(given: Sequence[str] | None, file: Path | None, option: str) -> l
 
     Args:
         given: Comma-separated lists.
-        file: A file with one a line, which come behind the others.
+        file: A file with one per line, which come after the others.
         option: The option, for messages.
 
     Raises:

@@ -42,7 +42,7 @@ class PathList(Iterator[str]):
         except io.UnsupportedOperation:
             self._descriptor = None
         if sys.stdin.isatty():
-            say("reading paths from the terminal, one a line; Ctrl-D ends the list")
+            say("reading paths from the terminal, one per line; Ctrl-D ends the list")
 
     def __next__(self) -> str:
         while True:

@@ -274,7 +274,7 @@ def clean(
     ] = None,
     kind: Kinds = None,
     tags: Annotated[list[str] | None, typer.Option("--tags", help="Judge only these tags, comma-separated.")] = None,
-    tags_from: Annotated[Path | None, typer.Option("--tags-from", help="The same from a file, one a line.")] = None,
+    tags_from: Annotated[Path | None, typer.Option("--tags-from", help="The same from a file, one per line.")] = None,
     runtime: ModelOptions,
     batch_size: BatchSize = 8,
     bad_share: BadShare = 0.5,

@@ -46,7 +46,7 @@ def evaluate(
     ] = Path(),
     pictures: Annotated[Path | None, typer.Option(help="Folder of the benchmark's pictures.")] = None,
     categories: Annotated[
-        Path | None, typer.Option(help="Of your own pictures, only the labels in this file, one a line.")
+        Path | None, typer.Option(help="Of your own pictures, only the labels in this file, one per line.")
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for tables, the report, and the scores that are kept.")
@@ -146,10 +146,10 @@ def _lines(path: Path) -> list[str]:
         return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except OSError as error:
         raise UsageError(
-            f"{path}: cannot be read ({error.strerror}); give a text file with a category a line"
+            f"{path}: cannot be read ({error.strerror}); give a text file with a category per line"
         ) from None
     except UnicodeDecodeError:
-        raise UsageError(f"{path}: no text in UTF-8; give a text file with a category a line") from None
+        raise UsageError(f"{path}: no text in UTF-8; give a text file with a category per line") from None
 
 
 def _open_model(name: str) -> ModelSystem:

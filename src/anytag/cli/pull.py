@@ -136,7 +136,7 @@ def _list_models() -> None:
 
 @contextmanager
 def _progress() -> Iterator[FileReport]:
-    """On a terminal a bar a file on stderr, with rate and time left; elsewhere a line a file."""
+    """On a terminal, a bar per file on stderr, with rate and time left; elsewhere a line per file."""
     console = open_console(stderr=True)
     with progress_bar(DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn(), count=False) as bar:
         tasks = {}

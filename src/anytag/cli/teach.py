@@ -33,7 +33,7 @@ def teach(
     ] = None,
     threads: Threads = None,
 ) -> None:
-    """Teach a model tags of your own with a few pictures of each; all else that it knows stays as it is.
+    """Teach a model tags of your own with a few pictures of each; everything else that it knows stays as it is.
 
     Example: anytag teach photos --out my-model && anytag tag new.jpg --model my-model
     """

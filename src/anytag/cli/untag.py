@@ -25,7 +25,7 @@ def untag(
         typer.Argument(help="Pictures, folders, globs, or XMP files.", show_default=False),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Output folder of a batch: take back the text files that it wrote, too.")
+        Path | None, typer.Option(help="Output folder of a batch: remove the text files that it wrote, too.")
     ] = None,
     embedded: Annotated[bool, typer.Option("--embedded", help="Also look inside the pictures (exiftool).")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Write JSON lines, one per file.")] = False,

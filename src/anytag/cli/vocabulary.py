@@ -32,7 +32,7 @@ def read_captions(path: Path, captions_per_picture: int = 1) -> Iterator[tuple[s
     """The captions of every picture of a source.
 
     Args:
-        path: A WebDataset shard (``.tar``, packed or not) or a text file, plain or gzip, with a caption a line.
+        path: A WebDataset shard (``.tar``, packed or not) or a text file, plain or gzip, with a caption per line.
         captions_per_picture: How many lines of a text file belong to one picture.
 
     Yields:
@@ -83,7 +83,7 @@ def build(
     ],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Where to write the vocabulary.")] = None,
     min_support: Annotated[int, typer.Option(min=1, help="Pictures in which a tag of the captions must appear.")] = 8,
-    max_tags: Annotated[int | None, typer.Option(min=1, help="Most tags to take from the captions.")] = None,
+    max_tags: Annotated[int | None, typer.Option(min=1, help="At most this many tags of the captions.")] = None,
     imagenet: Annotated[bool, typer.Option(help="Include the 1,000 ImageNet classes.")] = True,
     captions_per_picture: CaptionsPerPicture = 1,
     parser: Parser = "auto",

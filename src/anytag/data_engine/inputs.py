@@ -20,7 +20,7 @@ LINES_PER_PART = 20_000
 
 
 class CaptionLines(SampleSource):
-    """Text files with a caption a line; their samples have no pictures (their bytes are empty).
+    """Text files with a caption per line; their samples have no pictures (their bytes are empty).
 
     Args:
         paths: Plain or gzip, in UTF-8; what is not is replaced. They are gone through once to count lines.
@@ -106,7 +106,7 @@ def open_input(paths: Sequence[str], captions_per_picture: int = 1) -> SampleSou
     """Sources that paths stand for, as one.
 
     Args:
-        paths: As :func:`~anytag.datasets.opening.open_source` takes them, and text files with a caption a line
+        paths: As :func:`~anytag.datasets.opening.open_source` takes them, and text files with a caption per line
             (``.txt``, ``.txt.gz``). Neighboring shards, Parquet files and text files make one source each.
         captions_per_picture: Lines of a text file that belong to one picture.
 

@@ -1,4 +1,4 @@
-"""Text files with a caption a line, plain or gzip."""
+"""Text files with a caption per line, plain or gzip."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def open_captions(path: Path, strict: bool = False) -> Iterator[TextIO]:
             head = file.peek(1024)
             packed = head.startswith(b"\x1f\x8b")
             if b"\0" in head and not packed:
-                raise UsageError(f"{path}: no text in UTF-8; give a file with a caption a line")
+                raise UsageError(f"{path}: no text in UTF-8; give a file with a caption per line")
             content = cast(BinaryIO, gzip.GzipFile(fileobj=file) if packed else file)
             yield io.TextIOWrapper(content, encoding="utf-8-sig", errors="strict" if strict else "replace")
     except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise UsageError(f"{path}: cannot be read as captions, one a line ({reason})") from None
+        raise UsageError(f"{path}: cannot be read as captions, one per line ({reason})") from None

@@ -23,7 +23,7 @@ _BESIDE = (".txt", ".caption", ".json")
 class FolderSource(IndexedSource):
     """The pictures in a folder, in the order of their names.
 
-    Beside ``dog.jpg`` may lie ``dog.txt`` or ``dog.caption`` (a caption a line), and ``dog.json`` (an object with
+    Beside ``dog.jpg`` may lie ``dog.txt`` or ``dog.caption`` (a caption per line), and ``dog.json`` (an object with
     ``caption`` or ``captions``, ``tags``, ``boxes``). Where there are several, captions and tags of all count. A
     picture without any is a sample without captions.
 

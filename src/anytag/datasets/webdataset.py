@@ -39,7 +39,7 @@ def read_shard(path: str | Path) -> Iterator[Sample]:
     """Yield the samples of one shard in file order.
 
     A sample needs a picture member. Captions come from a ``.json`` member (keys ``caption`` or ``captions``) or a
-    ``.txt`` member (one a line) of the same name, tags from the JSON key ``tags``, human labels from ``categories``.
+    ``.txt`` member (one per line) of the same name, tags from the JSON key ``tags``, human labels from ``categories``.
 
     Args:
         path: A tar file, compressed or not.

@@ -89,7 +89,7 @@ def find_names(
 
 
 def read_list(stream: Iterable[str]) -> Iterator[Path]:
-    """Paths from a list such as standard input, one a line, blank lines skipped.
+    """Paths from a list such as standard input, one per line, blank lines skipped.
 
     Lines are given as soon as they come, so the list may be endless. Blanks inside and around a name belong to it.
 

@@ -193,7 +193,7 @@ def _key(name: str, kind: TagKind | None) -> _Key:
 
 
 def _is_one_value(text: str) -> bool:
-    """Whether this is one JSON value over several lines rather than one a line."""
+    """Whether this is one JSON value over several lines rather than one per line."""
     first, _, rest = text.lstrip().partition("\n")
     if first.startswith("["):
         return True

@@ -1,4 +1,4 @@
-"""Lists of names, separated by commas or one a line in a file (UTF-8; blank lines and those with # first are none)."""
+"""Lists of names, separated by commas or one per line in a file (UTF-8; blank lines and comments (#) are skipped)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def read_name_lines(path: Path, what: str = "names") -> list[tuple[str, int]]:
         if isinstance(error, UnicodeDecodeError):
             utf16 = content.startswith((b"\xff\xfe", b"\xfe\xff"))
             reason = "it is text in UTF-16; save it as UTF-8" if utf16 else "it is no text in UTF-8"
-        raise UsageError(f"{path}: cannot be read as a list of {what}, one a line ({reason})") from None
+        raise UsageError(f"{path}: cannot be read as a list of {what}, one per line ({reason})") from None
     # Not splitlines: that also splits at characters that may stand in a name.
     lines = ((line.strip(), number) for number, line in enumerate(text.split("\n"), 1))
     return [(name, number) for name, number in lines if name and not name.startswith("#")]
