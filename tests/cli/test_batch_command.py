@@ -217,3 +217,40 @@ def test_embedded_tags_are_read_by_exiftool_and_taken_away(run, tmp_path, out): 
     assert "1 done before" in run("batch", photos, "--out", out, "--embed").stderr
     assert run("untag", photos, "--embedded").stderr == "1 file changed\n"
     assert keywords() == ""
+
+
+def test_a_dry_run_says_what_goes_into_pictures(run, tmp_path, out):  # noqa: F811
+    import subprocess
+
+    from conftest import require_program
+
+    require_program("exiftool", "libimage-exiftool-perl")
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for name in ("red.jpg", "blue.jpg"):
+        plain(name.partition(".")[0]).save(photos / name)
+    red, blue = photos / "red.jpg", photos / "blue.jpg"
+    subprocess.run(["exiftool", "-q", "-overwrite_original", "-IPTC:Keywords=holiday", red], check=True)
+    before = red.read_bytes(), blue.read_bytes()
+    said = [f"{blue}", f"  {blue}: XMP inside", f"{red}", f"  {red}: XMP and IPTC inside"]
+    assert run("batch", photos, "--out", out, "--embed", "--dry-run").stdout.splitlines() == said
+    # What is recognized already and would be written into is said as well.
+    assert run("batch", photos, "--out", out, "--write", "jsonl").exit_code == 0
+    assert run("batch", photos, "--out", out, "--embed", "--dry-run").stdout.splitlines() == said
+    said[1] = f"  {blue}: XMP and IPTC inside"
+    assert run("batch", photos, "--out", out, "--embed-iptc", "--dry-run").stdout.splitlines() == said
+    assert (red.read_bytes(), blue.read_bytes()) == before
+    assert run("batch", photos, "--out", out, "--embed-iptc", "--dry-run", "--write", "xmp").stdout.splitlines() == [
+        f"{blue}",
+        f"  {blue}.xmp: new",
+        f"  {blue}: XMP and IPTC inside",
+        f"{red}",
+        f"  {red}.xmp: new",
+        f"  {red}: XMP and IPTC inside",
+    ]
+    assert run("batch", photos, "--out", out, "--embed-iptc").exit_code == 0
+    assert run("batch", photos, "--out", out, "--embed-iptc", "--dry-run").stdout == ""
+    command = ["exiftool", "-s3", "-IPTC:Keywords", red]
+    assert "holiday, red" in subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert run("untag", photos, "--embedded").stderr == "2 files changed\n"
+    assert (red.read_bytes(), blue.read_bytes()) == before

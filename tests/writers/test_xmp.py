@@ -106,8 +106,14 @@ class TestRoundTrip:
         assert "cat" in ours.decode(encoding)
 
     @given(
-        st.lists(st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1), max_size=4),
-        st.lists(st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1), max_size=4),
+        st.lists(
+            st.text(
+                st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"], exclude_characters="\ufffe\uffff"),
+                min_size=1,
+            ),
+            max_size=4,
+        ),
+        st.lists(st.text(min_size=1), max_size=4),
     )
     def test_whatever_tags_are_called(self, theirs, ours):
         from xml.sax.saxutils import escape
@@ -118,7 +124,16 @@ class TestRoundTrip:
             "</rdf:Description></rdf:RDF>"
         ).encode()
         keywords = [Keyword(name, (name,), 0.5, "object") for name in ours]
-        assert remove(update(packet, "a.xmp", keywords, None, MADE), "a.xmp") == packet
+        with_ours = update(packet, "a.xmp", keywords, "".join(ours) or None, MADE)
+        assert remove(with_ours, "a.xmp") == packet
+        assert update(with_ours, "a.xmp", keywords, "".join(ours) or None, MADE) == with_ours
+
+    def test_what_xml_cannot_hold(self):
+        """A category or a caption with a control character would end every reader at this place."""
+        odd = Keyword("a\x0bb\uffff\ud800\r", ("a\x0bb\uffff\ud800\r",), 0.5, "object")
+        packet = update(skeleton(), "a.xmp", [odd], "one\x00two", MADE).decode()
+        assert "<rdf:li>a\ufffdb\ufffd\ufffd\ufffd</rdf:li>" in packet
+        assert "one\ufffdtwo" in packet
 
     def test_a_packet_of_ours_alone_is_empty_again(self):
         assert is_empty(skeleton(), "a.xmp")

@@ -38,7 +38,7 @@ from anytag.library.outputs import FAILURES, TABLES, table_names
 from anytag.library.progress import Progress
 from anytag.library.run import PROGRESS_FILE, BatchRun
 from anytag.library.scan import Scan, is_archive
-from anytag.writers.embedded import EmbeddedXmp, exiftool
+from anytag.writers.embedded import EmbeddedMetadata, exiftool
 from anytag.writers.records import TagSelection, TagView
 from anytag.writers.sidecars import SidecarWriter
 from anytag.writers.text_sidecars import Existing, TagOrder, TextSidecars
@@ -75,7 +75,16 @@ def batch(
         list[WriterChoice] | None,
         typer.Option(help="What to write; may be given several times. (default: jsonl and html)"),
     ] = None,
-    embed: Annotated[bool, typer.Option("--embed", help="Write XMP into the pictures themselves (exiftool).")] = False,
+    embed: Annotated[
+        bool,
+        typer.Option(
+            "--embed", help="Write XMP into the pictures themselves, and IPTC where a picture has it (exiftool)."
+        ),
+    ] = False,
+    embed_iptc: Annotated[
+        bool,
+        typer.Option("--embed-iptc", help="Like --embed, with IPTC in every JPEG, TIFF and PSD, for older programs."),
+    ] = False,
     caption: WithCaptions = False,
     walk: WalkOptions,
     accept_truncated: AcceptTruncated = False,
@@ -157,15 +166,15 @@ def batch(
             "top": top,
         }
         view = TagView(recognizer.vocabulary, tags, per_kind)
-        sidecars: list[SidecarWriter | EmbeddedXmp] = []
+        sidecars: list[SidecarWriter | EmbeddedMetadata] = []
         if "txt" in chosen:
             existing: Existing = "append" if append else "keep" if keep_existing else "refuse"
             sidecars.append(TextSidecars(separator, prefix, existing, order, underscores, caption))
         if "xmp" in chosen:
             sidecars.append(XmpSidecars(view, xmp_name))
-        if embed:
+        if embed or embed_iptc:
             exiftool()  # Rather now than after the first picture.
-            sidecars.append(EmbeddedXmp(view))
+            sidecars.append(EmbeddedMetadata(view, embed_iptc))
         run = BatchRun(recognizer, asked, caption, choice, view, sidecars, table_names(chosen), out, machines)
         if dry_run:
             with run.rehearsal() as known:

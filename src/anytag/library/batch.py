@@ -21,7 +21,7 @@ from anytag.library.progress import Progress
 from anytag.library.scan import read_archive
 from anytag.pictures.thumbnails import thumbnail
 from anytag.recognition import Failure, Recognition
-from anytag.writers.embedded import EmbeddedXmp
+from anytag.writers.embedded import EmbeddedMetadata
 from anytag.writers.records import PictureRecord, TagView
 from anytag.writers.sidecars import SidecarWriter, replace_file
 
@@ -71,7 +71,7 @@ class Batch:
         recognize: Recognize,
         settings: int,
         view: TagView,
-        sidecars: Sequence[SidecarWriter | EmbeddedXmp] = (),
+        sidecars: Sequence[SidecarWriter | EmbeddedMetadata] = (),
         sidecar_settings: str = "",
         advance: Callable[[], None] = lambda: None,
     ):
@@ -201,9 +201,9 @@ class Batch:
                 self.progress.sidecars_done(entry, self.sidecar_settings, problem)
             self.done.sidecar_problems += bool(problems)
 
-    def _write(self, writer: SidecarWriter | EmbeddedXmp, entry: Entry, record: PictureRecord) -> bool:
+    def _write(self, writer: SidecarWriter | EmbeddedMetadata, entry: Entry, record: PictureRecord) -> bool:
         """Write one sidecar; gives whether anything changed."""
-        if isinstance(writer, EmbeddedXmp):
+        if isinstance(writer, EmbeddedMetadata):
             changed = writer.write(record)
             if changed:
                 with self.progress.transaction():

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import fields
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +18,13 @@ from anytag.errors import AnytagError, LibraryError, UsageError
 from anytag.foundations.folder_locks import LOCK_FILE, LockedError, locked
 from anytag.library.batch import Batch, Done, prepare_sidecar
 from anytag.library.database import full_disk_told
+from anytag.library.entries import Entry
 from anytag.library.outputs import claim_outputs, own_outputs, write_outputs
 from anytag.library.progress import Progress
 from anytag.library.scan import Scan, scan_files
 from anytag.model.directory import sha256
 from anytag.recognition import Recognition
-from anytag.writers.embedded import EmbeddedXmp
+from anytag.writers.embedded import EmbeddedMetadata
 from anytag.writers.records import PictureRecord, Provenance
 
 if TYPE_CHECKING:
@@ -36,6 +38,9 @@ if TYPE_CHECKING:
 
 #: What is known of a batch, in its output folder.
 PROGRESS_FILE = "progress.sqlite"
+
+#: So many pictures are looked into at once for a dry run.
+_PLANNED_TOGETHER = 100
 
 
 class BatchRun:
@@ -63,7 +68,7 @@ class BatchRun:
         caption: bool,
         choice: TagChoice | None,
         view: TagView,
-        sidecars: Sequence[SidecarWriter | EmbeddedXmp],
+        sidecars: Sequence[SidecarWriter | EmbeddedMetadata],
         tables: Sequence[str],
         out: Path,
         cluster: RayCluster | None = None,
@@ -159,36 +164,58 @@ class BatchRun:
         return scan_files(files, known, number, folders=folders, by_content=by_content, since=since, at_rest=at_rest)
 
     def plan(self, known: Progress, limit: int | None = None) -> Iterator[tuple[str, list[str]]]:
-        """The pictures that are to do, and what would be written beside or into each, or what would keep it from that.
+        """What would be written beside or into each picture, or what would keep it from that.
 
         Args:
             known: What was done.
-            limit: At most that many pictures.
+            limit: At most that many pictures that are to do.
 
         Yields:
-            A path, and lines about it.
+            A path, and lines about it: first of pictures that are done and lack a sidecar, then of those to do.
         """
         owners: dict[Path, str] = {}
-        for entry in known.pending(limit):
-            record = PictureRecord(entry.shown, Recognition(entry.shown), Provenance("", "", ""))
-            lines = []
-            for writer in self.sidecars:
-                if isinstance(writer, EmbeddedXmp):
-                    lines.append(f"{entry.shown}: XMP inside")
-                    continue
-                try:
-                    made = prepare_sidecar(known, writer, entry, record)
-                except (AnytagError, OSError) as error:
-                    lines.append(f"not written: {error}")
-                    continue
-                owner = owners.setdefault(made.target, entry.shown)
-                if owner != entry.shown and not writer.merges:
-                    lines.append(f"not written: {made.target} will belong to {owner}, and two pictures cannot share it")
-                elif made.content is None:
-                    lines.append(f"{made.target}: kept as it is")
-                else:
-                    lines.append(f"{made.target}: {'new' if made.there is None else 'changed'}")
-            yield entry.shown, lines
+        unknown = Provenance("", "", "")
+        for done in (True, False):
+            if done:
+                planned = ((entry, self.view(record).writable()) for entry, record in self._without_sidecars(known))
+            else:
+                to_do = known.pending(limit)
+                planned = ((entry, PictureRecord(entry.shown, Recognition(entry.shown), unknown)) for entry in to_do)
+            while some := list(islice(planned, _PLANNED_TOGETHER)):
+                inside = self._inside([entry.shown for entry, _ in some])
+                for entry, record in some:
+                    yield entry.shown, [*self._beside(known, entry, record, owners), *inside.get(entry.shown, ())]
+
+    def _without_sidecars(self, known: Progress) -> Iterator[tuple[Entry, PictureRecord]]:
+        return known.without_sidecars(self._sidecar_settings()) if self.sidecars else iter(())
+
+    def _inside(self, pictures: Sequence[str]) -> dict[str, list[str]]:
+        """What would be written into pictures."""
+        writers = [writer for writer in self.sidecars if isinstance(writer, EmbeddedMetadata)]
+        plans = [writer.plan(pictures) for writer in writers]
+        return {picture: list(lines) for picture, *lines in zip(pictures, *plans, strict=True)}
+
+    def _beside(self, known: Progress, entry: Entry, record: PictureRecord, owners: dict[Path, str]) -> Iterator[str]:
+        """What would be written beside one picture."""
+        for writer in self.sidecars:
+            if isinstance(writer, EmbeddedMetadata):
+                continue
+            try:
+                made = prepare_sidecar(known, writer, entry, record)
+            except (AnytagError, OSError) as error:
+                yield f"not written: {error}"
+                continue
+            owner = owners.setdefault(made.target, entry.shown)
+            if owner != entry.shown and not writer.merges:
+                yield f"not written: {made.target} will belong to {owner}, and two pictures cannot share it"
+            elif made.content in (None, made.there):
+                yield f"{made.target}: kept as it is"
+            else:
+                yield f"{made.target}: {'new' if made.there is None else 'changed'}"
+
+    def _sidecar_settings(self) -> str:
+        """What decides what stands in sidecars."""
+        return json.dumps([_options(writer) for writer in self.sidecars], sort_keys=True)
 
     def recognize(
         self,
@@ -212,8 +239,8 @@ class BatchRun:
             if not thumbnails:
                 known.thumbnails.clear()
         number = known.settings(self.settings())
-        sidecars = json.dumps([_options(writer) for writer in self.sidecars], sort_keys=True)
-        work = Batch(known, partial(self._results, known), number, self.view, self.sidecars, sidecars, advance)
+        results, sidecars = partial(self._results, known), self._sidecar_settings()
+        work = Batch(known, results, number, self.view, self.sidecars, sidecars, advance)
         work.thumbnails = bool(known.fact("thumbnails", ""))
         return work.run(archives, limit)
 
@@ -238,7 +265,7 @@ def _question(asked: dict[str, Any], caption: bool, recognizer: Recognizer) -> Q
     return recognizer.questions.tags(**asked)
 
 
-def _options(writer: SidecarWriter | EmbeddedXmp) -> dict[str, Any]:
+def _options(writer: SidecarWriter | EmbeddedMetadata) -> dict[str, Any]:
     """A writer's name and options."""
     values: dict[str, Any] = {field.name: getattr(writer, field.name) for field in fields(writer)}  # type: ignore[arg-type]
     view = values.pop("view", None)

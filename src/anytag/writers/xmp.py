@@ -14,10 +14,11 @@ Properties (XMP specification, parts 1 and 2; Lightroom's and digiKam's own for 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from xml.sax.saxutils import escape
 
 from anytag import __version__
+from anytag.writers.iptc import Added
 from anytag.writers.records import Provenance
 from anytag.writers.xmp_lists import (
     DC,
@@ -34,12 +35,15 @@ from anytag.writers.xmp_lists import (
     neighbors,
     without_properties,
 )
-from anytag.writers.xmp_tree import RDF, Element, encoding_of, parse, rdf_of
+from anytag.writers.xmp_tree import RDF, Element, encoding_of, parse, rdf_of, storable
 
 #: Namespace of what only anytag writes.
 OURS = "urn:anytag:xmp:1.0/"
 
 _META = "adobe:ns:meta/"
+
+#: What may be ours in an IPTC block beside keywords.
+_ADDED = ("caption", "character_set", "envelope", "block")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,25 @@ class Keyword:
     path: tuple[str, ...]
     score: float
     kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class InStep:
+    """What stands in a picture's IPTC block, for the packet to agree with it.
+
+    Attributes:
+        people: Keywords there that are not ours.
+        described: Whether there is a caption of somebody else's.
+        added: What is ours there.
+    """
+
+    people: tuple[str, ...] = ()
+    described: bool = False
+    added: Added = field(default_factory=Added)
+
+    def made(self) -> list[str]:
+        """The record of what we began."""
+        return [f"Iptc {name}" for name in _ADDED if getattr(self.added, name)]
 
 
 def skeleton() -> bytes:
@@ -86,6 +109,7 @@ def update(
     caption: str | None,
     provenance: Provenance,
     refused: Collection[str] | None = None,
+    in_step: InStep | None = None,
 ) -> bytes:
     """Put tags and a caption into a packet, in place of those that anytag put there before.
 
@@ -98,6 +122,8 @@ def update(
         caption: ``None``: none.
         provenance: What found them.
         refused: Names of tags that people do not want; ``None``: those that they took out before.
+        in_step: The picture's IPTC block. Where the packet has no keywords yet, people's keywords of the block go into
+            ``dc:subject``, too, because programs that find keywords in XMP show no others.
 
     Returns:
         The new packet; the very same bytes if nothing but the time would change.
@@ -105,30 +131,70 @@ def update(
     Raises:
         XmpError: If the packet is not XMP.
     """
+    keywords = [
+        replace(keyword, name=storable(keyword.name), path=tuple(map(storable, keyword.path))) for keyword in keywords
+    ]
+    caption = None if caption is None else storable(caption)
     encoding = encoding_of(data)
     text = encoding.decode(data, path)
     root = parse(text, path)
     old = _Ours.read(root)
     before = old.refused if old is not None else frozenset()
     unwanted = before if refused is None else frozenset(name.casefold() for name in refused)
-    if old is not None and old.same(keywords, caption, provenance) and unwanted == before:
+    in_step = in_step or InStep()
+    if old is not None and old.same(keywords, caption, provenance) and (unwanted, in_step.added) == (before, old.added):
         return data
     if old is not None:
-        text = _remove(text, path)
+        text = _remove(text, path, in_step.people)
         root = parse(text, path)
     kept = [keyword for keyword in keywords if keyword.name.casefold() not in unwanted]
-    return encoding.encode(_insert(text, root, keywords, kept, sorted(unwanted), caption, provenance))
+    return encoding.encode(_insert(text, root, keywords, kept, sorted(unwanted), caption, provenance, in_step))
 
 
-def remove(data: bytes, path: str) -> bytes:
+def remove(data: bytes, path: str, people: Collection[str] = ()) -> bytes:
     """Take out everything that anytag put into a packet; the same bytes if there is nothing.
+
+    Args:
+        data: The packet.
+        path: For messages.
+        people: Keywords of the IPTC block that are not ours. Those that we repeated in the packet go; what stands
+            nowhere else stays.
 
     Raises:
         XmpError: If the packet is not XMP.
     """
     encoding = encoding_of(data)
     text = encoding.decode(data, path)
-    return data if _Ours.read(parse(text, path)) is None else encoding.encode(_remove(text, path))
+    return data if _Ours.read(parse(text, path)) is None else encoding.encode(_remove(text, path, people))
+
+
+def in_iptc(data: bytes, path: str) -> Added:
+    """What a packet says is ours in the picture's IPTC block.
+
+    Raises:
+        XmpError: If the packet is not XMP.
+    """
+    ours = _Ours.read(parse(encoding_of(data).decode(data, path), path))
+    return Added() if ours is None else ours.added
+
+
+def caption_of_ours(data: bytes, path: str) -> str | None:
+    """The caption that anytag wrote into a packet.
+
+    Raises:
+        XmpError: If the packet is not XMP.
+    """
+    ours = _Ours.read(parse(encoding_of(data).decode(data, path), path))
+    return None if ours is None else ours.caption
+
+
+def is_described(data: bytes, path: str) -> bool:
+    """Whether a packet has a description.
+
+    Raises:
+        XmpError: If the packet is not XMP.
+    """
+    return _is_described(parse(encoding_of(data).decode(data, path), path))
 
 
 def refused_names(data: bytes, path: str) -> frozenset[str]:
@@ -150,6 +216,7 @@ class _Ours:
     version: str
     caption: str | None
     refused: frozenset[str]
+    added: Added
 
     @staticmethod
     def read(root: Element) -> _Ours | None:
@@ -157,9 +224,9 @@ class _Ours:
             return None
         names = [item.text.strip() for item in root.walk() if item.name == OURS + "Name"]
         scores = [item.text.strip() for item in root.walk() if item.name == OURS + "Score"]
-        caption = root.find(OURS + "Caption")
+        caption, created = root.find(OURS + "Caption"), _added(root, "Created")
         there = {name.casefold() for name in entries_of(root, DC + "subject")}
-        gone = {name.casefold() for name in _added(root, "Subject")} - there
+        gone = {name.casefold() for name in _added(root, "Subject") + _added(root, "Repeated")} - there
         gone |= {name.casefold() for name in _added(root, "Refused")}
         return _Ours(
             tuple(zip(names, scores, strict=False)),
@@ -167,6 +234,7 @@ class _Ours:
             _text(root, "Version"),
             caption.text if caption is not None else None,
             frozenset(gone),
+            Added(tuple(_added(root, "InIptc")), *(f"Iptc {name}" in created for name in _ADDED)),
         )
 
     def same(self, keywords: Sequence[Keyword], caption: str | None, provenance: Provenance) -> bool:
@@ -183,6 +251,7 @@ def _insert(
     refused: Sequence[str],
     caption: str | None,
     provenance: Provenance,
+    in_step: InStep,
 ) -> str:
     """The packet with a description of ours, and with our keywords in lists that are there already."""
     rdf = rdf_of(root)
@@ -196,25 +265,29 @@ def _insert(
     own: list[str] = []
     made: list[str] = []
     for name, prefix, container, record in LISTS:
-        known = {value.casefold() for value in entries_of(root, name)}
-        new = [value for value in dict.fromkeys(values[record]) if value.casefold() not in known]
-        if not new:
-            continue
-        own.append(bag(r, f"anytag:{record}", "Bag", new))
         there = container_of(root, name)
+        repeated: list[str] = []
+        if name == DC + "subject" and there is None:
+            repeated = [word for word in dict.fromkeys(in_step.people) if word.casefold() not in refused]
+            own += [bag(r, "anytag:Repeated", "Bag", repeated)] if repeated else []
+        known = {value.casefold() for value in (*entries_of(root, name), *repeated)}
+        new = [value for value in dict.fromkeys(values[record]) if value.casefold() not in known]
+        if not new and not repeated:
+            continue
+        own += [bag(r, f"anytag:{record}", "Bag", new)] if new else []
         if there is None:
             made.append(record)
-            own.append(bag(r, f"{prefix}:{name.rpartition('/')[2]}", container, new))
+            own.append(bag(r, f"{prefix}:{name.rpartition('/')[2]}", container, [*repeated, *new]))
         else:
             if there.single:
                 made.append(f"{record} single")
             changes.append(appended(text, there, new))
-    described = root.find(DC + "description") is not None or any(
-        DC + "description" in element.attributes for element in rdf.children
-    )
+    if in_step.added.keywords:
+        own.append(bag(r, "anytag:InIptc", "Bag", in_step.added.keywords))
+    made += in_step.made()
     if caption is not None:
         own.append(f"<anytag:Caption>{escape(caption)}</anytag:Caption>")
-        if not described:
+        if not in_step.described and not _is_described(root):
             made.append("Description")
             words = f'<{r}li xml:lang="x-default">{escape(caption)}</{r}li>'
             own.append(f"<dc:description><{r}Alt>{words}</{r}Alt></dc:description>")
@@ -233,6 +306,11 @@ def _insert(
     return apply_changes(text, changes)
 
 
+def _is_described(root: Element) -> bool:
+    attributes = (element.attributes for element in rdf_of(root).children)
+    return root.find(DC + "description") is not None or any(DC + "description" in names for names in attributes)
+
+
 def _tag_list(r: str, keywords: Iterable[Keyword], provenance: Provenance) -> str:
     """Every tag with its score, and with what found it and when."""
     origin = {"Model": provenance.model, "Version": provenance.version, "Time": provenance.time}
@@ -245,8 +323,8 @@ def _tag_list(r: str, keywords: Iterable[Keyword], provenance: Provenance) -> st
     return f"<anytag:Tags><{r}Seq>{''.join(map(item, keywords))}</{r}Seq></anytag:Tags>"
 
 
-def _remove(text: str, path: str) -> str:
-    """The packet without anything of ours."""
+def _remove(text: str, path: str, people: Collection[str] = ()) -> str:
+    """The packet without anything of ours, and without what we repeated of people's keywords elsewhere."""
     root = parse(text, path)
     rdf = rdf_of(root)
     created = set(_added(root, "Created"))
@@ -256,6 +334,8 @@ def _remove(text: str, path: str) -> str:
         if container is None:
             continue
         left = _added(root, record)
+        if record == "Subject":
+            left += [word for word in _added(root, "Repeated") if word in people]
         for before, item in neighbors(container):
             if item.text in left:
                 left.remove(item.text)

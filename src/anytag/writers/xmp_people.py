@@ -26,7 +26,7 @@ from anytag.writers.xmp_lists import (
     neighbors,
     without_properties,
 )
-from anytag.writers.xmp_tree import RDF, encoding_of, parse, rdf_of
+from anytag.writers.xmp_tree import RDF, encoding_of, parse, rdf_of, storable
 
 #: What separates a keyword from its parents, in the lists that hold paths.
 _SEPARATORS = {LIGHTROOM + "hierarchicalSubject": "|", DIGIKAM + "TagsList": "/"}
@@ -72,6 +72,7 @@ def edit(
     Raises:
         XmpError: If the packet is not XMP.
     """
+    people = [storable(name) for name in people]
     if people_keywords(data, path) == tuple(people):
         return xmp.update(data, path, keywords, caption, provenance, refused)
     encoding = encoding_of(data)

@@ -16,6 +16,14 @@ from anytag.errors import XmpError
 
 RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 
+#: What XML 1.0 cannot hold, even escaped, and the carriage return, which readers of XML change.
+_NOT_IN_XML = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def storable(text: str) -> str:
+    """A text as XML can hold it: what it cannot hold becomes U+FFFD."""
+    return _NOT_IN_XML.sub("\ufffd", text)
+
 
 @dataclass(slots=True)
 class Element:
