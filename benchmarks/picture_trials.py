@@ -74,7 +74,7 @@ def build() -> Files:
         "PNG of 30000 x 30000 in 200 bytes": ("h.png", png(30_000, 30_000, 8, 2, bytes(100))),
         "PNG of 13000 x 13000 in 200 bytes": ("i.png", png(13_000, 13_000, 8, 2, bytes(100))),
     }
-    tables["1 pixel and thin"] = {
+    tables["Tiny and thin pictures"] = {
         "1 x 1": ("a.png", encode(Image.new("RGB", (1, 1), (255, 0, 0)), "PNG")),
         "1 x 5000": ("b.png", encode(cat.resize((1, 5000)), "PNG")),
     }

@@ -89,15 +89,21 @@ def read_texts(patterns: Sequence[str], folder: Path) -> Iterator[str]:
     Raises:
         UsageError: If a pattern matches nothing, or a file cannot be read.
     """
-    files: set[Path] = set()
-    for pattern in patterns:
-        found = {path for path in folder.glob(pattern) if path.is_file()}
-        if not found:
-            raise UsageError(f"no file under {folder} matches {pattern!r}; does --data name the right folder?")
-        files |= found
-    for path in sorted(files):
+    for path in sorted({path for pattern in patterns for path in files_matching(pattern, folder)}):
         with open_captions(path, strict=True) as lines:
             yield from (line.strip() for line in lines if line.strip())
+
+
+def files_matching(pattern: str, folder: Path) -> list[Path]:
+    """The files under the data folder that a pattern means, in order.
+
+    Raises:
+        UsageError: If there are none.
+    """
+    found = sorted(path for path in folder.glob(pattern) if path.is_file())
+    if not found:
+        raise UsageError(f"no file under {folder} matches {pattern!r}; does --data name the right folder?")
+    return found
 
 
 def readable_samples(sources: Iterable[SampleSource], problems: list[str] | None = None) -> Iterator[Sample]:

@@ -25,6 +25,7 @@ from anytag.language.tokenizers.tokenizer import CaptionTokenizer, build_caption
 from anytag.language.tokenizers.wordpieces import bert_wordpieces
 from anytag.model.vocabulary import TagVocabulary
 from anytag.nn.label_queries import label_text
+from anytag.training.families.data_sources import files_matching
 from anytag.training.families.label_embeddings import SentenceTexts
 from anytag.training.lite.batches import TagPrompts
 from anytag.training.miniature.config import CATEGORIES, MiniatureConfig
@@ -77,12 +78,7 @@ class MiniatureData:
         cache.mkdir(parents=True, exist_ok=True)
 
         def load(patterns: Sequence[str]) -> tuple[Features, list[Path]]:
-            shards = []
-            for pattern in patterns:
-                found = sorted(data.glob(pattern))
-                if not found:
-                    raise UsageError(f"no file under {data} matches {pattern!r}; does --data name the right folder?")
-                shards += found
+            shards = [path for pattern in patterns for path in files_matching(pattern, data)]
             return _first(load_features(shards, cache / "features", report, encoder), config.limit), shards
 
         self.coco, _ = load(config.train)
