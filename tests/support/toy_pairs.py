@@ -146,6 +146,17 @@ def config(family="tag2text", **changes):
     return TrainingConfig(**(settings | changes))
 
 
+#: Tags alone, all eight pictures in every step, and nothing drawn by a process for itself.
+WHOLE_BATCHES = {
+    "model": model_config("tag2text", dropout=0.0),
+    "objective": Tag2TextConfig(captioning=0.0, contrast=0.0, matching=0.0),
+    "stages": (TrainingStage(name="all", epochs=3, learning_rate=3e-3, encoder_learning_rate=3e-3),),
+    "tags": "given",
+    "parser": "none",
+    "log_every": 1,
+}
+
+
 if __name__ == "__main__":
     from anytag.training.families import setup
     from anytag.training.run import train
@@ -167,5 +178,7 @@ if __name__ == "__main__":
         changes = {"objective": tags, "stages": (stage,), "tags": "given", "parser": "none"}
         settings = config(parallel="ddp", stream=StreamConfig(shuffle=False), **changes)
         train(settings, pairs, run, lambda line: print(line, flush=True))
+    elif what == "whole":
+        train(config(parallel="ddp", **WHOLE_BATCHES), pairs, run, lambda line: print(line, flush=True))
     else:  # One step of several processes.
         train(config(parallel=what), pairs, run, print, stop_after=0.0)

@@ -103,7 +103,7 @@ def test_stages_have_objectives_of_the_runs_kind():
 @pytest.mark.parametrize(
     ("changes", "name"),
     [
-        ({"views": 2}, "views"),
+        ({"views": 2}, "views without cached=tokens"),
         ({"texts": ("a.txt",)}, "texts"),
         ({"stages": (TrainingStage(name="s", epochs=1, cached="maps"),)}, r"stages\.0\.cached=maps"),
         ({"stages": (TrainingStage(name="s", epochs=1, captions=5),)}, r"stages\.0\.captions"),

@@ -12,7 +12,7 @@ from conftest import ROOT
 
 torch = pytest.importorskip("torch")
 
-from toy_pairs import config, write_pictures, write_rows  # noqa: E402
+from toy_pairs import WHOLE_BATCHES, config, write_pictures, write_rows  # noqa: E402
 
 import anytag  # noqa: E402
 from anytag.training.run import train  # noqa: E402
@@ -56,3 +56,24 @@ def test_one_of_two_processes_has_nothing_to_learn_from(tmp_path):
     log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert log[-1]["step"] == 3
     assert log[-1]["tagging"] > 0
+
+
+def test_tags_alone_learn_the_same_however_the_batch_is_shared(tmp_path):
+    """Their loss is a sum over pictures, and losses of processes and micro-batches are averaged."""
+    write_pictures(tmp_path, count=8, captions=False)
+    runs = {name: tmp_path / name for name in ("one", "micro", "two")}
+    train(config(**WHOLE_BATCHES), tmp_path, runs["one"], lambda line: None)
+    train(config(accumulate=4, **WHOLE_BATCHES), tmp_path, runs["micro"], lambda line: None)
+    torchrun(tmp_path, runs["two"], "whole")
+    logs = {
+        name: [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()] for name, run in runs.items()
+    }
+    weights = {name: torch.load(run / "checkpoint.pt", weights_only=False)["model"] for name, run in runs.items()}
+    for shared in ("micro", "two"):
+        for figure in ("tagging", "gradient_norm"):
+            expected = [record[figure] for record in logs["one"] if figure in record]
+            assert len(expected) == 3
+            found = [record[figure] for record in logs[shared] if figure in record]
+            assert found == pytest.approx(expected, rel=1e-3), (shared, figure)
+        for name, values in weights["one"].items():
+            assert torch.allclose(weights[shared][name], values, atol=1e-4), (shared, name)

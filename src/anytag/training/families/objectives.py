@@ -96,11 +96,16 @@ class Objective(nn.Module):
 
     Attributes:
         config: Settings; a stage may bring others of the same class.
+        sum_scale: Factor of the parts that are sums over pictures, for a step to be the same however many processes and
+            micro-batches share its pictures: their losses are averaged.
     """
 
     config: Any
     #: Parts that are brought to the magnitude of captioning before they are weighted.
     rescaled_parts: tuple[str, ...] = ("tagging",)
+    #: Parts that are sums over pictures.
+    summed_parts = ("tagging", "alignment")
+    sum_scale: float = 1.0
 
     def _tagging(self, model: RecognitionModel, features: Tensor, batch: Batch) -> Tensor | None:
         """The asymmetric loss of the tags, summed over pictures and tags as in the papers."""
@@ -124,9 +129,11 @@ class Objective(nn.Module):
         if not parts:
             return _nothing(model, features), {}
         summands = dict(parts)
-        for name in self.rescaled_parts:
-            if name in parts and "captioning" in parts:
-                summands[name] = rescaled(parts[name], parts["captioning"])
+        for name, loss in parts.items():
+            if name in self.rescaled_parts and "captioning" in parts:
+                summands[name] = rescaled(loss, parts["captioning"])
+            elif name in self.summed_parts and self.sum_scale != 1:
+                summands[name] = loss * self.sum_scale
         total = sum(getattr(self.config, name) * loss for name, loss in summands.items())
         assert isinstance(total, Tensor)
         return total, {name: float(loss.detach()) for name, loss in parts.items()}

@@ -86,11 +86,12 @@ def make_task(config: TrainingConfig, start: Start, steps_per_epoch: int, at_onc
     """
     model = start.model
     bind_label_queries(start)
-    settings = [_per_picture(used, config, at_once) for used in config.objectives]
+    settings = list(config.objectives)
     torch.manual_seed(config.seed)
     objective = make_objective(
         _with_every_part(settings), model, start.tokenizer, config.momentum, config.alignment_width, steps_per_epoch
     )
+    objective.sum_scale = (config.pictures_per_loss or config.batch_size) / at_once
     encoder = objective.encoder if isinstance(objective, Tag2TextObjective) else None
     if encoder is not None and start.directory is not None and start.directory.has(ALIGNMENT_FILE):
         assert isinstance(objective, Tag2TextObjective)
@@ -116,14 +117,6 @@ def _with_every_part(settings: Sequence[AnyObjectiveConfig]) -> AnyObjectiveConf
         return whole
     parts = {name: max(getattr(each, name) for each in settings) for name in ("contrast", "matching")}
     return whole.model_copy(update=parts)
-
-
-def _per_picture(settings: AnyObjectiveConfig, config: TrainingConfig, at_once: int) -> AnyObjectiveConfig:
-    """RAM++'s sums as those over ``pictures_per_loss`` pictures."""
-    if config.pictures_per_loss is None or not isinstance(settings, RamPlusConfig):
-        return settings
-    share = config.pictures_per_loss / at_once
-    return settings.model_copy(update={"tagging": settings.tagging * share, "alignment": settings.alignment * share})
 
 
 def count_samples(config: TrainingConfig, sources: Sequence[SampleSource]) -> int:

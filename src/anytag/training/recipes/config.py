@@ -298,9 +298,9 @@ class TrainingConfig(LoopConfig):
         objective: What is learned; its class says which objective it is.
         views: Cached copies of each picture, for stages that read a cache: the plain one, and augmented ones.
         encoder_weight_decay: Of the image encoder's matrices; ``None``: as ``weight_decay``.
-        pictures_per_loss: RAM++'s tagging and alignment are sums over the pictures that are learned from at once, so
-            that they count for more against distillation where those are many. They are brought to what so many
-            pictures give, however many processes and micro-batches there are; ``None``: they stay as they are.
+        pictures_per_loss: Tagging, and RAM++'s alignment, are sums over pictures, so that they count for more against
+            distillation where those are many. They are brought to what so many pictures give (``None``: a whole batch),
+            however many processes share it. Tagging beside captioning has the magnitude of captioning.
         momentum: Of Tag2Text's contrast.
         alignment_width: Of Tag2Text's contrast.
         augmentation: Of training pictures.
@@ -370,7 +370,7 @@ class TrainingConfig(LoopConfig):
                     raise ValueError(f"stages.{number}.cached=tokens is not of LiteConfig; let it read maps")
             return self
         reads_tokens = any(stage.cached == "tokens" for stage in self.stages)
-        given = {"texts": bool(self.texts), "views": self.views > 1 and not reads_tokens}
+        given = {"texts": bool(self.texts), "views without cached=tokens": self.views > 1 and not reads_tokens}
         for number, stage in enumerate(self.stages):
             given[f"stages.{number}.cached={stage.cached}"] = stage.cached not in ("nothing", "tokens")
             given[f"stages.{number}.views"] = stage.views is not None
