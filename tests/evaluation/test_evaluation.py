@@ -11,10 +11,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from conftest import outside, require
 from fixtures_systems import COLORS, ColorSystem, color_benchmark
 
 from anytag.errors import ModelError, UsageError
 from anytag.evaluation import scoring
+from anytag.evaluation.benchmarks.benchmark import read_lines, read_table
 from anytag.evaluation.caption_tags import CategoryParser
 from anytag.evaluation.evaluation import (
     TagIndicators,
@@ -382,3 +384,25 @@ def test_the_shipped_model_is_a_system(tmp_path):
     assert all(row[0] == row[2] for row in found)
     assert ((np.stack(found) >= 0) & (np.stack(found) <= 1)).all()
     assert system.thresholds().shape == (4,)
+
+
+def test_the_shipped_model_answers_for_every_class_of_every_list():
+    """Also for classes that are another tag's alias: each has a score of its own place."""
+    from anytag.inference.recognizer import load
+
+    system, names = ModelSystem(load()), ["camping", "campground", "Dog", "dog", "mouse", "computer mouse"]
+    for row in (*read_table("coco.tsv"), *read_table("ade20k.tsv")):
+        names.append(row.get("plain") or row["name"])
+    folder = require(outside("ANYTAG_DATA", "data") / "benchmarks", "the published annotation files")
+    for file in folder.glob("*_taglist.txt.gz"):
+        names += [line.replace("_", " ") for line in read_lines(file)]
+    assert len(names) > 2000
+    assert system.ask(names, {}) == []
+    [scores] = system.scores([np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)])
+    assert scores.shape == (len(names),)
+    assert not np.isnan(scores).any()
+    assert scores[2] == scores[3]
+    few = ["computer mouse", "camping", "dog"]
+    system.ask(few, {})
+    [again] = system.scores([np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)])
+    np.testing.assert_allclose(again, scores[[names.index(name) for name in few]], atol=1e-5)

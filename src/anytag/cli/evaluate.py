@@ -217,7 +217,8 @@ def _tell(one: Evaluation) -> None:
         text, picture = one.retrieval.text, one.retrieval.picture
         tell(f"{what}: text R@1 {100 * text[1]:.1f}, picture R@1 {100 * picture[1]:.1f}")
     if one.failures:
-        say(f"{what}: {len(one.failures)} pictures could not be read; the first: {one.failures[0].message}")
+        count = f"{len(one.failures)} picture{'s' if len(one.failures) > 1 else ''}"
+        say(f"{what}: {count} could not be read; the first: {one.failures[0].message}")
 
 
 def _list(annotations: Path, weights: Path) -> None:

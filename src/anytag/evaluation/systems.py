@@ -78,10 +78,9 @@ class ModelSystem:
         self.paradigm: Paradigm = "captioning" if as_captioner else "tagging"
         files = ",".join(f"{name}={digest[:12]}" for name, digest in sorted(config.files.items()))
         self.identity = f"{config.family} {config.name} {recognizer.backend.__class__.__name__} {files}"
-        self._names: list[str] = []
+        self._asked: list[str] = []
         self._columns: list[int | None] = []
         self._limits: list[float] = []
-        self._label_names: tuple[str, ...] = ()
         self._texts: list[str] = []
         self.parser: CategoryParser | None = None
 
@@ -98,21 +97,16 @@ class ModelSystem:
             self.parser = CategoryParser(names, synonyms, self.recognizer.vocabulary)
             return []
         found = map_categories(names, self.recognizer.vocabulary, synonyms)
-        asked: list[str] = []
-        wanted: list[str | None] = []
-        for name, tag in zip(names, found.tags, strict=True):
-            text = self.recognizer.vocabulary[tag].name if tag is not None else name if self.is_open else None
-            wanted.append(text)
-            if text is not None and text not in asked:
-                asked.append(text)
-        if not asked:
+        wanted: list[str | None] = [
+            self.recognizer.vocabulary[tag].name if tag is not None else name if self.is_open else None
+            for name, tag in zip(names, found.tags, strict=True)
+        ]
+        self._asked = list(dict.fromkeys(text for text in wanted if text is not None))
+        if not self._asked:
             raise ModelError(f"{self.title}: none of the {len(names)} categories is in the vocabulary")
-        labels = self.recognizer.labels.categories(asked)
-        place = {name: number for number, name in enumerate(labels.names)}
-        # Two texts may be one tag; then its name is the first one's.
-        self._columns = [None if text is None else place.get(" ".join(text.lower().split())) for text in wanted]
-        self._names, self._limits = asked, labels.thresholds.tolist()
-        self._label_names = labels.names
+        # One label for every text, in their order.
+        self._limits = self.recognizer.labels.categories(self._asked).thresholds.tolist()
+        self._columns = [None if text is None else self._asked.index(text) for text in wanted]
         return [name for name, column in zip(names, self._columns, strict=True) if column is None]
 
     def ask_texts(self, texts: Sequence[str]) -> None:
@@ -128,12 +122,11 @@ class ModelSystem:
         if self.parser is not None:
             yield from parsed_scores(self.captions(pictures), self.parser)
             return
-        for seen in self.recognizer.tag(iter(pictures), categories=self._names, threshold=0.0):
+        for seen in self.recognizer.tag(iter(pictures), categories=self._asked, threshold=0.0):
             if isinstance(seen, Failure):
                 yield seen
                 continue
-            by_name = {tag.name: tag.score for tag in seen.tags}
-            values = [by_name[name] for name in self._label_names]
+            values = [tag.score for tag in seen.tags]  # One for every text, in their order.
             yield np.array([np.nan if c is None else values[c] for c in self._columns], np.float32)
 
     def captions(self, pictures: Iterable[PictureSource]) -> Iterator[str | Failure]:
