@@ -282,6 +282,18 @@ def test_what_exiftool_cannot_write(tmp_path):
     assert path.read_bytes() == b"no picture"
 
 
+def test_a_link_stays_a_link(tmp_path):
+    path = picture(tmp_path, *IPTC)
+    before, link = path.read_bytes(), tmp_path / "link.jpg"
+    link.symlink_to(path.name)
+    writer().write(record(link, "animal"))
+    assert link.is_symlink()
+    assert seen(path)["Keywords"] == ["holiday", "Dog", "animal"]
+    remove_embedded(link)
+    assert link.is_symlink()
+    assert path.read_bytes() == before
+
+
 def test_names_like_options_and_other_letters(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = picture(tmp_path, *IPTC, name="-größe $1 (2).jpg")

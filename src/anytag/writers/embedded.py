@@ -201,11 +201,13 @@ class Inside:
                     options.append(f"-{name}<={file}")
                 elif after != before:
                     options.append(f"-{name}=")
-            _clear_remnant(picture)
-            then = picture.stat()
-            _run(picture, options)
+            # exiftool would put a picture in the place of a link.
+            place = picture.resolve()
+            _clear_remnant(place)
+            then = place.stat()
+            _run(picture, options, place=place)
             # exiftool keeps whole seconds.
-            os.utime(picture, ns=(then.st_atime_ns, then.st_mtime_ns))
+            os.utime(place, ns=(then.st_atime_ns, then.st_mtime_ns))
 
 
 def _storable(block: Block) -> tuple[str, ...]:
@@ -254,10 +256,16 @@ def _with_iptc(pictures: Sequence[str]) -> set[str]:
     return {name for name in pictures if Path(name).absolute() in have}
 
 
-def _run(picture: Path, *commands: Sequence[str]) -> bytes:
-    """One run of exiftool; what it prints to several commands stands with :data:`_BETWEEN` between it."""
+def _run(picture: Path, *commands: Sequence[str], place: Path | None = None) -> bytes:
+    """One run of exiftool; what it prints to several commands stands with :data:`_BETWEEN` between it.
+
+    Args:
+        picture: As messages call it.
+        commands: What is asked of it.
+        place: Where it really is; ``None``: there.
+    """
     # An absolute name keeps one that begins with a dash from being an option.
-    name, arguments = str(picture.absolute()), [exiftool()]
+    name, arguments = str((place or picture).absolute()), [exiftool()]
     for number, command in enumerate(commands):
         arguments += ["-execute", "-echo1", _BETWEEN] if number else []
         arguments += ["-m", *command, name]
