@@ -10,7 +10,7 @@ DATA holds what ``recipes/lite.py`` learns from, and beside it WebDataset shards
 """
 
 from anytag.model.config import DecodingConfig
-from anytag.training.recipes.evidence import EvidenceTraining, PictureGroup
+from anytag.training.recipes.evidence import EvidenceTraining, OpenConfig, PictureGroup
 
 
 def recipe() -> EvidenceTraining:
@@ -37,6 +37,8 @@ def recipe() -> EvidenceTraining:
                 remainders=(2, 3, 4, 5, 6, 7),
             ),
         ),
+        # Definitions say more than names what a class is; Debian has them in the package wordnet-base.
+        open=OpenConfig(wordnet="/usr/share/wordnet"),
         # Chosen so that four in five shown tags are true of pictures that people judged (benchmarks/shown_tags.py).
         unfamiliar=5.0,
         unfamiliar_implied=3.5,

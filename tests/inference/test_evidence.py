@@ -25,7 +25,7 @@ VOCABULARY = TagVocabulary([
 TAGS, CLASSES, WIDTH, HIDDEN = len(VOCABULARY), 3, 4, 2
 #: The classifier never speaks by itself.
 SILENT = np.tile(np.array([0, -1e4], np.float32), (TAGS, 1))
-CONFIG = EvidenceConfig(exclusive=0, general=(1,), open_weight=2.0, open_bias=-1.0)
+CONFIG = EvidenceConfig(exclusive=0, general=(1,))
 
 
 def arrays(seed: int = 0) -> dict[str, np.ndarray]:
@@ -134,8 +134,9 @@ def test_scores_do_not_depend_on_what_else_is_asked_for() -> None:
     assert alone == pytest.approx(everything[:, some], abs=1e-5)
 
 
-def test_free_texts_have_the_decoder_alone() -> None:
-    evidence = TagEvidence(CONFIG, arrays(), VOCABULARY, CLASSES)
+def test_free_texts_have_the_decoder_alone_where_nothing_is_known_of_classes() -> None:
+    shared = {"open_weights": np.array([2, 0, 0, 0, 0], np.float32), "open_bias": np.array([-1], np.float32)}
+    evidence = TagEvidence(CONFIG, arrays() | shared, VOCABULARY, CLASSES)
     none = ClassSums(np.zeros((CLASSES, 2), np.float32), np.ones(2, bool))
     assert evidence.log_odds(encoded(1, 0, 0), np.array([[1.5, 0.0]], np.float32), [None, None], none).tolist() == [
         [2.0, -1.0]
@@ -152,6 +153,14 @@ def test_free_texts_have_the_decoder_alone() -> None:
         (
             {"biases": np.zeros(3, np.float32)},
             "evidence.safetensors: biases has the shape (3,), where (7,) is expected; copy the model again",
+        ),
+        (
+            {"open_weights": np.zeros(3, np.float32)},
+            "evidence.safetensors: open_weights has the shape (3,), where (5,) is expected; copy the model again",
+        ),
+        (
+            {"class_names": np.zeros((2, 4), np.int8)},
+            "evidence.safetensors: class_names has the shape (2, 4), where (3, 4) is expected; copy the model again",
         ),
     ],
 )

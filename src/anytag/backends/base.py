@@ -44,6 +44,10 @@ class Queries(Protocol):
     def vectors(self) -> FloatArray:
         """What the labels mean, ``[T, W]``, in models that ask with one query a label."""
 
+    @property
+    def embeddings(self) -> FloatArray | None:
+        """What the text encoder makes of them, ``[T, E]``, where they are texts that the model embedded itself."""
+
 
 @dataclass(frozen=True, slots=True)
 class ArrayQueries:
@@ -53,9 +57,11 @@ class ArrayQueries:
         arrays: By the name of the recognition decoder's input: ``queries`` and ``projected`` ``[T, W]`` (the first
             layer's query projection of them), for scores of each tag's own ``weights`` ``[T, W]`` and ``biases``
             ``[T]``, and for queries that the picture weighs ``descriptions`` ``[T, D, E]`` alone.
+        embeddings: See :attr:`Queries.embeddings`.
     """
 
     arrays: dict[str, FloatArray]
+    embeddings: FloatArray | None = None
 
     def __len__(self) -> int:
         return len(next(iter(self.arrays.values())))
@@ -64,11 +70,13 @@ class ArrayQueries:
         """The queries of some labels, by their places."""
         if np.array_equal(rows, np.arange(len(self))):
             return self  # Nobody changes them, and descriptions of a whole vocabulary are half a gigabyte.
-        return ArrayQueries({name: array[rows] for name, array in self.arrays.items()})
+        chosen = {name: array[rows] for name, array in self.arrays.items()}
+        return ArrayQueries(chosen, None if self.embeddings is None else self.embeddings[rows])
 
     def join(self, other: ArrayQueries) -> ArrayQueries:
         """These, then the others."""
-        return ArrayQueries({name: np.concatenate([array, other.arrays[name]]) for name, array in self.arrays.items()})
+        both = {name: np.concatenate([array, other.arrays[name]]) for name, array in self.arrays.items()}
+        return ArrayQueries(both, joined_embeddings(self.embeddings, other.embeddings))
 
     def vectors(self) -> FloatArray:
         """What the labels mean, ``[T, W]``."""
@@ -88,6 +96,11 @@ class Encoded:
     features: FloatArray
     classes: FloatArray
     inputs: dict[float, FloatArray] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+
+def joined_embeddings(first: FloatArray | None, second: FloatArray | None) -> FloatArray | None:
+    """Those of both, if both have some."""
+    return None if first is None or second is None else np.concatenate([first, second])
 
 
 class Backend(Protocol):

@@ -101,6 +101,9 @@ class OnnxBackend:
     def _run(self, graph: str, outputs: list[str], inputs: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
         return self._session(graph).run(outputs, inputs)  # type: ignore[no-any-return]
 
+    def _outputs(self, graph: str) -> list[str]:
+        return [output.name for output in self._session(graph).get_outputs()]
+
     def _run_each(
         self, graph: str, outputs: list[str], name: str, pictures: NDArray[Any], shared: Mapping[str, NDArray[Any]]
     ) -> list[NDArray[Any]]:
@@ -170,9 +173,10 @@ class OnnxBackend:
         """
         if self.directory.config.labels.kind == "learned":
             raise ModelError(no_alignment(self.directory))
-        names = ["queries", "projected"]
+        names = self._outputs("label_encoder")
         parts = [self._run("label_encoder", names, {"ids": row[None, : np.count_nonzero(row)]}) for row in ids]
-        return ArrayQueries({name: np.concatenate([part[i] for part in parts]) for i, name in enumerate(names)})
+        found = {name: np.concatenate([part[i] for part in parts]) for i, name in enumerate(names)}
+        return ArrayQueries({name: found[name] for name in ("queries", "projected")}, found.get("embeddings"))
 
     def text_encoder(self) -> _OnnxTextEncoder:
         """CLIP's text encoder.

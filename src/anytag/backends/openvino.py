@@ -87,6 +87,9 @@ class OpenVinoBackend(OnnxBackend):
             return self._run(graph, outputs, {name: pictures, **shared})
         return super()._run_each(graph, outputs, name, pictures, shared)
 
+    def _outputs(self, graph: str) -> list[str]:
+        return [output.get_any_name() for output in self._session(graph).outputs]
+
     def _run(self, graph: str, outputs: list[str], inputs: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
         compiled = self._session(graph)
         # Inputs are read where they lie; results are the runtime's own memory, so they are copied.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from anytag.backends.base import Cache, Encoded, FloatArray, Step, no_alignment, no_text_encoder
+from anytag.backends.base import (
+    Cache,
+    Encoded,
+    FloatArray,
+    Step,
+    joined_embeddings,
+    no_alignment,
+    no_text_encoder,
+)
 from anytag.errors import ModelError
 from anytag.model.directory import ALIGNMENT_FILE, ModelDirectory
 from anytag.nn.alignment_file import read_alignment
@@ -36,6 +44,7 @@ class TorchQueries:
     """Queries as tensors on the model's device; the names are those of :class:`~anytag.backends.base.ArrayQueries`."""
 
     tensors: dict[str, Tensor]
+    embeddings: FloatArray | None = None
 
     def __len__(self) -> int:
         return len(next(iter(self.tensors.values())))
@@ -45,11 +54,13 @@ class TorchQueries:
         if np.array_equal(rows, np.arange(len(self))):
             return self
         chosen = torch.from_numpy(np.asarray(rows, np.int64))
-        return TorchQueries({name: tensor[chosen.to(tensor.device)] for name, tensor in self.tensors.items()})
+        taken = {name: tensor[chosen.to(tensor.device)] for name, tensor in self.tensors.items()}
+        return TorchQueries(taken, None if self.embeddings is None else self.embeddings[rows])
 
     def join(self, other: TorchQueries) -> TorchQueries:
         """These, then the others."""
-        return TorchQueries({name: torch.cat([tensor, other.tensors[name]]) for name, tensor in self.tensors.items()})
+        both = {name: torch.cat([tensor, other.tensors[name]]) for name, tensor in self.tensors.items()}
+        return TorchQueries(both, joined_embeddings(self.embeddings, other.embeddings))
 
     def vectors(self) -> FloatArray:
         """What the labels mean, ``[T, W]``."""
@@ -238,7 +249,8 @@ class TorchBackend:
             from anytag.nn.text_encoder import load_sentence_encoder, sentence_encoder_folder
 
             self._label_encoder = load_sentence_encoder(sentence_encoder_folder())
-        return self.embedding_queries(self._label_encoder(torch.from_numpy(ids)).float().numpy())
+        embeddings = self._label_encoder(torch.from_numpy(ids)).float().numpy()
+        return replace(self.embedding_queries(embeddings), embeddings=embeddings)
 
     @torch.inference_mode()
     def fuse(self, tag_ids: NDArray[np.int64], features: FloatArray, rows: int) -> Step:

@@ -103,16 +103,17 @@ class DescribedAttentionGraph(nn.Module):
 
 
 class LabelEncoderGraph(nn.Module):
-    """Token ids ``[T, L]``, padded with 0, to label queries and their first projection, ``[T, W]`` each."""
+    """Token ids ``[T, L]``, padded with 0, to label queries, their first projection, and the texts' embeddings."""
 
     def __init__(self, model: RecognitionModel, encoder: SentenceEncoder):
         super().__init__()
         self.encoder, self.queries, self.decoder = encoder, model.label_queries, model.recognition_decoder
 
-    def forward(self, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Embed texts and project them."""
-        queries = self.queries(self.encoder(ids))
-        return queries, self.decoder.project(queries)
+    def forward(self, ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Embed texts, ``[T, E]``, and project them, ``[T, W]`` each."""
+        embeddings = self.encoder(ids)
+        queries = self.queries(embeddings)
+        return queries, self.decoder.project(queries), embeddings
 
 
 class LabelProjectionGraph(nn.Module):
@@ -213,7 +214,7 @@ def graph_specs(model: RecognitionModel, label_encoder: SentenceEncoder | None) 
                 "label_encoder",
                 LabelEncoderGraph(model, label_encoder),
                 {"ids": ids},
-                ("queries", "projected"),
+                ("queries", "projected", "embeddings"),
                 {"ids": {0: "tags", 1: "length"}},
                 lambda: [{"ids": ids[:1, :3]}],
             )

@@ -43,6 +43,7 @@ from anytag.errors import ModelError
 from anytag.foundations.log_odds import sigmoid
 from anytag.inference.embedding import picture_inputs
 from anytag.inference.label_set import ClassSums
+from anytag.inference.open_evidence import OPEN_WITNESSES, OpenEvidence
 from anytag.model.config import EvidenceConfig
 from anytag.model.directory import ModelDirectory
 from anytag.model.vocabulary import TagVocabulary
@@ -73,7 +74,8 @@ class TagEvidence:
             ``alone`` ``[T, 2]``: factor and bias of *classes* where the classifier speaks by itself, and, unless the
             decoder is to be asked about every tag, ``decoder_range`` ``[T, 2]``: its lowest and highest logit. If
             pictures may be unfamiliar: ``unfamiliar_weight`` ``[I]`` and ``unfamiliar_bias`` ``[1]`` of the linear
-            look.
+            look. For texts outside the vocabulary, what :meth:`OpenEvidence.of
+            <anytag.inference.open_evidence.OpenEvidence.of>` reads.
         vocabulary: The model's tags.
         classes: Number of the classifier's classes.
 
@@ -102,6 +104,11 @@ class TagEvidence:
             "unfamiliar_weight": (inputs,),
             "unfamiliar_bias": (1,),
         }
+        for name, shape in (("open_weights", (len(OPEN_WITNESSES),)), ("open_bias", (1,))):
+            if name in arrays:
+                expected[name] = shape
+        if "class_names" in arrays:
+            expected |= {"class_names": (classes, shapes["class_names"][-1]), "class_names_scale": (classes,)}
         optional = {"decoder_range": np.tile(_ANY, (tags, 1))}
         optional |= {"unfamiliar_weight": np.zeros(inputs, np.float32), "unfamiliar_bias": _NONE}
         arrays = optional | arrays
@@ -118,6 +125,7 @@ class TagEvidence:
         self._range = arrays["decoder_range"].astype(np.float32)
         self._unfamiliar_weight = arrays["unfamiliar_weight"].astype(np.float32)
         self._unfamiliar_bias = arrays["unfamiliar_bias"].astype(np.float32)
+        self.open = OpenEvidence.of(arrays, config)
 
     @classmethod
     def of(cls, directory: ModelDirectory) -> TagEvidence | None:
@@ -142,7 +150,7 @@ class TagEvidence:
         Args:
             encoded: Pictures.
             logits: ``[B, T]`` of the recognition decoder.
-            ids: The labels' ids; ``None`` for free texts, of which the decoder alone says something.
+            ids: The labels' ids; ``None`` for texts outside the vocabulary.
             classes: Adds the labels' classes up.
         """
         return self.weigh(encoded, ids, classes)(logits)
@@ -152,26 +160,33 @@ class TagEvidence:
 
         Args:
             encoded: Pictures.
-            ids: The labels' ids; ``None`` for free texts, of which the decoder alone says something.
+            ids: The labels' ids; ``None`` for texts outside the vocabulary.
             classes: Adds the labels' classes up.
         """
         shape = (len(encoded.features), len(ids))
         weighed = Weighed(
-            np.full(shape, self.config.open_weight, np.float32),
-            np.full(shape, self.config.open_bias, np.float32),
+            np.empty(shape, np.float32),
+            np.empty(shape, np.float32),
             np.full(shape, -np.inf, np.float32),
             np.tile(_ANY, (len(ids), 1)),
         )
-        places = np.array([place for place, id in enumerate(ids) if id is not None], np.int64)
-        if not len(places) or not shape[0]:
+        if not all(shape):
+            return weighed
+        probabilities = sharpened(encoded.classes, self.config.temperature)
+        own = own_probabilities(probabilities, classes, len(ids))
+        inputs = picture_inputs(encoded, self.config.least)
+        unfamiliar = unfamiliarity(inputs, self._unfamiliar_weight, self._unfamiliar_bias)[:, None]
+        is_open = np.array([id is None for id in ids])
+        if is_open.any():
+            of_texts = self.open.weigh(self.open.classes(own[:, is_open]), unfamiliar)
+            weighed.factors[:, is_open], weighed.rest[:, is_open] = of_texts
+        places = np.flatnonzero(~is_open)
+        if not len(places):
             return weighed
         tags = np.array([id for id in ids if id is not None], np.int64)
-        probabilities = sharpened(encoded.classes, self.config.temperature)
-        own = own_probabilities(probabilities, classes, len(ids))[:, places]
-        stated = class_statements(probabilities, own, self._excluded(probabilities, tags), self.config.floor)
-        inputs = picture_inputs(encoded, self.config.least)
+        excluded = self._excluded(probabilities, tags)
+        stated = class_statements(probabilities, own[:, places], excluded, self.config.floor)
         weights, picture = self._weights[tags].T, self._picture(inputs, tags)
-        unfamiliar = unfamiliarity(inputs, self._unfamiliar_weight, self._unfamiliar_bias)[:, None]
         weighed.factors[:, places] = weights[0] + stated.sure * weights[5]
         weighed.rest[:, places] = (
             self._biases[tags]

@@ -17,26 +17,34 @@ from anytag.recognition import Tag, TagKind
 class ClassSums:
     """The probability of labels as that of their classes together.
 
-    A label has one class or a few, so this adds them up; a matrix product would take longer, and leave the threads of
-    the library behind it waiting for more.
+    A tag has one class or a few, so this adds them up; a matrix product would take longer, and leave the threads of
+    the library behind it waiting for more. A text outside the vocabulary is a little like all classes.
 
     Args:
-        classes: ``[C, T]``, 1 where a class is the label or implies it.
+        classes: ``[C, T]``, 1 where a class is the label or implies it; for texts how alike both are, in [0, 1].
         chosen: ``[T]``, of which labels.
+        texts: ``[T]``, which labels are such texts; ``None``: none of them.
 
     Attributes:
-        labels: Places of the chosen labels that have a class, ``[K]``.
+        labels: Places of the chosen labels that have a class, ``[K]``, texts last.
     """
 
-    def __init__(self, classes: NDArray[np.float32], chosen: NDArray[np.bool_]):
-        self.labels = np.flatnonzero(classes.any(0) & chosen) if classes.size else np.empty(0, np.intp)
-        columns, self._classes = np.nonzero(classes[:, self.labels].T)
-        self._starts = np.searchsorted(columns, np.arange(len(self.labels)))
+    def __init__(self, classes: NDArray[np.float32], chosen: NDArray[np.bool_], texts: NDArray[np.bool_] | None = None):
+        known = classes.any(0) & chosen if classes.size else np.zeros(len(chosen), np.bool_)
+        like = np.flatnonzero(known & texts) if texts is not None else np.empty(0, np.intp)
+        known[like] = False
+        tags = np.flatnonzero(known)
+        self.labels = np.concatenate([tags, like])
+        columns, self._classes = np.nonzero(classes[:, tags].T)
+        self._starts = np.searchsorted(columns, np.arange(len(tags)))
+        self._likeness = np.ascontiguousarray(classes[:, like])
 
     def __call__(self, probabilities: FloatArray) -> FloatArray:
         """From ``[B, C]`` to ``[B, K]``."""
         sums: FloatArray = np.add.reduceat(probabilities[:, self._classes], self._starts, axis=1)
-        return sums
+        if not self._likeness.size:
+            return sums
+        return np.concatenate([sums, probabilities @ self._likeness], axis=1)
 
 
 @dataclass(frozen=True)
@@ -50,7 +58,8 @@ class LabelSet:
         thresholds: ``[T]``, the score from which on each counts as found.
         shifts: ``[T]``, log-odds to subtract from the recognition decoder's logits.
         queries: Their queries.
-        classes: ``[C, T]``, 1 where a class of the image encoder's classifier is the label or implies it.
+        classes: ``[C, T]``, 1 where a class of the image encoder's classifier is the label or implies it; for free
+            categories how alike both are, in [0, 1].
         seldom: ``[T]``, whether captions named the label too seldom for the classifier to be held back.
         asked: What the user calls each category; empty for tags of the vocabulary.
         merged: Names that several tags were given; the best of them stands for all.
@@ -70,17 +79,21 @@ class LabelSet:
     @cached_property
     def found_by_classes(self) -> ClassSums:
         """The labels that the classifier finds by itself."""
-        return ClassSums(self.classes, self.seldom)
+        return ClassSums(self.classes, self.seldom & ~self._are_texts)
 
     @cached_property
     def weighed_by_classes(self) -> ClassSums:
         """The labels that the classifier has a say in."""
-        return ClassSums(self.classes, ~self.seldom)
+        return ClassSums(self.classes, ~(self.seldom | self._are_texts))
 
     @cached_property
     def classes_of_all(self) -> ClassSums:
         """The classes of every label."""
-        return ClassSums(self.classes, np.ones(len(self.names), dtype=bool))
+        return ClassSums(self.classes, np.ones(len(self.names), dtype=bool), self._are_texts)
+
+    @cached_property
+    def _are_texts(self) -> NDArray[np.bool_]:
+        return np.array([id is None for id in self.ids], dtype=bool)
 
     def limits(self, threshold: float | None = None) -> NDArray[np.float64]:
         """The score ``[T]`` from which on each label counts as found: its own threshold, or one for all."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -29,6 +29,8 @@ class LabelSpace:
         backend: Where the queries of the vocabulary come from.
         choice: Which of the vocabulary's tags to look for, and what to call them.
         texts: Where the queries of new categories come from.
+        likeness: How like each class of the image encoder's classifier such queries are, ``[C, T]``; ``None`` where a
+            model cannot tell.
 
     Raises:
         UsageError: If the choice does not fit the vocabulary.
@@ -40,9 +42,11 @@ class LabelSpace:
         backend: Backend,
         choice: TagChoice | None = None,
         texts: TextQueries | None = None,
+        likeness: Callable[[Queries], NDArray[np.float32] | None] | None = None,
     ):
         self.directory, self.backend = directory, backend
         self.texts = TextQueries(directory, backend) if texts is None else texts
+        self._likeness = likeness
         self.vocabulary: TagVocabulary = directory.vocabulary
         self.chosen = ChosenTags(self.vocabulary, choice)
         self._queries: Queries | None = None
@@ -88,7 +92,7 @@ class LabelSpace:
             labels, places = self.of(list(tags.values())), {id: place for place, id in enumerate(tags)}
             free = [name for name, tag in zip(names, found, strict=True) if tag is None]
             if free:
-                labels = join(labels, self._of_texts(free))
+                labels = join(labels, self.of_texts(free))
             free_places = iter(range(len(tags), len(tags) + len(free)))
             order = [next(free_places) if tag is None else places[tag.id] for tag in found]
             self._made["categories", *names] = take(labels, order)
@@ -137,14 +141,19 @@ class LabelSpace:
                 matrix[np.ix_(tag.classes, truth)] = 1
         return matrix
 
-    def _of_texts(self, names: Sequence[str]) -> LabelSet:
+    def of_texts(self, names: Sequence[str]) -> LabelSet:
+        """Labels for texts as they are, whether tags go by these names or not."""
+        queries = self.texts.categories(names)
+        like = self._likeness(queries) if self._likeness is not None else None
+        if like is None:
+            like = np.zeros((self.directory.config.image_encoder.classes, len(names)), np.float32)
         return LabelSet(
             names=tuple(names),
             kinds=(TAG_KINDS[0],) * len(names),
             ids=(None,) * len(names),
             thresholds=np.full(len(names), self.directory.config.open_threshold),
             shifts=np.full(len(names), self.directory.config.open_shift),
-            queries=self.texts.categories(names),
-            classes=np.zeros((self.directory.config.image_encoder.classes, len(names)), np.float32),
+            queries=queries,
+            classes=like,
             seldom=np.ones(len(names), dtype=bool),
         )

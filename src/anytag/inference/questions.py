@@ -87,8 +87,8 @@ class Questions:
         self.directory, self.backend = directory, backend
         self._arguments = (directory, backend, tags, descriptions)
         self.texts = TextQueries(directory, backend, descriptions)
-        self.labels = LabelSpace(directory, backend, tags, self.texts)
         self.scorer = Scorer(directory, backend)
+        self.labels = LabelSpace(directory, backend, tags, self.texts, self.scorer.likeness)
         self._captioner: Captioner | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -64,6 +64,11 @@ class Scorer:
             found = self._ask(encoded, labels, weighed, least) if logits is None else weighed(logits)
         return found if self.taught is None else self.taught(encoded, found, labels.ids)
 
+    def likeness(self, texts: Queries) -> FloatArray | None:
+        """How like the classifier's classes texts are, ``[C, T]``; ``None`` in models that cannot tell."""
+        like = None if self.witnesses is None else self.witnesses.open.likeness
+        return None if like is None or texts.embeddings is None else like(texts.embeddings)
+
     def unfamiliarity(self, encoded: Encoded) -> FloatArray:
         """How unlike captioned pictures pictures are, ``[B]`` in [0, 1]; 0 in models that cannot tell."""
         if self.witnesses is None:

@@ -240,8 +240,9 @@ class EvidenceConfig(Settings):
         least: Log-probabilities below this are raised to it before the picture network reads them.
         exclusive: Id of the tag whose kinds exclude each other ("animal"); ``None``: none do.
         general: Ids of tags below it that are no kinds of it ("pet").
-        open_weight: Factor on the decoder's logit of a text outside the vocabulary.
-        open_bias: Added to it.
+        open_floor: Likewise, to that of all classes, each as far as it is like a text outside the vocabulary.
+        sharpness: How quickly texts outside the vocabulary become unlike the names of classes
+            (:class:`~anytag.inference.open_evidence.Likeness`).
     """
 
     temperature: float = Field(1.0, gt=0)
@@ -249,8 +250,8 @@ class EvidenceConfig(Settings):
     least: float = -14.0
     exclusive: int | None = None
     general: tuple[int, ...] = ()
-    open_weight: float = 1.0
-    open_bias: float = 0.0
+    open_floor: float = Field(1e-4, gt=0)
+    sharpness: float = Field(10.0, gt=0)
 
 
 class JointEmbeddingConfig(Settings):

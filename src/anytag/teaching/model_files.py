@@ -14,6 +14,7 @@ from safetensors.numpy import load_file, save_file
 from anytag.errors import ModelError
 from anytag.foundations.log_odds import EDGE, log_odds
 from anytag.inference.evidence import EVIDENCE_FILE, WITNESSES
+from anytag.inference.open_evidence import shared_weights
 from anytag.inference.recognizer import Recognizer
 from anytag.inference.taught_tags import TaughtTags
 from anytag.model.directory import TAUGHT_FILE, ModelDirectory, new_model, write_config
@@ -145,12 +146,10 @@ def _grow(path: Path, names: Sequence[str], count: int, fresh: Mapping[str, NDAr
 
 def _grow_evidence(path: Path, directory: ModelDirectory, more: int) -> None:
     """Rows of the evidence for new tags: as far as they are asked of it, they are like texts outside the vocabulary."""
-    config = directory.config.evidence
-    assert config is not None
     arrays = load_file(path)
+    shared, bias = shared_weights(arrays)
     weights = np.zeros((more, len(WITNESSES)), np.float32)
-    weights[:, 0] = config.open_weight
-    bias = np.float32(config.open_bias)
+    weights[:, 0] = shared[0]
     rows = {
         "weights": weights,
         "biases": np.full(more, bias),

@@ -125,8 +125,10 @@ def test_it_can_be_fitted_again_from_its_own_model(data, recipe, exported):
     again = config(exported, start=str(data / "run" / "model"))
     fit_recipe(again, data, data / "again", lambda line: None, threads=1)
     first, second = (anytag.load(data / name / "model").directory.config for name in ("run", "again"))
-    assert first.evidence.open_weight == second.evidence.open_weight
-    assert first.evidence.open_bias == second.evidence.open_bias
+    assert first.open_threshold == second.open_threshold
+    weights = [anytag.load(data / name / "model").scorer.witnesses.open for name in ("run", "again")]
+    assert weights[0].weights.tolist() == weights[1].weights.tolist()
+    assert weights[0].bias == weights[1].bias
 
 
 class Killed(BaseException):

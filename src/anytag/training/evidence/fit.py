@@ -33,6 +33,7 @@ from anytag.model.vocabulary import TagVocabulary
 from anytag.training.evidence.claims import TRUE, Claims, ClassClaims, caption_claims, naming_rates
 from anytag.training.evidence.familiarity import fit_unfamiliarity
 from anytag.training.evidence.network import Fitted, fit_network, inputs_of
+from anytag.training.evidence.open_fit import decoder_alone, fit_open
 from anytag.training.evidence.weights import Statements, TagKnowledge, fit_alone, fit_weights
 from anytag.training.evidence.witnesses import Heard, Hearing, joined
 from anytag.training.families.batches import SampleTags
@@ -199,8 +200,9 @@ def fit(
     taken = np.where(known.labeled, config.unfamiliar_implied, config.unfamiliar)
     taken[list(material.classes)] = 0
     weights[:, WITNESSES.index("unfamiliar")] -= taken
+    texts = fit_open(config, new, claims, known.decoder, rates, unfamiliar, recognizer, report)
     weighed = {"weights": weights.astype(np.float16), "biases": biases, "alone": alone, "decoder_range": heard}
-    return whole.arrays() | weighed | look
+    return whole.arrays() | weighed | look | (texts or decoder_alone(recognizer))
 
 
 def _linear_look(material: Material, inputs: Sequence[NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
@@ -279,24 +281,21 @@ def _write(
         if "README.md" in names:
             card = (part / "README.md").read_text(encoding="utf-8").partition(f"\n{_HEADING}")[0].rstrip()
             (part / "README.md").write_text(f"{card}\n\n{_section(config, material)}", encoding="utf-8")
-        changed = _model_config(directory, config)
+        changed = _model_config(directory, config, "class_names" in arrays)
         write_config(part, changed, [*names, "vocabulary.json", EVIDENCE_FILE])
 
 
-def _model_config(directory: ModelDirectory, config: EvidenceTraining) -> ModelConfig:
+def _model_config(directory: ModelDirectory, config: EvidenceTraining, texts: bool) -> ModelConfig:
     before = directory.config
     root, general = exclusive_tags(config, directory.vocabulary)
-    slope = before.score_slope
-    spoken = {"open_weight": slope, "open_bias": -before.open_shift * slope}
-    if before.evidence is not None:
-        spoken = {"open_weight": before.evidence.open_weight, "open_bias": before.evidence.open_bias}
     evidence = EvidenceConfig(
         temperature=config.temperature,
         floor=config.floor,
         least=config.least,
         exclusive=root,
         general=general,
-        **spoken,
+        open_floor=config.open.floor,
+        sharpness=config.open.sharpness,
     )
     return before.model_copy(
         update={
@@ -306,6 +305,7 @@ def _model_config(directory: ModelDirectory, config: EvidenceTraining) -> ModelC
             "score_slope": 1.0,
             "open_shift": 0.0,
             "default_threshold": config.object_threshold,
+            "open_threshold": config.open.threshold if texts else before.open_threshold,
             "decoding": config.decoding or before.decoding,
         }
     )

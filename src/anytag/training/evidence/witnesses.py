@@ -28,7 +28,8 @@ _BATCH = 8
 
 #: Files of a model that no witness depends on.
 _UNHEARD = {
-    *("README.md", "evidence.safetensors", "tokenizer.json", "vocabulary.json", "onnx/text_decoder.onnx"),
+    *("README.md", "evidence.safetensors", "tokenizer.json", "vocabulary.json", "label_tokenizer.json"),
+    *("onnx/attention.onnx", "onnx/interaction_encoder.onnx", "onnx/label_encoder.onnx", "onnx/text_decoder.onnx"),
     TRANSLATIONS_FILE,
     JOINT_EMBEDDING_FILE,
 }

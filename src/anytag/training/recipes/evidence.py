@@ -98,6 +98,30 @@ class WeightsConfig(Settings):
     decoder_room: float = Field(default=2.0, ge=0)
 
 
+class OpenConfig(Settings):
+    """The weights of texts outside the vocabulary (:mod:`anytag.inference.open_evidence`).
+
+    Attributes:
+        taught: Tags that fewer of the decoder's training pictures showed stand for such texts.
+        positives: Pictures that show such a tag, at least.
+        easy_share: Share of the pairs of picture and tag that count where the tag is not said to be there; each stands
+            for many.
+        floor: Added to the probability of all classes, each as far as it is like a text.
+        sharpness: See :class:`~anytag.inference.open_evidence.Likeness`.
+        wordnet: Folder of WordNet's database files, whose definitions say what classes mean beside their names;
+            ``None``: the tags that they imply do.
+        threshold: Score from which on such a text counts as found.
+    """
+
+    taught: int = Field(default=8, ge=1)
+    positives: int = Field(default=5, ge=1)
+    easy_share: float = Field(default=0.03, gt=0, le=1)
+    floor: float = Field(default=1e-4, gt=0)
+    sharpness: float = Field(default=10.0, gt=0)
+    wordnet: str | None = None
+    threshold: float = Field(default=0.5, gt=0, lt=1)
+
+
 class EvidenceTraining(Settings):
     """A recipe that gives a model evidence (:mod:`anytag.inference.evidence`).
 
@@ -108,6 +132,7 @@ class EvidenceTraining(Settings):
         parser: Reads captions (``auto``, ``spacy`` or ``light``).
         network: The small network.
         weights: The weights.
+        open: The weights of texts outside the vocabulary.
         temperature: Of the classifier; see :class:`~anytag.model.config.EvidenceConfig`.
         floor: Likewise.
         least: Likewise.
@@ -129,6 +154,7 @@ class EvidenceTraining(Settings):
     parser: Literal["auto", "spacy", "light"] = "auto"
     network: NetworkConfig = Field(default_factory=NetworkConfig)
     weights: WeightsConfig = Field(default_factory=WeightsConfig)
+    open: OpenConfig = Field(default_factory=OpenConfig)
     temperature: float = Field(default=0.6, gt=0)
     floor: float = Field(default=1e-3, gt=0)
     least: float = -14.0
