@@ -7,6 +7,7 @@ import json
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from _pictures import make_folder
 
 from anytag.backends.torch import TorchBackend
 from anytag.model import families
@@ -33,7 +35,17 @@ VARIANTS = (
     "onnx int8",
     "openvino float32",
     "openvino bfloat16",
+    "onnx fixed int8",
+    "openvino fixed int8",
+    "openvino bfloat16 fixed int8",
 )
+
+#: What a variant's name ends with, and the graphs that it runs. In ``fixed int8`` activations have scales that were
+#: measured on photographs, in ``int8`` they get them as they come.
+_GRAPHS_OF = (("fixed int8", "fixed-int8"), ("int8", "int8"), ("", "float32"))
+
+#: Photographs on which those are measured, from other seeds than the pictures that are timed.
+CALIBRATION = 8
 
 #: What the benchmark runs of each family.
 _TAGGING = ("image_encoder", "recognition_decoder")
@@ -64,8 +76,10 @@ def family_config(family: str, tiny: bool) -> tuple[ModelConfig, int]:
 def make_directory(family: str, folder: Path, tiny: bool = False) -> ModelDirectory:
     """A model directory of random weights, unless it is there already.
 
-    Weights are drawn as wide as keeps activations near one: in a network of very small weights nothing disagrees.
+    Weights are drawn as wide as keeps activations near one: in a network of very small weights nothing disagrees. Tiny
+    models lie beside ``folder``, so that none is taken for a full one.
     """
+    folder = folder.with_name(f"{folder.name}-tiny") if tiny else folder
     if (folder / "config.json").exists():
         return ModelDirectory(folder)
     config, tags = family_config(family, tiny)
@@ -102,8 +116,23 @@ def make_graphs(source: ModelDirectory, weights: str, report: Callable[[str], No
     out = source.path.with_name(f"{source.path.name}-onnx-{weights}")
     if not (out / "config.json").exists():
         graphs = GRAPHS[source.config.family]
-        export_official(source.path, out, weights, report, graphs)  # type: ignore[arg-type]
+        stored, calibration = weights, None
+        if weights == "fixed-int8":
+            stored, calibration = "int8", list(photographs(source, CALIBRATION, seed=1))
+        export_official(source.path, out, stored, report, graphs, calibration)  # type: ignore[arg-type]
     return ModelDirectory(out)
+
+
+def photographs(source: ModelDirectory, count: int, seed: int) -> Any:
+    """Pixels ``[count, R, R, 3]`` of parts of the examples, as the model takes them."""
+    with tempfile.TemporaryDirectory() as folder:
+        paths = make_folder(Path(folder), count, seed=seed)
+        return np.concatenate([b.pixels for b in source.config.image_encoder.preprocessing.batches(paths, count)])
+
+
+def graphs_of_variant(variant: str) -> str:
+    """Which graphs a variant runs."""
+    return next(graphs for end, graphs in _GRAPHS_OF if variant.endswith(end))
 
 
 def open_backend(
@@ -115,12 +144,13 @@ def open_backend(
         source: Model directory with PyTorch weights.
         variant: One of :data:`VARIANTS`.
         threads: Of the runtime.
-        graphs_of: Finds or makes the graphs of ``source`` in ``float32`` or ``int8``.
+        graphs_of: Finds or makes the graphs of ``source``: ``float32``, ``int8`` or ``fixed-int8``.
     """
-    runtime, precision = variant.split()
+    runtime = variant.split()[0]
+    precision = "bfloat16" if "bfloat16" in variant else "float32"
     if runtime == "torch":
         return TorchBackend(source, threads, precision=precision)
-    graphs = graphs_of(source, "int8" if precision == "int8" else "float32")
+    graphs = graphs_of(source, graphs_of_variant(variant))
     if runtime == "onnx":
         from anytag.backends.onnx import OnnxBackend
 
@@ -142,23 +172,27 @@ class Turn:
     result: Any
 
 
-def timed(stages: Stages) -> Turn:
+#: What seconds are read from. Where other programs keep the machine busy, the processor's own time leaves them out.
+CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
+
+
+def timed(stages: Stages, clock: str = "wall") -> Turn:
     """Run stages one after the other; each gets what the one before gave."""
-    seconds, value = {}, None
+    seconds, value, now = {}, None, CLOCKS[clock]
     for name, work in stages.items():
-        start = time.perf_counter()
+        start = now()
         value = work(value)
-        seconds[name] = time.perf_counter() - start
+        seconds[name] = now() - start
     return Turn(seconds, value)
 
 
-def in_turns(variants: dict[str, Stages], runs: int) -> dict[str, Turn]:
+def in_turns(variants: dict[str, Stages], runs: int, clock: str = "wall") -> dict[str, Turn]:
     """Median seconds of every variant's stages and of their sum; variants take turns, after one warm-up each."""
     results = {name: timed(stages).result for name, stages in variants.items()}
     seen: dict[str, list[dict[str, float]]] = {name: [] for name in variants}
     for _ in range(runs):
         for name, stages in variants.items():
-            seconds = timed(stages).seconds
+            seconds = timed(stages, clock).seconds
             seen[name].append(seconds | {"seconds": sum(seconds.values())})
     gc.collect()
     return {

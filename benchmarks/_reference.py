@@ -8,6 +8,7 @@ values computed anew at every step. Nothing is kept between pictures.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -47,7 +48,9 @@ def _block(block: Any, tokens: Tensor, grid: int, window: int, shift: int) -> Te
     square = block.attention_norm(tokens).view(batch, grid, grid, width)
     if shift:
         square = torch.roll(square, (-shift, -shift), (1, 2))
-    seen = _window_attention(block.attention, _windows(square, window), window, _mask(grid, window, shift))
+    seen = _window_attention(
+        block.attention, _windows(square, window), window, _mask(grid, window, shift, tokens.device)
+    )
     side = grid // window
     square = seen.view(batch, side, side, window, window, width).permute(0, 1, 3, 2, 4, 5).contiguous()
     square = square.view(batch, grid, grid, width)
@@ -58,22 +61,26 @@ def _block(block: Any, tokens: Tensor, grid: int, window: int, shift: int) -> Te
     return tokens + feed_forward.output(F.gelu(feed_forward.inner(block.feed_forward_norm(tokens))))
 
 
-_MASKS: dict[tuple[int, int, int], Tensor | None] = {}
-
-
-def _mask(grid: int, window: int, shift: int) -> Tensor | None:
+@cache
+def _mask(grid: int, window: int, shift: int, device: torch.device) -> Tensor | None:
     """Kept as a buffer in the official code, too."""
-    if (grid, window, shift) not in _MASKS:
-        mask = None
-        if shift:
-            numbers = torch.zeros(1, grid, grid, 1)
-            bands = (slice(0, -window), slice(-window, -shift), slice(-shift, None))
-            for number, (rows, columns) in enumerate((a, b) for a in bands for b in bands):
-                numbers[:, rows, columns] = number
-            flat = _windows(numbers, window).squeeze(-1)
-            mask = torch.where(flat[:, None] == flat[:, :, None], 0.0, -100.0)
-        _MASKS[grid, window, shift] = mask
-    return _MASKS[grid, window, shift]
+    if not shift:
+        return None
+    numbers = torch.zeros(1, grid, grid, 1, device=device)
+    bands = (slice(0, -window), slice(-window, -shift), slice(-shift, None))
+    for number, (rows, columns) in enumerate((a, b) for a in bands for b in bands):
+        numbers[:, rows, columns] = number
+    flat = _windows(numbers, window).squeeze(-1)
+    return torch.where(flat[:, None] == flat[:, :, None], 0.0, -100.0)
+
+
+@cache
+def _pairs_of_cells(window: int, device: torch.device) -> Tensor:
+    """Row of the position table for every pair of cells; a buffer in the official code."""
+    cells = torch.arange(window * window, device=device)
+    rows, columns = cells // window, cells % window
+    index = (rows[:, None] - rows + window - 1) * (2 * window - 1) + columns[:, None] - columns + window - 1
+    return index.view(-1)
 
 
 def _window_attention(attention: Any, windows: Tensor, window: int, mask: Tensor | None) -> Tensor:
@@ -82,10 +89,8 @@ def _window_attention(attention: Any, windows: Tensor, window: int, mask: Tensor
     qkv = attention.query_key_value(windows).reshape(count, area, 3, heads, width // heads).permute(2, 0, 3, 1, 4)
     query, key, value = qkv[0] * (width // heads) ** -0.5, qkv[1], qkv[2]
     logits = query @ key.transpose(-2, -1)
-    cells = torch.arange(area)
-    rows, columns = cells // window, cells % window
-    index = (rows[:, None] - rows + window - 1) * (2 * window - 1) + columns[:, None] - columns + window - 1
-    bias = attention.position_table[index.view(-1)].view(area, area, heads).permute(2, 0, 1).contiguous()
+    index = _pairs_of_cells(window, windows.device)
+    bias = attention.position_table[index].view(area, area, heads).permute(2, 0, 1).contiguous()
     logits = logits + bias[None]
     if mask is not None:
         logits = logits.view(-1, len(mask), heads, area, area) + mask[None, :, None]
@@ -124,7 +129,7 @@ def recognize(model: RecognitionModel, features: Tensor) -> Tensor:
         flat, count = labels.embeddings.flatten(0, 1), labels.embeddings.shape[1]
         picture = features[:, 0] / features[:, 0].norm(dim=-1, keepdim=True)
         weights = (labels.scale.exp() * picture @ flat.t()).view(batch, -1, count).softmax(2)
-        mixed = torch.empty(batch, len(labels.embeddings), flat.shape[1])
+        mixed = features.new_empty(batch, len(labels.embeddings), flat.shape[1])
         for row in range(batch):
             product = weights[row].unsqueeze(-1) * flat.view(-1, count, flat.shape[1])
             mixed[row] = product.sum(1)

@@ -2,15 +2,19 @@
 
 Random weights in the official sizes. The rival is the reference's own arithmetic in PyTorch eager over the same
 weights (``_reference.py``), in the same process and with the same threads; all variants take turns, so that a busy
-moment hits each. Pictures are random; what counts is that logits agree. Models and graphs are made in ``--work``
-(17 GB for everything) and kept there; ``--prepare`` makes them and stops, so that nothing but measuring is left
-to do on a quiet machine. Every part replaces its own figures in ``benchmarks/results/families.json``.
+moment hits each. Pictures are parts of the examples; what counts is that logits agree. Models and graphs are made
+in ``--work`` (20 GB for everything) and kept there; ``--prepare`` makes them and stops, so that nothing but
+measuring is left to do on a quiet machine. Every part replaces its own figures in ``benchmarks/results/families.json``.
+
+Not every processor has matrix units (AMX). ``ONEDNN_MAX_CPU_ISA=AVX512_CORE_VNNI`` before the command makes PyTorch and
+OpenVINO leave them, and bfloat16, alone (``AVX512_CORE_BF16``: only them); ONNX Runtime does not listen to it.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -22,13 +26,16 @@ import torch
 from _agreement import agreement, make_lite, make_lite_graphs
 from _common import RESULTS, add_data_argument, machine, print_targets, table, target, write_result
 from _families import (
+    CLOCKS,
     VARIANTS,
     Stages,
+    graphs_of_variant,
     in_turns,
     loading,
     make_directory,
     make_graphs,
     open_backend,
+    photographs,
     write_official,
 )
 from _processes import command, run
@@ -56,16 +63,17 @@ KEYS = {
 }
 
 
-def tagging(directory: ModelDirectory, variants: list[str], runs: int, batches: list[int], threads: int) -> Any:
+def tagging(
+    directory: ModelDirectory, variants: list[str], runs: int, batches: list[int], threads: int, clock: str
+) -> Any:
     """Per batch size and variant: seconds of both stages, ratio to the reference, and how far results are apart."""
     config = directory.config
     model = read_model(config, len(directory.vocabulary), directory.path / WEIGHTS_FILE)
     backends = {name: open_backend(directory, name, threads, make_graphs) for name in variants}
     labels = {name: backend.vocabulary_queries() for name, backend in backends.items()}
-    size = config.image_encoder.resolution
     by_batch: dict[int, dict[str, Stages]] = {}
     for batch in batches:
-        pixels = np.random.default_rng(0).integers(0, 256, (batch, size, size, 3), np.uint8)
+        pixels = photographs(directory, batch, seed=0)
         stages = by_batch[batch] = {"reference": _reference_stages(model, pixels)}
         for name, backend in backends.items():
             stages[name] = {
@@ -76,7 +84,7 @@ def tagging(directory: ModelDirectory, variants: list[str], runs: int, batches: 
             stages[COARSE] = coarse_stages(backends, labels, pixels, BEST)
     # All batches of a variant one after the other: their comparison must not depend on the hour.
     names = by_batch[batches[0]]
-    both = in_turns({f"{name}, {batch}": by_batch[batch][name] for name in names for batch in batches}, runs)
+    both = in_turns({f"{name}, {batch}": by_batch[batch][name] for name in names for batch in batches}, runs, clock)
     found: dict[str, Any] = {}
     for batch, stages in by_batch.items():
         turns = {name: both[f"{name}, {batch}"] for name in names}
@@ -88,6 +96,9 @@ def tagging(directory: ModelDirectory, variants: list[str], runs: int, batches: 
         if batch == 1:
             found["roofline"] = _where_time_goes(stages, found["batch 1"])
             features = stages["reference"]["encode_s"](None).numpy()
+            for name, row in found["batch 1"].items():
+                apart = np.abs(np.asarray(stages[name]["encode_s"](None)) - features)
+                row["features_apart"] = float(apart.mean() / np.abs(features).mean())
             found["few tags"] = few_tags(backends, labels, features, runs)
     return found
 
@@ -132,7 +143,7 @@ def _distance(truth: Any, logits: Any) -> dict[str, float]:
     }
 
 
-def captioning(directory: ModelDirectory, variants: list[str], runs: int, threads: int) -> dict[str, Any]:
+def captioning(directory: ModelDirectory, variants: list[str], runs: int, threads: int, clock: str) -> dict[str, Any]:
     """Seconds of a caption of 20 tokens with three beams, tags given and features at hand."""
     config = directory.config
     model = read_model(config, len(directory.vocabulary), directory.path / WEIGHTS_FILE)
@@ -154,7 +165,7 @@ def captioning(directory: ModelDirectory, variants: list[str], runs: int, thread
     stages: dict[str, Stages] = {"reference": {"fuse_s": reference_step, "write_s": torch.inference_mode()(write)}}
     for name, backend in backends.items():
         stages[name] = {"fuse_s": lambda _, b=backend: b.fuse(tags, features, 3), "write_s": write}
-    turns = in_turns(stages, runs)
+    turns = in_turns(stages, runs, clock)
     whole, tokens = turns["reference"].seconds["seconds"], turns["reference"].result
     return {
         name: turn.seconds
@@ -217,6 +228,7 @@ def main() -> None:
     parser.add_argument("--variants", nargs="*", choices=VARIANTS, default=list(VARIANTS), help="Ways to run.")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="Of seconds; processor: on a busy machine.")
     parser.add_argument("--batch", type=int, nargs="*", default=[1, 4])
     parser.add_argument("--tiny", action="store_true", help="Very small sizes, to try the benchmark.")
     parser.add_argument("--prepare", action="store_true", help="Make what is missing in --work, and stop.")
@@ -238,7 +250,7 @@ def main() -> None:
     result: dict[str, Any] = json.loads(given.out.read_text(encoding="utf-8")) if given.out.exists() else {}
     for part in given.only:
         if part == "caption":
-            measured: Any = captioning(directory("tag2text"), given.variants, given.runs, given.threads)
+            measured: Any = captioning(directory("tag2text"), given.variants, given.runs, given.threads, given.clock)
         elif part == "load":
             measured = {"ram": loading(directory("ram"), given.threads, given.runs)}
         elif part == "convert":
@@ -246,9 +258,14 @@ def main() -> None:
         elif part == "agreement":
             measured = agreement(given.work / "lite", given.data, given.variants, given.pictures, given.threads)
         else:
-            measured = tagging(directory(part), given.variants, given.runs, given.batch, given.threads)
+            measured = tagging(directory(part), given.variants, given.runs, given.batch, given.threads, given.clock)
         result[part] = measured
-        result.setdefault("machines", {})[part] = machine() | {"torch": torch.__version__, "threads": given.threads}
+        result.setdefault("machines", {})[part] = machine() | {
+            "torch": torch.__version__,
+            "threads": given.threads,
+            "clock": given.clock,
+            "instructions": os.environ.get("ONEDNN_MAX_CPU_ISA", "all"),
+        }
         result["targets"] = targets(result)
         _print(part, measured)
         write_result(given.out, result)  # After every part, so that an interruption keeps those before.
@@ -267,7 +284,7 @@ def prepare(given: argparse.Namespace, directory: Callable[[str], ModelDirectory
         else:
             source, graphs_of = directory({"caption": "tag2text", "load": "ram"}.get(part, part)), make_graphs
         if part != "load":
-            for kind in {"int8" if "int8" in v else "float32" for v in given.variants if not v.startswith("torch")}:
+            for kind in {graphs_of_variant(variant) for variant in given.variants if not variant.startswith("torch")}:
                 graphs_of(source, kind)
 
 

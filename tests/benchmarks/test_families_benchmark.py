@@ -35,6 +35,16 @@ class TestTheStandIn:
         logits = _reference.recognize(model, features)
         torch.testing.assert_close(logits, oracle_set.io["out.logits"], rtol=0, atol=1e-4)
 
+    @each_oracle_set()
+    @torch.no_grad()
+    def test_all_of_it_runs_on_the_model_s_device(self, oracle_set):
+        """No card is at hand here, but on this device, too, a tensor of the processor is refused."""
+        model = model_of(oracle_set).to("meta")
+        features = _reference.encode(model, oracle_set.io["image"].to("meta"))
+        logits = _reference.recognize(model, features)
+        assert logits.device.type == "meta"
+        assert logits.shape == oracle_set.io["out.logits"].shape
+
     @each_oracle_set("tag2text")
     @torch.no_grad()  # Not inference mode: the set's weights are kept for other tests, which need gradients.
     def test_it_writes_the_reference_s_captions(self, oracle_set):

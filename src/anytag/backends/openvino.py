@@ -68,10 +68,9 @@ class OpenVinoBackend(OnnxBackend):
         hint = PRECISIONS["float32" if convolutional else self.precision]
         try:
             model = self._core.read_model(path)
-            # Activations in 8 bits may share a scale, and a picture's must not depend on its neighbors.
-            constants = (op for op in model.get_ops() if op.get_type_name() == "Constant")
-            alone = any(op.get_element_type().to_string() in ("i8", "u8") for op in constants)
-            if not alone and (name == "image_encoder" or self.directory.config.labels.kind == "described"):
+            if not _shares_scales(model) and (
+                name == "image_encoder" or self.directory.config.labels.kind == "described"
+            ):
                 self._together.add(name)
             return self._core.compile_model(model, self.device, {**self._settings, "INFERENCE_PRECISION_HINT": hint})
         except RuntimeError as error:
@@ -95,3 +94,12 @@ class OpenVinoBackend(OnnxBackend):
         # Inputs are read where they lie; results are the runtime's own memory, so they are copied.
         found = compiled({name: np.ascontiguousarray(array) for name, array in inputs.items()}, share_inputs=True)
         return [np.array(found[name]) for name in outputs]
+
+
+def _shares_scales(model: Any) -> bool:
+    """Whether activations in 8 bits get a scale as they come: a picture's would depend on its neighbors."""
+    operations = model.get_ops()
+    if any(operation.get_type_name() == "FakeQuantize" for operation in operations):
+        return False  # Scales that are known beforehand.
+    constants = (operation for operation in operations if operation.get_type_name() == "Constant")
+    return any(operation.get_element_type().to_string() in ("i8", "u8") for operation in constants)

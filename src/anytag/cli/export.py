@@ -9,7 +9,7 @@ import typer
 
 from anytag.cli._output import tell
 from anytag.cli._shared import reporting
-from anytag.errors import needs_extra
+from anytag.errors import UsageError, needs_extra
 
 
 def export(
@@ -19,6 +19,14 @@ def export(
     int8: Annotated[
         bool, typer.Option("--int8", help="Official models: matrix products in 8 bits instead of float16 storage.")
     ] = False,
+    calibration: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PICTURES",
+            help="With --int8: a folder of photographs like yours, 32 of which are looked at. Activations then have "
+            "fixed scales, which --backend openvino needs for 8 bits.",
+        ),
+    ] = None,
 ) -> None:
     """Write a model directory that runs without PyTorch; every graph is checked against it.
 
@@ -31,11 +39,16 @@ def export(
         from anytag.export.model import export_model
         from anytag.export.official import export_official
         from anytag.model.directory import find_model
+        from anytag.pictures import find_pictures
 
         directory = find_model(source)
         source = directory.path
-        if directory.config.labels.kind != "text":
+        official = directory.config.labels.kind != "text"
+        if calibration is not None and (full or not int8 or not official):
+            raise UsageError("--calibration goes with --int8, and with an official model; leave it away, or add --int8")
+        if official:
             weights: Literal["float32", "float16", "int8"] = "float32" if full else "int8" if int8 else "float16"
-            export_official(source, out, weights, tell)
+            photographs = None if calibration is None else find_pictures(calibration)
+            export_official(source, out, weights, tell, calibration=photographs)
             return
         export_model(source, out, tell, small=not full)

@@ -241,6 +241,59 @@ def quantize_dynamic(
     _take_place(quantized, path)
 
 
+def quantize_static(
+    path: Path, samples: Iterable[Mapping[str, NDArray[Any]]], keep: Callable[[str], bool] | None = None
+) -> None:
+    """8-bit matrix products: weights with a scale per channel, activations with scales that are measured here and stay.
+
+    Every product's input is rounded where it enters (QuantizeLinear, DequantizeLinear), which ONNX Runtime and OpenVINO
+    read as a product in 8 bits; what comes out stays in floating point.
+
+    Args:
+        path: Changed in place.
+        samples: Inputs to see ranges on.
+        keep: Names of nodes that stay in floating point.
+    """
+    from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        """The samples, as ONNX Runtime asks for them."""
+
+        def __init__(self) -> None:
+            self.rest = iter(samples)
+
+        def get_next(self) -> dict[str, NDArray[Any]] | None:
+            """The next sample, or ``None`` after the last one."""
+            following = next(self.rest, None)
+            return None if following is None else dict(following)
+
+    products = ["MatMul", "Gemm"]
+    graph = onnx.load(path, load_external_data=False).graph
+    constants = {weight.name for weight in graph.initializer}
+    # Attention's products have no weights.
+    excluded = [node.name for node in graph.node if node.op_type in products and not constants & set(node.input)]
+    excluded += [node.name for node in graph.node if keep is not None and keep(node.name)]
+    quantized = path.with_suffix(".int8.onnx")
+    with _without_advice():
+        quantize_static(
+            str(path),
+            str(quantized),
+            Reader(),
+            op_types_to_quantize=products,
+            per_channel=True,
+            # What processors multiply fastest: activations without a sign by weights with one.
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            nodes_to_exclude=excluded,
+            extra_options={
+                "DefaultTensorType": TensorProto.FLOAT,
+                "OpTypesToExcludeOutputQuantization": products,
+            },
+            use_external_data_format=_bytes_of_weights(path) > LARGEST_GRAPH,
+        )
+    _take_place(quantized, path)
+
+
 @contextmanager
 def _without_advice() -> Iterator[None]:
     """Within the block ONNX Runtime's quantizer advises nothing: what it would have prepared is folded already."""

@@ -1,0 +1,52 @@
+"""Photographs on which the ranges of a model's activations are measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from anytag.errors import UsageError
+from anytag.foundations.report import Report
+from anytag.model.config import ImageEncoderConfig
+from anytag.pictures.sources import PictureSource
+
+#: More pictures hardly widen the ranges further, and each takes a large model seconds.
+SAMPLE = 32
+
+
+def sample_pictures(
+    config: ImageEncoderConfig, sources: Iterable[PictureSource], report: Report = print
+) -> NDArray[np.uint8]:
+    """Pixels ``[n, R, R, 3]`` of up to :data:`SAMPLE` pictures, evenly spread over those that are given.
+
+    Args:
+        config: How the model wants its pictures.
+        sources: Like those that will be tagged.
+        report: Receives a line for every picture that cannot be read; the others do without it.
+
+    Raises:
+        UsageError: If none can be read.
+    """
+    given = list(sources)
+    places = np.linspace(0, max(len(given) - 1, 0), min(SAMPLE, len(given))).round().astype(int)
+    batches = list(config.preprocessing.batches([given[place] for place in places], 1))
+    for failure in (failure for batch in batches for failure in batch.failures):
+        report(f"left out: {failure.message}")
+    pixels = [batch.pixels for batch in batches if len(batch.pixels)]
+    if not pixels:
+        raise UsageError(
+            f"none of {len(given)} pictures could be read, so ranges of activations cannot be measured; give "
+            "photographs like those that will be tagged"
+        )
+    return np.concatenate(pixels)
+
+
+def normalized(config: ImageEncoderConfig, pixels: NDArray[np.uint8]) -> Iterator[Tensor]:
+    """Picture by picture, as the network takes them: ``[1, 3, R, R]``."""
+    mean, std = (torch.tensor(values)[:, None, None] for values in (config.mean, config.std))
+    for picture in torch.from_numpy(pixels).split(1):
+        yield (picture.permute(0, 3, 1, 2).float() - mean) / std
