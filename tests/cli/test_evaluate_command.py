@@ -57,6 +57,17 @@ def test_the_list_says_whose_weights_are_here(tmp_path):
     assert lines["clip"].endswith("hub:openai/clip-vit-base-patch16")
 
 
+def test_the_list_says_which_models_are_here(tmp_path, monkeypatch):
+    monkeypatch.setattr("anytag.model.directory.pulled_model", lambda name: tmp_path / name)
+    (tmp_path / "ram").mkdir()
+    done = run("--list", "--weights", tmp_path)
+    lines = {line.split()[0]: line for line in done.output.splitlines() if line.strip()}
+    assert lines["lite"].endswith("ships with the package")
+    assert lines["ram"].endswith(f"here: {tmp_path / 'ram'}")
+    assert lines["ram_plus"].endswith("not here: anytag pull ram_plus")
+    assert "tag2text" in lines
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [

@@ -370,6 +370,19 @@ class TestPublished:
         assert published_sets("BLIP", "captioning", "coco-80") == [("129M", (55.7, 93.0, 39.8))]
         assert published_sets("lite", "tagging", "coco-80") == []
 
+    @pytest.mark.parametrize(
+        ("checkpoint", "rows"),
+        [
+            ("ram_swin_large_14m", ["RAM-4M", "RAM-14M"]),
+            ("ram_plus_swin_large_14m: runs/mine", ["RAM++-4M", "RAM++-14M"]),
+            ("tag2text_swin_14m", ["Tag2Text-4M", "Tag2Text-14M"]),
+            ("ram_swinging", []),
+        ],
+    )
+    def test_models_that_are_called_as_their_checkpoints(self, checkpoint, rows):
+        """As ``anytag convert`` names them."""
+        assert [name for name, _ in published_maps(checkpoint, "openimages-common")] == rows
+
 
 def test_the_shipped_model_is_a_system(tmp_path):
     from anytag.inference.recognizer import load

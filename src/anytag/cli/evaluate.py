@@ -224,6 +224,8 @@ def _tell(one: Evaluation) -> None:
 def _list(annotations: Path, weights: Path) -> None:
     from anytag.evaluation.baselines.registry import BASELINES, find_weights
     from anytag.evaluation.benchmarks.registry import BENCHMARKS, missing_files
+    from anytag.model.directory import pulled_model
+    from anytag.model.families import THRESHOLDS as OFFICIAL
 
     rows = []
     for key, entry in BENCHMARKS.items():
@@ -241,7 +243,13 @@ def _list(annotations: Path, weights: Path) -> None:
         rivals.append([key, rival.paradigm, f"{key}=PATH{options}", state, rival.weights])
     write_table(rivals, ["baseline", "paradigm", "as", f"in {weights} or the hub's cache", "weights"])
     tell("")
-    tell("Models: --model lite (ships with the package), a converted Tag2Text, RAM or RAM++ (pull, convert).")
+    models = [["lite", "--model lite", "ships with the package"]]
+    for name in OFFICIAL:
+        pulled = pulled_model(name)
+        state = f"here: {pulled}" if pulled.is_dir() else f"not here: anytag pull {name}"
+        models.append([name, f"--model {name}, or the folder that anytag convert wrote", state])
+    write_table(models, ["model", "as", "where"])
+    tell("")
     tell("Captions are measured by BLEU, ROUGE-L and CIDEr-D; --meteor adds METEOR where NLTK and WordNet are there.")
 
 

@@ -6,6 +6,7 @@ tables 2 and 8 (arXiv 2310.15200).
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 
@@ -82,6 +83,9 @@ MULTI_LABEL = (
     PublishedRow("RAM-14M", "tagging", "119.9M", maps=_seven(86.9, 86.5, 69.2, 80.6, 69.4, 55.4, 56.9)),
 )  # fmt: skip
 
+#: What official checkpoints, and so models that were made of them, are called: ``ram_plus_swin_large_14m``.
+_CHECKPOINT = re.compile(r"(ram_plus|ram|tag2text)_swin(_|$)")
+
 #: Others that the papers print of the same benchmarks.
 FURTHER = (
     PublishedRow(
@@ -129,4 +133,6 @@ def published_maps(system: str, benchmark: str) -> list[tuple[str, float]]:
 def _same(row: str, system: str) -> bool:
     """Whether a row is of this system: RAM-14M is of RAM and of "RAM: runs/other", but RAM++ is not."""
     plain = system.partition(": ")[0].lower().removesuffix(" (itc)")
+    if official := _CHECKPOINT.match(plain):
+        plain = {"ram_plus": "ram++"}.get(official[1], official[1])
     return row.lower().removesuffix("-4m").removesuffix("-14m") == plain.removesuffix("-4m").removesuffix("-14m")
