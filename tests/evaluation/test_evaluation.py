@@ -326,6 +326,14 @@ class TestFiles:
         notes = {row["figure"]: row["note"] for row in rows if row["figure"].startswith(("best_f1", "found_f1"))}
         assert notes == {"found_f1": "one threshold, as given", "best_f1": TUNED_ON_TEST}
 
+    def test_an_interval_stands_behind_the_mean_that_it_is_of(self, tmp_path):
+        """A class without positives counts as 0 in the papers' mean, which then lies outside the interval."""
+        benchmark = color_benchmark(tmp_path / "p", 2)  # Red and green; nothing is blue.
+        one, _ = evaluate_tagging(ColorSystem(), benchmark, tmp_path / "kept", rounds=20)
+        assert "| Colors | 66.7; classes with positives 100.0 [100.0, 100.0] |" in markdown([one])
+        whole, _ = evaluate_tagging(ColorSystem(), color_benchmark(tmp_path / "q"), tmp_path / "kept", rounds=20)
+        assert "| Colors | 100.0 [100.0, 100.0] |" in markdown([whole])
+
     def test_published_figures_stand_beside(self, parts):
         from dataclasses import replace
 

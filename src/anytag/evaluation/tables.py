@@ -61,7 +61,10 @@ def _figures(one: Evaluation) -> list[tuple[str, float, str]]:
     if tagging is not None:
         rows += [("map_papers", tagging.map_papers, ""), ("map_distinct", tagging.map_distinct, "")]
         if tagging.map_interval:
-            rows += [("map_low", tagging.map_interval[0], "95 %"), ("map_high", tagging.map_interval[1], "95 %")]
+            rows += [
+                (f"map_{end}", value, "95 % of map_distinct")
+                for end, value in zip(("low", "high"), tagging.map_interval, strict=True)
+            ]
         record = tagging.to_json()
         for part, note in (("found", tagging.thresholds or ""), ("best", ""), ("own", "")):
             figures = record[part]
@@ -180,6 +183,9 @@ def _precision(evaluations: Sequence[Evaluation]) -> list[str]:
                 shown = _percent(one.tagging.map_papers)
                 if one.tagging.map_interval:
                     low, high = one.tagging.map_interval
+                    distinct = _percent(one.tagging.map_distinct)
+                    # The interval is of the mean over distinct classes with positives, which is often another figure.
+                    shown += "" if distinct == shown else f"; classes with positives {distinct}"
                     shown += f" [{_percent(low)}, {_percent(high)}]"
             beside = ", ".join(f"{name}: {figure}" for name, figure in published_maps(system, key))
             cells.append(f"{shown} ({beside})" if beside else shown)
