@@ -253,6 +253,19 @@ class TestOwn:
         assert "never released" in BENCHMARKS["oppo-common"].needs
         assert missing_files(BENCHMARKS["oppo-common"], table.parent) == []
 
+    def test_a_folder_for_each_class(self, tmp_path):
+        for name in ("cat/a.png", "cat/b.png", "dog/a.png"):
+            (tmp_path / "mine" / name).parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (8, 8)).save(tmp_path / "mine" / name)
+        found = open_benchmark(tmp_path / "mine")
+        assert (found.names, found.task) == (("cat", "dog"), "tagging")
+        assert found.targets.tolist() == [[True, False], [True, False], [False, True]]
+        assert [found.pictures.name(row) for row in range(3)] == ["cat/a.png", "cat/b.png", "dog/a.png"]
+        # A file beside one of them says what it shows; the folder no more.
+        (tmp_path / "mine" / "dog" / "a.txt").write_text("a dog")
+        with pytest.raises(BenchmarkError, match="some pictures have neither labels nor captions"):
+            open_benchmark(tmp_path / "mine")
+
     def test_shards(self, data):
         found = open_benchmark(data / "coco_report" / "coco_report-000001.tar")
         assert len(found.names) == 18

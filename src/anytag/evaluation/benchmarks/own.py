@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from anytag.datasets.opening import open_source
+from anytag.datasets.opening import guess_kind, open_source
 from anytag.datasets.samples import Sample
 from anytag.datasets.sources import IndexedSource
 from anytag.errors import SampleError, UsageError
@@ -64,7 +64,8 @@ def _name(sample: Sample, row: int, path: Path) -> str:
 def open_own(path: str | Path, categories: Sequence[str] | None = None, title: str | None = None) -> Benchmark:
     """Open labeled pictures as a benchmark.
 
-    Whatever :func:`~anytag.datasets.opening.open_source` opens will do. Labels are a sample's tags and human labels.
+    Whatever :func:`~anytag.datasets.opening.open_source` opens will do. Labels are a sample's tags and human labels; of
+    pictures that lie in a folder a class, without files beside them, the folders' names.
     Where there are none, but captions, captioning is measured.
 
     Args:
@@ -76,7 +77,9 @@ def open_own(path: str | Path, categories: Sequence[str] | None = None, title: s
         BenchmarkError: If there are neither labels nor captions, or none of the categories occurs.
         UsageError: If the source cannot be opened.
     """
-    source = open_source(path)
+    # A folder a class, where there is nothing else that tells what pictures show.
+    is_folder = Path(path).is_dir() and guess_kind(str(path)) == "folder"
+    source = open_source({"path": path, "classes": None} if is_folder else path)
     if not isinstance(source, IndexedSource):
         raise BenchmarkError(f"{path}: pictures must be at hand by their number; unpack compressed shards first")
     name = title or Path(str(path)).stem or str(path)
