@@ -209,7 +209,7 @@ def batch(
                     raise
                 if number and not (done.recognized or done.failed or scan.rearranged):
                     continue
-                _say_done(done, run.write(known), bool(sidecars), out)
+                _say_done(done, run.write(known), sidecars, out)
                 _say_left_out(left_out)
         if done.failed or done.sidecar_problems:
             raise typer.Exit(1)
@@ -230,10 +230,14 @@ def _cluster(
     return RayCluster(workers, address, processors=runtime.threads or 1, gpus=gpus)
 
 
-def _say_done(done: Done, files: Sequence[Path], with_sidecars: bool, out: Path) -> None:
+def _say_done(
+    done: Done, files: Sequence[Path], sidecars: Sequence[SidecarWriter | EmbeddedMetadata], out: Path
+) -> None:
     said = f"{done.recognized:,} recognized, {done.failed:,} failed"
-    if with_sidecars:
+    if any(not isinstance(one, EmbeddedMetadata) for one in sidecars):
         said += f", {done.sidecars:,} {'sidecar' if done.sidecars == 1 else 'sidecars'} written"
+    elif sidecars:
+        said += f", {done.sidecars:,} {'picture' if done.sidecars == 1 else 'pictures'} written to"
     if done.sidecar_problems:
         said += f", {done.sidecar_problems:,} not (see {out / FAILURES})"
     say(said)
