@@ -45,7 +45,7 @@ def test_elsewhere_they_sleep(nothing_chosen, monkeypatch):
 )
 def test_threads_wait_as_the_user_says(users):
     code = "import os; from anytag.foundations.thread_waiting import *; wait_passively(); print(spin_briefly(), "
-    code += "{name: os.environ[name] for name in os.environ if name.startswith(('OMP_WAIT', 'GOMP_', 'KMP_'))})"
+    code += f"{{name: os.environ[name] for name in {thread_waiting._VARIABLES} if name in os.environ}})"
     kept = {name: value for name, value in os.environ.items() if name not in thread_waiting._VARIABLES}
     done = subprocess.run([sys.executable, "-c", code], env=kept | users, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == f"False {users}"
