@@ -13,14 +13,13 @@ show these tags; nothing else has seen the words. ``--split`` is that of ``two_w
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from _common import add_data_argument, add_model_arguments, machine, table, target, write_targets
 from _splits import SPLITS, coco_samples, world_samples
 from numpy.typing import NDArray
-from two_worlds import class_labels
+from two_worlds import Scored, class_labels, resampled, score
 
 from anytag import load
 from anytag.datasets.samples import Sample
@@ -31,7 +30,6 @@ from anytag.language.tags.vocabulary_builder import TagMapper
 
 #: Cosine of a tag's query and its name's own from which on nothing was learned beyond the name.
 _SAME = 0.9999
-_ROUNDS = 1000
 
 
 def hidden_tags(recognizer: Recognizer) -> list[str]:
@@ -42,39 +40,21 @@ def hidden_tags(recognizer: Recognizer) -> list[str]:
     return [name for name, cosine in zip(names, cosines, strict=True) if cosine > _SAME]
 
 
-def judged(
-    recognizer: Recognizer, samples: Sequence[Sample], truths: Sequence[set[str]], names: Sequence[str]
-) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]:
-    """Scores, whether found, and whether true, ``[N, T]`` each, of pictures that can be read."""
-    labels = recognizer.labels.of_texts(names)
-    known = {sample.source: truth for sample, truth in zip(samples, truths, strict=True)}
-    pictures = ((sample.source, sample.picture_bytes()) for sample in samples)
-    scores, truth = [], []
-    for batch in recognizer.directory.config.image_encoder.preprocessing.batches(pictures, recognizer.batch_size):
-        scores.append(recognizer.scorer.scores(recognizer.backend.encode(batch.pixels), labels))
-        truth += [[name in known[path] for name in names] for path in batch.paths]
-        print(f"\r{len(truth)} pictures", end="", flush=True)
-    print()
-    made = np.concatenate(scores)
-    return made, made >= labels.thresholds, np.array(truth)
-
-
-def figures(scores: NDArray[np.float32], found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> dict[str, Any]:
+def figures(scored: Scored, truth: NDArray[np.bool_]) -> dict[str, Any]:
     """Average precision of words that some picture shows, and how often they are found, and rightly."""
     shown = truth.any(0)
-    each = average_precisions(scores[:, shown], truth[:, shown])
-    rng = np.random.default_rng(0)
-    means = [each[rng.integers(len(each), size=len(each))].mean() for _ in range(_ROUNDS)]
-    right = found & truth
+    found, true = scored.found[:, shown], truth[:, shown]
+    each = average_precisions(scored.scores[:, shown], true)
+    mean = resampled(lambda rows: float(each[rows].mean()), len(each), 0)
     return {
         "tags": int(shown.sum()),
         "pictures": len(truth),
-        "average_precision": float(each.mean()),
-        "from": float(np.quantile(means, 0.025)),
-        "to": float(np.quantile(means, 0.975)),
-        "chance": float(truth[:, shown].mean()),
-        "recall": float((right[:, shown].sum(0) / truth[:, shown].sum(0)).mean()),
-        "precision": float(right.sum() / max(found[:, shown].sum(), 1)),
+        "average_precision": mean["value"],
+        "from": mean["interval"][0],
+        "to": mean["interval"][1],
+        "chance": float(true.mean()),
+        "recall": float(((found & true).sum(0) / true.sum(0)).mean()),
+        "precision": float((found & true).sum() / max(found.sum(), 1)),
     }
 
 
@@ -93,12 +73,17 @@ def main() -> None:
     def named(sample: Sample) -> set[str]:
         return {vocabulary[id].name for text in sample.captions for id in mapper(parser.parse(text), implied=False)}
 
+    groups = {
+        "single things": (world_samples, lambda sample: {labels[int(sample.id)][1]}),
+        "scenes": (coco_samples, named),
+    }
     measured = {}
-    for group, samples in (("single things", world_samples), ("scenes", coco_samples)):
-        read = list(samples(options.data, options.split))
-        truths = [{labels[int(one.id)][1]} if group == "single things" else named(one) for one in read]
-        asked = [name for name in names if any(name in own for own in truths)]
-        measured[group] = figures(*judged(recognizer, read, truths, asked))
+    for group, (samples, truth_of) in groups.items():
+        truths = {sample.source: truth_of(sample) for sample in samples(options.data, options.split)}
+        asked = [name for name in names if any(name in own for own in truths.values())]
+        scored = score(recognizer, samples(options.data, options.split), labels=recognizer.labels.of_texts(asked))
+        truth = np.array([[name in truths[sample.source] for name in asked] for sample in scored.samples])
+        measured[group] = figures(scored, truth)
     header = ["pictures", *measured["scenes"]]
     rows = [[group, *(found[name] for name in header[1:])] for group, found in measured.items()]
     table(f"{len(names):,} tags that the decoder never learned, {options.split}", header, rows)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -30,6 +30,7 @@ from anytag.datasets.samples import Sample
 from anytag.evaluation.caption_tags import CategoryParser
 from anytag.evaluation.figures import bootstrap_map, calibration_error
 from anytag.evaluation.tagging import average_precisions
+from anytag.inference.label_set import LabelSet
 from anytag.inference.questions import Questions
 from anytag.inference.recognizer import Recognizer, load
 from anytag.model.vocabulary import TagVocabulary
@@ -46,7 +47,7 @@ _ROUNDS = 1000
 
 @dataclass(frozen=True)
 class Scored:
-    """Pictures with the scores of the whole vocabulary.
+    """Pictures with the scores of labels, mostly those of the whole vocabulary.
 
     Attributes:
         samples: Annotations.
@@ -61,8 +62,10 @@ class Scored:
     captions: list[str] | None
 
 
-def score(recognizer: Recognizer, samples: Iterator[Sample], captions: bool) -> Scored:
-    """Run a model over samples as a user would."""
+def score(
+    recognizer: Recognizer, samples: Iterable[Sample], captions: bool = False, labels: LabelSet | None = None
+) -> Scored:
+    """Run a model over samples as a user would; ``labels``: of other labels than the whole vocabulary."""
     kept: dict[str, Sample] = {}
 
     def pictures() -> Iterator[tuple[str, bytes]]:
@@ -70,7 +73,7 @@ def score(recognizer: Recognizer, samples: Iterator[Sample], captions: bool) -> 
             kept[sample.source] = sample
             yield sample.source, sample.picture_bytes()
 
-    labels = recognizer.labels.all()
+    labels = recognizer.labels.all() if labels is None else labels
     rows, read, texts = [], [], []
     ask = Questions(recognizer.directory, recognizer.backend).caption() if captions else None
     for batch in recognizer.directory.config.image_encoder.preprocessing.batches(pictures(), _BATCH):
@@ -95,7 +98,7 @@ def coco_figures(scored: Scored, vocabulary: TagVocabulary, seed: int) -> dict[s
         "pictures": len(truth),
         "map": _figure(float(np.nanmean(precisions)), bootstrap_map(scores, truth, _ROUNDS, seed)),
         "average_precision": dict(zip(CATEGORIES, map(float, precisions), strict=True)),
-        "calibration_error": _resampled(lambda rows: calibration_error(scores[rows], truth[rows]), len(truth), seed),
+        "calibration_error": resampled(lambda rows: calibration_error(scores[rows], truth[rows]), len(truth), seed),
         "precision_of_categories_shown": float(truth[found].mean()),
         "tags_a_picture": float(scored.found.sum(1).mean()),
     }
@@ -157,7 +160,7 @@ def world_figures(
         "class_among_tags": _share(named, seed),
         "classes_without_a_tag": sorted(name for name, tag in known.items() if tag is None),
         "absent_coco_animal_tagged": _share(false, seed),
-        "calibration_error": _resampled(
+        "calibration_error": resampled(
             lambda rows: calibration_error(
                 np.concatenate([values[row] for row in rows]), np.concatenate([truths[row] for row in rows])
             ),
@@ -181,10 +184,10 @@ def _figure(value: float, interval: Sequence[float]) -> dict[str, Any]:
 
 
 def _share(hits: NDArray[np.bool_], seed: int) -> dict[str, Any]:
-    return _resampled(lambda rows: float(hits[rows].mean()), len(hits), seed)
+    return resampled(lambda rows: float(hits[rows].mean()), len(hits), seed)
 
 
-def _resampled(measure: Any, pictures: int, seed: int, rounds: int = _ROUNDS) -> dict[str, Any]:
+def resampled(measure: Any, pictures: int, seed: int, rounds: int = _ROUNDS) -> dict[str, Any]:
     """A figure with the 95 % percentile interval of it over pictures drawn with replacement."""
     rng = np.random.default_rng(seed)
     drawn = [measure(rng.integers(0, pictures, pictures)) for _ in range(rounds)]

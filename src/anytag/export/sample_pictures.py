@@ -12,6 +12,7 @@ from torch import Tensor
 from anytag.errors import UsageError
 from anytag.foundations.report import Report
 from anytag.model.config import ImageEncoderConfig
+from anytag.nn.model import encoder_input
 from anytag.pictures.sources import PictureSource
 
 #: More pictures hardly widen the ranges further, and each takes a large model seconds.
@@ -47,6 +48,5 @@ def sample_pictures(
 
 def normalized(config: ImageEncoderConfig, pixels: NDArray[np.uint8]) -> Iterator[Tensor]:
     """Picture by picture, as the network takes them: ``[1, 3, R, R]``."""
-    mean, std = (torch.tensor(values)[:, None, None] for values in (config.mean, config.std))
     for picture in torch.from_numpy(pixels).split(1):
-        yield (picture.permute(0, 3, 1, 2).float() - mean) / std
+        yield encoder_input(picture, config)

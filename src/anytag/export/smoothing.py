@@ -1,4 +1,4 @@
-"""Channels made alike, so that one scale fits them all: what makes transformers bear 8 bits."""
+"""Channels made alike, so that one scale fits them all: what makes 8 bits enough for transformers."""
 
 from __future__ import annotations
 

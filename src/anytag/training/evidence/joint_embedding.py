@@ -25,6 +25,7 @@ from anytag.inference.joint_embedding import JOINT_EMBEDDING_FILE
 from anytag.inference.recognizer import Recognizer
 from anytag.model.config import JointEmbeddingConfig
 from anytag.model.directory import ModelDirectory, new_model, write_config
+from anytag.training.evidence.eight_bits import in_eight_bits
 from anytag.training.evidence.witnesses import Hearing
 from anytag.training.families.data_sources import open_sources
 from anytag.training.recipes.joint_embedding import JointEmbeddingTraining
@@ -162,9 +163,7 @@ def fit_maps(
     for side, layer in (("picture", maps.picture), ("text", maps.text)):
         weight = layer.weight.detach().numpy() / deviations[side]
         arrays[f"{side}_bias"] = (layer.bias.detach().numpy() - weight @ means[side]).astype(np.float32)
-        scale = np.abs(weight).max(1) / 127 + 1e-12
-        arrays[f"{side}_weight"] = np.round(weight / scale[:, None]).astype(np.int8)
-        arrays[f"{side}_scale"] = scale.astype(np.float32)
+        arrays[f"{side}_weight"], arrays[f"{side}_scale"] = in_eight_bits(weight)
     return arrays
 
 

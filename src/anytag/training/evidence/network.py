@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from anytag.foundations.atomic_files import whole_file
 from anytag.foundations.report import Report
 from anytag.training.evidence.claims import TRUE, UNKNOWN, Claims
+from anytag.training.evidence.eight_bits import in_eight_bits
 from anytag.training.evidence.likelihood import description_loss, silence
 from anytag.training.evidence.witnesses import Heard
 from anytag.training.recipes.evidence import NetworkConfig
@@ -91,9 +92,7 @@ class Fitted:
             "output_bias": state["output.bias"].astype(np.float32),
         }
         for name, matrix in (("hidden", hidden), ("output", state["output.weight"])):
-            scale = np.abs(matrix).max(1) / 127 + 1e-12
-            made[f"{name}_weight"] = np.round(matrix / scale[:, None]).astype(np.int8)
-            made[f"{name}_scale"] = scale.astype(np.float32)
+            made[f"{name}_weight"], made[f"{name}_scale"] = in_eight_bits(matrix)
         return made
 
 

@@ -19,6 +19,7 @@ from anytag.language.tags.knowledge import ImageNetClass, load_knowledge
 from anytag.language.tags.wordnet import WordNet
 from anytag.model.vocabulary import TagVocabulary
 from anytag.training.evidence.claims import TRUE, UNKNOWN, Claims
+from anytag.training.evidence.eight_bits import in_eight_bits
 from anytag.training.evidence.likelihood import description_loss, silence
 from anytag.training.evidence.witnesses import Heard
 from anytag.training.recipes.evidence import EvidenceTraining
@@ -62,9 +63,7 @@ def fit_open(
     classes = load_knowledge().imagenet
     if heard.classes.shape[1] != len(classes) or len(tags) < 2 or not _embeds_texts(recognizer):
         return {}
-    classes_meant = _class_embeddings(classes, how.wordnet, recognizer)
-    scale = np.abs(classes_meant).max(1) / 127 + np.float32(1e-12)
-    packed = np.round(classes_meant / scale[:, None]).astype(np.int8)
+    packed, scale = in_eight_bits(_class_embeddings(classes, how.wordnet, recognizer))
     likeness = Likeness(packed * scale[:, None], how.sharpness)
     like = likeness(_embeddings([recognizer.vocabulary[int(tag)].name for tag in tags], recognizer))
     stated = np.concatenate(
@@ -92,7 +91,7 @@ def fit_open(
         "open_weights": weights[:-1],
         "open_bias": weights[-1:],
         "class_names": packed,
-        "class_names_scale": scale.astype(np.float32),
+        "class_names_scale": scale,
     }
 
 
