@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +28,21 @@ import pytest
 from fixtures_exported import exported  # noqa: F401 (a fixture)
 
 ROOT = Path(__file__).parents[1]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """Say how a process of pytest-xdist died that should not have: by which signal, or with which status."""
+    process = getattr(node.gateway._io, "popen", None)
+    if error and process is not None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            sys.stderr.write(f"\n{node.gateway.id} ended with status {process.wait(10)} (negative: a signal)\n")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_handlecrashitem(crashitem: str) -> None:
+    """Name the test in which it died at once, not when all others are done."""
+    sys.stderr.write(f"\ndied in {crashitem}\n")
 
 
 def _missing(reason: str) -> None:
