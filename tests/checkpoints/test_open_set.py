@@ -38,7 +38,7 @@ def made(tmp_path_factory):
             torch.save({"model": oracle_set.weights}, folder / "official.pth")
             (folder / "tags.txt").write_text("\n".join(oracle_set.config["tag_list"]), encoding="utf-8")
             names = ["--family", oracle_set.kind, "--tags", folder / "tags.txt", "--clip", folder / "clip"]
-            heads = oracle_set.geometry.text_heads
+            heads = oracle_set.geometry.text_heads if oracle_set.kind != "ram_plus" else None
             names += ["--image-size", oracle_set.geometry.image_size, *(["--text-heads", heads] if heads else [])]
             names += ["--recognition-heads", oracle_set.geometry.recognition_heads]
             invoke("convert", folder / "official.pth", *names, "--out", folder / "torch")

@@ -128,7 +128,10 @@ class TestBatch:
             (["--out", "o", "--status"], "o: no batch has worked here (no progress.sqlite)"),
             (["--status", "o", "p"], "--status takes one output folder: anytag batch --status photo-tags"),
             (["p", "--out", "o", "--status"], "--status takes one output folder: anytag batch --status photo-tags"),
-            (["p", "--out", "o", "--append", "--keep-existing"], "--append and --keep-existing exclude each other"),
+            (
+                ["p", "--out", "o", "--write", "txt", "--append", "--keep-existing"],
+                "--append and --keep-existing exclude each other",
+            ),
             (["p", "-", "--out", "o"], "- reads the list of pictures from standard input; give nothing beside it"),
         ],
     )

@@ -67,7 +67,7 @@ def test_failed_pictures_are_exit_code_1(exported, tmp_path):
         (("generate", "{shard}", "--work", "{work}"), "no complete manifest"),
         (
             ("parse", "{shard}", "--work", "{work}", "--size", "9", "--vocabulary", "v.json"),
-            "--labels and --size make a",
+            "--size is about a vocabulary that is made",
         ),
         (("parse", "none.tar", "--work", "{work}"), "no such shard"),
         (("clean", "{shard}", "--work", "{work}", "--settings", "{bad}"), "outlier_share: Input should be less than 1"),

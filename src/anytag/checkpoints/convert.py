@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from anytag.checkpoints.clip import read_clip_text, write_clip_text
+from anytag.checkpoints.official import refuse_clip
 from anytag.checkpoints.official_keys import Geometry, official_config, official_key
 from anytag.checkpoints.swin import resize_position_table
 from anytag.checkpoints.tag_lists import official_vocabulary, read_list
@@ -21,7 +22,7 @@ from anytag.foundations.report import Report
 from anytag.language.tokenizers.bert_tokenizer import build_official_tokenizer
 from anytag.language.tokenizers.wordpieces import bert_wordpieces
 from anytag.model.config import ModelConfig
-from anytag.model.directory import new_model, write_config
+from anytag.model.directory import new_model, refuse_existing, write_config
 from anytag.nn.weights import WEIGHTS_FILE, empty_model, write_weights
 
 
@@ -56,10 +57,12 @@ def convert_checkpoint(
 
     Raises:
         ModelError: If the file is no such checkpoint, or does not fit the lists.
-        UsageError: If ``out`` holds something, or the resolution is not one that Swin can look at.
+        UsageError: If ``out`` holds something, the family has no use for CLIP, or the resolution is not one that Swin
+            can look at.
     """
-    if out.exists() and (out.is_file() or any(out.iterdir())):
-        raise UsageError(f"{out}: exists already; give another --out, or remove it")
+    refuse_existing(out)
+    if clip is not None:
+        refuse_clip(family)
     names = read_list(tags, "tag list")
     vocabulary = official_vocabulary(
         family,
@@ -74,7 +77,7 @@ def convert_checkpoint(
     report(f"{checkpoint.name}: {family}, {len(state)} parameters by name, {len(names)} tags")
     if resolution is not None and resolution != config.image_encoder.resolution:
         config = at_resolution(config, resolution)
-    text = read_clip_text(clip) if clip is not None and family != "tag2text" else None
+    text = read_clip_text(clip) if clip is not None else None
     if text is not None:
         if text.config.embedding != config.labels.width:
             raise ModelError(

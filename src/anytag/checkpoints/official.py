@@ -181,6 +181,16 @@ def find_official(name: str) -> OfficialModel:
     return model
 
 
+def refuse_clip(family: str) -> None:
+    """Let CLIP be given only to models that read texts.
+
+    Raises:
+        UsageError: If a family has no use for it.
+    """
+    if family == "tag2text":
+        raise UsageError("Tag2Text knows its own tags only, so it has no use for CLIP; leave it out")
+
+
 def resolve(
     name: str,
     cache_dir: Path,

@@ -1,9 +1,13 @@
-"""How functions become commands: groups of options are spread out, and help names the status codes and shows flags."""
+"""How functions become commands: groups of options are spread out, and help names the status codes and shows flags.
+
+A command knows which of its options were given, so that it can refuse those that would have no effect.
+"""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from contextvars import ContextVar
 from dataclasses import fields, is_dataclass
 from functools import wraps
 from pathlib import Path
@@ -13,10 +17,15 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.models import OptionInfo, ParameterInfo
 
+from anytag.errors import UsageError
+
 #: What every status means; ``{0}`` is that of 1, where a command has one.
 _CODES = "Exit code: 0 done, {0}2 used wrongly, 130 interrupted."
 #: What 1 means of commands that look at pictures.
 PICTURES = "1 some pictures failed, "
+
+#: The options of the command that runs that somebody gave, by the names that they have.
+_GIVEN: ContextVar[tuple[str, ...]] = ContextVar("given", default=())
 
 
 def exit_codes(one: str = PICTURES) -> str:
@@ -40,11 +49,37 @@ class _Flags:
 
 
 class Command(_Flags, TyperCommand):
-    """A command."""
+    """A command that remembers which options it was given."""
+
+    def invoke(self, ctx: Any) -> Any:
+        options = [one for one in self.get_params(ctx) if one.param_type_name == "option"]
+        given = [one for one in options if ctx.get_parameter_source(one.name).name == "COMMANDLINE"]
+        _GIVEN.set(tuple(one.opts[0] for one in given))
+        return super().invoke(ctx)
 
 
 class Group(_Flags, TyperGroup):
     """A group of commands."""
+
+
+def refuse(options: Collection[str], why: str) -> None:
+    """Refuse options that would have no effect here: whoever gives one counts on it.
+
+    Args:
+        options: By their names.
+        why: What they are about, behind the option's name.
+
+    Raises:
+        UsageError: If one of them was given; it is named.
+    """
+    for option in _GIVEN.get():
+        if option in options:
+            raise UsageError(f"{option} {why}")
+
+
+def refuse_all_but(options: Collection[str], why: str) -> None:
+    """Refuse every option but these; see :func:`refuse`."""
+    refuse([option for option in _GIVEN.get() if option not in options], why)
 
 
 def add_command(app: typer.Typer, function: Callable[..., None], one: str = PICTURES) -> None:

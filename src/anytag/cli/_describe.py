@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 from rich.progress import TimeElapsedColumn, TimeRemainingColumn
 
+from anytag.cli._commands import refuse
 from anytag.cli._output import progress_bar, say, tell, write_json
 from anytag.cli._shared import reporting
 from anytag.errors import UsageError, VocabularyError
@@ -62,11 +63,13 @@ def describe(
         if endpoint is not None or llm is not None:
             if endpoint is None or llm is None:
                 raise UsageError("a language model needs both: --endpoint (its address) and --llm (its name)")
+            refuse(("--wordnet",), "is for descriptions without a language model; leave it out")
             writer = llm
             source: Describe = partial(
                 from_endpoint, url=endpoint, model=llm, per_tag=per_tag, workers=workers, timeout=timeout
             )
         else:
+            refuse(("--workers", "--timeout"), "is about a language model; add --endpoint and --llm, or leave it out")
             glosses = open_wordnet(wordnet)
             writer = FROM_WORDNET if glosses else FROM_TEMPLATES
             source = partial(_without_model, glosses=glosses, per_tag=per_tag)

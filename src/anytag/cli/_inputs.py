@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from anytag.backends.base import BackendName, Precision
+from anytag.cli._commands import refuse
 from anytag.cli._lists import read_choice, read_names, read_pairs
 from anytag.cli._overlays import is_overlay
 from anytag.cli._stdin import PathList
@@ -179,11 +180,9 @@ class ModelOrServerOptions(ModelOptions):
         """
         if self.server is None:
             return super().open(tags, descriptions, accept_truncated)
-        own: dict[str, object] = {"--backend": self.backend, "--threads": self.threads}
-        own |= {"--allow, --deny, --rename or --language": tags}
-        own |= {"--descriptions": descriptions, "--accept-truncated": accept_truncated or None}
-        if given := [option for option, value in own.items() if value is not None]:
-            raise UsageError(f"{given[0]}: belongs to a model on this machine and has no effect on --server")
+        own = {f"--{one.name}".replace("_", "-") for group in (ModelOptions, TagOptions) for one in fields(group)}
+        own = (own | {"--descriptions", "--accept-truncated"}) - {"--model"}
+        refuse(own, "belongs to a model on this machine and has no effect on --server")
         from anytag.service.client import connect
 
         # It has the methods that commands use, and they take and give the same.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from anytag.cli._commands import refuse, refuse_all_but
 from anytag.cli._inputs import (
     AcceptTruncated,
     ByContent,
@@ -147,11 +148,19 @@ def batch(
         if out is None:
             raise UsageError("--out is missing: the folder for results and progress, such as --out photo-tags")
         if status:
+            refuse_all_but(("--status", "--out"), "has no effect on --status; leave it out")
             _show_status(out)
             return
         if not sources:
             raise UsageError("name pictures, folders, shards or Parquet files, or --status")
         chosen = [choice.value for choice in write] if write else ["jsonl", "html"]
+        if "txt" not in chosen:
+            texts = ("--prefix", "--separator", "--order", "--underscores", "--append", "--keep-existing")
+            refuse(texts, "is about text files; add --write txt, or leave it out")
+        if "xmp" not in chosen:
+            refuse(("--xmp-name",), "is about sidecars; add --write xmp, or leave it out")
+        if dry_run:
+            refuse(("--watch", "--thumbnails", "--no-thumbnails"), "has no effect on --dry-run; leave it out")
         if append and keep_existing:
             raise UsageError("--append and --keep-existing exclude each other")
         choice = tag_options.read()

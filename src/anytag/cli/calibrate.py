@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from anytag.cli._commands import refuse
 from anytag.cli._output import tell
 from anytag.cli._shared import reporting
 from anytag.errors import UsageError
@@ -40,6 +41,7 @@ def calibrate(
         from anytag.evaluation import calibration
 
         if undo:
+            refuse(("--source", "--half"), "is about pictures to calibrate on; --undo takes none")
             calibration.undo(model)
             tell(f"{model}: as before the last calibration")
             return

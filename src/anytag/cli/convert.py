@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from anytag.cli._commands import refuse
 from anytag.cli._output import tell
 from anytag.cli._shared import reporting
 from anytag.errors import needs_extra
@@ -47,6 +48,10 @@ def convert(
         from anytag.checkpoints.convert import convert_checkpoint
         from anytag.checkpoints.official_keys import Geometry
 
+        if family == "ram_plus":
+            refuse(
+                ("--text-heads", "--prompt", "--tag-length"), "is about captions, and RAM++ writes none; leave it out"
+            )
         convert_checkpoint(
             checkpoint,
             out,

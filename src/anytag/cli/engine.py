@@ -13,7 +13,7 @@ import typer
 from pydantic import BaseModel, ValidationError
 from rich.progress import Progress, TimeRemainingColumn
 
-from anytag.cli._commands import add_command, new_group
+from anytag.cli._commands import add_command, new_group, refuse
 from anytag.cli._inputs import CaptionsPerPicture, Kinds, ModelOptions, Parser
 from anytag.cli._lists import read_kinds, read_names
 from anytag.cli._output import progress_bar, say, tell, write_json
@@ -93,8 +93,8 @@ class VocabularyOptions:
         path = self.vocabulary
         if path is None:
             return LabelSystemConfig(labels=self.labels, size=self.size, min_support=self.min_support)
-        if self.labels or self.size:
-            raise UsageError("--labels and --size make a vocabulary; leave them out where --vocabulary gives one")
+        making = ("--labels", "--size", "--min-support")
+        refuse(making, "is about a vocabulary that is made; leave it out where --vocabulary gives one")
         return path / "vocabulary.json" if path.is_dir() else path
 
 
@@ -120,7 +120,7 @@ class CleaningOptions:
         """
         from anytag.data_engine.cleaning_config import CleaningConfig
 
-        return _settings(
+        config: CleaningConfig = _settings(
             CleaningConfig,
             self.settings,
             regions=self.regions,
@@ -128,6 +128,9 @@ class CleaningOptions:
             outlier_share=self.outlier_share,
             **more,
         )
+        if config.regions != "grounding_dino":
+            refuse(("--detector",), "goes with --regions grounding_dino")
+        return config
 
 
 @dataclass
@@ -221,7 +224,8 @@ def parse(
     Example: anytag engine parse 'shards/*.tar' --work engine --size 4585 --workers 2
     """
     with reporting("engine parse"), _engine(work, how, bad_share) as engine:
-        report = engine.parse(_open(sources, captions_per_picture), names.read(), parser)
+        vocabulary = names.read()
+        report = engine.parse(_open(sources, captions_per_picture), vocabulary, parser)
     _show([report], how.json_)
 
 
@@ -246,6 +250,8 @@ def generate(
     from anytag.data_engine.generate import GenerateConfig
 
     with reporting("engine generate"), _engine(work, how, bad_share) as engine:
+        if captions == "none":
+            refuse(("--num-beams",), "is about captions, and --captions none writes none")
         spec = _model(runtime, how.workers, batch_size)
         kinds = read_kinds(kind)
         config = _settings(
@@ -336,13 +342,13 @@ def run(
     from anytag.data_engine.generate import GenerateConfig
 
     with reporting("engine run"), _engine(work, how, bad_share) as engine:
+        vocabulary, config = names.read(), cleaning.read()
         source = _open(sources)
         spec = _model(runtime, how.workers, batch_size)
-        config = cleaning.read()
         generating = _settings(GenerateConfig, None, captions=captions, threshold=threshold)
         engine.check(spec, generating, config)
         reports = [
-            engine.parse(source, names.read()),
+            engine.parse(source, vocabulary),
             engine.generate(source, spec, generating),
             engine.clean(source, spec, config),
             engine.merge(),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from anytag.cli._commands import refuse, refuse_all_but
 from anytag.cli._output import say, tell, write_table
 from anytag.cli._shared import progress, reporting
 from anytag.errors import UsageError, needs_extra
@@ -91,19 +93,26 @@ def evaluate(
     """
     with reporting("evaluate"):
         if list_:
+            refuse_all_but(("--list", "--annotations", "--weights"), "has no effect on --list; leave it out")
             _list(annotations, weights)
             return
         if suite is not None:
+            refuse_all_but(("--suite", "--data", "--out", "--budget"), "has no effect on --suite; leave it out")
             _run_suite(suite, data, out, budget)
             return
+        refuse(("--data", "--budget"), "goes with --suite")
         if not benchmark or not (model or baseline):
             raise UsageError("give --benchmark and --model or --baseline; --list names what there is")
         for name, number in (("--threshold", threshold), ("--tag-weight", tag_weight)):
             if number is not None and not math.isfinite(number):
                 raise UsageError(f"{name} is {number}; give a number")
+        if tags_from is None:
+            refuse(("--tag-weight",), "is about the model that --tags-from names")
+        if validation is None and not tune_on_test:
+            refuse(("--per-class",), "is about thresholds that are fitted; add --validation or --tune-on-test")
         folder = _own_folder(out)
         from anytag.evaluation.baselines.registry import open_baseline
-        from anytag.evaluation.benchmarks.registry import open_benchmark
+        from anytag.evaluation.benchmarks.registry import BENCHMARKS, open_benchmark
         from anytag.evaluation.evaluation import TagIndicators, ThresholdChoice
         from anytag.evaluation.report import write_report
         from anytag.evaluation.tables import write_tables
@@ -119,6 +128,7 @@ def evaluate(
             for one, name in zip(opened, benchmark, strict=True)
         ]
         held_out = None if validation is None else open_benchmark(validation, annotations, pictures, wanted)
+        _refuse_what_nothing_measures(opened, named=all(name in BENCHMARKS for name in benchmark))
         if limit is not None:
             opened = [one.select(range(min(limit, len(one.pictures)))) for one in opened]
         choice = ThresholdChoice(threshold, held_out, tune_on_test, per_class)
@@ -126,6 +136,8 @@ def evaluate(
         models, rivals = list(dict.fromkeys(model or ())), list(dict.fromkeys(baseline or ()))
         systems: list[System] = [_open_model(name) for name in models]
         systems += [open_baseline(spec, weights) for spec in rivals]
+        if not any(system.paradigm == "alignment" for system in systems):
+            refuse(("--standardize",), "is for alignment models such as CLIP; give one as --baseline")
         titles = [(system.title, system.paradigm) for system in systems]
         for system, name in zip(systems, (*models, *rivals), strict=True):
             if titles.count((system.title, system.paradigm)) > 1:  # Tables tell rows apart by their names.
@@ -139,6 +151,19 @@ def evaluate(
         for part, _, _ in parts:
             _tell(part)
         tell(f"written: {', '.join(str(path) for path in (*written[:3], folder / 'report.html'))}")
+
+
+def _refuse_what_nothing_measures(opened: Sequence[Benchmark], named: bool) -> None:
+    tasks = {one.task for one in opened}
+    if "tagging" not in tasks:
+        options = ("--threshold", "--validation", "--tune-on-test", "--per-class", "--standardize", "--bootstrap")
+        refuse(options, "is about tagging, and no --benchmark measures that")
+    if "retrieval" not in tasks:
+        refuse(("--tags-from",), "is about retrieval, and no --benchmark measures that")
+    if not any(one.captions for one in opened) or tasks == {"retrieval"}:
+        refuse(("--meteor",), "is about captions, and no --benchmark has any to compare with")
+    if named:
+        refuse(("--categories",), "is about pictures of your own; named benchmarks have their classes")
 
 
 def _lines(path: Path) -> list[str]:

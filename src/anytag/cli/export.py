@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from anytag.cli._commands import refuse
 from anytag.cli._output import tell
 from anytag.cli._shared import reporting
 from anytag.errors import UsageError, needs_extra
@@ -46,9 +47,12 @@ def export(
         official = directory.config.labels.kind != "text"
         if calibration is not None and (full or not int8 or not official):
             raise UsageError("--calibration goes with --int8, and with an official model; leave it away, or add --int8")
+        if full:
+            refuse(("--int8",), "and --full exclude each other: weights have 8 bits, or all 32")
         if official:
             weights: Literal["float32", "float16", "int8"] = "float32" if full else "int8" if int8 else "float16"
             photographs = None if calibration is None else find_pictures(calibration)
             export_official(source, out, weights, tell, calibration=photographs)
             return
+        refuse(("--int8",), f"is for official models; {directory.config.name} has graphs in 8 bits anyway")
         export_model(source, out, tell, small=not full)

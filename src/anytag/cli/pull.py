@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.progress import DownloadColumn, TimeRemainingColumn, TransferSpeedColumn
 
+from anytag.cli._commands import refuse_all_but
 from anytag.cli._output import open_console, printable, progress_bar, styled, tell, write_table
 from anytag.cli._shared import reporting
 from anytag.errors import MissingExtraError, UsageError
 from anytag.foundations.cache_folder import cache_folder
-from anytag.model.directory import pulled_model
+from anytag.model.directory import pulled_model, refuse_existing
 
 if TYPE_CHECKING:
     from anytag.checkpoints.official import FileReport, OfficialFile
@@ -52,14 +53,14 @@ def pull(
         from anytag.checkpoints.official import find_official, resolve
 
         if name is None:
+            refuse_all_but((), "needs the name of a model: tag2text, ram or ram_plus")
             _list_models()
             return
         model = find_official(name)
         folder, target = cache or cache_folder("official"), out or pulled_model(name)
         # Before gigabytes are fetched for nothing.
         convert = load_converter()
-        if target.exists() and (not target.is_dir() or any(target.iterdir())):
-            raise UsageError(f"{target}: exists already; give another --out, or remove it")
+        refuse_existing(target)
         clip_folder = None if clip is None else find_clip(clip, model.name, offline)
         with _progress() as report:
             files = resolve(model.name, folder, offline, report=report)
@@ -90,8 +91,9 @@ def find_clip(clip: str, family: str, offline: bool) -> Path:
         UsageError: If the family has no use for CLIP, or there is no such folder.
         ModelError: If the hub does not give it.
     """
-    if family == "tag2text":
-        raise UsageError("Tag2Text knows its own tags only, so it has no use for CLIP; leave it out")
+    from anytag.checkpoints.official import refuse_clip
+
+    refuse_clip(family)
     folder = Path(clip)
     if folder.is_dir():
         if not (folder / "config.json").is_file():

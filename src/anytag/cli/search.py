@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from anytag.cli._commands import refuse_all_but
 from anytag.cli._inputs import Model
 from anytag.cli._output import say, tell, write_json
 from anytag.cli._shared import reporting
@@ -33,7 +34,9 @@ def search(
     ] = None,
     like: Annotated[Path | None, typer.Option(help="Pictures that look like this one, best first.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most this many results.")] = 20,
-    facets: Annotated[bool, typer.Option("--facets", help="Count the tags of the results.")] = False,
+    facets: Annotated[
+        bool, typer.Option("--facets", help="Count the tags of the results; JSON has them on a last line.")
+    ] = False,
     duplicates: Annotated[
         bool, typer.Option("--duplicates", help="Find groups of pictures that look nearly alike.")
     ] = False,
@@ -48,6 +51,9 @@ def search(
     with reporting("search"):
         opened = Library(library if library is not None else find_index(Path.cwd()), model)
         if duplicates:
+            if query:
+                raise UsageError("--duplicates looks at the whole index; leave the words out")
+            refuse_all_but(("--duplicates", "--library", "--json"), "has no effect on --duplicates; leave it out")
             groups = opened.duplicates()
             for group in groups:
                 if json_:
@@ -65,6 +71,8 @@ def search(
         if json_:
             for hit in found.hits:
                 write_json(hit.to_json())
+            if facets:
+                write_json({"facets": dict(found.facets)})
         else:
             _show(found)
         if (text is not None or like is not None) and (said := advice(len(opened))):

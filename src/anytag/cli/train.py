@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from anytag.cli._commands import refuse
 from anytag.cli._output import tell
 from anytag.cli._shared import reporting
 from anytag.errors import UsageError, needs_extra
@@ -72,6 +73,8 @@ def train(
         if (dry_run or device) and not isinstance(config, TrainingConfig):
             option = "--dry-run" if dry_run else "--device"
             raise UsageError(f"{option} is for recipes that train a network; this one takes minutes on a processor")
+        if dry_run or not isinstance(config, TrainingConfig):
+            refuse(("--stop-after",), "is for recipes that train a network, and has no effect here; leave it out")
         with spinning_while_idle() if spins else nullcontext():
             if dry_run:
                 assert isinstance(config, TrainingConfig)

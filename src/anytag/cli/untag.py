@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from anytag.cli._commands import refuse
 from anytag.cli._output import say, tell, write_json
 from anytag.cli._shared import reporting
 from anytag.errors import UsageError
@@ -39,6 +40,8 @@ def untag(
             raise UsageError("name pictures or folders, or the output folder of a batch with --out")
         if out is not None and not (out / PROGRESS_FILE).exists():
             raise UsageError(f"{out}: no batch has worked here (no {PROGRESS_FILE})")
+        if not any(not given.lower().endswith(".xmp") for given in pictures or ()):
+            refuse(("--embedded",), "is about pictures; name them or their folders")
         done = failed = 0
         for one in _all(pictures or [], out, embedded):
             failed += one.change == "failed"

@@ -143,7 +143,7 @@ class GenerateStep(PartsStep):
             kinds=kinds,
             num_beams=config.num_beams,
             sample=config.sample,
-            seed=config.seed,
+            seed=config.seed if config.sample else None,
         )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anytag.backends.base import Backend, Cache, FloatArray, Step
-from anytag.errors import ModelError
+from anytag.errors import ModelError, UsageError
 from anytag.foundations.log_odds import EDGE, log_odds, lowered
 from anytag.inference.generation import DecodingOptions, Generated, generate_several
 from anytag.inference.label_set import LabelSet
@@ -144,9 +144,13 @@ class Captioner:
         self._coverage = TagCoverage(self.vocabulary)
 
     def options(self, num_beams: int | None = None, sample: bool = False, seed: int | None = None) -> DecodingOptions:
-        """The model's decoding defaults with some of them changed."""
+        """The model's decoding defaults with some of them changed.
+
+        Raises:
+            UsageError: If a value is out of its range, or would have no effect.
+        """
         decoding = self.config.decoding
-        return DecodingOptions(
+        options = DecodingOptions(
             num_beams=decoding.num_beams if num_beams is None else num_beams,
             max_length=decoding.max_length,
             min_length=decoding.min_length,
@@ -155,6 +159,11 @@ class Captioner:
             sample=sample,
             seed=seed,
         )
+        if sample and num_beams is not None:
+            raise UsageError("num_beams is the width of a search, but sample draws captions; leave one of them out")
+        if seed is not None and not sample:
+            raise UsageError("seed is about captions that are drawn; add sample, or leave it out")
+        return options
 
     def guides(self, found: Sequence[Tag]) -> list[VocabularyTag]:
         """The tags that guide a caption on their own, of those found or nearly found in a picture, best first."""

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from anytag.errors import ModelError, first_line
+from anytag.errors import ModelError, UsageError, first_line
 from anytag.foundations.atomic_files import write_text
 from anytag.foundations.cache_folder import cache_folder
 from anytag.foundations.folder_locks import only_writer_of
@@ -265,6 +265,16 @@ def install_model(part: Path, folder: Path) -> None:
     for name in before.keys() - after.keys():
         (folder / name).unlink(missing_ok=True)
     shutil.rmtree(part)
+
+
+def refuse_existing(folder: Path) -> None:
+    """Let nothing be written over.
+
+    Raises:
+        UsageError: If there is a file, or a folder that is not empty.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder}: exists already; give another --out, or remove it")
 
 
 @contextmanager
