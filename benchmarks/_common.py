@@ -62,14 +62,14 @@ def machine() -> dict[str, Any]:
     }
 
 
-def add_data_argument(arguments: argparse.ArgumentParser) -> None:
-    """``--data``: the folder with the shards."""
+def add_data_argument(arguments: argparse.ArgumentParser, required: bool = True) -> None:
+    """``--data``: the folder with the shards; a command that seldom needs it asks for it itself."""
     default = os.environ.get(DATA_VARIABLE)
     arguments.add_argument(
         "--data",
         type=Path,
         default=Path(default) if default else None,
-        required=default is None,
+        required=required and default is None,
         help=f"folder with coco20k/ and flickr8k/ (default: the environment variable {DATA_VARIABLE})",
     )
 

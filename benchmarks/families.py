@@ -233,12 +233,14 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true", help="Very small sizes, to try the benchmark.")
     parser.add_argument("--prepare", action="store_true", help="Make what is missing in --work, and stop.")
     parser.add_argument("--pictures", type=int, default=250, help="Photographs of each shard for the agreement.")
-    add_data_argument(parser)
+    add_data_argument(parser, required=False)
     parser.add_argument(
         "--oracle", type=Path, default=Path("../shared/oracle"), help="Folder of the official key lists."
     )
     parser.add_argument("--out", type=Path, default=RESULTS / "families.json")
     given = parser.parse_args()
+    if "agreement" in given.only and given.data is None and not given.prepare:
+        parser.error("agreement is measured on photographs: give --data, or leave it out of --only")
     torch.set_num_threads(given.threads)
 
     def directory(family: str) -> ModelDirectory:

@@ -24,6 +24,7 @@ from _splits import SPLITS, coco_samples, world_samples
 from PIL import Image
 
 from anytag.datasets.samples import Sample
+from anytag.evaluation.bootstrap import bootstrap
 from anytag.foundations.atomic_files import write_text
 from anytag.inference.recognizer import load
 from anytag.recognition import Recognition
@@ -65,14 +66,13 @@ def figures(shown: dict[str, Recognition], judged: Judgments) -> dict[str, Any]:
         names = [name for name in shown if name.startswith(world)]
         true = np.array([sum(judged[name].get(tag.name, False) for tag in shown[name].tags) for name in names])
         known = np.array([sum(tag.name in judged[name] for tag in shown[name].tags) for name in names])
-        drawn = np.random.default_rng(0).integers(0, len(names), (_ROUNDS, len(names)))
-        shares = true[drawn].sum(1) / known[drawn].sum(1)
+        share = lambda rows, true=true, known=known: float(true[rows].sum() / known[rows].sum())  # noqa: E731
         found[world or "both"] = {
             "pictures": len(names),
             "tags": int(known.sum()),
             "not_judged": int(sum(len(shown[name].tags) for name in names) - known.sum()),
-            "value": float(true.sum() / known.sum()),
-            "interval": [float(edge) for edge in np.quantile(shares, [0.025, 0.975])],
+            "value": share(np.arange(len(names))),
+            "interval": bootstrap(share, len(names), _ROUNDS),
         }
     wrong = Counter(
         tag.name for name, seen in shown.items() for tag in seen.tags if judged[name].get(tag.name) is False

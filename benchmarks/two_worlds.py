@@ -27,8 +27,9 @@ from _tag_quality import CATEGORIES
 from numpy.typing import NDArray
 
 from anytag.datasets.samples import Sample
+from anytag.evaluation.bootstrap import bootstrap, bootstrap_map
 from anytag.evaluation.caption_tags import CategoryParser
-from anytag.evaluation.figures import bootstrap_map, calibration_error
+from anytag.evaluation.figures import calibration_error
 from anytag.evaluation.tagging import average_precisions
 from anytag.inference.label_set import LabelSet
 from anytag.inference.questions import Questions
@@ -189,10 +190,7 @@ def _share(hits: NDArray[np.bool_], seed: int) -> dict[str, Any]:
 
 def resampled(measure: Any, pictures: int, seed: int, rounds: int = _ROUNDS) -> dict[str, Any]:
     """A figure with the 95 % percentile interval of it over pictures drawn with replacement."""
-    rng = np.random.default_rng(seed)
-    drawn = [measure(rng.integers(0, pictures, pictures)) for _ in range(rounds)]
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return _figure(float(measure(np.arange(pictures))), (low, high))
+    return _figure(float(measure(np.arange(pictures))), bootstrap(measure, pictures, rounds, seed))
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from conftest import outside, require
 from fixtures_systems import COLORS, ColorSystem, color_benchmark
+from fixtures_toy import edit_config, toy_recognizer
 
 from anytag.errors import ModelError, UsageError
 from anytag.evaluation import scoring
@@ -31,6 +32,7 @@ from anytag.evaluation.report import write_report
 from anytag.evaluation.scoring import score_benchmark
 from anytag.evaluation.systems import ModelSystem
 from anytag.evaluation.tables import markdown, write_tables
+from anytag.model.directory import ModelDirectory
 from anytag.model.vocabulary import TagVocabulary, VocabularyTag
 
 
@@ -112,6 +114,14 @@ class TestScoring:
             assert one.seen == 12
         score_benchmark(system, color_benchmark(tmp_path / "p", names=("red", "green")), tmp_path / "kept")
         assert system.seen == 24
+
+    def test_a_model_that_sees_other_pixels_is_another_system(self, tmp_path):
+        recognizer = toy_recognizer(tmp_path / "toy")
+        before = ModelSystem(recognizer).identity
+        sizes = recognizer.directory.config.image_encoder.model_dump(mode="json")
+        edit_config(tmp_path / "toy", image_encoder=sizes | {"interpolation": "bilinear"})
+        recognizer.directory = ModelDirectory(tmp_path / "toy")
+        assert ModelSystem(recognizer).identity != before
 
     def test_bad_pictures_are_reported_and_never_scored_as_black(self, tmp_path):
         benchmark = color_benchmark(tmp_path / "p")

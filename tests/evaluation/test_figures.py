@@ -15,7 +15,6 @@ from anytag.errors import UsageError
 from anytag.evaluation.figures import (
     TUNED_ON_TEST,
     Thresholds,
-    bootstrap_map,
     calibration_error,
     fit_thresholds,
     tagging_figures,
@@ -187,24 +186,6 @@ class TestThresholds:
             found = scores[:, column] >= np.unique(scores[:, column])[:, None]
             wanted = truth[:, column]
             assert reached[column] == pytest.approx((2 * (found & wanted).sum(1) / (found.sum(1) + wanted.sum())).max())
-
-
-class TestBootstrap:
-    def test_the_interval_holds_the_figure_and_repeats(self):
-        scores, truth = draw(300, 7)
-        figure = tagging_figures(scores, truth, NAMES)[0].map_distinct
-        low, high = bootstrap_map(scores, truth, 100, seed=3)
-        assert low < figure < high
-        assert (low, high) == bootstrap_map(scores, truth, 100, seed=3)
-
-    def test_it_is_that_of_drawing_pictures_and_measuring_again(self):
-        scores, truth = draw(40, 2, ties=True)
-        rng, means = np.random.default_rng(5), []
-        for _ in range(50):
-            rows = rng.integers(0, 40, 40)
-            known = truth[rows].any(0)
-            means.append(np.nanmean(RankedScores(scores[rows][:, known], truth[rows][:, known]).average_precisions()))
-        assert bootstrap_map(scores, truth, 50, seed=5) == pytest.approx(np.quantile(means, [0.025, 0.975]), abs=1e-6)
 
 
 class TestBadInput:

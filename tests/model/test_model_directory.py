@@ -8,6 +8,7 @@ import json
 import pytest
 from fixtures_toy import edit_config, write_toy_model
 from huggingface_hub import errors as hub_errors
+from pydantic import ValidationError
 
 from anytag.errors import ModelError
 from anytag.model.config import FORMAT_VERSION, ModelConfig
@@ -142,6 +143,13 @@ def test_a_spelling_of_before_the_release_is_read():
     assert old.image_encoder.projection == "normalized"
 
 
+def test_how_all_models_come_to_a_square_is_no_setting():
+    old = ModelConfig.model_validate({"image_encoder": {"square": "squash", "resolution": 64}})
+    assert (old.image_encoder.resolution, "square" in old.image_encoder.model_dump()) == (64, False)
+    with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
+        ModelConfig.model_validate({"image_encoder": {"square": "crop"}})
+
+
 class TestFiles:
     def test_missing_file(self, folder):
         (folder / "tokenizer.json").unlink()
@@ -194,6 +202,14 @@ class TestFiles:
         with pytest.raises(FileNotFoundError):
             write_config(folder, ModelConfig(), ["gone"])
         assert (folder / "config.json").read_bytes() == before
+
+    def test_the_fingerprint_follows_whatever_changes(self, folder):
+        before = ModelDirectory(folder).fingerprint
+        assert before == ModelDirectory(folder).fingerprint == sha256(folder / "config.json")
+        (folder / "tokenizer.json").write_bytes(b"other")
+        config = ModelDirectory(folder).config
+        write_config(folder, config, config.files)
+        assert ModelDirectory(folder).fingerprint != before
 
 
 class TestFinding:

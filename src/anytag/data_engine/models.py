@@ -14,7 +14,7 @@ from anytag.datasets.samples import Sample
 from anytag.datasets.sources import SampleSource
 from anytag.errors import SampleError
 from anytag.inference.recognizer import Recognizer, load
-from anytag.model.directory import ModelDirectory, find_model, sha256
+from anytag.model.directory import ModelDirectory, find_model
 
 
 class Model(Protocol):
@@ -67,8 +67,7 @@ def loaded(model: Model) -> Recognizer:
 def model_name(model: Model) -> str:
     """A model's name, and eight digits of the SHA-256 over its files (``lite@814ea3c5``)."""
     directory = model.directory()
-    # The config holds the checksums of all other files.
-    return f"{directory.config.name}@{sha256(directory.path / 'config.json')[:8]}"
+    return f"{directory.config.name}@{directory.fingerprint[:8]}"
 
 
 def pictures_of(

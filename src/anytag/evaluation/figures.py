@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from anytag.errors import UsageError
+from anytag.evaluation.bootstrap import bootstrap_map
 from anytag.evaluation.ranking import Counts, RankedScores, check_scores
 
 #: Where a threshold comes from.
@@ -344,50 +345,6 @@ def calibration_error(scores: ArrayLike, targets: ArrayLike, bins: int = 15) -> 
     sums = np.bincount(where, values, bins)
     trues = np.bincount(where, truth, bins)
     return float(np.abs(sums - trues).sum() / values.size)
-
-
-def bootstrap_map(scores: ArrayLike, targets: ArrayLike, rounds: int = 200, seed: int = 0) -> tuple[float, float]:
-    """The middle 95 % of mean average precision over pictures drawn with replacement (Efron, 1979).
-
-    A class that a draw leaves without positives does not count in that draw. Ranks are computed once: a draw gives
-    every picture a weight, and equal scores keep entering together.
-
-    Args:
-        scores: ``[N, C]``.
-        targets: ``[N, C]``, true for positives.
-        rounds: Draws.
-        seed: The same seed gives the same interval.
-
-    Raises:
-        UsageError: If shapes differ or a score is not a number.
-    """
-    values, truth = check_scores(scores, targets)
-    rng = np.random.default_rng(seed)
-    pictures = len(values)
-    weights = np.stack([np.bincount(rng.integers(0, pictures, pictures), minlength=pictures) for _ in range(rounds)])
-    weights = weights.astype(np.float32)
-    total, counted = np.zeros(rounds), np.zeros(rounds)
-    for column in np.flatnonzero(truth.any(0)):
-        order = np.argsort(-values[:, column], kind="stable")
-        hit = truth[order, column]
-        falling = values[order, column]
-        last = np.flatnonzero(np.append(falling[1:] != falling[:-1], True))
-        # Only levels with a positive add to the area.
-        positives = np.flatnonzero(hit)
-        level_of = np.unique(np.searchsorted(last, positives))
-        drawn = weights[:, order]
-        found = np.cumsum(drawn, 1)[:, last[level_of]]
-        right = np.cumsum(drawn[:, positives], 1)
-        upto = np.searchsorted(positives, last[level_of], "right") - 1
-        right = right[:, upto]
-        wanted = right[:, -1]
-        steps = np.diff(right, axis=1, prepend=0)
-        area = (steps * right / np.maximum(found, 1)).sum(1) / np.maximum(wanted, 1)
-        total += np.where(wanted > 0, area, 0)
-        counted += wanted > 0
-    means = total / np.maximum(counted, 1)
-    low, high = np.quantile(means, [0.025, 0.975])
-    return float(low), float(high)
 
 
 def _harmonic(first: float, second: float) -> float:

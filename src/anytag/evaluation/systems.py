@@ -76,8 +76,8 @@ class ModelSystem:
         config = recognizer.directory.config
         self.recognizer, self.title = recognizer, config.name
         self.paradigm: Paradigm = "captioning" if as_captioner else "tagging"
-        files = ",".join(f"{name}={digest[:12]}" for name, digest in sorted(config.files.items()))
-        self.identity = f"{config.family} {config.name} {recognizer.backend.__class__.__name__} {files}"
+        made_of = recognizer.directory.fingerprint
+        self.identity = f"{config.family} {config.name} {recognizer.backend.__class__.__name__} {made_of}"
         self._asked: list[str] = []
         self._columns: list[int | None] = []
         self._limits: list[float] = []

@@ -43,7 +43,7 @@ from anytag.errors import ModelError
 from anytag.foundations.log_odds import sigmoid
 from anytag.inference.embedding import picture_inputs
 from anytag.inference.label_set import ClassSums
-from anytag.inference.open_evidence import OPEN_WITNESSES, OpenEvidence
+from anytag.inference.open_evidence import OPEN_WITNESSES, OpenEvidence, text_statements
 from anytag.model.config import EvidenceConfig
 from anytag.model.directory import ModelDirectory
 from anytag.model.vocabulary import TagVocabulary
@@ -178,7 +178,7 @@ class TagEvidence:
         unfamiliar = unfamiliarity(inputs, self._unfamiliar_weight, self._unfamiliar_bias)[:, None]
         is_open = np.array([id is None for id in ids])
         if is_open.any():
-            of_texts = self.open.weigh(self.open.classes(own[:, is_open]), unfamiliar)
+            of_texts = self.open.weigh(text_statements(own[:, is_open], self.open.floor), unfamiliar)
             weighed.factors[:, is_open], weighed.rest[:, is_open] = of_texts
         places = np.flatnonzero(~is_open)
         if not len(places):

@@ -36,6 +36,17 @@ def shared_weights(arrays: Mapping[str, NDArray[Any]]) -> tuple[FloatArray, floa
     return weights.astype(np.float32), float(bias[0])
 
 
+def text_statements(probabilities: FloatArray, floor: float) -> FloatArray:
+    """What classes say of texts, ``[B, T]``.
+
+    Args:
+        probabilities: ``[B, T]``, of all classes together, each as far as it is like the text.
+        floor: Added to them.
+    """
+    found: FloatArray = np.log(probabilities + np.float32(floor))
+    return found
+
+
 class Likeness:
     """How alike texts and the names of classes are.
 
@@ -98,16 +109,11 @@ class OpenEvidence:
             likeness = Likeness(names.astype(np.float32), config.sharpness)
         return cls(*shared_weights(arrays), config.open_floor, likeness)
 
-    def classes(self, probabilities: FloatArray) -> FloatArray:
-        """What classes say of texts, from the probability of all of them, each as far as it is like the text."""
-        found: FloatArray = np.log(probabilities + np.float32(self.floor))
-        return found
-
     def weigh(self, classes: FloatArray, unfamiliar: FloatArray) -> tuple[FloatArray, FloatArray]:
         """What a logit of the decoder counts and what all others add up to, ``[B, T]`` each.
 
         Args:
-            classes: ``[B, T]``, from :meth:`classes`.
+            classes: ``[B, T]``, from :func:`text_statements`.
             unfamiliar: ``[B, 1]``.
         """
         decoder, stated, strange, strange_decoder, strange_stated = self.weights

@@ -22,7 +22,6 @@ from anytag.library.entries import Entry
 from anytag.library.outputs import claim_outputs, own_outputs, write_outputs
 from anytag.library.progress import Progress
 from anytag.library.scan import Scan, scan_files
-from anytag.model.directory import sha256
 from anytag.recognition import Recognition
 from anytag.writers.embedded import EmbeddedMetadata
 from anytag.writers.records import PictureRecord, Provenance
@@ -142,8 +141,7 @@ class BatchRun:
         directory = self.recognizer.directory
         return {
             "model": directory.config.name,
-            # The config holds the checksums of all other files.
-            "version": sha256(directory.path / "config.json")[:12],
+            "version": directory.fingerprint[:12],
             "caption": self.caption,
             **self.asked,
             "choice": _choice_text(self.choice),

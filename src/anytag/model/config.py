@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from anytag.foundations.settings import Settings
 from anytag.pictures.preprocessing import Alpha, Preprocessing
@@ -30,7 +30,8 @@ class SwinConfig(Settings):
 class ImageEncoderConfig(Settings):
     """The image encoder and what it wants to see.
 
-    Pixels (0 … 255) enter as ``(pixel - mean) / std`` after the picture was brought to a square.
+    Pictures are squashed to a square, whatever their shape: a crop would lose what captions mention. Their pixels
+    (0 … 255) enter as ``(pixel - mean) / std``.
 
     Attributes:
         name: ``efficientnet_lite0`` … ``2``, or ``swin``.
@@ -48,7 +49,6 @@ class ImageEncoderConfig(Settings):
             RAM++ published.
         alpha: What becomes of transparency: ``composite`` lays the picture on white, ``drop`` shows the colors that are
             stored.
-        square: The way to the square. ``squash`` is the only one known: the whole picture, whatever its shape.
     """
 
     name: str = "efficientnet_lite2"
@@ -62,13 +62,16 @@ class ImageEncoderConfig(Settings):
     std: tuple[float, float, float] = (128.0, 128.0, 128.0)
     interpolation: Interpolation = "bicubic"
     alpha: Alpha = "composite"
-    square: Literal["squash"] = "squash"
 
-    @field_validator("projection", mode="before")
+    @model_validator(mode="before")
     @classmethod
-    def _spelled_as_before(cls, value: object) -> object:
-        """Models that were made before the release spell it so."""
-        return "normalized" if value == "normalised" else value
+    def _as_before(cls, given: object) -> object:
+        """Models that were made before the release spell one word another way, and say what all models do."""
+        if not isinstance(given, dict):
+            return given
+        if given.get("square") == "squash":
+            given = {name: value for name, value in given.items() if name != "square"}
+        return given | {"projection": "normalized"} if given.get("projection") == "normalised" else given
 
     @property
     def preprocessing(self) -> Preprocessing:

@@ -90,6 +90,11 @@ class ModelDirectory:
             raise ModelError(f"{self.path / 'config.json'}: {where}: {first['msg']}; copy the model again") from None
         self._checked: dict[str, Path] = {}
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of ``config.json``, which holds those of all other files: changes whenever anything does."""
+        return sha256(self.path / "config.json")
+
     def has(self, name: str) -> bool:
         """Whether the directory lists or holds that file."""
         return name in self.config.files or (self.path / name).exists()

@@ -49,9 +49,11 @@ def normalize(pixels):
     return encoder_input(torch.from_numpy(pixels), ImageEncoderConfig())
 
 
-def cache_of(encoder, folder, lines=None, resolution=64, **settings):
+def cache_of(encoder, folder, lines=None, sizes=None, **settings):
     report = (lambda line: None) if lines is None else lines.append
-    return FeatureCache(encoder, folder, ImageEncoderConfig(resolution=resolution), report=report, **settings)
+    return FeatureCache(
+        encoder, folder, ImageEncoderConfig(**{"resolution": 64} | (sizes or {})), report=report, **settings
+    )
 
 
 def contents(folder):
@@ -110,11 +112,14 @@ def test_a_second_call_computes_nothing(encoder, source, tmp_path, monkeypatch):
 
 
 def test_what_was_made_another_way_does_not_mix(encoder, source, tmp_path):
-    """Other sizes, other seeds, other encoders: each has a folder of its own."""
+    """Other pixels, other seeds, other encoders: each has a folder of its own."""
     other = EfficientNetLite("efficientnet_lite0", num_classes=1000, folded=True).eval()
     caches = [
         cache_of(encoder, tmp_path),
-        cache_of(encoder, tmp_path, resolution=96),
+        cache_of(encoder, tmp_path, sizes={"resolution": 96}),
+        cache_of(encoder, tmp_path, sizes={"interpolation": "bilinear"}),
+        cache_of(encoder, tmp_path, sizes={"mean": (0, 0, 0)}),
+        cache_of(encoder, tmp_path, sizes={"std": (255, 255, 255)}),
         cache_of(encoder, tmp_path, seed=1),
         cache_of(other, tmp_path),
         cache_of(encoder, tmp_path, own=other),

@@ -13,7 +13,7 @@ from torch import Tensor
 from anytag.backends.base import FloatArray
 from anytag.foundations.report import Report
 from anytag.inference.evidence import sharpened
-from anytag.inference.open_evidence import OPEN_WITNESSES, Likeness
+from anytag.inference.open_evidence import OPEN_WITNESSES, Likeness, text_statements
 from anytag.inference.recognizer import Recognizer
 from anytag.language.tags.knowledge import ImageNetClass, load_knowledge
 from anytag.language.tags.wordnet import WordNet
@@ -68,7 +68,7 @@ def fit_open(
     like = likeness(_embeddings([recognizer.vocabulary[int(tag)].name for tag in tags], recognizer))
     stated = np.concatenate(
         [
-            np.log(sharpened(np.exp(part), config.temperature) @ like + np.float32(how.floor))
+            text_statements(sharpened(np.exp(part), config.temperature) @ like, how.floor)
             for part in np.array_split(heard.classes, len(heard.classes) // _CHUNK + 1)
         ]
     )

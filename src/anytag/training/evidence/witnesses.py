@@ -64,8 +64,9 @@ class Hearing:
 
     def __init__(self, recognizer: Recognizer, folder: Path, report: Report, log: Log | None = None):
         self.recognizer, self.report, self.log = recognizer, report, log
-        files = recognizer.directory.config.files.items()
-        heard = [f"{name} {digest}" for name, digest in sorted(files) if name not in _UNHEARD]
+        config = recognizer.directory.config
+        heard = [f"{name} {digest}" for name, digest in sorted(config.files.items()) if name not in _UNHEARD]
+        heard.append(config.image_encoder.model_dump_json())
         heard += [f"{tag.name} {tag.kind}" for tag in recognizer.vocabulary]
         self.place = folder / f"witnesses-{hashlib.sha256(' '.join(heard).encode()).hexdigest()[:16]}"
 

@@ -92,7 +92,8 @@ class PictureCache(ABC):
 
     def digest(self, more: str, *encoders: nn.Module | None) -> str:
         """Tells settings and encoders apart."""
-        digest = hashlib.sha256(f"{self.sizes.preprocessing} {self.seed}{more}".encode())
+        seen = f"{self.sizes.preprocessing} {self.sizes.mean} {self.sizes.std}"
+        digest = hashlib.sha256(f"{seen} {self.seed}{more}".encode())
         for encoder in encoders:
             for name, tensor in sorted(encoder.state_dict().items()) if encoder is not None else ():
                 digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
