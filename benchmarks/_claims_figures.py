@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from anytag.evaluation.captioning import score_captions
+from anytag.evaluation.ranking import RankedScores, average_precisions
 from anytag.evaluation.retrieval import recall_at_k
-from anytag.evaluation.tagging import best_common_threshold, mean_average_precision, precision_recall_f1
+from anytag.evaluation.thresholds import best_common_threshold
 from anytag.inference.generation import DecodingOptions
 from anytag.nn.model import RecognitionModel
 from anytag.nn.recognition_decoder import RecognitionDecoder
@@ -112,7 +113,7 @@ class Judge:
         if len(self._categories) != len(names):
             raise ValueError("the vocabulary lacks one of the categories")
         targets = np.array([[name in labels for name in names] for labels in shard.labels])
-        return float(mean_average_precision(scores[:, self._categories], targets))
+        return float(np.nanmean(average_precisions(scores[:, self._categories], targets)))
 
     def _captions(
         self,
@@ -197,4 +198,4 @@ def score_queries(decoder: RecognitionDecoder, features: Tensor, queries: Tensor
 def split_f1(scores: NDArray[np.float32], truth: NDArray[np.bool_]) -> tuple[float, float]:
     """The best common threshold on rows of even place, and micro-F1 at it on the others."""
     threshold, _ = best_common_threshold(scores[::2], truth[::2])
-    return threshold, precision_recall_f1(scores[1::2] >= threshold, truth[1::2], average="micro").f1
+    return threshold, RankedScores(scores[1::2], truth[1::2]).counts(threshold).micro[2]

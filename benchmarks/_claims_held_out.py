@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from anytag.errors import UsageError
-from anytag.evaluation.tagging import average_precisions
+from anytag.evaluation.ranking import average_precisions
 from anytag.training.lite.batches import LiteBatch
 
 

@@ -9,7 +9,7 @@ from _common import table
 from _scoring import ScoredShard, kind_columns
 from numpy.typing import NDArray
 
-from anytag.evaluation.tagging import average_precisions, precision_recall_f1
+from anytag.evaluation.ranking import RankedScores, average_precisions
 from anytag.inference.label_set import LabelSet
 from anytag.model.vocabulary import TagVocabulary
 
@@ -82,11 +82,8 @@ def _by_kind(
 ) -> dict[str, dict[str, float]]:
     figures = {}
     for kind, places in columns.items():
-        score = precision_recall_f1(found[:, places], named[:, places], average="micro")
-        figures[kind] = {
-            "precision": score.precision,
-            "recall": score.recall,
-            "f1": score.f1,
+        counts = RankedScores(found[:, places].astype(np.float32), named[:, places]).counts(0.5)
+        figures[kind] = dict(zip(("precision", "recall", "f1"), counts.micro, strict=True)) | {
             "found_a_picture": float(found[:, places].sum(1).mean()),
             "named_a_picture": float(named[:, places].sum(1).mean()),
         }

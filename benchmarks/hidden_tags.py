@@ -23,7 +23,7 @@ from two_worlds import Scored, class_labels, resampled, score
 
 from anytag import load
 from anytag.datasets.samples import Sample
-from anytag.evaluation.tagging import average_precisions
+from anytag.evaluation.ranking import average_precisions
 from anytag.inference.recognizer import Recognizer
 from anytag.language.parsing.parser import load_parser
 from anytag.language.tags.vocabulary_builder import TagMapper

@@ -23,7 +23,7 @@ from anytag.backends.base import Encoded
 from anytag.datasets.opening import open_source
 from anytag.datasets.samples import Sample
 from anytag.evaluation.labeled_scores import sample_batches
-from anytag.evaluation.tagging import average_precision
+from anytag.evaluation.ranking import average_precision
 from anytag.inference.recognizer import Recognizer
 from anytag.language.parsing.parser import load_parser
 from anytag.language.tags.tag_ids import TagIds

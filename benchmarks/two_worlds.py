@@ -30,7 +30,7 @@ from anytag.datasets.samples import Sample
 from anytag.evaluation.bootstrap import bootstrap, bootstrap_map
 from anytag.evaluation.caption_tags import CategoryParser
 from anytag.evaluation.figures import calibration_error
-from anytag.evaluation.tagging import average_precisions
+from anytag.evaluation.ranking import average_precisions
 from anytag.inference.label_set import LabelSet
 from anytag.inference.questions import Questions
 from anytag.inference.recognizer import Recognizer, load

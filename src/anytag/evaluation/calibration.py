@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from anytag.errors import UsageError
 from anytag.evaluation.labeled_scores import LabeledScores
-from anytag.evaluation.tagging import best_common_threshold, best_thresholds
+from anytag.evaluation.thresholds import best_common_threshold, best_thresholds
 from anytag.foundations.log_odds import EDGE, log_odds, sigmoid
 from anytag.foundations.report import Report
 from anytag.inference.recognizer import Recognizer

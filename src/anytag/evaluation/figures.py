@@ -104,17 +104,8 @@ def set_figures(counts: Counts) -> SetFigures:
         raise UsageError("no class has a positive, so there is nothing to average; check the annotations' names")
     kept = counts.of(known)
     precision, recall = float(kept.precision.mean()), float(kept.recall.mean())
-    right, found, wanted = int(kept.right.sum()), int(kept.found.sum()), int(kept.wanted.sum())
-    micro_precision, micro_recall = right / max(found, 1), right / wanted
-    return SetFigures(
-        precision,
-        recall,
-        _harmonic(precision, recall),
-        float(kept.f1.mean()),
-        micro_precision,
-        micro_recall,
-        _harmonic(micro_precision, micro_recall),
-    )
+    harmonic = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+    return SetFigures(precision, recall, harmonic, float(kept.f1.mean()), *kept.micro)
 
 
 @dataclass(frozen=True)
@@ -345,7 +336,3 @@ def calibration_error(scores: ArrayLike, targets: ArrayLike, bins: int = 15) -> 
     sums = np.bincount(where, values, bins)
     trues = np.bincount(where, truth, bins)
     return float(np.abs(sums - trues).sum() / values.size)
-
-
-def _harmonic(first: float, second: float) -> float:
-    return 2 * first * second / (first + second) if first + second else 0.0

@@ -50,6 +50,12 @@ class Counts:
         values = 2 * self.right / np.maximum(self.found + self.wanted, 1)
         return np.asarray(np.where(self.wanted > 0, values, np.nan), np.float64)
 
+    @property
+    def micro(self) -> tuple[float, float, float]:
+        """Precision, recall and F1 over all pictures and classes together."""
+        right, found, wanted = int(self.right.sum()), int(self.found.sum()), int(self.wanted.sum())
+        return right / max(found, 1), right / max(wanted, 1), 2 * right / max(found + wanted, 1)
+
     def of(self, columns: NDArray[np.int64]) -> Counts:
         """The counts of some classes."""
         return Counts(self.found[..., columns], self.right[..., columns], self.wanted[columns])
@@ -78,6 +84,73 @@ def check_scores(scores: ArrayLike, targets: ArrayLike) -> tuple[NDArray[np.floa
         picture, column = (int(place) for place in np.argwhere(np.isnan(values))[0])
         raise UsageError(f"the score of picture {picture} for class {column} is not a number; check the model's output")
     return values, truth.astype(np.bool_)
+
+
+def operating_points(
+    scores: NDArray[np.floating], targets: NDArray[np.bool_]
+) -> tuple[NDArray[np.floating], NDArray[np.int64], NDArray[np.int64]]:
+    """Operating points of one class, from the strictest to the loosest.
+
+    Pictures with equal scores pass a threshold together, so there is a point for every distinct score.
+
+    Args:
+        scores: ``[N]``.
+        targets: ``[N]``.
+
+    Returns:
+        Distinct scores in falling order; how many pictures, and how many positives, reach each of them.
+    """
+    order = np.argsort(-scores, kind="stable")
+    return _points(scores[order], np.cumsum(targets[order]))
+
+
+def _points(
+    falling: NDArray[np.floating], hits: NDArray[np.integer]
+) -> tuple[NDArray[np.floating], NDArray[np.int64], NDArray[np.int64]]:
+    last = np.flatnonzero(np.append(falling[1:] != falling[:-1], True))
+    return falling[last], last + 1, hits[last].astype(np.int64)
+
+
+def average_precision(scores: ArrayLike, targets: ArrayLike) -> float:
+    """Area under the precision-recall curve as a sum over recall steps, without interpolation.
+
+    ``AP = sum_k (R_k - R_(k-1)) P_k`` over the distinct scores. Pictures with equal scores enter together, so the
+    result does not depend on the order of the pictures; without equal scores it is the reference's ``get_mAP``
+    and the mean over the positives of the precision at their rank.
+
+    Args:
+        scores: ``[N]``, higher is more certain; any monotone scale.
+        targets: ``[N]``, true or 1 for positives.
+
+    Returns:
+        In [0, 1]; NaN without positives.
+
+    Raises:
+        UsageError: If the shapes differ or a score is NaN.
+    """
+    return float(average_precisions(np.atleast_1d(scores)[:, None], np.atleast_1d(targets)[:, None])[0])
+
+
+def average_precisions(scores: ArrayLike, targets: ArrayLike) -> NDArray[np.float64]:
+    """:func:`average_precision` of every class.
+
+    Args:
+        scores: ``[N, C]``.
+        targets: ``[N, C]``, true or 1 for positives.
+
+    Returns:
+        ``[C]`` in [0, 1]; NaN for classes without positives.
+
+    Raises:
+        UsageError: If the shapes differ or a score is NaN.
+    """
+    values, truth = check_scores(scores, targets)
+    return np.array([_area(*operating_points(values[:, c], truth[:, c])[1:]) for c in range(values.shape[1])])
+
+
+def _area(found: NDArray[np.int64], right: NDArray[np.int64]) -> float:
+    """Average precision of operating points; NaN without positives."""
+    return float((np.diff(right, prepend=0) * right / found).sum() / right[-1]) if right[-1] else float("nan")
 
 
 class RankedScores:
@@ -113,28 +186,12 @@ class RankedScores:
         return int(self._falling.shape[0])
 
     def curve(self, column: int) -> tuple[NDArray[np.floating], NDArray[np.int64], NDArray[np.int64]]:
-        """Operating points of one class, from the strictest to the loosest.
-
-        Pictures with equal scores pass a threshold together, so there is a point for every distinct score.
-
-        Returns:
-            Distinct scores in falling order; how many pictures, and how many positives, reach each of them.
-        """
-        falling = self._falling[column]
-        last = np.flatnonzero(np.append(falling[1:] != falling[:-1], True))
-        return falling[last], last + 1, self._hits[column, last].astype(np.int64)
+        """The operating points of one class; see :func:`operating_points`."""
+        return _points(self._falling[column], self._hits[column])
 
     def average_precisions(self) -> NDArray[np.float64]:
-        """``[C]``, each class's average precision (:func:`~anytag.evaluation.tagging.average_precision`).
-
-        NaN for classes without positives.
-        """
-        values = np.full(self.classes, np.nan)
-        for column in np.flatnonzero(self.wanted):
-            _, found, right = self.curve(int(column))
-            steps = np.diff(right, prepend=0)
-            values[column] = (steps * right / found).sum() / self.wanted[column]
-        return values
+        """``[C]``, each class's :func:`average_precision`; NaN for classes without positives."""
+        return np.array([_area(*self.curve(column)[1:]) for column in range(self.classes)])
 
     def counts(self, thresholds: ArrayLike) -> Counts:
         """What passes one threshold for all classes, one for each (``[C]``), or several of either.
@@ -177,11 +234,11 @@ class RankedScores:
         for column in np.flatnonzero(self.wanted):
             levels, found, right = self.curve(int(column))
             place = int((2 * right / (found + self.wanted[column])).argmax())
-            best[column] = _between(levels, place)
+            best[column] = between(levels, place)
         return best
 
 
-def _between(levels: NDArray[np.floating], place: int) -> float:
+def between(levels: NDArray[np.floating], place: int) -> float:
     """A threshold that ``levels[place]`` reaches and the next lower level does not."""
     here = float(levels[place])
     if place + 1 == len(levels):

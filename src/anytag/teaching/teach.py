@@ -13,7 +13,7 @@ import numpy as np
 from anytag.datasets.opening import below, guess_kind, open_source
 from anytag.datasets.sources import SampleSource
 from anytag.errors import UsageError
-from anytag.evaluation.tagging import average_precision
+from anytag.evaluation.ranking import average_precision
 from anytag.foundations.report import Report
 from anytag.inference.recognizer import Recognizer, load
 from anytag.inference.taught_tags import TaughtTags

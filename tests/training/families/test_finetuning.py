@@ -21,7 +21,7 @@ from toy_pairs import COLORS, SHAPES, config, picture, write_pictures  # noqa: E
 
 import anytag  # noqa: E402
 from anytag.errors import ModelError, UsageError  # noqa: E402
-from anytag.evaluation.tagging import mean_average_precision  # noqa: E402
+from anytag.evaluation.ranking import average_precisions  # noqa: E402
 from anytag.model.config import LabelQueryConfig  # noqa: E402
 from anytag.model.directory import write_config  # noqa: E402
 from anytag.model.vocabulary import TagVocabulary, VocabularyTag  # noqa: E402
@@ -166,7 +166,7 @@ def precision(folder, colors):
     scores = np.array(
         [[{t.name: t.score for t in seen.tags}[name] for name in names] for seen in model.tag(pictures, threshold=0.0)]
     )
-    return mean_average_precision(scores[:, named], truth[:, named])
+    return average_precisions(scores[:, named], truth[:, named]).mean()
 
 
 @pytest.fixture(scope="module")

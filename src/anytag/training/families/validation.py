@@ -14,8 +14,9 @@ from anytag.datasets.samples import Log, Sample, TagName
 from anytag.datasets.sources import SampleSource
 from anytag.datasets.stream import SampleStream
 from anytag.evaluation.captioning import score_captions
+from anytag.evaluation.ranking import average_precisions
 from anytag.evaluation.retrieval import recall_at_k, similarity_scores
-from anytag.evaluation.tagging import best_common_threshold, mean_average_precision
+from anytag.evaluation.thresholds import best_common_threshold
 from anytag.pictures import Preprocessing
 from anytag.training.families.augmentation import PLAIN
 from anytag.training.families.batches import Collator, Example, ExampleLoader, SampleTags, TagSource
@@ -175,14 +176,14 @@ def _tag_figures(scores: np.ndarray, rows: Sequence[Sequence[int]], known: np.nd
         return {}
     named = truth.any(0)
     threshold, f1 = best_common_threshold(scores[known], truth)
-    found = mean_average_precision(scores[known][:, named], truth[:, named])
+    found = average_precisions(scores[known][:, named], truth[:, named]).mean()
     return {"map": float(found), "f1": float(f1), "threshold": float(threshold)}
 
 
 def _label_figures(scores: np.ndarray, rows: Sequence[Sequence[int]]) -> dict[str, float]:
     truth = _table(rows, scores.shape[1])
     named = truth.any(0)
-    return {"label_map": float(mean_average_precision(scores[:, named], truth[:, named]))} if named.any() else {}
+    return {"label_map": float(average_precisions(scores[:, named], truth[:, named]).mean())} if named.any() else {}
 
 
 def _retrieval_figures(vectors: Sequence[tuple[Tensor, Tensor]], numbers: Sequence[int]) -> dict[str, float]:
