@@ -12,6 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from anytag.cli import build_app
+from anytag.errors import UsageError
 from anytag.model.directory import find_model
 
 
@@ -120,6 +121,31 @@ def test_systems_and_benchmarks_of_one_name_are_told_apart(labeled, tmp_path, mo
     table = Path("out/tables.md").read_text(encoding="utf-8")
     assert table.count("| lite: lite |") == table.count("| lite: other |") == 2
     assert len(list(Path("out").glob("classes-*.csv"))) == 4
+
+
+def test_each_benchmark_has_its_folder_of_pictures(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = []
+
+    def open_(name, annotations, pictures, wanted):
+        found.append((name, pictures))
+        raise UsageError("seen")
+
+    monkeypatch.setattr("anytag.evaluation.benchmarks.registry.open_benchmark", open_)
+    for name in ("one", "a=b", "hico"):
+        Path(name).mkdir()
+    asked = ("--model", "lite", "--benchmark", "nus-wide", "--out", "o")
+    assert run(*asked, "--pictures", "a=b").stderr == "anytag evaluate: seen\n"
+    assert run(*asked, "--pictures", "one", "--pictures", "nus-wide=hico").stderr == "anytag evaluate: seen\n"
+    assert found == [("nus-wide", Path("a=b")), ("nus-wide", Path("hico"))]
+    for folders, message in (
+        (("nowhere",), "--pictures nowhere: there is no such folder"),
+        (("nus-wide=nowhere",), "--pictures nus-wide=nowhere: there is no such folder"),
+        (("hico=hico",), "--pictures hico=hico has no effect: hico is not among the benchmarks"),
+        (("one", "hico"), "--pictures hico: one was given before; write NAME=FOLDER for each benchmark"),
+    ):
+        done = run(*asked, *(part for folder in folders for part in ("--pictures", folder)))
+        assert (done.exit_code, done.stderr) == (2, f"anytag evaluate: {message}\n")
 
 
 def test_it_writes_where_it_is_told_and_over_nobody_else_s_files(labeled, tmp_path, monkeypatch):

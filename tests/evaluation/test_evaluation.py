@@ -314,6 +314,9 @@ def test_captions_that_score_categories_are_written_once(tmp_path):
     assert len(tagged.failures) == 1
     evaluate_captioning(system, benchmark, tmp_path / "kept")
     assert system.seen == 11
+    # Of captions no threshold is tuned, whatever is asked for: everything would pass the lowest one.
+    for choice in (ThresholdChoice(on_test=True), ThresholdChoice(given=0.0), ThresholdChoice(validation=benchmark)):
+        assert evaluate_tagging(system, benchmark, tmp_path / "kept", choice)[0].tagging == tagged.tagging
 
 
 class TestFiles:

@@ -120,6 +120,22 @@ class TestByHand:
         assert threshold == 0.4
         assert f1 == pytest.approx(2 * precision / (precision + 1))
 
+    def test_the_best_common_threshold_may_let_nearly_everything_pass(self):
+        # The only positive is the lowest of 40 scores: 1 of 40 right is better than none of 10.
+        scores, truth = np.linspace(1, 0.1, 40)[:, None], np.zeros((40, 1), bool)
+        truth[-1] = True
+        threshold, f1 = RankedScores(scores, truth).best_common()
+        assert threshold == pytest.approx(0.1)
+        assert f1 == pytest.approx(2 / 41)
+
+    def test_nothing_is_tuned_where_captions_name_classes(self):
+        said = np.array([[1.0, 0.0], [0.0, 0.0], [0.0, 0.0]])
+        truth = np.array([[True, False], [True, False], [False, True]])
+        figures, _ = tagging_figures(said, truth, ["a", "b"], thresholds=Thresholds(0.5, "captions"))
+        assert (figures.found.precision, figures.found.recall) == (0.5, 0.25)
+        assert (figures.best, figures.best_threshold, figures.own, figures.calibration_error) == (None,) * 4
+        assert "note" not in str(figures.to_json())
+
     def test_calibration_error(self):
         # Bins (0, 0.5) and (0.5, 1): |0.25 - 0.5| for two pairs, |0.75 - 1| for two.
         assert calibration_error([[0.25, 0.25], [0.75, 0.75]], [[1, 0], [1, 1]], bins=2) == pytest.approx(0.25)

@@ -9,6 +9,9 @@ from fixtures_clip import tokenizer_files
 from PIL import Image
 from torch import nn
 
+from anytag.evaluation.baselines.ml_decoder_head import MlDecoder
+from anytag.evaluation.baselines.tresnet import TResNet, TResNetConfig
+
 
 def pictures(count=3, size=(50, 40)):
     """Pictures of noise, from dark to light."""
@@ -166,3 +169,27 @@ def save_mkt(folder):
     # The second stage was trained in parallel, which leaves a prefix.
     torch.save({f"module.{name}": t for name, t in text.state_dict().items()}, folder / "second.pth")
     return picture, text
+
+
+#: What the small ML-Decoder knows.
+ML_DECODER_CLASSES = ("Dog", "Cat", "Traffic_light", "Hat", "Tree")
+
+
+class SmallMlDecoder(TResNet):
+    """As the official code builds it."""
+
+    def __init__(self, bottlenecks=False):
+        super().__init__(TResNetConfig((1, 2, 2, 1), 8, bottlenecks))
+        self.head = MlDecoder(5, self.features, groups=2, width=16, inner=24)
+
+
+def save_ml_decoder(folder, bottlenecks=False, **more):
+    """``tiny.pth``; gives the model."""
+    model = disturb(SmallMlDecoder(bottlenecks))
+    # Random blocks make all pictures alike; so that they differ, what is learned of them weighs more.
+    with torch.no_grad():
+        model.head.decoder.layers[0].multihead_attn.out_proj.weight *= 30
+        model.head.decoder.duplicate_pooling *= 3
+    record = {"model": model.state_dict(), "idx_to_class": dict(enumerate(ML_DECODER_CLASSES)), **more}
+    torch.save(record, folder / "tiny.pth")
+    return model

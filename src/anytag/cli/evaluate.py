@@ -46,7 +46,10 @@ def evaluate(
         Path,
         typer.Option(help="Folder where --baseline NAME looks for weights, before it looks in the hub's cache."),
     ] = Path(),
-    pictures: Annotated[Path | None, typer.Option(help="Folder of the benchmark's pictures.")] = None,
+    pictures: Annotated[
+        list[str] | None,
+        typer.Option(help="Folder of the benchmarks' pictures; NAME=FOLDER is that of one benchmark; repeatable."),
+    ] = None,
     categories: Annotated[
         Path | None, typer.Option(help="Of your own pictures, only the labels in this file, one per line.")
     ] = None,
@@ -121,13 +124,18 @@ def evaluate(
         metric = _open_meteor() if meteor else None
         wanted = None if categories is None else _lines(categories)
         benchmark = list(dict.fromkeys(benchmark))
-        opened = [open_benchmark(name, annotations, pictures, wanted) for name in benchmark]
+        folders = _picture_folders(pictures or [], [*benchmark, validation])
+
+        def open_(name: str) -> Benchmark:
+            return open_benchmark(name, annotations, folders.get(name, folders.get("")), wanted)
+
+        opened = [open_(name) for name in benchmark]
         keys = [one.key for one in opened]
         opened = [
             replace(one, key=name, title=name) if keys.count(one.key) > 1 else one
             for one, name in zip(opened, benchmark, strict=True)
         ]
-        held_out = None if validation is None else open_benchmark(validation, annotations, pictures, wanted)
+        held_out = None if validation is None else open_(validation)
         _refuse_what_nothing_measures(opened, named=all(name in BENCHMARKS for name in benchmark))
         if limit is not None:
             opened = [one.select(range(min(limit, len(one.pictures)))) for one in opened]
@@ -164,6 +172,34 @@ def _refuse_what_nothing_measures(opened: Sequence[Benchmark], named: bool) -> N
         refuse(("--meteor",), "is about captions, and no --benchmark has any to compare with")
     if named:
         refuse(("--categories",), "is about pictures of your own; named benchmarks have their classes")
+
+
+def _picture_folders(given: list[str], wanted: Sequence[str | None]) -> dict[str, Path]:
+    """Folders of pictures by benchmark; that of all others has no name.
+
+    Args:
+        given: ``FOLDER`` or ``NAME=FOLDER``.
+        wanted: The benchmarks that are opened.
+
+    Raises:
+        UsageError: If one is not there, or of a benchmark that is not wanted, or two are given for the same benchmarks.
+    """
+    from anytag.evaluation.benchmarks.registry import BENCHMARKS
+
+    folders: dict[str, Path] = {}
+    for text in given:
+        name, equals, rest = text.partition("=")
+        key, folder = (name, Path(rest)) if equals and name in BENCHMARKS else ("", Path(text))
+        if key and key not in wanted:
+            raise UsageError(f"--pictures {text} has no effect: {key} is not among the benchmarks")
+        if not folder.is_dir():
+            raise UsageError(f"--pictures {text}: there is no such folder")
+        if key in folders:
+            raise UsageError(
+                f"--pictures {text}: {folders[key]} was given before; write NAME=FOLDER for each benchmark"
+            )
+        folders[key] = folder
+    return folders
 
 
 def _lines(path: Path) -> list[str]:
@@ -227,14 +263,18 @@ def _measure(
 def _tell(one: Evaluation) -> None:
     what = f"{one.system} ({one.paradigm}) on {one.title}"
     if one.tagging is not None:
-        figures = f"mAP {100 * one.tagging.map_papers:.1f}"
+        # What a caption names has no order.
+        figures = [] if one.paradigm == "captioning" else [f"mAP {100 * one.tagging.map_papers:.1f}"]
         if one.tagging.found is not None:
             found = one.tagging.found
-            figures += (
-                f", F1 {100 * found.f1:.1f} (P {100 * found.precision:.1f}, R {100 * found.recall:.1f}; "
+            figures.append(
+                f"F1 {100 * found.f1:.1f} (P {100 * found.precision:.1f}, R {100 * found.recall:.1f}; "
                 f"{one.tagging.thresholds})"
             )
-        tell(f"{what}: {figures}")
+        if one.unscored:
+            wanted = one.tagging.classes + len(one.unscored)
+            figures.append(f"without {len(one.unscored)} of {wanted} classes, which it lacks")
+        tell(f"{what}: {', '.join(figures)}")
     if one.captions is not None:
         told = f"{what}: CIDEr-D {100 * one.captions.cider:.1f}, BLEU-4 {100 * one.captions.bleu[3]:.1f}"
         tell(told if one.captions.meteor is None else f"{told}, METEOR (NLTK) {100 * one.captions.meteor:.1f}")

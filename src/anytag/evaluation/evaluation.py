@@ -47,6 +47,7 @@ class Evaluation:
         retrieval: Recall both ways.
         median_rank: Of texts for pictures, and of pictures for texts, from 1.
         failures: Pictures that could not be read; they are left out and counted.
+        unscored: Classes that the system cannot score; figures leave them out.
         notes: What a reader must know.
     """
 
@@ -61,6 +62,7 @@ class Evaluation:
     retrieval: RetrievalRecall | None = None
     median_rank: tuple[float, float] | None = None
     failures: tuple[Failure, ...] = ()
+    unscored: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -71,6 +73,7 @@ class Evaluation:
             "benchmark": self.benchmark,
             "title": self.title,
             "failed_pictures": len(self.failures),
+            "unscored_classes": list(self.unscored),
             "notes": list(self.notes),
         }
         if self.tagging:
@@ -175,7 +178,7 @@ def evaluate_tagging(
     title = f"{system.title}, standardized" if standardize else system.title
     evaluation = Evaluation(
         title, system.paradigm, benchmark.key, benchmark.title, figures, tuple(classes),
-        failures=scored.failures, notes=tuple(notes),
+        failures=scored.failures, unscored=scored.unscored, notes=tuple(notes),
     )  # fmt: skip
     return evaluation, Detail(values, targets, names, rows, known)
 
@@ -193,6 +196,8 @@ def _thresholds(
     texts: Sequence[str],
 ) -> Thresholds | None:
     choice = choice or ThresholdChoice()
+    if system.paradigm == "captioning" and not standardize:
+        return Thresholds(0.5, "captions")  # They name a category or do not: there is nothing to fit.
     if choice.given is not None:
         return Thresholds(choice.given, "given")
     if choice.on_test:
@@ -211,8 +216,6 @@ def _thresholds(
         return fit_thresholds(held_out, fitted_on.targets[part], "validation", choice.per_class, looked_at)
     if scored.thresholds is not None and not standardize:
         return Thresholds(scored.thresholds[columns], "model")
-    if system.paradigm == "captioning" and not standardize:
-        return Thresholds(0.5, "captions")  # They name a category or do not.
     return None
 
 

@@ -123,7 +123,8 @@ class TaggingFigures:
         found: Precision, recall and F1 at ``thresholds``; ``None`` without thresholds.
         thresholds: Where these come from, in words.
         threshold: The common threshold, if there is one.
-        best: At the common threshold that is best for these very pictures; labeled as tuned on the test set.
+        best: At the common threshold that is best for these very pictures; labeled as tuned on the test set. ``None``,
+            as are the next three, where captions name a class or do not, so that there is nothing to tune.
         own: The same with a threshold a class.
         calibration_error: Expected calibration error of probabilities; ``None`` where scores are none.
         kinds: By kind of tag: mean average precision and recall.
@@ -138,9 +139,9 @@ class TaggingFigures:
     found: SetFigures | None
     thresholds: str | None
     threshold: float | None
-    best: SetFigures
-    best_threshold: float
-    own: SetFigures
+    best: SetFigures | None
+    best_threshold: float | None
+    own: SetFigures | None
     calibration_error: float | None
     kinds: Mapping[str, Mapping[str, float]]
 
@@ -148,7 +149,8 @@ class TaggingFigures:
         """For ``results.json``; what was tuned on the test set carries the words that say so."""
         record = asdict(self)
         for name in ("best", "own"):
-            record[name]["note"] = TUNED_ON_TEST
+            if record[name]:
+                record[name]["note"] = TUNED_ON_TEST
         return record
 
 
@@ -204,12 +206,13 @@ def tagging_figures(
     precisions = ranked.average_precisions()
     every = precisions if len(distinct) == len(names) else RankedScores(values, truth).average_precisions()
     limits = None if thresholds is None else _merged_limits(thresholds.values, names, distinct)
-    best_threshold, _ = ranked.best_common()
-    own = ranked.best_own()
+    said = thresholds is not None and thresholds.origin == "captions"
+    best_threshold, _ = (None, None) if said else ranked.best_common()
     used = best_threshold if limits is None else limits
+    assert used is not None
     counts = ranked.counts(used)
     judged = np.isfinite(merged_scores)
-    calibrated = judged.any() and merged_scores[judged].min() >= 0 and merged_scores.max() <= 1
+    calibrated = not said and judged.any() and merged_scores[judged].min() >= 0 and merged_scores.max() <= 1
     figures = TaggingFigures(
         pictures=len(values),
         classes=len(names),
@@ -220,9 +223,9 @@ def tagging_figures(
         found=None if limits is None else set_figures(counts),
         thresholds=None if thresholds is None else thresholds.label,
         threshold=float(limits) if limits is not None and np.ndim(limits) == 0 else None,
-        best=set_figures(ranked.counts(best_threshold)),
+        best=None if best_threshold is None else set_figures(ranked.counts(best_threshold)),
         best_threshold=best_threshold,
-        own=set_figures(ranked.counts(own)),
+        own=None if said else set_figures(ranked.counts(ranked.best_own())),
         calibration_error=calibration_error(merged_scores[judged], merged_truth[judged]) if calibrated else None,
         kinds=_by_kind(distinct, kinds or {}, precisions, counts),
     )

@@ -121,8 +121,8 @@ def _tagging(one: Evaluation, detail: Detail, benchmark: Benchmark) -> list[str]
     rows = []
     for name, figures, note in (
         ("reported", tagging.found, tagging.thresholds or ""),
-        ("best common threshold", None if named else tagging.best, TUNED_ON_TEST),
-        ("best threshold a class", None if named else tagging.own, TUNED_ON_TEST),
+        ("best common threshold", tagging.best, TUNED_ON_TEST),
+        ("best threshold a class", tagging.own, TUNED_ON_TEST),
     ):
         if figures is not None:
             rows.append(_set_row(name, figures, note))
@@ -130,7 +130,7 @@ def _tagging(one: Evaluation, detail: Detail, benchmark: Benchmark) -> list[str]
     interval = ""
     if tagging.map_interval:
         interval = f" (95 % interval {100 * tagging.map_interval[0]:.1f} to {100 * tagging.map_interval[1]:.1f})"
-    error = "" if named or tagging.calibration_error is None else f" Calibration error {tagging.calibration_error:.3f}."
+    error = "" if tagging.calibration_error is None else f" Calibration error {tagging.calibration_error:.3f}."
     beside = ", ".join(
         f"{name}: F1 {f1}, P {p}, R {r}" for name, (f1, p, r) in published_sets(one.system, one.paradigm, one.benchmark)
     )

@@ -14,6 +14,9 @@ from anytag.foundations.atomic_files import write_text
 
 _MISSING = "✗"
 
+#: Behind figures from which classes are left out that the system lacks, as in RAM's table 2.
+_FEWER = " +"
+
 _METEOR_NOTE = "of 2005, as NLTK computes it; the papers print the later Java program's"
 
 
@@ -88,7 +91,7 @@ def _figures(one: Evaluation) -> list[tuple[str, float, str]]:
         rows += [(f"picture_recall_{k}", value, "") for k, value in one.retrieval.picture.items()]
     if one.median_rank is not None:
         rows += [("text_median_rank", one.median_rank[0], ""), ("picture_median_rank", one.median_rank[1], "")]
-    rows.append(("failed_pictures", float(len(one.failures)), ""))
+    rows += [("failed_pictures", float(len(one.failures)), ""), ("unscored_classes", float(len(one.unscored)), "")]
     return rows
 
 
@@ -112,6 +115,8 @@ def markdown(evaluations: Sequence[Evaluation]) -> str:
     tagging = [one for one in evaluations if one.tagging is not None]
     if tagging:
         lines += [*_recognition(tagging), "", *_precision(tagging), ""]
+        if any(one.unscored for one in tagging):
+            lines += [f"\\{_FEWER.strip()} classes that it lacks are left out; the notes name them.", ""]
     if captioned := [one for one in evaluations if one.captions is not None]:
         # One column more only where it was asked for.
         with_meteor = any(one.captions is not None and one.captions.meteor is not None for one in captioned)
@@ -143,6 +148,10 @@ def markdown(evaluations: Sequence[Evaluation]) -> str:
     return "\n".join(lines)
 
 
+def _fewer(one: Evaluation | None) -> str:
+    return _FEWER if one is not None and one.unscored else ""
+
+
 def _recognition(evaluations: Sequence[Evaluation]) -> list[str]:
     benchmarks = list(dict.fromkeys((one.benchmark, one.title) for one in evaluations))
     rows = list(dict.fromkeys((one.system, one.paradigm) for one in evaluations))
@@ -160,7 +169,7 @@ def _recognition(evaluations: Sequence[Evaluation]) -> list[str]:
                 measured = (found.f1, found.precision, found.recall)
                 origins.append(one.tagging.thresholds or "")
             for place in range(3):
-                shown = _MISSING if measured is None else _percent(measured[place])
+                shown = _MISSING if measured is None else _percent(measured[place]) + _fewer(one)
                 beside = ", ".join(f"{name}: {figures[place]}" for name, figures in published)
                 cells.append(f"{shown} ({beside})" if beside else shown)
         origin = "; ".join(dict.fromkeys(origins)) or "none"
@@ -180,12 +189,12 @@ def _precision(evaluations: Sequence[Evaluation]) -> list[str]:
             one = next((e for e in ranked if (e.system, e.paradigm, e.benchmark) == (system, paradigm, key)), None)
             shown = _MISSING
             if one is not None and one.tagging is not None:
-                shown = _percent(one.tagging.map_papers)
+                papers, distinct = _percent(one.tagging.map_papers), _percent(one.tagging.map_distinct)
+                shown = papers + _fewer(one)
                 if one.tagging.map_interval:
                     low, high = one.tagging.map_interval
-                    distinct = _percent(one.tagging.map_distinct)
                     # The interval is of the mean over distinct classes with positives, which is often another figure.
-                    shown += "" if distinct == shown else f"; classes with positives {distinct}"
+                    shown += "" if distinct == papers else f"; classes with positives {distinct}"
                     shown += f" [{_percent(low)}, {_percent(high)}]"
             beside = ", ".join(f"{name}: {figure}" for name, figure in published_maps(system, key))
             cells.append(f"{shown} ({beside})" if beside else shown)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from fixtures_rivals import disturb, pictures
+from fixtures_rivals import ML_DECODER_CLASSES, SmallMlDecoder, pictures, save_ml_decoder
 from torch.nn import functional as F
 
 from anytag.errors import ModelError
@@ -13,30 +13,9 @@ from anytag.evaluation.baselines.ml_decoder import MlDecoderBaseline
 from anytag.evaluation.baselines.ml_decoder_head import MlDecoder
 from anytag.evaluation.baselines.tresnet import TResNet, TResNetConfig
 
-CLASSES = ("Dog", "Cat", "Traffic_light", "Hat", "Tree")
-
-
-class Published(TResNet):
-    """As the official code builds it."""
-
-    def __init__(self, bottlenecks=False):
-        super().__init__(TResNetConfig((1, 2, 2, 1), 8, bottlenecks))
-        self.head = MlDecoder(5, self.features, groups=2, width=16, inner=24)
-
-
-def save(folder, bottlenecks=False, **more):
-    model = disturb(Published(bottlenecks))
-    # Random blocks make all pictures alike; so that they differ, what is learned of them weighs more.
-    with torch.no_grad():
-        model.head.decoder.layers[0].multihead_attn.out_proj.weight *= 30
-        model.head.decoder.duplicate_pooling *= 3
-    record = {"model": model.state_dict(), "idx_to_class": dict(enumerate(CLASSES)), **more}
-    torch.save(record, folder / "tiny.pth")
-    return model
-
 
 def test_names_are_those_of_the_released_code():
-    names = set(Published().state_dict())
+    names = set(SmallMlDecoder().state_dict())
     assert {
         "body.conv1.0.weight", "body.conv1.1.running_var", "body.layer1.0.se.fc1.bias",
         "body.layer2.0.conv1.0.0.weight", "body.layer2.0.conv1.0.1.weight", "body.layer2.0.downsample.1.0.weight",
@@ -47,7 +26,7 @@ def test_names_are_those_of_the_released_code():
         "head.decoder.duplicate_pooling_bias",
     } <= names  # fmt: skip
     assert not [name for name in names if "num_batches" in name or "kernel" in name or "layer4.0.se" in name]
-    assert "body.layer1.0.downsample.0.0.weight" in Published(bottlenecks=True).state_dict()
+    assert "body.layer1.0.downsample.0.0.weight" in SmallMlDecoder(bottlenecks=True).state_dict()
 
 
 def test_full_size_has_the_published_shapes():
@@ -79,7 +58,7 @@ def by_the_book(model, pixels):
 
 @pytest.mark.parametrize("bottlenecks", [False, True])
 def test_scores_of_a_published_checkpoint(tmp_path, bottlenecks):
-    model = save(tmp_path, bottlenecks)
+    model = save_ml_decoder(tmp_path, bottlenecks)
     baseline = MlDecoderBaseline(tmp_path / "tiny.pth", side=64)
     assert baseline.ask(["cat", "stoplight", "quark"], {"stoplight": ("traffic light",)}) == ["quark"]
     shown = pictures()
@@ -110,7 +89,7 @@ class TestBadFiles:
             MlDecoderBaseline(tmp_path / "none.pth")
 
     def test_cut_short(self, tmp_path):
-        save(tmp_path)
+        save_ml_decoder(tmp_path)
         path = tmp_path / "tiny.pth"
         path.write_bytes(path.read_bytes()[:5000])
         with pytest.raises(ModelError, match=r"tiny\.pth: damaged, cut short, or more than weights; download it again"):
@@ -122,28 +101,28 @@ class TestBadFiles:
             MlDecoderBaseline(tmp_path / "other.pth")
 
     def test_a_weight_is_missing(self, tmp_path):
-        model = save(tmp_path)
+        model = save_ml_decoder(tmp_path)
         state = model.state_dict()
         del state["body.layer2.1.conv2.1.bias"]
         torch.save({"model": state}, tmp_path / "tiny.pth")
         with pytest.raises(ModelError, match=r"tiny\.pth: lacks body\.layer2\.1\.conv2\.1\.bias \(1 weights\)$"):
-            MlDecoderBaseline(tmp_path / "tiny.pth", CLASSES)
+            MlDecoderBaseline(tmp_path / "tiny.pth", ML_DECODER_CLASSES)
 
     def test_no_names(self, tmp_path):
-        model = save(tmp_path)
+        model = save_ml_decoder(tmp_path)
         torch.save({"state_dict": model.state_dict()}, tmp_path / "tiny.pth")
         with pytest.raises(ModelError, match=r"names of 0 classes for 5 outputs; give them as classes=$"):
             MlDecoderBaseline(tmp_path / "tiny.pth")
 
     def test_values_that_are_not_finite(self, tmp_path):
-        model = save(tmp_path)
+        model = save_ml_decoder(tmp_path)
         state = model.state_dict()
         state["body.conv1.1.bias"][0] = float("nan")
         torch.save({"model": state}, tmp_path / "tiny.pth")
         with pytest.raises(ModelError, match=r"the weight body\.conv1\.1\.bias holds values that are not finite"):
-            MlDecoderBaseline(tmp_path / "tiny.pth", CLASSES)
+            MlDecoderBaseline(tmp_path / "tiny.pth", ML_DECODER_CLASSES)
 
     def test_none_of_the_categories(self, tmp_path):
-        save(tmp_path)
+        save_ml_decoder(tmp_path)
         with pytest.raises(ModelError, match=r"^ML-Decoder: none of the 1 categories is among its 5 classes$"):
             MlDecoderBaseline(tmp_path / "tiny.pth").ask(["quark"], {})

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import require_module
-from fixtures_clip import text_sizes, tokenizer_files
-from fixtures_rivals import disturb, pictures, preprocessor, word_tokenizer
+from fixtures_rivals import pictures, preprocessor
 from torch.nn import functional as F
 
 from anytag.errors import ModelError, UsageError
@@ -20,34 +19,6 @@ from anytag.recognition import Failure
 require_module("transformers")
 
 NAMES = ["dog", "hat"]
-WORDS = (
-    "a",
-    "the",
-    "photo",
-    "of",
-    "picture",
-    "dog",
-    "hat",
-    "there",
-    "is",
-    "in",
-    "scene",
-    "that",
-    "shows",
-    "one",
-    "many",
-    "close",
-    "up",
-    "bright",
-    "dark",
-)
-VISION = {
-    "hidden_size": 16,
-    "intermediate_size": 24,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "image_size": 16,
-}
 
 
 @pytest.fixture(scope="module")
@@ -64,15 +35,10 @@ class TestClip:
     @pytest.fixture(scope="class")
     @staticmethod
     def folder(tmp_path_factory):
-        from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
+        from fixtures_directories import save_clip
 
         folder = tmp_path_factory.mktemp("clip")
-        pieces = tokenizer_files(folder)
-        CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt")).save_pretrained(folder)
-        text = text_sizes(pieces, max_position_embeddings=77)
-        config = CLIPConfig(projection_dim=10, text_config=text, vision_config={**VISION, "patch_size": 8})
-        disturb(CLIPModel(config)).save_pretrained(folder)
-        preprocessor(folder, 16, crop=True)
+        save_clip(folder)
         return folder
 
     def test_cosines_of_prompt_ensembles(self, folder, shown):
@@ -122,16 +88,12 @@ class TestClip:
 
 
 def test_siglip_pads_texts_to_its_length(tmp_path, shown):
-    from transformers import SiglipConfig, SiglipModel
+    from fixtures_directories import save_siglip
+    from transformers import SiglipModel
 
     from anytag.evaluation.baselines.contrast import ContrastBaseline
 
-    size = word_tokenizer(tmp_path, WORDS, wrapped=False)
-    text = {**VISION, "vocab_size": size, "max_position_embeddings": 8, "projection_size": 16, "pad_token_id": 0}
-    text.pop("image_size")
-    config = SiglipConfig(text_config=text, vision_config={**VISION, "patch_size": 8})
-    disturb(SiglipModel(config)).save_pretrained(tmp_path)
-    preprocessor(tmp_path, 16, image_mean=[0.5] * 3, image_std=[0.5] * 3)
+    save_siglip(tmp_path)
     baseline = ContrastBaseline(tmp_path, PLAIN)
     baseline.ask(NAMES, {})
     found = np.stack(list(baseline.scores(shown)))
@@ -150,19 +112,11 @@ def test_siglip_pads_texts_to_its_length(tmp_path, shown):
 
 
 def test_siglip_2_of_a_fixed_size_is_told_by_its_vocabulary(tmp_path, shown):
-    from transformers import SiglipConfig, SiglipModel
+    from fixtures_directories import save_siglip2
 
     from anytag.evaluation.baselines.registry import open_baseline
 
-    # As google/siglip2-base-patch16-256 is published: "siglip" by its config, texts in Gemma's 256,000 pieces.
-    word_tokenizer(tmp_path, WORDS, wrapped=False)
-    text = {"hidden_size": 4, "intermediate_size": 4, "num_hidden_layers": 1, "num_attention_heads": 1}
-    config = SiglipConfig(
-        text_config={**text, "vocab_size": 256_000, "max_position_embeddings": 64, "projection_size": 4},
-        vision_config={**text, "image_size": 16, "patch_size": 8},
-    )
-    disturb(SiglipModel(config)).save_pretrained(tmp_path)
-    preprocessor(tmp_path, 16, image_mean=[0.5] * 3, image_std=[0.5] * 3)
+    save_siglip2(tmp_path)
     baseline = open_baseline(f"siglip2={tmp_path}")
     assert baseline.title == "SigLIP 2"
     assert baseline.length == 64
@@ -177,24 +131,13 @@ class TestBlip:
     @pytest.fixture(scope="class")
     @staticmethod
     def folders(tmp_path_factory):
-        from transformers import BertTokenizer, BlipConfig, BlipForConditionalGeneration, BlipForImageTextRetrieval
+        from fixtures_directories import save_blip
+        from transformers import BlipForConditionalGeneration, BlipForImageTextRetrieval
 
         made = []
         for cls in (BlipForImageTextRetrieval, BlipForConditionalGeneration):
-            folder = tmp_path_factory.mktemp("blip")
-            words = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS, ".")
-            (folder / "vocab.txt").write_text("\n".join(words))
-            BertTokenizer(str(folder / "vocab.txt")).save_pretrained(folder)
-            text = {
-                **VISION, "vocab_size": len(words) + 2, "max_position_embeddings": 40, "encoder_hidden_size": 16,
-                "bos_token_id": len(words), "sep_token_id": 3, "eos_token_id": 3, "pad_token_id": 0,
-                "projection_dim": 12,
-            }  # fmt: skip
-            text.pop("image_size")
-            config = BlipConfig(text_config=text, vision_config={**VISION, "patch_size": 8}, image_text_hidden_size=12)
-            disturb(cls(config)).save_pretrained(folder)
-            preprocessor(folder, 16)
-            made.append(folder)
+            made.append(tmp_path_factory.mktemp("blip"))
+            save_blip(made[-1], cls)
         return made
 
     @pytest.mark.parametrize("head", ["itc", "itm"])
@@ -244,24 +187,12 @@ class TestBlip:
 
 
 def test_blip_2(tmp_path, shown):
-    from transformers import Blip2Config, Blip2ForConditionalGeneration
+    from fixtures_directories import save_blip2
+    from transformers import Blip2ForConditionalGeneration
 
     from anytag.evaluation.baselines.captioners import Blip2Baseline
 
-    size = word_tokenizer(tmp_path, (*WORDS, "<image>"))
-    config = Blip2Config(
-        vision_config={**VISION, "patch_size": 8},
-        qformer_config={**VISION, "vocab_size": size, "encoder_hidden_size": 16},
-        text_config={
-            "model_type": "opt", "vocab_size": size, "hidden_size": 16, "ffn_dim": 24, "num_hidden_layers": 2,
-            "num_attention_heads": 2, "max_position_embeddings": 64, "word_embed_proj_dim": 16,
-            "bos_token_id": 2, "eos_token_id": 3, "pad_token_id": 0,
-        },
-        num_query_tokens=4,
-        image_token_index=size - 1,
-    )  # fmt: skip
-    disturb(Blip2ForConditionalGeneration(config)).save_pretrained(tmp_path)
-    preprocessor(tmp_path, 16)
+    save_blip2(tmp_path)
     baseline = Blip2Baseline(tmp_path)
     written = list(baseline.captions(shown))
     model = Blip2ForConditionalGeneration.from_pretrained(tmp_path).eval()
@@ -272,28 +203,11 @@ def test_blip_2(tmp_path, shown):
 
 
 def test_florence_2(tmp_path, shown):
-    from transformers import Florence2Config, Florence2ForConditionalGeneration
+    from fixtures_directories import save_florence2
 
     from anytag.evaluation.baselines.captioners import Florence2Baseline
 
-    words = (*WORDS, "What", "does", "the", "image", "describe", "?")
-    size = word_tokenizer(tmp_path, (*dict.fromkeys(words), "<image>"))
-    config = Florence2Config(
-        vision_config={
-            "depths": [1, 1], "embed_dim": [8, 16], "num_heads": [2, 2], "num_groups": [2, 2], "patch_size": [7, 3],
-            "patch_stride": [4, 2], "patch_padding": [3, 1], "patch_prenorm": [False, True], "window_size": 2,
-            "projection_dim": 16, "max_temporal_embeddings": 4, "max_position_embeddings": 10,
-        },
-        text_config={
-            "vocab_size": size, "d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2,
-            "decoder_attention_heads": 2, "encoder_ffn_dim": 24, "decoder_ffn_dim": 24, "max_position_embeddings": 128,
-            "bos_token_id": 2, "eos_token_id": 3, "pad_token_id": 0, "decoder_start_token_id": 3,
-            "forced_bos_token_id": 2,
-        },
-        image_token_id=size - 1,
-    )  # fmt: skip
-    disturb(Florence2ForConditionalGeneration(config)).save_pretrained(tmp_path)
-    preprocessor(tmp_path, 32)
+    save_florence2(tmp_path)
     baseline = Florence2Baseline(tmp_path)
     written = list(baseline.captions(shown))
     assert len(written) == 3
@@ -306,25 +220,12 @@ def test_florence_2(tmp_path, shown):
 
 class TestDetectors:
     def test_detr(self, tmp_path, shown):
-        from transformers import DetrConfig, DetrForObjectDetection, DetrImageProcessorPil, ResNetConfig
+        from fixtures_directories import save_detr
+        from transformers import DetrForObjectDetection, DetrImageProcessorPil
 
         from anytag.evaluation.baselines.detector import DetectorBaseline
 
-        backbone = ResNetConfig(
-            embedding_size=4,
-            hidden_sizes=[4, 8, 8, 16],
-            depths=[1, 1, 1, 1],
-            layer_type="basic",
-            out_features=["stage4"],
-        )
-        config = DetrConfig(
-            use_timm_backbone=False, use_pretrained_backbone=False, backbone=None, backbone_config=backbone, d_model=16,
-            encoder_layers=1, decoder_layers=1, encoder_attention_heads=2, decoder_attention_heads=2,
-            encoder_ffn_dim=24, decoder_ffn_dim=24, num_queries=5, id2label={0: "N/A", 1: "dog", 2: "Stop sign"},
-            label2id={"N/A": 0, "dog": 1, "Stop sign": 2},
-        )  # fmt: skip
-        disturb(DetrForObjectDetection(config)).save_pretrained(tmp_path)
-        DetrImageProcessorPil(size={"shortest_edge": 40, "longest_edge": 60}).save_pretrained(tmp_path)
+        save_detr(tmp_path)
         baseline = DetectorBaseline(tmp_path)
         assert baseline.ask(["stop sign", "quark", "hound"], {"hound": ("dog",)}) == ["quark"]
         found = np.stack(list(baseline.scores(shown)))
@@ -341,27 +242,12 @@ class TestDetectors:
         assert np.isnan(found[:, 1]).all()
 
     def test_rt_detr(self, tmp_path, shown):
-        from transformers import (
-            RTDetrConfig,
-            RTDetrForObjectDetection,
-            RTDetrImageProcessorPil,
-            RTDetrResNetConfig,
-        )
+        from fixtures_directories import save_rt_detr
+        from transformers import RTDetrForObjectDetection, RTDetrImageProcessorPil
 
         from anytag.evaluation.baselines.registry import open_baseline
 
-        backbone = RTDetrResNetConfig(
-            embedding_size=4, hidden_sizes=[4, 8, 8, 16], depths=[1, 1, 1, 1], layer_type="basic",
-            out_features=["stage2", "stage3", "stage4"],
-        )  # fmt: skip
-        config = RTDetrConfig(
-            backbone_config=backbone, encoder_hidden_dim=16, encoder_in_channels=[8, 8, 16], encoder_ffn_dim=24,
-            encoder_attention_heads=2, d_model=16, decoder_in_channels=[16, 16, 16], decoder_ffn_dim=24,
-            decoder_attention_heads=2, decoder_layers=2, num_queries=5, num_denoising=0,
-            id2label={0: "dog", 1: "stop sign"}, label2id={"dog": 0, "stop sign": 1},
-        )  # fmt: skip
-        disturb(RTDetrForObjectDetection(config)).save_pretrained(tmp_path)
-        RTDetrImageProcessorPil(size={"height": 64, "width": 64}).save_pretrained(tmp_path)
+        save_rt_detr(tmp_path)
         baseline = open_baseline(f"rt-detr={tmp_path}")
         assert baseline.title == "RT-DETR"
         assert baseline.ask(["stop sign", "quark", "dog"], {}) == ["quark"]
@@ -375,13 +261,13 @@ class TestDetectors:
         assert np.isnan(found[:, 1]).all()
 
     def test_grounding_dino_is_asked_for_names(self, tmp_path, shown):
-        from fixtures_dino import WORDS, save_grounding_dino
-        from transformers import GroundingDinoForObjectDetection, GroundingDinoImageProcessorPil
+        from fixtures_dino import WORDS
+        from fixtures_directories import save_dino
+        from transformers import GroundingDinoForObjectDetection
 
         from anytag.evaluation.baselines import detector
 
-        save_grounding_dino(tmp_path, longest_text=24)
-        GroundingDinoImageProcessorPil(size={"shortest_edge": 64, "longest_edge": 96}).save_pretrained(tmp_path)
+        save_dino(tmp_path)
         baseline = detector.GroundingDinoBaseline(tmp_path)
         assert baseline.ask(["dog", "red cat", "Sea", "dog"], {}) == []
         found = np.stack(list(baseline.scores(shown)))
@@ -393,6 +279,26 @@ class TestDetectors:
             logits = model(input_ids=ids, attention_mask=torch.ones_like(ids), **seen).logits.sigmoid()
         expected = torch.stack([logits[..., 1], logits[..., 3:5].mean(-1), logits[..., 6], logits[..., 1]], -1).amax(1)
         np.testing.assert_allclose(found, expected, atol=1e-5)
+
+    def test_grounding_dino_reads_no_more_pieces_than_it_can(self, tmp_path, shown):
+        from fixtures_directories import save_dino
+
+        from anytag.evaluation.baselines import detector
+
+        save_dino(tmp_path)  # It reads 24 pieces: marks at both ends, and a full stop behind every name.
+        baseline = detector.GroundingDinoBaseline(tmp_path)
+        many = ["dog", "red cat", *(f"red {'sea ' * number}grass" for number in range(1, 8))]
+        longest, longer = "red " * 20 + "sea", "red " * 21 + "sea"
+        assert baseline.ask([*many, longer, longest, "Dog"], {}) == [longer]
+        found = np.stack(list(baseline.scores(shown)))
+        assert np.isnan(found[:, len(many)]).all()
+        assert np.isfinite(np.delete(found, len(many), 1)).all()
+        np.testing.assert_array_equal(found[:, 0], found[:, -1])
+        # Names go in together as long as they fit into the 22 between the marks.
+        lengths = [[len(pieces) + 1 for pieces in part] for part in baseline._parts]
+        assert lengths == [[2, 3, 4, 5, 6], [7, 8], [9, 10], [22]]
+        with pytest.raises(ModelError, match=r"^Grounding DINO: none of the 1 categories can be read; give shorter"):
+            baseline.ask([longer], {})
 
     def test_none_of_the_categories(self):
         from anytag.evaluation.baselines.detector import DetectorBaseline

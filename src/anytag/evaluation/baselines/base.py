@@ -6,6 +6,7 @@ import json
 import pickle
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -118,6 +119,20 @@ def read_config(folder: Path, name: str = "config.json") -> dict[str, Any]:
     return record
 
 
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """No bar of the library's own for weights that lie on this machine and are read in a moment."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
 def from_directory(cls_name: str, folder: Path, **options: Any) -> Any:
     """A class of ``transformers`` from a directory on this machine.
 
@@ -130,7 +145,8 @@ def from_directory(cls_name: str, folder: Path, **options: Any) -> Any:
     if not folder.is_dir():
         raise ModelError(f"{folder}: no such directory; download the weights first, or give hub:OWNER/NAME")
     try:
-        return getattr(transformers, cls_name).from_pretrained(str(folder), local_files_only=True, **options)
+        with _without_bars():
+            return getattr(transformers, cls_name).from_pretrained(str(folder), local_files_only=True, **options)
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, TypeError, AttributeError) as error:
         raise ModelError(f"{folder}: cannot be loaded as {cls_name} ({first_line(error)})") from error
 
@@ -306,11 +322,16 @@ class FixedClassesBaseline(Baseline):
 
     def asked(self, found: Tensor) -> Scores:
         """Of probabilities ``[B, classes]`` those that were asked for; NaN for what it does not have."""
-        scores = np.full((len(found), len(self._columns)), np.nan, np.float32)
-        for column, place in enumerate(self._columns):
-            if place is not None:
-                scores[:, column] = found[:, place].numpy()
-        return scores
+        return columns_of(found.numpy(), self._columns)
+
+
+def columns_of(found: NDArray[np.float32], columns: Sequence[int | None]) -> Scores:
+    """Some columns of scores ``[B, classes]``; NaN where there is none."""
+    scores = np.full((len(found), len(columns)), np.nan, np.float32)
+    for column, place in enumerate(columns):
+        if place is not None:
+            scores[:, column] = found[:, place]
+    return scores
 
 
 class CaptioningBaseline(Baseline):

@@ -13,9 +13,11 @@ import numpy as np
 import torch
 from PIL import Image
 
+from anytag.errors import ModelError
 from anytag.evaluation.baselines.base import (
     Baseline,
     FixedClassesBaseline,
+    columns_of,
     from_directory,
     model_from_directory,
     read_config,
@@ -25,7 +27,7 @@ from anytag.evaluation.systems import Paradigm, Scores
 #: Detectors whose classes exclude each other, with "no object" for the last.
 _SOFTMAX = {"detr", "yolos", "table-transformer"}
 
-#: Names that Grounding DINO is asked for at a time; it reads 256 pieces.
+#: Names that Grounding DINO is asked for at a time, as far as they fit into the 256 pieces that it reads.
 _NAMES = 20
 
 
@@ -84,27 +86,38 @@ class GroundingDinoBaseline(Baseline):
         self.tokenizer = from_directory("AutoTokenizer", folder)
         self.processor = from_directory("AutoImageProcessor", folder, backend="pil")
         self.model = model_from_directory("GroundingDinoForObjectDetection", folder)
-        self._names: list[str] = []
-        self._columns: list[int] = []
+        #: Word pieces of names that are asked for together.
+        self._parts: list[list[list[int]]] = []
+        self._columns: list[int | None] = []
 
     def ask(self, names: Sequence[str], synonyms: dict[str, tuple[str, ...]]) -> list[str]:
-        """Any name can be asked for."""
-        self._names = list(dict.fromkeys(name.lower() for name in names))
-        self._columns = [self._names.index(name.lower()) for name in names]
-        return []
+        """Any name can be asked for that is not longer than what it reads."""
+        room = int(self.model.config.max_text_len) - 2  # It begins and ends with a mark.
+        places: dict[str, int] = {}
+        self._parts, free = [], 0
+        for name in dict.fromkeys(name.lower() for name in names):
+            pieces = self.tokenizer(name, add_special_tokens=False)["input_ids"]
+            length = len(pieces) + 1  # A full stop stands behind every name.
+            if not pieces or length > room:
+                continue
+            if length > free or len(self._parts[-1]) == _NAMES:
+                self._parts.append([])
+                free = room
+            self._parts[-1].append(pieces)
+            places[name] = len(places)
+            free -= length
+        self._columns = [places.get(name.lower()) for name in names]
+        if not places:
+            raise ModelError(f"{self.title}: none of the {len(names)} categories can be read; give shorter names")
+        return [name for name, column in zip(names, self._columns, strict=True) if column is None]
 
     @torch.inference_mode()
     def score(self, pictures: list[Image.Image]) -> Scores:
         seen = self.processor(images=pictures, return_tensors="pt")
-        parts = [
-            self._some(seen, len(pictures), self._names[start : start + _NAMES])
-            for start in range(0, len(self._names), _NAMES)
-        ]
-        found: Scores = np.concatenate(parts, 1)[:, self._columns]
-        return found
+        parts = [self._some(seen, len(pictures), part) for part in self._parts]
+        return columns_of(np.concatenate(parts, 1), self._columns)
 
-    def _some(self, seen: Any, count: int, names: list[str]) -> Scores:
-        pieces = [self.tokenizer(name, add_special_tokens=False)["input_ids"] for name in names]
+    def _some(self, seen: Any, count: int, pieces: list[list[int]]) -> Scores:
         stop = self.tokenizer.convert_tokens_to_ids(".")
         ids, spans = [self.tokenizer.cls_token_id], []
         for own in pieces:
