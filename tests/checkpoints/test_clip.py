@@ -240,9 +240,9 @@ def test_damaged_and_missing_files_are_named(copy):
     with pytest.raises(ModelError, match=r"config\.json: not a JSON object"):
         read_clip_text(copy)
     (copy / "config.json").write_text("{")
-    with pytest.raises(ModelError, match=r"config\.json: not JSON"):
+    with pytest.raises(ModelError, match=r"config\.json: cannot be read \(not JSON: Expecting"):
         read_clip_text(copy)
-    with pytest.raises(ModelError, match=r"config\.json: missing; give the directory of a CLIP model"):
+    with pytest.raises(ModelError, match=r"config\.json: missing; give a directory as transformers saves it"):
         read_clip_text(copy / "none")
 
 

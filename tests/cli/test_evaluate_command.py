@@ -74,7 +74,10 @@ def test_the_list_says_which_models_are_here(tmp_path, monkeypatch):
     [
         (("--threshold", "nan"), "--threshold is nan; give a number"),
         (("--tag-weight", "inf"), "--tag-weight is inf; give a number"),
-        (("--categories", "0.png"), "0.png: no text in UTF-8; give a text file with a category per line"),
+        (
+            ("--categories", "0.png"),
+            "0.png: cannot be read as a list of categories, one per line (it is no text in UTF-8)",
+        ),
         (("--meteor",), "there is no WordNet, which METEOR needs; install Debian's package wordnet-base, or name "),
     ],
 )

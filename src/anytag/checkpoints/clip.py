@@ -6,7 +6,6 @@ is read; what is left out is told with its reason.
 
 from __future__ import annotations
 
-import json
 import pickle
 import re
 import zipfile
@@ -23,6 +22,7 @@ from safetensors.torch import save_file
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from torch import Tensor
 
+from anytag.checkpoints.weight_files import read_settings
 from anytag.errors import ModelError, first_line
 from anytag.foundations.atomic_files import whole_file
 from anytag.foundations.stand_in_files import stand_in
@@ -165,7 +165,7 @@ def rename(name: str, source: str = "checkpoint") -> str:
 
 def _read_config(folder: Path) -> ClipTextConfig:
     path = folder / "config.json"
-    record = _read_json(path)
+    record = read_settings(path)
     family = record.get("model_type")
     if family == "clip":
         # CLIPModel looks for the sizes in both, the latter first; the projection's width is its own.
@@ -189,18 +189,6 @@ def _read_config(folder: Path) -> ClipTextConfig:
     return config
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ModelError(f"{path}: missing; give the directory of a CLIP model as transformers saves it") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ModelError(f"{path}: not JSON ({error}); download it again") from None
-    if not isinstance(record, dict):
-        raise ModelError(f"{path}: not a JSON object; download it again")
-    return record
-
-
 def _weight_files(folder: Path) -> list[Path]:
     for name in ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"):
         path = folder / name
@@ -208,7 +196,7 @@ def _weight_files(folder: Path) -> list[Path]:
             continue
         if path.suffix != ".json":
             return [path]
-        parts = _read_json(path).get("weight_map")
+        parts = read_settings(path).get("weight_map")
         if not isinstance(parts, dict) or not parts:
             raise ModelError(f"{path}: there is no weight_map; download it again")
         return [folder / Path(str(part)).name for part in sorted(set(parts.values()))]
@@ -234,15 +222,7 @@ def _open_weights(path: Path) -> Iterator[tuple[list[str], Callable[[str], Tenso
 
 
 def _read_tokenizer(folder: Path, config: ClipTextConfig) -> Tokenizer:
-    whole, vocabulary, merges = (folder / name for name in ("tokenizer.json", "vocab.json", "merges.txt"))
-    if not whole.is_file() and not (vocabulary.is_file() and merges.is_file()):
-        raise ModelError(f"{folder}: there is neither tokenizer.json nor vocab.json with merges.txt")
-    try:
-        tokenizer = Tokenizer.from_file(str(whole)) if whole.is_file() else build_tokenizer(vocabulary, merges)
-    except Exception as error:  # The library raises nothing more precise.
-        raise ModelError(f"{folder}: the tokenizer cannot be read ({error}); download it again") from None
-    tokenizer.enable_truncation(config.positions)
-    tokenizer.no_padding()
+    tokenizer = open_tokenizer(folder, config.positions)
     bare = tokenizer.encode("").ids
     if len(bare) != 2 or bare[1] != config.end_token or tokenizer.get_vocab_size() > config.vocabulary:
         raise ModelError(
@@ -250,6 +230,30 @@ def _read_tokenizer(folder: Path, config: ClipTextConfig) -> Tokenizer:
             f"config.json, and ids stay below {config.vocabulary} (an empty text gives {bare}, and there are "
             f"{tokenizer.get_vocab_size()} pieces)"
         )
+    return tokenizer
+
+
+def open_tokenizer(folder: Path, length: int) -> Tokenizer:
+    """CLIP's tokenizer of a directory, which cuts texts off and does not pad them.
+
+    Args:
+        folder: Holds ``tokenizer.json``, or ``vocab.json`` and ``merges.txt``.
+        length: Longest text in pieces.
+
+    Raises:
+        ModelError: If there is none.
+    """
+    whole, vocabulary, merges = (folder / name for name in ("tokenizer.json", "vocab.json", "merges.txt"))
+    if not whole.is_file() and not (vocabulary.is_file() and merges.is_file()):
+        raise ModelError(
+            f"{folder}: there is neither tokenizer.json nor vocab.json with merges.txt; give a CLIP directory"
+        )
+    try:
+        tokenizer = Tokenizer.from_file(str(whole)) if whole.is_file() else build_tokenizer(vocabulary, merges)
+    except Exception as error:  # The library raises nothing more precise.
+        raise ModelError(f"{folder}: the tokenizer cannot be read ({error}); download it again") from None
+    tokenizer.enable_truncation(length)
+    tokenizer.no_padding()
     return tokenizer
 
 

@@ -1,11 +1,13 @@
-"""Files of weights as their authors publish them, read without running any code that they may hold."""
+"""Files of weights and settings as their authors publish them, read without running any code that they may hold."""
 
 from __future__ import annotations
 
+import json
 import pickle
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -23,7 +25,20 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     """The state dict of a ``.pth`` file, mapped into memory where its format allows.
 
     Raises:
-        ModelError: If the file is missing, truncated, holds anything but tensors and plain data, or has no weights.
+        ModelError: As :func:`read_pickled`, or if there are no weights.
+    """
+    content = read_pickled(path)
+    state = content.get("model", content) if isinstance(content, Mapping) else None
+    if not isinstance(state, Mapping) or not state or not all(isinstance(t, Tensor) for t in state.values()):
+        raise ModelError(f"{path}: holds no state dict (names with tensors), neither at the top nor under 'model'")
+    return dict(state)
+
+
+def read_pickled(path: Path) -> Any:
+    """What PyTorch has saved in a file, mapped into memory where its format allows.
+
+    Raises:
+        ModelError: If the file is missing, truncated, or holds anything but tensors and plain data.
     """
     if not path.is_file():
         raise ModelError(f"{path}: {'not a file' if path.exists() else 'no such file'}")
@@ -36,7 +51,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
         raise ModelError(f"{path}: {what}; give the .pth file as it was downloaded")
     try:
         # The older format, which is no zip archive, cannot be mapped.
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         raise ModelError(
             f"{path}: refused, since it is not a file of weights alone and reading it could run code "
@@ -44,10 +59,24 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise ModelError(f"{path}: truncated or altered ({first_line(error)}); download it again") from error
-    state = content.get("model", content) if isinstance(content, Mapping) else None
-    if not isinstance(state, Mapping) or not state or not all(isinstance(t, Tensor) for t in state.values()):
-        raise ModelError(f"{path}: holds no state dict (names with tensors), neither at the top nor under 'model'")
-    return dict(state)
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """A JSON object of a directory of ``transformers``.
+
+    Raises:
+        ModelError: If it is missing or damaged.
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError(f"{path}: missing; give a directory as transformers saves it") from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else f"not JSON: {error}"
+        raise ModelError(f"{path}: cannot be read ({reason}); download it again") from None
+    if not isinstance(record, dict):
+        raise ModelError(f"{path}: not a JSON object; download it again")
+    return record
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

@@ -15,6 +15,7 @@ from anytag.cli._commands import refuse, refuse_all_but
 from anytag.cli._output import say, tell, write_table
 from anytag.cli._shared import progress, reporting
 from anytag.errors import UsageError, needs_extra
+from anytag.language.tags.name_files import read_name_lines
 
 if TYPE_CHECKING:
     from anytag.evaluation.benchmarks.benchmark import Benchmark
@@ -122,7 +123,7 @@ def evaluate(
 
         # What is missing is said before anything runs.
         metric = _open_meteor() if meteor else None
-        wanted = None if categories is None else _lines(categories)
+        wanted = None if categories is None else [name for name, _ in read_name_lines(categories, "categories")]
         benchmark = list(dict.fromkeys(benchmark))
         folders = _picture_folders(pictures or [], [*benchmark, validation])
 
@@ -200,17 +201,6 @@ def _picture_folders(given: list[str], wanted: Sequence[str | None]) -> dict[str
             )
         folders[key] = folder
     return folders
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except OSError as error:
-        raise UsageError(
-            f"{path}: cannot be read ({error.strerror}); give a text file with a category per line"
-        ) from None
-    except UnicodeDecodeError:
-        raise UsageError(f"{path}: no text in UTF-8; give a text file with a category per line") from None
 
 
 def _open_model(name: str) -> ModelSystem:

@@ -85,14 +85,14 @@ def test_the_first_convolution_sees_blocks_in_the_released_order():
 
 class TestBadFiles:
     def test_missing(self, tmp_path):
-        with pytest.raises(ModelError, match=r"none\.pth: no such file; download the checkpoint first$"):
+        with pytest.raises(ModelError, match=r"none\.pth: no such file$"):
             MlDecoderBaseline(tmp_path / "none.pth")
 
     def test_cut_short(self, tmp_path):
         save_ml_decoder(tmp_path)
         path = tmp_path / "tiny.pth"
         path.write_bytes(path.read_bytes()[:5000])
-        with pytest.raises(ModelError, match=r"tiny\.pth: damaged, cut short, or more than weights; download it again"):
+        with pytest.raises(ModelError, match=r"tiny\.pth: truncated or altered"):
             MlDecoderBaseline(path)
 
     def test_another_model(self, tmp_path):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import pickle
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,10 +15,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
+from anytag.checkpoints.weight_files import read_pickled, read_settings
 from anytag.errors import ModelError, PictureError, UsageError, first_line, needs_extra
 from anytag.evaluation.caption_tags import CategoryParser
 from anytag.evaluation.systems import Paradigm, Scores, default_vocabulary, folder_identity, parsed_scores
-from anytag.foundations.stand_in_files import stand_in
 from anytag.pictures import CLIP, Normalization, PictureSource, read_picture
 from anytag.recognition import Failure
 
@@ -71,7 +69,7 @@ def read_form(folder: Path) -> PictureForm:
     Raises:
         ModelError: If there is none, or it says no size.
     """
-    record = read_config(folder, "preprocessor_config.json")
+    record = read_settings(folder / "preprocessor_config.json")
     record = record.get("image_processor", record)
     size, crop = record.get("size"), record.get("crop_size")
     cut = bool(record.get("do_center_crop", False))
@@ -98,25 +96,6 @@ def read_form(folder: Path) -> PictureForm:
         normalization=Normalization((mean[0], mean[1], mean[2]), (std[0], std[1], std[2])),
         resampling=filter_,
     )
-
-
-def read_config(folder: Path, name: str = "config.json") -> dict[str, Any]:
-    """A JSON object of a directory.
-
-    Raises:
-        ModelError: If it is missing or damaged.
-    """
-    path = Path(folder) / name
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ModelError(f"{path}: missing; give a directory as transformers saves it") from None
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise ModelError(f"{path}: cannot be read ({reason}); download it again") from None
-    if not isinstance(record, dict):
-        raise ModelError(f"{path}: not a JSON object; download it again")
-    return record
 
 
 @contextmanager
@@ -176,16 +155,7 @@ def read_checkpoint(
     Raises:
         ModelError: If it is missing, damaged, or holds no weights.
     """
-    try:
-        record = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise ModelError(f"{path}: no such file; download the checkpoint first") from None
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError) as error:
-        if instead := stand_in(path):
-            raise ModelError(f"{path}: {instead}") from None
-        raise ModelError(
-            f"{path}: damaged, cut short, or more than weights; download it again ({first_line(error)})"
-        ) from None
+    record = read_pickled(path)
     if not isinstance(record, dict):
         raise ModelError(f"{path}: not a checkpoint: a {type(record).__name__}")
     state = next((record[key] for key in inside if isinstance(record.get(key), dict)), record)

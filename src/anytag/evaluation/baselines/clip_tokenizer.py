@@ -10,7 +10,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from anytag.checkpoints.clip import build_tokenizer
+from anytag.checkpoints.clip import open_tokenizer
 from anytag.errors import ModelError
 
 
@@ -20,14 +20,12 @@ class ClipTokens:
     The official code of DiHT and MKT pads to the full length, too; nothing depends on it.
 
     Args:
-        tokenizer: CLIP's; a text starts and ends with its own tokens.
+        tokenizer: CLIP's, which cuts texts off; they start and end with its own tokens.
         length: Longest text in pieces.
     """
 
     def __init__(self, tokenizer: Tokenizer, length: int):
         self._tokenizer, self.length = tokenizer, length
-        tokenizer.enable_truncation(length)
-        tokenizer.no_padding()
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
         """Ids of the texts."""
@@ -39,23 +37,15 @@ class ClipTokens:
 
 
 def read_tokens(folder: Path, text_config: Any) -> ClipTokens:
-    """CLIP's tokenizer of a directory: ``tokenizer.json``, or ``vocab.json`` with ``merges.txt``.
+    """CLIP's tokenizer of a directory.
 
     Raises:
         ModelError: If there is none, or it is that of another model.
     """
-    whole, vocabulary, merges = (folder / name for name in ("tokenizer.json", "vocab.json", "merges.txt"))
-    if whole.is_file():
-        tokenizer = Tokenizer.from_file(str(whole))
-    elif vocabulary.is_file() and merges.is_file():
-        tokenizer = build_tokenizer(vocabulary, merges)
-    else:
-        raise ModelError(
-            f"{folder}: there is neither tokenizer.json nor vocab.json with merges.txt; give a CLIP directory as "
-            "tokenizer="
-        )
+    length = int(text_config.max_position_embeddings)
+    tokenizer = open_tokenizer(folder, length)
     if tokenizer.get_vocab_size() > text_config.vocab_size:
         raise ModelError(
             f"{folder}: the tokenizer has {tokenizer.get_vocab_size()} pieces, the checkpoint {text_config.vocab_size}"
         )
-    return ClipTokens(tokenizer, int(text_config.max_position_embeddings))
+    return ClipTokens(tokenizer, length)

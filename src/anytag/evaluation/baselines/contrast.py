@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from anytag.checkpoints.weight_files import read_settings
 from anytag.errors import ModelError
-from anytag.evaluation.baselines.base import from_directory, model_from_directory, read_config, read_form
+from anytag.evaluation.baselines.base import from_directory, model_from_directory, read_form
 from anytag.evaluation.baselines.dual_encoder import DualEncoderBaseline
 from anytag.evaluation.baselines.prompts import ENSEMBLE
 
@@ -37,10 +38,11 @@ class ContrastBaseline(DualEncoderBaseline):
 
     def __init__(self, path: str | Path, prompts: tuple[str, ...] = ENSEMBLE):
         folder = Path(path)
-        family = read_config(folder).get("model_type")
+        config = read_settings(folder / "config.json")
+        family = config.get("model_type")
         if family not in _CLASSES:
             raise ModelError(f"{folder}: model_type is {family!r}; CLIP, SigLIP and SigLIP 2 are compared here")
-        if family == "siglip2" and "naflex" in str(read_config(folder).get("vision_config", {})).lower():
+        if family == "siglip2" and "naflex" in str(config.get("vision_config", {})).lower():
             raise ModelError(f"{folder}: SigLIP 2 of any picture size (NaFlex) is not read; use one of a fixed size")
         model = model_from_directory(_CLASSES[family], folder)
         super().__init__(folder, read_form(folder), model, prompts)

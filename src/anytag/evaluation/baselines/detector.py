@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from anytag.checkpoints.weight_files import read_settings
 from anytag.errors import ModelError
 from anytag.evaluation.baselines.base import (
     Baseline,
@@ -20,7 +21,6 @@ from anytag.evaluation.baselines.base import (
     columns_of,
     from_directory,
     model_from_directory,
-    read_config,
 )
 from anytag.evaluation.systems import Paradigm, Scores
 
@@ -45,7 +45,7 @@ class DetectorBaseline(FixedClassesBaseline):
 
     def __init__(self, path: str | Path):
         folder = Path(path)
-        config = read_config(folder)
+        config = read_settings(folder / "config.json")
         super().__init__(folder, None)
         self.family = str(config.get("model_type"))
         self.title = {"detr": "DETR", "rt_detr": "RT-DETR", "rt_detr_v2": "RT-DETR v2"}.get(self.family, self.family)
