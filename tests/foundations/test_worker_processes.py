@@ -52,3 +52,25 @@ def test_none_is_left(tmp_path, start, state):
         while any(map(alive, workers)) and time.monotonic() < deadline:
             time.sleep(0.05)
         assert not any(map(alive, workers))
+
+
+#: A pool of workers that need a lock, which the main program holds.
+LOCKED = """
+import threading
+from anytag.foundations.worker_processes import process_pool
+LOCK = threading.Lock()
+def prepare():
+    LOCK.acquire()
+if __name__ == "__main__":
+    LOCK.acquire()
+    with process_pool(2, prepare) as pool:
+        print(list(pool.map(abs, [-1, -2])))
+"""
+
+
+def test_workers_do_not_inherit_locks_that_nobody_gives_back(tmp_path):
+    """As those of a library's threads at the moment of a fork."""
+    program = tmp_path / "locked.py"
+    program.write_text(LOCKED)
+    done = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "[1, 2]\n"

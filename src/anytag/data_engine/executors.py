@@ -51,8 +51,7 @@ class LocalExecutor:
             yield from (perform(step, unit) for unit in units)
             return
         try:
-            # A forked process would inherit the threads' locks of whatever runtime has been loaded here.
-            with process_pool(min(self.workers, len(units)), _start, step, method="spawn") as pool:
+            with process_pool(min(self.workers, len(units)), _start, step) as pool:
                 for future in as_completed([pool.submit(_perform_here, unit) for unit in units]):
                     yield future.result()
         except BrokenProcessPool:

@@ -14,19 +14,20 @@ from anytag.foundations.interrupts import leave_interrupts_to_parent
 
 
 @contextmanager
-def process_pool(
-    workers: int, prepare: Callable[..., object], *arguments: Any, method: str | None = None
-) -> Iterator[ProcessPoolExecutor]:
+def process_pool(workers: int, prepare: Callable[..., object], *arguments: Any) -> Iterator[ProcessPoolExecutor]:
     """Worker processes that end when this one does, or is interrupted; what has not begun by then never does.
+
+    They are started afresh (``spawn``) on every system: a fork would inherit the locks that threads of PyTorch, ONNX
+    Runtime or Ray hold at that moment, and might wait for them forever. So they import the program's main module, which
+    has to keep its work below ``if __name__ == "__main__":``.
 
     Args:
         workers: How many.
         prepare: Is called in each of them before its first work.
         arguments: Of that.
-        method: How they are started (``spawn``, ``fork``); ``None``: as Python does here.
     """
     pool = ProcessPoolExecutor(
-        workers, multiprocessing.get_context(method), initializer=_begin, initargs=(prepare, arguments)
+        workers, multiprocessing.get_context("spawn"), initializer=_begin, initargs=(prepare, arguments)
     )
     wait = True
     try:

@@ -72,7 +72,8 @@ class TaggedParser:
 
         Args:
             captions: Any iterable; it is read only a little ahead of what is handed out.
-            workers: Processes to parse in, but no more than there are processors; 1 parses in this one.
+            workers: Processes to parse in, but no more than there are processors; 1 parses in this one. They import the
+                program's main module, which keeps its work below ``if __name__ == "__main__":``.
 
         Raises:
             UsageError: If ``workers`` is not positive.
