@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import require_module
@@ -128,19 +129,22 @@ def test_systems_and_benchmarks_of_one_name_are_told_apart(labeled, tmp_path, mo
 
 def test_each_benchmark_has_its_folder_of_pictures(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    found = []
+    found, count = [], 1
 
     def open_(name, annotations, pictures, wanted):
         found.append((name, pictures))
-        raise UsageError("seen")
+        if len(found) == count:
+            raise UsageError("seen")
+        return SimpleNamespace(key=name)
 
     monkeypatch.setattr("anytag.evaluation.benchmarks.registry.open_benchmark", open_)
     for name in ("one", "a=b", "hico"):
         Path(name).mkdir()
     asked = ("--model", "lite", "--benchmark", "nus-wide", "--out", "o")
-    assert run(*asked, "--pictures", "a=b").stderr == "anytag evaluate: seen\n"
-    assert run(*asked, "--pictures", "one", "--pictures", "nus-wide=hico").stderr == "anytag evaluate: seen\n"
-    assert found == [("nus-wide", Path("a=b")), ("nus-wide", Path("hico"))]
+    for folders, expected in ((("a=b",), Path("a=b")), (("one", "nus-wide=hico"), Path("hico"))):
+        found.clear()
+        done = run(*asked, *(part for folder in folders for part in ("--pictures", folder)))
+        assert (found, done.stderr) == ([("nus-wide", expected)], "anytag evaluate: seen\n")
     for folders, message in (
         (("nowhere",), "--pictures nowhere: there is no such folder"),
         (("nus-wide=nowhere",), "--pictures nus-wide=nowhere: there is no such folder"),
@@ -149,6 +153,30 @@ def test_each_benchmark_has_its_folder_of_pictures(tmp_path, monkeypatch):
     ):
         done = run(*asked, *(part for folder in folders for part in ("--pictures", folder)))
         assert (done.exit_code, done.stderr) == (2, f"anytag evaluate: {message}\n")
+    count = 2
+    # A table of one's own has its pictures beside it, unless it stands alone or has a folder of its own.
+    for more, expected in (
+        (("--pictures", "one"), None),
+        (("--pictures", "one", "--pictures", "mine.csv=hico"), Path("hico")),
+    ):
+        found.clear()
+        run(*asked, "--benchmark", "mine.csv", *more)
+        assert found == [("nus-wide", Path("one")), ("mine.csv", expected)]
+
+
+def test_pictures_of_a_table_may_lie_elsewhere(labeled, tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    for number in range(3):
+        (tmp_path / f"{number}.png").rename(tmp_path / "elsewhere" / f"{number}.png")
+    monkeypatch.chdir(tmp_path)
+    done = run("--model", "lite", "--benchmark", "mine.csv", "--pictures", "elsewhere", "--out", "out")
+    assert done.exit_code == 0, done.output
+    assert "could not be read" not in done.stderr
+    assert "mine: CSV table mine.csv: 3 rows, picture from 'image', tags from 'tags'\n" in done.stderr
+    done = run("--model", "lite", "--benchmark", "elsewhere", "--pictures", "elsewhere", "--out", "out")
+    assert done.stderr == (
+        "anytag evaluate: elsewhere: it holds its pictures; leave --pictures out, or give it as NAME=FOLDER to others\n"
+    )
 
 
 def test_it_writes_where_it_is_told_and_over_nobody_else_s_files(labeled, tmp_path, monkeypatch):

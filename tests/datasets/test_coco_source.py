@@ -75,7 +75,7 @@ def test_one_file_is_enough(coco: Path) -> None:
 
 def test_the_pictures_are_looked_for(coco: Path, tmp_path: Path) -> None:
     (tmp_path / "val2017").rename(tmp_path / "elsewhere")
-    with pytest.raises(UsageError, match=r"b\.jpg is in none of .*val2017.*; give the folder as images="):
+    with pytest.raises(UsageError, match=r"b\.jpg is in none of .*val2017.*; put .* --pictures of anytag evaluate"):
         CocoSource(coco / "captions_val2017.json")
     source = CocoSource(coco / "captions_val2017.json", images=tmp_path / "elsewhere")
     assert source[0].picture == tmp_path / "elsewhere" / "b.jpg"

@@ -132,7 +132,9 @@ def test_an_unknown_file_lists_all_kinds(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
         open_source(tmp_path / "a.h5")
     message = str(caught.value)
-    assert message.startswith(f"{tmp_path / 'a.h5'}: its name does not say what it is; add its 'kind'.")
+    assert message.startswith(
+        f"{tmp_path / 'a.h5'}: its name does not say what it is; say its 'kind' in a recipe or in Python."
+    )
     assert all(f"\n  {kind}: " in message for kind in KINDS)
 
 

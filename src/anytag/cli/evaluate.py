@@ -125,10 +125,10 @@ def evaluate(
         metric = _open_meteor() if meteor else None
         wanted = None if categories is None else [name for name, _ in read_name_lines(categories, "categories")]
         benchmark = list(dict.fromkeys(benchmark))
-        folders = _picture_folders(pictures or [], [*benchmark, validation])
+        folders = _picture_folders(pictures or [], [*benchmark, *([validation] if validation else [])])
 
         def open_(name: str) -> Benchmark:
-            return open_benchmark(name, annotations, folders.get(name, folders.get("")), wanted)
+            return open_benchmark(name, annotations, folders.get(name), wanted)
 
         opened = [open_(name) for name in benchmark]
         keys = [one.key for one in opened]
@@ -151,6 +151,9 @@ def evaluate(
         for system, name in zip(systems, (*models, *rivals), strict=True):
             if titles.count((system.title, system.paradigm)) > 1:  # Tables tell rows apart by their names.
                 system.title = f"{system.title}: {name}"
+        for one in opened:
+            for note in one.notes:
+                say(f"{one.title}: {note}")
         parts: list[tuple[Evaluation, Detail | None, Benchmark]] = []
         for system in systems:
             for one in opened:
@@ -175,8 +178,11 @@ def _refuse_what_nothing_measures(opened: Sequence[Benchmark], named: bool) -> N
         refuse(("--categories",), "is about pictures of your own; named benchmarks have their classes")
 
 
-def _picture_folders(given: list[str], wanted: Sequence[str | None]) -> dict[str, Path]:
-    """Folders of pictures by benchmark; that of all others has no name.
+def _picture_folders(given: list[str], wanted: Sequence[str]) -> dict[str, Path]:
+    """Folders of pictures by benchmark.
+
+    One without a name is that of all benchmarks that have none of their own; of files of the user's own only if there
+    is no benchmark among them that the project knows, since such files mostly have their pictures beside them.
 
     Args:
         given: ``FOLDER`` or ``NAME=FOLDER``.
@@ -190,7 +196,7 @@ def _picture_folders(given: list[str], wanted: Sequence[str | None]) -> dict[str
     folders: dict[str, Path] = {}
     for text in given:
         name, equals, rest = text.partition("=")
-        key, folder = (name, Path(rest)) if equals and name in BENCHMARKS else ("", Path(text))
+        key, folder = (name, Path(rest)) if equals and name in {*BENCHMARKS, *wanted} else ("", Path(text))
         if key and key not in wanted:
             raise UsageError(f"--pictures {text} has no effect: {key} is not among the benchmarks")
         if not folder.is_dir():
@@ -200,6 +206,9 @@ def _picture_folders(given: list[str], wanted: Sequence[str | None]) -> dict[str
                 f"--pictures {text}: {folders[key]} was given before; write NAME=FOLDER for each benchmark"
             )
         folders[key] = folder
+    if "" in folders:
+        others = [name for name in wanted if name in BENCHMARKS] or wanted
+        folders = dict.fromkeys(others, folders.pop("")) | folders
     return folders
 
 
@@ -253,8 +262,11 @@ def _measure(
 def _tell(one: Evaluation) -> None:
     what = f"{one.system} ({one.paradigm}) on {one.title}"
     if one.tagging is not None:
-        # What a caption names has no order.
-        figures = [] if one.paradigm == "captioning" else [f"mAP {100 * one.tagging.map_papers:.1f}"]
+        figures = []
+        if one.paradigm != "captioning":  # What a caption names has no order.
+            papers, distinct = (f"{100 * value:.1f}" for value in (one.tagging.map_papers, one.tagging.map_distinct))
+            beside = "" if papers == distinct else f" as the papers define it, {distinct} of classes with positives"
+            figures.append(f"mAP {papers}{beside}")
         if one.tagging.found is not None:
             found = one.tagging.found
             figures.append(

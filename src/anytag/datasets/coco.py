@@ -233,8 +233,12 @@ def _file_name(image: Mapping[str, Any]) -> str:
 def _find_images(path: Path, name: str) -> Path:
     split = path.stem.rpartition("_")[2]
     around = (path.parent, path.parent.parent)
-    folders = [folder / inside for folder in around for inside in (split, "images", f"images/{split}", "")]
+    inside = (split, "images", f"images/{split}", "")
+    folders = list(dict.fromkeys(folder / part for folder in around for part in inside))
     found = next((folder for folder in folders if (folder / name).is_file()), None)
     if found is None:
-        raise UsageError(f"{path}: {name} is in none of {', '.join(map(str, folders))}; give the folder as images=")
+        raise UsageError(
+            f"{path}: {name} is in none of {', '.join(map(str, folders))}; put the pictures there, or "
+            "name their folder: --pictures of anytag evaluate, images= in a recipe or in Python"
+        )
     return found

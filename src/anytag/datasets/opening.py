@@ -44,6 +44,9 @@ _SUFFIXES = {
 #: Options that are paths.
 _PATHS = ("path", "images", "tag_list", "index_folder", "manifest")
 
+#: What helps where a path does not say what it is.
+_ADVICE = "say its 'kind' in a recipe or in Python"
+
 #: How much of a JSON file is looked at to tell what it is.
 _LOOKED_AT = 1 << 16
 
@@ -130,7 +133,7 @@ def guess_kind(path: str) -> str:
         return _kind_of_json(place) if _SUFFIXES.get(suffix, "json") == "json" else _SUFFIXES[suffix]
     if not place.exists():
         raise UsageError(f"{path}: no such file or folder")
-    raise UsageError(f"{path}: its name does not say what it is; add its 'kind'. {_kinds()}")
+    raise UsageError(f"{path}: its name does not say what it is; {_ADVICE}. {_kinds()}")
 
 
 def _kinds() -> str:
@@ -150,8 +153,7 @@ def _kind_of_folder(folder: Path) -> str:
             found.setdefault(_SUFFIXES[suffix], name)
     if len(found) > 1 or found.keys() & {"table", "json"}:
         raise UsageError(
-            f"{folder}: holds {' and '.join(found.values())}; give the file that is meant, or say the 'kind'. "
-            f"{_kinds()}"
+            f"{folder}: holds {' and '.join(found.values())}; give the file that is meant, or {_ADVICE}. {_kinds()}"
         )
     return next(iter(found), "folder")
 

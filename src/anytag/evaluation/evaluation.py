@@ -235,7 +235,10 @@ def _left_out(scored: Scored, benchmark: Benchmark) -> list[str]:
     if empty := benchmark.empty_classes:
         shown = ", ".join(empty[:20]) + (", …" if len(empty) > 20 else "")
         are = "class is" if len(empty) == 1 else "classes are"
-        notes.append(f"{len(empty)} {are} true of no picture, and left out of means over classes: {shown}")
+        notes.append(
+            f"{len(empty)} {are} true of no picture, left out of means over classes, and 0 in the papers' mean average "
+            f"precision: {shown}"
+        )
     return notes
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -61,7 +62,12 @@ def _name(sample: Sample, row: int, path: Path) -> str:
     return sample.source if sample.source and sample.id == str(row) else sample.id
 
 
-def open_own(path: str | Path, categories: Sequence[str] | None = None, title: str | None = None) -> Benchmark:
+def open_own(
+    path: str | Path,
+    categories: Sequence[str] | None = None,
+    title: str | None = None,
+    pictures: Path | None = None,
+) -> Benchmark:
     """Open labeled pictures as a benchmark.
 
     Whatever :func:`~anytag.datasets.opening.open_source` opens will do. Labels are a sample's tags and human labels; of
@@ -72,14 +78,22 @@ def open_own(path: str | Path, categories: Sequence[str] | None = None, title: s
         path: A folder, file, or pattern of shards.
         categories: Only these; ``None``: all that occur. Labels outside are counted and named.
         title: What to call it; ``None``: the path's name.
+        pictures: The folder that names of pictures start at, for a file that names them; ``None``: where its kind has
+            them, such as beside a table.
 
     Raises:
         BenchmarkError: If there are neither labels nor captions, or none of the categories occurs.
-        UsageError: If the source cannot be opened.
+        UsageError: If the source cannot be opened, or a folder of pictures is named for one that holds them.
     """
-    # A folder a class, where there is nothing else that tells what pictures show.
-    is_folder = Path(path).is_dir() and guess_kind(str(path)) == "folder"
-    source = open_source({"path": path, "classes": None} if is_folder else path)
+    spec: dict[str, Any] = {"path": path}
+    kind = guess_kind(str(path))
+    if kind == "folder":
+        spec["classes"] = None  # A folder a class, where there is nothing else that tells what pictures show.
+    if pictures is not None and kind in ("folder", "shards"):
+        raise UsageError(f"{path}: it holds its pictures; leave --pictures out, or give it as NAME=FOLDER to others")
+    if pictures is not None:
+        spec["images"] = pictures
+    source = open_source(spec)
     if not isinstance(source, IndexedSource):
         raise BenchmarkError(f"{path}: pictures must be at hand by their number; unpack compressed shards first")
     name = title or Path(str(path)).stem or str(path)
@@ -97,14 +111,14 @@ def open_own(path: str | Path, categories: Sequence[str] | None = None, title: s
         rows.append(row)
     if not rows:
         raise BenchmarkError(f"{path}: there are no pictures")
-    pictures: Pictures = SamplePictures(_Kept(source, rows), tuple(ids), tuple(files))
+    shown: Pictures = SamplePictures(_Kept(source, rows), tuple(ids), tuple(files))
     notes = [source.description]
     if unreadable:
         notes.append(f"{len(unreadable):,} samples cannot be read and are left out, the first: {unreadable[0]}")
     if not any(labels):
         if not all(captions):
             raise BenchmarkError(f"{path}: some pictures have neither labels nor captions, so nothing can be measured")
-        return Benchmark(name, name, "captioning", pictures, captions=tuple(captions), notes=tuple(notes))
+        return Benchmark(name, name, "captioning", shown, captions=tuple(captions), notes=tuple(notes))
     seen = sorted({label for entry in labels for label in entry})
     names = list(dict.fromkeys(categories)) if categories is not None else seen
     column = {label: place for place, label in enumerate(names)}
@@ -127,7 +141,7 @@ def open_own(path: str | Path, categories: Sequence[str] | None = None, title: s
         name,
         name,
         "tagging",
-        pictures,
+        shown,
         tuple(names),
         tuple(names),
         targets=targets,

@@ -52,7 +52,7 @@ def open_benchmark(
     Args:
         name: One of :data:`BENCHMARKS`, or a folder, file or pattern of shards.
         annotations: Folder of a named benchmark's annotation files; ``None``: this folder.
-        pictures: Folder of its pictures.
+        pictures: Folder of its pictures; for a file of the user's own, that which its names of pictures start at.
         categories: For pictures of the user's own: only these.
 
     Raises:
@@ -68,4 +68,4 @@ def open_benchmark(
             f"there is no benchmark {text!r}, and no file or folder of that name; benchmarks are: "
             f"{', '.join(BENCHMARKS)}"
         )
-    return own.open_own(text, categories)
+    return own.open_own(text, categories, pictures=pictures)
