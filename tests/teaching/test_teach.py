@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 import anytag
 from anytag.cli import build_app
 from anytag.errors import ModelError, UsageError
+from anytag.foundations.folder_locks import only_writer_of
 from anytag.inference.taught_tags import TaughtTags
 from anytag.model.directory import ModelDirectory
 from anytag.teaching.config import TeachingConfig
@@ -199,6 +200,45 @@ def test_strangers_of_ones_own(taught, tmp_path):
         teach(config, folder, tmp_path / "model", said.append)
     config = config.model_copy(update={"sources": ({"path": "photos", "classes": True},)})
     assert len(teach(config, folder, tmp_path / "model", said.append)) == 2
+
+
+def test_nothing_is_left_out_without_a_word(tmp_path):
+    """Pictures without tags, pictures that are there twice, and pictures that are on two sides."""
+    lay_out(tmp_path / "photos", count=3)
+    (tmp_path / "photos" / "bars" / "copy.png").write_bytes((tmp_path / "photos" / "bars" / "0.png").read_bytes())
+    (tmp_path / "other").mkdir()
+    draw_picture("rings", 60).save(tmp_path / "other" / "1.png")
+    rows = [f"{path.relative_to(tmp_path)},{path.parent.name}" for path in sorted((tmp_path / "photos").glob("*/*"))]
+    (tmp_path / "table.csv").write_text("\n".join(["image,tags", *rows, "other/1.png,"]) + "\n")
+    lay_out(tmp_path / "more", count=2)  # The first two of each again, under other names.
+    said = []
+    config = TeachingConfig(sources=("table.csv",), validation=("more",), strangers=("photos", "other"), views=1)
+    with pytest.raises(UsageError, match="all pictures of strangers are your own ones"):
+        teach(config.model_copy(update={"strangers": ("photos",)}), tmp_path, tmp_path / "model", said.append)
+    results = teach(config, tmp_path, tmp_path / "model", said.append)
+    assert [result.pictures for result in results] == [3, 3]
+    assert "warning: pictures without tags, which are not used: 1" in said
+    assert "warning: pictures that are there more than once, which count once: 1" in said
+    assert "warning: validation pictures that are taught as well, so the figures flatter: 4" in said
+    assert "warning: pictures of strangers that are your own ones, which are left out there: 6" in said
+
+
+@pytest.mark.parametrize("missing", ["validation", "strangers"])
+def test_what_is_missing_comes_out_before_pictures_are_read(tmp_path, monkeypatch, missing):
+    lay_out(tmp_path / "photos", count=2)
+    monkeypatch.setattr("anytag.teaching.teach.read_pictures", lambda *arguments: pytest.fail("pictures were read"))
+    config = TeachingConfig(sources=("photos",), **{missing: ("gone.csv",)})
+    with pytest.raises(UsageError, match=r"gone\.csv: the file cannot be read"):
+        teach(config, tmp_path, tmp_path / "model", lambda line: None)
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="file"):
+        teach(TeachingConfig(sources=("photos",)), tmp_path, tmp_path / "file" / "model", lambda line: None)
+
+
+def test_two_commands_do_not_teach_into_one_folder(tmp_path):
+    lay_out(tmp_path / "photos", count=2)
+    with only_writer_of(tmp_path / "model"), pytest.raises(UsageError, match="another process is writing this"):
+        teach(TeachingConfig(sources=("photos",)), tmp_path, tmp_path / "model", lambda line: None)
 
 
 def test_a_damaged_file_is_refused(taught, tmp_path):

@@ -17,7 +17,7 @@ from anytag.inference.evidence import EVIDENCE_FILE, WITNESSES
 from anytag.inference.open_evidence import shared_weights
 from anytag.inference.recognizer import Recognizer
 from anytag.inference.taught_tags import TaughtTags
-from anytag.model.directory import TAUGHT_FILE, ModelDirectory, new_model, write_config
+from anytag.model.directory import TAUGHT_FILE, ModelDirectory, write_config
 from anytag.model.vocabulary import TagVocabulary, VocabularyTag
 from anytag.teaching.discriminant import Discriminant
 from anytag.teaching.strangers import Strangers
@@ -90,10 +90,10 @@ def with_taught(
 def write_taught(
     folder: Path, recognizer: Recognizer, name: str, vocabulary: TagVocabulary, taught: TaughtTags, notes: Sequence[str]
 ) -> None:
-    """Write the model directory, whole or not at all; one that is there is replaced.
+    """Write the files of the model directory.
 
     Args:
-        folder: Where it is to be.
+        folder: An empty one, of :func:`~anytag.model.directory.new_model`.
         recognizer: The model that was taught.
         name: Of the new one.
         vocabulary: Its tags.
@@ -102,25 +102,23 @@ def write_taught(
     """
     directory = recognizer.directory
     new = [tag for tag in vocabulary if tag.id >= len(directory.vocabulary)]
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with new_model(folder) as part:
-        directory.copy((name for name in directory.config.files if name != TAUGHT_FILE), part)
-        vocabulary.save(part / "vocabulary.json")
-        taught.save(str(part))
-        if new:
-            for file, arrays in _ROWS.items():
-                if directory.has(file):
-                    _grow(part / file, arrays, len(directory.vocabulary), _fresh(recognizer, new), len(new))
-            if directory.config.evidence is not None:
-                _grow_evidence(part / EVIDENCE_FILE, directory, len(new))
-        card = part / "README.md"
-        text = card.read_text(encoding="utf-8").rstrip() + "\n" if card.exists() else f"# {name}\n"
-        lines = "".join(f"\n- {note}" for note in notes)
-        card.write_text(
-            f"{text}\n## Taught afterwards\n`anytag teach`; everything else is as before.\n{lines}\n", encoding="utf-8"
-        )
-        files = sorted(path.relative_to(part).as_posix() for path in part.rglob("*") if path.is_file())
-        write_config(part, directory.config.model_copy(update={"name": name, "files": {}}), files)
+    directory.copy((name for name in directory.config.files if name != TAUGHT_FILE), folder)
+    vocabulary.save(folder / "vocabulary.json")
+    taught.save(str(folder))
+    if new:
+        for file, arrays in _ROWS.items():
+            if directory.has(file):
+                _grow(folder / file, arrays, len(directory.vocabulary), _fresh(recognizer, new), len(new))
+        if directory.config.evidence is not None:
+            _grow_evidence(folder / EVIDENCE_FILE, directory, len(new))
+    card = folder / "README.md"
+    text = card.read_text(encoding="utf-8").rstrip() + "\n" if card.exists() else f"# {name}\n"
+    lines = "".join(f"\n- {note}" for note in notes)
+    card.write_text(
+        f"{text}\n## Taught afterwards\n`anytag teach`; everything else is as before.\n{lines}\n", encoding="utf-8"
+    )
+    files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    write_config(folder, directory.config.model_copy(update={"name": name, "files": {}}), files)
 
 
 def _fresh(recognizer: Recognizer, tags: Sequence[VocabularyTag]) -> dict[str, NDArray[Any]]:

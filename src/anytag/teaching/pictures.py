@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from anytag.backends.base import FloatArray
-from anytag.datasets.samples import Sample
 from anytag.datasets.sources import SampleSource
 from anytag.errors import UsageError
 from anytag.evaluation.labeled_scores import nothing_readable, sample_batches
@@ -36,12 +36,18 @@ class OwnPictures:
     Attributes:
         inputs: ``[N, V, I]``, the plain view of each first.
         tags: The names that each was given, normalized, each with its kind where that was said.
+        keys: The same for pictures that look the same to the model.
         problems: What could not be read, in sentences.
+        untagged: Pictures that were left out because nobody gave them tags.
+        repeated: Pictures that were left out because they are there already; their tags were added to that one's.
     """
 
     inputs: FloatArray
     tags: tuple[frozenset[Key], ...]
+    keys: tuple[bytes, ...] = ()
     problems: tuple[str, ...] = ()
+    untagged: int = 0
+    repeated: int = 0
 
     def counts(self) -> Counter[Key]:
         """How many pictures each name was given to."""
@@ -65,26 +71,38 @@ def read_pictures(
     """
     problems: list[str] = []
     inputs: list[FloatArray] = []
-    kept: list[Sample] = []
-    seen = 0
+    tags: dict[bytes, set[Key]] = {}
+    seen = untagged = 0
     draw = np.random.default_rng(seed)
     for samples, pixels in sample_batches(recognizer, sources, problems):
         seen += len(samples)
-        rows = [row for row, sample in enumerate(samples) if sample.tags or not tagged]
-        if not rows:
-            continue
-        kept += [samples[row] for row in rows]
-        looks = [picture_inputs(recognizer.backend.encode(look)) for look in _views(pixels[rows], views, draw)]
-        inputs.append(np.stack(looks, 1))
+        rows = []
+        for row, sample in enumerate(samples):
+            if tagged and not sample.tags:
+                untagged += 1
+                continue
+            key = blake2b(pixels[row].tobytes(), digest_size=16).digest()
+            if key not in tags:
+                rows.append(row)
+            tags.setdefault(key, set()).update((normalize_name(tag.name), tag.kind) for tag in sample.tags)
+        if rows:
+            looks = [picture_inputs(recognizer.backend.encode(look)) for look in _views(pixels[rows], views, draw)]
+            inputs.append(np.stack(looks, 1))
     if not seen:
         raise nothing_readable(sources, problems)
-    if not kept:
+    if not inputs:
         raise UsageError(
             f"the {seen:,} pictures that can be read have no tags; give a folder a tag, a table with a column of tags, "
             "or a JSON file beside each picture"
         )
-    tags = tuple(frozenset((normalize_name(tag.name), tag.kind) for tag in sample.tags) for sample in kept)
-    return OwnPictures(np.concatenate(inputs), tags, tuple(problems))
+    return OwnPictures(
+        inputs=np.concatenate(inputs),
+        tags=tuple(map(frozenset, tags.values())),
+        keys=tuple(tags),
+        problems=tuple(problems),
+        untagged=untagged,
+        repeated=seen - untagged - len(tags),
+    )
 
 
 def _views(pixels: NDArray[np.uint8], count: int, draw: np.random.Generator) -> list[NDArray[np.uint8]]:

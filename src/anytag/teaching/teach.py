@@ -17,7 +17,7 @@ from anytag.evaluation.ranking import average_precision
 from anytag.foundations.report import Report
 from anytag.inference.recognizer import Recognizer, load
 from anytag.inference.taught_tags import TaughtTags
-from anytag.model.directory import TAUGHT_FILE, ModelDirectory, find_model
+from anytag.model.directory import TAUGHT_FILE, ModelDirectory, find_model, new_model
 from anytag.model.vocabulary import VocabularyTag
 from anytag.teaching.config import SHIPPED, Source, TeachingConfig
 from anytag.teaching.discriminant import Discriminant, fit_discriminant
@@ -83,7 +83,8 @@ def teach(
         What came of each tag, the new ones first.
 
     Raises:
-        UsageError: If pictures, tags or strangers are missing, or ``out`` holds something else.
+        UsageError: If pictures, tags or strangers are missing, or ``out`` holds something else or is written by another
+            process.
         ModelError: If the model cannot be loaded.
     """
     directory = find_start(config.start, data)
@@ -91,11 +92,28 @@ def teach(
         raise UsageError(f"{out}: is the model that is taught; give another folder")
     if out.exists() and not (out / TAUGHT_FILE).is_file() and (out.is_file() or any(out.iterdir())):
         raise UsageError(f"{out}: exists and is no model that was taught tags; it is not replaced, give another folder")
+    # Whatever is missing, or cannot be written to, comes out before pictures are read.
+    opened = _opened(config.sources, data, report)
+    validation, strangers = _opened(config.validation, data, report), _opened(config.strangers, data, report)
     recognizer = load(directory.path, threads=threads)
-    own = read_pictures(recognizer, _opened(config.sources, data, report), config.views, config.seed)
-    _complain(own.problems, report)
+    with new_model(out) as part:
+        return _teach(config, recognizer, opened, validation, strangers, part, report)
+
+
+def _teach(
+    config: TeachingConfig,
+    recognizer: Recognizer,
+    sources: Sequence[SampleSource],
+    validation: Sequence[SampleSource],
+    others: Sequence[SampleSource],
+    out: Path,
+    report: Report,
+) -> list[TaughtTag]:
+    directory = recognizer.directory
+    own = read_pictures(recognizer, sources, config.views, config.seed)
+    _complain(own, report)
     tags = find_tags(own.counts(), directory.vocabulary)
-    strangers = _strangers(config, recognizer, data, report)
+    strangers = _strangers(config, recognizer, others, own, report)
     if strangers is None:
         report(
             "warning: nothing is known of other pictures than yours as this model's image encoder sees them, so the "
@@ -112,8 +130,8 @@ def teach(
         TaughtTag(vocabulary[id], id >= len(directory.vocabulary), line.pictures, line.found, line.strays)
         for id, line in sorted(lines.items(), key=lambda item: (item[0] < len(directory.vocabulary), item[0]))
     ]
-    if config.validation:
-        results = _validated(config, recognizer, data, taught, results, tags, report)
+    if validation:
+        results = _validated(config, recognizer, validation, own, taught, results, tags, report)
     for result in results:
         report(str(result))
         _warn(result, report)
@@ -188,45 +206,63 @@ def _with_classes(options: dict[str, Any]) -> dict[str, Any]:
     return {**options, "classes": None} if Path(path).is_dir() and guess_kind(path) == "folder" else options
 
 
-def _complain(problems: Sequence[str], report: Report) -> None:
-    if problems:
-        shown = "".join(f"\n  {problem}" for problem in problems[:3])
-        report(f"warning: pictures that could not be used: {len(problems):,}. The first:{shown}")
+def _complain(given: OwnPictures, report: Report) -> None:
+    """Nothing is left out without a word."""
+    if given.problems:
+        shown = "".join(f"\n  {problem}" for problem in given.problems[:3])
+        report(f"warning: pictures that could not be used: {len(given.problems):,}. The first:{shown}")
+    if given.untagged:
+        report(f"warning: pictures without tags, which are not used: {given.untagged:,}")
+    if given.repeated:
+        report(f"warning: pictures that are there more than once, which count once: {given.repeated:,}")
 
 
-def _strangers(config: TeachingConfig, recognizer: Recognizer, data: Path, report: Report) -> Strangers | None:
+def _strangers(
+    config: TeachingConfig, recognizer: Recognizer, sources: Sequence[SampleSource], own: OwnPictures, report: Report
+) -> Strangers | None:
     """The bank that ships, pictures that the user names, or both."""
     directory = recognizer.directory
     shipped = shipped_strangers(directory)
-    if not config.strangers:
+    if not sources:
         return shipped
-    given = read_pictures(recognizer, _opened(config.strangers, data, report), 1, config.seed, tagged=False)
-    _complain(given.problems, report)
-    inputs = given.inputs[:, 0]
+    given = read_pictures(recognizer, sources, 1, config.seed, tagged=False)
+    _complain(given, report)
+    strange = [row for row, key in enumerate(given.keys) if key not in set(own.keys)]
+    if len(strange) < len(given.keys):
+        report(
+            f"warning: pictures of strangers that are your own ones, which are left out there: "
+            f"{len(given.keys) - len(strange):,}"
+        )
+        if not strange:
+            raise UsageError("all pictures of strangers are your own ones; name pictures of other things")
+    inputs, named = given.inputs[strange, 0], [given.tags[row] for row in strange]
     if shipped is not None:
-        names = (*shipped.names, *sorted({name for tags in given.tags for name, _ in tags} - set(shipped.names)))
+        names = (*shipped.names, *sorted({name for tags in named for name, _ in tags} - set(shipped.names)))
         place = {name: number for number, name in enumerate(names)}
-        shown = tuple(np.array(sorted({place[name] for name, _ in tags}), np.uint16) for tags in given.tags)
+        shown = tuple(np.array(sorted({place[name] for name, _ in tags}), np.uint16) for tags in named)
         points = np.concatenate([shipped.points, shipped.project(inputs)])
         return replace(shipped, points=points, names=names, shown=(*shipped.shown, *shown))
     tags = find_tags(given.counts(), directory.vocabulary)
     vocabulary = with_taught(directory.vocabulary, tags.values())
-    ids = [sorted({tags[key].id for key in keys}) for keys in given.tags]
+    ids = [sorted({tags[key].id for key in keys}) for keys in named]
     return make_strangers(inputs, ids, vocabulary, directory.config.features, encoder_of(directory))
 
 
 def _validated(
     config: TeachingConfig,
     recognizer: Recognizer,
-    data: Path,
+    sources: Sequence[SampleSource],
+    own: OwnPictures,
     taught: TaughtTags,
     results: list[TaughtTag],
     tags: dict[Key, VocabularyTag],
     report: Report,
 ) -> list[TaughtTag]:
     """Results with average precisions on pictures that nothing was learned from; other tags' pictures are negatives."""
-    given = read_pictures(recognizer, _opened(config.validation, data, report), 1, config.seed)
-    _complain(given.problems, report)
+    given = read_pictures(recognizer, sources, 1, config.seed)
+    _complain(given, report)
+    if shared := len(set(given.keys) & set(own.keys)):
+        report(f"warning: validation pictures that are taught as well, so the figures flatter: {shared:,}")
     inputs = given.inputs[:, 0]
     known = find_tags(given.counts() | Counter(dict.fromkeys(tags, 0)), recognizer.vocabulary)
     named = [{known[key].name for key in keys} for keys in given.tags]
