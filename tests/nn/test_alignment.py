@@ -347,6 +347,13 @@ class TestNegatives:
             else:
                 assert not excluded[row, column]
 
+    def test_similarities_that_are_no_numbers_are_left_to_the_loss(self):
+        """A run that diverges says so; PyTorch's words about a probability tensor said nothing."""
+        logits = torch.full((3, 3), torch.nan)
+        logits[0] = torch.tensor([0.0, 1.0, torch.inf])
+        drawn = draw_negatives(logits, torch.eye(3, dtype=torch.bool), seeded(0))
+        assert all(0 <= column < 3 and column != row for row, column in enumerate(drawn.tolist()))
+
 
 def seeded(seed):
     return torch.Generator().manual_seed(seed)

@@ -20,6 +20,7 @@ from anytag.cli._output import progress_bar, say, tell, write_json
 from anytag.cli._shared import finish, reporting
 from anytag.data_engine.manifest import PartFormat
 from anytag.errors import UsageError
+from anytag.foundations.settings import complaint_of
 
 if TYPE_CHECKING:
     from anytag.data_engine.models import ModelSpec
@@ -190,8 +191,8 @@ def _settings(kind: type[BaseModel], path: Path | None, **given: Any) -> Any:
         return kind.model_validate(record | {name: value for name, value in given.items() if value is not None})
     except (OSError, ValueError, TypeError) as error:
         if isinstance(error, ValidationError):
-            first = error.errors()[0]
-            raise UsageError(f"{'.'.join(map(str, first['loc'])) or path}: {first['msg']}") from None
+            where, complaint = complaint_of(error)
+            raise UsageError(f"{'.'.join(map(str, where)) or path}: {complaint}") from None
         raise UsageError(f"{path}: cannot be read as settings ({error})") from None
 
 

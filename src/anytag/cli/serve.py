@@ -18,6 +18,7 @@ from anytag.cli._inputs import Threads
 from anytag.cli._output import say
 from anytag.cli._shared import reporting
 from anytag.errors import UsageError, needs_extra
+from anytag.foundations.settings import complaint_of
 
 #: Where keys may come from without standing in the list of processes.
 KEYS_VARIABLE = "ANYTAG_API_KEYS"
@@ -105,8 +106,8 @@ def serve(
                 threads=threads,
             )
         except ValidationError as error:
-            first = error.errors()[0]
-            raise UsageError(f"--{'-'.join(map(str, first['loc']))}: {first['msg']}") from None
+            where, complaint = complaint_of(error)
+            raise UsageError(f"--{'-'.join(map(str, where))}: {complaint}") from None
         logging.basicConfig(level=logging.WARNING if quiet else logging.INFO, stream=sys.stderr, format="%(message)s")
         for named in models.values():  # What is wrong is said now, and not at the first request.
             find_model(named)

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from anytag.data_engine.manifest import TagSource
-from anytag.foundations.settings import Settings
+from anytag.foundations.settings import Seed, Settings
 from anytag.recognition import TagKind
 
 
@@ -86,7 +86,7 @@ class CleaningConfig(Settings):
     most_fitted: int = Field(default=20_000, ge=1)
     iterations: int = Field(default=50, ge=1)
     groups: int = Field(default=32, ge=1)
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
 
     def of_regions(self) -> dict[str, object]:
         """The settings that regions, their features and scores depend on."""

@@ -23,7 +23,7 @@ from anytag.data_engine.parse import as_tags, in_order, load_ids
 from anytag.data_engine.work import Digest, Outcome, PartsStep
 from anytag.datasets.sources import SampleSource
 from anytag.errors import PictureError
-from anytag.foundations.settings import Settings
+from anytag.foundations.settings import Seed, Settings
 from anytag.language.parsing.parser import load_parser
 from anytag.language.tags.tag_ids import TagIds
 from anytag.pictures import PictureSource
@@ -51,7 +51,7 @@ class GenerateConfig(Settings):
     kinds: tuple[TagKind, ...] | None = None
     num_beams: int | None = Field(default=None, ge=1)
     sample: bool = False
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
 
 
 @dataclass(frozen=True)

@@ -5,26 +5,30 @@ A family is a config, not a class tree: the same parts in other sizes.
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
+from pydantic import Field, PositiveFloat, field_validator, model_validator
 
-from anytag.foundations.settings import Settings
+from anytag.foundations.settings import Dropout, Fraction, Settings, Size
 from anytag.pictures.preprocessing import Alpha, Preprocessing
 from anytag.pictures.reading import Interpolation
 
 #: Version of the model directory's layout; a reader refuses a newer one.
 FORMAT_VERSION = 1
 
+#: How many layers lie one above another.
+Layers = Annotated[int, Field(ge=1, le=1000)]
+
 
 class SwinConfig(Settings):
     """Sizes of a Swin Transformer (Liu et al., 2021); the defaults are those of Swin-L."""
 
-    width: int = Field(default=192, ge=1)
-    depths: tuple[int, ...] = (2, 2, 18, 2)
-    heads: tuple[int, ...] = (6, 12, 24, 48)
-    window: int = Field(default=12, ge=1)
-    drop_path: float = Field(default=0.1, ge=0, lt=1)
+    width: Size = 192
+    depths: tuple[Layers, ...] = (2, 2, 18, 2)
+    heads: tuple[Size, ...] = (6, 12, 24, 48)
+    window: int = Field(default=12, ge=1, le=1024)
+    drop_path: Dropout = 0.1
 
 
 class ImageEncoderConfig(Settings):
@@ -54,12 +58,12 @@ class ImageEncoderConfig(Settings):
     name: str = "efficientnet_lite2"
     swin: SwinConfig | None = None
     projection: Literal["normalized", "linear", "none"] = "normalized"
-    resolution: int = Field(default=260, ge=1)
-    width: int = Field(default=1280, ge=1)
-    tokens: int = Field(default=82, ge=1)
-    classes: int = 1000
+    resolution: int = Field(default=260, ge=1, le=16_384)
+    width: Size = 1280
+    tokens: Size = 82
+    classes: int = Field(default=1000, ge=0, le=1 << 20)
     mean: tuple[float, float, float] = (127.0, 127.0, 127.0)
-    std: tuple[float, float, float] = (128.0, 128.0, 128.0)
+    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (128.0, 128.0, 128.0)
     interpolation: Interpolation = "bicubic"
     alpha: Alpha = "composite"
 
@@ -86,10 +90,10 @@ class RecognitionConfig(Settings):
     (Tag2Text's group-wise linear layer).
     """
 
-    layers: int = Field(default=2, ge=1)
-    heads: int = Field(default=4, ge=1)
-    inner: int = Field(default=512, ge=1)
-    dropout: float = Field(default=0.1, ge=0, lt=1)
+    layers: Layers = 2
+    heads: Size = 4
+    inner: Size = 512
+    dropout: Dropout = 0.1
     score: Literal["shared", "per_tag"] = "shared"
 
 
@@ -109,13 +113,13 @@ class ClipTextConfig(Settings):
         end_token: Id of the piece that ends a text; the embedding is read off there.
     """
 
-    vocabulary: int = Field(49408, ge=1)
-    positions: int = Field(77, ge=2)
-    width: int = Field(512, ge=1)
-    layers: int = Field(12, ge=1)
-    heads: int = Field(8, ge=1)
-    inner: int = Field(2048, ge=1)
-    embedding: int = Field(512, ge=1)
+    vocabulary: Size = 49408
+    positions: int = Field(77, ge=2, le=1 << 20)
+    width: Size = 512
+    layers: Layers = 12
+    heads: Size = 8
+    inner: Size = 2048
+    embedding: Size = 512
     activation: Literal["quick_gelu", "gelu"] = "quick_gelu"
     norm_eps: float = Field(1e-5, gt=0)
     end_token: int = Field(49407, ge=0)
@@ -138,10 +142,10 @@ class LabelQueryConfig(Settings):
 
     kind: Literal["text", "learned", "embedded", "described"] = "text"
     encoder: str = "all-MiniLM-L6-v2"
-    width: int = Field(default=384, ge=1)
-    inner: int = Field(default=512, ge=1)
+    width: Size = 384
+    inner: Size = 512
     offsets: bool = True
-    descriptions: int = Field(default=1, ge=1)
+    descriptions: int = Field(default=1, ge=1, le=10_000)
     clip_text: ClipTextConfig | None = None
 
 
@@ -171,21 +175,21 @@ class CaptionerConfig(Settings):
         attention_dropout: Of attention weights in training; ``None``: the same.
     """
 
-    layers: int = Field(default=3, ge=1)
-    interaction_layers: int | None = None
-    heads: int = Field(default=4, ge=1)
-    inner: int = Field(default=1024, ge=1)
-    vocabulary: int = 0
-    positions: int = Field(default=48, ge=1)
+    layers: Layers = 3
+    interaction_layers: Layers | None = None
+    heads: Size = 4
+    inner: Size = 1024
+    vocabulary: int = Field(default=0, ge=0, le=1 << 24)
+    positions: Size = 48
     picture_memory: bool = True
     shared_words: bool = True
     tokenizer: Literal["pruned", "bert"] = "pruned"
     guides: Literal["specific", "all"] = "specific"
-    tag_length: int = 0
+    tag_length: int = Field(default=0, ge=0)
     mask_padding: bool = True
     prompt: str = ""
-    dropout: float = Field(default=0.1, ge=0, lt=1)
-    attention_dropout: float | None = None
+    dropout: Dropout = 0.1
+    attention_dropout: Dropout | None = None
 
     @model_validator(mode="after")
     def _only_with_bert(self) -> Self:
@@ -219,18 +223,18 @@ class DecodingConfig(Settings):
             follows that thing alone, or is replaced by a plain one; 0: it need not.
     """
 
-    num_beams: int = 3
-    max_length: int = 24
-    min_length: int = 6
+    num_beams: int = Field(default=3, ge=1)
+    max_length: int = Field(default=24, ge=1)
+    min_length: int = Field(default=6, ge=0)
     length_penalty: float = 1.0
-    repetition_penalty: float = 1.0
+    repetition_penalty: float = Field(default=1.0, gt=0)
     alignment: float = 0.0
     agreement: float = 0.0
     support: float | None = None
     known_support: float | None = None
     guide_room: float = Field(default=0.0, ge=0)
     plain_from: float = Field(default=2.0, ge=0)
-    seldom: int = 0
+    seldom: int = Field(default=0, ge=0)
 
 
 class EvidenceConfig(Settings):
@@ -293,27 +297,47 @@ class ModelConfig(Settings):
         files: SHA-256 of every other file of the directory.
     """
 
-    format: int = FORMAT_VERSION
+    format: int = Field(default=FORMAT_VERSION, ge=1, le=FORMAT_VERSION)
     family: Literal["lite", "tag2text", "ram", "ram_plus"] = "lite"
     name: str = "lite"
-    width: int = Field(default=256, ge=1)
-    feature_width: int | None = None
+    width: Size = 256
+    feature_width: Size | None = None
     image_encoder: ImageEncoderConfig = Field(default_factory=ImageEncoderConfig)
     recognition: RecognitionConfig = Field(default_factory=RecognitionConfig)
     labels: LabelQueryConfig = Field(default_factory=LabelQueryConfig)
     captioner: CaptionerConfig | None = Field(default_factory=CaptionerConfig)
     decoding: DecodingConfig = Field(default_factory=DecodingConfig)
-    class_threshold: float = 0.4
-    class_support: int | None = None
+    class_threshold: float = Field(default=0.4, ge=0)
+    class_support: int | None = Field(default=None, ge=0)
     class_weight: float = 0.0
     evidence: EvidenceConfig | None = None
     joint_embedding: JointEmbeddingConfig | None = None
-    score_slope: float = 1.0
+    score_slope: float = Field(default=1.0, gt=0)
     open_shift: float = 0.0
-    training_pictures: int = 0
-    default_threshold: float = 0.5
-    open_threshold: float = 0.5
+    training_pictures: int = Field(default=0, ge=0)
+    default_threshold: Fraction = 0.5
+    open_threshold: Fraction = 0.5
     files: dict[str, str] = Field(default_factory=dict)
+
+    def misfit(self) -> str | None:
+        """Which sizes cannot go together, in a sentence; ``None`` if a network can be made of them."""
+        encoder = self.image_encoder
+        for name, part in (("recognition", self.recognition), ("captioner", self.captioner)):
+            if part is not None and self.width % part.heads:
+                return f"a width of {self.width} cannot be divided among {part.heads} heads ({name}.heads)"
+        if encoder.projection == "none" and encoder.width != self.features:
+            return (
+                f"features are {self.features} wide, but tokens that are not projected {encoder.width}; set "
+                "feature_width to that"
+            )
+        if encoder.projection == "none" and self.labels.kind == "text":
+            return "label queries of the kind 'text' need tokens that are projected; set image_encoder.projection"
+        if self.captioner is not None and self.captioner.tag_length > self.captioner.positions:
+            return (
+                f"tag lists of {self.captioner.tag_length} pieces do not fit into the captioner's "
+                f"{self.captioner.positions} positions (tag_length, positions)"
+            )
+        return None
 
     @property
     def features(self) -> int:

@@ -28,6 +28,7 @@ from anytag.errors import ModelError, UsageError, first_line
 from anytag.foundations.atomic_files import write_text
 from anytag.foundations.cache_folder import cache_folder
 from anytag.foundations.folder_locks import only_writer_of
+from anytag.foundations.settings import complaint_of
 from anytag.foundations.stand_in_files import stand_in
 from anytag.model.config import FORMAT_VERSION, ModelConfig
 from anytag.model.families import THRESHOLDS as OFFICIAL
@@ -85,9 +86,9 @@ class ModelDirectory:
         try:
             self.config = ModelConfig.model_validate(record)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"])) or "the whole"
-            raise ModelError(f"{self.path / 'config.json'}: {where}: {first['msg']}; copy the model again") from None
+            place, complaint = complaint_of(error)
+            where = ".".join(map(str, place)) or "the whole"
+            raise ModelError(f"{self.path / 'config.json'}: {where}: {complaint}; copy the model again") from None
         self._checked: dict[str, Path] = {}
 
     @cached_property

@@ -89,14 +89,14 @@ class RecognitionModel(nn.Module):
     def __init__(self, config: ModelConfig, tags: int = 0):
         super().__init__()
         self.config = config
+        if misfit := config.misfit():
+            raise ValueError(misfit)
         width, recognition, encoder = config.width, config.recognition, config.image_encoder
         #: These two are typed loosely: what they offer beyond a call depends on the family.
         self.image_encoder: Any = build_image_encoder(encoder)
         self.classifier = FrozenClassifier(encoder.width, encoder.classes)
         if encoder.projection != "none":
             self.image_projection = nn.Linear(encoder.width, config.features)
-        elif encoder.width != config.features:
-            raise ValueError(f"features are {config.features} wide, but unprojected tokens are {encoder.width}")
         if encoder.projection == "normalized":
             self.image_norm = nn.LayerNorm(config.features)
             self.image_positions = nn.Parameter(torch.randn(encoder.tokens, config.features) * 0.02)

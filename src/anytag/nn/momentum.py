@@ -34,7 +34,7 @@ class MomentumConfig(Settings):
     """
 
     momentum: float = Field(default=0.995, ge=0, le=1)
-    queue: int = Field(default=57_600, ge=0)
+    queue: int = Field(default=57_600, ge=0, le=1 << 24)
     soft_share: float = Field(default=0.4, ge=0, le=1)
     ramp_epochs: float = Field(default=2.0, ge=0)
 

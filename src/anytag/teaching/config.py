@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
-from anytag.foundations.settings import Settings
+from anytag.foundations.settings import Seed, Settings
 
 #: How recipes and commands name the model that ships.
 SHIPPED = "lite"
@@ -42,4 +42,4 @@ class TeachingConfig(Settings):
     penalty: float = Field(default=10.0, gt=0)
     most_strays: float = Field(default=0.003, gt=0, lt=0.5)
     folds: int = Field(default=5, ge=2, le=20)
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0

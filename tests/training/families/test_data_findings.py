@@ -171,10 +171,17 @@ class TestARun:
             ("picture,tags\na.png,caf\xe9\n".encode("latin-1"), DataError, r"not in UTF-8"),
             (b"picture,tags\nhttp://127.0.0.1:9/a.png,cat\n", DataError, r"127\.0\.0\.1:9"),
             (b"picture,tags\na.png,\n", UsageError, r"the 1 samples of the data name no tags"),
+            (b"picture,tags\n", UsageError, r"there is no sample in the data \(CSV table .*: 0 rows"),
         ],
-        ids=["latin-1", "no answer", "no tags"],
+        ids=["latin-1", "no answer", "no tags", "no rows"],
     )
     def test_the_first_pass_says_what_was_wrong(self, tmp_path, content, error, message):
         (tmp_path / "a.csv").write_bytes(content)
         with pytest.raises(error, match=message):
             train(self.settings(sources=("a.csv",)), tmp_path, tmp_path / "run", lambda line: None)
+
+
+def test_support_that_no_tag_has(tmp_path, rows):
+    message = r"none of the 6 tags that the data name is in 500 pictures \(vocabulary\.min_support\); the most"
+    with pytest.raises(UsageError, match=message):
+        train(config(vocabulary=VocabularyConfig(read="tags", min_support=500)), tmp_path, tmp_path / "run", list)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from toy_pairs import config, picture, write_pictures, write_rows  # noqa: E402
 import anytag  # noqa: E402
 from anytag.errors import DataError, UsageError  # noqa: E402
 from anytag.training.engine.checkpointing import SaveError  # noqa: E402
+from anytag.training.engine.config import Overrides  # noqa: E402
 from anytag.training.recipes.config import (  # noqa: E402
     RamConfig,
     RamPlusConfig,
@@ -291,6 +293,23 @@ def test_streams_of_unknown_length_need_to_be_told(data, tmp_path):
     (data / "tags.txt").write_text("red\n")
     with pytest.raises(UsageError, match=r"set stream\.samples_per_epoch"):
         train(settings, data, tmp_path, quiet)
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"image_encoder.tokens": 5}, "model: the sizes do not fit each other: this Swin gives 16 tokens of width 24"),
+        ({"image_encoder.resolution": 33}, "resolution 33 does not fit: patches of 4 pixels do not divide it"),
+        ({"captioner.positions": 39, "captioner.tag_length": 20}, "captions of up to 40 word pieces do not fit into"),
+        ({"captioner.positions": 39}, "model: tag lists of 40 pieces do not fit into the captioner's 39 positions"),
+        ({"labels.kind": "text"}, "model: label queries of the kind 'text' need tokens that are projected"),
+    ],
+)
+def test_sizes_that_do_not_fit_are_refused_before_the_first_step(data, tmp_path, change, complaint):
+    """They came out in the middle of a step, in PyTorch's words."""
+    pairs = [f"model.{name}={value}" for name, value in change.items()]
+    with pytest.raises(UsageError, match=re.escape(complaint)):
+        train(Overrides(pairs).apply(config("tag2text")), data, tmp_path / "run", quiet)
 
 
 def test_stages_may_train_a_part_alone(data, tmp_path):

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from anytag.errors import UsageError
-from anytag.foundations.settings import Settings
+from anytag.foundations.settings import BatchSize, LearningRate, Seed, Settings, complaint_of
 from anytag.training.engine.schedules import Schedule, WarmupCosineSchedule
 
 #: Of products in training; ``auto``: bfloat16 where that is faster.
@@ -34,9 +34,9 @@ class LoopStage(Settings):
     """
 
     name: str
-    epochs: float = Field(gt=0)
-    learning_rate: float = Field(default=1e-3, ge=0)
-    encoder_learning_rate: float = Field(default=0.0, ge=0)
+    epochs: float = Field(gt=0, le=1_000_000)
+    learning_rate: LearningRate = 1e-3
+    encoder_learning_rate: LearningRate = 0.0
     warmup: int = Field(default=200, ge=0)
     schedule: Schedule | None = None
 
@@ -60,7 +60,8 @@ class LoopConfig(Settings):
         batch_size: Samples a step learns from, over all processes and micro-batches.
         accumulate: Micro-batches that a process divides its share of a batch into, to save memory: their losses' mean
             is what one large batch gives wherever the loss is a mean over samples.
-        weight_decay: Of matrices; norms, biases and embeddings are not decayed.
+        weight_decay: Of matrices; norms, biases and embeddings are not decayed. AdamW takes this share, times the
+            rate, of every weight in a step.
         betas: AdamW's.
         gradient_clip: Gradients are scaled down to this norm; 0: never.
         ema_decay: Decay of the moving average of the weights, which is what is kept; 0: there is none.
@@ -79,13 +80,14 @@ class LoopConfig(Settings):
         patience: The run ends after so many validations without a better figure; ``None``: at its last step.
         loggers: Who receives the log beside ``log.jsonl`` (:mod:`anytag.training.engine.loggers`), each with an
             extra of its name.
-        divergence_factor: A loss so many times its running median is taken for diverging; 0: never.
+        divergence_factor: A loss so many times its running median is taken for diverging, so that it is above 1; 0:
+            never.
         divergence_steps: So many such steps in a row end the run; no checkpoint is written on the way.
     """
 
     stages: tuple[LoopStage, ...]
-    seed: int = Field(default=0, ge=0)
-    batch_size: int = Field(default=64, ge=1)
+    seed: Seed = 0
+    batch_size: BatchSize = 64
     accumulate: int = Field(default=1, ge=1)
     weight_decay: float = Field(default=0.05, ge=0)
     betas: tuple[Decay, Decay] = (0.9, 0.98)
@@ -108,6 +110,21 @@ class LoopConfig(Settings):
     def _patience_is_for_something(self) -> Self:
         if self.best_metric is None and (self.patience is not None or self.lower_is_better):
             raise ValueError("patience and lower_is_better are of a figure of validation; name it as best_metric")
+        return self
+
+    @model_validator(mode="after")
+    def _factors_mean_something(self) -> Self:
+        if 0 < self.divergence_factor <= 1:
+            raise ValueError(
+                f"divergence_factor is {self.divergence_factor:g}, so that usual losses would end the run; "
+                "give a number above 1, or 0 to let any loss pass"
+            )
+        for stage in self.stages:
+            if (taken := self.weight_decay * max(stage.learning_rate, stage.encoder_learning_rate)) >= 1:
+                raise ValueError(
+                    f"a weight_decay of {self.weight_decay:g} at the rate of stage {stage.name!r} takes {taken:.3g} "
+                    "times every weight away in each step; give a smaller one"
+                )
         return self
 
 
@@ -189,6 +206,6 @@ def _with(node: Any, changes: _Changes, path: tuple[str, ...]) -> Any:
     try:
         return type(node).model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        named = ".".join((*path, *map(str, first["loc"])))
-        raise UsageError(f"--set {named}: {first['msg']}" if named else f"--set: {first['msg']}") from None
+        where, complaint = complaint_of(error)
+        named = ".".join((*path, *map(str, where)))
+        raise UsageError(f"--set {named}: {complaint}" if named else f"--set: {complaint}") from None

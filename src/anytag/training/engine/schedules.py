@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, PositiveFloat
+from pydantic import Field, PositiveFloat, model_validator
 
 from anytag.errors import UsageError
 from anytag.foundations.settings import Settings
@@ -71,6 +71,12 @@ class StepSchedule(Settings):
     warmup_start: float = Field(5e-7, ge=0)
     official: bool = False
 
+    @model_validator(mode="after")
+    def _peak_is_highest(self) -> Self:
+        for name, value in (("floor", self.floor), ("warmup_start", self.warmup_start)):
+            _refuse_above_peak(name, value, self.peak)
+        return self
+
     def over(self, steps_per_epoch: int, steps: int) -> Rate:
         """The rate of every step of a run.
 
@@ -107,6 +113,11 @@ class CosineSchedule(Settings):
     kind: Literal["cosine"] = "cosine"
     peak: PositiveFloat = 5e-6
     floor: float = Field(0.0, ge=0)
+
+    @model_validator(mode="after")
+    def _peak_is_highest(self) -> Self:
+        _refuse_above_peak("floor", self.floor, self.peak)
+        return self
 
     def over(self, steps_per_epoch: int, steps: int) -> Rate:
         """The rate of every step of a run.
@@ -160,6 +171,11 @@ class WarmupCosineSchedule(Settings):
 
 #: Any of them, told apart by ``kind``: for a field of a config.
 Schedule = Annotated[StepSchedule | CosineSchedule | WarmupCosineSchedule, Field(discriminator="kind")]
+
+
+def _refuse_above_peak(name: str, value: float, peak: float) -> None:
+    if value > peak:
+        raise ValueError(f"{name} is {value:g}, above the peak of {peak:g}")
 
 
 def _check(steps_per_epoch: int, steps: int) -> None:

@@ -16,7 +16,7 @@ from anytag.checkpoints.clip import ClipText
 from anytag.checkpoints.convert import at_resolution
 from anytag.checkpoints.exported import read_exported
 from anytag.checkpoints.swin import load_swin_backbone
-from anytag.errors import ModelError
+from anytag.errors import ModelError, UsageError
 from anytag.language.parsing.parser import CaptionParser
 from anytag.language.tokenizers.bert_tokenizer import OfficialTokenizer, build_official_tokenizer
 from anytag.language.tokenizers.tokenizer import CaptionTokenizer, build_caption_tokenizer
@@ -157,7 +157,10 @@ def begin(
         caption_tokenizer = _caption_tokenizer(given, cache, directory)
         sizes = _with_words(sizes, len(caption_tokenizer))
     torch.manual_seed(config.seed)
-    model = RecognitionModel(sizes, len(chosen.vocabulary))
+    try:
+        model = RecognitionModel(sizes, len(chosen.vocabulary))
+    except ValueError as error:
+        raise UsageError(f"model: the sizes do not fit each other: {error}") from None
     fresh = [tag for tag, origin in zip(chosen.vocabulary, chosen.origins, strict=True) if origin is None]
     descriptions = find_path(teacher.descriptions, data) if teacher.descriptions is not None else None
     embeddings = embed_tags(fresh, sizes.labels, texts, cache, descriptions)

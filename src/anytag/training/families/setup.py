@@ -11,6 +11,7 @@ from anytag.datasets.sources import IndexedSource, SampleSource
 from anytag.datasets.stream import SampleStream
 from anytag.errors import UsageError
 from anytag.foundations.report import Report
+from anytag.language.tokenizers.bert_tokenizer import CAPTION_TOKENS
 from anytag.model.directory import ALIGNMENT_FILE
 from anytag.nn.alignment_file import read_alignment
 from anytag.training.engine.distributed import Strategy, first_process_first
@@ -59,6 +60,12 @@ def set_up(
         UsageError: If the recipe asks for what the data, the model or the teacher do not have.
         ModelError: If weights do not fit.
     """
+    captioner = start.config.captioner
+    if start.tokenizer is not None and captioner is not None and captioner.positions < CAPTION_TOKENS:
+        raise UsageError(
+            f"captions of up to {CAPTION_TOKENS} word pieces do not fit into the captioner's {captioner.positions} "
+            "positions; set model.captioner.positions"
+        )
     count = count_samples(config, given.sources)
     steps_per_epoch = max(1, count // config.batch_size)
     at_once = max(1, config.batch_size // (strategy.world * config.accumulate))

@@ -157,6 +157,14 @@ def _of_data(
         ]
     if not tags and not count and problems:
         raise DataError(f"not one of the {len(problems):,} samples can be read.{_examples(problems)}")
+    if not tags and not count:
+        raise UsageError(f"there is no sample in the data ({', '.join(source.description for source in sources)})")
+    if not tags and named:
+        (common, _), most = named.most_common(1)[0]
+        raise UsageError(
+            f"none of the {len(named):,} tags that the data name is in {config.min_support:,} pictures "
+            f"(vocabulary.min_support); the most frequent, {common!r}, is in {most:,}"
+        )
     if not tags:
         unread = f". {len(problems):,} samples more cannot be read.{_examples(problems)}" if problems else ""
         raise UsageError(

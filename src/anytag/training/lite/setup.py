@@ -51,6 +51,14 @@ def set_up(
         raise UsageError(f"LiteConfig trains lite models only, not a {start.config.family} model")
     if config.parser == "none":
         raise UsageError("LiteConfig learns the tags of captions; parser=none leaves it without any")
+    captioner = start.config.captioner
+    for used in config.objectives:
+        assert isinstance(used, LiteConfig)
+        if captioner is not None and (longest := max(used.caption_tokens, used.tag_tokens)) > captioner.positions:
+            raise UsageError(
+                f"objective: {longest} tokens (caption_tokens, tag_tokens) do not fit into the captioner's "
+                f"{captioner.positions} positions"
+            )
     encoder = start.config.image_encoder
     untouched = load_imagenet_lite(variant=encoder.name)
     untouched.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveFloat, model_validator
 
-from anytag.foundations.settings import Settings
+from anytag.foundations.settings import Settings, Size
 from anytag.model.config import ModelConfig
 from anytag.nn.momentum import MomentumConfig
 from anytag.training.engine.config import LoopConfig, LoopStage
@@ -18,9 +18,8 @@ SourceSpec = str | dict[str, Any]
 #: Stands for the sentence encoder of the ``lite`` models where a CLIP directory is asked for as a text encoder.
 SENTENCE_ENCODER = "all-MiniLM-L6-v2"
 
-#: A part of a whole, and how wide something is for its height; neither can be nothing.
+#: A part of a whole, which cannot be nothing.
 Share = Annotated[float, Field(gt=0, le=1)]
-Ratio = Annotated[float, Field(gt=0)]
 
 
 class AugmentationConfig(Settings):
@@ -36,9 +35,9 @@ class AugmentationConfig(Settings):
     """
 
     crop: tuple[Share, Share] | None = (0.2, 1.0)
-    aspect: tuple[Ratio, Ratio] = (3 / 4, 4 / 3)
+    aspect: tuple[PositiveFloat, PositiveFloat] = (3 / 4, 4 / 3)
     flip: float = Field(default=0.5, ge=0, le=1)
-    operations: int = Field(default=2, ge=0)
+    operations: int = Field(default=2, ge=0, le=100)
     magnitude: float = Field(default=5.0, ge=0, le=10)
     omission: float = Field(default=0.5, ge=0, le=1)
 
@@ -220,15 +219,14 @@ class StreamConfig(Settings):
         shuffle: ``true``: exactly, where every source is indexed; ``window``: within windows.
         window: Samples of a window.
         samples_per_epoch: Of all processes; needed where sources are streamed, for they do not know how many they are.
-        threads: That decode in each process; ``None``: one for every processor, 8 at the most.
-        bad_share: Share of unreadable samples above which the run stops.
-        bad_minimum: Samples that have to be seen first.
+        threads: That decode in each process; 0: the one that trains does; ``None``: one a processor, 8 at the most.
+        bad_share: Share of unreadable samples above which the run stops, once ``bad_minimum`` have been seen.
     """
 
     shuffle: bool | Literal["window"] = True
     window: int = Field(default=1024, ge=1)
     samples_per_epoch: int | None = Field(default=None, ge=1)
-    threads: int | None = Field(default=None, ge=0)
+    threads: int | None = Field(default=None, ge=0, le=256)
     bad_share: float = Field(default=0.01, ge=0, le=1)
     bad_minimum: int = Field(default=200, ge=1)
 
@@ -318,7 +316,7 @@ class TrainingConfig(LoopConfig):
     name: str
     model: ModelConfig | None = None
     start: str | None = None
-    resolution: int | None = Field(default=None, ge=32)
+    resolution: int | None = Field(default=None, ge=32, le=16_384)
     drop_path: float | None = Field(default=None, ge=0, lt=1)
     image_weights: str | None = None
     text_weights: str | None = None
@@ -327,13 +325,13 @@ class TrainingConfig(LoopConfig):
     validation: tuple[SourceSpec, ...] = ()
     validation_pictures: int = Field(default=1000, ge=1)
     texts: tuple[str, ...] = ()
-    text_batch_size: int = Field(default=64, ge=0)
+    text_batch_size: int = Field(default=64, ge=0, le=1 << 20)
     objective: AnyObjectiveConfig
-    views: int = Field(default=1, ge=1)
+    views: int = Field(default=1, ge=1, le=1000)
     encoder_weight_decay: float | None = Field(default=None, ge=0)
     pictures_per_loss: int | None = Field(default=None, ge=1)
     momentum: MomentumConfig = MomentumConfig()
-    alignment_width: int = Field(default=256, ge=1)
+    alignment_width: Size = 256
     augmentation: AugmentationConfig = AugmentationConfig()
     tags: Literal["caption", "picture", "given"] = "picture"
     parser: Literal["auto", "light", "spacy", "none"] = "auto"
@@ -349,6 +347,8 @@ class TrainingConfig(LoopConfig):
     def _begins_somewhere(self) -> TrainingConfig:
         if (self.model is None) == (self.start is None):
             raise ValueError("give either model, the sizes of a new one, or start, a model directory")
+        if misfit := self.model and self.model.misfit():
+            raise ValueError(f"model: {misfit}")
         return self
 
     @model_validator(mode="after")

@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from anytag.foundations.settings import Settings
+from anytag.foundations.settings import Seed, Settings
 from anytag.model.config import DecodingConfig
 from anytag.training.recipes.config import SourceSpec
 
@@ -52,7 +52,7 @@ class NetworkConfig(Settings):
 
     hidden: int = Field(default=256, ge=1)
     epochs: int = Field(default=6, ge=1)
-    learning_rate: float = Field(default=2e-3, gt=0)
+    learning_rate: float = Field(default=2e-3, gt=0, le=1)
     weight_decay: float = Field(default=0.02, ge=0)
     batch_size: int = Field(default=96, ge=1)
     input_dropout: float = Field(default=0.1, ge=0, lt=1)
@@ -165,7 +165,7 @@ class EvidenceTraining(Settings):
     object_threshold: float = Field(default=0.4, gt=0, lt=1)
     other_threshold: float = Field(default=0.6, gt=0, lt=1)
     decoding: DecodingConfig | None = None
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _something_is_new(self) -> Self:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from anytag.foundations.settings import Settings
+from anytag.foundations.settings import Seed, Settings
 from anytag.training.recipes.evidence import PictureGroup
 
 
@@ -33,10 +33,10 @@ class JointEmbeddingTraining(Settings):
     captions: int = Field(default=5, ge=1)
     width: int = Field(default=128, ge=1)
     epochs: int = Field(default=30, ge=1)
-    learning_rate: float = Field(default=2e-3, gt=0)
+    learning_rate: float = Field(default=2e-3, gt=0, le=1)
     weight_decay: float = Field(default=0.01, ge=0)
     batch_size: int = Field(default=1024, ge=2)
     dropout: float = Field(default=0.1, ge=0, lt=1)
     least: float = -14.0
     tag_weight: float = Field(default=0.05, ge=0)
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0

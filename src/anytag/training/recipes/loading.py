@@ -11,6 +11,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from anytag.errors import AnytagError, UsageError
+from anytag.foundations.settings import complaint_of
 from anytag.teaching.config import TeachingConfig
 from anytag.training.recipes.config import TrainingConfig
 from anytag.training.recipes.evidence import EvidenceTraining
@@ -51,8 +52,8 @@ def _explained(path: Path) -> Iterator[None]:
         raise
     except (Exception, SystemExit) as error:
         if isinstance(error, ValidationError):
-            first = error.errors()[0]
-            what = f"{'.'.join(map(str, first['loc'])) or error.title}: {first['msg']}"
+            where, complaint = complaint_of(error)
+            what = f"{'.'.join(map(str, where)) or error.title}: {complaint}"
         else:
             what = f"{type(error).__name__}: {error}"
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
