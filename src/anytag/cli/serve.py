@@ -106,8 +106,8 @@ def serve(
                 threads=threads,
             )
         except ValidationError as error:
-            where, complaint = complaint_of(error)
-            raise UsageError(f"--{'-'.join(map(str, where))}: {complaint}") from None
+            option, complaint = complaint_of(error)
+            raise UsageError(f"--{'-'.join(map(str, option))}: {complaint}") from None
         logging.basicConfig(level=logging.WARNING if quiet else logging.INFO, stream=sys.stderr, format="%(message)s")
         for named in models.values():  # What is wrong is said now, and not at the first request.
             find_model(named)

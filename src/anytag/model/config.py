@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
-from pydantic import Field, PositiveFloat, field_validator, model_validator
+from pydantic import Field, PositiveFloat, model_validator
 
 from anytag.foundations.settings import Dropout, Fraction, Settings, Size
 from anytag.pictures.preprocessing import Alpha, Preprocessing
