@@ -1,10 +1,15 @@
 """Ray works in silence, also when it loses a worker: what is printed is ours."""
 
 import os
+import socket
 import subprocess
 import sys
 
+import pytest
 from conftest import ROOT, require_module
+
+from anytag.errors import UsageError
+from anytag.foundations.ray_cluster import join_cluster
 
 PROGRAM = """
 import os
@@ -46,3 +51,19 @@ def test_nothing_is_printed_but_what_the_program_prints(tmp_path):
     )
     assert (tmp_path / "died").exists()
     assert (done.stdout, done.stderr, done.returncode) == ("[0, 1, 2, 3, 4, 5] True\n", "", 0)
+
+
+@pytest.mark.parametrize("where", ["argument", "variable"])
+@pytest.mark.parametrize("scheme", ["", "ray://"])
+def test_an_address_where_nobody_answers_is_said_at_once(monkeypatch, scheme, where):
+    require_module("ray", "cluster")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"{scheme}127.0.0.1:{free.getsockname()[1]}"
+        monkeypatch.setenv("RAY_ADDRESS", address if where == "variable" else "")
+        with pytest.raises(UsageError) as error:
+            join_cluster(address if where == "argument" else None)
+    assert str(error.value) == (
+        f"no Ray cluster answers at {address!r} (Connection refused); start one with 'ray start --head', give its "
+        "address, or take 'local' for one on this machine"
+    )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import re
+import socket
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -14,6 +16,10 @@ from anytag.errors import UsageError, needs_extra
 
 #: How much Ray's core, which is not written in Python, says on standard error.
 _CORE_LEVEL = "RAY_BACKEND_LOG_LEVEL"
+#: Host and port of an address.
+_PLACE = re.compile(r"(?:ray://)?(\[[\da-fA-F:]+\]|[^:/]+):(\d+)")
+#: Seconds to wait for an answer.
+_PATIENCE = 10.0
 
 
 def require_ray() -> None:
@@ -40,6 +46,9 @@ def join_cluster(address: str | None) -> None:
 
     if ray.is_initialized():
         return
+    asked = os.environ.get("RAY_ADDRESS") or address  # As Ray itself has it.
+    if asked and (place := _PLACE.fullmatch(asked)) and (reason := _refusal(place[1], int(place[2]))):
+        raise _no_cluster(asked, reason)
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # What it would warn of otherwise.
     os.environ.setdefault(_CORE_LEVEL, "fatal")  # Its core calls it an error that Ray Data starts actors as it does.
     # Ray's own choice is 15: beside anything else that runs, workers would stand still, and nobody asked for that.
@@ -48,12 +57,24 @@ def join_cluster(address: str | None) -> None:
         with _without_notice():
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise UsageError(
-            f"no Ray cluster answers at {address!r} ({reason}); start one with 'ray start --head', give its "
-            "address, or take 'local' for one on this machine"
-        ) from None
+        raise _no_cluster(asked, next(iter(str(error).splitlines()), type(error).__name__)) from None
     logging.getLogger("ray.data").setLevel(logging.ERROR)
+
+
+def _refusal(host: str, port: int) -> str | None:
+    """Why nobody answers there, which Ray takes five minutes to find out; ``None`` if somebody does."""
+    try:
+        socket.create_connection((host.strip("[]"), port), timeout=_PATIENCE).close()
+    except (OSError, OverflowError) as error:
+        return getattr(error, "strerror", None) or str(error)
+    return None
+
+
+def _no_cluster(address: str | None, reason: str) -> UsageError:
+    return UsageError(
+        f"no Ray cluster answers at {address!r} ({reason}); start one with 'ray start --head', give its "
+        "address, or take 'local' for one on this machine"
+    )
 
 
 class RayWorkers:
