@@ -164,6 +164,42 @@ def test_each_benchmark_has_its_folder_of_pictures(tmp_path, monkeypatch):
         assert found == [("nus-wide", Path("one")), ("mine.csv", expected)]
 
 
+def test_figures_of_the_first_pictures_say_so(labeled, tmp_path):
+    done = run("--model", "lite", "--benchmark", labeled, "--limit", 2, "--out", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    assert "lite (tagging) on mine, first 2: mAP" in done.stdout
+    page = (tmp_path / "out" / "tables.md").read_text(encoding="utf-8")
+    assert "| Method | mine, first 2 |" in page
+    assert "only the first 2 of 3 pictures, so figures are not those of the benchmark" in page
+    done = run("--model", "lite", "--benchmark", labeled, "--limit", 3, "--out", tmp_path / "out")
+    assert "first 3" not in done.output
+
+
+def test_a_cell_that_cannot_be_filled_costs_no_other(labeled, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "others.csv").write_text("image,tags\n0.png,quark\n1.png,gluon\n")
+    monkeypatch.setattr("anytag.evaluation.systems.ModelSystem.is_open", False)
+    both = ("--model", "lite", "--benchmark", "others.csv", "--benchmark", "mine.csv", "--out", "out")
+    done = run(*both)
+    why = "lite: none of the 2 categories is in the vocabulary"
+    assert done.exit_code == 1
+    assert f"others, lite (tagging): {why}\n" in done.stderr
+    assert done.stderr.endswith("1 of 2 cells could not be filled; the notes say why\n")
+    assert "lite (tagging) on mine: mAP" in done.stdout
+    assert f"- others, lite (tagging): {why}." in Path("out/tables.md").read_text(encoding="utf-8")
+    done = run("--model", "lite", "--benchmark", "others.csv", "--out", "out")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr.endswith(f"anytag evaluate: {why}\n")
+
+
+def test_notes_of_a_benchmark_stand_once(labeled, tmp_path):
+    asked = ("--model", "lite", "--model", "lite:captions", "--benchmark", labeled, "--limit", 2)
+    assert run(*asked, "--out", tmp_path / "out").exit_code == 0
+    notes = (tmp_path / "out" / "tables.md").read_text(encoding="utf-8").partition("## Notes")[2]
+    assert notes.count("only the first 2 of 3 pictures") == 1
+    assert "- mine, first 2, lite: only the first 2" in notes  # Two rows, but one system.
+
+
 def test_pictures_of_a_table_may_lie_elsewhere(labeled, tmp_path, monkeypatch):
     (tmp_path / "elsewhere").mkdir()
     for number in range(3):

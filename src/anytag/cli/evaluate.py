@@ -14,7 +14,7 @@ import typer
 from anytag.cli._commands import refuse, refuse_all_but
 from anytag.cli._output import say, tell, write_table
 from anytag.cli._shared import progress, reporting
-from anytag.errors import UsageError, needs_extra
+from anytag.errors import AnytagError, UsageError, needs_extra
 from anytag.language.tags.name_files import read_name_lines
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def evaluate(
         held_out = None if validation is None else open_(validation)
         _refuse_what_nothing_measures(opened, named=all(name in BENCHMARKS for name in benchmark))
         if limit is not None:
-            opened = [one.select(range(min(limit, len(one.pictures)))) for one in opened]
+            opened = [_first(one, limit) for one in opened]
         choice = ThresholdChoice(threshold, held_out, tune_on_test, per_class)
         tags = None if tags_from is None else TagIndicators(_open_model(tags_from), tag_weight)
         models, rivals = list(dict.fromkeys(model or ())), list(dict.fromkeys(baseline or ()))
@@ -155,14 +155,29 @@ def evaluate(
             for note in one.notes:
                 say(f"{one.title}: {note}")
         parts: list[tuple[Evaluation, Detail | None, Benchmark]] = []
+        refused: list[str] = []
         for system in systems:
             for one in opened:
-                parts += _measure(system, one, folder, choice, bootstrap, standardize, tags, metric)
-        written = write_tables([part[0] for part in parts], folder)
+                try:
+                    made = _measure(system, one, folder, choice, bootstrap, standardize, tags, metric)
+                except AnytagError as error:
+                    if len(systems) * len(opened) == 1:
+                        raise
+                    # A cell that cannot be filled, such as captions of a detector, does not cost the other ones.
+                    refused.append(f"{one.title}, {system.title} ({system.paradigm}): {error}")
+                    say(refused[-1])
+                    continue
+                for part, _, _ in made:
+                    _tell(part)
+                parts += made
+        if not parts:
+            raise UsageError(f"none of {len(systems) * len(opened)} cells could be filled")
+        written = write_tables([part[0] for part in parts], folder, refused)
         write_report(parts, folder / "report.html")
-        for part, _, _ in parts:
-            _tell(part)
         tell(f"written: {', '.join(str(path) for path in (*written[:3], folder / 'report.html'))}")
+        if refused:
+            say(f"{len(refused)} of {len(systems) * len(opened)} cells could not be filled; the notes say why")
+            raise typer.Exit(1)
 
 
 def _refuse_what_nothing_measures(opened: Sequence[Benchmark], named: bool) -> None:
@@ -176,6 +191,16 @@ def _refuse_what_nothing_measures(opened: Sequence[Benchmark], named: bool) -> N
         refuse(("--meteor",), "is about captions, and no --benchmark has any to compare with")
     if named:
         refuse(("--categories",), "is about pictures of your own; named benchmarks have their classes")
+
+
+def _first(benchmark: Benchmark, limit: int) -> Benchmark:
+    """A benchmark's first pictures; tables say that these are not all."""
+    count = len(benchmark.pictures)
+    if limit >= count:
+        return benchmark
+    note = f"only the first {limit:,} of {count:,} pictures, so figures are not those of the benchmark"
+    kept = benchmark.select(range(limit))
+    return replace(kept, title=f"{benchmark.title}, first {limit:,}", notes=(*benchmark.notes, note))
 
 
 def _picture_folders(given: list[str], wanted: Sequence[str]) -> dict[str, Path]:

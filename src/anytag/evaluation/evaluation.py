@@ -335,7 +335,8 @@ def evaluate_retrieval(
     return Evaluation(
         title, system.paradigm, benchmark.key, benchmark.title,
         retrieval=recall_at_k(values, owners), median_rank=median_ranks(values, owners),
-        failures=scored.failures, notes=tuple(_left_out(scored, benchmark)[:1]) if scored.failures else (),
+        failures=scored.failures,
+        notes=(*benchmark.notes, *(_left_out(scored, benchmark)[:1] if scored.failures else ())),
     )  # fmt: skip
 
 

@@ -24,8 +24,13 @@ def _percent(value: float) -> str:
     return f"{100 * value:.1f}"
 
 
-def write_tables(evaluations: Sequence[Evaluation], folder: Path) -> list[Path]:
+def write_tables(evaluations: Sequence[Evaluation], folder: Path, refused: Sequence[str] = ()) -> list[Path]:
     """Write ``results.json``, ``results.csv``, ``tables.md`` and a CSV of classes for each evaluation.
+
+    Args:
+        evaluations: What stands in them.
+        folder: Where to.
+        refused: Why other cells are empty, for the notes.
 
     Returns:
         The files.
@@ -34,7 +39,7 @@ def write_tables(evaluations: Sequence[Evaluation], folder: Path) -> list[Path]:
     written = {
         "results.json": json.dumps([one.to_json() for one in evaluations], indent=1, ensure_ascii=False) + "\n",
         "results.csv": _flat(evaluations),
-        "tables.md": markdown(evaluations),
+        "tables.md": markdown(evaluations, refused),
     }
     for one in evaluations:
         if one.classes:
@@ -105,7 +110,7 @@ def _classes(one: Evaluation) -> str:
     return out.getvalue()
 
 
-def markdown(evaluations: Sequence[Evaluation]) -> str:
+def markdown(evaluations: Sequence[Evaluation], refused: Sequence[str] = ()) -> str:
     """The papers' tables: recognition (F1, precision, recall) and mean average precision; then captions and retrieval.
 
     In every cell of the first two the measured figure stands first and the published one, if there is one, behind it
@@ -142,7 +147,7 @@ def markdown(evaluations: Sequence[Evaluation]) -> str:
             rank = "/".join(f"{value:g}" for value in one.median_rank or ())
             lines.append(f"| {one.system} | {one.title} | {text} | {picture} | {rank} |")
         lines.append("")
-    notes = list(dict.fromkeys(f"- {one.title}, {one.system}: {note}." for one in evaluations for note in one.notes))
+    notes = [*_notes(evaluations), *(f"- {reason}." for reason in refused)]
     if notes:
         lines += ["## Notes", "", *notes, ""]
     return "\n".join(lines)
@@ -150,6 +155,20 @@ def markdown(evaluations: Sequence[Evaluation]) -> str:
 
 def _fewer(one: Evaluation | None) -> str:
     return _FEWER if one is not None and one.unscored else ""
+
+
+def _notes(evaluations: Sequence[Evaluation]) -> list[str]:
+    """What is true of a benchmark once, what is true of a system with its name."""
+    on: dict[str, set[str]] = {}
+    of: dict[tuple[str, str], dict[str, None]] = {}
+    for one in evaluations:
+        on.setdefault(one.title, set()).add(one.system)
+        for note in one.notes:
+            of.setdefault((one.title, note), {})[one.system] = None
+    return [
+        f"- {title}: {note}." if len(systems) == len(on[title]) > 1 else f"- {title}, {', '.join(systems)}: {note}."
+        for (title, note), systems in of.items()
+    ]
 
 
 def _recognition(evaluations: Sequence[Evaluation]) -> list[str]:

@@ -66,6 +66,13 @@ class TestClip:
         expected = F.normalize(baseline.embed_texts(["a dog", "the dog"]).mean(0), dim=0)
         torch.testing.assert_close(baseline._texts[0], expected)
 
+    def test_texts_longer_than_it_reads(self, folder):
+        from anytag.evaluation.baselines.contrast import ContrastBaseline
+
+        baseline = ContrastBaseline(folder)
+        found = baseline.embed_texts(["dog" * 100, "dog" * 200])
+        torch.testing.assert_close(found[0], found[1])
+
     def test_a_directory_that_lacks_a_weight(self, folder, tmp_path):
         from safetensors.torch import load_file, save_file
 

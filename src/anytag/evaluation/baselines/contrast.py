@@ -55,10 +55,9 @@ class ContrastBaseline(DualEncoderBaseline):
 
     def text_features(self, texts: Sequence[str]) -> Any:
         # SigLIP was trained on texts padded to its full length.
-        padding: dict[str, Any] = (
-            {"padding": "max_length", "max_length": self.length} if self._fixed else {"padding": True}
-        )
-        ids = self.tokenizer(list(texts), return_tensors="pt", truncation=True, **padding)
+        padding = "max_length" if self._fixed else True
+        # Not every directory says how much its tokenizer may give.
+        ids = self.tokenizer(list(texts), return_tensors="pt", padding=padding, truncation=True, max_length=self.length)
         wanted = {name: ids[name] for name in ("input_ids", "attention_mask") if name in ids}
         if self._fixed:
             wanted.pop("attention_mask", None)
