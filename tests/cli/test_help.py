@@ -87,3 +87,21 @@ def test_a_command_alone_is_the_same_as_among_all():
         assert alone[0] == name
         assert [p.name for p in alone[1].params] == [p.name for p in command.params]
         assert alone[1].epilog == command.epilog
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("train", "r.py", "--data", ".", "--run", "run", "--stop-after", "nan"),
+        ("tag", "a.jpg", "--threshold", "nan"),
+        ("engine", "generate", "a.csv", "--work", "w", "--bad-share", "nan"),
+        ("serve", "--timeout", "inf"),
+    ],
+)
+def test_a_number_that_is_none(tmp_path, monkeypatch, arguments):
+    """Typer refuses it where an option has bounds; where it has none, and infinity above all, nobody did."""
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(build_app(), list(arguments))
+    assert done.exit_code == 2
+    assert arguments[-2] in done.output
+    assert not list(tmp_path.iterdir())

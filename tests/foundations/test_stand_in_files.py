@@ -5,8 +5,10 @@ from __future__ import annotations
 import shutil
 
 import pytest
+from data_files import write_shards
 
-from anytag.errors import ModelError
+from anytag.datasets import open_source
+from anytag.errors import ModelError, UsageError
 from anytag.foundations.stand_in_files import stand_in
 from anytag.model.directory import SHIPPED_MODEL, ModelDirectory
 
@@ -50,3 +52,20 @@ def test_a_model_folder_that_was_cloned_without_its_large_files(tmp_path):
     (tmp_path / "evidence.safetensors").write_bytes(POINTER)
     with pytest.raises(ModelError, match=r"evidence\.safetensors: a pointer of Git LFS.*git lfs pull"):
         ModelDirectory(tmp_path).file("evidence.safetensors")
+
+
+@pytest.mark.parametrize("content", [POINTER, PAGES[0]])
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.json", "a.tar", "a.parquet"])
+def test_every_reader_of_data_says_so(content, name, tmp_path):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UsageError, match=rf"{name}: a (pointer of Git LFS|web page), not the file itself"):
+        open_source(tmp_path / name)
+
+
+def test_one_shard_of_several_that_was_not_fetched(tmp_path):
+    write_shards(tmp_path, [2, 3])
+    (tmp_path / "shard-001.tar").write_bytes(POINTER)
+    source = open_source(str(tmp_path / "shard-*.tar"))
+    assert len(source) == 2
+    (problem,) = source.problems
+    assert str(problem).startswith("shard-001.tar: a pointer of Git LFS")

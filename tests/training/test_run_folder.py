@@ -106,3 +106,23 @@ def test_a_second_run_in_the_folder_is_refused(run, tmp_path):
         pytest.raises(UsageError, match="another run trains here; wait until it is done"),
     ):
         run(settings())
+
+
+def test_a_folder_that_can_be_none_of_a_run(data, tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").touch()
+    with pytest.raises(UsageError, match=r"file: is a file; give a folder for the run"):
+        train(settings(), data, tmp_path / "file")
+    with pytest.raises(UsageError, match=r"model: holds a model; give another folder for the run"):
+        train(settings(), data, tmp_path / "model")
+    assert [path.name for path in (tmp_path / "model").iterdir()] == ["config.json"]
+
+
+def test_data_that_are_no_folder(data, tmp_path):
+    command = r"pairs\.jsonl: is a file; .*--data .* --set 'sources=\[\"pairs\.jsonl\"\]'"
+    with pytest.raises(UsageError, match=command):
+        train(settings(), data / "pairs.jsonl", tmp_path / "run")
+    with pytest.raises(UsageError, match="gone: no such folder"):
+        train(settings(), data / "gone", tmp_path / "run")
+    assert not (tmp_path / "run").exists()

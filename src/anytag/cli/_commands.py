@@ -6,6 +6,7 @@ A command knows which of its options were given, so that it can refuse those tha
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Collection
 from contextvars import ContextVar
 from dataclasses import fields, is_dataclass
@@ -53,6 +54,9 @@ class Command(_Flags, TyperCommand):
 
     def invoke(self, ctx: Any) -> Any:
         options = [one for one in self.get_params(ctx) if one.param_type_name == "option"]
+        for option in options:  # Bounds refuse NaN, but many options have none.
+            if isinstance(value := ctx.params.get(option.name), float) and not math.isfinite(value):
+                raise typer.BadParameter(f"{value} is not a number that can be used.", ctx=ctx, param=option)
         given = [one for one in options if ctx.get_parameter_source(one.name).name == "COMMANDLINE"]
         _GIVEN.set(tuple(one.opts[0] for one in given))
         return super().invoke(ctx)

@@ -63,6 +63,7 @@ def train(
         from anytag.training.recipes.joint_embedding import JointEmbeddingTraining
         from anytag.training.recipes.loading import load_recipe
         from anytag.training.run import train as run_training
+        from anytag.training.run_record import check_folders
 
         keep_freed_memory()
         if threads or "OMP_NUM_THREADS" not in os.environ:
@@ -78,6 +79,7 @@ def train(
         with spinning_while_idle() if spins else nullcontext():
             if dry_run:
                 assert isinstance(config, TrainingConfig)
+                check_folders(data, run)
                 with only_writer(run, "another run trains", "give another run folder"):
                     picture = rehearse(config, data, run, tell, cache, out, device)
                 tell(f"five samples as the network sees them: {picture}" if picture else "no picture can be read")

@@ -19,6 +19,7 @@ from anytag.datasets.sources import SampleSource
 from anytag.datasets.tables import TableSource
 from anytag.datasets.webdataset import open_shards
 from anytag.errors import UsageError
+from anytag.foundations.stand_in_files import stand_in
 from anytag.pictures.formats import PICTURE_EXTENSIONS
 
 #: Each kind of source, what opens it, and what it is for people.
@@ -86,6 +87,9 @@ def open_source(spec: str | Path | Mapping[str, Any]) -> SampleSource:
         raise UsageError(f"{paths[0]}: a source of kind {kind!r} needs {missing[0]!r}: {KINDS[kind][1]}")
     if len(local) > 1 and kind not in ("shards", "parquet", "coco"):
         raise UsageError(f"{paths[0]}: a source of kind {kind!r} is one file; open each as a source of its own")
+    for entry in local if kind != "shards" else ():  # One shard of many is no reason to stop.
+        if what := stand_in(Path(entry)):
+            raise UsageError(f"{entry}: {what}")
     return opener(local if kind in ("shards", "parquet", "coco") else local[0], **options)
 
 

@@ -33,6 +33,7 @@ from anytag.datasets.shard_samples import (
 from anytag.datasets.sources import PartedSource, SampleSource
 from anytag.datasets.tar_files import BROKEN, is_compressed, read_tar, uncompressed
 from anytag.errors import SampleError, UsageError
+from anytag.foundations.stand_in_files import stand_in
 
 
 def read_shard(path: str | Path) -> Iterator[Sample]:
@@ -115,6 +116,8 @@ class ShardSource(PartedSource):
         self._set_sizes(max(0, len(starts) - 1) for starts in self._starts)
         self.problems = tuple(problems)
         if not len(self):
+            if problems:
+                raise UsageError(f"{self.paths[0].parent}: no samples: {problems[0]}")
             raise UsageError(f"{self.paths[0]}: no samples: pictures named *.jpg, *.png … are wanted in the shards")
         self._describe()
 
@@ -239,6 +242,9 @@ def _kept_index(path: Path, folder: Path | None, problems: list[SampleError]) ->
         status = path.stat()
     except OSError as error:
         raise UsageError(f"{path}: the shard cannot be opened ({error.strerror or error})") from error
+    if what := stand_in(path):
+        problems.append(SampleError("shard", what, path.name))
+        return np.zeros(0, np.int64)
     if folder is None:
         return _index(path, status.st_size, problems)
     stamp = f"{path.resolve()} {status.st_size} {status.st_mtime_ns}"

@@ -26,7 +26,7 @@ from anytag.training.families.task import RecognitionTask
 from anytag.training.lite import setup as lite
 from anytag.training.prepared_run import prepare
 from anytag.training.recipes.config import LiteConfig, TrainingConfig, TrainingStage
-from anytag.training.run_record import RUN_FILE, RunRecord
+from anytag.training.run_record import RUN_FILE, RunRecord, check_folders
 
 
 def train(
@@ -66,6 +66,7 @@ def train(
         DataError: If too many samples cannot be read.
         StoppedBySignalError: If a signal asked for the end; there is a checkpoint then.
     """
+    check_folders(data, folder)
     first = int(os.environ.get("RANK", "0")) == 0
     alone = only_writer(folder, "another run trains", "give another run folder") if first else nullcontext()
     with alone:

@@ -17,6 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from anytag.errors import UsageError
 from anytag.foundations.atomic_files import write_text
 from anytag.foundations.settings import Settings
 
@@ -24,6 +25,29 @@ RECIPE_FILE = "recipe.json"
 RUN_FILE = "run.json"
 
 _PACKAGES = ("anytag", "torch", "numpy", "pillow")
+
+
+def check_folders(data: Path, folder: Path) -> None:
+    """Refuse what can be no data folder, and no folder of a run.
+
+    Args:
+        data: Folder that a recipe's paths start at.
+        folder: The run folder, which need not be there.
+
+    Raises:
+        UsageError: If one of them is a file, or the run folder holds a model.
+    """
+    if data.is_file():
+        raise UsageError(
+            f"{data}: is a file; data is the folder that the recipe's sources lie in, and the file one of these "
+            f"sources: --data {data.parent} --set 'sources=[\"{data.name}\"]'"
+        )
+    if not data.is_dir():
+        raise UsageError(f"{data}: no such folder; data is the one that the recipe's sources lie in")
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder}: is a file; give a folder for the run")
+    if (folder / "config.json").is_file() and not (folder / RECIPE_FILE).is_file():
+        raise UsageError(f"{folder}: holds a model; give another folder for the run, whose model/ will be the new one")
 
 
 class RunRecord:

@@ -144,6 +144,24 @@ class TestResume:
         ):
             other.resume()
 
+    @pytest.mark.parametrize(
+        ("damage", "said"),
+        [
+            (lambda whole: b"", r"checkpoint\.pt: damaged or cut off \(0 bytes\); copy it again"),
+            (lambda whole: whole[:3000], r"checkpoint\.pt: damaged or cut off \(3,000 bytes\); copy it again"),
+            (lambda whole: b"version https://git-lfs.github.com/spec/v1\n", r"checkpoint\.pt: a pointer of Git LFS"),
+            (lambda whole: b"<html>", r"checkpoint\.pt: a web page, not the file itself"),
+        ],
+        ids=["empty", "cut off", "pointer", "page"],
+    )
+    def test_a_checkpoint_that_is_not_whole(self, tmp_path, damage, said):
+        """PyTorch spoke of mmap, and the system of an invalid argument."""
+        make(tmp_path).run(stop_after=0)
+        path = tmp_path / "checkpoint.pt"
+        path.write_bytes(damage(path.read_bytes()))
+        with pytest.raises(ModelError, match=said):
+            make(tmp_path).resume()
+
     def test_checkpoints_of_earlier_versions(self, straight, tmp_path):
         """They name the optimizer's states by number, and hold the one generator's state."""
         first = make(tmp_path)

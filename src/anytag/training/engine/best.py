@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from anytag.errors import UsageError
-from anytag.training.engine.checkpointing import explained, write_state
+from anytag.training.engine.checkpointing import explained, read_state, write_state
 
 #: Of a run, in order: the step of each validation, and its figures.
 Validations = Sequence[tuple[int, Mapping[str, float]]]
@@ -35,7 +35,7 @@ class BestWeights:
         """The step of the weights; ``None`` if there are none."""
         if not self.path.exists():
             return None
-        return int(torch.load(self.path, map_location="cpu", weights_only=True, mmap=True)["step"])
+        return int(read_state(self.path)["step"])
 
     def is_beaten(self, validations: Validations) -> bool:
         """Whether the last validation is better than that of the weights.
@@ -66,7 +66,7 @@ class BestWeights:
     def load_into(self, model: nn.Module) -> None:
         """Give a model the weights, if there are any."""
         if self.path.exists():
-            model.load_state_dict(torch.load(self.path, map_location="cpu", weights_only=True, mmap=True)["model"])
+            model.load_state_dict(read_state(self.path)["model"])
 
     def _kept(self, validations: Validations) -> tuple[float | None, int]:
         """The figure that the weights have, and how many validations came later; none of what the log has forgotten."""

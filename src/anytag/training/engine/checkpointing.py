@@ -10,6 +10,7 @@ import os
 import pickle
 import shutil
 import warnings
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,6 +25,7 @@ from torch.distributed.checkpoint.state_dict_loader import load as load_parts
 from torch.distributed.checkpoint.state_dict_saver import save as save_parts
 
 from anytag.errors import AnytagError, ModelError, first_line
+from anytag.foundations.stand_in_files import stand_in
 from anytag.training.engine.distributed import Strategy, placed_like
 
 #: ``model``, ``average``, ``optimizer`` (by the parameters' names), ``step``, ``generators``.
@@ -184,7 +186,7 @@ class RunState:
         _set_generators(state["generators"], self.strategy.rank)
 
     def _read_file(self, path: Path) -> State:
-        state: State = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        state = read_state(path)
         if "param_groups" in state["optimizer"]:
             state["optimizer"] = self._named(state["optimizer"]["state"])
         if "generators" not in state:
@@ -285,10 +287,30 @@ def _load_into(module: nn.Module, values: dict[str, Tensor]) -> None:
     module.load_state_dict({name: placed_like(v, own[name]) if name in own else v for name, v in values.items()})
 
 
+def read_state(path: Path) -> State:
+    """What :func:`write_state` has written, left on the disk until it is looked at.
+
+    Raises:
+        ModelError: If the file is not whole, or another one.
+    """
+    with path.open("rb"):
+        pass  # A file that may not be read is not called damaged.
+    what = stand_in(path)
+    if what is None and not zipfile.is_zipfile(path):  # PyTorch speaks of mmap then, or of an invalid argument.
+        what = (
+            f"damaged or cut off ({path.stat().st_size:,} bytes); copy it again or, if there is no other copy, begin a "
+            "new run"
+        )
+    if what is not None:
+        raise ModelError(f"{path}: {what}")
+    state: State = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    return state
+
+
 def _step_of(path: Path) -> int:
     if path.is_dir():
         return int(path.name.rpartition("-")[2])
-    return int(torch.load(path, map_location="cpu", weights_only=True, mmap=True)["step"])
+    return int(read_state(path)["step"])
 
 
 def _generators() -> list[Tensor]:

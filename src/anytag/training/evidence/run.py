@@ -13,7 +13,7 @@ from anytag.training.evidence.joint_embedding import fit_joint_embedding
 from anytag.training.families.initialization import find_start
 from anytag.training.recipes.evidence import EvidenceTraining
 from anytag.training.recipes.joint_embedding import JointEmbeddingTraining
-from anytag.training.run_record import RunRecord
+from anytag.training.run_record import RunRecord, check_folders
 
 
 def fit_recipe(
@@ -44,6 +44,7 @@ def fit_recipe(
         ModelError: If the model cannot be read.
         DataError: If too many pictures cannot be read.
     """
+    check_folders(data, folder)
     with only_writer(folder, "another run fits", "give another run folder"):
         record = RunRecord(folder, config, data, 1, settings)
         record.begin(0)
