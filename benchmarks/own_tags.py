@@ -4,7 +4,7 @@
     python benchmarks/own_tags.py ../shared/data --names known         # the model knows the names: "raccoon"
 
 110 raccoons, 30 kangaroos, 30 helicopters and 30 eggplants of `world` are taught (ids that a model may be trained on).
-Each tag's average precision is that of the rest of its class among 1,000 strangers, shard 19 of COCO; there, F1 of the
+Each tag's average precision is that of the rest of its class among 1,000 negatives, shard 19 of COCO; there, F1 of the
 tags that the model knew is compared with before. `--split report` takes the ids that report as the rest.
 """
 
@@ -44,7 +44,7 @@ def main() -> None:
     arguments.add_argument("--seed", type=int, default=0)
     arguments.add_argument("--penalty", type=float, default=TeachingConfig(sources=("",)).penalty)
     arguments.add_argument("--views", type=int, default=TeachingConfig(sources=("",)).views)
-    arguments.add_argument("--strangers", type=int, default=1000, help="How many of shard 19.")
+    arguments.add_argument("--negatives", type=int, default=1000, help="How many of shard 19.")
     arguments.add_argument("--threads", type=int)
     given = arguments.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -61,7 +61,7 @@ def measure(given: argparse.Namespace, folder: Path) -> None:
     seconds = time.perf_counter() - began[0], time.process_time() - began[1]
     after = anytag.load(folder / "model", threads=given.threads)
     source = open_source(given.data / "coco20k" / "coco20k-000019.tar")
-    strangers, encoded = encode(before, source, given.strangers)
+    negatives, encoded = encode(before, source, given.negatives)
     tested, tested_encoded = encode(before, open_source({"path": str(folder / "rest"), "classes": True}))
     labels, old = after.labels.all(), before.labels.all()
     scores, known = after.scorer.scores(encoded, labels), before.scorer.scores(encoded, old)
@@ -72,9 +72,9 @@ def measure(given: argparse.Namespace, folder: Path) -> None:
         "split": given.split,
         "seed": given.seed,
         "seconds": [round(second, 1) for second in seconds],
-        "strangers": len(strangers),
-        "f1_before": round(f1(before, strangers, known >= old.thresholds), 4),
-        "f1_after": round(f1(before, strangers, (scores >= labels.thresholds)[:, :count]), 4),
+        "negatives": len(negatives),
+        "f1_before": round(f1(before, negatives, known >= old.thresholds), 4),
+        "f1_after": round(f1(before, negatives, (scores >= labels.thresholds)[:, :count]), 4),
         "scores_moved": float(np.abs(scores[:, :count] - known).max()),
     }
     classes = np.array([next(iter(sample.tags)).name for sample in tested])
@@ -82,13 +82,13 @@ def measure(given: argparse.Namespace, folder: Path) -> None:
         tag = after.vocabulary.find(called)
         assert tag is not None
         own = rest_scores[classes == name, tag.id]
-        truth = np.arange(len(own) + len(strangers)) < len(own)
+        truth = np.arange(len(own) + len(negatives)) < len(own)
         limit = labels.thresholds[tag.id]
         result[name] = {
             "rest": len(own),
             "average_precision": round(average_precision(np.concatenate([own, scores[:, tag.id]]), truth), 4),
             "found": round(float((own >= limit).mean()), 4),
-            "strangers_found": round(float((scores[:, tag.id] >= limit).mean()), 4),
+            "negatives_found": round(float((scores[:, tag.id] >= limit).mean()), 4),
             "other_classes_found": round(float((rest_scores[classes != name, tag.id] >= limit).mean()), 4),
             "in_examples": [
                 found.name

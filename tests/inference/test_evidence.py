@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from anytag.backends.base import Encoded
 from anytag.errors import ModelError
-from anytag.inference.evidence import WITNESSES, TagEvidence, exclusive_classes
+from anytag.inference.evidence import PREDICTORS, TagEvidence, exclusive_classes
 from anytag.inference.label_set import ClassSums
 from anytag.model.config import EvidenceConfig
 from anytag.model.vocabulary import TagVocabulary, VocabularyTag
@@ -37,16 +37,16 @@ def arrays(seed: int = 0) -> dict[str, np.ndarray]:
         "output_weight": rng.integers(-127, 128, (TAGS, HIDDEN)).astype(np.int8),
         "output_scale": np.full(TAGS, 0.01, np.float32),
         "output_bias": rng.normal(size=TAGS).astype(np.float32),
-        "weights": rng.normal(size=(TAGS, len(WITNESSES))).astype(np.float32),
+        "weights": rng.normal(size=(TAGS, len(PREDICTORS))).astype(np.float32),
         "biases": rng.normal(size=TAGS).astype(np.float32),
         "alone": SILENT,
     }
 
 
-def only(witness: str, weight: float = 1.0) -> dict[str, np.ndarray]:
-    """Arrays by which one witness alone is heard."""
+def only(predictor: str, weight: float = 1.0) -> dict[str, np.ndarray]:
+    """Arrays by which one predictor alone is heard."""
     made = {name: np.zeros_like(array) for name, array in arrays().items()} | {"alone": SILENT}
-    made["weights"][:, WITNESSES.index(witness)] = weight
+    made["weights"][:, PREDICTORS.index(predictor)] = weight
     return made
 
 
@@ -99,7 +99,7 @@ def test_temperature_makes_the_classifier_surer() -> None:
 
 def test_the_decoder_counts_less_where_something_else_fills_the_picture() -> None:
     made = only("decoder", 0.5)
-    made["weights"][:, WITNESSES.index("sure_decoder")] = -0.25
+    made["weights"][:, PREDICTORS.index("sure_decoder")] = -0.25
     own = np.array([0.9, 0.9, 0.6, 0.3, 0.3, 0, 0.1])
     found = ask(made, encoded(0.6, 0.3, 0.1), logits=2.0)
     assert found == pytest.approx(2 * (0.5 - 0.25 * 0.6 * (1 - own)), abs=1e-5)
@@ -171,9 +171,9 @@ def test_arrays_that_do_not_fit_are_refused(change: dict[str, np.ndarray | None]
     assert str(caught.value) == message
 
 
-def test_the_decoder_alone_is_heard_where_no_other_witness_speaks() -> None:
+def test_the_decoder_alone_is_heard_where_no_other_predictor_speaks() -> None:
     made = only("decoder", 0.5)
-    made["weights"][:, WITNESSES.index("classes")] = 1.0
+    made["weights"][:, PREDICTORS.index("classes")] = 1.0
     made["biases"] = np.arange(TAGS, dtype=np.float32)
     found = TagEvidence(CONFIG, made, VOCABULARY, CLASSES).of_decoder_alone(np.array([[2.0, 4.0]]), [1, 3])
     assert found == pytest.approx(np.array([[1 + 1, 2 + 3]]) + np.log(1e-3))
@@ -185,9 +185,9 @@ def test_where_a_picture_is_unfamiliar_other_weights_count() -> None:
     weight[0] = 2.0
     made = only("decoder") | {"unfamiliar_weight": weight, "unfamiliar_bias": np.array([0.5], np.float32)}
     unlike = 1 / (1 + np.exp(-(2 * seen.features[0, 0, 0] + 0.5)))
-    made["weights"][:, WITNESSES.index("unfamiliar")] = added = np.arange(TAGS) - 3
+    made["weights"][:, PREDICTORS.index("unfamiliar")] = added = np.arange(TAGS) - 3
     assert ask(made, seen, logits=1.5) == pytest.approx(1.5 + unlike * added, abs=1e-5)
-    made["weights"][:, WITNESSES.index("unfamiliar_classes")] = 0.5
+    made["weights"][:, PREDICTORS.index("unfamiliar_classes")] = 0.5
     classes = np.log(np.array([0.9, 0.9, 0.6, 0.3, 0.3, 0.0, 0.1]) + 1e-3)
     assert ask(made, seen, logits=1.5) == pytest.approx(1.5 + unlike * (added + 0.5 * classes), abs=1e-5)
 

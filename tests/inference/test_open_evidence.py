@@ -8,7 +8,7 @@ from test_evidence import CLASSES, CONFIG, TAGS, VOCABULARY, arrays, encoded
 
 from anytag.inference.evidence import TagEvidence, sharpened
 from anytag.inference.label_set import ClassSums
-from anytag.inference.open_evidence import OPEN_WITNESSES, Likeness, OpenEvidence, text_statements
+from anytag.inference.open_evidence import OPEN_PREDICTORS, Likeness, OpenEvidence, text_statements
 from anytag.model.config import EvidenceConfig
 
 #: Around a mean of (1, 1), the classes point right, left, up and down.
@@ -31,7 +31,7 @@ def test_a_text_at_the_mean_of_all_classes_is_like_none_more_than_others() -> No
 
 def test_weights_of_texts_by_hand() -> None:
     weights = np.array([2, 0.5, -1, -0.25, 0.125], np.float32)
-    assert len(weights) == len(OPEN_WITNESSES)
+    assert len(weights) == len(OPEN_PREDICTORS)
     evidence = OpenEvidence(weights, bias=3.0, floor=0.1)
     classes = text_statements(np.array([[0.9, 0.0]], np.float32), evidence.floor)
     assert classes[0] == pytest.approx([0, np.log(0.1)], abs=1e-6)

@@ -104,7 +104,7 @@ def test_new_tags_can_be_asked_for_like_any_other(after):
 def test_the_run_says_what_came_of_it(taught, after):
     folder, _, said = taught
     assert any("tags are their folders' names" in line for line in said)
-    assert any(line.startswith("our rings (new): 6 pictures, ") and "strangers' pictures" in line for line in said)
+    assert any(line.startswith("our rings (new): 6 pictures, ") and "negatives" in line for line in said)
     assert any("average precision 1.000 on validation pictures" in line for line in said)
     assert any("our rings: few pictures" in line for line in said)
     assert "- our rings (new): 6 pictures" in (folder / "model" / "README.md").read_text()
@@ -190,12 +190,12 @@ def test_nothing_but_a_taught_model_is_replaced(tmp_path):
         assert [path.read_text() for path in (out, *out.rglob("*")) if path.is_file()] == ["mine"]
 
 
-def test_strangers_of_ones_own(taught, tmp_path):
+def test_negatives_of_ones_own(taught, tmp_path):
     """What other pictures show counts as well, unless they show the tag."""
     folder, _, _ = taught
-    lay_out(tmp_path / "strange", names=("bars", "rings"), count=2, first=70)
+    lay_out(tmp_path / "others", names=("bars", "rings"), count=2, first=70)
     said = []
-    config = TeachingConfig(sources=("photos/our_rings",), strangers=(str(tmp_path / "strange"),), views=1)
+    config = TeachingConfig(sources=("photos/our_rings",), negatives=(str(tmp_path / "others"),), views=1)
     with pytest.raises(UsageError, match="have no tags"):  # The folder itself is no class.
         teach(config, folder, tmp_path / "model", said.append)
     config = config.model_copy(update={"sources": ({"path": "photos", "classes": True},)})
@@ -212,18 +212,18 @@ def test_nothing_is_left_out_without_a_word(tmp_path):
     (tmp_path / "table.csv").write_text("\n".join(["image,tags", *rows, "other/1.png,"]) + "\n")
     lay_out(tmp_path / "more", count=2)  # The first two of each again, under other names.
     said = []
-    config = TeachingConfig(sources=("table.csv",), validation=("more",), strangers=("photos", "other"), views=1)
-    with pytest.raises(UsageError, match="all pictures of strangers are your own ones"):
-        teach(config.model_copy(update={"strangers": ("photos",)}), tmp_path, tmp_path / "model", said.append)
+    config = TeachingConfig(sources=("table.csv",), validation=("more",), negatives=("photos", "other"), views=1)
+    with pytest.raises(UsageError, match="all negatives are your own pictures"):
+        teach(config.model_copy(update={"negatives": ("photos",)}), tmp_path, tmp_path / "model", said.append)
     results = teach(config, tmp_path, tmp_path / "model", said.append)
     assert [result.pictures for result in results] == [3, 3]
     assert "warning: pictures without tags, which are not used: 1" in said
     assert "warning: pictures that are there more than once, which count once: 1" in said
     assert "warning: validation pictures that are taught as well, so the figures flatter: 4" in said
-    assert "warning: pictures of strangers that are your own ones, which are left out there: 6" in said
+    assert "warning: negatives that are your own pictures, which are left out there: 6" in said
 
 
-@pytest.mark.parametrize("missing", ["validation", "strangers"])
+@pytest.mark.parametrize("missing", ["validation", "negatives"])
 def test_what_is_missing_comes_out_before_pictures_are_read(tmp_path, monkeypatch, missing):
     lay_out(tmp_path / "photos", count=2)
     monkeypatch.setattr("anytag.teaching.teach.read_pictures", lambda *arguments: pytest.fail("pictures were read"))

@@ -27,7 +27,7 @@ def teach(
     validation: Annotated[
         list[str] | None, typer.Option(help="More pictures with tags, only to measure on; repeatable.")
     ] = None,
-    strangers: Annotated[
+    negatives: Annotated[
         list[str] | None,
         typer.Option(help="Pictures of other things, in which the tags must not be found; repeatable."),
     ] = None,
@@ -46,7 +46,7 @@ def teach(
             start=model or SHIPPED,
             sources=tuple(data),
             validation=tuple(validation or ()),
-            strangers=tuple(strangers or ()),
+            negatives=tuple(negatives or ()),
         )
         teach_tags(config, Path(), out, tell, threads)
         tell(f"done: {out}")

@@ -1,4 +1,4 @@
-"""Evidence about tags from several witnesses, added up in log-odds.
+"""Evidence about tags from several predictors, added up in log-odds.
 
 The recognition decoder learned from captions, and knows best what captions name. The image encoder came with a
 classifier, which knows kinds of animals, tools or fruit that captions seldom name, and a linear look at the whole
@@ -23,7 +23,7 @@ it says, also of classes that no training picture showed.
 
 A tag's log-odds depend on its own weights only, so they are the same whatever else is asked for.
 
-The decoder is by far the slowest witness, and of most tags it could say what it likes: the others rule them out. How
+The decoder is by far the slowest predictor, and of most tags it could say what it likes: the others rule them out. How
 high and how low its logit of a tag gets is known from the pictures that weights were fitted on, so the most that the
 sum can come to is known before it is asked (:meth:`Weighed.at_most`).
 """
@@ -43,7 +43,7 @@ from anytag.errors import ModelError
 from anytag.foundations.log_odds import sigmoid
 from anytag.inference.embedding import picture_inputs
 from anytag.inference.label_set import ClassSums
-from anytag.inference.open_evidence import OPEN_WITNESSES, OpenEvidence, text_statements
+from anytag.inference.open_evidence import OPEN_PREDICTORS, OpenEvidence, text_statements
 from anytag.model.config import EvidenceConfig
 from anytag.model.directory import ModelDirectory
 from anytag.model.vocabulary import TagVocabulary
@@ -58,19 +58,19 @@ _ANY = np.array([-1e30, 1e30], np.float32)
 _NONE = np.array([-np.inf], np.float32)
 
 #: The columns of a tag's weights, in order.
-WITNESSES = (
+PREDICTORS = (
     *("decoder", "picture", "classes", "exclusion", "sure", "sure_decoder", "sure_picture"),
     *("unfamiliar", "unfamiliar_picture", "unfamiliar_classes"),
 )
 
 
 class TagEvidence:
-    """Weighs the witnesses of one model.
+    """Weighs the predictors of one model.
 
     Args:
         config: How their statements are read.
         arrays: ``hidden_weight`` int8 ``[H, I]`` with ``hidden_scale`` ``[H]`` and ``hidden_bias`` ``[H]``, the same
-            for ``output`` with ``[T, H]``, ``weights`` ``[T, 10]`` (:data:`WITNESSES`), ``biases`` ``[T]``,
+            for ``output`` with ``[T, H]``, ``weights`` ``[T, 10]`` (:data:`PREDICTORS`), ``biases`` ``[T]``,
             ``alone`` ``[T, 2]``: factor and bias of *classes* where the classifier speaks by itself, and, unless the
             decoder is to be asked about every tag, ``decoder_range`` ``[T, 2]``: its lowest and highest logit. If
             pictures may be unfamiliar: ``unfamiliar_weight`` ``[I]`` and ``unfamiliar_bias`` ``[1]`` of the linear
@@ -97,14 +97,14 @@ class TagEvidence:
             "output_weight": (tags, hidden),
             "output_scale": (tags,),
             "output_bias": (tags,),
-            "weights": (tags, len(WITNESSES)),
+            "weights": (tags, len(PREDICTORS)),
             "biases": (tags,),
             "alone": (tags, 2),
             "decoder_range": (tags, 2),
             "unfamiliar_weight": (inputs,),
             "unfamiliar_bias": (1,),
         }
-        for name, shape in (("open_weights", (len(OPEN_WITNESSES),)), ("open_bias", (1,))):
+        for name, shape in (("open_weights", (len(OPEN_PREDICTORS),)), ("open_bias", (1,))):
             if name in arrays:
                 expected[name] = shape
         if "class_names" in arrays:
@@ -156,7 +156,7 @@ class TagEvidence:
         return self.weigh(encoded, ids, classes)(logits)
 
     def weigh(self, encoded: Encoded, ids: Sequence[int | None], classes: ClassSums) -> Weighed:
-        """What all witnesses but the recognition decoder say of labels.
+        """What all predictors but the recognition decoder say of labels.
 
         Args:
             encoded: Pictures.
@@ -201,7 +201,7 @@ class TagEvidence:
         return weighed
 
     def of_decoder_alone(self, logits: NDArray[np.float64], ids: Sequence[int]) -> NDArray[np.float64]:
-        """Log-odds ``[B, T]`` where no other witness has anything to say, as of parts of a picture.
+        """Log-odds ``[B, T]`` where no other predictor has anything to say, as of parts of a picture.
 
         Args:
             logits: ``[B, T]`` of the recognition decoder.
@@ -242,7 +242,7 @@ class TagEvidence:
 
 @dataclass(frozen=True)
 class Weighed:
-    """What the other witnesses say of labels, waiting for the recognition decoder's word.
+    """What the other predictors say of labels, waiting for the recognition decoder's word.
 
     Attributes:
         factors: ``[B, T]``, what a logit of the decoder counts.

@@ -24,7 +24,7 @@ from anytag.backends.base import FloatArray
 from anytag.model.config import EvidenceConfig
 
 #: The columns of the weights that all texts share, in order.
-OPEN_WITNESSES = ("decoder", "classes", "unfamiliar", "unfamiliar_decoder", "unfamiliar_classes")
+OPEN_PREDICTORS = ("decoder", "classes", "unfamiliar", "unfamiliar_decoder", "unfamiliar_classes")
 
 #: What such texts are weighed with if nothing was fitted: the decoder speaks alone.
 _DECODER_ALONE = np.array([1, 0, 0, 0, 0], np.float32)
@@ -79,10 +79,10 @@ class Likeness:
 
 @dataclass(frozen=True)
 class OpenEvidence:
-    """What the witnesses of one model say of texts outside its vocabulary.
+    """What the predictors of one model say of texts outside its vocabulary.
 
     Attributes:
-        weights: ``[5]``, see :data:`OPEN_WITNESSES`.
+        weights: ``[5]``, see :data:`OPEN_PREDICTORS`.
         bias: Added to all.
         floor: Added to probabilities of classes.
         likeness: To the classifier's classes; ``None`` in models that cannot tell.

@@ -30,7 +30,7 @@ class Scorer:
         self.directory, self.backend = directory, backend
 
     @cached_property
-    def witnesses(self) -> TagEvidence | None:
+    def tag_evidence(self) -> TagEvidence | None:
         """What is weighed beside the recognition decoder, in models that have it."""
         return TagEvidence.of(self.directory)
 
@@ -46,7 +46,7 @@ class Scorer:
         logits: FloatArray | None = None,
         least: NDArray[np.float64] | None = None,
     ) -> FloatArray:
-        """Logits ``[B, T]``: the recognition decoder's or, where a model weighs other witnesses too, the sum of all.
+        """Logits ``[B, T]``: the recognition decoder's or, where a model weighs other predictors too, the sum of all.
 
         Tags that a user taught the model have logits of their own.
 
@@ -55,25 +55,25 @@ class Scorer:
             labels: What to score.
             logits: ``[B, T]`` of the recognition decoder, if it has been run already.
             least: ``[T]``; what lies below need not be known exactly. The decoder is not asked about labels that the
-                other witnesses rule out in all of the pictures, and the most that it could have led to stands there.
+                other predictors rule out in all of the pictures, and the most that it could have led to stands there.
         """
-        if self.witnesses is None:
+        if self.tag_evidence is None:
             found = self.backend.recognize(encoded.features, labels.queries) if logits is None else logits
         else:
-            weighed = self.witnesses.weigh(encoded, labels.ids, labels.classes_of_all)
+            weighed = self.tag_evidence.weigh(encoded, labels.ids, labels.classes_of_all)
             found = self._ask(encoded, labels, weighed, least) if logits is None else weighed(logits)
         return found if self.taught is None else self.taught(encoded, found, labels.ids)
 
     def likeness(self, texts: Queries) -> FloatArray | None:
         """How like the classifier's classes texts are, ``[C, T]``; ``None`` in models that cannot tell."""
-        like = None if self.witnesses is None else self.witnesses.open.likeness
+        like = None if self.tag_evidence is None else self.tag_evidence.open.likeness
         return None if like is None or texts.embeddings is None else like(texts.embeddings)
 
     def unfamiliarity(self, encoded: Encoded) -> FloatArray:
         """How unlike captioned pictures pictures are, ``[B]`` in [0, 1]; 0 in models that cannot tell."""
-        if self.witnesses is None:
+        if self.tag_evidence is None:
             return np.zeros(len(encoded.features), np.float32)
-        return self.witnesses.unfamiliarity(encoded)
+        return self.tag_evidence.unfamiliarity(encoded)
 
     def _ask(
         self, encoded: Encoded, labels: LabelSet, weighed: Weighed, least: NDArray[np.float64] | None

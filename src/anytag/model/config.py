@@ -237,7 +237,7 @@ class DecodingConfig(Settings):
 
 
 class EvidenceConfig(Settings):
-    """How witnesses other than the recognition decoder are heard (:mod:`anytag.inference.evidence`).
+    """How predictors other than the recognition decoder are weighed (:mod:`anytag.inference.evidence`).
 
     Attributes:
         temperature: Of the classifier: its log-probabilities are divided by it and normalized again; below 1 makes it
@@ -285,7 +285,7 @@ class ModelConfig(Settings):
         class_support: The classifier finds tags by itself only that were true of fewer training pictures than this,
             which captions taught little of; ``None``: any.
         class_weight: Weight of the logarithm of a class's probability beside the logits of all other tags.
-        evidence: How other witnesses are weighed against the recognition decoder; ``None``: it speaks alone, or with
+        evidence: How other predictors are weighed against the recognition decoder; ``None``: it speaks alone, or with
             the classifier as above.
         joint_embedding: How sentences find pictures; ``None``: they do not.
         score_slope: Factor on log-odds, after a tag's shift, that makes scores probabilities.

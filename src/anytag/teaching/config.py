@@ -24,11 +24,11 @@ class TeachingConfig(Settings):
         sources: Pictures with tags. A folder whose pictures lie in folders inside it, with nothing beside them, has the
             names of these as tags.
         validation: More of them, which are only measured on.
-        strangers: Pictures of other things, for models with another image encoder than the one that ships, or in
+        negatives: Pictures of other things, for models with another image encoder than the one that ships, or in
             addition.
         views: Views of every picture that it is learned by: as it is, mirrored, and then parts of it.
         penalty: On the squares of a tag's weights.
-        most_strays: Share of strangers that a new tag may be found in.
+        max_false_positives: Share of negatives that a new tag may be found in.
         folds: Parts of the pictures that are left out in turn to see where a tag begins.
         seed: Of views and parts.
     """
@@ -37,9 +37,9 @@ class TeachingConfig(Settings):
     start: str = SHIPPED
     sources: tuple[Source, ...] = Field(min_length=1)
     validation: tuple[Source, ...] = ()
-    strangers: tuple[Source, ...] = ()
+    negatives: tuple[Source, ...] = ()
     views: int = Field(default=4, ge=1, le=20)
     penalty: float = Field(default=10.0, gt=0)
-    most_strays: float = Field(default=0.003, gt=0, lt=0.5)
+    max_false_positives: float = Field(default=0.003, gt=0, lt=0.5)
     folds: int = Field(default=5, ge=2, le=20)
     seed: Seed = 0

@@ -23,7 +23,7 @@ class Discriminant:
         bias: Added to the product with them.
         pictures: How many the tag is true of.
         found: Share of these that are found by lines which were fitted without them; NaN of a single one.
-        strays: Share of strangers that are found by lines which were fitted without them.
+        false_positives: Share of negatives that are found by lines which were fitted without them.
         scored: ``[N]`` log-odds of one's own pictures by those lines.
     """
 
@@ -31,66 +31,66 @@ class Discriminant:
     bias: float
     pictures: int
     found: float
-    strays: float
+    false_positives: float
     scored: NDArray[np.float64]
 
 
 def fit_discriminant(
     own: NDArray[np.floating],
     truth: NDArray[np.bool_],
-    strangers: NDArray[np.floating],
+    negatives: NDArray[np.floating],
     *,
     penalty: float = 10.0,
-    most_strays: float = 0.003,
+    max_false_positives: float = 0.003,
     folds: int = 5,
     seed: int = 0,
 ) -> Discriminant:
-    """Tell one's own pictures of a tag from one's other ones and from strangers.
+    """Tell one's own pictures of a tag from one's other ones and from negatives.
 
     A logistic regression with a penalty on the squares of its weights. What it says of pictures that it was fitted on
     means little, so it is fitted again without a part of them in turn, and the margins of the parts left out decide:
-    the line's zero lies above all but ``most_strays`` of the strangers and all but a hundredth of one's other
+    the line's zero lies above all but ``max_false_positives`` of the negatives and all but a hundredth of one's other
     pictures, and a quarter of the way from there to where the tag's own pictures begin (their fifth percentile); its
     slope is Platt's.
 
     Args:
         own: ``[N, V, D]`` coordinates of one's own pictures, the plain view of each first.
         truth: ``[N]``, which of them show the tag: at least one.
-        strangers: ``[M, D]`` coordinates of pictures that do not show it.
+        negatives: ``[M, D]`` coordinates of pictures that do not show it.
         penalty: On the squares.
-        most_strays: Share of the strangers that may be found.
+        max_false_positives: Share of the negatives that may be found.
         folds: Parts.
         seed: Of the parts.
     """
     draw = np.random.default_rng(seed)
     positives = int(truth.sum())
     folds = max(2, min(folds, positives))
-    part_own, part_strangers = _parts(truth, folds, draw), draw.permutation(len(strangers)) % folds
-    weights, bias = _fit(own, truth, strangers, penalty)
-    scored, strange = np.empty(len(own)), np.empty(len(strangers))
+    part_own, part_negatives = _parts(truth, folds, draw), draw.permutation(len(negatives)) % folds
+    weights, bias = _fit(own, truth, negatives, penalty)
+    scored, other_scores = np.empty(len(own)), np.empty(len(negatives))
     for part in range(folds):
         kept, tested = part_own != part, part_own == part
         if truth[kept].any():
-            partly, partly_bias = _fit(own[kept], truth[kept], strangers[part_strangers != part], penalty, weights)
+            partly, partly_bias = _fit(own[kept], truth[kept], negatives[part_negatives != part], penalty, weights)
         else:  # The tag has a single picture.
             partly, partly_bias = weights, bias
         scored[tested] = own[tested, 0] @ partly + partly_bias
-        strange[part_strangers == part] = strangers[part_strangers == part] @ partly + partly_bias
-    below = [np.quantile(strange, 1 - most_strays)] if len(strange) else []
+        other_scores[part_negatives == part] = negatives[part_negatives == part] @ partly + partly_bias
+    below = [np.quantile(other_scores, 1 - max_false_positives)] if len(other_scores) else []
     below += [np.quantile(scored[~truth], 0.99)] if not truth.all() else []
     # If there is nothing to separate the tag from, most of its own pictures are found.
     edge = max(below, default=np.quantile(scored[truth], 0.1))
     edge += max(0.0, 0.25 * (np.quantile(scored[truth], 0.05) - edge))
     slope = 1.0
     if below:
-        named = np.concatenate([truth, np.zeros(len(strange), bool)])
-        slope = max(fit_slope(np.concatenate([scored, strange]), named)[0], _LEAST_SLOPE)
+        named = np.concatenate([truth, np.zeros(len(other_scores), bool)])
+        slope = max(fit_slope(np.concatenate([scored, other_scores]), named)[0], _LEAST_SLOPE)
     return Discriminant(
         weights=slope * weights,
         bias=slope * (bias - edge),
         pictures=positives,
         found=float((scored[truth] >= edge).mean()) if positives > 1 else float("nan"),
-        strays=float((strange >= edge).mean()) if len(strange) else float("nan"),
+        false_positives=float((other_scores >= edge).mean()) if len(other_scores) else float("nan"),
         scored=slope * (scored - edge),
     )
 
@@ -106,17 +106,17 @@ def _parts(truth: NDArray[np.bool_], folds: int, draw: np.random.Generator) -> N
 def _fit(
     own: NDArray[np.floating],
     truth: NDArray[np.bool_],
-    strangers: NDArray[np.floating],
+    negatives: NDArray[np.floating],
     penalty: float,
     start: NDArray[np.float64] | None = None,
     steps: int = 50,
 ) -> tuple[NDArray[np.float64], float]:
     """Weights and bias of a logistic regression, by Newton's method; the views of a picture count as one together."""
     count, views, width = own.shape
-    points = np.ones((count * views + len(strangers), width + 1))
-    points[: count * views, :width], points[count * views :, :width] = own.reshape(-1, width), strangers
-    wanted = np.concatenate([np.repeat(truth, views), np.zeros(len(strangers), bool)]).astype(float)
-    counts = np.concatenate([np.full(count * views, 1 / views), np.ones(len(strangers))])
+    points = np.ones((count * views + len(negatives), width + 1))
+    points[: count * views, :width], points[count * views :, :width] = own.reshape(-1, width), negatives
+    wanted = np.concatenate([np.repeat(truth, views), np.zeros(len(negatives), bool)]).astype(float)
+    counts = np.concatenate([np.full(count * views, 1 / views), np.ones(len(negatives))])
     shrink = np.full(width + 1, float(penalty))
     shrink[-1] = 1e-6  # The bias is free, but finite where everything shows the tag.
 

@@ -13,14 +13,14 @@ from safetensors.numpy import load_file, save_file
 
 from anytag.errors import ModelError
 from anytag.foundations.log_odds import EDGE, log_odds
-from anytag.inference.evidence import EVIDENCE_FILE, WITNESSES
+from anytag.inference.evidence import EVIDENCE_FILE, PREDICTORS
 from anytag.inference.open_evidence import shared_weights
 from anytag.inference.recognizer import Recognizer
 from anytag.inference.taught_tags import TaughtTags
 from anytag.model.directory import TAUGHT_FILE, ModelDirectory, write_config
 from anytag.model.vocabulary import TagVocabulary, VocabularyTag
 from anytag.teaching.discriminant import Discriminant
-from anytag.teaching.strangers import Strangers
+from anytag.teaching.negatives import Negatives
 
 #: Files whose arrays have a row a tag, and these arrays; those that a file lacks do not matter.
 _ROWS = {
@@ -32,14 +32,14 @@ _ROWS = {
 }
 
 
-def taught_tags(lines: Mapping[int, Discriminant], strangers: Strangers, directory: ModelDirectory) -> TaughtTags:
+def taught_tags(lines: Mapping[int, Discriminant], negatives: Negatives, directory: ModelDirectory) -> TaughtTags:
     """Lines over coordinates as linear layers over inputs, on the model's scale of logits.
 
     A line's zero becomes the logit at which the tag's threshold is reached. What the model was taught before stays.
 
     Args:
         lines: By the tag's id; those behind the model's vocabulary are new.
-        strangers: Whose coordinates the lines are in.
+        negatives: Whose coordinates the lines are in.
         directory: The model.
     """
     config, vocabulary, before = directory.config, directory.vocabulary, TaughtTags.of(directory)
@@ -52,8 +52,8 @@ def taught_tags(lines: Mapping[int, Discriminant], strangers: Strangers, directo
         tag = vocabulary[id] if id < len(vocabulary) else None
         threshold = config.default_threshold if tag is None or tag.threshold is None else tag.threshold
         edge = (0.0 if tag is None else tag.shift) + float(log_odds(threshold, EDGE)) / config.score_slope
-        weights.append(strangers.projection @ lines[id].weights / config.score_slope)
-        biases.append(edge + lines[id].bias / config.score_slope - strangers.center @ weights[-1])
+        weights.append(negatives.projection @ lines[id].weights / config.score_slope)
+        biases.append(edge + lines[id].bias / config.score_slope - negatives.center @ weights[-1])
     known = [id < len(vocabulary) and id not in own for id in ids]
     if before is not None:
         stay = [row for row, id in enumerate(before.ids.tolist()) if id not in lines]
@@ -69,7 +69,7 @@ def with_taught(
     vocabulary: TagVocabulary,
     tags: Iterable[VocabularyTag],
     lines: Mapping[int, Discriminant] | None = None,
-    strangers: int = 0,
+    negatives: int = 0,
 ) -> TagVocabulary:
     """A vocabulary with new tags behind those that were there, which stay as they are.
 
@@ -77,12 +77,12 @@ def with_taught(
         vocabulary: That of before.
         tags: Known ones and new ones.
         lines: What was learned of them, if it is to be noted.
-        strangers: Pictures that they were separated from.
+        negatives: Pictures that they were separated from.
     """
     new = {tag.id: tag for tag in tags if tag.id >= len(vocabulary)}
     for id, line in (lines or {}).items():
         if id in new:
-            note = f"own pictures, {line.pictures:,} of it and {strangers:,} of strangers"
+            note = f"own pictures, {line.pictures:,} of it and {negatives:,} negatives"
             new[id] = replace(new[id], support=line.pictures, threshold_from=note)
     return TagVocabulary([*vocabulary, *(new[id] for id in sorted(new))])
 
@@ -146,7 +146,7 @@ def _grow_evidence(path: Path, directory: ModelDirectory, more: int) -> None:
     """Rows of the evidence for new tags: as far as they are asked of it, they are like texts outside the vocabulary."""
     arrays = load_file(path)
     shared, bias = shared_weights(arrays)
-    weights = np.zeros((more, len(WITNESSES)), np.float32)
+    weights = np.zeros((more, len(PREDICTORS)), np.float32)
     weights[:, 0] = shared[0]
     rows = {
         "weights": weights,

@@ -22,8 +22,8 @@ from anytag.model.vocabulary import VocabularyTag
 from anytag.teaching.config import SHIPPED, Source, TeachingConfig
 from anytag.teaching.discriminant import Discriminant, fit_discriminant
 from anytag.teaching.model_files import taught_tags, with_taught, write_taught
+from anytag.teaching.negatives import Negatives, encoder_of, make_negatives, shipped_negatives
 from anytag.teaching.pictures import Key, OwnPictures, find_tags, read_pictures
-from anytag.teaching.strangers import Strangers, encoder_of, make_strangers, shipped_strangers
 
 #: Fewer pictures than this leave it to chance what a tag turns out to mean.
 _FEW = 10
@@ -41,7 +41,7 @@ class TaughtTag:
         is_new: Whether the model did not know it.
         pictures: How many it was learned from.
         found: Share of these that are found by what was learned from the others; NaN of a single one.
-        strays: Share of strangers that it is found in, likewise; NaN if there are none.
+        false_positives: Share of negatives that it is found in, likewise; NaN if there are none.
         validated: Average precision on the validation pictures; NaN if none shows the tag.
     """
 
@@ -49,7 +49,7 @@ class TaughtTag:
     is_new: bool
     pictures: int
     found: float
-    strays: float
+    false_positives: float
     validated: float = float("nan")
 
     def __str__(self) -> str:
@@ -57,8 +57,8 @@ class TaughtTag:
         parts = [f"{self.tag.name} ({new}): {self.pictures:,} picture{'' if self.pictures == 1 else 's'}"]
         if not np.isnan(self.found):
             parts.append(f"{self.found:.0%} of them found by what the others taught")
-        if not np.isnan(self.strays):
-            parts.append(f"{self.strays:.2%} of strangers' pictures")
+        if not np.isnan(self.false_positives):
+            parts.append(f"{self.false_positives:.2%} of negatives")
         if not np.isnan(self.validated):
             parts.append(f"average precision {self.validated:.3f} on validation pictures")
         return ", ".join(parts)
@@ -83,7 +83,7 @@ def teach(
         What came of each tag, the new ones first.
 
     Raises:
-        UsageError: If pictures, tags or strangers are missing, or ``out`` holds something else or is written by another
+        UsageError: If pictures, tags or negatives are missing, or ``out`` holds something else or is written by another
             process.
         ModelError: If the model cannot be loaded.
     """
@@ -94,10 +94,10 @@ def teach(
         raise UsageError(f"{out}: exists and is no model that was taught tags; it is not replaced, give another folder")
     # Whatever is missing, or cannot be written to, comes out before pictures are read.
     opened = _opened(config.sources, data, report)
-    validation, strangers = _opened(config.validation, data, report), _opened(config.strangers, data, report)
+    validation, negatives = _opened(config.validation, data, report), _opened(config.negatives, data, report)
     recognizer = load(directory.path, threads=threads)
     with new_model(out) as part:
-        return _teach(config, recognizer, opened, validation, strangers, part, report)
+        return _teach(config, recognizer, opened, validation, negatives, part, report)
 
 
 def _teach(
@@ -113,21 +113,21 @@ def _teach(
     own = read_pictures(recognizer, sources, config.views, config.seed)
     _complain(own, report)
     tags = find_tags(own.counts(), directory.vocabulary)
-    strangers = _strangers(config, recognizer, others, own, report)
-    if strangers is None:
+    negatives = _negatives(config, recognizer, others, own, report)
+    if negatives is None:
         report(
             "warning: nothing is known of other pictures than yours as this model's image encoder sees them, so the "
-            "tags may be found in all kinds of pictures; name some others as strangers"
+            "tags may be found in all kinds of pictures; name some others as negatives"
         )
-        strangers = make_strangers(
+        negatives = make_negatives(
             own.inputs[:, 0], [()] * len(own.inputs), directory.vocabulary, directory.config.features
         )
-        strangers = replace(strangers, points=strangers.points[:0], shown=())
-    lines = fit_tags(config, own, tags, strangers, directory)
-    taught = taught_tags(lines, strangers, directory)
-    vocabulary = with_taught(directory.vocabulary, tags.values(), lines, len(strangers.points))
+        negatives = replace(negatives, points=negatives.points[:0], shown=())
+    lines = fit_tags(config, own, tags, negatives, directory)
+    taught = taught_tags(lines, negatives, directory)
+    vocabulary = with_taught(directory.vocabulary, tags.values(), lines, len(negatives.points))
     results = [
-        TaughtTag(vocabulary[id], id >= len(directory.vocabulary), line.pictures, line.found, line.strays)
+        TaughtTag(vocabulary[id], id >= len(directory.vocabulary), line.pictures, line.found, line.false_positives)
         for id, line in sorted(lines.items(), key=lambda item: (item[0] < len(directory.vocabulary), item[0]))
     ]
     if validation:
@@ -159,7 +159,7 @@ def fit_tags(
     config: TeachingConfig,
     own: OwnPictures,
     tags: dict[Key, VocabularyTag],
-    strangers: Strangers,
+    negatives: Negatives,
     directory: ModelDirectory,
 ) -> dict[int, Discriminant]:
     """A line for each tag, by its id.
@@ -168,23 +168,23 @@ def fit_tags(
         UsageError: If there is nothing to separate a tag from.
     """
     count, views, width = own.inputs.shape
-    points = strangers.project(own.inputs.reshape(-1, width)).reshape(count, views, -1)
+    points = negatives.project(own.inputs.reshape(-1, width)).reshape(count, views, -1)
     named = [{tags[key].id for key in given} for given in own.tags]
     lines: dict[int, Discriminant] = {}
     for tag in {tag.id: tag for tag in tags.values()}.values():
         truth = np.array([tag.id in ids for ids in named])
-        others = strangers.points[~strangers.showing(tag)]
+        others = negatives.points[~negatives.showing(tag)]
         if truth.all() and not len(others):
             raise UsageError(
                 f"all pictures show {tag.name!r}, so there is nothing to separate it from; name other pictures as "
-                "strangers"
+                "negatives"
             )
         lines[tag.id] = fit_discriminant(
             points,
             truth,
             others,
             penalty=config.penalty,
-            most_strays=config.most_strays,
+            max_false_positives=config.max_false_positives,
             folds=config.folds,
             seed=config.seed,
         )
@@ -217,12 +217,12 @@ def _complain(given: OwnPictures, report: Report) -> None:
         report(f"warning: pictures that are there more than once, which count once: {given.repeated:,}")
 
 
-def _strangers(
+def _negatives(
     config: TeachingConfig, recognizer: Recognizer, sources: Sequence[SampleSource], own: OwnPictures, report: Report
-) -> Strangers | None:
+) -> Negatives | None:
     """The bank that ships, pictures that the user names, or both."""
     directory = recognizer.directory
-    shipped = shipped_strangers(directory)
+    shipped = shipped_negatives(directory)
     if not sources:
         return shipped
     given = read_pictures(recognizer, sources, 1, config.seed, tagged=False)
@@ -230,11 +230,11 @@ def _strangers(
     strange = [row for row, key in enumerate(given.keys) if key not in set(own.keys)]
     if len(strange) < len(given.keys):
         report(
-            f"warning: pictures of strangers that are your own ones, which are left out there: "
+            f"warning: negatives that are your own pictures, which are left out there: "
             f"{len(given.keys) - len(strange):,}"
         )
         if not strange:
-            raise UsageError("all pictures of strangers are your own ones; name pictures of other things")
+            raise UsageError("all negatives are your own pictures; name pictures of other things")
     inputs, named = given.inputs[strange, 0], [given.tags[row] for row in strange]
     if shipped is not None:
         names = (*shipped.names, *sorted({name for tags in named for name, _ in tags} - set(shipped.names)))
@@ -245,7 +245,7 @@ def _strangers(
     tags = find_tags(given.counts(), directory.vocabulary)
     vocabulary = with_taught(directory.vocabulary, tags.values())
     ids = [sorted({tags[key].id for key in keys}) for keys in named]
-    return make_strangers(inputs, ids, vocabulary, directory.config.features, encoder_of(directory))
+    return make_negatives(inputs, ids, vocabulary, directory.config.features, encoder_of(directory))
 
 
 def _validated(

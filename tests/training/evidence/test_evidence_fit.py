@@ -91,13 +91,13 @@ def run(*arguments):
     return CliRunner().invoke(build_app(), ["train", *map(str, arguments)])
 
 
-def test_the_command_writes_a_model_that_weighs_its_witnesses(data, recipe, exported):
+def test_the_command_writes_a_model_that_weighs_its_predictors(data, recipe, exported):
     done = run(recipe, "--data", data, "--run", data / "run", "--threads", 1)
     assert done.exit_code == 0, done.output
     assert done.output.rstrip().endswith(f"done: {data / 'run' / 'model'}")
     assert "9 pictures" in done.output, "ids that 4 divides are left out"
     recognizer = anytag.load(data / "run" / "model", threads=1)
-    assert recognizer.scorer.witnesses is not None
+    assert recognizer.scorer.tag_evidence is not None
     assert recognizer.directory.config.default_threshold == 0.4
     assert {tag.kind: tag.threshold for tag in recognizer.vocabulary} == {
         "object": None,
@@ -126,7 +126,7 @@ def test_it_can_be_fitted_again_from_its_own_model(data, recipe, exported):
     fit_recipe(again, data, data / "again", lambda line: None, threads=1)
     first, second = (anytag.load(data / name / "model").directory.config for name in ("run", "again"))
     assert first.open_threshold == second.open_threshold
-    weights = [anytag.load(data / name / "model").scorer.witnesses.open for name in ("run", "again")]
+    weights = [anytag.load(data / name / "model").scorer.tag_evidence.open for name in ("run", "again")]
     assert weights[0].weights.tolist() == weights[1].weights.tolist()
     assert weights[0].bias == weights[1].bias
 

@@ -1,4 +1,4 @@
-"""The likelihood of descriptions, the small network and the weights of witnesses, on data whose truth is known."""
+"""The likelihood of descriptions, the small network and the weights of predictors, on data whose truth is known."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ require_module("torch", "train")
 
 import torch  # noqa: E402
 
-from anytag.inference.evidence import WITNESSES  # noqa: E402
-from anytag.training.evidence.claims import UNKNOWN, Claims  # noqa: E402
+from anytag.inference.evidence import PREDICTORS  # noqa: E402
 from anytag.training.evidence.likelihood import description_loss, silence  # noqa: E402
 from anytag.training.evidence.network import fit_network  # noqa: E402
+from anytag.training.evidence.partial_labels import UNKNOWN, PartialLabels  # noqa: E402
 from anytag.training.evidence.weights import Statements, TagKnowledge, fit_alone, fit_weights  # noqa: E402
 from anytag.training.recipes.evidence import NetworkConfig, WeightsConfig  # noqa: E402
 
@@ -48,19 +48,19 @@ def pictures():
     """Inputs of which the first says whether the first tag is there, and the second the opposite of the second."""
     inputs = np.random.default_rng(0).normal(size=(COUNT, 4)).astype(np.float32)
     values = np.stack([inputs[:, 0] > 0, inputs[:, 1] < 0, np.full(COUNT, UNKNOWN)], axis=1).astype(np.int8)
-    return 3 + 10 * inputs, Claims(values, np.zeros(COUNT, np.int64))
+    return 3 + 10 * inputs, PartialLabels(values, np.zeros(COUNT, np.int64))
 
 
 NETWORK = NetworkConfig(hidden=8, epochs=12, batch_size=20, learning_rate=0.02, input_dropout=0, dropout=0)
 
 
 def test_the_network_learns_what_is_there(pictures):
-    inputs, claims = pictures
+    inputs, targets = pictures
     lines = []
-    fitted = fit_network(inputs, claims, np.full(TAGS, 0.5), NETWORK, 0, lines.append)
-    assert ((fitted(inputs)[:, :2] > 0) == (claims.values[:, :2] == 1)).mean() > 0.97
+    fitted = fit_network(inputs, targets, np.full(TAGS, 0.5), NETWORK, 0, lines.append)
+    assert ((fitted(inputs)[:, :2] > 0) == (targets.values[:, :2] == 1)).mean() > 0.97
     assert len(lines) == 12
-    assert fitted.positives.tolist() == [*(claims.values[:, :2] == 1).sum(0), 0]
+    assert fitted.positives.tolist() == [*(targets.values[:, :2] == 1).sum(0), 0]
 
 
 def test_the_same_seed_gives_the_same_network(pictures):
@@ -95,9 +95,9 @@ def knowledge(decoder=5, picture=50, classes=0):
     )
 
 
-def claims_of(odds, seed=1):
+def targets_of(odds, seed=1):
     values = np.random.default_rng(seed).random(odds.shape) < 1 / (1 + np.exp(-odds))
-    return Claims(values.astype(np.int8), np.zeros(len(odds), np.int64))
+    return PartialLabels(values.astype(np.int8), np.zeros(len(odds), np.int64))
 
 
 #: Everything counts, and hardly anything is drawn to zero.
@@ -106,8 +106,8 @@ WEIGHTS = WeightsConfig(easy_share=1.0, group_strength=0.01, tag_strength=0.01, 
 
 def test_weights_are_those_that_the_pictures_were_made_with():
     stated = said(6000)
-    claims = claims_of(1.2 * stated.decoder.astype(np.float64) + 0.6 * stated.picture - 1)
-    weights, biases = fit_weights(stated, claims, np.full(TAGS, 0.5), knowledge(), WEIGHTS, report=quiet)
+    targets = targets_of(1.2 * stated.decoder.astype(np.float64) + 0.6 * stated.picture - 1)
+    weights, biases = fit_weights(stated, targets, np.full(TAGS, 0.5), knowledge(), WEIGHTS, report=quiet)
     assert weights[:, 0] == pytest.approx(np.full(TAGS, 1.2), abs=0.12)
     assert weights[:, 1] == pytest.approx(np.full(TAGS, 0.6), abs=0.08)
     # The classifier always says the same, so its weight and the bias share what is constant.
@@ -116,8 +116,8 @@ def test_weights_are_those_that_the_pictures_were_made_with():
 
 def test_what_the_decoder_knows_well_the_others_move_by_a_fixed_share():
     stated = said(2000)
-    claims = claims_of(stated.decoder.astype(np.float64) + 5 * stated.picture)
-    weights, _ = fit_weights(stated, claims, np.full(TAGS, 0.5), knowledge(decoder=900), WEIGHTS, report=quiet)
+    targets = targets_of(stated.decoder.astype(np.float64) + 5 * stated.picture)
+    weights, _ = fit_weights(stated, targets, np.full(TAGS, 0.5), knowledge(decoder=900), WEIGHTS, report=quiet)
     assert weights[:, 1] == pytest.approx(WEIGHTS.known_picture * weights[:, 0])
     assert weights[:, 2] == pytest.approx(WEIGHTS.known_classes * weights[:, 0])
     assert not weights[:, 4:].any()
@@ -127,9 +127,9 @@ def test_where_a_picture_is_unfamiliar_the_weights_are_others():
     stated = said(8000, unfamiliar=0.5)
     unlike = stated.unfamiliar[:, None]
     decoder, picture = stated.decoder.astype(np.float64), stated.picture
-    claims = claims_of(1.2 * decoder + picture * (0.2 + 0.6 * unlike) - unlike)
-    weights, biases = fit_weights(stated, claims, np.full(TAGS, 0.5), knowledge(), WEIGHTS, report=quiet)
-    found = {name: weights[:, WITNESSES.index(name)] for name in WITNESSES}
+    targets = targets_of(1.2 * decoder + picture * (0.2 + 0.6 * unlike) - unlike)
+    weights, biases = fit_weights(stated, targets, np.full(TAGS, 0.5), knowledge(), WEIGHTS, report=quiet)
+    found = {name: weights[:, PREDICTORS.index(name)] for name in PREDICTORS}
     assert found["decoder"] == pytest.approx(np.full(TAGS, 1.2), abs=0.12)
     assert found["unfamiliar_picture"] == pytest.approx(np.full(TAGS, 0.6), abs=0.1)
     # The classifier always says the same, so its weights and others share what is constant.
@@ -142,17 +142,17 @@ def test_where_a_picture_is_unfamiliar_the_weights_are_others():
 
 def test_a_network_that_never_saw_a_tag_is_not_heard_about_it():
     stated = said(500)
-    claims = claims_of(stated.picture.astype(np.float64))
-    weights, _ = fit_weights(stated, claims, np.full(TAGS, 0.5), knowledge(picture=0), WEIGHTS, report=quiet)
+    targets = targets_of(stated.picture.astype(np.float64))
+    weights, _ = fit_weights(stated, targets, np.full(TAGS, 0.5), knowledge(picture=0), WEIGHTS, report=quiet)
     assert not weights[:, [1, 6]].any()
     assert weights[:, 0].all()
 
 
 def test_what_nobody_knows_changes_nothing():
     stated, other = said(800), said(800, seed=7)
-    claims = claims_of(stated.decoder.astype(np.float64))
+    targets = targets_of(stated.decoder.astype(np.float64))
     half = np.arange(800) < 400
-    hidden = Claims(np.where(half[:, None], claims.values, UNKNOWN).astype(np.int8), claims.captions)
+    hidden = PartialLabels(np.where(half[:, None], targets.values, UNKNOWN).astype(np.int8), targets.captions)
     both = zip(vars(stated).values(), vars(other).values(), strict=True)
     mixed = Statements(*(np.where(half[:, None] if a.ndim == 2 else half, a, b) for a, b in both))
     # One kind of prevalence shift for both: the decoder's logits of the unknown half are in it, but cancel.
@@ -165,6 +165,6 @@ def test_what_nobody_knows_changes_nothing():
 def test_the_classifier_alone():
     rng = np.random.default_rng(0)
     classes = np.log(rng.random((5000, TAGS)).astype(np.float32) + 1e-3)
-    claims = claims_of(1.5 * classes.astype(np.float64) + 0.7)
-    factor, bias = fit_alone([classes], [claims], np.full(TAGS, 0.5), np.arange(TAGS))
+    targets = targets_of(1.5 * classes.astype(np.float64) + 0.7)
+    factor, bias = fit_alone([classes], [targets], np.full(TAGS, 0.5), np.arange(TAGS))
     assert (factor, bias) == pytest.approx((1.5, 0.7), abs=0.12)

@@ -53,10 +53,10 @@ class OneSource:
 
     def __call__(self, group, source):
         from anytag.datasets.samples import Sample
-        from anytag.training.evidence.witnesses import Heard
+        from anytag.training.evidence.predictions import Predictions
 
         samples = [Sample("1", b"", ("a dog",)), Sample("2", b"", ())]
-        return Heard(samples, np.zeros((2, 3), np.float32), np.zeros((2, 4), np.float32), None)
+        return Predictions(samples, np.zeros((2, 3), np.float32), np.zeros((2, 4), np.float32), None)
 
 
 def test_one_caption_teaches_nothing(tmp_path, monkeypatch):

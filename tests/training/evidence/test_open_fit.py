@@ -10,12 +10,12 @@ require_module("torch", "train")
 
 import anytag  # noqa: E402
 from anytag.backends.base import ArrayQueries  # noqa: E402
-from anytag.inference.open_evidence import OPEN_WITNESSES, OpenEvidence  # noqa: E402
+from anytag.inference.open_evidence import OPEN_PREDICTORS, OpenEvidence  # noqa: E402
 from anytag.language.tags.knowledge import ImageNetClass, Knowledge  # noqa: E402
 from anytag.model.config import EvidenceConfig  # noqa: E402
-from anytag.training.evidence.claims import Claims  # noqa: E402
 from anytag.training.evidence.open_fit import decoder_alone, fit_open  # noqa: E402
-from anytag.training.evidence.witnesses import Heard  # noqa: E402
+from anytag.training.evidence.partial_labels import PartialLabels  # noqa: E402
+from anytag.training.evidence.predictions import Predictions  # noqa: E402
 from anytag.training.recipes.evidence import EvidenceTraining, OpenConfig, PictureGroup  # noqa: E402
 
 COUNT = 300
@@ -54,23 +54,23 @@ def material(recognizer, decoder_weight):
     odds[np.arange(COUNT), shown] += 6
     values = (odds + rng.logistic(size=odds.shape) > 0).astype(np.int8)
     means = np.zeros((COUNT, 4), np.float32)
-    heard = Heard([], means, np.log(probabilities), decoder)
-    return heard, Claims(values, np.zeros(COUNT, np.int64))
+    predictions = Predictions([], means, np.log(probabilities), decoder)
+    return predictions, PartialLabels(values, np.zeros(COUNT, np.int64))
 
 
 def fit(recognizer, decoder_weight=1.0, **changes):
-    heard, claims = material(recognizer, decoder_weight)
+    predictions, targets = material(recognizer, decoder_weight)
     open_config = OpenConfig(easy_share=1.0, **changes)
     config = EvidenceTraining(groups=(PictureGroup(source="x.tar"),), open=open_config)
     tags, lines = len(recognizer.vocabulary), []
     taught, rates, unfamiliar = np.zeros(tags, np.int64), np.full(tags, 0.5), np.zeros(COUNT, np.float32)
-    return fit_open(config, heard, claims, taught, rates, unfamiliar, recognizer, lines.append), lines
+    return fit_open(config, predictions, targets, taught, rates, unfamiliar, recognizer, lines.append), lines
 
 
 def test_classes_and_the_decoder_are_heard_as_far_as_they_know(recognizer):
     strong, lines = fit(recognizer, 2.0)
     weak, _ = fit(recognizer, 0.0)
-    place = {name: number for number, name in enumerate(OPEN_WITNESSES)}
+    place = {name: number for number, name in enumerate(OPEN_PREDICTORS)}
     assert strong["open_weights"][place["decoder"]] == pytest.approx(2, abs=0.6)
     assert weak["open_weights"][place["decoder"]] == pytest.approx(0, abs=0.2)
     assert weak["open_weights"][place["classes"]] > 0.3
@@ -83,13 +83,16 @@ def test_classes_and_the_decoder_are_heard_as_far_as_they_know(recognizer):
 
 
 def test_tags_that_were_taught_or_that_no_picture_shows_say_nothing(recognizer):
-    heard, claims = material(recognizer, 1.0)
+    predictions, targets = material(recognizer, 1.0)
     config = EvidenceTraining(groups=(PictureGroup(source="x.tar"),))
     tags = len(recognizer.vocabulary)
-    for taught, values in ((np.full(tags, 8), claims.values), (np.zeros(tags, np.int64), np.zeros_like(claims.values))):
-        known = Claims(values, claims.captions)
+    for taught, values in (
+        (np.full(tags, 8), targets.values),
+        (np.zeros(tags, np.int64), np.zeros_like(targets.values)),
+    ):
+        known = PartialLabels(values, targets.captions)
         made = fit_open(
-            config, heard, known, taught, np.full(tags, 0.5), np.zeros(COUNT, np.float32), recognizer, print
+            config, predictions, known, taught, np.full(tags, 0.5), np.zeros(COUNT, np.float32), recognizer, print
         )
         assert made == {}
 

@@ -1,1 +1,1 @@
-"""Fitting what a model's other witnesses say of tags, and how they are weighed against the recognition decoder."""
+"""Fitting what a model's other predictors say of tags, and how they are weighed against the recognition decoder."""

@@ -17,7 +17,7 @@ from anytag.errors import UsageError
 from anytag.foundations.report import Report
 from anytag.inference.evidence import (
     EVIDENCE_FILE,
-    WITNESSES,
+    PREDICTORS,
     class_statements,
     exclusive_classes,
     own_probabilities,
@@ -30,12 +30,12 @@ from anytag.language.parsing.parser import load_parser
 from anytag.model.config import EvidenceConfig, ModelConfig
 from anytag.model.directory import ModelDirectory, new_model, write_config
 from anytag.model.vocabulary import TagVocabulary
-from anytag.training.evidence.claims import TRUE, Claims, ClassClaims, caption_claims, naming_rates
 from anytag.training.evidence.familiarity import fit_unfamiliarity
 from anytag.training.evidence.network import Fitted, fit_network, inputs_of
 from anytag.training.evidence.open_fit import decoder_alone, fit_open
+from anytag.training.evidence.partial_labels import TRUE, ClassTargets, PartialLabels, caption_targets, naming_rates
+from anytag.training.evidence.predictions import PredictionCache, Predictions, joined
 from anytag.training.evidence.weights import Statements, TagKnowledge, fit_alone, fit_weights
-from anytag.training.evidence.witnesses import Heard, Hearing, joined
 from anytag.training.families.batches import SampleTags
 from anytag.training.families.data_sources import find_path, open_sources
 from anytag.training.recipes.evidence import EvidenceTraining
@@ -45,7 +45,7 @@ _CHUNK = 512
 
 _HEADING = "## Evidence"
 
-#: Factor and bias of what the classifier says alone, where it is not to be heard alone.
+#: Factor and bias of what the classifier says alone, where it is not to be predictions alone.
 _SILENT = np.array([0, -99], np.float32)
 
 
@@ -67,18 +67,18 @@ class Material:
 
     Attributes:
         seen: What was said of pictures that the decoder has learned from; none if there are no such.
-        seen_claims: What is known of them.
+        seen_targets: What is known of them.
         new: The same of all others.
-        new_claims: Likewise.
+        new_targets: Likewise.
         rates: ``[T]``, how likely one caption is to name a tag that is there.
         classes: Tags that are a class of some collection, or that its pictures are said not to show: of these, pictures
             with a class speak.
     """
 
-    seen: Heard | None
-    seen_claims: Claims | None
-    new: Heard
-    new_claims: Claims
+    seen: Predictions | None
+    seen_targets: PartialLabels | None
+    new: Predictions
+    new_targets: PartialLabels
     rates: NDArray[np.float64]
     classes: frozenset[int]
 
@@ -86,7 +86,7 @@ class Material:
 def gather(
     config: EvidenceTraining, data: Path, cache: Path, folder: Path, recognizer: Recognizer, report: Report
 ) -> Material:
-    """Ask the witnesses about all pictures, and parse what is said of those.
+    """Ask the predictors about all pictures, and parse what is said of those.
 
     Args:
         config: The recipe.
@@ -101,31 +101,31 @@ def gather(
     """
     vocabulary = recognizer.vocabulary
     parser = ParsedCaptions(load_parser(config.parser), cache)
-    tags, hearing = (
+    tags, predict = (
         SampleTags(vocabulary, parser),
-        Hearing(recognizer, cache, report, JsonLinesLog(folder / "bad-samples.jsonl")),
+        PredictionCache(recognizer, cache, report, JsonLinesLog(folder / "bad-samples.jsonl")),
     )
     root, general = exclusive_tags(config, vocabulary)
-    found: dict[bool, list[tuple[Heard, Claims]]] = {True: [], False: []}
+    found: dict[bool, list[tuple[Predictions, PartialLabels]]] = {True: [], False: []}
     classes: set[int] = set()
     described = []
     for group in config.groups:
         [source] = open_sources([group.source], data, None)
-        heard = hearing(group, source)
+        predictions = predict(group, source)
         if group.collections is None:
-            claims = caption_claims(heard.samples, tags)
-            described += heard.samples
+            targets = caption_targets(predictions.samples, tags)
+            described += predictions.samples
         else:
             absent = [_tag_id("absent", name, vocabulary) for name in group.absent]
-            read = ClassClaims(find_path(group.collections, data), tags, root, general, absent)
-            claims = read(heard.samples)
+            read = ClassTargets(find_path(group.collections, data), tags, root, general, absent)
+            targets = read(predictions.samples)
             classes |= read.classes | set(absent)
-        found[group.seen].append((heard, claims))
-        report(f"{source.identity}: {len(heard.samples):,} pictures, {_true(claims):.1f} true tags a picture")
+        found[group.seen].append((predictions, targets))
+        report(f"{source.identity}: {len(predictions.samples):,} pictures, {_true(targets):.1f} true tags a picture")
     parser.flush()
     rates = naming_rates(described, tags)
-    seen, seen_claims = _joined(found[True]) if found[True] else (None, None)
-    return Material(seen, seen_claims, *_joined(found[False]), rates, frozenset(classes))
+    seen, seen_targets = _joined(found[True]) if found[True] else (None, None)
+    return Material(seen, seen_targets, *_joined(found[False]), rates, frozenset(classes))
 
 
 def exclusive_tags(config: EvidenceTraining, vocabulary: TagVocabulary) -> tuple[int | None, tuple[int, ...]]:
@@ -163,13 +163,13 @@ def fit(
         folder: The run folder: networks are kept there.
         report: Receives progress.
     """
-    new, claims, rates = material.new, material.new_claims, material.rates
+    new, targets, rates = material.new, material.new_targets, material.rates
     inputs = inputs_of(new, config.least)
     before = [] if material.seen is None else [inputs_of(material.seen, config.least)]
-    before_claims = [] if material.seen_claims is None else [material.seen_claims]
+    before_claims = [] if material.seen_targets is None else [material.seen_targets]
 
     def network(name: str, rows: NDArray[np.bool_]) -> Fitted:
-        taught = _all_claims([*before_claims, claims.take(rows)])
+        taught = _all_targets([*before_claims, targets.take(rows)])
         learned = np.concatenate([*before, inputs[rows]])
         path = folder / f"network-{_digest(config, taught, learned)}.safetensors"
         if not path.exists():
@@ -178,7 +178,7 @@ def fit(
         return Fitted.load(path, config.network)
 
     fold = np.random.default_rng(config.seed).permutation(len(inputs)) % config.weights.folds
-    picture = np.zeros(claims.values.shape, np.float32)
+    picture = np.zeros(targets.values.shape, np.float32)
     for number in range(config.weights.folds):
         name = f"{number + 1}/{config.weights.folds} of those that weights are fitted with"
         picture[fold == number] = network(name, fold != number)(inputs[fold == number])
@@ -189,47 +189,47 @@ def fit(
     if look:
         unfamiliar = unfamiliarity(inputs, look["unfamiliar_weight"], look["unfamiliar_bias"])
     said = _statements(config, material.new, picture, unfamiliar, recognizer)
-    weights, biases = fit_weights(said, claims, rates, known, config.weights, config.seed, report)
+    weights, biases = fit_weights(said, targets, rates, known, config.weights, config.seed, report)
     own = np.array([bool(tag.classes) for tag in recognizer.vocabulary]) & (known.decoder < config.weights.known)
-    factor, bias = fit_alone([said.classes], [claims], rates, np.flatnonzero(own)) if own.any() else (0.0, 0.0)
+    factor, bias = fit_alone([said.classes], [targets], rates, np.flatnonzero(own)) if own.any() else (0.0, 0.0)
     report(f"classifier alone: {factor:.2f} x + {bias:.2f} for {own.sum():,} tags")
     alone = np.where(own[:, None], np.array([factor, bias], np.float32), _SILENT)
     room = np.array([-config.weights.decoder_room, config.weights.decoder_room])
-    heard = (np.stack([said.decoder.min(0), said.decoder.max(0)], axis=1) + room).astype(np.float16)
+    predictions = (np.stack([said.decoder.min(0), said.decoder.max(0)], axis=1) + room).astype(np.float16)
     # Of tags that only captions speak of, the fit cannot know how wrong they are elsewhere.
     taken = np.where(known.labeled, config.unfamiliar_implied, config.unfamiliar)
     taken[list(material.classes)] = 0
-    weights[:, WITNESSES.index("unfamiliar")] -= taken
-    texts = fit_open(config, new, claims, known.decoder, rates, unfamiliar, recognizer, report)
-    weighed = {"weights": weights.astype(np.float16), "biases": biases, "alone": alone, "decoder_range": heard}
+    weights[:, PREDICTORS.index("unfamiliar")] -= taken
+    texts = fit_open(config, new, targets, known.decoder, rates, unfamiliar, recognizer, report)
+    weighed = {"weights": weights.astype(np.float16), "biases": biases, "alone": alone, "decoder_range": predictions}
     return whole.arrays() | weighed | look | (texts or decoder_alone(recognizer))
 
 
 def _linear_look(material: Material, inputs: Sequence[NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
     """The linear look that tells how unlike captioned pictures a picture is; nothing if all are of one kind."""
-    claims = [one for one in (material.seen_claims, material.new_claims) if one is not None]
-    described = np.concatenate([one.captions for one in claims]) > 0
+    targets = [one for one in (material.seen_targets, material.new_targets) if one is not None]
+    described = np.concatenate([one.captions for one in targets]) > 0
     if described.all() or not described.any():
         return {}
     weight, bias = fit_unfamiliarity(np.concatenate(inputs), described)
     return {"unfamiliar_weight": weight, "unfamiliar_bias": bias}
 
 
-def _digest(config: EvidenceTraining, claims: Claims, inputs: NDArray[np.float32]) -> str:
+def _digest(config: EvidenceTraining, targets: PartialLabels, inputs: NDArray[np.float32]) -> str:
     """Changes when what a network is made of does."""
     made_of = hashlib.sha256(f"{config.network.model_dump_json()} {config.seed}".encode())
-    for array in (claims.values, claims.captions, inputs):
+    for array in (targets.values, targets.captions, inputs):
         made_of.update(np.ascontiguousarray(array).tobytes())
     return made_of.hexdigest()[:16]
 
 
 def _knowledge(material: Material, positives: NDArray[np.int64], recognizer: Recognizer) -> TagKnowledge:
-    claims = [one for one in (material.seen_claims, material.new_claims) if one is not None]
-    described = _all_claims([one.take(one.captions > 0) for one in claims])
+    targets = [one for one in (material.seen_targets, material.new_targets) if one is not None]
+    described = _all_targets([one.take(one.captions > 0) for one in targets])
     named = (described.values == TRUE).sum(0)
-    seen = material.seen_claims
+    seen = material.seen_targets
     classes = recognizer.labels.all().classes
-    labels = material.new_claims.take(material.new_claims.captions == 0)
+    labels = material.new_targets.take(material.new_targets.captions == 0)
     return TagKnowledge(
         decoder=np.zeros(len(named), np.int64) if seen is None else (seen.values == TRUE).sum(0),
         picture=positives,
@@ -241,25 +241,25 @@ def _knowledge(material: Material, positives: NDArray[np.int64], recognizer: Rec
 
 def _statements(
     config: EvidenceTraining,
-    heard: Heard,
+    predictions: Predictions,
     picture: NDArray[np.float32],
     unfamiliar: NDArray[np.float32],
     recognizer: Recognizer,
 ) -> Statements:
     vocabulary, labels = recognizer.vocabulary, recognizer.labels.all()
     root, general = exclusive_tags(config, vocabulary)
-    table = exclusive_classes(vocabulary, heard.classes.shape[1], root, general)
+    table = exclusive_classes(vocabulary, predictions.classes.shape[1], root, general)
     said, exclusion, sure = [], [], []
-    for start in range(0, len(heard.classes), _CHUNK):
-        probabilities = sharpened(np.exp(heard.classes[start : start + _CHUNK]), config.temperature)
+    for start in range(0, len(predictions.classes), _CHUNK):
+        probabilities = sharpened(np.exp(predictions.classes[start : start + _CHUNK]), config.temperature)
         own = own_probabilities(probabilities, labels.classes_of_all, len(vocabulary))
         stated = class_statements(probabilities, own, probabilities @ table, config.floor)
         said.append(stated.classes)
         exclusion.append(stated.exclusion)
         sure.append(stated.sure)
-    assert heard.decoder is not None
+    assert predictions.decoder is not None
     classes, excluded, surest = (np.concatenate(parts) for parts in (said, exclusion, sure))
-    return Statements(heard.decoder, picture, classes, excluded, surest, unfamiliar)
+    return Statements(predictions.decoder, picture, classes, excluded, surest, unfamiliar)
 
 
 def _write(
@@ -314,7 +314,7 @@ def _model_config(directory: ModelDirectory, config: EvidenceTraining, texts: bo
 def _section(config: EvidenceTraining, material: Material) -> str:
     """What the model card says of the evidence."""
     seen = 0 if material.seen is None else len(material.seen.samples)
-    labeled = int((material.new_claims.captions == 0).sum())
+    labeled = int((material.new_targets.captions == 0).sum())
     return (
         f"{_HEADING}\nFitted by the recipe `{config.name}` (seed {config.seed}) on {seen:,} pictures that the "
         f"recognition decoder had\nlearned from, {len(material.new.samples) - labeled:,} others with captions, and "
@@ -323,13 +323,13 @@ def _section(config: EvidenceTraining, material: Material) -> str:
     )
 
 
-def _joined(parts: Sequence[tuple[Heard, Claims]]) -> tuple[Heard, Claims]:
-    return joined([heard for heard, _ in parts]), _all_claims([claims for _, claims in parts])
+def _joined(parts: Sequence[tuple[Predictions, PartialLabels]]) -> tuple[Predictions, PartialLabels]:
+    return joined([predictions for predictions, _ in parts]), _all_targets([targets for _, targets in parts])
 
 
-def _all_claims(parts: Sequence[Claims]) -> Claims:
-    return Claims(np.concatenate([one.values for one in parts]), np.concatenate([one.captions for one in parts]))
+def _all_targets(parts: Sequence[PartialLabels]) -> PartialLabels:
+    return PartialLabels(np.concatenate([one.values for one in parts]), np.concatenate([one.captions for one in parts]))
 
 
-def _true(claims: Claims) -> float:
-    return float((claims.values == TRUE).sum() / max(len(claims.values), 1))
+def _true(targets: PartialLabels) -> float:
+    return float((targets.values == TRUE).sum() / max(len(targets.values), 1))

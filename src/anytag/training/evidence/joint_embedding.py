@@ -26,7 +26,7 @@ from anytag.inference.recognizer import Recognizer
 from anytag.model.config import JointEmbeddingConfig
 from anytag.model.directory import ModelDirectory, new_model, write_config
 from anytag.training.evidence.eight_bits import in_eight_bits
-from anytag.training.evidence.witnesses import Hearing
+from anytag.training.evidence.predictions import PredictionCache
 from anytag.training.families.data_sources import open_sources
 from anytag.training.recipes.joint_embedding import JointEmbeddingTraining
 
@@ -72,15 +72,15 @@ def fit_joint_embedding(
             f"{directory.path}: a {directory.config.family} model has no label query of a sentence to start from; "
             "only models like lite have"
         )
-    hearing = Hearing(recognizer, cache, report, JsonLinesLog(folder / "bad-samples.jsonl"))
-    pictures, texts, owners = _material(config, data, recognizer, hearing, report)
+    predict = PredictionCache(recognizer, cache, report, JsonLinesLog(folder / "bad-samples.jsonl"))
+    pictures, texts, owners = _material(config, data, recognizer, predict, report)
     report(f"{len(pictures):,} pictures with {len(texts):,} captions")
     arrays = fit_maps(pictures, texts, owners, config, report)
     _write(folder / "model", directory, config, arrays)
 
 
 def _material(
-    config: JointEmbeddingTraining, data: Path, recognizer: Recognizer, hearing: Hearing, report: Report
+    config: JointEmbeddingTraining, data: Path, recognizer: Recognizer, predict: PredictionCache, report: Report
 ) -> tuple[FloatArray, FloatArray, NDArray[np.int64]]:
     """Inputs of pictures ``[N, I]`` and of their captions ``[M, W]``, and whose each caption is ``[M]``."""
     inputs: list[FloatArray] = []
@@ -89,17 +89,19 @@ def _material(
     count = 0
     for group in config.groups:
         [source] = open_sources([group.source], data, None)
-        heard = hearing(group, source)
-        named = [sample.captions[: config.captions] for sample in heard.samples]
+        predictions = predict(group, source)
+        named = [sample.captions[: config.captions] for sample in predictions.samples]
         rows = np.flatnonzero([len(own) > 0 for own in named])
-        inputs.append(picture_inputs(Encoded(heard.means[rows][:, None], np.exp(heard.classes[rows])), config.least))
+        inputs.append(
+            picture_inputs(Encoded(predictions.means[rows][:, None], np.exp(predictions.classes[rows])), config.least)
+        )
         for row in rows:
             captions += named[row]
             owners += [count] * len(named[row])
             count += 1
     if count < 2:
         raise UsageError("groups: fewer than two pictures have captions, so there is nothing to tell apart")
-    vectors = _caption_vectors(captions, recognizer, hearing.place, report)
+    vectors = _caption_vectors(captions, recognizer, predict.place, report)
     return np.concatenate(inputs), vectors, np.array(owners, np.int64)
 
 

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from anytag.foundations.atomic_files import whole_file
 from anytag.foundations.report import Report
-from anytag.training.evidence.claims import TRUE, UNKNOWN, Claims
 from anytag.training.evidence.eight_bits import in_eight_bits
 from anytag.training.evidence.likelihood import description_loss, silence
-from anytag.training.evidence.witnesses import Heard
+from anytag.training.evidence.partial_labels import TRUE, UNKNOWN, PartialLabels
+from anytag.training.evidence.predictions import Predictions
 from anytag.training.recipes.evidence import NetworkConfig
 
 _LEAST_DEVIATION = 1e-3
@@ -96,9 +96,9 @@ class Fitted:
         return made
 
 
-def inputs_of(heard: Heard, least: float) -> NDArray[np.float32]:
+def inputs_of(predictions: Predictions, least: float) -> NDArray[np.float32]:
     """What the network reads, ``[N, W + C]``, as :class:`~anytag.inference.evidence.TagEvidence` lays it out."""
-    return np.concatenate([heard.means, np.maximum(heard.classes, np.float32(least))], axis=1)
+    return np.concatenate([predictions.means, np.maximum(predictions.classes, np.float32(least))], axis=1)
 
 
 def scale_of(inputs: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -108,7 +108,7 @@ def scale_of(inputs: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[
 
 def fit_network(
     inputs: NDArray[np.float32],
-    claims: Claims,
+    targets: PartialLabels,
     rates: NDArray[np.float64],
     config: NetworkConfig,
     seed: int,
@@ -118,7 +118,7 @@ def fit_network(
 
     Args:
         inputs: ``[N, I]``.
-        claims: What is known of the pictures.
+        targets: What is known of the pictures.
         rates: ``[T]``, how likely one caption is to name each tag that is there.
         config: How.
         seed: Of weights, order and dropout.
@@ -128,9 +128,9 @@ def fit_network(
     order = np.random.default_rng(seed)
     mean, deviation = scale_of(inputs)
     scaled = torch.from_numpy((inputs - mean) / deviation)
-    positives = (claims.values == TRUE).sum(0)
-    shares = (positives + 0.5) / ((claims.values != UNKNOWN).sum(0) + 10)
-    network = PictureNetwork(inputs.shape[1], claims.values.shape[1], config)
+    positives = (targets.values == TRUE).sum(0)
+    shares = (positives + 0.5) / ((targets.values != UNKNOWN).sum(0) + 10)
+    network = PictureNetwork(inputs.shape[1], targets.values.shape[1], config)
     with torch.no_grad():
         network.output.bias.copy_(torch.from_numpy(np.log(shares / (1 - shares))))
         network.output.weight.mul_(0.3)
@@ -145,7 +145,7 @@ def fit_network(
     course = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, config.learning_rate, total_steps=config.epochs * steps + 1, pct_start=0.1
     )
-    captions = torch.from_numpy(claims.captions)
+    captions = torch.from_numpy(targets.captions)
     importance = torch.where(captions == 0, config.labeled_weight, 1.0)
     chances = torch.from_numpy(rates.astype(np.float32))
     for epoch in range(config.epochs):
@@ -153,7 +153,7 @@ def fit_network(
         total, shuffled = 0.0, order.permutation(len(inputs))
         for step in range(steps):
             rows = shuffled[step * batch_size : (step + 1) * batch_size]
-            known = torch.from_numpy(claims.values[rows])
+            known = torch.from_numpy(targets.values[rows])
             unsaid = silence(captions[rows, None], chances)
             each = description_loss(network(scaled[rows]), known == TRUE, unsaid) * (known != UNKNOWN)
             loss = (each.sum(1) * importance[rows]).mean()

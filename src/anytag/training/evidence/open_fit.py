@@ -1,4 +1,4 @@
-"""How much witnesses count for texts outside the vocabulary, fitted on tags that the decoder was hardly taught."""
+"""How much predictors count for texts outside the vocabulary, fitted on tags that the decoder was hardly taught."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from torch import Tensor
 from anytag.backends.base import FloatArray
 from anytag.foundations.report import Report
 from anytag.inference.evidence import sharpened
-from anytag.inference.open_evidence import OPEN_WITNESSES, Likeness, text_statements
+from anytag.inference.open_evidence import OPEN_PREDICTORS, Likeness, text_statements
 from anytag.inference.recognizer import Recognizer
 from anytag.language.tags.knowledge import ImageNetClass, load_knowledge
 from anytag.language.tags.wordnet import WordNet
 from anytag.model.vocabulary import TagVocabulary
-from anytag.training.evidence.claims import TRUE, UNKNOWN, Claims
 from anytag.training.evidence.eight_bits import in_eight_bits
 from anytag.training.evidence.likelihood import description_loss, silence
-from anytag.training.evidence.witnesses import Heard
+from anytag.training.evidence.partial_labels import TRUE, UNKNOWN, PartialLabels
+from anytag.training.evidence.predictions import Predictions
 from anytag.training.recipes.evidence import EvidenceTraining
 
 #: Texts that are embedded, and pictures whose classes are added up, at a time.
@@ -32,8 +32,8 @@ _STRENGTH = 1e-3
 
 def fit_open(
     config: EvidenceTraining,
-    heard: Heard,
-    claims: Claims,
+    predictions: Predictions,
+    targets: PartialLabels,
     taught: NDArray[np.int64],
     rates: NDArray[np.float64],
     unfamiliar: FloatArray,
@@ -47,8 +47,8 @@ def fit_open(
 
     Args:
         config: The recipe.
-        heard: What was said of pictures that the decoder has not learned from.
-        claims: What is known of them.
+        predictions: What was said of pictures that the decoder has not learned from.
+        targets: What is known of them.
         taught: ``[T]``, pictures that taught the decoder each tag.
         rates: ``[T]``, how likely one caption is to name each tag that is there.
         unfamiliar: ``[N]``, how unlike captioned pictures they are.
@@ -59,9 +59,9 @@ def fit_open(
         Nothing if the model embeds no texts, its classes have no names, or too few tags are left.
     """
     how = config.open
-    tags = np.flatnonzero((taught < how.taught) & ((claims.values == TRUE).sum(0) >= how.positives))
+    tags = np.flatnonzero((taught < how.taught) & ((targets.values == TRUE).sum(0) >= how.positives))
     classes = load_knowledge().imagenet
-    if heard.classes.shape[1] != len(classes) or len(tags) < 2 or not _embeds_texts(recognizer):
+    if predictions.classes.shape[1] != len(classes) or len(tags) < 2 or not _embeds_texts(recognizer):
         return {}
     packed, scale = in_eight_bits(_class_embeddings(classes, how.wordnet, recognizer))
     likeness = Likeness(packed * scale[:, None], how.sharpness)
@@ -69,23 +69,25 @@ def fit_open(
     stated = np.concatenate(
         [
             text_statements(sharpened(np.exp(part), config.temperature) @ like, how.floor)
-            for part in np.array_split(heard.classes, len(heard.classes) // _CHUNK + 1)
+            for part in np.array_split(predictions.classes, len(predictions.classes) // _CHUNK + 1)
         ]
     )
-    assert heard.decoder is not None
-    chosen = claims.values[:, tags]
+    assert predictions.decoder is not None
+    chosen = targets.values[:, tags]
     drawn = np.random.default_rng(config.seed).random(chosen.shape, np.float32) < how.easy_share
     rows, columns = np.nonzero((chosen != UNKNOWN) & ((chosen == TRUE) | drawn))
     is_true = chosen[rows, columns] == TRUE
-    decoder, said = heard.decoder[:, tags][rows, columns].astype(np.float32), stated[rows, columns]
+    decoder, said = predictions.decoder[:, tags][rows, columns].astype(np.float32), stated[rows, columns]
     strange = unfamiliar[rows]
     design = np.stack([decoder, said, strange, strange * decoder, strange * said, np.ones_like(strange)], axis=1)
-    unsaid = silence(torch.from_numpy(claims.captions[rows]), torch.from_numpy(rates[tags][columns].astype(np.float32)))
+    unsaid = silence(
+        torch.from_numpy(targets.captions[rows]), torch.from_numpy(rates[tags][columns].astype(np.float32))
+    )
     importance = torch.from_numpy(np.where(is_true, 1, 1 / how.easy_share).astype(np.float32))
     weights, loss = _fit(
         torch.from_numpy(design.astype(np.float32)), torch.from_numpy(is_true), unsaid, importance, len(chosen)
     )
-    shown = ", ".join(f"{name} {weight:.2f}" for name, weight in zip((*OPEN_WITNESSES, "bias"), weights, strict=True))
+    shown = ", ".join(f"{name} {weight:.2f}" for name, weight in zip((*OPEN_PREDICTORS, "bias"), weights, strict=True))
     report(f"texts outside the vocabulary, by {len(tags):,} tags: {shown}; loss {loss:.3f}")
     return {
         "open_weights": weights[:-1],
@@ -97,11 +99,11 @@ def fit_open(
 
 def decoder_alone(recognizer: Recognizer) -> dict[str, NDArray[Any]]:
     """The arrays where nothing can be fitted: texts are scored as they were before."""
-    if (witnesses := recognizer.scorer.witnesses) is not None:
-        weights, bias = witnesses.open.weights, witnesses.open.bias
+    if (evidence := recognizer.scorer.tag_evidence) is not None:
+        weights, bias = evidence.open.weights, evidence.open.bias
     else:
         before = recognizer.directory.config
-        weights = np.zeros(len(OPEN_WITNESSES), np.float32)
+        weights = np.zeros(len(OPEN_PREDICTORS), np.float32)
         weights[0], bias = before.score_slope, -before.open_shift * before.score_slope
     return {"open_weights": weights, "open_bias": np.array([bias], np.float32)}
 

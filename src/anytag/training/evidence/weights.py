@@ -1,4 +1,4 @@
-"""How much each witness counts for each tag: a logistic regression whose weights lean on those of tags alike."""
+"""How much each predictor counts for each tag: a logistic regression whose weights lean on those of tags alike."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from torch import Tensor
 
 from anytag.evaluation.calibration import shifts_by_prevalence
 from anytag.foundations.report import Report
-from anytag.inference.evidence import WITNESSES
-from anytag.training.evidence.claims import TRUE, UNKNOWN, Claims
+from anytag.inference.evidence import PREDICTORS
 from anytag.training.evidence.likelihood import description_loss, silence
+from anytag.training.evidence.partial_labels import TRUE, UNKNOWN, PartialLabels
 from anytag.training.recipes.evidence import WeightsConfig
 
 _Floats = NDArray[np.float32]
 
-#: The witnesses, then how often the tag is true at all, then a constant.
-_COLUMNS = (*WITNESSES, "prevalence", "constant")
+#: The predictors, then how often the tag is true at all, then a constant.
+_COLUMNS = (*PREDICTORS, "prevalence", "constant")
 
-#: Of about how much a witness says: weights are fitted in these units, so that all are drawn to zero alike.
+#: Of about how much a predictor says: weights are fitted in these units, so that all are drawn to zero alike.
 _UNITS = np.array([0.2, 0.2, 0.2, 0.5, 1, 0.2, 0.2, 1, 0.2, 0.2, 0.2, 1], np.float32)
 
 #: Weights that all tags begin with.
@@ -33,7 +33,7 @@ _PLACE = {name: place for place, name in enumerate(_COLUMNS)}
 #: Columns in which a tag has weights of its own.
 _OWN = tuple(_PLACE[name] for name in ("decoder", "picture", "classes", "unfamiliar", "unfamiliar_picture", "constant"))
 
-#: Beyond these, a witness believes in a tag enough for the pair of picture and tag to count by itself.
+#: Beyond these, a predictor believes in a tag enough for the pair of picture and tag to count by itself.
 _BELIEVED = {"decoder": -2.0, "picture": -3.2, "classes": -3.5}
 
 #: Edges of how many pictures taught the decoder or the network a tag, by which tags are alike.
@@ -44,7 +44,7 @@ _LEAST_WEIGHT = 0.02
 
 @dataclass(frozen=True)
 class Statements:
-    """What the witnesses say of some pictures, ``[N, T]`` each if nothing else is said.
+    """What the predictors say of some pictures, ``[N, T]`` each if nothing else is said.
 
     Attributes:
         decoder: The recognition decoder's logits.
@@ -65,7 +65,7 @@ class Statements:
 
 @dataclass(frozen=True)
 class TagKnowledge:
-    """How much taught which witness of each tag, ``[T]`` each.
+    """How much taught which predictor of each tag, ``[T]`` each.
 
     Attributes:
         decoder: Pictures that taught the recognition decoder.
@@ -90,7 +90,7 @@ class TagKnowledge:
 
 @dataclass(frozen=True)
 class _Way:
-    """How the witnesses of some tags are added up.
+    """How the predictors of some tags are added up.
 
     Attributes:
         name: What such tags are called.
@@ -105,25 +105,25 @@ class _Way:
 
 def fit_weights(
     said: Statements,
-    claims: Claims,
+    targets: PartialLabels,
     rates: NDArray[np.float64],
     known: TagKnowledge,
     config: WeightsConfig,
     seed: int = 0,
     report: Report = print,
 ) -> tuple[_Floats, _Floats]:
-    """Weights ``[T, 10]`` in the order of :data:`~anytag.inference.evidence.WITNESSES`, and biases ``[T]``.
+    """Weights ``[T, 10]`` in the order of :data:`~anytag.inference.evidence.PREDICTORS`, and biases ``[T]``.
 
     Args:
         said: Of pictures that neither the decoder nor the network has learned from.
-        claims: What is known of them.
+        targets: What is known of them.
         rates: ``[T]``, how likely one caption is to name each tag that is there.
         known: How much is known of each tag.
         config: How.
         seed: Of the pairs that are drawn.
         report: Receives a line for each kind of tag.
     """
-    described = claims.captions > 0
+    described = targets.captions > 0
     logits = said.decoder[described if described.any() else slice(None)].astype(np.float64)
     shifts = shifts_by_prevalence(logits, known.prevalence.astype(np.float64)).astype(np.float32)
     trusted = known.decoder >= _DECODER_EDGES[-1]
@@ -133,16 +133,16 @@ def fit_weights(
         (_Way("often named", shares, False), trusted & (known.classes < config.general)),
         (_Way("general", shares, True), trusted & (known.classes >= config.general)),
     )
-    weights = np.zeros((len(shifts), len(WITNESSES)), np.float32)
+    weights = np.zeros((len(shifts), len(PREDICTORS)), np.float32)
     biases = np.zeros(len(shifts), np.float32)
     for way, chosen in ways:
         if chosen.any():
-            pairs = _pairs(said, shifts, claims, known, chosen, config.easy_share, seed)
-            fitted, loss = _fit(_design(said, shifts, known, way, *pairs[:2]), pairs, claims, rates, known, config)
+            pairs = _pairs(said, shifts, targets, known, chosen, config.easy_share, seed)
+            fitted, loss = _fit(_design(said, shifts, known, way, *pairs[:2]), pairs, targets, rates, known, config)
             tags = np.flatnonzero(chosen)
             weights[tags], biases[tags] = _unpacked(fitted[tags], shifts[tags], known.prevalence[tags], way)
             report(f"weights: {len(tags):,} tags {way.name}, {len(pairs[0]):,} pairs, loss {loss:.3f}")
-    weights[known.picture == 0] *= np.array([not name.endswith("picture") for name in WITNESSES])
+    weights[known.picture == 0] *= np.array([not name.endswith("picture") for name in PREDICTORS])
     return weights, biases
 
 
@@ -152,7 +152,7 @@ _Pairs = tuple[NDArray[np.int64], NDArray[np.int64], _Floats]
 def _pairs(
     said: Statements,
     shifts: _Floats,
-    claims: Claims,
+    targets: PartialLabels,
     known: TagKnowledge,
     chosen: NDArray[np.bool_],
     easy_share: float,
@@ -163,10 +163,10 @@ def _pairs(
         (said.picture > _BELIEVED["picture"]) & (known.picture > 0)
     )
     believed |= said.classes > _BELIEVED["classes"]
-    drawn = np.random.default_rng(seed).random(claims.values.shape, np.float32) < easy_share
-    importance = np.where(believed | (claims.values == TRUE), 1, drawn / np.float32(easy_share)).astype(np.float32)
+    drawn = np.random.default_rng(seed).random(targets.values.shape, np.float32) < easy_share
+    importance = np.where(believed | (targets.values == TRUE), 1, drawn / np.float32(easy_share)).astype(np.float32)
     importance[:, ~chosen] = 0
-    importance[claims.values == UNKNOWN] = 0
+    importance[targets.values == UNKNOWN] = 0
     rows, columns = np.nonzero(importance)
     return rows, columns, importance[rows, columns]
 
@@ -197,7 +197,7 @@ def _design(
 def _fit(
     design: _Floats,
     pairs: _Pairs,
-    claims: Claims,
+    targets: PartialLabels,
     rates: NDArray[np.float64],
     known: TagKnowledge,
     config: WeightsConfig,
@@ -206,8 +206,8 @@ def _fit(
     rows, columns, importance = pairs
     groups, group = np.unique(known.groups, return_inverse=True)
     inputs, factors = torch.from_numpy(design), torch.from_numpy(importance)
-    is_true = torch.from_numpy(claims.values[rows, columns] == TRUE)
-    unsaid = silence(torch.from_numpy(claims.captions[rows]), torch.from_numpy(rates.astype(np.float32)[columns]))
+    is_true = torch.from_numpy(targets.values[rows, columns] == TRUE)
+    unsaid = silence(torch.from_numpy(targets.captions[rows]), torch.from_numpy(rates.astype(np.float32)[columns]))
     tag, group_of = torch.from_numpy(columns), torch.from_numpy(group[columns])
     common = torch.tensor(_FIRST) / torch.from_numpy(_UNITS)
     by_group, by_tag = torch.zeros(len(groups), len(_COLUMNS)), torch.zeros(len(rates), len(_OWN))
@@ -217,7 +217,7 @@ def _fit(
     own_inputs = inputs[:, list(_OWN)].contiguous()
     strengths = torch.tensor([config.tag_strength] * (len(_OWN) - 1) + [config.bias_strength])
     optimizer = torch.optim.LBFGS(parameters, max_iter=config.steps, history_size=8, line_search_fn="strong_wolfe")
-    pictures = len(claims.captions)
+    pictures = len(targets.captions)
 
     def loss() -> Tensor:
         odds = (inputs * (common + by_group)[group_of]).sum(1) + (own_inputs * by_tag[tag]).sum(1)
@@ -239,8 +239,8 @@ def _fit(
 
 
 def _unpacked(fitted: _Floats, shifts: _Floats, prevalence: _Floats, way: _Way) -> tuple[_Floats, _Floats]:
-    """From weights of the columns of some tags to those of the witnesses, for logits that are not shifted."""
-    weights = fitted[:, : len(WITNESSES)].copy()
+    """From weights of the columns of some tags to those of the predictors, for logits that are not shifted."""
+    weights = fitted[:, : len(PREDICTORS)].copy()
     weights[:, 0] = np.maximum(weights[:, 0], _LEAST_WEIGHT)
     if way.shares is not None:
         weights[:, 1:3] = weights[:, :1] * np.array(way.shares, np.float32)
@@ -254,18 +254,18 @@ def _unpacked(fitted: _Floats, shifts: _Floats, prevalence: _Floats, way: _Way) 
 
 
 def fit_alone(
-    classes: Sequence[_Floats], claims: Sequence[Claims], rates: NDArray[np.float64], columns: NDArray[np.int64]
+    classes: Sequence[_Floats], targets: Sequence[PartialLabels], rates: NDArray[np.float64], columns: NDArray[np.int64]
 ) -> tuple[float, float]:
     """How likely a tag is by what its classes say alone: factor and bias of ``classes``, the same for all tags.
 
     Args:
         classes: ``[N, T]`` of sets of pictures.
-        claims: What is known of each set.
+        targets: What is known of each set.
         rates: ``[T]``, how likely one caption is to name each tag that is there.
         columns: Tags that are a class themselves.
     """
-    values = np.concatenate([one.values[:, columns] for one in claims])
-    captions = np.concatenate([one.captions for one in claims])
+    values = np.concatenate([one.values[:, columns] for one in targets])
+    captions = np.concatenate([one.captions for one in targets])
     said = np.concatenate([one[:, columns] for one in classes])
     rows, places = np.nonzero(values != UNKNOWN)
     inputs = torch.from_numpy(said[rows, places])

@@ -61,7 +61,7 @@ class NetworkConfig(Settings):
 
 
 class WeightsConfig(Settings):
-    """The weights of all witnesses.
+    """The weights of all predictors.
 
     A weight is the sum of one that all tags share, one of the tag's group, and the tag's own. The latter two are drawn
     towards zero, so that tags without examples are weighed like others of which as much is known.
@@ -78,7 +78,7 @@ class WeightsConfig(Settings):
         group_strength: How strongly a group's weights are drawn towards those that all tags share.
         tag_strength: How strongly a tag's weights are drawn towards its group's.
         bias_strength: The same of its bias.
-        easy_share: Share of the pairs of picture and tag that count which no witness believes in; each stands for
+        easy_share: Share of the pairs of picture and tag that count which no predictor believes in; each stands for
             many.
         steps: Of the optimizer, at most.
         decoder_room: How far beyond the lowest and the highest logit that it gave any of the pictures the decoder is

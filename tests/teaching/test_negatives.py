@@ -1,4 +1,4 @@
-"""The bank of strangers: what is kept of pictures, and the file that ships."""
+"""The bank of negatives: what is kept of pictures, and the file that ships."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from anytag.errors import ModelError
 from anytag.model.directory import find_model
 from anytag.model.vocabulary import TagVocabulary, VocabularyTag
-from anytag.teaching.strangers import STEP, Strangers, make_strangers, shipped_strangers
+from anytag.teaching.negatives import STEP, Negatives, make_negatives, shipped_negatives
 
 TAGS = TagVocabulary(
     [VocabularyTag(0, "dog", "object", aliases=("Hound",), implies=(1,)), VocabularyTag(1, "animal", "object")]
@@ -17,7 +17,7 @@ TAGS = TagVocabulary(
 
 def made(count=50, width=8, features=5, directions=4):
     inputs = np.random.default_rng(0).normal(size=(count, width)).astype(np.float32)
-    return inputs, make_strangers(inputs, [(0, 1)] + [()] * (count - 1), TAGS, features, "abc", directions)
+    return inputs, make_negatives(inputs, [(0, 1)] + [()] * (count - 1), TAGS, features, "abc", directions)
 
 
 def test_coordinates_are_those_of_the_pictures():
@@ -32,7 +32,7 @@ def test_coordinates_are_those_of_the_pictures():
 def test_a_file_gives_back_what_was_written(tmp_path):
     inputs, bank = made()
     bank.save(tmp_path / "bank.npz")
-    read = Strangers.read((tmp_path / "bank.npz").read_bytes())
+    read = Negatives.read((tmp_path / "bank.npz").read_bytes())
     assert np.abs(read.points - bank.points).max() <= STEP / 2 + 1e-6
     np.testing.assert_allclose(read.project(inputs), bank.points, atol=0.1)
     assert (read.names, read.encoder) == (("dog", "animal"), "abc")
@@ -47,13 +47,13 @@ def test_pictures_that_show_a_tag_are_known_by_name_and_alias():
 
 
 def test_pictures_that_all_look_alike_are_refused():
-    with pytest.raises(ModelError, match="look all alike to the model"):
-        make_strangers(np.ones((5, 8), np.float32), [()] * 5, TAGS, 5)
+    with pytest.raises(ModelError, match="all look alike to the model"):
+        make_negatives(np.ones((5, 8), np.float32), [()] * 5, TAGS, 5)
 
 
 def test_the_bank_that_ships_belongs_to_the_model_that_ships():
-    bank = shipped_strangers(find_model(None))
-    assert bank is not None, "the image encoder has changed; make the bank again (benchmarks/strangers.py)"
+    bank = shipped_negatives(find_model(None))
+    assert bank is not None, "the image encoder has changed; make the bank again (benchmarks/negatives.py)"
     assert len(bank.points) == len(bank.shown) > 5000
     assert len(bank.center) == 256 + 1000
     shown = {name: bank.showing(VocabularyTag(0, name, "object")).mean() for name in ("dog", "airplane", "raccoon")}

@@ -25,15 +25,15 @@ from anytag.model.names import normalize_name
 from anytag.model.vocabulary import TagVocabulary, VocabularyTag
 
 #: The bank of the image encoder that ships.
-_SHIPPED = "strangers.npz"
+_SHIPPED = "negatives.npz"
 
 #: Directions that are kept, and the width of a step along them; their deviations are between 1 and 8.
 DIRECTIONS, STEP = 128, 0.8
 
 
 @dataclass(frozen=True)
-class Strangers:
-    """Coordinates of strangers' pictures, and how to get there.
+class Negatives:
+    """Coordinates of pictures that do not show what is taught, and how to get there.
 
     Attributes:
         points: ``[N, D]`` coordinates.
@@ -88,7 +88,7 @@ class Strangers:
             np.savez_compressed(handle, **arrays)
 
     @classmethod
-    def read(cls, content: bytes) -> Strangers:
+    def read(cls, content: bytes) -> Negatives:
         """Read what :meth:`save` wrote."""
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             return cls(
@@ -101,9 +101,9 @@ class Strangers:
             )
 
 
-def shipped_strangers(directory: ModelDirectory) -> Strangers | None:
+def shipped_negatives(directory: ModelDirectory) -> Negatives | None:
     """The bank that ships, if a model has the image encoder that it was made with."""
-    found = Strangers.read((resources.files("anytag.teaching") / _SHIPPED).read_bytes())
+    found = Negatives.read((resources.files("anytag.teaching") / _SHIPPED).read_bytes())
     return found if found.encoder == encoder_of(directory) else None
 
 
@@ -115,14 +115,14 @@ def encoder_of(directory: ModelDirectory) -> str:
     return ""
 
 
-def make_strangers(
+def make_negatives(
     inputs: FloatArray,
     shown: Sequence[Sequence[int]],
     vocabulary: TagVocabulary,
     features: int,
     encoder: str = "",
     directions: int = DIRECTIONS,
-) -> Strangers:
+) -> Negatives:
     """A bank of pictures.
 
     Features and log-probabilities are brought to one scale each, the latter at half the weight, for there are more of
@@ -134,7 +134,7 @@ def make_strangers(
         shown: For each picture the ids of the tags that are true of it.
         vocabulary: Their names.
         features: How many of the inputs are features; the others are log-probabilities.
-        encoder: See :class:`Strangers`.
+        encoder: See :class:`Negatives`.
         directions: Most directions that are kept.
 
     Raises:
@@ -146,7 +146,7 @@ def make_strangers(
     scale[:features] = deviations[:features].mean()
     scale[features:] = 2 * deviations[features:].mean() if features < len(scale) else 1
     if not (scale > 0).all() or len(inputs) < 2:
-        raise ModelError(f"the {len(inputs):,} pictures of strangers look all alike to the model; give other ones")
+        raise ModelError(f"the {len(inputs):,} negatives all look alike to the model; give other pictures")
     scaled = (inputs - center) / scale
     variances, axes = np.linalg.eigh(scaled.T @ scaled / len(scaled))
     kept = np.argsort(-variances)[: min(directions, len(inputs) - 1)]
@@ -154,7 +154,7 @@ def make_strangers(
     projection = axes[:, kept] / variances[kept] ** 0.25 / scale[:, None]
     used = sorted({id for ids in shown for id in ids})
     place = {id: number for number, id in enumerate(used)}
-    return Strangers(
+    return Negatives(
         points=((inputs - center) @ projection).astype(np.float32),
         center=center.astype(np.float32),
         projection=projection.astype(np.float32),

@@ -15,7 +15,7 @@ from anytag.errors import UsageError
 from anytag.inference.evidence import exclusive_kinds
 from anytag.training.families.batches import SampleTags
 
-#: In claims: the tag is there; it is not, or nobody mentions it; nobody knows.
+#: In targets: the tag is there; it is not, or nobody mentions it; nobody knows.
 TRUE, UNSAID, UNKNOWN = 1, 0, -1
 
 #: Captions that a kind's own naming rate counts for beside those of one of its tags.
@@ -26,7 +26,7 @@ _LEAST_RATE, _MOST_RATE = 0.15, 0.97
 
 
 @dataclass(frozen=True)
-class Claims:
+class PartialLabels:
     """What is known of some pictures.
 
     Attributes:
@@ -38,12 +38,12 @@ class Claims:
     values: NDArray[np.int8]
     captions: NDArray[np.int64]
 
-    def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> Claims:
+    def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> PartialLabels:
         """Those of some pictures."""
-        return Claims(self.values[rows], self.captions[rows])
+        return PartialLabels(self.values[rows], self.captions[rows])
 
 
-def caption_claims(samples: Sequence[Sample], tags: SampleTags) -> Claims:
+def caption_targets(samples: Sequence[Sample], tags: SampleTags) -> PartialLabels:
     """What captions name is there, with all that it implies; of everything else they say nothing.
 
     Raises:
@@ -54,10 +54,10 @@ def caption_claims(samples: Sequence[Sample], tags: SampleTags) -> Claims:
         if not sample.captions:
             raise UsageError(f"{sample.source or sample.id}: has neither captions nor, with collections, a class")
         row[list(tags.of_picture(sample, "picture") or ())] = TRUE
-    return Claims(values, np.array([len(sample.captions) for sample in samples], np.int64))
+    return PartialLabels(values, np.array([len(sample.captions) for sample in samples], np.int64))
 
 
-class ClassClaims:
+class ClassTargets:
     """What follows from the one class of a picture.
 
     The class and what it implies is there. Not there are the other classes of its collection, but for those that imply
@@ -103,8 +103,8 @@ class ClassClaims:
         """The tags of all classes."""
         return set().union(*self._collections)
 
-    def __call__(self, samples: Sequence[Sample]) -> Claims:
-        """The claims of some pictures.
+    def __call__(self, samples: Sequence[Sample]) -> PartialLabels:
+        """The targets of some pictures.
 
         Raises:
             UsageError: If a picture's class is missing, or no tag of the model.
@@ -120,7 +120,7 @@ class ClassClaims:
             there, absent = known[name]
             row[list(absent)] = UNSAID
             row[list(there)] = TRUE
-        return Claims(values, np.zeros(len(samples), np.int64))
+        return PartialLabels(values, np.zeros(len(samples), np.int64))
 
     def _of(self, name: str, source: str) -> tuple[set[int], set[int]]:
         own = self._ids(name)

@@ -1,9 +1,9 @@
-"""Make the bank of strangers that new tags are told apart from (``src/anytag/teaching/strangers.npz``).
+"""Make the bank of negatives that new tags are told apart from (``src/anytag/teaching/negatives.npz``).
 
-    python benchmarks/strangers.py ../shared/data --out src/anytag/teaching/strangers.npz
+    python benchmarks/negatives.py ../shared/data --out src/anytag/teaching/negatives.npz
 
 It takes pictures that a model may be trained on, and of these none whose class is one of those that
-``benchmarks/own_tags.py`` teaches, for they would be no strangers there.
+``benchmarks/own_tags.py`` teaches, which would not be negatives there.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from anytag.evaluation.labeled_scores import sample_batches
 from anytag.inference.embedding import picture_inputs
 from anytag.language.parsing.parser import load_parser
 from anytag.language.tags.tag_ids import TagIds
-from anytag.teaching.strangers import encoder_of, make_strangers
+from anytag.teaching.negatives import encoder_of, make_negatives
 
 #: Sources, what is kept of their pictures, and what stands in place of a caption.
 SOURCES = (
@@ -64,7 +64,7 @@ def main() -> None:
         named = ids.of_names(sample.tags).union(*(ids.of_caption(caption) or () for caption in sample.captions))
         shown.append(sorted(recognizer.vocabulary.with_implied(named)))
     features = recognizer.directory.config.features
-    bank = make_strangers(
+    bank = make_negatives(
         np.concatenate(inputs),
         shown,
         recognizer.vocabulary,

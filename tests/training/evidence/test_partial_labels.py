@@ -14,7 +14,7 @@ from anytag.datasets.samples import Sample, TagName  # noqa: E402
 from anytag.errors import UsageError  # noqa: E402
 from anytag.language.parsing.parser import load_parser  # noqa: E402
 from anytag.model.vocabulary import TagVocabulary, VocabularyTag  # noqa: E402
-from anytag.training.evidence.claims import ClassClaims, caption_claims, naming_rates  # noqa: E402
+from anytag.training.evidence.partial_labels import ClassTargets, caption_targets, naming_rates  # noqa: E402
 from anytag.training.families.batches import SampleTags  # noqa: E402
 
 VOCABULARY = TagVocabulary([
@@ -46,20 +46,20 @@ def labeled(name):
 def classes(tags, tmp_path):
     path = tmp_path / "collections.json"
     path.write_text(json.dumps(COLLECTIONS))
-    return ClassClaims(path, tags, 0, (0,))
+    return ClassTargets(path, tags, 0, (0,))
 
 
 def test_captions_say_what_is_there_and_nothing_of_the_rest(tags):
-    claims = caption_claims([described("a puppy on a table"), described("a cat", "a chair")], tags)
-    assert claims.values.tolist() == [[1, 0, 1, 1, 0, 1, 0], [1, 1, 0, 0, 0, 0, 1]]
-    assert claims.captions.tolist() == [1, 2]
+    targets = caption_targets([described("a puppy on a table"), described("a cat", "a chair")], tags)
+    assert targets.values.tolist() == [[1, 0, 1, 1, 0, 1, 0], [1, 1, 0, 0, 0, 0, 1]]
+    assert targets.captions.tolist() == [1, 2]
 
 
 def test_a_class_excludes_its_collection_and_its_siblings_and_the_rest_is_unknown(classes):
-    claims = classes([labeled("cat"), labeled("puppy"), labeled("dog"), labeled("table")])
-    assert claims.captions.tolist() == [0, 0, 0, 0]
+    targets = classes([labeled("cat"), labeled("puppy"), labeled("dog"), labeled("table")])
+    assert targets.captions.tolist() == [0, 0, 0, 0]
     # animal, cat, dog, puppy, bee, table, chair
-    assert claims.values.tolist() == [
+    assert targets.values.tolist() == [
         [1, 1, 0, 0, 0, -1, -1],  # no dog of any kind and no bee; there may be a table
         [1, 0, 1, 1, 0, -1, -1],  # a puppy is a dog, though "dog" is another class of the collection
         [1, 0, 1, -1, 0, -1, -1],  # it may be a puppy
@@ -75,8 +75,8 @@ def test_pictures_of_one_thing_alone_show_no_other_of_what_they_are_said_not_to(
         ([2], [-1, -1, 0, 0, -1, 1, 0], [1, 1, 0, 0, 0, -1, -1]),
         ([0, 6], [0, 0, 0, 0, 0, 1, 0], [1, 1, 0, 0, 0, -1, 0]),
     ):
-        claims = ClassClaims(tmp_path / "collections.json", tags, 0, (0,), absent)
-        assert claims([labeled("table"), labeled("cat")]).values.tolist() == [table, cat]
+        targets = ClassTargets(tmp_path / "collections.json", tags, 0, (0,), absent)
+        assert targets([labeled("table"), labeled("cat")]).values.tolist() == [table, cat]
 
 
 def test_a_class_that_is_no_tag_is_refused(classes):
@@ -91,14 +91,14 @@ def test_a_picture_has_one_class(classes):
 
 def test_a_picture_without_captions_is_refused(tags):
     with pytest.raises(UsageError, match="has neither captions nor, with collections, a class"):
-        caption_claims([labeled("cat")], tags)
+        caption_targets([labeled("cat")], tags)
 
 
 @pytest.mark.parametrize("content", ["[1]", "{", '{"pets": ["cat"]}', '{"pets": {}}'])
 def test_collections_of_another_form_are_refused(tags, tmp_path, content):
     (tmp_path / "collections.json").write_text(content)
     with pytest.raises(UsageError, match=r"collections.json: cannot be read as collections of classes"):
-        ClassClaims(tmp_path / "collections.json", tags, None, ())
+        ClassTargets(tmp_path / "collections.json", tags, None, ())
 
 
 def test_how_often_a_caption_names_what_another_one_names(tags):

@@ -1,4 +1,4 @@
-"""What a model's witnesses say of training pictures, asked once and kept on disk."""
+"""What a model's predictors say of training pictures, asked once and kept on disk."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from anytag.training.recipes.evidence import PictureGroup
 
 _BATCH = 8
 
-#: Files of a model that no witness depends on.
-_UNHEARD = {
+#: Files of a model that no predictor depends on.
+_WITHOUT_EFFECT = {
     *("README.md", "evidence.safetensors", "tokenizer.json", "vocabulary.json", "label_tokenizer.json"),
     *("onnx/attention.onnx", "onnx/interaction_encoder.onnx", "onnx/label_encoder.onnx", "onnx/text_decoder.onnx"),
     TRANSLATIONS_FILE,
@@ -36,8 +36,8 @@ _UNHEARD = {
 
 
 @dataclass(frozen=True)
-class Heard:
-    """What was said of some pictures.
+class Predictions:
+    """What a model says of some pictures.
 
     Attributes:
         samples: What is known of them, without the pictures.
@@ -52,8 +52,8 @@ class Heard:
     decoder: NDArray[np.float16] | None
 
 
-class Hearing:
-    """Asks a model's witnesses about pictures; what was asked before is read.
+class PredictionCache:
+    """Asks a model's predictors about pictures; what was asked before is read.
 
     Args:
         recognizer: The model.
@@ -65,13 +65,13 @@ class Hearing:
     def __init__(self, recognizer: Recognizer, folder: Path, report: Report, log: Log | None = None):
         self.recognizer, self.report, self.log = recognizer, report, log
         config = recognizer.directory.config
-        heard = [f"{name} {digest}" for name, digest in sorted(config.files.items()) if name not in _UNHEARD]
-        heard.append(config.image_encoder.model_dump_json())
-        heard += [f"{tag.name} {tag.kind}" for tag in recognizer.vocabulary]
-        self.place = folder / f"witnesses-{hashlib.sha256(' '.join(heard).encode()).hexdigest()[:16]}"
+        made_of = [f"{name} {digest}" for name, digest in sorted(config.files.items()) if name not in _WITHOUT_EFFECT]
+        made_of.append(config.image_encoder.model_dump_json())
+        made_of += [f"{tag.name} {tag.kind}" for tag in recognizer.vocabulary]
+        self.place = folder / f"predictions-{hashlib.sha256(' '.join(made_of).encode()).hexdigest()[:16]}"
 
-    def __call__(self, group: PictureGroup, source: SampleSource) -> Heard:
-        """What the witnesses say of a group.
+    def __call__(self, group: PictureGroup, source: SampleSource) -> Predictions:
+        """What the predictors say of a group.
 
         Args:
             group: Says which pictures of the source are read, and whether the decoder is asked.
@@ -132,10 +132,10 @@ class Hearing:
         return len(read)
 
 
-def joined(parts: list[Heard]) -> Heard:
+def joined(parts: list[Predictions]) -> Predictions:
     """Several as one; the decoder's word is kept where all have it."""
     decoders = [part.decoder for part in parts]
-    return Heard(
+    return Predictions(
         [sample for part in parts for sample in part.samples],
         np.concatenate([part.means for part in parts]),
         np.concatenate([part.classes for part in parts]),
@@ -151,8 +151,8 @@ def _is_wanted(sample: Sample, group: PictureGroup) -> bool:
     return int(sample.id) % group.modulus in group.remainders
 
 
-def _read(stem: Path, decoder: bool) -> Heard:
-    return Heard(
+def _read(stem: Path, decoder: bool) -> Predictions:
+    return Predictions(
         [Sample.from_json(record) for record in read_records(stem.with_suffix(".jsonl"))],
         np.load(stem.with_suffix(".means.npy")).astype(np.float32),
         np.load(stem.with_suffix(".classes.npy")).astype(np.float32),
