@@ -159,8 +159,9 @@ class TestChoice:
 def test_options_are_the_model_s_unless_asked_otherwise(recognizer):
     options = recognizer.captioner.options()
     assert (options.num_beams, options.max_length, options.min_length, options.sample) == (2, 20, 0, False)
-    changed = recognizer.captioner.options(num_beams=5, sample=True, seed=3)
-    assert (changed.num_beams, changed.sample, changed.seed) == (5, True, 3)
+    assert recognizer.captioner.options(num_beams=5).num_beams == 5
+    changed = recognizer.captioner.options(sample=True, seed=3)
+    assert (changed.sample, changed.seed) == (True, 3)
     with pytest.raises(UsageError, match=r"num_beams is 0; it must be at least 1"):
         recognizer.caption(plain("red"), num_beams=0)
 

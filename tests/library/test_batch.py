@@ -20,6 +20,7 @@ from anytag.library.outputs import write_outputs
 from anytag.library.progress import Progress
 from anytag.library.run import PROGRESS_FILE, BatchRun
 from anytag.library.untag import untag, untag_written
+from anytag.model.directory import ModelDirectory
 from anytag.pictures import find_pictures
 from anytag.writers.records import TagView
 from anytag.writers.text_sidecars import TextSidecars
@@ -134,6 +135,7 @@ class TestResuming:
     def test_another_model_does_it_again(self, batch, recognizer):
         batch()
         edit_config(recognizer.directory.path, name="toy 2")
+        recognizer.directory = ModelDirectory(recognizer.directory.path)  # As it is when loaded again.
         found, done = batch()
         assert (found.redone, done.recognized) == (3, 3)
 
