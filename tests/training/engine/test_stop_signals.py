@@ -33,7 +33,7 @@ def straight(tmp_path_factory):
     return loop
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGXCPU])
 @pytest.mark.parametrize("at", [0, 7, 12])
 def test_the_step_is_finished_and_saved_and_the_end_is_the_same(straight, tmp_path, number, at):
     handler, lines = signal.getsignal(number), []

@@ -1,4 +1,4 @@
-"""Signals that end a run: Ctrl-C, the scheduler's SIGTERM, the SIGHUP of a terminal that closes."""
+"""Signals that end a run: Ctrl-C, what schedulers announce its end by, the SIGHUP of a terminal that closes."""
 
 from __future__ import annotations
 
@@ -11,8 +11,13 @@ from typing import Any
 
 from anytag.foundations.report import Report
 
-#: What asks a process to end, where the system has it. Schedulers send SIGTERM some time before SIGKILL.
-_ASKING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+#: What asks a process to end, where the system has it. Some time before SIGKILL schedulers send SIGTERM (Slurm,
+#: Kubernetes), or what they were told to (``sbatch --signal=USR1@120``); Grid Engine sends SIGUSR1, SIGUSR2 and SIGXCPU.
+_ASKING = tuple(
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
+    if hasattr(signal, name)
+)
 
 
 class _NotWorthWaitingError(Exception):
