@@ -88,10 +88,26 @@ def test_a_stream_does_not_go_on_with_other_data(tmp_path, write):
         stream("dig").restore(state)
 
 
+@pytest.mark.parametrize("write", [table, lines, coco, sidecars])
+@pytest.mark.parametrize("change", ["other", "smaller"])
+def test_another_picture_under_an_old_name_is_noticed(tmp_path, write, change):
+    """Even one of the very same size, as BMP and cameras' raw files have."""
+
+    def stream(path):
+        return SampleStream([open_source(path)], seed=1, threads=0)
+
+    (tmp_path / "a.png").write_bytes(encoded("red"))
+    path = write(tmp_path, "dog")
+    state = json.loads(json.dumps(stream(path).state()))
+    (path if path.is_dir() else tmp_path).joinpath("a.png").write_bytes(encoded("blue") if change == "other" else encoded("red")[:-1])
+    with pytest.raises(UsageError, match="have changed since the run began"):
+        stream(path).restore(state)
+
+
 def test_a_state_of_an_earlier_version_knows_no_contents(tmp_path):
     stream = SampleStream([open_source(table(tmp_path, "dog"))], seed=1, threads=0)
     state = stream.state()
-    del state["of"]["contents"]
+    del state["of"]["contents"], state["of"]["picture_contents"]
     stream.restore(state)
 
 

@@ -8,11 +8,11 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from toy_pairs import config, write_pictures  # noqa: E402
+from toy_pairs import config, write_pictures, write_rows  # noqa: E402
 
 from anytag.errors import ModelError, UsageError  # noqa: E402
 from anytag.foundations.folder_locks import only_writer  # noqa: E402
-from anytag.training.recipes.config import Tag2TextConfig, TrainingStage  # noqa: E402
+from anytag.training.recipes.config import Tag2TextConfig, TrainingStage, VocabularyConfig  # noqa: E402
 from anytag.training.run import train  # noqa: E402
 
 
@@ -126,3 +126,54 @@ def test_data_that_are_no_folder(data, tmp_path):
     with pytest.raises(UsageError, match="gone: no such folder"):
         train(settings(), data / "gone", tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_another_order_of_the_tags_is_refused(run, data, tmp_path):
+    """A weight would stand for another tag, and nothing else would tell."""
+    names = tmp_path / "names.txt"
+    names.write_text("red\ngreen\nblue\nyellow\nsquare\ncircle\n")
+    given = settings(vocabulary=VocabularyConfig(tags=str(names)))
+    run(given, stop_after=0)
+    names.write_text("red\ngreen\nyellow\nblue\nsquare\ncircle\n")
+    before = content(tmp_path)
+    with pytest.raises(UsageError, match="the tags of the model have changed since the run began"):
+        run(given)
+    assert content(tmp_path) == before
+    names.write_text("red\ngreen\nblue\nyellow\nsquare\ncircle\n")
+    assert "resumed at step 1" in run(given)
+
+
+def test_other_data_are_named_before_the_model_that_would_come_of_them(tmp_path):
+    """A tag more made "a checkpoint of another model" of changed data."""
+    write_pictures(tmp_path)
+    train(settings(), tmp_path, tmp_path / "run", list, stop_after=0)
+    table = tmp_path / "pairs.jsonl"
+    table.write_text(table.read_text().replace('"red"', '"teal"', 1))
+    with pytest.raises(UsageError, match=r"pairs\.jsonl: 24: the data have changed since the run began"):
+        train(settings(), tmp_path, tmp_path / "run", list)
+
+
+def test_other_validation_data_are_said(tmp_path):
+    rows = write_pictures(tmp_path)
+    write_rows(tmp_path / "held-out.jsonl", rows[:4])
+    given, said = settings(validation=("held-out.jsonl",)), []
+    train(given, tmp_path, tmp_path / "run", said.append, stop_after=0)
+    assert not any("validation data have changed" in line for line in said)
+    write_rows(tmp_path / "held-out.jsonl", rows[4:8])
+    train(given, tmp_path, tmp_path / "run", said.append, stop_after=0)
+    warning = "warning: the validation data have changed since; figures before and after cannot be compared"
+    assert said.count(warning) == 1
+    train(given, tmp_path, tmp_path / "run", said.append)
+    assert said.count(warning) == 1
+
+
+def test_a_damaged_record_is_not_taken_for_a_run_without_an_end(run, tmp_path):
+    """The model may have been calibrated since, and would be written again."""
+    run(settings(epochs=1))
+    (tmp_path / "run.json").write_text("{")
+    before = content(tmp_path)
+    with pytest.raises(UsageError, match=r"run\.json: is damaged; restore it, or delete it"):
+        run(settings(epochs=1))
+    assert content(tmp_path) == before
+    (tmp_path / "run.json").unlink()
+    assert any("this run is finished" in line for line in run(settings(epochs=1)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from pathlib import Path
 
 from anytag.data_engine.manifest import Manifest, PictureRecord
@@ -62,6 +63,10 @@ class ManifestSource(SampleSource):
         self.identity = f"manifest of {pictures.identity}"
         self.problems = pictures.problems
 
+    @cached_property
+    def picture_contents(self) -> str:
+        return self.pictures.picture_contents
+
     def content_files(self) -> Iterable[Path]:
         return _content_files(self.manifest, self.pictures)
 
@@ -92,6 +97,10 @@ class IndexedManifestSource(PartedSource):
         self.description = f"manifest {manifest.folder}: {len(self):,} of {len(pictures):,} pictures"
         self.identity = f"manifest of {pictures.identity}: {len(self)}"
         self.problems = pictures.problems
+
+    @cached_property
+    def picture_contents(self) -> str:
+        return self.pictures.picture_contents
 
     def content_files(self) -> Iterable[Path]:
         return _content_files(self.manifest, self.pictures)

@@ -6,6 +6,7 @@ import json
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,10 @@ class CocoSource(IndexedSource):
             f"{len(self.categories)} categories{orphans if self._orphans else ''}"
         )
         self.identity = f"coco {' '.join(path.name for path in self.paths)}: {len(self)}"
+
+    @cached_property
+    def picture_contents(self) -> str:
+        return self._pictures_by_file()
 
     def content_files(self) -> Iterable[Path]:
         return self.paths

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
 
 from anytag.datasets.offsets import Records
@@ -20,6 +21,10 @@ class FileSource(IndexedSource):
     path: Path
     folder: Path
     _records: Records
+
+    @cached_property
+    def picture_contents(self) -> str:
+        return self._pictures_by_file()
 
     def content_files(self) -> Iterable[Path]:
         return [self.path]

@@ -72,6 +72,10 @@ class FolderSource(IndexedSource):
         """Of texts what they hold, of pictures their sizes: to read a million pictures would take too long."""
         return digest_contents(self.content_files(), sizes_only=True)
 
+    @cached_property
+    def picture_contents(self) -> str:
+        return self._pictures_by_file()
+
     def content_files(self) -> Iterable[Path]:
         """The pictures and the files beside them."""
         for index in range(len(self)):

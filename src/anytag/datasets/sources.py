@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from anytag.datasets.contents import digest_contents
+from anytag.datasets.contents import digest_contents, digest_pictures
 from anytag.datasets.samples import Sample
-from anytag.errors import SampleError
+from anytag.errors import SampleError, UsageError
 
 #: Rows that make a part of a source which has no natural parts.
 ROWS_PER_PART = 4096
+
+#: By which attributes it is known whether a source's files have changed.
+CONTENTS = ("contents", "picture_contents")
+
+#: Pictures that a source is known by, evenly spread: to read a million would take too long.
+_PICTURES = 10_000
 
 
 class SampleSource(ABC):
@@ -39,6 +46,11 @@ class SampleSource(ABC):
     def contents(self) -> str:
         """Changes when what the source's files hold does: a mended caption, another shard under the same name."""
         return digest_contents(self.content_files())
+
+    @cached_property
+    def picture_contents(self) -> str:
+        """Changes when pictures in files of their own do, as far as 10,000 of them tell; empty where there are none."""
+        return ""
 
     def content_files(self) -> Iterable[Path]:
         """The files whose content decides what the samples are; none for data that lie elsewhere."""
@@ -95,6 +107,11 @@ class IndexedSource(SampleSource):
     @property
     def parts(self) -> int:
         return -(-len(self) // ROWS_PER_PART)
+
+    def _pictures_by_file(self) -> str:
+        """See :attr:`pictures`."""
+        samples = (item for item in spread(self, _PICTURES) if isinstance(item, Sample))
+        return digest_pictures(sample.picture for sample in samples if isinstance(sample.picture, Path))
 
     def rows(self, part: int) -> range:
         """The numbers of a part's samples."""
@@ -158,3 +175,28 @@ def spread(source: SampleSource, most: int) -> Iterator[Sample | SampleError]:
             yield source[number * len(source) // count]
         except SampleError as error:
             yield error
+
+
+def contents_of(sources: Sequence[SampleSource]) -> dict[str, list[str]]:
+    """What :func:`refuse_other_data` knows sources by."""
+    return {name: [str(getattr(source, name)) for source in sources] for name in CONTENTS}
+
+
+def refuse_other_data(sources: Sequence[SampleSource], before: Mapping[str, Any]) -> None:
+    """Refuse to go on with other data than those that a run began with.
+
+    Args:
+        sources: As they are now.
+        before: What :func:`contents_of` said of them then; what it does not hold is not compared.
+
+    Raises:
+        UsageError: If the files of a source have changed.
+    """
+    for name in CONTENTS:
+        for source, then in zip(sources, before.get(name, ()), strict=False):
+            if getattr(source, name) != then:
+                what = "the data" if name == "contents" else "the pictures"
+                raise UsageError(
+                    f"{source.identity}: {what} have changed since the run began, and it would learn something else "
+                    "in another order. Restore what they were, or begin a new run"
+                )

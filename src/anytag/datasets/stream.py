@@ -14,7 +14,7 @@ from anytag.datasets.bad_samples import BadSamples
 from anytag.datasets.loading import Loaded, load_picture
 from anytag.datasets.order import Order, Tail, divide_parts, epoch_order, share_of, share_size, without_taken
 from anytag.datasets.samples import Log, Sample
-from anytag.datasets.sources import IndexedSource, SampleSource
+from anytag.datasets.sources import CONTENTS, IndexedSource, SampleSource, contents_of, refuse_other_data
 from anytag.datasets.windows import Window, read_windows
 from anytag.errors import DataError, PictureError, SampleError, UsageError
 from anytag.foundations.cpu_count import available_processors
@@ -208,15 +208,9 @@ class SampleStream(Generic[Item]):
         """
         if state.get("version") != STATE_VERSION:
             raise UsageError(f"a stream's state of version {state.get('version')}; this is version {STATE_VERSION}")
-        contents = [source.contents for source in self.sources]
-        for source, now, then in zip(self.sources, contents, state["of"].get("contents", contents), strict=False):
-            if now != then:
-                raise UsageError(
-                    f"{source.identity}: the data have changed since the run began, and it would learn something else "
-                    "in another order. Restore what they were, or begin a new run"
-                )
+        refuse_other_data(self.sources, state["of"])
         for name, value in self._settings().items():
-            if name != "contents" and state["of"].get(name) != value:
+            if name not in CONTENTS and state["of"].get(name) != value:
                 raise UsageError(
                     f"the stream was saved with {name} {state['of'].get(name)!r}, and is now to go on with {value!r}: "
                     "the order would be another. Restore what it was, or begin anew"
@@ -237,8 +231,8 @@ class SampleStream(Generic[Item]):
         """What decides the order."""
         shuffle = self.shuffle if self.is_exact else [self.shuffle, self.window]
         sources = [source.identity for source in self.sources]
-        contents = [source.contents for source in self.sources]
-        return {"sources": sources, "contents": contents, "seed": self.seed, "shuffle": shuffle, "tail": self.tail}
+        order = {"seed": self.seed, "shuffle": shuffle, "tail": self.tail}
+        return {"sources": sources, **contents_of(self.sources), **order}
 
     def _epochs(self) -> Iterator[int]:
         epoch = self._position.epoch

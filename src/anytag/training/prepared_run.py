@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from anytag.datasets.bad_samples import JsonLinesLog
+from anytag.datasets.contents import digest_contents
+from anytag.datasets.sources import contents_of, refuse_other_data
+from anytag.errors import UsageError
 from anytag.foundations.report import Report
 from anytag.language.parsing.parsed_captions import ParsedCaptions
 from anytag.language.parsing.parser import load_parser
@@ -17,7 +24,7 @@ from anytag.training.engine.distributed import Strategy, first_process_first
 from anytag.training.engine.task import Setup
 from anytag.training.families import setup as families
 from anytag.training.families.batches import SampleTags
-from anytag.training.families.data_sources import RunData, find_path, open_data
+from anytag.training.families.data_sources import RunData, files_matching, find_path, open_data
 from anytag.training.families.initialization import Start, begin, find_start
 from anytag.training.families.vocabularies import read_vocabulary
 from anytag.training.lite import setup as lite
@@ -63,6 +70,40 @@ class PreparedRun:
         if self.is_lite:
             return lite.set_up(self.config, self.start, self.given, strategy, self.folder, self.cache, report)
         return families.set_up(self.config, self.start, self.given, strategy, place, self.cache, report)
+
+    def made_of(self) -> dict[str, Any]:
+        """What the run learns from and is measured on, in digests: the same as long as nobody has changed it."""
+        tags = json.dumps([[tag.name, tag.kind] for tag in self.start.vocabulary])
+        texts = [path for pattern in self.config.texts for path in files_matching(pattern, self.given.folder)]
+        if (named := self.config.teacher.descriptions) is not None:
+            texts.append(find_path(named, self.given.folder))
+        return {
+            "data": contents_of(self.given.sources),
+            "texts": digest_contents(texts),
+            "tags": hashlib.blake2b(tags.encode(), digest_size=8).hexdigest(),
+            "validation": contents_of(self.given.validation),
+        }
+
+    def refuse_other(self, before: Mapping[str, Any], report: Report) -> None:
+        """Refuse to go on with other data or tags than those that the run began with.
+
+        Args:
+            before: What :meth:`made_of` said then; what it does not hold is not compared.
+            report: Is told of other validation pictures: the run learns the same, but measures something else.
+
+        Raises:
+            UsageError: If data, texts or tags have changed.
+        """
+        now = self.made_of()
+        refuse_other_data(self.given.sources, before.get("data", {}))
+        for name, what in (("texts", "captions or descriptions"), ("tags", "the tags of the model")):
+            if before.get(name, now[name]) != now[name]:
+                raise UsageError(
+                    f"{what} have changed since the run began, and what it has learned would stand for something else. "
+                    "Restore what they were, or begin a new run"
+                )
+        if before.get("validation", now["validation"]) != now["validation"]:
+            report("warning: the validation data have changed since; figures before and after cannot be compared")
 
     def close(self) -> None:
         """Keep what the parser has read."""

@@ -135,6 +135,7 @@ def _train(
     loop = StreamLoop(config, task, step, validate, setup.steps_per_epoch, folder, report, strategy=strategy, keep=keep)
     loop.batches = batches
     try:
+        prepared.refuse_other(record.made_of, report)
         if loop.resume():
             if _is_finished(folder, record, loop, report):
                 return True
@@ -145,7 +146,7 @@ def _train(
         if strategy.is_first:
             found, distinct = _look_at_data(config, given, setup, report)
             lost += found
-            record.begin(loop.step)
+            record.begin(loop.step, prepared.made_of())
             if changes:
                 loop.note({"changed": changes})
         finished = loop.run(stop_after)

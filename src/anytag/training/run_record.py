@@ -12,7 +12,7 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -82,6 +82,13 @@ class RunRecord:
         found = self._record.get("finished")
         return found if isinstance(found, int) else None
 
+    @property
+    def made_of(self) -> dict[str, Any]:
+        """What the run has learned from so far; empty if nobody has written it down."""
+        times = self._record.get("times") or [{}]
+        found = times[-1].get("made_of")
+        return found if isinstance(found, dict) else {}
+
     def changes(self) -> dict[str, str]:
         """What differs from the recipe that the run has gone by: ``{"batch_size": "8 → 16"}``."""
         if not self._before:
@@ -94,8 +101,13 @@ class RunRecord:
             if before.get(name, _MISSING) != now.get(name, _MISSING)
         }
 
-    def begin(self, step: int) -> None:
-        """Write down that the run goes on from a step, by the recipe as it is now. Call it when that is certain."""
+    def begin(self, step: int, made_of: Mapping[str, Any] | None = None) -> None:
+        """Write down that the run goes on from a step, by the recipe as it is now. Call it when that is certain.
+
+        Args:
+            step: Where it is.
+            made_of: What it learns from: digests of data and tags.
+        """
         entry = {
             "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "step": step,
@@ -107,6 +119,7 @@ class RunRecord:
             "versions": {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}},
             "commit": _commit(),
             "changes": self.changes(),
+            "made_of": dict(made_of or {}),
         }
         self._record = {"times": [*self._record.get("times", ()), entry], "finished": None}
         write_text(self.folder / RECIPE_FILE, self.config.model_dump_json(indent=2) + "\n")
@@ -125,11 +138,20 @@ _MISSING = object()
 
 
 def _read(path: Path) -> dict[str, Any]:
+    """A record; empty if there is none.
+
+    Raises:
+        UsageError: If it is damaged: a run whose end is not known any more would be taken up again.
+    """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except FileNotFoundError:
         return {}
-    return found if isinstance(found, dict) else {}
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise UsageError(f"{path}: is damaged; restore it, or delete it if you go on with the same settings")
+    return found
 
 
 def _flat(value: Any, name: str = "") -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 from anytag.foundations.report import Report
 
 #: What asks a process to end, where the system has it. Some time before SIGKILL schedulers send SIGTERM (Slurm,
-#: Kubernetes), or what they were told to (``sbatch --signal=USR1@120``); Grid Engine sends SIGUSR1, SIGUSR2 and SIGXCPU.
+#: Kubernetes), or what they were told to (``sbatch --signal=USR1@120``); Grid Engine SIGUSR1, SIGUSR2 and SIGXCPU.
 _ASKING = tuple(
     getattr(signal, name)
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
