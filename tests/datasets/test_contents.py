@@ -99,7 +99,8 @@ def test_another_picture_under_an_old_name_is_noticed(tmp_path, write, change):
     (tmp_path / "a.png").write_bytes(encoded("red"))
     path = write(tmp_path, "dog")
     state = json.loads(json.dumps(stream(path).state()))
-    (path if path.is_dir() else tmp_path).joinpath("a.png").write_bytes(encoded("blue") if change == "other" else encoded("red")[:-1])
+    picture = (path if path.is_dir() else tmp_path) / "a.png"
+    picture.write_bytes(encoded("blue") if change == "other" else encoded("red")[:-1])
     with pytest.raises(UsageError, match="have changed since the run began"):
         stream(path).restore(state)
 
