@@ -30,7 +30,7 @@ def test_parse_reports_and_resumes(shard, tmp_path):
     again = run("parse", shard, "--work", work, "--min-support", 1)
     assert again.exit_code == 0
     assert again.stderr == ""
-    assert again.stdout.startswith("parse: 2 pictures in, 2 out, 0 failed (1 parts, 1 of them done before)")
+    assert again.stdout.startswith("parse: 2 pictures in, 2 out, 0 failed (1 part, 1 of them done before)")
 
 
 def test_every_step_with_a_real_model(exported, shard, tmp_path):

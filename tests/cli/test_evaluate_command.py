@@ -181,7 +181,7 @@ def test_a_cell_that_cannot_be_filled_costs_no_other(labeled, tmp_path, monkeypa
     monkeypatch.setattr("anytag.evaluation.systems.ModelSystem.is_open", False)
     both = ("--model", "lite", "--benchmark", "others.csv", "--benchmark", "mine.csv", "--out", "out")
     done = run(*both)
-    why = "lite: none of the 2 categories is in the vocabulary"
+    why = "lite: the vocabulary has none of the categories (gluon, quark)"
     assert done.exit_code == 1
     assert f"others, lite (tagging): {why}\n" in done.stderr
     assert done.stderr.endswith("1 of 2 cells could not be filled; the notes say why\n")

@@ -330,7 +330,7 @@ class TestInfo:
     def test_plain(self, tmp_path):
         result = invoke("info", write_toy_model(tmp_path / "toy"))
         assert result.exit_code == 0
-        assert "  tags           5 (2 objects, 1 scenes, 1 actions, 1 attributes), 5 trained" in result.stdout
+        assert "  tags           5 (2 objects, 1 scene, 1 action, 1 attribute), 5 trained" in result.stdout
 
     @pytest.mark.parametrize("damage", ["missing", "altered", "config", "no folder", "format"])
     def test_a_damaged_model_is_2(self, tmp_path, damage):

@@ -84,4 +84,4 @@ def test_the_row_runs(key, tmp_path):
     assert ("captions" in records[-1]) is captions
     page = (out / "tables.md").read_text(encoding="utf-8")
     assert f"| {tagged['system']} | {entry.paradigm} |" in page
-    assert "1 of 4 pictures could not be read" in page
+    assert "could not be read: 1 of 4 pictures" in page

@@ -84,7 +84,7 @@ def test_statistics_before_and_after(tmp_path, model):
         "captions_human": 2, "captions_generated": 2,
     }  # fmt: skip
     text = (tmp_path / "work" / "merged" / "report.txt").read_text()
-    assert text.startswith("merge: 2 pictures in, 2 out, 0 failed (1 parts)")
+    assert text.startswith("merge: 2 pictures in, 2 out, 0 failed (1 part)")
 
 
 def test_files_merged_again_are_the_same_to_the_byte(tmp_path, model):

@@ -62,8 +62,8 @@ def test_captions_and_instances_of_a_picture_come_together(coco: Path) -> None:
     assert a.source == "captions_val2017.json:image 7"
     assert source.description == (
         f"COCO {coco / 'captions_val2017.json'} and {coco / 'instances_val2017.json'}: 3 pictures in "
-        f"{coco.parent / 'val2017'}, 3 captions, 4 objects of 2 categories; 1 annotations of pictures that are not "
-        "listed are left out"
+        f"{coco.parent / 'val2017'}, 3 captions, 4 objects of 2 categories; left out: 1 annotation of pictures "
+        "that are not listed"
     )
     assert [sample.captions for sample in pickle.loads(pickle.dumps(source))] == [b.captions, a.captions, c.captions]
 

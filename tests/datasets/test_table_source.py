@@ -124,7 +124,7 @@ def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "kind", "message"),
     [
-        ("a.jpg", "row", "t.csv:3: 1 fields, but the table has 3 columns"),
+        ("a.jpg", "row", "t.csv:3: 1 field, but the table has 3 columns"),
         ("a.jpg,x,dog,more", "row", "t.csv:3: 4 fields, but the table has 3 columns"),
         (",x,dog", "picture", "t.csv:3: the field 'image' is empty"),
         ("a.jpg,x,[dog", "tags", "t.csv:3: the field 'tags' begins like JSON and is not"),

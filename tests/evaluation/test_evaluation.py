@@ -70,7 +70,7 @@ class TestScoring:
         there.rename(away)
         without = replace(benchmark, pictures=replace(benchmark.pictures, folder=None))
         with pytest.raises(
-            UsageError, match=r"none of 5 pictures could be read, the first: 0\.png: no folder of pictures"
+            UsageError, match=r"no picture could be read \(5 tried\), the first: 0\.png: no folder of pictures"
         ):
             score_benchmark(system, without, tmp_path / "kept")
         assert [failure.path for failure in score_benchmark(system, benchmark, tmp_path / "kept").failures] == ["3.png"]
@@ -139,7 +139,7 @@ class TestScoring:
         assert evaluation.tagging.map_papers == 1.0
         assert detail.rows.tolist() == [0, 2, 3, 5, 6, 7, 8, 9, 10, 11]
         assert any(
-            note.startswith("2 of 12 pictures could not be read and are left out, the first: ")
+            note.startswith("left out, as they could not be read: 2 of 12 pictures, the first: ")
             for note in evaluation.notes
         )
 
@@ -148,7 +148,7 @@ class TestScoring:
         for file in (tmp_path / "p").iterdir():
             file.unlink()
         with pytest.raises(
-            UsageError, match=r"^Colors: none of 2 pictures could be read, the first: 0\.png: listed in"
+            UsageError, match=r"^Colors: no picture could be read \(2 tried\), the first: 0\.png: listed in"
         ):
             score_benchmark(ColorSystem(), benchmark, tmp_path / "kept")
 
@@ -192,7 +192,7 @@ class TestTagging:
         benchmark = color_benchmark(tmp_path / "p")
         evaluation, _ = evaluate_tagging(ColorSystem(unknown=["blue"]), benchmark, tmp_path / "kept")
         assert evaluation.tagging.classes == 2
-        assert "1 of 3 classes cannot be scored by it and are left out: blue" in evaluation.notes
+        assert "left out, as it cannot score them: 1 of 3 classes: blue" in evaluation.notes
 
     def test_an_empty_class_is_named(self, tmp_path):
         benchmark = color_benchmark(tmp_path / "p", names=("red", "green", "blue", "gray"))

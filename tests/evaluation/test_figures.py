@@ -210,7 +210,7 @@ class TestBadInput:
             RankedScores(np.zeros((3, 1)), np.ones((2, 1)))
 
     def test_other_classes(self):
-        with pytest.raises(UsageError, match=r"^there are scores of 1 classes but annotations of 2$"):
+        with pytest.raises(UsageError, match=r"^there are scores of 1 class but annotations of 2$"):
             RankedScores(np.zeros((2, 1)), np.ones((2, 2)))
 
     def test_a_score_that_is_no_number(self):

@@ -195,7 +195,7 @@ class TestSamplePictures:
     @each_oracle_set("ram")
     def test_none_can_be_read(self, oracle_set, tmp_path):
         (tmp_path / "bad.jpg").write_bytes(b"no picture")
-        with pytest.raises(UsageError, match=r"^none of 1 pictures could be read, so ranges of activations cannot be"):
+        with pytest.raises(UsageError, match=r"^no picture could be read \(1 tried\), so ranges of activations"):
             sample_pictures(oracle_set.model_config.image_encoder, [tmp_path / "bad.jpg"], lambda line: None)
 
 

@@ -167,7 +167,7 @@ def test_json_beside_pictures_and_pictures_without(tmp_path):
 
 def test_pictures_without_tags_say_what_to_do(tmp_path):
     draw_picture("rings", 0).save(tmp_path / "0.png")
-    with pytest.raises(UsageError, match=r"the 1 pictures that can be read have no tags; give a folder a tag"):
+    with pytest.raises(UsageError, match=r"no tags are given with the pictures that can be read \(1\); give a "):
         teach(TeachingConfig(sources=(".",)), tmp_path, tmp_path / "model", lambda line: None)
     assert not (tmp_path / "model").exists()
 
@@ -196,7 +196,7 @@ def test_negatives_of_ones_own(taught, tmp_path):
     lay_out(tmp_path / "others", names=("bars", "rings"), count=2, first=70)
     said = []
     config = TeachingConfig(sources=("photos/our_rings",), negatives=(str(tmp_path / "others"),), views=1)
-    with pytest.raises(UsageError, match="have no tags"):  # The folder itself is no class.
+    with pytest.raises(UsageError, match="no tags are given"):  # The folder itself is no class.
         teach(config, folder, tmp_path / "model", said.append)
     config = config.model_copy(update={"sources": ({"path": "photos", "classes": True},)})
     assert len(teach(config, folder, tmp_path / "model", said.append)) == 2

@@ -16,6 +16,7 @@ from anytag.cli._commands import refuse
 from anytag.cli._output import progress_bar, say, tell, write_json
 from anytag.cli._shared import reporting
 from anytag.errors import UsageError, VocabularyError
+from anytag.foundations.wording import counted
 from anytag.language.label_texts.description_files import Describe, TagDescriptions, Undescribed, write_descriptions
 from anytag.language.label_texts.description_templates import Describable, NamedTag
 from anytag.language.label_texts.descriptions import FROM_TEMPLATES, FROM_WORDNET, PER_TAG, from_wordnet
@@ -83,7 +84,10 @@ def describe(
         if json_:
             write_json({"path": str(out), "tags": len(wanted), "made": made, "per_tag": per_tag, "by": writer})
         else:
-            tell(f"{out}: {per_tag} descriptions for each of {len(wanted):,} tags, {made:,} of them new, by {writer}")
+            tell(
+                f"{out}: {counted(per_tag, 'description')} for each of {counted(len(wanted), 'tag')}, "
+                f"{made:,} of them new, by {writer}"
+            )
 
 
 def read_tags(path: Path | None, model: str | None) -> Sequence[Describable]:

@@ -18,6 +18,7 @@ from anytag.errors import AnytagError, MissingExtraError
 from anytag.foundations.atomic_files import DISK_FULL
 from anytag.foundations.interrupts import INTERRUPTED, StoppedBySignalError
 from anytag.foundations.shortage import is_panic, shortage_of
+from anytag.foundations.wording import counted
 from anytag.model.names import normalize_name
 from anytag.recognition import Failure, Recognition, Tag
 
@@ -189,6 +190,5 @@ def finish(done: int, failed: int, inputs: PictureInputs | None = None) -> None:
     if inputs and (described := inputs.describe_left_out()):
         say(f"left out: {described}")
     if failed:
-        noun = "picture" if failed == 1 else "pictures"
-        say(f"{failed} {noun} failed, {done} recognized")
+        say(f"{counted(failed, 'picture')} failed, {done} recognized")
         raise typer.Exit(1)

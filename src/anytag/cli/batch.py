@@ -34,6 +34,7 @@ from anytag.cli._shared import progress as progress_bar
 from anytag.cli._shared import reporting
 from anytag.cli._watching import Watch, looks
 from anytag.errors import UsageError
+from anytag.foundations.wording import counted
 from anytag.library.batch import Done
 from anytag.library.outputs import FAILURES, TABLES, table_names
 from anytag.library.progress import Progress
@@ -244,9 +245,9 @@ def _say_done(
 ) -> None:
     said = f"{done.recognized:,} recognized, {done.failed:,} failed"
     if any(not isinstance(one, EmbeddedMetadata) for one in sidecars):
-        said += f", {done.sidecars:,} {'sidecar' if done.sidecars == 1 else 'sidecars'} written"
+        said += f", {counted(done.sidecars, 'sidecar')} written"
     elif sidecars:
-        said += f", {done.sidecars:,} {'picture' if done.sidecars == 1 else 'pictures'} written to"
+        said += f", {counted(done.sidecars, 'picture')} written to"
     if done.sidecar_problems:
         said += f", {done.sidecar_problems:,} not (see {out / FAILURES})"
     say(said)
@@ -309,7 +310,7 @@ def _say_scan(scan: Scan, known: Progress, settings: dict[str, Any]) -> None:
         )
         if count
     ]
-    say(f"{scan.found:,} {'picture' if scan.found == 1 else 'pictures'}: {', '.join(parts) or 'none to do'}")
+    say(f"{counted(scan.found, 'picture')}: {', '.join(parts) or 'none to do'}")
     for number, count in scan.other_settings.items():
         before = known.settings_content(number)
         changes = ", ".join(

@@ -21,6 +21,7 @@ from anytag.cli._shared import finish, reporting
 from anytag.data_engine.manifest import PartFormat
 from anytag.errors import UsageError
 from anytag.foundations.settings import complaint_of
+from anytag.foundations.wording import counted
 
 if TYPE_CHECKING:
     from anytag.data_engine.models import ModelSpec
@@ -143,7 +144,7 @@ class _Bar:
     def __call__(self, step: str, done: int, total: int, marker: Marker) -> None:
         if self.bar is None:
             pictures = marker.outcome.counts["pictures_in"]
-            rate = f", {pictures:,} pictures in {marker.seconds:.1f} s" if pictures else ""
+            rate = f", {counted(pictures, 'picture')} in {marker.seconds:.1f} s" if pictures else ""
             say(f"{step}: {done} of {total}{rate}")
             return
         task = next((task for task in self.bar.tasks if task.description == step), None)

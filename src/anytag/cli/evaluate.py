@@ -15,6 +15,7 @@ from anytag.cli._commands import refuse, refuse_all_but
 from anytag.cli._output import say, tell, write_table
 from anytag.cli._shared import progress, reporting
 from anytag.errors import AnytagError, UsageError, needs_extra
+from anytag.foundations.wording import counted
 from anytag.language.tags.name_files import read_name_lines
 
 if TYPE_CHECKING:
@@ -309,8 +310,7 @@ def _tell(one: Evaluation) -> None:
         text, picture = one.retrieval.text, one.retrieval.picture
         tell(f"{what}: text R@1 {100 * text[1]:.1f}, picture R@1 {100 * picture[1]:.1f}")
     if one.failures:
-        count = f"{len(one.failures)} picture{'s' if len(one.failures) > 1 else ''}"
-        say(f"{what}: {count} could not be read; the first: {one.failures[0].message}")
+        say(f"{what}: {counted(len(one.failures), 'picture')} could not be read; the first: {one.failures[0].message}")
 
 
 def _list(annotations: Path, weights: Path) -> None:

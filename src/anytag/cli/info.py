@@ -13,6 +13,7 @@ from safetensors import safe_open
 
 from anytag.cli._output import open_console, styled, write_json, write_table
 from anytag.cli._shared import reporting
+from anytag.foundations.wording import counted
 from anytag.model.config import ModelConfig
 from anytag.model.directory import ModelDirectory
 from anytag.model.vocabulary import TagVocabulary
@@ -84,7 +85,7 @@ def _described(
         yield "parameters", f"{sum(parts.values()):,} in all"
         for part, count in parts.items():
             yield "", f"{part.replace('_', ' ')}: {count:,}"
-    by_kind = ", ".join(f"{n} {kind}s" for kind, n in kinds.most_common())
+    by_kind = ", ".join(counted(n, kind) for kind, n in kinds.most_common())
     counts = ", ".join(f"{code} {count:,}" for code, count in record["languages"].items())
     languages = f"; named in {counts}" if counts else ""
     trained = f", {record['trained_tags']} trained" if record["trained_tags"] else ""

@@ -20,6 +20,7 @@ from anytag.cli._shared import reporting
 from anytag.datasets.caption_files import open_captions
 from anytag.datasets.webdataset import read_shard
 from anytag.errors import AnytagError, UsageError
+from anytag.foundations.wording import counted
 from anytag.language.parsing.parser import CaptionParser, ParsedTag, load_parser
 from anytag.language.tags.known_names import untrained_names
 from anytag.language.tags.vocabulary_builder import CaptionTags, build_vocabulary
@@ -128,7 +129,8 @@ def build(
             raise UsageError(f"no caption in {', '.join(map(str, sources))}, so nothing was written")
         if not told[0].kept:
             advice = (
-                f"{told[0].rare:,} of their tags are in fewer than {min_support} pictures; lower --min-support"
+                f"{told[0].rare:,} of their tags are in fewer than {counted(min_support, 'picture')}; "
+                "lower --min-support"
                 if told[0].rare
                 else "captions are English sentences, one per line, in UTF-8"
             )
@@ -252,7 +254,9 @@ def _print_summary(
         sources = {"captions": captions.kept, "imagenet": imagenet, "implied": implied}
         write_json({"path": str(out), "tags": len(vocabulary), **kinds, "sources": sources, "left_out": dropped})
         return
-    tell(f"{out}: {len(vocabulary):,} tags ({', '.join(f'{count:,} {kind}s' for kind, count in kinds.items())})")
+    tell(
+        f"{out}: {counted(len(vocabulary), 'tag')} ({', '.join(counted(count, kind) for kind, count in kinds.items())})"
+    )
     left_out = [
         (captions.rare, f"are in fewer than {min_support} of the {captions.pictures:,} pictures (--min-support)"),
         (captions.surplus, "are beyond --max-tags"),

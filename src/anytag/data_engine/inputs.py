@@ -14,6 +14,7 @@ from anytag.datasets.remote import is_web_address
 from anytag.datasets.samples import Sample
 from anytag.datasets.sources import IndexedSource, SampleSource
 from anytag.errors import SampleError, UsageError
+from anytag.foundations.wording import counted
 
 #: Lines of a caption file that make a part.
 LINES_PER_PART = 20_000
@@ -43,7 +44,9 @@ class CaptionLines(SampleSource):
         self._blocks = [(file, start) for file, count in enumerate(lines) for start in range(0, count, self._block)]
         if not self._blocks:
             raise UsageError(f"{self.paths[0]}: the file holds no captions")
-        self.description = f"captions without pictures: {sum(lines):,} lines of {len(self.paths)} files"
+        self.description = (
+            f"captions without pictures: {counted(sum(lines), 'line')} of {counted(len(self.paths), 'file')}"
+        )
         self.identity = f"lines {' '.join(path.name for path in self.paths)}: {sum(lines)}"
 
     @property

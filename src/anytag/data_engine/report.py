@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from anytag.foundations.atomic_files import write_text
+from anytag.foundations.wording import counted
 
 _FAILURES_SHOWN = 5
 
@@ -64,10 +65,10 @@ class StepReport:
         """The report for people."""
         counts = dict(self.counts)
         into, out, failed = (counts.pop(name, 0) for name in ("pictures_in", "pictures_out", "failed"))
-        done = f"{self.units:,} {self.unit}s" + (f", {self.kept:,} of them done before" if self.kept else "")
+        done = counted(self.units, self.unit) + (f", {self.kept:,} of them done before" if self.kept else "")
         rate = self.per_second
         lines = [
-            f"{self.step}: {into:,} pictures in, {out:,} out, {failed:,} failed ({done})",
+            f"{self.step}: {counted(into, 'picture')} in, {out:,} out, {failed:,} failed ({done})",
             f"  time  {self.wall_seconds:,.1f} s" + (f", {rate:,.1f} pictures a second" if rate else ""),
         ]
         width = max((len(name) for name in counts), default=0)

@@ -66,7 +66,7 @@ class BadSamples:
             DataError: If so.
         """
         if (self.bad or self.broken_parts) and self.bad == self.seen:
-            raise DataError(f"not one of the {self.seen:,} samples can be read. {self._shown()}")
+            raise DataError(f"no sample can be read ({self.seen:,} tried). {self._shown()}")
 
     def good(self) -> None:
         """Count a sample that was read.

@@ -18,6 +18,7 @@ from anytag.datasets.offsets import Offsets, Records, index_objects, read_spans
 from anytag.datasets.samples import Box, Sample, TagName
 from anytag.datasets.sources import IndexedSource
 from anytag.errors import SampleError, UsageError
+from anytag.foundations.wording import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +69,12 @@ class CocoSource(IndexedSource):
         self._objects = self._read_objects(files)
         self._annotations = [file.annotations for file in files]
         self.folder = Path(images) if images is not None else _find_images(self.paths[0], self._name(0))
-        orphans = f"; {self._orphans:,} annotations of pictures that are not listed are left out"
+        orphans = f"; left out: {counted(self._orphans, 'annotation')} of pictures that are not listed"
         self.description = (
-            f"COCO {' and '.join(map(str, self.paths))}: {len(self):,} pictures in {self.folder}, "
-            f"{len(self._captions.values[0]):,} captions, {len(self._objects.values[0]):,} objects of "
-            f"{len(self.categories)} categories{orphans if self._orphans else ''}"
+            f"COCO {' and '.join(map(str, self.paths))}: {counted(len(self), 'picture')} in {self.folder}, "
+            f"{counted(len(self._captions.values[0]), 'caption')}, "
+            f"{counted(len(self._objects.values[0]), 'object')} of "
+            f"{counted(len(self.categories), 'category')}{orphans if self._orphans else ''}"
         )
         self.identity = f"coco {' '.join(path.name for path in self.paths)}: {len(self)}"
 

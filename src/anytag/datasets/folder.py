@@ -14,6 +14,7 @@ from anytag.datasets.records import choose_columns, read_tags, to_sample
 from anytag.datasets.samples import Sample, TagName
 from anytag.datasets.sources import IndexedSource
 from anytag.errors import SampleError, UsageError
+from anytag.foundations.wording import counted
 from anytag.pictures.finding import find_pictures
 
 #: Ends of the files that may lie beside a picture.
@@ -60,7 +61,7 @@ class FolderSource(IndexedSource):
         )
         self.classes = self._has_classes() if classes is None else classes
         said = "tags are their folders' names" if self.classes else f"{text} from .txt, .caption and .json files"
-        self.description = f"folder {self.path}: {len(self):,} pictures, {said}"
+        self.description = f"folder {self.path}: {counted(len(self), 'picture')}, {said}"
         self.identity = f"folder {self.path.name}: {len(self)}" + (", a class each" if self.classes else "")
 
     def _has_classes(self) -> bool:

@@ -12,6 +12,7 @@ from anytag.datasets.offsets import Records, index_lines, index_objects
 from anytag.datasets.records import choose_columns, to_sample
 from anytag.datasets.samples import Sample
 from anytag.errors import SampleError, UsageError
+from anytag.foundations.wording import counted
 
 #: Objects that are looked at to learn which keys there are.
 _LOOKED_AT = 100
@@ -39,7 +40,7 @@ class JsonSource(FileSource):
         self.columns = choose_columns(_keys(self._records), columns, str(self.path))
         self.folder = Path(images) if images is not None else self.path.parent
         kind = "JSON list" if self._records.lines is None else "JSON lines"
-        self.description = f"{kind} {self.path}: {len(self):,} objects, {self.columns}"
+        self.description = f"{kind} {self.path}: {counted(len(self), 'object')}, {self.columns}"
         self.identity = f"json {self.path.name}: {len(self)}"
 
     def __getitem__(self, index: int) -> Sample:

@@ -11,6 +11,7 @@ from anytag.datasets.json_records import open_objects, read_object
 from anytag.datasets.records import read_captions
 from anytag.datasets.samples import Sample, TagName
 from anytag.errors import SampleError, UsageError
+from anytag.foundations.wording import counted
 from anytag.recognition import TAG_KINDS
 
 
@@ -39,7 +40,9 @@ class PaperListSource(FileSource):
         if not len(self._records):
             raise UsageError(f"{self.path}: the list is empty")
         self.folder = Path(images) if images is not None else self.path.parent
-        self.description = f"official list {self.path}: {len(self):,} pictures, ids of {len(self.names):,} tags"
+        self.description = (
+            f"official list {self.path}: {counted(len(self), 'picture')}, ids of {len(self.names):,} tags"
+        )
         self.identity = f"list {self.path.name}: {len(self)}"
 
     def __getitem__(self, index: int) -> Sample:

@@ -12,6 +12,7 @@ from anytag.datasets.records import choose_columns, to_sample
 from anytag.datasets.samples import Sample
 from anytag.datasets.sources import PartedSource
 from anytag.errors import SampleError, UsageError, needs_extra
+from anytag.foundations.wording import counted
 
 #: Row groups that are kept, since neighbors are often asked for together.
 _KEPT_GROUPS = 4
@@ -66,8 +67,8 @@ class ParquetSource(PartedSource):
         self._set_up()
         more = f" and {len(self.paths) - 1} more" if len(self.paths) > 1 else ""
         self.description = (
-            f"Parquet {self.paths[0]}{more}: {len(self):,} rows in {len(counts)} row groups of up to {max(counts):,}, "
-            f"{self.columns}"
+            f"Parquet {self.paths[0]}{more}: {counted(len(self), 'row')} in {counted(len(counts), 'row group')} "
+            f"of up to {max(counts):,}, {self.columns}"
         )
         self.identity = f"parquet {self.paths[0].name} and {len(self.paths) - 1} more: {len(self)}"
 

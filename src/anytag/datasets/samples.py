@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from anytag.errors import PictureError, SampleError
+from anytag.foundations.wording import counted
 from anytag.recognition import TAG_KINDS, TagKind
 
 
@@ -107,7 +108,8 @@ class Sample:
         self._check("boxes", self.boxes, Box, "Box")
         if self.caption_tags:
             if len(self.caption_tags) != len(self.captions):
-                self._refuse("tags", f"tags of {len(self.caption_tags)} captions, but {len(self.captions)} captions")
+                tagged, there = (counted(len(found), "caption") for found in (self.caption_tags, self.captions))
+                self._refuse("tags", f"tags of {tagged}, but {there}")
             for tags in self.caption_tags:
                 self._check("tags", tags, TagName, "TagName")
 

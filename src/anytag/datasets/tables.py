@@ -13,6 +13,7 @@ from anytag.datasets.offsets import Records, index_lines
 from anytag.datasets.records import choose_columns, to_sample
 from anytag.datasets.samples import Sample
 from anytag.errors import SampleError, UsageError
+from anytag.foundations.wording import counted
 
 _DELIMITERS = (",", ";", "\t", "|")
 
@@ -61,7 +62,7 @@ class TableSource(FileSource):
         self._records = _behind_header(records) if header else records
         self.folder = Path(images) if images is not None else self.path.parent
         kind = "TSV" if self._plain else "CSV"
-        self.description = f"{kind} table {self.path}: {len(self):,} rows, {self.columns}"
+        self.description = f"{kind} table {self.path}: {counted(len(self), 'row')}, {self.columns}"
         self.identity = f"table {self.path.name}: {len(self)}"
 
     def __getitem__(self, index: int) -> Sample:
@@ -72,7 +73,11 @@ class TableSource(FileSource):
         except SampleError as error:
             raise error.at(source) from error.__cause__
         if len(fields) != len(self._names):
-            raise SampleError("row", f"{len(fields)} fields, but the table has {len(self._names)} columns", source)
+            raise SampleError(
+                "row",
+                f"{counted(len(fields), 'field')}, but the table has {counted(len(self._names), 'column')}",
+                source,
+            )
         return to_sample(dict(zip(self._names, fields, strict=True)), self.columns, source, self.folder, str(index))
 
     def _fields(self, record: bytes) -> list[str]:

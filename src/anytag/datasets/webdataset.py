@@ -34,6 +34,7 @@ from anytag.datasets.sources import PartedSource, SampleSource
 from anytag.datasets.tar_files import BROKEN, is_compressed, read_tar, uncompressed
 from anytag.errors import SampleError, UsageError
 from anytag.foundations.stand_in_files import stand_in
+from anytag.foundations.wording import counted
 
 
 def read_shard(path: str | Path) -> Iterator[Sample]:
@@ -122,7 +123,9 @@ class ShardSource(PartedSource):
         self._describe()
 
     def _describe(self) -> None:
-        self.description = f"{len(self.paths)} shards from {self.paths[0]} on: {len(self):,} samples"
+        self.description = (
+            f"{counted(len(self.paths), 'shard')} from {self.paths[0]} on: {counted(len(self), 'sample')}"
+        )
         self.identity = f"shards {self.paths[0].name} and {len(self.paths) - 1} more: {len(self)}"
 
     def content_files(self) -> Iterable[Path]:
@@ -177,7 +180,7 @@ class StreamedShards(SampleSource):
             raise UsageError("no shards were given")
         self.shards = list(shards)
         self._keys = keys_of_roles(tags, columns, self.shards[0])
-        self.description = f"{len(self.shards)} shards from {self.shards[0]} on, streamed"
+        self.description = f"{counted(len(self.shards), 'shard')} from {self.shards[0]} on, streamed"
         self.identity = f"streamed {PurePosixPath(self.shards[0]).name} and {len(self.shards) - 1} more"
 
     def content_files(self) -> Iterable[Path]:

@@ -15,6 +15,7 @@ from anytag.evaluation.labeled_scores import LabeledScores
 from anytag.evaluation.thresholds import best_common_threshold, best_thresholds
 from anytag.foundations.log_odds import EDGE, log_odds, sigmoid
 from anytag.foundations.report import Report
+from anytag.foundations.wording import counted
 from anytag.inference.recognizer import Recognizer
 from anytag.model.config import ModelConfig
 from anytag.model.directory import ModelDirectory, new_model, write_config
@@ -234,7 +235,7 @@ def calibrate(recognizer: Recognizer, data: LabeledScores, source: str, report: 
             threshold=round(float(thresholds[tag.id]), 4),
             threshold_from=tag.threshold_from
             if kept[tag.id]
-            else f"{source}, {_counted(int(supported[tag.id]), 'positive')}",
+            else f"{source}, {counted(int(supported[tag.id]), 'positive')}",
         )
         for tag in vocabulary
     ]
@@ -254,8 +255,8 @@ def calibrate(recognizer: Recognizer, data: LabeledScores, source: str, report: 
     _install(directory.path, TagVocabulary(tags), config)
     scores = sigmoid((logits - shifts) * slope)
     report(
-        f"{count:,} pictures, {_counted(int((supported > 0).sum()), 'tag')} with positives, "
-        f"{_counted(int(kept.sum()), 'tag')} without that keep their thresholds, classifier's weight {weight:g}, slope "
+        f"{counted(count, 'picture')}, {counted(int((supported > 0).sum()), 'tag')} with positives, "
+        f"{counted(int(kept.sum()), 'tag')} without that keep their thresholds, classifier's weight {weight:g}, slope "
         f"{slope:.3f}, common threshold {common:.3f}, {(scores >= thresholds).sum() / count:.1f} tags found and "
         f"{truth.sum() / count:.1f} named a picture"
     )
@@ -302,10 +303,6 @@ def _moved(earlier: NDArray[np.float64], now: NDArray[np.float64], edge: float) 
     above = int((earlier > edge).sum())
     ends = slice(max(above - 1, 0), above + 1)
     return float(np.sort(now)[::-1][ends].mean() - np.sort(earlier)[::-1][ends].mean())
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _keep_before(directory: ModelDirectory) -> None:

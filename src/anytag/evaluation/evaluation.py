@@ -26,6 +26,7 @@ from anytag.evaluation.ranking import standardized
 from anytag.evaluation.retrieval import RetrievalRecall, median_ranks, recall_at_k
 from anytag.evaluation.scoring import Scored, caption_benchmark, score_benchmark
 from anytag.evaluation.systems import ModelSystem, System, default_vocabulary
+from anytag.foundations.wording import counted
 from anytag.recognition import Failure
 
 Advance = Callable[[], None]
@@ -224,12 +225,12 @@ def _left_out(scored: Scored, benchmark: Benchmark) -> list[str]:
     if scored.failures:
         first = scored.failures[0].message
         notes.append(
-            f"{len(scored.failures):,} of {len(benchmark.pictures):,} pictures could not be read and are left out, the "
-            f"first: {first}"
+            f"left out, as they could not be read: {len(scored.failures):,} of "
+            f"{counted(len(benchmark.pictures), 'picture')}, the first: {first}"
         )
     if scored.unscored:
         notes.append(
-            f"{len(scored.unscored)} of {len(benchmark.names)} classes cannot be scored by it and are left out: "
+            f"left out, as it cannot score them: {len(scored.unscored)} of {len(benchmark.names)} classes: "
             f"{', '.join(scored.unscored)}"
         )
     if empty := benchmark.empty_classes:
@@ -262,7 +263,7 @@ def evaluate_captioning(
     written, failures = caption_benchmark(system, benchmark, folder, advance)
     rows = [row for row, caption in enumerate(written) if caption is not None]
     if not rows:
-        raise UsageError(f"{benchmark.title}: none of {len(written):,} pictures could be read")
+        raise UsageError(f"{benchmark.title}: no picture could be read ({len(written):,} tried)")
     captions = [caption for caption in written if caption is not None]
     figures = score_captions(captions, [benchmark.captions[row] for row in rows], meteor)
     tags = None
@@ -271,7 +272,8 @@ def evaluate_captioning(
         tags = caption_tag_figures(named, benchmark.targets[rows])
     notes = [*benchmark.notes]
     if failures:
-        notes.append(f"{len(failures):,} of {len(written):,} pictures could not be read and are left out")
+        count = counted(len(written), "picture")
+        notes.append(f"left out, as they could not be read: {len(failures):,} of {count}")
     return Evaluation(
         system.title, system.paradigm, benchmark.key, benchmark.title, captions=figures, caption_tags=tags,
         failures=tuple(failures), notes=tuple(notes),

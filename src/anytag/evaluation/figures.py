@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from anytag.errors import UsageError
 from anytag.evaluation.bootstrap import bootstrap_map
 from anytag.evaluation.ranking import Counts, RankedScores, check_scores
+from anytag.foundations.wording import counted
 
 #: Where a threshold comes from.
 Origin = Literal["given", "model", "captions", "validation", "test"]
@@ -197,7 +198,7 @@ def tagging_figures(
     """
     values, truth = check_scores(scores, targets)
     if len(names) != values.shape[1]:
-        raise UsageError(f"there are scores of {values.shape[1]:,} classes but {len(names):,} names")
+        raise UsageError(f"there are scores of {counted(values.shape[1], 'class')} but {counted(len(names), 'name')}")
     values, truth = _looked_at(values, truth, known)
     if not truth.any():
         raise UsageError("no class has a positive, so there is nothing to measure; check the annotations' names")
@@ -288,7 +289,7 @@ def _merged_limits(
         for name, limit in zip(names, limits.tolist(), strict=True):
             lowest[name] = min(limit, lowest.get(name, np.inf))
         return np.array([lowest[name] for name in distinct])
-    raise UsageError(f"there are {limits.size:,} thresholds for {len(names):,} classes")
+    raise UsageError(f"there are {counted(limits.size, 'threshold')} for {counted(len(names), 'class')}")
 
 
 def _by_kind(

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from anytag.errors import UsageError
 from anytag.foundations.log_odds import log_odds, sigmoid
+from anytag.foundations.wording import counted
 
 #: How many common thresholds are tried, evenly spaced over the ranks of the surest scores and of the others.
 _CANDIDATES, _FURTHER = 1000, 200
@@ -75,11 +76,13 @@ def check_scores(scores: ArrayLike, targets: ArrayLike) -> tuple[NDArray[np.floa
     if len(values) != len(truth):
         more, fewer = ("scores", "annotations") if len(values) > len(truth) else ("annotations", "scores")
         raise UsageError(
-            f"there are {more} of {max(len(values), len(truth)):,} pictures but {fewer} of "
+            f"there are {more} of {counted(max(len(values), len(truth)), 'picture')} but {fewer} of "
             f"{min(len(values), len(truth)):,}; both must be of the same pictures, in the same order"
         )
     if values.shape != truth.shape:
-        raise UsageError(f"there are scores of {values.shape[1]:,} classes but annotations of {truth.shape[1]:,}")
+        raise UsageError(
+            f"there are scores of {counted(values.shape[1], 'class')} but annotations of {truth.shape[1]:,}"
+        )
     if np.isnan(values).any():
         picture, column = (int(place) for place in np.argwhere(np.isnan(values))[0])
         raise UsageError(f"the score of picture {picture} for class {column} is not a number; check the model's output")

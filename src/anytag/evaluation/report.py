@@ -18,6 +18,7 @@ from anytag.evaluation.figures import TUNED_ON_TEST, SetFigures
 from anytag.evaluation.published_figures import published_maps, published_sets
 from anytag.evaluation.ranking import RankedScores
 from anytag.foundations.atomic_files import write_text
+from anytag.foundations.wording import counted
 from anytag.pictures import read_picture
 
 #: Classes in the table of the worst, curves in the plot, pictures of each kind of error.
@@ -135,8 +136,9 @@ def _tagging(one: Evaluation, detail: Detail, benchmark: Benchmark) -> list[str]
         f"{name}: F1 {f1}, P {p}, R {r}" for name, (f1, p, r) in published_sets(one.system, one.paradigm, one.benchmark)
     )
     body = [
-        f"<p>{tagging.pictures:,} pictures, {tagging.classes} classes, {tagging.positives:,} positives. Mean average "
-        f"precision {100 * tagging.map_papers:.1f} as the papers define it, "
+        f"<p>{counted(tagging.pictures, 'picture')}, {counted(tagging.classes, 'class')}, "
+        f"{counted(tagging.positives, 'positive')}. Mean average precision "
+        f"{100 * tagging.map_papers:.1f} as the papers define it, "
         f"{100 * tagging.map_distinct:.1f}{interval} over distinct classes with positives.{error}</p>",
         f"<p>Published: {html.escape(beside)}.</p>" if beside else "",
         f"<table>{head}{''.join(rows)}</table>",

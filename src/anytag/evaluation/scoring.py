@@ -121,7 +121,7 @@ def _write_scores(file: Path, scores: NDArray[np.float32], answers: Sequence[_An
 def _checked(scored: Scored, benchmark: Benchmark) -> Scored:
     if not scored.read.any():
         first = f", the first: {scored.failures[0].message}" if scored.failures else ""
-        raise UsageError(f"{benchmark.title}: none of {len(scored.scores):,} pictures could be read{first}")
+        raise UsageError(f"{benchmark.title}: no picture could be read ({len(scored.scores):,} tried){first}")
     return scored
 
 

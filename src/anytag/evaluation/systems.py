@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from anytag.errors import ModelError, UsageError
 from anytag.evaluation.caption_tags import CategoryParser
 from anytag.evaluation.category_map import map_categories
+from anytag.foundations.wording import shown
 from anytag.inference.recognizer import Recognizer
 from anytag.model.vocabulary import TagVocabulary
 from anytag.pictures import PictureSource
@@ -103,7 +104,7 @@ class ModelSystem:
         ]
         self._asked = list(dict.fromkeys(text for text in wanted if text is not None))
         if not self._asked:
-            raise ModelError(f"{self.title}: none of the {len(names)} categories is in the vocabulary")
+            raise ModelError(f"{self.title}: the vocabulary has none of the categories ({shown(names)})")
         # One label for every text, in their order.
         self._limits = self.recognizer.labels.categories(self._asked).thresholds.tolist()
         self._columns = [None if text is None else self._asked.index(text) for text in wanted]

@@ -40,7 +40,7 @@ def sample_pictures(
     pixels = [batch.pixels for batch in batches if len(batch.pixels)]
     if not pixels:
         raise UsageError(
-            f"none of {len(given)} pictures could be read, so ranges of activations cannot be measured; give "
+            f"no picture could be read ({len(given)} tried), so ranges of activations cannot be measured; give "
             "photographs like those that will be tagged"
         )
     return np.concatenate(pixels)

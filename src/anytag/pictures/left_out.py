@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 
 from anytag.errors import UsageError
+from anytag.foundations.wording import counted
 
 #: The folder of an index inside a folder of photos.
 INDEX_FOLDER = ".anytag"
@@ -68,7 +69,7 @@ class LeftOut:
             f"{number} {what}" for number, what in ((self.hidden, "hidden"), (self.excluded, "excluded")) if number
         ]
         if self.linked_folders:
-            parts.append(f"{self.linked_folders} linked folder{'s' if self.linked_folders > 1 else ''}")
+            parts.append(counted(self.linked_folders, "linked folder"))
         named = list(self.special.items())[:_NAMED]
         parts += [f"{path} ({kind})" for path, kind in named]
         if further := len(self.special) - len(named):

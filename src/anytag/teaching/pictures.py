@@ -92,8 +92,8 @@ def read_pictures(
         raise nothing_readable(sources, problems)
     if not inputs:
         raise UsageError(
-            f"the {seen:,} pictures that can be read have no tags; give a folder a tag, a table with a column of tags, "
-            "or a JSON file beside each picture"
+            f"no tags are given with the pictures that can be read ({seen:,}); give a folder a tag, a table with a "
+            "column of tags, or a JSON file beside each picture"
         )
     return OwnPictures(
         inputs=np.concatenate(inputs),

@@ -15,6 +15,7 @@ from anytag.datasets.sources import SampleSource
 from anytag.errors import UsageError
 from anytag.evaluation.ranking import average_precision
 from anytag.foundations.report import Report
+from anytag.foundations.wording import counted
 from anytag.inference.recognizer import Recognizer, load
 from anytag.inference.taught_tags import TaughtTags
 from anytag.model.directory import TAUGHT_FILE, ModelDirectory, find_model, new_model
@@ -54,7 +55,7 @@ class TaughtTag:
 
     def __str__(self) -> str:
         new = "new" if self.is_new else "known"
-        parts = [f"{self.tag.name} ({new}): {self.pictures:,} picture{'' if self.pictures == 1 else 's'}"]
+        parts = [f"{self.tag.name} ({new}): {counted(self.pictures, 'picture')}"]
         if not np.isnan(self.found):
             parts.append(f"{self.found:.0%} of them found by what the others taught")
         if not np.isnan(self.false_positives):

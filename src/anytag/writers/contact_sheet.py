@@ -14,6 +14,7 @@ from string import Template
 
 from anytag.errors import PictureError
 from anytag.foundations.atomic_files import write_text
+from anytag.foundations.wording import counted
 from anytag.pictures.thumbnails import thumbnail
 from anytag.recognition import Failure
 from anytag.writers.records import PictureRecord
@@ -63,7 +64,7 @@ class ContactSheet:
         if not last:
             links.append(f'<a href="{escape(_page_path(target, number + 1).name)}">next page</a>')
         models = sorted({f"{record.provenance.model} {record.provenance.version}" for record in page})
-        parts = [f"{len(page):,} {'picture' if len(page) == 1 else 'pictures'}"]
+        parts = [counted(len(page), "picture")]
         parts += [f"recognized by {escape(model)}" for model in models]
         if self.failures:
             count = f"{len(self.failures):,} not recognized"

@@ -105,7 +105,7 @@ class TestBadFiles:
         state = model.state_dict()
         del state["body.layer2.1.conv2.1.bias"]
         torch.save({"model": state}, tmp_path / "tiny.pth")
-        with pytest.raises(ModelError, match=r"tiny\.pth: lacks body\.layer2\.1\.conv2\.1\.bias \(1 weights\)$"):
+        with pytest.raises(ModelError, match=r"tiny\.pth: lacks body\.layer2\.1\.conv2\.1\.bias \(1 weight\)$"):
             MlDecoderBaseline(tmp_path / "tiny.pth", ML_DECODER_CLASSES)
 
     def test_no_names(self, tmp_path):
@@ -124,5 +124,5 @@ class TestBadFiles:
 
     def test_none_of_the_categories(self, tmp_path):
         save_ml_decoder(tmp_path)
-        with pytest.raises(ModelError, match=r"^ML-Decoder: none of the 1 categories is among its 5 classes$"):
+        with pytest.raises(ModelError, match=r"^ML-Decoder: its 5 classes have none of the categories \(quark\)$"):
             MlDecoderBaseline(tmp_path / "tiny.pth").ask(["quark"], {})

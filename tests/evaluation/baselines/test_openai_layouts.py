@@ -90,7 +90,7 @@ class TestBadFiles:
         state = model.state_dict()
         del state["visual.transformer.resblocks.1.mlp.c_fc.bias"]
         torch.save(state, tmp_path / "tiny.ckpt")
-        with pytest.raises(ModelError, match=r"lacks vision_model\.encoder\.layers\.1\.mlp\.fc1\.bias \(1 weights\)$"):
+        with pytest.raises(ModelError, match=r"lacks vision_model\.encoder\.layers\.1\.mlp\.fc1\.bias \(1 weight\)$"):
             DihtBaseline(tmp_path / "tiny.ckpt", tmp_path)
 
 

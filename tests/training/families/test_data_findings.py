@@ -83,7 +83,7 @@ class TestASource:
         (tmp_path / "a.tar").write_bytes(whole[: len(whole) // 2 // 512 * 512 - 300])
         lines = look_at(open_source(tmp_path / "a.tar"), tags).lines()
         assert len(lines) == 1
-        assert "missing in 1 shards, so they were probably cut off (a.tar); copy them again" in lines[0]
+        assert "missing in 1 shard, probably cut off (a.tar); copy again what is cut off" in lines[0]
 
 
 def test_validation_pictures_that_are_trained_on(tmp_path, rows):
@@ -115,7 +115,7 @@ class TestWhatThereIs:
         assert sum(by_name.tags.values()) == 16
         said = describe([by_content], tags.vocabulary, 12)
         assert said[:3] == ["pictures: 12", "distinct: 7 (2 are there more than once)", "captions: 17, 1.9 a picture"]
-        assert said[3] == "tags a picture: 2.0 on average, 2 to 2, median 2; 1 pictures have none"
+        assert said[3] == "tags a picture: 2.0 on average, 2 to 2, median 2; 1 picture without any"
 
     def test_rarest_and_absent_tags(self, tmp_path, tags, rows):
         for place, row in enumerate(rows):
@@ -170,7 +170,7 @@ class TestARun:
         [
             ("picture,tags\na.png,caf\xe9\n".encode("latin-1"), DataError, r"not in UTF-8"),
             (b"picture,tags\nhttp://127.0.0.1:9/a.png,cat\n", DataError, r"127\.0\.0\.1:9"),
-            (b"picture,tags\na.png,\n", UsageError, r"the 1 samples of the data name no tags"),
+            (b"picture,tags\na.png,\n", UsageError, r"no tag is named in the data \(1 sample\)"),
             (b"picture,tags\n", UsageError, r"there is no sample in the data \(CSV table .*: 0 rows"),
         ],
         ids=["latin-1", "no answer", "no tags", "no rows"],

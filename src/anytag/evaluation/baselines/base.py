@@ -19,6 +19,7 @@ from anytag.checkpoints.weight_files import read_pickled, read_settings
 from anytag.errors import ModelError, PictureError, UsageError, first_line, needs_extra
 from anytag.evaluation.caption_tags import CategoryParser
 from anytag.evaluation.systems import Paradigm, Scores, default_vocabulary, folder_identity, parsed_scores
+from anytag.foundations.wording import counted, shown
 from anytag.pictures import CLIP, Normalization, PictureSource, read_picture
 from anytag.recognition import Failure
 
@@ -139,7 +140,9 @@ def model_from_directory(cls_name: str, folder: Path) -> Any:
     model, info = from_directory(cls_name, folder, output_loading_info=True)
     missing = sorted(info.get("missing_keys", ()))
     if missing:
-        raise ModelError(f"{folder}: lacks {missing[0]} ({len(missing)} weights); it is no {cls_name}, or incomplete")
+        raise ModelError(
+            f"{folder}: lacks {missing[0]} ({counted(len(missing), 'weight')}); it is no {cls_name}, or incomplete"
+        )
     return model.eval().requires_grad_(False)
 
 
@@ -177,9 +180,9 @@ def load_strictly(model: nn.Module, state: Mapping[str, Tensor], source: Path) -
     """
     wanted = model.state_dict()
     if missing := sorted(wanted.keys() - state.keys()):
-        raise ModelError(f"{source}: lacks {missing[0]} ({len(missing)} weights)")
+        raise ModelError(f"{source}: lacks {missing[0]} ({counted(len(missing), 'weight')})")
     if surplus := sorted(state.keys() - wanted.keys()):
-        raise ModelError(f"{source}: {surplus[0]} is no part of this model ({len(surplus)} such weights)")
+        raise ModelError(f"{source}: {surplus[0]} is no part of this model ({counted(len(surplus), 'such weight')})")
     for name, tensor in state.items():
         if tensor.shape != wanted[name].shape:
             raise ModelError(
@@ -287,7 +290,9 @@ class FixedClassesBaseline(Baseline):
         missing = [name for name, column in zip(names, self._columns, strict=True) if column is None]
         if len(missing) == len(names):
             classes = len(set(self.places.values()))
-            raise ModelError(f"{self.title}: none of the {len(names)} categories is among its {classes:,} classes")
+            raise ModelError(
+                f"{self.title}: its {counted(classes, 'class')} have none of the categories ({shown(names)})"
+            )
         return missing
 
     def asked(self, found: Tensor) -> Scores:

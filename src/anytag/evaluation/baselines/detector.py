@@ -23,6 +23,7 @@ from anytag.evaluation.baselines.base import (
     model_from_directory,
 )
 from anytag.evaluation.systems import Paradigm, Scores
+from anytag.foundations.wording import shown
 
 #: Detectors whose classes exclude each other, with "no object" for the last.
 _SOFTMAX = {"detr", "yolos", "table-transformer"}
@@ -108,7 +109,7 @@ class GroundingDinoBaseline(Baseline):
             free -= length
         self._columns = [places.get(name.lower()) for name in names]
         if not places:
-            raise ModelError(f"{self.title}: none of the {len(names)} categories can be read; give shorter names")
+            raise ModelError(f"{self.title}: none of the categories can be read ({shown(names)}); give shorter names")
         return [name for name, column in zip(names, self._columns, strict=True) if column is None]
 
     @torch.inference_mode()

@@ -20,6 +20,7 @@ from anytag.evaluation.baselines.base import FixedClassesBaseline, PictureForm, 
 from anytag.evaluation.baselines.ml_decoder_head import MlDecoder
 from anytag.evaluation.baselines.tresnet import TResNet, read_sizes
 from anytag.evaluation.systems import Paradigm, Scores
+from anytag.foundations.wording import counted
 from anytag.pictures import Normalization
 
 #: x / 255 and no more.
@@ -73,7 +74,10 @@ class MlDecoderBaseline(FixedClassesBaseline):
         names = list(classes) if classes is not None else _names(rest.get("idx_to_class"))
         count = len(state["head.decoder.duplicate_pooling_bias"])
         if len(names) != count:
-            raise ModelError(f"{source}: names of {len(names):,} classes for {count:,} outputs; give them as classes=")
+            raise ModelError(
+                f"{source}: names of {counted(len(names), 'class')} for {counted(count, 'output')}; "
+                "give them as classes="
+            )
         self.places = {name.lower().replace("_", " "): place for place, name in reversed(list(enumerate(names)))}
 
     @torch.inference_mode()

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from anytag.errors import AnytagError
 from anytag.evaluation.benchmarks.pictures import PictureFiles, Pictures, SelectedPictures
+from anytag.foundations.wording import counted
 
 Task = Literal["tagging", "captioning", "retrieval"]
 
@@ -67,7 +68,9 @@ class Benchmark:
                     f"{self.title}: annotations do not fit {count:,} pictures, {len(self.names)} classes"
                 )
             if len(self.texts) != len(self.names):
-                raise BenchmarkError(f"{self.title}: {len(self.names)} classes but {len(self.texts)} texts for them")
+                raise BenchmarkError(
+                    f"{self.title}: {counted(len(self.names), 'class')} but {counted(len(self.texts), 'text')} for them"
+                )
         elif len(self.captions) != count:
             raise BenchmarkError(f"{self.title}: captions of {len(self.captions):,} pictures, but {count:,} pictures")
 

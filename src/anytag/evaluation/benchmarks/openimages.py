@@ -24,6 +24,7 @@ from anytag.evaluation.benchmarks.benchmark import (
     read_text,
     tagging_entry,
 )
+from anytag.foundations.wording import counted
 
 _PICTURES = "pictures of the test split: open-images-dataset.s3.amazonaws.com/test/ID.jpg"
 _FILES = "annotation files of the official code (datasets/openimages_*)"
@@ -157,7 +158,9 @@ def _read_verified(folder: Path) -> Annotations:
     unmatched = [name for name in wanted if name.lower() not in set(display.values())]
     notes = ["only what a human has verified, as present or absent, is scored"]
     if unmatched:
-        notes.append(f"{len(unmatched)} classes have no OpenImages label of their name: {', '.join(unmatched)}")
+        notes.append(
+            f"without an OpenImages label of their name: {counted(len(unmatched), 'class')}: {', '.join(unmatched)}"
+        )
     return Annotations(
         labels_file,
         tuple(f"test/{picture}" for picture in pictures),

@@ -22,6 +22,7 @@ from anytag.evaluation.benchmarks.benchmark import (
     BenchmarkError,
 )
 from anytag.evaluation.benchmarks.pictures import Pictures, SamplePictures
+from anytag.foundations.wording import counted, shown
 
 OPPO = BenchmarkEntry(
     "oppo-common",
@@ -111,14 +112,16 @@ def open_own(
         rows.append(row)
     if not rows:
         raise BenchmarkError(f"{path}: there are no pictures")
-    shown: Pictures = SamplePictures(_Kept(source, rows), tuple(ids), tuple(files))
+    kept: Pictures = SamplePictures(_Kept(source, rows), tuple(ids), tuple(files))
     notes = [source.description]
     if unreadable:
-        notes.append(f"{len(unreadable):,} samples cannot be read and are left out, the first: {unreadable[0]}")
+        notes.append(
+            f"left out, as they cannot be read: {counted(len(unreadable), 'sample')}, the first: {unreadable[0]}"
+        )
     if not any(labels):
         if not all(captions):
             raise BenchmarkError(f"{path}: some pictures have neither labels nor captions, so nothing can be measured")
-        return Benchmark(name, name, "captioning", shown, captions=tuple(captions), notes=tuple(notes))
+        return Benchmark(name, name, "captioning", kept, captions=tuple(captions), notes=tuple(notes))
     seen = sorted({label for entry in labels for label in entry})
     names = list(dict.fromkeys(categories)) if categories is not None else seen
     column = {label: place for place, label in enumerate(names)}
@@ -131,17 +134,19 @@ def open_own(
             else:
                 outside[label] = outside.get(label, 0) + 1
     if not targets.any():
-        raise UsageError(f"{path}: none of the {len(names)} categories is among the labels ({', '.join(seen[:5])}, …)")
+        raise UsageError(f"{path}: none of the categories ({shown(names)}) is among the labels ({shown(seen)})")
     if outside:
-        notes.append(f"{len(outside)} labels are not among the categories and are left out: {', '.join(outside)}")
+        notes.append(
+            f"left out, as they are not among the categories: {counted(len(outside), 'label')}: {', '.join(outside)}"
+        )
     bare = sum(not entry for entry in labels)
     if bare:
-        notes.append(f"{bare:,} pictures have no label; everything is absent there")
+        notes.append(f"without a label: {counted(bare, 'picture')}; everything is absent there")
     return Benchmark(
         name,
         name,
         "tagging",
-        shown,
+        kept,
         tuple(names),
         tuple(names),
         targets=targets,

@@ -12,6 +12,7 @@ from anytag.datasets.samples import Sample
 from anytag.datasets.sources import SampleSource, spread
 from anytag.datasets.webdataset import ShardSource, has_end
 from anytag.errors import SampleError
+from anytag.foundations.wording import counted
 from anytag.training.families.batches import SampleTags, TagSource
 
 #: Samples of a source that are looked at; of larger ones, so many that are evenly spread.
@@ -66,8 +67,8 @@ class SourceFindings:
             found.append(f"{count:,} of {self.samples:,} samples cannot be read ({kinds}), such as {self._first()}")
         if self.unended:
             found.append(
-                f"the mark that ends an archive is missing in {len(self.unended):,} shards, so they were probably cut "
-                f"off ({', '.join(self.unended[:_SHOWN])}); copy them again"
+                f"the mark that ends an archive is missing in {counted(len(self.unended), 'shard')}, probably cut off "
+                f"({', '.join(self.unended[:_SHOWN])}); copy again what is cut off"
             )
         if self.bare:
             found.append(

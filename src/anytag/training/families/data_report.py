@@ -12,6 +12,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from anytag.foundations.atomic_files import whole_file
+from anytag.foundations.wording import counted
 from anytag.model.vocabulary import TagVocabulary
 from anytag.training.families.data_findings import SourceFindings
 
@@ -57,7 +58,7 @@ def describe(findings: Sequence[SourceFindings], vocabulary: TagVocabulary, tota
     counts = np.array([count for f in findings for count in f.tag_counts])
     if not len(counts):
         return [*lines, "tags: no picture has any"]
-    without = f"; {usable - len(counts):,} pictures have none" if usable > len(counts) else ""
+    without = f"; {counted(usable - len(counts), 'picture')} without any" if usable > len(counts) else ""
     lines.append(
         f"tags a picture: {counts.mean():.1f} on average, {counts.min()} to {counts.max()}, median "
         f"{np.median(counts):g}{without}"

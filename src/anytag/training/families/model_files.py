@@ -11,6 +11,7 @@ from torch import Tensor
 
 from anytag.checkpoints.clip import write_clip_text
 from anytag.datasets.sources import SampleSource
+from anytag.foundations.wording import counted
 from anytag.model.config import ModelConfig
 from anytag.model.directory import CURVES_FILE, new_model, write_config
 from anytag.model.vocabulary import TagVocabulary
@@ -115,7 +116,7 @@ def model_card(
     """
     sizes, vocabulary, encoder = start.config, start.vocabulary, start.config.image_encoder
     kinds = Counter(tag.kind for tag in vocabulary)
-    by_kind = ", ".join(f"{count:,} {kind}s" for kind, count in kinds.most_common())
+    by_kind = ", ".join(counted(count, kind) for kind, count in kinds.most_common())
     new = sum(origin is None for origin in start.origins)
     began = (
         "random weights and public ones" if start.directory is None else f"the model `{start.directory.config.name}`"

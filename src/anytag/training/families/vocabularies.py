@@ -12,6 +12,7 @@ from pathlib import Path
 from anytag.datasets.samples import TagName
 from anytag.datasets.sources import SampleSource
 from anytag.errors import DataError, SampleError, UsageError, VocabularyError
+from anytag.foundations.wording import counted
 from anytag.language.parsing.parser import CaptionParser, ParsedTag
 from anytag.language.tags.kinds import guess_kinds
 from anytag.language.tags.vocabulary_builder import build_vocabulary
@@ -156,7 +157,7 @@ def _of_data(
             for tag in added
         ]
     if not tags and not count and problems:
-        raise DataError(f"not one of the {len(problems):,} samples can be read.{_examples(problems)}")
+        raise DataError(f"no sample can be read ({len(problems):,} tried).{_examples(problems)}")
     if not tags and not count:
         raise UsageError(f"there is no sample in the data ({', '.join(source.description for source in sources)})")
     if not tags and named:
@@ -166,10 +167,10 @@ def _of_data(
             f"(vocabulary.min_support); the most frequent, {common!r}, is in {most:,}"
         )
     if not tags:
-        unread = f". {len(problems):,} samples more cannot be read.{_examples(problems)}" if problems else ""
+        unread = f". Nor can {counted(len(problems), 'sample')} be read.{_examples(problems)}" if problems else ""
         raise UsageError(
-            f"the {count:,} samples of the data name no tags, neither by name nor in captions; give a list as "
-            f"vocabulary.tags, or sources with captions or tags{unread}"
+            f"no tag is named in the data ({counted(count, 'sample')}), neither by name nor in captions; give a list "
+            f"as vocabulary.tags, or sources with captions or tags{unread}"
         )
     return TagVocabulary(tags)
 

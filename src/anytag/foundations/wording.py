@@ -1,0 +1,19 @@
+"""Words of messages that depend on what is counted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def counted(number: int, noun: str) -> str:
+    """A number and what it counts: ``1 picture``, ``2,000 pictures``, ``3 classes``, ``4 categories``."""
+    if number == 1:
+        return f"1 {noun}"
+    if noun.endswith("s"):
+        return f"{number:,} {noun}es"
+    return f"{number:,} {noun[:-1]}ies" if noun.endswith("y") else f"{number:,} {noun}s"
+
+
+def shown(names: Sequence[str], most: int = 5) -> str:
+    """The first of some names, with a sign where there are more."""
+    return ", ".join(names[:most]) + (", …" if len(names) > most else "")
