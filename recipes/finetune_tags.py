@@ -14,7 +14,7 @@ from a bank of other people's pictures.
 
 ``network`` trains the network itself, with the gradients of the tagging loss: for thousands of pictures, or where all
 of the model may change. The model to start from is the one that ships, or any directory with PyTorch weights: a
-published one (``anytag pull``, ``anytag convert``), or the ``model/`` of a run. Tags go by name: those that it knows
+official one (``anytag pull``, ``anytag convert``), or the ``model/`` of a run. Tags go by name: those that it knows
 keep their weights, others begin as their text's embedding (Tag2Text's, whose queries are learned, begin anew). With
 ``vocabulary.change=replace`` tags that your data do not name disappear; with ``keep`` new ones are not taken in. RAM
 and RAM++ embed new tags with CLIP. ``anytag pull --clip`` and ``anytag convert --clip`` put it into the model's folder;
@@ -49,7 +49,7 @@ def network() -> TrainingConfig:
         parser="none",
         # The tagging part of any of the objectives; alignment and distillation would need more than tags.
         objective=RamPlusConfig(alignment=0.0, distillation=0.0),
-        # Of the published crops, the small ones often miss what a tag is about, and few pictures do not average it out.
+        # Of the official crops, the small ones often miss what a tag is about, and few pictures do not average it out.
         augmentation=AugmentationConfig(crop=(0.5, 1.0)),
         views=2,
         stages=(

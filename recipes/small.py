@@ -1,4 +1,4 @@
-"""Runs of the published families that end within a minute or two on two cores: to see that everything works.
+"""Runs of the official families that end within a minute or two on two cores: to see that everything works.
 
     anytag train recipes/small.py:tag2text --data data --run runs/small-tag2text
     anytag train recipes/small.py:ram --data data --run runs/small-ram
@@ -57,10 +57,10 @@ def _encoder(projected: bool) -> ImageEncoderConfig:
 
 
 def _captioner() -> CaptionerConfig:
-    published = official_tag2text().captioner
-    assert published is not None
+    original = official_tag2text().captioner
+    assert original is not None
     sizes = {"layers": 2, "interaction_layers": 2, "heads": 4, "inner": 512, "positions": 64}
-    return published.model_copy(update=sizes)
+    return original.model_copy(update=sizes)
 
 
 def _run(name: str, model: ModelConfig, **changes: object) -> TrainingConfig:

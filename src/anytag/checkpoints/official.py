@@ -21,7 +21,7 @@ from anytag.checkpoints.downloads import download, is_complete
 from anytag.errors import UsageError
 from anytag.foundations.http import HUB, DownloadError
 
-#: The commit of the reference that everything here was compared with.
+#: The commit of the official code that everything here was compared with.
 COMMIT = "7cb804a8609e9f4b1a50b7f31436d2df40bb9481"
 
 _LISTS = f"https://raw.githubusercontent.com/xinyu1205/recognize-anything/{COMMIT}/ram/data"
@@ -85,7 +85,7 @@ class OfficialModel:
         return sum(file.about for file in self.files if not file.extra)
 
 
-# Line counts: counted in the reference's files at COMMIT. No SHA-256 of these lists was found in public.
+# Line counts: counted in the official files at COMMIT. No SHA-256 of these lists was found in public.
 _RAM_LISTS = (
     OfficialFile("tags", (f"{_LISTS}/ram_tag_list.txt",), about=42_000, lines=4585),
     OfficialFile("tags_zh", (f"{_LISTS}/ram_tag_list_chinese.txt",), about=50_000, lines=4585),
@@ -107,7 +107,7 @@ MODELS: dict[str, OfficialModel] = {
                     size=4_478_705_095,
                     sha256="4ce96f0ce98f940a6680d567f66a38ccc9ca8c4e638e5f5c5c2e881a0e3502ac",
                 ),
-                # Neither thresholds nor Chinese names: the reference has 0.68 for all but three tags, in its code.
+                # Neither thresholds nor Chinese names: the official code has 0.68 for all but three tags, in its code.
                 OfficialFile("tags", (f"{_LISTS}/tag2text_ori_tag_list.txt",), about=30_000, lines=3429),
             ),
         ),

@@ -140,7 +140,7 @@ def _fuse(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def resize_position_table(table: Tensor, window: int) -> Tensor:
-    """A position table for windows of another size, as BEiT and the reference resize it.
+    """A position table for windows of another size, as BEiT and the official code resize it.
 
     Relative positions near 0 matter most, so the known ones are spread as a geometric progression: 1, 1 + q,
     1 + q + q^2, ... to either side of 0, with the q (1.01 to 1.5) that makes the outermost reach the new table's
@@ -179,7 +179,7 @@ def _window(rows: int) -> int:
 
 
 def _ratio(count: int, reach: int) -> float:
-    """The q of 1.01 to 1.5 for which 1 + q + ... + q^(count - 1) is ``reach``: the reference's bisection."""
+    """The q of 1.01 to 1.5 for which 1 + q + ... + q^(count - 1) is ``reach``: the official code's bisection."""
     low, high = 1.01, 1.5
     while high - low > 1e-6:
         ratio = (low + high) / 2

@@ -118,7 +118,7 @@ def average_precision(scores: ArrayLike, targets: ArrayLike) -> float:
     """Area under the precision-recall curve as a sum over recall steps, without interpolation.
 
     ``AP = sum_k (R_k - R_(k-1)) P_k`` over the distinct scores. Pictures with equal scores enter together, so the
-    result does not depend on the order of the pictures; without equal scores it is the reference's ``get_mAP``
+    result does not depend on the order of the pictures; without equal scores it is the official ``get_mAP``
     and the mean over the positives of the precision at their rank.
 
     Args:

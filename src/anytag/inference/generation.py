@@ -3,7 +3,7 @@
 Written once for every backend: a model is only a :data:`~anytag.backends.base.Step`, from token ids and a cache to the
 scores of the next token. Everything here is numpy; totals are kept in float64.
 
-The search follows transformers 4.25.1, with which the public Tag2Text reference was released; later versions
+The search follows transformers 4.25.1, with which the official Tag2Text code was released; later versions
 score and stop differently and give other captions:
 
 * A caption's score is its summed log probability divided by ``length ** length_penalty``. ``length`` counts the

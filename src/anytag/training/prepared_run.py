@@ -140,7 +140,7 @@ def prepare(config: TrainingConfig, data: Path, folder: Path, cache: Path | None
 
 
 def _listed(config: TrainingConfig, data: Path, start: TagVocabulary | None) -> TagVocabulary | None:
-    """The vocabulary that published lists may leave unsaid, where it is known before the data are read."""
+    """The vocabulary that official lists may leave unsaid, where it is known before the data are read."""
     if start is not None and config.vocabulary.change == "keep":
         return start
     return read_vocabulary(find_path(config.vocabulary.tags, data)) if config.vocabulary.tags is not None else None

@@ -50,7 +50,7 @@ def cosine_rate(place: float, end: float, peak: float, floor: float, *, official
 
 
 class StepSchedule(Settings):
-    """Pre-training of the published models: a warm-up by steps, then a lower rate with every epoch.
+    """Pre-training of the official models: a warm-up by steps, then a lower rate with every epoch.
 
     Attributes:
         kind: Tells schedules apart in recipes.
@@ -100,7 +100,7 @@ class StepSchedule(Settings):
 
 
 class CosineSchedule(Settings):
-    """Fine-tuning of the published models: a cosine that moves on with every epoch.
+    """Fine-tuning of the official models: a cosine that moves on with every epoch.
 
     The last epoch is trained above the floor; only an epoch after the end would have it.
 

@@ -1,4 +1,4 @@
-"""Random views of training pictures, as the published models were trained with; Pillow alone does the work.
+"""Random views of training pictures, as the official models were trained with; Pillow alone does the work.
 
 The official Tag2Text, RAM and RAM++ code (``ram/data/__init__.py``) takes over BLIP's: a random part of the picture is
 squashed to the encoder's square, mirrored half of the time, and changed by up to two of ten operations (RandAugment,

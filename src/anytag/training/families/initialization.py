@@ -53,7 +53,7 @@ class Start:
         model: In training mode.
         vocabulary: Its tags.
         origins: For every tag its id in the model that the run started from, if it has one.
-        tokenizer: Of captions, for the published families.
+        tokenizer: Of captions, for the official families.
         caption_tokenizer: The same, of a ``lite`` model whose captioner is trained.
         texts: Embeds texts, if there is something that does.
         clip: CLIP's text encoder, to lie beside the model.

@@ -1,4 +1,4 @@
-"""The published models' training objectives, one class each.
+"""The official models' training objectives, one class each.
 
 - :class:`Tag2TextObjective`: tagging, captioning, image–text contrast and matching.
 - :class:`RamObjective`: tagging, captioning, distillation from CLIP.

@@ -45,7 +45,7 @@ def set_up(
     cache: Path,
     report: Report,
 ) -> Setup:
-    """Everything that a run of a published objective needs.
+    """Everything that a run of an official objective needs.
 
     Args:
         config: The recipe.

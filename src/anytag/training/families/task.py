@@ -201,7 +201,7 @@ def make_objective(
     Args:
         config: Settings; their class says which objective.
         model: What is trained.
-        tokenizer: Of captions; ``None``: the model has no captioner of the published kind.
+        tokenizer: Of captions; ``None``: the model has no captioner of the official kind.
         momentum: Of Tag2Text's contrast.
         width: Of its unit vectors.
         steps_per_epoch: Its ramp is in epochs.

@@ -22,7 +22,7 @@ def load_recipe(name: str) -> TrainingConfig | EvidenceTraining | JointEmbedding
     """Run a recipe.
 
     Args:
-        name: A Python file, whose function ``recipe`` is meant, or ``FILE:FUNCTION`` (``published.py:ram_14m``).
+        name: A Python file, whose function ``recipe`` is meant, or ``FILE:FUNCTION`` (``official.py:ram_14m``).
 
     Raises:
         UsageError: If there is no such file or function, or it returns no config.
