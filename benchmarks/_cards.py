@@ -60,7 +60,7 @@ def sheet(cards: Sequence[Image.Image]) -> Image.Image:
 
 
 def _wrapped(text: str, font: _Font) -> list[str]:
-    """Lines that are no wider than a card."""
+    """Lines no wider than a card."""
     lines: list[str] = []
     for word in text.split():
         if lines and font.getlength(f"{lines[-1]} {word}") <= _WIDTH:

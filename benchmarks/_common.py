@@ -103,7 +103,7 @@ def write_result(path: Path, record: dict[str, Any]) -> None:
 
 
 def rounded(value: Any, digits: int = 4) -> Any:
-    """JSON values with short numbers; what is no number becomes null."""
+    """JSON values with short numbers; what is not a number becomes null."""
     if isinstance(value, dict):
         return {key: rounded(item, digits) for key, item in value.items()}
     if isinstance(value, list | tuple):

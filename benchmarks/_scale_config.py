@@ -139,7 +139,7 @@ def assumptions(changes: Sequence[str], gpus: Sequence[str]) -> Assumptions:
     """The assumptions with ``name=value`` changes, and ``name:tflops:price`` in place of the GPUs.
 
     Raises:
-        SystemExit: If there is no such assumption, or it is no number.
+        SystemExit: If there is no such assumption, or it is not a number.
     """
     known = {name: value for name, value in asdict(Assumptions()).items() if name != "gpus"}
     values: dict[str, Any] = {}

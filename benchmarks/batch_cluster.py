@@ -78,7 +78,7 @@ def main() -> None:
     arguments.add_argument("--out", type=Path, default=RESULTS / "batch_cluster.json")
     arguments.add_argument("--run", nargs=3, metavar=("PHOTOS", "OUT", "WORKERS"), help=argparse.SUPPRESS)
     options = arguments.parse_args()
-    # Ray gives its workers the lowest priority, which is no comparison where anything else runs.
+    # Ray gives its workers the lowest priority, which spoils the comparison where anything else runs.
     os.environ.setdefault("RAY_worker_niceness", "0")
     os.environ["SOURCE_DATE_EPOCH"] = "1767323045"
     if options.run:

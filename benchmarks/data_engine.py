@@ -97,7 +97,7 @@ def main() -> None:
     arguments.add_argument("--ray", action="store_true", help="measure two actors of a local Ray cluster, too")
     arguments.add_argument("--rounds", type=int, default=1)
     options = arguments.parse_args()
-    # Ray gives its workers the lowest priority, which is no comparison where anything else runs.
+    # Ray gives its workers the lowest priority, which spoils the comparison where anything else runs.
     os.environ.setdefault("RAY_worker_niceness", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     record: dict[str, Any] = {"machine": machine(), "pictures": options.pictures, "captions": options.captions}

@@ -1,8 +1,8 @@
 """Count the verbs that the caption parser takes for things: ``python benchmarks/intransitive_verbs.py``.
 
 Three hundred intransitive verbs behind each of two hundred persons and animals, in five sentences
-(``tests/support/clauses.py``). A caption is wrong if its verb is no action, or part of a thing's name ("cat sleep").
-Writes ``benchmarks/results/intransitive_verbs.json``; a minute on one core.
+(``tests/support/clauses.py``). A caption is wrong if its verb is not an action, or part of a thing's name
+("cat sleep"). Writes ``benchmarks/results/intransitive_verbs.json``; a minute on one core.
 """
 
 from __future__ import annotations

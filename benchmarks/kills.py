@@ -42,7 +42,7 @@ PICTURES = 40
 
 
 def make_photos(folder: Path) -> None:
-    """Pictures of a few colors, with some files that people wrote and one that is no picture."""
+    """Pictures of a few colors, with some files that people wrote and one that is not a picture."""
     folder.mkdir()
     for number in range(PICTURES):
         plain(("red", "lime", "blue", "white")[number % 4]).save(folder / f"{number:02}.png")

@@ -3,7 +3,7 @@
     python benchmarks/scarcity.py
 
 Each command runs once under every limit. It must either work or end in one line that says what is short. What the
-interpreter itself cannot do is no business of ours: the lowest limit at which ``python -c pass`` runs stands beside.
+interpreter itself cannot do does not concern us: the lowest limit at which ``python -c pass`` runs stands beside.
 Processes are limited for a user of no other processes, since the limit counts all of a user's and none of root's; that
 part needs root, and util-linux's setpriv.
 """

@@ -112,7 +112,7 @@ def coco_figures(scored: Scored, vocabulary: TagVocabulary, seed: int) -> dict[s
 
 
 def class_labels(data: Path) -> dict[int, tuple[str, str]]:
-    """Collection and class of every picture of ``world``, by id. They are no labels that a sample would carry."""
+    """Collection and class of every picture of ``world``, by id. They are not labels that a sample would carry."""
     labels = {}
     for path in sorted(data.glob("world/*.tar")):
         with tarfile.open(path) as shard:

@@ -151,7 +151,7 @@ def _outcome(out: str, error: str, status: int) -> str:
 
 
 def _files(folder: Path) -> dict[str, int]:
-    """What lies there, but for what is no file."""
+    """What lies there, but for what is not a file."""
     found = {}
     for path in folder.rglob("*"):
         if path.is_file() and path.name not in (".lock",) and "progress.sqlite" not in path.name:

@@ -26,7 +26,7 @@ FREQUENT = 8
 #: A word that WordNet does not know is a slip if a neighbor is so many times as frequent; not if it is used a lot.
 TYPO_RATIO = 20
 TYPO_LIMIT = 60
-#: First words of pairs that are no names ("out side", "take off", "each other").
+#: First words of pairs that are not names ("out side", "take off", "each other").
 NOT_NAMES = frozenset(
     {
         "out",

@@ -102,7 +102,7 @@ class Match:
 
     Attributes:
         text: As it was given.
-        score: In [0, 1]; higher fits better. It ranks texts and pictures, and is no calibrated probability.
+        score: In [0, 1]; higher fits better. It ranks texts and pictures, and is not a calibrated probability.
         tags: Those of the tags found in the picture that the text names, best first.
     """
 

@@ -246,7 +246,7 @@ class TestRefusals:
 
     def test_weights_that_are_no_numbers(self, oracle_set, tmp_path):
         path = official_file(oracle_set, tmp_path / "nan.pth", **{"fc.bias": torch.tensor([float("nan")])})
-        message = "recognition_decoder.score.bias holds values that are no numbers"
+        message = "recognition_decoder.score.bias holds values that are not numbers"
         self.refuse(oracle_set, tmp_path, message, checkpoint=path)
 
     def test_no_room_for_the_result(self, oracle_set, tmp_path, monkeypatch):
@@ -285,7 +285,7 @@ class TestRefusals:
 
     def test_a_resolution_without_windows(self, oracle_set, tmp_path):
         cell = 2 ** (len(oracle_set.config["swin"]["depths"]) + 1)
-        message = f"no multiple of {cell}; the nearest are {3 * cell} and {4 * cell}"
+        message = f"not a multiple of {cell}; the nearest are {3 * cell} and {4 * cell}"
         self.refuse(oracle_set, tmp_path, message, UsageError, resolution=3 * cell + 4)
 
     def test_another_picture_side_than_the_tables_tell(self, oracle_set, tmp_path):

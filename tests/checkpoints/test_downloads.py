@@ -307,7 +307,7 @@ class TestRefusals:
             (401, "put your Hugging Face token in HF_TOKEN"),
             (403, "put your Hugging Face token in HF_TOKEN"),
             (418, "the server does not give the file"),
-            (204, "answered 204, which is no file"),
+            (204, "answered 204, which is not a file"),
         ],
     )
     def test_said_at_once(self, site, url, target, code, advice):

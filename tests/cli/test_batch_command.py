@@ -66,7 +66,7 @@ class TestBatch:
         result = run("batch", pictures, "--out", out, "--since", "0001-01-01")
         assert (result.exit_code, result.stderr.splitlines()) == (
             2,
-            ["anytag batch: --since: 0001-01-01 is no time that files can have"],
+            ["anytag batch: --since: 0001-01-01 is not a time that files can have"],
         )
 
     def test_other_settings_are_named(self, run, pictures, out):  # noqa: F811

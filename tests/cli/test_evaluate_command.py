@@ -77,7 +77,7 @@ def test_the_list_says_which_models_are_here(tmp_path, monkeypatch):
         (("--tag-weight", "inf"), "--tag-weight is inf; give a number"),
         (
             ("--categories", "0.png"),
-            "0.png: cannot be read as a list of categories, one per line (it is no text in UTF-8)",
+            "0.png: cannot be read as a list of categories, one per line (it is not text in UTF-8)",
         ),
         (("--meteor",), "there is no WordNet, which METEOR needs; install Debian's package wordnet-base, or name "),
     ],

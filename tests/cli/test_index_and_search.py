@@ -83,12 +83,12 @@ def test_a_picture_is_no_index(run, tmp_path):
     ("arguments", "message"),
     [
         (("--host", ""), "--host is empty; give an address of this machine, or 0.0.0.0 for all"),
-        (("--cors", "photos.example"), "--cors: 'photos.example' is no origin; write it as browsers do"),
-        (("--cors", "https://photos.example/"), "--cors: 'https://photos.example/' is no origin; "),
+        (("--cors", "photos.example"), "--cors: 'photos.example' is not an origin; write it as browsers do"),
+        (("--cors", "https://photos.example/"), "--cors: 'https://photos.example/' is not an origin; "),
         (("--model", "a=x", "--model", "a=y"), "--model: two models are called 'a'; give them names: NAME=DIRECTORY"),
         (("--model", "x/lite", "--model", "y/lite"), "--model: two models are called 'lite'; "),
         (("--model", ""), "the name of a model is empty; give a folder, or none for the model that ships"),
-        (("--timeout", "inf"), "--timeout: Input should be a finite number"),
+        (("--timeout", "inf"), "--timeout is inf; give a number"),
     ],
 )
 def test_a_service_is_not_started_with_what_makes_no_sense(run, arguments, message):

@@ -64,7 +64,7 @@ def test_several_times_and_from_a_file(tmp_path):
     ("content", "reason"),
     [
         ("cat\r\n".encode("utf-16"), "it is text in UTF-16; save it as UTF-8"),
-        (b"\xff\xd8\xff\xe0 a picture", "it is no text in UTF-8"),
+        (b"\xff\xd8\xff\xe0 a picture", "it is not text in UTF-8"),
     ],
 )
 def test_files_that_are_no_lists_are_called_what_they_are(tmp_path, content, reason):

@@ -197,7 +197,11 @@ class TestClip:
             ),
             ("ram", ("--clip", "./missing"), "./missing: no such folder; --clip takes the folder of a CLIP ViT-B/16"),
             ("ram", ("--clip", "a/b", "--offline"), "a/b: no such folder; --clip takes the folder of a CLIP ViT-B/16"),
-            ("ram", ("--clip", "home"), "home: holds no config.json, so it is no CLIP model; give the folder of one"),
+            (
+                "ram",
+                ("--clip", "home"),
+                "home: holds no config.json, so it is not a CLIP model; give the folder of one",
+            ),
         ],
     )
     def test_what_cannot_be_used_is_said_first(self, run, published, converted, tmp_path, name, options, message):  # noqa: F811

@@ -71,4 +71,4 @@ def test_refusals(hub, model, status, message):
 def test_names_that_are_none(hub, model, name):
     done = run(model, name)
     assert done.exit_code == 2
-    assert "is no name on the hub" in done.stderr
+    assert "is not a name on the hub" in done.stderr

@@ -227,7 +227,7 @@ class TestBadPictures:
         plain("red", (64, 64)).save(jpeg, "JPEG")
         plain("red").save(folder / "00.png")
         (folder / "01-truncated.jpg").write_bytes(jpeg.getvalue()[: len(jpeg.getvalue()) // 2])
-        (folder / "02-text.jpg").write_text("this is no picture")
+        (folder / "02-text.jpg").write_text("this is not a picture")
         (folder / "03-zero.jpg").touch()
         (folder / "04-bomb.png").write_bytes(bomb())
         plain("lime", (1, 1)).save(folder / "05-pixel.png")

@@ -87,7 +87,10 @@ def test_build_writes_over_nothing_but_vocabularies(run, tmp_path, monkeypatch):
     for arguments, message in (
         ((), "--out is missing: the file to write the vocabulary to, such as --out vocabulary.json"),
         (("--out", "captions.txt"), "captions.txt: the captions are read from there; give another --out"),
-        (("--out", "photo.jpg"), "photo.jpg: exists and is no vocabulary, so it is not replaced; give another --out"),
+        (
+            ("--out", "photo.jpg"),
+            "photo.jpg: exists and is not a vocabulary, so it is not replaced; give another --out",
+        ),
     ):
         result = run("build", "captions.txt", "--min-support", 1, *arguments)
         assert (result.exit_code, result.stderr) == (2, f"anytag vocabulary build: {message}\n")

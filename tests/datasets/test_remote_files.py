@@ -115,7 +115,7 @@ def test_no_server_at_all() -> None:
 
 def test_a_picture_has_a_limit(site, monkeypatch) -> None:
     monkeypatch.setattr("anytag.datasets.remote._LARGEST_PICTURE", 1 << 19)
-    with pytest.raises(SampleError, match="has more than 0 MB; that is no picture"):
+    with pytest.raises(SampleError, match="has more than 0 MB; that is not a picture"):
         fetch(f"{site.url}/data", QUICK)
 
 

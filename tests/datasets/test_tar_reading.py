@@ -121,12 +121,12 @@ def test_a_file_that_is_cut_off_is_told(cut: int, message: str, seekable: bool) 
 def test_damage_in_a_header_is_told() -> None:
     content = bytearray(packed([("a.jpg", b"1" * 700), ("b.jpg", b"2")]))
     content[1536 + 3] ^= 1
-    with pytest.raises(TarError, match="its header at byte 1536 is damaged, or it is no tar file"):
+    with pytest.raises(TarError, match="its header at byte 1536 is damaged, or it is not a tar file"):
         read(bytes(content))
 
 
 def test_something_else_is_no_tar_file() -> None:
-    with pytest.raises(TarError, match="its header at byte 0 is damaged, or it is no tar file"):
+    with pytest.raises(TarError, match="its header at byte 0 is damaged, or it is not a tar file"):
         read(b"hello, this is a text." * 100)
 
 

@@ -163,7 +163,7 @@ class TestTagsWithoutPositives:
         assert found == (data.logits[:, 1] >= 0).sum()
 
     def test_a_list_that_could_not_name_them_says_nothing_of_them(self, tmp_path):
-        """Without captions nobody could have written "animal": its scores are no false alarms."""
+        """Without captions nobody could have written "animal": its scores are not false alarms."""
         data = drawn(shown([4]))
         loud = data.logits.copy()
         loud[:, :4] += 9

@@ -205,7 +205,7 @@ class TestExportModel:
         (tmp_path / "home").mkdir()
         (tmp_path / "home" / "letter.txt").write_text("mine")
         for out in (tmp_path / "home", tmp_path / "home" / "letter.txt"):
-            with pytest.raises(UsageError, match=r"exists and is no exported model, so it is not replaced"):
+            with pytest.raises(UsageError, match=r"exists and is not an exported model, so it is not replaced"):
                 export_model(tmp_path / "run", out)
         assert (tmp_path / "home" / "letter.txt").read_text() == "mine"
 

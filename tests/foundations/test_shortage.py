@@ -64,7 +64,7 @@ def test_an_extra_that_is_there_but_has_no_room():
 
 
 def test_other_errors_pass():
-    for error in (ValueError("a shape"), UsageError("out of memory is no tag"), KeyboardInterrupt()):
+    for error in (ValueError("a shape"), UsageError("out of memory is not a tag"), KeyboardInterrupt()):
         with pytest.raises(type(error)) as caught, explained_shortage():
             raise error
         assert caught.value is error

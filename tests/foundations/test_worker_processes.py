@@ -32,7 +32,7 @@ def alive(pid):
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    # A process that has ended and was not asked about yet is no orphan.
+    # A process that has ended and was not asked about yet is not an orphan.
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
 
 

@@ -12,7 +12,7 @@ from anytag.inference.label_set import ClassSums
 from anytag.model.config import EvidenceConfig
 from anytag.model.vocabulary import TagVocabulary, VocabularyTag
 
-#: "Pet" is no kind of animal, so a cat and a dog that are both pets still exclude each other.
+#: "Pet" is not a kind of animal, so a cat and a dog that are both pets still exclude each other.
 VOCABULARY = TagVocabulary([
     VocabularyTag(0, "animal", "object"),
     VocabularyTag(1, "pet", "object", implies=(0,)),

@@ -57,7 +57,7 @@ def test_what_it_means(text, meaning):
         ("NOT", "NOT: a word is missing"),
         ("score>0.8", "score>0.8: says how high a score, but not of what; try: dog score>0.8"),
         ('""', '"": nothing stands between the quotes'),
-        ("dog>1.2.3", "dog>1.2.3: 1.2.3 is no score; scores lie between 0 and 1"),
+        ("dog>1.2.3", "dog>1.2.3: 1.2.3 is not a score; scores lie between 0 and 1"),
     ],
 )
 def test_what_means_nothing(text, message):

@@ -160,7 +160,7 @@ class TestInstallation:
 def test_calibration_keeps_the_checksums_of_files_that_it_does_not_touch(tmp_path):
     recognizer = toy_recognizer(tmp_path / "toy")
     folder = recognizer.directory.path
-    (folder / "label_tokenizer.json").write_text("{}")  # Damaged, and calibration is no blessing.
+    (folder / "label_tokenizer.json").write_text("{}")  # Damaged, and calibration does not bless it.
     calibrate_toy(folder)
     with pytest.raises(ModelError, match="altered or damaged"):
         ModelDirectory(folder).file("label_tokenizer.json")

@@ -92,7 +92,7 @@ class Clause:
         named = {(tag.name, tag.kind) for tag in tags}
         found = [] if (self.verb, "action") in named else [f"no action {self.verb!r}"]
         wrong = [name for name, kind in named if kind != "action" and self.verb in name.split() and name != self.noun]
-        return found + [f"{name!r} is no thing" for name in sorted(wrong)]
+        return found + [f"{name!r} is not a thing" for name in sorted(wrong)]
 
 
 def third_person(verb: str) -> str:

@@ -185,7 +185,7 @@ def test_nothing_but_a_taught_model_is_replaced(tmp_path):
         (tmp_path / kept).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / kept).write_text("mine")
         out = tmp_path / Path(kept).parts[0]
-        with pytest.raises(UsageError, match="exists and is no model that was taught tags; it is not replaced"):
+        with pytest.raises(UsageError, match="exists and is not a model that was taught tags; it is not replaced"):
             teach(config, tmp_path, out, lambda line: None)
         assert [path.read_text() for path in (out, *out.rglob("*")) if path.is_file()] == ["mine"]
 
@@ -196,7 +196,7 @@ def test_negatives_of_ones_own(taught, tmp_path):
     lay_out(tmp_path / "others", names=("bars", "rings"), count=2, first=70)
     said = []
     config = TeachingConfig(sources=("photos/our_rings",), negatives=(str(tmp_path / "others"),), views=1)
-    with pytest.raises(UsageError, match="no tags are given"):  # The folder itself is no class.
+    with pytest.raises(UsageError, match="no tags are given"):  # The folder itself is not a class.
         teach(config, folder, tmp_path / "model", said.append)
     config = config.model_copy(update={"sources": ({"path": "photos", "classes": True},)})
     assert len(teach(config, folder, tmp_path / "model", said.append)) == 2

@@ -303,7 +303,7 @@ def test_names_like_options_and_other_letters(tmp_path, monkeypatch):
 
 
 def test_a_plan_says_what_goes_where(tmp_path):
-    """One run of exiftool looks into all of them; one that is no picture has no block."""
+    """One run of exiftool looks into all of them; one that is not a picture has no block."""
     have, none, web = picture(tmp_path, *IPTC), picture(tmp_path, name="plain.jpg"), picture(tmp_path, name="a.webp")
     bad = tmp_path / "bad.jpg"
     bad.write_text("no picture")

@@ -38,12 +38,12 @@ def load_bert(folder: Path, model: RecognitionModel) -> int:
         Parameters filled.
 
     Raises:
-        ModelError: If the file cannot be read, is no BERT, or is of another width.
+        ModelError: If the file cannot be read, is not a BERT, or is of another width.
     """
     state = _read(folder)
     words = state.get("embedding.words.weight")
     if words is None:
-        raise ModelError(f"{folder}: holds no word embeddings, so it is no BERT")
+        raise ModelError(f"{folder}: holds no word embeddings, so it is not a BERT")
     filled: set[int] = set()
     for part in _PARTS:
         module = getattr(model, part, None)

@@ -89,7 +89,7 @@ def convert_checkpoint(
     ours = rename_state(state, config, len(names))
     for key, tensor in ours.items():
         if tensor.is_floating_point() and not _is_finite(tensor):
-            raise ModelError(f"{checkpoint}: {key} holds values that are no numbers; the file is damaged")
+            raise ModelError(f"{checkpoint}: {key} holds values that are not numbers; the file is damaged")
     with _explained_full_disk(out.parent), new_model(out) as part:
         _check_space(part, [*ours.values(), *(text.state.values() if text is not None else ())])
         write_weights(ours, part / WEIGHTS_FILE)
@@ -188,7 +188,7 @@ def at_resolution(config: ModelConfig, resolution: int) -> ModelConfig:
     if resolution < stride or resolution % stride:
         lower = max(stride, resolution // stride * stride)
         raise UsageError(
-            f"resolution {resolution} is no multiple of {stride}; the nearest are {lower} and {lower + stride}"
+            f"resolution {resolution} is not a multiple of {stride}; the nearest are {lower} and {lower + stride}"
         )
     window, rest = divmod(encoder.swin.window * resolution, encoder.resolution)
     if rest or not window:

@@ -214,7 +214,7 @@ def _receive(url: str, part: _Part, size: int | None, meter: _Meter, timeout: fl
         elif response.status in (200, None):  # None: a file.
             start = 0
         else:
-            raise DownloadError(f"{url}: answered {response.status}, which is no file", response.status)
+            raise DownloadError(f"{url}: answered {response.status}, which is not a file", response.status)
         length = response.headers.get("Content-Length", "")
         total = start + int(length) if length.isdigit() else None
         _check_answer(url, response.headers.get("Content-Type", ""), total, size)

@@ -272,5 +272,5 @@ def _fault(file: OfficialFile, path: Path) -> str | None:
     try:
         lines = len(path.read_text(encoding="utf-8").splitlines())
     except UnicodeDecodeError:
-        return "it is no text in UTF-8"
+        return "it is not text in UTF-8"
     return None if lines == file.lines else f"it has {lines:,} lines, expected {file.lines:,}"

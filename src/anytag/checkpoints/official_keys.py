@@ -178,7 +178,9 @@ def official_config(
         labels = LabelQueryConfig(kind="embedded", encoder="clip-vit-base-patch16", width=rows[1], offsets=False)
     elif family == "ram_plus":
         if tags and rows[0] % tags:
-            raise ModelError(f"the checkpoint has {rows[0]} descriptions, no multiple of the tag list's {tags} tags")
+            raise ModelError(
+                f"the checkpoint has {rows[0]} descriptions, which is not a multiple of the tag list's {tags} tags"
+            )
         labels = LabelQueryConfig(
             kind="described",
             encoder="clip-vit-base-patch16",

@@ -24,7 +24,7 @@ _NEVER = math.nextafter(1.0, 2.0)
 
 
 def read_list(path: Path, what: str) -> list[str]:
-    """Lines of a UTF-8 file without outer blanks; blank lines at the end are no entries.
+    """Lines of a UTF-8 file without outer blanks; blank lines at the end are not entries.
 
     Raises:
         ModelError: If the file is missing, not text, empty, or has a blank line before its end.
@@ -64,7 +64,7 @@ def official_vocabulary(
         thresholds_from: Where they come from.
 
     Raises:
-        ModelError: If lists differ in length, or a threshold is no number between 0 and 1.
+        ModelError: If lists differ in length, or a threshold is not a number between 0 and 1.
     """
     for other, what in ((chinese, "Chinese tag list"), (thresholds, "threshold list")):
         if other is not None and len(other) != len(names):

@@ -50,7 +50,7 @@ def read_pickled(path: Path) -> Any:
         what = "empty" if not head else "not a PyTorch checkpoint"
         raise ModelError(f"{path}: {what}; give the .pth file as it was downloaded")
     try:
-        # The older format, which is no zip archive, cannot be mapped.
+        # The older format, which is not a zip archive, cannot be mapped.
         return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         raise ModelError(

@@ -18,6 +18,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.models import OptionInfo, ParameterInfo
 
+from anytag.cli._output import say
 from anytag.errors import UsageError
 
 #: What every status means; ``{0}`` is that of 1, where a command has one.
@@ -56,7 +57,8 @@ class Command(_Flags, TyperCommand):
         options = [one for one in self.get_params(ctx) if one.param_type_name == "option"]
         for option in options:  # Bounds refuse NaN, but many options have none.
             if isinstance(value := ctx.params.get(option.name), float) and not math.isfinite(value):
-                raise typer.BadParameter(f"{value} is not a number that can be used.", ctx=ctx, param=option)
+                say(f"{ctx.command_path}: {option.opts[0]} is {value}; give a number")
+                raise typer.Exit(2)
         given = [one for one in options if ctx.get_parameter_source(one.name).name == "COMMANDLINE"]
         _GIVEN.set(tuple(one.opts[0] for one in given))
         return super().invoke(ctx)

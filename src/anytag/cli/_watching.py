@@ -43,7 +43,7 @@ def looks(sources: Sequence[str], seconds: int | None) -> Iterator[tuple[list[st
         return
     if "-" in sources:
         raise UsageError("--watch follows folders; a list on standard input is read only once")
-    folders = {source for source in sources if os.path.isdir(source)}  # noqa: PTH112 (names that are no UTF-8)
+    folders = {source for source in sources if os.path.isdir(source)}  # noqa: PTH112 (names that are not UTF-8)
     absent: set[str] = set()
     while True:
         before, absent = absent, {folder for folder in folders if not _has_pictures(folder)}

@@ -288,7 +288,7 @@ def _seconds(since: datetime | None) -> float | None:
     try:
         return since.timestamp()
     except (ValueError, OverflowError, OSError):
-        raise UsageError(f"--since: {since.date()} is no time that files can have") from None
+        raise UsageError(f"--since: {since.date()} is not a time that files can have") from None
 
 
 def _say_scan(scan: Scan, known: Progress, settings: dict[str, Any]) -> None:

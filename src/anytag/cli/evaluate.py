@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -108,9 +107,6 @@ def evaluate(
         refuse(("--data", "--budget"), "goes with --suite")
         if not benchmark or not (model or baseline):
             raise UsageError("give --benchmark and --model or --baseline; --list names what there is")
-        for name, number in (("--threshold", threshold), ("--tag-weight", tag_weight)):
-            if number is not None and not math.isfinite(number):
-                raise UsageError(f"{name} is {number}; give a number")
         if tags_from is None:
             refuse(("--tag-weight",), "is about the model that --tags-from names")
         if validation is None and not tune_on_test:

@@ -111,6 +111,6 @@ def parameters_by_part(directory: ModelDirectory) -> dict[str, int]:
         return {}
     counts: Counter[str] = Counter()
     with safe_open(directory.file("model.safetensors"), framework="np") as file:
-        for name in file.keys():  # noqa: SIM118 (it is no dict)
+        for name in file.keys():  # noqa: SIM118 (it is not a dict)
             counts[name.partition(".")[0]] += math.prod(file.get_slice(name).get_shape())
     return dict(counts.most_common())

@@ -102,7 +102,7 @@ def _show(found: Hits) -> None:
 
 def _from_here(path: str) -> str:
     """A path below the current folder as it is written there; others whole."""
-    here = os.path.join(os.getcwd(), "")  # noqa: PTH109, PTH118 (names that are no UTF-8 stay as they are)
+    here = os.path.join(os.getcwd(), "")  # noqa: PTH109, PTH118 (names that are not UTF-8 stay as they are)
     return path.removeprefix(here)
 
 

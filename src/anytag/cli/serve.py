@@ -85,7 +85,7 @@ def serve(
         for origin in cors or ():
             if not _ORIGIN.fullmatch(origin):
                 raise UsageError(
-                    f"--cors: {origin!r} is no origin; write it as browsers do, as https://photos.example:8443"
+                    f"--cors: {origin!r} is not an origin; write it as browsers do, as https://photos.example:8443"
                 )
         try:
             settings = ServiceSettings(

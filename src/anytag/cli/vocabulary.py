@@ -154,7 +154,7 @@ def _check_target(out: Path, sources: Sequence[Path]) -> None:
     try:
         TagVocabulary.load(out)
     except (AnytagError, OSError):
-        raise UsageError(f"{out}: exists and is no vocabulary, so it is not replaced; give another --out") from None
+        raise UsageError(f"{out}: exists and is not a vocabulary, so it is not replaced; give another --out") from None
 
 
 def show(
@@ -187,7 +187,7 @@ def search(
 ) -> None:
     """Find tags by a part of a name or an alias; exit code 1 if there are none.
 
-    Names of RAM's list that are no tags are named, too: they can be asked for as categories.
+    Names of RAM's list that are not tags are named, too: they can be asked for as categories.
 
     Example: anytag vocabulary search bike --vocabulary vocabulary.json
     """
@@ -260,7 +260,7 @@ def _print_summary(
     left_out = [
         (captions.rare, f"are in fewer than {min_support} of the {captions.pictures:,} pictures (--min-support)"),
         (captions.surplus, "are beyond --max-tags"),
-        (captions.unfit, "are no good tags by themselves"),
+        (captions.unfit, "are not good tags by themselves"),
     ]
     why = "; ".join(f"{count:,} {reason}" for count, reason in left_out if count)
     tell(f"  {captions.kept:,} of the {captions.named:,} that the captions name" + (f"; {why}" if why else ""))

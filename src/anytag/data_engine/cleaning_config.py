@@ -42,8 +42,8 @@ class CleaningConfig(Settings):
             regions follows the outliers among them.
         min_regions: Tags with fewer regions are not clustered: with ten there is just one to lose, and no way to tell
             which.
-        smallest_cluster: Share of a tag's regions below which a cluster is no sense of the tag but outliers that found
-            each other.
+        smallest_cluster: Share of a tag's regions below which a cluster is not a sense of the tag but outliers that
+            found each other.
         outlier_share: The farthest share of a tag's regions, which lose the tag; the paper's 10 %.
         denial: Whether the model is asked again on the region.
         crop_margin: By how much of its width and height a region is enlarged on every side before the model looks:

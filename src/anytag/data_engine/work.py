@@ -98,7 +98,7 @@ class Digest:
 
     @classmethod
     def of_text(cls, name: str, text: str) -> Digest:
-        """The digest of something that is no file."""
+        """The digest of something that is not a file."""
         return cls(name, hashlib.sha256(text.encode()).hexdigest())
 
 

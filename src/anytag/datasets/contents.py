@@ -25,7 +25,7 @@ def digest_contents(files: Iterable[Path], sizes_only: bool = False) -> str:
 
     Args:
         files: In an order that does not change. One that is not there counts as such.
-        sizes_only: Look at names and sizes alone of what is no text, as for the pictures of a folder.
+        sizes_only: Look at names and sizes alone of what is not text, as for the pictures of a folder.
     """
     digest = hashlib.blake2b(digest_size=8)
     for file in files:

@@ -38,7 +38,7 @@ class FolderSource(IndexedSource):
             lies in a folder inside.
 
     Raises:
-        UsageError: If it is no folder or holds no pictures.
+        UsageError: If it is not a folder or holds no pictures.
     """
 
     def __init__(

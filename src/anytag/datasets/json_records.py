@@ -53,7 +53,7 @@ def open_objects(path: Path) -> Records:
     """Where the objects of a JSON array (``.json``) or of JSON lines are.
 
     Raises:
-        UsageError: If the file cannot be read or is no array.
+        UsageError: If the file cannot be read or is not an array.
     """
     if path.suffix.lower() != ".json":
         return index_lines(path)

@@ -69,7 +69,7 @@ def fetch(address: str, waits: tuple[float, ...] = WAITS) -> bytes:
     with open_address(address, waits) as stream:
         content = stream.read(_LARGEST_PICTURE + 1)
     if len(content) > _LARGEST_PICTURE:
-        raise SampleError("download", f"{address} has more than {_LARGEST_PICTURE >> 20} MB; that is no picture")
+        raise SampleError("download", f"{address} has more than {_LARGEST_PICTURE >> 20} MB; that is not a picture")
     return content
 
 

@@ -71,7 +71,7 @@ class SampleStream(Generic[Item]):
         rank: Which process of the run this is.
         world_size: How many there are.
         worker: Which of the rank's data-loading workers.
-        workers: How many each rank has; its threads are no workers.
+        workers: How many each rank has; its threads are not workers.
         shuffle: ``True``: as above; ``"window"``: by windows whatever the sources are; ``False``: in order.
         window: Samples that a window holds in memory, encoded; up to three windows at once.
         tail: See :data:`~anytag.datasets.order.Tail`; windows know ``keep`` only.

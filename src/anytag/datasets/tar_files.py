@@ -152,7 +152,7 @@ def _skip(stream: BinaryIO, padded: int, to: int | None, at: int) -> None:
 def _check_sum(block: bytes, at: int) -> None:
     """The header's own sum, which is taken with blanks in the place of the sum."""
     if sum(block) - sum(block[148:156]) + 8 * 32 != _number(block[148:156], at):
-        raise TarError(f"its header at byte {at} is damaged, or it is no tar file")
+        raise TarError(f"its header at byte {at} is damaged, or it is not a tar file")
 
 
 def _number(field: bytes, at: int) -> int:
@@ -162,7 +162,7 @@ def _number(field: bytes, at: int) -> int:
     try:
         return int(field.strip(b"\0 ") or b"0", 8)
     except ValueError:
-        raise TarError(f"its header at byte {at} is damaged, or it is no tar file") from None
+        raise TarError(f"its header at byte {at} is damaged, or it is not a tar file") from None
 
 
 def _whole(text: str, at: int) -> int:

@@ -63,7 +63,7 @@ class CategoryParser:
 
     That is how the papers score captioning systems (Tag2Text section 4.2). A category is found if the caption names
     it, or one of its synonyms, or a tag of the project's vocabulary that stands for it or implies it. What the
-    vocabulary knows by its whole name is not taken for its last word: a hot dog is no dog.
+    vocabulary knows by its whole name is not taken for its last word: a hot dog is not a dog.
 
     Args:
         names: The categories.

@@ -67,7 +67,7 @@ def line_chart(lines: Sequence[tuple[str, ArrayLike, ArrayLike]], x_title: str, 
 def measured_chart(
     lines: Sequence[tuple[str, ArrayLike, ArrayLike]], x_title: str, y_title: str, points: int = 200
 ) -> str:
-    """Curves over whatever they range over; values that are no numbers are left out.
+    """Curves over whatever they range over; values that are not numbers are left out.
 
     Args:
         lines: Name, x and y of each; at least one value in all.

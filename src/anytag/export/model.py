@@ -47,7 +47,7 @@ def export_model(source: Path, out: Path, report: Report = print, small: bool = 
             (computing in float32).
 
     Raises:
-        UsageError: If ``out`` is the training run's folder, or holds something that is no exported model.
+        UsageError: If ``out`` is the training run's folder, or holds something that is not an exported model.
         ParityError: If a graph differs from the module that it was made of.
         MissingExtraError: If the sentence encoder's package is absent.
     """
@@ -84,7 +84,9 @@ def _refuse_to_overwrite(source: Path, out: Path) -> None:
     if out.resolve() == source.resolve() or out.resolve() in source.resolve().parents:
         raise UsageError(f"{out}: holds the model to be exported; give another folder with --out")
     if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (out / "onnx").is_dir()):
-        raise UsageError(f"{out}: exists and is no exported model, so it is not replaced; give a new folder with --out")
+        raise UsageError(
+            f"{out}: exists and is not an exported model, so it is not replaced; give a new folder with --out"
+        )
 
 
 def _label_tokenizer(folder: Path, out: Path) -> None:

@@ -56,14 +56,16 @@ def export_official(
             (:mod:`anytag.export.smoothing`).
 
     Raises:
-        UsageError: If ``out`` is ``source``, or holds something that is no exported model; if none of the photographs
-            can be read, or they are given for weights of another kind.
+        UsageError: If ``out`` is ``source``, or holds something that is not an exported model; if none of the
+            photographs can be read, or they are given for weights of another kind.
         ParityError: If a graph differs from the module that it was made of.
     """
     if out.resolve() == source.resolve():
         raise UsageError(f"{out}: holds the model to be exported; give another folder with --out")
     if out.exists() and not (out / "onnx").is_dir() and (out.is_file() or any(out.iterdir())):
-        raise UsageError(f"{out}: exists and is no exported model, so it is not replaced; give a new folder with --out")
+        raise UsageError(
+            f"{out}: exists and is not an exported model, so it is not replaced; give a new folder with --out"
+        )
     if calibration is not None and weights != "int8":
         raise UsageError(f"photographs for calibration are for int8, not for {weights}")
     directory = ModelDirectory(source)

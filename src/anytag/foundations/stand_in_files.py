@@ -12,7 +12,7 @@ def stand_in(path: Path) -> str | None:
     """What a file is and what to do, if it only stands in another one's place; ``None`` if it does not.
 
     Args:
-        path: The file; one that cannot be read is no stand-in.
+        path: The file; one that cannot be read is not a stand-in.
     """
     try:
         with path.open("rb") as file:

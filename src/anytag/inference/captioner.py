@@ -308,7 +308,7 @@ class Captioner:
         margins = margins.copy()
         for tag in wanted:
             if tag.id >= len(self.vocabulary):
-                continue  # Words that are no tag.
+                continue  # Words that are not tags.
             shown = sorted(self.vocabulary.with_implied([tag.id]))
             margins[shown] = np.fmax(margins[shown], 0.0)
         weights = np.float32(self.config.decoding.agreement) * self._tag_words.weights(margins)

@@ -342,7 +342,7 @@ def exclusive_classes(vocabulary: TagVocabulary, classes: int, root: int | None,
         vocabulary: The tags.
         classes: Number of classes.
         root: The tag below which this holds; ``None``: no class rules anything out.
-        general: Tags below it, itself among them, that are no kinds of it ("pet"): having them in common says nothing.
+        general: Tags below it, itself among them, that are not kinds of it ("pet"): having them in common says nothing.
     """
     result = np.zeros((classes, len(vocabulary)), np.float32)
     kinds, apart = exclusive_kinds(vocabulary, root, general)

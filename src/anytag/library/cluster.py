@@ -97,7 +97,7 @@ def _blocks(pictures: Iterator[Any]) -> Iterator[Any]:
     rows: list[dict[str, bytes | None]] = []
     for picture in pictures:
         name, source = picture if isinstance(picture, tuple) else (picture, picture)
-        # Paths are bytes, since names that are no text are no text for Arrow, either.
+        # Paths are bytes, since names that are not text are not text for Arrow, either.
         held = {"content": source} if isinstance(source, bytes) else {"path": os.fsencode(source)}
         rows.append({"name": os.fsencode(name), **held})
         if len(rows) == BLOCK:

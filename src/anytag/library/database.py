@@ -85,7 +85,7 @@ def _instead_of(kind: Kind, tables: set[str]) -> str | None:
 
 
 def _refuse_other_files(path: Path, kind: Kind) -> None:
-    """Say what a file is, if it is no database at all.
+    """Say what a file is, if it is not a database at all.
 
     Raises:
         LibraryError: If it is none.

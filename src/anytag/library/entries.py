@@ -30,7 +30,7 @@ class FileIdentity:
         Raises:
             OSError: If there is none.
         """
-        seen = os.stat(path)  # noqa: PTH116 (names that are no UTF-8 stay strings)
+        seen = os.stat(path)  # noqa: PTH116 (names that are not UTF-8 stay strings)
         return FileIdentity(seen.st_size, seen.st_mtime_ns)
 
 
@@ -52,7 +52,7 @@ class Entry:
 
     @property
     def in_archive(self) -> bool:
-        """Whether the picture is no file of its own."""
+        """Whether the picture is not a file of its own."""
         return _MEMBER in self.key
 
 

@@ -43,7 +43,7 @@ class Home:
 
     def here(self, path: str) -> str:
         """A path of the index as it is now."""
-        start = os.path.join(self.before, "")  # noqa: PTH118 (names that are no UTF-8 stay strings)
+        start = os.path.join(self.before, "")  # noqa: PTH118 (names that are not UTF-8 stay strings)
         return os.path.join(self.now, path[len(start) :]) if self.moved and path.startswith(start) else path  # noqa: PTH118
 
     def settle(self, base: sqlite3.Connection) -> None:

@@ -334,7 +334,7 @@ class Progress:
 def _to_text(seen: Recognition) -> str:
     record = asdict(seen)
     del record["path"]
-    # ASCII alone: a name may hold bytes that are no text, and SQLite's text is UTF-8.
+    # ASCII alone: a name may hold bytes that are not text, and SQLite's text is UTF-8.
     return json.dumps(record, default=float)
 
 

@@ -78,7 +78,7 @@ def parse_query(text: str) -> Query:
     Raises:
         UsageError: If it is empty, a parenthesis or quote is left open, or a field does not exist; it says where.
     """
-    # As the index keeps paths: bytes that are not UTF-8 are no words.
+    # As the index keeps paths: bytes that are not UTF-8 are not words.
     text = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     tokens = list(_tokens(text))
     if not tokens:
@@ -136,7 +136,7 @@ def _number(said: str, text: str) -> float:
     try:
         return float(said)
     except ValueError:
-        raise UsageError(f"{text}: {said} is no score; scores lie between 0 and 1") from None
+        raise UsageError(f"{text}: {said} is not a score; scores lie between 0 and 1") from None
 
 
 def _or(tokens: list[_Token], at: int, text: str) -> tuple[Query, int]:

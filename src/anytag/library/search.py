@@ -83,7 +83,7 @@ class Hits:
         hits: The best ones, as many as were asked for.
         total: How many there are in all.
         facets: The most frequent tags of all that were found, with their numbers, where asked for.
-        unknown: Words of the query that are no tag and stand in no caption.
+        unknown: Words of the query that are not tags and stand in no caption.
     """
 
     hits: tuple[Hit, ...]

@@ -245,7 +245,7 @@ class EvidenceConfig(Settings):
         floor: Added to the probability of a tag's classes; below that the classifier has nothing more to say.
         least: Log-probabilities below this are raised to it before the picture network reads them.
         exclusive: Id of the tag whose kinds exclude each other ("animal"); ``None``: none do.
-        general: Ids of tags below it that are no kinds of it ("pet").
+        general: Ids of tags below it that are not kinds of it ("pet").
         open_floor: Likewise, to that of all classes, each as far as it is like a text outside the vocabulary.
         sharpness: How quickly texts outside the vocabulary become unlike the names of classes
             (:class:`~anytag.inference.open_evidence.Likeness`).

@@ -30,7 +30,7 @@ def push_model(folder: str | Path, repository: str, private: bool = False, messa
     for name in directory.config.files:
         directory.file(name)
     if repository.count("/") != 1 or not all(repository.split("/")):
-        raise UsageError(f"{repository!r} is no name on the hub; write it as owner/name")
+        raise UsageError(f"{repository!r} is not a name on the hub; write it as owner/name")
     from huggingface_hub import HfApi, errors
 
     hub = HfApi(library_name="anytag")
@@ -44,7 +44,7 @@ def push_model(folder: str | Path, repository: str, private: bool = False, messa
             commit_message=message or f"Upload {directory.config.name} with anytag",
         )
     except errors.HFValidationError as error:
-        raise UsageError(f"{repository!r} is no name on the hub ({first_line(error)})") from None
+        raise UsageError(f"{repository!r} is not a name on the hub ({first_line(error)})") from None
     except errors.LocalTokenNotFoundError:
         raise UsageError(_NO_TOKEN.format(repository)) from None
     except errors.HfHubHTTPError as error:

@@ -10,7 +10,7 @@ from pathlib import Path
 from anytag.errors import VocabularyError
 from anytag.model.names import normalize_name
 
-#: Lies beside ``vocabulary.json``: a header ``name,kind,de,es,…``, then a row a tag; an empty cell is no name.
+#: Lies beside ``vocabulary.json``: a header ``name,kind,de,es,…``, then a row a tag; an empty cell is not a name.
 TRANSLATIONS_FILE = "translations.csv"
 
 

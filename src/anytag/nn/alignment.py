@@ -187,7 +187,7 @@ def draw_negatives(logits: Tensor, excluded: Tensor, generator: torch.Generator 
     weights = (logits.detach().float().softmax(1) + _FLOOR).masked_fill(excluded, 0.0)
     hopeless = excluded.all(1)
     weights[hopeless] = 1.0  # A draw from nothing is an error; what is drawn here is not used.
-    weights = weights.nan_to_num(nan=1.0)  # The contrast's loss is no number either then, and ends the run.
+    weights = weights.nan_to_num(nan=1.0)  # The contrast's loss is not a number either then, and ends the run.
     return torch.multinomial(weights, 1, generator=generator).squeeze(1).masked_fill(hopeless, -1)
 
 

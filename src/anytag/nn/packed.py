@@ -100,7 +100,7 @@ def pack_linears(model: nn.Module, dtype: torch.dtype) -> None:
 
     Args:
         model: In eval mode, on a CPU that :func:`can_pack` in this precision.
-        dtype: Precision to compute in; what is no linear layer keeps its own.
+        dtype: Precision to compute in; what is not a linear layer keeps its own.
     """
     made: dict[nn.Module, nn.Module] = {}
 

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from anytag.nn.attention import attend
 
-#: Added to the logits of two tokens that share a moved window but are no neighbors (the picture's opposite edges).
+#: Added to the logits of two tokens that share a moved window but are not neighbors (the picture's opposite edges).
 #: The public weights were trained with this number, not with minus infinity.
 _MASKED = -100.0
 

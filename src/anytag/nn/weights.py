@@ -88,7 +88,7 @@ def read_model(config: ModelConfig, tags: int, path: Path) -> RecognitionModel:
     """
     try:
         with safe_open(path, framework="pt") as file:
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is not a dict)
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{path}: truncated or altered ({error}); copy the model again") from error
     model = empty_model(config, tags)
@@ -99,7 +99,7 @@ def read_model(config: ModelConfig, tags: int, path: Path) -> RecognitionModel:
     expected |= {name: b for name, b in model.named_buffers() if name in state}
     for name, tensor in state.items():
         if name not in expected:
-            raise ModelError(f"{path}: {name} is no part of a {config.family} model of these sizes")
+            raise ModelError(f"{path}: {name} is not part of a {config.family} model of these sizes")
         if tensor.shape != expected[name].shape:
             raise ModelError(
                 f"{path}: {name} has the shape {tuple(tensor.shape)}, the config asks for {tuple(expected[name].shape)}"

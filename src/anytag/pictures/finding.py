@@ -52,7 +52,7 @@ def find_pictures(
 
     Raises:
         UsageError: At once, before anything is given, if no input holds a picture: why the first does not. Also for an
-            exclusion that is no pattern.
+            exclusion that is not a pattern.
     """
     if left_out is not None and not isinstance(left_out, LeftOut):
         raise UsageError(f"left_out must be a LeftOut, not {arguments.shown(left_out)}")

@@ -46,7 +46,7 @@ def identify(stream: BinaryIO, label: str, max_pixels: int) -> Opened:
         max_pixels: Greatest width times height, for decoders that decode at once.
 
     Raises:
-        PictureError: If it is no picture, is damaged, or needs a decoder that is not installed.
+        PictureError: If it is not a picture, is damaged, or needs a decoder that is not installed.
     """
     stream.seek(0)
     head = stream.read(32)

@@ -56,7 +56,7 @@ def identify(stream: BinaryIO, label: str, max_pixels: int) -> Image.Image:
         picture.load()
     except (KeyboardInterrupt, SystemExit):
         raise
-    except BaseException as error:  # The decoder is written in Rust, whose panics are no Exception.
+    except BaseException as error:  # The decoder is written in Rust, whose panics are not Exceptions.
         raise_unreadable(_reason(error), stream, label)
     return picture
 

@@ -94,7 +94,9 @@ class Exclusions:
         self._paths: list[tuple[str, bool]] = []
         for pattern in patterns:
             if not isinstance(pattern, str) or not pattern.strip("/" + os.sep):
-                raise UsageError(f"exclude has {pattern!r}, which is no pattern; give one such as '*.gif' or 'thumbs/'")
+                raise UsageError(
+                    f"exclude has {pattern!r}, which is not a pattern; give one such as '*.gif' or 'thumbs/'"
+                )
             path = os.path.normpath(pattern).replace(os.sep, "/")
             (self._paths if "/" in path else self._names).append((path, pattern.endswith(("/", os.sep))))
 

@@ -24,7 +24,7 @@ from anytag.pictures.tiff import Directory, read_directories
 #: Pixels that the longer side of a preview must have. Thumbnails have 160 to 320, and show too little.
 LEAST_SIDE = 480
 
-#: First bytes of formats that are no TIFF, and who makes them.
+#: First bytes of formats that are not TIFF, and who makes them.
 _MAGIC = {
     b"FUJIFILMCCD-RAW": "Fujifilm RAF",
     b"\0MRM": "Minolta MRW",
@@ -83,7 +83,7 @@ def largest_preview(stream: BinaryIO, *, is_raw: bool) -> Preview | None:
         is_raw: Whether it is known to be a camera file; otherwise a TIFF is one if a directory says so.
 
     Returns:
-        ``None`` if it is no camera file and its first page is what it seems. For a camera file the largest picture,
+        ``None`` if it is not a camera file and its first page is what it seems. For a camera file the largest picture,
         however small it is; of size 0 if there is none.
     """
     directories = read_directories(stream)
@@ -94,7 +94,7 @@ def largest_preview(stream: BinaryIO, *, is_raw: bool) -> Preview | None:
     orientation = next((one.orientation for one in directories if one.orientation), 0)
     candidates = list(_in_directories(content, directories))
     if max((max(one.size) for one in candidates), default=0) < LEAST_SIDE:
-        # Olympus, Pentax and others keep it in notes of their own; files that are no TIFF, anywhere.
+        # Olympus, Pentax and others keep it in notes of their own; files that are not TIFF, anywhere.
         candidates += itertools.islice(_scan(content, directories), _MOST_FOUND)
     found = _largest(content, candidates) or Preview(io.BytesIO(), (0, 0), True)
     orientation = found.orientation or orientation or _orientation_of_cr3(stream, content)

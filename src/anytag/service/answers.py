@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse
 
 
 class Json(JSONResponse):
-    """JSON that holds any name of a file: bytes that are no UTF-8 stand escaped, as in the command line's lines."""
+    """JSON that holds any name of a file: bytes that are not UTF-8 stand escaped, as in the command line's lines."""
 
     def render(self, content: Any) -> bytes:
         """The bytes of an answer."""

@@ -272,7 +272,7 @@ def connect(url: str, key: str | None = None, model: str | None = None, timeout:
         timeout: Seconds for an answer.
 
     Raises:
-        UsageError: If this is no address.
+        UsageError: If this is not an address.
         ConnectionFailed: If nobody answers there.
     """
     remote = RemoteRecognizer(url, os.environ.get("ANYTAG_API_KEY") if key is None else key, model, timeout)
@@ -285,7 +285,7 @@ def _named(picture: PictureSource) -> NamedBytes:
 
     Raises:
         PictureError: If its file cannot be read.
-        UsageError: If it is no picture.
+        UsageError: If it is not a picture.
     """
     check_picture("picture", picture)
     path = describe(picture, 1)

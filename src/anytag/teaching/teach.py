@@ -92,7 +92,9 @@ def teach(
     if out.exists() and out.resolve() == directory.path.resolve():
         raise UsageError(f"{out}: is the model that is taught; give another folder")
     if out.exists() and not (out / TAUGHT_FILE).is_file() and (out.is_file() or any(out.iterdir())):
-        raise UsageError(f"{out}: exists and is no model that was taught tags; it is not replaced, give another folder")
+        raise UsageError(
+            f"{out}: exists and is not a model that was taught tags; it is not replaced, give another folder"
+        )
     # Whatever is missing, or cannot be written to, comes out before pictures are read.
     opened = _opened(config.sources, data, report)
     validation, negatives = _opened(config.validation, data, report), _opened(config.negatives, data, report)

@@ -37,7 +37,7 @@ class PictureRecord:
         path: As it was given or found; of a picture in an archive, ``archive.tar/name``.
         recognition: What was found.
         provenance: By what.
-        in_archive: Whether the picture is no file of its own, so that nothing can lie beside it.
+        in_archive: Whether the picture is not a file of its own, so that nothing can lie beside it.
         thumbnail: The picture as a small JPEG, where one is kept.
     """
 

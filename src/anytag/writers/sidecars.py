@@ -52,7 +52,7 @@ def beside(record: PictureRecord, suffix: str) -> Path:
     """``photo.jpg`` and ``.txt`` give ``photo.txt``.
 
     Raises:
-        SidecarError: If the picture is no file of its own, or the name would be too long for the file system.
+        SidecarError: If the picture is not a file of its own, or the name would be too long for the file system.
     """
     if record.in_archive:
         raise SidecarError(f"{record.path}: lies in an archive, so no sidecar can lie beside it; write a table instead")

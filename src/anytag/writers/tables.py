@@ -38,7 +38,7 @@ class TableWriter(Protocol):
 
 
 def shown(path: str) -> str:
-    r"""A path as text that UTF-8 can hold; bytes that are no UTF-8 become ``\xNN``."""
+    r"""A path as text that UTF-8 can hold; bytes that are not UTF-8 become ``\xNN``."""
     return os.fsencode(path).decode("utf-8", errors="backslashreplace")
 
 

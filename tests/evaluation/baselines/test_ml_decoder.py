@@ -97,7 +97,7 @@ class TestBadFiles:
 
     def test_another_model(self, tmp_path):
         torch.save({"model": {"fc.weight": torch.zeros(3)}}, tmp_path / "other.pth")
-        with pytest.raises(ModelError, match=r"other\.pth: lacks .*; this is no ML-Decoder on TResNet$"):
+        with pytest.raises(ModelError, match=r"other\.pth: lacks .*; this is not an ML-Decoder on TResNet$"):
             MlDecoderBaseline(tmp_path / "other.pth")
 
     def test_a_weight_is_missing(self, tmp_path):

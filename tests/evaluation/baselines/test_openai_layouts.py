@@ -82,7 +82,7 @@ class TestBadFiles:
 
     def test_another_checkpoint(self, tmp_path):
         torch.save({"visual.conv1.weight": torch.zeros(1)}, tmp_path / "tiny.ckpt")
-        with pytest.raises(ModelError, match=r"tiny\.ckpt: lacks 'class_embedding'; this is no DiHT checkpoint$"):
+        with pytest.raises(ModelError, match=r"tiny\.ckpt: lacks 'class_embedding'; this is not a DiHT checkpoint$"):
             DihtBaseline(tmp_path / "tiny.ckpt", tmp_path)
 
     def test_a_layer_is_missing(self, tmp_path):

@@ -83,7 +83,7 @@ class TestClip:
         state = load_file(tmp_path / "model.safetensors")
         del state["visual_projection.weight"]
         save_file(state, tmp_path / "model.safetensors", {"format": "pt"})
-        with pytest.raises(ModelError, match=r"lacks visual_projection\.weight \(1 weight\); it is no CLIPModel"):
+        with pytest.raises(ModelError, match=r"lacks visual_projection\.weight \(1 weight\); it is not a CLIPModel"):
             ContrastBaseline(tmp_path)
 
     def test_another_family(self, tmp_path):

@@ -36,7 +36,7 @@ def test_addresses_may_be_short(address, url):
 
 @pytest.mark.parametrize("address", ["", "localhost:8080", "file:///etc/passwd", "ftp://a.example", "http://"])
 def test_what_is_no_address_is_refused(address):
-    with pytest.raises(UsageError, match="is no address of a model; give something like http"):
+    with pytest.raises(UsageError, match="is not an address of a model; give something like http"):
         completions_url(address)
 
 

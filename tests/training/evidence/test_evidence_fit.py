@@ -171,7 +171,7 @@ def test_a_picture_that_cannot_be_read_is_left_out_and_written_down(data, export
 def test_ids_have_to_be_numbers_where_pictures_are_told_apart_by_them(data, exported):
     write_shard(data / "new.tar", [{"id": "x7", "caption": "a dog"}])
     groups = (PictureGroup(source="new.tar", modulus=2, remainders=(1,)),)
-    with pytest.raises(UsageError, match=r"^new.tar:0000.jpg: its id 'x7' is no number, which modulus 2 asks for$"):
+    with pytest.raises(UsageError, match=r"^new.tar:0000.jpg: its id 'x7' is not a number, which modulus 2 asks for$"):
         fit_recipe(config(exported, groups=groups), data, data / "run", lambda line: None, threads=1)
 
 

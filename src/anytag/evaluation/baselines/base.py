@@ -141,7 +141,7 @@ def model_from_directory(cls_name: str, folder: Path) -> Any:
     missing = sorted(info.get("missing_keys", ()))
     if missing:
         raise ModelError(
-            f"{folder}: lacks {missing[0]} ({counted(len(missing), 'weight')}); it is no {cls_name}, or incomplete"
+            f"{folder}: lacks {missing[0]} ({counted(len(missing), 'weight')}); it is not a {cls_name}, or incomplete"
         )
     return model.eval().requires_grad_(False)
 
@@ -182,7 +182,7 @@ def load_strictly(model: nn.Module, state: Mapping[str, Tensor], source: Path) -
     if missing := sorted(wanted.keys() - state.keys()):
         raise ModelError(f"{source}: lacks {missing[0]} ({counted(len(missing), 'weight')})")
     if surplus := sorted(state.keys() - wanted.keys()):
-        raise ModelError(f"{source}: {surplus[0]} is no part of this model ({counted(len(surplus), 'such weight')})")
+        raise ModelError(f"{source}: {surplus[0]} is not part of this model ({counted(len(surplus), 'such weight')})")
     for name, tensor in state.items():
         if tensor.shape != wanted[name].shape:
             raise ModelError(

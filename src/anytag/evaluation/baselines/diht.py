@@ -28,7 +28,7 @@ class DihtBaseline(DualEncoderBaseline):
         prompts: Templates.
 
     Raises:
-        ModelError: If the file is no DiHT, or the tokenizer is missing.
+        ModelError: If the file is not a DiHT, or the tokenizer is missing.
     """
 
     title = "DiHT"
@@ -43,7 +43,7 @@ class DihtBaseline(DualEncoderBaseline):
             weights["visual_projection.weight"] = picture["proj"].T
             weights["logit_scale"] = text["logit_scale"]
         except KeyError as error:
-            raise ModelError(f"{source}: lacks {error}; this is no DiHT checkpoint") from None
+            raise ModelError(f"{source}: lacks {error}; this is not a DiHT checkpoint") from None
         model = build_clip(weights, "gelu", source)
         side = int(model.config.vision_config.image_size)
         super().__init__(source, PictureForm(side, side, shorter=side), model, prompts)

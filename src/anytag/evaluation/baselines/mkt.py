@@ -54,7 +54,7 @@ class MktBaseline(Baseline):
             weights = picture_weights(known) | text_weights(text)
             weights["visual_projection.weight"] = known["projection_dist"].T
         except KeyError as error:
-            raise ModelError(f"{source} and {text_source}: lack {error}; these are no MKT checkpoints") from None
+            raise ModelError(f"{source} and {text_source}: lack {error}; these are not MKT checkpoints") from None
         weights["logit_scale"] = no_scale()
         self.model = build_clip(weights, "quick_gelu", source)
         side = int(self.model.config.vision_config.image_size)

@@ -55,7 +55,7 @@ class MlDecoderBaseline(FixedClassesBaseline):
         side: Of the square, in pixels: 224 for the OpenImages checkpoint, 448 for COCO's TResNet-L.
 
     Raises:
-        ModelError: If the file is no ML-Decoder on TResNet, or names no classes.
+        ModelError: If the file is not an ML-Decoder on TResNet, or names no classes.
     """
 
     title = "ML-Decoder"
@@ -67,7 +67,7 @@ class MlDecoderBaseline(FixedClassesBaseline):
         try:
             self.model = MlDecoderNetwork(state)
         except (KeyError, IndexError) as error:
-            raise ModelError(f"{source}: lacks {error}; this is no ML-Decoder on TResNet") from None
+            raise ModelError(f"{source}: lacks {error}; this is not an ML-Decoder on TResNet") from None
         load_strictly(self.model, state, source)
         form = PictureForm(side, side, normalization=_PLAIN, resampling=Image.Resampling.BICUBIC)
         super().__init__(source, form, str(side))

@@ -38,7 +38,7 @@ def read_sizes(state: Mapping[str, Tensor]) -> TResNetConfig:
     """The sizes that the weights of a checkpoint have.
 
     Raises:
-        KeyError: If it is no TResNet.
+        KeyError: If it is not a TResNet.
     """
     depths = [0, 0, 0, 0]
     for name in state:

@@ -46,7 +46,7 @@ def _classes_of(path: Path) -> list[int]:
     except (OSError, SyntaxError) as error:
         raise BenchmarkError(f"{path}: cannot be read, damaged or cut short ({error}); get the file again") from None
     if values.max(initial=0) > 150:
-        raise BenchmarkError(f"{path}: a pixel has class {values.max()}, but ADE20k has 150 (0 is no class)")
+        raise BenchmarkError(f"{path}: a pixel has class {values.max()}, but ADE20k has 150 (0 is not a class)")
     return [int(value) - 1 for value in values if value]
 
 

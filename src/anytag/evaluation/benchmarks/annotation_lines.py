@@ -37,7 +37,7 @@ def read_numbered(path: Path, classes: int) -> tuple[tuple[str, ...], NDArray[np
     """Lines ``picture,id id`` with ids from 0: pictures, and ``[N, C]``.
 
     Raises:
-        BenchmarkError: If an id is no number or too large, or a picture stands twice.
+        BenchmarkError: If an id is not a number or too large, or a picture stands twice.
     """
     pictures, rows = [], []
     for number, line in enumerate(read_lines(path), 1):

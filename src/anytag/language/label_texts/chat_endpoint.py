@@ -163,7 +163,7 @@ def completions_url(address: str) -> str:
     """
     parts = urlsplit(address.strip())
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UsageError(f"{address!r} is no address of a model; give something like http://localhost:8080/v1")
+        raise UsageError(f"{address!r} is not an address of a model; give something like http://localhost:8080/v1")
     if parts.username or parts.query or parts.fragment:
         raise UsageError("the endpoint's address holds more than scheme, host and path; keys belong in ANYTAG_API_KEY")
     path = parts.path.rstrip("/")

@@ -104,7 +104,7 @@ LIGHT_VERBS = words(
     "be have do can could will would shall should may might must seem appear contain include feature consist "
     "resemble become need belong locate base depict stay remain say"
 )
-#: Verbs that are no action when another follows: "tries to catch", "begins to fall".
+#: Verbs that are not actions when another follows: "tries to catch", "begins to fall".
 CATENATIVE = words(
     "try attempt begin start continue want go like prepare seem appear need get finish stop keep struggle intend "
     "decide use plan"

@@ -52,7 +52,7 @@ def repair_tags(lower: list[str], tags: list[str], shares: Mapping[str, Mapping[
         if tag in _NO_VERBS and (verb := verb_of_subject(lower, result, place)) is not None:
             result[place] = verb
             if result[place - 1] in ("JJ", "NNP"):
-                result[place - 1] = "NN"  # Who does something is no adjective.
+                result[place - 1] = "NN"  # Who does something is not an adjective.
             continue
         before = result[place - 1] if place else ""
         after = result[place + 1] if place < last else "."

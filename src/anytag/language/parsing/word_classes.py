@@ -15,7 +15,7 @@ _CLASS = {
     "PRP$": "D", "WP$": "D", "POS": "Q", "IN": "I", "RP": "R", "RB": "B", "RBR": "B", "RBS": "B", "TO": "T",
     "CC": "K", ",": "M", "PRP": "O", "WP": "O", "EX": "O", "FW": "N", "AFX": "A", "ADD": "O", "HYPH": "O",
 }  # fmt: skip
-#: Words that are no names although they are written with a capital.
+#: Words that are not names although they are written with a capital.
 COMMON_CAPITALS = word_set(
     "christmas halloween thanksgiving easter santa jeep tv bmx atv suv dj cd dvd pc ipod iphone lcd xbox wii usb "
     "tvs suvs atvs bbq atm"

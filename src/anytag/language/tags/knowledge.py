@@ -24,7 +24,7 @@ WordClass = Literal["noun", "attribute", "action"]
 
 WORD_CLASSES: tuple[WordClass, ...] = ("noun", "attribute", "action")
 
-#: A compound with one of these in front is no real thing of its head's kind: a toy car is not a car.
+#: A compound with one of these in front is not a real thing of its head's kind: a toy car is not a car.
 UNREAL_MODIFIERS = frozenset({
     "bronze", "candy", "cardboard", "cartoon", "chocolate", "fake", "gingerbread", "inflatable", "lego", "miniature",
     "model", "origami", "paper", "plush", "rubber", "sand", "snow", "statue", "stone", "stuffed", "toy",
@@ -104,7 +104,7 @@ class Knowledge:
         imagenet: The 1,000 classes in class order.
         aliases: Other names of a tag.
         parents: What follows from a tag, nearest steps only; empty for a reviewed tag from which nothing follows.
-        blocked: Names that are no tags.
+        blocked: Names that are not tags.
         scenes: Nouns that name a place or an occasion.
     """
 

@@ -18,7 +18,7 @@ def ram_names() -> tuple[str, ...]:
 
 
 def untrained_names(text: str, vocabulary: TagVocabulary, limit: int) -> list[str]:
-    """Names of RAM with a word that begins so, which are no tag of a vocabulary, nor an alias; shorter ones first.
+    """Names of RAM with a word that begins so, which are not tags of a vocabulary, nor an alias; shorter ones first.
 
     They can be asked for as categories. ("cat" is also in "locate", which nobody who searches for it means.)
 

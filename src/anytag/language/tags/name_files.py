@@ -27,7 +27,7 @@ def read_name_lines(path: Path, what: str = "names") -> list[tuple[str, int]]:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         if isinstance(error, UnicodeDecodeError):
             utf16 = content.startswith((b"\xff\xfe", b"\xfe\xff"))
-            reason = "it is text in UTF-16; save it as UTF-8" if utf16 else "it is no text in UTF-8"
+            reason = "it is text in UTF-16; save it as UTF-8" if utf16 else "it is not text in UTF-8"
         raise UsageError(f"{path}: cannot be read as a list of {what}, one per line ({reason})") from None
     # Not splitlines: that also splits at characters that may stand in a name.
     lines = ((line.strip(), number) for number, line in enumerate(text.split("\n"), 1))

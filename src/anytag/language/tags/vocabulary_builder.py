@@ -129,7 +129,7 @@ class CaptionTags:
 
     @property
     def unfit(self) -> int:
-        """How many are no good tags: blocked by the tables, single letters, verbs taken for nouns."""
+        """How many are not good tags: blocked by the tables, single letters, verbs taken for nouns."""
         return self.named - self.kept - self.rare - self.surplus
 
 

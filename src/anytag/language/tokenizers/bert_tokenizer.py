@@ -82,7 +82,7 @@ class OfficialTokenizer:
 
     @property
     def special_ids(self) -> tuple[int, ...]:
-        """Ids that are no text."""
+        """Ids that are not text."""
         return tuple(self._special.values())
 
     def encode(self, text: str, limit: int = CAPTION_TOKENS) -> list[int]:

@@ -121,8 +121,8 @@ class RunState:
             self._apply(state)
         except (KeyError, RuntimeError) as error:
             raise ModelError(
-                f"{path} is no checkpoint of this recipe's model ({first_line(error)}); go on with the recipe and the "
-                "settings that the run began with, or begin a new run"
+                f"{path} is not a checkpoint of this recipe's model ({first_line(error)}); go on with the recipe and "
+                "the settings that the run began with, or begin a new run"
             ) from error
         return int(state["step"])
 

@@ -22,7 +22,7 @@ def draw_curves(records: Sequence[Mapping[str, Any]], path: Path) -> None:
 
     Args:
         records: Of the log, in order. Figures of training are means since the record before; those of a final
-            validation, which is more thorough, are no part of the curve.
+            validation, which is more thorough, are not part of the curve.
         path: The file.
     """
     if curves := find_curves(records):

@@ -80,7 +80,7 @@ class RunLog:
         return dict(records[-1]["validation"]) if records else None
 
     def note(self, record: dict[str, Any]) -> None:
-        """Add a record that is no figure; it has at least ``step``."""
+        """Add a record that is not a figure; it has at least ``step``."""
         with self.path.open("a", encoding="utf-8") as handle:
             handle.write(json.dumps({"time": round(time.time(), 1), **record}, ensure_ascii=False) + "\n")
 

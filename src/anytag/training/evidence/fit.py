@@ -129,7 +129,7 @@ def gather(
 
 
 def exclusive_tags(config: EvidenceTraining, vocabulary: TagVocabulary) -> tuple[int | None, tuple[int, ...]]:
-    """Ids of the tag whose kinds exclude each other, and of those below it that are no kinds; it is one of them.
+    """Ids of the tag whose kinds exclude each other, and of those below it that are not kinds; it is one of them.
 
     Raises:
         UsageError: If the model has no such tag; of the others, those that it lacks are passed over.

@@ -68,7 +68,7 @@ class ClassTargets:
         path: A JSON file, ``{collection: {"classes": [name, ...]}}``.
         tags: Finds the tags of names.
         root: The tag whose kinds exclude each other, or none do.
-        general: Tags below it that are no kinds of it.
+        general: Tags below it that are not kinds of it.
         absent: Tags that are not there, nor any kind of theirs, unless the class is one.
 
     Raises:

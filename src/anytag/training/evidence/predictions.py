@@ -78,7 +78,7 @@ class PredictionCache:
             source: Holds them.
 
         Raises:
-            UsageError: If no picture can be read, or an id is no number where pictures are told apart by it.
+            UsageError: If no picture can be read, or an id is not a number where pictures are told apart by it.
         """
         self.place.mkdir(parents=True, exist_ok=True)
         parts = []
@@ -147,7 +147,9 @@ def _is_wanted(sample: Sample, group: PictureGroup) -> bool:
     if group.modulus == 1:
         return True
     if not sample.id.isdecimal():
-        raise UsageError(f"{sample.source}: its id {sample.id!r} is no number, which modulus {group.modulus} asks for")
+        raise UsageError(
+            f"{sample.source}: its id {sample.id!r} is not a number, which modulus {group.modulus} asks for"
+        )
     return int(sample.id) % group.modulus in group.remainders
 
 

@@ -29,7 +29,7 @@ class Batch:
         tag_tokens: Tags of that very caption, ``[ENC] dog | car [SEP]``, ``[B, T]``, padded with 0
             (``parse_label_id``).
         texts: The caption for contrast and matching, ``[CLS] … [SEP]``, ``[B, T]``, padded with 0.
-        picture_numbers: ``[B]``, a number from 0 for each picture of the data; rows that have the same are no wrong
+        picture_numbers: ``[B]``, a number from 0 for each picture of the data; rows that have the same are not wrong
             answers for each other.
         teacher: CLIP's embeddings of the pictures, not normalized, ``[B, F]``.
         text_embeddings: CLIP's embeddings of the captions, ``[B, D]``.

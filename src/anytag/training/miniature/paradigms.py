@@ -141,7 +141,7 @@ class _Names:
 
 
 class AlignmentLearner(Learner):
-    """Contrast of pictures and captions within a batch; equal captions are no negatives of each other."""
+    """Contrast of pictures and captions within a batch; equal captions are not negatives of each other."""
 
     def __init__(self, data: MiniatureData, hidden: Hidden):
         config = data.config

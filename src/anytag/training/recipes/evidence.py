@@ -137,7 +137,7 @@ class EvidenceTraining(Settings):
         floor: Likewise.
         least: Likewise.
         exclusive: Name of the tag whose kinds exclude each other.
-        general: Names of tags below it that are no kinds of it.
+        general: Names of tags below it that are not kinds of it.
         unfamiliar: What is taken from the log-odds of tags that only captions speak of, where a picture is wholly
             unlike those with captions, beside what the fit finds for tags of which as much is known.
         unfamiliar_implied: The same of tags that follow from classes of pictures, but are neither classes themselves
