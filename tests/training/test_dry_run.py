@@ -14,7 +14,7 @@ from PIL import Image  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 from toy_pairs import config, write_pictures, write_rows  # noqa: E402
 
-from anytag.errors import ModelError  # noqa: E402
+from anytag.errors import UsageError  # noqa: E402
 from anytag.training.dry_run import dry_run  # noqa: E402
 from anytag.training.families.data_report import Shown, draw_samples  # noqa: E402
 from anytag.training.recipes.config import RamPlusConfig, Tag2TextConfig, VocabularyConfig  # noqa: E402
@@ -88,7 +88,7 @@ def test_the_run_is_as_it_would_have_been(tmp_path):
 
 def test_a_missing_teacher_comes_out(tmp_path):
     write_pictures(tmp_path, 8)
-    with pytest.raises(ModelError, match="name a CLIP directory"):
+    with pytest.raises(UsageError, match="name a CLIP directory"):
         dry_run(
             config("ram_plus", objective=RamPlusConfig(), teacher={"texts": None}), tmp_path, tmp_path / "run", print
         )

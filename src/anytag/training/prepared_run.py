@@ -20,12 +20,14 @@ from anytag.foundations.report import Report
 from anytag.language.parsing.parsed_captions import ParsedCaptions
 from anytag.language.parsing.parser import load_parser
 from anytag.model.vocabulary import TagVocabulary
+from anytag.training.early_checks import check_early
 from anytag.training.engine.distributed import Strategy, first_process_first
 from anytag.training.engine.task import Setup
 from anytag.training.families import setup as families
 from anytag.training.families.batches import SampleTags
 from anytag.training.families.data_sources import RunData, files_matching, find_path, open_data
 from anytag.training.families.initialization import Start, begin, find_start
+from anytag.training.families.setup import count_samples
 from anytag.training.families.vocabularies import read_vocabulary
 from anytag.training.lite import setup as lite
 from anytag.training.recipes.config import LiteConfig, TrainingConfig
@@ -125,6 +127,7 @@ def prepare(config: TrainingConfig, data: Path, folder: Path, cache: Path | None
         UsageError: If the recipe asks for what the data or the model do not have.
         ModelError: If weights do not fit.
     """
+    check_early(config, data, folder)
     cache = cache or folder / "cache"
     parser = None if config.parser == "none" else ParsedCaptions(load_parser(config.parser), cache)
     directory = find_start(config.start, data) if config.start is not None else None
@@ -132,6 +135,8 @@ def prepare(config: TrainingConfig, data: Path, folder: Path, cache: Path | None
     given = open_data(config, data, listed, JsonLinesLog(folder / "bad-samples.jsonl"))
     for source in (*given.sources, *given.validation):
         report(source.description)
+    if not isinstance(config.objective, LiteConfig):
+        count_samples(config, given.sources)  # Whether somebody knows how many there are comes before parsing them.
     with first_process_first():  # The others find on disk what it has counted and embedded.
         start = begin(config, given, cache, directory, parser)
     given.tags = SampleTags(start.vocabulary, parser)

@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from anytag.errors import UsageError
 from anytag.foundations.folder_locks import only_writer
 from anytag.foundations.report import Report
 from anytag.model.directory import CURVES_FILE
@@ -112,8 +111,6 @@ def _train(
     given, start = prepared.given, prepared.start
     setup = prepared.set_up(strategy, place, report)
     task, batches = setup.task, setup.batches
-    if config.best_metric is not None and setup.validator is None:
-        raise UsageError(f"best_metric={config.best_metric} is of validation pictures; name some as validation")
     lost: list[str] = []
     distinct = ""
 

@@ -205,12 +205,9 @@ def _teacher(config: TrainingConfig, start: Start, data: Path, device: torch.dev
     teacher: CachedTeacher | ClipTeacher
     if config.teacher.cached is not None:
         teacher = CachedTeacher(find_path(config.teacher.cached, data))
-    elif config.teacher.clip is not None:
-        teacher = ClipTeacher.load(find_path(config.teacher.clip, data), start.config.image_encoder, device)
     else:
-        raise UsageError(
-            "distillation needs a teacher; name a CLIP directory as teacher.clip, or set objective.distillation=0"
-        )
+        assert config.teacher.clip is not None  # check_early has seen to that.
+        teacher = ClipTeacher.load(find_path(config.teacher.clip, data), start.config.image_encoder, device)
     if teacher.width != start.config.features:
         raise UsageError(
             f"the teacher's embeddings are {teacher.width} wide, the model's features {start.config.features}; "
