@@ -79,8 +79,8 @@ class TestVocabularies:
         assert chosen.vocabulary[2].aliases == ("dog",)
         assert chosen.vocabulary[2].implies == (1,)
 
-    def test_data_without_tags_say_what_to_do(self, tmp_path):
-        with pytest.raises(UsageError, match=r"the data name no tags.*give a list as vocabulary\.tags"):
+    def test_without_data_there_are_no_tags(self, tmp_path):
+        with pytest.raises(UsageError, match=r"there is no sample in the data \(\)"):
             choose_vocabulary(VocabularyConfig(), None, None, [], None, tmp_path)
 
 
