@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 
 import pytest
@@ -47,7 +46,7 @@ class TestTable:
 
     @pytest.mark.parametrize("name", MODELS)
     def test_what_conversion_needs(self, name):
-        roles = {file.role for file in MODELS[name].files if not file.extra}
+        roles = {file.role for file in MODELS[name].files}
         assert roles == {"checkpoint", "tags"} | (set() if name == "tag2text" else {"tags_zh", "thresholds"})
 
     def test_which_list_is_whose(self):
@@ -75,9 +74,6 @@ class TestTable:
         ]
         tags = file_of(name, "tags").lines
         assert shape[0] in (tags, tags * 51)
-        # A tensor of float32 in a file of its own: a kilobyte or so more than its values.
-        for embeddings in (file for file in MODELS[name].files if file.role == "label_embeddings"):
-            assert 0 <= embeddings.about - 4 * math.prod(shape) < 20_000
 
     def test_gigabytes(self):
         assert {name: round(model.about / 1e9, 2) for name, model in MODELS.items()} == {
@@ -90,16 +86,9 @@ class TestResolve:
     def test_everything_that_conversion_needs(self, published, tmp_path, name):  # noqa: F811
         found = resolve(name, tmp_path)
         for file in official.MODELS[name].files:
-            assert (file.role in found) is not file.extra
-            if not file.extra:
-                assert found[file.role] == tmp_path / file.name
-                assert found[file.role].read_bytes() == content_of(file)
+            assert found[file.role] == tmp_path / file.name
+            assert found[file.role].read_bytes() == content_of(file)
         assert len(published.requests) == len(found)
-
-    def test_extras_too(self, published, tmp_path):  # noqa: F811
-        found = resolve("ram_plus", tmp_path, extras=True)
-        assert found["descriptions"].name == "ram_tag_list_4585_llm_tag_descriptions.json"
-        assert found["label_embeddings"].exists()
 
     def test_models_share_their_lists(self, published, tmp_path):  # noqa: F811
         resolve("ram", tmp_path)
@@ -130,7 +119,9 @@ class TestResolve:
         assert paths(published) == ["/0/ram_swin_large_14m.pth"]
         assert not (tmp_path / "ram_swin_large_14m.pth").exists()
 
-    @pytest.mark.parametrize(("content", "fault"), [(b"cat\n" * 3428, "it has 3,428 lines"), (b"\xff\n", "no text")])
+    @pytest.mark.parametrize(
+        ("content", "fault"), [(b"cat\n" * 3428, "it has 3,428 lines"), (b"\xff\n", "not text in UTF-8")]
+    )
     def test_a_list_that_is_none_is_refused(self, published, tmp_path, content, fault):  # noqa: F811
         published.files["/0/tag2text_ori_tag_list.txt"] = content
         with pytest.raises(DownloadError, match=fault):

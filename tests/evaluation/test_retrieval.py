@@ -11,7 +11,6 @@ from anytag.errors import UsageError
 from anytag.evaluation.retrieval import (
     recall_at_k,
     retrieval_ranks,
-    similarity_scores,
 )
 
 
@@ -65,43 +64,3 @@ def test_equals_the_definition(seed, pictures, extra):
 def test_what_does_not_fit_is_refused(scores, owner, ks, message):
     with pytest.raises(UsageError, match=message):
         recall_at_k(scores, owner, ks)
-
-
-class TestSimilarity:
-    PICTURES = np.array([[1.0, 0.0], [0.6, 0.8]])
-    TEXTS = np.array([[0.0, 1.0], [0.8, 0.6], [1.0, 0.0]])
-    #: Tags dog, cat, red: what is found in the pictures, and what the texts name.
-    FOUND = np.array([[1, 0, 1], [1, 1, 0]])
-    NAMED = np.array([[1, 0, 1], [0, 0, 1], [0, 0, 0]])
-
-    def test_without_tags_it_is_the_cosine(self):
-        expected = [[0.0, 0.8, 1.0], [0.8, 0.96, 0.6]]
-        np.testing.assert_allclose(similarity_scores(self.PICTURES, self.TEXTS), expected)
-        np.testing.assert_allclose(similarity_scores(self.PICTURES, self.TEXTS, self.FOUND, self.NAMED), expected)
-
-    def test_a_shared_tag_counts_its_weight(self):
-        scores = similarity_scores(self.PICTURES, self.TEXTS, self.FOUND, self.NAMED, tag_weight=0.1)
-        # Shared: picture 0 has 2 tags with text 0 and 1 with text 1; picture 1 has "dog" with text 0.
-        np.testing.assert_allclose(scores, [[0.2, 0.9, 1.0], [0.9, 0.96, 0.6]])
-        whole = similarity_scores(np.eye(2, dtype=int), np.eye(2, dtype=int), np.eye(2), np.eye(2), tag_weight=0.5)
-        assert whole.tolist() == [[1.5, 0.0], [0.0, 1.5]]
-
-    @pytest.mark.parametrize(
-        ("arguments", "message"),
-        [
-            ((np.zeros((2, 3)), np.zeros((2, 4))), r"pictures \(2, 3\) and texts \(2, 4\) must be"),
-            ((np.zeros((2, 3)), np.zeros((4, 3)), None, None, 0.1), "a tag_weight of 0.1 needs the tags"),
-            (
-                (np.zeros((2, 3)), np.zeros((4, 3)), np.zeros((3, 5)), np.zeros((4, 5)), 0.1),
-                r"found \(3, 5\) and named",
-            ),
-            (
-                (np.zeros((2, 3)), np.zeros((4, 3)), np.zeros((2, 6)), np.zeros((4, 5)), 0.1),
-                r"found \(2, 6\) and named",
-            ),
-            ((np.zeros((2, 3)), np.zeros((4, 3)), np.zeros((2, 5)), np.zeros((3, 5)), 0.1), r"and named \(3, 5\)"),
-        ],
-    )
-    def test_what_does_not_fit_is_refused(self, arguments, message):
-        with pytest.raises(UsageError, match=message):
-            similarity_scores(*arguments)

@@ -31,7 +31,6 @@ _BASE = (
     f"{HUB}/spaces/xinyu1205/Recognize_Anything-Tag2Text/resolve/main",
     f"{HUB}/xinyu1205/recognize_anything_model/resolve/main",
 )
-_DESCRIPTIONS = f"{HUB}/datasets/xinyu1205/recognize-anything-plus-model-tag-descriptions/resolve/main"
 
 
 @dataclass(frozen=True)
@@ -39,14 +38,12 @@ class OfficialFile:
     """An official file.
 
     Attributes:
-        role: What it is for: ``checkpoint``, ``tags``, ``tags_zh``, ``thresholds``, ``descriptions`` or
-            ``label_embeddings``.
+        role: What it is for: ``checkpoint``, ``tags``, ``tags_zh`` or ``thresholds``.
         homes: Addresses, the best first; the next is asked where one does not have it.
         about: Length in bytes, roughly; for people.
         size: Length in bytes, exactly, if published.
         sha256: SHA-256, hexadecimal, if published.
         lines: Number of lines of a list.
-        extra: Whether conversion does without it.
     """
 
     role: str
@@ -55,7 +52,6 @@ class OfficialFile:
     size: int | None = None
     sha256: str | None = None
     lines: int | None = None
-    extra: bool = False
 
     @property
     def name(self) -> str:
@@ -82,7 +78,7 @@ class OfficialModel:
     @property
     def about(self) -> int:
         """Bytes to fetch for conversion, roughly."""
-        return sum(file.about for file in self.files if not file.extra)
+        return sum(file.about for file in self.files)
 
 
 # Line counts: counted in the official files at COMMIT. No SHA-256 of these lists was found in public.
@@ -124,13 +120,6 @@ MODELS: dict[str, OfficialModel] = {
                     sha256="15c729c793af28b9d107c69f85836a1356d76ea830d4714699fb62e55fcc08ed",
                 ),
                 *_RAM_LISTS,
-                # Label embeddings that training starts from; the checkpoint holds them, too.
-                OfficialFile(
-                    "label_embeddings",
-                    (f"{_BASE[1]}/ram_tag_embedding_class_4585.pth",),
-                    about=9_400_000,
-                    extra=True,
-                ),
             ),
         ),
         OfficialModel(
@@ -146,21 +135,6 @@ MODELS: dict[str, OfficialModel] = {
                     sha256="497c178836ba66698ca226c7895317e6e800034be986452dbd2593298d50e87d",
                 ),
                 *_RAM_LISTS,
-                # 51 descriptions a tag, and their embeddings, which the checkpoint holds, too.
-                OfficialFile(
-                    "descriptions",
-                    (f"{_DESCRIPTIONS}/ram_tag_list_4585_llm_tag_descriptions.json",),
-                    about=25_000_000,
-                    extra=True,
-                ),
-                OfficialFile(
-                    "label_embeddings",
-                    (f"{_PLUS}/ram_plus_tag_embedding_class_4585_des_51.pth",),
-                    about=478_895_553,
-                    size=478_895_553,
-                    sha256="072918604bfd95a8b45596e2677453cfb4335e9dffca2a1b2cb9834decb4dba8",
-                    extra=True,
-                ),
             ),
         ),
     )
@@ -197,7 +171,6 @@ def resolve(
     offline: bool = False,
     base_urls: Mapping[str, str] | None = None,
     *,
-    extras: bool = False,
     report: FileReport = lambda file, done, total, rate: None,
 ) -> dict[str, Path]:
     """Have a model's files, fetching what is not there.
@@ -207,7 +180,6 @@ def resolve(
         cache_dir: Folder for the files, under their official names.
         offline: Use what is in the folder, and never the network.
         base_urls: Other addresses for beginnings of addresses, such as ``{"https://huggingface.co": mirror}``.
-        extras: Files that conversion does without, too.
         report: Called about ten times a second while a file is on its way.
 
     Returns:
@@ -217,7 +189,7 @@ def resolve(
         UsageError: If there is no such model, or offline and a file is missing or not the official one.
         DownloadError: If a file is not available or is not what it should be.
     """
-    files = [file for file in find_official(name).files if extras or not file.extra]
+    files = list(find_official(name).files)
     paths = {file.role: cache_dir / file.name for file in files}
     if offline:
         _require(files, cache_dir)

@@ -28,55 +28,6 @@ class RetrievalRecall:
     picture: dict[int, float]
 
 
-def similarity_scores(
-    pictures: ArrayLike,
-    texts: ArrayLike,
-    found: ArrayLike | None = None,
-    named: ArrayLike | None = None,
-    tag_weight: float = 0.0,
-) -> NDArray[np.floating]:
-    """Similarity of every picture and text, plus a weight times the number of tags that they share.
-
-    Tag2Text weighs "the number of matching tags" with the similarity (its appendix on retrieval) and gives no formula
-    and no weight; this is the plainest one. Similarities lie in [-1, 1], and numbers of tags often between 0 and 5: a
-    weight of some hundredths is a start, to be chosen on validation pictures.
-
-    Args:
-        pictures: Unit vectors ``[pictures, D]``.
-        texts: Unit vectors ``[texts, D]``.
-        found: ``[pictures, tags]``, true for tags that the model recognizes.
-        named: ``[texts, tags]``, true for tags that a text names, such as the caption parser's.
-        tag_weight: What a shared tag counts; 0, the default, leaves tags out.
-
-    Returns:
-        ``[pictures, texts]``.
-
-    Raises:
-        UsageError: If shapes do not fit, or a weight is given without tags.
-    """
-    of_pictures, of_texts = _floats(pictures), _floats(texts)
-    if of_pictures.ndim != 2 or of_texts.ndim != 2 or of_pictures.shape[1] != of_texts.shape[1]:
-        raise UsageError(
-            f"pictures {of_pictures.shape} and texts {of_texts.shape} must be [pictures, D] and [texts, D]"
-        )
-    scores: NDArray[np.floating] = of_pictures @ of_texts.T
-    if not tag_weight:
-        return scores
-    if found is None or named is None:
-        raise UsageError(f"a tag_weight of {tag_weight} needs the tags found and named; give both, or a weight of 0")
-    seen, said = (np.asarray(tags, dtype=bool).astype(scores.dtype) for tags in (found, named))
-    if seen.shape != (len(of_pictures), said.shape[-1]) or said.shape[:1] != of_texts.shape[:1]:
-        raise UsageError(f"tags found {seen.shape} and named {said.shape} must be [pictures, tags] and [texts, tags]")
-    weighed: NDArray[np.floating] = scores + scores.dtype.type(tag_weight) * (seen @ said.T)
-    return weighed
-
-
-def _floats(numbers: ArrayLike) -> NDArray[np.floating]:
-    values = np.asarray(numbers)
-    floats: NDArray[np.floating] = values.astype(np.result_type(values, np.float32), copy=False)
-    return floats
-
-
 def retrieval_ranks(scores: ArrayLike, picture_of_text: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The rank of the best right answer to every query, from 0.
 

@@ -15,7 +15,7 @@ from anytag.datasets.sources import SampleSource
 from anytag.datasets.stream import SampleStream
 from anytag.evaluation.captioning import score_captions
 from anytag.evaluation.ranking import average_precisions
-from anytag.evaluation.retrieval import recall_at_k, similarity_scores
+from anytag.evaluation.retrieval import recall_at_k
 from anytag.evaluation.thresholds import best_common_threshold
 from anytag.pictures import Preprocessing
 from anytag.training.families.augmentation import PLAIN
@@ -192,7 +192,7 @@ def _retrieval_figures(vectors: Sequence[tuple[Tensor, Tensor]], numbers: Sequen
     pictures, texts = (torch.cat(part).float().cpu().numpy() for part in zip(*vectors, strict=True))
     # A picture may come with several texts; it is asked for once.
     _, first, picture_of_text = np.unique(np.array(numbers), return_index=True, return_inverse=True)
-    recall = recall_at_k(similarity_scores(pictures[first], texts), picture_of_text, ks=(1, 5))
+    recall = recall_at_k(pictures[first] @ texts.T, picture_of_text, ks=(1, 5))
     return {f"text_recall_{k}": float(v) for k, v in recall.text.items()} | {
         f"picture_recall_{k}": float(v) for k, v in recall.picture.items()
     }
