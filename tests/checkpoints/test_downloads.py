@@ -302,8 +302,8 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("code", "advice"),
         [
-            (404, r"not there any more; if you have the file from elsewhere, put it at .*weights\.pth \(answered 404"),
-            (410, "not there any more"),
+            (404, r"not there anymore; if you have the file from elsewhere, put it at .*weights\.pth \(answered 404"),
+            (410, "not there anymore"),
             (401, "put your Hugging Face token in HF_TOKEN"),
             (403, "put your Hugging Face token in HF_TOKEN"),
             (418, "the server does not give the file"),

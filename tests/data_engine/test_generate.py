@@ -108,7 +108,7 @@ def test_records_that_are_damaged_or_have_lost_their_picture_are_reported(tmp_pa
     assert reasons[0].startswith("not a line of JSON")
     assert reasons[1:] == [
         "the source has 's0-0002' in this place; parse it again",
-        "the source has no such picture any more",
+        "the source has no such picture anymore",
     ]
 
 

@@ -65,5 +65,5 @@ def test_a_manifest_belongs_to_its_source(tmp_path, model, source):
     changed = shards(tmp_path, [(RED, ["a dog"])], [*many_samples(6)])
     changed.identity = source.identity
     opened = open_manifest(tmp_path / "work" / "parsed", changed)
-    with pytest.raises(SampleError, match="the source has no such picture any more"):
+    with pytest.raises(SampleError, match="the source has no such picture anymore"):
         opened[1]

@@ -109,7 +109,7 @@ def test_what_cannot_be_edited(library):
     assert (photos / "red.png.xmp").read_text() == "no xmp"
     assert library.tags_of(red).sidecar.people == ()
     (photos / "red.png").unlink()
-    with pytest.raises(SidecarError, match=r"red.png: is not there any more"):
+    with pytest.raises(SidecarError, match=r"red.png: is not there anymore"):
         library.edit(red, ["Grandma"])
 
 

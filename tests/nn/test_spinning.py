@@ -94,7 +94,7 @@ def test_threads_sleep_while_others_need_their_processors(monkeypatch, others, p
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(processors)), raising=False)
     with spinning.spinning_while_idle():
-        # In the end the system does not tell any more: that is held as well.
+        # In the end the system does not tell anymore: that is held as well.
         limit = time.monotonic() + 5
         while len(seen) <= len(log) and time.monotonic() < limit:
             time.sleep(0.001)

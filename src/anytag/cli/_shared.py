@@ -73,7 +73,7 @@ def _system_error(error: BaseException) -> str | None:
     if not isinstance(error, OSError):
         return None
     if isinstance(error, FileNotFoundError) and not error.filename and _here_is_gone():
-        return "the current folder is not there any more; go to another one"
+        return "the current folder is not there anymore; go to another one"
     where = f"{error.filename}: " if error.filename else ""
     if error.errno in DISK_FULL:
         return f"{where}the disk is full. Make room, then give the same command again."

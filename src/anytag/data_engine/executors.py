@@ -101,7 +101,6 @@ class RayWorker:
         self.step = step
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        """One unit."""
         done = perform(self.step, int(row["unit"]))
         if isinstance(done, Problem):
             return {"done": done.kind, "problem": done.message}

@@ -82,7 +82,7 @@ def pictures_of(
             continue
         row, sample = next(((row, sample) for row, sample in samples if row >= item.row), (None, None))
         if row != item.row or sample is None:
-            outcome.fail((item.place, "row", "the source has no such picture any more"))
+            outcome.fail((item.place, "row", "the source has no such picture anymore"))
         elif isinstance(sample, SampleError):
             outcome.fail(sample)
         elif sample.id != item.id:

@@ -204,7 +204,7 @@ def read_names(path: Path) -> Iterator[dict[str, Any]]:
     """The lines of a :class:`NamesStep`.
 
     Raises:
-        DataError: If one is damaged: the engine's own files are whole, so that nothing can be trusted any more.
+        DataError: If one is damaged: the engine's own files are whole, so that nothing can be trusted anymore.
     """
     with path.open(encoding="utf-8") as handle:
         for number, line in enumerate(handle, 1):

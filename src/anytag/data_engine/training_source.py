@@ -121,7 +121,7 @@ def _joined(
     record: PictureRecord, sample: Sample | SampleError | None, vocabulary: TagVocabulary
 ) -> Sample | SampleError:
     if sample is None:
-        return SampleError("row", "the source has no such picture any more", record.place)
+        return SampleError("row", "the source has no such picture anymore", record.place)
     if isinstance(sample, SampleError):
         return sample
     if sample.id != record.id:

@@ -52,7 +52,7 @@ class Records:
         """One record's bytes.
 
         Raises:
-            SampleError: If the file cannot be read any more.
+            SampleError: If the file cannot be read anymore.
         """
         # Opened anew for each: threads and forked processes would share the place in an open file.
         try:

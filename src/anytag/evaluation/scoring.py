@@ -99,7 +99,7 @@ def score_benchmark(
 
 
 def _read_scores(file: Path) -> list[_Answer[NDArray[np.float32]]]:
-    """What was kept of a chunk; nothing if that is no more whole."""
+    """What was kept of a chunk; nothing if it is not whole anymore."""
     if not file.exists():
         return []
     try:
@@ -255,7 +255,7 @@ def caption_benchmark(
 
 
 def _read_captions(file: Path) -> list[_Answer[str]]:
-    """What was kept of a chunk; nothing if that is no more whole."""
+    """What was kept of a chunk; nothing if it is not whole anymore."""
     if not file.exists():
         return []
     try:

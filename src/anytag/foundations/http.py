@@ -157,7 +157,7 @@ def refusal(url: str, error: urllib.error.HTTPError, target: Path | None = None)
         advice = "not open to everybody; if you have access, put your Hugging Face token in HF_TOKEN"
     elif error.code in (404, 410):
         advice = (
-            f"not there any more; if you have the file from elsewhere, put it at {target}" if target else "not there"
+            f"not there anymore; if you have the file from elsewhere, put it at {target}" if target else "not there"
         )
     else:
         advice = "the server does not give the file"

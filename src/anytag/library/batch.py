@@ -262,7 +262,7 @@ def prepare_sidecar(progress: Progress, writer: SidecarWriter, entry: Entry, rec
 
 
 def _unless_changed(entry: Entry, result: Recognition | Failure) -> Recognition | Failure:
-    """The result, unless the file is not the one that was scanned any more."""
+    """The result, unless the file is not the one that was scanned anymore."""
     if entry.in_archive or isinstance(result, Failure):
         return result
     try:
@@ -275,7 +275,7 @@ def _unless_changed(entry: Entry, result: Recognition | Failure) -> Recognition 
 
 
 def _small(picture: Any) -> bytes | None:
-    """A small picture; ``None`` if it cannot be read any more."""
+    """A small picture; ``None`` if it cannot be read anymore."""
     try:
         return thumbnail(picture)
     except PictureError:

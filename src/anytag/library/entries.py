@@ -63,7 +63,7 @@ def key_of(path: str, member: str | None = None) -> bytes:
 
 
 def is_gone(key: bytes) -> bool:
-    """Whether the file of a key, or the archive, is not there any more."""
+    """Whether the file of a key, or the archive, is not there anymore."""
     return not os.path.lexists(key.partition(_MEMBER)[0])
 
 

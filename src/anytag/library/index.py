@@ -366,7 +366,7 @@ class EmbeddingFiles:
                 self._put(name, target, self.read(name)[source].tobytes())
 
     def read(self, name: str) -> NDArray[np.float32]:
-        """All rows ``[N, W]``, mapped into memory; row 0 is of nobody, and rows may be of nobody any more."""
+        """All rows ``[N, W]``, mapped into memory; row 0 is of nobody, and rows may be of nobody anymore."""
         width, path = self.width(name), self._paths[name]
         if not width or not path.exists():
             return np.zeros((0, max(width, 1)), np.float32)

@@ -78,7 +78,7 @@ class NeighborGraphs:
             graph.save(str(part))
 
     def near(self, name: str, vector: NDArray[np.float32], count: int) -> NDArray[np.int64] | None:
-        """Rows whose vectors are near to one, nearest first, some of them perhaps of nobody any more.
+        """Rows whose vectors are near to one, nearest first, some of them perhaps of nobody anymore.
 
         Args:
             name: ``picture`` or ``text``.

@@ -123,7 +123,7 @@ def write_sidecar(
     """
     place = sidecar_of(record)
     if not Path(record.path).exists():
-        raise SidecarError(f"{record.path}: is not there any more; update the index (anytag index)")
+        raise SidecarError(f"{record.path}: is not there anymore; update the index (anytag index)")
     with _editing:
         data = _content(place)
         before = _understood(data, place)

@@ -153,7 +153,7 @@ class Progress:
         """Give a picture the result of another one with the same content, if there is one.
 
         Returns:
-            The key of that one, which is not there any more if there is such a one; ``None``: there is none.
+            The key of that one, which is not there anymore if there is such a one; ``None``: there is none.
         """
         rows = self._base.execute(
             "SELECT key, result, time FROM pictures"
@@ -184,7 +184,7 @@ class Progress:
         self._base.execute("UPDATE pictures SET content = ? WHERE key = ?", (content, key))
 
     def forget_gone(self, scan: int, below: Iterable[bytes]) -> int:
-        """Forget pictures in scanned folders that the scan did not come across and that are not there any more."""
+        """Forget pictures in scanned folders that the scan did not come across and that are not there anymore."""
         gone, folders = [], list(below)
         for folder in folders:
             start = folder.rstrip(b"/") + b"/"
@@ -261,7 +261,7 @@ class Progress:
         self._base.execute("UPDATE pictures SET sidecars = NULL WHERE sidecar_problem IS NOT NULL")
 
     def forget_sidecars(self) -> None:
-        """Note that sidecars may not be there any more."""
+        """Note that sidecars may not be there anymore."""
         self._base.execute("UPDATE pictures SET sidecars = NULL")
 
     def sidecars_done(self, entry: Entry, sidecars: str, problem: str | None) -> None:
@@ -322,7 +322,7 @@ class Progress:
         return None if row is None else (row[0], row[1])
 
     def written_files(self) -> list[str]:
-        """Sidecars that we wrote, which need not be there any more."""
+        """Sidecars that we wrote, which need not be there anymore."""
         return [os.fsdecode(row[0]) for row in self._base.execute("SELECT DISTINCT path FROM written ORDER BY path")]
 
     def _record(self, entry: Entry, result: str, time: str, settings: int) -> PictureRecord:

@@ -32,10 +32,10 @@ class Scan:
         redone: That were done with other settings.
         left: That earlier runs knew and did not come to.
         copied: Whose content was known under another name.
-        moved: Whose content was known under a name that is not there any more.
+        moved: Whose content was known under a name that is not there anymore.
         known: That need nothing.
         failed_before: That failed before, and are the same file still.
-        gone: That are not there any more.
+        gone: That are not there anymore.
         skipped: Pictures left out by ``since``.
         unfinished: Left for the next look, since they may still be being written.
         other_settings: Of those to be done again, how many were done with which settings.

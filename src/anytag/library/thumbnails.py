@@ -67,7 +67,6 @@ class Thumbnails:
             after = rows[-1][0]
 
     def clear(self) -> None:
-        """Forget all."""
         self._base.execute("DELETE FROM thumbnails")
 
     def __len__(self) -> int:

@@ -39,7 +39,6 @@ class Throttle:
 
     @property
     def held(self) -> bool:
-        """Whether it is."""
         return bool(self._holders)
 
     def hold(self) -> None:

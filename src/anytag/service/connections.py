@@ -121,7 +121,7 @@ def _protocol(seconds: float) -> type[H11Protocol]:
 
 
 def _limit_unsent(transport: asyncio.Transport, seconds: float) -> None:
-    """Let the system end connections whose client takes nothing any more, also once they are being closed (Linux)."""
+    """Let the system end connections whose client takes nothing anymore, also once they are being closed (Linux)."""
     connection = transport.get_extra_info("socket")
     if connection is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
         with suppress(OSError):  # A socket of another kind than TCP.

@@ -141,7 +141,7 @@ def _read(path: Path) -> dict[str, Any]:
     """A record; empty if there is none.
 
     Raises:
-        UsageError: If it is damaged: a run whose end is not known any more would be taken up again.
+        UsageError: If it is damaged: a run whose end is not known anymore would be taken up again.
     """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))

@@ -121,7 +121,7 @@ def _thumbnail(record: PictureRecord, alt: str) -> str:
                 return f'<p class="soft">{escape(alt)}</p>'
             small = thumbnail(record.path)
     except PictureError:
-        return '<p class="soft">the picture cannot be read any more</p>'
+        return '<p class="soft">the picture cannot be read anymore</p>'
     data = base64.b64encode(small).decode("ascii")
     return f'<img loading="lazy" src="data:image/jpeg;base64,{data}" alt="{escape(alt)}">'
 

@@ -95,7 +95,7 @@ def skeleton() -> bytes:
 
 
 def is_empty(data: bytes, path: str) -> bool:
-    """Whether a packet is one that anytag began, with nothing in it any more."""
+    """Whether a packet is one that anytag began, with nothing in it anymore."""
     root = parse(encoding_of(data).decode(data, path), path)
     rdf = rdf_of(root)
     made = root.attributes.get(_META + "xmptk", "").startswith("anytag ")
@@ -356,7 +356,7 @@ def _says(property: Element, caption: str) -> bool:
 
 
 def _without_empty(text: str, path: str, created: set[str]) -> str:
-    """Without the lists that we began and that are empty now, and without descriptions that hold nothing any more."""
+    """Without the lists that we began and that are empty now, and without descriptions that hold nothing anymore."""
     root = parse(text, path)
     rdf = rdf_of(root)
     changes: list[Change] = []

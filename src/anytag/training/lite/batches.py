@@ -232,5 +232,4 @@ class TagPrompts(Shared):
         return [i for i in ids if i in kept]
 
     def join(self, ids: Sequence[int], given: bool) -> list[int]:
-        """One tag list."""
         return self.tokenizer.join_tags([self._pieces[i] for i in ids], given, self.limit)

@@ -128,7 +128,7 @@ def held_out_examples(
 
 
 def _changed(own: EfficientNetLite, untouched: EfficientNetLite) -> EfficientNetLite | None:
-    """The model's own image encoder, if its lower part is not that of ImageNet any more."""
+    """The model's own image encoder, if its lower part is not that of ImageNet anymore."""
     before = untouched.state_dict()
     return None if all(torch.equal(tensor, before[name]) for name, tensor in own.state_dict().items()) else own
 
