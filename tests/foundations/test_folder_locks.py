@@ -4,12 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 
 import pytest
 from filelock import FileLock
 
 from anytag.errors import UsageError
-from anytag.foundations.folder_locks import LockedError, locked, only_writer, only_writer_of
+from anytag.foundations.folder_locks import LockedError, locked, only_writer, only_writer_of, taking_turns
 
 #: Holds argv[2] until it is killed.
 HOLDER = """
@@ -110,3 +112,23 @@ def test_it_is_free_again_after_an_error(tmp_path):
             raise ZeroDivisionError
         with pytest.raises(ZeroDivisionError), only_writer_of(tmp_path / "model"):
             raise ZeroDivisionError
+
+
+def test_turns_are_waited_for_and_the_wait_is_said_once(tmp_path):
+    """Two runs that filled one cache at the same time took each other's half-written files away."""
+    said, order = [], []
+
+    def other():
+        with taking_turns(tmp_path / "cache", "another run fills this cache", said.append):
+            order.append("second")
+
+    with taking_turns(tmp_path / "cache", "another run fills this cache", said.append):
+        thread = threading.Thread(target=other)
+        thread.start()
+        while not said:
+            time.sleep(0.01)
+        order.append("first")
+    thread.join()
+    assert order == ["first", "second"]
+    assert said == [f"{tmp_path / 'cache'}: another run fills this cache; waiting until it is done"]
+    assert list((tmp_path / "cache").iterdir()) == []

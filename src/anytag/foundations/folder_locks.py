@@ -13,6 +13,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from anytag.errors import UsageError
+from anytag.foundations.report import Report
 
 #: The lock's file, in the folder that is worked on.
 LOCK_FILE = ".lock"
@@ -57,6 +58,27 @@ def only_writer_of(path: Path) -> Iterator[None]:
     file = path.with_name(f".{path.name}{LOCK_FILE}")
     file.parent.mkdir(parents=True, exist_ok=True)
     with _held(file, f"{path}: another process is writing this; wait until it is done"):
+        yield
+
+
+@contextmanager
+def taking_turns(folder: Path, what: str, report: Report) -> Iterator[None]:
+    """Wait until no other process is at work in a folder that several share, and keep others waiting meanwhile.
+
+    Args:
+        folder: Made if it is not there.
+        what: What the others do there, for people who wait: "another run fills this cache".
+        report: Told once that it waits.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    said: list[str] = []
+
+    def waiting() -> None:
+        if not said:
+            said.append(f"{folder}: {what}; waiting until it is done")
+            report(said[0])
+
+    with locked(folder / LOCK_FILE, waiting):
         yield
 
 

@@ -16,7 +16,7 @@ from anytag.training.families.data_findings import look_at, shared_pictures
 from anytag.training.families.data_report import Shown, describe, draw_samples
 from anytag.training.families.setup import count_samples, loader
 from anytag.training.lite.feature_cache import augment
-from anytag.training.prepared_run import PreparedRun, prepare
+from anytag.training.prepared_run import PreparedRun, filling, prepare
 from anytag.training.recipes.config import TrainingConfig
 
 #: Samples that are drawn, and how many are tried for them.
@@ -53,6 +53,19 @@ def dry_run(
         UsageError: If the recipe asks for what the data, the model or the teacher do not have.
         ModelError: If weights do not fit.
     """
+    with filling(cache or folder / "cache", report):
+        return _dry_run(config, data, folder, report, cache, picture, device)
+
+
+def _dry_run(
+    config: TrainingConfig,
+    data: Path,
+    folder: Path,
+    report: Report,
+    cache: Path | None,
+    picture: Path | None,
+    device: str | None,
+) -> Path | None:
     folder.mkdir(parents=True, exist_ok=True)
     prepared = prepare(config, data, folder, cache, report)
     given, vocabulary = prepared.given, prepared.start.vocabulary

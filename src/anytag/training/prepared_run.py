@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from anytag.datasets.bad_samples import JsonLinesLog
 from anytag.datasets.contents import digest_contents
 from anytag.datasets.sources import contents_of, refuse_other_data
 from anytag.errors import UsageError
+from anytag.foundations.folder_locks import taking_turns
 from anytag.foundations.report import Report
 from anytag.language.parsing.parsed_captions import ParsedCaptions
 from anytag.language.parsing.parser import load_parser
@@ -111,6 +113,11 @@ class PreparedRun:
         """Keep what the parser has read."""
         if self.parser is not None:
             self.parser.flush()
+
+
+def filling(cache: Path, report: Report) -> AbstractContextManager[None]:
+    """Fill a cache, which several runs may share, while no other run does."""
+    return taking_turns(cache, "another run fills this cache", report)
 
 
 def prepare(config: TrainingConfig, data: Path, folder: Path, cache: Path | None, report: Report) -> PreparedRun:

@@ -23,7 +23,7 @@ from anytag.training.families.data_sources import RunData
 from anytag.training.families.model_files import model_card, write_model
 from anytag.training.families.task import RecognitionTask
 from anytag.training.lite import setup as lite
-from anytag.training.prepared_run import prepare
+from anytag.training.prepared_run import filling, prepare
 from anytag.training.recipes.config import LiteConfig, TrainingConfig, TrainingStage
 from anytag.training.run_record import RUN_FILE, RunRecord, check_folders
 
@@ -107,9 +107,10 @@ def _train(
     report = report if strategy.is_first else lambda line: None
     folder.mkdir(parents=True, exist_ok=True)
     record = RunRecord(folder, config, data, strategy.world, settings, str(place))
-    prepared = prepare(config, data, folder, cache, report)
+    with filling(cache or folder / "cache", report) if strategy.is_first else nullcontext():
+        prepared = prepare(config, data, folder, cache, report)
+        setup = prepared.set_up(strategy, place, report)
     given, start = prepared.given, prepared.start
-    setup = prepared.set_up(strategy, place, report)
     task, batches = setup.task, setup.batches
     lost: list[str] = []
     distinct = ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from anytag.foundations.folder_locks import only_writer
+from anytag.foundations.folder_locks import only_writer, taking_turns
 from anytag.foundations.report import Report
 from anytag.inference.recognizer import load
 from anytag.training.evidence.fit import fit_evidence
@@ -45,7 +45,10 @@ def fit_recipe(
         DataError: If too many pictures cannot be read.
     """
     check_folders(data, folder)
-    with only_writer(folder, "another run fits", "give another run folder"):
+    with (
+        only_writer(folder, "another run fits", "give another run folder"),
+        taking_turns(cache or folder / "cache", "another run fills this cache", report),
+    ):
         record = RunRecord(folder, config, data, 1, settings)
         record.begin(0)
         recognizer = load(find_start(config.start, data).path, threads=threads)
