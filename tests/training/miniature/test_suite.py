@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import tarfile
 
 import numpy as np
@@ -100,6 +101,16 @@ def test_every_row_of_both_tables(config, folder, tmp_path):
     before = len(said)
     assert run_suite(config, folder, tmp_path, said.append, Corners())[0] == figures
     assert not [line for line in said[before:] if "train" in line or "judged" in line]
+    # Runs of another budget would be taken for its own.
+    kept = (tmp_path / "protocol.json").read_text(encoding="utf-8")
+    other = config.model_copy(update={"budget": 30})
+    told = rf"^{re.escape(str(tmp_path))}: holds runs of another protocol \(budget is 20, not 30\); give another --out$"
+    with pytest.raises(UsageError, match=told):
+        run_suite(other, folder, tmp_path, said.append, Corners())
+    assert (tmp_path / "protocol.json").read_text(encoding="utf-8") == kept
+    (tmp_path / "protocol.json").write_text("{", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"protocol\.json: cannot be read \(.*; give another --out$"):
+        run_suite(config, folder, tmp_path, said.append, Corners())
 
 
 def test_hidden_is_hidden(prepared):

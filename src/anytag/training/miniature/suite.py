@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from anytag.errors import UsageError
 from anytag.evaluation.caption_tags import CategoryParser
 from anytag.evaluation.captioning import score_captions
 from anytag.evaluation.figures import SetFigures, fit_thresholds, set_figures, tagging_figures
@@ -204,9 +205,12 @@ def run_suite(
         folder: For caches, runs, ``tables.md`` and ``results.json``.
         report: Receives progress.
         encoder: Makes tokens of pictures; ``None``: the ImageNet encoder.
+
+    Raises:
+        UsageError: If the folder holds runs of another protocol, or the data are not there.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "protocol.json", config.model_dump_json(indent=1))
+    _keep_protocol(config, folder / "protocol.json")
     data = MiniatureData(config, data_folder, folder, report, encoder)
     figures: dict[int, SeedFigures] = {}
     runs: dict[str, dict[str, Any]] = {}
@@ -231,6 +235,20 @@ def run_suite(
         write_text(folder / "tables.md", markdown(figures))
         report(f"seed {seed}: tables written to {folder / 'tables.md'}")
     return figures
+
+
+def _keep_protocol(config: MiniatureConfig, file: Path) -> None:
+    """Write the protocol beside its runs; runs of another one would be taken for its own."""
+    now = config.model_dump(mode="json")
+    if file.exists():
+        try:
+            kept = dict(json.loads(file.read_text(encoding="utf-8")))
+        except (OSError, ValueError) as error:
+            raise UsageError(f"{file}: cannot be read ({error}); give another --out") from None
+        if other := [name for name in {**now, **kept} if kept.get(name) != now.get(name)]:
+            told = ", ".join(f"{name} is {kept.get(name)}, not {now.get(name)}" for name in other)
+            raise UsageError(f"{file.parent}: holds runs of another protocol ({told}); give another --out")
+    write_text(file, config.model_dump_json(indent=1))
 
 
 def _cell(values: Sequence[float]) -> str:
