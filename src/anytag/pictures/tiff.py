@@ -49,12 +49,10 @@ class Directory:
 
     Attributes:
         place: Where in the file it stands.
-        in_chain: Whether it is a page, rather than one below a page.
         tags: Whole numbers by tag.
     """
 
     place: int
-    in_chain: bool
     tags: dict[int, tuple[int, ...]] = field(default_factory=dict)
 
     def number(self, tag: int, default: int = 0) -> int:
@@ -127,17 +125,16 @@ def read_directories(stream: BinaryIO, start: int = 0) -> list[Directory]:
     reader.order = order
     found: list[Directory] = []
     seen: set[int] = set()
-    pending = [(reader.long(4), True)]
+    pending = [reader.long(4)]
     while pending and len(found) < _MOST_DIRECTORIES:
-        place, in_chain = pending.pop(0)
+        place = pending.pop(0)
         if place in seen or place < 8:
             continue
         seen.add(place)
-        directory, following = _read(reader, place, in_chain)
+        directory, following = _read(reader, place)
         if directory.tags:
             found.append(directory)
-        pending += [(below, False) for below in directory.tags.get(_SUB_DIRECTORIES, ())[:_MOST_DIRECTORIES]]
-        pending.append((following, in_chain))
+        pending += [*directory.tags.get(_SUB_DIRECTORIES, ())[:_MOST_DIRECTORIES], following]
     return found
 
 
@@ -158,9 +155,9 @@ class _Reader:
         return int(struct.unpack(f"{self.order}I", content)[0]) if len(content) == 4 else 0
 
 
-def _read(reader: _Reader, place: int, in_chain: bool) -> tuple[Directory, int]:
+def _read(reader: _Reader, place: int) -> tuple[Directory, int]:
     """A directory, and the place of the one behind it (0: none)."""
-    directory = Directory(place, in_chain)
+    directory = Directory(place)
     head = reader.read(place, 2)
     if len(head) < 2:
         return directory, 0

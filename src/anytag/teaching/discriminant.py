@@ -24,7 +24,6 @@ class Discriminant:
         pictures: How many the tag is true of.
         found: Share of these that are found by lines which were fitted without them; NaN of a single one.
         false_positives: Share of negatives that are found by lines which were fitted without them.
-        scored: ``[N]`` log-odds of one's own pictures by those lines.
     """
 
     weights: NDArray[np.float64]
@@ -32,7 +31,6 @@ class Discriminant:
     pictures: int
     found: float
     false_positives: float
-    scored: NDArray[np.float64]
 
 
 def fit_discriminant(
@@ -91,7 +89,6 @@ def fit_discriminant(
         pictures=positives,
         found=float((scored[truth] >= edge).mean()) if positives > 1 else float("nan"),
         false_positives=float((other_scores >= edge).mean()) if len(other_scores) else float("nan"),
-        scored=slope * (scored - edge),
     )
 
 
