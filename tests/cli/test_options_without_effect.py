@@ -64,6 +64,12 @@ REFUSED = {
     ("engine", "clean", ".", "--work", "work", "--detector", "dino"): (
         "engine clean: --detector goes with --regions grounding_dino"
     ),
+    ("vocabulary", "build", "a.tar", "--out", "v.json", "--captions-per-picture", 5): (
+        "vocabulary build: --captions-per-picture is about text files; shards know which captions belong together"
+    ),
+    ("evaluate", "--model", "lite", "--benchmark", "mine.csv", "--weights", "."): (
+        "evaluate: --weights is where --baseline looks for weights; leave it out"
+    ),
     ("evaluate", "--list", "--limit", 3): "evaluate: --limit has no effect on --list; leave it out",
     ("evaluate", "--suite", "mini", "--model", "lite"): "evaluate: --model has no effect on --suite; leave it out",
     ("evaluate", "--model", "lite", "--benchmark", "mine.csv", "--budget", 3): "evaluate: --budget goes with --suite",
@@ -88,6 +94,7 @@ def run(tmp_path, monkeypatch):
     monkeypatch.setenv("NO_COLOR", "1")
     plain("red").save("red.png")
     (tmp_path / "a.pth").touch()
+    (tmp_path / "a.tar").touch()
     (tmp_path / "tags.txt").write_text("dog\n")
     (tmp_path / "mine.csv").write_text("image,tags\nred.png,dog\n")
     (tmp_path / "written.csv").write_text("image,caption\nred.png,a red wall\n")

@@ -107,6 +107,8 @@ def evaluate(
         refuse(("--data", "--budget"), "goes with --suite")
         if not benchmark or not (model or baseline):
             raise UsageError("give --benchmark and --model or --baseline; --list names what there is")
+        if not baseline:
+            refuse(("--weights",), "is where --baseline looks for weights; leave it out")
         if tags_from is None:
             refuse(("--tag-weight",), "is about the model that --tags-from names")
         if validation is None and not tune_on_test:

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.progress import TimeElapsedColumn
 
-from anytag.cli._commands import add_command, new_group
+from anytag.cli._commands import add_command, new_group, refuse
 from anytag.cli._describe import describe
 from anytag.cli._inputs import CaptionsPerPicture, Kinds, Parser, ParserProcesses
 from anytag.cli._lists import read_kinds
@@ -42,12 +42,16 @@ def read_captions(path: Path, captions_per_picture: int = 1) -> Iterator[tuple[s
     Raises:
         UsageError: If the file cannot be read.
     """
-    if ".tar" in path.suffixes or path.suffix == ".tgz":
+    if _is_shard(path):
         yield from (sample.captions for sample in read_shard(path))
         return
     with open_captions(path) as lines:
         while group := tuple(islice(lines, captions_per_picture)):
             yield tuple(line.strip() for line in group)
+
+
+def _is_shard(path: Path) -> bool:
+    return ".tar" in path.suffixes or path.suffix == ".tgz"
 
 
 def parse_pictures(
@@ -107,6 +111,8 @@ def build(
             raise UsageError(f"no such file: {', '.join(missing)}")
         if out is None:
             raise UsageError("--out is missing: the file to write the vocabulary to, such as --out vocabulary.json")
+        if all(map(_is_shard, sources)):
+            refuse(("--captions-per-picture",), "is about text files; shards know which captions belong together")
         _check_target(out, sources)
         loaded = load_parser(parser)
         with progress_bar(TimeElapsedColumn()) as progress:
