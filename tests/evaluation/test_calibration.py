@@ -20,6 +20,8 @@ from anytag.evaluation.calibration import (
     undo,
 )
 from anytag.evaluation.labeled_scores import LabeledScores, score_pictures
+from anytag.foundations.folder_locks import only_writer
+from anytag.inference.recognizer import Recognizer
 from anytag.model.directory import ModelDirectory
 
 
@@ -182,6 +184,21 @@ class TestUndo:
         calibrate(recognizer, drawn(shown([1])), "made up", report=lambda line: None)
         assert content(tmp_path) != before
         undo(tmp_path / "toy")
+        assert content(tmp_path) == before
+
+    def test_two_commands_do_not_write_at_the_same_time_nor_one_over_the_other(self, tmp_path):
+        """Each looks at the pictures for minutes; the second would fit the scores of a model that is no more."""
+        first = toy_recognizer(tmp_path / "toy")
+        second = Recognizer(ModelDirectory(tmp_path / "toy"), first.backend)
+        with only_writer(tmp_path / "toy", "another calibration writes", "wait"):
+            with pytest.raises(UsageError, match="toy: another calibration writes here"):
+                calibrate(first, drawn(shown([1])), "made up", report=lambda line: None)
+            with pytest.raises(UsageError, match="toy: another calibration writes here"):
+                undo(tmp_path / "toy")
+        calibrate(first, drawn(shown([1])), "made up", report=lambda line: None)
+        before = content(tmp_path)
+        with pytest.raises(UsageError, match="another command has changed the model meanwhile, so nothing was written"):
+            calibrate(second, drawn(shown([2])), "others", report=lambda line: None)
         assert content(tmp_path) == before
 
     def test_without_a_calibration(self, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from anytag.errors import UsageError
 from anytag.evaluation.labeled_scores import LabeledScores
 from anytag.evaluation.thresholds import best_common_threshold, best_thresholds
+from anytag.foundations.folder_locks import only_writer
 from anytag.foundations.log_odds import EDGE, log_odds, sigmoid
 from anytag.foundations.report import Report
 from anytag.foundations.wording import counted
@@ -188,7 +190,8 @@ def calibrate(recognizer: Recognizer, data: LabeledScores, source: str, report: 
         report: Receives a summary.
 
     Raises:
-        UsageError: If the pictures cannot tell what a threshold should be; nothing is written then.
+        UsageError: If the pictures cannot tell what a threshold should be, or another command has changed the model
+            meanwhile; nothing is written then.
     """
     directory, vocabulary = recognizer.directory, recognizer.vocabulary
     for note in data.notes:
@@ -251,8 +254,14 @@ def calibrate(recognizer: Recognizer, data: LabeledScores, source: str, report: 
         else 0.0,
     }
     config = directory.config.model_copy(update=update)
-    _keep_before(directory)
-    _install(directory.path, TagVocabulary(tags), config)
+    with _alone(directory.path):
+        if ModelDirectory(directory.path).config != directory.config:
+            raise UsageError(
+                f"{directory.path}: another command has changed the model meanwhile, so nothing was written; calibrate "
+                "again if it was right"
+            )
+        _keep_before(directory)
+        _install(directory.path, TagVocabulary(tags), config)
     scores = sigmoid((logits - shifts) * slope)
     report(
         f"{counted(count, 'picture')}, {counted(int((supported > 0).sum()), 'tag')} with positives, "
@@ -268,6 +277,16 @@ def undo(folder: Path) -> None:
     Raises:
         UsageError: If there was none, or the model has become another one since.
     """
+    ModelDirectory(folder)  # A folder that holds no model is not locked, and says so.
+    with _alone(folder):
+        _undo(folder)
+
+
+def _alone(folder: Path) -> AbstractContextManager[None]:
+    return only_writer(folder, "another calibration writes", "give the same command again")
+
+
+def _undo(folder: Path) -> None:
     directory, kept = ModelDirectory(folder), folder / BEFORE
     if not (kept / "config.json").is_file():
         raise UsageError(f"{folder}: nothing to take back; no calibration by this version was written here")
