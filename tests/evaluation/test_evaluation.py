@@ -92,6 +92,12 @@ class TestScoring:
         np.testing.assert_array_equal(found.scores, fresh.scores)
         assert system.seen == 6 + 5  # The one that was copied with its time is the same.
 
+    def test_other_synonyms_are_another_question(self, tmp_path):
+        benchmark, system = color_benchmark(tmp_path / "p", 3), ColorSystem()
+        for synonyms, looked_at in (({}, 3), ({"red": ("scarlet",)}, 6), ({"red": ("scarlet",)}, 6)):
+            score_benchmark(system, replace(benchmark, synonyms=synonyms), tmp_path / "kept")
+            assert system.seen == looked_at
+
     @pytest.mark.parametrize("captions", [False, True])
     def test_what_was_kept_is_damaged(self, tmp_path, captions):
         benchmark, system = color_benchmark(tmp_path / "p", 4), ColorSystem("captioning" if captions else "tagging")

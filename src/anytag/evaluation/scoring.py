@@ -276,7 +276,8 @@ def _place(system: System, benchmark: Benchmark, folder: Path, what: str) -> Pat
     """A folder of this system, benchmark and list of classes alone."""
     digest = hashlib.blake2b(digest_size=8)
     names = (benchmark.pictures.name(row) for row in range(len(benchmark.pictures)))
-    asked = benchmark.texts if what == "scores" else ()  # Captions do not depend on what is asked for.
+    # Captions do not depend on what is asked for.
+    asked = (*benchmark.texts, str(sorted(benchmark.synonyms.items()))) if what == "scores" else ()
     for text in (system.identity, system.paradigm, benchmark.key, *asked, "", *names):
         digest.update(text.encode() + b"\0")
     title = system.title.partition(": ")[0]  # Not what tells it apart from another system of this run.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 
 import pytest
 
@@ -96,3 +97,42 @@ def test_weights_by_name_alone_are_opened_with_what_they_need(tmp_path):
     baseline = open_baseline("mkt", tmp_path)
     assert baseline.title == "MKT"
     assert baseline.ask(["dog"], {}) == []
+
+
+class TestIdentity:
+    """Kept scores are those of all that they came of, not of the first file alone."""
+
+    def test_other_texts_or_another_tokenizer(self, tmp_path):
+        pytest.importorskip("transformers")
+        from fixtures_rivals import save_mkt
+
+        save_mkt(tmp_path)
+        spec = f"mkt={tmp_path}/first.pth,texts={tmp_path}/second.pth,tokenizer={tmp_path}"
+        first = open_baseline(spec).identity
+        assert open_baseline(spec).identity == first
+        os.utime(tmp_path / "second.pth", (1, 1))
+        second = open_baseline(spec).identity
+        os.utime(tmp_path / "merges.txt", (1, 1))
+        assert len({first, second, open_baseline(spec).identity}) == 3
+
+    def test_another_tokenizer_of_diht(self, tmp_path):
+        pytest.importorskip("transformers")
+        from fixtures_rivals import save_diht
+
+        save_diht(tmp_path)
+        spec = f"diht={tmp_path}/tiny.ckpt,tokenizer={tmp_path}"
+        first = open_baseline(spec).identity
+        os.utime(tmp_path / "vocab.json", (1, 1))
+        assert open_baseline(spec).identity != first
+
+    def test_other_names_of_classes(self, tmp_path):
+        pytest.importorskip("torch")
+        from fixtures_rivals import save_ml_decoder
+
+        save_ml_decoder(tmp_path)
+        spec = f"ml-decoder={tmp_path}/tiny.pth,classes={tmp_path}/names.txt"
+        found = []
+        for names in ("a\nb\nc\nd\ne\n", "b\na\nc\nd\ne\n"):
+            (tmp_path / "names.txt").write_text(names)
+            found.append(open_baseline(spec).identity)
+        assert found[0] != found[1]

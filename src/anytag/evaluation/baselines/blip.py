@@ -47,7 +47,7 @@ class BlipAlignmentBaseline(Baseline):
     def __init__(self, path: str | Path, head: Literal["itc", "itm"] = "itc", prompts: tuple[str, ...] | None = None):
         folder = Path(path)
         self.prompts = prompts or (ENSEMBLE if head == "itc" else PLAIN)
-        super().__init__(folder, read_form(folder), f"{head} {len(self.prompts)} prompts")
+        super().__init__(folder, read_form(folder), f"{head} {self.prompts}")
         self.head, self.title = head, f"BLIP ({head.upper()})"
         self.model = model_from_directory("BlipForImageTextRetrieval", folder)
         self.tokenizer = from_directory("AutoTokenizer", folder)

@@ -17,6 +17,7 @@ from anytag.evaluation.baselines.clip_tokenizer import ClipTokens, read_tokens
 from anytag.evaluation.baselines.dual_encoder import DualEncoderBaseline
 from anytag.evaluation.baselines.openai_layout import build_clip, picture_weights, text_weights
 from anytag.evaluation.baselines.prompts import ENSEMBLE
+from anytag.evaluation.systems import folder_identity
 
 
 class DihtBaseline(DualEncoderBaseline):
@@ -46,7 +47,8 @@ class DihtBaseline(DualEncoderBaseline):
             raise ModelError(f"{source}: lacks {error}; this is not a DiHT checkpoint") from None
         model = build_clip(weights, "gelu", source)
         side = int(model.config.vision_config.image_size)
-        super().__init__(source, PictureForm(side, side, shorter=side), model, prompts)
+        form = PictureForm(side, side, shorter=side)
+        super().__init__(source, form, model, prompts, folder_identity(tokenizer))
         self.tokens: ClipTokens = read_tokens(Path(tokenizer), model.config.text_config)
 
     def text_features(self, texts: Sequence[str]) -> Any:

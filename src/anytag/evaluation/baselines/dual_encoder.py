@@ -27,12 +27,13 @@ class DualEncoderBaseline(Baseline):
         form: How pictures are brought to the encoder.
         model: A model of ``transformers`` with ``get_image_features``.
         prompts: Templates.
+        settings: What else scores depend on.
     """
 
     paradigm: Paradigm = "alignment"
 
-    def __init__(self, source: Path, form: PictureForm, model: Any, prompts: tuple[str, ...]):
-        super().__init__(source, form, f"{len(prompts)} prompts")
+    def __init__(self, source: Path, form: PictureForm, model: Any, prompts: tuple[str, ...], settings: str = ""):
+        super().__init__(source, form, f"{prompts} {settings}")
         self.model, self.prompts = model, prompts
         self._texts: Tensor | None = None
 

@@ -20,7 +20,7 @@ from anytag.evaluation.baselines.clip_tokenizer import ClipTokens, read_tokens
 from anytag.evaluation.baselines.dual_encoder import TEXTS, pooled
 from anytag.evaluation.baselines.openai_layout import build_clip, no_scale, picture_weights, text_weights
 from anytag.evaluation.baselines.prompts import SCENE, sentences
-from anytag.evaluation.systems import Paradigm, Scores
+from anytag.evaluation.systems import Paradigm, Scores, folder_identity
 from anytag.pictures import IMAGENET
 
 #: Patches that a label's similarity is averaged over.
@@ -59,7 +59,7 @@ class MktBaseline(Baseline):
         self.model = build_clip(weights, "quick_gelu", source)
         side = int(self.model.config.vision_config.image_size)
         form = PictureForm(side, side, shorter=int(side / (224 / 256)), normalization=IMAGENET)
-        super().__init__(source, form, str(text_source))
+        super().__init__(source, form, f"{folder_identity(text_source)} {folder_identity(tokenizer)}")
         self.tokens: ClipTokens = read_tokens(Path(tokenizer), self.model.config.text_config)
         self._labels: Tensor | None = None
 

@@ -70,7 +70,6 @@ class MlDecoderBaseline(FixedClassesBaseline):
             raise ModelError(f"{source}: lacks {error}; this is not an ML-Decoder on TResNet") from None
         load_strictly(self.model, state, source)
         form = PictureForm(side, side, normalization=_PLAIN, resampling=Image.Resampling.BICUBIC)
-        super().__init__(source, form, str(side))
         names = list(classes) if classes is not None else _names(rest.get("idx_to_class"))
         count = len(state["head.decoder.duplicate_pooling_bias"])
         if len(names) != count:
@@ -78,6 +77,7 @@ class MlDecoderBaseline(FixedClassesBaseline):
                 f"{source}: names of {counted(len(names), 'class')} for {counted(count, 'output')}; "
                 "give them as classes="
             )
+        super().__init__(source, form, f"{side} {names}")
         self.places = {name.lower().replace("_", " "): place for place, name in reversed(list(enumerate(names)))}
 
     @torch.inference_mode()
