@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from anytag.backends.onnx import OnnxBackend
 from anytag.errors import ModelError, ResourceError, needs_extra
 from anytag.foundations.cpu_count import available_processors
+from anytag.foundations.openvino_core import openvino_core
 from anytag.foundations.shortage import shortage_of
-from anytag.foundations.telemetry import import_openvino
 from anytag.model.directory import ModelDirectory
 
 #: OpenVINO's names. It would choose half precision by itself wherever the processor has it.
@@ -38,12 +38,11 @@ class OpenVinoBackend(OnnxBackend):
         self, directory: ModelDirectory, threads: int | None = None, device: str = "cpu", precision: str = "float32"
     ):
         with needs_extra("The openvino backend", "openvino"):
-            openvino = import_openvino()
+            self._core = openvino_core()
         if precision not in PRECISIONS:
             raise ModelError(f"unknown precision {precision!r}; use one of {', '.join(PRECISIONS)}")
         super().__init__(directory, threads or available_processors())
         self._side_by_side = False  # A compiled graph has one request, and it is busy.
-        self._core = openvino.Core()
         self.device = device.upper()
         if self.device not in self._core.available_devices:
             if not self._core.available_devices:  # Its threads could not start.

@@ -18,6 +18,7 @@ from anytag.datasets.webdataset import read_shard
 from anytag.errors import PictureError, UsageError
 from anytag.foundations.atomic_files import save_array
 from anytag.foundations.json_lines import read_records, write_records
+from anytag.foundations.openvino_core import openvino_core
 from anytag.foundations.report import Report
 from anytag.foundations.telemetry import import_openvino
 from anytag.model.config import ImageEncoderConfig
@@ -175,7 +176,7 @@ class _OpenVinoEncoder:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Sizes that tracing makes constants are constants here.
             converted = openvino.convert_model(encoder, example_input=example)
-        self._compiled = openvino.Core().compile_model(converted, "CPU", settings)
+        self._compiled = openvino_core().compile_model(converted, "CPU", settings)
 
     def __call__(self, pixels: Tensor) -> NDArray[Any]:
         return np.asarray(self._compiled(pixels.numpy())[0])
