@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, PositiveFloat, model_validator
+from pydantic import Field, PositiveFloat, field_validator, model_validator
 
 from anytag.foundations.settings import Dropout, Fraction, Settings, Size
 from anytag.pictures.preprocessing import Alpha, Preprocessing
@@ -33,8 +33,7 @@ class SwinConfig(Settings):
 class ImageEncoderConfig(Settings):
     """The image encoder and what it wants to see.
 
-    Pictures are squashed to a square, whatever their shape: a crop would lose what captions mention. Their pixels
-    (0 … 255) enter as ``(pixel - mean) / std``.
+    Pixels (0 … 255) enter as ``(pixel - mean) / std`` after the picture was brought to a square.
 
     Attributes:
         name: ``efficientnet_lite0`` … ``2``, or ``swin``.
@@ -52,6 +51,9 @@ class ImageEncoderConfig(Settings):
             RAM++ published.
         alpha: What becomes of transparency: ``composite`` lays the picture on white, ``drop`` shows the colors that are
             stored.
+        square: The way to the square. ``squash`` resizes the whole picture, whatever its shape, as the authors do: a
+            crop would lose what captions mention. It is written down so that a model that was trained another way is
+            refused, not read wrongly.
     """
 
     name: str = "efficientnet_lite2"
@@ -65,16 +67,13 @@ class ImageEncoderConfig(Settings):
     std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (128.0, 128.0, 128.0)
     interpolation: Interpolation = "bicubic"
     alpha: Alpha = "composite"
+    square: Literal["squash"] = "squash"
 
-    @model_validator(mode="before")
+    @field_validator("projection", mode="before")
     @classmethod
-    def _as_before(cls, given: object) -> object:
-        """Models that were made before the release spell one word another way, and say what all models do."""
-        if not isinstance(given, dict):
-            return given
-        if given.get("square") == "squash":
-            given = {name: value for name, value in given.items() if name != "square"}
-        return given | {"projection": "normalized"} if given.get("projection") == "normalised" else given
+    def _spelled_as_before(cls, value: object) -> object:
+        """Models that were made before the release spell it so."""
+        return "normalized" if value == "normalised" else value
 
     @property
     def preprocessing(self) -> Preprocessing:
