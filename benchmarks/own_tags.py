@@ -14,6 +14,7 @@ import argparse
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from _common import RESULTS, machine, write_result
@@ -41,36 +42,57 @@ def main() -> None:
     arguments.add_argument("data", type=Path)
     arguments.add_argument("--names", choices=["new", "known"], default="new")
     arguments.add_argument("--split", choices=["choose", "report"], default="choose")
-    arguments.add_argument("--seed", type=int, default=0)
+    arguments.add_argument("--draws", type=int, default=1, help="Of the taught pictures, by seeds 0, 1 ...")
     arguments.add_argument("--penalty", type=float, default=TeachingConfig(sources=("",)).penalty)
     arguments.add_argument("--views", type=int, default=TeachingConfig(sources=("",)).views)
     arguments.add_argument("--negatives", type=int, default=1000, help="How many of shard 19.")
     arguments.add_argument("--threads", type=int)
     given = arguments.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        measure(given, Path(folder))
-
-
-def measure(given: argparse.Namespace, folder: Path) -> None:
-    names = {name: name if given.names == "known" else f"our {name}" for name in TAUGHT}
-    lay_out(given, folder, names)
-    config = TeachingConfig(sources=("photos",), views=given.views, penalty=given.penalty)
     before = anytag.load(threads=given.threads)
+    source = open_source(given.data / "coco20k" / "coco20k-000019.tar")
+    strange = encode(before, source, given.negatives)
+    draws = []
+    for seed in range(given.draws):
+        with tempfile.TemporaryDirectory() as folder:
+            draws.append(measure(given, seed, Path(folder), before, strange))
+        write(given, draws)  # After each: one takes minutes.
+
+
+def write(given: argparse.Namespace, draws: list[dict[str, Any]]) -> None:
+    """The draws so far, and the means of what matters."""
+    means = {
+        name: {
+            figure: round(float(np.mean([draw[name][figure] for draw in draws])), 4)
+            for figure in ("average_precision", "found", "negatives_found")
+        }
+        for name in TAUGHT
+    }
+    print("means", means)
+    path = RESULTS / f"own_tags_{given.names}_{given.split}.json"
+    write_result(path, {"machine": machine(), "views": given.views, "means": means, "draws": draws})
+
+
+def measure(
+    given: argparse.Namespace, seed: int, folder: Path, before: Recognizer, strange: tuple[list[Sample], Encoded]
+) -> dict[str, Any]:
+    """One draw of the taught pictures."""
+    names = {name: name if given.names == "known" else f"our {name}" for name in TAUGHT}
+    lay_out(given, seed, folder, names)
+    config = TeachingConfig(sources=("photos",), views=given.views, penalty=given.penalty)
     began = time.perf_counter(), time.process_time()
     teach(config, folder, folder / "model", threads=given.threads)
     seconds = time.perf_counter() - began[0], time.process_time() - began[1]
     after = anytag.load(folder / "model", threads=given.threads)
-    source = open_source(given.data / "coco20k" / "coco20k-000019.tar")
-    negatives, encoded = encode(before, source, given.negatives)
+    negatives, encoded = strange
     tested, tested_encoded = encode(before, open_source({"path": str(folder / "rest"), "classes": True}))
     labels, old = after.labels.all(), before.labels.all()
     scores, known = after.scorer.scores(encoded, labels), before.scorer.scores(encoded, old)
     rest_scores = after.scorer.scores(tested_encoded, labels)
     count = len(before.vocabulary)
-    result: dict[str, object] = {
+    result: dict[str, Any] = {
         "names": given.names,
         "split": given.split,
-        "seed": given.seed,
+        "seed": seed,
         "seconds": [round(second, 1) for second in seconds],
         "negatives": len(negatives),
         "f1_before": round(f1(before, negatives, known >= old.thresholds), 4),
@@ -97,11 +119,11 @@ def measure(given: argparse.Namespace, folder: Path) -> None:
             ],
         }
     for key, value in result.items():
-        print(key, value)
-    write_result(RESULTS / f"own_tags_{given.names}_{given.split}.json", {"machine": machine(), **result})
+        print(key, value, flush=True)
+    return result
 
 
-def lay_out(given: argparse.Namespace, folder: Path, names: dict[str, str]) -> None:
+def lay_out(given: argparse.Namespace, seed: int, folder: Path, names: dict[str, str]) -> None:
     """Pictures as files: ``photos``, a folder for each tag, and ``rest``."""
     shards = sorted(str(shard) for shard in (given.data / "world").glob("world-*.tar"))
     by_class: dict[str, list[Sample]] = {name: [] for name in TAUGHT}
@@ -110,7 +132,7 @@ def lay_out(given: argparse.Namespace, folder: Path, names: dict[str, str]) -> N
         for sample in source.read(part):
             if isinstance(sample, Sample) and (name := sample.tags[0].name) in by_class:
                 by_class[name].append(sample)
-    draw = np.random.default_rng(given.seed)
+    draw = np.random.default_rng(seed)
     for name, samples in by_class.items():
         reporting = [sample for sample in samples if int(sample.id) % 8 == 0]
         others = [sample for sample in samples if int(sample.id) % 8]
