@@ -26,6 +26,11 @@ if threading.current_thread() is threading.main_thread():
 
 import pytest
 from fixtures_exported import exported  # noqa: F401 (a fixture)
+from hypothesis import HealthCheck, settings
+
+# How long an example takes says more about what else the machine does than about the code.
+settings.register_profile("anytag", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("anytag")
 
 ROOT = Path(__file__).parents[1]
 
