@@ -28,8 +28,8 @@ import pytest
 from fixtures_exported import exported  # noqa: F401 (a fixture)
 from hypothesis import HealthCheck, settings
 
-# How long an example takes says more about what else the machine does than about the code. CI has the same examples each
-# time, so that what it says is about the change; new ones are found where people work.
+# How long an example takes says more about what else the machine does than about the code. CI has the same examples
+# each time, so that what it says is about the change; new ones are found where people work.
 settings.register_profile(
     "anytag", deadline=None, derandomize="CI" in os.environ, suppress_health_check=[HealthCheck.too_slow]
 )
