@@ -39,7 +39,7 @@ def test_a_full_sample_survives_pickling() -> None:
         (
             {"captions": ("a", "b"), "caption_tags": ((),)},
             "tags",
-            "t.csv:2: tags of 1 captions, but 2 captions",
+            "t.csv:2: tags of 1 caption, but 2 captions",
         ),
     ],
 )

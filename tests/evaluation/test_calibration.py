@@ -197,7 +197,7 @@ class TestUndo:
                 undo(tmp_path / "toy")
         calibrate(first, drawn(shown([1])), "made up", report=lambda line: None)
         before = content(tmp_path)
-        with pytest.raises(UsageError, match="another command has changed the model meanwhile, so nothing was written"):
+        with pytest.raises(UsageError, match="the model was changed since it was loaded, so nothing was written"):
             calibrate(second, drawn(shown([2])), "others", report=lambda line: None)
         assert content(tmp_path) == before
 

@@ -257,8 +257,8 @@ def calibrate(recognizer: Recognizer, data: LabeledScores, source: str, report: 
     with _alone(directory.path):
         if ModelDirectory(directory.path).config != directory.config:
             raise UsageError(
-                f"{directory.path}: another command has changed the model meanwhile, so nothing was written; calibrate "
-                "again if it was right"
+                f"{directory.path}: the model was changed since it was loaded, so nothing was written; load it and "
+                "calibrate again if that was right"
             )
         _keep_before(directory)
         _install(directory.path, TagVocabulary(tags), config)
