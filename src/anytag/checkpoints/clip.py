@@ -25,6 +25,7 @@ from torch import Tensor
 from anytag.checkpoints.weight_files import read_settings
 from anytag.errors import ModelError, first_line
 from anytag.foundations.atomic_files import whole_file
+from anytag.foundations.settings import complaint_of
 from anytag.foundations.stand_in_files import stand_in
 from anytag.model.config import ClipTextConfig
 from anytag.nn.clip_text import TOKENIZER, WEIGHTS, ClipTextTransformer, check_state
@@ -181,9 +182,9 @@ def _read_config(folder: Path) -> ClipTextConfig:
     try:
         config = ClipTextConfig.model_validate(sizes)
     except ValidationError as error:
-        first = error.errors()[0]
-        name = str(first["loc"][0])
-        raise ModelError(f"{path}: {_SIZES.get(name, name)} is {sizes[name]!r}: {first['msg']}") from None
+        place, complaint = complaint_of(error)
+        name = str(place[0])
+        raise ModelError(f"{path}: {_SIZES.get(name, name)} is {sizes[name]!r}: {complaint}") from None
     if config.end_token == _MISTAKEN_END:
         config = config.model_copy(update={"end_token": config.vocabulary - 1})
     return config

@@ -109,7 +109,7 @@ class IndexedSource(SampleSource):
         return -(-len(self) // ROWS_PER_PART)
 
     def _pictures_by_file(self) -> str:
-        """See :attr:`pictures`."""
+        """See :attr:`picture_contents`."""
         samples = (item for item in spread(self, _PICTURES) if isinstance(item, Sample))
         return digest_pictures(sample.picture for sample in samples if isinstance(sample.picture, Path))
 

@@ -230,7 +230,8 @@ def _negatives(
         return shipped
     given = read_pictures(recognizer, sources, 1, config.seed, tagged=False)
     _complain(given, report)
-    strange = [row for row, key in enumerate(given.keys) if key not in set(own.keys)]
+    taught = set(own.keys)
+    strange = [row for row, key in enumerate(given.keys) if key not in taught]
     if len(strange) < len(given.keys):
         report(
             f"warning: negatives that are your own pictures, which are left out there: "

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,7 @@ class PreparedRun:
             return lite.set_up(self.config, self.start, self.given, strategy, self.folder, self.cache, report)
         return families.set_up(self.config, self.start, self.given, strategy, place, self.cache, report)
 
+    @cached_property
     def made_of(self) -> dict[str, Any]:
         """What the run learns from and is measured on, in digests: the same as long as nobody has changed it."""
         tags = json.dumps([[tag.name, tag.kind] for tag in self.start.vocabulary])
@@ -92,13 +94,13 @@ class PreparedRun:
         """Refuse to go on with other data or tags than those that the run began with.
 
         Args:
-            before: What :meth:`made_of` said then; what it does not hold is not compared.
+            before: What :attr:`made_of` was then; what it does not hold is not compared.
             report: Is told of other validation pictures: the run learns the same, but measures something else.
 
         Raises:
             UsageError: If data, texts or tags have changed.
         """
-        now = self.made_of()
+        now = self.made_of
         refuse_other_data(self.given.sources, before.get("data", {}))
         for name, what in (("texts", "captions or descriptions"), ("tags", "the tags of the model")):
             if before.get(name, now[name]) != now[name]:

@@ -144,7 +144,7 @@ def _train(
         if strategy.is_first:
             found, distinct = _look_at_data(config, given, setup, report)
             lost += found
-            record.begin(loop.step, prepared.made_of())
+            record.begin(loop.step, prepared.made_of)
             if changes:
                 loop.note({"changed": changes})
         finished = loop.run(stop_after)

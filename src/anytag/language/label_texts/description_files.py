@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from anytag.errors import UsageError, VocabularyError
+from anytag.foundations.wording import shown
 from anytag.language.label_texts.description_templates import Describable
 from anytag.model.names import normalize_name
 from anytag.recognition import TAG_KINDS, TagKind
@@ -181,9 +182,8 @@ def lines_of(tags: Iterable[Describable], descriptions: Iterable[TagDescriptions
         if lines is None:
             missing.append(tag.name)
     if missing:
-        some = ", ".join(missing[:5]) + (", …" if len(missing) > 5 else "")
         raise VocabularyError(
-            f"{len(missing)} tags have no descriptions: {some}; add them with: anytag vocabulary describe"
+            f"{len(missing)} tags have no descriptions: {shown(missing)}; add them with: anytag vocabulary describe"
         )
     return rows
 
