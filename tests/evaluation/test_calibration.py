@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from fixtures_toy import TAGS, plain, toy_recognizer
+from typer.testing import CliRunner
 
+from anytag.cli import build_app
 from anytag.datasets.samples import Sample
 from anytag.errors import UsageError
 from anytag.evaluation.calibration import (
@@ -205,6 +208,35 @@ class TestUndo:
         toy_recognizer(tmp_path / "toy")
         with pytest.raises(UsageError, match="nothing to take back"):
             undo(tmp_path / "toy")
+
+
+class TestModelsOfRuns:
+    """A run writes its model at every validation, so a calibration in between would be lost."""
+
+    def test_a_run_that_trains_keeps_its_model_to_itself(self, tmp_path):
+        recognizer = toy_recognizer(tmp_path / "model")
+        (tmp_path / "run.json").write_text('{"times": [], "finished": null}')
+        before = content(tmp_path)
+        message = "a run trains here; wait until it is done, or calibrate a copy: the run replaces its model at every "
+        with only_writer(tmp_path, "another run trains", "wait"):
+            with pytest.raises(UsageError, match=message):
+                calibrate(recognizer, drawn(shown([1])), "made up", report=lambda line: None)
+            with pytest.raises(UsageError, match=message):
+                undo(tmp_path / "model")
+            # The command says so before it looks at any picture.
+            done = CliRunner().invoke(build_app(), ["calibrate", str(tmp_path / "model"), str(tmp_path / "gone.csv")])
+            assert done.exit_code == 2
+            assert "a run trains here" in " ".join(done.output.split())
+        assert content(tmp_path) == before
+
+    @pytest.mark.parametrize("record", [{"finished": None}, {"finished": 6}, {}, []])
+    def test_a_run_that_was_stopped_is_said_to_replace_it(self, tmp_path, record):
+        recognizer = toy_recognizer(tmp_path / "model")
+        (tmp_path / "run.json").write_text(json.dumps(record))
+        lines = []
+        calibrate(recognizer, drawn(shown([1])), "made up", report=lines.append)
+        said = any("is not finished; if it goes on, its next validation replaces this model" in line for line in lines)
+        assert said == (record == {"finished": None})
 
 
 class TestSources:

@@ -49,6 +49,7 @@ def calibrate(
         from anytag.inference.recognizer import load
 
         assert data is not None
+        calibration.refuse_while_training(model)  # Scoring the pictures takes minutes.
         recognizer = load(model)
         scores = score_pictures(recognizer, data)
         label = source or ", ".join(Path(entry).stem for entry in data)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from anytag.foundations.report import Report
 from anytag.foundations.wording import counted
 from anytag.inference.recognizer import Recognizer
 from anytag.model.config import ModelConfig
-from anytag.model.directory import ModelDirectory, new_model, write_config
+from anytag.model.directory import RUN_FILE, ModelDirectory, new_model, write_config
 from anytag.model.vocabulary import TagVocabulary
 
 #: Folder in a calibrated model with its vocabulary and config before that.
@@ -190,8 +192,8 @@ def calibrate(recognizer: Recognizer, data: LabeledScores, source: str, report: 
         report: Receives a summary.
 
     Raises:
-        UsageError: If the pictures cannot tell what a threshold should be, or another command has changed the model
-            meanwhile; nothing is written then.
+        UsageError: If the pictures cannot tell what a threshold should be, another command has changed the model
+            meanwhile, or the run that the model belongs to still trains; nothing is written then.
     """
     directory, vocabulary = recognizer.directory, recognizer.vocabulary
     for note in data.notes:
@@ -269,6 +271,11 @@ def calibrate(recognizer: Recognizer, data: LabeledScores, source: str, report: 
         f"{slope:.3f}, common threshold {common:.3f}, {(scores >= thresholds).sum() / count:.1f} tags found and "
         f"{truth.sum() / count:.1f} named a picture"
     )
+    if _is_unfinished(directory.path):
+        report(
+            f"warning: the run in {directory.path.resolve().parent} is not finished; if it goes on, its next "
+            "validation replaces this model, and the calibration with it"
+        )
 
 
 def undo(folder: Path) -> None:
@@ -282,8 +289,42 @@ def undo(folder: Path) -> None:
         _undo(folder)
 
 
-def _alone(folder: Path) -> AbstractContextManager[None]:
-    return only_writer(folder, "another calibration writes", "give the same command again")
+def refuse_while_training(folder: Path) -> None:
+    """Refuse a model that a training run would replace at its next validation.
+
+    Raises:
+        UsageError: If the run is going on.
+    """
+    with _no_training(folder):
+        pass
+
+
+@contextmanager
+def _no_training(folder: Path) -> Iterator[None]:
+    """Keep the run that a model belongs to, if there is one, from going on."""
+    run = folder.resolve().parent
+    advice = "calibrate a copy: the run replaces its model at every validation"
+    with only_writer(run, "a run trains", advice) if _belongs_to_run(folder) else nullcontext():
+        yield
+
+
+def _belongs_to_run(folder: Path) -> bool:
+    return folder.resolve().name == "model" and (folder.resolve().parent / RUN_FILE).is_file()
+
+
+def _is_unfinished(folder: Path) -> bool:
+    if not _belongs_to_run(folder):
+        return False
+    try:
+        return json.loads((folder.resolve().parent / RUN_FILE).read_text(encoding="utf-8"))["finished"] is None
+    except (ValueError, KeyError, TypeError):  # Damaged: the run itself says so.
+        return False
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    with _no_training(folder), only_writer(folder, "another calibration writes", "give the same command again"):
+        yield
 
 
 def _undo(folder: Path) -> None:

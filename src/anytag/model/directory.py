@@ -48,6 +48,9 @@ TAUGHT_FILE = "taught.safetensors"
 #: The curves of the run that a model comes from, which its card shows.
 CURVES_FILE = "curves.svg"
 
+#: The record of a training run, beside its folder ``model``: when it was started, and whether it has finished.
+RUN_FILE = "run.json"
+
 #: Ends the names of files that wait for their config.
 _PENDING = ".installing"
 

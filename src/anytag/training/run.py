@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from anytag.foundations.folder_locks import only_writer
 from anytag.foundations.report import Report
-from anytag.model.directory import CURVES_FILE
+from anytag.model.directory import CURVES_FILE, RUN_FILE
 from anytag.teaching.config import TeachingConfig
 from anytag.teaching.teach import teach
 from anytag.training.engine.distributed import Share, connect, find_place
@@ -25,7 +25,7 @@ from anytag.training.families.task import RecognitionTask
 from anytag.training.lite import setup as lite
 from anytag.training.prepared_run import filling, prepare
 from anytag.training.recipes.config import LiteConfig, TrainingConfig, TrainingStage
-from anytag.training.run_record import RUN_FILE, RunRecord, check_folders
+from anytag.training.run_record import RunRecord, check_folders
 
 
 def train(

@@ -20,9 +20,9 @@ from typing import Any
 from anytag.errors import UsageError
 from anytag.foundations.atomic_files import write_text
 from anytag.foundations.settings import Settings
+from anytag.model.directory import RUN_FILE
 
 RECIPE_FILE = "recipe.json"
-RUN_FILE = "run.json"
 
 _PACKAGES = ("anytag", "torch", "numpy", "pillow")
 
