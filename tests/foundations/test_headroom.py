@@ -96,6 +96,6 @@ def test_without_processes_openblas_gets_one_thread(fresh, monkeypatch):
 def test_what_is_loaded_needs_no_room(monkeypatch):
     monkeypatch.setattr(headroom, "address_space_left", lambda: 0)
     headroom.prepare_libraries()
-    monkeypatch.setattr(headroom._Taken, "done", False)
+    headroom._multiply.cache_clear()
     with pytest.raises(ResourceError, match=r"leaves 0 MB of memory, and about 64 MB are needed; raise it"):
         headroom.prepare_products()

@@ -19,8 +19,8 @@ def test_a_place_that_is_no_path(place):
 @pytest.mark.parametrize(
     ("verb", "options", "message"),
     [
-        ("search", {"query": 5}, "query must be a text, not 5"),
-        ("search", {"text": ["a"]}, "text must be a text, not "),
+        ("search", {"query": 5}, "query must be a string, not 5"),
+        ("search", {"text": ["a"]}, "text must be a string, not "),
         ("search", {"query": "a", "limit": "x"}, "limit must be a whole number, not 'x'"),
         ("search", {"query": "a", "facets": -1}, "facets must be at least 0, not -1"),
         ("update", {"captions": 1}, "captions must be True or False, not 1"),

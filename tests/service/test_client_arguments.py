@@ -13,7 +13,7 @@ ADDRESS = "http://127.0.0.1:9"
 
 @pytest.mark.parametrize("url", [None, 5, b"http://x", [], [None], np.zeros(3)])
 def test_an_address_that_is_no_text(url):
-    with pytest.raises(UsageError, match=r"^url must be a text, not "):
+    with pytest.raises(UsageError, match=r"^url must be a string, not "):
         anytag.connect(url)
 
 
@@ -26,9 +26,9 @@ def test_a_text_that_is_no_address(url):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"key": 1.5}, "key must be a text, not 1.5"),
-        ({"key": np.zeros(3)}, "key must be a text, not "),
-        ({"model": []}, "model must be a text, not "),
+        ({"key": 1.5}, "key must be a string, not 1.5"),
+        ({"key": np.zeros(3)}, "key must be a string, not "),
+        ({"model": []}, "model must be a string, not "),
         ({"timeout": "x"}, "timeout must be a number, not 'x'"),
         ({"timeout": -1}, "timeout must lie between 0.001 and 1e.06, not -1"),
         ({"timeout": float("nan")}, "timeout must lie between"),

@@ -1,4 +1,1 @@
-"""What every other room stands on: atomic files, connections, processors, log-odds.
-
-Nothing here knows of pictures or models.
-"""
+"""Basics without knowledge of pictures or models: atomic files, HTTP, locks, processes, settings, log-odds."""

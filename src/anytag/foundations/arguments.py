@@ -1,4 +1,4 @@
-"""Checks of what users pass: a wrong argument is refused at once, by its name."""
+"""Checks of users' arguments: each returns the value, or raises a :class:`~anytag.errors.UsageError` with its name."""
 
 from __future__ import annotations
 
@@ -13,11 +13,7 @@ from anytag.recognition import TAG_KINDS, TagKind
 
 
 def number(name: str, value: Any, low: float, high: float) -> float:
-    """A number in a range.
-
-    Raises:
-        UsageError: If it is none.
-    """
+    """Check a number from ``low`` to ``high``."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise UsageError(f"{name} must be a number, not {shown(value)}")
     if not low <= float(value) <= high:
@@ -26,11 +22,7 @@ def number(name: str, value: Any, low: float, high: float) -> float:
 
 
 def whole_number(name: str, value: Any, least: int) -> int:
-    """A whole number that is large enough.
-
-    Raises:
-        UsageError: If it is none.
-    """
+    """Check a whole number of at least ``least``."""
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise UsageError(f"{name} must be a whole number, not {shown(value)}")
     if value < least:
@@ -39,50 +31,34 @@ def whole_number(name: str, value: Any, least: int) -> int:
 
 
 def flag(name: str, value: Any) -> bool:
-    """True or false.
-
-    Raises:
-        UsageError: If it is neither.
-    """
+    """Check a boolean."""
     if not isinstance(value, bool):
         raise UsageError(f"{name} must be True or False, not {shown(value)}")
     return value
 
 
 def text(name: str, value: Any) -> str:
-    """One text.
-
-    Raises:
-        UsageError: If it is none.
-    """
+    """Check a string."""
     if not isinstance(value, str):
-        raise UsageError(f"{name} must be a text, not {shown(value)}")
+        raise UsageError(f"{name} must be a string, not {shown(value)}")
     return value
 
 
 def texts(name: str, values: Any) -> list[str]:
-    """Several texts, in a list or any other collection.
-
-    Raises:
-        UsageError: If they are none. One text is refused, too: it would be taken for a sequence of its letters.
-    """
+    """Check a list, or any other iterable, of strings; a single string would be read as a list of its letters."""
     if isinstance(values, str):
         raise UsageError(f"{name}: give a list of names, not the one text {values!r}")
     if not isinstance(values, Iterable) or isinstance(values, Mapping | bytes | bytearray | memoryview):
-        raise UsageError(f"{name} must be a list of texts, not {shown(values)}")
+        raise UsageError(f"{name} must be a list of strings, not {shown(values)}")
     given = list(values)
     for place, value in enumerate(given):
         if not isinstance(value, str):
-            raise UsageError(f"{name}: every entry must be a text, but number {place + 1} is {shown(value)}")
+            raise UsageError(f"{name}: every entry must be a string, but number {place + 1} is {shown(value)}")
     return given
 
 
 def kinds(name: str, values: Any) -> Sequence[TagKind]:
-    """Kinds of tags.
-
-    Raises:
-        UsageError: If one is unknown.
-    """
+    """Check a list of tag kinds."""
     given = texts(name, values)
     if bad := [kind for kind in given if kind not in TAG_KINDS]:
         raise UsageError(f"unknown kind {bad[0]!r}; kinds are {', '.join(TAG_KINDS)}")
@@ -90,29 +66,21 @@ def kinds(name: str, values: Any) -> Sequence[TagKind]:
 
 
 def choice(name: str, value: Any, choices: Sequence[str]) -> str:
-    """One of some words.
-
-    Raises:
-        UsageError: If it is none of them.
-    """
+    """Check one of several words."""
     if not isinstance(value, str) or value not in choices:
         raise UsageError(f"{name} must be one of {', '.join(choices)}, not {shown(value)}")
     return value
 
 
 def path(name: str, value: Any) -> str | Path:
-    """A path.
-
-    Raises:
-        UsageError: If it is none.
-    """
+    """Check a path."""
     if not isinstance(value, str | os.PathLike) or not isinstance(os.fspath(value), str):
         raise UsageError(f"{name} must be a path, not {shown(value)}")
     return value if isinstance(value, str) else Path(value)
 
 
 def shown(value: object) -> str:
-    """A value in a message: itself if it is short, and what it is."""
+    """Format a value for a message: its repr if that is short, and its type."""
     shown = repr(value)
     kind = type(value).__name__
     return f"{shown} ({kind})" if len(shown) <= 40 and "\n" not in shown else f"a value of type {kind}"

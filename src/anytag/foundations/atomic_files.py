@@ -1,7 +1,6 @@
-"""Files that are there whole or not at all: written beside their place first, and put into it when they are done.
+"""Write files atomically: into ``NAME.part`` beside the target, then renamed.
 
-A process that is killed on the way leaves ``NAME.part``, which the next one overwrites; a disk that fills up leaves
-what was there before.
+A process that is killed leaves ``NAME.part``, which the next one overwrites. A full disk leaves the old file as it was.
 """
 
 from __future__ import annotations
@@ -17,22 +16,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: Errors of a disk that is full.
+#: Error numbers of a full disk.
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
-#: Bytes that a file's name may have.
+#: Most bytes of a file name.
 _LONGEST_NAME = 255
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Where to write a file that is to be at ``path``; it is put there unless the block raises.
+    """Write a file atomically.
 
     Args:
-        path: In a folder that exists; what is there stays until the new file is whole.
+        path: The target, in an existing folder. The old file stays until the block ends without an error.
 
     Yields:
-        A place beside it, whatever is left there removed if the block raises.
+        The path to write to. If the block raises, that file is removed.
     """
     part = _part(path)
     try:
@@ -47,7 +46,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def place_named(path: Path) -> Iterator[None]:
-    """Give errors of the system the file that they are about: a write to a full disk does not know it."""
+    """Add the file's name to system errors that lack it, such as a failed write to a full disk."""
     try:
         yield
     except OSError as error:
@@ -57,26 +56,24 @@ def place_named(path: Path) -> Iterator[None]:
 
 
 def _part(path: Path) -> Path:
-    """Where a file is written first; the longest names leave no room for more letters."""
     name = f"{path.name}.part"
-    if len(os.fsencode(name)) > _LONGEST_NAME:
+    if len(os.fsencode(name)) > _LONGEST_NAME:  # No room for the ending.
         name = f"{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:32]}.part"
     return path.with_name(name)
 
 
 def write_text(path: Path, text: str) -> None:
-    r"""Write a text file in UTF-8, whole or not at all.
+    r"""Write a UTF-8 text file atomically.
 
-    Bytes of a file's name that are not UTF-8 stand in texts as halves of surrogate pairs; they are written ``\udc80``,
-    as JSON does it.
+    Surrogates, which stand for bytes of a file name that are not UTF-8, are written as ``\udc80``, as in JSON.
     """
     with whole_file(path) as part:
         part.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def save_array(path: Path, array: NDArray[Any]) -> None:
-    """Write a ``.npy`` file, whole or not at all."""
-    import numpy as np  # Vocabularies are written here, too, and are read without it.
+    """Write a ``.npy`` file atomically."""
+    import numpy as np  # Imported late: vocabularies are also written here, and do not need it.
 
     with whole_file(path) as part, part.open("wb") as handle:
         np.save(handle, array)

@@ -1,4 +1,4 @@
-"""Where files go that can be fetched or made again."""
+"""The user's cache folder."""
 
 from __future__ import annotations
 
@@ -9,16 +9,13 @@ from anytag.errors import UsageError
 
 
 def cache_folder(name: str) -> Path:
-    """A folder in the user's cache: ``$XDG_CACHE_HOME/anytag/NAME``, or the same below ``~/.cache``.
-
-    Args:
-        name: What the folder holds, in a word.
+    """Return ``$XDG_CACHE_HOME/anytag/NAME``, or ``~/.cache/anytag/NAME`` if that variable is not set.
 
     Raises:
-        UsageError: If it is not known where the user is at home.
+        UsageError: If the home folder is unknown.
     """
     base = os.environ.get("XDG_CACHE_HOME", "")
-    # The XDG base directory specification wants relative paths ignored.
+    # The XDG base directory specification says to ignore relative paths.
     if Path(base).is_absolute():
         return Path(base) / "anytag" / name
     try:

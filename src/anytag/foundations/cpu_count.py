@@ -1,4 +1,4 @@
-"""How many processors there are to use, and how many of them others use."""
+"""The number of processors that are available, and the load of other processes on them."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from pathlib import Path
 _CONTROL_GROUPS = Path("/sys/fs/cgroup")
 _PROCESSOR_TIMES = Path("/proc/stat")
 
-#: Load that an idle machine has, in processors.
+#: Load of an idle machine, in processors.
 _IDLE = 0.5
 
 
 def available_processors() -> int:
-    """Processors that this process may use; fewer than there are in a container or under a scheduler."""
+    """Return the processors that this process may use; containers and schedulers may limit them."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min([count, *(math.ceil(quota) for quota in _quotas())]))
 
 
 def processors_are_free(count: int) -> bool:
-    """Whether so many processors had nothing else to do in the last minute; ``False`` where nobody can say."""
+    """Return whether so many processors were idle in the last minute; ``False`` if that is unknown."""
     try:
         return os.getloadavg()[0] + count <= (os.cpu_count() or 1) + _IDLE
     except (OSError, AttributeError):
@@ -30,7 +30,7 @@ def processors_are_free(count: int) -> bool:
 
 
 class OthersWork:
-    """What other processes do on the processors that this one may use, since one asked last; Linux only.
+    """The processor time of other processes on this process's processors; Linux only.
 
     Raises:
         OSError: If the system does not tell.
@@ -41,13 +41,13 @@ class OthersWork:
         self._before = self._read()
 
     def processors(self) -> float:
-        """Processors that others, also processes that this one started, kept busy since the last call, on average."""
+        """Return the mean number of processors that other processes, also children, kept busy since the last call."""
         before, self._before = self._before, self._read()
         seconds, used, own = (now - then for now, then in zip(self._before, before, strict=True))
         return max(0.0, used - own) / seconds if seconds > 0 else 0.0
 
     def _read(self) -> tuple[float, float, float]:
-        """Seconds of the clock, of all work on our processors, and of our own work."""
+        """Return seconds by the clock, of all work on our processors, and of this process."""
         names = {f"cpu{number}" for number in os.sched_getaffinity(0)}
         ticks = 0
         for line in _PROCESSOR_TIMES.read_text(encoding="ascii").splitlines():
@@ -59,7 +59,7 @@ class OthersWork:
 
 
 def _quotas() -> Iterator[float]:
-    """Processors' worth of time that control groups of Linux (containers, Slurm) give to this process."""
+    """Yield the processors that Linux control groups (containers, Slurm) allow this process."""
     try:
         lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -1,6 +1,7 @@
-"""One process at a time writes into a folder: locks of the operating system, which end with the process.
+"""Locks of the operating system that let one process at a time write into a folder.
 
-The file of a lock is gone once nobody holds it (:func:`locked`), so that none is left among a user's pictures.
+They end with the process. A lock's file is removed when nobody holds it any longer (:func:`locked`), so that none is
+left among a user's pictures.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ from filelock import FileLock, Timeout
 from anytag.errors import UsageError
 from anytag.foundations.report import Report
 
-#: The lock's file, in the folder that is worked on.
+#: The lock's file in the locked folder.
 LOCK_FILE = ".lock"
 
-#: Seconds between two tries of a process that waits.
+#: Seconds between two tries of a waiting process.
 _PATIENCE = 0.5
 
-#: Times that the file may change hands while it is being locked.
+#: Attempts to lock a file that other processes remove meanwhile.
 _TRIES = 10
 
 
@@ -31,17 +32,15 @@ class LockedError(Exception):
 
 @contextmanager
 def only_writer(folder: Path, what: str, advice: str) -> Iterator[None]:
-    """Keep other processes from writing into a folder.
-
-    A process that is killed leaves the file, but no lock.
+    """Lock a folder against other processes. A killed process leaves the lock's file, but not the lock.
 
     Args:
-        folder: Made if it is not there.
-        what: What another process would be doing there, for the message: "another run trains".
-        advice: What else can be done than to wait, for the message: "give another --run".
+        folder: Created if missing.
+        what: What the other process does, for the message: "another run trains".
+        advice: The alternative to waiting, for the message: "give another --run".
 
     Raises:
-        UsageError: If another process, or another part of this one, holds the folder.
+        UsageError: If another process, or another part of this one, holds the lock.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with _held(folder / LOCK_FILE, f"{folder}: {what} here; wait until it is done, or {advice}"):
@@ -50,10 +49,10 @@ def only_writer(folder: Path, what: str, advice: str) -> Iterator[None]:
 
 @contextmanager
 def only_writer_of(path: Path) -> Iterator[None]:
-    """Keep other processes from putting something in a path's place.
+    """Lock a path against other processes that would write to it.
 
     Raises:
-        UsageError: If another process does so already.
+        UsageError: If another process holds the lock.
     """
     file = path.with_name(f".{path.name}{LOCK_FILE}")
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -63,20 +62,21 @@ def only_writer_of(path: Path) -> Iterator[None]:
 
 @contextmanager
 def taking_turns(folder: Path, what: str, report: Report) -> Iterator[None]:
-    """Wait until no other process is at work in a folder that several share, and keep others waiting meanwhile.
+    """Lock a folder that several processes share, after waiting for the others.
 
     Args:
-        folder: Made if it is not there.
-        what: What the others do there, for people who wait: "another run fills this cache".
-        report: Told once that it waits.
+        folder: Created if missing.
+        what: What the others do, for the message: "another run fills this cache".
+        report: Called once if it has to wait.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    said: list[str] = []
+    has_reported = False
 
     def waiting() -> None:
-        if not said:
-            said.append(f"{folder}: {what}; waiting until it is done")
-            report(said[0])
+        nonlocal has_reported
+        if not has_reported:
+            has_reported = True
+            report(f"{folder}: {what}; waiting until it is done")
 
     with locked(folder / LOCK_FILE, waiting):
         yield
@@ -84,18 +84,17 @@ def taking_turns(folder: Path, what: str, report: Report) -> Iterator[None]:
 
 @contextmanager
 def locked(file: Path, waiting: Callable[[], None] | None = None) -> Iterator[None]:
-    """Hold a lock, whose file is removed at the end.
+    """Hold a lock, and remove its file at the end.
 
     A process that opened the file before it was removed would hold the lock of a file that nobody else sees. So the
-    file that was locked must still be the one with that name: it is opened first, and looked up again once the lock is
-    held. Only the holder of the lock removes it.
+    file is opened first, and must still have the same name once the lock is held. Only the holder removes it.
 
     Args:
-        file: The lock's file; its folder must be there.
-        waiting: Called again and again while somebody else holds the lock; ``None``: that is an error.
+        file: The lock's file, in an existing folder.
+        waiting: Called again and again while another process holds the lock; ``None``: do not wait.
 
     Raises:
-        LockedError: If somebody else holds the lock, and there is nothing to wait for.
+        LockedError: If another process holds the lock and ``waiting`` is ``None``.
     """
     lock = FileLock(file, timeout=0 if waiting is None else _PATIENCE)
     while not _acquired(lock, file):
@@ -111,19 +110,19 @@ def locked(file: Path, waiting: Callable[[], None] | None = None) -> Iterator[No
 
 
 def _acquired(lock: FileLock, file: Path) -> bool:
-    """Lock the file of that name; returns whether that was possible."""
+    """Try to lock the file."""
     try:
         for _ in range(_TRIES):
             with ExitStack() as opened:
                 seen = None
-                with suppress(FileNotFoundError):  # Then the lock makes it, and the next try sees it.
+                with suppress(FileNotFoundError):  # The lock creates it, and the next try finds it.
                     seen = os.fstat(opened.enter_context(file.open("rb")).fileno())
                 lock.acquire()
                 with suppress(FileNotFoundError):
                     if seen is not None and os.path.samestat(seen, file.stat()):
                         return True
                 lock.release()
-        lock.acquire()  # On file systems without such locks the file is the lock, and goes with each release.
+        lock.acquire()  # On file systems without locks the file itself is the lock, and each release removes it.
     except Timeout:
         return False
     return True

@@ -1,12 +1,12 @@
-"""Room for the libraries before they are loaded: some of them end the process where they find none.
+"""Check that there is memory for the libraries before they are loaded, since some end the process if there is not.
 
-OpenBLAS, which comes with NumPy, starts its threads while it is loaded, and takes memory for each when it first
-multiplies. Where the address space or the number of processes is limited (``ulimit -v``, ``-u``, batch systems), it
-gives up in its own words, and Python never hears of it. So what is left is looked at first: with little, OpenBLAS gets
-one thread, and takes its memory while there is some; with too little, that is said. Whatever runs out later is an error
-that :mod:`anytag.foundations.shortage` explains. The figures are those of ``benchmarks/scarcity.py``.
+OpenBLAS, which comes with NumPy, starts its threads on import and allocates memory for each at its first product. If
+the address space or the number of processes is limited (``ulimit -v``, ``-u``, batch systems), it ends the process with
+a message of its own, and Python cannot catch that. So the limits are checked first. If little is left, OpenBLAS gets
+one thread and allocates early; if too little is left, a :class:`~anytag.errors.ResourceError` is raised. Later
+shortages become errors in :mod:`anytag.foundations.shortage`. The numbers come from ``benchmarks/scarcity.py``.
 
-Nothing of this happens in a process without such limits.
+Without such limits, nothing happens.
 """
 
 from __future__ import annotations
@@ -14,34 +14,35 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from functools import cache
 from pathlib import Path
 
 from anytag.errors import ResourceError
 from anytag.foundations.cpu_count import available_processors
 
-#: Address space, in bytes, that NumPy and what comes with a command take while they are loaded.
+#: Address space, in bytes, that importing NumPy and a command's other libraries takes.
 _FOR_LIBRARIES = 100_000_000
 
-#: What OpenBLAS takes when it first multiplies, twice over.
+#: Twice what OpenBLAS allocates at its first product.
 _FOR_PRODUCTS = 64_000_000
 
-#: Beyond this nothing of the kind happens, on however many processors.
+#: Enough for any number of processors.
 _PLENTY = 8 << 30
 
-#: What ONNX Runtime takes while it is loaded, half as much again.
+#: One and a half times what importing ONNX Runtime takes.
 FOR_ONNX_RUNTIME = 80_000_000
 
-#: Numbers of rows and columns that OpenBLAS takes its memory for.
+#: Rows and columns of a product for which OpenBLAS allocates its memory.
 _LARGE = 256
 
 _THREADS_OF_OPENBLAS = "OPENBLAS_NUM_THREADS"
 
 
 def prepare_libraries() -> None:
-    """Make sure that NumPy and what comes with it can be loaded; nothing if it is loaded already.
+    """Make sure that NumPy can be imported, if it is not yet.
 
     Raises:
-        ResourceError: If the limit of address space leaves too little for that.
+        ResourceError: If the limit of address space leaves too little memory.
     """
     if "numpy" in sys.modules:
         return
@@ -52,20 +53,23 @@ def prepare_libraries() -> None:
 
 
 def prepare_products() -> None:
-    """Let OpenBLAS take its memory now, if there may be too little later.
+    """Let OpenBLAS allocate its memory now, if there may be too little later.
 
     Raises:
-        ResourceError: If the limit of address space leaves too little for that.
+        ResourceError: If the limit of address space leaves too little memory.
     """
     left = address_space_left()
-    if left is None or left > _PLENTY or _Taken.done:
-        return
+    if left is not None and left <= _PLENTY:
+        _multiply()
+
+
+@cache
+def _multiply() -> None:
     need_room(_FOR_PRODUCTS)
     import numpy as np
 
     square = np.ones((_LARGE, _LARGE), np.float32)
     np.dot(square, square)
-    _Taken.done = True
 
 
 def need_room(needed: int) -> None:
@@ -82,14 +86,8 @@ def need_room(needed: int) -> None:
         )
 
 
-class _Taken:
-    """Whether OpenBLAS has its memory."""
-
-    done = False
-
-
 def address_space_left() -> int | None:
-    """Bytes that this process may still map; ``None``: there is no limit, or none that is known."""
+    """Return the bytes that this process may still map; ``None`` if there is no limit, or it is unknown."""
     try:
         import resource
     except ImportError:  # Windows has no such limits.
@@ -105,7 +103,7 @@ def address_space_left() -> int | None:
 
 
 def _start_threads(count: int) -> bool:
-    """Whether the system gives so many threads at once."""
+    """Return whether the system can start so many threads at once."""
     end, started = threading.Event(), []
     try:
         for _ in range(count):

@@ -1,7 +1,6 @@
-"""Connections to the servers that files and answers come from.
+"""HTTP connections: who gets the token, which failures are transient, how long to wait, and error messages.
 
-Who gets the token, which failures may pass, how long to wait, and what they say. Whoever reads a file decides what to
-do about it: :mod:`anytag.checkpoints.downloads` keeps it, :mod:`anytag.datasets.remote` reads it through.
+:mod:`anytag.checkpoints.downloads` saves files, and :mod:`anytag.datasets.remote` streams them.
 """
 
 from __future__ import annotations
@@ -20,21 +19,21 @@ from urllib.parse import urlsplit
 
 from anytag.errors import AnytagError
 
-#: The only site that ever gets the token of ``HF_TOKEN``, and that ``HF_ENDPOINT`` replaces.
+#: The only site that gets the token in ``HF_TOKEN``, and that ``HF_ENDPOINT`` replaces.
 HUB = "https://huggingface.co"
 
-#: Sent with every request for a file: its very bytes are wanted, so that a place in them can be asked for.
+#: Headers of every request for a file; without compression, so that byte ranges can be requested.
 FILE_HEADERS = {"User-Agent": "anytag", "Accept-Encoding": "identity"}
 
-#: Answers below 500 that say "not now".
+#: Status codes below 500 after which a retry may succeed.
 NOT_NOW = frozenset({408, 425, 429})
 
 
 class DownloadError(AnytagError):
-    """A file that could not be fetched, or is not what it should be.
+    """A file that could not be downloaded, or has unexpected content.
 
     Attributes:
-        status: The server's answer (404, for instance), if that was the reason.
+        status: The server's status code (404, for instance), if that was the reason.
     """
 
     kind = "download"
@@ -45,10 +44,10 @@ class DownloadError(AnytagError):
 
 
 class TransientError(Exception):
-    """A failure that may be gone at the next try.
+    """A failure after which a retry may succeed.
 
     Attributes:
-        wait: Seconds that the server asks to wait, if it says so.
+        wait: Seconds that the server asks to wait; ``None`` if it does not say.
     """
 
     def __init__(self, reason: str, wait: float | None = None):
@@ -57,19 +56,19 @@ class TransientError(Exception):
 
 
 def connect(url: str, headers: dict[str, str], timeout: float) -> Any:
-    """Ask for a file; redirects are followed.
+    """Request a file, following redirects.
 
     Args:
         url: ``https``, ``http`` or ``file``.
-        headers: What is sent along, apart from the token.
+        headers: Without the token, which is added.
         timeout: Seconds without an answer or a byte after which the connection counts as broken.
 
     Returns:
-        The response, as of :mod:`urllib.request`.
+        The response of :mod:`urllib.request`.
 
     Raises:
-        urllib.error.HTTPError: If the answer is a status of 300 or more; see :func:`refusal`.
-        DownloadError: If there is no such server or file, or the server cannot be trusted.
+        urllib.error.HTTPError: If the status is 300 or more; see :func:`refusal`.
+        DownloadError: If there is no such server or file, or the server's certificate is not trusted.
         TransientError: If there is no connection.
     """
     request = urllib.request.Request(url, headers=headers)
@@ -90,7 +89,7 @@ def connect(url: str, headers: dict[str, str], timeout: float) -> Any:
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects, with the token only where it belongs and never from an encrypted to an open connection."""
+    """Follows redirects, but not from https to http; sends the token only to :data:`HUB`."""
 
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
         if req.type == "https" and urlsplit(newurl).scheme != "https":
@@ -104,12 +103,12 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 def _authorize(request: urllib.request.Request) -> None:
     token = os.environ.get("HF_TOKEN", "").strip()
     if token and _origin(request.full_url) == HUB:
-        # Unredirected: urllib copies all other headers to wherever it is sent.
+        # Unredirected, since urllib sends all other headers to wherever it is redirected.
         request.add_unredirected_header("Authorization", f"Bearer {token}")
 
 
 def mirrored(url: str) -> str:
-    """The address, on the mirror that ``HF_ENDPOINT`` names if it is one of huggingface.co."""
+    """Return the address on the mirror that ``HF_ENDPOINT`` names, if it is one of huggingface.co."""
     mirror = os.environ.get("HF_ENDPOINT", "").strip().rstrip("/")
     return mirror + url[len(HUB) :] if mirror and _origin(url) == HUB else url
 
@@ -120,11 +119,11 @@ def _origin(url: str) -> str:
 
 
 def headers_from(start: int, etag: str | None) -> dict[str, str]:
-    """What to send for a file from a byte on, if it is still of that version (RFC 9110, ``Range`` with ``If-Range``).
+    """Return headers for a file from a byte on, if it has not changed (RFC 9110, ``Range`` with ``If-Range``).
 
     Args:
-        start: The first byte wanted.
-        etag: The version's entity tag, if it has a strong one; see :func:`strong_etag`.
+        start: The first byte.
+        etag: The version's strong entity tag, if known; see :func:`strong_etag`.
     """
     if not start:
         return FILE_HEADERS
@@ -132,23 +131,23 @@ def headers_from(start: int, etag: str | None) -> dict[str, str]:
 
 
 def strong_etag(response: Any) -> str | None:
-    """The entity tag of an answer; a weak one does not identify bytes (RFC 9110, 8.8.3)."""
+    """Return a response's entity tag, unless it is weak and does not identify bytes (RFC 9110, 8.8.3)."""
     etag = response.headers.get("ETag")
     return etag if etag and not etag.startswith("W/") else None
 
 
 def is_from(response: Any, start: int) -> bool:
-    """Whether an answer of status 206 holds what follows a byte, as was asked for."""
+    """Return whether a response with status 206 starts at the requested byte."""
     return str(response.headers.get("Content-Range", "")).startswith(f"bytes {start}-")
 
 
 def refusal(url: str, error: urllib.error.HTTPError, target: Path | None = None) -> DownloadError | TransientError:
-    """What a status of 300 or more means: an error, or a reason to wait.
+    """Return the error for a status of 300 or more, transient or not.
 
     Args:
-        url: What was asked for.
+        url: The requested address.
         error: The answer.
-        target: Where a file from elsewhere would be found, if there is such a place.
+        target: Where to put the file if the user has it from elsewhere.
     """
     what = f"answered {error.code} {error.reason}"
     if error.code in NOT_NOW or error.code >= 500:
@@ -165,7 +164,7 @@ def refusal(url: str, error: urllib.error.HTTPError, target: Path | None = None)
 
 
 def retry_after(error: urllib.error.HTTPError) -> float | None:
-    """Seconds that an answer's ``Retry-After`` asks for, as a number or a date (RFC 9110, 10.2.3)."""
+    """Return the seconds of ``Retry-After``, which holds a number or a date (RFC 9110, 10.2.3)."""
     value = error.headers.get("Retry-After")
     if value is None:
         return None
@@ -178,7 +177,7 @@ def retry_after(error: urllib.error.HTTPError) -> float | None:
 
 
 def reason_of(error: object) -> str:
-    """A failure in words."""
+    """Describe a connection failure."""
     if isinstance(error, urllib.error.URLError):
         error = error.reason
     if isinstance(error, TimeoutError):

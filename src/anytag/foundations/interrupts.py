@@ -1,4 +1,4 @@
-"""How a process ends that is interrupted (Ctrl-C) or asked to end by another signal."""
+"""How a process ends on Ctrl-C or another signal."""
 
 from __future__ import annotations
 
@@ -6,31 +6,31 @@ import os
 import signal
 from types import FrameType
 
-#: Status of a command that was interrupted: 128 and the number of the signal, as shells count.
+#: Exit status of an interrupted command: 128 plus the signal's number, as in shells.
 INTERRUPTED = 130
 
 
 def leave_at_once(signal_number: int = signal.SIGINT, frame: FrameType | None = None) -> None:
-    """End the process in one line, where there is nothing to tidy up: no traceback, no waiting for threads."""
+    """End the process with one line, without a traceback and without waiting for threads."""
     os.write(2, b"anytag: interrupted\n")
     os._exit(INTERRUPTED)
 
 
 def leave_interrupts_to_parent() -> None:
-    """For worker processes: a terminal interrupts them together with their parent, which ends them."""
+    """Ignore Ctrl-C in a worker process, which its parent will end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class StoppedBySignalError(KeyboardInterrupt):
-    """Work was asked to end by a signal, and did so with all that it has done kept.
+    """A signal asked the work to stop, and its results were saved.
 
     Args:
         number: The signal.
-        kept: What was kept, and how to go on, in words.
+        kept: What was saved and how to continue, for the message.
 
     Attributes:
-        signal: Which signal asked.
-        status: What a command should end with: 128 and the number of the signal.
+        signal: The signal.
+        status: The command's exit status: 128 plus the signal's number.
     """
 
     def __init__(self, number: signal.Signals, kept: str):

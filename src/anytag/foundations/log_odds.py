@@ -7,22 +7,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-#: Where probabilities are cut off that must stay comparable: log-odds from -13.8 to 13.8.
+#: Probabilities that must stay comparable are clipped here: log-odds from -13.8 to 13.8.
 EDGE = 1e-6
 
 
 def sigmoid(log_odds: ArrayLike) -> NDArray[Any]:
-    """The probabilities of log-odds, in (0, 1); in the precision of what is given."""
+    """Return the probabilities of log-odds, in (0, 1) and in the input's precision."""
     probabilities: NDArray[Any] = 1 / (1 + np.exp(-np.asarray(log_odds)))
     return probabilities
 
 
 def log_odds(probability: ArrayLike, edge: float = 0.0) -> NDArray[np.float64]:
-    """The log-odds of probabilities.
+    """Return the log-odds of probabilities.
 
     Args:
         probability: Any shape, in [0, 1].
-        edge: Probabilities below it, or above 1 less it, count as that; 0: as they are, so that 0 and 1 are infinite.
+        edge: Clip probabilities to [edge, 1 - edge]; with 0, those of 0 and 1 are infinite.
     """
     exact = np.asarray(probability, np.float64)
     kept = np.clip(exact, edge, 1 - edge) if edge else exact
@@ -31,5 +31,5 @@ def log_odds(probability: ArrayLike, edge: float = 0.0) -> NDArray[np.float64]:
 
 
 def lowered(probability: ArrayLike, by: float) -> NDArray[np.float64]:
-    """Probabilities that are so much less in log-odds; those beyond :data:`EDGE` count as that first."""
+    """Reduce probabilities by an amount in log-odds, after clipping them at :data:`EDGE`."""
     return sigmoid(log_odds(probability, EDGE) - by)

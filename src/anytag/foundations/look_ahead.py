@@ -1,4 +1,4 @@
-"""Jobs that threads begin before their results are asked for, and results in the order of the jobs."""
+"""Run jobs ahead in threads, and return the results in order."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def run_ahead(
     """Run jobs in threads.
 
     Args:
-        jobs: Marks and what to do; drawn in the consumer's thread, and only as far as ``ahead``.
-        threads: How many; 0: each job runs when its result is asked for.
-        ahead: Jobs that are begun before they are asked for.
+        jobs: Marks and functions; consumed in the caller's thread, and at most ``ahead`` in advance.
+        threads: Their number; 0: run each job when its result is requested.
+        ahead: Jobs started before their results are requested.
 
     Yields:
-        In order, each mark with a call that gives the job's result or raises what it raised.
+        In order, each mark with a function that returns the job's result or raises its error.
     """
     if not threads:
         yield from jobs
@@ -40,12 +40,12 @@ def run_ahead(
             mark, future = pending.popleft()
             yield mark, future.result
     finally:
-        # Not waited for: an interrupt should not have to sit out a large picture.
+        # Without waiting: an interrupt should not have to wait for a large picture.
         pool.shutdown(wait=False, cancel_futures=True)
 
 
 def one_ahead(items: Iterator[Item]) -> Iterator[Item]:
-    """The same items, each made in a thread while the one before is used."""
+    """Yield the same items, each made in a thread while the one before is used."""
     pool = ThreadPoolExecutor(1, thread_name_prefix="anytag-ahead")
     try:
         coming = pool.submit(next, items, None)

@@ -1,4 +1,4 @@
-"""OpenVINO's core, of which a process has one."""
+"""The process's one OpenVINO core."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from anytag.foundations.telemetry import import_openvino
 
 
 def openvino_core() -> Any:
-    """The core that reads and compiles graphs; it lives as long as the process.
+    """Return the core that reads and compiles graphs; it lives as long as the process.
 
-    Where a processor has AMX, OpenVINO's CPU plugin gives the thread that loads it another stack for signals, takes it
-    away again when its core goes, and then puts back the one that it had found. With two cores that may be the other
-    one's, which is gone: the next Ctrl-C would end the process by a segmentation fault, or overwrite memory.
+    On processors with AMX, OpenVINO's CPU plugin gives the thread that loads it another signal stack, and restores the
+    old one when its core is destroyed. With two cores, the restored one may be the other core's, which is freed: the
+    next Ctrl-C would crash the process or overwrite memory.
 
     Raises:
         ImportError: If OpenVINO is not installed.
     """
     core = _core(import_openvino())
     if not core.available_devices:
-        _core.cache_clear()  # Its threads could not start; perhaps they can next time.
+        _core.cache_clear()  # Its threads could not start; try again next time.
     return core
 
 

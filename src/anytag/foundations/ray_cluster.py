@@ -1,4 +1,4 @@
-"""Ray clusters: found, or started on this machine, without chatter; Ray Data does the scheduling."""
+"""Connect to a Ray cluster, or start one on this machine, without Ray's messages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 from anytag.errors import UsageError, needs_extra
 
-#: How much Ray's core, which is not written in Python, says on standard error.
+#: Log level of Ray's C++ core, which writes to standard error.
 _CORE_LEVEL = "RAY_BACKEND_LOG_LEVEL"
 #: Host and port of an address.
 _PLACE = re.compile(r"(?:ray://)?(\[[\da-fA-F:]+\]|[^:/]+):(\d+)")
@@ -23,7 +23,7 @@ _PATIENCE = 10.0
 
 
 def require_ray() -> None:
-    """Find out whether Ray Data is there.
+    """Import Ray Data.
 
     Raises:
         MissingExtraError: If it is not installed.
@@ -34,10 +34,10 @@ def require_ray() -> None:
 
 
 def join_cluster(address: str | None) -> None:
-    """Join a cluster, unless the program has joined one already; that one is used as it is.
+    """Connect to a cluster, unless the program has done so already.
 
     Args:
-        address: Of the cluster; ``auto``: the one that this machine belongs to; ``None``: a new one on this machine.
+        address: The cluster's; ``auto``: this machine's cluster; ``None``: start one on this machine.
 
     Raises:
         UsageError: If there is no such cluster.
@@ -46,12 +46,12 @@ def join_cluster(address: str | None) -> None:
 
     if ray.is_initialized():
         return
-    asked = os.environ.get("RAY_ADDRESS") or address  # As Ray itself has it.
+    asked = os.environ.get("RAY_ADDRESS") or address  # The order that Ray uses.
     if asked and (place := _PLACE.fullmatch(asked)) and (reason := _refusal(place[1], int(place[2]))):
         raise _no_cluster(asked, reason)
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # What it would warn of otherwise.
-    os.environ.setdefault(_CORE_LEVEL, "fatal")  # Its core calls it an error that Ray Data starts actors as it does.
-    # Ray's own choice is 15: beside anything else that runs, workers would stand still, and nobody asked for that.
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Avoids a warning.
+    os.environ.setdefault(_CORE_LEVEL, "fatal")  # The core reports the way Ray Data starts actors as an error.
+    # Ray's default is 15, with which workers hardly run beside other programs.
     os.environ.setdefault("RAY_worker_niceness", "0")
     try:
         with _without_notice():
@@ -62,7 +62,7 @@ def join_cluster(address: str | None) -> None:
 
 
 def _refusal(host: str, port: int) -> str | None:
-    """Why nobody answers there, which Ray takes five minutes to find out; ``None`` if somebody does."""
+    """Return why nobody answers there, or ``None``; Ray itself would take five minutes to find out."""
     try:
         socket.create_connection((host.strip("[]"), port), timeout=_PATIENCE).close()
     except (OSError, OverflowError) as error:
@@ -81,15 +81,15 @@ class RayWorkers:
     """Workers of a Ray cluster, for Ray Data; needs the extra ``cluster``.
 
     Args:
-        workers: Ray actors, each with a model of its own; ``None``: as many as the cluster has processors for.
-        address: Of the cluster; ``auto``: the one that this machine belongs to; ``None``: a new one on this machine.
-            A cluster that the program has connected to already is used as it is.
-        processors: Of each worker.
-        gpus: Of each worker; may be a fraction.
+        workers: Ray actors, each with its own model; ``None``: as many as the cluster has room for.
+        address: The cluster's; ``auto``: this machine's cluster; ``None``: start one on this machine. If the program is
+            connected to a cluster already, that one is used.
+        processors: Processors of each worker.
+        gpus: GPUs of each worker; may be a fraction.
 
     Raises:
         MissingExtraError: If Ray is not installed.
-        UsageError: If there are no workers.
+        UsageError: If ``workers`` is not positive.
     """
 
     def __init__(self, workers: int | None = None, address: str | None = None, processors: float = 1, gpus: float = 0):
@@ -99,7 +99,7 @@ class RayWorkers:
         self.workers, self.address, self.processors, self.gpus = workers, address, processors, gpus
 
     def connect(self) -> None:
-        """Join the cluster, unless the program has; otherwise the first piece of work does.
+        """Connect to the cluster, unless the program has done so already.
 
         Raises:
             UsageError: If there is no such cluster, or it has no room for a worker.
@@ -109,7 +109,7 @@ class RayWorkers:
             self.workers = self._room()
 
     def pool(self, most: int) -> dict[str, Any]:
-        """Arguments of Ray Data's ``map``, once connected: the workers, no more than there is work for."""
+        """Return arguments for Ray Data's ``map``, with at most ``most`` workers; call :meth:`connect` first."""
         import ray
 
         assert self.workers is not None
@@ -120,7 +120,6 @@ class RayWorkers:
         }
 
     def _room(self) -> int:
-        """How many workers the cluster has room for."""
         import ray
 
         there = ray.cluster_resources()
@@ -134,11 +133,11 @@ class RayWorkers:
 
 @contextmanager
 def _without_notice() -> Iterator[None]:
-    """Keep back the line in which Ray's core says how much it was told to say; all else comes a moment later."""
+    """Drop the line in which Ray's core announces its log level; all other output comes when the block ends."""
     sys.stderr.flush()
     try:
         stderr = os.dup(2)
-    except OSError:  # It is closed: nobody hears anything.
+    except OSError:  # Standard error is closed.
         yield
         return
     with tempfile.TemporaryFile() as held:
@@ -157,7 +156,7 @@ def _without_notice() -> Iterator[None]:
 
 @contextmanager
 def quiet_data(in_order: bool = False) -> Iterator[Any]:
-    """Ray Data without its bars, for data sets that are made and read in the block; gives ``ray.data``.
+    """Use Ray Data without progress bars; yields ``ray.data``.
 
     Args:
         in_order: Whether rows come back in the order in which they were given.

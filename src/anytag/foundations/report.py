@@ -1,8 +1,8 @@
-"""How long work says what it is doing."""
+"""The type of progress reports."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-#: Receives one line for people, without a line end.
+#: Receives one line of text, without a line break.
 Report = Callable[[str], None]

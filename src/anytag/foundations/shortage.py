@@ -1,4 +1,4 @@
-"""Says it plainly where the machine has no memory, threads or open files left."""
+"""Turn errors that mean too little memory, or too few threads or open files, into a clear :class:`ResourceError`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from anytag.errors import AnytagError, MissingExtraError, ResourceError
 
-#: What Python, ONNX Runtime, OpenVINO, PyTorch and tokenizers say then, in lower case.
+#: Parts of the messages of Python, ONNX Runtime, OpenVINO, PyTorch and tokenizers, in lower case.
 _NO_THREADS = (
     "can't start new thread",
     "pthread_create",
@@ -24,18 +24,18 @@ _NO_MEMORY = (
     "not enough memory",
     "failed to map segment",
     "pyobject pointer is null",
-    # Python itself, where not even the error found room.
+    # Python itself, if there is no memory for the exception.
     "error return without exception set",
     "without setting an exception",
 )
 _NO_FILES = ("too many open files",)
 
-#: How a panic in a library written in Rust arrives: no ``Exception``, and in a module that cannot be imported.
+#: The exception of a panic in a Rust library; not an ``Exception``, and in a module that cannot be imported.
 _PANIC = "pyo3_runtime.PanicException"
 
 
 def shortage_of(error: BaseException) -> ResourceError | None:
-    """The error to raise instead, if it or what led to it comes from a shortage; else ``None``."""
+    """Return the error to raise instead if the error, or one of its causes, comes from a shortage; else ``None``."""
     step: BaseException | None = error
     while step is not None:
         if (found := _shortage_of(step)) is not None:
@@ -45,28 +45,28 @@ def shortage_of(error: BaseException) -> ResourceError | None:
 
 
 def _shortage_of(error: BaseException) -> ResourceError | None:
-    said = str(error).lower()
-    if any(sign in said for sign in _NO_THREADS):
+    message = str(error).lower()
+    if any(sign in message for sign in _NO_THREADS):
         return ResourceError(
             "the system gives no more threads; ask for fewer (threads=1, --threads 1), or raise the limit (ulimit -u)"
         )
-    if isinstance(error, MemoryError) or any(sign in said for sign in _NO_MEMORY):
+    if isinstance(error, MemoryError) or any(sign in message for sign in _NO_MEMORY):
         return ResourceError(
             "there is not enough memory; use a smaller batch_size or model, or fewer threads, or end other programs"
         )
-    if any(sign in said for sign in _NO_FILES):
+    if any(sign in message for sign in _NO_FILES):
         return ResourceError("too many files are open; end other programs, or raise the limit (ulimit -n)")
     return None
 
 
 def is_panic(error: BaseException) -> bool:
-    """Whether a library written in Rust gave up."""
+    """Return whether an exception is a panic of a Rust library."""
     return f"{type(error).__module__}.{type(error).__qualname__}" == _PANIC
 
 
 @contextmanager
 def explained_shortage() -> Iterator[None]:
-    """Turn what comes from a shortage into a :class:`~anytag.errors.ResourceError`; other errors pass."""
+    """Raise a :class:`~anytag.errors.ResourceError` in place of errors that come from a shortage."""
     try:
         yield
     except MissingExtraError as error:

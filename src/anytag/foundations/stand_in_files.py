@@ -1,19 +1,15 @@
-"""What downloads leave in place of a large file: a web page, or a pointer of Git LFS."""
+"""Recognize files that a download left in place of the real one: a web page, or a Git LFS pointer."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-#: How much of a file is looked at.
+#: Bytes to read.
 _HEAD = 512
 
 
 def stand_in(path: Path) -> str | None:
-    """What a file is and what to do, if it only stands in another one's place; ``None`` if it does not.
-
-    Args:
-        path: The file; one that cannot be read is not a stand-in.
-    """
+    """Say what such a file is and how to get the real one; ``None`` for a real file, or one that cannot be read."""
     try:
         with path.open("rb") as file:
             head = file.read(_HEAD)

@@ -1,19 +1,19 @@
-"""Switches off the telemetry of the libraries that anytag loads."""
+"""Switch off the telemetry of the libraries that anytag loads."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-#: Environment variable and value by which a library's telemetry is off.
+#: Environment variables that switch off a library's telemetry, and their values.
 SWITCHES = {
     "ORT_DISABLE_TELEMETRY": "1",  # ONNX Runtime from 1.29 on
     "HF_HUB_DISABLE_TELEMETRY": "1",  # huggingface-hub and transformers
     "RAY_USAGE_STATS_ENABLED": "0",
 }
+
+_OPENVINO_REPORTER = "openvino_telemetry"
 
 
 def switch_off() -> None:
@@ -23,25 +23,21 @@ def switch_off() -> None:
 
 
 def import_openvino() -> Any:
-    """OpenVINO, loaded so that it reports nothing; the only place that imports it.
+    """Import OpenVINO without telemetry; no other function may import it.
+
+    OpenVINO has no switch, but works without its reporting module, which is hidden during the import unless the
+    program has loaded it already.
 
     Raises:
-        ImportError: If it is not installed.
+        ImportError: If OpenVINO is not installed.
     """
-    with without_reporter("openvino_telemetry"):
+    hidden = _OPENVINO_REPORTER not in sys.modules
+    if hidden:
+        sys.modules[_OPENVINO_REPORTER] = None  # type: ignore[assignment]
+    try:
         import openvino
 
         return openvino
-
-
-@contextmanager
-def without_reporter(module: str) -> Iterator[None]:
-    """Hide a module that only reports while another is imported: OpenVINO has no switch, but does without it."""
-    if module in sys.modules:
-        yield  # The program has loaded it for purposes of its own.
-        return
-    sys.modules[module] = None  # type: ignore[assignment]
-    try:
-        yield
     finally:
-        del sys.modules[module]
+        if hidden:
+            del sys.modules[_OPENVINO_REPORTER]

@@ -1,4 +1,4 @@
-"""Words of messages that depend on what is counted."""
+"""Counts and lists in messages."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def counted(number: int, noun: str) -> str:
-    """A number and what it counts: ``1 picture``, ``2,000 pictures``, ``3 classes``, ``4 categories``."""
+    """Format a number with its noun: ``1 picture``, ``2,000 pictures``, ``3 classes``, ``4 categories``."""
     if number == 1:
         return f"1 {noun}"
     if noun.endswith("s"):
@@ -15,5 +15,5 @@ def counted(number: int, noun: str) -> str:
 
 
 def shown(names: Sequence[str], most: int = 5) -> str:
-    """The first of some names, with a sign where there are more."""
+    """Join the first names with commas, and an ellipsis if there are more."""
     return ", ".join(names[:most]) + (", …" if len(names) > most else "")

@@ -1,4 +1,4 @@
-"""Worker processes that do not outlive the process that started them."""
+"""Worker processes that end with their parent."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from anytag.foundations.interrupts import leave_interrupts_to_parent
 
 @contextmanager
 def process_pool(workers: int, prepare: Callable[..., object], *arguments: Any) -> Iterator[ProcessPoolExecutor]:
-    """Worker processes that end when this one does, or is interrupted; what has not begun by then never does.
+    """Start worker processes that end when this process ends or is interrupted; pending work is then canceled.
 
-    They are started afresh (``spawn``) on every system: a fork would inherit the locks that threads of PyTorch, ONNX
-    Runtime or Ray hold at that moment, and might wait for them forever. So they import the program's main module, which
-    has to keep its work below ``if __name__ == "__main__":``.
+    They are started by ``spawn`` on every system: a fork would inherit locks that threads of PyTorch, ONNX Runtime or
+    Ray hold at that moment, and might wait for them forever. So workers import the program's main module, which must
+    keep its work below ``if __name__ == "__main__":``.
 
     Args:
-        workers: How many.
-        prepare: Is called in each of them before its first work.
-        arguments: Of that.
+        workers: Their number.
+        prepare: Called first in each worker.
+        arguments: Passed to ``prepare``.
     """
     pool = ProcessPoolExecutor(
         workers, multiprocessing.get_context("spawn"), initializer=_begin, initargs=(prepare, arguments)
@@ -33,7 +33,7 @@ def process_pool(workers: int, prepare: Callable[..., object], *arguments: Any) 
     try:
         yield pool
     except KeyboardInterrupt:
-        wait = False  # An interruption does not wait.
+        wait = False
         raise
     finally:
         pool.shutdown(wait=wait, cancel_futures=True)
@@ -46,10 +46,10 @@ def _begin(prepare: Callable[..., object], arguments: tuple[Any, ...]) -> None:
 
 
 def end_with_parent() -> None:
-    """Let this worker process end when its parent does, however that ends.
+    """End this worker process when its parent ends.
 
-    A pool's workers wait for work from a pipe that they hold open themselves, so when the parent is killed they would
-    wait forever.
+    A pool's workers wait for work from a pipe that they hold open themselves, so that they would wait forever for a
+    parent that was killed.
     """
     parent = multiprocessing.parent_process()
     if parent is None:
