@@ -106,6 +106,32 @@ def test_own_labels(labeled, tmp_path):
     assert {"tables.md", "results.json", "results.csv", "report.html"} <= {f.name for f in (tmp_path / "out").iterdir()}
 
 
+def test_validation_pictures_of_ones_own_get_the_benchmarks_classes(labeled, tmp_path):
+    """Few pictures seldom show every class, and may show others."""
+    held_out = tmp_path / "held_out.csv"
+    held_out.write_text("image,tags\n0.png,dog\n1.png,\n2.png,dog|horse\n")
+    done = run("--model", "lite", "--benchmark", labeled, "--validation", held_out, "--out", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    assert "one threshold, fitted on validation pictures" in done.stdout
+    assert "validation: left out, as they are not among the categories: 1 label: horse" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("image,tags\n0.png,horse\n", "held_out.csv: none of the categories (cat, dog) is among the labels (horse)"),
+        ("image,caption\n0.png,a dog\n", "held_out.csv: has no labels, so no threshold can be fitted on it"),
+    ],
+)
+def test_validation_pictures_without_any_of_the_classes(labeled, tmp_path, monkeypatch, table, message):
+    monkeypatch.chdir(tmp_path)
+    Path("held_out.csv").write_text(table)
+    done = run("--model", "lite", "--benchmark", labeled, "--validation", "held_out.csv", "--out", "out")
+    assert done.exit_code == 2
+    assert f"anytag evaluate: {message}\n" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
 def test_systems_and_benchmarks_of_one_name_are_told_apart(labeled, tmp_path, monkeypatch):
     """One's own model is often called as the one that it was made of, and one's own table as another."""
     monkeypatch.chdir(tmp_path)

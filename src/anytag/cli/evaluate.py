@@ -115,7 +115,7 @@ def evaluate(
             refuse(("--per-class",), "is about thresholds that are fitted; add --validation or --tune-on-test")
         folder = _own_folder(out)
         from anytag.evaluation.baselines.registry import open_baseline
-        from anytag.evaluation.benchmarks.registry import BENCHMARKS, open_benchmark
+        from anytag.evaluation.benchmarks.registry import BENCHMARKS, open_benchmark, open_validation
         from anytag.evaluation.evaluation import TagIndicators, ThresholdChoice
         from anytag.evaluation.report import write_report
         from anytag.evaluation.tables import write_tables
@@ -126,20 +126,25 @@ def evaluate(
         benchmark = list(dict.fromkeys(benchmark))
         folders = _picture_folders(pictures or [], [*benchmark, *([validation] if validation else [])])
 
-        def open_(name: str) -> Benchmark:
-            return open_benchmark(name, annotations, folders.get(name), wanted)
-
-        opened = [open_(name) for name in benchmark]
+        opened = [open_benchmark(name, annotations, folders.get(name), wanted) for name in benchmark]
         keys = [one.key for one in opened]
         opened = [
             replace(one, key=name, title=name) if keys.count(one.key) > 1 else one
             for one, name in zip(opened, benchmark, strict=True)
         ]
-        held_out = None if validation is None else open_(validation)
         _refuse_what_nothing_measures(opened, named=all(name in BENCHMARKS for name in benchmark))
         if limit is not None:
             opened = [_first(one, limit) for one in opened]
-        choice = ThresholdChoice(threshold, held_out, tune_on_test, per_class)
+
+        def thresholds_for(one: Benchmark) -> ThresholdChoice:
+            held_out = None
+            if validation is not None and one.task == "tagging":
+                held_out = open_validation(validation, one, annotations, folders.get(validation))
+                for note in held_out.notes:
+                    say(f"validation: {note}")
+            return ThresholdChoice(threshold, held_out, tune_on_test, per_class)
+
+        choices = [thresholds_for(one) for one in opened]
         tags = None if tags_from is None else TagIndicators(_open_model(tags_from), tag_weight)
         models, rivals = list(dict.fromkeys(model or ())), list(dict.fromkeys(baseline or ()))
         systems: list[System] = [_open_model(name) for name in models]
@@ -156,7 +161,7 @@ def evaluate(
         parts: list[tuple[Evaluation, Detail | None, Benchmark]] = []
         refused: list[str] = []
         for system in systems:
-            for one in opened:
+            for one, choice in zip(opened, choices, strict=True):
                 try:
                     made = _measure(system, one, folder, choice, bootstrap, standardize, tags, metric)
                 except AnytagError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from anytag.errors import UsageError
@@ -69,3 +70,32 @@ def open_benchmark(
             f"{', '.join(BENCHMARKS)}"
         )
     return own.open_own(text, categories, pictures=pictures)
+
+
+def open_validation(
+    name: str | Path, benchmark: Benchmark, annotations: Path | None = None, pictures: Path | None = None
+) -> Benchmark:
+    """Open labeled pictures to fit a benchmark's thresholds on.
+
+    Pictures of the user's own get the benchmark's classes: a class that none of them shows has no positives, and labels
+    that are no class are left out, with a note.
+
+    Args:
+        name: As for :func:`open_benchmark`.
+        benchmark: The tagging benchmark that thresholds are for.
+        annotations: As for :func:`open_benchmark`.
+        pictures: As for :func:`open_benchmark`.
+
+    Raises:
+        BenchmarkError: If files are missing or damaged.
+        UsageError: If there is no such file, a named benchmark has other classes, or none of the classes occurs.
+    """
+    if str(name) not in BENCHMARKS:
+        opened = open_benchmark(name, annotations, pictures, benchmark.names)
+        if opened.task != "tagging":
+            raise UsageError(f"{name}: has no labels, so no threshold can be fitted on it")
+        return replace(opened, texts=benchmark.texts)
+    opened = open_benchmark(name, annotations, pictures)
+    if opened.texts != benchmark.texts:
+        raise UsageError(f"{name} has other classes than {benchmark.title}, so its thresholds cannot be fitted on it")
+    return opened
