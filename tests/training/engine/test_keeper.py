@@ -1,4 +1,4 @@
-"""Which model is kept, when a run ends early, and that kills change neither."""
+"""Which model is kept, when a run stops early, and that kills change neither."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run says of itself: JSON lines, lines for people, curves."""
+"""Logs of a run: JSON lines, lines for people, curves."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from toy_run import config, make, records
 
 from anytag.training.engine.checkpointing import SaveError
 from anytag.training.engine.config import LoopStage
-from anytag.training.engine.curves import draw_curves, find_curves
 from anytag.training.engine.distributed import Strategy
+from anytag.training.engine.logs import draw_curves, find_curves
 from anytag.training.engine.means import Means
 from anytag.training.engine.progress import Progress, peak_memory
 

@@ -1,1 +1,1 @@
-"""The training loop and what it needs, whatever is trained: schedules, checkpoints, processes, logs."""
+"""The training engine: loop, schedules, checkpoints, processes, logs; it trains any task."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,10 +16,10 @@ from anytag.nn.transformer import Attention, FeedForward
 
 
 def large_blocks(model: nn.Module) -> list[nn.Module]:
-    """The blocks that a large model's weights and activations lie in, each once.
+    """Return the blocks that hold most of a large model's weights and activations, each once.
 
-    Swin's blocks; attention and feed-forward of the text parts' layers. Those that the recognition decoder has a share
-    in are left out: it is small, and reaches into them past their calls.
+    These are Swin's blocks, and attention and feed-forward of the text parts' layers. Blocks that the recognition
+    decoder uses are left out: it is small, and accesses their weights without calling them.
     """
     small = {
         id(part) for module in model.modules() if isinstance(module, RecognitionDecoder) for part in module.modules()
@@ -29,29 +30,21 @@ def large_blocks(model: nn.Module) -> list[nn.Module]:
             blocks += [block for stage in module.layers for block in stage.blocks]  # type: ignore[union-attr]
         elif isinstance(module, Attention | FeedForward) and id(module) not in small:
             blocks.append(module)
-    # Momentum copies are built of the same blocks, and have nothing to learn.
+    # Momentum copies consist of the same blocks, without parameters that learn.
     return [block for block in blocks if next(block.parameters(), None) is not None]
 
 
 def checkpoint_activations(blocks: Iterable[nn.Module]) -> None:
-    """Let blocks forget what happens inside them, and compute it again in the backward pass.
+    """Keep only the inputs of blocks, and recompute their activations in the backward pass.
 
-    Losses and gradients stay the same, dropout included; names of parameters, too.
-
-    Args:
-        blocks: Modules whose inputs are kept instead; see :func:`large_blocks`.
+    Losses, gradients, dropout and parameter names stay the same.
     """
     for block in blocks:
-        block.forward = _Recomputed(block.forward)
+        # Not a closure: copying the model has to copy the bound method as well.
+        block.forward = partial(_recomputed, block.forward)
 
 
-class _Recomputed:
-    """A forward pass that keeps its inputs alone."""
-
-    def __init__(self, forward: Callable[..., Any]):
-        self.forward = forward
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if not torch.is_grad_enabled():
-            return self.forward(*args, **kwargs)
-        return checkpoint(self.forward, *args, use_reentrant=False, **kwargs)
+def _recomputed(forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    if not torch.is_grad_enabled():
+        return forward(*args, **kwargs)
+    return checkpoint(forward, *args, use_reentrant=False, **kwargs)

@@ -1,4 +1,4 @@
-"""How training asks the C library to treat memory."""
+"""Memory allocation settings for training on a CPU."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ _M_MMAP_THRESHOLD = -3
 
 
 def keep_freed_memory() -> bool:
-    """Make glibc keep large freed blocks instead of handing them back to the system.
+    """Make glibc reuse large freed blocks instead of returning them to the system.
 
-    PyTorch on a CPU asks for every activation anew; by default each of them is mapped, page-faulted and unmapped
-    again, which here cost three times the arithmetic of a convolutional network's forward pass.
+    On a CPU, PyTorch allocates every activation anew. By default each is mapped, page-faulted and unmapped again, which
+    was measured to cost three times the arithmetic of a convolutional network's forward pass.
 
     Returns:
-        Whether the C library took the settings (glibc only; elsewhere nothing happens).
+        Whether the settings were applied (glibc only; elsewhere nothing happens).
     """
     if not sys.platform.startswith("linux"):
         return False

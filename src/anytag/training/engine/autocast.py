@@ -1,4 +1,4 @@
-"""Half precision where it saves time."""
+"""Mixed precision where it saves time."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from anytag.training.engine.config import Precision
 
 
 def half_pays(device: torch.device | str) -> bool:
-    """Whether products in bfloat16 take less time than in float32, copies to and from it included.
+    """Whether matrix products are faster in bfloat16 than in float32, conversions included.
 
-    On a processor they do with tiles (AMX) only: with vectors alone (``avx512_bf16``) a feed-forward and its gradient
-    take half as long again in bfloat16 at a width of 192, and twice as long at 1,024.
+    On a CPU that takes tiles (AMX). With vectors alone (``avx512_bf16``), a feed-forward layer and its gradient take
+    1.5 times as long in bfloat16 at width 192, and twice as long at 1,024.
     """
     kind = torch.device(device).type
     if kind == "cuda":
@@ -23,11 +23,11 @@ def half_pays(device: torch.device | str) -> bool:
 
 
 def autocast(device: torch.device | str, precision: Precision = "auto") -> torch.autocast:
-    """A context in which PyTorch multiplies in the given precision; weights stay as they are.
+    """Context in which products are computed in a precision; weights stay as they are.
 
     Args:
-        device: Where it multiplies.
-        precision: Which; ``auto`` asks :func:`half_pays`.
+        device: Where products are computed.
+        precision: ``auto``: bfloat16 if :func:`half_pays`.
     """
     half = half_pays(device) if precision == "auto" else precision == "bfloat16"
     return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=half)

@@ -1,4 +1,4 @@
-"""The best weights of a run by a figure of its validation, and how long there have been no better ones."""
+"""The best weights of a run, by a validation metric."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from torch import nn
 from anytag.errors import UsageError
 from anytag.training.engine.checkpointing import explained, read_state, write_state
 
-#: Of a run, in order: the step of each validation, and its figures.
+#: The step and the metrics of each validation of a run, in order.
 Validations = Sequence[tuple[int, Mapping[str, float]]]
 
 
 class BestWeights:
-    """The file ``best.pt``: the weights of the best validation so far.
+    """The file ``best.pt``: weights of the best validation so far.
 
-    The file knows its step, the log has the figures of all validations, and nothing else is remembered: a run that is
-    taken up again, by other figures or with more patience, stands where it would without the break.
+    The file holds its step, the log the metrics of all validations, and there is no other state: a run resumed with
+    another metric or more patience behaves as if it had never stopped.
 
     Args:
         folder: The run folder.
-        metric: The figure.
-        lower_is_better: Whether the best one is the lowest.
+        metric: Name of the metric.
+        lower_is_better: Whether the lowest value is the best.
     """
 
     def __init__(self, folder: Path, metric: str, lower_is_better: bool = False):
@@ -32,31 +32,27 @@ class BestWeights:
 
     @property
     def step(self) -> int | None:
-        """The step of the weights; ``None`` if there are none."""
-        if not self.path.exists():
-            return None
-        return int(read_state(self.path)["step"])
+        """The step of the stored weights, if there are any."""
+        return int(read_state(self.path)["step"]) if self.path.exists() else None
 
     def is_beaten(self, validations: Validations) -> bool:
-        """Whether the last validation is better than that of the weights.
+        """Whether the last validation is better than that of the stored weights.
 
         Raises:
-            UsageError: If it lacks the figure.
+            UsageError: If it lacks the metric.
         """
-        kept, _ = self._kept(validations)
-        value = self._value(validations[-1][1])
-        return value == value and (kept is None or value > kept)
+        value, (best, _) = self._value(validations[-1][1]), self._best(validations)
+        return value == value and (best is None or value > best)
 
     def misses(self, validations: Validations) -> int:
-        """How many validations there were since that of the weights."""
-        _, since = self._kept(validations)
-        return since
+        """Number of validations since that of the stored weights."""
+        return self._best(validations)[1]
 
     def save(self, model: nn.Module, step: int) -> None:
-        """Put a model's weights in place of those that are there.
+        """Replace the stored weights by a model's.
 
         Raises:
-            SaveError: If they cannot be written; those before stay.
+            SaveError: If they cannot be written; the file stays as it was.
         """
         part = self.path.with_name(self.path.name + ".part")
         with explained(self.path, step):
@@ -64,21 +60,21 @@ class BestWeights:
             part.replace(self.path)
 
     def load_into(self, model: nn.Module) -> None:
-        """Give a model the weights, if there are any."""
+        """Load the stored weights, if there are any, into a model."""
         if self.path.exists():
             model.load_state_dict(read_state(self.path)["model"])
 
-    def _kept(self, validations: Validations) -> tuple[float | None, int]:
-        """The figure that the weights have, and how many validations came later; none of what the log has forgotten."""
+    def _best(self, validations: Validations) -> tuple[float | None, int]:
+        """Metric of the stored weights, and the number of later validations; (None, 0) if not in the log."""
         step = self.step
-        for place, (validated, figures) in enumerate(validations):
+        for place, (validated, metrics) in enumerate(validations):
             if validated == step:
-                return self._value(figures), len(validations) - 1 - place
+                return self._value(metrics), len(validations) - 1 - place
         return None, 0
 
-    def _value(self, figures: Mapping[str, float]) -> float:
-        if self.metric not in figures:
+    def _value(self, metrics: Mapping[str, float]) -> float:
+        if self.metric not in metrics:
             raise UsageError(
-                f"best_metric={self.metric}: the validation has no such figure; it has {', '.join(figures)}"
+                f"best_metric={self.metric}: the validation has no such figure; it has {', '.join(metrics)}"
             )
-        return self._sign * float(figures[self.metric])
+        return self._sign * float(metrics[self.metric])

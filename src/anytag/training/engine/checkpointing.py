@@ -1,7 +1,7 @@
-"""The state of a run on disk, written whole or not at all.
+"""Checkpoints of a run, written whole or not at all.
 
-One process writes ``checkpoint.pt``. Processes that share the weights write a folder ``checkpoint-STEP`` together, each
-its own part (``torch.distributed.checkpoint``). Any number of processes can go on from either.
+A single process writes ``checkpoint.pt``. Processes that shard the weights write a folder ``checkpoint-STEP``, each its
+own part (``torch.distributed.checkpoint``). Any number of processes can resume from either.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ from anytag.errors import AnytagError, ModelError, first_line
 from anytag.foundations.stand_in_files import stand_in
 from anytag.training.engine.distributed import Strategy, placed_like
 
-#: ``model``, ``average``, ``optimizer`` (by the parameters' names), ``step``, ``generators``.
+#: Keys: ``model``, ``average``, ``optimizer`` (by parameter name), ``step``, ``generators``.
 State = dict[str, Any]
 
 
 class SaveError(AnytagError):
-    """A checkpoint that could not be written; the one before it is still there."""
+    """A checkpoint could not be written; the one before it is still there."""
 
     kind = "save"
 
 
 class RunState:
-    """What a run needs to go on exactly: weights, average, optimizer, step and the generators' states.
+    """Saves and loads everything that a run needs to resume exactly: weights, average, optimizer, step, generators.
 
     Args:
         folder: The run folder.
-        model: Its parameters' names are those in the checkpoint.
-        average: The moving average, if there is one.
-        optimizer: Of the model's parameters.
+        model: The model, whose parameter names are those in the checkpoint.
+        average: Its moving average, if there is one.
+        optimizer: Its optimizer.
         strategy: How processes share the run.
     """
 
@@ -62,7 +62,7 @@ class RunState:
 
     @property
     def path(self) -> Path:
-        """The newest checkpoint; where there is none, the file that one process would write."""
+        """The newest checkpoint; ``checkpoint.pt`` if there is none."""
         found = self._folders()
         file = self.folder / "checkpoint.pt"
         if found and not (file.exists() and _step_of(file) >= _step_of(found[-1])):
@@ -70,10 +70,10 @@ class RunState:
         return file
 
     def save(self, step: int) -> None:
-        """Write a checkpoint in place of the one before.
+        """Replace the checkpoint.
 
         Raises:
-            SaveError: In every process, if one of them cannot write; the checkpoint before stays.
+            SaveError: In every process, if one of them cannot write; the previous checkpoint stays.
         """
         state = self._collect(step)
         target = self.folder / (f"checkpoint-{step:09d}" if self.strategy.is_sharded else "checkpoint.pt")
@@ -98,13 +98,10 @@ class RunState:
         self.strategy.wait()
 
     def load(self) -> int | None:
-        """Take up the newest checkpoint.
-
-        Returns:
-            Its step, or ``None`` if there is no checkpoint.
+        """Load the newest checkpoint, and return its step; ``None`` if there is no checkpoint.
 
         Raises:
-            ModelError: If it is of another model.
+            ModelError: If it cannot be read, or belongs to another model.
         """
         path = self.path
         if not path.exists():
@@ -127,18 +124,14 @@ class RunState:
         return int(state["step"])
 
     def _compare(self, path: Path, stored: Mapping[str, Tensor]) -> None:
-        """Refuse a checkpoint of other sizes, in one sentence.
-
-        Raises:
-            ModelError: If names or shapes of the weights differ from the model's.
-        """
+        """Raise a ModelError if names or shapes of the weights differ from the model's."""
         own = self.model.state_dict()
         other = [name for name in own.keys() & stored.keys() if own[name].shape != stored[name].shape]
         apart = sorted(own.keys() ^ stored.keys())
         if not other and not apart:
             return
         if other:
-            # The first in the model's own order says most.
+            # The first in the model's own order is the most telling.
             name = min(other, key=list(own).index)
             what = f"{name} is {_shape(stored[name])} there and {_shape(own[name])} in this recipe's model"
         else:
@@ -168,7 +161,7 @@ class RunState:
         }
 
     def _apply(self, state: State) -> None:
-        """Load a state whose tensors are whole, or placed as this run's are."""
+        """Apply a state whose tensors are whole, or sharded like this run's."""
         _load_into(self.model, state["model"])
         if self.average is not None:
             if "average" in state:
@@ -194,13 +187,13 @@ class RunState:
         return state
 
     def _named(self, numbered: dict[int, Any]) -> dict[str, Any]:
-        """The optimizer's state as earlier versions wrote it: by the parameters' numbers, group by group."""
+        """Convert an optimizer's state from earlier versions, which numbered the parameters, group by group."""
         names = {id(parameter): name for name, parameter in self.model.named_parameters()}
         ordered = [names[id(parameter)] for group in self.optimizer.param_groups for parameter in group["params"]]
         return {ordered[number]: entries for number, entries in numbered.items()}
 
     def _read_folder(self, path: Path) -> State:
-        """Read this process's part into tensors placed as the run's are; the optimizer's have to be made first."""
+        """Read this process's part into tensors sharded like the run's; those of the optimizer are created first."""
         known = FileSystemReader(path).read_metadata().state_dict_metadata
         parameters = dict(self.model.named_parameters())
         state: State = {"model": self.model.state_dict(), "optimizer": {}, "generators": {}}
@@ -226,13 +219,13 @@ class RunState:
         return state
 
     def _folders(self) -> list[Path]:
-        """Whole checkpoints of several processes, the newest last."""
+        """Complete checkpoint folders, the newest last."""
         return sorted(path for path in self.folder.glob("checkpoint-*") if path.suffix != ".part")
 
     def _install(self, part: Path, target: Path) -> None:
-        """Put a new checkpoint into its place, then remove those before it: a kill between leaves both."""
+        """Move a new checkpoint into place, then remove earlier ones: a kill in between leaves both."""
         before = [path for path in (*self._folders(), self.folder / "checkpoint.pt") if path != target]
-        if target.is_dir():  # A folder cannot be replaced at one stroke, and this step's is as good.
+        if target.is_dir():  # A folder cannot be replaced atomically, and it is that of the same step.
             _remove(part)
             return
         part.replace(target)
@@ -241,7 +234,7 @@ class RunState:
 
 
 def write_state(state: State, part: Path) -> None:
-    """Write a state, and see to it that it is on the disk."""
+    """Write a state and flush it to disk."""
     with part.open("wb") as handle:
         torch.save(state, handle)
         handle.flush()
@@ -257,7 +250,7 @@ def _write_folder(state: State, part: Path, strategy: Strategy) -> None:
 
 @contextmanager
 def explained(target: Path, step: int) -> Iterator[None]:
-    """Turn what goes wrong in writing a checkpoint into a :class:`SaveError`."""
+    """Convert errors while writing a checkpoint to :class:`SaveError`."""
     try:
         yield
     except (OSError, RuntimeError, CheckpointException) as error:
@@ -268,7 +261,7 @@ def explained(target: Path, step: int) -> Iterator[None]:
 
 
 def _reason(error: BaseException) -> BaseException:
-    """What the operating system said: PyTorch hides it behind errors of its own."""
+    """The operating system's error behind one of PyTorch's."""
     if isinstance(error, CheckpointException):
         failures = [failure for failure, _ in error.failures.values()]
         return _reason(failures[0]) if failures else error
@@ -288,15 +281,15 @@ def _load_into(module: nn.Module, values: dict[str, Tensor]) -> None:
 
 
 def read_state(path: Path) -> State:
-    """What :func:`write_state` has written, left on the disk until it is looked at.
+    """Read a state of :func:`write_state`, memory-mapped.
 
     Raises:
-        ModelError: If the file is not whole, or another one.
+        ModelError: If the file is damaged, or not a state.
     """
     with path.open("rb"):
-        pass  # A file that may not be read is not called damaged.
+        pass  # A file without read permission is not called damaged.
     what = stand_in(path)
-    if what is None and not zipfile.is_zipfile(path):  # PyTorch speaks of mmap then, or of an invalid argument.
+    if what is None and not zipfile.is_zipfile(path):  # PyTorch's own message would be about mmap.
         what = (
             f"damaged or cut off ({path.stat().st_size:,} bytes); copy it again or, if there is no other copy, begin a "
             "new run"
@@ -314,7 +307,7 @@ def _step_of(path: Path) -> int:
 
 
 def _generators() -> list[Tensor]:
-    """States of this process's random generators: the CPU's and, if there is one, its accelerator's."""
+    """States of this process's random generators: the CPU's and, if there is one, the GPU's."""
     states = [torch.get_rng_state()]
     if torch.cuda.is_available():
         states.append(torch.cuda.get_rng_state())
@@ -322,7 +315,7 @@ def _generators() -> list[Tensor]:
 
 
 def _set_generators(states: dict[str, Tensor], rank: int) -> None:
-    """Go on with this process's draws; a process that was not there before starts draws of its own."""
+    """Restore this process's random generators; a process without a saved state keeps its own."""
     if rank >= len(states["0"]):
         return
     torch.set_rng_state(states["0"][rank].clone())

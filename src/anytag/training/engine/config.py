@@ -1,4 +1,4 @@
-"""What the training loop needs to know of a run, and settings from the command line."""
+"""Configuration of the training loop, and overrides from the command line."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from anytag.errors import UsageError
 from anytag.foundations.settings import BatchSize, LearningRate, Seed, Settings, complaint_of
 from anytag.training.engine.schedules import Schedule, WarmupCosineSchedule
 
-#: Of products in training; ``auto``: bfloat16 where that is faster.
+#: Precision of matrix products in training; ``auto``: bfloat16 where that is faster.
 Precision = Literal["auto", "float32", "bfloat16"]
 
-#: Of a running mean: what is kept of it at every step.
+#: Decay of a moving average per step.
 Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 class LoopStage(Settings):
-    """One stretch of training with its own schedule: what the loop knows of it.
+    """One stage of training, with its own learning rate schedule.
 
     Attributes:
         name: For logs.
         epochs: Passes over the training pictures.
         learning_rate: Peak rate of everything but the image encoder.
         encoder_learning_rate: Peak rate of the image encoder; 0 keeps it frozen.
-        warmup: Steps of linear warm-up; then a cosine to a hundredth.
-        schedule: Another course of the rates; ``warmup`` is not looked at then. Its own peak stands for the peak rates
-            above: rates rise and fall as it does, in proportion.
+        warmup: Steps of linear warm-up, before a cosine decay to a hundredth of the peak.
+        schedule: Another schedule, in place of ``warmup`` and cosine. It is scaled so that its peak becomes the peak
+            rates above.
     """
 
     name: str
@@ -41,48 +41,45 @@ class LoopStage(Settings):
     schedule: Schedule | None = None
 
     def trains(self, parameter: str) -> bool:
-        """Whether the stage changes a parameter, by its name in the model that the loop trains."""
+        """Whether the stage trains a parameter, by its name in the model."""
         return self.encoder_learning_rate > 0 or not parameter.startswith("image_encoder.")
 
     def course(self, steps_per_epoch: int, steps: int) -> Callable[[int], float]:
-        """The share of the peak rates at every step of the stage, which has so many steps."""
+        """Return the share of the peak rates at every step of a stage of ``steps`` steps."""
         schedule = self.schedule or WarmupCosineSchedule(peak=1.0, floor_share=0.01, warmup=self.warmup)
         rate = schedule.over(steps_per_epoch, steps)
         return lambda step: rate(step) / schedule.peak
 
 
 class LoopConfig(Settings):
-    """What :class:`~anytag.training.engine.loop.TrainingLoop` needs to know of a run, whatever it trains.
+    """Configuration of :class:`~anytag.training.engine.loop.TrainingLoop`, whatever it trains.
 
     Attributes:
         stages: One after another.
-        seed: Of everything drawn.
-        batch_size: Samples a step learns from, over all processes and micro-batches.
-        accumulate: Micro-batches that a process divides its share of a batch into, to save memory: their losses' mean
-            is what one large batch gives wherever the loss is a mean over samples.
-        weight_decay: Of matrices; norms, biases and embeddings are not decayed. AdamW takes this share, times the
-            rate, of every weight in a step.
+        batch_size: Samples per step, over all processes and micro-batches.
+        accumulate: Micro-batches that a process divides its share of a batch into, to save memory: the mean of their
+            losses equals that of one large batch wherever the loss is a mean over samples.
+        weight_decay: Of matrices; norms, biases and embeddings are not decayed. In each step, AdamW subtracts this
+            share of every weight, times the learning rate.
         betas: AdamW's.
-        gradient_clip: Gradients are scaled down to this norm; 0: never.
-        ema_decay: Decay of the moving average of the weights, which is what is kept; 0: there is none.
+        gradient_clip: Maximum norm of the gradients; 0: no clipping.
+        ema_decay: Decay of the moving average of the weights, which is what is saved; 0: no average.
         save_every: Steps between checkpoints.
         log_every: Steps between lines in the log.
         validate_every: Steps between validations.
-        precision: Of products; weights stay in float32. ``auto``: bfloat16 (autocast) where that is faster: on graphics
-            processors that know it, and on processors with AMX.
+        precision: Of matrix products; weights stay in float32. ``auto``: bfloat16 (autocast) where that is faster: on
+            GPUs that support it, and on CPUs with AMX.
         parallel: How the processes that ``torchrun`` starts share the work. ``ddp``: each holds the whole model;
-            ``fsdp``: weights, gradients, optimizer and average are divided among them; ``auto``: ``ddp``.
-        activation_checkpointing: Compute activations of the large blocks again in the backward pass instead of keeping
-            them: less memory for a third more time.
-        best_metric: A figure of validation: the model with the best one so far is kept, and is what the run leaves.
-            ``None``: that of the last step is.
-        lower_is_better: Whether the best one is the lowest, as with losses.
-        patience: The run ends after so many validations without a better figure; ``None``: at its last step.
-        loggers: Who receives the log beside ``log.jsonl`` (:mod:`anytag.training.engine.loggers`), each with an
+            ``fsdp``: weights, gradients, optimizer and average are sharded; ``auto``: ``ddp``.
+        activation_checkpointing: Recompute activations of the large blocks in the backward pass instead of storing
+            them: less memory, a third more time.
+        best_metric: Validation metric by which the best model is kept; ``None``: the last model is kept.
+        lower_is_better: Whether the lowest value of ``best_metric`` is the best, as for losses.
+        patience: Stop after this many validations without a better ``best_metric``; ``None``: at the last step.
+        loggers: External loggers besides ``log.jsonl`` (:mod:`anytag.training.engine.loggers`), each with an
             extra of its name.
-        divergence_factor: A loss so many times its running median is taken for diverging, so that it is above 1; 0:
-            never.
-        divergence_steps: So many such steps in a row end the run; no checkpoint is written on the way.
+        divergence_factor: A loss this many times its running median counts as diverging; above 1, or 0: no check.
+        divergence_steps: This many such steps in a row end the run; no checkpoint is written meanwhile.
     """
 
     stages: tuple[LoopStage, ...]
@@ -133,15 +130,15 @@ Config = TypeVar("Config", bound=BaseModel)
 
 @dataclass
 class Overrides:
-    """``--set`` arguments, applied to a config."""
+    """``--set`` arguments: ``path.to.key=value``."""
 
     pairs: list[str] = field(default_factory=list)
 
     def apply(self, config: Config) -> Config:
-        """The config with every ``path.to.key=value`` set; values are JSON, or strings if they are not.
+        """Return the config with every setting; values are parsed as JSON, else taken as strings.
 
         Raises:
-            UsageError: If a pair has no ``=``, names an unknown setting, or gives it a value of the wrong kind.
+            UsageError: If a pair has no ``=``, an unknown setting, or a value of the wrong type.
         """
         changes: _Changes = {}
         for pair in self.pairs:
@@ -158,7 +155,7 @@ class Overrides:
             place: Any = changes
             for parent in parents:
                 place = place.setdefault(parent, {})
-                if isinstance(place, _Value):  # The whole was set before: change that.
+                if isinstance(place, _Value):
                     raise UsageError(f"--set {path}: {parent} is set as a whole already; set it once")
             place[key] = _Value(value)
         changed: Config = _with(config, changes, ())
@@ -167,8 +164,6 @@ class Overrides:
 
 @dataclass
 class _Value:
-    """What a setting becomes."""
-
     value: Any
 
 
@@ -176,7 +171,7 @@ _Changes = dict[str, "_Value | _Changes"]
 
 
 def _exists(node: Any, path: list[str]) -> bool:
-    """Whether there is such a setting; an entry of a list is none."""
+    """Whether there is such a setting; entries of lists are not settings."""
     for place, key in enumerate(path):
         if isinstance(node, BaseModel) and key in type(node).model_fields:
             node = getattr(node, key)
@@ -190,7 +185,7 @@ def _exists(node: Any, path: list[str]) -> bool:
 
 
 def _with(node: Any, changes: _Changes, path: tuple[str, ...]) -> Any:
-    """A config's part with changes; each model is made again by its own class, so that it stays of its kind."""
+    """Apply changes to a part of a config; each model is validated by its own class."""
     if isinstance(node, list | tuple):
         items = list(node)
         for key, change in changes.items():

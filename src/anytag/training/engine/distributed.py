@@ -1,8 +1,7 @@
-"""One run in several processes, as ``torchrun`` starts them: PyTorch's DDP and FSDP2.
+"""Distributed training with PyTorch's DDP and FSDP2, in the processes that ``torchrun`` starts.
 
-A strategy knows how the processes share a run; the loop does the same with each of the three. What the step function
-computes is the forward pass of a module (:class:`LossModule`), so that the engines' hooks run whatever parts of the
-model it calls.
+A strategy defines how the processes share a run; the loop treats all three alike. The step function is the forward
+pass of a module (:class:`LossModule`), so that DDP's and FSDP's hooks run whatever parts of the model it calls.
 """
 
 from __future__ import annotations
@@ -31,23 +30,23 @@ from anytag.errors import UsageError
 from anytag.nn.devices import find_device
 from anytag.training.engine.activation_checkpointing import large_blocks
 
-#: The first process prepares data and validates alone; the others wait for so long. Other exchanges keep PyTorch's own
-#: limits, so that a process that hangs ends a run.
+#: How long processes wait while the first one prepares data or validates. Other collectives keep PyTorch's timeouts, so
+#: that a process that hangs ends the run.
 PATIENCE = timedelta(hours=6)
 
 
 @dataclass(frozen=True)
 class Share:
-    """The part of a step's batch that one call of the step function learns from.
+    """The part of a step's batch for one call of the step function.
 
-    A batch is divided among the processes, and what a process gets among its micro-batches.
+    A batch is divided among the processes, and each process's part among its micro-batches.
 
     Attributes:
         rank: Number of the process.
-        world: Processes there are.
+        world: Number of processes.
         micro: Number of the micro-batch.
-        micros: Micro-batches there are in each process.
-        device: Where the model is.
+        micros: Micro-batches of each process.
+        device: Device of the model.
     """
 
     rank: int = 0
@@ -58,103 +57,92 @@ class Share:
 
     @property
     def index(self) -> int:
-        """Number of the share, from 0."""
         return self.rank * self.micros + self.micro
 
     @property
     def count(self) -> int:
-        """Shares there are."""
         return self.world * self.micros
 
     def rows(self, size: int) -> slice:
-        """The share's rows of a batch of so many."""
+        """The share's rows of a batch of ``size``."""
         return slice(self.index * size // self.count, (self.index + 1) * size // self.count)
 
 
 class LossModule(nn.Module):
-    """A step function as the forward pass of a module that holds the model.
-
-    Args:
-        model: What is trained.
-        step: Called with the model and whatever the module is called with.
-    """
+    """A step function as the forward pass of a module: it is called with the model and the module's arguments."""
 
     def __init__(self, model: nn.Module, step: Callable[..., tuple[Tensor, dict[str, float]]]):
         super().__init__()
         self.model, self.step = model, step
 
     def forward(self, *args: Any) -> tuple[Tensor, dict[str, float]]:
-        """The loss and its parts."""
         return self.step(self.model, *args)
 
 
 class Strategy:
-    """One process alone; the other strategies build on it.
+    """Training in a single process; base of the other strategies.
 
     Attributes:
-        rank: Number of this process; the first, 0, alone writes and reports.
-        world: Processes there are.
-        is_sharded: Whether a process holds a part of the weights only.
+        rank: Number of this process; only the first, 0, writes and reports.
+        world: Number of processes.
+        is_sharded: Whether each process holds only a part of the weights.
     """
 
     rank, world, is_sharded = 0, 1, False
 
     def device_of(self, model: nn.Module) -> torch.device:
-        """Where the model is to be: alone, where it is already."""
+        """Device on which to train the model."""
         return next(model.parameters()).device
 
     @property
     def is_first(self) -> bool:
-        """Whether this process writes and reports."""
         return self.rank == 0
 
     def wait(self) -> None:
-        """Until every process is here."""
+        """Wait until every process is here."""
 
     def share(self, micro: int, micros: int, device: torch.device) -> Share:
-        """What this process learns from in a micro-batch."""
+        """This process's share of a micro-batch."""
         return Share(self.rank, self.world, micro, micros, device)
 
     def prepare(self, losses: LossModule, average: nn.Module | None) -> None:
-        """Take charge of the model, once, before there is an optimizer. All processes get the first one's weights.
+        """Set up the model, once, before the optimizer is created. All processes get the first one's weights.
 
         Args:
             losses: Holds the model.
-            average: A copy of the model, of the same parts in the same order.
+            average: A copy of the model.
         """
         self.losses: nn.Module = losses
 
     def enter(self) -> None:
-        """A stage begins: other parameters may learn from here on."""
+        """Prepare for a stage, which may train other parameters."""
 
     def forward(self, *args: Any) -> tuple[Tensor, dict[str, float]]:
         """Call the step function."""
         return self.losses(*args)
 
     def accumulating(self, last: bool) -> AbstractContextManager[Any]:
-        """Forward and backward pass of a micro-batch happen in here; gradients are exchanged with the last one."""
+        """Context for forward and backward pass of a micro-batch; gradients are synchronized with the last one."""
         return nullcontext()
 
     def clip(self, parameters: Iterable[nn.Parameter], limit: float) -> float:
-        """Scale gradients down to a norm; the norm that they had."""
+        """Clip gradients to a total norm, and return the norm before."""
         return float(nn.utils.clip_grad_norm_(parameters, limit))
 
     def means(self, values: list[float]) -> list[float]:
-        """The same over all processes, each value for itself."""
+        """Means of each value over the processes."""
         return values
 
     def gathered(self, value: Any) -> list[Any]:
-        """Every process's value, for all processes."""
+        """Values of all processes, in every process."""
         return [value]
 
     def whole(self, model: nn.Module) -> nn.Module:
-        """A model that can be called and saved: in the first process; elsewhere it need not be whole."""
+        """Return the unsharded model; only the first process's can be called and saved."""
         return model
 
 
 class _Processes(Strategy):
-    """What strategies of several processes share."""
-
     def __init__(self, device: torch.device):
         self.rank, self.world, self.device = distributed.get_rank(), distributed.get_world_size(), device
 
@@ -165,7 +153,6 @@ class _Processes(Strategy):
         _wait()
 
     def prepare(self, losses: LossModule, average: nn.Module | None) -> None:
-        """Give all processes the first one's weights."""
         with torch.no_grad():
             for module in (losses, average):
                 for tensor in () if module is None else module.state_dict().values():
@@ -186,52 +173,48 @@ class _Processes(Strategy):
 
 
 class DataParallel(_Processes):
-    """Every process holds the whole model; gradients are averaged (DDP)."""
+    """DDP: every process holds the whole model, and gradients are averaged."""
 
     _engine: DistributedDataParallel | None = None
 
     def enter(self) -> None:
-        """DDP settles which parameters learn when it is made."""
+        # DDP fixes the trained parameters when it is created.
         self._engine = None
-        gc.collect()  # The old engine's hooks go with it, and it may be part of a circle.
-        # What a step leaves out (captions, texts) may differ between steps and between processes. Buffers are kept
-        # alike by those who change them.
+        gc.collect()  # Frees the old engine's hooks; it may be part of a reference cycle.
+        # Steps and processes may lack parts of the loss (captions, texts). Buffers are synchronized by their owners.
         known = inspect.signature(DistributedDataParallel).parameters
         buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
         settings: dict[str, Any] = {buffers: False, "find_unused_parameters": True, "init_sync": False}
-        # Most steps leave nothing out, and PyTorch advises against what the others need.
+        # PyTorch warns about this in steps that have all parts.
         warnings.filterwarnings("ignore", message="find_unused_parameters=True was specified")
         self._engine = DistributedDataParallel(self.losses, **settings)
 
     def forward(self, *args: Any) -> tuple[Tensor, dict[str, float]]:
-        """Call the step function through DDP."""
         assert self._engine is not None
         return self._engine(*args)
 
     def accumulating(self, last: bool) -> AbstractContextManager[Any]:
-        """Gradients are averaged with the last micro-batch."""
         assert self._engine is not None
         return nullcontext() if last else self._engine.no_sync()
 
 
 class FullyShardedDataParallel(_Processes):
-    """Weights, gradients, optimizer and average are divided among the processes (FSDP2).
+    """FSDP2: weights, gradients, optimizer and average are sharded among the processes.
 
-    A block's weights are whole only while it is at work. All processes must use the same parts of the model in a
+    A block's weights are whole only during its computation. All processes must use the same parts of the model in a
     step; otherwise they wait for each other.
     """
 
     is_sharded = True
-    #: Scalars cannot be divided: every process holds them, and averages their gradients itself.
+    #: Scalars cannot be sharded: every process holds them, and their gradients are averaged here.
     _scalars: list[nn.Parameter]
 
     def prepare(self, losses: LossModule, average: nn.Module | None) -> None:
-        """Divide model and average."""
         super().prepare(losses, average)
-        # To hand out a whole model there must be one that was never divided.
+        # For :meth:`whole`, a copy that is never sharded.
         self._plain = copy.deepcopy(losses.model) if self.is_first else None
         mesh = init_device_mesh(self.device.type, (self.world,))
-        # Keys and values are views; nobody changes them in place.
+        # Keys and values are views, which are never changed in place.
         warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
         self._scalars = [parameter for parameter in losses.parameters() if parameter.dim() == 0]
         for root in (losses, average):
@@ -245,13 +228,11 @@ class FullyShardedDataParallel(_Processes):
             fully_shard(root, mesh=mesh, ignored_params=whole)
 
     def accumulating(self, last: bool) -> AbstractContextManager[Any]:
-        """Gradients are divided and averaged with the last micro-batch."""
         assert isinstance(self.losses, FSDPModule)
         self.losses.set_requires_gradient_sync(last)
         return nullcontext()
 
     def clip(self, parameters: Iterable[nn.Parameter], limit: float) -> float:
-        """The norm is that of all processes' parts."""
         self._average_scalars()
         learned = [parameter for parameter in parameters if parameter.grad is not None]
         sharded = [parameter for parameter in learned if isinstance(parameter, DTensor)]
@@ -265,7 +246,6 @@ class FullyShardedDataParallel(_Processes):
 
     @torch.no_grad()
     def whole(self, model: nn.Module) -> nn.Module:
-        """Put the parts together, in the first process."""
         plain = {} if self._plain is None else self._plain.state_dict()
         for name, tensor in model.state_dict().items():
             full = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
@@ -275,7 +255,7 @@ class FullyShardedDataParallel(_Processes):
 
     def _average_scalars(self) -> None:
         for scalar in self._scalars:
-            # Every process takes part in the exchange, even if a scalar had no part in its loss.
+            # Every process takes part, even if the scalar had no part in its loss.
             gradient = torch.zeros_like(scalar) if scalar.grad is None else scalar.grad
             both = torch.stack([gradient.detach(), torch.full_like(gradient, scalar.grad is not None)])
             distributed.all_reduce(both)
@@ -283,15 +263,15 @@ class FullyShardedDataParallel(_Processes):
 
 
 def find_place(asked: str | None, only: str | None = None) -> torch.device:
-    """Where this process trains.
+    """Choose the device on which this process trains.
 
     Args:
-        asked: What the user asks for (``cpu``, ``cuda:1``); ``None``: an accelerator, if there is one.
-        only: The one kind of device that will do.
+        asked: The user's choice (``cpu``, ``cuda:1``); ``None``: an accelerator, if there is one.
+        only: The only kind of device that is supported.
 
     Raises:
-        UsageError: If what is asked for will not do.
-        ModelError: If there is no such device here.
+        UsageError: If the user's choice is not supported.
+        ModelError: If there is no such device.
     """
     several = "WORLD_SIZE" in os.environ and distributed.is_available()
     if only is not None and asked not in (None, only):
@@ -308,10 +288,10 @@ def find_place(asked: str | None, only: str | None = None) -> torch.device:
 
 
 def connect(parallel: Literal["auto", "ddp", "fsdp"] = "auto", place: torch.device | None = None) -> Strategy:
-    """The strategy for the processes that there are: ``torchrun`` says so in the environment.
+    """Return the strategy for the processes that ``torchrun`` started, or for a single process.
 
     Args:
-        parallel: How several processes share a run; without ``torchrun`` there is one, and nothing to share.
+        parallel: See :class:`~anytag.training.engine.config.LoopConfig`.
         place: From :func:`find_place`; ``None``: an accelerator, if there is one.
     """
     if "WORLD_SIZE" not in os.environ or not distributed.is_available():
@@ -322,13 +302,13 @@ def connect(parallel: Literal["auto", "ddp", "fsdp"] = "auto", place: torch.devi
     if not distributed.is_initialized():
         distributed.init_process_group("gloo" if own.type == "cpu" else None)
         atexit.register(_leave)
-    _patient_group()  # Now, while all processes are here to make it.
+    _patient_group()  # Now, since all processes have to create it together.
     return FullyShardedDataParallel(own) if parallel == "fsdp" else DataParallel(own)
 
 
 @contextmanager
 def first_process_first() -> Iterator[None]:
-    """The first process goes ahead, the others follow: they find on disk what it has made."""
+    """Run the block in the first process before the others, which then find its files on disk."""
     several = distributed.is_available() and distributed.is_initialized()
     is_first = not several or distributed.get_rank() == 0
     if not is_first:
@@ -339,7 +319,7 @@ def first_process_first() -> Iterator[None]:
 
 
 def placed_like(value: Tensor, model: Tensor) -> Tensor:
-    """A whole tensor, divided as another one is, or as it is."""
+    """Shard a whole tensor like another one, if that is sharded."""
     value = value.to(model.device)
     if isinstance(value, DTensor) or not isinstance(model, DTensor):
         return value
@@ -347,12 +327,11 @@ def placed_like(value: Tensor, model: Tensor) -> Tensor:
 
 
 def local_part(tensor: Tensor) -> Tensor:
-    """What this process holds of a tensor."""
+    """This process's part of a tensor."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def _wait() -> None:
-    """Until every process is here, with patience."""
     distributed.barrier(_patient_group())
 
 

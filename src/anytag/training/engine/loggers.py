@@ -1,8 +1,8 @@
-"""Who receives a run's log beside ``log.jsonl``: TensorBoard, Weights & Biases, MLflow.
+"""External loggers of a run: TensorBoard, Weights & Biases, MLflow.
 
-Each is asked for by name (``loggers`` in a recipe), takes its own settings from its own environment variables
-(``WANDB_PROJECT``, ``MLFLOW_TRACKING_URI``), and is one small class. A run that is taken up again goes on in the run of
-that service that it began: ``loggers.json`` in the run folder has its id.
+Recipes name them (``loggers``). Each reads its settings from its own environment variables (``WANDB_PROJECT``,
+``MLFLOW_TRACKING_URI``). A run that is resumed continues the service's run that it began, whose id is in
+``loggers.json`` in the run folder.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from __future__ import annotations
 import importlib
 import json
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from anytag.errors import needs_extra
 from anytag.foundations.atomic_files import write_text
@@ -22,21 +23,112 @@ from anytag.foundations.atomic_files import write_text
 IDS_FILE = "loggers.json"
 
 
-class Logger(Protocol):
-    """Receives figures; made when nothing is logged yet, so that what is missing is said at once."""
+class Logger(ABC):
+    """Receives the metrics of a run.
+
+    Raises:
+        MissingExtraError: If the package is not installed.
+    """
+
+    kind: str
+    module: str
+    purpose: str
+    #: What :meth:`begin` opened.
+    run: Any = None
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        with needs_extra(self.purpose, self.kind):
+            self.package: Any = importlib.import_module(self.module)
+
+    @abstractmethod
+    def begin(self, step: int, settings: Mapping[str, Any]) -> None:
+        """Begin the run, or continue after a step: metrics of later ones will come again."""
+
+    @abstractmethod
+    def write(self, step: int, figures: Mapping[str, float]) -> None:
+        """Log metrics of a step by name, such as ``training/tagging`` or ``validation/map``."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End the run; services take a run that does not end for crashed."""
+
+    @property
+    def run_id(self) -> str | None:
+        """Id of the service's run that continues."""
+        return _ids(self.folder).get(self.kind)
+
+    def keep_id(self, id: str) -> None:
+        if self.run_id != id:
+            write_text(self.folder / IDS_FILE, json.dumps({**_ids(self.folder), self.kind: id}) + "\n")
+
+
+class TensorBoardLogger(Logger):
+    """Files in ``tensorboard/`` of the run folder."""
+
+    kind, module, purpose = "tensorboard", "torch.utils.tensorboard", "Writing TensorBoard's files"
 
     def begin(self, step: int, settings: Mapping[str, Any]) -> None:
-        """The run begins, or goes on from a step: what came of later ones will come again."""
+        self.run = self.package.SummaryWriter(str(self.folder / "tensorboard"), purge_step=step + 1)
 
     def write(self, step: int, figures: Mapping[str, float]) -> None:
-        """Figures of a step by name, such as ``training/tagging`` or ``validation/map``."""
+        for name, value in figures.items():
+            self.run.add_scalar(name, value, step)
+        self.run.flush()
 
     def close(self) -> None:
-        """Nothing more will come."""
+        if self.run is not None:
+            self.run.close()
+
+
+class WandbLogger(Logger):
+    """A run of Weights & Biases, which ignores metrics of a step that it has already."""
+
+    kind, module, purpose = "wandb", "wandb", "Logging to Weights & Biases"
+
+    def begin(self, step: int, settings: Mapping[str, Any]) -> None:
+        self.run = self.package.init(
+            project=os.environ.get("WANDB_PROJECT", "anytag"),
+            name=os.environ.get("WANDB_NAME", self.folder.resolve().name),
+            id=self.run_id,
+            resume="allow",
+            dir=str(self.folder),
+            config=dict(settings),
+            allow_val_change=True,
+        )
+        self.keep_id(str(self.run.id))
+
+    def write(self, step: int, figures: Mapping[str, float]) -> None:
+        if self.run is not None:
+            self.run.log(dict(figures), step=step)
+
+    def close(self) -> None:
+        if self.run is not None:
+            self.run.finish()
+
+
+class MlflowLogger(Logger):
+    """A run of MLflow; metrics of a step that it has already appear twice, with the same values."""
+
+    kind, module, purpose = "mlflow", "mlflow", "Logging to MLflow"
+
+    def begin(self, step: int, settings: Mapping[str, Any]) -> None:
+        name = None if self.run_id else self.folder.resolve().name
+        self.run = self.package.start_run(run_id=self.run_id, run_name=name)
+        self.keep_id(str(self.run.info.run_id))
+        # Not as parameters, which can never change: a run may continue with other settings.
+        self.package.log_dict(dict(settings), "recipe.json")
+
+    def write(self, step: int, figures: Mapping[str, float]) -> None:
+        self.package.log_metrics(dict(figures), step=step)
+
+    def close(self) -> None:
+        if self.run is not None:
+            self.package.end_run()
 
 
 def open_logger(kind: str, folder: Path) -> Logger:
-    """A logger.
+    """Open a logger.
 
     Args:
         kind: ``tensorboard``, ``wandb`` or ``mlflow``.
@@ -45,103 +137,7 @@ def open_logger(kind: str, folder: Path) -> Logger:
     Raises:
         MissingExtraError: If its package is not installed.
     """
-    return _KINDS[kind](folder)
-
-
-class TensorBoardLogger:
-    """Files in ``tensorboard/`` of the run folder."""
-
-    def __init__(self, folder: Path):
-        self.folder = folder / "tensorboard"
-        self._module = _module("torch.utils.tensorboard", "tensorboard", "Writing TensorBoard's files")
-        self._writer: Any = None
-
-    def begin(self, step: int, settings: Mapping[str, Any]) -> None:
-        """Go on behind a step; later ones are hidden."""
-        self._writer = self._module.SummaryWriter(str(self.folder), purge_step=step + 1)
-
-    def write(self, step: int, figures: Mapping[str, float]) -> None:
-        """Add a point to every figure's curve."""
-        for name, value in figures.items():
-            self._writer.add_scalar(name, value, step)
-        self._writer.flush()
-
-    def close(self) -> None:
-        """Close the file."""
-        if self._writer is not None:
-            self._writer.close()
-
-
-class WandbLogger:
-    """A run of Weights & Biases; what it has of a step already, it does not take again."""
-
-    def __init__(self, folder: Path):
-        self.folder, self._run = folder, None
-        self._module: Any = _module("wandb", "wandb", "Logging to Weights & Biases")
-
-    def begin(self, step: int, settings: Mapping[str, Any]) -> None:
-        """Begin a run there, or go on with the one that was begun."""
-        run = self._module.init(
-            project=os.environ.get("WANDB_PROJECT", "anytag"),
-            name=os.environ.get("WANDB_NAME", self.folder.resolve().name),
-            id=_id_of(self.folder, "wandb"),
-            resume="allow",
-            dir=str(self.folder),
-            config=dict(settings),
-            allow_val_change=True,
-        )
-        _keep_id(self.folder, "wandb", str(run.id))
-        self._run = run
-
-    def write(self, step: int, figures: Mapping[str, float]) -> None:
-        """Log them under the step."""
-        if self._run is not None:
-            self._run.log(dict(figures), step=step)
-
-    def close(self) -> None:
-        """Finish; without this the service takes the run for crashed."""
-        if self._run is not None:
-            self._run.finish()
-
-
-class MlflowLogger:
-    """A run of MLflow; what it has of a step already stands there twice, with the same values."""
-
-    def __init__(self, folder: Path):
-        self.folder = folder
-        self._module: Any = _module("mlflow", "mlflow", "Logging to MLflow")
-        self._begun = False
-
-    def begin(self, step: int, settings: Mapping[str, Any]) -> None:
-        """Begin a run there, or go on with the one that was begun."""
-        known = _id_of(self.folder, "mlflow")
-        name = None if known else self.folder.resolve().name
-        run = self._module.start_run(run_id=known, run_name=name)
-        _keep_id(self.folder, "mlflow", str(run.info.run_id))
-        self._begun = True
-        # Not as parameters, which can never be changed: a run may go on with other settings.
-        self._module.log_dict(dict(settings), "recipe.json")
-
-    def write(self, step: int, figures: Mapping[str, float]) -> None:
-        """Log them under the step."""
-        self._module.log_metrics(dict(figures), step=step)
-
-    def close(self) -> None:
-        """End the run there."""
-        if self._begun:
-            self._module.end_run()
-
-
-_KINDS: dict[str, type[TensorBoardLogger] | type[WandbLogger] | type[MlflowLogger]] = {
-    "tensorboard": TensorBoardLogger,
-    "wandb": WandbLogger,
-    "mlflow": MlflowLogger,
-}
-
-
-def _module(name: str, extra: str, what: str) -> Any:
-    with needs_extra(what, extra):
-        return importlib.import_module(name)
+    return {logger.kind: logger for logger in (TensorBoardLogger, WandbLogger, MlflowLogger)}[kind](folder)
 
 
 def _ids(folder: Path) -> dict[str, str]:
@@ -149,13 +145,3 @@ def _ids(folder: Path) -> dict[str, str]:
         found = json.loads((folder / IDS_FILE).read_text(encoding="utf-8"))
         return dict(found) if isinstance(found, dict) else {}
     return {}
-
-
-def _id_of(folder: Path, kind: str) -> str | None:
-    return _ids(folder).get(kind)
-
-
-def _keep_id(folder: Path, kind: str, id: str) -> None:
-    known = _ids(folder)
-    if known.get(kind) != id:
-        write_text(folder / IDS_FILE, json.dumps({**known, kind: id}) + "\n")

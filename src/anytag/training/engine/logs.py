@@ -1,41 +1,48 @@
-"""What a run says of itself: JSON lines, lines for people, curves, and other loggers."""
+"""Logs of a run: JSON lines, lines for people, curves, and external loggers."""
 
 from __future__ import annotations
 
 import json
+import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from anytag.errors import UsageError
+from anytag.evaluation.charts import chart_grid, measured_chart
 from anytag.foundations.atomic_files import write_text
 from anytag.foundations.report import Report
 from anytag.model.directory import CURVES_FILE
 from anytag.training.engine.best import Validations
 from anytag.training.engine.checkpointing import SaveError
-from anytag.training.engine.curves import COST, PLACE, draw_curves
 from anytag.training.engine.loggers import open_logger
 from anytag.training.engine.progress import Progress
 
 LOG_FILE = "log.jsonl"
 
-#: Seconds between two drawings of the curves, unless a validation comes.
+#: Keys of a record that say where the run is.
+PLACE = ("time", "step", "stage", "final", "epoch")
+
+#: Keys of a record for the cost of a step; they have no curves.
+COST = ("seconds", "pictures_per_second", "memory")
+
+#: Minimum time between two drawings of the curves, in seconds, unless there is a validation.
 _REDRAWN = 60.0
 
 
 class RunLog:
-    """The log of a run; one process of it writes.
+    """The log of a run, written by one process.
 
     Args:
-        folder: The run folder: ``log.jsonl``, ``curves.svg``, and what the loggers keep.
-        progress: Says how far the run is.
-        report: Receives the lines in a readable form.
-        loggers: Names of others that receive the log.
+        folder: The run folder, for ``log.jsonl``, ``curves.svg`` and the files of loggers.
+        progress: Progress of the run.
+        report: Receives the lines in readable form.
+        loggers: Names of loggers; see :func:`~anytag.training.engine.loggers.open_logger`.
 
     Raises:
-        MissingExtraError: If one of these is not installed.
+        MissingExtraError: If the package of a logger is not installed.
     """
 
     def __init__(self, folder: Path, progress: Progress, report: Report, loggers: Sequence[str] = ()):
@@ -46,7 +53,7 @@ class RunLog:
         self._drawn = 0.0
 
     def begin(self, step: int, settings: Mapping[str, Any]) -> None:
-        """Go on from a step: drop the lines of steps that will be run again, and a line that a kill cut off."""
+        """Continue from a step: drop lines of later steps, which will run again, and lines that a kill cut off."""
         for kind, logger in self._loggers.items():
             try:
                 logger.begin(step, settings)
@@ -55,19 +62,12 @@ class RunLog:
                     f"loggers: {kind} cannot begin a run ({type(error).__name__}: {error}); mend its settings, or "
                     "leave it out"
                 ) from error
-        if not self.path.exists():
-            return
-        kept = []
-        for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
-                if json.loads(line)["step"] <= step:
-                    kept.append(line + "\n")
-            except (json.JSONDecodeError, KeyError, TypeError):
-                continue
-        write_text(self.path, "".join(kept))
+        if self.path.exists():
+            kept = [line for line, record in _lines(self.path) if record["step"] <= step]
+            write_text(self.path, "".join(f"{line}\n" for line in kept))
 
     def validations(self, step: int) -> Validations:
-        """Steps and figures of the validations up to a step, without final ones."""
+        """Steps and metrics of the validations up to a step, except final ones."""
         return [
             (record["step"], record["validation"])
             for record in read_log(self.path)
@@ -75,20 +75,20 @@ class RunLog:
         ]
 
     def final_figures(self, step: int) -> dict[str, float] | None:
-        """The figures of the final validation, if it was at that step."""
+        """Metrics of the final validation, if it was made at that step."""
         records = [record for record in read_log(self.path) if record.get("final") and record["step"] == step]
         return dict(records[-1]["validation"]) if records else None
 
     def note(self, record: dict[str, Any]) -> None:
-        """Add a record that is not a figure; it has at least ``step``."""
+        """Add a record without metrics, with at least ``step``."""
         with self.path.open("a", encoding="utf-8") as handle:
             handle.write(json.dumps({"time": round(time.time(), 1), **record}, ensure_ascii=False) + "\n")
 
     def write(self, record: dict[str, Any]) -> None:
-        """Add a record, which has at least ``step`` and ``stage``.
+        """Add a record, with at least ``step`` and ``stage``.
 
         Raises:
-            SaveError: If it cannot be written; half a line goes when the run is taken up again.
+            SaveError: If it cannot be written; half a line is dropped when the run is resumed.
         """
         record = {"time": round(time.time(), 1), **_rounded(record)}
         try:
@@ -100,15 +100,16 @@ class RunLog:
                 f"{self.path}: the log of step {record['step']} could not be written ({error}); checkpoints are "
                 "untouched. Make room, then go on with the same command."
             ) from error
-        group = "validation" if "validation" in record else "training"
-        figures = dict(_flat({name: value for name, value in record.items() if name not in PLACE}))
+        is_validation = "validation" in record
+        group, kind = ("validation", "validation ") if is_validation else ("training", "")
+        figures = {name: value for name, value in record.items() if name not in (*PLACE, "validation")}
+        figures |= record.get("validation", {})
         self._send(record["step"], {f"{group}/{name}": value for name, value in figures.items()})
         shown = " ".join(f"{name} {value}" for name, value in figures.items() if name not in COST)
-        kind = "final validation " if record.get("final") else "validation " if "validation" in record else ""
+        kind = "final validation " if record.get("final") else kind
         self.report(f"{record['stage']}, {self.progress.line(record)}: {kind}{shown}")
 
     def close(self) -> None:
-        """Nothing more will come."""
         with suppress(OSError):
             self._draw(True)
         for logger in self._loggers.values():
@@ -120,7 +121,7 @@ class RunLog:
             self._drawn = time.monotonic()
 
     def _send(self, step: int, figures: dict[str, float]) -> None:
-        """Give figures to the loggers. A service that does not answer ends no run; it is said once."""
+        """Pass metrics to the loggers. A service that fails does not end the run; there is one warning."""
         for kind, logger in self._loggers.items():
             try:
                 logger.write(step, figures)
@@ -131,16 +132,19 @@ class RunLog:
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """The records of a log, oldest first; none if there is none. A line that was cut off is left out."""
-    records = []
+    """Return the records of a log, oldest first, except lines that were cut off; none if there is no log."""
+    return [record for _, record in _lines(path)]
+
+
+def _lines(path: Path) -> list[tuple[str, dict[str, Any]]]:
+    """Lines of a log, and their records."""
+    found = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else ():
-        try:
+        with suppress(json.JSONDecodeError):
             record = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if isinstance(record, dict) and "step" in record:
-            records.append(record)
-    return records
+            if isinstance(record, dict) and isinstance(record.get("step"), int):
+                found.append((line, record))
+    return found
 
 
 def _rounded(record: dict[str, Any]) -> dict[str, Any]:
@@ -152,9 +156,32 @@ def _rounded(record: dict[str, Any]) -> dict[str, Any]:
     return {key: short(value) for key, value in record.items()}
 
 
-def _flat(record: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    for key, value in record.items():
-        if isinstance(value, dict):
-            yield from _flat(value)
-        else:
-            yield key, value
+def draw_curves(records: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Write an SVG of a log's curves, whole or not at all; nothing while there are none.
+
+    Args:
+        records: Records of the log, in order. Training metrics are means since the record before; final validations,
+            which are more thorough, are not part of the curves.
+        path: The file.
+    """
+    if curves := find_curves(records):
+        write_text(path, chart_grid([measured_chart([(name, *curve)], "step", name) for name, curve in curves.items()]))
+
+
+def find_curves(records: Sequence[Mapping[str, Any]]) -> dict[str, tuple[list[int], list[float]]]:
+    """Steps and values of every metric by name, losses first: ``tagging``, ``validation map``."""
+    losses: dict[str, tuple[list[int], list[float]]] = {}
+    figures: dict[str, tuple[list[int], list[float]]] = {}
+    for record in records:
+        if record.get("final"):
+            continue
+        validation = record.get("validation")
+        named = {name: value for name, value in record.items() if name not in PLACE and name not in COST}
+        if validation:
+            named = {f"validation {name}": value for name, value in validation.items()}
+        for name, value in named.items():
+            if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+                steps, values = (figures if validation else losses).setdefault(name, ([], []))
+                steps.append(record["step"])
+                values.append(float(value))
+    return losses | figures

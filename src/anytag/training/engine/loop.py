@@ -1,7 +1,7 @@
-"""The training loop: schedule, precision, accumulation, divergence. It knows no data set and no objective.
+"""The training loop: schedules, precision, accumulation, divergence; independent of data and objective.
 
-How several processes share a run is a matter of :mod:`anytag.training.engine.distributed`, what is on disk of
-:mod:`anytag.training.engine.checkpointing` and :mod:`anytag.training.engine.logs`.
+See :mod:`anytag.training.engine.distributed` for several processes, and :mod:`anytag.training.engine.checkpointing` and
+:mod:`anytag.training.engine.logs` for files.
 """
 
 from __future__ import annotations
@@ -33,43 +33,42 @@ from anytag.training.engine.progress import Progress, peak_memory
 from anytag.training.engine.stop_signals import StopSignals
 from anytag.training.engine.task import Task
 
-#: Model, number of the step, the stage (of the config's own kind), and which rows of the batch: loss and its parts.
+#: Model, step, stage and share of the batch to the loss and its components.
 StepFunction = Callable[[nn.Module, int, Any, Share], tuple[Tensor, dict[str, float]]]
 ValidateFunction = Callable[[nn.Module, bool], dict[str, float]]
 
-#: Between the seeds of two processes' draws.
+#: Difference between the seeds of two processes.
 _SEED_STRIDE = 1_000_003
 
 
 class TrainingLoop:
-    """Runs the stages of a config over a model, resuming where a killed run left off.
+    """Trains a model through the stages of a config, and resumes after a kill.
 
-    Everything random is drawn from the step's number or from a generator whose state is checkpointed, so a resumed
-    run ends with the very weights of an uninterrupted one. Under ``torchrun`` every process makes a loop of its own.
+    All randomness comes from the step number or from a generator whose state is checkpointed, so that a resumed run
+    ends with the same weights as an uninterrupted one. Under ``torchrun`` every process has a loop of its own.
 
     Args:
         config: The resolved recipe.
-        model: The network. Parameters that need no gradient now never will.
-        step: Gives the loss of its share of a step's batch, as a mean over samples, and the loss's parts.
-        validate: Gives figures of a model, in the first process; its second argument is true for the final, thorough
+        model: The network. Parameters that do not require gradients now are never trained.
+        step: Returns the loss of its share of a step's batch, as a mean over samples, and the loss components.
+        validate: Returns metrics of a model, in the first process; its second argument is true for the final, thorough
             validation.
         steps_per_epoch: Steps in one pass over the data.
-        folder: The run folder: ``log.jsonl``, ``checkpoint.pt``.
+        folder: The run folder, for ``log.jsonl`` and ``checkpoint.pt``.
         report: Receives readable lines of progress.
-        groups: Divides the parameters into groups.
-        strategy: How processes share the run; ``None``: as the config says.
-        keep: Called after every validation on the way whose weights are those to keep: the best ones so far where the
-            config names a figure, else all.
+        groups: Parameter groups of a model that is not a :class:`~anytag.training.engine.task.Task`.
+        strategy: How processes share the run; ``None``: according to the config.
+        keep: Called after every validation on the way with the model to keep: if there is a ``best_metric``, the best
+            one so far, else every one.
 
     Attributes:
         average: The moving average; ``None`` if the config has none.
-        keeper: Keeps models after validations.
-        step: Steps gone by.
-        saved_step: The step of the newest checkpoint; ``None`` before the first.
+        step: Completed steps.
+        saved_step: Step of the newest checkpoint; ``None`` before the first.
 
     Raises:
         UsageError: If the batch cannot be divided among processes and micro-batches, or a stage trains nothing.
-        MissingExtraError: If a logger is asked for and not installed.
+        MissingExtraError: If a logger is not installed.
     """
 
     def __init__(
@@ -129,20 +128,19 @@ class TrainingLoop:
 
     @property
     def checkpoint_path(self) -> Path:
-        """Where the state is kept."""
         return self._state.path
 
     def averaged(self) -> nn.Module:
-        """The model to validate and to keep: the average, or the model itself if there is none.
+        """Return the model to validate and to keep: the average, or the model itself if there is none.
 
-        All processes must ask together; in the first, what they get is whole.
+        All processes must call it together; the first one's result is unsharded.
         """
         return self.strategy.whole(self.model if self.average is None else self.average.module)
 
     def kept(self) -> nn.Module:
-        """The model to keep at the end: the best one if the config names a figure to tell it by, else :meth:`averaged`.
+        """Return the final model: the best one if the config has a ``best_metric``, else :meth:`averaged`.
 
-        All processes must ask together; in the first, what they get is whole. The run cannot go on in this process.
+        All processes must call it together; the first one's result is unsharded. The run cannot continue afterwards.
         """
         model = self.averaged()
         if self.keeper.best is not None and self.strategy.is_first:
@@ -150,11 +148,11 @@ class TrainingLoop:
         return model
 
     def is_over(self) -> bool:
-        """Whether there is nothing left to train; all processes must ask together."""
+        """Whether there is nothing left to train; all processes must call it together."""
         return self.step >= self.total_steps or self.keeper.has_lost_patience(self.step)
 
     def place(self, step: int) -> tuple[int, int]:
-        """The stage of a step and the step's number within it."""
+        """Return the stage of a step, and the step's number within it."""
         for index, count in enumerate(self.stage_steps):
             if step < count:
                 return index, step
@@ -162,7 +160,7 @@ class TrainingLoop:
         raise IndexError(step)
 
     def resume(self) -> bool:
-        """Take up the checkpoint, if there is one; whether there was."""
+        """Load the checkpoint, if there is one; return whether there was."""
         step = self._state.load()
         if step is None:
             return False
@@ -173,7 +171,7 @@ class TrainingLoop:
         """Write the checkpoint whole or not at all.
 
         Raises:
-            SaveError: If it cannot be written; the one before stays.
+            SaveError: If it cannot be written; the previous one stays.
         """
         self._state.save(self.step)
         self.saved_step = self.step
@@ -184,19 +182,15 @@ class TrainingLoop:
             self._log.note({"step": self.step, **record})
 
     def run(self, stop_after: float | None = None) -> bool:
-        """Train to the end.
+        """Train to the end, and return whether it was reached.
 
         Args:
             stop_after: Stop after this many seconds, with a checkpoint.
 
-        Returns:
-            Whether the end was reached.
-
         Raises:
-            DivergedError: If the loss is not finite, or stays far above what it was; the last checkpoint before that
-                stays as it was.
-            SaveError: If a checkpoint cannot be written; the one before stays.
-            StoppedBySignalError: If a signal asked for the end; there is a checkpoint then.
+            DivergedError: If the loss is not finite, or stays far above its median; the last good checkpoint stays.
+            SaveError: If a checkpoint cannot be written; the previous one stays.
+            StoppedBySignalError: If a signal stopped the run, with a checkpoint.
         """
         with StopSignals(self.report) as signals:
             finished = self._run(stop_after, signals)
@@ -239,7 +233,7 @@ class TrainingLoop:
             if is_over or (is_due and self._watch.is_calm):
                 self._save_once()
                 is_due = False
-        # The last checkpoint comes before the last figures: whatever ends those, only they have to be made again.
+        # The last checkpoint comes before the final validation, which alone has to be repeated if it is interrupted.
         finished = is_over and not (out_of_time and self.keeper.owes_figures(self.step))
         if finished and self.step < self.total_steps:
             self.report(
@@ -253,7 +247,6 @@ class TrainingLoop:
         return finished
 
     def _write_progress(self, stage: str, rate: float, seconds: float, means: Means) -> None:
-        """A line of the log; after a resume, and at the end, it is of fewer steps than others."""
         figures = means.take()
         self._write(
             {
@@ -273,7 +266,7 @@ class TrainingLoop:
             )
 
     def _catch_up(self, signals: StopSignals) -> bool:
-        """Make up for what the run was stopped before at this step: validate, keep; whether nothing broke that off."""
+        """Validate and keep the model if the run was stopped before that; return whether no signal interrupted it."""
         if self.keeper.owes_figures(self.step):
             return self._validate(signals)
         if self.keeper.best is not None and self.keeper.is_due(self.step):
@@ -285,7 +278,7 @@ class TrainingLoop:
             self.save()
 
     def _enter(self, index: int, settle: bool) -> None:
-        """Begin a stage, or go on with it after a resume."""
+        """Begin or resume a stage."""
         stage = self.config.stages[index]
         for name, parameter in self.model.named_parameters():
             parameter.requires_grad_(name not in self._fixed and stage.trains(name))
@@ -306,9 +299,9 @@ class TrainingLoop:
         return stage.learning_rate * factor
 
     def _settle(self) -> None:
-        """Let what a stage leaves as it is be its moving average: that is what will be kept of it, and is the better.
+        """Replace frozen weights by their moving average, which is what will be kept, and better.
 
-        Otherwise the average would drift to the last steps' weights while the stage's own parts learn.
+        Otherwise the average would drift to the weights of the last steps while other parts of the model learn.
         """
         if self.average is None or not self.step:
             return
@@ -319,7 +312,7 @@ class TrainingLoop:
                     parameter.copy_(averages[name])
 
     def _learn(self, stage: LoopStage, out_of_time: bool) -> tuple[list[dict[str, float]], bool]:
-        """One step of the optimizer; the loss's parts in each micro-batch of this process, and whether time is up."""
+        """Take an optimizer step; return the loss components of this process's micro-batches, and if time is up."""
         micros, total = self.config.accumulate, 0.0
         parts: list[dict[str, float]] = []
         self.optimizer.zero_grad(set_to_none=True)
@@ -361,7 +354,7 @@ class TrainingLoop:
         )
 
     def _validate(self, signals: StopSignals, final: bool = False) -> bool:
-        """Whether the figures are made, or there is nothing to say; a signal breaks this off."""
+        """Validate; return whether no signal interrupted it."""
         index, _ = self.place(min(self.step, self.total_steps) - 1)
         if self._entered < 0:
             self._enter(index, settle=False)
@@ -370,7 +363,7 @@ class TrainingLoop:
             done = False
             with signals.breaking_off():
                 figures, done = self.validate(model, final), True
-            if figures:  # Without validation data there is nothing to say.
+            if figures:  # There are none without validation data.
                 last = {"final": True} if final else {}
                 stage = self.config.stages[index].name
                 self._write({"step": self.step, "stage": stage, **last, "validation": figures})

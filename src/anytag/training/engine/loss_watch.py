@@ -1,4 +1,4 @@
-"""When to end a run before it ruins its own weights."""
+"""Detection of diverging losses, before they ruin the weights."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from statistics import median
 
 from anytag.errors import AnytagError
 
-#: The running median is taken over so many steps.
+#: Steps of the running median.
 WINDOW = 200
 
-#: With fewer steps behind it, a median says little.
+#: With fewer steps, there is no median.
 FEWEST = 50
 
 
 class DivergedError(AnytagError):
-    """The loss became infinite, not a number, or stayed far above what it was."""
+    """The loss became infinite or NaN, or stayed far above its running median."""
 
     kind = "diverged"
 
 
 class LossWatch:
-    """Compares every loss with the median of those before it.
+    """Compares every loss with the running median of those before it.
 
-    A median of 0 or less says nothing of what would be large (rewards make losses negative): such losses pass.
+    If the median is 0 or less (rewards make losses negative), no loss counts as too large.
 
     Args:
-        factor: A loss above so many times the median is out of bounds; 0: none is.
-        steps: So many in a row are a divergence.
+        factor: A loss above this many times the median is too large; 0: none is.
+        steps: This many large losses in a row are a divergence.
     """
 
     def __init__(self, factor: float, steps: int):
@@ -35,12 +35,11 @@ class LossWatch:
         self.restart()
 
     def restart(self) -> None:
-        """Forget what was: another stage may have another objective."""
+        """Forget all losses: another stage may have another objective."""
         self._losses: deque[float] = deque(maxlen=WINDOW)
         self._outside = 0
 
     def add(self, loss: float) -> None:
-        """Take in the loss of a step."""
         middle = self.median
         outside = middle is not None and 0 < middle * self.factor < loss
         self._outside = self._outside + 1 if outside else 0
@@ -48,15 +47,15 @@ class LossWatch:
 
     @property
     def median(self) -> float | None:
-        """Of the last steps; ``None`` while there are too few."""
+        """Running median of the losses; ``None`` if there are too few."""
         return median(self._losses) if len(self._losses) >= FEWEST else None
 
     @property
     def is_calm(self) -> bool:
-        """Whether the last loss was within bounds."""
+        """Whether the last loss was not too large."""
         return not self._outside
 
     @property
     def has_diverged(self) -> bool:
-        """Whether so many losses in a row were not."""
+        """Whether the last ``steps`` losses were too large."""
         return self._outside >= self.steps

@@ -1,4 +1,4 @@
-"""Means of a loss's parts over steps, micro-batches and processes."""
+"""Means of loss components over steps, micro-batches and processes."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from anytag.training.engine.distributed import Strategy
 
 
 class Means:
-    """Gathers the parts of the loss between two lines of the log.
+    """Averages the loss components between two lines of the log.
 
-    A part that some steps, micro-batches or processes do not have (no caption among their pictures) is the mean over
-    those that do. A part that is a sum over pictures is added up over the pieces of a batch, so that it is the same
-    however the batch is divided.
+    A component that some steps, micro-batches or processes lack (no caption among their pictures) is averaged over
+    those that have it. A component that is a sum over pictures is added up over the pieces of a batch, so that it does
+    not depend on how the batch is divided.
 
     Args:
         strategy: How processes share the run.
-        summed: Names of parts that are sums over pictures.
+        summed: Names of components that are sums over pictures.
 
     Attributes:
-        steps: How many were added.
+        steps: Steps added since the last call of :meth:`take`.
     """
 
     def __init__(self, strategy: Strategy, summed: Collection[str] = ()):
@@ -31,21 +31,22 @@ class Means:
         self._sums: dict[str, tuple[float, int]] = {}
 
     def add(self, parts: Sequence[Mapping[str, float]]) -> None:
-        """Take in a step: the parts of each of its micro-batches in this process."""
+        """Add a step: the loss components of each of its micro-batches in this process."""
         self.steps += 1
         for name in dict.fromkeys(name for own in parts for name in own):
-            values = [own[name] for own in parts if name in own]
-            value = sum(values) if name in self.summed else sum(values) / len(values)
+            value = self._combined(name, [own[name] for own in parts if name in own])
             total, count = self._sums.get(name, (0.0, 0))
             self._sums[name] = total + value, count + 1
 
     def take(self) -> dict[str, float]:
-        """The means since the last call; all processes must ask together."""
+        """Return the means since the last call; all processes must call it together."""
         gathered = self.strategy.gathered(self._sums)
         self._clear()
-        means: dict[str, float] = {}
-        for name in dict.fromkeys(name for own in gathered for name in own):
-            entries = [own[name] for own in gathered if name in own]
-            own = [total / count for total, count in entries]
-            means[name] = sum(own) if name in self.summed else sum(own) / len(own)
-        return means
+        names = dict.fromkeys(name for own in gathered for name in own)
+        return {
+            name: self._combined(name, [own[name][0] / own[name][1] for own in gathered if name in own])
+            for name in names
+        }
+
+    def _combined(self, name: str, values: Sequence[float]) -> float:
+        return sum(values) if name in self.summed else sum(values) / len(values)

@@ -1,4 +1,4 @@
-"""What an optimizer and a moving average make of a model's parameters."""
+"""Parameter groups of an optimizer, and the moving average of parameters."""
 
 from __future__ import annotations
 
@@ -11,30 +11,43 @@ from torch import Tensor, nn
 from anytag.training.engine.config import LoopConfig
 from anytag.training.engine.distributed import local_part
 
-#: Model and config to parameter groups of an optimizer. Beside ``params`` a group has ``part``, which tells whether
-#: the stage's ``encoder_learning_rate`` (``"encoder"``) or its ``learning_rate`` is the group's, and it may have
-#: ``weight_decay`` and ``scale``, by which the rate is multiplied.
+#: Model and config to parameter groups of an optimizer. Besides ``params``, a group has ``part``: ``"encoder"`` for the
+#: stage's ``encoder_learning_rate``, ``"decoder"`` for its ``learning_rate``. It may have ``weight_decay``, and
+#: ``scale``, a factor of the learning rate.
 GroupFunction = Callable[[nn.Module, LoopConfig], list[dict[str, Any]]]
 
 
-def parameter_groups(model: nn.Module, config: LoopConfig) -> list[dict[str, Any]]:
-    """The usual groups: what is decayed, what is not, and the image encoder, which is not either.
+def parameter_groups(
+    model: nn.Module, config: LoopConfig, encoder_weight_decay: float | None = None
+) -> list[dict[str, Any]]:
+    """Group parameters into image encoder and the rest, each with and without weight decay.
 
-    Norms, biases and embeddings are not decayed: shrinking them only undoes what they learn.
+    The official code decays everything. Here norms, biases, temperatures, embeddings, tables of positions and the
+    vector for a missing picture are not decayed: shrinking them only undoes what they learn.
+
+    Args:
+        model: A recognition model, or a module that holds one as ``model``.
+        config: Has the weight decay.
+        encoder_weight_decay: That of the image encoder's matrices; ``None``: as for all others.
     """
-    encoder = [p for n, p in model.named_parameters() if n.startswith("image_encoder.")]
-    others = [(n, p) for n, p in model.named_parameters() if not n.startswith("image_encoder.")]
-    plain = [p for n, p in others if p.ndim < 2 or "embedding" in n or "positions" in n or n == "no_picture"]
-    decayed = [p for n, p in others if not any(p is q for q in plain)]
+    decay = {"decoder": config.weight_decay, "encoder": config.weight_decay}
+    if encoder_weight_decay is not None:
+        decay["encoder"] = encoder_weight_decay
+    groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
+    for full_name, parameter in model.named_parameters():
+        name = full_name.removeprefix("model.")
+        part = "encoder" if name.startswith("image_encoder.") else "decoder"
+        is_vector = parameter.ndim < 2 or name == "no_picture"
+        is_decayed = not is_vector and "position" not in name and "embedding" not in name
+        groups.setdefault((part, is_decayed), []).append(parameter)
     return [
-        {"params": decayed, "weight_decay": config.weight_decay, "part": "decoder"},
-        {"params": plain, "weight_decay": 0.0, "part": "decoder"},
-        {"params": encoder, "weight_decay": 0.0, "part": "encoder"},
+        {"params": parameters, "part": part, "weight_decay": decay[part] if is_decayed else 0.0}
+        for (part, is_decayed), parameters in groups.items()
     ]
 
 
 def of_one_kind(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Groups without those that nothing is in, and with divided parameters apart: an optimizer takes no mixture."""
+    """Drop empty groups, and separate sharded parameters from whole ones: an optimizer takes no mixture."""
     kinds: list[dict[str, Any]] = []
     for group in groups:
         by_type: dict[bool, list[nn.Parameter]] = {}
@@ -45,7 +58,7 @@ def of_one_kind(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def moving_average(decay: float) -> Callable[[Any, Any, Any], None]:
-    """Exponential moving average of parameters that forgets the random start sooner: (1 + n) / (10 + n) at first."""
+    """Exponential moving average that forgets the random start sooner: its decay is at most (1 + n) / (10 + n)."""
 
     @torch.no_grad()
     def update(averages: list[Tensor], current: list[Tensor], count: Tensor | int) -> None:

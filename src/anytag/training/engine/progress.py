@@ -1,4 +1,4 @@
-"""How far a run is, for people: epochs, pictures a second, the time that is left, memory."""
+"""Progress of a run for people: epochs, pictures per second, remaining time, memory."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import torch
 
 
 class Progress:
-    """Puts a run's place into words.
+    """Describes the progress of a run.
 
     Args:
-        total_steps: Of the run.
-        steps_per_epoch: In one pass over the data.
+        total_steps: Steps of the run.
+        steps_per_epoch: Steps in one pass over the data.
         validate_every: Steps between validations, which take time as well.
     """
 
@@ -23,16 +23,16 @@ class Progress:
         self._validation = 0.0
 
     def validated(self, seconds: float) -> None:
-        """A validation took so long; the next ones will, too."""
+        """Note how long a validation took."""
         self._validation = seconds
 
     def left(self, step: int, seconds: float) -> float:
-        """Seconds to the end, validations included, if steps go on to take so many."""
+        """Seconds to the end, validations included, at ``seconds`` per step."""
         validations = self.total_steps // self.validate_every - step // self.validate_every
         return (self.total_steps - step) * seconds + (validations + 1) * self._validation
 
     def line(self, record: Mapping[str, Any]) -> str:
-        """Where a record of the log was written: "epoch 0.40 of 2, step 80/400, 31 pictures/s, 12 min left, 1.2 GB"."""
+        """Describe a record of the log: "epoch 0.40 of 2, step 80/400, 31 pictures/s, 12 min left, 1.2 GB"."""
         step, epochs = record["step"], self.total_steps / self.steps_per_epoch
         words = [f"epoch {step / self.steps_per_epoch:.2f} of {epochs:.4g}", f"step {step:,}/{self.total_steps:,}"]
         if "pictures_per_second" in record:
@@ -45,7 +45,7 @@ class Progress:
 
 
 def peak_memory(device: torch.device) -> float:
-    """Gigabytes that this process has held at most: of its accelerator if it computes there, else of main memory."""
+    """Peak memory of this process in gigabytes: the GPU's on CUDA, else main memory."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e9
     try:

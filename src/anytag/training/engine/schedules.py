@@ -1,16 +1,16 @@
-"""Learning rates over a run.
+"""Learning rate schedules.
 
-The official Tag2Text and RAM code changes the rate once an epoch: pre-training multiplies it by 0.9 after a warm-up in
+The official Tag2Text and RAM code changes the rate once per epoch: pre-training multiplies it by 0.9 after a warm-up in
 the first epoch, fine-tuning follows a cosine (``pretrain.py``, ``finetune.py``). The lite recipe warms up and follows a
 cosine from step to step.
 
-The functions are the formulas. The classes are their settings as a recipe holds them; ``over`` makes a function of
-the step out of one, for a run of known length.
+The functions are the formulas; the classes are the settings in a recipe.
 """
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Annotated, Literal, Self
 
@@ -19,17 +19,17 @@ from pydantic import Field, PositiveFloat, model_validator
 from anytag.errors import UsageError
 from anytag.foundations.settings import Settings
 
-#: Learning rate of a step; steps count from 0.
+#: Step, counted from 0, to learning rate.
 Rate = Callable[[int], float]
 
 
 def warmup_rate(step: int, steps: int, start: float, peak: float) -> float:
-    """In a straight line from ``start`` at step 0 to ``peak`` at step ``steps`` and after it."""
+    """Linear from ``start`` at step 0 to ``peak`` at step ``steps``, then constant."""
     return min(peak, start + (peak - start) * step / max(steps, 1))
 
 
 def step_rate(epoch: int, peak: float, floor: float, decay: float) -> float:
-    """``peak`` times ``decay`` for every epoch gone by, but not below ``floor``."""
+    """``peak`` times ``decay`` for every completed epoch, but at least ``floor``."""
     return max(floor, peak * decay**epoch)
 
 
@@ -37,26 +37,54 @@ def cosine_rate(place: float, end: float, peak: float, floor: float, *, official
     """Half a cosine from ``peak`` at place 0 to ``floor`` at place ``end``.
 
     Args:
-        place: Epochs or steps gone by.
+        place: Completed epochs or steps.
         end: Epochs or steps in all.
         peak: The highest rate.
-        floor: The lowest.
-        official: Go on with the cosine after the end, where it rises again, as the official function does. Otherwise
-            the rate stays at the floor.
+        floor: The lowest rate.
+        official: Continue the cosine after the end, where it rises again, as the official function does. Otherwise the
+            rate stays at the floor.
     """
     if place > end and not official:
         return floor
     return (peak - floor) * 0.5 * (1 + math.cos(math.pi * place / end)) + floor
 
 
-class StepSchedule(Settings):
-    """Pre-training of the official models: a warm-up by steps, then a lower rate with every epoch.
+class _Schedule(Settings, ABC):
+    peak: PositiveFloat
+
+    def over(self, steps_per_epoch: int, steps: int) -> Rate:
+        """Return the rate of every step of a run.
+
+        Args:
+            steps_per_epoch: Steps in one pass over the data.
+            steps: Steps of the whole run.
+
+        Raises:
+            UsageError: If either is below 1.
+        """
+        for name, value in (("steps_per_epoch", steps_per_epoch), ("steps", steps)):
+            if value < 1:
+                raise UsageError(f"{name} is {value}; a schedule needs at least 1")
+        return self._rate(steps_per_epoch, steps)
+
+    @abstractmethod
+    def _rate(self, steps_per_epoch: int, steps: int) -> Rate: ...
+
+    @model_validator(mode="after")
+    def _peak_is_highest(self) -> Self:
+        for name in ("floor", "warmup_start"):
+            if (value := getattr(self, name, 0.0)) > self.peak:
+                raise ValueError(f"{name} is {value:g}, above the peak of {self.peak:g}")
+        return self
+
+
+class StepSchedule(_Schedule):
+    """Pre-training of the official models: warm-up by steps, then a lower rate with every epoch.
 
     Attributes:
-        kind: Tells schedules apart in recipes.
         peak: Rate after the warm-up.
         floor: Lowest rate.
-        decay: Factor of every epoch after the first.
+        decay: Factor per epoch after the first.
         warmup: Steps of the warm-up.
         warmup_start: Rate of the first step.
         official: End the warm-up with the first epoch, finished or not, as the official loop does: the rate then jumps
@@ -71,24 +99,7 @@ class StepSchedule(Settings):
     warmup_start: float = Field(5e-7, ge=0)
     official: bool = False
 
-    @model_validator(mode="after")
-    def _peak_is_highest(self) -> Self:
-        for name, value in (("floor", self.floor), ("warmup_start", self.warmup_start)):
-            _refuse_above_peak(name, value, self.peak)
-        return self
-
-    def over(self, steps_per_epoch: int, steps: int) -> Rate:
-        """The rate of every step of a run.
-
-        Args:
-            steps_per_epoch: Steps in one pass over the data.
-            steps: Steps of the whole run.
-
-        Raises:
-            UsageError: If one of them is below 1.
-        """
-        _check(steps_per_epoch, steps)
-
+    def _rate(self, steps_per_epoch: int, steps: int) -> Rate:
         def rate(step: int) -> float:
             epoch = step // steps_per_epoch
             falling = step_rate(epoch, self.peak, self.floor, self.decay)
@@ -99,13 +110,13 @@ class StepSchedule(Settings):
         return rate
 
 
-class CosineSchedule(Settings):
-    """Fine-tuning of the official models: a cosine that moves on with every epoch.
+class CosineSchedule(_Schedule):
+    """Fine-tuning of the official models: a cosine over epochs, constant within each.
 
-    The last epoch is trained above the floor; only an epoch after the end would have it.
+    The last epoch's rate is above the floor, which only an epoch after the end would have. An epoch that the steps do
+    not fill counts as one.
 
     Attributes:
-        kind: Tells schedules apart in recipes.
         peak: Rate of the first epoch.
         floor: Where the cosine ends.
     """
@@ -114,34 +125,18 @@ class CosineSchedule(Settings):
     peak: PositiveFloat = 5e-6
     floor: float = Field(0.0, ge=0)
 
-    @model_validator(mode="after")
-    def _peak_is_highest(self) -> Self:
-        _refuse_above_peak("floor", self.floor, self.peak)
-        return self
-
-    def over(self, steps_per_epoch: int, steps: int) -> Rate:
-        """The rate of every step of a run.
-
-        Args:
-            steps_per_epoch: Steps in one pass over the data.
-            steps: Steps of the whole run; a last epoch that they do not fill counts as one.
-
-        Raises:
-            UsageError: If one of them is below 1.
-        """
-        _check(steps_per_epoch, steps)
+    def _rate(self, steps_per_epoch: int, steps: int) -> Rate:
         epochs = math.ceil(steps / steps_per_epoch)
         return lambda step: cosine_rate(step // steps_per_epoch, epochs, self.peak, self.floor)
 
 
-class WarmupCosineSchedule(Settings):
-    """The lite recipe: a warm-up in a straight line times a cosine, from step to step.
+class WarmupCosineSchedule(_Schedule):
+    """The lite recipe: a linear warm-up times a cosine, from step to step, whatever an epoch is.
 
     Attributes:
-        kind: Tells schedules apart in recipes.
-        peak: The rate that the cosine starts from.
+        peak: Rate at the start of the cosine.
         floor_share: Where the cosine ends, as a share of the peak.
-        warmup: Steps of the warm-up; in a short run, half of it at the most.
+        warmup: Steps of the warm-up; at most half of the run.
     """
 
     kind: Literal["warmup_cosine"] = "warmup_cosine"
@@ -149,17 +144,7 @@ class WarmupCosineSchedule(Settings):
     floor_share: float = Field(0.01, ge=0, le=1)
     warmup: int = Field(200, ge=0)
 
-    def over(self, steps_per_epoch: int, steps: int) -> Rate:
-        """The rate of every step of a run.
-
-        Args:
-            steps_per_epoch: Not used: the rate does not know of epochs.
-            steps: Steps of the whole run.
-
-        Raises:
-            UsageError: If one of them is below 1.
-        """
-        _check(steps_per_epoch, steps)
+    def _rate(self, steps_per_epoch: int, steps: int) -> Rate:
         warmup = max(1, min(self.warmup, steps // 2))
 
         def rate(step: int) -> float:
@@ -169,16 +154,5 @@ class WarmupCosineSchedule(Settings):
         return rate
 
 
-#: Any of them, told apart by ``kind``: for a field of a config.
+#: For a field of a config; ``kind`` selects the class.
 Schedule = Annotated[StepSchedule | CosineSchedule | WarmupCosineSchedule, Field(discriminator="kind")]
-
-
-def _refuse_above_peak(name: str, value: float, peak: float) -> None:
-    if value > peak:
-        raise ValueError(f"{name} is {value:g}, above the peak of {peak:g}")
-
-
-def _check(steps_per_epoch: int, steps: int) -> None:
-    for name, value in (("steps_per_epoch", steps_per_epoch), ("steps", steps)):
-        if value < 1:
-            raise UsageError(f"{name} is {value}; a schedule needs at least 1")

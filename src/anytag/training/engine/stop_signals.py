@@ -1,4 +1,4 @@
-"""Signals that end a run: Ctrl-C, what schedulers announce its end by, the SIGHUP of a terminal that closes."""
+"""Signals that ask a run to stop: Ctrl-C, those of schedulers, and SIGHUP of a terminal that closes."""
 
 from __future__ import annotations
 
@@ -6,22 +6,23 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any
 
 from anytag.foundations.report import Report
 
-#: What asks a process to end, where the system has it. Some time before SIGKILL schedulers send SIGTERM (Slurm,
-#: Kubernetes), or what they were told to (``sbatch --signal=USR1@120``); Grid Engine SIGUSR1, SIGUSR2 and SIGXCPU.
-_ASKING = tuple(
+#: Signals that ask a process to stop, where the system has them. Some time before SIGKILL, schedulers send SIGTERM
+#: (Slurm, Kubernetes) or what they were told to (``sbatch --signal=USR1@120``); Grid Engine sends SIGUSR1, SIGUSR2 and
+#: SIGXCPU.
+_STOPPING = tuple(
     getattr(signal, name)
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
     if hasattr(signal, name)
 )
 
 
-class _NotWorthWaitingError(Exception):
-    """Ends what need not be finished."""
+class _InterruptedError(Exception):
+    """Ends a block that need not be finished."""
 
 
 class StopSignals:
@@ -29,54 +30,49 @@ class StopSignals:
 
     Only the main thread can listen; elsewhere signals have their usual effect throughout.
 
-    Args:
-        report: Told that the signal was heard.
-
     Attributes:
-        seen: The signal that came, if one did.
+        seen: The signal that arrived, if any.
     """
 
     def __init__(self, report: Report):
         self.seen: signal.Signals | None = None
         self._report = report
         self._before: dict[signal.Signals, Any] = {}
-        self._may_break_off = False
+        self._may_interrupt = False
 
     def __enter__(self) -> StopSignals:
         if threading.current_thread() is threading.main_thread():
-            for number in _ASKING:
-                # What was told to be ignored (nohup) stays so.
+            for number in _STOPPING:
+                # Signals that are ignored (nohup) stay ignored.
                 if signal.getsignal(number) is not signal.SIG_IGN:
                     self._before[number] = signal.signal(number, self._note)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._give_back()
+    def __exit__(self, *exception: object) -> None:
+        self._restore()
 
     @contextmanager
     def breaking_off(self) -> Iterator[None]:
-        """Within the block a signal ends it at once: what it does can be done again, or is not needed."""
-        self._may_break_off = self.seen is None
+        """Let a signal end the block at once, because its work can be repeated or is not needed."""
+        self._may_interrupt = self.seen is None
         try:
             yield
-        except _NotWorthWaitingError:
+        except _InterruptedError:
             pass
         finally:
-            self._may_break_off = False
+            self._may_interrupt = False
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.seen = signal.Signals(number)
-        self._give_back()
+        self._restore()
         self._report(
             f"{self.seen.name}: finishing this step and saving a checkpoint; a second one ends the run at once"
         )
-        if self._may_break_off:
-            self._may_break_off = False
-            raise _NotWorthWaitingError
+        if self._may_interrupt:
+            self._may_interrupt = False
+            raise _InterruptedError
 
-    def _give_back(self) -> None:
+    def _restore(self) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}

@@ -1,4 +1,4 @@
-"""A training loop whose checkpoints know where in the data it was."""
+"""A training loop whose checkpoints include the position in the data."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from anytag.training.engine.task import Batches
 
 
 class StreamLoop(TrainingLoop):
-    """Keeps the places of all processes' streams beside every checkpoint, and goes on from there.
+    """Saves the stream positions of all processes with every checkpoint, and resumes from there.
 
-    A file ``positions-STEP.json`` is written before the checkpoint of that step; those of earlier steps go when the
-    checkpoint is there. Whatever ends the process on the way, a checkpoint finds its positions. Batches that a step's
-    number decides need none.
+    A file ``positions-STEP.json`` is written before the checkpoint of that step, and earlier ones are removed after it,
+    so that a checkpoint always finds its positions, whenever the process ends. Batches that depend on the step only
+    need none.
 
     Attributes:
-        batches: What the step function draws from; set before the first step.
+        batches: What the step function draws from; set it before the first step.
     """
 
     batches: Batches
@@ -37,7 +37,7 @@ class StreamLoop(TrainingLoop):
         if not any(states):
             super().save()
             return
-        path = self._positions(self.step)
+        path = self._positions_file()
         failure = self._write_positions(path, states) if self.strategy.is_first else None
         # The others must not go on to a checkpoint that the first will not take part in.
         if reason := self.strategy.gathered(failure)[0]:
@@ -49,7 +49,7 @@ class StreamLoop(TrainingLoop):
                     old.unlink(missing_ok=True)
 
     def resume(self) -> bool:
-        """Take up the checkpoint and the places in the data, if there is one; whether there was.
+        """Load the checkpoint and the positions, if there are any; return whether there were.
 
         Raises:
             ModelError: If the positions are missing.
@@ -59,7 +59,7 @@ class StreamLoop(TrainingLoop):
             return False
         if not self.batches.state():
             return True
-        path = self._positions(self.step)
+        path = self._positions_file()
         try:
             states: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
@@ -69,7 +69,7 @@ class StreamLoop(TrainingLoop):
         return True
 
     def _write_positions(self, path: Path, states: list[dict[str, Any]]) -> str | None:
-        """Write a file of positions; what went wrong, if anything did."""
+        """Write the positions; return the error message, if any."""
         try:
             write_text(path, json.dumps(states))
         except OSError as error:
@@ -79,5 +79,5 @@ class StreamLoop(TrainingLoop):
             )
         return None
 
-    def _positions(self, step: int) -> Path:
-        return self.folder / f"positions-{step:09d}.json"
+    def _positions_file(self) -> Path:
+        return self.folder / f"positions-{self.step:09d}.json"

@@ -1,4 +1,4 @@
-"""What the loop trains: a task, which joins a model with its objective, and the batches that it learns from."""
+"""Interfaces between the training loop and what it trains: tasks and batches."""
 
 from __future__ import annotations
 
@@ -14,77 +14,66 @@ from anytag.training.engine.distributed import Share
 
 
 class Shared:
-    """What the copies of a task share: data, tables, other models. The moving average would double them."""
+    """Base of objects that copies of a task share (data, tables, other models) instead of copying them."""
 
     def __deepcopy__(self, memo: object) -> Self:
         return self
 
 
 class Task(nn.Module, ABC):
-    """A model together with its objective, so that one module holds all that is trained, averaged and kept.
+    """A model together with its objective: one module with everything that is trained, averaged and saved.
 
-    The loop knows nothing of either. A task is copied for the moving average; what is not to be copied with it is
-    :class:`Shared`.
+    The loop knows nothing of either. A task is copied for the moving average, except for what is :class:`Shared`.
 
     Attributes:
-        summed_parts: Parts of the loss that are sums over pictures, not means.
+        summed_parts: Names of loss components that are sums over pictures, not means.
     """
 
     summed_parts: tuple[str, ...] = ()
 
     @abstractmethod
     def forward(self, batch: Any, stage: Any) -> tuple[Tensor, dict[str, float]]:
-        """The loss of a batch, as a mean over its pictures, and the parts of the loss.
-
-        Args:
-            batch: Of the task's own kind.
-            stage: The stage that the step is in.
-        """
+        """Compute the loss of a batch, as a mean over its pictures, and its components."""
 
     @abstractmethod
     def groups(self, config: LoopConfig) -> list[dict[str, Any]]:
-        """Parameter groups of an optimizer.
-
-        Beside ``params`` a group has ``part``, which says whether the stage's ``encoder_learning_rate``
-        (``"encoder"``) or its ``learning_rate`` is the group's, and it may have ``weight_decay`` and ``scale``, by
-        which the rate is multiplied.
-        """
+        """Parameter groups of an optimizer; see :data:`~anytag.training.engine.parameters.GroupFunction`."""
 
     def enter(self, index: int, stage: Any, average: Callable[[], Any]) -> None:
-        """A stage begins, or is taken up after a resume; nothing by default.
+        """Prepare for a stage that begins or is resumed; does nothing by default.
 
         Args:
-            index: Its number.
+            index: Number of the stage.
             stage: The stage.
-            average: Gives the moving average of this task, or the task itself if there is none. All processes have to
-                ask together.
+            average: Returns the moving average of this task, or the task itself if there is none. All processes have
+                to call it together.
         """
 
 
 class Batches(Protocol):
-    """Gives one process's batches."""
+    """The batches of one process."""
 
     def draw(self, step: int, stage: Any, share: Share) -> Any:
-        """What the process learns from in a micro-batch of a step."""
+        """Return the process's part of a micro-batch of a step."""
 
     def state(self) -> dict[str, Any]:
-        """The place behind the last batch, JSON-able; empty where a step's number says which batch it has."""
+        """Position after the last batch, as JSON; empty if batches depend on the step only."""
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
+        """Continue at the position of :meth:`state`."""
 
     def close(self) -> None:
-        """No more batches are wanted."""
+        """Stop reading."""
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What a loop needs.
+    """Everything that a loop needs.
 
     Attributes:
         task: What is trained.
-        batches: What it learns from.
-        validator: Gives figures of a task; its second argument is true for the final, thorough validation. ``None``:
+        batches: The training batches.
+        validator: Computes metrics of a task; its second argument is true for the final, thorough validation. ``None``:
             there are no validation data.
         steps_per_epoch: Steps in one pass over the data.
         pictures: Training pictures.

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from anytag.errors import UsageError
 from anytag.language.tokenizers.bert_tokenizer import OfficialTokenizer
@@ -16,6 +16,7 @@ from anytag.nn.alignment import AlignmentEncoder
 from anytag.nn.model import RecognitionModel
 from anytag.nn.momentum import MomentumConfig, MomentumContrast
 from anytag.training.engine.config import LoopConfig
+from anytag.training.engine.parameters import parameter_groups
 from anytag.training.engine.task import Shared, Task
 from anytag.training.families.batch import Batch, picture_features
 from anytag.training.families.objectives import Objective, RamObjective, RamPlusObjective, Tag2TextObjective
@@ -52,24 +53,7 @@ class RecognitionTask(Task):
         self.encoder_weight_decay = encoder_weight_decay
 
     def groups(self, config: LoopConfig) -> list[dict[str, Any]]:
-        """Parameter groups: the image encoder and the rest, each with what is decayed and what is not.
-
-        The official code decays everything. Norms, biases, tables of positions, what stands for a missing picture, and
-        temperatures are left out here: shrinking them only undoes what they learn.
-        """
-        decay = {"decoder": config.weight_decay, "encoder": config.weight_decay}
-        if self.encoder_weight_decay is not None:
-            decay["encoder"] = self.encoder_weight_decay
-        groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
-        for name, parameter in self.named_parameters():
-            part = "encoder" if name.startswith("model.image_encoder.") else "decoder"
-            is_vector = parameter.ndim < 2 or name == "model.no_picture"
-            is_decayed = not is_vector and "position" not in name and "embedding" not in name
-            groups.setdefault((part, is_decayed), []).append(parameter)
-        return [
-            {"params": parameters, "part": part, "weight_decay": decay[part] if is_decayed else 0.0}
-            for (part, is_decayed), parameters in groups.items()
-        ]
+        return parameter_groups(self, config, self.encoder_weight_decay)
 
     def enter(self, index: int, stage: TrainingStage, average: Callable[[], Any]) -> None:
         """Take up the stage's settings of the objective and of the image encoder."""
