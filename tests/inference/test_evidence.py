@@ -1,4 +1,4 @@
-"""Evidence about tags: hand-worked log-odds, and the same whatever else is asked for."""
+"""Evidence for tags: hand-worked log-odds, and their independence of the other labels."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ VOCABULARY = TagVocabulary([
     VocabularyTag(6, "table", "object", classes=(2,)),
 ])  # fmt: skip
 TAGS, CLASSES, WIDTH, HIDDEN = len(VOCABULARY), 3, 4, 2
-#: The classifier never speaks by itself.
+#: The classifier alone never counts.
 SILENT = np.tile(np.array([0, -1e4], np.float32), (TAGS, 1))
 CONFIG = EvidenceConfig(exclusive=0, general=(1,))
 
@@ -44,7 +44,7 @@ def arrays(seed: int = 0) -> dict[str, np.ndarray]:
 
 
 def only(predictor: str, weight: float = 1.0) -> dict[str, np.ndarray]:
-    """Arrays by which one predictor alone is heard."""
+    """Arrays with weights for one predictor only."""
     made = {name: np.zeros_like(array) for name, array in arrays().items()} | {"alone": SILENT}
     made["weights"][:, PREDICTORS.index(predictor)] = weight
     return made
@@ -65,7 +65,7 @@ def sums() -> ClassSums:
 
 def ask(made: dict[str, np.ndarray], seen: Encoded, logits: float = 0.0, config: EvidenceConfig = CONFIG) -> np.ndarray:
     decoder = np.full((1, TAGS), logits, np.float32)
-    return TagEvidence(config, made, VOCABULARY, CLASSES).log_odds(seen, decoder, range(TAGS), sums())[0]
+    return TagEvidence(config, made, VOCABULARY, CLASSES).without_decoder(seen, range(TAGS), sums())(decoder)[0]
 
 
 def test_which_classes_rule_out_which_tags() -> None:
@@ -105,7 +105,7 @@ def test_the_decoder_counts_less_where_something_else_fills_the_picture() -> Non
     assert found == pytest.approx(2 * (0.5 - 0.25 * 0.6 * (1 - own)), abs=1e-5)
 
 
-def test_the_classifier_s_word_is_taken_where_it_is_surer() -> None:
+def test_the_classifier_alone_counts_where_it_is_higher() -> None:
     made = only("decoder") | {"alone": np.tile(np.array([1.5, 2.0], np.float32), (TAGS, 1))}
     cat = 1.5 * np.log(0.6 + 1e-3) + 2
     assert ask(made, encoded(0.6, 0.3, 0.1), logits=-3.0)[2] == pytest.approx(cat, abs=1e-5)
@@ -123,24 +123,23 @@ def test_the_whole_picture() -> None:
     assert ask(made, seen) == pytest.approx(expected, abs=1e-4)
 
 
-def test_scores_do_not_depend_on_what_else_is_asked_for() -> None:
+def test_scores_do_not_depend_on_other_labels() -> None:
     evidence, seen, whole = TagEvidence(CONFIG, arrays(), VOCABULARY, CLASSES), encoded(0.6, 0.3, 0.1), sums()
     decoder = np.random.default_rng(3).normal(size=(1, TAGS)).astype(np.float32)
-    everything = evidence.log_odds(seen, decoder, range(TAGS), whole)
+    everything = evidence.without_decoder(seen, range(TAGS), whole)(decoder)
     some = [6, 2, 0]
     matrix = np.zeros((CLASSES, 3), np.float32)
     matrix[2, 0] = matrix[0, 1] = matrix[0, 2] = matrix[1, 2] = 1
-    alone = evidence.log_odds(seen, decoder[:, some], some, ClassSums(matrix, np.ones(3, bool)))
+    alone = evidence.without_decoder(seen, some, ClassSums(matrix, np.ones(3, bool)))(decoder[:, some])
     assert alone == pytest.approx(everything[:, some], abs=1e-5)
 
 
-def test_free_texts_have_the_decoder_alone_where_nothing_is_known_of_classes() -> None:
+def test_free_texts_without_class_names_use_the_decoder_only() -> None:
     shared = {"open_weights": np.array([2, 0, 0, 0, 0], np.float32), "open_bias": np.array([-1], np.float32)}
     evidence = TagEvidence(CONFIG, arrays() | shared, VOCABULARY, CLASSES)
     none = ClassSums(np.zeros((CLASSES, 2), np.float32), np.ones(2, bool))
-    assert evidence.log_odds(encoded(1, 0, 0), np.array([[1.5, 0.0]], np.float32), [None, None], none).tolist() == [
-        [2.0, -1.0]
-    ]
+    partial = evidence.without_decoder(encoded(1, 0, 0), [None, None], none)
+    assert partial(np.array([[1.5, 0.0]], np.float32)).tolist() == [[2.0, -1.0]]
 
 
 @pytest.mark.parametrize(
@@ -171,11 +170,11 @@ def test_arrays_that_do_not_fit_are_refused(change: dict[str, np.ndarray | None]
     assert str(caught.value) == message
 
 
-def test_the_decoder_alone_is_heard_where_no_other_predictor_speaks() -> None:
+def test_log_odds_from_the_decoder_alone() -> None:
     made = only("decoder", 0.5)
     made["weights"][:, PREDICTORS.index("classes")] = 1.0
     made["biases"] = np.arange(TAGS, dtype=np.float32)
-    found = TagEvidence(CONFIG, made, VOCABULARY, CLASSES).of_decoder_alone(np.array([[2.0, 4.0]]), [1, 3])
+    found = TagEvidence(CONFIG, made, VOCABULARY, CLASSES).from_decoder_alone(np.array([[2.0, 4.0]]), [1, 3])
     assert found == pytest.approx(np.array([[1 + 1, 2 + 3]]) + np.log(1e-3))
 
 
@@ -195,30 +194,31 @@ def test_where_a_picture_is_unfamiliar_other_weights_count() -> None:
 def test_where_a_picture_is_unfamiliar_the_network_can_count_more() -> None:
     sure = {"unfamiliar_bias": np.array([100], np.float32), "unfamiliar_weight": np.zeros(WIDTH + CLASSES, np.float32)}
     network = arrays() | {"biases": np.zeros(TAGS, np.float32)}
-    heard = ask(network | {"weights": only("picture", 0.7)["weights"]}, encoded(0.6, 0.3, 0.1))
+    expected = ask(network | {"weights": only("picture", 0.7)["weights"]}, encoded(0.6, 0.3, 0.1))
     made = network | sure | {"weights": only("unfamiliar_picture", 0.7)["weights"]}
-    assert ask(made, encoded(0.6, 0.3, 0.1)) == pytest.approx(heard, abs=1e-5)
+    assert ask(made, encoded(0.6, 0.3, 0.1)) == pytest.approx(expected, abs=1e-5)
     familiar = made | {"unfamiliar_bias": np.array([-100], np.float32)}
     assert ask(familiar, encoded(0.6, 0.3, 0.1)) == pytest.approx(0, abs=1e-9)
 
 
-class TestWhatTheDecoderIsNotAskedAbout:
-    """The most that log-odds can come to is known before the decoder is asked."""
+class TestUpperBound:
+    """Log-odds are bounded before the decoder runs."""
 
     @given(st.integers(0, 200), st.integers(0, 200))
-    def test_nothing_in_its_range_leads_to_more(self, seed: int, said: int) -> None:
-        rng = np.random.default_rng(said)
+    def test_no_logit_in_range_exceeds_it(self, seed: int, other: int) -> None:
+        rng = np.random.default_rng(other)
         bounds = np.sort(rng.normal(scale=5, size=(TAGS, 2)), axis=1).astype(np.float32)
         evidence = TagEvidence(CONFIG, arrays(seed) | {"decoder_range": bounds}, VOCABULARY, CLASSES)
-        weighed = evidence.weigh(encoded(*rng.dirichlet([1, 1, 1]), seed=seed), range(TAGS), sums())
+        partial = evidence.without_decoder(encoded(*rng.dirichlet([1, 1, 1]), seed=seed), range(TAGS), sums())
         logits = rng.uniform(bounds[:, 0], bounds[:, 1], size=(50, 1, TAGS)).astype(np.float32)
-        most = weighed.at_most()
-        assert all((weighed(one) <= most + 1e-4).all() for one in logits)
-        ends = np.maximum(weighed(bounds[None, :, 0]), weighed(bounds[None, :, 1]))
+        most = partial.upper_bound()
+        assert all((partial(one) <= most + 1e-4).all() for one in logits)
+        ends = np.maximum(partial(bounds[None, :, 0]), partial(bounds[None, :, 1]))
         assert most == pytest.approx(ends, abs=1e-4)
 
-    def test_models_that_know_no_range_are_asked_about_all(self) -> None:
+    def test_it_is_infinite_without_a_range(self) -> None:
         made = arrays()
         made["weights"][:, 0] = 1.0
-        weighed = TagEvidence(CONFIG, made, VOCABULARY, CLASSES).weigh(encoded(1, 0, 0), [*range(TAGS), None], sums())
-        assert (weighed.at_most() > 1e20).all()
+        evidence = TagEvidence(CONFIG, made, VOCABULARY, CLASSES)
+        partial = evidence.without_decoder(encoded(1, 0, 0), [*range(TAGS), None], sums())
+        assert (partial.upper_bound() > 1e20).all()

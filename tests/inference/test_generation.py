@@ -14,8 +14,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anytag.errors import AnytagError, UsageError
-from anytag.inference.caption_search import CachedStep, TokenRules, search_beams
-from anytag.inference.generation import DecodingOptions, Generated, generate, generate_several
+from anytag.inference.generation import (
+    CachedStep,
+    DecodingOptions,
+    Generated,
+    TokenRules,
+    generate,
+    generate_several,
+    search_beams,
+)
 
 FIXTURE = ROOT / "tests" / "fixtures" / "oracle" / "generation_transformers_4_25_1.json"
 EOS, PAD = 1, 0

@@ -47,9 +47,9 @@ def test_found_are_the_labels_that_meet_their_thresholds_best_first(labels):
     labels = replace(labels, thresholds=np.full(count, 0.5))
     scores = np.zeros(count, np.float32)
     scores[[0, 2, 3]] = 0.5, 0.75, 0.5
-    found = labels.found(scores)
+    found = labels.select(scores)
     assert [tag.name for tag in found] == [labels.names[i] for i in (2, 0, 3)]  # Of equals the first comes first.
     assert [tag.score for tag in found] == [0.75, 0.5, 0.5]
-    assert [tag.name for tag in labels.found(scores, top=2)] == [labels.names[i] for i in (2, 0)]
-    assert [tag.name for tag in labels.found(scores, threshold=0.6)] == [labels.names[2]]
-    assert len(labels.found(scores, threshold=0.0)) == count
+    assert [tag.name for tag in labels.select(scores, top=2)] == [labels.names[i] for i in (2, 0)]
+    assert [tag.name for tag in labels.select(scores, threshold=0.6)] == [labels.names[2]]
+    assert len(labels.select(scores, threshold=0.0)) == count

@@ -122,7 +122,7 @@ def test_taught_again_what_was_taught_stays(taught, tmp_path):
     config = TeachingConfig(start=str(folder / "model"), sources=("table.csv",), views=1)
     [result] = teach(config, tmp_path, tmp_path / "model", lambda line: None)
     assert (result.tag.name, result.is_new) == ("coils", True)
-    before, after = (TaughtTags.of(ModelDirectory(place / "model")) for place in (folder, tmp_path))
+    before, after = (TaughtTags.load(ModelDirectory(place / "model")) for place in (folder, tmp_path))
     assert sorted(after.ids.tolist()) == sorted([*before.ids.tolist(), result.tag.id])
     rows = [after.ids.tolist().index(id) for id in before.ids.tolist()]
     assert np.array_equal(after.weights[rows], before.weights)

@@ -164,7 +164,7 @@ class CellHeat:
         cells = np.ascontiguousarray(np.repeat(features[1:, None], len(features), 1))
         logits = self.recognizer.backend.recognize(cells, _queries(self.recognizer, tags)).astype(np.float64)
         if (evidence := self.recognizer.scorer.tag_evidence) is not None:
-            logits = evidence.of_decoder_alone(logits, [tag.id for tag in tags])
+            logits = evidence.from_decoder_alone(logits, [tag.id for tag in tags])
         odds = (logits - np.array([tag.shift for tag in tags])) * slope
         scores: npt.NDArray[np.float64] = sigmoid(odds.T)
         return scores

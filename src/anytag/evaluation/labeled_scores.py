@@ -80,7 +80,7 @@ def score_pictures(
         kept += samples
         encoded = recognizer.backend.encode(pixels)
         rows.append(recognizer.scorer.logits(encoded, labels))
-        said.append(recognizer.scorer.evidence(encoded, labels))
+        said.append(recognizer.scorer.class_evidence(encoded, labels))
     if not kept:
         raise nothing_readable(opened, problems)
     truth, judged, notes = _truth(recognizer, kept, parser)

@@ -1,11 +1,10 @@
-"""Captions guided by tags, and what they cover."""
+"""Write captions guided by tags, and find the tags that they mention."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,11 +24,11 @@ from anytag.model.directory import ModelDirectory
 from anytag.model.vocabulary import VocabularyTag
 from anytag.recognition import Tag
 
-#: Tags that guide a caption at the most: more confuse it.
+#: Most tags that guide a caption; more confuse it.
 _MOST_GUIDES = 12
 
-#: What a forbidden word's score is lowered by; finite, so that beams without any other word can still be compared.
-_NEVER = np.float32(-1e4)
+#: Added to the scores of forbidden words; finite, so that beams without any other word can still be compared.
+_FORBIDDEN = np.float32(-1e4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,40 +37,17 @@ class Caption:
 
     Attributes:
         text: The sentence.
-        followed: The tags that it follows.
-        covered: Those of them which it names, in their order.
+        guides: Tags that guided it.
+        covered: Guides that it mentions, in their order.
     """
 
     text: str
-    followed: tuple[VocabularyTag, ...]
+    guides: tuple[VocabularyTag, ...]
     covered: tuple[VocabularyTag, ...]
 
 
-class CaptionLanguage(Protocol):
-    """How a model's captions and tag lists are spelled."""
-
-    pad_id: int
-    end_id: int
-
-    @property
-    def banned_ids(self) -> tuple[int, ...]:
-        """Ids that no caption contains."""
-
-    def prompt(self) -> list[int]:
-        """What every caption starts with."""
-
-    def tag_list(self, names: Sequence[str], given: bool) -> list[int]:
-        """Tags as the interaction encoder reads them."""
-
-    def text(self, ids: Sequence[int]) -> str:
-        """The caption that was written, without its prompt."""
-
-    def pieces(self) -> dict[str, int]:
-        """Ids by word piece."""
-
-
 class _LiteLanguage:
-    """Pruned word pieces; a list says whether its tags were given or found."""
+    """Pruned word pieces; a tag list starts with a token for given or for predicted tags."""
 
     def __init__(self, tokenizer: CaptionTokenizer, limit: int):
         self.tokenizer, self.limit = tokenizer, limit
@@ -91,7 +67,7 @@ class _LiteLanguage:
 
 
 class _OfficialLanguage:
-    """BERT's word pieces, as the official Tag2Text reads and writes them."""
+    """BERT's word pieces, with the tag lists and prompt of the official Tag2Text."""
 
     def __init__(self, tokenizer: OfficialTokenizer):
         self.tokenizer = tokenizer
@@ -116,11 +92,11 @@ class Captioner:
     Args:
         directory: The model.
         backend: Runs it.
-        texts: Makes queries of captions, so that the recognition decoder can say which of several fits the picture
-            best, where the model's ``decoding.alignment`` says so. ``None``: the likeliest caption is taken.
+        texts: Makes queries of captions, with which the recognition decoder re-ranks the beams if the model's
+            ``decoding.alignment`` is above 0; ``None``: no re-ranking.
 
     Raises:
-        ModelError: If the model has no captioner, or its captions may become longer than it can write.
+        ModelError: If the model has no captioner, or ``decoding.max_length`` exceeds the text decoder's positions.
     """
 
     def __init__(self, directory: ModelDirectory, backend: Backend, texts: TextQueries | None = None):
@@ -136,7 +112,7 @@ class Captioner:
         self.vocabulary = directory.vocabulary
         self.backend, self.texts = backend, texts
         path, sizes = directory.file("tokenizer.json"), self.captioner_config
-        self.language: CaptionLanguage = (
+        self.language = (
             _OfficialLanguage(OfficialTokenizer.load(path, sizes.prompt, sizes.tag_length))
             if sizes.tokenizer == "bert"
             else _LiteLanguage(CaptionTokenizer.load(path), sizes.positions)
@@ -144,7 +120,7 @@ class Captioner:
         self._coverage = TagCoverage(self.vocabulary)
 
     def options(self, num_beams: int | None = None, sample: bool = False, seed: int | None = None) -> DecodingOptions:
-        """The model's decoding defaults with some of them changed.
+        """Return the model's decoding options with some of them changed.
 
         Raises:
             UsageError: If a value is out of its range, or would have no effect.
@@ -166,7 +142,7 @@ class Captioner:
         return options
 
     def guides(self, found: Sequence[Tag]) -> list[VocabularyTag]:
-        """The tags that guide a caption on their own, of those found or nearly found in a picture, best first."""
+        """Select the tags that guide a caption from those predicted for a picture, best first."""
         ids = [tag.id for tag in found if tag.id is not None]
         if self.captioner_config.guides == "all":
             return [self.vocabulary[id] for id in sorted(ids)]
@@ -184,20 +160,19 @@ class Captioner:
     ) -> Caption:
         """Write a caption of one picture.
 
-        Where the model's ``decoding.support`` says so, a caption that nobody asked for in other words claims only what
-        is believed: words that name anything else are not written. If the likeliest one still claims more, one that
-        follows the best thing alone is tried, and then a plain sentence is given. A picture's best thing, if captions
-        seldom name it, is all that its caption follows, and has to be in it. Pictures that are too unlike
-        captioned ones (``decoding.plain_from``) get a plain sentence at once.
+        If the model's ``decoding.support`` is set and no tags are given, the caption may only mention tags with enough
+        support in ``margins``. Three captions are tried in turn: one guided by all tags, one guided by the best object
+        alone, which it has to mention, and a plain sentence made of the tags. The first is skipped if captions seldom
+        name the best object, the first two if the picture is too unfamiliar (``decoding.plain_from``).
 
         Args:
             features: ``[1, N, W]``.
-            tags: What to follow; may be empty.
-            given: Whether the tags are wanted in the caption, or only what a recognizer proposes.
-            options: How to search.
-            margins: ``[tags]`` of the whole vocabulary, by how much each tag's log-odds exceed its threshold's, NaN
-                where it was not asked for; they weigh words where the model's ``decoding.agreement`` says so.
-            unfamiliarity: How unlike captioned pictures the picture is, in [0, 1].
+            tags: Tags that guide the caption; may be empty.
+            given: Whether the user gave the tags, rather than the recognizer.
+            options: Decoding options.
+            margins: ``[tags]`` of the whole vocabulary: log-odds of each tag's score less those of its threshold, NaN
+                for tags that were not scored. They change the scores of words by the model's ``decoding.agreement``.
+            unfamiliarity: Probability that the picture differs from captioned training pictures.
         """
         if given or margins is None or self.config.decoding.support is None:
             return self._write(features, tags, given, options, margins)
@@ -206,13 +181,13 @@ class Captioner:
             return self._plain(found)
         best = [tag for tag in found[:1] if tag.kind == "object"]
         seldom = any(tag.support < self.config.decoding.seldom for tag in best)
-        # Captions that follow all tags leave out what captions seldom name: only one about that thing is tried.
-        tries: list[tuple[Sequence[VocabularyTag], bool]] = [] if seldom else [(tags, False)]
+        # A caption guided by all tags would leave out what training captions seldom name.
+        attempts: list[tuple[Sequence[VocabularyTag], bool]] = [] if seldom else [(tags, False)]
         if best:
-            tries.append((best, True))
-        for followed, wanted in tries:
-            caption = self._write(features, followed, wanted, options, margins, self._support)
-            if self._believed(caption.text, best if seldom else (), margins):
+            attempts.append((best, True))
+        for guides, wanted in attempts:
+            caption = self._write(features, guides, wanted, options, margins, self._support)
+            if self._is_supported(caption.text, best if seldom else (), margins):
                 return caption
         return self._plain(found)
 
@@ -223,7 +198,7 @@ class Captioner:
 
     @cached_property
     def _support(self) -> NDArray[np.float64]:
-        """The margin ``[tags]`` that each tag needs for a caption to claim it."""
+        """The margin ``[tags]`` that each tag needs for a caption to mention it."""
         decoding = self.config.decoding
         needed = np.full(len(self.vocabulary), -(decoding.support or 0.0))
         if decoding.known_support is not None:
@@ -231,11 +206,11 @@ class Captioner:
             needed[[id for id in known if self.vocabulary[id].kind == "object"]] = -decoding.known_support
         return needed
 
-    def _believed(self, text: str, named: Sequence[VocabularyTag], margins: NDArray[np.float64]) -> bool:
-        """Whether a caption claims only what has support, and names what it has to."""
+    def _is_supported(self, text: str, required: Sequence[VocabularyTag], margins: NDArray[np.float64]) -> bool:
+        """Whether a caption mentions only tags with support, and a required one if there are any."""
         if not text or any(margins[tag.id] < self._support[tag.id] for tag in self._coverage.claims(text)):
             return False
-        return not named or bool(self.covered(text, named))
+        return not required or bool(self.covered(text, required))
 
     def _write(
         self,
@@ -246,23 +221,17 @@ class Captioner:
         margins: NDArray[np.float64] | None,
         support: NDArray[np.float64] | None = None,
     ) -> Caption:
-        """A caption of one picture, as the text decoder likes it best.
+        """Generate a caption without the fallbacks of :meth:`caption`, whose arguments it takes.
 
-        Args:
-            features: As for :meth:`caption`, like the others.
-            tags: Likewise.
-            given: Likewise.
-            options: Likewise.
-            margins: Likewise.
-            support: The margin ``[tags]`` below which no tag is named; ``None``: all words are free.
+        Tags with a margin below ``support`` ``[tags]`` are not mentioned; ``None``: all words are allowed.
         """
         language = self.language
-        # One picture at a time: lists of other lengths would pad each other, and 1,000 tokens a second are plenty.
+        # One picture at a time, so tag lists need no padding; the decoder is fast enough at 1,000 tokens per second.
         ids = np.array([language.tag_list([tag.name for tag in tags], given)], np.int64)
         step = self.backend.fuse(ids, features, options.rows_per_picture)
         if margins is not None and (self.config.decoding.agreement or support is not None):
-            step = self._agreeing(step, margins, tags if given else (), support)
-        [found] = generate_several(
+            step = self._adjust_words(step, margins, tags if given else (), support)
+        [captions] = generate_several(
             step,
             np.array(language.prompt(), np.int64),
             num_pictures=1,
@@ -271,55 +240,54 @@ class Captioner:
             options=options,
             banned=language.banned_ids,
         )
-        return self._choose(found, features, tags, given, None if support is None else margins)
+        return self._choose(captions, features, tags, given, None if support is None else margins)
 
     def margins(self, scores: FloatArray, labels: LabelSet, limits: NDArray[np.float64]) -> NDArray[np.float64]:
-        """By how much the log-odds of all tags exceed those of their thresholds: ``[B, tags]``, NaN for others.
+        """Log-odds of scores less those of thresholds, ``[B, tags]``; NaN for tags that are not among the labels.
 
         Args:
             scores: ``[B, T]`` of the labels.
-            labels: Tags of the vocabulary, all or some of them; other labels are passed over.
-            limits: ``[T]``, the scores from which on they count as found.
+            labels: Labels; those outside the vocabulary are ignored.
+            limits: ``[T]``, their thresholds.
         """
         result = np.full((len(scores), len(self.vocabulary)), np.nan)
-        asked = [place for place, id in enumerate(labels.ids) if id is not None]
+        places = [place for place, id in enumerate(labels.ids) if id is not None]
         ids = [id for id in labels.ids if id is not None]
-        result[:, ids] = (log_odds(scores, EDGE) - log_odds(limits, EDGE))[:, asked]
+        result[:, ids] = (log_odds(scores, EDGE) - log_odds(limits, EDGE))[:, places]
         return result
 
     def least_scores(self, limits: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The score ``[T]`` below which it makes no difference to a caption how low a label's score is.
-
-        Args:
-            limits: ``[T]``, the scores from which on labels count as found.
-        """
+        """Scores ``[T]`` below which exact values make no difference to captions, from thresholds ``[T]``."""
         decoding = self.config.decoding
         depth = max(-LOWEST, decoding.support or 0.0, decoding.known_support or 0.0, decoding.guide_room)
         return lowered(limits, depth)
 
-    def _agreeing(
+    def _adjust_words(
         self,
         step: Step,
         margins: NDArray[np.float64],
         wanted: Sequence[VocabularyTag],
         support: NDArray[np.float64] | None,
     ) -> Step:
-        """The step with words weighed by the tags that they name; what is wanted is never held back."""
+        """Add the margins of tags to the scores of the words that name them, and forbid words without support.
+
+        Words for ``wanted`` tags are never made less likely.
+        """
         margins = margins.copy()
         for tag in wanted:
             if tag.id >= len(self.vocabulary):
-                continue  # Words that are not tags.
+                continue  # The user's own words.
             shown = sorted(self.vocabulary.with_implied([tag.id]))
             margins[shown] = np.fmax(margins[shown], 0.0)
         weights = np.float32(self.config.decoding.agreement) * self._tag_words.weights(margins)
         if support is not None:
-            weights[self._tag_words.forbidden(margins, support)] = _NEVER
+            weights[self._tag_words.forbidden(margins, support)] = _FORBIDDEN
 
-        def agreeing(ids: NDArray[np.int64], cache: Cache) -> tuple[NDArray[np.float32], Cache]:
+        def adjusted(ids: NDArray[np.int64], cache: Cache) -> tuple[NDArray[np.float32], Cache]:
             scores, cache = step(ids, cache)
             return scores + weights, cache
 
-        return agreeing
+        return adjusted
 
     @cached_property
     def _tag_words(self) -> TagWords:
@@ -327,29 +295,30 @@ class Captioner:
 
     def _choose(
         self,
-        found: Sequence[Generated],
+        candidates: Sequence[Generated],
         features: FloatArray,
         tags: Sequence[VocabularyTag],
         given: bool,
         margins: NDArray[np.float64] | None,
     ) -> Caption:
-        """Of several captions the one that names most of what is wanted; of those, the likeliest that fits best.
+        """Choose the candidate that mentions most of the given tags, then the one with the best score.
 
-        Where nothing is wanted, those that can be believed by their margins go first.
+        The score is the likelihood plus ``decoding.alignment`` times how well the caption matches the picture. Without
+        given tags, candidates supported by ``margins`` come first.
         """
-        texts = [self.language.text(caption.tokens) for caption in found]
+        texts = [self.language.text(candidate.tokens) for candidate in candidates]
         weight = self.config.decoding.alignment
-        if not weight or self.texts is None or len(texts) == 1:
-            return Caption(texts[0], tuple(tags), self.covered(texts[0], tags))
-        fits = self.backend.recognize(features, self.texts.sentences(texts))[0]
-        values = [one.score + weight * float(fit) for one, fit in zip(found, fits, strict=True)]
-        if not given:
-            believed = [margins is None or self._believed(text, (), margins) for text in texts]
-            best = max(zip(believed, values, texts, strict=True))[2]
-            return Caption(best, tuple(tags), self.covered(best, tags))
-        captions = [Caption(text, tuple(tags), self.covered(text, tags)) for text in texts]
-        return max(zip(captions, values, strict=True), key=lambda one: (len(one[0].covered), one[1]))[0]
+        best = 0
+        if weight and self.texts is not None and len(texts) > 1:
+            matches = self.backend.recognize(features, self.texts.sentences(texts))[0]
+            scores = [one.score + weight * float(match) for one, match in zip(candidates, matches, strict=True)]
+            if given:
+                ranks = [len(self.covered(text, tags)) for text in texts]
+            else:
+                ranks = [margins is None or self._is_supported(text, (), margins) for text in texts]
+            best = max(range(len(texts)), key=lambda place: (ranks[place], scores[place]))
+        return Caption(texts[best], tuple(tags), self.covered(texts[best], tags))
 
     def covered(self, caption: str, tags: Sequence[VocabularyTag]) -> tuple[VocabularyTag, ...]:
-        """Which of the tags a caption names: by name, alias, inflection, or something that implies them."""
+        """The tags that a caption mentions: by name, alias or inflection, or by a tag that implies them."""
         return tuple(self._coverage.named(caption, tags))

@@ -1,4 +1,4 @@
-"""How captions are searched for."""
+"""Options of caption generation."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from anytag.errors import UsageError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecodingOptions:
-    """How a caption is searched for.
+    """Options of beam search, greedy search and sampling.
 
     Attributes:
-        num_beams: Beams per picture; 1 is greedy search. Not used for sampling.
+        num_beams: Beams per picture; 1 is greedy search. Ignored when sampling.
         max_length: Most tokens of a caption, prompt and end token included.
-        min_length: Tokens, prompt included, that must stand before the end token may follow.
+        min_length: Fewest tokens, prompt included, before the end token.
         length_penalty: Exponent of the length by which scores are divided; above 1 favors longer captions.
-        repetition_penalty: Factor against tokens that already stand in prompt or caption; 1 is none
-            (Keskar et al. 2019, CTRL, section 4.1).
-        no_repeat_ngram: No run of that many tokens occurs twice; 0 allows all.
-        sample: Draw tokens at random (nucleus sampling, Holtzman et al. 2020) instead of searching.
-        top_p: Sampling: only the fewest tokens that together have at least this probability, in (0, 1].
-        top_k: Sampling: only that many best tokens; 0 is all. Applied before ``top_p``.
-        temperature: Sampling: divides the scores; below 1 is bolder, above 1 flatter.
-        seed: Sampling: one seed for every picture's own stream, so that a picture gets the same caption alone or
-            in any batch; or a seed per picture; ``None``: different every time.
+        repetition_penalty: Penalty on tokens of the prompt or caption so far; 1 is none (Keskar et al. 2019, CTRL,
+            section 4.1).
+        no_repeat_ngram: No n-gram of this many tokens occurs twice; 0 allows all.
+        sample: Sample tokens (nucleus sampling, Holtzman et al. 2020) instead of searching.
+        top_p: Sample from the fewest tokens whose total probability is at least this, in (0, 1].
+        top_k: Sample from this many best tokens, before ``top_p``; 0 is all.
+        temperature: Divides the scores when sampling; below 1 sharpens the distribution.
+        seed: Seed of each picture's own random stream, so that a picture gets the same caption in any batch; or one
+            seed per picture; ``None``: different every time.
 
     Raises:
         UsageError: If a value is out of its range.
@@ -78,5 +78,5 @@ class DecodingOptions:
 
     @property
     def rows_per_picture(self) -> int:
-        """Rows that every picture takes in the step function: its beams, or 1 when sampling."""
+        """Rows per picture in the step function: its beams, or 1 when sampling."""
         return 1 if self.sample else self.num_beams

@@ -1,9 +1,9 @@
-"""Pictures and sentences as vectors of one space, so that a sentence finds pictures among many that were indexed.
+"""Pictures and sentences as vectors of one space, for searching an index of pictures by a sentence.
 
-The recognition decoder judges a sentence against all tokens of a picture (:meth:`anytag.Recognizer.match`), which are
-too many to keep. Here each side is one vector: a linear map of the picture's mean token and the classifier's
-log-probabilities, and a linear map of the sentence's label query. Both were learned together, so that pictures lie
-near their own captions and far from those of others (the contrastive loss of CLIP, Radford et al. 2021).
+Scoring a sentence with the recognition decoder (:meth:`anytag.Recognizer.match`) needs all image tokens of a picture,
+which are too many to store. Here each side is one vector: a linear map of the picture's first token and the
+classifier's log-probabilities, and a linear map of the sentence's label query. Both maps are trained together with the
+contrastive loss of CLIP (Radford et al. 2021).
 """
 
 from __future__ import annotations
@@ -15,25 +15,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anytag.backends.base import Encoded, FloatArray
-from anytag.errors import ModelError
-from anytag.inference.embedding import picture_inputs
+from anytag.inference.embedding import normalized, picture_inputs
+from anytag.model.arrays import check_shapes, dequantize
 from anytag.model.config import JointEmbeddingConfig
 from anytag.model.directory import ModelDirectory
 
 #: The file of a model directory that holds both maps.
 JOINT_EMBEDDING_FILE = "joint_embedding.safetensors"
 
-_SIDES = ("picture", "text")
-
 
 class JointEmbedding:
-    """The space that one model's pictures and sentences share.
+    """Map pictures and sentences of one model to their shared space.
 
     Args:
-        config: How inputs are read.
-        arrays: Of each side (``picture``, ``text``) ``…_weight`` int8 ``[D, I]``, ``…_scale`` ``[D]`` and ``…_bias``
+        config: Floor of log-probabilities, and weight of tags in a search.
+        arrays: For each side (``picture``, ``text``): ``…_weight`` int8 ``[D, I]``, ``…_scale`` ``[D]`` and ``…_bias``
             ``[D]``.
-        inputs: Widths of what the two sides read.
+        inputs: ``I`` of pictures and of texts.
 
     Raises:
         ModelError: If arrays are missing or do not fit the model and each other.
@@ -41,46 +39,35 @@ class JointEmbedding:
 
     def __init__(self, config: JointEmbeddingConfig, arrays: dict[str, NDArray[Any]], inputs: Sequence[int]):
         self.config = config
-        shapes = {name: np.shape(array) for name, array in arrays.items()}
-        self.width: int = shapes.get("picture_bias", (0,))[0]
+        self.width: int = np.shape(arrays.get("picture_bias", np.empty(0)))[0]
         self._maps: dict[str, tuple[FloatArray, FloatArray]] = {}
-        for side, width in zip(_SIDES, inputs, strict=True):
-            expected = {"weight": (self.width, width), "scale": (self.width,), "bias": (self.width,)}
-            for part, shape in expected.items():
-                name = f"{side}_{part}"
-                if shapes.get(name) != shape:
-                    found = f"has the shape {shapes[name]}" if name in shapes else "is missing"
-                    raise ModelError(
-                        f"{JOINT_EMBEDDING_FILE}: {name} {found}, where {shape} is expected; copy the model again"
-                    )
-            weight = arrays[f"{side}_weight"].astype(np.float32) * arrays[f"{side}_scale"][:, None]
-            self._maps[side] = (np.ascontiguousarray(weight.T, np.float32), arrays[f"{side}_bias"].astype(np.float32))
+        for side, width in zip(("picture", "text"), inputs, strict=True):
+            shapes = {"weight": (self.width, width), "scale": (self.width,), "bias": (self.width,)}
+            check_shapes(JOINT_EMBEDDING_FILE, arrays, {f"{side}_{part}": shape for part, shape in shapes.items()})
+            weight = np.ascontiguousarray(dequantize(arrays, side).T)
+            self._maps[side] = (weight, arrays[f"{side}_bias"].astype(np.float32))
 
     @classmethod
-    def of(cls, directory: ModelDirectory) -> JointEmbedding | None:
-        """That of a model; ``None`` if it has none.
+    def load(cls, directory: ModelDirectory) -> JointEmbedding | None:
+        """Load a model's joint embedding; ``None`` if it has none.
 
         Raises:
-            ModelError: If its file is missing, altered or does not fit.
+            ModelError: If the file is missing, altered or does not fit the model.
         """
         config = directory.config
         if config.joint_embedding is None:
             return None
-        from safetensors.numpy import load_file
-
-        arrays = load_file(directory.file(JOINT_EMBEDDING_FILE))
-        return cls(config.joint_embedding, arrays, (config.features + config.image_encoder.classes, config.width))
+        inputs = (config.features + config.image_encoder.classes, config.width)
+        return cls(config.joint_embedding, directory.arrays(JOINT_EMBEDDING_FILE), inputs)
 
     def pictures(self, encoded: Encoded) -> FloatArray:
-        """Vectors ``[B, D]`` of pictures, of length 1."""
+        """Unit vectors ``[B, D]`` of pictures."""
         return self._project("picture", picture_inputs(encoded, self.config.least))
 
     def texts(self, queries: FloatArray) -> FloatArray:
-        """Vectors ``[T, D]`` of texts, of length 1, from their label queries ``[T, W]``."""
+        """Unit vectors ``[T, D]`` of texts, from their label queries ``[T, W]``."""
         return self._project("text", queries)
 
     def _project(self, side: str, inputs: FloatArray) -> FloatArray:
         weight, bias = self._maps[side]
-        found = inputs @ weight + bias
-        lengths = np.linalg.norm(found, axis=-1, keepdims=True)
-        return np.asarray(found / np.maximum(lengths, 1e-12), np.float32)
+        return normalized(inputs @ weight + bias)

@@ -1,4 +1,4 @@
-"""Labels that are ready to be asked for, and which of them a picture shows."""
+"""Labels with their queries and thresholds, and the choice of tags by their scores."""
 
 from __future__ import annotations
 
@@ -15,54 +15,54 @@ from anytag.recognition import Tag, TagKind
 
 
 class ClassSums:
-    """The probability of labels as that of their classes together.
+    """Sum class probabilities per label.
 
-    A tag has one class or a few, so this adds them up; a matrix product would take longer, and leave the threads of
-    the library behind it waiting for more. A text outside the vocabulary is a little like all classes.
+    A tag has only a few classes, so adding them up is faster than a matrix product and does not keep the threads of
+    BLAS spinning. A text outside the vocabulary is similar to all classes to some degree, so it takes a product.
 
     Args:
-        classes: ``[C, T]``, 1 where a class is the label or implies it; for texts how alike both are, in [0, 1].
-        chosen: ``[T]``, of which labels.
-        texts: ``[T]``, which labels are such texts; ``None``: none of them.
+        classes: ``[C, T]``, 1 where a class is the label or implies it; for texts, their similarity in [0, 1].
+        chosen: ``[T]``, labels to sum for.
+        texts: ``[T]``, labels that are texts outside the vocabulary; ``None``: none.
 
     Attributes:
-        labels: Places of the chosen labels that have a class, ``[K]``, texts last.
+        labels: Positions ``[K]`` of the chosen labels that have a class, texts last.
     """
 
     def __init__(self, classes: NDArray[np.float32], chosen: NDArray[np.bool_], texts: NDArray[np.bool_] | None = None):
         known = classes.any(0) & chosen if classes.size else np.zeros(len(chosen), np.bool_)
-        like = np.flatnonzero(known & texts) if texts is not None else np.empty(0, np.intp)
-        known[like] = False
+        similar = np.flatnonzero(known & texts) if texts is not None else np.empty(0, np.intp)
+        known[similar] = False
         tags = np.flatnonzero(known)
-        self.labels = np.concatenate([tags, like])
+        self.labels = np.concatenate([tags, similar])
         columns, self._classes = np.nonzero(classes[:, tags].T)
         self._starts = np.searchsorted(columns, np.arange(len(tags)))
-        self._likeness = np.ascontiguousarray(classes[:, like])
+        self._similarity = np.ascontiguousarray(classes[:, similar])
 
     def __call__(self, probabilities: FloatArray) -> FloatArray:
-        """From ``[B, C]`` to ``[B, K]``."""
+        """Map class probabilities ``[B, C]`` to sums ``[B, K]``."""
         sums: FloatArray = np.add.reduceat(probabilities[:, self._classes], self._starts, axis=1)
-        if not self._likeness.size:
+        if not self._similarity.size:
             return sums
-        return np.concatenate([sums, probabilities @ self._likeness], axis=1)
+        return np.concatenate([sums, probabilities @ self._similarity], axis=1)
 
 
 @dataclass(frozen=True)
 class LabelSet:
-    """Labels, ready to be asked for.
+    """``T`` labels to score together, as arrays and tuples of that length.
 
     Attributes:
-        names: What they are called.
-        kinds: What they name.
-        ids: Ids in the vocabulary; ``None`` for free categories.
-        thresholds: ``[T]``, the score from which on each counts as found.
+        names: Display names.
+        kinds: Kinds of tag.
+        ids: Tag ids; ``None`` for categories outside the vocabulary.
+        thresholds: ``[T]``, lowest score at which a label is returned as a tag.
         shifts: ``[T]``, log-odds to subtract from the recognition decoder's logits.
-        queries: Their queries.
-        classes: ``[C, T]``, 1 where a class of the image encoder's classifier is the label or implies it; for free
-            categories how alike both are, in [0, 1].
-        seldom: ``[T]``, whether captions named the label too seldom for the classifier to be held back.
-        asked: What the user calls each category; empty for tags of the vocabulary.
-        merged: Names that several tags were given; the best of them stands for all.
+        queries: Queries of the recognition decoder.
+        classes: ``[C, T]``, 1 where a class of the image encoder's classifier is the label or implies it; for
+            categories outside the vocabulary, their similarity in [0, 1].
+        seldom: ``[T]``, whether training captions name the label too rarely for the decoder to know it well.
+        asked: The user's own name for each category; empty for tags of the vocabulary.
+        merged: Names shared by several tags; only the best-scoring tag of each is returned.
     """
 
     names: tuple[str, ...]
@@ -77,18 +77,18 @@ class LabelSet:
     merged: frozenset[str] = frozenset()
 
     @cached_property
-    def found_by_classes(self) -> ClassSums:
-        """The labels that the classifier finds by itself."""
+    def classes_of_rare(self) -> ClassSums:
+        """Class sums of tags that captions seldom name."""
         return ClassSums(self.classes, self.seldom & ~self._are_texts)
 
     @cached_property
-    def weighed_by_classes(self) -> ClassSums:
-        """The labels that the classifier has a say in."""
+    def classes_of_frequent(self) -> ClassSums:
+        """Class sums of tags that captions name often."""
         return ClassSums(self.classes, ~(self.seldom | self._are_texts))
 
     @cached_property
     def classes_of_all(self) -> ClassSums:
-        """The classes of every label."""
+        """Class sums of all labels."""
         return ClassSums(self.classes, np.ones(len(self.names), dtype=bool), self._are_texts)
 
     @cached_property
@@ -96,24 +96,24 @@ class LabelSet:
         return np.array([id is None for id in self.ids], dtype=bool)
 
     def limits(self, threshold: float | None = None) -> NDArray[np.float64]:
-        """The score ``[T]`` from which on each label counts as found: its own threshold, or one for all."""
+        """Threshold ``[T]`` of each label: its own, or one for all."""
         return self.thresholds if threshold is None else np.full(len(self.names), threshold, np.float64)
 
-    def found(
-        self, scores: FloatArray, threshold: float | None = None, top: int | None = None, room: float = 0.0
+    def select(
+        self, scores: FloatArray, threshold: float | None = None, top: int | None = None, slack: float = 0.0
     ) -> tuple[Tag, ...]:
-        """Tags at or above their thresholds, best first; equal scores keep the labels' order.
+        """Return the tags that reach their thresholds, best first; ties keep the labels' order.
 
-        Categories that the user asked for come in that order, and as often; ``top`` keeps the best of them.
+        Categories keep the order in which the user gave them, repetitions included.
 
         Args:
             scores: ``[T]``.
-            threshold: One for all labels instead of each one's own.
-            top: At most that many.
-            room: By how much, in log-odds, tags may miss their thresholds.
+            threshold: One threshold for all labels instead of each one's own.
+            top: Keep at most this many, the best.
+            slack: Lower the thresholds by this much, in log-odds.
         """
         limits = self.limits(threshold)
-        chosen = np.flatnonzero(scores >= (lowered(limits, room) if room else limits))
+        chosen = np.flatnonzero(scores >= (lowered(limits, slack) if slack else limits))
         chosen = chosen[np.argsort(-scores[chosen], kind="stable")]
         if self.merged:
             chosen = self._best_of_each_name(chosen)
@@ -125,7 +125,7 @@ class LabelSet:
         return np.array([i for i in best_first if first.get(self.names[i], i) == i], np.intp)
 
     def tag(self, place: int, score: float, threshold: float | None = None) -> Tag:
-        """One of the labels with its score, and a threshold that may be another than its own."""
+        """Return one label as a tag with its score, and its own threshold or another."""
         limit = float(self.thresholds[place]) if threshold is None else threshold
         name, id = self.names[place], self.ids[place]
         if self.asked:
@@ -134,7 +134,7 @@ class LabelSet:
 
 
 def join(first: LabelSet, second: LabelSet) -> LabelSet:
-    """The labels of both."""
+    """Concatenate two sets of labels."""
     return LabelSet(
         first.names + second.names,
         first.kinds + second.kinds,
@@ -148,7 +148,7 @@ def join(first: LabelSet, second: LabelSet) -> LabelSet:
 
 
 def take(labels: LabelSet, order: Sequence[int]) -> LabelSet:
-    """Some of the labels, in another order."""
+    """Select labels by position, in that order."""
     rows = np.array(order, dtype=np.int64)
     return LabelSet(
         tuple(labels.names[i] for i in order),

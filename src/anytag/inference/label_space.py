@@ -1,9 +1,10 @@
-"""Choosing which labels to ask a model for: tags of its vocabulary, or categories that a user names."""
+"""Choose the labels to score: tags of the model's vocabulary, or categories that a user names."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,17 +21,16 @@ from anytag.recognition import TAG_KINDS, TagKind
 
 
 class LabelSpace:
-    """Everything that one model can be asked for; sets of it are made here, and kept for the next time.
+    """Create label sets for one model and cache them.
 
-    A label is anything that a model can be asked for: a tag of its vocabulary or a category in the user's own words.
+    A label is a tag of the vocabulary or a category in the user's own words.
 
     Args:
         directory: The model.
-        backend: Where the queries of the vocabulary come from.
-        choice: Which of the vocabulary's tags to look for, and what to call them.
-        texts: Where the queries of new categories come from.
-        likeness: How like each class of the image encoder's classifier such queries are, ``[C, T]``; ``None`` where a
-            model cannot tell.
+        backend: Provides the queries of the vocabulary.
+        choice: Tags of the vocabulary to look for, and their names.
+        texts: Provides the queries of new categories.
+        class_similarity: Returns the similarity ``[C, T]`` of such queries to the classifier's classes, or ``None``.
 
     Raises:
         UsageError: If the choice does not fit the vocabulary.
@@ -42,32 +42,29 @@ class LabelSpace:
         backend: Backend,
         choice: TagChoice | None = None,
         texts: TextQueries | None = None,
-        likeness: Callable[[Queries], NDArray[np.float32] | None] | None = None,
+        class_similarity: Callable[[Queries], NDArray[np.float32] | None] | None = None,
     ):
         self.directory, self.backend = directory, backend
         self.texts = TextQueries(directory, backend) if texts is None else texts
-        self._likeness = likeness
+        self._class_similarity = class_similarity
         self.vocabulary: TagVocabulary = directory.vocabulary
         self.chosen = ChosenTags(self.vocabulary, choice)
-        self._queries: Queries | None = None
-        self._made: dict[tuple[str, ...], LabelSet] = {}
+        self._cache: dict[tuple[str, ...], LabelSet] = {}
 
-    @property
+    @cached_property
     def queries(self) -> Queries:
         """Queries of the whole vocabulary."""
-        if self._queries is None:
-            self._queries = self.backend.vocabulary_queries()
-        return self._queries
+        return self.backend.vocabulary_queries()
 
     def all(self, kinds: Sequence[TagKind] | None = None) -> LabelSet:
-        """The vocabulary's tags of some kinds, or all."""
+        """The chosen tags of the vocabulary, or those of some kinds."""
         key = ("kinds", *sorted(TAG_KINDS if kinds is None else kinds))
-        if key not in self._made:
-            self._made[key] = self.of([t for t in self.chosen.tags if kinds is None or t.kind in kinds])
-        return self._made[key]
+        if key not in self._cache:
+            self._cache[key] = self.of([t for t in self.chosen.tags if kinds is None or t.kind in kinds])
+        return self._cache[key]
 
     def categories(self, names: Sequence[str]) -> LabelSet:
-        """Labels for the user's names, each in its place: the tag where there is one, else the text itself.
+        """One label per name, in order: the tag of that name or, if there is none, the text itself.
 
         Raises:
             UsageError: If there is no name, or one is empty.
@@ -76,17 +73,17 @@ class LabelSpace:
         if not cleaned or "" in cleaned:
             raise UsageError("categories: give at least one name, separated by commas, none of them empty")
         asked = tuple(name.strip() for name in names)
-        if ("asked", *asked) not in self._made:
-            # Every tag and every text is asked of the model once, however many names it goes by.
+        if ("asked", *asked) not in self._cache:
+            # Several names may stand for one tag, which is scored only once.
             unique = tuple(dict.fromkeys(cleaned))
             labels = self._categories(unique)
             order = [unique.index(name) for name in cleaned]
-            self._made["asked", *asked] = replace(take(labels, order), asked=asked)
-        return self._made["asked", *asked]
+            self._cache["asked", *asked] = replace(take(labels, order), asked=asked)
+        return self._cache["asked", *asked]
 
     def _categories(self, names: tuple[str, ...]) -> LabelSet:
-        """Labels for normalized names, none of them twice."""
-        if ("categories", *names) not in self._made:
+        """Labels for distinct, normalized names."""
+        if ("categories", *names) not in self._cache:
             found = [self.chosen.find(name) for name in names]
             tags = {tag.id: tag for tag in found if tag}
             labels, places = self.of(list(tags.values())), {id: place for place, id in enumerate(tags)}
@@ -95,13 +92,13 @@ class LabelSpace:
                 labels = join(labels, self.of_texts(free))
             free_places = iter(range(len(tags), len(tags) + len(free)))
             order = [next(free_places) if tag is None else places[tag.id] for tag in found]
-            self._made["categories", *names] = take(labels, order)
-        return self._made["categories", *names]
+            self._cache["categories", *names] = take(labels, order)
+        return self._cache["categories", *names]
 
     def guides(self, names: Sequence[str]) -> dict[str, VocabularyTag]:
-        """What a caption is to follow, by the names that were asked for; of several names for one tag the first.
+        """Tags that should guide a caption, by the user's names; of several names for one tag, the first.
 
-        Other words are followed as they are, and get ids behind the vocabulary's.
+        Words outside the vocabulary become tags with ids after its last.
         """
         tags: dict[str, VocabularyTag] = {}
         asked: dict[str, VocabularyTag] = {}
@@ -114,7 +111,7 @@ class LabelSpace:
         return asked
 
     def of(self, tags: Sequence[VocabularyTag]) -> LabelSet:
-        """Labels for some tags of the vocabulary."""
+        """Labels for tags of the vocabulary."""
         default = self.directory.config.default_threshold
         return LabelSet(
             names=tuple(self.chosen.name(tag) for tag in tags),
@@ -142,11 +139,11 @@ class LabelSpace:
         return matrix
 
     def of_texts(self, names: Sequence[str]) -> LabelSet:
-        """Labels for texts as they are, whether tags go by these names or not."""
+        """Labels for texts, even if tags have these names."""
         queries = self.texts.categories(names)
-        like = self._likeness(queries) if self._likeness is not None else None
-        if like is None:
-            like = np.zeros((self.directory.config.image_encoder.classes, len(names)), np.float32)
+        similarity = self._class_similarity(queries) if self._class_similarity is not None else None
+        if similarity is None:
+            similarity = np.zeros((self.directory.config.image_encoder.classes, len(names)), np.float32)
         return LabelSet(
             names=tuple(names),
             kinds=(TAG_KINDS[0],) * len(names),
@@ -154,6 +151,6 @@ class LabelSpace:
             thresholds=np.full(len(names), self.directory.config.open_threshold),
             shifts=np.full(len(names), self.directory.config.open_shift),
             queries=queries,
-            classes=like,
+            classes=similarity,
             seldom=np.ones(len(names), dtype=bool),
         )

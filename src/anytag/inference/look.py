@@ -1,4 +1,4 @@
-"""A picture that was looked at once and can be asked many times."""
+"""A picture that is encoded once for many questions."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from anytag.recognition import Match, Recognition, Tag
 
 @dataclass(frozen=True)
 class Look:
-    """What a recognizer has seen of one picture: read and encoded once, however much is asked of it.
+    """One picture, read and encoded once, for any number of questions.
 
-    :meth:`anytag.Recognizer.look` gives it. (The idea is that of Segment Anything's predictor, without a hidden state.)
+    Returned by :meth:`anytag.Recognizer.look`; like the predictor of Segment Anything, but without hidden state.
 
     Attributes:
         path: The picture's path, or a description of where it came from.
         width: Of the upright picture, in pixels.
         height: Of the upright picture, in pixels.
-        notes: What there is to know about it; see :class:`~anytag.recognition.Recognition`.
+        notes: As in :class:`~anytag.recognition.Recognition`.
 
     Example:
         >>> look = recognizer.look("photo.jpg")
@@ -39,7 +39,7 @@ class Look:
     _questions: Questions
 
     def tags(self, **options: Unpack[TagOptions]) -> tuple[Tag, ...]:
-        """The tags found, best first; options as in :meth:`anytag.Recognizer.tag`.
+        """Find tags, best first; options as in :meth:`anytag.Recognizer.tag`.
 
         Raises:
             UsageError: If an option is wrong.
@@ -47,10 +47,10 @@ class Look:
         return self._recognition(self._questions.tags(**options)).tags
 
     def caption(self, tags: Sequence[str] | None = None, **options: Unpack[CaptionOptions]) -> Recognition:
-        """A caption, and the tags found; options as in :meth:`anytag.Recognizer.caption`.
+        """Write a caption and find tags; options as in :meth:`anytag.Recognizer.caption`.
 
         Args:
-            tags: Tags that the caption is to follow; ``None``: those found; empty: none.
+            tags: Tags that the caption should mention; ``None``: those found; empty: none.
 
         Raises:
             UsageError: If an option is wrong or a tag is unknown.
@@ -64,7 +64,7 @@ class Look:
     def match(self, texts: Sequence[str]) -> tuple[Match, ...]: ...
 
     def match(self, texts: str | Sequence[str]) -> Match | tuple[Match, ...]:
-        """How well one text fits, or each of several; see :meth:`anytag.Recognizer.match`.
+        """Score how well one text fits, or each of several; see :meth:`anytag.Recognizer.match`.
 
         Raises:
             UsageError: If there is no text, or one is empty.
@@ -75,7 +75,7 @@ class Look:
         return self._ask(self._questions.match(texts)).matches
 
     def score(self, tag: str) -> Tag:
-        """The score of a tag, or of any words, whether it counts as found or not; with the threshold it would need.
+        """Score a tag or any other words, whether it reaches its threshold or not.
 
         Raises:
             UsageError: If the tag's name is empty.
@@ -84,19 +84,7 @@ class Look:
         return self._ask(self._questions.score(tag))
 
     def locate(self, tag: str, *, resize: Literal["nearest", "bilinear"] | None = None) -> FloatArray:
-        """Where a tag is seen, or any words; see :meth:`anytag.Recognizer.locate`.
-
-        Args:
-            tag: A tag, or any words that the model can be asked for. It need not have been found.
-            resize: Bring the map to the picture's own size, repeating cells (``nearest``) or blending them.
-
-        Returns:
-            ``[rows, columns]``, 0 (least) to 1 (most).
-
-        Raises:
-            UsageError: If the tag's name is empty or the resizing is unknown.
-            ModelError: If the model does not know such a tag, or was exported without attention.
-        """
+        """Find where the picture shows a tag; arguments, result and errors as in :meth:`anytag.Recognizer.locate`."""
         if resize is not None:
             arguments.choice("resize", resize, ("nearest", "bilinear"))
         heat = self._ask(self._questions.locate(tag))

@@ -1,13 +1,14 @@
-"""Evidence about texts outside the vocabulary: the recognition decoder's word, and that of classes alike.
+"""Evidence for texts outside the vocabulary, from the recognition decoder and from classes with similar names.
 
-The decoder was taught by captions, and of words that no caption held it knows little. The classifier cannot be asked
-for them either, but it has a thousand classes with names, and what a text means is near to what some of them mean: a
-text counts as a mixture of the classes that it is like (in the way of ConSE, Norouzi et al., 2014, turned around). All
-texts share their weights:
+The decoder was trained on captions and knows little about words that captions rarely contain. The image classifier
+cannot be asked about new words at all, but the names of its thousand classes can be compared with a text: the text is
+treated as a mixture of the classes with similar meanings (ConSE, Norouzi et al., 2014, in reverse). All texts share
+one set of weights:
 
     log-odds = bias + decoder · a + classes · b + unfamiliar · (c + decoder · d + classes · e)
 
-- *classes*: logarithm of the probability of all classes, each as far as its name is like the text (:class:`Likeness`).
+- *classes*: log of the class probabilities, weighted by how similar each class's name is to the text
+  (:class:`ClassSimilarity`).
 - *decoder* and *unfamiliar*: as for tags (:mod:`anytag.inference.evidence`).
 """
 
@@ -23,37 +24,31 @@ from numpy.typing import NDArray
 from anytag.backends.base import FloatArray
 from anytag.model.config import EvidenceConfig
 
-#: The columns of the weights that all texts share, in order.
+#: Columns of the weights, in order.
 OPEN_PREDICTORS = ("decoder", "classes", "unfamiliar", "unfamiliar_decoder", "unfamiliar_classes")
 
-#: What such texts are weighed with if nothing was fitted: the decoder speaks alone.
-_DECODER_ALONE = np.array([1, 0, 0, 0, 0], np.float32)
+#: Weights of models that were fitted without any: the decoder's logit unchanged.
+_DECODER_ONLY = np.array([1, 0, 0, 0, 0], np.float32)
 
 
 def shared_weights(arrays: Mapping[str, NDArray[Any]]) -> tuple[FloatArray, float]:
-    """The weights ``[5]`` and the bias of all texts, from arrays of a model's evidence."""
-    weights, bias = arrays.get("open_weights", _DECODER_ALONE), arrays.get("open_bias", np.zeros(1))
+    """Weights ``[5]`` and bias of all texts, from the arrays of a model's evidence."""
+    weights, bias = arrays.get("open_weights", _DECODER_ONLY), arrays.get("open_bias", np.zeros(1))
     return weights.astype(np.float32), float(bias[0])
 
 
-def text_statements(probabilities: FloatArray, floor: float) -> FloatArray:
-    """What classes say of texts, ``[B, T]``.
-
-    Args:
-        probabilities: ``[B, T]``, of all classes together, each as far as it is like the text.
-        floor: Added to them.
-    """
-    found: FloatArray = np.log(probabilities + np.float32(floor))
-    return found
+def floored_log(probabilities: FloatArray, floor: float) -> FloatArray:
+    """``log(probabilities + floor)``: below the floor, probabilities make no difference."""
+    result: FloatArray = np.log(probabilities + np.float32(floor))
+    return result
 
 
-class Likeness:
-    """How alike texts and the names of classes are.
+class ClassSimilarity:
+    """Similarity of texts to the names of the classifier's classes.
 
     Args:
         names: ``[C, E]``, text embeddings of the classes' names.
-        sharpness: The likeness of two texts falls by e for every ``1 / sharpness`` that their cosine, taken from the
-            mean of all names, lacks to 1.
+        sharpness: The similarity is ``exp(sharpness * (cosine - 1))``, with cosines around the mean of all names.
     """
 
     def __init__(self, names: FloatArray, sharpness: float):
@@ -62,61 +57,57 @@ class Likeness:
         self._sharpness = np.float32(sharpness)
 
     def __call__(self, texts: FloatArray) -> FloatArray:
-        """``[C, T]`` in (0, 1], 1 for the same text.
-
-        Args:
-            texts: ``[T, E]``, text embeddings.
-        """
+        """Similarities ``[C, T]`` in (0, 1], 1 for the same text, from text embeddings ``[T, E]``."""
         cosines = np.minimum(self._names @ self._directions(texts).T, 1)
-        found: FloatArray = np.exp(self._sharpness * (cosines - 1))
-        return found
+        similarities: FloatArray = np.exp(self._sharpness * (cosines - 1))
+        return similarities
 
     def _directions(self, embeddings: FloatArray) -> FloatArray:
-        apart = embeddings - self._mean
-        found: FloatArray = apart / np.maximum(np.linalg.norm(apart, axis=1, keepdims=True), 1e-6)
-        return found
+        centered = embeddings - self._mean
+        directions: FloatArray = centered / np.maximum(np.linalg.norm(centered, axis=1, keepdims=True), 1e-6)
+        return directions
 
 
 @dataclass(frozen=True)
 class OpenEvidence:
-    """What the predictors of one model say of texts outside its vocabulary.
+    """Combine the predictors of one model for texts outside its vocabulary.
 
     Attributes:
         weights: ``[5]``, see :data:`OPEN_PREDICTORS`.
         bias: Added to all.
-        floor: Added to probabilities of classes.
-        likeness: To the classifier's classes; ``None`` in models that cannot tell.
+        floor: Added to class probabilities.
+        similarity: To the classifier's classes; ``None`` in models without embeddings of their names.
     """
 
     weights: FloatArray
     bias: float
     floor: float
-    likeness: Likeness | None = None
+    similarity: ClassSimilarity | None = None
 
     @classmethod
-    def of(cls, arrays: Mapping[str, NDArray[Any]], config: EvidenceConfig) -> OpenEvidence:
-        """From arrays of a model's evidence.
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], config: EvidenceConfig) -> OpenEvidence:
+        """Create it from the arrays of a model's evidence, all of them optional.
 
         Args:
-            arrays: ``open_weights`` ``[5]`` and ``open_bias`` ``[1]``, and ``class_names`` int8 ``[C, E]`` with
-                ``class_names_scale`` ``[C]``: text embeddings of the classes' names. Without the former the decoder
-                speaks alone, without the latter no class has anything to say.
-            config: How they are read.
+            arrays: ``open_weights`` ``[5]`` and ``open_bias`` ``[1]`` (default: the decoder's logit unchanged);
+                ``class_names`` int8 ``[C, E]`` and ``class_names_scale`` ``[C]``, text embeddings of the classes'
+                names (default: classes do not count).
+            config: Floor and sharpness.
         """
-        likeness = None
+        similarity = None
         if "class_names" in arrays:
             names = arrays["class_names"] * arrays["class_names_scale"][:, None].astype(np.float32)
-            likeness = Likeness(names.astype(np.float32), config.sharpness)
-        return cls(*shared_weights(arrays), config.open_floor, likeness)
+            similarity = ClassSimilarity(names.astype(np.float32), config.sharpness)
+        return cls(*shared_weights(arrays), config.open_floor, similarity)
 
-    def weigh(self, classes: FloatArray, unfamiliar: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """What a logit of the decoder counts and what all others add up to, ``[B, T]`` each.
+    def without_decoder(self, classes: FloatArray, unfamiliar: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Weights of the decoder's logits and the sum of all other terms, ``[B, T]`` each.
 
         Args:
-            classes: ``[B, T]``, from :func:`text_statements`.
+            classes: ``[B, T]``, the *classes* term.
             unfamiliar: ``[B, 1]``.
         """
-        decoder, stated, strange, strange_decoder, strange_stated = self.weights
-        factors = decoder + unfamiliar * strange_decoder + np.zeros_like(classes)
-        rest = np.float32(self.bias) + classes * (stated + unfamiliar * strange_stated) + unfamiliar * strange
-        return factors, rest
+        decoder, by_classes, strange, strange_decoder, strange_classes = self.weights
+        weights = decoder + unfamiliar * strange_decoder + np.zeros_like(classes)
+        offsets = np.float32(self.bias) + classes * (by_classes + unfamiliar * strange_classes) + unfamiliar * strange
+        return weights, offsets

@@ -1,4 +1,4 @@
-"""Which arguments are one picture."""
+"""Tell one picture from several."""
 
 from __future__ import annotations
 
@@ -9,21 +9,17 @@ from PIL import Image
 
 from anytag.errors import UsageError
 
-#: Types of one picture that could be taken for an iterable of several.
+#: Types of a single picture, some of which are iterable.
 _SINGLE = (str, os.PathLike, bytes, bytearray, memoryview, Image.Image, np.ndarray)
 
 
 def is_picture(value: object) -> bool:
-    """Whether a value is one picture, rather than several or nothing of the kind."""
+    """Whether a value is one picture, rather than several or something else."""
     return isinstance(value, _SINGLE) or hasattr(value, "read")
 
 
 def check_picture(name: str, picture: object) -> None:
-    """Refuse at once what cannot hold a picture.
-
-    Raises:
-        UsageError: If it cannot.
-    """
+    """Raise :class:`UsageError` if a value cannot be a picture."""
     if not is_picture(picture):
         raise UsageError(
             f"{name} is of the type {type(picture).__name__}; give a path, bytes, an open binary file, a Pillow "

@@ -1,4 +1,4 @@
-"""Sentences that claim nothing but their tags, for pictures of which no better sentence can be believed."""
+"""Captions that only list tags, for pictures where a generated caption is too uncertain."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from anytag.language.parsing.lemmas import noun_lemma
 from anytag.model.vocabulary import VocabularyTag
 
-#: Last words of names of what is not counted, so that no article stands before them.
+#: Last words of uncountable names, which take no article.
 _UNCOUNTED = frozenset({
     "alcohol", "art", "asparagus", "bedding", "bread", "broccoli", "clothing", "corn", "debris", "dirt", "equipment",
     "eyewear", "fire", "food", "footwear", "fruit", "furniture", "garlic", "gas", "gear", "ginger", "grass",
@@ -15,38 +15,39 @@ _UNCOUNTED = frozenset({
     "rice", "sand", "smoke", "snow", "soccer", "tennis", "traffic", "underwear", "water", "wildlife",
 })  # fmt: skip
 
-#: Last words that stand for one thing in the plural, or for many.
+#: Last words that are always plural, or already are.
 _PLURAL = frozenset({
     "bangs", "chopsticks", "clothes", "dreadlocks", "glasses", "goggles", "goods", "headphones", "jeans", "khakis",
     "leggings", "menus", "overalls", "pajamas", "pants", "shorts", "sunglasses", "sweatpants", "sweats", "tights",
     "tongs", "trunks", "tutus",
 })  # fmt: skip
 
-#: There is only one in a picture.
+#: Unique things, which take the definite article.
 _ONE = frozenset({"ground", "moon", "ocean", "sea", "sky", "sun"})
 
-#: Beginnings that are spoken with a consonant, and without one.
+#: Prefixes pronounced with an initial consonant, and with a vowel.
 _CONSONANTS, _VOWELS = ("eu", "one", "uku", "uni", "uri", "usb", "ute"), ("a", "e", "heir", "hour", "i", "o", "u")
 
-#: Things that one sentence names at the most.
-_MOST = 2
+#: Most objects in a caption.
+_MOST_OBJECTS = 2
 
 
 def plain_caption(tags: Sequence[VocabularyTag]) -> str:
-    """A sentence that names the first things among some tags: "a photo of a bee and a flower".
+    """Write a caption that lists the best objects or else the best scene: "a photo of a bee and a flower".
 
     Args:
-        tags: Tags that are true of the picture, best first. Attributes and actions are passed over; if only scenes are
-            left, the first is named.
+        tags: Tags of the picture, best first; attributes and actions are ignored.
     """
-    things = [tag for tag in tags if tag.kind == "object"][:_MOST] or [tag for tag in tags if tag.kind == "scene"][:1]
+    things = [tag for tag in tags if tag.kind == "object"][:_MOST_OBJECTS] or [
+        tag for tag in tags if tag.kind == "scene"
+    ][:1]
     if not things:
         return "a photo"
     return f"a photo of {' and '.join(_with_article(tag.name) for tag in things)}"
 
 
 def _with_article(name: str) -> str:
-    """A name as it stands in a sentence; what stands in brackets behind it only tells two senses apart."""
+    """A name with its article; a sense in parentheses is dropped."""
     words = name.partition(" (")[0]
     last = words.split()[-1]
     several = last.endswith("s") and (noun_lemma(last) != last or last.endswith(("ers", "ors", "ars")))

@@ -1,4 +1,4 @@
-"""What can be asked of pictures: settled once, before any is read, and then answered for as many as there are."""
+"""Questions about pictures: checked once, before any picture is read, and then answered batch by batch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, TypedDict, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from anytag.backends.base import Backend, Encoded, FloatArray, Queries
+from anytag.backends.base import Backend, Encoded, FloatArray
 from anytag.errors import ModelError, UsageError
 from anytag.foundations import arguments
 from anytag.foundations.shortage import explained_shortage
@@ -34,17 +34,16 @@ from anytag.recognition import Match, Matches, Recognition, Tag, TagKind
 
 Answer = TypeVar("Answer")
 
-#: Gives an answer for every encoded picture, whose paths come along.
+#: Maps encoded pictures and their paths to one answer per picture.
 Question = Callable[[Encoded, Sequence[str]], list[Answer]]
 
-
-#: What a sentence finds pictures by: its vector, the tags that it names, and what each of those counts.
+#: A sentence to search pictures by: its vector, the tags that it names, and the weight of each.
 EmbeddedText = tuple[FloatArray, list[VocabularyTag], float]
 
 
 def keeps_blank(question: Callable[..., object]) -> bool:
-    """Whether answers keep what models see in blank pictures: where tags or a threshold were asked for expressly."""
-    return bool(getattr(question, "expressly", False))
+    """Whether blank pictures are scored like others: only if the user gave tags, categories or a threshold."""
+    return bool(getattr(question, "explicit", False))
 
 
 class TagOptions(TypedDict, total=False):
@@ -57,7 +56,7 @@ class TagOptions(TypedDict, total=False):
 
 
 class CaptionOptions(TypedDict, total=False):
-    """Options of :meth:`Questions.caption` beside the tags to follow."""
+    """Options of :meth:`Questions.caption`, the tags aside."""
 
     threshold: float | None
     top: int | None
@@ -68,14 +67,7 @@ class CaptionOptions(TypedDict, total=False):
 
 
 class Questions:
-    """Makes questions for one model.
-
-    Args:
-        directory: The model.
-        backend: Runs it.
-        tags: Which of the vocabulary's tags to look for, and what to call them.
-        descriptions: A file of descriptions for the user's categories (RAM++).
-    """
+    """Create the questions that one model can answer; arguments as for :class:`anytag.Recognizer`."""
 
     def __init__(
         self,
@@ -88,7 +80,7 @@ class Questions:
         self._arguments = (directory, backend, tags, descriptions)
         self.texts = TextQueries(directory, backend, descriptions)
         self.scorer = Scorer(directory, backend)
-        self.labels = LabelSpace(directory, backend, tags, self.texts, self.scorer.likeness)
+        self.labels = LabelSpace(directory, backend, tags, self.texts, self.scorer.class_similarity)
         self._captioner: Captioner | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -96,15 +88,15 @@ class Questions:
 
     @property
     def captioner(self) -> Captioner:
-        """The part that writes captions, loaded when it is first needed."""
+        """Writes captions; loaded on first use."""
         if self._captioner is None:
             self._captioner = Captioner(self.directory, self.backend, self.texts)
         return self._captioner
 
     @cached_property
     def joint_embedding(self) -> JointEmbedding | None:
-        """The space of pictures and sentences, in models that have one."""
-        return JointEmbedding.of(self.directory)
+        """Shared space of pictures and sentences, in models that have one."""
+        return JointEmbedding.load(self.directory)
 
     @cached_property
     def _mapper(self) -> TagMapper:
@@ -112,17 +104,14 @@ class Questions:
 
     @explained_shortage()
     def embed_text(self, text: str) -> EmbeddedText:
-        """What a sentence finds pictures by.
-
-        Args:
-            text: Any sentence or phrase.
+        """Embed a sentence or phrase for searching pictures.
 
         Returns:
-            Its vector ``[D]`` beside those of pictures, the tags that it names, and what each of those counts.
+            Its vector ``[D]`` in the joint embedding, the tags that it names, and the weight of each tag.
 
         Raises:
             UsageError: If the text is empty.
-            ModelError: If the model has no such space.
+            ModelError: If the model has no joint embedding.
         """
         if not arguments.text("text", text).strip():
             raise UsageError("text must not be empty; give a sentence or a phrase")
@@ -144,7 +133,7 @@ class Questions:
         threshold: float | None = None,
         top: int | None = None,
     ) -> Question[Recognition]:
-        """Which tags are there? See :meth:`anytag.Recognizer.tag`."""
+        """The tags of a picture; see :meth:`anytag.Recognizer.tag`."""
         if categories is not None and kinds is not None:
             raise UsageError("categories and kinds exclude each other: categories are asked for whatever their kind")
         if threshold is not None:
@@ -168,35 +157,62 @@ class Questions:
         sample: bool = False,
         seed: int | None = None,
     ) -> Question[Recognition]:
-        """What does a sentence about it say? See :meth:`anytag.Recognizer.caption`."""
-        found = self.tags(None, kinds, threshold, top)
-        assert isinstance(found, _TagQuestion)
+        """A caption and the tags; see :meth:`anytag.Recognizer.caption`."""
+        tag_question = self.tags(None, kinds, threshold, top)
+        assert isinstance(tag_question, _TagQuestion)
         options = self.captioner.options(num_beams, sample, seed)
         given = None if tags is None else self.labels.guides(arguments.texts("tags", tags))
-        return _CaptionQuestion(found, self.captioner, given, options)
+        return _CaptionQuestion(tag_question, self.captioner, given, options)
 
     @explained_shortage()
     def match(self, texts: Sequence[str]) -> Question[Matches]:
-        """How well do texts fit? See :meth:`anytag.Recognizer.match`."""
+        """How well texts fit; see :meth:`anytag.Recognizer.match`."""
         texts = arguments.texts("texts", texts)
         if not texts or not all(text.strip() for text in texts):
             raise UsageError("texts: give at least one text, none of them empty")
         queries = self.texts.sentences(texts)
         coverage = TagCoverage(self.labels.vocabulary)
         named = [{tag.id for tag in coverage.named(text)} for text in texts]
-        # Scores do not depend on what else is asked for, so no other tag needs to be.
+        # Scores of tags do not depend on each other, so only tags that a text names are scored.
         tags = self.labels.of([self.labels.vocabulary[id] for id in sorted(set().union(*named))])
-        return _MatchQuestion(self.scorer, texts, queries, tags, named)
+
+        def matches(fits: FloatArray, found: Sequence[Tag]) -> tuple[Match, ...]:
+            return tuple(
+                Match(text, float(fit), tuple(tag for tag in found if tag.id in ids))
+                for text, fit, ids in zip(texts, fits, named, strict=True)
+            )
+
+        def answer(encoded: Encoded, paths: Sequence[str]) -> list[Matches]:
+            fits = self.scorer.match(encoded, queries)
+            scores = self.scorer.scores(encoded, tags, least=tags.thresholds)
+            return [
+                Matches(path, matches(fit, tags.select(row)))
+                for path, fit, row in zip(paths, fits, scores, strict=True)
+            ]
+
+        return answer
 
     @explained_shortage()
     def score(self, tag: str) -> Question[Tag]:
-        """What is the score of one tag, whether it counts as found or not? See :meth:`anytag.Look.score`."""
-        return _ScoreQuestion(self.scorer, self._label(tag))
+        """The score of one tag; see :meth:`anytag.Look.score`."""
+        label = self._label(tag)
+        return lambda encoded, _: [label.tag(0, float(row[0])) for row in self.scorer.scores(encoded, label)]
 
     @explained_shortage()
     def locate(self, tag: str) -> Question[HeatMap]:
-        """Where is a tag seen? See :meth:`anytag.Recognizer.locate`."""
-        return _LocateQuestion(self.scorer, self._label(tag))
+        """A heat map of one tag; see :meth:`anytag.Recognizer.locate`."""
+        label = self._label(tag)
+        return lambda encoded, _: self._heat_maps(encoded, label)
+
+    def _heat_maps(self, encoded: Encoded, label: LabelSet) -> list[HeatMap]:
+        weights = self.backend.attention(encoded.features, label.queries)[:, 0]
+        scores, limit = self.scorer.scores(encoded, label)[:, 0], float(label.thresholds[0])
+        # Attention weights sum to 1 whether the tag is there or not, so maps of low-scoring tags are dimmed.
+        strengths = np.minimum(scores / limit, 1) if limit > 0 else np.ones_like(scores)
+        # The first token stands for the whole picture, the others for the cells of a square grid, row by row.
+        side = math.isqrt(weights.shape[1] - 1)
+        maps = [to_heat_map(np.reshape(row[1:], (side, -1))) for row in weights]
+        return [heat * np.float32(strength) for heat, strength in zip(maps, strengths, strict=True)]
 
     def _label(self, tag: str) -> LabelSet:
         if not arguments.text("tag", tag).strip():
@@ -210,24 +226,24 @@ class _TagQuestion:
     labels: LabelSet
     threshold: float | None
     top: int | None
-    expressly: bool
+    explicit: bool
 
     def __call__(self, encoded: Encoded, paths: Sequence[str]) -> list[Recognition]:
         scores = self.scorer.scores(encoded, self.labels, least=self.limits())
-        return [Recognition(path, self.found(row)) for path, row in zip(paths, scores, strict=True)]
+        return [Recognition(path, self.select(row)) for path, row in zip(paths, scores, strict=True)]
 
     def limits(self) -> NDArray[np.float64]:
-        """``[T]``, the score from which on each label counts as found."""
+        """Thresholds ``[T]``."""
         return self.labels.limits(self.threshold)
 
-    def found(self, scores: FloatArray) -> tuple[Tag, ...]:
+    def select(self, scores: FloatArray) -> tuple[Tag, ...]:
         """The tags of one picture, from scores ``[T]``."""
-        return self.labels.found(scores, self.threshold, self.top)
+        return self.labels.select(scores, self.threshold, self.top)
 
 
 @dataclass(frozen=True)
 class _CaptionQuestion:
-    """``given`` are the tags that captions are to follow, by the names asked for; ``None``: those found."""
+    """``given`` maps the user's names to the tags that guide captions; ``None``: the picture's own tags do."""
 
     tags: _TagQuestion
     captioner: Captioner
@@ -235,87 +251,37 @@ class _CaptionQuestion:
     options: DecodingOptions
 
     @property
-    def expressly(self) -> bool:
-        return self.given is not None or self.tags.expressly
+    def explicit(self) -> bool:
+        return self.given is not None or self.tags.explicit
 
     def __call__(self, encoded: Encoded, paths: Sequence[str]) -> list[Recognition]:
         limits = self.tags.limits()
         least = np.minimum(limits, self.captioner.least_scores(limits))
         scores = self.tags.scorer.scores(encoded, self.tags.labels, least=least)
         margins, results = self.captioner.margins(scores, self.tags.labels, limits), []
-        unlike = self.tags.scorer.unfamiliarity(encoded)
+        unfamiliarity = self.tags.scorer.unfamiliarity(encoded)
         for row, path in enumerate(paths):
-            found = self.tags.found(scores[row])
+            found = self.tags.select(scores[row])
             names: dict[int | None, str]
             if self.given is None:
-                # What nearly reaches its threshold is proposed to the text decoder, and not mentioned otherwise.
+                # Tags just below their thresholds guide the text decoder, too, but are not returned.
                 guides = self.captioner.guides(self._nearly_found(scores[row], found))
                 names = {tag.id: tag.name for tag in found}
             else:
                 guides, names = list(self.given.values()), {tag.id: name for name, tag in self.given.items()}
             features = encoded.features[row : row + 1]
             caption = self.captioner.caption(
-                features, guides, self.given is not None, self.options, margins[row], float(unlike[row])
+                features, guides, self.given is not None, self.options, margins[row], float(unfamiliarity[row])
             )
             given, covered = (
-                tuple(names[tag.id] for tag in tags if tag.id in names) for tags in (caption.followed, caption.covered)
+                tuple(names[tag.id] for tag in tags if tag.id in names) for tags in (caption.guides, caption.covered)
             )
             results.append(Recognition(path, found, caption.text, given, covered))
         return results
 
     def _nearly_found(self, scores: FloatArray, found: Sequence[Tag]) -> Sequence[Tag]:
-        """The tags that may guide a caption: those found and, unless the user chose how many, what hardly misses."""
+        """The tags found and, unless the user set a threshold or number, those just below their thresholds."""
         question = self.tags
         if question.threshold is not None or question.top is not None:
             return found
-        return question.labels.found(scores, room=self.captioner.config.decoding.guide_room)
-
-
-@dataclass(frozen=True)
-class _MatchQuestion:
-    """``tags`` are all that some text names, ``named`` the ids of those that each text names."""
-
-    scorer: Scorer
-    texts: Sequence[str]
-    queries: Queries
-    tags: LabelSet
-    named: Sequence[set[int]]
-
-    def __call__(self, encoded: Encoded, paths: Sequence[str]) -> list[Matches]:
-        fits = self.scorer.match(encoded, self.queries)
-        scores = self.scorer.scores(encoded, self.tags, least=self.tags.thresholds)
-        return [
-            Matches(path, self._matches(fit, self.tags.found(row)))
-            for path, fit, row in zip(paths, fits, scores, strict=True)
-        ]
-
-    def _matches(self, fits: FloatArray, found: Sequence[Tag]) -> tuple[Match, ...]:
-        return tuple(
-            Match(text, float(fit), tuple(tag for tag in found if tag.id in ids))
-            for text, fit, ids in zip(self.texts, fits, self.named, strict=True)
-        )
-
-
-@dataclass(frozen=True)
-class _ScoreQuestion:
-    scorer: Scorer
-    label: LabelSet
-
-    def __call__(self, encoded: Encoded, paths: Sequence[str]) -> list[Tag]:
-        return [self.label.tag(0, float(row[0])) for row in self.scorer.scores(encoded, self.label)]
-
-
-@dataclass(frozen=True)
-class _LocateQuestion:
-    scorer: Scorer
-    label: LabelSet
-
-    def __call__(self, encoded: Encoded, paths: Sequence[str]) -> list[HeatMap]:
-        weights = self.scorer.backend.attention(encoded.features, self.label.queries)[:, 0]
-        scores, limit = self.scorer.scores(encoded, self.label)[:, 0], float(self.label.thresholds[0])
-        # Attention looks somewhere, whether anything is there or not; what is not seen should not look like it.
-        strengths = np.minimum(scores / limit, 1) if limit > 0 else np.ones_like(scores)
-        # The first token stands for the whole picture, the others for the cells of a square grid, row by row.
-        side = math.isqrt(weights.shape[1] - 1)
-        maps = [to_heat_map(np.reshape(row[1:], (side, -1))) for row in weights]
-        return [heat * np.float32(strength) for heat, strength in zip(maps, strengths, strict=True)]
+        return question.labels.select(scores, slack=self.captioner.config.decoding.guide_room)

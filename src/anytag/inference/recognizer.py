@@ -1,4 +1,4 @@
-"""The one object that a user holds: pictures in, recognitions out."""
+"""The recognizer: loads a model, and turns pictures into tags, captions, matches and heat maps."""
 
 from __future__ import annotations
 
@@ -36,22 +36,23 @@ class _CaptionOptions(CaptionOptions, total=False):
 
 
 class Recognizer:
-    """Recognizes what pictures show.
+    """Recognize what pictures show. Create it with :func:`load`.
 
-    Use :func:`load` to make one. Methods take one picture (and give one :class:`Recognition`, raising
-    :class:`~anytag.errors.PictureError` if it cannot be read), a list (and give a list, with a
-    :class:`~anytag.recognition.Failure` in place of a bad picture), or any other iterable (and give a lazy iterator,
-    in order, holding a few batches at a time).
+    Methods accept
+
+    - one picture, and return one result; they raise :class:`~anytag.errors.PictureError` if it cannot be read;
+    - a list, and return a list with a :class:`~anytag.recognition.Failure` for each picture that cannot be read;
+    - any other iterable, and return a lazy iterator in the same order, which holds a few batches at a time.
 
     Args:
         directory: The model.
-        backend: What runs it.
+        backend: Runs the model.
         batch_size: Pictures that are read ahead and encoded together.
-        workers: Threads that read pictures; ``None``: one a processor.
-        tags: Which of the vocabulary's tags to look for, and what to call them.
-        descriptions: A file of descriptions for categories of the user's (RAM++).
-        accept_truncated: Whether pictures whose files end too early are recognized by what there is of them.
-        recognize_blank: Whether pictures of the same color everywhere are recognized like others.
+        workers: Threads that read pictures; ``None``: one per processor.
+        tags: Tags of the vocabulary to look for, and their names.
+        descriptions: File of descriptions for the user's own categories (RAM++).
+        accept_truncated: Recognize the readable part of pictures whose files are cut off.
+        recognize_blank: Recognize pictures of a single color like others.
     """
 
     def __init__(
@@ -75,39 +76,39 @@ class Recognizer:
         self._choice, self._descriptions = tags, descriptions
         self.questions = Questions(directory, backend, tags, descriptions)
 
-    #: Pictures of more pixels fail, before they are decoded; a service for others sets it lower.
+    #: Pictures with more pixels fail before they are decoded; a public service sets it lower.
     max_pixels: int = MAX_PIXELS
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """A copy, or the recognizer in another process, opens its model again."""
+        """Copies, in this process or another, open the model again."""
         given = (self.directory, self.backend, self.batch_size, self.workers, self._choice, self._descriptions)
         return type(self), (*given, self.accept_truncated, self.recognize_blank)
 
     @property
     def vocabulary(self) -> TagVocabulary:
-        """The tags that the model was made for."""
+        """The model's tags."""
         return self.labels.vocabulary
 
     @property
     def labels(self) -> LabelSpace:
-        """The part that chooses what to ask for."""
+        """Chooses the labels to score."""
         return self.questions.labels
 
     @property
     def scorer(self) -> Scorer:
-        """The part that scores labels."""
+        """Scores labels."""
         return self.questions.scorer
 
     @property
     def captioner(self) -> Captioner:
-        """The part that writes captions, loaded when it is first needed."""
+        """Writes captions; loaded on first use."""
         return self.questions.captioner
 
     def __call__(self, picture: PictureSource) -> Recognition:
-        """Tags and a caption of one picture."""
+        """Find tags and write a caption for one picture."""
         return self.caption(picture)
 
-    # Texts, bytes and files are iterable, too; but each is one picture, and that overload comes first.
+    # Strings, bytes and files are iterable, too, but each is one picture, so that overload comes first.
     @overload
     def tag(self, pictures: PictureSource, **options: Unpack[TagOptions]) -> Recognition: ...  # type: ignore[overload-overlap]
     @overload
@@ -126,15 +127,15 @@ class Recognizer:
     ) -> Recognition | list[Result] | Iterator[Result]:
         """Find tags.
 
-        A blank picture, the same color everywhere, has none, since models see things in it; it says so in its notes.
-        With a threshold or categories of your own it is scored like any other.
+        A blank picture, of a single color, gets no tags and the note ``blank``, because models hallucinate there. With
+        ``threshold`` or ``categories`` it is scored like any other.
 
         Args:
             pictures: One picture, a list, or an iterable.
-            categories: Look for exactly these instead of the vocabulary; any words will do (open set).
-            kinds: Only tags of these kinds.
-            threshold: One threshold in [0, 1] for all tags instead of each tag's own; 0 keeps every tag.
-            top: At most that many tags, the best.
+            categories: Look for these words instead of the vocabulary (open set).
+            kinds: Look only for tags of these kinds.
+            threshold: One threshold in [0, 1] for all tags instead of each tag's own; 0 returns every tag.
+            top: Return at most this many tags, the best.
 
         Raises:
             UsageError: If an option is out of range.
@@ -161,17 +162,17 @@ class Recognizer:
         sample: bool = False,
         seed: int | None = None,
     ) -> Recognition | list[Result] | Iterator[Result]:
-        """Write captions; the tags found come with them.
+        """Write captions, and find tags as :meth:`tag` does.
 
         Args:
             pictures: One picture, a list, or an iterable.
-            tags: Tags that the caption should name; ``None``: those found; empty: none.
+            tags: Tags that the caption should mention; ``None``: those found; empty: none.
             threshold: As in :meth:`tag`.
             top: As in :meth:`tag`.
             kinds: As in :meth:`tag`.
             num_beams: Width of the beam search; ``None``: the model's default.
-            sample: Draw from the model's distribution (nucleus sampling) instead of searching for the best.
-            seed: Of the sampling.
+            sample: Sample the caption (nucleus sampling) instead of searching for the best.
+            seed: Seed of the sampling.
 
         Raises:
             UsageError: If an option is out of range or a tag is unknown.
@@ -189,10 +190,10 @@ class Recognizer:
     def match(
         self, pictures: PictureSource | Iterable[PictureSource], texts: Sequence[str]
     ) -> Matches | list[Matches | Failure] | Iterator[Matches | Failure]:
-        """Score how well texts fit pictures: the recognition decoder scores whole texts (RAM++ section 3.2).
+        """Score how well texts fit pictures, with the recognition decoder (RAM++ section 3.2).
 
-        Scores compare pictures and texts with each other. Beside each stand the tags that the picture shows and the
-        text names, which say why.
+        Scores rank texts for a picture and pictures for a text. Each match lists the tags that the picture shows and
+        the text names.
 
         Args:
             pictures: One picture, a list, or an iterable.
@@ -206,10 +207,7 @@ class Recognizer:
         return self._ask(pictures, self.questions.match(texts))
 
     def look(self, picture: PictureSource) -> Look:
-        """Look at a picture once, to ask many things of it.
-
-        Args:
-            picture: One picture.
+        """Encode a picture once, for any number of questions about it.
 
         Raises:
             PictureError: If it cannot be read.
@@ -228,40 +226,36 @@ class Recognizer:
     ) -> FloatArray:
         """Find where a picture shows a tag: the attention of the recognition decoder's last layer, averaged over heads.
 
-        :func:`anytag.pictures.overlay_heat_map` lays the map over the picture.
+        Draw the map over the picture with :func:`anytag.pictures.overlay_heat_map`.
 
         Args:
             picture: One picture.
-            tag: A tag, or any words that the model can be asked for. It need not have been found.
-            resize: Bring the map to the picture's own size, repeating cells (``nearest``) or blending them.
+            tag: A tag, found in the picture or not, or any other words.
+            resize: Resize the map to the upright picture, by ``nearest`` or ``bilinear`` interpolation; ``None``: keep
+                the encoder's grid.
 
         Returns:
-            ``[rows, columns]``, 0 (least) to 1 (most): a value for every cell of the encoder's grid, or, resized, for
-            every pixel of the upright picture. All 0 if the model looks everywhere alike. Below the tag's threshold,
-            everything is the fainter, the lower the score: 0.5 at the most at half the threshold.
+            ``[rows, columns]`` in [0, 1]; 0 everywhere if attention is uniform. If the score is below the tag's
+            threshold, values are scaled by their ratio: at half the threshold, the highest is 0.5.
 
         Raises:
-            UsageError: If the tag's name is empty.
-            ModelError: If the model does not know such a tag, or was exported without attention.
+            UsageError: If the tag is empty or the interpolation is unknown.
+            ModelError: If the model has no such tag, or was exported without attention.
             PictureError: If the picture cannot be read.
         """
-        self.questions.locate(tag)  # A wrong tag is refused before the picture is read.
+        self.questions.locate(tag)  # Check the tag before reading the picture.
         return self.look(picture).locate(tag, resize=resize)
 
     def embed(self, picture: PictureSource) -> FloatArray:
-        """A vector that is near to those of pictures that look alike.
-
-        Args:
-            picture: One picture.
+        """Embed a picture so that similar pictures have similar vectors.
 
         Returns:
-            ``[W]``, of length 1; compare vectors of one model by their dot product.
+            Unit vector ``[W]``; compare vectors of one model by their dot product.
 
         Raises:
             PictureError: If the picture cannot be read.
         """
-        question: Question[FloatArray] = lambda encoded, paths: list(picture_embeddings(encoded))  # noqa: E731
-        return cast(FloatArray, self._ask(picture, question))
+        return cast(FloatArray, self._ask(picture, lambda encoded, _: list(picture_embeddings(encoded))))
 
     def _ask(
         self,
@@ -269,8 +263,8 @@ class Recognizer:
         question: Question[Answer],
     ) -> Answer | list[Answer | Failure] | Iterator[Answer | Failure]:
         if is_picture(pictures):
-            single = self.answers([cast(PictureSource, pictures)], question)
-            result = next(single)
+            answers = self.answers([cast(PictureSource, pictures)], question)
+            result = next(answers)
             if isinstance(result, Failure):
                 raise PictureError(result.kind, result.path, result.message)
             return result
@@ -281,16 +275,10 @@ class Recognizer:
             return list(collected)
         if not isinstance(pictures, Iterable) or isinstance(pictures, Mapping):
             check_picture("pictures", pictures)
-        stream = self.answers(cast(Iterable[PictureSource], pictures), question)
-        return stream
+        return self.answers(cast(Iterable[PictureSource], pictures), question)
 
     def answers(self, sources: Iterable[PictureSource], question: Question[Answer]) -> Iterator[Answer | Failure]:
-        """Answers to a question about each of many pictures, in order, or why one could not be read.
-
-        Args:
-            sources: The pictures.
-            question: What is asked; it decides whether blank pictures keep what the model sees in them.
-        """
+        """Answer a question about each picture, in order; a failure for each that cannot be read."""
         keep = keeps_blank(question)
         with explained_shortage():
             for batch in self._batches(sources):
@@ -301,7 +289,6 @@ class Recognizer:
                 )
 
     def _notes(self, loaded: LoadedPicture) -> tuple[str, ...]:
-        """What there is to know about a picture, as far as it matters here."""
         return tuple(note for note in loaded.notes if note != "blank" or not self.recognize_blank)
 
     def _batches(self, sources: Iterable[PictureSource]) -> Iterator[Batch]:
@@ -316,8 +303,8 @@ class Recognizer:
 
 
 def _noted(answer: Any, notes: tuple[str, ...], size: tuple[int, int], keep_blank: bool) -> Any:
-    """A recognition with its picture's notes and size, also in a tuple; answers of other kinds as they are."""
-    if type(answer) is tuple:  # A recognition and vectors of the same picture, as an index asks for them.
+    """Add a picture's notes and size to its recognition, alone or in a tuple; return other answers unchanged."""
+    if type(answer) is tuple:  # A recognition and vectors of the same picture, for an index.
         return tuple(_noted(part, notes, size, keep_blank) for part in answer)
     return answer.noted(notes, size, keep_blank) if isinstance(answer, Recognition) else answer
 
@@ -341,17 +328,17 @@ def load(
     Args:
         model: A model directory, a hub id (``owner/name``, downloaded once), or ``None`` for the model that ships
             with the package.
-        backend: The runtime: ``onnx``, ``torch`` or ``openvino``; ``None``: ONNX Runtime, if the model was exported.
+        backend: ``onnx``, ``torch`` or ``openvino``; ``None``: ONNX Runtime for exported models, else PyTorch.
         device: ``cpu`` or ``cuda``.
-        precision: ``bfloat16`` is faster where the processor knows it; not for ``onnx``.
-        threads: Threads of the runtime, and as many that read pictures, but no more than there are processors to use;
+        precision: ``bfloat16`` is faster on processors that support it; not for ``onnx``.
+        threads: Threads of the runtime, and as many that read pictures, at most the number of available processors;
             ``None``: all processors.
         batch_size: Pictures that are read ahead and encoded together.
-        tags: Which of the vocabulary's tags to look for, and what to call them.
-        descriptions: A file of descriptions for categories of your own (RAM++; ``anytag vocabulary describe``).
-        accept_truncated: Whether pictures whose files end too early are recognized by what there is of them.
-        recognize_blank: Whether pictures of the same color everywhere are recognized like others. Models see things in
-            them, so they have no tags otherwise, but for thresholds and categories that are asked for.
+        tags: Tags of the vocabulary to look for, and their names.
+        descriptions: File of descriptions for your own categories (RAM++; ``anytag vocabulary describe``).
+        accept_truncated: Recognize the readable part of pictures whose files are cut off.
+        recognize_blank: Recognize pictures of a single color like others. By default they get no tags, unless you give
+            a threshold or categories, because models hallucinate there.
 
     Raises:
         ModelError: If the model is missing, incomplete, altered, or not for this version.
@@ -363,7 +350,7 @@ def load(
     arguments.text("device", device)
     arguments.choice("precision", precision, get_args(Precision))
     if threads is not None:
-        # More than there are processors would not be faster, and each takes memory.
+        # More threads than processors would not be faster, and each takes memory.
         threads = min(arguments.whole_number("threads", threads, 1), available_processors())
     arguments.whole_number("batch_size", batch_size, 1)
     if descriptions is not None:

@@ -1,4 +1,4 @@
-"""From what the model says of labels to scores on one scale."""
+"""Turn the logits of labels into scores on one scale."""
 
 from __future__ import annotations
 
@@ -9,35 +9,30 @@ from numpy.typing import NDArray
 
 from anytag.backends.base import Backend, Encoded, FloatArray, Queries
 from anytag.foundations.log_odds import EDGE, log_odds, sigmoid
-from anytag.inference.evidence import TagEvidence, Weighed
+from anytag.inference.evidence import PartialLogOdds, TagEvidence
 from anytag.inference.label_set import LabelSet
 from anytag.inference.taught_tags import TaughtTags
 from anytag.model.directory import ModelDirectory
 
-#: Scores are rounded; what comes so close to a bound, in log-odds, may stand on either side of it.
+#: Tolerance in log-odds for comparisons with a bound, since scores are rounded.
 _ROUNDING = 1e-3
 
 
 class Scorer:
-    """Scores labels, and whole texts, for encoded pictures.
-
-    Args:
-        directory: The model; its config says how logits become scores.
-        backend: Runs the recognition decoder.
-    """
+    """Score labels and whole texts for encoded pictures."""
 
     def __init__(self, directory: ModelDirectory, backend: Backend):
         self.directory, self.backend = directory, backend
 
     @cached_property
     def tag_evidence(self) -> TagEvidence | None:
-        """What is weighed beside the recognition decoder, in models that have it."""
-        return TagEvidence.of(self.directory)
+        """Predictors beside the recognition decoder, in models that have them."""
+        return TagEvidence.load(self.directory)
 
     @cached_property
     def taught(self) -> TaughtTags | None:
         """Tags that a user taught the model."""
-        return TaughtTags.of(self.directory)
+        return TaughtTags.load(self.directory)
 
     def logits(
         self,
@@ -46,59 +41,57 @@ class Scorer:
         logits: FloatArray | None = None,
         least: NDArray[np.float64] | None = None,
     ) -> FloatArray:
-        """Logits ``[B, T]``: the recognition decoder's or, where a model weighs other predictors too, the sum of all.
+        """Compute logits ``[B, T]``: the recognition decoder's, or the combined log-odds of all predictors.
 
         Tags that a user taught the model have logits of their own.
 
         Args:
             encoded: Pictures.
-            labels: What to score.
-            logits: ``[B, T]`` of the recognition decoder, if it has been run already.
-            least: ``[T]``; what lies below need not be known exactly. The decoder is not asked about labels that the
-                other predictors rule out in all of the pictures, and the most that it could have led to stands there.
+            labels: Labels to score.
+            logits: ``[B, T]`` of the recognition decoder, if it was run already.
+            least: ``[T]``, logits below which exact values are not needed. Labels that cannot reach them in any of the
+                pictures are left out when the decoder runs, and get the upper bound of their logit.
         """
         if self.tag_evidence is None:
-            found = self.backend.recognize(encoded.features, labels.queries) if logits is None else logits
+            result = self.backend.recognize(encoded.features, labels.queries) if logits is None else logits
         else:
-            weighed = self.tag_evidence.weigh(encoded, labels.ids, labels.classes_of_all)
-            found = self._ask(encoded, labels, weighed, least) if logits is None else weighed(logits)
-        return found if self.taught is None else self.taught(encoded, found, labels.ids)
+            partial = self.tag_evidence.without_decoder(encoded, labels.ids, labels.classes_of_all)
+            result = self._run_decoder(encoded, labels, partial, least) if logits is None else partial(logits)
+        return result if self.taught is None else self.taught(encoded, result, labels.ids)
 
-    def likeness(self, texts: Queries) -> FloatArray | None:
-        """How like the classifier's classes texts are, ``[C, T]``; ``None`` in models that cannot tell."""
-        like = None if self.tag_evidence is None else self.tag_evidence.open.likeness
-        return None if like is None or texts.embeddings is None else like(texts.embeddings)
+    def class_similarity(self, texts: Queries) -> FloatArray | None:
+        """Similarity ``[C, T]`` of texts to the classifier's classes; ``None`` in models that do not support it."""
+        similarity = None if self.tag_evidence is None else self.tag_evidence.open.similarity
+        return None if similarity is None or texts.embeddings is None else similarity(texts.embeddings)
 
     def unfamiliarity(self, encoded: Encoded) -> FloatArray:
-        """How unlike captioned pictures pictures are, ``[B]`` in [0, 1]; 0 in models that cannot tell."""
+        """Probability ``[B]`` that pictures differ from captioned training pictures; 0 in models without evidence."""
         if self.tag_evidence is None:
             return np.zeros(len(encoded.features), np.float32)
         return self.tag_evidence.unfamiliarity(encoded)
 
-    def _ask(
-        self, encoded: Encoded, labels: LabelSet, weighed: Weighed, least: NDArray[np.float64] | None
+    def _run_decoder(
+        self, encoded: Encoded, labels: LabelSet, partial: PartialLogOdds, least: NDArray[np.float64] | None
     ) -> FloatArray:
-        """Log-odds ``[B, T]``, the decoder asked about no more labels than it has to be."""
-        found = weighed.at_most()
-        wanted = np.ones(len(labels.names), np.bool_) if least is None else (found >= least - _ROUNDING).any(0)
-        places = np.flatnonzero(wanted)
+        """Log-odds ``[B, T]``; the decoder runs only for labels that may reach ``least``."""
+        odds = partial.upper_bound()
+        needed = np.ones(len(labels.names), np.bool_) if least is None else (odds >= least - _ROUNDING).any(0)
+        places = np.flatnonzero(needed)
         if len(places):
-            found[:, places] = weighed.take(places)(
-                self.backend.recognize(encoded.features, labels.queries.take(places))
-            )
-        return found
+            logits = self.backend.recognize(encoded.features, labels.queries.take(places))
+            odds[:, places] = partial.take(places)(logits)
+        return odds
 
-    def evidence(self, encoded: Encoded, labels: LabelSet) -> FloatArray:
-        """What the image encoder's classifier says of labels that captions name often: ``[B, T]``, 0 for all others.
+    def class_evidence(self, encoded: Encoded, labels: LabelSet) -> FloatArray:
+        """Log-probabilities ``[B, T]`` of the classes of labels that captions name often; 0 for all other labels.
 
-        The logarithm of the probability of a label's classes together, which a thousandth is added to: below that the
-        classifier has nothing more to say.
+        A thousandth is added to the probabilities first.
         """
-        sums = labels.weighed_by_classes
-        said = np.zeros((len(encoded.features), len(labels.names)), np.float32)
+        sums = labels.classes_of_frequent
+        result = np.zeros((len(encoded.features), len(labels.names)), np.float32)
         if len(sums.labels):
-            said[:, sums.labels] = np.log(sums(encoded.classes) + 1e-3)
-        return said
+            result[:, sums.labels] = np.log(sums(encoded.classes) + 1e-3)
+        return result
 
     def scores(
         self,
@@ -107,42 +100,37 @@ class Scorer:
         logits: FloatArray | None = None,
         least: NDArray[np.float64] | None = None,
     ) -> FloatArray:
-        """Scores ``[B, T]`` of the recognition decoder and, of labels that captions name seldom, of the classifier.
+        """Compute scores ``[B, T]``: the sigmoid of calibrated logits or, for rare labels, the classifier's if higher.
 
-        Logits are shifted to a common scale first (:mod:`anytag.evaluation.calibration`). Where the classifier is
-        surer than the decoder of a label that captions taught little of, its word counts: a class's probability is
-        moved in log-odds so that ``class_threshold`` falls on the label's own threshold, so the classifier finds a
-        label exactly where it is sure enough of its classes.
+        Logits are shifted to a common scale first (:mod:`anytag.evaluation.calibration`). For labels that captions
+        seldom name, the probability of their classes is moved in log-odds so that ``class_threshold`` falls on the
+        label's own threshold; the higher of both scores counts.
 
         Args:
             encoded: Pictures.
-            labels: What to score.
-            logits: ``[B, T]`` of the recognition decoder, if it has been run already.
-            least: ``[T]``, scores below which a label is as good as absent: below it, a score is one that the label
-                could have at most, and most of those take no time.
+            labels: Labels to score.
+            logits: ``[B, T]`` of the recognition decoder, if it was run already.
+            least: ``[T]``, scores below which only an upper bound is computed, which is much faster.
         """
         if least is not None:
-            with np.errstate(divide="ignore"):  # A score of 0 is asked for: log-odds without a bound.
+            with np.errstate(divide="ignore"):  # A score of 0 has log-odds of minus infinity.
                 least = log_odds(least) / self.directory.config.score_slope + labels.shifts
         logits = self.logits(encoded, labels, logits, least)
         if weight := self.directory.config.class_weight:
-            logits = logits + np.float32(weight) * self.evidence(encoded, labels)
+            logits = logits + np.float32(weight) * self.class_evidence(encoded, labels)
         scores = sigmoid((logits - labels.shifts) * self.directory.config.score_slope)
-        sums = labels.found_by_classes
-        known = sums.labels
-        if len(known) and len(scores):
-            own, sure = log_odds(labels.thresholds[known], EDGE), log_odds(self.directory.config.class_threshold)
+        sums = labels.classes_of_rare
+        if len(sums.labels) and len(scores):
+            own, sure = log_odds(labels.thresholds[sums.labels], EDGE), log_odds(self.directory.config.class_threshold)
             odds = log_odds(sums(encoded.classes), EDGE) - sure + own
-            scores[:, known] = np.maximum(scores[:, known], sigmoid(odds))
-        found: FloatArray = scores.astype(np.float32)
-        return found
+            scores[:, sums.labels] = np.maximum(scores[:, sums.labels], sigmoid(odds))
+        return scores.astype(np.float32)
 
     def match(self, encoded: Encoded, texts: Queries) -> FloatArray:
-        """How well texts fit pictures, ``[B, T]`` in [0, 1].
+        """Score how well texts fit pictures, ``[B, T]`` in [0, 1].
 
-        The recognition decoder scores them (RAM++ section 3.2) or, in Tag2Text, the alignment encoder does. The scale
-        is that of training. Thresholds and shifts are fitted on tags and say nothing of sentences.
+        The recognition decoder scores them (RAM++ section 3.2), or Tag2Text's alignment encoder. Logits are not
+        calibrated: shifts and thresholds are fitted on tags only.
         """
         logits = self.backend.recognize(encoded.features, texts).astype(np.float64)
-        fits: FloatArray = sigmoid(logits).astype(np.float32)
-        return fits
+        return sigmoid(logits).astype(np.float32)

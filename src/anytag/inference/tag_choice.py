@@ -1,8 +1,8 @@
-"""A user's own view of a vocabulary: which of its tags to look for, and what to call them.
+"""Choose which tags of a vocabulary to look for, and rename them.
 
-Files are plain text, UTF-8, a tag a line; blank lines and lines that begin with ``#`` say nothing. A tag is written as
-its name or an alias (all senses of it; plurals will do), with its kind (``train (action)``: that sense alone), or as
-its id. Lists to rename by have an equals sign or a tab between the tag and its new name: ``dog = Hund``.
+Files are plain text in UTF-8 with one tag per line; blank lines and lines that start with ``#`` are ignored. A tag is
+given by its name or an alias, singular or plural, which selects all of its senses; with its kind (``train (action)``),
+which selects one sense; or by its id. Files of new names have an equals sign or a tab after the tag: ``dog = Hund``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from anytag.recognition import TAG_KINDS
 
 _SENSE = re.compile(rf"(.*\S)\s*\(({'|'.join(TAG_KINDS)})\)")
 
-#: What was given, and where: for messages.
+#: A tag as it was given, and where, for messages.
 _Entry = tuple[str, str]
 
 
@@ -34,14 +34,13 @@ class TagChoice:
     """Which tags to look for, and what to call them.
 
     Attributes:
-        allow: Only these; a file, or the tags themselves. ``None``: all.
-        deny: None of these.
-        rename: New names by tag; a file, or the table itself.
-        language: Code of a language that the vocabulary has names in (``de``, ``zh-CN``); tags without one keep
-            theirs, which is English.
+        allow: Look only for these tags; a file or a list. ``None``: all.
+        deny: Do not look for these tags; a file or a list.
+        rename: New names by tag; a file or a mapping.
+        language: Language code of the names (``de``, ``zh-CN``); tags without a translation keep their English names.
 
     Raises:
-        UsageError: If one of them is of a type that holds no tags.
+        UsageError: If an attribute has the wrong type.
     """
 
     allow: str | Path | Sequence[str] | None = None
@@ -63,19 +62,19 @@ class TagChoice:
 
 
 class ChosenTags:
-    """A choice among the tags of one vocabulary. Scores are those of the whole vocabulary.
+    """A choice applied to one vocabulary. It does not change scores.
 
     Args:
         vocabulary: All tags.
-        choice: ``None``: all of them, under their own names.
+        choice: ``None``: all tags, under their own names.
 
     Attributes:
-        tags: Those that are left, in the vocabulary's order.
-        shared_names: Names that the choice gave to several of them, or that are another's: those become one tag.
+        tags: The chosen tags, in the vocabulary's order.
+        shared_names: Names that several tags have after renaming; those tags are returned as one.
 
     Raises:
-        UsageError: If a file cannot be read, a tag is unknown (its line is named, and others are proposed), no tag is
-            left, or the vocabulary has no names in the language.
+        UsageError: If a file cannot be read, a tag is unknown (with its line and similar tags), no tag is left, or the
+            vocabulary has no names in the language.
     """
 
     def __init__(self, vocabulary: TagVocabulary, choice: TagChoice | None = None):
@@ -96,13 +95,13 @@ class ChosenTags:
         self._by_new_name = {normalize_name(name): vocabulary[id] for id, name in reversed(self._names.items())}
 
     def name(self, tag: VocabularyTag) -> str:
-        """What a tag is called here."""
+        """The name of a tag after renaming."""
         return self._names.get(tag.id, tag.name)
 
     def find(self, name: str) -> VocabularyTag | None:
-        """The tag of that new name or, failing that, of that name or alias in the vocabulary; plurals will do.
+        """Find a tag by its new name, or else by a name or alias of the vocabulary, singular or plural.
 
-        Names in other languages come last: "chat" is English before it is French, unless the language was chosen.
+        Names in other languages come last: "chat" is English before French, unless French was chosen.
         """
         for reading in _numbers(name):
             found = self._by_new_name.get(normalize_name(reading)) or self._vocabulary.find(reading)

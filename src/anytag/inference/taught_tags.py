@@ -1,8 +1,8 @@
-"""Tags that a user taught a model with pictures of their own: a linear look at what the image encoder sees.
+"""Tags that a user taught a model with a few pictures: one linear layer per tag on top of the image encoder.
 
-Nothing else of the model changes, so whatever it knew scores as before. A new tag's logit is that of its own linear
-layer over :func:`~anytag.inference.embedding.picture_inputs`. A tag that the model knew already keeps what it had, and
-is found in pictures like the user's as well: the greater of both logits counts.
+Nothing else of the model changes, so all other tags score as before. The logit of a new tag is that of its layer over
+:func:`~anytag.inference.embedding.picture_inputs`. A tag that the model knew before gets the higher of its old logit
+and that of its layer.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class TaughtTags:
     """The taught tags of one model.
 
     Args:
-        ids: ``[K]``, of the vocabulary.
+        ids: ``[K]``, tag ids.
         weights: ``[K, I]``, on the model's scale of logits.
         biases: ``[K]``.
         known: ``[K]``, whether the model knew the tag before.
@@ -45,17 +45,15 @@ class TaughtTags:
         self._row = {int(id): row for row, id in enumerate(ids)}
 
     @classmethod
-    def of(cls, directory: ModelDirectory) -> TaughtTags | None:
-        """Those of a model; ``None`` if nobody taught it any.
+    def load(cls, directory: ModelDirectory) -> TaughtTags | None:
+        """Load a model's taught tags; ``None`` if it has none.
 
         Raises:
             ModelError: If the file is altered or does not fit the model.
         """
         if not directory.has(TAUGHT_FILE):
             return None
-        from safetensors.numpy import load_file
-
-        arrays = load_file(directory.file(TAUGHT_FILE))
+        arrays = directory.arrays(TAUGHT_FILE)
         if missing := {"ids", "weights", "biases", "known"} - arrays.keys():
             raise ModelError(f"{TAUGHT_FILE}: {min(missing)} is missing; copy the model again")
         taught = cls(*(arrays[name] for name in ("ids", "weights", "biases", "known")))
@@ -72,17 +70,17 @@ class TaughtTags:
         save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, f"{directory}/{TAUGHT_FILE}")
 
     def __call__(self, encoded: Encoded, logits: FloatArray, ids: Sequence[int | None]) -> FloatArray:
-        """The logits ``[B, T]`` of labels, those of taught ones put in their places.
+        """Logits ``[B, T]`` with those of taught tags replaced.
 
         Args:
             encoded: Pictures.
-            logits: What the rest of the model says.
-            ids: The labels' ids; ``None`` for free texts.
+            logits: ``[B, T]``, from the rest of the model.
+            ids: Tag ids of the labels; ``None`` for texts outside the vocabulary.
         """
-        found = [(place, self._row[id]) for place, id in enumerate(ids) if id is not None and id in self._row]
-        if not found or not len(logits):
+        taught = [(place, self._row[id]) for place, id in enumerate(ids) if id is not None and id in self._row]
+        if not taught or not len(logits):
             return logits
-        places, rows = (np.array(each) for each in zip(*found, strict=True))
+        places, rows = (np.array(each) for each in zip(*taught, strict=True))
         own = picture_inputs(encoded) @ self.weights[rows].T + self.biases[rows]
         result = logits.copy()
         result[:, places] = np.where(self.known[rows], np.maximum(logits[:, places], own), own)

@@ -1,4 +1,4 @@
-"""Queries of texts that no vocabulary holds: new categories, and whole sentences."""
+"""Queries for texts outside the vocabulary: new categories and whole sentences."""
 
 from __future__ import annotations
 
@@ -24,22 +24,21 @@ from anytag.model.names import normalize_name
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-#: Texts that are embedded together: what a layer of the text encoder holds of them takes some tens of megabytes.
+#: Texts that are embedded together; a layer's activations take some tens of megabytes.
 _TEXT_BATCH = 128
 
 
 class TextQueries:
-    """Embeds texts the way a model was trained to be asked.
+    """Turn texts into queries as the model expects them.
 
     Args:
         directory: The model.
-        backend: Runs it.
-        descriptions: A file of descriptions for the user's categories; other categories are described by templates.
-            For models that weigh descriptions (RAM++).
+        backend: Runs the model.
+        descriptions: File of descriptions for the user's own categories; templates describe the others. RAM++ only.
 
     Raises:
-        UsageError: If there are descriptions that the model would not read.
-        VocabularyError: If the file is missing or not as it should be.
+        UsageError: If the model does not use descriptions.
+        VocabularyError: If the file is missing or malformed.
     """
 
     def __init__(self, directory: ModelDirectory, backend: Backend, descriptions: str | Path | None = None):
@@ -51,10 +50,10 @@ class TextQueries:
     def categories(self, names: Sequence[str]) -> Queries:
         """Queries of new categories.
 
-        RAM asks with the ensemble of 63 prompts, RAM++ with descriptions; both are kept on disk once they are made.
+        RAM embeds an ensemble of 63 prompts per category, RAM++ its descriptions; both are cached on disk.
 
         Raises:
-            ModelError: If the model knows no categories but its tags.
+            ModelError: If the model only supports the tags of its vocabulary.
         """
         names, kind = [_readable(name) for name in names], self.config.kind
         if kind == "learned":
@@ -73,7 +72,7 @@ class TextQueries:
         """Queries of whole texts, for :meth:`~anytag.inference.scoring.Scorer.match`.
 
         Raises:
-            ModelError: If the model knows nothing but its tags.
+            ModelError: If the model only supports the tags of its vocabulary.
         """
         texts, kind = [_readable(text) for text in texts], self.config.kind
         if kind == "learned":
@@ -81,12 +80,12 @@ class TextQueries:
             return self.backend.text_queries(padded([tokenizer.encode(pre_caption(t), TEXT_TOKENS) for t in texts]))
         if kind == "text":
             return self._embed(texts)
-        # No prompt and no description stands around a sentence.
+        # Sentences are embedded without prompts or descriptions.
         embeddings = self.backend.text_encoder().embed(texts)
         return self.backend.embedding_queries(embeddings[:, None] if kind == "described" else embeddings)
 
     def _embed(self, texts: Sequence[str]) -> Queries:
-        """Queries of a model that embeds texts by itself (lite)."""
+        """Queries from the model's own text encoder (lite)."""
         encoded = [self._tokenizer.encode(text).ids for text in texts]
         parts = [
             self.backend.text_queries(padded(encoded[start : start + _TEXT_BATCH]))
@@ -106,30 +105,30 @@ class TextQueries:
         return Tokenizer.from_file(str(self.directory.file("label_tokenizer.json")))
 
     def _descriptions(self, names: Sequence[str]) -> list[Sequence[str]]:
-        """The user's descriptions of categories or, where there are none, templates'."""
+        """Descriptions of categories: the user's, or else those from templates."""
         unwritten = [name for name in names if normalize_name(name) not in self._written]
         named = [NamedTag(name, kind) for name, kind in zip(unwritten, guess_kinds(unwritten), strict=True)]
         with warnings.catch_warnings():
-            # Templates are what there is at run time; "anytag vocabulary describe" makes better ones.
+            # Only templates are available at run time; "anytag vocabulary describe" writes better descriptions.
             warnings.simplefilter("ignore", UserWarning)
             made = {one.tag: one.lines for one in from_wordnet(named, None, self.config.descriptions)}
         return [self._written.get(normalize_name(name)) or made[name] for name in names]
 
 
 def _readable(text: str) -> str:
-    """A text as tokenizers take it: bytes of a command line that were not UTF-8 become question marks."""
+    """Replace bytes of a command line that are not UTF-8 by question marks, since tokenizers reject them."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def described_texts(path: str | Path, count: int) -> dict[str, tuple[str, ...]]:
-    """Descriptions by normalized name, from a file that ``anytag vocabulary describe`` wrote or one like it.
+    """Read descriptions by normalized name, ``count`` each, from a file like that of ``anytag vocabulary describe``.
 
     Raises:
-        VocabularyError: If the file is missing or not as it should be.
-        UsageError: If a text has another number of descriptions than the model weighs.
+        VocabularyError: If the file is missing or malformed.
+        UsageError: If a category has another number of descriptions.
     """
-    found = {normalize_name(one.tag): one.lines for one in read_descriptions(path)}
-    for name, lines in found.items():
+    described = {normalize_name(one.tag): one.lines for one in read_descriptions(path)}
+    for name, lines in described.items():
         if len(lines) != count:
             raise UsageError(f"{path}: {name!r} has {len(lines)} descriptions, but the model weighs {count} a category")
-    return found
+    return described

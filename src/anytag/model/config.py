@@ -247,7 +247,7 @@ class EvidenceConfig(Settings):
         general: Ids of tags below it that are not kinds of it ("pet").
         open_floor: Likewise, to that of all classes, each as far as it is like a text outside the vocabulary.
         sharpness: How quickly texts outside the vocabulary become unlike the names of classes
-            (:class:`~anytag.inference.open_evidence.Likeness`).
+            (:class:`~anytag.inference.open_evidence.ClassSimilarity`).
     """
 
     temperature: float = Field(1.0, gt=0)

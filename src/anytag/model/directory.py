@@ -21,6 +21,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -35,6 +36,9 @@ from anytag.model.families import THRESHOLDS as OFFICIAL
 from anytag.model.mistakes import instead_of_config, instead_of_folder, other_program
 from anytag.model.translations import TRANSLATIONS_FILE
 from anytag.model.vocabulary import TagVocabulary
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 #: The model that ships inside the package.
 SHIPPED_MODEL = Path(__file__).parents[1] / "models" / "lite"
@@ -121,6 +125,16 @@ class ModelDirectory:
             path = self._take_pending(path, expected, actual)
         self._checked[name] = path
         return path
+
+    def arrays(self, name: str) -> dict[str, NDArray[Any]]:
+        """The arrays of a safetensors file, after its checksum was compared.
+
+        Raises:
+            ModelError: If the file is missing or its content has changed.
+        """
+        from safetensors.numpy import load_file
+
+        return load_file(self.file(name))
 
     def copy(self, names: Iterable[str], folder: Path) -> None:
         """Copy some of the files into another folder.

@@ -42,7 +42,7 @@ def taught_tags(lines: Mapping[int, Discriminant], negatives: Negatives, directo
         negatives: Whose coordinates the lines are in.
         directory: The model.
     """
-    config, vocabulary, before = directory.config, directory.vocabulary, TaughtTags.of(directory)
+    config, vocabulary, before = directory.config, directory.vocabulary, TaughtTags.load(directory)
     own = (
         set() if before is None else {int(id) for id, known in zip(before.ids, before.known, strict=True) if not known}
     )

@@ -76,8 +76,8 @@ def test_classes_and_the_decoder_are_heard_as_far_as_they_know(recognizer):
     assert weak["open_weights"][place["classes"]] > 0.3
     assert strong["open_weights"][place["unfamiliar"] :].tolist() == [0, 0, 0], "no picture is unfamiliar"
     assert lines[0].startswith("texts outside the vocabulary, by")
-    evidence = OpenEvidence.of(strong, EvidenceConfig())
-    like = evidence.likeness(embedded([tag.name for tag in recognizer.vocabulary][:3]).embeddings)
+    evidence = OpenEvidence.from_arrays(strong, EvidenceConfig())
+    like = evidence.similarity(embedded([tag.name for tag in recognizer.vocabulary][:3]).embeddings)
     assert like.shape == (recognizer.directory.config.image_encoder.classes, 3)
     assert (like.argmax(0) == np.arange(3)).all(), "a text is most like the class of its own name"
 

@@ -18,10 +18,10 @@ from anytag.foundations.report import Report
 from anytag.inference.evidence import (
     EVIDENCE_FILE,
     PREDICTORS,
-    class_statements,
+    apply_temperature,
+    classifier_features,
     exclusive_classes,
-    own_probabilities,
-    sharpened,
+    label_probabilities,
     unfamiliarity,
 )
 from anytag.inference.recognizer import Recognizer
@@ -251,9 +251,9 @@ def _statements(
     table = exclusive_classes(vocabulary, predictions.classes.shape[1], root, general)
     said, exclusion, sure = [], [], []
     for start in range(0, len(predictions.classes), _CHUNK):
-        probabilities = sharpened(np.exp(predictions.classes[start : start + _CHUNK]), config.temperature)
-        own = own_probabilities(probabilities, labels.classes_of_all, len(vocabulary))
-        stated = class_statements(probabilities, own, probabilities @ table, config.floor)
+        probabilities = apply_temperature(np.exp(predictions.classes[start : start + _CHUNK]), config.temperature)
+        own = label_probabilities(probabilities, labels.classes_of_all, len(vocabulary))
+        stated = classifier_features(probabilities, own, probabilities @ table, config.floor)
         said.append(stated.classes)
         exclusion.append(stated.exclusion)
         sure.append(stated.sure)

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from anytag.backends.base import FloatArray
 from anytag.foundations.report import Report
-from anytag.inference.evidence import sharpened
-from anytag.inference.open_evidence import OPEN_PREDICTORS, Likeness, text_statements
+from anytag.inference.evidence import apply_temperature
+from anytag.inference.open_evidence import OPEN_PREDICTORS, ClassSimilarity, floored_log
 from anytag.inference.recognizer import Recognizer
 from anytag.language.tags.knowledge import ImageNetClass, load_knowledge
 from anytag.language.tags.wordnet import WordNet
@@ -40,7 +40,7 @@ def fit_open(
     recognizer: Recognizer,
     report: Report,
 ) -> dict[str, NDArray[Any]]:
-    """The arrays that :meth:`OpenEvidence.of <anytag.inference.open_evidence.OpenEvidence.of>` reads.
+    """The arrays that :meth:`~anytag.inference.open_evidence.OpenEvidence.from_arrays` reads.
 
     Tags that few captions taught the decoder stand for texts that it was never asked for: they are asked as texts
     here, by their names alone. Tags that hardly any picture shows are left out; people ask for what there may be.
@@ -64,11 +64,11 @@ def fit_open(
     if predictions.classes.shape[1] != len(classes) or len(tags) < 2 or not _embeds_texts(recognizer):
         return {}
     packed, scale = in_eight_bits(_class_embeddings(classes, how.wordnet, recognizer))
-    likeness = Likeness(packed * scale[:, None], how.sharpness)
-    like = likeness(_embeddings([recognizer.vocabulary[int(tag)].name for tag in tags], recognizer))
+    class_similarity = ClassSimilarity(packed * scale[:, None], how.sharpness)
+    similarity = class_similarity(_embeddings([recognizer.vocabulary[int(tag)].name for tag in tags], recognizer))
     stated = np.concatenate(
         [
-            text_statements(sharpened(np.exp(part), config.temperature) @ like, how.floor)
+            floored_log(apply_temperature(np.exp(part), config.temperature) @ similarity, how.floor)
             for part in np.array_split(predictions.classes, len(predictions.classes) // _CHUNK + 1)
         ]
     )

@@ -49,7 +49,7 @@ class Statements:
     Attributes:
         decoder: The recognition decoder's logits.
         picture: Log-odds of the small network.
-        classes: Of the classifier; see :class:`~anytag.inference.evidence.ClassStatements`.
+        classes: Of the classifier; see :class:`~anytag.inference.evidence.ClassifierFeatures`.
         exclusion: Likewise.
         sure: Likewise.
         unfamiliar: ``[N]`` in [0, 1], how unlike captioned pictures they are.

@@ -107,7 +107,7 @@ class OpenConfig(Settings):
         easy_share: Share of the pairs of picture and tag that count where the tag is not said to be there; each stands
             for many.
         floor: Added to the probability of all classes, each as far as it is like a text.
-        sharpness: See :class:`~anytag.inference.open_evidence.Likeness`.
+        sharpness: See :class:`~anytag.inference.open_evidence.ClassSimilarity`.
         wordnet: Folder of WordNet's database files, whose definitions say what classes mean beside their names;
             ``None``: the tags that they imply do.
         threshold: Score from which on such a text counts as found.
