@@ -1,10 +1,10 @@
 """A tag of each kind, to be described."""
 
-from anytag.language.label_texts.description_templates import NamedTag
+from anytag.language.parsing.rules import ParsedTag
 
 OWL, BEACH, RED, RUN = (
-    NamedTag("owl", "object"),
-    NamedTag("beach", "scene"),
-    NamedTag("red", "attribute"),
-    NamedTag("run", "action"),
+    ParsedTag("owl", "object"),
+    ParsedTag("beach", "scene"),
+    ParsedTag("red", "attribute"),
+    ParsedTag("run", "action"),
 )

@@ -18,9 +18,10 @@ from anytag.cli._shared import reporting
 from anytag.errors import UsageError, VocabularyError
 from anytag.foundations.wording import counted
 from anytag.language.label_texts.description_files import Describe, TagDescriptions, Undescribed, write_descriptions
-from anytag.language.label_texts.description_templates import Describable, NamedTag
+from anytag.language.label_texts.description_templates import Describable
 from anytag.language.label_texts.descriptions import FROM_TEMPLATES, FROM_WORDNET, PER_TAG, from_wordnet
 from anytag.language.label_texts.llm_descriptions import from_endpoint
+from anytag.language.parsing.rules import ParsedTag
 from anytag.language.tags.kinds import guess_kinds
 from anytag.language.tags.name_files import read_name_lines
 from anytag.language.tags.wordnet import WordNet
@@ -108,7 +109,7 @@ def read_tags(path: Path | None, model: str | None) -> Sequence[Describable]:
     names = [name for name, _ in read_name_lines(path, "tags")]
     if not names:
         raise UsageError(f"{path}: there is no tag in it; write one per line")
-    return [NamedTag(name, kind) for name, kind in zip(names, guess_kinds(names), strict=True)]
+    return [ParsedTag(name, kind) for name, kind in zip(names, guess_kinds(names), strict=True)]
 
 
 def open_wordnet(folder: Path | None) -> WordNet | None:

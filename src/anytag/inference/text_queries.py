@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from anytag.backends.base import Backend, Queries
 from anytag.errors import ModelError, UsageError
 from anytag.language.label_texts.description_files import read_descriptions
-from anytag.language.label_texts.description_templates import NamedTag
 from anytag.language.label_texts.descriptions import from_wordnet
 from anytag.language.label_texts.embedding_cache import EmbeddingCache, OpenSetEmbedder
+from anytag.language.parsing.rules import ParsedTag
 from anytag.language.tags.kinds import guess_kinds
 from anytag.language.tokenizers.bert_tokenizer import TEXT_TOKENS, OfficialTokenizer
 from anytag.language.tokenizers.padding import padded
@@ -107,7 +107,7 @@ class TextQueries:
     def _descriptions(self, names: Sequence[str]) -> list[Sequence[str]]:
         """Descriptions of categories: the user's, or else those from templates."""
         unwritten = [name for name in names if normalize_name(name) not in self._written]
-        named = [NamedTag(name, kind) for name, kind in zip(unwritten, guess_kinds(unwritten), strict=True)]
+        named = [ParsedTag(name, kind) for name, kind in zip(unwritten, guess_kinds(unwritten), strict=True)]
         with warnings.catch_warnings():
             # Only templates are available at run time; "anytag vocabulary describe" writes better descriptions.
             warnings.simplefilter("ignore", UserWarning)

@@ -1,1 +1,1 @@
-"""Words: captions into tags, tags into embeddings, ids into text."""
+"""Language: captions to tags, vocabularies, tokenizers, and texts about labels."""

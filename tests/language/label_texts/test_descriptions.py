@@ -14,7 +14,6 @@ from anytag.language.label_texts.description_files import (
     write_descriptions,
 )
 from anytag.language.label_texts.description_templates import (
-    NamedTag,
     gerund,
     plain_line,
     questions,
@@ -26,6 +25,7 @@ from anytag.language.label_texts.descriptions import (
     FROM_WORDNET,
     from_wordnet,
 )
+from anytag.language.parsing.rules import ParsedTag
 from anytag.language.tags.wordnet import Synset
 from anytag.recognition import TAG_KINDS
 
@@ -103,9 +103,9 @@ class TestWords:
 
     @pytest.mark.parametrize("kind", TAG_KINDS)
     def test_templates_are_many_and_differ(self, kind):
-        lines = list(template_lines(NamedTag("thing", kind)))
+        lines = list(template_lines(ParsedTag("thing", kind)))
         assert len(lines) == len(set(lines)) == 132
-        assert lines[0] == plain_line(NamedTag("thing", kind))
+        assert lines[0] == plain_line(ParsedTag("thing", kind))
 
     def test_questions_name_the_tag(self):
         assert len(questions(OWL)) == len(set(questions(OWL))) == 5
@@ -115,7 +115,7 @@ class TestWords:
 
 class TestWordNet:
     def test_what_a_photo_can_show_comes_first(self):
-        (found,) = from_wordnet([NamedTag("crane", "object")], Net())
+        (found,) = from_wordnet([ParsedTag("crane", "object")], Net())
         assert found.lines[:6] == (
             "a photo of a crane.",
             "a crane: lifts and moves heavy objects.",
@@ -131,7 +131,7 @@ class TestWordNet:
 
     def test_other_kinds_are_told_of_as_such(self):
         run, red, chair = from_wordnet(
-            [NamedTag("running", "action"), RED, NamedTag("folding chairs", "object")], Net()
+            [ParsedTag("running", "action"), RED, ParsedTag("folding chairs", "object")], Net()
         )
         assert run.lines[1:3] == (
             "someone or something running: move fast by using one's feet.",
@@ -143,7 +143,7 @@ class TestWordNet:
 
     @given(st.text(min_size=1), st.sampled_from(TAG_KINDS), st.integers(1, 132))
     def test_lines_are_as_many_as_asked_for_and_differ(self, name, kind, per_tag):
-        tags = [NamedTag(name, kind), NamedTag("run", "action"), NamedTag("crane", "object")]
+        tags = [ParsedTag(name, kind), ParsedTag("run", "action"), ParsedTag("crane", "object")]
         for found in from_wordnet(tags, Net(), per_tag):
             assert len({line.lower() for line in found.lines}) == len(found.lines) == per_tag
 
@@ -168,7 +168,13 @@ def plain(tags):
 class TestFiles:
     def test_files_are_read_back(self, tmp_path):
         path = tmp_path / "out.jsonl"
-        tags = [OWL, NamedTag("train", "object"), NamedTag("train", "action"), NamedTag("Öl\u2028 鷹", "object"), OWL]
+        tags = [
+            OWL,
+            ParsedTag("train", "object"),
+            ParsedTag("train", "action"),
+            ParsedTag("Öl\u2028 鷹", "object"),
+            OWL,
+        ]
         assert write_descriptions(path, tags, plain, "m", 1) == 4
         found = read_descriptions(path)
         assert found == list(plain(tags[:4]))
@@ -184,7 +190,7 @@ class TestFiles:
 
         write_descriptions(path, [OWL, RED], describe, "m", 1)
         steps = []
-        more = [BEACH, NamedTag("Owl", "object"), RUN]
+        more = [BEACH, ParsedTag("Owl", "object"), RUN]
         assert write_descriptions(path, more, describe, "m", 1, lambda *at: steps.append(at)) == 2
         assert seen == [["owl", "red"], ["beach", "run"]]
         assert steps == [(1, 3), (2, 3), (3, 3)]
@@ -253,7 +259,7 @@ class TestFiles:
             ("Owl", ("a", "b"), None),
             ("train", ("c", "d"), None),
         ]
-        assert lines_of([NamedTag("train", "action"), OWL, NamedTag("train", "object")], found) == [
+        assert lines_of([ParsedTag("train", "action"), OWL, ParsedTag("train", "object")], found) == [
             ["c", "d"],
             ["a", "b"],
             ["c", "d"],
@@ -294,13 +300,13 @@ class TestFiles:
             read_descriptions(tmp_path / "bytes")
 
     def test_senses_are_told_apart_where_the_file_does(self):
-        things = [NamedTag("train", "object"), NamedTag("train", "action")]
+        things = [ParsedTag("train", "object"), ParsedTag("train", "action")]
         described = [TagDescriptions("train", (kind,), kind) for kind in ("object", "action")]
         assert lines_of(reversed(things), described) == [["action"], ["object"]]
-        assert lines_of([NamedTag("Train", "scene")], described) == [["object"]]
+        assert lines_of([ParsedTag("Train", "scene")], described) == [["object"]]
 
     def test_tags_without_descriptions_are_named(self):
-        names = [NamedTag(f"tag {number}", "object") for number in range(7)]
+        names = [ParsedTag(f"tag {number}", "object") for number in range(7)]
         with pytest.raises(
             VocabularyError, match=r"^7 tags have no descriptions: tag 0, .*tag 4, …; add them with: any"
         ):

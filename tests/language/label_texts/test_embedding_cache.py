@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
 from anytag.errors import ModelError, UsageError
-from anytag.language.label_texts.embedding_cache import EmbeddingCache, OpenSetEmbedder, cache_key, default_cache_dir
+from anytag.language.label_texts.embedding_cache import EmbeddingCache, OpenSetEmbedder, cache_key
 
 
 class HashEncoder:
@@ -161,7 +161,7 @@ def test_what_dead_processes_left_is_removed_in_time(tmp_path):
 
 def test_the_folder_follows_the_platform(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert default_cache_dir() == tmp_path / "anytag" / "embeddings"
+    assert EmbeddingCache().folder == tmp_path / "anytag" / "embeddings"
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     for value in ("", "relative"):
         monkeypatch.setenv("XDG_CACHE_HOME", value)

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from anytag.language.label_texts.chat_endpoint import EndpointError
 from anytag.language.label_texts.description_files import Undescribed, read_descriptions, write_descriptions
-from anytag.language.label_texts.description_templates import QUESTIONS, NamedTag, questions
+from anytag.language.label_texts.description_templates import QUESTIONS, questions
 from anytag.language.label_texts.llm_descriptions import api_key, clean_answer, from_endpoint
+from anytag.language.parsing.rules import ParsedTag
 
 
 @pytest.fixture
@@ -142,9 +143,9 @@ class TestFiles:
         code = (
             "import sys\n"
             "from anytag.language.label_texts.description_files import write_descriptions\n"
-            "from anytag.language.label_texts.description_templates import NamedTag\n"
+            "from anytag.language.parsing.rules import ParsedTag\n"
             "from anytag.language.label_texts.llm_descriptions import from_endpoint\n"
-            "tags = [NamedTag(f'thing {n}', 'object') for n in range(200)]\n"
+            "tags = [ParsedTag(f'thing {n}', 'object') for n in range(200)]\n"
             "ask = lambda left: from_endpoint(left, sys.argv[1], 'tiny', per_tag=6, workers=1)\n"
             "write_descriptions(sys.argv[2], tags, ask, 'tiny', 6)\n"
         )
@@ -160,7 +161,7 @@ class TestFiles:
         kept = part.read_bytes().count(b"\n")
         assert 3 <= kept < 200
         server.plan = lambda number, body: None
-        tags = [NamedTag(f"thing {number}", "object") for number in range(kept + 4)]
+        tags = [ParsedTag(f"thing {number}", "object") for number in range(kept + 4)]
         made = write_descriptions(path, tags, lambda left: ask(server, *left, per_tag=6), "tiny", 6)
         assert made == 4
         found = read_descriptions(path)

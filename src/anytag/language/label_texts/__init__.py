@@ -1,1 +1,1 @@
-"""Tags as texts to embed: prompts, descriptions, and the embeddings that are kept."""
+"""Texts about labels: prompts, descriptions, and a cache of their embeddings."""

@@ -1,4 +1,4 @@
-"""A language model behind an OpenAI-compatible address: the hosted ones, and local servers that speak the same."""
+"""A language model behind an OpenAI-compatible API, hosted or local."""
 
 from __future__ import annotations
 
@@ -14,44 +14,43 @@ from urllib.parse import urlsplit
 from anytag.errors import AnytagError, UsageError
 from anytag.foundations.http import NOT_NOW, TransientError, reason_of, retry_after
 
-#: Conflict: some of these servers say so when they are busy.
+#: Conflict; some of these servers send it when they are busy.
 _CONFLICT = 409
-#: Answers that may mean "several answers at a time are more than I can give".
-_NOT_SO = {400, 422, 501}
-_LONGEST_PAUSE = 60.0
-#: A server that asks to wait longer has had enough for today, in seconds.
-_LONGEST_WISH = 600.0
+#: Status codes of servers that do not support several answers per request.
+_UNSUPPORTED = {400, 422, 501}
+#: Longest pause between two tries, and longest wait that a server may ask for, in seconds.
+_LONGEST_PAUSE, _LONGEST_WAIT = 60.0, 600.0
 _LARGEST_ANSWER = 16 << 20
 
 
 class EndpointError(AnytagError):
-    """A language model that cannot be asked."""
+    """The language model cannot be used."""
 
     kind = "endpoint"
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """urllib would hand the key to whatever host it is sent to, and turn the question into a GET."""
+    """Refuses redirects: urllib would send the key along, and turn the POST into a GET."""
 
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> None:
         return None
 
 
 class ChatEndpoint:
-    """Asks one model. Failures that may pass are tried again, ever more slowly. Safe to use from several threads.
+    """A client for one model, which retries transient failures with growing pauses; thread-safe.
 
     Args:
-        url: ``https://host``, ``https://host/v1`` or the whole address up to ``/chat/completions``.
-        model: Its name there.
-        key: Sent as a bearer token, if given; never shown in messages.
+        url: ``https://host``, ``https://host/v1`` or the full address with ``/chat/completions``.
+        model: The model's name on the server.
+        key: Bearer token, if needed; never shown in messages.
         temperature: 0.99 in RAM++, for varied answers.
-        max_tokens: Longest answer; 77 in RAM++, what CLIP's text encoder reads.
-        timeout: Seconds without an answer or a byte after which a try counts as failed.
-        attempts: Tries for one question.
-        pause: Seconds before the second try; doubled before each further one, unless the server says how long.
+        max_tokens: Longest answer; 77 in RAM++, the input length of CLIP's text encoder.
+        timeout: Seconds without an answer or a byte after which a try has failed.
+        attempts: Tries per question.
+        pause: Seconds before the second try, doubled before each further one, unless the server says how long.
 
     Raises:
-        UsageError: If the address is none.
+        UsageError: If the address is invalid, or the key contains blanks or control characters.
     """
 
     def __init__(
@@ -80,11 +79,11 @@ class ChatEndpoint:
         self._stopped.set()
 
     def ask(self, question: str, count: int = 1) -> list[str]:
-        """Answers to a question, as they come.
+        """Ask a question, the only message of the conversation.
 
         Args:
-            question: The only message of the conversation.
-            count: How many answers to ask for; a server may give fewer.
+            question: The question.
+            count: Answers to ask for; a server may give fewer.
 
         Raises:
             EndpointError: If the server refuses, or every try fails.
@@ -101,9 +100,9 @@ class ChatEndpoint:
 
     def _pause(self, failure: TransientError, attempt: int) -> float:
         if failure.wait is None:
-            # Shaken, so that several threads do not all come back at once.
+            # Jitter, so that threads do not all retry at once.
             return min(self.pause * 2.0 ** (attempt - 1), _LONGEST_PAUSE) * random.uniform(0.75, 1.25)
-        if failure.wait > _LONGEST_WISH:
+        if failure.wait > _LONGEST_WAIT:
             raise EndpointError(
                 f"{self.url}: {failure}; the server asks to wait {failure.wait:.0f} s, run this again then"
             )
@@ -125,7 +124,7 @@ class ChatEndpoint:
                 answer = response.read(_LARGEST_ANSWER)
         except urllib.error.HTTPError as error:
             with error:
-                if error.code in _NOT_SO and count > 1:
+                if error.code in _UNSUPPORTED and count > 1:
                     self._one_at_a_time = True
                     return self._try(question, 1)
                 raise self._refusal(error) from None
@@ -134,10 +133,10 @@ class ChatEndpoint:
         return _contents(answer)
 
     def _refusal(self, error: urllib.error.HTTPError) -> Exception:
-        """What a status of 300 or more means: an error, or a reason to wait."""
-        said = self._safe(_message(error))
-        what = f"answered {error.code} {error.reason}" + (f": {said}" if said else "")
-        if error.code in NOT_NOW | {_CONFLICT} or (error.code >= 500 and error.code not in _NOT_SO):
+        """Return the error for a status of 300 or more, transient or not."""
+        message = self._safe(_message(error))
+        what = f"answered {error.code} {error.reason}" + (f": {message}" if message else "")
+        if error.code in NOT_NOW | {_CONFLICT} or (error.code >= 500 and error.code not in _UNSUPPORTED):
             return TransientError(what, retry_after(error))
         if error.code in (401, 403):
             advice = "set ANYTAG_API_KEY (or OPENAI_API_KEY) to a key that may use it"
@@ -150,16 +149,16 @@ class ChatEndpoint:
         return EndpointError(f"{self.url}: {what}; {advice}")
 
     def _safe(self, text: str) -> str:
-        """A server's words on one line, the key taken out, should they repeat it."""
+        """Put a server's message on one line, without the key."""
         text = text.replace(self._key, "***") if self._key else text
         return " ".join(text.split())[:300]
 
 
 def completions_url(address: str) -> str:
-    """The address that questions go to.
+    """Return the full address for requests.
 
     Raises:
-        UsageError: If it is not of http or https, or names no host.
+        UsageError: If it is not http or https, names no host, or contains credentials, a query or a fragment.
     """
     parts = urlsplit(address.strip())
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -182,10 +181,10 @@ def _contents(answer: bytes) -> list[str]:
 
 
 def _message(error: urllib.error.HTTPError) -> str:
-    """The server's own words on what is wrong, if it has any."""
+    """Return the server's error message, if any."""
     try:
         record = json.loads(error.read(_LARGEST_ANSWER))
-        said = record.get("error", record.get("detail", record.get("message", "")))
-        return str(said.get("message", "") if isinstance(said, dict) else said)
+        message = record.get("error", record.get("detail", record.get("message", "")))
+        return str(message.get("message", "") if isinstance(message, dict) else message)
     except (OSError, ValueError, AttributeError, RecursionError, http.client.HTTPException):
         return ""

@@ -1,4 +1,4 @@
-"""Files of tag descriptions: JSON lines, a tag each, written so that a run that is stopped goes on where it was."""
+"""Files of tag descriptions: JSON lines, one tag per line, written so that an interrupted run can resume."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from anytag.recognition import TAG_KINDS, TagKind
 
 @dataclass(frozen=True, slots=True)
 class TagDescriptions:
-    """What is said of one tag.
+    """The descriptions of a tag.
 
     Attributes:
-        tag: Its name.
+        tag: The tag's name.
         lines: The descriptions.
-        kind: What it names, where the file says so: names alone are not unique.
-        model: The language model that wrote them, or what stands for it.
+        kind: The tag's kind if known, since names alone are not unique.
+        model: The language model that wrote them, or what was used instead.
         date: The day on which it did (ISO 8601).
     """
 
@@ -34,7 +34,7 @@ class TagDescriptions:
     date: str | None = None
 
     def to_json(self) -> str:
-        """One line of the file."""
+        """Format one line of the file."""
         known = {"tag": self.tag, "kind": self.kind, "model": self.model, "date": self.date}
         record = {name: value for name, value in known.items() if value is not None}
         return json.dumps({**record, "descriptions": self.lines}, ensure_ascii=False)
@@ -42,7 +42,7 @@ class TagDescriptions:
 
 @dataclass(frozen=True, slots=True)
 class Undescribed:
-    """A tag that a language model had too little to say of.
+    """A tag for which the language model wrote too few descriptions.
 
     Attributes:
         tag: The tag.
@@ -53,7 +53,7 @@ class Undescribed:
     reason: str
 
 
-#: Makes descriptions of tags, one result a tag, in order.
+#: Describes tags: one result per tag, in order.
 Describe = Callable[[Sequence[Describable]], Iterator["TagDescriptions | Undescribed"]]
 
 _Key = tuple[str, str | None]
@@ -67,25 +67,25 @@ def write_descriptions(
     per_tag: int,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> int:
-    """Describe tags into a file; what it, or a run that was stopped, has already is not asked for again.
+    """Describe tags into a file, except those that the file or an interrupted run has described.
 
-    Every result is put into ``<path>.part`` at once; when all are there, the file is written whole, in the tags' order.
-    Tags that the file had beside these are kept at its end.
+    Results are appended to ``<path>.part`` at once; when all are there, the file is written atomically, in the tags'
+    order. Other tags in the file are kept at its end.
 
     Args:
         path: The file.
-        tags: What to describe; of two with one name and kind the first counts.
-        describe: Describes those that are missing.
-        model: What ``describe`` calls its model; one file holds one model's descriptions.
-        per_tag: Descriptions a tag.
-        on_progress: Called with the number of tags done and the number of all.
+        tags: Tags to describe; of several with the same name and kind, the first.
+        describe: Describes the missing tags.
+        model: The name of ``describe``'s model; a file holds descriptions by one model.
+        per_tag: Descriptions per tag.
+        on_progress: Called with the number of tags done and the total.
 
     Returns:
-        How many were described anew.
+        The number of newly described tags.
 
     Raises:
-        UsageError: If the file, or what a stopped run left, is of another model or number of descriptions.
-        VocabularyError: If some tags could not be described; what was done stays in ``<path>.part``.
+        UsageError: If existing descriptions are by another model, or have another number per tag.
+        VocabularyError: If some tags could not be described; the others stay in ``<path>.part``.
     """
     path = Path(path)
     part = path.with_name(path.name + ".part")
@@ -143,12 +143,12 @@ def read_descriptions(path: str | Path, may_be_empty: bool = False) -> list[TagD
     """Read a file of descriptions, in its order.
 
     Args:
-        path: JSON lines as :func:`write_descriptions` makes them, or the layout of RAM++'s official files: a JSON
-            list of objects (or one object) from tags to lists of descriptions, which may be grouped by question.
-        may_be_empty: Whether no tag at all is fine.
+        path: JSON lines as written by :func:`write_descriptions`, or the layout of RAM++'s official files: a JSON list
+            of objects (or one object) that map tags to lists of descriptions, possibly grouped by question.
+        may_be_empty: Whether a file without tags is valid.
 
     Raises:
-        VocabularyError: If the file is missing or not as it should be; the line or entry is named.
+        VocabularyError: If the file is missing or malformed; the message names the line or entry.
     """
     path = Path(path)
     try:
@@ -164,7 +164,7 @@ def read_descriptions(path: str | Path, may_be_empty: bool = False) -> list[TagD
 
 
 def lines_of(tags: Iterable[Describable], descriptions: Iterable[TagDescriptions]) -> list[list[str]]:
-    """Descriptions in the tags' order: those of name and kind, else those of the name alone.
+    """Return the tags' descriptions, matched by name and kind, or else by name.
 
     Raises:
         VocabularyError: If a tag has none.
@@ -193,7 +193,7 @@ def _key(name: str, kind: TagKind | None) -> _Key:
 
 
 def _is_one_value(text: str) -> bool:
-    """Whether this is one JSON value over several lines rather than one per line."""
+    """Return whether the text is one JSON value over several lines, rather than one per line."""
     first, _, rest = text.lstrip().partition("\n")
     if first.startswith("["):
         return True
@@ -219,7 +219,8 @@ def _read_lines(text: str, path: Path) -> Iterator[TagDescriptions]:
         if kind is not None and kind not in TAG_KINDS:
             raise VocabularyError(f"{where}: unknown kind {kind!r}; kinds are {', '.join(TAG_KINDS)}")
         lines = _checked(record.get("descriptions"), where)
-        yield TagDescriptions(record["tag"], lines, kind, *(_text_or_none(record.get(k)) for k in ("model", "date")))
+        model, date = (value if isinstance(value := record.get(key), str) else None for key in ("model", "date"))
+        yield TagDescriptions(record["tag"], lines, kind, model, date)
 
 
 def _read_published(text: str, path: Path) -> Iterator[TagDescriptions]:
@@ -249,12 +250,8 @@ def _checked(lines: Any, where: str) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _text_or_none(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
-
-
 def _drop_torn_line(part: Path) -> None:
-    """Cut off what a run was writing when it was stopped."""
+    """Cut off an incomplete last line, which an interrupted run left."""
     content = part.read_bytes()
     whole = content.rfind(b"\n") + 1
     if whole < len(content):

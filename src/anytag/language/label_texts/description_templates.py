@@ -1,10 +1,9 @@
-"""The words that tag descriptions are made of: questions for a language model, and sentences that need none."""
+"""Questions to a language model about tags, and sentence templates that need none."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Protocol
 
 from anytag.language.parsing.lemmas import noun_lemma, verb_lemma
@@ -13,26 +12,16 @@ from anytag.recognition import TagKind
 
 
 class Describable(Protocol):
-    """What can be described: a tag of a vocabulary, for instance."""
+    """Something with a name and kind, such as a vocabulary's tag."""
 
     @property
-    def name(self) -> str:
-        """What it is called."""
+    def name(self) -> str: ...
 
     @property
-    def kind(self) -> TagKind:
-        """What sort of thing it names."""
+    def kind(self) -> TagKind: ...
 
 
-@dataclass(frozen=True, slots=True)
-class NamedTag:
-    """A tag of a bare list."""
-
-    name: str
-    kind: TagKind
-
-
-#: RAM++ asks five questions about a tag (Huang et al., 2023, section 3.3 and appendix); these ask the same.
+#: The five questions of RAM++ (Huang et al., 2023, section 3.3 and appendix), in other words.
 QUESTIONS = (
     "In one short sentence, say what {subject} looks like in a photo.",
     "By which visible signs can one tell that a photo shows {subject}? Answer in one sentence.",
@@ -40,7 +29,7 @@ QUESTIONS = (
     "Which features set {subject} apart from what looks similar? Answer in one sentence.",
     "Give shape, colors, texture and usual surroundings of {subject} in one short sentence.",
 )
-#: Put after every question.
+#: Appended to every question.
 _MANNER = ' Use the words "{name}" in it, and write nothing but the sentence.'
 
 _VIEWS = (
@@ -77,12 +66,12 @@ _SETTINGS: dict[TagKind, tuple[str, ...]] = {
 }  # fmt: skip
 
 _AN = re.compile(r"(?!one\b|once|eu|ewe|u(?:ni(?!n|m)|s[aeu]|t[ei]|k|fo))[aeiou]|hour|honest|heir", re.IGNORECASE)
-#: Verbs of one syllable that double their last letter: one vowel (after "qu", too), one consonant.
+#: Monosyllabic verbs that double their last letter: one vowel (also after "qu"), one consonant.
 _DOUBLED = re.compile(r"(?:[^aeiou]*|[^aeiou]*qu)[aeiou][bdgklmnprt]|begin|forget")
 
 
 def with_article(name: str) -> str:
-    """A noun with "a" or "an", or alone if it is a plural ("glasses")."""
+    """Put "a" or "an" before a noun, unless it is a plural ("glasses")."""
     head = name.lower().partition(" of ")[0].rpartition(" ")[2]
     named_as_plural = head.endswith("sses") or (head in PLURAL_NAMES and not head.endswith(("ss", "us")))
     if named_as_plural or noun_lemma(head) != head:
@@ -91,7 +80,7 @@ def with_article(name: str) -> str:
 
 
 def gerund(name: str) -> str:
-    """The -ing form of a verb with or without more words: "ride" to "riding", "pick up" to "picking up"."""
+    """Return the -ing form of a verb, also with a particle: "ride" to "riding", "pick up" to "picking up"."""
     verb, blank, rest = name.partition(" ")
     if not verb or (verb.endswith("ing") and verb_lemma(verb) != verb):
         return name
@@ -107,25 +96,25 @@ def gerund(name: str) -> str:
 
 
 def subject_of(tag: Describable) -> str:
-    """The tag as something that a photo can be of: "an owl", "something red", "someone or something running"."""
+    """Return what a photo of the tag shows: "an owl", "something red", "someone or something running"."""
     if tag.kind == "action":
         return f"someone or something {gerund(tag.name)}"
     return f"something {tag.name}" if tag.kind == "attribute" else with_article(tag.name)
 
 
 def plain_line(tag: Describable) -> str:
-    """The one description that needs no knowledge."""
+    """Return the description that needs no knowledge."""
     return f"a photo of {subject_of(tag)}."
 
 
 def questions(tag: Describable) -> list[str]:
-    """The five questions about a tag."""
+    """Return the five questions about a tag."""
     subject = subject_of(tag)
     return [(question + _MANNER).format(subject=subject, name=tag.name) for question in QUESTIONS]
 
 
 def template_lines(tag: Describable) -> Iterator[str]:
-    """Sentences about a tag that say nothing but how a photo may show it; each once, those most unlike first."""
+    """Yield different sentences about a tag that only vary how a photo may show it, the most different first."""
     subject, settings = subject_of(tag), _SETTINGS[tag.kind]
     for shift in range(len(settings)):
         for number, view in enumerate(_VIEWS):

@@ -1,8 +1,7 @@
-"""Text embeddings of labels, kept on disk by their content.
+"""Embed the texts of labels, with a cache on disk.
 
-A label's embedding takes a text encoder up to 63 sentences (RAM) or 51 descriptions (RAM++), and never changes. Entries
-are made one label at a time, so that a list of categories that grows costs its new names only, and a run that is
-stopped goes on where it was.
+A label takes a text encoder up to 63 prompts (RAM) or 51 descriptions (RAM++), and its embedding never changes. Each
+label is an entry of its own, so that new categories cost only themselves, and an interrupted run resumes.
 """
 
 from __future__ import annotations
@@ -25,71 +24,66 @@ from anytag.errors import ModelError, UsageError
 from anytag.foundations.cache_folder import cache_folder
 from anytag.language.label_texts.prompts import FloatArray, ensemble, normalize, open_set_prompts
 
-#: What becomes of a label's text embeddings: one vector, or each on its own.
+#: Whether a label's text embeddings are averaged to one vector, or kept.
 Treatment = Literal["ensemble", "each"]
 
-#: Room for the descriptions of RAM++'s whole vocabulary four times over (4,585 tags x 51 x 512 floats are 479 MB).
+#: Four times the embeddings of RAM++'s vocabulary (4,585 tags x 51 x 512 floats are 479 MB).
 DEFAULT_MAX_BYTES = 2 << 30
 
 _DIGEST = hashlib.sha256().digest_size
-#: Half-written entries of other processes are left alone for this long, in seconds.
+#: Age in seconds from which an unfinished entry counts as abandoned.
 _ABANDONED = 3600.0
-#: Labels that are embedded in one go.
+#: Labels per call of the text encoder.
 _GROUP = 32
 
 
 class TextEncoder(Protocol):
-    """What turns texts into vectors."""
+    """Embeds texts."""
 
     @property
     def fingerprint(self) -> str:
-        """Changes whenever an embedding might: of weights, sizes and tokenizer."""
+        """A hash of weights, sizes and tokenizer, which changes whenever an embedding might."""
 
     def embed(self, texts: Sequence[str]) -> FloatArray:
-        """Unit vectors ``[T, D]``."""
-
-
-def default_cache_dir() -> Path:
-    """``embeddings`` in the user's cache."""
-    return cache_folder("embeddings")
+        """Return unit vectors ``[T, D]``."""
 
 
 class EmbeddingCache:
-    """Arrays in files named by a hash of what they were made of; those used longest ago go first.
+    """Arrays on disk by a hash of their inputs; the least recently used go first.
 
-    An entry is an ``.npy`` file with its own SHA-256 behind it: a damaged one counts as absent.
+    An entry is an ``.npy`` file followed by its SHA-256; a damaged one counts as missing.
 
     Args:
-        cache_dir: The folder, made when it is needed; ``None``: :func:`default_cache_dir`.
-        max_bytes: What :meth:`trim` leaves.
+        cache_dir: The folder, created when needed; ``None``: ``embeddings`` in the user's cache.
+        max_bytes: Size to which :meth:`trim` reduces the cache.
     """
 
     def __init__(self, cache_dir: str | Path | None = None, max_bytes: int = DEFAULT_MAX_BYTES):
-        self.folder = default_cache_dir() if cache_dir is None else Path(cache_dir)
+        self.folder = cache_folder("embeddings") if cache_dir is None else Path(cache_dir)
         self.max_bytes = max_bytes
         self._unwritable = False
 
     def path(self, key: str) -> Path:
-        """Where the entry of a key stands or would stand."""
+        """Return the file of a key."""
         return self.folder / f"{key}.npy"
 
     def read(self, key: str) -> FloatArray | None:
-        """The entry, or ``None`` if there is none or it is damaged."""
+        """Return an entry; ``None`` if it is missing or damaged."""
         path = self.path(key)
         try:
             content = path.read_bytes()
             body, digest = content[:-_DIGEST], content[-_DIGEST:]
             if hashlib.sha256(body).digest() != digest:
-                return None  # Overwritten by whoever computes it again.
+                return None  # It is computed again and overwritten.
             found: FloatArray = np.load(io.BytesIO(body), allow_pickle=False)
         except (OSError, ValueError, EOFError):
             return None
-        with contextlib.suppress(OSError):  # A cache that may only be read still serves.
+        with contextlib.suppress(OSError):  # The cache may be read-only.
             os.utime(path)
         return found
 
     def write(self, key: str, array: FloatArray) -> None:
-        """Keep an entry, whole or not at all; a folder that cannot be written to costs a warning, not the result."""
+        """Write an entry atomically; if the folder is not writable, warn once."""
         if self._unwritable:
             return
         body = io.BytesIO()
@@ -110,7 +104,7 @@ class EmbeddingCache:
             warnings.warn(f"{self.folder}: embeddings are not kept ({error.strerror or error})", stacklevel=2)
 
     def trim(self) -> int:
-        """Remove the entries used longest ago until ``max_bytes`` are left, and what dead processes left half done.
+        """Remove the least recently used entries beyond ``max_bytes``, and abandoned files.
 
         Returns:
             Bytes removed.
@@ -126,7 +120,7 @@ class EmbeddingCache:
                     path.unlink()
                     removed += status.st_size
             except OSError:
-                continue  # Another process was quicker.
+                continue  # Another process has removed it.
         left = sum(size for _, size, _ in entries)
         for _, size, path in sorted(entries, key=lambda entry: entry[0]):
             if left <= self.max_bytes:
@@ -137,7 +131,7 @@ class EmbeddingCache:
         return removed
 
     def _files(self) -> list[Path]:
-        """The cache's own files; a folder may hold others."""
+        """Return the cache's own files, since the folder may contain others."""
         if not self.folder.is_dir():
             return []
         own = (path for path in self.folder.iterdir() if path.suffix in (".npy", ".part"))
@@ -145,11 +139,11 @@ class EmbeddingCache:
 
 
 class OpenSetEmbedder:
-    """Label embeddings for open-set recognition, computed once.
+    """Embeds labels for open-set recognition, each once.
 
     Args:
         encoder: CLIP's text encoder for RAM and RAM++.
-        cache: Where embeddings are kept; ``None``: nowhere.
+        cache: Where to keep embeddings; ``None``: nowhere.
         released_articles: See :func:`~anytag.language.label_texts.prompts.open_set_prompts`.
     """
 
@@ -157,7 +151,7 @@ class OpenSetEmbedder:
         self.encoder, self.cache, self.released_articles = encoder, cache, released_articles
 
     def for_ram(self, names: Sequence[str]) -> FloatArray:
-        """One unit vector a name, ``[T, D]``: the ensemble of its 63 prompts.
+        """Return unit vectors ``[T, D]``, each the ensemble of a name's 63 prompts.
 
         Raises:
             UsageError: If there is no name.
@@ -165,10 +159,10 @@ class OpenSetEmbedder:
         return self._embed([open_set_prompts(name, self.released_articles) for name in names], "ensemble")
 
     def for_descriptions(self, descriptions: Sequence[Sequence[str]]) -> FloatArray:
-        """A unit vector for every description, ``[T, n, D]``; RAM++ weighs them by the picture.
+        """Return a unit vector for each description, ``[T, n, D]``; RAM++ weights them by the picture.
 
         Raises:
-            UsageError: If there is none, or labels have different numbers of them.
+            UsageError: If there are none, or labels have different numbers of them.
         """
         if descriptions:
             expected = len(descriptions[0])
@@ -187,26 +181,22 @@ class OpenSetEmbedder:
             raise UsageError("there is no label to embed")
         fingerprint = self.encoder.fingerprint
         keys = [cache_key(fingerprint, texts, treatment) for texts in groups]
-        places: dict[str, list[int]] = {}
-        for place, key in enumerate(keys):
-            places.setdefault(key, []).append(place)
-        found: list[FloatArray | None] = [None] * len(groups)
-        for key, rows in places.items():
+        texts_of = dict(zip(keys, groups, strict=True))
+        found: dict[str, FloatArray] = {}
+        for key in texts_of:
             if self.cache is not None and (entry := self.cache.read(key)) is not None:
-                for row in rows:
-                    found[row] = entry
-        missing = [key for key, rows in places.items() if found[rows[0]] is None]
+                found[key] = entry
+        missing = [key for key in texts_of if key not in found]
         for start in range(0, len(missing), _GROUP):
             chosen = missing[start : start + _GROUP]
-            made = self._compute([groups[places[key][0]] for key in chosen], treatment)
-            for key, array in zip(chosen, made, strict=True):
+            computed = self._compute([texts_of[key] for key in chosen], treatment)
+            for key, array in zip(chosen, computed, strict=True):
+                found[key] = array
                 if self.cache is not None:
                     self.cache.write(key, array)
-                for row in places[key]:
-                    found[row] = array
         if missing and self.cache is not None:
             self.cache.trim()
-        return np.stack([entry for entry in found if entry is not None])
+        return np.stack([found[key] for key in keys])
 
     def _compute(self, groups: Sequence[Sequence[str]], treatment: Treatment) -> list[FloatArray]:
         embeddings = np.asarray(self.encoder.embed([text for texts in groups for text in texts]), np.float32)
@@ -221,5 +211,5 @@ class OpenSetEmbedder:
 
 
 def cache_key(fingerprint: str, texts: Sequence[str], treatment: Treatment) -> str:
-    """SHA-256, hexadecimal, of all that an entry depends on."""
+    """Return the SHA-256, in hexadecimal, of everything that an entry depends on."""
     return hashlib.sha256(json.dumps([fingerprint, treatment, list(texts)]).encode()).hexdigest()

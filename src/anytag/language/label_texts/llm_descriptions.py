@@ -1,7 +1,4 @@
-"""Tag descriptions written by a language model, as RAM++'s were (Huang et al., 2023, section 3.3).
-
-Any model behind an OpenAI-compatible address can write them.
-"""
+"""Tag descriptions by a language model, as in RAM++ (Huang et al., 2023, section 3.3)."""
 
 from __future__ import annotations
 
@@ -15,9 +12,9 @@ from anytag.foundations.look_ahead import run_ahead
 from anytag.language.label_texts.chat_endpoint import ChatEndpoint
 from anytag.language.label_texts.description_files import TagDescriptions, Undescribed
 from anytag.language.label_texts.description_templates import Describable, plain_line, questions
-from anytag.language.label_texts.descriptions import PER_TAG, DescriptionLines, require_count
+from anytag.language.label_texts.descriptions import PER_TAG, distinct, require_count
 
-#: Answers that say nothing new, after which a question is given up.
+#: Requests without a new answer after which a question is given up.
 _PATIENCE = 4
 _SHORTEST = 3
 _THOUGHTS = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
@@ -26,7 +23,7 @@ _EXCUSES = ("i'm sorry", "i am sorry", "i cannot", "i can't", "as an ai", "sorry
 
 
 def api_key() -> str | None:
-    """The key for language models: ``ANYTAG_API_KEY``, or ``OPENAI_API_KEY``."""
+    """Return the key for language models: ``ANYTAG_API_KEY`` or ``OPENAI_API_KEY``."""
     return os.environ.get("ANYTAG_API_KEY") or os.environ.get("OPENAI_API_KEY") or None
 
 
@@ -41,21 +38,21 @@ def from_endpoint(
     attempts: int = 6,
     pause: float = 1.0,
 ) -> Iterator[TagDescriptions | Undescribed]:
-    """Descriptions by a language model: a plain line, then its answers to five questions in equal parts.
+    """Describe tags by a language model: a plain line, and as many answers to each of five questions.
 
     Args:
-        tags: What to describe.
+        tags: Tags to describe.
         url: Address of an OpenAI-compatible server, with or without ``/v1/chat/completions``.
-        model: The model's name there.
-        key: Bearer token; ``None``: :func:`api_key`. It is sent, and neither kept nor shown.
-        per_tag: Descriptions a tag, the plain line among them.
-        workers: Tags asked for at a time.
-        timeout: Seconds without an answer or a byte after which a try counts as failed.
-        attempts: Tries for a question.
-        pause: Seconds before the second; doubled before each further one.
+        model: The model's name on the server.
+        key: Bearer token, neither stored nor shown; ``None``: :func:`api_key`.
+        per_tag: Descriptions per tag, including the plain line.
+        workers: Tags described at a time.
+        timeout: Seconds without an answer or a byte after which a try has failed.
+        attempts: Tries per question.
+        pause: Seconds before the second try, doubled before each further one.
 
     Yields:
-        One for every tag, in order.
+        One result per tag, in order.
 
     Raises:
         EndpointError: If the server refuses, or does not answer.
@@ -71,29 +68,25 @@ def from_endpoint(
 
 
 def _ask(endpoint: ChatEndpoint, tag: Describable, per_tag: int) -> TagDescriptions | Undescribed:
-    lines = DescriptionLines(per_tag)
-    lines.add(plain_line(tag))
+    lines = [plain_line(tag)]
     asked = questions(tag)
     for number, question in enumerate([*asked, *asked], 1):
-        # What one question falls short of, the next ones make up for; the second round is for the last.
+        # Later questions make up for missing answers to earlier ones; the second round for those to the last.
         goal = 1 + round((per_tag - 1) * min(1.0, number / len(asked)))
         fruitless = 0
-        while len(lines.found) < goal and fruitless < _PATIENCE:
-            before = len(lines.found)
-            for answer in endpoint.ask(question, goal - before):
-                if (line := clean_answer(answer)) is not None and len(lines.found) < goal:
-                    lines.add(line)
-            fruitless = 0 if len(lines.found) > before else fruitless + 1
-    if len(lines.found) < per_tag:
-        return Undescribed(
-            tag, f"{len(lines.found)} of {per_tag} usable descriptions; the others were short or the same"
-        )
+        while len(lines) < goal and fruitless < _PATIENCE:
+            before = len(lines)
+            answers = map(clean_answer, endpoint.ask(question, goal - before))
+            lines = distinct([*lines, *filter(None, answers)], goal)
+            fruitless = 0 if len(lines) > before else fruitless + 1
+    if len(lines) < per_tag:
+        return Undescribed(tag, f"{len(lines)} of {per_tag} usable descriptions; the others were short or the same")
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
-    return TagDescriptions(tag.name, tuple(lines.found), tag.kind, endpoint.model, today)
+    return TagDescriptions(tag.name, tuple(lines), tag.kind, endpoint.model, today)
 
 
 def clean_answer(answer: str) -> str | None:
-    """An answer as one line without quotes, bullets and thoughts; ``None`` if it is too short, or an excuse."""
+    """Return an answer as one line without quotes, bullets and thoughts; ``None`` if it is too short, or an excuse."""
     line = " ".join(_THOUGHTS.sub(" ", answer).split())
     line = _BULLET.sub("", line).strip("\"'“”‘’` ")
     if len(line.split()) < _SHORTEST or line.lower().replace("’", "'").startswith(_EXCUSES):

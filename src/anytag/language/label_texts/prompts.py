@@ -1,7 +1,6 @@
-"""The prompt ensemble that turns a category's name into one text embedding, as RAM does for open-set labels.
+"""The prompt ensemble of an open-set label, whose text embeddings RAM averages (Zhang et al., 2023, section 3.3).
 
-The 63 sentences are those of ViLD (Gu et al., 2022, appendix), which extend CLIP's ImageNet prompts. RAM averages
-their embeddings (Zhang et al., 2023, section 3.3).
+The 63 sentences are those of ViLD (Gu et al., 2022, appendix), which extend CLIP's ImageNet prompts.
 """
 
 from __future__ import annotations
@@ -13,11 +12,11 @@ FloatArray = NDArray[np.float32]
 
 
 def _both(sentence: str) -> tuple[str, str]:
-    """With the indefinite article, then with "the"."""
+    """Return a sentence with the indefinite article, and with "the"."""
     return sentence.replace("*", "{article}"), sentence.replace("*", "the")
 
 
-#: In the official order. "itap" is short for "I took a picture", the headlines of a photographers' forum.
+#: In the official order. "itap" is short for "I took a picture", used in headlines of a photographers' forum.
 TEMPLATES: tuple[str, ...] = (
     *_both("There is * {name} in the scene."),
     *_both("a photo of * {name} in the scene."),
@@ -51,20 +50,19 @@ TEMPLATES: tuple[str, ...] = (
 
 
 def clean_name(name: str) -> str:
-    """A category's name as it stands in a sentence: no underscores, slashes or full stops at the end, lower case."""
+    """Return a name in lower case, without underscores, slashes and full stops at the end."""
     return name.replace("_", " ").replace("/", " or ").lower().rstrip(".")
 
 
 def open_set_prompts(name: str, released_articles: bool = True) -> list[str]:
-    """The 63 sentences of a category, in the order of the official code.
+    """Return a category's 63 sentences in the order of the official code.
+
+    Those that would start with "a" or "the" start with "This is" instead.
 
     Args:
-        name: As its owner writes it.
-        released_articles: Choose "a" or "an" by the first character as it is written, so that "Owl" becomes "a owl":
-            the official label embeddings were made so. ``False``: by the cleaned name, "an owl", in every sentence.
-
-    Returns:
-        Sentences; "This is" stands before those that would start with an "a" or "the".
+        name: The category, as the user writes it.
+        released_articles: Choose "a" or "an" by the first character as written, so that "Owl" becomes "a owl", like in
+            the official label embeddings. ``False``: by the cleaned name, "an owl", in every sentence.
     """
     text = clean_name(name)
     article = "an" if (name if released_articles else text).startswith(("a", "e", "i", "o", "u")) else "a"
@@ -75,14 +73,14 @@ def open_set_prompts(name: str, released_articles: bool = True) -> list[str]:
 
 
 def normalize(embeddings: FloatArray) -> FloatArray:
-    """Vectors ``[..., D]`` at length one; a zero vector stays."""
+    """Scale vectors ``[..., D]`` to unit length; zero vectors stay."""
     lengths = np.linalg.norm(embeddings, axis=-1, keepdims=True)
     result: FloatArray = (embeddings / np.where(lengths == 0, 1, lengths)).astype(np.float32)
     return result
 
 
 def ensemble(embeddings: FloatArray) -> FloatArray:
-    """One unit vector ``[D]`` for the embeddings ``[P, D]`` of a label's prompts: normalized, averaged, normalized.
+    """Normalize the embeddings ``[P, D]`` of a label's prompts, average them, and normalize the result ``[D]``.
 
     Raises:
         ValueError: If there is no embedding.

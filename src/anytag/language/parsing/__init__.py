@@ -1,1 +1,1 @@
-"""Captions into tags: words, their parts of speech, and the rules that make tags of them."""
+"""Parse captions into tags: tokens, parts of speech, and rules."""

@@ -1,22 +1,21 @@
-"""A part-of-speech tagger for captions that needs nothing but Python.
+"""A part-of-speech tagger for captions in pure Python.
 
-Words that captions use in one way only are looked up; for the others, and for unknown words, a linear model weighs
-the word, its ending and its neighbors, from left to right. The model is an averaged perceptron (Collins, 2002)
-distilled from spaCy's tags of 200,000 captions, spaCy's steady mistakes on captions repaired first
-(:mod:`anytag.language.parsing.repairs`); ``recipes/caption_tagger.py`` makes it.
+Words with a single use in captions are looked up. For other and unknown words, a linear model scores the word, its
+ending and its neighbors from left to right. It is an averaged perceptron (Collins, 2002) distilled from spaCy's tags of
+200,000 captions, after repairing spaCy's systematic mistakes on captions (:mod:`anytag.language.parsing.repairs`).
+``recipes/caption_tagger.py`` trains it.
 """
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
-from importlib.resources import files
 
+from anytag.language.data_files import read_data
 from anytag.language.parsing.repairs import repair_tags
 
-#: Tags of the model. Distinctions that the tag rules do not use are not made (JJR is JJ, VBP is VB).
+#: The model's tags, without distinctions that the rules do not need (JJR is JJ, VBP is VB).
 TAGS = (
     "NN", "NNS", "NNP", "JJ", "VBG", "VBN", "VBD", "VB", "VBZ", "MD", "DT", "CD", "PRP$", "PRP", "POS", "IN", "RP",
     "RB", "TO", "CC", "WP", "EX", ".", ",",
@@ -24,17 +23,17 @@ TAGS = (
 _OPEN = tuple(TAGS.index(tag) for tag in ("NN", "NNS", "JJ", "VBG", "VBN", "VBD", "VB", "VBZ", "RB", "NNP"))
 _FINITE = frozenset(TAGS.index(tag) for tag in ("VB", "VBZ", "VBD", "MD"))
 _NUMBER, _STOP, _COMMA, _NAME = (TAGS.index(tag) for tag in ("CD", ".", ",", "NNP"))
-#: Words that begin a clause, after which a new finite verb may come.
+#: Words that open a clause, in which a new finite verb may come.
 _CLAUSE = frozenset(("while", "as", "who", "that", "which", "and", "when", "where", ",", "but"))
 
 
 class LightTagger:
-    """The tagger with its model.
+    """The light tagger.
 
     Args:
-        lexicon: For every known word the indices of its possible tags in :data:`TAGS`, likeliest first.
-        weights: For every feature the weights of some tags, by tag index.
-        shares: For known words the share of each tag, for repairs.
+        lexicon: For each known word, the indices in :data:`TAGS` of its possible tags, most likely first.
+        weights: For each feature, the weights of some tags by index.
+        shares: For known words, the share of each tag among their uses, for repairs.
     """
 
     def __init__(
@@ -43,16 +42,10 @@ class LightTagger:
         weights: dict[str, dict[int, float]],
         shares: dict[str, dict[str, float]],
     ):
-        self._lexicon = lexicon
-        self._shares = shares
-        self._weights = weights
+        self._lexicon, self._weights, self._shares = lexicon, weights, shares
 
     def tag(self, words: Sequence[str]) -> list[str]:
-        """Penn tags of the words of one caption, in their original case."""
-        return [TAGS[index] for index in self.tag_indices(words)]
-
-    def tag_indices(self, words: Sequence[str]) -> list[int]:
-        """As :meth:`tag`, as indices into :data:`TAGS`."""
+        """Return the Penn tags of a caption's words, which keep their case."""
         lower = [word.lower() for word in words]
         lexicon, weights = self._lexicon, self._weights
         choices = [lexicon.get(word) or guess(raw, word) for raw, word in zip(words, lower, strict=True)]
@@ -75,17 +68,16 @@ class LightTagger:
                 finite = True
             elif lower[place] in _CLAUSE:
                 finite = False
-        return result
+        return [TAGS[index] for index in result]
 
     def tag_many(self, sentences: Iterable[list[str]]) -> Iterator[tuple[list[str], list[str]]]:
-        """Words and their Penn tags, sentence by sentence, in order."""
         for words in sentences:
-            # The repairs again: the model has learned them for words it has seen, not for unknown ones.
+            # The model has learned the repairs for known words only.
             yield words, repair_tags([word.lower() for word in words], self.tag(words), self._shares)
 
 
 def guess(raw: str, word: str) -> tuple[int, ...]:
-    """Possible tags of an unknown word."""
+    """Return the possible tags of an unknown word."""
     first = word[0]
     if first.isdigit():
         return (_NUMBER,)
@@ -103,14 +95,14 @@ def features(
     finite: bool,
     known: bool,
 ) -> list[str]:
-    """Names of the features that are on for a word.
+    """Return the names of a word's active features.
 
     Args:
-        words: The words in their original case.
+        words: The caption's words.
         lower: The same in lower case.
-        choices: Possible tags of every word, likeliest first.
+        choices: Possible tags of each word, most likely first.
         before: Tags of the words to the left.
-        place: Which word.
+        place: The word's index.
         finite: Whether the clause has had a finite verb.
         known: Whether the lexicon has the word.
     """
@@ -153,7 +145,7 @@ def features(
 
 @cache
 def load_shares() -> dict[str, dict[str, float]]:
-    """For words of the captions, the share of each Penn tag among their uses."""
+    """Load the share of each Penn tag among the uses of the words in captions."""
     record = _read()["lexicon"]
     shares: dict[str, dict[str, float]] = {}
     for word, packed in record.items():
@@ -164,7 +156,7 @@ def load_shares() -> dict[str, dict[str, float]]:
 
 @cache
 def load_light_tagger() -> LightTagger:
-    """The tagger that ships with the package."""
+    """Load the tagger that ships with the package."""
     record = _read()
     lexicon = {
         word: tuple(int(entry.split(":")[0]) for entry in packed.split(" "))
@@ -179,6 +171,5 @@ def load_light_tagger() -> LightTagger:
 
 @cache
 def _read() -> dict[str, dict[str, str]]:
-    data = files("anytag.language").joinpath("data/tagger.json.gz").read_bytes()
-    record: dict[str, dict[str, str]] = json.loads(gzip.decompress(data))
+    record: dict[str, dict[str, str]] = json.loads(read_data("tagger.json.gz"))
     return record

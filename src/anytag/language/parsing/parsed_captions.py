@@ -1,4 +1,4 @@
-"""Captions that were parsed before: each is parsed once, however many epochs, passes and restarts read it."""
+"""A file of parsed captions, so that epochs, passes and restarts parse each caption once."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from anytag.language.parsing.parser import CaptionParser
 from anytag.language.parsing.rules import ParsedTag
 from anytag.recognition import TagKind
 
-#: Captions that are looked up at a time.
+#: Captions per lookup.
 _CHUNK = 500
 
-#: New captions that are kept in memory before they are written.
+#: New captions that are buffered before they are written.
 _PENDING = 2000
 
 
 class ParsedCaptions:
-    """A caption parser that keeps what it has parsed in a file.
+    """A caption parser that stores its results in an SQLite file.
 
-    Several threads and processes may share the file. What a killed process had not written yet is parsed again; a
-    damaged file is begun anew.
+    Several threads and processes may share the file. Results that a killed process had not written are parsed again; a
+    damaged file is replaced.
 
     Args:
-        parser: Reads the captions that are new.
-        folder: Where the file is kept; its name holds the parser's, since parsers differ in what they find.
+        parser: Parses new captions.
+        folder: The file's folder; its name contains the parser's, since parsers differ in their results.
 
     Attributes:
-        name: The parser's.
-        path: The file, an SQLite database.
-        parsed: Captions that this object had parsed.
+        name: The parser's name.
+        path: The file.
+        parsed: Number of captions that this object has parsed.
     """
 
     def __init__(self, parser: CaptionParser, folder: Path):
@@ -55,16 +55,10 @@ class ParsedCaptions:
             self._file = _open(self.path)
 
     def parse(self, caption: str) -> list[ParsedTag]:
-        """Tags of one caption, in order of appearance, without duplicates."""
         return self._parse([caption])[0]
 
     def parse_many(self, captions: Iterable[str], workers: int = 1) -> Iterator[list[ParsedTag]]:
-        """Tags of many captions, in their order, as a stream.
-
-        Args:
-            captions: Any iterable; it is read only a little ahead of what is handed out.
-            workers: Processes that parse what is new; 1 parses in this one.
-        """
+        """Parse captions lazily; see :meth:`CaptionParser.parse_many`."""
         rest = iter(captions)
         size = _CHUNK * min(workers, max(2, available_processors()))
         while chunk := list(islice(rest, size)):
@@ -72,7 +66,7 @@ class ParsedCaptions:
         self.flush()
 
     def flush(self) -> None:
-        """Write what was parsed. Without room on the disk it is parsed again another time."""
+        """Write new results. On a full disk they are dropped, and parsed again next time."""
         with self._lock:
             self._write()
 
@@ -83,17 +77,17 @@ class ParsedCaptions:
             new = {key: caption for key, caption in zip(keys, captions, strict=True) if key not in found}
             if new:
                 for key, tags in zip(new, self._parser.parse_many(new.values(), workers), strict=True):
-                    found[key] = self._pending[key] = _written(tags)
+                    found[key] = self._pending[key] = _encode(tags)
                 self.parsed += len(new)
                 if len(self._pending) >= _PENDING:
                     self._write()
-        return [_read(found[key]) for key in keys]
+        return [_decode(found[key]) for key in keys]
 
     def _known(self, keys: list[bytes]) -> dict[bytes, str]:
         found = {key: self._pending[key] for key in keys if key in self._pending}
         wanted = [key for key in keys if key not in found]
         marks = ",".join("?" * len(wanted))
-        with suppress(sqlite3.OperationalError):  # Another process writes for very long: parse them instead.
+        with suppress(sqlite3.OperationalError):  # Locked for too long: parse them again.
             found |= dict(self._file.execute(f"SELECT caption, tags FROM parsed WHERE caption IN ({marks})", wanted))
         return found
 
@@ -104,16 +98,16 @@ class ParsedCaptions:
 
 
 def _open(path: Path) -> sqlite3.Connection:
-    # Threads take turns; other processes are waited for.
+    # A lock keeps threads apart, the timeout other processes.
     file = sqlite3.connect(path, timeout=60, check_same_thread=False)
     with file:
         file.execute("CREATE TABLE IF NOT EXISTS parsed (caption BLOB PRIMARY KEY, tags TEXT) WITHOUT ROWID")
     return file
 
 
-def _written(tags: list[ParsedTag]) -> str:
+def _encode(tags: list[ParsedTag]) -> str:
     return json.dumps([(tag.name, tag.kind) for tag in tags], ensure_ascii=False)
 
 
-def _read(tags: str) -> list[ParsedTag]:
+def _decode(tags: str) -> list[ParsedTag]:
     return [ParsedTag(name, cast(TagKind, kind)) for name, kind in json.loads(tags)]

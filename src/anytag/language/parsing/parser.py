@@ -1,7 +1,7 @@
-"""Captions into tags: objects, scenes, attributes and actions (Tag2Text, section 3.2).
+"""Parse captions into tags: objects, scenes, attributes and actions (Tag2Text, section 3.2).
 
-A tagger gives each word its part of speech, rules make tags of them (:mod:`anytag.language.parsing.rules`). Two taggers
-fit below the rules: spaCy's, and a light one that ships with the package.
+A part-of-speech tagger, spaCy's or the light one that ships with the package, tags the words, and rules turn them into
+tags (:mod:`anytag.language.parsing.rules`).
 """
 
 from __future__ import annotations
@@ -24,60 +24,53 @@ __all__ = ["CaptionParser", "ParsedTag", "ParserName", "load_parser"]
 
 ParserName = Literal["auto", "light", "spacy"]
 
-#: Captions that go to a worker process at a time.
+#: Captions per task of a worker process.
 _CHUNK = 2_000
 
 
 class CaptionParser(Protocol):
-    """Anything that turns captions into tags."""
+    """Turns captions into tags."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def parse(self, caption: str) -> list[ParsedTag]:
-        """Tags of one caption, in order of appearance, without duplicates."""
+        """Return a caption's tags in order of appearance, without duplicates."""
         ...
 
     def parse_many(self, captions: Iterable[str], workers: int = 1) -> Iterator[list[ParsedTag]]:
-        """Tags of many captions, in their order, as a stream."""
-        ...
-
-
-class Tagger(Protocol):
-    """What stands below the rules: a part of speech for every word."""
-
-    def tag_many(self, sentences: Iterable[list[str]]) -> Iterator[tuple[list[str], list[str]]]:
-        """Words and their Penn Treebank tags, sentence by sentence, in order."""
-        ...
-
-
-class TaggedParser:
-    """A tagger with the rules on top.
-
-    Args:
-        name: Name by which :func:`load_parser` knows it.
-        tagger: Gives the words their parts of speech.
-    """
-
-    def __init__(self, name: Literal["light", "spacy"], tagger: Tagger):
-        self.name: str = name
-        self._kind: Literal["light", "spacy"] = name
-        self._tagger = tagger
-
-    def parse(self, caption: str) -> list[ParsedTag]:
-        """Tags of one caption, in order of appearance, without duplicates."""
-        return next(self._stream([caption]))
-
-    def parse_many(self, captions: Iterable[str], workers: int = 1) -> Iterator[list[ParsedTag]]:
-        """Tags of many captions, in their order, as a stream.
+        """Parse captions lazily, in order.
 
         Args:
-            captions: Any iterable; it is read only a little ahead of what is handed out.
-            workers: Processes to parse in, but no more than there are processors; 1 parses in this one. They import the
-                program's main module, which keeps its work below ``if __name__ == "__main__":``.
+            captions: Read only a little ahead of the results.
+            workers: Processes, at most the number of processors; 1: parse in this one. They import the program's main
+                module, which must keep its work below ``if __name__ == "__main__":``.
 
         Raises:
             UsageError: If ``workers`` is not positive.
         """
+        ...
+
+
+class Tagger(Protocol):
+    """A part-of-speech tagger."""
+
+    def tag_many(self, sentences: Iterable[list[str]]) -> Iterator[tuple[list[str], list[str]]]:
+        """Yield each sentence's words and Penn Treebank tags, in order."""
+        ...
+
+
+class TaggedParser:
+    """A tagger followed by the rules; ``name`` is that of :func:`load_parser`."""
+
+    def __init__(self, name: ParserName, tagger: Tagger):
+        self.name: ParserName = name
+        self._tagger = tagger
+
+    def parse(self, caption: str) -> list[ParsedTag]:
+        return next(self._stream([caption]))
+
+    def parse_many(self, captions: Iterable[str], workers: int = 1) -> Iterator[list[ParsedTag]]:
         if workers < 1:
             raise UsageError(f"workers is {workers}; it must be 1 or more")
         if workers == 1:
@@ -91,7 +84,7 @@ class TaggedParser:
     def _spread(self, captions: Iterable[str], workers: int) -> Iterator[list[ParsedTag]]:
         rest = iter(captions)
         pending: deque[Future[list[list[ParsedTag]]]] = deque()
-        with process_pool(workers, _start_worker, self._kind) as pool:
+        with process_pool(workers, _start_worker, self.name) as pool:
             while True:
                 while len(pending) < 2 * workers and (chunk := list(islice(rest, _CHUNK))):
                     pending.append(pool.submit(_parse_chunk, chunk))
@@ -103,7 +96,7 @@ class TaggedParser:
 _worker: CaptionParser | None = None
 
 
-def _start_worker(name: Literal["light", "spacy"]) -> None:
+def _start_worker(name: ParserName) -> None:
     global _worker
     _worker = load_parser(name)
 
@@ -114,14 +107,14 @@ def _parse_chunk(captions: list[str]) -> list[list[ParsedTag]]:
 
 
 def load_parser(name: ParserName = "auto") -> CaptionParser:
-    """A caption parser.
+    """Load a caption parser.
 
     Args:
-        name: ``light`` needs nothing but the core package; ``spacy`` uses spaCy with an English model; ``auto``
-            is ``light``, which is as good on the gold set, many times as fast, and the same on every machine.
+        name: ``light`` needs only the core package; ``spacy`` needs spaCy with an English model; ``auto`` is ``light``,
+            which is as good on the gold set, many times as fast, and the same on every machine.
 
     Raises:
-        MissingExtraError: If ``spacy`` is asked for and not installed.
+        MissingExtraError: If ``spacy`` is not installed.
         UsageError: If there is no parser of that name.
     """
     if name == "spacy":

@@ -1,21 +1,21 @@
-"""Mistakes that a tagger trained on newspapers makes again and again on captions, and their repair.
+"""Repair systematic mistakes that a tagger trained on newspapers makes on captions.
 
-The evidence is how the same word is tagged over many captions: "shorts" once a verb is a slip, "checks" after a
-lone singular noun in a caption that has no other verb is the verb.
+The evidence is how a word is tagged in many captions: "shorts" tagged as a verb once is a mistake, and "checks" after a
+single singular noun in a caption without another verb is the verb.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from anytag.language.parsing.lemmas import load_lexicon, noun_lemma, verb_lemma
-from anytag.language.parsing.subjects import verb_of_subject
+from anytag.language.parsing.lemmas import noun_lemma, verb_lemma
+from anytag.language.parsing.lexicon import load_lexicon
+from anytag.language.parsing.subjects import has_finite_verb, verb_of_subject
 
-#: Share of a word's uses that one tag must have for the others to count as slips.
+#: Share of a word's uses that one tag must have for the others to count as mistakes.
 DOMINANT = 0.97
-#: Share of verb readings that lets context turn a noun into a verb.
+#: Share of verb readings from which context may turn a noun into a verb.
 PLAUSIBLE = 0.3
-_FINITE = frozenset({"VBZ", "VBP", "VBD", "MD"})
 _NOMINAL = frozenset({"NN", "NNS", "NNP", "NNPS"})
 _SUBJECT = frozenset({"NN", "NNP", "NNS"})
 _UNKNOWN_VERB = {"VBZ": 0.5}
@@ -23,20 +23,15 @@ _AFTER_GERUND = frozenset({"NN", "NNS", "DT", "IN", "PRP$", "RP"})
 _AFTER_SECOND = frozenset({".", "IN", "DT", "PRP$"})
 _AFTER_VERB = frozenset({"DT", "PRP$", "IN", "RP", "RB", "TO", "VBG", ".", "PRP", "CD", "WRB"})
 _NO_VERBS = frozenset({"NN", "NNS", "NNP", "JJ", "RB"})
-#: Words that open a clause of their own: a verb before or after them is not this clause's.
-_BOUNDARY = frozenset({"while", "as", "who", "that", "which", "and", "when", "where", ",", ";", "but", "or"})
 
 
 def repair_tags(lower: list[str], tags: list[str], shares: Mapping[str, Mapping[str, float]]) -> list[str]:
-    """The tags with steady mistakes repaired.
+    """Return the tags with systematic mistakes repaired.
 
     Args:
         lower: Lower-case words.
-        tags: Their Penn tags; not altered.
+        tags: Their Penn tags, which are not changed.
         shares: For known words, the share of each tag among their uses in captions.
-
-    Returns:
-        As many tags.
     """
     result = list(tags)
     last = len(lower) - 1
@@ -52,38 +47,38 @@ def repair_tags(lower: list[str], tags: list[str], shares: Mapping[str, Mapping[
         if tag in _NO_VERBS and (verb := verb_of_subject(lower, result, place)) is not None:
             result[place] = verb
             if result[place - 1] in ("JJ", "NNP"):
-                result[place - 1] = "NN"  # Who does something is not an adjective.
+                result[place - 1] = "NN"  # A subject is not an adjective.
             continue
         before = result[place - 1] if place else ""
         after = result[place + 1] if place < last else "."
         if tag in ("NN", "NNP", "JJ") and word.endswith("ing") and known.get("VBG", 0.0) > 0.5:
-            # "team red playing football": an -ing form that is mostly a verb, after a noun.
+            # An -ing form that is mostly a verb, after a noun: "team red playing football".
             result[place] = "VBG" if before in _NOMINAL and after in _AFTER_GERUND else tag
         elif tag == "NN" and before == "TO" and after in ("DT", "PRP$") and verb_lemma(word) in load_lexicon()["verbs"]:
             result[place] = "VB"  # "to sign a book"
         elif tag == "VBZ" and known.get("NNS", 0.0) > 1 - DOMINANT and _is_plural(lower, result, place):
             result[place] = "NNS"  # "two bears", "price tags"
         elif tag == "NNS" and _is_subject(result, place) and known.get("VBZ", 0.0) > PLAUSIBLE:
-            alone = _may_follow(after, known.get("VBZ", 0.0)) and not _has_verb(lower, result, place)
+            alone = _may_follow(after, known.get("VBZ", 0.0)) and not has_finite_verb(lower, result, place)
             result[place] = "VBZ" if alone and not _is_plural(lower, result, place) else tag
         elif tag == "NNS" and before == "CC" and known.get("VBZ", 0.0) > 0.3 and after in _AFTER_SECOND:
-            # "rides a swing and smiles": the second of two verbs of one subject.
+            # The second verb of one subject: "rides a swing and smiles".
             result[place] = "VBZ" if "VBZ" in result[:place] else tag
         elif tag == "NN" and before == "NNS" and known.get("VBP", 0.0) + known.get("VB", 0.0) > PLAUSIBLE:
-            alone = after in _AFTER_VERB and not _has_verb(lower, result, place)
+            alone = after in _AFTER_VERB and not has_finite_verb(lower, result, place)
             result[place] = "VBP" if alone else tag
     return result
 
 
 def _is_plural(lower: list[str], tags: list[str], place: int) -> bool:
-    """Whether a form in -s is a noun for sure: counted, or the end of a compound."""
+    """Return whether a word in -s is surely a noun: after a number, or at the end of a known compound."""
     before = tags[place - 1] if place else ""
     counted = before == "CD" and not (place > 1 and tags[place - 2] in _SUBJECT)
     return counted or f"{lower[place - 1]} {noun_lemma(lower[place])}" in load_lexicon()["compounds"]
 
 
 def _is_subject(tags: list[str], place: int) -> bool:
-    """Whether a subject may end before a word: a noun, or a noun with its number ("player number 23")."""
+    """Return whether a subject may end before a word: a noun, or a noun with its number ("player number 23")."""
     before = tags[place - 1] if place else ""
     return before in _SUBJECT or (before == "CD" and place > 1 and tags[place - 2] in _SUBJECT)
 
@@ -94,16 +89,5 @@ def _only_a_verb(word: str) -> bool:
 
 
 def _may_follow(after: str, share: float) -> bool:
-    """Whether a word of that tag may follow a verb; a bare noun only after a likely one ("leaves smoke")."""
+    """Return whether a word may follow a verb; a bare noun only if the verb is likely ("leaves smoke")."""
     return after in _AFTER_VERB or (after in ("NN", "NNS", "JJ") and share > 0.3)
-
-
-def _has_verb(lower: list[str], tags: list[str], place: int) -> bool:
-    """Whether the clause around a word has a finite verb already."""
-    for step in (-1, 1):
-        at = place + step
-        while 0 <= at < len(tags) and lower[at] not in _BOUNDARY:
-            if tags[at] in _FINITE:
-                return True
-            at += step
-    return False

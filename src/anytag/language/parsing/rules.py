@@ -1,6 +1,6 @@
-"""From words and Penn part-of-speech tags to picture tags: the part of the parser that all taggers share.
+"""Rules that turn words with Penn part-of-speech tags into picture tags; all taggers share them.
 
-What counts as a tag, and of which kind, is written down in ``tests/language/GOLD.md``.
+``tests/language/GOLD.md`` defines what counts as a tag, and of which kind.
 """
 
 from __future__ import annotations
@@ -9,29 +9,36 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from anytag.language.parsing.lemmas import adjective_lemma, load_lexicon, noun_lemma, verb_lemma
+from anytag.language.parsing.lemmas import adjective_lemma, noun_lemma, verb_lemma
 from anytag.language.parsing.lexicon import (
     ABSTRACT_NOUNS,
     ADJECTIVES,
-    CATENATIVE,
+    BEINGS,
+    CATENATIVE_VERBS,
     COLORS,
+    COMMON_CAPITALS,
+    COVERED,
     FUNCTION_ADJECTIVES,
     FUNCTION_NOUNS,
     IDIOMS,
     ING_NOUNS,
     LIGHT_VERBS,
+    LINKING_VERBS,
+    MATERIAL_NAMES,
     MATERIALS,
     NAMED_KINDS,
     NOUNS,
-    PHRASAL,
+    PHRASAL_VERBS,
     PICTURE_NOUNS,
-    PRONOUN_LIKE,
+    PRONOUNS,
+    QUANTITY_NOUNS,
     SAME_NAME,
-    SHOWING,
+    SHADES,
+    SHOWING_VERBS,
+    load_lexicon,
     scene_names,
 )
-from anytag.language.parsing.lexicon import words as word_set
-from anytag.language.parsing.word_classes import COMMON_CAPITALS, class_letter
+from anytag.language.parsing.word_classes import class_letter
 from anytag.recognition import TagKind
 
 
@@ -41,30 +48,11 @@ class ParsedTag:
 
     Attributes:
         name: Lower case; nouns in the singular, verbs in the base form, blanks between the words of a compound.
-        kind: What sort of thing it names.
+        kind: The tag's kind.
     """
 
     name: str
     kind: TagKind
-
-
-#: Nouns that no verb has as its object in "smiling girl": the -ing form tells how they are.
-_BEINGS = word_set(
-    "man woman person child boy girl baby toddler kid lady guy dog cat horse bird adult couple player crowd people "
-    "men women children boys girls kids ladies guys dogs cats horses birds adults players friend friends worker "
-    "workers"
-)
-#: Named kinds that tell what something is made of.
-_MATERIAL_NAMES = frozenset(
-    {"stainless steel", "wrought iron", "stained glass", "polka dot", "african american", "native american"}
-)
-#: Verbs that link when an adjective follows: "looks upset", "gets ready".
-_LINKS = word_set("look get go turn keep feel grow")
-#: Participles that make an adjective of the noun before them.
-_COVERED = word_set(
-    "covered shaped colored coloured lined filled topped themed capped clad drawn haired sleeved sized styled faced"
-)
-_SHADES = word_set("light dark bright pale deep")
 
 
 @cache
@@ -79,7 +67,7 @@ def _named_by_first_word() -> dict[str, list[tuple[str, ...]]]:
 
 
 def _unhyphened(word: str) -> list[str]:
-    """The words of a hyphened noun ("knee-pads"); names that are written so stay ("t-shirt")."""
+    """Split a hyphenated noun ("knee-pads"), unless its name is written so ("t-shirt")."""
     if "-" not in word or word in NOUNS or word in SAME_NAME:
         return [word]
     parts = [part for part in word.split("-") if part]
@@ -88,18 +76,18 @@ def _unhyphened(word: str) -> list[str]:
 
 
 def extract(words: Sequence[str], tags: Sequence[str]) -> list[ParsedTag]:
-    """Tags of a tagged caption, in order of appearance, without duplicates.
+    """Return the tags of a tagged caption in order of appearance, without duplicates.
 
     Args:
         words: Tokens in their original case.
-        tags: Their Penn Treebank part-of-speech tags, as many.
+        tags: Their Penn Treebank part-of-speech tags.
     """
-    reading = _Reading(words, tags)
-    reading.run()
-    return list(reading.found)
+    extraction = _Extraction(words, tags)
+    extraction.run()
+    return list(extraction.tags_found)
 
 
-class _Reading:
+class _Extraction:
     """One pass over one caption."""
 
     def __init__(self, words: Sequence[str], tags: Sequence[str]):
@@ -110,15 +98,15 @@ class _Reading:
             for place, (word, low, tag) in enumerate(zip(words, self.lower, tags, strict=True))
         ]
         self._mark_names(words)
-        self.found: dict[ParsedTag, None] = {}
-        # Attributes of the noun to come; they go if it turns out to be no tag ("a large group of people").
-        self.recent: list[ParsedTag] = []
-        self.seen_verb = False
+        self.tags_found: dict[ParsedTag, None] = {}
+        # Attributes of the next noun, dropped if that noun is no tag ("a large group of people").
+        self.pending_attributes: list[ParsedTag] = []
+        self.has_verb = False
         self.last_noun = ""
         self._merge_named()
 
     def _mark_names(self, words: Sequence[str]) -> None:
-        """Two capitals in a row are a name ("Santa Claus"), and so is one in capitals throughout ("US")."""
+        """Mark proper names: two capitalized words in a row ("Santa Claus"), or a word in capitals ("US")."""
         capital = [word[0].isupper() for word in words]
         if 2 * sum(capital) > len(words):
             return
@@ -131,7 +119,7 @@ class _Reading:
                 self.classes[place] = "P"
 
     def _merge_named(self) -> None:
-        """Make one noun of "hot dog", "hard hat" and the like."""
+        """Merge names such as "hot dog" and "hard hat" into one noun."""
         table = _named_by_first_word()
         spellings: dict[str, str] = load_lexicon()["spellings"]
         place = 0
@@ -160,10 +148,10 @@ class _Reading:
             letter = classes[place]
             if letter == "N" or (letter in "GC" and self._opens_compound(place)):
                 place = self._noun_run(place)
-                self.recent.clear()
+                self.pending_attributes.clear()
                 continue
             if letter not in "ACMK":
-                self.recent.clear()
+                self.pending_attributes.clear()
             if letter == "A":
                 self._adjective(place)
             elif letter == "C":
@@ -173,7 +161,7 @@ class _Reading:
             place += 1
 
     def _opens_compound(self, place: int) -> bool:
-        """Whether an -ing form or color word and the noun after it are one name ("swimming pool")."""
+        """Return whether an -ing form or color is the first word of a compound noun ("swimming pool")."""
         if place + 1 >= len(self.classes) or self.classes[place + 1] != "N":
             return False
         if self.classes[place] == "C" and self.lower[place] not in ("cream", "orange"):
@@ -183,21 +171,20 @@ class _Reading:
         )
 
     def _takes_object(self, place: int) -> bool:
-        """Whether an -ing form before a noun is more likely a verb with its object ("riding horses")."""
+        """Return whether an -ing form before a noun is more likely a verb with its object ("riding horses")."""
         return self.lower[place] in ("riding", "drinking", "eating", "wearing", "holding")
 
     def _noun_run(self, start: int) -> int:
         end = start + 1
         while end < len(self.classes) and self.classes[end] == "N":
             end += 1
-        # A color between nouns or a noun run broken by nothing else ends the run.
         words = [part for word in self.lower[start:end] for part in _unhyphened(word)]
         if (
             self.lower[end : end + 1]
-            and self.lower[end] in _COVERED
+            and self.lower[end] in COVERED
             and self.classes[end + 1 : end + 2] in (["N"], ["A"], ["C"])
         ):
-            # "a snow covered mountain", also written with a hyphen
+            # "a snow covered mountain", also with a hyphen.
             self._add("-".join((words[-1], self.lower[end])), "attribute")
             return end + 1
         while len(words) > 1:
@@ -206,21 +193,10 @@ class _Reading:
                 (first in COLORS and first not in ("cream", "orange"))
                 or first in MATERIALS
                 or first in ADJECTIVES
-                or first in _MATERIAL_NAMES
+                or first in MATERIAL_NAMES
             ):
                 self._add(first, "attribute")
-            elif first not in (
-                "couple",
-                "lot",
-                "bunch",
-                "pair",
-                "group",
-                "lots",
-                "background",
-                "dozen",
-                "left",
-                "right",
-            ):
+            elif first not in QUANTITY_NOUNS:
                 break
             words = words[1:]
         head = words[-1]
@@ -243,8 +219,8 @@ class _Reading:
         if len(words) == 1:
             self.last_noun = words[0]
             if self._is_function_noun(words[0], head, following, end):
-                for tag in self.recent:
-                    self.found.pop(tag, None)
+                for tag in self.pending_attributes:
+                    self.tags_found.pop(tag, None)
                 return
         if (head == "glasses" and following == "of") or (
             words[-2:-1] in (["wine"], ["beer"], ["champagne"]) and head == "glasses"
@@ -259,7 +235,7 @@ class _Reading:
         name = self._compound(words, head)
         name = load_lexicon()["spellings"].get(name, name)
         name = SAME_NAME.get(name, name)
-        if len(name) < 2 or name in PRONOUN_LIKE:
+        if len(name) < 2 or name in PRONOUNS:
             return
         kind: TagKind = "scene" if name in scene_names() or name.rsplit(" ", 1)[-1] in scene_names() else "object"
         self._add(name, kind)
@@ -267,17 +243,17 @@ class _Reading:
     def _is_function_noun(self, word: str, head: str, following: str, end: int) -> bool:
         previous = self.lower[end - 2] if end > 1 else ""
         if word == "top" and following != "of" and self.classes[end - 2 : end - 1] in (["C"], ["A"], ["E"]):
-            return False  # worn, not "on top"
+            return False  # The garment.
         if f"{previous} {word}" in IDIOMS:
             return True
         if word in ("couple", "couples"):
             return following == "of" or following == ""
         if word in PICTURE_NOUNS:
-            return following in ("of", "with", "showing", "shows", "taken") and not self.seen_verb
+            return following in ("of", "with", "showing", "shows", "taken") and not self.has_verb
         return word in FUNCTION_NOUNS or head in FUNCTION_NOUNS or head in ABSTRACT_NOUNS
 
     def _compound(self, words: list[str], head: str) -> str:
-        """Name of a noun run: two words are one; of more, the longest end that is a known name, or the last two."""
+        """Return a compound's name: both of two words; of more, the longest known name at the end, or the last two."""
         if len(words) > 2:
             known = load_lexicon()["compounds"]
             for first in range(len(words) - 1):
@@ -292,7 +268,7 @@ class _Reading:
         if word in FUNCTION_ADJECTIVES or len(word) < 2:
             return
         following = self.classes[place + 1] if place + 1 < len(self.classes) else ""
-        if word in _SHADES and following == "C":
+        if word in SHADES and following == "C":
             return
         if word == "colored" and place and self.classes[place - 1] == "C":
             return
@@ -301,7 +277,7 @@ class _Reading:
     def _verb(self, place: int) -> None:
         word, letter = self.lower[place], self.classes[place]
         if letter in "GE" and self._is_prenominal(place):
-            self.recent.clear()
+            self.pending_attributes.clear()
             if word == "colored" and place and self.classes[place - 1] == "C":
                 return
             if word not in FUNCTION_ADJECTIVES:
@@ -313,28 +289,28 @@ class _Reading:
             after += 1
         following = self.lower[after] if after < len(self.lower) else ""
         if lemma in LIGHT_VERBS or len(lemma) < 2:
-            self.seen_verb = self.seen_verb or lemma == "have"
+            self.has_verb = self.has_verb or lemma == "have"
             return
         if lemma == "look" and following == "like":
             return
         if (
-            lemma in _LINKS
+            lemma in LINKING_VERBS
             and after == place + 1
             and self.classes[after : after + 1] == ["A"]
             and self._ends_phrase(after)
         ):
             return
-        if lemma in CATENATIVE and self._verb_follows(after):
+        if lemma in CATENATIVE_VERBS and self._verb_follows(after):
             return
-        if lemma in SHOWING and (letter == "E" or self.last_noun in PICTURE_NOUNS):
+        if lemma in SHOWING_VERBS and (letter == "E" or self.last_noun in PICTURE_NOUNS):
             return
-        self.seen_verb = True
-        if following and self.tags[after] == "RP" and f"{lemma} {following}" in PHRASAL:
+        self.has_verb = True
+        if following and self.tags[after] == "RP" and f"{lemma} {following}" in PHRASAL_VERBS:
             lemma = f"{lemma} {following}"
         self._add(lemma, "action")
 
     def _ends_phrase(self, place: int) -> bool:
-        """Whether no noun follows the adjective there: "looks upset", not "looks upset people"."""
+        """Return whether the adjective is not followed by its noun: "looks upset", not "looks upset people"."""
         return self.classes[place + 1 : place + 2] not in (["N"], ["A"], ["C"])
 
     def _verb_follows(self, place: int) -> bool:
@@ -348,7 +324,7 @@ class _Reading:
         return False
 
     def _is_prenominal(self, place: int) -> bool:
-        """Whether a participle stands before the noun that it describes ("parked cars", "a smiling woman")."""
+        """Return whether a participle describes the noun after it ("parked cars", "a smiling woman")."""
         after = place + 1
         while after < len(self.classes) and self.classes[after] in "AC":
             after += 1
@@ -360,7 +336,7 @@ class _Reading:
         left = self.classes[before] if before >= 0 else "start"
         if self.classes[place] == "E":
             return left not in ("N", "F", "O", "P", "G")
-        being = self.lower[after] in _BEINGS and after == place + 1
+        being = self.lower[after] in BEINGS and after == place + 1
         if left == "D":
             return (self.tags[before] != "CD" and self.lower[before] not in ("one", "some", "another")) or being
         if left == "C":
@@ -378,7 +354,7 @@ class _Reading:
             name = name[:-1]
         name = SAME_NAME.get(name, name)
         tag = ParsedTag(name, kind)
-        if tag not in self.found and any(c.isalpha() for c in name):
-            self.found[tag] = None
+        if tag not in self.tags_found and any(c.isalpha() for c in name):
+            self.tags_found[tag] = None
             if kind == "attribute":
-                self.recent.append(tag)
+                self.pending_attributes.append(tag)

@@ -17,7 +17,7 @@ _UNUSED = ["ner", "parser", "lemmatizer", "attribute_ruler", "senter"]
 
 
 def find_model() -> str | None:
-    """Name of an installed English model package, the small ones first; ``None`` without spaCy or a model."""
+    """Return the name of an installed English model, preferably a small one; ``None`` without spaCy or a model."""
     if importlib.util.find_spec("spacy") is None:
         return None
     names = sorted(m.name for m in pkgutil.iter_modules() if m.name.startswith("en_core_web_"))
@@ -27,10 +27,10 @@ def find_model() -> str | None:
 class SpacyTagger:
     """spaCy's tagger on our own tokens.
 
-    Only its tagger runs: the rules need no dependency tree, and without it spaCy is three times as fast.
+    No other component runs: the rules need no dependency tree, and spaCy is three times as fast without it.
 
     Args:
-        repair: Whether its steady mistakes on captions are repaired.
+        repair: Whether to repair its systematic mistakes on captions.
 
     Raises:
         MissingExtraError: If spaCy or an English model (``en_core_web_*``) is not installed.
@@ -45,8 +45,6 @@ class SpacyTagger:
         self._doc: Any = importlib.import_module("spacy.tokens").Doc
 
     def tag_many(self, sentences: Iterable[list[str]]) -> Iterator[tuple[list[str], list[str]]]:
-        """Words and their Penn tags, sentence by sentence, in order."""
-
         def documents() -> Iterator[tuple[Any, list[str]]]:
             for words in sentences:
                 yield self._doc(self._nlp.vocab, words=words), words

@@ -1,22 +1,22 @@
-"""Slips of the pen in captions: an unknown word one edit away from a frequent one is taken for it."""
+"""Correct typing errors in captions: an unknown word one edit away from a frequent word is replaced by it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
 
-from anytag.language.parsing.lemmas import load_lexicon, noun_lemma, verb_lemma
-from anytag.language.parsing.lexicon import ADJECTIVES, COLORS, MATERIALS, NOUNS
+from anytag.language.parsing.lemmas import noun_lemma, verb_lemma
+from anytag.language.parsing.lexicon import ADJECTIVES, COLORS, MATERIALS, NOUNS, load_lexicon
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
-#: Shorter words have too many neighbors to be corrected.
+#: Shorter words have too many neighbors.
 MIN_LENGTH = 5
-#: Uses in captions that make a word a correction.
+#: Uses in captions from which a word may be a correction.
 FREQUENT = 40
 
 
 def one_edit_away(word: str) -> Iterator[str]:
-    """Everything that one slip makes of a word: a letter too many, too few, wrong, or two swapped; never the first."""
+    """Yield all words one edit away: a letter deleted, inserted or replaced, or two swapped; the first letter stays."""
     for place in range(1, len(word) + 1):
         head, tail = word[:place], word[place:]
         if tail:
@@ -30,20 +30,18 @@ def one_edit_away(word: str) -> Iterator[str]:
 
 
 def is_known(word: str) -> bool:
-    """Whether a lower-case word, or its base form, is in the lexicon."""
+    """Return whether the lexicon has a lower-case word or its base form."""
     lexicon = load_lexicon()
-    if word in lexicon["frequent"] or word in lexicon["protected"] or word in NOUNS or word in ADJECTIVES:
+    if any(word in known for known in (NOUNS, ADJECTIVES, COLORS, MATERIALS)):
         return True
-    if word in COLORS or word in MATERIALS or word in lexicon["proper"]:
-        return True
-    if word in lexicon["adjs"] or word in lexicon["adj_irregular"]:
+    if any(word in lexicon[table] for table in ("frequent", "protected", "proper", "adjs", "adj_irregular")):
         return True
     return noun_lemma(word) in lexicon["nouns"] or verb_lemma(word) in lexicon["verbs"]
 
 
 @lru_cache(maxsize=65536)
 def correct(word: str) -> str:
-    """The frequent word that a lower-case unknown word was meant to be, or the word itself."""
+    """Return the most frequent correction of a lower-case unknown word, or the word itself."""
     typos: dict[str, str] = load_lexicon()["typos"]
     if word in typos:
         return typos[word]
@@ -55,7 +53,7 @@ def correct(word: str) -> str:
 
 
 def correct_words(words: list[str]) -> list[str]:
-    """Words with slips repaired; names (capitals within a caption) are left alone."""
+    """Return the words with typing errors corrected; proper names (capitals within a caption) are left alone."""
     result = words
     for place, word in enumerate(words):
         if len(word) < MIN_LENGTH:

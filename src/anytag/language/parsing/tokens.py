@@ -1,31 +1,26 @@
-"""Captions into tokens: one tokenizer for every tagger, so that the rules above see the same words."""
+"""Split captions into tokens, the same way for every tagger."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
 
-# A word with inner apostrophes and hyphens ("t-shirt", "o'clock"), a number, or one other sign.
+# A clitic, a word with inner apostrophes and hyphens ("t-shirt", "o'clock"), a number, or another character.
 _TOKEN = re.compile(r"(?<!\w)'(?:s|re|ve|ll|d|m)\b|[^\W\d_]+(?:['-][^\W_]+)*|\d[\w.,:/-]*\w|\d|[^\w\s]")
 _QUOTES = str.maketrans(
     {"’": "'", "‘": "'", "`": "'", "“": '"', "”": '"', "‐": "-", "‑": "-", "–": "-", "—": "-", "_": " "}
 )
 _CLITICS = ("n't", "'s", "'re", "'ve", "'ll", "'d", "'m", "'")
-#: Longest caption that is parsed; what follows is not read, so that no text can make a worker hang.
+#: Longer captions are truncated, so that no text can make a worker hang.
 MAX_CHARACTERS = 10_000
 
 
 def tokenize(caption: str) -> list[str]:
-    """Split a caption into words, numbers and signs.
+    """Split a caption into words, numbers and punctuation.
 
-    Clitics come apart ("man's" -> "man", "'s"), colors joined by "and" too ("black-and-white"); other hyphenated
-    words stay whole ("t-shirt", "long-sleeved").
-
-    Args:
-        caption: Any text; only its first 10,000 characters are read.
-
-    Returns:
-        Tokens in their original case, typographic quotes and dashes made plain.
+    Clitics are split off ("man's" -> "man", "'s"), and so are colors joined by "and" ("black-and-white"); other
+    hyphenated words stay whole ("t-shirt", "long-sleeved"). Tokens keep their case; typographic quotes and dashes
+    become plain ones. Only the first 10,000 characters are read.
     """
     text = caption[:MAX_CHARACTERS]
     if not text.isascii():
@@ -40,10 +35,7 @@ def tokenize(caption: str) -> list[str]:
         if len(token) == 1:
             result.append(token)
             continue
-        if "'" in token:
-            word, clitic = _split_clitic(token)
-        else:
-            word, clitic = token, ""
+        word, clitic = _split_clitic(token) if "'" in token else (token, "")
         if "-and-" in word.lower() or "-n-" in word.lower():
             result.extend(part for part in word.split("-") if part)
         else:

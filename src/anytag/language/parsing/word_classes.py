@@ -1,12 +1,18 @@
-"""Word classes: what the tag rules see of a tagged word."""
+"""One-letter word classes of tagged words, on which the tag rules work."""
 
 from __future__ import annotations
 
-from anytag.language.parsing.lemmas import load_lexicon, noun_lemma
-from anytag.language.parsing.lexicon import ADJECTIVES, COLORS, MATERIALS, NOUNS, PLACE_ADVERBS
-from anytag.language.parsing.lexicon import words as word_set
+from anytag.language.parsing.lemmas import noun_lemma
+from anytag.language.parsing.lexicon import (
+    ADJECTIVES,
+    COLORS,
+    COMMON_CAPITALS,
+    MATERIALS,
+    NOUNS,
+    PLACE_ADVERBS,
+    load_lexicon,
+)
 
-# Word classes. The rules look at one letter a word:
 # N noun, A adjective, C color, G -ing form, E -ed form, F other verb form, D determiner, number or possessive,
 # Q possessive 's, I preposition, R particle, B adverb, T "to", K conjunction, M comma, P name, O anything else.
 _CLASS = {
@@ -15,15 +21,10 @@ _CLASS = {
     "PRP$": "D", "WP$": "D", "POS": "Q", "IN": "I", "RP": "R", "RB": "B", "RBR": "B", "RBS": "B", "TO": "T",
     "CC": "K", ",": "M", "PRP": "O", "WP": "O", "EX": "O", "FW": "N", "AFX": "A", "ADD": "O", "HYPH": "O",
 }  # fmt: skip
-#: Words that are not names although they are written with a capital.
-COMMON_CAPITALS = word_set(
-    "christmas halloween thanksgiving easter santa jeep tv bmx atv suv dj cd dvd pc ipod iphone lcd xbox wii usb "
-    "tvs suvs atvs bbq atm"
-)
 
 
 def class_letter(word: str, lower: str, tag: str, first: bool) -> str:
-    """One-letter class of a word, the taggers' steady mistakes on captions repaired."""
+    """Return a word's class, after repairing systematic mistakes of the taggers on captions."""
     if lower in COLORS and tag[:2] in ("NN", "JJ", "VB", "RB"):
         return "C" if tag != "NNS" else "N"
     if lower in ADJECTIVES:

@@ -1,1 +1,1 @@
-"""What is known of tags before any picture is seen: kinds, synonyms, implications, and building vocabularies."""
+"""Knowledge about tags: kinds, synonyms, implications, vocabularies."""

@@ -1,4 +1,4 @@
-"""Which tags a sentence names."""
+"""Find a vocabulary's tags in sentences."""
 
 from __future__ import annotations
 
@@ -14,10 +14,8 @@ from anytag.model.vocabulary import TagVocabulary, VocabularyTag
 class TagCoverage:
     """Finds a vocabulary's tags in sentences.
 
-    A tag is named by its name, an alias, an inflection of them, or by something that implies it ("puppy" names "dog").
-
-    Args:
-        vocabulary: The tags.
+    A sentence names a tag by its name, an alias, an inflection of them, or by a tag that implies it ("puppy" names
+    "dog").
     """
 
     def __init__(self, vocabulary: TagVocabulary):
@@ -29,7 +27,7 @@ class TagCoverage:
         return TagMapper(self.vocabulary)
 
     def named(self, text: str, tags: Sequence[VocabularyTag] | None = None) -> list[VocabularyTag]:
-        """Those of some tags, or of all, that a sentence names; in the order of the tags."""
+        """Return those of some tags, or of all tags, that a sentence names, in the given order."""
         ids = self._mapper(load_parser("light").parse(text))
         words = f" {clean_caption(text)} "
         return [
@@ -39,13 +37,13 @@ class TagCoverage:
         ]
 
     def claims(self, text: str) -> list[VocabularyTag]:
-        """The objects and scenes that a sentence names itself; what they imply is not added."""
+        """Return the objects and scenes that a sentence names, without implied tags."""
         ids = self._mapper(load_parser("light").parse(text), implied=False)
         return [tag for id in sorted(ids) if (tag := self.vocabulary[id]).kind in ("object", "scene")]
 
     def _names(self, tag: VocabularyTag) -> tuple[str, ...]:
-        """A tag's names as they would stand in a cleaned sentence."""
-        if tag.id >= len(self.vocabulary):  # A user's own words.
+        """Return a tag's names as they appear in a cleaned sentence."""
+        if tag.id >= len(self.vocabulary):  # A user's own category.
             return _cleaned(tag)
         if tag.id not in self._cleaned:
             self._cleaned[tag.id] = _cleaned(tag)

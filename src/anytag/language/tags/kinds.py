@@ -1,4 +1,4 @@
-"""Kinds for tag lists that come without: what does a bare name most likely name?"""
+"""Guess the kinds of tags in lists that have only names."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from anytag.language.tags.knowledge import load_knowledge
 from anytag.model.names import normalize_name
 from anytag.recognition import TagKind
 
-#: Which senses a name's further entries are, by the kind of its first.
+#: Kinds of a name's further entries, by the kind of the first.
 _NEXT: dict[TagKind, tuple[TagKind, ...]] = {
     "object": ("action", "attribute", "scene"),
     "scene": ("action", "attribute", "object"),
@@ -21,21 +21,21 @@ _NEXT: dict[TagKind, tuple[TagKind, ...]] = {
 
 
 def guess_kinds(names: Sequence[str]) -> list[TagKind]:
-    """A kind per name; names that stand twice get two kinds, since one name and kind make one tag.
+    """Guess a kind for each name; a name that is listed twice gets two kinds, since name and kind must be unique.
 
-    Scenes and colors are looked up; for the rest the caption parser judges the name as a caption of its own, and
-    what it makes nothing of is an object. A guess, good for filtering and for telling senses apart.
+    Scenes and colors are looked up. Other names are parsed as captions, and are objects if the parser is not sure.
+    Good enough to filter tags, and to tell senses apart.
 
     Raises:
-        VocabularyError: If a name stands more often than there are kinds.
+        VocabularyError: If a name is listed more often than there are kinds.
     """
     parser, scenes = load_parser("light"), load_knowledge().scenes
-    taken: dict[str, list[TagKind]] = {}
+    used_kinds: dict[str, list[TagKind]] = {}
     kinds: list[TagKind] = []
     for place, name in enumerate(names):
         key = normalize_name(name)
         first = _guess(key, scenes, parser)
-        used = taken.setdefault(key, [])
+        used = used_kinds.setdefault(key, [])
         left = [kind for kind in (first, *_NEXT[first]) if kind not in used]
         if not left:
             raise VocabularyError(f"entry {place + 1}: {name!r} stands {len(used) + 1} times in the tag list")
@@ -50,6 +50,4 @@ def _guess(name: str, scenes: frozenset[str], parser: CaptionParser) -> TagKind:
     if name in COLORS:
         return "attribute"
     parsed = parser.parse(name)
-    if len(parsed) == 1:
-        return parsed[0].kind
-    return "object"
+    return parsed[0].kind if len(parsed) == 1 else "object"

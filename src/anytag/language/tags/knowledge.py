@@ -1,9 +1,9 @@
-"""What the package knows of tags before it sees any data: reviewed tables of names.
+"""The package's reviewed tables of tag names.
 
-Four tables lie in ``anytag/language/data``: ``synonyms.tsv`` (other names), ``implies.tsv`` (what follows from a
-tag), ``blocked.tsv`` (words that name nothing to be seen) and ``imagenet_tags.tsv`` (the everyday name of each
-ImageNet-1k class); ``scenes.txt`` lists the names of places. WordNet and counts over captions proposed their
-entries, people decided: see ``docs/decisions/vocabulary.md``.
+In ``anytag/language/data``: ``synonyms.tsv`` (aliases), ``implies.tsv`` (tags that imply others), ``blocked.tsv``
+(words that name nothing visible), ``imagenet_tags.tsv`` (a common name for each ImageNet-1k class) and ``scenes.txt``
+(places). Their entries were proposed by WordNet and by counts over captions, and reviewed by people: see
+``docs/decisions/vocabulary.md``.
 """
 
 from __future__ import annotations
@@ -11,26 +11,26 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
-from typing import Generic, Literal, TypeVar
+from functools import cache, cached_property
+from typing import Generic, Literal, TypeVar, get_args
 
 from anytag.errors import VocabularyError
+from anytag.language.data_files import read_data
 from anytag.language.parsing.lexicon import scene_names
 from anytag.recognition import TagKind
 
-#: Objects and scenes are both nouns, and share their names: whether "mountain" is a scene is no matter of its synonyms.
+#: Objects and scenes are both nouns, with shared synonyms.
 WordClass = Literal["noun", "attribute", "action"]
 
-WORD_CLASSES: tuple[WordClass, ...] = ("noun", "attribute", "action")
+WORD_CLASSES: tuple[WordClass, ...] = get_args(WordClass)
 
-#: A compound with one of these in front is not a real thing of its head's kind: a toy car is not a car.
+#: Modifiers of things that are not real: a toy car is not a car.
 UNREAL_MODIFIERS = frozenset({
     "bronze", "candy", "cardboard", "cartoon", "chocolate", "fake", "gingerbread", "inflatable", "lego", "miniature",
     "model", "origami", "paper", "plush", "rubber", "sand", "snow", "statue", "stone", "stuffed", "toy",
 })  # fmt: skip
 
-#: Row of ``implies.tsv`` for compounds from which their last word does not follow.
+#: Marks compounds in ``implies.tsv`` that do not imply their last word.
 NOTHING = "-"
 
 Key = tuple[WordClass, str]
@@ -38,12 +38,12 @@ T = TypeVar("T")
 
 
 def word_class(kind: TagKind) -> WordClass:
-    """The word class whose names a kind of tag uses."""
+    """Return the word class of a kind of tag."""
     return "noun" if kind in ("object", "scene") else kind  # type: ignore[return-value]
 
 
 def singulars(name: str) -> Iterator[str]:
-    """Names of which ``name`` may be the regular plural, likeliest first."""
+    """Yield names of which ``name`` may be the regular plural, most likely first."""
     if re.search(r"[^aeiou]ies$", name):
         yield name[:-3] + "y"
     if re.search(r"(s|x|z|ch|sh|o)es$", name):
@@ -53,24 +53,24 @@ def singulars(name: str) -> Iterator[str]:
 
 
 def squash(name: str) -> str:
-    """A name without blanks and hyphens, so that "skate board", "skate-board" and "skateboard" are one."""
+    """Remove blanks and hyphens, so that "skate board", "skate-board" and "skateboard" are the same."""
     return name.replace(" ", "").replace("-", "")
 
 
 class NameIndex(Generic[T]):
-    """Values by word class and name; plurals and differently joined words find them too."""
+    """Values by word class and name, which plurals and other spellings of compounds find too."""
 
     def __init__(self) -> None:
         self._exact: dict[Key, T] = {}
         self._squashed: dict[Key, T] = {}
 
     def add(self, words: WordClass, name: str, value: T) -> None:
-        """Enter a value; a name that is taken keeps what it has."""
+        """Add a value, unless the name has one."""
         self._exact.setdefault((words, name), value)
         self._squashed.setdefault((words, squash(name)), value)
 
     def get(self, words: WordClass, name: str) -> T | None:
-        """The value of the name, of its singular, or of the name joined another way, tried in this order."""
+        """Return the value of the name, its singular, or another spelling of the compound, in this order."""
         forms = (name, *singulars(name)) if words == "noun" else (name,)
         for form in forms:
             if (found := self._exact.get((words, form))) is not None:
@@ -87,8 +87,8 @@ class ImageNetClass:
 
     Attributes:
         wnid: "n" and the offset of its synset in WordNet 3.0.
-        name: Its tag; several classes may share one.
-        note: Where the classifier's labels mislead, if they do.
+        name: The class's tag, which several classes may share.
+        note: Says so if the class's usual label is misleading.
     """
 
     wnid: str
@@ -98,12 +98,12 @@ class ImageNetClass:
 
 @dataclass(frozen=True)
 class Knowledge:
-    """The tables, read.
+    """The tables.
 
     Attributes:
         imagenet: The 1,000 classes in class order.
         aliases: Other names of a tag.
-        parents: What follows from a tag, nearest steps only; empty for a reviewed tag from which nothing follows.
+        parents: Tags that a tag implies directly; empty for a reviewed tag that implies none.
         blocked: Names that are not tags.
         scenes: Nouns that name a place or an occasion.
     """
@@ -114,19 +114,20 @@ class Knowledge:
     blocked: frozenset[Key]
     scenes: frozenset[str]
 
-    def __post_init__(self) -> None:
+    @cached_property
+    def _names(self) -> NameIndex[str]:
         names: NameIndex[str] = NameIndex()
         known_aliases = {(words, alias) for (words, _), aliases in self.aliases.items() for alias in aliases}
         for key in self.reviewed():
-            if key not in known_aliases:  # "woods" is a scene to the parser, and an alias of "forest" here
+            if key not in known_aliases:  # "woods" is one of the scenes, and an alias of "forest".
                 names.add(*key, key[1])
         for (words, name), aliases in self.aliases.items():
             for alias in aliases:
                 names.add(words, alias, name)
-        object.__setattr__(self, "_names", names)
+        return names
 
     def reviewed(self) -> Iterator[Key]:
-        """Every tag that the tables speak of (aliases apart); tags that have aliases come first."""
+        """Yield all tags in the tables except aliases, those that have aliases first."""
         yield from self.aliases
         for item in self.imagenet:
             yield "noun", item.name
@@ -136,14 +137,13 @@ class Knowledge:
         yield from (("noun", scene) for scene in sorted(self.scenes))
 
     def canonical(self, words: WordClass, name: str) -> str | None:
-        """The reviewed tag that a name stands for; ``None`` if no table knows it."""
-        names: NameIndex[str] = self._names  # type: ignore[attr-defined]
-        return names.get(words, name)
+        """Return the reviewed tag of a name; ``None`` if no table has it."""
+        return self._names.get(words, name)
 
 
 @cache
 def load_knowledge() -> Knowledge:
-    """Read the tables that ship with the package.
+    """Load the tables that ship with the package.
 
     Raises:
         VocabularyError: If a table is malformed.
@@ -169,8 +169,7 @@ def load_knowledge() -> Knowledge:
 
 
 def _rows(table: str, columns: int) -> Iterator[list[str]]:
-    text = (files("anytag.language") / "data" / table).read_text(encoding="utf-8")
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(read_data(table).splitlines(), 1):
         if line and not line.startswith("#"):
             cells = line.split("\t")
             if len(cells) > columns:

@@ -1,31 +1,29 @@
-"""Names that large recognizers are trained on: what a search may name although a vocabulary lacks it."""
+"""RAM's tag names, which a search may suggest as categories although a vocabulary lacks them."""
 
 from __future__ import annotations
 
-import gzip
 from functools import cache
-from importlib.resources import files
 
+from anytag.language.data_files import read_data
 from anytag.model.names import normalize_name
 from anytag.model.vocabulary import TagVocabulary
 
 
 @cache
 def ram_names() -> tuple[str, ...]:
-    """The 4,585 names of RAM (Zhang et al., 2023), in its order."""
-    packed = files("anytag.language").joinpath("data", "ram_names.txt.gz").read_bytes()
-    return tuple(gzip.decompress(packed).decode("utf-8").splitlines())
+    """Load the 4,585 names of RAM (Zhang et al., 2023), in its order."""
+    return tuple(read_data("ram_names.txt.gz").splitlines())
 
 
 def untrained_names(text: str, vocabulary: TagVocabulary, limit: int) -> list[str]:
-    """Names of RAM with a word that begins so, which are not tags of a vocabulary, nor an alias; shorter ones first.
+    """Return RAM's names, shortest first, that have a word with this prefix and are not in a vocabulary.
 
-    They can be asked for as categories. ("cat" is also in "locate", which nobody who searches for it means.)
+    They are neither tags nor aliases. Only prefixes count, since "cat" is also in "locate".
 
     Args:
-        text: A name, or how a word of it begins; any case.
-        vocabulary: What the model was trained on.
-        limit: At most that many.
+        text: A name, or the start of one of its words; any case.
+        vocabulary: The model's vocabulary.
+        limit: Most names to return.
     """
     key = normalize_name(text)
     named = ((name, f" {normalize_name(name)}") for name in ram_names())

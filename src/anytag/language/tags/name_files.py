@@ -1,4 +1,4 @@
-"""Lists of names, separated by commas or one per line in a file (UTF-8; blank lines and comments (#) are skipped)."""
+"""Lists of names: comma-separated, or one per line in a UTF-8 file with ``#`` comments."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from anytag.errors import UsageError
 
 
 def read_name_lines(path: Path, what: str = "names") -> list[tuple[str, int]]:
-    """The names of a file, without blanks around them, each with the number of its line from 1.
+    """Return the names in a file, stripped, with their line numbers from 1.
 
     Args:
         path: The file.
@@ -29,21 +29,21 @@ def read_name_lines(path: Path, what: str = "names") -> list[tuple[str, int]]:
             utf16 = content.startswith((b"\xff\xfe", b"\xfe\xff"))
             reason = "it is text in UTF-16; save it as UTF-8" if utf16 else "it is not text in UTF-8"
         raise UsageError(f"{path}: cannot be read as a list of {what}, one per line ({reason})") from None
-    # Not splitlines: that also splits at characters that may stand in a name.
+    # Not splitlines, which also splits at characters that names may contain.
     lines = ((line.strip(), number) for number, line in enumerate(text.split("\n"), 1))
     return [(name, number) for name, number in lines if name and not name.startswith("#")]
 
 
 def split_names(text: str, option: str) -> list[str]:
-    """The names of a comma-separated list, without blanks around them; empty ones do not count.
+    """Return the names in a comma-separated list, stripped, without empty ones.
 
     Args:
-        text: As spreadsheets write it: a name with a comma in it stands in double quotes, and a quote within is
-            doubled. A line break separates like a comma.
-        option: Where it was given, for the message.
+        text: The list in CSV: a name that contains a comma is in double quotes, and a quote in it is doubled. Line
+            breaks separate like commas.
+        option: The option's name, for the message.
 
     Raises:
-        UsageError: If a quote is not closed, or something stands behind one.
+        UsageError: If a quote is not closed, or something follows one.
     """
     closed = re.sub(r'"[ \t]+(?=,|\n|$)', '"', text)
     try:

@@ -1,4 +1,4 @@
-"""From the names of a data set and from captions to the ids of a vocabulary: the one way there."""
+"""Map a data set's tag names, and captions, to the ids of a vocabulary."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Ids = tuple[int, ...]
 
 
 class NamedTag(Protocol):
-    """A tag as a data set names it."""
+    """A data set's tag."""
 
     @property
     def name(self) -> str: ...
@@ -26,16 +26,16 @@ class NamedTag(Protocol):
 
 
 class TagIds:
-    """Looks names and captions up in a vocabulary. Nothing implied is added.
+    """Maps names and captions to a vocabulary's ids, without adding implied tags.
 
     Args:
-        vocabulary: Whose ids are wanted.
-        parser: Reads captions; ``None``: captions are not read.
-        mapper: The vocabulary's, where there is one already; it takes a moment to make.
+        vocabulary: The vocabulary.
+        parser: Parses captions, if needed.
+        mapper: The vocabulary's mapper if there is one, since it takes a moment to build.
 
     Attributes:
-        unknown: How many names were looked up in vain, ``names_unknown``, and how many were found, ``names_known``.
-        unknown_names: A data set's own names that were looked up in vain, and how often; parsed words do not count.
+        unknown: Number of names that were found, ``names_known``, and not found, ``names_unknown``.
+        unknown_names: Data set names that were not found, with counts; without names from captions.
     """
 
     def __init__(self, vocabulary: TagVocabulary, parser: CaptionParser | None = None, mapper: TagMapper | None = None):
@@ -46,7 +46,7 @@ class TagIds:
         self._named: dict[tuple[str, TagKind | None], Ids] = {}
 
     def of_names(self, names: Iterable[NamedTag]) -> set[int]:
-        """Ids of a data set's own tags: by name or alias, else as a caption would be understood."""
+        """Return the ids of a data set's tags, matched by name or alias, or else as in captions."""
         ids: set[int] = set()
         for tag in names:
             found = self._counted(self._find(tag.name, tag.kind))
@@ -56,16 +56,16 @@ class TagIds:
         return ids
 
     def of_kind(self, name: str, kind: TagKind) -> Ids:
-        """Ids of a tag of that very kind, else as a caption would be understood."""
+        """Return the ids of a tag of exactly this kind, or else as in captions."""
         known = self.vocabulary.find(name, kind)
         return self._counted((known.id,) if known else self._mapper.ids(ParsedTag(name, kind)))
 
     def of_parsed(self, tags: Iterable[ParsedTag]) -> Ids:
-        """Ids of what was parsed from a caption, in its order, each once."""
+        """Return the ids of a caption's parsed tags, in order, without duplicates."""
         return tuple(dict.fromkeys(id for tag in tags for id in self._counted(self._mapper.ids(tag))))
 
     def of_caption(self, caption: str) -> Ids | None:
-        """Ids that a caption names, in its order, each once; ``None`` if there is no parser."""
+        """Return the ids of a caption's tags, in order, without duplicates; ``None`` without a parser."""
         return None if self.parser is None else self.of_parsed(self.parser.parse(caption))
 
     def _find(self, name: str, kind: TagKind | None) -> Ids:

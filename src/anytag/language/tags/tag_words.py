@@ -1,4 +1,4 @@
-"""Which word pieces name which tags: what a recognizer says of a tag can then weigh the words of a caption."""
+"""Map word pieces to the tags that they name, so that a recognizer's scores can weight a caption's words."""
 
 from __future__ import annotations
 
@@ -11,26 +11,24 @@ from anytag.language.parsing.lemmas import noun_lemma
 from anytag.model.vocabulary import TagVocabulary
 from anytag.recognition import TagKind
 
-#: How far below its threshold, and how far above, a tag goes on counting, in log-odds. What is surely absent is
-#: no more absent than that, and what is surely there need not be said three times.
+#: Margins are clipped here, in log-odds: absent tags count no less, and certain ones no more, lest they be repeated.
 LOWEST, HIGHEST = -4.0, 2.0
 
-#: Shorter words ("a", "on") name no tag, whatever the vocabulary's aliases are.
+#: Shorter words ("a", "on") name no tag, even if they are aliases.
 _SHORTEST = 3
-
 
 _KINDS: tuple[TagKind, ...] = ("object", "scene")
 
 
 class TagWords:
-    """The words that name an object or a scene with a single piece.
+    """The word pieces that alone name an object or a scene.
 
-    Attributes and actions are left out: captions say "white" of half of all things, and the small words of verbs
-    ("sit", "stand") belong to the sentence as much as to the picture.
+    Attributes and actions are left out: captions call half of all things "white", and short verbs ("sit", "stand") are
+    as much part of the sentence as of the picture.
 
     Args:
         vocabulary: The tags.
-        pieces: Ids by word piece; those that go on within a word begin with ``##``.
+        pieces: Ids by word piece; those within a word start with ``##``.
     """
 
     def __init__(self, vocabulary: TagVocabulary, pieces: Mapping[str, int]):
@@ -42,17 +40,17 @@ class TagWords:
         self._tags, self._size = len(vocabulary), max(pieces.values(), default=-1) + 1
         self._pieces = np.array(list(named), np.int64)
         most = max(map(len, named.values()), default=1)
-        # Rows of one length; what fills them points behind the last tag.
+        # Shorter rows are filled with the index after the last tag.
         self._named = np.full((len(named), most), self._tags)
         for row, places in zip(self._named, named.values(), strict=True):
             row[: len(places)] = places
 
     def weights(self, margins: NDArray[np.float64]) -> NDArray[np.float32]:
-        """What to add to the scores of word pieces, ``[pieces]``; 0 for those that name nothing.
+        """Return what to add to the scores of word pieces, ``[pieces]``; 0 for those that name no tag.
 
         Args:
-            margins: ``[tags]``, by how much each tag's log-odds exceed its threshold's; NaN for tags that were not
-                asked for. Of several tags that a word names, the likeliest counts.
+            margins: ``[tags]``, log-odds above each tag's threshold; NaN for tags that were not asked for. Of several
+                tags that a word names, the most likely counts.
         """
         best = self._best(margins)
         result = np.zeros(self._size, np.float32)
@@ -60,10 +58,10 @@ class TagWords:
         return result
 
     def forbidden(self, margins: NDArray[np.float64], needed: NDArray[np.float64]) -> NDArray[np.int64]:
-        """The pieces whose every tag misses the margin that it needs.
+        """Return the word pieces of which every tag misses its required margin.
 
         Args:
-            margins: ``[tags]``, as for :meth:`weights`; tags that were not asked for miss nothing.
+            margins: ``[tags]``, as in :meth:`weights`; tags that were not asked for miss nothing.
             needed: ``[tags]``.
         """
         missed = np.append(margins < needed, [True])
@@ -71,7 +69,7 @@ class TagWords:
         return pieces
 
     def _best(self, margins: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The margin of the likeliest tag that each naming piece names; NaN if none of them was asked for."""
+        """Return the largest margin of each piece's tags; NaN if none of them was asked for."""
         known = np.append(np.where(np.isnan(margins), -np.inf, margins), -np.inf)
         best = known[self._named].max(1, initial=-np.inf)
         return np.where(np.isneginf(best), np.nan, best)

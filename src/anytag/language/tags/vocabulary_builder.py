@@ -1,11 +1,11 @@
-"""From the tags of many captions to a vocabulary, and from one caption's tags to vocabulary ids."""
+"""Build a vocabulary from the tags of many captions, and map a caption's tags to its ids."""
 
 from __future__ import annotations
 
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from anytag.errors import VocabularyError
 from anytag.language.parsing.rules import ParsedTag
@@ -23,26 +23,23 @@ from anytag.model.names import normalize_name
 from anytag.model.vocabulary import TagVocabulary, VocabularyTag
 from anytag.recognition import TagKind
 
-#: A noun that captions use this many times more often as a verb is an action ("the leap" is "to leap").
+#: A noun is an action if captions use it this many times as often as a verb ("the leap" is "to leap").
 _VERB_DOMINANCE = 1.5
 
 
 class TagMapper:
-    """Maps what a caption names to the ids of a vocabulary.
+    """Maps parsed tags to a vocabulary's ids.
 
-    A name is looked for among names and aliases, then as a plural, then joined another way ("skate board"). An
-    unknown compound backs off to its head ("wooden dining table": "dining table"), but not where a word in front
-    says that it is no such thing ("toy car"). What is still unknown is left out.
-
-    Args:
-        vocabulary: Whose ids are wanted.
+    A name is looked up among names and aliases, then as a plural, then in another spelling ("skate board"). An unknown
+    compound falls back to its head ("wooden dining table": "dining table"), unless its modifier says that it is not
+    real ("toy car"). Other unknown names are dropped.
     """
 
     def __init__(self, vocabulary: TagVocabulary):
         self.vocabulary = vocabulary
         self._blocked = load_knowledge().blocked
         self._index: NameIndex[int] = NameIndex()
-        # Names go before aliases, so that no alias of one tag hides the name of another.
+        # Names first, so that one tag's alias does not hide another's name.
         for tag in vocabulary:
             self._index.add(word_class(tag.kind), normalize_name(tag.name), tag.id)
         for tag in vocabulary:
@@ -52,17 +49,17 @@ class TagMapper:
         self._known: dict[ParsedTag, tuple[int, ...]] = {}
 
     def __call__(self, tags: Iterable[ParsedTag], implied: bool = True) -> set[int]:
-        """Ids of the tags.
+        """Return the ids of parsed tags.
 
         Args:
-            tags: Of one caption, or of all captions of a picture.
-            implied: Add what follows from them.
+            tags: The tags of a caption, or of all captions of a picture.
+            implied: Add the tags that they imply.
         """
         ids = {id for tag in tags for id in self.ids(tag)}
         return self.vocabulary.with_implied(ids) if implied else ids
 
     def ids(self, tag: ParsedTag) -> tuple[int, ...]:
-        """Ids that one parsed tag stands for: mostly one, none if it is unknown; nothing implied is added."""
+        """Return the ids of one parsed tag, mostly one, none if it is unknown; without implied tags."""
         known = self._known.get(tag)
         if known is None:
             known = self._known[tag] = self._find(normalize_name(tag.name), word_class(tag.kind))
@@ -70,7 +67,7 @@ class TagMapper:
 
     def _find(self, name: str, words: WordClass) -> tuple[int, ...]:
         if words not in self._classes:
-            words = "noun"  # a vocabulary without kinds calls everything an object
+            words = "noun"  # In a vocabulary without kinds, everything is an object.
         if (found := self._index.get(words, name)) is not None:
             return (found,)
         if (words, name) in self._blocked and " " not in name:
@@ -78,7 +75,7 @@ class TagMapper:
         if words == "noun":
             return self._back_off(name.split())
         if words == "attribute":
-            if (found := self._index.get("action", name)) is not None:  # "smiling" is "to smile"
+            if (found := self._index.get("action", name)) is not None:  # "smiling" is "to smile".
                 return (found,)
             if " " in name and (found := self._index.get(words, name.split()[-1])) is not None:
                 return (found,)
@@ -94,12 +91,12 @@ class TagMapper:
         action = None if ("noun", head) in self._blocked and len(words) == 1 else self._index.get("action", head)
         if action is None:
             return ()
-        # "a dog leap": taggers take the verb for the head of a compound.
+        # Taggers take the verb of "a dog leap" for the head of a compound.
         return (*(self._find(" ".join(words[:-1]), "noun") if len(words) > 1 else ()), action)
 
 
 def imagenet_tag_ids(vocabulary: TagVocabulary) -> list[int | None]:
-    """The tag of each of the 1,000 ImageNet classes, in class order; ``None`` where the vocabulary lacks it."""
+    """Return the tag of each of the 1,000 ImageNet classes, in class order; ``None`` if the vocabulary lacks it."""
     mapper = TagMapper(vocabulary)
     ids = []
     for item in load_knowledge().imagenet:
@@ -111,14 +108,14 @@ def imagenet_tag_ids(vocabulary: TagVocabulary) -> list[int | None]:
 
 @dataclass(frozen=True)
 class CaptionTags:
-    """What became of the tags that captions named.
+    """Counts of the tags in captions.
 
     Attributes:
-        pictures: How many pictures there were.
-        named: Different tags, synonyms and plurals folded.
-        kept: Of those, how many are in the vocabulary.
-        rare: How many too few pictures support.
-        surplus: How many there was no room for.
+        pictures: Pictures.
+        named: Different tags, after merging synonyms and plurals.
+        kept: Those that are in the vocabulary.
+        rare: Those in too few pictures.
+        surplus: Those beyond ``max_tags``.
     """
 
     pictures: int
@@ -129,7 +126,7 @@ class CaptionTags:
 
     @property
     def unfit(self) -> int:
-        """How many are not good tags: blocked by the tables, single letters, verbs taken for nouns."""
+        """Those that are not good tags: blocked by the tables, single letters, verbs taken for nouns."""
         return self.named - self.kept - self.rare - self.surplus
 
 
@@ -140,24 +137,23 @@ def build_vocabulary(
     imagenet: bool = True,
     report: Callable[[CaptionTags], None] | None = None,
 ) -> TagVocabulary:
-    """Count tags over pictures and make a vocabulary of them.
+    """Build a vocabulary from the tags of pictures.
 
-    Tags are folded by the reviewed tables, kept if enough pictures support them, and joined by the ImageNet classes
-    and by everything that follows from a kept tag. Ids go by falling support, then name, so that the same input
-    gives the same vocabulary.
+    Tags are merged by the reviewed tables and kept if enough pictures support them. ImageNet classes are added, and
+    all tags that kept ones imply. Ids are ordered by falling support, then name, so that the result is reproducible.
 
     Args:
-        pictures: For every picture the tags of all its captions.
-        min_support: Pictures that a caption tag needs.
-        max_tags: Keep at most this many caption tags; ImageNet classes and implied tags come on top.
-        imagenet: Let the 1,000 ImageNet classes in.
-        report: Is told what became of the captions' tags.
+        pictures: For each picture, the tags of all its captions.
+        min_support: Pictures that a tag from captions needs.
+        max_tags: Most tags from captions; ImageNet classes and implied tags are added to these.
+        imagenet: Add the 1,000 ImageNet classes.
+        report: Receives the counts of the captions' tags.
 
     Returns:
-        The vocabulary. ``support`` counts the pictures in which a tag is true, named or implied.
+        The vocabulary. ``support`` counts the pictures in which a tag is named or implied.
 
     Raises:
-        VocabularyError: If ``min_support`` is less than 1 or no tag is left.
+        VocabularyError: If ``min_support`` is less than 1, or no tag is left.
     """
     if min_support < 1:
         raise VocabularyError(f"min_support is {min_support}; it must be 1 or more")
@@ -168,31 +164,22 @@ def build_vocabulary(
     if report is not None:
         rare = sum(count < min_support for count in counts.by_key.values())
         report(CaptionTags(len(counts.pictures), len(counts.by_key), len(kept), rare, len(fit) - len(kept)))
-    wanted = dict.fromkeys(kept, "captions")
-    names: set[Key] = {("noun", item.name) for item in knowledge.imagenet} if imagenet else set()
-    draft = _assemble(set(kept) | names, kept, names, counts, knowledge)
+    classes: set[Key] = {("noun", item.name) for item in knowledge.imagenet} if imagenet else set()
+    draft = _assemble(set(kept), classes, counts, knowledge)
     if not draft:
-        raise VocabularyError(f"none of {len(wanted)} tags has the support of {min_support} pictures")
+        raise VocabularyError(f"none of {len(kept)} tags has the support of {min_support} pictures")
     support = counts.support(TagMapper(draft))
     order = sorted(draft, key=lambda tag: (-support[tag.id], tag.name, tag.kind))
     renumber = {tag.id: place for place, tag in enumerate(order)}
     return TagVocabulary(
-        VocabularyTag(
-            id=place,
-            name=tag.name,
-            kind=tag.kind,
-            aliases=tag.aliases,
-            implies=tuple(sorted(renumber[i] for i in tag.implies)),
-            support=support[tag.id],
-            sources=tag.sources,
-        )
+        replace(tag, id=place, implies=tuple(sorted(renumber[i] for i in tag.implies)), support=support[tag.id])
         for place, tag in enumerate(order)
     )
 
 
 @dataclass
 class _Counts:
-    """Tags of all pictures, each distinct tag stored once."""
+    """The tags of all pictures, each distinct tag stored once."""
 
     tags: list[ParsedTag] = field(default_factory=list)
     pictures: list[array[int]] = field(default_factory=list)
@@ -208,7 +195,7 @@ class _Counts:
             named.update(seen)
             counts.pictures.append(array("I", seen))
         counts.tags = list(numbers)
-        # Singulars come before plurals and usual spellings before rare ones, whatever the order of the pictures.
+        # Singulars before plurals and common spellings before rare ones, in whatever order the pictures come.
         order = sorted(numbers, key=lambda tag: (len(squash(tag.name)), -named[numbers[tag]], tag.name))
         unknown: NameIndex[str] = NameIndex()
         keys = {numbers[tag]: _key(tag, knowledge, unknown) for tag in order}
@@ -219,7 +206,7 @@ class _Counts:
         return counts
 
     def frequent(self, min_support: int, knowledge: Knowledge) -> list[Key]:
-        """Caption tags worth keeping, most frequent first."""
+        """Return the tags worth keeping, most frequent first."""
         reviewed = set(knowledge.reviewed())
         frequent = [
             (key, count)
@@ -262,7 +249,7 @@ def _key(tag: ParsedTag, knowledge: Knowledge, unknown: NameIndex[str]) -> Key:
     words, name = word_class(tag.kind), normalize_name(tag.name)
     if (known := knowledge.canonical(words, name)) is not None:
         return words, known
-    # A participle used as an adjective is the action that the tables list it under.
+    # A participle used as an adjective is the action of which it is an alias.
     if words == "attribute" and (known := knowledge.canonical("action", name)) is not None and known != name:
         return "action", known
     if (known := unknown.get(words, name)) is not None:
@@ -272,7 +259,7 @@ def _key(tag: ParsedTag, knowledge: Knowledge, unknown: NameIndex[str]) -> Key:
 
 
 def _parents(key: Key, present: set[Key], knowledge: Knowledge) -> Sequence[str]:
-    """What follows from a tag by the table or, for a compound that no table knows, by its last word."""
+    """Return the tags that a tag implies: by the tables, or for an unknown compound, its last word."""
     words, name = key
     if knowledge.canonical(words, name) is not None:
         return knowledge.parents.get(key, ())
@@ -284,11 +271,9 @@ def _parents(key: Key, present: set[Key], knowledge: Knowledge) -> Sequence[str]
     return ()
 
 
-def _assemble(
-    wanted: set[Key], captions: Iterable[Key], imagenet: set[Key], counts: _Counts, knowledge: Knowledge
-) -> TagVocabulary:
-    """A vocabulary of the wanted tags and all that follows from them, in no particular order."""
-    from_captions = set(captions)
+def _assemble(captions: set[Key], imagenet: set[Key], counts: _Counts, knowledge: Knowledge) -> TagVocabulary:
+    """Return a vocabulary, in no particular order, of the tags from captions, ImageNet's, and all that they imply."""
+    wanted = captions | imagenet
     parents: dict[Key, Sequence[str]] = {}
     pending = sorted(wanted)
     while pending:
@@ -299,7 +284,7 @@ def _assemble(
     ids = {key: place for place, key in enumerate(sorted(parents))}
     tags = []
     for key, place in ids.items():
-        sources = [s for s, keys in (("captions", from_captions), ("imagenet", imagenet)) if key in keys]
+        sources = [s for s, keys in (("captions", captions), ("imagenet", imagenet)) if key in keys]
         tags.append(
             VocabularyTag(
                 id=place,

@@ -1,7 +1,7 @@
-"""A small reader of WordNet 3.0's database files, for those who work on the tables of names.
+"""Read WordNet 3.0's database files, to review the tables of names and to describe tags.
 
-Needed at build time only: the package neither ships WordNet nor reads it at run time, because merging names by
-WordNet alone is noisy. Files and layout: wndb(5WN); Debian has them in the package ``wordnet-base``.
+The package neither ships WordNet nor needs it to recognize pictures, since merging names by WordNet alone is noisy.
+Format: wndb(5WN). Debian has the files in the package ``wordnet-base``.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ PartOfSpeech = Literal["noun", "verb", "adj", "adv"]
 PARTS_OF_SPEECH: tuple[PartOfSpeech, ...] = ("noun", "verb", "adj", "adv")
 
 _LETTERS = {"noun": "n", "verb": "v", "adj": "a", "adv": "r"}
-#: Pointers to a more general synset: hypernym, and the class of an instance ("Big Ben": "bell").
+#: Pointers to more general synsets: hypernym, and class of an instance ("Big Ben": "bell").
 _GENERAL = ("@", "@i")
 
 
 @dataclass(frozen=True, slots=True)
 class Synset:
-    """Words of one meaning.
+    """Words with one meaning.
 
     Attributes:
         part: Part of speech.
-        offset: Where it stands in its data file; with the letter of its part, its id.
-        words: Lower case, blanks for underscores, most usual first.
+        offset: Offset in its data file; with the part's letter, its id.
+        words: Lower case, with blanks for underscores, most common first.
         gloss: Definition and examples.
         hypernyms: Offsets of the next more general synsets of the same part of speech.
     """
@@ -42,15 +42,15 @@ class Synset:
 
     @property
     def id(self) -> str:
-        """The id that ImageNet uses, as in ``n02084071``."""
+        """The id in ImageNet's form: ``n02084071``."""
         return f"{_LETTERS[self.part]}{self.offset:08d}"
 
 
 class WordNet:
-    """Lemmas, synsets and hypernym chains of one database folder.
+    """Lemmas, synsets and hypernyms in a database folder.
 
     Args:
-        folder: Holds ``index.*`` and ``data.*`` (on Debian ``/usr/share/wordnet``).
+        folder: Contains ``index.*`` and ``data.*`` (on Debian ``/usr/share/wordnet``).
 
     Raises:
         VocabularyError: If a file is missing.
@@ -69,17 +69,17 @@ class WordNet:
                     )
 
     def synsets(self, lemma: str, part: PartOfSpeech = "noun") -> list[Synset]:
-        """Meanings of a lemma, most frequent first; empty if WordNet does not have it."""
+        """Return the senses of a lemma, most frequent first; empty if WordNet lacks it."""
         if part not in self._index:
             self._index[part] = dict(self._read_index(part))
         offsets = self._index[part].get(lemma.lower().replace(" ", "_"), ())
         return [self.synset(offset, part) for offset in offsets]
 
     def synset(self, offset: int, part: PartOfSpeech = "noun") -> Synset:
-        """The synset that stands at an offset.
+        """Return the synset at an offset.
 
         Raises:
-            VocabularyError: If none does.
+            VocabularyError: If there is none.
         """
         if part not in self._data:
             self._data[part] = (self.folder / f"data.{part}").read_bytes()
@@ -99,7 +99,7 @@ class WordNet:
         return Synset(part, offset, words, gloss.strip(), hypernyms)
 
     def ancestors(self, synset: Synset) -> list[Synset]:
-        """More general synsets, nearest first, each once."""
+        """Return all more general synsets, nearest first, without duplicates."""
         found: dict[int, Synset] = {}
         level = [synset]
         while level:

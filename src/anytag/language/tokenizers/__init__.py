@@ -1,1 +1,1 @@
-"""Texts into ids, and back."""
+"""Tokenizers for captions and tag lists."""
