@@ -127,13 +127,13 @@ def test_without_iptc_none_is_begun_unless_it_is_wanted(tmp_path):
 @pytest.mark.parametrize("suffix", ["tif", "png"])
 def test_other_formats(tmp_path, suffix):
     path = picture(tmp_path, *IPTC[:-1], name=f"red.{suffix}")
-    before = embedded.Inside.read(path)
+    before = embedded.Metadata.read(path)
     writer().write(record(path, "animal", "grass"))
     assert seen(path)["Keywords"] == ["holiday", "Dog", "animal", "grass"]
     writer().write(record(path, "animal"))
     assert seen(path)["Keywords"] == ["holiday", "Dog", "animal"]
     remove_embedded(path)
-    assert embedded.Inside.read(path) == before
+    assert embedded.Metadata.read(path) == before
     with Image.open(path) as opened:
         assert opened.convert("RGB").getpixel((3, 3)) == (255, 0, 0)
 
@@ -247,7 +247,7 @@ def test_a_damaged_block_is_left_alone(tmp_path):
     before = path.read_bytes()
     writer(iptc=True).write(record(path, "animal"))
     assert exiftool("-m", "-s3", "-XMP-dc:Subject", path) == "animal\n"
-    assert embedded.Inside.read(path).iptc.startswith(b"\x1c\x02\x19\x40")
+    assert embedded.Metadata.read(path).iptc.startswith(b"\x1c\x02\x19\x40")
     remove_embedded(path)
     assert path.read_bytes() == before
 
@@ -264,7 +264,7 @@ def test_both_are_written_at_once_or_not_at_all(tmp_path, monkeypatch):
     assert not copy.exists()
     assert seen(path)["Keywords"][-1] == "animal"
     # One that is being written to is waited for.
-    monkeypatch.setattr(embedded, "_REMNANT", 0.3)
+    monkeypatch.setattr(embedded, "_STALE_AFTER", 0.3)
     copy.write_bytes(b"fresh")
     assert remove_embedded(path)
     assert path.read_bytes() == before

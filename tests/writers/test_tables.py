@@ -1,4 +1,4 @@
-"""What stands in the files of many pictures, read as the programs read them that they are for."""
+"""Tables of many pictures, read back the way the programs they are written for read them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from fixtures_browser import too_faint
 from fixtures_toy import plain
 
 from anytag.recognition import Failure, Recognition, Tag
-from anytag.writers.annotations import CocoAnnotations, FiftyOneDataset, LabelStudioTasks
-from anytag.writers.contact_sheet import ContactSheet
-from anytag.writers.parquet import ParquetTable
+from anytag.writers.annotations import write_coco, write_fiftyone, write_label_studio
+from anytag.writers.contact_sheet import write_contact_sheet
 from anytag.writers.records import PictureRecord, Provenance
-from anytag.writers.tables import CsvTable, JsonLines
+from anytag.writers.tables import write_csv, write_jsonl, write_parquet
 
 FOUND = Provenance("lite", "abc123", "2026-01-02T03:04:05Z")
 DOG, HOT, EVIL = Tag("dog", 0.91239, "object", 0.5), Tag("hot, dog", 0.7, "object", 0.5), Tag("=1+1", 0.6, "scene", 0.5)
@@ -36,14 +35,14 @@ def records(tmp_path):
 
 
 def test_json_lines(records, tmp_path):
-    JsonLines().write(records, tmp_path / "tags.jsonl")
+    write_jsonl(records, tmp_path / "tags.jsonl")
     first, *_ = map(json.loads, (tmp_path / "tags.jsonl").read_text(encoding="utf-8").splitlines())
     assert first["tags"][0] == {"name": "dog", "score": 0.9124, "kind": "object", "threshold": 0.5}
     assert (first["model"], first["version"], first["time"]) == ("lite", "abc123", "2026-01-02T03:04:05Z")
 
 
 def test_csv(records, tmp_path):
-    CsvTable().write(records, tmp_path / "tags.csv")
+    write_csv(records, tmp_path / "tags.csv")
     with (tmp_path / "tags.csv").open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["path"] for row in rows] == [record.path for record in records]
@@ -56,7 +55,7 @@ def test_parquet(records, tmp_path):
     require_module("pyarrow", "parquet")
     import pyarrow.parquet as parquet
 
-    ParquetTable().write(records, tmp_path / "tags.parquet")
+    write_parquet(records, tmp_path / "tags.parquet")
     rows = parquet.read_table(tmp_path / "tags.parquet").to_pylist()
     assert [row["path"] for row in rows] == [record.path for record in records]
     assert [tag["name"] for tag in rows[0]["tags"]] == ["dog", "hot, dog"]
@@ -65,7 +64,7 @@ def test_parquet(records, tmp_path):
 
 
 def test_coco(records, tmp_path):
-    CocoAnnotations().write(records, tmp_path / "coco.json")
+    write_coco(records, tmp_path / "coco.json")
     coco = json.loads((tmp_path / "coco.json").read_text(encoding="utf-8"))
     assert [image["id"] for image in coco["images"]] == [1, 2, 3]
     names = {category["id"]: (category["name"], category["supercategory"]) for category in coco["categories"]}
@@ -78,7 +77,7 @@ def test_coco(records, tmp_path):
 
 
 def test_label_studio(records, tmp_path):
-    LabelStudioTasks().write(records, tmp_path / "label-studio.json")
+    write_label_studio(records, tmp_path / "label-studio.json")
     tasks = json.loads((tmp_path / "label-studio.json").read_text(encoding="utf-8"))
     assert tasks[0]["data"]["image"] == f"/data/local-files/?d={str(tmp_path).lstrip('/')}/a%20b.png"
     [prediction] = tasks[0]["predictions"]
@@ -93,7 +92,7 @@ def test_label_studio(records, tmp_path):
 
 def test_fiftyone(records, tmp_path):
     """Its importer goes from an id to a file in one of the two, and to labels in the other."""
-    FiftyOneDataset().write(records, tmp_path / "fiftyone")
+    write_fiftyone(records, tmp_path / "fiftyone")
     data, labels = (json.loads((tmp_path / "fiftyone" / f"{name}.json").read_text()) for name in ("data", "labels"))
     assert data.keys() == labels["labels"].keys()
     [first, *_] = data
@@ -108,7 +107,7 @@ def test_fiftyone(records, tmp_path):
 def test_a_contact_sheet_in_a_browser(records, tmp_path, browser, scheme):
     """It needs nothing but itself, filters by tags, and shows what failed; names are text, whatever stands in them."""
     failures = (Failure("<b>.png", "truncated", "<b>.png: the file ends too early"),)
-    ContactSheet(failures).write(records, tmp_path / "contact-sheet.html")
+    write_contact_sheet(records, tmp_path / "contact-sheet.html", failures)
     page = browser.new_context(color_scheme=scheme).new_page()
     asked, errors = [], []
     page.on("request", lambda one: asked.append(one.url))
@@ -138,10 +137,10 @@ def test_a_contact_sheet_in_a_browser(records, tmp_path, browser, scheme):
 
 
 def test_many_pictures_go_to_several_pages(records, tmp_path):
-    sheet = ContactSheet((Failure("x", "empty", "x: empty"),), pictures_a_page=2)
-    sheet.write(records, tmp_path / "contact-sheet.html")
+    target, failures = tmp_path / "contact-sheet.html", [Failure("x", "empty", "x: empty")]
+    write_contact_sheet(records, target, failures, page_size=2)
     first, second = ((tmp_path / f"contact-sheet{more}.html").read_text() for more in ("", "-2"))
     assert (first.count("<figure"), second.count("<figure")) == (2, 1)
     assert ('id="failures"' in first, 'id="failures"' in second) == (False, True)
-    sheet.write(records[:1], tmp_path / "contact-sheet.html")
+    write_contact_sheet(records[:1], target, failures, page_size=2)
     assert not (tmp_path / "contact-sheet-2.html").exists()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from test_xmp import CAT, MADE, PACKETS, SOFA, packets
 
 from anytag.errors import XmpError
-from anytag.writers.xmp import Keyword, refused_names, remove, skeleton, update
+from anytag.writers.xmp import Keyword, Ours, remove, skeleton, update
 from anytag.writers.xmp_lists import DC, DIGIKAM, LIGHTROOM, entries_of
 from anytag.writers.xmp_people import edit, people_keywords
 from anytag.writers.xmp_tree import encoding_of, parse
@@ -43,7 +43,7 @@ def test_a_name_with_a_separator_is_no_path():
 def test_what_people_refuse_stays_away():
     packet = edited(skeleton(), [], refused=["CAT"], keywords=(CAT, SOFA))
     assert lists(packet)[0] == [SOFA.name]
-    assert refused_names(packet, "a.xmp") == {"cat"}
+    assert Ours.read(packet, "a.xmp").refused == {"cat"}
     assert lists(update(packet, "a.xmp", [CAT], None, MADE))[0] == []
     # Until they change their mind.
     assert lists(edited(packet, [], keywords=(CAT, SOFA)))[0] == ["cat", SOFA.name]

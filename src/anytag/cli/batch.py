@@ -36,7 +36,7 @@ from anytag.cli._watching import Watch, looks
 from anytag.errors import UsageError
 from anytag.foundations.wording import counted
 from anytag.library.batch import Done
-from anytag.library.outputs import FAILURES, TABLES, table_names
+from anytag.library.outputs import FAILURES, TABLES
 from anytag.library.progress import Progress
 from anytag.library.run import PROGRESS_FILE, BatchRun
 from anytag.library.scan import Scan, is_archive
@@ -185,15 +185,16 @@ def batch(
         if embed or embed_iptc:
             exiftool()  # Rather now than after the first picture.
             sidecars.append(EmbeddedMetadata(view, embed_iptc))
-        run = BatchRun(recognizer, asked, caption, choice, view, sidecars, table_names(chosen), out, machines)
+        tables = [name for name in dict.fromkeys(chosen) if name in TABLES]
+        run = BatchRun(recognizer, asked, caption, choice, view, sidecars, tables, out, machines)
         if dry_run:
             with run.rehearsal() as known:
                 files, _, folders, left_out = _split(sources, walk, run.own_files(known))
                 scan = run.scan(known, files, folders, by_content=by_content, since=_seconds(since))
                 _say_scan(scan, known, run.settings())
                 _say_left_out(left_out)
-                if run.tables:
-                    say(f"would write {', '.join(TABLES[name]().filename for name in run.tables)} to {out}")
+                if tables:
+                    say(f"would write {', '.join(TABLES[name][0] for name in tables)} to {out}")
                 for path, lines in run.plan(known, limit):
                     tell(path)
                     for line in lines:

@@ -1,62 +1,61 @@
-"""The files that a batch leaves in its output folder: made anew from what is known, each whole or not at all."""
+"""Files in a batch's output folder: rewritten from the recorded results, each whole or not at all."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from anytag.errors import LibraryError
 from anytag.foundations.atomic_files import whole_file
 from anytag.foundations.json_lines import json_line
 from anytag.library.progress import Progress
-from anytag.writers.annotations import CocoAnnotations, FiftyOneDataset, LabelStudioTasks
-from anytag.writers.contact_sheet import ContactSheet
-from anytag.writers.parquet import ParquetTable
-from anytag.writers.records import PictureRecord, TagView
-from anytag.writers.tables import CsvTable, JsonLines, TableWriter
+from anytag.writers.annotations import write_coco, write_fiftyone, write_label_studio
+from anytag.writers.contact_sheet import write_contact_sheet
+from anytag.writers.records import TagView
+from anytag.writers.tables import write_csv, write_jsonl, write_parquet
 
-#: What could not be recognized, and why.
+#: Pictures that could not be recognized, and why.
 FAILURES = "failures.jsonl"
 
-#: Writers of one file of all pictures, by name.
-TABLES: dict[str, Callable[[], TableWriter]] = {
-    "jsonl": JsonLines,
-    "csv": CsvTable,
-    "parquet": ParquetTable,
-    "html": ContactSheet,
-    "coco": CocoAnnotations,
-    "label-studio": LabelStudioTasks,
-    "fiftyone": FiftyOneDataset,
+#: Files of all pictures, by the name that ``--write`` takes: name in the output folder, and what writes it.
+TABLES: dict[str, tuple[str, Callable[..., None]]] = {
+    "jsonl": ("tags.jsonl", write_jsonl),
+    "csv": ("tags.csv", write_csv),
+    "parquet": ("tags.parquet", write_parquet),
+    "html": ("contact-sheet.html", write_contact_sheet),
+    "coco": ("coco.json", write_coco),
+    "label-studio": ("label-studio.json", write_label_studio),
+    "fiftyone": ("fiftyone", write_fiftyone),
 }
 
 
 def claim_outputs(progress: Progress, names: Iterable[str], folder: Path) -> None:
-    """Make sure that nobody else's files are written over.
+    """Record the output files as this batch's, so that no other file is overwritten.
 
     Args:
-        progress: What is known, also of the files that this batch has written before.
-        names: Of :data:`TABLES`.
-        folder: Where they go.
+        progress: The batch's record.
+        names: Keys of :data:`TABLES`.
+        folder: The output folder.
 
     Raises:
-        LibraryError: If a file of such a name is there that this batch has not written.
+        LibraryError: If one of the files exists and was not written by this batch.
     """
-    files = [TABLES[name]().filename for name in names] + [FAILURES]
+    files = [TABLES[name][0] for name in names] + [FAILURES]
     for name in files:
         if os.path.lexists(folder / name) and not progress.fact(_written(name), ""):
             raise LibraryError(
                 f"{folder / name}: is there already, and this batch did not write it; move it, or give another --out"
             )
-    # Before the first is written: a process that is killed on the way leaves files of its own.
+    # Before the first file is written, so that a killed process still owns what it left.
     for name in files:
         progress.set_fact(_written(name), "yes")
 
 
 def own_outputs(progress: Progress, folder: Path) -> Iterator[Path]:
-    """The files in the output folder that batches have written there, and those in folders that they have made."""
-    for name in [*(make().filename for make in TABLES.values()), FAILURES]:
+    """Yield the files that batches wrote to the output folder, and those in the folders they made there."""
+    for name in [*(filename for filename, _ in TABLES.values()), FAILURES]:
         if progress.fact(_written(name), ""):
             path = folder / name
             yield from path.iterdir() if path.is_dir() else [path]
@@ -70,44 +69,30 @@ def write_outputs(progress: Progress, names: Iterable[str], folder: Path, view: 
     """Write tables and the list of failures.
 
     Args:
-        progress: What is known.
-        names: Of :data:`TABLES`.
-        folder: Where they go.
-        view: Which tags are written.
+        progress: The batch's record.
+        names: Keys of :data:`TABLES`.
+        folder: The output folder.
+        view: Selects the tags to write.
 
     Returns:
         The files, in the order of the names; the list of failures last, if there are any.
 
     Raises:
         LibraryError: As :func:`claim_outputs`.
-        OSError: If one cannot be written.
+        OSError: If a file cannot be written.
         MissingExtraError: If a writer needs a package that is not installed.
     """
     names = list(names)
     claim_outputs(progress, names, folder)
-    written = []
     for name in names:
-        writer = TABLES[name]()
-        if isinstance(writer, ContactSheet):
-            writer = replace(writer, failures=tuple(progress.failures()))
-        records = progress.records(thumbnails=isinstance(writer, ContactSheet))
-        writer.write(_viewed(records, view), folder / writer.filename)
-        written.append(folder / writer.filename)
+        filename, write = TABLES[name]
+        on_sheet: dict[str, Any] = {"failures": tuple(progress.failures())} if name == "html" else {}
+        write(map(view, progress.records(thumbnails=name == "html")), folder / filename, **on_sheet)
+    written = [folder / TABLES[name][0] for name in names]
     failures = folder / FAILURES
-    if any(True for _ in progress.failures()):
-        with whole_file(failures) as part, part.open("w", encoding="utf-8", newline="\n") as file:
-            file.writelines(json_line(failure.to_json()) for failure in progress.failures())
-        written.append(failures)
-    else:
+    if not any(True for _ in progress.failures()):
         failures.unlink(missing_ok=True)
-    return written
-
-
-def _viewed(records: Iterable[PictureRecord], view: TagView) -> Iterator[PictureRecord]:
-    for record in records:
-        yield view(record)
-
-
-def table_names(asked: Sequence[str]) -> list[str]:
-    """Those of the names that are tables."""
-    return [name for name in dict.fromkeys(asked) if name in TABLES]
+        return written
+    with whole_file(failures) as part, part.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(json_line(failure.to_json()) for failure in progress.failures())
+    return [*written, failures]

@@ -96,7 +96,7 @@ def _content(place: Path) -> bytes | None:
 def _understood(data: bytes | None, place: Path) -> Sidecar:
     if data is None:
         return Sidecar()
-    people, refused = people_keywords(data, str(place)), xmp.refused_names(data, str(place))
+    people, refused = people_keywords(data, str(place)), xmp.Ours.read(data, str(place)).refused
     return Sidecar(people, refused, place, digest_of(data).hex())
 
 

@@ -1,1 +1,1 @@
-"""What recognitions are written as: tables of many pictures, and sidecar files beside each of them."""
+"""Writers of recognitions: tables of many pictures, and sidecar files beside each picture."""

@@ -1,8 +1,8 @@
-"""XMP and IPTC inside the pictures themselves, through exiftool, which knows every format's container.
+"""XMP and IPTC metadata inside pictures, written by exiftool, which knows every format's container.
 
-XMP holds everything. IPTC's older block holds the keywords and the caption as well, where a picture has one or the user
-wants one, so that the two agree (Metadata Working Group, Guidelines for Handling Image Metadata 2.0). What is ours in
-it is on record in the XMP packet.
+XMP holds everything. The older IPTC block holds keywords and caption as well, if a picture has one or the user wants
+one, so that the two agree (Metadata Working Group, Guidelines for Handling Image Metadata 2.0). The XMP packet records
+what anytag added to it.
 """
 
 from __future__ import annotations
@@ -21,26 +21,28 @@ from pathlib import Path
 
 from anytag.errors import MissingProgramError, SidecarError
 from anytag.writers import xmp
-from anytag.writers.iptc import Block
+from anytag.writers.iptc import Added, Block
 from anytag.writers.records import PictureRecord, TagView
 from anytag.writers.sidecars import beside
 from anytag.writers.xmp_sidecars import keywords
-from anytag.writers.xmp_tree import storable
+from anytag.writers.xmp_tree import parse_packet, storable
 
 #: Formats in which programs look for an IPTC block.
 _TIFF_FORMATS = frozenset({".tif", ".tiff", ".dng"})
 _IPTC_FORMATS = frozenset({".jpg", ".jpeg", ".jpe", ".psd"}) | _TIFF_FORMATS
 
-#: Stands between the answers of one run of exiftool; nothing in a picture says it by accident.
-_BETWEEN = "--- 6f1f1c1e anytag 9b0d5a77 ---"
+#: Separates the outputs of several commands in one run of exiftool.
+_SEPARATOR = "--- 6f1f1c1e anytag 9b0d5a77 ---"
 
-#: exiftool's copy while it writes. It stays behind if the machine stops, and then keeps exiftool from ever writing the
-#: picture again. One that nobody has written to for so many seconds is such a remnant.
-_COPY, _REMNANT = "_exiftool_tmp", 5.0
+#: Suffix of exiftool's temporary copy. One left by a crash keeps exiftool from ever writing the picture again.
+_COPY = "_exiftool_tmp"
+
+#: Seconds without a write after which a copy counts as left over.
+_STALE_AFTER = 5.0
 
 
 def exiftool() -> str:
-    """Where exiftool is.
+    """Return the path of exiftool.
 
     Raises:
         MissingProgramError: If it is not installed.
@@ -56,11 +58,11 @@ def exiftool() -> str:
 
 @dataclass(frozen=True)
 class EmbeddedMetadata:
-    """Writes tags and captions into the pictures; pixels, other metadata and file times stay as they are.
+    """Write tags and captions into pictures; pixels, other metadata and file times stay as they are.
 
     Attributes:
         view: Knows the tags' parents.
-        iptc: Begin an IPTC block in pictures that have none, where their format has a place for it.
+        iptc: Create an IPTC block in pictures without one, if the format has a place for it.
     """
 
     view: TagView
@@ -68,77 +70,64 @@ class EmbeddedMetadata:
     name: str = "embed"
 
     def write(self, record: PictureRecord) -> bool:
-        """Write into one picture; gives whether it was changed.
+        """Write into one picture; return whether it changed.
 
         Raises:
             SidecarError: If exiftool cannot write the picture.
             MissingProgramError: If exiftool is not installed.
         """
         picture = beside(record, Path(record.path).suffix)
-        before = Inside.read(picture)
+        before = Metadata.read(picture)
         packet, path = before.packet or xmp.skeleton(), str(picture)
-        ours = xmp.in_iptc(packet, path)
-        block = Block(before.iptc)
-        people = Block(block.without(ours, xmp.caption_of_ours(packet, path)) if block.readable else b"")
-        refused = xmp.refused_names(packet, path)
+        ours, block = xmp.Ours.read(packet, path), Block(before.iptc)
+        people = Block(block.without(ours.added, ours.caption) if block.readable else b"")
+        refused = ours.refused
         if block.keywords:
-            # What somebody took out of the block only, with an older program.
+            # Keywords that somebody removed from the block only, with an older program.
             there = {word.casefold() for word in block.keywords}
-            refused |= {word.casefold() for word in ours.keywords} - there
-        described, theirs = people.caption is not None, _storable(people)
-        data, in_step = before.iptc, xmp.InStep(theirs, described)
-        if block.readable and (block.data or self._begins(picture)):
-            has_description = xmp.is_described(xmp.remove(packet, path, theirs), path)
+            refused |= {word.casefold() for word in ours.added.keywords} - there
+        theirs = _storable(people)
+        data, added = before.iptc, Added()
+        if block.readable and (block.data or self._creates_iptc(picture)):
+            described = xmp.has_description(parse_packet(xmp.remove(packet, path, theirs), path))
             names = [name for tag in record.tags if (name := storable(tag.name)).casefold() not in refused]
-            caption = None if has_description else storable(record.recognition.caption or "")
+            caption = None if described else storable(record.recognition.caption or "")
             data, added = people.with_ours(names, caption or None)
-            in_step = xmp.InStep(theirs, described, added)
-        after = xmp.update(
-            packet,
-            path,
-            keywords(record, self.view),
-            record.recognition.caption,
-            record.provenance,
-            refused,
-            in_step,
-        )
+        iptc = xmp.IptcContent(theirs, people.caption is not None, added)
+        tags, caption = keywords(record, self.view), record.recognition.caption
+        after = xmp.update(packet, path, tags, caption, record.provenance, refused, iptc)
         changed = (after, data) != (before.packet, before.iptc)
         if changed:
-            before.replace(picture, after, data, first_digest=in_step.added.block)
+            before.replace(picture, after, data, first_digest=added.block)
         return changed
 
     def plan(self, pictures: Sequence[str]) -> Iterator[str]:
-        """What would be written into each of some pictures.
-
-        Args:
-            pictures: Paths.
+        """Yield what would be written into each picture.
 
         Raises:
             MissingProgramError: If exiftool is not installed.
         """
         have = _with_iptc(pictures)
         for picture in pictures:
-            with_iptc = picture in have or self._begins(Path(picture))
+            with_iptc = picture in have or self._creates_iptc(Path(picture))
             yield f"{picture}: XMP and IPTC inside" if with_iptc else f"{picture}: XMP inside"
 
-    def _begins(self, picture: Path) -> bool:
+    def _creates_iptc(self, picture: Path) -> bool:
         return self.iptc and picture.suffix.lower() in _IPTC_FORMATS
 
 
 def remove_embedded(picture: Path) -> bool:
-    """Take everything of ours out of a picture; gives whether there was anything.
+    """Remove everything that anytag wrote into a picture; return whether there was anything.
 
     Raises:
         SidecarError: If exiftool cannot write the picture.
         MissingProgramError: If exiftool is not installed.
     """
-    before, path = Inside.read(picture), str(picture)
+    before, path = Metadata.read(picture), str(picture)
     if not before.packet:
         return False
-    ours, block = xmp.in_iptc(before.packet, path), Block(before.iptc)
-    data = before.iptc
-    if block.readable:
-        data = block.without(ours, xmp.caption_of_ours(before.packet, path))
+    ours, block = xmp.Ours.read(before.packet, path), Block(before.iptc)
+    data = block.without(ours.added, ours.caption) if block.readable else before.iptc
     after = xmp.remove(before.packet, path, _storable(Block(data)))
     if after == before.packet:
         return False
@@ -147,13 +136,13 @@ def remove_embedded(picture: Path) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Inside:
-    """What a picture holds of metadata that programs keep keywords in.
+class Metadata:
+    """The metadata of a picture that can hold keywords.
 
     Attributes:
-        packet: Of XMP; empty if there is none.
+        packet: The XMP packet; empty if there is none.
         iptc: The IPTC block; empty if there is none.
-        digest: Of the block when somebody last brought it and XMP into agreement; empty if nobody noted it.
+        digest: MD5 of the block when a program last synchronized it with XMP; empty if none is stored.
     """
 
     packet: bytes
@@ -161,35 +150,34 @@ class Inside:
     digest: str
 
     @staticmethod
-    def read(picture: Path) -> Inside:
-        """Ask exiftool.
+    def read(picture: Path) -> Metadata:
+        """Read it with exiftool.
 
         Raises:
             SidecarError: If it cannot read the picture.
             MissingProgramError: If it is not installed.
         """
-        # With their groups: any namespace may have a property that is called so.
+        # With their groups, since any namespace may have a property of such a name.
         asked = [["-XMP:XMP", "-b"], ["-IPTC:IPTC", "-b"], ["-Photoshop:IPTCDigest", "-s3"]]
-        between = f"{_BETWEEN}\n".encode()
-        packet, iptc, digest = _run(picture, *asked).split(between)
-        return Inside(packet, iptc, digest.decode("ascii", "replace").strip())
+        packet, iptc, digest = _run(picture, *asked).split(f"{_SEPARATOR}\n".encode())
+        return Metadata(packet, iptc, digest.decode("ascii", "replace").strip())
 
     def replace(self, picture: Path, packet: bytes, iptc: bytes, first_digest: bool = False) -> None:
-        """Put others in their place, both at once; empty ones go.
+        """Replace the packet and the block in one run; empty ones are deleted.
 
         Args:
             picture: The picture.
             packet: The new packet.
             iptc: The new block.
-            first_digest: Note the block's digest although nobody did before.
+            first_digest: Store the block's digest even if there was none.
 
         Raises:
             SidecarError: If exiftool cannot write the picture.
         """
         options = ["-P", "-overwrite_original"]
         if iptc != self.iptc:
-            iptc = _padded(picture, iptc)
-            # A digest that is not right says that an older program changed the block since: that stays so.
+            iptc = _aligned_for_tiff(picture, iptc)
+            # A wrong digest shows that an older program changed the block since; it stays wrong.
             in_step = self.digest in (_digest(self.iptc), _digest(self.iptc[: Block(self.iptc).end]))
             if in_step or first_digest:
                 options.append(f"-IPTCDigest={_digest(iptc) if iptc else ''}")
@@ -201,17 +189,16 @@ class Inside:
                     options.append(f"-{name}<={file}")
                 elif after != before:
                     options.append(f"-{name}=")
-            # exiftool would put a picture in the place of a link.
+            # exiftool would replace a link by a picture.
             place = picture.resolve()
             _clear_remnant(place)
             then = place.stat()
             _run(picture, options, place=place)
-            # exiftool keeps whole seconds.
+            # exiftool restores whole seconds only.
             os.utime(place, ns=(then.st_atime_ns, then.st_mtime_ns))
 
 
 def _storable(block: Block) -> tuple[str, ...]:
-    """A block's keywords as XMP can hold them."""
     return tuple(map(storable, block.keywords))
 
 
@@ -219,8 +206,8 @@ def _digest(iptc: bytes) -> str:
     return hashlib.md5(iptc, usedforsecurity=False).hexdigest()
 
 
-def _padded(picture: Path, iptc: bytes) -> bytes:
-    """A block as the file will hold it: TIFF counts in four bytes."""
+def _aligned_for_tiff(picture: Path, iptc: bytes) -> bytes:
+    """Pad a block as the file will hold it: TIFF stores multiples of four bytes."""
     if picture.suffix.lower() not in _TIFF_FORMATS:
         return iptc
     end = Block(iptc).end
@@ -228,22 +215,22 @@ def _padded(picture: Path, iptc: bytes) -> bytes:
 
 
 def _clear_remnant(picture: Path) -> None:
-    """Delete what a killed exiftool left; wait for one that is still writing."""
+    """Delete the copy of a killed exiftool; wait for one that is still being written."""
     copy = picture.with_name(picture.name + _COPY)
-    begun, seen = time.monotonic(), None
+    unchanged_since, state = time.monotonic(), None
     with suppress(FileNotFoundError):
         while True:
             now = copy.stat()
-            if (now.st_size, now.st_mtime) != seen:
-                begun, seen = time.monotonic(), (now.st_size, now.st_mtime)
-            if max(time.monotonic() - begun, time.time() - now.st_mtime) >= _REMNANT:
+            if (now.st_size, now.st_mtime) != state:
+                unchanged_since, state = time.monotonic(), (now.st_size, now.st_mtime)
+            if max(time.monotonic() - unchanged_since, time.time() - now.st_mtime) >= _STALE_AFTER:
                 copy.unlink()
                 return
             time.sleep(0.1)
 
 
 def _with_iptc(pictures: Sequence[str]) -> set[str]:
-    """The pictures that have an IPTC block; one that cannot be read has none."""
+    """Return the pictures that have an IPTC block; unreadable ones count as having none."""
     if not pictures:
         return set()
     command = [exiftool(), "-j", "-m", "-fast", "-IPTC:all", *(str(Path(name).absolute()) for name in pictures)]
@@ -257,21 +244,22 @@ def _with_iptc(pictures: Sequence[str]) -> set[str]:
 
 
 def _run(picture: Path, *commands: Sequence[str], place: Path | None = None) -> bytes:
-    """One run of exiftool; what it prints to several commands stands with :data:`_BETWEEN` between it.
+    """Run exiftool once and return its output, with :data:`_SEPARATOR` between the outputs of several commands.
 
     Args:
-        picture: As messages call it.
-        commands: What is asked of it.
-        place: Where it really is; ``None``: there.
+        picture: The picture, as messages name it.
+        commands: Options of each command.
+        place: The file to process, if not ``picture``.
     """
-    # An absolute name keeps one that begins with a dash from being an option.
+    # An absolute name, since one that begins with a dash would be an option.
     name, arguments = str((place or picture).absolute()), [exiftool()]
     for number, command in enumerate(commands):
-        arguments += ["-execute", "-echo1", _BETWEEN] if number else []
+        arguments += ["-execute", "-echo1", _SEPARATOR] if number else []
         arguments += ["-m", *command, name]
     done = subprocess.run(arguments, capture_output=True, check=False, stdin=subprocess.DEVNULL)
     if done.returncode:
-        said = done.stderr.decode(errors="replace").strip().splitlines()
-        said.sort(key=lambda line: not line.startswith("Error"))
-        raise SidecarError(f"{picture}: exiftool could not do it ({said[0] if said else f'status {done.returncode}'})")
+        messages = done.stderr.decode(errors="replace").strip().splitlines()
+        messages.sort(key=lambda line: not line.startswith("Error"))
+        reason = messages[0] if messages else f"status {done.returncode}"
+        raise SidecarError(f"{picture}: exiftool could not do it ({reason})")
     return done.stdout

@@ -1,10 +1,10 @@
-"""Keywords in a picture's IPTC block, the metadata of programs that are older than XMP.
+"""Keywords in a picture's IPTC block, the metadata of programs older than XMP.
 
-A block is a row of data sets (IPTC-NAA Information Interchange Model, version 4.2): a byte 0x1C, a record's number, a
-data set's number, the length, the value. Ours are put between the others, whose bytes stay as they are, so that taking
-ours out gives the old block back.
+A block is a sequence of data sets (IPTC-NAA Information Interchange Model, version 4.2): the byte 0x1C, a record
+number, a data set number, the length, the value. Anytag's are inserted between the others, whose bytes stay as they
+are, so that removing them restores the old block.
 
-A block says by its data set 1:90 that it is UTF-8; without, its encoding is anybody's guess.
+Data set 1:90 declares UTF-8; without it, the encoding is unknown.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ _APPLICATION_VERSION, _KEYWORDS, _CAPTION = (2, 0), (2, 25), (2, 120)
 _UTF_8 = b"\x1b%G"
 _FOUR = (4).to_bytes(2, "big")
 
-#: Bytes that a keyword and a caption may have.
+#: Highest number of bytes of a keyword and of a caption.
 MOST_KEYWORD, MOST_CAPTION = 64, 2000
 
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """What anytag put into a block.
+    """What anytag added to a block.
 
     Attributes:
         keywords: In the order of the block.
-        caption: Whether the caption is ours.
-        character_set: Whether it is we who said that the block is UTF-8.
-        envelope: Whether the envelope that says so is ours, too.
-        block: Whether we began the block.
+        caption: The caption is anytag's.
+        character_set: Anytag declared UTF-8.
+        envelope: The envelope record of that declaration is anytag's, too.
+        block: Anytag created the block.
     """
 
     keywords: tuple[str, ...] = ()
@@ -43,7 +43,7 @@ class Added:
 
 @dataclass(frozen=True, slots=True)
 class _DataSet:
-    """One value and where it stands in the block."""
+    """One value and its place in the block."""
 
     place: tuple[int, int]
     value: bytes
@@ -52,54 +52,47 @@ class _DataSet:
 
 
 class Block:
-    """An IPTC block as it is.
+    """An IPTC block.
 
     Args:
-        data: Its bytes; none: there is no block yet.
+        data: Its bytes; empty if there is none yet.
 
     Attributes:
-        readable: Whether it is what the standard says; nothing can be put into another one.
+        readable: Whether it follows the standard; only then can it be changed.
         end: Where its last value ends; zeros may follow.
     """
 
     def __init__(self, data: bytes):
         self.data = data
-        sets, self.end = _read(data)
+        self._sets, self.end = _read(data)
         self.readable = not data[self.end :].strip(b"\0")
-        self._sets = sets
-        named = self._first(_CHARACTER_SET)
-        self._is_utf_8 = named == _UTF_8
-        self._is_ascii = named is None and all(one.value.isascii() for one in sets)
+        declared = self._first(_CHARACTER_SET)
+        self._is_utf_8 = declared == _UTF_8
+        self._is_ascii = declared is None and all(one.value.isascii() for one in self._sets)
 
     @property
     def keywords(self) -> tuple[str, ...]:
-        """All of them; without the name of an encoding they are UTF-8 if they can be, else Windows-1252."""
+        """All keywords; without a declared encoding decoded as UTF-8 if possible, else as Windows-1252."""
         return tuple(self._decode(one.value) for one in self._sets if one.place == _KEYWORDS)
 
     @property
     def caption(self) -> str | None:
-        """The caption, if there is one."""
         value = self._first(_CAPTION)
         return None if value is None else self._decode(value)
 
     def with_ours(self, keywords: Sequence[str], caption: str | None) -> tuple[bytes, Added]:
-        """Put keywords and a caption in.
+        """Add keywords and a caption.
 
-        What the block's encoding does not hold, or what is too long for IPTC, is left out, as are keywords that are
-        there.
-
-        Args:
-            keywords: Ours.
-            caption: ``None``: none.
+        Skip keywords that exist, and text that is too long for IPTC or that the block's encoding cannot hold.
 
         Returns:
-            The new block, and what is ours in it.
+            The new block, and what was added.
         """
         block = not self._sets
         known = {word.strip(" \0").casefold() for word in self.keywords}
         new = [word for word in dict.fromkeys(keywords) if word.casefold() not in known]
         if not (self._is_utf_8 or self._is_ascii):
-            # Some encoding, but which? All of them hold ASCII.
+            # The encoding is unknown, but all of them include ASCII.
             new = [word for word in new if word.isascii()]
             caption = caption if caption is None or caption.isascii() else None
         new = [word for word in new if len(word.encode()) <= MOST_KEYWORD]
@@ -119,30 +112,30 @@ class Block:
         return self._insert(pieces), Added(tuple(new), caption is not None, marked, envelope, block)
 
     def without(self, added: Added, caption: str | None) -> bytes:
-        """Take out what is ours.
+        """Remove what anytag added.
 
         Args:
-            added: What that is.
-            caption: Our caption, which somebody may have replaced by another one.
+            added: What was added.
+            caption: Anytag's caption; one that somebody changed since stays.
 
         Returns:
-            The block; no bytes if nothing but ours was in it.
+            The block; empty if nothing else was in it.
         """
         left = list(added.keywords)
-        gone = set()
-        for number, one in reversed(list(enumerate(self._sets))):
+        stay: list[_DataSet] = []
+        for one in reversed(self._sets):  # From the end: an equal keyword of theirs comes first.
             text = self._decode(one.value)
             if one.place == _KEYWORDS and text in left:
                 left.remove(text)
-                gone.add(number)
-            elif one.place == _CAPTION and added.caption and text == caption:
-                gone.add(number)
-        stay = [one for number, one in enumerate(self._sets) if number not in gone]
+            elif not (one.place == _CAPTION and added.caption and text == caption):
+                stay.append(one)
+        stay.reverse()
         ours = {_ENVELOPE_VERSION: _FOUR, _CHARACTER_SET: _UTF_8, _APPLICATION_VERSION: _FOUR}
         if added.block and all(ours.get(one.place) == one.value for one in stay):
             return b""
         if added.character_set and all(one.value.isascii() for one in stay):
-            stay = _without_character_set(stay, added.envelope)
+            declaration = {_CHARACTER_SET} | ({_ENVELOPE_VERSION} if added.envelope else set())
+            stay = [one for one in stay if one.place not in declaration]
         return b"".join(self.data[one.start : one.end] for one in stay) + self.data[self.end :]
 
     def _first(self, place: tuple[int, int]) -> bytes | None:
@@ -157,14 +150,14 @@ class Block:
             return value.decode("cp1252", "replace")
 
     def _place_of(self, place: tuple[int, int]) -> int:
-        """Before how many of the data sets a new one stands."""
+        """Return the index at which to insert a data set."""
         like = [number + 1 for number, one in enumerate(self._sets) if one.place == place]
         if like:
             return like[-1]
         return next((number for number, one in enumerate(self._sets) if one.place > place), len(self._sets))
 
     def _insert(self, pieces: Sequence[tuple[tuple[int, int], bytes]]) -> bytes:
-        """The block with data sets at the end of their like, or where their number belongs."""
+        """Insert data sets after others of their kind, or else in numeric order."""
         after = [self._place_of(place) for place, _ in pieces]
         made = bytearray()
         for number in range(len(self._sets) + 1):
@@ -177,19 +170,13 @@ class Block:
         return bytes(made) + self.data[self.end :]
 
 
-def _without_character_set(sets: Sequence[_DataSet], envelope: bool) -> list[_DataSet]:
-    """Without what says UTF-8, and without the envelope's version if that is ours."""
-    ours = {_CHARACTER_SET} | ({_ENVELOPE_VERSION} if envelope else set())
-    return [one for one in sets if one.place not in ours]
-
-
 def _read(data: bytes) -> tuple[list[_DataSet], int]:
-    """Data sets from the beginning on, and where they end."""
+    """Return the data sets, and the offset where they end."""
     sets: list[_DataSet] = []
     place = 0
     while place + 5 <= len(data) and data[place] == _MARKER:
         length, begin = int.from_bytes(data[place + 3 : place + 5], "big"), place + 5
-        if length & 0x8000:  # Of so many bytes is the length.
+        if length & 0x8000:  # The low bits are the number of bytes of the length.
             begin += length & 0x7FFF
             length = int.from_bytes(data[place + 5 : begin], "big")
         if begin + length > len(data):

@@ -1,4 +1,4 @@
-"""What writers get: one picture with all that was recognized in it, and by what."""
+"""The input of writers: one picture, its recognition, and the model that made it."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from anytag.foundations.json_lines import writable
 from anytag.model.vocabulary import TagVocabulary
 from anytag.recognition import Recognition, Tag
 
-#: Which of the tags found are written: ``all``, or only the ``specific`` ones, which no other found tag implies.
+#: The tags to write: ``all`` that were found, or only the ``specific`` ones, which no other found tag implies.
 TagSelection = Literal["all", "specific"]
 
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """What found the tags of a picture, and when.
+    """The model that tagged a picture, and when.
 
     Attributes:
         model: The model's name.
-        version: Of its files: the first digits of a checksum.
+        version: First digits of a checksum of the model's files.
         time: ISO 8601, in UTC, to the second.
     """
 
@@ -31,14 +31,14 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True)
 class PictureRecord:
-    """One picture as writers see it.
+    """One picture to write.
 
     Attributes:
-        path: As it was given or found; of a picture in an archive, ``archive.tar/name``.
-        recognition: What was found.
-        provenance: By what.
-        in_archive: Whether the picture is not a file of its own, so that nothing can lie beside it.
-        thumbnail: The picture as a small JPEG, where one is kept.
+        path: As given or found; ``archive.tar/name`` for a picture in an archive.
+        recognition: The tags and the caption.
+        provenance: The model, and the time.
+        in_archive: The picture is not a file of its own, so no sidecar can lie beside it.
+        thumbnail: A small JPEG, if one is stored.
     """
 
     path: str
@@ -53,32 +53,32 @@ class PictureRecord:
         return self.recognition.tags
 
     def writable(self) -> PictureRecord:
-        """The same with names and a caption that UTF-8 holds, for files that cannot escape what it does not."""
+        """Return the record with names and a caption that UTF-8 can hold, for formats without escapes."""
         seen = self.recognition
         tags = tuple(replace(tag, name=writable(tag.name)) for tag in seen.tags)
         caption = None if seen.caption is None else writable(seen.caption)
         return replace(self, recognition=replace(seen, tags=tags, caption=caption))
 
     def to_json(self) -> dict[str, Any]:
-        """The JSON line of the command line, and where it comes from."""
+        """Return the JSON line of the command line, with model, version and time."""
         found = self.provenance
         return {**self.recognition.to_json(), "model": found.model, "version": found.version, "time": found.time}
 
 
 class TagView:
-    """Tags as a user wants them written: which ones, how many of a kind, under which parents.
+    """Select the tags to write: which ones, how many of each kind, and their parents.
 
     Args:
-        vocabulary: Of the model; it knows which tags imply which.
+        vocabulary: The model's, which knows the tags that each tag implies.
         selection: See :data:`TagSelection`.
-        per_kind: At most that many tags of each kind, the best; ``None``: no limit.
+        per_kind: Highest number of tags of each kind, best first; ``None``: no limit.
     """
 
     def __init__(self, vocabulary: TagVocabulary, selection: TagSelection = "all", per_kind: int | None = None):
         self.vocabulary, self.selection, self.per_kind = vocabulary, selection, per_kind
 
     def __call__(self, record: PictureRecord) -> PictureRecord:
-        """The record with only the tags that are wanted."""
+        """Return the record with the selected tags."""
         tags: Sequence[Tag] = record.tags
         if self.selection == "specific":
             specific = self.vocabulary.most_specific(tag.id for tag in tags if tag.id is not None)
@@ -91,13 +91,13 @@ class TagView:
                 if left[tag.kind] >= 0:
                     kept.append(tag)
             tags = kept
-        once = {tag.name.casefold(): tag for tag in reversed(tags)}  # Of one name under two ids, the better one.
+        once = {tag.name.casefold(): tag for tag in reversed(tags)}  # Keep the better of two tags with one name.
         tags = [tag for tag in tags if once[tag.name.casefold()] is tag]
         return replace(record, recognition=replace(record.recognition, tags=tuple(tags)))
 
     def path(self, tag: Tag) -> tuple[str, ...]:
-        """A tag below its parents, the most general first: ``("animal", "dog")``.
+        """Return a tag below its parents, the most general first: ``("animal", "dog")``.
 
-        Categories that the vocabulary does not know have no parents.
+        Categories outside the vocabulary have no parents.
         """
         return (tag.name,) if tag.id is None else (*self.vocabulary.path(tag.id)[:-1], tag.name)

@@ -1,4 +1,4 @@
-"""Files beside a picture: which one belongs to it, and writing it without harm."""
+"""Files beside a picture: their names, and writing them safely."""
 
 from __future__ import annotations
 
@@ -13,46 +13,43 @@ from anytag.writers.records import PictureRecord
 
 
 class SidecarWriter(Protocol):
-    """Says what stands in the file beside a picture; whoever asks writes it."""
+    """Renders the file beside a picture; the caller writes it."""
 
     @property
     def name(self) -> str:
-        """As ``--write`` says it."""
+        """The name that ``--write`` takes."""
 
     @property
     def merges(self) -> bool:
-        """Whether :meth:`render` keeps apart by itself what is ours and what is not.
+        """Whether :meth:`render` itself separates anytag's part of a file from everything else.
 
-        If not, it is given what stood there before anything of ours.
+        If not, :meth:`render` gets the file as it was before anytag wrote it.
         """
 
     def target(self, record: PictureRecord) -> Path:
-        """The file that the record goes to.
+        """Return the path of the sidecar.
 
         Raises:
-            SidecarError: If there can be none.
+            SidecarError: If the picture cannot have one.
         """
 
     def render(self, record: PictureRecord, before: bytes | None) -> bytes | None:
-        """What is to stand in the file.
+        """Return the new content of the file; ``None`` to leave the file alone.
 
         Args:
             record: The picture.
-            before: What stands there, see :attr:`merges`; ``None``: nothing.
-
-        Returns:
-            The content; ``None``: the file is left alone.
+            before: The present content, see :attr:`merges`; ``None``: there is no file.
 
         Raises:
-            AnytagError: If what is there would be lost.
+            AnytagError: If writing would lose content.
         """
 
 
 def beside(record: PictureRecord, suffix: str) -> Path:
-    """``photo.jpg`` and ``.txt`` give ``photo.txt``.
+    """Return the path of a sidecar: ``photo.txt`` for ``photo.jpg`` and ``.txt``.
 
     Raises:
-        SidecarError: If the picture is not a file of its own, or the name would be too long for the file system.
+        SidecarError: If the picture is in an archive, or the name is too long for the file system.
     """
     if record.in_archive:
         raise SidecarError(f"{record.path}: lies in an archive, so no sidecar can lie beside it; write a table instead")
@@ -60,22 +57,21 @@ def beside(record: PictureRecord, suffix: str) -> Path:
 
 
 def checked(target: Path) -> Path:
-    """The path, unless its name is too long.
+    """Return the path, after checking the length of its name.
 
     Raises:
-        SidecarError: If it is.
+        SidecarError: If the name is too long for the file system.
     """
     if len(os.fsencode(target.name)) > 255 - len(".part"):
         raise SidecarError(f"{target}: the sidecar's name would be too long for the file system; shorten the picture's")
     return target
 
 
-def replace_file(target: Path, data: bytes) -> Path:
-    """Write a file whole or not at all; a link stays a link, and permissions stay as they are."""
+def replace_file(target: Path, data: bytes) -> None:
+    """Write a file whole or not at all, through links, keeping its permissions."""
     place = target.resolve()
     mode = stat.S_IMODE(place.stat().st_mode) if place.exists() else None
     with whole_file(place) as part:
         part.write_bytes(data)
         if mode is not None:
             part.chmod(mode)
-    return target

@@ -1,4 +1,4 @@
-"""``photo.txt`` beside ``photo.jpg``: tags in one line, as those who train image generators keep them."""
+"""Text sidecars (``photo.txt``) with the tags on one line, as used to train image generators."""
 
 from __future__ import annotations
 
@@ -10,24 +10,23 @@ from anytag.errors import SidecarError
 from anytag.writers.records import PictureRecord
 from anytag.writers.sidecars import beside
 
-#: What becomes of a text file that people wrote: an error, kept as it is, or kept with our tags behind.
+#: What to do with a text file that people wrote: raise an error, keep it, or append tags to it.
 Existing = Literal["refuse", "keep", "append"]
 
-#: In which order tags are written.
 TagOrder = Literal["score", "name"]
 
 
 @dataclass(frozen=True)
 class TextSidecars:
-    """Writes tags, and the caption if there is one, to a text file beside each picture.
+    """Write tags, and the caption if there is one, to a text file beside each picture.
 
     Attributes:
-        separator: Between tags.
+        separator: Text between tags.
         prefix: Words before the tags, such as a trigger word.
-        existing: What to do where a file is that this output folder did not write.
+        existing: What to do with files that this output folder did not write.
         order: Best tags first, or by name.
         underscores: Write ``hot_dog`` for ``hot dog``.
-        with_caption: Put the caption before the tags, where there is one.
+        with_caption: Write the caption before the tags.
     """
 
     separator: str = ", "
@@ -40,11 +39,10 @@ class TextSidecars:
     merges: bool = False
 
     def target(self, record: PictureRecord) -> Path:
-        """``photo.txt`` for ``photo.jpg``."""
         return beside(record, ".txt")
 
     def render(self, record: PictureRecord, before: bytes | None) -> bytes | None:
-        """One file's content; see :class:`~anytag.writers.sidecars.SidecarWriter`."""
+        """Return the content of one file; see :class:`~anytag.writers.sidecars.SidecarWriter`."""
         words = self._words(record)
         if before is None:
             return (self.separator.join(words) + "\n").encode("utf-8", "backslashreplace")

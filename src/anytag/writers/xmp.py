@@ -1,8 +1,8 @@
-"""Tags and captions in XMP packets, beside whatever else stands there.
+"""Tags and captions in XMP packets, next to whatever else they hold.
 
-What people wrote is never changed: our keywords are added to theirs, and our description is written only where there is
-none. Everything of ours is listed in a namespace of our own, with model, version, score and time, so that
-:func:`remove` takes away exactly that, and leaves the rest as it was, to the byte.
+What people wrote is never changed: keywords are added to theirs, and a description is written only if there is none.
+A namespace of anytag's own lists everything that anytag wrote, with model, version, score and time, so that
+:func:`remove` removes exactly that and leaves the rest unchanged, to the byte.
 
 Properties (XMP specification, parts 1 and 2; Lightroom's and digiKam's own for paths):
 
@@ -35,20 +35,20 @@ from anytag.writers.xmp_lists import (
     neighbors,
     without_properties,
 )
-from anytag.writers.xmp_tree import RDF, Element, encoding_of, parse, rdf_of, storable
+from anytag.writers.xmp_tree import RDF, Element, encoding_of, parse, parse_packet, rdf_of, storable
 
-#: Namespace of what only anytag writes.
+#: Namespace of anytag's own properties.
 OURS = "urn:anytag:xmp:1.0/"
 
 _META = "adobe:ns:meta/"
 
-#: What may be ours in an IPTC block beside keywords.
+#: Parts of an IPTC block besides keywords that anytag may have added; fields of :class:`~anytag.writers.iptc.Added`.
 _ADDED = ("caption", "character_set", "envelope", "block")
 
 
 @dataclass(frozen=True, slots=True)
 class Keyword:
-    """A tag as XMP holds it.
+    """A tag as XMP stores it.
 
     Attributes:
         name: For ``dc:subject``.
@@ -64,26 +64,22 @@ class Keyword:
 
 
 @dataclass(frozen=True, slots=True)
-class InStep:
-    """What stands in a picture's IPTC block, for the packet to agree with it.
+class IptcContent:
+    """The content of a picture's IPTC block, which the packet must agree with.
 
     Attributes:
-        people: Keywords there that are not ours.
-        described: Whether there is a caption of somebody else's.
-        added: What is ours there.
+        people: Keywords that anytag did not write.
+        has_caption: Whether it holds somebody else's caption.
+        added: What anytag added.
     """
 
     people: tuple[str, ...] = ()
-    described: bool = False
+    has_caption: bool = False
     added: Added = field(default_factory=Added)
-
-    def made(self) -> list[str]:
-        """The record of what we began."""
-        return [f"Iptc {name}" for name in _ADDED if getattr(self.added, name)]
 
 
 def skeleton() -> bytes:
-    """A packet without content."""
+    """Return an empty packet."""
     return (
         "<?xpacket begin='\ufeff' id='W5M0MpCehiHzreSzNTczkc9d'?>\n"
         f"<x:xmpmeta xmlns:x='{_META}' x:xmptk='anytag {__version__}'>\n"
@@ -95,11 +91,10 @@ def skeleton() -> bytes:
 
 
 def is_empty(data: bytes, path: str) -> bool:
-    """Whether a packet is one that anytag began, with nothing in it anymore."""
-    root = parse(encoding_of(data).decode(data, path), path)
-    rdf = rdf_of(root)
+    """Whether a packet was created by anytag and holds nothing else anymore."""
+    root = parse_packet(data, path)
     made = root.attributes.get(_META + "xmptk", "").startswith("anytag ")
-    return made and not rdf.children and len(root.children) == 1
+    return made and not rdf_of(root).children and len(root.children) == 1
 
 
 def update(
@@ -109,24 +104,24 @@ def update(
     caption: str | None,
     provenance: Provenance,
     refused: Collection[str] | None = None,
-    in_step: InStep | None = None,
+    iptc: IptcContent | None = None,
 ) -> bytes:
-    """Put tags and a caption into a packet, in place of those that anytag put there before.
+    """Write tags and a caption into a packet, replacing those that anytag wrote before.
 
-    A keyword of ours that somebody took out of ``dc:subject`` stays out.
+    A keyword of anytag's that somebody removed from ``dc:subject`` stays out.
 
     Args:
         data: The packet.
-        path: For messages.
+        path: Named in messages.
         keywords: Tags, best first.
-        caption: ``None``: none.
-        provenance: What found them.
-        refused: Names of tags that people do not want; ``None``: those that they took out before.
-        in_step: The picture's IPTC block. Where the packet has no keywords yet, people's keywords of the block go into
-            ``dc:subject``, too, because programs that find keywords in XMP show no others.
+        caption: The caption, if any.
+        provenance: The model that made them.
+        refused: Names of tags to leave out; ``None``: those that people removed before.
+        iptc: The picture's IPTC block. If the packet has no keywords yet, the block's keywords are copied to
+            ``dc:subject``, because programs that find keywords in XMP show no others.
 
     Returns:
-        The new packet; the very same bytes if nothing but the time would change.
+        The new packet; the same bytes if only the time would change.
 
     Raises:
         XmpError: If the packet is not XMP.
@@ -138,106 +133,87 @@ def update(
     encoding = encoding_of(data)
     text = encoding.decode(data, path)
     root = parse(text, path)
-    old = _Ours.read(root)
+    old = Ours.of(root)
     before = old.refused if old is not None else frozenset()
     unwanted = before if refused is None else frozenset(name.casefold() for name in refused)
-    in_step = in_step or InStep()
-    if old is not None and old.same(keywords, caption, provenance) and (unwanted, in_step.added) == (before, old.added):
+    iptc = iptc or IptcContent()
+    if old is not None and old.same(keywords, caption, provenance) and (unwanted, iptc.added) == (before, old.added):
         return data
     if old is not None:
-        text = _remove(text, path, in_step.people)
+        text = _remove(text, path, iptc.people)
         root = parse(text, path)
     kept = [keyword for keyword in keywords if keyword.name.casefold() not in unwanted]
-    return encoding.encode(_insert(text, root, keywords, kept, sorted(unwanted), caption, provenance, in_step))
+    return encoding.encode(_insert(text, root, keywords, kept, sorted(unwanted), caption, provenance, iptc))
 
 
 def remove(data: bytes, path: str, people: Collection[str] = ()) -> bytes:
-    """Take out everything that anytag put into a packet; the same bytes if there is nothing.
+    """Remove everything that anytag wrote into a packet; return the same bytes if there is nothing.
 
     Args:
         data: The packet.
-        path: For messages.
-        people: Keywords of the IPTC block that are not ours. Those that we repeated in the packet go; what stands
-            nowhere else stays.
+        path: Named in messages.
+        people: Keywords of the IPTC block that anytag did not write. Copies of them are removed; copies of keywords
+            that the block no longer has stay.
 
     Raises:
         XmpError: If the packet is not XMP.
     """
     encoding = encoding_of(data)
     text = encoding.decode(data, path)
-    return data if _Ours.read(parse(text, path)) is None else encoding.encode(_remove(text, path, people))
-
-
-def in_iptc(data: bytes, path: str) -> Added:
-    """What a packet says is ours in the picture's IPTC block.
-
-    Raises:
-        XmpError: If the packet is not XMP.
-    """
-    ours = _Ours.read(parse(encoding_of(data).decode(data, path), path))
-    return Added() if ours is None else ours.added
-
-
-def caption_of_ours(data: bytes, path: str) -> str | None:
-    """The caption that anytag wrote into a packet.
-
-    Raises:
-        XmpError: If the packet is not XMP.
-    """
-    ours = _Ours.read(parse(encoding_of(data).decode(data, path), path))
-    return None if ours is None else ours.caption
-
-
-def is_described(data: bytes, path: str) -> bool:
-    """Whether a packet has a description.
-
-    Raises:
-        XmpError: If the packet is not XMP.
-    """
-    return _is_described(parse(encoding_of(data).decode(data, path), path))
-
-
-def refused_names(data: bytes, path: str) -> frozenset[str]:
-    """The tags of ours that people took out of a packet, in lower case (Unicode's case folding).
-
-    Raises:
-        XmpError: If the packet is not XMP.
-    """
-    ours = _Ours.read(parse(encoding_of(data).decode(data, path), path))
-    return frozenset() if ours is None else ours.refused
+    return data if Ours.of(parse(text, path)) is None else encoding.encode(_remove(text, path, people))
 
 
 @dataclass(frozen=True, slots=True)
-class _Ours:
-    """What a packet holds of ours."""
+class Ours:
+    """What anytag wrote into a packet.
 
-    tags: tuple[tuple[str, str], ...]
-    model: str
-    version: str
-    caption: str | None
-    refused: frozenset[str]
-    added: Added
+    Attributes:
+        tags: Names and scores.
+        model: The model's name.
+        version: First digits of a checksum of the model's files.
+        caption: The caption, if any.
+        refused: Names of tags that people removed, case-folded.
+        added: What anytag added to the picture's IPTC block.
+    """
+
+    tags: tuple[tuple[str, str], ...] = ()
+    model: str = ""
+    version: str = ""
+    caption: str | None = None
+    refused: frozenset[str] = frozenset()
+    added: Added = field(default_factory=Added)
 
     @staticmethod
-    def read(root: Element) -> _Ours | None:
+    def read(data: bytes, path: str) -> Ours:
+        """Read it from a packet; empty if there is nothing.
+
+        Raises:
+            XmpError: If the packet is not XMP.
+        """
+        return Ours.of(parse_packet(data, path)) or Ours()
+
+    @staticmethod
+    def of(root: Element) -> Ours | None:
+        """Read it from a parsed packet; ``None`` if there is nothing."""
         if not any(element.name.startswith(OURS) for element in root.walk()):
             return None
         names = [item.text.strip() for item in root.walk() if item.name == OURS + "Name"]
         scores = [item.text.strip() for item in root.walk() if item.name == OURS + "Score"]
-        caption, created = root.find(OURS + "Caption"), _added(root, "Created")
+        caption, created = root.find(OURS + "Caption"), _recorded(root, "Created")
         there = {name.casefold() for name in entries_of(root, DC + "subject")}
-        gone = {name.casefold() for name in _added(root, "Subject") + _added(root, "Repeated")} - there
-        gone |= {name.casefold() for name in _added(root, "Refused")}
-        return _Ours(
+        gone = {name.casefold() for name in _recorded(root, "Subject") + _recorded(root, "Repeated")} - there
+        gone |= {name.casefold() for name in _recorded(root, "Refused")}
+        return Ours(
             tuple(zip(names, scores, strict=False)),
             _text(root, "Model"),
             _text(root, "Version"),
             caption.text if caption is not None else None,
             frozenset(gone),
-            Added(tuple(_added(root, "InIptc")), *(f"Iptc {name}" in created for name in _ADDED)),
+            Added(tuple(_recorded(root, "InIptc")), *(f"Iptc {name}" in created for name in _ADDED)),
         )
 
     def same(self, keywords: Sequence[Keyword], caption: str | None, provenance: Provenance) -> bool:
+        """Whether these were written, whatever the time."""
         tags = tuple((keyword.name, f"{keyword.score:.4f}") for keyword in keywords)
         made = (self.model, self.version) == (provenance.model, provenance.version)
         return made and self.tags == tags and self.caption == caption
@@ -251,9 +227,9 @@ def _insert(
     refused: Sequence[str],
     caption: str | None,
     provenance: Provenance,
-    in_step: InStep,
+    iptc: IptcContent,
 ) -> str:
-    """The packet with a description of ours, and with our keywords in lists that are there already."""
+    """Add anytag's description, and keywords to the lists that exist."""
     rdf = rdf_of(root)
     r = rdf.prefix(RDF) or "rdf:"
     values = {
@@ -268,7 +244,7 @@ def _insert(
         there = container_of(root, name)
         repeated: list[str] = []
         if name == DC + "subject" and there is None:
-            repeated = [word for word in dict.fromkeys(in_step.people) if word.casefold() not in refused]
+            repeated = [word for word in dict.fromkeys(iptc.people) if word.casefold() not in refused]
             own += [bag(r, "anytag:Repeated", "Bag", repeated)] if repeated else []
         known = {value.casefold() for value in (*entries_of(root, name), *repeated)}
         new = [value for value in dict.fromkeys(values[record]) if value.casefold() not in known]
@@ -282,12 +258,12 @@ def _insert(
             if there.single:
                 made.append(f"{record} single")
             changes.append(appended(text, there, new))
-    if in_step.added.keywords:
-        own.append(bag(r, "anytag:InIptc", "Bag", in_step.added.keywords))
-    made += in_step.made()
+    if iptc.added.keywords:
+        own.append(bag(r, "anytag:InIptc", "Bag", iptc.added.keywords))
+    made += [f"Iptc {name}" for name in _ADDED if getattr(iptc.added, name)]
     if caption is not None:
         own.append(f"<anytag:Caption>{escape(caption)}</anytag:Caption>")
-        if not in_step.described and not _is_described(root):
+        if not iptc.has_caption and not has_description(root):
             made.append("Description")
             words = f'<{r}li xml:lang="x-default">{escape(caption)}</{r}li>'
             own.append(f"<dc:description><{r}Alt>{words}</{r}Alt></dc:description>")
@@ -306,13 +282,14 @@ def _insert(
     return apply_changes(text, changes)
 
 
-def _is_described(root: Element) -> bool:
+def has_description(root: Element) -> bool:
+    """Whether a parsed packet has a description, as an element or an attribute."""
     attributes = (element.attributes for element in rdf_of(root).children)
     return root.find(DC + "description") is not None or any(DC + "description" in names for names in attributes)
 
 
 def _tag_list(r: str, keywords: Iterable[Keyword], provenance: Provenance) -> str:
-    """Every tag with its score, and with what found it and when."""
+    """Return every tag with its score, model and time."""
     origin = {"Model": provenance.model, "Version": provenance.version, "Time": provenance.time}
 
     def item(keyword: Keyword) -> str:
@@ -324,18 +301,18 @@ def _tag_list(r: str, keywords: Iterable[Keyword], provenance: Provenance) -> st
 
 
 def _remove(text: str, path: str, people: Collection[str] = ()) -> str:
-    """The packet without anything of ours, and without what we repeated of people's keywords elsewhere."""
+    """Remove everything that anytag wrote, and copies of people's keywords that exist elsewhere."""
     root = parse(text, path)
     rdf = rdf_of(root)
-    created = set(_added(root, "Created"))
+    created = set(_recorded(root, "Created"))
     changes: list[Change] = []
     for name, _, _, record in LISTS:
         container = container_of(root, name)
         if container is None:
             continue
-        left = _added(root, record)
+        left = _recorded(root, record)
         if record == "Subject":
-            left += [word for word in _added(root, "Repeated") if word in people]
+            left += [word for word in _recorded(root, "Repeated") if word in people]
         for before, item in neighbors(container):
             if item.text in left:
                 left.remove(item.text)
@@ -343,20 +320,20 @@ def _remove(text: str, path: str, people: Collection[str] = ()) -> str:
     caption = root.find(OURS + "Caption")
     for described in rdf.children:
         for before, child in neighbors(described):
-            written = "Description" in created and caption is not None and _says(child, caption.text)
+            written = "Description" in created and caption is not None and _is_our_description(child, caption.text)
             if child.name.startswith(OURS) or written:
                 changes.append((blank_before(text, before, child.start), child.end, ""))
     return _without_empty(apply_changes(text, changes), path, created)
 
 
-def _says(property: Element, caption: str) -> bool:
-    """Whether a property still is the description that we wrote; somebody may have changed it since."""
+def _is_our_description(property: Element, caption: str) -> bool:
+    """Whether a property is the description that anytag wrote, not changed since."""
     words = "".join(item.text for item in property.walk() if item.name == RDF + "li")
     return property.name == DC + "description" and words == caption
 
 
 def _without_empty(text: str, path: str, created: set[str]) -> str:
-    """Without the lists that we began and that are empty now, and without descriptions that hold nothing anymore."""
+    """Remove lists that anytag created and that are empty now, and empty descriptions."""
     root = parse(text, path)
     rdf = rdf_of(root)
     changes: list[Change] = []
@@ -375,8 +352,8 @@ def _without_empty(text: str, path: str, created: set[str]) -> str:
     return apply_changes(text, changes)
 
 
-def _added(root: Element, record: str) -> list[str]:
-    """What a record of ours lists."""
+def _recorded(root: Element, record: str) -> list[str]:
+    """Return the values of one of anytag's own lists."""
     return entries_of(root, OURS + record)
 
 

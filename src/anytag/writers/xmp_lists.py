@@ -1,4 +1,4 @@
-"""Lists of keywords in XMP packets: finding them, and cutting changes into the text around them."""
+"""Keyword lists in XMP packets: find them, and cut changes into the text around them."""
 
 from __future__ import annotations
 
@@ -11,59 +11,56 @@ DC = "http://purl.org/dc/elements/1.1/"
 LIGHTROOM = "http://ns.adobe.com/lightroom/1.0/"
 DIGIKAM = "http://www.digikam.org/ns/1.0/"
 
-#: The lists that keywords go into: full name, usual prefix, RDF container, our record of what we added to it.
+#: Properties that hold keywords: full name, usual prefix, RDF container, and anytag's record of its own entries.
 LISTS = (
     (DC + "subject", "dc", "Bag", "Subject"),
     (LIGHTROOM + "hierarchicalSubject", "lr", "Bag", "Hierarchical"),
     (DIGIKAM + "TagsList", "digiKam", "Seq", "TagsList"),
 )
 
-
-#: A part of a text, given by where it begins and ends, and what takes its place.
+#: Start and end of a part of a text, and its replacement.
 Change = tuple[int, int, str]
 
 
 def bag(r: str, property: str, container: str, values: Iterable[str]) -> str:
-    """A property with a list; ``r`` is the prefix of RDF, with its colon."""
+    """Return a property with a list; ``r`` is RDF's prefix, with its colon."""
     items = "".join(f"<{r}li>{escape(value)}</{r}li>" for value in values)
     return f"<{property}><{r}{container}>{items}</{r}{container}></{property}>"
 
 
 def appended(text: str, container: Element, values: Sequence[str]) -> Change:
-    """Items at the end of a list that is there, laid out as its last one is."""
+    """Return the change that appends items to an existing list, with the white space of its last item."""
     r = container.prefix(RDF) or "rdf:"
+    place, blank = container.inside, ""
     if container.children:
-        last = container.children[-1]
-        before = container.children[-2].end if len(container.children) > 1 else container.inside
-        blank = text[before : last.start]
-        blank = blank if not blank.strip() else ""
-        return last.end, last.end, "".join(f"{blank}<{r}li>{escape(value)}</{r}li>" for value in values)
-    items = "".join(f"<{r}li>{escape(value)}</{r}li>" for value in values)
-    if not container.single:
-        return container.inside, container.inside, items
-    return container.start, container.end, opened(text, container, items)
+        *_, (before, last) = neighbors(container)
+        place, blank = last.end, text[blank_before(text, before, last.start) : last.start]
+    items = "".join(f"{blank}<{r}li>{escape(value)}</{r}li>" for value in values)
+    if container.single:
+        return container.start, container.end, opened(text, container, items)
+    return place, place, items
 
 
 def opened(text: str, element: Element, content: str) -> str:
-    """A single tag as a pair of tags with something between them."""
+    """Return an empty-element tag as a pair of tags around ``content``."""
     tag = text[element.start : element.inside]
     name = tag[1:].split(None, 1)[0].removesuffix("/>")
     return f"{tag.removesuffix('/>')}>{content}</{name}>"
 
 
 def as_single(text: str, element: Element) -> Change:
-    """The change that makes an empty pair of tags the single tag that it was."""
+    """Return the change that turns an empty pair of tags back into an empty-element tag."""
     return element.start, element.end, text[element.start : element.inside - 1] + "/>"
 
 
 def description(text: str, rdf: Element, properties: Sequence[str], spaces: str = "") -> Change:
-    """The change that puts a description behind the others.
+    """Return the change that appends a description.
 
     Args:
         text: The packet.
-        rdf: Its descriptions.
-        properties: What the new one holds.
-        spaces: Namespaces that it needs beside those of the lists.
+        rdf: Its ``rdf:RDF`` element.
+        properties: The properties of the new description.
+        spaces: Namespace declarations besides those of the lists.
     """
     r = rdf.prefix(RDF) or "rdf:"
     spaces += f'xmlns:dc="{DC}" xmlns:lr="{LIGHTROOM}" xmlns:digiKam="{DIGIKAM}"'
@@ -75,13 +72,13 @@ def description(text: str, rdf: Element, properties: Sequence[str], spaces: str 
 
 
 def without_properties(text: str, rdf: Element, names: Collection[str], made_by: str | None = None) -> list[Change]:
-    """The changes that take properties out, with descriptions that held nothing else.
+    """Return the changes that remove properties, and descriptions that held nothing else.
 
     Args:
         text: The packet.
-        rdf: Its descriptions.
-        names: Of the properties.
-        made_by: Namespace of whoever made descriptions that go when nothing is in them.
+        rdf: Its ``rdf:RDF`` element.
+        names: The properties to remove.
+        made_by: Also remove empty descriptions that declare this namespace.
     """
     changes: list[Change] = []
     for end, described in neighbors(rdf):
@@ -101,7 +98,7 @@ def without_properties(text: str, rdf: Element, names: Collection[str], made_by:
 
 
 def neighbors(parent: Element) -> Iterator[tuple[int, Element]]:
-    """Each child with the offset at which what stands before it ends."""
+    """Yield each child with the offset where its predecessor ends."""
     end = parent.inside
     for child in parent.children:
         yield end, child
@@ -109,12 +106,12 @@ def neighbors(parent: Element) -> Iterator[tuple[int, Element]]:
 
 
 def blank_before(text: str, earliest: int, place: int) -> int:
-    """Where the blanks before a place begin."""
+    """Return where the white space before a place begins."""
     return earliest if not text[earliest:place].strip() else place
 
 
 def container_of(root: Element, property: str) -> Element | None:
-    """The RDF list of a property."""
+    """Return the RDF list of a property."""
     found = root.find(property)
     if found is None:
         return None
@@ -122,13 +119,13 @@ def container_of(root: Element, property: str) -> Element | None:
 
 
 def entries_of(root: Element, property: str) -> list[str]:
-    """The values of a list."""
+    """Return the values of a property's list."""
     container = container_of(root, property)
     return [] if container is None else [item.text for item in container.children if item.name == RDF + "li"]
 
 
 def apply_changes(text: str, changes: Iterable[Change]) -> str:
-    """The text with parts, given by where they begin and end, replaced by others."""
+    """Apply changes, which must not overlap."""
     for start, end, replacement in sorted(changes, reverse=True):
         text = text[:start] + replacement + text[end:]
     return text

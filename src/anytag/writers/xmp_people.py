@@ -1,7 +1,7 @@
-"""Keywords that people give a picture, in the same XMP lists as ours and kept apart from them.
+"""Keywords that people gave a picture, in the same XMP lists as anytag's but kept apart from them.
 
-Whatever stands in ``dc:subject`` and is not in our own record is a person's. Their keywords outlive ours:
-:func:`anytag.writers.xmp.remove` leaves them where they are.
+An entry of ``dc:subject`` that is not in anytag's own record is a person's. :func:`anytag.writers.xmp.remove` keeps
+them.
 """
 
 from __future__ import annotations
@@ -26,22 +26,21 @@ from anytag.writers.xmp_lists import (
     neighbors,
     without_properties,
 )
-from anytag.writers.xmp_tree import RDF, encoding_of, parse, rdf_of, storable
+from anytag.writers.xmp_tree import RDF, encoding_of, parse, parse_packet, rdf_of, storable
 
-#: What separates a keyword from its parents, in the lists that hold paths.
+#: Separator between a keyword and its parents, in the hierarchical lists.
 _SEPARATORS = {LIGHTROOM + "hierarchicalSubject": "|", DIGIKAM + "TagsList": "/"}
 
 _SUBJECT = DC + "subject"
 
 
 def people_keywords(data: bytes, path: str) -> tuple[str, ...]:
-    """The keywords of a packet that are not ours, in their order.
+    """Return the keywords of a packet that anytag did not write, in order.
 
     Raises:
         XmpError: If the packet is not XMP.
     """
-    theirs = xmp.remove(data, path)
-    return tuple(dict.fromkeys(entries_of(parse(encoding_of(theirs).decode(theirs, path), path), _SUBJECT)))
+    return tuple(dict.fromkeys(entries_of(parse_packet(xmp.remove(data, path), path), _SUBJECT)))
 
 
 def edit(
@@ -53,21 +52,21 @@ def edit(
     caption: str | None,
     provenance: Provenance,
 ) -> bytes:
-    """Give a packet exactly these keywords of people, and ours but for those that people refuse.
+    """Give a packet exactly these keywords of people, and anytag's except the refused ones.
 
-    A keyword of ours that a person gives, too, becomes theirs.
+    A keyword of anytag's that a person gives, too, becomes theirs.
 
     Args:
         data: The packet.
-        path: For messages.
-        people: Keywords of people; those that are there and not among these are taken out.
-        refused: Names of ours that are not wanted.
-        keywords: Ours, best first.
-        caption: Ours; ``None``: none.
-        provenance: What found ours.
+        path: Named in messages.
+        people: Keywords of people; their other keywords are removed.
+        refused: Names of anytag's tags to leave out.
+        keywords: Anytag's tags, best first.
+        caption: Anytag's caption, if any.
+        provenance: The model that made them.
 
     Returns:
-        The new packet; the very same bytes if nothing but the time would change.
+        The new packet; the same bytes if only the time would change.
 
     Raises:
         XmpError: If the packet is not XMP.
@@ -85,13 +84,13 @@ def edit(
 
 
 def _leaf(property: str, entry: str) -> str:
-    """An entry without its parents, as names are compared."""
+    """Return an entry without its parents, case-folded."""
     separator = _SEPARATORS.get(property)
     return (entry.rpartition(separator)[2] if separator else entry).casefold()
 
 
 def _without(text: str, path: str, names: Collection[str]) -> str:
-    """The packet without some keywords, and without lists and descriptions that held nothing else."""
+    """Remove keywords, and lists and descriptions that held nothing else."""
     root = parse(text, path)
     changes: list[Change] = []
     emptied = set()
@@ -108,23 +107,21 @@ def _without(text: str, path: str, names: Collection[str]) -> str:
 
 
 def _with(text: str, path: str, names: Sequence[str]) -> str:
-    """The packet with keywords in all lists; a name that would be read as a path stands in the plain one alone."""
+    """Add keywords to all lists; names that contain a list's separator are left out of it."""
     root = parse(text, path)
-    rdf = rdf_of(root)
-    r = rdf.prefix(RDF) or "rdf:"
+    r = rdf_of(root).prefix(RDF) or "rdf:"
     changes: list[Change] = []
     own = []
     for property, prefix, kind, _ in LISTS:
         known = {_leaf(property, entry) for entry in entries_of(root, property)}
         separator = _SEPARATORS.get(property)
         new = [name for name in names if name.casefold() not in known and not (separator and separator in name)]
-        container = container_of(root, property)
         if not new:
             continue
-        if container is None:
+        if (container := container_of(root, property)) is None:
             own.append(bag(r, f"{prefix}:{property.rpartition('/')[2]}", kind, new))
         else:
             changes.append(appended(text, container, new))
     if own:
-        changes.append(description(text, rdf, own))
+        changes.append(description(text, rdf_of(root), own))
     return apply_changes(text, changes)

@@ -1,4 +1,4 @@
-"""XMP sidecars, as Lightroom, digiKam, darktable and immich read them: merged with what is there, and undone whole."""
+"""XMP sidecars for Lightroom, digiKam, darktable and immich: merged with existing ones, and removable."""
 
 from __future__ import annotations
 
@@ -6,22 +6,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from anytag.pictures.formats import PICTURE_EXTENSIONS
 from anytag.writers import xmp
 from anytag.writers.records import PictureRecord, TagView
 from anytag.writers.sidecars import beside, checked, replace_file
 
-#: What a new sidecar of ``photo.jpg`` is called: ``photo.jpg.xmp`` (darktable, digiKam, immich) or ``photo.xmp``
-#: (Lightroom, which keeps it for raw files).
+#: The name of a new sidecar of ``photo.jpg``: ``photo.jpg.xmp`` (darktable, digiKam, immich) or ``photo.xmp``
+#: (Lightroom, for raw files).
 SidecarName = Literal["full", "stem"]
 
 
 @dataclass(frozen=True)
 class XmpSidecars:
-    """Writes tags and captions into XMP files beside pictures.
+    """Write tags and captions into XMP files beside pictures.
 
     Attributes:
         view: Knows the tags' parents.
-        naming: Of new sidecars; one that is there, under either name, is used.
+        naming: Name of new sidecars; an existing one is used under either name.
     """
 
     view: TagView
@@ -30,11 +31,10 @@ class XmpSidecars:
     merges: bool = True
 
     def target(self, record: PictureRecord) -> Path:
-        """The sidecar that is there, or the name of a new one."""
         return sidecar_of(record, self.naming)
 
     def render(self, record: PictureRecord, before: bytes | None) -> bytes | None:
-        """One file's content; see :class:`~anytag.writers.sidecars.SidecarWriter`."""
+        """Return the content of one file; see :class:`~anytag.writers.sidecars.SidecarWriter`."""
         return xmp.update(
             before if before is not None else xmp.skeleton(),
             str(self.target(record)),
@@ -45,14 +45,10 @@ class XmpSidecars:
 
 
 def sidecar_of(record: PictureRecord, naming: SidecarName = "full") -> Path:
-    """The XMP sidecar of a picture: the one that is there, or the name of a new one.
-
-    Args:
-        record: The picture.
-        naming: Of a new one.
+    """Return the path of a picture's XMP sidecar: the existing one, or the name of a new one.
 
     Raises:
-        SidecarError: If there can be none.
+        SidecarError: If the picture cannot have one.
     """
     stem = beside(record, ".xmp")
     full = checked(stem.with_name(Path(record.path).name + ".xmp"))
@@ -63,21 +59,19 @@ def sidecar_of(record: PictureRecord, naming: SidecarName = "full") -> Path:
 
 
 def _is_shared(record: PictureRecord, stem: Path) -> bool:
-    """Whether several pictures would have one ``photo.xmp``: it then belongs to the raw file, if to any."""
-    from anytag.pictures.formats import PICTURE_EXTENSIONS
-
+    """Whether several pictures would share one ``photo.xmp``, which then belongs to the raw file."""
     picture = Path(record.path)
     others = (picture.with_suffix(suffix) for suffix in PICTURE_EXTENSIONS if suffix != picture.suffix.lower())
     return any(other.exists() for other in others)
 
 
 def keywords(record: PictureRecord, view: TagView) -> list[xmp.Keyword]:
-    """A record's tags as XMP holds them."""
+    """Return a record's tags as XMP keywords."""
     return [xmp.Keyword(tag.name, view.path(tag), float(tag.score), tag.kind) for tag in record.tags]
 
 
 def remove_ours(sidecar: Path) -> Literal["nothing", "changed", "deleted"]:
-    """Take everything of ours out of a sidecar; one that anytag began and nobody else used is deleted.
+    """Remove everything that anytag wrote from a sidecar; delete it if anytag created it and nothing else is left.
 
     Raises:
         XmpError: If the file is not XMP.

@@ -1,7 +1,7 @@
-"""Where the elements of an XMP packet begin and end, so that it can be changed without touching the rest of its bytes.
+"""Parse XMP packets with the offsets of their elements, to change them without touching the rest of their bytes.
 
-Other programs wrote most of what stands in a sidecar. Parsing and serializing it again would reorder attributes and
-lose comments, quotes and line ends; so changes are cut into the text at the places that expat reports.
+Other programs wrote most of a sidecar. Parsing and serializing it again would reorder attributes and lose comments,
+quotes and line ends; so changes are cut into the text at the offsets that expat reports.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from anytag.errors import XmpError
 
 RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 
-#: What XML 1.0 cannot hold, even escaped, and the carriage return, which readers of XML change.
+#: Characters that XML 1.0 cannot hold, even escaped, and the carriage return, which XML parsers normalize.
 _NOT_IN_XML = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def storable(text: str) -> str:
-    """A text as XML can hold it: what it cannot hold becomes U+FFFD."""
+    """Replace characters that XML cannot hold by U+FFFD."""
     return _NOT_IN_XML.sub("\ufffd", text)
 
 
@@ -31,12 +31,12 @@ class Element:
 
     Attributes:
         name: Namespace and local name as one string, as in ``RDF + "Bag"``.
-        attributes: Named likewise.
-        prefixes: Prefixes bound here, with their namespaces.
+        attributes: Values by name, in the same form.
+        prefixes: Namespaces by the prefixes bound here.
         start: Offset of its ``<``.
-        inside: Offset behind its start tag.
-        close: Offset of its end tag; equal to ``end`` if the element is a single tag (``<rdf:Bag/>``).
-        end: Offset behind it.
+        inside: Offset after its start tag.
+        close: Offset of its end tag; equal to ``end`` for an empty-element tag (``<rdf:Bag/>``).
+        end: Offset after it.
         text: The text directly inside.
         children: Elements inside, in order.
     """
@@ -53,36 +53,46 @@ class Element:
 
     @property
     def single(self) -> bool:
-        """Whether it is a single tag, without room for anything inside."""
+        """Whether it is an empty-element tag."""
         return self.close == self.end
 
     def walk(self) -> Iterator[Element]:
-        """This element and all below it."""
+        """Yield this element and all its descendants."""
         yield self
         for child in self.children:
             yield from child.walk()
 
     def find(self, name: str) -> Element | None:
-        """The first element of that name, this one included."""
+        """Return the first element of that name, this one included."""
         return next((element for element in self.walk() if element.name == name), None)
 
     def prefix(self, namespace: str) -> str | None:
-        """A prefix that stands for the namespace here, with its colon."""
+        """Return a prefix bound to the namespace here, with its colon."""
         for prefix, bound in self.prefixes.items():
             if bound == namespace:
                 return f"{prefix}:" if prefix else ""
         return None
 
 
+#: First bytes of a packet, its byte order mark, and its encoding.
+_ENCODINGS = (
+    (codecs.BOM_UTF8, codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, codecs.BOM_UTF16_BE, "utf-16-be"),
+    (b"<\0", b"", "utf-16-le"),
+    (b"\0<", b"", "utf-16-be"),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """How a packet's characters are stored: what decoding took away, encoding gives back."""
+    """The character encoding of a packet, and its byte order mark."""
 
     name: str
     mark: bytes
 
     def decode(self, data: bytes, path: str) -> str:
-        """The packet as text.
+        """Decode a packet.
 
         Raises:
             XmpError: If it is not in this encoding.
@@ -93,37 +103,29 @@ class Encoding:
             raise XmpError(f"{path}: not valid {self.name} ({error}); repair or remove the file") from None
 
     def encode(self, text: str) -> bytes:
-        """The text as the packet stores it."""
+        """Encode a packet."""
         return self.mark + text.encode(self.name)
 
 
 def encoding_of(data: bytes) -> Encoding:
-    """The encoding that the packet's first bytes show: XMP is UTF-8 or UTF-16."""
-    for mark, name in (
-        (codecs.BOM_UTF8, "utf-8"),
-        (codecs.BOM_UTF16_LE, "utf-16-le"),
-        (codecs.BOM_UTF16_BE, "utf-16-be"),
-    ):
-        if data.startswith(mark):
+    """Detect the encoding from the first bytes: XMP is UTF-8 or UTF-16."""
+    for start, mark, name in _ENCODINGS:
+        if data.startswith(start):
             return Encoding(name, mark)
-    if data[:2] == b"<\0":
-        return Encoding("utf-16-le", b"")
-    if data[:2] == b"\0<":
-        return Encoding("utf-16-be", b"")
     return Encoding("utf-8", b"")
 
 
 def parse(text: str, path: str) -> Element:
-    """The outermost element of a packet.
+    """Parse a packet and return its root element.
 
     Args:
         text: The whole packet.
-        path: For messages.
+        path: Named in messages.
 
     Raises:
         XmpError: If it is not well-formed XML, has a document type, or holds no RDF.
     """
-    # expat counts bytes; a character beyond ASCII has several, and offsets must be those of the text.
+    # expat counts bytes; offsets in characters are computed at the end.
     data = text.encode("utf-8")
     parser = expat.ParserCreate(encoding="utf-8", namespace_separator="")
     bound: list[dict[str, str]] = [{}]
@@ -174,17 +176,22 @@ def parse(text: str, path: str) -> Element:
     return root
 
 
+def parse_packet(data: bytes, path: str) -> Element:
+    """Decode and parse a packet; see :func:`parse`."""
+    return parse(encoding_of(data).decode(data, path), path)
+
+
 def rdf_of(root: Element) -> Element:
-    """The element that holds a packet's descriptions."""
+    """Return the ``rdf:RDF`` element, which holds a packet's descriptions."""
     rdf = root.find(RDF + "RDF")
-    assert rdf is not None  # :func:`parse` has seen it.
+    assert rdf is not None  # Checked by :func:`parse`.
     return rdf
 
 
 def _behind_tag(data: bytes, start: int) -> int:
-    """The offset behind the tag that begins there; a ``>`` in quotes does not end it."""
+    """Return the offset after the tag at ``start``; a ``>`` in quotes does not end it."""
     match = _TAG.match(data, start)
-    assert match is not None  # expat has accepted it.
+    assert match is not None  # expat accepted it.
     return match.end()
 
 
@@ -192,11 +199,9 @@ _TAG = re.compile(rb"""<(?:[^>"']|"[^"]*"|'[^']*')*>""")
 
 
 def _count_characters(root: Element, data: bytes) -> None:
-    """Turn offsets in bytes into offsets in characters."""
+    """Convert byte offsets to character offsets."""
     elements = list(root.walk())
-    wanted = sorted(
-        {place for element in elements for place in (element.start, element.inside, element.close, element.end)}
-    )
+    wanted = {place for element in elements for place in (element.start, element.inside, element.close, element.end)}
     characters, last, place_of = 0, 0, {}
     for place in sorted(wanted):
         characters += len(data[last:place].decode("utf-8"))
