@@ -80,9 +80,10 @@ def result_of_index(photos: Path, out: Path) -> dict[str, Any]:
             rows = index.rows("SELECT tag, score FROM found WHERE entry = ? ORDER BY tag", (number,))
             found[record.path] = (record.to_json(), np.array(vectors[number]).tobytes(), rows)
         for tag in {tag for (tag,) in index.rows("SELECT DISTINCT tag FROM found")}:
-            entries, scores = index.posting(tag)
-            names = index.paths(entries.tolist())
-            found[f"tag {tag}"] = sorted((names[int(e)], float(s)) for e, s in zip(entries, scores, strict=True))
+            matched = index.posting(tag)
+            names = index.paths(matched.entries.tolist())
+            scored = zip(matched.entries, matched.scores, strict=True)
+            found[f"tag {tag}"] = sorted((names[int(entry)], float(score)) for entry, score in scored)
         return found
     finally:
         index.close()

@@ -115,7 +115,7 @@ def fill(place: Path, seen: Seen, rows: int, seed: int) -> dict[str, float]:
                 entry = Entry(key_of(name), name, FileIdentity(1, 1))
                 tags = draw_tags(seen, one, other, float(share[place_in]), chance)
                 index.add(entry, 1)
-                index.waiting[name] = Embeddings(*(vectors[kind][place_in] for kind in NAMES))
+                index.pending_embeddings[name] = Embeddings(*(vectors[kind][place_in] for kind in NAMES))
                 index.store(entry, Recognition(name, tags, seen.captions[one]), settings, "now")
     written = time.perf_counter()
     index.pack()

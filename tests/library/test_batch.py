@@ -272,7 +272,7 @@ class TestOneAtATime:
 
     def test_a_progress_file_of_a_newer_version(self, tmp_path):
         with closing(Progress(tmp_path / PROGRESS_FILE)) as known:
-            known.set_fact("format", "99")
+            known.set_value("format", "99")
         with pytest.raises(LibraryError, match=r"was written by a newer anytag \(format 99\); update anytag"):
             Progress(tmp_path / PROGRESS_FILE)
 

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anytag.library.matched import Matched, best_places, found_in, in_all, in_any, without
+from anytag.library.matched import Matched, best_places, common_positions, in_all, in_any, without
 
 PART = st.dictionaries(st.integers(0, 12), st.sampled_from([0.0, 0.25, 0.5, 1.0]), max_size=8)
 
@@ -28,7 +28,7 @@ def test_parts_of_a_query_go_together_as_sets_do(parts):
     assert scores_of(in_all(list(map(matched, parts)))) == {key: sum(part[key] for part in parts) for key in both}
     first, last = matched(parts[0]), matched(parts[-1])
     assert scores_of(without(first, last)) == {key: parts[0][key] for key in set(parts[0]) - set(parts[-1])}
-    ours, theirs = found_in(first.entries, last.entries)
+    ours, theirs = common_positions(first.entries, last.entries)
     assert first.entries[ours].tolist() == last.entries[theirs].tolist() == sorted(set(parts[0]) & set(parts[-1]))
 
 

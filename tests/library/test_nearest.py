@@ -29,7 +29,7 @@ def store(index, names, vectors, dogs=()):
         for name, vector in zip(names, vectors, strict=True):
             entry = Entry(key_of(name), name, FileIdentity(1, 1))
             index.add(entry, 1)
-            index.waiting[name] = Embeddings(vector, -vector)
+            index.pending_embeddings[name] = Embeddings(vector, -vector)
             tags = (Tag("dog", 0.9, "object", 0.1),) if name in dogs else ()
             index.store(entry, Recognition(name, tags), settings, "now")
 

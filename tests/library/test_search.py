@@ -44,7 +44,7 @@ def fill(index):
             entry = Entry(key_of(name), name, FileIdentity(1, 1))
             index.add(entry, 1)
             found = tuple(Tag(tag, score, kind, 0.1) for (tag, kind), score in tags.items())
-            index.waiting[name] = Embeddings(vector(angle), vector(-angle))
+            index.pending_embeddings[name] = Embeddings(vector(angle), vector(-angle))
             index.store(entry, Recognition(name, found, caption), settings, "now")
         bad = Entry(key_of("bad.jpg"), "bad.jpg", FileIdentity(1, 1))
         index.add(bad, 1)
@@ -218,7 +218,7 @@ def test_an_index_that_is_only_read(search, tmp_path, writable):
     index = Index(tmp_path / INDEX_FILE, read_only=True)
     assert paths(Search(index, VOCABULARY).by_words("dog")) == ["a.jpg", "b.jpg"]
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
-        index.set_fact("a", "b")
+        index.set_value("a", "b")
     index.close()
     tmp_path.chmod(0o755)
 
@@ -252,7 +252,7 @@ def test_an_index_of_a_newer_version_is_left_alone(tmp_path):
     path = tmp_path / INDEX_FILE
     index = Index(path)
     fill(index)
-    index.set_fact("format", "9")
+    index.set_value("format", "9")
     index.close()
     for read_only in (True, False):
         with pytest.raises(LibraryError, match=r"was written by a newer anytag \(format 9\); update anytag"):

@@ -35,7 +35,7 @@ from anytag.cli._shared import reporting
 from anytag.cli._watching import Watch, looks
 from anytag.errors import UsageError
 from anytag.foundations.wording import counted
-from anytag.library.batch import Done
+from anytag.library.batch import BatchCounts
 from anytag.library.outputs import FAILURES, TABLES
 from anytag.library.progress import Progress
 from anytag.library.run import PROGRESS_FILE, BatchRun
@@ -188,7 +188,7 @@ def batch(
         tables = [name for name in dict.fromkeys(chosen) if name in TABLES]
         run = BatchRun(recognizer, asked, caption, choice, view, sidecars, tables, out, machines)
         if dry_run:
-            with run.rehearsal() as known:
+            with run.open_copy() as known:
                 files, _, folders, left_out = _split(sources, walk, run.own_files(known))
                 scan = run.scan(known, files, folders, by_content=by_content, since=_seconds(since))
                 _say_scan(scan, known, run.settings())
@@ -201,7 +201,7 @@ def batch(
                         tell(f"  {line}")
             return
         with run.open() as known:
-            done = Done()
+            done = BatchCounts()
             for number, (there, at_rest) in enumerate(looks(sources, watch)):
                 files, archives, folders, left_out = _split(there, walk, run.own_files(known))
                 if retry_failed and number == 0:
@@ -242,7 +242,7 @@ def _cluster(
 
 
 def _say_done(
-    done: Done, files: Sequence[Path], sidecars: Sequence[SidecarWriter | EmbeddedMetadata], out: Path
+    done: BatchCounts, files: Sequence[Path], sidecars: Sequence[SidecarWriter | EmbeddedMetadata], out: Path
 ) -> None:
     said = f"{done.recognized:,} recognized, {done.failed:,} failed"
     if any(not isinstance(one, EmbeddedMetadata) for one in sidecars):

@@ -14,7 +14,7 @@ from anytag.cli._output import say
 from anytag.cli._shared import progress, reporting
 from anytag.cli._watching import Watch, looks
 from anytag.errors import UsageError
-from anytag.library.batch import Done
+from anytag.library.batch import BatchCounts
 from anytag.library.nearest import advice
 from anytag.library.photo_library import Library
 from anytag.library.scan import Scan
@@ -48,7 +48,7 @@ def index(
             what = "not a folder" if os.path.lexists(photos[0]) else "no such folder"
             raise UsageError(f"{photos[0]}: {what} that could hold the index; name its file, as --library my.sqlite")
         opened = Library(library or photos[0], runtime.open(accept_truncated=accept_truncated))
-        done = Done()
+        done = BatchCounts()
         for number, (there, at_rest) in enumerate(looks(photos, watch)):
             found: list[Scan] = []
             with progress(None) as advance:
@@ -70,7 +70,7 @@ def index(
             raise typer.Exit(1)
 
 
-def _say_done(done: Done, scan: Scan, library: Library) -> None:
+def _say_done(done: BatchCounts, scan: Scan, library: Library) -> None:
     counts = (
         (scan.known, "known before"),
         (scan.moved, "moved"),

@@ -15,7 +15,7 @@ from anytag.cli._shared import reporting
 from anytag.errors import UsageError
 from anytag.library.progress import Progress
 from anytag.library.run import PROGRESS_FILE
-from anytag.library.untag import Undone, untag_written
+from anytag.library.untag import UntaggedFile, untag_written
 from anytag.library.untag import untag as undo
 from anytag.pictures import find_pictures
 
@@ -58,7 +58,7 @@ def untag(
             raise typer.Exit(1)
 
 
-def _all(pictures: list[str], out: Path | None, embedded: bool) -> Iterator[Undone]:
+def _all(pictures: list[str], out: Path | None, embedded: bool) -> Iterator[UntaggedFile]:
     sidecars = [Path(given) for given in pictures if given.lower().endswith(".xmp")]
     others = [given for given in pictures if not given.lower().endswith(".xmp")]
     yield from undo(sidecars)

@@ -1,4 +1,4 @@
-"""Recognition over whole libraries: only what is not done yet, kept as it comes, written as it is wanted."""
+"""Recognize what is not done yet, record results as they come, and write sidecars."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 
 from anytag.errors import AnytagError, MissingProgramError, PictureError, SidecarError
 from anytag.foundations.cpu_count import available_processors
-from anytag.library.database import full_disk_told
+from anytag.library.database import explained_write_errors
 from anytag.library.entries import Entry, FileIdentity, digest_of
 from anytag.library.progress import Progress
 from anytag.library.scan import read_archive
@@ -23,27 +23,27 @@ from anytag.pictures.thumbnails import thumbnail
 from anytag.recognition import Failure, Recognition
 from anytag.writers.embedded import EmbeddedMetadata
 from anytag.writers.records import PictureRecord, TagView
-from anytag.writers.sidecars import SidecarWriter, replace_file
+from anytag.writers.sidecars import SidecarWriter, read_if_present, replace_file
 
-#: Seconds of work that a kill may cost at the most.
+#: Longest work, in seconds, that a kill may cost.
 _COMMIT_AFTER = 2.0
 
-#: Recognizes pictures, given as paths or as pairs of a name and bytes: one result each, in order.
+#: Recognizes pictures, given as paths or as pairs of a name and bytes; one result each, in order.
 Recognize = Callable[[Iterable[Any]], Iterator[Recognition | Failure]]
 
-#: A picture, its source where that is needed once more, and what came of it.
+#: A picture, its source if still needed, and its result.
 _Result = tuple[Entry, Any, Recognition | Failure]
 
 
 @dataclass
-class Done:
-    """What a run did.
+class BatchCounts:
+    """Counts of a run.
 
     Attributes:
         recognized: Pictures.
         failed: Pictures that could not be read.
-        sidecars: Files written beside or into pictures.
-        sidecar_problems: Those that could not be.
+        sidecars: Files written beside pictures, and pictures written to.
+        sidecar_problems: Files that could not be written.
     """
 
     recognized: int = 0
@@ -52,49 +52,43 @@ class Done:
     sidecar_problems: int = 0
 
 
+@dataclass
 class Batch:
-    """The work on one output folder.
+    """Recognition of the pictures of one output folder.
 
-    Args:
-        progress: What was done before.
+    Attributes:
+        progress: The batch's record.
         recognize: The model.
-        settings: Number of the settings that it works with.
-        view: Which tags are written to sidecars.
+        settings: Number of the model's settings in the record.
+        view: Selects the tags to write to sidecars.
         sidecars: Writers of files beside pictures.
-        sidecar_settings: Tells whether sidecars were written with these writers and options.
+        sidecar_settings: Identifies these writers and their options.
         advance: Called after every picture.
+        thumbnails: Whether thumbnails are stored, too.
+        done: Counts so far.
     """
 
-    def __init__(
-        self,
-        progress: Progress,
-        recognize: Recognize,
-        settings: int,
-        view: TagView,
-        sidecars: Sequence[SidecarWriter | EmbeddedMetadata] = (),
-        sidecar_settings: str = "",
-        advance: Callable[[], None] = lambda: None,
-    ):
-        self.progress, self.recognize, self.settings, self.view = progress, recognize, settings, view
-        self.sidecars, self.sidecar_settings, self.advance = tuple(sidecars), sidecar_settings, advance
-        self.done = Done()
-        #: Whether small pictures are kept, too.
-        self.thumbnails = False
+    progress: Progress
+    recognize: Recognize
+    settings: int
+    view: TagView
+    sidecars: Sequence[SidecarWriter | EmbeddedMetadata]
+    sidecar_settings: str
+    advance: Callable[[], None]
+    thumbnails: bool
+    done: BatchCounts = field(default_factory=BatchCounts)
 
-    def run(self, archives: Sequence[str] = (), limit: int | None = None) -> Done:
-        """Recognize what is pending, then what archives hold; keep results every few seconds.
+    def run(self, archives: Sequence[str], limit: int | None) -> BatchCounts:
+        """Recognize pending pictures, then those in archives; commit results every few seconds.
 
         Args:
-            archives: Sources that hold many pictures.
-            limit: At most that many pictures.
-
-        Returns:
-            What was done, also if it is interrupted; then the interrupt goes on.
+            archives: Shards and Parquet files.
+            limit: Highest number of pictures.
 
         Raises:
-            LibraryError: If the progress file cannot be written.
+            LibraryError: If the record cannot be written.
         """
-        with full_disk_told(self.progress.path):
+        with explained_write_errors(self.progress.path):
             self.progress.retry_sidecars()
             self._write_missing_sidecars()
             self._make_missing_thumbnails()
@@ -114,14 +108,14 @@ class Batch:
                 yield entry, item
 
     def _recognize(self, work: Iterator[tuple[Entry, Any]]) -> None:
-        """Pass work through the model, and keep what comes out of it."""
+        """Run the model, and record its results."""
         waiting: deque[tuple[Entry, Any]] = deque()
 
         def sources() -> Iterator[Any]:
             for entry, item in work:
-                # A picture of an archive is held until it is done only if a small one is made of it.
-                held = self.thumbnails or isinstance(item, Failure)
-                waiting.append((entry, item if held else None))
+                # An archive's picture is kept in memory only if a thumbnail is made of it.
+                keep = self.thumbnails or isinstance(item, Failure)
+                waiting.append((entry, item if keep else None))
                 if not isinstance(item, Failure):
                     yield (entry.shown, item) if entry.in_archive else item
 
@@ -131,7 +125,7 @@ class Batch:
         try:
             while True:
                 result = next(results, None)
-                # What could not be read from an archive has not gone through the model; it keeps its place.
+                # Pictures that could not be read from an archive skipped the model, but keep their place.
                 while waiting and isinstance(waiting[0][1], Failure):
                     entry, failure = waiting.popleft()
                     pending.append((entry, None, failure))
@@ -139,17 +133,17 @@ class Batch:
                     break
                 pending.append((*waiting.popleft(), result))
                 if time.monotonic() - last > _COMMIT_AFTER:
-                    # Given away first: what could not be kept is not tried again below, half of it gone by then.
-                    kept, pending, last = pending, [], time.monotonic()
-                    self._keep(kept)
+                    # Cleared first, so that a commit that fails is not repeated below.
+                    results_so_far, pending, last = pending, [], time.monotonic()
+                    self._commit(results_so_far)
         finally:
-            self._keep(pending)
+            self._commit(pending)
 
-    def _keep(self, results: list[_Result]) -> None:
+    def _commit(self, results: list[_Result]) -> None:
         """Commit results, then write their sidecars and commit that."""
-        now, small = _now(), self._thumbnails(results)
+        now, thumbnails = _now(), self._thumbnails(results)
         with self.progress.transaction():
-            for (entry, _, result), jpeg in zip(results, small, strict=True):
+            for (entry, _, result), jpeg in zip(results, thumbnails, strict=True):
                 if jpeg is not None:
                     self.progress.thumbnails.keep(entry.key, entry.identity.size, entry.identity.modified, jpeg)
                 checked = _unless_changed(entry, result)
@@ -161,27 +155,27 @@ class Batch:
             self.advance()
 
     def _thumbnails(self, results: Sequence[_Result]) -> list[bytes | None]:
-        """Small pictures of what was recognized, made side by side."""
+        """Make thumbnails of recognized pictures, in parallel."""
         if not self.thumbnails or not results:
             return [None] * len(results)
         with ThreadPoolExecutor(available_processors()) as pool:
-            return list(pool.map(lambda one: None if isinstance(one[2], Failure) else _small(one[1]), results))
+            return list(pool.map(lambda one: None if isinstance(one[2], Failure) else _thumbnail(one[1]), results))
 
     def _make_missing_thumbnails(self) -> None:
-        """Make the small pictures of what was done without."""
+        """Make the thumbnails of pictures that were done without."""
         if not self.thumbnails:
             return
         missing = self.progress.thumbnails.missing()
         while some := list(islice(missing, 64)):
             with ThreadPoolExecutor(available_processors()) as pool:
-                made = list(pool.map(lambda row: _small(os.fsdecode(row[1])), some))
+                made = list(pool.map(lambda row: _thumbnail(os.fsdecode(row[1])), some))
             with self.progress.transaction():
                 for (key, _, size, modified), jpeg in zip(some, made, strict=True):
                     if jpeg is not None:
                         self.progress.thumbnails.keep(key, size, modified, jpeg)
 
     def _write_missing_sidecars(self) -> None:
-        """Write the sidecars of whatever is done and has none, or others."""
+        """Write the sidecars of done pictures that have none, or others."""
         if not self.sidecars:
             return
         for entry, record in self.progress.without_sidecars(self.sidecar_settings):
@@ -202,67 +196,64 @@ class Batch:
             self.done.sidecar_problems += bool(problems)
 
     def _write(self, writer: SidecarWriter | EmbeddedMetadata, entry: Entry, record: PictureRecord) -> bool:
-        """Write one sidecar; gives whether anything changed."""
+        """Write one sidecar; return whether anything changed."""
         if isinstance(writer, EmbeddedMetadata):
             changed = writer.write(record)
             if changed:
                 with self.progress.transaction():
                     self.progress.set_identity(entry, FileIdentity.of(record.path), None)
             return changed
-        made = prepare_sidecar(self.progress, writer, entry, record)
-        if made.content is None or made.content == made.there:
+        sidecar = prepare_sidecar(self.progress, writer, entry, record)
+        if sidecar.content in (None, sidecar.present):
             return False
         with self.progress.transaction():
-            before = None if writer.merges else made.before
-            self.progress.intend(made.target, digest_of(made.content), entry.key, before)
-        replace_file(made.target, made.content)
+            before = None if writer.merges else sidecar.before
+            self.progress.intend(sidecar.target, digest_of(sidecar.content), entry.key, before)
+        replace_file(sidecar.target, sidecar.content)
         return True
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedSidecar:
-    """A sidecar that could be written.
+    """A sidecar to write.
 
     Attributes:
         target: The file.
-        there: What stands in it; ``None``: there is none.
-        before: What stood there before anything of ours.
-        content: What is to stand in it; ``None``: it is left alone.
+        present: Its present content; ``None`` if there is no file.
+        before: Its content before anytag wrote to it.
+        content: The content to write; ``None`` to leave the file alone.
     """
 
     target: Path
-    there: bytes | None
+    present: bytes | None
     before: bytes | None
     content: bytes | None
 
 
 def prepare_sidecar(progress: Progress, writer: SidecarWriter, entry: Entry, record: PictureRecord) -> PreparedSidecar:
-    """What a writer would do beside a picture.
+    """Return what a writer would write beside a picture.
 
     Args:
-        progress: Knows whose the files are.
-        writer: Says what stands in them.
+        progress: Records which files are anytag's.
+        writer: Renders the content.
         entry: The picture.
-        record: What was found in it.
+        record: Its recognition.
 
     Raises:
-        AnytagError: If there can be no such file, or what is there would be lost.
-        OSError: If the file that is there cannot be read.
+        AnytagError: If there can be no such file, or its present content would be lost.
+        OSError: If the present file cannot be read.
     """
     target = writer.target(record)
-    there = _read(target)
-    before = there
-    if not writer.merges and there is not None:
-        known = progress.wrote(target, there)
-        if known is not None:
-            owner, before = known
-            if owner != entry.key and os.path.lexists(owner):
-                raise SidecarError(f"{target}: belongs to {os.fsdecode(owner)}, and two pictures cannot share it")
-    return PreparedSidecar(target, there, before, writer.render(record, before))
+    present = before = read_if_present(target)
+    if not writer.merges and present is not None and (written := progress.wrote(target, present)):
+        owner, before = written
+        if owner != entry.key and os.path.lexists(owner):
+            raise SidecarError(f"{target}: belongs to {os.fsdecode(owner)}, and two pictures cannot share it")
+    return PreparedSidecar(target, present, before, writer.render(record, before))
 
 
 def _unless_changed(entry: Entry, result: Recognition | Failure) -> Recognition | Failure:
-    """The result, unless the file is not the one that was scanned anymore."""
+    """Return the result, unless the file changed since it was scanned."""
     if entry.in_archive or isinstance(result, Failure):
         return result
     try:
@@ -274,23 +265,16 @@ def _unless_changed(entry: Entry, result: Recognition | Failure) -> Recognition 
     return Failure(entry.shown, "changed", f"{entry.shown}: was changed while it was read; the next run reads it again")
 
 
-def _small(picture: Any) -> bytes | None:
-    """A small picture; ``None`` if it cannot be read anymore."""
+def _thumbnail(picture: Any) -> bytes | None:
+    """Make a thumbnail; ``None`` if the picture cannot be read anymore."""
     try:
         return thumbnail(picture)
     except PictureError:
         return None
 
 
-def _read(target: Path) -> bytes | None:
-    try:
-        return target.read_bytes()
-    except FileNotFoundError:
-        return None
-
-
 def _now() -> str:
-    """The time, to the second; ``SOURCE_DATE_EPOCH`` fixes it where outputs must be reproducible."""
+    """Return the time, to the second; ``SOURCE_DATE_EPOCH`` fixes it where outputs must be reproducible."""
     fixed = os.environ.get("SOURCE_DATE_EPOCH")
     seconds = int(fixed) if fixed and fixed.isdigit() else time.time()
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,8 +1,8 @@
-"""A batch over many machines: Ray Data gives blocks of pictures to workers, and those of lost ones to others.
+"""Batches on many machines: Ray Data distributes blocks of pictures, and repeats those of lost workers.
 
-Whoever runs the batch keeps everything that is known, as without a cluster, so that a run may begin here and go on
-there. Files are read by the workers, so that they must be at the same paths everywhere; pictures in archives are read
-where the batch runs, and sent.
+The process that runs the batch keeps the record, as without a cluster, so that a run may begin on one machine and
+continue on a cluster. Workers read the files, which must be at the same paths everywhere; pictures in archives are
+read by the process that runs the batch, and sent.
 """
 
 from __future__ import annotations
@@ -24,14 +24,13 @@ if TYPE_CHECKING:
     from anytag.inference.questions import Answer, Question
     from anytag.inference.recognizer import Recognizer
 
-#: Pictures that a worker is given together, and that the end of a worker costs.
+#: Pictures in a block, which is the work lost when a worker dies.
 BLOCK = 32
 
-#: Pictures, and bytes of them for each worker, after which the workers are started anew: what is on its way is held in
-#: the cluster's memory, and the start takes seconds.
+#: Pictures, and bytes per worker, in a round. A round is held in the cluster's memory, and starting one takes seconds.
 _ROUND, _ROUND_BYTES = 100_000, 64 << 20
 
-#: How often workers may die over one picture.
+#: Deaths of workers after which a picture counts as failed.
 _DEATHS = 2
 
 _ADVICE = "Most likely memory ran out; --retry-failed tries it again."
@@ -46,15 +45,15 @@ class RayCluster(RayWorkers):
         recognizer: Recognizer,
         ask: Callable[[Recognizer], Question[Answer]],
     ) -> Iterator[Answer | Failure]:
-        """Answers to a question about each of many pictures, in order, as a recognizer of this process gives them.
+        """Answer a question about each of many pictures, in order, as a recognizer of this process does.
 
         Args:
             pictures: Paths, or pairs of a name and a path or bytes.
-            recognizer: The model; it is opened again by every worker, from the same folder.
+            recognizer: The model; every worker opens it again, from the same folder.
             ask: Makes the question; it is pickled.
 
         Raises:
-            AnytagError: What a worker cannot go on with.
+            AnytagError: The error that stopped a worker.
         """
         waiting = iter(pictures)
         worker = pickle.dumps((recognizer, ask))
@@ -63,7 +62,7 @@ class RayCluster(RayWorkers):
             yield from self._round(chain([first], waiting), worker)
 
     def _round(self, pictures: Iterator[Any], worker: bytes) -> Iterator[Any]:
-        """Put pictures into the cluster, as many as it may hold, and get their answers."""
+        """Put pictures into the cluster, as many as one round may hold, and yield their answers."""
         import ray
 
         assert self.workers is not None
@@ -90,14 +89,14 @@ class RayCluster(RayWorkers):
 
 
 def _blocks(pictures: Iterator[Any]) -> Iterator[Any]:
-    """Tables of a few pictures each: what they are called, and where they lie or their bytes."""
+    """Yield tables of a few pictures each: names, and paths or bytes."""
     import pyarrow
 
     kinds = pyarrow.schema({"name": pyarrow.binary(), "path": pyarrow.binary(), "content": pyarrow.large_binary()})
     rows: list[dict[str, bytes | None]] = []
     for picture in pictures:
         name, source = picture if isinstance(picture, tuple) else (picture, picture)
-        # Paths are bytes, since names that are not text are not text for Arrow, either.
+        # Paths are bytes, since Arrow's text must be UTF-8.
         held = {"content": source} if isinstance(source, bytes) else {"path": os.fsencode(source)}
         rows.append({"name": os.fsencode(name), **held})
         if len(rows) == BLOCK:
@@ -108,14 +107,14 @@ def _blocks(pictures: Iterator[Any]) -> Iterator[Any]:
 
 
 class Tally:
-    """An actor that knows where each block's worker is: those that die cannot tell what they died over."""
+    """An actor that records where each block's worker is, since workers that die cannot report it."""
 
     def __init__(self) -> None:
         self._at: dict[bytes, int | None] = {}
         self._deaths: Counter[tuple[bytes, int | None]] = Counter()
 
     def begin_block(self, block: bytes) -> bool:
-        """Whether a worker has begun it before, and so has died over it."""
+        """Return whether a worker began this block before, and so died over it."""
         died = block in self._at
         if died:
             self._deaths[block, self._at[block]] += 1
@@ -123,25 +122,25 @@ class Tally:
         return died
 
     def begin_picture(self, block: bytes, place: int) -> int:
-        """How many workers have died over a picture of a block."""
+        """Return how many workers died over a picture of a block."""
         self._at[block] = place
         return self._deaths[block, place]
 
 
 class RayWorker:
-    """An actor of Ray Data: answers the question about blocks of pictures.
+    """An actor of Ray Data that answers the question about blocks of pictures.
 
-    A block over which a worker died is done picture by picture, and a picture over which several did is a failure.
+    After a worker died over a block, it is repeated picture by picture, and a picture over which several died fails.
 
     Args:
-        worker: A recognizer and what makes the question, pickled.
-        folder: Where relative paths start.
+        worker: A pickled recognizer and the function that makes the question.
+        folder: Base of relative paths.
         tally: The handle of a :class:`Tally`.
     """
 
     def __init__(self, worker: bytes, folder: str, tally: Any):
         self._worker, self._tally = worker, tally
-        # Paths that are absolute need no folder, and it may be on one machine alone.
+        # Absolute paths need no folder, and it may exist on one machine only.
         with suppress(OSError):
             os.chdir(folder)
 
@@ -151,7 +150,7 @@ class RayWorker:
         return recognizer, ask(recognizer)
 
     def __call__(self, block: Any) -> Any:
-        """A row with the answers to a block, or with the error that there are none for, pickled."""
+        """Return a row with the pickled answers to a block, or with the error that prevented them."""
         import pyarrow
 
         answers: list[Any] | AnytagError

@@ -1,4 +1,4 @@
-"""SQLite files: opened as batches and indexes need them, and what goes wrong with them in words."""
+"""Open the SQLite files of batches and indexes, and explain their errors."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from anytag.errors import LibraryError
 from anytag.pictures.formats import has_picture_extension
 
-#: What a file of ours knows: what a batch has done, or what can be searched.
+#: The record of a batch, or a searchable index.
 Kind = Literal["batch", "index"]
 
 _NAMES: dict[Kind, str] = {"batch": "the record of a batch", "index": "an index"}
@@ -20,21 +20,24 @@ _ADVICE: dict[Kind, str] = {
     "index": "name the folder of photos, or the file of their index (anytag index PHOTOS makes one)",
 }
 
-#: What every SQLite file begins with.
+#: First bytes of every SQLite file.
 _MAGIC = b"SQLite format 3\0"
 
-#: Errors that say nothing about what a file holds: they are the disk's, or the folder's.
-OF_THE_DISK = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR)
+#: Errors of the disk or the folder, not of the file's content.
+DISK_ERRORS = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR)
+
+#: Rows that are read at once where rows may change meanwhile.
+_ROWS_TOGETHER = 256
 
 
 def open_database(path: Path, tables: str, kind: Kind) -> sqlite3.Connection:
-    """A connection to a file of ours, made with these tables if there is none.
+    """Open a database, creating it with these tables if there is none.
 
     Raises:
-        LibraryError: If it is another one's.
+        LibraryError: If the file is something else.
     """
     _refuse_other_files(path, kind)
-    # Transactions are begun and ended here, not by the module; other threads may close what this one opened.
+    # Transactions are controlled here, not by the module; another thread may close the connection.
     base = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
     try:
         there = _tables(base)
@@ -42,7 +45,7 @@ def open_database(path: Path, tables: str, kind: Kind) -> sqlite3.Connection:
             raise LibraryError(f"{path}: {what}; it is left as it is, name another file")
         base.execute("PRAGMA journal_mode = WAL")
         base.execute("PRAGMA synchronous = NORMAL")
-        # All or none: after a kill between two of them, the file would be taken for another program's.
+        # All tables or none: after a kill between two of them, the file would look like another program's.
         base.executescript(f"BEGIN;\n{tables}\n;COMMIT")
     except (sqlite3.Error, LibraryError):
         base.close()
@@ -51,10 +54,10 @@ def open_database(path: Path, tables: str, kind: Kind) -> sqlite3.Connection:
 
 
 def open_read_only(path: Path, kind: Kind) -> sqlite3.Connection:
-    """A connection that changes nothing, also where nothing can be changed.
+    """Open a database for reading, also where nothing can be written.
 
     Raises:
-        LibraryError: If it is another one's.
+        LibraryError: If the file is something else.
     """
     _refuse_other_files(path, kind)
     place = path.absolute().as_uri()
@@ -62,7 +65,7 @@ def open_read_only(path: Path, kind: Kind) -> sqlite3.Connection:
     try:
         there = _tables(base)
     except sqlite3.OperationalError:
-        # In a folder that cannot be written SQLite has no place for its lock; then nobody else can write, either.
+        # SQLite has no place for its lock in a read-only folder; nobody else can write there, either.
         base.close()
         base = sqlite3.connect(f"{place}?immutable=1", uri=True, isolation_level=None, check_same_thread=False)
         there = _tables(base)
@@ -77,7 +80,7 @@ def _tables(base: sqlite3.Connection) -> set[str]:
 
 
 def _instead_of(kind: Kind, tables: set[str]) -> str | None:
-    """What a database with these tables is, if it is not of this kind."""
+    """Describe a database with these tables, if it is not of this kind."""
     if not {"facts", "pictures"} <= tables:
         return "a database of another program" if tables else f"an empty file, not {_NAMES[kind]}"
     found: Kind = "index" if {"entries", "found"} <= tables else "batch"
@@ -85,24 +88,34 @@ def _instead_of(kind: Kind, tables: set[str]) -> str | None:
 
 
 def _refuse_other_files(path: Path, kind: Kind) -> None:
-    """Say what a file is, if it is not a database at all.
-
-    Raises:
-        LibraryError: If it is none.
-    """
+    """Raise an error that describes the file, if it is not a database."""
     try:
         with path.open("rb") as file:
             head = file.read(len(_MAGIC))
-    except OSError:  # SQLite says what is wrong.
+    except OSError:  # SQLite will report it.
         return
     if head and head != _MAGIC:
         what = "a picture" if has_picture_extension(path.name) else "a file of another kind"
         raise LibraryError(f"{path}: {what}, not {_NAMES[kind]}; {_ADVICE[kind]}")
 
 
+def in_key_order(base: sqlite3.Connection, statement: str, *parameters: Any) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows of a statement a few at a time, so that rows may change meanwhile.
+
+    Args:
+        base: The database.
+        statement: Selects the key first, and ends in ``key > ? ORDER BY key LIMIT ?``.
+        parameters: Those before these two.
+    """
+    after = b""
+    while rows := base.execute(statement, (*parameters, after, _ROWS_TOGETHER)).fetchall():
+        yield from rows
+        after = rows[-1][0]
+
+
 @contextmanager
-def full_disk_told(path: Path) -> Iterator[None]:
-    """SQLite's own errors as ours."""
+def explained_write_errors(path: Path) -> Iterator[None]:
+    """Raise SQLite's errors as :class:`LibraryError`."""
     try:
         yield
     except sqlite3.OperationalError as error:
@@ -110,7 +123,7 @@ def full_disk_told(path: Path) -> Iterator[None]:
 
 
 def unwritable(path: Path, error: sqlite3.OperationalError) -> LibraryError:
-    """SQLite's complaint about a disk, a folder or a lock, as ours."""
+    """Explain SQLite's error about a disk, a folder or a lock."""
     return LibraryError(
         f"{path}: cannot be written ({error}). What was done before is kept; put that right, then give the same "
         "command again"

@@ -1,4 +1,4 @@
-"""What tells pictures apart, in the files of batches and indexes: keys, files as they were read, digests."""
+"""Identity of pictures in the files of batches and indexes: keys, file states, digests."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-#: Separates an archive's path from a picture's name in it: no path holds this byte.
+#: Separates an archive's path from a picture's name in it: no path contains this byte.
 _MEMBER = b"\0"
 
 
 @dataclass(frozen=True, slots=True)
 class FileIdentity:
-    """What tells whether a file is still the one that was read.
+    """Size and time of a file, which show whether it changed since it was read.
 
     Attributes:
         size: In bytes.
@@ -25,7 +25,7 @@ class FileIdentity:
 
     @staticmethod
     def of(path: str | Path) -> FileIdentity:
-        """Of a file, or of what a link leads to.
+        """Read them from a file, through links.
 
         Raises:
             OSError: If there is none.
@@ -39,16 +39,21 @@ class Entry:
     """A picture that a batch knows.
 
     Attributes:
-        key: In the progress file.
+        key: In the database.
         shown: The path as it was given or found.
-        identity: Of the file when it was scanned.
-        content: Digest of its bytes, where asked for.
+        identity: State of the file when it was scanned.
+        content: Digest of its bytes, if computed.
     """
 
     key: bytes
     shown: str
     identity: FileIdentity
     content: bytes | None = None
+
+    @staticmethod
+    def of_row(key: bytes, shown: bytes, size: int, modified: int, content: bytes | None = None) -> Entry:
+        """Make an entry of columns of the table ``pictures``."""
+        return Entry(key, os.fsdecode(shown), FileIdentity(size, modified), content)
 
     @property
     def in_archive(self) -> bool:
@@ -57,16 +62,16 @@ class Entry:
 
 
 def key_of(path: str, member: str | None = None) -> bytes:
-    """The key of a file, or of a picture in an archive."""
+    """Return the key of a file, or of a picture in an archive."""
     key = os.fsencode(os.path.abspath(path))  # noqa: PTH100
     return key if member is None else key + _MEMBER + os.fsencode(member)
 
 
 def is_gone(key: bytes) -> bool:
-    """Whether the file of a key, or the archive, is not there anymore."""
+    """Whether the file of a key, or its archive, no longer exists."""
     return not os.path.lexists(key.partition(_MEMBER)[0])
 
 
 def digest_of(content: bytes) -> bytes:
-    """Tells contents apart."""
+    """Return a 16-byte digest."""
     return hashlib.blake2b(content, digest_size=16).digest()

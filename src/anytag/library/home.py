@@ -1,4 +1,4 @@
-"""The folder of photos that an index lies in: it may be moved, copied or mounted elsewhere, and the index with it."""
+"""Keep the paths of an index valid after its folder of photos was moved, copied or mounted elsewhere."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from anytag.pictures.left_out import INDEX_FOLDER
 
-#: Tables of an index whose rows have a picture's key.
+#: Tables with a picture's key.
 _KEYED = ("pictures", "entries", "thumbnails")
 
 
@@ -18,42 +18,37 @@ class Home:
     """A folder of photos with an index in it.
 
     Attributes:
-        now: Where it is; empty: the index lies elsewhere, and its paths stay what they are.
-        before: Where it was when the index was written.
+        path: Where it is; empty if the index lies elsewhere, whose paths never change.
+        stored: Where it was when the index was written.
     """
 
-    now: str
-    before: str
+    path: str
+    stored: str
 
     @staticmethod
-    def of(path: Path, before: str) -> Home:
-        """That of an index.
-
-        Args:
-            path: The file of the index.
-            before: What it calls its home; empty: nothing yet.
-        """
-        now = os.path.abspath(path.parent.parent) if path.parent.name == INDEX_FOLDER else ""  # noqa: PTH100
-        return Home(now, before or now)
+    def of(index: Path, stored: str) -> Home:
+        """Return the home of an index file; ``stored`` is empty in a new index."""
+        path = os.path.abspath(index.parent.parent) if index.parent.name == INDEX_FOLDER else ""  # noqa: PTH100
+        return Home(path, stored or path)
 
     @property
     def moved(self) -> bool:
-        """Whether it is not where it was."""
-        return bool(self.now) and self.now != self.before
+        """Whether it moved since the index was written."""
+        return bool(self.path) and self.path != self.stored
 
-    def here(self, path: str) -> str:
-        """A path of the index as it is now."""
-        start = os.path.join(self.before, "")  # noqa: PTH118 (names that are not UTF-8 stay strings)
-        return os.path.join(self.now, path[len(start) :]) if self.moved and path.startswith(start) else path  # noqa: PTH118
+    def current(self, path: str) -> str:
+        """Return the current path of a picture in the index."""
+        start = os.path.join(self.stored, "")  # noqa: PTH118 (names that are not UTF-8 stay strings)
+        return os.path.join(self.path, path[len(start) :]) if self.moved and path.startswith(start) else path  # noqa: PTH118
 
-    def settle(self, base: sqlite3.Connection) -> None:
-        """Call everything below the old place by its new name; what is known under that already gives way.
+    def update_paths(self, base: sqlite3.Connection) -> None:
+        """Replace the old folder in all paths of an index; older entries of the new paths are dropped.
 
         Args:
             base: The index, in a transaction.
         """
-        old, new = (os.fsencode(os.path.join(place, "")) for place in (self.before, self.now))  # noqa: PTH118
-        # Up to the first key that cannot begin with the folder: "0" follows "/".
+        old, new = (os.fsencode(os.path.join(place, "")) for place in (self.stored, self.path))  # noqa: PTH118
+        # The upper bound is the folder with "0", the character after "/".
         below = (old, old[:-1] + bytes([old[-1] + 1]))
         for table in _KEYED:
             keys = [row[0] for row in base.execute(f"SELECT key FROM {table} WHERE key >= ? AND key < ?", below)]
@@ -62,7 +57,7 @@ class Home:
                 base.executemany("DELETE FROM pictures WHERE key = ?", [(to,) for to, _ in pairs])
             base.executemany(f"UPDATE OR REPLACE {table} SET key = ? WHERE key = ?", pairs)
         shown = [
-            (os.fsencode(self.here(os.fsdecode(path))), key)
+            (os.fsencode(self.current(os.fsdecode(path))), key)
             for key, path in base.execute("SELECT key, shown FROM pictures").fetchall()
         ]
         base.executemany("UPDATE pictures SET shown = ? WHERE key = ?", shown)

@@ -1,4 +1,4 @@
-"""Pictures that parts of a query found, and how they go together."""
+"""Pictures that parts of a query found, and how they are combined."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Matched:
 
 
 def in_all(parts: Sequence[Matched]) -> Matched:
-    """Pictures in all parts, with the sums of their scores."""
+    """Return the pictures in all parts, with the sums of their scores."""
     entries, scores = parts[0].entries, parts[0].scores
     for part in parts[1:]:
         entries, left, right = np.intersect1d(entries, part.entries, assume_unique=True, return_indices=True)
@@ -27,10 +27,10 @@ def in_all(parts: Sequence[Matched]) -> Matched:
 
 
 def in_any(parts: Sequence[Matched]) -> Matched:
-    """Pictures in any part, with the best of their scores."""
+    """Return the pictures in any part, with the best of their scores."""
     if len(parts) == 1:
         return parts[0]
-    # By number: a general tag has hundreds of kinds, and sorting what all of them found takes longer.
+    # Indexed by number, since a general tag has hundreds of kinds, and sorting all their pictures takes longer.
     last = max((int(part.entries[-1]) for part in parts if len(part.entries)), default=0)
     best = np.full(last + 1, -np.inf, np.float32)
     for part in parts:
@@ -39,32 +39,34 @@ def in_any(parts: Sequence[Matched]) -> Matched:
     return Matched(entries, best[entries])
 
 
-def without(these: Matched, those: Matched) -> Matched:
-    """Pictures of the first that are not in the second."""
-    keep = ~np.isin(these.entries, those.entries, assume_unique=True)
-    return Matched(these.entries[keep], these.scores[keep])
+def without(matched: Matched, excluded: Matched) -> Matched:
+    """Return the pictures of the first that are not in the second."""
+    keep = ~np.isin(matched.entries, excluded.entries, assume_unique=True)
+    return Matched(matched.entries[keep], matched.scores[keep])
 
 
-def found_in(these: NDArray[np.int64], entries: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Places, in both, of those that are among entries; both in rising order, and looked up one by one."""
-    if not len(entries):
+def common_positions(
+    first: NDArray[np.int64], second: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the positions of common values in both arrays, which are sorted; fast if the first is short."""
+    if not len(second):
         return np.empty(0, np.int64), np.empty(0, np.int64)
-    places = np.minimum(np.searchsorted(entries, these), len(entries) - 1)
-    ours = np.flatnonzero(entries[places] == these)
-    return ours, places[ours]
+    places = np.minimum(np.searchsorted(second, first), len(second) - 1)
+    common = np.flatnonzero(second[places] == first)
+    return common, places[common]
 
 
 def similarities(
     rows: NDArray[np.float32], entries: NDArray[np.int64], vector: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Cosines of some rows with a vector."""
+    """Return the cosine similarities of some rows with a vector."""
     if 2 * len(entries) > len(rows):
-        return np.asarray((rows @ vector)[entries])  # Slices are far quicker than picking rows.
+        return np.asarray((rows @ vector)[entries])  # All rows, since picking most of them is slower.
     return np.asarray(rows[entries] @ vector)
 
 
 def best_places(scores: NDArray[np.float32], count: int) -> NDArray[np.int64]:
-    """Places of the highest scores, best first; of equal ones the first."""
+    """Return the positions of the highest scores, best first; ties in order."""
     if 0 < count < len(scores):
         least = np.partition(scores, len(scores) - count)[len(scores) - count]
         chosen = np.flatnonzero(scores >= least)

@@ -1,8 +1,8 @@
-"""Near vectors among very many, proposed by usearch: a graph of neighbors beside the embeddings of an index.
+"""Approximate nearest neighbors of embeddings by usearch, with one graph beside the embeddings of an index.
 
 Up to :data:`EXACT_UP_TO` pictures, every vector is compared. Beyond, the graph (HNSW, Malkov and Yashunin 2016)
-proposes candidates, and only these are compared, exactly. It is brought up to date at the end of an update; what is not
-in it yet is always a candidate. Needs the extra ``search``; without it every vector is compared, however many.
+proposes candidates, and only these are compared, exactly. It is updated at the end of an index update; pictures that
+it does not contain yet are always candidates. Needs the extra ``search``; without it every vector is compared.
 """
 
 from __future__ import annotations
@@ -16,15 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anytag.foundations.atomic_files import whole_file
-from anytag.library.matched import found_in
+from anytag.library.entries import FileIdentity
+from anytag.library.matched import common_positions
 
-#: Pictures up to which every vector is compared: that misses none, needs no graph, and takes 54 ms on one core.
+#: Highest number of pictures for which every vector is compared, exactly; it takes 54 ms on one core.
 EXACT_UP_TO = 200_000
 
-#: Candidates at the most: with more of them, comparing everything is hardly slower.
+#: Highest number of candidates; with more, comparing everything is hardly slower.
 MOST_CANDIDATES = 4096
 
-#: Vectors that are added to a graph at once.
+#: Vectors added to a graph at once.
 _ADDED_TOGETHER = 50_000
 
 
@@ -37,23 +38,23 @@ class NeighborGraphs:
 
     def __init__(self, path: Path):
         self._paths = {name: path.with_suffix(f".{name}.usearch") for name in ("picture", "text")}
-        self._opened: dict[str, tuple[tuple[int, int], Any]] = {}
+        self._opened: dict[str, tuple[FileIdentity, Any]] = {}
 
     def clear(self) -> None:
-        """Forget both."""
+        """Delete both."""
         for path in self._paths.values():
             path.unlink(missing_ok=True)
 
     def update(
         self, name: str, rows: NDArray[np.float32], entries: NDArray[np.int64], changed: NDArray[np.int64]
     ) -> None:
-        """Bring a graph up to date, or make it if there are enough pictures and none is there.
+        """Update a graph, or create it if there are enough pictures.
 
         Args:
             name: ``picture`` or ``text``.
             rows: All vectors.
             entries: Rows of pictures.
-            changed: Those of them that are new or not what they were.
+            changed: Rows that are new or changed.
         """
         path = self._paths[name]
         there = path.exists()
@@ -78,7 +79,7 @@ class NeighborGraphs:
             graph.save(str(part))
 
     def near(self, name: str, vector: NDArray[np.float32], count: int) -> NDArray[np.int64] | None:
-        """Rows whose vectors are near to one, nearest first, some of them perhaps of nobody anymore.
+        """Return the rows of the nearest vectors, nearest first; they may belong to deleted pictures.
 
         Args:
             name: ``picture`` or ``text``.
@@ -86,7 +87,7 @@ class NeighborGraphs:
             count: How many.
 
         Returns:
-            Rows; ``None``: there is no graph, or usearch is not installed.
+            Rows; ``None`` if there is no graph or usearch is not installed.
         """
         graph = self._graph(name)
         if graph is None:
@@ -102,59 +103,58 @@ class NeighborGraphs:
         count: int,
         always: Sequence[NDArray[np.int64]] = (),
     ) -> NDArray[np.int64]:
-        """The pictures to compare with a vector: all of them, or those that may be among the nearest.
+        """Return the pictures to compare with a vector: all of them, or those that may be among the nearest.
 
         Args:
             name: ``picture`` or ``text``.
             vector: Of length 1.
             entries: The pictures that may be found, in rising order.
-            count: How many are to be found.
-            always: Pictures to compare in any case, as far as they are entries.
+            count: Number of pictures wanted.
+            always: Pictures to compare in any case, if they are among ``entries``.
 
         Returns:
             Entries, in rising order.
         """
         if len(entries) <= EXACT_UP_TO:
             return entries
-        # The order in the graph is nearly that of the cosines: ask for some more, and those wanted are among them.
-        asked = 4 * count + 64
-        while asked <= MOST_CANDIDATES:
-            near = self.near(name, vector, asked)
+        # The graph's order is nearly that of the cosines, so a few times as many include those wanted.
+        proposed = 4 * count + 64
+        while proposed <= MOST_CANDIDATES:
+            near = self.near(name, vector, proposed)
             if near is None:
                 return entries
             near = _among(near, entries)
             if len(near) >= count:
                 return np.union1d(near, _among(np.concatenate([near[:0], *always]), entries))
-            asked *= 4
+            proposed *= 4
         return entries
 
     def _graph(self, name: str) -> Any:
         path = self._paths[name]
         try:
-            seen = path.stat()
+            identity = FileIdentity.of(path)
         except FileNotFoundError:
             return None
         if not installed():
             return None
-        identity = (seen.st_size, seen.st_mtime_ns)
         if name not in self._opened or self._opened[name][0] != identity:
             self._opened[name] = (identity, _open(path, view=True))
         return self._opened[name][1]
 
 
-def _among(these: NDArray[np.int64], entries: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Those that are entries, in rising order."""
-    these = np.unique(these)
-    return these[found_in(these, entries)[0]]
+def _among(rows: NDArray[np.int64], entries: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the rows that are entries, in rising order."""
+    rows = np.unique(rows)
+    return rows[common_positions(rows, entries)[0]]
 
 
 def installed() -> bool:
-    """Whether usearch is there."""
+    """Whether usearch is installed."""
     return importlib.util.find_spec("usearch") is not None
 
 
 def advice(pictures: int) -> str | None:
-    """What to install so that searches among so many pictures are quick; ``None``: nothing."""
+    """Return what to install for quick searches among so many pictures; ``None`` if nothing."""
     if pictures <= EXACT_UP_TO or installed():
         return None
     return (
@@ -164,10 +164,10 @@ def advice(pictures: int) -> str | None:
 
 
 def _open(path: Path, view: bool) -> Any:
-    """A graph: read, or mapped into memory if it is only searched; ``None`` if the file cannot be used."""
+    """Open a graph, memory-mapped for searching (``view``); ``None`` if the file cannot be used."""
     from usearch.index import Index as Graph
 
     try:
         return Graph.restore(str(path), view=view)
-    except (RuntimeError, ValueError):  # Damaged, or of a version that reads no such files.
+    except (RuntimeError, ValueError):  # Damaged, or written by another version.
         return None

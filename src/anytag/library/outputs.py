@@ -44,19 +44,19 @@ def claim_outputs(progress: Progress, names: Iterable[str], folder: Path) -> Non
     """
     files = [TABLES[name][0] for name in names] + [FAILURES]
     for name in files:
-        if os.path.lexists(folder / name) and not progress.fact(_written(name), ""):
+        if os.path.lexists(folder / name) and not progress.value(_written(name), ""):
             raise LibraryError(
                 f"{folder / name}: is there already, and this batch did not write it; move it, or give another --out"
             )
     # Before the first file is written, so that a killed process still owns what it left.
     for name in files:
-        progress.set_fact(_written(name), "yes")
+        progress.set_value(_written(name), "yes")
 
 
 def own_outputs(progress: Progress, folder: Path) -> Iterator[Path]:
     """Yield the files that batches wrote to the output folder, and those in the folders they made there."""
     for name in [*(filename for filename, _ in TABLES.values()), FAILURES]:
-        if progress.fact(_written(name), ""):
+        if progress.value(_written(name), ""):
             path = folder / name
             yield from path.iterdir() if path.is_dir() else [path]
 

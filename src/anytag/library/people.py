@@ -1,4 +1,4 @@
-"""What people say of a picture, beside what the model found: kept in the picture's XMP sidecar and nowhere else."""
+"""Keywords that people give a picture, next to the model's tags; they live only in the picture's XMP sidecar."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from anytag.library.entries import digest_of
 from anytag.recognition import Recognition, Tag
 from anytag.writers import xmp
 from anytag.writers.records import PictureRecord, Provenance, TagView
-from anytag.writers.sidecars import replace_file
+from anytag.writers.sidecars import read_if_present, replace_file
 from anytag.writers.xmp_people import edit, people_keywords
 from anytag.writers.xmp_sidecars import keywords, sidecar_of
 
-#: Keywords of one picture, and characters of one keyword.
+#: Highest number of keywords of one picture, and of characters of one keyword.
 MOST_KEYWORDS, MOST_CHARACTERS = 500, 200
 
-#: One edit at a time, so that none is made on what another one is about to replace.
+#: Serializes edits, so that none overwrites another.
 _editing = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
 class Sidecar:
-    """What people said of a picture.
+    """What people wrote about a picture.
 
     Attributes:
-        people: Their keywords, in their order.
-        refused: Tags of ours that they do not want, in lower case (Unicode's case folding).
-        path: The file; ``None``: there is none.
-        revision: Changes whenever the file does; empty: there is none.
+        people: Their keywords, in order.
+        refused: Tags of the model that they rejected, case-folded.
+        path: The file; ``None`` if there is none.
+        revision: A digest of the file; empty if there is none.
     """
 
     people: tuple[str, ...] = ()
@@ -45,14 +45,14 @@ class Sidecar:
 
 @dataclass(frozen=True, slots=True)
 class PictureTags:
-    """A picture's tags, ours and those of people.
+    """A picture's tags, from the model and from people.
 
     Attributes:
         number: In the index.
         path: Of the picture.
-        tags: Ours, best first, the refused ones included.
-        sidecar: What people said.
-        caption: Ours, if captions were written.
+        tags: The model's, best first, rejected ones included.
+        sidecar: What people wrote.
+        caption: The model's, if captions were written.
     """
 
     number: int
@@ -62,7 +62,7 @@ class PictureTags:
     caption: str | None
 
     def to_json(self) -> dict[str, Any]:
-        """As the service answers."""
+        """Return the service's answer."""
         refused = self.sidecar.refused
         return {
             "id": self.number,
@@ -76,24 +76,17 @@ class PictureTags:
 
 
 def read_sidecar(path: str, in_archive: bool = False) -> Sidecar:
-    """What people said of a picture; nothing where there is no sidecar, or none that can be read."""
+    """Read what people wrote about a picture; empty if there is no readable sidecar."""
     if in_archive:
         return Sidecar()
     nothing = PictureRecord(path, Recognition(path, ()), Provenance("", "", ""))
     with contextlib.suppress(AnytagError, OSError):
         place = sidecar_of(nothing)
-        return _understood(_content(place), place)
+        return _parse_sidecar(read_if_present(place), place)
     return Sidecar()
 
 
-def _content(place: Path) -> bytes | None:
-    try:
-        return place.read_bytes()
-    except FileNotFoundError:
-        return None
-
-
-def _understood(data: bytes | None, place: Path) -> Sidecar:
+def _parse_sidecar(data: bytes | None, place: Path) -> Sidecar:
     if data is None:
         return Sidecar()
     people, refused = people_keywords(data, str(place)), xmp.Ours.read(data, str(place)).refused
@@ -102,31 +95,28 @@ def _understood(data: bytes | None, place: Path) -> Sidecar:
 
 def write_sidecar(
     record: PictureRecord, view: TagView, people: Sequence[str], refused: Sequence[str], revision: str | None = None
-) -> Path:
-    """Write a picture's sidecar: ours as ``anytag batch --write xmp`` does, and what people say of it.
+) -> None:
+    """Write a picture's sidecar: tags as ``anytag batch --write xmp`` does, and people's keywords.
 
     Args:
-        record: What was found in the picture.
+        record: The picture's recognition.
         view: Knows the tags' parents.
-        people: Their keywords, all of them.
-        refused: Tags of ours that they do not want, all of them.
-        revision: Of the sidecar that these were chosen by; ``None``: whatever stands there is replaced.
-
-    Returns:
-        The sidecar.
+        people: All keywords of people.
+        refused: All tags of the model that they reject.
+        revision: Revision of the sidecar that the edit is based on; ``None``: replace any.
 
     Raises:
-        UsageError: If a keyword cannot be one.
-        SidecarError: If the picture cannot have a sidecar, is gone, or its sidecar is another one by now.
+        UsageError: If a keyword is not valid.
+        SidecarError: If the picture cannot have a sidecar or no longer exists, or its sidecar has another revision.
         XmpError: If a file of the sidecar's name is not XMP.
-        OSError: If the file cannot be written; what was there before is there still.
+        OSError: If the file cannot be written; it then keeps its content.
     """
     place = sidecar_of(record)
     if not Path(record.path).exists():
         raise SidecarError(f"{record.path}: is not there anymore; update the index (anytag index)")
     with _editing:
-        data = _content(place)
-        before = _understood(data, place)
+        data = read_if_present(place)
+        before = _parse_sidecar(data, place)
         if revision is not None and revision != before.revision:
             raise SidecarError(f"{place}: was changed by somebody else meanwhile; look at it again, then change it")
         names = checked_keywords(people, before.people)
@@ -135,15 +125,14 @@ def write_sidecar(
         new = edit(start, str(place), names, refused, keywords(shown, view), caption, record.provenance)
         if new != data:
             replace_file(place, new)
-    return place
 
 
 def checked_keywords(names: Sequence[str], known: Collection[str] = ()) -> tuple[str, ...]:
-    """Keywords as XMP and other programs can hold them: without blanks around them, each once.
+    """Return valid keywords, stripped and without duplicates.
 
     Args:
         names: What people gave.
-        known: What stands in the sidecar already, and stays as it is.
+        known: Keywords in the sidecar, which are not checked.
 
     Raises:
         UsageError: If one is empty, too long or has control characters, or if there are too many.
@@ -162,7 +151,7 @@ def _checked(text: str) -> str:
         raise UsageError("a tag is empty")
     if len(text) > MOST_CHARACTERS:
         raise UsageError(f"{text[:40]} …: a tag has at most {MOST_CHARACTERS} characters")
-    # XML holds no control characters, and two noncharacters neither.
+    # XML cannot hold control characters and these two noncharacters.
     if any(unicodedata.category(one) in ("Cc", "Cs", "Zl", "Zp") or one in "\ufffe\uffff" for one in text):
         raise UsageError(f"{text!r}: a tag has no line breaks or control characters")
     return text

@@ -1,4 +1,4 @@
-"""A library of photos that can be searched: ``anytag.Library``."""
+"""``anytag.Library``: a searchable library of photos."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from anytag.foundations import arguments
 from anytag.foundations.folder_locks import LOCK_FILE
 from anytag.foundations.headroom import prepare_products
 from anytag.inference.embedding import picture_embeddings
-from anytag.library.batch import Done
+from anytag.library.batch import BatchCounts
 from anytag.library.index import INDEX_FILE, Embeddings, Index
 from anytag.library.people import PictureTags, read_sidecar, write_sidecar
 from anytag.library.run import BatchRun
@@ -45,11 +45,10 @@ class IndexRun(BatchRun):
     """A batch whose results go into an index."""
 
     progress_type = Index
-    progress_file = INDEX_FILE
 
-    def _results(self, known: Progress, pictures: Iterable[Any]) -> Iterator[Recognition | Failure]:
-        """Recognitions; the vectors of the same encoding go to the index."""
-        question, index = self.question(), cast(Index, known)
+    def _results(self, progress: Progress, pictures: Iterable[Any]) -> Iterator[Recognition | Failure]:
+        """Yield recognitions, and pass the embeddings of the same encoding to the index."""
+        question, index = self.question(), cast(Index, progress)
         joint = self.recognizer.questions.joint_embedding
 
         def both(encoded: Encoded, paths: Sequence[str]) -> list[tuple[Recognition, Embeddings]]:
@@ -62,17 +61,12 @@ class IndexRun(BatchRun):
                 yield answer
             else:
                 seen, vectors = answer
-                index.waiting[seen.path] = vectors
+                index.pending_embeddings[seen.path] = vectors
                 yield seen
-
-    def write(self, known: Progress) -> list[Path]:
-        """Lay the index out for quick searches; there are no other files."""
-        cast(Index, known).pack()
-        return []
 
 
 class Library:
-    """Photos with an index of what they show.
+    """Photos with a searchable index.
 
     Example:
         >>> library = anytag.Library("photos")
@@ -81,14 +75,13 @@ class Library:
         ...     print(hit.path, hit.reasons)
 
     Args:
-        place: A folder of photos, whose index is or goes into ``.anytag`` in it, or the file of an index.
-        model: As :func:`anytag.load` takes it; or a recognizer.
+        place: A folder of photos, with its index in ``.anytag``, or the file of an index.
+        model: A recognizer, or a model as :func:`anytag.load` takes it.
     """
 
     def __init__(self, place: str | os.PathLike[str], model: str | Path | Recognizer | None = None):
         self.path = index_path(arguments.path("place", place))
         self._model = model
-        self._recognizer: Recognizer | None = None
         self._names: TagNames | None = None
 
     def update(
@@ -103,23 +96,22 @@ class Library:
         at_rest: float | None = None,
         advance: Callable[[], None] = lambda: None,
         begin: Callable[[Scan], None] = lambda scan: None,
-    ) -> Done:
-        """Index what is new or changed, and forget what is gone.
+    ) -> BatchCounts:
+        """Index new and changed pictures, and forget deleted ones.
 
         Args:
             pictures: Files and folders; ``None``: those of the last update or, the first time, the folder of photos.
             captions: Write captions, too; takes longer.
-            by_content: Know pictures by their content, too, so that moved ones are not recognized again.
-            retry_failed: Try again what failed before.
-            thumbnails: Keep small pictures for pages; ``False``: forget them; ``None``: as in the last update.
-            absent: Those of the pictures' places that are not to be looked at now, such as a disk that is not there;
-                what is known of them is kept.
-            at_rest: Seconds since 1970; files that were written later may not be whole yet, and wait.
+            by_content: Recognize pictures by content, so that moved ones are not recognized again.
+            retry_failed: Retry what failed before.
+            thumbnails: Store thumbnails for web pages; ``False``: delete them; ``None``: as in the last update.
+            absent: Sources that are not available now, such as a disconnected disk; their pictures stay in the index.
+            at_rest: Seconds since 1970; files written later may be incomplete, and wait for the next update.
             advance: Called after every picture.
-            begin: Told what a look at the sources found.
+            begin: Called with the result of the scan.
 
         Returns:
-            What was done.
+            Numbers of pictures indexed and failed.
 
         Raises:
             UsageError: If there is nothing to index.
@@ -129,21 +121,30 @@ class Library:
             arguments.flag(name, given)
         if thumbnails is not None:
             arguments.flag("thumbnails", thumbnails)
-        recognizer = self._load()
-        run = IndexRun(recognizer, {}, captions, None, TagView(recognizer.vocabulary), (), (), self.path.parent)
-        run.progress_file, run.lock_file = self.path.name, f".{self.path.name}{LOCK_FILE}"
-        with run.open() as opened:
-            known = cast(Index, opened)
+        run = IndexRun(
+            self._recognizer,
+            {},
+            captions,
+            choice=None,
+            view=TagView(self._recognizer.vocabulary),
+            sidecars=(),
+            tables=(),
+            out=self.path.parent,
+            progress_file=self.path.name,
+            lock_file=f".{self.path.name}{LOCK_FILE}",
+        )
+        with run.open() as progress:
+            index = cast(Index, progress)
             away = {os.path.abspath(place) for place in absent}  # noqa: PTH100
-            sources = [source for source in self._sources(known, pictures) if source not in away]
-            known.begin_model(str(run.settings()["version"]))
+            sources = [source for source in self._sources(index, pictures) if source not in away]
+            index.begin_model(str(run.settings()["version"]))
             if retry_failed:
-                known.retry_failed()
+                index.retry_failed()
             folders = [source for source in sources if Path(source).is_dir()]
-            scan = run.scan(known, find_pictures(sources), folders, by_content=by_content, at_rest=at_rest)
+            scan = run.scan(index, find_pictures(sources), folders, by_content=by_content, at_rest=at_rest)
             begin(scan)
-            done = run.recognize(known, advance=advance, thumbnails=thumbnails)
-            run.write(known)
+            done = run.recognize(index, advance=advance, thumbnails=thumbnails)
+            index.pack()
         return done
 
     def search(
@@ -155,17 +156,17 @@ class Library:
         limit: int = 20,
         facets: int = 0,
     ) -> Hits:
-        """Find pictures by tags and words, by a sentence that fits them, or by a picture that they look like.
+        """Find pictures by tags and words, by a sentence that describes them, or by a similar picture.
 
         Args:
-            query: See :mod:`anytag.library.query`. With ``text`` or ``like``, hits must fit it, too.
-            text: A sentence; hits fit it best first, and show the tags that it names.
-            like: A picture; hits look like it, best first.
-            limit: Hits to give.
-            facets: Most frequent tags of everything found to give.
+            query: See :mod:`anytag.library.query`. With ``text`` or ``like``, hits must match it, too.
+            text: A sentence; hits are ordered by how well they fit, and show the tags that it names.
+            like: A picture; hits are ordered by similarity.
+            limit: Highest number of hits.
+            facets: Number of most frequent tags to return, among everything found.
 
         Raises:
-            UsageError: If none is given, or both ``text`` and ``like``; or the query cannot be read.
+            UsageError: If none is given, or both ``text`` and ``like``; or the query cannot be parsed.
             LibraryError: If there is no index.
             ModelError: If the model cannot compare pictures with sentences.
             PictureError: If ``like`` cannot be read.
@@ -180,70 +181,70 @@ class Library:
         if like is not None and text is not None:
             raise UsageError("text and like exclude each other: hits are ordered by one of them")
         if text is not None:
-            return self.search_embedded(text, self._load().questions.embed_text(text), query, limit, facets)
+            return self.search_embedded(text, self._recognizer.questions.embed_text(text), query, limit, facets)
         with self._search() as search:
             if like is None:
                 assert query is not None
                 return search.by_words(query, limit, facets)
-            return search.by_vector("picture", self._load().embed(like), query, limit, facets)
+            return search.by_vector("picture", self._recognizer.embed(like), query, limit, facets)
 
     def search_embedded(
         self, text: str, embedded: EmbeddedText, query: str | None = None, limit: int = 20, facets: int = 0
     ) -> Hits:
-        """:meth:`search` by a sentence that a model has read elsewhere.
+        """Search by a sentence that was embedded before; see :meth:`search`.
 
         Args:
             text: The sentence.
-            embedded: What :meth:`~anytag.inference.questions.Questions.embed_text` gives for it.
-            query: That hits must fit, too.
-            limit: Hits to give.
-            facets: Most frequent tags of everything found to give.
+            embedded: Its embedding, from :meth:`~anytag.inference.questions.Questions.embed_text`.
+            query: A query that hits must match, too.
+            limit: Highest number of hits.
+            facets: Number of most frequent tags to return.
 
         Raises:
-            UsageError: If the query cannot be read, or the index holds no vectors of this model.
+            UsageError: If the query cannot be parsed, or the index holds no embeddings of this model.
             LibraryError: If there is no index.
         """
         with self._search() as search:
             return search.by_text(text, *embedded, query, limit, facets)
 
     def newest(self, limit: int = 20) -> Hits:
-        """The pictures whose files were changed last; see :meth:`~anytag.library.search.Search.newest`."""
+        """Return the most recently changed pictures; see :meth:`~anytag.library.search.Search.newest`."""
         arguments.whole_number("limit", limit, 0)
         with self._search() as search:
             return search.newest(limit)
 
     def duplicates(self, least: float = DUPLICATE) -> list[list[str]]:
-        """Groups of pictures that look nearly alike; see :meth:`~anytag.library.search.Search.duplicates`."""
+        """Return groups of near-duplicates; see :meth:`~anytag.library.search.Search.duplicates`."""
         arguments.number("least", least, 0, 1)
         with self._search() as search:
             return search.duplicates(least)
 
     def facets(self, most: int = 50) -> list[tuple[str, int]]:
-        """The most frequent tags, with the number of pictures that show each."""
+        """Return the most frequent tags, each with its number of pictures."""
         arguments.whole_number("most", most, 0)
         with self._open() as index:
             return index.frequent_tags(most)
 
     def failures(self) -> list[Failure]:
-        """The pictures that could not be read, and why, in the order of paths."""
+        """Return the pictures that could not be read, and why, in the order of paths."""
         with self._open() as index:
             return list(index.failures())
 
     def thumbnail(self, number: int) -> bytes | None:
-        """A picture as a small JPEG, by its number in a hit: the one that is kept, or one made now.
+        """Return a picture as a small JPEG, stored or made now, by its number in a hit; ``None`` if there is none.
 
         Raises:
-            PictureError: If none is kept and the picture cannot be read.
+            PictureError: If none is stored and the picture cannot be read.
         """
         with self._open() as index:
             record = index.record(number)
-            small = None if record is None else index.small_picture(number)
-        if record is None or small is not None:
-            return small
+            stored = None if record is None else index.stored_thumbnail(number)
+        if record is None or stored is not None:
+            return stored
         return thumbnail(record.path)
 
     def tags_of(self, number: int) -> PictureTags | None:
-        """A picture's tags, ours and those of people, by its number in a hit; ``None``: there is no such picture."""
+        """Return the tags of a picture, by its number in a hit; ``None`` if there is no such picture."""
         with self._open() as index:
             record = index.record(number)
         if record is None:
@@ -254,23 +255,23 @@ class Library:
     def edit(
         self, number: int, people: Sequence[str], refused: Sequence[str] = (), *, revision: str | None = None
     ) -> PictureTags | None:
-        """Say what people call a picture: into its XMP sidecar, with our tags, and into the index.
+        """Set the keywords that people give a picture, in its XMP sidecar, with the model's tags, and in the index.
 
         Args:
             number: Of the picture, as in a hit.
-            people: The keywords of people, all of them. They are kept apart from ours: ``anytag untag`` leaves them.
-            refused: Tags of ours that are wrong, all of them. They stay away, also when the picture is tagged anew.
-            revision: Of the sidecar that these were chosen by; ``None``: whatever people said before is replaced.
+            people: All keywords of people. They are kept apart from the model's tags: ``anytag untag`` leaves them.
+            refused: All tags of the model that are wrong. They stay away, even when the picture is tagged again.
+            revision: Revision of the sidecar that the edit is based on; ``None``: replace any.
 
         Returns:
-            The picture's tags after that; ``None``: there is no such picture.
+            The picture's tags after the edit; ``None`` if there is no such picture.
 
         Raises:
-            UsageError: If a keyword cannot be one.
-            SidecarError: If the picture cannot have a sidecar, is gone, or its sidecar is another one by now.
+            UsageError: If a keyword is not valid.
+            SidecarError: If the picture cannot have a sidecar or no longer exists, or its sidecar has another revision.
             XmpError: If a file of the sidecar's name is not XMP.
-            LibraryError: If the index cannot be written; the sidecar is.
-            OSError: If the sidecar cannot be written; what was there before is there still.
+            LibraryError: If the sidecar was written, but the index cannot be.
+            OSError: If the sidecar cannot be written; it then keeps its content.
         """
         with self._open() as index:
             record = index.record(number)
@@ -286,7 +287,7 @@ class Library:
         return self.tags_of(number)
 
     def __len__(self) -> int:
-        """Pictures in the index."""
+        """Return the number of pictures in the index."""
         with self._open() as index:
             return len(index)
 
@@ -305,11 +306,8 @@ class Library:
     def _open(self) -> Iterator[Index]:
         if not self.path.exists():
             raise LibraryError(_no_index(self.path))
-        index = Index(self.path, read_only=True)
-        try:
+        with closing(Index(self.path, read_only=True)) as index:
             yield index
-        finally:
-            index.close()
 
     @contextmanager
     def _search(self) -> Iterator[Search]:
@@ -322,23 +320,22 @@ class Library:
 
     @cached_property
     def _vocabulary(self) -> TagVocabulary:
-        """Of the model, for aliases; loading it takes no model."""
+        """The model's vocabulary, for aliases; read without loading the model."""
         from anytag.model.directory import find_model
 
         given = self._model
         return find_model(given).vocabulary if given is None or isinstance(given, str | Path) else given.vocabulary
 
-    def _load(self) -> Recognizer:
-        if self._recognizer is None:
-            from anytag.inference.recognizer import load
+    @cached_property
+    def _recognizer(self) -> Recognizer:
+        from anytag.inference.recognizer import load
 
-            given = self._model
-            self._recognizer = load(given) if given is None or isinstance(given, str | Path) else given
-        return self._recognizer
+        given = self._model
+        return load(given) if given is None or isinstance(given, str | Path) else given
 
 
 def _as_known(record: PictureRecord, vocabulary: TagVocabulary) -> PictureRecord:
-    """A record whose tags have parents only where this vocabulary is the one that they are from."""
+    """Remove the ids of tags that come from another vocabulary, whose parents are unknown."""
     tags = tuple(
         tag
         if tag.id is None or (tag.id < len(vocabulary) and vocabulary[tag.id].name == tag.name)
@@ -349,7 +346,7 @@ def _as_known(record: PictureRecord, vocabulary: TagVocabulary) -> PictureRecord
 
 
 def _no_index(path: Path) -> str:
-    """What is missing where an index should be, and how to make one."""
+    """Say that there is no index, and how to make one."""
     if path.parent.name != INDEX_FOLDER:
         return f"{path}: no such file or folder; name a folder of photos, or the file of an index"
     photos = path.parent.parent
@@ -359,7 +356,7 @@ def _no_index(path: Path) -> str:
 
 
 def index_path(place: str | os.PathLike[str]) -> Path:
-    """The file of an index: itself, or that of a folder of photos."""
+    """Return the file of an index: ``place`` itself, or the one in a folder of photos."""
     path = Path(place)
     if path.is_dir() and path.name != INDEX_FOLDER:
         return path / INDEX_FOLDER / INDEX_FILE
@@ -367,7 +364,7 @@ def index_path(place: str | os.PathLike[str]) -> Path:
 
 
 def find_index(start: Path) -> Path:
-    """The index of the nearest folder that has one, from a folder upwards.
+    """Find the index of the nearest folder that has one, from a folder upwards.
 
     Raises:
         LibraryError: If none has.

@@ -1,24 +1,33 @@
-"""What a batch has done, kept in one SQLite file: killed at any moment, nothing is lost and nothing done twice."""
+"""The record of a batch in one SQLite file: after a kill, nothing is lost and nothing is done twice."""
 
 from __future__ import annotations
 
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
 from anytag.errors import LibraryError
 from anytag.library import thumbnails
-from anytag.library.database import OF_THE_DISK, Kind, full_disk_told, open_database, open_read_only, unwritable
+from anytag.library.database import (
+    DISK_ERRORS,
+    Kind,
+    explained_write_errors,
+    in_key_order,
+    open_database,
+    open_read_only,
+    unwritable,
+)
 from anytag.library.entries import Entry, FileIdentity, digest_of, is_gone, key_of
 from anytag.recognition import Failure, Recognition, Tag
 from anytag.writers.records import PictureRecord, Provenance
 
-#: Layout of the file; a newer one is refused.
+#: Version of the file's layout; newer ones are refused.
 FORMAT = 1
 
 State = Literal["pending", "done", "failed"]
@@ -51,17 +60,16 @@ CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 
 
 class Progress:
-    """The progress file of one output folder.
+    """The record of one output folder.
 
     Args:
-        path: The file; it is made if there is none.
-        read_only: Only look at it; it must be there, and its folder need not be writable.
+        path: The file; created if there is none.
+        read_only: Open it for reading only; its folder need not be writable.
 
     Raises:
         LibraryError: If it is damaged, or was written by a newer version.
     """
 
-    #: What the file is made of, and what for.
     tables = _TABLES + thumbnails.TABLES
     kind: Kind = "batch"
 
@@ -70,78 +78,81 @@ class Progress:
         self._settings: dict[int, dict[str, Any]] = {}
         try:
             self._base = open_read_only(path, self.kind) if read_only else open_database(path, self.tables, self.kind)
-            #: Small pictures, if they were asked for.
             self.thumbnails = thumbnails.Thumbnails(self._base)
-            found = int(self.fact("format", str(FORMAT)))
+            found = int(self.value("format", str(FORMAT)))
         except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode & 0xFF in OF_THE_DISK:
+            if isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode & 0xFF in DISK_ERRORS:
                 raise unwritable(path, error) from error
             advice = "Name another file, or move it away to begin anew"
             raise LibraryError(f"{path}: cannot be used ({error}). {advice}") from error
         if found > FORMAT:
             raise LibraryError(f"{path}: was written by a newer anytag (format {found}); update anytag")
         if not read_only:
-            with full_disk_told(path):
-                self.set_fact("format", str(FORMAT))
+            with explained_write_errors(path):
+                self.set_value("format", str(FORMAT))
 
     def close(self) -> None:
-        """Close the file; what was committed is safe."""
+        """Close the file; committed results are safe."""
         self._base.close()
 
-    def fact(self, name: str, default: str) -> str:
-        """A value that was kept under a name."""
-        row = self._base.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
+    def rows(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Return the rows that a statement selects."""
+        return self._base.execute(statement, parameters).fetchall()
+
+    def _row(self, statement: str, *parameters: Any) -> Any:
+        """Return the first row, or ``None``."""
+        return self._base.execute(statement, parameters).fetchone()
+
+    def value(self, name: str, default: str) -> str:
+        """Return the value stored under a name."""
+        row = self._row("SELECT value FROM facts WHERE name = ?", name)
         return default if row is None else str(row[0])
 
-    def set_fact(self, name: str, value: str) -> None:
-        """Keep a value under a name."""
+    def set_value(self, name: str, value: str) -> None:
+        """Store a value under a name."""
         self._base.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All changes of the block, or none of them."""
+        """Commit all changes of the block, or none of them."""
         self._base.execute("BEGIN IMMEDIATE")
         try:
             yield
             self._base.execute("COMMIT")
         except BaseException:
-            if self._base.in_transaction:  # A full disk has rolled it back.
+            if self._base.in_transaction:  # A full disk has already rolled it back.
                 self._base.execute("ROLLBACK")
             raise
 
     def settings(self, content: dict[str, Any]) -> int:
-        """The number under which these settings are kept."""
+        """Store settings, and return their number."""
         text = json.dumps(content, sort_keys=True)
         self._base.execute("INSERT OR IGNORE INTO settings (content) VALUES (?)", (text,))
-        row = self._base.execute("SELECT id FROM settings WHERE content = ?", (text,)).fetchone()
-        return int(row[0])
+        return int(self._row("SELECT id FROM settings WHERE content = ?", text)[0])
 
     def settings_content(self, number: int) -> dict[str, Any]:
-        """The settings that are kept under a number."""
+        """Return the settings with this number."""
         if number not in self._settings:
-            row = self._base.execute("SELECT content FROM settings WHERE id = ?", (number,)).fetchone()
-            self._settings[number] = json.loads(row[0])
+            self._settings[number] = json.loads(self._row("SELECT content FROM settings WHERE id = ?", number)[0])
         return self._settings[number]
 
     def begin_scan(self) -> int:
-        """A number for a new look at the sources."""
-        number = int(self.fact("scan", "0")) + 1
-        self.set_fact("scan", str(number))
+        """Return the number of a new scan."""
+        number = int(self.value("scan", "0")) + 1
+        self.set_value("scan", str(number))
         return number
 
     def known(self, key: bytes) -> tuple[FileIdentity, State, int | None] | None:
-        """A picture's file when it was last scanned, its state, and the settings that it was done with."""
-        row = self._base.execute(
-            "SELECT size, modified, state, settings FROM pictures WHERE key = ?", (key,)
-        ).fetchone()
+        """Return a picture's file state at the last scan, its state, and the settings it was done with."""
+        row = self._row("SELECT size, modified, state, settings FROM pictures WHERE key = ?", key)
         return None if row is None else (FileIdentity(row[0], row[1]), row[2], row[3])
 
     def touch(self, key: bytes, shown: str, scan: int) -> None:
-        """Note that a scan came across a known picture."""
+        """Record that a scan found a known picture."""
         self._base.execute("UPDATE pictures SET scan = ?, shown = ? WHERE key = ?", (scan, os.fsencode(shown), key))
 
     def add(self, entry: Entry, scan: int) -> None:
-        """Put a new or changed picture among those to do."""
+        """Add a new or changed picture to the pending ones."""
         shown, size, modified = os.fsencode(entry.shown), entry.identity.size, entry.identity.modified
         self._base.execute(
             "INSERT OR REPLACE INTO pictures (key, shown, size, modified, content, state, scan)"
@@ -150,16 +161,16 @@ class Progress:
         )
 
     def copy_result(self, entry: Entry, settings: int, scan: int) -> bytes | None:
-        """Give a picture the result of another one with the same content, if there is one.
+        """Copy the result of another picture with the same content, if there is one.
 
         Returns:
-            The key of that one, which is not there anymore if there is such a one; ``None``: there is none.
+            The key of the other picture, preferably one that no longer exists; ``None`` if there is none.
         """
-        rows = self._base.execute(
+        rows = self.rows(
             "SELECT key, result, time FROM pictures"
             " WHERE content = ? AND settings = ? AND state = 'done' AND key != ? LIMIT 100",
             (entry.content, settings, entry.key),
-        ).fetchall()
+        )
         if not rows:
             return None
         key, result, time = next((row for row in rows if is_gone(row[0])), rows[0])
@@ -171,54 +182,46 @@ class Progress:
         return bytes(key)
 
     def forget(self, key: bytes) -> None:
-        """Forget a picture."""
         self._base.execute("DELETE FROM pictures WHERE key = ?", (key,))
 
     def lacks_content(self, key: bytes) -> bool:
-        """Whether the digest of a known picture was never taken."""
-        row = self._base.execute("SELECT 1 FROM pictures WHERE key = ? AND content IS NULL", (key,)).fetchone()
-        return row is not None
+        """Whether the digest of a known picture is missing."""
+        return self._row("SELECT 1 FROM pictures WHERE key = ? AND content IS NULL", key) is not None
 
     def set_content(self, key: bytes, content: bytes | None) -> None:
-        """Note the digest of a known picture."""
+        """Store the digest of a known picture."""
         self._base.execute("UPDATE pictures SET content = ? WHERE key = ?", (content, key))
 
     def forget_gone(self, scan: int, below: Iterable[bytes]) -> int:
-        """Forget pictures in scanned folders that the scan did not come across and that are not there anymore."""
+        """Forget pictures in scanned folders that the scan did not find and that no longer exist; return how many."""
         gone, folders = [], list(below)
         for folder in folders:
             start = folder.rstrip(b"/") + b"/"
-            # Up to the first key that cannot begin with the folder: "0" follows "/".
+            # The upper bound is the folder with "0", the character after "/".
             rows = self._base.execute(
                 "SELECT key FROM pictures WHERE key >= ? AND key < ? AND scan < ?", (start, start[:-1] + b"0", scan)
             )
             gone += [(row[0],) for row in rows if is_gone(row[0])]
         self._base.executemany("DELETE FROM pictures WHERE key = ?", gone)
-        # A folder that was empty or missing stood for itself, as a failure.
+        # An empty or missing folder was recorded as a failure of its own.
         self._base.executemany("DELETE FROM pictures WHERE key = ? AND scan < ?", [(one, scan) for one in folders])
         return len(gone)
 
     def retry_failed(self) -> int:
-        """Put what failed among those to do."""
+        """Make failed pictures pending again; return how many."""
         return self._base.execute("UPDATE pictures SET state = 'pending' WHERE state = 'failed'").rowcount
 
     def pending(self, limit: int | None = None) -> Iterator[Entry]:
-        """What is to do, files before archives, in the order of keys; rows may change while it is read."""
-        after, left = b"", limit
-        while left is None or left > 0:
-            rows = self._base.execute(
-                "SELECT key, shown, size, modified, content FROM pictures"
-                " WHERE state = 'pending' AND key > ? AND instr(key, X'00') = 0 ORDER BY key LIMIT ?",
-                (after, 256 if left is None else min(256, left)),
-            ).fetchall()
-            if not rows:
-                return
-            for key, shown, size, modified, content in rows:
-                yield Entry(key, os.fsdecode(shown), FileIdentity(size, modified), content)
-            after, left = rows[-1][0], None if left is None else left - len(rows)
+        """Yield pending pictures, files before archives, in the order of keys; rows may change meanwhile."""
+        rows = in_key_order(
+            self._base,
+            "SELECT key, shown, size, modified, content FROM pictures"
+            " WHERE state = 'pending' AND instr(key, X'00') = 0 AND key > ? ORDER BY key LIMIT ?",
+        )
+        return (Entry.of_row(*row) for row in islice(rows, limit))
 
     def store(self, entry: Entry, result: Recognition | Failure, settings: int, time: str) -> None:
-        """Keep what was found in a picture, or why it could not be read."""
+        """Store the result of a picture, or why it failed."""
         if isinstance(result, Failure):
             self._base.execute(
                 "UPDATE pictures SET state = 'failed', kind = ?, message = ?, settings = ?, result = NULL,"
@@ -233,7 +236,7 @@ class Progress:
         )
 
     def set_identity(self, entry: Entry, identity: FileIdentity, content: bytes | None) -> None:
-        """Note that we changed a picture's file ourselves."""
+        """Record that anytag itself changed a picture's file."""
         self._base.execute(
             "UPDATE pictures SET size = ?, modified = ?, content = coalesce(?, content) WHERE key = ?",
             (identity.size, identity.modified, content, entry.key),
@@ -241,48 +244,42 @@ class Progress:
         self.thumbnails.follow(entry.key, identity.size, identity.modified)
 
     def without_sidecars(self, sidecars: str) -> Iterator[tuple[Entry, PictureRecord]]:
-        """Done pictures whose sidecars are missing, or written with other settings; rows may change meanwhile."""
-        after = b""
-        while True:
-            rows = self._base.execute(
-                "SELECT key, shown, size, modified, content, result, time, settings FROM pictures WHERE state = 'done'"
-                " AND key > ? AND (sidecars IS NULL OR sidecars != ?) ORDER BY key LIMIT 256",
-                (after, sidecars),
-            ).fetchall()
-            if not rows:
-                return
-            for key, shown, size, modified, content, *done in rows:
-                entry = Entry(key, os.fsdecode(shown), FileIdentity(size, modified), content)
-                yield entry, self._record(entry, *done)
-            after = rows[-1][0]
+        """Yield done pictures whose sidecars are missing or have other settings; rows may change meanwhile."""
+        statement = (
+            "SELECT key, shown, size, modified, content, result, time, settings FROM pictures WHERE state = 'done'"
+            " AND (sidecars IS NULL OR sidecars != ?) AND key > ? ORDER BY key LIMIT ?"
+        )
+        for row in in_key_order(self._base, statement, sidecars):
+            entry = Entry.of_row(*row[:5])
+            yield entry, self._record(entry, *row[5:])
 
     def retry_sidecars(self) -> None:
-        """Put pictures whose sidecars could not be written among those without."""
+        """Write the sidecars again that could not be written."""
         self._base.execute("UPDATE pictures SET sidecars = NULL WHERE sidecar_problem IS NOT NULL")
 
     def forget_sidecars(self) -> None:
-        """Note that sidecars may not be there anymore."""
+        """Write all sidecars again, since they may be gone."""
         self._base.execute("UPDATE pictures SET sidecars = NULL")
 
     def sidecars_done(self, entry: Entry, sidecars: str, problem: str | None) -> None:
-        """Note that a picture's sidecars are written, or what kept one from it."""
+        """Record that a picture's sidecars are written, or what prevented it."""
         self._base.execute(
             "UPDATE pictures SET sidecars = ?, sidecar_problem = ? WHERE key = ?",
             (sidecars, None if problem is None else os.fsencode(problem), entry.key),
         )
 
     def records(self, thumbnails: bool = False) -> Iterator[PictureRecord]:
-        """Everything that is done, in the order of paths; with the small pictures that are kept, if they are wanted."""
+        """Yield everything that is done, in the order of paths, with stored thumbnails if asked for."""
         rows = self._base.execute(
             "SELECT key, shown, size, modified, result, time, settings FROM pictures WHERE state = 'done' ORDER BY key"
         )
         with closing(rows):
-            for key, shown, size, modified, *done in rows:
-                record = self._record(Entry(key, os.fsdecode(shown), FileIdentity(size, modified)), *done)
-                yield replace(record, thumbnail=self.thumbnails.of(key)) if thumbnails else record
+            for row in rows:
+                record = self._record(Entry.of_row(*row[:4]), *row[4:])
+                yield replace(record, thumbnail=self.thumbnails.of(row[0])) if thumbnails else record
 
     def failures(self) -> Iterator[Failure]:
-        """Everything that failed, sidecars that could not be written included, in the order of paths."""
+        """Yield everything that failed, unwritten sidecars included, in the order of paths."""
         rows = self._base.execute(
             "SELECT shown, kind, message, sidecar_problem FROM pictures"
             " WHERE state = 'failed' OR sidecar_problem IS NOT NULL ORDER BY key"
@@ -294,36 +291,36 @@ class Progress:
                 yield Failure(os.fsdecode(shown), "sidecar", os.fsdecode(problem))
 
     def counts(self) -> dict[str, int]:
-        """Pictures in each state."""
+        """Return the number of pictures in each state."""
         return dict(self._base.execute("SELECT state, count(*) FROM pictures GROUP BY state"))
 
     def failure_kinds(self) -> dict[str, int]:
-        """Failures of each kind."""
+        """Return the number of failures of each kind."""
         return dict(self._base.execute("SELECT kind, count(*) FROM pictures WHERE state = 'failed' GROUP BY kind"))
 
     def done_with(self) -> list[tuple[dict[str, Any], int]]:
-        """The settings that pictures were done with, and how many with each."""
-        rows = self._base.execute(
+        """Return the settings that pictures were done with, and the number of pictures of each."""
+        rows = self.rows(
             "SELECT settings, count(*) FROM pictures WHERE state = 'done' GROUP BY settings ORDER BY settings"
-        ).fetchall()
+        )
         return [(self.settings_content(number), count) for number, count in rows]
 
     def intend(self, path: Path, digest: bytes, owner: bytes, before: bytes | None) -> None:
-        """Note what is about to be written to a sidecar, so that after a kill it is known to be ours."""
+        """Record what is about to be written to a sidecar, so that it is known to be anytag's after a kill."""
         self._base.execute(
             "INSERT OR REPLACE INTO written VALUES (?, ?, ?, ?)", (key_of(str(path)), digest, owner, before)
         )
 
     def wrote(self, path: Path, content: bytes) -> tuple[bytes, bytes | None] | None:
-        """Whose file it is and what stood there before us, if the content is what we wrote; else ``None``."""
-        row = self._base.execute(
-            "SELECT owner, before FROM written WHERE path = ? AND digest = ?", (key_of(str(path)), digest_of(content))
-        ).fetchone()
-        return None if row is None else (row[0], row[1])
+        """Return the owner of a file and its content before anytag, if anytag wrote this content; else ``None``."""
+        statement = "SELECT owner, before FROM written WHERE path = ? AND digest = ?"
+        owner_and_before: tuple[bytes, bytes | None] | None
+        owner_and_before = self._row(statement, key_of(str(path)), digest_of(content))
+        return owner_and_before
 
     def written_files(self) -> list[str]:
-        """Sidecars that we wrote, which need not be there anymore."""
-        return [os.fsdecode(row[0]) for row in self._base.execute("SELECT DISTINCT path FROM written ORDER BY path")]
+        """Return the sidecars that anytag wrote, which may no longer exist."""
+        return [os.fsdecode(path) for (path,) in self.rows("SELECT DISTINCT path FROM written ORDER BY path")]
 
     def _record(self, entry: Entry, result: str, time: str, settings: int) -> PictureRecord:
         content = self.settings_content(settings)
@@ -334,7 +331,7 @@ class Progress:
 def _to_text(seen: Recognition) -> str:
     record = asdict(seen)
     del record["path"]
-    # ASCII alone: a name may hold bytes that are not text, and SQLite's text is UTF-8.
+    # ASCII only: a name may contain bytes that are not text, and SQLite's text is UTF-8.
     return json.dumps(record, default=float)
 
 

@@ -1,13 +1,13 @@
-"""The language of ``anytag search``: words, phrases, kinds, scores, AND, OR, NOT and parentheses.
+"""The query language of ``anytag search``: words, phrases, kinds, scores, AND, OR, NOT and parentheses.
 
 ========================  ==================================================================
 ``dog beach``             both; ``AND`` may stand between them
-``dog OR cat``            one of them; binds less than AND
+``dog OR cat``            at least one of them; binds less tightly than AND
 ``-cat``, ``NOT cat``     without it
-``"hot dog"``             a name, or words of a caption, with blanks
-``scene:beach``           as a tag of that kind; also ``caption:`` and ``path:`` for words there
-``dog>0.8``               with a score above, ``>=``, ``<``, ``<=`` likewise
-``score>0.8``             of every word in the query that says nothing of its score
+``"hot dog"``             a name, or words of a caption, with spaces
+``scene:beach``           a tag of that kind; also ``caption:`` and ``path:`` for words there
+``dog>0.8``               with a higher score; also ``>=``, ``<``, ``<=``
+``score>0.8``             for every word of the query without a bound of its own
 ``(dog OR cat) beach``    parentheses group
 ========================  ==================================================================
 """
@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from anytag.errors import UsageError
 from anytag.recognition import TAG_KINDS
 
-#: Where a word may be looked for; ``None``: anywhere.
+#: Fields in which a word may be searched.
 FIELDS = (*TAG_KINDS, "tag", "caption", "path")
 
 _TOKEN = re.compile(
@@ -36,10 +36,10 @@ class Term:
     """One word or phrase.
 
     Attributes:
-        text: As it was written.
+        text: As written.
         field: One of :data:`FIELDS`; ``None``: a tag of any kind or, if there is no such tag, a word of a caption.
         sign: ``>``, ``>=``, ``<`` or ``<=``; ``None``: any score.
-        limit: What the sign compares the score with.
+        limit: The score to compare with.
     """
 
     text: str
@@ -50,21 +50,21 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class Not:
-    """Pictures that a part does not find."""
+    """Pictures that a part does not match."""
 
     part: Query
 
 
 @dataclass(frozen=True, slots=True)
 class And:
-    """Pictures that all parts find."""
+    """Pictures that match all parts."""
 
     parts: tuple[Query, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Or:
-    """Pictures that at least one part finds."""
+    """Pictures that match at least one part."""
 
     parts: tuple[Query, ...]
 
@@ -73,12 +73,12 @@ Query = Term | Not | And | Or
 
 
 def parse_query(text: str) -> Query:
-    """Read a query.
+    """Parse a query.
 
     Raises:
-        UsageError: If it is empty, a parenthesis or quote is left open, or a field does not exist; it says where.
+        UsageError: If it is empty, a parenthesis or quote is left open, or a field does not exist.
     """
-    # As the index keeps paths: bytes that are not UTF-8 are not words.
+    # As in the index, where bytes that are not UTF-8 are replaced.
     text = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     tokens = list(_tokens(text))
     if not tokens:
@@ -124,19 +124,19 @@ def _word(match: re.Match[str], text: str) -> _Token:
         return str(word)
     if field is not None and field not in FIELDS:
         raise UsageError(f"{text}: there is no field {field!r}; use one of {', '.join(FIELDS)}")
-    said = word if word is not None else match["phrase"]
-    if not said.strip():
+    words = word if word is not None else match["phrase"]
+    if not words.strip():
         raise UsageError(f"{text}: nothing stands between the quotes")
     if match["wsign"] is None:
-        return Term(said, field)
-    return Term(said, field, match["wsign"], _number(match["wlimit"], text))
+        return Term(words, field)
+    return Term(words, field, match["wsign"], _number(match["wlimit"], text))
 
 
-def _number(said: str, text: str) -> float:
+def _number(digits: str, text: str) -> float:
     try:
-        return float(said)
+        return float(digits)
     except ValueError:
-        raise UsageError(f"{text}: {said} is not a score; scores lie between 0 and 1") from None
+        raise UsageError(f"{text}: {digits} is not a score; scores lie between 0 and 1") from None
 
 
 def _or(tokens: list[_Token], at: int, text: str) -> tuple[Query, int]:

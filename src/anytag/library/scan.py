@@ -1,4 +1,4 @@
-"""What is there to do: the sources as they are now, against what a batch has done."""
+"""Compare the sources with what a batch has done."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from anytag.datasets.opening import open_source
@@ -23,22 +24,22 @@ _COMMIT_EVERY = 5000
 
 @dataclass
 class Scan:
-    """What a look at the sources found.
+    """Counts of a scan of the sources.
 
     Attributes:
         found: Pictures that are files of their own.
-        new: That no earlier run knew.
-        changed: Whose files are not what they were.
-        redone: That were done with other settings.
-        left: That earlier runs knew and did not come to.
-        copied: Whose content was known under another name.
-        moved: Whose content was known under a name that is not there anymore.
-        known: That need nothing.
-        failed_before: That failed before, and are the same file still.
-        gone: That are not there anymore.
-        skipped: Pictures left out by ``since``.
-        unfinished: Left for the next look, since they may still be being written.
-        other_settings: Of those to be done again, how many were done with which settings.
+        new: Unknown to earlier runs.
+        changed: With changed files.
+        redone: Done with other settings.
+        left: Known to earlier runs, but not reached.
+        copied: Whose content is known under another path that still exists.
+        moved: Whose content is known under a path that no longer exists.
+        known: Done with the same settings.
+        failed_before: Failed before, with the same file.
+        gone: That no longer exist.
+        skipped: Left out by ``since``.
+        unfinished: Left for the next scan, since they may still be being written.
+        other_settings: Number of ``redone`` pictures, by the settings they were done with.
     """
 
     found: int = 0
@@ -57,17 +58,17 @@ class Scan:
 
     @property
     def to_do(self) -> int:
-        """Pictures that the model must see."""
+        """Number of pictures to recognize."""
         return self.new + self.changed + self.redone + self.left
 
     @property
     def rearranged(self) -> bool:
-        """Whether outputs change though the model sees nothing new."""
+        """Whether outputs change even if nothing is recognized."""
         return bool(self.copied or self.moved or self.gone)
 
 
 def is_archive(source: str) -> bool:
-    """Whether a source is a file that holds many pictures: shards and Parquet."""
+    """Whether a source is a file of many pictures: a shard or a Parquet file."""
     return is_shard_name(source) or source.lower().endswith(".parquet")
 
 
@@ -81,40 +82,32 @@ def scan_files(
     since: float | None = None,
     at_rest: float | None = None,
 ) -> Scan:
-    """Bring the progress file up to date with the pictures that are there.
+    """Update the record with the pictures that exist now.
 
-    A picture is known by its path, its size and its time. ``by_content`` reads what it has not read before and takes
-    over what is known of the same content, wherever it lay: what was moved or copied is not done again, and what was
-    moved is forgotten where it was.
+    A picture is identified by its path, its size and its time. ``by_content`` also computes digests, and copies the
+    results of pictures with the same content: moved or copied pictures are not recognized again, and moved ones are
+    forgotten at their old path.
 
     Args:
         paths: The pictures.
-        progress: What was done.
-        settings: That this run works with.
-        folders: Sources that were walked whole; what lay in them and is gone is forgotten.
+        progress: The record.
+        settings: Number of this run's settings.
+        folders: Sources that were walked completely; deleted pictures in them are forgotten.
         by_content: See above.
-        since: Seconds since 1970; pictures that were changed before are left out.
-        at_rest: Likewise; files that were written later may not be whole yet, and wait for the next look.
-
-    Returns:
-        What was found.
+        since: Seconds since 1970; pictures changed before are left out.
+        at_rest: Seconds since 1970; files written later may be incomplete, and wait for the next scan.
     """
     scan, number, waiting = Scan(), progress.begin_scan(), iter(paths)
-    more = True
-    while more:
+    while some := list(islice(waiting, _COMMIT_EVERY)):
         with progress.transaction():
-            for _ in range(_COMMIT_EVERY):
-                path = next(waiting, None)
-                if path is None:
-                    more = False
-                    break
-                _look_at(os.fspath(path), progress, settings, number, scan, by_content, since, at_rest)
+            for path in some:
+                _scan_file(os.fspath(path), progress, settings, number, scan, by_content, since, at_rest)
     with progress.transaction():
         scan.gone = progress.forget_gone(number, [key_of(folder) for folder in folders])
     return scan
 
 
-def _look_at(
+def _scan_file(
     path: str,
     progress: Progress,
     settings: int,
@@ -127,11 +120,11 @@ def _look_at(
     try:
         identity = FileIdentity.of(path)
     except OSError:
-        identity = FileIdentity(-1, -1)  # The reader will say what is wrong with it.
+        identity = FileIdentity(-1, -1)  # The reader will report it.
     if since is not None and identity.modified < since * 1e9:
         scan.skipped += 1
         return
-    # A time in the future says nothing: clocks differ, and programs set times as they like.
+    # A time in the future means nothing: clocks differ, and programs set times as they like.
     if at_rest is not None and at_rest * 1e9 < identity.modified <= time.time_ns():
         scan.unfinished += 1
         return
@@ -142,7 +135,7 @@ def _look_at(
         _, state, with_settings = known
         progress.touch(key, path, number)
         if by_content and progress.lacks_content(key):
-            progress.set_content(key, _content(path))
+            progress.set_content(key, _digest(path))
         if state == "pending":
             scan.left += 1
         elif state == "failed":
@@ -154,7 +147,7 @@ def _look_at(
             scan.other_settings[with_settings or 0] += 1
             progress.add(Entry(key, path, identity), number)
         return
-    entry = Entry(key, path, identity, _content(path) if by_content else None)
+    entry = Entry(key, path, identity, _digest(path) if by_content else None)
     same = None if entry.content is None else progress.copy_result(entry, settings, number)
     if same is not None:
         moved = is_gone(same)
@@ -168,7 +161,7 @@ def _look_at(
     progress.add(entry, number)
 
 
-def _content(path: str) -> bytes | None:
+def _digest(path: str) -> bytes | None:
     try:
         with open(path, "rb") as file:  # noqa: PTH123
             return digest_of(file.read())
@@ -177,15 +170,12 @@ def _content(path: str) -> bytes | None:
 
 
 def read_archive(source: str, progress: Progress, settings: int) -> Iterator[tuple[Entry, bytes | Path | Failure]]:
-    """The pictures of an archive that are not done yet, each with its bytes.
+    """Yield the pictures of an archive that are not done yet, or a failure in place of unreadable ones.
 
     Args:
         source: Shards, or Parquet files with pictures inside.
-        progress: What was done.
-        settings: That this run works with.
-
-    Yields:
-        A picture, or a failure in the place of one that cannot be read.
+        progress: The record.
+        settings: Number of this run's settings.
 
     Raises:
         UsageError: If the archive cannot be opened.
@@ -195,7 +185,7 @@ def read_archive(source: str, progress: Progress, settings: int) -> Iterator[tup
     except OSError as error:
         raise UsageError(f"{source}: cannot be read ({error.strerror or error})") from None
     opened = open_source(source)
-    number = int(progress.fact("scan", "0"))
+    number = int(progress.value("scan", "0"))
     for part in range(opened.parts):
         for place, item in enumerate(opened.read(part)):
             name = item.id if isinstance(item, Sample) else f"{part}-{place}"

@@ -1,4 +1,4 @@
-"""Finding pictures in an index: by tags and words, by a sentence, by another picture, and why each was found."""
+"""Find pictures in an index by tags and words, by a sentence, or by another picture, and explain each result."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from numpy.typing import NDArray
 from anytag.errors import LibraryError, UsageError
 from anytag.library import nearest
 from anytag.library.index import EVERYTHING, Index
-from anytag.library.matched import Matched, best_places, found_in, in_all, in_any, similarities, without
+from anytag.library.matched import Matched, best_places, common_positions, in_all, in_any, similarities, without
 from anytag.library.query import Not, Or, Query, Term, parse_query
 from anytag.library.tag_names import IndexTag, TagNames
 from anytag.model.vocabulary import TagVocabulary, VocabularyTag
 from anytag.recognition import TAG_KINDS
 
-#: What a word in a caption or path counts beside the scores of tags.
+#: Score of a word in a caption or path, next to the scores of tags.
 _WORD_SCORE = 0.5
 
 _COMPARE = {">": np.greater, ">=": np.greater_equal, "<": np.less, "<=": np.less_equal}
 
-#: Pictures with the tags that a sentence names, up to which all of these are compared with it in any case.
+#: Highest number of pictures with the tags that a sentence names for which all of them are compared with it.
 _MOST_NAMED = 20_000
 
-#: Pictures whose vectors are at least this near are near-duplicates (cosine).
+#: Lowest cosine similarity of near-duplicates.
 DUPLICATE = 0.985
 
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """What made a picture a result.
+    """Why a picture was found.
 
     Attributes:
-        name: A tag, or the word that stands in the caption or path.
-        score: Of the tag; of words a constant; of a sentence or a picture how near this one is to it.
+        name: A tag, or the word in the caption or path.
+        score: Of the tag; a constant for words; the similarity to a sentence or a picture.
         where: The tag's kind, or ``caption``, ``path``, ``text`` or ``picture``.
     """
 
@@ -51,10 +51,10 @@ class Hit:
 
     Attributes:
         number: In the index.
-        path: Where it lies.
+        path: Of the picture.
         score: How well it fits; comparable within one search only.
         reasons: Why it was found, best first.
-        caption: What it shows, if captions were written.
+        caption: If captions were written.
     """
 
     number: int
@@ -64,7 +64,7 @@ class Hit:
     caption: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The hit as a JSON line."""
+        """Return the hit as a JSON line."""
         reasons = [{"name": r.name, "score": round(r.score, 4), "where": r.where} for r in self.reasons]
         return {
             "id": self.number,
@@ -77,13 +77,13 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Hits:
-    """What a search found.
+    """The results of a search.
 
     Attributes:
-        hits: The best ones, as many as were asked for.
-        total: How many there are in all.
-        facets: The most frequent tags of all that were found, with their numbers, where asked for.
-        unknown: Words of the query that are not tags and stand in no caption.
+        hits: The best ones.
+        total: How many were found in all.
+        facets: The most frequent tags of everything found, with their numbers of pictures.
+        unknown: Words of the query that are neither tags nor in a caption.
     """
 
     hits: tuple[Hit, ...]
@@ -93,13 +93,12 @@ class Hits:
 
 
 class Search:
-    """Searches one index.
+    """Search one index.
 
     Args:
-        index: What to search.
-        vocabulary: Of the model, for aliases and names in other languages; ``None``: only the tags' own names are
-            known.
-        names: Of the index's tags, if they were read before.
+        index: The index.
+        vocabulary: The model's, for aliases and translations; ``None``: only the tags' own names.
+        names: The names of the index's tags, if read before.
     """
 
     def __init__(self, index: Index, vocabulary: TagVocabulary | None = None, names: TagNames | None = None):
@@ -111,21 +110,17 @@ class Search:
 
         Args:
             text: The query.
-            limit: Hits to give.
-            facets: Most frequent tags to give.
+            limit: Highest number of hits.
+            facets: Number of most frequent tags to return.
 
         Raises:
-            UsageError: If the query cannot be read.
+            UsageError: If the query cannot be parsed.
         """
         query = parse_query(text)
         return self._hits(self._match(query), query, limit, facets)
 
     def newest(self, limit: int = 20) -> Hits:
-        """The pictures whose files were changed last, and the best tags of each.
-
-        Args:
-            limit: Hits to give.
-        """
+        """Return the most recently changed pictures, with the best tags of each."""
         rows = self.index.rows(
             "SELECT entries.id FROM pictures JOIN entries USING (key) WHERE state = 'done'"
             " ORDER BY modified DESC, entries.id LIMIT ?",
@@ -137,27 +132,25 @@ class Search:
     def by_vector(
         self, name: str, vector: NDArray[np.float32], text: str | None = None, limit: int = 20, facets: int = 0
     ) -> Hits:
-        """Search by nearness to a vector, among what a query finds if there is one.
+        """Search by similarity to a vector, among the pictures that match a query if there is one.
 
         Args:
-            name: ``picture`` or ``text``: which vectors to compare.
+            name: ``picture`` or ``text``: the embeddings to compare.
             vector: Of length 1.
-            text: A query that hits must fit, too.
-            limit: Hits to give.
-            facets: Most frequent tags to give.
+            text: A query that hits must match, too.
+            limit: Highest number of hits.
+            facets: Number of most frequent tags to return.
 
         Raises:
-            UsageError: If the index holds no such vectors, or the query cannot be read.
-            LibraryError: If it has lost them.
+            UsageError: If the index holds no such embeddings, or the query cannot be parsed.
+            LibraryError: If the embeddings are lost.
         """
         rows = self.index.embeddings.read(name)
         if not len(rows):
             if self.index.embeddings.width(name) and len(self.index):
                 raise LibraryError(f"{self.index.path}: its {name} embeddings are lost; move it away and make it again")
             raise UsageError(f"{self.index.path}: holds no {name} embeddings; the model that made it gives none")
-        query = None if text is None else parse_query(text)
-        among = self._everything() if query is None else self._match(query)
-        entries = among.entries[among.entries < len(rows)]
+        query, entries = self._among(text, rows)
         compared = self.index.graphs.candidates(name, vector, entries, limit, [self.index.unplaced()])
         near = Matched(compared, similarities(rows, compared, vector))
         found = self._hits(near, query, limit, facets, total=len(entries), all_entries=entries)
@@ -176,70 +169,68 @@ class Search:
         limit: int = 20,
         facets: int = 0,
     ) -> Hits:
-        """Search by a sentence: nearness to its vector, and the tags that it names; among what a query finds.
+        """Search by similarity to a sentence, raised by the tags that it names, among the pictures that match a query.
 
         Args:
             text: The sentence.
-            vector: Of length 1.
+            vector: Its embedding, of length 1.
             named: The tags that it names.
-            tag_weight: What the score of such a tag in a picture counts beside the cosine.
-            query: That hits must fit, too; ``None``: any picture may be a hit.
-            limit: Hits to give.
-            facets: Most frequent tags to give.
+            tag_weight: Weight of such a tag's score, added to the cosine similarity.
+            query: A query that hits must match, too.
+            limit: Highest number of hits.
+            facets: Number of most frequent tags to return.
 
         Raises:
-            UsageError: If the index holds no vectors of that length, or the query cannot be read.
+            UsageError: If the index holds no embeddings of that length, or the query cannot be parsed.
         """
         rows = self.index.embeddings.read("text")
         if not len(rows) or rows.shape[1] != len(vector):
             what = "holds no vectors that a sentence of this model could be compared with"
             raise UsageError(f"{self.index.path}: {what}; run anytag index again")
-        parsed = None if query is None else parse_query(query)
-        among = self._everything() if parsed is None else self._match(parsed)
-        entries = among.entries[among.entries < len(rows)]
+        parsed, entries = self._among(query, rows)
         tags = {number for tag in named for number, _, _ in self.names.of(tag)}
-        shown = [Matched(*self.index.posting(tag)) for tag in sorted(tags)]
-        compared = self._near_sentence(vector, entries, shown, limit)
-        alone = similarities(rows, compared, vector)
-        scores = alone.copy()
-        for those in shown:
-            ours, theirs = found_in(compared, those.entries)
-            scores[ours] += np.float32(tag_weight) * those.scores[theirs]
+        postings = [self.index.posting(tag) for tag in sorted(tags)]
+        compared = self._near_sentence(vector, entries, postings, limit)
+        cosines = similarities(rows, compared, vector)
+        scores = cosines.copy()
+        for posting in postings:
+            raised, places = common_positions(compared, posting.entries)
+            scores[raised] += np.float32(tag_weight) * posting.scores[places]
         best = best_places(scores, limit)
         matched = Matched(compared[best], scores[best])
         found = self._hits(matched, parsed, limit, facets, total=len(entries), all_entries=entries)
-        near = dict(zip(compared[best].tolist(), alone[best].tolist(), strict=True))
-        hits = tuple(
-            replace(
-                hit,
-                reasons=self._text_reasons(
-                    hit, () if parsed is None else hit.reasons, Reason(text, near[hit.number], "text"), tags
-                ),
-            )
-            for hit in found.hits
-        )
-        return replace(found, hits=hits)
+        cosine_of = dict(zip(compared[best].tolist(), cosines[best].tolist(), strict=True))
+
+        def explained(hit: Hit) -> Hit:
+            """Give a hit the tags that the sentence names, then those of the query, then its similarity."""
+            shown = [Reason(*row[:3]) for row in self._tags_of_picture(hit.number) if row[3] in tags]
+            similar = Reason(text, cosine_of[hit.number], "text")
+            reasons = dict.fromkeys([*shown, *(hit.reasons if parsed else ()), similar])
+            return replace(hit, reasons=tuple(reasons))
+
+        return replace(found, hits=tuple(map(explained, found.hits)))
+
+    def _among(self, text: str | None, rows: NDArray[np.float32]) -> tuple[Query | None, NDArray[np.int64]]:
+        """Parse a query, and return it with the pictures that match and have embeddings."""
+        query = None if text is None else parse_query(text)
+        matched = self._everything() if query is None else self._match(query)
+        return query, matched.entries[matched.entries < len(rows)]
 
     def _near_sentence(
-        self, vector: NDArray[np.float32], entries: NDArray[np.int64], shown: Sequence[Matched], limit: int
+        self, vector: NDArray[np.float32], entries: NDArray[np.int64], postings: Sequence[Matched], limit: int
     ) -> NDArray[np.int64]:
-        """The pictures to compare with a sentence: near ones, and most of those with a tag that it names."""
-        always = [those.entries for those in shown] + [self.index.unplaced()]
+        """Return the pictures to compare with a sentence: near ones, and most of those with a tag that it names."""
+        always = [posting.entries for posting in postings] + [self.index.unplaced()]
         if sum(map(len, always)) > _MOST_NAMED and len(entries) > nearest.EXACT_UP_TO:
-            # A tag counts little beside the cosine: whom it lifts to the top is not far from there.
+            # A tag adds little to the cosine, so a picture that it raises to the top was near it before.
             limit, always = max(limit, (nearest.MOST_CANDIDATES - 64) // 4), always[-1:]
         return self.index.graphs.candidates("text", vector, entries, limit, always)
 
-    def _text_reasons(self, hit: Hit, asked: Sequence[Reason], near: Reason, tags: set[int]) -> tuple[Reason, ...]:
-        """The tags that a sentence names first, then what a query asked for, then how near the sentence is."""
-        shown = [Reason(name, score, kind) for name, score, kind, number in self._shown(hit.number) if number in tags]
-        return tuple(dict.fromkeys([*shown, *asked, near]))
-
     def duplicates(self, least: float = DUPLICATE) -> list[list[str]]:
-        """Groups of pictures that look nearly alike, each in the order of paths.
+        """Return groups of near-duplicates, each in the order of paths.
 
         Args:
-            least: Cosine from which on two pictures count as one.
+            least: Lowest cosine similarity of two near-duplicates.
         """
         rows = self.index.embeddings.read("picture")
         entries = self._everything().entries
@@ -280,28 +271,26 @@ class Search:
         return self._worded(term)
 
     def _tags_of(self, term: Term) -> list[IndexTag]:
-        """The tags that a term names: by name or alias, also in the plural, or in another language."""
+        """Return the tags that a term names: by name, alias, plural or translation."""
         if term.field in ("caption", "path"):
             return []
         return [tag for tag in self.names.find(term.text) if term.field in (None, "tag", tag[2])]
 
     def _tagged(self, tags: Sequence[int], term: Term) -> Matched:
-        matched = in_any([Matched(*self.index.posting(tag)) for tag in tags])
+        matched = in_any([self.index.posting(tag) for tag in tags])
         if term.sign is None:
             return matched
         keep = _COMPARE[term.sign](matched.scores, term.limit)
         return Matched(matched.entries[keep], matched.scores[keep])
 
     def _worded(self, term: Term) -> Matched:
-        phrase = '"' + term.text.replace('"', '""') + '"'
-        column = "path" if term.field == "path" else "caption"
-        phrase = f"{{caption path}} : {phrase}" if term.field is None else f"{column} : {phrase}"
-        rows = self.index.rows("SELECT rowid FROM words WHERE words MATCH ?", [phrase])
+        columns = "{caption path}" if term.field is None else term.field
+        rows = self.index.rows("SELECT rowid FROM words WHERE words MATCH ?", [f"{columns} : {_phrase(term)}"])
         entries = np.sort(np.fromiter((row[0] for row in rows), np.int64))
         return Matched(entries, np.full(len(entries), _WORD_SCORE, np.float32))
 
     def _everything(self) -> Matched:
-        return Matched(*self.index.posting(EVERYTHING))
+        return self.index.posting(EVERYTHING)
 
     # -- results ------------------------------------------------------------------------------------------------
 
@@ -327,24 +316,24 @@ class Search:
         return Hits(
             hits,
             len(matched.entries) if total is None else total,
-            self._facets(entries, facets) if facets else (),
+            tuple(self.index.frequent_tags(facets, entries)) if facets else (),
             tuple(term.text for term in terms if not len(self._match_term(term).entries)),
         )
 
     def _reasons(self, entry: int, terms: Sequence[Term]) -> tuple[Reason, ...]:
-        """Without a query all tags of the picture say why it may have been found."""
-        rows = self._shown(entry)
+        """Return why a picture was found; without a query its best tags."""
+        rows = self._tags_of_picture(entry)
         if not terms:
-            return tuple(Reason(name, score, kind) for name, score, kind, _ in rows[:5])
+            return tuple(Reason(*row[:3]) for row in rows[:5])
         wanted = {number for term in terms for number, _, _ in self._tags_of(term)}
-        reasons = [Reason(name, score, kind) for name, score, kind, number in rows if number in wanted]
+        reasons = [Reason(*row[:3]) for row in rows if row[3] in wanted]
         for term in terms:
             if not self._tags_of(term) and term.field not in TAG_KINDS:
                 reasons += [Reason(term.text, _WORD_SCORE, where) for where in self._where(entry, term)]
         return tuple(reasons)
 
-    def _shown(self, entry: int) -> list[tuple[Any, ...]]:
-        """Name, score, kind and number of a picture's tags, best first."""
+    def _tags_of_picture(self, entry: int) -> list[tuple[Any, ...]]:
+        """Return name, score, kind and number of a picture's tags, best first."""
         return self.index.rows(
             "SELECT name, score, kind, tags.id FROM found JOIN tags ON tags.id = tag WHERE entry = ?"
             " ORDER BY score DESC",
@@ -352,25 +341,23 @@ class Search:
         )
 
     def _where(self, entry: int, term: Term) -> list[str]:
-        phrase = '"' + term.text.replace('"', '""') + '"'
+        """Return the columns in which a term stands."""
         columns = [term.field] if term.field in ("caption", "path") else ["caption", "path"]
-        return [
-            column
-            for column in columns
-            if self.index.rows("SELECT 1 FROM words WHERE rowid = ? AND words MATCH ?", [entry, f"{column} : {phrase}"])
-        ]
+        statement, phrase = "SELECT 1 FROM words WHERE rowid = ? AND words MATCH ?", _phrase(term)
+        return [column for column in columns if self.index.rows(statement, [entry, f"{column} : {phrase}"])]
 
     def _caption(self, entry: int) -> str | None:
         [row] = self.index.rows("SELECT caption FROM words WHERE rowid = ?", [entry]) or [(None,)]
         return None if row[0] is None else str(row[0])
 
-    def _facets(self, entries: NDArray[np.int64], most: int) -> tuple[tuple[str, int], ...]:
-        """The most frequent tags of some pictures."""
-        return tuple(self.index.frequent_tags(most, entries))
+
+def _phrase(term: Term) -> str:
+    """Quote a term for SQLite's full-text search."""
+    return '"' + term.text.replace('"', '""') + '"'
 
 
 def _terms(query: Query) -> list[Term]:
-    """The terms that a hit fits: none below NOT."""
+    """Return the terms that a hit matches: all but those below NOT."""
     if isinstance(query, Term):
         return [query]
     if isinstance(query, Not):

@@ -1,4 +1,4 @@
-"""The tags of an index, by everything that people call them."""
+"""Find the tags of an index by name, alias, plural or translation."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ IndexTag = tuple[int, str, str]
 
 
 class TagNames:
-    """Names and aliases of an index's tags, also in the plural and in other languages.
+    """The names of an index's tags, with aliases, plurals and translations.
 
     Args:
-        index: Whose tags.
-        vocabulary: Of the model, for aliases and other languages; ``None``: only the tags' own names are known.
+        index: The index.
+        vocabulary: The model's, for aliases and translations; ``None``: only the tags' own names.
     """
 
     def __init__(self, index: Index, vocabulary: TagVocabulary | None = None):
@@ -30,40 +30,40 @@ class TagNames:
             self._by_name.setdefault(normalize_name(name), []).append((number, name, kind))
 
     def fits(self, index: Index) -> bool:
-        """Whether these are still the names of an index's tags."""
+        """Whether the tags of the index are still the same."""
         return self._state == _state(index)
 
     def find(self, text: str) -> list[IndexTag]:
-        """The tags that a text names, and their kinds: a bee is an insect, also where only the bee was sure enough."""
+        """Return the tags that a text names, and tags that imply them: a bee is an insect."""
         name = normalize_name(text)
         found: dict[IndexTag, None] = {}
         for form in (name, name.removesuffix("s"), name.removesuffix("es")):
-            if found := dict.fromkeys([*self._called(form), *self._kinds(self._senses(form))]):
+            if found := dict.fromkeys([*self._named(form), *self._implying(self._senses(form))]):
                 return list(found)
         if self._vocabulary is not None:
             senses = [self._vocabulary[id] for id in self._vocabulary.translations.find(name)]
             found = dict.fromkeys(known for tag in senses for known in self.of(tag))
-            found |= dict.fromkeys(self._kinds(senses))
+            found |= dict.fromkeys(self._implying(senses))
         return list(found)
 
     def of(self, tag: VocabularyTag) -> list[IndexTag]:
-        """A tag of the vocabulary, if a picture has it."""
+        """Return a tag of the vocabulary as a tag of the index, if a picture has it."""
         return [known for known in self._by_name.get(normalize_name(tag.name), ()) if known[1:] == (tag.name, tag.kind)]
 
     def _senses(self, name: str) -> list[VocabularyTag]:
-        """Tags of the vocabulary of that name or alias, whether a picture has them or not."""
+        """Return the vocabulary's tags of that name or alias."""
         if self._vocabulary is None:
             return []
         named = (self._vocabulary.find(name, kind) for kind in TAG_KINDS)
         return [*(tag for tag in named if tag is not None), *self._vocabulary.with_alias(name)]
 
-    def _kinds(self, senses: Iterable[VocabularyTag]) -> list[IndexTag]:
-        """The index's tags that imply one of some tags of the vocabulary."""
+    def _implying(self, senses: Iterable[VocabularyTag]) -> list[IndexTag]:
+        """Return the index's tags that imply one of these tags."""
         return [known for tag in senses for known in self._below.get(tag.id, ())]
 
     @cached_property
     def _below(self) -> dict[int, list[IndexTag]]:
-        """By id of the vocabulary, the index's tags that imply it."""
+        """The index's tags that imply each tag of the vocabulary, by its id."""
         below: dict[int, list[IndexTag]] = {}
         if self._vocabulary is None:
             return below
@@ -73,8 +73,8 @@ class TagNames:
                     below.setdefault(id, []).extend(known)
         return below
 
-    def _called(self, name: str) -> list[IndexTag]:
-        """Tags of that name, then those of that alias."""
+    def _named(self, name: str) -> list[IndexTag]:
+        """Return tags of that name, then those of that alias."""
         found = list(self._by_name.get(name, ()))
         if self._vocabulary is not None:
             aliased = (known for tag in self._vocabulary.with_alias(name) for known in self.of(tag))
@@ -83,6 +83,6 @@ class TagNames:
 
 
 def _state(index: Index) -> tuple[int, ...]:
-    """What changes with an index's tags: they are never renamed, and none is taken away."""
+    """Return values that change whenever tags are added; tags are never renamed or removed."""
     [row] = index.rows("SELECT count(*), coalesce(max(id), 0) FROM tags")
     return index.path.stat().st_ino, *row

@@ -1,11 +1,12 @@
-"""Small pictures that a batch or an index keeps, so that pages of many pictures need not read the large ones again."""
+"""Thumbnails stored in the database of a batch or an index, so that pages need not read the large pictures again."""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
 
-#: Deleted with their pictures.
+from anytag.library.database import in_key_order
+
 TABLES = """
 CREATE TABLE IF NOT EXISTS thumbnails (
     key BLOB PRIMARY KEY, size INTEGER NOT NULL, modified INTEGER NOT NULL,  -- of the file that it was made of
@@ -18,53 +19,47 @@ END;
 
 
 class Thumbnails:
-    """The small pictures in one progress file.
+    """The thumbnails in one database.
 
     Args:
-        base: The file, open.
+        base: The database, open.
     """
 
     def __init__(self, base: sqlite3.Connection):
         self._base = base
 
     def keep(self, key: bytes, size: int, modified: int, jpeg: bytes) -> None:
-        """Keep one.
+        """Store one.
 
         Args:
-            key: Of its picture.
-            size: Of the picture's file or archive, in bytes.
-            modified: Likewise, in nanoseconds.
-            jpeg: The small picture.
+            key: Key of its picture.
+            size: Size of the picture's file or archive, in bytes.
+            modified: Time of that file, in nanoseconds.
+            jpeg: The thumbnail.
         """
         self._base.execute("INSERT OR REPLACE INTO thumbnails VALUES (?, ?, ?, ?)", (key, size, modified, jpeg))
 
     def follow(self, key: bytes, size: int, modified: int) -> None:
-        """Note that we changed a picture's file ourselves, and not what it shows."""
+        """Keep a thumbnail valid after anytag itself changed the picture's metadata."""
         self._base.execute("UPDATE thumbnails SET size = ?, modified = ? WHERE key = ?", (size, modified, key))
 
     def of(self, key: bytes) -> bytes | None:
-        """That of a picture whose file is the one that it was made of; ``None``: there is none."""
+        """Return the thumbnail of a picture, unless its file changed; ``None`` if there is none."""
         try:
             row = self._base.execute(
                 "SELECT jpeg FROM thumbnails JOIN pictures USING (key, size, modified) WHERE key = ?", (key,)
             ).fetchone()
-        except sqlite3.OperationalError:  # A file of before, that is only read.
+        except sqlite3.OperationalError:  # A file of an earlier version, open for reading.
             return None
         return None if row is None else bytes(row[0])
 
     def missing(self) -> Iterator[tuple[bytes, bytes, int, int]]:
-        """Key, path, size and time of pictures that are done and have none, archives left out; rows may change."""
-        after = b""
-        while True:
-            rows = self._base.execute(
-                "SELECT key, shown, size, modified FROM pictures LEFT JOIN thumbnails USING (key, size, modified)"
-                " WHERE state = 'done' AND jpeg IS NULL AND instr(key, X'00') = 0 AND key > ? ORDER BY key LIMIT 64",
-                (after,),
-            ).fetchall()
-            if not rows:
-                return
-            yield from rows
-            after = rows[-1][0]
+        """Yield key, path, size and time of pictures that are done and have none, except in archives."""
+        return in_key_order(
+            self._base,
+            "SELECT key, shown, size, modified FROM pictures LEFT JOIN thumbnails USING (key, size, modified)"
+            " WHERE state = 'done' AND jpeg IS NULL AND instr(key, X'00') = 0 AND key > ? ORDER BY key LIMIT ?",
+        )
 
     def clear(self) -> None:
         self._base.execute("DELETE FROM thumbnails")

@@ -67,6 +67,14 @@ def checked(target: Path) -> Path:
     return target
 
 
+def read_if_present(path: Path) -> bytes | None:
+    """Read a file; ``None`` if there is none."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+
+
 def replace_file(target: Path, data: bytes) -> None:
     """Write a file whole or not at all, through links, keeping its permissions."""
     place = target.resolve()
