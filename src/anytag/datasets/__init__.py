@@ -1,4 +1,4 @@
-"""Training data in: every source gives the same samples, and one stream shuffles, divides and resumes them.
+"""Training data: sources of samples, and a stream that shuffles, divides and resumes them.
 
 :func:`open_source` opens a folder, a table, JSON, COCO, shards, Parquet or an official list; :class:`SampleStream`
 reads any number of them.
@@ -9,46 +9,39 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from anytag.datasets.bad_samples import JsonLinesLog
-    from anytag.datasets.loading import Loaded, load_picture
-    from anytag.datasets.opening import open_source
-    from anytag.datasets.samples import Box, Sample, TagName
-    from anytag.datasets.sources import IndexedSource, SampleSource
-    from anytag.datasets.stream import SampleStream, merge_states
+    from anytag.datasets.bad_samples import JsonLinesLog as JsonLinesLog
+    from anytag.datasets.opening import open_source as open_source
+    from anytag.datasets.samples import Box as Box
+    from anytag.datasets.samples import Sample as Sample
+    from anytag.datasets.samples import TagName as TagName
+    from anytag.datasets.sources import IndexedSource as IndexedSource
+    from anytag.datasets.sources import SampleSource as SampleSource
+    from anytag.datasets.stream import Loaded as Loaded
+    from anytag.datasets.stream import SampleStream as SampleStream
+    from anytag.datasets.stream import load_picture as load_picture
+    from anytag.datasets.stream import merge_states as merge_states
 
-#: Commands that read one shard should not wait for all of it: a name is imported when it is first used.
-_HOMES = {
+#: The module of each name. Names are imported at their first use, so that reading one shard does not import all of it.
+_MODULES = {
     "Box": "samples",
     "IndexedSource": "sources",
     "JsonLinesLog": "bad_samples",
-    "Loaded": "loading",
+    "Loaded": "stream",
     "Sample": "samples",
     "SampleSource": "sources",
     "SampleStream": "stream",
     "TagName": "samples",
-    "load_picture": "loading",
+    "load_picture": "stream",
     "merge_states": "stream",
     "open_source": "opening",
 }
 
-__all__ = [
-    "Box",
-    "IndexedSource",
-    "JsonLinesLog",
-    "Loaded",
-    "Sample",
-    "SampleSource",
-    "SampleStream",
-    "TagName",
-    "load_picture",
-    "merge_states",
-    "open_source",
-]
+__all__ = list(_MODULES)
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
+    if name in _MODULES:
         from importlib import import_module
 
-        return getattr(import_module(f"anytag.datasets.{_HOMES[name]}"), name)
+        return getattr(import_module(f"anytag.datasets.{_MODULES[name]}"), name)
     raise AttributeError(f"module 'anytag.datasets' has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""Counting what cannot be read, and stopping when it is too much."""
+"""Count unreadable samples, and stop if there are too many."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ _EXAMPLES = 3
 
 
 class BadSamples:
-    """What could not be read, epoch by epoch: a file that fails in every epoch is one bad file.
+    """Counts unreadable samples per epoch, so that a file that fails in every epoch counts once.
 
     Args:
-        share: Of an epoch's samples seen, how many may be unreadable; and of an epoch's shards, how many may break off
-            (one always may).
-        minimum: Samples of an epoch that have to be seen before the share counts.
-        log: Receives a record for each: ``event``, ``source``, ``kind``, ``reason``, ``epoch``, and how many were
+        share: Largest share of unreadable samples among an epoch's samples so far, and of truncated shards among an
+            epoch's shards (one is always allowed).
+        minimum: Samples of an epoch before the share counts.
+        log: Receives a record of each: ``event``, ``source``, ``kind``, ``reason``, ``epoch``, and how many were
             ``bad`` of those ``seen``.
 
     Raises:
-        UsageError: If the share is not one.
+        UsageError: If the share is not from 0 to 1.
     """
 
     def __init__(self, share: float = 0.01, minimum: int = 200, log: Log | None = None):
@@ -34,25 +34,25 @@ class BadSamples:
         self.broken_parts = 0
         self._epoch = 0
         self._examples: list[str] = []
-        # Bad and seen of the last epoch that is over; of this one while there is none.
+        # Bad and seen samples of the last complete epoch.
         self._complete: list[int] | None = None
 
     def state(self) -> dict[str, Any]:
-        """All counts, JSON-able."""
+        """Return all counts, JSON-serializable."""
         counts = {"seen": self.seen, "bad": self.bad, "broken_parts": self.broken_parts, "epoch": self._epoch}
         return counts | {"examples": list(self._examples), "complete": self._complete or [self.bad, self.seen]}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Set all counts."""
+        """Restore the counts of :meth:`state`."""
         self.seen, self.bad, self.broken_parts = state["seen"], state["bad"], state["broken_parts"]
         self._epoch, self._examples = state["epoch"], list(state["examples"])
         self._complete = list(state["complete"]) if self._epoch and "complete" in state else None
 
     def begin(self, epoch: int) -> None:
-        """Note that a sample of this epoch comes next.
+        """Start another epoch, if this is the first sample of one.
 
         Raises:
-            DataError: If an epoch has passed in which nothing could be read.
+            DataError: If nothing could be read in the last epoch.
         """
         if epoch != self._epoch:
             self.check_any()
@@ -60,7 +60,7 @@ class BadSamples:
             self._epoch, self.seen, self.bad, self.broken_parts = epoch, 0, 0, 0
 
     def check_any(self) -> None:
-        """Stop if everything in this epoch was unreadable.
+        """Stop if nothing could be read in this epoch.
 
         Raises:
             DataError: If so.
@@ -69,45 +69,40 @@ class BadSamples:
             raise DataError(f"no sample can be read ({self.seen:,} tried). {self._shown()}")
 
     def good(self) -> None:
-        """Count a sample that was read.
+        """Count a readable sample.
 
         Raises:
-            DataError: If too many before it were not.
+            DataError: If too many samples were unreadable.
         """
         self.seen += 1
         self._check_share()
 
     def failed(self, error: SampleError | PictureError, parts: int) -> None:
-        """Count and log what was not.
+        """Count and log an unreadable sample or a truncated shard.
 
         Args:
-            error: Why.
-            parts: Parts that an epoch reads, for what breaks off.
+            error: The reason.
+            parts: Parts (shards) in an epoch.
 
         Raises:
             DataError: If there are too many.
         """
-        of_part = error.kind == "shard"
-        self.broken_parts += of_part
-        self.seen += not of_part
-        self.bad += not of_part
+        is_shard = error.kind == "shard"
+        self.broken_parts += is_shard
+        self.seen += not is_shard
+        self.bad += not is_shard
         if len(self._examples) < _EXAMPLES:
             self._examples.append(str(error))
         if self._log:
-            source = error.source if isinstance(error, SampleError) else error.path
-            reason = error.reason if isinstance(error, SampleError) else str(error)
-            self._log(
-                {
-                    "event": "broken_shard" if of_part else "bad_sample",
-                    "source": source,
-                    "kind": error.kind,
-                    "reason": reason,
-                    "epoch": self._epoch,
-                    "bad": self.bad,
-                    "seen": self.seen,
-                }
-            )
-        if of_part and self.broken_parts > max(1, self.share * parts):
+            is_sample = isinstance(error, SampleError)
+            record = {
+                "event": "broken_shard" if is_shard else "bad_sample",
+                "source": error.source if is_sample else error.path,
+                "kind": error.kind,
+                "reason": error.reason if is_sample else str(error),
+            }
+            self._log(record | {"epoch": self._epoch, "bad": self.bad, "seen": self.seen})
+        if is_shard and self.broken_parts > max(1, self.share * parts):
             raise DataError(
                 f"{self.broken_parts:,} of {parts:,} shards break off, more than the {self.share:.2%} that may. "
                 f"{self._shown()}"
@@ -127,17 +122,13 @@ class BadSamples:
 
 
 class JsonLinesLog:
-    """A log that appends each record to a file as a JSON line.
-
-    Args:
-        path: The file; its folder must exist.
-    """
+    """Appends each record to a file, in an existing folder, as a JSON line."""
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
 
     def __call__(self, record: dict[str, Any]) -> None:
         """Append a record."""
-        # One write of a whole line: ranks may share the file.
+        # One write per line, since ranks may share the file.
         with self.path.open("a", encoding="utf-8") as handle:
             handle.write(json.dumps(record, ensure_ascii=False) + "\n")

@@ -15,14 +15,14 @@ from anytag.errors import UsageError
 
 @contextmanager
 def open_captions(path: Path, strict: bool = False) -> Iterator[TextIO]:
-    """The lines of a file, unpacked if it is gzip. It is opened once, since a pipe gives its lines but once.
+    """Open a file, decompressed if it is gzip. It is opened only once, so that it may be a pipe.
 
     Args:
-        path: The file, in UTF-8 wherever it comes from, perhaps with a byte order mark.
-        strict: Whether other bytes are an error; else they are replaced.
+        path: The file, in UTF-8, with or without a byte order mark.
+        strict: Refuse invalid UTF-8 rather than replace it.
 
     Raises:
-        UsageError: If it cannot be read, also later, or holds no text.
+        UsageError: If it cannot be read, also later, or is not text.
     """
     try:
         with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""COCO's annotation files: captions, and instances with categories and boxes."""
+"""COCO annotation files: captions, and instances with categories and boxes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import numpy.typing as npt
 from anytag.datasets.json_records import read_object
 from anytag.datasets.offsets import Offsets, Records, index_objects, read_spans
 from anytag.datasets.samples import Box, Sample, TagName
-from anytag.datasets.sources import IndexedSource
+from anytag.datasets.sources import FileSource
 from anytag.errors import SampleError, UsageError
 from anytag.foundations.wording import counted
 
@@ -26,27 +25,27 @@ class _Grouped:
     """Annotations in the order of their pictures.
 
     Attributes:
-        first: ``[images + 1]``, where each picture's annotations begin.
-        values: What is kept of each annotation, one array an entry, along the same order.
+        first: ``[images + 1]``, the index of each picture's first annotation.
+        values: Columns of the annotations.
     """
 
     first: Offsets
     values: tuple[npt.NDArray[Any], ...]
 
     def of(self, image: int) -> tuple[npt.NDArray[Any], ...]:
-        """What is kept of one picture's annotations."""
+        """Return the columns of one picture's annotations."""
         return tuple(value[self.first[image] : self.first[image + 1]] for value in self.values)
 
 
-class CocoSource(IndexedSource):
-    """The pictures of COCO-like annotations, each with all of its captions, categories and boxes.
+class CocoSource(FileSource):
+    """Pictures with COCO annotations: captions, categories and boxes.
 
-    Categories become tags of kind ``object``. A crowd (``iscrowd``) gives its tag, but no box. The files are gone
-    through once; some fifty bytes an annotation are kept in memory.
+    Categories become tags of kind ``object``. A crowd (``iscrowd``) gives its tag, but no box. Each file is read once;
+    some fifty bytes per annotation stay in memory.
 
     Args:
         annotations: One or several files, such as ``captions_val2017.json`` and ``instances_val2017.json``.
-        images: The folder of ``file_name``; ``None``: one called like the file's split (``val2017``) or ``images``,
+        images: The folder of ``file_name``; ``None``: one named like the file's split (``val2017``) or ``images``,
             beside the file or its folder.
 
     Raises:
@@ -77,10 +76,6 @@ class CocoSource(IndexedSource):
             f"{counted(len(self.categories), 'category')}{orphans if self._orphans else ''}"
         )
         self.identity = f"coco {' '.join(path.name for path in self.paths)}: {len(self)}"
-
-    @cached_property
-    def picture_contents(self) -> str:
-        return self._pictures_by_file()
 
     def content_files(self) -> Iterable[Path]:
         return self.paths
@@ -127,7 +122,7 @@ class CocoSource(IndexedSource):
             for name, (x, y, w, h) in wanted:
                 x0, x1 = (min(max(float(side) / width, 0.0), 1.0) for side in (x, x + w))
                 y0, y1 = (min(max(float(side) / height, 0.0), 1.0) for side in (y, y + h))
-                # Some of COCO's boxes have no area; the tag stands all the same.
+                # Some of COCO's boxes have no area; their tags still count.
                 if x0 < x1 and y0 < y1:
                     boxes.append(Box(x0, y0, x1, y1, name))
         return tuple(TagName(name, "object") for name in dict.fromkeys(names)), tuple(boxes)
@@ -139,7 +134,7 @@ class CocoSource(IndexedSource):
         images, numbers, rows = array("q"), array("i"), array("q")
         for number, file in enumerate(files):
             for row, annotation in enumerate(_objects(file.annotations) if not file.categories else ()):
-                images.append(_image_id(annotation, file.annotations, row))
+                images.append(_whole(annotation.get("image_id"), file.annotations, row))
                 numbers.append(number)
                 rows.append(row)
         return self._group(np.array(images), np.array(numbers), np.array(rows))
@@ -155,7 +150,7 @@ class CocoSource(IndexedSource):
                         f"{file.path}: annotation {row + 1} has category {annotation.get('category_id')!r}, "
                         "which the file does not list"
                     )
-                images.append(_image_id(annotation, file.annotations, row))
+                images.append(_whole(annotation.get("image_id"), file.annotations, row))
                 categories.append(place[name])
                 box = annotation.get("bbox")
                 corners.extend(box if isinstance(box, list) and len(box) == 4 else [float("nan")] * 4)
@@ -177,7 +172,7 @@ class CocoSource(IndexedSource):
 
 @dataclass(frozen=True, slots=True)
 class _Sections:
-    """The parts of one annotation file."""
+    """The sections of an annotation file."""
 
     path: Path
     images: Records
@@ -209,10 +204,6 @@ def _objects(records: Records) -> Iterator[dict[str, Any]]:
             raise UsageError(f"{records.path}: entry {row + 1} is damaged ({error})") from error
 
 
-def _image_id(annotation: Mapping[str, Any], records: Records, row: int) -> int:
-    return _whole(annotation.get("image_id"), records, row)
-
-
 def _whole(value: object, records: Records, row: int) -> int:
     if not isinstance(value, int):
         raise UsageError(
@@ -222,7 +213,7 @@ def _whole(value: object, records: Records, row: int) -> int:
 
 
 def _unique_images(lists: Sequence[Offsets]) -> tuple[Offsets, npt.NDArray[np.int32], Offsets]:
-    """The pictures of all files, each once: ids, and the file and row that describe them."""
+    """Return the ids of all files' pictures, each once, with the file and row that describe them."""
     ids = np.concatenate(lists)
     files = np.concatenate([np.full(len(found), number, np.int32) for number, found in enumerate(lists)])
     rows = np.concatenate([np.arange(len(found)) for found in lists])

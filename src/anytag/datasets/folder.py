@@ -1,4 +1,4 @@
-"""A folder of pictures, each with its captions or tags in a file of the same name beside it."""
+"""A folder of pictures, each with captions or tags in a file of the same name."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from anytag.datasets.contents import digest_contents
 from anytag.datasets.offsets import PackedStrings
 from anytag.datasets.records import choose_columns, read_tags, to_sample
 from anytag.datasets.samples import Sample, TagName
-from anytag.datasets.sources import IndexedSource
+from anytag.datasets.sources import FileSource
 from anytag.errors import SampleError, UsageError
 from anytag.foundations.wording import counted
 from anytag.pictures.finding import find_pictures
 
-#: Ends of the files that may lie beside a picture.
+#: Extensions of files that describe the picture of the same name.
 _BESIDE = (".txt", ".caption", ".json")
 
 
-class FolderSource(IndexedSource):
-    """The pictures in a folder, in the order of their names.
+class FolderSource(FileSource):
+    """The pictures in a folder, sorted by name.
 
-    Beside ``dog.jpg`` may lie ``dog.txt`` or ``dog.caption`` (a caption per line), and ``dog.json`` (an object with
-    ``caption`` or ``captions``, ``tags``, ``boxes``). Where there are several, captions and tags of all count. A
-    picture without any is a sample without captions.
+    ``dog.jpg`` may be described by ``dog.txt`` or ``dog.caption`` (a caption per line), and ``dog.json`` (an object
+    with ``caption`` or ``captions``, ``tags``, ``boxes``); several files are merged. A picture without any is a sample
+    without captions.
 
-    With ``classes``, the name of the folder that a picture lies in, inside of this one, is a tag of it.
+    With ``classes``, the name of the subfolder that contains a picture is one of its tags.
 
     Args:
         path: The folder.
-        recursive: Whether folders inside are entered.
-        text: What ``.txt`` files hold: ``captions``, or ``tags`` with commas between them.
-        classes: Whether folders' names are tags; ``None``: if there are no files beside pictures, and every picture
-            lies in a folder inside.
+        recursive: Include subfolders.
+        text: Content of ``.txt`` files: ``captions``, or comma-separated ``tags``.
+        classes: Use the names of subfolders as tags; ``None``: if no picture has a describing file, and all are in
+            subfolders.
 
     Raises:
-        UsageError: If it is not a folder or holds no pictures.
+        UsageError: If it is not a folder or contains no pictures.
     """
 
     def __init__(
@@ -55,13 +55,13 @@ class FolderSource(IndexedSource):
         if not self.path.is_dir():
             raise UsageError(f"{self.path}: no such folder")
         self.text = text
-        # A million paths are some 40 MB so; as objects they would be ten times as much.
+        # A million paths take some 40 MB, a tenth of what they would take as objects.
         self._names = PackedStrings(
             found.relative_to(self.path).as_posix() for found in find_pictures([self.path], recursive=recursive)
         )
         self.classes = self._has_classes() if classes is None else classes
-        said = "tags are their folders' names" if self.classes else f"{text} from .txt, .caption and .json files"
-        self.description = f"folder {self.path}: {counted(len(self), 'picture')}, {said}"
+        origin = "tags are their folders' names" if self.classes else f"{text} from .txt, .caption and .json files"
+        self.description = f"folder {self.path}: {counted(len(self), 'picture')}, {origin}"
         self.identity = f"folder {self.path.name}: {len(self)}" + (", a class each" if self.classes else "")
 
     def _has_classes(self) -> bool:
@@ -70,15 +70,10 @@ class FolderSource(IndexedSource):
 
     @cached_property
     def contents(self) -> str:
-        """Of texts what they hold, of pictures their sizes: to read a million pictures would take too long."""
+        """A hash of the texts and the pictures' sizes, since reading a million pictures would take too long."""
         return digest_contents(self.content_files(), sizes_only=True)
 
-    @cached_property
-    def picture_contents(self) -> str:
-        return self._pictures_by_file()
-
     def content_files(self) -> Iterable[Path]:
-        """The pictures and the files beside them."""
         for index in range(len(self)):
             picture = self.path / self._names[index]
             yield picture
@@ -123,7 +118,7 @@ class FolderSource(IndexedSource):
 
 
 def _read(path: Path) -> str:
-    """A text file's content; empty if there is none."""
+    """Return a text file's content; empty if there is none."""
     try:
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""JSON lines, and JSON files that are one array: an object is a sample."""
+"""JSON lines, and JSON files with one array: each object is a sample."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from anytag.datasets.file_source import FileSource
 from anytag.datasets.offsets import Records, index_lines, index_objects
 from anytag.datasets.records import choose_columns, to_sample
 from anytag.datasets.samples import Sample
+from anytag.datasets.sources import RecordSource
 from anytag.errors import SampleError, UsageError
 from anytag.foundations.wording import counted
 
-#: Objects that are looked at to learn which keys there are.
+#: Objects whose keys are collected.
 _LOOKED_AT = 100
 
 
-class JsonSource(FileSource):
-    """The objects of a JSON lines file or of a JSON array.
+class JsonSource(RecordSource):
+    """The objects of a JSON lines file or a JSON array.
 
     Args:
-        path: The file, in UTF-8; an array if its name ends in ``.json``, else an object a line. Twelve to sixteen
-            bytes an object are kept of it in memory, however large it is.
-        columns: Which keys hold what, by role; see :func:`~anytag.datasets.records.choose_columns`. What is not said
-            is guessed from the keys of the first hundred objects.
-        images: Where relative paths of pictures start; ``None``: at the file's own folder.
+        path: The file, in UTF-8; an array if its name ends in ``.json``, else an object per line. Twelve to sixteen
+            bytes per object stay in memory.
+        columns: Keys by role, see :func:`~anytag.datasets.records.choose_columns`; others are guessed from the keys of
+            the first hundred objects.
+        images: Folder of relative picture paths; ``None``: the file's own.
 
     Raises:
         UsageError: If the file cannot be read, or its keys are not understood.
@@ -50,7 +50,7 @@ class JsonSource(FileSource):
 
 
 def open_objects(path: Path) -> Records:
-    """Where the objects of a JSON array (``.json``) or of JSON lines are.
+    """Find the objects in a JSON array (``.json``) or in JSON lines.
 
     Raises:
         UsageError: If the file cannot be read or is not an array.
@@ -64,10 +64,10 @@ def open_objects(path: Path) -> Records:
 
 
 def read_object(records: Records, index: int) -> dict[str, Any]:
-    """One JSON object.
+    """Read one JSON object.
 
     Raises:
-        SampleError: ``row``, if it is none.
+        SampleError: ``row``, if it is not one.
     """
     source = records.place(index)
     try:

@@ -1,4 +1,4 @@
-"""Where the records of large files begin, found once and kept as numbers: a row costs bytes, not an object."""
+"""Indexes of the records in large files: byte offsets, so that a row costs bytes rather than an object."""
 
 from __future__ import annotations
 
@@ -19,42 +19,39 @@ from anytag.errors import SampleError, UsageError
 Offsets = npt.NDArray[np.int64]
 
 _CHUNK = 1 << 20
-#: A quoted field may span lines, but one that goes on for longer than this was never closed.
+#: A quoted field may span lines; if it is longer than this, its closing quote is missing.
 _LONGEST_RECORD = 1 << 20
 
 _NEWLINE, _QUOTE, _BACKSLASH = 10, 34, 92
-#: What each byte does to the depth of JSON.
+#: The change of JSON's nesting depth at each byte.
 _DEPTH = np.zeros(256, np.int8)
 _DEPTH[[ord("["), ord("{")]] = 1
 _DEPTH[[ord("]"), ord("}")]] = -1
 
 
 class Records:
-    """The raw records of a file, by number.
+    """The raw records of a file, by index.
 
     Attributes:
         path: The file.
         starts: Offset of each record's first byte.
-        ends: Offset behind each record.
-        lines: The line in which each begins, from 1; empty if lines mean nothing here.
+        ends: Offset after each record.
+        lines: Line of each record, from 1; ``None`` if the file is not read by lines.
     """
 
     def __init__(self, path: Path, starts: Offsets, ends: Offsets, lines: npt.NDArray[np.uint32] | None = None):
-        self.path = path
-        self.starts = starts
-        self.ends = ends
-        self.lines = lines
+        self.path, self.starts, self.ends, self.lines = path, starts, ends, lines
 
     def __len__(self) -> int:
         return len(self.starts)
 
     def __getitem__(self, index: int) -> bytes:
-        """One record's bytes.
+        """Read one record's bytes.
 
         Raises:
-            SampleError: If the file cannot be read anymore.
+            SampleError: If the file cannot be read any longer.
         """
-        # Opened anew for each: threads and forked processes would share the place in an open file.
+        # Opened for each record: threads and forked processes would share an open file's position.
         try:
             with self.path.open("rb", buffering=0) as handle:
                 handle.seek(int(self.starts[index]))
@@ -63,12 +60,12 @@ class Records:
             raise SampleError("unreadable", f"the file cannot be read ({error.strerror or error})") from error
 
     def place(self, index: int) -> str:
-        """What a record is called in messages: file and line, or file and number."""
+        """Return a record's place for messages: file and line, or file and number."""
         return f"{self.path.name}:{index + 1 if self.lines is None else self.lines[index]}"
 
 
 class PackedStrings:
-    """Very many strings, kept as one block of bytes."""
+    """Many strings in one block of bytes."""
 
     def __init__(self, strings: Iterable[str]):
         content, ends = bytearray(), array("q", [0])
@@ -86,13 +83,12 @@ class PackedStrings:
 
 
 def index_lines(path: Path, quoted: bool = False, delimiter: str = ",") -> Records:
-    """The lines of a text file; blank ones belong to the line before.
+    """Find the lines of a text file; blank lines belong to the line before.
 
     Args:
         path: A file in UTF-8.
-        quoted: Whether a line break inside double quotes belongs to the field. A quote that is never closed costs its
-            own line only.
-        delimiter: What separates fields, for ``quoted``.
+        quoted: Line breaks inside double quotes belong to the field. A missing closing quote affects only its own line.
+        delimiter: Separator of fields, for ``quoted``.
 
     Raises:
         UsageError: If the file cannot be opened or is not in UTF-8.
@@ -106,12 +102,11 @@ def index_lines(path: Path, quoted: bool = False, delimiter: str = ",") -> Recor
     bounds = np.append(starts[:-1][lines], size)
     if len(lines) and bounds[0] == 0 and _has_mark(path):
         bounds[0] = 3
-    # Two views of one array.
     return Records(path, bounds[:-1], bounds[1:], (lines + 1).astype(np.uint32))
 
 
 def _open(path: Path) -> Iterator[bytes]:
-    """The file in large pieces."""
+    """Read the file in large chunks."""
     try:
         with path.open("rb") as handle:
             while chunk := handle.read(_CHUNK):
@@ -121,7 +116,7 @@ def _open(path: Path) -> Iterator[bytes]:
 
 
 def _lines(path: Path) -> tuple[Offsets, npt.NDArray[np.int64]]:
-    """The start of every line with the file's size behind them, and which lines have an odd number of quotes."""
+    """Return the start of every line, followed by the file's size, and the lines with an odd number of quotes."""
     pieces = [np.zeros(1, np.int64)]
     odd: list[npt.NDArray[np.int64]] = []
     at = lines = pending = 0
@@ -147,7 +142,7 @@ def _lines(path: Path) -> tuple[Offsets, npt.NDArray[np.int64]]:
 
 
 def _blank(path: Path, starts: Offsets) -> npt.NDArray[np.bool_]:
-    """Which lines are nothing but their break."""
+    """Return which lines are empty."""
     lengths = np.diff(starts)
     blank = np.zeros(len(lengths), bool)
     with path.open("rb") as handle:
@@ -158,7 +153,7 @@ def _blank(path: Path, starts: Offsets) -> npt.NDArray[np.bool_]:
 
 
 def _continued(path: Path, starts: Offsets, odd: npt.NDArray[np.int64], delimiter: str) -> npt.NDArray[np.bool_]:
-    """Which lines go on with a quoted field of the line before."""
+    """Return which lines continue a quoted field of the line before."""
     continued = np.zeros(len(starts) - 1, bool)
     with path.open("rb") as handle:
 
@@ -172,7 +167,7 @@ def _continued(path: Path, starts: Offsets, odd: npt.NDArray[np.int64], delimite
             place += 1
             if not is_open(first, first):
                 continue
-            # Inside a quoted field only another odd line can close it.
+            # Only another line with an odd number of quotes can close the field.
             for other in range(place, len(odd)):
                 last = int(odd[other])
                 if starts[last + 1] - starts[first] > _LONGEST_RECORD:
@@ -185,7 +180,7 @@ def _continued(path: Path, starts: Offsets, odd: npt.NDArray[np.int64], delimite
 
 
 def is_unclosed(record: bytes, delimiter: str) -> bool:
-    """Whether a record ends inside a quoted field."""
+    """Return whether a record ends inside a quoted field."""
     text = record.decode("utf-8", "replace")
     try:
         list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
@@ -200,7 +195,7 @@ def _has_mark(path: Path) -> bool:
 
 
 def index_objects(path: Path) -> dict[str, Records]:
-    """The objects in a JSON file's arrays, found without holding the file in memory.
+    """Find the objects in a JSON file's arrays, without loading the file into memory.
 
     Args:
         path: A JSON file whose root is an array of objects, or an object with such arrays among its values.
@@ -209,7 +204,7 @@ def index_objects(path: Path) -> dict[str, Records]:
         The objects of the root array under ``""``, or of each array under its key.
 
     Raises:
-        UsageError: If the root is something else, or the file is cut off.
+        UsageError: If the root is something else, or the file is truncated.
     """
     root = b""
     depth, inside, at = 0, 0, 0
@@ -254,7 +249,7 @@ def index_objects(path: Path) -> dict[str, Records]:
 
 
 def _whole_escapes(path: Path) -> Iterator[bytes]:
-    """The file in pieces none of which ends in a backslash, so that what it escapes is in the same piece."""
+    """Read the file in chunks that never separate a backslash from the character that it escapes."""
     kept = b""
     for chunk in _open(path):
         chunk = kept + chunk
@@ -267,7 +262,7 @@ def _whole_escapes(path: Path) -> Iterator[bytes]:
 
 
 def _real_quotes(content: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
-    """Which bytes are quotes that begin or end a string: those behind an even number of backslashes."""
+    """Return which bytes are quotes that begin or end a string: those after an even number of backslashes."""
     quotes: npt.NDArray[np.bool_] = content == _QUOTE
     back = content == _BACKSLASH
     doubtful = np.flatnonzero(quotes[1:] & back[:-1]) + 1
@@ -279,7 +274,7 @@ def _real_quotes(content: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
 
 
 def _key_before(path: Path, offset: int) -> str:
-    """The key of the value that begins at an offset."""
+    """Return the key of the value at an offset."""
     with path.open("rb") as handle:
         handle.seek(max(0, offset - 1024))
         before = handle.read(min(offset, 1024))
@@ -288,7 +283,7 @@ def _key_before(path: Path, offset: int) -> str:
 
 
 def read_spans(records: Records) -> Iterator[bytes]:
-    """All records, one after another; quicker than one by one."""
+    """Yield all records, faster than one by one."""
     if not len(records):
         return
     with records.path.open("rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as content:

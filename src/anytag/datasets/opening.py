@@ -1,4 +1,4 @@
-"""From a path or a short description to a source of samples."""
+"""Open a source of samples from a path or a short description."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from anytag.errors import UsageError
 from anytag.foundations.stand_in_files import stand_in
 from anytag.pictures.formats import PICTURE_EXTENSIONS
 
-#: Each kind of source, what opens it, and what it is for people.
+#: How each kind of source is opened, and its description for messages.
 KINDS: dict[str, tuple[Callable[..., SampleSource], str]] = {
     "folder": (FolderSource, "a folder of pictures with .txt, .caption or .json files beside them"),
     "table": (TableSource, "a CSV or TSV table"),
@@ -45,23 +45,23 @@ _SUFFIXES = {
 #: Options that are paths.
 _PATHS = ("path", "images", "tag_list", "index_folder", "manifest")
 
-#: What helps where a path does not say what it is.
+#: Advice if the kind cannot be guessed.
 _ADVICE = "say its 'kind' in a recipe or in Python"
 
-#: How much of a JSON file is looked at to tell what it is.
+#: Bytes of a JSON file that are read to guess its kind.
 _LOOKED_AT = 1 << 16
 
 
 def open_source(spec: str | Path | Mapping[str, Any]) -> SampleSource:
-    """Open a source of samples; its ``description`` says what it was taken for.
+    """Open a source of samples; its ``description`` says how it was understood.
 
     Args:
         spec: A path, a pattern of shards or Parquet files, a web address of shards; or a mapping with ``path`` (one, or
-            a list where the kind takes several), optionally ``kind``, and the options of that kind of source
+            a list if the kind takes several), optionally ``kind``, and the options of that kind of source
             (``{"path": "a.csv", "columns": {"captions": "alt"}}``).
 
     Raises:
-        UsageError: If what the path is cannot be told, or the kind has no such option.
+        UsageError: If the kind cannot be guessed, or has no such option.
     """
     options = dict(spec) if isinstance(spec, Mapping) else {"path": spec}
     if "path" not in options:
@@ -87,14 +87,14 @@ def open_source(spec: str | Path | Mapping[str, Any]) -> SampleSource:
         raise UsageError(f"{paths[0]}: a source of kind {kind!r} needs {missing[0]!r}: {KINDS[kind][1]}")
     if len(local) > 1 and kind not in ("shards", "parquet", "coco"):
         raise UsageError(f"{paths[0]}: a source of kind {kind!r} is one file; open each as a source of its own")
-    for entry in local if kind != "shards" else ():  # One shard of many is no reason to stop.
+    for entry in local if kind != "shards" else ():  # A bad shard among many is reported, and skipped.
         if what := stand_in(Path(entry)):
             raise UsageError(f"{entry}: {what}")
     return opener(local if kind in ("shards", "parquet", "coco") else local[0], **options)
 
 
 def below(spec: str | Path | Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """What :func:`open_source` opens, with paths that start at a folder (:func:`path_below`)."""
+    """Return the options of :func:`open_source` with paths relative to a folder (:func:`path_below`)."""
     options: dict[str, Any] = dict(spec) if isinstance(spec, Mapping) else {"path": str(spec)}
     for name in _PATHS:
         value = options.get(name)
@@ -106,17 +106,17 @@ def below(spec: str | Path | Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def path_below(path: str, folder: Path) -> str:
-    """A path under a folder; as it is, if it is absolute, begins with a dot and a slash, or is a web address."""
+    """Return a path in a folder; absolute paths, those that start with ``./``, ``../`` or ``~``, and addresses stay."""
     if is_web_address(path) or path.startswith(("./", "../", "~")) or Path(path).is_absolute():
         return str(Path(path).expanduser()) if path.startswith("~") else path
     return str(folder / path)
 
 
 def guess_kind(path: str) -> str:
-    """What kind of source a path is.
+    """Guess a path's kind of source.
 
     Raises:
-        UsageError: If nothing, or more than one kind, fits.
+        UsageError: If no kind fits, or several do.
     """
     if is_web_address(path):
         if is_shard_name(path.partition("?")[0]):
@@ -145,7 +145,7 @@ def _kinds() -> str:
 
 
 def _kind_of_folder(folder: Path) -> str:
-    """The kind of a folder, by what lies directly in it."""
+    """Guess the kind of a folder from the files directly in it."""
     found: dict[str, str] = {}
     for name in sorted(entry.name for entry in folder.iterdir() if entry.is_file() and entry.name[0] != "."):
         suffix = Path(name).suffix.lower()

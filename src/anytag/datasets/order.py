@@ -1,8 +1,8 @@
-"""Exactly shuffled order, and its division among the consumers of a run: pure functions of seed, epoch and place.
+"""Shuffled order and its division among consumers: pure functions of seed, epoch and place.
 
 Consumers are the workers of all ranks. Consumer ``c`` of ``C`` takes places ``c``, ``c + C``, ``c + 2C`` … of an
-epoch's order; worker ``w`` of rank ``r`` is consumer ``r + world_size * w``. So shares are disjoint, cover everything,
-and differ in size by one at most.
+epoch's order; worker ``w`` of rank ``r`` is consumer ``r + world_size * w``. So shares are disjoint, complete, and
+differ in size by one at most.
 """
 
 from __future__ import annotations
@@ -13,27 +13,27 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-#: What becomes of an epoch's last samples where they do not divide evenly: some shares are longer by one, they are left
-#: out, or the epoch's first samples are repeated.
+#: If an epoch's samples do not divide evenly: some shares are longer by one, the last samples are dropped, or the
+#: first ones are repeated.
 Tail = Literal["keep", "drop", "pad"]
 
 Order = npt.NDArray[np.unsignedinteger[Any]]
 
-#: Keeps the random numbers of orders apart from others drawn under the same seed.
+#: Separates the random numbers of orders from others with the same seed.
 _PURPOSE = 0x5A
 
-#: In place of a count: everything that there was.
+#: In place of a count: all samples.
 ALL = -1
 
 
 def epoch_order(count: int, seed: int, epoch: int, shuffled: bool = True) -> Order:
-    """The numbers 0 to ``count - 1`` in the order of an epoch; 4 bytes each (8 from 2^32 on).
+    """Return the numbers 0 to ``count - 1`` in an epoch's order; 4 bytes each (8 from 2^32 on).
 
     Args:
-        count: Samples in all.
+        count: Number of samples.
         seed: 0 or more.
         epoch: 0 or more; every epoch has its own permutation.
-        shuffled: ``False``: in order.
+        shuffled: Whether to permute them.
     """
     order: Order = np.arange(count, dtype=np.uint32 if count <= 1 << 32 else np.uint64)
     if shuffled:
@@ -42,35 +42,35 @@ def epoch_order(count: int, seed: int, epoch: int, shuffled: bool = True) -> Ord
 
 
 def share_of(order: Order, consumer: int, consumers: int, tail: Tail = "keep") -> Order:
-    """What one consumer takes of an order.
+    """Return a consumer's share of an epoch's order.
 
     Args:
         order: The epoch's order.
-        consumer: Which one, from 0.
-        consumers: How many there are.
+        consumer: Its number, from 0.
+        consumers: Their number.
         tail: See :data:`Tail`.
     """
     if tail == "drop":
         order = order[: len(order) - len(order) % consumers]
     elif tail == "pad" and len(order):
         order = np.concatenate([order, np.resize(order, -len(order) % consumers)])
-    # A copy lets the order of all consumers go.
+    # A copy, so that the whole order can be freed.
     return order[consumer::consumers].copy() if consumers > 1 else order
 
 
 def share_size(count: int, consumer: int, consumers: int, tail: Tail = "keep") -> int:
-    """The length of :func:`share_of` for an order of ``count``."""
+    """Return the length of :func:`share_of` for an order of ``count``."""
     if tail == "drop":
         return count // consumers
     return -(-count // consumers) if tail == "pad" else len(range(consumer, count, consumers))
 
 
 def without_taken(order: Order, taken: Sequence[int]) -> Order:
-    """What is left of an order when each of ``len(taken)`` consumers has taken the first so many of its share.
+    """Return the rest of an order after each of ``len(taken)`` consumers has taken the start of its share.
 
     Args:
-        order: The order that was divided.
-        taken: By consumer, how many; :data:`ALL` for all.
+        order: The divided order.
+        taken: The number that each consumer has taken; :data:`ALL` for all.
     """
     left = np.ones(len(order), bool)
     for consumer, count in enumerate(taken):
@@ -80,10 +80,10 @@ def without_taken(order: Order, taken: Sequence[int]) -> Order:
 
 
 def divide_parts(parts: Sequence[int], consumer: int, consumers: int) -> tuple[list[int], int, int]:
-    """The parts that one consumer reads where samples are not numbered.
+    """Return the parts that a consumer reads if samples are not numbered.
 
-    With as many parts as consumers or more, each part has one reader. With fewer, the readers of a part take its
-    samples in turn.
+    If there are at least as many parts as consumers, each part has one reader; else a part's readers take its samples
+    in turn.
 
     Returns:
         The parts in order; and of each ``slots`` samples in a row the one to take: ``(parts, slot, slots)``.

@@ -1,4 +1,4 @@
-"""The annotation lists that RAM's authors published: pictures, captions, and tags by their number in a tag list."""
+"""The annotation lists published by RAM's authors: pictures, captions, and tags by their index in a tag list."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from anytag.datasets.file_source import FileSource
 from anytag.datasets.json_records import open_objects, read_object
 from anytag.datasets.records import read_captions
 from anytag.datasets.samples import Sample, TagName
+from anytag.datasets.sources import RecordSource
 from anytag.errors import SampleError, UsageError
 from anytag.foundations.wording import counted
 from anytag.recognition import TAG_KINDS
 
 
-class PaperListSource(FileSource):
+class PaperListSource(RecordSource):
     """A JSON list of ``image_path``, ``caption``, ``union_label_id`` and ``parse_label_id``.
 
-    The union is of all tags that the captions, the generated captions and the model gave to the picture; parsed are the
-    tags that each caption names itself. (RAM, section 3.3; format of ``coco_train_rmcocodev_ram.json``.)
+    The union contains all tags of the captions, the generated captions and the model; parsed tags are those that each
+    caption names (RAM, section 3.3; format of ``coco_train_rmcocodev_ram.json``).
 
     Args:
         path: The list.
-        tag_list: Names in the order of the ids: a text file with a name a line (``ram_tag_list.txt``), or the names
-            themselves. A tab and a kind may follow a name: words such as "train" are two tags of Tag2Text's list.
-        images: Where ``image_path`` starts; ``None``: at the list's own folder.
+        tag_list: Names in the order of the ids: a text file with a name per line (``ram_tag_list.txt``), or a list of
+            names. A tab and a kind may follow a name, since words such as "train" are two tags of Tag2Text's list.
+        images: Folder of ``image_path``; ``None``: the list's own.
 
     Raises:
         UsageError: If a file cannot be read.
@@ -61,7 +61,7 @@ class PaperListSource(FileSource):
             if parsed is not None and (not _is_nested(parsed) or len(parsed) != len(sentences)):
                 raise SampleError("tags", f"'parse_label_id' holds no list for each of the {len(sentences)} captions")
             read_captions(sentences, "caption")
-            # A blank caption goes together with its tags.
+            # Blank captions are dropped together with their tags.
             kept = [place for place, sentence in enumerate(sentences) if sentence.strip()]
             return Sample(
                 id=str(index),
@@ -90,7 +90,7 @@ def _is_nested(value: object) -> bool:
 
 
 def read_tag_list(tags: str | Path | Sequence[str | TagName]) -> tuple[TagName, ...]:
-    """Tags by id, from a text file with a name a line or from names.
+    """Read tags by id, from a text file with a name per line or from names.
 
     Raises:
         UsageError: If the file cannot be read, or a line is blank or has an unknown kind.

@@ -1,4 +1,4 @@
-"""Parquet files with pictures inside, or with their paths: a row is a sample."""
+"""Parquet files that contain pictures or their paths: each row is a sample."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from anytag.datasets.sources import PartedSource
 from anytag.errors import SampleError, UsageError, needs_extra
 from anytag.foundations.wording import counted
 
-#: Row groups that are kept, since neighbors are often asked for together.
+#: Row groups in memory, since neighboring rows are often read together.
 _KEPT_GROUPS = 4
 
 
 class ParquetSource(PartedSource):
     """The rows of Parquet files; a part is a row group.
 
-    Parquet gives rows by the group only: where groups hold thousands of pictures, an exact shuffle reads thousands for
-    each, and a shuffle by windows is the better choice.
+    Parquet is read by row groups: if groups hold thousands of pictures, an exact shuffle reads thousands for each, and
+    a shuffle by windows is better.
 
     Args:
         paths: Files with the same columns, in order.
-        columns: Which columns hold what, by role; see :func:`~anytag.datasets.records.choose_columns`. Pictures may be
-            bytes, paths, or Hugging Face's pairs of both.
-        images: Where relative paths start; ``None``: at the folder of the first file.
+        columns: Columns by role; see :func:`~anytag.datasets.records.choose_columns`. Pictures may be bytes, paths, or
+            Hugging Face's pairs of both.
+        images: Folder of relative picture paths; ``None``: that of the first file.
 
     Raises:
         MissingExtraError: Without pyarrow (``pip install 'anytag[parquet]'``).
@@ -60,7 +60,7 @@ class ParquetSource(PartedSource):
         if not len(self):
             raise UsageError(f"{self.paths[0]}: the table is empty")
         self.columns = choose_columns(names, columns, str(self.paths[0]))
-        # An id may be shared by the pictures and the rows; it is enough to read what is used.
+        # A column may have several roles.
         used = (self.columns.picture, *self.columns.captions, *self.columns.tags, *self.columns.labels)
         self._used = list(dict.fromkeys(n for n in (*used, self.columns.boxes, self.columns.id) if n is not None))
         self.folder = Path(images) if images is not None else self.paths[0].parent

@@ -1,4 +1,4 @@
-"""From a record with named fields (a table's row, a JSON object) to a sample."""
+"""Convert records with named fields (a table's row, a JSON object) to samples."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from anytag.datasets.remote import fetch, is_web_address
 from anytag.datasets.samples import Box, Sample, TagName
 from anytag.errors import SampleError, UsageError
 
-#: What columns are usually called, the likelier first.
+#: Usual names of columns, most likely first.
 _PICTURE_NAMES = (
     *("picture", "image", "image_path", "img", "img_path", "image_file", "file_name", "filename", "file", "filepath"),
     *("file_path", "photo", "path", "image_url", "url"),
@@ -26,7 +26,7 @@ _TAG_NAMES = ("tags", "tag", "keywords", "labels", "label", "categories", "categ
 _BOX_NAMES = ("boxes", "bboxes")
 _ID_NAMES = ("id", "image_id", "key", "uid")
 
-#: Separators of tags within one text, where none was named: the first that occurs.
+#: Separators of tags in a text; the first that occurs is used.
 _SEPARATORS = ("|", ";", ",")
 
 _ROLES = ("picture", "captions", "tags", "labels", "boxes", "id", "separator")
@@ -34,16 +34,16 @@ _ROLES = ("picture", "captions", "tags", "labels", "boxes", "id", "separator")
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Which fields of a record hold what.
+    """The fields of a record by role.
 
     Attributes:
         picture: A path, a web address, or (in Parquet) the encoded bytes.
-        captions: Fields with a sentence or a list of sentences.
+        captions: Fields with a caption or a list of captions.
         tags: Fields with tags: a list, or a text with separators.
-        labels: Fields with labels that serve validation only.
-        boxes: A list of ``{"box": [x0, y0, x1, y1], "label": name}``, shares of the picture's sides.
-        id: A field that is unique.
-        separator: What stands between tags in a text; ``None``: the first of ``|``, ``;`` and ``,`` that occurs.
+        labels: Fields with labels for validation only.
+        boxes: A list of ``{"box": [x0, y0, x1, y1], "label": name}``, as shares of the picture's size.
+        id: A unique field.
+        separator: Separator of tags in a text; ``None``: the first of ``|``, ``;`` and ``,`` that occurs.
     """
 
     picture: str | None
@@ -61,16 +61,17 @@ class Columns:
 
 
 def choose_columns(names: Sequence[str], given: Mapping[str, Any] | None, where: str) -> Columns:
-    """Say which columns hold what: as given, and else by their names.
+    """Choose the columns of each role, as given or by their names.
 
     Args:
-        names: The columns there are.
+        names: The columns.
         given: By role (``picture``, ``captions``, ``tags``, ``labels``, ``boxes``, ``id``) the name of a column,
-            several names, or ``None`` for no such column; ``separator`` for that of tags. Numbers count as names.
+            several names, or ``None`` for no column; ``separator`` for that of tags. Numbers count as names.
         where: The file, for messages.
 
     Raises:
-        UsageError: If a column or role does not exist, no column holds pictures, or nothing is said of the pictures.
+        UsageError: If a column or role does not exist, or there is no column with pictures, or none that describes
+            them.
     """
     given = dict(given or {})
     if unknown := given.keys() - set(_ROLES):
@@ -122,27 +123,24 @@ def _listed(names: Iterable[str]) -> str:
     return ", ".join(map(repr, names))
 
 
-def to_sample(
-    record: Mapping[str, Any], columns: Columns, source: str, folder: Path, id: str, picture: bytes | None = None
-) -> Sample:
-    """A record as a sample.
+def to_sample(record: Mapping[str, Any], columns: Columns, source: str, folder: Path, id: str) -> Sample:
+    """Convert a record to a sample.
 
     Args:
         record: Fields by name.
-        columns: Which fields hold what.
-        source: The record's place.
-        folder: Where relative paths of pictures start.
+        columns: Fields by role.
+        source: The record's place, for messages.
+        folder: Folder of relative picture paths.
         id: For records without one.
-        picture: The picture, if it does not come from the record.
 
     Raises:
-        SampleError: If a field holds something else than it should; if a web address does not answer.
+        SampleError: If a field is malformed, or a web address does not answer.
     """
     try:
         own = record.get(columns.id) if columns.id else None
         return Sample(
             id=id if own is None or own == "" else str(own),
-            picture=_picture(record, columns.picture, folder) if picture is None else picture,
+            picture=_picture(record, columns.picture, folder),
             captions=tuple(text for name in columns.captions for text in read_captions(record.get(name), name)),
             labels=tuple(tag.name for name in columns.labels for tag in _tags(record, name, columns)),
             tags=tuple(dict.fromkeys(tag for name in columns.tags for tag in _tags(record, name, columns))),
@@ -156,7 +154,7 @@ def to_sample(
 def _picture(record: Mapping[str, Any], name: str | None, folder: Path) -> bytes | Path:
     value = record.get(name) if name else None
     if isinstance(value, Mapping):
-        # The layout of Hugging Face's image columns.
+        # Hugging Face's image columns.
         value = value.get("bytes") or value.get("path")
     if isinstance(value, bytes | bytearray | memoryview) and len(value):
         return bytes(value)
@@ -168,7 +166,7 @@ def _picture(record: Mapping[str, Any], name: str | None, folder: Path) -> bytes
 
 
 def read_captions(value: object, name: str) -> tuple[str, ...]:
-    """Captions from a field: a sentence, a list of sentences, or such a list as JSON text; blank ones left out."""
+    """Read captions from a field: a caption, a list of captions, or such a list as JSON; blank ones are dropped."""
     if isinstance(value, str) and value.lstrip().startswith('["'):
         value = _from_json(value, name, "captions")
     sentences = [] if value is None else [value] if isinstance(value, str) else value
@@ -178,7 +176,7 @@ def read_captions(value: object, name: str) -> tuple[str, ...]:
 
 
 def read_tags(value: object, name: str, separator: str | None = None) -> tuple[TagName, ...]:
-    """Tags from a field: names with separators between them, a list of names, or of ``{"name", "kind"}``."""
+    """Read tags from a field: names with separators, a list of names, or of ``{"name", "kind"}``."""
     if isinstance(value, str) and value.lstrip().startswith("["):
         value = _from_json(value, name, "tags")
     if isinstance(value, str):
@@ -200,7 +198,7 @@ def _tags(record: Mapping[str, Any], name: str, columns: Columns) -> tuple[TagNa
 
 
 def read_boxes(value: Any) -> tuple[Box, ...]:
-    """Boxes from a field: a list of ``{"box": [x0, y0, x1, y1], "label": name}``, or such a list as JSON text."""
+    """Read boxes from a field: a list of ``{"box": [x0, y0, x1, y1], "label": name}``, or such a list as JSON."""
     if isinstance(value, str):
         value = _from_json(value, "boxes", "boxes") if value.strip() else None
     found = []

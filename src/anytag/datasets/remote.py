@@ -1,4 +1,4 @@
-"""Files from the web, read once from front to back; a dropped connection is taken up where it broke."""
+"""Files on the web, read once from start to end; dropped connections are resumed."""
 
 from __future__ import annotations
 
@@ -26,33 +26,33 @@ from anytag.foundations.http import (
 
 #: Seconds without a byte after which a connection counts as dropped.
 TIMEOUT = 30.0
-#: Seconds before each further try.
+#: Seconds before each retry.
 WAITS = (1.0, 4.0, 15.0)
-#: Seconds that a server may ask to wait; past it the next try comes anyway.
+#: Longest wait in seconds, whatever the server asks for.
 LONGEST_WAIT = 60.0
-#: Bytes that a single picture may have.
+#: Most bytes of a picture.
 _LARGEST_PICTURE = 1 << 28
 
 
 def is_web_address(text: str) -> bool:
-    """Whether a text is an http or https address."""
+    """Return whether a text is an http or https address."""
     return text[:8].lower().startswith(("http://", "https://"))
 
 
 def local_path(address: str) -> Path | None:
-    """The path that a ``file:`` address names; ``None`` if it is none."""
+    """Return the path of a ``file:`` address; ``None`` for other texts."""
     if not address.lower().startswith("file:"):
         return None
     return Path(urllib.request.url2pathname(urllib.parse.urlsplit(address).path))
 
 
 def open_address(address: str, waits: tuple[float, ...] = WAITS) -> io.BufferedReader:
-    """A file on the web as a stream.
+    """Open a file on the web as a stream.
 
     Args:
         address: http or https.
-        waits: Seconds to wait before each further try, after an answer that may pass or a dropped connection; a try
-            that brings bytes starts the count anew.
+        waits: Seconds before each retry after a transient error or a dropped connection; received bytes reset the
+            count.
 
     Raises:
         SampleError: ``download``, at once or while reading.
@@ -61,7 +61,7 @@ def open_address(address: str, waits: tuple[float, ...] = WAITS) -> io.BufferedR
 
 
 def fetch(address: str, waits: tuple[float, ...] = WAITS) -> bytes:
-    """A small file on the web.
+    """Download a small file.
 
     Raises:
         SampleError: ``download``, also for more than 256 MB.
@@ -113,7 +113,7 @@ class _RemoteFile(io.RawIOBase):
             self._answer = None
 
     def _connect(self) -> None:
-        """Open the address at the place that has been reached, unless it is open."""
+        """Connect at the current position, unless connected."""
         while self._answer is None:
             try:
                 self._ask()
@@ -141,7 +141,7 @@ class _RemoteFile(io.RawIOBase):
             self._pass_over(self._at)
 
     def _pass_over(self, count: int) -> None:
-        """This server does not know ranges: what is known already is read again."""
+        """Read up to the current position again, from a server without range requests."""
         try:
             while count and (got := len(self._answer.read(min(count, 1 << 20)))):
                 count -= got
@@ -149,7 +149,7 @@ class _RemoteFile(io.RawIOBase):
             raise TransientError(f"broke off ({reason_of(error)})") from error
 
     def _again(self, error: TransientError) -> None:
-        """Wait for another try, or give up."""
+        """Wait for a retry, or give up."""
         self._hang_up()
         if self._failed >= len(self._waits):
             tries = f" ({self._failed + 1} tries)" if self._failed else ""

@@ -1,4 +1,4 @@
-"""The one record type that every training source yields."""
+"""The record type of all training sources."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from anytag.recognition import TAG_KINDS, TagKind
 
 @dataclass(frozen=True, slots=True)
 class TagName:
-    """A tag as a data set names it; which tag of a vocabulary that is, the vocabulary decides.
+    """A data set's tag, independent of any vocabulary.
 
     Attributes:
         name: Not blank.
-        kind: What sort of thing it names, where the data says so ("train" is an object and an action).
+        kind: The tag's kind if known ("train" is an object and an action).
 
     Raises:
         SampleError: ``tags``, for a blank name or an unknown kind.
@@ -36,14 +36,14 @@ class TagName:
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """Where in the picture something is.
+    """A labeled box.
 
     Attributes:
         x0: Left side, as a share of the picture's width.
         y0: Upper side, as a share of its height.
         x1: Right side.
         y1: Lower side.
-        label: What is there.
+        label: The object's name.
 
     Raises:
         SampleError: ``boxes``, unless 0 <= x0 < x1 <= 1, 0 <= y0 < y1 <= 1 and the label is not blank.
@@ -71,22 +71,21 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A picture and what is known of it. Captions, tags and boxes are independent, and each may be empty.
+    """A picture with annotations. Captions, tags and boxes are independent, and each may be empty.
 
     Attributes:
         id: Unique within its source.
-        picture: The encoded picture's bytes, or the path of its file, which is read when the picture is needed.
-        captions: Human sentences about the picture.
-        labels: Human labels. They serve validation only: training never reads them.
-        source: Where the sample came from, for people (``shard.tar:000012.jpg``, ``table.csv:17``). Stable: random
-            choices about a sample may be drawn from it.
-        extra: Whatever else is known.
-        tags: What is true of the picture.
-        caption_tags: For every caption the tags that it names itself; empty if nobody has parsed the captions.
-        boxes: Where things are.
+        picture: The encoded picture's bytes, or the path of its file.
+        captions: Human captions.
+        labels: Human labels for validation; training never reads them.
+        source: The sample's place (``shard.tar:000012.jpg``, ``table.csv:17``); stable, so it can seed random choices.
+        extra: Any further data.
+        tags: Tags of the picture.
+        caption_tags: For each caption, the tags that it names; empty if captions have not been parsed.
+        boxes: Labeled boxes.
 
     Raises:
-        SampleError: If a part is not of its type; ``kind`` says which.
+        SampleError: If a field has the wrong type; ``kind`` names the field.
     """
 
     id: str
@@ -114,7 +113,7 @@ class Sample:
                 self._check("tags", tags, TagName, "TagName")
 
     def picture_bytes(self) -> bytes:
-        """The encoded picture; from a file if need be.
+        """Return the encoded picture, read from its file if necessary.
 
         Raises:
             PictureError: ``not_found`` or ``unreadable``.
@@ -130,7 +129,7 @@ class Sample:
             raise PictureError("unreadable", self.place, message) from error
 
     def to_json(self) -> dict[str, Any]:
-        """What is known of the sample, without its picture and ``extra``; JSON-able."""
+        """Return id, captions, labels, source and tags, JSON-serializable; without the picture, boxes and ``extra``."""
         record: dict[str, Any] = {
             "id": self.id,
             "captions": self.captions,
@@ -145,7 +144,7 @@ class Sample:
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> Sample:
-        """What :meth:`to_json` gave, with no bytes for a picture."""
+        """Restore a sample from :meth:`to_json`, with an empty picture."""
 
         def names(tags: Iterable[tuple[str, TagKind | None]]) -> tuple[TagName, ...]:
             return tuple(TagName(name, kind) for name, kind in tags)
@@ -162,7 +161,7 @@ class Sample:
 
     @property
     def place(self) -> str:
-        """The source, and the picture's file where it has its own: what messages call the sample."""
+        """The sample's place in messages: its source, and the picture's file if it has its own."""
         if isinstance(self.picture, bytes):
             return self.source or self.id
         path = str(self.picture)
@@ -176,5 +175,5 @@ class Sample:
         raise SampleError(kind, reason, self.source)
 
 
-#: Receives one JSON-able record at a time, such as that of a sample which could not be read.
+#: Receives one JSON-serializable record at a time, for instance about an unreadable sample.
 Log = Callable[[dict[str, Any]], None]

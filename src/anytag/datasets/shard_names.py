@@ -1,4 +1,4 @@
-"""Which shards are meant: paths, globs, brace ranges and addresses become a list, in order."""
+"""Expand paths, globs, brace ranges and addresses to a list of shards."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from anytag.errors import UsageError
 
 
 def expand_shards(patterns: Iterable[str | Path]) -> list[str]:
-    """Paths and addresses that globs and brace ranges stand for, in order.
+    """Return the paths and addresses that globs and brace ranges match, in order.
 
     Raises:
         UsageError: If a file does not exist or a pattern matches none.
@@ -36,12 +36,12 @@ def expand_shards(patterns: Iterable[str | Path]) -> list[str]:
 
 
 def is_shard_name(name: str) -> bool:
-    """Whether a file is called like a shard."""
+    """Return whether a file is named like a shard."""
     return re.search(r"\.(tar(\.(gz|bz2|xz))?|tgz)$", name.lower()) is not None
 
 
 def expand_braces(pattern: str) -> list[str]:
-    """Texts that a pattern with ``{000..099}`` or ``{a,b}`` stands for, the last range running fastest.
+    """Expand ``{000..099}`` and ``{a,b}`` in a pattern, the last range running fastest.
 
     Raises:
         UsageError: If a range runs backwards.

@@ -1,4 +1,4 @@
-"""From the members of a shard to a sample: those of one name, up to its first dot, belong together."""
+"""Convert the members of a shard to samples: members with the same name, up to its first dot, belong together."""
 
 from __future__ import annotations
 
@@ -12,23 +12,22 @@ from anytag.datasets.tar_files import Member
 from anytag.errors import SampleError, UsageError
 from anytag.pictures.formats import FORMATS
 
-#: Extensions that hold a picture, as members of shards write them: without a dot.
-#: The commonest formats come first: of several pictures in a sample, they are the picture (a JPEG beside its camera
-#: file, or beside a map of depths).
+#: Extensions of pictures, without the dot, common formats first: a sample with several pictures uses the first (a JPEG
+#: rather than its raw file, or a depth map).
 _PICTURES = tuple(extension.removeprefix(".") for format in FORMATS for extension in format.extensions)
 
 _READ_EXTENSIONS = {*_PICTURES, "json", "txt"}
 
-#: Keys of tags, the likelier first; ``categories`` are a human's labels for validation.
+#: Keys of tags, most likely first; ``categories`` are human labels for validation.
 _TAG_KEYS = ("tags", "tag", "keywords", "labels", "label")
 
-#: What a user may say the keys of; and nothing said.
+#: Roles for which a user may name keys.
 _ROLES = ("captions", "tags", "labels", "id", "separator")
 NO_KEYS: Mapping[str, tuple[str, ...]] = {}
 
 
 def keys_of_roles(tags: str | None, columns: Mapping[str, Any] | None, where: str) -> dict[str, tuple[str, ...]]:
-    """The keys of JSON members that were said, by role.
+    """Return the user's keys of JSON members by role.
 
     Args:
         tags: The key of tags.
@@ -36,7 +35,7 @@ def keys_of_roles(tags: str | None, columns: Mapping[str, Any] | None, where: st
         where: The shards, for messages.
 
     Raises:
-        UsageError: If there is no such role, or tags are said twice.
+        UsageError: If there is no such role, or tags are given twice.
     """
     given = dict(columns or {})
     if tags is not None:
@@ -54,16 +53,16 @@ def keys_of_roles(tags: str | None, columns: Mapping[str, Any] | None, where: st
 
 
 def to_sample(shard: str, key: str, group: dict[str, bytes], keys: Mapping[str, tuple[str, ...]]) -> Sample | None:
-    """The sample of some members; ``None`` if none of them is a picture.
+    """Convert members to a sample; ``None`` if none of them is a picture.
 
     Args:
-        shard: Name of the shard.
-        key: What the members' names have in common.
+        shard: The shard's name.
+        key: The members' common name.
         group: Their contents by extension.
         keys: From :func:`keys_of_roles`.
 
     Raises:
-        SampleError: If a member does not hold what it should.
+        SampleError: If a member is malformed.
     """
     extension = picture_of(group)
     if extension is None:
@@ -99,7 +98,7 @@ def to_sample(shard: str, key: str, group: dict[str, bytes], keys: Mapping[str, 
 
 
 def _captions(record: Mapping[str, Any], group: dict[str, bytes], keys: tuple[str, ...] | None) -> tuple[str, ...]:
-    """Captions of the keys that were said, else those of the usual keys or of the text member."""
+    """Return the captions under the given keys, or else under the usual keys or in the text member."""
     if keys is not None:
         return tuple(caption for name in keys for caption in read_captions(record.get(name), name))
     captions = read_captions(record.get("captions") or record.get("caption"), "caption")
@@ -110,30 +109,30 @@ def _captions(record: Mapping[str, Any], group: dict[str, bytes], keys: tuple[st
 
 
 def _holds_names(value: object) -> bool:
-    """Whether a field holds names, not the numbers of classes."""
+    """Return whether a field contains names rather than class indices."""
     return isinstance(value, str) or (isinstance(value, list) and any(isinstance(entry, str | dict) for entry in value))
 
 
 def split(name: str) -> tuple[str, str]:
-    """A member's key and extension, which begins at the first dot of the file's name."""
+    """Split a member's name into key and extension, at the first dot of the file name."""
     folder, slash, base = name.rpartition("/")
     stem, _, extension = base.partition(".")
-    # Some systems pack hidden files beside the real ones.
+    # Hidden files, which some systems pack, have no key.
     return (folder + slash + stem, extension.lower()) if stem else ("", "")
 
 
 def is_picture(key: str, extension: str) -> bool:
-    """Whether a member of that key and extension is a picture."""
+    """Return whether a member is a picture."""
     return bool(key) and extension.rpartition(".")[2] in _PICTURES
 
 
 def is_read(name: str) -> bool:
-    """Whether a sample needs the content of a member of that name."""
+    """Return whether a sample needs a member's content."""
     return split(name)[1].rpartition(".")[2] in _READ_EXTENSIONS
 
 
 def groups(members: Iterable[Member]) -> Iterator[tuple[str, dict[str, bytes]]]:
-    """Neighboring members of one key: their contents by extension."""
+    """Group neighboring members by key; yield the key and their contents by extension."""
     current = ""
     group: dict[str, bytes] = {}
     for member in members:
@@ -149,7 +148,7 @@ def groups(members: Iterable[Member]) -> Iterator[tuple[str, dict[str, bytes]]]:
 
 
 def picture_of(group: dict[str, bytes]) -> str | None:
-    """The extension of a sample's picture: a plain one ("jpg") goes before others ("left.jpg")."""
+    """Return the extension of a sample's picture, preferably a plain one ("jpg" rather than "left.jpg")."""
     plain = next((extension for extension in _PICTURES if extension in group), None)
     return plain or next((e for e in group if e.rpartition(".")[2] in _PICTURES), None)
 

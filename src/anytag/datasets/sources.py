@@ -1,4 +1,4 @@
-"""What every source of samples offers: its length where it is known, a way through, and a cheap way back in."""
+"""Base classes of all sources of samples."""
 
 from __future__ import annotations
 
@@ -13,29 +13,30 @@ import numpy as np
 import numpy.typing as npt
 
 from anytag.datasets.contents import digest_contents, digest_pictures
+from anytag.datasets.offsets import Records
 from anytag.datasets.samples import Sample
 from anytag.errors import SampleError, UsageError
 
-#: Rows that make a part of a source which has no natural parts.
+#: Rows per part of a source without natural parts.
 ROWS_PER_PART = 4096
 
-#: By which attributes it is known whether a source's files have changed.
+#: Attributes that change if a source's files do.
 CONTENTS = ("contents", "picture_contents")
 
-#: Pictures that a source is known by, evenly spread: to read a million would take too long.
+#: Pictures that are hashed, evenly spaced, since reading a million would take too long.
 _PICTURES = 10_000
 
 
 class SampleSource(ABC):
     """Samples in a fixed order.
 
-    A source is a row of *parts* (shards, row groups, runs of rows), each read from its start. Reading a source neither
-    changes it nor keeps what was read. Sources can be pickled, and may be read by several threads at once.
+    A source is a sequence of *parts* (shards, row groups, runs of rows), each read from its start. Reading does not
+    change a source. Sources can be pickled, and read by several threads at once.
 
     Attributes:
-        description: What was opened and how it is understood, for people.
-        identity: Tells data sets apart when a run is resumed; does not depend on where the data lies.
-        problems: What was found wrong when it was opened and could be left out, such as the lost end of a shard.
+        description: What was opened and how it is understood, for messages.
+        identity: Identifies the data set when a run resumes, wherever its files are.
+        problems: Errors that were found on opening and can be skipped, such as a shard's missing end.
     """
 
     description: str
@@ -44,40 +45,40 @@ class SampleSource(ABC):
 
     @cached_property
     def contents(self) -> str:
-        """Changes when what the source's files hold does: a mended caption, another shard under the same name."""
+        """A hash of the source's files, which changes with their content."""
         return digest_contents(self.content_files())
 
     @cached_property
     def picture_contents(self) -> str:
-        """Changes when pictures in files of their own do, as far as 10,000 of them tell; empty where there are none."""
+        """A hash of up to 10,000 pictures that are files of their own; empty if there are none."""
         return ""
 
     def content_files(self) -> Iterable[Path]:
-        """The files whose content decides what the samples are; none for data that lie elsewhere."""
+        """Return the local files that determine the samples."""
         return ()
 
     @property
     @abstractmethod
     def parts(self) -> int:
-        """How many parts there are."""
+        """Number of parts."""
 
     @abstractmethod
     def read(self, part: int, start: int = 0) -> Iterator[Sample | SampleError]:
-        """The samples of a part, in order.
+        """Read the samples of a part, in order.
 
         Args:
-            part: Which one, from 0.
-            start: How many of its samples to leave out.
+            part: Its number, from 0.
+            start: Number of samples to skip.
 
         Yields:
-            Samples, or in the place of one that cannot be read the reason.
+            Samples, or errors in place of unreadable ones.
         """
 
     def __iter__(self) -> Iterator[Sample]:
-        """All samples.
+        """Yield all samples.
 
         Raises:
-            SampleError: At the first one that cannot be read. A stream of samples skips those instead.
+            SampleError: At the first unreadable sample. A stream of samples skips those instead.
         """
         for part in range(self.parts):
             for item in self.read(part):
@@ -87,17 +88,14 @@ class SampleSource(ABC):
 
 
 class IndexedSource(SampleSource):
-    """A source of known length, any sample of which can be read by its number."""
+    """A source of known length with random access."""
 
     @abstractmethod
     def __len__(self) -> int: ...
 
     @abstractmethod
     def __getitem__(self, index: int) -> Sample:
-        """One sample.
-
-        Args:
-            index: From 0.
+        """Read the sample of an index from 0.
 
         Raises:
             IndexError: If there is no such sample.
@@ -108,13 +106,8 @@ class IndexedSource(SampleSource):
     def parts(self) -> int:
         return -(-len(self) // ROWS_PER_PART)
 
-    def _pictures_by_file(self) -> str:
-        """See :attr:`picture_contents`."""
-        samples = (item for item in spread(self, _PICTURES) if isinstance(item, Sample))
-        return digest_pictures(sample.picture for sample in samples if isinstance(sample.picture, Path))
-
     def rows(self, part: int) -> range:
-        """The numbers of a part's samples."""
+        """Return the indices of a part's samples."""
         return range(part * ROWS_PER_PART, min((part + 1) * ROWS_PER_PART, len(self)))
 
     def read(self, part: int, start: int = 0) -> Iterator[Sample | SampleError]:
@@ -129,13 +122,41 @@ class IndexedSource(SampleSource):
             raise IndexError(f"{self.identity}: sample {index} of {len(self)}")
 
 
+class FileSource(IndexedSource):
+    """An indexed source whose pictures are files of their own."""
+
+    @cached_property
+    def picture_contents(self) -> str:
+        samples = (item for item in spread(self, _PICTURES) if isinstance(item, Sample))
+        return digest_pictures(sample.picture for sample in samples if isinstance(sample.picture, Path))
+
+
+class RecordSource(FileSource):
+    """The records of one file, by their offsets.
+
+    Attributes:
+        path: The file.
+        folder: Folder of relative picture paths.
+    """
+
+    path: Path
+    folder: Path
+    _records: Records
+
+    def content_files(self) -> Iterable[Path]:
+        return [self.path]
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+
 class PartedSource(IndexedSource):
-    """An indexed source whose parts have sizes of their own, such as shards."""
+    """An indexed source with natural parts, such as shards."""
 
     _first: npt.NDArray[np.int64]
 
     def _set_sizes(self, sizes: Iterable[int]) -> None:
-        """Say how many samples each part has."""
+        """Set the number of samples in each part."""
         self._first = np.cumsum([0, *sizes])
 
     def __len__(self) -> int:
@@ -149,7 +170,7 @@ class PartedSource(IndexedSource):
         return range(int(self._first[part]), int(self._first[part + 1]))
 
     def _place(self, index: int) -> tuple[int, int]:
-        """The part of a sample, and its row there.
+        """Return a sample's part, and its row in it.
 
         Raises:
             IndexError: If there is no such sample.
@@ -160,11 +181,9 @@ class PartedSource(IndexedSource):
 
 
 def spread(source: SampleSource, most: int) -> Iterator[Sample | SampleError]:
-    """Some samples: of an indexed source evenly spread over it, of another the first ones of its first part.
+    """Yield at most ``most`` samples: evenly spaced if the source is indexed, else the first ones of its first part.
 
-    Args:
-        source: Whose; further parts may have to be fetched from the web.
-        most: At most that many.
+    Further parts of other sources might have to be downloaded.
     """
     if not isinstance(source, IndexedSource):
         yield from islice(source.read(0), most) if source.parts else ()
@@ -178,16 +197,16 @@ def spread(source: SampleSource, most: int) -> Iterator[Sample | SampleError]:
 
 
 def contents_of(sources: Sequence[SampleSource]) -> dict[str, list[str]]:
-    """What :func:`refuse_other_data` knows sources by."""
+    """Return the hashes that :func:`refuse_other_data` compares."""
     return {name: [str(getattr(source, name)) for source in sources] for name in CONTENTS}
 
 
 def refuse_other_data(sources: Sequence[SampleSource], before: Mapping[str, Any]) -> None:
-    """Refuse to go on with other data than those that a run began with.
+    """Refuse to continue a run with other data.
 
     Args:
-        sources: As they are now.
-        before: What :func:`contents_of` said of them then; what it does not hold is not compared.
+        sources: The current sources.
+        before: Their :func:`contents_of` when the run began; missing hashes are not compared.
 
     Raises:
         UsageError: If the files of a source have changed.

@@ -1,4 +1,4 @@
-"""Samples of all sources as one stream: shuffled, divided among ranks and workers, decoded ahead, and resumable."""
+"""A stream over all sources: shuffled, divided among ranks and workers, decoded ahead, and resumable."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from functools import partial
 from typing import Any, Generic, Literal
 
 import numpy as np
+from PIL import Image
 from typing_extensions import TypeVar
 
 from anytag.datasets.bad_samples import BadSamples
-from anytag.datasets.loading import Loaded, load_picture
 from anytag.datasets.order import Order, Tail, divide_parts, epoch_order, share_of, share_size, without_taken
 from anytag.datasets.samples import Log, Sample
 from anytag.datasets.sources import CONTENTS, IndexedSource, SampleSource, contents_of, refuse_other_data
@@ -19,23 +19,49 @@ from anytag.datasets.windows import Window, read_windows
 from anytag.errors import DataError, PictureError, SampleError, UsageError
 from anytag.foundations.cpu_count import available_processors
 from anytag.foundations.look_ahead import one_ahead, run_ahead
+from anytag.pictures import read_picture
 
-#: Version of what :meth:`SampleStream.state` gives.
+#: Version of :meth:`SampleStream.state`.
 STATE_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A sample with its decoded picture.
+
+    Attributes:
+        sample: The sample.
+        picture: Upright, in RGB.
+        epoch: From 0; with the sample's source, a seed for augmentation.
+    """
+
+    sample: Sample
+    picture: Image.Image
+    epoch: int
+
 
 Item = TypeVar("Item", default=Loaded)
 
 
+def load_picture(sample: Sample, epoch: int) -> Loaded:
+    """Decode a sample's picture.
+
+    Raises:
+        PictureError: If it cannot be read.
+    """
+    return Loaded(sample, read_picture(sample.picture, label=sample.place), epoch)
+
+
 @dataclass(frozen=True, slots=True)
 class Position:
-    """A place between two samples of one consumer.
+    """A consumer's place between two samples.
 
     Attributes:
-        epoch: The pass over the data.
-        taken: Samples behind the place, good or bad: in the epoch, or in the window if there are windows.
+        epoch: The epoch.
+        taken: Samples before the place, good or bad: in the epoch, or in the window if there are windows.
         window: The window's number in the epoch.
-        part: Where the window begins; see :class:`~anytag.datasets.windows.Window`.
-        row: The same.
+        part: The window's start; see :class:`~anytag.datasets.windows.Window`.
+        row: Likewise.
     """
 
     epoch: int = 0
@@ -48,41 +74,41 @@ class Position:
 class SampleStream(Generic[Item]):
     """Samples for training, epoch after epoch.
 
-    **Order.** If every source is indexed, each epoch is a uniform random permutation of all samples of all sources,
-    the same for any number of ranks and workers. If one is streamed (or with ``shuffle="window"``), parts of sources
-    (shards, row groups, runs of rows) are permuted and divided among consumers, and samples are shuffled within windows
-    only.
+    **Order.** If every source is indexed, each epoch is a uniform random permutation of all samples of all sources, the
+    same for any number of ranks and workers. If one is streamed (or with ``shuffle="window"``), parts of sources
+    (shards, row groups, runs of rows) are permuted and divided among consumers, and samples are only shuffled within
+    windows.
 
-    **Division.** See :mod:`anytag.datasets.order`: disjoint, covering, sizes differing by one at most. Windowed streams
-    divide by part; their shares differ by what parts differ.
+    **Division.** See :mod:`anytag.datasets.order`: disjoint, complete, with sizes that differ by one at most. Windowed
+    streams are divided by parts, so their shares may differ by more.
 
     **Bad samples** are logged and skipped; see :class:`~anytag.datasets.bad_samples.BadSamples`. They count as taken,
-    so that the order of the others does not depend on them.
+    so that they do not change the order of the others.
 
-    **Resuming.** ``state()`` is the place behind the sample that was given last, whatever has been read ahead;
-    ``restore()`` goes on with the very next one. The same consumer restores its own state; for other numbers of ranks
-    or workers see :func:`merge_states`.
+    **Resuming.** ``state()`` is the place after the last sample returned, whatever has been read ahead; ``restore()``
+    continues with the next one. The same consumer restores its own state; for other numbers of ranks or workers see
+    :func:`merge_states`.
 
-    One iteration at a time; a new one goes on where the last was left.
+    Only one iteration at a time; a new one continues where the last one stopped.
 
     Args:
-        sources: What to read.
+        sources: The sources.
         seed: Seed of the order, 0 or more.
-        rank: Which process of the run this is.
-        world_size: How many there are.
-        worker: Which of the rank's data-loading workers.
-        workers: How many each rank has; its threads are not workers.
-        shuffle: ``True``: as above; ``"window"``: by windows whatever the sources are; ``False``: in order.
-        window: Samples that a window holds in memory, encoded; up to three windows at once.
-        tail: See :data:`~anytag.datasets.order.Tail`; windows know ``keep`` only.
-        epochs: After how many the stream ends; ``None``: never.
-        load: Makes of a sample and its epoch what the stream gives; runs in threads. A
+        rank: This process's rank.
+        world_size: Number of processes.
+        worker: This worker's number in the rank.
+        workers: Data-loading workers per rank, not counting threads.
+        shuffle: ``True``: as above; ``"window"``: by windows, whatever the sources; ``False``: in order.
+        window: Samples per window, in memory as encoded pictures; up to three windows at once.
+        tail: See :data:`~anytag.datasets.order.Tail`; windows support only ``keep``.
+        epochs: Number of epochs; ``None``: unlimited.
+        load: Converts a sample in an epoch to an item of the stream; runs in threads. A
             :class:`~anytag.errors.PictureError` or :class:`~anytag.errors.SampleError` makes the sample a bad one.
-        threads: That decode; 0: none, ``None``: one for every processor, 8 at the most.
-        ahead: Samples that are decoded ahead; ``None``: four for every thread, at least 16.
+        threads: Threads that decode; 0: none, ``None``: one per processor, at most 8.
+        ahead: Samples decoded ahead; ``None``: four per thread, at least 16.
         bad_share: Share of bad samples above which the stream stops.
-        bad_minimum: Samples that have to be seen first.
-        log: Receives a JSON-able record for every bad sample.
+        bad_minimum: Samples before the share counts.
+        log: Receives a JSON-serializable record of each bad sample.
 
     Raises:
         UsageError: If an argument is out of range, or there are fewer samples than consumers.
@@ -131,7 +157,7 @@ class SampleStream(Generic[Item]):
         if self.is_exact and epochs is None and self.count < self.consumers:
             raise UsageError(f"{self.count} samples cannot be divided among {self.consumers} ranks and workers")
         self._position = Position()
-        # By epoch what other consumers had taken, division after division, before the run went on with this one.
+        # By epoch, what consumers had taken in each earlier division, before the run resumed with this one.
         self._before: dict[int, list[list[int]]] = {}
         self._health = BadSamples(bad_share, bad_minimum, log)
         for problem in (problem for source in self.sources for problem in source.problems):
@@ -139,10 +165,10 @@ class SampleStream(Generic[Item]):
 
     @property
     def count(self) -> int:
-        """Samples in all sources.
+        """Number of samples in all sources.
 
         Raises:
-            UsageError: If that is not known, for streamed sources.
+            UsageError: If a source is streamed, and the number unknown.
         """
         if len(self._indexed) < len(self.sources):
             raise UsageError("how many samples streamed sources hold is not known before they are read")
@@ -150,10 +176,10 @@ class SampleStream(Generic[Item]):
 
     @property
     def samples_per_epoch(self) -> int:
-        """Samples that this consumer takes in an epoch, bad ones included.
+        """Samples that this consumer takes per epoch, including bad ones.
 
         Raises:
-            UsageError: If that is not known, for windowed streams.
+            UsageError: If the stream is windowed, and the number unknown.
         """
         if not self.is_exact:
             raise UsageError("how many samples a windowed stream gives in an epoch is not known before it is read")
@@ -161,14 +187,14 @@ class SampleStream(Generic[Item]):
 
     @property
     def epoch(self) -> int:
-        """The epoch of the sample that was given last."""
+        """The epoch of the last sample returned."""
         return self._position.epoch
 
     def __iter__(self) -> Iterator[Item]:
-        """What ``load`` made of the samples, from the current place on.
+        """Yield what ``load`` returns, from the current place on.
 
         Raises:
-            DataError: If too much cannot be read.
+            DataError: If too many samples are bad.
         """
         draws = self._draw_exactly() if self.is_exact else self._draw_windows()
         parts = max(1, int(self._part_ends[-1]) // self.consumers)
@@ -186,7 +212,7 @@ class SampleStream(Generic[Item]):
         self._health.check_any()
 
     def state(self) -> dict[str, Any]:
-        """The place behind the sample that was given last; JSON-able."""
+        """Return the place after the last sample returned, JSON-serializable."""
         return {
             "version": STATE_VERSION,
             "of": self._settings(),
@@ -198,13 +224,13 @@ class SampleStream(Generic[Item]):
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a state, with the very next sample.
+        """Continue from a state, with the next sample.
 
         Args:
             state: This consumer's own, or one from :func:`merge_states`.
 
         Raises:
-            UsageError: If it belongs to other data, other settings, or another consumer.
+            UsageError: If it is from other data, other settings, or another consumer.
         """
         if state.get("version") != STATE_VERSION:
             raise UsageError(f"a stream's state of version {state.get('version')}; this is version {STATE_VERSION}")
@@ -228,7 +254,7 @@ class SampleStream(Generic[Item]):
         self._health.restore(state["health"])
 
     def _settings(self) -> dict[str, Any]:
-        """What decides the order."""
+        """Return everything that determines the order."""
         shuffle = self.shuffle if self.is_exact else [self.shuffle, self.window]
         sources = [source.identity for source in self.sources]
         order = {"seed": self.seed, "shuffle": shuffle, "tail": self.tail}
@@ -298,13 +324,13 @@ class SampleStream(Generic[Item]):
 
 
 def merge_states(states: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """One state from those of all consumers of a run, with which any number of ranks and workers can go on.
+    """Merge the states of all consumers of a run, so that other numbers of ranks and workers can continue.
 
-    Every sample of the epoch that no consumer had taken is given once more, to one of the new ones; consumers need not
-    have taken the same number.
+    Samples of the epoch that no consumer had taken are divided among the new ones; consumers may have taken different
+    numbers.
 
     Args:
-        states: From each consumer of an exact stream one, of the same run.
+        states: One from each consumer of the same exact stream.
 
     Raises:
         UsageError: If one is missing, or the stream has windows.
@@ -313,7 +339,7 @@ def merge_states(states: Sequence[dict[str, Any]]) -> dict[str, Any]:
     count = states[0]["consumers"] if states else 0
     if not count or [state["consumer"] for state in states] != list(range(count)):
         raise UsageError(f"the states of all {count or 'of a run'} ranks and workers are needed, each once")
-    # Each has forgotten the epochs that it is through with; the one that is furthest behind knows all that matter.
+    # Consumers forget finished epochs, so the slowest one knows all that matter.
     known = min(states, key=lambda state: int(state["position"]["epoch"]))["before"]
     if any(state["of"] != states[0]["of"] or not state["before"].items() <= known.items() for state in states):
         raise UsageError("the states belong to different runs")

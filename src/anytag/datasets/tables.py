@@ -1,4 +1,4 @@
-"""CSV and TSV tables: a row is a sample."""
+"""CSV and TSV tables: each row is a sample."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from anytag.datasets.file_source import FileSource
 from anytag.datasets.offsets import Records, index_lines
 from anytag.datasets.records import choose_columns, to_sample
 from anytag.datasets.samples import Sample
+from anytag.datasets.sources import RecordSource
 from anytag.errors import SampleError, UsageError
 from anytag.foundations.wording import counted
 
 _DELIMITERS = (",", ";", "\t", "|")
 
 
-class TableSource(FileSource):
+class TableSource(RecordSource):
     """The rows of a CSV or TSV file in UTF-8.
 
-    CSV is read as RFC 4180 has it: a field in double quotes may hold delimiters, line breaks and doubled quotes. In TSV
-    a row is a line; a field that stands in quotes as a whole loses them. Blank lines are passed over.
+    CSV is read as in RFC 4180: a field in double quotes may contain delimiters, line breaks and doubled quotes. In TSV,
+    each line is a row, and quotes around a whole field are removed. Blank lines are skipped.
 
     Args:
-        path: The table. Twelve bytes a row are kept of it in memory.
-        columns: Which columns hold what, by role; see :func:`~anytag.datasets.records.choose_columns`. What is not
-            said is guessed from the names.
-        images: Where relative paths of pictures start; ``None``: at the table's own folder.
-        delimiter: Between fields; ``None``: a tab in ``.tsv``, else what the first line has most of.
+        path: The table. Twelve bytes per row stay in memory.
+        columns: Columns by role, see :func:`~anytag.datasets.records.choose_columns`; others are guessed from the
+            names.
+        images: Folder of relative picture paths; ``None``: the table's own.
+        delimiter: Between fields; ``None``: a tab in ``.tsv``, else the most frequent one in the first line.
         header: Whether the first row names the columns; if not, they are called 0, 1, 2 …
 
     Raises:
@@ -59,7 +59,7 @@ class TableSource(FileSource):
             raise UsageError(f"{self.path}: {error.reason}") from error
         self._names = [name.strip() for name in first] if header else [str(place) for place in range(len(first))]
         self.columns = choose_columns(self._names, columns, str(self.path))
-        self._records = _behind_header(records) if header else records
+        self._records = _without_header(records) if header else records
         self.folder = Path(images) if images is not None else self.path.parent
         kind = "TSV" if self._plain else "CSV"
         self.description = f"{kind} table {self.path}: {counted(len(self), 'row')}, {self.columns}"
@@ -92,7 +92,7 @@ class TableSource(FileSource):
             raise SampleError("row", f"not a row of a table ({error})") from error
 
 
-def _behind_header(records: Records) -> Records:
+def _without_header(records: Records) -> Records:
     lines = records.lines
     return Records(records.path, records.starts[1:], records.ends[1:], None if lines is None else lines[1:])
 

@@ -1,8 +1,8 @@
-"""Reading tar files: forward through any stream, compressed or not, or from any member on.
+"""Read tar files: from start to end through any stream, compressed or not, or from any member on.
 
-The standard library's reader takes three times as long for a header, which matters when millions of members are
-indexed before a run. Read are the formats that shards are written in: ustar, GNU (long names) and POSIX (pax). Links,
-folders and devices are passed over. Format: POSIX.1-2017, ``pax``, "ustar Interchange Format".
+The standard library's reader takes three times as long per header, which matters when millions of members are indexed
+before a run. The formats of shards are supported: ustar, GNU (long names) and POSIX (pax). Links, folders and devices
+are skipped. Format: POSIX.1-2017, ``pax``, "ustar Interchange Format".
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from typing import BinaryIO, cast
 
 _BLOCK = 512
-#: Bytes that a member may have when it has to be held in memory; more is damage, or no sample.
+#: Most bytes of a member in memory; more means damage, or no sample.
 _MOST = 1 << 30
 
-#: Type flags of files that have content: today's, the oldest, and one that asks for adjacent blocks.
+#: Type flags of regular files: today's, the oldest, and one for contiguous files.
 _FILES = frozenset({b"0", b"\0", b"7"})
 
 _OPENERS: tuple[tuple[bytes, Callable[[BinaryIO], object]], ...] = (
@@ -31,10 +31,10 @@ _OPENERS: tuple[tuple[bytes, Callable[[BinaryIO], object]], ...] = (
 
 
 class TarError(Exception):
-    """A tar file that is damaged or cut off."""
+    """The tar file is damaged or truncated."""
 
 
-#: All that reading a damaged file, compressed or not, may raise.
+#: Errors while reading a damaged file, compressed or not.
 BROKEN = (TarError, OSError, EOFError, zlib.error, lzma.LZMAError)
 
 
@@ -45,7 +45,7 @@ class Member:
     Attributes:
         name: Its path, with slashes.
         start: Offset of its first header block.
-        content: Its bytes, or ``None`` if they were not asked for.
+        content: Its bytes; ``None`` if they were not requested.
     """
 
     name: str
@@ -54,31 +54,31 @@ class Member:
 
 
 def is_compressed(head: bytes) -> bool:
-    """Whether a file that begins with these bytes (6 or more) is compressed."""
+    """Return whether a file that begins with these bytes (6 or more) is compressed."""
     return any(head.startswith(mark) for mark, _ in _OPENERS)
 
 
 def uncompressed(stream: io.BufferedReader) -> BinaryIO:
-    """The stream, unpacked if it is gzip, bzip2 or xz."""
+    """Return the stream, decompressed if it is gzip, bzip2 or xz."""
     head = stream.peek(6)[:6]
     opener = next((opener for mark, opener in _OPENERS if head.startswith(mark)), None)
     return cast(BinaryIO, opener(stream) if opener else stream)
 
 
 def read_tar(stream: BinaryIO, wanted: Callable[[str], bool], size: int | None = None) -> Iterator[Member]:
-    """The files in a tar file, in order.
+    """Yield the files in a tar file, in order.
 
     Args:
         stream: At the start of a header.
-        wanted: Whether the content of a member of this name is read.
-        size: Bytes of the whole, if what is not wanted may be skipped by seeking.
+        wanted: Whether to read the content of a member of this name.
+        size: Bytes of the tar file, if skipped contents can be seeked over.
 
     Yields:
-        Members; ``start`` counts from where the stream stood.
+        Members; ``start`` is relative to the stream's first position.
 
     Raises:
         TarError: If the file is damaged or ends inside a member.
-        OSError: Or another of :data:`BROKEN`: whatever the stream raises.
+        OSError: Or another of :data:`BROKEN`, from the stream.
     """
     at = 0
     base = stream.tell() if size is not None else 0
@@ -105,23 +105,21 @@ def read_tar(stream: BinaryIO, wanted: Callable[[str], bool], size: int | None =
             continue
         if kind == b"S":
             raise TarError(f"it holds a sparse file at byte {at}; pack it again without --sparse")
-        called = name or _name(block)
-        # The oldest writers have no type for folders.
-        if kind in _FILES and not called.endswith("/"):
-            if wanted(called):
-                yield Member(called, start, _content(stream, size_here, padded, at))
-            else:
-                _skip(stream, padded, base + at + padded if size is not None else None, at)
-                yield Member(called, start, None)
+        member = name or _name(block)
+        is_file = kind in _FILES and not member.endswith("/")  # The oldest writers have no type for folders.
+        if is_file and wanted(member):
+            yield Member(member, start, _content(stream, size_here, padded, at))
         else:
             _skip(stream, padded, base + at + padded if size is not None else None, at)
+            if is_file:
+                yield Member(member, start, None)
         at += padded
         if kind not in {b"g", b"K"}:
             start, name, length = at, "", None
 
 
 def _read(stream: BinaryIO, size: int) -> bytes:
-    """As many bytes as asked for, or all that are left."""
+    """Read as many bytes as requested, or all that are left."""
     content = stream.read(size)
     while content and len(content) < size and (more := stream.read(size - len(content))):
         content += more
@@ -150,13 +148,13 @@ def _skip(stream: BinaryIO, padded: int, to: int | None, at: int) -> None:
 
 
 def _check_sum(block: bytes, at: int) -> None:
-    """The header's own sum, which is taken with blanks in the place of the sum."""
+    """Check the header's checksum, which is computed with blanks in its own place."""
     if sum(block) - sum(block[148:156]) + 8 * 32 != _number(block[148:156], at):
         raise TarError(f"its header at byte {at} is damaged, or it is not a tar file")
 
 
 def _number(field: bytes, at: int) -> int:
-    """Octal digits, or GNU's base 256 for what is too large for them."""
+    """Decode octal digits, or GNU's base 256 for larger numbers."""
     if field[0] & 0x80:
         return int.from_bytes(bytes([field[0] & 0x7F]) + field[1:], "big")
     try:
@@ -173,14 +171,14 @@ def _whole(text: str, at: int) -> int:
 
 def _name(block: bytes) -> str:
     name = block[:100].rstrip(b"\0")
-    # GNU writes "ustar  " and uses the place of the prefix for other things.
+    # GNU writes "ustar  ", and uses the prefix field for other things.
     if block[257:263] == b"ustar\0" and (prefix := block[345:500].rstrip(b"\0")):
         name = prefix + b"/" + name
     return name.decode("utf-8", "surrogateescape")
 
 
 def _pax(content: bytes, at: int) -> dict[str, str]:
-    """Records of the form ``length key=value``, where the length counts the whole record."""
+    """Decode records of the form ``length key=value``, where the length counts the whole record."""
     found: dict[str, str] = {}
     while content.strip(b"\0"):
         digits, blank, _ = content.partition(b" ")

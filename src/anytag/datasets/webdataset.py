@@ -1,6 +1,6 @@
-"""WebDataset shards: tar files whose members of one name, up to its first dot, make one sample.
+"""WebDataset shards: tar files in which members with the same name, up to its first dot, make a sample.
 
-Shards on this machine are indexed, so that any sample is at hand; shards on the web, and compressed ones, are streamed.
+Uncompressed shards on this machine are indexed for random access; compressed ones, and those on the web, are streamed.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ from anytag.foundations.wording import counted
 def read_shard(path: str | Path) -> Iterator[Sample]:
     """Yield the samples of one shard in file order.
 
-    A sample needs a picture member. Captions come from a ``.json`` member (keys ``caption`` or ``captions``) or a
-    ``.txt`` member (one per line) of the same name, tags from the JSON key ``tags``, human labels from ``categories``.
+    A sample needs a picture. Captions come from a ``.json`` member (keys ``caption`` or ``captions``) or a ``.txt``
+    member (one per line) of the same name, tags from the JSON key ``tags``, human labels from ``categories``.
 
     Args:
         path: A tar file, compressed or not.
 
     Yields:
-        One :class:`Sample` per name that has a picture.
+        A :class:`Sample` for each picture.
 
     Raises:
-        SampleError: At the first sample that cannot be read.
-        UsageError: If the file cannot be opened, or where it is damaged.
+        SampleError: At the first unreadable sample.
+        UsageError: If the file cannot be opened, or is damaged.
     """
     for item in _stream(str(path), Path(path).name):
         if isinstance(item, SampleError):
@@ -66,12 +66,12 @@ def open_shards(
     columns: Mapping[str, Any] | None = None,
     index_folder: str | Path | None = None,
 ) -> ShardSource | StreamedShards:
-    """Shards as a source: indexed if all lie uncompressed on this machine, else streamed.
+    """Open shards: indexed if all are uncompressed files on this machine, else streamed.
 
     Args:
         shards: Paths, globs, brace ranges (``shard-{000000..000099}.tar``), or http, https and file addresses.
         tags: See :class:`ShardSource`.
-        columns: Likewise.
+        columns: See :class:`ShardSource`.
         index_folder: See :class:`ShardSource`; not used for streams.
 
     Raises:
@@ -87,17 +87,15 @@ class ShardSource(PartedSource):
     """Uncompressed shards on this machine; a part is a shard.
 
     Args:
-        shards: Paths, in order. Eight bytes a sample are kept of them in memory.
-        tags: The key of the JSON members that holds tags; ``None``: ``tags`` or, where there is none, another name that
-            they usually have (``label``, ``keywords``).
-        columns: Which keys of the JSON members hold what, by role: ``captions``, ``tags``, ``labels`` (of a human, for
-            validation), ``id``; one or several each, ``None`` for no such key; ``separator`` for that of tags. What is
-            not said is as :func:`read_shard` has it.
-        index_folder: Where to keep what was found, so that the next run need not go through the shards again.
-            ``None``: nowhere.
+        shards: Paths, in order. Eight bytes per sample stay in memory.
+        tags: The key of tags in JSON members; ``None``: ``tags``, or else another usual name (``label``, ``keywords``).
+        columns: Keys of JSON members by role: ``captions``, ``tags``, ``labels`` (human, for validation), ``id``; one
+            or several each, ``None`` for none; ``separator`` for that of tags. Other roles are read as by
+            :func:`read_shard`.
+        index_folder: Where to keep the index for the next run; ``None``: nowhere.
 
     Raises:
-        UsageError: If a shard cannot be opened, or none holds a sample.
+        UsageError: If a shard cannot be opened, or none contains a sample.
     """
 
     def __init__(
@@ -113,7 +111,7 @@ class ShardSource(PartedSource):
         folder = Path(index_folder) if index_folder is not None else None
         problems: list[SampleError] = []
         self._starts = [_kept_index(path, folder, problems) for path in self.paths]
-        # The last entry of an index is where its last sample ends.
+        # An index ends with the offset after its last sample.
         self._set_sizes(max(0, len(starts) - 1) for starts in self._starts)
         self.problems = tuple(problems)
         if not len(self):
@@ -132,7 +130,7 @@ class ShardSource(PartedSource):
         return self.paths
 
     def without(self, shards: Iterable[Path]) -> ShardSource | None:
-        """The source without some of its shards; ``None`` if none is left."""
+        """Return the source without some of its shards; ``None`` if none is left."""
         left_out = {path.resolve() for path in shards}
         kept = [place for place, path in enumerate(self.paths) if path.resolve() not in left_out]
         if len(kept) == len(self.paths):
@@ -166,12 +164,11 @@ class ShardSource(PartedSource):
 
 
 class StreamedShards(SampleSource):
-    """Shards that can only be read from front to back: on the web, or compressed. A part is a shard.
+    """Shards that can only be read from start to end: compressed, or on the web. A part is a shard.
 
     Args:
-        shards: Paths and addresses, in order. Nothing is opened before it is read.
-        tags: The key of the JSON members that holds tags; ``None``: ``tags`` or, where there is none, another name that
-            they usually have (``label``, ``keywords``).
+        shards: Paths and addresses, in order. They are opened when they are read.
+        tags: See :class:`ShardSource`.
         columns: See :class:`ShardSource`.
     """
 
@@ -184,7 +181,6 @@ class StreamedShards(SampleSource):
         self.identity = f"streamed {PurePosixPath(self.shards[0]).name} and {len(self.shards) - 1} more"
 
     def content_files(self) -> Iterable[Path]:
-        """Those that lie on this machine."""
         return [Path(name) for name in self.shards if not is_web_address(name)]
 
     @property
@@ -192,7 +188,7 @@ class StreamedShards(SampleSource):
         return len(self.shards)
 
     def read(self, part: int, start: int = 0) -> Iterator[Sample | SampleError]:
-        """The samples of a shard; one that breaks off ends with an error of kind ``shard``."""
+        """Read the samples of a shard; a truncated one ends with an error of kind ``shard``."""
         shard = self.shards[part]
         name = PurePosixPath(shard.partition("?")[0]).name if is_web_address(shard) else Path(shard).name
         try:
@@ -204,7 +200,7 @@ class StreamedShards(SampleSource):
 def _stream(
     shard: str, name: str, keys: Mapping[str, tuple[str, ...]] = NO_KEYS, start: int = 0
 ) -> Iterator[Sample | SampleError]:
-    """A shard's samples from a number on; damage ends them with an error of kind ``shard``."""
+    """Yield a shard's samples after the first ``start``; damage ends them with an error of kind ``shard``."""
     number = 0
     try:
         raw = open_address(shard) if is_web_address(shard) else Path(shard).open("rb")  # noqa: SIM115 (closed below)
@@ -215,7 +211,7 @@ def _stream(
         raise UsageError(f"{shard}: the shard cannot be opened ({error.strerror or error})") from error
     with raw:
         try:
-            # What is left out need not be decoded, but its members have to be read to get past them.
+            # Skipped samples are not decoded, but have to be read.
             for key, group in groups(read_tar(uncompressed(raw), is_read)):
                 number += picture_of(group) is not None
                 if number <= start:
@@ -233,14 +229,14 @@ def _stream(
 
 
 def has_end(shard: Path) -> bool:
-    """Whether an uncompressed shard ends as POSIX says, with two blocks of zeros; one that was cut off does not."""
+    """Return whether an uncompressed shard ends with two blocks of zeros, as POSIX requires, or is truncated."""
     with shard.open("rb") as handle:
         handle.seek(max(0, handle.seek(0, 2) - 1024))
         return not any(handle.read())
 
 
 def _kept_index(path: Path, folder: Path | None, problems: list[SampleError]) -> npt.NDArray[np.int64]:
-    """A shard's index, from the folder if it is there and the shard has not changed."""
+    """Return a shard's index, from the folder if the shard has not changed."""
     try:
         status = path.stat()
     except OSError as error:
@@ -259,8 +255,7 @@ def _kept_index(path: Path, folder: Path | None, problems: list[SampleError]) ->
     found = _index(path, status.st_size, problems)
     if len(problems) == before:
         folder.mkdir(parents=True, exist_ok=True)
-        # Ranks may write the same file at once; each has its own part.
-        part = kept.with_suffix(f".{os.getpid()}.part")
+        part = kept.with_suffix(f".{os.getpid()}.part")  # Ranks may write the same file at once.
         with part.open("wb") as handle:
             np.save(handle, found)
         part.replace(kept)
@@ -268,7 +263,7 @@ def _kept_index(path: Path, folder: Path | None, problems: list[SampleError]) ->
 
 
 def _index(path: Path, size: int, problems: list[SampleError]) -> npt.NDArray[np.int64]:
-    """Where each sample that has a picture begins, and behind those the place where the last one has ended."""
+    """Return the offset of each sample with a picture, followed by the offset after the last one."""
     starts = array("q")
     current, begin, has_picture = "", 0, False
     try:
@@ -284,7 +279,7 @@ def _index(path: Path, size: int, problems: list[SampleError]) -> npt.NDArray[np
                 starts.append(begin)
             begin = handle.tell()
     except BROKEN as error:
-        # The sample that was being read is left out: it may have lost a member.
+        # The last sample is dropped, since it may lack a member.
         problems.append(SampleError("shard", f"broken off after sample {len(starts)}: {error}", path.name))
     if starts:
         starts.append(begin)

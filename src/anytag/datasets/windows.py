@@ -1,7 +1,7 @@
-"""Shuffling what can only be read from front to back: windows of samples, each shuffled as a whole.
+"""Shuffle sequential data: windows of samples, each shuffled as a whole.
 
-Unlike a buffer from which samples are drawn one by one, windows have beginnings. A run is taken up by reading its
-window once more; no samples have to be kept.
+Unlike a shuffle buffer, windows have a start: a run resumes by reading its window again, and no samples have to be
+saved.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ ReadPart = Callable[[int, int], Iterator[Sample | SampleError]]
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Some consecutive samples.
+    """Consecutive samples.
 
     Attributes:
-        number: Its place among the epoch's windows.
-        part: Among the parts that are read, the one in which it begins.
-        row: The number in that part of its first sample.
-        items: Its samples in the order in which they were read, errors in their places.
+        number: Its number in the epoch.
+        part: Index, among the parts that are read, of the one in which it starts.
+        row: Row of its first sample in that part.
+        items: Its samples in order, with errors in place of unreadable ones.
     """
 
     number: int
@@ -36,7 +36,7 @@ class Window:
     items: list[Sample | SampleError]
 
     def shuffled(self, seed: int, epoch: int, consumer: int) -> list[Sample | SampleError]:
-        """Its samples in random order."""
+        """Return the samples in random order."""
         order = np.random.default_rng((seed, _PURPOSE, epoch, consumer, self.number)).permutation(len(self.items))
         return [self.items[place] for place in order]
 
@@ -52,17 +52,17 @@ def read_windows(
     part: int = 0,
     row: int = 0,
 ) -> Iterator[Window]:
-    """Cut parts into windows.
+    """Divide parts into windows.
 
     Args:
-        read: Gives the samples of a part from a row on.
-        parts: What is read, in order.
-        size: Samples in a window; the last may have fewer.
+        read: Reads the samples of a part from a row on.
+        parts: The parts, in order.
+        size: Samples per window; the last may have fewer.
         slot: Which of each ``slots`` samples of a part to take; errors about the rest of a part are always taken.
         slots: See ``slot``.
         number: The number of the first window.
-        part: Where to begin: the place of a part in ``parts``.
-        row: Where to begin: the row in that part.
+        part: Index in ``parts`` of the first part.
+        row: First row in that part.
 
     Yields:
         Windows of at least one item.
