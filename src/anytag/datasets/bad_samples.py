@@ -12,6 +12,11 @@ from anytag.errors import DataError, PictureError, SampleError, UsageError
 _EXAMPLES = 3
 
 
+def place_and_reason(error: SampleError | PictureError) -> tuple[str, str]:
+    """Return where an error occurred, and why."""
+    return (error.source, error.reason) if isinstance(error, SampleError) else (error.path, str(error))
+
+
 class BadSamples:
     """Counts unreadable samples per epoch, so that a file that fails in every epoch counts once.
 
@@ -94,13 +99,9 @@ class BadSamples:
         if len(self._examples) < _EXAMPLES:
             self._examples.append(str(error))
         if self._log:
-            is_sample = isinstance(error, SampleError)
-            record = {
-                "event": "broken_shard" if is_shard else "bad_sample",
-                "source": error.source if is_sample else error.path,
-                "kind": error.kind,
-                "reason": error.reason if is_sample else str(error),
-            }
+            place, reason = place_and_reason(error)
+            event = "broken_shard" if is_shard else "bad_sample"
+            record = {"event": event, "source": place, "kind": error.kind, "reason": reason}
             self._log(record | {"epoch": self._epoch, "bad": self.bad, "seen": self.seen})
         if is_shard and self.broken_parts > max(1, self.share * parts):
             raise DataError(
