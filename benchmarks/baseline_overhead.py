@@ -21,7 +21,7 @@ import torch
 from _common import RESULTS, machine, write_result
 from PIL import Image
 
-from anytag.evaluation.baselines.base import BATCH, PictureForm
+from anytag.evaluation.baselines.base import BATCH, PictureTransform
 from anytag.evaluation.baselines.contrast import ContrastBaseline
 from anytag.pictures import CLIP
 
@@ -38,10 +38,10 @@ def make_pictures(count: int) -> list[bytes]:
     return made
 
 
-def bare_baseline(model: object, form: PictureForm, texts: torch.Tensor) -> ContrastBaseline:
+def bare_baseline(model: object, transform: PictureTransform, texts: torch.Tensor) -> ContrastBaseline:
     """The baseline around a model that was not read from a directory."""
     baseline = object.__new__(ContrastBaseline)
-    baseline.model, baseline.form, baseline._texts = model, form, texts
+    baseline.model, baseline.transform, baseline._texts = model, transform, texts
     return baseline
 
 
@@ -55,14 +55,14 @@ def measure(count: int, rounds: int, tiny: bool) -> dict[str, Any]:
     vision = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2} if tiny else {}
     config = CLIPConfig(vision_config={"patch_size": 16, **vision}, text_config={"num_hidden_layers": 1})
     model = CLIPModel(config).eval()
-    form = PictureForm(224, 224, shorter=224, normalization=CLIP)
+    transform = PictureTransform(224, 224, shorter=224, normalization=CLIP)
     texts = torch.nn.functional.normalize(torch.randn(214, config.projection_dim), dim=-1)
-    pictures, baseline = make_pictures(count), bare_baseline(model, form, texts)
+    pictures, baseline = make_pictures(count), bare_baseline(model, transform, texts)
 
     def bare() -> None:
         for start in range(0, count, BATCH):
             few = [Image.open(io.BytesIO(content)).convert("RGB") for content in pictures[start : start + BATCH]]
-            pixels = torch.from_numpy(np.stack([form(picture) for picture in few]))
+            pixels = torch.from_numpy(np.stack([transform(picture) for picture in few]))
             found = model.get_image_features(pixel_values=pixels)
             pooled = found if isinstance(found, torch.Tensor) else found.pooler_output
             (torch.nn.functional.normalize(pooled, dim=-1) @ texts.T).numpy()
@@ -72,7 +72,7 @@ def measure(count: int, rounds: int, tiny: bool) -> dict[str, Any]:
         run()
         return time.process_time() - begun
 
-    pixels = torch.from_numpy(np.stack([form(Image.open(io.BytesIO(pictures[0])).convert("RGB"))] * BATCH))
+    pixels = torch.from_numpy(np.stack([transform(Image.open(io.BytesIO(pictures[0])).convert("RGB"))] * BATCH))
     true_model, features = model.get_image_features, model.get_image_features(pixel_values=pixels)
     alone, overheads, sides = [], [], []
     for number in range(rounds + 1):

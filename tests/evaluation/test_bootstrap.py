@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from anytag.evaluation.bootstrap import bootstrap, bootstrap_map, middle
+from anytag.evaluation.bootstrap import bootstrap, bootstrap_map, interval_95
 from anytag.evaluation.ranking import RankedScores
 
 
@@ -17,8 +17,8 @@ def draw(pictures: int, classes: int, ties: bool = False):
     return (scores.round(1) if ties else scores), truth
 
 
-def test_the_middle_leaves_a_fortieth_out_at_either_end():
-    assert middle(range(41)) == (1, 39)
+def test_the_interval_leaves_out_a_fortieth_at_either_end():
+    assert interval_95(range(41)) == (1, 39)
 
 
 def test_the_interval_of_a_share_is_the_binomial_one():

@@ -419,7 +419,7 @@ def test_the_shipped_model_is_a_system(tmp_path):
 
     system = ModelSystem(load())
     assert system.is_open
-    missing = system.ask(["dog", "a rare teapot", "dog", "sofa"], {"sofa": ("couch",)})
+    missing = system.set_categories(["dog", "a rare teapot", "dog", "sofa"], {"sofa": ("couch",)})
     assert missing == []
     benchmark = color_benchmark(tmp_path / "p", 2)
     found = list(system.scores(benchmark.pictures.source(row) for row in range(2)))
@@ -440,12 +440,12 @@ def test_the_shipped_model_answers_for_every_class_of_every_list():
     for file in folder.glob("*_taglist.txt.gz"):
         names += [line.replace("_", " ") for line in read_lines(file)]
     assert len(names) > 2000
-    assert system.ask(names, {}) == []
+    assert system.set_categories(names, {}) == []
     [scores] = system.scores([np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)])
     assert scores.shape == (len(names),)
     assert not np.isnan(scores).any()
     assert scores[2] == scores[3]
     few = ["computer mouse", "camping", "dog"]
-    system.ask(few, {})
+    system.set_categories(few, {})
     [again] = system.scores([np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)])
     np.testing.assert_allclose(again, scores[[names.index(name) for name in few]], atol=1e-5)

@@ -44,7 +44,7 @@ class TestTagging:
         assert (system.paradigm, system.title) == ("tagging", recognizer.directory.config.name)
         # Some lists name two tags alike; the benchmark means the first.
         names = list(dict.fromkeys(tag.name for tag in recognizer.vocabulary))[:4][::-1]
-        assert system.ask([*names, names[0]], {}) == []
+        assert system.set_categories([*names, names[0]], {}) == []
         [found] = system.scores([picture])
         [batch] = recognizer.directory.config.image_encoder.preprocessing.batches([("one", picture)], 1)
         places = [next(p for p, tag in enumerate(recognizer.vocabulary) if tag.name == name) for name in names]
@@ -59,14 +59,14 @@ class TestTagging:
         system = ModelSystem(recognizer_of(oracle_set))
         known = recognizer_of(oracle_set).vocabulary[0].name
         assert not system.is_open
-        assert system.ask([known, "a rare teapot"], {}) == ["a rare teapot"]
-        assert system.ask(["a rare teapot"], {"a rare teapot": (known,)}) == []
+        assert system.set_categories([known, "a rare teapot"], {}) == ["a rare teapot"]
+        assert system.set_categories(["a rare teapot"], {"a rare teapot": (known,)}) == []
         with pytest.raises(ModelError, match=r": the vocabulary has none of the categories \("):
-            system.ask(["a rare teapot"], {})
+            system.set_categories(["a rare teapot"], {})
 
     def test_a_bad_picture(self, oracle_set, recognizer_of, picture):
         system = ModelSystem(recognizer_of(oracle_set))
-        system.ask([recognizer_of(oracle_set).vocabulary[0].name], {})
+        system.set_categories([recognizer_of(oracle_set).vocabulary[0].name], {})
         good, bad = system.scores([picture, b"no picture"])
         assert good.shape == (1,)
         assert isinstance(bad, Failure)
@@ -77,7 +77,7 @@ def test_captions_name_categories(oracle_set, recognizer_of, picture):
     system = ModelSystem(recognizer_of(oracle_set), as_captioner=True)
     assert system.paradigm == "captioning"
     names = [tag.name for tag in system.recognizer.vocabulary][:3]
-    assert system.ask(names, {}) == []
+    assert system.set_categories(names, {}) == []
     [caption] = system.captions([picture])
     [found] = system.scores([picture])
     assert found.tolist() == system.parser([caption])[0].astype(float).tolist()

@@ -56,7 +56,7 @@ def test_equals_scikit_learn(seed, pictures, levels):
 
 
 def counts(predicted, targets):
-    """What was found, from a table of what was."""
+    """Counts of a table of predictions."""
     return RankedScores(np.asarray(predicted, np.float32), targets).counts(0.5)
 
 
@@ -67,7 +67,7 @@ def test_equals_the_reference_precision_and_recall(case):
     predicted, targets = annotations(case["pred_file"], names), annotations(case["gt_file"], names)
     precision, recall, *_ = case["get_PR"]["result"]
     found = counts(predicted, targets)
-    assert np.where(found.wanted > 0, found.precision, 0).mean() == pytest.approx(precision, rel=1e-8)
+    assert np.where(found.positives > 0, found.precision, 0).mean() == pytest.approx(precision, rel=1e-8)
     assert np.nan_to_num(found.recall).mean() == pytest.approx(recall, rel=1e-8)
 
 
@@ -99,6 +99,6 @@ def test_all_classes_together_equal_scikit_learn(seed, pictures, classes):
         ([[0.1, np.nan]], [[1, 0]], "picture 0 for class 1"),
     ],
 )
-def test_what_does_not_fit_is_refused(scores, targets, message):
+def test_invalid_arguments_are_rejected(scores, targets, message):
     with pytest.raises(UsageError, match=message):
         average_precisions(scores, targets)

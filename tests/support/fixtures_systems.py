@@ -23,11 +23,11 @@ class ColorSystem:
     def __init__(self, paradigm="tagging", unknown=()):
         self.paradigm, self.unknown, self.seen, self.names = paradigm, set(unknown), 0, []
 
-    def ask(self, names, synonyms):
+    def set_categories(self, names, synonyms):
         self.names = list(names)
         return [name for name in names if name in self.unknown]
 
-    def ask_texts(self, texts):
+    def set_texts(self, texts):
         self.names = [text.split()[0] for text in texts]
 
     def _means(self, pictures):

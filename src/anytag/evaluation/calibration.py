@@ -25,23 +25,20 @@ from anytag.model.config import ModelConfig
 from anytag.model.directory import RUN_FILE, ModelDirectory, new_model, write_config
 from anytag.model.vocabulary import TagVocabulary
 
-#: Folder in a calibrated model with its vocabulary and config before that.
+#: Folder in a calibrated model that keeps its previous vocabulary and config.
 BEFORE = "before-calibration"
 
 
 def shifts_by_prevalence(logits: NDArray[np.float64], prevalence: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Per tag, the logit that as large a share of pictures exceeds as the tag is true of.
+    """Return the logit of each tag that is exceeded in as many pictures as show the tag, ``[T]``.
 
-    A rare tag has no positives to fit a threshold on, but it has scores, and how often it is true is known from
-    training. Shares below a twentieth lie beyond what the data can show; there the excesses over the 95th percentile
-    are taken to fall off exponentially (peaks over threshold).
+    A rare tag has no positives to fit a threshold on, but it has scores, and its prevalence is known from training.
+    For a prevalence below a twentieth, excesses over the 95th percentile are assumed to fall off exponentially (peaks
+    over threshold).
 
     Args:
         logits: ``[N, T]`` raw logits.
         prevalence: ``[T]``, in (0, 1).
-
-    Returns:
-        ``[T]``.
     """
     tail = 0.05
     edge = np.quantile(logits, 1 - tail, axis=0)
@@ -54,36 +51,33 @@ def shifts_by_prevalence(logits: NDArray[np.float64], prevalence: NDArray[np.flo
 def expected_prevalence(
     truth: NDArray[np.bool_], support: NDArray[np.float64], training_pictures: int
 ) -> NDArray[np.float64]:
-    """How often each tag is true of a picture: ``[T]``, in (0, 1).
+    """Estimate how often each tag is true of a picture: ``[T]``, in (0, 1).
 
     Args:
-        truth: ``[N, T]`` of the validation pictures, which count as much as as many training pictures.
-        support: ``[T]``, training pictures that a tag is true of; all 0 in models that do not say, as the published.
-        training_pictures: How many there were.
+        truth: ``[N, T]`` of the validation pictures, whose share has the same weight as that in training.
+        support: ``[T]``, training pictures that a tag is true of; all 0 if unknown, as for published models.
+        training_pictures: Number of training pictures.
     """
     count = len(truth)
-    # Half a picture for tags that were never seen.
-    seen = (truth.sum(0) + 0.5) / (count + 1)
+    # Half a picture for tags without positives.
+    share = (truth.sum(0) + 0.5) / (count + 1)
     if support.any():
         pictures = max(training_pictures, int(support.max()))
-        seen = (truth.sum(0) / count + (support + 0.5) / (pictures + 1)) / 2
-    clipped: NDArray[np.float64] = np.clip(seen, 1e-6, 0.95)
+        share = (truth.sum(0) / count + (support + 0.5) / (pictures + 1)) / 2
+    clipped: NDArray[np.float64] = np.clip(share, 1e-6, 0.95)
     return clipped
 
 
 def fit_slope(margins: NDArray[np.float64], truth: NDArray[np.bool_], steps: int = 50) -> tuple[float, float]:
-    """Logistic regression of truth on one variable (Platt scaling) by Newton's method.
+    """Fit slope and intercept of a logistic regression on one variable (Platt scaling) by Newton's method.
 
-    The targets are Platt's, (n + 1) / (n + 2) of n positives and 1 / (n + 2) of n negatives, so that few pictures
-    which the model separates perfectly do not ask for an infinite slope.
+    The targets are Platt's, (n + 1) / (n + 2) of n positives and 1 / (n + 2) of n negatives, so that the slope stays
+    finite for few pictures which the model separates perfectly.
 
     Args:
         margins: Any shape.
         truth: The same shape.
         steps: Most Newton steps.
-
-    Returns:
-        Slope and intercept.
     """
     x, y = margins.ravel(), truth.ravel()
     positives, negatives = int(y.sum()), int((~y).sum())
@@ -110,7 +104,6 @@ def fit_slope(margins: NDArray[np.float64], truth: NDArray[np.bool_], steps: int
     return float(slope), float(intercept)
 
 
-#: What the weight of the classifier's evidence is chosen from.
 _CLASS_WEIGHTS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5)
 
 
@@ -121,14 +114,14 @@ def fit_class_weight(
     prevalence: NDArray[np.float64],
     before: float = 0.0,
 ) -> float:
-    """The weight of the classifier's evidence that makes the captions' tags likeliest.
+    """Choose the weight of the classifier's evidence with the highest likelihood of the annotated tags.
 
     Args:
         logits: ``[N, T]``.
         evidence: ``[N, T]``; columns of zeros have none.
         truth: ``[N, T]``.
         prevalence: ``[T]``, in (0, 1).
-        before: The weight where the classifier knows no tag that has positives and nothing can be learned of it.
+        before: Returned if the classifier has evidence for no tag with positives.
     """
     known = evidence.any(0)
     if not truth[:, known].any():
@@ -148,16 +141,16 @@ def fit_class_weight(
 def fit_thresholds(
     scores: NDArray[np.float64], truth: NDArray[np.bool_], shrinkage: float = 40.0
 ) -> tuple[float, NDArray[np.float64], NDArray[np.int64]]:
-    """Thresholds with the best F1, where scores of different tags mean the same.
+    """Find the thresholds with the best F1 for scores that are comparable between tags.
 
-    The common one maximizes micro-F1 over all tags. (The mean of the tags' own F1, over those that happen to have a
-    positive, would leave the false alarms of all others out, and be far too low.) A tag's own best is drawn towards
-    it, in log-odds, as if the common one stood for ``shrinkage`` positives.
+    The common one maximizes micro-F1 over all tags. (The mean F1 of the tags that happen to have a positive would
+    ignore the false alarms of all others, and give a far too low threshold.) A tag's own best is shrunk towards it, in
+    log-odds, as if the common one stood for ``shrinkage`` positives.
 
     Args:
         scores: ``[N, T]`` in (0, 1).
         truth: ``[N, T]``.
-        shrinkage: Positives that the common threshold counts for.
+        shrinkage: Number of positives at which both have equal weight.
 
     Returns:
         The common threshold, ``[T]`` thresholds, and ``[T]`` numbers of positives.
@@ -174,26 +167,26 @@ def fit_thresholds(
 
 
 def calibrate(recognizer: Recognizer, data: LabeledScores, source: str, report: Report = print) -> None:
-    """Make scores comparable, make them probabilities, fit thresholds, and save all that.
+    """Turn scores into comparable probabilities, fit thresholds, and save both in the model.
 
-    First the classifier's evidence is weighed against the decoder's. Then every tag's logits are shifted by
-    prevalence, then one slope and intercept for all tags turn them into the probability that a caption names the tag,
-    then thresholds with the best F1 are chosen, drawn towards a common one where positives are few. Captions leave
-    out much of what is true of a picture, so all this errs on the side of naming less.
+    First the classifier's evidence is weighted. Then every tag's logits are shifted by prevalence, one slope and
+    intercept for all tags turn them into the probability that a caption names the tag, and thresholds with the best F1
+    are chosen, shrunk towards a common one where positives are few. Captions omit much of what is true of a picture,
+    so the calibrated model errs on the side of naming less.
 
-    A tag without positives that has a threshold already keeps it, and fires where it did: at the same logit or, if the
-    classifier's weight has changed, on as many of the pictures. The vocabulary and config of before are kept in
-    :data:`BEFORE`, from where :func:`undo` takes them back.
+    A tag without positives that already has a threshold keeps it: at the same logit or, if the classifier's weight has
+    changed, passed by as many of the pictures. The previous vocabulary and config are kept in :data:`BEFORE`, from
+    where :func:`undo` restores them.
 
     Args:
-        recognizer: The model; its directory is changed: ``vocabulary.json`` and ``config.json``.
+        recognizer: The model, whose ``vocabulary.json`` and ``config.json`` are changed.
         data: Logits and truth of pictures that the model was not trained on.
         source: Provenance, written beside every threshold.
         report: Receives a summary.
 
     Raises:
-        UsageError: If the pictures cannot tell what a threshold should be, another command has changed the model
-            meanwhile, or the run that the model belongs to still trains; nothing is written then.
+        UsageError: If no threshold can be fitted on the pictures, another command has changed the model meanwhile, or
+            the run that the model belongs to still trains; nothing is written then.
     """
     directory, vocabulary = recognizer.directory, recognizer.vocabulary
     for note in data.notes:
@@ -231,7 +224,7 @@ def calibrate(recognizer: Recognizer, data: LabeledScores, source: str, report: 
         thresholds[tag.id] = tag.threshold
         odds = float(log_odds(tag.threshold, EDGE))
         edge = tag.shift + odds / directory.config.score_slope
-        edge += _moved(earlier[:, tag.id], logits[:, tag.id], edge)
+        edge += _edge_change(earlier[:, tag.id], logits[:, tag.id], edge)
         shifts[tag.id] = edge - odds / slope
     tags = [
         replace(
@@ -250,13 +243,13 @@ def calibrate(recognizer: Recognizer, data: LabeledScores, source: str, report: 
         "score_slope": round(slope, 5),
         "default_threshold": round(common, 4),
         "open_threshold": round(common, 4),
-        # Where nothing rare was judged, any other text still fires where the median rare tag does.
+        # Without annotations of rare tags, other texts still use the median shift of rare tags.
         "open_shift": round(float(np.median(shifts[rare if rare.any() else support < 8])), 4)
         if (support < 8).any()
         else 0.0,
     }
     config = directory.config.model_copy(update=update)
-    with _alone(directory.path):
+    with _exclusive(directory.path):
         if ModelDirectory(directory.path).config != directory.config:
             raise UsageError(
                 f"{directory.path}: the model was changed since it was loaded, so nothing was written; load it and "
@@ -279,29 +272,33 @@ def calibrate(recognizer: Recognizer, data: LabeledScores, source: str, report: 
 
 
 def undo(folder: Path) -> None:
-    """Take the last calibration back: the model has the vocabulary and the config again that it had before.
+    """Restore the vocabulary and config of before the last calibration.
 
     Raises:
-        UsageError: If there was none, or the model has become another one since.
+        UsageError: If there was none, or the folder now holds another model.
     """
-    ModelDirectory(folder)  # A folder that holds no model is not locked, and says so.
-    with _alone(folder):
-        _undo(folder)
+    ModelDirectory(folder)  # Raises an error if there is no model, before the folder is locked.
+    with _exclusive(folder):
+        directory, kept = ModelDirectory(folder), folder / BEFORE
+        if not (kept / "config.json").is_file():
+            raise UsageError(f"{folder}: nothing to take back; no calibration by this version was written here")
+        before = ModelDirectory(kept)
+        files, files_before = dict(directory.config.files), dict(before.config.files)
+        if files | {"vocabulary.json": ""} != files_before | {"vocabulary.json": ""}:
+            raise UsageError(f"{folder}: holds another model than the one that was calibrated; nothing was changed")
+        _install(folder, before.vocabulary, before.config)
+        shutil.rmtree(kept)
 
 
 def refuse_while_training(folder: Path) -> None:
-    """Refuse a model that a training run would replace at its next validation.
-
-    Raises:
-        UsageError: If the run is going on.
-    """
+    """Raise ``UsageError`` for a model that a training run would replace at its next validation."""
     with _no_training(folder):
         pass
 
 
 @contextmanager
 def _no_training(folder: Path) -> Iterator[None]:
-    """Keep the run that a model belongs to, if there is one, from going on."""
+    """Lock the run that a model belongs to, if there is one."""
     run = folder.resolve().parent
     advice = "calibrate a copy: the run replaces its model at every validation"
     with only_writer(run, "a run trains", advice) if _belongs_to_run(folder) else nullcontext():
@@ -317,35 +314,18 @@ def _is_unfinished(folder: Path) -> bool:
         return False
     try:
         return json.loads((folder.resolve().parent / RUN_FILE).read_text(encoding="utf-8"))["finished"] is None
-    except (ValueError, KeyError, TypeError):  # Damaged: the run itself says so.
+    except (ValueError, KeyError, TypeError):  # Damaged: the run itself reports it.
         return False
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def _exclusive(folder: Path) -> Iterator[None]:
     with _no_training(folder), only_writer(folder, "another calibration writes", "give the same command again"):
         yield
 
 
-def _undo(folder: Path) -> None:
-    directory, kept = ModelDirectory(folder), folder / BEFORE
-    if not (kept / "config.json").is_file():
-        raise UsageError(f"{folder}: nothing to take back; no calibration by this version was written here")
-    before = ModelDirectory(kept)
-    others = {name: sum for name, sum in before.config.files.items() if name != "vocabulary.json"}
-    if others != {name: sum for name, sum in directory.config.files.items() if name != "vocabulary.json"}:
-        raise UsageError(f"{folder}: holds another model than the one that was calibrated; nothing was changed")
-    vocabulary = before.vocabulary
-    _install(folder, vocabulary, before.config)
-    shutil.rmtree(kept)
-
-
 def _check(truth: NDArray[np.bool_], judged: NDArray[np.bool_]) -> None:
-    """Refuse pictures that no threshold can be fitted on.
-
-    Raises:
-        UsageError: If no tag, or every tag, is true of every picture.
-    """
+    """Raise ``UsageError`` if no threshold can be fitted: no tag, or every tag, is true of every picture."""
     if not truth.any():
         raise UsageError(
             f"no tag of the model is true of any of the {len(truth):,} pictures, so there is nothing to fit thresholds "
@@ -358,15 +338,14 @@ def _check(truth: NDArray[np.bool_], judged: NDArray[np.bool_]) -> None:
         )
 
 
-def _moved(earlier: NDArray[np.float64], now: NDArray[np.float64], edge: float) -> float:
-    """How far an edge has to move so that as many logits are above it as were: ``[N]`` each, before and now."""
+def _edge_change(earlier: NDArray[np.float64], now: NDArray[np.float64], edge: float) -> float:
+    """Return how far to move an edge so that as many logits now exceed it as did earlier: ``[N]`` each."""
     above = int((earlier > edge).sum())
     ends = slice(max(above - 1, 0), above + 1)
     return float(np.sort(now)[::-1][ends].mean() - np.sort(earlier)[::-1][ends].mean())
 
 
 def _keep_before(directory: ModelDirectory) -> None:
-    """Copy what a calibration changes, so that it can be taken back."""
     kept = directory.path / BEFORE
     part = kept.with_name(kept.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
@@ -378,7 +357,7 @@ def _keep_before(directory: ModelDirectory) -> None:
 
 
 def _install(folder: Path, vocabulary: TagVocabulary, config: ModelConfig) -> None:
-    """Give a model another vocabulary and config, both or neither."""
+    """Replace a model's vocabulary and config, both or neither."""
     with new_model(folder) as part:
         vocabulary.save(part / "vocabulary.json")
         write_config(part, config, ["vocabulary.json"], config.files)

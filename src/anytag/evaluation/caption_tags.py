@@ -1,4 +1,4 @@
-"""What captions say of the tags that are true: which they name, and which they make up."""
+"""Tags in captions: which of the true ones they name, and which they hallucinate."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from anytag.model.vocabulary import TagVocabulary, VocabularyTag
 
 @dataclass(frozen=True, slots=True)
 class CaptionTagFigures:
-    """How captions fit annotated tags.
+    """Coverage and hallucination of captions.
 
     Attributes:
         coverage: Share of the true tags that the picture's caption names.
-        hallucinated: Share of the named tags that are not annotated. Where annotations leave out what is true, this is
-            an upper bound (CHAIR_i of Rohrbach et al., 2018, for COCO's objects).
+        hallucinated: Share of the named tags that are not annotated. Where annotations are incomplete, this is an upper
+            bound (CHAIR_i of Rohrbach et al., 2018, for COCO's objects).
         hallucinating: Share of the captions that name such a tag (CHAIR_s).
-        named: Tags that a caption names, on average.
+        named: Mean number of tags that a caption names.
     """
 
     coverage: float
@@ -35,40 +35,35 @@ class CaptionTagFigures:
 
 
 def caption_tag_figures(named: NDArray[np.bool_], targets: NDArray[np.bool_]) -> CaptionTagFigures:
-    """Coverage and hallucination of captions.
-
-    Args:
-        named: ``[N, C]``, true where the caption names the class.
-        targets: ``[N, C]``, true where it is annotated.
+    """Compute coverage and hallucination from named and annotated tags, ``[N, C]`` each.
 
     Raises:
         UsageError: If the shapes differ, or nothing is annotated.
     """
-    said, truth = np.asarray(named, np.bool_), np.asarray(targets, np.bool_)
-    if said.shape != truth.shape or said.ndim != 2:
-        raise UsageError(f"named tags {said.shape} and annotations {truth.shape} must both be [pictures, classes]")
+    named, truth = np.asarray(named, np.bool_), np.asarray(targets, np.bool_)
+    if named.shape != truth.shape or named.ndim != 2:
+        raise UsageError(f"named tags {named.shape} and annotations {truth.shape} must both be [pictures, classes]")
     if not truth.any():
         raise UsageError("no class has a positive, so coverage is not defined; check the annotations' names")
-    wrong = said & ~truth
+    wrong = named & ~truth
     return CaptionTagFigures(
-        float((said & truth).sum() / truth.sum()),
-        float(wrong.sum() / max(said.sum(), 1)),
+        float((named & truth).sum() / truth.sum()),
+        float(wrong.sum() / max(named.sum(), 1)),
         float(wrong.any(1).mean()),
-        float(said.sum(1).mean()),
+        float(named.sum(1).mean()),
     )
 
 
 class CategoryParser:
-    """Makes a tagger of a captioner: caption, parser, synonyms, and the benchmark's categories that remain.
+    """Find a benchmark's categories in captions, as the papers score captioning systems (Tag2Text section 4.2).
 
-    That is how the papers score captioning systems (Tag2Text section 4.2). A category is found if the caption names
-    it, or one of its synonyms, or a tag of the project's vocabulary that stands for it or implies it. What the
-    vocabulary knows by its whole name is not taken for its last word: a hot dog is not a dog.
+    A category is found if the caption names it, or one of its synonyms, or a tag of the vocabulary that stands for it
+    or implies it. A compound that the vocabulary knows is not reduced to its last word: a hot dog is not a dog.
 
     Args:
         names: The categories.
-        synonyms: By category, other names for it.
-        vocabulary: Whose tags, synonyms and implications are used; ``None``: categories and synonyms alone.
+        synonyms: Other names by category.
+        vocabulary: Adds its own synonyms and implications; ``None``: only categories and synonyms.
         parser: ``auto``, ``light`` or ``spacy``.
     """
 
@@ -104,7 +99,7 @@ class CategoryParser:
                         self._of_tag.setdefault(tag.id, set()).add(place)
 
     def __call__(self, captions: Sequence[str]) -> NDArray[np.bool_]:
-        """``[N, C]``, true where a caption names a category."""
+        """Return ``[N, C]``, true where a caption names a category."""
         table = np.zeros((len(captions), len(self.names)), np.bool_)
         for row, caption in zip(table, captions, strict=True):
             for place in {place for tag in self._parser.parse(caption) for place in self._places(tag)}:
@@ -112,7 +107,7 @@ class CategoryParser:
         return table
 
     def _places(self, tag: ParsedTag) -> set[int]:
-        """The categories that one parsed tag stands for."""
+        """Map a parsed tag to the categories that it stands for."""
         places = set(self._own.ids(tag))
         if self._wide is None:
             return places

@@ -1,8 +1,8 @@
-"""How well captions fit human ones: BLEU, ROUGE-L and CIDEr-D, as the COCO caption evaluation defines them.
+"""Caption metrics: BLEU, ROUGE-L and CIDEr-D, as the COCO caption evaluation defines them.
 
-The three scores take captions as lists of words; :func:`score_captions` takes plain strings. Given the same
-words they agree with ``pycocoevalcap`` 1.2; that package splits words with a Java program, for which
-:func:`caption_words` is a stand-in.
+The three take captions as lists of words, one candidate and at least one reference per picture;
+:func:`score_captions` takes plain strings. Given the same words they agree with ``pycocoevalcap`` 1.2; that package
+splits words with a Java program, for which :func:`caption_words` is a stand-in.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from anytag.errors import UsageError
 
 Words = Sequence[Hashable]
 
-#: A further figure of captions and their references.
+#: Scores candidates against the references of each.
 Metric = Callable[[Sequence[str], Sequence[Sequence[str]]], float]
 _Ngram = tuple[Hashable, ...]
 
@@ -33,14 +33,13 @@ _CLITIC = re.compile(r"(?<=\w)(n't|'(?:s|m|d|re|ve|ll))\b")
 
 
 def caption_words(caption: str) -> list[str]:
-    """A caption's words, nearly as the COCO evaluation splits them (Penn Treebank rules without punctuation).
+    """Split a caption into words, nearly as the COCO evaluation does (Penn Treebank rules without punctuation).
 
-    Lower case; ``don't`` gives ``do n't`` and ``dog's`` gives ``dog 's``; what holds a word together stays
+    Lower case; ``don't`` gives ``do n't`` and ``dog's`` gives ``dog 's``; punctuation within a word stays
     (``t-shirt``, ``o'clock``, ``t.v.``, ``1,000``, ``2:30``); all other punctuation goes. Unlike the Java tokenizer
-    this one does not split words that are written together (``cannot``, ``gonna``), does not keep the point of
-    abbreviations (``st.``), does not keep symbols such as ``$``, ``%`` and ``&`` as words, and drops brackets, which
-    the COCO evaluation leaves as the word ``-lrb-``. At most three in a thousand captions of
-    COCO and Flickr30k differ.
+    this one does not split ``cannot`` and ``gonna``, does not keep the point of abbreviations (``st.``) nor symbols
+    such as ``$``, ``%`` and ``&``, and drops brackets, which the COCO evaluation leaves as the word ``-lrb-``. At most
+    three in a thousand captions of COCO and Flickr30k differ.
     """
     words: list[str] = []
     for piece in _CLITIC.sub(r" \1 ", caption.lower().translate(_APOSTROPHES)).split():
@@ -49,11 +48,7 @@ def caption_words(caption: str) -> list[str]:
 
 
 def _check(candidates: Sequence[object], references: Sequence[Sequence[object]]) -> None:
-    """Refuse sets that do not fit.
-
-    Raises:
-        UsageError: If there is no picture, the numbers differ, or a picture has no reference.
-    """
+    """Raise ``UsageError`` if there is no picture, the numbers differ, or a picture has no reference."""
     if not candidates or len(candidates) != len(references):
         raise UsageError(
             f"{len(candidates)} captions but references of {len(references)} pictures; give one caption per picture"
@@ -63,21 +58,15 @@ def _check(candidates: Sequence[object], references: Sequence[Sequence[object]])
 
 
 def _ngrams(words: Words, order: int) -> Counter[_Ngram]:
-    """How often each run of ``order`` words occurs."""
     return Counter(zip(*(words[start:] for start in range(order)), strict=False))
 
 
 def bleu(candidates: Sequence[Words], references: Sequence[Sequence[Words]], *, orders: int = 4) -> tuple[float, ...]:
-    """BLEU-1 to BLEU-``orders`` of a whole set (Papineni et al. 2002), in [0, 1].
+    """Compute BLEU-1 to BLEU-``orders`` of a whole set (Papineni et al. 2002), in [0, 1].
 
     Clipped n-gram matches are summed over the set before dividing; the brevity penalty compares the summed
     candidate length with the summed lengths of each picture's closest reference (the shorter of two as close).
     No smoothing: an order without any match makes it and the higher orders 0.
-
-    Args:
-        candidates: One caption per picture.
-        references: At least one caption per picture.
-        orders: Highest order.
 
     Raises:
         UsageError: If the numbers differ or a picture has no reference.
@@ -114,18 +103,11 @@ def _common_subsequence(first: Words, second: Words) -> int:
 
 
 def rouge_l(candidates: Sequence[Words], references: Sequence[Sequence[Words]]) -> NDArray[np.float64]:
-    """ROUGE-L of every picture (Lin 2004), in [0, 1]; the set's score is the mean.
+    """Compute ROUGE-L of every picture (Lin 2004), ``[N]`` in [0, 1]; the set's score is the mean.
 
-    ``(1 + beta²) P R / (R + beta² P)``, where P and R are the longest common subsequence over the candidate's and
-    the reference's length. As in the COCO evaluation P and R are each the best of all references, maybe not of
-    the same one.
-
-    Args:
-        candidates: One caption per picture.
-        references: At least one caption per picture.
-
-    Returns:
-        ``[N]``.
+    ``(1 + beta²) P R / (R + beta² P)``, where P and R are the length of the longest common subsequence over that of
+    the candidate and of the reference. As in the COCO evaluation P and R are each the best of all references,
+    possibly of different ones.
 
     Raises:
         UsageError: If the numbers differ or a picture has no reference.
@@ -141,12 +123,8 @@ def rouge_l(candidates: Sequence[Words], references: Sequence[Sequence[Words]]) 
     return scores
 
 
-@dataclass(frozen=True, slots=True)
-class _Weighted:
-    """A caption's n-grams of one order, weighted, with their Euclidean norm."""
-
-    weights: dict[_Ngram, float]
-    norm: float
+#: A caption's weighted n-grams of one order, and their Euclidean norm.
+_Weighted = tuple[dict[_Ngram, float], float]
 
 
 class CiderD:
@@ -157,9 +135,8 @@ class CiderD:
     ``exp(-(difference in length)² / (2 sigma²))``; then the mean over orders and references, times 10.
 
     Args:
-        references: At least one caption per picture, as words, or as anything else that can be compared. They also
-            give the document frequencies, so scores of different sets cannot be compared, and a set of one picture
-            scores 0.
+        references: At least one caption per picture, as words or token ids. They also give the document frequencies,
+            so scores of different sets cannot be compared, and a set of one picture scores 0.
     """
 
     def __init__(self, references: Sequence[Sequence[Words]]):
@@ -167,8 +144,7 @@ class CiderD:
         self._pictures = math.log(len(references)) if references else 0.0
         self._frequency: Counter[_Ngram] = Counter()
         for captions in references:
-            counted = map(_all_ngrams, captions)
-            self._frequency.update({ngram for caption in counted for counts in caption for ngram in counts})
+            self._frequency.update({ngram for words in captions for counts in _all_ngrams(words) for ngram in counts})
 
     def _weigh(self, words: Words) -> list[_Weighted]:
         weighted = []
@@ -176,11 +152,11 @@ class CiderD:
             weights = {
                 ngram: n * (self._pictures - math.log(max(self._frequency[ngram], 1))) for ngram, n in counts.items()
             }
-            weighted.append(_Weighted(weights, math.sqrt(sum(weight * weight for weight in weights.values()))))
+            weighted.append((weights, math.sqrt(sum(weight * weight for weight in weights.values()))))
         return weighted
 
     def score(self, picture: int, candidates: Sequence[Words]) -> list[float]:
-        """Scores in [0, 10] of captions for one picture, by its place among the references."""
+        """Score captions of one picture, given its place among the references, in [0, 10]."""
         references = [(len(other), self._weigh(other)) for other in self.references[picture]]
         scores = []
         for candidate in candidates:
@@ -194,14 +170,9 @@ class CiderD:
 
 
 def cider_d(candidates: Sequence[Words], references: Sequence[Sequence[Words]]) -> NDArray[np.float64]:
-    """CIDEr-D of every picture, see :class:`CiderD`; the set's score is the mean.
+    """Compute :class:`CiderD` of every picture, ``[N]`` in [0, 10]; the set's score is the mean.
 
-    Args:
-        candidates: One caption per picture.
-        references: At least one caption per picture.
-
-    Returns:
-        ``[N]`` in [0, 10]; a mean of 1.0 is what papers print as 100.
+    Papers print a mean of 1.0 as 100.
 
     Raises:
         UsageError: If the numbers differ or a picture has no reference.
@@ -216,12 +187,12 @@ def _all_ngrams(words: Words) -> list[Counter[_Ngram]]:
 
 
 def _clipped_cosine(candidate: _Weighted, reference: _Weighted) -> float:
-    """Similarity in which saying a word more often than the reference does not pay."""
-    if not candidate.norm or not reference.norm:
+    """Cosine similarity in which repeating a word more often than the reference does not pay."""
+    (ours, our_norm), (theirs, their_norm) = candidate, reference
+    if not our_norm or not their_norm:
         return 0.0
-    theirs = reference.weights
-    shared = sum(min(w, theirs[ngram]) * theirs[ngram] for ngram, w in candidate.weights.items() if ngram in theirs)
-    return shared / (candidate.norm * reference.norm)
+    shared = sum(min(w, theirs[ngram]) * theirs[ngram] for ngram, w in ours.items() if ngram in theirs)
+    return shared / (our_norm * their_norm)
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,8 +202,8 @@ class CaptionScores:
     Attributes:
         bleu: BLEU-1 to BLEU-4, in [0, 1].
         rouge_l: In [0, 1].
-        cider: CIDEr-D in [0, 10]; 1.0 is what papers print as 100.
-        meteor: METEOR in [0, 1] (:mod:`anytag.evaluation.meteor`); ``None``: it was not asked for.
+        cider: CIDEr-D in [0, 10]; papers print 1.0 as 100.
+        meteor: METEOR in [0, 1] (:mod:`anytag.evaluation.meteor`); ``None`` if not requested.
     """
 
     bleu: tuple[float, ...]
@@ -244,12 +215,7 @@ class CaptionScores:
 def score_captions(
     candidates: Sequence[str], references: Sequence[Sequence[str]], meteor: Metric | None = None
 ) -> CaptionScores:
-    """Score captions against human ones.
-
-    Args:
-        candidates: One caption per picture.
-        references: At least one caption per picture, in the same order.
-        meteor: Computes METEOR, if that is wanted, too.
+    """Score captions against human ones, with METEOR if a function that computes it is given.
 
     Raises:
         UsageError: If the numbers differ or a picture has no reference.

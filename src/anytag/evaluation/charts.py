@@ -1,4 +1,4 @@
-"""Small charts as SVG, drawn here: a report is one file that needs nothing else."""
+"""Small SVG charts, drawn here so that a report is one file without dependencies."""
 
 from __future__ import annotations
 
@@ -8,99 +8,116 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-#: Colors that are told apart by most people, dark enough on white (Okabe and Ito, 2008).
-COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+#: Name, x and y of a curve.
+Line = tuple[str, ArrayLike, ArrayLike]
+
+#: Colors that most people can distinguish, dark enough on white (Okabe and Ito, 2008).
+_COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 
 _WIDTH, _HEIGHT = 450, 290
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 116, 12, 40
+_INNER_WIDTH, _INNER_HEIGHT = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
+
+#: Place in [0, 1] and label of each.
+_Ticks = Sequence[tuple[float, str]]
+_FIFTHS = [(t / 5, f"{t / 5:.1f}") for t in range(6)]
 
 
-def _frame(x_title: str, y_title: str, inside: str, y_ticks: Sequence[tuple[float, str]]) -> str:
-    """Axes from 0 to 1 with an inside drawn in pixels."""
-    width, height = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
+def _frame(x_title: str, y_title: str, parts: Sequence[str], x_ticks: _Ticks, y_ticks: _Ticks) -> str:
+    """Draw axes and labels around parts that are given in pixels."""
     lines = []
     for at, label in y_ticks:
-        y = _TOP + height * (1 - at)
-        lines.append(f'<line x1="{_LEFT}" x2="{_LEFT + width}" y1="{y:.1f}" y2="{y:.1f}" stroke="#ddd"/>')
-        lines.append(f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{html.escape(label)}</text>')
-    axis = f'<line x1="{_LEFT}" x2="{_LEFT + width}" y1="{_TOP + height}" y2="{_TOP + height}" stroke="#444"/>'
+        y = _TOP + _INNER_HEIGHT * (1 - at)
+        lines.append(f'<line x1="{_LEFT}" x2="{_LEFT + _INNER_WIDTH}" y1="{y:.1f}" y2="{y:.1f}" stroke="#ddd"/>')
+        lines.append(_text(_LEFT - 6, y + 4, label, "end"))
+    floor = _TOP + _INNER_HEIGHT
+    axis = f'<line x1="{_LEFT}" x2="{_LEFT + _INNER_WIDTH}" y1="{floor}" y2="{floor}" stroke="#444"/>'
+    labels = [_text(_LEFT + _INNER_WIDTH * at, floor + 14, label) for at, label in x_ticks]
+    middle = _TOP + _INNER_HEIGHT / 2
     titles = (
-        f'<text x="{_LEFT + width / 2}" y="{_HEIGHT - 4}" text-anchor="middle">{html.escape(x_title)}</text>'
-        f'<text x="12" y="{_TOP + height / 2}" text-anchor="middle" '
-        f'transform="rotate(-90 12 {_TOP + height / 2})">{html.escape(y_title)}</text>'
+        _text(_LEFT + _INNER_WIDTH / 2, _HEIGHT - 4, x_title)
+        + f'<text x="12" y="{middle}" text-anchor="middle" transform="rotate(-90 12 {middle})">'
+        + f"{html.escape(y_title)}</text>"
     )
     return (
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" height="{_HEIGHT}" role="img" '
-        f'font-family="system-ui, sans-serif" font-size="11">{"".join(lines)}{axis}{inside}{titles}</svg>'
+        f'font-family="system-ui, sans-serif" font-size="11">{"".join([*lines, axis, *parts, *labels, titles])}</svg>'
     )
 
 
-def _place(x: ArrayLike, y: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    width, height = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
-    return _LEFT + width * np.asarray(x, np.float64), _TOP + height * (1 - np.asarray(y, np.float64))
+def _text(x: float, y: float, text: str, anchor: str = "middle") -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{html.escape(text)}</text>'
+
+
+def _polyline(x: NDArray[np.float64], y: NDArray[np.float64], number: int) -> str:
+    """Draw a curve in the unit square; a single point is drawn as one."""
+    px, py = _LEFT + _INNER_WIDTH * x, _TOP + _INNER_HEIGHT * (1 - y)
+    color = _COLORS[number % len(_COLORS)]
+    path = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(px, py, strict=True))
+    point = f'<circle cx="{px[0]:.1f}" cy="{py[0]:.1f}" r="2.5" fill="{color}"/>' if len(px) == 1 else ""
+    return f'{point}<polyline points="{path}" fill="none" stroke="{color}" stroke-width="1.8"/>'
 
 
 def _legend(names: Sequence[str]) -> str:
     rows = []
     for number, name in enumerate(names):
         y = _TOP + 14 + 15 * number
-        color = COLORS[number % len(COLORS)]
+        color = _COLORS[number % len(_COLORS)]
         rows.append(f'<rect x="{_WIDTH - 110}" y="{y - 9}" width="10" height="10" fill="{color}"/>')
         rows.append(f'<text x="{_WIDTH - 96}" y="{y}">{html.escape(name[:17])}</text>')
     return "".join(rows)
 
 
-def line_chart(lines: Sequence[tuple[str, ArrayLike, ArrayLike]], x_title: str, y_title: str, points: int = 200) -> str:
-    """Curves over [0, 1] by [0, 1].
+def _polylines(lines: Sequence[Line], points: int) -> list[str]:
+    drawn = []
+    for number, (_, x, y) in enumerate(lines):
+        xs, ys = np.asarray(x, np.float64), np.asarray(y, np.float64)
+        if len(xs) > points:
+            kept = np.unique(np.linspace(0, len(xs) - 1, points).astype(np.int64))
+            xs, ys = xs[kept], ys[kept]
+        drawn.append(_polyline(xs, ys, number))
+    return drawn
+
+
+def line_chart(lines: Sequence[Line], x_title: str, y_title: str, points: int = 200) -> str:
+    """Draw curves over [0, 1] by [0, 1], thinned to at most that many points each."""
+    parts = [*_polylines(lines, points), _legend([name for name, _, _ in lines])]
+    return _frame(x_title, y_title, parts, _FIFTHS, _FIFTHS)
+
+
+def measured_chart(lines: Sequence[Line], x_title: str, y_title: str, points: int = 200) -> str:
+    """Draw curves over their own range, with the y title above the chart; values that are not finite are left out.
 
     Args:
-        lines: Name, x and y of each.
-        x_title: Below the axis.
-        y_title: Beside the axis.
-        points: A longer curve is thinned to so many points.
-    """
-    ticks = [(t / 5, f"{t / 5:.1f}") for t in range(6)]
-    inside = _polylines(lines, points) + _x_ticks(ticks) + [_legend([name for name, _, _ in lines])]
-    return _frame(x_title, y_title, "".join(inside), ticks)
-
-
-def measured_chart(
-    lines: Sequence[tuple[str, ArrayLike, ArrayLike]], x_title: str, y_title: str, points: int = 200
-) -> str:
-    """Curves over whatever they range over; values that are not numbers are left out.
-
-    Args:
-        lines: Name, x and y of each; at least one value in all.
+        lines: At least one finite value in all.
         x_title: Below the axis.
         y_title: Above the chart.
-        points: A longer curve is thinned to so many points.
+        points: A longer curve is thinned to that many points.
     """
-    shown = []
+    finite = []
     for name, x, y in lines:
         xs, ys = np.asarray(x, np.float64), np.asarray(y, np.float64)
-        finite = np.isfinite(xs) & np.isfinite(ys)
-        shown.append((name, xs[finite], ys[finite]))
-    x_ticks = _round_ticks(np.concatenate([xs for _, xs, _ in shown]))
-    y_ticks = _round_ticks(np.concatenate([ys for _, _, ys in shown]))
+        kept = np.isfinite(xs) & np.isfinite(ys)
+        finite.append((name, xs[kept], ys[kept]))
+    x_ticks = _round_ticks(np.concatenate([xs for _, xs, _ in finite]))
+    y_ticks = _round_ticks(np.concatenate([ys for _, _, ys in finite]))
 
     def scaled(values: NDArray[np.float64], ticks: Sequence[float]) -> NDArray[np.float64]:
         return (values - ticks[0]) / (ticks[-1] - ticks[0])
 
-    inside = _polylines([(name, scaled(xs, x_ticks), scaled(ys, y_ticks)) for name, xs, ys in shown], points)
-    places = [
-        [(float(place), f"{tick:.4g}") for place, tick in zip(scaled(np.array(ticks), ticks), ticks, strict=True)]
-        for ticks in (x_ticks, y_ticks)
-    ]
-    inside += _x_ticks(places[0])
-    if len(shown) > 1:
-        inside.append(_legend([name for name, _, _ in shown]))
+    def labeled(ticks: list[float]) -> _Ticks:
+        return [(float(at), f"{tick:.4g}") for at, tick in zip(scaled(np.array(ticks), ticks), ticks, strict=True)]
+
+    parts = _polylines([(name, scaled(xs, x_ticks), scaled(ys, y_ticks)) for name, xs, ys in finite], points)
+    if len(finite) > 1:
+        parts.append(_legend([name for name, _, _ in finite]))
     # Above the chart: long numbers leave no room beside it.
-    inside.append(f'<text x="{_LEFT}" y="8" font-weight="bold">{html.escape(y_title)}</text>')
-    return _frame(x_title, "", "".join(inside), places[1])
+    parts.append(f'<text x="{_LEFT}" y="8" font-weight="bold">{html.escape(y_title)}</text>')
+    return _frame(x_title, "", parts, labeled(x_ticks), labeled(y_ticks))
 
 
 def chart_grid(charts: Sequence[str], columns: int = 3) -> str:
-    """Charts side by side, as one SVG file."""
+    """Place charts side by side in one SVG file."""
     rows = -(-len(charts) // columns)
     width, height = _WIDTH * min(columns, len(charts)), _HEIGHT * rows
     placed = [
@@ -114,7 +131,7 @@ def chart_grid(charts: Sequence[str], columns: int = 3) -> str:
 
 
 def _round_ticks(values: NDArray[np.float64]) -> list[float]:
-    """Four to seven round numbers, the first at or below the least value, the last at or above the greatest."""
+    """Return four to seven round numbers that enclose the values."""
     low, high = float(values.min()), float(values.max())
     if high <= low:
         low, high = low - abs(low or 1.0) / 2, high + abs(high or 1.0) / 2
@@ -125,84 +142,38 @@ def _round_ticks(values: NDArray[np.float64]) -> list[float]:
     return [float(step * number) for number in range(int(first), int(last) + 1)]
 
 
-def _polylines(lines: Sequence[tuple[str, ArrayLike, ArrayLike]], points: int) -> list[str]:
-    """Curves in the unit square; a single point is drawn as one."""
-    drawn = []
-    for number, (_, x, y) in enumerate(lines):
-        xs, ys = np.asarray(x, np.float64), np.asarray(y, np.float64)
-        if len(xs) > points:
-            kept = np.unique(np.linspace(0, len(xs) - 1, points).astype(np.int64))
-            xs, ys = xs[kept], ys[kept]
-        px, py = _place(xs, ys)
-        path = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(px, py, strict=True))
-        color = COLORS[number % len(COLORS)]
-        if len(xs) == 1:
-            drawn.append(f'<circle cx="{px[0]:.1f}" cy="{py[0]:.1f}" r="2.5" fill="{color}"/>')
-        drawn.append(f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="1.8"/>')
-    return drawn
-
-
-def _x_ticks(ticks: Sequence[tuple[float, str]]) -> list[str]:
-    marks = []
-    for at, label in ticks:
-        x, y = _place(at, 0.0)
-        marks.append(
-            f'<text x="{float(x):.1f}" y="{float(y) + 14:.1f}" text-anchor="middle">{html.escape(label)}</text>'
-        )
-    return marks
-
-
 def bar_chart(groups: Sequence[str], series: Sequence[tuple[str, Sequence[float]]], y_title: str) -> str:
-    """Bars of values from 0 to 1, a group of them for each name.
+    """Draw values in [0, 1] as bars, with a group of bars for each name below the axis.
 
     Args:
-        groups: Names below the bars.
+        groups: The names.
         series: Name and a value for each group.
         y_title: Beside the axis.
     """
-    inside, count = [], max(1, len(series))
-    for place, name in enumerate(groups):
-        start = place / len(groups)
+    parts, width = [], 0.8 / len(groups) / max(1, len(series))
+    for place in range(len(groups)):
         for number, (_, values) in enumerate(series):
-            width = 0.8 / len(groups) / count
-            x0, y0 = _place(start + 0.1 / len(groups) + number * width, max(0.0, min(1.0, values[place])))
-            _, floor = _place(0, 0)
-            pixels = width * (_WIDTH - _LEFT - _RIGHT)
-            inside.append(
-                f'<rect x="{float(x0):.1f}" y="{float(y0):.1f}" width="{pixels:.1f}" '
-                f'height="{float(floor - y0):.1f}" fill="{COLORS[number % len(COLORS)]}"/>'
+            x = _LEFT + _INNER_WIDTH * ((place + 0.1) / len(groups) + number * width)
+            height = _INNER_HEIGHT * max(0.0, min(1.0, values[place]))
+            parts.append(
+                f'<rect x="{x:.1f}" y="{_TOP + _INNER_HEIGHT - height:.1f}" width="{width * _INNER_WIDTH:.1f}" '
+                f'height="{height:.1f}" fill="{_COLORS[number % len(_COLORS)]}"/>'
             )
-        x, y = _place(start + 0.5 / len(groups), 0)
-        inside.append(
-            f'<text x="{float(x):.1f}" y="{float(y) + 14:.1f}" text-anchor="middle">{html.escape(name)}</text>'
-        )
-    inside.append(_legend([name for name, _ in series]))
-    return _frame("", y_title, "".join(inside), [(t / 5, f"{t / 5:.1f}") for t in range(6)])
+    parts.append(_legend([name for name, _ in series]))
+    return _frame("", y_title, parts, [((p + 0.5) / len(groups), name) for p, name in enumerate(groups)], _FIFTHS)
 
 
 def histogram(scores: ArrayLike, truth: ArrayLike, bins: int = 30) -> str:
-    """How scores of true and of untrue pairs are spread, each as a share of its own kind, on a scale of square roots.
-
-    Args:
-        scores: Any shape.
-        truth: The same shape.
-        bins: How many.
-    """
+    """Draw the distributions of the scores of true and of untrue pairs, as shares on a square-root scale."""
     values, true = np.asarray(scores, np.float64).ravel(), np.asarray(truth, np.bool_).ravel()
     low, high = float(values.min()), float(values.max())
     edges = np.linspace(low, high if high > low else low + 1, bins + 1)
-    inside, names = [], []
-    for number, (name, kept) in enumerate((("true", true), ("untrue", ~true))):
+    parts = []
+    for number, kept in enumerate((true, ~true)):
         shares = np.histogram(values[kept], edges)[0] / max(1, int(kept.sum()))
-        x, y = _place(np.repeat(np.linspace(0, 1, bins + 1), 2)[1:-1], np.sqrt(np.repeat(shares, 2)))
-        path = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))
-        color = COLORS[number]
-        inside.append(f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="1.8"/>')
-        names.append(name)
-    for at in (0.0, 0.5, 1.0):
-        x, y = _place(at, 0.0)
-        label = f"{edges[0] + at * (edges[-1] - edges[0]):.2f}"
-        inside.append(f'<text x="{float(x):.1f}" y="{float(y) + 14:.1f}" text-anchor="middle">{label}</text>')
-    inside.append(_legend(names))
-    ticks = [(share**0.5, f"{share:g}") for share in (0.0, 0.01, 0.05, 0.2, 0.5, 1.0)]
-    return _frame("score", "share of pairs", "".join(inside), ticks)
+        steps = np.repeat(np.linspace(0, 1, bins + 1), 2)[1:-1]
+        parts.append(_polyline(steps, np.sqrt(np.repeat(shares, 2)), number))
+    parts.append(_legend(["true", "untrue"]))
+    x_ticks = [(at, f"{edges[0] + at * (edges[-1] - edges[0]):.2f}") for at in (0.0, 0.5, 1.0)]
+    y_ticks = [(share**0.5, f"{share:g}") for share in (0.0, 0.01, 0.05, 0.2, 0.5, 1.0)]
+    return _frame("score", "share of pairs", parts, x_ticks, y_ticks)

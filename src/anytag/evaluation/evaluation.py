@@ -1,4 +1,4 @@
-"""From what a system says of a benchmark to everything that is reported."""
+"""Evaluate a system on a benchmark: tagging, captioning or retrieval."""
 
 from __future__ import annotations
 
@@ -15,13 +15,7 @@ from anytag.evaluation.benchmarks.benchmark import Benchmark
 from anytag.evaluation.caption_tags import CaptionTagFigures, CategoryParser, caption_tag_figures
 from anytag.evaluation.captioning import CaptionScores, Metric, score_captions
 from anytag.evaluation.category_map import kinds_of
-from anytag.evaluation.figures import (
-    ClassFigures,
-    TaggingFigures,
-    Thresholds,
-    fit_thresholds,
-    tagging_figures,
-)
+from anytag.evaluation.figures import ClassFigures, TaggingFigures, Thresholds, fit_thresholds, tagging_figures
 from anytag.evaluation.ranking import standardized
 from anytag.evaluation.retrieval import RetrievalRecall, median_ranks, recall_at_k
 from anytag.evaluation.scoring import Scored, caption_benchmark, score_benchmark
@@ -34,22 +28,22 @@ Advance = Callable[[], None]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One system on one benchmark.
+    """Figures of one system on one benchmark; those that do not apply are ``None``.
 
     Attributes:
-        system: What was evaluated.
-        paradigm: How it recognizes.
+        system: Title of the system.
+        paradigm: See :class:`~anytag.evaluation.systems.System`.
         benchmark: Key of the benchmark.
         title: Title of the benchmark.
-        tagging: Figures of a tagging benchmark.
-        classes: The same, class by class.
-        captions: Figures of captions.
-        caption_tags: What captions say of annotated tags.
+        tagging: Over all classes.
+        classes: By class.
+        captions: Caption metrics.
+        caption_tags: How captions agree with annotated tags.
         retrieval: Recall both ways.
         median_rank: Of texts for pictures, and of pictures for texts, from 1.
-        failures: Pictures that could not be read; they are left out and counted.
-        unscored: Classes that the system cannot score; figures leave them out.
-        notes: What a reader must know.
+        failures: Pictures that could not be read, which the figures leave out.
+        unscored: Classes that the system cannot score, which the figures leave out.
+        notes: Caveats for the reader.
     """
 
     system: str
@@ -67,24 +61,15 @@ class Evaluation:
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """For ``results.json``."""
-        record: dict[str, Any] = {
-            "system": self.system,
-            "paradigm": self.paradigm,
-            "benchmark": self.benchmark,
-            "title": self.title,
-            "failed_pictures": len(self.failures),
-            "unscored_classes": list(self.unscored),
-            "notes": list(self.notes),
-        }
+        """Return the record for ``results.json``."""
+        record: dict[str, Any] = {name: getattr(self, name) for name in ("system", "paradigm", "benchmark", "title")}
+        record["failed_pictures"] = len(self.failures)
+        record["unscored_classes"] = list(self.unscored)
+        record["notes"] = list(self.notes)
         if self.tagging:
             record["tagging"] = self.tagging.to_json()
-        for name, part in (
-            ("captions", self.captions),
-            ("caption_tags", self.caption_tags),
-            ("retrieval", self.retrieval),
-        ):
-            if part is not None:
+        for name in ("captions", "caption_tags", "retrieval"):
+            if (part := getattr(self, name)) is not None:
                 record[name] = asdict(part)
         if self.median_rank:
             record["median_rank"] = {"text": self.median_rank[0], "picture": self.median_rank[1]}
@@ -93,14 +78,14 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Detail:
-    """What a report shows beside the figures.
+    """Scores and annotations of the n pictures and c classes that were scored, for plots and error examples.
 
     Attributes:
-        scores: ``[n, c]`` of the pictures and classes that were scored.
+        scores: ``[n, c]``.
         targets: ``[n, c]``.
         names: The c classes.
         rows: ``[n]``, places of the pictures in the benchmark.
-        known: ``[n, c]``, true where a human has looked; ``None``: everywhere.
+        known: ``[n, c]``, true where an annotator has checked; ``None``: everywhere.
     """
 
     scores: NDArray[np.float32]
@@ -112,12 +97,12 @@ class Detail:
 
 @dataclass(frozen=True)
 class ThresholdChoice:
-    """Where thresholds come from.
+    """How to choose thresholds; without any of the first three, the system's own are used, if it has any.
 
     Attributes:
-        given: One for all classes; ``None``: not given.
-        validation: Pictures to fit them on.
-        on_test: Fit them on the test set itself, as the papers did; everything says so.
+        given: Threshold for all classes.
+        validation: Pictures to fit thresholds on.
+        on_test: Fit them on the test set itself, as the papers did; the figures are labeled so.
         per_class: Fit one for each class.
     """
 
@@ -143,15 +128,15 @@ def evaluate_tagging(
     standardize: bool = False,
     advance: Advance = lambda: None,
 ) -> tuple[Evaluation, Detail]:
-    """Score a tagging benchmark and measure everything.
+    """Score a tagging benchmark and compute all figures.
 
     Args:
-        system: What is evaluated.
+        system: The system to evaluate.
         benchmark: A tagging benchmark.
-        folder: Where scores are kept.
-        choice: Where thresholds come from; ``None``: the system's own, if it has any.
-        rounds: Bootstrap samples for the interval of mean average precision; 0: none.
-        standardize: Bring scores to mean 0 and deviation 1 per class and per picture first.
+        folder: Cache for scores.
+        choice: How to choose thresholds.
+        rounds: Bootstrap resamples for the interval of mean average precision; 0: no interval.
+        standardize: Standardize scores per class and per picture first.
         advance: Called after every picture.
 
     Raises:
@@ -166,9 +151,9 @@ def evaluate_tagging(
     targets = benchmark.targets[np.ix_(rows, columns)]
     known = None if benchmark.known is None else benchmark.known[np.ix_(rows, columns)]
     names = tuple(benchmark.texts[column] for column in columns)
-    thresholds = _thresholds(
-        system, scored, columns, values, targets, known, choice, folder, standardize, benchmark.texts
-    )
+    detail = Detail(values, targets, names, rows, known)
+    choice = choice or ThresholdChoice()
+    thresholds = _thresholds(system, benchmark, scored, columns, detail, choice, folder, standardize)
     kinds = benchmark.kinds or kinds_of(benchmark.texts, default_vocabulary(), benchmark.synonyms)
     figures, classes = tagging_figures(
         values, targets, names, thresholds=thresholds, kinds=kinds, known=known, rounds=rounds
@@ -181,40 +166,36 @@ def evaluate_tagging(
         title, system.paradigm, benchmark.key, benchmark.title, figures, tuple(classes),
         failures=scored.failures, unscored=scored.unscored, notes=tuple(notes),
     )  # fmt: skip
-    return evaluation, Detail(values, targets, names, rows, known)
+    return evaluation, detail
 
 
 def _thresholds(
     system: System,
+    benchmark: Benchmark,
     scored: Scored,
     columns: NDArray[np.int64],
-    values: NDArray[np.float32],
-    targets: NDArray[np.bool_],
-    known: NDArray[np.bool_] | None,
-    choice: ThresholdChoice | None,
+    detail: Detail,
+    choice: ThresholdChoice,
     folder: Path,
     standardize: bool,
-    texts: Sequence[str],
 ) -> Thresholds | None:
-    choice = choice or ThresholdChoice()
     if system.paradigm == "captioning" and not standardize:
-        return Thresholds(0.5, "captions")  # They name a category or do not: there is nothing to fit.
+        return Thresholds(0.5, "captions")  # A caption names a category or does not: there is nothing to fit.
     if choice.given is not None:
         return Thresholds(choice.given, "given")
     if choice.on_test:
-        return fit_thresholds(values, targets, "test", choice.per_class, known)
-    if choice.validation is not None:
-        fitted_on = choice.validation
-        if tuple(fitted_on.texts) != tuple(texts):
+        return fit_thresholds(detail.scores, detail.targets, "test", choice.per_class, detail.known)
+    if (validation := choice.validation) is not None:
+        if validation.texts != benchmark.texts:
             raise UsageError(
-                f"{fitted_on.title} has other classes than the benchmark; thresholds are fitted on the same ones"
+                f"{validation.title} has other classes than the benchmark; thresholds are fitted on the same ones"
             )
-        on_them = score_benchmark(system, fitted_on, folder)
-        assert fitted_on.targets is not None
-        part = np.ix_(np.flatnonzero(on_them.read), columns)
-        held_out = standardized(on_them.scores[part]) if standardize else on_them.scores[part]
-        looked_at = None if fitted_on.known is None else fitted_on.known[part]
-        return fit_thresholds(held_out, fitted_on.targets[part], "validation", choice.per_class, looked_at)
+        held_out = score_benchmark(system, validation, folder)
+        assert validation.targets is not None
+        part = np.ix_(np.flatnonzero(held_out.read), columns)
+        scores = standardized(held_out.scores[part]) if standardize else held_out.scores[part]
+        known = None if validation.known is None else validation.known[part]
+        return fit_thresholds(scores, validation.targets[part], "validation", choice.per_class, known)
     if scored.thresholds is not None and not standardize:
         return Thresholds(scored.thresholds[columns], "model")
     return None
@@ -245,14 +226,14 @@ def _left_out(scored: Scored, benchmark: Benchmark) -> list[str]:
 def evaluate_captioning(
     system: System, benchmark: Benchmark, folder: Path, advance: Advance = lambda: None, meteor: Metric | None = None
 ) -> Evaluation:
-    """Write captions and measure them; where categories are annotated, also what the captions say of these.
+    """Write captions and score them; where categories are annotated, also against these.
 
     Args:
-        system: Writes them.
-        benchmark: Has human ones.
-        folder: Where captions are kept.
+        system: The system to evaluate.
+        benchmark: A benchmark with captions.
+        folder: Cache for captions.
         advance: Called after every picture.
-        meteor: Computes METEOR, if that is wanted, too.
+        meteor: Computes METEOR; ``None``: leave it out.
 
     Raises:
         UsageError: If no picture could be read, or the benchmark has no captions.
@@ -281,11 +262,11 @@ def evaluate_captioning(
 
 @dataclass(frozen=True)
 class TagIndicators:
-    """Tags that say which picture and text belong together (Tag2Text's appendix on retrieval).
+    """Tags as additional evidence that a picture and a text match (Tag2Text's appendix on retrieval).
 
     Attributes:
-        tagger: Finds tags in pictures.
-        weight: What a tag that picture and text share counts beside their similarity; to be chosen on other pictures.
+        tagger: Predicts the tags of pictures.
+        weight: Added to the similarity for each tag that picture and text share; choose it on other pictures.
     """
 
     tagger: ModelSystem
@@ -302,28 +283,21 @@ def evaluate_retrieval(
     """Compare every picture with every caption, and rank both ways.
 
     Args:
-        system: Compares pictures with texts.
-        benchmark: Pictures with their captions.
-        folder: Where scores are kept.
+        system: The system to evaluate.
+        benchmark: A benchmark with captions.
+        folder: Cache for scores.
         advance: Called after every picture.
         tags: Count shared tags, too.
 
     Raises:
         UsageError: If the system compares no texts, or no picture could be read.
     """
-    ask = getattr(system, "ask_texts", None)
-    if ask is None:
+    set_texts = getattr(system, "set_texts", None)
+    if set_texts is None:
         raise UsageError(f"{system.title} does not compare pictures with whole texts")
     texts = tuple(text for captions in benchmark.captions for text in captions)
     owner = np.repeat(np.arange(len(benchmark.captions)), [len(captions) for captions in benchmark.captions])
-    as_classes = replace(
-        benchmark,
-        task="tagging",
-        names=texts,
-        texts=texts,
-        targets=np.zeros((len(benchmark.pictures), len(texts)), np.bool_),
-    )
-    scored = score_benchmark(_Texts(system, ask), as_classes, folder, advance)
+    scored = score_benchmark(system, _with_classes(benchmark, texts), folder, advance, set_texts)
     rows = np.flatnonzero(scored.read)
     columns = np.flatnonzero(np.isin(owner, rows))
     place = np.full(len(benchmark.pictures), -1)
@@ -342,16 +316,9 @@ def evaluate_retrieval(
 
 
 def _shared_tags(tagger: ModelSystem, benchmark: Benchmark, texts: Sequence[str], folder: Path) -> NDArray[np.float32]:
-    """``[pictures, texts]``, how many of the tags found in a picture a text names."""
+    """Count how many of a picture's predicted tags a text names, ``[pictures, texts]``."""
     names = tuple(dict.fromkeys(tag.name for tag in tagger.recognizer.vocabulary))
-    as_tags = replace(
-        benchmark,
-        task="tagging",
-        names=names,
-        texts=names,
-        targets=np.zeros((len(benchmark.pictures), len(names)), np.bool_),
-    )
-    scored = score_benchmark(tagger, as_tags, folder)
+    scored = score_benchmark(tagger, _with_classes(benchmark, names), folder)
     assert scored.thresholds is not None
     found = np.nan_to_num(scored.scores) >= scored.thresholds
     named = CategoryParser(names, vocabulary=tagger.recognizer.vocabulary)(texts)
@@ -359,24 +326,6 @@ def _shared_tags(tagger: ModelSystem, benchmark: Benchmark, texts: Sequence[str]
     return shared
 
 
-class _Texts:
-    """A system that is asked for whole texts where categories are asked for."""
-
-    def __init__(self, system: System, ask: Callable[[Sequence[str]], None]):
-        self._system, self._ask = system, ask
-        self.title, self.paradigm = system.title, system.paradigm
-        self.identity = f"texts {system.identity}"
-        self.parser: CategoryParser | None = None
-
-    def ask(self, names: Sequence[str], synonyms: dict[str, tuple[str, ...]]) -> list[str]:
-        self._ask(names)
-        return []
-
-    def scores(self, pictures: Any) -> Any:
-        return self._system.scores(pictures)
-
-    def captions(self, pictures: Any) -> Any:
-        return self._system.captions(pictures)
-
-    def thresholds(self) -> None:
-        return None
+def _with_classes(benchmark: Benchmark, names: tuple[str, ...]) -> Benchmark:
+    targets = np.zeros((len(benchmark.pictures), len(names)), np.bool_)
+    return replace(benchmark, task="tagging", names=names, texts=names, targets=targets)

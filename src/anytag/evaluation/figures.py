@@ -1,8 +1,8 @@
-"""Every figure of a tagging benchmark, from scores and annotations: what the papers print, and what explains it.
+"""Metrics of a tagging benchmark: those that the papers print, and those that explain them.
 
 Precision, recall and F1 need a threshold. It is fitted on validation pictures, or given. The papers fitted theirs on
-the very pictures that they report (the authors' reply in issue 87 of the official code); that habit is an option
-here, and every figure that comes of it says so.
+the very pictures that they report (the authors' reply in issue 87 of the official code); that is an option here, and
+every figure that results from it says so.
 """
 
 from __future__ import annotations
@@ -19,28 +19,22 @@ from anytag.evaluation.bootstrap import bootstrap_map
 from anytag.evaluation.ranking import Counts, RankedScores, check_scores
 from anytag.foundations.wording import counted
 
-#: Where a threshold comes from.
 Origin = Literal["given", "model", "captions", "validation", "test"]
 
-#: What stands beside figures whose threshold was fitted on the pictures that are reported.
+#: Note on figures whose threshold was fitted on the pictures that are reported.
 TUNED_ON_TEST = "threshold tuned on the test set, as in the papers: flattering"
 
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Scores from which on a class counts as found.
-
-    Attributes:
-        values: One for all classes, or ``[C]``.
-        origin: Where they come from.
-    """
+    """Scores at or above which a class is predicted: one for all classes, or ``[C]``."""
 
     values: float | NDArray[np.float64]
     origin: Origin
 
     @property
     def label(self) -> str:
-        """In words, for tables."""
+        """Description for tables."""
         what = "one threshold" if np.ndim(self.values) == 0 else "a threshold a class"
         return {
             "given": f"{what}, as given",
@@ -54,16 +48,16 @@ class Thresholds:
 def fit_thresholds(
     scores: ArrayLike, targets: ArrayLike, origin: Origin, per_class: bool = False, known: ArrayLike | None = None
 ) -> Thresholds:
-    """Thresholds with the best F1 on some pictures.
+    """Find the thresholds with the best F1.
 
     Args:
         scores: ``[N, C]``.
         targets: ``[N, C]``, true for positives.
         origin: ``validation`` if these pictures are not reported, ``test`` if they are.
-        per_class: One for each class rather than one for all. A class without positives takes the common one.
-        known: ``[N, C]``, true where a human has looked; what nobody looked at is left out.
+        per_class: One per class rather than one for all. A class without positives takes the common one.
+        known: ``[N, C]``, true where an annotator has checked; other pairs are left out.
     """
-    ranked = RankedScores(*_looked_at(*check_scores(scores, targets), known))
+    ranked = RankedScores(*_only_known(*check_scores(scores, targets), known))
     common, _ = ranked.best_common()
     if not per_class:
         return Thresholds(common, origin)
@@ -73,16 +67,14 @@ def fit_thresholds(
 
 @dataclass(frozen=True)
 class SetFigures:
-    """Precision, recall and F1 of the tags found, each in [0, 1].
+    """Precision, recall and F1 of predicted tags, each in [0, 1].
 
     Attributes:
-        precision: Mean over classes (macro), as in the papers; one that is never found has precision 0.
-        recall: The same.
+        precision: Mean over classes (macro), as in the papers; 0 for a class that is never predicted.
+        recall: Mean over classes.
         f1: Harmonic mean of these two means, as in the papers.
         mean_f1: Mean of the classes' F1.
-        micro_precision: Over all pictures and classes together.
-        micro_recall: The same.
-        micro_f1: The same.
+        micro_precision: Over all pictures and classes together; so are ``micro_recall`` and ``micro_f1``.
     """
 
     precision: float
@@ -95,12 +87,12 @@ class SetFigures:
 
 
 def set_figures(counts: Counts) -> SetFigures:
-    """Averages of counts; classes without positives are left out.
+    """Average counts over the classes that have positives.
 
     Raises:
         UsageError: If no class has a positive.
     """
-    known = np.flatnonzero(counts.wanted)
+    known = np.flatnonzero(counts.positives)
     if not len(known):
         raise UsageError("no class has a positive, so there is nothing to average; check the annotations' names")
     kept = counts.of(known)
@@ -111,24 +103,24 @@ def set_figures(counts: Counts) -> SetFigures:
 
 @dataclass(frozen=True)
 class TaggingFigures:
-    """What is reported of one model on one benchmark.
+    """Figures of one model on one benchmark.
 
     Attributes:
-        pictures: How many were scored.
-        classes: How many classes were scored, duplicates included.
-        positives: How many of their (picture, class) pairs are annotated.
-        map_papers: Mean average precision over all columns as the official ``get_mAP`` has it: a class that two
-            columns stand for counts twice, one without positives counts as 0.
-        map_distinct: The same over distinct classes that have positives, as scikit-learn and common sense have it.
-        map_interval: 95 % bootstrap interval of ``map_distinct`` over pictures; ``None`` if it was not asked for.
+        pictures: Number of scored pictures.
+        classes: Number of scored classes, duplicates included.
+        positives: Number of annotated (picture, class) pairs.
+        map_papers: Mean average precision over all columns, as in the official ``get_mAP``: a class with two columns
+            counts twice, one without positives counts as 0.
+        map_distinct: Mean average precision over distinct classes that have positives, as in scikit-learn.
+        map_interval: 95 % bootstrap interval of ``map_distinct`` over pictures; ``None`` if not requested.
         found: Precision, recall and F1 at ``thresholds``; ``None`` without thresholds.
-        thresholds: Where these come from, in words.
+        thresholds: Where the thresholds come from, in words.
         threshold: The common threshold, if there is one.
         best: At the common threshold that is best for these very pictures; labeled as tuned on the test set. ``None``,
-            as are the next three, where captions name a class or do not, so that there is nothing to tune.
-        own: The same with a threshold a class.
-        calibration_error: Expected calibration error of probabilities; ``None`` where scores are none.
-        kinds: By kind of tag: mean average precision and recall.
+            as are the next three, for captions, which name a class or do not, so that there is nothing to tune.
+        own: As ``best``, with one threshold per class.
+        calibration_error: Expected calibration error; ``None`` where scores are not probabilities.
+        kinds: Mean average precision and recall by kind of tag.
     """
 
     pictures: int
@@ -147,7 +139,7 @@ class TaggingFigures:
     kinds: Mapping[str, Mapping[str, float]]
 
     def to_json(self) -> dict[str, Any]:
-        """For ``results.json``; what was tuned on the test set carries the words that say so."""
+        """Return the record for ``results.json``, with a note on what was tuned on the test set."""
         record = asdict(self)
         for name in ("best", "own"):
             if record[name]:
@@ -157,7 +149,7 @@ class TaggingFigures:
 
 @dataclass(frozen=True)
 class ClassFigures:
-    """One class: how often it is true, how well it is ranked, and what the threshold does to it."""
+    """Figures of one class."""
 
     name: str
     positives: int
@@ -178,17 +170,17 @@ def tagging_figures(
     known: ArrayLike | None = None,
     rounds: int = 0,
 ) -> tuple[TaggingFigures, list[ClassFigures]]:
-    """All figures of a benchmark.
+    """Compute all figures of a benchmark.
 
     Args:
         scores: ``[N, C]``.
         targets: ``[N, C]``, true for positives.
-        names: The C classes. One that stands twice is scored twice in ``map_papers``, and merged (its higher score
-            counts) everywhere else.
+        names: The C classes. A repeated name is scored twice in ``map_papers``, and merged (the higher score counts)
+            everywhere else.
         thresholds: For precision and recall.
-        kinds: By name, what sort of thing a class is.
-        known: ``[N, C]``, true where a human has looked; what nobody looked at is not scored at all.
-        rounds: Bootstrap samples of the pictures for the interval; 0 leaves it out.
+        kinds: Kind of tag by class name.
+        known: ``[N, C]``, true where an annotator has checked; other pairs are not scored.
+        rounds: Bootstrap resamples for the interval; 0: no interval.
 
     Returns:
         The figures, and those of every distinct class in the order of the names.
@@ -199,7 +191,7 @@ def tagging_figures(
     values, truth = check_scores(scores, targets)
     if len(names) != values.shape[1]:
         raise UsageError(f"there are scores of {counted(values.shape[1], 'class')} but {counted(len(names), 'name')}")
-    values, truth = _looked_at(values, truth, known)
+    values, truth = _only_known(values, truth, known)
     if not truth.any():
         raise UsageError("no class has a positive, so there is nothing to measure; check the annotations' names")
     distinct, merged_scores, merged_truth = merge_duplicates(values, truth, names)
@@ -207,13 +199,13 @@ def tagging_figures(
     precisions = ranked.average_precisions()
     every = precisions if len(distinct) == len(names) else RankedScores(values, truth).average_precisions()
     limits = None if thresholds is None else _merged_limits(thresholds.values, names, distinct)
-    said = thresholds is not None and thresholds.origin == "captions"
-    best_threshold, _ = (None, None) if said else ranked.best_common()
+    of_captions = thresholds is not None and thresholds.origin == "captions"
+    best_threshold, _ = (None, None) if of_captions else ranked.best_common()
     used = best_threshold if limits is None else limits
     assert used is not None
     counts = ranked.counts(used)
     judged = np.isfinite(merged_scores)
-    calibrated = not said and judged.any() and merged_scores[judged].min() >= 0 and merged_scores.max() <= 1
+    calibrated = not of_captions and judged.any() and merged_scores[judged].min() >= 0 and merged_scores.max() <= 1
     figures = TaggingFigures(
         pictures=len(values),
         classes=len(names),
@@ -226,45 +218,29 @@ def tagging_figures(
         threshold=float(limits) if limits is not None and np.ndim(limits) == 0 else None,
         best=None if best_threshold is None else set_figures(ranked.counts(best_threshold)),
         best_threshold=best_threshold,
-        own=None if said else set_figures(ranked.counts(ranked.best_own())),
+        own=None if of_captions else set_figures(ranked.counts(ranked.best_own())),
         calibration_error=calibration_error(merged_scores[judged], merged_truth[judged]) if calibrated else None,
         kinds=_by_kind(distinct, kinds or {}, precisions, counts),
     )
     limit_of = np.broadcast_to(np.asarray(used, np.float64), (len(distinct),))
-    rows = [
-        ClassFigures(*row)
-        for row in zip(
-            distinct,
-            ranked.wanted.tolist(),
-            precisions.tolist(),
-            counts.precision.tolist(),
-            counts.recall.tolist(),
-            counts.f1.tolist(),
-            limit_of.tolist(),
-            strict=True,
-        )
-    ]
-    return figures, rows
+    columns = (ranked.positives, precisions, counts.precision, counts.recall, counts.f1, limit_of)
+    return figures, [ClassFigures(*row) for row in zip(distinct, *(c.tolist() for c in columns), strict=True)]
 
 
-def _looked_at(
+def _only_known(
     values: NDArray[Any], truth: NDArray[np.bool_], known: ArrayLike | None
 ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """What nobody has looked at goes behind everything: it is never found, and never comes before a positive."""
+    """Rank unchecked pairs last: they are never predicted, and never come before a positive."""
     if known is None:
         return values, truth
-    looked_at = np.asarray(known, np.bool_)
-    return np.where(looked_at, values, -np.inf), truth & looked_at
+    checked = np.asarray(known, np.bool_)
+    return np.where(checked, values, -np.inf), truth & checked
 
 
 def merge_duplicates(
     scores: NDArray[Any], targets: NDArray[np.bool_], names: Sequence[str]
 ) -> tuple[list[str], NDArray[Any], NDArray[np.bool_]]:
-    """Columns of one name become one: its highest score, and true where any of them is.
-
-    Returns:
-        Distinct names, scores and targets ``[N, distinct]``.
-    """
+    """Merge the columns of equal names: the highest score, and true where any of them is."""
     distinct = list(dict.fromkeys(names))
     if len(distinct) == len(names):
         return distinct, scores, targets
@@ -295,11 +271,11 @@ def _merged_limits(
 def _by_kind(
     names: Sequence[str], kinds: Mapping[str, str], precisions: NDArray[np.float64], counts: Counts
 ) -> dict[str, dict[str, float]]:
-    """Per kind: classes, mean average precision, recall, and the share of classes that are found at all."""
+    """Per kind: classes, mean average precision, precision, recall, and the share of classes ever predicted rightly."""
     table = {}
     for kind in dict.fromkeys(kinds.get(name, "") for name in names):
         columns = np.array(
-            [c for c, name in enumerate(names) if kinds.get(name, "") == kind and counts.wanted[c]], np.int64
+            [c for c, name in enumerate(names) if kinds.get(name, "") == kind and counts.positives[c]], np.int64
         )
         if not kind or not len(columns):
             continue
@@ -309,24 +285,21 @@ def _by_kind(
             "map": float(precisions[columns].mean()),
             "precision": float(kept.precision.mean()),
             "recall": float(kept.recall.mean()),
-            "covered": float((kept.right > 0).mean()),
+            "covered": float((kept.correct > 0).mean()),
         }
     return table
 
 
 def calibration_error(scores: ArrayLike, targets: ArrayLike, bins: int = 15) -> float:
-    """Expected calibration error (Naeini et al., 2015): how far probabilities are from how often they come true.
+    """Compute the expected calibration error (Naeini et al., 2015), in [0, 1].
 
     Pairs of picture and class fall into bins of equal width; the difference of mean score and share of positives is
     averaged over bins by their size.
 
     Args:
-        scores: Any shape, probabilities.
+        scores: Probabilities, any shape.
         targets: The same shape, true for positives.
-        bins: How many.
-
-    Returns:
-        In [0, 1].
+        bins: Number of bins.
 
     Raises:
         UsageError: If a score is not a probability.

@@ -1,4 +1,4 @@
-"""What a model says of labeled pictures, beside what their captions and tags say."""
+"""Scores of labeled pictures, beside the tags that their annotations name."""
 
 from __future__ import annotations
 
@@ -18,28 +18,24 @@ from anytag.inference.recognizer import Recognizer
 from anytag.language.parsing.parser import load_parser
 from anytag.language.tags.tag_ids import TagIds
 
-#: Says whether a sample is wanted.
-Keep = Callable[[Sample], bool]
-
-#: Pictures that are encoded together.
 _BATCH = 16
 
-#: Problems and unknown names that a message shows.
+#: Unknown names that a message shows.
 _SHOWN = 5
 
 
 @dataclass(frozen=True)
 class LabeledScores:
-    """What a model says of pictures, and what their captions and tags say.
+    """Scores and annotated tags of pictures.
 
     Attributes:
         logits: ``[N, T]``, of the whole vocabulary (:meth:`~anytag.inference.scoring.Scorer.logits`).
         truth: ``[N, T]``: the tags named by the picture's captions and by its own tags, and what they imply.
-        samples: The pictures' annotations; their bytes are dropped.
-        evidence: ``[N, T]``, the classifier's say (:meth:`~anytag.inference.scoring.Scorer.evidence`).
+        samples: The pictures' annotations, without the pictures.
+        evidence: ``[N, T]``, from the classifier (:meth:`~anytag.inference.scoring.Scorer.class_evidence`).
         judged: ``[T]``, the tags that the annotations could have named; ``None``: all of them. A caption may name
-            anything. A data set without captions names tags of its own list only, so that nothing is known of others.
-        notes: What could not be used, in sentences for people.
+            anything; a data set without captions names only tags of its own list.
+        notes: Sentences about data that could not be used.
     """
 
     logits: NDArray[np.float32]
@@ -62,11 +58,11 @@ class LabeledScores:
 def score_pictures(
     recognizer: Recognizer, sources: Sequence[str | Path | Mapping[str, Any]], parser: str = "auto"
 ) -> LabeledScores:
-    """Run a model over pictures that have captions or tags.
+    """Score pictures that have captions or tags.
 
     Args:
         recognizer: The model.
-        sources: Whatever :func:`~anytag.datasets.opening.open_source` opens: what training takes.
+        sources: As for training: anything that :func:`~anytag.datasets.opening.open_source` opens.
         parser: Reads captions: ``auto``, ``light`` or ``spacy``.
 
     Raises:
@@ -75,33 +71,36 @@ def score_pictures(
     opened = [open_source(source) for source in sources]
     problems: list[str] = []
     labels = recognizer.labels.all()
-    rows, said, kept = [], [], []
+    logits, evidence, kept = [], [], []
     for samples, pixels in sample_batches(recognizer, opened, problems):
         kept += samples
         encoded = recognizer.backend.encode(pixels)
-        rows.append(recognizer.scorer.logits(encoded, labels))
-        said.append(recognizer.scorer.class_evidence(encoded, labels))
+        logits.append(recognizer.scorer.logits(encoded, labels))
+        evidence.append(recognizer.scorer.class_evidence(encoded, labels))
     if not kept:
         raise nothing_readable(opened, problems)
     truth, judged, notes = _truth(recognizer, kept, parser)
     if problems:
         notes = (f"Pictures that could not be used: {len(problems):,}.{_examples(problems)}", *notes)
-    return LabeledScores(np.concatenate(rows), truth, kept, np.concatenate(said), judged, notes)
+    return LabeledScores(np.concatenate(logits), truth, kept, np.concatenate(evidence), judged, notes)
 
 
 def sample_batches(
-    recognizer: Recognizer, sources: Sequence[SampleSource], problems: list[str], keep: Keep | None = None
+    recognizer: Recognizer,
+    sources: Sequence[SampleSource],
+    problems: list[str],
+    keep: Callable[[Sample], bool] | None = None,
 ) -> Iterator[tuple[list[Sample], NDArray[np.uint8]]]:
-    """Samples whose pictures can be read, with the pixels that a model wants to see, ``[B, R, R, 3]``.
+    """Read samples and preprocess their pictures for a model.
 
     Args:
         recognizer: The model.
-        sources: Where they come from.
-        problems: Receives, in sentences, what cannot be read.
-        keep: Says of a sample whether it is wanted; ``None``: all are.
+        sources: The sources to read.
+        problems: Receives a message for everything that cannot be read.
+        keep: Selects samples; ``None``: all.
 
     Yields:
-        Annotations, their pictures' bytes dropped, and pixels.
+        Samples without their pictures, and pixels ``[B, R, R, 3]``.
     """
     samples: dict[str, Sample] = {}
 
@@ -130,7 +129,7 @@ def sample_batches(
 
 
 def nothing_readable(sources: Sequence[SampleSource], problems: Sequence[str]) -> UsageError:
-    """What to raise where not one picture of some sources can be read."""
+    """Return the error to raise if none of the pictures can be read."""
     where = ", ".join(source.description for source in sources)
     return UsageError(f"no picture could be read from {where}.{_examples(problems)}")
 
@@ -138,7 +137,7 @@ def nothing_readable(sources: Sequence[SampleSource], problems: Sequence[str]) -
 def _truth(
     recognizer: Recognizer, samples: Sequence[Sample], parser: str
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_] | None, tuple[str, ...]]:
-    """What is true of the pictures, which tags they judge, and what could not be understood."""
+    """Return ``truth``, ``judged`` and notes of :class:`LabeledScores`."""
     vocabulary = recognizer.vocabulary
     ids = TagIds(vocabulary, load_parser(parser))  # type: ignore[arg-type]
     truth = np.zeros((len(samples), len(vocabulary)), dtype=bool)

@@ -1,10 +1,10 @@
-"""METEOR by NLTK, for those who have WordNet on their machine; nothing is downloaded.
+"""METEOR by NLTK, with a local WordNet; nothing is downloaded.
 
-NLTK has METEOR as Banerjee and Lavie (2005) published it: words match if they are equal, have one stem, or share a
-meaning in WordNet (where NLTK looks up their stems, and so misses the meanings of words that are not their own stem).
-The papers print figures of the later Java program (version 1.5), which also knows paraphrases and weighs words. The two
-cannot be compared, and tables call this one by its name. WordNet is read by our own reader: NLTK's wants a file that
-Debian leaves out, and reads from its own folders alone.
+NLTK implements METEOR as published by Banerjee and Lavie (2005): words match if they are equal, have the same stem, or
+share a meaning in WordNet (where NLTK looks up their stems, and so misses the meanings of words that differ from their
+stem). The papers print figures of the later Java program (version 1.5), which also has paraphrases and word weights.
+The two are not comparable, so tables name this one "METEOR (NLTK)". WordNet is read by our own reader: NLTK's needs a
+file that Debian leaves out, and reads only from its own folders.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from anytag.errors import AnytagError, MissingExtraError
 from anytag.evaluation.captioning import caption_words
 from anytag.language.tags.wordnet import PARTS_OF_SPEECH, PartOfSpeech, WordNet
 
-#: Where WordNet itself looks for its database, and where Debian, macOS (Homebrew) and a build from source put it.
+#: WordNet's own environment variables, and its folders on Debian, macOS (Homebrew) and after a build from source.
 _VARIABLES = ("WNSEARCHDIR", "WNHOME")
 _FOLDERS = ("/usr/share/wordnet", "/opt/homebrew/opt/wordnet/dict", "/usr/local/WordNet-3.0/dict")
 
-#: Ends of forms, and what the lemma ends in instead (morphy(7WN)).
+#: Inflectional endings, and those of the lemma (morphy(7WN)).
 _ENDINGS: dict[PartOfSpeech, tuple[tuple[str, str], ...]] = {
     "noun": (
         *(("s", ""), ("ses", "s"), ("ves", "f"), ("xes", "x"), ("zes", "z"), ("ches", "ch"), ("shes", "sh")),
@@ -36,16 +36,16 @@ _ENDINGS: dict[PartOfSpeech, tuple[tuple[str, str], ...]] = {
 
 
 class WordNetMissingError(AnytagError):
-    """No WordNet on this machine."""
+    """There is no WordNet on this machine."""
 
     kind = "missing_data"
 
 
 class Meteor:
-    """The mean of METEOR over pictures, in [0, 1]: each caption against the reference that fits it best.
+    """Mean METEOR over pictures, in [0, 1], of each caption and its best matching reference.
 
     Args:
-        folder: WordNet's database files; ``None``: where they usually are.
+        folder: See :func:`find_wordnet`.
 
     Raises:
         MissingExtraError: If NLTK is not installed.
@@ -59,11 +59,11 @@ class Meteor:
         except ImportError:
             raise MissingExtraError("METEOR", "meteor") from None
         self.folder = find_wordnet(folder)
-        meanings = _Meanings(self.folder)
-        self._score: Callable[..., float] = partial(meteor_score, stemmer=PorterStemmer(), wordnet=meanings)
+        wordnet = _Synsets(self.folder)
+        self._score: Callable[..., float] = partial(meteor_score, stemmer=PorterStemmer(), wordnet=wordnet)
 
     def __call__(self, candidates: Sequence[str], references: Sequence[Sequence[str]]) -> float:
-        """The score of a set of captions, with the references of each."""
+        """Score captions against the references of each."""
         scores = [
             self._score([caption_words(other) for other in others], caption_words(candidate))
             for candidate, others in zip(candidates, references, strict=True)
@@ -71,27 +71,25 @@ class Meteor:
         return sum(scores) / len(scores)
 
 
-class _Meanings:
-    """What NLTK asks of WordNet: the words that share a meaning with a word, each asked for once."""
+class _Synsets:
+    """WordNet in the interface that NLTK expects, with a cache."""
 
     def __init__(self, folder: Path):
-        self._wordnet, self._known = WordNet(folder), dict[str, list[_Synset]]()
+        self._wordnet, self._cache = WordNet(folder), dict[str, list[_Synset]]()
         self._exceptions = {part: dict(_irregular(folder / f"{part}.exc")) for part in PARTS_OF_SPEECH}
 
     def synsets(self, word: str) -> list[_Synset]:
-        """The meanings of a word in any form."""
-        if word not in self._known:
-            found = [
+        if word not in self._cache:
+            self._cache[word] = [
                 _Synset(synset.words)
                 for part in PARTS_OF_SPEECH
                 for form in self._forms(word, part)
                 for synset in self._wordnet.synsets(form, part)
             ]
-            self._known[word] = found
-        return self._known[word]
+        return self._cache[word]
 
     def _forms(self, word: str, part: PartOfSpeech) -> list[str]:
-        """A word and what it may be a form of, as WordNet's own morphy(7WN) has it."""
+        """Return a word and its possible lemmas, as WordNet's morphy(7WN)."""
         irregular = self._exceptions[part].get(word)
         if irregular is None:
             irregular = [word.removesuffix(end) + new for end, new in _ENDINGS[part] if word.endswith(end)]
@@ -115,7 +113,7 @@ class _Lemma:
 
 
 def _irregular(file: Path) -> Iterator[tuple[str, list[str]]]:
-    """Irregular forms with what they are forms of."""
+    """Read irregular forms with their lemmas."""
     if file.is_file():
         for line in file.read_text(encoding="utf-8").splitlines():
             form, *lemmas = line.split()
@@ -123,10 +121,10 @@ def _irregular(file: Path) -> Iterator[tuple[str, list[str]]]:
 
 
 def find_wordnet(folder: str | Path | None = None) -> Path:
-    """The folder of WordNet's database files.
+    """Find the folder of WordNet's database files.
 
     Args:
-        folder: That or one above it; ``None``: where it usually is.
+        folder: That folder or its parent; ``None``: search the usual places.
 
     Raises:
         WordNetMissingError: If it is not there.
@@ -147,5 +145,5 @@ def _places() -> Iterator[Path]:
         if value := os.environ.get(name):
             yield from (Path(value), Path(value) / "dict")
     yield from map(Path, _FOLDERS)
-    for value in os.environ.get("NLTK_DATA", "~/nltk_data").split(os.pathsep):  # Where nltk.download puts it.
+    for value in os.environ.get("NLTK_DATA", "~/nltk_data").split(os.pathsep):  # Folder of nltk.download.
         yield Path(value).expanduser() / "corpora" / "wordnet"

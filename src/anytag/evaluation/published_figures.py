@@ -1,4 +1,4 @@
-"""The figures that the papers print, in per cent, to stand beside what is measured.
+"""Figures printed in the papers, in per cent, for comparison with measured ones.
 
 Tag2Text, tables 1, 2 and its figures on NUS-WIDE (arXiv 2303.05657); RAM, tables 2 and 3 (arXiv 2306.03514); RAM++,
 tables 2 and 8 (arXiv 2310.15200).
@@ -15,12 +15,12 @@ class PublishedRow:
     """A row of a table.
 
     Attributes:
-        system: As the paper calls it.
+        system: Name in the paper.
         paradigm: How it recognizes.
-        pretraining: Pictures that it was pre-trained on, or tags that it was taught.
-        sets: By benchmark: F1, precision, recall.
-        maps: By benchmark: mean average precision.
-        notes: By benchmark, what must be known of a figure.
+        pretraining: Number of pre-training pictures, or of training tags.
+        sets: F1, precision and recall by benchmark.
+        maps: Mean average precision by benchmark.
+        notes: Caveats by benchmark.
     """
 
     system: str
@@ -83,10 +83,10 @@ MULTI_LABEL = (
     PublishedRow("RAM-14M", "tagging", "119.9M", maps=_seven(86.9, 86.5, 69.2, 80.6, 69.4, 55.4, 56.9)),
 )  # fmt: skip
 
-#: What official checkpoints, and so models that were made of them, are called: ``ram_plus_swin_large_14m``.
+#: Names of official checkpoints, and so of models converted from them: ``ram_plus_swin_large_14m``.
 _CHECKPOINT = re.compile(r"(ram_plus|ram|tag2text)_swin(_|$)")
 
-#: Others that the papers print of the same benchmarks.
+#: Further figures that the papers print for the same benchmarks.
 FURTHER = (
     PublishedRow(
         "CLIP", "alignment", "400M", {"nus-wide": (46.0, 54.0, 40.1), "openimages-rare": (55.1, 67.5, 46.5)},
@@ -113,7 +113,7 @@ FURTHER = (
 
 
 def published_sets(system: str, paradigm: str, benchmark: str) -> list[tuple[str, tuple[float, float, float]]]:
-    """Published F1, precision and recall of a system on a benchmark: what it was pre-trained on, and the figures."""
+    """Return the pre-training and the published F1, precision and recall of a system on a benchmark."""
     return [
         (row.pretraining, row.sets[benchmark])
         for row in (*RECOGNITION, *FURTHER)
@@ -122,7 +122,7 @@ def published_sets(system: str, paradigm: str, benchmark: str) -> list[tuple[str
 
 
 def published_maps(system: str, benchmark: str) -> list[tuple[str, float]]:
-    """Published mean average precision of a system on a benchmark: the row's name, and the figure."""
+    """Return the row's name and the published mean average precision of a system on a benchmark."""
     return [
         (row.system, row.maps[benchmark])
         for row in (*MULTI_LABEL, *FURTHER)
@@ -131,7 +131,7 @@ def published_maps(system: str, benchmark: str) -> list[tuple[str, float]]:
 
 
 def _same(row: str, system: str) -> bool:
-    """Whether a row is of this system: RAM-14M is of RAM and of "RAM: runs/other", but RAM++ is not."""
+    """Whether a row is about this system: RAM-14M is about RAM and "RAM: runs/other", but RAM++ is not."""
     plain = system.partition(": ")[0].lower().removesuffix(" (itc)")
     if official := _CHECKPOINT.match(plain):
         plain = {"ram_plus": "ram++"}.get(official[1], official[1])

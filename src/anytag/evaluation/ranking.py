@@ -1,4 +1,4 @@
-"""Scores of many pictures sorted once, so that every figure over thresholds is a look-up.
+"""Average precision, precision, recall and F1 from scores that are sorted once.
 
 57,224 pictures by 214 classes (OpenImages-common, RAM section 4.1) are ranked in well under a second.
 """
@@ -14,7 +14,7 @@ from anytag.errors import UsageError
 from anytag.foundations.log_odds import log_odds, sigmoid
 from anytag.foundations.wording import counted
 
-#: How many common thresholds are tried, evenly spaced over the ranks of the surest scores and of the others.
+#: Common thresholds that are tried, evenly spaced over the ranks of the highest scores and of the others.
 _CANDIDATES, _FURTHER = 1000, 200
 
 #: Keeps log-odds finite.
@@ -23,50 +23,52 @@ _EDGE = 1e-12
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What a threshold lets through, per class.
+    """Prediction counts per class at a threshold.
 
     Attributes:
-        found: ``[..., C]``, pictures at or above the threshold.
-        right: ``[..., C]``, how many of these are positives.
-        wanted: ``[C]``, positives in all.
+        predicted: ``[..., C]``, pictures that score at or above the threshold.
+        correct: ``[..., C]``, true positives.
+        positives: ``[C]``, all positives.
     """
 
-    found: NDArray[np.int64]
-    right: NDArray[np.int64]
-    wanted: NDArray[np.int64]
+    predicted: NDArray[np.int64]
+    correct: NDArray[np.int64]
+    positives: NDArray[np.int64]
 
     @property
     def precision(self) -> NDArray[np.float64]:
-        """Per class; 0 where nothing was found."""
-        return np.asarray(self.right / np.maximum(self.found, 1), np.float64)
+        """Per class; 0 where nothing is predicted."""
+        return np.asarray(self.correct / np.maximum(self.predicted, 1), np.float64)
 
     @property
     def recall(self) -> NDArray[np.float64]:
-        """Per class; NaN where there is no positive."""
-        return np.asarray(np.where(self.wanted > 0, self.right / np.maximum(self.wanted, 1), np.nan), np.float64)
+        """Per class; NaN without positives."""
+        values = self.correct / np.maximum(self.positives, 1)
+        return np.asarray(np.where(self.positives > 0, values, np.nan), np.float64)
 
     @property
     def f1(self) -> NDArray[np.float64]:
-        """Per class; NaN where there is no positive."""
-        values = 2 * self.right / np.maximum(self.found + self.wanted, 1)
-        return np.asarray(np.where(self.wanted > 0, values, np.nan), np.float64)
+        """Per class; NaN without positives."""
+        values = 2 * self.correct / np.maximum(self.predicted + self.positives, 1)
+        return np.asarray(np.where(self.positives > 0, values, np.nan), np.float64)
 
     @property
     def micro(self) -> tuple[float, float, float]:
-        """Precision, recall and F1 over all pictures and classes together."""
-        right, found, wanted = int(self.right.sum()), int(self.found.sum()), int(self.wanted.sum())
-        return right / max(found, 1), right / max(wanted, 1), 2 * right / max(found + wanted, 1)
+        """Precision, recall and F1 over all classes together."""
+        correct, predicted, positives = (int(c.sum()) for c in (self.correct, self.predicted, self.positives))
+        f1 = 2 * correct / max(predicted + positives, 1)
+        return correct / max(predicted, 1), correct / max(positives, 1), f1
 
     def of(self, columns: NDArray[np.int64]) -> Counts:
-        """The counts of some classes."""
-        return Counts(self.found[..., columns], self.right[..., columns], self.wanted[columns])
+        """Select classes."""
+        return Counts(self.predicted[..., columns], self.correct[..., columns], self.positives[columns])
 
 
 def check_scores(scores: ArrayLike, targets: ArrayLike) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
-    """Both as ``[N, C]`` arrays; scores keep their precision.
+    """Return both as ``[N, C]`` arrays; scores keep their precision.
 
     Raises:
-        UsageError: If the shapes differ or a score is not a number.
+        UsageError: If the shapes differ or a score is NaN.
     """
     values, truth = np.asarray(scores), np.asarray(targets)
     if not np.issubdtype(values.dtype, np.floating):
@@ -89,40 +91,15 @@ def check_scores(scores: ArrayLike, targets: ArrayLike) -> tuple[NDArray[np.floa
     return values, truth.astype(np.bool_)
 
 
-def operating_points(
-    scores: NDArray[np.floating], targets: NDArray[np.bool_]
-) -> tuple[NDArray[np.floating], NDArray[np.int64], NDArray[np.int64]]:
-    """Operating points of one class, from the strictest to the loosest.
-
-    Pictures with equal scores pass a threshold together, so there is a point for every distinct score.
-
-    Args:
-        scores: ``[N]``.
-        targets: ``[N]``.
-
-    Returns:
-        Distinct scores in falling order; how many pictures, and how many positives, reach each of them.
-    """
-    order = np.argsort(-scores, kind="stable")
-    return _points(scores[order], np.cumsum(targets[order]))
-
-
-def _points(
-    falling: NDArray[np.floating], hits: NDArray[np.integer]
-) -> tuple[NDArray[np.floating], NDArray[np.int64], NDArray[np.int64]]:
-    last = np.flatnonzero(np.append(falling[1:] != falling[:-1], True))
-    return falling[last], last + 1, hits[last].astype(np.int64)
-
-
 def average_precision(scores: ArrayLike, targets: ArrayLike) -> float:
-    """Area under the precision-recall curve as a sum over recall steps, without interpolation.
+    """Compute the area under the precision-recall curve as a sum over recall steps, without interpolation.
 
     ``AP = sum_k (R_k - R_(k-1)) P_k`` over the distinct scores. Pictures with equal scores enter together, so the
     result does not depend on the order of the pictures; without equal scores it is the official ``get_mAP``
     and the mean over the positives of the precision at their rank.
 
     Args:
-        scores: ``[N]``, higher is more certain; any monotone scale.
+        scores: ``[N]``, on any monotone scale.
         targets: ``[N]``, true or 1 for positives.
 
     Returns:
@@ -135,39 +112,22 @@ def average_precision(scores: ArrayLike, targets: ArrayLike) -> float:
 
 
 def average_precisions(scores: ArrayLike, targets: ArrayLike) -> NDArray[np.float64]:
-    """:func:`average_precision` of every class.
-
-    Args:
-        scores: ``[N, C]``.
-        targets: ``[N, C]``, true or 1 for positives.
-
-    Returns:
-        ``[C]`` in [0, 1]; NaN for classes without positives.
-
-    Raises:
-        UsageError: If the shapes differ or a score is NaN.
-    """
-    values, truth = check_scores(scores, targets)
-    return np.array([_area(*operating_points(values[:, c], truth[:, c])[1:]) for c in range(values.shape[1])])
-
-
-def _area(found: NDArray[np.int64], right: NDArray[np.int64]) -> float:
-    """Average precision of operating points; NaN without positives."""
-    return float((np.diff(right, prepend=0) * right / found).sum() / right[-1]) if right[-1] else float("nan")
+    """Compute :func:`average_precision` for every class: ``[N, C]`` each to ``[C]``."""
+    return RankedScores(scores, targets).average_precisions()
 
 
 class RankedScores:
-    """Scores and what is true, every class sorted from the surest picture down.
+    """Scores and annotations, sorted by falling score within each class.
 
     Args:
-        scores: ``[N, C]``, higher is surer; any monotone scale.
+        scores: ``[N, C]``, on any monotone scale.
         targets: ``[N, C]``, true for positives.
 
     Attributes:
-        wanted: ``[C]``, positives of each class.
+        positives: ``[C]``, number of positives.
 
     Raises:
-        UsageError: If the shapes differ or a score is not a number.
+        UsageError: If the shapes differ or a score is NaN.
     """
 
     def __init__(self, scores: ArrayLike, targets: ArrayLike):
@@ -176,55 +136,56 @@ class RankedScores:
         order = np.argsort(columns, axis=1)[:, ::-1]
         self._falling = np.take_along_axis(columns, order, 1)
         self._hits = np.cumsum(np.take_along_axis(np.ascontiguousarray(truth.T), order, 1), axis=1, dtype=np.int32)
-        self.wanted: NDArray[np.int64] = truth.sum(0, dtype=np.int64)
-
-    @property
-    def pictures(self) -> int:
-        """How many pictures there are."""
-        return int(self._falling.shape[1])
-
-    @property
-    def classes(self) -> int:
-        """How many classes there are."""
-        return int(self._falling.shape[0])
+        self.positives: NDArray[np.int64] = truth.sum(0, dtype=np.int64)
+        self._classes, self._pictures = self._falling.shape
 
     def curve(self, column: int) -> tuple[NDArray[np.floating], NDArray[np.int64], NDArray[np.int64]]:
-        """The operating points of one class; see :func:`operating_points`."""
-        return _points(self._falling[column], self._hits[column])
+        """Return the operating points of one class, from the strictest to the loosest.
+
+        Pictures with equal scores pass a threshold together, so there is a point for every distinct score.
+
+        Returns:
+            Distinct scores in falling order; how many pictures, and how many positives, reach each of them.
+        """
+        falling = self._falling[column]
+        last = np.flatnonzero(np.append(falling[1:] != falling[:-1], True))
+        return falling[last], last + 1, self._hits[column, last].astype(np.int64)
 
     def average_precisions(self) -> NDArray[np.float64]:
-        """``[C]``, each class's :func:`average_precision`; NaN for classes without positives."""
-        return np.array([_area(*self.curve(column)[1:]) for column in range(self.classes)])
+        """Compute each class's :func:`average_precision`, ``[C]``; NaN without positives."""
+
+        def area(column: int) -> float:
+            _, predicted, correct = self.curve(column)
+            steps = np.diff(correct, prepend=0)
+            return float((steps * correct / predicted).sum() / correct[-1]) if correct[-1] else float("nan")
+
+        return np.array([area(column) for column in range(self._classes)])
 
     def counts(self, thresholds: ArrayLike) -> Counts:
-        """What passes one threshold for all classes, one for each (``[C]``), or several of either.
-
-        Args:
-            thresholds: A number, ``[C]``, or ``[K, C]``; a score at the threshold passes.
-        """
+        """Count what reaches a threshold: a number for all classes, ``[C]``, or ``[K, C]``."""
         limits = np.asarray(thresholds, np.float64)
-        limits = np.broadcast_to(limits, (*limits.shape[:-1], self.classes) if limits.ndim else (self.classes,))
-        found = np.empty(limits.shape, np.int64)
-        for column in range(self.classes):
+        limits = np.broadcast_to(limits, (*limits.shape[:-1], self._classes) if limits.ndim else (self._classes,))
+        predicted = np.empty(limits.shape, np.int64)
+        for column in range(self._classes):
             rising = self._falling[column, ::-1]
-            found[..., column] = self.pictures - np.searchsorted(rising, limits[..., column], "left")
-        right = np.where(found > 0, self._hits[np.arange(self.classes), np.maximum(found, 1) - 1], 0)
-        return Counts(found, right.astype(np.int64), self.wanted)
+            predicted[..., column] = self._pictures - np.searchsorted(rising, limits[..., column], "left")
+        hits = self._hits[np.arange(self._classes), np.maximum(predicted, 1) - 1]
+        return Counts(predicted, np.where(predicted > 0, hits, 0).astype(np.int64), self.positives)
 
     def best_common(self) -> tuple[float, float]:
-        """The one threshold with the best F1 as the papers define it, and that F1.
+        """Find the one threshold with the best F1 as the papers define it, and that F1.
 
-        That is the harmonic mean of macro precision and macro recall (Tag2Text, table 2). A thousand candidates lie
-        evenly among the ranks of the surest scores, ten times as many as there are positives, and two hundred among
-        those of the others. Classes without positives are left out.
+        That F1 is the harmonic mean of macro precision and macro recall (Tag2Text, table 2) over classes with
+        positives. 1,000 candidates are spread evenly over the ranks of the highest scores, ten times as many as there
+        are positives, and 200 over the others.
         """
-        known = np.flatnonzero(self.wanted)
+        known = np.flatnonzero(self.positives)
         if not len(known):
             raise UsageError("no class has a positive, so no threshold can be chosen; check the annotations' names")
         pooled = np.sort(self._falling[known], axis=None)
         pooled = pooled[np.isfinite(pooled)]
         # The best threshold seldom lets more pass than ten times as many as there are positives.
-        surest = pooled.size - min(pooled.size, 10 * int(self.wanted.sum()))
+        surest = pooled.size - min(pooled.size, 10 * int(self.positives.sum()))
         ranks = (np.linspace(surest, pooled.size - 1, _CANDIDATES), np.linspace(0, surest, _FURTHER))
         candidates = np.unique(pooled[np.concatenate(ranks).astype(np.int64)])
         counts = self.counts(candidates[:, None]).of(known)
@@ -234,17 +195,16 @@ class RankedScores:
         return float(candidates[best]), float(f1[best])
 
     def best_own(self) -> NDArray[np.float64]:
-        """``[C]``, the threshold with each class's own best F1; infinite, so that nothing passes, without positives."""
-        best = np.full(self.classes, np.inf)
-        for column in np.flatnonzero(self.wanted):
-            levels, found, right = self.curve(int(column))
-            place = int((2 * right / (found + self.wanted[column])).argmax())
-            best[column] = between(levels, place)
+        """Find the threshold with the best F1 for each class, ``[C]``; infinite without positives."""
+        best = np.full(self._classes, np.inf)
+        for column in np.flatnonzero(self.positives):
+            levels, predicted, correct = self.curve(int(column))
+            best[column] = threshold_below(levels, int((2 * correct / (predicted + self.positives[column])).argmax()))
         return best
 
 
-def between(levels: NDArray[np.floating], place: int) -> float:
-    """A threshold that ``levels[place]`` reaches and the next lower level does not."""
+def threshold_below(levels: NDArray[np.floating], place: int) -> float:
+    """Return a threshold that ``levels[place]`` reaches and the next lower level does not."""
     here = float(levels[place])
     if place + 1 == len(levels):
         return here
@@ -257,13 +217,13 @@ def between(levels: NDArray[np.floating], place: int) -> float:
 
 
 def standardized(scores: ArrayLike) -> NDArray[np.float32]:
-    """Scores of every class, then of every picture, brought to mean 0 and deviation 1.
+    """Standardize the scores of every class, then of every picture, to mean 0 and deviation 1.
 
-    A prompt that likes all pictures no longer outranks the others, nor does a picture that all prompts like. It needs
+    A prompt that fits all pictures no longer outranks the others, nor does a picture that fits all prompts. It needs
     no annotations, and is the stronger form of a CLIP baseline (SPARC, Miller et al., 2025, section 3).
 
     Args:
-        scores: ``[N, C]``, any scale; probabilities are brought to log-odds by the caller if they should be.
+        scores: ``[N, C]``, any scale; convert probabilities to log-odds first if they should be.
     """
     values = np.asarray(scores, np.float64)
     for axis in (0, 1):

@@ -1,4 +1,4 @@
-"""The HTML report: one file with figures, plots, worst classes, and the pictures behind the worst errors."""
+"""The HTML report: one file with figures, plots, the worst classes, and pictures of the worst errors."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ from anytag.evaluation.evaluation import Detail, Evaluation
 from anytag.evaluation.figures import TUNED_ON_TEST, SetFigures
 from anytag.evaluation.published_figures import published_maps, published_sets
 from anytag.evaluation.ranking import RankedScores
+from anytag.evaluation.tables import percent
 from anytag.foundations.atomic_files import write_text
-from anytag.foundations.wording import counted
+from anytag.foundations.wording import counted, shown
 from anytag.pictures import read_picture
 
-#: Classes in the table of the worst, curves in the plot, pictures of each kind of error.
+#: Numbers of classes in the table of the worst, of curves in the plot, and of pictures of each kind of error.
 _WORST, _CURVES, _ERRORS = 15, 4, 6
 
-#: Annotations that stand below a picture.
+#: Annotations listed below a picture.
 _TRUE = 6
 
 #: Side of the small pictures, in pixels.
@@ -43,11 +44,11 @@ img { display: block; margin-bottom: .3em; }
 
 
 def write_report(parts: Sequence[tuple[Evaluation, Detail | None, Benchmark]], path: Path) -> None:
-    """Write the report of some evaluations, whole or not at all.
+    """Write the report of evaluations to an HTML file.
 
     Args:
-        parts: Each with what it was made of, if it is one of tagging, and its benchmark, for the pictures.
-        path: The HTML file.
+        parts: Evaluations, with details of those of tagging, and their benchmarks, for the pictures.
+        path: The file, which is written whole or not at all.
     """
     body = ["<h1>anytag evaluate</h1>", *_overview([one for one, _, _ in parts])]
     for number, (one, detail, benchmark) in enumerate(parts):
@@ -66,13 +67,13 @@ def _overview(evaluations: Sequence[Evaluation]) -> list[str]:
         cells = ["–"] * 6
         if one.tagging is not None:
             found = one.tagging.found
-            cells[:2] = _percent(one.tagging.map_papers), html.escape(published) or "–"
+            cells[:2] = percent(one.tagging.map_papers), html.escape(published) or "–"
             if found is not None:
-                cells[2:5] = map(_percent, (found.f1, found.precision, found.recall))
+                cells[2:5] = map(percent, (found.f1, found.precision, found.recall))
         if one.captions is not None:
-            cells[5] = f"CIDEr-D {_percent(one.captions.cider)}"
+            cells[5] = f"CIDEr-D {percent(one.captions.cider)}"
         if one.retrieval is not None:
-            cells[5] = f"R@1 {_percent(one.retrieval.text[1])} (text), {_percent(one.retrieval.picture[1])} (picture)"
+            cells[5] = f"R@1 {percent(one.retrieval.text[1])} (text), {percent(one.retrieval.picture[1])} (picture)"
         values = "".join(f"<td>{cell}</td>" for cell in cells)
         rows.append(
             f'<tr><td><a href="#part-{number}">{html.escape(one.system)}</a> ({one.paradigm})</td>'
@@ -83,29 +84,25 @@ def _overview(evaluations: Sequence[Evaluation]) -> list[str]:
     return ["<h2>Overview</h2>", f"<table><tr>{head}</tr>{''.join(rows)}</table>"]
 
 
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f}"
-
-
 def _section(number: int, one: Evaluation, detail: Detail | None, benchmark: Benchmark) -> list[str]:
     what = "captions" if one.captions is not None else "retrieval" if one.retrieval is not None else one.paradigm
     body = [f'<h2 id="part-{number}">{html.escape(one.system)} ({what}) on {html.escape(one.title)}</h2>']
     body += [f'<p class="note">{html.escape(note)}.</p>' for note in one.notes]
     if one.captions is not None:
-        bleu = ", ".join(f"{100 * value:.1f}" for value in one.captions.bleu)
-        meteor = "" if one.captions.meteor is None else f"; METEOR (NLTK) {100 * one.captions.meteor:.1f}"
+        bleu = ", ".join(map(percent, one.captions.bleu))
+        meteor = "" if one.captions.meteor is None else f"; METEOR (NLTK) {percent(one.captions.meteor)}"
         body.append(
-            f"<p>BLEU-1 to 4: {bleu}; ROUGE-L {100 * one.captions.rouge_l:.1f}; "
-            f"CIDEr-D {100 * one.captions.cider:.1f}{meteor}.</p>"
+            f"<p>BLEU-1 to 4: {bleu}; ROUGE-L {percent(one.captions.rouge_l)}; "
+            f"CIDEr-D {percent(one.captions.cider)}{meteor}.</p>"
         )
     if one.caption_tags is not None:
         body.append(
-            f"<p>Captions name {100 * one.caption_tags.coverage:.1f} % of the annotated tags; "
-            f"{100 * one.caption_tags.hallucinated:.1f} % of the tags that they name are not annotated.</p>"
+            f"<p>Captions name {percent(one.caption_tags.coverage)} % of the annotated tags; "
+            f"{percent(one.caption_tags.hallucinated)} % of the tags that they name are not annotated.</p>"
         )
     if one.retrieval is not None:
         text, picture = (
-            ", ".join(f"R@{k} {100 * value:.1f}" for k, value in part.items())
+            ", ".join(f"R@{k} {percent(value)}" for k, value in part.items())
             for part in (one.retrieval.text, one.retrieval.picture)
         )
         ranks = f" Median ranks {one.median_rank[0]:g} and {one.median_rank[1]:g}." if one.median_rank else ""
@@ -118,7 +115,6 @@ def _section(number: int, one: Evaluation, detail: Detail | None, benchmark: Ben
 def _tagging(one: Evaluation, detail: Detail, benchmark: Benchmark) -> list[str]:
     tagging = one.tagging
     assert tagging is not None
-    named = one.paradigm == "captioning"  # A caption names a category or does not: there is nothing to tune or draw.
     rows = []
     for name, figures, note in (
         ("reported", tagging.found, tagging.thresholds or ""),
@@ -130,7 +126,7 @@ def _tagging(one: Evaluation, detail: Detail, benchmark: Benchmark) -> list[str]
     head = "<tr><th></th><th>F1</th><th>P</th><th>R</th><th>mean F1</th><th>micro F1</th><th>threshold</th></tr>"
     interval = ""
     if tagging.map_interval:
-        interval = f" (95 % interval {100 * tagging.map_interval[0]:.1f} to {100 * tagging.map_interval[1]:.1f})"
+        interval = f" (95 % interval {percent(tagging.map_interval[0])} to {percent(tagging.map_interval[1])})"
     error = "" if tagging.calibration_error is None else f" Calibration error {tagging.calibration_error:.3f}."
     beside = ", ".join(
         f"{name}: F1 {f1}, P {p}, R {r}" for name, (f1, p, r) in published_sets(one.system, one.paradigm, one.benchmark)
@@ -138,19 +134,19 @@ def _tagging(one: Evaluation, detail: Detail, benchmark: Benchmark) -> list[str]
     body = [
         f"<p>{counted(tagging.pictures, 'picture')}, {counted(tagging.classes, 'class')}, "
         f"{counted(tagging.positives, 'positive')}. Mean average precision "
-        f"{100 * tagging.map_papers:.1f} as the papers define it, "
-        f"{100 * tagging.map_distinct:.1f}{interval} over distinct classes with positives.{error}</p>",
+        f"{percent(tagging.map_papers)} as the papers define it, "
+        f"{percent(tagging.map_distinct)}{interval} over distinct classes with positives.{error}</p>",
         f"<p>Published: {html.escape(beside)}.</p>" if beside else "",
         f"<table>{head}{''.join(rows)}</table>",
         '<div class="plots">',
     ]
-    if not named:
+    if one.paradigm != "captioning":  # A caption names a category or does not: there is nothing to tune or draw.
         body.append(
             _figure(_curves(one, detail), "Precision and recall: all pairs together; classes from best to worst")
         )
         judged = np.ones(detail.scores.shape, np.bool_) if detail.known is None else detail.known
-        shown = histogram(detail.scores[judged], detail.targets[judged])
-        body.append(_figure(shown, "Scores of true and untrue pairs"))
+        chart = histogram(detail.scores[judged], detail.targets[judged])
+        body.append(_figure(chart, "Scores of true and untrue pairs"))
     if tagging.kinds:
         kinds = list(tagging.kinds)
         series = [
@@ -162,8 +158,8 @@ def _tagging(one: Evaluation, detail: Detail, benchmark: Benchmark) -> list[str]
     wrong = (row for row in one.classes if row.positives and row.average_precision + row.recall < 2)
     worst = sorted(wrong, key=lambda row: (row.average_precision, row.f1))[:_WORST]
     lines = "".join(
-        f"<tr><td>{html.escape(row.name)}</td><td>{row.positives:,}</td><td>{100 * row.average_precision:.1f}</td>"
-        f"<td>{100 * row.precision:.1f}</td><td>{100 * row.recall:.1f}</td></tr>"
+        f"<tr><td>{html.escape(row.name)}</td><td>{row.positives:,}</td><td>{percent(row.average_precision)}</td>"
+        f"<td>{percent(row.precision)}</td><td>{percent(row.recall)}</td></tr>"
         for row in worst
     )
     if worst:
@@ -175,7 +171,7 @@ def _tagging(one: Evaluation, detail: Detail, benchmark: Benchmark) -> list[str]
 
 def _set_row(name: str, figures: SetFigures, note: str) -> str:
     values = (figures.f1, figures.precision, figures.recall, figures.mean_f1, figures.micro_f1)
-    cells = "".join(f"<td>{100 * value:.1f}</td>" for value in values)
+    cells = "".join(f"<td>{percent(value)}</td>" for value in values)
     return f"<tr><td>{name}</td>{cells}<td>{html.escape(note)}</td></tr>"
 
 
@@ -184,7 +180,7 @@ def _figure(svg: str, caption: str) -> str:
 
 
 def _curves(one: Evaluation, detail: Detail) -> str:
-    """Of all pairs together, and of classes from the best to the worst, without pairs that nobody has looked at."""
+    """Draw curves of all checked pairs together, and of classes from the best to the worst."""
     known = np.ones(detail.scores.shape, np.bool_) if detail.known is None else detail.known
     place = {name: column for column, name in enumerate(detail.names)}
     classes = [row for row in one.classes if detail.targets[known[:, place[row.name]], place[row.name]].any()]
@@ -199,47 +195,50 @@ def _curves(one: Evaluation, detail: Detail) -> str:
     lines = []
     for name, scores, targets in parts:
         ranked = RankedScores(scores[:, None], targets[:, None])
-        _, found, right = ranked.curve(0)
-        lines.append((name, right / ranked.wanted[0], right / found))
+        _, predicted, correct = ranked.curve(0)
+        lines.append((name, correct / ranked.positives[0], correct / predicted))
     return line_chart(lines, "recall", "precision")
 
 
 def _errors(one: Evaluation, detail: Detail, benchmark: Benchmark) -> list[str]:
-    """The surest wrong pairs, and the true ones that score lowest for their class: each class and picture once."""
+    """Show the most confident errors of both kinds, each class and picture once."""
     body = []
     limits = {row.name: row.threshold for row in one.classes}
     margins = detail.scores - np.array([limits.get(name, np.inf) for name in detail.names], np.float32)
     margins = np.where(np.isfinite(margins), margins, 0)
     if detail.known is not None:
-        margins = np.where(detail.known, margins, 0)  # Nobody knows whether these are errors.
+        margins = np.where(detail.known, margins, 0)  # It is not known whether these are errors.
 
-    def says(row: int, column: int) -> str:
+    def describe(row: int, column: int) -> str:
         name = detail.names[column]
         true = [detail.names[place] for place in np.flatnonzero(detail.targets[row])]
-        told = ", ".join(true[:_TRUE]) + (", …" if len(true) > _TRUE else "")
         score = "" if one.paradigm == "captioning" else f" {detail.scores[row, column]:.3f}, limit {limits[name]:.3f}"
         where = html.escape(Path(benchmark.pictures.name(int(detail.rows[row]))).name)
-        return f"<b>{html.escape(name)}</b>{score}<br>annotated: {html.escape(told) or 'nothing'}<br>{where}"
+        return (
+            f"<b>{html.escape(name)}</b>{score}<br>annotated: {html.escape(shown(true, _TRUE)) or 'nothing'}<br>{where}"
+        )
 
     for title, pairs in (
         ("Found, but not annotated (annotations may be incomplete)", np.where(detail.targets, -np.inf, margins)),
         ("Annotated, but missed", np.where(detail.targets, -margins, -np.inf)),
     ):
-        shown: list[str] = []
-        seen: set[tuple[str, int]] = set()
+        examples: list[str] = []
+        used: set[tuple[str, int]] = set()
         for flat in np.argsort(-pairs, axis=None)[: 50 * _ERRORS]:
             row, column = divmod(int(flat), pairs.shape[1])
-            if pairs[row, column] <= 0 or len(shown) == _ERRORS:
+            if pairs[row, column] <= 0 or len(examples) == _ERRORS:
                 break
-            if ("picture", row) in seen or ("class", column) in seen:
+            if ("picture", row) in used or ("class", column) in used:
                 continue
             picture = _thumbnail(benchmark, int(detail.rows[row]))
             if picture is None:
                 continue
-            seen |= {("picture", row), ("class", column)}
-            shown.append(f'<figure><img src="{picture}" alt=""><figcaption>{says(row, column)}</figcaption></figure>')
-        if shown:
-            body.append(f'<h3>{html.escape(title)}</h3><div class="errors">{"".join(shown)}</div>')
+            used |= {("picture", row), ("class", column)}
+            examples.append(
+                f'<figure><img src="{picture}" alt=""><figcaption>{describe(row, column)}</figcaption></figure>'
+            )
+        if examples:
+            body.append(f'<h3>{html.escape(title)}</h3><div class="errors">{"".join(examples)}</div>')
     return body
 
 

@@ -1,7 +1,7 @@
-"""How well scores find the text of a picture and the picture of a text.
+"""Retrieval metrics: how well scores find the text of a picture and the picture of a text.
 
-As BLIP evaluates retrieval, and Tag2Text after it, by the similarities of all pictures and texts. Tag2Text adds the
-number of tags that picture and text share, with a weight that it does not give.
+BLIP and Tag2Text evaluate retrieval by the similarities of all pictures and texts. Tag2Text adds the number of tags
+that picture and text share, with a weight that it does not give.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ class RetrievalRecall:
     """Recall at k both ways: the share of queries with a right answer among the k best, in [0, 1].
 
     Attributes:
-        text: By k: a picture asks, its texts are right (R@k of "image to text", TR).
-        picture: By k: a text asks, its picture is right ("text to image", IR).
+        text: By k: find the texts of a picture (R@k of "image to text", TR).
+        picture: By k: find the picture of a text ("text to image", IR).
     """
 
     text: dict[int, float]
@@ -29,10 +29,10 @@ class RetrievalRecall:
 
 
 def retrieval_ranks(scores: ArrayLike, picture_of_text: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The rank of the best right answer to every query, from 0.
+    """Rank the best right answer to every query, from 0.
 
-    Wrong answers that score as high as the right one stand before it, so that a model which cannot tell them
-    apart gains nothing.
+    Wrong answers that score as high as the right one rank before it, so that a model which cannot distinguish them
+    gains nothing.
 
     Args:
         scores: ``[pictures, texts]``, higher fits better.
@@ -54,48 +54,35 @@ def retrieval_ranks(scores: ArrayLike, picture_of_text: ArrayLike) -> tuple[NDAr
         raise UsageError(f"picture_of_text must hold numbers from 0 to {pictures - 1}")
     if missing := sorted(set(range(pictures)) - set(owner.tolist())):
         raise UsageError(f"picture {missing[0]} has no text (so have {len(missing)} pictures); leave them out")
-    columns = np.arange(len(owner))
     best = np.full(pictures, -np.inf)
-    np.maximum.at(best, owner, values[owner, columns])
-    asked = values[owner, columns]  # [texts]
-    of_texts = np.empty(pictures, dtype=np.int64)
-    of_pictures = np.full(len(owner), -1, dtype=np.int64)  # the right picture counts itself once
+    right = values[owner, np.arange(len(owner))]  # [texts]
+    np.maximum.at(best, owner, right)
+    text_ranks = np.empty(pictures, dtype=np.int64)
+    picture_ranks = np.full(len(owner), -1, dtype=np.int64)  # the right picture counts itself once
     for picture, row in enumerate(values):  # row by row: a full comparison would double the memory
-        of_texts[picture] = ((row >= best[picture]) & (owner != picture)).sum()
-        of_pictures += row >= asked
-    # A picture's right texts above its best one do not exist, so only wrong ones were counted.
-    return of_texts, of_pictures
+        text_ranks[picture] = ((row >= best[picture]) & (owner != picture)).sum()
+        picture_ranks += row >= right
+    return text_ranks, picture_ranks
 
 
 def recall_at_k(scores: ArrayLike, picture_of_text: ArrayLike, ks: Sequence[int] = (1, 5, 10)) -> RetrievalRecall:
-    """Recall at every k, both ways, as COCO and Flickr30k retrieval report it.
+    """Compute recall at every k, both ways, as COCO and Flickr30k retrieval report it.
 
-    Args:
-        scores: ``[pictures, texts]``, higher fits better.
-        picture_of_text: ``[texts]``, the picture that each text belongs to.
-        ks: How many answers may be given.
+    See :func:`retrieval_ranks` for the arguments.
 
     Raises:
-        UsageError: If shapes do not fit, a score is NaN, a picture has no text, or a k is below 1.
+        UsageError: As :func:`retrieval_ranks`, or if a k is below 1.
     """
     if any(k < 1 for k in ks):
         raise UsageError(f"k must be at least 1, not {min(ks)}")
-    of_texts, of_pictures = retrieval_ranks(scores, picture_of_text)
+    text_ranks, picture_ranks = retrieval_ranks(scores, picture_of_text)
     return RetrievalRecall(
-        text={k: float((of_texts < k).mean()) for k in ks},
-        picture={k: float((of_pictures < k).mean()) for k in ks},
+        text={k: float((text_ranks < k).mean()) for k in ks},
+        picture={k: float((picture_ranks < k).mean()) for k in ks},
     )
 
 
 def median_ranks(scores: ArrayLike, picture_of_text: ArrayLike) -> tuple[float, float]:
-    """Median rank of the best right answer, from 1: of texts for pictures, and of pictures for texts.
-
-    Args:
-        scores: ``[pictures, texts]``, higher fits better.
-        picture_of_text: ``[texts]``, the picture that each text belongs to.
-
-    Raises:
-        UsageError: If shapes do not fit, a score is NaN, or a picture has no text.
-    """
-    of_texts, of_pictures = retrieval_ranks(scores, picture_of_text)
-    return float(np.median(of_texts) + 1), float(np.median(of_pictures) + 1)
+    """Return the median rank of texts for pictures, and of pictures for texts, from 1; see :func:`retrieval_ranks`."""
+    text_ranks, picture_ranks = retrieval_ranks(scores, picture_of_text)
+    return float(np.median(text_ranks) + 1), float(np.median(picture_ranks) + 1)

@@ -1,4 +1,7 @@
-"""Scores of a whole benchmark, kept as they come: a run that is stopped goes on, and thresholds change for free."""
+"""Scores and captions of a whole benchmark, cached on disk.
+
+An interrupted run continues where it stopped, and other thresholds need no new scores.
+"""
 
 from __future__ import annotations
 
@@ -22,15 +25,15 @@ from anytag.foundations.atomic_files import whole_file, write_text
 from anytag.pictures import PictureSource
 from anytag.recognition import Failure
 
-_Result = TypeVar("_Result")
+_Result = TypeVar("_Result", NDArray[np.float32], str)
 
-#: Pictures that are kept together.
+#: Pictures in a cache file.
 CHUNK = 256
 
 
 @dataclass(frozen=True)
 class Scored:
-    """What a system says of a benchmark.
+    """Scores of a benchmark.
 
     Attributes:
         scores: ``[N, C]``; rows of pictures that could not be read, and columns of classes that the system cannot
@@ -47,32 +50,40 @@ class Scored:
 
     @property
     def read(self) -> NDArray[np.bool_]:
-        """``[N]``, true for pictures that could be read."""
+        """True for pictures that could be read, ``[N]``."""
         return np.asarray(~np.isnan(self.scores).all(1))
 
 
 def score_benchmark(
-    system: System, benchmark: Benchmark, folder: Path, advance: Callable[[], None] = lambda: None
+    system: System,
+    benchmark: Benchmark,
+    folder: Path,
+    advance: Callable[[], None] = lambda: None,
+    set_texts: Callable[[Sequence[str]], None] | None = None,
 ) -> Scored:
-    """Score every picture for every class, or read what was kept.
+    """Score every picture for every class, or read cached scores.
 
     Args:
-        system: What is evaluated.
+        system: The system to evaluate.
         benchmark: A tagging benchmark.
-        folder: Where scores are kept: those of another system, benchmark or list of classes lie elsewhere in it.
+        folder: Cache; each system, benchmark and list of classes has its own folder in it.
         advance: Called after every picture.
+        set_texts: Makes the system compare pictures with whole texts instead of categories.
 
     Raises:
-        UsageError: If the benchmark is not one of tagging, or no picture could be read.
-        ModelError: If a score is not a number, or there are more or fewer than pictures.
+        UsageError: If it is not a tagging benchmark, or no picture could be read.
+        ModelError: If a score is NaN, or the number of results differs from that of the pictures.
     """
     if benchmark.task != "tagging":
         raise UsageError(f"{benchmark.title} measures {benchmark.task}, not tagging")
-    unscored = system.ask(benchmark.texts, benchmark.synonyms)
-    if system.parser is not None:
-        scores, failures = _scores_of_captions(system, benchmark, folder, advance)
+    unscored: list[str] = []
+    if set_texts is not None:
+        set_texts(benchmark.texts)
+    else:
+        unscored = system.set_categories(benchmark.texts, benchmark.synonyms)
+    if system.parser is not None and set_texts is None:
+        scores, failures = _caption_scores(system, benchmark, folder, advance)
         return _checked(Scored(scores, tuple(failures), tuple(unscored), None), benchmark)
-    place = _place(system, benchmark, folder, "scores")
     is_scored = ~np.isin(benchmark.texts, unscored)
 
     def check(row: int, found: NDArray[np.float32]) -> None:
@@ -85,37 +96,22 @@ def score_benchmark(
 
     scores = np.full((len(benchmark.pictures), len(benchmark.names)), np.nan, np.float32)
     failures = []
-    for chunk, rows in enumerate(_chunks(len(benchmark.pictures))):
-        file = place / f"{chunk:06d}.npz"
-        answers, are_new = _completed(system, system.scores, benchmark, rows, _read_scores(file), advance, check)
-        for row, answer in zip(rows, answers, strict=True):
-            if isinstance(answer.found, Failure):
-                failures.append(answer.found)
-            else:
-                scores[row] = answer.found
-        if are_new:
-            _write_scores(file, scores[rows.start : rows.stop], answers)
-    return _checked(Scored(scores, tuple(failures), tuple(unscored), system.thresholds()), benchmark)
+    asked = (*benchmark.texts, str(sorted(benchmark.synonyms.items())))
+    identity = f"texts {system.identity}" if set_texts is not None else system.identity
+    place = _folder(system, identity, benchmark, folder, "scores", asked)
 
+    def write(file: Path, results: Sequence[_Cached[NDArray[np.float32]]]) -> None:
+        _write_scores(file, results, len(benchmark.names))
 
-def _read_scores(file: Path) -> list[_Answer[NDArray[np.float32]]]:
-    """What was kept of a chunk; nothing if it is not whole anymore."""
-    if not file.exists():
-        return []
-    try:
-        with np.load(file) as kept:
-            scores, stamps, failures = kept["scores"], kept["stamps"].tolist(), json.loads(str(kept["failures"]))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
-        return []
-    failed = {int(row): Failure(**record) for row, record in failures.items()}
-    return [_Answer(failed.get(row, scores[row]), stamp) for row, stamp in enumerate(stamps)]
-
-
-def _write_scores(file: Path, scores: NDArray[np.float32], answers: Sequence[_Answer[NDArray[np.float32]]]) -> None:
-    failures = {row: asdict(answer.found) for row, answer in enumerate(answers) if isinstance(answer.found, Failure)}
-    stamps = np.array([answer.stamp for answer in answers])
-    with whole_file(file) as part, part.open("wb") as handle:
-        np.savez_compressed(handle, scores=scores, stamps=stamps, failures=np.array(json.dumps(failures)))
+    for row, found in enumerate(
+        _results(system, system.scores, benchmark, place, ".npz", _read_scores, write, advance, check)
+    ):
+        if isinstance(found, Failure):
+            failures.append(found)
+        else:
+            scores[row] = found
+    thresholds = system.thresholds() if set_texts is None else None
+    return _checked(Scored(scores, tuple(failures), tuple(unscored), thresholds), benchmark)
 
 
 def _checked(scored: Scored, benchmark: Benchmark) -> Scored:
@@ -125,86 +121,127 @@ def _checked(scored: Scored, benchmark: Benchmark) -> Scored:
     return scored
 
 
-def _scores_of_captions(
+def _caption_scores(
     system: System, benchmark: Benchmark, folder: Path, advance: Callable[[], None]
 ) -> tuple[NDArray[np.float32], list[Failure]]:
-    """1 for what a caption names; captions are kept, and serve wherever they are wanted again."""
+    """Score 1 for the categories that the caption names."""
     assert system.parser is not None
     captions, failures = caption_benchmark(system, benchmark, folder, advance)
     scores = np.full((len(captions), len(benchmark.names)), np.nan, np.float32)
-    rows = [row for row, caption in enumerate(captions) if caption is not None]
-    if rows:
+    if rows := [row for row, caption in enumerate(captions) if caption is not None]:
         scores[rows] = system.parser([caption for caption in captions if caption is not None])
     return scores, failures
 
 
+def caption_benchmark(
+    system: System, benchmark: Benchmark, folder: Path, advance: Callable[[], None] = lambda: None
+) -> tuple[list[str | None], list[Failure]]:
+    """Caption every picture, or read cached captions; ``None`` where a picture could not be read."""
+    place = _folder(system, system.identity, benchmark, folder, "captions", ())
+    results = list(
+        _results(system, system.captions, benchmark, place, ".json", _read_captions, _write_captions, advance)
+    )
+    captions = [None if isinstance(result, Failure) else result for result in results]
+    return captions, [result for result in results if isinstance(result, Failure)]
+
+
 @dataclass(frozen=True)
-class _Answer(Generic[_Result]):
-    """What a system says of a picture, or why it could not be read.
+class _Cached(Generic[_Result]):
+    """Result of a picture, with the stamp of its file: if the file has changed, it is predicted again."""
 
-    Attributes:
-        found: That.
-        stamp: Of the picture's file: another file of that name is looked at anew.
-    """
-
-    found: _Result | Failure
+    result: _Result | Failure
     stamp: str
 
 
-def _completed(
+def _read_scores(file: Path) -> list[_Cached[NDArray[np.float32]]]:
+    """Read a chunk; empty if the file is missing or damaged."""
+    try:
+        with np.load(file) as kept:
+            scores, stamps, failures = kept["scores"], kept["stamps"].tolist(), json.loads(str(kept["failures"]))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+        return []
+    failed = {int(row): Failure(**record) for row, record in failures.items()}
+    return [_Cached(failed.get(row, scores[row]), stamp) for row, stamp in enumerate(stamps)]
+
+
+def _write_scores(file: Path, results: Sequence[_Cached[NDArray[np.float32]]], classes: int) -> None:
+    scores = np.full((len(results), classes), np.nan, np.float32)
+    failures = {}
+    for row, cached in enumerate(results):
+        if isinstance(cached.result, Failure):
+            failures[row] = asdict(cached.result)
+        else:
+            scores[row] = cached.result
+    stamps = np.array([cached.stamp for cached in results])
+    with whole_file(file) as part, part.open("wb") as handle:
+        np.savez_compressed(handle, scores=scores, stamps=stamps, failures=np.array(json.dumps(failures)))
+
+
+def _read_captions(file: Path) -> list[_Cached[str]]:
+    """Read a chunk; empty if the file is missing or damaged."""
+    try:
+        return [
+            _Cached(Failure(**record["failure"]) if "failure" in record else str(record["caption"]), record["stamp"])
+            for record in json.loads(file.read_text(encoding="utf-8"))
+        ]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def _write_captions(file: Path, results: Sequence[_Cached[str]]) -> None:
+    records = [
+        {"stamp": cached.stamp, "failure": asdict(cached.result)}
+        if isinstance(cached.result, Failure)
+        else {"stamp": cached.stamp, "caption": cached.result}
+        for cached in results
+    ]
+    write_text(file, json.dumps(records, ensure_ascii=False))
+
+
+def _results(
     system: System,
-    ask: Callable[[Iterable[PictureSource]], Iterator[_Result | Failure]],
+    predict: Callable[[Iterable[PictureSource]], Iterator[_Result | Failure]],
     benchmark: Benchmark,
-    rows: range,
-    kept: Sequence[_Answer[_Result]],
+    folder: Path,
+    suffix: str,
+    read: Callable[[Path], list[_Cached[_Result]]],
+    write: Callable[[Path, Sequence[_Cached[_Result]]], None],
     advance: Callable[[], None],
-    check: Callable[[int, _Result], None] = lambda row, found: None,
-) -> tuple[list[_Answer[_Result]], bool]:
-    """A chunk's answers: those that were kept, and those that the system has yet to give.
-
-    A picture that could not be read the last time, or was not there, is tried again.
-
-    Args:
-        system: What is evaluated.
-        ask: Its answers.
-        benchmark: The benchmark.
-        rows: The chunk's pictures.
-        kept: Their answers as far as they are known: none, or one a picture.
-        advance: Called after every picture.
-        check: Refuses an answer.
-
-    Returns:
-        One answer a picture, and whether any is new.
-    """
-    stamps = [benchmark.pictures.stamp(row) for row in rows]
-    done: dict[int, _Answer[_Result]] = {}
-    for place, answer in enumerate(kept):
-        if answer.stamp == stamps[place] and not isinstance(answer.found, Failure):
-            done[place] = answer
-            advance()
-    missing = [place for place in range(len(rows)) if place not in done]
-    for number, found in _of_pictures(system, ask, benchmark, [rows[place] for place in missing]):
-        place = missing[number]
-        if not isinstance(found, Failure):
-            check(rows[place], found)
-        done[place] = _Answer(found, stamps[place])
-        advance()
-    return [done[place] for place in range(len(rows))], bool(missing)
+    check: Callable[[int, _Result], None] = lambda row, result: None,
+) -> Iterator[_Result | Failure]:
+    """Yield one result per picture, from cache files or new; unreadable pictures are tried again."""
+    count = len(benchmark.pictures)
+    for chunk, start in enumerate(range(0, count, CHUNK)):
+        rows = range(start, min(start + CHUNK, count))
+        file = folder / f"{chunk:06d}{suffix}"
+        stamps = [benchmark.pictures.stamp(row) for row in rows]
+        done: dict[int, _Cached[_Result]] = {}
+        for place, cached in enumerate(read(file)):
+            if cached.stamp == stamps[place] and not isinstance(cached.result, Failure):
+                done[place] = cached
+                advance()
+        if missing := [place for place in range(len(rows)) if place not in done]:
+            for number, result in _predict(system, predict, benchmark, [rows[place] for place in missing]):
+                place = missing[number]
+                if not isinstance(result, Failure):
+                    check(rows[place], result)
+                done[place] = _Cached(result, stamps[place])
+                advance()
+            write(file, [done[place] for place in range(len(rows))])
+        yield from (done[place].result for place in range(len(rows)))
 
 
-def _of_pictures(
+def _predict(
     system: System,
-    ask: Callable[[Iterable[PictureSource]], Iterator[_Result | Failure]],
+    predict: Callable[[Iterable[PictureSource]], Iterator[_Result | Failure]],
     benchmark: Benchmark,
     rows: Sequence[int],
 ) -> Iterator[tuple[int, _Result | Failure]]:
-    """What a system says of some pictures, each with its place among them; failures under the pictures' names.
+    """Predict some pictures and yield each result with its place among them; failures have the pictures' names.
 
     Raises:
         ModelError: If there are more results than pictures, or fewer.
     """
-    if not rows:
-        return
     places: list[int] = []
     absent: list[tuple[int, Failure]] = []
 
@@ -219,7 +256,7 @@ def _of_pictures(
             yield source
 
     number = 0
-    for number, result in enumerate(ask(sources()), 1):
+    for number, result in enumerate(predict(sources()), 1):
         if number > len(places):
             raise ModelError(f"{system.title}: it gave more results than the {len(places)} pictures that it took")
         place = places[number - 1]
@@ -231,56 +268,13 @@ def _of_pictures(
     yield from absent
 
 
-def caption_benchmark(
-    system: System, benchmark: Benchmark, folder: Path, advance: Callable[[], None] = lambda: None
-) -> tuple[list[str | None], list[Failure]]:
-    """Write a caption of every picture, or read what was kept; ``None`` where a picture could not be read."""
-    place = _place(system, benchmark, folder, "captions")
-    written: list[str | None] = []
-    failures: list[Failure] = []
-    for chunk, rows in enumerate(_chunks(len(benchmark.pictures))):
-        file = place / f"{chunk:06d}.json"
-        answers, are_new = _completed(system, system.captions, benchmark, rows, _read_captions(file), advance)
-        if are_new:
-            records = [
-                {"stamp": answer.stamp, "failure": asdict(answer.found)}
-                if isinstance(answer.found, Failure)
-                else {"stamp": answer.stamp, "caption": answer.found}
-                for answer in answers
-            ]
-            write_text(file, json.dumps(records, ensure_ascii=False))
-        failures += [answer.found for answer in answers if isinstance(answer.found, Failure)]
-        written += [None if isinstance(answer.found, Failure) else answer.found for answer in answers]
-    return written, failures
-
-
-def _read_captions(file: Path) -> list[_Answer[str]]:
-    """What was kept of a chunk; nothing if it is not whole anymore."""
-    if not file.exists():
-        return []
-    try:
-        records = json.loads(file.read_text(encoding="utf-8"))
-        return [
-            _Answer(Failure(**record["failure"]) if "failure" in record else str(record["caption"]), record["stamp"])
-            for record in records
-        ]
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
-
-
-def _chunks(count: int) -> list[range]:
-    return [range(start, min(start + CHUNK, count)) for start in range(0, count, CHUNK)]
-
-
-def _place(system: System, benchmark: Benchmark, folder: Path, what: str) -> Path:
-    """A folder of this system, benchmark and list of classes alone."""
+def _folder(system: System, identity: str, benchmark: Benchmark, folder: Path, what: str, asked: Sequence[str]) -> Path:
+    """Create a cache folder for this system, benchmark and list of classes."""
     digest = hashlib.blake2b(digest_size=8)
     names = (benchmark.pictures.name(row) for row in range(len(benchmark.pictures)))
-    # Captions do not depend on what is asked for.
-    asked = (*benchmark.texts, str(sorted(benchmark.synonyms.items()))) if what == "scores" else ()
-    for text in (system.identity, system.paradigm, benchmark.key, *asked, "", *names):
+    for text in (identity, system.paradigm, benchmark.key, *asked, "", *names):
         digest.update(text.encode() + b"\0")
-    title = system.title.partition(": ")[0]  # Not what tells it apart from another system of this run.
+    title = system.title.partition(": ")[0]  # Without the part that distinguishes systems of one run.
     stem = re.sub(r"[^\w.+-]+", "-", f"{title}-{system.paradigm}-{benchmark.key}").strip("-").lower()[-100:]
     place = folder / what / f"{stem}-{digest.hexdigest()}"
     place.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
-"""What can be evaluated: a system takes pictures in and gives scores of categories, or captions.
+"""Systems to evaluate: they predict scores of categories, or captions, for pictures.
 
-The project's own models are systems, and so is every rival of :mod:`anytag.evaluation.baselines`.
+The project's own models are systems, and so is every rival in :mod:`anytag.evaluation.baselines`.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from anytag.foundations.wording import shown
 from anytag.inference.recognizer import Recognizer
 from anytag.model.vocabulary import TagVocabulary
 from anytag.pictures import PictureSource
-from anytag.recognition import Failure, Recognition
+from anytag.recognition import Failure
 
 Paradigm = Literal["alignment", "captioning", "tagging", "detection"]
 Scores = NDArray[np.float32]
 
 
 class System(Protocol):
-    """Something that is evaluated.
+    """A system to evaluate.
 
     Attributes:
-        title: As tables call it.
+        title: Name in tables.
         paradigm: How it recognizes.
-        identity: Tells it apart from others where scores are kept: its weights and its settings.
-        parser: Makes categories of its captions, if that is how it scores them; set by :meth:`ask`.
+        identity: Its weights and settings; cached scores depend on it.
+        parser: Finds categories in its captions, if it scores them that way; set by :meth:`set_categories`.
     """
 
     title: str
@@ -40,29 +40,25 @@ class System(Protocol):
     identity: str
     parser: CategoryParser | None
 
-    def ask(self, names: Sequence[str], synonyms: dict[str, tuple[str, ...]]) -> list[str]:
-        """Say which categories are wanted.
-
-        Args:
-            names: The categories, in words; one may stand twice.
-            synonyms: Other names for some.
+    def set_categories(self, names: Sequence[str], synonyms: dict[str, tuple[str, ...]]) -> list[str]:
+        """Set the categories to score, which may repeat, and other names for some.
 
         Returns:
-            Those that the system cannot score; their columns are NaN.
+            Categories that the system cannot score; their columns are NaN.
         """
 
     def scores(self, pictures: Iterable[PictureSource]) -> Iterator[Scores | Failure]:
-        """Per picture ``[C]``, higher is surer, or why it could not be read."""
+        """Yield the scores of each picture, ``[C]``, or why it could not be read."""
 
     def captions(self, pictures: Iterable[PictureSource]) -> Iterator[str | Failure]:
-        """Per picture a caption.
+        """Yield a caption of each picture.
 
         Raises:
-            UsageError: If the system writes none.
+            UsageError: If the system writes no captions.
         """
 
     def thresholds(self) -> NDArray[np.float64] | None:
-        """``[C]``, the system's own; ``None`` if it has none."""
+        """Return the system's own thresholds, ``[C]``, if it has any."""
 
 
 class ModelSystem:
@@ -70,16 +66,16 @@ class ModelSystem:
 
     Args:
         recognizer: The model.
-        as_captioner: Score categories by what captions name, as the papers do for Tag2Text's captioning row.
+        as_captioner: Score categories by the captions, as the papers do for Tag2Text's captioning row.
     """
 
     def __init__(self, recognizer: Recognizer, as_captioner: bool = False):
         config = recognizer.directory.config
         self.recognizer, self.title = recognizer, config.name
         self.paradigm: Paradigm = "captioning" if as_captioner else "tagging"
-        made_of = recognizer.directory.fingerprint
-        self.identity = f"{config.family} {config.name} {recognizer.backend.__class__.__name__} {made_of}"
-        self._asked: list[str] = []
+        fingerprint = recognizer.directory.fingerprint
+        self.identity = f"{config.family} {config.name} {recognizer.backend.__class__.__name__} {fingerprint}"
+        self._categories: list[str] = []
         self._columns: list[int | None] = []
         self._limits: list[float] = []
         self._texts: list[str] = []
@@ -87,35 +83,35 @@ class ModelSystem:
 
     @property
     def is_open(self) -> bool:
-        """Whether categories outside the vocabulary can be asked for."""
+        """Whether the model can score categories outside its vocabulary."""
         labels = self.recognizer.directory.config.labels
         return labels.kind == "text" or (labels.kind != "learned" and labels.clip_text is not None)
 
-    def ask(self, names: Sequence[str], synonyms: dict[str, tuple[str, ...]]) -> list[str]:
-        """Categories that the vocabulary has are asked for as tags, the others as texts where the model reads texts."""
+    def set_categories(self, names: Sequence[str], synonyms: dict[str, tuple[str, ...]]) -> list[str]:
+        """Score categories of the vocabulary as tags, others as texts where the model reads texts."""
         self._texts = []
+        vocabulary = self.recognizer.vocabulary
         if self.paradigm == "captioning":
-            self.parser = CategoryParser(names, synonyms, self.recognizer.vocabulary)
+            self.parser = CategoryParser(names, synonyms, vocabulary)
             return []
-        found = map_categories(names, self.recognizer.vocabulary, synonyms)
-        wanted: list[str | None] = [
-            self.recognizer.vocabulary[tag].name if tag is not None else name if self.is_open else None
-            for name, tag in zip(names, found.tags, strict=True)
+        texts: list[str | None] = [
+            vocabulary[tag].name if tag is not None else name if self.is_open else None
+            for name, tag in zip(names, map_categories(names, vocabulary, synonyms), strict=True)
         ]
-        self._asked = list(dict.fromkeys(text for text in wanted if text is not None))
-        if not self._asked:
+        self._categories = list(dict.fromkeys(text for text in texts if text is not None))
+        if not self._categories:
             raise ModelError(f"{self.title}: the vocabulary has none of the categories ({shown(names)})")
         # One label for every text, in their order.
-        self._limits = self.recognizer.labels.categories(self._asked).thresholds.tolist()
-        self._columns = [None if text is None else self._asked.index(text) for text in wanted]
+        self._limits = self.recognizer.labels.categories(self._categories).thresholds.tolist()
+        self._columns = [None if text is None else self._categories.index(text) for text in texts]
         return [name for name, column in zip(names, self._columns, strict=True) if column is None]
 
-    def ask_texts(self, texts: Sequence[str]) -> None:
-        """Ask for whole texts instead of categories, for retrieval."""
+    def set_texts(self, texts: Sequence[str]) -> None:
+        """Compare pictures with whole texts instead of categories, for retrieval."""
         self._texts = list(texts)
 
     def scores(self, pictures: Iterable[PictureSource]) -> Iterator[Scores | Failure]:
-        """Probabilities of the categories that were asked for, or how well the texts fit."""
+        """Yield probabilities of the categories, or of matching the texts."""
         if self._texts:
             for match in self.recognizer.match(iter(pictures), self._texts):
                 yield match if isinstance(match, Failure) else np.array([m.score for m in match.matches], np.float32)
@@ -123,47 +119,43 @@ class ModelSystem:
         if self.parser is not None:
             yield from parsed_scores(self.captions(pictures), self.parser)
             return
-        for seen in self.recognizer.tag(iter(pictures), categories=self._asked, threshold=0.0):
-            if isinstance(seen, Failure):
-                yield seen
+        for recognition in self.recognizer.tag(iter(pictures), categories=self._categories, threshold=0.0):
+            if isinstance(recognition, Failure):
+                yield recognition
                 continue
-            values = [tag.score for tag in seen.tags]  # One for every text, in their order.
+            values = [tag.score for tag in recognition.tags]  # One for every text, in their order.
             yield np.array([np.nan if c is None else values[c] for c in self._columns], np.float32)
 
     def captions(self, pictures: Iterable[PictureSource]) -> Iterator[str | Failure]:
-        """Captions that follow the tags found."""
-        for seen in self.recognizer.caption(iter(pictures)):
-            yield seen if isinstance(seen, Failure) else _text(seen)
+        """Yield captions guided by the predicted tags."""
+        for recognition in self.recognizer.caption(iter(pictures)):
+            yield recognition if isinstance(recognition, Failure) else recognition.caption or ""
 
     def thresholds(self) -> NDArray[np.float64] | None:
-        """The tags' own thresholds."""
+        """Return the tags' own thresholds; ``None`` where captions are scored."""
         if self.parser is not None:
             return None
         return np.array([np.inf if c is None else self._limits[c] for c in self._columns])
 
 
-def _text(seen: Recognition) -> str:
-    return seen.caption or ""
-
-
 def parsed_scores(captions: Iterable[str | Failure], parser: CategoryParser) -> Iterator[Scores | Failure]:
-    """1 for categories that a caption names, 0 for all others."""
+    """Score 1 for categories that a caption names, 0 for all others."""
     for caption in captions:
         yield caption if isinstance(caption, Failure) else parser([caption])[0].astype(np.float32)
 
 
 def default_vocabulary() -> TagVocabulary:
-    """The shipped model's vocabulary, whose synonyms and implications make tags of captions."""
+    """Return the shipped model's vocabulary, whose synonyms and implications are used to parse captions."""
     from anytag.model.directory import find_model
 
     return find_model(None).vocabulary
 
 
 def folder_identity(path: str | Path) -> str:
-    """What tells weights apart without reading them whole: names, sizes and times of the files.
+    """Identify weights by names, sizes and modification times of the files, without reading them.
 
     Raises:
-        UsageError: If there is nothing.
+        UsageError: If the path does not exist.
     """
     place = Path(path)
     if not place.exists():

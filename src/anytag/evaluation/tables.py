@@ -1,11 +1,12 @@
-"""Evaluations as files: JSON and CSV for programs, Markdown in the papers' layout with published figures beside."""
+"""Write evaluations as JSON, CSV, and Markdown in the papers' layout with published figures beside."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple
 from pathlib import Path
 
 from anytag.evaluation.evaluation import Evaluation
@@ -14,13 +15,14 @@ from anytag.foundations.atomic_files import write_text
 
 _MISSING = "✗"
 
-#: Behind figures from which classes are left out that the system lacks, as in RAM's table 2.
+#: Marks figures that leave out classes which the system lacks, as in RAM's table 2.
 _FEWER = " +"
 
 _METEOR_NOTE = "of 2005, as NLTK computes it; the papers print the later Java program's"
 
 
-def _percent(value: float) -> str:
+def percent(value: float) -> str:
+    """Format a share in per cent, with one decimal."""
     return f"{100 * value:.1f}"
 
 
@@ -28,8 +30,8 @@ def write_tables(evaluations: Sequence[Evaluation], folder: Path, refused: Seque
     """Write ``results.json``, ``results.csv``, ``tables.md`` and a CSV of classes for each evaluation.
 
     Args:
-        evaluations: What stands in them.
-        folder: Where to.
+        evaluations: The evaluations.
+        folder: Output folder.
         refused: Why other cells are empty, for the notes.
 
     Returns:
@@ -53,14 +55,18 @@ def _slug(text: str) -> str:
     return "-".join("".join(c if c.isalnum() or c in "+." else " " for c in text.lower()).split())
 
 
-def _flat(evaluations: Sequence[Evaluation]) -> str:
+def _csv(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["system", "paradigm", "benchmark", "figure", "value", "note"])
-    for one in evaluations:
-        for name, value, note in _figures(one):
-            writer.writerow([one.system, one.paradigm, one.benchmark, name, f"{value:.6g}", note])
+    writer.writerows([head, *([f"{c:.6g}" if isinstance(c, float) else c for c in row] for row in rows)])
     return out.getvalue()
+
+
+def _flat(evaluations: Sequence[Evaluation]) -> str:
+    return _csv(
+        ("system", "paradigm", "benchmark", "figure", "value", "note"),
+        ((one.system, one.paradigm, one.benchmark, *row) for one in evaluations for row in _figures(one)),
+    )
 
 
 def _figures(one: Evaluation) -> list[tuple[str, float, str]]:
@@ -101,20 +107,14 @@ def _figures(one: Evaluation) -> list[tuple[str, float, str]]:
 
 
 def _classes(one: Evaluation) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["class", "positives", "average_precision", "precision", "recall", "f1", "threshold"])
-    for row in one.classes:
-        numbers = (row.average_precision, row.precision, row.recall, row.f1, row.threshold)
-        writer.writerow([row.name, row.positives, *(f"{number:.6g}" for number in numbers)])
-    return out.getvalue()
+    head = ("class", "positives", "average_precision", "precision", "recall", "f1", "threshold")
+    return _csv(head, (astuple(row) for row in one.classes))
 
 
 def markdown(evaluations: Sequence[Evaluation], refused: Sequence[str] = ()) -> str:
-    """The papers' tables: recognition (F1, precision, recall) and mean average precision; then captions and retrieval.
+    """Format the papers' tables: recognition (F1, precision, recall), mean average precision, captions, retrieval.
 
-    In every cell of the first two the measured figure stands first and the published one, if there is one, behind it
-    in brackets.
+    In the first two a published figure, if there is one, follows the measured one in brackets.
     """
     lines: list[str] = []
     tagging = [one for one in evaluations if one.tagging is not None]
@@ -123,7 +123,6 @@ def markdown(evaluations: Sequence[Evaluation], refused: Sequence[str] = ()) -> 
         if any(one.unscored for one in tagging):
             lines += [f"\\{_FEWER.strip()} classes that it lacks are left out; the notes name them.", ""]
     if captioned := [one for one in evaluations if one.captions is not None]:
-        # One column more only where it was asked for.
         with_meteor = any(one.captions is not None and one.captions.meteor is not None for one in captioned)
         names = ["System", "Benchmark", "BLEU-4", "ROUGE-L", "CIDEr-D", *(["METEOR (NLTK)"] if with_meteor else [])]
         names += ["true tags named", "tags made up"]
@@ -131,19 +130,17 @@ def markdown(evaluations: Sequence[Evaluation], refused: Sequence[str] = ()) -> 
         for one in captioned:
             assert one.captions is not None
             tags, meteor = one.caption_tags, one.captions.meteor
-            cells = [_percent(one.captions.bleu[3]), _percent(one.captions.rouge_l), _percent(one.captions.cider)]
-            cells += [_MISSING if meteor is None else _percent(meteor)] if with_meteor else []
-            cells += [_percent(tags.coverage), _percent(tags.hallucinated)] if tags else [_MISSING, _MISSING]
+            cells = [percent(one.captions.bleu[3]), percent(one.captions.rouge_l), percent(one.captions.cider)]
+            cells += [_MISSING if meteor is None else percent(meteor)] if with_meteor else []
+            cells += [percent(tags.coverage), percent(tags.hallucinated)] if tags else [_MISSING, _MISSING]
             lines.append(f"| {one.system} | {one.title} | " + " | ".join(cells) + " |")
         lines.append("")
-    if found := [one for one in evaluations if one.retrieval is not None]:
+    if retrieved := [one for one in evaluations if one.retrieval is not None]:
         lines += ["## Retrieval", "", "| System | Benchmark | text R@1/5/10 | picture R@1/5/10 | median rank |"]
         lines.append("|---|---|---|---|---|")
-        for one in found:
+        for one in retrieved:
             assert one.retrieval is not None
-            text, picture = (
-                "/".join(map(_percent, part.values())) for part in (one.retrieval.text, one.retrieval.picture)
-            )
+            text, picture = ("/".join(map(percent, r.values())) for r in (one.retrieval.text, one.retrieval.picture))
             rank = "/".join(f"{value:g}" for value in one.median_rank or ())
             lines.append(f"| {one.system} | {one.title} | {text} | {picture} | {rank} |")
         lines.append("")
@@ -153,12 +150,8 @@ def markdown(evaluations: Sequence[Evaluation], refused: Sequence[str] = ()) -> 
     return "\n".join(lines)
 
 
-def _fewer(one: Evaluation | None) -> str:
-    return _FEWER if one is not None and one.unscored else ""
-
-
 def _notes(evaluations: Sequence[Evaluation]) -> list[str]:
-    """What is true of a benchmark once, what is true of a system with its name."""
+    """List notes once if they hold for all systems on a benchmark, else with the systems' names."""
     on: dict[str, set[str]] = {}
     of: dict[tuple[str, str], dict[str, None]] = {}
     for one in evaluations:
@@ -171,51 +164,62 @@ def _notes(evaluations: Sequence[Evaluation]) -> list[str]:
     ]
 
 
+class _Grid:
+    """Evaluations by row (system and paradigm) and column (benchmark)."""
+
+    def __init__(self, evaluations: Sequence[Evaluation], columns: Sequence[Evaluation]):
+        self.benchmarks = list(dict.fromkeys((one.benchmark, one.title) for one in columns))
+        self.rows = list(dict.fromkeys((one.system, one.paradigm) for one in evaluations))
+        self._cells = {(one.system, one.paradigm, one.benchmark): one for one in reversed(evaluations)}
+
+    def __getitem__(self, cell: tuple[str, str, str]) -> Evaluation | None:
+        return self._cells.get(cell)
+
+
+def _beside(measured: str, published: Iterable[tuple[str, float]]) -> str:
+    figures = ", ".join(f"{name}: {figure}" for name, figure in published)
+    return f"{measured} ({figures})" if figures else measured
+
+
 def _recognition(evaluations: Sequence[Evaluation]) -> list[str]:
-    benchmarks = list(dict.fromkeys((one.benchmark, one.title) for one in evaluations))
-    rows = list(dict.fromkeys((one.system, one.paradigm) for one in evaluations))
-    head = "| Method | Paradigm | Thresholds | " + " | ".join(f"{t} F1 | P | R" for _, t in benchmarks) + " |"
-    lines = ["## Recognition", "", head, "|---|---|---|" + "---|" * 3 * len(benchmarks)]
-    for system, paradigm in rows:
+    grid = _Grid(evaluations, evaluations)
+    head = "| Method | Paradigm | Thresholds | " + " | ".join(f"{t} F1 | P | R" for _, t in grid.benchmarks) + " |"
+    lines = ["## Recognition", "", head, "|---|---|---|" + "---|" * 3 * len(grid.benchmarks)]
+    for system, paradigm in grid.rows:
         cells: list[str] = []
         origins: list[str] = []
-        for key, _ in benchmarks:
-            one = next((e for e in evaluations if (e.system, e.paradigm, e.benchmark) == (system, paradigm, key)), None)
-            published = published_sets(system, paradigm, key)
-            measured = None
-            if one is not None and one.tagging is not None and one.tagging.found is not None:
-                found = one.tagging.found
-                measured = (found.f1, found.precision, found.recall)
+        for key, _ in grid.benchmarks:
+            one = grid[system, paradigm, key]
+            measured = [_MISSING] * 3
+            if one is not None and one.tagging is not None and (found := one.tagging.found) is not None:
+                mark = _FEWER if one.unscored else ""
+                measured = [percent(value) + mark for value in (found.f1, found.precision, found.recall)]
                 origins.append(one.tagging.thresholds or "")
-            for place in range(3):
-                shown = _MISSING if measured is None else _percent(measured[place]) + _fewer(one)
-                beside = ", ".join(f"{name}: {figures[place]}" for name, figures in published)
-                cells.append(f"{shown} ({beside})" if beside else shown)
+            published = published_sets(system, paradigm, key)
+            for place, cell in enumerate(measured):
+                cells.append(_beside(cell, [(name, figures[place]) for name, figures in published]))
         origin = "; ".join(dict.fromkeys(origins)) or "none"
         lines.append(f"| {system} | {paradigm} | {origin} | " + " | ".join(cells) + " |")
     return lines
 
 
 def _precision(evaluations: Sequence[Evaluation]) -> list[str]:
-    benchmarks = list(dict.fromkeys((one.benchmark, one.title) for one in evaluations))
-    ranked = [one for one in evaluations if one.paradigm != "captioning"]
-    rows = list(dict.fromkeys((one.system, one.paradigm) for one in ranked))
-    lines = ["## Mean average precision", ""]
-    lines += ["| Method | " + " | ".join(title for _, title in benchmarks) + " |", "|---|" + "---|" * len(benchmarks)]
-    for system, paradigm in rows:
+    grid = _Grid([one for one in evaluations if one.paradigm != "captioning"], evaluations)
+    titles = " | ".join(title for _, title in grid.benchmarks)
+    lines = ["## Mean average precision", "", f"| Method | {titles} |", "|---|" + "---|" * len(grid.benchmarks)]
+    for system, paradigm in grid.rows:
         cells = []
-        for key, _ in benchmarks:
-            one = next((e for e in ranked if (e.system, e.paradigm, e.benchmark) == (system, paradigm, key)), None)
-            shown = _MISSING
+        for key, _ in grid.benchmarks:
+            one = grid[system, paradigm, key]
+            cell = _MISSING
             if one is not None and one.tagging is not None:
-                papers, distinct = _percent(one.tagging.map_papers), _percent(one.tagging.map_distinct)
-                shown = papers + _fewer(one)
+                papers, distinct = percent(one.tagging.map_papers), percent(one.tagging.map_distinct)
+                cell = papers + (_FEWER if one.unscored else "")
                 if one.tagging.map_interval:
                     low, high = one.tagging.map_interval
                     # The interval is of the mean over distinct classes with positives, which is often another figure.
-                    shown += "" if distinct == papers else f"; classes with positives {distinct}"
-                    shown += f" [{_percent(low)}, {_percent(high)}]"
-            beside = ", ".join(f"{name}: {figure}" for name, figure in published_maps(system, key))
-            cells.append(f"{shown} ({beside})" if beside else shown)
+                    cell += "" if distinct == papers else f"; classes with positives {distinct}"
+                    cell += f" [{percent(low)}, {percent(high)}]"
+            cells.append(_beside(cell, published_maps(system, key)))
         lines.append(f"| {system} | " + " | ".join(cells) + " |")
     return lines

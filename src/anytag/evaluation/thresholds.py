@@ -1,4 +1,4 @@
-"""Thresholds with the best F1: one for all classes, or one a class that leans on the common one.
+"""Thresholds with the best F1: one for all classes, or one per class, shrunk towards the common one.
 
 Only listed tags are positives; whatever is not listed counts as absent.
 """
@@ -11,20 +11,20 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from anytag.errors import UsageError
-from anytag.evaluation.ranking import between, check_scores, operating_points
+from anytag.evaluation.ranking import RankedScores, check_scores, threshold_below
 from anytag.foundations.log_odds import log_odds, sigmoid
 
 
 @dataclass(frozen=True, slots=True)
 class FittedThresholds:
-    """Scores at or above which a class counts as found.
+    """Scores at or above which a class is predicted.
 
     Attributes:
         values: ``[C]``, the thresholds to use.
         overall: The one threshold that is best for all classes together.
-        own: ``[C]``, what each class alone would choose; NaN without positives.
-        positives: ``[C]``, positives that each class was judged by.
-        shrinkage: Number of positives at which a class's own choice and the overall one count alike.
+        own: ``[C]``, the best threshold of each class alone; NaN without positives.
+        positives: ``[C]``, number of positives.
+        shrinkage: Number of positives at which a class's own threshold and the overall one have equal weight.
     """
 
     values: NDArray[np.float64]
@@ -46,10 +46,10 @@ _FOLDS = 5
 
 
 def best_common_threshold(scores: ArrayLike, targets: ArrayLike) -> tuple[float, float]:
-    """The one threshold with the best micro-F1 over all classes, and that F1.
+    """Find the one threshold with the best micro-F1 over all classes, and that F1.
 
     Args:
-        scores: ``[N, C]``; those of different classes must mean the same.
+        scores: ``[N, C]``, comparable between classes.
         targets: ``[N, C]``, true for positives.
     """
     values, truth = np.asarray(scores).ravel(), np.asarray(targets).ravel()
@@ -61,28 +61,27 @@ def best_common_threshold(scores: ArrayLike, targets: ArrayLike) -> tuple[float,
 
 
 def best_thresholds(scores: ArrayLike, targets: ArrayLike, *, shrinkage: float | None = None) -> FittedThresholds:
-    """The threshold with the best F1 for every class, drawn towards a common one where there is little evidence.
+    """Find the threshold with the best F1 for every class, shrunk towards a common one where positives are few.
 
-    A class with three positives would choose by chance. So its own best threshold is averaged, in log-odds, with
-    the one that is best for all: with weight ``positives`` for its own and ``shrinkage`` for the common one. A
-    class with ``shrinkage`` positives goes half way, one without positives takes the common threshold, one with
-    many more keeps its own; there is no cliff between them.
+    The best threshold of a class with three positives would be chance. So it is averaged, in log-odds, with the
+    common one, with weights ``positives`` and ``shrinkage``. A class with ``shrinkage`` positives goes half way; one
+    without positives takes the common threshold.
 
-    How much to shrink depends on how alike the classes are, which differs between models; so by default it is
-    the value whose thresholds do best on held-out fifths of the pictures.
+    The best shrinkage depends on how alike the classes are, which differs between models; by default it is the value
+    whose thresholds do best on held-out fifths of the pictures.
 
-    The class's own threshold lies half way, in log-odds, between the lowest score that should pass and the next
-    below it; of thresholds with equal F1 the highest is taken. The common one maximizes the mean of the F1 of
-    the classes that have positives.
+    A class's own threshold lies half way, in log-odds, between the lowest score that should pass and the next
+    below it; of thresholds with equal F1 the highest is taken. The common one maximizes the mean F1 of the classes
+    that have positives.
 
-    Use scores that the model was not trained on, and report results on yet others: thresholds chosen on a test
+    Use pictures that the model was not trained on, and report results on yet others: thresholds chosen on a test
     set flatter it.
 
     Args:
         scores: ``[N, C]``, probabilities in [0, 1].
         targets: ``[N, C]``, true or 1 for positives.
-        shrinkage: Number of positives at which both count alike; 0 trusts every class that has a positive;
-            ``None``: chosen by cross-validation, the same on every call.
+        shrinkage: Number of positives at which both have equal weight; ``None``: chosen by cross-validation, the same
+            on every call.
 
     Raises:
         UsageError: If the shapes differ, scores leave [0, 1], no class has a positive, or shrinkage is negative.
@@ -104,17 +103,17 @@ def best_thresholds(scores: ArrayLike, targets: ArrayLike, *, shrinkage: float |
 
 def _fit(values: NDArray[np.float64], truth: NDArray[np.bool_]) -> tuple[NDArray[np.float64], float]:
     """Every class's own best threshold ``[C]``, NaN without positives, and the best for all."""
-    positives = truth.sum(axis=0)
+    ranked = RankedScores(values, truth)
     own = np.full(values.shape[1], np.nan)
     sum_f1 = np.zeros(len(_GRID))
-    for column in np.flatnonzero(positives):
-        levels, found, right = operating_points(values[:, column], truth[:, column])
-        f1 = 2 * right / (found + positives[column])
-        own[column] = between(levels, int(f1.argmax()))
-        # The operating point of a threshold is the last level at or above it; none: nothing is found.
+    for column in np.flatnonzero(ranked.positives):
+        levels, predicted, correct = ranked.curve(int(column))
+        f1 = 2 * correct / (predicted + ranked.positives[column])
+        own[column] = threshold_below(levels, int(f1.argmax()))
+        # The operating point of a threshold is the last level at or above it; if there is none, nothing is predicted.
         points = len(levels) - np.searchsorted(levels[::-1], _GRID)
         sum_f1 += np.append(0.0, f1)[points]
-    # The middle of the best stretch, as its ends hang on single pictures.
+    # The middle of the best stretch: its ends depend on single pictures.
     best = np.flatnonzero(sum_f1 >= sum_f1.max() - 1e-9)
     return own, float(_GRID[best[len(best) // 2]])
 
@@ -122,19 +121,15 @@ def _fit(values: NDArray[np.float64], truth: NDArray[np.bool_]) -> tuple[NDArray
 def _shrink(
     own: NDArray[np.float64], overall: float, positives: NDArray[np.int64], shrinkage: float
 ) -> NDArray[np.float64]:
-    """Thresholds ``[C]`` between the classes' own and the common one."""
     weight = np.where(positives > 0, positives / np.maximum(positives + shrinkage, 1), 0.0)
     odds = weight * np.nan_to_num(log_odds(own, _EDGE)) + (1 - weight) * log_odds(overall, _EDGE)
     return np.where(weight == 1, own, sigmoid(odds))  # exact where nothing is averaged
 
 
 def _choose_shrinkage(values: NDArray[np.float64], truth: NDArray[np.bool_]) -> float:
-    """The shrinkage whose thresholds have the highest mean F1 on pictures held out.
-
-    Hits and errors are summed over the held-out parts before F1 is taken, as a part may hold no positive.
-    """
+    """The shrinkage with the highest mean F1 on held-out pictures; counts are summed over the folds first."""
     part = np.random.default_rng(0).permutation(len(values)) % _FOLDS  # shuffled: sets are often sorted
-    right, found = np.zeros((2, len(_SHRINKAGES), values.shape[1]))
+    correct, predicted = np.zeros((2, len(_SHRINKAGES), values.shape[1]))
     for fold in range(_FOLDS):
         held, rest = part == fold, part != fold
         if not truth[rest].any():
@@ -142,10 +137,10 @@ def _choose_shrinkage(values: NDArray[np.float64], truth: NDArray[np.bool_]) -> 
         own, overall = _fit(values[rest], truth[rest])
         positives = truth[rest].sum(axis=0, dtype=np.int64)
         for place, shrinkage in enumerate(_SHRINKAGES):
-            predicted = values[held] >= _shrink(own, overall, positives, shrinkage)
-            right[place] += (predicted & truth[held]).sum(axis=0)
-            found[place] += predicted.sum(axis=0)
-    wanted = truth.sum(axis=0)
-    f1 = (2 * right / np.maximum(found + wanted, 1))[:, wanted > 0].mean(axis=1)
-    # Of equally good ones the strongest: it changes least from sample to sample.
+            passed = values[held] >= _shrink(own, overall, positives, shrinkage)
+            correct[place] += (passed & truth[held]).sum(axis=0)
+            predicted[place] += passed.sum(axis=0)
+    count = truth.sum(axis=0)
+    f1 = (2 * correct / np.maximum(predicted + count, 1))[:, count > 0].mean(axis=1)
+    # Of equally good ones the strongest: it varies least from sample to sample.
     return _SHRINKAGES[int(np.flatnonzero(f1 >= f1.max() - 1e-12)[-1])]

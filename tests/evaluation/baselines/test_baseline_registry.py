@@ -96,7 +96,7 @@ def test_weights_by_name_alone_are_opened_with_what_they_need(tmp_path):
         (clip / made).rename(tmp_path / published)
     baseline = open_baseline("mkt", tmp_path)
     assert baseline.title == "MKT"
-    assert baseline.ask(["dog"], {}) == []
+    assert baseline.set_categories(["dog"], {}) == []
 
 
 class TestIdentity:

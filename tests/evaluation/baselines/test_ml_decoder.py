@@ -35,7 +35,7 @@ def test_full_size_has_the_published_shapes():
         head = MlDecoder(9_605, model.features, groups=200)
     assert model.features == 2_048
     assert head.decoder.duplicate_pooling.shape == (200, 768, 49)
-    assert sum(len(stage) for stage in model.parts[1:]) == 21
+    assert sum(len(stage) for stage in list(model.body.values())[1:]) == 21
     # TResNet-M has 29.4 million weights without a classifier (Ridnik et al., 2021, table 1).
     assert sum(p.numel() for p in model.parameters()) == pytest.approx(29.4e6, rel=0.005)
 
@@ -60,7 +60,7 @@ def by_the_book(model, pixels):
 def test_scores_of_a_published_checkpoint(tmp_path, bottlenecks):
     model = save_ml_decoder(tmp_path, bottlenecks)
     baseline = MlDecoderBaseline(tmp_path / "tiny.pth", side=64)
-    assert baseline.ask(["cat", "stoplight", "quark"], {"stoplight": ("traffic light",)}) == ["quark"]
+    assert baseline.set_categories(["cat", "stoplight", "quark"], {"stoplight": ("traffic light",)}) == ["quark"]
     shown = pictures()
     found = np.stack(list(baseline.scores(shown)))
     # The official code squashes, divides by 255, and that is all.
@@ -125,4 +125,4 @@ class TestBadFiles:
     def test_none_of_the_categories(self, tmp_path):
         save_ml_decoder(tmp_path)
         with pytest.raises(ModelError, match=r"^ML-Decoder: its 5 classes have none of the categories \(quark\)$"):
-            MlDecoderBaseline(tmp_path / "tiny.pth").ask(["quark"], {})
+            MlDecoderBaseline(tmp_path / "tiny.pth").set_categories(["quark"], {})

@@ -9,7 +9,7 @@ from fixtures_rivals import pictures, save_diht, save_mkt
 from torch.nn import functional as F
 
 from anytag.errors import ModelError
-from anytag.evaluation.baselines.base import PictureForm
+from anytag.evaluation.baselines.base import PictureTransform
 from anytag.evaluation.baselines.diht import DihtBaseline
 from anytag.evaluation.baselines.mkt import MktBaseline
 from anytag.evaluation.baselines.prompts import ENSEMBLE, sentences
@@ -19,23 +19,23 @@ from anytag.recognition import Failure
 NAMES = ["dog", "traffic light", "hat", "dog"]
 
 
-def pixels(shown: list[PictureSource], form: PictureForm) -> torch.Tensor:
-    return torch.from_numpy(np.stack([form(picture) for picture in shown]))
+def pixels(shown: list[PictureSource], transform: PictureTransform) -> torch.Tensor:
+    return torch.from_numpy(np.stack([transform(picture) for picture in shown]))
 
 
 def test_diht(tmp_path):
     model = save_diht(tmp_path)
     baseline = DihtBaseline(tmp_path / "tiny.ckpt", tmp_path)
-    assert baseline.form.normalization == CLIP
-    assert (baseline.form.shorter, baseline.form.height) == (16, 16)
-    assert baseline.ask(NAMES, {}) == []
+    assert baseline.transform.normalization == CLIP
+    assert (baseline.transform.shorter, baseline.transform.height) == (16, 16)
+    assert baseline.set_categories(NAMES, {}) == []
     shown = pictures()
     found = np.stack(list(baseline.scores(shown)))
     texts = []
     for name in NAMES:
-        embedded = F.normalize(model(baseline.tokens(sentences(name, ENSEMBLE))), dim=-1)
+        embedded = F.normalize(model(baseline.tokenizer(sentences(name, ENSEMBLE))), dim=-1)
         texts.append(F.normalize(embedded.mean(0), dim=0))
-    seen = F.normalize(model.visual(pixels(shown, baseline.form))[:, 0], dim=-1)
+    seen = F.normalize(model.visual(pixels(shown, baseline.transform))[:, 0], dim=-1)
     np.testing.assert_allclose(found, (seen @ torch.stack(texts).T).detach().numpy(), atol=1e-5)
     assert found[:, 0] == pytest.approx(found[:, 3])
     assert np.ptp(found) > 0.01
@@ -45,12 +45,16 @@ def test_mkt(tmp_path):
     picture, text = save_mkt(tmp_path)
     baseline = MktBaseline(tmp_path / "first.pth", tmp_path / "second.pth", tmp_path)
     # The shorter side at 256 of 224, and ImageNet's constants.
-    assert (baseline.form.shorter, baseline.form.height, baseline.form.normalization) == (32, 28, IMAGENET)
-    assert baseline.ask(NAMES, {}) == []
+    assert (baseline.transform.shorter, baseline.transform.height, baseline.transform.normalization) == (
+        32,
+        28,
+        IMAGENET,
+    )
+    assert baseline.set_categories(NAMES, {}) == []
     shown = pictures()
     found = np.stack(list(baseline.scores(shown)))
-    labels = text(baseline.tokens([f"There is a {name} in the scene" for name in NAMES]))
-    tokens = picture(pixels(shown, baseline.form))
+    labels = text(baseline.tokenizer([f"There is a {name} in the scene" for name in NAMES]))
+    tokens = picture(pixels(shown, baseline.transform))
     whole = tokens[:, 0] @ labels.T
     patches = tokens[:, 1:] @ labels.T
     local = patches.sort(1, descending=True).values[:, :18].mean(1)
@@ -62,7 +66,7 @@ def test_mkt(tmp_path):
 def test_a_bad_picture_among_good_ones(tmp_path):
     save_diht(tmp_path)
     baseline = DihtBaseline(tmp_path / "tiny.ckpt", tmp_path)
-    baseline.ask(NAMES, {})
+    baseline.set_categories(NAMES, {})
     (tmp_path / "bad.jpg").write_bytes(b"no picture")
     good = pictures(2)
     found = list(baseline.scores([good[0], str(tmp_path / "bad.jpg"), good[1], str(tmp_path / "none.jpg")]))
@@ -94,13 +98,13 @@ class TestBadFiles:
             DihtBaseline(tmp_path / "tiny.ckpt", tmp_path)
 
 
-class TestPictureForm:
+class TestPictureTransform:
     def test_the_middle_of_a_wide_picture(self):
-        form = PictureForm(4, 4, shorter=4)
+        transform = PictureTransform(4, 4, shorter=4)
         [picture] = pictures(1, (8, 4))
         expected = CLIP.apply(np.asarray(picture))[:, :, 2:6]
-        np.testing.assert_allclose(form(picture), expected, atol=1e-6)
+        np.testing.assert_allclose(transform(picture), expected, atol=1e-6)
 
     def test_squashed(self):
         [picture] = pictures(1, (8, 4))
-        assert PictureForm(4, 6)(picture).shape == (3, 4, 6)
+        assert PictureTransform(4, 6)(picture).shape == (3, 4, 6)

@@ -12,7 +12,7 @@ from fixtures_rivals import pictures, preprocessor
 from torch.nn import functional as F
 
 from anytag.errors import ModelError, UsageError
-from anytag.evaluation.baselines.base import read_form
+from anytag.evaluation.baselines.base import read_transform
 from anytag.evaluation.baselines.prompts import PLAIN
 from anytag.recognition import Failure
 
@@ -27,8 +27,8 @@ def shown():
 
 
 def pixels(folder, shown):
-    form = read_form(folder)
-    return torch.from_numpy(np.stack([form(picture) for picture in shown]))
+    transform = read_transform(folder)
+    return torch.from_numpy(np.stack([transform(picture) for picture in shown]))
 
 
 class TestClip:
@@ -48,7 +48,7 @@ class TestClip:
 
         baseline = ContrastBaseline(folder, PLAIN)
         assert baseline.title == "CLIP"
-        assert baseline.ask(NAMES, {}) == []
+        assert baseline.set_categories(NAMES, {}) == []
         found = np.stack(list(baseline.scores(shown)))
         model, tokenizer = CLIPModel.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
         ids = tokenizer([PLAIN[0].format(name) for name in NAMES], return_tensors="pt", padding=True)
@@ -62,7 +62,7 @@ class TestClip:
         from anytag.evaluation.baselines.contrast import ContrastBaseline
 
         baseline = ContrastBaseline(folder, ("a {}", "the {}"))
-        baseline.ask(["dog"], {})
+        baseline.set_categories(["dog"], {})
         expected = F.normalize(baseline.embed_texts(["a dog", "the dog"]).mean(0), dim=0)
         torch.testing.assert_close(baseline._texts[0], expected)
 
@@ -102,7 +102,7 @@ def test_siglip_pads_texts_to_its_length(tmp_path, shown):
 
     save_siglip(tmp_path)
     baseline = ContrastBaseline(tmp_path, PLAIN)
-    baseline.ask(NAMES, {})
+    baseline.set_categories(NAMES, {})
     found = np.stack(list(baseline.scores(shown)))
     model = SiglipModel.from_pretrained(tmp_path).eval()
     ids = torch.tensor(
@@ -127,7 +127,7 @@ def test_siglip_2_of_a_fixed_size_is_told_by_its_vocabulary(tmp_path, shown):
     baseline = open_baseline(f"siglip2={tmp_path}")
     assert baseline.title == "SigLIP 2"
     assert baseline.length == 64
-    baseline.ask(NAMES, {})
+    baseline.set_categories(NAMES, {})
     found = np.stack(list(baseline.scores(shown)))
     assert found.shape == (3, 2)
     assert (np.abs(found) <= 1 + 1e-6).all()
@@ -154,7 +154,7 @@ class TestBlip:
         from anytag.evaluation.baselines.blip import BlipAlignmentBaseline
 
         baseline = BlipAlignmentBaseline(folders[0], head, PLAIN)
-        baseline.ask([*NAMES, "dog"], {})
+        baseline.set_categories([*NAMES, "dog"], {})
         found = np.stack(list(baseline.scores(shown)))
         model = BlipForImageTextRetrieval.from_pretrained(folders[0]).eval()
         for column, name in enumerate([*NAMES, "dog"]):
@@ -181,7 +181,7 @@ class TestBlip:
             )
             whole = baseline.tokenizer.decode(made[0], skip_special_tokens=True)
             assert whole.removeprefix("a picture of").strip() == caption
-        baseline.ask(NAMES, {})
+        baseline.set_categories(NAMES, {})
         baseline.write = lambda batch: ["two dogs in a hat", "a photo", "a dog"][: len(batch)]
         assert np.stack(list(baseline.scores(shown))).tolist() == [[1, 1], [0, 0], [1, 0]]
 
@@ -234,7 +234,7 @@ class TestDetectors:
 
         save_detr(tmp_path)
         baseline = DetectorBaseline(tmp_path)
-        assert baseline.ask(["stop sign", "quark", "hound"], {"hound": ("dog",)}) == ["quark"]
+        assert baseline.set_categories(["stop sign", "quark", "hound"], {"hound": ("dog",)}) == ["quark"]
         found = np.stack(list(baseline.scores(shown)))
         model = DetrForObjectDetection.from_pretrained(tmp_path).eval()
         processor = DetrImageProcessorPil.from_pretrained(tmp_path)
@@ -257,7 +257,7 @@ class TestDetectors:
         save_rt_detr(tmp_path)
         baseline = open_baseline(f"rt-detr={tmp_path}")
         assert baseline.title == "RT-DETR"
-        assert baseline.ask(["stop sign", "quark", "dog"], {}) == ["quark"]
+        assert baseline.set_categories(["stop sign", "quark", "dog"], {}) == ["quark"]
         found = np.stack(list(baseline.scores(shown)))
         model = RTDetrForObjectDetection.from_pretrained(tmp_path).eval()
         processor = RTDetrImageProcessorPil.from_pretrained(tmp_path)
@@ -276,7 +276,7 @@ class TestDetectors:
 
         save_dino(tmp_path)
         baseline = detector.GroundingDinoBaseline(tmp_path)
-        assert baseline.ask(["dog", "red cat", "Sea", "dog"], {}) == []
+        assert baseline.set_categories(["dog", "red cat", "Sea", "dog"], {}) == []
         found = np.stack(list(baseline.scores(shown)))
         model = GroundingDinoForObjectDetection.from_pretrained(tmp_path).eval()
         text = "[CLS] dog . red cat . sea . [SEP]"
@@ -296,7 +296,7 @@ class TestDetectors:
         baseline = detector.GroundingDinoBaseline(tmp_path)
         many = ["dog", "red cat", *(f"red {'sea ' * number}grass" for number in range(1, 8))]
         longest, longer = "red " * 20 + "sea", "red " * 21 + "sea"
-        assert baseline.ask([*many, longer, longest, "Dog"], {}) == [longer]
+        assert baseline.set_categories([*many, longer, longest, "Dog"], {}) == [longer]
         found = np.stack(list(baseline.scores(shown)))
         assert np.isnan(found[:, len(many)]).all()
         assert np.isfinite(np.delete(found, len(many), 1)).all()
@@ -305,7 +305,7 @@ class TestDetectors:
         lengths = [[len(pieces) + 1 for pieces in part] for part in baseline._parts]
         assert lengths == [[2, 3, 4, 5, 6], [7, 8], [9, 10], [22]]
         with pytest.raises(ModelError, match=r"^Grounding DINO: none of the categories can be read \(red .*\)"):
-            baseline.ask([longer], {})
+            baseline.set_categories([longer], {})
 
     def test_none_of_the_categories(self):
         from anytag.evaluation.baselines.detector import DetectorBaseline
@@ -313,20 +313,20 @@ class TestDetectors:
         baseline = object.__new__(DetectorBaseline)
         baseline.title, baseline.places = "DETR", {"dog": 0, "cat": 1}
         with pytest.raises(ModelError, match=r"^DETR: its 2 classes have none of the categories \(quark\)$"):
-            baseline.ask(["quark"], {})
+            baseline.set_categories(["quark"], {})
 
 
 class TestForm:
     def test_no_size(self, tmp_path):
         (tmp_path / "preprocessor_config.json").write_text("{}")
         with pytest.raises(ModelError, match=r"it says no height and width \(None, None\)$"):
-            read_form(tmp_path)
+            read_transform(tmp_path)
 
     def test_missing(self, tmp_path):
         with pytest.raises(
             ModelError, match=r"preprocessor_config\.json: missing; give a directory as transformers saves"
         ):
-            read_form(tmp_path)
+            read_transform(tmp_path)
 
     @pytest.mark.parametrize("crop", [False, True])
     def test_as_the_librarys_own(self, tmp_path, crop):
@@ -336,4 +336,4 @@ class TestForm:
         [picture] = pictures(1, (50, 40))
         processor = CLIPImageProcessorPil.from_pretrained(tmp_path)
         expected = processor(images=picture, return_tensors="np")["pixel_values"][0]
-        np.testing.assert_allclose(read_form(tmp_path)(picture), expected, atol=1e-5)
+        np.testing.assert_allclose(read_transform(tmp_path)(picture), expected, atol=1e-5)

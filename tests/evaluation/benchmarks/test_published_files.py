@@ -7,8 +7,7 @@ import gzip
 import numpy as np
 import pytest
 
-from anytag.evaluation.benchmarks.annotation_lines import read_named, read_numbered
-from anytag.evaluation.benchmarks.benchmark import BenchmarkError
+from anytag.evaluation.benchmarks.benchmark import BenchmarkError, read_named, read_numbered
 from anytag.evaluation.benchmarks.openimages import leaked_names
 from anytag.evaluation.benchmarks.registry import BENCHMARKS, missing_files, open_benchmark
 

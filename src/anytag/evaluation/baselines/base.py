@@ -1,4 +1,4 @@
-"""What rivals share: how they want pictures, batches that survive bad ones, strict reading of checkpoints."""
+"""Base classes of rivals: picture transforms, batches that skip unreadable pictures, strict checkpoint loading."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,23 +24,19 @@ from anytag.foundations.wording import counted, shown
 from anytag.pictures import CLIP, Normalization, PictureSource, read_picture
 from anytag.recognition import Failure
 
-_Answer = TypeVar("_Answer")
+_Result = TypeVar("_Result")
 
-#: Pictures that go through a rival together.
 BATCH = 8
-
-_FILTERS = {0: Image.Resampling.NEAREST, 1: Image.Resampling.LANCZOS, 2: Image.Resampling.BILINEAR,
-            3: Image.Resampling.BICUBIC, 4: Image.Resampling.BOX, 5: Image.Resampling.HAMMING}  # fmt: skip
 
 
 @dataclass(frozen=True)
-class PictureForm:
-    """How a system wants pictures.
+class PictureTransform:
+    """Resizes and normalizes pictures.
 
     Attributes:
-        height: In pixels, of what it sees.
-        width: The same.
-        shorter: The shorter side is brought to this, then the middle is cut out; ``None``: the picture is squashed.
+        height: In pixels.
+        width: In pixels.
+        shorter: Resize the shorter side to this, then crop the center; ``None``: stretch the picture.
         normalization: Mean and deviation of the channels.
         resampling: Pillow's filter.
     """
@@ -51,12 +48,12 @@ class PictureForm:
     resampling: Image.Resampling = Image.Resampling.BICUBIC
 
     def __call__(self, picture: Image.Image) -> NDArray[np.float32]:
-        """``[3, H, W]``."""
+        """Return pixels ``[3, H, W]``."""
         if self.shorter is None:
             picture = picture.resize((self.width, self.height), self.resampling)
         else:
             scale = self.shorter / min(picture.size)
-            # The longer side is cut off to whole pixels, as torchvision does.
+            # The longer side is rounded down to whole pixels, as torchvision does.
             size = [self.shorter if side == min(picture.size) else int(side * scale) for side in picture.size]
             picture = picture.resize((size[0], size[1]), self.resampling)
             left, top = round((size[0] - self.width) / 2), round((size[1] - self.height) / 2)
@@ -64,11 +61,11 @@ class PictureForm:
         return self.normalization.apply(np.asarray(picture))
 
 
-def read_form(folder: Path) -> PictureForm:
-    """The form that ``preprocessor_config.json`` of a ``transformers`` directory asks for.
+def read_transform(folder: Path) -> PictureTransform:
+    """Read the transform from ``preprocessor_config.json`` of a ``transformers`` directory.
 
     Raises:
-        ModelError: If there is none, or it says no size.
+        ModelError: If there is no such file, or it contains no size.
     """
     record = read_settings(folder / "preprocessor_config.json")
     record = record.get("image_processor", record)
@@ -90,49 +87,49 @@ def read_form(folder: Path) -> PictureForm:
         ("image_mean", CLIP.mean), ("image_std", CLIP.std)))  # fmt: skip
     if record.get("do_normalize") is False:
         mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
-    filter_ = _FILTERS.get(int(record.get("resample", 3)), Image.Resampling.BICUBIC)
-    return PictureForm(
+    resample = int(record.get("resample", Image.Resampling.BICUBIC))
+    return PictureTransform(
         *final,
         shorter=None if shorter is None else int(shorter),
         normalization=Normalization((mean[0], mean[1], mean[2]), (std[0], std[1], std[2])),
-        resampling=filter_,
+        resampling=Image.Resampling(resample if resample in list(Image.Resampling) else Image.Resampling.BICUBIC),
     )
 
 
 @contextmanager
-def _without_bars() -> Iterator[None]:
-    """No bar of the library's own for weights that lie on this machine and are read in a moment."""
+def _without_progress_bars() -> Iterator[None]:
+    """Hide the progress bars of ``transformers``: local weights are read in a moment."""
     from transformers.utils import logging
 
-    shown = logging.is_progress_bar_enabled()
+    enabled = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
         yield
     finally:
-        if shown:
+        if enabled:
             logging.enable_progress_bar()
 
 
 def from_directory(cls_name: str, folder: Path, **options: Any) -> Any:
-    """A class of ``transformers`` from a directory on this machine.
+    """Load an object of a ``transformers`` class from a local directory.
 
     Raises:
         MissingExtraError: If ``transformers`` is not installed.
-        ModelError: If the directory does not hold such a thing.
+        ModelError: If the directory does not contain one.
     """
     with needs_extra("This baseline", "baselines"):
         import transformers
     if not folder.is_dir():
         raise ModelError(f"{folder}: no such directory; download the weights first, or give hub:OWNER/NAME")
     try:
-        with _without_bars():
+        with _without_progress_bars():
             return getattr(transformers, cls_name).from_pretrained(str(folder), local_files_only=True, **options)
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, TypeError, AttributeError) as error:
         raise ModelError(f"{folder}: cannot be loaded as {cls_name} ({first_line(error)})") from error
 
 
 def model_from_directory(cls_name: str, folder: Path) -> Any:
-    """A model of ``transformers``, in eval mode and without gradients; every weight must be there.
+    """Load a ``transformers`` model in eval mode and without gradients.
 
     Raises:
         ModelError: If a weight is missing: it would be random.
@@ -149,14 +146,14 @@ def model_from_directory(cls_name: str, folder: Path) -> Any:
 def read_checkpoint(
     path: Path, inside: Sequence[str] = ("model", "state_dict")
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """A PyTorch checkpoint: its weights, and what else it holds.
+    """Read the weights and the other entries of a PyTorch checkpoint, without executing code in it.
 
     Args:
-        path: The file; nothing in it is executed.
-        inside: Keys below which weights may lie.
+        path: The file.
+        inside: Keys that may contain the state dict.
 
     Raises:
-        ModelError: If it is missing, damaged, or holds no weights.
+        ModelError: If it is missing, damaged, or contains no weights.
     """
     record = read_pickled(path)
     if not isinstance(record, dict):
@@ -173,10 +170,10 @@ def read_checkpoint(
 
 
 def load_strictly(model: nn.Module, state: Mapping[str, Tensor], source: Path) -> None:
-    """Fill a model with exactly its weights.
+    """Load a state dict whose names and shapes match the model exactly, and switch to eval mode.
 
     Raises:
-        ModelError: If one is missing, unexpected or of another shape; it is named.
+        ModelError: Naming a weight that is missing, unexpected or of another shape.
     """
     wanted = model.state_dict()
     if missing := sorted(wanted.keys() - state.keys()):
@@ -197,86 +194,76 @@ class Baseline(ABC):
 
     Args:
         path: Its weights, for the identity.
-        form: How it wants pictures; ``None``: as they are.
-        settings: What else its scores depend on.
+        transform: Preprocesses pictures; ``None``: they are passed on as they are.
+        settings: Other settings that its scores depend on, for the identity.
 
     Attributes:
-        title: As the papers' tables call it.
-        paradigm: How it recognizes.
-        parser: Makes categories of captions, if that is how it scores them.
+        title: Name in the papers' tables.
+        paradigm: See :class:`~anytag.evaluation.systems.System`; so is ``parser``.
     """
 
     title: str
     paradigm: Paradigm
     parser: CategoryParser | None = None
 
-    def __init__(self, path: Path, form: PictureForm | None, settings: str = ""):
-        self.form = form
+    def __init__(self, path: Path, transform: PictureTransform | None, settings: str = ""):
+        self.transform = transform
         self.identity = f"{type(self).__name__} {settings} {folder_identity(path)}"
 
-    def ask(self, names: Sequence[str], synonyms: dict[str, tuple[str, ...]]) -> list[str]:
-        """Say which categories are wanted; see :class:`~anytag.evaluation.systems.System`."""
+    def set_categories(self, names: Sequence[str], synonyms: dict[str, tuple[str, ...]]) -> list[str]:
+        """Set the categories to score; see :class:`~anytag.evaluation.systems.System`."""
         raise UsageError(f"{self.title} scores no categories")
 
     def scores(self, pictures: Iterable[PictureSource]) -> Iterator[Scores | Failure]:
-        """Per picture ``[C]``, or why it could not be read."""
-        return self._answers(pictures, self.score)
+        """Yield the scores of each picture, ``[C]``, or why it could not be read."""
+        return self._predict(pictures, self.score)
 
     def captions(self, pictures: Iterable[PictureSource]) -> Iterator[str | Failure]:
-        """Per picture a caption, or why it could not be read."""
-        return self._answers(pictures, self.write)
+        """Yield a caption of each picture, or why it could not be read."""
+        return self._predict(pictures, self.write)
 
     def score(self, pictures: Any) -> Scores:
-        """``[B, C]`` of pixels ``[B, 3, H, W]``, or of pictures where there is no form."""
+        """Score pixels ``[B, 3, H, W]``, or pictures where there is no transform: ``[B, C]``."""
         raise UsageError(f"{self.title} scores no categories")
 
     def write(self, pictures: Any) -> list[str]:
-        """Captions of pixels ``[B, 3, H, W]``, or of pictures where there is no form."""
+        """Caption pixels ``[B, 3, H, W]``, or pictures where there is no transform."""
         raise UsageError(f"{self.title} writes no captions")
 
     def thresholds(self) -> NDArray[np.float64] | None:
-        """Rivals have none of their own."""
+        """Rivals have no thresholds of their own."""
         return None
 
-    def _answers(
-        self, pictures: Iterable[PictureSource], answer: Callable[[Any], Iterable[_Answer]]
-    ) -> Iterator[_Answer | Failure]:
-        for batch, failures in self._batches(pictures):
-            found = iter(answer(batch) if len(batch) else ())
+    def _predict(
+        self, pictures: Iterable[PictureSource], predict: Callable[[Any], Iterable[_Result]]
+    ) -> Iterator[_Result | Failure]:
+        numbered = enumerate(pictures, 1)
+        while batch := list(islice(numbered, BATCH)):
+            ready: list[Any] = []
+            failures: list[Failure | None] = []
+            for number, source in batch:
+                label = str(source) if isinstance(source, str | Path) else f"picture {number}"
+                try:
+                    picture = read_picture(source, label=label)
+                    ready.append(picture if self.transform is None else self.transform(picture))
+                    failures.append(None)
+                except PictureError as error:
+                    failures.append(Failure(error.path, error.kind, str(error)))
+            stacked = ready if self.transform is None or not ready else torch.from_numpy(np.stack(ready))
+            results = iter(predict(stacked) if ready else ())
             for failure in failures:
-                yield failure if failure is not None else next(found)
-
-    def _batches(self, pictures: Iterable[PictureSource]) -> Iterator[tuple[Any, list[Failure | None]]]:
-        ready: list[Any] = []
-        failures: list[Failure | None] = []
-        for number, source in enumerate(pictures, 1):
-            try:
-                picture = read_picture(
-                    source, label=str(source) if isinstance(source, str | Path) else f"picture {number}"
-                )
-                ready.append(picture if self.form is None else self.form(picture))
-                failures.append(None)
-            except PictureError as error:
-                failures.append(Failure(error.path, error.kind, str(error)))
-            if len(failures) == BATCH:
-                yield self._stack(ready), failures
-                ready, failures = [], []
-        if failures:
-            yield self._stack(ready), failures
-
-    def _stack(self, ready: list[Any]) -> Any:
-        return ready if self.form is None or not ready else torch.from_numpy(np.stack(ready))
+                yield failure if failure is not None else next(results)
 
 
 class FixedClassesBaseline(Baseline):
-    """A rival that was taught a list of classes and knows no others."""
+    """A rival that was trained on a fixed list of classes."""
 
-    #: Where each of its classes stands in what the network gives, by its name in lower case.
+    #: Output of each class, by its name in lower case.
     places: dict[str, int]
     _columns: tuple[int | None, ...] = ()
 
-    def ask(self, names: Sequence[str], synonyms: dict[str, tuple[str, ...]]) -> list[str]:
-        """Find the categories among its classes, by their names or synonyms.
+    def set_categories(self, names: Sequence[str], synonyms: dict[str, tuple[str, ...]]) -> list[str]:
+        """Map the categories to its classes by their names or synonyms.
 
         Raises:
             ModelError: If it has none of them.
@@ -295,32 +282,32 @@ class FixedClassesBaseline(Baseline):
             )
         return missing
 
-    def asked(self, found: Tensor) -> Scores:
-        """Of probabilities ``[B, classes]`` those that were asked for; NaN for what it does not have."""
-        return columns_of(found.numpy(), self._columns)
+    def select(self, probabilities: Tensor) -> Scores:
+        """Select the categories from ``[B, classes]``; NaN where it has no class."""
+        return select_columns(probabilities.numpy(), self._columns)
 
 
-def columns_of(found: NDArray[np.float32], columns: Sequence[int | None]) -> Scores:
-    """Some columns of scores ``[B, classes]``; NaN where there is none."""
-    scores = np.full((len(found), len(columns)), np.nan, np.float32)
+def select_columns(scores: NDArray[np.float32], columns: Sequence[int | None]) -> Scores:
+    """Select columns of scores ``[B, classes]``; NaN for ``None``."""
+    selected = np.full((len(scores), len(columns)), np.nan, np.float32)
     for column, place in enumerate(columns):
         if place is not None:
-            scores[:, column] = found[:, place]
-    return scores
+            selected[:, column] = scores[:, place]
+    return selected
 
 
 class CaptioningBaseline(Baseline):
-    """A captioner, which becomes a tagger by the project's parser and vocabulary (Tag2Text section 4.2).
+    """A captioner; it tags by the project's parser and vocabulary (Tag2Text section 4.2).
 
     Args:
         path: A directory of ``transformers``.
-        settings: What else its captions depend on.
+        settings: Other settings that its captions depend on, for the identity.
 
     Attributes:
-        cls_name: The class of ``transformers`` that the directory must hold.
+        cls_name: The class of ``transformers`` that the directory must contain.
 
     Raises:
-        ModelError: If the directory holds no such model.
+        ModelError: If the directory contains no such model.
     """
 
     paradigm: Paradigm = "captioning"
@@ -328,21 +315,21 @@ class CaptioningBaseline(Baseline):
 
     def __init__(self, path: str | Path, settings: str = ""):
         folder = Path(path)
-        super().__init__(folder, read_form(folder), settings)
+        super().__init__(folder, read_transform(folder), settings)
         self.model = model_from_directory(self.cls_name, folder)
         self.tokenizer = from_directory("AutoTokenizer", folder)
 
-    def ask(self, names: Sequence[str], synonyms: dict[str, tuple[str, ...]]) -> list[str]:
-        """Categories are what captions name."""
+    def set_categories(self, names: Sequence[str], synonyms: dict[str, tuple[str, ...]]) -> list[str]:
+        """Find the categories in captions."""
         self.parser = CategoryParser(names, synonyms, default_vocabulary())
         return []
 
     def scores(self, pictures: Iterable[PictureSource]) -> Iterator[Scores | Failure]:
-        """1 for what the caption names."""
+        """Score 1 for the categories that the caption names."""
         if self.parser is None:
             raise UsageError(f"{self.title}: no categories were asked for")
         return parsed_scores(self.captions(pictures), self.parser)
 
     @abstractmethod
     def write(self, pictures: Any) -> list[str]:
-        """Captions of pixels ``[B, 3, H, W]``."""
+        """Caption pixels ``[B, 3, H, W]``."""

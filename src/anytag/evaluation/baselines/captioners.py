@@ -1,7 +1,7 @@
 """BLIP-2 (Li et al., 2023) and Florence-2 (Xiao et al., 2024) as captioners; ``transformers`` layouts.
 
-Which BLIP-2 the papers took is not stated. Florence-2 is what a user would take today: a quarter of a billion weights,
-and captions above Tag2Text's.
+The papers do not state which BLIP-2 they used. Florence-2 is a current alternative: 0.25 billion weights, and better
+captions than Tag2Text's.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor
 from anytag.errors import UsageError
 from anytag.evaluation.baselines.base import CaptioningBaseline
 
-#: What Florence-2 was taught to answer.
+#: Florence-2's prompts by task.
 _TASKS = {
     "caption": "What does the image describe?",
     "detailed_caption": "Describe in detail what is shown in the image.",
@@ -44,7 +44,6 @@ class Florence2Baseline(CaptioningBaseline):
         task: ``caption``, ``detailed_caption`` or ``more_detailed_caption``.
 
     Raises:
-        ModelError: If the directory holds no such model.
         UsageError: If there is no such task.
     """
 
@@ -59,12 +58,12 @@ class Florence2Baseline(CaptioningBaseline):
 
     @torch.inference_mode()
     def write(self, pictures: Tensor) -> list[str]:
-        seen = self.model.get_image_features(pixel_values=pictures)
-        count = (seen if isinstance(seen, Tensor) else seen.pooler_output).shape[-2]
-        asked = self.tokenizer(self.prompt)["input_ids"]
-        ids = torch.tensor([[self.model.config.image_token_id] * count + asked] * len(pictures))
+        features = self.model.get_image_features(pixel_values=pictures)
+        count = (features if isinstance(features, Tensor) else features.pooler_output).shape[-2]
+        prompt = self.tokenizer(self.prompt)["input_ids"]
+        ids = torch.tensor([[self.model.config.image_token_id] * count + prompt] * len(pictures))
         options = {"num_beams": 3, "max_new_tokens": 60, "do_sample": False}
-        found = self.model.generate(
+        written = self.model.generate(
             input_ids=ids, attention_mask=torch.ones_like(ids), pixel_values=pictures, **options
         )
-        return [text.strip() for text in self.tokenizer.batch_decode(found, skip_special_tokens=True)]
+        return [text.strip() for text in self.tokenizer.batch_decode(written, skip_special_tokens=True)]

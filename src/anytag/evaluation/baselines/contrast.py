@@ -1,8 +1,8 @@
-"""CLIP and SigLIP 2: pictures and prompts compared as wholes, from any ``transformers`` directory of theirs.
+"""CLIP and SigLIP 2: similarity of pictures and prompts, from any ``transformers`` directory.
 
-Published rows: one cosine, one threshold for all classes (Tag2Text table 2). The stronger form, scores standardized per
-prompt and per picture, needs all pictures of the benchmark and is applied to the kept scores
-(:func:`anytag.evaluation.ranking.standardized`); its row stands beside.
+Published rows use the cosine, with one threshold for all classes (Tag2Text table 2). The stronger form, scores
+standardized per prompt and per picture (:func:`anytag.evaluation.ranking.standardized`), needs all pictures of the
+benchmark; it is computed from cached scores and has its own row.
 """
 
 from __future__ import annotations
@@ -13,25 +13,21 @@ from typing import Any
 
 from anytag.checkpoints.weight_files import read_settings
 from anytag.errors import ModelError
-from anytag.evaluation.baselines.base import from_directory, model_from_directory, read_form
+from anytag.evaluation.baselines.base import from_directory, model_from_directory, read_transform
 from anytag.evaluation.baselines.dual_encoder import DualEncoderBaseline
 from anytag.evaluation.baselines.prompts import ENSEMBLE
 
-#: The largest vocabulary of the first SigLIP, that of its multilingual model.
+#: Largest vocabulary of the first SigLIP: that of its multilingual model.
 _SIGLIP_PIECES = 250_000
 
 _CLASSES = {"clip": "CLIPModel", "siglip": "SiglipModel", "siglip2": "Siglip2Model"}
 
 
 class ContrastBaseline(DualEncoderBaseline):
-    """Cosine of a picture and the mean of a category's prompts.
-
-    Args:
-        path: The directory.
-        prompts: Templates.
+    """Cosine of a picture and the mean embedding of a category's prompts.
 
     Raises:
-        ModelError: If the directory holds neither CLIP nor SigLIP, or is incomplete.
+        ModelError: If the directory contains neither CLIP nor SigLIP, or is incomplete.
     """
 
     title = "CLIP"
@@ -45,8 +41,9 @@ class ContrastBaseline(DualEncoderBaseline):
         if family == "siglip2" and "naflex" in str(config.get("vision_config", {})).lower():
             raise ModelError(f"{folder}: SigLIP 2 of any picture size (NaFlex) is not read; use one of a fixed size")
         model = model_from_directory(_CLASSES[family], folder)
-        super().__init__(folder, read_form(folder), model, prompts)
+        super().__init__(folder, read_transform(folder), model, prompts)
         self.tokenizer = from_directory("AutoTokenizer", folder)
+        self.length = int(model.config.text_config.max_position_embeddings)
         self._fixed = family != "clip"
         if self._fixed:
             # SigLIP 2 of a fixed picture size says "siglip", too, but reads texts in Gemma's 256,000 pieces.
@@ -56,14 +53,7 @@ class ContrastBaseline(DualEncoderBaseline):
     def text_features(self, texts: Sequence[str]) -> Any:
         # SigLIP was trained on texts padded to its full length.
         padding = "max_length" if self._fixed else True
-        # Not every directory says how much its tokenizer may give.
+        # Not every directory states the maximum length of its tokenizer.
         ids = self.tokenizer(list(texts), return_tensors="pt", padding=padding, truncation=True, max_length=self.length)
-        wanted = {name: ids[name] for name in ("input_ids", "attention_mask") if name in ids}
-        if self._fixed:
-            wanted.pop("attention_mask", None)
-        return self.model.get_text_features(**wanted)
-
-    @property
-    def length(self) -> int:
-        """Longest text in pieces."""
-        return int(self.model.config.text_config.max_position_embeddings)
+        kept = ("input_ids",) if self._fixed else ("input_ids", "attention_mask")
+        return self.model.get_text_features(**{name: ids[name] for name in kept if name in ids})

@@ -1,6 +1,6 @@
-"""Tags from an object detector: a class counts with its surest box (the papers' "object detector" column, and table 3).
+"""Tags from an object detector: the score of a class is that of its best box (the papers' "object detector" column).
 
-Any detector of ``transformers`` with classes of its own (DETR, RT-DETR), or Grounding DINO, which is asked for names.
+Any detector of ``transformers`` with fixed classes (DETR, RT-DETR), or Grounding DINO, which detects given names.
 """
 
 from __future__ import annotations
@@ -18,29 +18,22 @@ from anytag.errors import ModelError
 from anytag.evaluation.baselines.base import (
     Baseline,
     FixedClassesBaseline,
-    columns_of,
     from_directory,
     model_from_directory,
+    select_columns,
 )
 from anytag.evaluation.systems import Paradigm, Scores
 from anytag.foundations.wording import shown
 
-#: Detectors whose classes exclude each other, with "no object" for the last.
+#: Detectors whose classes exclude each other; the last is "no object".
 _SOFTMAX = {"detr", "yolos", "table-transformer"}
 
-#: Names that Grounding DINO is asked for at a time, as far as they fit into the 256 pieces that it reads.
+#: Names in a prompt of Grounding DINO, as far as they fit into its 256 word pieces.
 _NAMES = 20
 
 
 class DetectorBaseline(FixedClassesBaseline):
-    """The surest box of each class.
-
-    Args:
-        path: A directory of a ``transformers`` detector with a fixed set of classes.
-
-    Raises:
-        ModelError: If the directory holds none.
-    """
+    """The best box of each class, by a ``transformers`` detector with a fixed set of classes."""
 
     paradigm: Paradigm = "detection"
 
@@ -59,23 +52,17 @@ class DetectorBaseline(FixedClassesBaseline):
 
     @torch.inference_mode()
     def score(self, pictures: list[Image.Image]) -> Scores:
-        """``[B, C]``, NaN for what it does not detect."""
+        """Score pictures, ``[B, C]``; NaN for classes that it does not detect."""
         inputs = self.processor(images=pictures, return_tensors="pt")
         logits = self.model(**{name: inputs[name] for name in ("pixel_values", "pixel_mask") if name in inputs}).logits
-        return self.asked((logits.softmax(-1)[..., :-1] if self.family in _SOFTMAX else logits.sigmoid()).amax(1))
+        return self.select((logits.softmax(-1)[..., :-1] if self.family in _SOFTMAX else logits.sigmoid()).amax(1))
 
 
 class GroundingDinoBaseline(Baseline):
-    """The surest box of each name that it is asked for.
+    """The best box of each name, by a directory of ``GroundingDinoForObjectDetection``.
 
-    Names go in by the twenty, with full stops between them, which keep them from seeing each other. A box's score for a
-    name is the mean over the name's word pieces.
-
-    Args:
-        path: A directory of ``GroundingDinoForObjectDetection``.
-
-    Raises:
-        ModelError: If the directory holds none.
+    A prompt has up to twenty names with full stops between them, which keep names from attending to each other. A box's
+    score for a name is the mean over the name's word pieces.
     """
 
     title = "Grounding DINO"
@@ -87,18 +74,18 @@ class GroundingDinoBaseline(Baseline):
         self.tokenizer = from_directory("AutoTokenizer", folder)
         self.processor = from_directory("AutoImageProcessor", folder, backend="pil")
         self.model = model_from_directory("GroundingDinoForObjectDetection", folder)
-        #: Word pieces of names that are asked for together.
+        #: Word pieces of the names of each prompt.
         self._parts: list[list[list[int]]] = []
         self._columns: list[int | None] = []
 
-    def ask(self, names: Sequence[str], synonyms: dict[str, tuple[str, ...]]) -> list[str]:
-        """Any name can be asked for that is not longer than what it reads."""
-        room = int(self.model.config.max_text_len) - 2  # It begins and ends with a mark.
+    def set_categories(self, names: Sequence[str], synonyms: dict[str, tuple[str, ...]]) -> list[str]:
+        """Group the names into prompts; names longer than a prompt cannot be scored."""
+        room = int(self.model.config.max_text_len) - 2  # Without the first and the last token.
         places: dict[str, int] = {}
         self._parts, free = [], 0
         for name in dict.fromkeys(name.lower() for name in names):
             pieces = self.tokenizer(name, add_special_tokens=False)["input_ids"]
-            length = len(pieces) + 1  # A full stop stands behind every name.
+            length = len(pieces) + 1  # A full stop follows every name.
             if not pieces or length > room:
                 continue
             if length > free or len(self._parts[-1]) == _NAMES:
@@ -114,20 +101,20 @@ class GroundingDinoBaseline(Baseline):
 
     @torch.inference_mode()
     def score(self, pictures: list[Image.Image]) -> Scores:
-        seen = self.processor(images=pictures, return_tensors="pt")
-        parts = [self._some(seen, len(pictures), part) for part in self._parts]
-        return columns_of(np.concatenate(parts, 1), self._columns)
+        inputs = self.processor(images=pictures, return_tensors="pt")
+        parts = [self._score_prompt(inputs, len(pictures), part) for part in self._parts]
+        return select_columns(np.concatenate(parts, 1), self._columns)
 
-    def _some(self, seen: Any, count: int, pieces: list[list[int]]) -> Scores:
+    def _score_prompt(self, inputs: Any, count: int, names: list[list[int]]) -> Scores:
         stop = self.tokenizer.convert_tokens_to_ids(".")
         ids, spans = [self.tokenizer.cls_token_id], []
-        for own in pieces:
-            spans.append(range(len(ids), len(ids) + len(own)))
-            ids += [*own, stop]
+        for pieces in names:
+            spans.append(range(len(ids), len(ids) + len(pieces)))
+            ids += [*pieces, stop]
         row = torch.tensor([[*ids, self.tokenizer.sep_token_id]] * count)
         output = self.model(
-            pixel_values=seen["pixel_values"],
-            pixel_mask=seen.get("pixel_mask"),
+            pixel_values=inputs["pixel_values"],
+            pixel_mask=inputs.get("pixel_mask"),
             input_ids=row,
             attention_mask=torch.ones_like(row),
             token_type_ids=torch.zeros_like(row),

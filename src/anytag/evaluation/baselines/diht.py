@@ -1,8 +1,8 @@
 """DiHT (Radenovic et al., 2023): CLIP's architecture with the exact GELU, from its published ``.ckpt`` file.
 
-The file is a plain state dict in OpenAI's layout, the picture's tower below ``visual`` (facebookresearch/diht,
-``diht/model.py``). Its weights may not be used commercially (CC BY-NC 4.0). It brings no tokenizer: CLIP's is
-taken from a directory that has one.
+The file is a plain state dict in OpenAI's layout, with the image encoder below ``visual`` (facebookresearch/diht,
+``diht/model.py``). Its weights may not be used commercially (CC BY-NC 4.0). It contains no tokenizer: CLIP's is read
+from another directory.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from anytag.errors import ModelError
-from anytag.evaluation.baselines.base import PictureForm, read_checkpoint
-from anytag.evaluation.baselines.clip_tokenizer import ClipTokens, read_tokens
+from anytag.evaluation.baselines.base import PictureTransform, read_checkpoint
+from anytag.evaluation.baselines.clip_tokenizer import ClipTokenizer
 from anytag.evaluation.baselines.dual_encoder import DualEncoderBaseline
 from anytag.evaluation.baselines.openai_layout import build_clip, picture_weights, text_weights
 from anytag.evaluation.baselines.prompts import ENSEMBLE
@@ -21,7 +21,7 @@ from anytag.evaluation.systems import folder_identity
 
 
 class DihtBaseline(DualEncoderBaseline):
-    """Cosine of a picture and the mean of a category's prompts.
+    """Cosine of a picture and the mean embedding of a category's prompts.
 
     Args:
         path: ``diht_*.ckpt``.
@@ -47,9 +47,9 @@ class DihtBaseline(DualEncoderBaseline):
             raise ModelError(f"{source}: lacks {error}; this is not a DiHT checkpoint") from None
         model = build_clip(weights, "gelu", source)
         side = int(model.config.vision_config.image_size)
-        form = PictureForm(side, side, shorter=side)
-        super().__init__(source, form, model, prompts, folder_identity(tokenizer))
-        self.tokens: ClipTokens = read_tokens(Path(tokenizer), model.config.text_config)
+        transform = PictureTransform(side, side, shorter=side)
+        super().__init__(source, transform, model, prompts, folder_identity(tokenizer))
+        self.tokenizer = ClipTokenizer(Path(tokenizer), model.config.text_config)
 
     def text_features(self, texts: Sequence[str]) -> Any:
-        return self.model.get_text_features(input_ids=self.tokens(texts))
+        return self.model.get_text_features(input_ids=self.tokenizer(texts))

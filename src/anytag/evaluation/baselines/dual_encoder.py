@@ -1,4 +1,4 @@
-"""Two towers, one for pictures and one for texts, whose unit vectors are compared: what CLIP, SigLIP and DiHT share."""
+"""Base class of CLIP, SigLIP and DiHT: an image and a text encoder whose unit vectors are compared."""
 
 from __future__ import annotations
 
@@ -11,47 +11,49 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from anytag.evaluation.baselines.base import Baseline, PictureForm
+from anytag.evaluation.baselines.base import Baseline, PictureTransform
 from anytag.evaluation.baselines.prompts import sentences
 from anytag.evaluation.systems import Paradigm, Scores
 
-#: Texts that go through a text encoder together.
+#: Batch size of text encoders.
 TEXTS = 64
 
 
 class DualEncoderBaseline(Baseline):
-    """Cosine of a picture and the mean of a category's prompts.
+    """Cosine of a picture and the mean embedding of a category's prompts.
 
     Args:
-        source: Where the weights come from.
-        form: How pictures are brought to the encoder.
+        source: Path of the weights.
+        transform: Preprocesses pictures.
         model: A model of ``transformers`` with ``get_image_features``.
         prompts: Templates.
-        settings: What else scores depend on.
+        settings: Other settings that scores depend on.
     """
 
     paradigm: Paradigm = "alignment"
 
-    def __init__(self, source: Path, form: PictureForm, model: Any, prompts: tuple[str, ...], settings: str = ""):
-        super().__init__(source, form, f"{prompts} {settings}")
+    def __init__(
+        self, source: Path, transform: PictureTransform, model: Any, prompts: tuple[str, ...], settings: str = ""
+    ):
+        super().__init__(source, transform, f"{prompts} {settings}")
         self.model, self.prompts = model, prompts
         self._texts: Tensor | None = None
 
     @abstractmethod
     def text_features(self, texts: Sequence[str]) -> Any:
-        """What the text encoder gives for at most :data:`TEXTS` texts."""
+        """Return the text encoder's output for at most :data:`TEXTS` texts."""
 
-    def ask(self, names: Sequence[str], synonyms: dict[str, tuple[str, ...]]) -> list[str]:
-        """Embed every category's prompts: each to length 1, averaged, to length 1."""
-        made = dict.fromkeys(names)
-        flat = [text for name in made for text in sentences(name, self.prompts)]
-        embedded = self.embed_texts(flat).unflatten(0, (len(made), -1)).mean(1)
-        rows = dict(zip(made, F.normalize(embedded, dim=-1), strict=True))
+    def set_categories(self, names: Sequence[str], synonyms: dict[str, tuple[str, ...]]) -> list[str]:
+        """Embed every category's prompts: normalize each, average, normalize."""
+        distinct = dict.fromkeys(names)
+        flat = [text for name in distinct for text in sentences(name, self.prompts)]
+        embedded = self.embed_texts(flat).unflatten(0, (len(distinct), -1)).mean(1)
+        rows = dict(zip(distinct, F.normalize(embedded, dim=-1), strict=True))
         self._texts = torch.stack([rows[name] for name in names])
         return []
 
-    def ask_texts(self, texts: Sequence[str]) -> None:
-        """Ask for whole texts instead of categories, for retrieval."""
+    def set_texts(self, texts: Sequence[str]) -> None:
+        """Compare pictures with whole texts instead of categories, for retrieval."""
         self._texts = self.embed_texts(texts)
 
     @torch.inference_mode()
@@ -61,18 +63,15 @@ class DualEncoderBaseline(Baseline):
         return torch.cat([F.normalize(pooled(self.text_features(part)), dim=-1) for part in parts])
 
     @torch.inference_mode()
-    def embed_pictures(self, pixels: Tensor) -> Tensor:
-        """Unit vectors ``[B, D]``."""
-        return F.normalize(pooled(self.model.get_image_features(pixel_values=pixels)), dim=-1)
-
     def score(self, pictures: Tensor) -> Scores:
-        """Cosines ``[B, C]``."""
-        assert self._texts is not None, "ask for categories first"
-        found: Scores = (self.embed_pictures(pictures) @ self._texts.T).numpy()
-        return found
+        """Compute cosines ``[B, C]``."""
+        assert self._texts is not None, "set the categories first"
+        embedded = F.normalize(pooled(self.model.get_image_features(pixel_values=pictures)), dim=-1)
+        cosines: Scores = (embedded @ self._texts.T).numpy()
+        return cosines
 
 
 def pooled(output: Any) -> Tensor:
-    """The embedding, which newer releases wrap."""
+    """Return the embedding, which newer releases of ``transformers`` wrap."""
     pooled: Tensor = output if isinstance(output, Tensor) else output.pooler_output
     return pooled.float()

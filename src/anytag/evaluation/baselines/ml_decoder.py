@@ -1,8 +1,8 @@
 """ML-Decoder (Ridnik et al., 2023) on TResNet, from its published checkpoints (OpenImages, COCO).
 
-Pictures are squashed to a square and divided by 255, with no mean and deviation (Alibaba-MIIL/ML_Decoder,
-``infer.py``). Sizes are read off the weights, class names off ``idx_to_class`` of the file. It is supervised: it knows
-its own 9,605 (or 80) classes and no others.
+Pictures are stretched to a square and divided by 255, without mean and deviation (Alibaba-MIIL/ML_Decoder,
+``infer.py``). Sizes are inferred from the weights, class names from ``idx_to_class`` in the file. The model is
+supervised and scores only its own 9,605 (or 80) classes.
 """
 
 from __future__ import annotations
@@ -16,19 +16,18 @@ from PIL import Image
 from torch import Tensor, nn
 
 from anytag.errors import ModelError
-from anytag.evaluation.baselines.base import FixedClassesBaseline, PictureForm, load_strictly, read_checkpoint
+from anytag.evaluation.baselines.base import FixedClassesBaseline, PictureTransform, load_strictly, read_checkpoint
 from anytag.evaluation.baselines.ml_decoder_head import MlDecoder
 from anytag.evaluation.baselines.tresnet import TResNet, read_sizes
 from anytag.evaluation.systems import Paradigm, Scores
 from anytag.foundations.wording import counted
 from anytag.pictures import Normalization
 
-#: x / 255 and no more.
 _PLAIN = Normalization((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
 
 class MlDecoderNetwork(TResNet):
-    """TResNet with an ML-Decoder for its head."""
+    """TResNet with an ML-Decoder as its head."""
 
     def __init__(self, state: Mapping[str, Tensor]):
         super().__init__(read_sizes(state))
@@ -52,10 +51,10 @@ class MlDecoderBaseline(FixedClassesBaseline):
     Args:
         path: The checkpoint.
         classes: Names of its classes; ``None``: those of the checkpoint.
-        side: Of the square, in pixels: 224 for the OpenImages checkpoint, 448 for COCO's TResNet-L.
+        side: Side of the square, in pixels: 224 for the OpenImages checkpoint, 448 for COCO's TResNet-L.
 
     Raises:
-        ModelError: If the file is not an ML-Decoder on TResNet, or names no classes.
+        ModelError: If the file is not an ML-Decoder on TResNet, or contains no class names.
     """
 
     title = "ML-Decoder"
@@ -69,7 +68,7 @@ class MlDecoderBaseline(FixedClassesBaseline):
         except (KeyError, IndexError) as error:
             raise ModelError(f"{source}: lacks {error}; this is not an ML-Decoder on TResNet") from None
         load_strictly(self.model, state, source)
-        form = PictureForm(side, side, normalization=_PLAIN, resampling=Image.Resampling.BICUBIC)
+        transform = PictureTransform(side, side, normalization=_PLAIN, resampling=Image.Resampling.BICUBIC)
         names = list(classes) if classes is not None else _names(rest.get("idx_to_class"))
         count = len(state["head.decoder.duplicate_pooling_bias"])
         if len(names) != count:
@@ -77,13 +76,13 @@ class MlDecoderBaseline(FixedClassesBaseline):
                 f"{source}: names of {counted(len(names), 'class')} for {counted(count, 'output')}; "
                 "give them as classes="
             )
-        super().__init__(source, form, f"{side} {names}")
+        super().__init__(source, transform, f"{side} {names}")
         self.places = {name.lower().replace("_", " "): place for place, name in reversed(list(enumerate(names)))}
 
     @torch.inference_mode()
     def score(self, pictures: Tensor) -> Scores:
-        """Probabilities ``[B, C]``; NaN for what it was not trained on."""
-        return self.asked(self.model(pictures).sigmoid())
+        """Return probabilities ``[B, C]``; NaN for classes that it was not trained on."""
+        return self.select(self.model(pictures).sigmoid())
 
 
 def _names(record: Any) -> list[str]:

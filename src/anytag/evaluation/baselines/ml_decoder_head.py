@@ -1,4 +1,4 @@
-"""ML-Decoder (Ridnik et al., 2023): a few queries look at a picture, each gives the logits of a group of classes."""
+"""ML-Decoder (Ridnik et al., 2023): each of a few queries attends to a picture and predicts a group of classes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 
 class _Layer(nn.Module):
-    """One decoder layer without self-attention; names as in the official code."""
+    """A decoder layer without self-attention; names as in the official code."""
 
     def __init__(self, width: int, heads: int, inner: int, dropout: float):
         super().__init__()
@@ -21,7 +21,7 @@ class _Layer(nn.Module):
 
     def forward(self, queries: Tensor, memory: Tensor) -> Tensor:
         drop = lambda x: F.dropout(x, self.dropout, self.training)  # noqa: E731
-        # The official code adds the queries to themselves where a decoder would add what self-attention saw.
+        # The official code adds the queries to themselves where a decoder would add the output of self-attention.
         x = self.norm1(queries + drop(queries))
         x = self.norm2(x + drop(self.multihead_attn(x, memory, memory, need_weights=False)[0]))
         return self.norm3(x + drop(self.linear2(drop(F.relu(self.linear1(x))))))
@@ -34,7 +34,6 @@ class _Decoder(nn.Module):
         self.embed_standart = nn.Linear(features, width)
         self.query_embed = nn.Embedding(groups, width)
         self.query_embed.requires_grad_(False)
-        # As many classes a group as make room for all.
         self.duplicate_pooling = nn.Parameter(torch.empty(groups, width, math.ceil(classes / groups)))
         self.duplicate_pooling_bias = nn.Parameter(torch.zeros(classes))
         nn.init.xavier_normal_(self.duplicate_pooling)
@@ -43,17 +42,16 @@ class _Decoder(nn.Module):
 class MlDecoder(nn.Module):
     """The head: a picture's features to logits.
 
-    Queries are fixed random vectors, which are not trained. With as many groups as classes every class has a query
-    of its own ("full decoding").
+    Queries are fixed random vectors. With as many groups as classes every class has its own query ("full decoding").
 
     Args:
         classes: Number of classes.
         features: Width of the picture's features.
-        groups: Number of queries; not more than classes.
-        width: Of the decoder.
+        groups: Number of queries, at most as many as classes.
+        width: Width of the decoder.
         heads: Attention heads.
         inner: Width of the feed-forward's inner layer.
-        dropout: In training.
+        dropout: Dropout in training.
     """
 
     def __init__(
@@ -71,7 +69,7 @@ class MlDecoder(nn.Module):
         self.decoder = _Decoder(classes, features, min(groups, classes), width, heads, inner, dropout)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Features ``[B, C, H, W]`` or tokens ``[B, N, C]`` to logits ``[B, classes]``."""
+        """Map features ``[B, C, H, W]`` or tokens ``[B, N, C]`` to logits ``[B, classes]``."""
         tokens = features.flatten(2).transpose(1, 2) if features.dim() == 4 else features
         decoder = self.decoder
         memory = F.relu(decoder.embed_standart(tokens))

@@ -1,7 +1,7 @@
-"""Weights in the layout of OpenAI's CLIP, which DiHT and MKT keep, brought to that of ``transformers``.
+"""Convert weights from the layout of OpenAI's CLIP, which DiHT and MKT use, to that of ``transformers``.
 
-Attention has one matrix for queries, keys and values; the projections are stored transposed. Sizes are read off the
-shapes; a head has 64 channels, as in every published model (except where a small one is too narrow for it).
+Attention has one matrix for queries, keys and values; the projections are stored transposed. Sizes are inferred from
+the shapes; a head has 64 channels, as in every published model (except where a small one is narrower than that).
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from anytag.errors import ModelError, needs_extra
@@ -29,7 +28,7 @@ _INPUTS = re.compile(r"transformer\.resblocks\.(\d+)\.attn\.in_proj_(weight|bias
 
 
 def layer_weights(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The transformer layers of one tower, renamed; other names are left out."""
+    """Rename the transformer layers of one encoder; other names are left out."""
     renamed = {}
     for name, tensor in state.items():
         if found := _INPUTS.fullmatch(name):
@@ -41,10 +40,10 @@ def layer_weights(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]
 
 
 def picture_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The picture's tower (``conv1`` … ``ln_post``) without its projection.
+    """Rename the image encoder (``conv1`` … ``ln_post``) without its projection.
 
     Raises:
-        KeyError: If one is missing.
+        KeyError: If a weight is missing.
     """
     kept = {
         "vision_model.embeddings.class_embedding": state["class_embedding"],
@@ -58,10 +57,10 @@ def picture_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def text_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The text's tower with its projection.
+    """Rename the text encoder with its projection.
 
     Raises:
-        KeyError: If one is missing.
+        KeyError: If a weight is missing.
     """
     kept = {
         "text_model.embeddings.token_embedding.weight": state["token_embedding.weight"],
@@ -73,19 +72,22 @@ def text_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return kept | layer_weights(state, "text_model")
 
 
-def _heads(width: int) -> int:
-    return max(1, width // 64)
-
-
-def _depth(weights: Mapping[str, Tensor], tower: str) -> int:
-    return 1 + max((int(name.split(".")[3]) for name in weights if name.startswith(f"{tower}.encoder.")), default=-1)
+def _sizes(weights: Mapping[str, Tensor], encoder: str, width: int, activation: str) -> dict[str, Any]:
+    layers = [int(name.split(".")[3]) for name in weights if name.startswith(f"{encoder}.encoder.")]
+    return {
+        "hidden_size": width,
+        "intermediate_size": weights[f"{encoder}.encoder.layers.0.mlp.fc1.weight"].shape[0],
+        "num_hidden_layers": 1 + max(layers, default=-1),
+        "num_attention_heads": max(1, width // 64),
+        "hidden_act": activation,
+    }
 
 
 def build_clip(weights: Mapping[str, Tensor], activation: str, source: Path) -> Any:
-    """A ``CLIPModel`` of the sizes that the weights have, filled with them.
+    """Build a ``CLIPModel`` with the sizes of the weights, and load them.
 
     Args:
-        weights: Renamed: both towers, both projections and the scale.
+        weights: Renamed: both encoders, both projections and the scale.
         activation: ``quick_gelu`` (OpenAI) or ``gelu`` (DiHT).
         source: For messages.
 
@@ -100,27 +102,18 @@ def build_clip(weights: Mapping[str, Tensor], activation: str, source: Path) -> 
     side = round((len(positions) - 1) ** 0.5)
     if side * side + 1 != len(positions):
         raise ModelError(f"{source}: {len(positions)} positions are those of no square picture")
-    layers = {tower: _depth(weights, tower) for tower in ("vision_model", "text_model")}
     config = CLIPConfig(
         projection_dim=weights["text_projection.weight"].shape[0],
         vision_config={
-            "hidden_size": patches.shape[0],
-            "intermediate_size": weights["vision_model.encoder.layers.0.mlp.fc1.weight"].shape[0],
-            "num_hidden_layers": layers["vision_model"],
-            "num_attention_heads": _heads(patches.shape[0]),
+            **_sizes(weights, "vision_model", patches.shape[0], activation),
             "patch_size": patches.shape[-1],
             "image_size": side * patches.shape[-1],
-            "hidden_act": activation,
         },
         text_config={
+            **_sizes(weights, "text_model", words.shape[1], activation),
             "vocab_size": words.shape[0],
-            "hidden_size": words.shape[1],
-            "intermediate_size": weights["text_model.encoder.layers.0.mlp.fc1.weight"].shape[0],
-            "num_hidden_layers": layers["text_model"],
-            "num_attention_heads": _heads(words.shape[1]),
             "max_position_embeddings": len(weights["text_model.embeddings.position_embedding.weight"]),
-            "hidden_act": activation,
-            # The text is read off at its end token, the last of the vocabulary.
+            # The text embedding is the output at the end token, the last of the vocabulary.
             "eos_token_id": words.shape[0] - 1,
             "bos_token_id": words.shape[0] - 2,
         },
@@ -129,8 +122,3 @@ def build_clip(weights: Mapping[str, Tensor], activation: str, source: Path) -> 
     buffers = {name: t for name, t in model.state_dict().items() if name.endswith("position_ids")}
     load_strictly(model, {**buffers, **weights}, source)
     return model
-
-
-def no_scale() -> Tensor:
-    """The scale of a model whose checkpoint has none; cosines do not depend on it."""
-    return torch.tensor(0.0)

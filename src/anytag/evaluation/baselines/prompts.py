@@ -1,9 +1,9 @@
-"""Sentences that categories stand in where a system compares pictures with texts."""
+"""Prompt templates for systems that compare pictures with texts."""
 
 from __future__ import annotations
 
-#: What a name is put into; the embeddings of all are averaged (Radford et al., 2021, section 3.1.4). Written for tags
-#: of all kinds: things, scenes, qualities and doings.
+#: Templates whose embeddings are averaged (Radford et al., 2021, section 3.1.4), for tags of all kinds: objects,
+#: scenes, attributes and actions.
 ENSEMBLE = (
     "a photo of a {}.",
     "a photo of the {}.",
@@ -22,14 +22,14 @@ ENSEMBLE = (
     "{}.",
 )
 
-#: BLIP's and the plainest; for systems that read a text together with each picture.
+#: One template, for systems that read a text together with each picture.
 PLAIN = ("a photo of a {}.",)
 
-#: MKT's.
+#: MKT's template.
 SCENE = ("There is a {} in the scene",)
 
 
 def sentences(name: str, templates: tuple[str, ...] = ENSEMBLE) -> list[str]:
-    """A name in every template; blanks for underscores, and "or" for slashes, as RAM has it."""
+    """Fill a name into every template, with blanks for underscores and "or" for slashes, as in RAM."""
     text = name.replace("_", " ").replace("/", " or ").strip()
     return [template.format(text) for template in templates]

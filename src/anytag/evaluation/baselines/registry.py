@@ -1,4 +1,4 @@
-"""All rivals by name: what each needs, where its weights are to be had, whether they are here, and what opens it."""
+"""All rivals by name: their options, where to get their weights, and how to open them."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ class BaselineEntry:
     """A rival that the project knows.
 
     Attributes:
-        key: Its name on the command line.
-        title: As the papers call it.
-        paradigm: How it recognizes.
+        key: Name on the command line.
+        title: Name in the papers.
+        paradigm: See :class:`~anytag.evaluation.systems.System`.
         opener: Its class, as ``module.Class`` of this package; imported only when it is opened.
         source: Where its weights are published: ``hub:OWNER/NAME``, or an address.
-        files: What its weight files are called, as patterns; none for a repository of the hub. The first is the
-            weights, the others are ``needs``, in their order.
-        needs: Options that it cannot do without.
-        may: Options that it also knows.
-        fixed: What the class is given beside.
+        files: Patterns of its weight files; none for a repository of the hub. The first is the weights, the others are
+            ``needs``, in their order.
+        needs: Required options.
+        may: Optional options.
+        fixed: Further arguments of the class.
     """
 
     key: str
@@ -41,7 +41,7 @@ class BaselineEntry:
 
     @property
     def weights(self) -> str:
-        """What its weights are called, and where they are published."""
+        """Names of the weight files, and where they are published."""
         return f"{' and '.join(self.files)}, from {self.source}" if self.files else self.source
 
 
@@ -98,11 +98,11 @@ BASELINES: dict[str, BaselineEntry] = {
 
 
 def find_weights(entry: BaselineEntry, folder: Path) -> list[str]:
-    """The weights of a rival that are on this machine: its own, then what its needs ask for.
+    """Find the weights of a rival on this machine, then the files of its required options.
 
     Args:
         entry: The rival.
-        folder: Looked through for its files, or for a directory called as its repository; then the hub's cache.
+        folder: Searched for its files, or for a directory named as its repository; then the hub's cache is.
 
     Returns:
         Paths; empty if something is missing.
@@ -135,8 +135,8 @@ def open_baseline(spec: str, folder: Path | None = None) -> System:
     A path that begins with ``hub:`` is a repository of the Hugging Face hub, downloaded once.
 
     Args:
-        spec: What to open.
-        folder: Where weights that ``NAME`` alone asks for are looked for; ``None``: the current folder.
+        spec: The specification.
+        folder: Searched for the weights if there is no path; ``None``: the current folder.
 
     Raises:
         UsageError: If the name or an option is unknown, or one is missing, or weights are not found.
@@ -182,7 +182,7 @@ def _option(name: str, key: str, value: str) -> Any:
 
 
 def local_weights(path: str) -> str:
-    """A path on this machine; ``hub:OWNER/NAME`` is downloaded first.
+    """Return a local path, after downloading ``hub:OWNER/NAME``.
 
     Raises:
         UsageError: If the download fails.

@@ -1,14 +1,14 @@
 """TResNet (Ridnik et al., 2021), the image encoder of ML-Decoder, with its weights' published names.
 
-Sizes follow the official code (Alibaba-MIIL/ML_Decoder, ``src_files/models/tresnet``): the picture's 4 x 4 blocks
-become channels; two stages of basic blocks (M) or bottlenecks (L, XL), then two of bottlenecks;
-squeeze-and-excitation in all but the last stage; strides before a blur. Its normalization is "in-place activated": the
-scale is the weight's absolute value plus epsilon, and a leaky ReLU follows.
+As in the official code (Alibaba-MIIL/ML_Decoder, ``src_files/models/tresnet``), the picture's 4 x 4 blocks become
+channels; two stages of basic blocks (M) or bottlenecks (L, XL) are followed by two of bottlenecks; all but the last
+stage have squeeze-and-excitation; a blur follows each stride. Normalization is "in-place activated": the scale is the
+weight's absolute value plus epsilon, and a leaky ReLU follows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -21,12 +21,12 @@ _STEM_SLOPE, _BLOCK_SLOPE = 1e-2, 1e-3
 
 @dataclass(frozen=True)
 class TResNetConfig:
-    """Sizes of a TResNet; the defaults are those of TResNet-M.
+    """Sizes of a TResNet; defaults of TResNet-M.
 
     Attributes:
         depths: Blocks of each stage.
         width: Channels of the stem.
-        bottlenecks: Whether the first two stages are made of bottlenecks, too.
+        bottlenecks: Whether the first two stages have bottlenecks, too.
     """
 
     depths: tuple[int, int, int, int] = (3, 4, 11, 3)
@@ -35,7 +35,7 @@ class TResNetConfig:
 
 
 def read_sizes(state: Mapping[str, Tensor]) -> TResNetConfig:
-    """The sizes that the weights of a checkpoint have.
+    """Infer the sizes from the weights of a checkpoint.
 
     Raises:
         KeyError: If it is not a TResNet.
@@ -54,7 +54,7 @@ def read_sizes(state: Mapping[str, Tensor]) -> TResNetConfig:
 
 
 class ActivatedNorm(nn.Module):
-    """Batch normalization with a positive scale, and a leaky ReLU where there is a slope."""
+    """Batch normalization with a positive scale, and a leaky ReLU if there is a slope."""
 
     running_mean: Tensor
     running_var: Tensor
@@ -67,7 +67,6 @@ class ActivatedNorm(nn.Module):
         self.slope, self.epsilon = slope, epsilon
 
     def forward(self, x: Tensor) -> Tensor:
-        """``[B, C, H, W]`` to the same shape."""
         scale = self.weight.abs() + self.epsilon
         x = F.batch_norm(x, self.running_mean, self.running_var, scale, self.bias, self.training, 0.1, self.epsilon)
         return x if self.slope is None else F.leaky_relu(x, self.slope)
@@ -145,10 +144,7 @@ class _Block(nn.Module):
 
 
 class TResNet(nn.Module):
-    """Pixels to the last stage's map; weights are called as in the official code, below ``body``.
-
-    Args:
-        config: Sizes.
+    """Map pixels to the last stage's features; weights have the official names, below ``body``.
 
     Attributes:
         features: Channels of the map.
@@ -169,14 +165,9 @@ class TResNet(nn.Module):
         self.features = channels
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """``[B, 3, H, W]``, sides divisible by 32, to ``[B, C, H / 32, W / 32]``."""
+        """Map ``[B, 3, H, W]``, sides divisible by 32, to ``[B, C, H / 32, W / 32]``."""
         x = pixels.unflatten(2, (-1, 4)).unflatten(4, (-1, 4))  # [B, 3, H/4, 4, W/4, 4]
         x = x.permute(0, 3, 5, 1, 2, 4).flatten(1, 3)
-        for part in self.parts:
+        for part in self.body.values():
             x = part(x)
         return x
-
-    @property
-    def parts(self) -> Sequence[nn.Module]:
-        """Stem and stages, in order."""
-        return list(self.body.values())

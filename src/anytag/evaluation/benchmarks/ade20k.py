@@ -1,10 +1,10 @@
-"""ADE20k's validation pictures, 150 classes of pixels, as tags: a class is true where any pixel has it.
+"""ADE20k's validation pictures with 150 pixel classes as tags: a class is positive if any pixel has it.
 
 RAM table 1; names of ``objectInfo150.txt`` (CSAILVision/sceneparsing) in ``names/ade20k.tsv``. The "clean" subset
 leaves out 7 classes, "few small targets and ambiguous categories". The authors' list (issue 84 of the official code)
-has the names that they mapped its 143 classes to, in an order of its own. 116 lines are a class by its own name, and 16
-are one that means the same; those 132 are the clean subset here. The other 11 lines repeat a name
-(:data:`REPEATED`). Each is one of the 18 classes that are left, but nothing says which.
+contains the names that they mapped its 143 classes to, in another order. 116 lines are a class name, and 16 a synonym
+of one; those 132 are the clean subset here. The other 11 lines repeat a name (:data:`REPEATED`). Each is one of the
+18 remaining classes, but it is unknown which.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from anytag.evaluation.benchmarks.benchmark import (
     tagging_entry,
 )
 
-#: Names on two lines of the authors' list. One line is the class of that name; nothing says which class the other is.
+#: Names on two lines of the authors' list. One line is the class of that name; it is unknown which class the other is.
 REPEATED = (
     "bar", "booth", "cabinet", "canopy", "case", "land", "pole", "sand", "skyscraper", "trade name", "waterfall",
 )  # fmt: skip

@@ -1,10 +1,11 @@
-"""What every benchmark offers: pictures by name, classes, and what is true of which picture."""
+"""Benchmarks: pictures, classes and annotations, and helpers to read annotation files."""
 
 from __future__ import annotations
 
 import gzip
 import json
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,28 +22,28 @@ Task = Literal["tagging", "captioning", "retrieval"]
 
 
 class BenchmarkError(AnytagError):
-    """Benchmark files that are missing, damaged, or not those that they are taken for."""
+    """A benchmark file is missing, damaged, or not the published one."""
 
     kind = "benchmark"
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A benchmark that was opened.
+    """An opened benchmark.
 
     Attributes:
         key: Short name.
-        title: As papers call it.
+        title: Name in papers.
         task: What is measured.
         pictures: In the order of ``targets`` and ``captions``.
-        names: The C classes as the benchmark's own files call them, in their order; one may stand twice.
+        names: The C classes as in the benchmark's own files, in their order; may contain duplicates.
         texts: The C classes in words, for parsers, prompts and vocabularies.
-        synonyms: By text, other names that mean the same (reviewed).
-        kinds: By text, what sort of thing a class is.
+        synonyms: Reviewed synonyms by text.
+        kinds: Kind of class by text.
         targets: ``[N, C]``, true for positives.
-        known: ``[N, C]``, true where a human has looked; ``None``: what is not annotated counts as absent.
-        captions: Per picture, what humans wrote.
-        notes: What a reader of the figures must know.
+        known: ``[N, C]``, true where an annotator has checked; ``None``: what is not annotated counts as absent.
+        captions: Human captions of each picture.
+        notes: Caveats for readers of the figures.
     """
 
     key: str
@@ -76,13 +77,13 @@ class Benchmark:
 
     @property
     def empty_classes(self) -> list[str]:
-        """Classes that are true of no picture; they are left out of means, or count as 0, and are named."""
+        """Classes without positives."""
         if self.targets is None:
             return []
         return [self.names[column] for column in np.flatnonzero(~self.targets.any(axis=0))]
 
     def select(self, rows: Sequence[int]) -> Benchmark:
-        """Some of the pictures."""
+        """Select pictures by their places."""
         kept = list(rows)
         return replace(
             self,
@@ -93,23 +94,19 @@ class Benchmark:
         )
 
 
-#: Opens a benchmark: the folder of its annotation files, and that of its pictures, if it is at hand.
-Opener = Callable[[Path, Path | None], Benchmark]
-
-
 @dataclass(frozen=True)
 class BenchmarkEntry:
     """A benchmark that the project knows.
 
     Attributes:
-        key: Its name on the command line.
-        title: As papers call it.
+        key: Name on the command line.
+        title: Name in papers.
         task: What is measured.
-        pictures: How many it has.
-        classes: How many classes; 0 for captions.
-        files: Annotation files that it needs, each with alternatives; ``.gz`` beside the name is as good.
-        needs: What to get, and where, in words.
-        open: Opens it.
+        pictures: Number of pictures.
+        classes: Number of classes; 0 for captions.
+        files: Required annotation files, each with alternative names; ``.gz`` may follow a name.
+        needs: What to download, and where.
+        open: Opens it from the folder of its annotation files and, if available, the folder of its pictures.
     """
 
     key: str
@@ -119,26 +116,21 @@ class BenchmarkEntry:
     classes: int
     files: tuple[tuple[str, ...], ...]
     needs: str
-    open: Opener
-
-    def missing(self, folder: Path) -> list[str]:
-        """The annotation files that are not in a folder."""
-        return [names[0] for names in self.files if not any(find_file(folder, name) for name in names)]
+    open: Callable[[Path, Path | None], Benchmark]
 
 
 @dataclass(frozen=True)
 class Annotations:
-    """What the annotation files of a tagging benchmark say.
+    """Contents of the annotation files of a tagging benchmark; see also :class:`Benchmark`.
 
     Attributes:
         source: The file, for messages.
-        pictures: Paths below the folder of pictures, with or without their ending.
-        names: The C classes, as the files call them.
+        pictures: Paths below the folder of pictures, with or without suffixes.
+        names: The C classes, as in the files.
         targets: ``[N, C]``, true for positives.
         texts: The classes in words; ``None``: their names.
-        synonyms: See :class:`Benchmark`; so are ``kinds``, ``known`` and ``notes``.
-        folder: Where the pictures are if no other folder is named.
-        partial: Whether there may be other pictures than the published ones.
+        folder: Default folder of the pictures.
+        partial: Whether the number of pictures may differ from the published one.
     """
 
     source: Path
@@ -164,7 +156,7 @@ def tagging_entry(
     read: Callable[[Path], Annotations],
     positives: int = 0,
 ) -> BenchmarkEntry:
-    """A tagging benchmark from what reads its annotations; its counts are checked where they are known (not 0)."""
+    """Define a tagging benchmark by a function that reads its annotations; counts other than 0 are checked."""
 
     def open_(folder: Path, images: Path | None) -> Benchmark:
         found = read(folder)
@@ -192,7 +184,7 @@ def tagging_entry(
 
 
 def find_file(folder: Path, name: str) -> Path | None:
-    """A file below a folder, plain or gzipped; ``None`` if it is not there."""
+    """Find a file in a folder, plain or gzipped; ``None`` if it does not exist."""
     for ending in ("", ".gz"):
         path = folder / (name + ending)
         if path.is_file():
@@ -201,7 +193,7 @@ def find_file(folder: Path, name: str) -> Path | None:
 
 
 def need_file(folder: Path, *names: str) -> Path:
-    """The first of some files that is there.
+    """Find the first of the files that exists.
 
     Raises:
         BenchmarkError: If there is none.
@@ -214,7 +206,7 @@ def need_file(folder: Path, *names: str) -> Path:
 
 
 def read_text(path: Path) -> str:
-    """A text file in UTF-8, gzipped or not.
+    """Read a text file in UTF-8, gzipped or not.
 
     Raises:
         BenchmarkError: If it is damaged or cut short.
@@ -229,12 +221,12 @@ def read_text(path: Path) -> str:
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a text file that are not blank, without the blanks around them."""
+    """Read the lines of a text file that are not blank, stripped."""
     return [line.strip() for line in read_text(path).split("\n") if line.strip()]
 
 
 def read_json(path: Path) -> Any:
-    """A JSON file, gzipped or not.
+    """Read a JSON file, gzipped or not.
 
     Raises:
         BenchmarkError: If it is damaged or cut short.
@@ -246,7 +238,7 @@ def read_json(path: Path) -> Any:
 
 
 def check_count(path: Path, what: str, found: int, wanted: int) -> None:
-    """Refuse a file that is not the published one.
+    """Check that a file has the published number of pictures, classes or positives.
 
     Raises:
         BenchmarkError: If the numbers differ.
@@ -259,7 +251,7 @@ def check_count(path: Path, what: str, found: int, wanted: int) -> None:
 
 
 def target_matrix(path: Path, rows: Iterable[Sequence[int]], pictures: int, classes: int) -> NDArray[np.bool_]:
-    """``[N, C]`` from the classes of each picture.
+    """Build ``[N, C]`` from the classes of each picture.
 
     Raises:
         BenchmarkError: If there is no such class.
@@ -274,12 +266,62 @@ def target_matrix(path: Path, rows: Iterable[Sequence[int]], pictures: int, clas
 
 
 def read_table(name: str) -> list[dict[str, str]]:
-    """A reviewed table of this package: rows by column."""
+    """Read the rows of a reviewed table of this package, by column."""
     path = Path(__file__).parent / "names" / name
     head, *rows = [line.split("\t") for line in path.read_text(encoding="utf-8").rstrip("\n").split("\n")]
     return [dict(zip(head, row, strict=True)) for row in rows]
 
 
 def names_of(text: str) -> tuple[str, ...]:
-    """Comma-separated names of a table's cell."""
+    """Split the comma-separated names of a table's cell."""
     return tuple(name for name in (part.strip() for part in text.split(",")) if name)
+
+
+def read_named(path: Path, names: list[str]) -> tuple[tuple[str, ...], NDArray[np.bool_]]:
+    """Read lines ``picture,tag,tag``, the format of the authors of RAM.
+
+    Returns:
+        Pictures, and targets ``[N, C]``; a duplicate name has two equal columns.
+
+    Raises:
+        BenchmarkError: If a tag is not in the list, or a picture occurs twice.
+    """
+    columns: dict[str, list[int]] = {}
+    for place, name in enumerate(names):
+        columns.setdefault(name, []).append(place)
+    pictures, rows = [], []
+    for number, line in enumerate(read_lines(path), 1):
+        picture, *tags = (part.strip() for part in line.split(","))
+        places: list[int] = []
+        for tag in filter(None, tags):
+            if tag not in columns:
+                raise BenchmarkError(f"{path}: line {number}: {tag!r} is not one of the {len(names)} classes")
+            places += columns[tag]
+        pictures.append(picture)
+        rows.append(places)
+    return _distinct(path, pictures), target_matrix(path, rows, len(pictures), len(names))
+
+
+def read_numbered(path: Path, classes: int) -> tuple[tuple[str, ...], NDArray[np.bool_]]:
+    """Read lines ``picture,id id`` with ids from 0: pictures, and targets ``[N, C]``.
+
+    Raises:
+        BenchmarkError: If an id is not a number or too large, or a picture occurs twice.
+    """
+    pictures, rows = [], []
+    for number, line in enumerate(read_lines(path), 1):
+        picture, _, ids = line.partition(",")
+        try:
+            rows.append([int(id) for id in ids.split()])
+        except ValueError:
+            raise BenchmarkError(f"{path}: line {number}: {ids!r:.60} are not the numbers of classes") from None
+        pictures.append(picture.strip())
+    return _distinct(path, pictures), target_matrix(path, rows, len(pictures), classes)
+
+
+def _distinct(path: Path, pictures: list[str]) -> tuple[str, ...]:
+    counts = Counter(pictures)
+    if len(counts) < len(pictures):
+        twice = next(picture for picture in counts if counts[picture] > 1)
+        raise BenchmarkError(f"{path}: {twice} stands on several lines; merge them")
+    return tuple(pictures)

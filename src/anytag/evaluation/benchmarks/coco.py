@@ -1,4 +1,4 @@
-"""COCO-80 (instances), COCO-133 (panoptic), both of val2017, and COCO's captions (Karpathy's split).
+"""COCO-80 (instances) and COCO-133 (panoptic) on val2017.
 
 RAM table 1; class names of cocodataset/panopticapi, put in words and given synonyms in ``names/coco.tsv``.
 """
@@ -10,10 +10,8 @@ from typing import Any
 
 from anytag.evaluation.benchmarks.benchmark import (
     Annotations,
-    Benchmark,
     BenchmarkEntry,
     BenchmarkError,
-    check_count,
     names_of,
     need_file,
     read_json,
@@ -21,16 +19,15 @@ from anytag.evaluation.benchmarks.benchmark import (
     tagging_entry,
     target_matrix,
 )
-from anytag.evaluation.benchmarks.pictures import PictureFiles
 
 _PICTURES = "pictures of val2017 (images.cocodataset.org/zips/val2017.zip)"
 
 
 def sections(path: Path, *wanted: str) -> dict[str, Any]:
-    """The parts of a COCO file.
+    """Read a COCO file.
 
     Raises:
-        BenchmarkError: If one is missing.
+        BenchmarkError: If a section is missing.
     """
     record = read_json(path)
     for name in wanted:
@@ -83,60 +80,3 @@ def _open(key: str, title: str, files: tuple[str, ...], panoptic: bool) -> Bench
 
 COCO_80 = _open("coco-80", "COCO-80", ("instances_val2017.json", "annotations/instances_val2017.json"), False)
 COCO_133 = _open("coco-133", "COCO-133", ("panoptic_val2017.json", "annotations/panoptic_val2017.json"), True)
-
-_KARPATHY = ("coco_karpathy_test_gt.json", "coco_karpathy_test.json", "dataset_coco.json")
-
-
-def captions_of(path: Path, split: str = "test") -> tuple[list[str], list[tuple[str, ...]]]:
-    """Pictures and their captions from any of the usual files.
-
-    BLIP's ``*_karpathy_test.json`` (``image``, ``caption``), COCO's own form (``images``, ``annotations``), and
-    Karpathy's ``dataset_*.json`` (``images`` with ``split`` and ``sentences``).
-
-    Raises:
-        BenchmarkError: If the file has none of these forms.
-    """
-    record = read_json(path)
-    try:
-        if isinstance(record, list):
-            names = [str(entry["image"]) for entry in record]
-            texts = [
-                tuple(map(str, entry["caption"])) if isinstance(entry["caption"], list) else (str(entry["caption"]),)
-                for entry in record
-            ]
-            return names, texts
-        if "annotations" in record:
-            lists: dict[Any, list[str]] = {image["id"]: [] for image in record["images"]}
-            for annotation in record["annotations"]:
-                lists[annotation["image_id"]].append(str(annotation["caption"]))
-            files = {image["id"]: str(image.get("file_name", image["id"])) for image in record["images"]}
-            return [files[id] for id in lists], [tuple(captions) for captions in lists.values()]
-        images = [image for image in record["images"] if image["split"] == split]
-        folder = [f"{image['filepath']}/" if image.get("filepath") else "" for image in images]
-        names = [prefix + str(image["filename"]) for prefix, image in zip(folder, images, strict=True)]
-        return names, [tuple(str(s["raw"]) for s in image["sentences"]) for image in images]
-    except (KeyError, TypeError, AttributeError) as error:
-        raise BenchmarkError(f"{path}: no captions in a known form (missing: {error})") from None
-
-
-def caption_entry(
-    key: str, title: str, task: Any, files: tuple[str, ...], pictures: int, needs: str, split: str = "test"
-) -> BenchmarkEntry:
-    """A benchmark of captions, for captioning or for retrieval."""
-
-    def open_(folder: Path, images: Path | None) -> Benchmark:
-        path = need_file(folder, *files)
-        names, captions = captions_of(path, split)
-        if bare := next((name for name, texts in zip(names, captions, strict=True) if not texts), None):
-            raise BenchmarkError(f"{path}: {bare} has no caption")
-        check_count(path, "pictures", len(names), pictures)
-        return Benchmark(key, title, task, PictureFiles(images, tuple(names)), captions=tuple(captions))
-
-    return BenchmarkEntry(key, title, task, pictures, 0, (files,), needs, open_)
-
-
-_WHERE = (
-    "storage.googleapis.com/sfr-vision-language-research/datasets, or Karpathy's dataset_coco.json; val2014 pictures"
-)
-CAPTIONS = caption_entry("coco-captions", "COCO captions (Karpathy test)", "captioning", _KARPATHY, 5_000, _WHERE)
-RETRIEVAL = caption_entry("coco-retrieval", "COCO retrieval (5K)", "retrieval", _KARPATHY, 5_000, _WHERE)

@@ -1,16 +1,10 @@
-"""HICO: 600 classes of a person who does something with an object (RAM++ table 1)."""
+"""HICO: 600 classes of human-object interactions (RAM++ table 1)."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from anytag.evaluation.benchmarks.annotation_lines import read_numbered
-from anytag.evaluation.benchmarks.benchmark import (
-    Annotations,
-    need_file,
-    read_lines,
-    tagging_entry,
-)
+from anytag.evaluation.benchmarks.benchmark import Annotations, need_file, read_lines, read_numbered, tagging_entry
 
 _LINES = ("hico_600_annots.txt", "hico/hico_600_annots.txt")
 _NAMES = ("hico_600_taglist.txt", "hico/hico_600_taglist.txt")

@@ -1,4 +1,4 @@
-"""ImageNet-Multi: ImageNet's validation pictures with the several labels of ImageNet-ReaL (RAM++ table 1)."""
+"""ImageNet-Multi: ImageNet's validation pictures with the multiple labels of ImageNet-ReaL (RAM++ table 1)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from anytag.evaluation.benchmarks.annotation_lines import read_numbered
 from anytag.evaluation.benchmarks.benchmark import (
     Annotations,
     BenchmarkError,
@@ -15,6 +14,7 @@ from anytag.evaluation.benchmarks.benchmark import (
     need_file,
     read_json,
     read_lines,
+    read_numbered,
     tagging_entry,
     target_matrix,
 )

@@ -25,16 +25,10 @@ def _read(folder: Path) -> Annotations:
     pictures = tuple(line.replace("\\", "/") for line in read_lines(list_file))
     targets = np.zeros((len(pictures), len(names)), np.bool_)
     for column, name in enumerate(names):
-        path = next(
-            (
-                found
-                for stem in (f"Labels_{name}_Test.txt", f"TrainTestLabels/Labels_{name}_Test.txt")
-                if (found := find_file(folder, stem))
-            ),
-            None,
-        )
+        file = f"Labels_{name}_Test.txt"
+        path = find_file(folder, file) or find_file(folder, f"TrainTestLabels/{file}")
         if path is None:
-            raise BenchmarkError(f"{folder}: there is no Labels_{name}_Test.txt; get NUS-WIDE's ground truth")
+            raise BenchmarkError(f"{folder}: there is no {file}; get NUS-WIDE's ground truth")
         lines = read_lines(path)
         check_count(path, "pictures", len(lines), len(pictures))
         if bad := next((line for line in lines if line not in ("0", "1")), None):

@@ -1,7 +1,7 @@
-"""OpenImages-common (214 classes that RAM knows) and -rare (200 that it does not), and the official labels.
+"""OpenImages-common (214 classes in RAM's tag list) and -rare (200 others), and the official labels.
 
 RAM section 4.1, table 1. The authors' files list positives only; OpenImages itself also has *verified negatives*:
-with them, only what a human has looked at is scored.
+with them, only what an annotator has checked is scored.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 
-from anytag.evaluation.benchmarks.annotation_lines import read_named
 from anytag.evaluation.benchmarks.benchmark import (
     Annotations,
     BenchmarkEntry,
@@ -21,6 +20,7 @@ from anytag.evaluation.benchmarks.benchmark import (
     find_file,
     need_file,
     read_lines,
+    read_named,
     read_text,
     tagging_entry,
 )
@@ -57,7 +57,7 @@ RARE = _open("openimages-rare", "OpenImages-rare", _RARE, 21_991, 200, 29_519)
 
 
 def _stems(name: str) -> set[str]:
-    """Forms of a name by which it is looked for in a tag list: hyphens, plurals and -ing forms."""
+    """Forms of a name to search in a tag list: without hyphens, plural and -ing endings."""
     plain = re.sub(r"[-_ ]+", " ", name.lower()).strip()
     forms = {plain, plain.replace(" ", "")}
     for form in tuple(forms):
@@ -75,7 +75,7 @@ def _stems(name: str) -> set[str]:
 
 
 def leaked_names(names: list[str], known: list[str]) -> list[str]:
-    """The names that stand in a list of training tags, as they are or as plural, hyphenated or -ing forms."""
+    """Return the names that are training tags, also in plural, hyphenated or -ing forms."""
     have = {form for name in known for form in _stems(name)}
     return [name for name in names if _stems(name) & have]
 
@@ -131,7 +131,7 @@ _CLASSES = ("oidv7-class-descriptions.csv", "class-descriptions.csv")
 
 
 def _read_verified(folder: Path) -> Annotations:
-    """The official labels of the 214 common classes, scored where a human has said yes or no."""
+    """Read the official labels of the 214 common classes, as far as an annotator has verified them."""
     list_file = find_file(folder, _COMMON[1][0]) or find_file(folder, _COMMON[1][1])
     classes_file, labels_file = need_file(folder, *_CLASSES), need_file(folder, *_LABELS)
     display = {label: name.lower() for _, (label, name) in _rows(classes_file, ("LabelName", "DisplayName"))}

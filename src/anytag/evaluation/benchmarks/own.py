@@ -1,12 +1,12 @@
-"""Pictures with labels of the user's own: a folder, a CSV or JSON file, COCO's form, or shards.
+"""Pictures with labels of the user's own: a folder, a CSV or JSON file, COCO's format, or shards.
 
-OPPO-common of the papers (200 classes, 44,606 pictures) is internal to its company and was never released; whoever has
-labels of that kind opens them here.
+The papers' OPPO-common (200 classes, 44,606 pictures) is internal to OPPO and was never released; similar labels can be
+opened here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,8 @@ from anytag.datasets.opening import guess_kind, open_source
 from anytag.datasets.samples import Sample
 from anytag.datasets.sources import IndexedSource
 from anytag.errors import SampleError, UsageError
-from anytag.evaluation.benchmarks.benchmark import (
-    Benchmark,
-    BenchmarkEntry,
-    BenchmarkError,
-)
-from anytag.evaluation.benchmarks.pictures import Pictures, SamplePictures
+from anytag.evaluation.benchmarks.benchmark import Benchmark, BenchmarkEntry, BenchmarkError
+from anytag.evaluation.benchmarks.pictures import SamplePictures
 from anytag.foundations.wording import counted, shown
 
 OPPO = BenchmarkEntry(
@@ -37,29 +33,12 @@ OPPO = BenchmarkEntry(
 )
 
 
-class _Kept(IndexedSource):
-    """Some samples of a source."""
-
-    def __init__(self, source: IndexedSource, rows: Sequence[int]):
-        self._source, self._rows = source, rows
-        self.description, self.identity = source.description, source.identity
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, index: int) -> Sample:
-        return self._source[self._rows[index]]
-
-    def content_files(self) -> Iterable[Path]:
-        return self._source.content_files()
-
-
 def _name(sample: Sample, row: int, path: Path) -> str:
-    """What a picture is called in results: its path below the source, or what its shard calls it."""
+    """Name a picture in results by its path below the source, or by its name in the shard."""
     if isinstance(sample.picture, Path):
         folder = path if path.is_dir() else path.parent
         return str(sample.picture.relative_to(folder) if sample.picture.is_relative_to(folder) else sample.picture)
-    # A row without an id of its own has its number for one.
+    # The id of a row without one is its number.
     return sample.source if sample.source and sample.id == str(row) else sample.id
 
 
@@ -71,25 +50,24 @@ def open_own(
 ) -> Benchmark:
     """Open labeled pictures as a benchmark.
 
-    Whatever :func:`~anytag.datasets.opening.open_source` opens will do. Labels are a sample's tags and human labels; of
-    pictures that lie in a folder a class, without files beside them, the folders' names.
-    Where there are none, but captions, captioning is measured.
+    Labels are a sample's tags and human labels or, for pictures in one folder per class, the folders' names. If there
+    are only captions, the task is captioning.
 
     Args:
-        path: A folder, file, or pattern of shards.
-        categories: Only these; ``None``: all that occur. Labels outside are counted and named.
-        title: What to call it; ``None``: the path's name.
-        pictures: The folder that names of pictures start at, for a file that names them; ``None``: where its kind has
-            them, such as beside a table.
+        path: Anything that :func:`~anytag.datasets.opening.open_source` opens: a folder, file, or pattern of shards.
+        categories: Only these; ``None``: all that occur. Other labels are counted and listed.
+        title: Title; ``None``: the path's name.
+        pictures: The folder that picture paths of a file start at; ``None``: the default of its format, such as beside
+            a table.
 
     Raises:
         BenchmarkError: If there are neither labels nor captions, or none of the categories occurs.
-        UsageError: If the source cannot be opened, or a folder of pictures is named for one that holds them.
+        UsageError: If the source cannot be opened, or ``pictures`` is given for a source that contains them.
     """
     spec: dict[str, Any] = {"path": path}
     kind = guess_kind(str(path))
     if kind == "folder":
-        spec["classes"] = None  # A folder a class, where there is nothing else that tells what pictures show.
+        spec["classes"] = None  # One folder per class, if there are no other labels.
     if pictures is not None and kind in ("folder", "shards"):
         raise UsageError(f"{path}: it holds its pictures; leave --pictures out, or give it as NAME=FOLDER to others")
     if pictures is not None:
@@ -112,7 +90,7 @@ def open_own(
         rows.append(row)
     if not rows:
         raise BenchmarkError(f"{path}: there are no pictures")
-    kept: Pictures = SamplePictures(_Kept(source, rows), tuple(ids), tuple(files))
+    kept = SamplePictures(source, tuple(rows), tuple(ids), tuple(files))
     notes = [source.description]
     if unreadable:
         notes.append(
@@ -122,19 +100,19 @@ def open_own(
         if not all(captions):
             raise BenchmarkError(f"{path}: some pictures have neither labels nor captions, so nothing can be measured")
         return Benchmark(name, name, "captioning", kept, captions=tuple(captions), notes=tuple(notes))
-    seen = sorted({label for entry in labels for label in entry})
-    names = list(dict.fromkeys(categories)) if categories is not None else seen
+    labeled = sorted({label for entry in labels for label in entry})
+    names = list(dict.fromkeys(categories)) if categories is not None else labeled
     column = {label: place for place, label in enumerate(names)}
     targets = np.zeros((len(rows), len(names)), np.bool_)
-    outside: dict[str, int] = {}
+    outside: dict[str, None] = {}
     for row, entry in enumerate(labels):
         for label in entry:
             if label in column:
                 targets[row, column[label]] = True
             else:
-                outside[label] = outside.get(label, 0) + 1
+                outside[label] = None
     if not targets.any():
-        raise UsageError(f"{path}: none of the categories ({shown(names)}) is among the labels ({shown(seen)})")
+        raise UsageError(f"{path}: none of the categories ({shown(names)}) is among the labels ({shown(labeled)})")
     if outside:
         notes.append(
             f"left out, as they are not among the categories: {counted(len(outside), 'label')}: {', '.join(outside)}"

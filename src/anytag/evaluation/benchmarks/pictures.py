@@ -11,8 +11,8 @@ from anytag.datasets.sources import IndexedSource
 from anytag.errors import PictureError
 from anytag.pictures import PictureSource
 
-#: Endings that picture files of a benchmark may have, tried in this order.
-_ENDINGS = ("", ".jpg", ".jpeg", ".png", ".JPEG", ".webp", ".avif")
+#: Suffixes that are added to names, in this order.
+_SUFFIXES = ("", ".jpg", ".jpeg", ".png", ".JPEG", ".webp", ".avif")
 
 
 class Pictures(Protocol):
@@ -21,32 +21,31 @@ class Pictures(Protocol):
     def __len__(self) -> int: ...
 
     def name(self, row: int) -> str:
-        """What a picture is called in results."""
+        """Return the name of a picture in results."""
 
     def source(self, row: int) -> PictureSource:
-        """What it is read from.
+        """Return a picture's path or bytes.
 
         Raises:
-            PictureError: If it is listed but absent.
+            PictureError: If it is listed but missing.
         """
 
     def stamp(self, row: int) -> str:
-        """Another one for another file of that name; empty if it is absent. It is cheap: nothing is read."""
+        """Return a string that changes with the picture's file, without reading it; empty if it is missing."""
 
 
-def stamp_of(*files: Path) -> str:
-    """Sizes and times of files."""
+def _stamp(*files: Path) -> str:
     states = (file.stat() for file in files)
     return " ".join(f"{state.st_size}:{state.st_mtime_ns}" for state in states)
 
 
 @dataclass(frozen=True)
 class PictureFiles:
-    """Pictures that lie in a folder.
+    """Pictures in a folder.
 
     Attributes:
-        folder: Where; ``None`` if only annotations are at hand.
-        names: Paths below it, with or without their ending.
+        folder: The folder; ``None`` if only annotations are available.
+        names: Paths below it, with or without suffixes.
     """
 
     folder: Path | None
@@ -56,25 +55,22 @@ class PictureFiles:
         return len(self.names)
 
     def name(self, row: int) -> str:
-        """The path below the folder."""
         return self.names[row]
 
     def source(self, row: int) -> Path:
-        """The picture's file."""
         name = self.names[row]
         if self.folder is None:
             raise PictureError("not_found", name, f"{name}: no folder of pictures was given; give it as --pictures")
         for place in (self.folder / name, self.folder / Path(name).name):
-            for ending in _ENDINGS:
-                path = place.with_name(place.name + ending)
+            for suffix in _SUFFIXES:
+                path = place.with_name(place.name + suffix)
                 if path.is_file():
                     return path
         raise PictureError("not_found", name, f"{name}: listed in the annotations, but not in {self.folder}")
 
     def stamp(self, row: int) -> str:
-        """That of the picture's file."""
         try:
-            return stamp_of(self.source(row))
+            return _stamp(self.source(row))
         except (PictureError, OSError):
             return ""
 
@@ -85,11 +81,13 @@ class SamplePictures:
 
     Attributes:
         samples: The source.
-        names: What its pictures are called.
-        files: Where they lie; ``None`` for those that lie in one file with others.
+        rows: Places in it.
+        names: Names of the pictures.
+        files: Their files; ``None`` for those that share a file with others.
     """
 
     samples: IndexedSource
+    rows: tuple[int, ...]
     names: tuple[str, ...]
     files: tuple[Path | None, ...]
 
@@ -97,34 +95,26 @@ class SamplePictures:
         return len(self.names)
 
     def name(self, row: int) -> str:
-        """The sample's id."""
         return self.names[row]
 
     def source(self, row: int) -> PictureSource:
-        """The picture's bytes."""
-        return self.samples[row].picture_bytes()
+        return self.samples[self.rows[row]].picture_bytes()
 
     def stamp(self, row: int) -> str:
-        """That of the picture's file, or of all files in which pictures lie together."""
         file = self.files[row]
         try:
-            return self._together if file is None else stamp_of(file)
+            return self._stamp_of_all if file is None else _stamp(file)
         except OSError:
             return ""
 
     @cached_property
-    def _together(self) -> str:
-        return stamp_of(*self.samples.content_files())
+    def _stamp_of_all(self) -> str:
+        return _stamp(*self.samples.content_files())
 
 
 @dataclass(frozen=True)
 class SelectedPictures:
-    """Some of them.
-
-    Attributes:
-        pictures: All.
-        rows: Places of those.
-    """
+    """Pictures at certain places among others."""
 
     pictures: Pictures
     rows: tuple[int, ...]
@@ -133,13 +123,10 @@ class SelectedPictures:
         return len(self.rows)
 
     def name(self, row: int) -> str:
-        """What it is called."""
         return self.pictures.name(self.rows[row])
 
     def source(self, row: int) -> PictureSource:
-        """What it is read from."""
         return self.pictures.source(self.rows[row])
 
     def stamp(self, row: int) -> str:
-        """That of its file."""
         return self.pictures.stamp(self.rows[row])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from anytag.errors import UsageError
 from anytag.evaluation.benchmarks import ade20k, captions, coco, hico, imagenet, nus_wide, openimages, own
-from anytag.evaluation.benchmarks.benchmark import Benchmark, BenchmarkEntry
+from anytag.evaluation.benchmarks.benchmark import Benchmark, BenchmarkEntry, find_file
 
 BENCHMARKS: dict[str, BenchmarkEntry] = {
     entry.key: entry
@@ -25,21 +25,21 @@ BENCHMARKS: dict[str, BenchmarkEntry] = {
         imagenet.ENTRY,
         hico.ENTRY,
         nus_wide.ENTRY,
-        coco.CAPTIONS,
+        captions.COCO,
         captions.NOCAPS,
         captions.FLICKR_8K,
         captions.FLICKR_30K_CAPTIONS,
-        coco.RETRIEVAL,
+        captions.COCO_RETRIEVAL,
         captions.FLICKR_30K,
     )
 }
 
 
 def missing_files(entry: BenchmarkEntry, folder: Path) -> list[str]:
-    """The annotations of a benchmark that are not in a folder."""
+    """List the annotation files of a benchmark that are not in a folder."""
     if entry.key.startswith("ade20k"):
         return [] if ade20k.is_there(folder) else ["annotations/validation"]
-    return entry.missing(folder)
+    return [names[0] for names in entry.files if not any(find_file(folder, name) for name in names)]
 
 
 def open_benchmark(
@@ -52,12 +52,12 @@ def open_benchmark(
 
     Args:
         name: One of :data:`BENCHMARKS`, or a folder, file or pattern of shards.
-        annotations: Folder of a named benchmark's annotation files; ``None``: this folder.
-        pictures: Folder of its pictures; for a file of the user's own, that which its names of pictures start at.
-        categories: For pictures of the user's own: only these.
+        annotations: Folder of a named benchmark's annotation files; ``None``: the current folder.
+        pictures: Folder of its pictures; for a file of the user's own, the folder that its picture paths start at.
+        categories: Restrict pictures of the user's own to these.
 
     Raises:
-        BenchmarkError: If files are missing, damaged, or others than they should be.
+        BenchmarkError: If files are missing, damaged, or not the published ones.
         UsageError: If there is neither such a benchmark nor such a file.
     """
     entry = BENCHMARKS.get(str(name))
