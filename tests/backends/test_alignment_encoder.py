@@ -20,9 +20,8 @@ from anytag.language.tokenizers.wordpieces import bert_wordpieces
 from anytag.model.directory import ModelDirectory, write_config
 from anytag.model.vocabulary import TagVocabulary, VocabularyTag
 from anytag.nn.alignment import AlignmentEncoder
-from anytag.nn.alignment_file import read_alignment, write_alignment
 from anytag.nn.model import RecognitionModel
-from anytag.nn.weights import WEIGHTS_FILE, read_model, write_weights
+from anytag.nn.weights import WEIGHTS_FILE, read_alignment, read_model, write_alignment, write_weights
 
 TEXTS = ["A dog.", "a dog on a wide beach", "two red kites"]
 

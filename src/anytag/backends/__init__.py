@@ -1,1 +1,1 @@
-"""What runs a model: one file per runtime, all with the same few calls."""
+"""Runtimes for models: one module per runtime, with the same interface."""

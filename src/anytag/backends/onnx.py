@@ -1,4 +1,4 @@
-"""ONNX Runtime: the backend that needs nothing but the core installation."""
+"""Run models with ONNX Runtime, which is part of the core installation."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ from anytag.foundations.telemetry import SWITCHES
 from anytag.language.tokenizers.padding import batches_by_length
 from anytag.model.directory import ModelDirectory
 
-#: Graphs up to this size, in bytes, are loaded a second time to run side by side; larger ones have work enough for
-#: all threads, and their memory would be missed.
+#: Graphs up to this size, in bytes, are loaded a second time to run pictures in parallel; larger ones keep all threads
+#: busy, and would take too much memory.
 _SMALL_GRAPH = 64 * 2**20
 
 #: Texts that are embedded together.
 _TEXT_BATCH = 64
 
-#: Optimizations of the runtime that slow a graph down: its sum and normalization in one takes twice as long as the two,
-#: and once constants are worked out, it no longer sees that an 8-bit product can give floats at once. Without them the
+#: Optimizations that slow a graph down: the fused sum and normalization takes twice as long as both separately, and
+#: after constant folding, 8-bit products are no longer fused with the conversion to floats. Without them the
 #: recognition decoder takes a third less time.
 _UNWANTED = {"recognition_decoder": ["SkipLayerNormFusion", "ConstantFolding"]}
 
-#: Option and value of a session: on processors whose 8-bit products add pairs up in 16 bits and cut off what does not
-#: fit (AVX2, AVX-512 without VNNI), weights are made unsigned, which fits.
+#: Option and value of a session: makes weights unsigned on processors whose 8-bit products saturate at 16 bits (AVX2,
+#: AVX-512 without VNNI), so that results are exact.
 EXACT_PRODUCTS = ("session.x64quantprecision", "1")
 
 
 class OnnxBackend:
-    """Runs ``onnx/*.onnx`` of a model directory; every graph is loaded when it is first needed.
+    """Run ``onnx/*.onnx`` of a model directory; graphs are loaded on first use.
 
     Args:
         directory: The model.
-        threads: Threads of the runtime; ``None``: all processors that this process may use.
+        threads: Threads of the runtime; ``None``: all available processors.
         device: ``cpu``, or ``cuda`` with ``onnxruntime-gpu``.
 
     Raises:
@@ -55,11 +55,9 @@ class OnnxBackend:
         self.threads = threads or available_processors()
         self.providers = _providers(device)
         self._session = cache(self._open)
-        #: Whether pictures of a batch may be run at the same time.
-        self._side_by_side = self.threads > 1 and device == "cpu"
+        self._parallel = self.threads > 1 and device == "cpu"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """A copy, or the backend in another process, opens its graphs again."""
         return type(self), (self.directory, self.threads, self.device)
 
     def _open(self, name: str, threads: int | None = None) -> Any:
@@ -68,19 +66,19 @@ class OnnxBackend:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or self.threads
         options.inter_op_num_threads = 1
-        # An arena keeps what a run needed at most: worth its memory where every picture needs the same.
+        # An arena keeps the most memory that a run needed; this pays off if all runs need the same.
         options.enable_cpu_mem_arena = name in ("image_encoder", "recognition_decoder")
-        # Waiting threads that spin take the processors from those that decode pictures. But a step of a caption is a
-        # hundred small products, and a quarter of its time would go into waking threads for them.
-        # Where others need the processors, too, spinning costs far more than it saves.
+        # Spinning threads take processors from those that decode pictures. But a decoding step of the captioner is a
+        # hundred small products, and a quarter of its time would go into waking threads. If other programs need the
+        # processors, spinning costs far more than it saves.
         spins = name == "text_decoder" and processors_are_free(options.intra_op_num_threads)
         options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spins else "0")
-        options.add_session_config_entry("session.force_spinning_stop", "1")  # Between two steps nobody waits.
+        options.add_session_config_entry("session.force_spinning_stop", "1")  # Do not spin between two steps.
         options.add_session_config_entry(*EXACT_PRODUCTS)
-        options.log_severity_level = 4  # What fails is raised.
+        options.log_severity_level = 4  # Errors are raised.
         path = self._graph(name)
         try:
-            # A fallback would say on standard output that it tries the same again.
+            # The fallback would print to standard output.
             return onnxruntime.InferenceSession(
                 str(path),
                 options,
@@ -92,7 +90,7 @@ class OnnxBackend:
             raise shortage_of(error) or ModelError(f"{path}: ONNX Runtime cannot load it ({error})") from error
 
     def _graph(self, name: str) -> Path:
-        """The file of a graph, after it and the one with its weights, if there is one, were checked."""
+        """The file of a graph, after its checksum and that of its weights, if separate, were checked."""
         data = f"onnx/{name}.onnx.data"
         if self.directory.has(data):
             self.directory.file(data)
@@ -107,29 +105,23 @@ class OnnxBackend:
     def _run_each(
         self, graph: str, outputs: list[str], name: str, pictures: NDArray[Any], shared: Mapping[str, NDArray[Any]]
     ) -> list[NDArray[Any]]:
-        """Run a graph for every picture; one thread a picture, if there are several: nobody waits for the others.
+        """Run a graph on every picture ``[B, …]``, B > 0, and concatenate the outputs; in parallel for small graphs.
 
-        Args:
-            graph: Its name.
-            outputs: What to give, the results of all pictures together.
-            name: Of the input that pictures come by.
-            pictures: ``[B, …]``, at least one.
-            shared: The other inputs.
+        ``name`` is the input for pictures; ``shared`` are the other inputs.
         """
         each = [{name: pictures[row : row + 1], **shared} for row in range(len(pictures))]
-        if self._side_by_side and len(each) > 1 and self._graph(graph).stat().st_size <= _SMALL_GRAPH:
+        if self._parallel and len(each) > 1 and self._graph(graph).stat().st_size <= _SMALL_GRAPH:
             session = self._session(graph, 1)
             parts = list(self._pool.map(lambda inputs: session.run(outputs, inputs), each))
         else:
             parts = [self._run(graph, outputs, inputs) for inputs in each]
-        return [np.concatenate(found) for found in zip(*parts, strict=True)]
+        return [np.concatenate(results) for results in zip(*parts, strict=True)]
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(self.threads, "anytag")
 
     def encode(self, pixels: NDArray[np.uint8]) -> Encoded:
-        """Encode uint8 pixels ``[B, R, R, 3]``; B may be 0."""
         if not len(pixels):
             config = self.directory.config
             shape = (0, config.image_encoder.tokens, config.features)
@@ -137,67 +129,45 @@ class OnnxBackend:
         return Encoded(*self._run_each("image_encoder", ["features", "classes"], "pixels", pixels, {}))
 
     def recognize(self, features: FloatArray, queries: ArrayQueries) -> FloatArray:
-        """Logits ``[B, T]``; B and T may be 0."""
         if not len(queries) or not len(features):
             return np.empty((len(features), len(queries)), np.float32)
         return self._run_each("recognition_decoder", ["logits"], "features", features, queries.arrays)[0]
 
     def attention(self, features: FloatArray, queries: ArrayQueries) -> FloatArray:
-        """Where the recognition decoder's last layer looks: ``[B, T, N]``, the mean of its heads; rows sum to 1.
-
-        Raises:
-            ModelError: If the model was exported without the graph for it.
-        """
         if not self.directory.has("onnx/attention.onnx"):
             raise ModelError(
                 f"{self.directory.path}: has no onnx/attention.onnx, which says where tags are; export the trained "
                 "model again (anytag export RUN/model --out DIR), or use a model with PyTorch weights"
             )
-        asked = {name: array for name, array in queries.arrays.items() if name not in ("weights", "biases")}
-        return self._run("attention", ["attention"], {"features": features, **asked})[0]
+        arrays = {name: array for name, array in queries.arrays.items() if name not in ("weights", "biases")}
+        return self._run("attention", ["attention"], {"features": features, **arrays})[0]
 
     def vocabulary_queries(self) -> ArrayQueries:
-        """Queries of the vocabulary's tags."""
-        from safetensors.numpy import load_file
-
-        tensors = load_file(self.directory.file("label_queries.safetensors"))
-        return ArrayQueries({name: array.astype(np.float32) for name, array in tensors.items()})
+        arrays = self.directory.arrays("label_queries.safetensors")
+        return ArrayQueries({name: array.astype(np.float32) for name, array in arrays.items()})
 
     def text_queries(self, ids: NDArray[np.int64]) -> ArrayQueries:
-        """Queries of texts, given as token ids ``[T, L]`` padded with 0.
-
-        One text at a time: activations in 8 bits share a scale, and a text's query must not depend on its neighbors.
-
-        Raises:
-            ModelError: If only an alignment encoder could read them (Tag2Text), which is not exported.
-        """
         if self.directory.config.labels.kind == "learned":
             raise ModelError(no_alignment(self.directory))
         names = self._outputs("label_encoder")
+        # One text at a time, because the 8-bit activations of a run share a scale.
         parts = [self._run("label_encoder", names, {"ids": row[None, : np.count_nonzero(row)]}) for row in ids]
-        found = {name: np.concatenate([part[i] for part in parts]) for i, name in enumerate(names)}
-        return ArrayQueries({name: found[name] for name in ("queries", "projected")}, found.get("embeddings"))
+        arrays = {name: np.concatenate([part[i] for part in parts]) for i, name in enumerate(names)}
+        return ArrayQueries({name: arrays[name] for name in ("queries", "projected")}, arrays.get("embeddings"))
 
     def text_encoder(self) -> _OnnxTextEncoder:
-        """CLIP's text encoder.
-
-        Raises:
-            ModelError: If the directory holds none.
-        """
         if not self.directory.has("onnx/clip_text.onnx"):
             raise ModelError(no_text_encoder(self.directory))
         return _OnnxTextEncoder(self)
 
     def embedding_queries(self, embeddings: FloatArray) -> ArrayQueries:
-        """Queries of text embeddings ``[T, E]`` or, where pictures weigh descriptions, ``[T, D, E]``."""
         if self.directory.config.labels.kind == "described":
             return ArrayQueries({"descriptions": np.ascontiguousarray(embeddings, np.float32)})
         names = ["queries", "projected"]
-        made = self._run("label_projection", names, {"embeddings": np.ascontiguousarray(embeddings, np.float32)})
-        return ArrayQueries(dict(zip(names, made, strict=True)))
+        arrays = self._run("label_projection", names, {"embeddings": np.ascontiguousarray(embeddings, np.float32)})
+        return ArrayQueries(dict(zip(names, arrays, strict=True)))
 
     def fuse(self, tag_ids: NDArray[np.int64], features: FloatArray, rows: int) -> Step:
-        """The decoding step for pictures with their tag lists ``[B, T]``, each repeated for ``rows`` beams."""
         outputs = ["memory_keys", "memory_values", "memory_mask"]
         fused = self._run("interaction_encoder", outputs, {"tags": tag_ids, "features": features})
         memory = {name: np.repeat(array, rows, axis=0) for name, array in zip(outputs, fused, strict=True)}
@@ -215,7 +185,7 @@ class OnnxBackend:
 
 
 class _OnnxTextEncoder:
-    """Texts to unit vectors, see :class:`anytag.language.label_texts.embedding_cache.TextEncoder`."""
+    """Embed texts; implements :class:`~anytag.language.label_texts.embedding_cache.TextEncoder`."""
 
     def __init__(self, backend: OnnxBackend):
         from tokenizers import Tokenizer
@@ -233,9 +203,9 @@ class _OnnxTextEncoder:
         for places, ids in batches_by_length(encoded, _TEXT_BATCH):
             order += places
             parts += self.backend._run("clip_text", ["embeddings"], {"ids": ids})
-        found = np.empty((len(encoded), parts[0].shape[1]), np.float32)
-        found[order] = np.concatenate(parts)
-        return found
+        embeddings = np.empty((len(encoded), parts[0].shape[1]), np.float32)
+        embeddings[order] = np.concatenate(parts)
+        return embeddings
 
 
 def _providers(device: str) -> list[str]:
@@ -243,7 +213,7 @@ def _providers(device: str) -> list[str]:
     import onnxruntime
 
     if os.environ.get("ORT_DISABLE_TELEMETRY") == SWITCHES["ORT_DISABLE_TELEMETRY"]:
-        onnxruntime.disable_telemetry_events()  # In case the program has loaded it before anytag.
+        onnxruntime.disable_telemetry_events()  # If the program loaded it before anytag.
 
     if device == "cpu":
         return ["CPUExecutionProvider"]

@@ -1,4 +1,4 @@
-"""PyTorch: the backend for GPUs, and for models that have not been exported."""
+"""Run models with PyTorch, for GPUs and for models that were not exported."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from anytag.backends.base import (
 )
 from anytag.errors import ModelError
 from anytag.model.directory import ALIGNMENT_FILE, ModelDirectory
-from anytag.nn.alignment_file import read_alignment
 from anytag.nn.clip_text import TOKENIZER as CLIP_TOKENIZER
 from anytag.nn.clip_text import WEIGHTS as CLIP_WEIGHTS
 from anytag.nn.clip_text import ClipTextEncoder
@@ -31,9 +30,9 @@ from anytag.nn.model import RecognitionModel, encoder_input
 from anytag.nn.packed import can_pack, pack_linears
 from anytag.nn.recognition_decoder import PerTagScore
 from anytag.nn.transformer import KeysValues
-from anytag.nn.weights import WEIGHTS_FILE, read_model
+from anytag.nn.weights import WEIGHTS_FILE, read_alignment, read_model
 
-#: Queries that go through the recognition decoder together on a CPU.
+#: Queries per pass of the recognition decoder on a CPU.
 _QUERIES = 576
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -41,7 +40,7 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 @dataclass(frozen=True)
 class TorchQueries:
-    """Queries as tensors on the model's device; the names are those of :class:`~anytag.backends.base.ArrayQueries`."""
+    """Queries as tensors on the model's device, with the names of :class:`~anytag.backends.base.ArrayQueries`."""
 
     tensors: dict[str, Tensor]
     embeddings: FloatArray | None = None
@@ -50,29 +49,26 @@ class TorchQueries:
         return len(next(iter(self.tensors.values())))
 
     def take(self, rows: NDArray[np.int64]) -> TorchQueries:
-        """The queries of some labels, by their places."""
         if np.array_equal(rows, np.arange(len(self))):
             return self
-        chosen = torch.from_numpy(np.asarray(rows, np.int64))
-        taken = {name: tensor[chosen.to(tensor.device)] for name, tensor in self.tensors.items()}
-        return TorchQueries(taken, None if self.embeddings is None else self.embeddings[rows])
+        index = torch.from_numpy(np.asarray(rows, np.int64))
+        tensors = {name: tensor[index.to(tensor.device)] for name, tensor in self.tensors.items()}
+        return TorchQueries(tensors, None if self.embeddings is None else self.embeddings[rows])
 
     def join(self, other: TorchQueries) -> TorchQueries:
-        """These, then the others."""
         both = {name: torch.cat([tensor, other.tensors[name]]) for name, tensor in self.tensors.items()}
         return TorchQueries(both, joined_embeddings(self.embeddings, other.embeddings))
 
     def vectors(self) -> FloatArray:
-        """What the labels mean, ``[T, W]``."""
         return _numpy(self.tensors["queries"])
 
 
 class TorchBackend:
-    """Runs ``model.safetensors`` of a model directory.
+    """Run ``model.safetensors`` of a model directory.
 
     Args:
         directory: The model.
-        threads: Threads of the CPU; ``None``: PyTorch's own choice.
+        threads: CPU threads; ``None``: PyTorch's default.
         device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
         precision: ``float32`` or ``bfloat16``; a convolutional image encoder stays in float32.
 
@@ -101,10 +97,10 @@ class TorchBackend:
         if directory.has(ALIGNMENT_FILE) and config.captioner is not None:
             file = directory.file(ALIGNMENT_FILE)
             parts.append(read_alignment(file, model, config.captioner.vocabulary - 1).requires_grad_(False).eval())
-        # Together, since they share layers.
+        # Both together, since they share layers.
         if can_pack(self.device, self.dtype):
             pack_linears(parts, self.dtype)
-        # Through its convolutions lite's features are off by 8 % in bfloat16, and it is transformers that are slow.
+        # In bfloat16, the convolutions of lite would change its features by 8 %, and they are not what is slow.
         self._pixels_dtype = self.dtype if config.image_encoder.swin is not None else torch.float32
         encoder = model.image_encoder
         del model.image_encoder
@@ -115,19 +111,17 @@ class TorchBackend:
         self._label_encoder: Any = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """A copy, or the backend in another process, reads its weights again."""
         return type(self), self._arguments
 
     @torch.inference_mode()
     def encode(self, pixels: NDArray[np.uint8]) -> Encoded:
-        """Encode uint8 pixels ``[B, R, R, 3]``; B may be 0."""
         config = self.directory.config
         if not len(pixels):
             shape = (0, config.image_encoder.tokens, config.features)
             return Encoded(np.empty(shape, np.float32), np.empty((0, config.image_encoder.classes), np.float32))
-        seen = torch.from_numpy(np.ascontiguousarray(pixels)).to(self.device)
-        normalized = encoder_input(seen, config.image_encoder).to(self._pixels_dtype)
-        # In float32 one picture keeps a processor busy, and its activations are small enough for memory to be reused.
+        inputs = torch.from_numpy(np.ascontiguousarray(pixels)).to(self.device)
+        normalized = encoder_input(inputs, config.image_encoder).to(self._pixels_dtype)
+        # In float32 one picture keeps a CPU busy, and its activations are small enough to reuse memory.
         alone = self.device.type == "cpu" and self._pixels_dtype == torch.float32
         parts = normalized.split(1 if alone else len(normalized))
         tokens = torch.cat([self.model.image_encoder(part) for part in parts]).to(self.dtype)
@@ -136,12 +130,11 @@ class TorchBackend:
 
     @torch.inference_mode()
     def recognize(self, features: FloatArray, queries: TorchQueries) -> FloatArray:
-        """Logits ``[B, T]``; B and T may be 0."""
         if not len(queries) or not len(features):
             return np.empty((len(features), len(queries)), np.float32)
         if "texts" in queries.tensors:
             return self._match(features, queries.tensors["texts"])
-        # On a CPU one picture and some hundred queries at a time: what lies between two layers stays in the caches.
+        # On a CPU one picture and some hundred queries at a time, so that activations fit into the caches.
         size = _QUERIES if self.device.type == "cpu" else len(queries)
         pictures = 1 if self.device.type == "cpu" else len(features)
         parts = [
@@ -153,39 +146,37 @@ class TorchBackend:
         return _numpy(torch.cat([self._logits(rows, memories, part) for part in parts], 1))
 
     def _match(self, features: FloatArray, texts: Tensor) -> FloatArray:
-        """The log-odds ``[B, T]`` that texts fit pictures."""
-        seen = torch.from_numpy(features).to(self.device, self.dtype)
-        pairs = [self._alignment.match(texts, row.expand(len(texts), -1, -1)) for row in seen.split(1)]
+        """Log-odds ``[B, T]`` that texts fit pictures."""
+        rows = torch.from_numpy(features).to(self.device, self.dtype).split(1)
+        pairs = [self._alignment.match(texts, row.expand(len(texts), -1, -1)) for row in rows]
         return _numpy(torch.stack([pair[:, 1] - pair[:, 0] for pair in pairs]))
 
     def _logits(self, rows: tuple[Tensor, ...], memories: list[list[KeysValues]], tensors: dict[str, Tensor]) -> Tensor:
-        """Logits ``[B, T]`` of a part of the queries; ``rows`` are features of as many pictures as decode together."""
+        """Logits ``[B, T]`` of some queries; ``rows`` are features of pictures that are decoded together."""
         decoder, labels = self.model.recognition_decoder, self.model.label_queries
-        asked: list[tuple[Tensor, Tensor | None]]
+        queries: list[tuple[Tensor, Tensor | None]]
         if isinstance(labels, DescribedLabelQueries):
-            # All pictures at once: reading the descriptions takes longer than weighing them.
+            # All pictures at once, because reading the descriptions from memory takes most of the time.
             mixed = labels.mix(torch.cat(rows)[:, 0], tensors["descriptions"]).split(len(rows[0]))
-            asked = [(labels.project(one), None) for one in mixed]
+            queries = [(labels.project(one), None) for one in mixed]
         else:
-            asked = [(tensors["queries"], tensors["projected"])] * len(rows)
-        hidden = torch.cat([decoder.embed(r, *a, memory) for r, a, memory in zip(rows, asked, memories, strict=True)])
+            queries = [(tensors["queries"], tensors["projected"])] * len(rows)
+        hidden = torch.cat([decoder.embed(r, *q, memory) for r, q, memory in zip(rows, queries, memories, strict=True)])
         if "weights" in tensors:
             return (hidden * tensors["weights"]).sum(-1) + tensors["biases"]
         return decoder.score(hidden).squeeze(-1)
 
     @torch.inference_mode()
     def attention(self, features: FloatArray, queries: TorchQueries) -> FloatArray:
-        """Where the recognition decoder's last layer looks: ``[B, T, N]``, the mean of its heads; rows sum to 1."""
         decoder, tensors, labels = self.model.recognition_decoder, queries.tensors, self.model.label_queries
-        seen = torch.from_numpy(features).to(self.device, self.dtype)
+        pictures = torch.from_numpy(features).to(self.device, self.dtype)
         if isinstance(labels, DescribedLabelQueries):
-            asked = labels.project(labels.mix(seen[:, 0], tensors["descriptions"]))
-            return _numpy(decoder.attention(seen, asked))
-        return _numpy(decoder.attention(seen, tensors["queries"], tensors["projected"]))
+            mixed = labels.project(labels.mix(pictures[:, 0], tensors["descriptions"]))
+            return _numpy(decoder.attention(pictures, mixed))
+        return _numpy(decoder.attention(pictures, tensors["queries"], tensors["projected"]))
 
     @torch.inference_mode()
     def vocabulary_queries(self) -> TorchQueries:
-        """Queries of the vocabulary's tags."""
         labels, decoder = self.model.label_queries, self.model.recognition_decoder
         if isinstance(labels, DescribedLabelQueries):
             return TorchQueries({"descriptions": labels.embeddings})
@@ -194,21 +185,13 @@ class TorchBackend:
             queries = labels(self._tensor("text_embeddings"), ids)
         else:
             queries = labels()
-        made = {"queries": queries, "projected": decoder.project(queries)}
+        tensors = {"queries": queries, "projected": decoder.project(queries)}
         if isinstance(decoder.score, PerTagScore):
-            made |= {"weights": decoder.score.weight, "biases": decoder.score.bias}
-        return TorchQueries(made)
+            tensors |= {"weights": decoder.score.weight, "biases": decoder.score.bias}
+        return TorchQueries(tensors)
 
     @torch.inference_mode()
     def embedding_queries(self, embeddings: FloatArray) -> TorchQueries:
-        """Queries of text embeddings, for models that ask in the language of a text encoder.
-
-        Args:
-            embeddings: ``[T, E]``, or ``[T, D, E]`` for models that weigh descriptions.
-
-        Raises:
-            ModelError: If the model knows no tags but its own.
-        """
         labels = self.model.label_queries
         given = torch.from_numpy(np.ascontiguousarray(embeddings)).to(self.device, self.dtype)
         if isinstance(labels, DescribedLabelQueries):
@@ -222,25 +205,15 @@ class TorchBackend:
         return TorchQueries({"queries": queries, "projected": self.model.recognition_decoder.project(queries)})
 
     def text_encoder(self) -> ClipTextEncoder:
-        """CLIP's text encoder.
-
-        Raises:
-            ModelError: If the directory holds none.
-        """
         config = self.directory.config.labels.clip_text
         if config is None:
             raise ModelError(no_text_encoder(self.directory))
         for name in (CLIP_WEIGHTS, CLIP_TOKENIZER):
-            self.directory.file(name)  # Compares checksums.
+            self.directory.file(name)  # Checks its checksum.
         return ClipTextEncoder.load(self.directory.path, config)
 
     @torch.inference_mode()
     def text_queries(self, ids: NDArray[np.int64]) -> TorchQueries:
-        """Queries of texts, given as token ids ``[T, L]`` padded with 0.
-
-        Raises:
-            ModelError: If only an alignment encoder could read them (Tag2Text), and the model has none.
-        """
         if self.directory.config.labels.kind == "learned":
             if self._alignment is None:
                 raise ModelError(no_alignment(self.directory))
@@ -254,12 +227,11 @@ class TorchBackend:
 
     @torch.inference_mode()
     def fuse(self, tag_ids: NDArray[np.int64], features: FloatArray, rows: int) -> Step:
-        """The decoding step for pictures with their tag lists ``[B, T]``, each repeated for ``rows`` beams."""
         model = self.model
         fused, mask = model.fuse(
             torch.from_numpy(tag_ids).to(self.device), torch.from_numpy(features).to(self.device, self.dtype)
         )
-        # Keys and values are computed once a picture; beams share them.
+        # Keys and values are computed once per picture and repeated for its beams.
         memory = [
             (keys.repeat_interleave(rows, 0), values.repeat_interleave(rows, 0))
             for keys, values in model.text_decoder.memory(fused)
@@ -275,9 +247,9 @@ class TorchBackend:
                 (self._back(cache[f"k{i}"]), self._back(cache[f"v{i}"])) if cache else (empty, empty) for i in layers
             ]
             logits, grown = model.text_decoder.step(torch.tensor(ids, device=self.device), past, memory, mask)
-            kept: Cache = {f"k{i}": _numpy(keys) for i, (keys, _) in enumerate(grown)}
-            kept |= {f"v{i}": _numpy(values) for i, (_, values) in enumerate(grown)}
-            return _numpy(logits), kept
+            cache = {f"k{i}": _numpy(keys) for i, (keys, _) in enumerate(grown)}
+            cache |= {f"v{i}": _numpy(values) for i, (_, values) in enumerate(grown)}
+            return _numpy(logits), cache
 
         return step
 

@@ -1,6 +1,6 @@
-"""The six functions of a model that run without PyTorch, as modules with flat tensor signatures.
+"""The functions of a model that run without PyTorch, as modules with flat tensor signatures.
 
-Names of inputs and outputs are what :mod:`anytag.backends.onnx` feeds and reads.
+The names of inputs and outputs are those that :mod:`anytag.backends.onnx` uses.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from anytag.nn.text_encoder import SentenceEncoder
 
 
 class ImageEncoderGraph(nn.Module):
-    """uint8 pixels ``[B, R, R, 3]`` to features ``[B, N, W]`` and class probabilities ``[B, classes]``."""
+    """Map uint8 pixels ``[B, R, R, 3]`` to features ``[B, N, W]`` and class probabilities ``[B, classes]``."""
 
     def __init__(self, model: RecognitionModel):
         super().__init__()
@@ -28,96 +28,67 @@ class ImageEncoderGraph(nn.Module):
         self.scale = nn.Buffer(1 / torch.tensor(encoder.std)[:, None, None])
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Normalize, encode, and let the encoder's own classifier speak."""
-        # A color after the other: three values at a time would be subtracted one by one.
+        # Channels first, because subtracting a vector of three values is slow.
         normalized = (pixels.permute(0, 3, 1, 2).to(torch.float32) - self.mean) * self.scale
         if not self.model.config.image_encoder.classes:
-            # Not every runtime multiplies by a matrix of no columns.
+            # Not every runtime supports products with empty matrices.
             features = self.model.features(self.model.image_encoder(normalized))
             return features, features[:, 0, :0]
         features, classes = self.model.encode(normalized)
         return features, classes.softmax(-1)
 
 
-class RecognitionGraph(nn.Module):
-    """Features ``[B, N, W]`` and label queries ``[T, W]`` to logits ``[B, T]``."""
+class _DecoderGraph(nn.Module):
+    """A function of the recognition decoder; in RAM++ also of the label queries, which depend on the picture."""
 
     def __init__(self, model: RecognitionModel):
         super().__init__()
         self.decoder = model.recognition_decoder
+        if model.config.labels.kind == "described":
+            self.labels: Any = model.label_queries
+
+    def queries(self, features: Tensor, descriptions: Tensor) -> Tensor:
+        """Label queries ``[B, T, W]`` from features and descriptions ``[T, D, E]``."""
+        return self.labels.project(self.labels.mix(features[:, 0], descriptions))
+
+
+class RecognitionGraph(_DecoderGraph):
+    """Map features ``[B, N, W]`` and label queries ``[T, W]`` to logits ``[B, T]``."""
 
     def forward(self, features: Tensor, queries: Tensor, projected: Tensor) -> Tensor:
-        """Score every label for every picture."""
         return self.decoder(features, queries, projected)
 
 
-class PerTagRecognitionGraph(nn.Module):
-    """The same where every tag is scored by weights ``[T, W]`` and a bias ``[T]`` of its own (Tag2Text)."""
-
-    def __init__(self, model: RecognitionModel):
-        super().__init__()
-        self.decoder = model.recognition_decoder
+class PerTagRecognitionGraph(_DecoderGraph):
+    """:class:`RecognitionGraph` with separate weights ``[T, W]`` and biases ``[T]`` for every tag (Tag2Text)."""
 
     def forward(self, features: Tensor, queries: Tensor, projected: Tensor, weights: Tensor, biases: Tensor) -> Tensor:
-        """Score every tag for every picture."""
         return (self.decoder.embed(features, queries, projected) * weights).sum(-1) + biases
 
 
-class DescribedRecognitionGraph(nn.Module):
-    """The same from descriptions ``[T, D, E]``, which every picture weighs for itself (RAM++)."""
-
-    def __init__(self, model: RecognitionModel):
-        super().__init__()
-        self.labels: Any = model.label_queries
-        self.decoder = model.recognition_decoder
+class DescribedRecognitionGraph(_DecoderGraph):
+    """:class:`RecognitionGraph` for descriptions ``[T, D, E]`` instead of queries (RAM++)."""
 
     def forward(self, features: Tensor, descriptions: Tensor) -> Tensor:
-        """Weigh descriptions, then score."""
-        return self.decoder(features, self.labels.project(self.labels.mix(features[:, 0], descriptions)))
+        return self.decoder(features, self.queries(features, descriptions))
 
 
-class AttentionGraph(nn.Module):
-    """Features ``[B, N, W]`` and label queries ``[T, W]`` to where the recognition decoder looks, ``[B, T, N]``."""
-
-    def __init__(self, model: RecognitionModel):
-        super().__init__()
-        self.decoder = model.recognition_decoder
+class AttentionGraph(_DecoderGraph):
+    """Map features ``[B, N, W]`` and label queries ``[T, W]`` to the decoder's attention weights ``[B, T, N]``."""
 
     def forward(self, features: Tensor, queries: Tensor, projected: Tensor) -> Tensor:
-        """Attention weights of the last layer, averaged over heads."""
         return self.decoder.attention(features, queries, projected)
 
 
-class DescribedAttentionGraph(nn.Module):
-    """The same from descriptions ``[T, D, E]`` (RAM++)."""
-
-    def __init__(self, model: RecognitionModel):
-        super().__init__()
-        self.labels: Any = model.label_queries
-        self.decoder = model.recognition_decoder
+class DescribedAttentionGraph(_DecoderGraph):
+    """:class:`AttentionGraph` for descriptions ``[T, D, E]`` instead of queries (RAM++)."""
 
     def forward(self, features: Tensor, descriptions: Tensor) -> Tensor:
-        """Weigh descriptions, then look."""
-        mixed = self.labels.mix(features[:, 0], descriptions)
-        return self.decoder.attention(features, self.labels.project(mixed))
-
-
-class LabelEncoderGraph(nn.Module):
-    """Token ids ``[T, L]``, padded with 0, to label queries, their first projection, and the texts' embeddings."""
-
-    def __init__(self, model: RecognitionModel, encoder: SentenceEncoder):
-        super().__init__()
-        self.encoder, self.queries, self.decoder = encoder, model.label_queries, model.recognition_decoder
-
-    def forward(self, ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Embed texts, ``[T, E]``, and project them, ``[T, W]`` each."""
-        embeddings = self.encoder(ids)
-        queries = self.queries(embeddings)
-        return queries, self.decoder.project(queries), embeddings
+        return self.decoder.attention(features, self.queries(features, descriptions))
 
 
 class LabelProjectionGraph(nn.Module):
-    """Text embeddings ``[T, E]`` to label queries and their first projection, ``[T, W]`` each (RAM)."""
+    """Map text embeddings ``[T, E]`` to label queries and their first projection, ``[T, W]`` each (RAM)."""
 
     def __init__(self, model: RecognitionModel):
         super().__init__()
@@ -125,20 +96,31 @@ class LabelProjectionGraph(nn.Module):
         self.decoder = model.recognition_decoder
 
     def forward(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
-        """Project embeddings."""
         queries = self.labels.project(embeddings)
         return queries, self.decoder.project(queries)
 
 
+class LabelEncoderGraph(nn.Module):
+    """Map token ids ``[T, L]``, padded with 0, to label queries, their first projection and text embeddings."""
+
+    def __init__(self, model: RecognitionModel, encoder: SentenceEncoder):
+        super().__init__()
+        self.encoder, self.queries, self.decoder = encoder, model.label_queries, model.recognition_decoder
+
+    def forward(self, ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        embeddings = self.encoder(ids)
+        queries = self.queries(embeddings)
+        return queries, self.decoder.project(queries), embeddings
+
+
 class InteractionGraph(nn.Module):
-    """Tag ids ``[B, T]`` and features to the memory: keys, values ``[B, layers, heads, M, d]`` and mask ``[B, M]``."""
+    """Map tag ids ``[B, T]`` and features to keys and values ``[B, layers, heads, M, d]`` and a mask ``[B, M]``."""
 
     def __init__(self, model: RecognitionModel):
         super().__init__()
         self.model = model
 
     def forward(self, tags: Tensor, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Fuse tags with pictures; done once a caption."""
         fused, mask = self.model.fuse(tags, features)
         memory = self.model.text_decoder.memory(fused)
         keys, values = (torch.stack([pair[i] for pair in memory], 1) for i in (0, 1))
@@ -146,7 +128,7 @@ class InteractionGraph(nn.Module):
 
 
 class TextDecoderGraph(nn.Module):
-    """One decoding step; caches are ``[R, layers, heads, P, d]``."""
+    """One decoding step: logits of the next piece, and the caches ``[R, layers, heads, P, d]`` of keys and values."""
 
     def __init__(self, model: RecognitionModel):
         super().__init__()
@@ -155,7 +137,6 @@ class TextDecoderGraph(nn.Module):
     def forward(
         self, ids: Tensor, keys: Tensor, values: Tensor, memory_keys: Tensor, memory_values: Tensor, memory_mask: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits of the next piece, and the keys and values to remember."""
         layers = range(len(self.decoder.layers))
         past = [(keys[:, i], values[:, i]) for i in layers]
         memory = [(memory_keys[:, i], memory_values[:, i]) for i in layers]
@@ -165,15 +146,15 @@ class TextDecoderGraph(nn.Module):
 
 @dataclass
 class GraphSpec:
-    """How one graph is exported.
+    """How to export one graph.
 
     Attributes:
         name: File name without ``.onnx``.
         module: The function.
         inputs: Example inputs by name, in order; sizes of dynamic axes differ from each other and from 1.
         outputs: Names of the outputs.
-        dynamic: Per input (or output), axis to the name of its size.
-        variants: Makes other inputs to check parity on.
+        dynamic: Dynamic axes of each input or output, with names of their sizes.
+        variants: Returns other inputs for checking parity.
     """
 
     name: str
@@ -185,16 +166,13 @@ class GraphSpec:
 
 
 def graph_specs(model: RecognitionModel, label_encoder: SentenceEncoder | None) -> list[GraphSpec]:
-    """The graphs of a model; the captioner's only if it has one."""
+    """The graphs of a model and of its captioner, if it has one."""
     config = model.config
     side = config.image_encoder.resolution
 
     def pixels(batch: int) -> Tensor:
         generator = torch.Generator().manual_seed(batch)
         return torch.randint(0, 256, (batch, side, side, 3), dtype=torch.uint8, generator=generator)
-
-    def features(batch: int) -> Tensor:
-        return _features(model, batch)
 
     specs = [
         GraphSpec(
@@ -232,12 +210,12 @@ def graph_specs(model: RecognitionModel, label_encoder: SentenceEncoder | None) 
             )
         )
     if config.captioner is not None:
-        specs += _captioner_specs(model, features)
+        specs += _captioner_specs(model)
     return specs
 
 
 def attention_spec(model: RecognitionModel) -> GraphSpec:
-    """The graph that says where the recognition decoder looks for a label; only locating tags needs it."""
+    """The graph of the recognition decoder's attention, which only locating tags needs."""
     described = model.config.labels.kind == "described"
 
     def inputs(batch: int, count: int) -> dict[str, Tensor]:
@@ -254,7 +232,7 @@ def attention_spec(model: RecognitionModel) -> GraphSpec:
 
 
 def clip_text_spec(model: ClipTextTransformer) -> GraphSpec:
-    """CLIP's text encoder: ids ``[T, L]`` to unit vectors ``[T, E]``."""
+    """The graph of CLIP's text encoder: ids ``[T, L]`` to unit vectors ``[T, E]``."""
 
     def ids(count: int, length: int) -> dict[str, Tensor]:
         made = torch.randint(1, model.config.end_token, (count, length), generator=torch.Generator().manual_seed(count))
@@ -295,7 +273,7 @@ def _features(model: RecognitionModel, batch: int) -> Tensor:
 
 
 def _decoder_inputs(model: RecognitionModel, batch: int, count: int) -> dict[str, Tensor]:
-    """So many pictures and labels, as the recognition decoder takes them."""
+    """Random inputs of the recognition decoder."""
     labels, config = model.config.labels, model.config
     generator = torch.Generator().manual_seed(count)
     if labels.kind == "described":
@@ -317,7 +295,7 @@ def _decoder_axes(example: dict[str, Tensor]) -> dict[str, dict[int, str]]:
     return axes
 
 
-def _captioner_specs(model: RecognitionModel, features: Callable[[int], Tensor]) -> list[GraphSpec]:
+def _captioner_specs(model: RecognitionModel) -> list[GraphSpec]:
     captioner = model.config.captioner
     assert captioner is not None
     interaction, decoder = InteractionGraph(model), TextDecoderGraph(model)
@@ -326,7 +304,7 @@ def _captioner_specs(model: RecognitionModel, features: Callable[[int], Tensor])
     def tags(batch: int, length: int) -> dict[str, Tensor]:
         ids = torch.randint(2, 60, (batch, length), generator=torch.Generator().manual_seed(length))
         ids[-1, length - 1 :] = 0 if length > 1 else ids[-1, -1]
-        return {"tags": ids, "features": features(batch)}
+        return {"tags": ids, "features": _features(model, batch)}
 
     def step(batch: int, new: int, past: int) -> dict[str, Tensor]:
         generator = torch.Generator().manual_seed(past)

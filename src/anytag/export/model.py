@@ -1,4 +1,4 @@
-"""From a training run to the model directory that anyone can load."""
+"""Export a trained model to a model directory for ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from anytag.nn.text_encoder import load_sentence_encoder, sentence_encoder_folde
 
 
 def load_trained(folder: Path) -> tuple[RecognitionModel, TagVocabulary, torch.Tensor]:
-    """The model, vocabulary and label text embeddings that a training run left in ``model/``.
+    """Load model, vocabulary and label text embeddings from the ``model/`` folder of a training run.
 
     Raises:
         ModelError: If the folder is not a training run's model.
@@ -40,18 +40,18 @@ def export_model(source: Path, out: Path, report: Report = print, small: bool = 
 
     Args:
         source: Model folder of a training run.
-        out: The model directory; a model that is there is replaced, and a kill on the way leaves it whole.
-        report: Receives a line per graph: its size, and its largest difference from PyTorch before and after its
-            weights were made smaller.
-        small: Label text encoder, recognition decoder and text decoder in 8 bits, the other weights stored as float16
-            (computing in float32).
+        out: The model directory; an exported model there is replaced, and survives if the process is killed.
+        report: Receives a line per graph: its size, and its largest difference from PyTorch before and after
+            compression.
+        small: Quantize label text encoder, recognition decoder and text decoder to 8 bits, and store other weights as
+            float16 (computing in float32).
 
     Raises:
-        UsageError: If ``out`` is the training run's folder, or holds something that is not an exported model.
-        ParityError: If a graph differs from the module that it was made of.
-        MissingExtraError: If the sentence encoder's package is absent.
+        UsageError: If ``out`` is the training run's folder, or contains something other than an exported model.
+        ParityError: If a graph differs from its module.
+        MissingExtraError: If the sentence encoder's package is not installed.
     """
-    _refuse_to_overwrite(source, out)
+    refuse_to_overwrite(source, out)
     model, vocabulary, embeddings = load_trained(source)
     with new_model(out) as part:
         (part / "onnx").mkdir()
@@ -59,28 +59,36 @@ def export_model(source: Path, out: Path, report: Report = print, small: bool = 
         with torch.no_grad():
             ids = torch.arange(len(vocabulary))
             queries = model.label_queries(embeddings, ids)
-            asked = {"queries": queries, "projected": model.recognition_decoder.project(queries)}
+            labels = {"queries": queries, "projected": model.recognition_decoder.project(queries)}
         for spec in [*graph_specs(model, load_sentence_encoder(folder)), attention_spec(model)]:
             path = part / "onnx" / f"{spec.name}.onnx"
             export_graph(spec, path)
             difference = check_parity(spec, path)
-            stored = make_smaller(path, lambda: noise_samples(model, asked)) if small else "float32"
+            stored = make_smaller(path, lambda: noise_samples(model, labels)) if small else "float32"
             kept = check_parity(spec, path, tolerance=1.0)
             report(f"{spec.name}: parity {difference:.1e}, as {stored} {kept:.1e}, {path.stat().st_size / 1e6:.1f} MB")
-        halves = {name: tensor.half().contiguous() for name, tensor in asked.items()}
+        halves = {name: tensor.half().contiguous() for name, tensor in labels.items()}
         save_file(halves, part / "label_queries.safetensors")
         vocabulary.save(part / "vocabulary.json")
         for name in ("tokenizer.json", "README.md", CURVES_FILE, TAUGHT_FILE):
             if (source / name).exists():
                 shutil.copy(source / name, part / name)
         _label_tokenizer(folder, part / "label_tokenizer.json")
-        names = [str(p.relative_to(part).as_posix()) for p in part.rglob("*") if p.is_file()]
-        write_config(part, model.config, names)
-    total = sum(p.stat().st_size for p in out.rglob("*") if p.is_file())
-    report(f"{out}: {total / 1e6:.1f} MB in all")
+        write_config(part, model.config, all_files(part))
+    report(f"{out}: {sum((out / name).stat().st_size for name in all_files(out)) / 1e6:.1f} MB in all")
 
 
-def _refuse_to_overwrite(source: Path, out: Path) -> None:
+def all_files(folder: Path) -> list[str]:
+    """Names of all files of a model directory."""
+    return [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+
+
+def refuse_to_overwrite(source: Path, out: Path) -> None:
+    """Refuse to export a model over itself, or over anything that is not an exported model.
+
+    Raises:
+        UsageError: If so.
+    """
     if out.resolve() == source.resolve() or out.resolve() in source.resolve().parents:
         raise UsageError(f"{out}: holds the model to be exported; give another folder with --out")
     if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (out / "onnx").is_dir()):

@@ -1,8 +1,7 @@
-"""Official models for ONNX Runtime and OpenVINO: from a converted model directory to one with ONNX graphs."""
+"""Export a model with PyTorch weights to ONNX graphs, for ONNX Runtime and OpenVINO."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Literal
@@ -12,6 +11,7 @@ from safetensors.torch import save_file
 
 from anytag.errors import UsageError
 from anytag.export.graphs import attention_spec, clip_text_spec, graph_specs
+from anytag.export.model import all_files, refuse_to_overwrite
 from anytag.export.onnx import check_parity, expected_outputs, export_graph, store_half
 from anytag.export.sample_pictures import normalized, sample_pictures
 from anytag.export.smaller import decoder_samples, make_official_smaller, make_official_static, noise_samples
@@ -25,7 +25,7 @@ from anytag.nn.recognition_decoder import PerTagScore
 from anytag.nn.weights import WEIGHTS_FILE, read_model
 from anytag.pictures.sources import PictureSource
 
-#: Pictures of noise on which the recognition decoder's activations are measured, each with the whole vocabulary.
+#: Pictures of noise for measuring the recognition decoder's activations, with the whole vocabulary each.
 _NOISE_PICTURES = 4
 
 Weights = Literal["float32", "float16", "int8"]
@@ -42,30 +42,24 @@ def export_official(
     """Write a model directory for ONNX Runtime.
 
     Args:
-        source: A model directory with PyTorch weights, as ``anytag convert`` writes it.
-        out: The new model directory; an exported model that is there is replaced, and a kill leaves it whole.
-        weights: ``float32`` keeps them; ``float16`` halves the files and computes in float32; ``int8`` also computes
-            the image encoder's, the recognition decoder's and the text decoder's matrix products in 8 bits, with a
-            scale per channel. A tag's score does not depend on what else is asked for (:mod:`anytag.export.smaller`).
+        source: A model directory with PyTorch weights, as from ``anytag convert``.
+        out: The new model directory; an exported model there is replaced, and survives if the process is killed.
+        weights: ``float32``; ``float16``, which halves the files and computes in float32; or ``int8``, which also
+            computes the matrix products of image encoder, recognition decoder and text decoder in 8 bits, with a scale
+            per channel. Scores of tags stay independent of each other (:mod:`anytag.export.smaller`).
         report: Receives a line per graph: its size and its largest difference from PyTorch.
-        graphs: Only these, if not all are needed.
-        calibration: With ``int8``: photographs like those that will be tagged, of which up to
-            :data:`~anytag.export.sample_pictures.SAMPLE` are looked at. Activations of the image encoder and of the
-            recognition decoder then get scales that are measured on them and stay, which OpenVINO needs in order to
-            multiply in 8 bits; the channels of what the image encoder multiplies are made alike first
-            (:mod:`anytag.export.smoothing`).
+        graphs: Only these; ``None``: all.
+        calibration: With ``int8``: photographs like those to be tagged, of which up to
+            :data:`~anytag.export.sample_pictures.SAMPLE` are used. They determine fixed scales for the activations of
+            image encoder and recognition decoder, which OpenVINO needs for 8-bit products. Activations of the image
+            encoder are smoothed first (:mod:`anytag.export.smoothing`).
 
     Raises:
-        UsageError: If ``out`` is ``source``, or holds something that is not an exported model; if none of the
-            photographs can be read, or they are given for weights of another kind.
-        ParityError: If a graph differs from the module that it was made of.
+        UsageError: If ``out`` is ``source``, or contains something other than an exported model; if none of the
+            photographs can be read, or they are given without ``int8``.
+        ParityError: If a graph differs from its module.
     """
-    if out.resolve() == source.resolve():
-        raise UsageError(f"{out}: holds the model to be exported; give another folder with --out")
-    if out.exists() and not (out / "onnx").is_dir() and (out.is_file() or any(out.iterdir())):
-        raise UsageError(
-            f"{out}: exists and is not an exported model, so it is not replaced; give a new folder with --out"
-        )
+    refuse_to_overwrite(source, out)
     if calibration is not None and weights != "int8":
         raise UsageError(f"photographs for calibration are for int8, not for {weights}")
     directory = ModelDirectory(source)
@@ -86,8 +80,8 @@ def export_official(
                 continue
             path = part / "onnx" / f"{spec.name}.onnx"
             export_graph(spec, path)
-            wanted = expected_outputs(spec)
-            line = f"{spec.name}: parity {check_parity(spec, path, wanted=wanted):.1e}"
+            expected = expected_outputs(spec)
+            line = f"{spec.name}: parity {check_parity(spec, path, expected=expected):.1e}"
             if weights != "float32":
                 stored = "float16"
                 if pixels is not None:
@@ -96,30 +90,21 @@ def export_official(
                     stored = make_official_smaller(path, lambda: noise_samples(model, tensors, _NOISE_PICTURES))
                 else:
                     store_half(path)
-                line += f", as {stored} {check_parity(spec, path, tolerance=float('inf'), wanted=wanted):.1e}"
+                line += f", as {stored} {check_parity(spec, path, tolerance=float('inf'), expected=expected):.1e}"
             size = sum(file.stat().st_size for file in path.parent.glob(f"{path.name}*"))
             report(f"{line}, {size / 1e6:.1f} MB")
         if weights != "float32":
             tensors = {name: tensor.half() for name, tensor in tensors.items()}
         save_file(tensors, part / "label_queries.safetensors")
-        for name in (
-            "vocabulary.json",
-            "tokenizer.json",
-            "label_tokenizer.json",
-            "README.md",
-            CURVES_FILE,
-            TAUGHT_FILE,
-        ):
-            if directory.has(name):
-                shutil.copy(directory.file(name), part / name)
-        names = [path.relative_to(part).as_posix() for path in part.rglob("*") if path.is_file()]
-        write_config(part, config, names)
-    report(f"{out}: {sum(p.stat().st_size for p in out.rglob('*') if p.is_file()) / 1e6:.1f} MB in all")
+        kept = ("vocabulary.json", "tokenizer.json", "label_tokenizer.json", "README.md", CURVES_FILE, TAUGHT_FILE)
+        directory.copy([name for name in kept if directory.has(name)], part)
+        write_config(part, config, all_files(part))
+    report(f"{out}: {sum((out / name).stat().st_size for name in all_files(out)) / 1e6:.1f} MB in all")
 
 
 @torch.no_grad()
 def label_arrays(model: RecognitionModel) -> dict[str, torch.Tensor]:
-    """What the recognition decoder asks for, with all that no picture changes, by the name of its input."""
+    """Inputs of the recognition decoder for the vocabulary, by name."""
     labels, decoder = model.label_queries, model.recognition_decoder
     if isinstance(labels, DescribedLabelQueries):
         return {"descriptions": labels.embeddings.contiguous()}

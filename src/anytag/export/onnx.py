@@ -1,4 +1,4 @@
-"""Export to ONNX, with a parity check built in, and smaller weights."""
+"""Export to ONNX with parity checks, and compression of weights."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ from anytag.backends.onnx import EXACT_PRODUCTS
 from anytag.errors import AnytagError
 from anytag.export.graphs import GraphSpec
 
-#: Weights of a graph, in bytes, from which on they lie in a file of their own: protobuf ends at two gigabytes.
+#: Weights above this size, in bytes, get a separate file, because protobuf is limited to two gigabytes.
 LARGEST_GRAPH = 2**31 - 2**24
 
-#: Ends the name of that file.
+#: Suffix of that file's name.
 DATA_SUFFIX = ".data"
 
 
 class ParityError(AnytagError):
-    """An exported graph does not compute what the module computes."""
+    """An exported graph and its module give different results."""
 
     kind = "parity"
 
 
 def export_graph(spec: GraphSpec, path: Path, opset: int = 18) -> None:
-    """Write one graph as an ONNX file, with a second one for its weights if they are large."""
+    """Write a graph as an ONNX file, with a separate file for large weights."""
     module = spec.module.eval()
     axes = {name: dict(sizes) for name, sizes in spec.dynamic.items()}
     with torch.no_grad(), warnings.catch_warnings():
-        # Asked for on purpose, and the trace's warnings about sizes are what the parity check is for.
+        # This exporter is used on purpose, and the parity check covers what the tracer warns about.
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
         torch.onnx.export(
@@ -55,7 +55,7 @@ def export_graph(spec: GraphSpec, path: Path, opset: int = 18) -> None:
             dynamo=False,
         )
     if _bytes_of_weights(path) > LARGEST_GRAPH:
-        # PyTorch leaves a file for every weight beside the graph.
+        # PyTorch writes one file per weight.
         model = onnx.load(path)
         strays = _external_files(onnx.load(path, load_external_data=False))
         save_graph(model, path)
@@ -65,13 +65,11 @@ def export_graph(spec: GraphSpec, path: Path, opset: int = 18) -> None:
 
 
 def fold_padding(path: Path) -> None:
-    """Make padding in front of a convolution the convolution's own, where it is constant and of zeros.
+    """Fold zero padding before convolutions into the convolutions, in place.
 
-    PyTorch's convolutions pad both sides alike, so that others come with an operation that copies the map, and breaks
-    up the order in which ONNX Runtime keeps maps between convolutions. ONNX's convolutions pad each side as they like.
-
-    Args:
-        path: Changed in place.
+    PyTorch's convolutions only support symmetric padding, so other padding is exported as an operation that copies the
+    feature map and prevents ONNX Runtime from keeping its own memory layout between convolutions. ONNX's convolutions
+    support asymmetric padding.
     """
     if not any(node.op_type == "Pad" for node in onnx.load(path, load_external_data=False).graph.node):
         return
@@ -102,7 +100,7 @@ def fold_padding(path: Path) -> None:
 
 
 def save_graph(model: onnx.ModelProto, path: Path) -> None:
-    """Write a graph, its weights in ``<path>.data`` if they are large, in place of one that is there."""
+    """Write or replace a graph, with large weights in ``<path>.data``."""
     data = path.with_name(path.name + DATA_SUFFIX)
     data.unlink(missing_ok=True)
     large = sum(weight.ByteSize() for weight in model.graph.initializer) > LARGEST_GRAPH
@@ -121,14 +119,14 @@ def _bytes_of_weights(path: Path) -> int:
 
 
 def expected_outputs(spec: GraphSpec) -> list[tuple[dict[str, Tensor], tuple[Tensor, ...]]]:
-    """What the module makes of the example and its variants; for a large network this takes a while."""
+    """The module's outputs for the example and its variants; slow for large networks."""
     with torch.no_grad():
-        made = [(inputs, spec.module(**inputs)) for inputs in [spec.inputs, *spec.variants()]]
-    return [(inputs, found if isinstance(found, tuple) else (found,)) for inputs, found in made]
+        results = [(inputs, spec.module(**inputs)) for inputs in [spec.inputs, *spec.variants()]]
+    return [(inputs, outputs if isinstance(outputs, tuple) else (outputs,)) for inputs, outputs in results]
 
 
 def _session(path: Path) -> onnxruntime.InferenceSession:
-    """A graph as it will be run."""
+    """Load a graph as the backend does."""
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry(*EXACT_PRODUCTS)
     options.log_severity_level = 3
@@ -139,41 +137,36 @@ def check_parity(
     spec: GraphSpec,
     path: Path,
     tolerance: float = 1e-4,
-    wanted: list[tuple[dict[str, Tensor], tuple[Tensor, ...]]] | None = None,
+    expected: list[tuple[dict[str, Tensor], tuple[Tensor, ...]]] | None = None,
 ) -> float:
-    """The largest difference between module and graph over the example and its variants.
+    """Return the largest difference between module and graph over the example and its variants.
 
     Args:
         spec: The module.
         path: The graph.
-        tolerance: Of the difference, relative to the output's magnitude, at least 1.
-        wanted: :func:`expected_outputs`, if they are at hand.
+        tolerance: Of the difference, relative to the largest output, or to 1 if that is smaller.
+        expected: :func:`expected_outputs`, if already computed.
 
     Raises:
         ParityError: If the difference exceeds ``tolerance``.
     """
     session = _session(path)
     worst = 0.0
-    for inputs, expected in expected_outputs(spec) if wanted is None else wanted:
-        got = session.run(list(spec.outputs), {name: tensor.numpy() for name, tensor in inputs.items()})
-        for name, ours, theirs in zip(spec.outputs, expected, got, strict=True):
+    for inputs, wanted in expected_outputs(spec) if expected is None else expected:
+        actual = session.run(list(spec.outputs), {name: tensor.numpy() for name, tensor in inputs.items()})
+        for name, ours, theirs in zip(spec.outputs, wanted, actual, strict=True):
             a, b = ours.numpy().astype(np.float64), theirs.astype(np.float64)
             if a.shape != b.shape:
                 raise ParityError(f"{path.name}: output {name} has shape {b.shape} instead of {a.shape}")
             difference = float(np.abs(a - b).max() / max(1.0, np.abs(a).max())) if a.size else 0.0
-            worst = float(np.maximum(worst, difference))  # unlike max, this keeps a NaN
+            worst = float(np.maximum(worst, difference))  # Unlike max, this keeps NaN.
     if not worst <= tolerance:
         raise ParityError(f"{path.name}: differs from the PyTorch module by {worst:.2e}, more than {tolerance:.0e}")
     return worst
 
 
 def store_half(path: Path, smallest: int = 1024) -> None:
-    """Keep large float32 weights as float16 and cast them back on loading: half the file, float32 arithmetic.
-
-    Args:
-        path: Changed in place.
-        smallest: Weights with fewer elements stay as they are.
-    """
+    """Store float32 weights with at least ``smallest`` elements as float16, in place; arithmetic stays float32."""
     model = onnx.load(path)
     graph, casts = model.graph, []
     for index, weight in enumerate(graph.initializer):
@@ -189,13 +182,10 @@ def store_half(path: Path, smallest: int = 1024) -> None:
 
 
 def fold_constants(path: Path) -> None:
-    """Save the graph as ONNX Runtime's basic optimization leaves it: standard operators, constants worked out.
+    """Apply ONNX Runtime's basic optimizations, such as constant folding, in place; operators stay standard ones.
 
-    Weights that were exported behind a transposition or a reshape then stand right beside their products, where
-    quantization looks for them.
-
-    Args:
-        path: Changed in place.
+    Weights exported with a transposition or reshape then become direct inputs of their products, where the quantizer
+    expects them.
     """
     folded = path.with_suffix(".folded.onnx")
     options = onnxruntime.SessionOptions()
@@ -214,12 +204,12 @@ def quantize_dynamic(
     keep: Callable[[str], bool] | None = None,
     operators: Sequence[str] = ("MatMul", "Gemm", "Gather"),
 ) -> None:
-    """8-bit weights for matrix products and embeddings, activations quantized as they come.
+    """Quantize matrix products and embeddings to 8 bits in place, with dynamic scales for activations.
 
     Args:
-        path: Changed in place.
-        keep: Names of nodes that stay in floating point.
-        operators: What is quantized, where its weight is a constant.
+        path: The graph.
+        keep: Whether a node, by name, stays in floating point.
+        operators: Operators to quantize, if their weight is a constant.
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
@@ -234,7 +224,7 @@ def quantize_dynamic(
             per_channel=True,
             nodes_to_exclude=excluded,
             op_types_to_quantize=list(operators),
-            # Folded graphs say the types of their inputs and outputs only; what they do not say is a float.
+            # Folded graphs only specify types of inputs and outputs.
             extra_options={"MatMulConstBOnly": True, "DefaultTensorType": TensorProto.FLOAT},
             use_external_data_format=_bytes_of_weights(path) > LARGEST_GRAPH,
         )
@@ -244,33 +234,30 @@ def quantize_dynamic(
 def quantize_static(
     path: Path, samples: Iterable[Mapping[str, NDArray[Any]]], keep: Callable[[str], bool] | None = None
 ) -> None:
-    """8-bit matrix products: weights with a scale per channel, activations with scales that are measured here and stay.
+    """Quantize matrix products to 8 bits in place, with a scale per channel of weights and fixed scales of activations.
 
-    Every product's input is rounded where it enters (QuantizeLinear, DequantizeLinear), which ONNX Runtime and OpenVINO
-    read as a product in 8 bits; what comes out stays in floating point.
+    Inputs of products get QuantizeLinear and DequantizeLinear, which ONNX Runtime and OpenVINO fuse into an 8-bit
+    product; outputs stay in floating point.
 
     Args:
-        path: Changed in place.
-        samples: Inputs to see ranges on.
-        keep: Names of nodes that stay in floating point.
+        path: The graph.
+        samples: Inputs on which the ranges of activations are measured.
+        keep: Whether a node, by name, stays in floating point.
     """
     from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
-        """The samples, as ONNX Runtime asks for them."""
-
         def __init__(self) -> None:
             self.rest = iter(samples)
 
         def get_next(self) -> dict[str, NDArray[Any]] | None:
-            """The next sample, or ``None`` after the last one."""
             following = next(self.rest, None)
             return None if following is None else dict(following)
 
     products = ["MatMul", "Gemm"]
     graph = onnx.load(path, load_external_data=False).graph
     constants = {weight.name for weight in graph.initializer}
-    # Attention's products have no weights.
+    # Products within attention have no weights.
     excluded = [node.name for node in graph.node if node.op_type in products and not constants & set(node.input)]
     excluded += [node.name for node in graph.node if keep is not None and keep(node.name)]
     quantized = path.with_suffix(".int8.onnx")
@@ -281,7 +268,7 @@ def quantize_static(
             Reader(),
             op_types_to_quantize=products,
             per_channel=True,
-            # What processors multiply fastest: activations without a sign by weights with one.
+            # Processors are fastest at unsigned activations times signed weights.
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             nodes_to_exclude=excluded,
@@ -296,21 +283,21 @@ def quantize_static(
 
 @contextmanager
 def _without_advice() -> Iterator[None]:
-    """Within the block ONNX Runtime's quantizer advises nothing: what it would have prepared is folded already."""
+    """Silence the quantizer's advice to preprocess the graph, which was folded already."""
+
+    def is_error(record: logging.LogRecord) -> bool:
+        return record.levelno >= logging.ERROR
+
     root = logging.getLogger()
-    root.addFilter(_is_serious)
+    root.addFilter(is_error)
     try:
         yield
     finally:
-        root.removeFilter(_is_serious)
-
-
-def _is_serious(record: logging.LogRecord) -> bool:
-    return record.levelno >= logging.ERROR
+        root.removeFilter(is_error)
 
 
 def _take_place(made: Path, path: Path) -> None:
-    """Put a graph that another library wrote in place of ``path``, under this project's names."""
+    """Replace ``path`` by a graph that another library wrote."""
     model, files = onnx.load(made), _external_files(onnx.load(made, load_external_data=False))
     save_graph(model, path)
     for name in {made.name, *files}:
@@ -318,25 +305,25 @@ def _take_place(made: Path, path: Path) -> None:
 
 
 def fix_activation_scales(path: Path, samples: Iterable[Mapping[str, NDArray[Any]]], margin: float = 1.5) -> None:
-    """Give the activations of an 8-bit graph scales of their own instead of those of whatever runs together.
+    """Replace dynamic scales of activations by fixed ones, in place.
 
-    A scale that is taken from the activations as they come is that of the largest among them, so that the result of one
-    row depends on the others. A scale that is known beforehand leaves every row to itself.
+    A dynamic scale depends on the largest activation of all rows, so the result of one row depends on the others. With
+    a fixed scale it does not.
 
     Args:
-        path: Written by :func:`quantize_dynamic`; changed in place.
-        samples: Inputs to see ranges on.
-        margin: By how much larger than seen an activation may be before it is cut off.
+        path: A graph from :func:`quantize_dynamic`.
+        samples: Inputs on which the ranges of activations are measured.
+        margin: Factor on the measured ranges; activations beyond are clipped.
     """
     model = onnx.load(path)
     graph = model.graph
-    seen = _ranges(model, samples)
+    ranges = _ranges(model, samples)
     nodes = []
     for node in graph.node:
         if node.op_type != "DynamicQuantizeLinear":
             nodes.append(node)
             continue
-        low, high = (margin * bound for bound in seen[node.input[0]])
+        low, high = (margin * bound for bound in ranges[node.input[0]])
         _, scale_name, zero_name = node.output
         scale = np.float32(max(high - low, 1e-6) / 255)
         zero = np.uint8(np.clip(np.rint(-low / scale), 0, 255))
@@ -350,7 +337,7 @@ def fix_activation_scales(path: Path, samples: Iterable[Mapping[str, NDArray[Any
 
 
 def _ranges(model: onnx.ModelProto, samples: Iterable[Mapping[str, NDArray[Any]]]) -> dict[str, tuple[float, float]]:
-    """Least and greatest value, 0 among them, of everything that is quantized as it comes."""
+    """Lowest and highest value, extended to 0, of all dynamically quantized activations."""
     probe = onnx.ModelProto()
     probe.CopyFrom(model)
     del probe.graph.output[:]

@@ -1,4 +1,4 @@
-"""Photographs on which the ranges of a model's activations are measured."""
+"""Sample photographs for measuring the ranges of a model's activations."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from anytag.model.config import ImageEncoderConfig
 from anytag.nn.model import encoder_input
 from anytag.pictures.sources import PictureSource
 
-#: More pictures hardly widen the ranges further, and each takes a large model seconds.
+#: Number of pictures; more hardly widen the ranges, and each takes a large model seconds.
 SAMPLE = 32
 
 
 def sample_pictures(
     config: ImageEncoderConfig, sources: Iterable[PictureSource], report: Report = print
 ) -> NDArray[np.uint8]:
-    """Pixels ``[n, R, R, 3]`` of up to :data:`SAMPLE` pictures, evenly spread over those that are given.
+    """Load pixels ``[n, R, R, 3]`` of up to :data:`SAMPLE` pictures, evenly spaced among ``sources``.
 
     Args:
-        config: How the model wants its pictures.
-        sources: Like those that will be tagged.
-        report: Receives a line for every picture that cannot be read; the others do without it.
+        config: The model's image encoder.
+        sources: Photographs like those to be tagged.
+        report: Receives a line for every picture that cannot be read and is skipped.
 
     Raises:
         UsageError: If none can be read.
@@ -47,6 +47,6 @@ def sample_pictures(
 
 
 def normalized(config: ImageEncoderConfig, pixels: NDArray[np.uint8]) -> Iterator[Tensor]:
-    """Picture by picture, as the network takes them: ``[1, 3, R, R]``."""
+    """Yield normalized pictures ``[1, 3, R, R]`` one by one."""
     for picture in torch.from_numpy(pixels).split(1):
         yield encoder_input(picture, config)

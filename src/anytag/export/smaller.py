@@ -1,4 +1,4 @@
-"""Which graphs keep their accuracy in 8 bits, which are stored in half precision, and how activations are measured."""
+"""Choose which graphs are quantized to 8 bits and which are stored in half precision."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ Samples = Callable[[], Iterable[dict[str, Any]]]
 
 
 def make_smaller(path: Path, samples: Samples) -> str:
-    """Shrink one of lite's graphs as far as its results allow.
+    """Compress one of lite's graphs in place, as far as accuracy allows.
 
     Args:
-        path: The graph; changed in place.
-        samples: Makes inputs of the recognition decoder.
+        path: The graph.
+        samples: Returns inputs of the recognition decoder.
 
     Returns:
-        What its weights are now.
+        The type of its weights.
     """
-    if path.stem == "label_encoder":  # The largest part, and the least sensitive one.
+    if path.stem == "label_encoder":  # The largest and least sensitive part.
         quantize_dynamic(path)
     elif path.stem == "recognition_decoder":
         _quantize_recognition(path, samples)
@@ -41,10 +41,10 @@ def make_smaller(path: Path, samples: Samples) -> str:
 
 
 def make_official_smaller(path: Path, samples: Samples) -> str:
-    """The same for a graph of an official model, whose image encoder is a transformer and does most of the work.
+    """:func:`make_smaller` for an official model, whose image encoder is a transformer and takes most of the time.
 
-    An image encoder's activations get their scales as they come: it sees one picture at a time. Texts go through the
-    text encoder and the label projection together, so these stay in floating point.
+    The image encoder's activations have dynamic scales, since it runs on one picture at a time. The text encoder and
+    the label projection run on several texts at once, so they stay in floating point.
     """
     if path.stem == "image_encoder":
         fold_constants(path)
@@ -54,18 +54,18 @@ def make_official_smaller(path: Path, samples: Samples) -> str:
 
 
 def make_official_static(path: Path, pixels: NDArray[np.uint8], samples: Samples) -> str:
-    """The same with scales of activations that are measured once and stay: also OpenVINO multiplies those in 8 bits.
+    """:func:`make_smaller` with fixed scales of activations, so that OpenVINO also computes in 8 bits.
 
     Args:
-        path: The graph; changed in place.
+        path: The graph.
         pixels: Pictures ``[n, R, R, 3]``, inputs of the image encoder.
-        samples: Makes inputs of the recognition decoder.
+        samples: Returns inputs of the recognition decoder.
 
     Returns:
-        What its weights are now.
+        The type of its weights.
     """
     if path.stem == "image_encoder":
-        # OpenVINO cannot take the projection, whose input is put together from two parts: a thousandth of the work.
+        # OpenVINO cannot quantize the projection, a thousandth of the work, because its input is a concatenation.
         quantize_static(path, ({"pixels": row[None]} for row in pixels), keep=lambda name: "/image_projection/" in name)
         return "int8, fixed scales"
     if path.stem == "recognition_decoder":
@@ -76,32 +76,32 @@ def make_official_static(path: Path, pixels: NDArray[np.uint8], samples: Samples
 
 
 def _quantize_recognition(path: Path, samples: Samples) -> None:
-    # Thousands of queries a picture take half of the time, and 8 bits a quarter of that away. The last layer's one
-    # column of weights costs nothing, and in floating point it halves the error.
+    # Thousands of queries per picture take half of the time; 8 bits save a quarter of it. The score layer's single
+    # output costs nothing, and in floating point it halves the error.
     fold_constants(path)
     quantize_dynamic(path, keep=lambda name: "/score/" in name, operators=["MatMul"])
-    # A tag's score must not depend on what else is asked for.
+    # Scores of tags must not depend on each other.
     fix_activation_scales(path, samples())
 
 
 def _quantize_writing(path: Path) -> None:
-    # Writing takes a quarter less time. The interaction encoder runs once a caption and would gain next to nothing.
+    # This saves a quarter of the decoding time. The interaction encoder runs only once per caption.
     fold_constants(path)
     quantize_dynamic(path, operators=["MatMul", "Gemm"])
     share_tied_weights(path)
-    store_half(path, smallest=100_000)  # Word embeddings; the scales of 8-bit weights stay as they are.
+    store_half(path, smallest=100_000)  # Word embeddings, but not the scales of 8-bit weights.
 
 
-def noise_samples(model: RecognitionModel, asked: Mapping[str, torch.Tensor], count: int = 24) -> list[dict[str, Any]]:
-    """Inputs of the recognition decoder: the whole vocabulary, asked of noise whose spectrum falls as photographs' do.
+def noise_samples(model: RecognitionModel, labels: Mapping[str, torch.Tensor], count: int = 24) -> list[dict[str, Any]]:
+    """Inputs of the recognition decoder: the whole vocabulary, and features of noise with a spectrum like photographs'.
 
     Lite's activations on 60 photographs were up to 1.2 times as large as on such noise, in attention's output up to
     1.8 times.
 
     Args:
         model: The model.
-        asked: What of the decoder's inputs does not depend on the picture.
-        count: Pictures.
+        labels: Inputs of the decoder that do not depend on the picture.
+        count: Number of pictures.
     """
     side, random = model.config.image_encoder.resolution, np.random.default_rng(0)
     frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None])
@@ -110,20 +110,20 @@ def noise_samples(model: RecognitionModel, asked: Mapping[str, torch.Tensor], co
     noise = np.fft.irfft2(amplitude * spectra, s=(side, side))
     noise /= noise.std(axis=(1, 2, 3), keepdims=True)
     pixels = np.clip(127 + 60 * noise, 0, 255).transpose(0, 2, 3, 1).astype(np.float32)
-    return list(decoder_samples(model, asked, pixels))
+    return list(decoder_samples(model, labels, pixels))
 
 
 @torch.no_grad()
 def decoder_samples(
-    model: RecognitionModel, asked: Mapping[str, torch.Tensor], pixels: NDArray[Any]
+    model: RecognitionModel, labels: Mapping[str, torch.Tensor], pixels: NDArray[Any]
 ) -> Iterator[dict[str, Any]]:
-    """Inputs of the recognition decoder: the whole vocabulary, asked of pictures ``[n, R, R, 3]``.
+    """Inputs of the recognition decoder: the whole vocabulary, and features of pictures.
 
     Args:
         model: The model.
-        asked: What of the decoder's inputs does not depend on the picture.
-        pixels: The pictures, 0 to 255.
+        labels: Inputs of the decoder that do not depend on the picture.
+        pixels: ``[n, R, R, 3]``, 0 to 255.
     """
-    arrays = {name: tensor.numpy() for name, tensor in asked.items()}
+    arrays = {name: tensor.numpy() for name, tensor in labels.items()}
     for picture in normalized(model.config.image_encoder, pixels):
         yield {"features": model.encode(picture)[0].numpy(), **arrays}

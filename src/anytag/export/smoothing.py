@@ -1,4 +1,4 @@
-"""Channels made alike, so that one scale fits them all: what makes 8 bits enough for transformers."""
+"""Smooth activations across channels, so that one 8-bit scale fits all of them."""
 
 from __future__ import annotations
 
@@ -13,39 +13,39 @@ from anytag.nn.swin import SwinTransformer
 
 @torch.no_grad()
 def smooth_activations(encoder: SwinTransformer, pictures: Iterable[Tensor], strength: float = 0.5) -> None:
-    """Shrink the large channels of activations and enlarge the weights that read them (SmoothQuant, Xiao et al. 2023).
+    """Move outliers from activations to weights, in place (SmoothQuant, Xiao et al. 2023).
 
-    In trained transformers a few channels are many times as large as the others, and with one scale for all of them 8
-    bits leave the others hardly any. Channel j is divided by ``max |x_j| ** strength / max |w_j| ** (1 - strength)``,
-    and the weights that read it are multiplied by that. The division is done by the normalization in front, so that
-    the network computes the same as before, up to rounding, in the same time.
+    In trained transformers a few channels are many times as large as the others, which lose most of their precision if
+    all share one 8-bit scale. Channel j is divided by ``max |x_j| ** strength / max |w_j| ** (1 - strength)``, and the
+    weights that read it are multiplied by that. The division is folded into the preceding normalization, so the
+    network's results, up to rounding, and its speed do not change.
 
     Args:
-        encoder: Changed in place: parameters of normalizations and of the linear layers behind them.
-        pictures: To measure activations on, normalized, ``[B, 3, R, R]`` each.
-        strength: How much of the difficulty moves from the activations to the weights: 0 nothing, 1 all.
+        encoder: Its normalizations and the linear layers after them are changed.
+        pictures: Normalized pictures ``[B, 3, R, R]`` for measuring activations.
+        strength: Share of the outliers that moves to the weights, 0 to 1.
     """
     pairs = list(_normalized_inputs(encoder))
     largest = [torch.zeros_like(norm.weight) for norm, _ in pairs]
-    hooks = [norm.register_forward_hook(_watch(seen)) for (norm, _), seen in zip(pairs, largest, strict=True)]
+    hooks = [norm.register_forward_hook(_record(values)) for (norm, _), values in zip(pairs, largest, strict=True)]
     try:
         for picture in pictures:
             encoder(picture)
     finally:
         for hook in hooks:
             hook.remove()
-    for (norm, linear), seen in zip(pairs, largest, strict=True):
+    for (norm, linear), activations in zip(pairs, largest, strict=True):
         weights = linear.weight.abs().amax(0)
-        factors = seen**strength / weights ** (1 - strength)
-        # A channel that is always zero, or that nobody reads, has nothing to share.
-        factors = torch.where((seen > 0) & (weights > 0), factors, 1.0)
+        factors = activations**strength / weights ** (1 - strength)
+        # Channels that are always zero, or not used, are left alone.
+        factors = torch.where((activations > 0) & (weights > 0), factors, 1.0)
         norm.weight = nn.Parameter(norm.weight / factors)
         norm.bias = nn.Parameter(norm.bias / factors)
         linear.weight = nn.Parameter(linear.weight * factors)
 
 
 def _normalized_inputs(encoder: SwinTransformer) -> Iterator[tuple[nn.LayerNorm, nn.Linear]]:
-    """Normalizations that one linear layer alone reads, with that layer."""
+    """Normalizations whose output only one linear layer uses, with that layer."""
     stages: Iterable[Any] = encoder.layers
     for stage in stages:
         for block in stage.blocks:
@@ -55,8 +55,8 @@ def _normalized_inputs(encoder: SwinTransformer) -> Iterator[tuple[nn.LayerNorm,
             yield stage.merging.norm, stage.merging.reduction
 
 
-def _watch(largest: Tensor) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
-    def seen(module: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
+def _record(largest: Tensor) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+    def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         largest.copy_(torch.maximum(largest, output.abs().flatten(0, -2).amax(0)))
 
-    return seen
+    return hook

@@ -1,4 +1,4 @@
-"""Word embeddings that are also the weights of the words' scores: once in 8 bits, they serve as both."""
+"""Share 8-bit weights between word embeddings and the output layer."""
 
 from __future__ import annotations
 
@@ -13,17 +13,16 @@ from anytag.export.onnx import save_graph
 
 
 def share_tied_weights(path: Path) -> int:
-    """Read embeddings off the 8-bit weights of a product with the same table, and drop the table in floating point.
+    """Look up embeddings in the 8-bit weights of a tied product, and drop their floating-point table, in place.
 
-    Quantizing a product leaves the table for the embeddings beside its copy in 8 bits, so that a captioner whose words
-    are most of its weights becomes larger than in half precision. The copy's columns, each with its own scale, are the
-    table's rows.
+    Quantization keeps the embeddings' table beside the 8-bit copy for the product, so a captioner whose words are most
+    of its weights becomes larger than in half precision. The copy's columns, with a scale each, are the table's rows.
 
     Args:
-        path: Written by :func:`~anytag.export.onnx.quantize_dynamic`; changed in place.
+        path: A graph from :func:`~anytag.export.onnx.quantize_dynamic`.
 
     Returns:
-        How many tables were dropped.
+        The number of dropped tables.
     """
     model = onnx.load(path)
     graph = model.graph
@@ -62,7 +61,7 @@ def _is_twin(
     quantized: dict[str, NDArray[np.int8]],
     constants: dict[str, onnx.TensorProto],
 ) -> bool:
-    """Whether 8-bit columns with scales are these rows, as exactly as 8 bits allow."""
+    """Whether 8-bit columns with scales equal these rows up to rounding."""
     columns, scale = quantized[name], constants.get(f"{name}_scale")
     if columns.shape != rows.shape[::-1] or scale is None:
         return False
@@ -71,11 +70,11 @@ def _is_twin(
 
 
 def _replace(graph: onnx.GraphProto, node: onnx.NodeProto, twin: str) -> None:
-    """Let a look-up of rows be one of columns, which are put last, and times their scales."""
+    """Replace a look-up of rows by one of columns, transposed and multiplied by their scales."""
     ids, output = node.input[1], node.output[0]
     name = f"{node.name}_tied"
     made = [
-        # [H, …ids] in 8 bits; flattened ids, so that one transposition does whatever shape they have.
+        # Flattened ids, so that the transposition does not depend on their shape.
         helper.make_node("Reshape", [ids, f"{name}_flat"], [f"{name}_ids"], name=f"{name}_ids"),
         helper.make_node("Gather", [f"{twin}_quantized", f"{name}_ids"], [f"{name}_columns"], axis=1),
         helper.make_node("Transpose", [f"{name}_columns"], [f"{name}_rows"], perm=[1, 0]),

@@ -1,8 +1,8 @@
-"""Does a text fit a picture? Contrast of both as wholes (ITC) and matching through cross-attention (ITM).
+"""Image–text alignment: contrastive learning (ITC) and matching through cross-attention (ITM).
 
-Tag2Text names this branch (section 3.3) and never released it; it follows BLIP (Li et al., 2022, section 3.1), whose
-numbers are the defaults here: 256-d unit vectors, temperature 0.07 held within [0.001, 0.5], hard negatives drawn in
-the batch. Momentum copies and queues are in :mod:`anytag.nn.momentum`.
+Tag2Text describes this branch (section 3.3) but never released it; it follows BLIP (Li et al., 2022, section 3.1),
+whose values are the defaults here: 256-d unit vectors, temperature 0.07 clamped to [0.001, 0.5], hard negatives sampled
+from the batch. Momentum encoders and queues are in :mod:`anytag.nn.momentum`.
 """
 
 from __future__ import annotations
@@ -16,30 +16,26 @@ from torch.nn import functional as F
 from anytag.nn.captioner import TextDecoder
 from anytag.nn.transformer import TransformerLayer, TransformerLayers
 
-#: The temperature is kept within these (BLIP's pre-training).
+#: Limits of the temperature (BLIP's pre-training).
 TEMPERATURE_RANGE = (0.001, 0.5)
 
-#: Added to the probability of every negative, so that each may be drawn (BLIP's pre-training).
+#: Added to the sampling weight of every negative, so that none is impossible (BLIP's pre-training).
 _FLOOR = 1e-4
 
 
 class AlignmentEncoder(nn.Module):
-    """Reads a text alone, to compare it with a picture as wholes, or together with a picture, to judge the pair.
+    """Encode a text alone, for contrastive learning, or together with a picture, for matching.
 
-    All but self-attention is the text decoder's: word embeddings, cross-attention, feed-forward (BLIP's rule). The
-    decoder looks at tags and pictures fused, this at the picture itself. Where the picture's features are not as wide
-    as what the decoder looks at, a linear layer of this encoder's own brings them there; BLIP's are as wide, and
-    Tag2Text does not say.
+    Word embeddings, cross-attention and feed-forward are shared with the text decoder; only self-attention is not (as
+    in BLIP). The decoder attends to fused tags and image features, this encoder to the image features. If their widths
+    differ, a linear layer projects the features; in BLIP they are equal, and Tag2Text does not specify this.
 
     Args:
-        decoder: The text decoder to share with, layer by layer.
-        feature_width: Width of a picture's features.
+        decoder: The text decoder to share layers with.
+        feature_width: Width of the image features.
         embedding: Width of the unit vectors.
-        match_id: Id of ``[ENC]``, which a text starts with where it is judged together with a picture.
-        temperature: Of the contrast, to start with.
-
-    Attributes:
-        temperature: As learned; see :meth:`clamp_temperature`.
+        match_id: Id of ``[ENC]``, the first token of a text that is matched with a picture.
+        temperature: Initial temperature of the contrastive loss.
     """
 
     def __init__(
@@ -71,11 +67,11 @@ class AlignmentEncoder(nn.Module):
                 nn.init.zeros_(module.bias)
 
     def embed_pictures(self, features: Tensor) -> Tensor:
-        """Features ``[B, N, F]``, the picture as a whole first, to unit vectors ``[B, embedding]``, in float32."""
+        """Features ``[B, N, F]``, first token for the whole picture, to float32 unit vectors ``[B, embedding]``."""
         return F.normalize(self.picture_projection(features[:, 0]).float(), dim=-1)
 
     def embed_texts(self, ids: Tensor) -> Tensor:
-        """Texts to unit vectors ``[B, embedding]``, in float32.
+        """Texts to float32 unit vectors ``[B, embedding]``.
 
         Args:
             ids: ``[CLS] … [SEP]``, ``[B, T]``, padded with 0.
@@ -83,14 +79,14 @@ class AlignmentEncoder(nn.Module):
         return F.normalize(self.text_projection(self._read(ids)[:, 0]).float(), dim=-1)
 
     def match(self, ids: Tensor, features: Tensor) -> Tensor:
-        """Judge pairs.
+        """Score pairs of texts and pictures.
 
         Args:
-            ids: ``[CLS] … [SEP]``, ``[P, T]``, padded with 0; ``[ENC]`` takes the first place.
+            ids: ``[CLS] … [SEP]``, ``[P, T]``, padded with 0; ``[CLS]`` is replaced by ``[ENC]``.
             features: ``[P, N, F]``.
 
         Returns:
-            Logits ``[P, 2]``: does not fit, fits. The second one ranks answers in retrieval.
+            Logits ``[P, 2]``: no match, match. The second one ranks results in retrieval.
         """
         ids = torch.cat([torch.full_like(ids[:, :1], self.match_id), ids[:, 1:]], 1)
         memory = features if self.memory_projection is None else self.memory_projection(features)
@@ -98,7 +94,7 @@ class AlignmentEncoder(nn.Module):
 
     @torch.no_grad()
     def clamp_temperature(self) -> Tensor:
-        """The temperature, brought back into :data:`TEMPERATURE_RANGE` if a step has led out of it."""
+        """Clamp the temperature to :data:`TEMPERATURE_RANGE` and return it."""
         self.temperature.clamp_(*TEMPERATURE_RANGE)
         return self.temperature
 
@@ -109,20 +105,20 @@ class AlignmentEncoder(nn.Module):
             past = layer.self_attention.keys_values(hidden, self.heads)
             hidden = layer.self_attention(hidden, past, self.heads, mask)
             if memory is not None:
-                seen = layer.cross_attention.keys_values(memory, self.heads)
-                hidden = layer.cross_attention(hidden, seen, self.heads)
+                keys_values = layer.cross_attention.keys_values(memory, self.heads)
+                hidden = layer.cross_attention(hidden, keys_values, self.heads)
             hidden = layer.feed_forward(hidden)
         return hidden
 
 
 class Keys(NamedTuple):
-    """What a batch is contrasted with: momentum embeddings of the batch, then of batches before it.
+    """Momentum embeddings that a batch is contrasted with: those of the batch, then of earlier batches.
 
     Attributes:
         pictures: Unit vectors ``[K, D]``.
-        texts: Unit vectors ``[K, D]``, a text a picture.
-        positives: ``[B, K]``, true where a key belongs to the picture of the batch's row.
-        first: Where the batch's own rows start among the keys.
+        texts: Unit vectors ``[K, D]``, one per picture.
+        positives: ``[B, K]``, true where a key belongs to the same picture as the batch's row.
+        first: Position of the batch's first row among the keys.
     """
 
     pictures: Tensor
@@ -132,12 +128,12 @@ class Keys(NamedTuple):
 
 
 class Contrast(NamedTuple):
-    """What :func:`contrastive_loss` gives.
+    """Result of :func:`contrastive_loss`.
 
     Attributes:
         loss: A scalar.
-        text_logits: ``[B, K]``, how well every key's text fits a picture of the batch.
-        picture_logits: ``[B, K]``, how well every key's picture fits a text of the batch.
+        text_logits: ``[B, K]``, similarity of every key's text to a picture of the batch.
+        picture_logits: ``[B, K]``, similarity of every key's picture to a text of the batch.
     """
 
     loss: Tensor
@@ -148,19 +144,19 @@ class Contrast(NamedTuple):
 def contrastive_loss(
     pictures: Tensor, texts: Tensor, keys: Keys, temperature: Tensor | float, soft_share: float = 0.0
 ) -> Contrast:
-    """Image–text contrast with soft labels from momentum embeddings (ALBEF, Li et al., 2021, equations 1 and 6).
+    """Contrastive loss with soft labels from momentum embeddings (ALBEF, Li et al., 2021, equations 1 and 6).
 
-    Each row is to point at its positives, all alike, and for a share at what the momentum embeddings find similar.
+    The targets are uniform over a row's positives, mixed with the softmax of the momentum embeddings' similarities.
 
     Args:
         pictures: Unit vectors ``[B, D]``.
-        texts: Unit vectors ``[B, D]``, a text a picture.
-        keys: What they are contrasted with; every row needs a positive.
-        temperature: Similarities are divided by it.
-        soft_share: Share of the soft labels in [0, 1]; 0.4 in BLIP.
+        texts: Unit vectors ``[B, D]``, one per picture.
+        keys: Momentum embeddings to contrast with; every row needs a positive.
+        temperature: Divides the similarities.
+        soft_share: Weight of the soft labels in [0, 1]; 0.4 in BLIP.
     """
     own = slice(keys.first, keys.first + len(pictures))
-    # A temperature of 0.01 makes a hundred times as much of every rounding: float32 whatever the rest runs in.
+    # Dividing by a temperature of 0.01 multiplies rounding errors by 100, so this is float32 even under autocast.
     with torch.autocast(pictures.device.type, enabled=False):
         text_logits, picture_logits = pictures @ keys.texts.T / temperature, texts @ keys.pictures.T / temperature
         with torch.no_grad():
@@ -174,21 +170,21 @@ def contrastive_loss(
 
 
 def draw_negatives(logits: Tensor, excluded: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """One wrong answer a row, the likelier the better it seems to fit.
+    """Sample one hard negative per row.
 
     Args:
-        logits: ``[B, B]``, how well every column's answer fits a row's query.
-        excluded: ``[B, B]``, true for answers that are right.
-        generator: Draws come from it; ``None``: from PyTorch's global one.
+        logits: ``[B, B]``, similarity of each column to a row.
+        excluded: ``[B, B]``, true for positives.
+        generator: ``None``: PyTorch's global one.
 
     Returns:
-        Columns ``[B]``, drawn with weights softmax + 1e-4 (BLIP); -1 for a row that has no wrong answer.
+        Columns ``[B]``, sampled with weights softmax + 1e-4 (BLIP); -1 for a row without negatives.
     """
     weights = (logits.detach().float().softmax(1) + _FLOOR).masked_fill(excluded, 0.0)
-    hopeless = excluded.all(1)
-    weights[hopeless] = 1.0  # A draw from nothing is an error; what is drawn here is not used.
-    weights = weights.nan_to_num(nan=1.0)  # The contrast's loss is not a number either then, and ends the run.
-    return torch.multinomial(weights, 1, generator=generator).squeeze(1).masked_fill(hopeless, -1)
+    empty = excluded.all(1)
+    weights[empty] = 1.0  # Sampling from no weights is an error; the result is masked below.
+    weights = weights.nan_to_num(nan=1.0)  # The contrastive loss is NaN then, too, and ends the run.
+    return torch.multinomial(weights, 1, generator=generator).squeeze(1).masked_fill(empty, -1)
 
 
 def matching_loss(
@@ -200,23 +196,19 @@ def matching_loss(
     same_picture: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Image–text matching on every true pair, every text with a wrong picture and every picture with a wrong text.
+    """Image–text matching loss: the mean cross entropy over ``B`` positive and up to ``2 B`` negative pairs.
 
-    The wrong ones come from the batch and are hard: those that the contrast holds for similar (ALBEF section 3.2).
-    A row for which the batch has no wrong answer gives its true pair alone.
+    Each text is paired with a hard negative picture and each picture with a hard negative text from the batch, sampled
+    by contrastive similarity (ALBEF section 3.2). Rows without negatives in the batch only give their positive pair.
 
     Args:
-        encoder: Judges pairs.
-        ids: The texts ``[B, T]``, see :meth:`AlignmentEncoder.match`.
-        features: The pictures ``[B, N, F]``; text and picture of a row belong together.
+        encoder: Scores pairs.
+        ids: Texts ``[B, T]``, see :meth:`AlignmentEncoder.match`.
+        features: Pictures ``[B, N, F]``, one per text.
         contrast: Of the same batch.
-        first: Where the batch's own rows start among the contrast's keys.
-        same_picture: ``[B, B]``, true where two rows show the same picture: neither is wrong for the other. A row is
-            never wrong for itself.
-        generator: Negatives are drawn from it, pictures first.
-
-    Returns:
-        Mean cross entropy over the ``3 B`` pairs.
+        first: Position of the batch's first row among the contrast's keys.
+        same_picture: ``[B, B]``, true where two rows have the same picture, so that neither is a negative.
+        generator: For sampling the negatives, pictures first.
     """
     rows = torch.arange(len(ids), device=ids.device)
     excluded = rows[:, None] == rows
@@ -225,8 +217,8 @@ def matching_loss(
     own = slice(first, first + len(ids))
     wrong_pictures = draw_negatives(contrast.picture_logits[:, own], excluded, generator)
     wrong_texts = draw_negatives(contrast.text_logits[:, own], excluded, generator)
-    answered = wrong_pictures >= 0  # The same rows for both: ``excluded`` is symmetric.
-    texts = torch.cat([rows, rows[answered], wrong_texts[answered]])
-    pictures = torch.cat([rows, wrong_pictures[answered], rows[answered]])
-    fits = torch.arange(len(texts), device=ids.device) < len(rows)
-    return F.cross_entropy(encoder.match(ids[texts], features[pictures]).float(), fits.long())
+    has_negatives = wrong_pictures >= 0  # The same rows for both, since ``excluded`` is symmetric.
+    texts = torch.cat([rows, rows[has_negatives], wrong_texts[has_negatives]])
+    pictures = torch.cat([rows, wrong_pictures[has_negatives], rows[has_negatives]])
+    is_match = torch.arange(len(texts), device=ids.device) < len(rows)
+    return F.cross_entropy(encoder.match(ids[texts], features[pictures]).float(), is_match.long())

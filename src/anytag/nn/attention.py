@@ -1,4 +1,4 @@
-"""Scaled dot-product attention, by the way that is fastest where it runs."""
+"""Scaled dot-product attention, by the implementation that is fastest on the device."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ def attend(
     dropout: float = 0.0,
     training: bool = False,
 ) -> Tensor:
-    """What every query finds, ``[..., T, D]``.
+    """Scaled dot-product attention, ``[..., T, D]``.
 
     Args:
         query: ``[..., T, D]``.
         key: ``[..., N, D]``.
         value: ``[..., N, D]``.
-        mask: Added to the logits (or boolean, true = may look), broadcast to ``[..., T, N]``.
-        causal: Query t may look at the first t + 1 keys only.
-        dropout: Of the weights, in training.
-        training: Whether a gradient will be asked for. On a processor attention is then made of plain products: their
-            gradient takes a third of the time of PyTorch's fused kernel's.
+        mask: Added to the logits, or boolean (true: may attend), broadcast to ``[..., T, N]``.
+        causal: Query t attends to the first t + 1 keys only.
+        dropout: Dropout of the weights, in training.
+        training: Whether gradients are needed. On a CPU they are computed from plain matrix products, which takes a
+            third of the time of PyTorch's fused kernel.
     """
     if not (training and torch.is_grad_enabled() and query.device.type == "cpu"):
         share = dropout if training else 0.0

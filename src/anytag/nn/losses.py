@@ -18,24 +18,20 @@ def asymmetric_loss(
 ) -> Tensor:
     """Asymmetric loss for multi-label classification (Ridnik et al., 2021), summed.
 
-    Negatives are shifted by ``clip`` and focused harder than positives, so that the many easy ones (and the
-    unmentioned, in truth positive ones) weigh little. The focusing weight is a constant for the gradient, as in
-    the papers' code (``AsymmetricLoss`` in ``ram/models/utils.py``). That code has a side effect which this has not:
-    after a call, gradients are switched on, even where the caller had switched them off.
+    Negatives are shifted by ``clip`` and focused more strongly than positives, so that easy negatives, and positives
+    missing from the labels, count little. The gradient does not pass through the focusing weight, as in the papers'
+    code (``AsymmetricLoss`` in ``ram/models/utils.py``). Unlike that code, this does not enable gradients globally.
 
     Args:
         logits: Any shape.
-        targets: The same shape, 1 for true.
+        targets: The same shape, 1 for positives.
         gamma_negative: Focusing of negatives (7 for tags, 4 for RAM++'s texts).
         gamma_positive: Focusing of positives.
-        clip: Probability margin of the negatives.
-        weights: Factor per element, e.g. 0 to leave one out.
-        epsilon: Probabilities below this are raised to it before their logarithm is taken.
-        constant_focus: ``False`` lets the gradient pass through the focusing weight, too (the official code's
+        clip: Probability margin of negatives.
+        weights: Factor per element, such as 0 to ignore one.
+        epsilon: Lower bound of probabilities in logarithms.
+        constant_focus: ``False``: the gradient passes through the focusing weight (the official code's
             ``disable_torch_grad_focal_loss=False``).
-
-    Returns:
-        A scalar.
     """
     targets = targets.to(logits.dtype)
     p = logits.sigmoid()
@@ -50,16 +46,16 @@ def asymmetric_loss(
 
 
 def language_modeling_loss(logits: Tensor, targets: Tensor, smoothing: float = 0.1) -> Tensor:
-    """Cross entropy of the next token, mean over the positions that count.
+    """Mean cross entropy of the next token.
 
     Args:
         logits: ``[..., vocabulary]``.
-        targets: ``[...]``; -100 leaves a position out.
+        targets: ``[...]``; positions with -100 are ignored.
         smoothing: Label smoothing.
     """
     return F.cross_entropy(logits.flatten(0, -2), targets.flatten(), ignore_index=-100, label_smoothing=smoothing)
 
 
 def rescaled(loss: Tensor, to: Tensor) -> Tensor:
-    """``loss`` brought to the magnitude of ``to``: its gradient's direction stays (the papers' balancing of losses)."""
+    """Scale a loss to the magnitude of another without changing its gradient's direction (the papers' balancing)."""
     return loss / (loss / to).detach().clamp(min=1e-6)

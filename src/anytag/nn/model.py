@@ -1,4 +1,4 @@
-"""The whole network, put together from its config."""
+"""The whole network, assembled from its config."""
 
 from __future__ import annotations
 
@@ -23,11 +23,9 @@ from anytag.nn.transformer import TextEmbedding
 
 
 class FrozenClassifier(nn.Module):
-    """The linear classifier that came with the image encoder; buffers, so that nothing trains it.
+    """The linear classifier of the pretrained image encoder; its weights are buffers, so they are never trained.
 
-    Args:
-        width: Width of a token.
-        classes: Number of classes; 0 leaves an empty classifier.
+    With ``classes=0`` it is empty.
     """
 
     def __init__(self, width: int, classes: int):
@@ -36,19 +34,19 @@ class FrozenClassifier(nn.Module):
         self.bias = nn.Buffer(torch.zeros(classes), persistent=bool(classes))
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Tokens ``[B, N, width]`` to logits ``[B, classes]``, of their mean as in its own training."""
+        """Map tokens ``[B, N, width]`` to logits ``[B, classes]`` of their mean."""
         return F.linear(tokens.mean(1), self.weight, self.bias)
 
 
 def encoder_input(pixels: Tensor, config: ImageEncoderConfig) -> Tensor:
-    """Pixels ``[B, R, R, 3]``, 0 to 255, as the image encoder takes them: ``[B, 3, R, R]``, channels last in memory."""
+    """Normalize pixels ``[B, R, R, 3]`` in [0, 255] to ``[B, 3, R, R]``, in channels-last memory format."""
     mean = torch.tensor(config.mean, device=pixels.device)
     scale = 1 / torch.tensor(config.std, device=pixels.device)
     return ((pixels.float() - mean) * scale).permute(0, 3, 1, 2)
 
 
 def build_image_encoder(config: ImageEncoderConfig) -> nn.Module:
-    """The image encoder of a config; it gives tokens ``[B, N, C]``.
+    """Build an image encoder, which returns tokens ``[B, N, C]``.
 
     Raises:
         ValueError: If the config's sizes contradict each other.
@@ -68,7 +66,7 @@ def build_image_encoder(config: ImageEncoderConfig) -> nn.Module:
 
 
 def build_label_queries(config: LabelQueryConfig, width: int, tags: int) -> nn.Module:
-    """The label queries of a config, for so many tags."""
+    """Build the label queries for a number of tags."""
     if config.kind == "learned":
         return LearnedLabelQueries(tags, width)
     if config.kind == "embedded":
@@ -82,8 +80,11 @@ class RecognitionModel(nn.Module):
     """Image encoder, label queries, recognition decoder and captioner.
 
     Args:
-        config: Sizes of every part; a captioner needs ``captioner.vocabulary``.
-        tags: Number of tags with a learned query offset.
+        config: Sizes of all parts; with a captioner, ``captioner.vocabulary`` must be set.
+        tags: Number of tags in the vocabulary.
+
+    Raises:
+        ValueError: If the config's sizes contradict each other.
     """
 
     def __init__(self, config: ModelConfig, tags: int = 0):
@@ -92,7 +93,7 @@ class RecognitionModel(nn.Module):
         if misfit := config.misfit():
             raise ValueError(misfit)
         width, recognition, encoder = config.width, config.recognition, config.image_encoder
-        #: These two are typed loosely: what they offer beyond a call depends on the family.
+        #: Untyped, as is ``label_queries``, because their methods depend on the family.
         self.image_encoder: Any = build_image_encoder(encoder)
         self.classifier = FrozenClassifier(encoder.width, encoder.classes)
         if encoder.projection != "none":
@@ -137,12 +138,12 @@ class RecognitionModel(nn.Module):
                 captioner.attention_dropout,
             )
             if captioner.picture_memory:
-                #: Stands for the picture where there is none (captions without pictures train the language side).
+                #: Replaces the picture when the captioner is trained on captions without pictures.
                 self.no_picture = nn.Parameter(torch.randn(1, 1, width) * 0.02)
         self._initialize()
 
     def _initialize(self) -> None:
-        """BERT's initialization for everything but the image encoder, whose weights come from ImageNet."""
+        """Initialize all parts as in BERT, except the image encoder, whose weights are pretrained on ImageNet."""
         for name, module in self.named_modules():
             if name.startswith("image_encoder"):
                 continue
@@ -158,7 +159,7 @@ class RecognitionModel(nn.Module):
         nn.init.constant_(self.recognition_decoder.score.bias, -3.0)  # type: ignore[arg-type]
 
     def features(self, tokens: Tensor) -> Tensor:
-        """Image tokens ``[B, N, C]`` to features ``[B, 1 + N, F]``; the first is the picture as a whole."""
+        """Map image tokens ``[B, N, C]`` to features ``[B, 1 + N, F]``; the first is projected from their mean."""
         tokens = torch.cat([tokens.mean(1, keepdim=True), tokens], 1)
         kind = self.config.image_encoder.projection
         if kind != "none":
@@ -166,30 +167,34 @@ class RecognitionModel(nn.Module):
         return self.image_norm(tokens) + self.image_positions if kind == "normalized" else tokens
 
     def encode(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Normalized pixels ``[B, 3, R, R]`` to features ``[B, 1 + N, F]`` and class logits ``[B, classes]``."""
+        """Map normalized pixels ``[B, 3, R, R]`` to features ``[B, 1 + N, F]`` and class logits ``[B, classes]``."""
         tokens = self.image_encoder(pixels)
         return self.features(tokens), self.classifier(tokens)
 
     def recognize(self, features: Tensor, ids: Tensor | None = None) -> Tensor:
-        """Logits ``[B, T]`` of some tags, or of all, for a model whose label queries hold its tags.
+        """Score tags, in models whose label queries store them (all families but lite).
 
         Args:
             features: ``[B, 1 + N, F]``.
-            ids: Tags ``[T]``.
+            ids: Tag ids ``[T]``; ``None``: all tags.
+
+        Returns:
+            Logits ``[B, T]``.
         """
         labels = self.label_queries
         queries = labels(features[:, 0], ids) if isinstance(labels, DescribedLabelQueries) else labels(ids)
         return self.recognition_decoder(features, queries, ids=ids)
 
     def fuse(self, tag_ids: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Tags and picture to what the text decoder looks at.
+        """Fuse tags and picture into the memory that the text decoder attends to.
 
         Args:
             tag_ids: Tag tokens ``[B, T]``, padded with 0.
             features: ``[B, N, width]``.
 
         Returns:
-            The memory ``[B, T (+ N), width]`` and its mask ``[B, 1, 1, T (+ N)]``, true for what counts.
+            The memory ``[B, T (+ N), width]`` and its mask ``[B, 1, 1, T (+ N)]``, false at padding. The N image
+            features are part of it if ``captioner.picture_memory`` is set.
         """
         fused = self.interaction_encoder(tag_ids, features)
         captioner = self.config.captioner

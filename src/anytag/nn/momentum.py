@@ -1,8 +1,8 @@
-"""Slow copies of the encoders and what they said of earlier batches, for the image–text contrast.
+"""Momentum encoders and queues of embeddings for contrastive learning.
 
-A momentum copy follows its original at a distance, so that embeddings of many batches can be compared (MoCo, He et
-al., 2020; ALBEF section 3.2; BLIP section 3.1). All state lies in buffers: it is saved and copied with the module it
-belongs to, and no optimizer touches it.
+A momentum encoder is an exponential moving average of the trained one, so that embeddings of many batches can be
+compared (MoCo, He et al., 2020; ALBEF section 3.2; BLIP section 3.1). All state is in buffers: it is saved with the
+module and ignored by optimizers.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from anytag.foundations.settings import Settings
 from anytag.nn.alignment import TEMPERATURE_RANGE, AlignmentEncoder, Contrast, Keys, contrastive_loss
 from anytag.nn.model import RecognitionModel
 
-#: Number of a slot of the queue that nothing was put into yet, and of a picture whose number nobody knows.
+#: Picture numbers of empty slots of the queue, and of pictures without a number.
 EMPTY, UNKNOWN = -2, -1
 
 
@@ -27,10 +27,10 @@ class MomentumConfig(Settings):
     """Settings of :class:`MomentumContrast`; the defaults are BLIP's.
 
     Attributes:
-        momentum: Share that a copy keeps of itself at every step.
-        queue: Pictures and texts of earlier batches to contrast with; 0: the batch alone.
-        soft_share: Share of soft labels once they have their full weight.
-        ramp_epochs: Epochs over which that share rises from 0 in a straight line; 0: it has it from the start.
+        momentum: Weight of the old value in the moving average.
+        queue: Pairs of earlier batches to contrast with; 0: only the batch.
+        soft_share: Final weight of the soft labels.
+        ramp_epochs: Epochs over which that weight rises linearly from 0; 0: no ramp.
     """
 
     momentum: float = Field(default=0.995, ge=0, le=1)
@@ -40,11 +40,11 @@ class MomentumConfig(Settings):
 
 
 class MomentumCopy(nn.Module):
-    """A module's slow copy; its parameters are buffers.
+    """A moving average of a module; its parameters are buffers.
 
     Args:
-        original: What is copied, and what every :meth:`update` is about.
-        leave_out: Parts of it that the copy does without.
+        original: The module to copy.
+        leave_out: Submodules that are ``None`` in the copy.
 
     Attributes:
         module: The copy.
@@ -52,7 +52,7 @@ class MomentumCopy(nn.Module):
 
     def __init__(self, original: nn.Module, leave_out: Iterable[nn.Module] = ()):
         super().__init__()
-        # A part that deepcopy believes to have copied already, as nothing, is nothing in the copy.
+        # The memo makes deepcopy believe that these parts were already copied, as None.
         self.module = copy.deepcopy(original, {id(part): None for part in leave_out})
         self.names = [name for name, _ in self.module.named_parameters()]
         for name in self.names:
@@ -64,17 +64,17 @@ class MomentumCopy(nn.Module):
 
     @torch.no_grad()
     def update(self, original: nn.Module, momentum: float) -> None:
-        """Move towards the original: ``copy = momentum * copy + (1 - momentum) * original``."""
-        news = dict(original.named_parameters())
+        """Update the average: ``copy = momentum * copy + (1 - momentum) * original``."""
+        parameters = dict(original.named_parameters())
         copies = [self.module.get_buffer(name) for name in self.names]
-        torch._foreach_lerp_(copies, [_whole(news[name]) for name in self.names], 1 - momentum)
+        torch._foreach_lerp_(copies, [_full(parameters[name]) for name in self.names], 1 - momentum)
 
 
 class FeatureQueue(nn.Module):
-    """The last so many pairs of embeddings, with the numbers of their pictures; the oldest make room.
+    """A first-in, first-out queue of embeddings of pairs, with the numbers of their pictures.
 
-    A batch whose size does not divide the queue's is laid around its end. Of a batch larger than the queue, the last
-    rows remain. Slots never filled hold the number :data:`EMPTY`; BLIP fills them with random vectors instead.
+    Batch sizes need not divide the queue's size; of a batch larger than the queue, the last rows are kept. Empty slots
+    have the number :data:`EMPTY`; BLIP fills them with random vectors instead.
 
     Args:
         size: Number of slots.
@@ -87,12 +87,12 @@ class FeatureQueue(nn.Module):
         self.pictures = nn.Buffer(torch.zeros(size, width))
         self.texts = nn.Buffer(torch.zeros(size, width))
         self.numbers = nn.Buffer(torch.full((size,), EMPTY))
-        #: The slot that is written next.
+        #: The next slot to write.
         self.pointer = nn.Buffer(torch.zeros((), dtype=torch.long))
 
     @torch.no_grad()
     def put(self, pictures: Tensor, texts: Tensor, numbers: Tensor) -> None:
-        """Take in a batch: twice ``[B, width]``, and the pictures' numbers ``[B]``, which may be :data:`UNKNOWN`."""
+        """Add a batch of embeddings ``[B, width]`` with picture numbers ``[B]``, which may be :data:`UNKNOWN`."""
         if not self.size:
             return
         kept = torch.arange(max(0, len(numbers) - self.size), len(numbers), device=numbers.device)
@@ -103,28 +103,28 @@ class FeatureQueue(nn.Module):
         self.pointer.copy_((self.pointer + len(numbers)) % self.size)
 
     def filled(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Pictures, texts and numbers of the slots that hold something."""
+        """Pictures, texts and numbers of the slots that are not empty."""
         full = self.numbers != EMPTY
         return self.pictures[full], self.texts[full], self.numbers[full]
 
 
 def soft_label_share(step: int, ramp_steps: float, share: float = 0.4) -> float:
-    """Share of the soft labels at a step from 0: in a straight line from 0 to ``share`` over ``ramp_steps`` (BLIP)."""
+    """Weight of the soft labels at a step (from 0): a linear ramp from 0 to ``share`` over ``ramp_steps`` (BLIP)."""
     return share if step >= ramp_steps else share * step / ramp_steps
 
 
 class MomentumContrast(nn.Module):
-    """The contrast of a batch's pictures and texts with themselves and the queue, as momentum copies embed them.
+    """Contrast a batch with momentum embeddings of itself and of the queue.
 
-    In training mode a call moves the copies, counts a step and puts the batch into the queue; in evaluation mode it
-    changes nothing. Between processes of ``torch.distributed``, momentum embeddings are exchanged: every row is
-    contrasted with all rows of all processes, and the queues stay alike. Each process must then call it equally often.
+    In training mode a call updates the momentum encoders, counts a step and adds the batch to the queue; in evaluation
+    mode it changes nothing. With ``torch.distributed``, every row is contrasted with the rows of all processes, and the
+    queues stay identical, so all processes must call it equally often.
 
     Args:
-        model: Gives a picture's features.
+        model: Computes image features.
         encoder: Embeds pictures and texts.
         config: Settings.
-        steps_per_epoch: Steps of an epoch, that the soft labels' ramp is told in.
+        steps_per_epoch: Converts ``ramp_epochs`` to steps.
     """
 
     def __init__(
@@ -142,7 +142,7 @@ class MomentumContrast(nn.Module):
         judging = [encoder.match_score, encoder.memory_projection, *(layer.cross_attention for layer in encoder.layers)]
         self.encoder_copy = MomentumCopy(encoder, [part for part in judging if part is not None])
         self.queue = FeatureQueue(self.config.queue, encoder.picture_projection.out_features)
-        #: Training steps gone by.
+        #: Training steps so far.
         self.steps = nn.Buffer(torch.zeros((), dtype=torch.long))
 
     def forward(
@@ -154,16 +154,16 @@ class MomentumContrast(nn.Module):
         texts: Tensor,
         numbers: Tensor | None = None,
     ) -> tuple[Contrast, Keys]:
-        """The contrast of a batch.
+        """Compute the contrastive loss of a batch.
 
         Args:
-            model: The original of the copy.
-            encoder: The original of the copy.
+            model: The trained model.
+            encoder: The trained encoder.
             pixels: ``[B, 3, R, R]``.
-            features: The model's features of them, ``[B, N, F]``.
+            features: Their features from the model, ``[B, N, F]``.
             texts: ``[CLS] … [SEP]``, ``[B, T]``, padded with 0; B may be 0.
-            numbers: ``[B]``, a number from 0 for each picture of the data: rows and queue entries that have the same
-                are all right answers (BLIP's retrieval training). ``None``: only a row's own text is.
+            numbers: ``[B]``, the number of each picture, from 0: all rows and queue entries of the same picture are
+                positives (as in BLIP's retrieval training). ``None``: only a row's own text is.
         """
         share = soft_label_share(int(self.steps), self.ramp_steps, self.config.soft_share)
         if numbers is None:
@@ -178,7 +178,7 @@ class MomentumContrast(nn.Module):
             temperature = temperature.clamp(*TEMPERATURE_RANGE)
         if len(texts):
             embedded = encoder.embed_pictures(features), encoder.embed_texts(texts)
-            slow = self._embed_slowly(pixels, texts)
+            slow = self._embed_with_copies(pixels, texts)
         else:
             nothing = self.queue.pictures.new_zeros(0, self.queue.pictures.shape[1])
             embedded = slow = nothing, nothing
@@ -195,21 +195,21 @@ class MomentumContrast(nn.Module):
         return contrast, keys
 
     @torch.no_grad()
-    def _embed_slowly(self, pixels: Tensor, texts: Tensor) -> tuple[Tensor, Tensor]:
+    def _embed_with_copies(self, pixels: Tensor, texts: Tensor) -> tuple[Tensor, Tensor]:
         model = cast(RecognitionModel, self.picture_copy.module)
         encoder = cast(AlignmentEncoder, self.encoder_copy.module)
         features = model.features(model.image_encoder(pixels))
         return encoder.embed_pictures(features), encoder.embed_texts(texts)
 
 
-def _whole(parameter: Tensor) -> Tensor:
-    """A parameter that processes may have divided among them (FSDP), put together; they must all ask for it."""
+def _full(parameter: Tensor) -> Tensor:
+    """Gather a parameter that may be sharded (FSDP); a collective operation."""
     full = getattr(parameter, "full_tensor", None)
     return parameter if full is None else full()
 
 
 def _gathered(pictures: Tensor, texts: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor, Tensor, int]:
-    """The same of all processes, in their order, and where this one's rows start; batches may differ in size."""
+    """Concatenate the rows of all processes; also return where this process's rows start. Batch sizes may differ."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return pictures, texts, numbers, 0
     processes = torch.distributed.get_world_size()

@@ -1,8 +1,8 @@
-"""A model's matrix products prepared for one processor.
+"""Prepack linear layers with oneDNN for faster inference on a CPU.
 
-PyTorch multiplies float32 matrices with MKL, which leaves half of some processors' width unused, and lays bfloat16
-weights out anew at every call. oneDNN's kernels, which PyTorch ships, do neither if weights are laid out for them once,
-and they apply GELU on the way out. Sums are ordered otherwise, so results differ in the last digits.
+PyTorch multiplies float32 matrices with MKL, which does not use the full vector width of some processors, and reorders
+bfloat16 weights at every call. With oneDNN's kernels, which PyTorch ships, weights are reordered once, and GELU is
+fused into the product. Sums are computed in another order, so results differ in the last digits.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from anytag.nn.transformer import FeedForward
 
 
 def can_pack(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether this PyTorch and this device know the kernels; for bfloat16 a processor needs AVX-512 or its like."""
+    """Whether PyTorch and the device support the kernels; bfloat16 needs AVX-512 or similar."""
     known = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
     if device.type != "cpu" or not known:
         return False
@@ -23,25 +23,25 @@ def can_pack(device: torch.device, dtype: torch.dtype) -> bool:
 
 
 class PackedLinear(nn.Module):
-    """A linear layer whose weights oneDNN lays out at the first call; for inference on a CPU.
+    """A linear layer whose weights oneDNN reorders at the first call; for inference on a CPU.
 
     Args:
-        linear: The layer; its weights are let go once they are laid out, in whatever precision they were stored.
+        linear: The layer; its own weights are released at the first call.
         dtype: Precision to compute in.
-        gelu: Whether GELU follows.
+        gelu: Whether to apply GELU.
     """
 
     def __init__(self, linear: nn.Linear, dtype: torch.dtype, gelu: bool = False):
         super().__init__()
         self.in_features, self.out_features = linear.in_features, linear.out_features
         self.dtype, self.activation = dtype, "gelu" if gelu else "none"
-        # Tensors, not parameters: they are not to be converted or listed with the model's.
+        # In a list, so that its parameters are not listed and converted with the model's.
         self._linear: list[nn.Linear] = [linear]
         self._weight: Tensor | None = None
         self._bias: Tensor | None = None
 
     def pack(self) -> tuple[Tensor, Tensor | None]:
-        """The laid out weights and the bias."""
+        """The reordered weights and the bias."""
         if self._weight is None:
             [linear] = self._linear
             if linear.bias is not None:
@@ -51,13 +51,13 @@ class PackedLinear(nn.Module):
         return self._weight, self._bias
 
     def forward(self, values: Tensor) -> Tensor:
-        """``[..., in]`` to ``[..., out]``."""
+        """Map ``[..., in]`` to ``[..., out]``."""
         weight, bias = self.pack()
         return torch.ops.mkldnn._linear_pointwise(values, weight, bias, self.activation, [], "none")
 
 
 class _PackedFeedForward(nn.Module):
-    """BERT's feed-forward with GELU inside the first product."""
+    """BERT's feed-forward with GELU fused into the first product."""
 
     def __init__(self, part: FeedForward, dtype: torch.dtype):
         super().__init__()
@@ -78,13 +78,13 @@ class _PackedSwinFeedForward(nn.Module):
 
 
 class _PackedWindowAttention(nn.Module):
-    """Window attention that keeps its bias, which is else picked out of the position table at every call."""
+    """Window attention that caches its bias, which is otherwise looked up in the position table at every call."""
 
     def __init__(self, part: WindowAttention, dtype: torch.dtype):
         super().__init__()
         self.part = part
         pack_linears(part, dtype)
-        # Made at the first call, of tables that have their last precision then.
+        # Computed at the first call, when the tables have their final precision.
         self._bias: Tensor | None = None
 
     def forward(self, tokens: Tensor, positions: Tensor, mask: Tensor | None) -> Tensor:
@@ -94,13 +94,13 @@ class _PackedWindowAttention(nn.Module):
 
 
 def pack_linears(model: nn.Module, dtype: torch.dtype) -> None:
-    """Replace a model's linear layers by packed ones, in place; modules that parts share stay shared.
+    """Replace a model's linear layers by packed ones, in place; shared modules stay shared.
 
-    Products of one column are left as they are. The model cannot be trained or saved afterwards.
+    Layers with a single output are not replaced. The model can no longer be trained or saved.
 
     Args:
-        model: In eval mode, on a CPU that :func:`can_pack` in this precision.
-        dtype: Precision to compute in; what is not a linear layer keeps its own.
+        model: In eval mode, on a CPU for which :func:`can_pack` is true.
+        dtype: Precision of the linear layers; other modules keep theirs.
     """
     made: dict[nn.Module, nn.Module] = {}
 

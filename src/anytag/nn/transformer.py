@@ -1,10 +1,8 @@
-"""The one transformer layer that every text part is made of.
+"""The transformer layer of all text parts.
 
-BERT's layer (Devlin et al., 2019): attention, residual, layer normalization after it. Which of self-attention,
-cross-attention and feed-forward a layer has decides what it is for: the recognition decoder runs cross-attention
-and feed-forward only, the interaction encoder and the text decoder all three, a label text encoder no
-cross-attention. Head counts belong to the caller, because Tag2Text shares weights between parts that split them
-into different numbers of heads.
+It is BERT's post-norm layer (Devlin et al., 2019). Recognition decoders have cross-attention and feed-forward only,
+interaction encoders and text decoders also self-attention, label text encoders no cross-attention. The number of heads
+is an argument of each call, because Tag2Text shares weights between parts with different numbers of heads.
 """
 
 from __future__ import annotations
@@ -22,14 +20,15 @@ KeysValues = tuple[Tensor, Tensor]
 
 
 class Attention(nn.Module):
-    """Multi-head attention with its residual connection and layer normalization.
+    """Multi-head attention with residual connection and layer normalization.
 
     Args:
         width: Width of the hidden states.
-        memory_width: Width of what is attended to, if it differs.
-        dropout: Of the output.
-        norm_eps: Of the layer normalization.
-        attention_dropout: Of the attention weights; ``None``: the same. PyTorch's fast kernels know none on a CPU.
+        memory_width: Width of the memory, if it differs.
+        dropout: Dropout of the output.
+        norm_eps: Epsilon of the layer normalization.
+        attention_dropout: Dropout of the attention weights; ``None``: ``dropout``. PyTorch's fused CPU kernels support
+            none.
     """
 
     def __init__(
@@ -50,7 +49,7 @@ class Attention(nn.Module):
         self.attention_dropout = dropout if attention_dropout is None else attention_dropout
 
     def keys_values(self, memory: Tensor, heads: int) -> KeysValues:
-        """What :meth:`forward` attends to, ``[B, N, M]`` to twice ``[B, heads, N, width / heads]``."""
+        """Keys and values of a memory ``[B, N, M]``, ``[B, heads, N, width / heads]`` each."""
         return _split(self.key(memory), heads), _split(self.value(memory), heads)
 
     def forward(
@@ -68,17 +67,17 @@ class Attention(nn.Module):
             hidden: ``[B, T, width]``; also the residual.
             memory: From :meth:`keys_values`.
             heads: Number of heads.
-            mask: Added to the attention logits (or boolean, true = may look), broadcast to ``[B, heads, T, N]``.
-            causal: Position t may look at the first t + 1 positions of the memory only.
-            queries: ``query(hidden)`` if it is known already.
+            mask: Added to the logits, or boolean (true: may attend), broadcast to ``[B, heads, T, N]``.
+            causal: Position t attends to the first t + 1 positions of the memory only.
+            queries: ``query(hidden)``, if already computed.
 
         Returns:
             ``[B, T, width]``.
         """
         q = _split(self.query(hidden) if queries is None else queries, heads)
-        seen = attend(q, *memory, mask, causal=causal, dropout=self.attention_dropout, training=self.training)
-        seen = self.output(seen.transpose(1, 2).reshape(*hidden.shape[:2], -1))
-        return self.norm(hidden + F.dropout(seen, self.dropout, self.training))
+        attended = attend(q, *memory, mask, causal=causal, dropout=self.attention_dropout, training=self.training)
+        attended = self.output(attended.transpose(1, 2).reshape(*hidden.shape[:2], -1))
+        return self.norm(hidden + F.dropout(attended, self.dropout, self.training))
 
 
 class FeedForward(nn.Module):
@@ -92,18 +91,18 @@ class FeedForward(nn.Module):
         self.dropout = dropout
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """``[..., width]`` to the same shape."""
+        """Map ``[..., width]`` to the same shape."""
         out = self.output(F.gelu(self.inner(hidden)))
         return self.norm(hidden + F.dropout(out, self.dropout, self.training))
 
 
 class TransformerLayer(nn.Module):
-    """Self-attention, cross-attention and feed-forward, of which the first two may be absent.
+    """Feed-forward with optional self-attention and cross-attention.
 
-    ``cross_attention`` and ``feed_forward`` may be handed in, to share them with another part.
+    With ``shared``, cross-attention and feed-forward are those of another layer.
     """
 
-    #: Typed as if they were always there: whoever runs a layer knows what it is made of.
+    #: Typed as if always present, because callers know which parts a layer has.
     self_attention: Attention
     cross_attention: Attention
     feed_forward: FeedForward
@@ -133,20 +132,18 @@ class TransformerLayer(nn.Module):
 if TYPE_CHECKING:
 
     class TransformerLayers(nn.ModuleList):
-        """A stack of layers, for type checkers: a plain ``ModuleList`` forgets what it holds."""
+        """A ``ModuleList`` that tells type checkers what it contains."""
 
-        def __iter__(self) -> Iterator[TransformerLayer]:
-            """The layers, lowest first."""
+        def __iter__(self) -> Iterator[TransformerLayer]: ...
 
-        def __getitem__(self, place: int) -> TransformerLayer:  # type: ignore[override]
-            """One of them."""
+        def __getitem__(self, place: int) -> TransformerLayer: ...  # type: ignore[override]
 
 else:
     TransformerLayers = nn.ModuleList
 
 
 class TextEmbedding(nn.Module):
-    """Word and learned position embeddings (and BERT's token types, if any), normalized."""
+    """Sum of word, position and, if ``types`` > 0, BERT's token type embeddings, with layer normalization."""
 
     def __init__(
         self,
@@ -165,7 +162,7 @@ class TextEmbedding(nn.Module):
         self.dropout = dropout
 
     def forward(self, ids: Tensor, start: Tensor | int = 0) -> Tensor:
-        """Ids ``[B, T]``, the first of which stands at position ``start``, to ``[B, T, width]``."""
+        """Map ids ``[B, T]`` at positions from ``start`` to ``[B, T, width]``."""
         positions = torch.arange(ids.shape[1], device=ids.device) + start
         hidden = self.words(ids) + self.positions(positions)
         if self.types is not None:
@@ -174,5 +171,5 @@ class TextEmbedding(nn.Module):
 
 
 def _split(hidden: Tensor, heads: int) -> Tensor:
-    """``[B, T, width]`` to ``[B, heads, T, width / heads]``."""
+    """Map ``[B, T, width]`` to ``[B, heads, T, width / heads]``."""
     return hidden.reshape(*hidden.shape[:2], heads, -1).transpose(1, 2)

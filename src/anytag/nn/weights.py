@@ -1,4 +1,4 @@
-"""Weights of whole models on disk, written and read without ever holding them twice."""
+"""Read and write model weights without holding them in memory twice."""
 
 from __future__ import annotations
 
@@ -10,18 +10,23 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from anytag.errors import ModelError
 from anytag.foundations.atomic_files import whole_file
 from anytag.model.config import ModelConfig
+from anytag.model.directory import ALIGNMENT_FILE
+from anytag.nn.alignment import AlignmentEncoder
 from anytag.nn.model import RecognitionModel
 
 WEIGHTS_FILE = "model.safetensors"
 
-#: What fills a new tensor, as a function of ``nn.init`` or a method.
-_DRAWING = {f"{name}_" for name in ("normal", "uniform", "trunc_normal", "kaiming_uniform", "xavier_uniform", "zeros")}
+#: Functions of ``nn.init``, and methods, that fill a new tensor.
+_INITIALIZERS = {
+    f"{name}_" for name in ("normal", "uniform", "trunc_normal", "kaiming_uniform", "xavier_uniform", "zeros")
+}
 
 _TYPES = {
     torch.float32: "F32",
@@ -37,11 +42,11 @@ _TYPES = {
 def write_weights(tensors: Mapping[str, Tensor], path: Path) -> None:
     """Write a safetensors file one tensor at a time.
 
-    The library's own writer copies everything into memory first, which for a mapped checkpoint of gigabytes is the
-    difference between fitting and not. Format: eight bytes of header length, a JSON header, the raw tensors.
+    The library's own writer copies everything into memory first, which may not fit for a memory-mapped checkpoint of
+    gigabytes. Format: eight bytes of header length, a JSON header, the raw tensors.
 
     Raises:
-        ModelError: If a tensor's type has no place in the format.
+        ModelError: If a tensor's type is not supported.
     """
     header, offset = {}, 0
     for name, tensor in tensors.items():
@@ -59,13 +64,13 @@ def write_weights(tensors: Mapping[str, Tensor], path: Path) -> None:
 
 
 class _NoRandomInit(TorchFunctionMode):
-    """Leaves initial weights undrawn.
+    """Skip random initialization.
 
-    Where there is no memory, drawing does nothing, but PyTorch imports its compiler for it: most of a second.
+    On the meta device it has no effect, but makes PyTorch import its compiler, which takes most of a second.
     """
 
     def __torch_function__(self, function: Any, types: Any, arguments: Any = (), named: Any = None) -> Any:
-        if getattr(function, "__name__", "") in _DRAWING:
+        if getattr(function, "__name__", "") in _INITIALIZERS:
             return arguments[0] if arguments else named["tensor"]
         if function is torch.randn:
             function = torch.empty
@@ -73,18 +78,16 @@ class _NoRandomInit(TorchFunctionMode):
 
 
 def empty_model(config: ModelConfig, tags: int) -> RecognitionModel:
-    """The network without memory for its weights, to ask for names and shapes, or to be filled."""
+    """Build a network on the meta device, for its names and shapes or to load weights into it."""
     with torch.device("meta"), _NoRandomInit():
         return RecognitionModel(config, tags)
 
 
 def read_model(config: ModelConfig, tags: int, path: Path) -> RecognitionModel:
-    """The network with its weights mapped from a file, in eval mode.
-
-    Nothing is initialized first and nothing is copied: pages of the file are read when they are needed.
+    """Load a network with weights memory-mapped from a file, in eval mode; nothing is initialized or copied.
 
     Raises:
-        ModelError: If the file is damaged, or its tensors are not those of the config.
+        ModelError: If the file is damaged, or its tensors do not fit the config.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -92,10 +95,10 @@ def read_model(config: ModelConfig, tags: int, path: Path) -> RecognitionModel:
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{path}: truncated or altered ({error}); copy the model again") from error
     model = empty_model(config, tags)
-    # A file may name a module that parts share (recognition decoder and interaction encoder) after either of them.
+    # A file may name a shared module after either part (recognition decoder or interaction encoder).
     expected: dict[str, Tensor] = dict(model.named_parameters(remove_duplicate=False))
-    given = {id(expected[name]) for name in state if name in expected}
-    missing = sorted(name for name, parameter in model.named_parameters() if id(parameter) not in given)
+    loaded = {id(expected[name]) for name in state if name in expected}
+    missing = sorted(name for name, parameter in model.named_parameters() if id(parameter) not in loaded)
     expected |= {name: b for name, b in model.named_buffers() if name in state}
     for name, tensor in state.items():
         if name not in expected:
@@ -109,7 +112,47 @@ def read_model(config: ModelConfig, tags: int, path: Path) -> RecognitionModel:
     model.load_state_dict(state, strict=False, assign=True)
     for module in model.modules():
         for name, buffer in module.named_buffers(recurse=False):
-            if buffer.is_meta:  # Only what is in no file because it is empty.
+            if buffer.is_meta:  # Empty, so not in the file.
                 assert not buffer.numel()
                 setattr(module, name, torch.empty(buffer.shape))
     return model.requires_grad_(False).eval()
+
+
+def write_alignment(encoder: AlignmentEncoder, model: RecognitionModel, folder: Path) -> str:
+    """Write the parameters that an alignment encoder does not share with its model; return the file's name."""
+    write_weights(_own(encoder, model), folder / ALIGNMENT_FILE)
+    return ALIGNMENT_FILE
+
+
+def read_alignment(path: Path, model: RecognitionModel, match_id: int = 30523) -> AlignmentEncoder:
+    """Load the alignment encoder of a model from the file of :func:`write_alignment`.
+
+    Args:
+        path: The file.
+        model: The model that it was written with, or one fine-tuned from it.
+        match_id: Id of ``[ENC]``.
+
+    Raises:
+        ModelError: If the file cannot be read, or belongs to another model.
+    """
+    try:
+        state = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{path}: truncated, altered or missing ({error})") from None
+    projection = state.get("text_projection.weight")
+    if projection is None:
+        raise ModelError(f"{path}: holds no alignment encoder")
+    encoder = AlignmentEncoder(model.text_decoder, model.config.features, len(projection), match_id)
+    own = _own(encoder, model)
+    for name in own.keys() | state.keys():
+        if name not in own or name not in state or own[name].shape != state[name].shape:
+            raise ModelError(f"{path}: {name} is missing, unexpected or of another size; it belongs to another model")
+    with torch.no_grad():
+        for name, parameter in own.items():
+            parameter.copy_(state[name])
+    return encoder
+
+
+def _own(encoder: AlignmentEncoder, model: RecognitionModel) -> dict[str, Tensor]:
+    shared = {id(parameter) for parameter in model.parameters()}
+    return {name: parameter for name, parameter in encoder.named_parameters() if id(parameter) not in shared}

@@ -94,8 +94,7 @@ class TestARun:
 
     def test_the_alignment_encoder_lies_beside_the_model(self, finished):
         from anytag.model.directory import ALIGNMENT_FILE, ModelDirectory
-        from anytag.nn.alignment_file import read_alignment
-        from anytag.nn.weights import read_model
+        from anytag.nn.weights import read_alignment, read_model
 
         directory = ModelDirectory(finished / "model")
         model = read_model(directory.config, 6, directory.file("model.safetensors"))

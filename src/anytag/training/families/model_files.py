@@ -16,9 +16,8 @@ from anytag.model.config import ModelConfig
 from anytag.model.directory import CURVES_FILE, new_model, write_config
 from anytag.model.vocabulary import TagVocabulary
 from anytag.nn.alignment import AlignmentEncoder
-from anytag.nn.alignment_file import write_alignment
 from anytag.nn.model import RecognitionModel
-from anytag.nn.weights import WEIGHTS_FILE, write_weights
+from anytag.nn.weights import WEIGHTS_FILE, write_alignment, write_weights
 from anytag.training.families.data_sources import RunData
 from anytag.training.families.initialization import LABELS_FILE, Start
 from anytag.training.recipes.config import LiteConfig, TrainingConfig

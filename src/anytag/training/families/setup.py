@@ -13,7 +13,7 @@ from anytag.errors import UsageError
 from anytag.foundations.report import Report
 from anytag.language.tokenizers.bert_tokenizer import CAPTION_TOKENS
 from anytag.model.directory import ALIGNMENT_FILE
-from anytag.nn.alignment_file import read_alignment
+from anytag.nn.weights import read_alignment
 from anytag.training.engine.distributed import Strategy, first_process_first
 from anytag.training.engine.task import Setup
 from anytag.training.families.batches import (
