@@ -1,10 +1,19 @@
+from functools import partial
+
 import numpy as np
 import pytest
 from conftest import require_module
 from fixtures_toy import TAGS, plain
 from toy_engine import GREEN, RED, halves, toy_model
 
-from anytag.data_engine.regions import AttentionHeat, CellHeat, HeatRegions, grid_side, region_of_box, region_of_heat
+from anytag.data_engine.regions import (
+    HeatRegions,
+    attention_heat,
+    cell_heat,
+    grid_side,
+    region_of_box,
+    region_of_heat,
+)
 from anytag.errors import ModelError, UsageError
 from anytag.pictures.reading import to_pixels
 
@@ -46,10 +55,10 @@ def features_of(recognizer, picture):
 
 
 def test_a_cells_heat_is_the_tags_score_on_it_alone(recognizer):
-    heat = CellHeat(recognizer)(features_of(recognizer, halves(RED, GREEN)), [BEACH, DOG])
+    heat = cell_heat(recognizer, features_of(recognizer, halves(RED, GREEN)), [BEACH, DOG])
     # Quarters in rows: red, green, red, green. A dog is 0.6 of red, a beach 0.5 of green.
     assert heat == pytest.approx(np.array([[0, 0.5, 0, 0.5], [0.6, 0, 0.6, 0]]), abs=1e-5)
-    regions = HeatRegions(CellHeat(recognizer)).find(
+    regions = HeatRegions(partial(cell_heat, recognizer)).find(
         halves(RED, GREEN), features_of(recognizer, halves(RED, GREEN)), [DOG]
     )
     assert regions[0].box == (0.0, 0.0, 0.5, 1.0)
@@ -57,12 +66,12 @@ def test_a_cells_heat_is_the_tags_score_on_it_alone(recognizer):
 
 
 def test_no_tags_no_regions(recognizer):
-    assert HeatRegions(CellHeat(recognizer)).find(plain(RED), features_of(recognizer, plain(RED)), []) == []
+    assert HeatRegions(partial(cell_heat, recognizer)).find(plain(RED), features_of(recognizer, plain(RED)), []) == []
 
 
 def test_wrong_use(recognizer):
     with pytest.raises(UsageError, match="above 0 and at most 1, not 0"):
-        HeatRegions(CellHeat(recognizer), 0)
+        HeatRegions(partial(cell_heat, recognizer), 0)
     with pytest.raises(ModelError, match="a square grid and their mean, not 7"):
         grid_side(np.zeros((7, 3), np.float32))
 
@@ -94,7 +103,7 @@ class TestTorch:
 
         features = np.random.default_rng(0).normal(size=(5, 16)).astype(np.float32)
         tags = [tiny.vocabulary[3], tiny.vocabulary[0]]
-        heat = AttentionHeat(tiny)(features, tags)
+        heat = attention_heat(tiny, features, tags)
         decoder, queries = tiny.backend.model.recognition_decoder, tiny.labels.queries.tensors["queries"][[3, 0]]
         hidden, seen = queries[None], torch.from_numpy(features)[None]
         with torch.no_grad():
@@ -110,7 +119,7 @@ class TestTorch:
         import torch
 
         features = np.random.default_rng(1).normal(size=(5, 16)).astype(np.float32)
-        heat = CellHeat(tiny)(features, [tiny.vocabulary[2]])
+        heat = cell_heat(tiny, features, [tiny.vocabulary[2]])
         with torch.no_grad():
             # A picture of one token is a picture of that token alone.
             alone = torch.from_numpy(features[1:, None])

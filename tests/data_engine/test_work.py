@@ -11,7 +11,7 @@ from typing import ClassVar
 import pytest
 
 from anytag.data_engine.executors import LocalExecutor
-from anytag.data_engine.work import Digest, Outcome, Problem, Step, finished, perform, run_step
+from anytag.data_engine.work import Outcome, Problem, Step, finished, perform, run_step
 from anytag.errors import AnytagError, DataError, UsageError
 
 
@@ -33,8 +33,8 @@ class Upper(Step):
     def settings(self):
         return {"end": self.end}
 
-    def inputs(self, unit, known=()):
-        return [Digest.of(self.given / f"{unit}.txt", known[0] if known else None)]
+    def files(self, unit):
+        return [self.given / f"{unit}.txt"]
 
     def run(self, unit, output):
         text = (self.given / f"{unit}.txt").read_text()
@@ -47,7 +47,7 @@ class Upper(Step):
         outcome = Outcome(Counter({"pictures_in": 100, "pictures_out": 100}))
         for _ in range(text.count("?")):
             outcome.fail((f"{unit}.txt", "picture", "a question"))
-        outcome.show(lambda: {"text": text})
+        outcome.examples.append({"text": text})
         return outcome
 
 

@@ -1,9 +1,9 @@
-"""Cleaning, the part that decides: what is usual for a tag, and which tags go."""
+"""Cleaning, part two: learn what is typical of each tag, and decide which tags to remove."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,30 +20,30 @@ from anytag.data_engine.manifest import (
     RemovalReason,
     RemovedTag,
 )
-from anytag.data_engine.work import Digest, Outcome, PartsStep, Step
+from anytag.data_engine.work import Outcome, PartsStep, Step
 from anytag.errors import SampleError
 
 Rows = npt.NDArray[np.float64]
 
-#: Removals whose reason is shown in a part's report.
+#: Removals per example in the report.
 _SHOWN = 3
 
 
 @dataclass(frozen=True)
 class ClustersStep(Step):
-    """Regions of all parts to ``clusters-00000.safetensors``: for a group of tags, centers and how far is too far.
+    """Cluster the regions of all parts; a unit is a group of tags, in ``clusters-00000.safetensors``.
 
-    ``tags`` ``[t]`` with ``cuts`` ``[t]`` and ``sizes`` ``[t]`` (their regions); ``centers`` ``[c, W]`` with ``owners``
-    ``[c]``, the tag of each.
+    It contains ``tags`` ``[t]`` with ``cuts`` ``[t]``, the distance from which a region is an outlier, and ``sizes``
+    ``[t]``, their regions; ``centers`` ``[c, W]`` with ``owners`` ``[c]``, the tag of each.
 
     Attributes:
-        folder: Where outputs go.
-        regions: The step that found them.
-        config: How they are clustered.
+        regions: The step that found the regions.
+        config: How to cluster.
     """
 
     name: ClassVar[str] = "cluster regions"
     noun: ClassVar[str] = "clusters"
+    suffix: ClassVar[str] = "safetensors"
 
     folder: Path
     regions: RegionsStep
@@ -53,16 +53,11 @@ class ClustersStep(Step):
     def units(self) -> int:
         return self.config.groups
 
-    @property
-    def suffix(self) -> str:
-        return "safetensors"
-
     def settings(self) -> dict[str, Any]:
         return {"clusters": self.config.of_clusters()}
 
-    def inputs(self, unit: int, known: Sequence[Digest] = ()) -> list[Digest]:
-        paths = [self.regions.output(part) for part in range(self.regions.units)]
-        return Digest.of_all(paths, known)
+    def files(self, unit: int) -> list[Path]:
+        return self.regions.outputs()
 
     def run(self, unit: int, output: Path) -> Outcome:
         from safetensors.numpy import save_file
@@ -77,12 +72,9 @@ class ClustersStep(Step):
             centers, cut = fit_tag(points, self.config, tag)
             fitted.append((tag, size, cut, centers))
             outcome.counts.update({"tags_clustered": 1, "regions_clustered": size})
-            outcome.show(lambda tag=tag, size=size, cut=cut, centers=centers: {  # type: ignore[misc]
-                "tag": self.regions.manifest.vocabulary[tag].name,
-                "regions": size,
-                "clusters": len(centers),
-                "cut": round(cut, 4),
-            })  # fmt: skip
+            if outcome.needs_example:
+                name = self.regions.manifest.vocabulary[tag].name
+                outcome.examples.append({"tag": name, "regions": size, "clusters": len(centers), "cut": round(cut, 4)})
         save_file(
             {
                 "tags": np.array([tag for tag, *_ in fitted], np.int32),
@@ -96,10 +88,10 @@ class ClustersStep(Step):
         return outcome
 
     def _tags(self, unit: int) -> Iterator[tuple[int, int, Rows]]:
-        """Tags of a group, with how many regions they have and the features of those that are fitted on."""
+        """Yield a group's tags with their number of regions, and the features ``[n, W]`` to fit."""
         from safetensors import safe_open
 
-        paths = [self.regions.output(part) for part in range(self.regions.units)]
+        paths = self.regions.outputs()
         sizes: dict[int, list[int]] = defaultdict(lambda: [0] * len(paths))
         for number, path in enumerate(paths):
             with safe_open(path, "np") as file:
@@ -108,7 +100,7 @@ class ClustersStep(Step):
                 if tag % self.config.groups == unit:
                     sizes[tag][number] = count
         chosen = {tag: self._chosen(tag, sum(each)) for tag, each in sizes.items()}
-        taken: dict[int, list[Rows]] = defaultdict(list)
+        fitted: dict[int, list[Rows]] = defaultdict(list)
         before = dict.fromkeys(sizes, 0)
         for number, path in enumerate(paths):
             mine = [tag for tag in sorted(sizes) if sizes[tag][number]]
@@ -120,13 +112,13 @@ class ClustersStep(Step):
                     first, count = int(np.searchsorted(tags, tag)), sizes[tag][number]
                     rows = chosen[tag]
                     wanted = rows[(rows >= before[tag]) & (rows < before[tag] + count)] - before[tag]
-                    taken[tag].append(as_points(features[first : first + count][wanted], self.config.normalize))
+                    fitted[tag].append(as_points(features[first : first + count][wanted], self.config.normalize))
                     before[tag] += count
         for tag in sorted(sizes):
-            yield tag, sum(sizes[tag]), np.concatenate(taken.pop(tag))
+            yield tag, sum(sizes[tag]), np.concatenate(fitted.pop(tag))
 
     def _chosen(self, tag: int, size: int) -> npt.NDArray[np.int64]:
-        """Which of a tag's regions, in the order of parts and rows, are fitted on."""
+        """Return which of a tag's regions, in the order of parts and rows, to fit."""
         if size <= self.config.most_fitted:
             return np.arange(size)
         rng = np.random.default_rng((self.config.seed, tag))
@@ -134,7 +126,7 @@ class ClustersStep(Step):
 
 
 def as_points(features: npt.NDArray[Any], normalize: bool) -> Rows:
-    """Features ``[n, W]`` as the points that are clustered."""
+    """Convert features ``[n, W]`` to points for clustering."""
     points: Rows = features.astype(np.float64)
     if normalize:
         points = points / np.maximum(np.sqrt((points**2).sum(1, keepdims=True)), 1e-12)
@@ -142,15 +134,15 @@ def as_points(features: npt.NDArray[Any], normalize: bool) -> Rows:
 
 
 def fit_tag(points: Rows, config: CleaningConfig, tag: int) -> tuple[Rows, float]:
-    """What is usual for a tag.
+    """Cluster a tag's regions.
 
     Args:
-        points: ``[n, W]``, its regions.
-        config: How.
-        tag: Its id, which the seed is drawn from: no tag depends on which others there are.
+        points: ``[n, W]``.
+        config: How to cluster.
+        tag: The tag's id, which seeds the clustering, so that tags do not affect each other.
 
     Returns:
-        Centers ``[k, W]``, and the distance from the nearest of them beyond which a region is an outlier.
+        Centers ``[k, W]``, and the distance from the nearest center beyond which a region is an outlier.
     """
     k = max(1, min(config.clusters, len(points) // config.regions_per_cluster))
     centers, owners = kmeans(points, k, np.random.default_rng((config.seed, tag, 1)), config.iterations)
@@ -160,13 +152,12 @@ def fit_tag(points: Rows, config: CleaningConfig, tag: int) -> tuple[Rows, float
 
 @dataclass(frozen=True)
 class RemovalStep(PartsStep):
-    """Takes tags away: the parts of a clean manifest. Nothing is ever added.
+    """Remove tags: the parts of a clean manifest. Nothing is ever added.
 
     Attributes:
-        folder: Where outputs go.
-        clusters: The step that says what is usual.
-        config: Which tags go.
-        format: Of the parts.
+        clusters: The step that clustered the regions.
+        config: Which tags to remove.
+        format: Format of the parts.
     """
 
     name: ClassVar[str] = "remove tags"
@@ -183,33 +174,29 @@ class RemovalStep(PartsStep):
     def settings(self) -> dict[str, Any]:
         return {"format": self.format, "removal": self.config.of_removal()}
 
-    def inputs(self, unit: int, known: Sequence[Digest] = ()) -> list[Digest]:
+    def files(self, unit: int) -> list[Path]:
         regions = self.clusters.regions
-        paths = [regions.manifest.part(unit), regions.output(unit)]
-        paths += [self.clusters.output(group) for group in range(self.clusters.units)]
-        return Digest.of_all(paths, known)
+        return [regions.manifest.part(unit), regions.output(unit), *self.clusters.outputs()]
 
     def records(self, unit: int, outcome: Outcome) -> Iterator[PictureRecord]:
         verdicts = self._verdicts(unit)
         for item in self.clusters.regions.manifest.read(unit):
             if isinstance(item, SampleError):
-                continue  # Counted where the regions were looked for.
+                continue  # The first step has counted it.
             made = remove_tags(item, verdicts.get(item.row, {}), self.config)
             gone = {entry.tag.id: entry for entry in made.removed[len(item.removed) :]}
             outcome.counts.update(
                 {"pictures_out": 1, "tags_before": len(item.tag_ids()), "tags_after": len(made.tag_ids())}
             )
             outcome.counts.update(f"removed_{entry.reason}" for entry in gone.values())
-            if gone:
-                outcome.show(lambda made=made, gone=gone: {  # type: ignore[misc]
-                    "id": made.id,
-                    "removed": [f"{entry.tag.name} ({entry.reason})" for entry in gone.values()][:_SHOWN],
-                    "kept": sorted({tag.name for tag in made.tags}),
-                })  # fmt: skip
+            if gone and outcome.needs_example:
+                removed = [f"{entry.tag.name} ({entry.reason})" for entry in gone.values()][:_SHOWN]
+                kept = sorted({tag.name for tag in made.tags})
+                outcome.examples.append({"id": made.id, "removed": removed, "kept": kept})
             yield made
 
     def _verdicts(self, unit: int) -> dict[int, dict[int, tuple[RemovalReason, float | None]]]:
-        """By row and tag, why a tag goes, and the number that decided."""
+        """Return, by row and tag, the reason for removal and the score or distance that decided."""
         from safetensors.numpy import load_file
 
         config = self.config
@@ -226,8 +213,8 @@ class RemovalStep(PartsStep):
             for place in np.flatnonzero(found["scores"] < limits):
                 score = round(float(found["scores"][place]), 4)
                 verdicts[int(rows[place])][int(tags[place])] = ("denied", score)
-        # Outliers go last, so that a region that is both is called what the paper asks first.
-        for tag, (centers, cut) in self._usual().items():
+        # Last, so that "outlier", the paper's first check, is the reason for regions that fail both checks.
+        for tag, (centers, cut) in self._clusters().items():
             first, last = np.searchsorted(tags, [tag, tag + 1])
             if first < last:
                 apart = distances(as_points(found["features"][first:last], config.normalize), centers).min(1)
@@ -235,21 +222,22 @@ class RemovalStep(PartsStep):
                     verdicts[int(rows[first + place])][tag] = ("outlier", round(float(apart[place]), 4))
         return verdicts
 
-    def _usual(self) -> dict[int, tuple[Rows, float]]:
+    def _clusters(self) -> dict[int, tuple[Rows, float]]:
+        """Return the centers and cut of each tag."""
         from safetensors.numpy import load_file
 
-        usual: dict[int, tuple[Rows, float]] = {}
-        for group in range(self.clusters.units):
-            found = load_file(self.clusters.output(group))
+        clusters: dict[int, tuple[Rows, float]] = {}
+        for path in self.clusters.outputs():
+            found = load_file(path)
             for tag, cut in zip(found["tags"].tolist(), found["cuts"].tolist(), strict=True):
-                usual[tag] = (found["centers"][found["owners"] == tag], cut)
-        return usual
+                clusters[tag] = (found["centers"][found["owners"] == tag], cut)
+        return clusters
 
 
 def remove_tags(
     record: PictureRecord, verdicts: dict[int, tuple[RemovalReason, float | None]], config: CleaningConfig
 ) -> PictureRecord:
-    """A record without the tags that a verdict stands on; protected ones stay."""
+    """Return a record without the tags in ``verdicts``, unless they are protected."""
     safe = {tag.id for tag in record.tags if tag.source in config.protected}
     gone = verdicts.keys() - safe
     removed = tuple(RemovedTag(tag, *verdicts[tag.id]) for tag in record.tags if tag.id in gone)

@@ -1,4 +1,4 @@
-"""Cleaning, the part that sees pictures: regions of tags, their features, and what the model says of them alone."""
+"""Cleaning, part one: find the regions of tags, their features, and the model's scores on them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,15 @@ from anytag.data_engine.cleaning_config import CleaningConfig
 from anytag.data_engine.inputs import digest_part
 from anytag.data_engine.manifest import Manifest, PictureRecord
 from anytag.data_engine.models import Model, loaded, model_name, pictures_of
-from anytag.data_engine.regions import AttentionHeat, BoxSides, CellHeat, HeatRegions, Region, RegionSource, grid_side
+from anytag.data_engine.regions import (
+    BoxSides,
+    HeatRegions,
+    Region,
+    RegionSource,
+    attention_heat,
+    cell_heat,
+    grid_side,
+)
 from anytag.data_engine.work import Digest, Outcome, Step
 from anytag.datasets.sources import SampleSource
 from anytag.errors import PictureError
@@ -33,28 +41,27 @@ _DECODERS = 2
 
 @cache
 def region_source(model: Model, config: CleaningConfig) -> RegionSource:
-    """What finds the regions, loaded once in this process.
+    """Load the region finder, once per process.
 
     Raises:
-        UsageError: If a detector is asked for and not named.
+        UsageError: If a detector is needed and not configured.
     """
     recognizer = loaded(model)
-    if config.regions == "cells":
-        return HeatRegions(CellHeat(recognizer), config.region_share)
-    if config.regions == "attention":
-        return HeatRegions(AttentionHeat(recognizer), config.region_share)
+    if config.regions in ("cells", "attention"):
+        heat = cell_heat if config.regions == "cells" else attention_heat
+        return HeatRegions(partial(heat, recognizer), config.region_share)
     from anytag.data_engine.grounding_dino import GroundingDinoRegions, check_detector
 
     return GroundingDinoRegions(check_detector(config.detector), config.box_threshold)
 
 
 def crop_sides(box: BoxSides, margin: float, smallest: float) -> BoxSides:
-    """A region's box, enlarged by a margin on every side and to the smallest size, moved back into the picture.
+    """Enlarge a box by a margin on every side and to a minimum size, and shift it into the picture.
 
     Args:
-        box: Left, upper, right, lower; shares of the picture.
-        margin: Share of the box's own width and height.
-        smallest: Least width and height, as shares of the picture's.
+        box: Left, upper, right, lower; as shares of the picture.
+        margin: As a share of the box's width and height.
+        smallest: Minimum width and height, as shares of the picture's.
     """
 
     def along(start: float, end: float) -> tuple[float, float]:
@@ -68,7 +75,7 @@ def crop_sides(box: BoxSides, margin: float, smallest: float) -> BoxSides:
 
 @dataclass
 class _Found:
-    """Regions of a part, in the order in which they were found."""
+    """The regions in a part, in the order in which they were found."""
 
     tags: list[int] = field(default_factory=list)
     rows: list[int] = field(default_factory=list)
@@ -79,7 +86,7 @@ class _Found:
     missing: list[tuple[int, int]] = field(default_factory=list)
 
     def save(self, path: Path, width: int) -> None:
-        """Write all, by tag and then picture, so that a tag's regions are neighbors."""
+        """Write all regions, sorted by tag and then picture."""
         from safetensors.numpy import save_file
 
         order = np.lexsort((self.rows, self.tags))
@@ -99,22 +106,22 @@ class _Found:
 
 @dataclass(frozen=True)
 class RegionsStep(Step):
-    """Pictures to ``regions-00000.safetensors``: a row for every judged tag of every picture, by tag.
+    """Find a region for each tag of each picture: ``regions-00000.safetensors``, with rows sorted by tag.
 
-    ``tags`` and ``rows`` say whose region it is; ``features`` ``[n, W]``, ``boxes`` ``[n, 4]``; ``scores``, what the
-    model gives the tag on the crop (not a number if it was not asked), and ``limits``, the score from which on the tag
-    counts as found; ``missing`` ``[m, 2]``, tags and rows without a region.
+    It contains each region's ``tags`` and ``rows``, ``features`` ``[n, W]`` and ``boxes`` ``[n, 4]``; ``scores``, the
+    model's score of the tag on the crop (NaN if it was not asked), and ``limits``, the tag's threshold; and ``missing``
+    ``[m, 2]``, tags and rows without a region.
 
     Attributes:
-        folder: Where outputs go.
-        manifest: Whose tags are judged.
+        manifest: The manifest to clean.
         source: Its pictures.
-        model: Finds regions, makes features, judges crops.
-        config: How.
+        model: Finds regions, computes features, and scores crops.
+        config: How to do so.
     """
 
     name: ClassVar[str] = "find regions"
     noun: ClassVar[str] = "regions"
+    suffix: ClassVar[str] = "safetensors"
 
     folder: Path
     manifest: Manifest
@@ -126,16 +133,14 @@ class RegionsStep(Step):
     def units(self) -> int:
         return self.manifest.parts
 
-    @property
-    def suffix(self) -> str:
-        return "safetensors"
-
     def settings(self) -> dict[str, Any]:
         return {"model": model_name(self.model), "regions": self.config.of_regions()}
 
+    def files(self, unit: int) -> list[Path]:
+        return [self.manifest.part(unit), self.manifest.vocabulary_path]
+
     def inputs(self, unit: int, known: Sequence[Digest] = ()) -> list[Digest]:
-        paths = (self.manifest.part(unit), self.manifest.vocabulary_path)
-        return [*Digest.of_all(paths, known), *digest_part(self.source, unit, known)]
+        return [*super().inputs(unit, known), *digest_part(self.source, unit, known)]
 
     def run(self, unit: int, output: Path) -> Outcome:
         recognizer, outcome, found = loaded(self.model), Outcome(), _Found()
@@ -160,7 +165,7 @@ class RegionsStep(Step):
         return outcome
 
     def _judged(self, record: PictureRecord, known: dict[int, VocabularyTag], outcome: Outcome) -> list[int]:
-        """The tags of a picture that are judged, ascending."""
+        """Return the ids of a picture's tags to judge, ascending."""
         config = self.config
         safe = {tag.id for tag in record.tags if tag.source in config.protected}
         wanted = {
@@ -182,7 +187,7 @@ class RegionsStep(Step):
 def _decoded(
     jobs: Iterator[tuple[tuple[PictureRecord, list[int]], Callable[[], Image.Image]]], outcome: Outcome
 ) -> Iterator[tuple[PictureRecord, list[int], Image.Image]]:
-    """Pictures as they are decoded; those that cannot be are counted as failed."""
+    """Yield decoded pictures, and count those that cannot be decoded as failed."""
     for (record, tags), load in jobs:
         try:
             yield record, tags, load()
@@ -191,7 +196,7 @@ def _decoded(
 
 
 class _Judge:
-    """Regions of a batch of pictures, their features, and the model's scores on their crops."""
+    """Finds the regions in a batch of pictures, their features, and the model's scores on their crops."""
 
     def __init__(self, recognizer: Recognizer, regions: RegionSource, config: CleaningConfig):
         self.recognizer, self.regions, self.config = recognizer, regions, config
@@ -207,17 +212,17 @@ class _Judge:
         for place, (record, ids, picture) in enumerate(pictures):
             features = whole.features[place]
             regions = self.regions.find(picture, features, tags[place])
-            seen = [(i, tag, at) for i, tag, at in zip(ids, tags[place], regions, strict=True) if at is not None]
+            located = [(i, tag, at) for i, tag, at in zip(ids, tags[place], regions, strict=True) if at is not None]
             found.missing += [(i, record.row) for i, at in zip(ids, regions, strict=True) if at is None]
-            crops = self._crops(picture, [at for _, _, at in seen])
-            for number, (id, tag, at) in enumerate(seen):
+            crops = self._crops(picture, [region for _, _, region in located])
+            for number, (id, tag, region) in enumerate(located):
                 found.tags.append(id)
                 found.rows.append(record.row)
-                found.boxes.append(at.box)
+                found.boxes.append(region.box)
                 if crops is not None and self.config.feature == "crop":
                     found.features.append(crops.features[number, 0])
                 else:
-                    found.features.append(self._pooled(features, at))
+                    found.features.append(self._pooled(features, region))
                 score, limit = self._score(crops, number, tag)
                 found.scores.append(score)
                 found.limits.append(limit)
@@ -241,7 +246,7 @@ class _Judge:
     @staticmethod
     def _pooled(features: FloatArray, region: Region) -> FloatArray:
         weights = region.weights.reshape(-1)
-        assert grid_side(features) ** 2 == len(weights), "a region source answers on the features' own grid"
+        assert grid_side(features) ** 2 == len(weights), "regions must use the grid of the features"
         pooled: FloatArray = (weights @ features[1:].astype(np.float64)).astype(np.float32)
         return pooled
 
@@ -254,14 +259,13 @@ class _Judge:
         return float(self.recognizer.scorer.scores(one, label)[0, 0]), limit
 
     def _label(self, tag: VocabularyTag) -> LabelSet:
-        """The tag as the only label."""
         if tag.id not in self._labels:
             self._labels[tag.id] = self.recognizer.labels.of([tag])
         return self._labels[tag.id]
 
 
 def _known_tags(vocabulary: TagVocabulary, of_model: TagVocabulary) -> dict[int, VocabularyTag]:
-    """Which tag of the model's is each of the manifest's; those that the model does not know are left out."""
+    """Return the model's tag for each of the manifest's tags that the model knows."""
     pairs: Iterator[tuple[int, VocabularyTag | None]] = (
         (tag.id, of_model.find(tag.name, tag.kind)) for tag in vocabulary
     )

@@ -1,4 +1,4 @@
-"""The settings of cleaning. RAM says what is done (section 3.3) and leaves open nearly all of how."""
+"""Settings of cleaning. RAM describes the steps (section 3.3), but few of the settings."""
 
 from __future__ import annotations
 
@@ -12,55 +12,53 @@ from anytag.recognition import TagKind
 
 
 class CleaningConfig(Settings):
-    """What is cleaned, and how.
+    """Which tags are cleaned, and how.
 
-    From the paper: regions of each tag, k-means++, the farthest 10 % lose the tag, and so do those on whose region the
-    model does not find it. Everything else is ours, with the reason beside it.
+    From the paper: regions of each tag, k-means++, removal of the farthest 10 %, and of tags that the model does not
+    find on their region. Everything else is our choice, for the reasons given.
 
     Attributes:
-        kinds: Kinds of tags that are judged. Objects: the paper's detector finds nothing else, and where "sunny" or
-            "wedding" begins and ends nobody can say.
-        tags: Names of the only tags that are judged (the paper's 534 categories). ``None``: all of those kinds.
-        protected: Sources whose tags are never taken away: what people gave as a label is better than any model's
-            doubt. Tags of captions are not protected, as in the paper: captions of the web often speak of other things.
+        kinds: Kinds of tags to judge. Objects: the paper's detector finds nothing else, and "sunny" or "wedding" has no
+            clear region.
+        tags: Names of the only tags to judge (the paper's 534 categories). ``None``: all of those kinds.
+        protected: Sources whose tags are never removed: labels given by people are better than a model's doubt. Tags of
+            captions are not protected, as in the paper: captions from the web often describe other things.
         regions: ``attention`` or ``cells`` of the recognition decoder (:mod:`anytag.data_engine.regions`), or
-            ``grounding_dino`` as in the paper. Attention: it needs no other model and next to no time, and wrong tags
-            stand out as well by it as by cells (``benchmarks/cleaning_quality.py``).
-        region_share: Of the warmest cell's heat that a cell of the region needs. A third: attention settles on telling
-            parts, and half would cut the rest of the thing off.
+            ``grounding_dino`` as in the paper. Attention needs no other model and almost no time, and separates wrong
+            tags as well as cells do (``benchmarks/cleaning_quality.py``).
+        region_share: Share of the hottest cell's heat from which a cell belongs to the region. A third: attention
+            focuses on distinctive parts, and half would cut off the rest.
         detector: Folder of the Grounding DINO weights.
-        box_threshold: Of the detector's boxes; 0.35, as its authors' demo has it.
-        without_region: What becomes of a tag for which no region is found. ``keep``: a detector that is not sure of a
-            "drop of water" says nothing about it.
-        feature: What is clustered: the picture's features, averaged over the ``region``, or the features of its
-            ``crop``. Region: they know their surroundings, and cost nothing.
-        normalize: Whether features are brought to length 1, so that distance is angle: how strongly something shows
-            varies with its size more than with what it is.
-        clusters: k: "bat" has two senses, and a dog has a front and a side; a few suffice, since every cluster needs
+        box_threshold: The detector's threshold; 0.35, as in its authors' demo.
+        without_region: What to do with a tag without a region. ``keep``: a detector that is unsure about a "drop of
+            water" is no evidence against it.
+        feature: What to cluster: the picture's features, averaged over the ``region``, or the features of its ``crop``.
+            Region: they include the surroundings, and cost nothing.
+        normalize: Scale features to length 1, so that distance is angle: their length depends more on an object's size
+            than on what it is.
+        clusters: k: "bat" has two senses, and a dog has a front and a side; few suffice, since each cluster needs
             members.
-        regions_per_cluster: Fewer clusters are made of a tag that has not this many regions for each; a center of a few
-            regions follows the outliers among them.
-        min_regions: Tags with fewer regions are not clustered: with ten there is just one to lose, and no way to tell
-            which.
-        smallest_cluster: Share of a tag's regions below which a cluster is not a sense of the tag but outliers that
-            found each other.
-        outlier_share: The farthest share of a tag's regions, which lose the tag; the paper's 10 %.
-        denial: Whether the model is asked again on the region.
-        crop_margin: By how much of its width and height a region is enlarged on every side before the model looks:
-            things are recognized by what is around them, and the grid is coarse. With a tenth, the shipped model tells
-            right from wrong worse than on the whole picture.
-        smallest_crop: A crop's least width and height as shares of the picture's; enlarged more, things look like
-            nothing that the model has seen.
-        denial_threshold: The score below which the model denies a tag. ``None``: ``denial_factor`` times the score from
-            which on the tag counts as found.
-        denial_factor: The paper's is 1, "not predicted". A tenth: a model misses many small things that are there, and
-            a tag should go because the model sees that it is wrong, not because it hesitates. Half costs the shipped
-            model a third more of the right tags for few of the wrong ones; a stronger model can afford it.
-        most_fitted: Regions of a tag that centers and cut are fitted on, drawn at random from more; bounds memory.
-        iterations: Of k-means, at most.
-        groups: Groups that tags are divided into for clustering; each is a unit of work and holds its tags' features in
-            memory.
-        seed: Of drawing and clustering.
+        regions_per_cluster: Regions per cluster below which a tag gets fewer clusters: with few regions, a center
+            follows the outliers.
+        min_regions: Tags with fewer regions are not clustered: of ten regions only one could be removed, and nothing
+            says which.
+        smallest_cluster: Share of a tag's regions below which a cluster consists of similar outliers and is dropped.
+        outlier_share: Share of a tag's regions that are farthest away, and lose the tag; the paper's 10 %.
+        denial: Whether to score the tag again on the region.
+        crop_margin: Share of its width and height by which a region is enlarged on every side for this: context helps
+            to recognize things, and the grid is coarse. With a tenth, the shipped model separates right from wrong tags
+            worse than on the whole picture.
+        smallest_crop: A crop's minimum width and height as shares of the picture's; smaller crops look like nothing
+            that the model was trained on.
+        denial_threshold: Score below which the model denies a tag. ``None``: ``denial_factor`` times the tag's
+            threshold.
+        denial_factor: 1 in the paper ("not predicted"). A tenth: a model misses many small things, and a tag should be
+            removed because it is wrong, not because the model is unsure. Half would cost the shipped model a third more
+            of the right tags for few of the wrong ones; a stronger model can afford it.
+        most_fitted: Most regions of a tag to fit, a random sample of more; bounds memory.
+        iterations: Most iterations of k-means.
+        groups: Groups of tags for clustering; each is a unit of work, with its tags' features in memory.
+        seed: Seed of sampling and clustering.
     """
 
     kinds: tuple[TagKind, ...] = ("object",)
@@ -89,16 +87,16 @@ class CleaningConfig(Settings):
     seed: Seed = 0
 
     def of_regions(self) -> dict[str, object]:
-        """The settings that regions, their features and scores depend on."""
+        """Return the settings that determine regions, their features and scores."""
         names = {"kinds", "tags", "protected", "regions", "region_share", "detector", "box_threshold", "feature"}
         return self.model_dump(mode="json", include=names | {"denial", "crop_margin", "smallest_crop"})
 
     def of_clusters(self) -> dict[str, object]:
-        """The settings that centers and cuts depend on, beside the regions."""
+        """Return the settings that determine centers and cuts, besides the regions."""
         names = {"normalize", "clusters", "regions_per_cluster", "min_regions", "smallest_cluster", "outlier_share"}
         return self.model_dump(mode="json", include=names | {"most_fitted", "iterations", "groups", "seed"})
 
     def of_removal(self) -> dict[str, object]:
-        """The settings that decide which tags go, beside centers, cuts and scores."""
+        """Return the settings that determine which tags are removed, besides centers, cuts and scores."""
         names = {"normalize", "without_region", "denial", "denial_threshold", "denial_factor", "protected"}
         return self.model_dump(mode="json", include=names)

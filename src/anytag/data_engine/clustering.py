@@ -1,4 +1,4 @@
-"""k-means++ and the points that lie farthest from its centers, in NumPy."""
+"""k-means++ and outliers, in NumPy."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ Points = npt.NDArray[np.float64]
 
 
 def distances(points: Points, centers: Points) -> npt.NDArray[np.float64]:
-    """The Euclidean distance of each point from each center.
+    """Return the Euclidean distance of each point from each center.
 
-    Rows are computed by themselves, so that a point's distance does not depend on which others are asked for.
+    Rows are computed separately, so that a point's distance does not depend on other points.
 
     Args:
         points: ``[n, d]``.
@@ -27,7 +27,7 @@ def distances(points: Points, centers: Points) -> npt.NDArray[np.float64]:
 
 
 def seed_centers(points: Points, k: int, rng: np.random.Generator) -> Points:
-    """k-means++ (Arthur & Vassilvitskii, 2007): each next center is drawn by squared distance from those before."""
+    """Seed centers by k-means++ (Arthur & Vassilvitskii, 2007): each is drawn by squared distance from those before."""
     centers = [points[rng.integers(len(points))]]
     nearest = distances(points, np.array(centers))[:, 0] ** 2
     while len(centers) < k and (total := nearest.sum()) > 0:
@@ -39,11 +39,11 @@ def seed_centers(points: Points, k: int, rng: np.random.Generator) -> Points:
 def kmeans(
     points: Points, k: int, rng: np.random.Generator, iterations: int = 50
 ) -> tuple[Points, npt.NDArray[np.intp]]:
-    """Lloyd's iterations from k-means++ seeds.
+    """Run Lloyd's algorithm from k-means++ seeds.
 
     Args:
         points: ``[n, d]``, n at least 1.
-        k: Clusters wanted; fewer come of fewer distinct points.
+        k: Clusters; there are fewer if there are fewer distinct points.
         rng: Draws the seeds.
         iterations: At most so many; it stops when no point changes its cluster.
 
@@ -58,17 +58,17 @@ def kmeans(
             break
         owners = now
         for cluster in range(len(centers)):
-            # A cluster that has lost its points stays where it is.
+            # An empty cluster keeps its center.
             if (mine := owners == cluster).any():
                 centers[cluster] = points[mine].mean(0)
     return centers, owners
 
 
 def centers_of_weight(centers: Points, owners: npt.NDArray[np.intp], share: float) -> Points:
-    """The centers of clusters that hold a share of the points at least; the largest always stays.
+    """Return the centers of clusters with at least a share of the points; the largest always stays.
 
-    k-means++ likes far points for seeds: a few outliers easily make a cluster of their own, in whose middle they would
-    look like the most typical of all.
+    k-means++ prefers distant points as seeds, so a few outliers easily make a cluster of their own, in which they would
+    look typical.
     """
     sizes = np.bincount(owners, minlength=len(centers))
     kept = sizes >= max(1, share * len(owners))
@@ -78,16 +78,16 @@ def centers_of_weight(centers: Points, owners: npt.NDArray[np.intp], share: floa
 
 
 def outlier_cut(apart: npt.NDArray[np.float64], share: float) -> float:
-    """The distance beyond which the farthest share of points lies.
+    """Return the distance beyond which the farthest share of points lies.
 
     Args:
         apart: ``[n]``, distances.
-        share: Of points to cut off, 0 to below 1; of n points floor(share * n) are beyond the cut, or fewer if several
-            are equally far.
+        share: Share of points to cut off, 0 to below 1; of n points floor(share * n) are beyond the cut, or fewer if
+            several are equally far.
 
     Returns:
-        Half way between the last that stays and the first that goes, so that rounding decides nothing; infinity if
-        none goes.
+        Half way between the last that stays and the first that goes, so that rounding does not matter; infinity if none
+        goes.
     """
     count = int(np.floor(share * len(apart) + 1e-9))
     if not count:

@@ -1,7 +1,7 @@
-"""Who does the units of a step: this process, several processes, or a Ray cluster.
+"""Perform the units of a step in this process, in several processes, or on a Ray cluster.
 
-Each unit reads and writes files and gives back its marker alone, so that on many machines the source and the work
-folder have to be the same paths everywhere. Ray Data schedules there, and gives the units of lost workers to others.
+Units read and write files and return only their marker, so the source and the work folder need the same paths on all
+machines. Ray Data schedules them, and reassigns the units of lost workers.
 """
 
 from __future__ import annotations
@@ -19,21 +19,19 @@ from anytag.foundations.worker_processes import process_pool
 
 
 class Executor(Protocol):
-    """Performs units of a step."""
+    """Performs units of a step, and yields results as they are done."""
 
-    def __call__(self, step: Step, units: Sequence[int]) -> Iterator[Marker | Problem]:
-        """Perform units; results come as they are done."""
-        ...
+    def __call__(self, step: Step, units: Sequence[int]) -> Iterator[Marker | Problem]: ...
 
 
 class LocalExecutor:
     """This machine.
 
     Args:
-        workers: Processes; 1: this one. Each loads what the step needs, such as a model.
+        workers: Processes, each of which loads what the step needs, such as a model; 1: only this process.
 
     Raises:
-        UsageError: If there are none.
+        UsageError: If ``workers`` is not positive.
     """
 
     def __init__(self, workers: int = 1):
@@ -42,10 +40,10 @@ class LocalExecutor:
         self.workers = workers
 
     def __call__(self, step: Step, units: Sequence[int]) -> Iterator[Marker | Problem]:
-        """Perform units; results come as they are done.
+        """Perform units; yield results as they are done.
 
         Raises:
-            AnytagError: If a worker dies. What was done stays done.
+            AnytagError: If a worker dies. Finished units stay done.
         """
         if self.workers == 1 or len(units) < 2:
             yield from (perform(step, unit) for unit in units)
@@ -75,27 +73,22 @@ def _perform_here(unit: int) -> Marker | Problem:
 
 
 class RayExecutor(RayWorkers):
-    """A Ray cluster; each of its workers holds what the step needs, such as a model."""
+    """A Ray cluster, of which each worker loads what the step needs, such as a model."""
 
     def __call__(self, step: Step, units: Sequence[int]) -> Iterator[Marker | Problem]:
-        """Perform units; results come as they are done."""
         if not units:
             return
         self.connect()
         with quiet_data() as data:
             rows = data.from_items([{"unit": int(unit)} for unit in units], override_num_blocks=len(units))
-            done = rows.map(
-                RayWorker,
-                fn_constructor_args=(step,),
-                **self.pool(len(units)),
-            )
+            done = rows.map(RayWorker, fn_constructor_args=(step,), **self.pool(len(units)))
             for row in done.iter_rows():
                 marker = Marker.from_json(json.loads(row["done"])) if not row["problem"] else None
                 yield marker or Problem(row["problem"], row["done"])
 
 
 class RayWorker:
-    """An actor of Ray Data: performs units of one step."""
+    """An actor of Ray Data that performs units of one step."""
 
     def __init__(self, step: Step):
         self.step = step
@@ -104,5 +97,5 @@ class RayWorker:
         done = perform(self.step, int(row["unit"]))
         if isinstance(done, Problem):
             return {"done": done.kind, "problem": done.message}
-        # As text: Arrow would want the markers of all units to have the same fields.
+        # As text, since Arrow requires the same fields in all markers.
         return {"done": json.dumps(done.to_json()), "problem": ""}

@@ -1,4 +1,4 @@
-"""The current model writes captions and tags for every picture; the originals stay beside them (RAM, section 3.3)."""
+"""Add captions and tags by the current model to the original ones (RAM, section 3.3)."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ from anytag.recognition import Failure, Recognition, TagKind
 
 
 class GenerateConfig(Settings):
-    """What the model is asked for.
+    """What the model generates.
 
     Attributes:
-        captions: ``guided`` by the tags that the model finds, ``plain`` (by none), or ``none`` at all. The paper does
-            not say; guided ones name more of what is there (Tag2Text, table 5).
-        threshold: One score from which on a tag counts, 0 to 1, for all tags. ``None``: each tag's own, which is where
-            precision and recall balance. The paper leaves it open.
-        top: At most so many tags a picture. ``None``: all.
+        captions: ``guided`` by the tags that the model finds, ``plain`` (without tags), or ``none``. The paper does not
+            say; guided ones name more of what is there (Tag2Text, table 5).
+        threshold: Threshold of all tags, 0 to 1. ``None``: each tag's own, which balances precision and recall. The
+            paper leaves it open.
+        top: Most tags per picture. ``None``: all.
         kinds: Only tags of these kinds. ``None``: all.
         num_beams: Width of the beam search. ``None``: the model's default.
-        sample: Draw captions instead of searching for the best: more varied, less exact.
-        seed: Of the drawing.
+        sample: Sample captions instead of searching for the best: more varied, less accurate.
+        seed: Seed of sampling.
     """
 
     captions: Literal["guided", "plain", "none"] = "guided"
@@ -56,18 +56,17 @@ class GenerateConfig(Settings):
 
 @dataclass(frozen=True)
 class GenerateStep(PartsStep):
-    """Adds a model's captions and tags to a manifest.
+    """Add a model's captions and tags to a manifest.
 
-    A picture that cannot be read is counted, reported and left out. A tag of the model's that the manifest's vocabulary
-    does not know is left out; the report says how many.
+    A picture that cannot be read is counted, reported and dropped. Tags of the model that the manifest's vocabulary
+    lacks are dropped and counted.
 
     Attributes:
-        folder: Where outputs go.
         manifest: The manifest so far.
         source: Its pictures.
-        model: Writes.
-        config: What it is asked for.
-        format: Of the parts.
+        model: Generates captions and tags.
+        config: What to generate.
+        format: Format of the parts.
     """
 
     name: ClassVar[str] = "generate"
@@ -86,14 +85,16 @@ class GenerateStep(PartsStep):
     def settings(self) -> dict[str, Any]:
         return {"format": self.format, "model": model_name(self.model), "generate": self.config.model_dump()}
 
+    def files(self, unit: int) -> list[Path]:
+        return [self.manifest.part(unit), self.manifest.vocabulary_path]
+
     def inputs(self, unit: int, known: Sequence[Digest] = ()) -> list[Digest]:
-        paths = (self.manifest.part(unit), self.manifest.vocabulary_path)
-        return [*Digest.of_all(paths, known), *digest_part(self.source, unit, known)]
+        return [*super().inputs(unit, known), *digest_part(self.source, unit, known)]
 
     def records(self, unit: int, outcome: Outcome) -> Iterator[PictureRecord]:
         ids = load_ids(self.manifest.vocabulary_path)
         parser, name = load_parser(), model_name(self.model)
-        # The recognizer reads ahead: records wait here until the results of their pictures come.
+        # Records whose pictures the recognizer has read ahead.
         waiting: deque[PictureRecord] = deque()
 
         def pictures() -> Iterator[tuple[str, PictureSource]]:
@@ -116,15 +117,19 @@ class GenerateStep(PartsStep):
                 tags += as_tags(ids.vocabulary, named, "generated")
                 outcome.counts.update({"captions_generated": 1, "tags_generated": len(named)})
             made = replace(record, captions=tuple(captions), tags=in_order(tags))
-            outcome.counts["tags_new"] += len(made.tag_ids() - record.tag_ids())
-            outcome.counts["tags_before"] += len(record.tag_ids())
-            outcome.counts["tags_after"] += len(made.tag_ids())
-            outcome.show(lambda result=result, record=record: {  # type: ignore[misc]
-                "id": record.id,
-                "captions": [caption.text for caption in record.captions[:1]],
-                "generated": result.caption,
-                "new_tags": sorted({tag.name for tag in result.tags} - {tag.name for tag in record.tags}),
-            })  # fmt: skip
+            before, after = record.tag_ids(), made.tag_ids()
+            outcome.counts.update(
+                {"tags_new": len(after - before), "tags_before": len(before), "tags_after": len(after)}
+            )
+            if outcome.needs_example:
+                outcome.examples.append(
+                    {
+                        "id": record.id,
+                        "captions": [caption.text for caption in record.captions[:1]],
+                        "generated": result.caption,
+                        "new_tags": sorted({tag.name for tag in result.tags} - {tag.name for tag in record.tags}),
+                    }
+                )
             yield made
         outcome.counts.update(ids.unknown)
 
@@ -148,7 +153,7 @@ class GenerateStep(PartsStep):
 
 
 def _teacher_tags(result: Recognition, ids: TagIds) -> list[ManifestTag]:
-    """A model's tags under the manifest's ids, in which its own vocabulary need not agree."""
+    """Return a model's tags with the manifest's ids, since its vocabulary may differ."""
     found = []
     for tag in result.tags:
         mapped = as_tags(ids.vocabulary, ids.of_kind(tag.name, tag.kind), "teacher")

@@ -1,4 +1,4 @@
-"""Regions from Grounding DINO (Liu et al., 2023), as in RAM's own cleaning; needs its weights and ``transformers``."""
+"""Regions from Grounding DINO (Liu et al., 2023), as in RAM's cleaning; needs its weights and ``transformers``."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from anytag.model.vocabulary import VocabularyTag
 
 
 def check_detector(folder: str | Path | None) -> Path:
-    """The folder of the weights, if they and what runs them are there; nothing is loaded.
+    """Return the folder of the weights, after checking that they and their library are there; nothing is loaded.
 
     Raises:
         MissingExtraError: If ``transformers`` is not installed.
-        UsageError: If no folder is named.
-        ModelError: If there are no such weights in the folder.
+        UsageError: If no folder is given.
+        ModelError: If the folder has no such weights.
     """
     if folder is None:
         raise UsageError("regions are to come from Grounding DINO: say where its weights are (detector)")
@@ -35,9 +35,9 @@ def check_detector(folder: str | Path | None) -> Path:
 class GroundingDinoRegions:
     """The best box of each tag.
 
-    The names of a picture's tags are asked for together, with full stops between them, which keep them from seeing
-    each other. A box's score for a tag is the mean over the word pieces of its name: with the largest, as in the
-    authors' demo, any dog would be a hot dog.
+    A picture's tags are detected together, separated by full stops so that they do not attend to each other. A box's
+    score for a tag is the mean over the word pieces of its name: with the maximum, as in the authors' demo, any dog
+    would be a hot dog.
 
     Args:
         folder: The weights, in the layout of ``transformers`` (``IDEA-Research/grounding-dino-base``, downloaded).
@@ -45,7 +45,7 @@ class GroundingDinoRegions:
 
     Raises:
         MissingExtraError: If ``transformers`` is not installed.
-        ModelError: If there are no such weights in the folder.
+        ModelError: If the folder has no such weights.
     """
 
     def __init__(self, folder: str | Path, box_threshold: float = 0.35):
@@ -56,7 +56,7 @@ class GroundingDinoRegions:
         check_detector(folder)
         try:
             self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-            # Through Pillow: the other way needs torchvision.
+            # The other backend needs torchvision.
             self._prepare: Any = AutoImageProcessor.from_pretrained(folder, local_files_only=True, backend="pil")
             model: Any = GroundingDinoForObjectDetection.from_pretrained(folder, local_files_only=True)
         except (OSError, ValueError, KeyError) as error:
@@ -65,7 +65,7 @@ class GroundingDinoRegions:
         self._stop = self._tokenizer.convert_tokens_to_ids(".")
 
     def find(self, picture: Image.Image, features: FloatArray, tags: Sequence[VocabularyTag]) -> list[Region | None]:
-        """The best region of each tag; see :class:`~anytag.data_engine.regions.RegionSource`."""
+        """Find each tag's region; see :class:`~anytag.data_engine.regions.RegionSource`."""
         import torch
 
         found: list[Region | None] = []
@@ -74,13 +74,13 @@ class GroundingDinoRegions:
         for ids, spans in self._texts([tag.name for tag in tags]):
             text = torch.tensor([ids])
             with torch.inference_mode():
-                seen = self._model(
+                output = self._model(
                     **pixels,
                     input_ids=text,
                     attention_mask=torch.ones_like(text),
                     token_type_ids=torch.zeros_like(text),
                 )
-            scores, boxes = seen.logits[0].float().sigmoid(), seen.pred_boxes[0].float()
+            scores, boxes = output.logits[0].float().sigmoid(), output.pred_boxes[0].float()
             for first, last in spans:
                 of_tag = scores[:, first:last].mean(1)
                 best = int(of_tag.argmax())
@@ -91,7 +91,7 @@ class GroundingDinoRegions:
         return found
 
     def _texts(self, names: Sequence[str]) -> Iterator[tuple[list[int], list[tuple[int, int]]]]:
-        """Token ids of as many names as fit at a time, and where each name stands among them."""
+        """Yield the token ids of as many names as fit at a time, and the span of each name."""
         start, end = self._tokenizer.cls_token_id, self._tokenizer.sep_token_id
         limit = int(self._model.config.max_text_len)
         ids: list[int] = [start]

@@ -1,4 +1,4 @@
-"""What the engine reads: sources of pictures, and captions without pictures."""
+"""Inputs of the engine: sources of pictures, and captions without pictures."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from anytag.datasets.sources import IndexedSource, SampleSource
 from anytag.errors import SampleError, UsageError
 from anytag.foundations.wording import counted
 
-#: Lines of a caption file that make a part.
+#: Lines per part of a caption file.
 LINES_PER_PART = 20_000
 
 
 class CaptionLines(SampleSource):
-    """Text files with a caption per line; their samples have no pictures (their bytes are empty).
+    """Text files with a caption per line, as samples without pictures (their bytes are empty).
 
     Args:
-        paths: Plain or gzip, in UTF-8; what is not is replaced. They are gone through once to count lines.
-        captions_per_picture: Lines that belong to one picture.
-        lines_per_part: Lines of a part.
+        paths: Plain or gzip, in UTF-8; invalid bytes are replaced. They are read once to count lines.
+        captions_per_picture: Lines per picture.
+        lines_per_part: Lines per part.
 
     Raises:
         UsageError: If a file cannot be read.
@@ -54,7 +54,7 @@ class CaptionLines(SampleSource):
         return len(self._blocks)
 
     def file_of(self, part: int) -> Path:
-        """The file that a part is of."""
+        """Return the file that contains a part."""
         return self.paths[self._blocks[part][0]]
 
     def read(self, part: int, start: int = 0) -> Iterator[Sample | SampleError]:
@@ -75,11 +75,7 @@ def _count_lines(path: Path) -> int:
 
 
 class JoinedSources(SampleSource):
-    """Several sources, one after the other.
-
-    Args:
-        sources: One or more.
-    """
+    """One or more sources, one after the other."""
 
     def __init__(self, sources: Sequence[SampleSource]):
         self.sources = list(sources)
@@ -96,7 +92,7 @@ class JoinedSources(SampleSource):
         return self._ends[-1]
 
     def place(self, part: int) -> tuple[SampleSource, int]:
-        """The source that a part is of, and its number there."""
+        """Return the source of a part, and the part's number in it."""
         number = bisect_right(self._ends, part)
         return self.sources[number], part - (self._ends[number - 1] if number else 0)
 
@@ -106,20 +102,20 @@ class JoinedSources(SampleSource):
 
 
 def open_input(paths: Sequence[str], captions_per_picture: int = 1) -> SampleSource:
-    """Sources that paths stand for, as one.
+    """Open paths as one source.
 
     Args:
-        paths: As :func:`~anytag.datasets.opening.open_source` takes them, and text files with a caption per line
-            (``.txt``, ``.txt.gz``). Neighboring shards, Parquet files and text files make one source each.
-        captions_per_picture: Lines of a text file that belong to one picture.
+        paths: As for :func:`~anytag.datasets.opening.open_source`, and text files with a caption per line (``.txt``,
+            ``.txt.gz``). Neighboring shards, Parquet files and text files make one source each.
+        captions_per_picture: Lines of a text file per picture.
 
     Raises:
-        UsageError: If what a path is cannot be told, or it cannot be read.
+        UsageError: If a path's kind cannot be guessed, or it cannot be read.
     """
     if not paths:
         raise UsageError("give at least one source: shards, a folder, a table, JSON lines, Parquet or caption files")
     groups: list[tuple[str, list[str]]] = []
-    # Workers of a cluster stand in other folders.
+    # Absolute, since a cluster's workers run in other folders.
     for path in (path if is_web_address(path) else str(Path(path).absolute()) for path in paths):
         kind = "lines" if path.lower().endswith((".txt", ".txt.gz")) else guess_kind(path)
         if groups and groups[-1][0] == kind and kind in ("lines", "shards", "parquet"):
@@ -136,16 +132,16 @@ def open_input(paths: Sequence[str], captions_per_picture: int = 1) -> SampleSou
 
 
 def digest_part(source: SampleSource, part: int, known: Sequence[Digest] = ()) -> list[Digest]:
-    """What a part of a source holds, so that a change is noticed.
+    """Hash a part of a source, to notice changes.
 
-    Shards, tables, lists and caption files are told by their content, and so are the pictures in them. Of pictures in
-    files of their own, those of a folder are told by size and time of change; those that a table names are not looked
-    at. Shards on the web are known by their addresses alone.
+    Shards, tables, lists and caption files, with the pictures in them, are identified by their content; pictures in
+    folders by size and modification time. Pictures that a table names are not checked, and shards on the web are
+    identified by their addresses.
 
     Args:
-        source: Any.
-        part: Which.
-        known: Digests of an earlier run; files that have not been changed since are not read again.
+        source: Any source.
+        part: The part.
+        known: Digests of an earlier run; unchanged files are not read again.
     """
     if isinstance(source, JoinedSources):
         return digest_part(*source.place(part), known)
@@ -153,7 +149,7 @@ def digest_part(source: SampleSource, part: int, known: Sequence[Digest] = ()) -
     if isinstance(source, CaptionLines):
         names = [str(source.file_of(part))]
     else:
-        # Shards are parts of their own; of other sources any file may have to do with any part.
+        # A shard is a part; in other sources, any file may belong to any part.
         names = [str(name) for name in getattr(source, "paths", ()) or getattr(source, "shards", ())]
         whole = len(names) == source.parts
         if whole:
@@ -174,7 +170,7 @@ def digest_part(source: SampleSource, part: int, known: Sequence[Digest] = ()) -
 
 
 def _describe(item: Sample | SampleError) -> str:
-    """All that the engine reads of a sample, in a line."""
+    """Return everything that the engine reads of a sample, in a line."""
     if isinstance(item, SampleError):
         return str(item)
     picture = ""

@@ -1,8 +1,8 @@
-"""A label system from captions: which tags there are, what they are called, which names are one tag.
+"""Build a label system from captions: tags, their names, and which names are the same tag.
 
 RAM's has 6,449 labels that fold into 4,585 ids, chosen by hand from the 10,000 tags that 14 million captions name most
-often (section 3.1); Tag2Text's has 3,429 of the 5,000 most frequent (section 3.2). Here frequency chooses, and the
-package's reviewed tables fold synonyms, block what cannot be seen, and say what follows from what.
+often (section 3.1); Tag2Text's has 3,429 of the 5,000 most frequent (section 3.2). Here tags are chosen by frequency,
+and the package's reviewed tables fold synonyms, block invisible things, and define implications.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from anytag.recognition import TAG_KINDS
 
 
 class LabelSystemConfig(Settings):
-    """How a label system is made.
+    """How to build a label system.
 
     Attributes:
-        labels: Only so many names, the most frequent ones, are looked at; they fold into fewer ids (RAM: 6,449 of the
-            top 10,000; Tag2Text: top 5,000). ``None``: all.
-        size: Keep at most so many ids, those true in most pictures (RAM: 4,585; Tag2Text: 3,429). ``None``: all.
-        min_support: Pictures that a tag needs. The papers have no such limit; below it a tag can hardly be learned.
-        imagenet: Let the 1,000 ImageNet classes in, too; the papers cover them in part.
+        labels: Most frequent names to use; they fold into fewer ids (RAM: 6,449 of the top 10,000; Tag2Text: top
+            5,000). ``None``: all.
+        size: Most ids, by number of pictures (RAM: 4,585; Tag2Text: 3,429). ``None``: all.
+        min_support: Pictures that a tag needs. The papers have no limit; rarer tags can hardly be learned.
+        imagenet: Add the 1,000 ImageNet classes; the papers cover them in part.
     """
 
     labels: int | None = Field(default=None, ge=1)
@@ -40,10 +40,10 @@ class LabelSystemConfig(Settings):
 def build_label_system(
     pictures: Callable[[], Iterable[Iterable[ParsedTag]]], config: LabelSystemConfig
 ) -> tuple[TagVocabulary, Counter[str]]:
-    """Choose tags by frequency, merge their names, say their kinds.
+    """Choose tags by frequency, merge their names, and assign their kinds.
 
     Args:
-        pictures: Gives for every picture the tags of all its captions; asked more than once.
+        pictures: Returns, for every picture, the tags of all its captions; called more than once.
         config: Sizes.
 
     Returns:
@@ -67,7 +67,7 @@ def build_label_system(
     vocabulary = build_vocabulary(chosen(), config.min_support, imagenet=config.imagenet)
     if config.size is not None and len(vocabulary) > config.size:
         size = config.size
-        # Ids go by falling support, and what follows from a tag has at least the tag's: nothing loses its parents.
+        # Implied tags have at least the support of the tag that implies them, so none of them is cut off.
         vocabulary = vocabulary.select(lambda tag: tag.id < size)
     if not len(vocabulary):
         raise VocabularyError("the captions name no tag that can be kept")
@@ -79,7 +79,7 @@ def build_label_system(
 
 
 def _is_known(mapper: TagMapper, tag: ParsedTag) -> bool:
-    """Whether the vocabulary knows a name itself, rather than the head of a compound."""
+    """Return whether the vocabulary has a name itself, rather than the head of a compound."""
     words = len(tag.name.split())
     return any(
         any(len(name.split()) >= words for name in (entry.name, *entry.aliases))

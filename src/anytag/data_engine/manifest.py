@@ -1,7 +1,8 @@
-"""The manifest: one record a picture with its captions and tags, and where each of them comes from.
+"""The manifest: a record per picture with its captions and tags, and their sources.
 
 A manifest is a folder of parts (``part-00000.jsonl`` or ``.parquet``), one for every part of the source, with
-``vocabulary.json``, which the tags' ids belong to, and ``manifest.json``, which is written last and makes it complete.
+``vocabulary.json``, to which the tags' ids belong, and ``manifest.json``, which is written last and marks it as
+complete.
 """
 
 from __future__ import annotations
@@ -17,23 +18,20 @@ from anytag.foundations.atomic_files import write_text
 from anytag.model.vocabulary import TagVocabulary
 from anytag.recognition import TAG_KINDS, TagKind
 
-#: Version of the layout; a reader refuses a newer one.
+#: Version of the layout; newer ones are refused.
 FORMAT_VERSION = 1
 
-#: How parts are stored.
 PartFormat = Literal["jsonl", "parquet"]
 
-#: Who wrote a caption.
 CaptionSource = Literal["human", "generated"]
 
-#: Where a tag comes from: the data set's own tags, people's captions, generated captions, or a model that saw the
-#: picture.
+#: The source of a tag: the data set's own tags, human captions, generated captions, or a model.
 TagSource = Literal["given", "parsed", "generated", "teacher"]
 
 TAG_SOURCES: tuple[TagSource, ...] = get_args(TagSource)
 
-#: Why a tag was removed: its region lies far from the tag's other regions, the model does not see it there, or no
-#: region was found.
+#: Why a tag was removed: its region is far from the tag's other regions, the model does not find it there, or it has
+#: no region.
 RemovalReason = Literal["outlier", "denied", "no_region"]
 
 
@@ -42,10 +40,10 @@ class ManifestCaption:
     """A caption.
 
     Attributes:
-        text: As it was written.
+        text: The caption, unchanged.
         source: Who wrote it.
         model: The model that generated it.
-        tags: Ids of the tags that it names itself, ascending; nothing implied (the papers' ``parse_label_id``).
+        tags: Ids of the tags that it names, ascending, without implied ones (the papers' ``parse_label_id``).
     """
 
     text: str
@@ -60,10 +58,10 @@ class ManifestTag:
 
     Attributes:
         id: In the manifest's vocabulary.
-        name: There.
-        kind: There.
-        source: Where it comes from; a tag that several sources give stands once for each.
-        score: The model's, in [0, 1], for tags of a model.
+        name: Its name in the vocabulary.
+        kind: Its kind in the vocabulary.
+        source: Its source; a tag from several sources is listed once for each.
+        score: A model's score in [0, 1].
     """
 
     id: int
@@ -75,12 +73,12 @@ class ManifestTag:
 
 @dataclass(frozen=True, slots=True)
 class RemovedTag:
-    """A tag that was taken away.
+    """A removed tag.
 
     Attributes:
-        tag: As it was.
-        reason: Why.
-        value: What decided: the region's distance from the tag's nearest center, or its score.
+        tag: The tag.
+        reason: Why it was removed.
+        value: The deciding value: the region's distance from the tag's nearest center, or its score.
     """
 
     tag: ManifestTag
@@ -94,11 +92,11 @@ class PictureRecord:
 
     Attributes:
         id: As in the source.
-        place: Where the picture came from, for people (``shard.tar:000012.jpg``).
-        row: Its number in the source's part, from 0; part and row find the picture again.
+        place: The picture's place, for messages (``shard.tar:000012.jpg``).
+        row: Its index in the source's part; part and row identify the picture.
         captions: Human ones first.
         tags: By id, then source.
-        removed: What cleaning took away.
+        removed: Tags that cleaning removed.
     """
 
     id: str
@@ -109,11 +107,11 @@ class PictureRecord:
     removed: tuple[RemovedTag, ...] = ()
 
     def tag_ids(self) -> set[int]:
-        """Ids of the tags, whatever their source."""
+        """Return the ids of the tags, from any source."""
         return {tag.id for tag in self.tags}
 
     def to_json(self) -> dict[str, Any]:
-        """The record as it stands in a part; what is empty is left out."""
+        """Return the record as in a part, without empty fields."""
         record: dict[str, Any] = {"id": self.id, "place": self.place, "row": self.row}
         record["captions"] = [_filled(caption) for caption in self.captions]
         record["tags"] = [_filled(tag) for tag in self.tags]
@@ -126,10 +124,10 @@ class PictureRecord:
 
     @classmethod
     def from_json(cls, record: Any, place: str = "") -> PictureRecord:
-        """Read what :meth:`to_json` wrote.
+        """Restore a record from :meth:`to_json`.
 
         Raises:
-            SampleError: ``row``, if it is no such record.
+            SampleError: ``row``, if it is malformed.
         """
         try:
             if not isinstance(record, dict):
@@ -155,10 +153,10 @@ class Manifest:
     """A complete manifest.
 
     Attributes:
-        folder: Where it lies.
-        source: The identity of the source whose pictures it describes.
-        parts: Their number.
-        format: How they are stored.
+        folder: Its folder.
+        source: The identity of the source of its pictures.
+        parts: Number of parts.
+        format: Format of the parts.
     """
 
     folder: Path
@@ -167,21 +165,21 @@ class Manifest:
     format: PartFormat = "jsonl"
 
     def part(self, number: int) -> Path:
-        """The file of a part."""
+        """Return the file of a part."""
         return self.folder / part_name(number, self.format)
 
     @property
     def vocabulary_path(self) -> Path:
-        """The file of the vocabulary."""
+        """The vocabulary's file."""
         return self.folder / "vocabulary.json"
 
     @property
     def vocabulary(self) -> TagVocabulary:
-        """The tags, read anew."""
+        """The vocabulary, read from its file."""
         return TagVocabulary.load(self.vocabulary_path)
 
     def read(self, number: int) -> Iterator[PictureRecord | SampleError]:
-        """The records of a part; in the place of a damaged one the reason."""
+        """Read the records of a part, with errors in place of damaged ones."""
         return read_part(self.part(number))
 
     def save(self) -> None:
@@ -195,7 +193,7 @@ class Manifest:
 
         Raises:
             UsageError: If there is none, or it is not complete.
-            DataError: If it is damaged or of a newer format.
+            DataError: If it is damaged or has a newer format.
         """
         path = Path(folder) / "manifest.json"
         try:
@@ -212,15 +210,15 @@ class Manifest:
 
 
 def part_name(number: int, format: str) -> str:
-    """The file name of a part."""
+    """Return the file name of a part."""
     return f"part-{number:05}.{format}"
 
 
 def write_part(path: Path, records: Iterable[PictureRecord], format: PartFormat = "jsonl") -> int:
-    """Write records to a file, which its caller renames when it is whole; gives their number.
+    """Write records to a file, which the caller renames when it is complete; return their number.
 
     Raises:
-        MissingExtraError: If Parquet is asked for without pyarrow.
+        MissingExtraError: If the format is Parquet and pyarrow is missing.
     """
     if format == "parquet":
         return _write_parquet(path, records)
@@ -233,10 +231,10 @@ def write_part(path: Path, records: Iterable[PictureRecord], format: PartFormat 
 
 
 def read_part(path: Path) -> Iterator[PictureRecord | SampleError]:
-    """The records of a file; in the place of a damaged one the reason.
+    """Read the records of a file, with errors in place of damaged ones.
 
     Raises:
-        DataError: If the file cannot be read as a whole.
+        DataError: If the file cannot be read.
     """
     try:
         if path.suffix == ".parquet":
@@ -257,7 +255,7 @@ def read_part(path: Path) -> Iterator[PictureRecord | SampleError]:
         ) from None
 
 
-#: Records that Parquet keeps together.
+#: Records per row group.
 _ROW_GROUP = 4096
 
 

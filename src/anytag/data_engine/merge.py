@@ -1,4 +1,4 @@
-"""Originals and generated, without what was removed: the manifest to train on next."""
+"""Merge original and generated captions and tags, without removed ones: the manifest for the next training."""
 
 from __future__ import annotations
 
@@ -14,23 +14,22 @@ from anytag.data_engine.manifest import (
     PictureRecord,
 )
 from anytag.data_engine.parse import in_order
-from anytag.data_engine.work import Digest, Outcome, PartsStep
+from anytag.data_engine.work import Outcome, PartsStep
 from anytag.errors import SampleError, UsageError
 
-#: What people and their captions say, before any model is asked.
+#: Sources of tags before any model is used.
 ORIGINAL = ("given", "parsed")
 
 
 @dataclass(frozen=True)
 class MergeStep(PartsStep):
-    """Several manifests of one source to one. A tag that any of them has removed is removed.
+    """Merge several manifests of one source. A tag that is removed in any of them is removed.
 
-    Merging what was merged changes nothing, and the order of manifests does not matter but for their captions'.
+    Merging is idempotent, and the order of manifests matters only for that of captions.
 
     Attributes:
-        folder: Where outputs go.
         manifests: One or more, with the same vocabulary.
-        format: Of the parts.
+        format: Format of the parts.
 
     Raises:
         UsageError: If the manifests do not belong together.
@@ -63,12 +62,8 @@ class MergeStep(PartsStep):
     def settings(self) -> dict[str, Any]:
         return {"format": self.format, "manifests": len(self.manifests)}
 
-    def inputs(self, unit: int, known: Sequence[Digest] = ()) -> list[Digest]:
-        """The part of every manifest."""
-        # They are called alike, so that their place tells which is which.
-        paths = [manifest.part(unit) for manifest in self.manifests]
-        earlier = [*known, *[None] * len(paths)]
-        return [Digest.of(path, before) for path, before in zip(paths, earlier, strict=False)]
+    def files(self, unit: int) -> list[Path]:
+        return [manifest.part(unit) for manifest in self.manifests]
 
     def records(self, unit: int, outcome: Outcome) -> Iterator[PictureRecord]:
         by_row: dict[int, list[PictureRecord]] = {}
@@ -81,20 +76,23 @@ class MergeStep(PartsStep):
         for row in sorted(by_row):
             made = merge_records(by_row[row])
             _count(outcome, made)
-            outcome.show(lambda made=made: {  # type: ignore[misc]
-                "id": made.id,
-                "captions": [caption.text for caption in made.captions],
-                "tags": sorted({tag.name for tag in made.tags}),
-                "removed": sorted({entry.tag.name for entry in made.removed}),
-            })  # fmt: skip
+            if outcome.needs_example:
+                outcome.examples.append(
+                    {
+                        "id": made.id,
+                        "captions": [caption.text for caption in made.captions],
+                        "tags": sorted({tag.name for tag in made.tags}),
+                        "removed": sorted({entry.tag.name for entry in made.removed}),
+                    }
+                )
             yield made
 
 
 def merge_records(records: Sequence[PictureRecord]) -> PictureRecord:
-    """One record of several about the same picture.
+    """Merge records of the same picture.
 
-    Captions are told apart by their text, human ones first; tags by id and source, of which the surest stays; whatever
-    any record has removed is removed.
+    Captions are merged by text, human ones first, and tags by id and source, keeping the highest score. Tags that any
+    record has removed are removed.
     """
     captions: dict[str, ManifestCaption] = {}
     for caption in sorted((c for record in records for c in record.captions), key=lambda c: c.source != "human"):
@@ -113,7 +111,7 @@ def merge_records(records: Sequence[PictureRecord]) -> PictureRecord:
 
 
 def _count(outcome: Outcome, record: PictureRecord) -> None:
-    """Tags before anything was generated, with all that was, and after cleaning; captions by source."""
+    """Count tags (original, with generated ones, and after cleaning) and captions by source."""
     removed = {entry.tag.id for entry in record.removed}
     sources = [*record.tags, *(entry.tag for entry in record.removed)]
     outcome.counts.update(

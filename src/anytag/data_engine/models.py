@@ -1,4 +1,4 @@
-"""Models as the engine's steps hold them: a description that can be sent anywhere, loaded where it is used."""
+"""Models of the engine's steps: small descriptions that can be sent to other machines, and are loaded there."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from anytag.model.directory import ModelDirectory, find_model
 
 
 class Model(Protocol):
-    """A model that a step uses. It is small when it is pickled."""
+    """A model that a step uses; small when it is pickled."""
 
     def __hash__(self) -> int: ...
 
     def directory(self) -> ModelDirectory:
-        """The model's files; nothing is loaded."""
+        """Return the model's files, without loading them."""
         ...
 
     def load(self) -> Recognizer:
-        """The model, ready to run."""
+        """Load the model."""
         ...
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A model by its directory; arguments are those of :func:`anytag.load`."""
+    """A model directory, with arguments of :func:`anytag.load`."""
 
     path: str | None = None
     backend: BackendName | None = None
@@ -43,11 +43,9 @@ class ModelSpec:
     batch_size: int = 8
 
     def directory(self) -> ModelDirectory:
-        """The model's files."""
         return find_model(self.path)
 
     def load(self) -> Recognizer:
-        """The model, ready to run."""
         return load(
             self.path,
             backend=self.backend,
@@ -60,12 +58,12 @@ class ModelSpec:
 
 @cache
 def loaded(model: Model) -> Recognizer:
-    """The model, loaded once in this process."""
+    """Load a model, once per process."""
     return model.load()
 
 
 def model_name(model: Model) -> str:
-    """A model's name, and eight digits of the SHA-256 over its files (``lite@814ea3c5``)."""
+    """Return a model's name, and eight digits of the SHA-256 of its files (``lite@814ea3c5``)."""
     directory = model.directory()
     return f"{directory.config.name}@{directory.fingerprint[:8]}"
 
@@ -73,7 +71,7 @@ def model_name(model: Model) -> str:
 def pictures_of(
     manifest: Manifest, source: SampleSource, part: int, outcome: Outcome
 ) -> Iterator[tuple[PictureRecord, Sample]]:
-    """The records of a part with their pictures, in order; what one side cannot read is counted as failed."""
+    """Yield a part's records with their samples, in order; count those that cannot be read as failed."""
     samples = enumerate(source.read(part))
     for item in manifest.read(part):
         outcome.counts["pictures_in"] += 1

@@ -1,7 +1,7 @@
-"""Captions into tags, tags into ids (Tag2Text, section 3.2; RAM, section 3.1).
+"""Parse captions into tags, and map tags to ids (Tag2Text, section 3.2; RAM, section 3.1).
 
-Three steps, so that another vocabulary does not cost the parsing: captions to names, names to a label system (or one
-that is given), names to its ids.
+There are three steps, so that another vocabulary does not require parsing again: captions to names, names to a label
+system (unless one is given), names to its ids.
 """
 
 from __future__ import annotations
@@ -15,13 +15,7 @@ from typing import Any, ClassVar
 
 from anytag.data_engine.inputs import digest_part
 from anytag.data_engine.label_system import LabelSystemConfig, build_label_system
-from anytag.data_engine.manifest import (
-    ManifestCaption,
-    ManifestTag,
-    PartFormat,
-    PictureRecord,
-    TagSource,
-)
+from anytag.data_engine.manifest import ManifestCaption, ManifestTag, PartFormat, PictureRecord, TagSource
 from anytag.data_engine.work import Digest, Outcome, PartsStep, Step
 from anytag.datasets.samples import TagName
 from anytag.datasets.sources import SampleSource
@@ -35,12 +29,11 @@ from anytag.model.vocabulary import TagVocabulary
 
 @dataclass(frozen=True)
 class NamesStep(Step):
-    """Captions to the names of tags: ``names-00000.jsonl``, with the captions.
+    """Parse captions to names of tags: ``names-00000.jsonl``, with the captions.
 
     Attributes:
-        folder: Where outputs go.
         source: The captions.
-        parser: Which parser.
+        parser: The parser to use.
     """
 
     name: ClassVar[str] = "parse captions"
@@ -84,11 +77,10 @@ class NamesStep(Step):
 
 @dataclass(frozen=True)
 class LabelsStep(Step):
-    """The names of all parts to a vocabulary: one unit, ``vocabulary.json``.
+    """Build a vocabulary from the names in all parts: one unit, ``vocabulary.json``.
 
     Attributes:
-        folder: Where it goes.
-        names: The step before.
+        names: The parsing step.
         config: Sizes.
     """
 
@@ -101,7 +93,6 @@ class LabelsStep(Step):
 
     @property
     def units(self) -> int:
-        """A label system is made in one piece."""
         return 1
 
     def output(self, unit: int) -> Path:
@@ -110,14 +101,13 @@ class LabelsStep(Step):
     def settings(self) -> dict[str, Any]:
         return {"label_system": self.config.model_dump()}
 
-    def inputs(self, unit: int, known: Sequence[Digest] = ()) -> list[Digest]:
-        paths = [self.names.output(part) for part in range(self.names.units)]
-        return Digest.of_all(paths, known)
+    def files(self, unit: int) -> list[Path]:
+        return self.names.outputs()
 
     def run(self, unit: int, output: Path) -> Outcome:
         def pictures() -> Iterator[set[ParsedTag]]:
-            for part in range(self.names.units):
-                for record in read_names(self.names.output(part)):
+            for path in self.names.outputs():
+                for record in read_names(path):
                     named = {ParsedTag(*tag) for tags in record["names"] for tag in tags}
                     yield named | {ParsedTag(name, kind or "object") for name, kind in record["given"]}
 
@@ -128,13 +118,12 @@ class LabelsStep(Step):
 
 @dataclass(frozen=True)
 class IdsStep(PartsStep):
-    """Names to ids: the parts of a manifest.
+    """Map names to ids: the parts of a manifest.
 
     Attributes:
-        folder: Where outputs go.
-        names: The step that parsed.
-        vocabulary: The file that says the ids.
-        format: Of the parts.
+        names: The parsing step.
+        vocabulary: The vocabulary's file.
+        format: Format of the parts.
     """
 
     name: ClassVar[str] = "map tags"
@@ -151,9 +140,8 @@ class IdsStep(PartsStep):
     def settings(self) -> dict[str, Any]:
         return {"format": self.format}
 
-    def inputs(self, unit: int, known: Sequence[Digest] = ()) -> list[Digest]:
-        paths = (self.names.output(unit), self.vocabulary)
-        return Digest.of_all(paths, known)
+    def files(self, unit: int) -> list[Path]:
+        return [self.names.output(unit), self.vocabulary]
 
     def records(self, unit: int, outcome: Outcome) -> Iterator[PictureRecord]:
         ids = load_ids(self.vocabulary)
@@ -174,24 +162,22 @@ class IdsStep(PartsStep):
                     "pictures_without_tags": not made.tags,
                 }
             )
-            if parsed:
-                outcome.show(lambda made=made: {  # type: ignore[misc]
-                    "id": made.id,
-                    "captions": [caption.text for caption in made.captions],
-                    "tags": [tag.name for tag in made.tags],
-                })  # fmt: skip
+            if parsed and outcome.needs_example:
+                names = [tag.name for tag in made.tags]
+                texts = [caption.text for caption in made.captions]
+                outcome.examples.append({"id": made.id, "captions": texts, "tags": names})
             yield made
         outcome.counts.update(ids.unknown)
 
 
 def as_tags(vocabulary: TagVocabulary, ids: Iterable[int], source: TagSource) -> Iterator[ManifestTag]:
-    """Ids as a manifest's tags, ascending."""
+    """Convert ids to a manifest's tags, ascending."""
     for id in sorted(ids):
         yield ManifestTag(id, vocabulary[id].name, vocabulary[id].kind, source)
 
 
 def in_order(tags: Sequence[ManifestTag]) -> tuple[ManifestTag, ...]:
-    """Tags by id, then source; of equal ones the surest."""
+    """Sort tags by id, then source; of duplicates, keep the highest score."""
     best: dict[tuple[int, str], ManifestTag] = {}
     for tag in tags:
         kept = best.get((tag.id, tag.source))
@@ -201,10 +187,10 @@ def in_order(tags: Sequence[ManifestTag]) -> tuple[ManifestTag, ...]:
 
 
 def read_names(path: Path) -> Iterator[dict[str, Any]]:
-    """The lines of a :class:`NamesStep`.
+    """Read the lines of a :class:`NamesStep`.
 
     Raises:
-        DataError: If one is damaged: the engine's own files are whole, so that nothing can be trusted anymore.
+        DataError: If one is damaged: the engine writes only complete files, so none of this one can be trusted.
     """
     with path.open(encoding="utf-8") as handle:
         for number, line in enumerate(handle, 1):
@@ -220,6 +206,6 @@ def _mapper(path: Path, changed: int) -> TagMapper:
 
 
 def load_ids(path: Path) -> TagIds:
-    """The ids of a vocabulary's file, which is read once until it changes; names are counted anew."""
+    """Load the ids of a vocabulary's file, which is read again only when it changes, with new counts."""
     mapper = _mapper(path, path.stat().st_mtime_ns)
     return TagIds(mapper.vocabulary, mapper=mapper)

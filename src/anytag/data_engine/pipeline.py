@@ -1,4 +1,4 @@
-"""The engine as a whole: four steps in one work folder, each resumable, each with its report."""
+"""The engine: four steps in one work folder, each resumable, each with a report."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ from anytag.model.vocabulary import TagVocabulary
 class Engine:
     """Runs the steps of the data engine.
 
-    The work folder holds a manifest of each, ``parsed``, ``generated``, ``cleaned`` and ``merged``, with
-    ``report.json`` and ``report.txt``.
+    The work folder contains the manifests of all steps, ``parsed``, ``generated``, ``cleaned`` and ``merged``, each
+    with ``report.json`` and ``report.txt``.
 
     Args:
-        work: The folder; made if need be.
-        executor: Who does the work; ``None``: this process.
-        progress: Told of every unit that is done.
-        format: Of the manifests' parts.
-        bad_share: The share of pictures that may fail; more stop a step.
-        redo: Whether to do again what is done.
+        work: The folder, created if missing.
+        executor: Performs the work; ``None``: this process.
+        progress: Called after every unit.
+        format: Format of the manifests' parts.
+        bad_share: Share of pictures that may fail before a step stops.
+        redo: Repeat finished work.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Engine:
     ):
         if not 0 <= bad_share <= 1:
             raise UsageError(f"bad_share is a share from 0 to 1, not {bad_share}")
-        # Workers elsewhere have to find the same folder.
+        # Absolute, for workers on other machines.
         self.work = Path(work).resolve()
         self.executor = executor or LocalExecutor()
         self.progress, self.format, self.bad_share, self.redo = progress, format, bad_share, redo
@@ -63,17 +63,17 @@ class Engine:
     def check(
         self, model: Model, generating: GenerateConfig | None = None, cleaning: CleaningConfig | None = None
     ) -> None:
-        """Find out now what would otherwise be found out when a step comes to it, hours later perhaps.
+        """Check now what steps would otherwise only notice hours later.
 
         Args:
-            model: What generates and cleans.
-            generating: What it is asked to generate, if it is to.
-            cleaning: How tags are cleaned, if they are to be.
+            model: Generates and cleans.
+            generating: Settings of generation, if any.
+            cleaning: Settings of cleaning, if any.
 
         Raises:
-            ModelError: If there is no such model, captions are asked of one that writes none, or a detector's weights
-                are not where they should be.
-            UsageError: If a detector is not named.
+            ModelError: If there is no such model, it should write captions but has no captioner, or a detector's
+                weights are missing.
+            UsageError: If a detector is needed and not configured.
             MissingExtraError: If a detector's library is not installed.
         """
         config = model.directory().config
@@ -91,64 +91,57 @@ class Engine:
         vocabulary: str | Path | LabelSystemConfig | None = None,
         parser: ParserName = "auto",
     ) -> StepReport:
-        """Captions to tags, to the ids of a vocabulary: makes ``parsed``.
+        """Parse captions to tags, and map them to the ids of a vocabulary: makes ``parsed``.
 
         Args:
-            source: Pictures with captions, or captions alone.
-            vocabulary: Its file; or how to make one of the captions.
-            parser: Which caption parser.
+            source: Pictures with captions, or only captions.
+            vocabulary: Its file, or how to build one from the captions.
+            parser: The parser to use.
         """
         with self._alone():
-            return self._parse(source, vocabulary, parser)
-
-    def _parse(
-        self, source: SampleSource, vocabulary: str | Path | LabelSystemConfig | None, parser: ParserName
-    ) -> StepReport:
-        folder = self.work / "parsed"
-        names = NamesStep(folder / "names", source, parser)
-        reports = [self._run(names)]
-        if isinstance(vocabulary, str | Path):
-            _take_vocabulary(Path(vocabulary), folder)
-        else:
-            reports.append(self._run(LabelsStep(folder, names, vocabulary or LabelSystemConfig())))
-        reports.append(self._run(IdsStep(folder, names, folder / "vocabulary.json", self.format)))
-        report = join_reports("parse", reports)
-        for problem in source.problems:
-            report.counts["failed"] += 1
-            report.failures.append({"place": problem.source, "kind": problem.kind, "reason": problem.reason})
-        return self._finish(report, Manifest(folder, source.identity, source.parts, self.format))
+            folder = self.work / "parsed"
+            names = NamesStep(folder / "names", source, parser)
+            reports = [self._run(names)]
+            if isinstance(vocabulary, str | Path):
+                _copy_vocabulary(Path(vocabulary), folder)
+            else:
+                reports.append(self._run(LabelsStep(folder, names, vocabulary or LabelSystemConfig())))
+            reports.append(self._run(IdsStep(folder, names, folder / "vocabulary.json", self.format)))
+            report = join_reports("parse", reports)
+            for problem in source.problems:
+                report.counts["failed"] += 1
+                report.failures.append({"place": problem.source, "kind": problem.kind, "reason": problem.reason})
+            return self._finish(report, Manifest(folder, source.identity, source.parts, self.format))
 
     def generate(self, source: SampleSource, model: Model, config: GenerateConfig | None = None) -> StepReport:
-        """A model's captions and tags beside the originals: makes ``generated`` of ``parsed``."""
+        """Add a model's captions and tags to ``parsed``: makes ``generated``."""
         config = config or GenerateConfig()
         before = self._manifest("parsed", source)
         with self._alone():
             folder = self.work / "generated"
             report = self._run(GenerateStep(folder, before, source, model, config, self.format))
-            _take_vocabulary(before.vocabulary_path, folder)
+            _copy_vocabulary(before.vocabulary_path, folder)
             return self._finish(report, Manifest(folder, before.source, before.parts, self.format))
 
     def clean(self, source: SampleSource, model: Model, config: CleaningConfig | None = None) -> StepReport:
-        """Take away tags that look unlike the rest or are not there: ``generated``, or ``parsed``, to ``cleaned``."""
+        """Remove outliers and tags that the model denies from ``generated``, or else ``parsed``: makes ``cleaned``."""
         config = config or CleaningConfig()
         before = self._manifest("generated" if self._has("generated") else "parsed", source)
         with self._alone():
-            return self._clean(before, source, model, config)
-
-    def _clean(self, before: Manifest, source: SampleSource, model: Model, config: CleaningConfig) -> StepReport:
-        folder = self.work / "cleaned"
-        regions = RegionsStep(folder / "regions", before, source, model, config)
-        clusters = ClustersStep(folder / "clusters", regions, config)
-        reports = [self._run(step) for step in (regions, clusters, RemovalStep(folder, clusters, config, self.format))]
-        _take_vocabulary(before.vocabulary_path, folder)
-        return self._finish(join_reports("clean", reports), Manifest(folder, before.source, before.parts, self.format))
+            folder = self.work / "cleaned"
+            regions = RegionsStep(folder / "regions", before, source, model, config)
+            clusters = ClustersStep(folder / "clusters", regions, config)
+            removal = RemovalStep(folder, clusters, config, self.format)
+            report = join_reports("clean", [self._run(step) for step in (regions, clusters, removal)])
+            _copy_vocabulary(before.vocabulary_path, folder)
+            return self._finish(report, Manifest(folder, before.source, before.parts, self.format))
 
     def merge(self, manifests: Sequence[str | Path] = (), out: str | Path | None = None) -> StepReport:
-        """Originals and generated, without what was removed: makes ``merged``.
+        """Merge original and generated captions and tags, without removed ones: makes ``merged``.
 
         Args:
-            manifests: Folders; none: ``parsed``, ``generated`` and ``cleaned``, as far as they are there.
-            out: Where to; ``None``: ``merged`` in the work folder.
+            manifests: Folders; none: those of ``parsed``, ``generated`` and ``cleaned`` that exist.
+            out: Output folder; ``None``: ``merged`` in the work folder.
         """
         own = [self.work / name for name in ("parsed", "generated", "cleaned") if self._has(name)]
         found = tuple(Manifest.load(folder) for folder in (manifests or own))
@@ -157,11 +150,11 @@ class Engine:
             raise UsageError(f"{folder}: cannot be merged into itself; name another folder")
         with self._alone(self.work if folder.parent == self.work else folder):
             report = self._run(MergeStep(folder, found, self.format))
-            _take_vocabulary(found[0].vocabulary_path, folder)
+            _copy_vocabulary(found[0].vocabulary_path, folder)
             return self._finish(report, Manifest(folder, found[0].source, found[0].parts, self.format))
 
     def _alone(self, folder: Path | None = None) -> AbstractContextManager[None]:
-        """Nobody else writes into the work folder, or another one, meanwhile."""
+        """Lock the work folder, or another one, against other engines."""
         return only_writer(folder or self.work, "another data engine works", "give another work folder")
 
     def _run(self, step: Step) -> StepReport:
@@ -182,8 +175,8 @@ class Engine:
         return report
 
 
-def _take_vocabulary(path: Path, folder: Path) -> None:
-    """Copy a vocabulary beside a manifest, unless the same is there."""
+def _copy_vocabulary(path: Path, folder: Path) -> None:
+    """Copy a vocabulary to a manifest's folder, unless it is there already."""
     TagVocabulary.load(path)
     target = folder / "vocabulary.json"
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,17 +1,17 @@
-"""Where in a picture a tag is seen: regions from the recognition decoder itself.
+"""Find a tag's region in a picture with the recognition decoder itself.
 
-RAM crops its regions with Grounding DINO (:mod:`anytag.data_engine.grounding_dino`); the model at hand can tell them
-too, for every tag it knows and at a fraction of the cost. Two ways are here. **Cells** asks the recognition decoder for
-the tag once for each cell of the image encoder's grid, as if the picture were nothing but that cell: its score there is
-what the decoder itself makes of the cell. **Attention** takes the weights with which the tag's query attends to the
-cells in the last layer, averaged over heads: one pass instead of one a cell. It says where the decoder looks rather
-than what it sees there; for tags as common as "person" the shipped model looks hardest at empty corners.
+RAM crops its regions with Grounding DINO (:mod:`anytag.data_engine.grounding_dino`); the model at hand can find them
+too, for every tag it knows and at a fraction of the cost, in two ways. **Cells** runs the recognition decoder once for
+each cell of the image encoder's grid, as if the picture consisted of that cell alone: its score is what the decoder
+makes of the cell. **Attention** takes the weights with which the tag's query attends to the cells in the last layer,
+averaged over heads: one pass instead of one per cell. It shows where the decoder looks rather than what it finds there;
+for tags as common as "person" the shipped model looks hardest at empty corners.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -28,15 +28,18 @@ from anytag.model.vocabulary import VocabularyTag
 #: Left, upper, right and lower side as shares of the picture, 0 to 1.
 BoxSides = tuple[float, float, float, float]
 
+#: Maps features ``[1 + g * g, W]`` and T tags to each cell's evidence for each tag, ``[T, g * g]``, 0 or more.
+HeatMap = Callable[[FloatArray, Sequence[VocabularyTag]], npt.NDArray[np.float64]]
+
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """Where a tag is seen.
+    """A tag's region.
 
     Attributes:
         box: Its sides, as shares of the picture.
-        weights: ``[g, g]``, how much each cell of the image encoder's grid belongs to it; they add up to 1.
-        score: How sure its finder is, 0 to 1.
+        weights: ``[g, g]``, how much each cell of the image encoder's grid belongs to it, with sum 1.
+        score: The finder's confidence, 0 to 1.
     """
 
     box: BoxSides
@@ -48,34 +51,25 @@ class RegionSource(Protocol):
     """Finds regions."""
 
     def find(self, picture: Image.Image, features: FloatArray, tags: Sequence[VocabularyTag]) -> list[Region | None]:
-        """The best region of each tag.
+        """Find the best region of each tag.
 
         Args:
             picture: Upright, RGB.
-            features: ``[1 + g * g, W]``, what the recognizer's image encoder makes of it; the first is their mean.
-            tags: Of the recognizer's vocabulary.
+            features: ``[1 + g * g, W]``, the recognizer's image features; the first is their mean.
+            tags: Tags of the recognizer's vocabulary.
 
         Returns:
-            One entry a tag; ``None`` where it is not found.
+            One entry per tag; ``None`` if it is not found.
         """
         ...
 
 
-class HeatMap(Protocol):
-    """Says how much each cell speaks for each tag."""
-
-    def __call__(self, features: FloatArray, tags: Sequence[VocabularyTag]) -> npt.NDArray[np.float64]:
-        """``[T, g * g]``, 0 or more, for features ``[1 + g * g, W]``."""
-        ...
-
-
 class HeatRegions:
-    """Regions from heat maps: the cells around the warmest that are nearly as warm.
+    """Regions from heat maps: the connected cells around the hottest that are almost as hot.
 
     Args:
-        heat: The maps.
-        share: Of the warmest cell's heat that a cell needs; it also has to touch, directly or through others, the
-            warmest.
+        heat: Computes the maps.
+        share: Share of the hottest cell's heat from which a cell belongs to the region.
 
     Raises:
         UsageError: If the share is not above 0 and at most 1.
@@ -87,7 +81,7 @@ class HeatRegions:
         self.heat, self.share = heat, share
 
     def find(self, picture: Image.Image, features: FloatArray, tags: Sequence[VocabularyTag]) -> list[Region | None]:
-        """The best region of each tag; see :class:`RegionSource`."""
+        """Find each tag's region; see :class:`RegionSource`."""
         if not tags:
             return []
         side = grid_side(features)
@@ -96,10 +90,10 @@ class HeatRegions:
 
 
 def grid_side(features: FloatArray) -> int:
-    """The side g of the grid that features ``[1 + g * g, W]`` are of.
+    """Return the grid's side g for features ``[1 + g * g, W]``.
 
     Raises:
-        ModelError: If they are of no square grid.
+        ModelError: If the grid is not square.
     """
     side = math.isqrt(len(features) - 1)
     if side * side != len(features) - 1 or not side:
@@ -108,7 +102,7 @@ def grid_side(features: FloatArray) -> int:
 
 
 def region_of_heat(heat: npt.NDArray[np.float64], share: float) -> Region | None:
-    """The region of a heat map ``[g, g]``; ``None`` if the map is cold all over."""
+    """Return the region of a heat map ``[g, g]``; ``None`` if it is all 0."""
     side = len(heat)
     top = float(heat.max())
     if not top > 0:
@@ -131,7 +125,7 @@ def region_of_heat(heat: npt.NDArray[np.float64], share: float) -> Region | None
 
 
 def region_of_box(box: BoxSides, side: int, score: float) -> Region | None:
-    """The region of a detector's box: cells count by the area that they share with it; ``None`` if it has none."""
+    """Return the region of a detector's box, with cells weighted by their overlap; ``None`` if it has no area."""
     left, upper, right, lower = (min(max(float(edge), 0.0), 1.0) for edge in box)
     edges = np.linspace(0, 1, side + 1)
 
@@ -145,53 +139,36 @@ def region_of_box(box: BoxSides, side: int, score: float) -> Region | None:
     return Region((left, upper, right, lower), weights / total, score)
 
 
-class CellHeat:
-    """The score of a tag on each cell alone.
+def cell_heat(recognizer: Recognizer, features: FloatArray, tags: Sequence[VocabularyTag]) -> npt.NDArray[np.float64]:
+    """Score each tag on each cell alone, ``[T, g * g]``, 0 to 1; see :data:`HeatMap`.
 
-    Attention over a picture whose tokens are all the same gives that token back, whatever the weights: so the decoder
-    is shown pictures that repeat a single cell.
-
-    Args:
-        recognizer: Any.
+    The decoder gets pictures that repeat a single cell: attention over equal tokens returns that token, whatever the
+    weights.
     """
-
-    def __init__(self, recognizer: Recognizer):
-        self.recognizer = recognizer
-
-    def __call__(self, features: FloatArray, tags: Sequence[VocabularyTag]) -> npt.NDArray[np.float64]:
-        """Scores ``[T, g * g]``, 0 to 1; see :class:`HeatMap`."""
-        slope = self.recognizer.directory.config.score_slope
-        cells = np.ascontiguousarray(np.repeat(features[1:, None], len(features), 1))
-        logits = self.recognizer.backend.recognize(cells, _queries(self.recognizer, tags)).astype(np.float64)
-        if (evidence := self.recognizer.scorer.tag_evidence) is not None:
-            logits = evidence.from_decoder_alone(logits, [tag.id for tag in tags])
-        odds = (logits - np.array([tag.shift for tag in tags])) * slope
-        scores: npt.NDArray[np.float64] = sigmoid(odds.T)
-        return scores
+    slope = recognizer.directory.config.score_slope
+    cells = np.ascontiguousarray(np.repeat(features[1:, None], len(features), 1))
+    logits = recognizer.backend.recognize(cells, _queries(recognizer, tags)).astype(np.float64)
+    if (evidence := recognizer.scorer.tag_evidence) is not None:
+        logits = evidence.from_decoder_alone(logits, [tag.id for tag in tags])
+    odds = (logits - np.array([tag.shift for tag in tags])) * slope
+    scores: npt.NDArray[np.float64] = sigmoid(odds.T)
+    return scores
 
 
-class AttentionHeat:
-    """The weights of the recognition decoder's last layer, averaged over heads.
+def attention_heat(
+    recognizer: Recognizer, features: FloatArray, tags: Sequence[VocabularyTag]
+) -> npt.NDArray[np.float64]:
+    """Return the attention of the recognition decoder's last layer, averaged over heads; see :data:`HeatMap`.
 
-    Args:
-        recognizer: Any whose model was exported with its attention.
+    Raises:
+        ModelError: If the model was exported without its attention.
     """
-
-    def __init__(self, recognizer: Recognizer):
-        self.recognizer = recognizer
-
-    def __call__(self, features: FloatArray, tags: Sequence[VocabularyTag]) -> npt.NDArray[np.float64]:
-        """Weights ``[T, g * g]``; see :class:`HeatMap`.
-
-        Raises:
-            ModelError: If the model was exported without its attention.
-        """
-        queries = _queries(self.recognizer, tags)
-        weights = self.recognizer.backend.attention(np.ascontiguousarray(features[None]), queries)
-        heat: npt.NDArray[np.float64] = weights[0, :, 1:].astype(np.float64)
-        return heat
+    queries = _queries(recognizer, tags)
+    weights = recognizer.backend.attention(np.ascontiguousarray(features[None]), queries)
+    heat: npt.NDArray[np.float64] = weights[0, :, 1:].astype(np.float64)
+    return heat
 
 
 def _queries(recognizer: Recognizer, tags: Sequence[VocabularyTag]) -> Queries:
-    """The tags' queries alone: whole labels take longer to make than the decoder takes to answer."""
+    """Return only the tags' queries, since complete labels take longer to make than the decoder takes to run."""
     return recognizer.labels.queries.take(np.array([tag.id for tag in tags], np.int64))

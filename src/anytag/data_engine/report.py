@@ -1,4 +1,4 @@
-"""What a step reports: how much went in and out, examples, failures, time."""
+"""Reports of steps: counts, examples, failures, time."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ _FAILURES_SHOWN = 5
 
 @dataclass
 class StepReport:
-    """The report of one step, or of several that belong together.
+    """The report of a step, or of several related ones.
 
     Attributes:
-        step: Its name.
-        settings: What it was asked to do.
+        step: The step's name.
+        settings: Its settings.
         unit: What a unit of work is called.
-        units: How many there are.
-        kept: How many of them were done before and still hold.
-        counts: By name: ``pictures_in``, ``pictures_out``, ``failed`` and whatever the step counts.
-        examples: A few records for people.
-        failures: The first of what was skipped: ``place``, ``kind``, ``reason``.
-        work_seconds: Time of all units, also of those done before, added up over workers.
-        wall_seconds: Time of this run.
-        pictures_now: Pictures that this run went through.
+        units: Number of units.
+        kept: Units that were done before and are up to date.
+        counts: By name: ``pictures_in``, ``pictures_out``, ``failed`` and the step's own.
+        examples: A few example records.
+        failures: The first skipped pictures: ``place``, ``kind``, ``reason``.
+        work_seconds: Total time of all units, including earlier runs and all workers.
+        wall_seconds: Duration of this run.
+        pictures_now: Pictures processed in this run.
     """
 
     step: str
@@ -46,23 +46,23 @@ class StepReport:
 
     @property
     def failed(self) -> int:
-        """Pictures that were skipped."""
+        """Number of skipped pictures."""
         return self.counts.get("failed", 0)
 
     @property
     def per_second(self) -> float | None:
-        """Pictures a second of this run by the wall clock; ``None`` if nothing was left to do."""
+        """Pictures per second of this run; ``None`` if everything was done before."""
         return self.pictures_now / self.wall_seconds if self.pictures_now and self.wall_seconds else None
 
     def to_json(self) -> dict[str, Any]:
-        """The report as it stands in ``report.json``."""
+        """Return the content of ``report.json``."""
         record = asdict(self)
         record["work_seconds"], record["wall_seconds"] = round(self.work_seconds, 3), round(self.wall_seconds, 3)
         rate = self.per_second
         return record | {"pictures_per_second": None if rate is None else round(rate, 2)}
 
     def to_text(self) -> str:
-        """The report for people."""
+        """Format the report as text."""
         counts = dict(self.counts)
         into, out, failed = (counts.pop(name, 0) for name in ("pictures_in", "pictures_out", "failed"))
         done = counted(self.units, self.unit) + (f", {self.kept:,} of them done before" if self.kept else "")
@@ -87,10 +87,7 @@ class StepReport:
 
 
 def join_reports(name: str, reports: Sequence[StepReport]) -> StepReport:
-    """One report of steps that belong together: counts side by side, failures and times added up.
-
-    The examples are those of the last step that has any.
-    """
+    """Join the reports of related steps: counts together, failures and times added up, the last examples."""
     counts: dict[str, int] = {}
     for report in reports:
         counts |= {name: count for name, count in report.counts.items() if name != "failed"}

@@ -1,4 +1,4 @@
-"""A manifest with its pictures as a source of training samples."""
+"""A manifest with its pictures, as a source of training samples."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from anytag.model.vocabulary import TagVocabulary
 
 
 def open_manifest(folder: str | Path, pictures: SampleSource) -> SampleSource:
-    """The samples of a manifest: its captions and tags, the source's pictures, boxes and validation labels.
+    """Open a manifest as samples, with its captions and tags, and the source's pictures, boxes and validation labels.
 
-    A sample's ``tags`` are those of all sources, ``caption_tags`` those that each caption names, and
-    ``extra["caption_sources"]`` says who wrote each caption. If the source is indexed and the manifest is in JSON
-    lines, so is what comes out, and it can be shuffled exactly.
+    A sample's ``tags`` are those from all sources, ``caption_tags`` those that each caption names, and
+    ``extra["caption_sources"]`` lists who wrote each caption. The result is indexed, and can be shuffled exactly, if
+    the source is indexed and the manifest is in JSON lines.
 
     Args:
         folder: The manifest.
-        pictures: The source that it was made from.
+        pictures: The source from which it was made.
 
     Raises:
         UsageError: If the manifest is of another source, or not complete.
@@ -37,7 +37,7 @@ def open_manifest(folder: str | Path, pictures: SampleSource) -> SampleSource:
 
 
 def check_source(manifest: Manifest, pictures: SampleSource) -> None:
-    """Make sure that a manifest describes a source.
+    """Check that a manifest describes a source.
 
     Raises:
         UsageError: If it does not.
@@ -49,12 +49,10 @@ def check_source(manifest: Manifest, pictures: SampleSource) -> None:
         )
 
 
-def _content_files(manifest: Manifest, pictures: SampleSource) -> Iterable[Path]:
-    return [*(manifest.part(part) for part in range(manifest.parts)), *pictures.content_files()]
-
-
 class ManifestSource(SampleSource):
-    """A manifest over a source that is read from front to back."""
+    """A manifest with a source that is read from start to end."""
+
+    pictures: SampleSource
 
     def __init__(self, manifest: Manifest, pictures: SampleSource):
         self.manifest, self.pictures = manifest, pictures
@@ -68,7 +66,7 @@ class ManifestSource(SampleSource):
         return self.pictures.picture_contents
 
     def content_files(self) -> Iterable[Path]:
-        return _content_files(self.manifest, self.pictures)
+        return [*map(self.manifest.part, range(self.manifest.parts)), *self.pictures.content_files()]
 
     @property
     def parts(self) -> int:
@@ -86,24 +84,17 @@ class ManifestSource(SampleSource):
                 yield _joined(item, sample, self.vocabulary)
 
 
-class IndexedManifestSource(PartedSource):
-    """A manifest in JSON lines over an indexed source: any sample is at hand."""
+class IndexedManifestSource(PartedSource, ManifestSource):
+    """A manifest in JSON lines with an indexed source."""
+
+    pictures: IndexedSource
 
     def __init__(self, manifest: Manifest, pictures: IndexedSource):
-        self.manifest, self.pictures = manifest, pictures
-        self.vocabulary = manifest.vocabulary
+        super().__init__(manifest, pictures)
         self._lines: list[Records] = [index_lines(manifest.part(part)) for part in range(manifest.parts)]
         self._set_sizes(map(len, self._lines))
         self.description = f"manifest {manifest.folder}: {len(self):,} of {len(pictures):,} pictures"
-        self.identity = f"manifest of {pictures.identity}: {len(self)}"
-        self.problems = pictures.problems
-
-    @cached_property
-    def picture_contents(self) -> str:
-        return self.pictures.picture_contents
-
-    def content_files(self) -> Iterable[Path]:
-        return _content_files(self.manifest, self.pictures)
+        self.identity = f"{self.identity}: {len(self)}"
 
     def __getitem__(self, index: int) -> Sample:
         part, line = self._place(index)
@@ -114,7 +105,10 @@ class IndexedManifestSource(PartedSource):
             raise SampleError("row", f"not a line of JSON ({error})", place) from None
         rows = self.pictures.rows(part)
         sample = self.pictures[rows[record.row]] if record.row < len(rows) else None
-        return _raised(_joined(record, sample, self.vocabulary))
+        joined = _joined(record, sample, self.vocabulary)
+        if isinstance(joined, SampleError):
+            raise joined
+        return joined
 
 
 def _joined(
@@ -141,9 +135,3 @@ def _joined(
         caption_tags=tuple(tuple(named(id) for id in caption.tags) for caption in record.captions),
         boxes=sample.boxes,
     )
-
-
-def _raised(item: Sample | SampleError) -> Sample:
-    if isinstance(item, SampleError):
-        raise item
-    return item

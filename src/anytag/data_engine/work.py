@@ -1,7 +1,7 @@
-"""Steps in units of work: each unit's output is written whole, marked as done, and redone only if something changed.
+"""Steps in units of work: each unit's output is written atomically, marked as done, and redone only after changes.
 
-A unit is a part of the data, or a group of tags. Beside its output lies ``….done.json`` with the step's settings and
-the SHA-256 of all that was read and written: the same command run again does what is missing or out of date.
+A unit is a part of the data, or a group of tags. Beside its output, ``….done.json`` has the step's settings and the
+SHA-256 of all inputs and outputs: the same command, run again, does what is missing or out of date.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ import time
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, ClassVar
 
-from anytag.data_engine.manifest import PartFormat, PictureRecord, write_part
+from anytag.data_engine.manifest import PartFormat, PictureRecord, part_name, write_part
 from anytag.data_engine.report import StepReport
+from anytag.datasets.bad_samples import place_and_reason
 from anytag.errors import (
     AnytagError,
     DataError,
@@ -31,24 +33,24 @@ from anytag.errors import (
 from anytag.foundations.atomic_files import write_text
 from anytag.model.directory import sha256
 
-#: Version of the markers and of what the steps compute: a change of either makes old outputs out of date.
+#: Version of the markers and of the steps' results: after a change, old outputs are out of date.
 WORK_VERSION = 1
 
-#: Examples and failures that a unit keeps for the report; every failure is counted.
+#: Examples and failures per unit and report; every failure is counted.
 EXAMPLES_KEPT, FAILURES_KEPT = 3, 100
 
-#: Samples that have to be seen before the share of bad ones counts.
+#: Samples before the share of bad ones counts.
 _SEEN_BEFORE_STOP = 200
 
 
 @dataclass
 class Outcome:
-    """What a unit came to.
+    """The result of a unit.
 
     Attributes:
-        counts: By name; names of all units are added up.
-        examples: A few JSON-able records for people.
-        failures: What was skipped and why: ``place``, ``kind``, ``reason``.
+        counts: By name, summed over units.
+        examples: A few example records, JSON-serializable.
+        failures: Skipped pictures: ``place``, ``kind``, ``reason``.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -56,26 +58,24 @@ class Outcome:
     failures: list[dict[str, str]] = field(default_factory=list)
 
     def fail(self, error: SampleError | PictureError | tuple[str, str, str]) -> None:
-        """Count and keep something that was skipped: an error, or its place, kind and reason."""
+        """Count and record a skipped picture: an error, or its place, kind and reason."""
         self.counts["failed"] += 1
         if isinstance(error, tuple):
             place, kind, reason = error
-        elif isinstance(error, SampleError):
-            place, kind, reason = error.source, error.kind, error.reason
         else:
-            place, kind, reason = error.path, error.kind, str(error)
+            (place, reason), kind = place_and_reason(error), error.kind
         if len(self.failures) < FAILURES_KEPT:
             self.failures.append({"place": place, "kind": kind, "reason": reason})
 
-    def show(self, example: Callable[[], dict[str, Any]]) -> None:
-        """Keep an example, if there are not enough yet."""
-        if len(self.examples) < EXAMPLES_KEPT:
-            self.examples.append(example())
+    @property
+    def needs_example(self) -> bool:
+        """Whether there is room for another example."""
+        return len(self.examples) < EXAMPLES_KEPT
 
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """What a file held when it was looked at; size and time spare reading it again."""
+    """The SHA-256 of a file; while size and modification time stay the same, the file is not read again."""
 
     name: str
     sha256: str
@@ -84,75 +84,73 @@ class Digest:
 
     @classmethod
     def of(cls, path: Path, known: Digest | None = None) -> Digest:
-        """A file's digest; ``known`` is believed if size and time of change are still the same."""
+        """Hash a file, or reuse ``known`` if name, size and modification time are the same."""
         status = path.stat()
-        if known and (known.size, known.changed) == (status.st_size, status.st_mtime_ns):
-            return Digest(path.name, known.sha256, known.size, known.changed)
+        if known and (known.name, known.size, known.changed) == (path.name, status.st_size, status.st_mtime_ns):
+            return known
         return Digest(path.name, sha256(path), status.st_size, status.st_mtime_ns)
 
     @classmethod
-    def of_all(cls, paths: Iterable[Path], known: Sequence[Digest]) -> list[Digest]:
-        """The files' digests, in order; ``known`` are earlier ones, found by the files' names."""
-        earlier = {digest.name: digest for digest in known}
-        return [cls.of(path, earlier.get(path.name)) for path in paths]
+    def of_all(cls, paths: Sequence[Path], known: Sequence[Digest]) -> list[Digest]:
+        """Hash files; ``known`` are the digests of an earlier run, in the same order."""
+        return [cls.of(path, before) for path, before in zip(paths, chain(known, repeat(None)), strict=False)]
 
     @classmethod
     def of_text(cls, name: str, text: str) -> Digest:
-        """The digest of something that is not a file."""
+        """Hash an input that is not a file."""
         return cls(name, hashlib.sha256(text.encode()).hexdigest())
 
 
 class Step(ABC):
-    """One step of the engine. Steps are pickled: they run in other processes and on other machines.
+    """A step of the engine. Steps are pickled, to run in other processes and on other machines.
 
     Attributes:
-        name: Of the step.
+        name: The step's name.
         noun: What a unit is called.
-        suffix: Of the outputs' names.
-        folder: Where outputs go.
+        suffix: File extension of the outputs.
+        folder: Folder of the outputs.
     """
 
     name: ClassVar[str]
     noun: ClassVar[str] = "part"
+    suffix: ClassVar[str] = "jsonl"
     folder: Path
 
     @property
     @abstractmethod
     def units(self) -> int:
-        """How many units there are."""
-
-    @property
-    def suffix(self) -> str:
-        """Of the outputs' names."""
-        return "jsonl"
+        """Number of units."""
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:
-        """Everything that decides the output beside the inputs; JSON-able."""
+        """Return everything besides the inputs that determines the output, JSON-serializable."""
 
-    @abstractmethod
+    def files(self, unit: int) -> Sequence[Path]:
+        """Return the files that a unit reads."""
+        return ()
+
     def inputs(self, unit: int, known: Sequence[Digest] = ()) -> list[Digest]:
-        """What the unit reads.
-
-        Args:
-            unit: Which.
-            known: Digests of the same inputs from an earlier run.
-        """
+        """Hash everything that a unit reads; ``known`` are the digests of an earlier run."""
+        return Digest.of_all(self.files(unit), known)
 
     @abstractmethod
     def run(self, unit: int, output: Path) -> Outcome:
-        """Do the unit's work and write its output to that path.
+        """Do a unit's work and write its output to that path.
 
         Raises:
-            AnytagError: If the work cannot be done at all. What is wrong with single pictures is in the outcome.
+            AnytagError: If the work cannot be done. Failures of single pictures are in the outcome.
         """
 
     def output(self, unit: int) -> Path:
-        """Where the unit's output lies when it is done."""
+        """Return the file of a finished unit's output."""
         return self.folder / f"{self.noun}-{unit:05}.{self.suffix}"
 
+    def outputs(self) -> list[Path]:
+        """Return the files of all units' outputs."""
+        return [self.output(unit) for unit in range(self.units)]
+
     def marker_path(self, unit: int) -> Path:
-        """Where the unit's marker lies."""
+        """Return the file of a unit's marker."""
         return self.folder / f"{self.output(unit).name}.done.json"
 
 
@@ -160,23 +158,17 @@ class PartsStep(Step):
     """A step whose outputs are the parts of a manifest.
 
     Attributes:
-        format: Of the parts.
+        format: Format of the parts.
     """
 
     format: PartFormat
 
-    @property
-    def suffix(self) -> str:
-        return self.format
+    def output(self, unit: int) -> Path:
+        return self.folder / part_name(unit, self.format)
 
     @abstractmethod
     def records(self, unit: int, outcome: Outcome) -> Iterator[PictureRecord]:
-        """The records of a part.
-
-        Args:
-            unit: Which.
-            outcome: Receives counts, examples and failures.
-        """
+        """Yield the records of a part, and add counts, examples and failures to ``outcome``."""
 
     def run(self, unit: int, output: Path) -> Outcome:
         outcome = Outcome()
@@ -186,7 +178,7 @@ class PartsStep(Step):
 
 @dataclass
 class Marker:
-    """A unit that is done."""
+    """A finished unit."""
 
     unit: int
     settings: dict[str, Any]
@@ -196,13 +188,13 @@ class Marker:
     seconds: float
 
     def to_json(self) -> dict[str, Any]:
-        """The marker as it stands in its file."""
+        """Return the content of the marker's file."""
         return {
             "version": WORK_VERSION,
             "unit": self.unit,
             "settings": self.settings,
-            "inputs": [[d.name, d.sha256, d.size, d.changed] for d in self.inputs],
-            "output": [self.output.name, self.output.sha256, self.output.size, self.output.changed],
+            "inputs": [astuple(digest) for digest in self.inputs],
+            "output": astuple(self.output),
             "counts": dict(self.outcome.counts),
             "examples": self.outcome.examples,
             "failures": self.outcome.failures,
@@ -211,7 +203,7 @@ class Marker:
 
     @classmethod
     def from_json(cls, record: Any) -> Marker | None:
-        """Read what :meth:`to_json` wrote; ``None`` if it is something else or of another version."""
+        """Restore a marker; ``None`` if the record is something else or of another version."""
         try:
             if record["version"] != WORK_VERSION:
                 return None
@@ -225,7 +217,7 @@ class Marker:
 
     @classmethod
     def load(cls, path: Path) -> Marker | None:
-        """Read a marker; ``None`` if there is none, or it is damaged."""
+        """Read a marker; ``None`` if it is missing or damaged."""
         try:
             return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError):
@@ -233,7 +225,7 @@ class Marker:
 
 
 def finished(step: Step, unit: int) -> Marker | None:
-    """The marker of a unit that is done and up to date; ``None`` if there is work to do."""
+    """Return the marker of a unit that is done and up to date; ``None`` if it needs to be done."""
     marker = Marker.load(step.marker_path(unit))
     if marker is None or marker.settings != _plain(step.settings()):
         return None
@@ -249,10 +241,10 @@ def finished(step: Step, unit: int) -> Marker | None:
 
 @dataclass
 class Problem:
-    """Why a unit cannot be done: an :class:`~anytag.errors.AnytagError` in a form that any process can send.
+    """An :class:`~anytag.errors.AnytagError` that stopped a unit, in a form that can be sent between processes.
 
     Attributes:
-        message: What it says.
+        message: Its message.
         kind: Its kind.
     """
 
@@ -260,7 +252,7 @@ class Problem:
     kind: str = AnytagError.kind
 
     def error(self, step: str) -> AnytagError:
-        """The error, with the step's name before its message."""
+        """Return the error, with the step's name before its message."""
         classes = {cls.kind: cls for cls in (DataError, ModelError, UsageError, VocabularyError)}
         return classes.get(self.kind, AnytagError)(f"{step}: {self.message}")
 
@@ -269,7 +261,7 @@ def perform(step: Step, unit: int) -> Marker | Problem:
     """Do one unit, and mark it as done."""
     started = time.perf_counter()
     output = step.output(unit)
-    # Two workers may have the same unit when a cluster takes one of them for dead.
+    # Two workers may do the same unit if a cluster believes that one of them died.
     unfinished = output.with_name(f"{output.name}.{os.getpid()}.part")
     try:
         step.folder.mkdir(parents=True, exist_ok=True)
@@ -291,7 +283,7 @@ def perform(step: Step, unit: int) -> Marker | Problem:
     return marker
 
 
-#: Called after every unit with how many are done and how many there are.
+#: Called after every unit with the step's name, the number of finished units, that of all units, and the marker.
 Progress = Callable[[str, int, int, Marker], None]
 
 
@@ -307,26 +299,25 @@ def run_step(
     Args:
         step: The step.
         execute: Performs units, in any order; see :mod:`anytag.data_engine.executors`.
-        progress: Told of every unit that is done.
-        bad_share: The share of pictures that may fail; more stop the step. Generous by default: links of the web die
-            by the third, and each is reported.
-        redo: Whether to do units that are done, too.
+        progress: Called after every unit.
+        bad_share: Share of pictures that may fail before the step stops. Half by default, since up to a third of the
+            links on the web are dead, and each is reported.
+        redo: Repeat finished units.
 
     Raises:
-        AnytagError: What a unit cannot go on with.
+        AnytagError: The error that stopped a unit.
         DataError: If too many pictures fail.
     """
     started = time.perf_counter()
     markers: dict[int, Marker] = {}
     if not redo:
         markers = {unit: marker for unit in range(step.units) if (marker := finished(step, unit))}
-    wanted = [unit for unit in range(step.units) if unit not in markers]
-    kept = len(markers)
-    if wanted:
-        # What marks the whole as complete is not true while parts are being redone.
+    missing = [unit for unit in range(step.units) if unit not in markers]
+    if missing:
+        # The manifest is not complete while parts are redone.
         (step.folder / "manifest.json").unlink(missing_ok=True)
     _sweep(step.folder)
-    for done in execute(step, wanted):
+    for done in execute(step, missing):
         if isinstance(done, Problem):
             raise done.error(step.name)
         markers[done.unit] = done
@@ -339,24 +330,23 @@ def run_step(
     counts: Counter[str] = Counter()
     for marker in ordered:
         counts.update(marker.outcome.counts)
-    now = set(wanted)
     return StepReport(
         step=step.name,
         settings=step.settings(),
         unit=step.noun,
         units=step.units,
-        kept=kept,
+        kept=step.units - len(missing),
         counts=dict(sorted(counts.items())),
         examples=[example for marker in ordered for example in marker.outcome.examples][:EXAMPLES_KEPT],
         failures=[failure for marker in ordered for failure in marker.outcome.failures][:FAILURES_KEPT],
         work_seconds=sum(marker.seconds for marker in ordered),
         wall_seconds=time.perf_counter() - started,
-        pictures_now=sum(marker.outcome.counts["pictures_in"] for marker in ordered if marker.unit in now),
+        pictures_now=sum(markers[unit].outcome.counts["pictures_in"] for unit in missing),
     )
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what workers that were killed have left half written."""
+    """Remove incomplete files of killed workers."""
     for left in folder.glob("*.part"):
         left.unlink(missing_ok=True)
 
@@ -378,6 +368,6 @@ def _stop_if_bad(step: Step, markers: Iterable[Marker], share: float, whole: boo
 
 
 def _plain(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings as JSON gives them back."""
+    """Return settings as JSON would return them."""
     plain: dict[str, Any] = json.loads(json.dumps(settings))
     return plain
