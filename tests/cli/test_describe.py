@@ -5,8 +5,7 @@ import pytest
 from fixtures_chat import serving
 from typer.testing import CliRunner
 
-from anytag.cli import _describe
-from anytag.cli.vocabulary import app
+from anytag.cli import _describe, build_app
 from anytag.language.label_texts.description_files import lines_of, read_descriptions
 from anytag.language.tags.wordnet import PARTS_OF_SPEECH
 from anytag.model.directory import SHIPPED_MODEL
@@ -42,7 +41,7 @@ def wordnet(tmp_path):
 
 
 def run(*arguments):
-    return CliRunner().invoke(app, ["describe", *(str(one) for one in arguments)])
+    return CliRunner().invoke(build_app("vocabulary"), ["vocabulary", "describe", *map(str, arguments)])
 
 
 def test_without_a_model_descriptions_come_from_wordnet(tags, wordnet, tmp_path):

@@ -6,12 +6,12 @@ from fixtures_toy import write_toy_model
 from toy_engine import GREEN, RED, names, records, write_shard
 from typer.testing import CliRunner
 
-from anytag.cli.engine import app
+from anytag.cli import build_app
 from anytag.foundations.folder_locks import only_writer
 
 
 def run(*arguments):
-    return CliRunner().invoke(app, [str(one) for one in arguments])
+    return CliRunner().invoke(build_app("engine"), ["engine", *map(str, arguments)])
 
 
 @pytest.fixture

@@ -68,7 +68,7 @@ def test_every_option_s_text_is_shown_whole(path, command):
     assert told
     for text in told:
         assert plain(text) in plain(shown), text
-    assert re.search(r"Exit code: 0 done, .*2 used wrongly, 130 interrupted\.", shown)
+    assert re.search(r"Exit code: 0 success, .*2 error, 130 interrupted\.", shown)
     assert "<bool>" not in shown
     # A switch that is off has no second name that says so.
     assert not [option for option in command.params if option.secondary_opts and option.default is False]

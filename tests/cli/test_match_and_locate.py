@@ -92,7 +92,7 @@ class TestLocate:
     def test_what_is_not_seen_is_not_drawn_unless_asked_for(self, run, pictures, tmp_path):  # noqa: F811
         result = run("locate", pictures / "blue.png", "--tag", "dog", "--out", tmp_path / "maps")
         assert result.exit_code == 0
-        assert result.stdout.splitlines()[1].endswith("not seen (threshold 0.5)")
+        assert result.stdout.splitlines()[1].endswith("not found (threshold 0.5)")
         assert not (tmp_path / "maps").exists()
         [record] = lines(
             run("locate", pictures / "blue.png", "--tag", "dog", "--json", "--threshold", 0, "--out", tmp_path)
@@ -235,4 +235,4 @@ class TestLocate:
 @pytest.mark.parametrize("command", ["match", "locate"])
 def test_the_help_says_what_exit_codes_mean(command):
     result = invoke(command, "--help", env={"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"})
-    assert re.search("Exit code: 0 done, 1 some pictures failed, 2 used wrongly", result.stdout)
+    assert re.search("Exit code: 0 success, 1 some pictures failed, 2 error", result.stdout)

@@ -4,13 +4,10 @@ import os
 import threading
 
 import pytest
-import typer
 from typer.testing import CliRunner
 
-from anytag.cli.parse import parse
+from anytag.cli import build_app
 
-app = typer.Typer()
-app.command()(parse)
 CAPTIONS = ["a dog is running", "", "A black and white cat at a train station."]
 
 
@@ -22,7 +19,7 @@ def captions(tmp_path):
 
 
 def run(*arguments, **more):
-    return CliRunner().invoke(app, [str(argument) for argument in arguments], **more)
+    return CliRunner().invoke(build_app("parse"), ["parse", *map(str, arguments)], **more)
 
 
 def records(result):

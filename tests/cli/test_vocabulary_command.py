@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from anytag.cli import build_app
 from anytag.cli import vocabulary as command
 from anytag.errors import UsageError
 from anytag.language.parsing.rules import ParsedTag
@@ -29,7 +30,7 @@ class WordParser:
 @pytest.fixture
 def run(monkeypatch):
     monkeypatch.setattr(command, "load_parser", lambda name: WordParser())
-    return lambda *arguments: CliRunner().invoke(command.app, [str(one) for one in arguments])
+    return lambda *arguments: CliRunner().invoke(build_app("vocabulary"), ["vocabulary", *map(str, arguments)])
 
 
 @pytest.fixture

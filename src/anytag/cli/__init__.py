@@ -1,4 +1,4 @@
-"""The command line: thin commands, one file each."""
+"""The command line, with one module for each command."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import sys
 from importlib import import_module
 
 import typer
+from typer import Option
 
 from anytag import __version__
 from anytag.cli._commands import PICTURES, add_command, new_group
-from anytag.cli._output import tell
+from anytag.cli._output import echo
 from anytag.cli._process import run_command
 
-#: The commands in the order of the help, and what each one's exit code 1 means. Each is in the module of its name.
+#: The commands in the order of the help, each in the module of its name, and the meaning of exit code 1.
 _COMMANDS = {
     **dict.fromkeys(("tag", "caption", "match", "locate", "batch", "index"), PICTURES),
     "search": "1 nothing was found, ",
@@ -27,16 +28,16 @@ _VERSION = ("--version", "-V")
 
 def _version(asked: bool) -> None:
     if asked:
-        tell(f"anytag {__version__}")
+        echo(f"anytag {__version__}")
         raise typer.Exit
 
 
 def build_app(only: str | None = None) -> typer.Typer:
-    """The application.
+    """Build the application.
 
     Args:
-        only: The command to be run, or the option that asks for the version. Others need not be imported then, which
-            would take longer than most runs of it. ``None``, or no command's name: all.
+        only: The command to run, or the option for the version. Other commands are not imported then, since that would
+            take longer than most runs. ``None``, or any other text: build all.
     """
     app = new_group(
         "Recognize everything in a picture: tags, captions, any category you name.",
@@ -47,7 +48,7 @@ def build_app(only: str | None = None) -> typer.Typer:
 
     @app.callback()
     def anytag(
-        version: bool = typer.Option(False, *_VERSION, callback=_version, is_eager=True, help="Print the version."),
+        version: bool = Option(False, *_VERSION, callback=_version, is_eager=True, help="Print the version."),
     ) -> None:
         """Recognize everything in a picture: tags, captions, any category you name."""
 
@@ -66,6 +67,6 @@ def build_app(only: str | None = None) -> typer.Typer:
 
 
 def main() -> None:
-    """Run the command that the process was started with, and exit with its status."""
-    asked = sys.argv[1] if len(sys.argv) > 1 else None
-    sys.exit(run_command(lambda: build_app(asked)(prog_name="anytag")))
+    """Run the command of ``sys.argv``, and exit with its status."""
+    first = sys.argv[1] if len(sys.argv) > 1 else None
+    sys.exit(run_command(lambda: build_app(first)(prog_name="anytag")))

@@ -1,6 +1,6 @@
-"""How functions become commands: groups of options are spread out, and help names the status codes and shows flags.
+"""Turn functions into commands: dataclasses become groups of options, errors become messages and exit code 2.
 
-A command knows which of its options were given, so that it can refuse those that would have no effect.
+A command knows which options were given, so that it can refuse those that would have no effect.
 """
 
 from __future__ import annotations
@@ -12,35 +12,25 @@ from contextvars import ContextVar
 from dataclasses import fields, is_dataclass
 from functools import wraps
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_type_hints
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.models import OptionInfo, ParameterInfo
 
-from anytag.cli._output import say
+from anytag.cli._process import explained_errors
 from anytag.errors import UsageError
 
-#: What every status means; ``{0}`` is that of 1, where a command has one.
-_CODES = "Exit code: 0 done, {0}2 used wrongly, 130 interrupted."
-#: What 1 means of commands that look at pictures.
+#: The last line of the help; ``{0}`` is the meaning of 1, followed by a comma, or empty.
+_CODES = "Exit code: 0 success, {0}2 error, 130 interrupted."
 PICTURES = "1 some pictures failed, "
 
-#: The options of the command that runs that somebody gave, by the names that they have.
+#: Names of the options that were given to the running command.
 _GIVEN: ContextVar[tuple[str, ...]] = ContextVar("given", default=())
 
 
-def exit_codes(one: str = PICTURES) -> str:
-    """The line about exit codes.
-
-    Args:
-        one: What 1 means, with a comma and a blank behind it; empty for commands that never end so.
-    """
-    return _CODES.format(one)
-
-
 class _Flags:
-    """Options without a value are shown without one."""
+    """Show options without a value as such in the help."""
 
     def get_params(self, ctx: Any) -> list[Any]:
         parameters: list[Any] = super().get_params(ctx)  # type: ignore[misc]
@@ -51,17 +41,17 @@ class _Flags:
 
 
 class Command(_Flags, TyperCommand):
-    """A command that remembers which options it was given."""
+    """A command that explains its errors and knows which options were given."""
 
     def invoke(self, ctx: Any) -> Any:
-        options = [one for one in self.get_params(ctx) if one.param_type_name == "option"]
-        for option in options:  # Bounds refuse NaN, but many options have none.
-            if isinstance(value := ctx.params.get(option.name), float) and not math.isfinite(value):
-                say(f"{ctx.command_path}: {option.opts[0]} is {value}; give a number")
-                raise typer.Exit(2)
-        given = [one for one in options if ctx.get_parameter_source(one.name).name == "COMMANDLINE"]
-        _GIVEN.set(tuple(one.opts[0] for one in given))
-        return super().invoke(ctx)
+        options = [option for option in self.get_params(ctx) if option.param_type_name == "option"]
+        with explained_errors(ctx.command_path):
+            for option in options:  # Bounds exclude NaN, but many options have none.
+                if isinstance(value := ctx.params.get(option.name), float) and not math.isfinite(value):
+                    raise UsageError(f"{option.opts[0]} is {value}; give a number")
+            given = [option for option in options if ctx.get_parameter_source(option.name).name == "COMMANDLINE"]
+            _GIVEN.set(tuple(option.opts[0] for option in given))
+            return super().invoke(ctx)
 
 
 class Group(_Flags, TyperGroup):
@@ -69,14 +59,14 @@ class Group(_Flags, TyperGroup):
 
 
 def refuse(options: Collection[str], why: str) -> None:
-    """Refuse options that would have no effect here: whoever gives one counts on it.
+    """Refuse options that would have no effect.
 
     Args:
-        options: By their names.
-        why: What they are about, behind the option's name.
+        options: Names of the options.
+        why: The rest of the message, after the name of the option.
 
     Raises:
-        UsageError: If one of them was given; it is named.
+        UsageError: If one of them was given.
     """
     for option in _GIVEN.get():
         if option in options:
@@ -84,7 +74,7 @@ def refuse(options: Collection[str], why: str) -> None:
 
 
 def refuse_all_but(options: Collection[str], why: str) -> None:
-    """Refuse every option but these; see :func:`refuse`."""
+    """Refuse all options except these; see :func:`refuse`."""
     refuse([option for option in _GIVEN.get() if option not in options], why)
 
 
@@ -93,22 +83,24 @@ def add_command(app: typer.Typer, function: Callable[..., None], one: str = PICT
 
     Args:
         app: The group.
-        function: The command; its docstring is its help. A parameter that is a dataclass stands for its fields: options
-            that several commands share.
-        one: What exit code 1 means; see :func:`exit_codes`.
+        function: The command; its docstring is its help. A parameter that is a dataclass stands for its fields, which
+            are options that several commands share.
+        one: The meaning of exit code 1, followed by a comma and a space; empty if the command never exits with 1.
     """
-    app.command(cls=Command, epilog=exit_codes(one))(_spread(function))
+    app.command(cls=Command, epilog=_CODES.format(one))(_with_fields_as_options(function))
 
 
-def _spread(function: Callable[..., None]) -> Callable[..., None]:
-    """The function as typer wants it: with the fields of each dataclass in its place."""
+def _with_fields_as_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Replace each dataclass among the parameters by its fields."""
     groups: dict[str, Any] = {}
     parameters: list[inspect.Parameter] = []
     for parameter in inspect.signature(function, eval_str=True).parameters.values():
         group = parameter.annotation
         if isinstance(group, type) and is_dataclass(group):
             groups[parameter.name] = group
-            parameters += inspect.signature(group, eval_str=True).parameters.values()
+            hints = get_type_hints(group, include_extras=True)  # Of base classes in other modules, too.
+            shared = inspect.signature(group).parameters.values()
+            parameters += [field.replace(annotation=hints[field.name]) for field in shared]
         else:
             parameters.append(parameter)
     for parameter in parameters:
@@ -126,10 +118,10 @@ def _spread(function: Callable[..., None]) -> Callable[..., None]:
 
 
 def _refuse_empty_paths(annotation: Any) -> None:
-    """Let no path be empty: where a script's variable is unset, it would stand for the current folder."""
+    """Refuse empty paths: an unset variable of a script would mean the current folder."""
     for info in getattr(annotation, "__metadata__", ()):
         if isinstance(info, ParameterInfo) and Path in _types(annotation):
-            info.parser = _filled_path
+            info.parser = _nonempty_path
             if isinstance(info, OptionInfo) and info.metavar is None:
                 info.metavar = "<path>"  # As without a parser.
 
@@ -139,12 +131,12 @@ def _types(annotation: Any) -> set[Any]:
     return set().union(*map(_types, inside)) if inside else {annotation}
 
 
-def _filled_path(text: str) -> Path:
+def _nonempty_path(text: str) -> Path:
     if not text:
         raise typer.BadParameter("the path is empty")
     return Path(text)
 
 
 def new_group(help: str, **more: Any) -> typer.Typer:
-    """A group of commands."""
-    return typer.Typer(cls=Group, help=help, no_args_is_help=True, epilog=exit_codes("1 done in part, "), **more)
+    codes = _CODES.format("1 partly done, ")
+    return typer.Typer(cls=Group, help=help, no_args_is_help=True, epilog=codes, **more)

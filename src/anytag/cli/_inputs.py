@@ -1,4 +1,4 @@
-"""Options that several commands have in common."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
-import typer
+from typer import Argument, Option
 
 from anytag.backends.base import BackendName, Precision
 from anytag.cli._commands import refuse
@@ -25,97 +25,89 @@ if TYPE_CHECKING:
 
 Pictures = Annotated[
     list[str],
-    typer.Argument(help="Files, folders or globs; - reads a list of paths from standard input.", show_default=False),
+    Argument(help="Files, folders or globs; - reads a list of paths from standard input.", show_default=False),
 ]
 AcceptTruncated = Annotated[
     bool,
-    typer.Option(
+    Option(
         "--accept-truncated",
-        help="Recognize truncated files by the part that is there (not AVIF, HEIC, JPEG 2000 or JPEG XL).",
+        help="Recognize the readable part of truncated files (not AVIF, HEIC, JPEG 2000 or JPEG XL).",
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Write JSON lines, one per picture, in order.")]
+Json = Annotated[bool, Option("--json", help="Write JSON lines, one per picture, in order.")]
 Threshold = Annotated[
-    float | None, typer.Option(help="One threshold for all tags, 0 to 1, instead of each tag's own; 0 keeps all.")
+    float | None, Option(help="One threshold for all tags, 0 to 1, instead of each tag's own; 0 keeps all.")
 ]
-Top = Annotated[int | None, typer.Option(help="At most this many tags per picture.")]
+Top = Annotated[int | None, Option(help="At most this many tags per picture.")]
 Kinds = Annotated[
     list[str] | None,
-    typer.Option("--kind", metavar="KINDS", help="Only tags of these kinds: object, scene, attribute, action."),
+    Option("--kind", metavar="KINDS", help="Only tags of these kinds: object, scene, attribute, action."),
 ]
 Categories = Annotated[
-    list[str] | None,
-    typer.Option(metavar="NAMES", help="Look for exactly these, comma-separated; any words will do (open set)."),
+    list[str] | None, Option(metavar="NAMES", help="Look for exactly these, comma-separated: any words (open set).")
 ]
-CategoriesFrom = Annotated[Path | None, typer.Option(metavar="FILE", help="The same from a file, one per line.")]
-WithCaptions = Annotated[bool, typer.Option("--caption", help="Also write captions; takes longer.")]
+CategoriesFrom = Annotated[Path | None, Option(metavar="FILE", help="Such categories from a file, one per line.")]
+WithCaptions = Annotated[bool, Option("--caption", help="Also write captions; takes longer.")]
 ByContent = Annotated[
-    bool, typer.Option("--by-content", help="Also know pictures by content, so that moved ones are not done again.")
+    bool, Option("--by-content", help="Compare contents, so that moved pictures are not recognized again.")
 ]
 Thumbnails = Annotated[
     bool | None,
-    typer.Option(
+    Option(
         "--thumbnails/--no-thumbnails",
-        help="Keep small pictures (about 12 kB each), so that pages of many come quickly; or remove them. "
-        "(default: as the last time)",
+        help="Store thumbnails (about 12 kB each), so that pages load fast; or delete them. (default: as last time)",
         show_default=False,
     ),
 ]
-RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Retry what failed before.")]
-Model = Annotated[str | None, typer.Option(help="Model directory or hub id. (default: the shipped model)")]
-Threads = Annotated[int | None, typer.Option(min=1, help="Threads of the runtime. (default: all processors)")]
-Parser = Annotated[ParserName, typer.Option(help="Which caption parser.")]
-ParserProcesses = Annotated[int, typer.Option(min=1, help="Processes to parse in.")]
-CaptionsPerPicture = Annotated[int, typer.Option(min=1, help="Lines of a text file that belong to one picture.")]
+RetryFailed = Annotated[bool, Option("--retry-failed", help="Retry what failed before.")]
+Model = Annotated[str | None, Option(help="Model directory or hub id. (default: the shipped model)")]
+Threads = Annotated[int | None, Option(min=1, help="Threads of the runtime. (default: all processors)")]
+Parser = Annotated[ParserName, Option(help="Caption parser.")]
+ParserProcesses = Annotated[int, Option(min=1, help="Number of processes.")]
+CaptionsPerPicture = Annotated[int, Option(min=1, help="Lines of a text file per picture.")]
 
 
 @dataclass(frozen=True)
 class WalkOptions:
     """How folders and lists of pictures are read."""
 
-    null: Annotated[
-        bool, typer.Option("--null", "-0", help="Paths on standard input end in NUL, as find -print0 writes them.")
-    ] = False
+    null: Annotated[bool, Option("--null", "-0", help="Paths on standard input end in NUL, as from find -print0.")] = (
+        False
+    )
     exclude: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             metavar="GLOBS",
             help="Leave out files and folders with these names, comma-separated: '*.gif', 'thumbs/', '*/raw/*'.",
         ),
     ] = None
-    no_recursive: Annotated[bool, typer.Option("--no-recursive", help="Do not enter subfolders.")] = False
-    follow_links: Annotated[bool, typer.Option("--follow-links", help="Also enter linked folders.")] = False
+    no_recursive: Annotated[bool, Option("--no-recursive", help="Do not enter subfolders.")] = False
+    follow_links: Annotated[bool, Option("--follow-links", help="Also enter linked folders.")] = False
 
 
 @dataclass(frozen=True)
 class TagOptions:
-    """Which of a model's tags are looked for, and what they are called."""
+    """Which of a model's tags are used, and their names."""
 
     allow: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAMES", help="Look only for these tags: comma-separated, or a file with one per line."),
+        Option(metavar="NAMES", help="Look only for these tags: comma-separated, or a file with one per line."),
     ] = None
-    allow_from: Annotated[Path | None, typer.Option(metavar="FILE", help="Look only for the tags in this file.")] = None
+    allow_from: Annotated[Path | None, Option(metavar="FILE", help="Look only for the tags in this file.")] = None
     deny: Annotated[
-        list[str] | None, typer.Option(metavar="NAMES", help="Look for none of these tags; also a list or a file.")
+        list[str] | None,
+        Option(metavar="NAMES", help="Ignore these tags: comma-separated, or a file with one per line."),
     ] = None
-    deny_from: Annotated[Path | None, typer.Option(metavar="FILE", help="Look for none of the tags in this file.")] = (
-        None
-    )
+    deny_from: Annotated[Path | None, Option(metavar="FILE", help="Ignore the tags in this file.")] = None
     rename: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="PAIRS",
-            help="Your own names: 'dog=Hund,cat=Katze', or a file of such lines; ids work as tags, too.",
-        ),
+        Option(metavar="PAIRS", help="Your own names: 'dog=Hund,cat=Katze', or a file of such lines; tags may be ids."),
     ] = None
-    rename_from: Annotated[Path | None, typer.Option(metavar="FILE", help="Your own names from this file.")] = None
-    language: Annotated[
-        str | None, typer.Option(help="Name tags in this language: de, es, fr, ja or zh (RAM: zh).")
-    ] = None
+    rename_from: Annotated[Path | None, Option(metavar="FILE", help="Your own names from this file.")] = None
+    language: Annotated[str | None, Option(help="Name tags in this language: de, es, fr, ja or zh (RAM: zh).")] = None
 
     def read(self) -> TagChoice | None:
-        """The choice that the options make; ``None`` if none of them is given.
+        """Return the choice of tags; ``None`` if no option is given.
 
         Raises:
             UsageError: If a list is malformed, or its file cannot be read.
@@ -131,24 +123,22 @@ class TagOptions:
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """Which model recognizes, and what runs it."""
+    """The model, and the backend that runs it."""
 
     model: Model = None
     backend: Annotated[
         BackendName | None,
-        typer.Option("--backend", help="Runtime. (default: onnx, or torch for a model without ONNX files)"),
+        Option("--backend", help="Runtime. (default: onnx, or torch for a model without ONNX files)"),
     ] = None
-    device: Annotated[str, typer.Option(help="cpu or cuda; says what to install if CUDA is missing.")] = "cpu"
-    precision: Annotated[Precision, typer.Option(help="bfloat16 is faster on new processors; not for onnx.")] = (
-        "float32"
-    )
+    device: Annotated[str, Option(help="cpu or cuda; prints what to install if CUDA is missing.")] = "cpu"
+    precision: Annotated[Precision, Option(help="bfloat16 is faster on new processors; not for onnx.")] = "float32"
     threads: Threads = None
 
     def open(
         self, tags: TagChoice | None = None, descriptions: Path | None = None, accept_truncated: bool = False
     ) -> Recognizer:
-        """The recognizer that the options ask for; see :func:`anytag.load`."""
-        from anytag.inference.recognizer import load  # Here, so that --help does not wait for it.
+        """Load the recognizer; see :func:`anytag.load`."""
+        from anytag.inference.recognizer import load  # Imported here to keep --help fast.
 
         return load(
             self.model,
@@ -164,19 +154,19 @@ class ModelOptions:
 
 @dataclass(frozen=True)
 class ModelOrServerOptions(ModelOptions):
-    """The same, where a service can recognize instead."""
+    """Options of a model on this machine, or a service that recognizes instead."""
 
     server: Annotated[
-        str | None, typer.Option(help="Address of a service (anytag serve) that recognizes instead of this machine.")
+        str | None, Option(help="Address of a service (anytag serve) that recognizes instead of this machine.")
     ] = None
 
     def open(
         self, tags: TagChoice | None = None, descriptions: Path | None = None, accept_truncated: bool = False
     ) -> Recognizer:
-        """The recognizer that the options ask for, here or by :func:`anytag.connect`.
+        """Load the recognizer, or connect to a service; see :func:`anytag.connect`.
 
         Raises:
-            UsageError: If options of this machine's model come with a server.
+            UsageError: If options of a model on this machine are given with a server.
         """
         if self.server is None:
             return super().open(tags, descriptions, accept_truncated)
@@ -185,7 +175,7 @@ class ModelOrServerOptions(ModelOptions):
         refuse(own, "belongs to a model on this machine and has no effect on --server")
         from anytag.service.client import connect
 
-        # It has the methods that commands use, and they take and give the same.
+        # It has the same methods as far as commands use them.
         return cast("Recognizer", connect(self.server, model=self.model))
 
 
@@ -195,9 +185,9 @@ class PictureInputs:
 
     Attributes:
         paths: In order.
-        total: How many, where that is known beforehand.
-        left_out: What was not taken for a picture.
-        overlays: How many pictures were left out because ``anytag locate`` wrote them.
+        total: Their number, if known.
+        left_out: Files that are not pictures.
+        overlays: Number of pictures left out because ``anytag locate`` wrote them.
     """
 
     paths: Iterable[str]
@@ -206,7 +196,7 @@ class PictureInputs:
     overlays: int = 0
 
     def without_overlays(self) -> Iterator[str]:
-        """The paths but for what ``anytag locate`` wrote, however it came among them: a shell's ``*.png`` names it."""
+        """Yield the paths without those that ``anytag locate`` wrote, which a shell's ``*.png`` would include."""
         for path in self.paths:
             if is_overlay(path):
                 self.overlays += 1
@@ -214,21 +204,21 @@ class PictureInputs:
                 yield path
 
     def describe_left_out(self) -> str:
-        """What was left out, in words; empty if nothing was."""
-        maps = f"{self.overlays} written by anytag locate" if self.overlays else ""
-        return ", ".join(part for part in (self.left_out.describe(), maps) if part)
+        """Describe what was left out; empty if nothing was."""
+        overlays = f"{self.overlays} written by anytag locate" if self.overlays else ""
+        return ", ".join(part for part in (self.left_out.describe(), overlays) if part)
 
 
 def find_inputs(given: Sequence[str], walk: WalkOptions, ours: Container[str] = ()) -> PictureInputs:
-    """The pictures that files, folders, globs or a list on standard input stand for.
+    """Find the pictures that files, folders, globs or a list on standard input name.
 
     Args:
         given: Files, folders and globs, or ``-``.
         walk: How they are read.
-        ours: Absolute paths of files that we wrote; they do not count as left out.
+        ours: Absolute paths of files that anytag wrote, which are not counted as left out.
 
     Raises:
-        UsageError: If ``-`` stands beside other inputs, nothing is found, or options do not fit.
+        UsageError: If ``-`` is given with other inputs, nothing is found, or options do not fit.
     """
     if "-" in given:
         if len(given) > 1:
@@ -248,7 +238,7 @@ def find_inputs(given: Sequence[str], walk: WalkOptions, ours: Container[str] = 
             left_out=left_out,
         )
     )
-    # Those that are named outright are meant.
+    # Overlays that are named explicitly are kept.
     named = set(given)
     pictures = [path for path in found if path in named or not is_overlay(path)]
     return PictureInputs(iter(pictures), len(pictures), left_out, len(found) - len(pictures))

@@ -1,25 +1,25 @@
-"""Options that take a list: comma-separated on the command line, or one per line in a file."""
+"""Options that take a list: comma-separated on the command line, or one entry per line of a file."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from anytag.errors import UsageError
 from anytag.language.tags.name_files import read_name_lines, split_names
 from anytag.recognition import TAG_KINDS, TagKind
 
-#: What the names of files that hold lists end in.
+#: Extensions of files that hold lists.
 _LISTS = (".txt", ".csv", ".tsv", ".list", ".lst")
 
 
 def read_names(given: Sequence[str] | None, file: Path | None, option: str) -> list[str] | None:
-    """The names of an option that may be given several times, and of its file; ``None`` if neither was given.
+    """Return the names of a repeatable option and of its file; ``None`` if neither is given.
 
     Args:
         given: Comma-separated lists.
-        file: A file with one per line, which come after the others.
-        option: The option, for messages.
+        file: A file with one name per line, which follow the others.
+        option: Name of the option, for messages.
 
     Raises:
         UsageError: If a list is malformed or the file cannot be read.
@@ -31,10 +31,10 @@ def read_names(given: Sequence[str] | None, file: Path | None, option: str) -> l
 
 
 def read_kinds(given: Sequence[str] | None) -> list[TagKind] | None:
-    """The kinds of tags that were asked for; ``None`` for all.
+    """Return the kinds of tags; ``None`` for all.
 
     Raises:
-        UsageError: If there is no such kind.
+        UsageError: If a kind does not exist.
     """
     names = read_names(given, None, "--kind")
     if not names:
@@ -47,9 +47,9 @@ def read_kinds(given: Sequence[str] | None) -> list[TagKind] | None:
 
 
 def read_choice(given: Sequence[str] | None, file: Path | None, option: str) -> Path | list[str] | None:
-    """The tags of an option, or the file that they stand in, so that messages can name its lines.
+    """Return the tags of an option, or the file that lists them, so that messages can name its lines.
 
-    A single value that is a file, or is called like one, is that file.
+    A single value that is a file, or looks like one, is that file.
     """
     if given is not None and file is None and len(given) == 1 and is_list_file(given[0]):
         file, given = Path(given[0]), None
@@ -57,29 +57,24 @@ def read_choice(given: Sequence[str] | None, file: Path | None, option: str) -> 
 
 
 def read_pairs(given: Sequence[str] | None, file: Path | None, option: str) -> Path | dict[str, str] | None:
-    """New names by tag, or the file that they stand in.
+    """Return new names by tag, or the file that lists them.
 
     Raises:
-        UsageError: If something is not ``tag=new name``.
+        UsageError: If an entry is not ``tag=new name``.
     """
     chosen = read_choice(given, file, option)
     if not isinstance(chosen, list):
         return chosen
     pairs: dict[str, str] = {}
-    for tag, name in _pairs(chosen, option):
+    for text in chosen:
+        tag, sign, name = (part.strip() for part in text.partition("="))
+        if not (tag and sign and name):
+            raise UsageError(f"{option}: {text!r} is neither 'tag=new name' nor a file of such lines")
         if pairs.setdefault(tag, name) != name:
             raise UsageError(f"{option}: {tag!r} is to be called both {pairs[tag]!r} and {name!r}")
     return pairs
 
 
-def _pairs(texts: Sequence[str], option: str) -> Iterator[tuple[str, str]]:
-    for text in texts:
-        tag, sign, name = (part.strip() for part in text.partition("="))
-        if not (tag and sign and name):
-            raise UsageError(f"{option}: {text!r} is neither 'tag=new name' nor a file of such lines")
-        yield tag, name
-
-
 def is_list_file(value: str) -> bool:
-    """Whether the value of an option is a file's name rather than a list."""
+    """Whether the value of an option is a file name rather than a list."""
     return value.lower().endswith(_LISTS) or "/" in value or "\\" in value or Path(value).is_file()

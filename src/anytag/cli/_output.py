@@ -1,9 +1,9 @@
-r"""The one place where commands write: JSON for programs, text for people, messages on stderr.
+r"""Output of commands: JSON for programs, text for people, messages on stderr.
 
-JSON is UTF-8 whatever the locale; names in it are as :mod:`anytag.foundations.json_lines` says.
+JSON is UTF-8 in every locale; paths in it are encoded as in :mod:`anytag.foundations.json_lines`.
 
-Text shows names as they are: nothing in them is markup or an emoji's code. What would steer a terminal is written out
-(``\x1b``), and so is what the terminal's encoding does not have.
+Text is never interpreted as markup or emoji codes. Characters that would control a terminal are escaped (``\x1b``),
+and so are those that its encoding cannot show.
 """
 
 from __future__ import annotations
@@ -21,20 +21,16 @@ from rich.text import Text
 
 from anytag.foundations.json_lines import json_line
 
-#: Control characters, halves of surrogate pairs, separators of lines, and what turns the direction of writing.
-_STEERING = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+#: Control characters, surrogates, line separators, and marks of writing direction.
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 def printable(text: str) -> str:
-    r"""The text with everything written out that would steer a terminal or cannot be encoded.
-
-    Args:
-        text: Any, such as the name of a file. A byte that was not UTF-8 is written as that byte: ``\xe9``.
-    """
-    return _STEERING.sub(_written_out, text)
+    r"""Escape what would control a terminal or cannot be encoded; bytes that are not UTF-8 become ``\xe9``."""
+    return _CONTROLS.sub(_escaped, text)
 
 
-def _written_out(found: re.Match[str]) -> str:
+def _escaped(found: re.Match[str]) -> str:
     code = ord(found[0])
     if 0xDC80 <= code <= 0xDCFF:
         return f"\\x{code - 0xDC00:02x}"
@@ -43,7 +39,7 @@ def _written_out(found: re.Match[str]) -> str:
 
 
 def write_json(record: dict[str, Any] | list[dict[str, Any]]) -> None:
-    """Write one JSON line; see :func:`~anytag.foundations.json_lines.json_line`."""
+    """Write one JSON line on stdout; see :func:`~anytag.foundations.json_lines.json_line`."""
     line = json_line(record)
     sys.stdout.flush()
     buffer = getattr(sys.stdout, "buffer", None)
@@ -54,24 +50,24 @@ def write_json(record: dict[str, Any] | list[dict[str, Any]]) -> None:
     buffer.flush()
 
 
-def say(message: str) -> None:
-    """A message on stderr: one line, whatever names are in it."""
+def log(message: str) -> None:
+    """Print a message on stderr."""
     lines = message.split("\n")
     print("\n".join(printable(line) for line in lines), file=sys.stderr, flush=True)
 
 
-def tell(message: str) -> None:
-    """A line on stdout, at once: what a command has done."""
+def echo(message: str) -> None:
+    """Print a line on stdout."""
     print(printable(message), flush=True)
 
 
 def open_console(stderr: bool = False) -> Console:
-    """Where text for people goes, in colors on a terminal. Nothing that it is given is interpreted."""
+    """Return a console for text, in colors on a terminal, that interprets no markup."""
     return Console(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 def styled(*parts: str | tuple[str, str]) -> Text:
-    """Text of parts, some of them with a style; what they say is made printable."""
+    """Return printable text of parts, some of them with a style."""
     text = Text()
     for part in parts:
         words, style = (part, "") if isinstance(part, str) else part
@@ -80,13 +76,13 @@ def styled(*parts: str | tuple[str, str]) -> Text:
 
 
 def bar(score: float) -> str:
-    """A score from 0 to 1 as a bar of twenty places, of what the terminal can show."""
+    """Return a score from 0 to 1 as a bar of twenty characters that the terminal can show."""
     block = "█" if can_show("█") else "#"
     return f"{block * round(score * 20):<20}"
 
 
 def can_show(text: str) -> bool:
-    """Whether standard output has all of these characters."""
+    """Whether standard output can encode these characters."""
     try:
         text.encode(getattr(sys.stdout, "encoding", None) or "ascii")
     except (UnicodeEncodeError, LookupError):
@@ -95,23 +91,23 @@ def can_show(text: str) -> bool:
 
 
 def pad(text: str, width: int) -> str:
-    """The text made printable, with blanks up to a width on the screen."""
+    """Return printable text, padded to a width on the screen."""
     shown = printable(text)
     return shown + " " * (width - width_of(shown))
 
 
 def width_of(text: str) -> int:
-    """How many places a text takes on the screen."""
+    """Return the width of a text on the screen."""
     return cell_len(unicodedata.normalize("NFC", printable(text)))
 
 
 def write_table(rows: Sequence[Sequence[str]], heading: Sequence[str] = (), right: Iterable[int] = ()) -> None:
-    """Write rows in columns that are as wide as what stands in them: nothing is cut off, however narrow the screen.
+    """Write a table whose columns are as wide as their content; nothing is cut off on a narrow screen.
 
     Args:
-        rows: Texts, as many in each.
+        rows: Cells, the same number in each row.
         heading: Names of the columns.
-        right: Columns that are flush right.
+        right: Columns to align to the right.
     """
     lines = [heading, *rows] if heading else list(rows)
     widths = [max(map(width_of, column)) for column in zip(*lines, strict=True)]
@@ -126,11 +122,11 @@ def write_table(rows: Sequence[Sequence[str]], heading: Sequence[str] = (), righ
 
 
 def progress_bar(*columns: ProgressColumn, count: bool = True, hidden: bool = False) -> Progress:
-    """A bar on stderr that goes away when it is done; on a terminal only.
+    """Return a bar on stderr that disappears when it is done; shown on a terminal only.
 
     Args:
-        columns: What to show behind the bar.
-        count: Whether to show how many of how many are done.
+        columns: Columns after the bar.
+        count: Whether to show the numbers done and total.
         hidden: Never show it.
     """
     console = open_console(stderr=True)

@@ -1,6 +1,6 @@
 """Pictures that ``anytag locate`` writes.
 
-They are marked, so that they are never taken for pictures again and nothing but them is ever overwritten.
+They are marked, so that they are never read as pictures, and no other file is ever overwritten.
 """
 
 from __future__ import annotations
@@ -20,17 +20,14 @@ from anytag.foundations.atomic_files import whole_file
 from anytag.pictures import overlay_heat_map
 from anytag.pictures.heat_maps import HeatMap
 
-#: The mark, as it stands right behind the size of a PNG: a chunk of text with a key and a value.
+#: The mark: a text chunk with a key and a value, at the start of the PNG.
 _MARK = b"tEXtSoftware\0anytag locate"
 _SOURCE = "anytag:source"
 
-#: Bytes that a name may have.
-_LONGEST_NAME = 255
+#: Highest number of bytes of a file name, and of characters of a tag in it.
+_LONGEST_NAME, _LONGEST_TAG = 255, 60
 
-#: Letters of a tag that go into a name.
-_LONGEST_TAG = 60
-
-#: Errors of a name that this file system does not take; other names may do.
+#: Errors for names that the file system cannot store.
 _BAD_NAME = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
 
 
@@ -39,7 +36,7 @@ def is_overlay(path: str | Path) -> bool:
     if not os.fspath(path).lower().endswith(".png"):
         return False
     try:
-        # Not what a pipe would give: nobody could read that again.
+        # Not a pipe, which cannot be read again.
         if not os.path.isfile(path):  # noqa: PTH113
             return False
         with open(path, "rb") as file:  # noqa: PTH123 (a path may be any text)
@@ -50,15 +47,11 @@ def is_overlay(path: str | Path) -> bool:
 
 
 class OverlayFolder:
-    """A folder for pictures with maps over them; made when the first is written.
-
-    Args:
-        path: The folder.
-    """
+    """A folder for pictures with maps over them; created with the first."""
 
     def __init__(self, path: Path):
         self.path = path
-        self._taken: set[Path] = set()
+        self._written: set[Path] = set()
         if os.path.lexists(path):
             self._make()
 
@@ -74,22 +67,21 @@ class OverlayFolder:
 
         Args:
             source: Where the picture came from.
-            tag: What the map shows.
+            tag: The tag that the map shows.
             picture: Mode RGB.
             heat: ``[rows, columns]``, 0 to 1.
 
         Returns:
-            Where it was written: a name made of the source's and the tag's, numbered where there is such a file
-            already that does not show the same source.
+            The path: source and tag, with a number if there is such a file already that shows another source.
 
         Raises:
-            PictureError: If the file system takes no such name.
+            PictureError: If the file system cannot store the name.
             UsageError: If nothing can be written there.
         """
         self._make()
         origin = hashlib.sha256(os.fsencode(os.path.abspath(source))).hexdigest()[:32]  # noqa: PTH100
-        target = next(place for place in self._places(source, tag) if self._is_free(place, origin))
-        self._taken.add(target)
+        target = next(path for path in self._candidates(source, tag) if self._is_free(path, origin))
+        self._written.add(target)
         marks = PngImagePlugin.PngInfo()
         marks.add_text("Software", "anytag locate")
         marks.add_text(_SOURCE, origin)
@@ -103,28 +95,24 @@ class OverlayFolder:
             raise UsageError(f"{target}: cannot be written ({reason}); give another --out") from None
         return target
 
-    def _places(self, source: str, tag: str) -> Iterator[Path]:
-        named = re.sub(r"\W+", "-", tag[:_LONGEST_TAG].lower()).strip("-") or "tag"
+    def _candidates(self, source: str, tag: str) -> Iterator[Path]:
+        slug = re.sub(r"\W+", "-", tag[:_LONGEST_TAG].lower()).strip("-") or "tag"
         for number in count(1):
-            end = f"-{named}{f'-{number}' if number > 1 else ''}.png"
-            yield self.path / (_shortened(Path(source).stem, _LONGEST_NAME - len(os.fsencode(end))) + end)
+            end = f"-{slug}{f'-{number}' if number > 1 else ''}.png"
+            stem = Path(source).stem
+            while len(os.fsencode(stem + end)) > _LONGEST_NAME:
+                stem = stem[:-1]
+            yield self.path / (stem + end)
 
-    def _is_free(self, place: Path, origin: str) -> bool:
-        if place in self._taken:
+    def _is_free(self, path: Path, origin: str) -> bool:
+        if path in self._written:
             return False
-        if not os.path.lexists(place):
+        if not os.path.lexists(path):
             return True
-        if place.is_symlink() or not is_overlay(place):
+        if path.is_symlink() or not is_overlay(path):
             return False
         try:
-            with Image.open(place) as before:
+            with Image.open(path) as before:
                 return before.info.get(_SOURCE) == origin
         except OSError:
             return False
-
-
-def _shortened(stem: str, most: int) -> str:
-    """The start of a name that has so many bytes at the most."""
-    while len(os.fsencode(stem)) > most:
-        stem = stem[:-1]
-    return stem

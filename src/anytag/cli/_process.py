@@ -1,4 +1,4 @@
-"""How a command runs as a process: its streams, interrupts, and the status that it ends with."""
+"""Run a command as a process: its streams, interrupts, errors and exit status."""
 
 from __future__ import annotations
 
@@ -7,26 +7,30 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
-from anytag.cli._output import say
+from typer import Exit
+
+from anytag.cli._output import log
+from anytag.errors import AnytagError, MissingExtraError
 from anytag.foundations.atomic_files import DISK_FULL
-from anytag.foundations.interrupts import INTERRUPTED, leave_at_once
+from anytag.foundations.interrupts import INTERRUPTED, StoppedBySignalError, leave_at_once
+from anytag.foundations.shortage import is_panic, shortage_of
 from anytag.foundations.thread_waiting import wait_passively
 
 
 def run_command(command: Callable[[], object]) -> int:
-    """Run the command line, and give the status that the process should end with.
+    """Run the command line, and return the status that the process should exit with.
 
-    A reader that has enough (``| head``) ends a command early, without a word and with status 0. An interrupt ends the
-    process here, in one line and with status 130, without waiting for threads. SIGTERM and SIGHUP do likewise, but the
-    process dies of them, as service managers expect.
+    A reader that stops early (``| head``) ends a command silently with status 0. An interrupt ends the process here,
+    with one line and status 130, without waiting for threads. SIGTERM and SIGHUP do the same, but kill the process, as
+    service managers expect.
 
     Args:
-        command: Reads the arguments and does what they say; ends like a click command, with SystemExit.
+        command: Parses the arguments and runs them; exits like a click command, with SystemExit.
     """
     wait_passively()
     output = _prepare_streams()
@@ -34,7 +38,7 @@ def run_command(command: Callable[[], object]) -> int:
     with _Interrupts() as interrupts:
         try:
             status = _status_of(command)
-            with suppress(OSError):  # It is remembered.
+            with suppress(OSError):  # Recorded by the stream.
                 sys.stdout.flush()
         except KeyboardInterrupt:
             status = INTERRUPTED
@@ -54,10 +58,61 @@ def run_command(command: Callable[[], object]) -> int:
 
 
 def announce_interrupt(command: str, what: str = "interrupted") -> None:
-    """Say, once, that a command was interrupted, or what came of that."""
+    """Print, once, that a command was interrupted."""
     if not _Interrupts.announced:
         _Interrupts.announced = True
-        say(f"{command}: {what}")
+        log(f"{command}: {what}")
+
+
+@contextmanager
+def explained_errors(command: str) -> Iterator[None]:
+    """Turn the package's errors, and those of the system, into a line on stderr and exit code 2."""
+    try:
+        yield
+    except AnytagError as error:
+        shortage = shortage_of(error) if isinstance(error, MissingExtraError) else None
+        log(f"{command}: {shortage or error}")
+        raise Exit(2) from None
+    except BrokenPipeError:
+        # The reader ("head") has enough.
+        raise Exit(0) from None
+    except StoppedBySignalError as stopped:
+        announce_interrupt(command, str(stopped))
+        raise Exit(stopped.status) from None
+    except KeyboardInterrupt:
+        announce_interrupt(command)
+        raise Exit(INTERRUPTED) from None
+    except Exit:
+        raise
+    except BaseException as error:
+        if (reason := _system_error(error)) is None:
+            raise
+        log(f"{command}: {reason}")
+        raise Exit(2) from None
+
+
+def _system_error(error: BaseException) -> str | None:
+    """Describe an error of the system; ``None`` if it is another error."""
+    if not isinstance(error, Exception) and not is_panic(error):
+        return None
+    if (shortage := shortage_of(error)) is not None:
+        return str(shortage)
+    if not isinstance(error, OSError):
+        return None
+    if isinstance(error, FileNotFoundError) and not error.filename and _current_folder_is_gone():
+        return "the current folder is not there anymore; go to another one"
+    where = f"{error.filename}: " if error.filename else ""
+    if error.errno in DISK_FULL:
+        return f"{where}the disk is full. Make room, then give the same command again."
+    return f"{where}{error.strerror or error}"
+
+
+def _current_folder_is_gone() -> bool:
+    try:
+        os.getcwd()  # noqa: PTH109 (that is the question)
+    except OSError:
+        return True
+    return False
 
 
 def _status_of(command: Callable[[], object]) -> int:
@@ -65,28 +120,28 @@ def _status_of(command: Callable[[], object]) -> int:
         command()
     except SystemExit as end:
         if isinstance(end.code, str):
-            say(end.code)
+            log(end.code)
             return 1
         return end.code or 0
     return 0
 
 
 def _without_output(failure: OSError, status: int) -> int:
-    """The status of a command whose standard output could not be written."""
-    # What is still buffered goes nowhere; writing it would fail again at exit.
+    """Return the status of a command whose standard output could not be written."""
+    # Discard the rest of the buffer, which would fail again at exit.
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.stdout.flush()
     if isinstance(failure, BrokenPipeError):
         return 0
-    if status != 2:  # Else it has been said.
+    if status != 2:  # Otherwise it was printed before.
         reason = "the disk is full" if failure.errno in DISK_FULL else failure.strerror or failure
-        say(f"anytag: standard output: {reason}")
+        log(f"anytag: standard output: {reason}")
     return 2
 
 
 class _Descriptor(io.FileIO):
-    """Standard output, which remembers that it could not be written: a full disk, or a reader that went away."""
+    """Standard output, which records a failure to write: a full disk, or a reader that closed the pipe."""
 
     failure: OSError | None = None
 
@@ -99,8 +154,8 @@ class _Descriptor(io.FileIO):
 
 
 def _prepare_streams() -> _Descriptor | None:
-    """Make streams that can write everything; ``None`` where standard output is something else already."""
-    # The number of a closed descriptor would go to the next file that is opened, such as a model, to be written to.
+    """Make streams that can write any text; return ``None`` if standard output was replaced."""
+    # The number of a closed descriptor would be reused for the next file, such as a model, and overwrite it.
     for number in range(3):
         try:
             os.fstat(number)
@@ -120,17 +175,17 @@ def _prepare_streams() -> _Descriptor | None:
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
-    say(f"anytag: {message}")
+    log(f"anytag: {message}")
 
 
-#: Signals that ask a process to end, beside that of Ctrl-C.
+#: Signals that ask a process to end, other than Ctrl-C.
 _REQUESTS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
 class _Interrupts:
-    """The first Ctrl-C is an exception, so that half-written files go; a second one ends the process at once.
+    """Turn the first Ctrl-C into an exception, so that partial files are deleted; a second one ends the process.
 
-    Requests to end are taken alike.
+    SIGTERM and SIGHUP are handled the same way.
     """
 
     announced = False
@@ -163,19 +218,19 @@ class _Interrupts:
 
     def _end_on_request(self, signal_number: int, frame: FrameType | None) -> None:
         signal.signal(signal_number, signal.SIG_DFL)
-        if os.getpid() != self._process:  # A worker, which has nothing to tidy up.
+        if os.getpid() != self._process:  # A worker, which has nothing to clean up.
             os.kill(os.getpid(), signal_number)
         self.seen, self._request = True, signal_number
         raise KeyboardInterrupt
 
     def _unraisable(self, unraisable: sys.UnraisableHookArgs) -> None:
-        # An interrupt that comes where exceptions are lost, as in a finalizer, would go unheard.
+        # An interrupt where exceptions are lost, as in a finalizer, would have no effect.
         if isinstance(unraisable.exc_value, KeyboardInterrupt):
             leave_at_once()
         self._others(unraisable)
 
     def end(self) -> None:
-        """End the process, and those that it started, with status 130 or by the signal that asked for it."""
+        """End the process and its children, with status 130 or by the signal that was received."""
         announce_interrupt("anytag")
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         if "multiprocessing" in sys.modules:

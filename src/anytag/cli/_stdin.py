@@ -1,4 +1,4 @@
-"""A list of pictures on standard input, of any bytes that a file's name may have."""
+"""A list of pictures on standard input; file names may be any bytes."""
 
 from __future__ import annotations
 
@@ -9,40 +9,39 @@ import sys
 from collections import deque
 from collections.abc import Iterator
 
-from anytag.cli._output import say
+from anytag.cli._output import log
 from anytag.errors import UsageError
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
-#: Bytes to read at a time: what a pipe holds.
+#: Bytes to read at a time, the capacity of a pipe.
 _CHUNK = 65_536
 
 
 class PathList(Iterator[str]):
-    """Paths from standard input, as they come.
+    """Paths from standard input, as they arrive.
 
     Args:
-        null: Whether they end in NUL, as ``find -print0`` writes them, rather than in a line break. Everything else is
-            part of the name then.
+        null: Whether paths end in NUL, as from ``find -print0``, instead of a line break; all other characters are then
+            part of the name.
 
     Raises:
-        UsageError: If standard input is closed or, while reading, if it cannot be read.
+        UsageError: If standard input is closed or cannot be read.
     """
 
     def __init__(self, null: bool = False):
         if sys.stdin is None:
             raise UsageError("- reads the list of pictures from standard input, but that is closed")
         self._end = b"\0" if null else b"\n"
-        self._rest, self._first, self._ended = b"", True, False
+        self._rest, self._first, self._ended, self._warned = b"", True, False, False
         self._records: deque[bytes] = deque()
-        self._warned = False
         try:
             self._descriptor: int | None = sys.stdin.fileno()
         except io.UnsupportedOperation:
             self._descriptor = None
         if sys.stdin.isatty():
-            say("reading paths from the terminal, one per line; Ctrl-D ends the list")
+            log("reading paths from the terminal, one per line; Ctrl-D ends the list")
 
     def __next__(self) -> str:
         while True:
@@ -54,7 +53,7 @@ class PathList(Iterator[str]):
                 return name
 
     def ready(self) -> bool:
-        """Whether the next path, or the end, is there without waiting."""
+        """Whether the next path, or the end, can be read without waiting."""
         while not self._records and not self._ended and self._is_waiting():
             self._read()
         return bool(self._records) or self._ended
@@ -65,7 +64,7 @@ class PathList(Iterator[str]):
         try:
             return bool(select.select([self._descriptor], [], [], 0)[0])
         except (OSError, ValueError):
-            return True  # Windows cannot ask a pipe; reading then waits.
+            return True  # Windows cannot poll a pipe, so reading waits.
 
     def _read(self) -> None:
         try:
@@ -86,7 +85,7 @@ class PathList(Iterator[str]):
         try:
             return os.read(descriptor, _CHUNK)
         except BlockingIOError:
-            # Somebody else who has the same terminal or pipe made it so.
+            # Another process made the shared terminal or pipe non-blocking.
             select.select([descriptor], [], [])
             return os.read(descriptor, _CHUNK)
 
@@ -100,6 +99,6 @@ class PathList(Iterator[str]):
         record = (record.removeprefix(_BYTE_ORDER_MARK) if first else record).rstrip(b"\r")
         if b"\0" in record and not self._warned:
             self._warned = True
-            say("there is a NUL in the list of pictures; --null reads what find -print0 writes")
-        # Blanks around a name belong to it.
+            log("there is a NUL in the list of pictures; --null reads what find -print0 writes")
+        # Spaces around a name belong to it.
         return os.fsdecode(record) if record.strip() else ""

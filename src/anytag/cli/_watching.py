@@ -1,4 +1,4 @@
-"""Following folders: looks at them again and again, until interrupted."""
+"""Watch folders: look for new pictures again and again, until interrupted."""
 
 from __future__ import annotations
 
@@ -7,33 +7,29 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Annotated
 
-import typer
+from typer import Option
 
-from anytag.cli._output import say
+from anytag.cli._output import log
 from anytag.errors import UsageError
 from anytag.pictures.finding import holds_pictures
 
-Watch = Annotated[
-    int | None, typer.Option(min=1, help="Look for new pictures every so many seconds, until interrupted.")
-]
+Watch = Annotated[int | None, Option(min=1, help="Look for new pictures every this many seconds, until interrupted.")]
 
-#: Seconds without a change after which a file counts as written, while it is watched.
+#: Seconds without a change after which a watched file counts as complete.
 _AT_REST = 2.0
 
 
-def looks(sources: Sequence[str], seconds: int | None) -> Iterator[tuple[list[str], float | None]]:
-    """The sources to look at, once or again and again.
+def watch_sources(sources: Sequence[str], seconds: int | None) -> Iterator[tuple[list[str], float | None]]:
+    """Yield the sources to scan, once or again and again.
 
-    Folders that are empty or gone are left out of a look: what was found there before is kept, since they may come
-    back, as network folders do.
+    Empty or missing folders are left out, so that their pictures are not forgotten: network folders come back.
 
     Args:
         sources: As given.
-        seconds: Between two looks; ``None``: there is one look.
+        seconds: Between two scans; ``None``: scan once.
 
     Yields:
-        The sources, and the time up to which files must have been written to be whole (seconds since 1970; ``None``:
-        whenever).
+        The sources, and the time after which files may be incomplete (seconds since 1970; ``None``: never).
 
     Raises:
         UsageError: If a list on standard input is to be watched.
@@ -49,7 +45,7 @@ def looks(sources: Sequence[str], seconds: int | None) -> Iterator[tuple[list[st
         before, absent = absent, {folder for folder in folders if not _has_pictures(folder)}
         for folder in sorted(absent - before):
             there = os.path.isdir(folder)  # noqa: PTH112
-            say(f"{folder}: {'no pictures in it' if there else 'not there'}; looking again every {seconds} s")
+            log(f"{folder}: {'no pictures in it' if there else 'not there'}; looking again every {seconds} s")
         if there_now := [source for source in sources if source not in absent]:
             yield there_now, time.time() - min(_AT_REST, seconds)
         time.sleep(seconds)

@@ -1,11 +1,11 @@
-"""``anytag caption``: say what pictures show."""
+"""``anytag caption``: describe pictures in a sentence."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Option
 
 from anytag.cli._inputs import (
     AcceptTruncated,
@@ -20,7 +20,7 @@ from anytag.cli._inputs import (
     find_inputs,
 )
 from anytag.cli._lists import read_kinds, read_names
-from anytag.cli._shared import finish, reporting, write_results
+from anytag.cli._shared import show_recognition, write_results
 
 
 def caption(
@@ -31,22 +31,20 @@ def caption(
     accept_truncated: AcceptTruncated = False,
     tags: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             metavar="NAMES",
-            help='Tags that the caption should name, comma-separated; "" for no guidance. (default: the tags found)',
+            help='Tags that the caption should mention, comma-separated; "" for none. (default: the tags found)',
         ),
     ] = None,
-    tags_from: Annotated[Path | None, typer.Option(metavar="FILE", help="The same from a file, one per line.")] = None,
+    tags_from: Annotated[Path | None, Option(metavar="FILE", help="Such tags from a file, one per line.")] = None,
     threshold: Threshold = None,
     top: Top = None,
     kind: Kinds = None,
-    num_beams: Annotated[
-        int | None, typer.Option(min=1, help="Width of the beam search. (default: the model's)")
-    ] = None,
+    num_beams: Annotated[int | None, Option(min=1, help="Number of beams. (default: the model's)")] = None,
     sample: Annotated[
-        bool, typer.Option("--sample", help="Draw a caption at random instead of searching for the best.")
+        bool, Option("--sample", help="Sample a caption at random instead of searching for the best.")
     ] = False,
-    seed: Annotated[int | None, typer.Option(help="Seed of --sample.")] = None,
+    seed: Annotated[int | None, Option(help="Random seed for --sample.")] = None,
     tag_options: TagOptions,
     runtime: ModelOrServerOptions,
 ) -> None:
@@ -54,17 +52,16 @@ def caption(
 
     Example: anytag caption photo.jpg --tags "beach,dog"
     """
-    with reporting("caption"):
-        inputs = find_inputs(pictures, walk)
-        recognizer = runtime.open(tag_options.read(), accept_truncated=accept_truncated)
-        results = recognizer.caption(
-            inputs.paths,
-            tags=read_names(tags, tags_from, "--tags"),
-            threshold=threshold,
-            top=top,
-            kinds=read_kinds(kind),
-            num_beams=num_beams,
-            sample=sample,
-            seed=seed,
-        )
-        finish(*write_results(results, json_, inputs.total, with_caption=True), inputs)
+    inputs = find_inputs(pictures, walk)
+    recognizer = runtime.open(tag_options.read(), accept_truncated=accept_truncated)
+    results = recognizer.caption(
+        inputs.paths,
+        tags=read_names(tags, tags_from, "--tags"),
+        threshold=threshold,
+        top=top,
+        kinds=read_kinds(kind),
+        num_beams=num_beams,
+        sample=sample,
+        seed=seed,
+    )
+    write_results(results, inputs, json_, show_recognition)

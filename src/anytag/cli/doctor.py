@@ -1,4 +1,4 @@
-"""``anytag doctor``: what is installed, what works, how fast, and what to do about the rest."""
+"""``anytag doctor``: check what is installed, what works, and how fast; advise on the rest."""
 
 from __future__ import annotations
 
@@ -12,17 +12,16 @@ from importlib.util import find_spec
 from typing import Annotated, Literal
 
 import numpy as np
-import typer
 from PIL import Image, features
+from typer import Exit, Option
 
 from anytag import __version__
 from anytag.cli._inputs import ModelOptions
-from anytag.cli._output import tell, write_json
-from anytag.cli._shared import reporting
+from anytag.cli._output import echo, write_json
 from anytag.errors import AnytagError
 from anytag.foundations.cpu_count import available_processors
 
-#: Extras that people use, the module that tells whether each is there, and what it is for.
+#: Extras, a module of each, and what it is for.
 _EXTRAS = (
     ("photos", "pillow_heif", "HEIC, the format of many phones"),
     ("parquet", "pyarrow", "Parquet files"),
@@ -40,9 +39,9 @@ class Finding:
     """One line of the report.
 
     Attributes:
-        what: What was looked at.
-        state: ``ok``; ``absent``: not there, and only some things need it; ``broken``: anytag does not work so.
-        detail: What was found.
+        what: What was checked.
+        state: ``ok``; ``absent``: missing, but needed for some things only; ``broken``: anytag does not work.
+        detail: The result.
         advice: What to do, if anything.
     """
 
@@ -53,38 +52,35 @@ class Finding:
 
 
 def doctor(
-    json_: Annotated[bool, typer.Option("--json", help="Write one JSON object.")] = False,
-    *,
-    runtime: ModelOptions,
+    json_: Annotated[bool, Option("--json", help="Write one JSON object.")] = False, *, runtime: ModelOptions
 ) -> None:
-    """Check the installation, the model and the programs around it, and measure how fast this machine is.
+    """Check the installation, the model and other programs, and measure the speed of this machine.
 
     Example: anytag doctor
     """
-    with reporting("doctor"):
-        findings = [
-            Finding("anytag", "ok", f"{__version__}, Python {platform.python_version()}, {platform.platform()}"),
-            Finding("processors", "ok", f"{available_processors()} to use"),
-            _model(runtime),
-            _formats(),
-            _exiftool(),
-            *(_extra(*extra) for extra in _EXTRAS),
-        ]
-        if json_:
-            write_json([asdict(finding) for finding in findings])
-        else:
-            width = max(len(finding.what) for finding in findings)
-            for finding in findings:
-                mark = {"ok": "ok", "absent": "--", "broken": "!!"}[finding.state]
-                tell(f"{mark}  {finding.what:<{width}}  {finding.detail}")
-                if finding.advice:
-                    tell(f"{'':{width + 6}}{finding.advice}")
-        if any(finding.state == "broken" for finding in findings):
-            raise typer.Exit(1)
+    findings = [
+        Finding("anytag", "ok", f"{__version__}, Python {platform.python_version()}, {platform.platform()}"),
+        Finding("processors", "ok", f"{available_processors()} to use"),
+        _model(runtime),
+        _formats(),
+        _exiftool(),
+        *(_extra(*extra) for extra in _EXTRAS),
+    ]
+    if json_:
+        write_json([asdict(finding) for finding in findings])
+    else:
+        width = max(len(finding.what) for finding in findings)
+        for finding in findings:
+            mark = {"ok": "ok", "absent": "--", "broken": "!!"}[finding.state]
+            echo(f"{mark}  {finding.what:<{width}}  {finding.detail}")
+            if finding.advice:
+                echo(f"{'':{width + 6}}{finding.advice}")
+    if any(finding.state == "broken" for finding in findings):
+        raise Exit(1)
 
 
 def _model(runtime: ModelOptions) -> Finding:
-    """Whether the model loads and runs, and how many pictures a second it does."""
+    """Load and run the model, and measure pictures per second."""
     try:
         start = time.perf_counter()
         recognizer = runtime.open()

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import typer
 from pydantic import BaseModel, ValidationError
 from rich.progress import Progress, TimeRemainingColumn
+from typer import Argument, Option
 
 from anytag.cli._commands import add_command, new_group, refuse
 from anytag.cli._inputs import CaptionsPerPicture, Kinds, ModelOptions, Parser
 from anytag.cli._lists import read_kinds, read_names
-from anytag.cli._output import progress_bar, say, tell, write_json
-from anytag.cli._shared import finish, reporting
+from anytag.cli._output import echo, log, progress_bar, write_json
+from anytag.cli._shared import finish
 from anytag.data_engine.manifest import PartFormat
 from anytag.errors import UsageError
 from anytag.foundations.settings import complaint_of
@@ -33,42 +33,64 @@ if TYPE_CHECKING:
 
 Sources = Annotated[
     list[str],
-    typer.Argument(
+    Argument(
         help="Pictures with captions: shards (tar), a folder, a table, JSON lines, Parquet; for parsing also text "
-        "files with one caption per line. Give every step the same.",
+        "files with one caption per line. Give all steps the same sources.",
         show_default=False,
     ),
 ]
-Work = Annotated[Path, typer.Option("--work", "-w", help="Folder for the engine's outputs; created if missing.")]
-BadShare = Annotated[float, typer.Option(min=0, max=1, help="Share of pictures that may fail; more stop a step.")]
-BatchSize = Annotated[int, typer.Option(min=1, help="Pictures that a model is given together.")]
+Work = Annotated[Path, Option("--work", "-w", help="Folder for the engine's outputs; created if missing.")]
+BadShare = Annotated[float, Option(min=0, max=1, help="Share of pictures that may fail before a step stops.")]
 Captions = Annotated[
-    Literal["guided", "plain", "none"],
-    typer.Option(help="Captions guided by the tags found, by none, or no captions."),
+    Literal["guided", "plain", "none"], Option(help="Captions guided by the tags found, unguided, or none.")
 ]
-Threshold = Annotated[
-    float | None, typer.Option(min=0, max=1, help="One score for all tags of the model, instead of each tag's own.")
-]
+Threshold = Annotated[float | None, Option(min=0, max=1, help="One threshold for all tags, instead of each tag's own.")]
 
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """How steps run, and how they report."""
+    """How steps run and report."""
 
-    workers: Annotated[
-        int, typer.Option(min=1, help="Processes, or actors on a cluster; each loads its own model.")
-    ] = 1
+    workers: Annotated[int, Option(min=1, help="Processes, or actors on a cluster; each loads its own model.")] = 1
     cluster: Annotated[
         str | None,
-        typer.Option(
-            help="Run on a Ray cluster: its address, auto for the one of this machine, or local for a new one."
-        ),
+        Option(help="Run on a Ray cluster: its address, auto for the one of this machine, or local for a new one."),
     ] = None
-    format: Annotated[PartFormat, typer.Option("--format", help="How manifests are stored; parquet needs pyarrow.")] = (
-        "jsonl"
-    )
-    redo: Annotated[bool, typer.Option("--redo", help="Also redo what is done and has not changed.")] = False
-    json_: Annotated[bool, typer.Option("--json", help="Write the report as JSON.")] = False
+    format: Annotated[PartFormat, Option("--format", help="How manifests are stored; parquet needs pyarrow.")] = "jsonl"
+    redo: Annotated[bool, Option("--redo", help="Repeat steps that are done, too.")] = False
+    json_: Annotated[bool, Option("--json", help="Write the report as JSON.")] = False
+
+    @contextmanager
+    def open(self, work: Path, bad_share: float = 1.0) -> Iterator[Engine]:
+        """Start the engine, with a progress bar."""
+        from anytag.data_engine.executors import Executor, LocalExecutor, RayExecutor
+        from anytag.data_engine.pipeline import Engine
+
+        executor: Executor = LocalExecutor(self.workers)
+        if self.cluster is not None:
+            executor = RayExecutor(self.workers, None if self.cluster == "local" else self.cluster)
+            executor.connect()
+        with progress_bar(TimeRemainingColumn()) as bar:
+            yield Engine(work, executor, _Bar(None if bar.disable else bar), self.format, bad_share, self.redo)
+
+
+@dataclass(frozen=True)
+class EngineModelOptions(ModelOptions):
+    """The model that every worker loads."""
+
+    batch_size: Annotated[int, Option(min=1, help="Pictures that the model processes together.")] = 8
+
+    def spec(self, workers: int) -> ModelSpec:
+        """Return what a worker loads."""
+        from anytag.data_engine.models import ModelSpec
+        from anytag.foundations.cpu_count import available_processors
+
+        # Processes that each use all processors slow each other down.
+        threads = self.threads or (max(1, available_processors() // workers) if workers > 1 else None)
+        model = self.model
+        if model is not None and Path(model).exists():
+            model = str(Path(model).resolve())  # Workers may have another current folder.
+        return ModelSpec(model, self.backend, self.device, self.precision, threads, self.batch_size)
 
 
 @dataclass(frozen=True)
@@ -76,16 +98,14 @@ class VocabularyOptions:
     """The vocabulary that captions are parsed into."""
 
     vocabulary: Annotated[
-        Path | None, typer.Option("--vocabulary", "-v", help="Vocabulary file. (default: one is made of the captions)")
+        Path | None, Option("--vocabulary", "-v", help="Vocabulary file. (default: build one from the captions)")
     ] = None
-    labels: Annotated[int | None, typer.Option(min=1, help="Look at only this many names, the most frequent.")] = None
-    size: Annotated[
-        int | None, typer.Option(min=1, help="Keep at most this many tags, those true in most pictures.")
-    ] = None
-    min_support: Annotated[int, typer.Option(min=1, help="Pictures that a tag needs.")] = 8
+    labels: Annotated[int | None, Option(min=1, help="Consider only this many names, the most frequent.")] = None
+    size: Annotated[int | None, Option(min=1, help="Keep at most this many tags, those of the most pictures.")] = None
+    min_support: Annotated[int, Option(min=1, help="Lowest number of pictures of a tag.")] = 8
 
     def read(self) -> Any:
-        """The file of a vocabulary, or how one is made.
+        """Return the vocabulary's file, or how to build one.
 
         Raises:
             UsageError: If both are given.
@@ -95,8 +115,8 @@ class VocabularyOptions:
         path = self.vocabulary
         if path is None:
             return LabelSystemConfig(labels=self.labels, size=self.size, min_support=self.min_support)
-        making = ("--labels", "--size", "--min-support")
-        refuse(making, "is about a vocabulary that is made; leave it out where --vocabulary gives one")
+        building = ("--labels", "--size", "--min-support")
+        refuse(building, "is about a vocabulary that is made; leave it out where --vocabulary gives one")
         return path / "vocabulary.json" if path.is_dir() else path
 
 
@@ -106,19 +126,19 @@ class CleaningOptions:
 
     regions: Annotated[
         Literal["attention", "cells", "grounding_dino"] | None,
-        typer.Option(help="Where regions come from. (default: attention)"),
+        Option(help="Where regions come from. (default: attention)"),
     ] = None
-    detector: Annotated[Path | None, typer.Option(help="Folder of Grounding DINO's weights.")] = None
+    detector: Annotated[Path | None, Option(help="Folder of Grounding DINO's weights.")] = None
     outlier_share: Annotated[
-        float | None, typer.Option(min=0, max=0.999, help="Share of a tag's regions that lose it. (default: 0.1)")
+        float | None, Option(min=0, max=0.999, help="Share of a tag's regions to remove it from. (default: 0.1)")
     ] = None
-    settings: Annotated[Path | None, typer.Option(help="JSON file with further settings of cleaning.")] = None
+    settings: Annotated[Path | None, Option(help="JSON file with more settings of cleaning.")] = None
 
     def read(self, **more: Any) -> Any:
-        """The settings that the options make, with more of them.
+        """Return the settings.
 
         Raises:
-            UsageError: If there are no such settings.
+            UsageError: If a setting is not valid.
         """
         from anytag.data_engine.cleaning_config import CleaningConfig
 
@@ -137,7 +157,7 @@ class CleaningOptions:
 
 @dataclass
 class _Bar:
-    """Shows units as they are done: a bar on a terminal, else a line each."""
+    """Shows finished units: as a bar on a terminal, else as a line each."""
 
     bar: Progress | None
 
@@ -145,24 +165,11 @@ class _Bar:
         if self.bar is None:
             pictures = marker.outcome.counts["pictures_in"]
             rate = f", {counted(pictures, 'picture')} in {marker.seconds:.1f} s" if pictures else ""
-            say(f"{step}: {done} of {total}{rate}")
+            log(f"{step}: {done} of {total}{rate}")
             return
         task = next((task for task in self.bar.tasks if task.description == step), None)
         number = task.id if task else self.bar.add_task(step, total=total)
         self.bar.update(number, completed=done)
-
-
-@contextmanager
-def _engine(work: Path, how: EngineOptions, bad_share: float = 1.0) -> Iterator[Engine]:
-    from anytag.data_engine.executors import Executor, LocalExecutor, RayExecutor
-    from anytag.data_engine.pipeline import Engine
-
-    executor: Executor = LocalExecutor(how.workers)
-    if how.cluster is not None:
-        executor = RayExecutor(how.workers, None if how.cluster == "local" else how.cluster)
-        executor.connect()
-    with progress_bar(TimeRemainingColumn()) as bar:
-        yield Engine(work, executor, _Bar(None if bar.disable else bar), how.format, bad_share, how.redo)
 
 
 def _open(sources: list[str], captions_per_picture: int = 1) -> SampleSource:
@@ -171,20 +178,8 @@ def _open(sources: list[str], captions_per_picture: int = 1) -> SampleSource:
     return open_input(sources, captions_per_picture)
 
 
-def _model(runtime: ModelOptions, workers: int, batch_size: int) -> ModelSpec:
-    from anytag.data_engine.models import ModelSpec
-    from anytag.foundations.cpu_count import available_processors
-
-    # Processes that each take all processors get in each other's way.
-    share = runtime.threads or (max(1, available_processors() // workers) if workers > 1 else None)
-    model = runtime.model
-    if model is not None and Path(model).exists():
-        model = str(Path(model).resolve())  # Workers may stand in another folder.
-    return ModelSpec(model, runtime.backend, runtime.device, runtime.precision, share, batch_size)
-
-
 def _settings(kind: type[BaseModel], path: Path | None, **given: Any) -> Any:
-    """Settings from a file and from options; options win."""
+    """Read settings from a file and from options, which take precedence."""
     record: dict[str, Any] = {}
     try:
         if path is not None:
@@ -198,13 +193,13 @@ def _settings(kind: type[BaseModel], path: Path | None, **given: Any) -> Any:
 
 
 def _show(reports: list[StepReport], as_json: bool) -> None:
-    """Print the reports, and exit with 1 if pictures failed."""
+    """Print the reports; exit with 1 if pictures failed."""
     for report in reports:
         if as_json:
             write_json(report.to_json())
         else:
             for line in report.to_text().split("\n"):
-                tell(line)
+                echo(line)
     failed = max(report.failed for report in reports)
     finish(reports[-1].counts.get("pictures_out", 0), failed)
 
@@ -221,11 +216,11 @@ def parse(
 ) -> None:
     """Turn captions into tags, and tags into the ids of a vocabulary; the first step.
 
-    The papers' sizes: --labels 5000 --size 3429 (Tag2Text), --labels 6449 --size 4585 (RAM).
+    Sizes in the papers: --labels 5000 --size 3429 (Tag2Text), --labels 6449 --size 4585 (RAM).
 
     Example: anytag engine parse 'shards/*.tar' --work engine --size 4585 --workers 2
     """
-    with reporting("engine parse"), _engine(work, how, bad_share) as engine:
+    with how.open(work, bad_share) as engine:
         vocabulary = names.read()
         report = engine.parse(_open(sources, captions_per_picture), vocabulary, parser)
     _show([report], how.json_)
@@ -237,11 +232,10 @@ def generate(
     work: Work,
     captions: Captions = "guided",
     threshold: Threshold = None,
-    top: Annotated[int | None, typer.Option(min=1, help="At most this many tags per picture.")] = None,
+    top: Annotated[int | None, Option(min=1, help="At most this many tags per picture.")] = None,
     kind: Kinds = None,
-    num_beams: Annotated[int | None, typer.Option(min=1, help="Width of the beam search.")] = None,
-    runtime: ModelOptions,
-    batch_size: BatchSize = 8,
+    num_beams: Annotated[int | None, Option(min=1, help="Number of beams.")] = None,
+    runtime: EngineModelOptions,
     bad_share: BadShare = 0.5,
     how: EngineOptions,
 ) -> None:
@@ -251,21 +245,14 @@ def generate(
     """
     from anytag.data_engine.generate import GenerateConfig
 
-    with reporting("engine generate"), _engine(work, how, bad_share) as engine:
+    with how.open(work, bad_share) as engine:
         if captions == "none":
             refuse(("--num-beams",), "is about captions, and --captions none writes none")
-        spec = _model(runtime, how.workers, batch_size)
         kinds = read_kinds(kind)
         config = _settings(
-            GenerateConfig,
-            None,
-            captions=captions,
-            threshold=threshold,
-            top=top,
-            kinds=kinds,
-            num_beams=num_beams,
+            GenerateConfig, None, captions=captions, threshold=threshold, top=top, kinds=kinds, num_beams=num_beams
         )
-        report = engine.generate(_open(sources), spec, config)
+        report = engine.generate(_open(sources), runtime.spec(how.workers), config)
     _show([report], how.json_)
 
 
@@ -276,15 +263,14 @@ def clean(
     cleaning: CleaningOptions,
     denial_threshold: Annotated[
         float | None,
-        typer.Option(
-            min=0, max=1, help="Score on its region below which a tag goes. (default: a tenth of its threshold)"
+        Option(
+            min=0, max=1, help="Remove tags with a lower score on their region. (default: a tenth of the threshold)"
         ),
     ] = None,
     kind: Kinds = None,
-    tags: Annotated[list[str] | None, typer.Option("--tags", help="Judge only these tags, comma-separated.")] = None,
-    tags_from: Annotated[Path | None, typer.Option("--tags-from", help="The same from a file, one per line.")] = None,
-    runtime: ModelOptions,
-    batch_size: BatchSize = 8,
+    tags: Annotated[list[str] | None, Option("--tags", help="Clean only these tags, comma-separated.")] = None,
+    tags_from: Annotated[Path | None, Option("--tags-from", help="Such tags from a file, one per line.")] = None,
+    runtime: EngineModelOptions,
     bad_share: BadShare = 0.5,
     how: EngineOptions,
 ) -> None:
@@ -292,14 +278,11 @@ def clean(
 
     Example: anytag engine clean 'shards/*.tar' --work engine --model runs/lite/model --outlier-share 0.1
     """
-    with reporting("engine clean"), _engine(work, how, bad_share) as engine:
-        spec = _model(runtime, how.workers, batch_size)
+    with how.open(work, bad_share) as engine:
         config = cleaning.read(
-            denial_threshold=denial_threshold,
-            kinds=read_kinds(kind),
-            tags=read_names(tags, tags_from, "--tags"),
+            denial_threshold=denial_threshold, kinds=read_kinds(kind), tags=read_names(tags, tags_from, "--tags")
         )
-        report = engine.clean(_open(sources), spec, config)
+        report = engine.clean(_open(sources), runtime.spec(how.workers), config)
     _show([report], how.json_)
 
 
@@ -307,19 +290,19 @@ def merge(
     work: Work,
     manifests: Annotated[
         list[Path] | None,
-        typer.Argument(help="Manifest folders. (default: parsed, generated and cleaned of the work folder)"),
+        Argument(help="Manifest folders. (default: parsed, generated and cleaned, in the work folder)"),
     ] = None,
     *,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Where to. (default: merged in the work folder)")
+        Path | None, Option("--out", "-o", help="Folder to write. (default: merged, in the work folder)")
     ] = None,
     how: EngineOptions,
 ) -> None:
-    """Merge originals and generated, without what was removed: the manifest to train on next.
+    """Merge original and generated captions and tags, without what was removed, into a manifest to train on.
 
     Example: anytag engine merge --work engine --out data/second-round
     """
-    with reporting("engine merge"), _engine(work, how) as engine:
+    with how.open(work) as engine:
         report = engine.merge(manifests or (), out)
     _show([report], how.json_)
 
@@ -332,8 +315,7 @@ def run(
     captions: Captions = "guided",
     threshold: Threshold = None,
     cleaning: CleaningOptions,
-    runtime: ModelOptions,
-    batch_size: BatchSize = 8,
+    runtime: EngineModelOptions,
     bad_share: BadShare = 0.5,
     how: EngineOptions,
 ) -> None:
@@ -343,10 +325,9 @@ def run(
     """
     from anytag.data_engine.generate import GenerateConfig
 
-    with reporting("engine run"), _engine(work, how, bad_share) as engine:
+    with how.open(work, bad_share) as engine:
         vocabulary, config = names.read(), cleaning.read()
-        source = _open(sources)
-        spec = _model(runtime, how.workers, batch_size)
+        source, spec = _open(sources), runtime.spec(how.workers)
         generating = _settings(GenerateConfig, None, captions=captions, threshold=threshold)
         engine.check(spec, generating, config)
         reports = [

@@ -7,27 +7,27 @@ from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Exit, Option
 
 from anytag.cli._inputs import AcceptTruncated, ByContent, ModelOptions, RetryFailed, Thumbnails, WithCaptions
-from anytag.cli._output import say
-from anytag.cli._shared import progress, reporting
-from anytag.cli._watching import Watch, looks
+from anytag.cli._output import log
+from anytag.cli._shared import progress
+from anytag.cli._watching import Watch, watch_sources
 from anytag.errors import UsageError
 from anytag.library.batch import BatchCounts
 from anytag.library.nearest import advice
 from anytag.library.photo_library import Library
 from anytag.library.scan import Scan
 
-#: Failures whose reasons are said.
+#: Failures whose reasons are printed.
 _MOST_SHOWN = 20
 
 
 def index(
-    photos: Annotated[list[str], typer.Argument(help="Folders of photos, or files.", show_default=False)],
+    photos: Annotated[list[str], Argument(help="Folders of photos, or files.", show_default=False)],
     *,
     library: Annotated[
-        Path | None, typer.Option(help="File of the index. (default: .anytag/library.sqlite in the first folder)")
+        Path | None, Option(help="File of the index. (default: .anytag/library.sqlite in the first folder)")
     ] = None,
     caption: WithCaptions = False,
     by_content: ByContent = False,
@@ -37,40 +37,39 @@ def index(
     watch: Watch = None,
     runtime: ModelOptions,
 ) -> None:
-    """Index photos, so that anytag search finds them. The same command later adds only what is new or changed.
+    """Index photos for anytag search. Later, the same command adds only what is new or changed.
 
     Example: anytag index photos && anytag search "dog beach -cat" --library photos
     """
-    with reporting("index"):
-        if not all(photos):
-            raise UsageError("an empty path was given; use '.' for the current folder")
-        if library is None and not Path(photos[0]).is_dir():
-            what = "not a folder" if os.path.lexists(photos[0]) else "no such folder"
-            raise UsageError(f"{photos[0]}: {what} that could hold the index; name its file, as --library my.sqlite")
-        opened = Library(library or photos[0], runtime.open(accept_truncated=accept_truncated))
-        done = BatchCounts()
-        for number, (there, at_rest) in enumerate(looks(photos, watch)):
-            found: list[Scan] = []
-            with progress(None) as advance:
-                done = opened.update(
-                    photos,
-                    absent=[source for source in photos if source not in there],
-                    captions=caption,
-                    by_content=by_content,
-                    retry_failed=retry_failed and number == 0,
-                    thumbnails=thumbnails,
-                    at_rest=at_rest,
-                    advance=advance,
-                    begin=found.append,
-                )
-            [scan] = found
-            if number == 0 or done.recognized or done.failed or scan.rearranged:
-                _say_done(done, scan, opened)
-        if done.failed:
-            raise typer.Exit(1)
+    if not all(photos):
+        raise UsageError("an empty path was given; use '.' for the current folder")
+    if library is None and not Path(photos[0]).is_dir():
+        what = "not a folder" if os.path.lexists(photos[0]) else "no such folder"
+        raise UsageError(f"{photos[0]}: {what} that could hold the index; name its file, as --library my.sqlite")
+    opened = Library(library or photos[0], runtime.open(accept_truncated=accept_truncated))
+    done = BatchCounts()
+    for number, (there, at_rest) in enumerate(watch_sources(photos, watch)):
+        found: list[Scan] = []
+        with progress(None) as advance:
+            done = opened.update(
+                photos,
+                absent=[source for source in photos if source not in there],
+                captions=caption,
+                by_content=by_content,
+                retry_failed=retry_failed and number == 0,
+                thumbnails=thumbnails,
+                at_rest=at_rest,
+                advance=advance,
+                begin=found.append,
+            )
+        [scan] = found
+        if number == 0 or done.recognized or done.failed or scan.rearranged:
+            _log_counts(done, scan, opened)
+    if done.failed:
+        raise Exit(1)
 
 
-def _say_done(done: BatchCounts, scan: Scan, library: Library) -> None:
+def _log_counts(done: BatchCounts, scan: Scan, library: Library) -> None:
     counts = (
         (scan.known, "known before"),
         (scan.moved, "moved"),
@@ -79,9 +78,9 @@ def _say_done(done: BatchCounts, scan: Scan, library: Library) -> None:
         (scan.gone, "gone"),
     )
     more = "".join(f", {count:,} {what}" for count, what in counts if count)
-    say(f"{done.recognized:,} indexed, {done.failed:,} failed{more}: {library.path}")
+    log(f"{done.recognized:,} indexed, {done.failed:,} failed{more}: {library.path}")
     if advised := advice(len(library)):
-        say(advised)
+        log(advised)
     if done.failed:
         for failure in islice(library.failures(), _MOST_SHOWN):
-            say(f"failed: {failure.message}")
+            log(f"failed: {failure.message}")

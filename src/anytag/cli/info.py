@@ -1,4 +1,4 @@
-"""``anytag info``: what is in a model?"""
+"""``anytag info``: show what a model contains."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Annotated, Any
 
-import typer
 from safetensors import safe_open
+from typer import Argument, Option
 
 from anytag.cli._output import open_console, styled, write_json, write_table
-from anytag.cli._shared import reporting
 from anytag.foundations.wording import counted
 from anytag.model.config import ModelConfig
 from anytag.model.directory import ModelDirectory
@@ -21,49 +20,48 @@ from anytag.recognition import TagKind
 
 
 def info(
-    model: Annotated[str | None, typer.Argument(help="Model directory or hub id. (default: the shipped model)")] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Write one JSON object.")] = False,
+    model: Annotated[str | None, Argument(help="Model directory or hub id. (default: the shipped model)")] = None,
+    json_: Annotated[bool, Option("--json", help="Write one JSON object.")] = False,
 ) -> None:
     """Show a model's parts, tags, thresholds and files, after checking every file.
 
     Example: anytag info
     """
-    with reporting("info"):
-        from anytag.model.directory import find_model
+    from anytag.model.directory import find_model
 
-        directory = find_model(model)
-        sizes = {name: directory.file(name).stat().st_size for name in sorted(directory.config.files)}
-        vocabulary, config = directory.vocabulary, directory.config
-        kinds = Counter(tag.kind for tag in vocabulary)
-        record = {
-            "path": str(directory.path),
-            "name": config.name,
-            "family": config.family,
-            "tags": len(vocabulary),
-            "trained_tags": sum(tag.support > 0 for tag in vocabulary),
-            "kinds": dict(kinds),
-            "languages": vocabulary.translations.languages,
-            "calibrated": sum(tag.threshold is not None for tag in vocabulary),
-            "thresholds": dict(_provenance(vocabulary)),
-            "parameters": parameters_by_part(directory),
-            "bytes": sum(sizes.values()),
-            "files": sizes,
-        }
-        if json_:
-            write_json(record)
-            return
-        console = open_console()
-        console.print(styled((config.name, "bold"), f" ({config.family}) in {directory.path}"))
-        for name, text in _described(config, vocabulary, kinds, record):
-            console.print(styled(f"  {name:<15}{text}"))
-        listed = [*sizes.items(), ("in all", sum(sizes.values()))]
-        write_table([("", name, f"{size / 1e6:.2f} MB") for name, size in listed], right=(2,))
+    directory = find_model(model)
+    sizes = {name: directory.file(name).stat().st_size for name in sorted(directory.config.files)}
+    vocabulary, config = directory.vocabulary, directory.config
+    kinds = Counter(tag.kind for tag in vocabulary)
+    record = {
+        "path": str(directory.path),
+        "name": config.name,
+        "family": config.family,
+        "tags": len(vocabulary),
+        "trained_tags": sum(tag.support > 0 for tag in vocabulary),
+        "kinds": dict(kinds),
+        "languages": vocabulary.translations.languages,
+        "calibrated": sum(tag.threshold is not None for tag in vocabulary),
+        "thresholds": dict(_provenance(vocabulary)),
+        "parameters": parameters_by_part(directory),
+        "bytes": sum(sizes.values()),
+        "files": sizes,
+    }
+    if json_:
+        write_json(record)
+        return
+    console = open_console()
+    console.print(styled((config.name, "bold"), f" ({config.family}) in {directory.path}"))
+    for name, text in _described(config, vocabulary, kinds, record):
+        console.print(styled(f"  {name:<15}{text}"))
+    listed = [*sizes.items(), ("in all", sum(sizes.values()))]
+    write_table([("", name, f"{size / 1e6:.2f} MB") for name, size in listed], right=(2,))
 
 
 def _described(
     config: ModelConfig, vocabulary: TagVocabulary, kinds: Counter[TagKind], record: dict[str, Any]
 ) -> Iterator[tuple[str, str]]:
-    """Lines about every part."""
+    """Yield the name and description of each part."""
     encoder, captioner, labels = config.image_encoder, config.captioner, config.labels
     swin = encoder.swin
     sizes = f", width {swin.width}, depths {swin.depths}, windows of {swin.window}" if swin else ""
@@ -76,9 +74,9 @@ def _described(
         "embedded": f"{labels.encoder}, one text embedding a tag",
         "described": f"{labels.encoder}, {labels.descriptions} descriptions a tag, weighed by the picture",
     }[labels.kind]
-    beyond = {True: "", False: "; no text encoder for new categories (convert with --clip, train with teacher.clip)"}
-    known = labels.kind in ("text", "learned") or labels.clip_text is not None
-    yield "label queries", origin + beyond[known]
+    if labels.kind not in ("text", "learned") and labels.clip_text is None:
+        origin += "; no text encoder for new categories (convert with --clip, train with teacher.clip)"
+    yield "label queries", origin
     written = f"{captioner.layers} layers, {captioner.vocabulary} word pieces" if captioner else "none"
     yield "captioner", written
     if parts := record["parameters"]:
@@ -100,13 +98,13 @@ def _described(
 
 
 def _provenance(vocabulary: TagVocabulary) -> list[tuple[str, int]]:
-    """Where thresholds come from, the most frequent first; what was fitted on is said once, whatever its numbers."""
+    """Return the sources of thresholds, the most frequent first, without their numbers of positives."""
     sources = (tag.threshold_from or "an unknown source" for tag in vocabulary if tag.threshold is not None)
     return Counter(re.sub(r", \d+ positives$", "", source) for source in sources).most_common(5)
 
 
 def parameters_by_part(directory: ModelDirectory) -> dict[str, int]:
-    """Parameters of every part of a model with PyTorch weights, each counted once; empty for one without."""
+    """Return the number of parameters of every part of a model with PyTorch weights; empty for one without."""
     if not directory.has("model.safetensors"):
         return {}
     counts: Counter[str] = Counter()

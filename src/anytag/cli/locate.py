@@ -1,4 +1,4 @@
-"""``anytag locate``: where do pictures show a tag?"""
+"""``anytag locate``: show where pictures show a tag."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
-import typer
 from rich.console import Console
+from typer import Option
 
 from anytag.cli._inputs import AcceptTruncated, ModelOptions, Pictures, WalkOptions, find_inputs
 from anytag.cli._output import bar, can_show, styled
 from anytag.cli._overlays import OverlayFolder
-from anytag.cli._shared import HEADING, STYLES, finish, reporting, taken_for, write_stream
+from anytag.cli._shared import HEADING, STYLES, taken_for, write_results
 from anytag.errors import PictureError
 from anytag.pictures import read_picture
 from anytag.pictures.heat_maps import HeatMap
@@ -25,10 +25,10 @@ from anytag.recognition import Failure, Tag
 if TYPE_CHECKING:
     from anytag.inference.recognizer import Recognizer
 
-#: Longest side of the pictures that are written.
+#: Longest side of the written pictures, in pixels.
 _LONGEST = 1600
 
-#: Cells of a map on the screen, from nothing to all.
+#: Characters for the cells of a map, from 0 to 1.
 _SHADES, _PLAIN_SHADES = " ░▒▓█", " .:*#"
 
 
@@ -37,10 +37,10 @@ class Location:
     """A tag's place in one picture.
 
     Attributes:
-        path: The picture's.
-        tag: With its score, and the threshold that it was held against.
+        path: Of the picture.
+        tag: With its score, and the threshold that applied.
         grid: ``[rows, columns]``, 0 to 1.
-        overlay: The picture that was written.
+        overlay: The written picture, if any.
     """
 
     path: str
@@ -49,12 +49,12 @@ class Location:
     overlay: Path | None
 
     @property
-    def seen(self) -> bool:
+    def found(self) -> bool:
         """Whether the score reaches the threshold."""
         return self.tag.score >= self.tag.threshold
 
     def to_json(self) -> dict[str, Any]:
-        """The location as one JSON line; ``overlay`` only where a picture was written."""
+        """Return the location as one JSON line."""
         record = {"path": self.path, "tag": self.tag.to_json(), "grid": np.round(self.grid.astype(float), 4).tolist()}
         return record if self.overlay is None else record | {"overlay": str(self.overlay)}
 
@@ -62,33 +62,30 @@ class Location:
 def locate(
     pictures: Pictures,
     *,
-    tag: Annotated[str, typer.Option(help="What to look for: a tag, or any words.")],
+    tag: Annotated[str, Option(help="The tag to look for, or any words.")],
     out: Annotated[
-        Path | None, typer.Option(help="Folder for pictures with the map laid over them. (default: none are written)")
+        Path | None, Option(help="Folder for pictures with the map laid over them. (default: write none)")
     ] = None,
     threshold: Annotated[
-        float | None,
-        typer.Option(min=0, max=1, help="Score at which it counts as seen; 0 always draws the map."),
+        float | None, Option(min=0, max=1, help="Lowest score that counts as found; 0 always draws the map.")
     ] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Write the maps' grids as JSON lines.")] = False,
+    json_: Annotated[bool, Option("--json", help="Write the maps' grids as JSON lines.")] = False,
     walk: WalkOptions,
     accept_truncated: AcceptTruncated = False,
     runtime: ModelOptions,
 ) -> None:
-    """Show where pictures show a tag: what the model looks at to score it, as a map beside its score.
+    """Show where pictures show a tag: a map of what the model looks at, and the tag's score.
 
-    A map is as coarse as the model's grid, and says where the model looked, not where the thing ends. The farther
-    the score lies below the tag's threshold, the fainter the map. With --out, a picture is written for each one in
-    which the tag is seen. Existing files stay, except those that this command wrote for the same picture.
+    A map is as coarse as the model's grid, and shows where the model looked, not the outline of the thing. The farther
+    the score is below the tag's threshold, the fainter the map. With --out, a picture is written for each one in which
+    the tag is found. Existing files stay, except those that this command wrote for the same picture.
 
     Example: anytag locate photo.jpg --tag dog --out maps
     """
-    with reporting("locate"):
-        inputs = find_inputs(pictures, walk)
-        recognizer = runtime.open(accept_truncated=accept_truncated)
-        folder = None if out is None else OverlayFolder(out)
-        found = _locations(recognizer, inputs.without_overlays(), tag, threshold, folder)
-        finish(*write_stream(found, json_, inputs.total, _show), inputs)
+    inputs = find_inputs(pictures, walk)
+    recognizer = runtime.open(accept_truncated=accept_truncated)
+    folder = None if out is None else OverlayFolder(out)
+    write_results(_locations(recognizer, inputs.without_overlays(), tag, threshold, folder), inputs, json_, _show)
 
 
 def _locations(
@@ -96,14 +93,14 @@ def _locations(
 ) -> Iterator[Location | Failure]:
     for path in paths:
         try:
-            # Read once where it is needed twice: a pipe gives its picture but once.
+            # Read once, since a pipe can be read only once.
             with ExitStack() as stack:
                 content = None if folder is None else stack.enter_context(open_stream(path, describe(path))).read()
             look = recognizer.look(path if content is None else NamedBytes(path, content))
             found, grid = look.score(tag), look.locate(tag)
             limit = found.threshold if threshold is None else threshold
             located = Location(path, replace(found, threshold=limit), grid, None)
-            if folder is not None and located.seen:
+            if folder is not None and located.found:
                 assert content is not None
                 picture = read_picture(
                     NamedBytes(path, content), draft_size=_LONGEST, accept_truncated=recognizer.accept_truncated
@@ -116,17 +113,17 @@ def _locations(
         yield located
 
 
-def _show(console: Console, found: Location) -> None:
-    tag = found.tag
-    console.print(styled((found.path, HEADING)))
+def _show(console: Console, location: Location) -> None:
+    tag = location.tag
+    console.print(styled((location.path, HEADING)))
     score = f"  {tag.name}{taken_for(tag)}  {tag.score:.2f} {bar(tag.score)} "
-    if not found.seen:
-        console.print(styled((score, STYLES[tag.kind]), (f"not seen (threshold {tag.threshold:.2g})", "dim")))
+    if not location.found:
+        console.print(styled((score, STYLES[tag.kind]), (f"not found (threshold {tag.threshold:.2g})", "dim")))
     else:
-        console.print(styled((score, STYLES[tag.kind]), (str(found.overlay or ""), "dim")))
-        if found.overlay is None:
+        console.print(styled((score, STYLES[tag.kind]), (str(location.overlay or ""), "dim")))
+        if location.overlay is None:
             shades = _SHADES if can_show(_SHADES) else _PLAIN_SHADES
-            for row in found.grid:
+            for row in location.grid:
                 cells = (shades[round(float(heat) * (len(shades) - 1))] * 2 for heat in row)
                 console.print(styled("  " + "".join(cells).rstrip()))
     console.print()

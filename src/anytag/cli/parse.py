@@ -1,4 +1,4 @@
-"""``anytag parse``: captions into tags."""
+"""``anytag parse``: turn captions into tags."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from itertools import tee
 from pathlib import Path
-from typing import Annotated, Any, TextIO
+from typing import Annotated, TextIO
 
-import typer
 from rich.text import Text
+from typer import Argument, Option
 
 from anytag.cli._inputs import Parser, ParserProcesses
 from anytag.cli._output import open_console, styled, write_json
-from anytag.cli._shared import STYLES, reporting
+from anytag.cli._shared import STYLES
 from anytag.datasets.caption_files import open_captions
 from anytag.errors import UsageError
 from anytag.language.parsing.parser import ParsedTag, load_parser
@@ -23,7 +23,7 @@ from anytag.recognition import TAG_KINDS
 
 
 def read_lines(path: Path) -> Iterator[str]:
-    """The lines of a file, unpacked if it is gzip; ``-`` is standard input.
+    """Yield the lines of a file, plain or gzip; ``-`` is standard input.
 
     Raises:
         UsageError: If the file cannot be read.
@@ -31,18 +31,13 @@ def read_lines(path: Path) -> Iterator[str]:
     if str(path) == "-":
         if sys.stdin is None:
             raise UsageError("- reads captions from standard input, but that is closed")
-        # Not by the locale: captions are UTF-8 wherever they come from, perhaps with a byte order mark.
+        # Captions are UTF-8 in every locale, perhaps with a byte order mark.
         opened: AbstractContextManager[TextIO] = io.TextIOWrapper(sys.stdin.buffer, "utf-8-sig", "replace")
     else:
         opened = open_captions(path)
     with opened as lines:
         for line in lines:
             yield line.rstrip("\r\n")
-
-
-def to_record(caption: str, tags: list[ParsedTag]) -> dict[str, Any]:
-    """A caption for its JSON line: ``{"caption", "tags": [{"name", "kind"}]}``."""
-    return {"caption": caption, "tags": [{"name": tag.name, "kind": tag.kind} for tag in tags]}
 
 
 def _to_text(caption: str, tags: list[ParsedTag]) -> Text:
@@ -57,9 +52,9 @@ def _to_text(caption: str, tags: list[ParsedTag]) -> Text:
 
 def parse(
     captions: Annotated[
-        Path, typer.Argument(help="Text file, plain or gzip, with one caption per line; - reads standard input.")
+        Path, Argument(help="Text file, plain or gzip, with one caption per line; - reads standard input.")
     ],
-    json_: Annotated[bool, typer.Option("--json", help="Write JSON lines, one per caption, in order.")] = False,
+    json_: Annotated[bool, Option("--json", help="Write JSON lines, one per caption, in order.")] = False,
     parser: Parser = "auto",
     workers: ParserProcesses = 1,
 ) -> None:
@@ -68,11 +63,10 @@ def parse(
     Example: anytag parse captions.txt --json > tags.jsonl
     """
     console = open_console()
-    with reporting("parse"):
-        loaded = load_parser(parser)
-        lines, again = tee(read_lines(captions))
-        for caption, tags in zip(again, loaded.parse_many(lines, workers=workers), strict=True):
-            if json_:
-                write_json(to_record(caption, tags))
-            else:
-                console.print(_to_text(caption, tags))
+    loaded = load_parser(parser)
+    lines, again = tee(read_lines(captions))
+    for caption, tags in zip(again, loaded.parse_many(lines, workers=workers), strict=True):
+        if json_:
+            write_json({"caption": caption, "tags": [{"name": tag.name, "kind": tag.kind} for tag in tags]})
+        else:
+            console.print(_to_text(caption, tags))

@@ -1,4 +1,4 @@
-"""``anytag pull``: the official models, fetched and converted."""
+"""``anytag pull``: download and convert the official models."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
 from rich.progress import DownloadColumn, TimeRemainingColumn, TransferSpeedColumn
+from typer import Argument, Option
 
 from anytag.cli._commands import refuse_all_but
-from anytag.cli._output import open_console, printable, progress_bar, styled, tell, write_table
-from anytag.cli._shared import reporting
+from anytag.cli._output import echo, open_console, printable, progress_bar, styled, write_table
 from anytag.errors import MissingExtraError, UsageError
 from anytag.foundations.cache_folder import cache_folder
 from anytag.model.directory import pulled_model, refuse_existing
@@ -23,73 +22,68 @@ if TYPE_CHECKING:
 
 
 def pull(
-    name: Annotated[str | None, typer.Argument(help="tag2text, ram or ram_plus. (default: list them)")] = None,
+    name: Annotated[str | None, Argument(help="tag2text, ram or ram_plus. (default: list the models)")] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Model directory to write. (default: in the user's cache, where --model NAME finds it)"),
+        Option(help="Model directory to write. (default: in the user's cache, where --model NAME finds it)"),
     ] = None,
-    cache: Annotated[
-        Path | None, typer.Option(help="Folder for downloads. (default: ~/.cache/anytag/official)")
-    ] = None,
-    offline: Annotated[bool, typer.Option("--offline", help="Never use the network; take files from --cache.")] = False,
+    cache: Annotated[Path | None, Option(help="Folder for downloads. (default: ~/.cache/anytag/official)")] = None,
+    offline: Annotated[bool, Option("--offline", help="Never use the network; take files from --cache.")] = False,
     clip: Annotated[
         str | None,
-        typer.Option(
-            help="CLIP ViT-B/16, so that ram and ram_plus can be asked for new categories: a folder, or "
+        Option(
+            help="CLIP ViT-B/16, which lets ram and ram_plus recognize new categories: a folder, or "
             "openai/clip-vit-base-patch16 to download it."
         ),
     ] = None,
-    keep: Annotated[
-        bool, typer.Option("--keep", help="Keep the downloaded checkpoint; --offline always does.")
-    ] = False,
+    keep: Annotated[bool, Option("--keep", help="Keep the downloaded checkpoint; --offline always does.")] = False,
 ) -> None:
-    """Download an official checkpoint and write a model directory from it; if interrupted, repeat the command.
+    """Download an official checkpoint and convert it to a model directory; if interrupted, repeat the command.
 
     HF_ENDPOINT names a mirror of huggingface.co, HF_TOKEN your token for it.
 
     Example: anytag pull ram_plus --clip openai/clip-vit-base-patch16 && anytag tag photo.jpg --model ram_plus
     """
-    with reporting("pull"):
-        from anytag.checkpoints.official import find_official, resolve
+    from anytag.checkpoints.official import find_official, resolve
 
-        if name is None:
-            refuse_all_but((), "needs the name of a model: tag2text, ram or ram_plus")
-            _list_models()
-            return
-        model = find_official(name)
-        folder, target = cache or cache_folder("official"), out or pulled_model(name)
-        # Before gigabytes are fetched for nothing.
-        convert = load_converter()
-        refuse_existing(target)
-        clip_folder = None if clip is None else find_clip(clip, model.name, offline)
-        with _progress() as report:
-            files = resolve(model.name, folder, offline, report=report)
-        convert(
-            files["checkpoint"],
-            target,
-            family=model.name,
-            tags=files["tags"],
-            tags_zh=files.get("tags_zh"),
-            thresholds=files.get("thresholds"),
-            clip=clip_folder,
-            report=tell,
-        )
-        if not keep and not offline:
-            files["checkpoint"].unlink()
-        tell(f"done: {target}" if out else f"done: {target}; use it with --model {name}")
+    if name is None:
+        refuse_all_but((), "needs the name of a model: tag2text, ram or ram_plus")
+        _list_models()
+        return
+    model = find_official(name)
+    folder, target = cache or cache_folder("official"), out or pulled_model(name)
+    # Before gigabytes are downloaded for nothing.
+    convert = load_converter()
+    refuse_existing(target)
+    clip_folder = None if clip is None else find_clip(clip, model.name, offline)
+    with _progress() as report:
+        files = resolve(model.name, folder, offline, report=report)
+    convert(
+        files["checkpoint"],
+        target,
+        family=model.name,
+        tags=files["tags"],
+        tags_zh=files.get("tags_zh"),
+        thresholds=files.get("thresholds"),
+        clip=clip_folder,
+        report=echo,
+    )
+    if not keep and not offline:
+        files["checkpoint"].unlink()
+    echo(f"done: {target}" if out else f"done: {target}; use it with --model {name}")
 
 
 def find_clip(clip: str, family: str, offline: bool) -> Path:
-    """The folder of a CLIP model, downloaded if it is named as on the Hugging Face hub.
+    """Return the folder of a CLIP model, downloaded if it is a repository on the Hugging Face hub.
 
     Args:
         clip: A folder, or ``owner/name``.
-        family: Of the model that it is for.
-        offline: Whether only a folder will do.
+        family: Family of the model to add it to.
+        offline: Accept only a folder.
 
     Raises:
-        UsageError: If the family has no use for CLIP, or there is no such folder.
-        ModelError: If the hub does not give it.
+        UsageError: If the family does not use CLIP, or there is no such folder.
+        ModelError: If the hub cannot provide it.
     """
     from anytag.checkpoints.official import refuse_clip
 
@@ -111,7 +105,7 @@ def find_clip(clip: str, family: str, offline: bool) -> Path:
 
 
 def load_converter() -> Callable[..., object]:
-    """The function that writes a model directory from a checkpoint.
+    """Return the function that converts a checkpoint to a model directory.
 
     Raises:
         MissingExtraError: If PyTorch is not installed.
@@ -129,8 +123,8 @@ def _list_models() -> None:
     rows = [(model.name, model.title, f"{model.about / 1e9:.2f} GB", model.summary) for model in MODELS.values()]
     write_table(rows, ("name", "model", "download", "what it is"))
     needs = "PyTorch" if importlib.util.find_spec("torch") else "PyTorch (pip install 'anytag[train]')"
-    tell("")
-    tell(
+    echo("")
+    echo(
         f"To convert one: {needs}, and about half of the download again on the disk. "
         "The checkpoint is removed afterwards, unless --keep is given."
     )
@@ -138,7 +132,7 @@ def _list_models() -> None:
 
 @contextmanager
 def _progress() -> Iterator[FileReport]:
-    """On a terminal, a bar per file on stderr, with rate and time left; elsewhere a line per file."""
+    """Show a bar per file on stderr, with rate and time left; a line per file where there is no terminal."""
     console = open_console(stderr=True)
     with progress_bar(DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn(), count=False) as bar:
         tasks = {}

@@ -1,27 +1,25 @@
-"""``anytag push``: a model directory to the Hugging Face hub."""
+"""``anytag push``: upload a model directory to the Hugging Face hub."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
-from anytag.cli._output import tell
-from anytag.cli._shared import reporting
+from anytag.cli._output import echo
 
 
 def push(
-    model: Annotated[Path, typer.Argument(help="Model directory.")],
-    repository: Annotated[str, typer.Argument(help="Where to: owner/name; created if missing.")],
-    private: Annotated[bool, typer.Option("--private", help="Create a private repository.")] = False,
-    message: Annotated[str | None, typer.Option(help="Commit message. (default: the model's name)")] = None,
+    model: Annotated[Path, Argument(help="Model directory.")],
+    repository: Annotated[str, Argument(help="Repository: owner/name; created if missing.")],
+    private: Annotated[bool, Option("--private", help="Create a private repository.")] = False,
+    message: Annotated[str | None, Option(help="Commit message. (default: the model's name)")] = None,
 ) -> None:
-    """Upload a model to where --model owner/name and anytag.load("owner/name") find it. Needs a token in HF_TOKEN.
+    """Upload a model, for use as --model owner/name and anytag.load("owner/name"). Needs a token in HF_TOKEN.
 
     Example: anytag push lite-onnx me/my-tags --private
     """
-    with reporting("push"):
-        from anytag.model.publishing import push_model
+    from anytag.model.publishing import push_model
 
-        tell(push_model(model, repository, private, message))
+    echo(push_model(model, repository, private, message))

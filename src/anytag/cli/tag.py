@@ -1,11 +1,11 @@
-"""``anytag tag``: what do pictures show?"""
+"""``anytag tag``: find tags in pictures."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Option
 
 from anytag.cli._inputs import (
     AcceptTruncated,
@@ -22,7 +22,7 @@ from anytag.cli._inputs import (
     find_inputs,
 )
 from anytag.cli._lists import read_kinds, read_names
-from anytag.cli._shared import finish, reporting, write_results
+from anytag.cli._shared import show_recognition, write_results
 
 
 def tag(
@@ -37,7 +37,7 @@ def tag(
     categories_from: CategoriesFrom = None,
     kind: Kinds = None,
     descriptions: Annotated[
-        Path | None, typer.Option(help="Descriptions of your categories for RAM++ (anytag vocabulary describe).")
+        Path | None, Option(help="Descriptions of your categories for RAM++ (anytag vocabulary describe).")
     ] = None,
     tag_options: TagOptions,
     runtime: ModelOrServerOptions,
@@ -46,14 +46,13 @@ def tag(
 
     Example: anytag tag holiday/ --json > tags.jsonl
     """
-    with reporting("tag"):
-        inputs = find_inputs(pictures, walk)
-        recognizer = runtime.open(tag_options.read(), descriptions, accept_truncated)
-        results = recognizer.tag(
-            inputs.paths,
-            categories=read_names(categories, categories_from, "--categories"),
-            kinds=read_kinds(kind),
-            threshold=threshold,
-            top=top,
-        )
-        finish(*write_results(results, json_, inputs.total, with_caption=False), inputs)
+    inputs = find_inputs(pictures, walk)
+    recognizer = runtime.open(tag_options.read(), descriptions, accept_truncated)
+    results = recognizer.tag(
+        inputs.paths,
+        categories=read_names(categories, categories_from, "--categories"),
+        kinds=read_kinds(kind),
+        threshold=threshold,
+        top=top,
+    )
+    write_results(results, inputs, json_, show_recognition)

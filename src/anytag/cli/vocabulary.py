@@ -8,15 +8,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
-import typer
 from rich.progress import TimeElapsedColumn
+from typer import Argument, Exit, Option
 
 from anytag.cli._commands import add_command, new_group, refuse
 from anytag.cli._describe import describe
 from anytag.cli._inputs import CaptionsPerPicture, Kinds, Parser, ParserProcesses
 from anytag.cli._lists import read_kinds
-from anytag.cli._output import printable, progress_bar, say, tell, write_json, write_table
-from anytag.cli._shared import reporting
+from anytag.cli._output import echo, log, printable, progress_bar, write_json, write_table
 from anytag.datasets.caption_files import open_captions
 from anytag.datasets.webdataset import read_shard
 from anytag.errors import AnytagError, UsageError
@@ -30,14 +29,11 @@ from anytag.recognition import TAG_KINDS
 
 
 def read_captions(path: Path, captions_per_picture: int = 1) -> Iterator[tuple[str, ...]]:
-    """The captions of every picture of a source.
+    """Yield the captions of every picture of a source.
 
     Args:
-        path: A WebDataset shard (``.tar``, packed or not) or a text file, plain or gzip, with a caption per line.
-        captions_per_picture: How many lines of a text file belong to one picture.
-
-    Yields:
-        The captions of one picture.
+        path: A WebDataset shard (``.tar``, packed or not) or a text file, plain or gzip, with one caption per line.
+        captions_per_picture: Lines of a text file per picture.
 
     Raises:
         UsageError: If the file cannot be read.
@@ -57,12 +53,12 @@ def _is_shard(path: Path) -> bool:
 def parse_pictures(
     pictures: Iterable[tuple[str, ...]], parser: CaptionParser, workers: int = 1
 ) -> Iterator[list[ParsedTag]]:
-    """All tags of every picture, in order.
+    """Yield all tags of every picture, in order.
 
     Args:
-        pictures: The captions of each.
-        parser: Makes tags of captions.
-        workers: Processes to parse in.
+        pictures: The captions of each picture.
+        parser: Parses captions.
+        workers: Number of processes.
     """
     sizes: list[int] = []
 
@@ -71,7 +67,7 @@ def parse_pictures(
             sizes.append(len(group))
             yield from group
 
-    # The parser reads ahead of what it hands out, so that sizes are known before they are needed.
+    # The parser reads ahead of what it returns, so sizes are known before they are needed.
     parsed, place = parser.parse_many(captions(), workers=workers), 0
     for first in parsed:
         while sizes[place] == 0:
@@ -84,73 +80,68 @@ def parse_pictures(
 
 def build(
     sources: Annotated[
-        list[Path], typer.Argument(help="Caption files (text or gzip, one caption per line) and WebDataset shards.")
+        list[Path], Argument(help="Caption files (text or gzip, one caption per line) and WebDataset shards.")
     ],
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Where to write the vocabulary.")] = None,
-    min_support: Annotated[int, typer.Option(min=1, help="Pictures in which a tag of the captions must appear.")] = 8,
-    max_tags: Annotated[int | None, typer.Option(min=1, help="At most this many tags of the captions.")] = None,
-    imagenet: Annotated[bool, typer.Option(help="Include the 1,000 ImageNet classes.")] = True,
+    out: Annotated[Path | None, Option("--out", "-o", help="Where to write the vocabulary.")] = None,
+    min_support: Annotated[int, Option(min=1, help="Lowest number of pictures of a tag.")] = 8,
+    max_tags: Annotated[int | None, Option(min=1, help="Highest number of tags from captions.")] = None,
+    imagenet: Annotated[bool, Option(help="Include the 1,000 ImageNet classes.")] = True,
     captions_per_picture: CaptionsPerPicture = 1,
     parser: Parser = "auto",
     workers: ParserProcesses = 1,
-    json_: Annotated[bool, typer.Option("--json", help="Write a summary as JSON.")] = False,
+    json_: Annotated[bool, Option("--json", help="Write a summary as JSON.")] = False,
 ) -> None:
-    """Count the tags of captions and make a vocabulary of them.
+    """Build a vocabulary from the tags of captions.
 
-    Synonyms and plurals fold into one tag; ImageNet's classes and all that follows from a tag come in as well.
+    Synonyms and plurals are merged; ImageNet's classes and all tags that others imply are added.
 
     Example: anytag vocabulary build shards/*.tar captions.txt.gz --min-support 20 --out vocabulary.json
     """
-    with reporting("vocabulary build"):
-        if folders := [str(path) for path in sources if path.is_dir()]:
-            raise UsageError(
-                f"{folders[0]} is a folder; give shards or files of captions, or make a vocabulary of any other data "
-                "with 'anytag engine parse'"
-            )
-        if missing := [str(path) for path in sources if not path.is_file()]:
-            raise UsageError(f"no such file: {', '.join(missing)}")
-        if out is None:
-            raise UsageError("--out is missing: the file to write the vocabulary to, such as --out vocabulary.json")
-        if all(map(_is_shard, sources)):
-            refuse(("--captions-per-picture",), "is about text files; shards know which captions belong together")
-        _check_target(out, sources)
-        loaded = load_parser(parser)
-        with progress_bar(TimeElapsedColumn()) as progress:
-            task = progress.add_task("reading", total=len(sources))
+    if folders := [str(path) for path in sources if path.is_dir()]:
+        raise UsageError(
+            f"{folders[0]} is a folder; give shards or files of captions, or make a vocabulary of any other data "
+            "with 'anytag engine parse'"
+        )
+    if missing := [str(path) for path in sources if not path.is_file()]:
+        raise UsageError(f"no such file: {', '.join(missing)}")
+    if out is None:
+        raise UsageError("--out is missing: the file to write the vocabulary to, such as --out vocabulary.json")
+    if all(map(_is_shard, sources)):
+        refuse(("--captions-per-picture",), "is about text files; shards know which captions belong together")
+    _check_target(out, sources)
+    loaded = load_parser(parser)
+    with progress_bar(TimeElapsedColumn()) as progress:
+        task = progress.add_task("reading", total=len(sources))
 
-            count = 0
+        count = 0
 
-            def pictures() -> Iterator[tuple[str, ...]]:
-                nonlocal count
-                for path in sources:
-                    progress.update(task, description=printable(path.name))
-                    for captions in read_captions(path, captions_per_picture):
-                        count += sum(bool(caption.strip()) for caption in captions)
-                        yield captions
-                    progress.advance(task)
+        def pictures() -> Iterator[tuple[str, ...]]:
+            nonlocal count
+            for path in sources:
+                progress.update(task, description=printable(path.name))
+                for captions in read_captions(path, captions_per_picture):
+                    count += sum(bool(caption.strip()) for caption in captions)
+                    yield captions
+                progress.advance(task)
 
-            parsed, told = parse_pictures(pictures(), loaded, workers), list[CaptionTags]()
-            vocabulary = build_vocabulary(parsed, min_support, max_tags, imagenet, told.append)
-        if not count:
-            raise UsageError(f"no caption in {', '.join(map(str, sources))}, so nothing was written")
-        if not told[0].kept:
-            advice = (
-                f"{told[0].rare:,} of their tags are in fewer than {counted(min_support, 'picture')}; "
-                "lower --min-support"
-                if told[0].rare
-                else "captions are English sentences, one per line, in UTF-8"
-            )
-            raise UsageError(f"no tag of the {count:,} captions is kept, so nothing was written: {advice}")
-        vocabulary.save(out)
-        _print_summary(vocabulary, out, told[0], min_support, json_)
+        parsed, reports = parse_pictures(pictures(), loaded, workers), list[CaptionTags]()
+        vocabulary = build_vocabulary(parsed, min_support, max_tags, imagenet, reports.append)
+    [report] = reports
+    if not count:
+        raise UsageError(f"no caption in {', '.join(map(str, sources))}, so nothing was written")
+    if not report.kept:
+        advice = (
+            f"{report.rare:,} of their tags are in fewer than {counted(min_support, 'picture')}; lower --min-support"
+            if report.rare
+            else "captions are English sentences, one per line, in UTF-8"
+        )
+        raise UsageError(f"no tag of the {count:,} captions is kept, so nothing was written: {advice}")
+    vocabulary.save(out)
+    _print_summary(vocabulary, out, report, min_support, json_)
 
 
 def _check_target(out: Path, sources: Sequence[Path]) -> None:
-    """Refuse to write where anything but a vocabulary is.
-
-    Raises:
-        UsageError: If that is so.
-    """
+    """Refuse to overwrite anything but a vocabulary."""
     if not out.parent.is_dir():
         raise UsageError(f"{out.parent}: no such folder to write the vocabulary to")
     if not out.exists():
@@ -165,61 +156,59 @@ def _check_target(out: Path, sources: Sequence[Path]) -> None:
 
 def show(
     path: Annotated[
-        Path | None, typer.Argument(help="Vocabulary file or model directory; without it, the shipped model's.")
+        Path | None, Argument(help="Vocabulary file or model directory; without it, the shipped model's.")
     ] = None,
     kind: Kinds = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most this many tags.")] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Write JSON lines, one per tag.")] = False,
+    limit: Annotated[int | None, Option(min=1, help="At most this many tags.")] = None,
+    json_: Annotated[bool, Option("--json", help="Write JSON lines, one per tag.")] = False,
 ) -> None:
     """List the tags of a vocabulary, most frequent first.
 
     Example: anytag vocabulary show vocabulary.json --kind scene --limit 20
     """
-    with reporting("vocabulary show"):
-        vocabulary = load_vocabulary(path)
-        kinds = read_kinds(kind) or TAG_KINDS
-        tags = (tag for tag in vocabulary if tag.kind in kinds)
-        _print_tags(vocabulary, list(islice(sorted(tags, key=lambda tag: (-tag.support, tag.id)), limit)), json_)
+    vocabulary = load_vocabulary(path)
+    kinds = read_kinds(kind) or TAG_KINDS
+    tags = (tag for tag in vocabulary if tag.kind in kinds)
+    _print_tags(vocabulary, list(islice(sorted(tags, key=lambda tag: (-tag.support, tag.id)), limit)), json_)
 
 
 def search(
-    text: Annotated[str, typer.Argument(help="Part of a name or an alias.")],
+    text: Annotated[str, Argument(help="Part of a name or an alias.")],
     path: Annotated[
         Path | None,
-        typer.Option("--vocabulary", "-v", help="Vocabulary file or model directory; without it, the shipped model's."),
+        Option("--vocabulary", "-v", help="Vocabulary file or model directory; without it, the shipped model's."),
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most this many tags.")] = 20,
-    json_: Annotated[bool, typer.Option("--json", help="Write JSON lines, one per tag.")] = False,
+    limit: Annotated[int, Option(min=1, help="At most this many tags.")] = 20,
+    json_: Annotated[bool, Option("--json", help="Write JSON lines, one per tag.")] = False,
 ) -> None:
-    """Find tags by a part of a name or an alias; exit code 1 if there are none.
+    """Find tags by part of a name or an alias; exit code 1 if there are none.
 
-    Names of RAM's list that are not tags are named, too: they can be asked for as categories.
+    Names of RAM's list that are not tags are listed, too: they can be used as categories.
 
     Example: anytag vocabulary search bike --vocabulary vocabulary.json
     """
-    with reporting("vocabulary search"):
-        vocabulary = load_vocabulary(path)
-        found = vocabulary.search(text, limit)
-        _print_tags(vocabulary, found, json_)
-        others = untrained_names(text, vocabulary, limit)
+    vocabulary = load_vocabulary(path)
+    found = vocabulary.search(text, limit)
+    _print_tags(vocabulary, found, json_)
+    others = untrained_names(text, vocabulary, limit)
     if found:
         if others:
-            say(f"anytag vocabulary search: not trained; ask with --categories: {', '.join(others)}")
+            log(f"anytag vocabulary search: not trained; ask with --categories: {', '.join(others)}")
         return
     asked = shlex.quote(", ".join(others) if others else text)
-    say(
+    log(
         f"anytag vocabulary search: no tag is called anything like {text!r}: not trained; "
         f"ask with: anytag tag PICTURE --categories {asked}"
     )
-    raise typer.Exit(1)
+    raise Exit(1)
 
 
 def load_vocabulary(path: Path | None) -> TagVocabulary:
-    """The vocabulary of a file, of a model directory or, for ``None``, of the shipped model.
+    """Load the vocabulary of a file, of a model directory or, for ``None``, of the shipped model.
 
     Raises:
         UsageError: If no path is given and no model ships with the package.
-        VocabularyError: If the file is missing or no vocabulary.
+        VocabularyError: If the file is missing or not a vocabulary.
     """
     if path is None:
         path = SHIPPED_MODEL / "vocabulary.json"
@@ -260,7 +249,7 @@ def _print_summary(
         sources = {"captions": captions.kept, "imagenet": imagenet, "implied": implied}
         write_json({"path": str(out), "tags": len(vocabulary), **kinds, "sources": sources, "left_out": dropped})
         return
-    tell(
+    echo(
         f"{out}: {counted(len(vocabulary), 'tag')} ({', '.join(counted(count, kind) for kind, count in kinds.items())})"
     )
     left_out = [
@@ -269,15 +258,15 @@ def _print_summary(
         (captions.unfit, "are not good tags by themselves"),
     ]
     why = "; ".join(f"{count:,} {reason}" for count, reason in left_out if count)
-    tell(f"  {captions.kept:,} of the {captions.named:,} that the captions name" + (f"; {why}" if why else ""))
+    echo(f"  {captions.kept:,} of the {captions.named:,} that the captions name" + (f"; {why}" if why else ""))
     if imagenet:
-        tell(f"  {imagenet:,} more of ImageNet's 1,000 classes (--no-imagenet leaves them out)")
+        echo(f"  {imagenet:,} more of ImageNet's 1,000 classes (--no-imagenet leaves them out)")
     if implied:
-        tell(f"  {implied:,} that follow from those, such as {_example(vocabulary)}")
+        echo(f"  {implied:,} that follow from those, such as {_example(vocabulary)}")
 
 
 def _example(vocabulary: TagVocabulary) -> str:
-    """Some tag that is there only because it follows from another."""
+    """Return an example of a tag that another one implies."""
     implied = {tag.id for tag in vocabulary if "implied" in tag.sources}
     first = next(tag for tag in vocabulary if tag.id not in implied and implied.intersection(tag.implies))
     return f"{vocabulary[min(implied.intersection(first.implies))].name!r} from {first.name!r}"
