@@ -42,14 +42,7 @@ def multiply_adds(operations: Mapping[str, float], recipe: Recipe) -> dict[str, 
 
 
 def gpu_hours(pictures: float, multiply_adds_each: float, gpu: Gpu, utilization: float) -> float:
-    """Hours of one GPU.
-
-    Args:
-        pictures: How many.
-        multiply_adds_each: In 10^9; each is two operations.
-        gpu: The kind.
-        utilization: Share of its peak.
-    """
+    """GPU hours for a number of pictures, with 10^9 multiply-adds (two operations each) per picture."""
     return pictures * multiply_adds_each * 2e9 / (gpu.tflops * 1e12 * utilization) / 3600
 
 
@@ -64,7 +57,7 @@ def parameters(operations: Mapping[str, float], recipe: Recipe) -> float:
 
 
 def size_rows(pairs: Sequence[float], assumed: Assumptions, measured: Measured) -> list[list[str]]:
-    """What lies on disks, for each number of pairs."""
+    """Storage for each number of pairs."""
     large = measured.operations["swin_large_224"]
     shard = assumed.picture_bytes + assumed.caption_bytes
     each = {
@@ -81,7 +74,7 @@ def size_rows(pairs: Sequence[float], assumed: Assumptions, measured: Measured) 
     rows.append(["a checkpoint of RAM, Swin-L", *[size(checkpoint)] * len(pairs)])
     rows.append(
         [
-            "storage a month: shards, two manifests, checkpoints",
+            "storage per month: shards, two manifests, checkpoints",
             *(
                 money(
                     (count * (shard + 2 * assumed.manifest_bytes) + assumed.kept_checkpoints * checkpoint)
@@ -96,7 +89,7 @@ def size_rows(pairs: Sequence[float], assumed: Assumptions, measured: Measured) 
 
 
 def engine_rows(pairs: Sequence[float], assumed: Assumptions, measured: Measured) -> list[list[str]]:
-    """The data engine's steps on processors with the shipped model: core hours and money."""
+    """Core hours and cost of the data engine's steps on processors, with the shipped model."""
     rows = []
     for step, cpu_ms in measured.cpu_ms.items():
         row = [step, f"{cpu_ms:.3g} ms"]
@@ -108,11 +101,11 @@ def engine_rows(pairs: Sequence[float], assumed: Assumptions, measured: Measured
 
 
 def large_engine_work(model: str, assumed: Assumptions, measured: Measured) -> dict[str, float]:
-    """Multiply-adds in 10^9 for a picture, where RAM generates and cleans at 384 px."""
+    """10^9 multiply-adds per picture for generating and cleaning with RAM at 384 px."""
     parts = measured.operations[model]
     tags = parts["image"] + parts["tags"]
     words = assumed.beams * assumed.generated_tokens / assumed.caption_tokens
-    # Cleaning looks at crops: as many more pictures as it costs more than tagging with the shipped model.
+    # Cleaning runs the model on crops: assume the same cost relative to tagging as with the shipped model.
     crops = measured.cpu_ms["clean"] / measured.cpu_ms["generate tags"]
     return {
         "generate tags and captions": tags + parts["fuse"] + parts["decode"] * words,
@@ -135,7 +128,7 @@ def large_engine_rows(pairs: Sequence[float], assumed: Assumptions, measured: Me
 
 
 def training_rows(assumed: Assumptions, measured: Measured) -> list[list[str]]:
-    """Every run on every kind of GPU; last, at the share of the first one's peak that RAM's authors reached."""
+    """Every run on every GPU, and on the first one at the share of its peak that RAM's authors reached."""
     rows, first, reached = [], assumed.gpus[0], reported_utilization(assumed, measured)
     for pairs, recipe, number in RUNS:
         each = sum(multiply_adds(measured.operations[recipe.model], recipe).values())
@@ -148,9 +141,9 @@ def training_rows(assumed: Assumptions, measured: Measured) -> list[list[str]]:
 
 
 def whole_rows(assumed: Assumptions, measured: Measured) -> list[list[str]]:
-    """All of a project, in days of one machine of 8 of the first kind of GPU: pre-train, run the engine, train again.
+    """Days on one machine with 8 of the first GPU: pre-train, run the data engine, train again.
 
-    Every step of reading is set beside the step that needs it: the network and the GPUs work at the same time.
+    Reading is not added, because it happens while the GPUs work.
     """
     rows, gpu, shard = [], assumed.gpus[0], assumed.picture_bytes + assumed.caption_bytes
     for pairs, epochs in ((14e6, 5), (1e9, 1)):
@@ -169,7 +162,7 @@ def whole_rows(assumed: Assumptions, measured: Measured) -> list[list[str]]:
 
 
 def share_rows(measured: Measured) -> list[list[str]]:
-    """Which part of the network the operations of a step are in."""
+    """Share of each part of the network in the operations of a step."""
     shares = {run.name: multiply_adds(measured.operations[run.model], run) for run in SHOWN}
     names = {
         "image": "image encoder",
@@ -186,13 +179,13 @@ def share_rows(measured: Measured) -> list[list[str]]:
 
 
 def reported_utilization(assumed: Assumptions, measured: Measured) -> float:
-    """Share of an A100's bfloat16 peak that RAM's authors reached, by what they report."""
+    """Share of an A100's bfloat16 peak that RAM's authors reached, from their reported time."""
     each = sum(multiply_adds(measured.operations[RAM.model], RAM).values())
     return gpu_hours(14e6 * RAM.epochs, each, assumed.gpus[0], 1.0) / REPORTED_HOURS
 
 
 def loading_rows(assumed: Assumptions, measured: Measured) -> list[list[str]]:
-    """Processor cores that decoding takes beside one GPU."""
+    """Processor cores needed to decode pictures for one GPU."""
     if measured.load_ms is None:
         return []
     rows = []
@@ -207,7 +200,7 @@ def loading_rows(assumed: Assumptions, measured: Measured) -> list[list[str]]:
 
 
 def size(count: float) -> str:
-    """Bytes for people: three digits of a decimal unit."""
+    """Format bytes with three digits and a decimal unit."""
     for unit in ("B", "kB", "MB", "GB", "TB"):
         if count < 999.5 or unit == "TB":
             break
@@ -216,7 +209,7 @@ def size(count: float) -> str:
 
 
 def money(dollars: float) -> str:
-    """US dollars with two digits that count; below one, ``< $1``."""
+    """Format US dollars with two significant digits; ``< $1`` below one."""
     if dollars < 1:
         return "< $1"
     if dollars < 100:
@@ -225,12 +218,12 @@ def money(dollars: float) -> str:
 
 
 def number_of(count: float) -> str:
-    """14 million and a billion as 14 M and 1,000 M."""
+    """Format a count in millions: ``14 M``, ``1,000 M``."""
     return f"{count / 1e6:,.0f} M"
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table, the first column to the left."""
+    """A Markdown table with the first column left-aligned."""
     rule = ["---", *["---:"] * (len(header) - 1)]
     return "\n".join("| " + " | ".join(line) + " |" for line in (header, rule, *rows))
 
@@ -244,38 +237,38 @@ def report(assumed: Assumptions, measured: Measured, pairs: Sequence[float] = (1
     names = [*(gpu.name for gpu in assumed.gpus), f"{first}, {reached}:"]
     kinds = [part for name in names for part in (f"{name} hours", "days", "cost")]
     tables = [
-        "### On disk\n\n" + markdown(["", *heads], size_rows(pairs, assumed, measured)),
+        "### Storage\n\n" + markdown(["", *heads], size_rows(pairs, assumed, measured)),
         "### The data engine on processors, with the shipped model\n\nCore hours.\n\n"
         + markdown(["step", "measured each", *both], engine_rows(pairs, assumed, measured)),
         f"### The data engine on GPUs, with RAM at 384 px\n\n{first} hours.\n\n"
         + markdown(["step", "10⁹ multiply–adds", *both], large_engine_rows(pairs, assumed, measured)),
         f"### Training at {assumed.utilization:.0%} of the peak\n\n"
         + markdown(
-            ["recipe", "pairs", "passes", "10⁹ multiply–adds a picture", *kinds], training_rows(assumed, measured)
+            ["recipe", "pairs", "passes", "10⁹ multiply–adds per picture", *kinds], training_rows(assumed, measured)
         )
         + f"\n\nRAM's authors report 3 days on 8 A100 for `ram_14m`: {REPORTED_HOURS} hours, or {reached} of the "
-        "peak in bfloat16. The last three columns are what that pace would take.",
-        f"### All of it on one machine of 8 {first}\n\nDays, and shares of the whole.\n\n"
+        "peak in bfloat16. The last three columns assume that pace.",
+        f"### A whole project on one machine with 8 {first}\n\nDays, and shares of the whole.\n\n"
         + markdown(
             ["", "reading the shards", "train", "generate", "clean", "train again", "days", "cost"],
             whole_rows(assumed, measured),
         ),
-        "### Where the operations of training are\n\n"
+        "### Operations of training by part\n\n"
         + markdown(["part", *(f"`{recipe.name}`" for recipe in SHOWN)], share_rows(measured)),
     ]
     if rows := loading_rows(assumed, measured):
-        header = [part for gpu in assumed.gpus for part in (f"pictures a second, {gpu.name}", "cores to feed it")]
+        header = [part for gpu in assumed.gpus for part in (f"pictures per second, {gpu.name}", "cores to feed it")]
         tables.append("### Loading beside one GPU\n\n" + markdown(["recipe", *header], rows))
     return "\n\n".join(tables)
 
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--count", action="store_true", help=f"count operations anew, into results/{OPERATIONS}")
-    arguments.add_argument("--write", type=Path, help="put the tables into this page, between its two marks")
+    arguments.add_argument("--count", action="store_true", help=f"count operations again, into results/{OPERATIONS}")
+    arguments.add_argument("--write", type=Path, help="write the tables into this page, between its two marks")
     arguments.add_argument("--assume", action="append", default=[], metavar="NAME=VALUE", help="change an assumption")
     arguments.add_argument(
-        "--gpu", action="append", default=[], metavar="NAME:TFLOPS:PRICE", help="instead of the GPUs"
+        "--gpu", action="append", default=[], metavar="NAME:TFLOPS:PRICE", help="use this GPU instead"
     )
     options = arguments.parse_args()
     assumed = assumptions(options.assume, options.gpu)
