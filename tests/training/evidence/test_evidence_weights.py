@@ -13,20 +13,20 @@ require_module("torch", "train")
 import torch  # noqa: E402
 
 from anytag.inference.evidence import PREDICTORS  # noqa: E402
-from anytag.training.evidence.likelihood import description_loss, silence  # noqa: E402
+from anytag.training.evidence.likelihood import description_loss, log_omission  # noqa: E402
 from anytag.training.evidence.network import fit_network  # noqa: E402
 from anytag.training.evidence.partial_labels import UNKNOWN, PartialLabels  # noqa: E402
-from anytag.training.evidence.weights import Statements, TagKnowledge, fit_alone, fit_weights  # noqa: E402
+from anytag.training.evidence.weights import PredictorFeatures, TrainingCounts, fit_alone, fit_weights  # noqa: E402
 from anytag.training.recipes.evidence import NetworkConfig, WeightsConfig  # noqa: E402
 
 
 def quiet(line):
-    """Nobody listens."""
+    """Drop a report line."""
 
 
 def loss(odds, is_true, captions, rate):
-    unsaid = silence(torch.tensor([captions]), torch.tensor([rate]))
-    return float(description_loss(torch.tensor([odds]), torch.tensor([is_true]), unsaid))
+    omitted = log_omission(torch.tensor([captions]), torch.tensor([rate]))
+    return float(description_loss(torch.tensor([odds]), torch.tensor([is_true]), omitted))
 
 
 def test_with_a_class_given_it_is_the_logistic_loss():
@@ -58,39 +58,39 @@ def test_the_network_learns_what_is_there(pictures):
     inputs, targets = pictures
     lines = []
     fitted = fit_network(inputs, targets, np.full(TAGS, 0.5), NETWORK, 0, lines.append)
-    assert ((fitted(inputs)[:, :2] > 0) == (targets.values[:, :2] == 1)).mean() > 0.97
+    assert ((fitted.predict(inputs)[:, :2] > 0) == (targets.values[:, :2] == 1)).mean() > 0.97
     assert len(lines) == 12
     assert fitted.positives.tolist() == [*(targets.values[:, :2] == 1).sum(0), 0]
 
 
 def test_the_same_seed_gives_the_same_network(pictures):
-    made = [fit_network(*pictures, np.full(TAGS, 0.5), NETWORK, seed, quiet)(pictures[0]) for seed in (1, 1, 2)]
+    made = [fit_network(*pictures, np.full(TAGS, 0.5), NETWORK, seed, quiet).predict(pictures[0]) for seed in (1, 1, 2)]
     assert np.array_equal(made[0], made[1])
     assert not np.allclose(made[0], made[2])
 
 
-def test_in_eight_bits_it_says_nearly_the_same_of_inputs_as_they_are(pictures):
+def test_quantized_it_predicts_nearly_the_same_from_raw_inputs(pictures):
     inputs = pictures[0]
     fitted = fit_network(*pictures, np.full(TAGS, 0.5), NETWORK, 0, quiet)
     kept = fitted.arrays()
     assert kept["hidden_weight"].dtype == kept["output_weight"].dtype == np.int8
     hidden = (kept["hidden_weight"] * kept["hidden_scale"][:, None]) @ inputs.T + kept["hidden_bias"][:, None]
     found = (kept["output_weight"] * kept["output_scale"][:, None]) @ np.maximum(hidden, 0)
-    assert np.abs(found.T + kept["output_bias"] - fitted(inputs)).max() < 0.25
-    assert np.abs(fitted(inputs)).max() > 5
+    assert np.abs(found.T + kept["output_bias"] - fitted.predict(inputs)).max() < 0.25
+    assert np.abs(fitted.predict(inputs)).max() > 5
 
 
-def said(count, seed=0, unfamiliar=0.0):
+def features(count, seed=0, unfamiliar=0.0):
     rng = np.random.default_rng(seed)
     decoder, picture = (rng.normal(scale=2, size=(count, TAGS)).astype(np.float32) for _ in range(2))
     nothing = np.zeros((count, TAGS), np.float32)
     unlike = (np.random.default_rng(seed + 1).random(count) < unfamiliar).astype(np.float32)
-    return Statements(decoder.astype(np.float16), picture, nothing - 6.9, nothing, nothing, unlike)
+    return PredictorFeatures(decoder.astype(np.float16), picture, nothing - 6.9, nothing, nothing, unlike)
 
 
 def knowledge(decoder=5, picture=50, classes=0):
     full = np.full(TAGS, 1)
-    return TagKnowledge(
+    return TrainingCounts(
         full * decoder, full * picture, full * classes, (full * 0.5).astype(np.float32), np.zeros(TAGS, bool)
     )
 
@@ -105,7 +105,7 @@ WEIGHTS = WeightsConfig(easy_share=1.0, group_strength=0.01, tag_strength=0.01, 
 
 
 def test_weights_are_those_that_the_pictures_were_made_with():
-    stated = said(6000)
+    stated = features(6000)
     targets = targets_of(1.2 * stated.decoder.astype(np.float64) + 0.6 * stated.picture - 1)
     weights, biases = fit_weights(stated, targets, np.full(TAGS, 0.5), knowledge(), WEIGHTS, report=quiet)
     assert weights[:, 0] == pytest.approx(np.full(TAGS, 1.2), abs=0.12)
@@ -115,7 +115,7 @@ def test_weights_are_those_that_the_pictures_were_made_with():
 
 
 def test_what_the_decoder_knows_well_the_others_move_by_a_fixed_share():
-    stated = said(2000)
+    stated = features(2000)
     targets = targets_of(stated.decoder.astype(np.float64) + 5 * stated.picture)
     weights, _ = fit_weights(stated, targets, np.full(TAGS, 0.5), knowledge(decoder=900), WEIGHTS, report=quiet)
     assert weights[:, 1] == pytest.approx(WEIGHTS.known_picture * weights[:, 0])
@@ -124,7 +124,7 @@ def test_what_the_decoder_knows_well_the_others_move_by_a_fixed_share():
 
 
 def test_where_a_picture_is_unfamiliar_the_weights_are_others():
-    stated = said(8000, unfamiliar=0.5)
+    stated = features(8000, unfamiliar=0.5)
     unlike = stated.unfamiliar[:, None]
     decoder, picture = stated.decoder.astype(np.float64), stated.picture
     targets = targets_of(1.2 * decoder + picture * (0.2 + 0.6 * unlike) - unlike)
@@ -141,7 +141,7 @@ def test_where_a_picture_is_unfamiliar_the_weights_are_others():
 
 
 def test_a_network_that_never_saw_a_tag_is_not_heard_about_it():
-    stated = said(500)
+    stated = features(500)
     targets = targets_of(stated.picture.astype(np.float64))
     weights, _ = fit_weights(stated, targets, np.full(TAGS, 0.5), knowledge(picture=0), WEIGHTS, report=quiet)
     assert not weights[:, [1, 6]].any()
@@ -149,12 +149,12 @@ def test_a_network_that_never_saw_a_tag_is_not_heard_about_it():
 
 
 def test_what_nobody_knows_changes_nothing():
-    stated, other = said(800), said(800, seed=7)
+    stated, other = features(800), features(800, seed=7)
     targets = targets_of(stated.decoder.astype(np.float64))
     half = np.arange(800) < 400
     hidden = PartialLabels(np.where(half[:, None], targets.values, UNKNOWN).astype(np.int8), targets.captions)
     both = zip(vars(stated).values(), vars(other).values(), strict=True)
-    mixed = Statements(*(np.where(half[:, None] if a.ndim == 2 else half, a, b) for a, b in both))
+    mixed = PredictorFeatures(*(np.where(half[:, None] if a.ndim == 2 else half, a, b) for a, b in both))
     # One kind of prevalence shift for both: the decoder's logits of the unknown half are in it, but cancel.
     first, second = (
         fit_weights(one, hidden, np.full(TAGS, 0.5), knowledge(), WEIGHTS, report=quiet) for one in (stated, mixed)
@@ -166,5 +166,5 @@ def test_the_classifier_alone():
     rng = np.random.default_rng(0)
     classes = np.log(rng.random((5000, TAGS)).astype(np.float32) + 1e-3)
     targets = targets_of(1.5 * classes.astype(np.float64) + 0.7)
-    factor, bias = fit_alone([classes], [targets], np.full(TAGS, 0.5), np.arange(TAGS))
+    factor, bias = fit_alone(classes, targets, np.full(TAGS, 0.5), np.arange(TAGS))
     assert (factor, bias) == pytest.approx((1.5, 0.7), abs=0.12)

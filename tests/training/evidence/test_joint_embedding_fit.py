@@ -13,7 +13,7 @@ from anytag.errors import UsageError  # noqa: E402
 from anytag.inference.embedding import picture_inputs  # noqa: E402
 from anytag.inference.joint_embedding import JointEmbedding  # noqa: E402
 from anytag.model.config import JointEmbeddingConfig  # noqa: E402
-from anytag.training.evidence.joint_embedding import _material, fit_maps  # noqa: E402
+from anytag.training.evidence.joint_embedding import _load_pairs, fit_projections  # noqa: E402
 from anytag.training.recipes.evidence import PictureGroup  # noqa: E402
 from anytag.training.recipes.joint_embedding import JointEmbeddingTraining  # noqa: E402
 
@@ -36,8 +36,8 @@ def pairs(count=96):
 def test_captions_find_their_pictures():
     means, classes, texts, owners = pairs()
     said, pictures = [], Encoded(means[:, None], classes)
-    arrays = fit_maps(picture_inputs(pictures, CONFIG.least), texts, owners, CONFIG, said.append)
-    again = fit_maps(picture_inputs(pictures, CONFIG.least), texts, owners, CONFIG, said.append)
+    arrays = fit_projections(picture_inputs(pictures, CONFIG.least), texts, owners, CONFIG, said.append)
+    again = fit_projections(picture_inputs(pictures, CONFIG.least), texts, owners, CONFIG, said.append)
     for name, array in arrays.items():
         np.testing.assert_array_equal(array, again[name], err_msg=name)
     assert {array.dtype.name for name, array in arrays.items() if name.endswith("_weight")} == {"int8"}
@@ -63,4 +63,4 @@ def test_one_caption_teaches_nothing(tmp_path, monkeypatch):
     module = "anytag.training.evidence.joint_embedding.open_sources"
     monkeypatch.setattr(module, lambda sources, data, log: [None])
     with pytest.raises(UsageError, match="groups: fewer than two pictures have captions"):
-        _material(CONFIG, tmp_path, None, OneSource(), print)
+        _load_pairs(CONFIG, tmp_path, None, OneSource(), print)

@@ -13,17 +13,17 @@ from anytag.training.evidence.predictions import PredictionCache  # noqa: E402
 
 def test_other_pixels_are_asked_about_again(tmp_path):
     recognizer = toy_recognizer(tmp_path / "toy")
-    before = PredictionCache(recognizer, tmp_path, print).place
-    assert before == PredictionCache(recognizer, tmp_path, print).place
+    before = PredictionCache(recognizer, tmp_path, print).folder
+    assert before == PredictionCache(recognizer, tmp_path, print).folder
     sizes = recognizer.directory.config.image_encoder.model_dump(mode="json")
     edit_config(tmp_path / "toy", image_encoder=sizes | {"mean": [0, 0, 0]})
     recognizer.directory = ModelDirectory(tmp_path / "toy")
-    assert before != PredictionCache(recognizer, tmp_path, print).place
+    assert before != PredictionCache(recognizer, tmp_path, print).folder
 
 
 def test_other_weights_of_the_evidence_are_not(tmp_path):
     recognizer = toy_recognizer(tmp_path / "toy")
-    before = PredictionCache(recognizer, tmp_path, print).place
+    before = PredictionCache(recognizer, tmp_path, print).folder
     edit_config(tmp_path / "toy", default_threshold=0.9)
     recognizer.directory = ModelDirectory(tmp_path / "toy")
-    assert before == PredictionCache(recognizer, tmp_path, print).place
+    assert before == PredictionCache(recognizer, tmp_path, print).folder

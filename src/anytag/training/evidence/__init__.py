@@ -1,1 +1,1 @@
-"""Fitting what a model's other predictors say of tags, and how they are weighed against the recognition decoder."""
+"""Fit the evidence of a model: further predictors of tags, and their weights beside the recognition decoder."""

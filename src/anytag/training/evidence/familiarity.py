@@ -1,4 +1,4 @@
-"""How to tell pictures that are unlike those that captions were written for."""
+"""Detect pictures that differ from the captioned training pictures."""
 
 from __future__ import annotations
 
@@ -7,39 +7,34 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from anytag.training.evidence.network import scale_of
+from anytag.training.evidence.optimization import mean_and_deviation, minimize
 
-#: How strongly weights are drawn towards 0, beside a mean loss a picture.
+#: L2 regularization, beside a mean loss per picture.
 _STRENGTH = 1e-3
-
-_STEPS = 100
 
 
 def fit_unfamiliarity(
     inputs: NDArray[np.float32], described: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Logistic regression: weight ``[I]`` and bias ``[1]`` of a picture's being one without captions.
+    """Fit a logistic regression that a picture has no captions: weight ``[I]`` and bias ``[1]``.
 
-    Both kinds count alike, however many there are of each.
+    Both kinds of pictures have the same total weight.
 
     Args:
-        inputs: ``[N, I]``, see :func:`anytag.training.evidence.network.inputs_of`.
-        described: ``[N]``, whether it has captions; some do and some do not.
+        inputs: ``[N, I]``, from :func:`anytag.training.evidence.network.network_inputs`.
+        described: ``[N]``, whether the picture has captions; must contain both values.
     """
-    mean, deviation = scale_of(inputs)
+    mean, deviation = mean_and_deviation(inputs)
     scaled = torch.from_numpy((inputs - mean) / deviation)
     truth = torch.from_numpy(~described).float()
     shares = torch.where(truth > 0, 0.5 / truth.mean(), 0.5 / (1 - truth.mean()))
-    weight, bias = torch.zeros(inputs.shape[1], requires_grad=True), torch.zeros(1, requires_grad=True)
-    optimizer = torch.optim.LBFGS([weight, bias], max_iter=_STEPS, line_search_fn="strong_wolfe")
+    weight, bias = torch.zeros(inputs.shape[1]), torch.zeros(1)
 
     def loss() -> torch.Tensor:
-        optimizer.zero_grad()
-        wrong = functional.binary_cross_entropy_with_logits(scaled @ weight + bias, truth, shares)
-        total: torch.Tensor = wrong + _STRENGTH / 2 * weight.square().sum()
-        total.backward()
+        error = functional.binary_cross_entropy_with_logits(scaled @ weight + bias, truth, shares)
+        total: torch.Tensor = error + _STRENGTH / 2 * weight.square().sum()
         return total
 
-    optimizer.step(loss)
+    minimize(loss, [weight, bias], steps=100)
     raw = weight.detach().numpy() / deviation
     return raw.astype(np.float32), (bias.detach().numpy() - raw @ mean).astype(np.float32)

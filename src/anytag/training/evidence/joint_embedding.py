@@ -1,4 +1,4 @@
-"""From captioned pictures to a space that sentences and pictures share."""
+"""Fit a joint embedding of sentences and pictures on captioned pictures."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ from anytag.inference.joint_embedding import JOINT_EMBEDDING_FILE
 from anytag.inference.recognizer import Recognizer
 from anytag.model.config import JointEmbeddingConfig
 from anytag.model.directory import ModelDirectory, new_model, write_config
-from anytag.training.evidence.eight_bits import in_eight_bits
+from anytag.training.evidence.optimization import quantize_int8, train_epochs
 from anytag.training.evidence.predictions import PredictionCache
 from anytag.training.families.data_sources import open_sources
 from anytag.training.recipes.joint_embedding import JointEmbeddingTraining
 
-#: The similarity of a picture and its caption is multiplied by at most that much (CLIP: 100).
+#: Upper bound of the factor of similarities (CLIP: 100).
 _MOST_SCALE = 60.0
 
 #: Captions that are embedded at a time.
 _CHUNK = 1000
 
 
-class TwoMaps(nn.Module):
-    """A linear map of each side, trained so that pairs find each other.
+class _Projections(nn.Module):
+    """Linear maps of pictures and texts, trained by contrast.
 
     Args:
-        inputs: Widths of what pictures and texts are read from.
-        width: Of the space.
-        dropout: Share of inputs left out.
+        inputs: Widths of the inputs of pictures and texts.
+        width: Width of the joint space.
+        dropout: Dropout of the inputs.
     """
 
     def __init__(self, inputs: tuple[int, int], width: int, dropout: float):
@@ -53,12 +53,12 @@ class TwoMaps(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(3.0))
 
     def loss(self, pictures: Tensor, texts: Tensor) -> Tensor:
-        """Cross-entropy of finding each picture's text and each text's picture among those of the batch."""
-        ours = functional.normalize(self.picture(self.dropout(pictures)), dim=-1)
-        theirs = functional.normalize(self.text(self.dropout(texts)), dim=-1)
-        similar = ours @ theirs.T * self.log_scale.exp().clamp(max=_MOST_SCALE)
-        right = torch.arange(len(similar))
-        both: Tensor = functional.cross_entropy(similar, right) + functional.cross_entropy(similar.T, right)
+        """Symmetric cross-entropy of matching the pictures and texts of a batch."""
+        pictures = functional.normalize(self.picture(self.dropout(pictures)), dim=-1)
+        texts = functional.normalize(self.text(self.dropout(texts)), dim=-1)
+        similar = pictures @ texts.T * self.log_scale.exp().clamp(max=_MOST_SCALE)
+        matches = torch.arange(len(similar))
+        both: Tensor = functional.cross_entropy(similar, matches) + functional.cross_entropy(similar.T, matches)
         return both / 2
 
 
@@ -73,16 +73,16 @@ def fit_joint_embedding(
             "only models like lite have"
         )
     predict = PredictionCache(recognizer, cache, report, JsonLinesLog(folder / "bad-samples.jsonl"))
-    pictures, texts, owners = _material(config, data, recognizer, predict, report)
+    pictures, texts, owners = _load_pairs(config, data, recognizer, predict, report)
     report(f"{len(pictures):,} pictures with {len(texts):,} captions")
-    arrays = fit_maps(pictures, texts, owners, config, report)
+    arrays = fit_projections(pictures, texts, owners, config, report)
     _write(folder / "model", directory, config, arrays)
 
 
-def _material(
+def _load_pairs(
     config: JointEmbeddingTraining, data: Path, recognizer: Recognizer, predict: PredictionCache, report: Report
 ) -> tuple[FloatArray, FloatArray, NDArray[np.int64]]:
-    """Inputs of pictures ``[N, I]`` and of their captions ``[M, W]``, and whose each caption is ``[M]``."""
+    """Return inputs of pictures ``[N, I]`` and of captions ``[M, W]``, and the picture of each caption ``[M]``."""
     inputs: list[FloatArray] = []
     captions: list[str] = []
     owners: list[int] = []
@@ -90,24 +90,24 @@ def _material(
     for group in config.groups:
         [source] = open_sources([group.source], data, None)
         predictions = predict(group, source)
-        named = [sample.captions[: config.captions] for sample in predictions.samples]
-        rows = np.flatnonzero([len(own) > 0 for own in named])
+        captions_of = [sample.captions[: config.captions] for sample in predictions.samples]
+        rows = np.flatnonzero([len(own) > 0 for own in captions_of])
         inputs.append(
             picture_inputs(Encoded(predictions.means[rows][:, None], np.exp(predictions.classes[rows])), config.least)
         )
         for row in rows:
-            captions += named[row]
-            owners += [count] * len(named[row])
+            captions += captions_of[row]
+            owners += [count] * len(captions_of[row])
             count += 1
     if count < 2:
         raise UsageError("groups: fewer than two pictures have captions, so there is nothing to tell apart")
-    vectors = _caption_vectors(captions, recognizer, predict.place, report)
+    vectors = _caption_vectors(captions, recognizer, predict.folder, report)
     return np.concatenate(inputs), vectors, np.array(owners, np.int64)
 
 
-def _caption_vectors(captions: Sequence[str], recognizer: Recognizer, place: Path, report: Report) -> FloatArray:
-    """Label queries ``[M, W]`` of captions, kept beside what was said of their pictures."""
-    path = place / f"captions-{hashlib.sha256(json.dumps(captions).encode()).hexdigest()[:16]}.npy"
+def _caption_vectors(captions: Sequence[str], recognizer: Recognizer, folder: Path, report: Report) -> FloatArray:
+    """Return label queries ``[M, W]`` of captions, cached beside the predictions."""
+    path = folder / f"captions-{hashlib.sha256(json.dumps(captions).encode()).hexdigest()[:16]}.npy"
     if not path.exists():
         parts = []
         for start in range(0, len(captions), _CHUNK):
@@ -118,54 +118,43 @@ def _caption_vectors(captions: Sequence[str], recognizer: Recognizer, place: Pat
     return np.load(path).astype(np.float32)
 
 
-def fit_maps(
+def fit_projections(
     pictures: FloatArray,
     texts: FloatArray,
     owners: NDArray[np.int64],
     config: JointEmbeddingTraining,
     report: Report,
 ) -> dict[str, NDArray[Any]]:
-    """The arrays of ``joint_embedding.safetensors``.
+    """Return the arrays of ``joint_embedding.safetensors``.
 
     Args:
         pictures: ``[N, I]``.
         texts: ``[M, W]``.
         owners: ``[M]``, the picture of each text, in rising order.
-        config: How.
+        config: Width and training settings.
         report: Receives a line after each epoch.
     """
     torch.manual_seed(config.seed)
-    order = np.random.default_rng(config.seed)
+    random = np.random.default_rng(config.seed)
     means = {"picture": pictures.mean(0), "text": texts.mean(0)}
-    # Features vary alike, queries by what they say: one scale for all of a query keeps its shape.
+    # One scale for all elements of a query keeps its direction.
     deviations = {"picture": pictures.std(0) + np.float32(1e-3), "text": np.full(texts.shape[1], texts.std() + 1e-6)}
-    ours = torch.from_numpy((pictures - means["picture"]) / deviations["picture"]).float()
-    theirs = torch.from_numpy((texts - means["text"]) / deviations["text"]).float()
+    scaled_pictures = torch.from_numpy((pictures - means["picture"]) / deviations["picture"]).float()
+    scaled_texts = torch.from_numpy((texts - means["text"]) / deviations["text"]).float()
     first = np.searchsorted(owners, np.arange(len(pictures)))
-    several = np.bincount(owners, minlength=len(pictures))
-    maps = TwoMaps((pictures.shape[1], texts.shape[1]), config.width, config.dropout)
-    optimizer = torch.optim.AdamW(maps.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
-    size = min(config.batch_size, len(pictures))
-    steps = len(pictures) // size
-    course = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, config.learning_rate, total_steps=config.epochs * steps + 1, pct_start=0.1
-    )
-    for epoch in range(config.epochs):
-        total, shuffled = 0.0, order.permutation(len(pictures))
-        for step in range(steps):
-            rows = shuffled[step * size : (step + 1) * size]
-            loss = maps.loss(ours[rows], theirs[first[rows] + order.integers(several[rows])])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            course.step()
-            total += loss.item()
-        report(f"joint embedding: epoch {epoch + 1}/{config.epochs}, loss {total / steps:.3f}")
+    counts = np.bincount(owners, minlength=len(pictures))
+    projections = _Projections((pictures.shape[1], texts.shape[1]), config.width, config.dropout)
+    optimizer = torch.optim.AdamW(projections.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+
+    def loss(rows: NDArray[np.int64]) -> Tensor:
+        return projections.loss(scaled_pictures[rows], scaled_texts[first[rows] + random.integers(counts[rows])])
+
+    train_epochs("joint embedding", optimizer, loss, len(pictures), config, random, report)
     arrays: dict[str, NDArray[Any]] = {}
-    for side, layer in (("picture", maps.picture), ("text", maps.text)):
+    for side, layer in (("picture", projections.picture), ("text", projections.text)):
         weight = layer.weight.detach().numpy() / deviations[side]
         arrays[f"{side}_bias"] = (layer.bias.detach().numpy() - weight @ means[side]).astype(np.float32)
-        arrays[f"{side}_weight"], arrays[f"{side}_scale"] = in_eight_bits(weight)
+        arrays[f"{side}_weight"], arrays[f"{side}_scale"] = quantize_int8(weight)
     return arrays
 
 
@@ -176,6 +165,6 @@ def _write(
         names = [name for name in directory.config.files if name != JOINT_EMBEDDING_FILE]
         directory.copy(names, part)
         save_file(arrays, part / JOINT_EMBEDDING_FILE)
-        read = JointEmbeddingConfig(least=config.least, tag_weight=config.tag_weight)
-        changed = directory.config.model_copy(update={"joint_embedding": read})
+        joint = JointEmbeddingConfig(least=config.least, tag_weight=config.tag_weight)
+        changed = directory.config.model_copy(update={"joint_embedding": joint})
         write_config(part, changed, [*names, JOINT_EMBEDDING_FILE])

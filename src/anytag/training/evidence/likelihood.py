@@ -1,4 +1,4 @@
-"""How likely it is that pictures are described as they are, given how likely tags are true of them."""
+"""Likelihood of a picture's captions or class, given the probabilities of its tags."""
 
 from __future__ import annotations
 
@@ -6,31 +6,31 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-#: Stands for the logarithm of nothing: with a class given, what is true cannot have been left unsaid.
+#: Log-probability of omitting a true tag where a class is given.
 _NEVER = -1e4
 
 
-def silence(captions: Tensor, rates: Tensor) -> Tensor:
-    """Log-probability that nobody names a tag that is there.
+def log_omission(captions: Tensor, rates: Tensor) -> Tensor:
+    """Return the log-probability that no caption names a tag that is there.
 
     Args:
-        captions: Captions of a picture; 0: a class was given.
-        rates: Of each tag, how likely one caption is to name it; of a shape that goes with the other.
+        captions: Number of captions of a picture; 0: a class is given.
+        rates: Probability that one caption names a tag that is there; broadcast with ``captions``.
     """
-    unsaid = captions * torch.log1p(-rates)
-    return torch.where(captions > 0, unsaid, torch.full_like(unsaid, _NEVER))
+    omitted = captions * torch.log1p(-rates)
+    return torch.where(captions > 0, omitted, torch.full_like(omitted, _NEVER))
 
 
-def description_loss(odds: Tensor, is_true: Tensor, unsaid: Tensor) -> Tensor:
-    """Negative log-likelihood of what is said, one value for each pair of picture and tag.
+def description_loss(odds: Tensor, is_true: Tensor, omitted: Tensor) -> Tensor:
+    """Return the negative log-likelihood of each pair of picture and tag.
 
-    A tag that is named is true. One that is not may be true and left out:
-    ``p(unsaid) = 1 - p(true) + p(true) p(unsaid | true)``.
+    A named tag is true. One that is not named may be true and omitted:
+    ``p(unnamed) = 1 - p(true) + p(true) p(omitted | true)``.
 
     Args:
         odds: Log-odds that the tag is true.
-        is_true: Whether it was named.
-        unsaid: From :func:`silence`.
+        is_true: Whether it is named.
+        omitted: From :func:`log_omission`.
     """
     true = softplus(-odds)
-    return torch.where(is_true, true, true - torch.logaddexp(-odds, unsaid))
+    return torch.where(is_true, true, true - torch.logaddexp(-odds, omitted))

@@ -1,4 +1,4 @@
-"""What is known of training pictures: which tags are true, which are not, and of which nobody knows."""
+"""Partial labels of training pictures: each tag is true, unnamed or unknown."""
 
 from __future__ import annotations
 
@@ -15,36 +15,35 @@ from anytag.errors import UsageError
 from anytag.inference.evidence import exclusive_kinds
 from anytag.training.families.batches import SampleTags
 
-#: In targets: the tag is there; it is not, or nobody mentions it; nobody knows.
-TRUE, UNSAID, UNKNOWN = 1, 0, -1
+#: The tag is there; it is absent, or no caption names it; it is unknown.
+TRUE, UNNAMED, UNKNOWN = 1, 0, -1
 
-#: Captions that a kind's own naming rate counts for beside those of one of its tags.
+#: A tag's naming rate is shrunk to that of its kind as if the latter stood for so many captions.
 _SHRINKAGE = 20.0
 
-#: Naming rates are kept in these bounds.
 _LEAST_RATE, _MOST_RATE = 0.15, 0.97
 
 
 @dataclass(frozen=True)
 class PartialLabels:
-    """What is known of some pictures.
+    """Partial labels of pictures.
 
     Attributes:
-        values: ``[N, T]`` of :data:`TRUE`, :data:`UNSAID` and :data:`UNKNOWN`.
-        captions: ``[N]``, captions of each. Captions leave out much of what is there; 0: a class was given, and what is
-            not true then is known to be untrue.
+        values: ``[N, T]`` of :data:`TRUE`, :data:`UNNAMED` and :data:`UNKNOWN`.
+        captions: ``[N]``, number of captions, which omit much of what is there; 0: a class is given, and
+            :data:`UNNAMED` tags are absent.
     """
 
     values: NDArray[np.int8]
     captions: NDArray[np.int64]
 
     def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> PartialLabels:
-        """Those of some pictures."""
+        """Select pictures."""
         return PartialLabels(self.values[rows], self.captions[rows])
 
 
 def caption_targets(samples: Sequence[Sample], tags: SampleTags) -> PartialLabels:
-    """What captions name is there, with all that it implies; of everything else they say nothing.
+    """Label the tags that captions name, and those that they imply, as true.
 
     Raises:
         UsageError: If a picture has no caption.
@@ -58,21 +57,20 @@ def caption_targets(samples: Sequence[Sample], tags: SampleTags) -> PartialLabel
 
 
 class ClassTargets:
-    """What follows from the one class of a picture.
+    """Label pictures that have exactly one class.
 
-    The class and what it implies is there. Not there are the other classes of its collection, but for those that imply
-    it or follow from it, and, if it is one of the kinds that exclude each other, all that has nothing in common with
-    it. The rest is unknown.
+    The class and the tags that it implies are there. The other classes of its collection are absent, unless one implies
+    the other; so are the kinds that exclude it. Other tags are unknown.
 
     Args:
         path: A JSON file, ``{collection: {"classes": [name, ...]}}``.
-        tags: Finds the tags of names.
-        root: The tag whose kinds exclude each other, or none do.
+        tags: Maps names to tags.
+        root: The tag whose kinds exclude each other; see :func:`~anytag.inference.evidence.exclusive_classes`.
         general: Tags below it that are not kinds of it.
-        absent: Tags that are not there, nor any kind of theirs, unless the class is one.
+        absent: Tags that are absent, with all their kinds, unless the class is one of these.
 
     Raises:
-        UsageError: If the file cannot be read or is of another form.
+        UsageError: If the file cannot be read or has another format.
     """
 
     def __init__(
@@ -100,14 +98,14 @@ class ClassTargets:
 
     @property
     def classes(self) -> set[int]:
-        """The tags of all classes."""
+        """Ids of all classes."""
         return set().union(*self._collections)
 
     def __call__(self, samples: Sequence[Sample]) -> PartialLabels:
-        """The targets of some pictures.
+        """Label pictures.
 
         Raises:
-            UsageError: If a picture's class is missing, or no tag of the model.
+            UsageError: If a picture has no class, or it is not a tag of the model.
         """
         values = np.full((len(samples), len(self._vocabulary)), UNKNOWN, np.int8)
         known: dict[str, tuple[set[int], set[int]]] = {}
@@ -118,7 +116,7 @@ class ClassTargets:
             if name not in known:
                 known[name] = self._of(name, sample.source)
             there, absent = known[name]
-            row[list(absent)] = UNSAID
+            row[list(absent)] = UNNAMED
             row[list(there)] = TRUE
         return PartialLabels(values, np.zeros(len(samples), np.int64))
 
@@ -139,28 +137,28 @@ class ClassTargets:
 
 
 def naming_rates(samples: Sequence[Sample], tags: SampleTags) -> NDArray[np.float64]:
-    """How likely one caption is to name a tag that is true, ``[T]``: of pictures that several people described.
+    """Estimate the probability that one caption names a tag that is there, ``[T]``.
 
-    Of a picture that one caption says shows a tag, the share of the other captions that name it as well. Tags that few
-    captions name get a rate close to that of all tags of their kind.
+    If one of a picture's captions names a tag, it is the share of the other captions that name it, too. Rates of tags
+    that few captions name are shrunk towards that of their kind.
 
     Args:
-        samples: Those with one caption are passed over.
-        tags: Finds the tags of captions.
+        samples: Those with one caption are skipped.
+        tags: Maps captions to tags.
     """
     size = len(tags.vocabulary)
     named, again = np.zeros(size), np.zeros(size)
     for sample in samples:
         if (count := len(sample.captions)) > 1:
-            said = np.zeros(size)
+            mentions = np.zeros(size)
             for ids in tags.of_captions(sample):
-                said[list(tags.vocabulary.with_implied(ids or ()))] += 1
-            named += said
-            again += said * (said - 1) / (count - 1)
+                mentions[list(tags.vocabulary.with_implied(ids or ()))] += 1
+            named += mentions
+            again += mentions * (mentions - 1) / (count - 1)
     kinds = np.array([tag.kind for tag in tags.vocabulary])
     rates = np.full(size, 0.5)
     for kind in np.unique(kinds):
         own = kinds == kind
-        usual = again[own].sum() / named[own].sum() if named[own].any() else 0.5
-        rates[own] = (again[own] + _SHRINKAGE * usual) / (named[own] + _SHRINKAGE)
+        mean = again[own].sum() / named[own].sum() if named[own].any() else 0.5
+        rates[own] = (again[own] + _SHRINKAGE * mean) / (named[own] + _SHRINKAGE)
     return np.clip(rates, _LEAST_RATE, _MOST_RATE)

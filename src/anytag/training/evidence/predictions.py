@@ -1,4 +1,4 @@
-"""What a model's predictors say of training pictures, asked once and kept on disk."""
+"""Predictions of a model for training pictures, cached on disk."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from anytag.training.recipes.evidence import PictureGroup
 
 _BATCH = 8
 
-#: Files of a model that no predictor depends on.
+#: Files of a model that do not affect these predictions.
 _WITHOUT_EFFECT = {
     *("README.md", "evidence.safetensors", "tokenizer.json", "vocabulary.json", "label_tokenizer.json"),
     *("onnx/attention.onnx", "onnx/interaction_encoder.onnx", "onnx/label_encoder.onnx", "onnx/text_decoder.onnx"),
@@ -37,13 +37,13 @@ _WITHOUT_EFFECT = {
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model says of some pictures.
+    """Predictions for pictures.
 
     Attributes:
-        samples: What is known of them, without the pictures.
-        means: ``[N, W]``, the first token of each, which stands for the whole picture.
+        samples: Annotations, without the pictures.
+        means: ``[N, W]``, first token, the mean over the picture.
         classes: ``[N, C]``, the classifier's log-probabilities.
-        decoder: ``[N, T]``, the recognition decoder's logits; ``None`` where it was not asked.
+        decoder: ``[N, T]``, the recognition decoder's logits; ``None`` if not computed.
     """
 
     samples: list[Sample]
@@ -53,11 +53,11 @@ class Predictions:
 
 
 class PredictionCache:
-    """Asks a model's predictors about pictures; what was asked before is read.
+    """Predict pictures, or read cached predictions.
 
     Args:
         recognizer: The model.
-        folder: Where answers are kept, a file for every part of a source.
+        folder: The cache, with files for every part of a source.
         report: Receives a line of progress after each part.
         log: Receives a record for every picture that cannot be read.
     """
@@ -65,37 +65,39 @@ class PredictionCache:
     def __init__(self, recognizer: Recognizer, folder: Path, report: Report, log: Log | None = None):
         self.recognizer, self.report, self.log = recognizer, report, log
         config = recognizer.directory.config
-        made_of = [f"{name} {digest}" for name, digest in sorted(config.files.items()) if name not in _WITHOUT_EFFECT]
-        made_of.append(config.image_encoder.model_dump_json())
-        made_of += [f"{tag.name} {tag.kind}" for tag in recognizer.vocabulary]
-        self.place = folder / f"predictions-{hashlib.sha256(' '.join(made_of).encode()).hexdigest()[:16]}"
+        depends_on = [
+            f"{name} {digest}" for name, digest in sorted(config.files.items()) if name not in _WITHOUT_EFFECT
+        ]
+        depends_on.append(config.image_encoder.model_dump_json())
+        depends_on += [f"{tag.name} {tag.kind}" for tag in recognizer.vocabulary]
+        self.folder = folder / f"predictions-{hashlib.sha256(' '.join(depends_on).encode()).hexdigest()[:16]}"
 
     def __call__(self, group: PictureGroup, source: SampleSource) -> Predictions:
-        """What the predictors say of a group.
+        """Predict the pictures of a group.
 
         Args:
-            group: Says which pictures of the source are read, and whether the decoder is asked.
-            source: Holds them.
+            group: Selects pictures of the source; for those that the decoder was trained on, it is not run.
+            source: Contains the pictures.
 
         Raises:
-            UsageError: If no picture can be read, or an id is not a number where pictures are told apart by it.
+            UsageError: If no picture can be read, or an id is not a number although pictures are selected by it.
         """
-        self.place.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
         parts = []
         for part in range(source.parts):
-            named = f"{source.contents} {part} {group.modulus} {group.remainders} {group.seen}"
-            stem = self.place / hashlib.sha256(named.encode()).hexdigest()[:16]
+            key = f"{source.contents} {part} {group.modulus} {group.remainders} {group.seen}"
+            stem = self.folder / hashlib.sha256(key.encode()).hexdigest()[:16]
             if not stem.with_suffix(".jsonl").exists():
                 start = time.perf_counter()
-                count = self._ask(group, source, part, stem)
+                count = self._predict(group, source, part, stem)
                 rate = count / (time.perf_counter() - start)
                 self.report(f"{source.identity}: part {part + 1}/{source.parts}, {rate:.0f} pictures/s")
             parts.append(_read(stem, not group.seen))
         if not any(part.samples for part in parts):
             raise UsageError(f"{source.identity}: no picture can be read; bad-samples.jsonl says why")
-        return joined(parts)
+        return concatenated(parts)
 
-    def _ask(self, group: PictureGroup, source: SampleSource, part: int, stem: Path) -> int:
+    def _predict(self, group: PictureGroup, source: SampleSource, part: int, stem: Path) -> int:
         kept: dict[str, Sample] = {}
         bad = BadSamples(log=self.log)
         backend, labels = self.recognizer.backend, self.recognizer.labels.all()
@@ -127,13 +129,13 @@ class PredictionCache:
         save_array(stem.with_suffix(".classes.npy"), _stacked(classes, config.image_encoder.classes))
         if not group.seen:
             save_array(stem.with_suffix(".decoder.npy"), _stacked(logits, len(labels.names)))
-        # The last file says that all are there.
+        # Written last: its existence means that the others are complete.
         write_records(stem.with_suffix(".jsonl"), read)
         return len(read)
 
 
-def joined(parts: list[Predictions]) -> Predictions:
-    """Several as one; the decoder's word is kept where all have it."""
+def concatenated(parts: list[Predictions]) -> Predictions:
+    """Concatenate predictions; the decoder's only if all parts have them."""
     decoders = [part.decoder for part in parts]
     return Predictions(
         [sample for part in parts for sample in part.samples],

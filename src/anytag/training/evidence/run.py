@@ -1,4 +1,4 @@
-"""What is fitted on what a model says: what ``anytag train`` does with such a recipe."""
+"""Run a recipe for evidence or for a joint embedding: ``anytag train``."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ def fit_recipe(
     threads: int | None = None,
     settings: Sequence[str] | None = None,
 ) -> None:
-    """Fit the evidence or the joint embedding of a model, and write the model that has it, ``folder/model``.
+    """Fit the evidence or the joint embedding of a model, and write the new model to ``folder/model``.
 
-    What the model says of the pictures is kept in the cache and networks in the run folder, so that a run that was
-    killed goes on where it was, and other weights are fitted in a minute.
+    Predictions are kept in the cache and networks in the run folder, so that an interrupted run continues where it was,
+    and other weights are fitted in a minute.
 
     Args:
         config: The recipe.
         data: Folder that its paths start at.
         folder: The run folder.
         report: Receives progress.
-        cache: Folder for what is made once; ``None``: in the run folder.
-        threads: Of the runtime that asks the model; ``None``: one a processor.
-        settings: What was set on the command line, to be written down.
+        cache: Cache folder; ``None``: in the run folder.
+        threads: Threads of the model's runtime; ``None``: one per processor.
+        settings: Settings of the command line, for the run record.
 
     Raises:
-        UsageError: If the recipe asks for what the data or the model do not have.
+        UsageError: If the recipe needs something that the data or the model do not have.
         ModelError: If the model cannot be read.
         DataError: If too many pictures cannot be read.
     """

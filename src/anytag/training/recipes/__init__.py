@@ -1,1 +1,1 @@
-"""Recipes: what they return, and how they are loaded."""
+"""Recipes of training runs: their configs, and how to load them."""

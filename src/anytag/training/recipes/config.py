@@ -1,4 +1,4 @@
-"""What a recipe returns: data, model, objective and course of a run."""
+"""Config of a training run, as a recipe returns it: data, model, objective and stages."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from anytag.model.config import ModelConfig
 from anytag.nn.momentum import MomentumConfig
 from anytag.training.engine.config import LoopConfig, LoopStage
 
-#: What :func:`~anytag.datasets.opening.open_source` opens; paths are relative to the data folder. With the key
-#: ``manifest``, the folder of a manifest of the data engine, whose tags and captions then stand for the source's own.
+#: Argument of :func:`~anytag.datasets.opening.open_source`; paths are relative to the data folder. The key ``manifest``
+#: names the folder of a data engine's manifest, whose tags and captions replace the source's own.
 SourceSpec = str | dict[str, Any]
 
-#: Stands for the sentence encoder of the ``lite`` models where a CLIP directory is asked for as a text encoder.
+#: Selects the sentence encoder of the ``lite`` models in place of a CLIP directory.
 SENTENCE_ENCODER = "all-MiniLM-L6-v2"
 
-#: A part of a whole, which cannot be nothing.
+#: In (0, 1].
 Share = Annotated[float, Field(gt=0, le=1)]
 
 
 class AugmentationConfig(Settings):
-    """How a training picture is changed; the defaults are those of the official code.
+    """Augmentation of training pictures; defaults of the official code.
 
     Attributes:
-        crop: Least and largest share of the picture's area that is shown; ``None``: the whole picture.
-        aspect: Narrowest and widest part, width by height, before it is squashed.
+        crop: Minimum and maximum share of the picture's area in a random crop; ``None``: the whole picture.
+        aspect: Minimum and maximum aspect ratio of the crop, width by height.
         flip: Probability of mirroring.
-        operations: Operations drawn; 0: none.
-        magnitude: Their strength, of 10.
-        omission: Probability that an operation that was drawn is left out.
+        operations: Number of RandAugment operations.
+        magnitude: Their magnitude, from 0 to 10.
+        omission: Probability that a sampled operation is skipped.
     """
 
     crop: tuple[Share, Share] | None = (0.2, 1.0)
@@ -50,13 +50,13 @@ class AugmentationConfig(Settings):
 
 
 class ObjectiveConfig(Settings):
-    """Settings that all objectives have. A weight of 0 switches a part off.
+    """Settings of all objectives. A weight of 0 turns a part off.
 
     Attributes:
         gamma_negative: Focusing of the tagging loss on negatives.
         gamma_positive: Focusing on positives.
         clip: Probability margin of negatives.
-        tagging: Weight of tagging, after it was rescaled to the caption loss where there is one.
+        tagging: Weight of tagging, after rescaling to the caption loss if there is one.
     """
 
     gamma_negative: float = Field(default=7.0, ge=0)
@@ -66,13 +66,13 @@ class ObjectiveConfig(Settings):
 
 
 class CaptioningConfig(ObjectiveConfig):
-    """Settings of objectives that learn captions.
+    """Settings of objectives with captioning.
 
     Attributes:
         captioning: Weight of captioning.
-        label_smoothing: Of the caption loss.
-        official: Learn as the official code does: captions come without the prompt, and yet as many first tokens as
-            the prompt has are not learned, so that the first three word pieces of every caption never are.
+        label_smoothing: Label smoothing of the caption loss.
+        official: Train as the official code does: captions have no prompt, yet as many tokens as the prompt has are
+            left out of the loss, so the first three word pieces of captions are never trained.
     """
 
     captioning: float = Field(default=1.0, ge=0)
@@ -119,30 +119,29 @@ class RamPlusConfig(ObjectiveConfig):
 class LiteConfig(ObjectiveConfig):
     """Settings of :class:`~anytag.training.lite.objective.LiteObjective`, which trains the shipped family.
 
-    Tagging and alignment are rescaled to the caption loss, where there is one, before they are weighted.
+    Tagging and alignment are rescaled to the caption loss, if there is one, before weighting.
 
     Attributes:
         captioning: Weight of captioning.
-        label_smoothing: Of the caption loss.
+        label_smoothing: Label smoothing of the caption loss.
         texts: Weight of captions without pictures.
         alignment: Weight of the texts' scores (RAM++).
         alignment_gamma_negative: Focusing of the alignment loss on texts of other pictures.
-        distillation: Weight of the distance to what the image encoder's own classifier said before the encoder was
-            trained.
-        consensus: Weight of the reward for agreeing with a picture's several references
+        distillation: Weight of the distance to the predictions of the image encoder's own classifier before training.
+        consensus: Weight of the reward for captions that agree with a picture's references
             (:mod:`anytag.training.lite.consensus`).
-        samples: Captions that are drawn for it, for each picture.
-        corners: Weight of the distance to what the model found, before the stage, in pictures and their corners
+        samples: Captions sampled for it per picture.
+        corners: Weight of the distance to the model's predictions for pictures and their corners before the stage
             (:mod:`anytag.training.lite.multi_crop`).
-        corner_support: Pictures that an object needs to be looked for in corners.
+        corner_support: Minimum number of pictures of an object that corners are searched for.
         token_dropout: Share of a picture's tokens that are hidden from recognition decoder and captioner.
-        negatives: Tags that a batch asks for beside those that are true of its pictures.
-        no_tags: Share of captions that are learned without tags.
-        found_tags: Share of captions that are guided by the tags that the model finds; the others, by their own.
-        found_most: Most tags of such a list.
-        guide_support: Pictures that a tag needs to guide captions, where a stage reads cached recognition.
-        caption_tokens: Captions are cut there.
-        tag_tokens: Tag lists are cut there, between tags.
+        negatives: Tags that a batch scores beside those of its pictures.
+        no_tags: Share of captions that are trained without tags.
+        found_tags: Share of captions that are guided by predicted tags; the others are guided by their own.
+        found_most: Maximum number of predicted tags.
+        guide_support: Minimum number of pictures of a tag that guides captions, if a stage reads cached recognition.
+        caption_tokens: Maximum length of captions.
+        tag_tokens: Maximum length of tag lists, which are cut between tags.
     """
 
     captioning: float = Field(default=1.0, ge=0)
@@ -165,23 +164,22 @@ class LiteConfig(ObjectiveConfig):
     tag_tokens: int = Field(default=32, ge=2)
 
 
-#: What is learned; the class says which objective it is.
 AnyObjectiveConfig = Tag2TextConfig | RamConfig | RamPlusConfig | LiteConfig
 
 
 class VocabularyConfig(Settings):
-    """Which tags the model has.
+    """The model's tags.
 
     Attributes:
-        tags: A ``vocabulary.json``, or a text file with a name a line (``ram_tag_list.txt``); ``None``: the tags of the
-            data.
-        change: What becomes of the tags of the model that a run starts from: ``keep``: they stay as they are; ``add``:
-            the others join them; ``replace``: those that are not asked for disappear. Tags are told by name and kind.
-        read: Where the tags of the data come from: names that the data give, taken as they are; captions, whose tags
-            are folded by the package's tables; or both.
-        min_support: Pictures that a tag of the data needs.
-        max_tags: Most tags of captions.
-        imagenet: Let the 1,000 classes of ImageNet in, whose names an image encoder's own classifier gives.
+        tags: A ``vocabulary.json``, or a text file with one name per line (``ram_tag_list.txt``); ``None``: the tags of
+            the data.
+        change: How to change the tags of the model that a run starts from, by name and kind: ``keep`` them, ``add``
+            others, or ``replace`` them.
+        read: Source of the data's tags: names in the data, as they are (``tags``); captions, whose tags are normalized
+            by the package's tables (``captions``); or both.
+        min_support: Minimum number of pictures of a tag of the data.
+        max_tags: Maximum number of tags from captions.
+        imagenet: Include the 1,000 classes of ImageNet, which an image encoder's own classifier predicts.
     """
 
     tags: str | None = None
@@ -193,7 +191,7 @@ class VocabularyConfig(Settings):
 
 
 class TeacherConfig(Settings):
-    """What the model is to resemble, and what embeds texts for it.
+    """Teacher of pictures, and encoder of texts.
 
     Attributes:
         clip: A CLIP directory as ``transformers`` saves it; its text encoder embeds tags and captions, its image
@@ -201,8 +199,8 @@ class TeacherConfig(Settings):
         cached: A folder of :func:`~anytag.training.families.teachers.cache_teacher`, in place of CLIP's image encoder.
         texts: Another CLIP directory for texts, or :data:`SENTENCE_ENCODER`; ``None``: as ``clip``.
         descriptions: A file of ``anytag vocabulary describe``, for RAM++; ``None``: templates.
-        classifier_threshold: Probability from which on the class that the image encoder's own ImageNet classifier
-            gives a picture is one of its tags, for ``lite`` models.
+        classifier_threshold: Minimum probability at which the class predicted by the image encoder's own ImageNet
+            classifier becomes a tag of the picture, for ``lite`` models.
     """
 
     clip: str | None = None
@@ -213,14 +211,15 @@ class TeacherConfig(Settings):
 
 
 class StreamConfig(Settings):
-    """How the data are read; see :class:`~anytag.datasets.stream.SampleStream`.
+    """How to read the data; see :class:`~anytag.datasets.stream.SampleStream`.
 
     Attributes:
-        shuffle: ``true``: exactly, where every source is indexed; ``window``: within windows.
-        window: Samples of a window.
-        samples_per_epoch: Of all processes; needed where sources are streamed, for they do not know how many they are.
-        threads: That decode in each process; 0: the one that trains does; ``None``: one a processor, 8 at the most.
-        bad_share: Share of unreadable samples above which the run stops, once ``bad_minimum`` have been seen.
+        shuffle: ``true``: exactly, if every source is indexed; ``window``: within windows.
+        window: Samples in a window.
+        samples_per_epoch: Of all processes; required for streamed sources, whose length is unknown.
+        threads: Decoding threads of each process; 0: decode in the training thread; ``None``: one per processor, at
+            most 8.
+        bad_share: Share of unreadable samples above which the run stops, after ``bad_minimum`` samples.
     """
 
     shuffle: bool | Literal["window"] = True
@@ -231,32 +230,32 @@ class StreamConfig(Settings):
     bad_minimum: int = Field(default=200, ge=1)
 
 
-#: What validation may measure (:mod:`anytag.training.families.validation`): the higher the better, then losses.
+#: Metrics of validation (:mod:`anytag.training.families.validation`): first those to maximize, then losses.
 Figure = Literal[
     "map", "label_map", "f1", "cider", "text_recall_1", "text_recall_5", "picture_recall_1", "picture_recall_5",
     "tagging", "captioning", "contrast", "matching", "distillation", "alignment",
 ]  # fmt: skip
 
-#: The captioner's own parts of a ``lite`` model.
+#: Parameters of a ``lite`` model's captioner.
 CAPTIONER = ("interaction_encoder.", "text_decoder.", "no_picture")
 
 
 class TrainingStage(LoopStage):
-    """A stage of such a run.
+    """A stage of a training run.
 
     Attributes:
-        only: Parts of the model that learn, by the beginnings of their parameters' names (``label_queries.``,
-            ``recognition_decoder.score``); none: all.
+        only: Trainable parameters, by the beginnings of their names (``label_queries.``,
+            ``recognition_decoder.score``); empty: all.
         objective: The stage's own, of the same class as the run's; ``None``: the run's.
-        drop_path: Probability of leaving a residual branch of the image encoder out, for encoders that learned without
+        drop_path: Stochastic depth of the image encoder, for encoders that were trained without it
             (EfficientNet-Lite); ``None``: that of the model.
-        cached: What is read from the cache instead of being computed in every epoch. For :class:`LiteConfig`,
-            ``maps``: what the lower image encoder makes of the pictures, which stays as it is then; ``recognition``:
-            what the whole recognizer makes of them when the stage begins, so that the captioner alone can learn. For
-            the others, ``tokens``: what the whole image encoder makes of them, for stages before it is trained.
-        views: Draw from the first so many cached views (:class:`LiteConfig` only); ``None``: from all of the run's.
-        captions: Captions of a picture that one step learns, where it has as many.
-        several: Share of a batch that is drawn from the pictures with several captions.
+        cached: What to read from the cache instead of computing it in every epoch. For :class:`LiteConfig`, ``maps``:
+            feature maps of the lower image encoder, which is then frozen; ``recognition``: outputs of the whole
+            recognizer at the beginning of the stage, so that only the captioner can be trained. For the others,
+            ``tokens``: outputs of the whole image encoder, for stages before it is trained.
+        views: Number of cached views to sample from (:class:`LiteConfig` only); ``None``: all of the run's.
+        captions: Maximum number of a picture's captions in a step.
+        several: Share of a batch that is sampled from the pictures with several captions.
     """
 
     only: tuple[str, ...] = ()
@@ -268,7 +267,7 @@ class TrainingStage(LoopStage):
     several: float = Field(default=0.0, ge=0, le=1)
 
     def trains(self, parameter: str) -> bool:
-        """Whether the stage changes a parameter of a :class:`~anytag.training.engine.task.Task`, by its name."""
+        """Whether the stage trains the parameter of that name of a :class:`~anytag.training.engine.task.Task`."""
         name = parameter.removeprefix("model.")
         if name.startswith("image_encoder.") and not self.encoder_learning_rate:
             return False
@@ -276,41 +275,40 @@ class TrainingStage(LoopStage):
 
 
 class TrainingConfig(LoopConfig):
-    """A whole run: pre-training, or fine-tuning from a model directory.
+    """A training run: pre-training, or fine-tuning from a model directory.
 
     Attributes:
-        name: Of the model.
-        model: Its sizes, for a new one; a captioner's ``vocabulary`` is that of the tokenizer.
+        name: Name of the model.
+        model: Config of a new model; a captioner's ``vocabulary`` is the tokenizer's size.
         start: The model directory to start from, with PyTorch weights; ``None``: a new model.
-        resolution: Side of the pictures, if it is not that of ``model`` or ``start``.
-        drop_path: Of the image encoder, if it is not that of ``model`` or ``start``.
+        resolution: Side of the pictures, if different from ``model`` or ``start``.
+        drop_path: Of the image encoder, if different from ``model`` or ``start``.
         image_weights: ImageNet weights of the Swin (:func:`~anytag.checkpoints.swin.load_swin_backbone`); those of an
             EfficientNet-Lite come from a package (extra ``lite-sources``).
-        text_weights: A directory of ``bert-base-uncased``, that the text parts of a new model begin as.
-        vocabulary: Tags.
+        text_weights: A directory of ``bert-base-uncased`` that initializes the text parts of a new model.
+        vocabulary: The model's tags.
         sources: Training data.
-        validation: Data that are never trained on: shards that ``sources`` name as well are left out there.
-        validation_pictures: Most of them that are looked at.
-        texts: Files of captions without pictures, a line each, gzipped or not; patterns under the data folder.
-        text_batch_size: Of those, so many a step.
-        objective: What is learned; its class says which objective it is.
-        views: Cached copies of each picture, for stages that read a cache: the plain one, and augmented ones.
+        validation: Validation data; shards that ``sources`` also name are not trained on.
+        validation_pictures: Maximum number of validation pictures.
+        texts: Files of captions without pictures, one per line, gzipped or not; patterns under the data folder.
+        text_batch_size: Number of these per step.
+        objective: The objective, which its class selects.
+        views: Cached copies of each picture, for stages that read a cache: the original, and augmented ones.
         encoder_weight_decay: Of the image encoder's matrices; ``None``: as ``weight_decay``.
-        pictures_per_loss: Tagging, and RAM++'s alignment, are sums over pictures, so that they count for more against
-            distillation where those are many. They are brought to what so many pictures give (``None``: a whole batch),
-            however many processes share it. Tagging beside captioning has the magnitude of captioning.
-        momentum: Of Tag2Text's contrast.
-        alignment_width: Of Tag2Text's contrast.
-        augmentation: Of training pictures.
-        tags: Which tags a picture is taught; see :data:`~anytag.training.families.batches.TagSource`.
-        parser: Reads captions whose tags the data do not give; ``none``: nobody does.
-        words: Longest caption, in words.
-        recognized_share: Share of captions that learn with the tags that the model itself finds in the picture, in
-            place of their own.
-        recognized_threshold: Score from which on it has found one.
-        teacher: Of pictures and texts.
-        stream: How data are read.
-        stages: One after another.
+        pictures_per_loss: Tagging, and RAM++'s alignment, are sums over pictures, so their weight relative to
+            distillation grows with the batch. They are rescaled to so many pictures (``None``: a whole batch),
+            whatever the number of processes. Tagging beside captioning has the magnitude of captioning.
+        momentum: Momentum encoder of Tag2Text's contrast.
+        alignment_width: Embedding width of Tag2Text's contrast.
+        augmentation: Augmentation of training pictures.
+        tags: Which tags are a picture's targets; see :data:`~anytag.training.families.batches.TagSource`.
+        parser: Parses captions without tags in the data; ``none``: do not parse.
+        words: Maximum caption length, in words.
+        recognized_share: Share of captions that are trained with the model's predicted tags in place of their own.
+        recognized_threshold: Threshold of predicted tags.
+        teacher: Teacher of pictures, and encoder of texts.
+        stream: How to read the data.
+        stages: Stages, in order.
     """
 
     name: str
@@ -396,5 +394,5 @@ class TrainingConfig(LoopConfig):
 
     @property
     def objectives(self) -> list[AnyObjectiveConfig]:
-        """That of every stage."""
+        """Objective of every stage."""
         return [stage.objective or self.objective for stage in self.stages]

@@ -1,4 +1,4 @@
-"""What a recipe for evidence returns: which pictures teach what, and how the network and the weights are fitted."""
+"""Config of a recipe for evidence: the pictures to fit on, the network, and the weights."""
 
 from __future__ import annotations
 
@@ -12,20 +12,19 @@ from anytag.training.recipes.config import SourceSpec
 
 
 class PictureGroup(Settings):
-    """Pictures that are alike in what is known of them.
+    """Pictures with the same kind of annotations.
 
     Attributes:
         source: As in other recipes; paths are relative to the data folder.
-        collections: A JSON file, ``{collection: {"classes": [name, ...]}}``, where the pictures are labeled with one
-            class each (``"tags": "label"`` in ``source``): the class is there, the other classes of its collection are
-            not, and of everything else nobody knows. ``None``: the pictures have captions, which name some of what
-            is there.
-        absent: Names of tags that pictures with a class do not show, nor any kind of theirs, unless the class is one:
-            no animal in photographs of fruit and instruments, no food in those of flowers.
-        modulus: Pictures are told apart by what their ids, which are numbers then, leave when divided by this.
-        remainders: Only pictures whose ids leave one of these are read.
-        seen: Whether the recognition decoder learned from the pictures. What it says of them is surer than it is
-            elsewhere, so that they teach the network, but no weights.
+        collections: A JSON file, ``{collection: {"classes": [name, ...]}}``, for pictures labeled with one class each
+            (``"tags": "label"`` in ``source``): the class is there, the other classes of its collection are absent,
+            everything else is unknown. ``None``: the pictures have captions, which name some of what is there.
+        absent: Names of tags that are absent, with all their kinds, unless the class is one of them: no animal in
+            photographs of fruit and instruments, no food in those of flowers.
+        modulus: Only pictures whose numeric id modulo this is one of ``remainders`` are read.
+        remainders: See ``modulus``.
+        seen: Whether the recognition decoder was trained on the pictures. It is more certain about them than about
+            others, so they train the network, but no weights are fitted on them.
     """
 
     source: SourceSpec
@@ -42,12 +41,12 @@ class NetworkConfig(Settings):
     Attributes:
         hidden: Units of its one hidden layer.
         epochs: Passes over the pictures.
-        learning_rate: The highest; a tenth of the steps go up to it, the others down to nothing.
-        weight_decay: Of matrices.
-        batch_size: Pictures a step.
-        input_dropout: Share of inputs left out at a step.
-        dropout: Share of hidden units left out.
-        labeled_weight: Weight of a picture with a class against one with captions.
+        learning_rate: Maximum, reached after a tenth of the steps (one-cycle schedule).
+        weight_decay: Weight decay of matrices.
+        batch_size: Pictures per step.
+        input_dropout: Dropout of inputs.
+        dropout: Dropout of hidden units.
+        labeled_weight: Weight of a picture with a class relative to one with captions.
     """
 
     hidden: int = Field(default=256, ge=1)
@@ -63,26 +62,25 @@ class NetworkConfig(Settings):
 class WeightsConfig(Settings):
     """The weights of all predictors.
 
-    A weight is the sum of one that all tags share, one of the tag's group, and the tag's own. The latter two are drawn
-    towards zero, so that tags without examples are weighed like others of which as much is known.
+    A weight is the sum of one for all tags, one for the tag's group, and one for the tag. The latter two are
+    regularized, so that tags without examples get the weights of tags with similar amounts of training data.
 
     Attributes:
-        folds: The network speaks of every picture that weights are fitted on as if it had not learned from it: it is
-            trained so many times, without another part of them each time.
-        known: Tags that fewer captions of the decoder's training pictures named can be found by the classifier's word
-            alone.
-        known_picture: What the network counts where captions of 31 such pictures named a tag, as a share of the
-            decoder's weight: there the decoder is asked first. Where a picture is unfamiliar, more comes to it.
-        known_classes: What the classifier counts there, likewise.
-        general: Classes that imply a tag from which on it counts as general ("animal").
-        group_strength: How strongly a group's weights are drawn towards those that all tags share.
-        tag_strength: How strongly a tag's weights are drawn towards its group's.
-        bias_strength: The same of its bias.
-        easy_share: Share of the pairs of picture and tag that count which no predictor believes in; each stands for
-            many.
-        steps: Of the optimizer, at most.
-        decoder_room: How far beyond the lowest and the highest logit that it gave any of the pictures the decoder is
-            thought to go; tags that the others rule out even so are not asked of it.
+        folds: Folds of cross-validation: the network is trained so many times, each time without one part of the
+            pictures, to predict that part as new pictures.
+        known: Tags with fewer training pictures of the decoder can be found by the classifier alone.
+        known_picture: The network's weight relative to the decoder's, for tags with at least 31 training pictures of
+            the decoder; it gets more weight where a picture is unfamiliar.
+        known_classes: The classifier's weight relative to the decoder's, for these tags.
+        general: A tag that at least so many classes imply is general ("animal").
+        group_strength: Regularization of a group's weights towards those of all tags.
+        tag_strength: Regularization of a tag's weights towards those of its group.
+        bias_strength: Regularization of a tag's bias.
+        easy_share: Share of the pairs of picture and tag that no predictor finds likely which are sampled; they are
+            weighted accordingly.
+        steps: Maximum number of optimizer steps.
+        decoder_room: Margin beyond the lowest and highest logits of the decoder on the fitted pictures. Tags that the
+            other predictors rule out within that range are not given to the decoder.
     """
 
     folds: int = Field(default=2, ge=2)
@@ -102,15 +100,15 @@ class OpenConfig(Settings):
     """The weights of texts outside the vocabulary (:mod:`anytag.inference.open_evidence`).
 
     Attributes:
-        taught: Tags that fewer of the decoder's training pictures showed stand for such texts.
-        positives: Pictures that show such a tag, at least.
-        easy_share: Share of the pairs of picture and tag that count where the tag is not said to be there; each stands
-            for many.
-        floor: Added to the probability of all classes, each as far as it is like a text.
+        taught: Tags with fewer training pictures of the decoder stand in for such texts.
+        positives: Minimum number of pictures that show such a tag.
+        easy_share: Share of the pairs of picture and tag without a positive label which are sampled; they are weighted
+            accordingly.
+        floor: Added to the similarity-weighted sum of class probabilities.
         sharpness: See :class:`~anytag.inference.open_evidence.ClassSimilarity`.
-        wordnet: Folder of WordNet's database files, whose definitions say what classes mean beside their names;
-            ``None``: the tags that they imply do.
-        threshold: Score from which on such a text counts as found.
+        wordnet: Folder of WordNet's database files, whose definitions are embedded beside the class names; ``None``:
+            use the tags that the classes imply.
+        threshold: Threshold of such texts.
     """
 
     taught: int = Field(default=8, ge=1)
@@ -123,29 +121,27 @@ class OpenConfig(Settings):
 
 
 class EvidenceTraining(Settings):
-    """A recipe that gives a model evidence (:mod:`anytag.inference.evidence`).
+    """A recipe that adds evidence to a model (:mod:`anytag.inference.evidence`).
 
     Attributes:
-        name: Of the recipe.
-        start: The model, whose networks stay as they are: a directory, or ``lite`` for the one that ships.
-        groups: What is learned from. No picture may be in two of them.
+        name: Name of the recipe.
+        start: The model, whose networks are not changed: a directory, or ``lite`` for the shipped one.
+        groups: Training pictures. No picture may be in two groups.
         parser: Reads captions (``auto``, ``spacy`` or ``light``).
-        network: The small network.
-        weights: The weights.
-        open: The weights of texts outside the vocabulary.
-        temperature: Of the classifier; see :class:`~anytag.model.config.EvidenceConfig`.
-        floor: Likewise.
-        least: Likewise.
+        network: Settings of the small network.
+        weights: Settings of the weights.
+        open: Settings of the weights of texts outside the vocabulary.
+        temperature: See :class:`~anytag.model.config.EvidenceConfig`; so are ``floor`` and ``least``.
         exclusive: Name of the tag whose kinds exclude each other.
         general: Names of tags below it that are not kinds of it.
-        unfamiliar: What is taken from the log-odds of tags that only captions speak of, where a picture is wholly
-            unlike those with captions, beside what the fit finds for tags of which as much is known.
-        unfamiliar_implied: The same of tags that follow from classes of pictures, but are neither classes themselves
+        unfamiliar: Subtracted from the log-odds of tags that only captions name, where a picture is wholly unlike
+            captioned ones, in addition to the fitted weight.
+        unfamiliar_implied: The same for tags that classes of pictures imply, but that are neither classes themselves
             nor ``absent`` from other pictures.
-        object_threshold: Score from which on an object counts as found.
-        other_threshold: The same of attributes, actions and scenes.
-        decoding: How captions are written, which depends on how far scores can be trusted; ``None``: as before.
-        seed: Of everything drawn.
+        object_threshold: Threshold of objects.
+        other_threshold: Threshold of attributes, actions and scenes.
+        decoding: Decoding of captions, which depends on how reliable scores are; ``None``: unchanged.
+        seed: Random seed.
     """
 
     name: str = "evidence"

@@ -1,4 +1,4 @@
-"""What a recipe for a joint embedding returns: which pictures and captions it is learned from, and how."""
+"""Config of a recipe for a joint embedding of sentences and pictures."""
 
 from __future__ import annotations
 
@@ -9,22 +9,21 @@ from anytag.training.recipes.evidence import PictureGroup
 
 
 class JointEmbeddingTraining(Settings):
-    """A recipe that lets sentences find pictures (:mod:`anytag.inference.joint_embedding`).
+    """A recipe that adds search by sentences to a model (:mod:`anytag.inference.joint_embedding`).
 
     Attributes:
-        name: Of the recipe.
-        start: The model, whose networks stay as they are: a directory, or ``lite`` for the one that ships.
+        name: Name of the recipe.
+        start: The model, whose networks are not changed: a directory, or ``lite`` for the shipped one.
         groups: Pictures with captions.
-        captions: At most that many of a picture.
-        width: Of the space.
-        epochs: Passes over the pictures; each time with one of a picture's captions.
-        learning_rate: The highest; a tenth of the steps go up to it, the others down to nothing.
-        weight_decay: Of matrices.
-        batch_size: Pictures a step; each is told apart from all others of its batch.
-        dropout: Share of inputs left out at a step.
-        least: See :class:`~anytag.model.config.JointEmbeddingConfig`.
-        tag_weight: Likewise.
-        seed: Of everything drawn.
+        captions: Maximum number of captions of a picture.
+        width: Width of the embedding.
+        epochs: Passes over the pictures, each with one caption per picture.
+        learning_rate: Maximum, reached after a tenth of the steps (one-cycle schedule).
+        weight_decay: Weight decay of matrices.
+        batch_size: Pictures per step, which are negatives of each other.
+        dropout: Dropout of inputs.
+        least: See :class:`~anytag.model.config.JointEmbeddingConfig`; so is ``tag_weight``.
+        seed: Random seed.
     """
 
     name: str = "joint embedding"

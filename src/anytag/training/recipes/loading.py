@@ -1,4 +1,4 @@
-"""Recipes: Python files whose functions return the config of a run."""
+"""Load recipes: Python files whose functions return the config of a run."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from anytag.training.recipes.joint_embedding import JointEmbeddingTraining
 
 
 def load_recipe(name: str) -> TrainingConfig | EvidenceTraining | JointEmbeddingTraining | TeachingConfig:
-    """Run a recipe.
+    """Run a recipe and return its config.
 
     Args:
-        name: A Python file, whose function ``recipe`` is meant, or ``FILE:FUNCTION`` (``official.py:ram_14m``).
+        name: A Python file with a function ``recipe``, or ``FILE:FUNCTION`` (``official.py:ram_14m``).
 
     Raises:
         UsageError: If there is no such file or function, or it returns no config.
@@ -45,7 +45,7 @@ def load_recipe(name: str) -> TrainingConfig | EvidenceTraining | JointEmbedding
 
 @contextmanager
 def _explained(path: Path) -> Iterator[None]:
-    """What a recipe raises, with the line of the recipe that it comes from."""
+    """Convert errors of a recipe to ``UsageError`` with the line of the recipe."""
     try:
         yield
     except AnytagError:
@@ -62,7 +62,7 @@ def _explained(path: Path) -> Iterator[None]:
 
 
 def _parts(name: str) -> tuple[Path, str]:
-    # A colon may also stand behind a drive's letter.
+    # A colon may also follow a drive letter.
     path, colon, function = name.rpartition(":")
     if colon and path.endswith(".py"):
         return Path(path), function
@@ -70,7 +70,7 @@ def _parts(name: str) -> tuple[Path, str]:
 
 
 def _is_recipe(value: object, path: str) -> bool:
-    """Whether it is a function of the file itself that can be called without arguments."""
+    """Whether it is a function of the file that can be called without arguments."""
     code = getattr(value, "__code__", None)
     if code is None or code.co_filename != path or str(getattr(value, "__name__", "_")).startswith("_"):
         return False
