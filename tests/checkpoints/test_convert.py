@@ -227,7 +227,7 @@ class TestRefusals:
         content = torch.load(path, weights_only=True)
         del content["model"][name]
         torch.save(content, path)
-        self.refuse(oracle_set, tmp_path, rf"lacks {official_key(name)} ", checkpoint=path)
+        self.refuse(oracle_set, tmp_path, rf"lack {official_key(name)} ", checkpoint=path)
 
     def test_an_unexpected_parameter(self, oracle_set, tmp_path):
         path = official_file(oracle_set, tmp_path / "more.pth", extra_head=torch.zeros(3))

@@ -253,7 +253,7 @@ class TestBadFiles:
     def test_missing(self, tmp_path):
         state = official_state(tiny())
         del state["layers.1.blocks.0.norm2.bias"]
-        message = "lacks layers.1.blocks.0.feed_forward_norm.bias (by the names used here)"
+        message = "the weights lack layers.1.blocks.0.feed_forward_norm.bias (by the names used here)"
         self.refused(write(tmp_path, state), message)
 
     def test_unexpected(self, tmp_path):
@@ -266,7 +266,7 @@ class TestBadFiles:
 
     def test_shallower(self, tmp_path):
         path = write(tmp_path, official_state(tiny(depths=(1, 1))))
-        self.refused(path, "lacks layers.0.blocks.1.attention.output.bias and 12 more")
+        self.refused(path, "the weights lack layers.0.blocks.1.attention.output.bias and 12 more")
 
     def test_wider(self, tmp_path):
         path = write(tmp_path, official_state(tiny(width=16)))
@@ -281,7 +281,7 @@ class TestBadFiles:
 
     def test_twice(self, tmp_path):
         state = {**official_state(tiny()), "layernorm.bias": torch.zeros(16)}
-        self.refused(write(tmp_path, state), "layernorm.bias: a second parameter for norm.bias")
+        self.refused(write(tmp_path, state), "layernorm.bias: the weights have norm.bias under two names")
 
     def test_tables_that_cannot_be_resized(self, tmp_path):
         path = write(tmp_path, official_state(tiny(window=2)))

@@ -21,7 +21,7 @@ def recognizer(tmp_path):
 
 def guide(recognizer):
     """The last caption's tag list, decoded: its first token and the rest."""
-    tokenizer = recognizer.captioner.language.tokenizer
+    tokenizer = recognizer.captioner.tokenizer
     first, *rest = recognizer.backend.guides[-1]
     return {tokenizer.given_id: "given", tokenizer.found_id: "found"}[first], tokenizer.decode(rest)
 
@@ -99,7 +99,7 @@ def test_nothing_found_is_a_caption_all_the_same(recognizer):
 
 
 def test_a_list_too_long_loses_whole_tags(recognizer):
-    recognizer.captioner.language.limit = 5
+    recognizer.captioner.tag_limit = 5
     seen = recognizer.caption(plain("red"), tags=["dog", "beach", "run"])
     # [GIVEN] dog | beach | is five pieces.
     assert seen.caption == "a picture of dog beach"
@@ -126,7 +126,7 @@ def test_covered_are_names_aliases_inflections_and_what_is_implied(recognizer, c
 @pytest.fixture
 def beams(recognizer, monkeypatch):
     """Captions for a green picture, of three that the text decoder found in this order, at a weight of alignment."""
-    tokenizer = recognizer.captioner.language.tokenizer
+    tokenizer = recognizer.captioner.tokenizer
     found = [
         Generated((tokenizer.start_id, *tokenizer.encode(text), tokenizer.end_id), score, True)
         for text, score in (("a dog", -1.0), ("a dog and a beach", -1.1), ("a picture", -1.2))
@@ -189,7 +189,7 @@ class TestAgreement:
     @pytest.fixture
     def write(self, recognizer, monkeypatch):
         config = recognizer.directory.config
-        tokenizer = recognizer.captioner.language.tokenizer
+        tokenizer = recognizer.captioner.tokenizer
         beach, dog = (tokenizer.encode(word)[0] for word in ("beach", "dog"))
         liked = {"best": "beach"}
 

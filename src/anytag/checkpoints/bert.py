@@ -1,7 +1,7 @@
-"""BERT's weights for the text parts of a new model: every one of them begins as bert-base-uncased (Tag2Text, 3.3).
+"""Initialize the text parts of a new model from bert-base-uncased (Tag2Text section 3.3).
 
-Self-attention, feed-forward and word embeddings come from BERT; cross-attention, which BERT has not, begins anew, as
-do the rows of the two tokens that BERT's vocabulary lacks. BERT's token types are left out, as BLIP leaves them out.
+Self-attention, feed-forward and word embeddings come from BERT. Cross-attention and the embeddings of the two tokens
+that BERT does not have stay randomly initialized. Token types are dropped, as in BLIP.
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ from anytag.errors import ModelError
 from anytag.nn.model import RecognitionModel
 from anytag.nn.text_encoder import convert_bert_state
 
-#: Of the language model's head, by the names of :class:`~anytag.nn.captioner.TextDecoder`.
+#: Parts of the language model's head, with their names in :class:`~anytag.nn.captioner.TextDecoder`.
 _HEAD = {
     "cls.predictions.transform.dense": "transform",
     "cls.predictions.transform.LayerNorm": "norm",
     "cls.predictions": "",
 }
 
-#: Parts of a model that begin as BERT.
+#: Parts of a model to initialize.
 _PARTS = ("recognition_decoder", "interaction_encoder", "text_decoder")
 
 
 def load_bert(folder: Path, model: RecognitionModel) -> int:
-    """Fill the text parts of a model that are as wide as BERT.
+    """Load BERT's weights into the text parts of a model, in place.
 
     Args:
-        folder: bert-base-uncased as ``transformers`` saves it (``model.safetensors``).
-        model: Changed in place; a part with more layers than BERT keeps the rest as they are.
+        folder: bert-base-uncased in ``transformers`` format (``model.safetensors``).
+        model: As wide as BERT; layers beyond BERT's do not change.
 
     Returns:
-        Parameters filled.
+        Number of parameters loaded.
 
     Raises:
-        ModelError: If the file cannot be read, is not a BERT, or is of another width.
+        ModelError: If the file cannot be read, is not a BERT, or has another width.
     """
     state = _read(folder)
     words = state.get("embedding.words.weight")
@@ -72,13 +72,13 @@ def _read(folder: Path) -> dict[str, Tensor]:
     except ModelError as error:
         raise ModelError(f"{error}; give a folder of bert-base-uncased") from None
     encoder: dict[str, Tensor] = {}
-    found: dict[str, Tensor] = {}
+    head: dict[str, Tensor] = {}
     for official, tensor in raw.items():
-        # The first public files call a normalization's weight and bias gamma and beta.
+        # Old files call the weight and bias of a normalization gamma and beta.
         name = official.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
         part, _, leaf = name.rpartition(".")
         if part in _HEAD:
-            found[f"{_HEAD[part]}.{leaf}".removeprefix(".")] = tensor
+            head[f"{_HEAD[part]}.{leaf}".removeprefix(".")] = tensor
         elif not name.startswith("cls."):
             encoder[name.removeprefix("bert.")] = tensor
-    return convert_bert_state(encoder) | found
+    return convert_bert_state(encoder) | head

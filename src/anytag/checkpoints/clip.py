@@ -1,7 +1,6 @@
-"""CLIP's text encoder out of any CLIP directory of the `transformers` layout, without that library.
+"""Read CLIP's text encoder from a CLIP directory in ``transformers`` format, without that library.
 
-RAM and RAM++ were trained with the text embeddings of ViT-B/16 (``openai/clip-vit-base-patch16``). Only the text half
-is read; what is left out is told with its reason.
+RAM and RAM++ were trained with the text embeddings of ViT-B/16 (``openai/clip-vit-base-patch16``).
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from anytag.nn.clip_text import TOKENIZER, WEIGHTS, ClipTextTransformer, check_s
 
 START_TOKEN, END_TOKEN = "<|startoftext|>", "<|endoftext|>"
 
-#: What a CLIP checkpoint holds beside its text encoder, and why it is left out.
+#: Weights of a CLIP checkpoint that are not loaded, and why.
 _DROPPED = (
     (re.compile(r"vision_model\."), "the image encoder: RAM has its own"),
     (re.compile(r"visual_projection\.weight"), "the image encoder's projection: RAM has its own"),
@@ -57,7 +56,7 @@ _RENAMED_IN_LAYER = {
 }
 _LAYER = re.compile(r"text_model\.encoder\.layers\.(\d+)\.(.+)")
 
-#: Our names of the sizes in ``config.json``; what that file leaves out is as in ViT-B/16, as in `transformers`.
+#: Our names of the sizes in ``config.json``; missing ones default to ViT-B/16, as in ``transformers``.
 _SIZES = {
     "vocabulary": "vocab_size",
     "positions": "max_position_embeddings",
@@ -69,19 +68,19 @@ _SIZES = {
     "norm_eps": "layer_norm_eps",
     "end_token": "eos_token_id",
 }
-#: Older configs give this end token by mistake; the true one is the last of the vocabulary.
+#: Old configs have this end token by mistake; the true one is the last of the vocabulary.
 _MISTAKEN_END = 2
 
 
 @dataclass(frozen=True)
 class ClipText:
-    """CLIP's text encoder, read.
+    """CLIP's text encoder.
 
     Attributes:
         config: Its sizes.
         state: State dict of :class:`~anytag.nn.clip_text.ClipTextTransformer`, float32.
-        tokenizer: Sets start and end tokens and cuts at ``positions``; without padding.
-        dropped: Names of the weights left out, with the reason.
+        tokenizer: Adds start and end tokens and truncates to ``positions``; without padding.
+        dropped: Names of the weights that were not loaded, with the reason.
     """
 
     config: ClipTextConfig
@@ -94,11 +93,11 @@ def read_clip_text(folder: str | Path) -> ClipText:
     """Read the text encoder of a CLIP directory (``CLIPModel`` or ``CLIPTextModelWithProjection``).
 
     Args:
-        folder: Holds ``config.json``, ``model.safetensors`` (in parts or whole; else ``pytorch_model.bin``), and
+        folder: With ``config.json``, ``model.safetensors`` (whole or sharded) or ``pytorch_model.bin``, and
             ``tokenizer.json`` or ``vocab.json`` and ``merges.txt``.
 
     Raises:
-        ModelError: If something is missing, damaged, not finite, or not of CLIP; it is named.
+        ModelError: If something is missing, damaged, not finite, or not of CLIP.
     """
     folder = Path(folder)
     config = _read_config(folder)
@@ -131,11 +130,7 @@ def read_clip_text(folder: str | Path) -> ClipText:
 
 
 def write_clip_text(clip: ClipText, folder: str | Path) -> tuple[str, ...]:
-    """Write ``clip_text.safetensors`` and ``label_tokenizer.json`` into a model directory, each whole or not at all.
-
-    Returns:
-        The names of the files, for the model's checksums.
-    """
+    """Write ``clip_text.safetensors`` and ``label_tokenizer.json`` to a model directory; return their names."""
     folder = Path(folder)
     writers: dict[str, Callable[[str], Any]] = {
         WEIGHTS: lambda path: save_file(clip.state, path, {"format": "pt"}),
@@ -148,7 +143,7 @@ def write_clip_text(clip: ClipText, folder: str | Path) -> tuple[str, ...]:
 
 
 def rename(name: str, source: str = "checkpoint") -> str:
-    """Our name of a text encoder's weight.
+    """Rename a weight of the text encoder.
 
     Raises:
         ModelError: If CLIP has no such weight.
@@ -169,7 +164,7 @@ def _read_config(folder: Path) -> ClipTextConfig:
     record = read_settings(path)
     family = record.get("model_type")
     if family == "clip":
-        # CLIPModel looks for the sizes in both, the latter first; the projection's width is its own.
+        # CLIPModel reads sizes from both, the latter first; the width of the projection is at the top level.
         text = {**(record.get("text_config") or {}), **(record.get("text_config_dict") or {})}
         embedding = record.get("projection_dim")
     elif family == "clip_text_model":
@@ -206,7 +201,7 @@ def _weight_files(folder: Path) -> list[Path]:
 
 @contextmanager
 def _open_weights(path: Path) -> Iterator[tuple[list[str], Callable[[str], Tensor]]]:
-    """Names of a file's weights, and what reads one; nothing but what is asked for is brought into memory."""
+    """Yield the names of a file's weights, and a function that loads one of them."""
     damaged = f"{path}: missing, damaged or cut short, or holds more than weights; download it again"
     try:
         if path.suffix == ".bin":
@@ -235,14 +230,14 @@ def _read_tokenizer(folder: Path, config: ClipTextConfig) -> Tokenizer:
 
 
 def open_tokenizer(folder: Path, length: int) -> Tokenizer:
-    """CLIP's tokenizer of a directory, which cuts texts off and does not pad them.
+    """Load CLIP's tokenizer, with truncation and without padding.
 
     Args:
-        folder: Holds ``tokenizer.json``, or ``vocab.json`` and ``merges.txt``.
+        folder: With ``tokenizer.json``, or ``vocab.json`` and ``merges.txt``.
         length: Longest text in pieces.
 
     Raises:
-        ModelError: If there is none.
+        ModelError: If it is missing or damaged.
     """
     whole, vocabulary, merges = (folder / name for name in ("tokenizer.json", "vocab.json", "merges.txt"))
     if not whole.is_file() and not (vocabulary.is_file() and merges.is_file()):
@@ -259,11 +254,11 @@ def open_tokenizer(folder: Path, length: int) -> Tokenizer:
 
 
 def build_tokenizer(vocabulary: Path, merges: Path) -> Tokenizer:
-    """CLIP's tokenizer from its two files: lower case, then byte pairs within words, numbers digit by digit.
+    """Build CLIP's tokenizer: lower case, byte-pair encoding within words, separate digits.
 
     Args:
-        vocabulary: ``vocab.json``, pieces to ids.
-        merges: ``merges.txt``, pairs in the order in which they merge.
+        vocabulary: ``vocab.json``, ids by piece.
+        merges: ``merges.txt``, pairs in order of merging.
     """
     tokenizer = Tokenizer(
         models.BPE.from_file(

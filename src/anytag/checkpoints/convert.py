@@ -1,7 +1,8 @@
-"""From an official checkpoint file to a model directory (``anytag convert``)."""
+"""Convert an official checkpoint to a model directory (``anytag convert``)."""
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,9 +14,9 @@ from torch import Tensor
 from anytag.checkpoints.clip import read_clip_text, write_clip_text
 from anytag.checkpoints.official import refuse_clip
 from anytag.checkpoints.official_keys import Geometry, official_config, official_key
-from anytag.checkpoints.swin import resize_position_table
+from anytag.checkpoints.swin import fit_position_table
 from anytag.checkpoints.tag_lists import official_vocabulary, read_list
-from anytag.checkpoints.weight_files import read_checkpoint
+from anytag.checkpoints.weight_files import map_parameters, read_checkpoint
 from anytag.errors import ModelError, UsageError
 from anytag.foundations.atomic_files import DISK_FULL
 from anytag.foundations.report import Report
@@ -24,6 +25,9 @@ from anytag.language.tokenizers.wordpieces import bert_wordpieces
 from anytag.model.config import ModelConfig
 from anytag.model.directory import new_model, refuse_existing, write_config
 from anytag.nn.weights import WEIGHTS_FILE, empty_model, write_weights
+
+#: Parameters that may have another number of axes in official files.
+_TABLES = ("label_embed", "fc.W", "fc.b", "reweight_scale")
 
 
 def convert_checkpoint(
@@ -44,21 +48,20 @@ def convert_checkpoint(
 
     Args:
         checkpoint: ``.pth`` file: a dict with ``model``, or the state dict itself.
-        out: The model directory; it must not exist, or be empty.
+        out: The model directory; must not exist or be empty.
         family: ``tag2text``, ``ram`` or ``ram_plus``.
-        tags: The tag list, a name a line, in the order of the checkpoint.
-        tags_zh: The same in Chinese.
-        thresholds: A number a line; ``None``: the family's default for every tag.
-        clip: Folder of a CLIP model whose text encoder goes into the directory, for categories beyond the tag list.
-        resolution: Pictures' side, if not that of the checkpoint: position tables are resized for it.
-        name: What the model is called; ``None``: after the checkpoint's file.
-        geometry: What the checkpoint's tensors do not tell; ``None``: as in the official models.
+        tags: The tag list, one name per line, in the order of the checkpoint.
+        tags_zh: The tag list in Chinese.
+        thresholds: One number per line; ``None``: the family's default for every tag.
+        clip: Folder of a CLIP model, whose text encoder is added for categories outside the tag list.
+        resolution: Resolution of the converted model, to which position tables are resized; ``None``: the checkpoint's.
+        name: Name of the model; ``None``: that of the checkpoint file.
+        geometry: Sizes that cannot be inferred from the tensors; ``None``: those of the official models.
         report: Receives a line per step.
 
     Raises:
-        ModelError: If the file is no such checkpoint, or does not fit the lists.
-        UsageError: If ``out`` holds something, the family has no use for CLIP, or the resolution is not one that Swin
-            can look at.
+        ModelError: If the file is not such a checkpoint, or does not fit the lists.
+        UsageError: If ``out`` is not empty, the family does not use CLIP, or Swin does not support the resolution.
     """
     refuse_existing(out)
     if clip is not None:
@@ -118,7 +121,7 @@ def _explained_full_disk(folder: Path) -> Iterator[None]:
 
 
 def _check_space(part: Path, tensors: Sequence[Tensor]) -> None:
-    """Refuse before gigabytes are written; lists and tokenizers take a few megabytes beside the weights."""
+    """Check free space before writing gigabytes; other files than weights take a few megabytes."""
     needed = sum(tensor.numel() * tensor.element_size() for tensor in tensors) + 16_000_000
     free = shutil.disk_usage(part).free
     if free < needed:
@@ -129,62 +132,38 @@ def _check_space(part: Path, tensors: Sequence[Tensor]) -> None:
 
 
 def _is_finite(tensor: Tensor) -> bool:
-    """Part by part: asking a whole tensor makes another of its size."""
+    """Check in parts, because ``isfinite`` of a whole tensor needs as much memory again."""
     return all(bool(torch.isfinite(some).all()) for some in tensor.reshape(-1).split(2**22))
 
 
 def rename_state(state: Mapping[str, Tensor], config: ModelConfig, tags: int) -> dict[str, Tensor]:
-    """An official state dict under this project's names, every name accounted for.
+    """Rename an official state dict to the names of this project.
 
     Raises:
-        ModelError: If a parameter is missing, unexpected or misshapen; the message names it.
+        ModelError: If a parameter is missing, unexpected or has the wrong shape.
     """
     expected = {name: tuple(p.shape) for name, p in empty_model(config, tags).named_parameters()}
-    found: dict[str, Tensor] = {}
-    for official, tensor in state.items():
-        name = official_key(official)
-        if name is None:
-            continue
-        if name in found:
-            raise ModelError(
-                f"{official}: the checkpoint has this parameter under two names, so which counts is unclear"
-            )
-        if name not in expected:
-            raise ModelError(f"{official}: a {config.family} model of these sizes has no such parameter")
-        shape = expected[name]
-        if "position" in name.rpartition(".")[2]:
-            tensor = _resized(tensor, shape)
-        # Official files keep some tables flat, or with a leading axis of one.
-        if tuple(tensor.shape) != shape and tensor.numel() == torch.Size(shape).numel() and _is_table(official):
-            tensor = tensor.reshape(shape)
-        if tuple(tensor.shape) != shape:
-            raise ModelError(f"{official}: has the shape {tuple(tensor.shape)}, but {shape} is expected")
-        found[name] = tensor
-    if missing := sorted(expected.keys() - found.keys()):
-        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise ModelError(f"the checkpoint lacks {missing[0]}{more} (by the names used here); it is incomplete")
-    return found
 
+    def adapt(official: str, tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
+        # Official files store some tables flat, or with a leading axis of one.
+        if official in _TABLES and tensor.numel() == math.prod(shape):
+            return tensor.reshape(shape)
+        if official.endswith("relative_position_bias_table"):
+            return fit_position_table(tensor, shape)
+        return tensor
 
-def _is_table(official: str) -> bool:
-    return official in ("label_embed", "fc.W", "fc.b", "reweight_scale")
-
-
-def _resized(table: Tensor, shape: tuple[int, ...]) -> Tensor:
-    if tuple(table.shape) == shape or table.dim() != 2 or table.shape[1] != shape[-1]:
-        return table
-    return resize_position_table(table, (round(shape[0] ** 0.5) + 1) // 2)
+    return map_parameters(state, expected, official_key, adapt, f"a {config.family} model")
 
 
 def at_resolution(config: ModelConfig, resolution: int) -> ModelConfig:
-    """A Swin's config for pictures of another side; windows grow with them.
+    """The config of a Swin model for another resolution; windows scale with it.
 
     Raises:
-        UsageError: If no Swin can look at pictures of that side.
+        UsageError: If Swin does not support the resolution.
     """
     encoder = config.image_encoder
     assert encoder.swin is not None
-    stride = 4 * 2 ** (len(encoder.swin.depths) - 1)  # Pixels to a cell of the last stage's map.
+    stride = 4 * 2 ** (len(encoder.swin.depths) - 1)  # Pixels per cell of the last stage's grid.
     if resolution < stride or resolution % stride:
         lower = max(stride, resolution // stride * stride)
         raise UsageError(

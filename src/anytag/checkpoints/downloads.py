@@ -1,9 +1,9 @@
-"""Large files over unreliable connections: resumed, tried again, verified, and never half there under their name.
+"""Download large files over unreliable connections, with resumption, retries and verification.
 
-What was received lies in ``NAME.part``, with the server's mark of its version in ``NAME.part.json``. A download goes
-on from there, if the server still has that version (RFC 9110, ``Range`` with ``If-Range``); else it starts anew. Only a
-complete and verified file gets its name. One process at a time works on a file (``NAME.lock``, a lock of the operating
-system, so a killed process leaves none behind).
+Received bytes are in ``NAME.part``, with the server's entity tag in ``NAME.part.json``. A download resumes from there
+if the server still has that version (RFC 9110, ``Range`` with ``If-Range``); otherwise it restarts. Only a complete,
+verified file gets its name. One process at a time works on a file (``NAME.lock``, a lock of the operating system, which
+ends with the process).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from anytag.foundations.http import (
 )
 from anytag.model.directory import sha256 as file_sha256
 
-#: Receives bytes done, bytes in all (``None``: the server does not say) and bytes a second.
+#: Receives bytes received, total bytes (``None``: unknown) and bytes per second.
 ProgressReport = Callable[[int, int | None, float], None]
 
 _CHUNK = 1 << 20
@@ -55,27 +55,26 @@ def download(
     timeout: float = 30.0,
     backoff: float = 1.0,
 ) -> Path:
-    """Fetch a file, unless it is there already.
+    """Download a file, unless it exists.
 
-    ``HF_ENDPOINT`` names a mirror of huggingface.co; ``HF_TOKEN`` is sent to huggingface.co alone, also when it
-    redirects elsewhere.
+    ``HF_ENDPOINT`` sets a mirror of huggingface.co; ``HF_TOKEN`` is only sent to huggingface.co, not after redirects.
 
     Args:
         url: ``https``, ``http`` or ``file``.
-        target: Where the file goes; its folder is made.
-        size: Its length in bytes, if known.
-        sha256: Its SHA-256, hexadecimal, if known.
-        report: Called about ten times a second.
-        retries: How often to try again after failures in a row that brought no byte.
-        timeout: Seconds without an answer or a byte after which a connection counts as broken.
-        backoff: Seconds before the second try; doubled at each further one. A server's ``Retry-After`` goes first.
+        target: Path of the file; its folder is created.
+        size: Length in bytes, if known.
+        sha256: Hexadecimal SHA-256, if known.
+        report: Called about ten times per second.
+        retries: Number of retries after consecutive failures without progress.
+        timeout: Seconds without any data after which a connection is considered broken.
+        backoff: Seconds before the first retry, doubled each time; a server's ``Retry-After`` takes precedence.
 
     Returns:
         ``target``.
 
     Raises:
-        DownloadError: If the file is not available, is not the one asked for, or does not fit on the disk. Nothing
-            lies under ``target`` then; what was received is kept for the next call, unless it is wrong.
+        DownloadError: If the file is not available, is a different one, or does not fit on the disk. ``target`` does
+            not exist then; received bytes are kept for the next call, unless they are wrong.
     """
     url = mirrored(url)
     if urlsplit(url).scheme not in ("http", "https", "file"):
@@ -83,7 +82,7 @@ def download(
     part = _Part(target, url)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        # The second one waits, and then finds the file there.
+        # A second process waits, and then finds the file.
         with locked(target.with_name(target.name + LOCK_FILE), lambda: report(part.length(), size, 0.0)):
             if not is_complete(target, size, sha256):
                 _persist(url, part, size, _Meter(report, size), retries, timeout, backoff)
@@ -98,14 +97,14 @@ def download(
 
 
 def is_complete(path: Path, size: int | None, sha256: str | None) -> bool:
-    """Whether the file is there, with the length and SHA-256 that are known of it."""
+    """Whether a file exists, with the known length and SHA-256."""
     if not path.is_file() or (size is not None and path.stat().st_size != size):
         return False
     return sha256 is None or file_sha256(path) == sha256.lower()
 
 
 class _Part:
-    """What has been received, and which version of the server's file it is of."""
+    """The received part of a file, and its version on the server."""
 
     def __init__(self, target: Path, url: str):
         self.target = target
@@ -114,14 +113,13 @@ class _Part:
         self._url = url
 
     def length(self) -> int:
-        """Bytes received."""
         try:
             return self.path.stat().st_size
         except FileNotFoundError:
             return 0
 
     def version(self) -> tuple[str, int | None] | None:
-        """Entity tag and whole length of the server's file; ``None`` if the part cannot be gone on with."""
+        """Entity tag and total length of the server's file; ``None`` if the download cannot resume."""
         try:
             state = json.loads(self._state.read_text(encoding="utf-8"))
             return (state["etag"], state["length"]) if state["url"] == self._url and self.length() else None
@@ -129,28 +127,26 @@ class _Part:
             return None
 
     def begin(self, etag: str | None, length: int | None) -> None:
-        """Note the version, if it has an entity tag, before the first byte of it."""
+        """Store the version, if it has an entity tag, before its first byte."""
         if etag:
             note = self._state.with_name(self._state.name + ".new")
             note.write_text(json.dumps({"url": self._url, "etag": etag, "length": length}), encoding="utf-8")
             note.replace(self._state)
 
     def forget(self) -> None:
-        """Drop the note of the version."""
         self._state.unlink(missing_ok=True)
 
     def discard(self) -> None:
-        """Drop all of it."""
         self.forget()
         self.path.unlink(missing_ok=True)
 
 
 class _Meter:
-    """Counts bytes and reports now and then."""
+    """Count bytes and report progress."""
 
     def __init__(self, report: ProgressReport, total: int | None):
         self._report = report
-        self._told = 0.0
+        self._reported = 0.0
         self.begin(0, total)
 
     def begin(self, done: int, total: int | None) -> None:
@@ -160,15 +156,15 @@ class _Meter:
     def add(self, count: int) -> None:
         self._done += count
         now = time.monotonic()
-        if now - self._told >= _REPORT_SECONDS:
-            self._told = now
+        if now - self._reported >= _REPORT_SECONDS:
+            self._reported = now
             self._report(self._done, self._total, (self._done - self._start) / max(now - self._began, 1e-6))
 
 
 def _persist(
     url: str, part: _Part, size: int | None, meter: _Meter, retries: int, timeout: float, backoff: float
 ) -> None:
-    """Try until the part is complete; failures after which nothing was gained are counted."""
+    """Retry until the file is complete, or fails too often without progress."""
     most, failures = part.length(), 0
     while True:
         try:
@@ -189,15 +185,15 @@ def _pause(seconds: float) -> None:
 
 
 def _receive(url: str, part: _Part, size: int | None, meter: _Meter, timeout: float) -> None:
-    """One connection: from the end of the part to the end of the file.
+    """Receive the rest of the file over one connection.
 
     Raises:
-        TransientError: If it broke off, or the server is busy.
-        DownloadError: If another try would fail the same way.
+        TransientError: If the connection broke, or the server is busy.
+        DownloadError: If a retry would not help.
     """
     start, version = part.length(), part.version()
     if version is not None and start == version[1]:
-        return  # Complete; the process was ended before it could be verified.
+        return  # Complete, but the process was killed before verification.
     try:
         response = connect(url, headers_from(start, version[0]) if version else headers_from(0, None), timeout)
     except urllib.error.HTTPError as error:
@@ -211,7 +207,7 @@ def _receive(url: str, part: _Part, size: int | None, meter: _Meter, timeout: fl
             if not is_from(response, start):
                 part.discard()
                 return _receive(url, part, size, meter, timeout)
-        elif response.status in (200, None):  # None: a file.
+        elif response.status in (200, None):  # None: a file URL.
             start = 0
         else:
             raise DownloadError(f"{url}: answered {response.status}, which is not a file", response.status)
@@ -231,7 +227,7 @@ def _receive(url: str, part: _Part, size: int | None, meter: _Meter, timeout: fl
 
 
 def _store(response: Any, part: _Part, start: int, meter: _Meter) -> None:
-    # Unbuffered: whatever is reported as received survives a kill, and a full disk is noticed at the write.
+    # Unbuffered, so that reported bytes survive a kill, and a full disk raises at the write.
     with part.path.open("ab" if start else "wb", buffering=0) as file:
         while True:
             try:
@@ -260,7 +256,7 @@ def _append(part: _Part, file: Any, chunk: bytes) -> None:
 
 
 def _check_answer(url: str, content_type: str, total: int | None, size: int | None) -> None:
-    """Refuse what cannot be the file before gigabytes of it are fetched."""
+    """Refuse a wrong file before receiving gigabytes."""
     if content_type.startswith("text/html"):
         raise DownloadError(f"{url}: answered with a web page instead of the file; open it in a browser to see why")
     if total is not None and size is not None and total != size:

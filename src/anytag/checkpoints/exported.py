@@ -1,8 +1,8 @@
-"""Exported models back into PyTorch, so that a model of which only the ONNX graphs are there can learn on.
+"""Load exported ONNX graphs into PyTorch, to continue training a model such as the shipped one.
 
-The shipped model is such a model. Its graphs keep the names of parameters, except for the matrices of linear layers,
-which export transposes, folds and stores anew; those are found as what multiplies in front of their layer's bias.
-Weights come back as exactly as they were stored: in half precision, or in 8 bits.
+Graphs keep the names of parameters, except for matrices of linear layers, which export transposes and renames; those
+are found through the bias that is added to their product. Weights are as exact as they were stored, in half precision
+or 8 bits.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from anytag.model.directory import ModelDirectory
 from anytag.nn.label_queries import TextLabelQueries
 from anytag.nn.model import RecognitionModel
 
-#: Where a graph's names stand in the whole model. Of a parameter that several graphs hold, the last one counts: the
-#: interaction encoder stores in half precision what the recognition decoder has in 8 bits.
+#: Prefixes of names in each graph and in the model. If several graphs contain a parameter, the last one counts: the
+#: interaction encoder stores in half precision what the recognition decoder stores in 8 bits.
 _GRAPHS = {
     "image_encoder": {"model.": ""},
     "label_encoder": {"queries.": "label_queries."},
@@ -31,24 +31,24 @@ _GRAPHS = {
     "interaction_encoder": {"model.": ""},
 }
 
-#: Used in training only, and therefore in no graph.
+#: Only used in training, and so not exported.
 _NEVER_EXPORTED = ("no_picture",)
 
-#: Nodes between a matrix product and the bias that is added to it: those that make 8 bits numbers again.
+#: Most nodes between a product and the addition of its bias, such as those that dequantize it.
 _LONGEST_WAY = 4
 
 
 def read_exported(directory: ModelDirectory, text_embeddings: Tensor) -> RecognitionModel:
-    """The network of an exported ``lite`` model, in eval mode.
+    """Load the network of an exported ``lite`` model, in eval mode.
 
     Args:
-        directory: With ``onnx/*.onnx`` as :func:`~anytag.export.model.export_model` writes them.
-        text_embeddings: Of the vocabulary's tags, ``[T, D]``. Exported queries are finished; what they have beyond
-            these texts becomes the tags' learned offsets again.
+        directory: With ``onnx/*.onnx`` from :func:`~anytag.export.model.export_model`.
+        text_embeddings: ``[T, D]`` of the vocabulary's tags. The learned offsets are computed from them and the
+            exported queries.
 
     Raises:
-        MissingExtraError: If the package that reads ONNX is absent.
-        ModelError: If it is of another family, or a parameter is in none of the graphs.
+        MissingExtraError: If the package that reads ONNX is not installed.
+        ModelError: If the model has another family, or a parameter is in none of the graphs.
     """
     config = directory.config
     if config.family != "lite":
@@ -65,17 +65,18 @@ def read_exported(directory: ModelDirectory, text_embeddings: Tensor) -> Recogni
     _fill(model, state, directory.path)
     labels = model.label_queries
     if isinstance(labels, TextLabelQueries) and labels.offsets is not None:
-        labels.offsets.weight.data = _offsets(labels, text_embeddings, _queries(directory))
+        queries = torch.from_numpy(directory.arrays("label_queries.safetensors")["queries"]).float()
+        labels.offsets.weight.data = _offsets(labels, text_embeddings, queries)
     return model.eval()
 
 
 def _fill(model: RecognitionModel, state: dict[str, Tensor], path: Path) -> None:
     parameters = dict(model.named_parameters(remove_duplicate=False))
     wanted = parameters | dict(model.named_buffers())
-    found = {id(wanted[name]) for name in state if name in wanted}
+    loaded = {id(wanted[name]) for name in state if name in wanted}
     optional = (*_NEVER_EXPORTED, "label_queries.offsets.weight")
     for name, tensor in wanted.items():
-        if id(tensor) not in found and name not in optional:
+        if id(tensor) not in loaded and name not in optional:
             raise ModelError(f"{path}: {name} is in none of its graphs; it was exported by another version")
     with torch.no_grad():
         for name, tensor in state.items():
@@ -83,18 +84,11 @@ def _fill(model: RecognitionModel, state: dict[str, Tensor], path: Path) -> None
                 wanted[name].copy_(tensor.reshape(wanted[name].shape))
 
 
-def _queries(directory: ModelDirectory) -> Tensor:
-    from safetensors.torch import load_file
-
-    return load_file(directory.file("label_queries.safetensors"))["queries"].float()
-
-
 @torch.no_grad()
 def _offsets(labels: TextLabelQueries, embeddings: Tensor, queries: Tensor) -> Tensor:
-    """Offsets that make these queries of these texts.
+    """Compute the offsets that give these queries for these text embeddings.
 
-    Layer normalization forgets mean and scale, so they cannot be recovered; those of the texts' own projections stand
-    in for them, which is where training left offsets out.
+    Layer normalization loses mean and scale, so those of the texts' projections without offsets are used.
     """
     projected = labels.projection(embeddings * embeddings.shape[-1] ** 0.5)
     norm: nn.LayerNorm = labels.norm
@@ -104,7 +98,7 @@ def _offsets(labels: TextLabelQueries, embeddings: Tensor, queries: Tensor) -> T
 
 
 def _parameters(path: Path) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    """Names and values of a graph's parameters, as PyTorch has them."""
+    """Names and values of a graph's parameters, as in PyTorch."""
     with needs_extra("Training an exported model", "export"):
         import onnx
     from onnx import numpy_helper
@@ -117,7 +111,7 @@ def _parameters(path: Path) -> Iterator[tuple[str, NDArray[np.float32]]]:
         if array.dtype.kind == "f":
             yield name, array.astype(np.float32)
     for node in graph.node:
-        # Of parameters that are alike, export keeps one.
+        # Export stores equal parameters once.
         if node.op_type == "Identity" and node.input[0] in raw:
             raw[node.output[0]] = raw[node.input[0]]
             yield node.output[0], raw[node.input[0]].astype(np.float32)
@@ -132,7 +126,7 @@ def _parameters(path: Path) -> Iterator[tuple[str, NDArray[np.float32]]]:
 
 
 def _matrix_before(output: str, made_by: dict[str, Any], raw: dict[str, NDArray[Any]]) -> NDArray[np.float32] | None:
-    """The constant that a value was multiplied by, ``[in, out]``; ``None`` if it comes from elsewhere."""
+    """The constant matrix ``[in, out]`` of the product that gives a value; ``None`` if there is none."""
     for _ in range(_LONGEST_WAY):
         node = made_by.get(output)
         if node is None:

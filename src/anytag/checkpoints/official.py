@@ -1,32 +1,33 @@
-"""The checkpoints that the authors of Tag2Text, RAM and RAM++ published, with all that belongs to them.
+"""Official checkpoints of Tag2Text, RAM and RAM++, and the lists that belong to them.
 
-Homes: the authors' repositories on Hugging Face, and their code's repository at its last commit. Every home is in the
-README of https://github.com/xinyu1205/recognize-anything.
+They are in the authors' repositories on Hugging Face, and in their code's repository at its last commit, as listed in
+the README of https://github.com/xinyu1205/recognize-anything.
 
-SHA-256 and length are pinned where several independent public sources agree on them or one names them as the
-publisher's. Where they are missing, :func:`resolve` counts the lines of a list instead. To fill one in, ask the hub::
+SHA-256 and length are pinned if several independent public sources agree on them, or one attributes them to the
+publisher. Otherwise :func:`resolve` counts the lines of a list. To look one up, ask the hub::
 
     curl -sI https://huggingface.co/REPOSITORY/resolve/main/FILE | grep -i x-linked    # SHA-256 (etag) and length
 
-or, for the lists, fetch them at :data:`COMMIT` and run ``sha256sum``.
+or, for the lists, download them at :data:`COMMIT` and run ``sha256sum``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from anytag.checkpoints.downloads import download, is_complete
 from anytag.errors import UsageError
 from anytag.foundations.http import HUB, DownloadError
 
-#: The commit of the official code that everything here was compared with.
+#: The commit of the official code that this project was compared with.
 COMMIT = "7cb804a8609e9f4b1a50b7f31436d2df40bb9481"
 
 _LISTS = f"https://raw.githubusercontent.com/xinyu1205/recognize-anything/{COMMIT}/ram/data"
 _PLUS = f"{HUB}/xinyu1205/recognize-anything-plus-model/resolve/main"
-#: RAM and Tag2Text: the demonstration that the README links first, then the authors' model repository.
+#: For RAM and Tag2Text: the demo that the README links first, then the authors' model repository.
 _BASE = (
     f"{HUB}/spaces/xinyu1205/Recognize_Anything-Tag2Text/resolve/main",
     f"{HUB}/xinyu1205/recognize_anything_model/resolve/main",
@@ -38,11 +39,11 @@ class OfficialFile:
     """An official file.
 
     Attributes:
-        role: What it is for: ``checkpoint``, ``tags``, ``tags_zh`` or ``thresholds``.
-        homes: Addresses, the best first; the next is asked where one does not have it.
-        about: Length in bytes, roughly; for people.
-        size: Length in bytes, exactly, if published.
-        sha256: SHA-256, hexadecimal, if published.
+        role: ``checkpoint``, ``tags``, ``tags_zh`` or ``thresholds``.
+        homes: URLs in order of preference.
+        about: Approximate length in bytes, for display.
+        size: Exact length in bytes, if published.
+        sha256: Hexadecimal SHA-256, if published.
         lines: Number of lines of a list.
     """
 
@@ -55,7 +56,6 @@ class OfficialFile:
 
     @property
     def name(self) -> str:
-        """File name."""
         return self.homes[0].rpartition("/")[2]
 
 
@@ -64,9 +64,9 @@ class OfficialModel:
     """An official model.
 
     Attributes:
-        name: What ``anytag pull`` calls it; also the family's name.
-        title: What its authors call it.
-        summary: What it is, in a line.
+        name: Name for ``anytag pull``, and the family.
+        title: The authors' name for it.
+        summary: One-line description.
         files: Its files.
     """
 
@@ -77,11 +77,11 @@ class OfficialModel:
 
     @property
     def about(self) -> int:
-        """Bytes to fetch for conversion, roughly."""
+        """Approximate download in bytes."""
         return sum(file.about for file in self.files)
 
 
-# Line counts: counted in the official files at COMMIT. No SHA-256 of these lists was found in public.
+# Line counts are those of the official files at COMMIT. No published SHA-256 of these lists was found.
 _RAM_LISTS = (
     OfficialFile("tags", (f"{_LISTS}/ram_tag_list.txt",), about=42_000, lines=4585),
     OfficialFile("tags_zh", (f"{_LISTS}/ram_tag_list_chinese.txt",), about=50_000, lines=4585),
@@ -103,7 +103,7 @@ MODELS: dict[str, OfficialModel] = {
                     size=4_478_705_095,
                     sha256="4ce96f0ce98f940a6680d567f66a38ccc9ca8c4e638e5f5c5c2e881a0e3502ac",
                 ),
-                # Neither thresholds nor Chinese names: the official code has 0.68 for all but three tags, in its code.
+                # No thresholds or Chinese names: the official code sets 0.68 for all but three tags.
                 OfficialFile("tags", (f"{_LISTS}/tag2text_ori_tag_list.txt",), about=30_000, lines=3429),
             ),
         ),
@@ -115,7 +115,7 @@ MODELS: dict[str, OfficialModel] = {
                 OfficialFile(
                     "checkpoint",
                     tuple(f"{home}/ram_swin_large_14m.pth" for home in _BASE),
-                    # One public list says 5,625,634,877 bytes; as it misprints its neighbor's, it is not pinned.
+                    # One public list has 5,625,634,877 bytes, but another length in it is wrong, so it is not pinned.
                     about=5_625_635_000,
                     sha256="15c729c793af28b9d107c69f85836a1356d76ea830d4714699fb62e55fcc08ed",
                 ),
@@ -140,12 +140,12 @@ MODELS: dict[str, OfficialModel] = {
     )
 }
 
-#: Receives the file that is on its way, bytes done, bytes in all and bytes a second.
+#: Receives the file, bytes received, total bytes and bytes per second.
 FileReport = Callable[[OfficialFile, int, int | None, float], None]
 
 
 def find_official(name: str) -> OfficialModel:
-    """The model of that name.
+    """Find a model by name.
 
     Raises:
         UsageError: If there is none.
@@ -156,11 +156,7 @@ def find_official(name: str) -> OfficialModel:
 
 
 def refuse_clip(family: str) -> None:
-    """Let CLIP be given only to models that read texts.
-
-    Raises:
-        UsageError: If a family has no use for it.
-    """
+    """Raise :class:`UsageError` for a family that does not use CLIP."""
     if family == "tag2text":
         raise UsageError("Tag2Text knows its own tags only, so it has no use for CLIP; leave it out")
 
@@ -173,21 +169,21 @@ def resolve(
     *,
     report: FileReport = lambda file, done, total, rate: None,
 ) -> dict[str, Path]:
-    """Have a model's files, fetching what is not there.
+    """Download the files of a model, unless they exist.
 
     Args:
         name: A name in :data:`MODELS`.
         cache_dir: Folder for the files, under their official names.
-        offline: Use what is in the folder, and never the network.
-        base_urls: Other addresses for beginnings of addresses, such as ``{"https://huggingface.co": mirror}``.
-        report: Called about ten times a second while a file is on its way.
+        offline: Only use files in the folder.
+        base_urls: Replacements for prefixes of URLs, such as ``{"https://huggingface.co": mirror}``.
+        report: Called about ten times per second during downloads.
 
     Returns:
-        Role to path.
+        Paths by role.
 
     Raises:
-        UsageError: If there is no such model, or offline and a file is missing or not the official one.
-        DownloadError: If a file is not available or is not what it should be.
+        UsageError: If there is no such model, or a file is missing or not the official one in offline mode.
+        DownloadError: If a file is not available or wrong.
     """
     files = list(find_official(name).files)
     paths = {file.role: cache_dir / file.name for file in files}
@@ -200,15 +196,14 @@ def resolve(
 
 
 def _fetch(file: OfficialFile, target: Path, base_urls: Mapping[str, str], report: FileReport) -> None:
-    def tell(done: int, total: int | None, rate: float) -> None:
-        report(file, done, total, rate)
-
     for number, home in enumerate(file.homes, 1):
         try:
-            download(_rebased(home, base_urls), target, size=file.size, sha256=file.sha256, report=tell)
+            download(
+                _rebased(home, base_urls), target, size=file.size, sha256=file.sha256, report=partial(report, file)
+            )
             break
         except DownloadError as error:
-            # Gone, renamed or closed: the next home may have it. Everything else would be no better there.
+            # Gone, renamed or closed: the next one may have it. Other errors would recur there.
             if error.status not in (401, 403, 404, 410) or number == len(file.homes):
                 raise
     if (fault := _fault(file, target)) is not None:
@@ -238,7 +233,7 @@ def _require(files: list[OfficialFile], folder: Path) -> None:
 
 
 def _fault(file: OfficialFile, path: Path) -> str | None:
-    """What is wrong with a list that has no pinned SHA-256."""
+    """What is wrong with a list without a pinned SHA-256; ``None`` if nothing is."""
     if file.lines is None:
         return None
     try:

@@ -1,6 +1,6 @@
-"""The official Tag2Text, RAM and RAM++ checkpoints: what their names mean here, and what sizes they have.
+"""Map parameter names of official Tag2Text, RAM and RAM++ checkpoints, and infer their configs.
 
-Every official name is either mapped, or known and left out for a reason; anything else is an error.
+Every official name is either mapped or known and dropped for a reason; anything else is an error.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ Shape = tuple[int, ...]
 
 FAMILIES: tuple[Family, ...] = ("tag2text", "ram", "ram_plus")
 
-#: Official names (as patterns) that have no place here, and why.
+#: Patterns of official names that are not loaded, and why.
 LEFT_OUT = {
-    r"visual_encoder\..*\.(relative_position_index|attn_mask)": "a table that follows from the window's size",
+    r"visual_encoder\..*\.(relative_position_index|attn_mask)": "computed from the window's size",
     r".*\.embeddings\.position_ids": "the numbers 0, 1, 2, ...",
     r"text_decoder\.cls\.predictions\.decoder\.(weight|bias)": "tied to the word embeddings and to predictions.bias",
     r"tag_encoder\.encoder\.layer\.[01]\.(crossattention|intermediate|output)\..*": "tied to the tagging head",
@@ -75,13 +75,13 @@ _SINGLE = {
 
 
 def official_key(name: str) -> str | None:
-    """The name of an official parameter in :class:`~anytag.nn.model.RecognitionModel`.
+    """Rename an official parameter to its name in :class:`~anytag.nn.model.RecognitionModel`.
 
     Returns:
-        The name; ``None`` if the parameter is left out (:data:`LEFT_OUT` says why).
+        The name; ``None`` if the parameter is not loaded (:data:`LEFT_OUT`).
 
     Raises:
-        ModelError: If the name is not one of the official models'.
+        ModelError: If the name is unknown.
     """
     if any(re.fullmatch(pattern, name) for pattern in LEFT_OUT):
         return None
@@ -113,14 +113,14 @@ def _layer_key(inner: str, name: str) -> str:
 
 @dataclass(frozen=True)
 class Geometry:
-    """What a checkpoint's tensors do not tell of its model; the defaults are those of the official models.
+    """Sizes that cannot be inferred from a checkpoint's tensors; the defaults are those of the official models.
 
     Attributes:
-        image_size: Side of its pictures, in pixels, where no table tells it; ``None``: 32 times Swin's window.
+        image_size: Resolution in pixels, if no table determines it; ``None``: 32 times Swin's window.
         recognition_heads: Heads of the recognition decoder.
-        text_heads: Heads of the text parts; ``None``: one for every 64 channels.
-        prompt: What every caption starts with.
-        tag_length: Word pieces that tag lists are padded to.
+        text_heads: Heads of the text parts; ``None``: one per 64 channels.
+        prompt: Start of every caption.
+        tag_length: Word pieces to which tag lists are padded.
     """
 
     image_size: int | None = None
@@ -131,7 +131,7 @@ class Geometry:
 
 
 def guess_family(shapes: Mapping[str, Shape]) -> Family:
-    """The family that a state dict's names belong to."""
+    """The family of a state dict, by its names."""
     if "reweight_scale" in shapes:
         return "ram_plus"
     return "tag2text" if "label_embed.weight" in shapes else "ram"
@@ -144,18 +144,17 @@ def official_config(
     tags: int,
     geometry: Geometry | None = None,
 ) -> ModelConfig:
-    """The config of an official model, read off the shapes of its parameters.
+    """Infer the config of an official model from the shapes of its parameters.
 
     Args:
         family: ``tag2text``, ``ram`` or ``ram_plus``.
-        shapes: Official name to shape.
-        name: What the model will be called.
+        shapes: Shapes by official name.
+        name: Name of the model.
         tags: Length of the tag list.
-        geometry: What shapes do not tell; ``None``: as in the models that the authors published.
+        geometry: Sizes that shapes do not determine; ``None``: those of the official models.
 
     Raises:
-        ModelError: If the parameters are those of another family, some are missing, or the tag list has another
-            length.
+        ModelError: If the parameters belong to another family, some are missing, or the tag list has another length.
     """
     geometry = geometry or Geometry()
     if family not in FAMILIES:
@@ -213,8 +212,7 @@ def official_config(
 
 
 def _count(shapes: Mapping[str, Shape], pattern: str) -> int:
-    found = {int(match[1]) for name in shapes if (match := re.match(pattern, name))}
-    return max(found, default=-1) + 1
+    return 1 + max((int(match[1]) for name in shapes if (match := re.match(pattern, name))), default=-1)
 
 
 def _swin_config(shapes: Mapping[str, Shape], projected: bool, image_size: int | None) -> ImageEncoderConfig:
@@ -223,7 +221,7 @@ def _swin_config(shapes: Mapping[str, Shape], projected: bool, image_size: int |
     tables = [shapes.get(f"{prefix}.{stage}.blocks.0.attn.relative_position_bias_table") for stage in range(stages)]
     if not stages or None in tables or "visual_encoder.patch_embed.proj.weight" not in shapes:
         raise ModelError("the checkpoint has no Swin image encoder (visual_encoder.*); it is not an official model")
-    # A table's side is 2 x window - 1, and the first stage's is never cut down to a smaller map.
+    # A table's side is 2 x window - 1, and the first stage's window is never reduced to a smaller grid.
     windows = [(round(table[0] ** 0.5) + 1) // 2 for table in tables if table]
     swin = SwinConfig(
         width=shapes["visual_encoder.patch_embed.proj.weight"][0],
@@ -237,18 +235,18 @@ def _swin_config(shapes: Mapping[str, Shape], projected: bool, image_size: int |
             f"the checkpoint's tables are those of pictures of {side} px, not {image_size}; leave --image-size out, "
             "and give --resolution to convert it for another side"
         )
-    # Where nothing tells: the official models look at pictures of 32 windows' width, 224 px with 7, 384 px with 12.
+    # The official models have a resolution of 32 windows: 224 px with 7, 384 px with 12.
     return encoder_of(swin, side or image_size or 32 * windows[0], projected)
 
 
 def _picture_side(shapes: Mapping[str, Shape], prefix: str, windows: Sequence[int]) -> int | None:
-    """The side of the pictures that a Swin was trained with, in pixels; ``None`` if its tables do not tell."""
+    """The resolution that a Swin was trained with, in pixels; ``None`` if its tables do not determine it."""
     for stage, window in enumerate(windows):
         cell = 4 * 2**stage
         if mask := shapes.get(f"{prefix}.{stage}.blocks.1.attn_mask"):
-            return round(mask[0] ** 0.5) * window * cell  # Shifted windows have a mask each.
+            return round(mask[0] ** 0.5) * window * cell  # One mask per shifted window.
         if window < windows[0]:
-            return window * cell  # A window is cut down to a map that is smaller than itself.
+            return window * cell  # Windows are reduced to smaller grids.
     return None
 
 

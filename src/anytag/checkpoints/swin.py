@@ -1,7 +1,7 @@
-"""Public Swin Transformers: what their names mean here, and position tables of other windows.
+"""Load public Swin Transformers, and resize position tables to other windows.
 
-Names come in two layouts: that of Microsoft's own files, which the official Tag2Text, RAM and RAM++ checkpoints
-share, and that of the ``transformers`` library.
+Parameters have names in one of two layouts: Microsoft's, which the official Tag2Text, RAM and RAM++ checkpoints share,
+or that of the ``transformers`` library.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from anytag.checkpoints.weight_files import read_weights
+from anytag.checkpoints.weight_files import map_parameters, read_weights
 from anytag.errors import ModelError
 from anytag.nn.swin import SwinTransformer
 
-#: Official names (as patterns) that have no place here, and why.
+#: Patterns of official names that are not loaded, and why.
 LEFT_OUT = {
-    r".*\.(relative_position_index|attn_mask)": "a table that follows from the window's size",
+    r".*\.(relative_position_index|attn_mask)": "computed from the window's size",
     r"(head|classifier)\..*": "the ImageNet classifier",
-    r"(swin\.)?embeddings\.mask_token": "for pre-training with hidden patches only",
+    r"(swin\.)?embeddings\.mask_token": "only for masked pre-training",
 }
 
 _PARTS = {
@@ -53,21 +53,21 @@ _BLOCK_PARTS = {
     "output.dense": "feed_forward.output",
 }
 
-_TABLES = ("attn.relative_position_bias_table", "attention.self.relative_position_bias_table")
+_POSITION_TABLES = ("attn.relative_position_bias_table", "attention.self.relative_position_bias_table")
 
 
 def swin_key(name: str) -> str | None:
-    """The name of a public Swin's parameter in :class:`~anytag.nn.swin.SwinTransformer`.
+    """Rename a parameter of a public Swin to its name in :class:`~anytag.nn.swin.SwinTransformer`.
 
     Args:
-        name: In either layout. ``transformers`` keeps queries, keys and values apart; here they are one parameter,
-            which :func:`load_swin_backbone` puts together under the name ``attention.self.query_key_value``.
+        name: In either layout; separate queries, keys and values of ``transformers`` under the fused name
+            ``attention.self.query_key_value``.
 
     Returns:
-        The name; ``None`` if the parameter is left out (:data:`LEFT_OUT` says why).
+        The name; ``None`` if the parameter is not loaded (:data:`LEFT_OUT`).
 
     Raises:
-        ModelError: If no Swin has a parameter of that name.
+        ModelError: If the name is unknown.
     """
     if any(re.fullmatch(pattern, name) for pattern in LEFT_OUT):
         return None
@@ -76,7 +76,7 @@ def swin_key(name: str) -> str | None:
         stage, block, rest = match[1] or "", match[2] or "", match[3]
         part, _, leaf = rest.rpartition(".")
         parts = _BLOCK_PARTS if block else _STAGE_PARTS if stage else _PARTS
-        if block and rest in _TABLES:
+        if block and rest in _POSITION_TABLES:
             return f"{stage}{block}attention.position_table"
         if part in parts and leaf in ("weight", "bias") and bool(stage) >= bool(block):
             return f"{stage}{block}{parts[part]}.{leaf}"
@@ -84,39 +84,24 @@ def swin_key(name: str) -> str | None:
 
 
 def load_swin_backbone(path: Path, encoder: SwinTransformer) -> None:
-    """Fill an encoder with public weights; it is left alone unless every parameter fits.
-
-    Position tables of another window are resized.
+    """Load public weights into an encoder, in place, if every parameter fits; position tables are resized.
 
     Args:
-        path: A ``.pth`` file as Microsoft publishes it, or a ``.safetensors`` file or directory of ``transformers``.
-        encoder: Changed in place.
+        path: A ``.pth`` file from Microsoft, or a ``.safetensors`` file or folder of ``transformers``.
+        encoder: Unchanged if there is an error.
 
     Raises:
-        ModelError: If the file cannot be read, or a parameter is missing, unexpected or misshapen; the message
-            names it.
+        ModelError: If the file cannot be read, or a parameter is missing, unexpected or has the wrong shape.
     """
     expected = dict(encoder.named_parameters())
-    ready: dict[str, Tensor] = {}
     state = read_weights(path)
+
+    def adapt(official: str, tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
+        return fit_position_table(tensor, shape) if official.endswith(_POSITION_TABLES) else tensor
+
     try:
-        for official, tensor in _fuse(state).items():
-            name = swin_key(official)
-            if name is None:
-                continue
-            if name not in expected:
-                raise ModelError(f"{official}: an encoder of these sizes has no such parameter")
-            if name in ready:
-                raise ModelError(f"{official}: a second parameter for {name}")
-            shape = tuple(expected[name].shape)
-            if name.endswith(".position_table") and tensor.dim() == 2 and tensor.shape[0] != shape[0]:
-                tensor = resize_position_table(tensor, _window(shape[0]))
-            if tuple(tensor.shape) != shape:
-                raise ModelError(f"{official}: has the shape {tuple(tensor.shape)}, but {shape} is expected")
-            ready[name] = tensor
-        if missing := sorted(expected.keys() - ready.keys()):
-            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-            raise ModelError(f"lacks {missing[0]}{more} (by the names used here); the weights are of another size")
+        shapes = {name: tuple(parameter.shape) for name, parameter in expected.items()}
+        ready = map_parameters(_fuse(state), shapes, swin_key, adapt, "an encoder")
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error
     with torch.no_grad():
@@ -125,7 +110,7 @@ def load_swin_backbone(path: Path, encoder: SwinTransformer) -> None:
 
 
 def _fuse(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Put the separate queries, keys and values of ``transformers`` together."""
+    """Concatenate the separate queries, keys and values of ``transformers``."""
     fused: dict[str, Tensor] = {}
     for name, tensor in state.items():
         match = re.fullmatch(r"(.*\.attention\.self\.)(?:query|key|value)\.(weight|bias)", name)
@@ -139,39 +124,46 @@ def _fuse(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return fused
 
 
-def resize_position_table(table: Tensor, window: int) -> Tensor:
-    """A position table for windows of another size, as BEiT and the official code resize it.
+def fit_position_table(table: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Resize a position table to a shape, if only the window differs."""
+    if tuple(table.shape) == shape or table.dim() != 2 or table.shape[0] == shape[0]:
+        return table
+    return resize_position_table(table, _window(shape[0]))
 
-    Relative positions near 0 matter most, so the known ones are spread as a geometric progression: 1, 1 + q,
-    1 + q + q^2, ... to either side of 0, with the q (1.01 to 1.5) that makes the outermost reach the new table's
-    edge. A bicubic spline through them gives the new positions; beyond its ends the edge value holds.
+
+def resize_position_table(table: Tensor, window: int) -> Tensor:
+    """Resize a position table to windows of another size, like BEiT and the official code.
+
+    Relative positions near 0 matter most, so the old ones are spaced as a geometric progression: 1, 1 + q,
+    1 + q + q^2, ... to either side of 0, with the q (1.01 to 1.5) for which the outermost reach the edge of the new
+    table. A bicubic spline through them gives the new values; beyond its ends the edge value is used.
 
     Args:
         table: ``[(2 v - 1)^2, heads]``, for windows of side v of at least 3.
         window: New side.
 
     Returns:
-        ``[(2 * window - 1)^2, heads]``, of the same type; ``table`` itself if the window is the same.
+        ``[(2 * window - 1)^2, heads]``; ``table`` itself if the window is the same.
 
     Raises:
-        ModelError: If the table is none of square windows, or too small for a cubic spline.
+        ModelError: If the table is not one of square windows, or too small for a cubic spline.
     """
-    known = _window(table.shape[0])
-    if known == window:
+    old = _window(table.shape[0])
+    if old == window:
         return table
-    if known < 3:
-        raise ModelError(f"position tables of windows of {known} are too small to be resized; at least 3 is needed")
-    positive = np.cumsum(_ratio(known - 1, window - 1) ** np.arange(known - 1))
+    if old < 3:
+        raise ModelError(f"position tables of windows of {old} are too small to be resized; at least 3 is needed")
+    positive = np.cumsum(_ratio(old - 1, window - 1) ** np.arange(old - 1))
     points = np.concatenate([-positive[::-1], [0.0], positive])
     spline = _spline(points, np.arange(1.0 - window, window))
-    side = 2 * known - 1
+    side = 2 * old - 1
     values = table.detach().double().cpu().numpy().reshape(side, side, -1)
     resized = np.einsum("ai,ijh,bj->abh", spline, values, spline, optimize=True)
     return torch.from_numpy(resized.reshape(-1, table.shape[1])).to(table)
 
 
 def _window(rows: int) -> int:
-    """Side of the windows that a position table of so many rows is for."""
+    """Side of the windows of a position table, by its number of rows."""
     side = math.isqrt(rows)
     if side * side != rows or side % 2 == 0:
         raise ModelError(f"a position table of {rows} rows is not one of square windows")
@@ -191,17 +183,14 @@ def _ratio(count: int, reach: int) -> float:
 
 
 def _spline(points: NDArray[np.float64], targets: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Matrix that takes values at ``points`` to those of the cubic spline through them at ``targets``.
+    """Matrix ``[m, n]`` that interpolates values at ``points`` by a cubic spline, evaluated at ``targets``.
 
-    Its second derivatives at the points solve the usual tridiagonal system; the ends are closed by "not a knot":
-    the third derivative does not jump at the second and the last but one point.
+    Second derivatives at the points solve the usual tridiagonal system, with "not-a-knot" boundary conditions: the
+    third derivative is continuous at the second and the last but one point.
 
     Args:
         points: ``[n]``, ascending, at least 4.
-        targets: ``[m]``; those outside are taken as the nearest end.
-
-    Returns:
-        ``[m, n]``.
+        targets: ``[m]``, clipped to the range of the points.
     """
     count, steps = len(points), np.diff(points)
     slopes = np.diff(np.eye(count), axis=0) / steps[:, None]

@@ -1,4 +1,4 @@
-"""The official models' tag lists as vocabularies."""
+"""Turn the tag lists of official models into vocabularies."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from anytag.language.tags.kinds import guess_kinds
 from anytag.model.families import THRESHOLDS
 from anytag.model.vocabulary import TagVocabulary, VocabularyTag
 
-#: Tags of Tag2Text's own list that its authors leave out of every result: counts and vague words, by place and name.
+#: Tags, by position and name, that the authors of Tag2Text drop from all results: counts and vague words.
 TAG2TEXT_LEFT_OUT = {
     127: "quarter", 2961: "back", 3351: "two", 3265: "three", 3338: "four", 3355: "five", 3359: "one",
 }  # fmt: skip
 
-#: Tags of that list with a threshold of their own.
+#: Tags of that list with a separate threshold.
 TAG2TEXT_STRICTER = {1167: "woman", 2701: "person", 2828: "man"}
 
-#: Thresholds are exceeded, never met, in the official code; a score of 1 must not meet one of 1.
+#: In the official code scores must exceed thresholds, so a score of 1 must not reach a threshold of 1.
 _NEVER = math.nextafter(1.0, 2.0)
 
 
 def read_list(path: Path, what: str) -> list[str]:
-    """Lines of a UTF-8 file without outer blanks; blank lines at the end are not entries.
+    """Read the stripped lines of a UTF-8 file, without blank lines at the end.
 
     Raises:
         ModelError: If the file is missing, not text, empty, or has a blank line before its end.
@@ -51,17 +51,17 @@ def official_vocabulary(
     thresholds: Sequence[str] | None = None,
     thresholds_from: str | None = None,
 ) -> TagVocabulary:
-    """A vocabulary whose ids are places in the official list.
+    """Create a vocabulary whose ids are positions in the official list.
 
-    Kinds are not in the list: they are guessed from the words; of two entries with one name each is a sense of its
-    own ("train", "to train"), so they get different kinds.
+    Kinds are guessed from the words. Two entries with the same name are different senses ("train", "to train"), so they
+    get different kinds.
 
     Args:
-        family: Decides thresholds where none are given.
+        family: Determines default thresholds.
         names: The list.
-        chinese: Chinese names, as many.
-        thresholds: Numbers as text, as many.
-        thresholds_from: Where they come from.
+        chinese: Chinese names, one per tag.
+        thresholds: Numbers as text, one per tag.
+        thresholds_from: Origin of the thresholds.
 
     Raises:
         ModelError: If lists differ in length, or a threshold is not a number between 0 and 1.

@@ -1,11 +1,11 @@
-"""Files of weights and settings as their authors publish them, read without running any code that they may hold."""
+"""Read public files of weights and settings, without running code that they may contain."""
 
 from __future__ import annotations
 
 import json
 import pickle
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,15 @@ from torch import Tensor
 from anytag.errors import ModelError, first_line
 from anytag.foundations.stand_in_files import stand_in
 
-#: How files that PyTorch has saved begin: zip archives, and the pickles of before 1.6.
+#: First bytes of PyTorch's files: zip archives, and pickles from before version 1.6.
 _BEGINNINGS = (b"PK", b"\x80\x02")
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """The state dict of a ``.pth`` file, mapped into memory where its format allows.
+    """Load the state dict of a ``.pth`` file, memory-mapped if its format allows.
 
     Raises:
-        ModelError: As :func:`read_pickled`, or if there are no weights.
+        ModelError: As :func:`read_pickled`, or if it contains no state dict.
     """
     content = read_pickled(path)
     state = content.get("model", content) if isinstance(content, Mapping) else None
@@ -35,10 +35,10 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
 
 
 def read_pickled(path: Path) -> Any:
-    """What PyTorch has saved in a file, mapped into memory where its format allows.
+    """Load a file of PyTorch, memory-mapped if its format allows.
 
     Raises:
-        ModelError: If the file is missing, truncated, or holds anything but tensors and plain data.
+        ModelError: If the file is missing, truncated, or contains anything but tensors and plain data.
     """
     if not path.is_file():
         raise ModelError(f"{path}: {'not a file' if path.exists() else 'no such file'}")
@@ -50,7 +50,7 @@ def read_pickled(path: Path) -> Any:
         what = "empty" if not head else "not a PyTorch checkpoint"
         raise ModelError(f"{path}: {what}; give the .pth file as it was downloaded")
     try:
-        # The older format, which is not a zip archive, cannot be mapped.
+        # The old format, not a zip archive, cannot be memory-mapped.
         return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         raise ModelError(
@@ -62,7 +62,7 @@ def read_pickled(path: Path) -> Any:
 
 
 def read_settings(path: Path) -> dict[str, Any]:
-    """A JSON object of a directory of ``transformers``.
+    """Read a JSON object from a folder of ``transformers``.
 
     Raises:
         ModelError: If it is missing or damaged.
@@ -80,10 +80,10 @@ def read_settings(path: Path) -> dict[str, Any]:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """The state dict of any public file: ``.pth``, ``.safetensors``, or a folder of ``transformers``.
+    """Load the state dict of a ``.pth`` or ``.safetensors`` file, or of a folder of ``transformers``.
 
     Raises:
-        ModelError: As :func:`read_checkpoint`, or if a folder has no weights in one file.
+        ModelError: As :func:`read_checkpoint`, or if a folder has no single file of weights.
     """
     if path.is_dir():
         files = [path / name for name in ("model.safetensors", "pytorch_model.bin") if (path / name).exists()]
@@ -98,3 +98,43 @@ def read_weights(path: Path) -> dict[str, Tensor]:
                 raise ModelError(f"{path}: {instead}") from None
             raise ModelError(f"{path}: truncated, altered or missing ({error})") from error
     return read_checkpoint(path)
+
+
+def map_parameters(
+    state: Mapping[str, Tensor],
+    expected: Mapping[str, tuple[int, ...]],
+    rename: Callable[[str], str | None],
+    adapt: Callable[[str, Tensor, tuple[int, ...]], Tensor],
+    model: str,
+) -> dict[str, Tensor]:
+    """Rename a public state dict to the names of a module, and check it.
+
+    Args:
+        state: Tensors by official name.
+        expected: Shapes by the module's names.
+        rename: Returns the module's name of an official one; ``None`` to drop the tensor.
+        adapt: Changes a tensor, given its official name, to the expected shape if that is possible.
+        model: The module in messages.
+
+    Raises:
+        ModelError: If a parameter is missing, unexpected or has the wrong shape.
+    """
+    mapped: dict[str, Tensor] = {}
+    for official, tensor in state.items():
+        name = rename(official)
+        if name is None:
+            continue
+        if name in mapped:
+            raise ModelError(f"{official}: the weights have {name} under two names, so it is unclear which counts")
+        if name not in expected:
+            raise ModelError(f"{official}: {model} of these sizes has no such parameter")
+        tensor = adapt(official, tensor, expected[name])
+        if tuple(tensor.shape) != expected[name]:
+            raise ModelError(f"{official}: has the shape {tuple(tensor.shape)}, but {expected[name]} is expected")
+        mapped[name] = tensor
+    if missing := sorted(expected.keys() - mapped.keys()):
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise ModelError(
+            f"the weights lack {missing[0]}{more} (by the names used here); they are incomplete or of another size"
+        )
+    return mapped

@@ -46,46 +46,6 @@ class Caption:
     covered: tuple[VocabularyTag, ...]
 
 
-class _LiteLanguage:
-    """Pruned word pieces; a tag list starts with a token for given or for predicted tags."""
-
-    def __init__(self, tokenizer: CaptionTokenizer, limit: int):
-        self.tokenizer, self.limit = tokenizer, limit
-        self.pad_id, self.end_id, self.banned_ids = tokenizer.pad_id, tokenizer.end_id, tokenizer.special_ids
-
-    def prompt(self) -> list[int]:
-        return [self.tokenizer.start_id]
-
-    def tag_list(self, names: Sequence[str], given: bool) -> list[int]:
-        return self.tokenizer.join_tags([self.tokenizer.encode(name) for name in names], given, self.limit)
-
-    def text(self, ids: Sequence[int]) -> str:
-        return self.tokenizer.decode(ids)
-
-    def pieces(self) -> dict[str, int]:
-        return self.tokenizer.pieces
-
-
-class _OfficialLanguage:
-    """BERT's word pieces, with the tag lists and prompt of the official Tag2Text."""
-
-    def __init__(self, tokenizer: OfficialTokenizer):
-        self.tokenizer = tokenizer
-        self.pad_id, self.end_id, self.banned_ids = tokenizer.pad_id, tokenizer.end_id, ()
-
-    def prompt(self) -> list[int]:
-        return self.tokenizer.encode_prompt()
-
-    def tag_list(self, names: Sequence[str], given: bool) -> list[int]:
-        return self.tokenizer.encode_tags(names)
-
-    def text(self, ids: Sequence[int]) -> str:
-        return self.tokenizer.decode_caption(ids)
-
-    def pieces(self) -> dict[str, int]:
-        return self.tokenizer.pieces
-
-
 class Captioner:
     """Writes captions for one model.
 
@@ -112,10 +72,11 @@ class Captioner:
         self.vocabulary = directory.vocabulary
         self.backend, self.texts = backend, texts
         path, sizes = directory.file("tokenizer.json"), self.captioner_config
-        self.language = (
-            _OfficialLanguage(OfficialTokenizer.load(path, sizes.prompt, sizes.tag_length))
+        self.tag_limit = sizes.positions
+        self.tokenizer: CaptionTokenizer | OfficialTokenizer = (
+            OfficialTokenizer.load(path, sizes.prompt, sizes.tag_length)
             if sizes.tokenizer == "bert"
-            else _LiteLanguage(CaptionTokenizer.load(path), sizes.positions)
+            else CaptionTokenizer.load(path)
         )
         self._coverage = TagCoverage(self.vocabulary)
 
@@ -225,20 +186,25 @@ class Captioner:
 
         Tags with a margin below ``support`` ``[tags]`` are not mentioned; ``None``: all words are allowed.
         """
-        language = self.language
+        tokenizer, names = self.tokenizer, [tag.name for tag in tags]
+        banned: tuple[int, ...] = ()
+        if isinstance(tokenizer, OfficialTokenizer):
+            tag_list, prompt = tokenizer.encode_tags(names), tokenizer.encode_prompt()
+        else:
+            tag_list = tokenizer.join_tags([tokenizer.encode(name) for name in names], given, self.tag_limit)
+            prompt, banned = [tokenizer.start_id], tokenizer.special_ids
         # One picture at a time, so tag lists need no padding; the decoder is fast enough at 1,000 tokens per second.
-        ids = np.array([language.tag_list([tag.name for tag in tags], given)], np.int64)
-        step = self.backend.fuse(ids, features, options.rows_per_picture)
+        step = self.backend.fuse(np.array([tag_list], np.int64), features, options.rows_per_picture)
         if margins is not None and (self.config.decoding.agreement or support is not None):
             step = self._adjust_words(step, margins, tags if given else (), support)
         [captions] = generate_several(
             step,
-            np.array(language.prompt(), np.int64),
+            np.array(prompt, np.int64),
             num_pictures=1,
-            eos_id=language.end_id,
-            pad_id=language.pad_id,
+            eos_id=tokenizer.end_id,
+            pad_id=tokenizer.pad_id,
             options=options,
-            banned=language.banned_ids,
+            banned=banned,
         )
         return self._choose(captions, features, tags, given, None if support is None else margins)
 
@@ -291,7 +257,7 @@ class Captioner:
 
     @cached_property
     def _tag_words(self) -> TagWords:
-        return TagWords(self.vocabulary, self.language.pieces())
+        return TagWords(self.vocabulary, self.tokenizer.pieces)
 
     def _choose(
         self,
@@ -306,7 +272,9 @@ class Captioner:
         The score is the likelihood plus ``decoding.alignment`` times how well the caption matches the picture. Without
         given tags, candidates supported by ``margins`` come first.
         """
-        texts = [self.language.text(candidate.tokens) for candidate in candidates]
+        tokenizer = self.tokenizer
+        decode = tokenizer.decode_caption if isinstance(tokenizer, OfficialTokenizer) else tokenizer.decode
+        texts = [decode(candidate.tokens) for candidate in candidates]
         weight = self.config.decoding.alignment
         best = 0
         if weight and self.texts is not None and len(texts) > 1:

@@ -14,15 +14,12 @@ from anytag.foundations.headroom import prepare_products
 from anytag.foundations.shortage import explained_shortage
 from anytag.inference.captioner import Captioner
 from anytag.inference.embedding import picture_embeddings
-from anytag.inference.label_space import LabelSpace
 from anytag.inference.look import Look
-from anytag.inference.picture_arguments import check_picture, is_picture
 from anytag.inference.questions import Answer, CaptionOptions, Question, Questions, TagOptions, keeps_blank
-from anytag.inference.scoring import Scorer
 from anytag.inference.tag_choice import TagChoice
 from anytag.model.directory import ModelDirectory, find_model
-from anytag.model.vocabulary import TagVocabulary
 from anytag.pictures import MAX_PIXELS, Batch, LoadedPicture, PictureSource
+from anytag.pictures.sources import check_picture, is_picture
 from anytag.recognition import Failure, Matches, Recognition, TagKind
 
 Result = Recognition | Failure
@@ -53,6 +50,11 @@ class Recognizer:
         descriptions: File of descriptions for the user's own categories (RAM++).
         accept_truncated: Recognize the readable part of pictures whose files are cut off.
         recognize_blank: Recognize pictures of a single color like others.
+
+    Attributes:
+        vocabulary: The model's tags.
+        labels: Chooses the labels to score.
+        scorer: Scores labels.
     """
 
     def __init__(
@@ -75,6 +77,8 @@ class Recognizer:
             raise UsageError(f"tags must be an anytag.TagChoice, not {type(tags).__name__}")
         self._choice, self._descriptions = tags, descriptions
         self.questions = Questions(directory, backend, tags, descriptions)
+        self.labels, self.scorer = self.questions.labels, self.questions.scorer
+        self.vocabulary = self.labels.vocabulary
 
     #: Pictures with more pixels fail before they are decoded; a public service sets it lower.
     max_pixels: int = MAX_PIXELS
@@ -83,21 +87,6 @@ class Recognizer:
         """Copies, in this process or another, open the model again."""
         given = (self.directory, self.backend, self.batch_size, self.workers, self._choice, self._descriptions)
         return type(self), (*given, self.accept_truncated, self.recognize_blank)
-
-    @property
-    def vocabulary(self) -> TagVocabulary:
-        """The model's tags."""
-        return self.labels.vocabulary
-
-    @property
-    def labels(self) -> LabelSpace:
-        """Chooses the labels to score."""
-        return self.questions.labels
-
-    @property
-    def scorer(self) -> Scorer:
-        """Scores labels."""
-        return self.questions.scorer
 
     @property
     def captioner(self) -> Captioner:

@@ -1,6 +1,6 @@
-"""What a model is made of: the typed content of ``config.json``.
+"""Typed configuration of a model, as in ``config.json``.
 
-A family is a config, not a class tree: the same parts in other sizes.
+Families differ only in their configs: all are made of the same parts.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from anytag.pictures.reading import Interpolation
 #: Version of the model directory's layout; a reader refuses a newer one.
 FORMAT_VERSION = 1
 
-#: How many layers lie one above another.
+#: Number of layers.
 Layers = Annotated[int, Field(ge=1, le=1000)]
 
 
@@ -31,29 +31,26 @@ class SwinConfig(Settings):
 
 
 class ImageEncoderConfig(Settings):
-    """The image encoder and what it wants to see.
+    """The image encoder and its preprocessing.
 
-    Pixels (0 … 255) enter as ``(pixel - mean) / std`` after the picture was brought to a square.
+    Pictures are resized to a square; then pixels (0 … 255) are normalized as ``(pixel - mean) / std``.
 
     Attributes:
         name: ``efficientnet_lite0`` … ``2``, or ``swin``.
-        swin: Its sizes, if it is one.
+        swin: Sizes of a Swin encoder.
         resolution: Side of the square, in pixels.
-        width: Width of its tokens.
-        tokens: Tokens of a picture, with their mean, which stands first.
-        projection: How tokens become features: ``normalized`` (linear, layer norm, positions), ``linear`` (RAM) or
+        width: Width of the tokens.
+        tokens: Tokens per picture, including their mean, which comes first.
+        projection: From tokens to features: ``normalized`` (linear, layer norm, positions), ``linear`` (RAM) or
             ``none`` (Tag2Text).
-        classes: Classes of the ImageNet classifier that the encoder was trained with and keeps (0: none). It is the
-            second teacher, and knows things that captions seldom name.
+        classes: Classes of the encoder's ImageNet classifier, which recognizes things that captions seldom name; 0: no
+            classifier.
         mean: Per channel.
         std: Per channel.
-        interpolation: How pictures are resized: ``bicubic``, or ``bilinear`` for what the authors of Tag2Text, RAM and
-            RAM++ published.
-        alpha: What becomes of transparency: ``composite`` lays the picture on white, ``drop`` shows the colors that are
-            stored.
-        square: The way to the square. ``squash`` resizes the whole picture, whatever its shape, as the authors do: a
-            crop would lose what captions mention. It is written down so that a model that was trained another way is
-            refused, not read wrongly.
+        interpolation: For resizing pictures; the official Tag2Text, RAM and RAM++ models use ``bilinear``.
+        alpha: How transparency is removed: ``composite`` over white, or ``drop``.
+        square: ``squash``: the whole picture is resized regardless of its aspect ratio, as in the official models; a
+            crop could lose what captions mention. A model with any other value is refused.
     """
 
     name: str = "efficientnet_lite2"
@@ -72,20 +69,20 @@ class ImageEncoderConfig(Settings):
     @field_validator("projection", mode="before")
     @classmethod
     def _spelled_as_before(cls, value: object) -> object:
-        """Models that were made before the release spell it so."""
+        """Accept the spelling of models from before the release."""
         return "normalized" if value == "normalised" else value
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """How pictures become the pixels that it sees."""
+        """From pictures to pixels."""
         return Preprocessing(self.resolution, self.interpolation, self.alpha)
 
 
 class RecognitionConfig(Settings):
     """The recognition decoder.
 
-    ``score`` is ``shared`` (one linear layer for all labels, so that any label can be asked for) or ``per_tag``
-    (Tag2Text's group-wise linear layer).
+    ``score`` is ``shared`` (one linear layer for all labels, which supports new categories) or ``per_tag`` (Tag2Text's
+    group-wise linear layer).
     """
 
     layers: Layers = 2
@@ -96,19 +93,19 @@ class RecognitionConfig(Settings):
 
 
 class ClipTextConfig(Settings):
-    """CLIP's text encoder, which gives RAM and RAM++ their label embeddings; by default that of ViT-B/16.
+    """CLIP's text encoder, which computes the label embeddings of RAM and RAM++; the defaults are those of ViT-B/16.
 
     Attributes:
         vocabulary: Number of word pieces.
         positions: Longest text in word pieces, start and end included.
-        width: Of the hidden states.
+        width: Width of the hidden states.
         layers: Transformer layers.
         heads: Attention heads.
         inner: Inner width of the feed-forward.
         embedding: Width of the text embedding.
         activation: ``quick_gelu`` (OpenAI's weights) or ``gelu`` (exact).
-        norm_eps: Of the layer normalizations.
-        end_token: Id of the piece that ends a text; the embedding is read off there.
+        norm_eps: Epsilon of the layer normalizations.
+        end_token: Id of the last piece of a text, whose hidden state becomes the embedding.
     """
 
     vocabulary: Size = 49408
@@ -124,18 +121,18 @@ class ClipTextConfig(Settings):
 
 
 class LabelQueryConfig(Settings):
-    """Where label queries come from.
+    """How label queries are computed.
 
     Attributes:
-        kind: ``text``: text embeddings through a small network (lite); ``learned``: a vector a tag (Tag2Text);
-            ``embedded``: a text embedding a tag, projected (RAM); ``described``: embeddings of several descriptions
-            a tag, weighted by the picture (RAM++).
-        encoder: The text encoder that embeddings come from.
-        width: Their width.
+        kind: ``text``: text embeddings through a small network (lite); ``learned``: one vector per tag (Tag2Text);
+            ``embedded``: one projected text embedding per tag (RAM); ``described``: embeddings of several descriptions
+            per tag, weighted by the picture (RAM++).
+        encoder: The text encoder of the embeddings.
+        width: Width of the embeddings.
         inner: Inner width of lite's network.
         offsets: Whether lite's tags add a learned offset.
-        descriptions: Descriptions a tag (RAM++: 51).
-        clip_text: Sizes of CLIP's text encoder, if the model directory holds it for new categories.
+        descriptions: Descriptions per tag (RAM++: 51).
+        clip_text: Sizes of CLIP's text encoder, if the model directory contains it for new categories.
     """
 
     kind: Literal["text", "learned", "embedded", "described"] = "text"
@@ -152,25 +149,24 @@ class CaptionerConfig(Settings):
 
     Attributes:
         layers: Layers of the text decoder.
-        interaction_layers: Layers of the interaction encoder, the lowest of which are the recognition decoder's;
-            ``None``: those alone.
+        interaction_layers: Layers of the interaction encoder, the lowest of which are shared with the recognition
+            decoder; ``None``: only those.
         heads: Attention heads of both.
         inner: Inner width of the text decoder's feed-forward.
         vocabulary: Number of word pieces.
         positions: Longest caption and longest tag list, in word pieces.
-        picture_memory: Whether the text decoder looks at the picture's tokens beside the fused tags. Tag2Text's
-            does not; a small model gains by it, and a caption without tags becomes possible.
-        shared_words: Whether the interaction encoder and the text decoder embed words alike.
+        picture_memory: Whether the text decoder attends to the picture's tokens beside the fused tags. It does not in
+            Tag2Text; it improves small models, and allows captions without tags.
+        shared_words: Whether the interaction encoder and the text decoder share word embeddings.
         tokenizer: ``pruned`` (:mod:`anytag.language.tokenizers.tokenizer`) or ``bert`` (BERT's word pieces).
-        guides: Which of the tags found guide a caption: the most ``specific`` ones, best first, or ``all`` in the
-            vocabulary's order (Tag2Text).
-        tag_length: Tag lists are cut or padded to that many pieces; 0: they are as long as they are. With ``bert``
-            only.
-        mask_padding: Whether the text decoder leaves the padding of tag lists out. The official models do not,
-            so that their captions depend on ``tag_length``.
-        prompt: Every caption starts with it, and it is cut off again. With ``bert`` only.
+        guides: Which predicted tags guide a caption: the most ``specific``, best first, or ``all`` in the vocabulary's
+            order (Tag2Text).
+        tag_length: Tag lists are truncated or padded to this many pieces; 0: neither. Only with ``bert``.
+        mask_padding: Whether the text decoder ignores the padding of tag lists. The official models do not, so that
+            their captions depend on ``tag_length``.
+        prompt: Start of every caption, removed from the result. Only with ``bert``.
         dropout: In training.
-        attention_dropout: Of attention weights in training; ``None``: the same.
+        attention_dropout: Dropout of attention weights in training; ``None``: ``dropout``.
     """
 
     layers: Layers = 3
@@ -199,26 +195,25 @@ class CaptionerConfig(Settings):
 class DecodingConfig(Settings):
     """Defaults of caption generation; lengths count the start token.
 
+    The options from ``support`` on only apply to captions without tags from the user.
+
     Attributes:
-        num_beams: Captions that are followed at once.
+        num_beams: Width of the beam search.
         max_length: Most tokens.
         min_length: Fewest tokens.
         length_penalty: Exponent of the length by which scores are divided.
-        repetition_penalty: Factor against tokens that stand already.
-        alignment: Weight of a caption's fit to the picture, as the recognition decoder scores it, beside its own
-            score, in choosing among the beams; 0 takes the likeliest.
-        agreement: Weight of the tags' scores in choosing words: what the picture does not show is said less readily,
-            and what it shows more so; 0 leaves all words to the text decoder.
-        support: By how much, in log-odds, a thing may miss its tag's threshold and still be claimed by a caption that
-            nobody asked for in other words; ``None``: captions may claim anything.
-        known_support: The same of objects that the image encoder's classifier knows, or kinds of them: of those, a low
-            score says more; ``None``: as ``support``.
-        guide_room: By how much a tag may miss its threshold and still guide captions. A guide is a proposal, which the
-            text decoder may pass over; what is shown is not.
-        plain_from: How unlike captioned pictures, in [0, 1], a picture is from which on its caption is a plain sentence
-            about the tags that are seen; above 1: it never is for that.
-        seldom: A picture's best thing that captions of fewer training pictures named has to be in its caption, which
-            follows that thing alone, or is replaced by a plain one; 0: it need not.
+        repetition_penalty: Penalty on repeated tokens; 1: none.
+        alignment: Weight of the recognition decoder's match score in choosing among the beams; 0: by likelihood only.
+        agreement: Weight of the tags' scores in the scores of the words that name them; 0: none.
+        support: By how much, in log-odds, a tag may miss its threshold and still be mentioned; ``None``: captions may
+            mention anything.
+        known_support: The same for objects that the image encoder's classifier knows, whose low scores are more
+            reliable; ``None``: as ``support``.
+        guide_room: By how much, in log-odds, a tag may miss its threshold and still guide captions. The text decoder
+            may ignore guides.
+        plain_from: From this unfamiliarity on, in [0, 1], captions are plain lists of tags; above 1: never.
+        seldom: If a picture's best object was named in captions of fewer training pictures than this, its caption is
+            guided by that object alone and must mention it, or becomes a plain list of tags; 0: never.
     """
 
     num_beams: int = Field(default=3, ge=1)
@@ -236,17 +231,16 @@ class DecodingConfig(Settings):
 
 
 class EvidenceConfig(Settings):
-    """How predictors other than the recognition decoder are weighed (:mod:`anytag.inference.evidence`).
+    """Combination of the recognition decoder with other predictors (:mod:`anytag.inference.evidence`).
 
     Attributes:
-        temperature: Of the classifier: its log-probabilities are divided by it and normalized again; below 1 makes it
-            surer.
-        floor: Added to the probability of a tag's classes; below that the classifier has nothing more to say.
-        least: Log-probabilities below this are raised to it before the picture network reads them.
+        temperature: Of the classifier's probabilities; below 1 sharpens them.
+        floor: Added to the probability of a tag's classes before the logarithm.
+        least: Lower bound of log-probabilities in the picture network's inputs.
         exclusive: Id of the tag whose kinds exclude each other ("animal"); ``None``: none do.
         general: Ids of tags below it that are not kinds of it ("pet").
-        open_floor: Likewise, to that of all classes, each as far as it is like a text outside the vocabulary.
-        sharpness: How quickly texts outside the vocabulary become unlike the names of classes
+        open_floor: ``floor`` for texts outside the vocabulary.
+        sharpness: Of the similarity between texts and names of classes
             (:class:`~anytag.inference.open_evidence.ClassSimilarity`).
     """
 
@@ -260,11 +254,11 @@ class EvidenceConfig(Settings):
 
 
 class JointEmbeddingConfig(Settings):
-    """How pictures and sentences become vectors of one space (:mod:`anytag.inference.joint_embedding`).
+    """Search of pictures by sentences (:mod:`anytag.inference.joint_embedding`).
 
     Attributes:
-        least: Log-probabilities of classes below this are raised to it.
-        tag_weight: What the score of a tag counts that a picture shows and the sentence names, beside the cosine.
+        least: Lower bound of log-probabilities of classes.
+        tag_weight: Weight of the scores of tags that the sentence names, relative to the cosine similarity.
     """
 
     least: float = -14.0
@@ -277,21 +271,20 @@ class ModelConfig(Settings):
     Attributes:
         format: Layout version of the directory.
         family: ``lite``, ``tag2text``, ``ram`` or ``ram_plus``.
-        name: What the model is called in results and model cards.
+        name: Name in results and model cards.
         width: Width of queries and captioner.
-        feature_width: Width of features; ``None``: the same.
-        class_threshold: Probability from which on a class of the image encoder's own classifier counts as found.
-        class_support: The classifier finds tags by itself only that were true of fewer training pictures than this,
-            which captions taught little of; ``None``: any.
-        class_weight: Weight of the logarithm of a class's probability beside the logits of all other tags.
-        evidence: How other predictors are weighed against the recognition decoder; ``None``: it speaks alone, or with
-            the classifier as above.
-        joint_embedding: How sentences find pictures; ``None``: they do not.
-        score_slope: Factor on log-odds, after a tag's shift, that makes scores probabilities.
+        feature_width: Width of image features; ``None``: ``width``.
+        class_threshold: Probability of the image encoder's classifier that corresponds to a tag's threshold.
+        class_support: Tags with fewer training pictures than this are also recognized by the classifier alone;
+            ``None``: all tags are.
+        class_weight: Weight of the classes' log-probabilities in the logits of all other tags.
+        evidence: Combination with other predictors; ``None``: none, except the classifier as above.
+        joint_embedding: Search by sentences; ``None``: not supported.
+        score_slope: Factor on log-odds, after a tag's shift, that calibrates scores.
         open_shift: Shift of categories outside the vocabulary.
-        training_pictures: Number that a tag's support is a part of.
-        default_threshold: For tags without one of their own.
-        open_threshold: For categories outside the vocabulary, whose scores run lower.
+        training_pictures: Number of training pictures, of which a tag's support is a part.
+        default_threshold: For tags without their own.
+        open_threshold: For categories outside the vocabulary, whose scores are lower.
         files: SHA-256 of every other file of the directory.
     """
 
@@ -318,7 +311,7 @@ class ModelConfig(Settings):
     files: dict[str, str] = Field(default_factory=dict)
 
     def misfit(self) -> str | None:
-        """Which sizes cannot go together, in a sentence; ``None`` if a network can be made of them."""
+        """Describe sizes that contradict each other; ``None`` if there are none."""
         encoder = self.image_encoder
         for name, part in (("recognition", self.recognition), ("captioner", self.captioner)):
             if part is not None and self.width % part.heads:
@@ -339,5 +332,5 @@ class ModelConfig(Settings):
 
     @property
     def features(self) -> int:
-        """Width of a picture's features."""
+        """Width of image features."""
         return self.feature_width or self.width

@@ -1,14 +1,14 @@
-"""The on-disk model: a folder with a typed config, a vocabulary, and files that are checked before they are used.
+"""A model on disk: a folder with a typed config, a vocabulary, and files whose checksums are verified.
 
 Layout: ``config.json``, ``vocabulary.json``, ``translations.csv`` (names of tags in other languages),
 ``tokenizer.json`` (captions), ``label_tokenizer.json`` (label texts), ``label_queries.safetensors``,
-``model.safetensors`` (PyTorch), ``onnx/*.onnx`` (everywhere), ``README.md`` (model card). ``config.json`` holds the
-SHA-256 of the others, so a damaged file is noticed before it gives wrong tags.
+``model.safetensors`` (PyTorch), ``onnx/*.onnx`` (all runtimes), ``README.md`` (model card). ``config.json`` contains
+the SHA-256 of the others.
 
-A model that is there is replaced file by file (:func:`install_model`): the new files are laid beside the old ones
-under names that end in ``.installing``, the new ``config.json`` takes the old one's place, and then the files take
-their names. Whatever ends the process on the way, the directory is the old model or the new one, because a reader
-takes the file whose checksum the config names, under either name.
+A model is replaced file by file (:func:`install_model`): new files are placed beside the old ones with the suffix
+``.installing``, the new ``config.json`` replaces the old one, and then the files are renamed. If the process is killed,
+the directory is the old model or the new one, because readers use the file whose checksum is in the config, under
+either name.
 """
 
 from __future__ import annotations
@@ -43,30 +43,27 @@ if TYPE_CHECKING:
 #: The model that ships inside the package.
 SHIPPED_MODEL = Path(__file__).parents[1] / "models" / "lite"
 
-#: What an alignment encoder does not share with the text decoder, in models that were trained with one.
+#: Parameters of an alignment encoder that it does not share with the text decoder.
 ALIGNMENT_FILE = "alignment.safetensors"
 
-#: Linear layers of the tags that a user taught the model (:mod:`anytag.inference.taught_tags`).
+#: Linear layers of tags that a user taught the model (:mod:`anytag.inference.taught_tags`).
 TAUGHT_FILE = "taught.safetensors"
 
-#: The curves of the run that a model comes from, which its card shows.
+#: Training curves, shown in the model card.
 CURVES_FILE = "curves.svg"
 
 #: The record of a training run, beside its folder ``model``: when it was started, and whether it has finished.
 RUN_FILE = "run.json"
 
-#: Ends the names of files that wait for their config.
+#: Suffix of new files until the new config is in place.
 _PENDING = ".installing"
 
 
 class ModelDirectory:
-    """A model directory that was opened.
-
-    Args:
-        path: The folder.
+    """A model directory.
 
     Raises:
-        ModelError: If it is missing, has no readable ``config.json``, or is of a newer format.
+        ModelError: If it is missing, has no valid ``config.json``, or has a newer format.
     """
 
     def __init__(self, path: str | Path):
@@ -79,7 +76,7 @@ class ModelDirectory:
             raise ModelError(f"{self.path}: {instead_of_config(self.path)}") from None
         except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
             raise ModelError(f"{self.path / 'config.json'}: not JSON ({error}); copy the model again") from None
-        except (OSError, ValueError) as error:  # No permission, a folder of that name, a name that cannot be one.
+        except (OSError, ValueError) as error:  # No permission, a folder of that name, or an invalid name.
             where = getattr(error, "filename", None) or self.path
             raise ModelError(f"{where}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
         if other := other_program(record):
@@ -100,18 +97,18 @@ class ModelDirectory:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of ``config.json``, which holds those of all other files: changes whenever anything does."""
+        """SHA-256 of ``config.json``, and so of all files."""
         return sha256(self.path / "config.json")
 
     def has(self, name: str) -> bool:
-        """Whether the directory lists or holds that file."""
+        """Whether a file is listed in the config or exists."""
         return name in self.config.files or (self.path / name).exists()
 
     def file(self, name: str) -> Path:
-        """The path of a file, after its checksum was compared (once).
+        """The path of a file, after its checksum was verified (once).
 
         Raises:
-            ModelError: If the file is missing or its content has changed.
+            ModelError: If the file is missing or altered.
         """
         path, expected = self.path / name, self.config.files.get(name)
         if name in self._checked:
@@ -127,28 +124,20 @@ class ModelDirectory:
         return path
 
     def arrays(self, name: str) -> dict[str, NDArray[Any]]:
-        """The arrays of a safetensors file, after its checksum was compared.
-
-        Raises:
-            ModelError: If the file is missing or its content has changed.
-        """
+        """Load a safetensors file; errors as for :meth:`file`."""
         from safetensors.numpy import load_file
 
         return load_file(self.file(name))
 
     def copy(self, names: Iterable[str], folder: Path) -> None:
-        """Copy some of the files into another folder.
-
-        Raises:
-            ModelError: If one is missing or its content has changed.
-        """
+        """Copy files into another folder; errors as for :meth:`file`."""
         for name in names:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(self.file(name), folder / name)
 
     @staticmethod
     def _take_pending(path: Path, expected: str, actual: str | None) -> Path:
-        """The file that an installation has left under its other name, where the process ended too early."""
+        """Find the file under its pending name, left by an installation that was killed."""
         pending = _pending(path)
         if not pending.is_file() or sha256(pending) != expected:
             if actual is None:
@@ -161,13 +150,12 @@ class ModelDirectory:
             )
         try:
             pending.replace(path)
-        except OSError:  # Not ours to change; it can be read where it is.
+        except OSError:  # No permission to rename; it can still be read.
             return pending
         return path
 
     @cached_property
     def vocabulary(self) -> TagVocabulary:
-        """The tags."""
         if TRANSLATIONS_FILE in self.config.files:
             self.file(TRANSLATIONS_FILE)
         return TagVocabulary.load(self.file("vocabulary.json"))
@@ -177,8 +165,8 @@ def find_model(model: str | Path | None) -> ModelDirectory:
     """Open a model by path or hub id.
 
     Args:
-        model: A folder; ``owner/name`` on the Hugging Face hub, which is downloaded once; the name of an official
-            model that ``anytag pull`` has put into the cache; ``None`` for the model that ships with the package.
+        model: A folder; ``owner/name`` on the Hugging Face hub, downloaded once; the name of an official model that
+            ``anytag pull`` downloaded; ``None`` for the model that ships with the package.
 
     Raises:
         ModelError: If there is no such model.
@@ -188,7 +176,7 @@ def find_model(model: str | Path | None) -> ModelDirectory:
     if not str(model).strip():
         raise ModelError("the name of a model is empty; give a folder, or none for the model that ships")
     path = Path(model)
-    if not os.path.exists(path):  # noqa: PTH110 (also where a name cannot be one)
+    if not os.path.exists(path):  # noqa: PTH110 (Path.exists raises for invalid names)
         if _is_hub_id(str(model)):
             return ModelDirectory(hub_folder(str(model)))
         if str(model) in OFFICIAL:
@@ -199,12 +187,12 @@ def find_model(model: str | Path | None) -> ModelDirectory:
 
 
 def pulled_model(name: str) -> Path:
-    """Where ``anytag pull`` puts an official model unless told otherwise: below ``models`` in the user's cache."""
+    """The default folder of ``anytag pull`` for an official model, in the user's cache."""
     return cache_folder("models") / name
 
 
 def hub_folder(model: str, files: Sequence[str] | None = None) -> str:
-    """The folder of a model on the Hugging Face hub, downloaded unless it is there already.
+    """Download a model from the Hugging Face hub, unless it is cached, and return its folder.
 
     Args:
         model: ``owner/name``.
@@ -218,7 +206,7 @@ def hub_folder(model: str, files: Sequence[str] | None = None) -> str:
     try:
         return snapshot_download(model) if files is None else snapshot_download(model, allow_patterns=list(files))
     except errors.HFValidationError:
-        return model  # No id at all, so it can only have been meant as a folder.
+        return model  # Not a valid id, so it is meant as a folder.
     except errors.GatedRepoError:
         reason = "which gives it only to those who accepted its terms there; do so, and set HF_TOKEN"
     except errors.RepositoryNotFoundError:
@@ -249,13 +237,13 @@ def sha256(path: Path) -> str:
 def write_config(
     folder: Path, config: ModelConfig, names: Iterable[str], known: Mapping[str, str] | None = None
 ) -> ModelConfig:
-    """Write ``config.json`` with the checksums of the named files; written last, it makes a model complete.
+    """Write ``config.json`` with checksums of files; it is written last and completes a model.
 
     Args:
-        folder: Where the files are.
-        config: Everything but the checksums.
-        names: Files to be listed.
-        known: Checksums of files that are somewhere else and listed too.
+        folder: The model directory.
+        config: The config without checksums.
+        names: Files to list.
+        known: Known checksums of other files to list.
     """
     files = dict(known or {}) | {name: sha256(folder / name) for name in names}
     config = config.model_copy(update={"files": dict(sorted(files.items()))})
@@ -264,13 +252,12 @@ def write_config(
 
 
 def install_model(part: Path, folder: Path) -> None:
-    """Put a finished model, or some files of it with its config, where a model is to be.
+    """Move a finished model into place, replacing an older one.
 
     Args:
-        part: A folder beside ``folder`` with a ``config.json`` of :func:`write_config`. It may lack files that
-            ``folder`` holds already, unchanged. It is gone afterwards.
-        folder: The model directory. Files that its old config names and the new one does not are removed, others
-            are left alone.
+        part: A folder beside ``folder`` with a ``config.json`` from :func:`write_config`. It may omit files that are
+            unchanged in ``folder``. It is removed.
+        folder: The model directory. Files listed only in its old config are removed; other files are kept.
     """
     if not folder.exists():
         part.replace(folder)
@@ -291,27 +278,20 @@ def install_model(part: Path, folder: Path) -> None:
 
 
 def refuse_existing(folder: Path) -> None:
-    """Let nothing be written over.
-
-    Raises:
-        UsageError: If there is a file, or a folder that is not empty.
-    """
+    """Raise :class:`UsageError` if a path is a file, or a folder that is not empty."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder}: exists already; give another --out, or remove it")
 
 
 @contextmanager
 def new_model(folder: Path) -> Iterator[Path]:
-    """Where to write a model that is to be at ``folder``; it is installed there unless the block raises.
-
-    Args:
-        folder: The model directory; what :func:`install_model` says of it holds.
+    """Write a model to a temporary folder and install it with :func:`install_model`, unless the block raises.
 
     Yields:
-        An empty folder beside it, which has to have a ``config.json`` at the end; it is gone afterwards.
+        An empty folder beside ``folder``; it must contain a ``config.json`` at the end.
 
     Raises:
-        UsageError: If another process writes that model already.
+        UsageError: If another process is writing the model.
     """
     part = folder.with_name(folder.name + ".part")
     with only_writer_of(folder):
@@ -326,7 +306,7 @@ def new_model(folder: Path) -> Iterator[Path]:
 
 
 def _settle(folder: Path, files: dict[str, str]) -> None:
-    """Finish what an installation that was killed has left, or take back what it had only begun."""
+    """Complete or undo an installation that was killed."""
     for path in list(folder.rglob(f"*{_PENDING}")):
         name = path.with_name(path.name.removesuffix(_PENDING))
         if files.get(name.relative_to(folder).as_posix()) == sha256(path):
@@ -336,7 +316,7 @@ def _settle(folder: Path, files: dict[str, str]) -> None:
 
 
 def _listed(folder: Path) -> dict[str, str]:
-    """Checksums by file name of a model; none if there is no readable one."""
+    """Checksums by file name; empty if there is no valid model."""
     with suppress(ModelError):
         return ModelDirectory(folder).config.files
     return {}

@@ -1,4 +1,4 @@
-"""Sizes of the official models, to build them without a checkpoint: for training from scratch and for benchmarks."""
+"""Configs of the official models, for training from scratch and for benchmarks."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ SWIN = {
     "large": SwinConfig(width=192, heads=(6, 12, 24, 48)),
 }
 
-#: From which score on a tag counts, if it has no threshold of its own.
+#: Default threshold of each family.
 THRESHOLDS = {"tag2text": 0.68, "ram": 0.65, "ram_plus": 0.65}
 
-#: Of Tag2Text and RAM: BERT-base twice, the interaction encoder and the text decoder.
+#: Captioner of Tag2Text and RAM: interaction encoder and text decoder are BERT-base each.
 CAPTIONER = CaptionerConfig(
     layers=12,
     interaction_layers=12,
@@ -46,12 +46,12 @@ DECODING = DecodingConfig(num_beams=3, max_length=50, min_length=10)
 
 
 def swin_encoder(size: SwinSize, resolution: int, projected: bool) -> ImageEncoderConfig:
-    """Swin-B or Swin-L for pictures of 224 or 384 px (any multiple of 32), windows growing with them."""
+    """Swin-B or Swin-L for a resolution of 224, 384 or another multiple of 32; windows scale with it."""
     return encoder_of(SWIN[size].model_copy(update={"window": resolution // 32}), resolution, projected)
 
 
 def encoder_of(swin: SwinConfig, resolution: int, projected: bool) -> ImageEncoderConfig:
-    """The config of an image encoder of any sizes, its pictures normalized as official inference does."""
+    """A Swin encoder of any size, with the preprocessing of official inference."""
     halvings = len(swin.depths) - 1
     mean, std = IMAGENET.of_bytes()
     return ImageEncoderConfig(
@@ -70,7 +70,7 @@ def encoder_of(swin: SwinConfig, resolution: int, projected: bool) -> ImageEncod
 
 
 def tag2text(swin: SwinSize = "base", resolution: int = 384) -> ModelConfig:
-    """Tag2Text (Huang et al., 2023): learned queries, a score per tag, tag-guided captions."""
+    """Tag2Text (Huang et al., 2023): learned queries, separate score heads per tag, tag-guided captions."""
     encoder = swin_encoder(swin, resolution, projected=False)
     return ModelConfig(
         family="tag2text",
@@ -87,7 +87,7 @@ def tag2text(swin: SwinSize = "base", resolution: int = 384) -> ModelConfig:
 
 
 def ram(swin: SwinSize = "large", resolution: int = 384) -> ModelConfig:
-    """Recognize Anything (Zhang et al., 2023): queries are CLIP text embeddings, so any category can be asked for."""
+    """Recognize Anything (Zhang et al., 2023): queries are CLIP text embeddings, which supports any category."""
     return ModelConfig(
         family="ram",
         name=f"ram_swin_{swin}",
@@ -103,7 +103,7 @@ def ram(swin: SwinSize = "large", resolution: int = 384) -> ModelConfig:
 
 
 def ram_plus(swin: SwinSize = "large", resolution: int = 384, descriptions: int = 51) -> ModelConfig:
-    """RAM++ (Huang et al., 2023): queries are descriptions of the tag, weighed by the picture; no captions."""
+    """RAM++ (Huang et al., 2023): queries are descriptions of the tag, weighted by the picture; no captions."""
     plain = ram(swin, resolution)
     labels = plain.labels.model_copy(update={"kind": "described", "descriptions": descriptions})
     return plain.model_copy(

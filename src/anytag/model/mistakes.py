@@ -1,4 +1,4 @@
-"""What was given where a model directory is wanted, and what to do instead."""
+"""Explain why a path is not a model directory, and what to do instead."""
 
 from __future__ import annotations
 
@@ -10,18 +10,14 @@ from anytag.pictures.formats import has_picture_extension
 
 _ADVICE = "check the path, or give none for the model that ships"
 
-#: Ends of names of files with weights.
+#: Suffixes of weight files.
 _WEIGHTS = (".pth", ".pt", ".ckpt", ".bin", ".safetensors", ".onnx", ".h5", ".gguf", ".msgpack", ".pb", ".tflite")
 
 _ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".xz", ".bz2", ".7z", ".rar")
 
 
 def instead_of_folder(path: Path) -> str:
-    """What stands where the folder of a model should be.
-
-    Args:
-        path: Anything but a folder.
-    """
+    """Describe a path that is not a folder."""
     if not path.exists():
         if path.is_symlink():
             return f"a link to {path.readlink()}, which is not there; {_ADVICE}"
@@ -46,16 +42,16 @@ def instead_of_folder(path: Path) -> str:
 
 
 def instead_of_config(folder: Path) -> str:
-    """What a folder without ``config.json`` is."""
+    """Describe a folder without ``config.json``."""
     if not any(folder.iterdir()):
         return "not a model directory, it is empty"
-    inside = folder / "model"  # Of a training run.
+    inside = folder / "model"  # In the folder of a training run.
     hint = f"; {inside} is one" if (inside / "config.json").is_file() else ""
     return f"not a model directory, it has no config.json{hint}"
 
 
 def other_program(record: Any) -> str | None:
-    """What a ``config.json`` belongs to, if it is none of ours; ``None``: it may be ours."""
+    """Describe the ``config.json`` of another program; ``None`` if it may be ours."""
     if not isinstance(record, dict) or record.keys() & {"format", "image_encoder"}:
         return None
     if "model_type" in record or "architectures" in record:

@@ -1,8 +1,8 @@
-"""How names of tags are compared."""
+"""Normalize names of tags for comparisons."""
 
 from __future__ import annotations
 
 
 def normalize_name(name: str) -> str:
-    """The form in which names are compared: lower case, single blanks, no underscores or outer blanks."""
+    """Lower case, with single spaces instead of underscores and whitespace."""
     return " ".join(name.replace("_", " ").lower().split())

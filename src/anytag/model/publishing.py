@@ -1,4 +1,4 @@
-"""Putting a model directory on the Hugging Face hub, whence ``anytag.load("owner/name")`` takes it."""
+"""Upload a model directory to the Hugging Face hub, for ``anytag.load("owner/name")``."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from anytag.model.directory import ModelDirectory
 
 
 def push_model(folder: str | Path, repository: str, private: bool = False, message: str | None = None) -> str:
-    """Upload a model: the files that its config lists, each checked first, and nothing else from the folder.
+    """Upload the files that a model's config lists, after checking them; files that did not change are not sent again.
 
-    The token is that of ``HF_TOKEN`` or of ``hf auth login``. What the repository has already is not sent again.
+    The token comes from ``HF_TOKEN`` or ``hf auth login``.
 
     Args:
         folder: The model directory.
-        repository: ``owner/name``; made if it is not there.
-        private: Make it so that its owner alone sees it; one that is there stays as it is.
-        message: Of the commit. (default: the model's name)
+        repository: ``owner/name``; created if it does not exist.
+        private: Create a private repository; existing ones are not changed.
+        message: Commit message; ``None``: with the model's name.
 
     Returns:
-        The address of the commit.
+        The URL of the commit.
 
     Raises:
         ModelError: If the model is incomplete or altered.
@@ -56,7 +56,7 @@ def push_model(folder: str | Path, repository: str, private: bool = False, messa
         if isinstance(error.__cause__ or error, errors.OfflineModeIsEnabled):
             raise UsageError(f"{repository}: HF_HUB_OFFLINE forbids to ask the hub; unset it") from None
         raise UsageError(f"{repository}: the hub could not be reached ({first_line(error)})") from None
-    except Exception as error:  # The hub's client raises errors of the libraries that it is built on.
+    except Exception as error:  # The client raises errors of several libraries.
         raise UsageError(f"{repository}: the hub could not be reached ({first_line(error)})") from None
     return str(commit.commit_url)
 

@@ -1,4 +1,4 @@
-"""Names of tags in other languages: a table by tag, so by sense and not by word."""
+"""Names of tags in other languages, by tag and so by sense, not by word."""
 
 from __future__ import annotations
 
@@ -10,27 +10,23 @@ from pathlib import Path
 from anytag.errors import VocabularyError
 from anytag.model.names import normalize_name
 
-#: Lies beside ``vocabulary.json``: a header ``name,kind,de,es,…``, then a row a tag; an empty cell is not a name.
+#: Beside ``vocabulary.json``: a header ``name,kind,de,es,…``, then one row per tag; empty cells: no name.
 TRANSLATIONS_FILE = "translations.csv"
 
 
 class Translations:
-    """What the tags of a vocabulary are called in other languages.
-
-    Args:
-        names: By language code, then by tag id.
-    """
+    """Names of a vocabulary's tags, by language code and tag id."""
 
     def __init__(self, names: Mapping[str, Mapping[int, str]]):
         self._names = {code: dict(of_tags) for code, of_tags in sorted(names.items()) if of_tags}
 
     @property
     def languages(self) -> dict[str, int]:
-        """Codes of the languages, with how many tags have a name in each."""
+        """Language codes, with the number of tags that have a name."""
         return {code: len(names) for code, names in self._names.items()}
 
     def names(self, language: str) -> dict[int, str]:
-        """Names by tag id; empty if there are none in that language."""
+        """Names in one language by tag id; empty if there are none."""
         return dict(self._names.get(language, {}))
 
     def of(self, id: int) -> dict[str, str]:
@@ -38,12 +34,7 @@ class Translations:
         return {code: names[id] for code, names in self._names.items() if id in names}
 
     def find(self, name: str, language: str | None = None) -> tuple[int, ...]:
-        """Ids of the tags that are called so, in any case.
-
-        Args:
-            name: In any language.
-            language: Only in this one.
-        """
+        """Ids of the tags with a name, ignoring case, in any language or in one."""
         found = self._ids.get(normalize_name(name), ())
         return tuple(dict.fromkeys(id for code, id in found if language in (None, code)))
 
@@ -57,10 +48,10 @@ class Translations:
 
 
 def read_translations(path: Path) -> dict[tuple[str, str], dict[str, str]]:
-    """The rows of a table: names by language code, by a tag's name and kind.
+    """Read a table: names by language code, for each tag's name and kind.
 
     Raises:
-        VocabularyError: If the file cannot be read or is no such table.
+        VocabularyError: If the file cannot be read or is malformed.
     """
     try:
         with path.open(encoding="utf-8", newline="") as handle:

@@ -1,6 +1,6 @@
-"""The tag vocabulary: what a model can name, and what is known of every name.
+"""The tag vocabulary: the tags of a model with their names, kinds, thresholds and relations.
 
-Ids, not strings, are the key: "train" the vehicle and "train" the action are two tags.
+Tags are identified by ids, not names: "train" the vehicle and "train" the action are two tags.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ class VocabularyTag:
     """One tag.
 
     Attributes:
-        id: Its place in the vocabulary; stable within a vocabulary file.
+        id: Position in the vocabulary.
         name: Preferred name: lower case, singular or base form.
-        kind: What sort of thing it names.
-        aliases: Other names that mean the same ("motorbike" of "motorcycle").
+        kind: Kind of tag.
+        aliases: Synonyms ("motorbike" for "motorcycle").
         implies: Ids of tags that are true whenever this one is ("dog" implies "animal").
-        support: Number of training pictures in which the tag is true, named or implied; 0 if there is none.
-        shift: Log-odds that the model's raw score exceeds those of other tags by; subtracted before the score is read.
-        threshold: Score at which it counts as found; ``None``: the model's default.
-        threshold_from: Where the threshold comes from ("validation F1, 2,000 pictures").
-        sources: Where the tag comes from: "captions", "imagenet", "implied" (it only follows from others).
-        classes: Classes of the image encoder's own classifier that are this tag.
+        support: Number of training pictures for which the tag is true, named or implied.
+        shift: Log-odds to subtract from the model's logit, which calibrates tags against each other.
+        threshold: Lowest score at which the tag is returned; ``None``: the model's default.
+        threshold_from: Origin of the threshold ("validation F1, 2,000 pictures").
+        sources: Origin of the tag: "captions", "imagenet", "implied" (only implied by other tags).
+        classes: Classes of the image encoder's classifier that are this tag.
         translations: Names in other languages, by language code.
     """
 
@@ -59,13 +59,13 @@ class TagVocabulary:
     """An ordered set of tags with look-up by id, name and alias.
 
     Args:
-        tags: Tags whose ids are 0, 1, 2, ….
-        table: A file of names in other languages, read when they are asked for; see
-            :mod:`anytag.model.translations`. Names that the tags bring themselves come first.
+        tags: Tags with ids 0, 1, 2, ….
+        table: A file of names in other languages (:mod:`anytag.model.translations`), read on first use. Translations of
+            the tags themselves take precedence.
 
     Raises:
-        VocabularyError: If ids are not consecutive, a kind is unknown, an implied id does not exist, or two
-            tags of one kind share a name.
+        VocabularyError: If ids are not consecutive, a kind is unknown, an implied id does not exist, or two tags of one
+            kind share a name.
     """
 
     def __init__(self, tags: Iterable[VocabularyTag], table: Path | None = None):
@@ -97,15 +97,11 @@ class TagVocabulary:
         return self._tags[id]
 
     def find(self, name: str, kind: TagKind | None = None) -> VocabularyTag | None:
-        """The tag of that name or, failing that, of that alias.
+        """Find a tag by its name, or else by an alias.
 
         Args:
-            name: Any case; blanks and underscores are equal.
-            kind: Only a tag of this kind. Without it, of several senses the first kind in
-                :data:`~anytag.recognition.TAG_KINDS` wins.
-
-        Returns:
-            The tag, or ``None``.
+            name: Case does not matter; spaces and underscores are equal.
+            kind: Only a tag of this kind; ``None``: the first kind in :data:`~anytag.recognition.TAG_KINDS`.
         """
         key = normalize_name(name)
         for table in (self._by_name, self._by_alias):
@@ -115,12 +111,12 @@ class TagVocabulary:
         return None
 
     def with_alias(self, name: str) -> list[VocabularyTag]:
-        """All tags with that alias, whatever their kind."""
+        """All tags with an alias, of any kind."""
         return [self._tags[place] for place in self._by_alias.get(normalize_name(name), ())]
 
     @cached_property
     def translations(self) -> Translations:
-        """What the tags are called in other languages.
+        """Names in other languages.
 
         Raises:
             VocabularyError: If their table cannot be read.
@@ -133,7 +129,7 @@ class TagVocabulary:
         return Translations(names)
 
     def search(self, text: str, limit: int = 20) -> list[VocabularyTag]:
-        """Tags whose name in any language, or an alias, contains the text; whole matches and frequent tags first."""
+        """Tags with a name in any language, or alias, that contains the text; exact matches and frequent tags first."""
         key = normalize_name(text)
         named = {
             tag.id: [normalize_name(n) for n in (tag.name, *tag.aliases, *self.translations.of(tag.id).values())]
@@ -149,7 +145,7 @@ class TagVocabulary:
         return sorted(hits, key=rank)[:limit]
 
     def describe(self, tag: VocabularyTag) -> dict[str, Any]:
-        """One of the tags as a JSON line for people and programs; what it implies is named, nearest steps only."""
+        """A tag as a JSON line, with the names of the tags that it implies directly."""
         return {
             "id": tag.id,
             "name": tag.name,
@@ -162,7 +158,7 @@ class TagVocabulary:
         }
 
     def with_implied(self, ids: Iterable[int]) -> set[int]:
-        """The ids and everything that follows from them."""
+        """The ids and those that they imply, directly or not."""
         result: set[int] = set()
         pending = list(ids)
         while pending:
@@ -173,14 +169,14 @@ class TagVocabulary:
         return result
 
     def most_specific(self, ids: Iterable[int]) -> set[int]:
-        """The ids without those that follow from another of them ("dog" goes where "puppy" is)."""
+        """The ids without those that another one implies (without "dog" if there is "puppy")."""
         kept = set(ids)
         return kept - {other for id in kept for other in self.with_implied(self._tags[id].implies) if other != id}
 
     def path(self, id: int) -> tuple[str, ...]:
         """Names from the most general tag down to this one: ``("animal", "dog", "puppy")``.
 
-        Of several parents the best supported is followed, so that every tag has one path.
+        Of several parents, the one with most support is used, so that every tag has one path.
         """
         names: list[str] = []
         seen: set[int] = set()
@@ -192,7 +188,7 @@ class TagVocabulary:
         return tuple(reversed(names))
 
     def select(self, keep: Callable[[VocabularyTag], bool]) -> TagVocabulary:
-        """A smaller vocabulary with new consecutive ids; implications to dropped tags go."""
+        """A smaller vocabulary with new consecutive ids, without implications of dropped tags."""
         kept = [tag for tag in self._tags if keep(tag)]
         renumber = {tag.id: position for position, tag in enumerate(kept)}
         return TagVocabulary(
@@ -204,7 +200,7 @@ class TagVocabulary:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The vocabulary as it stands in ``vocabulary.json``; empty fields are left out."""
+        """The content of ``vocabulary.json``, without empty fields."""
         tags = []
         for tag in self._tags:
             record = {k: v for k, v in asdict(tag).items() if v not in ((), None) and (v or k in ("id", "threshold"))}
@@ -215,15 +211,15 @@ class TagVocabulary:
 
     @classmethod
     def from_json(cls, record: dict[str, Any], source: str = "vocabulary", table: Path | None = None) -> TagVocabulary:
-        """Read what :meth:`to_json` wrote.
+        """Create a vocabulary from the result of :meth:`to_json`.
 
         Args:
-            record: That.
-            source: What to call it in errors.
+            record: The JSON object.
+            source: Its name in errors.
             table: A file of names in other languages.
 
         Raises:
-            VocabularyError: If the record is of a newer format or not a vocabulary.
+            VocabularyError: If the record has a newer format or is not a vocabulary.
         """
         if not isinstance(record, dict) or "tags" not in record:
             raise VocabularyError(f"{source}: not a vocabulary (no 'tags'); make one with: anytag vocabulary build")
@@ -243,7 +239,7 @@ class TagVocabulary:
         return cls(tags, table)
 
     def save(self, path: str | Path) -> None:
-        """Write ``vocabulary.json``, one tag a line, whole or not at all."""
+        """Write ``vocabulary.json`` atomically, one tag per line."""
         path = Path(path)
         record = self.to_json()
         lines = ",\n".join(json.dumps(tag, ensure_ascii=False) for tag in record["tags"])
@@ -252,7 +248,7 @@ class TagVocabulary:
 
     @classmethod
     def load(cls, path: str | Path) -> TagVocabulary:
-        """Read a ``vocabulary.json``, and know of the table of names in other languages beside it.
+        """Read a ``vocabulary.json``, with the table of names in other languages beside it.
 
         Raises:
             VocabularyError: If the file is missing, not JSON, or not a vocabulary.

@@ -1,12 +1,10 @@
-"""Pictures in: find them, read them safely, and make batches of pixels.
+"""Find pictures, read them safely, and make batches of pixels.
 
-:mod:`~anytag.pictures.finding` turns files, folders and globs into paths, :mod:`~anytag.pictures.reading` turns
-anything that holds a picture into an upright RGB picture, :mod:`~anytag.pictures.colors` brings every mode to RGB,
-:mod:`~anytag.pictures.batching` streams batches of pixels, decoded ahead of the consumer,
-:mod:`~anytag.pictures.preprocessing` says how a model wants its pictures,
-:mod:`~anytag.pictures.normalization` holds the means and deviations that encoders were trained with,
-:mod:`~anytag.pictures.multi_crop` cuts a picture up for a closer look, and
-:mod:`~anytag.pictures.heat_maps` shows where in a picture something is.
+:mod:`~anytag.pictures.finding` expands files, folders and globs, :mod:`~anytag.pictures.reading` reads any source as an
+upright RGB picture, :mod:`~anytag.pictures.colors` converts all modes to RGB, :mod:`~anytag.pictures.batching` decodes
+batches in the background, :mod:`~anytag.pictures.preprocessing` and :mod:`~anytag.pictures.normalization` prepare
+pixels for a model, :mod:`~anytag.pictures.multi_crop` crops corners, and :mod:`~anytag.pictures.heat_maps` draws heat
+maps.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Batches of pixels, decoded in the background, ahead of their consumer."""
+"""Decode pictures in the background into batches of pixels."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from anytag.recognition import Failure
 
 Result = TypeVar("Result")
 
-#: A source, or a name for it and the source: what came out of an archive has no path to be known by.
+#: A source, or its name and the source, such as a member of an archive.
 NamedSource = PictureSource | tuple[str, PictureSource]
 
 
@@ -28,10 +28,10 @@ class LoadedPicture:
     """A picture whose pixels are in the batch.
 
     Attributes:
-        path: Its path, or a description of where it came from.
-        width: Of the original, upright, in pixels.
-        height: Of the original, upright, in pixels.
-        notes: What there is to know about it; see :data:`~anytag.pictures.reading.Note`.
+        path: Its path, or a description of its source.
+        width: Width of the upright original, in pixels.
+        height: Height of the upright original, in pixels.
+        notes: See :data:`~anytag.pictures.reading.Note`.
     """
 
     path: str
@@ -42,12 +42,11 @@ class LoadedPicture:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Some pictures in the order in which they were given.
+    """A batch of pictures, in the order of their sources.
 
     Attributes:
-        items: One entry for every source: what was loaded, or why it was not.
-        pixels: uint8 ``[n, R, R, 3]`` RGB: a row for every :class:`LoadedPicture` in ``items``, in their order. n is 0
-            if all failed.
+        items: One per source: a loaded picture or a failure.
+        pixels: uint8 ``[n, R, R, 3]`` RGB, one row per :class:`LoadedPicture` in ``items``; n may be 0.
     """
 
     items: tuple[LoadedPicture | Failure, ...]
@@ -55,27 +54,21 @@ class Batch:
 
     @property
     def loaded(self) -> list[LoadedPicture]:
-        """What the rows of ``pixels`` are."""
+        """The pictures in ``pixels``, row by row."""
         return [item for item in self.items if isinstance(item, LoadedPicture)]
 
     @property
     def paths(self) -> list[str]:
-        """The paths of the rows of ``pixels``."""
+        """The paths of the pictures in ``pixels``."""
         return [item.path for item in self.loaded]
 
     @property
     def failures(self) -> list[Failure]:
-        """What could not be read."""
+        """The pictures that could not be read."""
         return [item for item in self.items if isinstance(item, Failure)]
 
     def in_order(self, results: Iterable[Result]) -> Iterator[Result | Failure]:
-        """Put failures back between results.
-
-        Args:
-            results: One for every row of ``pixels``, in order.
-
-        Yields:
-            One entry for every source, in the order in which the sources were given.
+        """Insert the failures between results, which are one per row of ``pixels``.
 
         Raises:
             ValueError: If there are fewer or more results than rows.
@@ -107,29 +100,24 @@ def load_batches(
 ) -> Iterator[Batch]:
     """Stream pictures as batches.
 
-    Pictures are decoded by threads, about two batches ahead, very large JPEGs at a reduced scale (``draft_size`` of
-    :func:`~anytag.pictures.reading.read_picture`); of a picture only its R x R pixels are kept. Sources are drawn in
-    the consumer's thread, and only as far as that, so they may be endless. Sources that come one by one, from a pipe,
-    may have a method ``ready``, which says whether the next one is there or would be waited for: where it is not, a
-    batch is as small as what is there. Closing the iterator, or an interrupt, drops what is queued; each thread ends
-    with the picture that it is at.
+    Threads decode about two batches ahead, very large JPEGs at a reduced scale (``draft_size`` of
+    :func:`~anytag.pictures.reading.read_picture`); only the R x R pixels of a picture are kept. Sources are iterated in
+    the consumer's thread as needed, so they may be endless. Sources from a pipe may have a method ``ready`` that
+    returns whether the next one is available; if it is not, a smaller batch is returned instead of waiting. Closing the
+    iterator, or an interrupt, drops queued pictures; threads finish their current one.
 
     Args:
-        sources: Pictures, or pairs of a name and a picture. What has neither path nor name is called by its number,
-            from 1.
-        resolution: The side R of the square that pictures are resized to, in pixels.
-        batch_size: Sources to a batch, failures included; the last batch may be smaller.
-        workers: Threads; ``None``: one for every processor that this process may use, 8 at the most.
+        sources: Pictures, or pairs of a name and a picture. Without path or name, they are numbered from 1.
+        resolution: Side R of the square to which pictures are resized, in pixels.
+        batch_size: Sources per batch, failures included; the last batch may be smaller.
+        workers: Threads; ``None``: one per available processor, at most 8.
         max_pixels: See :func:`~anytag.pictures.reading.read_picture`.
         composite_alpha: See :func:`~anytag.pictures.reading.read_picture`.
         accept_truncated: See :func:`~anytag.pictures.reading.read_picture`.
         interpolation: See :func:`~anytag.pictures.reading.to_pixels`.
 
-    Returns:
-        An iterator over batches.
-
     Raises:
-        UsageError: At once for numbers below 1; on iteration for a source of a type that cannot hold a picture.
+        UsageError: For numbers below 1; on iteration for a source that cannot be a picture.
     """
     workers = workers if workers is not None else min(8, available_processors())
     for name, value in (("resolution", resolution), ("batch_size", batch_size), ("workers", workers)):
@@ -158,9 +146,9 @@ def load_batches(
         pool = ThreadPoolExecutor(workers, thread_name_prefix="anytag-pictures")
         try:
             while True:
-                # What is there already is not held back for what may come.
-                while len(pending) < ahead and (not pending or ready()) and (drawn := next(numbered, None)) is not None:
-                    number, given = drawn
+                # Pictures that are available are not delayed by those that are not.
+                while len(pending) < ahead and (not pending or ready()) and (entry := next(numbered, None)) is not None:
+                    number, given = entry
                     label, source = given if isinstance(given, tuple) else (describe(given, number), given)
                     pending.append(pool.submit(load, source, label))
                 if not pending:
@@ -168,7 +156,7 @@ def load_batches(
                 results = [pending.popleft().result() for _ in range(min(batch_size, len(pending)))]
                 yield _collect(results, resolution)
         finally:
-            # Not waited for: an interrupt should not have to sit out a large picture.
+            # Do not wait, so that a large picture does not delay an interrupt.
             pool.shutdown(wait=False, cancel_futures=True)
 
     return batches()

@@ -1,7 +1,6 @@
-"""Colors as every program shows them: what a file says about its colors is applied, and sRGB comes out.
+"""Convert pictures from their color space to sRGB, on which models were trained.
 
-Models were trained on sRGB. A picture in AdobeRGB, ProPhoto or Display P3 whose numbers are taken for sRGB looks pale
-to them, or garish.
+Without it, a picture in AdobeRGB, ProPhoto or Display P3 would look pale or garish to a model.
 """
 
 from __future__ import annotations
@@ -18,13 +17,13 @@ from PIL import Image, ImageCms
 
 from anytag.pictures.icc import ADOBE_RGB, SRGB, Primaries, coded_profile, make_profile
 
-#: Larger profiles are not looked at; those of printers have one or two megabytes.
+#: Larger profiles are ignored; those of printers have one or two megabytes.
 _LARGEST = 1 << 24
 
-#: Steps of 255 by which colors may differ for a profile to count as sRGB's: others round their curves differently.
+#: Largest difference, of 255, of colors for a profile to count as sRGB, because curves are rounded differently.
 _ROUNDING = 2
 
-#: In which mode a profile of each color space wants pixels.
+#: Pillow's mode of each color space.
 _MODE_OF = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 
 _EXIF, _INTEROPERABILITY, _COLOR_SPACE, _INDEX = 0x8769, 0xA005, 0xA001, 1
@@ -32,23 +31,22 @@ _EXIF, _INTEROPERABILITY, _COLOR_SPACE, _INDEX = 0x8769, 0xA005, 0xA001, 1
 
 @dataclass(frozen=True, slots=True)
 class _Conversion:
-    """A transform to sRGB that has been built, and the mode of the pixels that go in."""
+    """A transform to sRGB, and the mode of its input."""
 
     mode: str
     transform: ImageCms.ImageCmsTransform
 
 
 def to_srgb(picture: Image.Image, profile: bytes | None, own: bool = False) -> Image.Image:
-    """The picture in sRGB.
+    """Convert a picture to sRGB.
 
     Args:
         picture: A decoded picture of any mode.
-        profile: An ICC profile. One that is broken, or does not fit the mode, is ignored: the picture is then taken
-            for sRGB, as without one.
-        own: Whether the picture may be altered in place, which saves memory.
+        profile: An ICC profile; without one, or if it is damaged or does not fit the mode, sRGB is assumed.
+        own: Whether the picture may be changed in place, which saves memory.
 
     Returns:
-        The same object where there is nothing to do; else mode RGB, or RGBA if it has transparency.
+        The same object if there is nothing to convert; otherwise mode RGB, or RGBA with transparency.
     """
     if not profile or len(profile) > _LARGEST or picture.mode in ("1", "LAB", "HSV"):
         return picture
@@ -62,13 +60,13 @@ def to_srgb(picture: Image.Image, profile: bytes | None, own: bool = False) -> I
 
 
 def profile_of(picture: Image.Image, stream: BinaryIO | None = None) -> bytes | None:
-    """The profile that a picture brings, or one made of what it says about its colors; ``None``: sRGB.
+    """The ICC profile of a picture, or one made from its metadata; ``None``: sRGB.
 
     In this order: codes of H.273 in a PNG, an ICC profile, gamma and chromaticities of a PNG, codes in AVIF and HEIC,
-    and what cameras write in Exif for AdobeRGB.
+    and AdobeRGB in Exif.
 
     Args:
-        picture: As it was opened.
+        picture: As opened.
         stream: Its file, if there is one.
     """
     try:
@@ -89,12 +87,12 @@ def profile_of(picture: Image.Image, stream: BinaryIO | None = None) -> bytes | 
             return coded_profile(int.from_bytes(codes[:2], "big"), int.from_bytes(codes[2:4], "big"))
         return _adobe_rgb() if _is_adobe_rgb(picture) else None
     except Exception:
-        # Damage in what is said about colors must not cost the picture.
+        # Damaged color metadata should not make a picture unreadable.
         return None
 
 
 def _bmp_profile(stream: BinaryIO) -> bytes | None:
-    """The profile of a BMP whose header, of the fifth version, says that it brings one."""
+    """The profile of a BMP with a version 5 header."""
     size = stream.seek(0, io.SEEK_END)
     stream.seek(0)
     head = stream.read(138)
@@ -110,7 +108,7 @@ def _bmp_profile(stream: BinaryIO) -> bytes | None:
 
 
 def _gif_profile(stream: BinaryIO) -> bytes | None:
-    """The profile of a GIF, in an application's block before the first picture."""
+    """The profile of a GIF, in an application block before the first picture."""
     stream.seek(10)
     flags = stream.read(3)[0]
     stream.seek(3 << (flags & 7) + 1 if flags & 0x80 else 0, io.SEEK_CUR)
@@ -141,7 +139,7 @@ def _head(stream: BinaryIO) -> bytes:
 
 
 def _png_codes(head: bytes) -> bytes:
-    """The codes of a PNG's cICP chunk, which stands before the pixels; empty if there is none."""
+    """The codes of a PNG's cICP chunk, which precedes the pixels; empty if there is none."""
     place = 8
     while place + 10 <= len(head) and (name := head[place + 4 : place + 8]) != b"IDAT":
         if name == b"cICP":
@@ -151,24 +149,19 @@ def _png_codes(head: bytes) -> bytes:
 
 
 def _after(head: bytes, name: bytes, length: int) -> bytes:
-    """The bytes behind a box's name; empty if it is not there."""
+    """The bytes after a box's name; empty if there is none."""
     found = head.find(name)
     return b"" if found < 0 else head[found + len(name) : found + len(name) + length]
 
 
 def _of_gamma(info: dict[str | tuple[int, int], object]) -> bytes | None:
-    """A PNG's gamma and chromaticities as a profile, unless they are those of sRGB."""
+    """A profile from a PNG's gamma and chromaticities; ``None`` if they are those of sRGB."""
     gamma, corners = info.get("gamma"), info.get("chromaticity")
     exponent = 1 / gamma if isinstance(gamma, float) and gamma > 0 else 2.2
     flat = corners if isinstance(corners, tuple) and len(corners) == 8 else None
     primaries = SRGB if flat is None else Primaries(flat[2:4], flat[4:6], flat[6:8], flat[:2])
-    like_srgb = max(
-        abs(a - b)
-        for one, other in zip(_corners(primaries), _corners(SRGB), strict=True)
-        for a, b in zip(one, other, strict=True)
-    )
-    if like_srgb < 0.005:
-        # A gamma of 1/2.2 is how the PNG of old says sRGB.
+    if np.abs(np.subtract(_corners(primaries), _corners(SRGB))).max() < 0.005:
+        # Old PNGs have a gamma of 1/2.2 for sRGB.
         return None if abs(exponent - 2.2) < 0.1 else make_profile(SRGB, exponent)
     return make_profile(primaries, exponent)
 
@@ -178,7 +171,7 @@ def _corners(primaries: Primaries) -> tuple[tuple[float, float], ...]:
 
 
 def _is_adobe_rgb(picture: Image.Image) -> bool:
-    """Whether Exif says so: cameras leave the profile out (DCF's optional color space, index R03)."""
+    """Whether Exif specifies AdobeRGB, as cameras do without a profile (DCF's optional color space, index R03)."""
     if not picture.info.get("exif"):
         return False
     exif = picture.getexif()
@@ -198,7 +191,7 @@ def _adobe_rgb() -> bytes:
 
 @lru_cache(maxsize=32)
 def _conversion(profile: bytes) -> _Conversion | None:
-    """The transform of a profile; ``None`` if it is broken, or sRGB's."""
+    """The transform of a profile; ``None`` if it is damaged, or sRGB."""
     try:
         opened = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         mode = _MODE_OF.get(opened.profile.xcolor_space.strip())
@@ -210,7 +203,7 @@ def _conversion(profile: bytes) -> _Conversion | None:
             mode,
             "RGB",
             ImageCms.Intent.RELATIVE_COLORIMETRIC,
-            # Threads share a transform, so it must not remember its last pixel.
+            # Threads share transforms, so they must not cache the last pixel.
             ImageCms.Flags.BLACKPOINTCOMPENSATION | ImageCms.Flags.NOCACHE,
         )
         return None if mode != "CMYK" and _is_identity(transform, mode) else _Conversion(mode, transform)
@@ -219,7 +212,7 @@ def _conversion(profile: bytes) -> _Conversion | None:
 
 
 def _is_identity(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
-    """Whether a transform leaves colors as they are, tried on a cube of them."""
+    """Whether a transform does not change colors, tested on a grid of them."""
     ramp = np.arange(256, dtype=np.uint8)
     if mode == "L":
         gray = Image.fromarray(ramp[None])
@@ -247,7 +240,7 @@ def _apply(picture: Image.Image, conversion: _Conversion, own: bool) -> Image.Im
     if conversion.mode == "L" and picture.mode not in ("L", "RGB"):
         picture, own = picture.convert("L"), True
     if conversion.mode == "L" and picture.mode == "RGB":
-        # A gray profile in a colored picture fits nothing.
+        # A gray profile does not fit a color picture.
         return picture if alpha is None else rgba
     if picture.mode != conversion.mode:
         picture, own = picture.convert(conversion.mode), True

@@ -1,4 +1,4 @@
-"""Every picture mode and pixel array brought to 8-bit RGB, transparency over white."""
+"""Convert all picture modes and pixel arrays to 8-bit RGB, with transparency over white."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from anytag.errors import PictureError
 
 
 def to_rgb(picture: Image.Image, composite_alpha: bool = True) -> Image.Image:
-    """The picture in mode RGB.
+    """Convert a picture to mode RGB.
 
-    Grayscale is repeated over the channels. Transparent pixels (LA, RGBA, PA, premultiplied, palettes, one color
-    marked transparent) are composited over white. Pixels deeper than 8 bits are scaled, never clipped: 16-bit ``v``
-    becomes ``round(v / 257)``; 32-bit integers and floats are taken as 0 to 1 (floats only), to 255 or to 65535,
-    whichever is the first to hold their greatest value, or else scaled so that this value becomes white.
+    Grayscale is repeated over the channels. Transparent pixels (LA, RGBA, PA, premultiplied, palettes, a transparent
+    color) are composited over white. Pixels deeper than 8 bits are scaled, not clipped: 16-bit ``v`` becomes
+    ``round(v / 257)``; 32-bit integers and floats have a white of 1 (floats only), 255 or 65535, the first that is not
+    exceeded, or else of their highest value.
 
     Args:
-        picture: A picture of any mode, of any size.
-        composite_alpha: ``False`` drops transparency: pixels show the color that they are stored with, which nobody
-            saw, often black. The public Tag2Text and RAM code does so.
+        picture: A picture of any mode and size.
+        composite_alpha: ``False`` drops transparency, as the official Tag2Text and RAM code does: transparent pixels
+            get their stored color, often black.
 
     Returns:
-        A picture of the same size; the same object if it is RGB already.
+        A picture of the same size; the same object if it is RGB.
 
     Raises:
         ValueError: If Pillow cannot convert the mode.
@@ -33,7 +33,7 @@ def to_rgb(picture: Image.Image, composite_alpha: bool = True) -> Image.Image:
     if is_deep(picture):
         return _from_deep(picture, composite_alpha)
     if picture.has_transparency_data:
-        # Pillow has no direct way from premultiplied gray to RGBA.
+        # Pillow has no conversion from premultiplied gray to RGBA.
         straight = picture.convert("LA") if picture.mode == "La" else picture
         rgba = straight.convert("RGBA")
         if not composite_alpha:
@@ -43,24 +43,21 @@ def to_rgb(picture: Image.Image, composite_alpha: bool = True) -> Image.Image:
 
 
 def is_deep(picture: Image.Image) -> bool:
-    """Whether it is grayscale of more than 8 bits."""
+    """Whether a picture is grayscale with more than 8 bits."""
     return picture.mode in ("I", "F") or picture.mode.startswith("I;16")
 
 
 def from_array(pixels: npt.NDArray[Any], label: str) -> Image.Image:
-    """The picture in an array.
+    """Convert an array to an 8-bit picture of mode L, RGB or RGBA.
 
     Args:
         pixels: ``[height, width]``, ``[height, width, 1]``, ``[height, width, 3]`` (RGB) or ``[height, width, 4]``
             (RGBA); bool, uint8, uint16, or float in [0, 1].
-        label: What to call the array in messages.
-
-    Returns:
-        An 8-bit picture of mode L, RGB or RGBA.
+        label: Name of the array in messages.
 
     Raises:
         PictureError: ``empty`` without pixels, ``not_a_picture`` for another shape or type, ``unreadable`` for floats
-            that are not numbers in [0, 1].
+            outside [0, 1] or NaN.
     """
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[:, :, 0]
@@ -74,7 +71,7 @@ def from_array(pixels: npt.NDArray[Any], label: str) -> Image.Image:
     if pixels.size == 0:
         raise PictureError("empty", label, f"{label}: an array of shape {pixels.shape} holds no pixels.")
     if np.issubdtype(pixels.dtype, np.floating):
-        # The negated test also catches NaN, which compares as false.
+        # The negated test also catches NaN.
         if not (pixels.min() >= 0 and pixels.max() <= 1):
             raise PictureError(
                 "unreadable",
@@ -98,7 +95,7 @@ def from_array(pixels: npt.NDArray[Any], label: str) -> Image.Image:
 
 
 def _from_deep(picture: Image.Image, composite_alpha: bool) -> Image.Image:
-    """An RGB picture from grayscale of 16 or 32 bits."""
+    """Convert grayscale of 16 or 32 bits to RGB."""
     values = np.asarray(picture)
     if picture.mode.startswith("I;16"):
         gray = _eight_bits(values, 65535)
@@ -113,20 +110,15 @@ def _from_deep(picture: Image.Image, composite_alpha: bool) -> Image.Image:
 
 
 def _full_scale(greatest: float, whole: bool) -> float:
-    """The value that stands for white in pixels that do not say it themselves."""
+    """The value of white, by the highest value."""
     usual = (255.0, 65535.0) if whole else (1.0, 255.0, 65535.0)
     return next((top for top in usual if greatest <= top), greatest)
 
 
 def _eight_bits(values: npt.NDArray[Any], top: float) -> npt.NDArray[np.uint8]:
-    """Values in [0, top] as 0 to 255, rounded to the nearest; what is below 0 becomes 0.
-
-    Args:
-        values: Pixels of any shape.
-        top: The value of white, above 0.
-    """
+    """Scale values in [0, top] to 0 to 255, rounded to nearest; negative values become 0."""
     if values.dtype.kind == "u" and values.dtype.itemsize == 2:
-        # Whole numbers are exact and take half the memory; this is the path of large scans.
+        # Integer arithmetic is exact and takes half the memory, which matters for large scans.
         return ((values.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
     wide = values.astype(np.float64) * (255.0 / top)
     result: npt.NDArray[np.uint8] = np.floor(np.clip(wide, 0.0, 255.0) + 0.5).astype(np.uint8)

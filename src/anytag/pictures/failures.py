@@ -1,4 +1,4 @@
-"""What went wrong with a file, in words that help: what it is instead of a picture, and how it is damaged."""
+"""Explain why a file cannot be read: what it is instead of a picture, or how it is damaged."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from anytag.errors import PictureError
 from anytag.pictures.formats import READABLE
 from anytag.pictures.integrity import is_cut_off, is_known
 
-#: First bytes of files that are often taken for pictures.
+#: First bytes of files that are often mistaken for pictures.
 _OTHERS = (
     (b"version https://git-lfs", "a Git LFS pointer. Fetch the picture itself: git lfs pull"),
     (b"%PDF", "a PDF document. Save its pages as pictures"),
@@ -28,25 +28,15 @@ _OTHERS = (
 _DRAWING = "an SVG drawing. Save it as PNG"
 _PAGE = "a web page, probably an error page that was saved under this name. Download the picture again"
 
-#: Brands of ISO files that hold pictures; the others are videos.
+#: Brands of ISO files with pictures; the others are videos.
 _PICTURE_BRANDS = (
-    b"avif",
-    b"avis",
-    b"heic",
-    b"heix",
-    b"heim",
-    b"heis",
-    b"hevc",
-    b"hevx",
-    b"mif1",
-    b"msf1",
-    b"crx ",
-    b"jp",
+    *(b"avif", b"avis", b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"),
+    *(b"crx ", b"jp"),
 )
 
 
 def other_kind(head: bytes) -> str | None:
-    """What a file is instead of a picture, and what to do; ``None`` if its first bytes do not tell."""
+    """What a file is instead of a picture, and what to do, by its first bytes; ``None`` if unknown."""
     if known := next((what for start, what in _OTHERS if head.startswith(start)), None):
         return known
     if head[:4] == b"RIFF" and head[8:12] != b"WEBP":
@@ -61,8 +51,17 @@ def other_kind(head: bytes) -> str | None:
     return None
 
 
+def raise_too_large(label: str, width: int, height: int, max_pixels: int) -> NoReturn:
+    """Raise the :class:`PictureError` for a picture with more pixels than allowed."""
+    message = (
+        f"{label}: {width} x {height} pixels are more than the limit of {max_pixels:,}. Make the picture smaller, or "
+        "raise max_pixels if you trust it."
+    )
+    raise PictureError("too_large", label, message)
+
+
 def raise_unreadable(error: Exception, stream: BinaryIO | None, label: str) -> NoReturn:
-    """Raise the error that fits what a decoder ran into."""
+    """Raise the :class:`PictureError` for the error of a decoder."""
     if isinstance(error, PictureError):
         raise error
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning | MemoryError):
@@ -71,7 +70,7 @@ def raise_unreadable(error: Exception, stream: BinaryIO | None, label: str) -> N
             "PIL.Image.MAX_IMAGE_PIXELS and max_pixels."
         )
         raise PictureError("too_large", label, message) from error
-    # Pillow names its own stream object when it does not know a file; that tells a user nothing.
+    # Pillow's message for unknown files only names its stream object.
     detail = "its header cannot be read" if isinstance(error, UnidentifiedImageError) else str(error)
     cut = isinstance(error, EOFError) or "truncat" in detail.lower()
     if cut or (stream is not None and not stream.closed and is_cut_off(stream)):
@@ -85,7 +84,7 @@ def raise_unreadable(error: Exception, stream: BinaryIO | None, label: str) -> N
 
 
 def raise_unidentified(error: Exception, stream: BinaryIO, label: str) -> NoReturn:
-    """Raise the error that fits a file in which no decoder sees a picture."""
+    """Raise the :class:`PictureError` for a file that no decoder recognizes."""
     stream.seek(0)
     head = stream.read(512)
     if what := other_kind(head):

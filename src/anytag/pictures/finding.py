@@ -1,4 +1,4 @@
-"""Which pictures are meant: files, folders, globs and lists become paths, in order, each once."""
+"""Expand files, folders, globs and lists to paths of pictures, in order and without duplicates."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from anytag.foundations import arguments
 from anytag.pictures.formats import PICTURE_EXTENSIONS, has_picture_extension
 from anytag.pictures.left_out import Exclusions, LeftOut, special_kind
 
-#: Folders that hold no pictures of their own: thumbnails, copies and waste that systems and servers put beside them.
+#: Folders of thumbnails, copies and deleted files, created by operating systems and servers.
 SYSTEM_FOLDERS = frozenset({"@eaDir", "#recycle", "#snapshot", "$RECYCLE.BIN", "__MACOSX", "lost+found"})
 
 PathLike = str | os.PathLike[str]
@@ -28,31 +28,29 @@ def find_pictures(
     follow_links: bool = False,
     left_out: LeftOut | None = None,
 ) -> Iterator[Path]:
-    """The pictures that files, folders and globs stand for.
+    """Find the pictures in files, folders and globs.
 
-    A folder gives the files in it that are called like pictures (:data:`~anytag.pictures.formats.PICTURE_EXTENSIONS`),
-    in the order of their names; links to files count as files. Left out are hidden files and folders, the
-    :data:`SYSTEM_FOLDERS`, pipes and devices, and linked folders unless ``follow_links`` is set. A glob (``*``, ``?``,
-    ``[…]``, ``**``) that no shell has expanded is expanded here, sorted; a file that is literally called that goes
-    first. A file that is named outright is given whatever it is, whether it exists or not. So is whatever else cannot
-    be looked at: a folder that may not be opened or holds no pictures, a link that leads nowhere, a glob that matches
-    nothing. The reader then says what is wrong with it, and the others go on.
+    In a folder, these are the files with a picture's extension (:data:`~anytag.pictures.formats.PICTURE_EXTENSIONS`),
+    sorted by name, including links to files. Skipped are hidden files and folders, the :data:`SYSTEM_FOLDERS`, pipes
+    and devices, and linked folders unless ``follow_links`` is set. Globs (``*``, ``?``, ``[…]``, ``**``) that the shell
+    did not expand are expanded and sorted, unless a file has literally that name. Files given by name are returned
+    whatever they are, even if they do not exist; so are folders that cannot be opened or have no pictures, broken links
+    and globs without a match. Reading them then reports what is wrong, and the others go on.
 
     Args:
-        inputs: A file, folder or glob, or several, in order; taken in at once. The walk through folders is lazy.
-        recursive: Whether folders inside folders are entered.
-        exclude: Globs of files and folders to leave out, wherever they come from. One without a slash is compared with
-            names, one with a slash with paths, from the folder that was given or from its start; one that ends in a
-            slash means only folders. ``*`` also matches slashes.
-        follow_links: Whether linked folders inside are entered, each real folder once.
-        left_out: Counts what is left out, as the walk goes on.
+        inputs: A file, folder or glob, or several. Folders are walked lazily.
+        recursive: Whether to enter subfolders.
+        exclude: Globs of files and folders to skip. Globs without a slash are compared with names, others with paths,
+            relative to the given folder or absolute; globs that end in a slash only match folders. ``*`` also matches
+            slashes.
+        follow_links: Whether to enter linked subfolders, each real folder once.
+        left_out: Counts what is skipped during the walk.
 
     Returns:
-        Paths as they were given or found, each file once.
+        Paths as given or found, each file once.
 
     Raises:
-        UsageError: At once, before anything is given, if no input holds a picture: why the first does not. Also for an
-            exclusion that is not a pattern.
+        UsageError: If no input has a picture (the reason for the first one), or an exclusion is not a pattern.
     """
     if left_out is not None and not isinstance(left_out, LeftOut):
         raise UsageError(f"left_out must be a LeftOut, not {arguments.shown(left_out)}")
@@ -68,7 +66,7 @@ def find_names(
     follow_links: bool = False,
     left_out: LeftOut | None = None,
 ) -> Iterator[str]:
-    """As :func:`find_pictures`, but texts: no path object can be empty or hold ``https://``."""
+    """:func:`find_pictures` as strings, because a path object cannot be empty or contain ``https://``."""
     given = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
     if not isinstance(given, Iterable) or isinstance(given, bytes | bytearray | Mapping):
         raise UsageError(f"inputs must be paths, not {arguments.shown(inputs)}")
@@ -89,22 +87,16 @@ def find_names(
 
 
 def read_list(stream: Iterable[str]) -> Iterator[Path]:
-    """Paths from a list such as standard input, one per line, blank lines skipped.
-
-    Lines are given as soon as they come, so the list may be endless. Blanks inside and around a name belong to it.
-
-    Args:
-        stream: Lines of text, such as a file opened for text.
-    """
+    """Read paths from lines of text, such as standard input, lazily; blank lines are skipped, spaces are kept."""
     for number, line in enumerate(stream):
-        # Some editors and shells put a byte order mark before the first line.
+        # Some editors and shells write a byte order mark.
         path = (line.removeprefix("\ufeff") if number == 0 else line).rstrip("\r\n")
         if path.strip():
             yield Path(path)
 
 
 def holds_pictures(folder: str) -> bool:
-    """Whether a walk through a folder and those inside finds a picture."""
+    """Whether there is a picture in a folder or its subfolders."""
     walk = _Walk(True, Exclusions(()), False, LeftOut())
     return any(not os.path.isdir(name) for name in walk.folder(folder))  # noqa: PTH112
 
@@ -112,7 +104,7 @@ def holds_pictures(folder: str) -> bool:
 def _each_once(names: Iterable[str]) -> Iterator[str]:
     seen: set[str] = set()
     for name in names:
-        # Not resolved: two links to one file are two names that the user gave on purpose.
+        # Links are not resolved, so two links to one file are two pictures.
         key = os.path.normcase(os.path.abspath(name)) if name else name  # noqa: PTH100
         if key not in seen:
             seen.add(key)
@@ -121,7 +113,7 @@ def _each_once(names: Iterable[str]) -> Iterator[str]:
 
 @dataclass
 class _Walk:
-    """How files, folders and globs are expanded."""
+    """Expands files, folders and globs."""
 
     recursive: bool
     exclusions: Exclusions
@@ -129,11 +121,11 @@ class _Walk:
     left_out: LeftOut
 
     def expand(self, given: str) -> tuple[str, Iterable[str] | UsageError]:
-        """One input, as a path is written, and its pictures or why there are none."""
+        """One input as a path, and its pictures or why there are none."""
         name = _as_path(given)
         if not given:
             return name, UsageError("an empty path was given; use '.' for the current folder")
-        # os.path, since Path.is_dir raises for a name that is too long for the system.
+        # Path.is_dir would raise for names that are too long.
         if os.path.isdir(given):  # noqa: PTH112
             return name, self._at_least_one(given)
         if self.exclusions.match_anywhere(given, is_folder=False):
@@ -168,7 +160,7 @@ class _Walk:
         return itertools.chain([first], paths)
 
     def folder(self, folder: str) -> Iterator[str]:
-        """The pictures in a folder, and the folders inside that cannot be opened."""
+        """The pictures in a folder, and the subfolders that cannot be opened."""
         entered = {_identity(folder)}
         pending = [iter(self._visible(folder, folder))]
         while pending:
@@ -185,7 +177,7 @@ class _Walk:
                 yield _as_path(entry.path)
 
     def _visible(self, root: str, folder: str) -> list[os.DirEntry[str]]:
-        """What is in a folder, sorted, without what is hidden or excluded."""
+        """The entries of a folder, sorted, without hidden and excluded ones."""
         kept = []
         for entry in _entries(folder):
             is_folder = self._is_folder(entry)
@@ -219,7 +211,7 @@ class _Walk:
             return True
         kind = special_kind(entry.path)
         if kind is not None:
-            # Reading a pipe waits for a writer, perhaps forever.
+            # Reading a pipe may wait forever.
             self.left_out.special[_as_path(entry.path)] = kind
         return kind is None
 
@@ -228,11 +220,11 @@ class _Walk:
         try:
             return entry.is_dir()
         except OSError:
-            return False  # A link that leads to itself, or into a folder that is closed.
+            return False  # A link to itself, or into a folder without permission.
 
     def _matches(self, pattern: str) -> Iterator[str]:
-        """The pictures that a glob stands for, and those in the folders that it stands for."""
-        # Not Path.glob: that wants a folder to start from and does not leave hidden files out.
+        """The pictures that match a glob, and those in matching folders."""
+        # Path.glob needs a folder to start from, and does not skip hidden files.
         for match in sorted(glob.glob(pattern, recursive=True)):  # noqa: PTH207
             is_folder = os.path.isdir(match)  # noqa: PTH112
             if self.exclusions.match_anywhere(match, is_folder):
@@ -257,7 +249,7 @@ def _entries(folder: str) -> list[os.DirEntry[str]]:
 
 
 def _identity(folder: str) -> tuple[int, int] | str:
-    """What two paths to one folder have in common."""
+    """The same for all paths to a folder."""
     try:
         status = os.stat(folder)  # noqa: PTH116
     except OSError:
@@ -266,7 +258,7 @@ def _identity(folder: str) -> tuple[int, int] | str:
 
 
 def _as_path(given: str) -> str:
-    """A path as :class:`~pathlib.Path` writes it; a web address as it was given."""
+    """A path as :class:`~pathlib.Path` formats it; URLs unchanged."""
     return given if not given or "://" in given else str(Path(given))
 
 

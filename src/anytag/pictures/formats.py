@@ -1,7 +1,4 @@
-"""The formats that are read: what their files are called, who decodes them, and which extra that needs.
-
-This is the only list. What folders, shards and messages know about formats comes from here.
-"""
+"""The supported picture formats, with their extensions, decoders and optional dependencies."""
 
 from __future__ import annotations
 
@@ -11,13 +8,13 @@ from pathlib import PurePath
 
 @dataclass(frozen=True, slots=True)
 class PictureFormat:
-    """A format.
+    """A picture format.
 
     Attributes:
-        name: What people call it.
-        extensions: What names of its files end in, lower case.
-        decoders: Names under which Pillow knows it; empty if something else decodes it.
-        extra: The extra of the package that it needs; ``None`` if it is always read.
+        name: Display name.
+        extensions: File extensions, lower case.
+        decoders: Pillow's names for it; empty if something else decodes it.
+        extra: The package extra that it needs; ``None`` if it is always supported.
     """
 
     name: str
@@ -26,10 +23,10 @@ class PictureFormat:
     extra: str | None = None
 
 
-#: In the order in which Pillow tries them. No format that runs another program (EPS) or that nobody photographs in is
-#: opened, however the file is named.
+#: In the order in which Pillow tries them. Formats that run another program (EPS), or are not used for photographs, are
+#: never opened.
 FORMATS = (
-    # An MPO is a JPEG with further pictures behind it (other views, depth); Pillow opens it through its JPEG reader.
+    # An MPO is a JPEG followed by other pictures (views, depth), which Pillow's JPEG reader opens.
     PictureFormat("JPEG", (".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".pjpeg", ".pjp", ".mpo"), ("JPEG",)),
     PictureFormat("PNG", (".png", ".apng"), ("PNG",)),
     PictureFormat("WebP", (".webp",), ("WEBP",)),
@@ -42,7 +39,7 @@ FORMATS = (
     PictureFormat("PPM", (".ppm", ".pgm", ".pbm", ".pnm", ".pfm"), ("PPM",)),
     PictureFormat("PSD", (".psd",), ("PSD",)),
     PictureFormat("JPEG XL", (".jxl",), extra="photos"),
-    # Camera files hold a developed JPEG, which is what is read; the extra develops those that do not.
+    # Usually the embedded JPEG is read; the extra develops files without one.
     PictureFormat(
         "RAW",
         (
@@ -53,17 +50,16 @@ FORMATS = (
     ),
 )
 
-#: What a picture's name ends in, lower case. Folders and globs give only such files; a file that is named outright may
-#: be called anything.
+#: Extensions of pictures, lower case, by which folders and globs are filtered; files given by name may have any.
 PICTURE_EXTENSIONS = frozenset(extension for format in FORMATS for extension in format.extensions)
 
-#: What Pillow is asked to read.
+#: The formats that Pillow may open.
 PILLOW_DECODERS = tuple(decoder for format in FORMATS for decoder in format.decoders)
 
-#: The formats in words, for messages.
+#: Names of the formats, for messages.
 READABLE = ", ".join(format.name for format in FORMATS)
 
 
 def has_picture_extension(name: str) -> bool:
-    """Whether a file's name ends like that of a picture, in any case of letters."""
+    """Whether a file has the extension of a picture, ignoring case."""
     return PurePath(name).suffix.lower() in PICTURE_EXTENSIONS

@@ -1,4 +1,4 @@
-"""Pictures with nothing on them, and the frame of an animation that has something on it."""
+"""Detect blank pictures, and iterate over further frames of an animation."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from collections.abc import Iterator
 
 from PIL import Image
 
-#: Steps of 255 between the darkest and the brightest pixel of each color up to which nobody sees anything.
+#: Largest difference, of 255, between the darkest and the brightest pixel of each channel of a blank picture.
 _INVISIBLE = 4
 
-#: Formats whose frames follow each other in time, or are pages; in others (PSD, MPO) they are layers and depths.
+#: Formats whose frames are animations or pages; in others (PSD, MPO) they are layers or depth maps.
 _WITH_FRAMES = ("GIF", "WEBP", "PNG", "AVIF", "TIFF")
 
-#: Frames, and pixels of all of them together, that are looked through for one with something on it.
+#: Most frames, and most pixels in total, that are searched for one that is not blank.
 _MOST_FRAMES, _MOST_PIXELS = 100, 100_000_000
 
 
 def is_blank(picture: Image.Image) -> bool:
-    """Whether an RGB picture has the same color everywhere."""
-    # Nearly every picture shows it in a few pixels; only the others are looked through.
+    """Whether an RGB picture has a single color."""
+    # A few pixels decide for nearly all pictures.
     return _is_even(picture.resize((8, 8), Image.Resampling.NEAREST)) and _is_even(picture)
 
 
@@ -27,9 +27,9 @@ def _is_even(picture: Image.Image) -> bool:
 
 
 def further_frames(picture: Image.Image) -> Iterator[Image.Image]:
-    """The frames of an animation, or pages of a file, behind the first, one after the other in the same object.
+    """Iterate over the frames of an animation, or pages of a file, after the first, in the same object.
 
-    Damage ends them without an error: the first one has been read.
+    It ends at a damaged frame without an error.
     """
     if picture.format not in _WITH_FRAMES:
         return
@@ -41,6 +41,6 @@ def further_frames(picture: Image.Image) -> Iterator[Image.Image]:
             picture.load()
         except Exception:
             return  # The end, or damage.
-        # The pages of a TIFF differ in size, and may be huge.
+        # The pages of a TIFF may differ in size, and be huge.
         if picture.size[0] * picture.size[1] <= _MOST_PIXELS:
             yield picture

@@ -1,4 +1,4 @@
-"""Maps of where something is in a picture: brought to size, and laid over it."""
+"""Heat maps: normalize, resize and draw them over a picture."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ Resampling = Literal["nearest", "bilinear"]
 
 _FILTERS = {"nearest": Image.Resampling.NEAREST, "bilinear": Image.Resampling.BILINEAR}
 
-#: Heat from 0 to 1 in steps of a quarter, as red, green and blue: dark violet over red and orange to pale yellow.
+#: RGB colors of 0, 0.25, … 1: dark violet, purple, red, orange, pale yellow.
 _COLORS = np.array([(20, 5, 70), (130, 20, 110), (230, 60, 50), (250, 160, 10), (255, 250, 170)], np.float32)
 
 
 def to_heat_map(values: npt.NDArray[np.floating]) -> HeatMap:
-    """Values ``[rows, columns]`` moved and stretched to 0 … 1; all 0 if they are all the same."""
+    """Scale values ``[rows, columns]`` to [0, 1]; all 0 if they are equal."""
     low, high = float(values.min()), float(values.max())
     if high == low:
         return np.zeros(values.shape, np.float32)
@@ -29,16 +29,7 @@ def to_heat_map(values: npt.NDArray[np.floating]) -> HeatMap:
 
 
 def resize_heat_map(heat: HeatMap, width: int, height: int, resampling: Resampling = "bilinear") -> HeatMap:
-    """Stretch a map to a picture: encoders see pictures squashed to a square, so their cells stretch with it.
-
-    Args:
-        heat: ``[rows, columns]``, 0 to 1.
-        width: Of the result, in pixels.
-        height: Of the result, in pixels.
-        resampling: ``nearest`` repeats cells, ``bilinear`` blends them.
-
-    Returns:
-        ``[height, width]``, 0 to 1.
+    """Resize a map ``[rows, columns]`` in [0, 1] to a picture, ``[height, width]``.
 
     Raises:
         UsageError: If the resampling is unknown.
@@ -50,15 +41,15 @@ def resize_heat_map(heat: HeatMap, width: int, height: int, resampling: Resampli
 
 
 def overlay_heat_map(picture: Image.Image, heat: HeatMap, opacity: float = 0.6) -> Image.Image:
-    """Lay a map over its picture: the hotter, the brighter the color and the clearer the picture below.
+    """Draw a map over a picture.
 
     Args:
-        picture: Any picture of mode RGB.
-        heat: ``[rows, columns]``, 0 to 1; of any size, it is stretched over the picture.
-        opacity: How much of the colors shows, 0 to 1.
+        picture: The picture.
+        heat: ``[rows, columns]`` in [0, 1]; resized to the picture.
+        opacity: Opacity of the colors, 0 to 1.
 
     Returns:
-        A new picture of mode RGB and of the picture's size.
+        A new RGB picture of the same size.
 
     Raises:
         UsageError: If the opacity is out of range.

@@ -1,4 +1,4 @@
-"""Color profiles made from a few numbers, for pictures that name their colors instead of bringing a profile."""
+"""Create ICC profiles from primaries and curves, for pictures that specify their colors without a profile."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ FloatArray = npt.NDArray[np.float64]
 D65: Point = (0.3127, 0.3290)
 _D50 = np.array([0.9642, 1.0, 0.8249])
 
-#: Bradford's cone responses, in which the ICC has white points adapted (ICC.1:2022, annex E).
+#: Bradford's cone responses, for adapting white points (ICC.1:2022, annex E).
 _BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
 
-#: Luminance of a white sheet in pictures of high dynamic range, in candela a square meter (ITU-R BT.2408).
+#: Luminance of diffuse white in high dynamic range, in candela per square meter (ITU-R BT.2408).
 _HDR_WHITE = 203.0
 
 _POINTS = 4096
@@ -27,7 +27,7 @@ _POINTS = 4096
 
 @dataclass(frozen=True, slots=True)
 class Primaries:
-    """Chromaticities (x, y) of the red, green and blue of a color space, and of its white."""
+    """Chromaticities (x, y) of a color space."""
 
     red: Point
     green: Point
@@ -58,19 +58,19 @@ def _srgb(value: FloatArray) -> FloatArray:
 
 
 def _perceptual_quantizer(value: FloatArray) -> FloatArray:
-    """SMPTE ST 2084 to light, where 1 is a white sheet; what is brighter is clipped."""
+    """SMPTE ST 2084 to light, where 1 is diffuse white; brighter values are clipped."""
     root = value ** (1 / 78.84375)
     light = (np.maximum(root - 0.8359375, 0) / (18.8515625 - 18.6875 * root)) ** (1 / 0.1593017578125)
     return np.minimum(light * 10_000 / _HDR_WHITE, 1)
 
 
 def _hybrid_log_gamma(value: FloatArray) -> FloatArray:
-    """ITU-R BT.2100's other curve to light, where 1 is a white sheet (a signal of 0.75)."""
+    """Hybrid log-gamma (ITU-R BT.2100) to light, where 1 is diffuse white (a signal of 0.75)."""
     high = (np.exp((value - 0.55991073) / 0.17883277) + 0.28466892) / 12
     return np.minimum(np.where(value <= 0.5, value**2 / 3, high) / 0.26496, 1)
 
 
-#: Transfer curves of H.273 by their code. Those of television (1, 6, 14, 15) are meant for screens like sRGB's.
+#: Transfer curves of H.273 by their code. Those of television (1, 6, 14, 15) are displayed like sRGB.
 CODED_CURVES: dict[int, float | Callable[[FloatArray], FloatArray]] = {
     **dict.fromkeys((1, 6, 13, 14, 15), _srgb),
     4: 2.2,
@@ -83,24 +83,21 @@ CODED_CURVES: dict[int, float | Callable[[FloatArray], FloatArray]] = {
 
 @lru_cache(maxsize=64)
 def coded_profile(primaries: int, transfer: int) -> bytes | None:
-    """A profile for codes of H.273; ``None`` for sRGB, and for codes that say nothing or are not known."""
+    """A profile for codes of H.273; ``None`` for sRGB and unknown codes."""
     curve = CODED_CURVES.get(transfer, _srgb)
     known = CODED_PRIMARIES.get(primaries, SRGB)
     return None if known is SRGB and curve is _srgb else make_profile(known, curve)
 
 
 def make_profile(primaries: Primaries, curve: float | Callable[[FloatArray], FloatArray] = _srgb) -> bytes:
-    """An ICC profile (version 2, matrix and curves) of an RGB color space.
+    """Create an ICC profile (version 2, matrix and curves) of an RGB color space.
 
     Args:
-        primaries: Its colors.
-        curve: From a value to light, both 0 to 1: an exponent, or a function.
-
-    Returns:
-        The profile's bytes.
+        primaries: Its primaries and white point.
+        curve: From values to light, both 0 to 1: an exponent or a function.
 
     Raises:
-        ValueError: If the primaries span no color space, or the exponent cannot be written.
+        ValueError: If the primaries are degenerate, or the exponent is out of range.
     """
     red, green, blue = _matrix(primaries).T
     trc = _exponent(curve) if isinstance(curve, float | int) else _table(curve)
@@ -119,7 +116,7 @@ def make_profile(primaries: Primaries, curve: float | Callable[[FloatArray], Flo
 
 
 def _matrix(primaries: Primaries) -> FloatArray:
-    """RGB to XYZ under D50, a color a column."""
+    """Matrix from RGB to XYZ under D50."""
     corners = np.array([primaries.red, primaries.green, primaries.blue, primaries.white])
     if (corners[:, 1] <= 0).any() or (corners < 0).any():
         raise ValueError("chromaticities must be positive")

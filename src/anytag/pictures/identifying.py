@@ -1,4 +1,4 @@
-"""Which decoder a file is for: by its content, never by its name. Nothing but headers is read here."""
+"""Choose the decoder of a file by its content, not its name, and read its header."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class Opened:
     """A picture whose header was read.
 
     Attributes:
-        picture: What decodes it.
-        stream: The file that it is in, a part of the given one for camera files; ``None`` if there is none.
-        orientation: As in Exif, where it is noted outside the picture, or 1 where what the picture notes does not
-            count; 0: as the picture itself says.
+        picture: The picture, not decoded.
+        stream: Its file, which is part of a camera file for previews; ``None`` if there is none.
+        orientation: Exif orientation from outside the picture, or 1 to ignore that of the picture; 0: use that of the
+            picture.
     """
 
     picture: Image.Image
@@ -42,8 +42,8 @@ def identify(stream: BinaryIO, label: str, max_pixels: int) -> Opened:
 
     Args:
         stream: The file, seekable.
-        label: What to call it in errors. For a TIFF, an extension of camera files counts.
-        max_pixels: Greatest width times height, for decoders that decode at once.
+        label: Its name in errors; a TIFF is a camera file if it has such an extension.
+        max_pixels: Highest width times height, for decoders that do not decode lazily.
 
     Raises:
         PictureError: If it is not a picture, is damaged, or needs a decoder that is not installed.
@@ -56,11 +56,11 @@ def identify(stream: BinaryIO, label: str, max_pixels: int) -> Opened:
         if (opened := _identify_preview(stream, label, kind)) is not None:
             return opened
         stream.seek(0)
-    # A damaged AVIF also names the general brand mif1, and a HEIC decoder would not help it.
+    # AVIF also has the general brand mif1.
     if head[4:8] == b"ftyp" and b"avif" not in head and any(brand in head[8:] for brand in _HEIC_BRANDS):
         return Opened(_identify_heic(stream, label), stream)
     if jpeg_xl.is_jpeg_xl(head):
-        # Its own header says how it is turned, and the decoder does so; what Exif says is a copy.
+        # The decoder applies the orientation in its header, of which Exif has a copy.
         return Opened(jpeg_xl.identify(stream, label, max_pixels), stream, orientation=1)
     try:
         return Opened(Image.open(stream, formats=PILLOW_DECODERS), stream)
@@ -71,7 +71,7 @@ def identify(stream: BinaryIO, label: str, max_pixels: int) -> Opened:
 
 
 def _identify_preview(stream: BinaryIO, label: str, kind: str | None) -> Opened | None:
-    """The preview of a camera file, or the page behind a thumbnail; ``None`` for a plain TIFF."""
+    """The preview of a camera file, or the full page of a TIFF that starts with a thumbnail; otherwise ``None``."""
     is_raw = kind is not None or os.path.splitext(label)[1].lower() in _RAW_EXTENSIONS  # noqa: PTH122
     try:
         preview = largest_preview(stream, is_raw=is_raw)
@@ -89,9 +89,9 @@ def _identify_preview(stream: BinaryIO, label: str, kind: str | None) -> Opened 
 
 
 def _identify_heic(stream: BinaryIO, label: str) -> ImageFile.ImageFile:
-    """Read the header of a HEIC picture, if the optional decoder is there."""
+    """Read the header of a HEIC picture, if the optional decoder is installed."""
     try:
-        # Used directly rather than registered: registering would change Pillow for the whole program.
+        # Registering the decoder would change Pillow for the whole program.
         from pillow_heif import HeifImageFile
     except ImportError as error:
         message = f"{label}: a HEIC picture, which needs an optional decoder. Install it: pip install 'anytag[photos]'"

@@ -1,7 +1,6 @@
-"""What a file's bytes say: whether it is a picture at all, and whether its end is missing.
+"""Check whether a file is a picture, and whether its end is missing.
 
-Decoders give the same vague error for a damaged file and for one cut off in a copy or download; the difference
-matters to the person who has to repair it.
+Decoders raise the same vague error for damaged and for truncated files, but only the latter can be copied again.
 """
 
 from __future__ import annotations
@@ -14,38 +13,35 @@ from PIL import Image
 
 from anytag.pictures.tiff import BYTE_ORDERS, TYPE_SIZES
 
-#: First bytes of a format, and the last bytes of a whole file of it.
+#: First and last bytes of formats with an end mark.
 _MARKS = ((b"\xff\xd8\xff", b"\xff\xd9"), (b"\x89PNG", b"IEND\xaeB`\x82"))
 
-
-#: First bytes of others. Those of camera files stand in :mod:`anytag.pictures.tiff` and :mod:`anytag.pictures.raw`.
+#: First bytes of others. Those of camera files are in :mod:`anytag.pictures.tiff` and :mod:`anytag.pictures.raw`.
 _PHOTOSHOP, _JPEG_2000, _FUJIFILM = b"8BPS\0\1", b"\xff\x4f\xff\x51", b"FUJIFILMCCD-RAW"
 
-#: Bytes of Photoshop's header, and where Fujifilm's says what is where.
+#: Length of Photoshop's header, and position of Fujifilm's table of parts.
 _PHOTOSHOP_HEADER, _FUJIFILM_PARTS = 26, 84
 
-#: Names of the first box of files that are made of boxes.
+#: Names of the first box in formats made of boxes.
 _BOXES = (b"ftyp", b"jP  ", b"JXL ")
 
-#: Bytes at the end of a file that are not all zero in a whole one; of small files a quarter, but no fewer than this.
+#: Bytes at the end of a file that are not all zero if it is complete; at most a quarter, and at least 64.
 _EMPTY_END, _LEAST_EMPTY = 4096, 64
 
-#: Pixels that a byte can stand for in each format, generously: what compresses best is one color everywhere.
+#: Generous upper bounds of pixels per byte in each format, for pictures of a single color.
 _MOST_PER_BYTE = {"PNG": 8 * 1032, "GIF": 4096, "JPEG": 20_000, "MPO": 20_000, "JPEG2000": 20_000}
 _MOST_PER_BYTE_TIFF = {"raw": 8, "packbits": 512, "tiff_lzw": 32_768, "tiff_adobe_deflate": 8256, "jpeg": 20_000}
 
-#: Smaller pictures are decoded whatever they say: they need little memory.
+#: Smaller pictures are not checked, because they need little memory.
 _HARMLESS_PIXELS = 16_000_000
 
 
 def can_hold(picture: Image.Image, stream: BinaryIO) -> bool:
-    """Whether a file is long enough for the pixels that its header announces.
-
-    A decoder takes memory for all of them before it looks for the first.
+    """Whether a file is long enough for the size in its header, because decoders allocate memory for all pixels first.
 
     Args:
-        picture: Opened, not yet decoded.
-        stream: Its file; it comes back where it was.
+        picture: Not yet decoded.
+        stream: Its file; the position does not change.
     """
     width, height = picture.size
     if width * height <= _HARMLESS_PIXELS:
@@ -64,18 +60,15 @@ def can_hold(picture: Image.Image, stream: BinaryIO) -> bool:
 
 
 def is_known(head: bytes) -> bool:
-    """Whether a file's first 12 bytes or more are those of a picture format that is read here."""
+    """Whether a file's first bytes, 12 or more, are those of a supported format."""
     starts = (*(start for start, _ in _MARKS), *BYTE_ORDERS, b"GIF8", b"RIFF", b"BM", _PHOTOSHOP, _JPEG_2000)
     return head.startswith(starts) or head[4:8] in _BOXES
 
 
 def ends_empty(stream: BinaryIO) -> bool:
-    """Whether a file ends in zeros, as downloads do that reserve their space and stop.
+    """Whether a file ends in zeros, like an incomplete download with preallocated space.
 
-    Only asked of formats that never end so, or of files that failed to decode.
-
-    Args:
-        stream: The file, seekable; left at an undefined place.
+    Only for formats that never end in zeros, or files that failed to decode. Changes the position of the stream.
     """
     size = stream.seek(0, io.SEEK_END)
     length = min(_EMPTY_END, size // 4)
@@ -84,12 +77,10 @@ def ends_empty(stream: BinaryIO) -> bool:
 
 
 def is_cut_off(stream: BinaryIO) -> bool:
-    """Whether a file is shorter than its own header says, or lacks its end mark.
+    """Whether a file is shorter than its header says, or has no end mark.
 
-    Only asked of files that failed to decode: there are whole ones with something behind the end mark.
-
-    Args:
-        stream: The file, seekable; left at an undefined place.
+    Only for files that failed to decode, since complete ones may have data after the end mark. Changes the position of
+    the stream.
     """
     if ends_empty(stream):
         return True
@@ -119,7 +110,7 @@ def is_cut_off(stream: BinaryIO) -> bool:
 
 
 def _is_raf_cut_off(stream: BinaryIO, size: int) -> bool:
-    """Whether the preview or the sensor's part of a Fujifilm file lies behind its end."""
+    """Whether the preview or the sensor data of a Fujifilm file are beyond its end."""
     stream.seek(_FUJIFILM_PARTS)
     header = stream.read(24)
     if len(header) < 24:
@@ -129,7 +120,7 @@ def _is_raf_cut_off(stream: BinaryIO, size: int) -> bool:
 
 
 def _is_gif_cut_off(stream: BinaryIO) -> bool:
-    """Whether a GIF's blocks end before its trailer. Its one-byte end mark may stand anywhere in the data."""
+    """Whether a GIF's blocks end before its trailer, a byte that may also occur in the data."""
     stream.seek(0)
     header = stream.read(13)
     if len(header) < 13:
@@ -146,19 +137,19 @@ def _is_gif_cut_off(stream: BinaryIO) -> bool:
         elif kind == b"!":
             stream.seek(1, io.SEEK_CUR)
         else:
-            return False  # No block begins like that: damaged, wherever it ends.
+            return False  # Not a block, so the file is damaged, not truncated.
         while (length := stream.read(1)) and length != b"\0":
             stream.seek(length[0], io.SEEK_CUR)
     return True
 
 
 def _gif_colors(flags: int) -> int:
-    """Bytes of the color table that a GIF's flags announce."""
+    """Length of a GIF's color table, by its flags."""
     return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
 
 
 def _is_tiff_cut_off(stream: BinaryIO, size: int, order: str) -> bool:
-    """Whether the first page's directory, or a value that it points to, lies behind the end of the file."""
+    """Whether the first page's directory, or a value that it refers to, is beyond the end of the file."""
     try:
         stream.seek(4)
         (place,) = struct.unpack(f"{order}I", stream.read(4))
@@ -173,12 +164,12 @@ def _is_tiff_cut_off(stream: BinaryIO, size: int, order: str) -> bool:
         return True
 
 
-#: Boxes that hold the pictures themselves, and that of camera files, whose pictures are none of ours.
+#: Boxes with pictures, and that of camera files.
 _CONTENT_BOXES = {b"mdat", b"jp2c", b"jxlc", b"jxlp", b"moov"}
 
 
 def _are_boxes_cut_off(stream: BinaryIO, size: int) -> bool:
-    """Whether a box of an AVIF, HEIC, JPEG 2000 or JPEG XL file is shorter than it says, or its picture is missing."""
+    """Whether a box of an AVIF, HEIC, JPEG 2000 or JPEG XL file is too short, or that of the picture is missing."""
     place, names = 0, set()
     while place < size:
         stream.seek(place)
@@ -188,10 +179,10 @@ def _are_boxes_cut_off(stream: BinaryIO, size: int) -> bool:
         names.add(box[4:8])
         length = int.from_bytes(box[:4], "big")
         if length == 1:
-            # The true length stands behind the name.
+            # A 64-bit length follows the name.
             length = int.from_bytes(box[8:16], "big")
         if length < 8:
-            # 0 means up to the end; anything else is damage.
+            # 0 means until the end; other values are damage.
             return False
         place += length
     return place > size or not names & _CONTENT_BOXES

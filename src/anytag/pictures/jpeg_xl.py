@@ -1,4 +1,4 @@
-"""JPEG XL, through an optional decoder that decodes at once: the size is read beforehand."""
+"""Read JPEG XL with an optional decoder. It decodes when a file is opened, so the size is parsed before."""
 
 from __future__ import annotations
 
@@ -8,31 +8,31 @@ from typing import BinaryIO
 from PIL import Image
 
 from anytag.errors import PictureError
-from anytag.pictures.failures import raise_unreadable
+from anytag.pictures.failures import raise_too_large, raise_unreadable
 
 _CODESTREAM = b"\xff\x0a"
 _CONTAINER = b"\0\0\0\x0cJXL \r\n\x87\n"
 
-#: Width by height, for the ratios that a header names by number (ISO/IEC 18181-1, annex D.2).
+#: Aspect ratios by their number in the header (ISO/IEC 18181-1, annex D.2).
 _RATIOS = ((1, 1), (6, 5), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
 
-#: How the decoder says that it failed, whatever the reason; what follows is advice on building it.
+#: The decoder's message for any failure; advice on building it follows.
 _NO_REASON = "Generic Error"
 
-#: Bits of a side of each class.
+#: Number of bits of a side, by its code.
 _SIDE_BITS = (9, 13, 18, 30)
 
 
 def is_jpeg_xl(head: bytes) -> bool:
-    """Whether a file's first 12 bytes are those of a JPEG XL."""
+    """Whether a file's first 12 bytes are those of JPEG XL."""
     return head.startswith((_CODESTREAM, _CONTAINER))
 
 
 def identify(stream: BinaryIO, label: str, max_pixels: int) -> Image.Image:
-    """Decode a JPEG XL, if the optional decoder is there and the picture is not too large.
+    """Decode a JPEG XL.
 
     Raises:
-        PictureError: If it cannot be.
+        PictureError: If the optional decoder is not installed, or the picture is too large or damaged.
     """
     try:
         from pillow_jxl.JpegXLImagePlugin import JXLImageFile
@@ -46,33 +46,29 @@ def identify(stream: BinaryIO, label: str, max_pixels: int) -> Image.Image:
     except (IndexError, ValueError) as error:
         raise_unreadable(error, stream, label)
     if width * height > max_pixels:
-        message = (
-            f"{label}: {width} x {height} pixels are more than the limit of {max_pixels:,}. Make the picture smaller, "
-            "or raise max_pixels if you trust it."
-        )
-        raise PictureError("too_large", label, message)
+        raise_too_large(label, width, height, max_pixels)
     try:
         picture: Image.Image = JXLImageFile(io.BytesIO(content))
         picture.load()
     except (KeyboardInterrupt, SystemExit):
         raise
-    except BaseException as error:  # The decoder is written in Rust, whose panics are not Exceptions.
+    except BaseException as error:  # Panics of Rust are not Exceptions.
         raise_unreadable(_reason(error), stream, label)
     return picture
 
 
 def _reason(error: BaseException) -> Exception:
-    """What went wrong, as far as it can be told."""
+    """The decoder's error, without its useless default message."""
     if str(error).startswith(_NO_REASON):
         return ValueError("its decoder does not say why; perhaps its end is missing")
     return error if isinstance(error, Exception) else ValueError(str(error))
 
 
 def size_of(content: bytes) -> tuple[int, int]:
-    """Width and height as the header names them.
+    """Parse width and height from the header.
 
     Raises:
-        ValueError: If the file holds no codestream.
+        ValueError: If the file has no codestream.
         IndexError: If it ends within the header.
     """
     bits = _Bits(_codestream(content)[2:])
@@ -90,7 +86,7 @@ def _side(bits: _Bits, small: int) -> int:
 
 
 def _codestream(content: bytes) -> bytes:
-    """The start of the codestream, which may lie in a box of the container."""
+    """The start of the codestream, which may be in a box of the container."""
     if content.startswith(_CODESTREAM):
         return content[:16]
     place = 0
@@ -109,7 +105,7 @@ def _codestream(content: bytes) -> bytes:
 
 
 class _Bits:
-    """Bits, the lowest of each byte first."""
+    """Reads bits, the lowest of each byte first."""
 
     def __init__(self, content: bytes):
         self.value, self.left = int.from_bytes(content, "little"), 8 * len(content)

@@ -1,4 +1,4 @@
-"""What a search for pictures leaves out: exclusions, and a count of everything that was left out."""
+"""Exclusions from a search for pictures, and counts of what it skips."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from anytag.foundations.wording import counted
 #: The folder of an index inside a folder of photos.
 INDEX_FOLDER = ".anytag"
 
-#: How many extensions, and how many pipes and devices, are named in words.
+#: Most extensions, and most pipes and devices, in a message.
 _NAMED = 8
 
 _SPECIAL = (
@@ -29,15 +29,15 @@ _SPECIAL = (
 
 @dataclass
 class LeftOut:
-    """What a search has left out so far.
+    """Counts of what a search has skipped so far.
 
     Attributes:
-        extensions: Files that are not called like pictures, by extension, lower case; an empty one for those without.
-        hidden: Hidden files and folders, and folders of the system.
-        excluded: Files and folders that were excluded on request.
-        linked_folders: Links to folders that were not followed.
-        special: Pipes, sockets and devices that are called like pictures: path to what it is.
-        ours: Absolute paths of files that we wrote beside the pictures; nobody misses them, so they are not counted.
+        extensions: Number of files by extension, lower case, if it is not that of a picture; "" for no extension.
+        hidden: Number of hidden files and folders, and system folders.
+        excluded: Number of files and folders that the user excluded.
+        linked_folders: Number of links to folders that were not followed.
+        special: Kinds of pipes, sockets and devices with the extension of a picture, by path.
+        ours: Absolute paths of files that anytag wrote beside the pictures, which are not counted.
     """
 
     extensions: Counter[str] = field(default_factory=Counter)
@@ -48,19 +48,19 @@ class LeftOut:
     ours: Container[str] = ()
 
     def count(self, path: str) -> None:
-        """Count a file that is not called like a picture."""
+        """Count a file without a picture's extension."""
         if not self._is_ours(path):
             self.extensions[PurePath(path).suffix.lower()] += 1
 
     def count_hidden(self, path: str) -> None:
-        """Count a hidden file or folder, or one of the system; nobody misses the folder of an index."""
+        """Count a hidden file or folder, or a system folder, except the folder of an index."""
         self.hidden += not (self._is_ours(path) or PurePath(path).name == INDEX_FOLDER)
 
     def _is_ours(self, path: str) -> bool:
         return os.path.abspath(path) in self.ours  # noqa: PTH100
 
     def describe(self) -> str:
-        """Everything in words, such as ``3 .mov, 1 .txt, 2 hidden``; empty if nothing was left out."""
+        """Summarize the counts, such as ``3 .mov, 1 .txt, 2 hidden``; empty if nothing was skipped."""
         common = sorted(self.extensions.items(), key=lambda item: (-item[1], item[0]))
         parts = [f"{number} {extension or 'without extension'}" for extension, number in common[:_NAMED]]
         if rest := sum(number for _, number in common[_NAMED:]):
@@ -78,13 +78,10 @@ class LeftOut:
 
 
 class Exclusions:
-    """Globs of files and folders that are left out.
-
-    Args:
-        patterns: See :func:`~anytag.pictures.finding.find_pictures`.
+    """Globs of files and folders to skip; see ``exclude`` of :func:`~anytag.pictures.finding.find_pictures`.
 
     Raises:
-        UsageError: If they are a single text, or one of them is empty.
+        UsageError: If ``patterns`` is a string, or one of them is empty.
     """
 
     def __init__(self, patterns: Sequence[str]):
@@ -101,7 +98,7 @@ class Exclusions:
             (self._paths if "/" in path else self._names).append((path, pattern.endswith(("/", os.sep))))
 
     def match_anywhere(self, path: str, is_folder: bool) -> bool:
-        """Whether a file or folder that no walk came to, or one of the folders that it lies in, is left out."""
+        """Whether a file or folder that was not found by a walk, or one of its parents, is excluded."""
         if not (self._names or self._paths):
             return False
         parts = PurePath(path).parts
@@ -109,12 +106,12 @@ class Exclusions:
         return self.match(path, path, is_folder) or any(self.match(place, place, True) for place in places)
 
     def match(self, relative: str, path: str, is_folder: bool) -> bool:
-        """Whether a file or folder is left out.
+        """Whether a file or folder is excluded.
 
         Args:
-            relative: Its path from the folder that was given.
-            path: Its path from there on where that folder's begins.
-            is_folder: Whether it is one.
+            relative: Its path relative to the given folder.
+            path: Its path, starting with that of the given folder.
+            is_folder: Whether it is a folder.
         """
         if not (self._names or self._paths):
             return False
@@ -122,7 +119,7 @@ class Exclusions:
         if any(fnmatch.fnmatch(name, pattern) for pattern, only in self._names if is_folder or not only):
             return True
         whole = [os.path.normpath(one).replace(os.sep, "/") for one in (relative, path, os.path.abspath(path))]  # noqa: PTH100
-        # "**/thumbs" also means the thumbs right here.
+        # "**/thumbs" also matches "thumbs".
         whole += ["/" + one for one in whole[:2]]
         return any(
             fnmatch.fnmatch(one, pattern) for pattern, only in self._paths if is_folder or not only for one in whole
@@ -130,7 +127,7 @@ class Exclusions:
 
 
 def special_kind(path: str) -> str | None:
-    """What a pipe, socket or device is; ``None`` for a file, and for what cannot be looked at."""
+    """The kind of a pipe, socket or device; ``None`` for other paths."""
     try:
         mode = os.stat(path).st_mode  # noqa: PTH116
     except OSError:

@@ -1,4 +1,4 @@
-"""How a model wants its pictures: the same in training, recognition, calibration and benchmarks."""
+"""A model's preprocessing, which training, recognition, calibration and benchmarks share."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from anytag.pictures.batching import Batch, NamedSource, load_batches
 from anytag.pictures.reading import MAX_PIXELS, Interpolation, read_picture, to_pixels
 from anytag.pictures.sources import PictureSource
 
-#: What becomes of transparency: ``composite`` lays the picture on white, ``drop`` shows the colors that are stored.
+#: How transparency is removed: ``composite`` over white, or ``drop``, which keeps the stored colors.
 Alpha = Literal["composite", "drop"]
 
 
 @dataclass(frozen=True, slots=True)
 class Preprocessing:
-    """From a picture to the pixels that an image encoder sees. It belongs to the weights: any other way loses accuracy.
+    """Resize pictures to the square that a model was trained with; any other preprocessing loses accuracy.
 
-    Pictures are squashed to a square, whatever their shape.
+    The aspect ratio is not preserved.
 
     Attributes:
         resolution: Side R of the square, in pixels.
-        interpolation: How pictures are resized.
-        alpha: What becomes of transparency.
+        interpolation: For resizing.
+        alpha: How transparency is removed.
     """
 
     resolution: int
@@ -39,7 +39,7 @@ class Preprocessing:
 
         Args:
             source: The picture.
-            label: What to call it in errors.
+            label: Its name in errors.
             draft: Whether a very large JPEG may be decoded at a reduced scale.
 
         Raises:
@@ -51,7 +51,7 @@ class Preprocessing:
     def pixels(
         self, picture: Image.Image, box: tuple[float, float, float, float] | None = None
     ) -> npt.NDArray[np.uint8]:
-        """``[R, R, 3]`` RGB, 0 to 255, of a picture that was read, or of a part of it."""
+        """Pixels ``[R, R, 3]`` RGB, 0 to 255, of a picture or a part of it."""
         return to_pixels(picture, self.resolution, self.interpolation, box)
 
     def batches(

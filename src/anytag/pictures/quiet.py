@@ -1,4 +1,4 @@
-"""Decoders keep their remarks to themselves: they name no file, and what matters about it is in our errors."""
+"""Silence the warnings of decoders, which do not name the file; errors report what matters."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, cast
 
-#: As :mod:`warnings` keeps a filter: what to do, message, category, module, line.
+#: A filter in the format of :mod:`warnings`: action, message, category, module, line.
 _FILTER = ("ignore", None, Warning, re.compile(r"PIL\.|pillow_heif|pillow_jxl"), 0)
 
 _lock = threading.Lock()
 _readers = 0
 
-# Without it, Python prints a library's log messages where the program has set nothing up.
+# Without it, Python prints log messages if the program did not configure logging.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
@@ -27,9 +27,8 @@ logging.getLogger("PIL").addHandler(logging.NullHandler())
 def quiet_decoders() -> Iterator[None]:
     """Silence Pillow's warnings while any thread reads a picture.
 
-    :func:`warnings.catch_warnings` cannot be used by several threads at once; one filter for all of them can. It is put
-    in and taken out without :func:`warnings.filterwarnings`, which would make warnings that a program shows once come
-    again.
+    :func:`warnings.catch_warnings` is not thread-safe, so all threads share one filter. It is not added by
+    :func:`warnings.filterwarnings`, which would make warnings that are shown once appear again.
     """
     global _readers
     filters = cast(list[Any], warnings.filters)
@@ -50,17 +49,17 @@ def quiet_decoders() -> Iterator[None]:
 
 @lru_cache(maxsize=1)
 def silence_libtiff() -> None:
-    """Stop libtiff from printing its errors ("tempfile.tif: …"); Pillow does the same with its warnings."""
+    """Stop libtiff from printing its errors ("tempfile.tif: …"); Pillow already does so for its warnings."""
     import ctypes
 
     from PIL import _imaging
 
-    # Where libtiff is built in without its names, it goes on printing.
+    # If Pillow does not export libtiff's symbols, it goes on printing.
     with contextlib.suppress(AttributeError, OSError, TypeError):
         ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(None)
 
 
-#: What LibRaw says of a file that it reads from memory.
+#: LibRaw's messages for files in memory.
 _LIBRAW = re.compile(rb"^unknown file: .*\n?", re.MULTILINE)
 
 _stderr_lock = threading.Lock()
@@ -68,9 +67,9 @@ _stderr_lock = threading.Lock()
 
 @contextlib.contextmanager
 def quiet_libraw() -> Iterator[None]:
-    """Keep what LibRaw prints from standard error; what others write there meanwhile comes when it is done.
+    """Remove LibRaw's messages from standard error; other output appears at the end of the block.
 
-    LibRaw has a switch for that, but rawpy does not pass it on.
+    LibRaw has an option for this, but rawpy does not offer it.
     """
     with _stderr_lock, contextlib.ExitStack() as stack:
         try:

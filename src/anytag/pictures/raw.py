@@ -1,8 +1,8 @@
-"""Camera files (RAW): the developed picture that every camera puts inside for its own screen.
+"""Read camera files (RAW) by the preview that the camera embeds for its own screen.
 
-The pixels of such a file are what the sensor saw, and every program develops them to its own taste. The preview inside
-is the camera's own taste, mostly in full size, and is there at once. Where there is only a thumbnail, LibRaw develops
-the file, if the extra ``raw`` is installed.
+The sensor data would have to be developed, which every program does differently. The preview is developed by the
+camera, mostly full-size, and fast to read. If there is only a thumbnail, LibRaw develops the file, if the extra ``raw``
+is installed.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from anytag.errors import PictureError
 from anytag.pictures.quiet import quiet_libraw
 from anytag.pictures.tiff import Directory, read_directories
 
-#: Pixels that the longer side of a preview must have. Thumbnails have 160 to 320, and show too little.
+#: Least number of pixels of the longer side of a preview; thumbnails have 160 to 320.
 LEAST_SIDE = 480
 
-#: First bytes of formats that are not TIFF, and who makes them.
+#: First bytes and names of formats that are not TIFF.
 _MAGIC = {
     b"FUJIFILMCCD-RAW": "Fujifilm RAF",
     b"\0MRM": "Minolta MRW",
@@ -37,26 +37,26 @@ _MAGIC = {
 }
 
 _START = b"\xff\xd8\xff"
-#: Start-of-frame markers of JPEGs that hold pictures: baseline, extended and progressive, with Huffman codes.
+#: Start-of-frame markers of lossy JPEGs: baseline, extended and progressive, with Huffman codes.
 _FRAMES = (0xC0, 0xC1, 0xC2)
-#: Markers that may stand before it: tables, restart intervals, applications' data and comments.
+#: Markers that may precede them: tables, restart intervals, application data and comments.
 _BEFORE_FRAME = frozenset((0xC4, 0xCC, 0xDB, 0xDD, *range(0xE0, 0xF0), 0xFE))
 _ORIENTATION = 0x0112
 
-#: Previews that are looked for, and tried, the largest first; a damaged file may seem to hold thousands.
+#: Most candidates for previews, and most that are opened, largest first; damaged files may seem to have thousands.
 _MOST_FOUND, _MOST_TRIED = 1000, 4
 
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """A picture inside a file.
+    """A picture embedded in a file.
 
     Attributes:
-        content: A whole file of its own, JPEG or TIFF.
-        size: Its width and height.
-        is_camera: Whether it is one of a camera file, rather than a page of a plain TIFF.
-        orientation: As in Exif, where the camera file says it; 0: as the preview itself says.
-        is_cut_off: Whether the camera file ends before what the sensor saw.
+        content: A complete JPEG or TIFF file.
+        size: Width and height.
+        is_camera: Whether it is from a camera file, not a page of a plain TIFF.
+        orientation: Exif orientation of the camera file; 0: use that of the preview.
+        is_cut_off: Whether the camera file ends before the sensor data do.
     """
 
     content: BinaryIO
@@ -67,7 +67,7 @@ class Preview:
 
 
 def raw_kind(head: bytes) -> str | None:
-    """Who makes such a camera file, told by its first 16 bytes; ``None`` if it is none, or a TIFF like any other."""
+    """The format of a camera file, by its first 16 bytes; ``None`` for other files, and for TIFFs."""
     if head[4:12] == b"ftypcrx ":
         return "Canon CR3"
     if head[:4] in (b"II*\0", b"MM\0*") and head[8:10] == b"CR":
@@ -76,15 +76,14 @@ def raw_kind(head: bytes) -> str | None:
 
 
 def largest_preview(stream: BinaryIO, *, is_raw: bool) -> Preview | None:
-    """The largest developed picture in a camera file, or the page of a TIFF that is not a thumbnail.
+    """Find the largest preview of a camera file, or the full page of a TIFF that starts with a thumbnail.
 
     Args:
-        stream: The file, seekable; left at an undefined place.
-        is_raw: Whether it is known to be a camera file; otherwise a TIFF is one if a directory says so.
+        stream: The file, seekable; its position changes.
+        is_raw: Whether it is known to be a camera file; otherwise this is decided by its directories.
 
     Returns:
-        ``None`` if it is not a camera file and its first page is what it seems. For a camera file the largest picture,
-        however small it is; of size 0 if there is none.
+        ``None`` for other TIFFs. For a camera file the largest preview, however small; of size 0 if there is none.
     """
     directories = read_directories(stream)
     if not (is_raw or any(directory.is_undeveloped or directory.is_dng for directory in directories)):
@@ -94,7 +93,7 @@ def largest_preview(stream: BinaryIO, *, is_raw: bool) -> Preview | None:
     orientation = next((one.orientation for one in directories if one.orientation), 0)
     candidates = list(_in_directories(content, directories))
     if max((max(one.size) for one in candidates), default=0) < LEAST_SIDE:
-        # Olympus, Pentax and others keep it in notes of their own; files that are not TIFF, anywhere.
+        # Olympus, Pentax and others store it in maker notes; formats that are not TIFF, anywhere.
         candidates += itertools.islice(_scan(content, directories), _MOST_FOUND)
     found = _largest(content, candidates) or Preview(io.BytesIO(), (0, 0), True)
     orientation = found.orientation or orientation or _orientation_of_cr3(stream, content)
@@ -106,7 +105,7 @@ def develop(stream: BinaryIO, label: str, kind: str, size: tuple[int, int] | Non
     """Develop a camera file with LibRaw, at half its size.
 
     Raises:
-        PictureError: If the extra is not installed, saying what the file holds instead; or if LibRaw fails.
+        PictureError: If the extra is not installed, or LibRaw fails.
     """
     inside = f"whose only preview has {size[0]} x {size[1]} pixels" if size else "without a preview"
     try:
@@ -130,7 +129,7 @@ def develop(stream: BinaryIO, label: str, kind: str, size: tuple[int, int] | Non
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """Where a picture may be: a JPEG of some length (``None``: up to its end mark), or a page of a TIFF."""
+    """A possible preview: a JPEG of some length (``None``: until its end mark), or a page of a TIFF."""
 
     size: tuple[int, int]
     place: int
@@ -144,7 +143,7 @@ class _Candidate:
 
 
 def _full_page(stream: BinaryIO, directories: list[Directory]) -> Preview | None:
-    """What a TIFF that begins with a thumbnail is a thumbnail of."""
+    """The full-size page of a TIFF that starts with a thumbnail."""
     if not directories or not directories[0].is_reduced:
         return None
     full = [one for one in directories if one.is_plain and not one.is_reduced]
@@ -152,13 +151,13 @@ def _full_page(stream: BinaryIO, directories: list[Directory]) -> Preview | None
         return None
     largest = max(full, key=lambda one: one.size[0] * one.size[1])
     stream.seek(0)
-    # What a page says itself, the reader sees.
+    # The reader applies the orientation of the page itself.
     orientation = 0 if largest.orientation else directories[0].orientation
     return Preview(_with_first_page(stream.read(), largest.place), largest.size, False, orientation)
 
 
 def _with_first_page(content: bytes, place: int) -> BinaryIO:
-    """A TIFF file whose first page is another one."""
+    """A TIFF file with another page as its first."""
     result = io.BytesIO(content)
     result.seek(4)
     result.write(place.to_bytes(4, "little" if content[:2] == b"II" else "big"))
@@ -178,7 +177,7 @@ def _in_directories(content: bytes, directories: list[Directory]) -> Iterator[_C
 
 
 def _scan(content: bytes, directories: list[Directory]) -> Iterator[_Candidate]:
-    """Whatever looks like the start of a JPEG, but for the tiles in which some cameras store undeveloped pixels."""
+    """Everything that looks like the start of a JPEG, except tiles of sensor data."""
     undeveloped = sorted(span for one in directories if one.is_undeveloped for span in one.pixels())
     place = content.find(_START)
     while place >= 0:
@@ -191,7 +190,7 @@ def _scan(content: bytes, directories: list[Directory]) -> Iterator[_Candidate]:
 
 
 def _largest(content: bytes, candidates: list[_Candidate]) -> Preview | None:
-    """The largest that opens; its orientation is what it says itself."""
+    """The largest candidate that opens, with its own orientation."""
     ordered = sorted(candidates, key=lambda one: one.size[0] * one.size[1], reverse=True)
     for candidate in ordered[:_MOST_TRIED]:
         stream = candidate.cut_from(content)
@@ -206,7 +205,7 @@ def _largest(content: bytes, candidates: list[_Candidate]) -> Preview | None:
 
 
 def jpeg_size(content: bytes, place: int) -> tuple[int, int] | None:
-    """Width and height of a JPEG that begins here; ``None`` if none does, or it is lossless (undeveloped pixels)."""
+    """Width and height of a JPEG that starts here; ``None`` if there is none, or it is lossless (sensor data)."""
     if content[place : place + 3] != _START:
         return None
     place += 2
@@ -222,7 +221,7 @@ def jpeg_size(content: bytes, place: int) -> tuple[int, int] | None:
 
 
 def _orientation_of_cr3(stream: BinaryIO, content: bytes) -> int:
-    """A CR3 keeps it in a small TIFF file of its own; 0 if there is none."""
+    """Orientation of a CR3, from its embedded small TIFF file; 0 if there is none."""
     place = content.find(b"CMT1", 0, 1 << 20)
     directories = read_directories(stream, place + 4) if place >= 0 else []
     return next((one.orientation for one in directories if one.orientation), 0)

@@ -1,10 +1,10 @@
-"""One picture in: anything that holds a picture becomes an upright RGB picture in sRGB, or a clear error."""
+"""Read any source of a picture as an upright RGB picture in sRGB, or raise a clear error."""
 
 from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Literal, TypedDict, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ from PIL import Image, ImageFile
 from anytag.errors import PictureError, UsageError
 from anytag.pictures.color_profiles import profile_of, to_srgb
 from anytag.pictures.colors import from_array, is_deep, to_rgb
-from anytag.pictures.failures import raise_unreadable
+from anytag.pictures.failures import raise_too_large, raise_unreadable
 from anytag.pictures.frames import further_frames, is_blank
 from anytag.pictures.identifying import Opened, identify
 from anytag.pictures.integrity import can_hold
@@ -21,21 +21,21 @@ from anytag.pictures.quiet import quiet_decoders, silence_libtiff
 from anytag.pictures.sources import PictureSource, describe, open_stream
 from anytag.pictures.truncation import completions, lacks_pixels
 
-#: Pictures with more pixels are refused before they are decoded. This is where Pillow itself refuses.
+#: Pictures with more pixels are refused before they are decoded. This is also Pillow's limit.
 MAX_PIXELS = 178_956_970
 
-#: JPEGs with more pixels than this may be decoded at a reduced scale. Below, exact pixels matter more than speed.
+#: JPEGs with more pixels may be decoded at a reduced scale.
 DRAFT_PIXELS = 4_000_000
 
-#: How :func:`to_pixels` resizes. Both look at every pixel of a picture that shrinks (Pillow antialiases).
+#: Interpolation of :func:`to_pixels`, with antialiasing.
 Interpolation = Literal["bicubic", "bilinear"]
 _FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 
-#: What there is to know about a picture that was read: ``blank``, the same color everywhere; ``truncated``, its file
-#: ends too early, and what is missing is gray or black.
+#: Notes about a picture: ``blank``: it has a single color; ``truncated``: its file ends too early, and missing pixels
+#: are gray or black.
 Note = Literal["blank", "truncated"]
 
-#: Formats of which a decoder leaves the rows that it came to.
+#: Formats whose decoders keep the rows before an error.
 _ROW_BY_ROW = ("PNG", "GIF", "BMP", "TIFF", "PPM", "PSD")
 
 _ORIENTATION_TAG = 0x0112
@@ -55,10 +55,10 @@ class DecodedPicture:
     """A picture that was read.
 
     Attributes:
-        picture: Upright, of mode RGB, in sRGB.
-        width: Upright, before any reduced decoding, in pixels.
-        height: The same for the height.
-        notes: What there is to know about it.
+        picture: Upright, in mode RGB and sRGB.
+        width: Width of the upright original, in pixels.
+        height: Height of the upright original, in pixels.
+        notes: See :data:`Note`.
     """
 
     picture: Image.Image
@@ -69,8 +69,6 @@ class DecodedPicture:
 
 @dataclass(frozen=True, slots=True)
 class _Options:
-    """How to read; see :func:`read_picture`."""
-
     label: str
     max_pixels: int
     draft_size: int | None
@@ -78,49 +76,19 @@ class _Options:
     accept_truncated: bool
 
 
-def read_picture(
-    source: PictureSource,
-    *,
-    max_pixels: int = MAX_PIXELS,
-    draft_size: int | None = None,
-    label: str | None = None,
-    composite_alpha: bool = True,
-    accept_truncated: bool = False,
-) -> Image.Image:
-    """Read a picture.
+class ReadOptions(TypedDict, total=False):
+    """Options of :func:`decode_picture`."""
 
-    Of an animation or a file with several pages, the first with something on it; of a camera file, its largest preview.
-    EXIF orientation is applied, color profiles become sRGB, transparency is composited over white, and deep pixels are
-    scaled to 8 bits (see :func:`~anytag.pictures.colors.to_rgb`). A file that was cut off where nothing shows, such as
-    a JPEG without its last two bytes, is read like a whole one.
+    max_pixels: int
+    draft_size: int | None
+    label: str | None
+    composite_alpha: bool
+    accept_truncated: bool
 
-    Args:
-        source: Where the picture is. An open file is read from where it stands and left open.
-        max_pixels: Greatest width times height. It is checked before decoding. Above the default, Pillow's own limit
-            (``PIL.Image.MAX_IMAGE_PIXELS``, half of the number at which it refuses) has to be raised too.
-        draft_size: The side in pixels of the square that the picture will be resized to. A JPEG of more than
-            :data:`DRAFT_PIXELS` is then decoded at 1/2, 1/4 or 1/8 of its size, but at no less than twice this side:
-            several times faster, and not bit for bit what a full decode gives. ``None``: always in full.
-        label: What to call the picture in errors; made from the source if not given.
-        composite_alpha: ``False`` drops transparency instead, as the public Tag2Text and RAM code does.
-        accept_truncated: Whether files that end before the picture does are read as far as they go; the rest is gray or
-            black. Not of every format.
 
-    Returns:
-        A picture of mode RGB, with no metadata left. The source is not altered.
-
-    Raises:
-        PictureError: If it cannot be read; ``kind`` tells why.
-        UsageError: If the source is of a type that cannot hold a picture.
-    """
-    return decode_picture(
-        source,
-        max_pixels=max_pixels,
-        draft_size=draft_size,
-        label=label,
-        composite_alpha=composite_alpha,
-        accept_truncated=accept_truncated,
-    ).picture
+def read_picture(source: PictureSource, **options: Unpack[ReadOptions]) -> Image.Image:
+    """Read a picture in mode RGB, without metadata; see :func:`decode_picture` for options and errors."""
+    return decode_picture(source, **options).picture
 
 
 def decode_picture(
@@ -132,7 +100,29 @@ def decode_picture(
     composite_alpha: bool = True,
     accept_truncated: bool = False,
 ) -> DecodedPicture:
-    """As :func:`read_picture`, with the original's size and what there is to know about it."""
+    """Read a picture, with its original size and notes.
+
+    Of an animation or a file with several pages, this is the first one that is not blank; of a camera file, the largest
+    preview. EXIF orientation is applied, colors are converted to sRGB, transparency is composited over white, and deep
+    pixels are scaled to 8 bits (see :func:`~anytag.pictures.colors.to_rgb`). A file that is truncated without losing
+    visible pixels, such as a JPEG without its last two bytes, is read like a complete one.
+
+    Args:
+        source: The picture. An open file is read from its current position and left open.
+        max_pixels: Highest width times height, checked before decoding. To raise it above the default, also raise
+            Pillow's limit (``PIL.Image.MAX_IMAGE_PIXELS``, half of the number that it refuses).
+        draft_size: Side in pixels of the square that the picture will be resized to. A JPEG of more than
+            :data:`DRAFT_PIXELS` is then decoded at 1/2, 1/4 or 1/8 of its size, but not below twice this side, which is
+            several times faster and slightly inexact. ``None``: always in full.
+        label: Name of the picture in errors; ``None``: made from the source.
+        composite_alpha: ``False`` drops transparency, as the official Tag2Text and RAM code does.
+        accept_truncated: Read truncated files as far as possible, with gray or black for missing pixels. Not supported
+            for all formats.
+
+    Raises:
+        PictureError: If it cannot be read; ``kind`` says why.
+        UsageError: If the source cannot be a picture.
+    """
     label = label if label is not None else describe(source)
     options = _Options(label, max_pixels, draft_size, composite_alpha, accept_truncated)
     if isinstance(source, np.ndarray):
@@ -155,15 +145,14 @@ def to_pixels(
     interpolation: Interpolation = "bicubic",
     box: tuple[float, float, float, float] | None = None,
 ) -> npt.NDArray[np.uint8]:
-    """The pixels that a model sees: the picture squashed to a square.
-
-    Resize as the model was trained with, or was released with: any other way loses accuracy.
+    """Resize a picture to the square that a model expects, without preserving its aspect ratio.
 
     Args:
         picture: A picture of any size and mode.
-        resolution: The square's side R, in pixels.
-        interpolation: ``"bicubic"``, or ``"bilinear"`` for the official Tag2Text, RAM and RAM++ weights.
-        box: Left, upper, right and lower side of the part to take, in pixels; ``None``: all of it.
+        resolution: Side R of the square, in pixels.
+        interpolation: As in the model's training: ``"bicubic"``, or ``"bilinear"`` for the official Tag2Text, RAM and
+            RAM++ weights.
+        box: Left, upper, right and lower side of the part to use, in pixels; ``None``: the whole picture.
 
     Returns:
         ``[R, R, 3]`` RGB, 0 to 255, not normalized; see :class:`~anytag.pictures.normalization.Normalization`.
@@ -179,46 +168,35 @@ def to_pixels(
 
 
 def _decode_stream(stream: BinaryIO, options: _Options) -> DecodedPicture:
-    # Not closed: that would close the stream, which is looked at again if this fails.
+    # Not closed, because that would close the stream, which is read again if this fails.
     return _decode(identify(stream, options.label, options.max_pixels), options, own=True)
 
 
 def _decode_completed(stream: BinaryIO, options: _Options, error: PictureError) -> DecodedPicture:
-    """Decode a file that ends too early, if that does not show or is accepted; else raise its error."""
+    """Decode a truncated file, if no visible pixels are missing or it is accepted; otherwise raise ``error``."""
     stream.seek(0)
-    made_up = completions(stream.read())
-    if made_up is None:
+    completed = completions(stream.read())
+    if completed is None:
         raise error
     try:
-        first, second = (_decode_stream(io.BytesIO(content), options) if content else None for content in made_up)
+        first, second = (_decode_stream(io.BytesIO(content), options) if content else None for content in completed)
     except PictureError:
         raise error from None
     assert first is not None
     if second is not None and np.array_equal(np.asarray(first.picture), np.asarray(second.picture)):
         return first
-    # Nothing at all comes out of a file that was cut off at its beginning.
+    # Nothing is left of a file that is truncated near its beginning.
     if not options.accept_truncated or "blank" in first.notes:
         raise error
     return DecodedPicture(first.picture, first.width, first.height, tuple({*first.notes, "truncated"}))
 
 
 def _decode(opened: Opened, options: _Options, own: bool) -> DecodedPicture:
-    """Decode, turn upright and convert.
-
-    Args:
-        opened: The picture.
-        options: How.
-        own: Whether it is nobody else's, so that it may be altered.
-    """
+    """Decode, rotate and convert; ``own`` pictures may be changed in place."""
     picture, label = opened.picture, options.label
     width, height = picture.size
     if width * height > options.max_pixels:
-        raise PictureError(
-            "too_large",
-            label,
-            f"{label}: {width} x {height} pixels are more than the limit of {options.max_pixels:,}. Make the picture "
-            "smaller, or raise max_pixels if you trust it.",
-        )
+        raise_too_large(label, width, height, options.max_pixels)
     if width * height == 0:
         raise PictureError("empty", label, f"{label}: a picture of {width} x {height} pixels holds nothing.")
     if opened.stream is not None and not can_hold(picture, opened.stream):
@@ -228,7 +206,7 @@ def _decode(opened: Opened, options: _Options, own: bool) -> DecodedPicture:
     try:
         if not _load(opened, options):
             notes.append("truncated")
-        # Some formats turn the picture when it is loaded, so the orientation is looked up only now.
+        # Some formats are rotated when loaded, so the orientation is read after that.
         turn = _TURNS.get(opened.orientation or _orientation(picture))
         profile = profile_of(picture, opened.stream)
         rgb = _to_rgb(picture, profile, options, own)
@@ -240,7 +218,7 @@ def _decode(opened: Opened, options: _Options, own: bool) -> DecodedPicture:
         upright = _upright(rgb, turn, picture, own)
     except Exception as error:
         raise_unreadable(error, opened.stream, label)
-    # TIFF has been turned by load() already: its sides are then those of the decoded picture.
+    # load() already rotated a TIFF.
     if isinstance(picture, ImageFile.ImageFile) and picture.format == "TIFF":
         width, height = upright.size
     elif turn is not None and _swaps_sides(turn):
@@ -249,17 +227,13 @@ def _decode(opened: Opened, options: _Options, own: bool) -> DecodedPicture:
 
 
 def _load(opened: Opened, options: _Options) -> bool:
-    """Decode the pixels.
-
-    Returns:
-        Whether all of them were there.
-    """
+    """Decode the pixels; return whether all of them were in the file."""
     picture, size = opened.picture, options.draft_size
     width, height = picture.size
     if picture.format == "TIFF":
         silence_libtiff()
     if size is not None and width * height > DRAFT_PIXELS and isinstance(picture, ImageFile.ImageFile):
-        # At twice the side or more, what is left to bicubic is a real reduction, and the loss stays invisible.
+        # From twice the side or more, the picture is still reduced afterwards, so the loss is invisible.
         picture.draft(None, (2 * size, 2 * size))
     try:
         picture.load()
@@ -273,7 +247,7 @@ def _load(opened: Opened, options: _Options) -> bool:
         except PictureError as known:
             if known.kind != "truncated":
                 raise
-        # The rows that came are in place; without tiles, nothing more is decoded.
+        # Keep the rows decoded so far; without tiles, nothing more is decoded.
         assert isinstance(picture, ImageFile.ImageFile)
         picture.tile = []
         picture.load()
@@ -282,7 +256,7 @@ def _load(opened: Opened, options: _Options) -> bool:
 
 
 def _to_rgb(picture: Image.Image, profile: bytes | None, options: _Options, own: bool) -> Image.Image:
-    """Any mode in sRGB."""
+    """Convert any mode to RGB in sRGB."""
     if profile is None:
         return to_rgb(picture, options.composite_alpha)
     if is_deep(picture):
@@ -293,7 +267,7 @@ def _to_rgb(picture: Image.Image, profile: bytes | None, options: _Options, own:
 def _first_shown(
     picture: Image.Image, profile: bytes | None, options: _Options, first: Image.Image
 ) -> tuple[Image.Image, bool]:
-    """The first frame with something on it, or else the very first; and whether it is blank."""
+    """The first frame that is not blank, or else the first; and whether it is blank."""
     kept = first.copy() if first is picture else first
     for frame in further_frames(picture):
         rgb = _to_rgb(frame, profile, options, False)
@@ -303,13 +277,13 @@ def _first_shown(
 
 
 def _upright(rgb: Image.Image, turn: Image.Transpose | None, picture: Image.Image, own: bool) -> Image.Image:
-    """The picture turned, as an object of its own, with no metadata."""
+    """Rotate the picture; a separate object without metadata."""
     if turn is not None:
         upright = rgb.transpose(turn)
     elif rgb is picture and not own:
         upright = rgb.copy()
     else:
-        # A plain picture around the same pixels: a copy of a large one is hundreds of megabytes.
+        # A new picture with the same pixels, because a copy may take hundreds of megabytes.
         upright = rgb._new(rgb.im) if own else rgb
     upright.info.clear()
     return upright
@@ -321,7 +295,7 @@ def _swaps_sides(turn: Image.Transpose) -> bool:
 
 
 def _orientation(picture: Image.Image) -> int:
-    """EXIF orientation, 1 to 8; 1 if there is none, or if the metadata is damaged: that must not cost the picture."""
+    """EXIF orientation, 1 to 8; 1 if there is none, or the metadata is damaged."""
     try:
         value = picture.getexif().get(_ORIENTATION_TAG, 1)
     except Exception:

@@ -1,4 +1,4 @@
-"""Where a picture may come from, and how its file is opened."""
+"""Sources of pictures, and how they are opened."""
 
 from __future__ import annotations
 
@@ -21,26 +21,41 @@ from anytag.pictures.finding import holds_pictures
 #: a Pillow picture, or pixels (``[H, W]``, ``[H, W, 3]`` or ``[H, W, 4]``; uint8, uint16, or float in [0, 1]).
 PictureSource = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image | npt.NDArray[Any]
 
-#: A :class:`~pathlib.Path` leaves one slash of two.
+#: A :class:`~pathlib.Path` drops one of two slashes.
 _WEB_ADDRESS = re.compile(r"(?i)\A(https?|ftps?|sftp|s3|gs):/{1,2}(?=[^/])")
 
-#: Errors of the system that mean that there is no file.
+#: System errors that mean that a file does not exist.
 _NOWHERE = (errno.ELOOP, errno.ENAMETOOLONG)
 
-#: Bytes that are taken from a pipe or device at the most: some never end.
+#: Most bytes to read from a pipe or device, which may be endless.
 _MOST_FROM_PIPE = 1 << 28
 
 
 class NamedBytes(io.BytesIO):
-    """A picture in memory that is called something."""
+    """A named picture in memory."""
 
     def __init__(self, name: str, content: bytes):
         super().__init__(content)
         self.name = name
 
 
+def is_picture(value: object) -> bool:
+    """Whether a value is one picture, rather than several or something else."""
+    single = (str, os.PathLike, bytes, bytearray, memoryview, Image.Image, np.ndarray)  # Some of them are iterable.
+    return isinstance(value, single) or hasattr(value, "read")
+
+
+def check_picture(name: str, picture: object) -> None:
+    """Raise :class:`UsageError` if a value cannot be a picture."""
+    if not is_picture(picture):
+        raise UsageError(
+            f"{name} is of the type {type(picture).__name__}; give a path, bytes, an open binary file, a Pillow "
+            "picture or a numpy array"
+        )
+
+
 def describe(source: object, number: int | None = None) -> str:
-    """A source's path, or what kind of thing it is in angle brackets, with its number there if it has one."""
+    """A source's path or name, or its type in angle brackets, with its number if given."""
     if isinstance(source, str | os.PathLike):
         return _WEB_ADDRESS.sub(r"\1://", os.fsdecode(source), count=1)
     name = getattr(source, "filename" if isinstance(source, Image.Image) else "name", None)
@@ -52,11 +67,11 @@ def describe(source: object, number: int | None = None) -> str:
 
 
 def open_stream(source: object, label: str) -> BinaryIO:
-    """A seekable binary stream at its start; never the caller's own object, so that it may be closed.
+    """Open a source as a seekable binary stream, which is never the caller's own object.
 
     Raises:
-        PictureError: If there is no such file, it may not be read, or it is empty.
-        UsageError: If the source is of a type that cannot hold a picture.
+        PictureError: If the file does not exist, cannot be read, or is empty.
+        UsageError: If the source cannot be a picture.
     """
     if isinstance(source, str | os.PathLike):
         stream = _open_file(os.fspath(source), label)
@@ -90,7 +105,7 @@ def open_stream(source: object, label: str) -> BinaryIO:
 
 
 def _read_again(stream: BinaryIO) -> bytes:
-    """The whole of a stream that stands at its end, as one that was just written; nothing if it cannot go back."""
+    """Read a stream from its start if it is at its end, like one that was just written; empty if it cannot seek."""
     try:
         if not stream.seekable() or not stream.tell():
             return b""
@@ -109,7 +124,6 @@ def _read_pipe(stream: BinaryIO, label: str) -> bytes:
 
 
 def _open_file(path: str, label: str) -> BinaryIO:
-    """Open a file, or say why not."""
     if not path:
         raise PictureError("not_found", label, "an empty path was given; give the path of a picture.")
     try:
@@ -117,7 +131,7 @@ def _open_file(path: str, label: str) -> BinaryIO:
     except (OSError, ValueError) as error:
         if isinstance(error, FileNotFoundError | NotADirectoryError | ValueError) or error.errno in _NOWHERE:
             raise PictureError("not_found", label, f"{label}: {_why_not_found(path, error)}") from error
-        # Windows reports a folder as a missing permission, so the folder is asked about first.
+        # Windows reports a missing permission for folders, so check for folders first.
         is_folder = os.path.isdir(path)  # noqa: PTH112
         if is_folder and os.access(path, os.R_OK | os.X_OK):
             message = f"{label}: a folder, not a picture. Give the pictures in it: anytag.find_pictures finds them."
@@ -133,7 +147,7 @@ def _open_file(path: str, label: str) -> BinaryIO:
 
 
 def _why_not_found(path: str, error: Exception) -> str:
-    """Why there is nothing at a path, and what to do."""
+    """Why a path does not exist, and what to do."""
     if _WEB_ADDRESS.match(path):
         return "this is a web address, and nothing is downloaded. Download the picture first."
     if path.lower().startswith("file:/"):

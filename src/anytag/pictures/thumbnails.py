@@ -1,4 +1,4 @@
-"""Small pictures for people to look at."""
+"""Small JPEGs for display."""
 
 from __future__ import annotations
 
@@ -7,26 +7,20 @@ import io
 from anytag.pictures.reading import read_picture
 from anytag.pictures.sources import PictureSource
 
-#: Longest side, in pixels: sharp on the grids of pages, also on fine screens.
+#: Longest side, in pixels; sharp in a grid on high-resolution screens.
 SIDE = 320
 
-#: Of JPEG: good enough to know a picture by, at about 12 kB.
+#: Quality of the JPEG, for about 12 kB.
 _QUALITY = 75
 
 
 def thumbnail(source: PictureSource) -> bytes:
-    """A picture as a small JPEG.
-
-    Args:
-        source: Where the picture is.
-
-    Returns:
-        The JPEG, at most :data:`SIDE` wide and high.
+    """Make a JPEG of a picture, at most :data:`SIDE` pixels wide and high.
 
     Raises:
         PictureError: If it cannot be read.
     """
-    # What there is of a file that ends too early is better to look at than nothing.
+    # A part of a truncated picture is better than nothing.
     picture = read_picture(source, draft_size=SIDE, accept_truncated=True)
     picture.thumbnail((SIDE, SIDE))
     out = io.BytesIO()

@@ -1,4 +1,4 @@
-"""The directories of a TIFF file: its pages, and those that hang below them, where cameras keep their previews."""
+"""Read the directories of a TIFF file: its pages, and their subdirectories, in which cameras store previews."""
 
 from __future__ import annotations
 
@@ -7,19 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-#: Bytes in a value of each type.
+#: Length of a value in bytes, by type.
 TYPE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 
-#: What the byte order and number at a file's start mean to :mod:`struct`. Olympus and Panasonic
-#: write numbers of their own.
-BYTE_ORDERS = {
-    b"II*\0": "<",
-    b"MM\0*": ">",
-    b"IIRO": "<",
-    b"IIRS": "<",
-    b"MMOR": ">",
-    b"IIU\0": "<",
-}
+#: Byte orders of :mod:`struct` by a file's first four bytes. Olympus and Panasonic have their own magic numbers.
+BYTE_ORDERS = {b"II*\0": "<", b"MM\0*": ">", b"IIRO": "<", b"IIRS": "<", b"MMOR": ">", b"IIU\0": "<"}
 
 _SUBFILE_TYPE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 0xFE, 0x100, 0x101, 0x102, 0x103, 0x106
 _STRIPS, _ORIENTATION, _STRIP_BYTES = 0x111, 0x112, 0x117
@@ -33,30 +25,30 @@ _WANTED = frozenset(
     }
 )
 
-#: Whole numbers of each type, as :mod:`struct` writes them.
+#: Format characters of :mod:`struct` for integer types.
 _CODES = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I"}
 
-#: Pixels as the sensor gives them, one color each; and three colors that nobody has developed yet.
+#: Photometric interpretations of sensor data: color filter array, linear raw.
 _UNDEVELOPED = (32803, 34892)
 
-#: Directories and values of one tag that are looked at; damaged files announce billions.
+#: Most directories, and most values of one tag, that are read; damaged files may claim billions.
 _MOST_DIRECTORIES, _MOST_VALUES = 64, 65536
 
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """A directory: one picture of a file.
+    """A directory, which describes one picture.
 
     Attributes:
-        place: Where in the file it stands.
-        tags: Whole numbers by tag.
+        place: Position in the file.
+        tags: Integer values by tag.
     """
 
     place: int
     tags: dict[int, tuple[int, ...]] = field(default_factory=dict)
 
     def number(self, tag: int, default: int = 0) -> int:
-        """A tag's first value."""
+        """The first value of a tag."""
         return next(iter(self.tags.get(tag, ())), default)
 
     @property
@@ -66,27 +58,27 @@ class Directory:
 
     @property
     def is_reduced(self) -> bool:
-        """Whether it says that it is a small version of another one."""
+        """Whether it is marked as a reduced version of another picture."""
         return bool(self.number(_SUBFILE_TYPE) & 1)
 
     @property
     def is_undeveloped(self) -> bool:
-        """Whether it holds what the sensor saw, and no picture yet."""
+        """Whether it contains sensor data."""
         return self.number(_PHOTOMETRIC, -1) in _UNDEVELOPED
 
     @property
     def is_dng(self) -> bool:
-        """Whether the file calls itself a digital negative."""
+        """Whether it is a digital negative."""
         return _DNG_VERSION in self.tags
 
     @property
     def orientation(self) -> int:
-        """As in Exif; 0 if it says nothing."""
+        """Exif orientation; 0 if there is none."""
         return self.number(_ORIENTATION)
 
     @property
     def is_plain(self) -> bool:
-        """Whether a TIFF reader shows it: 8 or 16 bits, gray or colors, not a JPEG of the old kind."""
+        """Whether ordinary TIFF readers support it: 8 or 16 bits, gray or color, no old-style JPEG."""
         return (
             self.number(_PHOTOMETRIC, -1) in (0, 1, 2, 3, 5, 6)
             and self.number(_BITS, 1) in (1, 8, 16)
@@ -95,28 +87,28 @@ class Directory:
         )
 
     def jpegs(self) -> Iterator[tuple[int, int]]:
-        """Place and length of what may be a whole JPEG."""
+        """Position and length of possible JPEGs."""
         yield from zip(self.tags.get(_JPEG, ()), self.tags.get(_JPEG_BYTES, ()), strict=False)
         if self.number(_COMPRESSION) in (6, 7) and not self.is_undeveloped and len(self.tags.get(_STRIPS, ())) == 1:
             yield from zip(self.tags[_STRIPS], self.tags.get(_STRIP_BYTES, ()), strict=False)
 
     def pixels(self) -> Iterator[tuple[int, int]]:
-        """Place and length of its strips and tiles."""
+        """Position and length of strips and tiles."""
         yield from zip(self.tags.get(_STRIPS, ()), self.tags.get(_STRIP_BYTES, ()), strict=False)
         yield from zip(self.tags.get(_TILES, ()), self.tags.get(_TILE_BYTES, ()), strict=False)
 
 
 def byte_order(head: bytes) -> str | None:
-    """The byte order of a TIFF file's first four bytes, as :mod:`struct` writes it; ``None`` for another file."""
+    """The byte order of a TIFF file, by its first four bytes, for :mod:`struct`; ``None`` for other files."""
     return BYTE_ORDERS.get(head[:4])
 
 
 def read_directories(stream: BinaryIO, start: int = 0) -> list[Directory]:
-    """Every directory of a file, pages and what hangs below them, each once; damaged ones as far as they can be read.
+    """Read all directories and subdirectories of a file, each once; damaged ones as far as possible.
 
     Args:
-        stream: The file, seekable; left at an undefined place.
-        start: Where in it the TIFF file begins; places count from there.
+        stream: The file, seekable; its position changes.
+        start: Position of the TIFF file in it; other positions are relative to it.
     """
     reader = _Reader(stream, start)
     order = byte_order(reader.read(0, 4))
@@ -140,7 +132,7 @@ def read_directories(stream: BinaryIO, start: int = 0) -> list[Directory]:
 
 @dataclass
 class _Reader:
-    """A TIFF file inside a stream."""
+    """Reads a TIFF file within a stream."""
 
     stream: BinaryIO
     start: int
@@ -156,7 +148,7 @@ class _Reader:
 
 
 def _read(reader: _Reader, place: int) -> tuple[Directory, int]:
-    """A directory, and the place of the one behind it (0: none)."""
+    """Read a directory, and the position of the next (0: none)."""
     directory = Directory(place)
     head = reader.read(place, 2)
     if len(head) < 2:

@@ -1,4 +1,4 @@
-"""Files that end too early: whether everything that shows is there all the same, and how to get at what is."""
+"""Complete truncated files, so that decoders read what is there, and check whether visible pixels are missing."""
 
 from __future__ import annotations
 
@@ -10,47 +10,42 @@ from typing import BinaryIO
 
 from anytag.pictures.integrity import ends_empty
 
-#: What may stand where bytes are missing. A picture that comes out the same with either needs none of them.
+#: Replacements of missing bytes. If a picture is the same with both, it does not depend on them.
 _FILLERS = (b"\0", b"\x55")
 
-#: Bytes before the end mark: a decoder looks ahead.
+#: Number of replaced bytes before the end mark, because decoders look ahead.
 _FILLED = 64
 
-#: More than one, since a progressive JPEG ends once for every pass that is missing.
+#: End marks, of which a progressive JPEG needs one for each missing pass.
 _ENDS = b"\xff\xd9" * 100
 
-#: Where the pixels of a pass end: at a marker that is neither a byte 0xFF of theirs nor a restart.
+#: The end of a pass: a marker other than an escaped 0xFF or a restart.
 _MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 
 _PNG, _PNG_END = b"\x89PNG\r\n\x1a\n", b"\0\0\0\0IEND\xaeB`\x82"
 
-#: First column and row, and steps, of the seven passes of an interlaced PNG.
+#: First column and row, and steps, of the passes of an interlaced PNG.
 _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 
-#: Bytes of a file's end that are looked at.
+#: Bytes at the end of a file that are checked.
 _TAIL = 4096
 
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
 
 def completions(content: bytes) -> tuple[bytes, bytes] | None:
-    """A file that was cut off, made up in two ways to one that a decoder takes.
-
-    Where both give the same picture, what is missing does not show.
-
-    Args:
-        content: The file.
+    """Complete a truncated file in two ways; if both decode to the same picture, no visible pixels are missing.
 
     Returns:
-        ``None`` for formats that cannot be made up; the second is empty if it is known that something is missing.
+        ``None`` for unsupported formats; the second is empty if visible pixels are known to be missing.
     """
     if content.startswith(b"\xff\xd8\xff"):
-        # A download that reserved its space ends in zeros.
+        # An incomplete download with preallocated space ends in zeros.
         kept = content.rstrip(b"\0")
         is_complete, end = _passes(kept)
         kept = kept[:end]
         if not is_complete:
-            # Then both would show the same picture, in less detail.
+            # Both would decode to the same picture, with less detail.
             return kept + _ENDS, b""
         return kept + _ENDS, kept.rstrip(b"\xff") + _FILLERS[1] * _FILLED + _ENDS
     if content.startswith(_PNG):
@@ -58,7 +53,7 @@ def completions(content: bytes) -> tuple[bytes, bytes] | None:
         return None if whole is None else (whole, whole)
     if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
         missing = max(0, min(int.from_bytes(content[4:8], "little") + 8 - len(content), len(content) * 64))
-        # An end of nothing but zeros would count as one that is missing.
+        # An end of zeros would itself count as missing.
         first, second = (content + filler * (missing - 1) + b"\1"[:missing] for filler in _FILLERS)
         return first, second
     if content.startswith((b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51")):
@@ -68,10 +63,10 @@ def completions(content: bytes) -> tuple[bytes, bytes] | None:
 
 
 def _passes(content: bytes) -> tuple[bool, int]:
-    """Whether a JPEG holds every pass that its frame needs, the last one perhaps not to its end; and where it ends.
+    """Whether a JPEG has all passes that its frame needs, the last one perhaps incomplete; and where it ends.
 
-    A progressive one brings details (spectral selection) and their lower bits (successive approximation) pass by pass.
-    A table that was cut off does not count.
+    A progressive JPEG adds details (spectral selection) and their lower bits (successive approximation) pass by pass.
+    Truncated tables are not counted.
     """
     missing: set[tuple[int, int]] | None = None
     place = 2
@@ -96,12 +91,12 @@ def _passes(content: bytes) -> tuple[bool, int]:
 
 
 def lacks_pixels(stream: BinaryIO, format: str | None) -> bool:
-    """Whether a file that a decoder took without complaint holds fewer pixels than it says.
+    """Whether a file that was decoded without an error lacks pixels.
 
-    Downloads that reserve their space and stop leave files of the right length whose end is empty.
+    Incomplete downloads with preallocated space have the right length but end in zeros.
 
     Args:
-        stream: The file, seekable; left at an undefined place.
+        stream: The file, seekable; its position changes.
         format: Pillow's name of the format.
     """
     if format in ("WEBP", "AVIF", "HEIF"):
@@ -112,7 +107,7 @@ def lacks_pixels(stream: BinaryIO, format: str | None) -> bool:
     stream.seek(max(0, size - _TAIL))
     tail = stream.read()
     if format in ("JPEG", "MPO"):
-        # A few zeros are nothing: cameras fill blocks up.
+        # Cameras pad blocks with a few zeros.
         return len(tail) - len(tail.rstrip(b"\0")) > _FILLED and not tail.rstrip(b"\0").endswith(b"\xff\xd9")
     if tail.rstrip(b"\0").endswith(_PNG_END):
         return False
@@ -121,7 +116,7 @@ def lacks_pixels(stream: BinaryIO, format: str | None) -> bool:
 
 
 def _with_end_of_png(content: bytes) -> bytes | None:
-    """A PNG up to its last pixel, with an end mark; ``None`` if it holds fewer pixels than its header asks for."""
+    """A PNG up to its last pixel, with an end mark; ``None`` if pixels are missing."""
     try:
         width, height, depth, color, _, _, interlaced = struct.unpack_from(">IIBBBBB", content, 16)
         expected = _png_bytes(width, height, depth * _SAMPLES[color], interlaced)
@@ -137,7 +132,7 @@ def _with_end_of_png(content: bytes) -> bytes | None:
                     piece = inflate.unconsumed_tail
             check = struct.pack(">I", zlib.crc32(name + body))
             if content[place + 8 + length : place + 12 + length] not in (b"", check) and len(body) == length:
-                return None  # Its end is of something else, such as zeros, which also stand for some pixels.
+                return None  # It does not end in PNG data, but for example in zeros.
             kept += [struct.pack(">I", len(body)), name, body, check]
             place += 12 + length
     except (struct.error, KeyError, zlib.error):
@@ -146,7 +141,7 @@ def _with_end_of_png(content: bytes) -> bytes | None:
 
 
 def _png_bytes(width: int, height: int, bits: int, interlaced: int) -> int:
-    """Bytes of a PNG's rows before compression, each with the number of its filter."""
+    """Length of a PNG's rows before compression, with one byte each for its filter."""
     total = 0
     for column, row, across, down in _PASSES if interlaced else ((0, 0, 1, 1),):
         columns, rows = -(-(width - column) // across), -(-(height - row) // down)

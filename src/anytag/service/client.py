@@ -20,11 +20,10 @@ from anytag.backends.base import FloatArray
 from anytag.errors import AnytagError, PictureError, UsageError
 from anytag.foundations import arguments
 from anytag.foundations.look_ahead import run_ahead
-from anytag.inference.picture_arguments import check_picture, is_picture
 from anytag.model.vocabulary import TagVocabulary
 from anytag.pictures import PictureSource, read_picture
 from anytag.pictures.heat_maps import resize_heat_map
-from anytag.pictures.sources import NamedBytes, describe, open_stream
+from anytag.pictures.sources import NamedBytes, check_picture, describe, is_picture, open_stream
 from anytag.recognition import Failure, Match, Matches, Recognition, Tag
 from anytag.service.remote_look import RemoteLook
 
