@@ -23,14 +23,14 @@ from _common import add_data_argument, add_model_arguments, machine, table, targ
 
 from anytag.data_engine.clean_regions import RegionsStep
 from anytag.data_engine.cleaning_config import CleaningConfig
-from anytag.data_engine.executors import Executor, LocalExecutor, RayExecutor
+from anytag.data_engine.executors import LocalExecutor, RayExecutor
 from anytag.data_engine.generate import GenerateConfig, GenerateStep
 from anytag.data_engine.inputs import CaptionLines
 from anytag.data_engine.manifest import Manifest
 from anytag.data_engine.models import ModelSpec
 from anytag.data_engine.parse import NamesStep
 from anytag.data_engine.pipeline import Engine
-from anytag.data_engine.work import Step, run_step
+from anytag.data_engine.work import Executor, Step, run_step
 from anytag.datasets.webdataset import open_shards
 
 #: Parts that the work is divided into; more than workers, so that none waits long for the other at the end.

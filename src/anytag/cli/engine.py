@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from anytag.data_engine.models import ModelSpec
     from anytag.data_engine.pipeline import Engine
     from anytag.data_engine.report import StepReport
-    from anytag.data_engine.work import Marker
+    from anytag.data_engine.work import Executor, Marker
     from anytag.datasets.sources import SampleSource
 
 
@@ -63,7 +63,7 @@ class EngineOptions:
     @contextmanager
     def open(self, work: Path, bad_share: float = 1.0) -> Iterator[Engine]:
         """Start the engine, with a progress bar."""
-        from anytag.data_engine.executors import Executor, LocalExecutor, RayExecutor
+        from anytag.data_engine.executors import LocalExecutor, RayExecutor
         from anytag.data_engine.pipeline import Engine
 
         executor: Executor = LocalExecutor(self.workers)

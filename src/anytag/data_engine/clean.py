@@ -14,12 +14,7 @@ import numpy.typing as npt
 from anytag.data_engine.clean_regions import RegionsStep
 from anytag.data_engine.cleaning_config import CleaningConfig
 from anytag.data_engine.clustering import centers_of_weight, distances, kmeans, outlier_cut
-from anytag.data_engine.manifest import (
-    PartFormat,
-    PictureRecord,
-    RemovalReason,
-    RemovedTag,
-)
+from anytag.data_engine.manifest import PartFormat, PictureRecord, RemovalReason, RemovedTag
 from anytag.data_engine.work import Outcome, PartsStep, Step
 from anytag.errors import SampleError
 

@@ -15,20 +15,10 @@ from PIL import Image
 
 from anytag.backends.base import Encoded, FloatArray
 from anytag.data_engine.cleaning_config import CleaningConfig
-from anytag.data_engine.inputs import digest_part
-from anytag.data_engine.manifest import Manifest, PictureRecord
-from anytag.data_engine.models import Model, loaded, model_name, pictures_of
-from anytag.data_engine.regions import (
-    BoxSides,
-    HeatRegions,
-    Region,
-    RegionSource,
-    attention_heat,
-    cell_heat,
-    grid_side,
-)
-from anytag.data_engine.work import Digest, Outcome, Step
-from anytag.datasets.sources import SampleSource
+from anytag.data_engine.manifest import PictureRecord
+from anytag.data_engine.models import ModelSpec, PicturesStep, loaded, model_name
+from anytag.data_engine.regions import BoxSides, HeatRegions, Region, RegionSource, attention_heat, cell_heat, grid_side
+from anytag.data_engine.work import Outcome
 from anytag.errors import PictureError
 from anytag.foundations.look_ahead import run_ahead
 from anytag.inference.label_set import LabelSet
@@ -40,7 +30,7 @@ _DECODERS = 2
 
 
 @cache
-def region_source(model: Model, config: CleaningConfig) -> RegionSource:
+def region_source(model: ModelSpec, config: CleaningConfig) -> RegionSource:
     """Load the region finder, once per process.
 
     Raises:
@@ -105,42 +95,22 @@ class _Found:
 
 
 @dataclass(frozen=True)
-class RegionsStep(Step):
+class RegionsStep(PicturesStep):
     """Find a region for each tag of each picture: ``regions-00000.safetensors``, with rows sorted by tag.
 
     It contains each region's ``tags`` and ``rows``, ``features`` ``[n, W]`` and ``boxes`` ``[n, 4]``; ``scores``, the
     model's score of the tag on the crop (NaN if it was not asked), and ``limits``, the tag's threshold; and ``missing``
     ``[m, 2]``, tags and rows without a region.
-
-    Attributes:
-        manifest: The manifest to clean.
-        source: Its pictures.
-        model: Finds regions, computes features, and scores crops.
-        config: How to do so.
     """
 
     name: ClassVar[str] = "find regions"
     noun: ClassVar[str] = "regions"
     suffix: ClassVar[str] = "safetensors"
 
-    folder: Path
-    manifest: Manifest
-    source: SampleSource
-    model: Model
     config: CleaningConfig
-
-    @property
-    def units(self) -> int:
-        return self.manifest.parts
 
     def settings(self) -> dict[str, Any]:
         return {"model": model_name(self.model), "regions": self.config.of_regions()}
-
-    def files(self, unit: int) -> list[Path]:
-        return [self.manifest.part(unit), self.manifest.vocabulary_path]
-
-    def inputs(self, unit: int, known: Sequence[Digest] = ()) -> list[Digest]:
-        return [*super().inputs(unit, known), *digest_part(self.source, unit, known)]
 
     def run(self, unit: int, output: Path) -> Outcome:
         recognizer, outcome, found = loaded(self.model), Outcome(), _Found()
@@ -149,7 +119,7 @@ class RegionsStep(Step):
         preprocessing = recognizer.directory.config.image_encoder.preprocessing
         pictures = (
             ((record, tags), partial(preprocessing.read, sample.picture, sample.place, draft=False))
-            for record, sample in pictures_of(self.manifest, self.source, unit, outcome)
+            for record, sample in self.pictures(unit, outcome)
             if (tags := self._judged(record, known, outcome))
         )
         size = recognizer.batch_size

@@ -10,18 +10,12 @@ import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any, Protocol
+from typing import Any
 
 from anytag.data_engine.work import Marker, Problem, Step, perform
 from anytag.errors import AnytagError, UsageError
 from anytag.foundations.ray_cluster import RayWorkers, quiet_data
 from anytag.foundations.worker_processes import process_pool
-
-
-class Executor(Protocol):
-    """Performs units of a step, and yields results as they are done."""
-
-    def __call__(self, step: Step, units: Sequence[int]) -> Iterator[Marker | Problem]: ...
 
 
 class LocalExecutor:

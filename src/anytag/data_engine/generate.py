@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, ClassVar, Literal, cast
 
 from pydantic import Field
 
-from anytag.data_engine.inputs import digest_part
-from anytag.data_engine.manifest import (
-    Manifest,
-    ManifestCaption,
-    ManifestTag,
-    PartFormat,
-    PictureRecord,
-)
-from anytag.data_engine.models import Model, loaded, model_name, pictures_of
+from anytag.data_engine.manifest import ManifestCaption, ManifestTag, PartFormat, PictureRecord
+from anytag.data_engine.models import PicturesStep, loaded, model_name
 from anytag.data_engine.parse import as_tags, in_order, load_ids
-from anytag.data_engine.work import Digest, Outcome, PartsStep
-from anytag.datasets.sources import SampleSource
+from anytag.data_engine.work import Outcome, PartsStep
 from anytag.errors import PictureError
 from anytag.foundations.settings import Seed, Settings
 from anytag.language.parsing.parser import load_parser
@@ -55,41 +46,20 @@ class GenerateConfig(Settings):
 
 
 @dataclass(frozen=True)
-class GenerateStep(PartsStep):
+class GenerateStep(PicturesStep, PartsStep):
     """Add a model's captions and tags to a manifest.
 
     A picture that cannot be read is counted, reported and dropped. Tags of the model that the manifest's vocabulary
     lacks are dropped and counted.
-
-    Attributes:
-        manifest: The manifest so far.
-        source: Its pictures.
-        model: Generates captions and tags.
-        config: What to generate.
-        format: Format of the parts.
     """
 
     name: ClassVar[str] = "generate"
 
-    folder: Path
-    manifest: Manifest
-    source: SampleSource
-    model: Model
     config: GenerateConfig
     format: PartFormat = "jsonl"
 
-    @property
-    def units(self) -> int:
-        return self.manifest.parts
-
     def settings(self) -> dict[str, Any]:
         return {"format": self.format, "model": model_name(self.model), "generate": self.config.model_dump()}
-
-    def files(self, unit: int) -> list[Path]:
-        return [self.manifest.part(unit), self.manifest.vocabulary_path]
-
-    def inputs(self, unit: int, known: Sequence[Digest] = ()) -> list[Digest]:
-        return [*super().inputs(unit, known), *digest_part(self.source, unit, known)]
 
     def records(self, unit: int, outcome: Outcome) -> Iterator[PictureRecord]:
         ids = load_ids(self.manifest.vocabulary_path)
@@ -98,7 +68,7 @@ class GenerateStep(PartsStep):
         waiting: deque[PictureRecord] = deque()
 
         def pictures() -> Iterator[tuple[str, PictureSource]]:
-            for record, sample in pictures_of(self.manifest, self.source, unit, outcome):
+            for record, sample in self.pictures(unit, outcome):
                 waiting.append(record)
                 yield sample.place, sample.picture
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -214,20 +215,18 @@ def part_name(number: int, format: str) -> str:
     return f"part-{number:05}.{format}"
 
 
-def write_part(path: Path, records: Iterable[PictureRecord], format: PartFormat = "jsonl") -> int:
-    """Write records to a file, which the caller renames when it is complete; return their number.
+def write_part(path: Path, records: Iterable[PictureRecord], format: PartFormat = "jsonl") -> None:
+    """Write records to a file, which the caller renames when it is complete.
 
     Raises:
         MissingExtraError: If the format is Parquet and pyarrow is missing.
     """
     if format == "parquet":
-        return _write_parquet(path, records)
-    count = 0
+        _write_parquet(path, records)
+        return
     with path.open("w", encoding="utf-8") as handle:
         for record in records:
             handle.write(json.dumps(record.to_json(), ensure_ascii=False) + "\n")
-            count += 1
-    return count
 
 
 def read_part(path: Path) -> Iterator[PictureRecord | SampleError]:
@@ -266,7 +265,7 @@ def _pyarrow() -> Any:
     return pyarrow
 
 
-def _write_parquet(path: Path, records: Iterable[PictureRecord]) -> int:
+def _write_parquet(path: Path, records: Iterable[PictureRecord]) -> None:
     pa = _pyarrow()
     tag = [("id", pa.int32()), ("name", pa.string()), ("kind", pa.string()), ("source", pa.string())]
     tag.append(("score", pa.float64()))
@@ -281,18 +280,10 @@ def _write_parquet(path: Path, records: Iterable[PictureRecord]) -> int:
             ("removed", pa.list_(pa.struct([*tag, ("reason", pa.string()), ("value", pa.float64())]))),
         ]
     )
-    count = 0
-    group: list[dict[str, Any]] = []
+    rows = (record.to_json() for record in records)
     with pa.parquet.ParquetWriter(path, schema) as writer:
-        for record in records:
-            group.append(record.to_json())
-            count += 1
-            if len(group) == _ROW_GROUP:
-                writer.write_table(pa.Table.from_pylist(group, schema))
-                group = []
-        if group:
+        while group := list(islice(rows, _ROW_GROUP)):
             writer.write_table(pa.Table.from_pylist(group, schema))
-    return count
 
 
 def _read_parquet(path: Path) -> Iterator[PictureRecord | SampleError]:

@@ -7,12 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from anytag.data_engine.manifest import (
-    Manifest,
-    ManifestCaption,
-    PartFormat,
-    PictureRecord,
-)
+from anytag.data_engine.manifest import Manifest, ManifestCaption, PartFormat, PictureRecord
 from anytag.data_engine.parse import in_order
 from anytag.data_engine.work import Outcome, PartsStep
 from anytag.errors import SampleError, UsageError

@@ -10,17 +10,17 @@ from pathlib import Path
 from anytag.data_engine.clean import ClustersStep, RemovalStep
 from anytag.data_engine.clean_regions import RegionsStep
 from anytag.data_engine.cleaning_config import CleaningConfig
-from anytag.data_engine.executors import Executor, LocalExecutor
+from anytag.data_engine.executors import LocalExecutor
 from anytag.data_engine.generate import GenerateConfig, GenerateStep
 from anytag.data_engine.grounding_dino import check_detector
 from anytag.data_engine.label_system import LabelSystemConfig
 from anytag.data_engine.manifest import Manifest, PartFormat
 from anytag.data_engine.merge import MergeStep
-from anytag.data_engine.models import Model
+from anytag.data_engine.models import ModelSpec
 from anytag.data_engine.parse import IdsStep, LabelsStep, NamesStep
 from anytag.data_engine.report import StepReport, join_reports
 from anytag.data_engine.training_source import check_source
-from anytag.data_engine.work import Progress, Step, run_step
+from anytag.data_engine.work import Executor, Progress, Step, run_step
 from anytag.datasets.sources import SampleSource
 from anytag.errors import ModelError, UsageError
 from anytag.foundations.atomic_files import whole_file
@@ -61,7 +61,7 @@ class Engine:
         self.progress, self.format, self.bad_share, self.redo = progress, format, bad_share, redo
 
     def check(
-        self, model: Model, generating: GenerateConfig | None = None, cleaning: CleaningConfig | None = None
+        self, model: ModelSpec, generating: GenerateConfig | None = None, cleaning: CleaningConfig | None = None
     ) -> None:
         """Check now what steps would otherwise only notice hours later.
 
@@ -113,7 +113,7 @@ class Engine:
                 report.failures.append({"place": problem.source, "kind": problem.kind, "reason": problem.reason})
             return self._finish(report, Manifest(folder, source.identity, source.parts, self.format))
 
-    def generate(self, source: SampleSource, model: Model, config: GenerateConfig | None = None) -> StepReport:
+    def generate(self, source: SampleSource, model: ModelSpec, config: GenerateConfig | None = None) -> StepReport:
         """Add a model's captions and tags to ``parsed``: makes ``generated``."""
         config = config or GenerateConfig()
         before = self._manifest("parsed", source)
@@ -123,7 +123,7 @@ class Engine:
             _copy_vocabulary(before.vocabulary_path, folder)
             return self._finish(report, Manifest(folder, before.source, before.parts, self.format))
 
-    def clean(self, source: SampleSource, model: Model, config: CleaningConfig | None = None) -> StepReport:
+    def clean(self, source: SampleSource, model: ModelSpec, config: CleaningConfig | None = None) -> StepReport:
         """Remove outliers and tags that the model denies from ``generated``, or else ``parsed``: makes ``cleaned``."""
         config = config or CleaningConfig()
         before = self._manifest("generated" if self._has("generated") else "parsed", source)

@@ -21,15 +21,7 @@ from typing import Any, ClassVar
 from anytag.data_engine.manifest import PartFormat, PictureRecord, part_name, write_part
 from anytag.data_engine.report import StepReport
 from anytag.datasets.bad_samples import place_and_reason
-from anytag.errors import (
-    AnytagError,
-    DataError,
-    ModelError,
-    PictureError,
-    SampleError,
-    UsageError,
-    VocabularyError,
-)
+from anytag.errors import AnytagError, DataError, ModelError, PictureError, SampleError, UsageError, VocabularyError
 from anytag.foundations.atomic_files import write_text
 from anytag.model.directory import sha256
 
@@ -283,13 +275,16 @@ def perform(step: Step, unit: int) -> Marker | Problem:
     return marker
 
 
+#: Performs units of a step, and yields results as they are done, in any order.
+Executor = Callable[[Step, Sequence[int]], Iterable[Marker | Problem]]
+
 #: Called after every unit with the step's name, the number of finished units, that of all units, and the marker.
 Progress = Callable[[str, int, int, Marker], None]
 
 
 def run_step(
     step: Step,
-    execute: Callable[[Step, Sequence[int]], Iterable[Marker | Problem]],
+    execute: Executor,
     progress: Progress | None = None,
     bad_share: float = 0.5,
     redo: bool = False,
@@ -298,7 +293,7 @@ def run_step(
 
     Args:
         step: The step.
-        execute: Performs units, in any order; see :mod:`anytag.data_engine.executors`.
+        execute: See :mod:`anytag.data_engine.executors`.
         progress: Called after every unit.
         bad_share: Share of pictures that may fail before the step stops. Half by default, since up to a third of the
             links on the web are dead, and each is reported.

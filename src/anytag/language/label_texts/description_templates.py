@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
+from anytag.language.data_files import read_data
 from anytag.language.parsing.lemmas import noun_lemma, verb_lemma
 from anytag.language.parsing.lexicon import PLURAL_NAMES
 from anytag.recognition import TagKind
@@ -21,49 +23,9 @@ class Describable(Protocol):
     def kind(self) -> TagKind: ...
 
 
-#: The five questions of RAM++ (Huang et al., 2023, section 3.3 and appendix), in other words.
-QUESTIONS = (
-    "In one short sentence, say what {subject} looks like in a photo.",
-    "By which visible signs can one tell that a photo shows {subject}? Answer in one sentence.",
-    "Picture {subject} to a reader who has never seen it, in one sentence.",
-    "Which features set {subject} apart from what looks similar? Answer in one sentence.",
-    "Give shape, colors, texture and usual surroundings of {subject} in one short sentence.",
-)
-#: Appended to every question.
-_MANNER = ' Use the words "{name}" in it, and write nothing but the sentence.'
+_TABLES: dict[str, Any] = tomllib.loads(read_data("descriptions.toml"))
 
-_VIEWS = (
-    "a photo of",
-    "a close-up of",
-    "a bright photo of",
-    "a dark photo of",
-    "a blurry photo of",
-    "a wide shot of",
-    "a cropped photo of",
-    "a black and white photo of",
-    "a snapshot of",
-    "a frame of a video of",
-    "a painting of",
-    "a drawing of",
-)
-_SETTINGS: dict[TagKind, tuple[str, ...]] = {
-    "object": (
-        "", " in the foreground", " in the background", " seen from the side", " seen from above", " next to a person",
-        " outdoors", " indoors", " in front of a plain background", " among other things", " that is partly hidden",
-    ),
-    "scene": (
-        "", " by day", " by night", " in summer", " in winter", " with people", " without people", " from above",
-        " from eye level", " in the rain", " in the far distance",
-    ),
-    "attribute": (
-        "", " in the foreground", " in the background", " in bright light", " in the shade", " outdoors", " indoors",
-        " in front of a plain background", " next to a person", " among other things", " from afar",
-    ),
-    "action": (
-        "", " alone", " in a group", " outdoors", " indoors", " seen from behind", " seen from the front",
-        " by day", " by night", " in the foreground", " from afar",
-    ),
-}  # fmt: skip
+QUESTIONS: tuple[str, ...] = tuple(_TABLES["questions"])
 
 _AN = re.compile(r"(?!one\b|once|eu|ewe|u(?:ni(?!n|m)|s[aeu]|t[ei]|k|fo))[aeiou]|hour|honest|heir", re.IGNORECASE)
 #: Monosyllabic verbs that double their last letter: one vowel (also after "qu"), one consonant.
@@ -110,12 +72,12 @@ def plain_line(tag: Describable) -> str:
 def questions(tag: Describable) -> list[str]:
     """Return the five questions about a tag."""
     subject = subject_of(tag)
-    return [(question + _MANNER).format(subject=subject, name=tag.name) for question in QUESTIONS]
+    return [(question + _TABLES["manner"]).format(subject=subject, name=tag.name) for question in QUESTIONS]
 
 
 def template_lines(tag: Describable) -> Iterator[str]:
     """Yield different sentences about a tag that only vary how a photo may show it, the most different first."""
-    subject, settings = subject_of(tag), _SETTINGS[tag.kind]
+    subject, settings = subject_of(tag), _TABLES["settings"][tag.kind]
     for shift in range(len(settings)):
-        for number, view in enumerate(_VIEWS):
+        for number, view in enumerate(_TABLES["views"]):
             yield f"{view} {subject}{settings[(number + shift) % len(settings)]}."

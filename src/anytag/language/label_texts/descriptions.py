@@ -12,12 +12,7 @@ from collections.abc import Iterable, Iterator
 
 from anytag.errors import UsageError
 from anytag.language.label_texts.description_files import TagDescriptions
-from anytag.language.label_texts.description_templates import (
-    Describable,
-    plain_line,
-    subject_of,
-    template_lines,
-)
+from anytag.language.label_texts.description_templates import Describable, plain_line, subject_of, template_lines
 from anytag.language.parsing.lemmas import noun_lemma, verb_lemma
 from anytag.language.parsing.rules import ParsedTag
 from anytag.language.tags.wordnet import PartOfSpeech, Synset, WordNet

@@ -1,52 +1,16 @@
-"""The prompt ensemble of an open-set label, whose text embeddings RAM averages (Zhang et al., 2023, section 3.3).
-
-The 63 sentences are those of ViLD (Gu et al., 2022, appendix), which extend CLIP's ImageNet prompts.
-"""
+"""The prompt ensemble of an open-set label, whose text embeddings RAM averages (Zhang et al., 2023, section 3.3)."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
+from anytag.language.data_files import data_lines
+
 FloatArray = NDArray[np.float32]
 
 
-def _both(sentence: str) -> tuple[str, str]:
-    """Return a sentence with the indefinite article, and with "the"."""
-    return sentence.replace("*", "{article}"), sentence.replace("*", "the")
-
-
-#: In the official order. "itap" is short for "I took a picture", used in headlines of a photographers' forum.
-TEMPLATES: tuple[str, ...] = (
-    *_both("There is * {name} in the scene."),
-    *_both("a photo of * {name} in the scene."),
-    "a photo of one {name} in the scene.",
-    *("itap of {article} {name}.", "itap of my {name}.", "itap of the {name}."),
-    *("a photo of {article} {name}.", "a photo of my {name}.", "a photo of the {name}."),
-    *("a photo of one {name}.", "a photo of many {name}."),
-    *(t for look in ("good", "bad") for t in _both(f"a {look} photo of * {{name}}.")),
-    *(
-        f"a photo of {article} {look} {{name}}."
-        for look in ("nice", "cool", "weird", "small", "large", "clean", "dirty")
-        for article in ("a", "the")
-    ),
-    *(t for look in ("bright", "dark") for t in _both(f"a {look} photo of * {{name}}.")),
-    *("a photo of a hard to see {name}.", "a photo of the hard to see {name}."),
-    *(
-        t
-        for look in ("low resolution", "cropped", "close-up", "jpeg corrupted", "blurry", "pixelated")
-        for t in _both(f"a {look} photo of * {{name}}.")
-    ),
-    *reversed(_both("a black and white photo of * {name}.")),
-    *(
-        f"{article} {material} {{name}}."
-        for material in ("plastic", "toy", "plushie", "cartoon")
-        for article in ("a", "the")
-    ),
-    *("an embroidered {name}.", "the embroidered {name}."),
-    # The last article is fixed: "a painting of a owl".
-    *("a painting of the {name}.", "a painting of a {name}."),
-)
+TEMPLATES = tuple(data_lines("prompts.txt"))
 
 
 def clean_name(name: str) -> str:

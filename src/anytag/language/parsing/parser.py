@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
+from functools import cache
 from itertools import islice
 from typing import Literal, Protocol
 
@@ -84,26 +85,22 @@ class TaggedParser:
     def _spread(self, captions: Iterable[str], workers: int) -> Iterator[list[ParsedTag]]:
         rest = iter(captions)
         pending: deque[Future[list[list[ParsedTag]]]] = deque()
-        with process_pool(workers, _start_worker, self.name) as pool:
+        with process_pool(workers, _worker_parser, self.name) as pool:
             while True:
                 while len(pending) < 2 * workers and (chunk := list(islice(rest, _CHUNK))):
-                    pending.append(pool.submit(_parse_chunk, chunk))
+                    pending.append(pool.submit(_parse_chunk, self.name, chunk))
                 if not pending:
                     return
                 yield from pending.popleft().result()
 
 
-_worker: CaptionParser | None = None
+@cache
+def _worker_parser(name: ParserName) -> CaptionParser:
+    return load_parser(name)
 
 
-def _start_worker(name: ParserName) -> None:
-    global _worker
-    _worker = load_parser(name)
-
-
-def _parse_chunk(captions: list[str]) -> list[list[ParsedTag]]:
-    assert _worker is not None, "the worker process was not started by the parser"
-    return list(_worker.parse_many(captions))
+def _parse_chunk(name: ParserName, captions: list[str]) -> list[list[ParsedTag]]:
+    return list(_worker_parser(name).parse_many(captions))
 
 
 def load_parser(name: ParserName = "auto") -> CaptionParser:
