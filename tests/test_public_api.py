@@ -26,7 +26,7 @@ def test_public_names() -> None:
 
 @pytest.mark.parametrize("name", sorted(EXPECTED - {"__version__"}))
 def test_a_name_is_the_object_of_its_home(name: str) -> None:
-    home = importlib.import_module(anytag._HOMES[name])
+    home = importlib.import_module(anytag._MODULES[name])
     assert getattr(anytag, name) is getattr(home, name)
     assert getattr(anytag, name).__module__ == home.__name__
     assert getattr(anytag, name).__doc__
@@ -36,7 +36,7 @@ def test_type_checkers_see_the_same_names_as_the_interpreter() -> None:
     tree = ast.parse(Path(anytag.__file__).read_text(encoding="utf-8"))
     [block] = [node for node in tree.body if isinstance(node, ast.If)]
     seen = {alias.name: node.module for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names}
-    assert seen == anytag._HOMES
+    assert seen == anytag._MODULES
 
 
 def test_star_import() -> None:

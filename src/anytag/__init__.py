@@ -3,8 +3,8 @@
 Example:
     >>> import anytag
     >>> recognizer = anytag.load()
-    >>> seen = recognizer("photo.jpg")
-    >>> print(seen.caption, [tag.name for tag in seen.tags])
+    >>> recognition = recognizer("photo.jpg")
+    >>> print(recognition.caption, [tag.name for tag in recognition.tags])
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from anytag.recognition import Failure, Match, Matches, Recognition, Tag
     from anytag.service.client import connect
 
-#: Where every public name lives; it is imported when it is first used, so that ``import anytag`` stays cheap.
-_HOMES = {
-    "Library": "anytag.library.photo_library",
+#: Modules of the public names, which are imported on first use to keep ``import anytag`` fast.
+_MODULES = {
     "AnytagError": "anytag.errors",
     "Failure": "anytag.recognition",
+    "Library": "anytag.library.photo_library",
     "Look": "anytag.inference.look",
     "Match": "anytag.recognition",
     "Matches": "anytag.recognition",
@@ -63,20 +63,20 @@ __all__ = [
 ]
 
 
-_switch_telemetry_off()  # Before any of those libraries is loaded.
+_switch_telemetry_off()  # Before any of these libraries is loaded.
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
+    if name in _MODULES:
         from importlib import import_module
 
         from anytag.foundations.headroom import prepare_libraries
         from anytag.foundations.shortage import explained_shortage
 
         with explained_shortage():
-            if _HOMES[name] != "anytag.errors":  # Which are there even where nothing else is.
+            if _MODULES[name] != "anytag.errors":  # Errors are available even if no library can be loaded.
                 prepare_libraries()
-            return getattr(import_module(_HOMES[name]), name)
+            return getattr(import_module(_MODULES[name]), name)
     raise AttributeError(f"module 'anytag' has no attribute {name!r}")
 
 

@@ -1,4 +1,4 @@
-"""What ``anytag`` and ``python -m anytag`` start; small, since an interrupt can come while the rest is loading."""
+"""Entry point of ``anytag`` and ``python -m anytag``; small, since an interrupt can come while the rest is loading."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from anytag.foundations.shortage import explained_shortage
 
 
 def main() -> None:
-    """Entry point of the ``anytag`` command."""
-    # Where interrupts are ignored from outside (nohup, jobs in the background), they stay ignored.
+    # Interrupts that the environment ignores (nohup, background jobs) stay ignored.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, leave_at_once)
     try:

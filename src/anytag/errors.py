@@ -1,7 +1,7 @@
-"""The package's own errors.
+"""The package's errors.
 
-Every message says what is wrong, where, and what to do about it. ``kind`` is a stable, machine-readable word
-that also appears in the JSON lines of a failed picture.
+Every message says what is wrong, where, and what to do about it. ``kind`` is a stable word for programs, which also
+appears in the JSON lines of failed pictures.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 class AnytagError(Exception):
-    """Base of every error that anytag raises on purpose."""
+    """Base of all errors that anytag raises on purpose."""
 
     kind = "error"
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Errors travel between processes whatever their constructors want."""
+        """Pickle without calling the constructor, whose arguments differ."""
         return _restored, (type(self), self.args, self.__dict__)
 
 
@@ -30,7 +30,7 @@ def _restored(kind: type[AnytagError], args: tuple[object, ...], attributes: dic
 
 
 class UsageError(AnytagError):
-    """A call or command that cannot be carried out as given."""
+    """An invalid call or command."""
 
     kind = "usage"
 
@@ -39,7 +39,7 @@ class PictureError(AnytagError):
     """A picture that cannot be read.
 
     Attributes:
-        path: Where the picture came from, or a description of it.
+        path: The picture's path, or a description of its origin.
         kind: ``not_found``, ``permission``, ``empty``, ``not_a_picture``, ``truncated``, ``too_large`` or
             ``unreadable``.
     """
@@ -51,13 +51,13 @@ class PictureError(AnytagError):
 
 
 class SampleError(AnytagError):
-    """A training sample that cannot be read; the others go on.
+    """A training sample that cannot be read.
 
     Attributes:
         kind: ``row``, ``captions``, ``tags``, ``boxes``, ``picture``, ``download``, ``unreadable``, or ``shard``: the
-            rest of a whole shard.
-        reason: What is wrong, without the place.
-        source: The sample's place, such as ``table.csv:17``; empty where it is not known yet.
+            rest of a shard.
+        reason: What is wrong, without the source.
+        source: The sample's place, such as ``table.csv:17``; empty if not known yet.
     """
 
     def __init__(self, kind: str, reason: str, source: str = ""):
@@ -67,18 +67,18 @@ class SampleError(AnytagError):
         self.source = source
 
     def at(self, source: str) -> SampleError:
-        """The same error with its place, unless it has one."""
+        """Return the error with a source, unless it has one."""
         return self if self.source else SampleError(self.kind, self.reason, source)
 
 
 class DataError(AnytagError):
-    """Training data of which more is unreadable than is allowed."""
+    """Training data with more unreadable samples than allowed."""
 
     kind = "data"
 
 
 class VocabularyError(AnytagError):
-    """A tag or a vocabulary file that is not as it should be."""
+    """An invalid tag or vocabulary file."""
 
     kind = "vocabulary"
 
@@ -90,31 +90,31 @@ class ModelError(AnytagError):
 
 
 class LibraryError(AnytagError):
-    """A batch or an index of pictures that cannot be used as it is."""
+    """The record of a batch, or an index, that cannot be used."""
 
     kind = "library"
 
 
 class XmpError(AnytagError):
-    """A file that should hold XMP metadata and does not, or none that can be changed safely."""
+    """A file that is not XMP, or XMP that cannot be changed safely."""
 
     kind = "xmp"
 
 
 class SidecarError(AnytagError):
-    """A file beside a picture that cannot be written without harm to what is there."""
+    """A sidecar that cannot be written without loss."""
 
     kind = "sidecar"
 
 
 class ResourceError(AnytagError):
-    """The machine has no memory or threads left for what was asked."""
+    """Too little memory, or too few threads."""
 
     kind = "resources"
 
 
 class MissingExtraError(AnytagError):
-    """A feature whose optional dependency is not installed."""
+    """A missing optional dependency."""
 
     kind = "missing_extra"
 
@@ -125,7 +125,7 @@ class MissingExtraError(AnytagError):
 
 @contextmanager
 def needs_extra(feature: str, extra: str) -> Iterator[None]:
-    """Around imports of an optional dependency: where it is missing, say what to install.
+    """Explain failed imports of an optional dependency.
 
     Raises:
         MissingExtraError: If an import fails.
@@ -134,16 +134,16 @@ def needs_extra(feature: str, extra: str) -> Iterator[None]:
         yield
     except ModuleNotFoundError:
         raise MissingExtraError(feature, extra) from None
-    except ImportError as error:  # It is there, but cannot be loaded; perhaps memory is short.
+    except ImportError as error:  # Installed, but not loadable; memory may be short.
         raise MissingExtraError(feature, extra) from error
 
 
 class MissingProgramError(AnytagError):
-    """A feature whose program, no Python package, is not installed."""
+    """A missing program that is not a Python package."""
 
     kind = "missing_program"
 
 
 def first_line(error: BaseException) -> str:
-    """What another package's error says, short enough to stand inside a message; its kind if it says nothing."""
+    """Return the first line of another package's error, shortened; its type if it has no message."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Any, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 #: A random seed; PyTorch's generators hold 64 bits.
 Seed = Annotated[int, Field(ge=0, lt=1 << 63)]
@@ -30,7 +31,13 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-def complaint_of(error: ValidationError) -> tuple[tuple[int | str, ...], str]:
+class _Errors(Protocol):
+    """An error of pydantic, or of a library that passes its details on."""
+
+    def errors(self) -> Sequence[Any]: ...
+
+
+def complaint_of(error: _Errors) -> tuple[tuple[int | str, ...], str]:
     """Return the first error's location, by the names of the settings around it, and its message."""
     first = error.errors()[0]
     # pydantic puts this prefix before the messages of our own validators.

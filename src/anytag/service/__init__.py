@@ -1,1 +1,1 @@
-"""anytag over HTTP: a service for teams and programs, and a page for people (extra ``serve``)."""
+"""The HTTP service for teams and programs, with a web page (extra ``serve``)."""

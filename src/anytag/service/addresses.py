@@ -1,4 +1,4 @@
-"""Pictures from web addresses that a request names, without letting it reach into private networks."""
+"""Download pictures from web addresses in requests, without access to private networks."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 
 from anytag.service.errors import ServiceError
 
-#: Redirects that are followed.
+#: Highest number of redirects.
 _REDIRECTS = 3
 
-#: Seconds for a connection, and for each read.
+#: Timeout in seconds of a connection, and of each read.
 _SECONDS = 10.0
 
 
 def fetch(address: str, most: int, seconds: float) -> bytes:
-    """The bytes at a public address.
+    """Download the content of a public address.
 
-    The name is resolved once, every address that it gives must be public, and the connection goes to exactly that
-    address: a name that answers otherwise the next time gains nothing. Redirects are checked alike.
+    The name is resolved once, every address it resolves to must be public, and the connection goes to exactly that
+    address, so that a name that resolves differently the next time gains nothing. Redirects are checked the same way.
 
     Args:
         address: ``http://`` or ``https://``.
-        most: Bytes to read at the most.
-        seconds: For all of it.
+        most: Highest number of bytes.
+        seconds: Time limit for the whole download.
 
     Raises:
-        ServiceError: If the address is not allowed, cannot be reached, or holds too much.
+        ServiceError: If the address is not allowed or not reachable, or the content is too large.
     """
     end = time.monotonic() + seconds
     for _ in range(_REDIRECTS + 1):
@@ -67,7 +67,7 @@ def _checked(address: str) -> SplitResult:
 
 
 def _connect(parts: SplitResult) -> http.client.HTTPConnection:
-    """A connection to the one address that was checked."""
+    """Connect to the address that was checked."""
     assert parts.hostname is not None
     port = parts.port or (443 if parts.scheme == "https" else 80)
     try:
@@ -96,7 +96,7 @@ def _connect(parts: SplitResult) -> http.client.HTTPConnection:
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address is one of the public network; IPv4 inside IPv6 counts as itself."""
+    """Whether an IP address is public; an IPv4 address inside IPv6 counts as itself."""
     try:
         place = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:

@@ -1,4 +1,4 @@
-"""The application: routes to models, and errors to answers."""
+"""The ASGI application: routes, and error handlers."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Literal
 
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -17,10 +18,10 @@ from starlette.staticfiles import StaticFiles
 
 from anytag import __version__
 from anytag.errors import AnytagError, PictureError
+from anytag.foundations.settings import complaint_of
 from anytag.service import label_studio, library, photoprism
-from anytag.service.answers import Json
-from anytag.service.errors import ServiceError, as_service_error
-from anytag.service.gate import Gate, error_response
+from anytag.service.errors import Json, ServiceError, as_service_error, error_response
+from anytag.service.gate import Gate
 from anytag.service.inputs import (
     BatchOptions,
     CaptionOptions,
@@ -42,11 +43,11 @@ if TYPE_CHECKING:
 
 
 def create_app(settings: ServiceSettings | None = None, load: Callable[..., Recognizer] | None = None) -> FastAPI:
-    """The service as an ASGI application.
+    """Create the service as an ASGI application.
 
     Args:
-        settings: How it runs; ``None``: the shipped model, for this machine alone.
-        load: Opens models, as :func:`anytag.load` does.
+        settings: ``None``: the shipped model, for this machine only.
+        load: Loads models, like :func:`anytag.load`.
     """
     settings = settings or ServiceSettings()
     metrics = Metrics()
@@ -69,7 +70,7 @@ def create_app(settings: ServiceSettings | None = None, load: Callable[..., Reco
     app.state.pool, app.state.settings, app.state.metrics = pool, settings, metrics
 
     async def ask(model: str | None, inquiry: Inquiry, items: Sequence[Any]) -> list[Any]:
-        """Results of pictures, errors among them."""
+        """Return results, with errors in place of failed ones."""
         waiting = [asyncio.wrap_future(future) for future in pool.submit(model, inquiry, items)]
         try:
             async with asyncio.timeout(settings.timeout):
@@ -81,7 +82,7 @@ def create_app(settings: ServiceSettings | None = None, load: Callable[..., Reco
                 future.cancel()
 
     async def ask_one(model: str | None, inquiry: Inquiry, item: Any = None) -> Any:
-        """The result of one picture, or of what needs none."""
+        """Return one result, or raise its error."""
         [result] = await ask(model, inquiry, [item])
         if isinstance(result, BaseException):
             raise result
@@ -90,7 +91,7 @@ def create_app(settings: ServiceSettings | None = None, load: Callable[..., Reco
     app.state.ask, app.state.ask_one = ask, ask_one
 
     async def answer(request: Request, form: type[PictureOptions], inquire: Callable[[PictureOptions], Inquiry]) -> Any:
-        """What a request asks of its picture."""
+        """Answer a request with one picture."""
         uploads, options = await read_request(request, settings, form)
         if len(uploads) != 1:
             raise ServiceError(400, "usage", f"{len(uploads)} pictures; this route takes one, /v1/batch takes several")
@@ -125,14 +126,13 @@ def create_app(settings: ServiceSettings | None = None, load: Callable[..., Reco
     async def batch(request: Request) -> Any:
         """Tags or captions of several pictures; one that cannot be read is reported in its place."""
         uploads, options = await read_request(request, settings, BatchOptions)
-        asked = {name: value for name, value in options.for_model().items() if name != "do"}
+        given_options = {name: value for name, value in options.for_model().items() if name != "do"}
         wrong = {"categories"} if options.do == "caption" else {"tags", "num_beams", "sample", "seed"}
-        if given := sorted(wrong & asked.keys()):
-            raise ServiceError(
-                400, "usage", f"{given[0]}: goes with do={'tag' if options.do == 'caption' else 'caption'}"
-            )
-        answers = await ask(options.model, recognizing(options.do, asked), uploads)
-        return {"results": [_in_place(found, upload) for found, upload in zip(answers, uploads, strict=True)]}
+        if misplaced := sorted(wrong & given_options.keys()):
+            other = "tag" if options.do == "caption" else "caption"
+            raise ServiceError(400, "usage", f"{misplaced[0]}: goes with do={other}")
+        answers = await ask(options.model, recognizing(options.do, given_options), uploads)
+        return {"results": [_with_error(answer, upload) for answer, upload in zip(answers, uploads, strict=True)]}
 
     @app.get("/v1/tags", responses=examples("tags"))
     async def tags(search: str = "", kind: str | None = None, limit: int = 100, model: str | None = None) -> Any:
@@ -190,8 +190,8 @@ def _tags(vocabulary: TagVocabulary, search: str, kind: str | None, limit: int) 
     return {"total": len(fitting), "tags": [vocabulary.describe(tag) for tag in fitting[:limit]]}
 
 
-def _in_place(answer: Any, upload: Upload) -> Any:
-    """A result in a list, or what is wrong with its picture."""
+def _with_error(answer: Any, upload: Upload) -> Any:
+    """Return a result, with a picture error as JSON."""
     if isinstance(answer, PictureError):
         return {"path": upload.name, "error": {"kind": answer.kind, "message": str(answer)}}
     if isinstance(answer, BaseException):
@@ -200,7 +200,7 @@ def _in_place(answer: Any, upload: Upload) -> Any:
 
 
 def _handle_errors(app: FastAPI) -> None:
-    """Every error as JSON with a kind; of those nobody expected no detail."""
+    """Answer every error as JSON with a kind; unexpected ones without details."""
 
     @app.exception_handler(AnytagError)
     async def known(request: Request, error: AnytagError) -> JSONResponse:
@@ -213,15 +213,13 @@ def _handle_errors(app: FastAPI) -> None:
 
     @app.exception_handler(ClientDisconnect)
     async def gone(request: Request, error: ClientDisconnect) -> Response:
-        return Response(status_code=499)  # Nobody reads it; the log and the figures say that it was not our fault.
+        return Response(status_code=499)  # Nobody reads it, but the log and the metrics show the cause.
 
     @app.exception_handler(Exception)
     async def unexpected(request: Request, error: Exception) -> JSONResponse:
         return error_response(ServiceError(500, "internal", "something went wrong; see the service's log"))
 
-    from fastapi.exceptions import RequestValidationError
-
     @app.exception_handler(RequestValidationError)
     async def parameters(request: Request, error: RequestValidationError) -> JSONResponse:
-        first = error.errors()[0]
-        return error_response(ServiceError(400, "usage", f"{'.'.join(map(str, first['loc'][1:]))}: {first['msg']}"))
+        where, complaint = complaint_of(error)
+        return error_response(ServiceError(400, "usage", f"{'.'.join(map(str, where[1:]))}: {complaint}"))

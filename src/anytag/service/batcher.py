@@ -1,4 +1,4 @@
-"""Pictures of many requests recognized together: one thread a model, a bounded queue, and no model while idle."""
+"""Recognize pictures of many requests together: one thread per model, a bounded queue, and no model while idle."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
-from anytag.service.errors import ServiceError, overloaded, stopping
+from anytag.service.errors import ServiceError
 from anytag.service.memory import give_back_memory
 
-#: Does one kind of work on several inputs: one result each, in order, as soon as there is one; it may be an error.
+#: Processes several inputs with a model; yields one result each, in order, which may be an error.
 Work = Callable[[Any, Sequence[Any]], Iterable[Any]]
 
-#: Batches that are handed to the model at once where so many wait: it reads the next while it computes.
+#: Highest number of batches passed to the model at once, which reads pictures while it computes.
 _AHEAD = 4
 
 
 @dataclass(slots=True)
 class _Job:
-    """One input that waits."""
+    """One waiting input."""
 
     key: Any
     work: Work
@@ -33,15 +33,15 @@ class _Job:
 
 
 class Batcher:
-    """Runs jobs of one model, those of one kind together.
+    """Run the jobs of one model, similar ones together.
 
     Args:
-        load: Opens the model; called when the first job comes, and again after it was unloaded.
-        batch_size: Jobs that the model runs together; where more wait, it is given several batches at once.
-        batch_wait: Seconds to wait for more.
-        queue: Jobs that may wait.
-        idle_unload: Seconds after which an idle model is let go; 0: never.
-        observe: Told how many jobs the model was given at once, and the seconds that they took.
+        load: Loads the model, with the first job and after it was unloaded.
+        batch_size: Jobs that the model runs together; if more wait, it gets several batches at once.
+        batch_wait: Seconds to wait for more jobs.
+        queue: Highest number of waiting jobs.
+        idle_unload: Seconds after which an idle model is unloaded; 0: never.
+        observe: Called with the number of jobs given to the model at once, and the seconds they took.
     """
 
     def __init__(
@@ -58,14 +58,14 @@ class Batcher:
         self._waiting: deque[_Job] = deque()
         self._condition = threading.Condition()
         self._stopping = False
-        #: Seconds that an input took lately.
+        #: Moving average of the seconds per input.
         self._pace = 0.0
         self._model: Any = None
         self._thread: threading.Thread | None = None
 
     @property
     def waiting(self) -> int:
-        """Jobs in the queue."""
+        """Number of jobs in the queue."""
         return len(self._waiting)
 
     @property
@@ -77,13 +77,13 @@ class Batcher:
         """Queue inputs.
 
         Args:
-            key: Inputs with equal keys may be worked on together.
-            work: What to do.
+            key: Inputs with equal keys may be processed together.
+            work: Processes them.
             items: The inputs.
             timeout: Seconds after which an input that still waits is dropped.
 
         Returns:
-            A future a input.
+            A future per input.
 
         Raises:
             ServiceError: If the queue has no room for all of them, or the service is stopping.
@@ -92,16 +92,16 @@ class Batcher:
         jobs = [_Job(key, work, item, deadline) for item in items]
         with self._condition:
             if self._stopping:
-                raise stopping()
-            # Whoever gave up no longer takes room.
+                raise ServiceError(503, "stopping", "the service is stopping", retry_after=5)
+            # Cancelled jobs take no room.
             self._waiting = deque(job for job in self._waiting if not job.future.cancelled())
-            # A request of more pictures than the queue holds is let in when nothing else waits.
+            # A request larger than the queue is accepted if nothing else waits.
             if self._waiting and len(self._waiting) + len(jobs) > self._queue:
-                raise overloaded()
-            # What would not be answered in time is not let in to wait for it.
+                raise _overloaded(retry_after=1)
+            # Jobs that could not finish in time are refused at once.
             wait = (len(self._waiting) + len(jobs)) * self._pace
             if self._waiting and wait > timeout:
-                raise overloaded(math.ceil(wait - timeout))
+                raise _overloaded(retry_after=math.ceil(wait - timeout))
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="anytag-model", daemon=True)
                 self._thread.start()
@@ -110,7 +110,7 @@ class Batcher:
         return [job.future for job in jobs]
 
     def stop(self) -> None:
-        """Take no more jobs, finish those that wait, and end."""
+        """Accept no more jobs, finish those that wait, and end the thread."""
         with self._condition:
             self._stopping = True
             self._condition.notify()
@@ -126,7 +126,7 @@ class Batcher:
                 self._perform(batch)
 
     def _next_batch(self) -> list[_Job] | None:
-        """The next jobs of one kind; none after an idle time, in which the model goes; ``None`` at the end."""
+        """Return the next similar jobs; none after unloading an idle model; ``None`` at the end."""
         with self._condition:
             idle = self._idle if self._idle and self._model is not None else None
             if not self._condition.wait_for(lambda: self._waiting or self._stopping, idle):
@@ -168,9 +168,14 @@ class Batcher:
             error = ServiceError(503, "memory", "there is not enough memory for this request", 5)
             for job in unanswered:
                 _answer(job, error)
-        except Exception as error:  # The thread must live on, whatever a request brings.
+        except Exception as error:  # The thread must survive any request.
             for job in unanswered:
                 _answer(job, error)
+
+
+def _overloaded(retry_after: int) -> ServiceError:
+    message = "too many pictures are waiting; try again in a moment"
+    return ServiceError(429, "overloaded", message, retry_after)
 
 
 def _answer(job: _Job, result: Any) -> None:

@@ -1,4 +1,4 @@
-"""A recognizer that is somewhere else: the methods of :class:`anytag.Recognizer` over HTTP."""
+"""A recognizer on another machine: the methods of :class:`anytag.Recognizer` over HTTP."""
 
 from __future__ import annotations
 
@@ -28,38 +28,38 @@ from anytag.recognition import Failure, Match, Matches, Recognition, Tag
 from anytag.service.remote_look import RemoteLook
 
 Answer = TypeVar("Answer")
-Seen = Recognition | list[Recognition | Failure] | Iterator[Recognition | Failure]
+Recognized = Recognition | list[Recognition | Failure] | Iterator[Recognition | Failure]
 Matched = Matches | list[Matches | Failure] | Iterator[Matches | Failure]
 
-#: Requests under way at once: enough to fill the service's batches.
+#: Simultaneous requests, enough to fill the service's batches.
 _AT_ONCE = 8
 
-#: Seconds for which a busy service is asked again.
+#: Seconds of retries while a service is busy.
 _PATIENCE = 60.0
 
-#: Kinds of errors that are about one picture.
+#: Kinds of errors of a single picture.
 _PICTURE_KINDS = {
     "not_found", "permission", "empty", "not_a_picture", "truncated", "too_large", "unreadable", "unsupported", "blank",
 }  # fmt: skip
 
 
 class ConnectionFailed(AnytagError):
-    """A service that does not answer, or not as a service of anytag."""
+    """A service that does not answer, or is not a service of anytag."""
 
     kind = "connection"
 
 
 class RemoteRecognizer:
-    """Recognizes pictures through a service; :func:`connect` makes one.
+    """Recognize pictures with a service; made by :func:`connect`.
 
-    Methods take what those of :class:`anytag.Recognizer` take and give what they give: one picture, a list, or any
-    iterable (and then lazily, in order). Pictures are sent as they are, several at once.
+    Methods take the arguments of :class:`anytag.Recognizer`'s and return the same: one picture, a list, or any iterable
+    (lazily, in order). Pictures are sent unchanged, several at once.
 
     Args:
-        url: Of the service, such as ``http://127.0.0.1:8000``.
-        key: Its API key.
+        url: Address of the service, such as ``http://127.0.0.1:8000``.
+        key: API key.
         model: Name of one of its models; ``None``: the default.
-        timeout: Seconds for an answer.
+        timeout: Seconds to wait for an answer.
     """
 
     def __init__(self, url: str, key: str | None = None, model: str | None = None, timeout: float = 60.0):
@@ -82,7 +82,7 @@ class RemoteRecognizer:
         self._local = threading.local()
 
     def __call__(self, picture: PictureSource) -> Recognition:
-        """Tags and a caption of one picture."""
+        """Return tags and a caption of one picture."""
         return cast(Recognition, self.caption(picture))
 
     def tag(
@@ -93,7 +93,7 @@ class RemoteRecognizer:
         kinds: Sequence[str] | None = None,
         threshold: float | None = None,
         top: int | None = None,
-    ) -> Seen:
+    ) -> Recognized:
         """Find tags; see :meth:`anytag.Recognizer.tag`."""
         options = {
             "categories": _listed("categories", categories),
@@ -101,7 +101,7 @@ class RemoteRecognizer:
             "threshold": threshold,
             "top": top,
         }
-        return cast(Seen, self._ask(pictures, "/v1/tag", options, _recognition))
+        return cast(Recognized, self._ask(pictures, "/v1/tag", options, _recognition))
 
     def caption(
         self,
@@ -114,7 +114,7 @@ class RemoteRecognizer:
         num_beams: int | None = None,
         sample: bool = False,
         seed: int | None = None,
-    ) -> Seen:
+    ) -> Recognized:
         """Write captions; see :meth:`anytag.Recognizer.caption`."""
         options = {
             "tags": _listed("tags", tags),
@@ -125,22 +125,22 @@ class RemoteRecognizer:
             "sample": arguments.flag("sample", sample) or None,
             "seed": seed,
         }
-        return cast(Seen, self._ask(pictures, "/v1/caption", options, _recognition))
+        return cast(Recognized, self._ask(pictures, "/v1/caption", options, _recognition))
 
     def match(self, pictures: PictureSource | Iterable[PictureSource], texts: Sequence[str]) -> Matched:
         """Score how well texts fit pictures; see :meth:`anytag.Recognizer.match`."""
         return cast(Matched, self._ask(pictures, "/v1/match", {"texts": arguments.texts("texts", texts)}, _matches))
 
     def look(self, picture: PictureSource) -> RemoteLook:
-        """A picture to ask many things of; see :meth:`anytag.Recognizer.look`. Each of them sends it anew."""
+        """Read a picture to ask several things about it; each sends it again. See :meth:`anytag.Recognizer.look`."""
         source = _named(picture)
-        seen = cast(Recognition, self.tag(source))
-        return RemoteLook(seen.path, seen.notes, source.getvalue(), self)
+        recognition = cast(Recognition, self.tag(source))
+        return RemoteLook(recognition.path, recognition.notes, source.getvalue(), self)
 
     def locate(
         self, picture: PictureSource, tag: str, *, resize: Literal["nearest", "bilinear"] | None = None
     ) -> FloatArray:
-        """Where a picture shows a tag: ``[rows, columns]``, 0 to 1; see :meth:`anytag.Recognizer.locate`."""
+        """Locate a tag: ``[rows, columns]``, 0 to 1; see :meth:`anytag.Recognizer.locate`."""
         if resize is not None:
             arguments.choice("resize", resize, ("nearest", "bilinear"))
         source = _named(picture)
@@ -150,21 +150,21 @@ class RemoteRecognizer:
         return resize_heat_map(heat, *read_picture(source, accept_truncated=True).size, resize)
 
     def score(self, picture: PictureSource, tag: str) -> Tag:
-        """The score of a tag in a picture, whether it counts as found or not; see :meth:`anytag.Look.score`."""
+        """Score a tag, found or not; see :meth:`anytag.Look.score`."""
         return cast(Tag, self._ask(picture, "/v1/locate", {"tag": arguments.text("tag", tag)}, _scored))
 
     def embed(self, picture: PictureSource) -> FloatArray:
-        """A vector that is near to those of pictures that look alike; see :meth:`anytag.Recognizer.embed`."""
+        """Return an embedding for comparing pictures; see :meth:`anytag.Recognizer.embed`."""
         return cast(FloatArray, self._ask(picture, "/v1/embed", {}, _embedding))
 
     @cached_property
     def vocabulary(self) -> TagVocabulary:
-        """The tags that the model was made for, asked for once; without names in other languages."""
+        """The model's vocabulary, requested once, without translations."""
         records = sorted(self.tags(), key=lambda record: int(record["id"]))
         kinds: dict[str, dict[str, int]] = {}
         for record in records:
             kinds.setdefault(record["name"], {})[record["kind"]] = record["id"]
-        # What a tag implies is named without its kind, and nearly always of the tag's own.
+        # Implied tags are given without their kind, which is nearly always the tag's own.
         tags = [
             record | {"implies": [kinds[n].get(record["kind"], min(kinds[n].values())) for n in record["implies"]]}
             for record in records
@@ -172,12 +172,12 @@ class RemoteRecognizer:
         return TagVocabulary.from_json({"tags": tags}, self.url)
 
     def tags(self, search: str = "", limit: int = 10_000) -> list[dict[str, Any]]:
-        """The tags that the model knows, with their kinds and aliases."""
+        """Return the tags of the model, with kinds and aliases."""
         query = {"search": search, "limit": limit} | ({"model": self._model} if self._model else {})
         return list(self._request("GET", f"/v1/tags?{urlencode(query)}", None)["tags"])
 
     def search(self, query: str = "", limit: int = 20, facets: int = 0, *, text: str = "") -> dict[str, Any]:
-        """Photos of the service's library that fit a query or, best first, a sentence; the JSON of ``/v1/search``."""
+        """Find photos of the service's library that match a query or fit a sentence; the JSON of ``/v1/search``."""
         asked = {"q": query, "text": text, "limit": limit, "facets": facets}
         return cast(dict[str, Any], self._request("GET", f"/v1/search?{urlencode(asked)}", None))
 
@@ -204,16 +204,16 @@ class RemoteRecognizer:
                 raise PictureError(answer.kind, answer.path, answer.message)
             return answer
         jobs = ((number, partial(one, number, source)) for number, source in enumerate(pictures, 1))
-        # As many wait as are under way, so that none of those that are done early holds the others up.
+        # Twice as many may be started, so that early results do not block later ones.
         stream = (result() for _, result in run_ahead(jobs, _AT_ONCE, 2 * _AT_ONCE))
         return list(stream) if isinstance(pictures, list | tuple) else stream
 
     def _request(self, method: str, address: str, body: bytes | None) -> Any:
-        """An answer's JSON; a busy service is asked again.
+        """Return the JSON of an answer, after retries while the service is busy.
 
         Raises:
             PictureError: If the service cannot read the picture.
-            UsageError: If it does not take the request.
+            UsageError: If it refuses the request.
             ConnectionFailed: If it does not answer.
         """
         end = time.monotonic() + _PATIENCE
@@ -235,7 +235,7 @@ class RemoteRecognizer:
                 raise ConnectionFailed(f"{self.url}: {message}")
 
     def _try(self, method: str, address: str, body: bytes | None) -> tuple[int, Any, float | None]:
-        """One exchange over this thread's connection; a connection that the server has closed is opened again."""
+        """Send a request over this thread's connection, which is opened again if the server closed it."""
         for fresh in (False, True):
             connection = getattr(self._local, "connection", None)
             if connection is None or fresh:
@@ -262,17 +262,17 @@ class RemoteRecognizer:
 
 
 def connect(url: str, key: str | None = None, model: str | None = None, timeout: float = 60.0) -> RemoteRecognizer:
-    """Use a recognizer that is served elsewhere (``anytag serve``).
+    """Connect to a service (``anytag serve``), and use it like a recognizer.
 
     Args:
-        url: Of the service.
-        key: Its API key; ``None``: that of ``ANYTAG_API_KEY``, if it is set.
+        url: Address of the service.
+        key: API key; ``None``: that of ``ANYTAG_API_KEY``, if set.
         model: Name of one of its models; ``None``: the default.
-        timeout: Seconds for an answer.
+        timeout: Seconds to wait for an answer.
 
     Raises:
         UsageError: If this is not an address.
-        ConnectionFailed: If nobody answers there.
+        ConnectionFailed: If nothing answers there.
     """
     remote = RemoteRecognizer(url, os.environ.get("ANYTAG_API_KEY") if key is None else key, model, timeout)
     remote._request("GET", "/healthz", None)
@@ -280,19 +280,14 @@ def connect(url: str, key: str | None = None, model: str | None = None, timeout:
 
 
 def _named(picture: PictureSource) -> NamedBytes:
-    """One picture's bytes under its name, to be sent more than once.
-
-    Raises:
-        PictureError: If its file cannot be read.
-        UsageError: If it is not a picture.
-    """
+    """Return a picture's bytes with its name, to be sent several times."""
     check_picture("picture", picture)
     path = describe(picture, 1)
     return NamedBytes(path, _content(picture, path))
 
 
 def _content(source: Any, path: str) -> bytes:
-    """A picture's bytes; arrays and Pillow's pictures, upright and over white, become PNG."""
+    """Return a picture's bytes; arrays and Pillow pictures, upright and over white, become PNG."""
     if isinstance(source, np.ndarray | Image.Image):
         out = io.BytesIO()
         read_picture(source, label=path).save(out, "PNG")
@@ -302,7 +297,7 @@ def _content(source: Any, path: str) -> bytes:
 
 
 def _listed(what: str, names: Sequence[str] | None) -> str | None:
-    """Names as one CSV line."""
+    """Return names as one line of CSV."""
     if names is None:
         return None
     given = arguments.texts(what, names)

@@ -1,9 +1,9 @@
-"""Connections of the server: none is held open by a client that does not send its request or does not read its answer.
+"""Close connections of clients that do not send a request or do not read their answer.
 
-uvicorn waits for the first request of a connection as long as the client likes, so that a few thousand clients that
-send a letter now and then (Slowloris) would take every file descriptor there is. Here, a connection on which there is
-no whole request is closed after the service's time limit: whether it is new, sends headers slowly, or was kept after
-an answer. The request's body, once its headers are there, has its own time limit in :mod:`anytag.service.gate`.
+uvicorn waits without a limit for the first request of a connection, so that a few thousand clients that send a byte
+now and then (Slowloris) would use up all file descriptors. Here, a connection without a complete request is closed
+after the service's time limit: new, sending headers slowly, or kept after an answer. The body, which follows the
+headers, has its own time limit in :mod:`anytag.service.gate`.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from anytag.service.settings import ServiceSettings
 
-#: Connections that may be without a whole request for longer than :data:`_GRACE` seconds. Beyond, they are closed.
+#: Highest number of connections without a complete request for longer than :data:`_GRACE` seconds.
 MOST_WAITING = 256
 
-#: Seconds in which honest clients have sent their headers, however many come at once.
+#: Seconds in which normal clients send their headers, even when many connect at once.
 _GRACE = 1.0
 
-#: Seconds that the system can count.
+#: Longest timeout of a socket, in seconds.
 _LONGEST = 2_000_000.0
 
 
 def server_config(app: Any, settings: ServiceSettings, **more: Any) -> uvicorn.Config:
-    """How the service's server runs.
+    """Return the configuration of the server.
 
     Args:
         app: The ASGI application.
-        settings: Of the service.
-        more: Of ``uvicorn.Config``.
+        settings: Settings of the service.
+        more: Arguments of ``uvicorn.Config``.
     """
     return uvicorn.Config(
         app,
@@ -42,7 +42,7 @@ def server_config(app: Any, settings: ServiceSettings, **more: Any) -> uvicorn.C
         server_header=False,
         timeout_graceful_shutdown=int(settings.timeout) + 1,
         timeout_keep_alive=int(settings.timeout) + 1,  # The protocol's own limit comes first.
-        http=_protocol(settings.timeout),  # From h11, the stricter reader of headers, whatever else is installed.
+        http=_protocol(settings.timeout),  # From h11, the stricter parser, whatever else is installed.
         h11_max_incomplete_event_size=64 * 1024,
         ws="none",
         **more,
@@ -50,15 +50,11 @@ def server_config(app: Any, settings: ServiceSettings, **more: Any) -> uvicorn.C
 
 
 def _protocol(seconds: float) -> type[H11Protocol]:
-    """The protocol of a server's connections.
-
-    Args:
-        seconds: Time to send a request's headers, and to take what is answered.
-    """
+    """Return the protocol of connections that have ``seconds`` to send headers and to read an answer."""
     waiting: set[H11Protocol] = set()
 
-    class Punctual(H11Protocol):
-        """Closes connections whose headers do not come, or whose answer is not read."""
+    class TimedProtocol(H11Protocol):
+        """Closes connections that send no headers, or do not read their answer."""
 
         _timer: asyncio.TimerHandle | None = None
         _unread: asyncio.TimerHandle | None = None
@@ -117,11 +113,11 @@ def _protocol(seconds: float) -> type[H11Protocol]:
                 self._timer.cancel()
                 self._timer = None
 
-    return Punctual
+    return TimedProtocol
 
 
 def _limit_unsent(transport: asyncio.Transport, seconds: float) -> None:
-    """Let the system end connections whose client takes nothing anymore, also once they are being closed (Linux)."""
+    """Let the system end connections that read nothing anymore, even while they are being closed (Linux)."""
     connection = transport.get_extra_info("socket")
     if connection is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
         with suppress(OSError):  # A socket of another kind than TCP.

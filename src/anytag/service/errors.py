@@ -1,20 +1,25 @@
-"""What a service answers when it cannot do what was asked."""
+"""Errors of the service, and answers in JSON."""
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
+from starlette.responses import JSONResponse
+
 from anytag.errors import AnytagError, LibraryError, PictureError, UsageError
 
-#: Status of a picture that cannot be read, by the kind of its error; others are 422.
+#: Status of a picture error by its kind; other kinds are 422.
 _PICTURE_STATUS = {"not_a_picture": 415, "too_large": 413}
 
 
 class ServiceError(AnytagError):
-    """A request that is refused.
+    """A refused request.
 
     Attributes:
-        status: Of the HTTP answer.
+        status: HTTP status.
         kind: For programs.
-        retry_after: Seconds after which to try again; ``None``: it will not help.
+        retry_after: Seconds to wait before a retry; ``None`` if a retry will not help.
     """
 
     def __init__(self, status: int, kind: str, message: str, retry_after: int | None = None):
@@ -23,7 +28,7 @@ class ServiceError(AnytagError):
 
 
 def as_service_error(error: AnytagError) -> ServiceError:
-    """What is answered for an error of ours; of the service's own state, details stay in its log."""
+    """Convert an error of the package; details of the service's own state go only to its log."""
     if isinstance(error, ServiceError):
         return error
     if isinstance(error, PictureError):
@@ -35,12 +40,20 @@ def as_service_error(error: AnytagError) -> ServiceError:
     return ServiceError(503, error.kind, "the model cannot be used; see the service's log")
 
 
-def overloaded(retry_after: int = 1) -> ServiceError:
-    """The queue is full, or too long to be done in time."""
-    message = "too many pictures are waiting; try again in a moment"
-    return ServiceError(429, "overloaded", message, retry_after=retry_after)
+class Json(JSONResponse):
+    """A JSON answer that can contain any file name: bytes that are not UTF-8 are escaped."""
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
 
 
-def stopping() -> ServiceError:
-    """No more work is taken."""
-    return ServiceError(503, "stopping", "the service is stopping", retry_after=5)
+def error_response(error: ServiceError) -> Json:
+    headers: dict[str, str] = {}
+    if error.retry_after is not None:
+        headers["Retry-After"] = str(error.retry_after)
+    if error.status == 408 or error.kind == "framing":  # Never read the rest as another request.
+        headers["Connection"] = "close"
+    if error.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    body: dict[str, Any] = {"error": {"kind": error.kind, "message": str(error)}}
+    return Json(body, error.status, headers)

@@ -1,4 +1,4 @@
-"""What every request passes: who may come in, how much it may bring, and one line in the log about it."""
+"""Middleware around every request: access, size limits, and a line in the log."""
 
 from __future__ import annotations
 
@@ -12,22 +12,20 @@ import time
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from anytag.service.answers import Json
-from anytag.service.errors import ServiceError
+from anytag.service.errors import Json, ServiceError, error_response
 from anytag.service.settings import ServiceSettings
 
 logger = logging.getLogger("anytag.service")
 
-#: Paths that need no key: whether the service lives, and the page, which asks for a key itself.
+#: Paths that need no key: health checks, and the web page, which asks for a key itself.
 _OPEN = ("/healthz", "/readyz", "/", "/page/")
 
-#: What the page may load: itself, and pictures that it made.
+#: The page may load its own files, and pictures that it created.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -38,16 +36,15 @@ class Gate:
     """ASGI middleware around the whole application.
 
     Args:
-        app: What is behind it.
-        settings: Of the service.
-        answered: Told the path, the status and the seconds of every request.
+        app: The application.
+        settings: Settings of the service.
+        answered: Called with the path, the status and the seconds of every request.
     """
 
     def __init__(self, app: ASGIApp, settings: ServiceSettings, answered: Callable[[str, int, float], None]):
         self.app, self.settings, self.answered = app, settings, answered
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -96,15 +93,15 @@ class Gate:
             )
 
     def _check(self, scope: Scope, headers: Headers) -> None:
-        # Whoever forwards to us may go by the one, and take the rest of the body for another request.
+        # A proxy may use one of them, and read the rest of the body as another request.
         if headers.get("content-length") is not None and headers.get("transfer-encoding") is not None:
             raise ServiceError(400, "framing", "a request has Content-Length or Transfer-Encoding, not both")
         host = _host_of(f"//{headers.get('host', '')}")
-        if not self._is_ours(host):
+        if not self._is_own_host(host):
             raise ServiceError(
                 421, "host", f"this service does not answer to the name {host!r}; start it with --host-name {host}"
             )
-        if scope["method"] not in ("GET", "HEAD") and not self._is_from_here(scope["method"], headers):
+        if scope["method"] not in ("GET", "HEAD") and not self._is_allowed_origin(scope["method"], headers):
             raise ServiceError(403, "origin", "pages from elsewhere may not use this service")
         length = headers.get("content-length")
         if length is not None and length.isdigit() and int(length) > self.settings.max_request_bytes:
@@ -112,8 +109,8 @@ class Gate:
         if self.settings.api_keys and not _is_open(scope["path"]) and scope["method"] != "OPTIONS":
             self._check_key(headers)
 
-    def _is_from_here(self, method: str, headers: Headers) -> bool:
-        """Whether a request comes from a program, our own page, or a page that may ask; pages elsewhere never edit."""
+    def _is_allowed_origin(self, method: str, headers: Headers) -> bool:
+        """Whether a request comes from a program, the service's page, or a page in ``cors``, which may not edit."""
         origin, site = headers.get("origin"), headers.get("sec-fetch-site")
         if origin in self.settings.cors and method in ("POST", "OPTIONS"):
             return True
@@ -121,8 +118,8 @@ class Gate:
             return False
         return site in (None, "same-origin", "none")
 
-    def _is_ours(self, host: str) -> bool:
-        """Names that are ours, and addresses: a page elsewhere can make only its own name point here."""
+    def _is_own_host(self, host: str) -> bool:
+        """Whether a host is an allowed name or an address; a page elsewhere can only make its own name point here."""
         if host in ("localhost", *self.settings.hosts) or host.endswith(".localhost"):
             return True
         try:
@@ -133,9 +130,9 @@ class Gate:
 
     def _check_key(self, headers: Headers) -> None:
         given = headers.get("x-api-key") or _key_of(headers.get("authorization", ""))
-        # Every key is compared, and in constant time, so that time tells nothing.
-        fits = [hmac.compare_digest(given.encode(), key.encode()) for key in self.settings.api_keys]
-        if not any(fits):
+        # Compare every key, in constant time, so that timing reveals nothing.
+        matches = [hmac.compare_digest(given.encode(), key.encode()) for key in self.settings.api_keys]
+        if not any(matches):
             raise ServiceError(
                 401,
                 "key",
@@ -149,12 +146,12 @@ class Gate:
         async def limited() -> Message:
             nonlocal size, whole
             try:
-                # Behind the body, only the client's going away is waited for, and that may take as long as it likes.
+                # After the body, this waits only for the client to disconnect, without a limit.
                 async with asyncio.timeout(None if whole else max(0.0, end - time.monotonic())):
                     message = await receive()
             except TimeoutError:
-                told = f"the request was not sent within {self.settings.timeout:g} seconds"
-                raise ServiceError(408, "timeout", told) from None
+                reason = f"the request was not sent within {self.settings.timeout:g} seconds"
+                raise ServiceError(408, "timeout", reason) from None
             whole = not message.get("more_body", False)
             if message["type"] == "http.request":
                 size += len(message.get("body", b""))
@@ -168,21 +165,8 @@ class Gate:
         return ServiceError(413, "too_large", f"the request has more than {self.settings.max_request_bytes:,} bytes")
 
 
-def error_response(error: ServiceError) -> Json:
-    """An error as JSON."""
-    headers: dict[str, str] = {}
-    if error.retry_after is not None:
-        headers["Retry-After"] = str(error.retry_after)
-    if error.status == 408 or error.kind == "framing":  # What follows on the connection is not read as another request.
-        headers["Connection"] = "close"
-    if error.status == 401:
-        headers["WWW-Authenticate"] = "Bearer"
-    body: dict[str, Any] = {"error": {"kind": error.kind, "message": str(error)}}
-    return Json(body, error.status, headers)
-
-
 def _host_of(address: str) -> str:
-    """The name in an address; empty if it cannot be read, or has more in it than a port."""
+    """Return the host of an address; empty if it is malformed or has a user name."""
     try:
         parts = urlsplit(address)
         return "" if "@" in parts.netloc else parts.hostname or ""
@@ -191,7 +175,7 @@ def _host_of(address: str) -> str:
 
 
 def _key_of(authorization: str) -> str:
-    """The key in an Authorization header: a bearer token, or the password where only these can be set."""
+    """Return the key in an Authorization header: a bearer token, or the password of clients that only support these."""
     scheme, _, given = authorization.partition(" ")
     if scheme.lower() == "bearer":
         return given
@@ -206,7 +190,7 @@ def _is_open(path: str) -> bool:
 
 
 def _request_id(given: str | None) -> str:
-    """The caller's, if it is harmless, or a new one."""
+    """Return the caller's id if it is harmless, else a new one."""
     if given and len(given) <= 64 and given.replace("-", "").isalnum() and given.isascii():
         return given
     return uuid.uuid4().hex

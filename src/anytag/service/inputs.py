@@ -1,4 +1,4 @@
-"""From an HTTP request to pictures and options: multipart forms, raw bytes, or JSON with base64."""
+"""Parse HTTP requests into pictures and options: multipart forms, raw bytes, or JSON with base64."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
+from anytag.foundations.settings import complaint_of
 from anytag.language.tags.name_files import split_names
 from anytag.recognition import TagKind
 from anytag.service.addresses import fetch
@@ -22,7 +23,7 @@ from anytag.service.errors import ServiceError
 from anytag.service.models import Upload
 from anytag.service.settings import ServiceSettings
 
-#: Pictures never touch the disk; how much memory they take, the limit of a request's bytes says.
+#: Keep pictures in memory, which the size limit of requests bounds.
 MultiPartParser.spool_max_size = 1 << 40
 
 #: Fields that hold pictures.
@@ -30,7 +31,7 @@ _PICTURES = ("picture", "pictures", "url", "urls")
 
 
 def _split(value: Any, info: ValidationInfo) -> Any:
-    """A list from one text with commas, as query parameters and forms have it; JSON brings lists."""
+    """Split comma-separated text of query parameters and forms; JSON contains lists."""
     if isinstance(value, str):
         value = [value]
     if isinstance(value, list) and all(isinstance(part, str) for part in value):
@@ -47,29 +48,29 @@ class _Options(BaseModel):
     model: str | None = Field(default=None, description="Name of a model; the default one if not given.")
 
     def for_model(self) -> dict[str, Any]:
-        """What the recognizer is asked."""
+        """Return the options that the recognizer takes."""
         return {name: value for name, value in self if name != "model" and value is not None}
 
 
-class TagOptions(_Options):
+class _Selection(_Options):
+    kinds: Annotated[list[TagKind], BeforeValidator(_split)] | None = None
+    threshold: float | None = Field(default=None, ge=0, le=1)
+    top: int | None = Field(default=None, ge=1)
+
+
+class TagOptions(_Selection):
     """Options of ``/v1/tag``, as on the command line."""
 
-    categories: Names | None = Field(default=None, description="Look for exactly these; any words will do.")
-    kinds: Annotated[list[TagKind], BeforeValidator(_split)] | None = None
-    threshold: float | None = Field(default=None, ge=0, le=1)
-    top: int | None = Field(default=None, ge=1)
+    categories: Names | None = Field(default=None, description="Look for exactly these: any words.")
 
 
-class CaptionOptions(_Options):
+class CaptionOptions(_Selection):
     """Options of ``/v1/caption``."""
 
-    tags: Names | None = Field(default=None, description="Tags that the caption must speak of.")
-    kinds: Annotated[list[TagKind], BeforeValidator(_split)] | None = None
-    threshold: float | None = Field(default=None, ge=0, le=1)
-    top: int | None = Field(default=None, ge=1)
+    tags: Names | None = Field(default=None, description="Tags that the caption should mention.")
     num_beams: int | None = Field(default=None, ge=1, le=16)
-    sample: bool | None = Field(default=None, description="Draw the caption instead of searching for the best.")
-    seed: int | None = Field(default=None, ge=0, lt=1 << 63, description="Of the drawing.")
+    sample: bool | None = Field(default=None, description="Sample a caption instead of searching for the best.")
+    seed: int | None = Field(default=None, ge=0, lt=1 << 63, description="Random seed for sample.")
 
 
 class MatchOptions(_Options):
@@ -90,14 +91,10 @@ class EmbedOptions(_Options):
     """Options of ``/v1/embed``."""
 
 
-class BatchOptions(TagOptions):
+class BatchOptions(TagOptions, CaptionOptions):
     """Options of ``/v1/batch``: those of ``tag`` or, with ``do=caption``, of ``caption``."""
 
     do: Literal["tag", "caption"] = "tag"
-    tags: Names | None = None
-    num_beams: int | None = Field(default=None, ge=1, le=16)
-    sample: bool | None = None
-    seed: int | None = Field(default=None, ge=0, lt=1 << 63)
 
 
 Options = TypeVar("Options", bound=BaseModel)
@@ -107,10 +104,10 @@ PictureOptions = TypeVar("PictureOptions", bound=_Options)
 async def read_request(
     request: Request, settings: ServiceSettings, form: type[PictureOptions]
 ) -> tuple[list[Upload], PictureOptions]:
-    """The pictures and the options of a request.
+    """Read the pictures and the options of a request.
 
     Raises:
-        ServiceError: If it cannot be read, holds no picture, or more than is allowed.
+        ServiceError: If it is malformed, or contains no picture or too many.
     """
     encoding = request.headers.get("content-encoding", "identity")
     if encoding != "identity":
@@ -126,18 +123,13 @@ async def read_request(
     else:
         body = await request.body()
         uploads, options = [Upload("picture", body)] if body else [], {}
-    for name, value in options.items():
-        given[name] = value
+    given |= options
     if not uploads:
-        raise ServiceError(
-            400,
-            "usage",
-            "no picture: send multipart/form-data with 'picture', its bytes, or JSON with 'picture' in base64",
-        )
+        ways = "send multipart/form-data with 'picture', its bytes, or JSON with 'picture' in base64"
+        raise ServiceError(400, "usage", f"no picture: {ways}")
     if len(uploads) > settings.max_pictures:
-        raise ServiceError(
-            413, "too_many", f"{len(uploads)} pictures; at most {settings.max_pictures} go into a request"
-        )
+        message = f"{len(uploads)} pictures; at most {settings.max_pictures} go into a request"
+        raise ServiceError(413, "too_many", message)
     for upload in uploads:
         _check_size(upload, settings)
     return uploads, validated(given, form)
@@ -149,10 +141,10 @@ def _check_size(upload: Upload, settings: ServiceSettings) -> None:
 
 
 def validated(given: dict[str, Any], form: type[Options]) -> Options:
-    """Options of their types.
+    """Validate options.
 
     Raises:
-        ServiceError: 400, naming the first that is wrong.
+        ServiceError: With status 400, naming the first option that is wrong.
     """
     lists = {name for name, field in form.model_fields.items() if "list" in str(field.annotation)}
     plain = {
@@ -162,19 +154,18 @@ def validated(given: dict[str, Any], form: type[Options]) -> Options:
     try:
         return form.model_validate(plain)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"])) or "options"
-        if first["type"] == "extra_forbidden":
-            known = ", ".join(form.model_fields)
-            raise ServiceError(400, "usage", f"{where}: there is no such option; there are {known}") from None
-        raise ServiceError(400, "usage", f"{where}: {first['msg']}") from None
+        location, complaint = complaint_of(error)
+        where = ".".join(map(str, location)) or "options"
+        if error.errors()[0]["type"] == "extra_forbidden":
+            complaint = f"there is no such option; there are {', '.join(form.model_fields)}"
+        raise ServiceError(400, "usage", f"{where}: {complaint}") from None
 
 
 async def read_object(request: Request) -> dict[str, Any]:
-    """The JSON object that a body is.
+    """Read a body that is a JSON object.
 
     Raises:
-        ServiceError: If it is none.
+        ServiceError: If it is not.
     """
     try:
         record = json.loads(await request.body())
@@ -208,7 +199,7 @@ def _several(record: dict[str, Any], one: str, many: str) -> Iterable[Any]:
 
 
 async def placed(name: str, place: Any, settings: ServiceSettings) -> Upload:
-    """A picture as other programs name one: in a data address, or at an address where these are allowed.
+    """Return a picture as other programs name one: in a data URL, or at a web address if these are allowed.
 
     Raises:
         ServiceError: If there is none, or it is too large.
@@ -221,10 +212,10 @@ async def placed(name: str, place: Any, settings: ServiceSettings) -> Upload:
 
 
 def decoded(name: str, text: Any) -> Upload:
-    """A picture in base64, perhaps in a data address.
+    """Decode a picture in base64 or in a data URL.
 
     Raises:
-        ServiceError: If it is none.
+        ServiceError: If it is neither.
     """
     if not isinstance(text, str):
         raise ServiceError(400, "usage", f"{name}: must be text in base64")
@@ -237,10 +228,10 @@ def decoded(name: str, text: Any) -> Upload:
 
 
 async def fetched(address: Any, settings: ServiceSettings) -> Upload:
-    """A picture at a public web address.
+    """Download a picture from a public web address.
 
     Raises:
-        ServiceError: If none are fetched here, or this one cannot be.
+        ServiceError: If addresses are not allowed, or this one cannot be read.
     """
     if not settings.allow_urls:
         raise ServiceError(403, "url", "this service fetches no addresses; it was not started with --allow-urls")

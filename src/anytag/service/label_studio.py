@@ -1,8 +1,7 @@
-"""The routes that Label Studio asks of a machine learning back end: health, setup, predict, webhook."""
+"""Routes of Label Studio's machine learning API: health, setup, predict, webhook."""
 
 from __future__ import annotations
 
-import json
 from typing import Any
 from xml.etree import ElementTree
 
@@ -10,7 +9,7 @@ from fastapi import APIRouter, Request
 
 from anytag.errors import PictureError
 from anytag.service.errors import ServiceError
-from anytag.service.inputs import placed
+from anytag.service.inputs import placed, read_object
 from anytag.service.models import recognizing
 from anytag.service.openapi import example_body, examples
 
@@ -32,7 +31,7 @@ _PREDICT = {
 
 @router.get("/health", responses=examples("label_studio_health"))
 async def health(request: Request) -> dict[str, str]:
-    """What Label Studio asks before it connects a back end."""
+    """Health check that Label Studio makes before it connects a backend."""
     return {"status": "UP", "model_class": "anytag"}
 
 
@@ -44,22 +43,21 @@ async def setup(request: Request) -> dict[str, str]:
 
 @router.post("/webhook", openapi_extra=example_body(_WEBHOOK), responses=examples("label_studio_webhook"))
 async def webhook(request: Request) -> dict[str, str]:
-    """Events of annotation: nothing is trained here, so they are only acknowledged."""
+    """Acknowledge annotation events; nothing is trained."""
     return {"status": "ignored"}
 
 
 @router.post("/predict", openapi_extra=example_body(_PREDICT), responses=examples("label_studio"))
 async def predict(request: Request) -> dict[str, Any]:
-    """Choices, and captions where the labeling configuration has a text area, for every task.
+    """Choices for every task, and captions if the labeling configuration has a text area.
 
-    With a list of choices in the configuration exactly those are asked for; otherwise all tags are given. Of several
-    tasks, those whose picture cannot be read have no results; of a single one it is said why.
+    If the configuration lists choices, exactly those are scored; otherwise all tags are returned. Among several tasks,
+    those with unreadable pictures have no results; for a single task, the error is returned.
     """
-    try:
-        given = json.loads(await request.body())
-        tasks, config = given["tasks"], given.get("label_config") or ""
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise ServiceError(400, "usage", "expected JSON with 'tasks' and 'label_config'") from None
+    given = await read_object(request)
+    tasks, config = given.get("tasks"), given.get("label_config") or ""
+    if tasks is None:
+        raise ServiceError(400, "usage", "expected JSON with 'tasks' and 'label_config'")
     if not isinstance(tasks, list) or len(tasks) > request.app.state.settings.max_pictures:
         raise ServiceError(400, "usage", "'tasks' must be a list, and not longer than a request may be")
     if not isinstance(config, str):
@@ -102,10 +100,10 @@ def _entry(control: str, image: str, kind: str, value: dict[str, Any]) -> dict[s
 
 
 def read_config(config: str) -> dict[str, Any]:
-    """What a labeling configuration has that we can fill.
+    """Return the fields of a labeling configuration that can be filled.
 
     Raises:
-        ServiceError: If it is not XML, or has no image.
+        ServiceError: If it is not XML.
     """
     if "<!DOCTYPE" in config or "<!ENTITY" in config:
         raise ServiceError(400, "usage", "label_config: document types are not read")

@@ -1,4 +1,4 @@
-"""The library: searching an index, and small pictures of what was found."""
+"""Routes of the library: search, thumbnails, and tags of people."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ router = APIRouter(tags=["Library"])
 
 
 class EditOptions(BaseModel):
-    """What ``PUT /v1/library/{number}/tags`` takes."""
+    """Body of ``PUT /v1/library/{number}/tags``."""
 
     model_config = ConfigDict(extra="forbid")
 
-    people: list[str] = Field(max_length=MOST_KEYWORDS, description="Tags that people gave, all of them.")
-    refused: list[str] = Field(default=[], max_length=1000, description="Tags of ours that are wrong, all of them.")
+    people: list[str] = Field(max_length=MOST_KEYWORDS, description="All tags that people gave.")
+    refused: list[str] = Field(default=[], max_length=1000, description="All tags of the model that are wrong.")
     revision: str | None = Field(
-        default=None, description="As it was read with the tags; if they were changed since, nothing is written."
+        default=None, description="Revision that was read with the tags; if they changed since, nothing is written."
     )
 
 
 @router.get("/v1/search", responses=examples("search"))
 async def search(request: Request, q: str = "", text: str = "", limit: int = 50, facets: int = 0) -> Any:
-    """Photos of the library that fit a query, and why; see ``anytag search --help`` for the query.
+    """Photos of the library that match a query, and why; see ``anytag search --help`` for queries.
 
-    With ``text``, a sentence, those come first that fit it best. Without either, the newest.
+    With ``text``, a sentence, those that fit it best come first. Without either, the newest.
     """
     library = _library(request)
     limit, facets = max(1, min(limit, 1000)), max(0, min(facets, 200))
@@ -56,7 +56,7 @@ async def search(request: Request, q: str = "", text: str = "", limit: int = 50,
 
 @router.get("/v1/facets", responses=examples("facets"))
 async def facets(request: Request, limit: int = 50) -> Any:
-    """How many photos the library has, and its most frequent tags."""
+    """The number of photos in the library, and its most frequent tags."""
     library = _library(request)
     found = await run_in_threadpool(library.facets, max(1, min(limit, 1000)))
     total = await run_in_threadpool(len, library)
@@ -79,7 +79,7 @@ async def thumbnail(request: Request, number: int) -> Response:
 
 @router.get("/v1/library/{number}/tags", responses=examples("library_tags"))
 async def tags(request: Request, number: int) -> Any:
-    """The tags of a photo in the library: ours, and those that people gave."""
+    """The tags of a photo in the library: the model's, and those that people gave."""
     found = await run_in_threadpool(_library(request).tags_of, _known(number))
     return _answer(request, found, number)
 
@@ -88,11 +88,11 @@ async def tags(request: Request, number: int) -> Any:
     "/v1/library/{number}/tags", openapi_extra=json_body(EditOptions), responses=examples("library_tags", 409, 507)
 )
 async def edit(request: Request, number: int) -> Any:
-    """Change the tags that people gave a photo, and which of ours are wrong: into the XMP file beside it."""
+    """Set the tags that people gave a photo, and the model's that are wrong, in the XMP file beside it."""
     library = _library(request)
     if not request.app.state.settings.allow_edits:
         raise ServiceError(403, "edits", "tags cannot be changed here; start the service with --allow-edits")
-    # Forms of pages elsewhere cannot send this type, and scripts of theirs are asked for their origin first.
+    # Forms of other pages cannot send this type, and the origin of their scripts is checked.
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise ServiceError(415, "usage", "send JSON, with content-type application/json")
     asked = validated(await read_object(request), EditOptions)
@@ -119,7 +119,7 @@ def _answer(request: Request, found: PictureTags | None, number: int) -> dict[st
 
 
 def _known(number: int) -> int:
-    """A number that SQLite can hold; no photo has a larger one."""
+    """Return a number that SQLite can store; no photo has a larger one."""
     return number if abs(number) < 1 << 63 else -1
 
 
@@ -129,7 +129,7 @@ def _library(request: Request) -> Library:
         raise ServiceError(404, "library", "this service has no library; start it with --library")
     state = request.app.state
     if not hasattr(state, "photo_library"):
-        # Kept, since it reads names once. The first model's vocabulary knows aliases and parents of tags.
+        # Kept, since it reads names once. The first model's vocabulary provides aliases and parents of tags.
         state.photo_library = Library(place, next(iter(state.settings.models.values())))
     return cast(Library, state.photo_library)
 

@@ -1,4 +1,4 @@
-"""Memory of a process that is there for months: what a model took goes back to the system when the model goes."""
+"""Return memory to the system when a model is unloaded, for processes that run for months."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import ctypes
 import gc
 import sys
 
-#: Of the C library's ``mallopt``: how many separate heaps threads may have.
+#: Parameter of the C library's ``mallopt``: highest number of heaps.
 _M_ARENA_MAX = -8
 
 
 def use_one_heap() -> None:
-    """Let all threads take memory from one heap; to be called before there are any.
+    """Let all threads allocate from one heap; to be called before any thread starts.
 
-    Otherwise each thread has one, and single blocks that live on in each of them hold much memory that is free.
+    Otherwise each thread has a heap, and single blocks that stay allocated keep much free memory in each of them.
     """
     _call("mallopt", _M_ARENA_MAX, 1)
 
 
 def give_back_memory() -> None:
-    """What is free, to the system: the C library keeps it otherwise."""
+    """Return free memory to the system, which the C library would keep."""
     gc.collect()
     _call("malloc_trim", 0)
 

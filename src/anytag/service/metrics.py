@@ -1,4 +1,4 @@
-"""Figures of a service for Prometheus."""
+"""Metrics of a service for Prometheus."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from anytag.service.models import ModelPool
 
 
 class Metrics:
-    """Counters of one service, apart from those of any other in the process."""
+    """The counters of one service."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -35,7 +35,7 @@ class Metrics:
         self.batches.labels(model).observe(size)
 
     def text(self, pool: ModelPool) -> bytes:
-        """Everything in Prometheus' text format."""
+        """Return all metrics in Prometheus' text format."""
         for gauge, values in ((self._waiting, pool.waiting()), (self._loaded, pool.loaded())):
             for model, value in values.items():
                 gauge.labels(model).set(value)

@@ -1,10 +1,11 @@
-"""The models of a service: each opened when it is first asked for, and asked many pictures at once."""
+"""The models of a service, loaded with their first request, and what they can be asked."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -27,7 +28,7 @@ class Upload:
     """A picture of a request.
 
     Attributes:
-        name: What the request calls it.
+        name: Its name in the request.
         content: Its bytes.
     """
 
@@ -39,41 +40,41 @@ class ModelPool:
     """Models by name.
 
     Args:
-        settings: Of the service.
-        observe: Told the model's name, the size and the seconds of every batch.
-        load: Opens a model, as :func:`anytag.load` does.
+        settings: Settings of the service.
+        observe: Called with the model's name, the size and the seconds of every batch.
+        load: Loads a model, like :func:`anytag.load`.
     """
 
     def __init__(
         self,
         settings: ServiceSettings,
-        observe: Callable[[str, int, float], None] = lambda name, size, seconds: None,
-        load: Callable[..., Recognizer] | None = None,
+        observe: Callable[[str, int, float], None],
+        load: Callable[..., Recognizer] | None,
     ):
         self.settings = settings
         self._batchers = {
             name: Batcher(
-                _opener(place, settings, load),
+                partial(_load_model, place, settings, load),
                 settings.batch_size,
                 settings.batch_wait,
                 settings.queue,
                 settings.idle_unload,
-                lambda size, seconds, name=name: observe(name, size, seconds),  # type: ignore[misc]
+                partial(observe, name),
             )
             for name, place in settings.models.items()
         }
 
     @property
     def names(self) -> list[str]:
-        """What requests may ask for; the first is the default."""
+        """Names that requests may use; the first is the default."""
         return list(self._batchers)
 
     def waiting(self) -> dict[str, int]:
-        """Pictures in each queue."""
+        """Return the number of pictures in each queue."""
         return {name: batcher.waiting for name, batcher in self._batchers.items()}
 
     def loaded(self) -> dict[str, bool]:
-        """Which models are in memory."""
+        """Return which models are in memory."""
         return {name: batcher.loaded for name, batcher in self._batchers.items()}
 
     def submit(self, model: str | None, inquiry: Inquiry, items: Sequence[Any]) -> list[Future[Any]]:
@@ -82,7 +83,7 @@ class ModelPool:
         Args:
             model: A name; ``None`` or ``default``: the first.
             inquiry: What to ask.
-            items: Of what.
+            items: The pictures or other inputs.
 
         Raises:
             ServiceError: If there is no such model, or no room.
@@ -93,31 +94,26 @@ class ModelPool:
         return self._batchers[name].submit(inquiry.key, inquiry.work, items, self.settings.timeout)
 
     def stop(self) -> None:
-        """Answer what was accepted, and take no more."""
+        """Answer what was accepted, and accept no more."""
         for batcher in self._batchers.values():
             batcher.stop()
 
 
-def _opener(
-    place: str | None, settings: ServiceSettings, load: Callable[..., Recognizer] | None
-) -> Callable[[], Recognizer]:
-    def open_model() -> Recognizer:
-        from anytag.inference.recognizer import load as load_model
+def _load_model(place: str | None, settings: ServiceSettings, load: Callable[..., Recognizer] | None) -> Recognizer:
+    from anytag.inference.recognizer import load as load_recognizer
 
-        model = (load or load_model)(place, threads=settings.threads)
-        model.max_pixels, model.batch_size = settings.max_pixels, settings.batch_size
-        return model
-
-    return open_model
+    model = (load or load_recognizer)(place, threads=settings.threads)
+    model.max_pixels, model.batch_size = settings.max_pixels, settings.batch_size
+    return model
 
 
 @dataclass(frozen=True, slots=True)
 class Inquiry:
-    """What a model is asked.
+    """Work for a model.
 
     Attributes:
         key: Inquiries with equal keys may be answered together.
-        work: Answers it.
+        work: Answers several of them.
     """
 
     key: Any
@@ -125,7 +121,7 @@ class Inquiry:
 
 
 def recognizing(method: Literal["tag", "caption", "match"], options: dict[str, Any]) -> Inquiry:
-    """What a method of the recognizer gives for pictures."""
+    """Call a method of the recognizer on pictures."""
 
     def work(model: Recognizer, uploads: Sequence[Upload]) -> Iterator[Any]:
         return map(_answer, getattr(model, method)(_sources(uploads), **options))
@@ -134,7 +130,7 @@ def recognizing(method: Literal["tag", "caption", "match"], options: dict[str, A
 
 
 def locating(tag: str) -> Inquiry:
-    """Where pictures show a tag."""
+    """Locate a tag in pictures."""
 
     def work(model: Recognizer, uploads: Sequence[Upload]) -> Sequence[Any]:
         answers: list[Any] = []
@@ -153,7 +149,7 @@ def locating(tag: str) -> Inquiry:
 
 
 def _embed(model: Recognizer, uploads: Sequence[Upload]) -> Iterator[Any]:
-    """Vectors of pictures."""
+    """Embed pictures."""
 
     def ask(encoded: Encoded, paths: Sequence[str]) -> list[Any]:
         return [
@@ -169,7 +165,7 @@ EMBEDDING = Inquiry("embed", _embed)
 
 
 def reading(text: str) -> Inquiry:
-    """What a sentence finds pictures by; or the error that there is none for."""
+    """Embed a sentence for search, or return the error."""
 
     def work(model: Recognizer, items: Sequence[Any]) -> Sequence[Any]:
         try:
@@ -180,18 +176,17 @@ def reading(text: str) -> Inquiry:
     return Inquiry(("text", text), work)
 
 
-#: The model's tags.
 VOCABULARY = Inquiry("vocabulary", lambda model, items: [model.vocabulary] * len(items))
 
 
 def _sources(uploads: Sequence[Upload]) -> Iterator[NamedBytes]:
-    """Pictures that are answered as they come: a list would be answered as a whole."""
+    """Yield pictures lazily, since a list would be answered as a whole."""
     return (NamedBytes(upload.name, upload.content) for upload in uploads)
 
 
-def _answer(seen: Any) -> Any:
-    """The JSON of a result, or the error that stands for a failure."""
-    return _error(seen) if isinstance(seen, Failure) else seen.to_json()
+def _answer(result: Any) -> Any:
+    """Return the JSON of a result, or the error of a failure."""
+    return _error(result) if isinstance(result, Failure) else result.to_json()
 
 
 def _error(failure: Failure) -> PictureError:

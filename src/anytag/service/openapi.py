@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of requests that are read by hand, and examples of answers."""
+"""OpenAPI descriptions of requests that are parsed by hand, and examples of answers."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ _TAGS = [
     {"name": "dog", "score": 0.93, "kind": "object", "threshold": 0.41},
     {"name": "beach", "score": 0.81, "kind": "scene", "threshold": 0.37},
 ]
-_SEEN = {"path": "photo.jpg", "tags": _TAGS, "caption": None}
+_TAGGED = {"path": "photo.jpg", "tags": _TAGS, "caption": None}
 
 _EXAMPLES: dict[str, Any] = {
-    "tag": _SEEN,
+    "tag": _TAGGED,
     "caption": {
-        **_SEEN,
+        **_TAGGED,
         "caption": "a dog running on a beach",
         "given": ["dog", "beach"],
         "covered": ["dog", "beach"],
@@ -28,7 +28,7 @@ _EXAMPLES: dict[str, Any] = {
     "embed": {"path": "photo.jpg", "embedding": [0.0132, -0.0417]},
     "batch": {
         "results": [
-            _SEEN,
+            _TAGGED,
             {"path": "notes.txt", "error": {"kind": "not_a_picture", "message": "notes.txt: not a picture"}},
         ]
     },
@@ -95,17 +95,16 @@ _EXAMPLES: dict[str, Any] = {
     "label_studio_webhook": {"status": "ignored"},
 }
 
-#: A picture of one pixel, in base64.
+#: A PNG of one pixel, in base64.
 _PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"
 
 _ERROR = {"error": {"kind": "not_a_picture", "message": "notes.txt: not a picture that can be read"}}
 
-#: Only some routes answer with these.
+#: Errors that only some routes answer with.
 _RARE = (409, 507)
 
-#: Errors that every route may answer with.
 _STATUSES = {
-    400: "Used wrongly.",
+    400: "Wrong usage.",
     401: "No key, or a wrong one.",
     403: "Not allowed.",
     408: "Sent too slowly.",
@@ -121,7 +120,7 @@ _STATUSES = {
 
 
 def example_body(example: dict[str, Any]) -> dict[str, Any]:
-    """The request body of a route of another program's, by an example; other fields are ignored."""
+    """Describe the request body of another program's API by an example; other fields are ignored."""
     kinds: dict[type, str] = {str: "string", list: "array", dict: "object"}
     schema: dict[str, Any] = {
         "type": "object",
@@ -134,12 +133,12 @@ def example_body(example: dict[str, Any]) -> dict[str, Any]:
 
 
 def json_body(options: type[BaseModel]) -> dict[str, Any]:
-    """The request body of a route that takes JSON alone."""
+    """Describe a request body in JSON."""
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": options.model_json_schema()}}}}
 
 
 def examples(route: str, *more: int) -> dict[int | str, dict[str, Any]]:
-    """Answers of a route, for its documentation; ``more``: statuses that only some routes have."""
+    """Describe the answers of a route; ``more``: statuses that only some routes have."""
     content = {"application/json": {"example": _EXAMPLES[route]}}
     errors: dict[int | str, dict[str, Any]] = {
         status: {"description": text, "content": {"application/json": {"example": _ERROR}}}
@@ -150,10 +149,10 @@ def examples(route: str, *more: int) -> dict[int | str, dict[str, Any]]:
 
 
 def body(options: type[BaseModel], several: bool = False, **example: Any) -> dict[str, Any]:
-    """The request body of a route that takes pictures with options: as a form, raw, or as JSON.
+    """Describe the request body of a route that takes pictures with options: as a form, raw, or as JSON.
 
     Args:
-        options: Of the route.
+        options: Options of the route.
         several: Whether it takes several pictures.
         example: Options of the example.
     """

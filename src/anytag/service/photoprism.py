@@ -1,17 +1,15 @@
-"""Labels as PhotoPrism's vision API asks for them: ``POST /api/v1/vision/labels``."""
+"""PhotoPrism's vision API for labels: ``POST /api/v1/vision/labels``."""
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from fastapi import APIRouter, Request
 
 from anytag import __version__
 from anytag.errors import AnytagError
-from anytag.service.answers import Json
-from anytag.service.errors import ServiceError, as_service_error
-from anytag.service.inputs import placed
+from anytag.service.errors import Json, ServiceError, as_service_error
+from anytag.service.inputs import placed, read_object
 from anytag.service.models import recognizing
 from anytag.service.openapi import example_body, examples
 
@@ -23,26 +21,24 @@ _REQUEST = {"id": "a1", "model": "anytag", "images": ["data:image/png;base64,iVB
 
 @router.post("/api/v1/vision/labels", openapi_extra=example_body(_REQUEST), responses=examples("photoprism"))
 async def labels(request: Request) -> Any:
-    """Labels of a photo: names, how sure they are, and which come first; of several views of it, the surest.
+    """Labels of a photo with confidence and topicality; of several views of it, the highest.
 
-    Pictures are data addresses or, where these are allowed, web addresses. Errors are told as PhotoPrism reads them:
-    a status in ``code``, and text in ``error``.
+    Pictures are data URLs or, if these are allowed, web addresses. Errors are returned in PhotoPrism's form: a status
+    in ``code``, and text in ``error``.
     """
-    body = await request.body()
     try:
-        return await _labels(request.app.state, body)
+        return await _labels(request)
     except AnytagError as error:
         refused = as_service_error(error)
         headers = {} if refused.retry_after is None else {"Retry-After": str(refused.retry_after)}
         return Json({"code": refused.status, "error": str(refused), "result": {}}, refused.status, headers)
 
 
-async def _labels(state: Any, body: bytes) -> dict[str, Any]:
-    try:
-        given = json.loads(body)
-        images = given.get("images") or [given["url"]]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise ServiceError(400, "usage", "expected JSON with 'images' or 'url'") from None
+async def _labels(request: Request) -> dict[str, Any]:
+    state, given = request.app.state, await read_object(request)
+    if not given.get("images") and "url" not in given:
+        raise ServiceError(400, "usage", "expected JSON with 'images' or 'url'")
+    images = given.get("images") or [given["url"]]
     if not isinstance(images, list):
         raise ServiceError(400, "usage", "'images' must be a list")
     if len(images) > state.settings.max_pictures:

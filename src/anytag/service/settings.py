@@ -1,4 +1,4 @@
-"""Everything that decides how a service runs."""
+"""Settings of a service."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pydantic import Field
 
 from anytag.foundations.settings import Settings
 
-#: The name under which the first model is asked for when a request names none.
+#: Name of the first model, which requests without a name use.
 DEFAULT_MODEL = "default"
 
 
@@ -16,24 +16,24 @@ class ServiceSettings(Settings):
     """Settings of a service.
 
     Attributes:
-        models: Names that requests may ask for, with model directories or hub ids; ``None``: the shipped model.
-        library: An index to search; ``None``: there is none.
+        models: Model directories or hub ids by the names that requests use; ``None``: the shipped model.
+        library: An index to search, if any.
         allow_edits: Whether requests may change the tags that people gave pictures of the library.
-        api_keys: Keys of which every request must carry one; empty: nobody is asked.
-        hosts: Names under which the service may be addressed, beside ``localhost`` and addresses. A page elsewhere
-            whose name was made to point here is refused.
+        api_keys: Keys of which every request needs one; empty: no key is needed.
+        hosts: Allowed host names besides ``localhost`` and addresses, against pages elsewhere whose name was made to
+            point here.
         cors: Origins whose pages may use the service.
         allow_urls: Whether requests may name pictures by public web addresses.
-        max_picture_bytes: Of one picture.
-        max_request_bytes: Of a request's body.
-        max_pixels: Of one picture.
-        max_pictures: In one request.
-        queue: Pictures that may wait; when it is full, requests are answered with 429.
-        batch_size: Pictures that are recognized together at the most.
-        batch_wait: Seconds to wait for more pictures before a batch is begun.
-        timeout: Seconds until a request that is not answered is given up.
+        max_picture_bytes: Largest picture file.
+        max_request_bytes: Largest body of a request.
+        max_pixels: Largest picture.
+        max_pictures: Highest number of pictures in a request.
+        queue: Highest number of waiting pictures; more get status 429.
+        batch_size: Highest number of pictures recognized together.
+        batch_wait: Seconds to wait for more pictures before a batch starts.
+        timeout: Seconds until an unanswered request fails.
         idle_unload: Seconds without requests after which a model is unloaded; 0: never.
-        threads: Of each model; ``None``: all processors.
+        threads: Threads of each model; ``None``: all processors.
     """
 
     models: dict[str, str | None] = Field(default={DEFAULT_MODEL: None})
