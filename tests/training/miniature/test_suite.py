@@ -138,7 +138,7 @@ def test_world_is_judged_on_other_pictures_than_it_is_trained_on(prepared):
 
 
 @pytest.mark.parametrize("paradigm", ["alignment", "captioning", "tagging", "supervised", "transfer"])
-def test_a_stopped_run_goes_on_exactly(paradigm, prepared, config, tmp_path, monkeypatch):
+def test_a_stopped_run_goes_on_exactly(paradigm, prepared, tmp_path, monkeypatch):
     monkeypatch.setattr("anytag.training.miniature.run._KEEP_EVERY", 2)
     hidden = prepared.hidden(0)
     aligned = make_learner("alignment", prepared, hidden, 0).model
@@ -147,16 +147,16 @@ def test_a_stopped_run_goes_on_exactly(paradigm, prepared, config, tmp_path, mon
         return make_learner(paradigm, prepared, hidden, 0, aligned)
 
     whole, stopped = learner(), learner()
-    train(whole, config, prepared, seed=0, steps=4, folder=tmp_path / "whole", report=lambda _: None)
+    train(whole, prepared, seed=0, steps=4, folder=tmp_path / "whole", report=lambda _: None)
 
     def stop(line):
         if "step 4/4" in line:  # The line comes before the checkpoint, so that step 2 is the last one kept.
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(stopped, config, prepared, seed=0, steps=4, folder=tmp_path / "stopped", report=stop)
+        train(stopped, prepared, seed=0, steps=4, folder=tmp_path / "stopped", report=stop)
     again = learner()
-    train(again, config, prepared, seed=0, steps=4, folder=tmp_path / "stopped", report=lambda _: None)
+    train(again, prepared, seed=0, steps=4, folder=tmp_path / "stopped", report=lambda _: None)
     for name, value in whole.model.state_dict().items():
         assert torch.equal(value, again.model.state_dict()[name]), name
 

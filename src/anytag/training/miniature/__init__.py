@@ -1,1 +1,1 @@
-"""The papers' paradigms in miniature: each trained on as many pictures, of the same cached features."""
+"""The papers' paradigms in miniature: trained on equally many pictures with the same cached features."""

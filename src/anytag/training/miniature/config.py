@@ -8,11 +8,11 @@ from pydantic import Field
 
 from anytag.foundations.settings import Settings
 
-#: The paradigms and what is written of them: the papers' three, and the two rivals of their second table.
+#: The papers' three paradigms, and the two rivals of their second table.
 Paradigm = Literal["alignment", "captioning", "tagging", "supervised", "transfer"]
 PARADIGMS: tuple[Paradigm, ...] = ("alignment", "captioning", "tagging", "supervised", "transfer")
 
-#: The human labels that the COCO pictures come with.
+#: Human labels of the COCO pictures.
 CATEGORIES = (
     "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light",
     "fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat", "dog", "horse",
@@ -20,29 +20,29 @@ CATEGORIES = (
 
 
 class MiniatureConfig(Settings):
-    """What all runs have in common.
+    """Settings of all runs.
 
     Attributes:
-        train: Shards whose captions are learned from.
+        train: Training shards with captions.
         choose: Shards that thresholds are fitted on.
-        report: Shards that are judged once.
-        world: Shards of pictures with one word each, of collections unlike COCO: seven in eight may be trained on, the
-            rest are judged.
-        budget: Pictures that a run sees in training, repeated ones included. Processor time would be the other way to
-            be fair; it depends on the machine and on what else that does, and no run could be repeated exactly.
+        report: Shards for the reported figures.
+        world: Shards of pictures with one word each, of collections unlike COCO: seven in eight pictures are for
+            training, the rest for the figures.
+        budget: Training pictures of a run, repeated ones included. Processor time would be fair, too, but it depends
+            on the machine and its load, and no run could be repeated exactly.
         seeds: Runs of each paradigm.
-        width: Of all decoders and embeddings.
+        width: Width of all decoders and embeddings.
         heads: Attention heads.
-        batch_size: Pictures a step.
-        contrast_size: The same where pictures and texts are told apart by contrast, whose steps are short.
-        min_support: Training pictures that a tag needs.
-        negatives: Tags that a step asks for beside its own.
-        hidden_tags: Tags that no list of tags holds in training; captions keep naming them.
-        hidden_support: Training pictures that such a tag is true of, at least, so that it occurs among the judged ones.
-        hidden_classes: Classes of ``world`` whose pictures nobody is trained on.
-        learning_rate: The highest; warmed up over a twentieth of the steps, then down a cosine.
-        weight_decay: Of AdamW.
-        limit: Only so many pictures of each shard, for a quick look.
+        batch_size: Pictures per step.
+        contrast_size: Pictures per step of contrastive training, whose steps are short.
+        min_support: Minimum number of training pictures of a tag.
+        negatives: Tags that a step scores beside those of its pictures.
+        hidden_tags: Tags that are left out of training targets; captions keep naming them.
+        hidden_support: Minimum number of training pictures of a hidden tag, so that it occurs in ``report``.
+        hidden_classes: Classes of ``world`` whose pictures are left out of training.
+        learning_rate: Maximum, after a linear warm-up over a twentieth of the steps; then a cosine decay.
+        weight_decay: Weight decay of AdamW.
+        limit: Maximum number of pictures of each shard, for a quick test.
     """
 
     train: tuple[str, ...] = tuple(f"coco20k/coco20k-{shard:06d}.tar" for shard in range(18))

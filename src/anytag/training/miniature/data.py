@@ -1,4 +1,4 @@
-"""What the runs read: features, captions, tags, and what is hidden from them."""
+"""Data of the runs: features, captions, tags, and what each seed hides."""
 
 from __future__ import annotations
 
@@ -31,35 +31,30 @@ from anytag.training.lite.batches import TagPrompts
 from anytag.training.miniature.config import CATEGORIES, MiniatureConfig
 from anytag.training.miniature.features import Features, TokenEncoder, load_features
 
-#: Sentences that a name stands in where it is compared with pictures; embeddings are averaged (CLIP's ensemble).
+#: Templates of names, whose embeddings are averaged (CLIP's ensemble).
 PROMPTS = ("{}", "a photo of a {}.", "there is a {} in the picture.", "a picture of a {} and other things.")
 
-#: Longest caption and longest tag list, in word pieces.
+#: Maximum length of captions and tag lists, in word pieces.
 LENGTH = 24
 
 
 @dataclass(frozen=True)
 class Hidden:
-    """What one seed keeps from training.
-
-    Attributes:
-        tags: Ids that no list of tags holds.
-        classes: Classes of ``world`` whose pictures are left out.
-    """
+    """Ids of tags, and classes of ``world``, that one seed hides from training."""
 
     tags: NDArray[np.int64]
     classes: tuple[str, ...]
 
 
 class MiniatureData:
-    """Everything that is the same for all runs; made once, and kept in a folder.
+    """Data that all runs share, cached in a folder.
 
     Args:
         config: The protocol.
         data: Folder that its patterns are relative to.
-        cache: Folder for what is computed.
+        cache: Cache folder.
         report: Receives progress.
-        encoder: Makes tokens of pictures; ``None``: the ImageNet encoder.
+        encoder: Encodes pictures; ``None``: the ImageNet encoder.
 
     Raises:
         UsageError: If a pattern matches nothing.
@@ -79,110 +74,99 @@ class MiniatureData:
 
         def load(patterns: Sequence[str]) -> tuple[Features, list[Path]]:
             shards = [path for pattern in patterns for path in files_matching(pattern, data)]
-            return _first(load_features(shards, cache / "features", report, encoder), config.limit), shards
+            return load_features(shards, cache / "features", report, encoder, config.limit), shards
 
         self.coco, _ = load(config.train)
         self.choose, _ = load(config.choose)
         self.judged, _ = load(config.report)
         world, shards = load(config.world)
-        #: Of every picture of ``world``, by its source: collection and class.
-        self.classes_of = _world_classes(shards)
+        self._classes = _world_classes(shards)
         self.world_train = world.take(lambda record: int(record["id"]) % 8 != 0)
         self.world_judged = world.take(lambda record: int(record["id"]) % 8 == 0)
 
     @cached_property
     def world_classes(self) -> tuple[str, ...]:
-        """The class words of ``world``."""
-        return tuple(sorted({word for _, word in self.classes_of.values()}))
+        return tuple(sorted({word for _, word in self._classes.values()}))
 
-    def word(self, record: dict[str, object]) -> str:
-        """The class word of a picture of ``world``."""
-        return self.classes_of[str(record["source"])][1]
+    def _word(self, record: dict[str, Any]) -> str:
+        return self._classes[record["source"]][1]
 
     @cached_property
     def captions(self) -> list[str]:
         """A caption of every training picture: COCO's, then the class words of ``world``."""
-        return [r["captions"][0] for r in self.coco.records] + [self.word(r) for r in self.world_train.records]
+        return [r["captions"][0] for r in self.coco.records] + [self._word(r) for r in self.world_train.records]
 
     @cached_property
     def parser(self) -> ParsedCaptions:
-        """Reads captions, each once."""
         return ParsedCaptions(load_parser("light"), self.cache)
 
     @cached_property
     def vocabulary(self) -> TagVocabulary:
-        """Tags of the training captions."""
         return build_vocabulary(self.parser.parse_many(self.captions), self.config.min_support, imagenet=False)
 
     @cached_property
-    def mapper(self) -> TagMapper:
-        """From parsed captions to the vocabulary."""
+    def _mapper(self) -> TagMapper:
         return TagMapper(self.vocabulary)
 
     def tags(self, captions: Sequence[str]) -> list[NDArray[np.int64]]:
-        """Per caption the ids that it names, and what these imply."""
-        parsed = self.parser.parse_many(captions)
-        return [np.array(sorted(self.mapper(found)), np.int64) for found in parsed]
+        """Return the ids that each caption names, and those that they imply."""
+        return [np.array(sorted(self._mapper(parsed)), np.int64) for parsed in self.parser.parse_many(captions)]
 
-    def truth(self, features: Features) -> NDArray[np.bool_]:
-        """``[N, T]``: the tags that a picture's caption names, and what these imply."""
-        table = np.zeros((len(features), len(self.vocabulary)), np.bool_)
-        for row, ids in zip(table, self.tags([r["captions"][0] for r in features.records]), strict=True):
+    def tag_table(self, captions: Sequence[str]) -> NDArray[np.bool_]:
+        """Return the same as a table, ``[N, T]``."""
+        table = np.zeros((len(captions), len(self.vocabulary)), np.bool_)
+        for row, ids in zip(table, self.tags(captions), strict=True):
             row[ids] = True
         return table
 
     @cached_property
     def train_tags(self) -> list[NDArray[np.int64]]:
-        """Per training picture its tags."""
         return self.tags(self.captions)
 
     @cached_property
     def tokenizer(self) -> CaptionTokenizer:
-        """Word pieces of the training captions."""
         return build_caption_tokenizer(bert_wordpieces(), self.captions)
 
     @cached_property
     def prompts(self) -> TagPrompts:
-        """Tag ids to tag lists."""
         return TagPrompts(self.vocabulary, self.tokenizer, LENGTH)
 
     @cached_property
     def caption_ids(self) -> list[list[int]]:
-        """Encoded training captions."""
         return [self.tokenizer.encode_caption(caption, LENGTH) for caption in self.captions]
 
     @cached_property
     def caption_embeddings(self) -> Tensor:
-        """``[captions, D]``, sentence embeddings of the training captions."""
+        """Sentence embeddings of the training captions, ``[captions, D]``."""
         return self.embed(self.captions, "caption-embeddings.npy")
 
     @cached_property
     def label_embeddings(self) -> Tensor:
-        """``[T, D]``, of the vocabulary's tags as label queries read them."""
+        """Embeddings of the vocabulary's tags for label queries, ``[T, D]``."""
         texts = [label_text(tag.name, tag.kind) for tag in self.vocabulary]
         return self.embed(texts, f"label-embeddings-{len(texts)}.npy")
 
     def prompt_embeddings(self, names: Sequence[str]) -> Tensor:
-        """``[names, D]``, the mean over :data:`PROMPTS`, of length 1."""
+        """Return normalized means over :data:`PROMPTS`, ``[names, D]``."""
         texts = [prompt.format(name) for name in names for prompt in PROMPTS]
         return torch.nn.functional.normalize(self.embed(texts).unflatten(0, (len(names), -1)).mean(1), dim=-1)
 
-    def embed(self, texts: Sequence[str], kept: str | None = None) -> Tensor:
-        """Sentence embeddings, from the cache where they are kept."""
-        path = None if kept is None else self.cache / kept
+    def embed(self, texts: Sequence[str], file: str | None = None) -> Tensor:
+        """Return sentence embeddings, cached in a file if one is named."""
+        path = None if file is None else self.cache / file
         if path is not None and path.exists():
             array = np.load(path)
             if len(array) == len(texts):
                 return torch.from_numpy(array)
         distinct = {text: place for place, text in enumerate(dict.fromkeys(texts))}
-        made = self._sentences.embed(list(distinct))[[distinct[text] for text in texts]]
+        embedded = self._sentences.embed(list(distinct))[[distinct[text] for text in texts]]
         if path is not None:
-            save_array(path, made)
-        return torch.from_numpy(made)
+            save_array(path, embedded)
+        return torch.from_numpy(embedded)
 
     @cached_property
     def categories(self) -> list[int]:
-        """The tags of the human categories.
+        """Tag ids of the human categories.
 
         Raises:
             UsageError: If the vocabulary lacks one: there are too few training pictures.
@@ -193,28 +177,28 @@ class MiniatureData:
         return [tag.id for tag in found.values() if tag is not None]
 
     def category_truth(self, features: Features) -> NDArray[np.bool_]:
-        """``[N, 18]``: what humans labeled."""
+        """Return the human labels, ``[N, 18]``."""
         return np.array([[name in record["labels"] for name in CATEGORIES] for record in features.records])
 
     def world_truth(self, features: Features) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """``[N, classes]`` of ``world``: the class of each picture, and which classes can be told to be absent.
+        """Return the class of each picture of ``world``, ``[N, classes]``, and which classes are known.
 
-        Those of its own collection: words of other classes of the same collection are nearly always untrue.
+        Known are those of its own collection: the other classes of that collection are nearly always absent.
         """
         column = {word: place for place, word in enumerate(self.world_classes)}
         members: dict[str, set[str]] = {}
-        for collection, word in self.classes_of.values():
+        for collection, word in self._classes.values():
             members.setdefault(collection, set()).add(word)
         truth = np.zeros((len(features), len(column)), np.bool_)
         known = np.zeros_like(truth)
         for row, record in enumerate(features.records):
-            collection, word = self.classes_of[record["source"]]
+            collection, word = self._classes[record["source"]]
             truth[row, column[word]] = True
             known[row, [column[other] for other in members[collection]]] = True
         return truth, known
 
     def hidden(self, seed: int) -> Hidden:
-        """What a seed hides. None of the human categories is hidden, nor a tag that all of them imply."""
+        """Choose what a seed hides: neither human categories nor tags that they imply."""
         rng = np.random.default_rng((seed, 7))
         spared = self.vocabulary.with_implied(self.categories)
         known = [t.id for t in self.vocabulary if t.support >= self.config.hidden_support and t.id not in spared]
@@ -224,13 +208,13 @@ class MiniatureData:
         return Hidden(tags, tuple(sorted(rng.choice(self.world_classes, few, replace=False).tolist())))
 
     def training_rows(self, hidden: Hidden) -> NDArray[np.int64]:
-        """Numbers of the training pictures, COCO's first, without those of hidden classes."""
+        """Return the rows of the training pictures, COCO's first, without those of hidden classes."""
         left_out = set(hidden.classes)
-        kept = [n for n, r in enumerate(self.world_train.records, len(self.coco)) if self.word(r) not in left_out]
+        kept = [n for n, r in enumerate(self.world_train.records, len(self.coco)) if self._word(r) not in left_out]
         return np.array([*range(len(self.coco)), *kept], np.int64)
 
     def tokens(self, rows: NDArray[np.int64], mirrored: NDArray[np.bool_] | None = None) -> Tensor:
-        """Tokens ``[B, T, C]`` of training pictures."""
+        """Return tokens of training pictures; see :meth:`Features.tokens`."""
         return self._training.tokens(rows, mirrored)
 
     @cached_property
@@ -238,22 +222,9 @@ class MiniatureData:
         return Features(self.coco.records + self.world_train.records, self.coco.shards + self.world_train.shards)
 
 
-def _first(features: Features, limit: int | None) -> Features:
-    if limit is None:
-        return features
-    parts: list[NDArray[np.float16]] = []
-    records: list[dict[str, Any]] = []
-    start = 0
-    for shard in features.shards:
-        parts.append(shard[:limit])
-        records += features.records[start : start + min(limit, len(shard))]
-        start += len(shard)
-    return Features(tuple(records), tuple(parts))
-
-
 def _world_classes(shards: Sequence[Path]) -> dict[str, tuple[str, str]]:
-    """Collection and class word by the source of the picture: the shards' JSON members say it."""
-    found = {}
+    """Read the collection and the class word of each picture, by its source, from the shards' JSON members."""
+    classes = {}
     for shard in shards:
         with tarfile.open(shard, "r:") as archive:
             members = archive.getmembers()
@@ -264,5 +235,5 @@ def _world_classes(shards: Sequence[Path]) -> dict[str, tuple[str, str]]:
                     assert handle is not None
                     record = json.load(handle)
                     picture = stems[member.name.rpartition(".")[0]]
-                    found[f"{shard.name}:{picture}"] = (str(record["collection"]), str(record["label"]))
-    return found
+                    classes[f"{shard.name}:{picture}"] = (str(record["collection"]), str(record["label"]))
+    return classes

@@ -1,4 +1,4 @@
-"""Tokens of the frozen ImageNet encoder, computed once a shard; every paradigm reads the same ones."""
+"""Tokens of the frozen ImageNet encoder, which all paradigms share, computed once per shard."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import compress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -28,29 +29,25 @@ from anytag.pictures import read_picture, to_pixels
 
 
 class TokenEncoder(Protocol):
-    """What makes tokens of pictures.
-
-    Attributes:
-        resolution: Side of the square that it wants, in pixels.
-    """
+    """An image encoder for squares of ``resolution`` pixels."""
 
     resolution: int
 
     def __call__(self, pixels: Tensor) -> NDArray[Any]:
-        """Pixels ``[B, 3, R, R]``, normalized, to tokens ``[B, T, C]``."""
+        """Map normalized pixels ``[B, 3, R, R]`` to tokens ``[B, T, C]``."""
 
 
-#: The encoder that all paradigms share, with the weights of its ImageNet training.
+#: The encoder that all paradigms share, with ImageNet weights.
 ENCODER = "efficientnet_lite2"
 
 
 @dataclass(frozen=True)
 class Features:
-    """Pictures of some shards.
+    """Annotations and tokens of pictures.
 
     Attributes:
-        records: What is known of each (:meth:`~anytag.datasets.samples.Sample.to_json`).
-        shards: Per shard ``[n, T, C]`` in float16, mapped into memory.
+        records: Annotations of each picture (:meth:`~anytag.datasets.samples.Sample.to_json`).
+        shards: Tokens of each shard, ``[n, T, C]`` in float16, memory-mapped.
     """
 
     records: tuple[dict[str, Any], ...]
@@ -60,11 +57,9 @@ class Features:
         return len(self.records)
 
     def tokens(self, rows: Sequence[int] | NDArray[np.int64], mirrored: NDArray[np.bool_] | None = None) -> Tensor:
-        """Tokens ``[B, T, C]`` of some pictures, in float32.
+        """Return tokens ``[B, T, C]`` in float32, with the token grid mirrored where ``mirrored`` ``[B]`` is true.
 
-        Args:
-            rows: Which pictures.
-            mirrored: ``[B]``, true where the grid of tokens is turned left to right, nearly as if the picture were.
+        That nearly equals the tokens of a mirrored picture.
         """
         first = np.cumsum([0, *(len(shard) for shard in self.shards)])
         shard_of = np.searchsorted(first, rows, "right") - 1
@@ -76,26 +71,27 @@ class Features:
         return torch.from_numpy(picked).float()
 
     def take(self, keep: Callable[[dict[str, Any]], bool]) -> Features:
-        """The pictures whose records are wanted."""
-        wanted = [keep(record) for record in self.records]
+        """Select pictures by their records."""
+        kept = [keep(record) for record in self.records]
         parts, start = [], 0
         for shard in self.shards:
-            rows = np.flatnonzero(wanted[start : start + len(shard)])
+            rows = np.flatnonzero(kept[start : start + len(shard)])
             parts.append(shard if len(rows) == len(shard) else shard[rows])
             start += len(shard)
-        return Features(tuple(r for r, kept in zip(self.records, wanted, strict=True) if kept), tuple(parts))
+        return Features(tuple(compress(self.records, kept)), tuple(parts))
 
 
 def load_features(
-    shards: Sequence[Path], folder: Path, report: Report = print, encoder: TokenEncoder | None = None
+    shards: Sequence[Path], folder: Path, report: Report, encoder: TokenEncoder | None, limit: int | None
 ) -> Features:
-    """Tokens of every picture of some shards, from the cache where they are.
+    """Encode the pictures of shards, or read cached tokens.
 
     Args:
         shards: WebDataset shards.
-        folder: The cache; each shard's files are there whole or not at all.
-        report: Receives a line for each shard that was computed.
-        encoder: Makes the tokens; ``None``: :data:`ENCODER`.
+        folder: The cache; each file is written whole or not at all.
+        report: Receives a line for each shard that was encoded.
+        encoder: The encoder; ``None``: :data:`ENCODER`.
+        limit: Maximum number of pictures of each shard.
 
     Raises:
         UsageError: If there is no shard, or one cannot be read.
@@ -109,8 +105,8 @@ def load_features(
         tokens, lines = folder / f"{shard.stem}.tokens.npy", folder / f"{shard.stem}.jsonl"
         if not tokens.exists() or not lines.exists():
             _cache(encoder or imagenet_encoder(), shard, tokens, lines, report)
-        records += read_records(lines)
-        parts.append(np.load(tokens, mmap_mode="r"))
+        records += read_records(lines)[:limit]
+        parts.append(np.load(tokens, mmap_mode="r")[:limit])
     return Features(tuple(records), tuple(parts))
 
 
@@ -121,9 +117,8 @@ def _cache(encoder: TokenEncoder, shard: Path, tokens: Path, lines: Path, report
 
     def flush() -> None:
         if waiting:
-            kept.append(
-                encoder(encoder_input(torch.from_numpy(np.stack(waiting)), ImageEncoderConfig())).astype(np.float16)
-            )
+            pixels = encoder_input(torch.from_numpy(np.stack(waiting)), ImageEncoderConfig())
+            kept.append(encoder(pixels).astype(np.float16))
             waiting.clear()
 
     for sample in read_shard(shard):
@@ -134,7 +129,7 @@ def _cache(encoder: TokenEncoder, shard: Path, tokens: Path, lines: Path, report
             failed += 1
             continue
         waiting.append(to_pixels(picture, encoder.resolution))
-        if len(waiting) == 4:  # So few stay in the processor's cache.
+        if len(waiting) == 4:  # Small enough for the processor's cache.
             flush()
         records.append(sample.to_json())
     flush()
@@ -147,9 +142,9 @@ def _cache(encoder: TokenEncoder, shard: Path, tokens: Path, lines: Path, report
 
 @cache
 def imagenet_encoder() -> TokenEncoder:
-    """:data:`ENCODER` by OpenVINO in float32 where it is installed, else by PyTorch.
+    """Load :data:`ENCODER` for OpenVINO in float32 if it is installed, else for PyTorch.
 
-    On one core OpenVINO takes half the time; the two differ in the fifth decimal, and half precision is kept.
+    On one core OpenVINO takes half the time; the two differ in the fifth decimal, and tokens are kept in float16.
     """
     encoder = load_imagenet_lite(variant=ENCODER).eval()
     try:
@@ -174,7 +169,7 @@ class _OpenVinoEncoder:
         example = torch.zeros(1, 3, encoder.resolution, encoder.resolution)
         settings = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "INFERENCE_PRECISION_HINT": "f32"}
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Sizes that tracing makes constants are constants here.
+            warnings.simplefilter("ignore")  # About sizes that tracing makes constant, as they are here.
             converted = openvino.convert_model(encoder, example_input=example)
         self._compiled = openvino_core().compile_model(converted, "CPU", settings)
 

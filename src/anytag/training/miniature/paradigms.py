@@ -1,15 +1,16 @@
-"""One model and one objective for each paradigm, all on the same tokens of the same frozen encoder.
+"""Model and objective of each paradigm, on the tokens of one frozen encoder.
 
-Alignment compares pictures and sentences as wholes (CLIP, Radford et al., 2021). Captioning writes sentences (BLIP's
-decoder, Li et al., 2022). Tagging asks for tags and writes sentences that follow them (Tag2Text, with RAM's textual
-queries, so that hidden tags can be asked for). The supervised head is trained on human labels (ML-Decoder); knowledge
-transfer goes on from the alignment model and ranks tags (MKT, He et al., 2023).
+Alignment compares pictures and sentences (CLIP, Radford et al., 2021). Captioning writes sentences (BLIP's decoder, Li
+et al., 2022). Tagging predicts tags and writes sentences guided by them (Tag2Text, with RAM's textual queries, so that
+hidden tags can be scored). The supervised head is trained on human labels (ML-Decoder); knowledge transfer continues
+from the alignment model and ranks tags (MKT, He et al., 2023).
 """
 
 from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -35,23 +36,22 @@ from anytag.training.lite.captions import caption_pictures
 from anytag.training.miniature.config import MiniatureConfig, Paradigm
 from anytag.training.miniature.data import Hidden, MiniatureData
 
-#: How captions are written: greedily, by both that write any.
 _DECODING = DecodingOptions(num_beams=1, max_length=20, min_length=6)
 
-#: Share of the patches that knowledge transfer averages: MKT takes 18 of 196.
+#: Share of the patches that knowledge transfer averages: MKT uses 18 of 196.
 _BEST_PATCHES = 0.1
 
-#: Tags that guide a caption at the most.
+#: Maximum number of tags that guide a caption.
 _GUIDES = 8
 
 
 class Learner(ABC):
-    """A paradigm: its model, what a step minimizes, and what it says of pictures.
+    """A paradigm: its model, loss and predictions.
 
     Attributes:
-        model: What is trained.
-        batch_size: Pictures a step.
-        rows: Numbers of the training pictures.
+        model: The trained model.
+        batch_size: Pictures per step.
+        rows: Rows of the training pictures.
     """
 
     model: nn.Module
@@ -60,48 +60,40 @@ class Learner(ABC):
 
     @abstractmethod
     def loss(self, rows: NDArray[np.int64], tokens: Tensor, rng: np.random.Generator) -> Tensor:
-        """The loss of some training pictures."""
+        """Compute the loss of training pictures."""
 
     @abstractmethod
     def scores(self, tokens: Tensor, names: str) -> Tensor | None:
-        """Scores ``[B, N]`` of pictures for a set of names (``tags``, ``categories`` or ``world``).
+        """Score pictures for a set of names (``tags``, ``categories`` or ``world``), ``[B, N]``.
 
-        ``None`` where the paradigm cannot score them.
+        ``None`` if the paradigm cannot score them.
         """
 
-    def captions(self, tokens: Tensor) -> list[str] | None:
-        """What it writes of pictures; ``None`` if it writes nothing."""
-        return None
+    def captions(self, tokens: Tensor) -> list[str]:
+        """Caption pictures; empty if the paradigm writes no captions."""
+        return []
 
 
 def make_learner(
     paradigm: Paradigm, data: MiniatureData, hidden: Hidden, seed: int, aligned: nn.Module | None = None
 ) -> Learner:
-    """A fresh learner.
-
-    Args:
-        paradigm: Which.
-        data: Features and annotations.
-        hidden: What the seed hides.
-        seed: Of the initial weights.
-        aligned: The trained alignment model of the seed, for ``transfer``.
-    """
+    """Create an untrained learner; ``transfer`` needs the seed's trained alignment model."""
     torch.manual_seed(seed)
     if paradigm == "alignment":
         return AlignmentLearner(data, hidden)
     if paradigm == "supervised":
         return SupervisedLearner(data)
     if paradigm == "transfer":
-        assert isinstance(aligned, AlignmentModel), "knowledge transfer goes on from the alignment model"
+        assert isinstance(aligned, AlignmentModel), "knowledge transfer continues from the alignment model"
         return TransferLearner(data, hidden, aligned)
-    return WritingLearner(data, hidden, tags=paradigm == "tagging")
+    return CaptionLearner(data, hidden, tags=paradigm == "tagging")
 
 
 class AlignmentModel(nn.Module):
     """Unit vectors of pictures and of sentence embeddings.
 
     Args:
-        width: Of both.
+        width: Width of the unit vectors.
         heads: Attention heads of the pooling.
         tokens: Width of the encoder's tokens.
         texts: Width of sentence embeddings.
@@ -117,68 +109,64 @@ class AlignmentModel(nn.Module):
         self.temperature = nn.Parameter(torch.tensor(0.07))
 
     def pictures(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens ``[B, N, C]`` to the picture's unit vector ``[B, W]`` and its patches' ``[B, N, W]``."""
-        seen = self.norm(self.projection(tokens))
-        whole = seen.mean(1, keepdim=True)
-        memory = self.pool.cross_attention.keys_values(seen, self.heads)
-        whole = self.pool.feed_forward(self.pool.cross_attention(whole, memory, self.heads))
-        return F.normalize(self.picture(whole[:, 0]).float(), dim=-1), F.normalize(self.picture(seen).float(), dim=-1)
+        """Map tokens ``[B, N, C]`` to unit vectors of pictures ``[B, W]`` and of their patches ``[B, N, W]``."""
+        patches = self.norm(self.projection(tokens))
+        whole = patches.mean(1, keepdim=True)
+        memory = self.pool.cross_attention.keys_values(patches, self.heads)
+        whole = self.pool.feed_forward(self.pool.cross_attention(whole, memory, self.heads))[:, 0]
+        return F.normalize(self.picture(whole).float(), dim=-1), F.normalize(self.picture(patches).float(), dim=-1)
 
     def texts(self, embeddings: Tensor) -> Tensor:
-        """Sentence embeddings ``[T, D]`` to unit vectors ``[T, W]``."""
+        """Map sentence embeddings ``[T, D]`` to unit vectors ``[T, W]``."""
         return F.normalize(self.text(embeddings * embeddings.shape[-1] ** 0.5).float(), dim=-1)
 
 
-class _Names:
-    """Prompt embeddings of the three sets of names."""
-
-    def __init__(self, data: MiniatureData):
-        self.of = {
-            "tags": data.prompt_embeddings([tag.name for tag in data.vocabulary]),
-            "world": data.prompt_embeddings(data.world_classes),
-        }
-        self.of["categories"] = self.of["tags"][data.categories]
+def _prompt_embeddings(data: MiniatureData) -> dict[str, Tensor]:
+    tags = data.prompt_embeddings([tag.name for tag in data.vocabulary])
+    return {"tags": tags, "world": data.prompt_embeddings(data.world_classes), "categories": tags[data.categories]}
 
 
 class AlignmentLearner(Learner):
-    """Contrast of pictures and captions within a batch; equal captions are not negatives of each other."""
+    """Contrast of the pictures and captions of a batch; equal captions are not negatives of each other."""
 
     def __init__(self, data: MiniatureData, hidden: Hidden):
         config = data.config
         self.data, self.rows, self.batch_size = data, data.training_rows(hidden), config.contrast_size
         width = data.tokens(self.rows[:1]).shape[-1]
         self.model: AlignmentModel = AlignmentModel(config.width, config.heads, width, data.caption_embeddings.shape[1])
-        self._names: _Names | None = None
+
+    @cached_property
+    def _prompts(self) -> dict[str, Tensor]:
+        return _prompt_embeddings(self.data)
 
     def loss(self, rows: NDArray[np.int64], tokens: Tensor, rng: np.random.Generator) -> Tensor:
-        """Symmetric cross entropy over the batch."""
+        """Symmetric cross-entropy."""
         pictures, _ = self.model.pictures(tokens)
         texts = self.model.texts(self.data.caption_embeddings[torch.from_numpy(rows)])
-        said = np.array([hash(self.data.captions[row]) for row in rows.tolist()])
-        same = torch.from_numpy(said[:, None] == said).float()
+        captions = np.array([hash(self.data.captions[row]) for row in rows.tolist()])
+        same = torch.from_numpy(captions[:, None] == captions).float()
         targets = same / same.sum(1, keepdim=True)
         logits = pictures @ texts.T / self.model.temperature.clamp(0.01, 0.5)
         return (F.cross_entropy(logits, targets) + F.cross_entropy(logits.T, targets)) / 2
 
     def scores(self, tokens: Tensor, names: str) -> Tensor | None:
         """Cosines with the names' prompts."""
-        self._names = self._names or _Names(self.data)
-        return self.model.pictures(tokens)[0] @ self.model.texts(self._names.of[names]).T
+        return self.model.pictures(tokens)[0] @ self.model.texts(self._prompts[names]).T
 
 
 class TransferLearner(Learner):
-    """Goes on from the alignment model: tags of captions are ranked before others, and the picture's vector stays near.
+    """Knowledge transfer from the alignment model (MKT section 3.3).
 
-    A label's score is the mean of its similarity with the whole picture and with the best patches (MKT section 3.3);
-    the loss is MKT's: every true label a margin above every other, and the distance from the teacher's vector.
+    A label's score is the mean of its similarity with the whole picture and with the best patches. The loss ranks every
+    true label a margin above every other, and keeps the picture's vector near the teacher's.
     """
 
     def __init__(self, data: MiniatureData, hidden: Hidden, aligned: AlignmentModel):
         self.data, self.rows, self.batch_size = data, data.training_rows(hidden), data.config.batch_size
         self.model: AlignmentModel = copy.deepcopy(aligned).requires_grad_(True)
         self.teacher = aligned.eval().requires_grad_(False)
-        self.tags = _Tags(data, hidden)
-        self._names = _Names(data)
+        self.tags = _TrainingTags(data, hidden)
+        self._prompts = _prompt_embeddings(data)
 
     def _similarities(self, tokens: Tensor, embeddings: Tensor) -> tuple[Tensor, Tensor]:
         whole, patches = self.model.pictures(tokens)
@@ -190,22 +178,22 @@ class TransferLearner(Learner):
     def loss(self, rows: NDArray[np.int64], tokens: Tensor, rng: np.random.Generator) -> Tensor:
         """Ranking and distillation."""
         ids, targets = self.tags.draw(rows, rng)
-        scores, whole = self._similarities(tokens, self._names.of["tags"][ids])
+        scores, whole = self._similarities(tokens, self._prompts["tags"][ids])
         scores = scores / 0.07
         truth = targets.float()
         gaps = F.relu(1 + scores[:, None] - scores[:, :, None]) * truth[:, :, None] * (1 - truth)[:, None]
         ranking = gaps.sum((1, 2)) / (truth.sum(1) * (1 - truth).sum(1)).clamp(min=1)
         with torch.no_grad():
-            taught, _ = self.teacher.pictures(tokens)
-        return ranking.mean() + (whole - taught).abs().sum(1).mean()
+            target, _ = self.teacher.pictures(tokens)
+        return ranking.mean() + (whole - target).abs().sum(1).mean()
 
     def scores(self, tokens: Tensor, names: str) -> Tensor | None:
         """The mean of both similarities."""
-        return self._similarities(tokens, self._names.of[names])[0]
+        return self._similarities(tokens, self._prompts[names])[0]
 
 
 class SupervisedLearner(Learner):
-    """ML-Decoder on the 18 human categories of the COCO pictures: the one that is trained on human labels."""
+    """ML-Decoder trained on the 18 human categories of the COCO pictures."""
 
     def __init__(self, data: MiniatureData):
         config = data.config
@@ -227,18 +215,18 @@ class SupervisedLearner(Learner):
         return self.model(tokens).float().sigmoid() if names == "categories" else None
 
 
-class WritingLearner(Learner):
-    """Captioning alone, or tagging with captions that follow the tags: the same network, with and without tags."""
+class CaptionLearner(Learner):
+    """Captioning alone, or tagging with captions guided by tags: the same network, with and without tags."""
 
     def __init__(self, data: MiniatureData, hidden: Hidden, tags: bool):
         self.data, self.rows, self.batch_size = data, data.training_rows(hidden), data.config.batch_size
         example = data.tokens(self.rows[:1])
-        self.model: RecognitionModel = _headless(model_config(data.config, example, data))
-        self.tags = _Tags(data, hidden) if tags else None
+        self.model: RecognitionModel = _without_encoder(model_config(data.config, example, data))
+        self.tags = _TrainingTags(data, hidden) if tags else None
         self._words = data.embed(list(data.world_classes)) if tags else None
 
     def loss(self, rows: NDArray[np.int64], tokens: Tensor, rng: np.random.Generator) -> Tensor:
-        """Language modeling; with tags also the asymmetric loss, brought to the same magnitude (Tag2Text)."""
+        """Language modeling; with tags also the asymmetric loss, rescaled to the same magnitude (Tag2Text)."""
         features = self.model.features(tokens)
         tagging: Tensor | None = None
         guides: list[list[int]] = [[] for _ in rows]
@@ -252,9 +240,9 @@ class WritingLearner(Learner):
         lists = pad([self.data.prompts.join(ids, given=False) for ids in guides])
         memory, mask = self.model.fuse(lists, features)
         hidden = self.model.text_decoder(captions[:, :-1], self.model.text_decoder.memory(memory), mask)
-        wanted = captions[:, 1:]
-        counted = wanted != 0
-        caption = language_modeling_loss(self.model.text_decoder.logits(hidden[counted]).float(), wanted[counted])
+        next_tokens = captions[:, 1:]
+        mask = next_tokens != 0
+        caption = language_modeling_loss(self.model.text_decoder.logits(hidden[mask]).float(), next_tokens[mask])
         return caption if tagging is None else caption + rescaled(tagging, caption)
 
     def scores(self, tokens: Tensor, names: str) -> Tensor | None:
@@ -267,8 +255,8 @@ class WritingLearner(Learner):
         queries = self.model.label_queries(embeddings[names], None)
         return self.model.recognition_decoder(self.model.features(tokens), queries).float().sigmoid()
 
-    def captions(self, tokens: Tensor) -> list[str] | None:
-        """Captions, guided by the surest tags where there are tags."""
+    def captions(self, tokens: Tensor) -> list[str]:
+        """Captions, guided by the best tags where there are tags."""
         features = self.model.features(tokens).float()
         guides: list[list[int]] = [[] for _ in features]
         if self.tags is not None:
@@ -284,26 +272,26 @@ class WritingLearner(Learner):
         return caption_pictures(self.model, features, lists, self.data.tokenizer, _DECODING)
 
 
-class _Tags:
-    """Tags of training pictures without the hidden ones, and which of them a step asks for."""
+class _TrainingTags:
+    """Tags of training pictures, without the hidden ones."""
 
     def __init__(self, data: MiniatureData, hidden: Hidden):
         self.hidden = torch.from_numpy(hidden.tags)
-        kept_from = set(hidden.tags.tolist())
-        self.of = [np.array([t for t in ids.tolist() if t not in kept_from], np.int64) for ids in data.train_tags]
-        self.known = np.array([t for t in range(len(data.vocabulary)) if t not in kept_from], np.int64)
+        left_out = set(hidden.tags.tolist())
+        self.of = [np.array([t for t in ids.tolist() if t not in left_out], np.int64) for ids in data.train_tags]
+        self.known = np.array([t for t in range(len(data.vocabulary)) if t not in left_out], np.int64)
         self.negatives, self._data = data.config.negatives, data
 
     def draw(self, rows: NDArray[np.int64], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """The tags that a step asks for ``[T]``, and which are true ``[B, T]``."""
+        """Sample the tags to score in a step ``[T]``, and return which are true ``[B, T]``."""
         positives = np.unique(np.concatenate([self.of[row] for row in rows.tolist()]))
-        drawn = rng.choice(self.known, min(self.negatives, len(self.known)), replace=False)
-        ids = np.union1d(positives, drawn).astype(np.int64)
+        negatives = rng.choice(self.known, min(self.negatives, len(self.known)), replace=False)
+        ids = np.union1d(positives, negatives).astype(np.int64)
         targets = np.stack([np.isin(ids, self.of[row]) for row in rows.tolist()])
         return torch.from_numpy(ids), torch.from_numpy(targets)
 
     def guide(self, row: int, rng: np.random.Generator) -> list[int]:
-        """Some of the tags of a picture, in any order, as a recognizer would find them: most, and one that is wrong."""
+        """Sample tags of a picture as a recognizer would predict them: most of the true ones, and a wrong one."""
         own = self._data.prompts.leaves(self.of[row].tolist())
         kept = [tag for tag in own if rng.random() < 0.7]
         if rng.random() < 0.5:
@@ -312,15 +300,14 @@ class _Tags:
         return kept[:_GUIDES]
 
 
-def _headless(config: ModelConfig) -> RecognitionModel:
-    """The network without its image encoder: its tokens are cached."""
+def _without_encoder(config: ModelConfig) -> RecognitionModel:
     model = RecognitionModel(config)
     model.image_encoder = nn.Identity()
     return model
 
 
 def model_config(config: MiniatureConfig, example: Tensor, data: MiniatureData) -> ModelConfig:
-    """Sizes of the network that writes."""
+    """Return the config of the captioning network."""
     return ModelConfig(
         name="miniature",
         width=config.width,

@@ -1,4 +1,4 @@
-"""One run of the miniature: train on as many pictures as the budget allows, then score the judged ones."""
+"""One run of the miniature: train a paradigm on the budget of pictures, then score the evaluation pictures."""
 
 from __future__ import annotations
 
@@ -20,26 +20,25 @@ from anytag.foundations.report import Report
 from anytag.training.engine.config import LoopConfig, LoopStage
 from anytag.training.engine.distributed import Share
 from anytag.training.engine.loop import TrainingLoop
-from anytag.training.miniature.config import MiniatureConfig, Paradigm
+from anytag.training.miniature.config import Paradigm
 from anytag.training.miniature.data import MiniatureData
 from anytag.training.miniature.features import Features
 from anytag.training.miniature.paradigms import Learner, make_learner
 
-#: A run is kept, and says where it is, every so many steps.
+#: Steps between checkpoints and log lines.
 _KEEP_EVERY = 100
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run says of the pictures that thresholds are fitted on, and of those that are judged.
+    """Predictions of a run.
 
     Attributes:
-        scores: By set of pictures (``choose``, ``judged``, ``world``) and of names; missing where there are none.
-        captions: Of the judged pictures; empty if the paradigm writes nothing.
-        steps: Steps of training.
-        seconds: Processor seconds of the sitting that ended training; they say little on a machine that does other
-            things, too.
-        parameters: Weights that were trained.
+        scores: By set of pictures (``choose``, ``judged``, ``world``) and of names, as far as there are any.
+        captions: Captions of the judged pictures; empty if the paradigm writes none.
+        steps: Training steps.
+        seconds: Processor seconds of the process that finished training; not meaningful on a busy machine.
+        parameters: Number of trained weights.
     """
 
     scores: dict[str, NDArray[np.float32]]
@@ -53,7 +52,7 @@ class _Stage(LoopStage):
     """The only stage of a run."""
 
     def course(self, steps_per_epoch: int, steps: int) -> Callable[[int], float]:
-        """Up over a twentieth of the steps, then down a cosine."""
+        """Linear warm-up over a twentieth of the steps, then cosine decay."""
         warm = max(1, steps // 20)
 
         def factor(step: int) -> float:
@@ -76,23 +75,13 @@ def _rows(learner: Learner, seed: int, step: int) -> NDArray[np.int64]:
 
 
 def train(
-    learner: Learner,
-    config: MiniatureConfig,
-    data: MiniatureData,
-    *,
-    seed: int,
-    steps: int,
-    folder: Path,
-    report: Report = print,
+    learner: Learner, data: MiniatureData, *, seed: int, steps: int, folder: Path, report: Report = print
 ) -> float:
-    """Train, or go on where an earlier sitting was stopped.
-
-    Returns:
-        Processor seconds of this sitting.
-    """
+    """Train, or continue an interrupted training; return the processor seconds of this call."""
+    config = data.config
 
     def step(model: nn.Module, number: int, stage: LoopStage, share: Share) -> tuple[Tensor, dict[str, float]]:
-        # Everything random follows from seed and step, so that a resumed run goes on exactly.
+        # All random numbers depend on seed and step only, so that a resumed run continues exactly.
         rows = _rows(learner, seed, number)
         rng = np.random.default_rng((seed, 2, number))
         torch.manual_seed(seed * 1_000_003 + number)
@@ -137,55 +126,49 @@ def train(
 def judge(
     learner: Learner, data: MiniatureData, size: int = 64
 ) -> tuple[dict[str, NDArray[np.float32]], dict[str, list[str]]]:
-    """Scores and captions of every set of pictures; see :class:`Outcome`."""
+    """Predict scores and captions of every set of pictures; see :class:`Outcome`."""
     learner.model.eval()
     sets: dict[str, Features] = {"choose": data.choose, "judged": data.judged, "world": data.world_judged}
     scores: dict[str, NDArray[np.float32]] = {}
-    captions: dict[str, list[str]] = {}
+    captions: list[str] = []
     for which, features in sets.items():
-        wanted = ("world",) if which == "world" else ("categories", "tags")
-        parts: dict[str, list[NDArray[np.float32]]] = {name: [] for name in wanted}
-        written: list[str] = []
+        parts: dict[str, list[NDArray[np.float32]]] = {}
         for start in range(0, len(features), size):
-            rows = np.arange(start, min(start + size, len(features)))
-            tokens = features.tokens(rows)
-            for name in wanted:
-                found = learner.scores(tokens, name)
-                if found is not None:
-                    parts[name].append(found.numpy().astype(np.float32))
-            written += (learner.captions(tokens) or []) if which == "judged" else []
-        scores |= {f"{which}.{name}": np.concatenate(rows_) for name, rows_ in parts.items() if rows_}
-        if written:
-            captions[which] = written
-    return scores, captions
+            tokens = features.tokens(np.arange(start, min(start + size, len(features))))
+            for name in ("world",) if which == "world" else ("categories", "tags"):
+                predicted = learner.scores(tokens, name)
+                if predicted is not None:
+                    parts.setdefault(f"{which}.{name}", []).append(predicted.numpy().astype(np.float32))
+            if which == "judged":
+                captions += learner.captions(tokens)
+        scores |= {name: np.concatenate(part) for name, part in parts.items()}
+    return scores, {"judged": captions} if captions else {}
 
 
-def outcome(
-    paradigm: Paradigm, seed: int, config: MiniatureConfig, data: MiniatureData, runs: Path, report: Report = print
-) -> Outcome:
-    """Train and judge a run, or read what an earlier call left."""
+def outcome(paradigm: Paradigm, seed: int, data: MiniatureData, runs: Path, report: Report = print) -> Outcome:
+    """Train and evaluate a run, or read the results of an earlier call."""
     folder = runs / f"{paradigm}-{seed}"
-    scores_file, said = folder / "scores.npz", folder / "outcome.json"
-    if not (scores_file.exists() and said.exists()):
+    scores_file, record_file = folder / "scores.npz", folder / "outcome.json"
+    if not (scores_file.exists() and record_file.exists()):
         hidden = data.hidden(seed)
         aligned = _aligned(seed, data, runs) if paradigm == "transfer" else None
         learner = make_learner(paradigm, data, hidden, seed, aligned)
-        steps = math.ceil(config.budget / _batch_size(learner))
+        steps = math.ceil(data.config.budget / _batch_size(learner))
         parameters = sum(p.numel() for p in learner.model.parameters() if p.requires_grad)
-        seconds = train(learner, config, data, seed=seed, steps=steps, folder=folder, report=report)
+        seconds = train(learner, data, seed=seed, steps=steps, folder=folder, report=report)
         scores, captions = judge(learner, data)
         with whole_file(scores_file) as part, part.open("wb") as handle:
             np.savez(handle, **scores)  # type: ignore[arg-type]
         record = {"captions": captions, "steps": steps, "seconds": seconds, "parameters": parameters}
-        write_text(said, json.dumps(record, ensure_ascii=False))
+        write_text(record_file, json.dumps(record, ensure_ascii=False))
         report(f"{folder.name}: judged")
-    record = json.loads(said.read_text(encoding="utf-8"))
+    record = json.loads(record_file.read_text(encoding="utf-8"))
     with np.load(scores_file) as file:
         return Outcome(scores={name: file[name] for name in file.files}, **record)
 
 
 def _aligned(seed: int, data: MiniatureData, runs: Path) -> nn.Module:
-    """The alignment model of a seed, as trained."""
+    """Load the trained alignment model of a seed."""
     learner = make_learner("alignment", data, data.hidden(seed), seed)
     state = torch.load(runs / f"alignment-{seed}" / "checkpoint.pt", weights_only=True)
     learner.model.load_state_dict(state["model"])

@@ -1,9 +1,9 @@
-"""The papers' two tables in miniature: train every paradigm for every seed, judge once, and write both tables."""
+"""The papers' two tables in miniature: train and evaluate every paradigm for every seed, and write both tables."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from anytag.training.miniature.data import Hidden, MiniatureData
 from anytag.training.miniature.features import TokenEncoder
 from anytag.training.miniature.run import Outcome, outcome
 
-#: Judged pictures that a tag must be true of to be scored.
+#: Minimum number of positives of a scored tag.
 _LEAST = 5
 
 #: Rows of the first table, in the papers' order.
@@ -44,7 +44,7 @@ MAP_ROWS = (
     ("tagging", "Tagging (Tag2Text-style)"),
 )
 
-#: Columns of both, and of the captions.
+#: Columns of both.
 SET_COLUMNS = (("categories", "COCO, 18 human categories"), ("tags", "COCO, tags of captions"))
 MAP_COLUMNS = (
     ("categories", "COCO, 18 human categories"),
@@ -57,13 +57,13 @@ MAP_COLUMNS = (
 
 @dataclass(frozen=True)
 class SeedFigures:
-    """What one seed gives.
+    """Figures of one seed.
 
     Attributes:
-        sets: By row and column of the first table: precision, recall, F1.
-        maps: By row and column of the second: mean average precision.
-        chance: By column of the second: the mean share of positives, which is what guessing gives.
-        captions: By paradigm that writes: CIDEr-D and BLEU-4 against one human caption.
+        sets: F1, precision and recall by row and column of the first table.
+        maps: Mean average precision by row and column of the second.
+        chance: Mean share of positives by column of the second: the result of guessing.
+        captions: CIDEr-D and BLEU-4 against one human caption, by paradigm.
     """
 
     sets: dict[str, dict[str, tuple[float, float, float]]]
@@ -76,16 +76,16 @@ def _triple(figures: SetFigures) -> tuple[float, float, float]:
     return figures.f1, figures.precision, figures.recall
 
 
-class _Judge:
-    """Truth and columns of one seed."""
+class _Evaluator:
+    """Annotations and columns of one seed."""
 
     def __init__(self, data: MiniatureData, hidden: Hidden):
         self.data = data
         self.truth = {
             "choose.categories": data.category_truth(data.choose),
             "judged.categories": data.category_truth(data.judged),
-            "choose.tags": data.truth(data.choose),
-            "judged.tags": data.truth(data.judged),
+            "choose.tags": data.tag_table([record["captions"][0] for record in data.choose.records]),
+            "judged.tags": data.tag_table([record["captions"][0] for record in data.judged.records]),
         }
         self.world, self.known = data.world_truth(data.world_judged)
         support = self.truth["judged.tags"].sum(0)
@@ -96,8 +96,8 @@ class _Judge:
         self.world_seen, self.world_hidden = np.flatnonzero(~left_out), np.flatnonzero(left_out)
 
     def sets(self, scores: Mapping[str, NDArray[np.float32]]) -> dict[str, tuple[float, float, float]]:
-        """F1, precision, recall at the threshold that is best on the pictures for choosing."""
-        found = {}
+        """Compute F1, precision and recall at the threshold that is best on the validation pictures."""
+        figures = {}
         for name, _ in SET_COLUMNS:
             if f"judged.{name}" not in scores:
                 continue
@@ -106,86 +106,71 @@ class _Judge:
                 scores[f"choose.{name}"][:, columns], self.truth[f"choose.{name}"][:, columns], "validation"
             )
             ranked = RankedScores(scores[f"judged.{name}"][:, columns], self.truth[f"judged.{name}"][:, columns])
-            found[name] = _triple(set_figures(ranked.counts(limit.values)))
-        return found
+            figures[name] = _triple(set_figures(ranked.counts(limit.values)))
+        return figures
 
-    def said(self, captions: Sequence[str]) -> dict[str, tuple[float, float, float]]:
-        """The same of captions, which need no threshold: what they name is found."""
-        vocabulary = self.data.vocabulary
-        categories = CategoryParser(CATEGORIES, vocabulary=vocabulary)(captions)
-        tags = np.zeros_like(self.truth["judged.tags"])
-        for row, ids in zip(tags, self.data.tags(captions), strict=True):
-            row[ids] = True
+    def caption_sets(self, captions: Sequence[str]) -> dict[str, tuple[float, float, float]]:
+        """Compute the same for captions, which need no threshold."""
+        named = {
+            "categories": (
+                CategoryParser(CATEGORIES, vocabulary=self.data.vocabulary)(captions),
+                self.truth["judged.categories"],
+            ),
+            "tags": (self.data.tag_table(captions)[:, self.seen], self.truth["judged.tags"][:, self.seen]),
+        }
         return {
             name: _triple(set_figures(RankedScores(table.astype(np.float32), truth).counts(0.5)))
-            for name, table, truth in (
-                ("categories", categories, self.truth["judged.categories"]),
-                ("tags", tags[:, self.seen], self.truth["judged.tags"][:, self.seen]),
-            )
+            for name, (table, truth) in named.items()
         }
+
+    def _columns(self) -> Iterator[tuple[str, str, NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_]]]:
+        """Yield each column of the second table: name, scores, classes, annotations, and which pairs are known."""
+        categories, tags = self.truth["judged.categories"], self.truth["judged.tags"]
+        yield "categories", "judged.categories", np.arange(len(CATEGORIES)), categories, np.ones_like(categories)
+        for name, columns in (("seen", self.seen), ("hidden", self.hidden)):
+            yield name, "judged.tags", columns, tags[:, columns], np.ones_like(tags[:, columns])
+        for name, columns in (("world-seen", self.world_seen), ("world-hidden", self.world_hidden)):
+            yield name, "world.world", columns, self.world[:, columns], self.known[:, columns]
 
     def maps(self, scores: Mapping[str, NDArray[np.float32]]) -> dict[str, float]:
-        """Mean average precision by column."""
-        found = {}
-        if "judged.categories" in scores:
-            found["categories"] = _map(scores["judged.categories"], self.truth["judged.categories"])
-        if "judged.tags" in scores:
-            for name, columns in (("seen", self.seen), ("hidden", self.hidden)):
-                if len(columns):
-                    found[name] = _map(scores["judged.tags"][:, columns], self.truth["judged.tags"][:, columns])
-        if "world.world" in scores:
-            for name, columns in (("world-seen", self.world_seen), ("world-hidden", self.world_hidden)):
-                if self.world[:, columns].any():
-                    found[name] = _map(
-                        scores["world.world"][:, columns], self.world[:, columns], self.known[:, columns]
-                    )
-        return found
+        """Compute mean average precision by column."""
+        figures = {}
+        for name, key, columns, truth, known in self._columns():
+            if key in scores and truth.any():
+                names = [str(column) for column in columns]
+                figures[name] = tagging_figures(scores[key][:, columns], truth, names, known=known)[0].map_distinct
+        return figures
 
     def chance(self) -> dict[str, float]:
-        """What scores that know nothing give: the mean share of positives."""
-
-        def share(truth: NDArray[np.bool_], known: NDArray[np.bool_] | None = None) -> float:
-            judged = np.ones_like(truth) if known is None else known
+        """Compute the mean share of positives by column."""
+        shares = {}
+        for name, _, _, truth, known in self._columns():
             kept = truth.any(0)
-            return float((truth.sum(0)[kept] / np.maximum(judged.sum(0)[kept], 1)).mean()) if kept.any() else 0.0
-
-        tags = self.truth["judged.tags"]
-        return {
-            "categories": share(self.truth["judged.categories"]),
-            "seen": share(tags[:, self.seen]),
-            "hidden": share(tags[:, self.hidden]),
-            "world-seen": share(self.world[:, self.world_seen], self.known[:, self.world_seen]),
-            "world-hidden": share(self.world[:, self.world_hidden], self.known[:, self.world_hidden]),
-        }
-
-
-def _map(scores: NDArray[np.float32], truth: NDArray[np.bool_], known: NDArray[np.bool_] | None = None) -> float:
-    names = [str(column) for column in range(scores.shape[1])]
-    return tagging_figures(scores, truth, names, known=known)[0].map_distinct
+            share = truth.sum(0)[kept] / np.maximum(known.sum(0)[kept], 1)
+            shares[name] = float(share.mean()) if kept.any() else 0.0
+        return shares
 
 
 def seed_figures(data: MiniatureData, hidden: Hidden, outcomes: Mapping[str, Outcome]) -> SeedFigures:
-    """Both tables of one seed, from whatever paradigms have run."""
-    judge = _Judge(data, hidden)
+    """Compute both tables of one seed."""
+    evaluator = _Evaluator(data, hidden)
     sets: dict[str, dict[str, tuple[float, float, float]]] = {}
     maps: dict[str, dict[str, float]] = {}
     captions = {}
-    for paradigm, found in outcomes.items():
-        if found.scores:
-            maps[paradigm] = judge.maps(found.scores)
+    for paradigm, predicted in outcomes.items():
+        if predicted.scores:
+            maps[paradigm] = evaluator.maps(predicted.scores)
         if paradigm in ("alignment", "tagging"):
-            sets[paradigm] = judge.sets(found.scores)
+            sets[paradigm] = evaluator.sets(predicted.scores)
         if paradigm == "alignment":
-            flat = {name: standardized(values) for name, values in found.scores.items()}
-            sets["alignment-standardized"], maps["alignment-standardized"] = judge.sets(flat), judge.maps(flat)
-        if "judged" in found.captions:
-            sets["captioning" if paradigm == "captioning" else f"{paradigm}-captions"] = judge.said(
-                found.captions["judged"]
-            )
-            references = [list(record["captions"]) for record in data.judged.records]
-            scored = score_captions(found.captions["judged"], references)
+            flat = {name: standardized(values) for name, values in predicted.scores.items()}
+            sets["alignment-standardized"], maps["alignment-standardized"] = evaluator.sets(flat), evaluator.maps(flat)
+        if written := predicted.captions.get("judged"):
+            row = "captioning" if paradigm == "captioning" else f"{paradigm}-captions"
+            sets[row] = evaluator.caption_sets(written)
+            scored = score_captions(written, [list(record["captions"]) for record in data.judged.records])
             captions[paradigm] = (scored.cider, scored.bleu[3])
-    return SeedFigures(sets, maps, judge.chance(), captions)
+    return SeedFigures(sets, maps, evaluator.chance(), captions)
 
 
 def run_suite(
@@ -195,19 +180,19 @@ def run_suite(
     report: Report = print,
     encoder: TokenEncoder | None = None,
 ) -> dict[int, SeedFigures]:
-    """Train and judge what is missing; the tables are written anew after every seed.
+    """Train and evaluate all runs; the tables are updated after every seed.
 
-    A second call goes on where the first was stopped.
+    A second call continues where the first was interrupted.
 
     Args:
-        config: The protocol; it is kept, and a folder of another one is refused.
-        data_folder: Holds ``coco20k``, ``coco_report`` and ``world``.
-        folder: For caches, runs, ``tables.md`` and ``results.json``.
+        config: The protocol, which must match that of earlier runs in the folder.
+        data_folder: Folder with ``coco20k``, ``coco_report`` and ``world``.
+        folder: Folder for caches, runs, ``tables.md`` and ``results.json``.
         report: Receives progress.
-        encoder: Makes tokens of pictures; ``None``: the ImageNet encoder.
+        encoder: Encodes pictures; ``None``: the ImageNet encoder.
 
     Raises:
-        UsageError: If the folder holds runs of another protocol, or the data are not there.
+        UsageError: If the folder contains runs of another protocol, or the data are missing.
     """
     folder.mkdir(parents=True, exist_ok=True)
     _keep_protocol(config, folder / "protocol.json")
@@ -217,12 +202,9 @@ def run_suite(
     for seed in config.seeds:
         outcomes: dict[str, Outcome] = {}
         for paradigm in PARADIGMS:
-            found = outcomes[paradigm] = outcome(paradigm, seed, config, data, folder / "runs", report)
-            runs[f"{paradigm}-{seed}"] = {
-                "steps": found.steps,
-                "seconds": round(found.seconds, 1),
-                "parameters": found.parameters,
-            }
+            run = outcomes[paradigm] = outcome(paradigm, seed, data, folder / "runs", report)
+            seconds = round(run.seconds, 1)
+            runs[f"{paradigm}-{seed}"] = {"steps": run.steps, "seconds": seconds, "parameters": run.parameters}
         figures[seed] = seed_figures(data, data.hidden(seed), outcomes)
         record = {
             "protocol": config.model_dump(),
@@ -238,7 +220,7 @@ def run_suite(
 
 
 def _keep_protocol(config: MiniatureConfig, file: Path) -> None:
-    """Write the protocol beside its runs; runs of another one would be taken for its own."""
+    """Write the protocol beside its runs, or check that it matches."""
     now = config.model_dump(mode="json")
     if file.exists():
         try:
@@ -252,39 +234,41 @@ def _keep_protocol(config: MiniatureConfig, file: Path) -> None:
 
 
 def _cell(values: Sequence[float]) -> str:
+    if not values:
+        return "✗"
     mean = 100 * float(np.mean(values))
     return f"{mean:.1f}" if len(values) < 2 else f"{mean:.1f} ± {100 * float(np.std(values, ddof=1)):.1f}"
 
 
 def markdown(figures: Mapping[int, SeedFigures]) -> str:
-    """Both tables in the papers' layout, means and deviations over seeds, in per cent; ✗ where a row has no figure."""
+    """Format both tables in the papers' layout: means and deviations over seeds, in per cent."""
     seeds = list(figures.values())
-    lines = [
-        "| Evaluation paradigm | " + " | ".join(f"{title}: F1 | P | R" for _, title in SET_COLUMNS) + " |",
-        "|---|" + "---|" * 3 * len(SET_COLUMNS),
-    ]
+    sets = []
     for row, title in SET_ROWS:
-        cells = []
+        cells = [title]
         for column, _ in SET_COLUMNS:
-            found = [seed.sets[row][column] for seed in seeds if column in seed.sets.get(row, {})]
-            cells += [_cell([triple[place] for triple in found]) if found else "✗" for place in range(3)]
-        lines.append(f"| {title} | " + " | ".join(cells) + " |")
-    lines += [
-        "",
-        "| Method (mean average precision) | " + " | ".join(title for _, title in MAP_COLUMNS) + " |",
-        "|---|" + "---|" * len(MAP_COLUMNS),
-    ]
+            triples = [seed.sets[row][column] for seed in seeds if column in seed.sets.get(row, {})]
+            cells += [_cell([triple[place] for triple in triples]) for place in range(3)]
+        sets.append(cells)
+    maps = []
     for row, title in MAP_ROWS:
-        cells = []
-        for column, _ in MAP_COLUMNS:
-            values = [seed.maps[row][column] for seed in seeds if column in seed.maps.get(row, {})]
-            cells.append(_cell(values) if values else "✗")
-        lines.append(f"| {title} | " + " | ".join(cells) + " |")
-    chance = [_cell([seed.chance[column] for seed in seeds]) for column, _ in MAP_COLUMNS]
-    lines.append("| Chance | " + " | ".join(chance) + " |")
-    lines += ["", "| Captions of the judged pictures, one human reference | CIDEr-D | BLEU-4 |", "|---|---|---|"]
+        values = [[s.maps[row][column] for s in seeds if column in s.maps.get(row, {})] for column, _ in MAP_COLUMNS]
+        maps.append([title, *map(_cell, values)])
+    maps.append(["Chance", *(_cell([seed.chance[column] for seed in seeds]) for column, _ in MAP_COLUMNS)])
+    captions = []
     for paradigm, title in (("captioning", "Captioning (BLIP-style)"), ("tagging", "Guided by tags (Tag2Text-style)")):
-        found_ = [seed.captions[paradigm] for seed in seeds if paradigm in seed.captions]
-        if found_:
-            lines.append(f"| {title} | {_cell([c for c, _ in found_])} | {_cell([b for _, b in found_])} |")
-    return "\n".join(lines) + "\n"
+        if scores := [seed.captions[paradigm] for seed in seeds if paradigm in seed.captions]:
+            captions.append([title, _cell([cider for cider, _ in scores]), _cell([bleu for _, bleu in scores])])
+    set_titles = [name for _, title in SET_COLUMNS for name in (f"{title}: F1", "P", "R")]
+    map_titles = [title for _, title in MAP_COLUMNS]
+    tables = (
+        _table(["Evaluation paradigm", *set_titles], sets),
+        _table(["Method (mean average precision)", *map_titles], maps),
+        _table(["Captions of the judged pictures, one human reference", "CIDEr-D", "BLEU-4"], captions),
+    )
+    return "\n\n".join(tables) + "\n"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(cells) + " |" for cells in (head, *rows)]
+    return "\n".join([lines[0], "|---" * len(head) + "|", *lines[1:]])
