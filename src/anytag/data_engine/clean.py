@@ -30,10 +30,6 @@ class ClustersStep(Step):
 
     It contains ``tags`` ``[t]`` with ``cuts`` ``[t]``, the distance from which a region is an outlier, and ``sizes``
     ``[t]``, their regions; ``centers`` ``[c, W]`` with ``owners`` ``[c]``, the tag of each.
-
-    Attributes:
-        regions: The step that found the regions.
-        config: How to cluster.
     """
 
     name: ClassVar[str] = "cluster regions"
@@ -129,12 +125,7 @@ def as_points(features: npt.NDArray[Any], normalize: bool) -> Rows:
 
 
 def fit_tag(points: Rows, config: CleaningConfig, tag: int) -> tuple[Rows, float]:
-    """Cluster a tag's regions.
-
-    Args:
-        points: ``[n, W]``.
-        config: How to cluster.
-        tag: The tag's id, which seeds the clustering, so that tags do not affect each other.
+    """Cluster a tag's regions ``[n, W]``, seeded by its id, so that tags do not affect each other.
 
     Returns:
         Centers ``[k, W]``, and the distance from the nearest center beyond which a region is an outlier.
@@ -147,13 +138,7 @@ def fit_tag(points: Rows, config: CleaningConfig, tag: int) -> tuple[Rows, float
 
 @dataclass(frozen=True)
 class RemovalStep(PartsStep):
-    """Remove tags: the parts of a clean manifest. Nothing is ever added.
-
-    Attributes:
-        clusters: The step that clustered the regions.
-        config: Which tags to remove.
-        format: Format of the parts.
-    """
+    """Remove tags: the parts of a clean manifest. Nothing is ever added."""
 
     name: ClassVar[str] = "remove tags"
 

@@ -9,16 +9,9 @@ Points = npt.NDArray[np.float64]
 
 
 def distances(points: Points, centers: Points) -> npt.NDArray[np.float64]:
-    """Return the Euclidean distance of each point from each center.
+    """Return the Euclidean distances ``[n, k]`` of points ``[n, d]`` from centers ``[k, d]``.
 
     Rows are computed separately, so that a point's distance does not depend on other points.
-
-    Args:
-        points: ``[n, d]``.
-        centers: ``[k, d]``.
-
-    Returns:
-        ``[n, k]``.
     """
     apart = np.empty((len(points), len(centers)))
     for number, center in enumerate(centers):

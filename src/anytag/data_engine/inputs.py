@@ -25,8 +25,6 @@ class CaptionLines(SampleSource):
 
     Args:
         paths: Plain or gzip, in UTF-8; invalid bytes are replaced. They are read once to count lines.
-        captions_per_picture: Lines per picture.
-        lines_per_part: Lines per part.
 
     Raises:
         UsageError: If a file cannot be read.
@@ -132,16 +130,11 @@ def open_input(paths: Sequence[str], captions_per_picture: int = 1) -> SampleSou
 
 
 def digest_part(source: SampleSource, part: int, known: Sequence[Digest] = ()) -> list[Digest]:
-    """Hash a part of a source, to notice changes.
+    """Hash a part of a source, to notice changes; unchanged files among ``known`` digests are not read again.
 
     Shards, tables, lists and caption files, with the pictures in them, are identified by their content; pictures in
     folders by size and modification time. Pictures that a table names are not checked, and shards on the web are
     identified by their addresses.
-
-    Args:
-        source: Any source.
-        part: The part.
-        known: Digests of an earlier run; unchanged files are not read again.
     """
     if isinstance(source, JoinedSources):
         return digest_part(*source.place(part), known)

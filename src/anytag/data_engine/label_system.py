@@ -42,9 +42,7 @@ def build_label_system(
 ) -> tuple[TagVocabulary, Counter[str]]:
     """Choose tags by frequency, merge their names, and assign their kinds.
 
-    Args:
-        pictures: Returns, for every picture, the tags of all its captions; called more than once.
-        config: Sizes.
+    ``pictures``, called more than once, returns for every picture the tags of all its captions.
 
     Returns:
         The vocabulary, ids by falling support; and counts: ``names`` in the captions, ``names_kept``, ``labels`` (those

@@ -41,9 +41,6 @@ class ManifestCaption:
     """A caption.
 
     Attributes:
-        text: The caption, unchanged.
-        source: Who wrote it.
-        model: The model that generated it.
         tags: Ids of the tags that it names, ascending, without implied ones (the papers' ``parse_label_id``).
     """
 
@@ -55,12 +52,9 @@ class ManifestCaption:
 
 @dataclass(frozen=True, slots=True)
 class ManifestTag:
-    """A tag from one source.
+    """A tag of the manifest's vocabulary, from one source.
 
     Attributes:
-        id: In the manifest's vocabulary.
-        name: Its name in the vocabulary.
-        kind: Its kind in the vocabulary.
         source: Its source; a tag from several sources is listed once for each.
         score: A model's score in [0, 1].
     """
@@ -77,8 +71,6 @@ class RemovedTag:
     """A removed tag.
 
     Attributes:
-        tag: The tag.
-        reason: Why it was removed.
         value: The deciding value: the region's distance from the tag's nearest center, or its score.
     """
 
@@ -89,15 +81,13 @@ class RemovedTag:
 
 @dataclass(frozen=True, slots=True)
 class PictureRecord:
-    """One picture.
+    """One picture of the source, with the source's id.
 
     Attributes:
-        id: As in the source.
         place: The picture's place, for messages (``shard.tar:000012.jpg``).
         row: Its index in the source's part; part and row identify the picture.
         captions: Human ones first.
         tags: By id, then source.
-        removed: Tags that cleaning removed.
     """
 
     id: str
@@ -154,10 +144,7 @@ class Manifest:
     """A complete manifest.
 
     Attributes:
-        folder: Its folder.
         source: The identity of the source of its pictures.
-        parts: Number of parts.
-        format: Format of the parts.
     """
 
     folder: Path

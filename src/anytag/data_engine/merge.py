@@ -22,10 +22,6 @@ class MergeStep(PartsStep):
 
     Merging is idempotent, and the order of manifests matters only for that of captions.
 
-    Attributes:
-        manifests: One or more, with the same vocabulary.
-        format: Format of the parts.
-
     Raises:
         UsageError: If the manifests do not belong together.
     """

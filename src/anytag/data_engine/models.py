@@ -59,13 +59,7 @@ def model_name(model: ModelSpec) -> str:
 
 @dataclass(frozen=True)
 class PicturesStep(Step):
-    """A step in which a model sees the pictures of a manifest; a unit is a part.
-
-    Attributes:
-        manifest: The manifest.
-        source: Its pictures.
-        model: The model.
-    """
+    """A step in which a model sees the pictures of a manifest; a unit is a part."""
 
     folder: Path
     manifest: Manifest

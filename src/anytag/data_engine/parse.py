@@ -29,12 +29,7 @@ from anytag.model.vocabulary import TagVocabulary
 
 @dataclass(frozen=True)
 class NamesStep(Step):
-    """Parse captions to names of tags: ``names-00000.jsonl``, with the captions.
-
-    Attributes:
-        source: The captions.
-        parser: The parser to use.
-    """
+    """Parse captions to names of tags: ``names-00000.jsonl``, with the captions."""
 
     name: ClassVar[str] = "parse captions"
     noun: ClassVar[str] = "names"
@@ -77,12 +72,7 @@ class NamesStep(Step):
 
 @dataclass(frozen=True)
 class LabelsStep(Step):
-    """Build a vocabulary from the names in all parts: one unit, ``vocabulary.json``.
-
-    Attributes:
-        names: The parsing step.
-        config: Sizes.
-    """
+    """Build a vocabulary from the names in all parts: one unit, ``vocabulary.json``."""
 
     name: ClassVar[str] = "make label system"
     noun: ClassVar[str] = "vocabulary"
@@ -118,13 +108,7 @@ class LabelsStep(Step):
 
 @dataclass(frozen=True)
 class IdsStep(PartsStep):
-    """Map names to ids: the parts of a manifest.
-
-    Attributes:
-        names: The parsing step.
-        vocabulary: The vocabulary's file.
-        format: Format of the parts.
-    """
+    """Map names to ids: the parts of a manifest."""
 
     name: ClassVar[str] = "map tags"
 

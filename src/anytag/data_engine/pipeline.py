@@ -38,10 +38,7 @@ class Engine:
     Args:
         work: The folder, created if missing.
         executor: Performs the work; ``None``: this process.
-        progress: Called after every unit.
-        format: Format of the manifests' parts.
         bad_share: Share of pictures that may fail before a step stops.
-        redo: Repeat finished work.
     """
 
     def __init__(
@@ -63,12 +60,7 @@ class Engine:
     def check(
         self, model: ModelSpec, generating: GenerateConfig | None = None, cleaning: CleaningConfig | None = None
     ) -> None:
-        """Check now what steps would otherwise only notice hours later.
-
-        Args:
-            model: Generates and cleans.
-            generating: Settings of generation, if any.
-            cleaning: Settings of cleaning, if any.
+        """Check now what generating and cleaning would otherwise only notice hours later.
 
         Raises:
             ModelError: If there is no such model, it should write captions but has no captioner, or a detector's
@@ -93,10 +85,7 @@ class Engine:
     ) -> StepReport:
         """Parse captions to tags, and map them to the ids of a vocabulary: makes ``parsed``.
 
-        Args:
-            source: Pictures with captions, or only captions.
-            vocabulary: Its file, or how to build one from the captions.
-            parser: The parser to use.
+        The vocabulary is a file, or built from the captions.
         """
         with self._alone():
             folder = self.work / "parsed"
@@ -137,11 +126,9 @@ class Engine:
             return self._finish(report, Manifest(folder, before.source, before.parts, self.format))
 
     def merge(self, manifests: Sequence[str | Path] = (), out: str | Path | None = None) -> StepReport:
-        """Merge original and generated captions and tags, without removed ones: makes ``merged``.
+        """Merge original and generated captions and tags, without removed ones: makes ``merged``, or ``out``.
 
-        Args:
-            manifests: Folders; none: those of ``parsed``, ``generated`` and ``cleaned`` that exist.
-            out: Output folder; ``None``: ``merged`` in the work folder.
+        Without ``manifests``, those of ``parsed``, ``generated`` and ``cleaned`` that exist are merged.
         """
         own = [self.work / name for name in ("parsed", "generated", "cleaned") if self._has(name)]
         found = tuple(Manifest.load(folder) for folder in (manifests or own))

@@ -37,7 +37,6 @@ class Region:
     """A tag's region.
 
     Attributes:
-        box: Its sides, as shares of the picture.
         weights: ``[g, g]``, how much each cell of the image encoder's grid belongs to it, with sum 1.
         score: The finder's confidence, 0 to 1.
     """
@@ -68,7 +67,6 @@ class HeatRegions:
     """Regions from heat maps: the connected cells around the hottest that are almost as hot.
 
     Args:
-        heat: Computes the maps.
         share: Share of the hottest cell's heat from which a cell belongs to the region.
 
     Raises:

@@ -19,13 +19,8 @@ class StepReport:
     """The report of a step, or of several related ones.
 
     Attributes:
-        step: The step's name.
-        settings: Its settings.
-        unit: What a unit of work is called.
-        units: Number of units.
         kept: Units that were done before and are up to date.
         counts: By name: ``pictures_in``, ``pictures_out``, ``failed`` and the step's own.
-        examples: A few example records.
         failures: The first skipped pictures: ``place``, ``kind``, ``reason``.
         work_seconds: Total time of all units, including earlier runs and all workers.
         wall_seconds: Duration of this run.

@@ -16,15 +16,11 @@ from anytag.model.vocabulary import TagVocabulary
 
 
 def open_manifest(folder: str | Path, pictures: SampleSource) -> SampleSource:
-    """Open a manifest as samples, with its captions and tags, and the source's pictures, boxes and validation labels.
+    """Open a manifest as samples, with its captions and tags, and its source's pictures, boxes and validation labels.
 
     A sample's ``tags`` are those from all sources, ``caption_tags`` those that each caption names, and
     ``extra["caption_sources"]`` lists who wrote each caption. The result is indexed, and can be shuffled exactly, if
     the source is indexed and the manifest is in JSON lines.
-
-    Args:
-        folder: The manifest.
-        pictures: The source from which it was made.
 
     Raises:
         UsageError: If the manifest is of another source, or not complete.

@@ -41,7 +41,6 @@ class Outcome:
 
     Attributes:
         counts: By name, summed over units.
-        examples: A few example records, JSON-serializable.
         failures: Skipped pictures: ``place``, ``kind``, ``reason``.
     """
 
@@ -97,10 +96,7 @@ class Step(ABC):
     """A step of the engine. Steps are pickled, to run in other processes and on other machines.
 
     Attributes:
-        name: The step's name.
         noun: What a unit is called.
-        suffix: File extension of the outputs.
-        folder: Folder of the outputs.
     """
 
     name: ClassVar[str]
@@ -147,11 +143,7 @@ class Step(ABC):
 
 
 class PartsStep(Step):
-    """A step whose outputs are the parts of a manifest.
-
-    Attributes:
-        format: Format of the parts.
-    """
+    """A step whose outputs are the parts of a manifest."""
 
     format: PartFormat
 
@@ -233,12 +225,7 @@ def finished(step: Step, unit: int) -> Marker | None:
 
 @dataclass
 class Problem:
-    """An :class:`~anytag.errors.AnytagError` that stopped a unit, in a form that can be sent between processes.
-
-    Attributes:
-        message: Its message.
-        kind: Its kind.
-    """
+    """An :class:`~anytag.errors.AnytagError` that stopped a unit, in a form that can be sent between processes."""
 
     message: str
     kind: str = AnytagError.kind
@@ -289,7 +276,7 @@ def run_step(
     bad_share: float = 0.5,
     redo: bool = False,
 ) -> StepReport:
-    """Do all units that are not done yet.
+    """Do all units that are not done yet, or all with ``redo``.
 
     Args:
         step: The step.

@@ -83,11 +83,7 @@ class BadSamples:
         self._check_share()
 
     def failed(self, error: SampleError | PictureError, parts: int) -> None:
-        """Count and log an unreadable sample or a truncated shard.
-
-        Args:
-            error: The reason.
-            parts: Parts (shards) in an epoch.
+        """Count and log an unreadable sample, or a truncated shard of the ``parts`` in an epoch.
 
         Raises:
             DataError: If there are too many.

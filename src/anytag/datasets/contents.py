@@ -35,8 +35,7 @@ def digest_contents(files: Iterable[Path], sizes_only: bool = False) -> str:
 def digest_pictures(files: Iterable[Path]) -> str:
     """Return sixteen hexadecimal digits that change when one of many pictures changes in size, or in its middle.
 
-    Args:
-        files: In a fixed order. A missing file counts as such.
+    Files must be in a fixed order; a missing one counts as such.
     """
     return _digest(files, _add_picture)
 

@@ -31,8 +31,6 @@ class FolderSource(FileSource):
     With ``classes``, the name of the subfolder that contains a picture is one of its tags.
 
     Args:
-        path: The folder.
-        recursive: Include subfolders.
         text: Content of ``.txt`` files: ``captions``, or comma-separated ``tags``.
         classes: Use the names of subfolders as tags; ``None``: if no picture has a describing file, and all are in
             subfolders.

@@ -33,7 +33,6 @@ class Records:
     """The raw records of a file, by index.
 
     Attributes:
-        path: The file.
         starts: Offset of each record's first byte.
         ends: Offset after each record.
         lines: Line of each record, from 1; ``None`` if the file is not read by lines.

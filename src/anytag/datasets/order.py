@@ -27,13 +27,9 @@ ALL = -1
 
 
 def epoch_order(count: int, seed: int, epoch: int, shuffled: bool = True) -> Order:
-    """Return the numbers 0 to ``count - 1`` in an epoch's order; 4 bytes each (8 from 2^32 on).
+    """Return the numbers 0 to ``count - 1``, permuted for each epoch unless ``shuffled`` is ``False``.
 
-    Args:
-        count: Number of samples.
-        seed: 0 or more.
-        epoch: 0 or more; every epoch has its own permutation.
-        shuffled: Whether to permute them.
+    They take 4 bytes each, 8 from 2^32 on.
     """
     order: Order = np.arange(count, dtype=np.uint32 if count <= 1 << 32 else np.uint64)
     if shuffled:
@@ -42,14 +38,7 @@ def epoch_order(count: int, seed: int, epoch: int, shuffled: bool = True) -> Ord
 
 
 def share_of(order: Order, consumer: int, consumers: int, tail: Tail = "keep") -> Order:
-    """Return a consumer's share of an epoch's order.
-
-    Args:
-        order: The epoch's order.
-        consumer: Its number, from 0.
-        consumers: Their number.
-        tail: See :data:`Tail`.
-    """
+    """Return a consumer's share of an epoch's order; see :data:`Tail`."""
     if tail == "drop":
         order = order[: len(order) - len(order) % consumers]
     elif tail == "pad" and len(order):
@@ -66,12 +55,7 @@ def share_size(count: int, consumer: int, consumers: int, tail: Tail = "keep") -
 
 
 def without_taken(order: Order, taken: Sequence[int]) -> Order:
-    """Return the rest of an order after each of ``len(taken)`` consumers has taken the start of its share.
-
-    Args:
-        order: The divided order.
-        taken: The number that each consumer has taken; :data:`ALL` for all.
-    """
+    """Return the rest of an order after each consumer has taken so many of its share (:data:`ALL` for all)."""
     left = np.ones(len(order), bool)
     for consumer, count in enumerate(taken):
         share = left[consumer :: len(taken)]

@@ -22,7 +22,6 @@ class PaperListSource(RecordSource):
     caption names (RAM, section 3.3; format of ``coco_train_rmcocodev_ram.json``).
 
     Args:
-        path: The list.
         tag_list: Names in the order of the ids: a text file with a name per line (``ram_tag_list.txt``), or a list of
             names. A tab and a kind may follow a name, since words such as "train" are two tags of Tag2Text's list.
         images: Folder of ``image_path``; ``None``: the list's own.

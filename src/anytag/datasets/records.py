@@ -42,7 +42,6 @@ class Columns:
         tags: Fields with tags: a list, or a text with separators.
         labels: Fields with labels for validation only.
         boxes: A list of ``{"box": [x0, y0, x1, y1], "label": name}``, as shares of the picture's size.
-        id: A unique field.
         separator: Separator of tags in a text; ``None``: the first of ``|``, ``;`` and ``,`` that occurs.
     """
 
@@ -126,12 +125,7 @@ def _listed(names: Iterable[str]) -> str:
 def to_sample(record: Mapping[str, Any], columns: Columns, source: str, folder: Path, id: str) -> Sample:
     """Convert a record to a sample.
 
-    Args:
-        record: Fields by name.
-        columns: Fields by role.
-        source: The record's place, for messages.
-        folder: Folder of relative picture paths.
-        id: For records without one.
+    Relative paths of pictures start at ``folder``; ``source`` is the record's place, and ``id`` its id if it has none.
 
     Raises:
         SampleError: If a field is malformed, or a web address does not answer.

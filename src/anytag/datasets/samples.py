@@ -17,7 +17,6 @@ class TagName:
     """A data set's tag, independent of any vocabulary.
 
     Attributes:
-        name: Not blank.
         kind: The tag's kind if known ("train" is an object and an action).
 
     Raises:
@@ -43,7 +42,6 @@ class Box:
         y0: Upper side, as a share of its height.
         x1: Right side.
         y1: Lower side.
-        label: The object's name.
 
     Raises:
         SampleError: ``boxes``, unless 0 <= x0 < x1 <= 1, 0 <= y0 < y1 <= 1 and the label is not blank.
@@ -76,13 +74,9 @@ class Sample:
     Attributes:
         id: Unique within its source.
         picture: The encoded picture's bytes, or the path of its file.
-        captions: Human captions.
         labels: Human labels for validation; training never reads them.
         source: The sample's place (``shard.tar:000012.jpg``, ``table.csv:17``); stable, so it can seed random choices.
-        extra: Any further data.
-        tags: Tags of the picture.
         caption_tags: For each caption, the tags that it names; empty if captions have not been parsed.
-        boxes: Labeled boxes.
 
     Raises:
         SampleError: If a field has the wrong type; ``kind`` names the field.

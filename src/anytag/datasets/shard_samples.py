@@ -27,12 +27,7 @@ NO_KEYS: Mapping[str, tuple[str, ...]] = {}
 
 
 def keys_of_roles(tags: str | None, columns: Mapping[str, Any] | None, where: str) -> dict[str, tuple[str, ...]]:
-    """Return the user's keys of JSON members by role.
-
-    Args:
-        tags: The key of tags.
-        columns: Keys by role; see :class:`~anytag.datasets.webdataset.ShardSource`.
-        where: The shards, for messages.
+    """Return the keys of JSON members by role, as for :class:`~anytag.datasets.webdataset.ShardSource`.
 
     Raises:
         UsageError: If there is no such role, or tags are given twice.
@@ -55,11 +50,7 @@ def keys_of_roles(tags: str | None, columns: Mapping[str, Any] | None, where: st
 def to_sample(shard: str, key: str, group: dict[str, bytes], keys: Mapping[str, tuple[str, ...]]) -> Sample | None:
     """Convert members to a sample; ``None`` if none of them is a picture.
 
-    Args:
-        shard: The shard's name.
-        key: The members' common name.
-        group: Their contents by extension.
-        keys: From :func:`keys_of_roles`.
+    ``key`` is the members' common name, ``group`` their contents by extension; for ``keys`` see :func:`keys_of_roles`.
 
     Raises:
         SampleError: If a member is malformed.

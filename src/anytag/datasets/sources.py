@@ -64,15 +64,7 @@ class SampleSource(ABC):
 
     @abstractmethod
     def read(self, part: int, start: int = 0) -> Iterator[Sample | SampleError]:
-        """Read the samples of a part, in order.
-
-        Args:
-            part: Its number, from 0.
-            start: Number of samples to skip.
-
-        Yields:
-            Samples, or errors in place of unreadable ones.
-        """
+        """Yield the samples of a part after the first ``start``, with errors in place of unreadable ones."""
 
     def __iter__(self) -> Iterator[Sample]:
         """Yield all samples.
@@ -202,11 +194,7 @@ def contents_of(sources: Sequence[SampleSource]) -> dict[str, list[str]]:
 
 
 def refuse_other_data(sources: Sequence[SampleSource], before: Mapping[str, Any]) -> None:
-    """Refuse to continue a run with other data.
-
-    Args:
-        sources: The current sources.
-        before: Their :func:`contents_of` when the run began; missing hashes are not compared.
+    """Refuse to continue a run with other data than had these :func:`contents_of`; missing hashes are not compared.
 
     Raises:
         UsageError: If the files of a source have changed.

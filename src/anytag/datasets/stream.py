@@ -92,10 +92,7 @@ class SampleStream(Generic[Item]):
     Only one iteration at a time; a new one continues where the last one stopped.
 
     Args:
-        sources: The sources.
         seed: Seed of the order, 0 or more.
-        rank: This process's rank.
-        world_size: Number of processes.
         worker: This worker's number in the rank.
         workers: Data-loading workers per rank, not counting threads.
         shuffle: ``True``: as above; ``"window"``: by windows, whatever the sources; ``False``: in order.
@@ -107,8 +104,6 @@ class SampleStream(Generic[Item]):
         threads: Threads that decode; 0: none, ``None``: one per processor, at most 8.
         ahead: Samples decoded ahead; ``None``: four per thread, at least 16.
         bad_share: Share of bad samples above which the stream stops.
-        bad_minimum: Samples before the share counts.
-        log: Receives a JSON-serializable record of each bad sample.
 
     Raises:
         UsageError: If an argument is out of range, or there are fewer samples than consumers.
@@ -224,10 +219,7 @@ class SampleStream(Generic[Item]):
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue from a state, with the next sample.
-
-        Args:
-            state: This consumer's own, or one from :func:`merge_states`.
+        """Continue with the sample after this consumer's own state, or after one from :func:`merge_states`.
 
         Raises:
             UsageError: If it is from other data, other settings, or another consumer.
@@ -324,13 +316,10 @@ class SampleStream(Generic[Item]):
 
 
 def merge_states(states: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Merge the states of all consumers of a run, so that other numbers of ranks and workers can continue.
+    """Merge the states of all consumers of an exact stream, so that other numbers of ranks and workers can continue.
 
     Samples of the epoch that no consumer had taken are divided among the new ones; consumers may have taken different
     numbers.
-
-    Args:
-        states: One from each consumer of the same exact stream.
 
     Raises:
         UsageError: If one is missing, or the stream has windows.

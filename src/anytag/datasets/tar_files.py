@@ -43,7 +43,6 @@ class Member:
     """A file in a tar file.
 
     Attributes:
-        name: Its path, with slashes.
         start: Offset of its first header block.
         content: Its bytes; ``None`` if they were not requested.
     """

@@ -38,16 +38,10 @@ from anytag.foundations.wording import counted
 
 
 def read_shard(path: str | Path) -> Iterator[Sample]:
-    """Yield the samples of one shard in file order.
+    """Yield the samples of a tar file, compressed or not, in file order.
 
     A sample needs a picture. Captions come from a ``.json`` member (keys ``caption`` or ``captions``) or a ``.txt``
     member (one per line) of the same name, tags from the JSON key ``tags``, human labels from ``categories``.
-
-    Args:
-        path: A tar file, compressed or not.
-
-    Yields:
-        A :class:`Sample` for each picture.
 
     Raises:
         SampleError: At the first unreadable sample.
@@ -68,11 +62,8 @@ def open_shards(
 ) -> ShardSource | StreamedShards:
     """Open shards: indexed if all are uncompressed files on this machine, else streamed.
 
-    Args:
-        shards: Paths, globs, brace ranges (``shard-{000000..000099}.tar``), or http, https and file addresses.
-        tags: See :class:`ShardSource`.
-        columns: See :class:`ShardSource`.
-        index_folder: See :class:`ShardSource`; not used for streams.
+    They are given as paths, globs, brace ranges (``shard-{000000..000099}.tar``), or http, https and file addresses;
+    for the options see :class:`ShardSource`.
 
     Raises:
         UsageError: If a shard does not exist or a pattern matches nothing.
@@ -166,10 +157,7 @@ class ShardSource(PartedSource):
 class StreamedShards(SampleSource):
     """Shards that can only be read from start to end: compressed, or on the web. A part is a shard.
 
-    Args:
-        shards: Paths and addresses, in order. They are opened when they are read.
-        tags: See :class:`ShardSource`.
-        columns: See :class:`ShardSource`.
+    They are opened when they are read; see :class:`ShardSource` for the options.
     """
 
     def __init__(self, shards: Sequence[str], *, tags: str | None = None, columns: Mapping[str, Any] | None = None):

@@ -24,7 +24,6 @@ class Window:
     """Consecutive samples.
 
     Attributes:
-        number: Its number in the epoch.
         part: Index, among the parts that are read, of the one in which it starts.
         row: Row of its first sample in that part.
         items: Its samples in order, with errors in place of unreadable ones.

@@ -119,11 +119,9 @@ def _origin(url: str) -> str:
 
 
 def headers_from(start: int, etag: str | None) -> dict[str, str]:
-    """Return headers for a file from a byte on, if it has not changed (RFC 9110, ``Range`` with ``If-Range``).
+    """Return headers for a file from byte ``start`` on, if it still has that strong entity tag.
 
-    Args:
-        start: The first byte.
-        etag: The version's strong entity tag, if known; see :func:`strong_etag`.
+    See RFC 9110, ``Range`` with ``If-Range``, and :func:`strong_etag`.
     """
     if not start:
         return FILE_HEADERS
@@ -144,10 +142,7 @@ def is_from(response: Any, start: int) -> bool:
 def refusal(url: str, error: urllib.error.HTTPError, target: Path | None = None) -> DownloadError | TransientError:
     """Return the error for a status of 300 or more, transient or not.
 
-    Args:
-        url: The requested address.
-        error: The answer.
-        target: Where to put the file if the user has it from elsewhere.
+    If the user may have the file from elsewhere, ``target`` is where to put it.
     """
     what = f"answered {error.code} {error.reason}"
     if error.code in NOT_NOW or error.code >= 500:

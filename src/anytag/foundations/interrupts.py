@@ -22,14 +22,9 @@ def leave_interrupts_to_parent() -> None:
 
 
 class StoppedBySignalError(KeyboardInterrupt):
-    """A signal asked the work to stop, and its results were saved.
-
-    Args:
-        number: The signal.
-        kept: What was saved and how to continue, for the message.
+    """A signal asked the work to stop; ``kept`` says what was saved and how to continue.
 
     Attributes:
-        signal: The signal.
         status: The command's exit status: 128 plus the signal's number.
     """
 

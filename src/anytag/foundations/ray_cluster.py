@@ -34,10 +34,7 @@ def require_ray() -> None:
 
 
 def join_cluster(address: str | None) -> None:
-    """Connect to a cluster, unless the program has done so already.
-
-    Args:
-        address: The cluster's; ``auto``: this machine's cluster; ``None``: start one on this machine.
+    """Connect to a cluster, unless the program has done so already; for the address see :class:`RayWorkers`.
 
     Raises:
         UsageError: If there is no such cluster.
@@ -84,7 +81,6 @@ class RayWorkers:
         workers: Ray actors, each with its own model; ``None``: as many as the cluster has room for.
         address: The cluster's; ``auto``: this machine's cluster; ``None``: start one on this machine. If the program is
             connected to a cluster already, that one is used.
-        processors: Processors of each worker.
         gpus: GPUs of each worker; may be a fraction.
 
     Raises:
@@ -156,11 +152,7 @@ def _without_notice() -> Iterator[None]:
 
 @contextmanager
 def quiet_data(in_order: bool = False) -> Iterator[Any]:
-    """Use Ray Data without progress bars; yields ``ray.data``.
-
-    Args:
-        in_order: Whether rows come back in the order in which they were given.
-    """
+    """Use Ray Data without progress bars, and with rows in the given order if ``in_order``; yields ``ray.data``."""
     import ray
 
     context = ray.data.DataContext.get_current()

@@ -17,14 +17,9 @@ from anytag.foundations.interrupts import leave_interrupts_to_parent
 def process_pool(workers: int, prepare: Callable[..., object], *arguments: Any) -> Iterator[ProcessPoolExecutor]:
     """Start worker processes that end when this process ends or is interrupted; pending work is then canceled.
 
-    They are started by ``spawn`` on every system: a fork would inherit locks that threads of PyTorch, ONNX Runtime or
-    Ray hold at that moment, and might wait for them forever. So workers import the program's main module, which must
-    keep its work below ``if __name__ == "__main__":``.
-
-    Args:
-        workers: Their number.
-        prepare: Called first in each worker.
-        arguments: Passed to ``prepare``.
+    Each first calls ``prepare(*arguments)``. They are started by ``spawn`` on every system: a fork would inherit locks
+    that threads of PyTorch, ONNX Runtime or Ray hold at that moment, and might wait for them forever. So workers import
+    the program's main module, which must keep its work below ``if __name__ == "__main__":``.
     """
     pool = ProcessPoolExecutor(
         workers, multiprocessing.get_context("spawn"), initializer=_begin, initargs=(prepare, arguments)

@@ -79,11 +79,7 @@ class ChatEndpoint:
         self._stopped.set()
 
     def ask(self, question: str, count: int = 1) -> list[str]:
-        """Ask a question, the only message of the conversation.
-
-        Args:
-            question: The question.
-            count: Answers to ask for; a server may give fewer.
+        """Ask a question, the only message of the conversation, for ``count`` answers; a server may return fewer.
 
         Raises:
             EndpointError: If the server refuses, or every try fails.

@@ -20,8 +20,6 @@ class TagDescriptions:
     """The descriptions of a tag.
 
     Attributes:
-        tag: The tag's name.
-        lines: The descriptions.
         kind: The tag's kind if known, since names alone are not unique.
         model: The language model that wrote them, or what was used instead.
         date: The day on which it did (ISO 8601).
@@ -42,12 +40,7 @@ class TagDescriptions:
 
 @dataclass(frozen=True, slots=True)
 class Undescribed:
-    """A tag for which the language model wrote too few descriptions.
-
-    Attributes:
-        tag: The tag.
-        reason: What was missing.
-    """
+    """A tag for which the language model wrote too few descriptions."""
 
     tag: Describable
     reason: str

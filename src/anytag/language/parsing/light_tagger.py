@@ -95,16 +95,10 @@ def features(
     finite: bool,
     known: bool,
 ) -> list[str]:
-    """Return the names of a word's active features.
+    """Return the names of the active features of the word at ``place``.
 
-    Args:
-        words: The caption's words.
-        lower: The same in lower case.
-        choices: Possible tags of each word, most likely first.
-        before: Tags of the words to the left.
-        place: The word's index.
-        finite: Whether the clause has had a finite verb.
-        known: Whether the lexicon has the word.
+    ``choices`` are the possible tags of each word, most likely first, and ``before`` the tags of the words to the left.
+    ``finite`` says whether the clause has had a finite verb, and ``known`` whether the lexicon has the word.
     """
     word = lower[place]
     one = before[place - 1] if place else -1

@@ -31,12 +31,9 @@ class ParsedCaptions:
     damaged file is replaced.
 
     Args:
-        parser: Parses new captions.
         folder: The file's folder; its name contains the parser's, since parsers differ in their results.
 
     Attributes:
-        name: The parser's name.
-        path: The file.
         parsed: Number of captions that this object has parsed.
     """
 

@@ -26,12 +26,9 @@ _NO_VERBS = frozenset({"NN", "NNS", "NNP", "JJ", "RB"})
 
 
 def repair_tags(lower: list[str], tags: list[str], shares: Mapping[str, Mapping[str, float]]) -> list[str]:
-    """Return the tags with systematic mistakes repaired.
+    """Return the Penn tags of lower-case words with systematic mistakes repaired.
 
-    Args:
-        lower: Lower-case words.
-        tags: Their Penn tags, which are not changed.
-        shares: For known words, the share of each tag among their uses in captions.
+    ``shares`` are, for known words, the share of each tag among their uses in captions.
     """
     result = list(tags)
     last = len(lower) - 1

@@ -48,7 +48,6 @@ class ParsedTag:
 
     Attributes:
         name: Lower case; nouns in the singular, verbs in the base form, blanks between the words of a compound.
-        kind: The tag's kind.
     """
 
     name: str
@@ -76,11 +75,9 @@ def _unhyphened(word: str) -> list[str]:
 
 
 def extract(words: Sequence[str], tags: Sequence[str]) -> list[ParsedTag]:
-    """Return the tags of a tagged caption in order of appearance, without duplicates.
+    """Return the tags of a caption in order of appearance, without duplicates.
 
-    Args:
-        words: Tokens in their original case.
-        tags: Their Penn Treebank part-of-speech tags.
+    ``words`` are tokens in their original case, and ``tags`` their Penn Treebank part-of-speech tags.
     """
     extraction = _Extraction(words, tags)
     extraction.run()

@@ -37,12 +37,9 @@ def intransitive_verbs() -> frozenset[str]:
 
 
 def verb_of_subject(lower: Sequence[str], tags: Sequence[str], place: int) -> str | None:
-    """Return a word's Penn tag as the verb of the person or animal before it; ``None`` if it is no such verb.
+    """Return the Penn tag of the word at ``place`` as the verb of the person or animal before it, or ``None``.
 
-    Args:
-        lower: A caption's lower-case words.
-        tags: Their tags.
-        place: Index of the word, which is tagged as a noun or adjective.
+    The words are in lower case; this one is tagged as a noun or adjective.
     """
     after = tags[place + 1] if place + 1 < len(tags) else "."
     if not place or after not in _AFTER or has_finite_verb(lower, tags, place, (-1,)):

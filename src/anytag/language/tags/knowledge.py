@@ -102,9 +102,7 @@ class Knowledge:
 
     Attributes:
         imagenet: The 1,000 classes in class order.
-        aliases: Other names of a tag.
         parents: Tags that a tag implies directly; empty for a reviewed tag that implies none.
-        blocked: Names that are not tags.
         scenes: Nouns that name a place or an occasion.
     """
 

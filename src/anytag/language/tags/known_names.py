@@ -16,14 +16,9 @@ def ram_names() -> tuple[str, ...]:
 
 
 def untrained_names(text: str, vocabulary: TagVocabulary, limit: int) -> list[str]:
-    """Return RAM's names, shortest first, that have a word with this prefix and are not in a vocabulary.
+    """Return RAM's names, shortest first, that have a word with the prefix ``text`` and are not in a vocabulary.
 
     They are neither tags nor aliases. Only prefixes count, since "cat" is also in "locate".
-
-    Args:
-        text: A name, or the start of one of its words; any case.
-        vocabulary: The model's vocabulary.
-        limit: Most names to return.
     """
     key = normalize_name(text)
     named = ((name, f" {normalize_name(name)}") for name in ram_names())

@@ -11,11 +11,7 @@ from anytag.errors import UsageError
 
 
 def read_name_lines(path: Path, what: str = "names") -> list[tuple[str, int]]:
-    """Return the names in a file, stripped, with their line numbers from 1.
-
-    Args:
-        path: The file.
-        what: What they name, for messages.
+    """Return the names in a file, stripped, with their line numbers from 1; ``what`` they name is for messages.
 
     Raises:
         UsageError: If the file cannot be read.
@@ -35,12 +31,10 @@ def read_name_lines(path: Path, what: str = "names") -> list[tuple[str, int]]:
 
 
 def split_names(text: str, option: str) -> list[str]:
-    """Return the names in a comma-separated list, stripped, without empty ones.
+    """Return the names in an option's comma-separated list, stripped, without empty ones.
 
-    Args:
-        text: The list in CSV: a name that contains a comma is in double quotes, and a quote in it is doubled. Line
-            breaks separate like commas.
-        option: The option's name, for the message.
+    The list is CSV: a name that contains a comma is in double quotes, and a quote in it is doubled. Line breaks
+    separate like commas.
 
     Raises:
         UsageError: If a quote is not closed, or something follows one.

@@ -29,8 +29,6 @@ class TagIds:
     """Maps names and captions to a vocabulary's ids, without adding implied tags.
 
     Args:
-        vocabulary: The vocabulary.
-        parser: Parses captions, if needed.
         mapper: The vocabulary's mapper if there is one, since it takes a moment to build.
 
     Attributes:

@@ -27,7 +27,6 @@ class TagWords:
     as much part of the sentence as of the picture.
 
     Args:
-        vocabulary: The tags.
         pieces: Ids by word piece; those within a word start with ``##``.
     """
 

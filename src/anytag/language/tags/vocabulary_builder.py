@@ -49,12 +49,7 @@ class TagMapper:
         self._known: dict[ParsedTag, tuple[int, ...]] = {}
 
     def __call__(self, tags: Iterable[ParsedTag], implied: bool = True) -> set[int]:
-        """Return the ids of parsed tags.
-
-        Args:
-            tags: The tags of a caption, or of all captions of a picture.
-            implied: Add the tags that they imply.
-        """
+        """Return the ids of parsed tags, with those of the tags that they imply if ``implied``."""
         ids = {id for tag in tags for id in self.ids(tag)}
         return self.vocabulary.with_implied(ids) if implied else ids
 
@@ -111,7 +106,6 @@ class CaptionTags:
     """Counts of the tags in captions.
 
     Attributes:
-        pictures: Pictures.
         named: Different tags, after merging synonyms and plurals.
         kept: Those that are in the vocabulary.
         rare: Those in too few pictures.

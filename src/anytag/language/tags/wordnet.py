@@ -27,10 +27,8 @@ class Synset:
     """Words with one meaning.
 
     Attributes:
-        part: Part of speech.
         offset: Offset in its data file; with the part's letter, its id.
         words: Lower case, with blanks for underscores, most common first.
-        gloss: Definition and examples.
         hypernyms: Offsets of the next more general synsets of the same part of speech.
     """
 

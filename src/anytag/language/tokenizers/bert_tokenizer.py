@@ -92,13 +92,10 @@ class OfficialTokenizer(WordPieceTokenizer):
         return [self.start_id, *self.encode(self.prompt)[1:-1]]
 
     def encode_tags(self, names: Sequence[str]) -> list[int]:
-        """Return ``[ENC] dog | red car [SEP] [PAD] …`` with exactly ``tag_length`` ids.
+        """Return ``[ENC] dog | red car [SEP] [PAD] …`` with exactly ``tag_length`` ids, also if there are no names.
 
         A longer list is truncated anywhere, as in the official code: 40 ids hold 19 names of one word piece, or 13 of
         two. The attention mask excludes ``pad_id``.
-
-        Args:
-            names: In the order of the tag list; without names, the result is ``[ENC] [SEP]`` and padding.
 
         Raises:
             UsageError: If ``names`` is a string.
@@ -179,13 +176,10 @@ class OfficialTokenizer(WordPieceTokenizer):
 def build_official_tokenizer(
     wordpieces: Sequence[str], prompt: str = PROMPT, tag_length: int = TAG_TOKENS
 ) -> OfficialTokenizer:
-    """Build the official tokenizer from BERT's word pieces.
+    """Build the official tokenizer from BERT's word pieces, the lines of ``vocab.txt`` of bert-base-uncased.
 
-    Args:
-        wordpieces: The lines of ``vocab.txt`` of bert-base-uncased; a piece's index is its id. all-MiniLM-L6-v2 has the
-            same file, see :func:`~anytag.nn.text_encoder.sentence_encoder_folder`.
-        prompt: See :class:`OfficialTokenizer`.
-        tag_length: See :class:`OfficialTokenizer`.
+    A piece's index is its id. all-MiniLM-L6-v2 has the same file, see
+    :func:`~anytag.nn.text_encoder.sentence_encoder_folder`.
 
     Raises:
         ModelError: If a piece is listed twice, which would shift ids, or one of BERT's special tokens is missing.

@@ -23,13 +23,7 @@ _BATCH = 4096
 
 
 class WordPieceTokenizer:
-    """A ``tokenizers.Tokenizer`` that has certain special tokens.
-
-    Args:
-        tokenizer: The tokenizer.
-        special: The special tokens.
-        name: What to call the tokenizer in messages.
-        advice: What to do if a token is missing.
+    """A ``tokenizers.Tokenizer`` that has certain special tokens; ``name`` and ``advice`` are for messages.
 
     Raises:
         ModelError: If a special token is missing.
@@ -62,9 +56,6 @@ class CaptionTokenizer(WordPieceTokenizer):
 
     A tag list starts with ``[GIVEN]`` (tags that the caption should name) or ``[FOUND]`` (tags that a recognizer
     proposes); tags are separated by ``|``, as in Tag2Text.
-
-    Args:
-        tokenizer: Has the special tokens.
 
     Raises:
         ModelError: If a special token is missing.
