@@ -13,13 +13,7 @@ from picture_files import encode, noise
 from PIL import Image
 
 from anytag.errors import UsageError
-from anytag.pictures import (
-    Batch,
-    LoadedPicture,
-    load_batches,
-    read_picture,
-    to_pixels,
-)
+from anytag.pictures import Batch, LoadedPicture, Preprocessing, read_picture, to_pixels
 from anytag.recognition import Failure
 
 
@@ -34,7 +28,7 @@ class TestBatches:
         text = tmp_path / "text.jpg"
         text.write_text("text")
         sources = [good, tmp_path / "gone.jpg", self.array(7), ("upload", b""), ("named", self.array(8)), str(text)]
-        batches = list(load_batches(sources, 8, 4))
+        batches = list(Preprocessing(8).batches(sources, 4))
         assert [len(batch.items) for batch in batches] == [4, 2]
         first, second = batches
         assert first.items[0] == LoadedPicture(str(good), 64, 48)
@@ -54,17 +48,17 @@ class TestBatches:
         assert merged == ["one", first.items[1], "two", first.items[3]]
 
     def test_in_order_wants_one_result_a_row(self):
-        (batch,) = load_batches([self.array(1), b"", self.array(2)], 4, 8)
+        (batch,) = Preprocessing(4).batches([self.array(1), b"", self.array(2)], 8)
         with pytest.raises(ValueError, match="fewer"):
             list(batch.in_order(["one"]))
         with pytest.raises(ValueError, match="more"):
             list(batch.in_order(["one", "two", "three"]))
 
     def test_all_bad_and_none(self):
-        (batch,) = load_batches([b"", b"x"], 4, 8)
+        (batch,) = Preprocessing(4).batches([b"", b"x"], 8)
         assert batch.pixels.shape == (0, 4, 4, 3)
         assert [failure.kind for failure in batch.failures] == ["empty", "not_a_picture"]
-        assert list(load_batches([], 4, 8)) == []
+        assert list(Preprocessing(4).batches([], 8)) == []
 
     @pytest.mark.parametrize("workers", [1, 4])
     def test_a_batch_equals_singles(self, tmp_path, workers):
@@ -72,14 +66,14 @@ class TestBatches:
         for number in range(12):
             paths.append(tmp_path / f"{number}.jpg")
             paths[-1].write_bytes(encode(Image.fromarray(noise(30 + number, 40, number)), "JPEG"))
-        rows = np.concatenate([batch.pixels for batch in load_batches(paths, 24, 5, workers)])
+        rows = np.concatenate([batch.pixels for batch in Preprocessing(24).batches(paths, 5, workers)])
         np.testing.assert_array_equal(rows, [to_pixels(read_picture(path), 24) for path in paths])
 
     @settings(max_examples=25, deadline=None)
     @given(st.lists(st.one_of(st.none(), st.integers(0, 255)), max_size=30), st.integers(1, 7), st.integers(1, 4))
     def test_any_mix_keeps_its_order(self, values, batch_size, workers):
         sources = [b"" if value is None else self.array(value) for value in values]
-        batches = list(load_batches(sources, 2, batch_size, workers))
+        batches = list(Preprocessing(2).batches(sources, batch_size, workers))
         found = [item for batch in batches for item in batch.in_order(int(row[0, 0, 0]) for row in batch.pixels)]
         assert [None if isinstance(item, Failure) else item for item in found] == values
         assert all(len(batch.items) == batch_size for batch in batches[:-1])
@@ -93,7 +87,7 @@ class TestBatches:
                 drawn += 1
                 yield self.array(number % 256)
 
-        batches = load_batches(endless(), 4, 8, 2)
+        batches = Preprocessing(4).batches(endless(), 8, 2)
         assert drawn == 0
         for number in range(5):
             batch = next(batches)
@@ -103,7 +97,7 @@ class TestBatches:
         assert isinstance(batch, Batch)
 
     def test_closing_ends_the_threads(self):
-        batches = load_batches((self.array(1) for _ in itertools.count()), 4, 8, 3)
+        batches = Preprocessing(4).batches((self.array(1) for _ in itertools.count()), 8, 3)
         next(batches)
         batches.close()
         for thread in threading.enumerate():
@@ -117,16 +111,16 @@ class TestBatches:
             raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            next(load_batches(interrupted(), 4, 8))
+            next(Preprocessing(4).batches(interrupted(), 8))
 
     def test_bad_numbers_are_told_at_once(self):
         for options in ((0, 1, 1), (1, 0, 1), (1, 1, 0)):
             with pytest.raises(UsageError, match="must be 1 or more, not 0"):
-                load_batches([], *options)
+                Preprocessing(options[0]).batches([], *options[1:])
 
     def test_unusable_sources_are_not_passed_over(self):
         with pytest.raises(UsageError):
-            list(load_batches([3], 4, 8))
+            list(Preprocessing(4).batches([3], 8))
 
 
 def test_sources_that_are_not_ready_hold_nothing_back():
@@ -149,4 +143,4 @@ def test_sources_that_are_not_ready_hold_nothing_back():
         def ready(self):
             return self.asked == 5 or self.left[self.asked - 1] > 0
 
-    assert [len(batch.items) for batch in load_batches(Slow(), 4, 8, workers=1)] == [3, 2]
+    assert [len(batch.items) for batch in Preprocessing(4).batches(Slow(), 8, workers=1)] == [3, 2]

@@ -7,7 +7,7 @@ import pytest
 from picture_files import RED, WHITE, encode, noise
 from PIL import Image
 
-from anytag.pictures import decode_picture, load_batches, read_picture
+from anytag.pictures import Preprocessing, decode_picture, read_picture
 
 BLANK = Image.new("RGB", (32, 24), WHITE)
 SHOWN = Image.fromarray(noise(3, 4)).resize((32, 24), Image.Resampling.BICUBIC)
@@ -75,5 +75,5 @@ class TestBlank:
         assert decode_picture(encode(picture, "PNG")).notes == ()
 
     def test_batches_tell(self):
-        [batch] = load_batches([BLANK, SHOWN], 8, 4)
+        [batch] = Preprocessing(8).batches([BLANK, SHOWN], 4)
         assert [loaded.notes for loaded in batch.loaded] == [("blank",), ()]

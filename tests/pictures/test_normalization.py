@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from anytag.errors import UsageError
-from anytag.pictures import CLIP, IMAGENET, Normalization, load_batches, read_picture, to_pixels
+from anytag.pictures import CLIP, IMAGENET, Normalization, Preprocessing, read_picture, to_pixels
 
 
 class TestOfficialTransform:
@@ -42,7 +42,7 @@ class TestOfficialTransform:
         side = min(case["image_size"] for case in cases)
         cases = [case for case in cases if case["image_size"] == side]
         sources = [folder / case["file"] for case in cases]
-        (batch,) = load_batches(sources, side, len(cases), 1, composite_alpha=False, interpolation="bilinear")
+        (batch,) = Preprocessing(side, "bilinear", "drop").batches(sources, len(cases), 1)
         expected = load_file(folder / "expected.safetensors")
         rows = np.stack([expected[f"{case['file'].removesuffix('.png')}.{side}.float"] for case in cases])
         np.testing.assert_allclose(IMAGENET.apply(batch.pixels), rows, rtol=0, atol=1e-6)

@@ -42,7 +42,6 @@ class OnnxBackend:
     """Run ``onnx/*.onnx`` of a model directory; graphs are loaded on first use.
 
     Args:
-        directory: The model.
         threads: Threads of the runtime; ``None``: all available processors.
         device: ``cpu``, or ``cuda`` with ``onnxruntime-gpu``.
 

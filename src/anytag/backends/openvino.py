@@ -23,7 +23,6 @@ class OpenVinoBackend(OnnxBackend):
     """Run ``onnx/*.onnx`` of a model directory with OpenVINO; graphs are compiled on first use.
 
     Args:
-        directory: The model.
         threads: Threads of the runtime; ``None``: all available processors.
         device: ``cpu``, or ``gpu`` for a graphics unit that OpenVINO supports.
         precision: ``float32`` or ``bfloat16``; 8-bit graphs stay in 8 bits, and a convolutional image encoder in

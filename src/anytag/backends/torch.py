@@ -67,8 +67,6 @@ class TorchBackend:
     """Run ``model.safetensors`` of a model directory.
 
     Args:
-        directory: The model.
-        threads: CPU threads; ``None``: PyTorch's default.
         device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
         precision: ``float32`` or ``bfloat16``; a convolutional image encoder stays in float32.
 

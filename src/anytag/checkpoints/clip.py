@@ -77,7 +77,6 @@ class ClipText:
     """CLIP's text encoder.
 
     Attributes:
-        config: Its sizes.
         state: State dict of :class:`~anytag.nn.clip_text.ClipTextTransformer`, float32.
         tokenizer: Adds start and end tokens and truncates to ``positions``; without padding.
         dropped: Names of the weights that were not loaded, with the reason.
@@ -234,7 +233,6 @@ def open_tokenizer(folder: Path, length: int) -> Tokenizer:
 
     Args:
         folder: With ``tokenizer.json``, or ``vocab.json`` and ``merges.txt``.
-        length: Longest text in pieces.
 
     Raises:
         ModelError: If it is missing or damaged.

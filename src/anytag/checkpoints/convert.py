@@ -51,13 +51,11 @@ def convert_checkpoint(
         out: The model directory; must not exist or be empty.
         family: ``tag2text``, ``ram`` or ``ram_plus``.
         tags: The tag list, one name per line, in the order of the checkpoint.
-        tags_zh: The tag list in Chinese.
         thresholds: One number per line; ``None``: the family's default for every tag.
         clip: Folder of a CLIP model, whose text encoder is added for categories outside the tag list.
         resolution: Resolution of the converted model, to which position tables are resized; ``None``: the checkpoint's.
         name: Name of the model; ``None``: that of the checkpoint file.
         geometry: Sizes that cannot be inferred from the tensors; ``None``: those of the official models.
-        report: Receives a line per step.
 
     Raises:
         ModelError: If the file is not such a checkpoint, or does not fit the lists.

@@ -44,7 +44,6 @@ class OfficialFile:
         about: Approximate length in bytes, for display.
         size: Exact length in bytes, if published.
         sha256: Hexadecimal SHA-256, if published.
-        lines: Number of lines of a list.
     """
 
     role: str
@@ -66,8 +65,6 @@ class OfficialModel:
     Attributes:
         name: Name for ``anytag pull``, and the family.
         title: The authors' name for it.
-        summary: One-line description.
-        files: Its files.
     """
 
     name: str
@@ -172,9 +169,7 @@ def resolve(
     """Download the files of a model, unless they exist.
 
     Args:
-        name: A name in :data:`MODELS`.
         cache_dir: Folder for the files, under their official names.
-        offline: Only use files in the folder.
         base_urls: Replacements for prefixes of URLs, such as ``{"https://huggingface.co": mirror}``.
         report: Called about ten times per second during downloads.
 

@@ -117,9 +117,7 @@ class Geometry:
 
     Attributes:
         image_size: Resolution in pixels, if no table determines it; ``None``: 32 times Swin's window.
-        recognition_heads: Heads of the recognition decoder.
         text_heads: Heads of the text parts; ``None``: one per 64 channels.
-        prompt: Start of every caption.
         tag_length: Word pieces to which tag lists are padded.
     """
 
@@ -149,8 +147,6 @@ def official_config(
     Args:
         family: ``tag2text``, ``ram`` or ``ram_plus``.
         shapes: Shapes by official name.
-        name: Name of the model.
-        tags: Length of the tag list.
         geometry: Sizes that shapes do not determine; ``None``: those of the official models.
 
     Raises:

@@ -58,10 +58,7 @@ def official_vocabulary(
 
     Args:
         family: Determines default thresholds.
-        names: The list.
-        chinese: Chinese names, one per tag.
         thresholds: Numbers as text, one per tag.
-        thresholds_from: Origin of the thresholds.
 
     Raises:
         ModelError: If lists differ in length, or a threshold is not a number between 0 and 1.

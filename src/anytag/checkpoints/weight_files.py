@@ -110,11 +110,9 @@ def map_parameters(
     """Rename a public state dict to the names of a module, and check it.
 
     Args:
-        state: Tensors by official name.
         expected: Shapes by the module's names.
         rename: Returns the module's name of an official one; ``None`` to drop the tensor.
         adapt: Changes a tensor, given its official name, to the expected shape if that is possible.
-        model: The module in messages.
 
     Raises:
         ModelError: If a parameter is missing, unexpected or has the wrong shape.

@@ -105,7 +105,7 @@ class GenerateStep(PicturesStep, PartsStep):
 
     def _recognize(self, pictures: Iterable[tuple[str, PictureSource]]) -> Iterator[Recognition | Failure]:
         recognizer, config = loaded(self.model), self.config
-        # Pictures may come with a name for messages; see :data:`anytag.pictures.batching.NamedSource`.
+        # Pictures may come with a name for messages; see :data:`anytag.pictures.preprocessing.NamedSource`.
         named = cast(Iterable[PictureSource], pictures)
         kinds = None if config.kinds is None else list(config.kinds)
         if config.captions == "none":

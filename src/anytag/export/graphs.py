@@ -150,9 +150,7 @@ class GraphSpec:
 
     Attributes:
         name: File name without ``.onnx``.
-        module: The function.
         inputs: Example inputs by name, in order; sizes of dynamic axes differ from each other and from 1.
-        outputs: Names of the outputs.
         dynamic: Dynamic axes of each input or output, with names of their sizes.
         variants: Returns other inputs for checking parity.
     """

@@ -39,7 +39,6 @@ def export_model(source: Path, out: Path, report: Report = print, small: bool = 
     """Write a model directory for ONNX Runtime.
 
     Args:
-        source: Model folder of a training run.
         out: The model directory; an exported model there is replaced, and survives if the process is killed.
         report: Receives a line per graph: its size, and its largest difference from PyTorch before and after
             compression.

@@ -142,8 +142,6 @@ def check_parity(
     """Return the largest difference between module and graph over the example and its variants.
 
     Args:
-        spec: The module.
-        path: The graph.
         tolerance: Of the difference, relative to the largest output, or to 1 if that is smaller.
         expected: :func:`expected_outputs`, if already computed.
 
@@ -207,7 +205,6 @@ def quantize_dynamic(
     """Quantize matrix products and embeddings to 8 bits in place, with dynamic scales for activations.
 
     Args:
-        path: The graph.
         keep: Whether a node, by name, stays in floating point.
         operators: Operators to quantize, if their weight is a constant.
     """
@@ -240,7 +237,6 @@ def quantize_static(
     product; outputs stay in floating point.
 
     Args:
-        path: The graph.
         samples: Inputs on which the ranges of activations are measured.
         keep: Whether a node, by name, stays in floating point.
     """

@@ -25,7 +25,6 @@ def sample_pictures(
     """Load pixels ``[n, R, R, 3]`` of up to :data:`SAMPLE` pictures, evenly spaced among ``sources``.
 
     Args:
-        config: The model's image encoder.
         sources: Photographs like those to be tagged.
         report: Receives a line for every picture that cannot be read and is skipped.
 

@@ -21,10 +21,6 @@ Samples = Callable[[], Iterable[dict[str, Any]]]
 def make_smaller(path: Path, samples: Samples) -> str:
     """Compress one of lite's graphs in place, as far as accuracy allows.
 
-    Args:
-        path: The graph.
-        samples: Returns inputs of the recognition decoder.
-
     Returns:
         The type of its weights.
     """
@@ -57,9 +53,7 @@ def make_official_static(path: Path, pixels: NDArray[np.uint8], samples: Samples
     """:func:`make_smaller` with fixed scales of activations, so that OpenVINO also computes in 8 bits.
 
     Args:
-        path: The graph.
         pixels: Pictures ``[n, R, R, 3]``, inputs of the image encoder.
-        samples: Returns inputs of the recognition decoder.
 
     Returns:
         The type of its weights.
@@ -99,9 +93,7 @@ def noise_samples(model: RecognitionModel, labels: Mapping[str, torch.Tensor], c
     1.8 times.
 
     Args:
-        model: The model.
         labels: Inputs of the decoder that do not depend on the picture.
-        count: Number of pictures.
     """
     side, random = model.config.image_encoder.resolution, np.random.default_rng(0)
     frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None])
@@ -120,7 +112,6 @@ def decoder_samples(
     """Inputs of the recognition decoder: the whole vocabulary, and features of pictures.
 
     Args:
-        model: The model.
         labels: Inputs of the decoder that do not depend on the picture.
         pixels: ``[n, R, R, 3]``, 0 to 255.
     """

@@ -36,7 +36,6 @@ class Caption:
     """A caption of one picture.
 
     Attributes:
-        text: The sentence.
         guides: Tags that guided it.
         covered: Guides that it mentions, in their order.
     """
@@ -50,8 +49,6 @@ class Captioner:
     """Writes captions for one model.
 
     Args:
-        directory: The model.
-        backend: Runs it.
         texts: Makes queries of captions, with which the recognition decoder re-ranks the beams if the model's
             ``decoding.alignment`` is above 0; ``None``: no re-ranking.
 
@@ -130,7 +127,6 @@ class Captioner:
             features: ``[1, N, W]``.
             tags: Tags that guide the caption; may be empty.
             given: Whether the user gave the tags, rather than the recognizer.
-            options: Decoding options.
             margins: ``[tags]`` of the whole vocabulary: log-odds of each tag's score less those of its threshold, NaN
                 for tags that were not scored. They change the scores of words by the model's ``decoding.agreement``.
             unfamiliarity: Probability that the picture differs from captioned training pictures.

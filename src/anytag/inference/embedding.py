@@ -27,7 +27,6 @@ def picture_inputs(encoded: Encoded, least: float = LEAST) -> FloatArray:
 
     Args:
         encoded: Features ``[B, N, W]``, whose first token stands for the whole picture, and probabilities ``[B, C]``.
-        least: Floor of the log-probabilities.
     """
     if least not in encoded.inputs:
         log_probabilities = np.log(np.maximum(encoded.classes, np.float32(np.exp(least))))

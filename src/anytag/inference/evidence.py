@@ -75,8 +75,6 @@ class TagEvidence:
             decoder's lowest and highest logit per tag; ``unfamiliar_weight`` ``[I]`` and ``unfamiliar_bias`` ``[1]``;
             the arrays of :meth:`OpenEvidence.from_arrays
             <anytag.inference.open_evidence.OpenEvidence.from_arrays>`.
-        vocabulary: The model's tags.
-        classes: Number of the classifier's classes.
 
     Raises:
         ModelError: If arrays are missing or do not fit the vocabulary and each other.
@@ -142,7 +140,6 @@ class TagEvidence:
         """Evaluate all predictors except the recognition decoder.
 
         Args:
-            encoded: Image features and class probabilities.
             ids: Tag ids of the labels; ``None`` for texts outside the vocabulary.
             classes: Sums class probabilities per label.
         """
@@ -188,7 +185,6 @@ class TagEvidence:
 
         Args:
             logits: ``[B, T]`` of the recognition decoder.
-            ids: Tag ids.
         """
         weights = self._weights[ids].astype(np.float64)
         odds = logits * weights[:, 0] + self._biases[ids] + np.log(self.config.floor) * weights[:, 2]
@@ -316,8 +312,6 @@ def exclusive_classes(vocabulary: TagVocabulary, classes: int, root: int | None,
     share only "animal", so they exclude each other; "beagle" and "puppy" share "dog" and may both be true.
 
     Args:
-        vocabulary: The tags.
-        classes: Number of classes.
         root: Only tags that imply this one exclude each other; ``None``: none do.
         general: Tags below ``root``, itself included, that are not kinds of it ("pet") and do not count as shared.
     """

@@ -52,12 +52,9 @@ class LabelSet:
     """``T`` labels to score together, as arrays and tuples of that length.
 
     Attributes:
-        names: Display names.
-        kinds: Kinds of tag.
         ids: Tag ids; ``None`` for categories outside the vocabulary.
         thresholds: ``[T]``, lowest score at which a label is returned as a tag.
         shifts: ``[T]``, log-odds to subtract from the recognition decoder's logits.
-        queries: Queries of the recognition decoder.
         classes: ``[C, T]``, 1 where a class of the image encoder's classifier is the label or implies it; for
             categories outside the vocabulary, their similarity in [0, 1].
         seldom: ``[T]``, whether training captions name the label too rarely for the decoder to know it well.

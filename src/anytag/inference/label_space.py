@@ -26,10 +26,7 @@ class LabelSpace:
     A label is a tag of the vocabulary or a category in the user's own words.
 
     Args:
-        directory: The model.
-        backend: Provides the queries of the vocabulary.
         choice: Tags of the vocabulary to look for, and their names.
-        texts: Provides the queries of new categories.
         class_similarity: Returns the similarity ``[C, T]`` of such queries to the classifier's classes, or ``None``.
 
     Raises:

@@ -21,7 +21,6 @@ class Look:
 
     Attributes:
         path: The picture's path, or a description of where it came from.
-        width: Of the upright picture, in pixels.
         height: Of the upright picture, in pixels.
         notes: As in :class:`~anytag.recognition.Recognition`.
 

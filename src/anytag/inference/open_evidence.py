@@ -74,7 +74,6 @@ class OpenEvidence:
 
     Attributes:
         weights: ``[5]``, see :data:`OPEN_PREDICTORS`.
-        bias: Added to all.
         floor: Added to class probabilities.
         similarity: To the classifier's classes; ``None`` in models without embeddings of their names.
     """
@@ -92,7 +91,6 @@ class OpenEvidence:
             arrays: ``open_weights`` ``[5]`` and ``open_bias`` ``[1]`` (default: the decoder's logit unchanged);
                 ``class_names`` int8 ``[C, E]`` and ``class_names_scale`` ``[C]``, text embeddings of the classes'
                 names (default: classes do not count).
-            config: Floor and sharpness.
         """
         similarity = None
         if "class_names" in arrays:

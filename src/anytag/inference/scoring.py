@@ -46,8 +46,6 @@ class Scorer:
         Tags that a user taught the model have logits of their own.
 
         Args:
-            encoded: Pictures.
-            labels: Labels to score.
             logits: ``[B, T]`` of the recognition decoder, if it was run already.
             least: ``[T]``, logits below which exact values are not needed. Labels that cannot reach them in any of the
                 pictures are left out when the decoder runs, and get the upper bound of their logit.
@@ -107,8 +105,6 @@ class Scorer:
         label's own threshold; the higher of both scores counts.
 
         Args:
-            encoded: Pictures.
-            labels: Labels to score.
             logits: ``[B, T]`` of the recognition decoder, if it was run already.
             least: ``[T]``, scores below which only an upper bound is computed, which is much faster.
         """

@@ -65,7 +65,6 @@ class ChosenTags:
     """A choice applied to one vocabulary. It does not change scores.
 
     Args:
-        vocabulary: All tags.
         choice: ``None``: all tags, under their own names.
 
     Attributes:

@@ -73,7 +73,6 @@ class TaughtTags:
         """Logits ``[B, T]`` with those of taught tags replaced.
 
         Args:
-            encoded: Pictures.
             logits: ``[B, T]``, from the rest of the model.
             ids: Tag ids of the labels; ``None`` for texts outside the vocabulary.
         """

@@ -32,8 +32,6 @@ class TextQueries:
     """Turn texts into queries as the model expects them.
 
     Args:
-        directory: The model.
-        backend: Runs the model.
         descriptions: File of descriptions for the user's own categories; templates describe the others. RAM++ only.
 
     Raises:

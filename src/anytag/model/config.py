@@ -37,16 +37,12 @@ class ImageEncoderConfig(Settings):
 
     Attributes:
         name: ``efficientnet_lite0`` … ``2``, or ``swin``.
-        swin: Sizes of a Swin encoder.
         resolution: Side of the square, in pixels.
-        width: Width of the tokens.
         tokens: Tokens per picture, including their mean, which comes first.
         projection: From tokens to features: ``normalized`` (linear, layer norm, positions), ``linear`` (RAM) or
             ``none`` (Tag2Text).
         classes: Classes of the encoder's ImageNet classifier, which recognizes things that captions seldom name; 0: no
             classifier.
-        mean: Per channel.
-        std: Per channel.
         interpolation: For resizing pictures; the official Tag2Text, RAM and RAM++ models use ``bilinear``.
         alpha: How transparency is removed: ``composite`` over white, or ``drop``.
         square: ``squash``: the whole picture is resized regardless of its aspect ratio, as in the official models; a
@@ -98,13 +94,7 @@ class ClipTextConfig(Settings):
     Attributes:
         vocabulary: Number of word pieces.
         positions: Longest text in word pieces, start and end included.
-        width: Width of the hidden states.
-        layers: Transformer layers.
-        heads: Attention heads.
-        inner: Inner width of the feed-forward.
-        embedding: Width of the text embedding.
         activation: ``quick_gelu`` (OpenAI's weights) or ``gelu`` (exact).
-        norm_eps: Epsilon of the layer normalizations.
         end_token: Id of the last piece of a text, whose hidden state becomes the embedding.
     """
 
@@ -128,7 +118,6 @@ class LabelQueryConfig(Settings):
             ``embedded``: one projected text embedding per tag (RAM); ``described``: embeddings of several descriptions
             per tag, weighted by the picture (RAM++).
         encoder: The text encoder of the embeddings.
-        width: Width of the embeddings.
         inner: Inner width of lite's network.
         offsets: Whether lite's tags add a learned offset.
         descriptions: Descriptions per tag (RAM++: 51).
@@ -148,10 +137,8 @@ class CaptionerConfig(Settings):
     """Interaction encoder and text decoder.
 
     Attributes:
-        layers: Layers of the text decoder.
         interaction_layers: Layers of the interaction encoder, the lowest of which are shared with the recognition
             decoder; ``None``: only those.
-        heads: Attention heads of both.
         inner: Inner width of the text decoder's feed-forward.
         vocabulary: Number of word pieces.
         positions: Longest caption and longest tag list, in word pieces.
@@ -165,7 +152,6 @@ class CaptionerConfig(Settings):
         mask_padding: Whether the text decoder ignores the padding of tag lists. The official models do not, so that
             their captions depend on ``tag_length``.
         prompt: Start of every caption, removed from the result. Only with ``bert``.
-        dropout: In training.
         attention_dropout: Dropout of attention weights in training; ``None``: ``dropout``.
     """
 
@@ -198,9 +184,6 @@ class DecodingConfig(Settings):
     The options from ``support`` on only apply to captions without tags from the user.
 
     Attributes:
-        num_beams: Width of the beam search.
-        max_length: Most tokens.
-        min_length: Fewest tokens.
         length_penalty: Exponent of the length by which scores are divided.
         repetition_penalty: Penalty on repeated tokens; 1: none.
         alignment: Weight of the recognition decoder's match score in choosing among the beams; 0: by likelihood only.

@@ -240,9 +240,6 @@ def write_config(
     """Write ``config.json`` with checksums of files; it is written last and completes a model.
 
     Args:
-        folder: The model directory.
-        config: The config without checksums.
-        names: Files to list.
         known: Known checksums of other files to list.
     """
     files = dict(known or {}) | {name: sha256(folder / name) for name in names}

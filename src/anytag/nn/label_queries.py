@@ -16,9 +16,6 @@ class TextLabelQueries(nn.Module):
     from the text alone, as for new categories, stay useful.
 
     Args:
-        text_width: Width of the text embeddings.
-        width: Width of the queries.
-        inner: Inner width of the projection.
         tags: Number of tags with an offset; 0: none.
         offset_dropout: Probability of dropping a tag's offset.
     """

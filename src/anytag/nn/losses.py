@@ -26,7 +26,6 @@ def asymmetric_loss(
         logits: Any shape.
         targets: The same shape, 1 for positives.
         gamma_negative: Focusing of negatives (7 for tags, 4 for RAM++'s texts).
-        gamma_positive: Focusing of positives.
         clip: Probability margin of negatives.
         weights: Factor per element, such as 0 to ignore one.
         epsilon: Lower bound of probabilities in logarithms.
@@ -51,7 +50,6 @@ def language_modeling_loss(logits: Tensor, targets: Tensor, smoothing: float = 0
     Args:
         logits: ``[..., vocabulary]``.
         targets: ``[...]``; positions with -100 are ignored.
-        smoothing: Label smoothing.
     """
     return F.cross_entropy(logits.flatten(0, -2), targets.flatten(), ignore_index=-100, label_smoothing=smoothing)
 

@@ -43,11 +43,7 @@ class MomentumCopy(nn.Module):
     """A moving average of a module; its parameters are buffers.
 
     Args:
-        original: The module to copy.
         leave_out: Submodules that are ``None`` in the copy.
-
-    Attributes:
-        module: The copy.
     """
 
     def __init__(self, original: nn.Module, leave_out: Iterable[nn.Module] = ()):
@@ -75,10 +71,6 @@ class FeatureQueue(nn.Module):
 
     Batch sizes need not divide the queue's size; of a batch larger than the queue, the last rows are kept. Empty slots
     have the number :data:`EMPTY`; BLIP fills them with random vectors instead.
-
-    Args:
-        size: Number of slots.
-        width: Width of an embedding.
     """
 
     def __init__(self, size: int, width: int):
@@ -121,9 +113,6 @@ class MomentumContrast(nn.Module):
     queues stay identical, so all processes must call it equally often.
 
     Args:
-        model: Computes image features.
-        encoder: Embeds pictures and texts.
-        config: Settings.
         steps_per_epoch: Converts ``ramp_epochs`` to steps.
     """
 
@@ -157,8 +146,6 @@ class MomentumContrast(nn.Module):
         """Compute the contrastive loss of a batch.
 
         Args:
-            model: The trained model.
-            encoder: The trained encoder.
             pixels: ``[B, 3, R, R]``.
             features: Their features from the model, ``[B, N, F]``.
             texts: ``[CLS] … [SEP]``, ``[B, T]``, padded with 0; B may be 0.

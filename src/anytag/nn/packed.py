@@ -27,8 +27,6 @@ class PackedLinear(nn.Module):
 
     Args:
         linear: The layer; its own weights are released at the first call.
-        dtype: Precision to compute in.
-        gelu: Whether to apply GELU.
     """
 
     def __init__(self, linear: nn.Linear, dtype: torch.dtype, gelu: bool = False):

@@ -32,12 +32,7 @@ class RecognitionDecoder(nn.Module):
     """Score label queries against image features.
 
     Args:
-        width: Width of the queries.
         layers: Number of layers (2 in the papers).
-        heads: Attention heads.
-        inner: Width of the feed-forward's inner layer.
-        memory_width: Width of the image features.
-        dropout: Dropout in training.
         tags: Number of tags with separate score heads; 0: one head for all labels.
     """
 

@@ -25,7 +25,6 @@ def window_order(grid: int, window: int, shift: int = 0) -> Tensor:
 
     Args:
         grid: Side of the grid, a multiple of ``window``.
-        window: Side of a window.
         shift: Cyclic shift of the windows to the bottom right.
 
     Returns:
@@ -151,11 +150,7 @@ class _Stage(nn.Module):
     """The blocks on one grid, followed by merging unless it is the last stage.
 
     Args:
-        width: Width of a token.
-        heads: Attention heads.
         grid: Side of the grid; a window of that side or more covers it all.
-        window: Side of a window.
-        drop_paths: Stochastic depth rate of each block.
         next_order: Token order of the next stage, on a grid of half the side; ``None`` for the last stage, which
             returns its tokens row by row.
     """
@@ -217,8 +212,6 @@ class SwinTransformer(nn.Module):
     Args:
         resolution: Side of a picture, in pixels.
         width: Width of the first stage's tokens; it doubles with every stage.
-        depths: Blocks per stage.
-        heads: Attention heads per stage.
         window: Side of a window, in tokens.
         patch: Side of a patch, in pixels.
         drop_path: Stochastic depth rate of the last block; rates rise linearly from 0 at the first block.

@@ -23,10 +23,6 @@ class Attention(nn.Module):
     """Multi-head attention with residual connection and layer normalization.
 
     Args:
-        width: Width of the hidden states.
-        memory_width: Width of the memory, if it differs.
-        dropout: Dropout of the output.
-        norm_eps: Epsilon of the layer normalization.
         attention_dropout: Dropout of the attention weights; ``None``: ``dropout``. PyTorch's fused CPU kernels support
             none.
     """
@@ -66,7 +62,6 @@ class Attention(nn.Module):
         Args:
             hidden: ``[B, T, width]``; also the residual.
             memory: From :meth:`keys_values`.
-            heads: Number of heads.
             mask: Added to the logits, or boolean (true: may attend), broadcast to ``[B, heads, T, N]``.
             causal: Position t attends to the first t + 1 positions of the memory only.
             queries: ``query(hidden)``, if already computed.

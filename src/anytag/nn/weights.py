@@ -128,7 +128,6 @@ def read_alignment(path: Path, model: RecognitionModel, match_id: int = 30523) -
     """Load the alignment encoder of a model from the file of :func:`write_alignment`.
 
     Args:
-        path: The file.
         model: The model that it was written with, or one fine-tuned from it.
         match_id: Id of ``[ENC]``.
 

@@ -41,7 +41,6 @@ def to_srgb(picture: Image.Image, profile: bytes | None, own: bool = False) -> I
     """Convert a picture to sRGB.
 
     Args:
-        picture: A decoded picture of any mode.
         profile: An ICC profile; without one, or if it is damaged or does not fit the mode, sRGB is assumed.
         own: Whether the picture may be changed in place, which saves memory.
 
@@ -64,10 +63,6 @@ def profile_of(picture: Image.Image, stream: BinaryIO | None = None) -> bytes | 
 
     In this order: codes of H.273 in a PNG, an ICC profile, gamma and chromaticities of a PNG, codes in AVIF and HEIC,
     and AdobeRGB in Exif.
-
-    Args:
-        picture: As opened.
-        stream: Its file, if there is one.
     """
     try:
         head = _head(stream) if stream is not None and picture.format in ("PNG", "AVIF", "HEIF") else b""

@@ -20,7 +20,6 @@ def to_rgb(picture: Image.Image, composite_alpha: bool = True) -> Image.Image:
     exceeded, or else of their highest value.
 
     Args:
-        picture: A picture of any mode and size.
         composite_alpha: ``False`` drops transparency, as the official Tag2Text and RAM code does: transparent pixels
             get their stored color, often black.
 

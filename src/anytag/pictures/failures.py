@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import BinaryIO, NoReturn
 
 from PIL import Image, UnidentifiedImageError
@@ -49,6 +51,16 @@ def other_kind(head: bytes) -> str | None:
     if text.startswith((b"<!doctype html", b"<html", b"<head", b"<body")):
         return _PAGE
     return None
+
+
+@contextmanager
+def optional_decoder(label: str, what: str) -> Iterator[None]:
+    """Import a decoder within the block, or raise a :class:`PictureError` that says what to install."""
+    try:
+        yield
+    except ImportError as error:
+        message = f"{label}: a {what}, which needs an optional decoder. Install it: pip install 'anytag[photos]'"
+        raise PictureError("unreadable", label, message) from error
 
 
 def raise_too_large(label: str, width: int, height: int, max_pixels: int) -> NoReturn:

@@ -39,7 +39,6 @@ def find_pictures(
 
     Args:
         inputs: A file, folder or glob, or several. Folders are walked lazily.
-        recursive: Whether to enter subfolders.
         exclude: Globs of files and folders to skip. Globs without a slash are compared with names, others with paths,
             relative to the given folder or absolute; globs that end in a slash only match folders. ``*`` also matches
             slashes.

@@ -11,8 +11,6 @@ class PictureFormat:
     """A picture format.
 
     Attributes:
-        name: Display name.
-        extensions: File extensions, lower case.
         decoders: Pillow's names for it; empty if something else decodes it.
         extra: The package extra that it needs; ``None`` if it is always supported.
     """

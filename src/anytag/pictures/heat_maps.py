@@ -44,7 +44,6 @@ def overlay_heat_map(picture: Image.Image, heat: HeatMap, opacity: float = 0.6) 
     """Draw a map over a picture.
 
     Args:
-        picture: The picture.
         heat: ``[rows, columns]`` in [0, 1]; resized to the picture.
         opacity: Opacity of the colors, 0 to 1.
 

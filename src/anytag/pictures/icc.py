@@ -93,7 +93,6 @@ def make_profile(primaries: Primaries, curve: float | Callable[[FloatArray], Flo
     """Create an ICC profile (version 2, matrix and curves) of an RGB color space.
 
     Args:
-        primaries: Its primaries and white point.
         curve: From values to light, both 0 to 1: an exponent or a function.
 
     Raises:

@@ -8,9 +8,8 @@ from typing import BinaryIO, cast
 
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from anytag.errors import PictureError
 from anytag.pictures import jpeg_xl
-from anytag.pictures.failures import raise_unidentified, raise_unreadable
+from anytag.pictures.failures import optional_decoder, raise_unidentified, raise_unreadable
 from anytag.pictures.formats import FORMATS, PILLOW_DECODERS
 from anytag.pictures.integrity import is_cut_off
 from anytag.pictures.raw import LEAST_SIDE, develop, largest_preview, raw_kind
@@ -41,7 +40,6 @@ def identify(stream: BinaryIO, label: str, max_pixels: int) -> Opened:
     """Read the header of a picture.
 
     Args:
-        stream: The file, seekable.
         label: Its name in errors; a TIFF is a camera file if it has such an extension.
         max_pixels: Highest width times height, for decoders that do not decode lazily.
 
@@ -90,12 +88,9 @@ def _identify_preview(stream: BinaryIO, label: str, kind: str | None) -> Opened 
 
 def _identify_heic(stream: BinaryIO, label: str) -> ImageFile.ImageFile:
     """Read the header of a HEIC picture, if the optional decoder is installed."""
-    try:
+    with optional_decoder(label, "HEIC picture"):
         # Registering the decoder would change Pillow for the whole program.
         from pillow_heif import HeifImageFile
-    except ImportError as error:
-        message = f"{label}: a HEIC picture, which needs an optional decoder. Install it: pip install 'anytag[photos]'"
-        raise PictureError("unreadable", label, message) from error
     try:
         return cast(ImageFile.ImageFile, HeifImageFile(stream))
     except Exception as error:

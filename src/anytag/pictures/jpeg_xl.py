@@ -7,8 +7,7 @@ from typing import BinaryIO
 
 from PIL import Image
 
-from anytag.errors import PictureError
-from anytag.pictures.failures import raise_too_large, raise_unreadable
+from anytag.pictures.failures import optional_decoder, raise_too_large, raise_unreadable
 
 _CODESTREAM = b"\xff\x0a"
 _CONTAINER = b"\0\0\0\x0cJXL \r\n\x87\n"
@@ -34,11 +33,8 @@ def identify(stream: BinaryIO, label: str, max_pixels: int) -> Image.Image:
     Raises:
         PictureError: If the optional decoder is not installed, or the picture is too large or damaged.
     """
-    try:
+    with optional_decoder(label, "JPEG XL"):
         from pillow_jxl.JpegXLImagePlugin import JXLImageFile
-    except ImportError as error:
-        message = f"{label}: a JPEG XL, which needs an optional decoder. Install it: pip install 'anytag[photos]'"
-        raise PictureError("unreadable", label, message) from error
     stream.seek(0)
     content = stream.read()
     try:

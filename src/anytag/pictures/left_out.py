@@ -111,7 +111,6 @@ class Exclusions:
         Args:
             relative: Its path relative to the given folder.
             path: Its path, starting with that of the given folder.
-            is_folder: Whether it is a folder.
         """
         if not (self._names or self._paths):
             return False

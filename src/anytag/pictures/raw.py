@@ -53,7 +53,6 @@ class Preview:
 
     Attributes:
         content: A complete JPEG or TIFF file.
-        size: Width and height.
         is_camera: Whether it is from a camera file, not a page of a plain TIFF.
         orientation: Exif orientation of the camera file; 0: use that of the preview.
         is_cut_off: Whether the camera file ends before the sensor data do.

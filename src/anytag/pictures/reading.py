@@ -58,7 +58,6 @@ class DecodedPicture:
         picture: Upright, in mode RGB and sRGB.
         width: Width of the upright original, in pixels.
         height: Height of the upright original, in pixels.
-        notes: See :data:`Note`.
     """
 
     picture: Image.Image
@@ -148,7 +147,6 @@ def to_pixels(
     """Resize a picture to the square that a model expects, without preserving its aspect ratio.
 
     Args:
-        picture: A picture of any size and mode.
         resolution: Side R of the square, in pixels.
         interpolation: As in the model's training: ``"bicubic"``, or ``"bilinear"`` for the official Tag2Text, RAM and
             RAM++ weights.

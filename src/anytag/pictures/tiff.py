@@ -41,7 +41,6 @@ class Directory:
 
     Attributes:
         place: Position in the file.
-        tags: Integer values by tag.
     """
 
     place: int
