@@ -57,7 +57,7 @@ def _claim(claim: Claim, entries: Sequence[Entry], batch: int) -> str:
         cells = [spread([entry["figures"][c] for entry in own if c in entry["figures"]]) for c in columns]
         lines.append(f"| {arm} | {len(own)} | {own[0]['trained_steps']} | " + " | ".join(cells) + " |")
     verdicts = [verdict(comparison, entries) for comparison in claim.comparisons]
-    lines += ["", f"Mean and standard deviation over seeds; {batch} pictures a step.", ""]
+    lines += ["", f"Mean and standard deviation over seeds; {batch} pictures per step.", ""]
     lines += [f"- {text}" for text in verdicts if text]
     return "\n".join(lines)
 
