@@ -1,8 +1,8 @@
 """Make ``lexicon.json.gz`` of the caption parser: base forms, irregular forms and compounds.
 
-``python recipes/caption_lexicon.py CAPTIONS.txt WORDNET_FOLDER OUT.json.gz`` where CAPTIONS.txt has a caption a line
-and WORDNET_FOLDER holds WordNet 3.0's ``index.noun``, ``noun.exc`` and so on. Only what captions use, or what WordNet's
-own corpus counts call common, is kept, so that the file stays small.
+``python recipes/caption_lexicon.py CAPTIONS.txt WORDNET_FOLDER OUT.json.gz``, where CAPTIONS.txt has one caption per
+line and WORDNET_FOLDER contains WordNet 3.0's ``index.noun``, ``noun.exc`` and so on. To keep the file small, it has
+only words that occur in captions or are common by WordNet's own corpus counts.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from anytag.language.parsing.spelling import FREQUENT as CORRECTION
 from anytag.language.parsing.spelling import MIN_LENGTH, one_edit_away
 from anytag.language.parsing.tokens import tokenize
 
-#: Words kept with so many uses in the captions, whether WordNet knows them or not.
+#: Words with at least this many uses in captions are kept, even if they are not in WordNet.
 FREQUENT = 8
-#: A word that WordNet does not know is a slip if a neighbor is so many times as frequent; not if it is used a lot.
+#: A word outside WordNet is a typo if a similar word is this many times as frequent, but not above this many uses.
 TYPO_RATIO = 20
 TYPO_LIMIT = 60
 #: First words of pairs that are not names ("out side", "take off", "each other").
@@ -63,12 +63,12 @@ NOT_NAMES = frozenset(
         "hand",
     }
 )
-#: Right words that WordNet does not know and that look like slips.
+#: Correct words that are not in WordNet and look like typos.
 RIGHT = frozenset(["foosball", "boeing", "stoney", "freez"])
 
 
 def base_forms(folder: Path, kind: str) -> dict[str, int]:
-    """Lemmas of one part of speech with the number of uses in WordNet's tagged corpora."""
+    """Lemmas of one part of speech with their counts in WordNet's tagged corpora."""
     forms: dict[str, int] = {}
     for line in (folder / f"index.{kind}").read_text(encoding="utf-8").splitlines():
         if line.startswith(" "):
@@ -109,7 +109,7 @@ def _known_forms(folder: Path) -> set[str]:
 
 
 def spellings(counts: Counter[str], pairs: Counter[str]) -> dict[str, str]:
-    """Names that captions write both as one word and as two, and the usual way of writing them."""
+    """Names written both as one word and as two in captions, with the usual spelling."""
     table: dict[str, str] = {}
     for pair in list(pairs):
         first, _, second = pair.partition(" ")
@@ -130,7 +130,7 @@ def spellings(counts: Counter[str], pairs: Counter[str]) -> dict[str, str]:
 
 
 def main(captions: Path, wordnet: Path, out: Path) -> None:
-    """Count, select, write."""
+    """Build the lexicon."""
     counts: Counter[str] = Counter()
     pairs: Counter[str] = Counter()
     capitals: Counter[str] = Counter()
@@ -138,7 +138,7 @@ def main(captions: Path, wordnet: Path, out: Path) -> None:
     for line in captions.read_text(encoding="utf-8").splitlines():
         raw = tokenize(line)
         if sum(token[0].isupper() for token in raw) < len(raw) / 2:
-            # The first word says nothing about names, nor does a line written in capitals.
+            # The first word and lines in capitals do not show whether a word is a name.
             capitals.update(token.lower() for token in raw[1:] if token[0].isupper())
             small.update(token for token in raw[1:] if token[0].islower())
         tokens = [token.lower() for token in raw]

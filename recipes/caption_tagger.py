@@ -1,7 +1,7 @@
-"""Distil the light tagger of the caption parser from spaCy.
+"""Distill the light tagger of the caption parser from spaCy.
 
-``python recipes/caption_tagger.py tag CAPTIONS.txt TAGGED.jsonl`` tags captions, one a line, with spaCy (2,000 a
-second); ``python recipes/caption_tagger.py train TAGGED.jsonl OUT.json.gz`` learns from them (some minutes on one
+``python recipes/caption_tagger.py tag CAPTIONS.txt TAGGED.jsonl`` tags captions, one per line, with spaCy (2,000 per
+second). ``python recipes/caption_tagger.py train TAGGED.jsonl OUT.json.gz`` trains on the result (some minutes on one
 core). Leave the captions of the gold set out of CAPTIONS.txt.
 """
 
@@ -20,11 +20,11 @@ from anytag.language.parsing.repairs import repair_tags
 from anytag.language.parsing.tokens import tokenize
 
 EPOCHS = 4
-#: Words with fewer uses are unknown to the model, so that it learns what unknown words look like.
+#: Words with fewer uses count as unknown, so that the model learns to tag unknown words.
 KNOWN = 4
-#: Tags with a smaller share of a word's uses are taken for noise.
+#: Tags with a smaller share of a word's uses count as noise.
 NOISE = 0.01
-#: One caption in so many is kept to measure agreement with.
+#: One caption in this many is held out to measure agreement.
 HELD_OUT = 50
 _SAME = {
     "NNPS": "NNP", "JJR": "JJ", "JJS": "JJ", "VBP": "VB", "PDT": "DT", "WDT": "WP", "WP$": "PRP$", "RBR": "RB",
@@ -55,12 +55,12 @@ def read(path: Path) -> Iterator[Sentence]:
 
 
 def simplify(tags: list[str]) -> list[str]:
-    """Penn tags without the distinctions that the light tagger does not make."""
+    """Map Penn tags to the light tagger's coarser set."""
     return [_SAME.get(tag, tag) for tag in tags]
 
 
 def count_tags(sentences: list[Sentence]) -> dict[str, dict[str, float]]:
-    """For every known word the share of each tag among its uses."""
+    """Share of each tag among the uses of every known word."""
     counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for words, tags in sentences:
         for word, tag in zip(words, tags, strict=True):
@@ -75,10 +75,10 @@ def count_tags(sentences: list[Sentence]) -> dict[str, dict[str, float]]:
 
 
 def train(tagged: Path, out: Path) -> None:
-    """Repair, learn, prune, write."""
+    """Train the tagger and write it."""
     sentences = list(read(tagged))
     for _ in range(2):
-        # Twice: a repaired count makes the next repair surer.
+        # Twice: the repaired counts improve the second repair.
         shares = count_tags(sentences)
         sentences = [
             (words, simplify(repair_tags([w.lower() for w in words], tags, shares))) for words, tags in sentences
@@ -119,7 +119,7 @@ def train(tagged: Path, out: Path) -> None:
 
 
 class _Averaged:
-    """Perceptron weights that remember their mean over all steps."""
+    """Perceptron weights with their mean over all steps."""
 
     def __init__(self) -> None:
         self.now: defaultdict[str, dict[int, int]] = defaultdict(dict)
@@ -130,12 +130,12 @@ class _Averaged:
     def add(self, name: str, tag: int, value: int) -> None:
         row, total = self.now[name], self._total[name]
         row[tag] = row.get(tag, 0) + value
-        # sum over steps = w * steps - total, with total = sum of value * step at which it came
+        # sum over steps = w * steps - total, with total = sum of value * step of the update
         total[tag] = total.get(tag, 0) + value * self.step
         self._changes[name] += 1
 
     def averaged(self, changes: int = 4, scale: int = 20) -> dict[str, dict[int, int]]:
-        """Mean weights as small whole numbers; features that hardly ever mattered go."""
+        """Return mean weights as small integers, without features that hardly matter."""
         result: dict[str, dict[int, int]] = {}
         for name, row in self.now.items():
             if self._changes[name] < changes:
@@ -150,7 +150,7 @@ class _Averaged:
 def _learn(
     words: list[str], gold: list[int], lexicon: dict[str, tuple[int, ...]], weights: _Averaged
 ) -> tuple[int, int]:
-    """One caption: tag it as the tagger would, correct the weights where it errs."""
+    """Tag one caption and correct the weights where the tag is wrong."""
     lower = [word.lower() for word in words]
     choices = [lexicon.get(word) or guess(raw, word) for raw, word in zip(words, lower, strict=True)]
     before: list[int] = []

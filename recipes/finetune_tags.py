@@ -1,26 +1,26 @@
-"""Teach a model your own tags, with your own pictures; a few of each are enough.
+"""Teach a model your own tags, from a few pictures of each.
 
     anytag train recipes/finetune_tags.py --data photos --run runs/mine
     anytag train recipes/finetune_tags.py --data photos --run runs/mine --set start=runs/ram/model
 
-DATA is a folder with a folder for each tag, or a folder of pictures with captions or tags beside them (``dog.jpg`` and
-``dog.json`` with ``{"tags": […]}``). Anything else that holds tags, such as a table or JSON lines:
+DATA is a folder with a subfolder for each tag, or a folder of pictures with captions or tags beside them (``dog.jpg``
+and ``dog.json`` with ``{"tags": […]}``). For other sources, such as a table or JSON lines:
 
     … --set 'sources=["photos.csv"]' --set 'validation=["held-out.jsonl"]'
-    … --set 'sources=[{"path": "photos", "text": "tags"}]'     tags with commas between them in .txt files
+    … --set 'sources=[{"path": "photos", "text": "tags"}]'     comma-separated tags in .txt files
 
-``recipe`` does what ``anytag teach`` does: it takes seconds, changes nothing that the model knows, and tells each tag
-from a bank of other people's pictures.
+``recipe`` does what ``anytag teach`` does: it takes seconds, changes no existing tag, and separates each new tag from
+other people's pictures.
 
-``network`` trains the network itself, with the gradients of the tagging loss: for thousands of pictures, or where all
-of the model may change. The model to start from is the one that ships, or any directory with PyTorch weights: a
-official one (``anytag pull``, ``anytag convert``), or the ``model/`` of a run. Tags go by name: those that it knows
-keep their weights, others begin as their text's embedding (Tag2Text's, whose queries are learned, begin anew). With
-``vocabulary.change=replace`` tags that your data do not name disappear; with ``keep`` new ones are not taken in. RAM
-and RAM++ embed new tags with CLIP. ``anytag pull --clip`` and ``anytag convert --clip`` put it into the model's folder;
-or name it: ``--set teacher.clip=PATH``. All thresholds are gone afterwards; ``anytag calibrate`` fits them.
+``network`` trains the network itself with the tagging loss, for thousands of pictures or if all of the model may
+change. It starts from the shipped model or any directory with PyTorch weights: an official model (``anytag pull``,
+``anytag convert``) or the ``model/`` of a run. Tags are matched by name: existing ones keep their weights, new ones
+start from the embedding of their text (randomly for Tag2Text, whose queries are learned). ``vocabulary.change=replace``
+removes tags that are not in your data, and ``keep`` adds no new ones. RAM and RAM++ embed new tags with CLIP:
+``anytag pull --clip`` and ``anytag convert --clip`` put it into the model's folder, or use ``--set teacher.clip=PATH``.
+Training removes all thresholds; ``anytag calibrate`` fits new ones.
 
-Pictures whose tags nobody wrote down are left alone; a picture that has tags is taken to show none of the others.
+Pictures without known tags are not used; if a picture has tags, all others count as absent.
 """
 
 from anytag.teaching.config import TeachingConfig
@@ -34,12 +34,12 @@ from anytag.training.recipes.config import (
 
 
 def recipe() -> TeachingConfig:
-    """A line for each tag through what the image encoder sees; nothing else changes."""
+    """Fit a linear classifier for each tag on image features; nothing else changes."""
     return TeachingConfig(sources=(".",))
 
 
 def network() -> TrainingConfig:
-    """Tags alone are learned: the tag head first, then everything, the image encoder at a tenth of the rate."""
+    """Train tagging only: first the tag head, then everything, with a tenth of the rate for the image encoder."""
     return TrainingConfig(
         name="own-tags",
         start="lite",
@@ -49,7 +49,7 @@ def network() -> TrainingConfig:
         parser="none",
         # The tagging part of any of the objectives; alignment and distillation would need more than tags.
         objective=RamPlusConfig(alignment=0.0, distillation=0.0),
-        # Of the official crops, the small ones often miss what a tag is about, and few pictures do not average it out.
+        # Small crops (the official settings have them) often miss the tagged thing, which matters with few pictures.
         augmentation=AugmentationConfig(crop=(0.5, 1.0)),
         views=2,
         stages=(
@@ -59,7 +59,7 @@ def network() -> TrainingConfig:
                 learning_rate=3e-4,
                 warmup=10,
                 only=("label_queries.", "recognition_decoder."),
-                # The image encoder is asked twice for each picture, not once an epoch; 0.3 MB each on the disk.
+                # Run the image encoder twice per picture instead of once per epoch, for 0.3 MB each on the disk.
                 cached="tokens",
             ),
             TrainingStage(name="all", epochs=20, learning_rate=1e-4, encoder_learning_rate=1e-5, warmup=10),

@@ -1,10 +1,10 @@
-"""The model that ships with anytag.
+"""The shipped model.
 
     anytag train recipes/lite.py --data DATA --run runs/lite
 
-    anytag train recipes/lite.py:further --data DATA --run runs/further      goes on from the shipped model
+    anytag train recipes/lite.py:further --data DATA --run runs/further      starts from the shipped model
 
-DATA holds WebDataset shards ``coco20k/*.tar`` and ``flickr8k/*.tar`` and caption files ``captions/*.txt.gz``. Human
+DATA contains WebDataset shards ``coco20k/*.tar`` and ``flickr8k/*.tar`` and caption files ``captions/*.txt.gz``. Human
 category labels in the shards are used for validation only.
 """
 
@@ -21,21 +21,21 @@ from anytag.training.recipes.config import (
 
 
 def recipe() -> TrainingConfig:
-    """The run's settings."""
+    """Train from ImageNet weights."""
     return TrainingConfig(
         name="lite",
         model=ModelConfig(
             name="lite",
             width=256,
-            # Larger than in the encoder's own training, so that things in whole pictures are as large as they were in
-            # its crops (Touvron et al., 2019): 320 px instead of 260 brought 0.017 of mean average precision.
+            # Larger than in the encoder's own training, so that things in whole pictures are as large as in its
+            # training crops (Touvron et al., 2019): 320 px instead of 260 raised mean average precision by 0.017.
             image_encoder=ImageEncoderConfig(resolution=320, tokens=101),
-            # Of what captions name often the recognition decoder knows more than the classifier.
+            # For tags that captions mention often, the recognition decoder is better than the classifier.
             class_support=100,
             # Dropout over hundreds of queries costs more time on a CPU than it gains on this little data.
             recognition=RecognitionConfig(layers=2, heads=4, inner=512, dropout=0.0),
             captioner=CaptionerConfig(layers=3, heads=4, inner=1024, attention_dropout=0.0),
-            # Chosen on the pictures that thresholds are fitted on. The penalty ends "a white shirt and a white shirt".
+            # Chosen on the pictures used to fit thresholds. The penalty prevents "a white shirt and a white shirt".
             decoding=DecodingConfig(repetition_penalty=1.5, alignment=0.05, agreement=0.3),
         ),
         sources=("coco20k/*.tar", "flickr8k/flickr8k-train-*.tar"),
@@ -46,7 +46,7 @@ def recipe() -> TrainingConfig:
         teacher=TeacherConfig(texts=SENTENCE_ENCODER, classifier_threshold=0.4),
         views=4,
         objective=LiteConfig(),
-        # What learned on a million pictures is not shrunk.
+        # Do not decay weights that were trained on a million pictures.
         encoder_weight_decay=0.0,
         stages=(
             TrainingStage(name="decoders", epochs=3, learning_rate=8e-4, cached="maps", views=2),
@@ -58,7 +58,7 @@ def recipe() -> TrainingConfig:
                 cached="maps",
                 views=2,
             ),
-            # Tags only: half the time of a step, spent on twice the views.
+            # Tags only: a step takes half the time, so there are twice as many views.
             TrainingStage(
                 name="tags",
                 epochs=6.6,
@@ -68,7 +68,7 @@ def recipe() -> TrainingConfig:
                 cached="maps",
                 objective=LiteConfig(captioning=0.0, texts=0.0),
             ),
-            # What captions leave out, as the model sees it in the pictures' corners.
+            # Tags that captions leave out, found by the model in crops of the pictures' corners.
             TrainingStage(
                 name="corners",
                 epochs=2.5,
@@ -78,7 +78,7 @@ def recipe() -> TrainingConfig:
                 cached="maps",
                 objective=LiteConfig(captioning=0.0, texts=0.0, corners=1.0),
             ),
-            # The captioner alone, on what the recognizer has become; a picture's captions share its features.
+            # Only the captioner, on the recognizer's final features; a picture's captions share them.
             TrainingStage(
                 name="captions",
                 epochs=2,
@@ -90,8 +90,8 @@ def recipe() -> TrainingConfig:
                 warmup=100,
                 objective=LiteConfig(tagging=0.0, alignment=0.0, texts=0.5),
             ),
-            # Most of a batch are pictures with several captions: only they have a consensus to agree with. These are
-            # 6,000, and from here on the captioner learns them by heart.
+            # Most of a batch are pictures with several captions, because only these have a consensus. There are only
+            # 6,000 of them, so a longer stage would memorize them.
             TrainingStage(
                 name="consensus",
                 epochs=2.5,
@@ -110,7 +110,7 @@ def recipe() -> TrainingConfig:
 
 
 def further() -> TrainingConfig:
-    """Goes on from the model that ships, which has been through the first three stages: their hours are saved."""
+    """Continue from the shipped model, skipping the first three stages and the hours they take."""
     whole = recipe()
     vocabulary = VocabularyConfig(change="keep")
     return whole.model_copy(

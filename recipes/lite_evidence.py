@@ -1,12 +1,12 @@
-"""The evidence of the model that ships: what its classifier and a look at the whole picture add to the decoder's word.
+"""The shipped model's evidence: how much its classifier and the mean image feature add to the decoder's logits.
 
     anytag train recipes/lite_evidence.py --data DATA --run runs/lite-evidence
 
-DATA holds what ``recipes/lite.py`` learns from, and beside it WebDataset shards ``coco_more/*.tar`` with captions, and
-``world/*.tar`` of photographs with a class each (JSON key ``label``), with the classes of their collections in
-``world/collections.json``; ``recipes/more_world.py`` makes ``more_world``, flowers. Variants are compared on
-``coco20k-000019``, Flickr8k dev, ``coco_more-000005`` and the pictures of ``world`` and ``more_world`` whose ids leave
-1 when divided by 8; those that 8 divides are for reporting.
+DATA contains the data of ``recipes/lite.py``, WebDataset shards ``coco_more/*.tar`` with captions, and ``world/*.tar``,
+photographs with one class each (JSON key ``label``) and the classes of their collections in
+``world/collections.json``. ``recipes/more_world.py`` makes ``more_world``, photographs of flowers. Variants are
+compared on ``coco20k-000019``, Flickr8k dev, ``coco_more-000005`` and the pictures of ``world`` and ``more_world``
+whose ids have remainder 1 when divided by 8; those with remainder 0 are for reporting.
 """
 
 from anytag.model.config import DecodingConfig
@@ -37,14 +37,14 @@ def recipe() -> EvidenceTraining:
                 remainders=(2, 3, 4, 5, 6, 7),
             ),
         ),
-        # Definitions say more than names what a class is; Debian has them in the package wordnet-base.
+        # Definitions describe a class better than names do; Debian has them in the package wordnet-base.
         open=OpenConfig(wordnet="/usr/share/wordnet"),
-        # Chosen so that four in five shown tags are true of pictures that people judged (benchmarks/shown_tags.py).
+        # Chosen so that four in five shown tags are true on pictures judged by people (benchmarks/shown_tags.py).
         unfamiliar=5.0,
         unfamiliar_implied=3.5,
         object_threshold=0.55,
         other_threshold=0.75,
-        # Captions claim what is likely; of what the classifier knows, what is nearly found.
+        # Captions may mention likely objects; those that the classifier knows must nearly reach their thresholds.
         decoding=DecodingConfig(
             num_beams=3,
             max_length=24,

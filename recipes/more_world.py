@@ -1,10 +1,11 @@
-"""Makes ``more_world/*.tar``, photographs of flowers, for ``recipes/lite_evidence.py``.
+"""Make ``more_world/*.tar``, photographs of flowers, for ``recipes/lite_evidence.py``.
 
     python recipes/more_world.py OUT --pictures REPO --credits REPO
 
-The photographs lie in a public git repository, of which a clone is given: JoelOscarsson/dl-assignment. Those are taken
-that are licensed CC BY 2.0, as a list of files and photographers in a second one says, dalifreire/cnn_hello_world (it
-belongs to the archive of daisies, dandelions, roses, sunflowers and tulips that TensorFlow's tutorials use).
+``--pictures`` is a clone of the public git repository JoelOscarsson/dl-assignment, which has the photographs.
+``--credits`` is a clone of dalifreire/cnn_hello_world, whose list of files and photographers (from the archive of
+daisies, dandelions, roses, sunflowers and tulips that TensorFlow's tutorials use) says which of them are licensed
+CC BY 2.0. Only those are used.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ _CREDITS = "datasets/flower_photos/LICENSE.txt"
 
 
 def git(repository: Path, *arguments: str) -> bytes:
-    """What a git command says."""
+    """Return the output of a git command."""
     return subprocess.run(["git", "-C", str(repository), *arguments], capture_output=True, check=True).stdout
 
 
 def main() -> None:
-    """See the module."""
+    """Run the command."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("out", type=Path)
     arguments.add_argument("--pictures", type=Path, required=True)

@@ -1,18 +1,18 @@
-"""Runs of the official families that end within a minute or two on two cores: to see that everything works.
+"""Runs of the official families that take a minute or two on two cores, to check that everything works.
 
     anytag train recipes/small.py:tag2text --data data --run runs/small-tag2text
     anytag train recipes/small.py:ram --data data --run runs/small-ram
     anytag train recipes/small.py:ram_plus --data data --run runs/small-ram-plus
 
-DATA holds WebDataset shards ``coco20k/*.tar``. The models are tiny, the pictures 64 px, and the texts are embedded by
-the sentence encoder of the ``lite`` models (extra ``lite-sources``), since a CLIP has to be fetched. For a teacher name
-one, whose embeddings are as wide as the features that are to resemble them; RAM++ compares descriptions with features,
-and so takes its texts from the same CLIP:
+DATA contains WebDataset shards ``coco20k/*.tar``. The models are tiny, the pictures have 64 px, and the texts are
+embedded by the sentence encoder of the ``lite`` models (extra ``lite-sources``), because CLIP would have to be
+downloaded. To use CLIP as a teacher, set the feature width to that of its embeddings; RAM++ compares descriptions with
+features, so it embeds its texts with CLIP, too:
 
     --set teacher.clip=PATH --set objective.distillation=1 --set model.feature_width=512
     … --set teacher.texts=null --set model.labels.width=512        for ram_plus
 
-They learn little, and are good for nothing else.
+The trained models are too small to be useful.
 """
 
 from anytag.model.config import (
@@ -37,7 +37,7 @@ from anytag.training.recipes.config import (
     VocabularyConfig,
 )
 
-#: Side of the pictures, width of tokens, and of the sentence encoder's embeddings.
+#: Side of the pictures, width of tokens, width of the sentence encoder's embeddings.
 SIDE, WIDTH, TEXTS = 64, 192, 384
 
 
@@ -98,7 +98,7 @@ def tag2text() -> TrainingConfig:
 
 
 def ram() -> TrainingConfig:
-    """Tagging by texts, captions; distillation if there is a teacher."""
+    """Tagging with text embeddings, captions; distillation if there is a teacher."""
     model = ModelConfig(
         family="ram",
         width=128,
@@ -113,7 +113,7 @@ def ram() -> TrainingConfig:
 
 
 def ram_plus() -> TrainingConfig:
-    """Tagging by weighed descriptions, alignment of whole captions; distillation if there is a teacher."""
+    """Tagging with weighted descriptions, alignment of whole captions; distillation if there is a teacher."""
     model = ModelConfig(
         family="ram_plus",
         width=128,
