@@ -82,7 +82,7 @@ def test_ram_plus_has_the_recognition_decoder_alone(tmp_path):
     ("state", "message"),
     [
         (bert(width=16), "the model is not of BERT's size"),
-        ({"visual.weight": torch.zeros(1)}, "holds no word embeddings, so it is not a BERT"),
+        ({"visual.weight": torch.zeros(1)}, "has no word embeddings, so it is not a BERT"),
     ],
 )
 def test_what_does_not_fit_is_refused(tmp_path, state, message):

@@ -132,7 +132,7 @@ class TestConverted:
             recognizer.tag(picture, categories=["go-kart"])
         shown = CliRunner().invoke(build_app(), ["info", str(made(oracle_set))], env={"COLUMNS": "200"}).stdout
         if oracle_set.kind == "tag2text":
-            assert "has one learned query a tag, so it knows no categories but its tags" in str(caught.value)
+            assert "has one learned query per tag, so it only knows its own tags" in str(caught.value)
             assert "learned, one a tag: no other categories" in shown
             return
         advice = (
@@ -360,9 +360,9 @@ def test_a_file_with_code_is_refused(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"model": {}}, "holds no state dict"),
-        ([1, 2], "holds no state dict"),
-        ({"model": {"a": 1}}, "holds no state dict"),
+        ({"model": {}}, "contains no state dict"),
+        ([1, 2], "contains no state dict"),
+        ({"model": {"a": 1}}, "contains no state dict"),
     ],
 )
 def test_a_file_without_weights(tmp_path, content, message):

@@ -281,14 +281,14 @@ class TestTryingAgain:
         fetch(url, target, timeout=0.5)
         assert asked(site) == [("all", 200), ("bytes=100000-", 206)]
 
-    def test_nobody_there(self, target):
+    def test_connection_refused(self, target):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             url = f"http://127.0.0.1:{free.getsockname()[1]}/weights"
         with pytest.raises(DownloadError, match=r"no connection \(Connection refused\), at 2 tries in a row"):
             fetch(url, target, retries=1)
 
-    def test_a_name_that_nobody_has(self, target, monkeypatch):
+    def test_unknown_host(self, target, monkeypatch):
         def unknown(*_, **__):
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
@@ -310,7 +310,7 @@ class TestRefusals:
             (204, "answered 204, which is not a file"),
         ],
     )
-    def test_said_at_once(self, site, url, target, code, advice):
+    def test_permanent_errors_are_not_retried(self, site, url, target, code, advice):
         site.answers["/weights"] = [status(code)]
         with pytest.raises(DownloadError, match=advice) as caught:
             fetch(url, target)
@@ -346,7 +346,7 @@ class TestRefusals:
 
     def test_another_hash(self, site, url, target):
         wrong = "0" * 64
-        with pytest.raises(DownloadError, match=rf"SHA-256 is {SHA256}, expected {wrong}; what was received is del"):
+        with pytest.raises(DownloadError, match=rf"SHA-256 is {SHA256}, expected {wrong}; the received part is del"):
             fetch(url, target, sha256=wrong)
         assert left(target) == []
 

@@ -48,7 +48,7 @@ def test_float32_comes_back_to_the_bit(exported, texts):
     assert not model.training
 
 
-def test_tags_ask_as_they_did_whatever_their_texts_are(exported, texts):
+def test_queries_stay_the_same_with_other_text_embeddings(exported, texts):
     """What queries have beyond the texts is in the offsets; layer normalization's epsilon makes the difference."""
     directory = ModelDirectory(exported.folder)
     model = read_exported(directory, texts)
@@ -62,7 +62,7 @@ def test_recognition_decoder_and_interaction_encoder_share_again(exported, texts
     assert model.interaction_encoder.embedding is model.text_decoder.embedding
 
 
-def test_smaller_weights_come_back_as_they_were_stored(exported, folder, texts):
+def test_compressed_weights_are_loaded_as_stored(exported, folder, texts):
     queries = load_file(folder / "label_queries.safetensors")
     for name in GRAPHS:
         make_smaller(folder / "onnx" / f"{name}.onnx", lambda: noise_samples(exported.model, queries, count=4))

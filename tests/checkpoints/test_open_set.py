@@ -84,11 +84,11 @@ def test_descriptions_of_the_user_s_own(oracle_set, made, picture, tmp_path):
     assert written["go-kart"] == templates["go-kart"]
     assert written["owl hen"] != templates["owl hen"]
     path.write_text(json.dumps({"tag": "owl hen", "descriptions": lines[:2]}) + "\n")
-    with pytest.raises(UsageError, match=f"'owl hen' has 2 descriptions, but the model weighs {count} a category"):
+    with pytest.raises(UsageError, match=f"'owl hen' has 2 descriptions, but the model uses {count} per category"):
         anytag.load(folder / "torch", descriptions=path)
 
 
 @each_oracle_set("ram")
 def test_descriptions_that_nothing_would_read(oracle_set, made, tmp_path):
-    with pytest.raises(UsageError, match="a ram model reads no descriptions"):
+    with pytest.raises(UsageError, match="a ram model does not use descriptions"):
         anytag.load(made(oracle_set) / "torch", descriptions=tmp_path / "mine.jsonl")

@@ -45,7 +45,7 @@ REFUSED = {
         "--half",
     ): "calibrate: --half is about pictures to calibrate on; --undo takes none",
     (*CONVERT, "--family", "tag2text", "--clip", "clip"): (
-        "convert: Tag2Text knows its own tags only, so it has no use for CLIP; leave it out"
+        "convert: Tag2Text only knows its own tags and does not use CLIP; leave it out"
     ),
     (*CONVERT, "--family", "ram_plus", "--prompt", "a photo of "): (
         "convert: --prompt is about captions, and RAM++ writes none; leave it out"
@@ -127,7 +127,7 @@ def test_counts_of_tags_are_json_s_last_line(run):
 
 
 def test_clip_is_refused_before_a_checkpoint_is_opened(tmp_path):
-    with pytest.raises(UsageError, match="Tag2Text knows its own tags only"):
+    with pytest.raises(UsageError, match="Tag2Text only knows its own tags"):
         convert_checkpoint(
             tmp_path / "gone.pth", tmp_path / "out", family="tag2text", tags=tmp_path / "gone.txt", clip=tmp_path
         )
@@ -136,10 +136,10 @@ def test_clip_is_refused_before_a_checkpoint_is_opened(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"seed": 3}, "seed is about captions that are drawn; add sample, or leave it out"),
+        ({"seed": 3}, "seed only applies to sampled captions; add sample, or leave it out"),
         (
             {"num_beams": 2, "sample": True},
-            "num_beams is the width of a search, but sample draws captions; leave one of them out",
+            "num_beams only applies to beam search, not to sample; leave one of them out",
         ),
     ],
 )

@@ -193,7 +193,7 @@ class TestClip:
             (
                 "tag2text",
                 ("--clip", "a/b"),
-                "Tag2Text knows its own tags only, so it has no use for CLIP; leave it out",
+                "Tag2Text only knows its own tags and does not use CLIP; leave it out",
             ),
             ("ram", ("--clip", "./missing"), "./missing: no such folder; --clip takes the folder of a CLIP ViT-B/16"),
             ("ram", ("--clip", "a/b", "--offline"), "a/b: no such folder; --clip takes the folder of a CLIP ViT-B/16"),

@@ -60,7 +60,7 @@ class TestFixedScales:
         assert found.keys() == wanted.keys()
         assert 0 < max(abs(found[id] - wanted[id]) for id in wanted) < 0.1
 
-    def test_no_scale_depends_on_what_runs_together(self, oracle_set, fixed):
+    def test_fixed_scales_do_not_depend_on_the_batch(self, oracle_set, fixed):
         folder, lines = fixed(oracle_set)
         for name in GRAPHS:
             kinds = {node.op_type for node in onnx.load(folder / "fixed" / "onnx" / f"{name}.onnx").graph.node}

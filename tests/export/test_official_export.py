@@ -51,7 +51,7 @@ class TestExported:
         assert {"image_encoder", "recognition_decoder", "attention"} <= graphs
         assert {line.partition(":")[0] for line in lines if "parity" in line} == graphs
 
-    def test_both_backends_look_at_the_same(self, oracle_set, exported):
+    def test_both_backends_have_the_same_attention(self, oracle_set, exported):
         folder, _ = exported(oracle_set)
         features = oracle_features(oracle_set, folder)
         weights = []
@@ -89,7 +89,7 @@ def test_eight_bits_stay_close(oracle_set, exported, tmp_path):
 
 
 @each_oracle_set("ram", "ram_plus", "tag2text")
-def test_in_eight_bits_a_score_does_not_depend_on_what_else_is_asked(oracle_set, exported, tmp_path):
+def test_in_eight_bits_a_score_does_not_depend_on_other_labels(oracle_set, exported, tmp_path):
     folder, _ = exported(oracle_set)
     graphs = ("image_encoder", "recognition_decoder")
     export_official(folder / "torch", tmp_path / "small", "int8", lambda line: None, graphs)

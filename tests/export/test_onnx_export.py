@@ -137,7 +137,7 @@ def logits(path, inputs):
     return session.run(["logits"], {name: np.asarray(array) for name, array in inputs.items()})[0]
 
 
-def test_fixed_scales_leave_every_label_to_itself(exported, copy):
+def test_fixed_scales_make_labels_independent(exported, copy):
     spec = exported.specs["recognition_decoder"]
     inputs = {name: tensor.numpy() for name, tensor in spec.inputs.items()}
     alone = {name: array if name == "features" else array[3:4] for name, array in inputs.items()}
@@ -149,7 +149,7 @@ def test_fixed_scales_leave_every_label_to_itself(exported, copy):
     assert check_parity(spec, path, tolerance=0.05) > 1e-7
 
 
-def test_scales_cover_what_was_seen_and_a_margin(exported, copy):
+def test_scales_cover_the_measured_range_and_a_margin(exported, copy):
     spec = exported.specs["recognition_decoder"]
     inputs = {name: tensor.numpy() for name, tensor in spec.inputs.items()}
     path = eight_bits(copy("recognition_decoder"))
@@ -276,7 +276,7 @@ class TestTiedWeights:
         fold_constants(tmp_path / "tied.onnx")
         return spec, tmp_path / "tied.onnx"
 
-    def test_words_are_held_once(self, graph):
+    def test_words_are_stored_once(self, graph):
         spec, path = graph
         whole = path.stat().st_size
         quantize_dynamic(path, operators=["MatMul", "Gemm"])
@@ -300,7 +300,7 @@ class TestTiedWeights:
         assert share_tied_weights(path) == 0
         assert path.read_bytes() == before
 
-    def test_nothing_is_said_of_what_is_done_already(self, graph, capfd, caplog):
+    def test_the_quantizer_s_advice_is_silenced(self, graph, capfd, caplog):
         quantize_dynamic(graph[1], operators=["MatMul", "Gemm"])
         assert capfd.readouterr() == ("", "")
         assert not caplog.records

@@ -136,7 +136,7 @@ def test_of_finding_pictures(tmp_path):
             refused(name, lambda given={name: value}: anytag.find_pictures(tmp_path, **given))
 
 
-def test_a_folder_is_told_how_it_can_be_looked_through(recognizer, tmp_path):
+def test_a_folder_s_error_names_find_pictures(recognizer, tmp_path):
     plain("red").save(tmp_path / "red.png")
     with pytest.raises(PictureError) as caught:
         recognizer.tag(tmp_path)

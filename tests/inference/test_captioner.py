@@ -36,7 +36,7 @@ def test_found_tags_guide_without_what_they_imply(recognizer):
     assert guide(recognizer) == ("found", "red dog")
 
 
-def test_guides_are_the_tags_that_are_asked_for(recognizer):
+def test_options_select_the_guides(recognizer):
     # Red 1, animal .7, dog .6: the threshold, the number and the kinds decide what guides, as they decide the tags.
     for options, names, guides in (
         ({"threshold": 0.65}, ["red", "animal"], ("red", "animal")),
@@ -53,7 +53,7 @@ def test_guides_are_the_tags_that_are_asked_for(recognizer):
         assert guide(recognizer) == ("found", " ".join(guides))
 
 
-def test_tags_of_the_user_s_guide_whatever_is_shown(recognizer):
+def test_given_tags_guide_whatever_the_picture_shows(recognizer):
     seen = recognizer.caption(plain("red"), tags=["dog", "beach"], top=1, threshold=0.65)
     assert ([tag.name for tag in seen.tags], seen.given) == (["red"], ("dog", "beach"))
 
@@ -71,13 +71,13 @@ def test_captions_longer_than_the_decoder_s_positions_are_refused_before_any_is_
         with pytest.raises(ModelError) as caught:
             recognizer.caption(plain("red"))
         assert str(caught.value) == (
-            f"{recognizer.directory.path / 'config.json'}: decoding.max_length is 49, but the text decoder knows 48 "
+            f"{recognizer.directory.path / 'config.json'}: decoding.max_length is 49, but the text decoder supports 48 "
             "positions; set it to that or less"
         )
         assert recognizer.tag(plain("red")).tags
 
 
-def test_tags_of_the_user_s_are_given(recognizer):
+def test_given_tags_are_marked_as_given(recognizer):
     seen = recognizer.caption(plain("red"), tags=["hound", "Beach", "dog"])
     assert guide(recognizer) == ("given", "dog beach")
     # The model is asked in its own words; the answer has those of the user.
@@ -86,19 +86,19 @@ def test_tags_of_the_user_s_are_given(recognizer):
     assert [tag.name for tag in seen.tags] == ["red", "animal", "dog"]
 
 
-def test_no_tags_is_no_guidance(recognizer):
+def test_an_empty_list_gives_no_guides(recognizer):
     seen = recognizer.caption(plain("red"), tags=[])
     assert guide(recognizer) == ("given", "")
     assert (seen.given, seen.covered, seen.caption) == ((), (), "a picture of")
 
 
-def test_nothing_found_is_a_caption_all_the_same(recognizer):
+def test_a_picture_without_tags_gets_a_caption(recognizer):
     seen = recognizer.caption(plain("black"))
     assert (seen.tags, seen.given, seen.caption) == ((), (), "a picture of")
     assert guide(recognizer) == ("found", "")
 
 
-def test_a_list_too_long_loses_whole_tags(recognizer):
+def test_a_long_tag_list_is_truncated_at_a_tag(recognizer):
     recognizer.captioner.tag_limit = 5
     seen = recognizer.caption(plain("red"), tags=["dog", "beach", "run"])
     # [GIVEN] dog | beach | is five pieces.
@@ -142,21 +142,21 @@ def beams(recognizer, monkeypatch):
 
 
 class TestChoice:
-    def test_the_likeliest_is_taken_where_fit_has_no_weight(self, beams):
+    def test_without_alignment_the_likeliest_caption_wins(self, beams):
         assert beams(0.0) == "a dog"
         assert beams(0.0, tags=["beach"]) == "a dog"
 
-    def test_fit_to_the_picture_is_weighed_against_likelihood(self, beams):
+    def test_alignment_is_added_to_the_likelihood(self, beams):
         # Of five words the toy is sure by half, of two by a fifth: log-odds of 0 and of -1.386.
         assert beams(0.07) == "a dog"  # -1 - .097 against -1.1
         assert beams(0.08) == "a dog and a beach"  # -1 - .111
 
-    def test_what_a_user_asks_for_comes_first(self, beams):
+    def test_captions_with_given_tags_come_first(self, beams):
         assert beams(1e-6, tags=["beach"]) == "a dog and a beach"
         assert beams(1e-6, tags=["dog"]) == "a dog"
 
 
-def test_options_are_the_model_s_unless_asked_otherwise(recognizer):
+def test_options_default_to_the_model_s(recognizer):
     options = recognizer.captioner.options()
     assert (options.num_beams, options.max_length, options.min_length, options.sample) == (2, 20, 0, False)
     assert recognizer.captioner.options(num_beams=5).num_beams == 5
@@ -218,7 +218,7 @@ class TestAgreement:
 
         return caption
 
-    def test_what_is_not_shown_is_said_less_readily(self, write):
+    def test_words_for_absent_tags_are_less_likely(self, write):
         # Red: a beach has no score at all (-4), a dog .6 where .5 is needed (log 1.5 = .41).
         assert write(0.0) == "beach"
         assert write(0.1) == "beach"  # 1 - .4 against .5 + .04
@@ -226,22 +226,22 @@ class TestAgreement:
         # Green: a beach has .5 where .25 is needed, a dog nothing.
         assert write(0.2, "lime") == "beach"
 
-    def test_what_the_user_asks_for_is_not_held_back(self, write):
+    def test_words_for_given_tags_are_not_less_likely(self, write):
         assert write(0.2, tags=["beach"]) == "beach"
         assert write(0.2, tags=["dog"]) == "dog"
 
-    def test_tags_that_were_not_asked_for_have_no_say(self, write):
+    def test_tags_that_were_not_scored_change_nothing(self, write):
         assert write(0.2, kinds=["action"]) == "beach"
 
-    def test_what_has_no_support_is_not_written(self, write):
+    def test_tags_without_support_are_not_mentioned(self, write):
         # A beach misses its threshold by more than 4.
         assert write(0.0, support=4.0) == "dog"
         assert write(0.0, support=1e9) == "beach"
 
-    def test_what_the_user_asks_for_needs_no_support(self, write):
+    def test_given_tags_need_no_support(self, write):
         assert write(0.0, support=4.0, tags=["beach"]) == "beach"
 
-    def test_what_the_classifier_knows_needs_more_support(self, write, recognizer):
+    def test_objects_that_the_classifier_knows_need_more_support(self, write, recognizer):
         # Green: a dog has no score at all, a beach more than it needs.
         assert write(0.0, "lime", support=9e9, step="dog") == "dog"
         assert write(0.0, "lime", support=9e9, known_support=1.0, step="dog") == "dog"
@@ -250,7 +250,7 @@ class TestAgreement:
         recognizer.captioner.vocabulary = TagVocabulary(tags)
         assert write(0.0, "lime", support=9e9, known_support=1.0, step="dog") == "beach"
 
-    def test_what_is_best_seen_has_to_be_named_if_captions_seldom_name_it(self, write):
+    def test_a_rare_best_object_must_be_mentioned(self, write):
         # Captions of five training pictures named a dog, the best thing in red.
         seen = {"support": 9e9, "kinds": ["object", "scene"]}
         assert write(0.0, seldom=5, **seen) == "beach"
@@ -260,14 +260,14 @@ class TestAgreement:
         # Green shows a scene best.
         assert write(0.0, "lime", seldom=6, **seen) == "beach"
 
-    def test_a_plain_caption_names_only_what_is_found(self, write):
+    def test_a_plain_caption_names_only_tags_found(self, write):
         # A beach nearly reaches its threshold in red: it may guide, and yet nobody says that it is there.
         seen = {"support": 9e9, "seldom": 6, "kinds": ["object", "scene"], "guide_room": 9e9}
         assert write(0.0, **seen) == "a photo of a dog"
         assert write(0.0, "blue", support=4.0, kinds=["object", "scene"]) == "a photo"
 
 
-def test_a_threshold_of_the_user_s_decides_what_is_believed(recognizer):
+def test_a_given_threshold_decides_what_has_support(recognizer):
     # Red: a dog has .6. The plain sentence names what counts as found.
     decoding = recognizer.directory.config.decoding.model_copy(update={"support": 0.0, "plain_from": 0.0})
     recognizer.captioner.config = recognizer.directory.config.model_copy(update={"decoding": decoding})
@@ -279,7 +279,7 @@ def test_a_threshold_of_the_user_s_decides_what_is_believed(recognizer):
     assert recognizer.caption(plain("red"), tags=["beach"]).caption == "a picture of beach"
 
 
-def test_what_nearly_reaches_its_threshold_may_guide(recognizer):
+def test_tags_just_below_their_threshold_may_guide(recognizer):
     # Red: a dog has .6; asked for at .8 it is not found, but may guide where there is room of 1.
     decoding = recognizer.directory.config.decoding
     recognizer.labels.all().thresholds[:] = [0.8 if tag.name == "dog" else 0.5 for tag in recognizer.vocabulary]

@@ -68,7 +68,7 @@ def ask(made: dict[str, np.ndarray], seen: Encoded, logits: float = 0.0, config:
     return TagEvidence(config, made, VOCABULARY, CLASSES).without_decoder(seen, range(TAGS), sums())(decoder)[0]
 
 
-def test_which_classes_rule_out_which_tags() -> None:
+def test_exclusive_classes() -> None:
     table = exclusive_classes(VOCABULARY, CLASSES, 0, (1,))
     assert table.tolist() == [
         [0, 0, 0, 1, 1, 1, 0],  # a cat: no dog of any kind; animals, pets and tables may be there
@@ -83,13 +83,13 @@ def test_a_class_raises_what_it_implies() -> None:
     assert found == pytest.approx(np.log(np.array([0.9, 0.9, 0.6, 0.3, 0.3, 0.0, 0.1]) + 1e-3), abs=1e-5)
 
 
-def test_a_class_rules_its_siblings_out() -> None:
+def test_a_class_excludes_its_siblings() -> None:
     found = ask(only("exclusion"), encoded(0.8, 0.1, 0.1))
     cat, others = np.log(1 - 0.999 * 0.1), np.log(1 - 0.999 * 0.8)
     assert found == pytest.approx([0, 0, cat, others, others, others, 0], abs=1e-5)
 
 
-def test_temperature_makes_the_classifier_surer() -> None:
+def test_temperature_sharpens_the_classifier() -> None:
     # Squared and normalized: 0.36, 0.09 and 0.01 of 0.46.
     found = ask(only("sure", 2.0), encoded(0.6, 0.3, 0.1), config=CONFIG.model_copy(update={"temperature": 0.5}))
     cat, beagle, table = np.array([0.36, 0.09, 0.01]) / 0.46

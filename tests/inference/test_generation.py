@@ -151,7 +151,7 @@ def test_several_captions_are_the_best_ones_in_order(seed):
     assert found[0] == run(markov_step(table), num_beams=100, max_length=5)[0]
 
 
-def test_one_caption_is_all_there_is_without_beams():
+def test_greedy_search_returns_one_caption():
     options = DecodingOptions(num_beams=1, min_length=0, max_length=5)
     several = generate_several(toy_step(), np.array([3]), num_pictures=2, eos_id=EOS, pad_id=PAD, options=options)
     assert several == [[caption] for caption in run(toy_step(), (3,), num_pictures=2, num_beams=1, max_length=5)]
@@ -221,7 +221,7 @@ def test_repetition_penalty_divides_positive_scores_in_greedy_search():
 
 
 @pytest.mark.parametrize("beams", [1, 3])
-def test_no_run_of_tokens_twice(beams):
+def test_no_n_gram_is_repeated(beams):
     step = toy_step(6, eos_bias=-9.0)
     for size in (2, 3):
         (caption,) = run(step, (2, 3), num_beams=beams, max_length=20, no_repeat_ngram=size)
@@ -230,7 +230,7 @@ def test_no_run_of_tokens_twice(beams):
 
 
 @pytest.mark.parametrize("options", [{"num_beams": 1}, {"num_beams": 3}, {"sample": True, "seed": 1}])
-def test_nothing_left_to_say_is_not_an_error(options):
+def test_no_allowed_token_is_not_an_error(options):
     step = markov_step(np.zeros((4, 4)))
     (caption,) = run(step, (2,), max_length=20, min_length=19, no_repeat_ngram=1, **options)
     assert sorted(caption.tokens) == [0, 2, 3]

@@ -39,7 +39,7 @@ def test_arrays_that_do_not_fit_are_refused():
         JointEmbedding(JointEmbeddingConfig(), short, (4, 2))
 
 
-def test_what_a_sentence_finds_pictures_by(tmp_path):
+def test_embed_text(tmp_path):
     recognizer = with_joint_embedding(toy_recognizer(tmp_path / "model"))
     vector, tags, weight = recognizer.questions.embed_text("hounds on a beach")
     np.testing.assert_allclose(vector, [0, 1, 0])
@@ -48,7 +48,7 @@ def test_what_a_sentence_finds_pictures_by(tmp_path):
         recognizer.questions.embed_text(" ")
 
 
-def test_a_model_without_it_says_so(tmp_path):
+def test_a_model_without_it_raises(tmp_path):
     recognizer = toy_recognizer(tmp_path / "model")
     assert recognizer.questions.joint_embedding is None
     with pytest.raises(ModelError, match="cannot find pictures by a sentence, because it has no joint embedding"):

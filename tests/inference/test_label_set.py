@@ -19,7 +19,7 @@ def labels(tmp_path) -> LabelSet:
     return toy_recognizer(tmp_path / "toy").labels.all()
 
 
-def test_a_label_s_probability_is_that_of_its_classes_together():
+def test_a_label_s_probability_is_the_sum_of_its_classes():
     # Class 0 is a collie, a dog; class 1 a poodle, a dog; class 2 a cat. Nothing is label 2.
     collie, dog, cat = 0, 1, 3
     classes = np.zeros((3, 4), np.float32)
@@ -42,7 +42,7 @@ def test_sums_are_those_of_the_matrix_product(true, data):
         assert sums(probabilities) == pytest.approx(probabilities @ true[:, sums.labels].astype(np.float32), abs=1e-6)
 
 
-def test_found_are_the_labels_that_meet_their_thresholds_best_first(labels):
+def test_select_returns_labels_above_their_thresholds_best_first(labels):
     count = len(labels.names)
     labels = replace(labels, thresholds=np.full(count, 0.5))
     scores = np.zeros(count, np.float32)

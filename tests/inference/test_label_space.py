@@ -36,11 +36,11 @@ class TestClassifier:
         recognizer.backend.classes = np.array([0.6, 0, 0, 0.4])
         assert score(recognizer, "animal") == pytest.approx((1.5 * 1.5 * 3 / 7) / (1 + 1.5 * 1.5 * 3 / 7), abs=1e-6)
 
-    def test_the_surer_of_both_counts(self, recognizer):
+    def test_the_higher_score_counts(self, recognizer):
         recognizer.backend.classes = np.array([0.01, 0, 0, 0.99])
         assert score(recognizer, "dog", "red") == pytest.approx(0.6)
 
-    def test_it_is_silent_where_captions_taught_enough(self, tmp_path):
+    def test_it_does_not_count_for_frequent_labels(self, tmp_path):
         # Ten pictures showed a dog, nine an animal: the classifier, sure of its dog, may speak of the animal only.
         support = {"dog": 10, "animal": 9}
         tags = [
@@ -53,7 +53,7 @@ class TestClassifier:
         assert score(recognizer, "dog") == pytest.approx(0, abs=2e-6)
         assert score(recognizer, "animal") > 0.5
 
-    def test_it_adds_its_word_where_captions_taught_enough(self, tmp_path):
+    def test_its_log_probability_is_added_for_frequent_labels(self, tmp_path):
         tags = [replace(tag, classes=(0, 1), support=10) if tag.name == "dog" else tag for tag in TAGS]
         recognizer = toy_recognizer(tmp_path / "toy", tags=tags, classes=4)
         directory = recognizer.labels.directory
@@ -62,7 +62,7 @@ class TestClassifier:
         # In red the decoder gives the dog odds of .6/.4; the classifier half of log(.2 + .049 + .001) = log(1/4).
         assert score(recognizer, "dog", "red") == pytest.approx(0.75 / 1.75, abs=1e-6)
 
-    def test_labels_without_classes_and_free_texts_are_left_alone(self, recognizer):
+    def test_labels_without_classes_and_free_texts_do_not_change(self, recognizer):
         recognizer.backend.classes = np.array([1.0, 0, 0, 0])
         assert score(recognizer, "beach") == pytest.approx(0, abs=2e-6)
         seen = recognizer.tag(plain("black"), categories=["kart", "dog"], threshold=0)
@@ -93,12 +93,12 @@ class TestLabelSpace:
         assert labels.categories(["Kart", "dog", "KART"]).asked == ("Kart", "dog", "KART")
         assert recognizer.backend.texts == 1
 
-    def test_no_kinds_are_no_labels_and_do_not_stand_for_all(self, recognizer):
+    def test_an_empty_list_of_kinds_gives_no_labels(self, recognizer):
         assert recognizer.labels.all([]).names == ()
         assert len(recognizer.labels.all().names) == 5
         assert recognizer.tag(plain("red"), kinds=[]).tags == ()
 
-    def test_queries_stand_beside_their_names(self, recognizer):
+    def test_queries_are_in_the_order_of_names(self, recognizer):
         made = recognizer.labels.categories(["kart", "red", "go kart", "beach"])
         assert made.names == ("kart", "red", "go kart", "beach")
         assert made.ids == (None, 4, None, 2)
@@ -115,7 +115,7 @@ class TestLabelSpace:
             ("Hound", "dog"), ("sea_shore", "beach"), ("run", "run"),
         ]  # fmt: skip
 
-    def test_guides_take_other_words_as_they_are(self, recognizer):
+    def test_guides_keep_words_outside_the_vocabulary(self, recognizer):
         guides = recognizer.labels.guides(["Space_suit", "dog", "space suit", "astronaut", ""])
         assert [(tag.id, tag.name) for tag in guides.values()] == [(5, "space suit"), (1, "dog"), (7, "astronaut")]
         assert list(guides) == ["Space_suit", "dog", "astronaut"]

@@ -59,14 +59,14 @@ def test_looks_do_not_disturb_each_other(recognizer):
     assert [tag.name for tag in green.tags()] == ["beach"]
 
 
-def test_what_cannot_be_looked_at(recognizer):
+def test_bad_pictures(recognizer):
     with pytest.raises(PictureError, match="the file is empty"):
         recognizer.look(b"")
     with pytest.raises(UsageError, match=r"^picture is of the type list; give a path, bytes, an open binary file, a "):
         recognizer.look([plain("red")])
 
 
-def test_the_shipped_model_sees_the_same():
+def test_the_shipped_model_gives_the_same_results():
     shipped, picture = anytag.load(threads=1), ROOT / "examples" / "cat.jpg"
     look = shipped.look(picture)
     assert isinstance(look, anytag.Look)

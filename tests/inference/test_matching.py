@@ -171,16 +171,16 @@ class TestLocate:
         assert np.argwhere(heat == 1).tolist() == [[1, 2]]
         assert heat.sum() == 1
 
-    def test_what_is_not_seen_looks_like_nothing(self, recognizer):
+    def test_maps_of_low_scores_are_dimmed(self, recognizer):
         # Half of red: a dog at .3 of the .5 that it needs; no red at all: none.
         half = recognizer.locate(plain((128, 0, 0)), "dog")
         np.testing.assert_allclose(half, np.array([[0, 0.5], [1, 0.5]]) * 0.6 * 128 / 255 / 0.5, atol=1e-6)
         np.testing.assert_allclose(recognizer.locate(plain("blue"), "dog"), np.zeros((2, 2)), atol=1e-5)
 
-    def test_looking_everywhere_alike_is_zero(self, corner):
+    def test_uniform_attention_is_zero(self, corner):
         np.testing.assert_array_equal(corner.locate(plain("red"), "beach"), np.zeros((3, 3)))
 
-    def test_any_words_will_do_and_an_alias_is_its_tag(self, corner):
+    def test_other_words_and_aliases(self, corner):
         np.testing.assert_array_equal(corner.locate(plain("red"), "hound"), corner.locate(plain("red"), "dog"))
         assert corner.backend.texts == 0
         assert corner.locate(plain("red"), "go kart").shape == (3, 3)
@@ -198,7 +198,7 @@ class TestLocate:
         assert smooth.shape == (6, 12)
         assert smooth[0].max() < smooth[2].max() <= 1
 
-    def test_what_cannot_be_located(self, recognizer):
+    def test_bad_tags_and_models(self, recognizer):
         with pytest.raises(UsageError, match=r"^tag must not be empty; give a tag, or any words$"):
             recognizer.locate(plain("red"), " ")
         with pytest.raises(PictureError, match="the file is empty"):
@@ -210,7 +210,7 @@ class TestLocate:
 class TestExported:
     """A small network on both backends."""
 
-    def test_both_backends_look_at_the_same(self, exported):
+    def test_both_backends_have_the_same_attention(self, exported):
         torch = pytest.importorskip("torch")
         from anytag.backends.onnx import OnnxBackend
         from anytag.model.directory import ModelDirectory

@@ -34,11 +34,11 @@ def test_articles(names: list[str], caption: str) -> None:
     assert plain_caption(tags(*names)) == caption
 
 
-def test_scenes_are_named_only_where_there_is_no_thing() -> None:
+def test_scenes_are_named_only_without_objects() -> None:
     scene = tags("kitchen", "room", kind="scene")
     assert plain_caption(scene) == "a photo of a kitchen"
     assert plain_caption([*scene, *tags("stove")]) == "a photo of a stove"
 
 
-def test_what_is_no_thing_is_left_out() -> None:
+def test_attributes_and_actions_are_left_out() -> None:
     assert plain_caption(tags("red", kind="attribute") + tags("run", kind="action")) == "a photo"

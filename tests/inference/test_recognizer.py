@@ -140,7 +140,7 @@ class TestTags:
 
 
 class TestCategories:
-    def test_exactly_those_asked_for_in_order_and_as_they_were_asked(self, recognizer):
+    def test_results_have_the_given_names_in_order(self, recognizer):
         # White: beach .5, "go kart" has two tokens: .2, "kart" one: .1.
         seen = recognizer.tag(plain("white"), categories=["kart", " Go  KART", "beach"], threshold=0)
         assert [(tag.name, tag.id) for tag in seen.tags] == [("kart", None), ("Go  KART", None), ("beach", 2)]
@@ -156,7 +156,7 @@ class TestCategories:
             ("a kart", 0.2), ("go kart ride", 0.2), ("beach", 0.25), ("red", 0.9),
         ]  # fmt: skip
 
-    def test_every_name_of_a_tag_comes_back_beside_the_tag(self, recognizer):
+    def test_every_name_is_returned_with_its_tag(self, recognizer):
         seen = recognizer.tag(plain("white"), categories=["hound", "sea_shore", "dog", "dogs"])
         assert [(tag.name, tag.taken_for, tag.id) for tag in seen.tags] == [
             ("hound", "dog", 1), ("sea_shore", "beach", 2), ("dog", "dog", 1), ("dogs", "dog", 1),
@@ -166,7 +166,7 @@ class TestCategories:
         }  # fmt: skip
         assert recognizer.backend.texts == 0
 
-    def test_the_same_free_name_several_times_is_asked_once(self, recognizer):
+    def test_a_repeated_name_is_scored_once(self, recognizer):
         seen = recognizer.tag(plain("white"), categories=["kart", "KART", " kart "], threshold=0)
         assert named(seen) == ["kart", "KART", "kart"]
         assert {(tag.score, tag.taken_for) for tag in seen.tags} == {(seen.tags[0].score, None)}
@@ -195,7 +195,7 @@ class TestCategories:
 
 
 class TestJson:
-    def test_records_as_they_are_promised(self):
+    def test_records(self):
         seen = Recognition("a.jpg", (Tag("dog", 0.123456, "object", 0.1, 7),))
         assert seen.to_json() == {
             "path": "a.jpg",
@@ -225,7 +225,7 @@ class TestShippedModel:
             alone = {tag.id: tag.score for tag in shipped.tag(path, threshold=0).tags}
             assert alone == pytest.approx(expected, abs=1e-4)
 
-    def test_a_score_does_not_depend_on_what_else_is_asked(self, shipped):
+    def test_a_score_does_not_depend_on_other_labels(self, shipped):
         path = str(EXAMPLES / "cat.jpg")
         more = ["go-kart", "cat", "a very long description of something else altogether", "moustache"]
         many = {tag.name: tag.score for tag in shipped.tag(path, categories=more, threshold=0).tags}
@@ -241,14 +241,14 @@ class TestShippedModel:
         assert all(0 <= tag.score <= 1 for tag in seen.tags)
 
     @pytest.mark.parametrize("threshold", [None, 0.2])
-    def test_tags_that_the_decoder_is_not_asked_about_would_not_be_found(self, shipped, threshold):
+    def test_tags_without_a_decoder_run_are_below_their_thresholds(self, shipped, threshold):
         paths, limits = sorted(EXAMPLES.glob("*.jpg")), shipped.labels.all().limits(threshold)
         found, whole = shipped.tag(paths, threshold=threshold), shipped.tag(paths, threshold=0)
         for seen, everything in zip(found, whole, strict=True):
             expected = {tag.id: tag.score for tag in everything.tags if tag.score >= limits[tag.id]}
             assert {tag.id: tag.score for tag in seen.tags} == pytest.approx(expected, abs=1e-5)
 
-    def test_the_decoder_is_asked_about_few_tags(self, shipped, monkeypatch):
+    def test_the_decoder_runs_for_few_tags(self, shipped, monkeypatch):
         asked = []
         recognize = type(shipped.backend).recognize
 
@@ -289,7 +289,7 @@ class TestNotes:
         look = strict.look(self.BLANK)
         assert (look.tags(), look.caption().caption, look.notes) == ((), None, ("blank",))
 
-    def test_an_index_takes_it_for_blank_too(self, strict, tmp_path):
+    def test_an_index_treats_it_as_blank(self, strict, tmp_path):
         photos = tmp_path / "photos"
         photos.mkdir()
         self.BLANK.save(photos / "blank.png")
@@ -301,7 +301,7 @@ class TestNotes:
         library.update()
         assert [hit.path for hit in library.search("red").hits] == [str(photos / "seen.png")]
 
-    def test_what_is_asked_for_expressly_is_answered(self, strict):
+    def test_explicit_options_are_answered(self, strict):
         assert strict.tag(self.BLANK, threshold=0.5).tags
         assert strict.tag(self.BLANK, categories=["red"], threshold=0).tags[0].name == "red"
         assert strict.caption(self.BLANK, tags=["beach"]).caption == "a picture of beach"

@@ -65,7 +65,7 @@ class TestLists:
         with pytest.raises(UsageError, match="allow and deny leave no tag to look for"):
             chosen(allow=["dog"], deny=["hound"])
 
-    def test_a_file_that_is_none(self, tmp_path):
+    def test_a_missing_file_of_tags(self, tmp_path):
         with pytest.raises(UsageError, match="cannot be read as a list of tags"):
             chosen(allow=tmp_path / "no.txt")
 
@@ -90,7 +90,7 @@ class TestNames:
         assert [view.name(tag) for tag in VOCABULARY] == ["火车", "锻炼", "dog", "big dog"]
         assert view.find("火车") is VOCABULARY[0]
 
-    def test_a_language_that_it_has_not(self):
+    def test_a_language_without_names(self):
         with pytest.raises(UsageError, match="no names in 'de'; it has zh"):
             chosen(language="de")
         with pytest.raises(UsageError, match="give a table to rename by"):
@@ -133,7 +133,7 @@ def test_tags_of_one_new_name_are_one(tmp_path):
     assert [(tag.name, tag.taken_for) for tag in asked] == [("dog", "Tier"), ("tier", "Tier")]
 
 
-def test_plurals_will_do():
+def test_plurals_are_found():
     assert ids(allow=["Dogs", "big dogs"]) == [2, 3]
     assert ids(deny=["trains (object)", "exercises"]) == [2, 3]
     assert chosen(rename={"hounds": "Hund"}).find("dogs") == VOCABULARY[2]

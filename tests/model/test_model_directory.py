@@ -89,7 +89,7 @@ class TestOpening:
         (tmp_path / "config.json").write_text(json.dumps(config))
         assert refused(tmp_path).startswith(f"{tmp_path / 'config.json'}: {what}")
 
-    def test_what_the_system_does_not_give(self, tmp_path):
+    def test_system_errors(self, tmp_path):
         (tmp_path / "config.json").mkdir()
         assert refused(tmp_path) == f"{tmp_path / 'config.json'}: cannot be read (Is a directory)"
         assert refused(tmp_path / ("x" * 300)).endswith(": cannot be read (File name too long)")
@@ -143,7 +143,7 @@ def test_a_spelling_of_before_the_release_is_read():
     assert old.image_encoder.projection == "normalized"
 
 
-def test_another_way_to_the_square_is_refused():
+def test_another_value_of_square_is_refused():
     with pytest.raises(ValidationError, match="Input should be 'squash'"):
         ModelConfig.model_validate({"image_encoder": {"square": "crop"}})
 
@@ -248,11 +248,11 @@ class TestFinding:
              "knows no such model, or shows it to its owner only (HF_TOKEN); check the spelling"),
             (_hub_error("GatedRepoError", "403"),
              "gives it only to those who accepted its terms there; do so, and set HF_TOKEN"),
-            (_hub_error("HfHubHTTPError", "500 Server Error"), "did not give it (500 Server Error); try again later"),
-            (RuntimeError("surprise"), "did not give it (surprise)"),
+            (_hub_error("HfHubHTTPError", "500 Server Error"), "did not provide it (500 Server Error); try again later"),
+            (RuntimeError("surprise"), "did not provide it (surprise)"),
         ],
     )  # fmt: skip
-    def test_a_hub_that_does_not_give_it(self, monkeypatch, error, reason):
+    def test_a_hub_error(self, monkeypatch, error, reason):
         def fail(name):
             raise error
 
@@ -262,11 +262,11 @@ class TestFinding:
         message = "someone/toy: no such folder, so the Hugging Face hub was asked for it, which "
         assert str(caught.value) == message + reason
 
-    def test_a_name_that_no_hub_knows_was_meant_as_a_folder(self, monkeypatch):
+    def test_an_unknown_hub_name_is_reported_as_a_missing_folder(self, monkeypatch):
         with pytest.raises(ModelError, match=r"^my runs/lite: no such model directory"):
             find_model("my runs/lite")
 
-    def test_a_download_that_is_no_model_is_said_so(self, tmp_path, monkeypatch):
+    def test_a_download_that_is_not_a_model(self, tmp_path, monkeypatch):
         monkeypatch.setattr("huggingface_hub.snapshot_download", lambda name: str(tmp_path))
         with pytest.raises(ModelError, match=r"not a model directory, it is empty$"):
             find_model("someone/toy")

@@ -105,7 +105,7 @@ def contents(folder):
 
 
 class TestInstallation:
-    def test_where_nothing_was(self, models, tmp_path):
+    def test_into_a_missing_folder(self, models, tmp_path):
         _, part = models
         install_model(part, tmp_path / "fresh")
         assert ModelDirectory(tmp_path / "fresh").config.name == "new"
@@ -149,7 +149,7 @@ class TestInstallation:
         assert directory.vocabulary[0].threshold == 0.77
         assert directory.file("onnx/new.onnx").read_text() == "new"
 
-    def test_a_file_that_waits_is_no_excuse_for_an_altered_one(self, tmp_path):
+    def test_a_pending_file_does_not_excuse_an_altered_one(self, tmp_path):
         folder = write_toy_model(tmp_path / "toy")
         (folder / "tokenizer.json").write_text("{}")
         (folder / "tokenizer.json.installing").write_text("[]")

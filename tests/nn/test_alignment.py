@@ -326,7 +326,7 @@ class TestNegatives:
         # The floor of 1e-4 hardly moves it: (0.0196 + 0.0001) to (0.0065 + 0.0001), about 0.747.
         assert drawn.count(1) / 400 == pytest.approx(0.747, abs=0.07)
 
-    def test_even_the_unlikeliest_may_be_drawn(self):
+    def test_every_negative_may_be_sampled(self):
         # Softmax leaves 0 for columns 1 and 2 of row 0; the floor makes them equally likely.
         logits = torch.tensor([[1000.0, 0, -500]]).expand(3, 3)
         drawn = {int(draw_negatives(logits, torch.eye(3, dtype=torch.bool), seeded(s))[0]) for s in range(30)}
@@ -398,7 +398,7 @@ class TestMatchingLoss:
         assert len(judge.pairs) == 9
         assert all(text != picture for text, picture in judge.pairs[3:])
 
-    def test_the_same_picture_is_no_wrong_answer(self):
+    def test_the_same_picture_is_not_a_negative(self):
         numbers = torch.tensor([4, 4, 9])
         same = numbers[:, None] == numbers
         logits = (torch.ones(3, 3) * 50 * same).tolist()  # they look alike, too
@@ -411,7 +411,7 @@ class TestMatchingLoss:
             assert len(wrong) == 6
             assert all(numbers[text] != numbers[int(picture)] for text, picture in wrong)
 
-    def test_without_any_wrong_answer_only_the_true_pairs_count(self):
+    def test_without_negatives_only_positive_pairs_count(self):
         same = torch.ones(3, 3, dtype=torch.bool)
         judge = FixedJudge(logit=1.0)
         zeros = torch.zeros(3, 3).tolist()

@@ -52,7 +52,7 @@ def test_whole_models(family):
             assert upper.cross_attention is lower.cross_attention
 
 
-def test_nothing_but_what_is_used_is_laid_out():
+def test_only_used_layers_are_reordered():
     model = small_model("ram")
     pack_linears(model, torch.float32)
     with torch.inference_mode():

@@ -136,7 +136,7 @@ class TestSharing:
 
 
 class TestRecognitionDecoder:
-    def test_a_score_does_not_depend_on_what_else_is_asked(self, model):
+    def test_a_score_does_not_depend_on_other_labels(self, model):
         decoder, features, queries = model.recognition_decoder, torch.randn(3, 5, 16), torch.randn(9, 16)
         together = decoder(features, queries)
         assert together.shape == (3, 9)

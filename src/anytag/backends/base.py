@@ -151,7 +151,7 @@ class Backend(Protocol):
 def no_text_encoder(directory: ModelDirectory) -> str:
     """Message for models that need CLIP's text encoder for new categories, and do not have it."""
     return (
-        f"{directory.path}: holds no text encoder, so it knows no categories but its tags; a converted model "
+        f"{directory.path}: has no text encoder, so it only knows its own tags; a converted model "
         "gets one by anytag convert --clip DIR, a trained one by anytag train --set teacher.clip=DIR, where DIR is the "
         "folder of CLIP ViT-B/16 (openai/clip-vit-base-patch16)"
     )
@@ -160,6 +160,6 @@ def no_text_encoder(directory: ModelDirectory) -> str:
 def no_alignment(directory: ModelDirectory) -> str:
     """Message for models that need an alignment encoder to match texts, and do not have it."""
     return (
-        f"{directory.path}: has no {ALIGNMENT_FILE} that PyTorch could run, so it cannot say how well texts fit. "
+        f"{directory.path}: has no {ALIGNMENT_FILE} that PyTorch could run, so it cannot match texts. "
         "Tag2Text's was never published; train with Tag2TextConfig, and do not export the model"
     )

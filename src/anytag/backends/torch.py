@@ -199,7 +199,7 @@ class TorchBackend:
         elif isinstance(labels, TextLabelQueries):
             queries = labels(given)
         else:
-            raise ModelError(f"{self.directory.path}: a {self.directory.config.family} model knows no tags but its own")
+            raise ModelError(f"{self.directory.path}: a {self.directory.config.family} model only knows its own tags")
         return TorchQueries({"queries": queries, "projected": self.model.recognition_decoder.project(queries)})
 
     def text_encoder(self) -> ClipTextEncoder:

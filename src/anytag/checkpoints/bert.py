@@ -43,7 +43,7 @@ def load_bert(folder: Path, model: RecognitionModel) -> int:
     state = _read(folder)
     words = state.get("embedding.words.weight")
     if words is None:
-        raise ModelError(f"{folder}: holds no word embeddings, so it is not a BERT")
+        raise ModelError(f"{folder}: has no word embeddings, so it is not a BERT")
     filled: set[int] = set()
     for part in _PARTS:
         module = getattr(model, part, None)
@@ -62,7 +62,7 @@ def load_bert(folder: Path, model: RecognitionModel) -> int:
                 parameter[: len(given)] = given
             filled.add(id(parameter))
     if not filled:
-        raise ModelError(f"{folder}: nothing in it has a place in this model")
+        raise ModelError(f"{folder}: nothing in it fits this model")
     return len(filled)
 
 

@@ -82,7 +82,7 @@ def convert_checkpoint(
     if text is not None:
         if text.config.embedding != config.labels.width:
             raise ModelError(
-                f"{clip}: gives text embeddings of width {text.config.embedding}, but the model asks in "
+                f"{clip}: has text embeddings of width {text.config.embedding}, but the model's have "
                 f"{config.labels.width}; the official models were made with openai/clip-vit-base-patch16"
             )
         labels = config.labels.model_copy(update={"clip_text": text.config})

@@ -260,7 +260,7 @@ def _check_answer(url: str, content_type: str, total: int | None, size: int | No
     if content_type.startswith("text/html"):
         raise DownloadError(f"{url}: answered with a web page instead of the file; open it in a browser to see why")
     if total is not None and size is not None and total != size:
-        raise DownloadError(f"{url}: is {total:,} bytes long, expected {size:,}; it is another file than was published")
+        raise DownloadError(f"{url}: is {total:,} bytes long, expected {size:,}; it is not the published file")
 
 
 def _check_space(part: _Part, needed: int) -> None:
@@ -280,8 +280,8 @@ def _verify(url: str, part: _Part, size: int | None, sha256: str | None) -> None
     if sha256 is not None and (actual := file_sha256(part.path)) != sha256.lower():
         part.discard()
         raise DownloadError(
-            f"{url}: SHA-256 is {actual}, expected {sha256.lower()}; what was received is deleted. "
-            "Try again; if it stays so, the file was altered since it was published"
+            f"{url}: SHA-256 is {actual}, expected {sha256.lower()}; the received part is deleted. "
+            "Try again; if this persists, the file was changed after publication"
         )
 
 

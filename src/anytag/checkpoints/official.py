@@ -155,7 +155,7 @@ def find_official(name: str) -> OfficialModel:
 def refuse_clip(family: str) -> None:
     """Raise :class:`UsageError` for a family that does not use CLIP."""
     if family == "tag2text":
-        raise UsageError("Tag2Text knows its own tags only, so it has no use for CLIP; leave it out")
+        raise UsageError("Tag2Text only knows its own tags and does not use CLIP; leave it out")
 
 
 def resolve(

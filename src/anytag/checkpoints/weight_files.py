@@ -30,7 +30,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     content = read_pickled(path)
     state = content.get("model", content) if isinstance(content, Mapping) else None
     if not isinstance(state, Mapping) or not state or not all(isinstance(t, Tensor) for t in state.values()):
-        raise ModelError(f"{path}: holds no state dict (names with tensors), neither at the top nor under 'model'")
+        raise ModelError(f"{path}: contains no state dict (names with tensors), neither at the top nor under 'model'")
     return dict(state)
 
 

@@ -1,1 +1,1 @@
-"""What a user holds: the recognizer, and what it is made of (choosing tags, scoring them, writing captions)."""
+"""Recognition: tags, captions, matches and heat maps of pictures, from a model and a backend."""

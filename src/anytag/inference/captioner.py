@@ -62,7 +62,7 @@ class Captioner:
         longest = directory.config.decoding.max_length
         if longest > directory.config.captioner.positions:
             raise ModelError(
-                f"{directory.path / 'config.json'}: decoding.max_length is {longest}, but the text decoder knows "
+                f"{directory.path / 'config.json'}: decoding.max_length is {longest}, but the text decoder supports "
                 f"{directory.config.captioner.positions} positions; set it to that or less"
             )
         self.config, self.captioner_config = directory.config, directory.config.captioner
@@ -94,9 +94,9 @@ class Captioner:
             seed=seed,
         )
         if sample and num_beams is not None:
-            raise UsageError("num_beams is the width of a search, but sample draws captions; leave one of them out")
+            raise UsageError("num_beams only applies to beam search, not to sample; leave one of them out")
         if seed is not None and not sample:
-            raise UsageError("seed is about captions that are drawn; add sample, or leave it out")
+            raise UsageError("seed only applies to sampled captions; add sample, or leave it out")
         return options
 
     def guides(self, found: Sequence[Tag]) -> list[VocabularyTag]:

@@ -47,7 +47,7 @@ from anytag.model.config import EvidenceConfig
 from anytag.model.directory import ModelDirectory
 from anytag.model.vocabulary import TagVocabulary
 
-#: The file of a model directory that holds the weights.
+#: The file with the weights in a model directory.
 EVIDENCE_FILE = "evidence.safetensors"
 
 #: Range of a logit without bounds; finite, so that a weight of 0 cancels it.

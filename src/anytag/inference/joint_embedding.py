@@ -20,7 +20,7 @@ from anytag.model.arrays import check_shapes, dequantize
 from anytag.model.config import JointEmbeddingConfig
 from anytag.model.directory import ModelDirectory
 
-#: The file of a model directory that holds both maps.
+#: The file with both maps in a model directory.
 JOINT_EMBEDDING_FILE = "joint_embedding.safetensors"
 
 

@@ -42,7 +42,7 @@ class TextQueries:
     def __init__(self, directory: ModelDirectory, backend: Backend, descriptions: str | Path | None = None):
         self.directory, self.backend, self.config = directory, backend, directory.config.labels
         if descriptions is not None and self.config.kind != "described":
-            raise UsageError(f"{descriptions}: a {directory.config.family} model reads no descriptions; RAM++ does")
+            raise UsageError(f"{descriptions}: a {directory.config.family} model does not use descriptions; RAM++ does")
         self._written = {} if descriptions is None else described_texts(descriptions, self.config.descriptions)
 
     def categories(self, names: Sequence[str]) -> Queries:
@@ -56,8 +56,8 @@ class TextQueries:
         names, kind = [_readable(name) for name in names], self.config.kind
         if kind == "learned":
             raise ModelError(
-                f"{self.directory.path}: has one learned query a tag, so it knows no categories but its tags "
-                f"(not {names[0]!r}); RAM, RAM++ and the model that ships know any"
+                f"{self.directory.path}: has one learned query per tag, so it only knows its own tags "
+                f"(not {names[0]!r}); RAM, RAM++ and the shipped model know any category"
             )
         if kind == "text":
             return self._embed(names)
@@ -128,5 +128,5 @@ def described_texts(path: str | Path, count: int) -> dict[str, tuple[str, ...]]:
     described = {normalize_name(one.tag): one.lines for one in read_descriptions(path)}
     for name, lines in described.items():
         if len(lines) != count:
-            raise UsageError(f"{path}: {name!r} has {len(lines)} descriptions, but the model weighs {count} a category")
+            raise UsageError(f"{path}: {name!r} has {len(lines)} descriptions, but the model uses {count} per category")
     return described

@@ -212,7 +212,7 @@ def hub_folder(model: str, files: Sequence[str] | None = None) -> str:
     except errors.RepositoryNotFoundError:
         reason = "which knows no such model, or shows it to its owner only (HF_TOKEN); check the spelling"
     except errors.HfHubHTTPError as error:
-        reason = f"which did not give it ({first_line(error)}); try again later"
+        reason = f"which did not provide it ({first_line(error)}); try again later"
     except OSError as error:
         cause = error.__cause__ or error
         if isinstance(cause, errors.OfflineModeIsEnabled):
@@ -220,7 +220,7 @@ def hub_folder(model: str, files: Sequence[str] | None = None) -> str:
         else:
             reason = f"which could not be reached ({first_line(cause)}); check the network, or give a folder"
     except Exception as error:  # The hub's client raises errors of several libraries.
-        reason = f"which did not give it ({first_line(error)})"
+        reason = f"which did not provide it ({first_line(error)})"
     raise ModelError(f"{model}: no such folder, so the Hugging Face hub was asked for it, {reason}")
 
 

@@ -54,7 +54,7 @@ def push_model(folder: str | Path, repository: str, private: bool = False, messa
         raise UsageError(f"{repository}: the hub did not take it ({first_line(error)}); try again later") from None
     except (OSError, RuntimeError) as error:
         if isinstance(error.__cause__ or error, errors.OfflineModeIsEnabled):
-            raise UsageError(f"{repository}: HF_HUB_OFFLINE forbids to ask the hub; unset it") from None
+            raise UsageError(f"{repository}: HF_HUB_OFFLINE is set, so the hub is not asked; unset it") from None
         raise UsageError(f"{repository}: the hub could not be reached ({first_line(error)})") from None
     except Exception as error:  # The client raises errors of several libraries.
         raise UsageError(f"{repository}: the hub could not be reached ({first_line(error)})") from None

@@ -140,7 +140,7 @@ def read_alignment(path: Path, model: RecognitionModel, match_id: int = 30523) -
         raise ModelError(f"{path}: truncated, altered or missing ({error})") from None
     projection = state.get("text_projection.weight")
     if projection is None:
-        raise ModelError(f"{path}: holds no alignment encoder")
+        raise ModelError(f"{path}: contains no alignment encoder")
     encoder = AlignmentEncoder(model.text_decoder, model.config.features, len(projection), match_id)
     own = _own(encoder, model)
     for name in own.keys() | state.keys():

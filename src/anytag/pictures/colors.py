@@ -68,7 +68,7 @@ def from_array(pixels: npt.NDArray[Any], label: str) -> Image.Image:
             "[height, width, 4]: one picture at a time, the channels last.",
         )
     if pixels.size == 0:
-        raise PictureError("empty", label, f"{label}: an array of shape {pixels.shape} holds no pixels.")
+        raise PictureError("empty", label, f"{label}: an array of shape {pixels.shape} has no pixels.")
     if np.issubdtype(pixels.dtype, np.floating):
         # The negated test also catches NaN.
         if not (pixels.min() >= 0 and pixels.max() <= 1):

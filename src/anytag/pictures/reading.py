@@ -196,7 +196,7 @@ def _decode(opened: Opened, options: _Options, own: bool) -> DecodedPicture:
     if width * height > options.max_pixels:
         raise_too_large(label, width, height, options.max_pixels)
     if width * height == 0:
-        raise PictureError("empty", label, f"{label}: a picture of {width} x {height} pixels holds nothing.")
+        raise PictureError("empty", label, f"{label}: a picture of {width} x {height} pixels is empty.")
     if opened.stream is not None and not can_hold(picture, opened.stream):
         error = ValueError(f"the file is far too short for {width} x {height} pixels")
         raise_unreadable(error, opened.stream, label)
