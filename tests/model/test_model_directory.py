@@ -248,7 +248,8 @@ class TestFinding:
              "knows no such model, or shows it to its owner only (HF_TOKEN); check the spelling"),
             (_hub_error("GatedRepoError", "403"),
              "gives it only to those who accepted its terms there; do so, and set HF_TOKEN"),
-            (_hub_error("HfHubHTTPError", "500 Server Error"), "did not provide it (500 Server Error); try again later"),
+            (_hub_error("HfHubHTTPError", "500 Server Error"),
+             "did not provide it (500 Server Error); try again later"),
             (RuntimeError("surprise"), "did not provide it (surprise)"),
         ],
     )  # fmt: skip
