@@ -71,9 +71,9 @@ def __getattr__(name: str) -> Any:
         from importlib import import_module
 
         from anytag.foundations.headroom import prepare_libraries
-        from anytag.foundations.shortage import explained_shortage
+        from anytag.foundations.shortage import explain_shortages
 
-        with explained_shortage():
+        with explain_shortages():
             if _MODULES[name] != "anytag.errors":  # Errors are available even if no library can be loaded.
                 prepare_libraries()
             return getattr(import_module(_MODULES[name]), name)

@@ -8,16 +8,16 @@ import sys
 
 from anytag.errors import AnytagError
 from anytag.foundations.headroom import prepare_libraries
-from anytag.foundations.interrupts import leave_at_once
-from anytag.foundations.shortage import explained_shortage
+from anytag.foundations.interrupts import exit_immediately
+from anytag.foundations.shortage import explain_shortages
 
 
 def main() -> None:
     # Interrupts that the environment ignores (nohup, background jobs) stay ignored.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, leave_at_once)
+        signal.signal(signal.SIGINT, exit_immediately)
     try:
-        with explained_shortage():
+        with explain_shortages():
             prepare_libraries()
             from anytag.cli import main as run
 

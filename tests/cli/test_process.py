@@ -171,7 +171,7 @@ def test_captions_are_parsed_as_they_come():
 @pytest.mark.parametrize("delay", [0, 0.1, 0.5])
 def test_an_interrupt_while_everything_loads(folder, delay):
     """From the first line of ours on; before that, nobody but Python is there to hear it."""
-    heard = "signal.signal(signal.SIGINT, command.leave_at_once); print(flush=True)"
+    heard = "signal.signal(signal.SIGINT, command.exit_immediately); print(flush=True)"
     script = f"import signal; import anytag.__main__ as command; {heard}; command.main()"
     pictures = ["./" + "/" * number + "c.jpg" for number in range(200)]
     process = start("tag", *pictures, "--json", cwd=folder, command=(sys.executable, "-c", script))

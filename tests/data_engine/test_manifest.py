@@ -90,7 +90,7 @@ def test_a_line_is_what_the_documentation_says(tmp_path):
     ("line", "reason"),
     [
         ("{", "p.jsonl:2: not a line of JSON"),
-        ("[]", "p.jsonl:2: not a manifest's record (an object is wanted, not [])"),
+        ("[]", "p.jsonl:2: not a manifest's record (not an object: [])"),
         ('{"id": "a", "row": 0}', "p.jsonl:2: not a manifest's record ('place' is missing)"),
         (
             '{"id": "a", "place": "", "row": 0, "tags": [{"id": 1, "name": "x", "kind": "thing", "source": "parsed"}]}',

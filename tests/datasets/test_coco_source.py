@@ -94,13 +94,13 @@ def test_boxes_need_the_pictures_size(coco: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"images": None}, "not a COCO file: lists called 'images' and 'annotations' are wanted"),
+        ({"images": None}, "not a COCO file, which has lists called 'images' and 'annotations'"),
         ({"images": []}, "the file lists no pictures"),
         (
             {"images": [{"id": "x", "file_name": "a.jpg"}]},
-            "entry 1 has 'x' for a picture's id; whole numbers are wanted",
+            "entry 1 has 'x' for a picture's id, not a whole number",
         ),
-        ({"annotations": [{"caption": "x"}]}, "entry 1 has None for a picture's id; whole numbers are wanted"),
+        ({"annotations": [{"caption": "x"}]}, "entry 1 has None for a picture's id, not a whole number"),
         (
             {"annotations": [{"image_id": 7, "category_id": 3}], "categories": [{"id": 1, "name": "dog"}]},
             "annotation 1 has category 3, which the file does not list",

@@ -78,7 +78,7 @@ def test_every_object_of_the_lists_in_an_object_is_found(root, chunk, tmp_path_f
     ("line", "message"),
     [
         ("{not json", "r.jsonl:2: not JSON (Expecting property name"),
-        ("[1]", "r.jsonl:2: a JSON object is wanted here, not [1]"),
+        ("[1]", "r.jsonl:2: not a JSON object: [1]"),
         ('{"image": 7}', "r.jsonl:2: the field 'image' holds int, neither a path nor a picture"),
         ('{"captions": ["x"]}', "r.jsonl:2: the field 'image' is empty"),
         (

@@ -234,7 +234,7 @@ def test_a_shard_that_changes_under_way_makes_bad_samples(tmp_path: Path) -> Non
 
 def test_what_holds_no_samples_is_refused(tmp_path: Path) -> None:
     path = write_tar(tmp_path / "s.tar", [("a.mp4", b"1")])
-    with pytest.raises(UsageError, match=r"s\.tar: no samples: pictures named"):
+    with pytest.raises(UsageError, match=r"s\.tar: no samples; shards must contain pictures named"):
         ShardSource([path])
     with pytest.raises(UsageError, match=r"x\.tar: the shard cannot be opened \(No such file"):
         ShardSource([tmp_path / "x.tar"])

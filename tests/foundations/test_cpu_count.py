@@ -65,7 +65,7 @@ def test_what_others_do_is_all_work_less_our_own(monkeypatch, tmp_path):
     # user nice system idle iowait irq softirq steal guest guest_nice
     nothing = " 0" * 7 + "\n"
     times.write_text(f"cpu 9 9 9 9 9 9 9 9 9 9\ncpu0 0{nothing}cpu1 0{nothing}cpu2 5{nothing}intr 3\n")
-    work = cpu_count.OthersWork()
+    work = cpu_count.OtherProcessLoad()
     now[:] = [10.0, 5.0]
     times.write_text(f"cpu0 200 300 100 99 99 50 50 300 77 0\ncpu1 1000{nothing}cpu2 1005{nothing}")
     # 10 s of cpu0, 10 s of cpu2, less 5 s of our own, in 10 s.
@@ -76,7 +76,7 @@ def test_what_others_do_is_all_work_less_our_own(monkeypatch, tmp_path):
 
 @pytest.mark.skipif(not cpu_count._PROCESSOR_TIMES.exists(), reason="/proc is Linux")
 def test_a_job_of_its_own_is_seen():
-    work = cpu_count.OthersWork()
+    work = cpu_count.OtherProcessLoad()
     with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as job:
         time.sleep(0.6)
         others = work.processors()

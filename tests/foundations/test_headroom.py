@@ -98,4 +98,4 @@ def test_what_is_loaded_needs_no_room(monkeypatch):
     headroom.prepare_libraries()
     headroom._multiply.cache_clear()
     with pytest.raises(ResourceError, match=r"leaves 0 MB of memory, and about 64 MB are needed; raise it"):
-        headroom.prepare_products()
+        headroom.allocate_blas_buffers()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError, model_validator
 
-from anytag.foundations.settings import LearningRate, Seed, Settings, Size, complaint_of
+from anytag.foundations.settings import LearningRate, Seed, Settings, Size, first_error
 
 
 class Toy(Settings):
@@ -34,7 +34,7 @@ class Toy(Settings):
 def test_a_complaint_says_where_and_what(given, where, complaint):
     with pytest.raises(ValidationError) as caught:
         Toy(**given)
-    assert complaint_of(caught.value) == (where, complaint)
+    assert first_error(caught.value) == (where, complaint)
 
 
 def test_what_lies_within_bounds():

@@ -10,7 +10,7 @@ from conftest import ROOT
 from fixtures_toy import plain, toy_recognizer
 
 from anytag.errors import MissingExtraError, ResourceError, UsageError, needs_extra
-from anytag.foundations.shortage import explained_shortage, shortage_of
+from anytag.foundations.shortage import explain_shortages, shortage_of
 
 MEMORY = "there is not enough memory; use a smaller batch_size or model, or fewer threads, or end other programs"
 FILES = "too many files are open; end other programs, or raise the limit (ulimit -n)"
@@ -34,7 +34,7 @@ THREADS = "the system gives no more threads; ask for fewer (threads=1, --threads
     ],
 )
 def test_what_libraries_say(error, message):
-    with pytest.raises(ResourceError) as caught, explained_shortage():
+    with pytest.raises(ResourceError) as caught, explain_shortages():
         raise error
     assert (str(caught.value), caught.value.kind) == (message, "resources")
     assert caught.value.__cause__ is error
@@ -50,22 +50,22 @@ def test_what_a_shortage_led_to():
 
 def test_a_library_in_rust_that_gave_up():
     panic = type("PanicException", (BaseException,), {"__module__": "pyo3_runtime"})
-    with pytest.raises(ResourceError, match="no more threads"), explained_shortage():
+    with pytest.raises(ResourceError, match="no more threads"), explain_shortages():
         raise panic("The global thread pool has not been initialized.: ThreadPoolBuildError { kind: IOError(Os {}) }")
-    with pytest.raises(panic), explained_shortage():
+    with pytest.raises(panic), explain_shortages():
         raise panic("index out of bounds")
 
 
 def test_an_extra_that_is_there_but_has_no_room():
-    with pytest.raises(ResourceError, match="not enough memory"), explained_shortage(), needs_extra("This", "train"):
+    with pytest.raises(ResourceError, match="not enough memory"), explain_shortages(), needs_extra("This", "train"):
         raise ImportError("torch.so: failed to map segment from shared object")
-    with pytest.raises(MissingExtraError), explained_shortage(), needs_extra("This", "train"):
+    with pytest.raises(MissingExtraError), explain_shortages(), needs_extra("This", "train"):
         raise ImportError("torch.so: undefined symbol")
 
 
 def test_other_errors_pass():
     for error in (ValueError("a shape"), UsageError("out of memory is not a tag"), KeyboardInterrupt()):
-        with pytest.raises(type(error)) as caught, explained_shortage():
+        with pytest.raises(type(error)) as caught, explain_shortages():
             raise error
         assert caught.value is error
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from anytag.foundations.wording import counted, shown
+from anytag.foundations.wording import counted, listed
 
 
 def test_one_is_singular_and_all_else_plural():
@@ -16,5 +16,5 @@ def test_nouns_whose_plural_is_more_than_an_s():
 
 
 def test_the_first_names():
-    assert shown(["a", "b"]) == "a, b"
-    assert shown(["a", "b", "c"], 2) == "a, b, …"
+    assert listed(["a", "b"]) == "a, b"
+    assert listed(["a", "b", "c"], 2) == "a, b, …"

@@ -90,7 +90,7 @@ def test_threads_sleep_while_others_need_their_processors(monkeypatch, others, p
     seen = []
     monkeypatch.setattr(spinning, "_PAUSE", 0.001)
     monkeypatch.setattr(spinning, "Throttle", lambda: FakeThrottle(seen))
-    monkeypatch.setattr(spinning, "OthersWork", lambda: FakeWork(others))
+    monkeypatch.setattr(spinning, "OtherProcessLoad", lambda: FakeWork(others))
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(processors)), raising=False)
     with spinning.spinning_while_idle():
@@ -107,7 +107,7 @@ def test_the_watch_ends_where_the_system_tells_nothing(monkeypatch):
 
     seen = []
     monkeypatch.setattr(spinning, "Throttle", lambda: FakeThrottle(seen))
-    monkeypatch.setattr(spinning, "OthersWork", unreadable)
+    monkeypatch.setattr(spinning, "OtherProcessLoad", unreadable)
     with spinning.spinning_while_idle():
         pass
     assert seen == ["hold", "release"]

@@ -24,7 +24,7 @@ from torch import Tensor
 from anytag.checkpoints.weight_files import read_settings
 from anytag.errors import ModelError, first_line
 from anytag.foundations.atomic_files import whole_file
-from anytag.foundations.settings import complaint_of
+from anytag.foundations.settings import first_error
 from anytag.foundations.stand_in_files import stand_in
 from anytag.model.config import ClipTextConfig
 from anytag.nn.clip_text import TOKENIZER, WEIGHTS, ClipTextTransformer, check_state
@@ -176,7 +176,7 @@ def _read_config(folder: Path) -> ClipTextConfig:
     try:
         config = ClipTextConfig.model_validate(sizes)
     except ValidationError as error:
-        place, complaint = complaint_of(error)
+        place, complaint = first_error(error)
         name = str(place[0])
         raise ModelError(f"{path}: {_SIZES.get(name, name)} is {sizes[name]!r}: {complaint}") from None
     if config.end_token == _MISTAKEN_END:

@@ -17,7 +17,7 @@ from typer import Exit
 from anytag.cli._output import log
 from anytag.errors import AnytagError, MissingExtraError
 from anytag.foundations.atomic_files import DISK_FULL
-from anytag.foundations.interrupts import INTERRUPTED, StoppedBySignalError, leave_at_once
+from anytag.foundations.interrupts import INTERRUPTED, StoppedBySignalError, exit_immediately
 from anytag.foundations.shortage import is_panic, shortage_of
 from anytag.foundations.thread_waiting import wait_passively
 
@@ -196,7 +196,7 @@ class _Interrupts:
         self._request: int | None = None
 
     def __enter__(self) -> _Interrupts:
-        if signal.getsignal(signal.SIGINT) in (leave_at_once, signal.default_int_handler):
+        if signal.getsignal(signal.SIGINT) in (exit_immediately, signal.default_int_handler):
             signal.signal(signal.SIGINT, self._interrupt)
             sys.unraisablehook = self._unraisable
         for number in _REQUESTS:
@@ -206,14 +206,14 @@ class _Interrupts:
 
     def __exit__(self, *_: object) -> None:
         if signal.getsignal(signal.SIGINT) == self._interrupt:
-            signal.signal(signal.SIGINT, leave_at_once)
+            signal.signal(signal.SIGINT, exit_immediately)
         for number in _REQUESTS:
             if signal.getsignal(number) == self._end_on_request:
                 signal.signal(number, signal.SIG_DFL)
 
     def _interrupt(self, signal_number: int, frame: FrameType | None) -> None:
         self.seen = True
-        signal.signal(signal.SIGINT, leave_at_once)
+        signal.signal(signal.SIGINT, exit_immediately)
         raise KeyboardInterrupt
 
     def _end_on_request(self, signal_number: int, frame: FrameType | None) -> None:
@@ -226,7 +226,7 @@ class _Interrupts:
     def _unraisable(self, unraisable: sys.UnraisableHookArgs) -> None:
         # An interrupt where exceptions are lost, as in a finalizer, would have no effect.
         if isinstance(unraisable.exc_value, KeyboardInterrupt):
-            leave_at_once()
+            exit_immediately()
         self._others(unraisable)
 
     def end(self) -> None:

@@ -20,7 +20,7 @@ from anytag.cli._output import echo, log, progress_bar, write_json
 from anytag.cli._shared import finish
 from anytag.data_engine.manifest import PartFormat
 from anytag.errors import UsageError
-from anytag.foundations.settings import complaint_of
+from anytag.foundations.settings import first_error
 from anytag.foundations.wording import counted
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ def _settings(kind: type[BaseModel], path: Path | None, **given: Any) -> Any:
         return kind.model_validate(record | {name: value for name, value in given.items() if value is not None})
     except (OSError, ValueError, TypeError) as error:
         if isinstance(error, ValidationError):
-            where, complaint = complaint_of(error)
+            where, complaint = first_error(error)
             raise UsageError(f"{'.'.join(map(str, where)) or path}: {complaint}") from None
         raise UsageError(f"{path}: cannot be read as settings ({error})") from None
 

@@ -17,7 +17,7 @@ from typer import Option
 from anytag.cli._inputs import Threads
 from anytag.cli._output import log
 from anytag.errors import UsageError, needs_extra
-from anytag.foundations.settings import complaint_of
+from anytag.foundations.settings import first_error
 
 #: Environment variable with API keys, which a command line option would show in the list of processes.
 KEYS_VARIABLE = "ANYTAG_API_KEYS"
@@ -99,7 +99,7 @@ def serve(
             threads=threads,
         )
     except ValidationError as error:
-        option, complaint = complaint_of(error)
+        option, complaint = first_error(error)
         raise UsageError(f"--{'-'.join(map(str, option))}: {complaint}") from None
     logging.basicConfig(level=logging.WARNING if quiet else logging.INFO, stream=sys.stderr, format="%(message)s")
     for named in models.values():  # Find errors now, not at the first request.

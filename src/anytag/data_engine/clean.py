@@ -94,12 +94,12 @@ class ClustersStep(Step):
         fitted: dict[int, list[Rows]] = defaultdict(list)
         before = dict.fromkeys(sizes, 0)
         for number, path in enumerate(paths):
-            mine = [tag for tag in sorted(sizes) if sizes[tag][number]]
-            if not mine:
+            present = [tag for tag in sorted(sizes) if sizes[tag][number]]
+            if not present:
                 continue
             with safe_open(path, "np") as file:
                 tags, features = file.get_tensor("tags"), file.get_slice("features")
-                for tag in mine:
+                for tag in present:
                     first, count = int(np.searchsorted(tags, tag)), sizes[tag][number]
                     rows = chosen[tag]
                     wanted = rows[(rows >= before[tag]) & (rows < before[tag] + count)] - before[tag]
@@ -164,15 +164,15 @@ class RemovalStep(PartsStep):
             if isinstance(item, SampleError):
                 continue  # The first step has counted it.
             made = remove_tags(item, verdicts.get(item.row, {}), self.config)
-            gone = {entry.tag.id: entry for entry in made.removed[len(item.removed) :]}
+            removed = {entry.tag.id: entry for entry in made.removed[len(item.removed) :]}
             outcome.counts.update(
                 {"pictures_out": 1, "tags_before": len(item.tag_ids()), "tags_after": len(made.tag_ids())}
             )
-            outcome.counts.update(f"removed_{entry.reason}" for entry in gone.values())
-            if gone and outcome.needs_example:
-                removed = [f"{entry.tag.name} ({entry.reason})" for entry in gone.values()][:_SHOWN]
+            outcome.counts.update(f"removed_{entry.reason}" for entry in removed.values())
+            if removed and outcome.needs_example:
+                reasons = [f"{entry.tag.name} ({entry.reason})" for entry in removed.values()][:_SHOWN]
                 kept = sorted({tag.name for tag in made.tags})
-                outcome.examples.append({"id": made.id, "removed": removed, "kept": kept})
+                outcome.examples.append({"id": made.id, "removed": reasons, "kept": kept})
             yield made
 
     def _verdicts(self, unit: int) -> dict[int, dict[int, tuple[RemovalReason, float | None]]]:
@@ -190,16 +190,16 @@ class RemovalStep(PartsStep):
             limits = found["limits"].astype(np.float64) * config.denial_factor
             if config.denial_threshold is not None:
                 limits = np.full(len(limits), config.denial_threshold)
-            for place in np.flatnonzero(found["scores"] < limits):
-                score = round(float(found["scores"][place]), 4)
-                verdicts[int(rows[place])][int(tags[place])] = ("denied", score)
+            for index in np.flatnonzero(found["scores"] < limits):
+                score = round(float(found["scores"][index]), 4)
+                verdicts[int(rows[index])][int(tags[index])] = ("denied", score)
         # Last, so that "outlier", the paper's first check, is the reason for regions that fail both checks.
         for tag, (centers, cut) in self._clusters().items():
             first, last = np.searchsorted(tags, [tag, tag + 1])
             if first < last:
-                apart = distances(as_points(found["features"][first:last], config.normalize), centers).min(1)
-                for place in np.flatnonzero(apart > cut):
-                    verdicts[int(rows[first + place])][tag] = ("outlier", round(float(apart[place]), 4))
+                gaps = distances(as_points(found["features"][first:last], config.normalize), centers).min(1)
+                for index in np.flatnonzero(gaps > cut):
+                    verdicts[int(rows[first + index])][tag] = ("outlier", round(float(gaps[index]), 4))
         return verdicts
 
     def _clusters(self) -> dict[int, tuple[Rows, float]]:
@@ -218,9 +218,9 @@ def remove_tags(
     record: PictureRecord, verdicts: dict[int, tuple[RemovalReason, float | None]], config: CleaningConfig
 ) -> PictureRecord:
     """Return a record without the tags in ``verdicts``, unless they are protected."""
-    safe = {tag.id for tag in record.tags if tag.source in config.protected}
-    gone = verdicts.keys() - safe
-    removed = tuple(RemovedTag(tag, *verdicts[tag.id]) for tag in record.tags if tag.id in gone)
+    protected = {tag.id for tag in record.tags if tag.source in config.protected}
+    removable = verdicts.keys() - protected
+    removed = tuple(RemovedTag(tag, *verdicts[tag.id]) for tag in record.tags if tag.id in removable)
     return replace(
-        record, tags=tuple(tag for tag in record.tags if tag.id not in gone), removed=(*record.removed, *removed)
+        record, tags=tuple(tag for tag in record.tags if tag.id not in removable), removed=(*record.removed, *removed)
     )

@@ -137,11 +137,11 @@ class RegionsStep(PicturesStep):
     def _judged(self, record: PictureRecord, known: dict[int, VocabularyTag], outcome: Outcome) -> list[int]:
         """Return the ids of a picture's tags to judge, ascending."""
         config = self.config
-        safe = {tag.id for tag in record.tags if tag.source in config.protected}
+        protected = {tag.id for tag in record.tags if tag.source in config.protected}
         wanted = {
             tag.id
             for tag in record.tags
-            if tag.kind in config.kinds and tag.id not in safe and (config.tags is None or tag.name in config.tags)
+            if tag.kind in config.kinds and tag.id not in protected and (config.tags is None or tag.name in config.tags)
         }
         judged = sorted(id for id in wanted if id in known)
         outcome.counts.update(

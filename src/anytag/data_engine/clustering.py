@@ -13,10 +13,10 @@ def distances(points: Points, centers: Points) -> npt.NDArray[np.float64]:
 
     Rows are computed separately, so that a point's distance does not depend on other points.
     """
-    apart = np.empty((len(points), len(centers)))
+    result = np.empty((len(points), len(centers)))
     for number, center in enumerate(centers):
-        apart[:, number] = np.sqrt(((points - center) ** 2).sum(1))
-    return apart
+        result[:, number] = np.sqrt(((points - center) ** 2).sum(1))
+    return result
 
 
 def seed_centers(points: Points, k: int, rng: np.random.Generator) -> Points:
@@ -52,8 +52,8 @@ def kmeans(
         owners = now
         for cluster in range(len(centers)):
             # An empty cluster keeps its center.
-            if (mine := owners == cluster).any():
-                centers[cluster] = points[mine].mean(0)
+            if (members := owners == cluster).any():
+                centers[cluster] = points[members].mean(0)
     return centers, owners
 
 
@@ -70,11 +70,11 @@ def centers_of_weight(centers: Points, owners: npt.NDArray[np.intp], share: floa
     return heavy
 
 
-def outlier_cut(apart: npt.NDArray[np.float64], share: float) -> float:
+def outlier_cut(gaps: npt.NDArray[np.float64], share: float) -> float:
     """Return the distance beyond which the farthest share of points lies.
 
     Args:
-        apart: ``[n]``, distances.
+        gaps: ``[n]``, distances from the nearest center.
         share: Share of points to cut off, 0 to below 1; of n points floor(share * n) are beyond the cut, or fewer if
             several are equally far.
 
@@ -82,8 +82,8 @@ def outlier_cut(apart: npt.NDArray[np.float64], share: float) -> float:
         Half way between the last that stays and the first that goes, so that rounding does not matter; infinity if none
         goes.
     """
-    count = int(np.floor(share * len(apart) + 1e-9))
+    count = int(np.floor(share * len(gaps) + 1e-9))
     if not count:
         return float("inf")
-    ordered = np.sort(apart)
+    ordered = np.sort(gaps)
     return float((ordered[-count - 1] + ordered[-count]) / 2)

@@ -122,7 +122,7 @@ class PictureRecord:
         """
         try:
             if not isinstance(record, dict):
-                raise TypeError(f"an object is wanted, not {record!r:.60}")
+                raise TypeError(f"not an object: {record!r:.60}")
             return cls(
                 _typed(record, "id", str),
                 _typed(record, "place", str),

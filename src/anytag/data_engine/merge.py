@@ -65,18 +65,18 @@ class MergeStep(PartsStep):
                 else:
                     by_row.setdefault(item.row, []).append(item)
         for row in sorted(by_row):
-            made = merge_records(by_row[row])
-            _count(outcome, made)
+            merged = merge_records(by_row[row])
+            _count(outcome, merged)
             if outcome.needs_example:
                 outcome.examples.append(
                     {
-                        "id": made.id,
-                        "captions": [caption.text for caption in made.captions],
-                        "tags": sorted({tag.name for tag in made.tags}),
-                        "removed": sorted({entry.tag.name for entry in made.removed}),
+                        "id": merged.id,
+                        "captions": [caption.text for caption in merged.captions],
+                        "tags": sorted({tag.name for tag in merged.tags}),
+                        "removed": sorted({entry.tag.name for entry in merged.removed}),
                     }
                 )
-            yield made
+            yield merged
 
 
 def merge_records(records: Sequence[PictureRecord]) -> PictureRecord:
@@ -91,8 +91,8 @@ def merge_records(records: Sequence[PictureRecord]) -> PictureRecord:
     removed = {
         (entry.tag.id, entry.tag.source): entry for record in reversed(records) for entry in reversed(record.removed)
     }
-    gone = {id for id, _ in removed}
-    tags = [tag for record in records for tag in record.tags if tag.id not in gone]
+    removed_ids = {id for id, _ in removed}
+    tags = [tag for record in records for tag in record.tags if tag.id not in removed_ids]
     return replace(
         records[0],
         captions=tuple(captions.values()),

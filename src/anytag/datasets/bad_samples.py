@@ -71,7 +71,7 @@ class BadSamples:
             DataError: If so.
         """
         if (self.bad or self.broken_parts) and self.bad == self.seen:
-            raise DataError(f"no sample can be read ({self.seen:,} tried). {self._shown()}")
+            raise DataError(f"no sample can be read ({self.seen:,} tried). {self._advice()}")
 
     def good(self) -> None:
         """Count a readable sample.
@@ -102,7 +102,7 @@ class BadSamples:
         if is_shard and self.broken_parts > max(1, self.share * parts):
             raise DataError(
                 f"{self.broken_parts:,} of {parts:,} shards break off, more than the {self.share:.2%} that may. "
-                f"{self._shown()}"
+                f"{self._advice()}"
             )
         self._check_share()
 
@@ -110,10 +110,10 @@ class BadSamples:
         if self.seen >= self.minimum and self.bad > self.share * self.seen:
             raise DataError(
                 f"{self.bad:,} of {self.seen:,} samples cannot be read, more than the {self.share:.2%} that may. "
-                f"{self._shown()}"
+                f"{self._advice()}"
             )
 
-    def _shown(self) -> str:
+    def _advice(self) -> str:
         examples = "".join(f"\n  {example}" for example in self._examples)
         return f"Mend them, leave them out, or raise bad_share. The first:{examples}"
 

@@ -141,7 +141,7 @@ class CocoSource(FileSource):
 
     def _read_objects(self, files: Sequence[_Sections]) -> _Grouped:
         images, categories, corners, crowds = array("q"), array("i"), array("f"), array("b")
-        place = {name: number for number, name in enumerate(self.categories)}
+        class_ids = {name: number for number, name in enumerate(self.categories)}
         for file in files:
             for row, annotation in enumerate(_objects(file.annotations) if file.categories else ()):
                 name = file.categories.get(annotation.get("category_id"))
@@ -151,7 +151,7 @@ class CocoSource(FileSource):
                         "which the file does not list"
                     )
                 images.append(_whole(annotation.get("image_id"), file.annotations, row))
-                categories.append(place[name])
+                categories.append(class_ids[name])
                 box = annotation.get("bbox")
                 corners.extend(box if isinstance(box, list) and len(box) == 4 else [float("nan")] * 4)
                 crowds.append(bool(annotation.get("iscrowd")))
@@ -183,7 +183,7 @@ class _Sections:
     def open(cls, path: Path) -> _Sections:
         found = index_objects(path)
         if "images" not in found or "annotations" not in found:
-            raise UsageError(f"{path}: not a COCO file: lists called 'images' and 'annotations' are wanted")
+            raise UsageError(f"{path}: not a COCO file, which has lists called 'images' and 'annotations'")
         categories = {}
         for category in _objects(found["categories"]) if "categories" in found else ():
             categories[category.get("id")] = str(category.get("name"))
@@ -206,9 +206,7 @@ def _objects(records: Records) -> Iterator[dict[str, Any]]:
 
 def _whole(value: object, records: Records, row: int) -> int:
     if not isinstance(value, int):
-        raise UsageError(
-            f"{records.path}: entry {row + 1} has {value!r:.40} for a picture's id; whole numbers are wanted"
-        )
+        raise UsageError(f"{records.path}: entry {row + 1} has {value!r:.40} for a picture's id, not a whole number")
     return value
 
 

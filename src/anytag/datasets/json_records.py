@@ -77,7 +77,7 @@ def read_object(records: Records, index: int) -> dict[str, Any]:
     except ValueError as error:
         raise SampleError("row", f"not JSON ({error})", source) from error
     if not isinstance(record, dict):
-        raise SampleError("row", f"a JSON object is wanted here, not {record!r:.80}", source)
+        raise SampleError("row", f"not a JSON object: {record!r:.80}", source)
     return record
 
 

@@ -101,8 +101,8 @@ class Sample:
         self._check("boxes", self.boxes, Box, "Box")
         if self.caption_tags:
             if len(self.caption_tags) != len(self.captions):
-                tagged, there = (counted(len(found), "caption") for found in (self.caption_tags, self.captions))
-                self._refuse("tags", f"tags of {tagged}, but {there}")
+                tagged, captions = (counted(len(found), "caption") for found in (self.caption_tags, self.captions))
+                self._refuse("tags", f"tags of {tagged}, but {captions}")
             for tags in self.caption_tags:
                 self._check("tags", tags, TagName, "TagName")
 

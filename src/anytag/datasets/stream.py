@@ -292,15 +292,15 @@ class SampleStream(Generic[Item]):
                 part=begin.part,
                 row=begin.row,
             )
-            drawn = begin.part or begin.row or begin.taken
+            is_filled = begin.part or begin.row or begin.taken
             for window in one_ahead(windows) if self._threads else windows:
                 items = window.shuffled(self.seed, epoch, self.consumer) if self.shuffle else window.items
                 for place in range(begin.taken, len(items)):
-                    drawn = True
+                    is_filled = True
                     position = Position(epoch, place + 1, window.number, window.part, window.row)
                     yield position, partial(self._make_item, items[place], epoch)
                 begin = Position()
-            if not drawn and self.epochs is None:
+            if not is_filled and self.epochs is None:
                 raise DataError(f"{self.sources[0].identity}: an epoch has passed without a single sample")
             begin = Position()
 

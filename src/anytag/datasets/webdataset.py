@@ -108,7 +108,7 @@ class ShardSource(PartedSource):
         if not len(self):
             if problems:
                 raise UsageError(f"{self.paths[0].parent}: no samples: {problems[0]}")
-            raise UsageError(f"{self.paths[0]}: no samples: pictures named *.jpg, *.png … are wanted in the shards")
+            raise UsageError(f"{self.paths[0]}: no samples; shards must contain pictures named *.jpg, *.png …")
         self._describe()
 
     def _describe(self) -> None:

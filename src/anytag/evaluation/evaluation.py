@@ -20,7 +20,7 @@ from anytag.evaluation.ranking import standardized
 from anytag.evaluation.retrieval import RetrievalRecall, median_ranks, recall_at_k
 from anytag.evaluation.scoring import Scored, caption_benchmark, score_benchmark
 from anytag.evaluation.systems import ModelSystem, System, default_vocabulary
-from anytag.foundations.wording import counted, shown
+from anytag.foundations.wording import counted, listed
 from anytag.recognition import Failure
 
 Advance = Callable[[], None]
@@ -218,7 +218,7 @@ def _left_out(scored: Scored, benchmark: Benchmark) -> list[str]:
         are = "class is" if len(empty) == 1 else "classes are"
         notes.append(
             f"{len(empty)} {are} true of no picture, left out of means over classes, and 0 in the papers' mean average "
-            f"precision: {shown(empty, 20)}"
+            f"precision: {listed(empty, 20)}"
         )
     return notes
 

@@ -19,7 +19,7 @@ from anytag.evaluation.published_figures import published_maps, published_sets
 from anytag.evaluation.ranking import RankedScores
 from anytag.evaluation.tables import percent
 from anytag.foundations.atomic_files import write_text
-from anytag.foundations.wording import counted, shown
+from anytag.foundations.wording import counted, listed
 from anytag.pictures import read_picture
 
 #: Numbers of classes in the table of the worst, of curves in the plot, and of pictures of each kind of error.
@@ -214,9 +214,8 @@ def _errors(one: Evaluation, detail: Detail, benchmark: Benchmark) -> list[str]:
         true = [detail.names[place] for place in np.flatnonzero(detail.targets[row])]
         score = "" if one.paradigm == "captioning" else f" {detail.scores[row, column]:.3f}, limit {limits[name]:.3f}"
         where = html.escape(Path(benchmark.pictures.name(int(detail.rows[row]))).name)
-        return (
-            f"<b>{html.escape(name)}</b>{score}<br>annotated: {html.escape(shown(true, _TRUE)) or 'nothing'}<br>{where}"
-        )
+        annotated = html.escape(listed(true, _TRUE)) or "nothing"
+        return f"<b>{html.escape(name)}</b>{score}<br>annotated: {annotated}<br>{where}"
 
     for title, pairs in (
         ("Found, but not annotated (annotations may be incomplete)", np.where(detail.targets, -np.inf, margins)),

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from anytag.errors import ModelError, UsageError
 from anytag.evaluation.caption_tags import CategoryParser
 from anytag.evaluation.category_map import map_categories
-from anytag.foundations.wording import shown
+from anytag.foundations.wording import listed
 from anytag.inference.recognizer import Recognizer
 from anytag.model.vocabulary import TagVocabulary
 from anytag.pictures import PictureSource
@@ -100,7 +100,7 @@ class ModelSystem:
         ]
         self._categories = list(dict.fromkeys(text for text in texts if text is not None))
         if not self._categories:
-            raise ModelError(f"{self.title}: the vocabulary has none of the categories ({shown(names)})")
+            raise ModelError(f"{self.title}: the vocabulary has none of the categories ({listed(names)})")
         # One label for every text, in their order.
         self._limits = self.recognizer.labels.categories(self._categories).thresholds.tolist()
         self._columns = [None if text is None else self._categories.index(text) for text in texts]

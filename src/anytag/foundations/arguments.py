@@ -15,7 +15,7 @@ from anytag.recognition import TAG_KINDS, TagKind
 def number(name: str, value: Any, low: float, high: float) -> float:
     """Check a number from ``low`` to ``high``."""
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise UsageError(f"{name} must be a number, not {shown(value)}")
+        raise UsageError(f"{name} must be a number, not {repr_of(value)}")
     if not low <= float(value) <= high:
         raise UsageError(f"{name} must lie between {low:g} and {high:g}, not {value}")
     return float(value)
@@ -24,7 +24,7 @@ def number(name: str, value: Any, low: float, high: float) -> float:
 def whole_number(name: str, value: Any, least: int) -> int:
     """Check a whole number of at least ``least``."""
     if isinstance(value, bool) or not isinstance(value, Integral):
-        raise UsageError(f"{name} must be a whole number, not {shown(value)}")
+        raise UsageError(f"{name} must be a whole number, not {repr_of(value)}")
     if value < least:
         raise UsageError(f"{name} must be at least {least}, not {value}")
     return int(value)
@@ -33,14 +33,14 @@ def whole_number(name: str, value: Any, least: int) -> int:
 def flag(name: str, value: Any) -> bool:
     """Check a boolean."""
     if not isinstance(value, bool):
-        raise UsageError(f"{name} must be True or False, not {shown(value)}")
+        raise UsageError(f"{name} must be True or False, not {repr_of(value)}")
     return value
 
 
 def text(name: str, value: Any) -> str:
     """Check a string."""
     if not isinstance(value, str):
-        raise UsageError(f"{name} must be a string, not {shown(value)}")
+        raise UsageError(f"{name} must be a string, not {repr_of(value)}")
     return value
 
 
@@ -49,11 +49,11 @@ def texts(name: str, values: Any) -> list[str]:
     if isinstance(values, str):
         raise UsageError(f"{name}: give a list of names, not the one text {values!r}")
     if not isinstance(values, Iterable) or isinstance(values, Mapping | bytes | bytearray | memoryview):
-        raise UsageError(f"{name} must be a list of strings, not {shown(values)}")
+        raise UsageError(f"{name} must be a list of strings, not {repr_of(values)}")
     given = list(values)
     for place, value in enumerate(given):
         if not isinstance(value, str):
-            raise UsageError(f"{name}: every entry must be a string, but number {place + 1} is {shown(value)}")
+            raise UsageError(f"{name}: every entry must be a string, but number {place + 1} is {repr_of(value)}")
     return given
 
 
@@ -68,19 +68,19 @@ def kinds(name: str, values: Any) -> Sequence[TagKind]:
 def choice(name: str, value: Any, choices: Sequence[str]) -> str:
     """Check one of several words."""
     if not isinstance(value, str) or value not in choices:
-        raise UsageError(f"{name} must be one of {', '.join(choices)}, not {shown(value)}")
+        raise UsageError(f"{name} must be one of {', '.join(choices)}, not {repr_of(value)}")
     return value
 
 
 def path(name: str, value: Any) -> str | Path:
     """Check a path."""
     if not isinstance(value, str | os.PathLike) or not isinstance(os.fspath(value), str):
-        raise UsageError(f"{name} must be a path, not {shown(value)}")
+        raise UsageError(f"{name} must be a path, not {repr_of(value)}")
     return value if isinstance(value, str) else Path(value)
 
 
-def shown(value: object) -> str:
+def repr_of(value: object) -> str:
     """Format a value for a message: its repr if that is short, and its type."""
-    shown = repr(value)
+    text = repr(value)
     kind = type(value).__name__
-    return f"{shown} ({kind})" if len(shown) <= 40 and "\n" not in shown else f"a value of type {kind}"
+    return f"{text} ({kind})" if len(text) <= 40 and "\n" not in text else f"a value of type {kind}"

@@ -35,7 +35,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     """
     part = _part(path)
     try:
-        with place_named(path):
+        with add_filename_to_errors(path):
             yield part
             part.replace(path)
     except BaseException:
@@ -45,7 +45,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def place_named(path: Path) -> Iterator[None]:
+def add_filename_to_errors(path: Path) -> Iterator[None]:
     """Add the file's name to system errors that lack it, such as a failed write to a full disk."""
     try:
         yield

@@ -29,7 +29,7 @@ def processors_are_free(count: int) -> bool:
         return False
 
 
-class OthersWork:
+class OtherProcessLoad:
     """The processor time of other processes on this process's processors; Linux only.
 
     Raises:

@@ -114,12 +114,12 @@ def _acquired(lock: FileLock, file: Path) -> bool:
     try:
         for _ in range(_TRIES):
             with ExitStack() as opened:
-                seen = None
+                status = None
                 with suppress(FileNotFoundError):  # The lock creates it, and the next try finds it.
-                    seen = os.fstat(opened.enter_context(file.open("rb")).fileno())
+                    status = os.fstat(opened.enter_context(file.open("rb")).fileno())
                 lock.acquire()
                 with suppress(FileNotFoundError):
-                    if seen is not None and os.path.samestat(seen, file.stat()):
+                    if status is not None and os.path.samestat(status, file.stat()):
                         return True
                 lock.release()
         lock.acquire()  # On file systems without locks the file itself is the lock, and each release removes it.

@@ -52,7 +52,7 @@ def prepare_libraries() -> None:
         os.environ.setdefault(_THREADS_OF_OPENBLAS, "1")
 
 
-def prepare_products() -> None:
+def allocate_blas_buffers() -> None:
     """Let OpenBLAS allocate its memory now, if there may be too little later.
 
     Raises:

@@ -10,13 +10,13 @@ from types import FrameType
 INTERRUPTED = 130
 
 
-def leave_at_once(signal_number: int = signal.SIGINT, frame: FrameType | None = None) -> None:
+def exit_immediately(signal_number: int = signal.SIGINT, frame: FrameType | None = None) -> None:
     """End the process with one line, without a traceback and without waiting for threads."""
     os.write(2, b"anytag: interrupted\n")
     os._exit(INTERRUPTED)
 
 
-def leave_interrupts_to_parent() -> None:
+def ignore_interrupts() -> None:
     """Ignore Ctrl-C in a worker process, which its parent will end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 

@@ -29,11 +29,11 @@ def run_ahead(
         yield from jobs
         return
     pending: deque[tuple[Mark, Future[Result]]] = deque()
-    drawn = iter(jobs)
+    rest = iter(jobs)
     pool = ThreadPoolExecutor(threads, thread_name_prefix="anytag-ahead")
     try:
         while True:
-            while len(pending) < ahead and (job := next(drawn, None)) is not None:
+            while len(pending) < ahead and (job := next(rest, None)) is not None:
                 pending.append((job[0], pool.submit(job[1])))
             if not pending:
                 return

@@ -118,10 +118,12 @@ class RayWorkers:
     def _room(self) -> int:
         import ray
 
-        there = ray.cluster_resources()
-        rooms = [there.get("CPU", 0) / self.processors] + ([there.get("GPU", 0) / self.gpus] if self.gpus else [])
+        resources = ray.cluster_resources()
+        rooms = [resources.get("CPU", 0) / self.processors]
+        if self.gpus:
+            rooms.append(resources.get("GPU", 0) / self.gpus)
         if min(rooms) < 1:
-            has = f"{there.get('CPU', 0):g} processors and {there.get('GPU', 0):g} GPUs"
+            has = f"{resources.get('CPU', 0):g} processors and {resources.get('GPU', 0):g} GPUs"
             wants = f"{self.processors:g} and {self.gpus:g}"
             raise UsageError(f"the Ray cluster has {has}, and a worker wants {wants}; start machines that have them")
         return int(min(rooms))
@@ -136,16 +138,16 @@ def _without_notice() -> Iterator[None]:
     except OSError:  # Standard error is closed.
         yield
         return
-    with tempfile.TemporaryFile() as held:
-        os.dup2(held.fileno(), 2)
+    with tempfile.TemporaryFile() as buffer:
+        os.dup2(buffer.fileno(), 2)
         try:
             yield
         finally:
             sys.stderr.flush()
             os.dup2(stderr, 2)
             os.close(stderr)
-            held.seek(0)
-            for line in held:
+            buffer.seek(0)
+            for line in buffer:
                 if _CORE_LEVEL.encode() not in line:
                     os.write(2, line)
 

@@ -37,7 +37,7 @@ class _Errors(Protocol):
     def errors(self) -> Sequence[Any]: ...
 
 
-def complaint_of(error: _Errors) -> tuple[tuple[int | str, ...], str]:
+def first_error(error: _Errors) -> tuple[tuple[int | str, ...], str]:
     """Return the first error's location, by the names of the settings around it, and its message."""
     first = error.errors()[0]
     # pydantic puts this prefix before the messages of our own validators.

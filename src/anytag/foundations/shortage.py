@@ -65,7 +65,7 @@ def is_panic(error: BaseException) -> bool:
 
 
 @contextmanager
-def explained_shortage() -> Iterator[None]:
+def explain_shortages() -> Iterator[None]:
     """Raise a :class:`~anytag.errors.ResourceError` in place of errors that come from a shortage."""
     try:
         yield

@@ -14,6 +14,6 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun[:-1]}ies" if noun.endswith("y") else f"{number:,} {noun}s"
 
 
-def shown(names: Sequence[str], most: int = 5) -> str:
+def listed(names: Sequence[str], most: int = 5) -> str:
     """Join the first names with commas, and an ellipsis if there are more."""
     return ", ".join(names[:most]) + (", …" if len(names) > most else "")

@@ -10,7 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
-from anytag.foundations.interrupts import leave_interrupts_to_parent
+from anytag.foundations.interrupts import ignore_interrupts
 
 
 @contextmanager
@@ -35,7 +35,7 @@ def process_pool(workers: int, prepare: Callable[..., object], *arguments: Any) 
 
 
 def _begin(prepare: Callable[..., object], arguments: tuple[Any, ...]) -> None:
-    leave_interrupts_to_parent()
+    ignore_interrupts()
     end_with_parent()
     prepare(*arguments)
 

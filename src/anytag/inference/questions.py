@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from anytag.backends.base import Backend, Encoded, FloatArray
 from anytag.errors import ModelError, UsageError
 from anytag.foundations import arguments
-from anytag.foundations.shortage import explained_shortage
+from anytag.foundations.shortage import explain_shortages
 from anytag.inference.captioner import Captioner
 from anytag.inference.generation import DecodingOptions
 from anytag.inference.joint_embedding import JointEmbedding
@@ -102,7 +102,7 @@ class Questions:
     def _mapper(self) -> TagMapper:
         return TagMapper(self.labels.vocabulary)
 
-    @explained_shortage()
+    @explain_shortages()
     def embed_text(self, text: str) -> EmbeddedText:
         """Embed a sentence or phrase for searching pictures.
 
@@ -125,7 +125,7 @@ class Questions:
         [vector] = joint.texts(self.texts.sentences([text]).vectors())
         return vector, [self.labels.vocabulary[id] for id in sorted(ids)], joint.config.tag_weight
 
-    @explained_shortage()
+    @explain_shortages()
     def tags(
         self,
         categories: Sequence[str] | None = None,
@@ -146,7 +146,7 @@ class Questions:
             labels = self.labels.categories(arguments.texts("categories", categories))
         return _TagQuestion(self.scorer, labels, threshold, top, categories is not None or threshold is not None)
 
-    @explained_shortage()
+    @explain_shortages()
     def caption(
         self,
         tags: Sequence[str] | None = None,
@@ -164,7 +164,7 @@ class Questions:
         given = None if tags is None else self.labels.guides(arguments.texts("tags", tags))
         return _CaptionQuestion(tag_question, self.captioner, given, options)
 
-    @explained_shortage()
+    @explain_shortages()
     def match(self, texts: Sequence[str]) -> Question[Matches]:
         """How well texts fit; see :meth:`anytag.Recognizer.match`."""
         texts = arguments.texts("texts", texts)
@@ -192,13 +192,13 @@ class Questions:
 
         return answer
 
-    @explained_shortage()
+    @explain_shortages()
     def score(self, tag: str) -> Question[Tag]:
         """The score of one tag; see :meth:`anytag.Look.score`."""
         label = self._label(tag)
         return lambda encoded, _: [label.tag(0, float(row[0])) for row in self.scorer.scores(encoded, label)]
 
-    @explained_shortage()
+    @explain_shortages()
     def locate(self, tag: str) -> Question[HeatMap]:
         """A heat map of one tag; see :meth:`anytag.Recognizer.locate`."""
         label = self._label(tag)

@@ -10,8 +10,8 @@ from anytag.backends.base import Backend, BackendName, FloatArray, Precision
 from anytag.errors import PictureError, UsageError, needs_extra
 from anytag.foundations import arguments
 from anytag.foundations.cpu_count import available_processors
-from anytag.foundations.headroom import prepare_products
-from anytag.foundations.shortage import explained_shortage
+from anytag.foundations.headroom import allocate_blas_buffers
+from anytag.foundations.shortage import explain_shortages
 from anytag.inference.captioner import Captioner
 from anytag.inference.embedding import picture_embeddings
 from anytag.inference.look import Look
@@ -206,7 +206,7 @@ class Recognizer:
         for failure in batch.failures:
             raise PictureError(failure.kind, failure.path, failure.message)
         [loaded] = batch.loaded
-        with explained_shortage():
+        with explain_shortages():
             encoded = self.backend.encode(batch.pixels)
         return Look(loaded.path, loaded.width, loaded.height, self._notes(loaded), encoded, self.questions)
 
@@ -269,7 +269,7 @@ class Recognizer:
     def answers(self, sources: Iterable[PictureSource], question: Question[Answer]) -> Iterator[Answer | Failure]:
         """Answer a question about each picture, in order; a failure for each that cannot be read."""
         keep = keeps_blank(question)
-        with explained_shortage():
+        with explain_shortages():
             for batch in self._batches(sources):
                 answers = question(self.backend.encode(batch.pixels), batch.paths)
                 yield from batch.in_order(
@@ -298,7 +298,7 @@ def _noted(answer: Any, notes: tuple[str, ...], size: tuple[int, int], keep_blan
     return answer.noted(notes, size, keep_blank) if isinstance(answer, Recognition) else answer
 
 
-@explained_shortage()
+@explain_shortages()
 def load(
     model: str | Path | None = None,
     *,
@@ -344,7 +344,7 @@ def load(
     arguments.whole_number("batch_size", batch_size, 1)
     if descriptions is not None:
         descriptions = arguments.path("descriptions", descriptions)
-    prepare_products()
+    allocate_blas_buffers()
     directory = find_model(None if model is None else arguments.path("model", model))
     if backend is None:
         backend = "onnx" if directory.has("onnx/image_encoder.onnx") else "torch"
@@ -362,6 +362,6 @@ def load(
     else:
         with needs_extra("The torch backend", "train"):
             from anytag.backends.torch import TorchBackend
-        with explained_shortage():
+        with explain_shortages():
             runtime = TorchBackend(directory, threads, device, precision)
     return Recognizer(directory, runtime, batch_size, threads, tags, descriptions, accept_truncated, recognize_blank)

@@ -55,7 +55,7 @@ class TagChoice:
                 arguments.texts(name, given)
         if self.rename is not None and not isinstance(self.rename, str | Path):
             if not isinstance(self.rename, Mapping):
-                raise UsageError(f"rename must be a table of new names or a file, not {arguments.shown(self.rename)}")
+                raise UsageError(f"rename must be a table of new names or a file, not {arguments.repr_of(self.rename)}")
             arguments.texts("rename", [*self.rename.keys(), *self.rename.values()])
         if self.language is not None:
             arguments.text("language", self.language)

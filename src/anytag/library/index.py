@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anytag.errors import LibraryError
-from anytag.foundations.atomic_files import place_named
+from anytag.foundations.atomic_files import add_filename_to_errors
 from anytag.library.database import explained_write_errors
 from anytag.library.entries import Entry
 from anytag.library.home import Home
@@ -375,11 +375,11 @@ class EmbeddingFiles:
                 "away and make it again"
             )
         if not known:
-            with place_named(self._width_path), self._width_path.open("a") as file:
+            with add_filename_to_errors(self._width_path), self._width_path.open("a") as file:
                 file.write(f"{name} {width}\n")
 
     def _put(self, name: str, number: int, row: bytes) -> None:
         path = self._paths[name]
-        with place_named(path), path.open("r+b" if path.exists() else "w+b") as file:
+        with add_filename_to_errors(path), path.open("r+b" if path.exists() else "w+b") as file:
             file.seek(number * len(row))
             file.write(row)

@@ -18,7 +18,7 @@ from anytag.backends.base import Encoded
 from anytag.errors import LibraryError, UsageError
 from anytag.foundations import arguments
 from anytag.foundations.folder_locks import LOCK_FILE
-from anytag.foundations.headroom import prepare_products
+from anytag.foundations.headroom import allocate_blas_buffers
 from anytag.inference.embedding import picture_embeddings
 from anytag.library.batch import BatchCounts
 from anytag.library.index import INDEX_FILE, Embeddings, Index
@@ -311,7 +311,7 @@ class Library:
 
     @contextmanager
     def _search(self) -> Iterator[Search]:
-        prepare_products()
+        allocate_blas_buffers()
         with self._open() as index:
             names = self._names
             if names is None or not names.fits(index):

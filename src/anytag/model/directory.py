@@ -29,7 +29,7 @@ from anytag.errors import ModelError, UsageError, first_line
 from anytag.foundations.atomic_files import write_text
 from anytag.foundations.cache_folder import cache_folder
 from anytag.foundations.folder_locks import only_writer_of
-from anytag.foundations.settings import complaint_of
+from anytag.foundations.settings import first_error
 from anytag.foundations.stand_in_files import stand_in
 from anytag.model.config import FORMAT_VERSION, ModelConfig
 from anytag.model.families import THRESHOLDS as OFFICIAL
@@ -90,7 +90,7 @@ class ModelDirectory:
         try:
             self.config = ModelConfig.model_validate(record)
         except ValidationError as error:
-            place, complaint = complaint_of(error)
+            place, complaint = first_error(error)
             where = ".".join(map(str, place)) or "the whole"
             raise ModelError(f"{self.path / 'config.json'}: {where}: {complaint}; copy the model again") from None
         self._checked: dict[str, Path] = {}

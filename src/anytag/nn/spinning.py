@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import torch
 
-from anytag.foundations.cpu_count import OthersWork
+from anytag.foundations.cpu_count import OtherProcessLoad
 
 #: Load of other programs, in processors beyond those that PyTorch leaves free: above the first number, threads sleep;
 #: below the second, they spin again.
@@ -88,7 +88,7 @@ def spinning_while_idle() -> Iterator[None]:
 def _watch(end: threading.Event) -> None:
     throttle = Throttle()
     try:
-        work = OthersWork()
+        work = OtherProcessLoad()
         while not end.wait(_PAUSE):
             free = len(os.sched_getaffinity(0)) - torch.get_num_threads()
             needed = work.processors() - free

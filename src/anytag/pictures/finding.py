@@ -52,7 +52,7 @@ def find_pictures(
         UsageError: If no input has a picture (the reason for the first one), or an exclusion is not a pattern.
     """
     if left_out is not None and not isinstance(left_out, LeftOut):
-        raise UsageError(f"left_out must be a LeftOut, not {arguments.shown(left_out)}")
+        raise UsageError(f"left_out must be a LeftOut, not {arguments.repr_of(left_out)}")
     names = find_names(inputs, recursive=recursive, exclude=exclude, follow_links=follow_links, left_out=left_out)
     return (Path(name) for name in names)
 
@@ -68,7 +68,7 @@ def find_names(
     """:func:`find_pictures` as strings, because a path object cannot be empty or contain ``https://``."""
     given = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
     if not isinstance(given, Iterable) or isinstance(given, bytes | bytearray | Mapping):
-        raise UsageError(f"inputs must be paths, not {arguments.shown(inputs)}")
+        raise UsageError(f"inputs must be paths, not {arguments.repr_of(inputs)}")
     given = list(given)
     for place, one in enumerate(given, 1):
         arguments.path(f"inputs: number {place}", one)

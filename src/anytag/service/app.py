@@ -18,7 +18,7 @@ from starlette.staticfiles import StaticFiles
 
 from anytag import __version__
 from anytag.errors import AnytagError, PictureError
-from anytag.foundations.settings import complaint_of
+from anytag.foundations.settings import first_error
 from anytag.service import label_studio, library, photoprism
 from anytag.service.errors import Json, ServiceError, as_service_error, error_response
 from anytag.service.gate import Gate
@@ -221,5 +221,5 @@ def _handle_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def parameters(request: Request, error: RequestValidationError) -> JSONResponse:
-        where, complaint = complaint_of(error)
+        where, complaint = first_error(error)
         return error_response(ServiceError(400, "usage", f"{'.'.join(map(str, where[1:]))}: {complaint}"))

@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from anytag.foundations.settings import complaint_of
+from anytag.foundations.settings import first_error
 from anytag.language.tags.name_files import split_names
 from anytag.recognition import TagKind
 from anytag.service.addresses import fetch
@@ -154,7 +154,7 @@ def validated(given: dict[str, Any], form: type[Options]) -> Options:
     try:
         return form.model_validate(plain)
     except ValidationError as error:
-        location, complaint = complaint_of(error)
+        location, complaint = first_error(error)
         where = ".".join(map(str, location)) or "options"
         if error.errors()[0]["type"] == "extra_forbidden":
             complaint = f"there is no such option; there are {', '.join(form.model_fields)}"

@@ -62,9 +62,9 @@ def test_ancestors_come_nearest_first_and_once(folder):
 def test_an_offset_between_synsets_is_refused(folder):
     net = WordNet(folder)
     (dog,) = net.synsets("dog")
-    with pytest.raises(VocabularyError, match="no noun synset"):
+    with pytest.raises(VocabularyError, match="there is no noun synset"):
         net.synset(dog.offset + 1)
-    with pytest.raises(VocabularyError, match="no noun synset"):
+    with pytest.raises(VocabularyError, match="there is no noun synset"):
         net.synset(10**7)
 
 

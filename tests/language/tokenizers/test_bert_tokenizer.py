@@ -229,7 +229,7 @@ class TestRefused:
     def test_vocabularies(self):
         with pytest.raises(ModelError, match=r"has no \[MASK\]; build it"):
             build_official_tokenizer([piece for piece in PIECES if piece != "[MASK]"])
-        with pytest.raises(ModelError, match="the word piece 'dog' stands twice"):
+        with pytest.raises(ModelError, match="the word piece 'dog' is listed twice"):
             build_official_tokenizer([*PIECES, "dog"])
 
     def test_arguments(self, small):

@@ -20,7 +20,7 @@ from anytag.checkpoints.weight_files import read_pickled, read_settings
 from anytag.errors import ModelError, PictureError, UsageError, first_line, needs_extra
 from anytag.evaluation.caption_tags import CategoryParser
 from anytag.evaluation.systems import Paradigm, Scores, default_vocabulary, folder_identity, parsed_scores
-from anytag.foundations.wording import counted, shown
+from anytag.foundations.wording import counted, listed
 from anytag.pictures import CLIP, Normalization, PictureSource, read_picture
 from anytag.recognition import Failure
 
@@ -278,7 +278,7 @@ class FixedClassesBaseline(Baseline):
         if len(missing) == len(names):
             classes = len(set(self.places.values()))
             raise ModelError(
-                f"{self.title}: its {counted(classes, 'class')} have none of the categories ({shown(names)})"
+                f"{self.title}: its {counted(classes, 'class')} have none of the categories ({listed(names)})"
             )
         return missing
 

@@ -23,7 +23,7 @@ from anytag.evaluation.baselines.base import (
     select_columns,
 )
 from anytag.evaluation.systems import Paradigm, Scores
-from anytag.foundations.wording import shown
+from anytag.foundations.wording import listed
 
 #: Detectors whose classes exclude each other; the last is "no object".
 _SOFTMAX = {"detr", "yolos", "table-transformer"}
@@ -96,7 +96,7 @@ class GroundingDinoBaseline(Baseline):
             free -= length
         self._columns = [places.get(name.lower()) for name in names]
         if not places:
-            raise ModelError(f"{self.title}: none of the categories can be read ({shown(names)}); give shorter names")
+            raise ModelError(f"{self.title}: none of the categories can be read ({listed(names)}); give shorter names")
         return [name for name, column in zip(names, self._columns, strict=True) if column is None]
 
     @torch.inference_mode()

@@ -18,7 +18,7 @@ from anytag.datasets.sources import IndexedSource
 from anytag.errors import SampleError, UsageError
 from anytag.evaluation.benchmarks.benchmark import Benchmark, BenchmarkEntry, BenchmarkError
 from anytag.evaluation.benchmarks.pictures import SamplePictures
-from anytag.foundations.wording import counted, shown
+from anytag.foundations.wording import counted, listed
 
 OPPO = BenchmarkEntry(
     "oppo-common",
@@ -112,7 +112,7 @@ def open_own(
             else:
                 outside[label] = None
     if not targets.any():
-        raise UsageError(f"{path}: none of the categories ({shown(names)}) is among the labels ({shown(labeled)})")
+        raise UsageError(f"{path}: none of the categories ({listed(names)}) is among the labels ({listed(labeled)})")
     if outside:
         notes.append(
             f"left out, as they are not among the categories: {counted(len(outside), 'label')}: {', '.join(outside)}"

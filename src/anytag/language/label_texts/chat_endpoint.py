@@ -139,7 +139,7 @@ class ChatEndpoint:
         elif error.code == 404:
             advice = f"check the address, and that it serves {self.model!r}"
         elif 300 <= error.code < 400:
-            advice = f"give the address that it sends to ({error.headers.get('Location', 'not said')})"
+            advice = f"give the address that it sends to ({error.headers.get('Location', 'unknown')})"
         else:
             advice = f"it does not accept the question for {self.model!r}"
         return EndpointError(f"{self.url}: {what}; {advice}")

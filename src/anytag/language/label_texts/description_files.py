@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from anytag.errors import UsageError, VocabularyError
-from anytag.foundations.wording import shown
+from anytag.foundations.wording import listed
 from anytag.language.label_texts.description_templates import Describable
 from anytag.model.names import normalize_name
 from anytag.recognition import TAG_KINDS, TagKind
@@ -176,7 +176,7 @@ def lines_of(tags: Iterable[Describable], descriptions: Iterable[TagDescriptions
             missing.append(tag.name)
     if missing:
         raise VocabularyError(
-            f"{len(missing)} tags have no descriptions: {shown(missing)}; add them with: anytag vocabulary describe"
+            f"{len(missing)} tags have no descriptions: {listed(missing)}; add them with: anytag vocabulary describe"
         )
     return rows
 
@@ -237,9 +237,9 @@ def _read_published(text: str, path: Path) -> Iterator[TagDescriptions]:
 def _checked(lines: Any, where: str) -> tuple[str, ...]:
     if not isinstance(lines, list) or not lines:
         raise VocabularyError(f"{where}: descriptions are a list of texts, at least one")
-    for place, line in enumerate(lines, 1):
+    for number, line in enumerate(lines, 1):
         if not isinstance(line, str) or not line.strip():
-            raise VocabularyError(f"{where}: description {place} is empty or not a text: {line!r}")
+            raise VocabularyError(f"{where}: description {number} is empty or not a text: {line!r}")
     return tuple(lines)
 
 

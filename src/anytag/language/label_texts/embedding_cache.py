@@ -166,12 +166,12 @@ class OpenSetEmbedder:
         """
         if descriptions:
             expected = len(descriptions[0])
-            for place, lines in enumerate(descriptions):
+            for number, lines in enumerate(descriptions):
                 if isinstance(lines, str):
-                    raise UsageError(f"label {place}: give a list of descriptions, not the one text {lines!r}")
+                    raise UsageError(f"label {number}: give a list of descriptions, not the one text {lines!r}")
                 if not lines or len(lines) != expected:
                     raise UsageError(
-                        f"label {place} has {len(lines)} descriptions, the first has {expected}; "
+                        f"label {number} has {len(lines)} descriptions, the first has {expected}; "
                         "every label needs the same number, at least one"
                     )
         return self._embed(descriptions, "each")

@@ -78,7 +78,7 @@ def _strip(stem: str, verbs: frozenset[str]) -> str | None:
             return candidate
     for candidate in candidates:
         # A verb that ends in a known one: "rollerskate".
-        if any(candidate[place:] in verbs for place in range(2, len(candidate) - 3)):
+        if any(candidate[index:] in verbs for index in range(2, len(candidate) - 3)):
             return candidate
     if _one_short_syllable(stem) or stem.endswith(
         ("v", "c", "dg", "rg", "uat", "iz", "bl", "dl", "tl", "pl", "gl", "kl")
@@ -89,7 +89,7 @@ def _strip(stem: str, verbs: frozenset[str]) -> str | None:
 
 def _one_short_syllable(stem: str) -> bool:
     body = stem[2:] if stem.startswith("qu") else stem
-    vowels = [place for place, c in enumerate(body) if c in _VOWELS]
+    vowels = [index for index, c in enumerate(body) if c in _VOWELS]
     return len(vowels) == 1 and vowels[0] == len(body) - 2 and body[-1] not in "wxy"
 
 

@@ -51,12 +51,12 @@ class LightTagger:
         choices = [lexicon.get(word) or guess(raw, word) for raw, word in zip(words, lower, strict=True)]
         result: list[int] = []
         finite = False
-        for place, options in enumerate(choices):
+        for position, options in enumerate(choices):
             if len(options) == 1:
                 best = options[0]
             else:
                 scores = dict.fromkeys(options, 0.0)
-                for feature in features(words, lower, choices, result, place, finite, lower[place] in lexicon):
+                for feature in features(words, lower, choices, result, position, finite, lower[position] in lexicon):
                     row = weights.get(feature)
                     if row is not None:
                         for index in options:
@@ -66,7 +66,7 @@ class LightTagger:
             result.append(best)
             if best in _FINITE:
                 finite = True
-            elif lower[place] in _CLAUSE:
+            elif lower[position] in _CLAUSE:
                 finite = False
         return [TAGS[index] for index in result]
 
@@ -91,22 +91,22 @@ def features(
     lower: Sequence[str],
     choices: Sequence[tuple[int, ...]],
     before: Sequence[int],
-    place: int,
+    position: int,
     finite: bool,
     known: bool,
 ) -> list[str]:
-    """Return the names of the active features of the word at ``place``.
+    """Return the names of the active features of the word at ``position``.
 
     ``choices`` are the possible tags of each word, most likely first, and ``before`` the tags of the words to the left.
     ``finite`` says whether the clause has had a finite verb, and ``known`` whether the lexicon has the word.
     """
-    word = lower[place]
-    one = before[place - 1] if place else -1
-    two = before[place - 2] if place > 1 else -1
-    left = lower[place - 1] if place else "<"
+    word = lower[position]
+    one = before[position - 1] if position else -1
+    two = before[position - 2] if position > 1 else -1
+    left = lower[position - 1] if position else "<"
     last = len(lower) - 1
-    right, after = (lower[place + 1], choices[place + 1][0]) if place < last else (">", -1)
-    beyond = choices[place + 2][0] if place < last - 1 else -1
+    right, after = (lower[position + 1], choices[position + 1][0]) if position < last else (">", -1)
+    beyond = choices[position + 2][0] if position < last - 1 else -1
     on = [
         f"a{one}|{after}",
         f"b{one}|{two}",
@@ -131,7 +131,7 @@ def features(
             f"o{word[-3:]}",
             f"p{word[-2:]}",
             f"q{word[-3:]}|{after}",
-            f"r{words[place][0].isupper()}|{place == 0}",
+            f"r{words[position][0].isupper()}|{position == 0}",
             f"s{'-' in word}|{word[-2:]}",
         )
     return on

@@ -32,52 +32,52 @@ def repair_tags(lower: list[str], tags: list[str], shares: Mapping[str, Mapping[
     """
     result = list(tags)
     last = len(lower) - 1
-    for place, word in enumerate(lower):
+    for index, word in enumerate(lower):
         known = shares.get(word)
         if known is None:
-            known = _UNKNOWN_VERB if result[place] == "NNS" and _only_a_verb(word) else {}
-        tag = result[place]
+            known = _UNKNOWN_VERB if result[index] == "NNS" and _only_a_verb(word) else {}
+        tag = result[index]
         if known and known.get(tag, 0.0) < 1 - DOMINANT:
             best = max(known, key=known.__getitem__)
             if word in shares and known[best] >= DOMINANT:
-                result[place] = tag = best
-        if tag in _NO_VERBS and (verb := verb_of_subject(lower, result, place)) is not None:
-            result[place] = verb
-            if result[place - 1] in ("JJ", "NNP"):
-                result[place - 1] = "NN"  # A subject is not an adjective.
+                result[index] = tag = best
+        if tag in _NO_VERBS and (verb := verb_of_subject(lower, result, index)) is not None:
+            result[index] = verb
+            if result[index - 1] in ("JJ", "NNP"):
+                result[index - 1] = "NN"  # A subject is not an adjective.
             continue
-        before = result[place - 1] if place else ""
-        after = result[place + 1] if place < last else "."
+        before = result[index - 1] if index else ""
+        after = result[index + 1] if index < last else "."
         if tag in ("NN", "NNP", "JJ") and word.endswith("ing") and known.get("VBG", 0.0) > 0.5:
             # An -ing form that is mostly a verb, after a noun: "team red playing football".
-            result[place] = "VBG" if before in _NOMINAL and after in _AFTER_GERUND else tag
+            result[index] = "VBG" if before in _NOMINAL and after in _AFTER_GERUND else tag
         elif tag == "NN" and before == "TO" and after in ("DT", "PRP$") and verb_lemma(word) in load_lexicon()["verbs"]:
-            result[place] = "VB"  # "to sign a book"
-        elif tag == "VBZ" and known.get("NNS", 0.0) > 1 - DOMINANT and _is_plural(lower, result, place):
-            result[place] = "NNS"  # "two bears", "price tags"
-        elif tag == "NNS" and _is_subject(result, place) and known.get("VBZ", 0.0) > PLAUSIBLE:
-            alone = _may_follow(after, known.get("VBZ", 0.0)) and not has_finite_verb(lower, result, place)
-            result[place] = "VBZ" if alone and not _is_plural(lower, result, place) else tag
+            result[index] = "VB"  # "to sign a book"
+        elif tag == "VBZ" and known.get("NNS", 0.0) > 1 - DOMINANT and _is_plural(lower, result, index):
+            result[index] = "NNS"  # "two bears", "price tags"
+        elif tag == "NNS" and _is_subject(result, index) and known.get("VBZ", 0.0) > PLAUSIBLE:
+            alone = _may_follow(after, known.get("VBZ", 0.0)) and not has_finite_verb(lower, result, index)
+            result[index] = "VBZ" if alone and not _is_plural(lower, result, index) else tag
         elif tag == "NNS" and before == "CC" and known.get("VBZ", 0.0) > 0.3 and after in _AFTER_SECOND:
             # The second verb of one subject: "rides a swing and smiles".
-            result[place] = "VBZ" if "VBZ" in result[:place] else tag
+            result[index] = "VBZ" if "VBZ" in result[:index] else tag
         elif tag == "NN" and before == "NNS" and known.get("VBP", 0.0) + known.get("VB", 0.0) > PLAUSIBLE:
-            alone = after in _AFTER_VERB and not has_finite_verb(lower, result, place)
-            result[place] = "VBP" if alone else tag
+            alone = after in _AFTER_VERB and not has_finite_verb(lower, result, index)
+            result[index] = "VBP" if alone else tag
     return result
 
 
-def _is_plural(lower: list[str], tags: list[str], place: int) -> bool:
+def _is_plural(lower: list[str], tags: list[str], index: int) -> bool:
     """Return whether a word in -s is surely a noun: after a number, or at the end of a known compound."""
-    before = tags[place - 1] if place else ""
-    counted = before == "CD" and not (place > 1 and tags[place - 2] in _SUBJECT)
-    return counted or f"{lower[place - 1]} {noun_lemma(lower[place])}" in load_lexicon()["compounds"]
+    before = tags[index - 1] if index else ""
+    counted = before == "CD" and not (index > 1 and tags[index - 2] in _SUBJECT)
+    return counted or f"{lower[index - 1]} {noun_lemma(lower[index])}" in load_lexicon()["compounds"]
 
 
-def _is_subject(tags: list[str], place: int) -> bool:
+def _is_subject(tags: list[str], index: int) -> bool:
     """Return whether a subject may end before a word: a noun, or a noun with its number ("player number 23")."""
-    before = tags[place - 1] if place else ""
-    return before in _SUBJECT or (before == "CD" and place > 1 and tags[place - 2] in _SUBJECT)
+    before = tags[index - 1] if index else ""
+    return before in _SUBJECT or (before == "CD" and index > 1 and tags[index - 2] in _SUBJECT)
 
 
 def _only_a_verb(word: str) -> bool:

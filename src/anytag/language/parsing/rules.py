@@ -91,8 +91,8 @@ class _Extraction:
         self.lower = [word.lower() for word in words]
         self.tags = list(tags)
         self.classes = [
-            class_letter(word, low, tag, place == 0)
-            for place, (word, low, tag) in enumerate(zip(words, self.lower, tags, strict=True))
+            class_letter(word, low, tag, index == 0)
+            for index, (word, low, tag) in enumerate(zip(words, self.lower, tags, strict=True))
         ]
         self._mark_names(words)
         self.tags_found: dict[ParsedTag, None] = {}
@@ -107,69 +107,69 @@ class _Extraction:
         capital = [word[0].isupper() for word in words]
         if 2 * sum(capital) > len(words):
             return
-        for place in range(len(words)):
-            if not capital[place] or self.lower[place] in COMMON_CAPITALS:
+        for index in range(len(words)):
+            if not capital[index] or self.lower[index] in COMMON_CAPITALS:
                 continue
-            shouted = len(words[place]) > 1 and words[place].isupper()
-            pair = place > 0 and ((place > 1 and capital[place - 1]) or (place + 1 < len(words) and capital[place + 1]))
-            if (shouted or pair) and self.classes[place] in "NPA" and self.lower[place] not in ADJECTIVES:
-                self.classes[place] = "P"
+            shouted = len(words[index]) > 1 and words[index].isupper()
+            pair = index > 0 and ((index > 1 and capital[index - 1]) or (index + 1 < len(words) and capital[index + 1]))
+            if (shouted or pair) and self.classes[index] in "NPA" and self.lower[index] not in ADJECTIVES:
+                self.classes[index] = "P"
 
     def _merge_named(self) -> None:
         """Merge names such as "hot dog" and "hard hat" into one noun."""
         table = _named_by_first_word()
         spellings: dict[str, str] = load_lexicon()["spellings"]
-        place = 0
-        while place < len(self.lower):
-            for name in table.get(self.lower[place], ()):
-                end = place + len(name)
-                window = self.lower[place:end]
+        index = 0
+        while index < len(self.lower):
+            for name in table.get(self.lower[index], ()):
+                end = index + len(name)
+                window = self.lower[index:end]
                 if name in (tuple(window), (*window[:-1], noun_lemma(window[-1]) if window else "")):
-                    self.lower[place:end] = [" ".join((*window[:-1], noun_lemma(window[-1])))]
-                    self.tags[place:end] = ["NN"]
-                    self.classes[place:end] = ["N"]
+                    self.lower[index:end] = [" ".join((*window[:-1], noun_lemma(window[-1])))]
+                    self.tags[index:end] = ["NN"]
+                    self.classes[index:end] = ["N"]
                     break
             else:
-                if self.classes[place] in "NA" and self.classes[place + 1 : place + 2] == ["N"]:
-                    pair = f"{self.lower[place]} {noun_lemma(self.lower[place + 1])}"
+                if self.classes[index] in "NA" and self.classes[index + 1 : index + 2] == ["N"]:
+                    pair = f"{self.lower[index]} {noun_lemma(self.lower[index + 1])}"
                     if pair in spellings:
-                        self.lower[place : place + 2] = [spellings[pair]]
-                        self.tags[place : place + 2] = ["NN"]
-                        self.classes[place : place + 2] = ["N"]
-            place += 1
+                        self.lower[index : index + 2] = [spellings[pair]]
+                        self.tags[index : index + 2] = ["NN"]
+                        self.classes[index : index + 2] = ["N"]
+            index += 1
 
     def run(self) -> None:
         classes = self.classes
-        place = 0
-        while place < len(classes):
-            letter = classes[place]
-            if letter == "N" or (letter in "GC" and self._opens_compound(place)):
-                place = self._noun_run(place)
+        index = 0
+        while index < len(classes):
+            letter = classes[index]
+            if letter == "N" or (letter in "GC" and self._opens_compound(index)):
+                index = self._noun_run(index)
                 self.pending_attributes.clear()
                 continue
             if letter not in "ACMK":
                 self.pending_attributes.clear()
             if letter == "A":
-                self._adjective(place)
+                self._adjective(index)
             elif letter == "C":
-                self._add(self.lower[place], "attribute")
+                self._add(self.lower[index], "attribute")
             elif letter in "GEF":
-                self._verb(place)
-            place += 1
+                self._verb(index)
+            index += 1
 
-    def _opens_compound(self, place: int) -> bool:
+    def _opens_compound(self, index: int) -> bool:
         """Return whether an -ing form or color is the first word of a compound noun ("swimming pool")."""
-        if place + 1 >= len(self.classes) or self.classes[place + 1] != "N":
+        if index + 1 >= len(self.classes) or self.classes[index + 1] != "N":
             return False
-        if self.classes[place] == "C" and self.lower[place] not in ("cream", "orange"):
+        if self.classes[index] == "C" and self.lower[index] not in ("cream", "orange"):
             return False
-        return f"{self.lower[place]} {noun_lemma(self.lower[place + 1])}" in load_lexicon()["compounds"] and (
-            self.classes[place] == "C" or not self._takes_object(place)
+        return f"{self.lower[index]} {noun_lemma(self.lower[index + 1])}" in load_lexicon()["compounds"] and (
+            self.classes[index] == "C" or not self._takes_object(index)
         )
 
-    def _takes_object(self, place: int) -> bool:
+    def _takes_object(self, index: int) -> bool:
         """Return whether an -ing form before a noun is more likely a verb with its object ("riding horses")."""
-        return self.lower[place] in ("riding", "drinking", "eating", "wearing", "holding")
+        return self.lower[index] in ("riding", "drinking", "eating", "wearing", "holding")
 
     def _noun_run(self, start: int) -> int:
         end = start + 1
@@ -260,28 +260,28 @@ class _Extraction:
             words = words[-2:]
         return " ".join((*words[:-1], head))
 
-    def _adjective(self, place: int) -> None:
-        word = self.lower[place]
+    def _adjective(self, index: int) -> None:
+        word = self.lower[index]
         if word in FUNCTION_ADJECTIVES or len(word) < 2:
             return
-        following = self.classes[place + 1] if place + 1 < len(self.classes) else ""
+        following = self.classes[index + 1] if index + 1 < len(self.classes) else ""
         if word in SHADES and following == "C":
             return
-        if word == "colored" and place and self.classes[place - 1] == "C":
+        if word == "colored" and index and self.classes[index - 1] == "C":
             return
         self._add(adjective_lemma(word), "attribute")
 
-    def _verb(self, place: int) -> None:
-        word, letter = self.lower[place], self.classes[place]
-        if letter in "GE" and self._is_prenominal(place):
+    def _verb(self, index: int) -> None:
+        word, letter = self.lower[index], self.classes[index]
+        if letter in "GE" and self._is_prenominal(index):
             self.pending_attributes.clear()
-            if word == "colored" and place and self.classes[place - 1] == "C":
+            if word == "colored" and index and self.classes[index - 1] == "C":
                 return
             if word not in FUNCTION_ADJECTIVES:
                 self._add(word, "attribute")
             return
         lemma = verb_lemma(word)
-        after = place + 1
+        after = index + 1
         while after < len(self.classes) and self.classes[after] == "B":
             after += 1
         following = self.lower[after] if after < len(self.lower) else ""
@@ -292,7 +292,7 @@ class _Extraction:
             return
         if (
             lemma in LINKING_VERBS
-            and after == place + 1
+            and after == index + 1
             and self.classes[after : after + 1] == ["A"]
             and self._ends_phrase(after)
         ):
@@ -306,34 +306,34 @@ class _Extraction:
             lemma = f"{lemma} {following}"
         self._add(lemma, "action")
 
-    def _ends_phrase(self, place: int) -> bool:
+    def _ends_phrase(self, index: int) -> bool:
         """Return whether the adjective is not followed by its noun: "looks upset", not "looks upset people"."""
-        return self.classes[place + 1 : place + 2] not in (["N"], ["A"], ["C"])
+        return self.classes[index + 1 : index + 2] not in (["N"], ["A"], ["C"])
 
-    def _verb_follows(self, place: int) -> bool:
-        if place < len(self.classes) and self.classes[place] == "G":
+    def _verb_follows(self, index: int) -> bool:
+        if index < len(self.classes) and self.classes[index] == "G":
             return True
-        if place < len(self.lower) and self.lower[place] == "to":
-            place += 1
-            while place < len(self.classes) and self.classes[place] == "B":
-                place += 1
-            return place < len(self.classes) and self.classes[place] == "F"
+        if index < len(self.lower) and self.lower[index] == "to":
+            index += 1
+            while index < len(self.classes) and self.classes[index] == "B":
+                index += 1
+            return index < len(self.classes) and self.classes[index] == "F"
         return False
 
-    def _is_prenominal(self, place: int) -> bool:
+    def _is_prenominal(self, index: int) -> bool:
         """Return whether a participle describes the noun after it ("parked cars", "a smiling woman")."""
-        after = place + 1
+        after = index + 1
         while after < len(self.classes) and self.classes[after] in "AC":
             after += 1
         if after >= len(self.classes) or self.classes[after] != "N":
             return False
-        before = place - 1
+        before = index - 1
         while before >= 0 and self.classes[before] == "B":
             before -= 1
         left = self.classes[before] if before >= 0 else "start"
-        if self.classes[place] == "E":
+        if self.classes[index] == "E":
             return left not in ("N", "F", "O", "P", "G")
-        being = self.lower[after] in BEINGS and after == place + 1
+        being = self.lower[after] in BEINGS and after == index + 1
         if left == "D":
             return (self.tags[before] != "CD" and self.lower[before] not in ("one", "some", "another")) or being
         if left == "C":

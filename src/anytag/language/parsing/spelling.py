@@ -17,8 +17,8 @@ FREQUENT = 40
 
 def one_edit_away(word: str) -> Iterator[str]:
     """Yield all words one edit away: a letter deleted, inserted or replaced, or two swapped; the first letter stays."""
-    for place in range(1, len(word) + 1):
-        head, tail = word[:place], word[place:]
+    for index in range(1, len(word) + 1):
+        head, tail = word[:index], word[index:]
         if tail:
             yield head + tail[1:]
             if len(tail) > 1:
@@ -55,17 +55,17 @@ def correct(word: str) -> str:
 def correct_words(words: list[str]) -> list[str]:
     """Return the words with typing errors corrected; proper names (capitals within a caption) are left alone."""
     result = words
-    for place, word in enumerate(words):
+    for index, word in enumerate(words):
         if len(word) < MIN_LENGTH:
             continue
         if word.islower():
             better = correct(word)
-        elif place == 0 and word[1:].islower():
+        elif index == 0 and word[1:].islower():
             better = correct(word.lower()).capitalize()
         else:
             continue
         if better != word:
             if result is words:
                 result = list(words)
-            result[place] = better
+            result[index] = better
     return result

@@ -36,38 +36,38 @@ def intransitive_verbs() -> frozenset[str]:
     return frozenset(data_lines("intransitive.txt"))
 
 
-def verb_of_subject(lower: Sequence[str], tags: Sequence[str], place: int) -> str | None:
-    """Return the Penn tag of the word at ``place`` as the verb of the person or animal before it, or ``None``.
+def verb_of_subject(lower: Sequence[str], tags: Sequence[str], index: int) -> str | None:
+    """Return the Penn tag of the word at ``index`` as the verb of the person or animal before it, or ``None``.
 
     The words are in lower case; this one is tagged as a noun or adjective.
     """
-    after = tags[place + 1] if place + 1 < len(tags) else "."
-    if not place or after not in _AFTER or has_finite_verb(lower, tags, place, (-1,)):
+    after = tags[index + 1] if index + 1 < len(tags) else "."
+    if not index or after not in _AFTER or has_finite_verb(lower, tags, index, (-1,)):
         return None
-    word, subject = lower[place], lower[place - 1]
-    alone = not has_finite_verb(lower, tags, place, (1,))
+    word, subject = lower[index], lower[index - 1]
+    alone = not has_finite_verb(lower, tags, index, (1,))
     base = verb_lemma(word)
     singular = noun_lemma(subject)
     if singular not in beings():
         return None
     is_plural = singular != subject
     if word == base:
-        plain = word in intransitive_verbs() and alone and (is_plural or _is_second(lower, place - 1))
+        plain = word in intransitive_verbs() and alone and (is_plural or _is_second(lower, index - 1))
         return "VBP" if plain and not _is_thing(subject, word) else None
     if is_plural or not word.endswith("s"):
         return None
-    if _is_one(lower, tags, place - 1):
+    if _is_one(lower, tags, index - 1):
         # "a dog waves" cannot be about several "dog waves".
         return "VBZ" if base in intransitive_verbs() or base in load_lexicon()["verbs"] else None
     return "VBZ" if base in intransitive_verbs() and alone and not _is_thing(subject, base) else None
 
 
 def has_finite_verb(
-    lower: Sequence[str], tags: Sequence[str], place: int, directions: Sequence[Literal[-1, 1]] = (-1, 1)
+    lower: Sequence[str], tags: Sequence[str], index: int, directions: Sequence[Literal[-1, 1]] = (-1, 1)
 ) -> bool:
     """Return whether a word's clause has a finite verb before (-1) or after it (1)."""
     for step in directions:
-        at = place + step
+        at = index + step
         while 0 <= at < len(tags) and lower[at] not in _BOUNDARY:
             if tags[at] in _FINITE:
                 return True
@@ -75,9 +75,9 @@ def has_finite_verb(
     return False
 
 
-def _is_one(lower: Sequence[str], tags: Sequence[str], place: int) -> bool:
+def _is_one(lower: Sequence[str], tags: Sequence[str], index: int) -> bool:
     """Return whether a noun has a determiner of the singular."""
-    for before in range(place - 1, -1, -1):
+    for before in range(index - 1, -1, -1):
         if lower[before] in _SINGULAR:
             return True
         if tags[before] not in _INSIDE:
@@ -85,9 +85,9 @@ def _is_one(lower: Sequence[str], tags: Sequence[str], place: int) -> bool:
     return False
 
 
-def _is_second(lower: Sequence[str], place: int) -> bool:
+def _is_second(lower: Sequence[str], index: int) -> bool:
     """Return whether a noun is the second of two subjects: "a boy and a girl dance"."""
-    before = place - 2 if place > 1 and lower[place - 1] in _SINGULAR | {"the", "his", "her", "their"} else place - 1
+    before = index - 2 if index > 1 and lower[index - 1] in _SINGULAR | {"the", "his", "her", "their"} else index - 1
     return before > 0 and lower[before] == "and" and noun_lemma(lower[before - 1]) in beings()
 
 

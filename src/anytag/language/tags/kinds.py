@@ -32,13 +32,13 @@ def guess_kinds(names: Sequence[str]) -> list[TagKind]:
     parser, scenes = load_parser("light"), load_knowledge().scenes
     used_kinds: dict[str, list[TagKind]] = {}
     kinds: list[TagKind] = []
-    for place, name in enumerate(names):
+    for index, name in enumerate(names):
         key = normalize_name(name)
         first = _guess(key, scenes, parser)
         used = used_kinds.setdefault(key, [])
         left = [kind for kind in (first, *_NEXT[first]) if kind not in used]
         if not left:
-            raise VocabularyError(f"entry {place + 1}: {name!r} stands {len(used) + 1} times in the tag list")
+            raise VocabularyError(f"entry {index + 1}: {name!r} is listed {len(used) + 1} times")
         used.append(left[0])
         kinds.append(left[0])
     return kinds

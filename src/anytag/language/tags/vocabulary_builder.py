@@ -164,10 +164,10 @@ def build_vocabulary(
         raise VocabularyError(f"none of {len(kept)} tags has the support of {min_support} pictures")
     support = counts.support(TagMapper(draft))
     order = sorted(draft, key=lambda tag: (-support[tag.id], tag.name, tag.kind))
-    renumber = {tag.id: place for place, tag in enumerate(order)}
+    renumber = {tag.id: id for id, tag in enumerate(order)}
     return TagVocabulary(
-        replace(tag, id=place, implies=tuple(sorted(renumber[i] for i in tag.implies)), support=support[tag.id])
-        for place, tag in enumerate(order)
+        replace(tag, id=id, implies=tuple(sorted(renumber[i] for i in tag.implies)), support=support[tag.id])
+        for id, tag in enumerate(order)
     )
 
 
@@ -185,9 +185,9 @@ class _Counts:
         counts, numbers = cls(), dict[ParsedTag, int]()
         named: Counter[int] = Counter()
         for tags in pictures:
-            seen = sorted({numbers.setdefault(tag, len(numbers)) for tag in tags})
-            named.update(seen)
-            counts.pictures.append(array("I", seen))
+            indices = sorted({numbers.setdefault(tag, len(numbers)) for tag in tags})
+            named.update(indices)
+            counts.pictures.append(array("I", indices))
         counts.tags = list(numbers)
         # Singulars before plurals and common spellings before rare ones, in whatever order the pictures come.
         order = sorted(numbers, key=lambda tag: (len(squash(tag.name)), -named[numbers[tag]], tag.name))
@@ -228,8 +228,8 @@ class _Counts:
             return words
         if name in knowledge.scenes:
             return "scene"
-        seen = self.kinds.get(key, Counter())
-        return "scene" if seen["scene"] > seen["object"] else "object"
+        counts = self.kinds.get(key, Counter())
+        return "scene" if counts["scene"] > counts["object"] else "object"
 
     def support(self, mapper: TagMapper) -> list[int]:
         support = [0] * len(mapper.vocabulary)
@@ -275,13 +275,13 @@ def _assemble(captions: set[Key], imagenet: set[Key], counts: _Counts, knowledge
         if key not in parents:
             parents[key] = _parents(key, wanted, knowledge)
             pending.extend((key[0], parent) for parent in parents[key])
-    ids = {key: place for place, key in enumerate(sorted(parents))}
+    ids = {key: id for id, key in enumerate(sorted(parents))}
     tags = []
-    for key, place in ids.items():
+    for key, id in ids.items():
         sources = [s for s, keys in (("captions", captions), ("imagenet", imagenet)) if key in keys]
         tags.append(
             VocabularyTag(
-                id=place,
+                id=id,
                 name=key[1],
                 kind=counts.kind(key, knowledge),
                 aliases=knowledge.aliases.get(key, ()),

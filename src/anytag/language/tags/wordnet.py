@@ -86,7 +86,7 @@ class WordNet:
         fields, _, gloss = data[offset : end if end >= 0 else None].decode("utf-8").partition("|")
         cells = fields.split()
         if len(cells) < 5 or cells[0] != f"{offset:08d}":
-            raise VocabularyError(f"{self.folder}: no {part} synset stands at {offset}")
+            raise VocabularyError(f"{self.folder}: there is no {part} synset at {offset}")
         # offset, file number, type, word count (hexadecimal), then word and sense number for each word, pointer
         # count, then symbol, offset, part and source/target for each pointer.
         count = int(cells[3], 16)

@@ -187,7 +187,7 @@ def build_official_tokenizer(
     vocabulary = {piece: id for id, piece in enumerate(wordpieces)}
     if len(vocabulary) != len(wordpieces):
         twice = next(piece for id, piece in enumerate(wordpieces) if vocabulary[piece] != id)
-        raise ModelError(f"the word piece {twice!r} stands twice in the vocabulary; use the original vocab.txt")
+        raise ModelError(f"the word piece {twice!r} is listed twice in the vocabulary; use the original vocab.txt")
     tokenizer = wordpiece_tokenizer(vocabulary)
     # Adding tokens that the vocabulary lacks would give them ids, and hide that they are missing.
     known = [token for token in _BERT if token in vocabulary]

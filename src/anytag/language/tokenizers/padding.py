@@ -22,7 +22,7 @@ def batches_by_length(rows: Sequence[Sequence[int]], size: int) -> Iterator[tupl
     Yields:
         The rows' indices, and the rows padded with 0, ``[batch, longest]``.
     """
-    order = sorted(range(len(rows)), key=lambda place: len(rows[place]))
+    order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
     for start in range(0, len(order), size):
         chosen = order[start : start + size]
-        yield chosen, padded([rows[place] for place in chosen])
+        yield chosen, padded([rows[index] for index in chosen])

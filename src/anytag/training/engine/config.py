@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from anytag.errors import UsageError
-from anytag.foundations.settings import BatchSize, LearningRate, Seed, Settings, complaint_of
+from anytag.foundations.settings import BatchSize, LearningRate, Seed, Settings, first_error
 from anytag.training.engine.schedules import Schedule, WarmupCosineSchedule
 
 #: Precision of matrix products in training; ``auto``: bfloat16 where that is faster.
@@ -201,6 +201,6 @@ def _with(node: Any, changes: _Changes, path: tuple[str, ...]) -> Any:
     try:
         return type(node).model_validate(values)
     except ValidationError as error:
-        where, complaint = complaint_of(error)
+        where, complaint = first_error(error)
         named = ".".join((*path, *map(str, where)))
         raise UsageError(f"--set {named}: {complaint}" if named else f"--set: {complaint}") from None

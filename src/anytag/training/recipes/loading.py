@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from anytag.errors import AnytagError, UsageError
-from anytag.foundations.settings import complaint_of
+from anytag.foundations.settings import first_error
 from anytag.teaching.config import TeachingConfig
 from anytag.training.recipes.config import TrainingConfig
 from anytag.training.recipes.evidence import EvidenceTraining
@@ -52,7 +52,7 @@ def _explained(path: Path) -> Iterator[None]:
         raise
     except (Exception, SystemExit) as error:
         if isinstance(error, ValidationError):
-            where, complaint = complaint_of(error)
+            where, complaint = first_error(error)
             what = f"{'.'.join(map(str, where)) or error.title}: {complaint}"
         else:
             what = f"{type(error).__name__}: {error}"
