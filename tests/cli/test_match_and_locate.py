@@ -58,7 +58,7 @@ class TestMatch:
     def test_options_reach_the_model(self, run, pictures, asked):  # noqa: F811
         run("match", pictures, "--text", "kart", "--model", "m", "--threads", 3, "--backend", "torch")
         options = {"backend": "torch", "device": "cpu", "precision": "float32", "threads": 3}
-        assert asked == [("m", options | {"tags": None, "descriptions": None, "accept_truncated": False})]
+        assert asked == [("m", options | {"accept_truncated": False})]
 
 
 class TestLocate:

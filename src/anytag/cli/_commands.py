@@ -59,11 +59,7 @@ class Group(_Flags, TyperGroup):
 
 
 def refuse(options: Collection[str], why: str) -> None:
-    """Refuse options that would have no effect.
-
-    Args:
-        options: Names of the options.
-        why: The rest of the message, after the name of the option.
+    """Refuse options that would have no effect; ``why`` is the rest of the message, after the name of the option.
 
     Raises:
         UsageError: If one of them was given.

@@ -34,13 +34,11 @@ _WORDNET = "/usr/share/wordnet"
 def describe(
     out: Annotated[Path, Option("--out", "-o", help="File of descriptions to write, JSON lines.")],
     tags: Annotated[
-        Path | None, Option(help="Tags to describe: a text file with one per line, or a vocabulary (.json).")
+        Path | None, Option(help="Tags to describe: a text file, one per line, or a vocabulary (.json).")
     ] = None,
-    model: Annotated[
-        str | None, Option(help="Describe a model's tags; without this and --tags, the shipped model's.")
-    ] = None,
+    model: Annotated[str | None, Option(help="Describe the tags of a model. (default: the shipped model)")] = None,
     endpoint: Annotated[
-        str | None, Option(help="OpenAI-compatible server, like http://localhost:8080/v1.", metavar="URL")
+        str | None, Option(help="OpenAI-compatible server: http://host:8080/v1.", metavar="URL")
     ] = None,
     llm: Annotated[str | None, Option(help="Name of the language model.", metavar="NAME")] = None,
     per_tag: Annotated[int, Option(min=1, help="Descriptions per tag.")] = PER_TAG,

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from typer import Argument, Option
 
 from anytag.backends.base import BackendName, Precision
 from anytag.cli._commands import refuse
-from anytag.cli._lists import read_choice, read_names, read_pairs
+from anytag.cli._lists import read_choice, read_kinds, read_names, read_pairs
 from anytag.cli._overlays import is_overlay
 from anytag.cli._stdin import PathList
 from anytag.errors import UsageError
@@ -27,18 +27,7 @@ Pictures = Annotated[
     list[str],
     Argument(help="Files, folders or globs; - reads a list of paths from standard input.", show_default=False),
 ]
-AcceptTruncated = Annotated[
-    bool,
-    Option(
-        "--accept-truncated",
-        help="Recognize the readable part of truncated files (not AVIF, HEIC, JPEG 2000 or JPEG XL).",
-    ),
-]
 Json = Annotated[bool, Option("--json", help="Write JSON lines, one per picture, in order.")]
-Threshold = Annotated[
-    float | None, Option(help="One threshold for all tags, 0 to 1, instead of each tag's own; 0 keeps all.")
-]
-Top = Annotated[int | None, Option(help="At most this many tags per picture.")]
 Kinds = Annotated[
     list[str] | None,
     Option("--kind", metavar="KINDS", help="Only tags of these kinds: object, scene, attribute, action."),
@@ -48,9 +37,7 @@ Categories = Annotated[
 ]
 CategoriesFrom = Annotated[Path | None, Option(metavar="FILE", help="Such categories from a file, one per line.")]
 WithCaptions = Annotated[bool, Option("--caption", help="Also write captions; takes longer.")]
-ByContent = Annotated[
-    bool, Option("--by-content", help="Compare contents, so that moved pictures are not recognized again.")
-]
+ByContent = Annotated[bool, Option("--by-content", help="Compare contents: moved pictures are not done again.")]
 Thumbnails = Annotated[
     bool | None,
     Option(
@@ -83,6 +70,19 @@ class WalkOptions:
     ] = None
     no_recursive: Annotated[bool, Option("--no-recursive", help="Do not enter subfolders.")] = False
     follow_links: Annotated[bool, Option("--follow-links", help="Also enter linked folders.")] = False
+
+
+@dataclass(frozen=True)
+class SelectionOptions:
+    """Which of the tags found are returned."""
+
+    threshold: Annotated[float | None, Option(help="One threshold for all tags, from 0 (keeps all) to 1.")] = None
+    top: Annotated[int | None, Option(help="At most this many tags per picture.")] = None
+    kind: Kinds = None
+
+    def read(self) -> dict[str, Any]:
+        """Return arguments of the recognizer's methods."""
+        return {"kinds": read_kinds(self.kind), "threshold": self.threshold, "top": self.top}
 
 
 @dataclass(frozen=True)
@@ -134,44 +134,43 @@ class ModelOptions:
     precision: Annotated[Precision, Option(help="bfloat16 is faster on new processors; not for onnx.")] = "float32"
     threads: Threads = None
 
-    def open(
-        self, tags: TagChoice | None = None, descriptions: Path | None = None, accept_truncated: bool = False
-    ) -> Recognizer:
-        """Load the recognizer; see :func:`anytag.load`."""
+    def open(self, **more: Any) -> Recognizer:
+        """Load the recognizer, with more arguments of :func:`anytag.load`."""
         from anytag.inference.recognizer import load  # Imported here to keep --help fast.
 
-        return load(
-            self.model,
-            backend=self.backend,
-            device=self.device,
-            precision=self.precision,
-            threads=self.threads,
-            tags=tags,
-            descriptions=descriptions,
-            accept_truncated=accept_truncated,
-        )
+        options = {field.name: getattr(self, field.name) for field in fields(ModelOptions)}
+        return load(**options, **more)
 
 
 @dataclass(frozen=True)
-class ModelOrServerOptions(ModelOptions):
+class RecognizerOptions(ModelOptions):
+    """A model that reads pictures of the user."""
+
+    accept_truncated: Annotated[
+        bool,
+        Option(
+            "--accept-truncated",
+            help="Recognize the readable part of truncated files (not AVIF, HEIC, JPEG 2000 or JPEG XL).",
+        ),
+    ] = False
+
+    def open(self, **more: Any) -> Recognizer:
+        """Load the recognizer, with more arguments of :func:`anytag.load`."""
+        return super().open(accept_truncated=self.accept_truncated, **more)
+
+
+@dataclass(frozen=True)
+class ModelOrServerOptions(RecognizerOptions):
     """Options of a model on this machine, or a service that recognizes instead."""
 
-    server: Annotated[
-        str | None, Option(help="Address of a service (anytag serve) that recognizes instead of this machine.")
-    ] = None
+    server: Annotated[str | None, Option(help="Address of a service (anytag serve) to use instead of a model.")] = None
 
-    def open(
-        self, tags: TagChoice | None = None, descriptions: Path | None = None, accept_truncated: bool = False
-    ) -> Recognizer:
-        """Load the recognizer, or connect to a service; see :func:`anytag.connect`.
-
-        Raises:
-            UsageError: If options of a model on this machine are given with a server.
-        """
+    def open(self, **more: Any) -> Recognizer:
+        """Load the recognizer, or connect to a service; see :func:`anytag.connect`."""
         if self.server is None:
-            return super().open(tags, descriptions, accept_truncated)
-        own = {f"--{one.name}".replace("_", "-") for group in (ModelOptions, TagOptions) for one in fields(group)}
-        own = (own | {"--descriptions", "--accept-truncated"}) - {"--model"}
+            return super().open(**more)
+        own = {f"--{one.name}".replace("_", "-") for group in (RecognizerOptions, TagOptions) for one in fields(group)}
+        own = (own | {"--descriptions"}) - {"--model"}
         refuse(own, "belongs to a model on this machine and has no effect on --server")
         from anytag.service.client import connect
 
@@ -181,14 +180,7 @@ class ModelOrServerOptions(ModelOptions):
 
 @dataclass
 class PictureInputs:
-    """The pictures that a command was given.
-
-    Attributes:
-        paths: In order.
-        total: Their number, if known.
-        left_out: Files that are not pictures.
-        overlays: Number of pictures left out because ``anytag locate`` wrote them.
-    """
+    """The pictures that a command was given; ``total`` is their number, if known."""
 
     paths: Iterable[str]
     total: int | None
@@ -210,12 +202,9 @@ class PictureInputs:
 
 
 def find_inputs(given: Sequence[str], walk: WalkOptions, ours: Container[str] = ()) -> PictureInputs:
-    """Find the pictures that files, folders, globs or a list on standard input name.
+    """Find the pictures that files, folders, globs or ``-`` for a list on standard input name.
 
-    Args:
-        given: Files, folders and globs, or ``-``.
-        walk: How they are read.
-        ours: Absolute paths of files that anytag wrote, which are not counted as left out.
+    ``ours`` are absolute paths of files that anytag wrote, which are not counted as left out.
 
     Raises:
         UsageError: If ``-`` is given with other inputs, nothing is found, or options do not fit.

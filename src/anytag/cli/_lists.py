@@ -14,12 +14,7 @@ _LISTS = (".txt", ".csv", ".tsv", ".list", ".lst")
 
 
 def read_names(given: Sequence[str] | None, file: Path | None, option: str) -> list[str] | None:
-    """Return the names of a repeatable option and of its file; ``None`` if neither is given.
-
-    Args:
-        given: Comma-separated lists.
-        file: A file with one name per line, which follow the others.
-        option: Name of the option, for messages.
+    """Return the names of a repeatable option, comma-separated, then those of its file; ``None`` if neither is given.
 
     Raises:
         UsageError: If a list is malformed or the file cannot be read.

@@ -102,13 +102,7 @@ def width_of(text: str) -> int:
 
 
 def write_table(rows: Sequence[Sequence[str]], heading: Sequence[str] = (), right: Iterable[int] = ()) -> None:
-    """Write a table whose columns are as wide as their content; nothing is cut off on a narrow screen.
-
-    Args:
-        rows: Cells, the same number in each row.
-        heading: Names of the columns.
-        right: Columns to align to the right.
-    """
+    """Write a table with columns as wide as their content, on any screen; those in ``right`` are right-aligned."""
     lines = [heading, *rows] if heading else list(rows)
     widths = [max(map(width_of, column)) for column in zip(*lines, strict=True)]
     console, flush_right = open_console(), set(right)
@@ -124,10 +118,7 @@ def write_table(rows: Sequence[Sequence[str]], heading: Sequence[str] = (), righ
 def progress_bar(*columns: ProgressColumn, count: bool = True, hidden: bool = False) -> Progress:
     """Return a bar on stderr that disappears when it is done; shown on a terminal only.
 
-    Args:
-        columns: Columns after the bar.
-        count: Whether to show the numbers done and total.
-        hidden: Never show it.
+    ``columns`` follow the bar; ``count`` shows the numbers done and total.
     """
     console = open_console(stderr=True)
     counts = (MofNCompleteColumn(),) if count else ()

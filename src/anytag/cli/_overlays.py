@@ -63,16 +63,9 @@ class OverlayFolder:
             raise UsageError(f"{self.path}: cannot be made a folder ({reason}); give another --out") from None
 
     def write(self, source: str, tag: str, picture: Image.Image, heat: HeatMap) -> Path:
-        """Write a picture with its map.
+        """Write a picture (mode RGB) with its map (``[rows, columns]``, 0 to 1), and return the path.
 
-        Args:
-            source: Where the picture came from.
-            tag: The tag that the map shows.
-            picture: Mode RGB.
-            heat: ``[rows, columns]``, 0 to 1.
-
-        Returns:
-            The path: source and tag, with a number if there is such a file already that shows another source.
+        It is named after source and tag, with a number if there is such a file already that shows another source.
 
         Raises:
             PictureError: If the file system cannot store the name.

@@ -49,12 +49,6 @@ def write_results(
 ) -> None:
     """Write results as they come, then a summary of what was left out or failed.
 
-    Args:
-        results: Results and failures.
-        inputs: The pictures.
-        as_json: Write JSON lines instead of text.
-        show: Writes one result as text.
-
     Raises:
         typer.Exit: With code 1 if a picture failed.
     """

@@ -20,13 +20,9 @@ _AT_REST = 2.0
 
 
 def watch_sources(sources: Sequence[str], seconds: int | None) -> Iterator[tuple[list[str], float | None]]:
-    """Yield the sources to scan, once or again and again.
+    """Yield the sources to scan, once or every so many seconds.
 
     Empty or missing folders are left out, so that their pictures are not forgotten: network folders come back.
-
-    Args:
-        sources: As given.
-        seconds: Between two scans; ``None``: scan once.
 
     Yields:
         The sources, and the time after which files may be incomplete (seconds since 1970; ``None``: never).

@@ -1,4 +1,4 @@
-"""``anytag batch``: a whole library, in as many sittings as it takes."""
+"""``anytag batch``: recognize a whole library, in one run or many."""
 
 from __future__ import annotations
 
@@ -13,22 +13,19 @@ from typer import Argument, Exit, Option
 
 from anytag.cli._commands import refuse, refuse_all_but
 from anytag.cli._inputs import (
-    AcceptTruncated,
     ByContent,
     Categories,
     CategoriesFrom,
-    Kinds,
-    ModelOptions,
+    RecognizerOptions,
     RetryFailed,
+    SelectionOptions,
     TagOptions,
-    Threshold,
     Thumbnails,
-    Top,
     WalkOptions,
     WithCaptions,
     find_inputs,
 )
-from anytag.cli._lists import read_kinds, read_names
+from anytag.cli._lists import read_names
 from anytag.cli._output import echo, log
 from anytag.cli._shared import progress as progress_bar
 from anytag.cli._watching import Watch, watch_sources
@@ -82,12 +79,9 @@ def batch(
     ] = False,
     caption: WithCaptions = False,
     walk: WalkOptions,
-    accept_truncated: AcceptTruncated = False,
     categories: Categories = None,
     categories_from: CategoriesFrom = None,
-    threshold: Threshold = None,
-    top: Top = None,
-    kind: Kinds = None,
+    selection: SelectionOptions,
     tags: Annotated[TagSelection, Option(help="Write all tags, or leave out those that follow from others.")] = "all",
     per_kind: Annotated[int | None, Option(min=1, help="Write at most this many tags of each kind.")] = None,
     tag_options: TagOptions,
@@ -98,7 +92,7 @@ def batch(
     append: Annotated[bool, Option("--append", help="txt: append tags to files that people wrote.")] = False,
     keep_existing: Annotated[bool, Option("--keep-existing", help="txt: leave such files alone.")] = False,
     xmp_name: Annotated[
-        SidecarName, Option(help="xmp: name of new sidecars: photo.jpg.xmp (full) or photo.xmp (stem).")
+        SidecarName, Option(help="xmp: name sidecars photo.jpg.xmp (full) or photo.xmp (stem).")
     ] = "full",
     by_content: ByContent = False,
     retry_failed: RetryFailed = False,
@@ -121,7 +115,7 @@ def batch(
         str | None,
         Option(help="ray: address of the cluster, auto for this machine's, or local for a new one. (default: local)"),
     ] = None,
-    runtime: ModelOptions,
+    runtime: RecognizerOptions,
 ) -> None:
     """Recognize a whole library. The same command continues after a stop, and later does only what is new.
 
@@ -155,13 +149,8 @@ def batch(
     machines = _cluster(engine, workers, cluster, runtime)
     if machines is not None:
         runtime = replace(runtime, threads=runtime.threads or 1)  # Other workers use the other processors.
-    recognizer = runtime.open(choice, accept_truncated=accept_truncated)
-    options = {
-        "categories": read_names(categories, categories_from, "--categories"),
-        "kinds": read_kinds(kind),
-        "threshold": threshold,
-        "top": top,
-    }
+    recognizer = runtime.open(tags=choice)
+    options = {"categories": read_names(categories, categories_from, "--categories"), **selection.read()}
     view = TagView(recognizer.vocabulary, tags, per_kind)
     sidecars: list[SidecarWriter | EmbeddedMetadata] = []
     if "txt" in chosen:
@@ -216,7 +205,7 @@ def batch(
 
 
 def _cluster(
-    engine: Literal["local", "ray"], workers: int | None, address: str | None, runtime: ModelOptions
+    engine: Literal["local", "ray"], workers: int | None, address: str | None, runtime: RecognizerOptions
 ) -> RayCluster | None:
     """Return the cluster that the options ask for; ``None`` to run the model in this process."""
     if engine == "local":
@@ -248,13 +237,7 @@ def _log_counts(
 def _split(
     sources: Sequence[str], walk: WalkOptions, ours: Container[str]
 ) -> tuple[Iterator[Path], list[str], list[str], str]:
-    """Split sources into pictures, archives, folders that are walked completely, and a description of what is left out.
-
-    Args:
-        sources: As given.
-        walk: How folders are read.
-        ours: Files that a batch wrote; see :func:`~anytag.cli._inputs.find_inputs`.
-    """
+    """Return pictures, archives, folders to walk completely, and a description of what is left out."""
     archives = [source for source in sources if is_archive(source)]
     others = [source for source in sources if not is_archive(source)]
     if archives and "-" in others:

@@ -20,12 +20,8 @@ def calibrate(
             help="Pictures with captions or tags, not trained on: folders, tables, JSON, COCO files, shards, Parquet."
         ),
     ] = None,
-    source: Annotated[
-        str | None, Option(help="Name of the data, stored in the model. (default: their file names)")
-    ] = None,
-    half: Annotated[
-        bool, Option("--half", help="Use only every other picture, so that the rest can test the result.")
-    ] = False,
+    source: Annotated[str | None, Option(help="Name of the data in the model. (default: their file names)")] = None,
+    half: Annotated[bool, Option("--half", help="Use only every other picture, to test on the rest.")] = False,
     undo: Annotated[bool, Option("--undo", help="Undo the last calibration.")] = False,
 ) -> None:
     """Fit a threshold for every tag, above which it is more likely right than wrong.

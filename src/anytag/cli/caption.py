@@ -8,18 +8,15 @@ from typing import Annotated
 from typer import Option
 
 from anytag.cli._inputs import (
-    AcceptTruncated,
     Json,
-    Kinds,
     ModelOrServerOptions,
     Pictures,
+    SelectionOptions,
     TagOptions,
-    Threshold,
-    Top,
     WalkOptions,
     find_inputs,
 )
-from anytag.cli._lists import read_kinds, read_names
+from anytag.cli._lists import read_names
 from anytag.cli._shared import show_recognition, write_results
 
 
@@ -28,7 +25,6 @@ def caption(
     *,
     json_: Json = False,
     walk: WalkOptions,
-    accept_truncated: AcceptTruncated = False,
     tags: Annotated[
         list[str] | None,
         Option(
@@ -37,13 +33,9 @@ def caption(
         ),
     ] = None,
     tags_from: Annotated[Path | None, Option(metavar="FILE", help="Such tags from a file, one per line.")] = None,
-    threshold: Threshold = None,
-    top: Top = None,
-    kind: Kinds = None,
+    selection: SelectionOptions,
     num_beams: Annotated[int | None, Option(min=1, help="Number of beams. (default: the model's)")] = None,
-    sample: Annotated[
-        bool, Option("--sample", help="Sample a caption at random instead of searching for the best.")
-    ] = False,
+    sample: Annotated[bool, Option("--sample", help="Sample a caption instead of searching for the best.")] = False,
     seed: Annotated[int | None, Option(help="Random seed for --sample.")] = None,
     tag_options: TagOptions,
     runtime: ModelOrServerOptions,
@@ -53,15 +45,13 @@ def caption(
     Example: anytag caption photo.jpg --tags "beach,dog"
     """
     inputs = find_inputs(pictures, walk)
-    recognizer = runtime.open(tag_options.read(), accept_truncated=accept_truncated)
+    recognizer = runtime.open(tags=tag_options.read())
     results = recognizer.caption(
         inputs.paths,
         tags=read_names(tags, tags_from, "--tags"),
-        threshold=threshold,
-        top=top,
-        kinds=read_kinds(kind),
         num_beams=num_beams,
         sample=sample,
         seed=seed,
+        **selection.read(),
     )
     write_results(results, inputs, json_, show_recognition)

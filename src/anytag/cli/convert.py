@@ -19,9 +19,7 @@ def convert(
     out: Annotated[Path, Option(help="Model directory to write.")],
     tags_zh: Annotated[Path | None, Option(help="The tag list in Chinese.")] = None,
     thresholds: Annotated[Path | None, Option(help="Thresholds, one number per line.")] = None,
-    clip: Annotated[
-        Path | None, Option(help="Folder of CLIP ViT-B/16, whose text encoder is added, for new categories.")
-    ] = None,
+    clip: Annotated[Path | None, Option(help="Folder of CLIP ViT-B/16, for new categories.")] = None,
     resolution: Annotated[
         int | None, Option(help="Picture size in pixels, if not the checkpoint's: position tables are resized.")
     ] = None,

@@ -41,9 +41,7 @@ Sources = Annotated[
 ]
 Work = Annotated[Path, Option("--work", "-w", help="Folder for the engine's outputs; created if missing.")]
 BadShare = Annotated[float, Option(min=0, max=1, help="Share of pictures that may fail before a step stops.")]
-Captions = Annotated[
-    Literal["guided", "plain", "none"], Option(help="Captions guided by the tags found, unguided, or none.")
-]
+Captions = Annotated[Literal["guided", "plain", "none"], Option(help="Captions guided by the tags, unguided, or none.")]
 Threshold = Annotated[float | None, Option(min=0, max=1, help="One threshold for all tags, instead of each tag's own.")]
 
 
@@ -97,9 +95,9 @@ class EngineModelOptions(ModelOptions):
 class VocabularyOptions:
     """The vocabulary that captions are parsed into."""
 
-    vocabulary: Annotated[
-        Path | None, Option("--vocabulary", "-v", help="Vocabulary file. (default: build one from the captions)")
-    ] = None
+    vocabulary: Annotated[Path | None, Option("--vocabulary", "-v", help="Vocabulary file. (default: build one)")] = (
+        None
+    )
     labels: Annotated[int | None, Option(min=1, help="Consider only this many names, the most frequent.")] = None
     size: Annotated[int | None, Option(min=1, help="Keep at most this many tags, those of the most pictures.")] = None
     min_support: Annotated[int, Option(min=1, help="Lowest number of pictures of a tag.")] = 8
@@ -293,9 +291,7 @@ def merge(
         Argument(help="Manifest folders. (default: parsed, generated and cleaned, in the work folder)"),
     ] = None,
     *,
-    out: Annotated[
-        Path | None, Option("--out", "-o", help="Folder to write. (default: merged, in the work folder)")
-    ] = None,
+    out: Annotated[Path | None, Option("--out", "-o", help="Folder to write. (default: merged in --work)")] = None,
     how: EngineOptions,
 ) -> None:
     """Merge original and generated captions and tags, without what was removed, into a manifest to train on.

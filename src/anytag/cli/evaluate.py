@@ -39,25 +39,17 @@ def evaluate(
         list[str] | None,
         Option(help="Model to compare with: NAME, NAME=PATH or NAME=hub:OWNER/NAME[,option=value]; repeatable."),
     ] = None,
-    list_: Annotated[
-        bool, Option("--list", help="List benchmarks and baselines, what they need, and whether it is here.")
-    ] = False,
+    list_: Annotated[bool, Option("--list", help="List benchmarks and baselines, and what is missing.")] = False,
     annotations: Annotated[Path, Option(help="Folder of the benchmarks' annotation files.")] = Path(),
-    weights: Annotated[
-        Path, Option(help="Folder of weights for --baseline NAME, searched before the hub's cache.")
-    ] = Path(),
+    weights: Annotated[Path, Option(help="Folder of weights for --baseline, before the hub's cache.")] = Path(),
     pictures: Annotated[
         list[str] | None,
         Option(help="Folder of the benchmarks' pictures, or NAME=FOLDER for one benchmark; repeatable."),
     ] = None,
-    categories: Annotated[
-        Path | None, Option(help="For your own pictures: only the labels in this file, one per line.")
-    ] = None,
+    categories: Annotated[Path | None, Option(help="Own pictures: only the labels in this file, one per line.")] = None,
     out: Annotated[Path | None, Option(help="Folder for tables, the report, and stored scores.")] = None,
     threshold: Annotated[float | None, Option(help="One threshold for all classes.")] = None,
-    validation: Annotated[
-        str | None, Option(help="Fit the threshold on these labeled pictures, given like --benchmark.")
-    ] = None,
+    validation: Annotated[str | None, Option(help="Fit the threshold on these, given like --benchmark.")] = None,
     tune_on_test: Annotated[
         bool,
         Option("--tune-on-test", help="Fit the threshold on the test set, as the papers did; noted in the tables."),
@@ -71,18 +63,12 @@ def evaluate(
     tags_from: Annotated[
         str | None, Option(help="For retrieval: a model whose tags raise scores if picture and text share them.")
     ] = None,
-    tag_weight: Annotated[float, Option(help="For --tags-from: weight of a shared tag.")] = 0.02,
-    meteor: Annotated[
-        bool, Option("--meteor", help="For captions: also METEOR (by NLTK; needs WordNet on this machine).")
-    ] = False,
+    tag_weight: Annotated[float, Option(help="--tags-from: weight of a shared tag.")] = 0.02,
+    meteor: Annotated[bool, Option("--meteor", help="Captions: METEOR, too (needs NLTK and WordNet).")] = False,
     limit: Annotated[int | None, Option(min=1, help="Only the first pictures, for a quick test.")] = None,
-    suite: Annotated[
-        str | None, Option(help="mini: train and evaluate the papers' paradigms in miniature (hours).")
-    ] = None,
-    data: Annotated[Path | None, Option(help="For --suite: folder with coco20k, coco_report and world.")] = None,
-    budget: Annotated[
-        int | None, Option(min=1, help="For --suite: pictures seen in a training run. (default: 36,000)")
-    ] = None,
+    suite: Annotated[str | None, Option(help="mini: train and compare the paradigms in miniature (hours).")] = None,
+    data: Annotated[Path | None, Option(help="--suite: folder with coco20k, coco_report and world.")] = None,
+    budget: Annotated[int | None, Option(min=1, help="--suite: pictures per training run. (default: 36,000)")] = None,
 ) -> None:
     """Evaluate models and baselines: precision, recall, captions and retrieval, next to the papers' figures.
 

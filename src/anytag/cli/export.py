@@ -16,9 +16,7 @@ def export(
     source: Annotated[Path, Argument(help="Model folder of a training run, or a converted official model.")],
     out: Annotated[Path, Option(help="Model directory to write.")],
     full: Annotated[bool, Option("--full", help="Keep float32 weights.")] = False,
-    int8: Annotated[
-        bool, Option("--int8", help="Official models: 8-bit matrix products instead of float16 storage.")
-    ] = False,
+    int8: Annotated[bool, Option("--int8", help="Official models: 8-bit matrix products, not float16.")] = False,
     calibration: Annotated[
         str | None,
         Option(

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from typer import Argument, Exit, Option
 
-from anytag.cli._inputs import AcceptTruncated, ByContent, ModelOptions, RetryFailed, Thumbnails, WithCaptions
+from anytag.cli._inputs import ByContent, RecognizerOptions, RetryFailed, Thumbnails, WithCaptions
 from anytag.cli._output import log
 from anytag.cli._shared import progress
 from anytag.cli._watching import Watch, watch_sources
@@ -26,16 +26,13 @@ _MOST_SHOWN = 20
 def index(
     photos: Annotated[list[str], Argument(help="Folders of photos, or files.", show_default=False)],
     *,
-    library: Annotated[
-        Path | None, Option(help="File of the index. (default: .anytag/library.sqlite in the first folder)")
-    ] = None,
+    library: Annotated[Path | None, Option(help="Index file. (default: .anytag/library.sqlite in the photos)")] = None,
     caption: WithCaptions = False,
     by_content: ByContent = False,
-    accept_truncated: AcceptTruncated = False,
     retry_failed: RetryFailed = False,
     thumbnails: Thumbnails = None,
     watch: Watch = None,
-    runtime: ModelOptions,
+    runtime: RecognizerOptions,
 ) -> None:
     """Index photos for anytag search. Later, the same command adds only what is new or changed.
 
@@ -46,7 +43,7 @@ def index(
     if library is None and not Path(photos[0]).is_dir():
         what = "not a folder" if os.path.lexists(photos[0]) else "no such folder"
         raise UsageError(f"{photos[0]}: {what} that could hold the index; name its file, as --library my.sqlite")
-    opened = Library(library or photos[0], runtime.open(accept_truncated=accept_truncated))
+    opened = Library(library or photos[0], runtime.open())
     done = BatchCounts()
     for number, (there, at_rest) in enumerate(watch_sources(photos, watch)):
         found: list[Scan] = []

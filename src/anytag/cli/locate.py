@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +11,7 @@ import numpy as np
 from rich.console import Console
 from typer import Option
 
-from anytag.cli._inputs import AcceptTruncated, ModelOptions, Pictures, WalkOptions, find_inputs
+from anytag.cli._inputs import Pictures, RecognizerOptions, WalkOptions, find_inputs
 from anytag.cli._output import bar, can_show, styled
 from anytag.cli._overlays import OverlayFolder
 from anytag.cli._shared import HEADING, STYLES, taken_for, write_results
@@ -34,13 +33,11 @@ _SHADES, _PLAIN_SHADES = " ░▒▓█", " .:*#"
 
 @dataclass(frozen=True)
 class Location:
-    """A tag's place in one picture.
+    """A tag's place in one picture, and the picture that was written, if any.
 
     Attributes:
-        path: Of the picture.
         tag: With its score, and the threshold that applied.
         grid: ``[rows, columns]``, 0 to 1.
-        overlay: The written picture, if any.
     """
 
     path: str
@@ -63,16 +60,11 @@ def locate(
     pictures: Pictures,
     *,
     tag: Annotated[str, Option(help="The tag to look for, or any words.")],
-    out: Annotated[
-        Path | None, Option(help="Folder for pictures with the map laid over them. (default: write none)")
-    ] = None,
-    threshold: Annotated[
-        float | None, Option(min=0, max=1, help="Lowest score that counts as found; 0 always draws the map.")
-    ] = None,
+    out: Annotated[Path | None, Option(help="Folder for pictures with the map over them. (default: none)")] = None,
+    threshold: Annotated[float | None, Option(min=0, max=1, help="Lowest score that counts as found.")] = None,
     json_: Annotated[bool, Option("--json", help="Write the maps' grids as JSON lines.")] = False,
     walk: WalkOptions,
-    accept_truncated: AcceptTruncated = False,
-    runtime: ModelOptions,
+    runtime: RecognizerOptions,
 ) -> None:
     """Show where pictures show a tag: a map of what the model looks at, and the tag's score.
 
@@ -83,7 +75,7 @@ def locate(
     Example: anytag locate photo.jpg --tag dog --out maps
     """
     inputs = find_inputs(pictures, walk)
-    recognizer = runtime.open(accept_truncated=accept_truncated)
+    recognizer = runtime.open()
     folder = None if out is None else OverlayFolder(out)
     write_results(_locations(recognizer, inputs.without_overlays(), tag, threshold, folder), inputs, json_, _show)
 
@@ -93,15 +85,13 @@ def _locations(
 ) -> Iterator[Location | Failure]:
     for path in paths:
         try:
-            # Read once, since a pipe can be read only once.
-            with ExitStack() as stack:
-                content = None if folder is None else stack.enter_context(open_stream(path, describe(path))).read()
-            look = recognizer.look(path if content is None else NamedBytes(path, content))
+            with open_stream(path, describe(path)) as stream:
+                content = stream.read()  # Read once, since a pipe can be read only once.
+            look = recognizer.look(NamedBytes(path, content))
             found, grid = look.score(tag), look.locate(tag)
             limit = found.threshold if threshold is None else threshold
             located = Location(path, replace(found, threshold=limit), grid, None)
             if folder is not None and located.found:
-                assert content is not None
                 picture = read_picture(
                     NamedBytes(path, content), draft_size=_LONGEST, accept_truncated=recognizer.accept_truncated
                 )

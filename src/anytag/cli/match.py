@@ -8,7 +8,7 @@ from typing import Annotated
 from rich.console import Console
 from typer import Option
 
-from anytag.cli._inputs import AcceptTruncated, Json, ModelOrServerOptions, Pictures, WalkOptions, find_inputs
+from anytag.cli._inputs import Json, ModelOrServerOptions, Pictures, WalkOptions, find_inputs
 from anytag.cli._output import bar, styled
 from anytag.cli._shared import HEADING, write_results
 from anytag.errors import UsageError
@@ -19,15 +19,10 @@ from anytag.recognition import Matches
 def match(
     pictures: Pictures,
     *,
-    text: Annotated[
-        list[str] | None, Option("--text", help="A sentence or phrase; may be given several times.")
-    ] = None,
-    text_from: Annotated[
-        Path | None, Option(metavar="FILE", help="Sentences or phrases from a file, one per line.")
-    ] = None,
+    text: Annotated[list[str] | None, Option("--text", help="Sentence or phrase; may be given several times.")] = None,
+    text_from: Annotated[Path | None, Option(metavar="FILE", help="Such texts from a file, one per line.")] = None,
     json_: Json = False,
     walk: WalkOptions,
-    accept_truncated: AcceptTruncated = False,
     runtime: ModelOrServerOptions,
 ) -> None:
     """Score how well texts fit pictures, and name the tags that they have in common.
@@ -38,7 +33,7 @@ def match(
     texts = [*(text or ()), *(line for line, _ in (read_name_lines(text_from, "texts") if text_from else ()))]
     if not texts:
         raise UsageError("give at least one --text")
-    recognizer = runtime.open(accept_truncated=accept_truncated)
+    recognizer = runtime.open()
     write_results(recognizer.match(inputs.paths, texts), inputs, json_, _show)
 
 

@@ -51,9 +51,7 @@ def _to_text(caption: str, tags: list[ParsedTag]) -> Text:
 
 
 def parse(
-    captions: Annotated[
-        Path, Argument(help="Text file, plain or gzip, with one caption per line; - reads standard input.")
-    ],
+    captions: Annotated[Path, Argument(help="Text file or gzip, one caption per line; - reads standard input.")],
     json_: Annotated[bool, Option("--json", help="Write JSON lines, one per caption, in order.")] = False,
     parser: Parser = "auto",
     workers: ParserProcesses = 1,

@@ -74,12 +74,7 @@ def pull(
 
 
 def find_clip(clip: str, family: str, offline: bool) -> Path:
-    """Return the folder of a CLIP model, downloaded if it is a repository on the Hugging Face hub.
-
-    Args:
-        clip: A folder, or ``owner/name``.
-        family: Family of the model to add it to.
-        offline: Accept only a folder.
+    """Return the folder of a CLIP model, downloaded if it is a repository (``owner/name``) on the Hugging Face hub.
 
     Raises:
         UsageError: If the family does not use CLIP, or there is no such folder.

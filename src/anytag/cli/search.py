@@ -24,17 +24,13 @@ def search(
     query: Annotated[
         list[str] | None, Argument(help='Tags and words: dog beach -cat, "hot dog", scene:beach, dog>0.8, cat OR dog.')
     ] = None,
-    library: Annotated[
-        Path | None, Option(help="Index, or folder of photos. (default: the nearest in this folder or above)")
-    ] = None,
+    library: Annotated[Path | None, Option(help="Index, or folder of photos. (default: here or above)")] = None,
     text: Annotated[
         str | None, Option(help='Find pictures that fit a sentence, such as "a child on a swing", best first.')
     ] = None,
     like: Annotated[Path | None, Option(help="Find pictures that look like this one, best first.")] = None,
     limit: Annotated[int, Option(min=1, help="At most this many results.")] = 20,
-    facets: Annotated[
-        bool, Option("--facets", help="Count the tags of the results; in JSON on the last line.")
-    ] = False,
+    facets: Annotated[bool, Option("--facets", help="Count the tags of the results; JSON: on the last line.")] = False,
     duplicates: Annotated[bool, Option("--duplicates", help="Find groups of near-duplicates.")] = False,
     open_: Annotated[bool, Option("--open", help="Open the results in the system's viewer.")] = False,
     json_: Annotated[bool, Option("--json", help="Write JSON lines, one per result.")] = False,

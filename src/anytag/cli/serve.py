@@ -40,18 +40,14 @@ def serve(
     host_name: Annotated[
         list[str] | None, Option(help="Host name under which clients reach the service; may be given several times.")
     ] = None,
-    cors: Annotated[
-        list[str] | None, Option(help="Origin whose pages may use the service, such as https://photos.example.")
-    ] = None,
+    cors: Annotated[list[str] | None, Option(help="Origin of pages that may use the service.")] = None,
     allow_urls: Annotated[bool, Option("--allow-urls", help="Accept public web addresses of pictures.")] = False,
     max_pictures: Annotated[int, Option(min=1, help="Highest number of pictures in a request.")] = 32,
     max_mb: Annotated[float, Option(min=0.001, max=1_000_000, help="Largest size of a picture, in megabytes.")] = 30.0,
     queue: Annotated[int, Option(min=1, help="Pictures that may wait; more get status 429.")] = 64,
     batch_size: Annotated[int, Option(min=1, help="Pictures recognized together.")] = 8,
     timeout: Annotated[float, Option(min=0.1, help="Seconds until a request fails.")] = 30.0,
-    idle_unload: Annotated[
-        float, Option(min=0, help="Seconds without requests after which a model is unloaded; 0: never.")
-    ] = 600.0,
+    idle_unload: Annotated[float, Option(min=0, help="Unload a model after so many idle seconds; 0: never.")] = 600.0,
     quiet: Annotated[bool, Option("--quiet", help="Do not log requests.")] = False,
     threads: Threads = None,
 ) -> None:

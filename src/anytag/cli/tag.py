@@ -8,20 +8,17 @@ from typing import Annotated
 from typer import Option
 
 from anytag.cli._inputs import (
-    AcceptTruncated,
     Categories,
     CategoriesFrom,
     Json,
-    Kinds,
     ModelOrServerOptions,
     Pictures,
+    SelectionOptions,
     TagOptions,
-    Threshold,
-    Top,
     WalkOptions,
     find_inputs,
 )
-from anytag.cli._lists import read_kinds, read_names
+from anytag.cli._lists import read_names
 from anytag.cli._shared import show_recognition, write_results
 
 
@@ -30,14 +27,11 @@ def tag(
     *,
     json_: Json = False,
     walk: WalkOptions,
-    accept_truncated: AcceptTruncated = False,
-    threshold: Threshold = None,
-    top: Top = None,
+    selection: SelectionOptions,
     categories: Categories = None,
     categories_from: CategoriesFrom = None,
-    kind: Kinds = None,
     descriptions: Annotated[
-        Path | None, Option(help="Descriptions of your categories for RAM++ (anytag vocabulary describe).")
+        Path | None, Option(help="Descriptions of categories (RAM++; vocabulary describe).")
     ] = None,
     tag_options: TagOptions,
     runtime: ModelOrServerOptions,
@@ -47,12 +41,7 @@ def tag(
     Example: anytag tag holiday/ --json > tags.jsonl
     """
     inputs = find_inputs(pictures, walk)
-    recognizer = runtime.open(tag_options.read(), descriptions, accept_truncated)
-    results = recognizer.tag(
-        inputs.paths,
-        categories=read_names(categories, categories_from, "--categories"),
-        kinds=read_kinds(kind),
-        threshold=threshold,
-        top=top,
-    )
+    recognizer = runtime.open(tags=tag_options.read(), descriptions=descriptions)
+    names = read_names(categories, categories_from, "--categories")
+    results = recognizer.tag(inputs.paths, categories=names, **selection.read())
     write_results(results, inputs, json_, show_recognition)

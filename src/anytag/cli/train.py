@@ -27,12 +27,8 @@ def train(
     set_: Annotated[list[str] | None, Option("--set", help="Change a setting: key=value; repeatable.")] = None,
     threads: Annotated[int | None, Option(min=1, help="Threads. (default: all processors)")] = None,
     stop_after: Annotated[float | None, Option(min=0, help="Stop after this many minutes, with a checkpoint.")] = None,
-    device: Annotated[
-        str | None, Option(help="cpu, cuda, cuda:1, mps. (default: an accelerator, if there is one)")
-    ] = None,
-    dry_run: Annotated[
-        bool, Option("--dry-run", help="Train nothing: report on the data, and draw five training samples.")
-    ] = False,
+    device: Annotated[str | None, Option(help="cpu, cuda, cuda:1, mps. (default: an accelerator, if any)")] = None,
+    dry_run: Annotated[bool, Option("--dry-run", help="Only report on the data, and draw five samples.")] = False,
     out: Annotated[
         Path | None, Option(help="With --dry-run: PNG to draw the samples in. (default: samples.png in the run folder)")
     ] = None,

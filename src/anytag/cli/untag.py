@@ -25,9 +25,7 @@ def untag(
     pictures: Annotated[
         list[str] | None, Argument(help="Pictures, folders, globs, or XMP files.", show_default=False)
     ] = None,
-    out: Annotated[
-        Path | None, Option(help="Output folder of a batch, to remove the text files that it wrote, too.")
-    ] = None,
+    out: Annotated[Path | None, Option(help="Output folder of a batch, to remove its text files, too.")] = None,
     embedded: Annotated[bool, Option("--embedded", help="Also look inside the pictures (exiftool).")] = False,
     json_: Annotated[bool, Option("--json", help="Write JSON lines, one per file.")] = False,
 ) -> None:

@@ -31,9 +31,7 @@ from anytag.recognition import TAG_KINDS
 def read_captions(path: Path, captions_per_picture: int = 1) -> Iterator[tuple[str, ...]]:
     """Yield the captions of every picture of a source.
 
-    Args:
-        path: A WebDataset shard (``.tar``, packed or not) or a text file, plain or gzip, with one caption per line.
-        captions_per_picture: Lines of a text file per picture.
+    The source is a WebDataset shard (``.tar``, packed or not) or a text file, plain or gzip, with one caption per line.
 
     Raises:
         UsageError: If the file cannot be read.
@@ -53,13 +51,7 @@ def _is_shard(path: Path) -> bool:
 def parse_pictures(
     pictures: Iterable[tuple[str, ...]], parser: CaptionParser, workers: int = 1
 ) -> Iterator[list[ParsedTag]]:
-    """Yield all tags of every picture, in order.
-
-    Args:
-        pictures: The captions of each picture.
-        parser: Parses captions.
-        workers: Number of processes.
-    """
+    """Yield all tags of every picture, in order."""
     sizes: list[int] = []
 
     def captions() -> Iterator[str]:
@@ -79,9 +71,7 @@ def parse_pictures(
 
 
 def build(
-    sources: Annotated[
-        list[Path], Argument(help="Caption files (text or gzip, one caption per line) and WebDataset shards.")
-    ],
+    sources: Annotated[list[Path], Argument(help="Text files or gzip, one caption per line, and WebDataset shards.")],
     out: Annotated[Path | None, Option("--out", "-o", help="Where to write the vocabulary.")] = None,
     min_support: Annotated[int, Option(min=1, help="Lowest number of pictures of a tag.")] = 8,
     max_tags: Annotated[int | None, Option(min=1, help="Highest number of tags from captions.")] = None,
@@ -155,9 +145,7 @@ def _check_target(out: Path, sources: Sequence[Path]) -> None:
 
 
 def show(
-    path: Annotated[
-        Path | None, Argument(help="Vocabulary file or model directory; without it, the shipped model's.")
-    ] = None,
+    path: Annotated[Path | None, Argument(help="Vocabulary or model directory. (default: the shipped model)")] = None,
     kind: Kinds = None,
     limit: Annotated[int | None, Option(min=1, help="At most this many tags.")] = None,
     json_: Annotated[bool, Option("--json", help="Write JSON lines, one per tag.")] = False,
@@ -175,8 +163,7 @@ def show(
 def search(
     text: Annotated[str, Argument(help="Part of a name or an alias.")],
     path: Annotated[
-        Path | None,
-        Option("--vocabulary", "-v", help="Vocabulary file or model directory; without it, the shipped model's."),
+        Path | None, Option("--vocabulary", "-v", help="Vocabulary or model directory. (default: the shipped model)")
     ] = None,
     limit: Annotated[int, Option(min=1, help="At most this many tags.")] = 20,
     json_: Annotated[bool, Option("--json", help="Write JSON lines, one per tag.")] = False,

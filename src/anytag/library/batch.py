@@ -37,14 +37,7 @@ _Result = tuple[Entry, Any, Recognition | Failure]
 
 @dataclass
 class BatchCounts:
-    """Counts of a run.
-
-    Attributes:
-        recognized: Pictures.
-        failed: Pictures that could not be read.
-        sidecars: Files written beside pictures, and pictures written to.
-        sidecar_problems: Files that could not be written.
-    """
+    """Counts of a run; ``sidecars`` are files written beside pictures, and pictures written to."""
 
     recognized: int = 0
     failed: int = 0
@@ -58,14 +51,9 @@ class Batch:
 
     Attributes:
         progress: The batch's record.
-        recognize: The model.
         settings: Number of the model's settings in the record.
-        view: Selects the tags to write to sidecars.
-        sidecars: Writers of files beside pictures.
-        sidecar_settings: Identifies these writers and their options.
+        sidecar_settings: Identifies the writers of sidecars and their options.
         advance: Called after every picture.
-        thumbnails: Whether thumbnails are stored, too.
-        done: Counts so far.
     """
 
     progress: Progress
@@ -79,11 +67,7 @@ class Batch:
     done: BatchCounts = field(default_factory=BatchCounts)
 
     def run(self, archives: Sequence[str], limit: int | None) -> BatchCounts:
-        """Recognize pending pictures, then those in archives; commit results every few seconds.
-
-        Args:
-            archives: Shards and Parquet files.
-            limit: Highest number of pictures.
+        """Recognize up to ``limit`` pending pictures, then those in archives; commit results every few seconds.
 
         Raises:
             LibraryError: If the record cannot be written.
@@ -232,12 +216,6 @@ class PreparedSidecar:
 
 def prepare_sidecar(progress: Progress, writer: SidecarWriter, entry: Entry, record: PictureRecord) -> PreparedSidecar:
     """Return what a writer would write beside a picture.
-
-    Args:
-        progress: Records which files are anytag's.
-        writer: Renders the content.
-        entry: The picture.
-        record: Its recognition.
 
     Raises:
         AnytagError: If there can be no such file, or its present content would be lost.

@@ -102,10 +102,7 @@ def _refuse_other_files(path: Path, kind: Kind) -> None:
 def in_key_order(base: sqlite3.Connection, statement: str, *parameters: Any) -> Iterator[tuple[Any, ...]]:
     """Yield the rows of a statement a few at a time, so that rows may change meanwhile.
 
-    Args:
-        base: The database.
-        statement: Selects the key first, and ends in ``key > ? ORDER BY key LIMIT ?``.
-        parameters: Those before these two.
+    The statement selects the key first, and ends in ``key > ? ORDER BY key LIMIT ?``; ``parameters`` come before.
     """
     after = b""
     while rows := base.execute(statement, (*parameters, after, _ROWS_TOGETHER)).fetchall():

@@ -13,15 +13,10 @@ _MEMBER = b"\0"
 
 @dataclass(frozen=True, slots=True)
 class FileIdentity:
-    """Size and time of a file, which show whether it changed since it was read.
-
-    Attributes:
-        size: In bytes.
-        modified: In nanoseconds.
-    """
+    """Size and time of a file, which show whether it changed since it was read."""
 
     size: int
-    modified: int
+    modified: int  # In nanoseconds.
 
     @staticmethod
     def of(path: str | Path) -> FileIdentity:
@@ -39,7 +34,6 @@ class Entry:
     """A picture that a batch knows.
 
     Attributes:
-        key: In the database.
         shown: The path as it was given or found.
         identity: State of the file when it was scanned.
         content: Digest of its bytes, if computed.

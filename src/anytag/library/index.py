@@ -79,10 +79,6 @@ class Embeddings:
 class Index(Progress):
     """The record of a batch, with tables for searching.
 
-    Args:
-        path: The SQLite file; created if there is none.
-        read_only: Only search it; its folder need not be writable.
-
     Raises:
         LibraryError: If it is damaged, was written by a newer version, or cannot be written.
     """
@@ -256,12 +252,7 @@ class Index(Progress):
         return Matched(table[:, 0].astype(np.int64), table[:, 1].astype(np.float32))
 
     def frequent_tags(self, most: int, among: NDArray[np.int64] | None = None) -> list[tuple[str, int]]:
-        """Return the names of the most frequent tags, each with its number of pictures.
-
-        Args:
-            most: Highest number of tags.
-            among: Numbers of the pictures to count; ``None``: all.
-        """
+        """Return the names of the most frequent tags, among all pictures or some, each with its number of pictures."""
         counts: Counter[str] = Counter()
         for name, count in self._count_all() if among is None else self._count(among):
             counts[name] += count
@@ -314,9 +305,6 @@ class EmbeddingFiles:
     """Embeddings of an index, one row per picture: ``library.picture.f32`` and ``library.text.f32``.
 
     Rows are written before the picture is committed; a row without its picture is never read.
-
-    Args:
-        path: The index.
     """
 
     def __init__(self, path: Path):

@@ -30,11 +30,7 @@ _ADDED_TOGETHER = 50_000
 
 
 class NeighborGraphs:
-    """The graphs of an index: ``library.picture.usearch`` and ``library.text.usearch``.
-
-    Args:
-        path: The index.
-    """
+    """The graphs of an index: ``library.picture.usearch`` and ``library.text.usearch``."""
 
     def __init__(self, path: Path):
         self._paths = {name: path.with_suffix(f".{name}.usearch") for name in ("picture", "text")}
@@ -48,10 +44,10 @@ class NeighborGraphs:
     def update(
         self, name: str, rows: NDArray[np.float32], entries: NDArray[np.int64], changed: NDArray[np.int64]
     ) -> None:
-        """Update a graph, or create it if there are enough pictures.
+        """Update a graph (``picture`` or ``text``), or create it if there are enough pictures.
 
         Args:
-            name: ``picture`` or ``text``.
+            name: The graph.
             rows: All vectors.
             entries: Rows of pictures.
             changed: Rows that are new or changed.
@@ -79,16 +75,7 @@ class NeighborGraphs:
             graph.save(str(part))
 
     def near(self, name: str, vector: NDArray[np.float32], count: int) -> NDArray[np.int64] | None:
-        """Return the rows of the nearest vectors, nearest first; they may belong to deleted pictures.
-
-        Args:
-            name: ``picture`` or ``text``.
-            vector: Of length 1.
-            count: How many.
-
-        Returns:
-            Rows; ``None`` if there is no graph or usearch is not installed.
-        """
+        """Return the rows of the nearest vectors, perhaps of deleted pictures; ``None`` if there is no graph."""
         graph = self._graph(name)
         if graph is None:
             return None
@@ -103,17 +90,14 @@ class NeighborGraphs:
         count: int,
         always: Sequence[NDArray[np.int64]] = (),
     ) -> NDArray[np.int64]:
-        """Return the pictures to compare with a vector: all of them, or those that may be among the nearest.
+        """Return the pictures to compare with a vector, in rising order: all, or those that may be among the nearest.
 
         Args:
-            name: ``picture`` or ``text``.
+            name: The graph.
             vector: Of length 1.
             entries: The pictures that may be found, in rising order.
             count: Number of pictures wanted.
             always: Pictures to compare in any case, if they are among ``entries``.
-
-        Returns:
-            Entries, in rising order.
         """
         if len(entries) <= EXACT_UP_TO:
             return entries

@@ -34,11 +34,6 @@ TABLES: dict[str, tuple[str, Callable[..., None]]] = {
 def claim_outputs(progress: Progress, names: Iterable[str], folder: Path) -> None:
     """Record the output files as this batch's, so that no other file is overwritten.
 
-    Args:
-        progress: The batch's record.
-        names: Keys of :data:`TABLES`.
-        folder: The output folder.
-
     Raises:
         LibraryError: If one of the files exists and was not written by this batch.
     """
@@ -66,19 +61,10 @@ def _written(name: str) -> str:
 
 
 def write_outputs(progress: Progress, names: Iterable[str], folder: Path, view: TagView) -> list[Path]:
-    """Write tables and the list of failures.
-
-    Args:
-        progress: The batch's record.
-        names: Keys of :data:`TABLES`.
-        folder: The output folder.
-        view: Selects the tags to write.
-
-    Returns:
-        The files, in the order of the names; the list of failures last, if there are any.
+    """Write tables and, if there are failures, their list; return the files.
 
     Raises:
-        LibraryError: As :func:`claim_outputs`.
+        LibraryError: If a file exists that this batch did not write.
         OSError: If a file cannot be written.
         MissingExtraError: If a writer needs a package that is not installed.
     """

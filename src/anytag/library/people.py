@@ -45,15 +45,7 @@ class Sidecar:
 
 @dataclass(frozen=True, slots=True)
 class PictureTags:
-    """A picture's tags, from the model and from people.
-
-    Attributes:
-        number: In the index.
-        path: Of the picture.
-        tags: The model's, best first, rejected ones included.
-        sidecar: What people wrote.
-        caption: The model's, if captions were written.
-    """
+    """A picture's tags, from the model (rejected ones included) and from people."""
 
     number: int
     path: str
@@ -98,18 +90,7 @@ def write_sidecar(
 ) -> None:
     """Write a picture's sidecar: tags as ``anytag batch --write xmp`` does, and people's keywords.
 
-    Args:
-        record: The picture's recognition.
-        view: Knows the tags' parents.
-        people: All keywords of people.
-        refused: All tags of the model that they reject.
-        revision: Revision of the sidecar that the edit is based on; ``None``: replace any.
-
-    Raises:
-        UsageError: If a keyword is not valid.
-        SidecarError: If the picture cannot have a sidecar or no longer exists, or its sidecar has another revision.
-        XmpError: If a file of the sidecar's name is not XMP.
-        OSError: If the file cannot be written; it then keeps its content.
+    Arguments and errors are those of :meth:`anytag.Library.edit`.
     """
     place = sidecar_of(record)
     if not Path(record.path).exists():
@@ -128,11 +109,7 @@ def write_sidecar(
 
 
 def checked_keywords(names: Sequence[str], known: Collection[str] = ()) -> tuple[str, ...]:
-    """Return valid keywords, stripped and without duplicates.
-
-    Args:
-        names: What people gave.
-        known: Keywords in the sidecar, which are not checked.
+    """Return valid keywords, stripped and without duplicates; those already ``known`` are not checked.
 
     Raises:
         UsageError: If one is empty, too long or has control characters, or if there are too many.

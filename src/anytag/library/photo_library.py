@@ -191,14 +191,7 @@ class Library:
     def search_embedded(
         self, text: str, embedded: EmbeddedText, query: str | None = None, limit: int = 20, facets: int = 0
     ) -> Hits:
-        """Search by a sentence that was embedded before; see :meth:`search`.
-
-        Args:
-            text: The sentence.
-            embedded: Its embedding, from :meth:`~anytag.inference.questions.Questions.embed_text`.
-            query: A query that hits must match, too.
-            limit: Highest number of hits.
-            facets: Number of most frequent tags to return.
+        """Search by a sentence that was embedded with :meth:`~anytag.inference.questions.Questions.embed_text`.
 
         Raises:
             UsageError: If the query cannot be parsed, or the index holds no embeddings of this model.

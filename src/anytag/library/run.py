@@ -47,17 +47,11 @@ class BatchRun:
     """A model, its options, and where results go.
 
     Attributes:
-        recognizer: The model.
         options: Of :meth:`~anytag.inference.recognizer.Recognizer.tag`.
-        caption: Whether to write captions, too.
         choice: The choice of tags that the recognizer was opened with.
-        view: Selects the tags to write.
         sidecars: Writers of files beside or in pictures.
         tables: Keys of :data:`~anytag.library.outputs.TABLES`.
-        out: The output folder.
         cluster: Where the model runs; ``None``: in this process.
-        progress_file: Name of the record, in the output folder.
-        lock_file: Name of the lock that the running process holds.
 
     Raises:
         UsageError: If categories are asked for together with captions, which come with the tags found.
@@ -160,12 +154,8 @@ class BatchRun:
     def plan(self, progress: Progress, limit: int | None = None) -> Iterator[tuple[str, list[str]]]:
         """Describe what would be written beside or into each picture, or what would prevent it.
 
-        Args:
-            progress: The record.
-            limit: Highest number of pending pictures.
-
         Yields:
-            A path, and lines about it: first of done pictures that lack a sidecar, then of pending ones.
+            A path, and lines about it: of done pictures that lack a sidecar, then of up to ``limit`` pending ones.
         """
         owners: dict[Path, str] = {}
         planned = chain(self._unfinished(progress), map(_unknown_record, progress.pending(limit)))
@@ -220,12 +210,7 @@ class BatchRun:
     ) -> BatchCounts:
         """Recognize pending pictures, and write sidecars; see :meth:`~anytag.library.batch.Batch.run`.
 
-        Args:
-            progress: The record.
-            archives: Shards and Parquet files.
-            limit: Highest number of pictures.
-            advance: Called after every picture.
-            thumbnails: Store thumbnails; ``False``: delete them; ``None``: as before.
+        ``thumbnails`` stores or deletes thumbnails; ``None`` keeps the last setting.
         """
         if thumbnails is not None:
             progress.set_value("thumbnails", "yes" if thumbnails else "")

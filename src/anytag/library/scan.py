@@ -172,11 +172,6 @@ def _digest(path: str) -> bytes | None:
 def read_archive(source: str, progress: Progress, settings: int) -> Iterator[tuple[Entry, bytes | Path | Failure]]:
     """Yield the pictures of an archive that are not done yet, or a failure in place of unreadable ones.
 
-    Args:
-        source: Shards, or Parquet files with pictures inside.
-        progress: The record.
-        settings: Number of this run's settings.
-
     Raises:
         UsageError: If the archive cannot be opened.
     """

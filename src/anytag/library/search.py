@@ -47,14 +47,9 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A picture that was found.
+    """A picture that was found, and why.
 
-    Attributes:
-        number: In the index.
-        path: Of the picture.
-        score: How well it fits; comparable within one search only.
-        reasons: Why it was found, best first.
-        caption: If captions were written.
+    ``score`` is comparable within one search only.
     """
 
     number: int
@@ -93,12 +88,9 @@ class Hits:
 
 
 class Search:
-    """Search one index.
+    """Search one index, with the vocabulary of its model for aliases and translations.
 
-    Args:
-        index: The index.
-        vocabulary: The model's, for aliases and translations; ``None``: only the tags' own names.
-        names: The names of the index's tags, if read before.
+    ``names`` are the names of the index's tags, if read before.
     """
 
     def __init__(self, index: Index, vocabulary: TagVocabulary | None = None, names: TagNames | None = None):
@@ -107,11 +99,6 @@ class Search:
 
     def by_words(self, text: str, limit: int = 20, facets: int = 0) -> Hits:
         """Search by tags, words of captions and paths; see :mod:`anytag.library.query`.
-
-        Args:
-            text: The query.
-            limit: Highest number of hits.
-            facets: Number of most frequent tags to return.
 
         Raises:
             UsageError: If the query cannot be parsed.
@@ -132,7 +119,7 @@ class Search:
     def by_vector(
         self, name: str, vector: NDArray[np.float32], text: str | None = None, limit: int = 20, facets: int = 0
     ) -> Hits:
-        """Search by similarity to a vector, among the pictures that match a query if there is one.
+        """Search by similarity to a vector of length 1, among the pictures that match a query if there is one.
 
         Args:
             name: ``picture`` or ``text``: the embeddings to compare.
@@ -227,11 +214,7 @@ class Search:
         return self.index.graphs.candidates("text", vector, entries, limit, always)
 
     def duplicates(self, least: float = DUPLICATE) -> list[list[str]]:
-        """Return groups of near-duplicates, each in the order of paths.
-
-        Args:
-            least: Lowest cosine similarity of two near-duplicates.
-        """
+        """Return groups of near-duplicates with at least this cosine similarity, each in the order of paths."""
         rows = self.index.embeddings.read("picture")
         entries = self._everything().entries
         entries = entries[entries < len(rows)]

@@ -15,12 +15,7 @@ IndexTag = tuple[int, str, str]
 
 
 class TagNames:
-    """The names of an index's tags, with aliases, plurals and translations.
-
-    Args:
-        index: The index.
-        vocabulary: The model's, for aliases and translations; ``None``: only the tags' own names.
-    """
+    """The names of an index's tags, with aliases, plurals and translations of the model's vocabulary."""
 
     def __init__(self, index: Index, vocabulary: TagVocabulary | None = None):
         self._vocabulary = vocabulary

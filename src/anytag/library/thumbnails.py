@@ -19,24 +19,13 @@ END;
 
 
 class Thumbnails:
-    """The thumbnails in one database.
-
-    Args:
-        base: The database, open.
-    """
+    """The thumbnails in one database."""
 
     def __init__(self, base: sqlite3.Connection):
         self._base = base
 
     def keep(self, key: bytes, size: int, modified: int, jpeg: bytes) -> None:
-        """Store one.
-
-        Args:
-            key: Key of its picture.
-            size: Size of the picture's file or archive, in bytes.
-            modified: Time of that file, in nanoseconds.
-            jpeg: The thumbnail.
-        """
+        """Store one, for a file of this size (in bytes) and time (in nanoseconds)."""
         self._base.execute("INSERT OR REPLACE INTO thumbnails VALUES (?, ?, ?, ?)", (key, size, modified, jpeg))
 
     def follow(self, key: bytes, size: int, modified: int) -> None:

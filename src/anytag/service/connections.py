@@ -29,13 +29,7 @@ _LONGEST = 2_000_000.0
 
 
 def server_config(app: Any, settings: ServiceSettings, **more: Any) -> uvicorn.Config:
-    """Return the configuration of the server.
-
-    Args:
-        app: The ASGI application.
-        settings: Settings of the service.
-        more: Arguments of ``uvicorn.Config``.
-    """
+    """Return the configuration of the server, with more arguments of ``uvicorn.Config``."""
     return uvicorn.Config(
         app,
         access_log=False,

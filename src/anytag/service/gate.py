@@ -35,10 +35,7 @@ _POLICY = (
 class Gate:
     """ASGI middleware around the whole application.
 
-    Args:
-        app: The application.
-        settings: Settings of the service.
-        answered: Called with the path, the status and the seconds of every request.
+    ``answered`` is called with the path, the status and the seconds of every request.
     """
 
     def __init__(self, app: ASGIApp, settings: ServiceSettings, answered: Callable[[str, int, float], None]):

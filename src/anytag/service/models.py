@@ -25,19 +25,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A picture of a request.
-
-    Attributes:
-        name: Its name in the request.
-        content: Its bytes.
-    """
+    """A picture of a request."""
 
     name: str
     content: bytes
 
 
 class ModelPool:
-    """Models by name.
+    """The models of a service, by name.
 
     Args:
         settings: Settings of the service.
@@ -78,12 +73,9 @@ class ModelPool:
         return {name: batcher.loaded for name, batcher in self._batchers.items()}
 
     def submit(self, model: str | None, inquiry: Inquiry, items: Sequence[Any]) -> list[Future[Any]]:
-        """Queue work; see :meth:`~anytag.service.batcher.Batcher.submit`.
+        """Queue work for a model; see :meth:`~anytag.service.batcher.Batcher.submit`.
 
-        Args:
-            model: A name; ``None`` or ``default``: the first.
-            inquiry: What to ask.
-            items: The pictures or other inputs.
+        ``None`` or ``default`` is the first model.
 
         Raises:
             ServiceError: If there is no such model, or no room.
@@ -109,12 +101,7 @@ def _load_model(place: str | None, settings: ServiceSettings, load: Callable[...
 
 @dataclass(frozen=True, slots=True)
 class Inquiry:
-    """Work for a model.
-
-    Attributes:
-        key: Inquiries with equal keys may be answered together.
-        work: Answers several of them.
-    """
+    """Work for a model; inquiries with equal keys may be answered together."""
 
     key: Any
     work: Work

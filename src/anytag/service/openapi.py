@@ -2,98 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from importlib.resources import files
 from typing import Any
 
 from pydantic import BaseModel
 
-_TAGS = [
-    {"name": "dog", "score": 0.93, "kind": "object", "threshold": 0.41},
-    {"name": "beach", "score": 0.81, "kind": "scene", "threshold": 0.37},
-]
-_TAGGED = {"path": "photo.jpg", "tags": _TAGS, "caption": None}
-
-_EXAMPLES: dict[str, Any] = {
-    "tag": _TAGGED,
-    "caption": {
-        **_TAGGED,
-        "caption": "a dog running on a beach",
-        "given": ["dog", "beach"],
-        "covered": ["dog", "beach"],
-    },
-    "match": {
-        "path": "photo.jpg",
-        "matches": [{"text": "a dog on a beach", "score": 0.92, "tags": _TAGS}],
-    },
-    "locate": {"path": "photo.jpg", "tag": _TAGS[0], "grid": [[0.0, 0.2], [0.1, 1.0]]},
-    "embed": {"path": "photo.jpg", "embedding": [0.0132, -0.0417]},
-    "batch": {
-        "results": [
-            _TAGGED,
-            {"path": "notes.txt", "error": {"kind": "not_a_picture", "message": "notes.txt: not a picture"}},
-        ]
-    },
-    "tags": {
-        "total": 1,
-        "tags": [
-            {
-                "id": 11,
-                "name": "dog",
-                "kind": "object",
-                "support": 1043,
-                "aliases": ["canine"],
-                "implies": ["animal"],
-                "threshold": 0.41,
-                "sources": ["captions"],
-            }
-        ],
-    },
-    "library_tags": {
-        "id": 7,
-        "path": "photos/a.jpg",
-        "caption": None,
-        "tags": [{**tag, "refused": False} for tag in _TAGS],
-        "people": ["Grandma"],
-        "sidecar": "photos/a.jpg.xmp",
-        "revision": "9f86d081884c7d659a2feaa0c55ad015",
-        "editable": True,
-    },
-    "search": {
-        "total": 1,
-        "hits": [
-            {
-                "path": "photos/a.jpg",
-                "score": 0.93,
-                "reasons": [{"name": "dog", "score": 0.93, "where": "object"}],
-                "caption": None,
-            }
-        ],
-        "facets": [],
-        "unknown": [],
-    },
-    "label_studio": {
-        "results": [
-            {
-                "result": [
-                    {"from_name": "tags", "to_name": "image", "type": "choices", "value": {"choices": ["dog"]}},
-                ],
-                "score": 0.93,
-                "model_version": "default",
-            }
-        ]
-    },
-    "photoprism": {
-        "id": "a1",
-        "code": 200,
-        "model": {"name": "default", "version": "0.1.0"},
-        "result": {"labels": [{"name": "dog", "source": "image", "confidence": 0.93, "topicality": 0.93}]},
-    },
-    "models": {"models": [{"name": "default", "loaded": True}]},
-    "ok": {"status": "ok"},
-    "facets": {"total": 2, "facets": [{"name": "dog", "count": 2}]},
-    "label_studio_health": {"status": "UP", "model_class": "anytag"},
-    "label_studio_setup": {"model_version": "default"},
-    "label_studio_webhook": {"status": "ignored"},
-}
+#: An example of the answer of every route, by its name.
+_EXAMPLES: dict[str, Any] = json.loads((files("anytag.service") / "examples.json").read_text(encoding="utf-8"))
 
 #: A PNG of one pixel, in base64.
 _PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"
@@ -149,13 +65,7 @@ def examples(route: str, *more: int) -> dict[int | str, dict[str, Any]]:
 
 
 def body(options: type[BaseModel], several: bool = False, **example: Any) -> dict[str, Any]:
-    """Describe the request body of a route that takes pictures with options: as a form, raw, or as JSON.
-
-    Args:
-        options: Options of the route.
-        several: Whether it takes several pictures.
-        example: Options of the example.
-    """
+    """Describe the request body of a route that takes pictures with options: as a form, raw, or as JSON."""
     schema = options.model_json_schema()
     properties, required = schema["properties"], schema.get("required", [])
     picture: dict[str, Any] = {"type": "string", "format": "binary", "description": "The picture's bytes."}

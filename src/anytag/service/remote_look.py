@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, overload
+from typing import Any, Literal, cast, overload
 
 from anytag.backends.base import FloatArray
 from anytag.pictures import read_picture
@@ -18,10 +18,6 @@ class RemoteLook:
     """One picture, read once; made by :meth:`~anytag.service.client.RemoteRecognizer.look`.
 
     It has the methods of :class:`anytag.Look`. The service keeps no pictures, so each call sends it again.
-
-    Attributes:
-        path: The picture's path, or a description of its origin.
-        notes: Remarks about the picture; see :class:`~anytag.recognition.Recognition`.
     """
 
     path: str
@@ -45,13 +41,11 @@ class RemoteLook:
 
     def tags(self, **options: Any) -> tuple[Tag, ...]:
         """Return the tags found, best first; see :meth:`anytag.Look.tags`."""
-        seen: Recognition = self._recognizer.tag(self._source, **options)
-        return seen.tags
+        return cast(Recognition, self._recognizer.tag(self._source, **options)).tags
 
     def caption(self, tags: Sequence[str] | None = None, **options: Any) -> Recognition:
         """Return a caption and the tags found; see :meth:`anytag.Look.caption`."""
-        seen: Recognition = self._recognizer.caption(self._source, tags=tags, **options)
-        return seen
+        return cast(Recognition, self._recognizer.caption(self._source, tags=tags, **options))
 
     @overload
     def match(self, texts: str) -> Match: ...  # type: ignore[overload-overlap]
@@ -60,18 +54,17 @@ class RemoteLook:
 
     def match(self, texts: str | Sequence[str]) -> Match | tuple[Match, ...]:
         """Score how well one text fits, or each of several; see :meth:`anytag.Look.match`."""
-        fits: Matches = self._recognizer.match(self._source, [texts] if isinstance(texts, str) else texts)
-        return fits.matches[0] if isinstance(texts, str) else fits.matches
+        several = [texts] if isinstance(texts, str) else texts
+        matches = cast(Matches, self._recognizer.match(self._source, several)).matches
+        return matches[0] if isinstance(texts, str) else matches
 
     def score(self, tag: str) -> Tag:
         """Score a tag, found or not; see :meth:`anytag.Look.score`."""
-        found: Tag = self._recognizer.score(self._source, tag)
-        return found
+        return cast(Tag, self._recognizer.score(self._source, tag))
 
     def locate(self, tag: str, *, resize: Literal["nearest", "bilinear"] | None = None) -> FloatArray:
         """Locate a tag; see :meth:`anytag.Look.locate`."""
-        heat: FloatArray = self._recognizer.locate(self._source, tag, resize=resize)
-        return heat
+        return cast(FloatArray, self._recognizer.locate(self._source, tag, resize=resize))
 
     @property
     def _source(self) -> NamedBytes:

@@ -165,11 +165,7 @@ class Metadata:
     def replace(self, picture: Path, packet: bytes, iptc: bytes, first_digest: bool = False) -> None:
         """Replace the packet and the block in one run; empty ones are deleted.
 
-        Args:
-            picture: The picture.
-            packet: The new packet.
-            iptc: The new block.
-            first_digest: Store the block's digest even if there was none.
+        ``first_digest`` stores the block's digest even if there was none.
 
         Raises:
             SidecarError: If exiftool cannot write the picture.
@@ -246,10 +242,7 @@ def _with_iptc(pictures: Sequence[str]) -> set[str]:
 def _run(picture: Path, *commands: Sequence[str], place: Path | None = None) -> bytes:
     """Run exiftool once and return its output, with :data:`_SEPARATOR` between the outputs of several commands.
 
-    Args:
-        picture: The picture, as messages name it.
-        commands: Options of each command.
-        place: The file to process, if not ``picture``.
+    ``picture`` is named in messages, and processed unless there is another ``place``.
     """
     # An absolute name, since one that begins with a dash would be an option.
     name, arguments = str((place or picture).absolute()), [exiftool()]

@@ -66,7 +66,7 @@ class PictureRecord:
 
 
 class TagView:
-    """Select the tags to write: which ones, how many of each kind, and their parents.
+    """Select the tags to write, and know their parents.
 
     Args:
         vocabulary: The model's, which knows the tags that each tag implies.

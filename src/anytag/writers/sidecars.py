@@ -16,10 +16,6 @@ class SidecarWriter(Protocol):
     """Renders the file beside a picture; the caller writes it."""
 
     @property
-    def name(self) -> str:
-        """The name that ``--write`` takes."""
-
-    @property
     def merges(self) -> bool:
         """Whether :meth:`render` itself separates anytag's part of a file from everything else.
 

@@ -48,18 +48,11 @@ _ADDED = ("caption", "character_set", "envelope", "block")
 
 @dataclass(frozen=True, slots=True)
 class Keyword:
-    """A tag as XMP stores it.
-
-    Attributes:
-        name: For ``dc:subject``.
-        path: From its most general parent to itself, for the hierarchical lists.
-        score: In [0, 1].
-        kind: Object, scene, attribute or action.
-    """
+    """A tag as XMP stores it; ``path`` leads from its most general parent to itself, for the hierarchical lists."""
 
     name: str
     path: tuple[str, ...]
-    score: float
+    score: float  # In [0, 1].
     kind: str
 
 
@@ -149,11 +142,8 @@ def update(
 def remove(data: bytes, path: str, people: Collection[str] = ()) -> bytes:
     """Remove everything that anytag wrote into a packet; return the same bytes if there is nothing.
 
-    Args:
-        data: The packet.
-        path: Named in messages.
-        people: Keywords of the IPTC block that anytag did not write. Copies of them are removed; copies of keywords
-            that the block no longer has stay.
+    ``people`` are keywords of the IPTC block that anytag did not write. Copies of them are removed; copies of keywords
+    that the block no longer has stay.
 
     Raises:
         XmpError: If the packet is not XMP.
@@ -169,9 +159,6 @@ class Ours:
 
     Attributes:
         tags: Names and scores.
-        model: The model's name.
-        version: First digits of a checksum of the model's files.
-        caption: The caption, if any.
         refused: Names of tags that people removed, case-folded.
         added: What anytag added to the picture's IPTC block.
     """
@@ -185,11 +172,7 @@ class Ours:
 
     @staticmethod
     def read(data: bytes, path: str) -> Ours:
-        """Read it from a packet; empty if there is nothing.
-
-        Raises:
-            XmpError: If the packet is not XMP.
-        """
+        """Read it from a packet; empty if there is nothing."""
         return Ours.of(parse_packet(data, path)) or Ours()
 
     @staticmethod

@@ -54,14 +54,7 @@ def as_single(text: str, element: Element) -> Change:
 
 
 def description(text: str, rdf: Element, properties: Sequence[str], spaces: str = "") -> Change:
-    """Return the change that appends a description.
-
-    Args:
-        text: The packet.
-        rdf: Its ``rdf:RDF`` element.
-        properties: The properties of the new description.
-        spaces: Namespace declarations besides those of the lists.
-    """
+    """Return the change that appends a description; ``spaces`` declares namespaces besides those of the lists."""
     r = rdf.prefix(RDF) or "rdf:"
     spaces += f'xmlns:dc="{DC}" xmlns:lr="{LIGHTROOM}" xmlns:digiKam="{DIGIKAM}"'
     block = f'\n  <{r}Description {r}about="" {spaces}>\n   ' + "\n   ".join(properties) + f"\n  </{r}Description>"
@@ -74,11 +67,7 @@ def description(text: str, rdf: Element, properties: Sequence[str], spaces: str 
 def without_properties(text: str, rdf: Element, names: Collection[str], made_by: str | None = None) -> list[Change]:
     """Return the changes that remove properties, and descriptions that held nothing else.
 
-    Args:
-        text: The packet.
-        rdf: Its ``rdf:RDF`` element.
-        names: The properties to remove.
-        made_by: Also remove empty descriptions that declare this namespace.
+    ``made_by`` also removes empty descriptions that declare this namespace.
     """
     changes: list[Change] = []
     for end, described in neighbors(rdf):

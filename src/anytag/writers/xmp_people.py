@@ -54,22 +54,8 @@ def edit(
 ) -> bytes:
     """Give a packet exactly these keywords of people, and anytag's except the refused ones.
 
-    A keyword of anytag's that a person gives, too, becomes theirs.
-
-    Args:
-        data: The packet.
-        path: Named in messages.
-        people: Keywords of people; their other keywords are removed.
-        refused: Names of anytag's tags to leave out.
-        keywords: Anytag's tags, best first.
-        caption: Anytag's caption, if any.
-        provenance: The model that made them.
-
-    Returns:
-        The new packet; the same bytes if only the time would change.
-
-    Raises:
-        XmpError: If the packet is not XMP.
+    A keyword of anytag's that a person gives, too, becomes theirs. See :func:`anytag.writers.xmp.update` for the other
+    arguments, and for what is returned and raised.
     """
     people = [storable(name) for name in people]
     if people_keywords(data, path) == tuple(people):

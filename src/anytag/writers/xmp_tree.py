@@ -116,11 +116,7 @@ def encoding_of(data: bytes) -> Encoding:
 
 
 def parse(text: str, path: str) -> Element:
-    """Parse a packet and return its root element.
-
-    Args:
-        text: The whole packet.
-        path: Named in messages.
+    """Parse a packet and return its root element; ``path`` is named in messages.
 
     Raises:
         XmpError: If it is not well-formed XML, has a document type, or holds no RDF.
