@@ -1,4 +1,4 @@
-"""Do reduced precisions change what is seen? The shipped model's weights, photographs, every way to run a model."""
+"""Compare scores and tag sets of all precisions and runtimes, with the shipped model's weights on photographs."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from anytag.datasets.webdataset import read_shard
 from anytag.inference.recognizer import Recognizer
 from anytag.model.directory import ModelDirectory, find_model, write_config
 
-#: Neither trained on; half of their pictures had a say in the thresholds, which are the same for all variants.
+#: Not used for training. Thresholds were fitted on half of the pictures, and are the same for all variants.
 SHARDS = ("coco20k/coco20k-000019.tar", "flickr8k/flickr8k-dev-000000.tar")
 
 
-#: No trained transformer of the families' kind is at hand, and lite's image encoder stays in floating point. So its
-#: features are also made wrong by noise, as much as 8 bits make those of RAM's encoder (mean difference by mean size).
+#: We have no trained transformer of these families, and lite's image encoder stays in floating point. So we also add as
+#: much noise to its features as int8 adds to RAM's (mean difference relative to mean size).
 NOISE = {f"float32, features off by {share:.1%}": share for share in (0.01, 0.035)}
 
 
 class _Noisy:
-    """A backend whose features are off by a share of their size."""
+    """A backend that adds noise to the features."""
 
     def __init__(self, backend: Any, share: float):
         self._backend, self._share, self._random = backend, share, np.random.default_rng(0)
@@ -34,7 +34,7 @@ class _Noisy:
         return getattr(self._backend, name)
 
     def encode(self, pixels: Any) -> Encoded:
-        """Features with noise of a normal distribution, whose mean size is 0.8 deviations."""
+        """Features with normal noise, whose mean absolute value is 0.8 standard deviations."""
         exact = self._backend.encode(pixels)
         noise = self._random.normal(size=exact.features.shape).astype(np.float32)
         off = self._share * np.abs(exact.features).mean() / np.sqrt(2 / np.pi)
@@ -42,7 +42,7 @@ class _Noisy:
 
 
 def make_lite(folder: Path) -> ModelDirectory:
-    """The shipped model with PyTorch weights, read back from its graphs, unless it is there already."""
+    """Make the shipped model with PyTorch weights from its graphs, unless it exists."""
     if (folder / "config.json").exists():
         return ModelDirectory(folder)
     from safetensors.torch import save_file
@@ -65,7 +65,7 @@ def make_lite(folder: Path) -> ModelDirectory:
     save_file({"text_embeddings": embeddings.contiguous()}, folder / "label_queries.safetensors")
     shipped.vocabulary.save(folder / "vocabulary.json")
     listed = ["vocabulary.json", "label_queries.safetensors", WEIGHTS_FILE]
-    for name in shipped.config.files:  # Among them what is weighed beside the decoder.
+    for name in shipped.config.files:  # Including the evidence.
         if name not in listed and not name.startswith("onnx/"):
             (folder / name).write_bytes(shipped.file(name).read_bytes())
             listed.append(name)
@@ -74,7 +74,7 @@ def make_lite(folder: Path) -> ModelDirectory:
 
 
 def make_lite_graphs(source: ModelDirectory, weights: str) -> ModelDirectory:
-    """Its graphs beside it, in ``float32``, ``int8`` or ``fixed-int8``."""
+    """Make its graphs in ``float32``, ``int8`` or ``fixed-int8``."""
     from anytag.export.model import export_model
 
     out = source.path.with_name(f"{source.path.name}-onnx-{weights}")
@@ -86,7 +86,7 @@ def make_lite_graphs(source: ModelDirectory, weights: str) -> ModelDirectory:
 
 
 def _fix_scales(graphs: ModelDirectory) -> None:
-    """The recognition decoder in 8 bits as an official model gets it; the image encoder, convolutions, stays."""
+    """Quantize the recognition decoder like an official model's; the convolutional image encoder stays in float."""
     from anytag.export.smaller import make_official_static
 
     backend, pixels = OnnxBackend(graphs, 1), photographs(graphs, CALIBRATION, seed=1)
@@ -103,14 +103,14 @@ def _fix_scales(graphs: ModelDirectory) -> None:
 
 
 def agreement(folder: Path, data: Path, variants: list[str], pictures: int, threads: int) -> dict[str, Any]:
-    """How far every variant's scores and tag sets are from those of PyTorch in float32.
+    """Compare every variant's scores and tag sets with those of PyTorch in float32.
 
     Args:
-        folder: Of :func:`make_lite`.
+        folder: The folder of :func:`make_lite`.
         data: The folder with the shards.
-        variants: Of ``_families.VARIANTS``.
-        pictures: Of each shard.
-        threads: Of the runtimes.
+        variants: Names in ``_families.VARIANTS``.
+        pictures: Number of pictures from each shard.
+        threads: Threads of the runtimes.
     """
     source = make_lite(folder)
     shown = [picture for shard in SHARDS for picture in _pictures_of(data / shard, pictures)]

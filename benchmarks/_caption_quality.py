@@ -1,4 +1,4 @@
-"""Figures of the captions: against human ones, guided and not, and whether a caption follows a tag it is given."""
+"""Caption metrics: against human captions, guided and unguided, and how often a requested tag is mentioned."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Tags = Sequence[VocabularyTag]
 
 
 class Writer:
-    """Writes captions from features that were computed before, as :meth:`Recognizer.caption` would."""
+    """Write captions from precomputed features, as :meth:`Recognizer.caption` would."""
 
     def __init__(self, recognizer: Recognizer):
         self.recognizer = recognizer
@@ -31,21 +31,21 @@ class Writer:
         self._ask = recognizer.questions.caption()
 
     def write(self, shard: ScoredShard, row: int, tags: Tags, given: bool = True, agree: bool = True) -> str:
-        """The caption of one picture that follows ``tags``; unless ``agree``, scores do not weigh its words."""
+        """Caption one picture, guided by ``tags``; unless ``agree``, scores do not weight its words."""
         features, captioner = shard.features[row : row + 1], self.recognizer.captioner
         limits = self.labels.thresholds
         margins = captioner.margins(shard.scores[row : row + 1], self.labels, limits)[0] if agree else None
         return captioner.caption(features, tags, given, self.options, margins).text
 
     def guided(self, shard: ScoredShard, row: int) -> str:
-        """The default: guided by the tags found, where the picture is familiar."""
+        """Caption with the default settings: guided by predicted tags if the picture is familiar."""
         rows = slice(row, row + 1)
         [answer] = self._ask(Encoded(shard.features[rows], shard.classes[rows]), [shard.samples[row].source])
         return answer.caption or ""
 
 
 def caption_figures(writer: Writer, shard: ScoredShard, free: Sequence[str], parser: CaptionParser) -> dict[str, Any]:
-    """Scores against the references; ``free`` are the captions without guidance."""
+    """Score captions against the references; ``free`` are the unguided captions."""
     count = len(shard.samples)
     guided = [_progress("guided captions", row, count) or writer.guided(shard, row) for row in range(count)]
     alone = [
@@ -67,7 +67,7 @@ def caption_figures(writer: Writer, shard: ScoredShard, free: Sequence[str], par
             )
         },
     }
-    # A caption that is told what the first reference names must not be judged against that reference.
+    # A caption guided by the first reference's tags must not be compared with that reference.
     rest = [captions[1:] for captions in shard.references]
     if all(rest):
         mapper, vocabulary = TagMapper(writer.recognizer.vocabulary), writer.recognizer.vocabulary
@@ -90,7 +90,7 @@ def caption_figures(writer: Writer, shard: ScoredShard, free: Sequence[str], par
 
 
 def free_captions(writer: Writer, shard: ScoredShard, rows: Iterable[int]) -> dict[int, str]:
-    """Captions without guidance."""
+    """Write unguided captions."""
     rows = list(rows)
     return {
         row: _progress(f"free captions, {shard.name}", place, len(rows)) or writer.write(shard, row, [])
@@ -116,15 +116,15 @@ def control_figures(
     most: int,
     seed: int,
 ) -> dict[str, Any]:
-    """Whether a caption names a true tag that it left out on its own, once it is asked to.
+    """How often a caption mentions a true tag on request that its unguided version left out.
 
     Args:
-        writer: Writes captions.
-        shards: Where pictures are drawn from.
-        known: By shard and row, captions without guidance that are there already.
-        parser: Turns captions into tags.
-        most: Number of pictures to draw.
-        seed: Of the draw, of pictures as of tags.
+        writer: Caption writer.
+        shards: Shards to sample pictures from.
+        known: Existing unguided captions by shard and row.
+        parser: Caption parser.
+        most: Number of pictures to sample.
+        seed: Seed for sampling pictures and tags.
     """
     random = np.random.default_rng(seed)
     places = [(shard, row) for shard in shards for row in range(len(shard.samples))]
@@ -139,7 +139,7 @@ def control_figures(
         ids |= {tag.id for tag in map(vocabulary.find, sample.labels) if tag is not None}
         free = known.get(shard.name, {}).get(row) or writer.write(shard, row, [])
         true = [vocabulary[id] for id in sorted(ids)]
-        # Two tags of one name (train, to train) count as said together: their names are all that the model is given.
+        # Two tags with the same name (train, to train) count together: the model gets only their names.
         said = {tag.name for tag in captioner.covered(free, true)}
         missing = [tag for tag in true if tag.name not in said]
         if missing:
@@ -180,7 +180,7 @@ def _rate(cases: Sequence[_Case]) -> dict[str, Any]:
 
 
 def _price(cases: Sequence[_Case]) -> dict[str, Any]:
-    """CIDEr-D of the same pictures before and after; the set is smaller, so it compares to no other figure."""
+    """CIDEr-D of these pictures before and after; not comparable to other figures, because the set is smaller."""
     if not cases:
         return {"pictures": 0}
     references = [case.shard.references[case.row] for case in cases]
@@ -206,7 +206,7 @@ def _progress(what: str, done: int, total: int) -> None:
 
 
 def print_captions(captions: dict[str, Any], control: dict[str, Any]) -> None:
-    """Tables of both."""
+    """Print the tables."""
     columns = ["bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider_d", "words"]
     for key, what in (
         ("scores", f"{captions['references']} references"),

@@ -1,4 +1,4 @@
-"""Pictures with what was seen in them, drawn side by side."""
+"""Draw pictures with their tags and captions side by side."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from anytag.recognition import TagKind
 
-#: Sizes in pixels; twice what is shown, so that fine screens have something to show.
+#: Sizes in pixels, doubled for high-resolution screens.
 _COLUMNS, _WIDTH, _HEIGHT, _GAP, _LINE = 4, 480, 320, 28, 32
 _PAPER, _INK = "#ffffff", "#1f2328"
 _CHIPS: dict[TagKind, str] = {"object": "#ddf4ff", "scene": "#dafbe1", "attribute": "#fff8c5", "action": "#fbefff"}
 
-#: What a chip says, and what kind of tag it is of.
+#: Text of a chip, and the kind of its tag.
 Chip = tuple[str, TagKind]
 
 _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 def card(picture: Image.Image, text: str, chips: Sequence[Chip], whole: bool = False) -> Image.Image:
-    """A picture over a text and chips.
+    """A card: a picture above a text and chips.
 
     Args:
         picture: Upright.
         text: Wrapped.
-        chips: In rows.
-        whole: Show all of it instead of filling the frame.
+        chips: Rows of chips.
+        whole: Show the whole picture instead of filling the frame.
     """
     font, small = ImageFont.load_default(25), ImageFont.load_default(21)
     lines, rows = _wrapped(text, font), list(_rows_of_chips(chips, small))
@@ -47,7 +47,7 @@ def card(picture: Image.Image, text: str, chips: Sequence[Chip], whole: bool = F
 
 
 def sheet(cards: Sequence[Image.Image]) -> Image.Image:
-    """Cards in rows."""
+    """Arrange cards in rows."""
     rows = [cards[start : start + _COLUMNS] for start in range(0, len(cards), _COLUMNS)]
     heights = [max(one.height for one in row) for row in rows]
     size = (_COLUMNS * _WIDTH + (_COLUMNS + 1) * _GAP, sum(heights) + (len(rows) + 1) * _GAP)
@@ -71,7 +71,7 @@ def _wrapped(text: str, font: _Font) -> list[str]:
 
 
 def _rows_of_chips(chips: Sequence[Chip], font: _Font) -> Iterator[list[tuple[int, int, Chip]]]:
-    """Left edge and width of every chip, a row after the other."""
+    """Left edge and width of every chip, row by row."""
     row: list[tuple[int, int, Chip]] = []
     left = 0
     for chip in chips:

@@ -1,4 +1,4 @@
-"""What the papers claim, as runs that differ in one thing: settings, arms, and which figure of which arm should win."""
+"""The papers' claims as runs that differ in one thing: settings, arms, and which arm should win in which metric."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from anytag.training.recipes.config import (
     VocabularyConfig,
 )
 
-#: Human labels of the validation pictures that mean average precision is taken over.
+#: Human-labeled categories of the validation pictures, for mean average precision.
 CATEGORIES = (
     "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat",
     "traffic light", "fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat", "dog", "horse",
@@ -30,17 +30,17 @@ class _Part(BaseModel):
 
 
 class Setting(_Part):
-    """One way of training; claims that share a setting share its runs.
+    """A way of training; claims with the same setting share its runs.
 
     Attributes:
-        name: Of the runs' folders.
-        loss: Changes to the common loss.
+        name: Name of the runs' folders.
+        loss: Changes to the common loss weights.
         queries: ``text``: a tag is asked for by its text alone (RAM); ``text_and_own``: by its text and a learned
             offset (the shipped model); ``learned``: by a learned vector (Tag2Text).
-        distillation: Teach the feature of the whole picture what the ImageNet classifier says.
-        hold_out: Hide some tags from training, for all their pictures.
-        manifest: Train on the engine's pictures, with the tags and captions of this manifest.
-        same_time: Take as many steps as the common budget of time allows, rather than the common number.
+        distillation: Distill the ImageNet classifier's predictions into the feature of the whole picture.
+        hold_out: Hide some tags from training, in all pictures.
+        manifest: Train on the data engine's pictures, with the tags and captions of this manifest.
+        same_time: Train for the common time instead of the common number of steps.
     """
 
     name: str
@@ -53,15 +53,15 @@ class Setting(_Part):
 
 
 class ClaimsConfig(_Part):
-    """What all runs have in common.
+    """Settings shared by all runs.
 
     Attributes:
         training: Data, model, schedule and loss; seed and number of steps are set for each run.
-        held_out: Tags that are hidden from training where a setting asks for it.
-        held_out_support: Validation pictures whose captions name such a tag, at least.
-        distillation: Weight of the distance from the teacher.
-        engine: Shards that the data engine works on and its settings are trained on.
-        calibration: Training shards that the engine's model gets its thresholds from; none of ``engine``.
+        held_out: Number of tags to hide from training in settings with ``hold_out``.
+        held_out_support: Minimum number of validation pictures whose captions mention such a tag.
+        distillation: Weight of the distillation loss.
+        engine: Shards that the data engine processes and its settings train on.
+        calibration: Training shards to fit the engine model's thresholds on; none of ``engine``.
         generated: The engine's model may add so many tags to a picture, the surest ones: after a few minutes of
             training its scores are not yet worth much. (RAM's engine went from 3 tags a picture to 10.)
         limit: Only so many of the engine's pictures (of its first shard), and of each validation shard: for a quick
@@ -81,7 +81,7 @@ class ClaimsConfig(_Part):
 
 
 def default_config(limit: int | None = None) -> ClaimsConfig:
-    """The settings that results in the documents are measured with.
+    """The settings behind the documented results.
 
     Half the size of the shipped model, and tags only that twenty pictures support: the papers' claims are about
     training, and most runs end before a rare tag has been seen twice.
@@ -93,7 +93,7 @@ def default_config(limit: int | None = None) -> ClaimsConfig:
             model=ModelConfig(
                 name="claims",
                 width=192,
-                # The classifier's opinion would blur what a setting has taught.
+                # The classifier would blur the differences between settings.
                 class_support=0,
                 recognition=RecognitionConfig(layers=2, heads=4, inner=384, dropout=0.0),
                 captioner=CaptionerConfig(layers=2, heads=4, inner=768, attention_dropout=0.0),
@@ -107,7 +107,7 @@ def default_config(limit: int | None = None) -> ClaimsConfig:
             objective=LiteConfig(texts=0.0, alignment=0.0, distillation=0.0),
             encoder_weight_decay=0.0,
             stages=(TrainingStage(name="all", epochs=1, learning_rate=1e-3, warmup=50, cached="maps"),),
-            # Of a few minutes more is learned in twice as many steps of half a batch.
+            # In a few minutes, twice as many steps with half the batch learn more.
             batch_size=32,
             text_batch_size=0,
             ema_decay=0.995,
@@ -141,8 +141,8 @@ class Arm(_Part):
     """A row of a claim's table.
 
     Attributes:
-        setting: The runs behind it.
-        figures: Figures of a run, by the table's columns.
+        setting: Setting of its runs.
+        figures: Metrics of a run by table column.
     """
 
     setting: str
@@ -150,7 +150,7 @@ class Arm(_Part):
 
 
 class Comparison(_Part):
-    """One arm should be better than another in a column."""
+    """A claim that one arm is better than another in a column."""
 
     column: str
     better: str
@@ -158,7 +158,7 @@ class Comparison(_Part):
 
 
 class Claim(_Part):
-    """A claim and what speaks for it."""
+    """A claim and the comparisons that test it."""
 
     title: str
     arms: dict[str, Arm]

@@ -1,4 +1,4 @@
-"""What the runs read: cached features and annotations, the engine's pictures, held-out tags."""
+"""Data of the runs: cached features and annotations, the data engine's pictures, held-out tags."""
 
 from __future__ import annotations
 
@@ -36,19 +36,18 @@ from anytag.training.recipes.config import LiteConfig
 
 Report = Callable[[str], None]
 
-#: Of captions, in word pieces.
+#: Maximum length of captions in word pieces.
 LIMIT = LiteConfig().caption_tokens
 
 
 @dataclass
 class ClaimsData:
-    """Everything that is the same for all runs. The image encoder is frozen in all of them.
+    """Data shared by all runs, whose image encoder is frozen.
 
     Args:
         config: The settings.
-        data: Folder that the recipe's patterns are relative to.
-        cache: Folder for features, and for all that the claims keep.
-        report: Receives progress.
+        data: Base folder of the recipe's patterns.
+        cache: Folder for features and all other cached data.
     """
 
     config: ClaimsConfig
@@ -68,14 +67,14 @@ class ClaimsData:
         given.tags = self.tags = SampleTags(self.start.vocabulary, parser)
         encoder = load_imagenet_lite(variant=self.start.config.image_encoder.name)
         encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        # Some settings align pictures with captions, whose embeddings are wanted then.
+        # Settings that align pictures with captions need the captions' embeddings.
         aligned = config.model_copy(update={"objective": config.objective.model_copy(update={"alignment": 1.0})})
         self.prepared = prepare(aligned, self.start, given, self.cache, encoder, self.report)
         self.start.vocabulary = self.prepared.vocabulary
 
     @property
     def vocabulary_file(self) -> Path:
-        """The runs' tags, for the data engine."""
+        """The runs' vocabulary, for the data engine."""
         path = self.cache / "claims" / "vocabulary.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         self.start.vocabulary.save(path)
@@ -94,7 +93,7 @@ class ClaimsData:
 
     @cached_property
     def engine_shards(self) -> list[CachedShard]:
-        """Those that the data engine works on, in the order of its manifests' parts."""
+        """The data engine's shards, in the order of its manifests' parts."""
         shards = {shard.name.partition("-")[2]: shard for shard in self.prepared.shards}
         files = expand_shards([self.data / pattern for pattern in self.config.engine])
         return self._with_tokens([shards[Path(file).stem] for file in files])
@@ -106,7 +105,7 @@ class ClaimsData:
 
     @cached_property
     def validation_captions(self) -> tuple[list[str], list[tuple[int, ...]], Tensor]:
-        """Captions of all validation pictures: text, ids of the tags that they name, embedding."""
+        """Captions of all validation pictures: text, tag ids, embedding."""
         captions = [c for s in self.prepared.held_out for record in s.records for c in record["captions"]]
         tags = [self.tags.ids.of_caption(caption) or () for caption in captions]
         return captions, tags, self._embedded(captions, "validation-embeddings.npy")
@@ -125,7 +124,7 @@ class ClaimsData:
 
     @cached_property
     def truth(self) -> NDArray[np.bool_]:
-        """``[N, T]`` for all validation pictures: tags that their captions name, and what these imply."""
+        """``[N, T]``: tags in the captions of all validation pictures, and their implications."""
         samples = [sample for shard in self.prepared.held_out for sample in shard.samples()]
         truth = np.zeros((len(samples), len(self.prepared.vocabulary)), np.bool_)
         for row, sample in zip(truth, samples, strict=True):
@@ -133,7 +132,7 @@ class ClaimsData:
         return truth
 
     def held_out(self, seed: int) -> NDArray[np.int64]:
-        """The hidden tags of a seed. The categories of mean average precision are not among them."""
+        """The hidden tags of a seed, which never include the categories of mean average precision."""
         found = [self.prepared.vocabulary.find(name) for name in self.config.categories]
         kept = {tag.id for tag in found if tag is not None}
         support = self.truth.sum(0)
@@ -141,15 +140,15 @@ class ClaimsData:
 
     @cached_property
     def classes(self) -> list[int | None]:
-        """The tag of each ImageNet class."""
+        """Tag id of each ImageNet class."""
         return imagenet_tag_ids(self.prepared.vocabulary)
 
     @cached_property
     def teacher(self) -> Tensor:
-        """``[pictures, D]``: what the ImageNet classifier says of every training picture, in the tags' text space.
+        """``[pictures, D]``: the ImageNet classifier's predictions for every training picture, in the tags' text space.
 
         The mean of its classes' text embeddings, weighted by their probabilities, at length 1 (ConSE, Norouzi et al.,
-        2014). That is what CLIP's picture embedding is to RAM: the picture, in the space that queries come from.
+        2014). It plays the role of CLIP's picture embedding in RAM: the picture in the space of the queries.
         """
         known = torch.tensor([place for place, tag in enumerate(self.classes) if tag is not None])
         tags = torch.tensor([tag for tag in self.classes if tag is not None])
@@ -171,16 +170,16 @@ class ClaimsData:
 def manifest_pairs(
     manifest: Manifest, shards: Sequence[CachedShard], prepared: LiteData, limit: int = LIMIT
 ) -> TrainingPairs:
-    """The pictures of a manifest with their cached features.
+    """Load the pictures of a manifest with their cached features.
 
-    Captions keep the tags that they name, except those that were removed from the picture. They have no embeddings: the
-    engine's settings learn no alignment.
+    Captions keep their tags, except those removed from the picture. They have no embeddings, because the
+    engine's settings do not train alignment.
 
     Args:
-        manifest: With a part a shard; its vocabulary must be the run's.
-        shards: Cached features.
+        manifest: A manifest with one part per shard and the run's vocabulary.
+        shards: Shards of cached features.
         prepared: Tokenizer and vocabulary.
-        limit: Captions are cut there, in word pieces.
+        limit: Maximum length of captions in word pieces.
 
     Raises:
         DataError: If manifest and cache do not describe the same pictures.

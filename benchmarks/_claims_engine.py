@@ -1,4 +1,4 @@
-"""The engine's three manifests: parsed, with what a model generated, and cleaned by the same model."""
+"""The data engine's three manifests: parsed, with generated captions and tags, and cleaned by the same model."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from anytag.evaluation.labeled_scores import score_pictures
 from anytag.nn.model import RecognitionModel
 from anytag.training.families.model_files import write_model
 
-#: Of captions, as in the runs.
+#: Maximum length of captions, as in the runs.
 PARSER: Literal["auto"] = "auto"
 
 
 def engine_source(data: Path, config: ClaimsConfig) -> SampleSource:
-    """The pictures that the engine works on."""
+    """The data engine's pictures."""
     source = open_shards([data / pattern for pattern in config.engine])
     if config.limit is None:
         return source
@@ -34,13 +34,13 @@ def engine_source(data: Path, config: ClaimsConfig) -> SampleSource:
 
 
 def parse(data: ClaimsData, work: Path) -> StepReport:
-    """Captions to tags of the runs' vocabulary: ``parsed``."""
+    """Parse captions into tags of the runs' vocabulary: ``parsed``."""
     source = engine_source(data.data, data.config)
     return Engine(work).parse(source, data.vocabulary_file, PARSER)
 
 
 def generate_and_clean(data: ClaimsData, model: RecognitionModel, work: Path) -> list[StepReport]:
-    """``generated`` and ``cleaned``, by a model that was trained on ``parsed``. What is done is not done again."""
+    """Make ``generated`` and ``cleaned`` with a model trained on ``parsed``; finished parts are kept."""
     folder = work / "model"
     if not (folder / "config.json").exists():
         write_model(work / "raw", model, data.start, "The model of the claims' data engine.\n")

@@ -1,4 +1,4 @@
-"""What is measured of a trained model: tags, captions, hidden tags, retrieval; on cached features of validation."""
+"""Metrics of a trained model on cached validation features: tags, captions, hidden tags, retrieval."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from anytag.nn.recognition_decoder import RecognitionDecoder
 from anytag.training.engine.autocast import autocast
 from anytag.training.lite.captions import caption_pictures
 
-#: Most tags that guide a caption; as many as in training.
+#: Maximum number of tags that guide a caption, as in training.
 _MOST_GUIDES = 14
 
 
 @dataclass(frozen=True)
 class _Shard:
-    """A validation shard as it is judged: its rows among all validation pictures, tokens, human labels."""
+    """A validation shard: its rows among all validation pictures, tokens, human labels."""
 
     rows: NDArray[np.int64]
     tokens: Tensor
@@ -46,8 +46,8 @@ class _Shard:
 class Judge:
     """Measures models.
 
-    Thresholds are fitted on the pictures of even place; F1 and captions are taken on the others. Average precision and
-    retrieval, which need none, are taken on all.
+    Thresholds are fitted on pictures with even indices; F1 and captions are measured on the others. Average precision
+    and retrieval, which need no thresholds, are measured on all.
 
     Args:
         data: The validation pictures.
@@ -59,7 +59,7 @@ class Judge:
 
     @torch.inference_mode()
     def __call__(self, model: RecognitionModel, setting: Setting, seed: int, retrieval: bool) -> dict[str, float]:
-        """All figures that a setting has."""
+        """Compute all metrics of a setting."""
         model.eval()
         figures: dict[str, float] = {}
         with autocast("cpu"):
@@ -86,7 +86,7 @@ class Judge:
         return figures
 
     def _read(self, model: RecognitionModel) -> None:
-        """The validation pictures' tokens; all runs have the same encoder."""
+        """Tokens of the validation pictures; all runs have the same encoder."""
         if self._shards:
             return
         first, caption = 0, 0
@@ -123,7 +123,7 @@ class Judge:
         threshold: float,
         shard: _Shard,
     ) -> dict[str, float]:
-        """Captions guided by the tags found, by none, and by the tags of the first human caption."""
+        """Write captions guided by predicted tags, by none, and by the tags of the first human caption."""
         prepared, judged = self.data.prepared, range(1, len(features), 2)
         texts, tags, _ = self.data.validation_captions
         references = [[texts[i] for i in shard.captions[row]] for row in judged]
@@ -182,10 +182,10 @@ class Judge:
 
 
 def score_queries(decoder: RecognitionDecoder, features: Tensor, queries: Tensor, pictures: int) -> NDArray[np.float32]:
-    """Probabilities ``[B, T]``, so many pictures at a time.
+    """Predict probabilities ``[B, T]``, in batches.
 
-    The last layer runs in single precision whatever the others do: logits in bfloat16 have 256 values from 2 to 4, and
-    of five thousand captions hundreds would score alike.
+    The last layer always runs in single precision: in bfloat16, logits have only 256 values between 2 and 4, so
+    hundreds of five thousand captions would have the same score.
     """
     parts = []
     for part in features.split(pictures):
@@ -196,6 +196,6 @@ def score_queries(decoder: RecognitionDecoder, features: Tensor, queries: Tensor
 
 
 def split_f1(scores: NDArray[np.float32], truth: NDArray[np.bool_]) -> tuple[float, float]:
-    """The best common threshold on rows of even place, and micro-F1 at it on the others."""
+    """Fit the best common threshold on rows with even indices, and compute micro-F1 on the others."""
     threshold, _ = best_common_threshold(scores[::2], truth[::2])
     return threshold, RankedScores(scores[1::2], truth[1::2]).counts(threshold).micro[2]

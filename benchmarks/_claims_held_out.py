@@ -1,4 +1,4 @@
-"""Tags that training never sees: which they are, how they are kept out, how well they are recognized."""
+"""Tags hidden from training: choosing them, hiding them, and measuring how well they are recognized."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from anytag.training.lite.batches import LiteBatch
 def draw_held_out(
     support: NDArray[np.int64], count: int, at_least: int, seed: int, kept: Collection[int] = ()
 ) -> NDArray[np.int64]:
-    """Tags to hide from training.
+    """Choose tags to hide from training.
 
     Args:
-        support: ``[T]``, validation pictures of every tag.
+        support: ``[T]``, number of validation pictures of every tag.
         count: How many tags.
-        at_least: Validation pictures that such a tag needs, for its average precision to mean something.
-        seed: Of the draw.
-        kept: Tags that stay.
+        at_least: Minimum number of validation pictures of a hidden tag.
+        seed: Random seed.
+        kept: Tags that are never hidden.
 
     Returns:
         Ids, ascending.
@@ -39,7 +39,7 @@ def draw_held_out(
 
 
 def without(batch: LiteBatch, hidden: NDArray[np.int64]) -> LiteBatch:
-    """A batch that asks for none of the hidden tags: they are neither right nor wrong answers."""
+    """Remove hidden tags from a batch, so that they are neither positives nor negatives."""
     assert batch.tag_ids is not None
     assert batch.tags is not None
     columns = torch.from_numpy(~np.isin(batch.tag_ids.numpy(), hidden))
@@ -48,12 +48,12 @@ def without(batch: LiteBatch, hidden: NDArray[np.int64]) -> LiteBatch:
 
 @dataclass(frozen=True)
 class UnseenFigures:
-    """Means over tags.
+    """Means over hidden tags.
 
     Attributes:
         ap: Average precision.
-        chance: What scores by chance would give: how often the tags are true.
-        tags: How many they are.
+        chance: Average precision of random scores: the frequency of the tags.
+        tags: Number of tags.
     """
 
     ap: float
@@ -62,12 +62,12 @@ class UnseenFigures:
 
 
 def mean_precision(scores: NDArray[np.float32], truth: NDArray[np.bool_], tags: NDArray[np.int64]) -> UnseenFigures:
-    """Mean average precision of some tags.
+    """Compute mean average precision of some tags.
 
     Args:
         scores: ``[N, T]``.
         truth: ``[N, T]``.
-        tags: Columns; those without a positive are left out.
+        tags: Columns to use; those without positives are skipped.
     """
     chosen = tags[truth[:, tags].any(0)] if len(tags) else tags
     if not len(chosen):

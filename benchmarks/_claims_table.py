@@ -1,4 +1,4 @@
-"""Results of the claims as Markdown: a table a claim, and in words what its figures say."""
+"""Results of the claims as Markdown: one table per claim, and its verdict in words."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any
 from _claims_config import CLAIMS, Claim, Comparison, default_config
 
 Entry = dict[str, Any]
-_SEEDS = 3  # Fewer decide nothing.
+_SEEDS = 3  # Fewer are not enough for a verdict.
 
 
 def render(record: dict[str, Any], steps: int | None = None) -> str:
-    """All claims that have results.
+    """Render all claims with results.
 
     Args:
         record: The JSON of the results.
-        steps: The budget whose results are shown; ``None``: for each claim the one that the most arms have results
-            at, of several such the one with the most seeds (three are enough), of these the largest.
+        steps: Show the results of this budget. ``None``: for each claim the budget with results for the most
+            arms, then the one with the most seeds (three are enough), then the largest.
     """
     parts = []
     for name, claim in CLAIMS.items():
@@ -32,13 +32,13 @@ def render(record: dict[str, Any], steps: int | None = None) -> str:
 
 
 def _fullest(entries: Sequence[Entry]) -> int | None:
-    """The budget that :func:`render` shows; ``None`` if there are no results."""
+    """The default budget of :func:`render`; ``None`` if there are no results."""
     seeds: dict[int, Counter[str]] = {}
     for entry in entries:
         seeds.setdefault(entry["steps"], Counter())[entry["arm"]] += 1
 
     def fullness(steps: int) -> tuple[int, int, int]:
-        # Three seeds decide; a fourth should not hide a larger budget.
+        # Three seeds are enough; a fourth should not take precedence over a larger budget.
         return len(seeds[steps]), sum(min(n, _SEEDS) for n in seeds[steps].values()), steps
 
     return max(seeds, key=fullness, default=None)
@@ -63,7 +63,7 @@ def _claim(claim: Claim, entries: Sequence[Entry], batch: int) -> str:
 
 
 def spread(values: Sequence[float | None]) -> str:
-    """``mean ± standard deviation``; a single value alone; nothing for none."""
+    """Format ``mean ± standard deviation``, a single value without deviation, or an empty string for no values."""
     known = [value for value in values if value is not None]
     if not known:
         return ""
@@ -72,7 +72,7 @@ def spread(values: Sequence[float | None]) -> str:
 
 
 def differences(comparison: Comparison, entries: Sequence[Entry]) -> list[float]:
-    """By how much the arm that should be better is, for each seed that both have."""
+    """Differences in favor of the arm that should be better, for each seed that both have."""
     values: dict[str, dict[int, float]] = {comparison.better: {}, comparison.worse: {}}
     for entry in entries:
         value = entry["figures"].get(comparison.column)
@@ -83,10 +83,10 @@ def differences(comparison: Comparison, entries: Sequence[Entry]) -> list[float]
 
 
 def verdict(comparison: Comparison, entries: Sequence[Entry]) -> str:
-    """What the seeds say of a comparison, in a sentence; empty if there is nothing to compare.
+    """Return the verdict of a comparison in a sentence; empty if there is nothing to compare.
 
-    Seeds are compared in pairs: they share the first weights and the pictures' order. A claim holds here if all of at
-    least three seeds agree and the mean difference is larger than twice its standard error.
+    Seeds are compared in pairs with the same initial weights and order of pictures. A claim holds if all of at
+    least three seeds agree and the mean difference exceeds twice its standard error.
     """
     found = differences(comparison, entries)
     if not found:
@@ -104,7 +104,7 @@ def verdict(comparison: Comparison, entries: Sequence[Entry]) -> str:
 
 
 def missing(record: dict[str, Any], claim: str, steps: int, seeds: Sequence[int]) -> Iterator[tuple[str, int]]:
-    """Arms and seeds of a claim that have no result yet, seed by seed."""
+    """Arms and seeds of a claim without results, seed by seed."""
     done = {(e["arm"], e["seed"]) for e in record["results"] if e["claim"] == claim and e["steps"] == steps}
     for seed in seeds:
         for arm in CLAIMS[claim].arms:

@@ -1,4 +1,4 @@
-"""The frozen encoder's tokens of every cached view, so that no run computes them again."""
+"""Cache the frozen encoder's tokens of every cached view."""
 
 from __future__ import annotations
 
@@ -22,16 +22,15 @@ def with_tokens(
     folder: Path,
     report: Callable[[str], None] = print,
 ) -> list[CachedShard]:
-    """The shards with the grid of the encoder's last layer, ``[N, 9, 9, C]`` float16, in place of their maps.
+    """Replace the shards' maps by the grid of the encoder's last layer, ``[N, 9, 9, C]`` float16.
 
-    What training mirrors is then the grid of tokens, not the map below: the encoder's strided layers make of the two
-    nearly the same.
+    Training then mirrors the grid of tokens instead of the map below; the results are nearly the same.
 
     Args:
         shards: Cached shards.
-        encoder: The one that every run starts from and keeps frozen.
-        folder: Where the tokens are kept, each view whole or not at all; what is there is taken.
-        report: Receives a line for each shard that was computed.
+        encoder: The frozen encoder of all runs.
+        folder: Folder of the tokens, written atomically per view; existing ones are reused.
+        report: Receives a line for each computed shard.
     """
     folder.mkdir(parents=True, exist_ok=True)
     changed = []
@@ -49,7 +48,7 @@ def with_tokens(
 
 @torch.inference_mode()
 def to_tokens(encoder: EfficientNetLite, maps: np.ndarray) -> Tensor:
-    """Cached maps ``[N, H, W, C]`` through the encoder's upper stages: tokens ``[N, T, C']`` in bfloat16."""
+    """Run cached maps ``[N, H, W, C]`` through the encoder's upper stages: tokens ``[N, T, C']`` in bfloat16."""
     parts = []
     for start in range(0, len(maps), 8):
         with autocast("cpu"):

@@ -1,4 +1,4 @@
-"""One run: a setting, a seed, a number of steps. And how long a step takes."""
+"""Train one run (a setting, a seed, a number of steps), and measure the time of a step."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def run_config(base: TrainingConfig, setting: Setting, seed: int, steps: int, st
 
 
 def build_model(data: ClaimsData, setting: Setting, seed: int) -> RecognitionModel:
-    """A fresh model; what settings have in common starts from the same weights."""
+    """Make a new model; parts shared by settings start from the same weights."""
     config = data.start.config
     torch.manual_seed(seed)
     model = RecognitionModel(config, len(data.prepared.vocabulary))
@@ -66,14 +66,14 @@ def distillation_loss(features: Tensor, head: nn.Module, teacher: Tensor) -> Ten
 
     Args:
         features: ``[B, width]``.
-        head: Brings them to the teacher's width.
-        teacher: Unit vectors ``[B, D]``; they are brought to entries of about one, as label queries bring theirs.
+        head: Projection to the teacher's width.
+        teacher: Unit vectors ``[B, D]``, rescaled to entries of about one, as for label queries.
     """
     return F.l1_loss(head(features).float(), teacher * teacher.shape[1] ** 0.5)
 
 
 def make_step(data: ClaimsData, setting: Setting, config: TrainingConfig, batcher: LiteBatches) -> StepFunction:
-    """The step of a run: cached tokens of the frozen encoder, through the objective."""
+    """The step of a run: the objective on cached tokens of the frozen encoder."""
     prepared = data.prepared
     assert isinstance(config.objective, LiteConfig)
     objective = LiteObjective(config.objective, prepared.prompts)
@@ -98,14 +98,14 @@ def make_step(data: ClaimsData, setting: Setting, config: TrainingConfig, batche
 
 
 def make_batcher(data: ClaimsData, setting: Setting, config: TrainingConfig, manifests: Path) -> LiteBatches:
-    """Batches of a run. Of the same seed, all settings on the same pictures see the same ones."""
+    """Batches of a run; with the same seed and pictures, they are the same for all settings."""
     prepared = data.prepared
     return LiteBatches(data.pairs(setting, manifests), prepared.texts, len(prepared.vocabulary), config)
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What a run leaves: the averaged model, processor seconds of this sitting, true tags a training picture."""
+    """Result of a run: the averaged model, processor seconds since its last start, true tags per training picture."""
 
     model: RecognitionModel
     seconds: float
@@ -113,7 +113,7 @@ class Trained:
 
 
 def train(data: ClaimsData, setting: Setting, seed: int, steps: int, folder: Path, manifests: Path) -> Trained:
-    """Train, or go on where an earlier sitting was stopped."""
+    """Train, or continue a stopped run."""
     base = data.config.training.model_copy(update={"seed": seed})
     settled = base.model_copy(update={"objective": base.objective.model_copy(update=setting.loss)})
     batcher = make_batcher(data, setting, settled, manifests)
@@ -133,10 +133,10 @@ def train(data: ClaimsData, setting: Setting, seed: int, steps: int, folder: Pat
 
 
 def measure_steps(data: ClaimsData, rounds: int = 6) -> dict[str, float]:
-    """Seconds of a training step with and without captioning, if all cores had nothing else to do.
+    """Seconds of a training step with and without captioning on idle cores.
 
-    Measured as processor time of one thread, divided by the number of cores, so that it does not depend on what else
-    the machine does; both kinds of steps take turns.
+    Measured as processor time of one thread divided by the number of cores, so that other programs do not matter;
+    both kinds of steps take turns.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""What the benchmarks share: the machine's description, where data and results are, tables on stdout."""
+"""Shared parts of the benchmarks: description of the machine, paths of data and results, tables on stdout."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from anytag.foundations.atomic_files import write_text
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).resolve().parent / "results"
 
-#: Names the folder of validation shards, for all benchmarks that need pictures with captions.
+#: Environment variable with the folder of validation shards, for benchmarks that need captioned pictures.
 DATA_VARIABLE = "ANYTAG_DATA"
 
 
 def cpu_model() -> str:
-    """The processor's name, as well as the system knows it."""
+    """Name of the processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -32,7 +32,7 @@ def cpu_model() -> str:
 
 
 def memory_megabytes() -> int | None:
-    """Main memory, or ``None`` where the system does not tell."""
+    """Main memory; ``None`` if unknown."""
     try:
         return round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e6)
     except (AttributeError, OSError, ValueError):
@@ -48,7 +48,7 @@ def installed_version(package: str) -> str | None:
 
 
 def machine() -> dict[str, Any]:
-    """Where and when a result was measured; a load far above 0 says that the machine was not quiet."""
+    """Where and when a result was measured; a load far above 0 means that the machine was busy."""
     affinity = getattr(os, "sched_getaffinity", None)
     return {
         "cpu": cpu_model(),
@@ -63,7 +63,7 @@ def machine() -> dict[str, Any]:
 
 
 def add_data_argument(arguments: argparse.ArgumentParser, required: bool = True) -> None:
-    """``--data``: the folder with the shards; a command that seldom needs it asks for it itself."""
+    """Add ``--data``, the folder with the shards."""
     default = os.environ.get(DATA_VARIABLE)
     arguments.add_argument(
         "--data",
@@ -76,34 +76,34 @@ def add_data_argument(arguments: argparse.ArgumentParser, required: bool = True)
 
 def add_model_arguments(arguments: argparse.ArgumentParser, result: str) -> None:
     """``--model`` and ``--out``."""
-    arguments.add_argument("--model", type=Path, help="model directory (default: the model that ships)")
-    arguments.add_argument("--out", type=Path, default=RESULTS / result, help="where the result goes as JSON")
+    arguments.add_argument("--model", type=Path, help="model directory (default: the shipped model)")
+    arguments.add_argument("--out", type=Path, default=RESULTS / result, help="write the result here, as JSON")
 
 
 def parse_timing(description: str, rounds: int, result: str) -> argparse.Namespace:
-    """``--rounds``, ``--tiny`` and ``--out`` of a command that times networks of random weights."""
+    """Add ``--rounds``, ``--tiny`` and ``--out`` for a benchmark of networks with random weights."""
     arguments = argparse.ArgumentParser(description=description.partition("\n")[0])
     arguments.add_argument("--rounds", type=int, default=rounds)
-    arguments.add_argument("--tiny", action="store_true", help="tries the command in seconds; its figures mean nothing")
+    arguments.add_argument("--tiny", action="store_true", help="try the command in seconds; the figures mean nothing")
     arguments.add_argument("--out", type=Path, default=RESULTS / result)
     return arguments.parse_args()
 
 
 def write_targets(path: Path, targets: Sequence[dict[str, Any]], record: dict[str, Any]) -> None:
-    """Print the figures that have a target, and write the result with them."""
+    """Print the figures with targets, and write the result."""
     print_targets(targets)
     write_result(path, record | {"targets": targets})
 
 
 def write_result(path: Path, record: dict[str, Any]) -> None:
-    """Write a result whole or not at all, and say where."""
+    """Write a result atomically, and print its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps(rounded(record), indent=1, allow_nan=False) + "\n")
     print(f"\nwritten to {path}")
 
 
 def rounded(value: Any, digits: int = 4) -> Any:
-    """JSON values with short numbers; what is not a number becomes null."""
+    """JSON values with short numbers; NaN and infinity become null."""
     if isinstance(value, dict):
         return {key: rounded(item, digits) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -116,7 +116,7 @@ def rounded(value: Any, digits: int = 4) -> Any:
 
 
 def table(title: str, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Print a table: text to the left, numbers to the right."""
+    """Print a table with text aligned left and numbers right."""
     cells = [[_cell(value) for value in row] for row in rows]
     widths = [max(len(line[column]) for line in [list(header), *cells]) for column in range(len(header))]
     print(f"\n{title}")
@@ -130,7 +130,7 @@ def table(title: str, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> N
 
 
 def _cell(value: Any) -> str:
-    """A number with three digits; nothing for what was not measured or is not defined."""
+    """Format a number with three digits; empty if it was not measured or is undefined."""
     if value is None or value != value:
         return ""
     if isinstance(value, float):
@@ -139,7 +139,7 @@ def _cell(value: Any) -> str:
 
 
 def target(name: str, value: float | None, limit: float, at_least: bool, unit: str = "") -> dict[str, Any]:
-    """A figure against its target; ``ratio`` is value over limit."""
+    """A figure and its target; ``ratio`` is value over limit."""
     reached = None if value is None else (value >= limit if at_least else value <= limit)
     return {
         "name": name,
@@ -153,7 +153,7 @@ def target(name: str, value: float | None, limit: float, at_least: bool, unit: s
 
 
 def print_targets(targets: Sequence[dict[str, Any]]) -> None:
-    """All figures that have a target, with whether they reach it."""
+    """All figures with targets, and whether they reach them."""
     rows = [
         [
             t["name"],

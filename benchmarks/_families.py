@@ -1,4 +1,4 @@
-"""What the benchmark of the official families needs: models of random weights, turns, memory, peaks."""
+"""Parts of the benchmark of the official families: models with random weights, turns, memory, peaks."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from anytag.nn.weights import WEIGHTS_FILE, empty_model, write_weights
 
 TAGS = {"tag2text": 3429, "ram": 4585, "ram_plus": 4585}
 
-#: Ways to run a model; the reference comes on top.
+#: Ways to run a model, in addition to the reference.
 VARIANTS = (
     "torch float32",
     "torch bfloat16",
@@ -40,14 +40,14 @@ VARIANTS = (
     "openvino bfloat16 fixed int8",
 )
 
-#: What a variant's name ends with, and the graphs that it runs. In ``fixed int8`` activations have scales that were
-#: measured on photographs, in ``int8`` they get them as they come.
+#: Suffixes of variants and their graphs. Activation scales are measured on photographs for ``fixed int8``, and dynamic
+#: for ``int8``.
 _GRAPHS_OF = (("fixed int8", "fixed-int8"), ("int8", "int8"), ("", "float32"))
 
-#: Photographs on which those are measured, from other seeds than the pictures that are timed.
+#: Number of photographs for measuring these scales, with other seeds than the timed pictures.
 CALIBRATION = 8
 
-#: What the benchmark runs of each family.
+#: Parts of each family that the benchmark runs.
 _TAGGING = ("image_encoder", "recognition_decoder")
 GRAPHS = {
     "tag2text": (*_TAGGING, "interaction_encoder", "text_decoder"),
@@ -57,7 +57,7 @@ GRAPHS = {
 
 
 def family_config(family: str, tiny: bool) -> tuple[ModelConfig, int]:
-    """The official sizes, or very small ones to try the benchmark on; and the number of tags."""
+    """Return the official sizes, or very small ones for a trial, and the number of tags."""
     config = getattr(families, family)()
     if not tiny:
         return config, TAGS[family]
@@ -74,9 +74,9 @@ def family_config(family: str, tiny: bool) -> tuple[ModelConfig, int]:
 
 
 def make_directory(family: str, folder: Path, tiny: bool = False) -> ModelDirectory:
-    """A model directory of random weights, unless it is there already.
+    """Make a model directory with random weights, unless it exists.
 
-    Weights are drawn as wide as keeps activations near one: in a network of very small weights nothing disagrees. Tiny
+    Weights are scaled to keep activations near one: with very small weights, no outputs would differ. Tiny
     models lie beside ``folder``, so that none is taken for a full one.
     """
     folder = folder.with_name(f"{folder.name}-tiny") if tiny else folder
@@ -90,11 +90,11 @@ def make_directory(family: str, folder: Path, tiny: bool = False) -> ModelDirect
         if len(shape) > 1:
             drawn = torch.randn(shape, generator=generator)
             if name == "label_queries.embeddings":
-                if drawn.dim() == 3:  # Descriptions of one tag are alike: cosines of 0.8.
+                if drawn.dim() == 3:  # Descriptions of one tag are similar: cosines of 0.8.
                     drawn = 2 * torch.randn(shape[0], 1, shape[2], generator=generator) + drawn
                 drawn = torch.nn.functional.normalize(drawn, dim=-1)
             elif name == "label_queries.projection.weight":
-                pass  # What it projects are unit vectors.
+                pass  # Its inputs are unit vectors.
             elif "words" not in name and "label_queries" not in name and "position" not in name:
                 drawn *= (drawn[0].numel()) ** -0.5
             weights[name] = drawn
@@ -110,7 +110,7 @@ def make_directory(family: str, folder: Path, tiny: bool = False) -> ModelDirect
 
 
 def make_graphs(source: ModelDirectory, weights: str, report: Callable[[str], None] = print) -> ModelDirectory:
-    """The model exported to ONNX beside ``source``, unless it is there already."""
+    """Export the model to ONNX beside ``source``, unless it exists."""
     from anytag.export.official import export_official
 
     out = source.path.with_name(f"{source.path.name}-onnx-{weights}")
@@ -124,27 +124,27 @@ def make_graphs(source: ModelDirectory, weights: str, report: Callable[[str], No
 
 
 def photographs(source: ModelDirectory, count: int, seed: int) -> Any:
-    """Pixels ``[count, R, R, 3]`` of parts of the examples, as the model takes them."""
+    """Pixels ``[count, R, R, 3]`` of crops of the examples, as inputs of the model."""
     with tempfile.TemporaryDirectory() as folder:
         paths = make_folder(Path(folder), count, seed=seed)
         return np.concatenate([b.pixels for b in source.config.image_encoder.preprocessing.batches(paths, count)])
 
 
 def graphs_of_variant(variant: str) -> str:
-    """Which graphs a variant runs."""
+    """Graphs of a variant."""
     return next(graphs for end, graphs in _GRAPHS_OF if variant.endswith(end))
 
 
 def open_backend(
     source: ModelDirectory, variant: str, threads: int, graphs_of: Callable[[ModelDirectory, str], ModelDirectory]
 ) -> Any:
-    """The backend of a variant.
+    """Open the backend of a variant.
 
     Args:
         source: Model directory with PyTorch weights.
         variant: One of :data:`VARIANTS`.
         threads: Of the runtime.
-        graphs_of: Finds or makes the graphs of ``source``: ``float32``, ``int8`` or ``fixed-int8``.
+        graphs_of: Returns the graphs of ``source``: ``float32``, ``int8`` or ``fixed-int8``.
     """
     runtime = variant.split()[0]
     precision = "bfloat16" if "bfloat16" in variant else "float32"
@@ -160,24 +160,24 @@ def open_backend(
     return OpenVinoBackend(graphs, threads, precision=precision)
 
 
-#: What is timed, one after the other; each gets what the one before gave.
+#: Timed stages; each gets the output of the one before.
 Stages = dict[str, Callable[[Any], Any]]
 
 
 @dataclass(frozen=True)
 class Turn:
-    """One run of one variant: seconds of its stages, and what came out."""
+    """One run of one variant: seconds of its stages, and its result."""
 
     seconds: dict[str, float]
     result: Any
 
 
-#: What seconds are read from. Where other programs keep the machine busy, the processor's own time leaves them out.
+#: Clocks. Processor time is not affected by other programs on a busy machine.
 CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
 
 
 def timed(stages: Stages, clock: str = "wall") -> Turn:
-    """Run stages one after the other; each gets what the one before gave."""
+    """Run stages; each gets the output of the one before."""
     seconds, value, now = {}, None, CLOCKS[clock]
     for name, work in stages.items():
         start = now()
@@ -187,7 +187,7 @@ def timed(stages: Stages, clock: str = "wall") -> Turn:
 
 
 def in_turns(variants: dict[str, Stages], runs: int, clock: str = "wall") -> dict[str, Turn]:
-    """Median seconds of every variant's stages and of their sum; variants take turns, after one warm-up each."""
+    """Median seconds of every variant's stages and of their sum; variants take turns, after one warm-up round."""
     results = {name: timed(stages).result for name, stages in variants.items()}
     seen: dict[str, list[dict[str, float]]] = {name: [] for name in variants}
     for _ in range(runs):
@@ -221,7 +221,7 @@ print(json.dumps([load, held, first, used['VmRSS'] - before, used['VmHWM'] - bef
 
 
 def loading(directory: ModelDirectory, threads: int, runs: int) -> dict[str, float]:
-    """Seconds and memory of opening a model in a new process, checksums and label queries included."""
+    """Seconds and memory of opening a model in a new process, including checksums and label queries."""
     size = (directory.path / WEIGHTS_FILE).stat().st_size / 1e6
     several = []
     for _ in range(runs + 1):
@@ -241,7 +241,7 @@ def loading(directory: ModelDirectory, threads: int, runs: int) -> dict[str, flo
 
 
 def write_official(family: str, keys: Path, folder: Path) -> Path:
-    """A checkpoint of random weights with the official names and shapes, and its tag list beside it."""
+    """Make a checkpoint of random weights with the official names and shapes, and its tag list."""
     file = folder / f"{family}_official.pth"
     shapes: dict[str, list[int]] = json.loads(keys.read_text(encoding="utf-8"))
     if not file.exists():

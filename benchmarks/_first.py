@@ -1,4 +1,4 @@
-"""The beginning of a source, for a quick look."""
+"""The beginning of a source, for quick runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much a fresh installation without extras takes on disk."""
+"""Measure the disk usage of a fresh installation without extras."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from _common import ROOT
 
 
 def installed_size() -> dict[str, Any]:
-    """Install the project into a new environment and add up what came with it; pip itself does not count."""
+    """Install the project into a new environment and add up the sizes of all packages except pip."""
     with tempfile.TemporaryDirectory() as folder:
         environment = Path(folder) / "environment"
         subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)
@@ -28,7 +28,7 @@ def installed_size() -> dict[str, Any]:
 
 
 def _sizes(folder: Path) -> dict[str, int]:
-    """Bytes of every entry of a folder, as allocated on the disk where the system tells."""
+    """Bytes of every entry of a folder, as allocated on disk if known."""
     return {
         entry.name: sum(_allocated(path) for path in (entry.rglob("*") if entry.is_dir() else [entry]))
         for entry in folder.iterdir()

@@ -1,4 +1,4 @@
-"""A folder of photographs to be timed on, made of the example pictures."""
+"""Make a folder of photographs for timing from the example pictures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.jpg"))
 
 
 def make_folder(folder: Path, count: int, size: tuple[int, int] = (640, 480), seed: int = 0) -> list[Path]:
-    """Write ``count`` JPEGs of one size: the examples, each time cropped elsewhere and half of them mirrored."""
+    """Write ``count`` JPEGs of one size: different crops of the examples, half of them mirrored."""
     chance = random.Random(seed)
     originals = [Image.open(path).convert("RGB") for path in EXAMPLES]
     paths = []

@@ -1,4 +1,4 @@
-"""Whole processes under the clock: wall time, processor time, peak memory."""
+"""Measure whole processes: wall-clock time, processor time, peak memory."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One process.
+    """Measurements of a process.
 
     Attributes:
-        seconds: From start to end by the wall clock.
-        cpu_seconds: Of the processor; unlike the wall clock it says something on a busy machine, too.
+        seconds: Wall-clock time.
+        cpu_seconds: Processor time, which is meaningful on a busy machine, too.
         peak_mb: Largest resident memory, in 10^6 bytes.
     """
 
@@ -47,12 +47,12 @@ def command(*arguments: str) -> list[str]:
 
 
 def run(arguments: Sequence[str]) -> Run:
-    """Run a command to its end; its output is dropped.
+    """Run a command and discard its output.
 
     Raises:
         SystemExit: If it fails.
     """
-    # Linux counts the starter's own memory into a child's peak, so a bare interpreter is the starter.
+    # Linux counts the parent's memory in a child's peak, so start it from a bare interpreter.
     starter = [sys.executable, "-I", "-S", "-c", _STARTER, *arguments]
     finished = subprocess.run(starter, check=True, capture_output=True, text=True)
     code, seconds, cpu_seconds, peak = json.loads(finished.stdout)
@@ -63,7 +63,7 @@ def run(arguments: Sequence[str]) -> Run:
 
 
 def median_of(arguments: Sequence[str], runs: int) -> Run:
-    """Medians of several runs after one that warms the file cache; memory is the largest."""
+    """Medians of several runs after one that warms the file cache; the maximum for memory."""
     run(arguments)
     several = [run(arguments) for _ in range(runs)]
     return Run(

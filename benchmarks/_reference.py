@@ -1,9 +1,9 @@
-"""The official models' arithmetic as their authors execute it, over our weights: what the benchmark compares with.
+"""The reference of the benchmark: the official models' computation, with our weights.
 
-Written for the benchmark from the description of the official code: windows are cut out and put together again in every
-block, biases looked up in every block, attention in four separate operations; label projections for every picture;
-RAM++'s weighing picture by picture as products and a sum; a caption's tags encoded once a beam, and their keys and
-values computed anew at every step. Nothing is kept between pictures.
+Written for the benchmark from a description of the official code. Every block partitions and merges windows and looks
+up biases; attention takes four separate operations; labels are projected for every picture; RAM++ re-weights picture by
+picture; a caption's tags are encoded once per beam, and their keys and values are recomputed at every step. Nothing is
+cached between pictures.
 """
 
 from __future__ import annotations

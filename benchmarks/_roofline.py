@@ -1,4 +1,4 @@
-"""What a processor can do at the most, how much of it was used, and where the rest of the time goes."""
+"""The peak of a processor, the share of it that was used, and where the rest of the time goes."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from torch import nn
 from anytag.backends.onnx import EXACT_PRODUCTS
 from anytag.nn.packed import PackedLinear
 
-#: Matrix products (rows, inputs, outputs) of the sizes that these models multiply, and one that suits any processor.
+#: Matrix products (rows, inputs, outputs) in the sizes of these models, and one that suits any processor.
 SHAPES = ((576, 768, 3072), (2304, 768, 768), (1152, 1536, 6144), (2048, 2048, 2048))
 
-#: Kinds of operations, by parts of the names that PyTorch gives them; the first that fits counts.
+#: Kinds of operations, by parts of their PyTorch names; the first match counts.
 _KINDS = (
     ("matrix products", ("linear", "mm", "matmul", "conv")),
     ("attention", ("attention",)),
@@ -29,7 +29,7 @@ _KINDS = (
 
 @torch.inference_mode()
 def matrix_peaks(bursts: int = 8) -> dict[str, float]:
-    """The most multiply-adds a second (10^9) that this processor was seen to make, by who multiplies in what."""
+    """Highest measured rate of multiply-adds (10^9 per second), by library and precision."""
     peaks: dict[str, float] = {}
     for rows, inputs, outputs in SHAPES:
         count = rows * inputs * outputs
@@ -83,11 +83,11 @@ def multiply_adds(work: Callable[[], Any]) -> float:
 
 
 def roofline(counts: dict[str, float], peaks: dict[str, float], rows: dict[str, Any]) -> dict[str, Any]:
-    """Multiply-adds a second that each part achieved, against the best matrix product of the same precision.
+    """Rate of multiply-adds of each part, compared with the best matrix product in the same precision.
 
     Args:
-        counts: Multiply-adds (10^9) by stage, as the reference makes them: who leaves some out may exceed the peak.
-        peaks: Of :func:`matrix_peaks`.
+        counts: Multiply-adds (10^9) of the reference by stage. A variant that saves some may exceed the peak.
+        peaks: Result of :func:`matrix_peaks`.
         rows: Seconds of every stage, by variant; a variant's name ends with its precision.
     """
     shown: dict[str, Any] = {"multiply_adds_1e9": counts, "peaks_1e9_per_s": peaks}
@@ -101,7 +101,7 @@ def roofline(counts: dict[str, float], peaks: dict[str, float], rows: dict[str, 
 
 
 def time_by_kind(work: Callable[[], Any]) -> dict[str, float]:
-    """Shares of processor time by kind of operation, of something that PyTorch runs; the profiler itself costs some."""
+    """Shares of processor time by kind of PyTorch operation, including some overhead of the profiler."""
     work()
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
         work()

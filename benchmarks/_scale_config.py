@@ -1,4 +1,4 @@
-"""What ``scale_plan.py`` assumes, what was measured, and the runs that it plans."""
+"""Assumptions, measurements and planned runs of ``scale_plan.py``."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ OPERATIONS = "operations.json"
 
 @dataclass(frozen=True)
 class Gpu:
-    """A processor to rent.
+    """A rented GPU.
 
     Attributes:
-        name: What it is.
-        tflops: Peak of bfloat16 matrix products, without sparsity, in 10^12 operations a second.
-        price: Of an hour, in US dollars.
+        name: Name of the GPU.
+        tflops: Peak of bfloat16 matrix products without sparsity, in 10^12 operations per second.
+        price: US dollars per hour.
     """
 
     name: str
@@ -28,22 +28,22 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Assumptions:
-    """What is not measured here. docs/scale.md says where each comes from.
+    """Assumptions; docs/scale.md gives their sources.
 
     Attributes:
-        picture_bytes: Of a JPEG whose longer side is at most 384 px.
-        caption_bytes: Of a sample's texts and the headers of its files in a shard.
-        manifest_bytes: Of a picture's line in a merged manifest, not compressed.
-        shard_samples: Samples of a shard.
+        picture_bytes: Size of a JPEG whose longer side is at most 384 px.
+        caption_bytes: Size of a sample's texts and of the headers of its files in a shard.
+        manifest_bytes: Size of a picture's line in a merged manifest, uncompressed.
+        shard_samples: Samples per shard.
         gpus: The kinds of GPU.
         utilization: Share of the peak that training reaches.
-        core_price: An hour of one virtual processor, in US dollars.
-        storage_price: A TB (10^12 bytes) of object storage for a month, in US dollars.
-        network_gbits: Of a machine of 8 GPUs, from the storage, in Gbit/s.
-        caption_tokens: Of a caption in training, prompt included.
-        generated_tokens: Of a generated caption.
-        beams: Of the search for it.
-        kept_checkpoints: Checkpoints that are on the disk at the same time.
+        core_price: US dollars per hour of a virtual processor.
+        storage_price: US dollars per TB (10^12 bytes) and month of object storage.
+        network_gbits: Bandwidth between storage and a machine with 8 GPUs, in Gbit/s.
+        caption_tokens: Tokens of a caption in training, including the prompt.
+        generated_tokens: Tokens of a generated caption.
+        beams: Beams of its search.
+        kept_checkpoints: Number of checkpoints on disk at the same time.
     """
 
     picture_bytes: float = 37_500
@@ -63,13 +63,14 @@ class Assumptions:
 
 @dataclass(frozen=True)
 class Measured:
-    """What was measured here.
+    """Measured rates.
 
     Attributes:
         cpu_ms: Processor time of one caption (``parse``) or picture, by step of the data engine.
         load_ms: Processor time of decoding and resizing a picture; ``None`` if not measured.
-        operations: By size of model (``swin_large_224``): multiply-adds of one picture's way through every part, in
-            10^9; parameters.
+
+        operations: By model size (``swin_large_224``): multiply-adds per picture of every part, in 10^9;
+            parameters.
     """
 
     cpu_ms: Mapping[str, float]
@@ -79,15 +80,15 @@ class Measured:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A training run, as far as its cost goes.
+    """Cost-related settings of a training run.
 
     Attributes:
-        name: As in ``recipes/official.py``.
+        name: Name in ``recipes/official.py``.
         model: Key of :attr:`Measured.operations`.
         epochs: Passes over the pairs.
-        learned: How often each part is run forwards and backwards for a picture.
-        frozen: How often each part is run forwards alone.
-        parameters: Parts whose parameters are learned.
+        learned: Forward and backward passes of each part per picture.
+        frozen: Forward-only passes of each part per picture.
+        parameters: Parts with trained parameters.
     """
 
     name: str
@@ -99,10 +100,10 @@ class Recipe:
 
 
 _CAPTIONED = {"image": 1, "tags": 1, "fuse": 1, "decode": 1}
-#: Contrast and matching of Tag2Text: the text alone, and three pairs of picture and text; both encoders' slow copies.
+#: Contrast and matching of Tag2Text: the text alone, three pairs of picture and text, and both momentum encoders.
 TAG2TEXT = Recipe("tag2text_14m", "swin_base_224", 20, _CAPTIONED | {"fuse": 5}, {"image": 1, "fuse": 1})
 RAM = Recipe("ram_14m", "swin_large_224", 5, _CAPTIONED, {"teacher": 1})
-#: Beside all tags, the captions of the 90 pictures of a GPU are scored on each of them.
+#: In addition to all tags, each picture is scored with the captions of the 90 pictures on its GPU.
 RAM_PLUS = Recipe(
     "ram_plus_14m", "swin_base_224", 5, {"image": 1, "tags": 1 + 90 / 4585}, {"teacher": 1, "text": 1}, ("tagging",)
 )
@@ -116,15 +117,15 @@ RUNS = (
     *((14e6, recipe, 8) for recipe in (TAG2TEXT, RAM_BASE, RAM, RAM_PLUS, RAM_PLUS_LARGE)),
     *((1e9, replace(recipe, epochs=1), 64) for recipe in (RAM_BASE, RAM, RAM_PLUS, RAM_PLUS_LARGE)),
 )
-#: Runs whose steps are looked into.
+#: Runs whose steps are broken down.
 SHOWN = (TAG2TEXT, RAM_BASE, RAM, RAM_PLUS, RAM_PLUS_LARGE)
 
-#: What RAM's authors report (section 4): Swin-L, 14 million pictures, 5 passes, 3 days on 8 A100.
+#: Reported by RAM's authors (section 4): Swin-L, 14 million pictures, 5 passes, 3 days on 8 A100.
 REPORTED_HOURS = 3 * 24 * 8
 
 
 def read_measured(folder: Path) -> Measured:
-    """The rates in a folder of results."""
+    """Read the rates from a folder of results."""
     engine = json.loads((folder / "data_engine.json").read_text(encoding="utf-8"))["rates"]
     operations = json.loads((folder / OPERATIONS).read_text(encoding="utf-8"))["models"]
     loading = folder / "data_loading.json"
@@ -136,7 +137,7 @@ def read_measured(folder: Path) -> Measured:
 
 
 def assumptions(changes: Sequence[str], gpus: Sequence[str]) -> Assumptions:
-    """The assumptions with ``name=value`` changes, and ``name:tflops:price`` in place of the GPUs.
+    """The assumptions with ``name=value`` changes and GPUs given as ``name:tflops:price``.
 
     Raises:
         SystemExit: If there is no such assumption, or it is not a number.

@@ -29,7 +29,7 @@ def count_operations() -> dict[str, dict[str, float]]:
                 tags, words = torch.ones(1, 40, dtype=torch.long), torch.ones(1, 16, dtype=torch.long)
                 memory = torch.empty(1, 40, 768)
             captioner = [*model.interaction_encoder.parameters(), *model.text_decoder.parameters()]
-            # Layers that both share count as tagging.
+            # Shared layers count as tagging.
             shared = {id(parameter) for parameter in model.recognition_decoder.parameters()}
             own = sum(parameter.numel() for parameter in captioner if id(parameter) not in shared)
             found[f"swin_{swin}_{resolution}"] = {
@@ -46,5 +46,5 @@ def count_operations() -> dict[str, dict[str, float]]:
 
 
 def transformer(layers: int, width: int, tokens: int) -> float:
-    """Multiply-adds (10^9) of a plain transformer: 12 w² a token and layer, and two products of attention."""
+    """Multiply-adds (10^9) of a plain transformer: 12 w² per token and layer, and attention's two products."""
     return layers * (12 * width**2 * tokens + 2 * width * tokens**2) / 1e9

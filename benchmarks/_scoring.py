@@ -1,4 +1,4 @@
-"""A model over validation shards, once: features, scores and what people said of every picture."""
+"""Run a model over validation shards once: features, scores and annotations of every picture."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ _BATCH = 8
 
 @dataclass(frozen=True)
 class ScoredShard:
-    """One set of pictures with everything the figures need.
+    """A set of pictures with all inputs of the metrics.
 
     Attributes:
-        name: What the set is called.
+        name: Name of the set.
         samples: Annotations; the pictures' bytes are dropped.
-        features: ``[N, tokens, W]`` of the image encoder.
-        classes: ``[N, C]``, the probabilities of the encoder's classes.
-        scores: ``[N, T]``, as shipped: recognition decoder and the encoder's classifier.
+        features: Image features ``[N, tokens, W]``.
+        classes: ``[N, C]``, probabilities of the encoder's classes.
+        scores: ``[N, T]``, final scores: recognition decoder and the encoder's classifier.
         decoder_scores: ``[N, T]``, recognition decoder alone.
-        named: ``[N, T]``, tags parsed from the picture's captions, and what they imply.
-        judged: ``[N]``, pictures that thresholds were not fitted on.
+        named: ``[N, T]``, tags parsed from the picture's captions, and their implications.
+        judged: ``[N]``, pictures not used to fit thresholds.
     """
 
     name: str
@@ -60,10 +60,10 @@ def score_shard(
     Args:
         recognizer: The model.
         path: The shard.
-        name: What to call it.
-        first: Place of its first picture in what thresholds were fitted on; those of even place were used.
-        limit: Read only that many pictures.
-        parser: Turns captions into tags.
+        name: Name of the set.
+        first: Index of its first picture in the calibration data, of which even indices were used for fitting.
+        limit: Read only this many pictures.
+        parser: Caption parser.
     """
     samples: dict[str, Sample] = {}
 
@@ -106,10 +106,10 @@ def score_shard(
 
 
 def without_classes(labels: LabelSet) -> LabelSet:
-    """The same labels, unknown to the encoder's classifier."""
+    """The same labels without ImageNet classes."""
     return replace(labels, classes=np.zeros((0, len(labels.names)), np.float32))
 
 
 def kind_columns(labels: LabelSet) -> dict[str, NDArray[np.int64]]:
-    """Columns of every kind of tag."""
+    """Column indices by kind of tag."""
     return {kind: np.array([i for i, k in enumerate(labels.kinds) if k == kind], np.int64) for kind in TAG_KINDS}
