@@ -17,9 +17,6 @@ def bootstrap(
 
     Args:
         measure: Computes the figure from row numbers ``[N]``, in which a row may occur several times.
-        pictures: Number of pictures.
-        rounds: Number of resamples.
-        seed: Random seed.
     """
     return interval_95([measure(rows) for rows in _resampled_rows(pictures, rounds, seed)])
 
@@ -45,8 +42,6 @@ def bootstrap_map(scores: ArrayLike, targets: ArrayLike, rounds: int = 200, seed
     Args:
         scores: ``[N, C]``.
         targets: ``[N, C]``, true for positives.
-        rounds: Number of resamples.
-        seed: Random seed.
 
     Raises:
         UsageError: If the shapes differ or a score is NaN.

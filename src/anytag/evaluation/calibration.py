@@ -56,7 +56,6 @@ def expected_prevalence(
     Args:
         truth: ``[N, T]`` of the validation pictures, whose share has the same weight as that in training.
         support: ``[T]``, training pictures that a tag is true of; all 0 if unknown, as for published models.
-        training_pictures: Number of training pictures.
     """
     count = len(truth)
     # Half a picture for tags without positives.
@@ -77,7 +76,6 @@ def fit_slope(margins: NDArray[np.float64], truth: NDArray[np.bool_], steps: int
     Args:
         margins: Any shape.
         truth: The same shape.
-        steps: Most Newton steps.
     """
     x, y = margins.ravel(), truth.ravel()
     positives, negatives = int(y.sum()), int((~y).sum())
@@ -150,7 +148,6 @@ def fit_thresholds(
     Args:
         scores: ``[N, T]`` in (0, 1).
         truth: ``[N, T]``.
-        shrinkage: Number of positives at which both have equal weight.
 
     Returns:
         The common threshold, ``[T]`` thresholds, and ``[T]`` numbers of positives.
@@ -182,7 +179,6 @@ def calibrate(recognizer: Recognizer, data: LabeledScores, source: str, report: 
         recognizer: The model, whose ``vocabulary.json`` and ``config.json`` are changed.
         data: Logits and truth of pictures that the model was not trained on.
         source: Provenance, written beside every threshold.
-        report: Receives a summary.
 
     Raises:
         UsageError: If no threshold can be fitted on the pictures, another command has changed the model meanwhile, or

@@ -61,7 +61,6 @@ class CategoryParser:
     or implies it. A compound that the vocabulary knows is not reduced to its last word: a hot dog is not a dog.
 
     Args:
-        names: The categories.
         synonyms: Other names by category.
         vocabulary: Adds its own synonyms and implications; ``None``: only categories and synonyms.
         parser: ``auto``, ``light`` or ``spacy``.

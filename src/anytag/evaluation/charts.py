@@ -90,8 +90,6 @@ def measured_chart(lines: Sequence[Line], x_title: str, y_title: str, points: in
 
     Args:
         lines: At least one finite value in all.
-        x_title: Below the axis.
-        y_title: Above the chart.
         points: A longer curve is thinned to that many points.
     """
     finite = []
@@ -146,7 +144,6 @@ def bar_chart(groups: Sequence[str], series: Sequence[tuple[str, Sequence[float]
     """Draw values in [0, 1] as bars, with a group of bars for each name below the axis.
 
     Args:
-        groups: The names.
         series: Name and a value for each group.
         y_title: Beside the axis.
     """

@@ -23,6 +23,7 @@ from anytag.evaluation.systems import ModelSystem, System, default_vocabulary
 from anytag.foundations.wording import counted, listed
 from anytag.recognition import Failure
 
+#: Called after every picture.
 Advance = Callable[[], None]
 
 
@@ -31,19 +32,13 @@ class Evaluation:
     """Figures of one system on one benchmark; those that do not apply are ``None``.
 
     Attributes:
-        system: Title of the system.
         paradigm: See :class:`~anytag.evaluation.systems.System`.
         benchmark: Key of the benchmark.
-        title: Title of the benchmark.
-        tagging: Over all classes.
-        classes: By class.
-        captions: Caption metrics.
         caption_tags: How captions agree with annotated tags.
         retrieval: Recall both ways.
         median_rank: Of texts for pictures, and of pictures for texts, from 1.
         failures: Pictures that could not be read, which the figures leave out.
         unscored: Classes that the system cannot score, which the figures leave out.
-        notes: Caveats for the reader.
     """
 
     system: str
@@ -83,7 +78,6 @@ class Detail:
     Attributes:
         scores: ``[n, c]``.
         targets: ``[n, c]``.
-        names: The c classes.
         rows: ``[n]``, places of the pictures in the benchmark.
         known: ``[n, c]``, true where an annotator has checked; ``None``: everywhere.
     """
@@ -97,13 +91,11 @@ class Detail:
 
 @dataclass(frozen=True)
 class ThresholdChoice:
-    """How to choose thresholds; without any of the first three, the system's own are used, if it has any.
+    """How to choose thresholds: ``given``, fitted, or else the system's own, if it has any.
 
     Attributes:
-        given: Threshold for all classes.
         validation: Pictures to fit thresholds on.
         on_test: Fit them on the test set itself, as the papers did; the figures are labeled so.
-        per_class: Fit one for each class.
     """
 
     given: float | None = None
@@ -128,16 +120,11 @@ def evaluate_tagging(
     standardize: bool = False,
     advance: Advance = lambda: None,
 ) -> tuple[Evaluation, Detail]:
-    """Score a tagging benchmark and compute all figures.
+    """Score a tagging benchmark and compute all figures; scores are cached in ``folder``.
 
     Args:
-        system: The system to evaluate.
-        benchmark: A tagging benchmark.
-        folder: Cache for scores.
-        choice: How to choose thresholds.
         rounds: Bootstrap resamples for the interval of mean average precision; 0: no interval.
         standardize: Standardize scores per class and per picture first.
-        advance: Called after every picture.
 
     Raises:
         UsageError: If no picture could be read, or no class has a positive.
@@ -226,13 +213,10 @@ def _left_out(scored: Scored, benchmark: Benchmark) -> list[str]:
 def evaluate_captioning(
     system: System, benchmark: Benchmark, folder: Path, advance: Advance = lambda: None, meteor: Metric | None = None
 ) -> Evaluation:
-    """Write captions and score them; where categories are annotated, also against these.
+    """Write captions, cached in ``folder``, and score them; where categories are annotated, also against these.
 
     Args:
-        system: The system to evaluate.
         benchmark: A benchmark with captions.
-        folder: Cache for captions.
-        advance: Called after every picture.
         meteor: Computes METEOR; ``None``: leave it out.
 
     Raises:
@@ -280,14 +264,10 @@ def evaluate_retrieval(
     advance: Advance = lambda: None,
     tags: TagIndicators | None = None,
 ) -> Evaluation:
-    """Compare every picture with every caption, and rank both ways.
+    """Compare every picture with every caption, and rank both ways; scores are cached in ``folder``.
 
     Args:
-        system: The system to evaluate.
         benchmark: A benchmark with captions.
-        folder: Cache for scores.
-        advance: Called after every picture.
-        tags: Count shared tags, too.
 
     Raises:
         UsageError: If the system compares no texts, or no picture could be read.

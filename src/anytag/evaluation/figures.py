@@ -70,8 +70,7 @@ class SetFigures:
     """Precision, recall and F1 of predicted tags, each in [0, 1].
 
     Attributes:
-        precision: Mean over classes (macro), as in the papers; 0 for a class that is never predicted.
-        recall: Mean over classes.
+        precision: Mean over classes (macro), as in the papers; 0 for a class that is never predicted. So is ``recall``.
         f1: Harmonic mean of these two means, as in the papers.
         mean_f1: Mean of the classes' F1.
         micro_precision: Over all pictures and classes together; so are ``micro_recall`` and ``micro_f1``.
@@ -106,7 +105,6 @@ class TaggingFigures:
     """Figures of one model on one benchmark.
 
     Attributes:
-        pictures: Number of scored pictures.
         classes: Number of scored classes, duplicates included.
         positives: Number of annotated (picture, class) pairs.
         map_papers: Mean average precision over all columns, as in the official ``get_mAP``: a class with two columns
@@ -177,8 +175,6 @@ def tagging_figures(
         targets: ``[N, C]``, true for positives.
         names: The C classes. A repeated name is scored twice in ``map_papers``, and merged (the higher score counts)
             everywhere else.
-        thresholds: For precision and recall.
-        kinds: Kind of tag by class name.
         known: ``[N, C]``, true where an annotator has checked; other pairs are not scored.
         rounds: Bootstrap resamples for the interval; 0: no interval.
 
@@ -299,7 +295,6 @@ def calibration_error(scores: ArrayLike, targets: ArrayLike, bins: int = 15) -> 
     Args:
         scores: Probabilities, any shape.
         targets: The same shape, true for positives.
-        bins: Number of bins.
 
     Raises:
         UsageError: If a score is not a probability.

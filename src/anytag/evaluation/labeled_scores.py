@@ -61,7 +61,6 @@ def score_pictures(
     """Score pictures that have captions or tags.
 
     Args:
-        recognizer: The model.
         sources: As for training: anything that :func:`~anytag.datasets.opening.open_source` opens.
         parser: Reads captions: ``auto``, ``light`` or ``spacy``.
 
@@ -94,10 +93,7 @@ def sample_batches(
     """Read samples and preprocess their pictures for a model.
 
     Args:
-        recognizer: The model.
-        sources: The sources to read.
         problems: Receives a message for everything that cannot be read.
-        keep: Selects samples; ``None``: all.
 
     Yields:
         Samples without their pictures, and pixels ``[B, R, R, 3]``.

@@ -44,9 +44,6 @@ class WordNetMissingError(AnytagError):
 class Meteor:
     """Mean METEOR over pictures, in [0, 1], of each caption and its best matching reference.
 
-    Args:
-        folder: See :func:`find_wordnet`.
-
     Raises:
         MissingExtraError: If NLTK is not installed.
         WordNetMissingError: If there is no WordNet.

@@ -38,8 +38,6 @@ class Scored:
     Attributes:
         scores: ``[N, C]``; rows of pictures that could not be read, and columns of classes that the system cannot
             score, are NaN.
-        failures: Pictures that could not be read.
-        unscored: Classes that the system cannot score.
         thresholds: ``[C]``, the system's own; ``None`` if it has none.
     """
 
@@ -64,10 +62,7 @@ def score_benchmark(
     """Score every picture for every class, or read cached scores.
 
     Args:
-        system: The system to evaluate.
-        benchmark: A tagging benchmark.
         folder: Cache; each system, benchmark and list of classes has its own folder in it.
-        advance: Called after every picture.
         set_texts: Makes the system compare pictures with whole texts instead of categories.
 
     Raises:

@@ -65,7 +65,6 @@ class ModelSystem:
     """A model of the project: Tag2Text, RAM, RAM++ or lite.
 
     Args:
-        recognizer: The model.
         as_captioner: Score categories by the captions, as the papers do for Tag2Text's captioning row.
     """
 

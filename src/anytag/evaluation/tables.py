@@ -30,8 +30,6 @@ def write_tables(evaluations: Sequence[Evaluation], folder: Path, refused: Seque
     """Write ``results.json``, ``results.csv``, ``tables.md`` and a CSV of classes for each evaluation.
 
     Args:
-        evaluations: The evaluations.
-        folder: Output folder.
         refused: Why other cells are empty, for the notes.
 
     Returns:

@@ -31,14 +31,10 @@ BATCH = 8
 
 @dataclass(frozen=True)
 class PictureTransform:
-    """Resizes and normalizes pictures.
+    """Resize pictures to ``height`` by ``width`` pixels, and normalize them.
 
     Attributes:
-        height: In pixels.
-        width: In pixels.
         shorter: Resize the shorter side to this, then crop the center; ``None``: stretch the picture.
-        normalization: Mean and deviation of the channels.
-        resampling: Pillow's filter.
     """
 
     height: int
@@ -149,7 +145,6 @@ def read_checkpoint(
     """Read the weights and the other entries of a PyTorch checkpoint, without executing code in it.
 
     Args:
-        path: The file.
         inside: Keys that may contain the state dict.
 
     Raises:

@@ -40,7 +40,6 @@ class Florence2Baseline(CaptioningBaseline):
     """Captions of Florence-2, beam 3.
 
     Args:
-        path: The directory.
         task: ``caption``, ``detailed_caption`` or ``more_detailed_caption``.
 
     Raises:

@@ -20,7 +20,6 @@ class ClipTokenizer:
 
     Args:
         folder: A directory with CLIP's tokenizer.
-        text_config: Config of the text encoder.
 
     Raises:
         ModelError: If there is no tokenizer, or it belongs to another model.

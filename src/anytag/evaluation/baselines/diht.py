@@ -26,7 +26,6 @@ class DihtBaseline(DualEncoderBaseline):
     Args:
         path: ``diht_*.ckpt``.
         tokenizer: A directory with CLIP's tokenizer.
-        prompts: Templates.
 
     Raises:
         ModelError: If the file is not a DiHT, or the tokenizer is missing.

@@ -23,10 +23,7 @@ class DualEncoderBaseline(Baseline):
     """Cosine of a picture and the mean embedding of a category's prompts.
 
     Args:
-        source: Path of the weights.
-        transform: Preprocesses pictures.
         model: A model of ``transformers`` with ``get_image_features``.
-        prompts: Templates.
         settings: Other settings that scores depend on.
     """
 

@@ -49,7 +49,6 @@ class MlDecoderBaseline(FixedClassesBaseline):
     """Probabilities of the classes that it was trained on.
 
     Args:
-        path: The checkpoint.
         classes: Names of its classes; ``None``: those of the checkpoint.
         side: Side of the square, in pixels: 224 for the OpenImages checkpoint, 448 for COCO's TResNet-L.
 

@@ -45,13 +45,9 @@ class MlDecoder(nn.Module):
     Queries are fixed random vectors. With as many groups as classes every class has its own query ("full decoding").
 
     Args:
-        classes: Number of classes.
         features: Width of the picture's features.
         groups: Number of queries, at most as many as classes.
-        width: Width of the decoder.
-        heads: Attention heads.
         inner: Width of the feed-forward's inner layer.
-        dropout: Dropout in training.
     """
 
     def __init__(

@@ -89,7 +89,6 @@ def build_clip(weights: Mapping[str, Tensor], activation: str, source: Path) -> 
     Args:
         weights: Renamed: both encoders, both projections and the scale.
         activation: ``quick_gelu`` (OpenAI) or ``gelu`` (DiHT).
-        source: For messages.
 
     Raises:
         ModelError: If weights are missing, or do not fit each other.

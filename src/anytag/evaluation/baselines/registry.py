@@ -24,8 +24,6 @@ class BaselineEntry:
         source: Where its weights are published: ``hub:OWNER/NAME``, or an address.
         files: Patterns of its weight files; none for a repository of the hub. The first is the weights, the others are
             ``needs``, in their order.
-        needs: Required options.
-        may: Optional options.
         fixed: Further arguments of the class.
     """
 
@@ -101,7 +99,6 @@ def find_weights(entry: BaselineEntry, folder: Path) -> list[str]:
     """Find the weights of a rival on this machine, then the files of its required options.
 
     Args:
-        entry: The rival.
         folder: Searched for its files, or for a directory named as its repository; then the hub's cache is.
 
     Returns:
@@ -135,7 +132,6 @@ def open_baseline(spec: str, folder: Path | None = None) -> System:
     A path that begins with ``hub:`` is a repository of the Hugging Face hub, downloaded once.
 
     Args:
-        spec: The specification.
         folder: Searched for the weights if there is no path; ``None``: the current folder.
 
     Raises:

@@ -144,11 +144,7 @@ class _Block(nn.Module):
 
 
 class TResNet(nn.Module):
-    """Map pixels to the last stage's features; weights have the official names, below ``body``.
-
-    Attributes:
-        features: Channels of the map.
-    """
+    """Map pixels to the last stage's features; weights have the official names, below ``body``."""
 
     def __init__(self, config: TResNetConfig):
         super().__init__()

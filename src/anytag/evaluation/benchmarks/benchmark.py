@@ -32,14 +32,11 @@ class Benchmark:
     """An opened benchmark.
 
     Attributes:
-        key: Short name.
         title: Name in papers.
-        task: What is measured.
         pictures: In the order of ``targets`` and ``captions``.
         names: The C classes as in the benchmark's own files, in their order; may contain duplicates.
         texts: The C classes in words, for parsers, prompts and vocabularies.
         synonyms: Reviewed synonyms by text.
-        kinds: Kind of class by text.
         targets: ``[N, C]``, true for positives.
         known: ``[N, C]``, true where an annotator has checked; ``None``: what is not annotated counts as absent.
         captions: Human captions of each picture.
@@ -101,8 +98,6 @@ class BenchmarkEntry:
     Attributes:
         key: Name on the command line.
         title: Name in papers.
-        task: What is measured.
-        pictures: Number of pictures.
         classes: Number of classes; 0 for captions.
         files: Required annotation files, each with alternative names; ``.gz`` may follow a name.
         needs: What to download, and where.
@@ -124,7 +119,6 @@ class Annotations:
     """Contents of the annotation files of a tagging benchmark; see also :class:`Benchmark`.
 
     Attributes:
-        source: The file, for messages.
         pictures: Paths below the folder of pictures, with or without suffixes.
         names: The C classes, as in the files.
         targets: ``[N, C]``, true for positives.

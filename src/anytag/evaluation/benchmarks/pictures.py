@@ -80,9 +80,7 @@ class SamplePictures:
     """Pictures of a source of samples, such as shards.
 
     Attributes:
-        samples: The source.
-        rows: Places in it.
-        names: Names of the pictures.
+        rows: Places of the pictures in ``samples``.
         files: Their files; ``None`` for those that share a file with others.
     """
 

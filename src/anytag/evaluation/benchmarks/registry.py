@@ -81,10 +81,7 @@ def open_validation(
     that are no class are left out, with a note.
 
     Args:
-        name: As for :func:`open_benchmark`.
         benchmark: The tagging benchmark that thresholds are for.
-        annotations: As for :func:`open_benchmark`.
-        pictures: As for :func:`open_benchmark`.
 
     Raises:
         BenchmarkError: If files are missing or damaged.

@@ -42,8 +42,6 @@ class _Projections(nn.Module):
 
     Args:
         inputs: Widths of the inputs of pictures and texts.
-        width: Width of the joint space.
-        dropout: Dropout of the inputs.
     """
 
     def __init__(self, inputs: tuple[int, int], width: int, dropout: float):
@@ -131,8 +129,6 @@ def fit_projections(
         pictures: ``[N, I]``.
         texts: ``[M, W]``.
         owners: ``[M]``, the picture of each text, in rising order.
-        config: Width and training settings.
-        report: Receives a line after each epoch.
     """
     torch.manual_seed(config.seed)
     random = np.random.default_rng(config.seed)

@@ -27,7 +27,6 @@ class PictureNetwork(nn.Module):
         mean: ``[I]``, of the inputs.
         deviation: ``[I]``, of the inputs.
         positives: ``[T]``, training pictures of each tag.
-        config: Sizes and dropout.
     """
 
     mean: Tensor
@@ -97,11 +96,7 @@ def fit_network(
 
     Args:
         inputs: ``[N, I]``.
-        targets: Partial labels of the pictures.
         rates: ``[T]``, probability that one caption names a tag that is there.
-        config: Sizes and training settings.
-        seed: Seed of weights, order and dropout.
-        report: Receives a line after each epoch.
     """
     torch.manual_seed(seed)
     random = np.random.default_rng(seed)

@@ -47,14 +47,11 @@ def fit_open(
     alone. Tags that hardly any picture shows are left out, because users search for what may be there.
 
     Args:
-        config: The recipe.
         predictions: Predictions for pictures that the decoder was not trained on.
         targets: Partial labels of these pictures.
         taught: ``[T]``, the decoder's training pictures of each tag.
         rates: ``[T]``, probability that one caption names a tag that is there.
         unfamiliar: ``[N]``, probability that a picture differs from captioned ones.
-        recognizer: The model.
-        report: Receives a line.
 
     Returns:
         Empty if the model embeds no texts, its classes have no names, or too few tags are left.

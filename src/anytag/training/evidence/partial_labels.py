@@ -64,7 +64,6 @@ class ClassTargets:
 
     Args:
         path: A JSON file, ``{collection: {"classes": [name, ...]}}``.
-        tags: Maps names to tags.
         root: The tag whose kinds exclude each other; see :func:`~anytag.inference.evidence.exclusive_classes`.
         general: Tags below it that are not kinds of it.
         absent: Tags that are absent, with all their kinds, unless the class is one of these.
@@ -144,7 +143,6 @@ def naming_rates(samples: Sequence[Sample], tags: SampleTags) -> NDArray[np.floa
 
     Args:
         samples: Those with one caption are skipped.
-        tags: Maps captions to tags.
     """
     size = len(tags.vocabulary)
     named, again = np.zeros(size), np.zeros(size)

@@ -56,9 +56,7 @@ class PredictionCache:
     """Predict pictures, or read cached predictions.
 
     Args:
-        recognizer: The model.
         folder: The cache, with files for every part of a source.
-        report: Receives a line of progress after each part.
         log: Receives a record for every picture that cannot be read.
     """
 
@@ -77,7 +75,6 @@ class PredictionCache:
 
         Args:
             group: Selects pictures of the source; for those that the decoder was trained on, it is not run.
-            source: Contains the pictures.
 
         Raises:
             UsageError: If no picture can be read, or an id is not a number although pictures are selected by it.

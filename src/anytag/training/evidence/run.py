@@ -31,13 +31,9 @@ def fit_recipe(
     and other weights are fitted in a minute.
 
     Args:
-        config: The recipe.
         data: Folder that its paths start at.
-        folder: The run folder.
-        report: Receives progress.
         cache: Cache folder; ``None``: in the run folder.
         threads: Threads of the model's runtime; ``None``: one per processor.
-        settings: Settings of the command line, for the run record.
 
     Raises:
         UsageError: If the recipe needs something that the data or the model do not have.

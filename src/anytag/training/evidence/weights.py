@@ -90,9 +90,7 @@ class _Formula:
     """How to combine the predictors of some tags.
 
     Attributes:
-        name: Name of these tags.
         shares: Weights of ``picture`` and ``classes`` relative to the decoder's; ``None``: they are independent.
-        sure: Whether to use ``sure``.
     """
 
     name: str
@@ -115,10 +113,6 @@ def fit_weights(
         features: For pictures that neither the decoder nor the network was trained on.
         targets: Partial labels of these pictures.
         rates: ``[T]``, probability that one caption names a tag that is there.
-        counts: Training data of the predictors.
-        config: Regularization and sampling.
-        seed: Seed of the sampled pairs.
-        report: Receives a line for each kind of tag.
     """
     described = targets.captions > 0
     logits = features.decoder[described if described.any() else slice(None)].astype(np.float64)
@@ -253,7 +247,6 @@ def fit_alone(
 
     Args:
         classes: ``[N, T]``, from :class:`PredictorFeatures`.
-        targets: Partial labels.
         rates: ``[T]``, probability that one caption names a tag that is there.
         columns: Tags that are classes.
     """

@@ -30,10 +30,7 @@ class MiniatureConfig(Settings):
             training, the rest for the figures.
         budget: Training pictures of a run, repeated ones included. Processor time would be fair, too, but it depends
             on the machine and its load, and no run could be repeated exactly.
-        seeds: Runs of each paradigm.
         width: Width of all decoders and embeddings.
-        heads: Attention heads.
-        batch_size: Pictures per step.
         contrast_size: Pictures per step of contrastive training, whose steps are short.
         min_support: Minimum number of training pictures of a tag.
         negatives: Tags that a step scores beside those of its pictures.
@@ -41,7 +38,6 @@ class MiniatureConfig(Settings):
         hidden_support: Minimum number of training pictures of a hidden tag, so that it occurs in ``report``.
         hidden_classes: Classes of ``world`` whose pictures are left out of training.
         learning_rate: Maximum, after a linear warm-up over a twentieth of the steps; then a cosine decay.
-        weight_decay: Weight decay of AdamW.
         limit: Maximum number of pictures of each shard, for a quick test.
     """
 

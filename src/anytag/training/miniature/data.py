@@ -50,10 +50,7 @@ class MiniatureData:
     """Data that all runs share, cached in a folder.
 
     Args:
-        config: The protocol.
         data: Folder that its patterns are relative to.
-        cache: Cache folder.
-        report: Receives progress.
         encoder: Encodes pictures; ``None``: the ImageNet encoder.
 
     Raises:

@@ -87,11 +87,8 @@ def load_features(
     """Encode the pictures of shards, or read cached tokens.
 
     Args:
-        shards: WebDataset shards.
         folder: The cache; each file is written whole or not at all.
-        report: Receives a line for each shard that was encoded.
         encoder: The encoder; ``None``: :data:`ENCODER`.
-        limit: Maximum number of pictures of each shard.
 
     Raises:
         UsageError: If there is no shard, or one cannot be read.

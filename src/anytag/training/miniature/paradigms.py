@@ -49,8 +49,6 @@ class Learner(ABC):
     """A paradigm: its model, loss and predictions.
 
     Attributes:
-        model: The trained model.
-        batch_size: Pictures per step.
         rows: Rows of the training pictures.
     """
 

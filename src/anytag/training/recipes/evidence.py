@@ -43,9 +43,6 @@ class NetworkConfig(Settings):
         epochs: Passes over the pictures.
         learning_rate: Maximum, reached after a tenth of the steps (one-cycle schedule).
         weight_decay: Weight decay of matrices.
-        batch_size: Pictures per step.
-        input_dropout: Dropout of inputs.
-        dropout: Dropout of hidden units.
         labeled_weight: Weight of a picture with a class relative to one with captions.
     """
 
@@ -78,7 +75,6 @@ class WeightsConfig(Settings):
         bias_strength: Regularization of a tag's bias.
         easy_share: Share of the pairs of picture and tag that no predictor finds likely which are sampled; they are
             weighted accordingly.
-        steps: Maximum number of optimizer steps.
         decoder_room: Margin beyond the lowest and highest logits of the decoder on the fitted pictures. Tags that the
             other predictors rule out within that range are not given to the decoder.
     """
@@ -124,12 +120,9 @@ class EvidenceTraining(Settings):
     """A recipe that adds evidence to a model (:mod:`anytag.inference.evidence`).
 
     Attributes:
-        name: Name of the recipe.
         start: The model, whose networks are not changed: a directory, or ``lite`` for the shipped one.
         groups: Training pictures. No picture may be in two groups.
         parser: Reads captions (``auto``, ``spacy`` or ``light``).
-        network: Settings of the small network.
-        weights: Settings of the weights.
         open: Settings of the weights of texts outside the vocabulary.
         temperature: See :class:`~anytag.model.config.EvidenceConfig`; so are ``floor`` and ``least``.
         exclusive: Name of the tag whose kinds exclude each other.
@@ -138,10 +131,7 @@ class EvidenceTraining(Settings):
             captioned ones, in addition to the fitted weight.
         unfamiliar_implied: The same for tags that classes of pictures imply, but that are neither classes themselves
             nor ``absent`` from other pictures.
-        object_threshold: Threshold of objects.
-        other_threshold: Threshold of attributes, actions and scenes.
         decoding: Decoding of captions, which depends on how reliable scores are; ``None``: unchanged.
-        seed: Random seed.
     """
 
     name: str = "evidence"

@@ -12,18 +12,14 @@ class JointEmbeddingTraining(Settings):
     """A recipe that adds search by sentences to a model (:mod:`anytag.inference.joint_embedding`).
 
     Attributes:
-        name: Name of the recipe.
         start: The model, whose networks are not changed: a directory, or ``lite`` for the shipped one.
         groups: Pictures with captions.
         captions: Maximum number of captions of a picture.
-        width: Width of the embedding.
         epochs: Passes over the pictures, each with one caption per picture.
         learning_rate: Maximum, reached after a tenth of the steps (one-cycle schedule).
         weight_decay: Weight decay of matrices.
         batch_size: Pictures per step, which are negatives of each other.
-        dropout: Dropout of inputs.
         least: See :class:`~anytag.model.config.JointEmbeddingConfig`; so is ``tag_weight``.
-        seed: Random seed.
     """
 
     name: str = "joint embedding"
