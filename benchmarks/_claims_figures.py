@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from anytag.evaluation.captioning import score_captions
-from anytag.evaluation.ranking import RankedScores, average_precisions
+from anytag.evaluation.ranking import RankedScores, average_precisions, best_common_threshold
 from anytag.evaluation.retrieval import recall_at_k
-from anytag.evaluation.thresholds import best_common_threshold
 from anytag.inference.generation import DecodingOptions
 from anytag.nn.model import RecognitionModel
 from anytag.nn.recognition_decoder import RecognitionDecoder

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anytag.errors import UsageError
-from anytag.evaluation.ranking import RankedScores, average_precision, average_precisions
+from anytag.evaluation.ranking import RankedScores, average_precision, average_precisions, best_common_threshold
 
 ORACLE = json.loads((Path(__file__).parents[1] / "fixtures" / "oracle" / "metrics.json").read_text())
 CASES = ORACLE["cases"]
@@ -102,3 +102,35 @@ def test_all_classes_together_equal_scikit_learn(seed, pictures, classes):
 def test_invalid_arguments_are_rejected(scores, targets, message):
     with pytest.raises(UsageError, match=message):
         average_precisions(scores, targets)
+
+
+def test_a_class_threshold_lies_between_scores():
+    (own,) = RankedScores([[0.9], [0.8], [0.4], [0.1]], [[1], [1], [0], [0]]).best_own()
+    assert own == pytest.approx(1 / (1 + np.sqrt((0.2 / 0.8) * (0.6 / 0.4))))  # half way in log-odds
+
+
+def test_the_highest_of_equally_good_thresholds():
+    # F1 2/3 with the first alone and 2/3 with the first four (2 of 2 found, 2 wrong).
+    (own,) = RankedScores([[0.9], [0.7], [0.5], [0.3]], [[1], [0], [0], [1]]).best_own()
+    assert 0.7 < own < 0.9
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 25), st.sampled_from([4, 20, 10**6]))
+def test_class_thresholds_are_the_best_there_are(seed, pictures, levels):
+    rng = np.random.default_rng(seed)
+    scores = rng.integers(0, levels + 1, (pictures, 1)) / levels  # 0 and 1 occur
+    targets = rng.random((pictures, 1)) < 0.4
+    targets[0] = True
+    ranked = RankedScores(scores, targets)
+    own = ranked.best_own()
+    best = max(ranked.counts(threshold).f1[0] for threshold in scores[:, 0])
+    assert ranked.counts(own).f1[0] == pytest.approx(best)
+    assert 0 <= own[0] <= 1
+
+
+def test_best_common_threshold_by_hand():
+    scores = np.array([[0.9, 0.6], [0.8, 0.2], [0.3, 0.7]])
+    truth = np.array([[1, 0], [0, 0], [0, 1]], dtype=bool)
+    # From 0.7 on: 0.9 and 0.7 right, 0.8 wrong, none missed: 2 * 2 / (3 + 2).
+    assert best_common_threshold(scores, truth) == (0.7, pytest.approx(0.8))

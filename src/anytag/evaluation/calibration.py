@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from anytag.errors import UsageError
 from anytag.evaluation.labeled_scores import LabeledScores
-from anytag.evaluation.thresholds import best_common_threshold, best_thresholds
+from anytag.evaluation.ranking import RankedScores, best_common_threshold
 from anytag.foundations.folder_locks import only_writer
 from anytag.foundations.log_odds import EDGE, log_odds, sigmoid
 from anytag.foundations.report import Report
@@ -136,7 +136,7 @@ def fit_class_weight(
     return min(_CLASS_WEIGHTS, key=loss)
 
 
-def fit_thresholds(
+def _fit_thresholds(
     scores: NDArray[np.float64], truth: NDArray[np.bool_], shrinkage: float = 40.0
 ) -> tuple[float, NDArray[np.float64], NDArray[np.int64]]:
     """Find the thresholds with the best F1 for scores that are comparable between tags.
@@ -156,7 +156,7 @@ def fit_thresholds(
     positives = truth.sum(0)
     thresholds = np.full(len(positives), common)
     for tag in np.flatnonzero(positives >= shrinkage / 8):
-        own = best_thresholds(scores[:, [tag]], truth[:, [tag]], shrinkage=0.0).own[0]
+        own = RankedScores(scores[:, [tag]], truth[:, [tag]]).best_own()[0]
         weight = positives[tag] / (positives[tag] + shrinkage)
         odds = weight * log_odds(own) + (1 - weight) * log_odds(common)
         thresholds[tag] = sigmoid(odds)
@@ -211,7 +211,7 @@ def calibrate(recognizer: Recognizer, data: LabeledScores, source: str, report: 
         )
     shifts = shifts - intercept / slope
     scores = sigmoid((logits - shifts) * slope)
-    common, fitted, positives = fit_thresholds(scores[:, judged], truth[:, judged])
+    common, fitted, positives = _fit_thresholds(scores[:, judged], truth[:, judged])
     thresholds, supported = np.full(len(vocabulary), common), np.zeros(len(vocabulary), np.int64)
     thresholds[judged], supported[judged] = fitted, positives
     kept = np.array([tag.threshold is not None for tag in vocabulary]) & (supported == 0)

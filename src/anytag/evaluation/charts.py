@@ -68,29 +68,27 @@ def _legend(names: Sequence[str]) -> str:
     return "".join(rows)
 
 
-def _polylines(lines: Sequence[Line], points: int) -> list[str]:
+def _polylines(lines: Sequence[Line]) -> list[str]:
+    """Draw curves, thinned to at most 200 points each."""
     drawn = []
     for number, (_, x, y) in enumerate(lines):
         xs, ys = np.asarray(x, np.float64), np.asarray(y, np.float64)
-        if len(xs) > points:
-            kept = np.unique(np.linspace(0, len(xs) - 1, points).astype(np.int64))
-            xs, ys = xs[kept], ys[kept]
+        kept = np.unique(np.linspace(0, len(xs) - 1, min(len(xs), 200)).astype(np.int64))
+        xs, ys = xs[kept], ys[kept]
         drawn.append(_polyline(xs, ys, number))
     return drawn
 
 
-def line_chart(lines: Sequence[Line], x_title: str, y_title: str, points: int = 200) -> str:
-    """Draw curves over [0, 1] by [0, 1], thinned to at most that many points each."""
-    parts = [*_polylines(lines, points), _legend([name for name, _, _ in lines])]
+def line_chart(lines: Sequence[Line], x_title: str, y_title: str) -> str:
+    """Draw curves over [0, 1] by [0, 1]."""
+    parts = [*_polylines(lines), _legend([name for name, _, _ in lines])]
     return _frame(x_title, y_title, parts, _FIFTHS, _FIFTHS)
 
 
-def measured_chart(lines: Sequence[Line], x_title: str, y_title: str, points: int = 200) -> str:
-    """Draw curves over their own range, with the y title above the chart; values that are not finite are left out.
+def measured_chart(lines: Sequence[Line], x_title: str, y_title: str) -> str:
+    """Draw curves over their own range, with the y title above the chart.
 
-    Args:
-        lines: At least one finite value in all.
-        points: A longer curve is thinned to that many points.
+    Values that are not finite are left out; there must be others.
     """
     finite = []
     for name, x, y in lines:
@@ -106,7 +104,7 @@ def measured_chart(lines: Sequence[Line], x_title: str, y_title: str, points: in
     def labeled(ticks: list[float]) -> _Ticks:
         return [(float(at), f"{tick:.4g}") for at, tick in zip(scaled(np.array(ticks), ticks), ticks, strict=True)]
 
-    parts = _polylines([(name, scaled(xs, x_ticks), scaled(ys, y_ticks)) for name, xs, ys in finite], points)
+    parts = _polylines([(name, scaled(xs, x_ticks), scaled(ys, y_ticks)) for name, xs, ys in finite])
     if len(finite) > 1:
         parts.append(_legend([name for name, _, _ in finite]))
     # Above the chart: long numbers leave no room beside it.
@@ -114,8 +112,9 @@ def measured_chart(lines: Sequence[Line], x_title: str, y_title: str, points: in
     return _frame(x_title, "", parts, labeled(x_ticks), labeled(y_ticks))
 
 
-def chart_grid(charts: Sequence[str], columns: int = 3) -> str:
-    """Place charts side by side in one SVG file."""
+def chart_grid(charts: Sequence[str]) -> str:
+    """Place charts in rows of three in one SVG file."""
+    columns = 3
     rows = -(-len(charts) // columns)
     width, height = _WIDTH * min(columns, len(charts)), _HEIGHT * rows
     placed = [
@@ -160,10 +159,10 @@ def bar_chart(groups: Sequence[str], series: Sequence[tuple[str, Sequence[float]
     return _frame("", y_title, parts, [((p + 0.5) / len(groups), name) for p, name in enumerate(groups)], _FIFTHS)
 
 
-def histogram(scores: ArrayLike, truth: ArrayLike, bins: int = 30) -> str:
+def histogram(scores: ArrayLike, truth: ArrayLike) -> str:
     """Draw the distributions of the scores of true and of untrue pairs, as shares on a square-root scale."""
     values, true = np.asarray(scores, np.float64).ravel(), np.asarray(truth, np.bool_).ravel()
-    low, high = float(values.min()), float(values.max())
+    low, high, bins = float(values.min()), float(values.max()), 30
     edges = np.linspace(low, high if high > low else low + 1, bins + 1)
     parts = []
     for number, kept in enumerate((true, ~true)):

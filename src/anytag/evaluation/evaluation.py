@@ -14,12 +14,11 @@ from anytag.errors import UsageError
 from anytag.evaluation.benchmarks.benchmark import Benchmark
 from anytag.evaluation.caption_tags import CaptionTagFigures, CategoryParser, caption_tag_figures
 from anytag.evaluation.captioning import CaptionScores, Metric, score_captions
-from anytag.evaluation.category_map import kinds_of
 from anytag.evaluation.figures import ClassFigures, TaggingFigures, Thresholds, fit_thresholds, tagging_figures
 from anytag.evaluation.ranking import standardized
 from anytag.evaluation.retrieval import RetrievalRecall, median_ranks, recall_at_k
 from anytag.evaluation.scoring import Scored, caption_benchmark, score_benchmark
-from anytag.evaluation.systems import ModelSystem, System, default_vocabulary
+from anytag.evaluation.systems import ModelSystem, System, default_vocabulary, kinds_of
 from anytag.foundations.wording import counted, listed
 from anytag.recognition import Failure
 

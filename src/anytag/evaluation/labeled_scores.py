@@ -46,13 +46,8 @@ class LabeledScores:
     notes: tuple[str, ...] = field(default=())
 
     def __getitem__(self, rows: slice) -> LabeledScores:
-        return replace(
-            self,
-            logits=self.logits[rows],
-            truth=self.truth[rows],
-            samples=self.samples[rows],
-            evidence=self.evidence[rows],
-        )
+        arrays = {name: getattr(self, name)[rows] for name in ("logits", "truth", "samples", "evidence")}
+        return replace(self, **arrays)
 
 
 def score_pictures(

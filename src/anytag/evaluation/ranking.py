@@ -116,6 +116,21 @@ def average_precisions(scores: ArrayLike, targets: ArrayLike) -> NDArray[np.floa
     return RankedScores(scores, targets).average_precisions()
 
 
+def best_common_threshold(scores: ArrayLike, targets: ArrayLike) -> tuple[float, float]:
+    """Find the one threshold with the best micro-F1 over all classes, and that F1.
+
+    Args:
+        scores: ``[N, C]``, comparable between classes.
+        targets: ``[N, C]``, true for positives.
+    """
+    values, truth = np.asarray(scores).ravel(), np.asarray(targets).ravel()
+    order = np.argsort(-values)
+    hits = np.cumsum(truth[order])
+    f1 = 2 * hits / (np.arange(1, hits.size + 1) + hits[-1])
+    best = int(f1.argmax())
+    return float(values[order[best]]), float(f1[best])
+
+
 class RankedScores:
     """Scores and annotations, sorted by falling score within each class.
 
@@ -195,15 +210,19 @@ class RankedScores:
         return float(candidates[best]), float(f1[best])
 
     def best_own(self) -> NDArray[np.float64]:
-        """Find the threshold with the best F1 for each class, ``[C]``; infinite without positives."""
+        """Find the threshold with the best F1 for each class, ``[C]``; infinite without positives.
+
+        It lies half way, in log-odds for probabilities, between the lowest score that should pass and the next below
+        it; of thresholds with equal F1 the highest is taken.
+        """
         best = np.full(self._classes, np.inf)
         for column in np.flatnonzero(self.positives):
             levels, predicted, correct = self.curve(int(column))
-            best[column] = threshold_below(levels, int((2 * correct / (predicted + self.positives[column])).argmax()))
+            best[column] = _threshold_below(levels, int((2 * correct / (predicted + self.positives[column])).argmax()))
         return best
 
 
-def threshold_below(levels: NDArray[np.floating], place: int) -> float:
+def _threshold_below(levels: NDArray[np.floating], place: int) -> float:
     """Return a threshold that ``levels[place]`` reaches and the next lower level does not."""
     here = float(levels[place])
     if place + 1 == len(levels):

@@ -5,7 +5,7 @@ The project's own models are systems, and so is every rival in :mod:`anytag.eval
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from anytag.errors import ModelError, UsageError
 from anytag.evaluation.caption_tags import CategoryParser
-from anytag.evaluation.category_map import map_categories
 from anytag.foundations.wording import listed
 from anytag.inference.recognizer import Recognizer
 from anytag.model.vocabulary import TagVocabulary
@@ -135,6 +134,23 @@ class ModelSystem:
         if self.parser is not None:
             return None
         return np.array([np.inf if c is None else self._limits[c] for c in self._columns])
+
+
+def map_categories(
+    names: Sequence[str], vocabulary: TagVocabulary, synonyms: Mapping[str, Sequence[str]]
+) -> list[int | None]:
+    """Find each class's tag id by its name, then by its synonyms; ``None`` where the vocabulary has none."""
+    tags = []
+    for name in names:
+        found = (vocabulary.find(text) for text in (name, *synonyms.get(name, ())))
+        tags.append(next((tag.id for tag in found if tag is not None), None))
+    return tags
+
+
+def kinds_of(names: Sequence[str], vocabulary: TagVocabulary, synonyms: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Return the kind (object, scene, action, attribute) of each class that the vocabulary has."""
+    tags = map_categories(names, vocabulary, synonyms)
+    return {name: vocabulary[tag].kind for name, tag in zip(names, tags, strict=True) if tag is not None}
 
 
 def parsed_scores(captions: Iterable[str | Failure], parser: CategoryParser) -> Iterator[Scores | Failure]:

@@ -277,17 +277,13 @@ class FixedClassesBaseline(Baseline):
             )
         return missing
 
-    def select(self, probabilities: Tensor) -> Scores:
-        """Select the categories from ``[B, classes]``; NaN where it has no class."""
-        return select_columns(probabilities.numpy(), self._columns)
 
-
-def select_columns(scores: NDArray[np.float32], columns: Sequence[int | None]) -> Scores:
+def select_columns(scores: Tensor, columns: Sequence[int | None]) -> Scores:
     """Select columns of scores ``[B, classes]``; NaN for ``None``."""
     selected = np.full((len(scores), len(columns)), np.nan, np.float32)
     for column, place in enumerate(columns):
         if place is not None:
-            selected[:, column] = scores[:, place]
+            selected[:, column] = scores[:, place].numpy()
     return selected
 
 

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
 from anytag.checkpoints.weight_files import read_settings
 from anytag.errors import ModelError
@@ -55,7 +55,8 @@ class DetectorBaseline(FixedClassesBaseline):
         """Score pictures, ``[B, C]``; NaN for classes that it does not detect."""
         inputs = self.processor(images=pictures, return_tensors="pt")
         logits = self.model(**{name: inputs[name] for name in ("pixel_values", "pixel_mask") if name in inputs}).logits
-        return self.select((logits.softmax(-1)[..., :-1] if self.family in _SOFTMAX else logits.sigmoid()).amax(1))
+        probabilities = logits.softmax(-1)[..., :-1] if self.family in _SOFTMAX else logits.sigmoid()
+        return select_columns(probabilities.amax(1), self._columns)
 
 
 class GroundingDinoBaseline(Baseline):
@@ -103,9 +104,9 @@ class GroundingDinoBaseline(Baseline):
     def score(self, pictures: list[Image.Image]) -> Scores:
         inputs = self.processor(images=pictures, return_tensors="pt")
         parts = [self._score_prompt(inputs, len(pictures), part) for part in self._parts]
-        return select_columns(np.concatenate(parts, 1), self._columns)
+        return select_columns(torch.cat(parts, 1), self._columns)
 
-    def _score_prompt(self, inputs: Any, count: int, names: list[list[int]]) -> Scores:
+    def _score_prompt(self, inputs: Any, count: int, names: list[list[int]]) -> Tensor:
         stop = self.tokenizer.convert_tokens_to_ids(".")
         ids, spans = [self.tokenizer.cls_token_id], []
         for pieces in names:
@@ -120,5 +121,4 @@ class GroundingDinoBaseline(Baseline):
             token_type_ids=torch.zeros_like(row),
         )
         probabilities = output.logits.sigmoid()  # [B, boxes, pieces]
-        scores = torch.stack([probabilities[..., list(span)].mean(-1).amax(1) for span in spans], 1)
-        return np.asarray(scores.numpy(), np.float32)
+        return torch.stack([probabilities[..., list(span)].mean(-1).amax(1) for span in spans], 1)

@@ -13,9 +13,8 @@ from typing import Any
 
 from anytag.errors import ModelError
 from anytag.evaluation.baselines.base import PictureTransform, read_checkpoint
-from anytag.evaluation.baselines.clip_tokenizer import ClipTokenizer
 from anytag.evaluation.baselines.dual_encoder import DualEncoderBaseline
-from anytag.evaluation.baselines.openai_layout import build_clip, picture_weights, text_weights
+from anytag.evaluation.baselines.openai_layout import ClipTokenizer, build_clip, picture_weights, text_weights
 from anytag.evaluation.baselines.prompts import ENSEMBLE
 from anytag.evaluation.systems import folder_identity
 

@@ -16,9 +16,8 @@ from torch import Tensor
 
 from anytag.errors import ModelError
 from anytag.evaluation.baselines.base import Baseline, PictureTransform, read_checkpoint
-from anytag.evaluation.baselines.clip_tokenizer import ClipTokenizer
 from anytag.evaluation.baselines.dual_encoder import TEXTS, pooled
-from anytag.evaluation.baselines.openai_layout import build_clip, picture_weights, text_weights
+from anytag.evaluation.baselines.openai_layout import ClipTokenizer, build_clip, picture_weights, text_weights
 from anytag.evaluation.baselines.prompts import SCENE, sentences
 from anytag.evaluation.systems import Paradigm, Scores, folder_identity
 from anytag.pictures import IMAGENET

@@ -16,7 +16,13 @@ from PIL import Image
 from torch import Tensor, nn
 
 from anytag.errors import ModelError
-from anytag.evaluation.baselines.base import FixedClassesBaseline, PictureTransform, load_strictly, read_checkpoint
+from anytag.evaluation.baselines.base import (
+    FixedClassesBaseline,
+    PictureTransform,
+    load_strictly,
+    read_checkpoint,
+    select_columns,
+)
 from anytag.evaluation.baselines.ml_decoder_head import MlDecoder
 from anytag.evaluation.baselines.tresnet import TResNet, read_sizes
 from anytag.evaluation.systems import Paradigm, Scores
@@ -81,7 +87,7 @@ class MlDecoderBaseline(FixedClassesBaseline):
     @torch.inference_mode()
     def score(self, pictures: Tensor) -> Scores:
         """Return probabilities ``[B, C]``; NaN for classes that it was not trained on."""
-        return self.select(self.model(pictures).sigmoid())
+        return select_columns(self.model(pictures).sigmoid(), self._columns)
 
 
 def _names(record: Any) -> list[str]:

@@ -1,4 +1,4 @@
-"""Convert weights from the layout of OpenAI's CLIP, which DiHT and MKT use, to that of ``transformers``.
+"""Weights in the layout of OpenAI's CLIP, which DiHT and MKT use, converted to that of ``transformers``.
 
 Attention has one matrix for queries, keys and values; the projections are stored transposed. Sizes are inferred from
 the shapes; a head has 64 channels, as in every published model (except where a small one is narrower than that).
@@ -7,12 +7,14 @@ the shapes; a head has 64 channels, as in every published model (except where a 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from anytag.checkpoints.clip import open_tokenizer
 from anytag.errors import ModelError, needs_extra
 from anytag.evaluation.baselines.base import load_strictly
 
@@ -121,3 +123,30 @@ def build_clip(weights: Mapping[str, Tensor], activation: str, source: Path) -> 
     buffers = {name: t for name, t in model.state_dict().items() if name.endswith("position_ids")}
     load_strictly(model, {**buffers, **weights}, source)
     return model
+
+
+class ClipTokenizer:
+    """Convert texts to ids ``[T, L]``, truncated to the model's length and padded with 0 after the end token.
+
+    The official code of DiHT and MKT pads to the full length, too; nothing depends on it.
+
+    Args:
+        folder: A directory with CLIP's tokenizer.
+
+    Raises:
+        ModelError: If there is no tokenizer, or it belongs to another model.
+    """
+
+    def __init__(self, folder: Path, text_config: Any):
+        self.length = int(text_config.max_position_embeddings)
+        self._tokenizer = open_tokenizer(folder, self.length)
+        pieces = self._tokenizer.get_vocab_size()
+        if pieces > text_config.vocab_size:
+            raise ModelError(f"{folder}: the tokenizer has {pieces} pieces, the checkpoint {text_config.vocab_size}")
+
+    def __call__(self, texts: Sequence[str]) -> Tensor:
+        """Tokenize texts."""
+        ids = torch.zeros(len(texts), self.length, dtype=torch.long)
+        for row, encoded in zip(ids, self._tokenizer.encode_batch(list(texts)), strict=True):
+            row[: len(encoded.ids)] = torch.tensor(encoded.ids)
+        return ids

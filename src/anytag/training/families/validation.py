@@ -14,9 +14,8 @@ from anytag.datasets.samples import Log, Sample, TagName
 from anytag.datasets.sources import SampleSource
 from anytag.datasets.stream import SampleStream
 from anytag.evaluation.captioning import score_captions
-from anytag.evaluation.ranking import average_precisions
+from anytag.evaluation.ranking import average_precisions, best_common_threshold
 from anytag.evaluation.retrieval import recall_at_k
-from anytag.evaluation.thresholds import best_common_threshold
 from anytag.pictures import Preprocessing
 from anytag.training.families.augmentation import PLAIN
 from anytag.training.families.batches import Collator, Example, ExampleLoader, SampleTags, TagSource

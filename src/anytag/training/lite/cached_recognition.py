@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from anytag.evaluation.calibration import shifts_by_prevalence
-from anytag.evaluation.thresholds import best_common_threshold
+from anytag.evaluation.ranking import best_common_threshold
 from anytag.foundations.atomic_files import save_array
 from anytag.foundations.log_odds import log_odds, sigmoid
 from anytag.foundations.report import Report

@@ -1,9 +1,9 @@
-"""Classes of benchmarks in vocabularies."""
+"""Mapping classes of benchmarks to vocabularies."""
 
 from __future__ import annotations
 
 from anytag.evaluation.benchmarks.benchmark import names_of, read_table
-from anytag.evaluation.category_map import kinds_of, map_categories
+from anytag.evaluation.systems import kinds_of, map_categories
 from anytag.model.directory import find_model
 from anytag.model.vocabulary import TagVocabulary, VocabularyTag
 
