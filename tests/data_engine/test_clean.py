@@ -49,7 +49,7 @@ def clean(tmp_path, model, config, *parts, **options):
     return report, records(tmp_path / "work" / "cleaned")
 
 
-def test_a_tag_goes_where_the_model_denies_it_on_its_region(tmp_path, model):
+def test_a_tag_denied_on_its_region_is_removed(tmp_path, model):
     # A dog's score is 0.6 of red, and half its threshold is 0.25.
     report, found = clean(
         tmp_path,
@@ -83,7 +83,7 @@ def test_a_tag_goes_where_the_model_denies_it_on_its_region(tmp_path, model):
     )
 
 
-def test_the_region_is_what_the_model_is_shown(tmp_path, model):
+def test_the_model_scores_the_region(tmp_path, model):
     # A quarter of red: on the whole picture a dog has 0.15, on the quarter 0.6, with its margin something between.
     quarter = halves(GREEN, GREEN)
     quarter.paste(RED, (0, 0, 2, 2))
@@ -93,7 +93,7 @@ def test_the_region_is_what_the_model_is_shown(tmp_path, model):
     assert names(clean(tmp_path / "b", model, wide, [(quarter, ["a dog"])])[1][0]) == []
 
 
-def test_the_farthest_tenth_of_a_tags_regions_lose_it(tmp_path, model):
+def test_the_farthest_tenth_of_a_tags_regions_is_removed(tmp_path, model):
     # Twenty dogs, of which two are off by their color: a tenth.
     parts = [[(RED, ["a dog"])] * 7 + [(PINK, ["a dog"])], [(RED, ["a dog"])] * 11 + [(halves(PINK, PINK), ["a dog"])]]
     report, found = clean(tmp_path, model, ONLY_OUTLIERS, *parts)

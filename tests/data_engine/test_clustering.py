@@ -42,7 +42,7 @@ def test_fewer_distinct_points_than_clusters():
     assert len(kmeans(np.zeros((1, 2)), 4, rng())[0]) == 1
 
 
-def test_outliers_that_found_each_other_are_no_center():
+def test_clusters_of_outliers_are_dropped():
     # 19 points near 0 and one at 100, which k-means++ makes a cluster of its own, at distance 0 from its center.
     points = np.array([[n / 100] for n in range(19)] + [[100.0]])
     centers, owners = kmeans(points, 2, rng())
@@ -66,7 +66,7 @@ def test_the_cut_lies_between_the_last_that_stays_and_the_first_that_goes():
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=60), st.floats(0, 0.99))
-def test_at_most_the_share_is_cut_off_and_it_is_the_farthest(values, share):
+def test_at_most_the_farthest_share_is_cut_off(values, share):
     apart = np.array(values)
     gone = apart > outlier_cut(apart, share)
     assert gone.sum() <= share * len(apart) + 1e-6
@@ -74,7 +74,7 @@ def test_at_most_the_share_is_cut_off_and_it_is_the_farthest(values, share):
         assert apart[gone].min() >= apart[~gone].max()
 
 
-def test_a_distance_does_not_depend_on_who_else_is_asked():
+def test_a_distance_does_not_depend_on_other_points():
     points = rng(1).normal(size=(50, 64))
     centers = rng(2).normal(size=(3, 64))
     whole = distances(points, centers)

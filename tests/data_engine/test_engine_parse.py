@@ -113,7 +113,7 @@ class TestCaptionLines:
         ]
         assert [sample.id for sample in source.read(0, 1)] == ["a.txt:2"]
 
-    def test_what_cannot_be_read(self, tmp_path):
+    def test_unreadable_files(self, tmp_path):
         (tmp_path / "a.txt.gz").write_bytes(gzip.compress(b"one\n" * 1000)[:-12])
         with pytest.raises(UsageError, match=r"a\.txt\.gz: cannot be read as captions"):
             CaptionLines([tmp_path / "a.txt.gz"])
@@ -144,7 +144,7 @@ class TestInputs:
         # A part is told by its own file alone.
         assert [digest_part(source, part)[0].name for part in range(3)] == ["s0.tar", "s1.tar", "a.txt"]
 
-    def test_pictures_of_a_folder_are_told_by_size_and_time(self, tmp_path):
+    def test_pictures_in_folders_are_identified_by_size_and_time(self, tmp_path):
         import os
 
         folder = tmp_path / "pictures"
@@ -197,7 +197,7 @@ class TestLabelSystem:
         assert sorted(tag.name for tag in named) == ["ball", "cat", "dog"]
         assert counts["names_kept"] == 3
 
-    def test_a_size_is_kept_to_and_nothing_loses_what_it_implies(self):
+    def test_the_size_limit_keeps_implied_tags(self):
         whole = self.build()[1]
         for size in range(1, len(whole)):
             vocabulary = self.build(size=size)[1]
@@ -211,7 +211,7 @@ class TestLabelSystem:
         with pytest.raises(VocabularyError, match="none of 0 tags has the support of 9 pictures"):
             self.build(min_support=9)
 
-    def test_made_by_parsing_and_made_again_only_for_other_sizes(self, tmp_path):
+    def test_the_vocabulary_is_rebuilt_only_for_other_sizes(self, tmp_path):
         (tmp_path / "a.txt").write_text("a dog and a ball\na doggy\n")
         source = open_input([str(tmp_path / "a.txt")])
         steps = []

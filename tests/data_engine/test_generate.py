@@ -27,7 +27,7 @@ def generate(engine, source, model, vocabulary=None, **options):
     return report, records(engine.work / "generated")
 
 
-def test_the_models_captions_and_tags_stand_beside_the_originals(tmp_path, engine, model):
+def test_generated_captions_and_tags_are_added_to_the_originals(tmp_path, engine, model):
     source = shards(tmp_path, [(RED, ["a dog on a beach"]), (GREEN, [])])
     report, (first, second) = generate(engine, source, model)
     # A red picture: animal 0.7, dog 0.6, red 1.0 (at most 0.999999); the toy's captions name the tags that guide them.
@@ -137,7 +137,7 @@ def test_batches_and_parts_and_processes_change_nothing(tmp_path, model):
     assert tags[1] == tags[0][:3]
 
 
-def test_another_model_or_setting_does_it_again(tmp_path, model):
+def test_another_model_or_setting_redoes_the_step(tmp_path, model):
     source = shards(tmp_path, [(RED, ["a dog"])])
     steps = []
     engine = Engine(tmp_path / "work", progress=lambda step, *rest: steps.append(step))

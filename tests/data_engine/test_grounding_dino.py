@@ -43,7 +43,7 @@ def test_a_region_for_every_tag(folder):
     assert source.find(plain(RED), FEATURES, []) == []
 
 
-def test_names_are_parted_by_full_stops_and_divided_where_the_text_is_full(folder):
+def test_names_are_separated_by_full_stops_and_split_into_texts(folder):
     texts = list(GroundingDinoRegions(folder)._texts([tag.name for tag in TAGS]))
     # [CLS] dog . red cat . sea . grass . [SEP]: 11 of at most 12 pieces.
     assert texts == [([2, 7, 5, 9, 8, 5, 10, 5, 11, 5, 3], [(1, 2), (3, 5), (6, 7), (8, 9)])]

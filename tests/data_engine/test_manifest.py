@@ -66,7 +66,7 @@ def test_parquet_comes_back_as_it_was(tmp_path, records):
     assert list(read_part(path)) == records
 
 
-def test_a_line_is_what_the_documentation_says(tmp_path):
+def test_the_documented_line_format(tmp_path):
     tag = ManifestTag(1, "dog", "object", "teacher", 0.75)
     record = PictureRecord(
         "7", "a.tar:7.jpg", 3, (ManifestCaption("a dog", tags=(1,)),), (tag,), (RemovedTag(tag, "denied", 0.1),)
@@ -117,7 +117,7 @@ def test_a_file_that_is_no_parquet(tmp_path):
         list(read_part(path))
 
 
-def test_a_manifest_is_complete_when_it_says_so(tmp_path):
+def test_a_manifest_is_complete_once_it_is_saved(tmp_path):
     with pytest.raises(UsageError, match="no complete manifest"):
         Manifest.load(tmp_path)
     Manifest(tmp_path, "shards a", 2, "jsonl").save()

@@ -97,7 +97,7 @@ def test_files_merged_again_are_the_same_to_the_byte(tmp_path, model):
     assert outputs(tmp_path / "more") == outputs(merged)
 
 
-def test_what_there_is_is_merged(tmp_path, model):
+def test_existing_manifests_are_merged(tmp_path, model):
     source = shards(tmp_path, [(RED, ["a dog"])])
     engine = Engine(tmp_path / "work")
     engine.parse(source, model.path / "vocabulary.json")

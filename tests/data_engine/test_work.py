@@ -86,7 +86,7 @@ def test_everything_is_done_once(step):
     assert again.per_second is None
 
 
-def test_only_what_changed_is_redone(step):
+def test_only_changed_units_are_redone(step):
     run(step)
     (step.given / "1.txt").write_text("zwei")
     os.utime(step.given / "2.txt", (1, 1))  # Touched, but the same: its content decides.
@@ -109,7 +109,7 @@ def test_more_units_cost_only_themselves(step):
 
 
 @pytest.mark.parametrize("damage", ["output", "marker", "no output", "version"])
-def test_what_is_damaged_is_redone(step, damage):
+def test_damaged_outputs_are_redone(step, damage):
     run(step)
     if damage == "output":
         step.output(1).write_text("TwO")
@@ -160,7 +160,7 @@ def test_too_many_bad_pictures_stop_the_step(step):
         run(step, bad_share=0.3)
 
 
-def test_a_step_in_which_everything_fails_is_no_success(step):
+def test_a_step_in_which_everything_fails_is_an_error(step):
     alone = Upper(step.folder, step.given, 1)
     (step.given / "0.txt").write_text("?" * 100)
     with pytest.raises(DataError, match="100 of 100 pictures fail"):
@@ -186,7 +186,7 @@ def test_processes_give_the_same(step, tmp_path):
     assert report.counts["pictures_in"] == 300
 
 
-def test_a_process_that_is_killed_is_said_so_and_the_rest_is_kept(step):
+def test_a_killed_worker_is_reported_and_finished_units_are_kept(step):
     (step.given / "2.txt").write_text("die")
     with pytest.raises(AnytagError, match="upper: a worker process was killed, most likely because memory ran out"):
         run_step(step, LocalExecutor(2))

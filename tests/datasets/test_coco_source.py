@@ -73,7 +73,7 @@ def test_one_file_is_enough(coco: Path) -> None:
     assert [len(sample.tags) for sample in CocoSource(coco / "instances_val2017.json")] == [1, 2]
 
 
-def test_the_pictures_are_looked_for(coco: Path, tmp_path: Path) -> None:
+def test_the_picture_folder_is_found(coco: Path, tmp_path: Path) -> None:
     (tmp_path / "val2017").rename(tmp_path / "elsewhere")
     with pytest.raises(UsageError, match=r"b\.jpg is in none of .*val2017.*; put .* --pictures of anytag evaluate"):
         CocoSource(coco / "captions_val2017.json")
@@ -107,7 +107,7 @@ def test_boxes_need_the_pictures_size(coco: Path) -> None:
         ),
     ],
 )
-def test_a_file_that_is_not_as_it_should_be(coco: Path, change: dict, message: str) -> None:
+def test_malformed_files(coco: Path, change: dict, message: str) -> None:
     path = coco / "captions_val2017.json"
     path.write_text(json.dumps(CAPTIONS | change))
     with pytest.raises(UsageError) as caught:
@@ -115,7 +115,7 @@ def test_a_file_that_is_not_as_it_should_be(coco: Path, change: dict, message: s
     assert str(caught.value) == f"{path}: {message}"
 
 
-def test_a_caption_that_is_no_text_makes_a_bad_sample(coco: Path) -> None:
+def test_a_caption_that_is_not_text_makes_a_bad_sample(coco: Path) -> None:
     path = coco / "captions_val2017.json"
     path.write_text(json.dumps(CAPTIONS | {"annotations": [{"image_id": 42, "caption": None}]}))
     with pytest.raises(SampleError, match=r"captions_val2017\.json:image 42: a caption is text, not None"):

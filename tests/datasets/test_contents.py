@@ -76,7 +76,7 @@ def test_a_word_of_the_same_length_makes_other_data_and_a_move_does_not(tmp_path
 
 
 @pytest.mark.parametrize("write", KINDS)
-def test_a_stream_does_not_go_on_with_other_data(tmp_path, write):
+def test_a_stream_does_not_resume_with_other_data(tmp_path, write):
     def stream(word):
         return SampleStream(
             [open_source(write(tmp_path, word))], seed=1, threads=0, load=lambda sample, epoch: sample.id
@@ -105,7 +105,7 @@ def test_another_picture_under_an_old_name_is_noticed(tmp_path, write, change):
         stream(path).restore(state)
 
 
-def test_a_state_of_an_earlier_version_knows_no_contents(tmp_path):
+def test_a_state_without_content_hashes_is_accepted(tmp_path):
     stream = SampleStream([open_source(table(tmp_path, "dog"))], seed=1, threads=0)
     state = stream.state()
     del state["of"]["contents"], state["of"]["picture_contents"]

@@ -57,7 +57,7 @@ def test_ranks_take_turns() -> None:
     assert share_of(order, 1, 4, "drop").tolist() == [11, 15]
 
 
-def test_what_was_taken_is_left_out() -> None:
+def test_taken_samples_are_left_out() -> None:
     order = np.array([5, 3, 0, 4, 1, 2], np.uint32)
     # Shares are 5, 4 and 3, 1 and 0, 2.
     assert without_taken(order, [1, 0, 2]).tolist() == [3, 4, 1]
@@ -75,5 +75,5 @@ def test_every_row_of_every_part_has_one_reader(parts: int, consumers: int) -> N
     assert sorted(taken) == [(part, row) for part in range(parts) for row in range(24)]
 
 
-def test_a_place_takes_four_bytes() -> None:
+def test_an_order_takes_four_bytes_per_sample() -> None:
     assert epoch_order(1000, 0, 0).nbytes == 4000

@@ -11,7 +11,7 @@ from anytag.datasets.folder import FolderSource
 from anytag.errors import SampleError, UsageError
 
 
-def test_captions_tags_and_boxes_lie_beside_the_pictures(tmp_path: Path) -> None:
+def test_captions_tags_and_boxes_are_read_from_files_beside_pictures(tmp_path: Path) -> None:
     write_pictures(tmp_path, "a.jpg", "b.png", "sub/c.webp", "sub/d.jpg")
     (tmp_path / "a.txt").write_text("A dog runs.\n\n A dog.\n", encoding="utf-8")
     (tmp_path / "b.caption").write_text("\ufeffEin Bär.", encoding="utf-8")
@@ -57,7 +57,7 @@ def test_paths_may_be_relative_and_pictures_are_not_opened(tmp_path: Path, monke
         ("a.txt", b"\xff", "a.jpg: the file beside it cannot be read ('utf-8' codec"),
     ],
 )
-def test_a_broken_file_beside_a_picture_says_which(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+def test_an_error_in_a_describing_file_names_it(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     write_pictures(tmp_path, "a.jpg")
     (tmp_path / name).write_bytes(content)
     with pytest.raises(SampleError) as caught:
@@ -66,7 +66,7 @@ def test_a_broken_file_beside_a_picture_says_which(tmp_path: Path, name: str, co
     assert caught.value.source == "a.jpg"
 
 
-def test_what_is_no_folder_of_pictures(tmp_path: Path) -> None:
+def test_folders_without_pictures_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="nowhere: no such folder"):
         FolderSource(tmp_path / "nowhere")
     with pytest.raises(UsageError, match="no pictures in it or in the folders inside"):
@@ -76,7 +76,7 @@ def test_what_is_no_folder_of_pictures(tmp_path: Path) -> None:
         FolderSource(tmp_path, text="tag")
 
 
-def test_folders_names_are_tags_where_that_is_wanted(tmp_path):
+def test_folder_names_can_be_tags(tmp_path):
     from anytag.datasets.folder import FolderSource
 
     for name in ("our_dog/1.png", "our_dog/2.png", "cats/old/3.png"):

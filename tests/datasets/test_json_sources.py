@@ -97,7 +97,7 @@ def test_every_object_of_the_lists_in_an_object_is_found(root, chunk, tmp_path_f
         ),
     ],
 )
-def test_a_broken_line_says_where(tmp_path: Path, line: str, message: str) -> None:
+def test_an_error_names_the_line(tmp_path: Path, line: str, message: str) -> None:
     (tmp_path / "r.jsonl").write_text(f"{json.dumps(RECORDS[0])}\n{line}\n{json.dumps(RECORDS[1])}\n")
     source = JsonSource(tmp_path / "r.jsonl", columns={"boxes": "boxes"})
     with pytest.raises(SampleError) as caught:
@@ -117,14 +117,14 @@ def test_a_broken_line_says_where(tmp_path: Path, line: str, message: str) -> No
         ('{"images": [{"id": 1}]}', "an object, not an array of objects; COCO's files are opened with kind 'coco'"),
     ],
 )
-def test_a_file_that_is_no_list(tmp_path: Path, content: str, message: str) -> None:
+def test_a_file_that_is_not_a_list(tmp_path: Path, content: str, message: str) -> None:
     (tmp_path / "r.json").write_text(content)
     with pytest.raises(UsageError) as caught:
         JsonSource(tmp_path / "r.json")
     assert str(caught.value).startswith(f"{tmp_path / 'r.json'}: {message}")
 
 
-def test_a_file_that_goes_away_makes_bad_samples(tmp_path: Path) -> None:
+def test_a_removed_file_makes_bad_samples(tmp_path: Path) -> None:
     source = JsonSource(write(tmp_path / "r.jsonl", RECORDS, lines=True))
     (tmp_path / "r.jsonl").unlink()
     with pytest.raises(SampleError, match=r"r\.jsonl:1: the file cannot be read \(No such file") as caught:

@@ -51,7 +51,7 @@ def folder(tmp_path: Path) -> Path:
         ("packed/shard-001.tar.gz", StreamedShards, 3),
     ],
 )
-def test_the_kind_is_told_from_the_path(folder: Path, path: str, kind: type, length: int) -> None:
+def test_the_kind_is_guessed_from_the_path(folder: Path, path: str, kind: type, length: int) -> None:
     for spec in (folder / path, str(folder / path), {"path": folder / path}):
         source = open_source(spec)
         assert type(source) is kind
@@ -120,7 +120,7 @@ def test_options_go_to_the_source(folder: Path) -> None:
         ("https://h/a.csv", "https://h/a.csv: only shards (.tar, .tar.gz) are read from the web. Kinds are:"),
     ],
 )
-def test_what_cannot_be_opened_says_why(spec, message: str, tmp_path: Path, monkeypatch) -> None:
+def test_errors_on_opening_give_the_reason(spec, message: str, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError) as caught:
         open_source(spec)

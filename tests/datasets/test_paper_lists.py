@@ -50,7 +50,7 @@ def test_ids_become_names(tmp_path: Path, name: str) -> None:
     assert PaperListSource(path, tag_list=NAMES)[0].picture == tmp_path / "coco" / "a.jpg"
 
 
-def test_a_word_of_two_senses_is_told_by_its_kind(tmp_path: Path) -> None:
+def test_kinds_distinguish_two_senses_of_a_word(tmp_path: Path) -> None:
     (tmp_path / "tags.txt").write_text("train\tobject\ntrain\taction\ndog\n")
     found = (TagName("train", "object"), TagName("train", "action"), TagName("dog"))
     assert read_tag_list(tmp_path / "tags.txt") == found == read_tag_list(found)
@@ -76,7 +76,7 @@ def test_a_word_of_two_senses_is_told_by_its_kind(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_an_entry_that_is_not_as_it_should_be(tmp_path: Path, change: dict, kind: str, message: str) -> None:
+def test_malformed_entries(tmp_path: Path, change: dict, kind: str, message: str) -> None:
     source = PaperListSource(write(tmp_path, [ENTRIES[0] | change]), tag_list=NAMES)
     with pytest.raises(SampleError) as caught:
         source[0]
@@ -84,7 +84,7 @@ def test_an_entry_that_is_not_as_it_should_be(tmp_path: Path, change: dict, kind
     assert str(caught.value).startswith(message)
 
 
-def test_a_tag_list_that_is_not_as_it_should_be(tmp_path: Path) -> None:
+def test_malformed_tag_lists(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"tags\.txt: the tag list cannot be read"):
         read_tag_list(tmp_path / "tags.txt")
     (tmp_path / "tags.txt").write_text("dog\nrun\tverb\n")

@@ -74,14 +74,14 @@ def test_a_row_without_a_picture_is_bad(tmp_path: Path) -> None:
     assert caught.value.kind == "picture"
 
 
-def test_a_file_that_goes_away_makes_bad_samples(tmp_path: Path) -> None:
+def test_a_removed_file_makes_bad_samples(tmp_path: Path) -> None:
     source = ParquetSource(write(tmp_path / "a.parquet", ROWS))
     (tmp_path / "a.parquet").unlink()
     with pytest.raises(SampleError, match=r"a\.parquet:group 1 row 1: the row group cannot be read"):
         source[0]
 
 
-def test_what_is_no_parquet_is_refused(tmp_path: Path) -> None:
+def test_files_other_than_parquet_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_bytes(b"hello, this is a text")
     with pytest.raises(UsageError, match=r"a\.parquet: not a Parquet file that can be read"):
         ParquetSource(tmp_path / "a.parquet")

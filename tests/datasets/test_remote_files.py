@@ -42,13 +42,13 @@ def begun(site) -> list[int]:
     return [int(request.headers.get("Range", "bytes=0-")[6:-1]) for request in site.of("/data")]
 
 
-def test_a_file_is_read_whole(site) -> None:
+def test_a_file_is_downloaded(site) -> None:
     assert fetch(f"{site.url}/data", QUICK) == CONTENT
     with open_address(f"{site.url}/data", QUICK) as stream:
         assert (stream.read(5), stream.read(300)) == (CONTENT[:5], CONTENT[5:305])
 
 
-def test_a_dropped_connection_is_taken_up_where_it_broke(site) -> None:
+def test_a_dropped_connection_is_resumed(site) -> None:
     site.answers["/data"] = [cut(300_000), status(503), cut(200_000), cut(100)]
     assert fetch(f"{site.url}/data", QUICK) == CONTENT
     assert begun(site) == [0, 300_000, 300_000, 500_000, 500_100]
@@ -59,7 +59,7 @@ def test_a_server_without_ranges_is_read_again(site) -> None:
     assert fetch(f"{site.url}/data", QUICK) == CONTENT
 
 
-def test_another_file_of_that_name_is_not_pieced_together(site) -> None:
+def test_a_replaced_file_is_not_resumed(site) -> None:
     site.answers["/data"] = [cut(300_000)]
     with open_address(f"{site.url}/data", QUICK) as stream:
         stream.read(10)
@@ -69,13 +69,13 @@ def test_another_file_of_that_name_is_not_pieced_together(site) -> None:
     assert caught.value.kind == "download"
 
 
-def test_a_part_that_was_not_asked_for(site) -> None:
+def test_another_range_than_requested(site) -> None:
     site.answers["/data"] = [cut(300_000), status(206, Content_Range="bytes 7-9/1024000")]
     with pytest.raises(SampleError, match="/data: answered with another part than was asked for"):
         fetch(f"{site.url}/data", QUICK)
 
 
-def test_after_so_many_tries_it_is_given_up(site) -> None:
+def test_retries_are_limited(site) -> None:
     site.answers["/data"] = [status(503)] * 3
     with pytest.raises(SampleError, match=r"/data: answered 503 Service Unavailable \(3 tries\)") as caught:
         fetch(f"{site.url}/data", QUICK)
@@ -93,7 +93,7 @@ def test_the_server_says_how_long_to_wait(site, monkeypatch) -> None:
     assert waits == [7.0, 60.0, 4.0]
 
 
-def test_what_does_not_exist_is_not_asked_for_again(site) -> None:
+def test_missing_files_are_not_requested_again(site) -> None:
     with pytest.raises(SampleError, match=r"/none: not there \(answered 404 Not Found\)"):
         fetch(f"{site.url}/none", QUICK)
     assert len(site.requests) == 1
@@ -106,7 +106,7 @@ def test_shards_of_the_hub_get_its_token(site, monkeypatch) -> None:
     assert site.requests[0].headers["Authorization"] == "Bearer hf_secret"
 
 
-def test_no_server_at_all() -> None:
+def test_a_port_without_a_server() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # Bound, but nobody listens.
         with pytest.raises(SampleError, match=r"no connection \(Connection refused\) \(2 tries\)"):
@@ -145,7 +145,7 @@ def test_shards_are_streamed_and_resumed(site, tmp_path: Path, mode: str) -> Non
     assert items + list(again) == whole
 
 
-def test_a_shard_that_is_not_there_is_logged_and_skipped(site, tmp_path: Path) -> None:
+def test_a_missing_shard_is_logged_and_skipped(site, tmp_path: Path) -> None:
     paths = write_shards(tmp_path, [5, 6])
     site.files = {f"/{paths[1].name}": paths[1].read_bytes()}
     records: list[dict] = []

@@ -67,10 +67,10 @@ class TestExactOrder:
         assert len({tuple(epoch) for epoch in epochs}) == 3
         assert list(stream(Numbers(40), seed=1)) != epochs[0] == list(stream(Numbers(40), seed=0))
 
-    def test_order_as_it_is(self) -> None:
+    def test_unshuffled_order(self) -> None:
         assert list(stream([Numbers(3), Numbers(2)], shuffle=False)) == ["0", "1", "2", "0", "1"]
 
-    def test_a_stream_goes_on_for_ever_unless_told(self) -> None:
+    def test_a_stream_is_endless_by_default(self) -> None:
         endless = stream(Numbers(5), epochs=None)
         assert len(list(islice(endless, 23))) == 23
         assert endless.epoch == 4
@@ -81,7 +81,7 @@ class TestExactOrder:
         made = [stream(Numbers(10), tail=tail, rank=rank, world_size=3) for rank in range(3)]
         assert [one.samples_per_epoch for one in made] == sizes
 
-    def test_leaving_an_iteration_and_coming_back_goes_on(self) -> None:
+    def test_a_new_iteration_continues_the_last_one(self) -> None:
         whole = list(stream(Numbers(20)))
         made = stream(Numbers(20), threads=2)
         assert [*islice(made, 7), *islice(made, 3), *made] == whole
@@ -113,7 +113,7 @@ class TestWindows:
         assert all(len({item.split("/")[0] for item in first[at : at + 16]}) == 2 for at in (0, 16, 32))
         assert first[:16] != sorted(first[:16])
 
-    def test_windows_begin_where_they_say(self) -> None:
+    def test_windows_start_at_their_position(self) -> None:
         source = Parts([3, 0, 4])
         windows = list(read_windows(source.read, [2, 1, 0], 2))
         assert [(w.number, w.part, w.row, [item.id for item in w.items]) for w in windows] == [
@@ -134,7 +134,7 @@ class TestWindows:
         assert sorted(map(int, stream([here, packed], window=4))) == sorted([*range(11), *range(4)])
         assert list(stream([here, packed], window=4, shuffle=False)) == [*map(str, range(11)), *map(str, range(4))]
 
-    def test_what_is_not_known_before_reading(self) -> None:
+    def test_sizes_that_are_unknown_before_reading(self) -> None:
         made = stream(Parts([3]))
         with pytest.raises(UsageError, match="how many samples streamed sources hold is not known"):
             made.count  # noqa: B018
@@ -143,7 +143,7 @@ class TestWindows:
         with pytest.raises(UsageError, match="tail='drop' needs to know how many samples there are"):
             stream(Parts([3]), tail="drop")
 
-    def test_an_epoch_of_nothing_does_not_go_on_for_ever(self) -> None:
+    def test_an_empty_epoch_ends_the_stream(self) -> None:
         with pytest.raises(DataError, match="parts: an epoch has passed without a single sample"):
             list(stream(Parts([0, 0]), epochs=None))
 
@@ -190,7 +190,7 @@ class TestBadSamples:
         assert message.count("\n  numbers:") == 3
         assert "made unreadable" in message
 
-    def test_a_share_at_the_limit_does_not(self) -> None:
+    def test_a_share_at_the_limit_is_allowed(self) -> None:
         assert len(list(stream(Numbers(1000, bad={5}), bad_share=0.01, bad_minimum=1000))) == 999
         ten = stream(Numbers(1000, bad=set(range(10))), bad_share=0.01, bad_minimum=1000)
         assert len(list(ten)) == 990
@@ -221,7 +221,7 @@ class TestBadSamples:
         with pytest.raises(DataError, match="2 of 3 shards break off"):
             stream(open_source({"path": paths}))
 
-    def test_a_mistake_in_the_callers_own_code_is_no_bad_sample(self) -> None:
+    def test_an_error_in_the_callers_code_is_not_a_bad_sample(self) -> None:
         def wrong(sample: Sample, epoch: int) -> str:
             raise ValueError("a mistake")
 
@@ -254,7 +254,7 @@ class TestLoading:
             stream(Numbers(40), load=uneven, epochs=2)
         )
 
-    def test_only_so_much_is_read_ahead_and_threads_end(self) -> None:
+    def test_read_ahead_is_limited_and_threads_end(self) -> None:
         begun: list[str] = []
 
         def note(sample: Sample, epoch: int) -> str:

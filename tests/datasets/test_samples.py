@@ -84,7 +84,7 @@ def test_the_picture_is_read_when_it_is_asked_for(tmp_path: Path) -> None:
     assert sample.picture_bytes() == b"jpeg" == Sample("1", b"jpeg").picture_bytes()
 
 
-def test_a_folder_is_no_picture(tmp_path: Path) -> None:
+def test_a_folder_is_not_a_picture(tmp_path: Path) -> None:
     with pytest.raises(PictureError, match="could not be read") as caught:
         Sample("1", tmp_path).picture_bytes()
     assert caught.value.kind == "unreadable"

@@ -40,7 +40,7 @@ def ids(source) -> list[str]:
 
 
 @pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz"])
-def test_members_of_one_name_make_a_sample(tmp_path: Path, mode: str) -> None:
+def test_members_with_the_same_name_make_a_sample(tmp_path: Path, mode: str) -> None:
     path = write_tar(tmp_path / "s.tar", MEMBERS, mode)
     first, second, third = read_shard(path)
     assert (first.id, first.picture, first.captions) == ("12", jpeg(1), ("a dog", "the dog"))
@@ -57,7 +57,7 @@ def test_members_of_one_name_make_a_sample(tmp_path: Path, mode: str) -> None:
     assert type(open_shards(path)) is (ShardSource if mode == "w" else StreamedShards)
 
 
-def test_any_sample_is_at_hand(tmp_path: Path) -> None:
+def test_random_access(tmp_path: Path) -> None:
     paths = write_shards(tmp_path, [3, 0, 4])
     source = pickle.loads(pickle.dumps(open_shards(paths)))
     assert (len(source), source.parts, [source.rows(part) for part in range(3)]) == (
@@ -127,7 +127,7 @@ class TestColumns:
 
         return open_first
 
-    def test_keys_are_taken_by_their_roles(self, first: Callable[..., Sample]) -> None:
+    def test_keys_are_assigned_to_roles(self, first: Callable[..., Sample]) -> None:
         columns = {
             "captions": ["alt", "more"],
             "tags": ["kw", "extra"],
@@ -140,7 +140,7 @@ class TestColumns:
         assert [tag.name for tag in sample.tags] == ["dog", "cat", "owl"]
         assert (sample.labels, sample.id) == (("dog",), "7")
 
-    def test_what_is_not_said_stays_usual(self, first: Callable[..., Sample]) -> None:
+    def test_other_roles_keep_their_defaults(self, first: Callable[..., Sample]) -> None:
         sample = first(columns={"tags": "extra"})
         assert (sample.captions, sample.labels, sample.id) == (("unseen",), ("unseen",), "0")
         assert [tag.name for tag in sample.tags] == ["cat", "owl"]
@@ -156,7 +156,7 @@ class TestColumns:
             ({"columns": {"tags": "kw"}, "tags": "kw"}, "'tags' and the 'tags' of 'columns' say the same thing"),
         ],
     )
-    def test_what_is_refused(self, first: Callable[..., Sample], options: dict, message: str) -> None:
+    def test_invalid_options_are_refused(self, first: Callable[..., Sample], options: dict, message: str) -> None:
         with pytest.raises(UsageError, match=message):
             first(**options)
 
@@ -169,7 +169,7 @@ class TestColumns:
         (b'{"caption": 5}', "s.tar:b.jpg: the field 'caption' holds 5, neither a sentence nor a list of them"),
     ],
 )
-def test_a_broken_member_costs_its_sample_only(tmp_path: Path, record: bytes, message: str) -> None:
+def test_a_damaged_member_affects_only_its_sample(tmp_path: Path, record: bytes, message: str) -> None:
     members = [("a.jpg", jpeg()), ("b.jpg", jpeg()), ("b.json", record), ("c.jpg", jpeg())]
     path = write_tar(tmp_path / "s.tar", members)
     for source in (ShardSource([path]), StreamedShards([str(path)])):
@@ -181,7 +181,7 @@ def test_a_broken_member_costs_its_sample_only(tmp_path: Path, record: bytes, me
         list(read_shard(path))
 
 
-def test_a_shard_that_breaks_off_keeps_what_is_whole(tmp_path: Path) -> None:
+def test_complete_samples_of_a_truncated_shard_are_kept(tmp_path: Path) -> None:
     paths = write_shards(tmp_path, [3, 2])
     content = paths[0].read_bytes()
     paths[0].write_bytes(content[: content.index(b"000002.json") + 520])
@@ -221,7 +221,7 @@ def test_the_index_is_kept_if_there_is_a_folder_for_it(tmp_path: Path, monkeypat
     assert ids(open_shards(paths, index_folder=kept)) == ["7", "8", "9", "10", "3", "4"]
 
 
-def test_a_shard_that_changes_under_way_makes_bad_samples(tmp_path: Path) -> None:
+def test_a_shard_changed_after_indexing_makes_bad_samples(tmp_path: Path) -> None:
     (path,) = write_shards(tmp_path, [3])
     source = ShardSource([path])
     path.write_bytes(bytes(path.stat().st_size))
@@ -232,7 +232,7 @@ def test_a_shard_that_changes_under_way_makes_bad_samples(tmp_path: Path) -> Non
         source[1]
 
 
-def test_what_holds_no_samples_is_refused(tmp_path: Path) -> None:
+def test_shards_without_samples_are_refused(tmp_path: Path) -> None:
     path = write_tar(tmp_path / "s.tar", [("a.mp4", b"1")])
     with pytest.raises(UsageError, match=r"s\.tar: no samples; shards must contain pictures named"):
         ShardSource([path])

@@ -38,7 +38,7 @@ def through_json(state: dict) -> dict:
     bad=st.sets(st.integers(0, 40), max_size=3),
     threads=st.sampled_from([0, 2]),
 )
-def test_killed_anywhere_and_resumed_is_as_never_killed(count, world_size, rank, kills, tail, bad, threads) -> None:
+def test_a_killed_and_resumed_stream_gives_the_same_samples(count, world_size, rank, kills, tail, bad, threads) -> None:
     options = {"rank": rank % world_size, "world_size": world_size, "tail": tail, "bad_share": 1.0}
     # Nobody's share may be all bad: that stops a stream.
     source = Numbers(count, bad=bad if count >= 20 else set())
@@ -62,7 +62,7 @@ def test_killed_anywhere_and_resumed_is_as_never_killed(count, world_size, rank,
     kill=st.integers(0, 60),
     broken=st.booleans(),
 )
-def test_windows_go_on_with_the_very_next_sample_too(sizes, consumers, consumer, window, kill, broken) -> None:
+def test_windows_resume_with_the_next_sample(sizes, consumers, consumer, window, kill, broken) -> None:
     source = Parts(sizes, broken={0: sizes[0] // 2} if broken else None)
     options = {"rank": consumer % consumers, "world_size": consumers, "window": window, "bad_share": 1.0, "epochs": 2}
     if broken and len(sizes) == 1:
@@ -91,7 +91,7 @@ def test_resuming_windows_reads_from_the_window_on(tmp_path: Path) -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(count=st.integers(1, 60), worlds=st.lists(st.integers(1, 6), min_size=2, max_size=4), data=st.data())
-def test_a_run_may_go_on_with_other_ranks(count, worlds, data) -> None:
+def test_a_run_can_resume_with_other_ranks(count, worlds, data) -> None:
     """Whatever each had taken when it ended, each epoch's samples are given once."""
     given_: Counter[tuple[int, str]] = Counter()
     state = None
@@ -195,7 +195,7 @@ for number, loaded in enumerate(stream, 1):
 
 
 @pytest.mark.parametrize("mode", ["w", "w:gz"])
-def test_killed_outright_and_resumed_every_sample_is_seen_once_an_epoch(tmp_path: Path, mode: str) -> None:
+def test_after_a_kill_every_sample_is_seen_once_per_epoch(tmp_path: Path, mode: str) -> None:
     write_shards(tmp_path / "data", [30, 25, 35], mode)
     notes = tmp_path / "notes"
     kills = 0

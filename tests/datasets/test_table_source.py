@@ -20,7 +20,7 @@ def table(folder: Path, content: str | bytes, name: str = "t.csv", **options) ->
     return TableSource(folder / name, **options)
 
 
-def test_columns_are_known_by_their_names(tmp_path: Path) -> None:
+def test_columns_are_guessed_by_their_names(tmp_path: Path) -> None:
     source = table(tmp_path, "id,Image_Path,caption,tags\nx7,in/a.jpg,A dog runs.,dog|run\nx8,/b.jpg,,\n")
     assert str(source.columns) == ("picture from 'Image_Path', captions from 'caption', tags from 'tags', id from 'id'")
     assert source.description == f"CSV table {tmp_path / 't.csv'}: 2 rows, {source.columns}"
@@ -74,7 +74,7 @@ def test_a_table_without_a_header(tmp_path: Path) -> None:
     assert source[1].source == "t.tsv:2"
 
 
-def test_quotes_of_tsv_that_enclose_a_field_are_taken_off(tmp_path: Path) -> None:
+def test_quotes_around_a_tsv_field_are_removed(tmp_path: Path) -> None:
     source = table(tmp_path, 'image\tcaption\na.jpg\t"He said ""hi"""\nb.jpg\t5" disk\n', "t.tsv")
     assert [sample.captions for sample in source] == [('He said "hi"',), ('5" disk',)]
 
@@ -87,7 +87,7 @@ def test_fields_in_quotes_may_hold_line_breaks_and_places_stay_lines(tmp_path: P
     ]
 
 
-def test_a_quote_that_is_never_closed_costs_its_own_row_only(tmp_path: Path) -> None:
+def test_an_unclosed_quote_affects_only_its_row(tmp_path: Path) -> None:
     rows = "".join(f"{number}.jpg,row {number}\n" for number in range(50_000))
     source = table(tmp_path, 'image,caption\nx.jpg,5" disk\ny.jpg,"open\n' + rows)
     assert len(source) == 50_002
@@ -116,7 +116,7 @@ def test_lines_longer_than_a_piece_of_the_file_are_read_whole(tmp_path: Path, mo
     assert [sample.captions for sample in source] == [('a long "caption", and\na break',), ("x",)]
 
 
-def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_skipped(tmp_path: Path) -> None:
     source = table(tmp_path, b"\xef\xbb\xbfimage,caption\na.jpg,x\n")
     assert source.columns.picture == "image"
 
@@ -131,7 +131,7 @@ def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path: Path) -> None:
         (b"a.jpg,\xff,dog", "row", "t.csv:3: not in UTF-8 (invalid start byte at byte 6 of the row)"),
     ],
 )
-def test_a_broken_row_says_where_and_leaves_the_others(tmp_path: Path, row, kind: str, message: str) -> None:
+def test_a_damaged_row_is_named_and_the_others_are_read(tmp_path: Path, row, kind: str, message: str) -> None:
     row = row.encode() if isinstance(row, str) else row
     source = table(tmp_path, b"image,caption,tags\na.jpg,x,dog\n" + row + b"\nb.jpg,y,cat\n")
     with pytest.raises(SampleError) as caught:

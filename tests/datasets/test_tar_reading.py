@@ -64,7 +64,7 @@ def test_a_member_can_be_read_from_its_start_on() -> None:
     assert [member.name for member in read(content[second.start :])] == [VERY_LONG, "c.jpg"]
 
 
-def test_what_is_not_wanted_is_passed_over() -> None:
+def test_unrequested_contents_are_skipped() -> None:
     content = packed([("a.jpg", b"1" * 700), ("b.mp4", b"2" * 5000), ("c.jpg", b"3")])
     for size in (None, len(content)):
         found = read(content, size, wanted=lambda name: name.endswith("jpg"))
@@ -112,20 +112,20 @@ def test_sizes_beyond_octal_are_read() -> None:
         (512 + 1024 + 512 + 10, "it ends inside a member, which begins at byte 2048"),
     ],
 )
-def test_a_file_that_is_cut_off_is_told(cut: int, message: str, seekable: bool) -> None:
+def test_a_truncated_file_is_an_error(cut: int, message: str, seekable: bool) -> None:
     content = packed([("a.jpg", b"1" * 700), ("b.jpg", b"2" * 700)])[:cut]
     with pytest.raises(TarError, match=message):
         read(content, len(content) if seekable else None, wanted=lambda name: not seekable)
 
 
-def test_damage_in_a_header_is_told() -> None:
+def test_damage_in_a_header_is_an_error() -> None:
     content = bytearray(packed([("a.jpg", b"1" * 700), ("b.jpg", b"2")]))
     content[1536 + 3] ^= 1
     with pytest.raises(TarError, match="its header at byte 1536 is damaged, or it is not a tar file"):
         read(bytes(content))
 
 
-def test_something_else_is_no_tar_file() -> None:
+def test_other_files_are_not_tar_files() -> None:
     with pytest.raises(TarError, match="its header at byte 0 is damaged, or it is not a tar file"):
         read(b"hello, this is a text." * 100)
 
@@ -138,7 +138,7 @@ def test_a_sparse_file_is_refused() -> None:
         read(bytes(content))
 
 
-def test_damage_in_an_extended_header_is_told() -> None:
+def test_damage_in_an_extended_header_is_an_error() -> None:
     content = bytearray(packed([(VERY_LONG, b"1")], format=tarfile.PAX_FORMAT))
     content[512:516] = b"word"
     with pytest.raises(TarError, match="its extended header at byte 512 is damaged"):
@@ -155,7 +155,7 @@ def test_a_size_in_an_extended_header_counts() -> None:
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress, bytes])
-def test_compression_is_told_by_the_first_bytes(pack, tmp_path) -> None:
+def test_compression_is_detected_by_the_first_bytes(pack, tmp_path) -> None:
     content = write_tar(tmp_path / "a.tar", [("a.jpg", b"1" * 700)]).read_bytes()
     (tmp_path / "a.bin").write_bytes(pack(content))
     assert is_compressed(pack(content)) == (pack is not bytes)

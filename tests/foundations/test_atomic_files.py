@@ -10,13 +10,13 @@ import pytest
 from anytag.foundations.atomic_files import save_array, whole_file, write_text
 
 
-def test_it_is_read_back_and_nothing_else_is_left(tmp_path):
+def test_written_files_are_read_back_and_no_other_is_left(tmp_path):
     save_array(tmp_path / "a.npy", np.arange(6).reshape(2, 3))
     assert np.array_equal(np.load(tmp_path / "a.npy"), [[0, 1, 2], [3, 4, 5]])
     assert [path.name for path in tmp_path.iterdir()] == ["a.npy"]
 
 
-def test_a_full_disk_leaves_what_was_there(tmp_path):
+def test_a_full_disk_leaves_the_old_file(tmp_path):
     save_array(tmp_path / "a.npy", np.zeros(3))
     (tmp_path / "a.npy.part").symlink_to("/dev/full")
     with pytest.raises(OSError, match=r"requested and|No space left"):
@@ -24,7 +24,7 @@ def test_a_full_disk_leaves_what_was_there(tmp_path):
     assert np.array_equal(np.load(tmp_path / "a.npy"), np.zeros(3))
 
 
-def test_an_error_on_the_way_leaves_what_was_there_and_nothing_beside(tmp_path):
+def test_an_error_leaves_the_old_file_and_no_other(tmp_path):
     write_text(tmp_path / "a.txt", "before")
 
     def fail_half_way() -> None:
@@ -38,7 +38,7 @@ def test_an_error_on_the_way_leaves_what_was_there_and_nothing_beside(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
 
 
-def test_what_a_killed_process_left_is_written_over(tmp_path):
+def test_files_of_killed_processes_are_overwritten(tmp_path):
     (tmp_path / "a.txt.part").write_text("left by another, and longer than what is written now")
     write_text(tmp_path / "a.txt", "whole")
     assert (tmp_path / "a.txt").read_text() == "whole"

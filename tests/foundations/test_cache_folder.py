@@ -10,7 +10,7 @@ from anytag.errors import UsageError
 from anytag.foundations.cache_folder import cache_folder
 
 
-def test_the_cache_is_the_users(monkeypatch):
+def test_the_cache_is_in_the_users_folder(monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
     assert cache_folder("models") == Path("/somewhere/anytag/models")
     for relative in ("", "here"):
@@ -19,7 +19,7 @@ def test_the_cache_is_the_users(monkeypatch):
         assert cache_folder("models") == Path("/home/somebody/.cache/anytag/models")
 
 
-def test_nobody_is_at_home(monkeypatch):
+def test_an_unknown_home_folder_is_an_error(monkeypatch):
     def unknown():
         raise RuntimeError("Could not determine home directory.")
 

@@ -54,7 +54,7 @@ def test_processors_that_others_use_are_not_free(monkeypatch, load, wanted, free
     assert processors_are_free(wanted) is free
 
 
-def test_what_others_do_is_all_work_less_our_own(monkeypatch, tmp_path):
+def test_other_load_is_all_work_minus_our_own(monkeypatch, tmp_path):
     """Of four processors, this process may use two; others keep one and a half of them busy."""
     times, now = tmp_path / "stat", [0.0, 0.0]
     monkeypatch.setattr(cpu_count, "_PROCESSOR_TIMES", times)
@@ -75,7 +75,7 @@ def test_what_others_do_is_all_work_less_our_own(monkeypatch, tmp_path):
 
 
 @pytest.mark.skipif(not cpu_count._PROCESSOR_TIMES.exists(), reason="/proc is Linux")
-def test_a_job_of_its_own_is_seen():
+def test_a_child_process_counts():
     work = cpu_count.OtherProcessLoad()
     with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as job:
         time.sleep(0.6)

@@ -65,7 +65,7 @@ def test_no_lock_file_is_left(tmp_path):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows does not remove what is open")
-def test_a_file_that_was_removed_while_it_was_being_locked_counts_for_nothing(tmp_path, monkeypatch):
+def test_a_file_removed_while_it_is_locked_is_no_lock(tmp_path, monkeypatch):
     """Its last holder removes it between our opening it and our locking it; a third makes it anew and holds that."""
     file, acquire, third = tmp_path / ".lock", FileLock.acquire, []
 
@@ -106,7 +106,7 @@ def test_many_processes_take_turns(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_it_is_free_again_after_an_error(tmp_path):
+def test_an_error_releases_the_lock(tmp_path):
     for _ in range(2):
         with pytest.raises(ZeroDivisionError), only_writer(tmp_path, "", ""):
             raise ZeroDivisionError
@@ -114,7 +114,7 @@ def test_it_is_free_again_after_an_error(tmp_path):
             raise ZeroDivisionError
 
 
-def test_turns_are_waited_for_and_the_wait_is_said_once(tmp_path):
+def test_a_waiting_process_reports_once(tmp_path):
     """Two runs that filled one cache at the same time took each other's half-written files away."""
     said, order = [], []
 

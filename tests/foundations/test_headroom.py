@@ -35,7 +35,7 @@ def run(*arguments, megabytes):
 
 
 @pytest.mark.parametrize("megabytes", [90, 125, 230, 330])
-def test_a_command_ends_in_one_line(megabytes):
+def test_an_interrupted_command_prints_one_line(megabytes):
     code, out, error = run("-m", "anytag", "tag", CAT, megabytes=megabytes)
     assert (code, out) == (2, ""), error
     assert error.startswith("anytag")
@@ -44,13 +44,13 @@ def test_a_command_ends_in_one_line(megabytes):
 
 
 @pytest.mark.parametrize("megabytes", [90, 125, 230, 330])
-def test_a_program_gets_an_error_of_ours(megabytes):
+def test_a_program_gets_a_resource_error(megabytes):
     code, out, error = run("-c", PROGRAM, megabytes=megabytes)
     assert (code, error) == (0, "")
     assert out.startswith("ResourceError ")
 
 
-def test_the_limit_is_named_where_it_is_what_is_short():
+def test_the_message_names_the_limit():
     _, _, error = run("-m", "anytag", "--help", megabytes=90)
     assert error.startswith("anytag: the limit of address space (ulimit -v) leaves ")
     assert error.endswith(" MB of memory, and about 100 MB are needed; raise it\n")
@@ -93,7 +93,7 @@ def test_without_processes_openblas_gets_one_thread(fresh, monkeypatch):
     assert fresh() == "1"
 
 
-def test_what_is_loaded_needs_no_room(monkeypatch):
+def test_imported_libraries_need_no_more_memory(monkeypatch):
     monkeypatch.setattr(headroom, "address_space_left", lambda: 0)
     headroom.prepare_libraries()
     headroom._multiply.cache_clear()

@@ -25,7 +25,7 @@ os.kill(os.getpid(), signal.SIGINT)
 """
 
 
-def test_there_is_one():
+def test_a_process_has_one_core():
     require_module("openvino")
     assert openvino_core() is openvino_core()
 
@@ -43,6 +43,6 @@ def test_signals_are_heard_after_models_are_gone():
     assert (done.returncode, done.stdout) == (0, "heard\n"), done.stderr
 
 
-def test_it_is_made_in_one_place():
+def test_the_core_is_created_in_one_place():
     sources = [path for path in (ROOT / "src").rglob("*.py") if ".Core(" in path.read_text(encoding="utf-8")]
     assert [path.name for path in sources] == ["openvino_core.py"]

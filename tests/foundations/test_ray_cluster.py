@@ -55,7 +55,7 @@ def test_nothing_is_printed_but_what_the_program_prints(tmp_path):
 
 @pytest.mark.parametrize("where", ["argument", "variable"])
 @pytest.mark.parametrize("scheme", ["", "ray://"])
-def test_an_address_where_nobody_answers_is_said_at_once(monkeypatch, scheme, where):
+def test_an_address_without_a_server_fails_at_once(monkeypatch, scheme, where):
     require_module("ray", "cluster")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

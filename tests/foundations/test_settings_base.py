@@ -31,11 +31,11 @@ class Toy(Settings):
         ({"sise": 1}, ("sise",), "Extra inputs are not permitted"),
     ],
 )
-def test_a_complaint_says_where_and_what(given, where, complaint):
+def test_the_first_error_has_location_and_message(given, where, complaint):
     with pytest.raises(ValidationError) as caught:
         Toy(**given)
     assert first_error(caught.value) == (where, complaint)
 
 
-def test_what_lies_within_bounds():
+def test_values_within_bounds():
     assert Toy(size=3, seed=(1 << 63) - 1, rate=0).size == 3

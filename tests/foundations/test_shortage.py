@@ -33,14 +33,14 @@ THREADS = "the system gives no more threads; ask for fewer (threads=1, --threads
         (SystemError("<built-in method run> returned NULL without setting an exception"), MEMORY),
     ],
 )
-def test_what_libraries_say(error, message):
+def test_messages_of_libraries(error, message):
     with pytest.raises(ResourceError) as caught, explain_shortages():
         raise error
     assert (str(caught.value), caught.value.kind) == (message, "resources")
     assert caught.value.__cause__ is error
 
 
-def test_what_a_shortage_led_to():
+def test_causes_are_searched_for_shortages():
     led_to = RuntimeError("cannot join thread before it is started")
     led_to.__context__ = RuntimeError("can't start new thread")
     assert shortage_of(led_to).kind == "resources"
@@ -48,7 +48,7 @@ def test_what_a_shortage_led_to():
     assert shortage_of(led_to) is None
 
 
-def test_a_library_in_rust_that_gave_up():
+def test_a_panic_in_a_rust_library():
     panic = type("PanicException", (BaseException,), {"__module__": "pyo3_runtime"})
     with pytest.raises(ResourceError, match="no more threads"), explain_shortages():
         raise panic("The global thread pool has not been initialized.: ThreadPoolBuildError { kind: IOError(Os {}) }")
@@ -56,7 +56,7 @@ def test_a_library_in_rust_that_gave_up():
         raise panic("index out of bounds")
 
 
-def test_an_extra_that_is_there_but_has_no_room():
+def test_an_extra_that_does_not_fit_into_memory():
     with pytest.raises(ResourceError, match="not enough memory"), explain_shortages(), needs_extra("This", "train"):
         raise ImportError("torch.so: failed to map segment from shared object")
     with pytest.raises(MissingExtraError), explain_shortages(), needs_extra("This", "train"):
@@ -70,7 +70,7 @@ def test_other_errors_pass():
         assert caught.value is error
 
 
-def test_in_the_middle_of_a_stream(tmp_path):
+def test_read_from_the_middle_of_a_stream(tmp_path):
     recognizer = toy_recognizer(tmp_path / "toy", batch_size=1)
     encode = recognizer.backend.encode
 

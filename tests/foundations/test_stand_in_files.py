@@ -28,14 +28,14 @@ def test_a_pointer(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\x80\x02}", b"a < b"])
-def test_everything_else_is_what_it_is(content, tmp_path):
+def test_real_files_are_not_recognized(content, tmp_path):
     (tmp_path / "model.pth").write_bytes(content)
     assert stand_in(tmp_path / "model.pth") is None
     assert stand_in(tmp_path / "gone.pth") is None
 
 
 @pytest.mark.parametrize("content", [POINTER, PAGES[0]])
-def test_every_reader_of_weights_says_so(content, tmp_path):
+def test_every_weight_reader_recognizes_them(content, tmp_path):
     pytest.importorskip("torch")
     from anytag.checkpoints.weight_files import read_weights
     from anytag.evaluation.baselines.base import read_checkpoint
@@ -56,13 +56,13 @@ def test_a_model_folder_that_was_cloned_without_its_large_files(tmp_path):
 
 @pytest.mark.parametrize("content", [POINTER, PAGES[0]])
 @pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.json", "a.tar", "a.parquet"])
-def test_every_reader_of_data_says_so(content, name, tmp_path):
+def test_every_data_reader_recognizes_them(content, name, tmp_path):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UsageError, match=rf"{name}: a (pointer of Git LFS|web page), not the file itself"):
         open_source(tmp_path / name)
 
 
-def test_one_shard_of_several_that_was_not_fetched(tmp_path):
+def test_one_of_several_shards_is_a_pointer(tmp_path):
     write_shards(tmp_path, [2, 3])
     (tmp_path / "shard-001.tar").write_bytes(POINTER)
     source = open_source(str(tmp_path / "shard-*.tar"))

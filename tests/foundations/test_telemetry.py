@@ -68,7 +68,7 @@ def test_the_watcher_sees_a_socket(tmp_path):
     assert run("import socket; kept = socket.socket()", tmp_path / "home") == (1, [])
 
 
-def test_every_library_is_told_and_what_the_user_has_set_stays(tmp_path):
+def test_switches_are_set_unless_the_user_has_set_them(tmp_path):
     code = f"import os, anytag; print(*[os.environ[name] for name in {list(SWITCHES)!r}])"
     clean = {name: value for name, value in os.environ.items() if name not in SWITCHES}
     out = subprocess.run([sys.executable, "-c", code], env=clean, capture_output=True, text=True, check=True).stdout

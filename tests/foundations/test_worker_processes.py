@@ -39,7 +39,7 @@ def alive(pid):
 @pytest.mark.skipif(not Path("/proc").exists(), reason="looks at /proc")
 @pytest.mark.parametrize("start", ["spawn", "fork"])
 @pytest.mark.parametrize("state", ["idle", "busy"])
-def test_none_is_left(tmp_path, start, state):
+def test_no_worker_is_left(tmp_path, start, state):
     script = tmp_path / "pool.py"
     script.write_text(POOL)
     with subprocess.Popen([sys.executable, script, start, state], stdout=subprocess.PIPE, text=True) as parent:
@@ -68,7 +68,7 @@ if __name__ == "__main__":
 """
 
 
-def test_workers_do_not_inherit_locks_that_nobody_gives_back(tmp_path):
+def test_workers_do_not_inherit_locks(tmp_path):
     """As those of a library's threads at the moment of a fork."""
     program = tmp_path / "locked.py"
     program.write_text(LOCKED)

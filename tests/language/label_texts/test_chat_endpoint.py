@@ -35,7 +35,7 @@ def test_addresses_may_be_short(address, url):
 
 
 @pytest.mark.parametrize("address", ["", "localhost:8080", "file:///etc/passwd", "ftp://a.example", "http://"])
-def test_what_is_no_address_is_refused(address):
+def test_invalid_addresses_are_refused(address):
     with pytest.raises(UsageError, match="is not an address of a model; give something like http"):
         completions_url(address)
 
@@ -84,7 +84,7 @@ FAILURES = {
 
 
 @pytest.mark.parametrize("failure", FAILURES)
-def test_failures_that_may_pass_are_tried_again(server, failure):
+def test_transient_failures_are_retried(server, failure):
     server.plan = lambda number, body: FAILURES[failure] if number < 2 else None
     assert len(ask(server, 2)) == 2
     assert len(server.requests) == 3
@@ -101,7 +101,7 @@ def test_the_server_says_how_long_to_wait(server):
     assert len(server.requests) == 3
 
 
-def test_failures_that_stay_end_with_the_last_reason(server):
+def test_permanent_failures_end_with_the_last_reason(server):
     server.plan = lambda number, body: (500, {}, b'{"error": {"message": "out of\\n memory"}}')
     with pytest.raises(
         EndpointError, match=r"/v1/chat/completions: answered 500 .*: out of memory \(3 tries\)"
@@ -111,7 +111,7 @@ def test_failures_that_stay_end_with_the_last_reason(server):
     assert len(server.requests) == 3
 
 
-def test_no_server_and_no_answer_in_time_are_told(server):
+def test_missing_servers_and_timeouts_are_reported(server):
     release = threading.Event()
     server.plan = lambda number, body: release.wait(10) and None
     try:
@@ -133,7 +133,7 @@ def test_no_server_and_no_answer_in_time_are_told(server):
         (413, "it does not accept the question for 'tiny'"),
     ],
 )
-def test_refusals_are_not_tried_again_and_never_show_the_key(server, status, advice):
+def test_refusals_are_not_retried_and_never_show_the_key(server, status, advice):
     server.plan = lambda number, body: (status, {}, b'{"error": {"message": "wrong: s3cr3t"}}')
     with pytest.raises(EndpointError, match=rf"answered {status} .*: wrong: \*\*\*; {advice}") as caught:
         ask(server, key="s3cr3t")
@@ -150,7 +150,7 @@ def test_redirects_do_not_carry_the_key_away(server, status):
         assert elsewhere.requests == []
 
 
-def test_servers_that_give_one_answer_at_a_time_are_asked_so(server):
+def test_servers_with_one_answer_per_request_are_asked_repeatedly(server):
     server.plan = lambda number, body: (400, {}, b'{"error": "n must be 1"}') if body["n"] > 1 else None
     endpoint = ChatEndpoint(server.url, "tiny", pause=0.01)
     assert len(endpoint.ask("What?", 10)) == 1
@@ -163,7 +163,7 @@ def test_answers_without_text_are_left_out(server):
     assert ask(server, 3) == ["It looks fine."]
 
 
-def test_whoever_waits_can_be_stopped(server):
+def test_waiting_threads_can_be_stopped(server):
     server.plan = lambda number, body: (503, {"Retry-After": "500"}, b"{}")
     endpoint = ChatEndpoint(server.url, "tiny")
     threading.Timer(0.2, endpoint.stop).start()

@@ -114,7 +114,7 @@ class TestWords:
 
 
 class TestWordNet:
-    def test_what_a_photo_can_show_comes_first(self):
+    def test_visible_senses_come_first(self):
         (found,) = from_wordnet([ParsedTag("crane", "object")], Net())
         assert found.lines[:6] == (
             "a photo of a crane.",
@@ -129,7 +129,7 @@ class TestWordNet:
         assert found.model == FROM_WORDNET
         assert found.date is None
 
-    def test_other_kinds_are_told_of_as_such(self):
+    def test_other_kinds_get_their_own_sentences(self):
         run, red, chair = from_wordnet(
             [ParsedTag("running", "action"), RED, ParsedTag("folding chairs", "object")], Net()
         )
@@ -198,7 +198,7 @@ class TestFiles:
         assert write_descriptions(path, more, describe, "m", 1) == 0
         assert len(seen) == 2
 
-    def test_a_stopped_run_goes_on_where_it_was(self, tmp_path):
+    def test_an_interrupted_run_resumes(self, tmp_path):
         path, part = tmp_path / "out.jsonl", tmp_path / "out.jsonl.part"
 
         def stopped(tags):
@@ -216,7 +216,7 @@ class TestFiles:
         assert [one.tag for one in read_descriptions(path)] == ["owl", "beach", "red", "run"]
         assert not part.exists()
 
-    def test_tags_that_could_not_be_described_are_told_at_the_end(self, tmp_path):
+    def test_undescribed_tags_are_reported_at_the_end(self, tmp_path):
         path = tmp_path / "out.jsonl"
 
         def describe(tags):
@@ -230,7 +230,7 @@ class TestFiles:
         assert write_descriptions(path, [OWL, RED, RUN], plain, "m", 1) == 1
         assert [one.tag for one in read_descriptions(path)] == ["owl", "red", "run"]
 
-    def test_one_file_is_of_one_model_and_number(self, tmp_path):
+    def test_a_file_has_one_model_and_number_of_descriptions(self, tmp_path):
         path = tmp_path / "out.jsonl"
         write_descriptions(path, [OWL], plain, "m", 1)
         before = path.read_bytes()
@@ -286,20 +286,20 @@ class TestFiles:
             ('[{"owl": {"q": "abc"}}]', r"entry 1 \('owl'\): descriptions are a list of texts"),
         ],
     )
-    def test_what_is_wrong_is_told_by_line(self, tmp_path, content, complaint):
+    def test_errors_name_the_line(self, tmp_path, content, complaint):
         path = tmp_path / "bad.jsonl"
         path.write_text(content)
         with pytest.raises(VocabularyError, match=rf"bad\.jsonl: {complaint}"):
             read_descriptions(path)
 
-    def test_what_cannot_be_read_is_told(self, tmp_path):
+    def test_unreadable_files_are_reported(self, tmp_path):
         with pytest.raises(VocabularyError, match="no such file of descriptions"):
             read_descriptions(tmp_path / "none.jsonl")
         (tmp_path / "bytes").write_bytes(b"\xff\xfe\x00")
         with pytest.raises(VocabularyError, match="cannot be read as text"):
             read_descriptions(tmp_path / "bytes")
 
-    def test_senses_are_told_apart_where_the_file_does(self):
+    def test_kinds_in_the_file_distinguish_senses(self):
         things = [ParsedTag("train", "object"), ParsedTag("train", "action")]
         described = [TagDescriptions("train", (kind,), kind) for kind in ("object", "action")]
         assert lines_of(reversed(things), described) == [["action"], ["object"]]

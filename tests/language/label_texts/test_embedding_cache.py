@@ -118,7 +118,7 @@ def test_a_run_that_is_stopped_keeps_what_it_had(cache):
     np.testing.assert_array_equal(found, OpenSetEmbedder(HashEncoder(width=4)).for_ram(names))
 
 
-def test_a_write_that_fails_leaves_nothing_and_costs_a_warning(cache, monkeypatch):
+def test_a_failed_write_leaves_no_file_and_warns(cache, monkeypatch):
     monkeypatch.setattr(os, "fdopen", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     embedder = OpenSetEmbedder(HashEncoder(width=4), cache)
     with pytest.warns(UserWarning, match=r"embeddings are not kept \(No space left on device\)") as caught:
@@ -148,7 +148,7 @@ def test_the_entries_used_longest_ago_go_first(tmp_path):
     assert len(entries(cache)) == 3  # The foreign file stays.
 
 
-def test_what_dead_processes_left_is_removed_in_time(tmp_path):
+def test_files_of_dead_processes_are_removed(tmp_path):
     cache = EmbeddingCache(tmp_path)
     for name, age in (("old.part", 7200), ("young.part", 60)):
         (tmp_path / name).write_bytes(b"12345")
@@ -183,7 +183,7 @@ def test_uneven_descriptions_are_refused():
 
 
 @pytest.mark.parametrize("answer", [np.zeros((2, 4)), np.full((63, 4), np.nan), np.zeros(63)])
-def test_an_encoder_that_gives_nonsense_is_not_kept(cache, answer):
+def test_invalid_embeddings_are_refused_and_not_cached(cache, answer):
     encoder = HashEncoder()
     encoder.embed = lambda texts: answer.astype(np.float32)
     with pytest.raises(ModelError, match="the text encoder gave an array of shape"):

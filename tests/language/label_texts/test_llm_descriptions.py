@@ -56,7 +56,7 @@ class TestEndpoint:
         found = [one.tag for one in ask(server, RUN, OWL, RED, BEACH, per_tag=2, workers=3)]
         assert found == ["run", "owl", "red", "beach"]
 
-    def test_useless_answers_are_asked_for_again(self, server):
+    def test_unusable_answers_are_requested_again(self, server):
         def plan(number, body):
             if number == 0:
                 return 200, {}, completion("", "  \n ", "an owl", "Sorry, I can’t do that.", "As an AI I see none.")
@@ -72,7 +72,7 @@ class TestEndpoint:
         (found,) = ask(server, OWL, per_tag=11)
         assert found == Undescribed(OWL, "2 of 11 usable descriptions; the others were short or the same")
 
-    def test_what_one_question_lacks_the_others_make_up_for(self, server):
+    def test_later_questions_make_up_for_missing_answers(self, server):
         first = questions(OWL)[0]
         server.plan = lambda number, body: (
             (200, {}, completion("no")) if body["messages"][0]["content"] == first else None
@@ -137,7 +137,7 @@ class TestEndpoint:
 
 
 class TestFiles:
-    def test_a_killed_run_goes_on_where_it_was(self, tmp_path, server):
+    def test_a_killed_run_resumes(self, tmp_path, server):
         path, part = tmp_path / "out.jsonl", tmp_path / "out.jsonl.part"
         server.plan = lambda number, body: time.sleep(0.02)
         code = (

@@ -51,7 +51,7 @@ def test_any_name_gives_63_sentences(name):
     assert all("_" not in prompt and "/" not in prompt for prompt in prompts)
 
 
-def test_an_ensemble_weighs_every_prompt_alike():
+def test_an_ensemble_weights_prompts_equally():
     # Lengths 5 and 1: the directions (0.6, 0.8) and (0, -1) average to (0.3, -0.1).
     found = ensemble(np.array([[3, 4], [0, -1]], np.float32))
     np.testing.assert_allclose(found, np.array([3, -1]) / np.sqrt(10), atol=1e-6)

@@ -45,7 +45,7 @@ def test_threads_take_turns(parser, tmp_path):
     assert kept.parsed == len(CAPTIONS)
 
 
-def test_what_was_not_written_is_parsed_again(parser, tmp_path):
+def test_unwritten_results_are_parsed_again(parser, tmp_path):
     """As after a kill: one caption alone is not written until there are many, or it is asked for."""
     ParsedCaptions(parser, tmp_path).parse(CAPTIONS[0])
     again = ParsedCaptions(parser, tmp_path)
@@ -56,14 +56,14 @@ def test_what_was_not_written_is_parsed_again(parser, tmp_path):
     assert (again.parsed, third.parsed) == (1, 0)
 
 
-def test_two_share_the_file(parser, tmp_path):
+def test_two_parsers_share_the_file(parser, tmp_path):
     first, second = ParsedCaptions(parser, tmp_path), ParsedCaptions(parser, tmp_path)
     list(first.parse_many(CAPTIONS[:5]))
     list(second.parse_many(CAPTIONS))
     assert (first.parsed, second.parsed) == (5, len(CAPTIONS) - 5)
 
 
-def test_a_damaged_file_is_begun_anew(parser, tmp_path):
+def test_a_damaged_file_is_replaced(parser, tmp_path):
     kept = ParsedCaptions(parser, tmp_path)
     list(kept.parse_many(CAPTIONS))
     kept.path.write_bytes(b"no database" * 100)
@@ -72,7 +72,7 @@ def test_a_damaged_file_is_begun_anew(parser, tmp_path):
     assert again.parsed == len(CAPTIONS)
 
 
-def test_a_file_that_is_locked_for_long_costs_time_and_no_tags(parser, tmp_path):
+def test_captions_are_parsed_while_the_file_is_locked(parser, tmp_path):
     kept = ParsedCaptions(parser, tmp_path)
     kept._file.execute("PRAGMA busy_timeout = 1")
     blocker = sqlite3.connect(kept.path)

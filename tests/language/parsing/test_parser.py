@@ -261,7 +261,7 @@ def test_many_captions_are_a_stream(light):
     assert threading.active_count() <= before + 1
 
 
-def test_wrong_calls_are_refused(light):
+def test_invalid_calls_are_refused(light):
     with pytest.raises(UsageError, match="workers is 0"):
         light.parse_many([], workers=0)
     with pytest.raises(UsageError, match="no caption parser"):

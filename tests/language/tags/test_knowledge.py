@@ -62,7 +62,7 @@ def test_known_classes_stand_in_their_place(place, name):
     assert KNOWLEDGE.imagenet[place].name == name
 
 
-def test_senses_of_one_word_are_told_apart_and_doubles_are_one():
+def test_kinds_distinguish_senses_and_duplicates_merge():
     names = Counter(item.name for item in KNOWLEDGE.imagenet)
     assert {"crane (bird)", "construction crane", "kite (bird)"} <= set(names)
     assert {name for name, count in names.items() if count > 1} == {
@@ -121,7 +121,7 @@ def test_people_are_no_animals_and_animals_no_people():
         ("golden retriever", "dog"), ("banana", "food"), ("park bench", "furniture"), ("stop sign", "sign"),
     ],
 )  # fmt: skip
-def test_what_everybody_knows_follows(name, implied):
+def test_common_implications(name, implied):
     assert implied in closure(("noun", name))
 
 
@@ -130,13 +130,13 @@ def test_what_everybody_knows_follows(name, implied):
     [("teddy bear", "bear"), ("hot dog", "dog"), ("guinea pig", "pig"), ("sea lion", "lion"), ("home plate", "plate"),
      ("starfish", "fish"), ("jellyfish", "fish"), ("cougar", "cat"), ("zebra", "horse"), ("police officer", "man")],
 )  # fmt: skip
-def test_what_only_sounds_so_does_not_follow(name, never):
+def test_misleading_compounds_do_not_imply_their_head(name, never):
     assert KNOWLEDGE.canonical("noun", name) == name
     assert never not in closure(("noun", name))
 
 
 @pytest.mark.parametrize("name", COCO_18)
-def test_everyday_categories_are_tags_by_their_own_names(name):
+def test_common_categories_are_tags(name):
     assert KNOWLEDGE.canonical("noun", name) == name
 
 

@@ -32,7 +32,7 @@ def test_captions_in_their_order_each_tag_once_and_nothing_implied():
     assert TagIds(VOCABULARY).of_caption("a dog") is None
 
 
-def test_what_was_parsed_is_counted():
+def test_parsed_captions_are_counted():
     ids = TagIds(VOCABULARY)
     assert ids.of_parsed([ParsedTag("yak", "object"), ParsedTag("run", "action"), ParsedTag("run", "action")]) == (3,)
     assert ids.unknown == {"names_known": 2, "names_unknown": 1}

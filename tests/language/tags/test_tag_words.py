@@ -38,7 +38,7 @@ def test_names_aliases_and_plurals_of_objects_and_scenes_are_weighed():
     assert weights(-1, -2, 7, 1, 1, 1, 1) == {"dog": -1, "dogs": -1, "hounds": -1, "train": -2, "beaches": 1}
 
 
-def test_certainty_ends_somewhere():
+def test_margins_are_clipped():
     assert weights(-50, 50, 0, NAN, 0, 0, 0) == {"dog": LOWEST, "dogs": LOWEST, "hounds": LOWEST, "train": HIGHEST}
 
 
@@ -46,7 +46,7 @@ def test_tags_that_were_not_asked_for_weigh_nothing():
     assert weights(*[NAN] * 7) == {}
 
 
-def test_of_several_senses_the_likeliest_counts():
+def test_the_most_likely_sense_counts():
     vocabulary = TagVocabulary([VocabularyTag(0, "orange", "object"), VocabularyTag(1, "orange", "scene")])
     for margins, expected in (([-3, 1], 1), ([1, -3], 1), ([NAN, -3], -3), ([-3, NAN], -3)):
         assert TagWords(vocabulary, {"orange": 0}).weights(np.array(margins)).tolist() == [expected]

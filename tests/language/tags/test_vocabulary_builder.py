@@ -77,7 +77,7 @@ def test_a_noun_that_is_mostly_a_verb_is_no_object():
     assert [(tag.name, tag.kind, tag.support) for tag in made] == [("flounce", "action", 6)]
 
 
-def test_all_imagenet_classes_come_in():
+def test_all_imagenet_classes_are_added():
     full = build_vocabulary(PICTURES, min_support=1)
     ids = imagenet_tag_ids(full)
     assert len(ids) == 1000
@@ -125,7 +125,7 @@ def test_a_vocabulary_without_kinds_takes_every_word():
     assert TagMapper(flat)(tags("action smile, attribute red")) == {0, 1}
 
 
-def test_impossible_wishes_are_refused():
+def test_invalid_requests_are_refused():
     with pytest.raises(VocabularyError, match="min_support"):
         build_vocabulary(PICTURES, min_support=0)
     with pytest.raises(VocabularyError, match="support of 99"):

@@ -99,7 +99,7 @@ class TestReference:
         for case in vectors["decode_cleanup"]:
             assert published.decode(case["ids"]) == case["text"]
 
-    def test_everything_that_was_captioned(self, wordpieces, expected):
+    def test_all_reference_captions(self, wordpieces, expected):
         for config, model in expected:
             published = build_official_tokenizer(wordpieces, config["prompt"])
             for case in model.get("captions", {}).values():
@@ -173,7 +173,7 @@ class TestByHand:
             ([], "", ""),
         ],
     )
-    def test_what_joins_the_prompt_is_kept(self, small, pieces, official, ours):
+    def test_captions_that_join_the_prompt_are_kept(self, small, pieces, official, ours):
         ids = [*small.encode_prompt(), *pieces, small.end_id, small.pad_id]
         assert small.decode_caption(ids, official=True) == official
         assert small.decode_caption(ids) == ours
@@ -216,7 +216,7 @@ class TestFiles:
         with pytest.raises(ModelError, match=r"tokenizer.json: not a tokenizer \(.*get the model directory again"):
             OfficialTokenizer.load(path)
 
-    def test_the_tokenizer_of_something_else(self, tmp_path):
+    def test_another_kind_of_tokenizer(self, tmp_path):
         from tokenizers import Tokenizer, models
 
         other = Tokenizer(models.WordPiece({"[UNK]": 0, "[PAD]": 1, "[SEP]": 2, "[DEC]": 3}, unk_token="[UNK]"))

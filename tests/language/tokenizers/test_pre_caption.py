@@ -44,7 +44,7 @@ def test_captions_by_hand(text, official, ours):
     assert pre_caption(text) == ours
 
 
-def test_words_are_counted_whatever_parts_them():
+def test_words_are_counted_with_any_white_space():
     assert pre_caption("a\tb\tc d", 2) == "a b"
     assert pre_caption("a\tb\tc d", 2, official=True) == "a\tb\tc d"
 
@@ -55,7 +55,7 @@ def test_with_blanks_alone_both_captions_are_the_same(text, limit):
 
 
 @given(st.text(max_size=60), st.integers(1, 12))
-def test_what_comes_out_is_clean(text, limit):
+def test_cleaned_captions(text, limit):
     result = pre_caption(text, limit)
     assert result == " ".join(result.split())
     assert len(result.split()) <= limit
