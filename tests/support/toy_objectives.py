@@ -55,5 +55,7 @@ def aligned(seed=0, dropout=0.0, **settings):
     return nn.ModuleDict({"model": model, "objective": objective})
 
 
-def seeded(seed):
-    return torch.Generator().manual_seed(seed)
+def losses(task, batch, seed):
+    """Total loss and components, with hard negatives drawn from a seed."""
+    torch.manual_seed(seed)
+    return task["objective"](task["model"], batch)

@@ -15,8 +15,11 @@ from safetensors.torch import load_file  # noqa: E402
 from toy_pairs import config, write_pictures, write_rows  # noqa: E402
 
 from anytag.errors import UsageError  # noqa: E402
-from anytag.training.dry_run import dry_run  # noqa: E402
-from anytag.training.families.data_report import Shown, draw_samples  # noqa: E402
+from anytag.training.dry_run import (  # noqa: E402
+    TrainingSample,
+    draw_samples,
+    dry_run,
+)
 from anytag.training.recipes.config import RamPlusConfig, Tag2TextConfig, VocabularyConfig  # noqa: E402
 from anytag.training.run import train  # noqa: E402
 
@@ -104,7 +107,12 @@ def test_a_sheet_of_samples(tmp_path):
     pixels = np.full((16, 16, 3), (200, 10, 30), np.uint8)
     names = tuple(f"tag number {number}" for number in range(60))
     draw_samples(
-        [Shown(pixels, ("red", "square"), "a red square"), Shown(pixels, names), Shown(pixels, ())], tmp_path / "a.png"
+        [
+            TrainingSample(pixels, ("red", "square"), "a red square"),
+            TrainingSample(pixels, names),
+            TrainingSample(pixels, ()),
+        ],
+        tmp_path / "a.png",
     )
     with Image.open(tmp_path / "a.png") as sheet:
         assert sheet.size == (12 + 3 * 268, 256 + 118 + 24)

@@ -1,26 +1,40 @@
-"""A run up to its first step: what its data hold, what cannot be learned from, and what the network will see."""
+"""A dry run: prepare a run up to its first step, describe its data, and draw training samples."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
 
 from anytag.datasets.samples import Sample
 from anytag.datasets.sources import IndexedSource, spread
 from anytag.errors import PictureError
+from anytag.foundations.atomic_files import whole_file
 from anytag.foundations.report import Report
+from anytag.foundations.wording import counted
+from anytag.model.vocabulary import TagVocabulary
 from anytag.training.engine.distributed import Strategy, find_place
-from anytag.training.families.data_findings import look_at, shared_pictures
-from anytag.training.families.data_report import Shown, describe, draw_samples
+from anytag.training.families.data_findings import SourceFindings, check_source, shared_pictures
 from anytag.training.families.setup import count_samples, loader
 from anytag.training.lite.feature_cache import augment
 from anytag.training.prepared_run import PreparedRun, filling, prepare
 from anytag.training.recipes.config import TrainingConfig
 
-#: Samples that are drawn, and how many are tried for them.
-_SHOWN, _TRIED = 5, 50
+#: Samples that are drawn, and that are tried for them.
+_DRAWN, _TRIED = 5, 50
+
+#: Tags that are listed as the most frequent and as the rarest.
+_LISTED = 10
+
+#: Side of a drawn sample, height of the text below it, and gap, in pixels.
+_SIDE, _WORDS, _GAP = 256, 118, 12
 
 
 def dry_run(
@@ -32,47 +46,39 @@ def dry_run(
     picture: Path | None = None,
     device: str | None = None,
 ) -> Path | None:
-    """Prepare a run, say what its data hold, and draw five samples as the network would see them; train nothing.
+    """Prepare a run, report on its data, and draw five samples as the network would see them; train nothing.
 
-    Vocabulary, texts and the model are made as for the run, so that mistakes in the recipe come out; what is made once
-    stays in the cache for it. Features of all pictures, where stages read them, are left for the run.
-
-    Args:
-        config: The recipe.
-        data: Folder that its paths start at.
-        folder: The run folder.
-        report: Receives the lines.
-        cache: Folder for what is made once; ``None``: in the run folder.
-        picture: Where to draw the samples; ``None``: ``samples.png`` in the run folder.
-        device: See :func:`~anytag.training.run.train`.
+    Vocabulary, texts and the model are prepared as for the run, so that mistakes in the recipe show up; cached results
+    are kept for it. Features of all pictures, for stages that read them, are not computed. Arguments and errors are
+    those of :func:`~anytag.training.run.train`; ``picture`` is where samples are drawn, by default ``samples.png`` in
+    the run folder.
 
     Returns:
-        The picture; ``None`` if no sample can be read.
-
-    Raises:
-        UsageError: If the recipe asks for what the data, the model or the teacher do not have.
-        ModelError: If weights do not fit.
+        Path of the drawing; ``None`` if no sample can be read.
     """
     with filling(cache or folder / "cache", report):
-        return _dry_run(config, data, folder, report, cache, picture, device)
+        folder.mkdir(parents=True, exist_ok=True)
+        prepared = prepare(config, data, folder, cache, report)
+        _report_data(config, prepared, report)
+        if not (prepared.is_lite or prepared.reads_cache):
+            prepared.set_up(Strategy(), find_place(device), report)
+        _report_steps(config, prepared, report)
+        samples = _samples(prepared)
+        prepared.close()
+        if not samples:
+            return None
+        target = picture or folder / "samples.png"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draw_samples(samples, target)
+        return target
 
 
-def _dry_run(
-    config: TrainingConfig,
-    data: Path,
-    folder: Path,
-    report: Report,
-    cache: Path | None,
-    picture: Path | None,
-    device: str | None,
-) -> Path | None:
-    folder.mkdir(parents=True, exist_ok=True)
-    prepared = prepare(config, data, folder, cache, report)
-    given, vocabulary = prepared.given, prepared.start.vocabulary
-    findings = [look_at(source, given.tags, config.tags, by_content=True) for source in given.sources]
-    known = all(isinstance(source, IndexedSource) for source in given.sources)
-    total = sum(len(source) for source in given.sources if isinstance(source, IndexedSource)) if known else None
-    for line in describe(findings, vocabulary, total):
+def _report_data(config: TrainingConfig, prepared: PreparedRun, report: Report) -> None:
+    given = prepared.given
+    findings = [check_source(source, given.tags, config.tags, by_content=True) for source in given.sources]
+    indexed = [source for source in given.sources if isinstance(source, IndexedSource)]
+    total = sum(map(len, indexed)) if len(indexed) == len(given.sources) else None
+    for line in describe(findings, prepared.start.vocabulary, total):
         report(line)
     shared = shared_pictures(given.sources, given.validation, config.validation_pictures, by_content=True)
     if given.validation:
@@ -80,61 +86,128 @@ def _dry_run(
     for found in findings:
         for line in found.lines():
             report(f"warning: {line}")
-    if not (prepared.is_lite or prepared.reads_cache):
-        prepared.set_up(Strategy(), find_place(device), report)
-    _say_course(config, prepared, report)
-    samples = _samples(prepared)
-    prepared.close()
-    if not samples:
-        return None
-    target = picture or folder / "samples.png"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    draw_samples(samples, target)
-    return target
 
 
-def _say_course(config: TrainingConfig, prepared: PreparedRun, report: Report) -> None:
-    count = count_samples(config, prepared.given.sources)
-    steps = max(1, count // config.batch_size)
-    stages = [max(1, round(stage.epochs * steps)) for stage in config.stages]
-    named = ", ".join(f"{stage.name} {number:,}" for stage, number in zip(config.stages, stages, strict=True))
-    report(f"steps: {steps:,} an epoch of {config.batch_size:,} pictures each, {sum(stages):,} in all ({named})")
+def _report_steps(config: TrainingConfig, prepared: PreparedRun, report: Report) -> None:
+    steps = max(1, count_samples(config, prepared.given.sources) // config.batch_size)
+    stages = [(stage.name, max(1, round(stage.epochs * steps))) for stage in config.stages]
+    named = ", ".join(f"{name} {number:,}" for name, number in stages)
+    total = sum(number for _, number in stages)
+    report(f"steps: {steps:,} an epoch of {config.batch_size:,} pictures each, {total:,} in all ({named})")
 
 
-def _samples(prepared: PreparedRun) -> list[Shown]:
-    """Some samples, evenly spread over the sources, as they come in the first epoch."""
-    show = _as_lite_sees(prepared) if prepared.is_lite else _as_families_see(prepared)
-    shown: list[Shown] = []
+@dataclass(frozen=True)
+class TrainingSample:
+    """A sample as the network sees it.
+
+    Attributes:
+        pixels: ``[R, R, 3]``, 0 to 255, after augmentation.
+        tags: Names of its target tags.
+        caption: The drawn caption; empty if there is none.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    tags: tuple[str, ...]
+    caption: str = ""
+
+
+def _samples(prepared: PreparedRun) -> list[TrainingSample]:
+    """Some samples of the first epoch, evenly spread over the sources."""
+    load = _lite_sample(prepared) if prepared.is_lite else _family_sample(prepared)
+    loaded: list[TrainingSample] = []
     sources = prepared.given.sources
     for item in (item for source in sources for item in spread(source, max(1, _TRIED // len(sources)))):
         if isinstance(item, Sample):
             with suppress(PictureError):
-                shown.append(show(item))
-    chosen = sorted({round(place * (len(shown) - 1) / max(1, _SHOWN - 1)) for place in range(_SHOWN)})
-    return [shown[place] for place in chosen] if shown else []
+                loaded.append(load(item))
+    chosen = sorted({round(place * (len(loaded) - 1) / max(1, _DRAWN - 1)) for place in range(_DRAWN)})
+    return [loaded[place] for place in chosen] if loaded else []
 
 
-def _as_families_see(prepared: PreparedRun) -> Callable[[Sample], Shown]:
+def _family_sample(prepared: PreparedRun) -> Callable[[Sample], TrainingSample]:
     load, vocabulary = loader(prepared.config, prepared.start, prepared.given), prepared.start.vocabulary
 
-    def show(sample: Sample) -> Shown:
+    def sample_of(sample: Sample) -> TrainingSample:
         example = load(sample, 0)
         assert example.pixels is not None
-        return Shown(example.pixels, tuple(vocabulary[id].name for id in example.tags), example.caption)
+        return TrainingSample(example.pixels, tuple(vocabulary[id].name for id in example.tags), example.caption)
 
-    return show
+    return sample_of
 
 
-def _as_lite_sees(prepared: PreparedRun) -> Callable[[Sample], Shown]:
+def _lite_sample(prepared: PreparedRun) -> Callable[[Sample], TrainingSample]:
     config, tags = prepared.config, prepared.given.tags
     preprocessing = prepared.start.config.image_encoder.preprocessing
 
-    def show(sample: Sample) -> Shown:
+    def sample_of(sample: Sample) -> TrainingSample:
         read = preprocessing.read(sample.picture, sample.place, draft=False)
-        # As the second of the cached views is: the first is the picture as it is.
+        # Like the second cached view; the first is not augmented.
         pixels = preprocessing.pixels(augment(read, random.Random(f"{config.seed}/1/{sample.source}")))
         ids = tags.of_picture(sample, config.tags) or set()
         names = tuple(prepared.start.vocabulary[id].name for id in sorted(ids))
-        return Shown(pixels, names, sample.captions[0] if sample.captions else "")
+        return TrainingSample(pixels, names, sample.captions[0] if sample.captions else "")
 
-    return show
+    return sample_of
+
+
+def describe(findings: Sequence[SourceFindings], vocabulary: TagVocabulary, total: int | None) -> list[str]:
+    """Describe pictures, captions and tags of training data, of ``total`` samples if known before they are read."""
+    usable, distinct = sum(f.usable for f in findings), len(set().union(*(f.pictures for f in findings)))
+    checked = sum(f.samples for f in findings)
+    lines = [f"pictures: {checked:,}" if total is None or total == checked else f"pictures: {total:,}"]
+    if total != checked:
+        lines.append(f"looked at: {checked:,} of them, evenly spread; what follows is about these")
+    repeated = usable - distinct
+    lines.append(f"distinct: {distinct:,}" + (f" ({repeated:,} are there more than once)" if repeated else ""))
+    if captions := sum(f.captions for f in findings):
+        lines.append(f"captions: {captions:,}, {captions / max(1, usable):.1f} a picture")
+    counts = np.array([count for f in findings for count in f.tag_counts])
+    if not len(counts):
+        return [*lines, "tags: no picture has any"]
+    without = f"; {counted(usable - len(counts), 'picture')} without any" if usable > len(counts) else ""
+    lines.append(
+        f"tags a picture: {counts.mean():.1f} on average, {counts.min()} to {counts.max()}, median "
+        f"{np.median(counts):g}{without}"
+    )
+    named: Counter[int] = Counter()
+    for found in findings:
+        named.update(found.tags)
+    order = sorted(named, key=lambda id: (named[id], vocabulary[id].name))
+    never = len(vocabulary) - len(named)
+    absent = f"; {never:,} of the vocabulary's {len(vocabulary):,} are in no picture" if never else ""
+    frequent, rare = (
+        ", ".join(f"{vocabulary[id].name} ({named[id]:,})" for id in ids[:_LISTED]) for ids in (order[::-1], order)
+    )
+    return [*lines, f"most frequent tags: {frequent}", f"rarest tags: {rare}{absent}"]
+
+
+def draw_samples(samples: Sequence[TrainingSample], path: Path) -> None:
+    """Write a PNG of samples side by side, with their tags and captions below, whole or not at all."""
+    width = _GAP + len(samples) * (_SIDE + _GAP)
+    sheet = Image.new("RGB", (width, _SIDE + _WORDS + 2 * _GAP), "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
+    for place, sample in enumerate(samples):
+        left = _GAP + place * (_SIDE + _GAP)
+        picture = Image.fromarray(sample.pixels)
+        # Enlarged without interpolation, to show the resolution of the input.
+        sheet.paste(picture.resize((_SIDE, _SIDE), Image.Resampling.NEAREST), (left, _GAP))
+        lines = _wrapped(", ".join(sample.tags) or "(no tags)", font, 4)
+        lines += _wrapped(f"“{sample.caption}”", font, 6 - len(lines)) if sample.caption else []
+        for number, line in enumerate(lines):
+            draw.text((left, _GAP + _SIDE + 6 + 18 * number), line, fill="black", font=font)
+    with whole_file(path) as part:
+        sheet.save(part, format="PNG")
+
+
+def _wrapped(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, most: int) -> list[str]:
+    """Wrap a text at the width of a sample, and cut it after ``most`` lines."""
+    lines, line = [], ""
+    for word in text.split():
+        longer = f"{line} {word}".strip()
+        if line and font.getlength(longer) > _SIDE:
+            lines.append(line)
+            line = word
+        else:
+            line = longer
+    lines.append(line)
+    return lines if len(lines) <= most else [*lines[: most - 1], f"{lines[most - 1]} …"]

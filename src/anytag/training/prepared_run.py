@@ -1,4 +1,4 @@
-"""What a run begins with, before its first step and before it is known whether there will be one."""
+"""Prepare a run: check the recipe, open the data, choose the vocabulary, and initialize the model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from anytag.datasets.bad_samples import JsonLinesLog
 from anytag.datasets.contents import digest_contents
@@ -23,8 +22,8 @@ from anytag.foundations.report import Report
 from anytag.language.parsing.parsed_captions import ParsedCaptions
 from anytag.language.parsing.parser import load_parser
 from anytag.model.vocabulary import TagVocabulary
-from anytag.training.early_checks import check_early
 from anytag.training.engine.distributed import Strategy, first_process_first
+from anytag.training.engine.loggers import open_logger
 from anytag.training.engine.task import Setup
 from anytag.training.families import setup as families
 from anytag.training.families.batches import SampleTags
@@ -33,20 +32,32 @@ from anytag.training.families.initialization import Start, begin, find_start
 from anytag.training.families.setup import count_samples
 from anytag.training.families.vocabularies import read_vocabulary
 from anytag.training.lite import setup as lite
-from anytag.training.recipes.config import LiteConfig, TrainingConfig
+from anytag.training.recipes.config import SENTENCE_ENCODER, LiteConfig, TrainingConfig
+
+#: Loss components that only some objectives have.
+_PARTS = ("captioning", "contrast", "matching", "distillation", "alignment")
+
+#: Validation metrics of such a component.
+_PART_OF = {
+    "cider": "captioning",
+    "text_recall_1": "contrast",
+    "text_recall_5": "contrast",
+    "picture_recall_1": "contrast",
+    "picture_recall_5": "contrast",
+}
 
 
 @dataclass
 class PreparedRun:
-    """The data and the model of a run.
+    """The data and the initial model of a run.
 
     Attributes:
         config: The recipe.
-        given: Its data, with the tags that samples have.
-        start: Model and vocabulary.
+        given: Its data.
+        start: Initial model and vocabulary.
         folder: The run folder.
-        cache: Folder for what is made once.
-        parser: Reads captions, if somebody does.
+        cache: Folder of cached results.
+        parser: Caption parser, if the recipe has one.
     """
 
     config: TrainingConfig
@@ -58,19 +69,19 @@ class PreparedRun:
 
     @property
     def is_lite(self) -> bool:
-        """Whether the run has the ``lite`` objective, which reads features from a cache."""
+        """Whether the run has the ``lite`` objective, which trains on cached features."""
         return isinstance(self.config.objective, LiteConfig)
 
     @property
     def reads_cache(self) -> bool:
-        """Whether stages read features of all pictures from the cache, which takes time to fill."""
+        """Whether stages read cached features of all pictures, which take long to compute."""
         return any(stage.cached != "nothing" for stage in self.config.stages)
 
     def set_up(self, strategy: Strategy, place: torch.device, report: Report) -> Setup:
-        """Task, batches and validation; this fills the cache of features first.
+        """Set up task, batches and validation, after computing missing features.
 
         Raises:
-            UsageError: If the recipe asks for what the data, the model or the teacher do not have.
+            UsageError: If the recipe does not fit the data, the model or the teacher.
         """
         if self.is_lite:
             return lite.set_up(self.config, self.start, self.given, strategy, self.folder, self.cache, report)
@@ -78,7 +89,7 @@ class PreparedRun:
 
     @cached_property
     def made_of(self) -> dict[str, Any]:
-        """What the run learns from and is measured on, in digests: the same as long as nobody has changed it."""
+        """Digests of everything that the run trains and validates on, which change with the content."""
         tags = json.dumps([[tag.name, tag.kind] for tag in self.start.vocabulary])
         texts = [path for pattern in self.config.texts for path in files_matching(pattern, self.given.folder)]
         if (named := self.config.teacher.descriptions) is not None:
@@ -91,11 +102,11 @@ class PreparedRun:
         }
 
     def refuse_other(self, before: Mapping[str, Any], report: Report) -> None:
-        """Refuse to go on with other data or tags than those that the run began with.
+        """Refuse to resume with other data or tags.
 
         Args:
-            before: What :attr:`made_of` was then; what it does not hold is not compared.
-            report: Is told of other validation pictures: the run learns the same, but measures something else.
+            before: :attr:`made_of` when the run began; missing entries are not compared.
+            report: Receives a warning about other validation pictures, which change the metrics only.
 
         Raises:
             UsageError: If data, texts or tags have changed.
@@ -112,31 +123,27 @@ class PreparedRun:
             report("warning: the validation data have changed since; figures before and after cannot be compared")
 
     def close(self) -> None:
-        """Keep what the parser has read."""
+        """Save the parsed captions."""
         if self.parser is not None:
             self.parser.flush()
 
 
 def filling(cache: Path, report: Report) -> AbstractContextManager[None]:
-    """Fill a cache, which several runs may share, while no other run does."""
+    """Lock a cache, which several runs may share, while filling it."""
     return taking_turns(cache, "another run fills this cache", report)
 
 
 def prepare(config: TrainingConfig, data: Path, folder: Path, cache: Path | None, report: Report) -> PreparedRun:
-    """Open the data, choose the vocabulary, make the model.
+    """Check the recipe, open the data, choose the vocabulary, and initialize the model.
 
-    Args:
-        config: The recipe.
-        data: Folder that its paths start at.
-        folder: The run folder.
-        cache: Folder for what is made once; ``None``: in the run folder.
-        report: Receives progress.
+    Arguments are those of :func:`~anytag.training.run.train`.
 
     Raises:
-        UsageError: If the recipe asks for what the data or the model do not have.
+        UsageError: If the recipe does not fit the data or the model.
         ModelError: If weights do not fit.
+        MissingExtraError: If a logger is not installed.
     """
-    check_early(config, data, folder)
+    _check_recipe(config, data, folder)
     cache = cache or folder / "cache"
     parser = None if config.parser == "none" else ParsedCaptions(load_parser(config.parser), cache)
     directory = find_start(config.start, data) if config.start is not None else None
@@ -145,20 +152,48 @@ def prepare(config: TrainingConfig, data: Path, folder: Path, cache: Path | None
     for source in (*given.sources, *given.validation):
         report(source.description)
     if not isinstance(config.objective, LiteConfig):
-        count_samples(config, given.sources)  # Whether somebody knows how many there are comes before parsing them.
-    with first_process_first():  # The others find on disk what it has counted and embedded.
+        count_samples(config, given.sources)  # Fails if the number is unknown, before captions are parsed.
+    with first_process_first():  # The others find vocabulary and embeddings on disk.
         start = begin(config, given, cache, directory, parser)
     given.tags = SampleTags(start.vocabulary, parser)
-    report(f"{start.config.family}: {_millions(start.model)}, {len(start.vocabulary):,} tags")
+    millions = sum(parameter.numel() for parameter in start.model.parameters()) / 1e6
+    report(f"{start.config.family}: {millions:.1f} M parameters, {len(start.vocabulary):,} tags")
     return PreparedRun(config, given, start, folder, cache, parser)
 
 
+def _check_recipe(config: TrainingConfig, data: Path, folder: Path) -> None:
+    """Check what needs no data, since reading them may take hours."""
+    teacher = config.teacher
+    named = [teacher.clip, teacher.cached, teacher.texts, teacher.descriptions, config.image_weights]
+    for path in (*named, config.text_weights, config.vocabulary.tags):
+        if path is not None and path != SENTENCE_ENCODER:
+            find_path(path, data)
+    for pattern in config.texts:
+        files_matching(pattern, data)
+    for kind in config.loggers:
+        open_logger(kind, folder)
+    _check_best_metric(config)
+    distills = any(getattr(used, "distillation", 0.0) for used in config.objectives)
+    if distills and not isinstance(config.objective, LiteConfig) and teacher.cached is None and teacher.clip is None:
+        raise UsageError(
+            "distillation needs a teacher; name a CLIP directory as teacher.clip, or set objective.distillation=0"
+        )
+
+
+def _check_best_metric(config: TrainingConfig) -> None:
+    metric = config.best_metric
+    if metric is None:
+        return
+    if not config.validation:
+        raise UsageError(f"best_metric={metric} is of validation pictures; name some as validation")
+    part = _PART_OF.get(metric, metric)
+    if part in _PARTS and not hasattr(config.objective, part):
+        kind = type(config.objective).__name__
+        raise UsageError(f"best_metric={metric}: {kind} has no {part}, so that validation has no such figure")
+
+
 def _listed(config: TrainingConfig, data: Path, start: TagVocabulary | None) -> TagVocabulary | None:
-    """The vocabulary that official lists may leave unsaid, where it is known before the data are read."""
+    """The vocabulary of official lists without names, if it is known before the data are read."""
     if start is not None and config.vocabulary.change == "keep":
         return start
     return read_vocabulary(find_path(config.vocabulary.tags, data)) if config.vocabulary.tags is not None else None
-
-
-def _millions(model: nn.Module) -> str:
-    return f"{sum(parameter.numel() for parameter in model.parameters()) / 1e6:.1f} M parameters"

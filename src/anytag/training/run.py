@@ -1,4 +1,4 @@
-"""A training run of any family, from data to a model directory: what ``anytag train`` does."""
+"""Run a recipe, from data to a model directory, for ``anytag train``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from anytag.teaching.teach import teach
 from anytag.training.engine.distributed import Share, connect, find_place
 from anytag.training.engine.stream_resume import StreamLoop
 from anytag.training.engine.task import Setup
-from anytag.training.families.data_findings import look_at, shared_pictures
+from anytag.training.families.data_findings import check_source, shared_pictures
 from anytag.training.families.data_sources import RunData
 from anytag.training.families.model_files import model_card, write_model
 from anytag.training.families.task import RecognitionTask
@@ -38,32 +38,31 @@ def train(
     settings: Sequence[str] | None = None,
     device: str | None = None,
 ) -> bool:
-    """Run a recipe, or go on with it.
+    """Run or resume a recipe.
 
-    The run folder receives the recipe (``recipe.json``), who ran it how (``run.json``), the log (``log.jsonl``),
-    its curves (``curves.svg``), samples that could not be read (``bad-samples.jsonl``), checkpoints, and from the first
-    validation on the model (``model/``), which ``anytag.load(…, backend="torch")`` opens. Under ``torchrun`` every
-    process calls this.
+    The run folder contains the recipe (``recipe.json``), the record of the run (``run.json``), the log (``log.jsonl``),
+    its curves (``curves.svg``), unreadable samples (``bad-samples.jsonl``), checkpoints, and from the first validation
+    on the model (``model/``), which ``anytag.load(…, backend="torch")`` opens. Under ``torchrun`` every process calls
+    this function.
 
     Args:
-        config: The recipe, or how a model is taught tags.
-        data: Folder that its paths start at.
-        folder: The run folder; one that is there is taken up where it stopped.
+        config: A training recipe, or one that teaches a model tags.
+        data: Folder that its paths are relative to.
+        folder: The run folder; an existing run is resumed.
         report: Receives progress.
         stop_after: Stop after this many seconds of training, with a checkpoint.
-        cache: Folder for what is made once: parsed captions, text embeddings, cached features; ``None``: in the run
-            folder.
-        settings: What was set on the command line, to be written down.
-        device: Where it trains (``cpu``, ``cuda:1``); ``None``: on the accelerator, if there is one.
+        cache: Folder of cached results (parsed captions, text embeddings, features); ``None``: in the run folder.
+        settings: Settings from the command line, to be recorded.
+        device: ``cpu``, ``cuda:1``, …; ``None``: the accelerator, if there is one.
 
     Returns:
-        Whether the run reached its end. One that had is left alone.
+        Whether the run reached its end. A finished run is not changed.
 
     Raises:
-        UsageError: If the recipe asks for what the data, the model or the teacher do not have.
+        UsageError: If the recipe does not fit the data, the model or the teacher.
         ModelError: If weights do not fit.
         DataError: If too many samples cannot be read.
-        StoppedBySignalError: If a signal asked for the end; there is a checkpoint then.
+        StoppedBySignalError: If a signal stopped the run, with a checkpoint.
     """
     check_folders(data, folder)
     first = int(os.environ.get("RANK", "0")) == 0
@@ -77,7 +76,7 @@ def train(
 def _teach(
     config: TeachingConfig, data: Path, folder: Path, report: Report, settings: Sequence[str] | None
 ) -> Literal[True]:
-    """A run that is over in a minute: nothing is resumed, and one that is finished is left alone."""
+    """Teach tags, which takes a minute: nothing is resumed, and a finished run is not changed."""
     folder.mkdir(parents=True, exist_ok=True)
     record = RunRecord(folder, config, data, settings=settings)
     changes = record.changes()
@@ -142,7 +141,7 @@ def _train(
         for name, change in changes.items():
             report(f"changed since step {loop.step}: {name} {change}")
         if strategy.is_first:
-            found, distinct = _look_at_data(config, given, setup, report)
+            found, distinct = _check_data(config, given, setup, report)
             lost += found
             record.begin(loop.step, prepared.made_of)
             if changes:
@@ -153,7 +152,7 @@ def _train(
         prepared.close()
     kept = loop.kept()
     if strategy.is_first:
-        lost += _lost_on_the_way(batches.state(), report)
+        lost += _unreadable_samples(batches.state(), report)
         step_kept, figures = loop.keeper.figures(loop.step)
         keep(kept, figures, step_kept)
         if finished:
@@ -163,11 +162,11 @@ def _train(
 
 
 def _is_finished(folder: Path, record: RunRecord, loop: StreamLoop, report: Report) -> bool:
-    """Whether there is nothing left to do; the model may have been calibrated since, and is left alone."""
+    """Whether there is nothing left to do; the model, which may have been calibrated since, is not changed."""
     if not loop.is_over() or not (folder / "model" / "config.json").is_file():
         return False
     if loop.step <= loop.total_steps and record.finished_at is None and (folder / RUN_FILE).exists():
-        return False  # It was stopped before its last figures and its model.
+        return False  # It was stopped before the final validation and the model.
     if loop.step > loop.total_steps:
         report(
             f"this run has gone {loop.step:,} steps, more than the {loop.total_steps:,} that the recipe asks for now; "
@@ -186,9 +185,9 @@ def _is_finished(folder: Path, record: RunRecord, loop: StreamLoop, report: Repo
     return True
 
 
-def _look_at_data(config: TrainingConfig, given: RunData, setup: Setup, report: Report) -> tuple[list[str], str]:
-    """Report what cannot be learned from; that, and how many pictures are distinct, for the model card."""
-    findings = [look_at(source, given.tags, config.tags) for source in given.sources]
+def _check_data(config: TrainingConfig, given: RunData, setup: Setup, report: Report) -> tuple[list[str], str]:
+    """Report problems of the data; return them, and the number of distinct pictures, for the model card."""
+    findings = [check_source(source, given.tags, config.tags) for source in given.sources]
     found = [line for each in findings for line in each.lines()]
     if shared := shared_pictures(given.sources, given.validation, config.validation_pictures):
         found.append(f"{shared:,} validation pictures are training pictures as well; the figures will flatter")
@@ -203,8 +202,8 @@ def _look_at_data(config: TrainingConfig, given: RunData, setup: Setup, report: 
     return found, f"Of {sum(each.usable for each in findings):,} that were checked, {distinct:,} are distinct."
 
 
-def _lost_on_the_way(state: dict[str, Any], report: Report) -> list[str]:
-    """What the stream could not read in the epoch that it is in."""
+def _unreadable_samples(state: dict[str, Any], report: Report) -> list[str]:
+    """Report the samples that the stream could not read in the last epoch."""
     bad, seen = state.get("health", {}).get("complete", (0, 0))
     if not bad:
         return []

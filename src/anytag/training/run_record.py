@@ -1,7 +1,7 @@
-"""What a run folder says of its run: the recipe as it stands, what was changed, who ran it, and whether it ended.
+"""The record of a run in its folder: the current recipe, changes, how it was started, and whether it ended.
 
-``recipe.json`` holds the settings that the run goes on with, ``run.json`` one entry for every time that it was begun or
-taken up: when, at which step, by which command, with which ``--set``, data folder, versions, processes and device.
+``recipe.json`` contains the current settings, ``run.json`` one entry for every time that the run was started or
+resumed: time, step, command, ``--set`` arguments, data folder, versions, processes and device.
 """
 
 from __future__ import annotations
@@ -28,14 +28,10 @@ _PACKAGES = ("anytag", "torch", "numpy", "pillow")
 
 
 def check_folders(data: Path, folder: Path) -> None:
-    """Refuse what can be no data folder, and no folder of a run.
-
-    Args:
-        data: Folder that a recipe's paths start at.
-        folder: The run folder, which need not be there.
+    """Check the data folder and the run folder, which need not exist.
 
     Raises:
-        UsageError: If one of them is a file, or the run folder holds a model.
+        UsageError: If one of them is a file, or the run folder contains a model.
     """
     if data.is_file():
         raise UsageError(
@@ -51,16 +47,7 @@ def check_folders(data: Path, folder: Path) -> None:
 
 
 class RunRecord:
-    """The record of a run in its folder.
-
-    Args:
-        folder: The run folder.
-        config: The recipe as it is to go on.
-        data: The data folder.
-        processes: How many share the run.
-        settings: The ``--set`` arguments of this time; ``None``: it was not begun from the command line.
-        device: Where it is computed.
-    """
+    """The record of a run in its folder; ``settings`` are the ``--set`` arguments, if started from the command line."""
 
     def __init__(
         self,
@@ -78,19 +65,19 @@ class RunRecord:
 
     @property
     def finished_at(self) -> int | None:
-        """The step that the run ended at; ``None`` if it has not, or nobody has written it down."""
+        """The last step of a finished run; ``None`` if it is unfinished or not recorded."""
         found = self._record.get("finished")
         return found if isinstance(found, int) else None
 
     @property
     def made_of(self) -> dict[str, Any]:
-        """What the run has learned from so far; empty if nobody has written it down."""
+        """Digests of the run's data; empty if not recorded."""
         times = self._record.get("times") or [{}]
         found = times[-1].get("made_of")
         return found if isinstance(found, dict) else {}
 
     def changes(self) -> dict[str, str]:
-        """What differs from the recipe that the run has gone by: ``{"batch_size": "8 → 16"}``."""
+        """Changes of the recipe since the last start: ``{"batch_size": "8 → 16"}``."""
         if not self._before:
             return {}
         before, now = _flat(self._before), _flat(json.loads(self.config.model_dump_json()))
@@ -102,12 +89,7 @@ class RunRecord:
         }
 
     def begin(self, step: int, made_of: Mapping[str, Any] | None = None) -> None:
-        """Write down that the run goes on from a step, by the recipe as it is now. Call it when that is certain.
-
-        Args:
-            step: Where it is.
-            made_of: What it learns from: digests of data and tags.
-        """
+        """Record that the run starts or resumes at a step, once that is certain; ``made_of`` digests its data."""
         entry = {
             "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "step": step,
@@ -126,7 +108,7 @@ class RunRecord:
         self._write()
 
     def finish(self, step: int) -> None:
-        """Write down that the run has ended, with its model written."""
+        """Record that the run has ended, after its model was written."""
         self._record["finished"] = step
         self._write()
 
@@ -138,10 +120,10 @@ _MISSING = object()
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """A record; empty if there is none.
+    """Read a record; empty if there is none.
 
     Raises:
-        UsageError: If it is damaged: a run whose end is not known anymore would be taken up again.
+        UsageError: If it is damaged; a finished run could otherwise be resumed.
     """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
@@ -155,7 +137,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _flat(value: Any, name: str = "") -> dict[str, Any]:
-    """Leaves by their path, written as ``--set`` takes them."""
+    """Values by their path, in the notation of ``--set``."""
     if isinstance(value, dict) and value:
         entries = value.items()
     elif isinstance(value, list) and any(isinstance(entry, dict) for entry in value):
@@ -193,5 +175,5 @@ def _commit() -> str | None:
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    # Installed into somebody's environment inside another repository, it is not that one's commit.
+    # For a package installed in an environment inside another repository, it is that repository's commit.
     return done.stdout.strip() if "site-packages" not in here.parts else None

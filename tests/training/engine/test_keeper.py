@@ -12,8 +12,8 @@ from toy_run import Stopped, assert_same, config, make, records, stopping
 
 from anytag.errors import UsageError
 from anytag.foundations.interrupts import StoppedBySignalError
-from anytag.training.engine.best import BestWeights
 from anytag.training.engine.checkpointing import SaveError
+from anytag.training.engine.keeper import BestWeights
 
 #: What the validations of the toy run give, by step: better until 9, then never again.
 COURSE = {3: 0.2, 6: 0.5, 9: 0.7, 12: 0.6, 15: 0.7, 18: 0.1, 21: 0.69, 24: 0.3}

@@ -14,9 +14,7 @@ from toy_run import config, make, records
 from anytag.training.engine.checkpointing import SaveError
 from anytag.training.engine.config import LoopStage
 from anytag.training.engine.distributed import Strategy
-from anytag.training.engine.logs import draw_curves, find_curves
-from anytag.training.engine.means import Means
-from anytag.training.engine.progress import Progress, peak_memory
+from anytag.training.engine.logs import Means, Progress, draw_curves, find_curves, peak_memory
 
 
 class TestLog:

@@ -15,9 +15,9 @@ from anytag.datasets.opening import open_source  # noqa: E402
 from anytag.errors import DataError, UsageError  # noqa: E402
 from anytag.language.parsing.parser import load_parser  # noqa: E402
 from anytag.model.vocabulary import TagVocabulary, VocabularyTag  # noqa: E402
+from anytag.training.dry_run import describe  # noqa: E402
 from anytag.training.families.batches import SampleTags  # noqa: E402
-from anytag.training.families.data_findings import look_at, shared_pictures  # noqa: E402
-from anytag.training.families.data_report import describe  # noqa: E402
+from anytag.training.families.data_findings import check_source, shared_pictures  # noqa: E402
 from anytag.training.recipes.config import StreamConfig, Tag2TextConfig, VocabularyConfig  # noqa: E402
 from anytag.training.run import train  # noqa: E402
 
@@ -38,7 +38,7 @@ def rows(tmp_path):
 
 def found(folder, tags, rows):
     write_rows(folder / "pairs.jsonl", rows)
-    return look_at(open_source(folder / "pairs.jsonl"), tags).lines()
+    return check_source(open_source(folder / "pairs.jsonl"), tags).lines()
 
 
 class TestASource:
@@ -81,7 +81,7 @@ class TestASource:
                 tar.add(tmp_path / "side.json", f"{number:03}.json")
         whole = (tmp_path / "a.tar").read_bytes()
         (tmp_path / "a.tar").write_bytes(whole[: len(whole) // 2 // 512 * 512 - 300])
-        lines = look_at(open_source(tmp_path / "a.tar"), tags).lines()
+        lines = check_source(open_source(tmp_path / "a.tar"), tags).lines()
         assert len(lines) == 1
         assert "missing in 1 shard, probably cut off (a.tar); copy again what is cut off" in lines[0]
 
@@ -98,7 +98,7 @@ def test_validation_pictures_that_are_trained_on(tmp_path, rows):
 class TestWhatThereIs:
     def findings(self, folder, tags, rows, **more):
         write_rows(folder / "pairs.jsonl", rows)
-        return look_at(open_source(folder / "pairs.jsonl"), tags, **more)
+        return check_source(open_source(folder / "pairs.jsonl"), tags, **more)
 
     def test_counts(self, tmp_path, tags, rows):
         """Three have nothing, two are one file, and two more have the same content under two names."""

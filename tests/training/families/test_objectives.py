@@ -22,8 +22,8 @@ from toy_objectives import (
     TAG_NAMES,
     TOKENIZER,
     aligned,
+    losses,
     rows_of,
-    seeded,
     small_batch,
     without,
 )
@@ -250,7 +250,7 @@ class TestTextAlignment:
 class TestContrastAndMatching:
     def test_all_parts_add_up(self):
         whole = aligned(contrast=0.5).train()
-        total, parts = whole["objective"](whole["model"], small_batch(), seeded(0))
+        total, parts = losses(whole, small_batch(), 0)
         assert set(parts) == {"captioning", "tagging", "contrast", "matching"}
         expected = 2 * parts["captioning"] + 0.5 * parts["contrast"] + parts["matching"]
         assert total.item() == pytest.approx(expected, rel=1e-6)
@@ -263,12 +263,13 @@ class TestContrastAndMatching:
         logits = encoder.embed_pictures(features) @ encoder.embed_texts(batch.texts).T / 0.07
         own = torch.arange(3)
         contrast = (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
-        _, parts = whole["objective"](model, batch, seeded(0))
+        _, parts = losses(whole, batch, 0)
         assert parts["contrast"] == pytest.approx(contrast.item(), rel=1e-5)
         true = encoder.match(batch.texts, features)
-        # Nobody knows which negatives were drawn; but with two rows there is no choice.
+        # Negatives are random, but with two rows there is no choice.
         two = rows_of(batch, [0, 1])
-        _, parts = aligned(tagging=0, captioning=0)["objective"].train()(model, two, seeded(0))
+        other = aligned(tagging=0, captioning=0).train()
+        _, parts = losses(other, two, 0)
         false = encoder.match(batch.texts[[0, 1, 1, 0]], features[[1, 0, 0, 1]])
         labels = torch.tensor([1, 1, 0, 0, 0, 0])
         expected = F.cross_entropy(torch.cat([true[:2], false]), labels).item()
@@ -278,14 +279,14 @@ class TestContrastAndMatching:
         results = []
         for seed in (1, 1, 2, 3, 4):
             whole = aligned().train()
-            results.append(whole["objective"](whole["model"], small_batch(), seeded(seed))[1]["matching"])
+            results.append(losses(whole, small_batch(), seed)[1]["matching"])
         assert results[0] == results[1]
         assert len(set(results)) > 1
 
-    def test_the_same_picture_twice_is_no_wrong_answer(self):
+    def test_the_same_picture_twice_is_not_a_negative(self):
         batch = small_batch(picture_numbers=torch.tensor([6, 6, 6]))
         whole = aligned(tagging=0, captioning=0).train()
-        _, parts = whole["objective"](whole["model"], batch, seeded(0))
+        _, parts = losses(whole, batch, 0)
         encoder, (features, _) = whole["objective"].encoder, whole["model"].encode(batch.pixels)
         true = F.cross_entropy(encoder.match(batch.texts, features), torch.ones(3, dtype=torch.long))
         assert parts["matching"] == pytest.approx(true.item(), rel=1e-5)
@@ -297,7 +298,7 @@ class TestContrastAndMatching:
         results = []
         for given in (replace(batch, texts=gap), rows_of(batch, [0, 2])):
             whole = aligned(tagging=0, captioning=0).train()
-            results.append(whole["objective"](whole["model"], given, seeded(0))[1])
+            results.append(losses(whole, given, 0)[1])
         assert results[0] == pytest.approx(results[1], rel=1e-5)
 
     @pytest.mark.parametrize("texts", [None, torch.zeros(3, 5, dtype=torch.long)])
@@ -306,7 +307,7 @@ class TestContrastAndMatching:
         _, parts = whole["objective"](whole["model"], small_batch(texts=texts))
         assert set(parts) == {"captioning", "tagging"}
 
-    def test_weights_of_nought_switch_them_off(self):
+    def test_weights_of_zero_switch_them_off(self):
         whole = aligned(contrast=0, matching=0).train()
         assert set(whole["objective"](whole["model"], small_batch())[1]) == {"captioning", "tagging"}
         assert whole["objective"].contrast.steps.item() == 0
@@ -326,7 +327,7 @@ def train(whole, steps):
     optimizer = torch.optim.AdamW(whole.parameters(), lr=0.01)
     totals = []
     for step in steps:
-        total, _ = whole["objective"](whole["model"], small_batch(), seeded(step))
+        total, _ = losses(whole, small_batch(), step)
         optimizer.zero_grad()
         total.backward()
         optimizer.step()
@@ -347,7 +348,7 @@ def test_training_learns_and_keeps_the_decoder_shared(tmp_path):
     other = aligned(seed=1)
     other.load_state_dict(torch.load(tmp_path / "state", weights_only=True))
     with torch.no_grad():
-        first, second = (m.eval()["objective"](m["model"], small_batch(), seeded(0)) for m in (whole, other))
+        first, second = (losses(m.eval(), small_batch(), 0) for m in (whole, other))
     assert first[1] == second[1]
 
 

@@ -17,7 +17,7 @@ from anytag.nn.model import RecognitionModel  # noqa: E402
 from anytag.nn.swin import SwinTransformer  # noqa: E402
 from anytag.training.families.augmentation import PLAIN  # noqa: E402
 from anytag.training.families.batches import Collator, ExampleLoader, SampleTags  # noqa: E402
-from anytag.training.families.token_cache import CachedLoader, TokenCache  # noqa: E402
+from anytag.training.families.feature_cache import CachedLoader, TokenCache  # noqa: E402
 from anytag.training.recipes.config import Tag2TextConfig, TrainingStage, VocabularyConfig  # noqa: E402
 from anytag.training.run import train  # noqa: E402
 

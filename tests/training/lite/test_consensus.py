@@ -26,12 +26,12 @@ def picture(*captions):
 
 class TestReward:
     def test_only_pictures_with_several_captions_are_scored(self):
-        reward = ConsensusReward([picture([7]), picture([7, 8], [7, 9])], START, END)
+        reward = ConsensusReward([picture([7]), picture([7, 8], [7, 9])])
         assert [reward.scorable(index) for index in (0, 1, 2)] == [False, True, False]
 
     def test_the_advantage_is_over_the_mean_of_the_others(self):
         pictures = [picture([7, 8, 9], [7, 8, 10]), picture([20, 21], [22, 23]), picture([30, 31], [32])]
-        reward = ConsensusReward(pictures, START, END)
+        reward = ConsensusReward(pictures)
         drawn = pad([[START, 7, 8, 9, END], [START, 20, 21, END], [START, 40, END]])
         got = reward.advantages([0], drawn, samples=3)
         references = [[c.ids[1:] for c in p.captions] for p in pictures]
@@ -42,7 +42,7 @@ class TestReward:
 
     def test_a_caption_that_breaks_off_gains_less(self):
         pictures = [picture([7, 8, 9], [7, 8, 9]), picture([20, 21], [22]), picture([24], [25])]
-        reward = ConsensusReward(pictures, START, END)
+        reward = ConsensusReward(pictures)
         whole, broken = reward.advantages([0], pad([[START, 7, 8, 9, END], [START, 7, 8, 9]]), samples=2)
         assert whole > broken
 
@@ -114,7 +114,7 @@ def test_training_makes_rewarded_captions_likelier():
     objective = LiteObjective(
         config,
         TagPrompts(vocabulary, tokenizer, 12),
-        ConsensusReward(pictures, tokenizer.start_id, tokenizer.end_id),
+        ConsensusReward(pictures),
     )
     model = tiny_model().train()
     model.label_queries = BoundLabelQueries(model.label_queries, torch.randn(5, 24))

@@ -39,15 +39,7 @@ class SaveError(AnytagError):
 
 
 class RunState:
-    """Saves and loads everything that a run needs to resume exactly: weights, average, optimizer, step, generators.
-
-    Args:
-        folder: The run folder.
-        model: The model, whose parameter names are those in the checkpoint.
-        average: Its moving average, if there is one.
-        optimizer: Its optimizer.
-        strategy: How processes share the run.
-    """
+    """Saves and loads everything that a run needs to resume exactly: weights, average, optimizer, step, generators."""
 
     def __init__(
         self,

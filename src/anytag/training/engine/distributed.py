@@ -290,9 +290,7 @@ def find_place(asked: str | None, only: str | None = None) -> torch.device:
 def connect(parallel: Literal["auto", "ddp", "fsdp"] = "auto", place: torch.device | None = None) -> Strategy:
     """Return the strategy for the processes that ``torchrun`` started, or for a single process.
 
-    Args:
-        parallel: See :class:`~anytag.training.engine.config.LoopConfig`.
-        place: From :func:`find_place`; ``None``: an accelerator, if there is one.
+    ``parallel`` is that of :class:`~anytag.training.engine.config.LoopConfig`, ``place`` comes from :func:`find_place`.
     """
     if "WORLD_SIZE" not in os.environ or not distributed.is_available():
         return Strategy()

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from anytag.errors import UsageError
 from anytag.evaluation.charts import chart_grid, measured_chart
 from anytag.foundations.atomic_files import write_text
 from anytag.foundations.report import Report
 from anytag.model.directory import CURVES_FILE
-from anytag.training.engine.best import Validations
 from anytag.training.engine.checkpointing import SaveError
+from anytag.training.engine.distributed import Strategy
 from anytag.training.engine.loggers import open_logger
-from anytag.training.engine.progress import Progress
 
 LOG_FILE = "log.jsonl"
+
+#: The step and the metrics of each validation of a run, in order.
+Validations = Sequence[tuple[int, Mapping[str, float]]]
 
 #: Keys of a record that say where the run is.
 PLACE = ("time", "step", "stage", "final", "epoch")
@@ -32,14 +37,100 @@ COST = ("seconds", "pictures_per_second", "memory")
 _REDRAWN = 60.0
 
 
-class RunLog:
-    """The log of a run, written by one process.
+class Means:
+    """Averages the loss components between two lines of the log.
 
-    Args:
-        folder: The run folder, for ``log.jsonl``, ``curves.svg`` and the files of loggers.
-        progress: Progress of the run.
-        report: Receives the lines in readable form.
-        loggers: Names of loggers; see :func:`~anytag.training.engine.loggers.open_logger`.
+    A component that some steps, micro-batches or processes lack (no caption among their pictures) is averaged over
+    those that have it. A component that is a sum over pictures is added up over the pieces of a batch, so that it does
+    not depend on how the batch is divided.
+
+    Attributes:
+        summed: Names of components that are sums over pictures.
+        steps: Steps added since the last call of :meth:`take`.
+    """
+
+    def __init__(self, strategy: Strategy, summed: Collection[str] = ()):
+        self.strategy, self.summed = strategy, summed
+        self._clear()
+
+    def _clear(self) -> None:
+        self.steps = 0
+        self._sums: dict[str, tuple[float, int]] = {}
+
+    def add(self, parts: Sequence[Mapping[str, float]]) -> None:
+        """Add a step: the loss components of each of its micro-batches in this process."""
+        self.steps += 1
+        for name in dict.fromkeys(name for own in parts for name in own):
+            value = self._combined(name, [own[name] for own in parts if name in own])
+            total, count = self._sums.get(name, (0.0, 0))
+            self._sums[name] = total + value, count + 1
+
+    def take(self) -> dict[str, float]:
+        """Return the means since the last call; all processes must call it together."""
+        gathered = self.strategy.gathered(self._sums)
+        self._clear()
+        names = dict.fromkeys(name for own in gathered for name in own)
+        return {
+            name: self._combined(name, [own[name][0] / own[name][1] for own in gathered if name in own])
+            for name in names
+        }
+
+    def _combined(self, name: str, values: Sequence[float]) -> float:
+        return sum(values) if name in self.summed else sum(values) / len(values)
+
+
+class Progress:
+    """Describes the progress of a run for people."""
+
+    def __init__(self, total_steps: int, steps_per_epoch: int, validate_every: int):
+        self.total_steps, self.steps_per_epoch, self.validate_every = total_steps, steps_per_epoch, validate_every
+        self._validation = 0.0
+
+    def validated(self, seconds: float) -> None:
+        """Note how long a validation took."""
+        self._validation = seconds
+
+    def left(self, step: int, seconds: float) -> float:
+        """Seconds to the end, validations included, at ``seconds`` per step."""
+        validations = self.total_steps // self.validate_every - step // self.validate_every
+        return (self.total_steps - step) * seconds + (validations + 1) * self._validation
+
+    def line(self, record: Mapping[str, Any]) -> str:
+        """Describe a record of the log: "epoch 0.40 of 2, step 80/400, 31 pictures/s, 12 min left, 1.2 GB"."""
+        step, epochs = record["step"], self.total_steps / self.steps_per_epoch
+        words = [f"epoch {step / self.steps_per_epoch:.2f} of {epochs:.4g}", f"step {step:,}/{self.total_steps:,}"]
+        if "pictures_per_second" in record:
+            words.append(f"{record['pictures_per_second']:.3g} pictures/s")
+            if step < self.total_steps:
+                words.append(f"{_duration(self.left(step, record['seconds']))} left")
+        if "memory" in record:
+            words.append(f"{record['memory']:.2g} GB")
+        return ", ".join(words)
+
+
+def peak_memory(device: torch.device) -> float:
+    """Peak memory of this process in gigabytes: the GPU's on CUDA, else main memory."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e9
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0.0
+    # Linux counts in kilobytes, macOS in bytes.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes:02d} min" if hours < 48 else f"{hours / 24:.1f} days"
+
+
+class RunLog:
+    """The log of a run, written by one process: ``log.jsonl``, ``curves.svg``, readable lines, and loggers.
 
     Raises:
         MissingExtraError: If the package of a logger is not installed.

@@ -25,11 +25,9 @@ from anytag.training.engine.checkpointing import RunState
 from anytag.training.engine.config import LoopConfig, LoopStage
 from anytag.training.engine.distributed import LossModule, Share, Strategy, connect
 from anytag.training.engine.keeper import Keeper, KeepFunction
-from anytag.training.engine.logs import RunLog
+from anytag.training.engine.logs import Means, Progress, RunLog, peak_memory
 from anytag.training.engine.loss_watch import DivergedError, LossWatch
-from anytag.training.engine.means import Means
 from anytag.training.engine.parameters import GroupFunction, moving_average, of_one_kind, parameter_groups
-from anytag.training.engine.progress import Progress, peak_memory
 from anytag.training.engine.stop_signals import StopSignals
 from anytag.training.engine.task import Task
 
@@ -54,7 +52,7 @@ class TrainingLoop:
         validate: Returns metrics of a model, in the first process; its second argument is true for the final, thorough
             validation.
         steps_per_epoch: Steps in one pass over the data.
-        folder: The run folder, for ``log.jsonl`` and ``checkpoint.pt``.
+        folder: The run folder, for log and checkpoints.
         report: Receives readable lines of progress.
         groups: Parameter groups of a model that is not a :class:`~anytag.training.engine.task.Task`.
         strategy: How processes share the run; ``None``: according to the config.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 from torch import Tensor, nn
 
@@ -50,20 +50,26 @@ class Task(nn.Module, ABC):
         """
 
 
-class Batches(Protocol):
-    """The batches of one process."""
+class Batches(ABC):
+    """The batches of one process; without a state, they depend on the step only."""
 
+    @abstractmethod
     def draw(self, step: int, stage: Any, share: Share) -> Any:
         """Return the process's part of a micro-batch of a step."""
 
     def state(self) -> dict[str, Any]:
-        """Position after the last batch, as JSON; empty if batches depend on the step only."""
+        """Position after the last batch, as JSON, whatever was read ahead."""
+        return {}
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Continue at the position of :meth:`state`."""
+    def restore(self, state: dict[str, Any]) -> None:  # noqa: B027
+        """Continue at the position of :meth:`state`.
 
-    def close(self) -> None:
-        """Stop reading."""
+        Raises:
+            UsageError: If it belongs to other data or settings.
+        """
+
+    def close(self) -> None:  # noqa: B027
+        """Stop reading ahead."""
 
 
 @dataclass(frozen=True)

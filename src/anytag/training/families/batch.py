@@ -1,4 +1,4 @@
-"""What objectives learn from: pictures as pixels, tags as ones and zeros, words as ids."""
+"""Batches of the training objectives: pictures as pixels, tags as multi-hot rows, texts as token ids."""
 
 from __future__ import annotations
 
@@ -16,25 +16,23 @@ from anytag.nn.model import RecognitionModel
 
 @dataclass(frozen=True)
 class Batch:
-    """Pictures, and what is known of them; a row of zeros in an optional tensor means that this picture has none.
+    """Pictures with their annotations. In optional tensors, a row of zeros means that the picture has none.
 
     Attributes:
-        pixels: Normalized, ``[B, 3, R, R]``; ``None`` where they come from a cache.
-        tags: 1 where a picture has a tag, ``[B, K]``: of all tags, or of ``tag_ids``. Tag2Text learns the tags of the
-            sampled caption, RAM and RAM++ the union of all that is known (``union_label_id``).
-        tag_ids: The columns' tags ``[K]``; ``None``: all, in the vocabulary's order.
-        tags_known: ``[B]``, false for pictures whose tags nobody knows; for them the row of ``tags``, though zeros,
-            does not mean that the picture shows nothing. ``None``: all are known.
+        pixels: Normalized, ``[B, 3, R, R]``; ``None`` if features come from a cache.
+        tags: Multi-hot tags, ``[B, K]``: of all tags, or of ``tag_ids``. Tag2Text learns the tags of the sampled
+            caption, RAM and RAM++ the union of all known tags (``union_label_id``).
+        tag_ids: Tag ids of the columns, ``[K]``; ``None``: all, in the vocabulary's order.
+        tags_known: ``[B]``, false for pictures whose tags are unknown: their zeros in ``tags`` are not negatives.
+            ``None``: all are known.
         captions: ``[DEC] … [SEP]``, ``[B, L]``, padded with 0.
-        tag_tokens: Tags of that very caption, ``[ENC] dog | car [SEP]``, ``[B, T]``, padded with 0
-            (``parse_label_id``).
+        tag_tokens: Tags of the caption, ``[ENC] dog | car [SEP]``, ``[B, T]``, padded with 0 (``parse_label_id``).
         texts: The caption for contrast and matching, ``[CLS] … [SEP]``, ``[B, T]``, padded with 0.
-        picture_numbers: ``[B]``, a number from 0 for each picture of the data; rows that have the same are not wrong
-            answers for each other.
-        teacher: CLIP's embeddings of the pictures, not normalized, ``[B, F]``.
-        text_embeddings: CLIP's embeddings of the captions, ``[B, D]``.
-        maps: What the lower image encoder made of the pictures, ``[B, C, H, W]``.
-        tokens: What the whole image encoder made of them, ``[B, N, C]``.
+        picture_numbers: ``[B]``, from 0; rows with the same number are not negatives for each other.
+        teacher: CLIP's picture embeddings, not normalized, ``[B, F]``.
+        text_embeddings: CLIP's caption embeddings, ``[B, D]``.
+        maps: Output of the lower image encoder, ``[B, C, H, W]``.
+        tokens: Output of the whole image encoder, ``[B, N, C]``.
     """
 
     pixels: Tensor | None = None
@@ -63,7 +61,7 @@ class Batch:
 
 
 def picture_features(model: RecognitionModel, batch: Batch) -> Tensor:
-    """Features ``[B, 1 + N, F]`` of a batch's pictures, from whatever the batch has of them."""
+    """Compute features ``[B, 1 + N, F]`` from a batch's tokens, maps or pixels."""
     if batch.tokens is not None:
         return model.features(batch.tokens)
     if batch.maps is not None:
@@ -78,29 +76,25 @@ def caption_tensors(
     *,
     official: bool = False,
 ) -> dict[str, Tensor]:
-    """The parts of a :class:`Batch` that come from words: ``captions``, ``tag_tokens`` and ``texts``.
+    """Tokenize captions and their tags to ``captions``, ``tag_tokens`` and ``texts`` of a :class:`Batch`.
 
     Args:
-        tokenizer: Words to ids.
-        captions: One a picture, cleaned (:func:`~anytag.language.tokenizers.pre_caption.pre_caption`); an empty one
-            means that the picture has none.
+        tokenizer: Of the model.
+        captions: One per picture, cleaned (:func:`~anytag.language.tokenizers.pre_caption.pre_caption`); empty if the
+            picture has none.
         tags: Names of the caption's tags, in the vocabulary's order.
-        official: Leave the prompt out of ``captions``, as the official code does; see ``official`` in
-            :class:`~anytag.training.families.objectives.Tag2TextConfig`.
+        official: Leave the prompt out of ``captions``, as the official code does; see
+            :class:`~anytag.training.recipes.config.CaptioningConfig`.
 
     Raises:
         UsageError: If there are not as many tag lists as captions.
     """
     if len(captions) != len(tags):
         raise UsageError(f"{len(captions)} captions, but {len(tags)} lists of tags")
-    there = [bool(caption.strip()) for caption in captions]
-    written = [
-        tokenizer.encode_caption(caption, official=official) if has else []
-        for caption, has in zip(captions, there, strict=True)
-    ]
-    texts = [
-        tokenizer.encode(caption, TEXT_TOKENS) if has else [] for caption, has in zip(captions, there, strict=True)
-    ]
+    blank = [not caption.strip() for caption in captions]
+    known = list(zip(captions, blank, strict=True))
+    written = [[] if empty else tokenizer.encode_caption(caption, official=official) for caption, empty in known]
+    texts = [[] if empty else tokenizer.encode(caption, TEXT_TOKENS) for caption, empty in known]
     return {
         "captions": _padded(written, tokenizer.pad_id),
         "tag_tokens": torch.tensor([tokenizer.encode_tags(names) for names in tags]),
@@ -109,5 +103,5 @@ def caption_tensors(
 
 
 def _padded(rows: Sequence[Sequence[int]], pad: int) -> Tensor:
-    # One column at least, in which a row that has no caption says so.
+    # With at least one column, whose padding shows that a row has no caption.
     return torch.from_numpy(padded([*rows, [pad]], pad)[:-1])

@@ -1,10 +1,11 @@
-"""What of a run's data cannot be learned from, found before the first step: nothing is left out without a word."""
+"""Problems of a run's training data, found before the first step."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,10 +16,10 @@ from anytag.errors import SampleError
 from anytag.foundations.wording import counted
 from anytag.training.families.batches import SampleTags, TagSource
 
-#: Samples of a source that are looked at; of larger ones, so many that are evenly spread.
-LOOKED_AT = 10_000
+#: Samples checked per source, evenly spread.
+CHECKED = 10_000
 
-#: From this share of a source's captions without any tag on, something is wrong with them.
+#: Share of captions without any tag above which there is a warning.
 _SILENT = 0.5
 
 _SHOWN = 3
@@ -26,22 +27,22 @@ _SHOWN = 3
 
 @dataclass
 class SourceFindings:
-    """What was found in a source.
+    """Statistics and problems of a source.
 
     Attributes:
-        identity: The source's.
-        samples: How many were looked at.
-        unreadable: Those that cannot be read, by what is wrong, with the first examples.
-        bare: Those without captions, tags and boxes.
-        unknown: Names of tags that the vocabulary does not have, and in how many samples.
-        untagged: Those that name something, but nothing that the vocabulary has.
-        captions: How many captions were looked at.
-        silent: Captions in which the parser found none of the vocabulary's tags.
-        unended: Shards without the mark that ends an archive.
-        usable: Samples that can be read and have captions, tags or boxes.
+        samples: Number of samples checked.
+        unreadable: Number of unreadable samples, by kind of error.
+        examples: The first error messages.
+        bare: Number of samples without captions, tags and boxes.
+        unknown: Tag names that are not in the vocabulary, with the number of their samples.
+        untagged: Number of samples with names or captions, but no tag of the vocabulary.
+        captions: Number of captions checked.
+        silent: Number of captions in which the parser found no tag of the vocabulary.
+        unended: Shards without the end-of-archive mark.
+        usable: Number of readable samples with captions, tags or boxes.
         pictures: Their pictures, by file or by content.
-        tags: Ids of tags, and how many samples each is true of, with what tags imply.
-        tag_counts: How many tags each sample has that has any.
+        tags: Number of samples per tag id, implied tags included.
+        tag_counts: Number of tags of each sample that has any.
     """
 
     identity: str
@@ -60,11 +61,12 @@ class SourceFindings:
     tag_counts: list[int] = field(default_factory=list)
 
     def lines(self) -> list[str]:
-        """Sentences for people; none if all is well."""
+        """Describe the problems in sentences."""
         found = []
         if count := sum(self.unreadable.values()):
             kinds = ", ".join(f"{number:,} {kind}" for kind, number in self.unreadable.most_common())
-            found.append(f"{count:,} of {self.samples:,} samples cannot be read ({kinds}), such as {self._first()}")
+            examples = "; ".join(self.examples)
+            found.append(f"{count:,} of {self.samples:,} samples cannot be read ({kinds}), such as {examples}")
         if self.unended:
             found.append(
                 f"the mark that ends an archive is missing in {counted(len(self.unended), 'shard')}, probably cut off "
@@ -87,108 +89,83 @@ class SourceFindings:
             )
         return [f"{self.identity}: {line}" for line in found]
 
-    def _first(self) -> str:
-        return "; ".join(self.examples)
+    def add_unreadable(self, kind: str, message: str) -> None:
+        self.samples += 1
+        self.unreadable[kind.replace("_", " ")] += 1
+        if len(self.examples) < _SHOWN:
+            self.examples.append(message)
+
+    def add(self, sample: Sample, tags: SampleTags, kind: TagSource, by_content: bool) -> None:
+        self.samples += 1
+        if not (sample.captions or sample.tags or sample.boxes):
+            self.bare += 1
+            return
+        self.usable += 1
+        self.pictures.add(picture_key(sample, by_content))
+        self.unknown.update(list(dict.fromkeys(t.name for t in sample.tags if not tags.ids.of_names([t]))))
+        named = bool(tags.ids.of_names(sample.tags))
+        parsed = tags.of_captions(sample)
+        known = [ids for ids in parsed if ids is not None]
+        self.captions += len(known)
+        self.silent += sum(not ids for ids in known)
+        if not named and not any(known) and (sample.tags or known):
+            self.untagged += 1
+        if targets := tags.of_picture(sample, "given" if kind == "given" else "picture", named=parsed):
+            self.tags.update(targets)
+            self.tag_counts.append(len(targets))
 
 
-def look_at(
+def check_source(
     source: SampleSource, tags: SampleTags, kind: TagSource = "picture", by_content: bool = False
 ) -> SourceFindings:
-    """Look at a source's samples, and not into its pictures.
+    """Check a source's samples, without decoding its pictures.
 
-    Args:
-        source: Training data.
-        tags: Which tags of the vocabulary samples have.
-        kind: Which of them the pictures are taught.
-        by_content: Read files to see which pictures are the same; else files of other names are other pictures.
+    Pictures are compared by the content of their files if ``by_content``, else by path.
     """
     findings = SourceFindings(source.identity)
     for problem in source.problems:
-        _unreadable(findings, problem.kind, str(problem))
-        findings.samples += 1
+        findings.add_unreadable(problem.kind, str(problem))
     if isinstance(source, ShardSource):
         findings.unended = [path.name for path in source.paths if not has_end(path)]
-    for item in spread(source, LOOKED_AT):
-        findings.samples += 1
+    for item in spread(source, CHECKED):
         if isinstance(item, SampleError):
-            _unreadable(findings, item.kind, str(item))
+            findings.add_unreadable(item.kind, str(item))
         elif isinstance(item.picture, Path) and not item.picture.is_file():
-            _unreadable(findings, "not_found", f"{item.place}: no such file")
+            findings.add_unreadable("not_found", f"{item.place}: no such file")
         else:
-            _note(findings, item, tags, kind, by_content)
+            findings.add(item, tags, kind, by_content)
     return findings
-
-
-def _unreadable(findings: SourceFindings, kind: str, example: str) -> None:
-    findings.unreadable[kind.replace("_", " ")] += 1
-    if len(findings.examples) < _SHOWN:
-        findings.examples.append(example)
-
-
-def _note(findings: SourceFindings, sample: Sample, tags: SampleTags, kind: TagSource, by_content: bool) -> None:
-    if not (sample.captions or sample.tags or sample.boxes):
-        findings.bare += 1
-        return
-    findings.usable += 1
-    findings.pictures.add(picture_key(sample, by_content))
-    findings.unknown.update(list(dict.fromkeys(t.name for t in sample.tags if not tags.ids.of_names([t]))))
-    named = bool(tags.ids.of_names(sample.tags))
-    parsed = tags.of_captions(sample)
-    findings.captions += sum(ids is not None for ids in parsed)
-    findings.silent += sum(ids is not None and not ids for ids in parsed)
-    if not named and not any(parsed) and (sample.tags or any(ids is not None for ids in parsed)):
-        findings.untagged += 1
-    if true := tags.of_picture(sample, "given" if kind == "given" else "picture", named=parsed):
-        findings.tags.update(true)
-        findings.tag_counts.append(len(true))
 
 
 def shared_pictures(
     training: Sequence[SampleSource], validation: Sequence[SampleSource], most: int, by_content: bool = False
 ) -> int:
-    """How many of the first validation pictures are training pictures as well, by file or by content.
+    """Count the validation pictures, of the first ``most``, that are training pictures as well.
 
-    Args:
-        training: Of indexed sources, as many samples as are looked at.
-        validation: Likewise.
-        most: Validation pictures to look at.
-        by_content: Look into files, too.
+    Of each source, up to :data:`CHECKED` samples are compared; ``by_content`` as in :func:`check_source`.
     """
-    wanted: dict[str, int] = {}
-    for source in validation:
-        for item in spread(source, LOOKED_AT):
-            if len(wanted) >= most:
-                break
-            if isinstance(item, Sample):
-                wanted[picture_key(item, by_content)] = 0
+    wanted: set[str] = set()
+    for item in _checked(validation):
+        if len(wanted) >= most:
+            break
+        wanted.add(picture_key(item, by_content))
     if not wanted:
         return 0
-    for source in training:
-        for item in spread(source, LOOKED_AT):
-            if isinstance(item, Sample) and (key := picture_key(item, by_content)) in wanted:
-                wanted[key] += 1
-    return sum(count > 0 for count in wanted.values())
+    return len({key for item in _checked(training) if (key := picture_key(item, by_content)) in wanted})
+
+
+def _checked(sources: Sequence[SampleSource]) -> Iterator[Sample]:
+    return (item for source in sources for item in spread(source, CHECKED) if isinstance(item, Sample))
 
 
 def picture_key(sample: Sample, by_content: bool = False) -> str:
-    """The same for samples of the same picture: its file, or its content where it has no file of its own.
-
-    Args:
-        sample: Whose picture.
-        by_content: Look into files, too.
-    """
-    content: bytes | Path | None = sample.picture
+    """Identify a sample's picture: by its file, or by its content if it has none or for ``by_content``."""
+    content = sample.picture
     if isinstance(content, Path):
-        path = str(content.resolve())
-        content = _content(content) if by_content else None
-        if content is None:
-            return path
-    assert content is not None
+        path = content
+        if by_content:
+            with suppress(OSError):  # Reading the picture reports it.
+                content = path.read_bytes()
+        if isinstance(content, Path):
+            return str(path.resolve())
     return hashlib.blake2b(content, digest_size=16).hexdigest()
-
-
-def _content(path: Path) -> bytes | None:
-    try:
-        return path.read_bytes()
-    except OSError:  # Whoever reads the picture says so.
-        return None

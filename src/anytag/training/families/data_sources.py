@@ -1,4 +1,4 @@
-"""A recipe's data, opened: sources by their paths, official lists with the run's own tags, manifests, texts."""
+"""Open a recipe's data: sources, official lists with the run's own tags, manifests, texts."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class RunData:
     """The data of a run.
 
     Attributes:
-        folder: Where relative paths start.
-        sources: Training data, without the shards that are validation data as well.
+        folder: Folder that relative paths start at.
+        sources: Training data, except shards of the validation data.
         validation: Data that are never trained on.
-        texts: Captions without pictures; those that a validation picture has as well are left out.
-        tags: Which tags samples have; set when the vocabulary is known.
-        bad_samples: Receives a record for every sample that cannot be read.
+        texts: Captions without pictures, except those of validation pictures.
+        tags: Maps samples to tag ids; set when the vocabulary is known.
+        bad_samples: Receives a record for every unreadable sample.
     """
 
     folder: Path
@@ -42,7 +42,7 @@ class RunData:
     tags: SampleTags = field(init=False)
 
     def captions(self) -> Iterator[str]:
-        """The captions of the training data, with pictures and without."""
+        """Captions of the training data, with and without pictures."""
         for sample in readable_samples(self.sources):
             yield from sample.captions
         yield from self.texts
@@ -51,13 +51,7 @@ class RunData:
 def open_data(
     config: TrainingConfig, folder: Path, vocabulary: TagVocabulary | None, bad_samples: JsonLinesLog
 ) -> RunData:
-    """Open everything that a recipe names.
-
-    Args:
-        config: The recipe.
-        folder: Where relative paths start.
-        vocabulary: See :func:`open_sources`.
-        bad_samples: Receives a record for every sample that cannot be read.
+    """Open all data of a recipe, below a data folder; for the vocabulary see :func:`open_sources`.
 
     Raises:
         UsageError: If something cannot be opened, or nothing is left to train on.
@@ -74,17 +68,13 @@ def open_data(
     texts: list[str] = []
     if config.texts:
         held = {clean_caption(caption) for sample in readable_samples(validation) for caption in sample.captions}
-        # Caption collections overlap: a sentence of a validation picture must not be learned from elsewhere.
+        # Caption collections overlap: captions of validation pictures must not be trained on.
         texts = [line for line in read_texts(config.texts, folder) if clean_caption(line) not in held]
     return RunData(folder, sources, validation, texts, bad_samples)
 
 
 def read_texts(patterns: Sequence[str], folder: Path) -> Iterator[str]:
-    """The lines of text files, gzipped or not; blank ones dropped.
-
-    Args:
-        patterns: Of files under ``folder``.
-        folder: The data folder.
+    """Read the lines, except blank ones, of text files that match patterns under a folder, gzipped or not.
 
     Raises:
         UsageError: If a pattern matches nothing, or a file cannot be read.
@@ -95,7 +85,7 @@ def read_texts(patterns: Sequence[str], folder: Path) -> Iterator[str]:
 
 
 def files_matching(pattern: str, folder: Path) -> list[Path]:
-    """The files under the data folder that a pattern means, in order.
+    """Return the files under the data folder that match a pattern, sorted.
 
     Raises:
         UsageError: If there are none.
@@ -107,12 +97,7 @@ def files_matching(pattern: str, folder: Path) -> list[Path]:
 
 
 def readable_samples(sources: Iterable[SampleSource], problems: list[str] | None = None) -> Iterator[Sample]:
-    """All samples that can be read.
-
-    Args:
-        sources: What to go through.
-        problems: Receives why others cannot; ``None``: whoever reads the pictures says so.
-    """
+    """Iterate over the readable samples of sources; error messages of the others are added to ``problems``."""
     for source in sources:
         for part in range(source.parts):
             for item in source.read(part):
@@ -123,13 +108,10 @@ def readable_samples(sources: Iterable[SampleSource], problems: list[str] | None
 
 
 def open_sources(specs: Sequence[SourceSpec], data: Path, vocabulary: TagVocabulary | None) -> list[SampleSource]:
-    """Open every source of a recipe.
+    """Open sources below a data folder; for specs see :data:`~anytag.training.recipes.config.SourceSpec`.
 
-    Args:
-        specs: See :data:`~anytag.training.recipes.config.SourceSpec`.
-        data: Folder that relative paths start at.
-        vocabulary: Gives official lists that name no ``tag_list`` of their own the names of their ids; kinds tell
-            their double names apart, which a plain list cannot.
+    The vocabulary names the ids in official lists that have no ``tag_list`` of their own. Unlike a plain list, it
+    distinguishes tags of the same name by kind.
 
     Raises:
         UsageError: If one cannot be opened.
@@ -138,10 +120,10 @@ def open_sources(specs: Sequence[SourceSpec], data: Path, vocabulary: TagVocabul
 
 
 def find_path(path: str, data: Path) -> Path:
-    """A path of a recipe: as it is, if it is absolute or begins with a dot, else under the data folder.
+    """Resolve a path of a recipe: absolute or beginning with a dot, else under the data folder.
 
     Raises:
-        UsageError: If there is nothing.
+        UsageError: If it does not exist.
     """
     found = Path(path_below(path, data))
     if not found.exists():

@@ -1,4 +1,4 @@
-"""The cache of features: what a frozen part of a model makes of every picture, computed once, in several views."""
+"""Cached features: the output of a frozen image encoder for every picture, computed once, in several views."""
 
 from __future__ import annotations
 
@@ -27,23 +27,27 @@ from anytag.foundations.json_lines import read_records, write_records
 from anytag.foundations.look_ahead import run_ahead
 from anytag.foundations.report import Report
 from anytag.model.config import ImageEncoderConfig
+from anytag.nn.model import encoder_input
 from anytag.pictures.multi_crop import CORNERS, corner
+from anytag.training.families.augmentation import augmented_pixels
+from anytag.training.families.batches import ExampleLoader, ImageInputs
+from anytag.training.recipes.config import AugmentationConfig
 
-#: Pictures that are computed at a time.
-_BATCH = 32
+#: Pictures per batch, and per forward pass of a whole encoder.
+_BATCH, _FORWARD_SIZE = 32, 8
 
 
 @dataclass(frozen=True)
 class CachedShard:
-    """The features of a source's part, on disk.
+    """Features of a part of a source, on disk.
 
     Attributes:
-        name: Of its files.
+        name: Name of its files.
         records: Per picture: ``id``, ``captions``, ``labels``, ``source``, ``row`` (its number in the part), and
-            ``tags`` and ``caption_tags`` where the data give them.
-        maps: Per view, ``[N, H, W, C]`` or tokens ``[N, T, C]``, float16 (memory-mapped).
-        logits: ``[N, classes]`` float16, what the encoder's own classifier says of view 0, if it was asked.
-        corners: Per corner crop, maps as those of a view; empty if they were not cached.
+            ``tags`` and ``caption_tags`` if the data have them.
+        maps: Per view, maps ``[N, H, W, C]`` or tokens ``[N, T, C]``, float16 (memory-mapped).
+        logits: Logits of the encoder's own classifier for view 0, ``[N, classes]`` float16.
+        corners: Per corner crop, maps like those of a view; empty if not cached.
     """
 
     name: str
@@ -53,21 +57,21 @@ class CachedShard:
     corners: list[np.ndarray] = field(default_factory=list)
 
     def samples(self) -> Iterator[Sample]:
-        """What is known of the pictures, without the pictures."""
+        """The samples, without pictures."""
         return map(Sample.from_json, self.records)
 
 
 @dataclass(frozen=True)
 class PictureCache(ABC):
-    """Computes features that are not there yet; what they are is the subclass's.
+    """Computes missing features; subclasses define what they are.
 
     Args:
         encoder: In eval mode.
-        folder: Where features go; in it, a folder for every encoder, preprocessing and seed.
-        sizes: How the encoder wants its pictures.
+        folder: Contains one folder per encoder, preprocessing and seed.
+        sizes: The encoder's config.
         seed: Seed of the augmentation.
-        report: Receives a line of progress after each part.
-        log: Receives a record for every sample that cannot be read.
+        report: Receives progress.
+        log: Receives unreadable samples.
     """
 
     encoder: nn.Module
@@ -80,32 +84,29 @@ class PictureCache(ABC):
     @property
     @abstractmethod
     def place(self) -> Path:
-        """The folder of these settings."""
+        """The folder for these settings."""
 
     @abstractmethod
-    def look(self, pixels: np.ndarray, classify: bool) -> tuple[np.ndarray, np.ndarray]:
-        """Features of pixels ``[B, R, R, 3]`` in float16, and what a classifier says if that is asked for."""
+    def encode(self, pixels: np.ndarray, classify: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Compute float16 features of pixels ``[B, R, R, 3]``, and a classifier's logits if ``classify``."""
 
     @abstractmethod
     def view(self, picture: Image.Image, draw: random.Random) -> np.ndarray:
-        """An augmented copy, as pixels."""
+        """Augment a picture, and return its pixels."""
 
     def digest(self, more: str, *encoders: nn.Module | None) -> str:
-        """Tells settings and encoders apart."""
-        seen = f"{self.sizes.preprocessing} {self.sizes.mean} {self.sizes.std}"
-        digest = hashlib.sha256(f"{seen} {self.seed}{more}".encode())
+        """Hash of settings and weights."""
+        settings = f"{self.sizes.preprocessing} {self.sizes.mean} {self.sizes.std}"
+        digest = hashlib.sha256(f"{settings} {self.seed}{more}".encode())
         for encoder in encoders:
             for name, tensor in sorted(encoder.state_dict().items()) if encoder is not None else ():
                 digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()[:16]
 
     def open(self, sources: Sequence[SampleSource], views: int, corners: bool = False) -> list[CachedShard]:
-        """The features of all parts of sources, in order; what is missing is computed.
+        """Return the features of all parts of sources, in order; missing ones are computed.
 
-        Args:
-            sources: What to read.
-            views: 1 for the plain picture; each further one is an augmented copy.
-            corners: The four corner crops as well.
+        The first view is the plain picture, each further one is augmented; ``corners`` adds the four corner crops.
 
         Raises:
             UsageError: If no picture can be read.
@@ -133,15 +134,15 @@ class PictureCache(ABC):
 
     @torch.inference_mode()
     def _compute(self, source: SampleSource, part: int, stem: Path, kind: str, which: int) -> int:
-        """One view or corner of a part, each file whole or not at all; view 0 brings records and logits along."""
+        """Write a view or corner of a part, each file whole or not at all; view 0 includes records and logits."""
         is_first = (kind, which) == ("view", 0)
-        known = None if is_first else read_records(_beside(stem, "jsonl"))
+        wanted = None if is_first else {record["row"] for record in read_records(_beside(stem, "jsonl"))}
         maps, logits, records = [], [], []
-        for samples, pixels in self._batches(source, part, known, kind, which):
-            seen, said = self.look(pixels, is_first)
-            maps.append(seen)
+        for samples, pixels in self._batches(source, part, wanted, kind, which):
+            features, classes = self.encode(pixels, is_first)
+            maps.append(features)
             if is_first:
-                logits.append(said)
+                logits.append(classes)
                 records += [sample.to_json() | {"row": row} for row, sample in samples]
         if is_first:
             save_array(_beside(stem, "logits.npy"), _joined(logits, (0, 1000)))
@@ -150,11 +151,10 @@ class PictureCache(ABC):
         return sum(map(len, maps))
 
     def _batches(
-        self, source: SampleSource, part: int, records: list[dict[str, Any]] | None, kind: str, which: int
+        self, source: SampleSource, part: int, wanted: set[int] | None, kind: str, which: int
     ) -> Iterator[tuple[list[tuple[int, Sample]], np.ndarray]]:
-        """Samples with their rows and pixels, decoded in a thread: all that can be read, or those of the records."""
+        """Samples with their rows and pixels, decoded in a thread: the wanted rows, or all that can be read."""
         bad = BadSamples(log=self.log)
-        wanted = None if records is None else {record["row"] for record in records}
 
         def load(rows: Sequence[tuple[int, Sample]]) -> list[np.ndarray | PictureError]:
             return [self._pixels(sample, kind, which) for _, sample in rows]
@@ -178,7 +178,7 @@ class PictureCache(ABC):
             for row, picture in zip(rows, loaded(), strict=True):
                 if isinstance(picture, PictureError):
                     if wanted is not None:
-                        raise picture  # It could be read before.
+                        raise picture  # It was readable before.
                     bad.failed(picture, source.parts)
                     continue
                 bad.good()
@@ -199,8 +199,65 @@ class PictureCache(ABC):
         return self.sizes.preprocessing.pixels(picture)
 
 
+@dataclass(frozen=True)
+class TokenCache(PictureCache):
+    """Output tokens of any image encoder, without classifier logits.
+
+    Args:
+        augmentation: Of all views but the first.
+    """
+
+    augmentation: AugmentationConfig = field(kw_only=True)
+
+    @property
+    def place(self) -> Path:
+        return self.folder / f"tokens-{self.digest(str(self.augmentation.model_dump()), self.encoder)}"
+
+    def encode(self, pixels: np.ndarray, classify: bool) -> tuple[np.ndarray, np.ndarray]:
+        device = next(self.encoder.parameters()).device
+        rows = torch.from_numpy(pixels).to(device).split(_FORWARD_SIZE)
+        tokens = torch.cat([self.encoder(encoder_input(row, self.sizes).contiguous()).float() for row in rows])
+        return tokens.cpu().numpy().astype(np.float16), np.zeros((len(tokens), 0), np.float16)
+
+    def view(self, picture: Image.Image, draw: random.Random) -> np.ndarray:
+        return augmented_pixels(picture, self.sizes.preprocessing, self.augmentation, draw)
+
+
+class CachedLoader(ExampleLoader):
+    """Load examples like another loader, with a random view's cached tokens in place of pixels.
+
+    Raises:
+        UsageError: If two samples have the same name, so that their tokens cannot be told apart.
+    """
+
+    def __init__(self, plain: ExampleLoader, shards: Sequence[CachedShard]):
+        super().__init__(plain.tags, plain.preprocessing, plain.augmentation, plain.kind, plain.words, plain.seed)
+        self._places: dict[str, tuple[CachedShard, int]] = {}
+        for shard in shards:
+            for row, sample in enumerate(shard.samples()):
+                place = sample.source or sample.id
+                if place in self._places:
+                    raise UsageError(
+                        f"{place}: there are two samples of that name, so their features cannot be cached; give the "
+                        "files of the sources different names"
+                    )
+                self._places[place] = shard, row
+
+    def image_inputs(self, sample: Sample, draw: random.Random) -> ImageInputs:
+        """Draw a cached view.
+
+        Raises:
+            SampleError: If the picture could not be read when the cache was made.
+        """
+        place = sample.source or sample.id
+        if place not in self._places:
+            raise SampleError("picture", "could not be read when its features were cached", place)
+        shard, row = self._places[place]
+        return ImageInputs(tokens=np.asarray(shard.maps[draw.randrange(len(shard.maps))][row]))
+
+
 def _part_names(source: SampleSource, number: int) -> list[str]:
-    """What the files of a source's parts are called: as its shards, if they have names."""
+    """File names of a source's parts, from those of its shards if it has any."""
     if isinstance(source, ShardSource):
         return [f"{number:02d}-{path.stem}" for path in source.paths]
     return [f"{number:02d}-{part:06d}" for part in range(source.parts)]

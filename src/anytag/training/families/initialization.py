@@ -1,10 +1,9 @@
-"""What a run begins with: a new model from public weights, or that of a model directory with the tags wanted."""
+"""Initialize a run: a new model from public weights, or a model directory's model with the recipe's vocabulary."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from anytag.checkpoints.convert import at_resolution
 from anytag.checkpoints.exported import read_exported
 from anytag.checkpoints.swin import load_swin_backbone
 from anytag.errors import ModelError, UsageError
+from anytag.language.label_texts.embedding_cache import TextEncoder
 from anytag.language.parsing.parser import CaptionParser
 from anytag.language.tokenizers.bert_tokenizer import OfficialTokenizer, build_official_tokenizer
 from anytag.language.tokenizers.tokenizer import CaptionTokenizer, build_caption_tokenizer
@@ -32,34 +32,34 @@ from anytag.nn.model import RecognitionModel
 from anytag.nn.text_encoder import sentence_encoder_folder
 from anytag.nn.weights import WEIGHTS_FILE, read_model
 from anytag.training.families.data_sources import RunData, find_path
-from anytag.training.families.label_embeddings import TextEncoder, embed_tags, find_texts
+from anytag.training.families.label_embeddings import embed_tags, find_texts
 from anytag.training.families.tag_transfer import BoundLabelQueries, carry_over
-from anytag.training.families.vocabularies import ChosenVocabulary, choose_vocabulary
+from anytag.training.families.vocabularies import choose_vocabulary
 from anytag.training.recipes.config import SENTENCE_ENCODER, LiteConfig, TrainingConfig
 
-#: How recipes name the model that ships with the package.
+#: The name in recipes of the model that ships with the package.
 SHIPPED = "lite"
 
-#: Text embeddings of the tags of a ``lite`` model.
+#: Text embeddings of a ``lite`` model's tags.
 LABELS_FILE = "label_queries.safetensors"
 
 
 @dataclass
 class Start:
-    """What a run begins with.
+    """The initial model of a run, and what belongs to it.
 
     Attributes:
-        config: Of the model, sizes resolved.
+        config: The model's config, sizes resolved.
         model: In training mode.
         vocabulary: Its tags.
         origins: For every tag its id in the model that the run started from, if it has one.
-        tokenizer: Of captions, for the official families.
-        caption_tokenizer: The same, of a ``lite`` model whose captioner is trained.
-        texts: Embeds texts, if there is something that does.
-        clip: CLIP's text encoder, to lie beside the model.
-        label_embeddings: Of the tags, ``[T, D]``, for ``lite`` models, which do not hold them.
-        directory: That of the model that the run started from.
-        files: Its files that go along as they are.
+        tokenizer: Caption tokenizer of the official families.
+        caption_tokenizer: Caption tokenizer of a ``lite`` model whose captioner is trained.
+        texts: Text encoder, if there is one.
+        clip: CLIP's text encoder, to save with the model.
+        label_embeddings: Text embeddings of the tags, ``[T, D]``, for ``lite`` models, whose weights lack them.
+        directory: The model directory that the run started from.
+        files: Its files to copy unchanged.
     """
 
     config: ModelConfig
@@ -76,42 +76,27 @@ class Start:
 
 
 def find_start(start: str, data: Path) -> ModelDirectory:
-    """The model directory that a recipe names.
+    """Find the model directory to start from.
 
     Args:
-        start: A folder, relative to ``data`` or not, a hub id, or ``lite`` for the model that ships.
+        start: A folder, relative to ``data`` or not, a hub id, or ``lite`` for the shipped model.
         data: The data folder.
 
     Raises:
-        ModelError: If there is no such model, or it has neither PyTorch weights nor graphs that can be read back.
+        ModelError: If there is no such model, or it has neither PyTorch weights nor ONNX graphs of ``lite``.
     """
     path = Path(start)
     inside = data / path
     if start == SHIPPED and not path.exists() and not inside.exists():
         return find_model(None)
     directory = find_model(inside if not path.is_absolute() and inside.is_dir() else start)
-    if not directory.has(WEIGHTS_FILE) and not _is_exported_lite(directory):
+    is_exported_lite = directory.config.family == "lite" and directory.has("onnx/recognition_decoder.onnx")
+    if not directory.has(WEIGHTS_FILE) and not is_exported_lite:
         raise ModelError(
             f"{directory.path}: has no {WEIGHTS_FILE}, and of ONNX graphs only lite's can be trained; start from a "
             "training run's model/ or from a converted checkpoint (anytag convert, anytag pull)"
         )
     return directory
-
-
-def _is_exported_lite(directory: ModelDirectory) -> bool:
-    return directory.config.family == "lite" and directory.has("onnx/recognition_decoder.onnx")
-
-
-def read_start(directory: ModelDirectory, tag_embeddings: Callable[[], Tensor]) -> RecognitionModel:
-    """The network of :func:`find_start`'s directory, from its PyTorch weights or else from its graphs.
-
-    Args:
-        directory: The model.
-        tag_embeddings: Gives the text embeddings of its tags ``[T, D]``; asked for graphs only.
-    """
-    if directory.has(WEIGHTS_FILE):
-        return read_model(directory.config, len(directory.vocabulary), directory.file(WEIGHTS_FILE))
-    return read_exported(directory, tag_embeddings())
 
 
 def begin(
@@ -121,14 +106,9 @@ def begin(
     directory: ModelDirectory | None,
     parser: CaptionParser | None,
 ) -> Start:
-    """Choose the tags and make the model; the same call gives the same weights.
+    """Choose the vocabulary and initialize a new model, or that of a directory; the same call gives the same weights.
 
-    Args:
-        config: The recipe.
-        given: Its data, for tags and word pieces that come from there.
-        cache: Folder for what is made once: vocabulary, word pieces, text embeddings.
-        directory: From :func:`find_start`; ``None``: a new model.
-        parser: Reads captions.
+    The cache keeps vocabulary, word pieces and text embeddings.
 
     Raises:
         ModelError: If weights or sizes do not fit.
@@ -170,9 +150,15 @@ def begin(
         labels = embeddings if sizes.labels.kind == "text" else None
     else:
         known = _known_embeddings(directory, texts, cache) if sizes.labels.kind == "text" else None
-        carry_over(read_start(directory, lambda: _some(known)), model, chosen.origins, embeddings)
+        if directory.has(WEIGHTS_FILE):
+            old = read_model(directory.config, len(directory.vocabulary), directory.file(WEIGHTS_FILE))
+        else:
+            assert known is not None
+            old = read_exported(directory, known)
+        carry_over(old, model, chosen.origins, embeddings)
         if known is not None:
-            labels = _label_embeddings(known, chosen, embeddings)
+            rows = iter(embeddings if embeddings is not None else ())
+            labels = torch.stack([next(rows) if origin is None else known[origin] for origin in chosen.origins])
     return Start(
         config=sizes,
         model=model.train(),
@@ -184,7 +170,7 @@ def begin(
         clip=clip,
         label_embeddings=labels,
         directory=directory,
-        files=_along(directory, clip),
+        files=_kept_files(directory, clip),
     )
 
 
@@ -212,7 +198,7 @@ def _tokenizer(directory: ModelDirectory | None, captioner: CaptionerConfig) -> 
 
 
 def _caption_tokenizer(given: RunData, cache: Path, directory: ModelDirectory | None) -> CaptionTokenizer:
-    """Word pieces of the model to start from, or those that the captions at hand need."""
+    """Load the tokenizer of the model to start from, or build one for the captions of the data."""
     if directory is not None:
         return CaptionTokenizer.load(directory.file("tokenizer.json"))
     made_of = [[source.identity for source in given.sources], given.texts]
@@ -230,7 +216,7 @@ def _with_words(sizes: ModelConfig, words: int) -> ModelConfig:
 
 
 def bind_label_queries(start: Start) -> None:
-    """Give a ``lite`` model's label queries the texts of its tags, so that they can be asked for like any other's."""
+    """Bind the tags' text embeddings to a ``lite`` model's label queries, so that they work like other models'."""
     queries = start.model.label_queries
     if isinstance(queries, TextLabelQueries):
         assert start.label_embeddings is not None
@@ -238,7 +224,7 @@ def bind_label_queries(start: Start) -> None:
 
 
 def _fill(config: TrainingConfig, data: Path, model: RecognitionModel, embeddings: Tensor | None) -> None:
-    """Public weights for a new model."""
+    """Load public weights into a new model."""
     if config.image_weights is not None:
         load_swin_backbone(find_path(config.image_weights, data), model.image_encoder)
     elif model.config.image_encoder.swin is None:
@@ -256,29 +242,18 @@ def _fill(config: TrainingConfig, data: Path, model: RecognitionModel, embedding
 
 
 def _known_embeddings(directory: ModelDirectory, texts: TextEncoder | None, cache: Path) -> Tensor:
-    """Text embeddings of the tags of a ``lite`` model: a training run keeps them, an exported one does not."""
+    """Text embeddings of a ``lite`` model's tags, which training runs save and exported models lack."""
     from safetensors.torch import load_file
 
-    kept = load_file(directory.file(LABELS_FILE)).get("text_embeddings")
-    return (
-        kept
-        if kept is not None
-        else _some(embed_tags(list(directory.vocabulary), directory.config.labels, texts, cache))
-    )
-
-
-def _some(embeddings: Tensor | None) -> Tensor:
+    embeddings = load_file(directory.file(LABELS_FILE)).get("text_embeddings")
+    if embeddings is None:
+        embeddings = embed_tags(list(directory.vocabulary), directory.config.labels, texts, cache)
     assert embeddings is not None
     return embeddings
 
 
-def _label_embeddings(known: Tensor, chosen: ChosenVocabulary, fresh: Tensor | None) -> Tensor:
-    rows = iter(fresh if fresh is not None else ())
-    return torch.stack([next(rows) if origin is None else known[origin] for origin in chosen.origins])
-
-
-def _along(directory: ModelDirectory | None, clip: ClipText | None) -> tuple[str, ...]:
-    """Files of the model to start from that training does not touch."""
+def _kept_files(directory: ModelDirectory | None, clip: ClipText | None) -> tuple[str, ...]:
+    """Files of the model to start from that training does not change."""
     if directory is None:
         return ()
     names = ("tokenizer.json", "label_tokenizer.json", CLIP_WEIGHTS, CLIP_TOKENIZER)

@@ -1,4 +1,4 @@
-"""Text embeddings of tags, to make a model's label queries of, and of captions, to align pictures with."""
+"""Text encoders of a run, and text embeddings of tags for label queries."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +18,7 @@ from anytag.checkpoints.clip import ClipText, read_clip_text
 from anytag.errors import ModelError
 from anytag.language.label_texts.description_files import lines_of, read_descriptions
 from anytag.language.label_texts.descriptions import from_wordnet
-from anytag.language.label_texts.embedding_cache import EmbeddingCache, OpenSetEmbedder
+from anytag.language.label_texts.embedding_cache import EmbeddingCache, OpenSetEmbedder, TextEncoder
 from anytag.model.config import LabelQueryConfig
 from anytag.model.directory import ModelDirectory
 from anytag.model.vocabulary import VocabularyTag
@@ -29,19 +28,8 @@ from anytag.nn.text_encoder import SentenceEncoder, embed_texts, load_sentence_e
 from anytag.training.recipes.config import SENTENCE_ENCODER
 
 
-class TextEncoder(Protocol):
-    """Texts in, unit vectors out."""
-
-    @property
-    def fingerprint(self) -> str:
-        """Changes whenever an embedding might."""
-
-    def embed(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """Unit vectors ``[len(texts), D]``."""
-
-
 class SentenceTexts:
-    """The sentence encoder of the ``lite`` models (extra ``lite-sources``); read when it is first asked."""
+    """The sentence encoder of the ``lite`` models (extra ``lite-sources``), loaded on first use."""
 
     @cached_property
     def fingerprint(self) -> str:
@@ -49,7 +37,7 @@ class SentenceTexts:
         return hashlib.sha256((sentence_encoder_folder() / "model.safetensors").read_bytes()).hexdigest()
 
     def embed(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """Unit vectors ``[len(texts), 384]``."""
+        """Embed texts as unit vectors ``[len(texts), 384]``."""
         found: npt.NDArray[np.float32] = embed_texts(self._encoder, self._tokenizer, list(texts)).numpy()
         return found
 
@@ -66,19 +54,19 @@ class SentenceTexts:
 
 
 def clip_encoder(clip: ClipText) -> ClipTextEncoder:
-    """A CLIP text encoder that was read, ready to embed."""
-    with torch.random.fork_rng(devices=[]):  # A run that finds its embeddings in the cache draws the same.
+    """Build a CLIP text encoder from its state."""
+    with torch.random.fork_rng(devices=[]):  # Randomness must not depend on what is cached.
         model = ClipTextTransformer(clip.config)
     model.load_state_dict(clip.state)
     return ClipTextEncoder(model.eval().requires_grad_(False), clip.tokenizer)
 
 
 def find_texts(texts: str | Path | None, start: ModelDirectory | None) -> tuple[TextEncoder | None, ClipText | None]:
-    """The text encoder of a run, and CLIP's if it is to lie beside the model.
+    """Return the text encoder of a run, and CLIP's state if it has to be saved with the model.
 
     Args:
         texts: A CLIP directory, or :data:`~anytag.training.recipes.config.SENTENCE_ENCODER`;
-            ``None``: that of the model to start from, if it has one.
+            ``None``: the encoder of the model to start from, if it has one.
         start: The model to start from.
 
     Raises:
@@ -104,20 +92,20 @@ def embed_tags(
     cache: Path,
     descriptions: Path | None = None,
 ) -> Tensor | None:
-    """Text embeddings of tags as the label queries of a config want them.
+    """Embed the texts of tags for label queries.
 
     Args:
-        tags: Any.
-        labels: Which kind of queries.
-        encoder: Embeds.
-        cache: Folder for what is made; a second call takes it from there.
+        tags: The tags.
+        labels: Config of the label queries.
+        encoder: Text encoder.
+        cache: Folder of cached embeddings.
         descriptions: A file of descriptions, for RAM++; ``None``: templates.
 
     Returns:
         ``[T, D]``, for ``described`` queries ``[T, descriptions, D]``; ``None`` for learned ones, or without tags.
 
     Raises:
-        ModelError: If there is no encoder, or it is of another width.
+        ModelError: If there is no encoder, or its width does not fit.
     """
     if labels.kind == "learned" or not tags:
         return None
@@ -143,7 +131,7 @@ def embed_tags(
 def _described(tags: Sequence[VocabularyTag], count: int, file: Path | None) -> list[list[str]]:
     if file is None:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # The recipe says so.
+            warnings.simplefilter("ignore", UserWarning)  # The recipe chose templates.
             return [list(made.lines) for made in from_wordnet(tags, None, count)]
     rows = lines_of(tags, read_descriptions(file))
     for tag, lines in zip(tags, rows, strict=True):

@@ -1,4 +1,4 @@
-"""The model directory that a training run leaves behind."""
+"""Write the model directory of a training run."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-
-from torch import Tensor
 
 from anytag.checkpoints.clip import write_clip_text
 from anytag.datasets.sources import SampleSource
@@ -33,25 +31,29 @@ def write_model(
     pictures: int | None = None,
     curves: Path | None = None,
 ) -> ModelConfig:
-    """Write the model directory, whole or not at all; one that is there is replaced.
+    """Write or replace the model directory, whole or not at all.
 
-    No tag has a threshold of its own: ``anytag calibrate`` fits them.
+    Tags have no thresholds of their own; ``anytag calibrate`` fits them.
 
     Args:
-        folder: Where it is to be.
-        model: As trained.
-        start: What the run began with.
+        folder: The model directory.
+        model: The trained model.
+        start: The initial model of the run.
         card: The model card.
-        threshold: Score from which on a tag counts as found; ``None``: that of the config.
-        encoder: Goes into a file of its own.
-        pictures: Training pictures, if that is known.
-        curves: A picture of the run's curves, to lie beside the card.
+        threshold: Default threshold of tags; ``None``: that of the config.
+        encoder: Alignment encoder, for a file of its own.
+        pictures: Number of training pictures, if known.
+        curves: SVG of the run's curves, for the model card.
     """
     with new_model(folder) as part:
-        config, names = start.config, []
-        weights: dict[str, Tensor] = {_unbound(name): tensor for name, tensor in model.named_parameters()}
-        weights |= {_unbound(name): tensor for name, tensor in _kept_buffers(model).items()}
-        write_weights({name: tensor.detach().cpu() for name, tensor in weights.items()}, part / WEIGHTS_FILE)
+        persistent = model.state_dict().keys()
+        buffers = ((name, buffer) for name, buffer in model.named_buffers() if name in persistent)
+        # Label queries that were bound to text embeddings for training have other names.
+        weights = {
+            name.replace("label_queries.queries.", "label_queries."): tensor.detach().cpu()
+            for name, tensor in (*model.named_parameters(), *buffers)
+        }
+        write_weights(weights, part / WEIGHTS_FILE)
         start.vocabulary.save(part / "vocabulary.json")
         if start.directory is not None:
             start.directory.copy(start.files, part)
@@ -71,24 +73,13 @@ def write_model(
             card += f"\n![Losses and validation]({CURVES_FILE})\n"
         (part / "README.md").write_text(card, encoding="utf-8")
         names = sorted(path.name for path in part.iterdir())
-        # Training moves scores, and what was fitted on them is true no longer.
+        # Training shifts scores, so that calibration and evidence fitted on them no longer apply.
         changes: dict[str, object] = {"score_slope": 1.0, "open_shift": 0.0, "evidence": None}
         if threshold is not None:
             changes["default_threshold"] = threshold
         if pictures is not None and start.directory is None:
             changes["training_pictures"] = pictures
-        written = write_config(part, config.model_copy(update=changes), names)
-    return written
-
-
-def _unbound(name: str) -> str:
-    """The name in a model whose label queries were bound to their texts for training."""
-    return name.replace("label_queries.queries.", "label_queries.")
-
-
-def _kept_buffers(model: RecognitionModel) -> dict[str, Tensor]:
-    kept = model.state_dict().keys()
-    return {name: buffer for name, buffer in model.named_buffers() if name in kept}
+        return write_config(part, start.config.model_copy(update=changes), names)
 
 
 def model_card(
@@ -101,17 +92,17 @@ def model_card(
     lost: Sequence[str] = (),
     distinct: str = "",
 ) -> str:
-    """A README for the model directory: what it is, what it saw, how good it is, what it cannot do.
+    """Write the model card: parts, vocabulary, training data, validation and limits.
 
     Args:
         config: The recipe.
-        start: What the run began with.
-        given: Its data.
-        figures: Last validation figures, by name.
+        start: The initial model of the run.
+        given: The data.
+        figures: Last validation metrics, by name.
         step: Steps trained.
-        pictures: Training pictures, or samples of an epoch.
-        lost: What of the data could not be used, in sentences.
-        distinct: How many of the pictures are different ones, in a sentence.
+        pictures: Training pictures, or samples per epoch.
+        lost: Problems of the data, in sentences.
+        distinct: Number of distinct pictures, in a sentence.
     """
     sizes, vocabulary, encoder = start.config, start.vocabulary, start.config.image_encoder
     kinds = Counter(tag.kind for tag in vocabulary)
@@ -169,7 +160,7 @@ Tags of captions come from the parser `{config.parser}`.{_classifier(config)} He
 """
 
 
-#: What the figures of validation are.
+#: Descriptions of validation metrics.
 _FIGURES = {
     "map": "mean average precision over tags",
     "label_map": "mean average precision over human labels",
@@ -190,7 +181,7 @@ def _support(vocabulary: TagVocabulary) -> str:
 
 
 def _drawn(step: int, config: TrainingConfig, pictures: int) -> str:
-    """How often each picture was seen; of less than an epoch, how many were."""
+    """How often each picture was seen; in less than an epoch, how many were."""
     drawn = step * config.batch_size
     return f", each seen {drawn / pictures:.3g} times" if drawn >= pictures else f", {drawn:,} of them seen"
 

@@ -1,12 +1,7 @@
-"""The official models' training objectives, one class each.
+"""Training objectives of the official models.
 
-- :class:`Tag2TextObjective`: tagging, captioning, image–text contrast and matching.
-- :class:`RamObjective`: tagging, captioning, distillation from CLIP.
-- :class:`RamPlusObjective`: tagging, whole captions scored by the recognition decoder, distillation from CLIP.
-
-Each takes a model and a :class:`~anytag.training.families.batch.Batch` and gives the total and its parts.
-Tags, captions and texts are independent of each other: what a batch lacks is skipped. Without any of them there are
-no parts, and the total is 0.
+Each takes a model and a :class:`~anytag.training.families.batch.Batch`, and returns the total loss and its components.
+Tags, captions and texts are independent: components that a batch lacks are skipped. Without any, the total is 0.
 """
 
 from __future__ import annotations
@@ -33,36 +28,32 @@ Parts = dict[str, Tensor]
 def caption_loss(
     model: RecognitionModel, captions: Tensor, tag_tokens: Tensor, features: Tensor, learned: Tensor, smoothing: float
 ) -> Tensor:
-    """Language modeling of captions, mean over the tokens that are learned.
+    """Language modeling loss of captions, mean over the target tokens.
 
     Args:
         model: With a captioner.
         captions: Ids ``[C, L]``.
-        tag_tokens: The tags that guide each, ``[C, T]``.
-        features: Of each caption's picture, ``[C, N, F]``.
-        learned: ``[C, L - 1]``, true for the targets that count.
+        tag_tokens: Tags that guide each caption, ``[C, T]``.
+        features: Features of each caption's picture, ``[C, N, F]``.
+        learned: ``[C, L - 1]``, true for target tokens.
         smoothing: Label smoothing.
     """
     memory, mask = model.fuse(tag_tokens, features)
     hidden = model.text_decoder(captions[:, :-1], model.text_decoder.memory(memory), mask)
-    # Logits only where a token counts: half of a padded batch is padding.
+    # Logits of target tokens only: half of a padded batch is padding.
     logits = model.text_decoder.logits(hidden[learned]).float()
     return language_modeling_loss(logits, captions[:, 1:][learned], smoothing)
 
 
 class _Captioning:
-    """Learns captions guided by their own tags.
-
-    Args:
-        tokenizer: Says what the prompt is.
-    """
+    """Loss of captions guided by their own tags."""
 
     def __init__(self, tokenizer: OfficialTokenizer):
         self.tokenizer = tokenizer
         self.prompt = tokenizer.encode_prompt()
 
     def loss(self, model: RecognitionModel, features: Tensor, batch: Batch, config: CaptioningConfig) -> Tensor | None:
-        """The caption loss, mean over the tokens that are learned; ``None`` if the batch has none."""
+        """Return the caption loss; ``None`` if the batch has no captions."""
         captions, tag_tokens = batch.captions, batch.tag_tokens
         if captions is None or not config.captioning:
             return None
@@ -92,23 +83,23 @@ class _Captioning:
 
 
 class Objective(nn.Module):
-    """What the objectives share. They are modules because some have parameters and state to train and keep.
+    """Base of the objectives, which are modules since some have parameters and state of their own.
 
     Attributes:
-        config: Settings; a stage may bring others of the same class.
-        sum_scale: Factor of the parts that are sums over pictures, for a step to be the same however many processes and
-            micro-batches share its pictures: their losses are averaged.
+        config: Settings; stages may replace them.
+        sum_scale: Factor of the components that are sums over pictures. Losses are averaged over processes and
+            micro-batches; with it a step does not depend on how many share its pictures.
     """
 
     config: Any
-    #: Parts that are brought to the magnitude of captioning before they are weighted.
+    #: Components that are rescaled to the caption loss before they are weighted.
     rescaled_parts: tuple[str, ...] = ("tagging",)
-    #: Parts that are sums over pictures.
+    #: Components that are sums over pictures.
     summed_parts = ("tagging", "alignment")
     sum_scale: float = 1.0
 
     def _tagging(self, model: RecognitionModel, features: Tensor, batch: Batch) -> Tensor | None:
-        """The asymmetric loss of the tags, summed over pictures and tags as in the papers."""
+        """Asymmetric loss, summed over pictures and tags as in the papers."""
         config = self.config
         if batch.tags is None or not config.tagging:
             return None
@@ -121,13 +112,12 @@ class Objective(nn.Module):
         )
 
     def _total(self, model: RecognitionModel, features: Tensor, parts: Parts) -> tuple[Tensor, dict[str, float]]:
-        """The weighted sum, some parts at the magnitude of captioning, and the parts as they were before that.
+        """Return the weighted sum of the components, some of them rescaled, and the components before that.
 
-        A batch that has nothing to learn from costs nothing: where some pictures have tags and others captions, chance
-        makes such batches.
+        If some pictures have tags and others captions, a batch may have no component by chance: its loss is 0.
         """
         if not parts:
-            return _nothing(model, features), {}
+            return _zero_loss(model, features), {}
         summands = dict(parts)
         for name, loss in parts.items():
             if name in self.rescaled_parts and "captioning" in parts:
@@ -140,7 +130,7 @@ class Objective(nn.Module):
 
 
 def _distillation(features: Tensor, teacher: Tensor | None) -> Tensor | None:
-    """Mean absolute distance of the whole picture's feature to CLIP's embedding (RAM section 3.2)."""
+    """Mean absolute distance of the global picture feature to CLIP's embedding (RAM section 3.2)."""
     if teacher is None:
         raise UsageError(
             "the batch has no teacher, CLIP's embeddings of its pictures; give them, or set distillation 0"
@@ -149,37 +139,50 @@ def _distillation(features: Tensor, teacher: Tensor | None) -> Tensor | None:
     return F.l1_loss(features[known, 0].float(), teacher[known].float()) if known.any() else None
 
 
-def _nothing(model: RecognitionModel, features: Tensor) -> Tensor:
-    """A zero loss that gradients can flow back from.
+def _zero_loss(model: RecognitionModel, features: Tensor) -> Tensor:
+    """A zero loss with gradients.
 
-    It touches a parameter that learns: where all gradients of a process are missing, DDP exchanges none, and the others
-    wait for them. With the image encoder frozen, its features are no such touch.
+    It depends on a trained parameter: if a process has no gradients at all, DDP synchronizes none, and the others wait
+    for them. The features alone do not suffice if the image encoder is frozen.
     """
-    nothing = features.sum() * 0.0
-    if nothing.requires_grad or not torch.is_grad_enabled():
-        return nothing
+    zero = features.sum() * 0.0
+    if zero.requires_grad or not torch.is_grad_enabled():
+        return zero
     whole = (p for p in model.parameters() if p.requires_grad and not isinstance(p, DTensor))
-    learned = next(whole, None)
-    return nothing.requires_grad_() if learned is None else nothing + learned.sum() * 0.0
+    trained = next(whole, None)
+    return zero.requires_grad_() if trained is None else zero + trained.sum() * 0.0
 
 
-def present(**parts: Tensor | None) -> Parts:
-    return {name: loss for name, loss in parts.items() if loss is not None}
+class FamilyObjective(Objective):
+    """Base of the official objectives."""
+
+    def forward(self, model: RecognitionModel, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        """Return the total loss and its components, before rescaling and weights.
+
+        Raises:
+            UsageError: If the batch is inconsistent.
+        """
+        features = picture_features(model, batch)
+        parts = self._parts(model, features, batch)
+        return self._total(model, features, {name: loss for name, loss in parts.items() if loss is not None})
+
+    def _parts(self, model: RecognitionModel, features: Tensor, batch: Batch) -> dict[str, Tensor | None]:
+        raise NotImplementedError
 
 
-class Tag2TextObjective(Objective):
+class Tag2TextObjective(FamilyObjective):
     """Tag2Text (section 3.3): tagging, captioning guided by tags, image–text contrast and matching.
 
     Total: captioning + tagging rescaled to captioning + contrast + matching.
 
     Args:
         config: Settings.
-        tokenizer: That of the captions.
-        encoder: Reads texts for contrast and matching; ``None`` leaves both out, as the official code does.
-        contrast: Its momentum copies and queue; comes with the encoder.
+        tokenizer: Caption tokenizer.
+        encoder: Text encoder for contrast and matching; ``None`` leaves both out, as the official code does.
+        contrast: Momentum copies and queue; required with the encoder.
 
     Raises:
-        UsageError: If one of the last two is given without the other.
+        UsageError: If only one of the last two is given.
     """
 
     def __init__(
@@ -196,29 +199,14 @@ class Tag2TextObjective(Objective):
         self.captioning = _Captioning(tokenizer)
         self.encoder, self.contrast = encoder, contrast
 
-    def forward(
-        self, model: RecognitionModel, batch: Batch, generator: torch.Generator | None = None
-    ) -> tuple[Tensor, dict[str, float]]:
-        """The total loss and its parts, before rescaling and weights.
+    def _parts(self, model: RecognitionModel, features: Tensor, batch: Batch) -> dict[str, Tensor | None]:
+        return {
+            "captioning": self.captioning.loss(model, features, batch, self.config),
+            "tagging": self._tagging(model, features, batch),
+            **self._alignment(model, features, batch),
+        }
 
-        Args:
-            model: Gives features, scores and captions.
-            batch: The batch.
-            generator: Draws hard negatives; ``None``: PyTorch's global one.
-
-        Raises:
-            UsageError: If the batch lacks something that goes with what it has.
-        """
-        features = picture_features(model, batch)
-        parts = present(
-            captioning=self.captioning.loss(model, features, batch, self.config),
-            tagging=self._tagging(model, features, batch),
-        )
-        return self._total(model, features, parts | self._alignment(model, features, batch, generator))
-
-    def _alignment(
-        self, model: RecognitionModel, features: Tensor, batch: Batch, generator: torch.Generator | None
-    ) -> Parts:
+    def _alignment(self, model: RecognitionModel, features: Tensor, batch: Batch) -> Parts:
         config = self.config
         if self.encoder is None or self.contrast is None or batch.texts is None:
             return {}
@@ -227,27 +215,21 @@ class Tag2TextObjective(Objective):
         rows = batch.texts[:, 0] != 0
         numbers = None if batch.picture_numbers is None else batch.picture_numbers[rows]
         features, texts = features[rows], batch.texts[rows]
-        # Without any text, too: other processes may wait to exchange theirs.
+        # Even without any text: other processes may wait to exchange theirs.
         contrast, keys = self.contrast(model, self.encoder, batch.pictures[rows], features, texts, numbers)
         if not len(texts):
             return {}
         parts = {"contrast": contrast.loss} if config.contrast else {}
         if config.matching:
             same = None if numbers is None else (numbers[:, None] == numbers) & (numbers >= 0)
-            parts["matching"] = matching_loss(
-                self.encoder, texts, features, contrast, keys.first, same_picture=same, generator=generator
-            )
+            parts["matching"] = matching_loss(self.encoder, texts, features, contrast, keys.first, same_picture=same)
         return parts
 
 
-class RamObjective(Objective):
+class RamObjective(FamilyObjective):
     """RAM (section 3.2): tagging, captioning guided by the caption's own tags, distillation from CLIP.
 
     Total: captioning + tagging rescaled to captioning + distillation.
-
-    Args:
-        config: Settings.
-        tokenizer: That of the captions.
     """
 
     def __init__(self, config: RamConfig, tokenizer: OfficialTokenizer):
@@ -255,48 +237,31 @@ class RamObjective(Objective):
         self.config = config
         self.captioning = _Captioning(tokenizer)
 
-    def forward(self, model: RecognitionModel, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-        """The total loss and its parts, before rescaling and weights.
-
-        Raises:
-            UsageError: If the batch lacks something that goes with what it has.
-        """
-        features = picture_features(model, batch)
-        parts = present(
-            captioning=self.captioning.loss(model, features, batch, self.config),
-            tagging=self._tagging(model, features, batch),
-            distillation=_distillation(features, batch.teacher) if self.config.distillation else None,
-        )
-        return self._total(model, features, parts)
+    def _parts(self, model: RecognitionModel, features: Tensor, batch: Batch) -> dict[str, Tensor | None]:
+        return {
+            "captioning": self.captioning.loss(model, features, batch, self.config),
+            "tagging": self._tagging(model, features, batch),
+            "distillation": _distillation(features, batch.teacher) if self.config.distillation else None,
+        }
 
 
-class RamPlusObjective(Objective):
+class RamPlusObjective(FamilyObjective):
     """RAM++ (section 3): tagging by re-weighted descriptions, whole captions scored by the same decoder, distillation.
 
-    Total: the plain sum. The recognition decoder scores every caption of the batch against every picture; a picture's
-    own is the right one.
-
-    Args:
-        config: Settings.
+    Total: the plain sum. The recognition decoder scores every caption of the batch for every picture; a picture's own
+    caption is the positive.
     """
 
     def __init__(self, config: RamPlusConfig):
         super().__init__()
         self.config = config
 
-    def forward(self, model: RecognitionModel, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-        """The total loss and its parts, before weights.
-
-        Raises:
-            UsageError: If the batch lacks something that goes with what it has.
-        """
-        features = picture_features(model, batch)
-        parts = present(
-            tagging=self._tagging(model, features, batch),
-            distillation=_distillation(features, batch.teacher) if self.config.distillation else None,
-            alignment=self._alignment(model, features, batch.text_embeddings),
-        )
-        return self._total(model, features, parts)
+    def _parts(self, model: RecognitionModel, features: Tensor, batch: Batch) -> dict[str, Tensor | None]:
+        return {
+            "tagging": self._tagging(model, features, batch),
+            "distillation": _distillation(features, batch.teacher) if self.config.distillation else None,
+            "alignment": self._alignment(model, features, batch.text_embeddings),
+        }
 
     def _alignment(self, model: RecognitionModel, features: Tensor, embeddings: Tensor | None) -> Tensor | None:
         config = self.config

@@ -1,4 +1,4 @@
-"""What the loop needs for Tag2Text, RAM and RAM++, and for new tags: the task, its batches, validation pictures."""
+"""Set up a run of an official objective: task, batches and validation."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from anytag.training.families.batches import (
     StreamBatches,
 )
 from anytag.training.families.data_sources import RunData, find_path
+from anytag.training.families.feature_cache import CachedLoader, TokenCache
 from anytag.training.families.initialization import Start, bind_label_queries
 from anytag.training.families.objectives import Tag2TextObjective
 from anytag.training.families.task import FamilyTask, RecognizedGuides, make_objective
 from anytag.training.families.teachers import CachedTeacher, ClipTeacher
-from anytag.training.families.token_cache import CachedLoader, TokenCache
-from anytag.training.families.validation import Validator, plain_loader, stream_examples
+from anytag.training.families.validation import Validator, stream_examples
 from anytag.training.recipes.config import AnyObjectiveConfig, RamPlusConfig, Tag2TextConfig, TrainingConfig
 
-#: Pictures of a validation batch; activations of more gain nothing without gradients.
+#: Pictures per validation batch; larger ones are not faster without gradients.
 _VALIDATION_BATCH = 32
 
 
@@ -45,19 +45,10 @@ def set_up(
     cache: Path,
     report: Report,
 ) -> Setup:
-    """Everything that a run of an official objective needs.
-
-    Args:
-        config: The recipe.
-        start: What it begins with.
-        given: Its data.
-        strategy: How processes share it.
-        device: Where it is computed.
-        cache: Folder for what is made once: tokens, for stages that read them.
-        report: Receives progress.
+    """Set up a run of an official objective; tokens, for stages that read them, are cached.
 
     Raises:
-        UsageError: If the recipe asks for what the data, the model or the teacher do not have.
+        UsageError: If the recipe does not fit the data, the model or the teacher.
         ModelError: If weights do not fit.
     """
     captioner = start.config.captioner
@@ -74,8 +65,7 @@ def set_up(
     stream = _stream(config, given, start, strategy)
     validator = None
     if given.validation:
-        load = plain_loader(given.tags, start.config.image_encoder.preprocessing, config.tags, config.words)
-        examples = stream_examples(given.validation, load, config.validation_pictures, config.stream.threads)
+        examples = stream_examples(config, given, start.config.image_encoder.preprocessing)
         validator = Validator(examples, collate, min(_VALIDATION_BATCH, config.batch_size))
     cached = _cached_loader(config, start, given, cache, report)
     batches = StreamBatches(stream, collate, config.batch_size, cached)
@@ -83,14 +73,7 @@ def set_up(
 
 
 def make_task(config: TrainingConfig, start: Start, steps_per_epoch: int, at_once: int) -> FamilyTask:
-    """The model and the objective of a recipe, as one module.
-
-    Args:
-        config: The recipe.
-        start: What the run begins with.
-        steps_per_epoch: Steps in one pass over the data.
-        at_once: Pictures that the objective sees at once.
-    """
+    """Build the task of a recipe, whose objective sees ``at_once`` pictures per call."""
     model = start.model
     bind_label_queries(start)
     settings = list(config.objectives)
@@ -105,7 +88,7 @@ def make_task(config: TrainingConfig, start: Start, steps_per_epoch: int, at_onc
         assert objective.contrast is not None
         known = read_alignment(start.directory.file(ALIGNMENT_FILE), model, encoder.match_id)
         encoder.load_state_dict(known.state_dict())
-        # The slow copies begin where the encoder does.
+        # The momentum copies start as the encoder.
         objective.contrast.encoder_copy.update(encoder, 0.0)
     guides = None
     if config.recognized_share:
@@ -118,7 +101,7 @@ def make_task(config: TrainingConfig, start: Start, steps_per_epoch: int, at_onc
 
 
 def _with_every_part(settings: Sequence[AnyObjectiveConfig]) -> AnyObjectiveConfig:
-    """The first stage's settings, with the parts that any stage learns: they have parameters of their own."""
+    """The first stage's settings, plus the components of later stages, which have parameters of their own."""
     whole = settings[0]
     if not isinstance(whole, Tag2TextConfig):
         return whole
@@ -127,7 +110,7 @@ def _with_every_part(settings: Sequence[AnyObjectiveConfig]) -> AnyObjectiveConf
 
 
 def count_samples(config: TrainingConfig, sources: Sequence[SampleSource]) -> int:
-    """Samples of an epoch, of all processes."""
+    """Samples per epoch, over all processes."""
     if config.stream.samples_per_epoch is not None:
         return config.stream.samples_per_epoch
     indexed = [source for source in sources if isinstance(source, IndexedSource)]
@@ -139,7 +122,7 @@ def count_samples(config: TrainingConfig, sources: Sequence[SampleSource]) -> in
 
 
 def loader(config: TrainingConfig, start: Start, given: RunData) -> ExampleLoader:
-    """Makes training examples of samples."""
+    """Build the loader of training examples."""
     preprocessing = start.config.image_encoder.preprocessing
     return ExampleLoader(given.tags, preprocessing, config.augmentation, config.tags, config.words, config.seed)
 
@@ -147,7 +130,7 @@ def loader(config: TrainingConfig, start: Start, given: RunData) -> ExampleLoade
 def _cached_loader(
     config: TrainingConfig, start: Start, given: RunData, cache: Path, report: Report
 ) -> CachedLoader | None:
-    """What makes examples for stages that read tokens, which it computes; ``None`` if there are no such stages."""
+    """Compute tokens for stages that read them, and build their loader; ``None`` if there are no such stages."""
     if not any(stage.cached == "tokens" for stage in config.stages):
         return None
     encoder, sizes = start.model.image_encoder, start.config.image_encoder
@@ -171,7 +154,7 @@ def _stream(config: TrainingConfig, given: RunData, start: Start, strategy: Stra
         window=settings.window,
         load=loader(config, start, given),
         threads=settings.threads,
-        # A whole batch is decoded while the one before is learned from.
+        # A whole batch is decoded while the previous one is trained on.
         ahead=max(16, config.batch_size // (strategy.world * config.accumulate)),
         bad_share=settings.bad_share,
         bad_minimum=settings.bad_minimum,
@@ -206,7 +189,7 @@ def _teacher(config: TrainingConfig, start: Start, data: Path, device: torch.dev
     if config.teacher.cached is not None:
         teacher = CachedTeacher(find_path(config.teacher.cached, data))
     else:
-        assert config.teacher.clip is not None  # check_early has seen to that.
+        assert config.teacher.clip is not None  # Checked in prepare.
         teacher = ClipTeacher.load(find_path(config.teacher.clip, data), start.config.image_encoder, device)
     if teacher.width != start.config.features:
         raise UsageError(

@@ -1,7 +1,6 @@
-"""From one model to another of the same parts: with other tags, or for larger pictures.
+"""Transfer weights between models of the same architecture, with other tags or for larger pictures.
 
-What belongs to a tag (its query, its embedding, its offset, its own score) goes with the tag, whatever its number is
-afterwards; everything else is copied.
+Per-tag weights (query, embedding, offset, score) follow the tag to its new id; everything else is copied.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from anytag.nn.recognition_decoder import PerTagScore
 
 
 def per_tag_parameters(model: RecognitionModel) -> dict[str, Tensor]:
-    """The parameters with a row a tag, by name."""
+    """Return the parameters with one row per tag, by name."""
     labels, score = model.label_queries, model.recognition_decoder.score
     found: dict[str, Tensor] = {}
     if isinstance(labels, LearnedLabelQueries):
@@ -38,20 +37,20 @@ def per_tag_parameters(model: RecognitionModel) -> dict[str, Tensor]:
 def carry_over(
     old: RecognitionModel, new: RecognitionModel, origins: Sequence[int | None], embeddings: Tensor | None = None
 ) -> None:
-    """Fill a model with the weights of another.
+    """Copy the weights of a model into another.
 
-    A tag that the other does not know keeps the learned query that it was made with, or begins as its text embedding,
-    without an offset; where every tag has a score of its own, as the mean of the known ones.
+    A new tag keeps its random query, or starts from its text embedding without an offset. If tags have scores of their
+    own, a new tag starts from the mean of the known ones.
 
     Args:
-        old: Left as it is.
-        new: Of the same parts; of other pictures, if it is a Swin's.
-        origins: For each of the new one's tags the old one's, or ``None``.
+        old: The source.
+        new: The target, of the same architecture; a Swin may have another resolution.
+        origins: For each tag of ``new``, its id in ``old``, or ``None``.
         embeddings: Text embeddings of the tags without origin, ``[T, D]`` or ``[T, descriptions, D]``, for models that
-            hold them.
+            store them.
 
     Raises:
-        ModelError: If a part differs in size, or there is no embedding for a new tag.
+        ModelError: If sizes differ, or a new tag has no embedding.
     """
     fresh = [place for place, origin in enumerate(origins) if origin is None]
     kept = [place for place, origin in enumerate(origins) if origin is not None]
@@ -91,10 +90,10 @@ def carry_over(
 
 
 def resize_positions(positions: Tensor, tokens: int) -> Tensor:
-    """Positions ``[1 + N, W]`` of a square grid's cells, and of the whole picture, for a grid of other cells.
+    """Interpolate position embeddings ``[1 + N, W]`` to another grid.
 
     Args:
-        positions: The first is the whole picture's; the others go row by row.
+        positions: The first is the whole picture's; the others are those of a square grid, row by row.
         tokens: ``1 + N`` of the result; N is a square number.
     """
     before, after = (round((count - 1) ** 0.5) for count in (positions.shape[0], tokens))
@@ -104,11 +103,11 @@ def resize_positions(positions: Tensor, tokens: int) -> Tensor:
 
 
 class BoundLabelQueries(nn.Module):
-    """Text label queries with their texts' embeddings at hand, so that a ``lite`` model learns as the others do.
+    """Label queries of a ``lite`` model bound to its tags' embeddings, with the interface of other models'.
 
     Args:
-        queries: Those of the model.
-        embeddings: Of its tags, ``[T, text_width]``; not part of its weights.
+        queries: The model's label queries.
+        embeddings: Text embeddings of its tags, ``[T, text_width]``; not part of its weights.
     """
 
     def __init__(self, queries: TextLabelQueries, embeddings: Tensor):
@@ -117,10 +116,10 @@ class BoundLabelQueries(nn.Module):
         self.embeddings = nn.Buffer(embeddings, persistent=False)
 
     def forward(self, ids: Tensor | None = None) -> Tensor:
-        """Queries ``[T, width]`` of some tags, or of all."""
+        """Return the queries ``[T, width]`` of some tags, or of all."""
         ids = torch.arange(len(self.embeddings), device=self.embeddings.device) if ids is None else ids
         return self.queries(self.embeddings[ids], ids)
 
     def project(self, embeddings: Tensor) -> Tensor:
-        """Text embeddings ``[T, text_width]`` to queries ``[T, width]``, without offsets."""
+        """Project text embeddings ``[T, text_width]`` to queries ``[T, width]``, without offsets."""
         return self.queries(embeddings)

@@ -1,10 +1,10 @@
-"""The tasks of the families: a recognition model, its objective, and all that these learn and remember themselves."""
+"""Training tasks: a recognition model with its objective."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,25 +18,31 @@ from anytag.nn.momentum import MomentumConfig, MomentumContrast
 from anytag.training.engine.config import LoopConfig
 from anytag.training.engine.parameters import parameter_groups
 from anytag.training.engine.task import Shared, Task
-from anytag.training.families.batch import Batch, picture_features
-from anytag.training.families.objectives import Objective, RamObjective, RamPlusObjective, Tag2TextObjective
+from anytag.training.families.batch import Batch
+from anytag.training.families.objectives import (
+    FamilyObjective,
+    Objective,
+    RamObjective,
+    RamPlusObjective,
+    Tag2TextObjective,
+)
 from anytag.training.recipes.config import AnyObjectiveConfig, RamConfig, RamPlusConfig, Tag2TextConfig, TrainingStage
 
-#: So many batches in a row without anything to learn from are no chance: the data lack what the objective needs.
+#: This many batches in a row without loss components are an error: the data lack what the objective needs.
 MOST_EMPTY = 100
 
 
 class RecognitionTask(Task):
-    """What the tasks of all families have in common.
+    """Base of the tasks of all families.
 
     Args:
-        model: What is trained; its label queries hold its tags.
-        objective: Gives the loss.
-        settings: The objective's, one a stage.
-        encoder_weight_decay: Of the image encoder's matrices; ``None``: as of all others.
+        model: The model to train; its label queries are bound to its tags.
+        objective: The loss.
+        settings: Settings of the objective, one per stage.
+        encoder_weight_decay: Weight decay of the image encoder's matrices; ``None``: as for all others.
 
     Attributes:
-        writes_captions: Whether validation may ask it for captions.
+        writes_captions: Whether validation evaluates captions.
     """
 
     writes_captions = False
@@ -56,7 +62,7 @@ class RecognitionTask(Task):
         return parameter_groups(self, config, self.encoder_weight_decay)
 
     def enter(self, index: int, stage: TrainingStage, average: Callable[[], Any]) -> None:
-        """Take up the stage's settings of the objective and of the image encoder."""
+        """Apply the stage's settings of the objective and of the image encoder."""
         if self.settings:
             self.objective.config = self.settings[index]
         if stage.drop_path is not None:
@@ -67,35 +73,25 @@ class RecognitionTask(Task):
                 )
             self.model.image_encoder.set_drop_path(stage.drop_path)
 
-    def features(self, batch: Batch) -> Tensor:
-        """Features ``[B, 1 + N, F]`` of a batch's pictures."""
-        return picture_features(self.model, batch)
-
     def losses(self, batch: Batch) -> dict[str, float]:
-        """Parts of the loss on validation data; none by default."""
+        """Loss components on validation data; none by default."""
         return {}
 
     def captions(self, features: Tensor, found: Sequence[Sequence[int]]) -> list[str]:
-        """Captions of features ``[B, 1 + N, F]``, guided by the tags found in each, likeliest first."""
+        """Caption features ``[B, 1 + N, F]``, guided by the recognized tags of each, most likely first."""
         raise NotImplementedError
 
     @property
     def encoder(self) -> AlignmentEncoder | None:
-        """What compares texts with pictures, if the objective has it."""
+        """The alignment encoder of texts and pictures, if the objective has one."""
         return self.objective.encoder if isinstance(self.objective, Tag2TextObjective) else None
 
 
 class RecognizedGuides(Shared):
-    """Replaces the tags that guide some captions by those that the model itself finds in the pictures.
+    """Guides a share of the captions by tags that the model recognizes, with scores from ``threshold``, not their own.
 
     Tag2Text's caption fine-tuning mixes tags parsed from the caption with tags recognized by the model (appendix D);
-    the share of each is not given.
-
-    Args:
-        share: Of the captions whose guides are replaced.
-        threshold: Score from which on a tag is found.
-        vocabulary: Names of tags.
-        tokenizer: Of tag lists.
+    the paper does not give the proportion.
     """
 
     def __init__(self, share: float, threshold: float, vocabulary: TagVocabulary, tokenizer: OfficialTokenizer):
@@ -104,7 +100,7 @@ class RecognizedGuides(Shared):
 
     @torch.no_grad()
     def __call__(self, model: RecognitionModel, batch: Batch) -> Batch:
-        """The batch with other guides; which captions are chosen is drawn from PyTorch's own generator."""
+        """Replace the tags of captions chosen by PyTorch's global generator."""
         if batch.captions is None or batch.tag_tokens is None:
             return batch
         chosen = (torch.rand(len(batch.captions)).to(batch.captions.device) < self.share) & (batch.captions[:, 0] != 0)
@@ -124,14 +120,9 @@ class RecognizedGuides(Shared):
 
 
 class FamilyTask(RecognitionTask):
-    """Trains Tag2Text, RAM and RAM++, and teaches any model new tags.
+    """Trains Tag2Text, RAM and RAM++, and new tags of any model.
 
-    Args:
-        model: What is trained; its label queries hold its tags.
-        objective: Gives the loss.
-        settings: The objective's, one a stage.
-        encoder_weight_decay: Of the image encoder's matrices; ``None``: as of all others.
-        guides: Replaces guides of captions; ``None``: they stay.
+    Args are those of :class:`RecognitionTask`, and ``guides``, which replaces the tags of captions.
     """
 
     summed_parts = ("tagging",)
@@ -139,7 +130,7 @@ class FamilyTask(RecognitionTask):
     def __init__(
         self,
         model: RecognitionModel,
-        objective: Tag2TextObjective | RamObjective | RamPlusObjective,
+        objective: FamilyObjective,
         settings: Sequence[AnyObjectiveConfig] = (),
         encoder_weight_decay: float | None = None,
         guides: RecognizedGuides | None = None,
@@ -149,10 +140,10 @@ class FamilyTask(RecognitionTask):
         self._empty = 0
 
     def forward(self, batch: Batch, stage: TrainingStage | None = None) -> tuple[Tensor, dict[str, float]]:
-        """The loss of a batch and its parts.
+        """Compute the loss of a batch and its components.
 
         Raises:
-            UsageError: If too many batches in a row have nothing that the objective learns from.
+            UsageError: If :data:`MOST_EMPTY` batches in a row have no components.
         """
         if self.guides is not None and self.training:
             batch = self.guides(self.model, batch)
@@ -164,11 +155,11 @@ class FamilyTask(RecognitionTask):
                 f"{self._empty} batches in a row had nothing that this objective learns from (tags, captions or "
                 "texts). Do the sources hold it, and is its weight above 0?"
             )
-        return cast(Tensor, total), cast(dict[str, float], parts)
+        return total, parts
 
     def losses(self, batch: Batch) -> dict[str, float]:
-        """Parts of the loss, contrast left out."""
-        # Contrast waits for other processes, which do not validate; retrieval shows what it is worth.
+        """Loss components, without contrast and matching."""
+        # Contrast waits for other processes, which do not validate; retrieval evaluates it instead.
         return self(replace(batch, texts=None))[1]
 
 
@@ -179,19 +170,14 @@ def make_objective(
     momentum: MomentumConfig,
     width: int,
     steps_per_epoch: int,
-) -> Tag2TextObjective | RamObjective | RamPlusObjective:
-    """The objective of a recipe for a model.
+) -> FamilyObjective:
+    """Build the objective that the class of the settings selects.
 
-    Args:
-        config: Settings; their class says which objective.
-        model: What is trained.
-        tokenizer: Of captions; ``None``: the model has no captioner of the official kind.
-        momentum: Of Tag2Text's contrast.
-        width: Of its unit vectors.
-        steps_per_epoch: Its ramp is in epochs.
+    Without a tokenizer, the model has no official captioner. Momentum, width of the unit vectors, and steps per epoch,
+    for its ramp, are those of Tag2Text's contrast.
 
     Raises:
-        UsageError: If the model lacks what the objective learns.
+        UsageError: If the model lacks a part that the objective trains.
     """
     if isinstance(config, RamPlusConfig):
         if config.alignment and model.config.labels.kind == "learned":

@@ -1,8 +1,8 @@
-"""What RAM and RAM++ learn from beside the data: CLIP's embeddings of pictures and of captions.
+"""CLIP as the image teacher of RAM and RAM++.
 
-RAM holds its picture feature to that of CLIP ViT-B/16 (section 3.2), RAM++ also asks with embeddings of whole captions
-(section 3.2). Any CLIP directory of the ``transformers`` layout serves. CLIP may look at every augmented picture, as in
-the papers, or once at each plain one, whose embeddings are then kept on disk: much cheaper, and less to learn from.
+Both distill their picture feature from CLIP ViT-B/16 (section 3.2 of RAM). Any CLIP directory in the ``transformers``
+layout works. CLIP embeds every augmented picture, as in the papers, or each plain picture once, with the embeddings
+cached on disk: much cheaper, but a weaker signal.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ from anytag.training.families.batches import sample_key
 
 
 class ClipTeacher:
-    """CLIP's image encoder: what a batch's pictures are to be embedded as.
+    """An image teacher: CLIP's image encoder.
 
-    It is given the very pixels that the model sees, scaled to its own resolution; the official fine-tuning draws a
-    view of its own for CLIP instead.
+    It embeds the same pixels as the model, scaled to its own resolution; the official fine-tuning draws a separate
+    view for CLIP instead.
 
     Args:
         model: A ``CLIPModel`` or ``CLIPVisionModelWithProjection``, in eval mode.
-        encoder: How the pixels that come are normalized.
+        encoder: Config with the normalization of the input.
 
     Attributes:
-        width: Of the embeddings.
+        width: Width of the embeddings.
     """
 
     def __init__(self, model: Any, encoder: ImageEncoderConfig):
@@ -49,7 +49,7 @@ class ClipTeacher:
         self.width = int(model.visual_projection.out_features)
         mean, std = (torch.tensor(values) for values in CLIP.of_bytes())
         given_mean, given_std = torch.tensor(encoder.mean), torch.tensor(encoder.std)
-        # One product and one sum take the encoder's normalization to CLIP's.
+        # Factor and shift convert the encoder's normalization to CLIP's.
         self._factor = (given_std / std)[:, None, None]
         self._shift = ((given_mean - mean) / std)[:, None, None]
 
@@ -69,7 +69,7 @@ class ClipTeacher:
             raise ModelError(
                 f"{folder}: no CLIP model there ({error}); give a folder as transformers saves it"
             ) from None
-        # The image half of a whole CLIP looks for the embedding's width in another place than CLIP keeps it.
+        # CLIPVisionModelWithProjection expects the embedding's width in another place than a whole CLIP's config.
         reader = CLIPModel if family == "clip" else CLIPVisionModelWithProjection
         try:
             with torch.random.fork_rng(devices=[]):
@@ -80,29 +80,25 @@ class ClipTeacher:
 
     @torch.no_grad()
     def __call__(self, pixels: Tensor, keys: Sequence[int] = ()) -> Tensor:
-        """Embeddings ``[B, width]``, not normalized, of normalized pixels ``[B, 3, R, R]``."""
-        factor, shift = self._factor.to(pixels.device), self._shift.to(pixels.device)
-        seen = pixels * factor + shift
-        if seen.shape[-1] != self.resolution:
+        """Embed normalized pixels ``[B, 3, R, R]`` as ``[B, width]``, not normalized."""
+        inputs = pixels * self._factor.to(pixels.device) + self._shift.to(pixels.device)
+        if inputs.shape[-1] != self.resolution:
             size = (self.resolution, self.resolution)
-            seen = F.interpolate(seen, size, mode="bicubic", antialias=True, align_corners=False)
-        found: Tensor = self.model.visual_projection(self.model.vision_model(pixel_values=seen).pooler_output)
-        return found.float()
+            inputs = F.interpolate(inputs, size, mode="bicubic", antialias=True, align_corners=False)
+        embeddings: Tensor = self.model.visual_projection(self.model.vision_model(pixel_values=inputs).pooler_output)
+        return embeddings.float()
 
 
 class CachedTeacher:
-    """What CLIP said of the plain pictures, from the files of :func:`cache_teacher`.
+    """An image teacher: cached embeddings of the plain pictures, from :func:`cache_teacher`.
 
-    Keys are kept in memory, sixteen bytes a picture; embeddings stay on disk.
-
-    Args:
-        folder: Where the files are.
+    Keys are in memory, 16 bytes per picture; embeddings stay on disk.
 
     Attributes:
-        width: Of the embeddings.
+        width: Width of the embeddings.
 
     Raises:
-        UsageError: If there is none.
+        UsageError: If the folder has no files of embeddings.
     """
 
     def __init__(self, folder: Path):
@@ -121,7 +117,7 @@ class CachedTeacher:
         return len(self._keys)
 
     def __call__(self, pixels: Tensor, keys: Sequence[int]) -> Tensor:
-        """Embeddings ``[B, width]`` of the samples of these keys; zeros for those that are not known."""
+        """Return the embeddings ``[B, width]`` of the samples with these keys; 0 for unknown ones."""
         found = np.zeros((len(keys), self.width), np.float32)
         places = np.searchsorted(self._keys, np.array(keys, np.int64))
         for row, (key, place) in enumerate(zip(keys, places.tolist(), strict=True)):
@@ -141,13 +137,13 @@ def cache_teacher(
     batch_size: int = 64,
     report: Report = print,
 ) -> int:
-    """Embed every picture once, part after part of the sources; what is there already is not made again.
+    """Embed every picture once, except in parts of the sources that have been embedded before.
 
     Writes ``<source>-<part>.keys.npy`` (``[N]``, int64) and ``<source>-<part>.embeddings.npy`` (``[N, width]``,
-    float16), each whole or not at all. Pictures that cannot be read are left out, and told.
+    float16), each whole or not at all. Unreadable pictures are skipped and reported.
 
     Returns:
-        Pictures embedded by this call.
+        Number of pictures embedded by this call.
     """
     folder.mkdir(parents=True, exist_ok=True)
     made = 0
@@ -164,7 +160,7 @@ def cache_teacher(
                 device = next(teacher.model.parameters()).device
                 embeddings.append(teacher(pixels.to(device)).cpu().numpy().astype(np.float16))
                 keys += [sample_key(sample.source or sample.id) for sample, _ in samples]
-            # The keys last: they say that the part is done.
+            # The keys last: they mark the part as done.
             save_array(_beside(path), np.concatenate(embeddings))
             save_array(path, np.array(keys, np.int64))
             made += len(keys)

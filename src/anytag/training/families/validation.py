@@ -1,4 +1,4 @@
-"""Figures of a task on pictures that it never learns from."""
+"""Validation: losses and metrics of a task on held-out pictures."""
 
 from __future__ import annotations
 
@@ -10,90 +10,69 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from anytag.datasets.samples import Log, Sample, TagName
-from anytag.datasets.sources import SampleSource
+from anytag.datasets.samples import Sample, TagName
 from anytag.datasets.stream import SampleStream
 from anytag.evaluation.captioning import score_captions
 from anytag.evaluation.ranking import average_precisions, best_common_threshold
 from anytag.evaluation.retrieval import recall_at_k
 from anytag.pictures import Preprocessing
 from anytag.training.families.augmentation import PLAIN
-from anytag.training.families.batches import Collator, Example, ExampleLoader, SampleTags, TagSource
+from anytag.training.families.batch import picture_features
+from anytag.training.families.batches import Collator, Example, ExampleLoader, SampleTags
+from anytag.training.families.data_sources import RunData
 from anytag.training.families.task import RecognitionTask
+from anytag.training.recipes.config import TrainingConfig
 
 #: Pictures that captions are written for, except in the final validation.
 _CAPTIONED = 200
 
-#: Most tags that guide a caption.
+#: Maximum number of tags that guide a caption.
 _MOST_GUIDES = 14
 
-#: Gives the validation pictures, the same ones every time.
+#: Iterates over the validation pictures, the same ones every time.
 Examples = Callable[[], Iterator[Example]]
 
 
-class ValidationLoader(ExampleLoader):
-    """Examples as they are, without augmentation, and with the human labels that validation alone may look at."""
-
-    def __call__(self, sample: Sample, epoch: int) -> Example:
-        """The sample; always with the same caption."""
-        return labeled(super().__call__(sample, 0), sample, self.tags)
-
-
 def labeled(example: Example, sample: Sample, tags: SampleTags) -> Example:
-    """An example with what validation alone may look at: human labels and all captions."""
+    """Add human labels and all captions, which only validation may use, to an example."""
     labels = tags.ids.of_names([TagName(name) for name in sample.labels])
     return replace(example, labels=tuple(sorted(labels)), references=sample.captions)
 
 
-def stream_examples(
-    sources: Sequence[SampleSource],
-    load: ValidationLoader,
-    pictures: int,
-    threads: int | None = None,
-    log: Log | None = None,
-) -> Examples:
-    """Pictures of sources, drawn from all of them.
+def stream_examples(config: TrainingConfig, given: RunData, preprocessing: Preprocessing) -> Examples:
+    """Validation pictures drawn from all sources, without augmentation, always with the same captions."""
+    load = ExampleLoader(given.tags, preprocessing, PLAIN, config.tags, config.words)
 
-    Args:
-        sources: Validation data.
-        load: Makes examples.
-        pictures: Most that are looked at.
-        threads: That decode.
-        log: Receives a record for every picture that cannot be read.
-    """
+    def load_labeled(sample: Sample, epoch: int) -> Example:
+        return labeled(load(sample, 0), sample, given.tags)
 
     def examples() -> Iterator[Example]:
-        stream = SampleStream(sources, shuffle=True, epochs=1, load=load, threads=threads, bad_share=1.0, log=log)
-        return islice(iter(stream), pictures)
+        stream = SampleStream(
+            given.validation,
+            shuffle=True,
+            epochs=1,
+            load=load_labeled,
+            threads=config.stream.threads,
+            bad_share=1.0,
+        )
+        return islice(iter(stream), config.validation_pictures)
 
     return examples
 
 
-def plain_loader(tags: SampleTags, preprocessing: Preprocessing, kind: TagSource, words: int) -> ValidationLoader:
-    """Makes examples of pictures as they are."""
-    return ValidationLoader(tags, preprocessing, PLAIN, kind, words)
-
-
 class Validator:
-    """Losses, mean average precision and F1 of tags, retrieval by contrast, CIDEr-D of captions.
-
-    Args:
-        examples: Gives the pictures.
-        collate: Makes batches.
-        batch_size: Pictures at a time.
-    """
+    """Losses, mean average precision and F1 of tags, retrieval by contrast, CIDEr-D of captions."""
 
     def __init__(self, examples: Examples, collate: Collator, batch_size: int):
         self.examples, self.collate, self.batch_size = examples, collate, batch_size
 
     @torch.inference_mode()
     def __call__(self, task: RecognitionTask, final: bool = False) -> dict[str, float]:
-        """Figures by name; the task is left in eval mode.
+        """Compute metrics by name; the task is left in eval mode.
 
-        ``map`` is over the tags that are true of some picture, ``label_map`` over human labels; ``f1`` is micro-F1 at
-        the best single ``threshold``, which is fitted on the very pictures: a figure to watch, not one to quote.
-        ``cider`` is over pictures with several captions, guided by the tags found: over a few hundred of them, in the
-        final validation over all.
+        ``map`` is over tags with positives, ``label_map`` over human labels. ``f1`` is micro-F1 at the best single
+        ``threshold``, which is fitted on the same pictures: watch it, but do not quote it. ``cider`` is over pictures
+        with several captions, guided by the recognized tags: 200 of them, in the final validation all.
         """
         task.eval()
         losses: dict[str, list[float]] = {}
@@ -109,7 +88,7 @@ class Validator:
                 batch = self.collate(examples)
                 for name, value in task.losses(batch).items():
                     losses.setdefault(name, []).append(value)
-                features = task.features(batch)
+                features = picture_features(task.model, batch)
                 if task.writes_captions:
                     described.add(examples, features, len(truths))
                 scores.append(task.model.recognize(features).float().sigmoid().cpu().numpy())
@@ -135,7 +114,7 @@ class Validator:
 
 
 class _Described:
-    """The pictures that captions are written for: features, references, and their places among all."""
+    """Pictures to caption: features, references, and their rows among all."""
 
     def __init__(self, most: int | None):
         self.most = most
@@ -189,7 +168,7 @@ def _retrieval_figures(vectors: Sequence[tuple[Tensor, Tensor]], numbers: Sequen
     if not vectors:
         return {}
     pictures, texts = (torch.cat(part).float().cpu().numpy() for part in zip(*vectors, strict=True))
-    # A picture may come with several texts; it is asked for once.
+    # A picture may have several texts, but counts once.
     _, first, picture_of_text = np.unique(np.array(numbers), return_index=True, return_inverse=True)
     recall = recall_at_k(pictures[first] @ texts.T, picture_of_text, ks=(1, 5))
     return {f"text_recall_{k}": float(v) for k, v in recall.text.items()} | {

@@ -1,4 +1,4 @@
-"""The vocabulary of a run: a list, the tags of the data, and what becomes of those that a model has already."""
+"""Choose the vocabulary of a run: a list or the tags of the data, combined with those of the initial model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from anytag.datasets.samples import TagName
+from anytag.datasets.paper_lists import read_tag_list
 from anytag.datasets.sources import SampleSource
 from anytag.errors import DataError, SampleError, UsageError, VocabularyError
 from anytag.foundations.wording import counted
@@ -28,8 +28,8 @@ class ChosenVocabulary:
     """The vocabulary of a run.
 
     Attributes:
-        vocabulary: The tags; thresholds of those that a model brought along are gone, for training moves its scores.
-        origins: For every tag its id in the vocabulary that the run started from; ``None``: the tag is new.
+        vocabulary: The tags, without thresholds, since training shifts the scores.
+        origins: For every tag its id in the initial model's vocabulary; ``None``: the tag is new.
     """
 
     vocabulary: TagVocabulary
@@ -44,64 +44,53 @@ def choose_vocabulary(
     parser: CaptionParser | None,
     cache: Path,
 ) -> ChosenVocabulary:
-    """The vocabulary that a recipe asks for.
+    """Choose the vocabulary of a run from a file, or from the training data, combined with that of the initial model.
 
-    Args:
-        config: What is asked for.
-        start: That of the model that the run starts from.
-        file: Where ``config.tags`` lies.
-        sources: The training data, gone through once if the tags come from there; no picture is read.
-        parser: Reads captions.
-        cache: Folder where the tags of the data are kept for the next call.
+    The data are iterated once, without reading pictures, and their tags are cached.
 
     Raises:
         UsageError: If the data have no tags.
         VocabularyError: If the file cannot be read, or no tag is left.
     """
     if start is not None and config.change == "keep":
-        return ChosenVocabulary(_unfitted(start), tuple(range(len(start))))
-    wanted = read_vocabulary(file) if file is not None else _kept_of_data(config, start, sources, parser, cache)
+        return ChosenVocabulary(_without_thresholds(start), tuple(range(len(start))))
+    wanted = read_vocabulary(file) if file is not None else _cached_of_data(config, start, sources, parser, cache)
     if start is None:
         return ChosenVocabulary(wanted, (None,) * len(wanted))
-    found = [_same(tag, start) for tag in wanted]
+    # The model's tag of the same name or alias, preferably of the same kind.
+    same = [start.find(tag.name, tag.kind) or start.find(tag.name) for tag in wanted]
+    known = [None if tag is None else tag.id for tag in same]
     if config.change == "add":
-        # The model's own keep their places, so that ids of earlier results stay right.
-        new = [tag for tag, known in zip(wanted, found, strict=True) if known is None]
-        old = list(_unfitted(start))
-        added = [_alone(tag, len(old) + place) for place, tag in enumerate(new)]
+        # The model's own tags keep their ids, so that earlier results stay valid.
+        new = [tag for tag, id in zip(wanted, known, strict=True) if id is None]
+        old = list(_without_thresholds(start))
+        added = [replace(tag, id=len(old) + place, implies=()) for place, tag in enumerate(new)]
         return ChosenVocabulary(TagVocabulary([*old, *added]), (*range(len(old)), *[None] * len(added)))
-    return _replaced(wanted, found, start)
+    return _replaced(wanted, known, start)
 
 
 def read_vocabulary(path: Path) -> TagVocabulary:
-    """A ``vocabulary.json``, or a text file with a name a line, after which a tab and a kind may stand.
+    """Read a ``vocabulary.json``, or a text file with one name per line, optionally followed by a tab and a kind.
 
-    Kinds that are not given are guessed; of a name that stands twice every line is a sense of its own.
+    Missing kinds are guessed; if a name appears twice, each line is a sense of its own.
 
     Raises:
-        VocabularyError: If it cannot be read, or a line is none.
+        VocabularyError: If it cannot be read, or a line is invalid.
     """
     if path.suffix == ".json":
         return TagVocabulary.load(path)
-    from anytag.datasets.paper_lists import read_tag_list
-
     try:
         names = read_tag_list(path)
     except (UsageError, SampleError) as error:
         raise VocabularyError(str(error)) from error
-    return _listed(names)
-
-
-def _listed(names: Sequence[TagName], source: str = "list") -> TagVocabulary:
     guessed = guess_kinds([name.name for name in names])
-    kinds = [name.kind or kind for name, kind in zip(names, guessed, strict=True)]
     return TagVocabulary(
-        VocabularyTag(id=place, name=name.name, kind=kind, sources=(source,))
-        for place, (name, kind) in enumerate(zip(names, kinds, strict=True))
+        VocabularyTag(id=place, name=name.name, kind=name.kind or kind, sources=("list",))
+        for place, (name, kind) in enumerate(zip(names, guessed, strict=True))
     )
 
 
-def _kept_of_data(
+def _cached_of_data(
     config: VocabularyConfig,
     start: TagVocabulary | None,
     sources: Sequence[SampleSource],
@@ -129,7 +118,7 @@ def _of_data(
     sources: Sequence[SampleSource],
     parser: CaptionParser | None,
 ) -> TagVocabulary:
-    """The tags that samples name, then those that their captions name."""
+    """Tags that samples list, then those in their captions."""
     named: Counter[tuple[str, TagKind | None]] = Counter()
     spelled: dict[tuple[str, TagKind | None], str] = {}
     parsed: list[list[ParsedTag]] = []
@@ -144,9 +133,9 @@ def _of_data(
                 spelled.setdefault(key, name.name.strip())
         if config.read != "tags" and parser is not None and sample.captions and not sample.caption_tags:
             parsed.append([tag for tags in parser.parse_many(sample.captions) for tag in tags])
-    # The most frequent first, so that the order does not hang on that of the files.
+    # The most frequent first, so that the order does not depend on that of the files.
     kept = sorted((key for key, count in named.items() if count >= config.min_support), key=lambda k: (-named[k], k[0]))
-    tags = list(_own(kept, spelled, named, start))
+    tags = list(_listed(kept, spelled, named, start))
     if parsed:
         known = {normalize_name(tag.name) for tag in tags}
         built = build_vocabulary(parsed, config.min_support, config.max_tags, config.imagenet)
@@ -179,13 +168,13 @@ def _examples(problems: Sequence[str]) -> str:
     return " The first:" + "".join(f"\n  {problem}" for problem in problems[:3])
 
 
-def _own(
+def _listed(
     keys: Sequence[tuple[str, TagKind | None]],
     spelled: dict[tuple[str, TagKind | None], str],
     named: Counter[tuple[str, TagKind | None]],
     start: TagVocabulary | None,
 ) -> Iterator[VocabularyTag]:
-    """Tags that the data name; kinds that they do not say are those of the model's tags, or guessed."""
+    """Tags that the data list; missing kinds are those of the model's tags, or guessed."""
     guessed = guess_kinds([key[0] for key in keys])
     taken: set[tuple[str, TagKind]] = set()
     place = 0
@@ -198,14 +187,8 @@ def _own(
             place += 1
 
 
-def _same(tag: VocabularyTag, start: TagVocabulary) -> int | None:
-    """The model's tag of that name, or of that alias: first of the very kind."""
-    found = start.find(tag.name, tag.kind) or start.find(tag.name)
-    return found.id if found is not None else None
-
-
 def _replaced(wanted: TagVocabulary, found: Sequence[int | None], start: TagVocabulary) -> ChosenVocabulary:
-    """What is wanted and nothing else; what the model knows of a tag stays, but under the name that is wanted."""
+    """The wanted tags alone; known ones keep the model's data, under the wanted name."""
     first = {known: place for place, known in reversed(list(enumerate(found))) if known is not None}
     tags, origins = [], []
     for place, (tag, known) in enumerate(zip(wanted, found, strict=True)):
@@ -227,9 +210,5 @@ def _replaced(wanted: TagVocabulary, found: Sequence[int | None], start: TagVoca
     return ChosenVocabulary(TagVocabulary(tags), tuple(origins))
 
 
-def _alone(tag: VocabularyTag, id: int) -> VocabularyTag:
-    return replace(tag, id=id, implies=())
-
-
-def _unfitted(vocabulary: TagVocabulary) -> TagVocabulary:
+def _without_thresholds(vocabulary: TagVocabulary) -> TagVocabulary:
     return TagVocabulary(replace(tag, threshold=None, threshold_from=None, shift=0.0) for tag in vocabulary)

@@ -1,10 +1,9 @@
-"""Training pairs: cached features with tags and captions, ready for batches."""
+"""Batches of the ``lite`` objective: cached features with tags and captions."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +14,7 @@ from anytag.language.tokenizers.padding import padded
 from anytag.language.tokenizers.tokenizer import CaptionTokenizer
 from anytag.model.vocabulary import TagVocabulary
 from anytag.training.engine.distributed import Share
-from anytag.training.engine.task import Shared
+from anytag.training.engine.task import Batches, Shared
 from anytag.training.families.batch import Batch
 from anytag.training.families.feature_cache import CachedShard
 from anytag.training.lite.feature_cache import PictureReader
@@ -26,7 +25,7 @@ _Numbers = Sequence[int] | np.ndarray
 
 @dataclass(frozen=True)
 class CaptionRecord:
-    """One caption: its pieces and the vocabulary ids of the tags that were parsed from it."""
+    """A caption: its token ids, and the vocabulary ids of its tags."""
 
     ids: list[int]
     tags: tuple[int, ...]
@@ -34,7 +33,7 @@ class CaptionRecord:
 
 @dataclass(frozen=True)
 class PictureRecord:
-    """One picture: the tags that are true of it (with all that they imply) and its captions."""
+    """A picture: its tags, with implied ones, its captions, and the rows of their sentence embeddings."""
 
     tags: np.ndarray
     captions: list[CaptionRecord]
@@ -42,12 +41,12 @@ class PictureRecord:
 
 
 class TrainingPairs:
-    """Random access to pictures' cached maps and annotations.
+    """Random access to the cached maps and annotations of pictures.
 
     Args:
-        shards: Cached shards, in order.
-        pictures: Annotations, aligned with the shards' records one after another.
-        caption_embeddings: ``[captions, D]`` sentence embeddings, indexed by ``PictureRecord.text_embeddings``.
+        shards: Cached shards.
+        pictures: Annotations, in the order of the shards' records.
+        caption_embeddings: Sentence embeddings ``[captions, D]``, indexed by ``PictureRecord.text_embeddings``.
     """
 
     def __init__(self, shards: Sequence[CachedShard], pictures: Sequence[PictureRecord], caption_embeddings: Tensor):
@@ -61,7 +60,7 @@ class TrainingPairs:
         return len(self.pictures)
 
     def maps(self, indices: _Numbers, views: _Numbers, flips: Sequence[bool] | np.ndarray) -> Tensor:
-        """Stride-16 maps ``[B, C, H, W]``, float32, channels-last; ``flips`` mirrors a map left to right."""
+        """Return stride-16 maps ``[B, C, H, W]``, float32, channels-last; ``flips`` mirrors a map left to right."""
         rows = []
         for index, view, flip in zip(indices, views, flips, strict=True):
             shard, row = self._places[index]
@@ -72,18 +71,18 @@ class TrainingPairs:
 
 @dataclass(frozen=True)
 class LiteBatch(Batch):
-    """What one training step sees, beside pictures, tags (``tags`` of ``tag_ids``) and captions.
+    """A batch of the ``lite`` objective, with ``tags`` for ``tag_ids`` only.
 
     Attributes:
-        indices: ``[B]``, the pictures' numbers.
-        views: ``[B]``, which cached view of each.
-        rows: ``[C]``, the picture (0 … B − 1) of each caption; at least one each.
-        caption_tags: Per caption, the ids parsed from it.
-        guidance: Per caption ``"none"``, ``"given"`` or ``"found"``.
-        found_counts: Per caption, how many of the best-scored tags a ``"found"`` list is made from.
-        found_shifts: Per caption, in (-1, 1): how much stricter than usual a list of cached tags is, in log-odds.
+        indices: Numbers of the pictures, ``[B]``.
+        views: Cached view of each picture, ``[B]``.
+        rows: Picture (0 … B − 1) of each caption, ``[C]``; at least one caption each.
+        caption_tags: Per caption, the ids of its own tags.
+        guidance: Per caption, the tags that guide it: ``"none"``, ``"given"`` (its own) or ``"found"`` (recognized).
+        found_counts: Per caption, the number of top-scored tags for ``"found"``.
+        found_shifts: Per caption, a shift of the threshold of cached ``"found"`` tags, in (-1, 1) log-odds.
         lone_captions: Ids ``[D, L]`` of captions without pictures; may be empty.
-        lone_tags: Per such caption, the ids parsed from it.
+        lone_tags: Per such caption, the ids of its tags.
     """
 
     indices: np.ndarray = field(kw_only=True)
@@ -97,18 +96,18 @@ class LiteBatch(Batch):
     lone_tags: list[tuple[int, ...]] = field(kw_only=True)
 
 
-class LiteBatches:
-    """Draws the batch of any step: the same step gives the same batch, so that a resumed run goes on exactly.
+class LiteBatches(Batches):
+    """Draws batches that depend on the step only, so that a run resumes exactly.
 
     Args:
-        pairs: Pictures.
+        pairs: Training pictures.
         texts: Captions without pictures.
         tags: Size of the vocabulary.
         config: The recipe.
         reader: Reads pictures, for stages that train on pixels.
 
     Raises:
-        UsageError: If there are fewer pictures than a batch has.
+        UsageError: If there are fewer pictures than ``batch_size``.
     """
 
     def __init__(
@@ -127,11 +126,9 @@ class LiteBatches:
             raise UsageError(f"batch_size {self.batch_size} is more than the {len(pairs)} training pictures")
 
     def indices(self, step: int, several: float = 0.0) -> np.ndarray:
-        """The pictures of a step: every epoch is a new permutation, its last partial batch is dropped.
+        """Draw the pictures of a step; every epoch is a new permutation, whose last partial batch is dropped.
 
-        Args:
-            step: Counted over the whole run.
-            several: Share of the batch that is drawn from pictures with several captions instead, if there are any.
+        A share ``several`` of the batch is drawn from pictures with several captions, if there are any.
         """
         epoch, place = divmod(step, self.steps_per_epoch)
         order = np.random.default_rng((self.seed, 1, epoch)).permutation(len(self.pairs))
@@ -143,13 +140,7 @@ class LiteBatches:
         return chosen
 
     def draw(self, step: int, stage: TrainingStage, share: Share | None = None) -> LiteBatch:
-        """The batch of a step.
-
-        Args:
-            step: Counted over the whole run.
-            stage: Says what is read, and its objective which negatives and guidance are drawn.
-            share: Which part of the batch; ``None``: all.
-        """
+        """Draw the batch of a step, counted over the whole run; ``share``: the part of it, ``None``: all."""
         objective = stage.objective or self.config.objective
         assert isinstance(objective, LiteConfig)
         share = share or Share()
@@ -189,19 +180,9 @@ class LiteBatches:
             lone_tags=[_some(t.tags, rng) for t in texts],
         )
 
-    def state(self) -> dict[str, Any]:
-        """Nothing: a step's number says which batch it has."""
-        return {}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Nothing to do."""
-
-    def close(self) -> None:
-        """Nothing to do."""
-
 
 def _some(tags: tuple[int, ...], rng: np.random.Generator) -> tuple[int, ...]:
-    """Most of the tags in random order: a user names some, in any order."""
+    """Most of the tags in random order, like tags that a user would give."""
     kept = [t for t in tags if rng.random() < 0.8]
     rng.shuffle(kept)
     return tuple(kept)
@@ -213,13 +194,7 @@ def pad(rows: Sequence[Sequence[int]]) -> Tensor:
 
 
 class TagPrompts(Shared):
-    """Tag ids to the tag lists that the interaction encoder reads.
-
-    Args:
-        vocabulary: Names of the tags.
-        tokenizer: Word pieces.
-        limit: Longest list, in pieces.
-    """
+    """Builds the tag lists for the interaction encoder, of at most ``limit`` word pieces, from tag ids."""
 
     def __init__(self, vocabulary: TagVocabulary, tokenizer: CaptionTokenizer, limit: int):
         self.tokenizer, self.limit = tokenizer, limit
@@ -227,7 +202,7 @@ class TagPrompts(Shared):
         self._vocabulary = vocabulary
 
     def leaves(self, ids: Sequence[int]) -> list[int]:
-        """The ids without those that another of them implies: "dog", not "dog, animal"."""
+        """Drop ids that others imply: "dog", not "dog, animal"."""
         kept = self._vocabulary.most_specific(ids)
         return [i for i in ids if i in kept]
 

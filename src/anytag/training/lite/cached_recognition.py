@@ -1,12 +1,12 @@
-"""What the recognizer makes of the training pictures, kept for stages that train the captioner alone.
+"""Cached outputs of the recognizer for the training pictures, for stages that train the captioner alone.
 
-While the image encoder and the recognition decoder stay as they are, their output does too: it is computed once, and
-every tag of the vocabulary can be asked for, so that the lists that guide captions in training are those of use.
+While image encoder and recognition decoder are frozen, their outputs are computed once. All tags of the vocabulary are
+scored, so that captions are guided in training by the same lists of tags as in use.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,19 +25,19 @@ from anytag.training.engine.autocast import autocast
 from anytag.training.families.feature_cache import CachedShard
 from anytag.training.lite.batches import PictureRecord
 
-#: Tags that a picture's list is made from at the most.
+#: Maximum number of recognized tags per picture.
 LONGEST = 16
 
 
 @dataclass(frozen=True)
 class CachedRecognition:
-    """Features and found tags of the training pictures.
+    """Features and recognized tags of the training pictures.
 
     Attributes:
-        features: Per view and shard, ``[N, 1 + N, width]`` float16, memory-mapped.
-        starts: Number of the first picture of every shard, and of the one after the last.
-        found: ``[pictures, LONGEST]`` vocabulary ids of the plain picture, the likeliest first.
-        margins: ``[pictures, LONGEST]``: by how much their logits exceed the common threshold.
+        features: Per view and shard, ``[pictures, 1 + N, width]`` float16, memory-mapped.
+        starts: Number of the first picture of each shard, then the number of pictures.
+        found: Ids of the tags of each plain picture, the likeliest first, ``[pictures, LONGEST]``.
+        margins: Their logits minus the common threshold, ``[pictures, LONGEST]``.
     """
 
     features: list[list[np.ndarray]]
@@ -46,7 +46,7 @@ class CachedRecognition:
     margins: np.ndarray
 
     def features_of(self, pictures: np.ndarray, views: np.ndarray) -> Tensor:
-        """``[B, 1 + N, width]`` float32 of pictures, each in one of its views."""
+        """Return features ``[B, 1 + N, width]`` float32 of pictures, each in one of its views."""
         shards = np.searchsorted(self.starts, pictures, side="right") - 1
         rows = [
             self.features[view][shard][picture - self.starts[shard]]
@@ -55,7 +55,7 @@ class CachedRecognition:
         return torch.from_numpy(np.stack(rows)).float()
 
     def list_of(self, picture: int, shift: float) -> list[int]:
-        """The tags of a picture whose margin is above ``shift``; the likeliest one at least."""
+        """Return the tags of a picture whose margin is above ``shift``, but at least the likeliest one."""
         count = max(1, int((self.margins[picture] > shift).sum()))
         return [int(id) for id in self.found[picture][:count]]
 
@@ -70,20 +70,11 @@ def cache_recognition(
     folder: Path,
     report: Report,
 ) -> CachedRecognition:
-    """Compute features and lists, kept shard by shard; a second call takes up what is there.
+    """Compute features and recognized tags, stored by shard; a second call continues.
 
-    Scores are made comparable as in :func:`~anytag.evaluation.calibration.calibrate`, but by the training pictures
-    themselves: shifted by prevalence, with one threshold of the best micro-F1.
-
-    Args:
-        model: The recognizer; it is left in eval mode.
-        shards: Cached shards, in order.
-        pictures: Their annotations, in order.
-        vocabulary: With support.
-        views: Compute the first so many.
-        support: Training pictures that a tag needs to be looked for.
-        folder: Where to keep them.
-        report: Receives a line of progress after each shard.
+    Scores are calibrated as in :func:`~anytag.evaluation.calibration.calibrate`, but on the training pictures
+    themselves: shifted by prevalence, with one threshold for the best micro-F1. Only tags with ``support`` training
+    pictures are recognized. The model is left in eval mode.
     """
     folder.mkdir(parents=True, exist_ok=True)
     model.eval()
@@ -98,7 +89,7 @@ def cache_recognition(
     logits = np.concatenate([np.load(folder / f"{shard.name}.logits.npy") for shard in shards]).astype(np.float32)
     truth = np.stack([np.isin(ids.numpy(), picture.tags) for picture in pictures[::5]])
     prevalence = np.array([(vocabulary[int(i)].support + 0.5) / (len(pictures) + 1) for i in ids])
-    # A fifth of the pictures says enough of where a score lies.
+    # A fifth of the pictures suffices for the distribution of scores.
     shifts = shifts_by_prevalence(logits[::5].astype(np.float64), prevalence).astype(np.float32)
     threshold, _ = best_common_threshold(sigmoid(logits[::5] - shifts), truth)
     logits -= shifts + np.float32(log_odds(threshold))
@@ -110,15 +101,22 @@ def cache_recognition(
 
 
 def _recognize(model: RecognitionModel, shard: CachedShard, view: int, queries: Tensor | None, folder: Path) -> None:
-    maps, seen, logits = shard.maps[view], [], []
+    features, logits = [], []
+    for part in features_of_maps(model, shard.maps[view]):
+        if queries is not None:
+            with autocast("cpu"):
+                logits.append(model.recognition_decoder(part, queries).half().numpy())
+        features.append(part.half().numpy())
+    # The features last: they mark both as done.
+    if logits:
+        save_array(folder / f"{shard.name}.logits.npy", np.concatenate(logits))
+    save_array(folder / f"{shard.name}.view{view}.npy", np.concatenate(features))
+
+
+def features_of_maps(model: RecognitionModel, maps: np.ndarray) -> Iterator[Tensor]:
+    """Compute features ``[8, 1 + N, width]`` of cached maps ``[pictures, H, W, C]``, eight at a time."""
     for start in range(0, len(maps), 8):
         chosen = torch.from_numpy(maps[start : start + 8].copy()).float().permute(0, 3, 1, 2)
         with autocast("cpu"):
             features = model.features(model.image_encoder.upper_stages(chosen))
-            if queries is not None:
-                logits.append(model.recognition_decoder(features, queries).half().numpy())
-        seen.append(features.half().numpy())
-    # The features last: they say that both are there.
-    if logits:
-        save_array(folder / f"{shard.name}.logits.npy", np.concatenate(logits))
-    save_array(folder / f"{shard.name}.view{view}.npy", np.concatenate(seen))
+        yield features

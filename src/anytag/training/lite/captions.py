@@ -1,4 +1,4 @@
-"""Captions of a ``lite`` model in training, guided by tags."""
+"""Captioning with a ``lite`` model during training."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def caption_pictures(
     options: DecodingOptions,
     batch_size: int = 32,
 ) -> list[str]:
-    """Captions of features ``[B, N, width]``, guided by encoded tag lists."""
+    """Caption features ``[B, N, width]``, guided by encoded tag lists."""
     captions = []
     layers, heads = len(model.text_decoder.layers), model.text_decoder.heads
     width = model.config.width // heads

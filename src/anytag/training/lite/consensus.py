@@ -1,9 +1,9 @@
-"""Learning from a caption's score instead of its words: self-critical training (Rennie et al., 2017).
+"""Self-critical training (Rennie et al., 2017): optimize the CIDEr-D score of sampled captions.
 
-Language modeling learns every next word after a human's words; a caption is judged whole, after the model's own.
-So captions are drawn from the model, scored by CIDEr-D against the picture's references, and made likelier by as much
-as they beat the other draws for that picture (the baseline of Luo, 2020). Scores are taken over word pieces with the
-end token, without which endings such as "a man in a" would pay.
+Language modeling predicts each next word after human words, while a caption is judged as a whole, after the model's own
+words. Captions are sampled from the model and scored by CIDEr-D against the picture's references. Their advantage is
+relative to the other samples for that picture (the baseline of Luo, 2020). Scores are over word pieces, including the
+end token; without it, endings such as "a man in a" would be rewarded.
 """
 
 from __future__ import annotations
@@ -21,16 +21,9 @@ from anytag.training.lite.batches import PictureRecord
 
 
 class ConsensusReward(Shared):
-    """Scores drawn captions against the references of training pictures.
+    """Scores sampled captions against the references of training pictures that have several captions."""
 
-    Args:
-        pictures: All training pictures; those with a single caption give no consensus and are never scored.
-        start_id: Id that every caption starts with.
-        end_id: Id that every caption ends with.
-    """
-
-    def __init__(self, pictures: Sequence[PictureRecord], start_id: int, end_id: int):
-        self.start_id, self.end_id = start_id, end_id
+    def __init__(self, pictures: Sequence[PictureRecord]):
         several = [index for index, picture in enumerate(pictures) if len(picture.captions) > 1]
         self._places = {index: place for place, index in enumerate(several)}
         self._scorer = CiderD([[c.ids[1:] for c in pictures[index].captions] for index in several])
@@ -40,15 +33,15 @@ class ConsensusReward(Shared):
         return picture in self._places
 
     def advantages(self, pictures: Sequence[int], captions: Tensor, samples: int) -> Tensor:
-        """How much better each draw is than the others for its picture.
+        """Compute how much better each sample is than the mean of the others for its picture.
 
         Args:
-            pictures: ``P`` training pictures.
-            captions: ``[P * samples, L]`` ids, those of a picture together, padded with 0.
-            samples: Draws a picture, at least 2.
+            pictures: Numbers of ``P`` pictures.
+            captions: Ids ``[P * samples, L]``, those of a picture together, padded with 0.
+            samples: Samples per picture, at least 2.
 
         Returns:
-            ``[P * samples]``, in CIDEr-D (0 to 10); the sum over a picture's draws is 0.
+            ``[P * samples]``, in CIDEr-D (0 to 10); the sum over a picture's samples is 0.
         """
         rows = [[id for id in row[1:] if id] for row in captions.tolist()]
         scores = torch.tensor(
@@ -73,7 +66,7 @@ def draw_captions(
     limit: int,
     samples: int = 1,
 ) -> Tensor:
-    """Captions drawn from the model's distribution.
+    """Sample captions from the model's distribution.
 
     Args:
         model: In any mode; the caller decides about dropout.
@@ -81,12 +74,12 @@ def draw_captions(
         mask: ``[R, 1, 1, M]``.
         start_id: First id.
         end_id: Last id.
-        banned: Ids that are never drawn.
-        limit: Most ids of a caption, start and end included.
-        samples: Draws a row.
+        banned: Ids that are never sampled.
+        limit: Maximum length in ids, start and end included.
+        samples: Samples per row.
 
     Returns:
-        ``[R * samples, L]`` ids, those of a row together, padded with 0.
+        Ids ``[R * samples, L]``, those of a row together, padded with 0.
     """
     decoder = model.text_decoder
     keys_values, mask = _repeated(decoder.memory(memory), mask, samples)
@@ -100,7 +93,7 @@ def draw_captions(
         logits, past = decoder.step(ids, past, keys_values, mask)
         logits = logits.float()
         logits[:, list(banned)] = -torch.inf
-        # One random number a row; torch.multinomial draws one for every piece of the vocabulary.
+        # One random number per row; torch.multinomial draws one per piece of the vocabulary.
         sums = logits.softmax(-1).cumsum(-1)
         ids = torch.searchsorted(sums, sums[:, -1:] * (1 - torch.rand(rows, 1)))
         ids[~running] = 0
@@ -114,14 +107,9 @@ def draw_captions(
 def consensus_loss(
     model: RecognitionModel, memory: Tensor, mask: Tensor, captions: Tensor, advantages: Tensor
 ) -> Tensor:
-    """Policy-gradient loss: minus advantage times log probability, mean over the drawn ids.
+    """Policy-gradient loss: minus advantage ``[R * samples]`` times log probability, mean over the sampled ids.
 
-    Args:
-        model: In train mode.
-        memory: ``[R, M, width]``, with gradients.
-        mask: ``[R, 1, 1, M]``.
-        captions: ``[R * samples, L]`` drawn ids, those of a row together, padded with 0.
-        advantages: ``[R * samples]``.
+    The other arguments are as in :func:`draw_captions`, with the model in train mode.
     """
     keys_values, mask = _repeated(model.text_decoder.memory(memory), mask, len(captions) // len(memory))
     hidden = model.text_decoder(captions[:, :-1], keys_values, mask)
@@ -134,7 +122,7 @@ def consensus_loss(
 
 
 def _repeated(memory: list[KeysValues], mask: Tensor, times: int) -> tuple[list[KeysValues], Tensor]:
-    """What all draws of a picture look at, made once."""
+    """Repeat keys, values and mask for all samples of a picture."""
     if times == 1:
         return memory, mask
     again = [(keys.repeat_interleave(times, 0), values.repeat_interleave(times, 0)) for keys, values in memory]

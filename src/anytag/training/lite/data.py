@@ -1,4 +1,4 @@
-"""Everything that the ``lite`` objective reads, held ready: features, tags, captions, embeddings."""
+"""Prepare the data of the ``lite`` objective: features, tags, captions, embeddings."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ from anytag.training.recipes.config import LiteConfig, TrainingConfig
 
 @dataclass
 class LiteData(Shared):
-    """What a run of the ``lite`` objective reads.
+    """Data of a run of the ``lite`` objective.
 
     Attributes:
-        vocabulary: With every tag's support in the training pictures.
-        prompts: Tag ids to tag lists.
+        vocabulary: Tags with their support in the training pictures.
+        prompts: Builds tag lists.
         shards: Cached features of the training pictures.
         pairs: The training pictures.
         texts: Captions without pictures.
@@ -58,18 +58,12 @@ def prepare(
     untouched: EfficientNetLite,
     report: Report,
 ) -> LiteData:
-    """Cache features, encode captions, look their tags up, embed them; what is in the cache is taken from there.
+    """Compute features, tags, token ids and embeddings, or load them from the cache.
 
-    Args:
-        config: The recipe, with a :class:`~anytag.training.recipes.config.LiteConfig`.
-        start: What the run begins with.
-        given: Its data.
-        cache: Folder for what is made once.
-        untouched: The image encoder with its classifier, as ImageNet left it.
-        report: Receives progress.
+    ``untouched`` is the image encoder with its classifier, as trained on ImageNet.
 
     Raises:
-        UsageError: If the model writes no captions, or a picture has none.
+        UsageError: If the model has no captioner, or a picture no caption.
     """
     objective = config.objective
     assert isinstance(objective, LiteConfig)
@@ -107,7 +101,7 @@ def prepare(
 def held_out_examples(
     shards: Sequence[CachedShard], tags: SampleTags, pictures: int
 ) -> Callable[[], Iterator[Example]]:
-    """The cached validation pictures, evenly taken where there are more than are wanted."""
+    """Return up to ``pictures`` cached validation pictures, evenly spread."""
     total = sum(len(shard.records) for shard in shards)
     kept = set(np.linspace(0, total - 1, min(pictures, total)).round().astype(int).tolist())
     samples = [sample for shard in shards for sample in shard.samples()]
@@ -128,7 +122,7 @@ def held_out_examples(
 
 
 def _changed(own: EfficientNetLite, untouched: EfficientNetLite) -> EfficientNetLite | None:
-    """The model's own image encoder, if its lower part is not that of ImageNet anymore."""
+    """The model's own image encoder, if it differs from ImageNet's."""
     before = untouched.state_dict()
     return None if all(torch.equal(tensor, before[name]) for name, tensor in own.state_dict().items()) else own
 
@@ -178,7 +172,7 @@ def _annotate(
 
 
 def _with_support(vocabulary: TagVocabulary, pictures: Sequence[PictureRecord]) -> TagVocabulary:
-    """The vocabulary with each tag's support as trained (captions, implications, classifier), and its classes."""
+    """Set each tag's support in the training data (captions, implications, classifier), and its ImageNet classes."""
     counts = np.bincount(np.concatenate([p.tags for p in pictures]), minlength=len(vocabulary))
     classes: dict[int, list[int]] = {}
     for index, id in enumerate(imagenet_tag_ids(vocabulary)):

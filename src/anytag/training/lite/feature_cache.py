@@ -1,4 +1,4 @@
-"""The features that the ``lite`` objective reads: cached maps, and pixels for stages that read those."""
+"""Image inputs of the ``lite`` objective: cached maps, or pixels for stages that train the lower encoder."""
 
 from __future__ import annotations
 
@@ -22,29 +22,27 @@ from anytag.training.families.feature_cache import CachedShard, PictureCache
 
 @dataclass(frozen=True)
 class FeatureCache(PictureCache):
-    """What the lower part of the image encoder makes of every picture.
+    """Output of the lower part of the image encoder, which comes with its ImageNet classifier.
 
-    The map at stride 16 is kept rather than the last layer's tokens: it is a third of the size, and the layers above it
-    stay trainable. The encoder comes with its ImageNet classifier.
+    The map at stride 16 is cached rather than the last layer's tokens: it is a third of the size, and the layers above
+    it stay trainable.
 
     Args:
-        own: Another encoder for the maps, of the same sizes, where a model to start from has learned one.
+        own: Another encoder of the same sizes for the maps: that of the model to start from, if it was trained.
     """
 
     own: EfficientNetLite | None = None
 
     @property
     def place(self) -> Path:
-        """The folder of these settings."""
         return self.folder / f"features-{self.digest('', self.encoder, self.own)}"
 
-    def look(self, pixels: np.ndarray, classify: bool) -> tuple[np.ndarray, np.ndarray]:
-        """Maps of pixels, and what the classifier says if that is asked for."""
+    def encode(self, pixels: np.ndarray, classify: bool) -> tuple[np.ndarray, np.ndarray]:
         encoder = self.encoder
         assert isinstance(encoder, EfficientNetLite)
-        # Four pictures at a time stay in the processor's cache: twice as fast as thirty-two.
-        seen = encoder_input(torch.from_numpy(pixels), self.sizes)
-        chunks = seen.contiguous(memory_format=torch.channels_last).split(4)
+        # Four pictures at a time stay in the CPU's cache: twice as fast as thirty-two.
+        inputs = encoder_input(torch.from_numpy(pixels), self.sizes)
+        chunks = inputs.contiguous(memory_format=torch.channels_last).split(4)
         lower = torch.cat([(self.own or encoder).lower_stages(chunk) for chunk in chunks])
         maps = lower.permute(0, 2, 3, 1).numpy().astype(np.float16)
         if not classify:
@@ -56,22 +54,14 @@ class FeatureCache(PictureCache):
         return maps, encoder.classifier(encoder.upper_stages(lower).mean(1)).numpy().astype(np.float16)
 
     def view(self, picture: Image.Image, draw: random.Random) -> np.ndarray:
-        """An augmented copy, as pixels."""
         return self.sizes.preprocessing.pixels(augment(picture, draw))
 
 
 class PictureReader:
-    """The pictures of cached shards by number, for stages that train on pixels.
-
-    Args:
-        sources: That the shards were made from.
-        shards: Their features, in order.
-        encoder: How the encoder wants its pictures.
-        seed: Seed of the augmentation.
-        workers: Threads that decode.
+    """Random access to the pictures of cached shards, for stages that train on pixels; ``workers`` threads decode.
 
     Raises:
-        UsageError: If a source can only be read from front to back.
+        UsageError: If a source is not indexed.
     """
 
     def __init__(
@@ -100,12 +90,7 @@ class PictureReader:
         return len(self._places)
 
     def batch(self, indices: Sequence[int] | np.ndarray, step: int | None = None) -> torch.Tensor:
-        """Pictures as the encoder's input ``[B, 3, R, R]``.
-
-        Args:
-            indices: Which pictures.
-            step: Augment them; the same step gives the same augmentation. ``None``: as they are.
-        """
+        """Read pictures as the encoder's input ``[B, 3, R, R]``, augmented if there is a ``step``, which seeds it."""
         rows = self._pool.map(lambda index: self._pixels(int(index), step), indices)
         return encoder_input(torch.from_numpy(np.stack(list(rows))), self.encoder)
 
@@ -118,7 +103,7 @@ class PictureReader:
 
 
 def augment(picture: Image.Image, rng: random.Random) -> Image.Image:
-    """Random crop (45–100 % of the area, aspect 3:4 to 4:3), mirror image, and light color changes."""
+    """Apply a random crop (45–100 % of the area, aspect 3:4 to 4:3), flip, and light color changes."""
     width, height = picture.size
     for _ in range(10):
         area = rng.uniform(0.45, 1.0) * width * height

@@ -1,9 +1,9 @@
-"""What a picture's corners show: targets for the objects that its captions leave out.
+"""Multi-crop pseudo-labels: targets for objects that captions do not mention.
 
-Captions name what matters, not the car at the curb. A model that was taught by them finds more of it when it looks at
-parts of a picture, where small things are large: RAM's data engine asks the current model for the missing tags (RAM
-section 3.4); here it answers from the whole and its four corners, and what it says becomes the target of further
-training. A scene, an attribute or an action is not judged from a part.
+Captions mention what matters, not the car at the curb. A model trained on them recognizes more small objects in crops.
+Like RAM's data engine, which generates missing tags with the current model (RAM section 3.4), this module scores the
+whole picture and its four corners, and the scores become targets of further training. Only objects are scored: a crop
+does not show the scene, and attributes or actions cannot be judged from it.
 """
 
 from __future__ import annotations
@@ -21,16 +21,11 @@ from anytag.model.vocabulary import TagVocabulary
 from anytag.nn.model import RecognitionModel
 from anytag.training.engine.autocast import autocast
 from anytag.training.families.feature_cache import CachedShard
+from anytag.training.lite.cached_recognition import features_of_maps
 
 
 class CornerTargets:
-    """Logits of some tags for all training pictures, from the whole and its corners.
-
-    Args:
-        logits: ``[pictures, taught tags]``.
-        taught: Vocabulary ids of the columns.
-        tags: Size of the vocabulary.
-    """
+    """Target logits ``[pictures, taught]`` of :func:`corner_logits`, for some ids of a vocabulary of ``tags`` tags."""
 
     def __init__(self, logits: np.ndarray, taught: Sequence[int], tags: int):
         self._logits = torch.from_numpy(logits)
@@ -38,14 +33,14 @@ class CornerTargets:
         self._columns[torch.tensor(taught)] = torch.arange(len(taught))
 
     def of(self, pictures: np.ndarray, tag_ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits ``[B, K]`` of the K taught ones among ``tag_ids`` ``[T]``, and which those are, ``[T]`` of bool."""
+        """Return logits ``[B, K]`` of those among ``tag_ids`` ``[T]`` that have any, and their mask ``[T]``."""
         columns = self._columns[tag_ids]
         known = columns >= 0
         return self._logits[torch.from_numpy(pictures)][:, columns[known]].float(), known
 
 
 def taught_tags(vocabulary: TagVocabulary, support: int) -> list[int]:
-    """Ids of the objects that at least so many training pictures showed: of them the model can be asked."""
+    """Return the ids of objects with at least ``support`` training pictures."""
     return [tag.id for tag in vocabulary if tag.kind == "object" and (tag.support or 0) >= support]
 
 
@@ -57,16 +52,10 @@ def corner_logits(
     folder: Path,
     report: Report,
 ) -> np.ndarray:
-    """The targets of :class:`CornerTargets`, kept shard by shard; a second call takes up what is there.
+    """Compute the targets of :class:`CornerTargets`, stored by shard; a second call continues.
 
-    The mean of the whole picture's logit and of the logarithm of the corners' mean odds.
-
-    Args:
-        model: The teacher; it is left in eval mode.
-        shards: With cached corners.
-        taught: Ids of the tags to score.
-        folder: Where to keep them.
-        report: Receives a line of progress after each shard.
+    They are the mean of the whole picture's logit and the logarithm of the corners' mean odds. The model, the teacher,
+    is left in eval mode.
 
     Returns:
         ``[pictures, len(taught)]`` float16.
@@ -88,10 +77,7 @@ def corner_logits(
 
 
 def _logits(model: RecognitionModel, maps: np.ndarray, queries: Tensor) -> Tensor:
-    found = []
     with autocast("cpu"):
-        for start in range(0, len(maps), 8):
-            chosen = torch.from_numpy(maps[start : start + 8].copy()).float().permute(0, 3, 1, 2)
-            features = model.features(model.image_encoder.upper_stages(chosen))
-            found.append(model.recognition_decoder(features, queries).float())
-    return torch.cat(found)
+        return torch.cat(
+            [model.recognition_decoder(features, queries).float() for features in features_of_maps(model, maps)]
+        )

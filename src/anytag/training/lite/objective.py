@@ -1,4 +1,4 @@
-"""The objective of the ``lite`` family: tagging, captioning, alignment, and what its stages add."""
+"""The training objective of the ``lite`` family."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from anytag.training.recipes.config import LiteConfig
 
 
 def hide_tokens(features: Tensor, share: float) -> Tensor:
-    """Features ``[B, 1 + N, W]`` without a random share of their N tokens, drawn for each picture; the first stays."""
+    """Drop a random share of the N tokens of each picture's features ``[B, 1 + N, W]``; the first is kept."""
     count = features.shape[1] - 1
     kept = max(1, round(count * (1 - share)))
     if kept == count:
@@ -28,7 +28,7 @@ def hide_tokens(features: Tensor, share: float) -> Tensor:
 
 
 def _kl_divergence(logits: Tensor, target_logits: Tensor) -> Tensor:
-    """Kullback-Leibler divergence of tags' probabilities from a teacher's, summed."""
+    """Kullback-Leibler divergence of tag probabilities from a teacher's, summed."""
     target = target_logits.sigmoid()
     entropy = F.binary_cross_entropy_with_logits(target_logits, target, reduction="sum")
     return F.binary_cross_entropy_with_logits(logits, target, reduction="sum") - entropy
@@ -38,16 +38,16 @@ class LiteObjective(Objective):
     """Losses of a :class:`~anytag.training.lite.batches.LiteBatch`.
 
     Tagging: asymmetric loss on the tags parsed from captions (Tag2Text section 3.3). Captioning: language modeling
-    guided by tags, which are those of the caption (``given``), those that the model itself finds (``found``, the mix
-    of Tag2Text's appendix D), or none. Alignment: the recognition decoder scores whole captions of the batch, the
-    picture's own is the true one (RAM++ section 3.2). Tagging and alignment are rescaled to the caption loss.
-    Corners: agreement with what a teacher saw in the picture's corners (:mod:`anytag.training.lite.multi_crop`).
-    Distillation: agreement with what the classifier said of the encoder as it was.
+    guided by the caption's own tags (``given``), by tags that the model recognizes (``found``, the mix of Tag2Text's
+    appendix D), or by none. Alignment: the recognition decoder scores whole captions of the batch; the picture's own is
+    the positive (RAM++ section 3.2). Tagging and alignment are rescaled to the caption loss.
+    Corners: divergence from pseudo-labels of the picture's corners (:mod:`anytag.training.lite.multi_crop`).
+    Distillation: divergence from the ImageNet classes that the untrained encoder predicts.
 
     Args:
         config: Weights and constants.
-        prompts: Tag ids to tag lists.
-        reward: Scores drawn captions; needed if ``config.consensus`` is not 0.
+        prompts: Builds tag lists.
+        reward: Scores sampled captions; required if ``config.consensus`` is not 0.
     """
 
     rescaled_parts = ("tagging", "alignment")
@@ -64,14 +64,14 @@ class LiteObjective(Objective):
         teacher: Tensor | None = None,
         corners: CornerTargets | None = None,
     ) -> tuple[Tensor, dict[str, float]]:
-        """The total loss and its parts.
+        """Compute the total loss and its components.
 
         Args:
-            model: In train mode; its label queries hold its tags.
+            model: In train mode; its label queries are bound to its tags.
             batch: The batch.
-            tokens: Image tokens ``[B, N, C]`` of the batch's pictures.
-            teacher: ``[B, classes]``, logits of the untouched image encoder, while the encoder is trained.
-            corners: What the pictures' corners showed; needed if ``config.corners`` is not 0.
+            tokens: Image tokens ``[B, N, C]``.
+            teacher: Logits of the original image encoder, ``[B, classes]``, while the encoder is trained.
+            corners: Pseudo-labels; required if ``config.corners`` is not 0.
         """
         config: LiteConfig = self.config
         assert batch.tag_ids is not None
@@ -89,7 +89,7 @@ class LiteObjective(Objective):
             if config.corners and corners is not None:
                 taught, known = corners.of(batch.indices, batch.tag_ids)
                 parts["corners"] = _kl_divergence(found[:, known], taught) / size
-                # What captions leave out of a picture is judged by its corners, where they were asked.
+                # Tags that captions do not mention are negatives only if they have no pseudo-labels.
                 weights = (batch.tags | ~known).float()
             loss = asymmetric_loss(
                 found, batch.tags, config.gamma_negative, config.gamma_positive, config.clip, weights
@@ -108,7 +108,7 @@ class LiteObjective(Objective):
     def captioner(
         self, model: RecognitionModel, batch: LiteBatch, pictures: CachedRecognition
     ) -> tuple[Tensor, dict[str, float]]:
-        """The losses of the captioner alone, where what it reads of the pictures is known already."""
+        """Compute the losses of the captioner alone, from cached recognition."""
         features = hide_tokens(pictures.features_of(batch.indices, batch.views), self.config.token_dropout)
         chosen = zip(batch.indices[batch.rows], batch.found_shifts, strict=True)
         found = [pictures.list_of(int(picture), shift) for picture, shift in chosen]
@@ -122,8 +122,8 @@ class LiteObjective(Objective):
         if config.captioning:
             assert batch.captions is not None
             lists = self._guidance(batch, found)
-            seen = features if len(batch.rows) == len(features) else features[batch.rows]
-            parts["captioning"] = self._caption_loss(model, batch.captions, lists, seen)
+            own = features if len(batch.rows) == len(features) else features[batch.rows]
+            parts["captioning"] = self._caption_loss(model, batch.captions, lists, own)
             if config.consensus and (drawn := self._consensus(model, batch, lists, features)) is not None:
                 parts["consensus"] = drawn
         if config.texts and len(batch.lone_captions):
@@ -134,7 +134,7 @@ class LiteObjective(Objective):
 
     @staticmethod
     def _best(batch: LiteBatch, logits: Tensor) -> list[list[int]]:
-        """Per caption the tags that score best of those asked for: scores are comparable only once calibrated."""
+        """The top-scored tags per caption; there is no threshold, since scores are not calibrated yet."""
         found = []
         assert batch.tag_ids is not None
         for row, kind, count in zip(batch.rows.tolist(), batch.guidance, batch.found_counts, strict=True):
@@ -144,11 +144,12 @@ class LiteObjective(Objective):
 
     def _guidance(self, batch: LiteBatch, found: list[list[int]]) -> list[list[int]]:
         lists = []
-        for kind, own, seen in zip(batch.guidance, batch.caption_tags, found, strict=True):
+        for kind, own, recognized in zip(batch.guidance, batch.caption_tags, found, strict=True):
             if kind == "given":
                 lists.append(self.prompts.join(own, given=True))
             else:
-                lists.append(self.prompts.join(self.prompts.leaves(seen) if kind == "found" else (), given=False))
+                leaves = self.prompts.leaves(recognized) if kind == "found" else ()
+                lists.append(self.prompts.join(leaves, given=False))
         return lists
 
     def _consensus(
@@ -162,7 +163,7 @@ class LiteObjective(Objective):
             return None
         tokenizer, samples = self.prompts.tokenizer, self.config.samples
         memory, mask = model.fuse(pad([lists[first[row]] for row in rows]), features[rows])
-        model.eval()  # Draws come from the model as it will be used; dropout returns for the loss.
+        model.eval()  # Samples are drawn without dropout, which is on again for the loss.
         captions = draw_captions(
             model,
             memory.detach(),

@@ -1,4 +1,4 @@
-"""What the loop needs for the ``lite`` objective: the task, its batches, validation pictures."""
+"""Set up a run of the ``lite`` objective: task, batches and validation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from anytag.training.engine.task import Setup
 from anytag.training.families.batches import Collator
 from anytag.training.families.data_sources import RunData
 from anytag.training.families.initialization import Start, bind_label_queries
-from anytag.training.families.validation import Validator, plain_loader, stream_examples
+from anytag.training.families.validation import Validator, stream_examples
 from anytag.training.lite.batches import LiteBatches
 from anytag.training.lite.consensus import ConsensusReward
 from anytag.training.lite.data import held_out_examples, prepare
@@ -24,10 +24,10 @@ from anytag.training.lite.objective import LiteObjective
 from anytag.training.lite.task import LiteTask, Teachers
 from anytag.training.recipes.config import LiteConfig, TrainingConfig
 
-#: Cached features are there, and models of this size learn from them on a processor.
+#: Cached features are in main memory, and models of this size train on a CPU.
 DEVICE: Literal["cpu"] = "cpu"
 
-#: Pictures of a validation batch: without gradients so many stay in the processor's cache.
+#: Pictures per validation batch, which fit into the CPU's cache without gradients.
 _VALIDATION_BATCH = 8
 
 
@@ -40,10 +40,10 @@ def set_up(
     cache: Path,
     report: Report,
 ) -> Setup:
-    """Everything that a run of the ``lite`` objective needs.
+    """Set up a run of the ``lite`` objective.
 
     Raises:
-        UsageError: If the recipe asks for what the data or the model do not have.
+        UsageError: If the recipe does not fit the data or the model.
     """
     if strategy.is_sharded:
         raise UsageError("parallel=fsdp: this recipe asks whole models between its stages, and is small; use ddp")
@@ -69,10 +69,9 @@ def set_up(
     untouched.requires_grad_(False)
     start.model.image_encoder.to(memory_format=torch.channels_last)
     bind_label_queries(start)
-    settings = config.objectives
-    tokenizer, reward = data.prompts.tokenizer, None
+    settings, reward = config.objectives, None
     if any(isinstance(used, LiteConfig) and used.consensus for used in settings):
-        reward = ConsensusReward(data.pairs.pictures, tokenizer.start_id, tokenizer.end_id)
+        reward = ConsensusReward(data.pairs.pictures)
     assert isinstance(settings[0], LiteConfig)
     objective = LiteObjective(settings[0], data.prompts, reward)
     teachers = Teachers(config, data, untouched, folder, report)
@@ -82,9 +81,8 @@ def set_up(
     batches = LiteBatches(data.pairs, data.texts, len(data.vocabulary), config, reader)
     validator = None
     if given.validation:
-        if on_pixels:  # Cached maps are not those of a lower encoder that has learned.
-            load = plain_loader(given.tags, encoder.preprocessing, config.tags, config.words)
-            examples = stream_examples(given.validation, load, config.validation_pictures, config.stream.threads)
+        if on_pixels:  # Cached maps are not those of a trained lower encoder.
+            examples = stream_examples(config, given, encoder.preprocessing)
         else:
             examples = held_out_examples(data.held_out, given.tags, config.validation_pictures)
         validator = Validator(examples, Collator(start.config.image_encoder, data.vocabulary), _VALIDATION_BATCH)

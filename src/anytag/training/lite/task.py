@@ -1,4 +1,4 @@
-"""The task of the ``lite`` objective: what a stage looks at, from pixels or from what is cached."""
+"""The training task of the ``lite`` family, on pixels or cached features."""
 
 from __future__ import annotations
 
@@ -27,18 +27,14 @@ from anytag.training.recipes.config import AnyObjectiveConfig, LiteConfig, Train
 
 
 class Teachers(Shared):
-    """What stages learn from beside their batches: the encoder as it was, and what the model found before the stage.
+    """Teachers of a run: the original image encoder, and predictions of the model before a stage.
 
-    Args:
-        config: The recipe.
-        data: What the run reads.
-        untouched: The image encoder as it was before training, teacher of the one that is trained.
-        folder: The run folder: what is computed once a stage is kept there, for runs that are taken up again.
-        report: Receives progress.
+    The run folder stores the predictions for resumed runs.
 
     Attributes:
-        corners: What the model found in corners, for a stage that learns it.
-        recognition: What it makes of the pictures, for a stage that reads that.
+        untouched: The original image encoder.
+        corners: Pseudo-labels, for a stage that trains on them.
+        recognition: Cached recognition, for a stage that reads it.
     """
 
     def __init__(
@@ -54,27 +50,22 @@ class Teachers(Shared):
         self.recognition: CachedRecognition | None = None
         self._recognized = -1
 
-    def look(self, index: int, average: Callable[[], Any]) -> None:
-        """Have the moving average look at the pictures as a stage needs it; what was kept is read.
-
-        Args:
-            index: The stage.
-            average: Gives the moving average of the task.
-        """
+    def prepare(self, index: int, average: Callable[[], Any]) -> None:
+        """Compute, with the moving average, or load the predictions that a stage needs."""
         stage, objective = self.config.stages[index], self.config.objectives[index]
         assert isinstance(objective, LiteConfig)
         if stage.cached == "recognition":
             self._recognize(index, objective, average)
         elif objective.corners:
-            data, kept = self.data, self.folder / f"corners-{index}"
+            data = self.data
             taught = taught_tags(data.vocabulary, objective.corner_support)
             model = average().model
             with first_process_first():
-                logits = corner_logits(model, data.shards, taught, kept, self.report)
+                logits = corner_logits(model, data.shards, taught, self.folder / f"corners-{index}", self.report)
             self.corners = CornerTargets(logits, taught, len(data.vocabulary))
 
     def _recognize(self, index: int, objective: LiteConfig, average: Callable[[], Any]) -> None:
-        """The same for as long as the captioner alone is trained."""
+        """Compute recognition once for consecutive stages that train the captioner alone."""
         config = self.config
         before = reversed(config.stages[:index])
         first = index - len(list(takewhile(lambda stage: stage.cached == "recognition", before)))
@@ -97,15 +88,7 @@ class Teachers(Shared):
 
 
 class LiteTask(RecognitionTask):
-    """Trains a ``lite`` model.
-
-    Args:
-        model: What is trained; its label queries hold its tags.
-        objective: Gives the loss.
-        settings: The objective's, one a stage.
-        encoder_weight_decay: Of the image encoder's matrices.
-        teachers: What stages learn from beside their batches.
-    """
+    """Trains a ``lite`` model; see :class:`~anytag.training.families.task.RecognitionTask`."""
 
     writes_captions = True
 
@@ -121,9 +104,8 @@ class LiteTask(RecognitionTask):
         self.teachers = teachers
 
     def enter(self, index: int, stage: TrainingStage, average: Callable[[], Any]) -> None:
-        """Take up the stage's settings, and have the model look at the pictures where the stage learns from that."""
         super().enter(index, stage, average)
-        self.teachers.look(index, average)
+        self.teachers.prepare(index, average)
 
     def forward(self, batch: LiteBatch, stage: TrainingStage) -> tuple[Tensor, dict[str, float]]:
         assert isinstance(self.objective, LiteObjective)
@@ -137,11 +119,11 @@ class LiteTask(RecognitionTask):
         return found
 
     def _tokens(self, batch: LiteBatch, stage: TrainingStage) -> tuple[Tensor, Tensor | None]:
-        """The encoder's tokens, and while it is trained what its classifier said before."""
+        """The encoder's tokens, and while it is trained the logits of the original encoder."""
         encoder, untouched = self.model.image_encoder, self.teachers.untouched
         maps = batch.maps
         if maps is None:
-            # Sixteen pictures at a time: activations at full resolution fill the processor's cache soon.
+            # Sixteen pictures at a time: activations at full resolution soon exceed the CPU's cache.
             maps = torch.cat([encoder.lower_stages(piece) for piece in batch.pictures.split(16)])
         with torch.set_grad_enabled(stage.encoder_learning_rate > 0):
             tokens = encoder.upper_stages(maps)
@@ -149,12 +131,12 @@ class LiteTask(RecognitionTask):
             return tokens, None
         with torch.no_grad():
             if batch.maps is None:
-                # Without gradients four pictures at a time stay in the processor's cache.
+                # Without gradients, four pictures at a time stay in the CPU's cache.
                 maps = torch.cat([untouched.lower_stages(piece) for piece in batch.pictures.split(4)])
             return tokens, self.model.classifier(untouched.upper_stages(maps))
 
     def captions(self, features: Tensor, found: Sequence[Sequence[int]]) -> list[str]:
-        """Captions guided by the tags found; of those that imply each other, by the most specific."""
+        """Caption features, guided by the recognized tags, except those that others imply."""
         prompts = self.teachers.data.prompts
         lists = [prompts.join(prompts.leaves(ids), given=False) for ids in found]
         options = DecodingOptions(num_beams=1, max_length=24, min_length=6)

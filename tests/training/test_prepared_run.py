@@ -1,4 +1,4 @@
-"""What can be known before the data are read is said before: reading millions of captions takes hours."""
+"""Mistakes that show before the data are read, which may take hours for millions of captions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from anytag.training.run import train  # noqa: E402
 
 @pytest.fixture
 def unread(tmp_path, monkeypatch):
-    """Data that nobody may read yet."""
+    """Data that must not be read yet."""
     write_pictures(tmp_path, 4)
     monkeypatch.setattr("anytag.training.prepared_run.open_data", lambda *more: pytest.fail("the data were opened"))
     return tmp_path
