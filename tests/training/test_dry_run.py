@@ -28,7 +28,7 @@ def settings(**changes):
     return config(objective=Tag2TextConfig(captioning=0, contrast=0, matching=0), **changes)
 
 
-def test_what_is_wrong_with_the_data_is_said(tmp_path):
+def test_problems_of_the_data_are_reported(tmp_path):
     rows = write_pictures(tmp_path, 24)
     rows[1]["image"] = rows[0]["image"]
     rows[2]["tags"] = ["zebu"]

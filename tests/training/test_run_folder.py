@@ -50,7 +50,7 @@ def read(folder, name):
     return json.loads((folder / name).read_text())
 
 
-def test_changes_are_said_and_written_down(run, tmp_path):
+def test_changes_are_reported_and_recorded(run, tmp_path):
     run(settings(seed=7), stop_after=0, settings=["seed=7"])
     stages = (TrainingStage(name="all", epochs=2, learning_rate=1e-3, warmup=2),)
     said = run(settings(seed=7, stages=stages))
@@ -85,7 +85,7 @@ def test_a_change_that_is_refused_is_written_nowhere(run, tmp_path):
         ({"log_every": 1}, "this run is finished at step 6; nothing was changed"),
     ],
 )
-def test_a_finished_run_is_left_alone(run, tmp_path, given, said):
+def test_a_finished_run_is_not_changed(run, tmp_path, given, said):
     run(settings())
     assert read(tmp_path, "run.json")["finished"] == 6
     (tmp_path / "model" / "vocabulary.json").write_text("calibrated since")
@@ -153,7 +153,7 @@ def test_other_data_are_named_before_the_model_that_would_come_of_them(tmp_path)
         train(settings(), tmp_path, tmp_path / "run", list)
 
 
-def test_other_validation_data_are_said(tmp_path):
+def test_other_validation_data_are_reported(tmp_path):
     rows = write_pictures(tmp_path)
     write_rows(tmp_path / "held-out.jsonl", rows[:4])
     given, said = settings(validation=("held-out.jsonl",)), []

@@ -225,34 +225,8 @@ class TorchBackend:
 
     @torch.inference_mode()
     def fuse(self, tag_ids: NDArray[np.int64], features: FloatArray, rows: int) -> Step:
-        model = self.model
-        fused, mask = model.fuse(
-            torch.from_numpy(tag_ids).to(self.device), torch.from_numpy(features).to(self.device, self.dtype)
-        )
-        # Keys and values are computed once per picture and repeated for its beams.
-        memory = [
-            (keys.repeat_interleave(rows, 0), values.repeat_interleave(rows, 0))
-            for keys, values in model.text_decoder.memory(fused)
-        ]
-        mask = mask.repeat_interleave(rows, 0)
-        layers = range(len(memory))
-        heads, depth = memory[0][0].shape[1], memory[0][0].shape[3]
-
-        @torch.inference_mode()
-        def step(ids: NDArray[np.int64], cache: Cache) -> tuple[FloatArray, Cache]:
-            empty = torch.zeros(len(ids), heads, 0, depth, device=self.device, dtype=self.dtype)
-            past = [
-                (self._back(cache[f"k{i}"]), self._back(cache[f"v{i}"])) if cache else (empty, empty) for i in layers
-            ]
-            logits, grown = model.text_decoder.step(torch.tensor(ids, device=self.device), past, memory, mask)
-            cache = {f"k{i}": _numpy(keys) for i, (keys, _) in enumerate(grown)}
-            cache |= {f"v{i}": _numpy(values) for i, (_, values) in enumerate(grown)}
-            return _numpy(logits), cache
-
-        return step
-
-    def _back(self, array: NDArray[Any]) -> Tensor:
-        return torch.from_numpy(array).to(self.device, self.dtype)
+        on_device = torch.from_numpy(features).to(self.device, self.dtype)
+        return decoding_step(self.model, torch.from_numpy(tag_ids).to(self.device), on_device, rows)
 
     def _tensor(self, name: str) -> Tensor:
         from safetensors.torch import load_file
@@ -263,3 +237,32 @@ class TorchBackend:
 def _numpy(tensor: Tensor) -> FloatArray:
     array: FloatArray = tensor.float().cpu().numpy()
     return array
+
+
+@torch.inference_mode()
+def decoding_step(model: RecognitionModel, tag_ids: Tensor, features: Tensor, rows: int) -> Step:
+    """Decoding step for tags ``[B, T]`` and features ``[B, N, width]``, each repeated for ``rows`` beams."""
+    device, dtype = features.device, features.dtype
+    fused, mask = model.fuse(tag_ids, features)
+    # Keys and values are computed once per picture; beams share them.
+    memory = [
+        (keys.repeat_interleave(rows, 0), values.repeat_interleave(rows, 0))
+        for keys, values in model.text_decoder.memory(fused)
+    ]
+    mask = mask.repeat_interleave(rows, 0)
+    layers = range(len(memory))
+    heads, depth = memory[0][0].shape[1], memory[0][0].shape[3]
+
+    def back(array: NDArray[Any]) -> Tensor:
+        return torch.from_numpy(array).to(device, dtype)
+
+    @torch.inference_mode()
+    def step(ids: NDArray[np.int64], cache: Cache) -> tuple[FloatArray, Cache]:
+        empty = torch.zeros(len(ids), heads, 0, depth, device=device, dtype=dtype)
+        past = [(back(cache[f"k{i}"]), back(cache[f"v{i}"])) if cache else (empty, empty) for i in layers]
+        logits, grown = model.text_decoder.step(torch.tensor(ids, device=device), past, memory, mask)
+        cache = {f"k{i}": _numpy(keys) for i, (keys, _) in enumerate(grown)}
+        cache |= {f"v{i}": _numpy(values) for i, (_, values) in enumerate(grown)}
+        return _numpy(logits), cache
+
+    return step

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,14 +74,14 @@ def dry_run(
 
 
 def _report_data(config: TrainingConfig, prepared: PreparedRun, report: Report) -> None:
-    given = prepared.given
-    findings = [check_source(source, given.tags, config.tags, by_content=True) for source in given.sources]
-    indexed = [source for source in given.sources if isinstance(source, IndexedSource)]
-    total = sum(map(len, indexed)) if len(indexed) == len(given.sources) else None
+    run_data = prepared.run_data
+    findings = [check_source(source, run_data.tags, config.tags, by_content=True) for source in run_data.sources]
+    indexed = [source for source in run_data.sources if isinstance(source, IndexedSource)]
+    total = sum(map(len, indexed)) if len(indexed) == len(run_data.sources) else None
     for line in describe(findings, prepared.start.vocabulary, total):
         report(line)
-    shared = shared_pictures(given.sources, given.validation, config.validation_pictures, by_content=True)
-    if given.validation:
+    shared = shared_pictures(run_data.sources, run_data.validation, config.validation_pictures, by_content=True)
+    if run_data.validation:
         report(f"validation pictures that are trained on as well: {shared:,}")
     for found in findings:
         for line in found.lines():
@@ -89,7 +89,7 @@ def _report_data(config: TrainingConfig, prepared: PreparedRun, report: Report) 
 
 
 def _report_steps(config: TrainingConfig, prepared: PreparedRun, report: Report) -> None:
-    steps = max(1, count_samples(config, prepared.given.sources) // config.batch_size)
+    steps = max(1, count_samples(config, prepared.run_data.sources) // config.batch_size)
     stages = [(stage.name, max(1, round(stage.epochs * steps))) for stage in config.stages]
     named = ", ".join(f"{name} {number:,}" for name, number in stages)
     total = sum(number for _, number in stages)
@@ -113,41 +113,32 @@ class TrainingSample:
 
 def _samples(prepared: PreparedRun) -> list[TrainingSample]:
     """Some samples of the first epoch, evenly spread over the sources."""
-    load = _lite_sample(prepared) if prepared.is_lite else _family_sample(prepared)
+    load = _lite_sample if prepared.is_lite else _family_sample
     loaded: list[TrainingSample] = []
-    sources = prepared.given.sources
+    sources = prepared.run_data.sources
     for item in (item for source in sources for item in spread(source, max(1, _TRIED // len(sources)))):
         if isinstance(item, Sample):
             with suppress(PictureError):
-                loaded.append(load(item))
+                loaded.append(load(prepared, item))
     chosen = sorted({round(place * (len(loaded) - 1) / max(1, _DRAWN - 1)) for place in range(_DRAWN)})
     return [loaded[place] for place in chosen] if loaded else []
 
 
-def _family_sample(prepared: PreparedRun) -> Callable[[Sample], TrainingSample]:
-    load, vocabulary = loader(prepared.config, prepared.start, prepared.given), prepared.start.vocabulary
-
-    def sample_of(sample: Sample) -> TrainingSample:
-        example = load(sample, 0)
-        assert example.pixels is not None
-        return TrainingSample(example.pixels, tuple(vocabulary[id].name for id in example.tags), example.caption)
-
-    return sample_of
+def _family_sample(prepared: PreparedRun, sample: Sample) -> TrainingSample:
+    example = loader(prepared.config, prepared.start, prepared.run_data)(sample, 0)
+    assert example.pixels is not None
+    names = tuple(prepared.start.vocabulary[id].name for id in example.tags)
+    return TrainingSample(example.pixels, names, example.caption)
 
 
-def _lite_sample(prepared: PreparedRun) -> Callable[[Sample], TrainingSample]:
-    config, tags = prepared.config, prepared.given.tags
-    preprocessing = prepared.start.config.image_encoder.preprocessing
-
-    def sample_of(sample: Sample) -> TrainingSample:
-        read = preprocessing.read(sample.picture, sample.place, draft=False)
-        # Like the second cached view; the first is not augmented.
-        pixels = preprocessing.pixels(augment(read, random.Random(f"{config.seed}/1/{sample.source}")))
-        ids = tags.of_picture(sample, config.tags) or set()
-        names = tuple(prepared.start.vocabulary[id].name for id in sorted(ids))
-        return TrainingSample(pixels, names, sample.captions[0] if sample.captions else "")
-
-    return sample_of
+def _lite_sample(prepared: PreparedRun, sample: Sample) -> TrainingSample:
+    config, preprocessing = prepared.config, prepared.start.config.image_encoder.preprocessing
+    read = preprocessing.read(sample.picture, sample.place, draft=False)
+    # Like the second cached view; the first is not augmented.
+    pixels = preprocessing.pixels(augment(read, random.Random(f"{config.seed}/1/{sample.source}")))
+    ids = prepared.run_data.tags.of_picture(sample, config.tags) or set()
+    names = tuple(prepared.start.vocabulary[id].name for id in sorted(ids))
+    return TrainingSample(pixels, names, sample.captions[0] if sample.captions else "")
 
 
 def describe(findings: Sequence[SourceFindings], vocabulary: TagVocabulary, total: int | None) -> list[str]:

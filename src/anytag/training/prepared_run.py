@@ -37,31 +37,13 @@ from anytag.training.recipes.config import SENTENCE_ENCODER, LiteConfig, Trainin
 #: Loss components that only some objectives have.
 _PARTS = ("captioning", "contrast", "matching", "distillation", "alignment")
 
-#: Validation metrics of such a component.
-_PART_OF = {
-    "cider": "captioning",
-    "text_recall_1": "contrast",
-    "text_recall_5": "contrast",
-    "picture_recall_1": "contrast",
-    "picture_recall_5": "contrast",
-}
-
 
 @dataclass
 class PreparedRun:
-    """The data and the initial model of a run.
-
-    Attributes:
-        config: The recipe.
-        given: Its data.
-        start: Initial model and vocabulary.
-        folder: The run folder.
-        cache: Folder of cached results.
-        parser: Caption parser, if the recipe has one.
-    """
+    """The data and the initial model of a run."""
 
     config: TrainingConfig
-    given: RunData
+    run_data: RunData
     start: Start
     folder: Path
     cache: Path
@@ -84,21 +66,21 @@ class PreparedRun:
             UsageError: If the recipe does not fit the data, the model or the teacher.
         """
         if self.is_lite:
-            return lite.set_up(self.config, self.start, self.given, strategy, self.folder, self.cache, report)
-        return families.set_up(self.config, self.start, self.given, strategy, place, self.cache, report)
+            return lite.set_up(self.config, self.start, self.run_data, strategy, self.folder, self.cache, report)
+        return families.set_up(self.config, self.start, self.run_data, strategy, place, self.cache, report)
 
     @cached_property
     def made_of(self) -> dict[str, Any]:
         """Digests of everything that the run trains and validates on, which change with the content."""
         tags = json.dumps([[tag.name, tag.kind] for tag in self.start.vocabulary])
-        texts = [path for pattern in self.config.texts for path in files_matching(pattern, self.given.folder)]
+        texts = [path for pattern in self.config.texts for path in files_matching(pattern, self.run_data.folder)]
         if (named := self.config.teacher.descriptions) is not None:
-            texts.append(find_path(named, self.given.folder))
+            texts.append(find_path(named, self.run_data.folder))
         return {
-            "data": contents_of(self.given.sources),
+            "data": contents_of(self.run_data.sources),
             "texts": digest_contents(texts),
             "tags": hashlib.blake2b(tags.encode(), digest_size=8).hexdigest(),
-            "validation": contents_of(self.given.validation),
+            "validation": contents_of(self.run_data.validation),
         }
 
     def refuse_other(self, before: Mapping[str, Any], report: Report) -> None:
@@ -112,7 +94,7 @@ class PreparedRun:
             UsageError: If data, texts or tags have changed.
         """
         now = self.made_of
-        refuse_other_data(self.given.sources, before.get("data", {}))
+        refuse_other_data(self.run_data.sources, before.get("data", {}))
         for name, what in (("texts", "captions or descriptions"), ("tags", "the tags of the model")):
             if before.get(name, now[name]) != now[name]:
                 raise UsageError(
@@ -148,17 +130,17 @@ def prepare(config: TrainingConfig, data: Path, folder: Path, cache: Path | None
     parser = None if config.parser == "none" else ParsedCaptions(load_parser(config.parser), cache)
     directory = find_start(config.start, data) if config.start is not None else None
     listed = _listed(config, data, directory.vocabulary if directory is not None else None)
-    given = open_data(config, data, listed, JsonLinesLog(folder / "bad-samples.jsonl"))
-    for source in (*given.sources, *given.validation):
+    run_data = open_data(config, data, listed, JsonLinesLog(folder / "bad-samples.jsonl"))
+    for source in (*run_data.sources, *run_data.validation):
         report(source.description)
     if not isinstance(config.objective, LiteConfig):
-        count_samples(config, given.sources)  # Fails if the number is unknown, before captions are parsed.
+        count_samples(config, run_data.sources)  # Fails if the number is unknown, before captions are parsed.
     with first_process_first():  # The others find vocabulary and embeddings on disk.
-        start = begin(config, given, cache, directory, parser)
-    given.tags = SampleTags(start.vocabulary, parser)
+        start = begin(config, run_data, cache, directory, parser)
+    run_data.tags = SampleTags(start.vocabulary, parser)
     millions = sum(parameter.numel() for parameter in start.model.parameters()) / 1e6
     report(f"{start.config.family}: {millions:.1f} M parameters, {len(start.vocabulary):,} tags")
-    return PreparedRun(config, given, start, folder, cache, parser)
+    return PreparedRun(config, run_data, start, folder, cache, parser)
 
 
 def _check_recipe(config: TrainingConfig, data: Path, folder: Path) -> None:
@@ -186,7 +168,7 @@ def _check_best_metric(config: TrainingConfig) -> None:
         return
     if not config.validation:
         raise UsageError(f"best_metric={metric} is of validation pictures; name some as validation")
-    part = _PART_OF.get(metric, metric)
+    part = "captioning" if metric == "cider" else "contrast" if "recall" in metric else metric
     if part in _PARTS and not hasattr(config.objective, part):
         kind = type(config.objective).__name__
         raise UsageError(f"best_metric={metric}: {kind} has no {part}, so that validation has no such figure")

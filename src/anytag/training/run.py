@@ -16,7 +16,7 @@ from anytag.model.directory import CURVES_FILE, RUN_FILE
 from anytag.teaching.config import TeachingConfig
 from anytag.teaching.teach import teach
 from anytag.training.engine.distributed import Share, connect, find_place
-from anytag.training.engine.stream_resume import StreamLoop
+from anytag.training.engine.loop import TrainingLoop
 from anytag.training.engine.task import Setup
 from anytag.training.families.data_findings import check_source, shared_pictures
 from anytag.training.families.data_sources import RunData
@@ -109,7 +109,7 @@ def _train(
     with filling(cache or folder / "cache", report) if strategy.is_first else nullcontext():
         prepared = prepare(config, data, folder, cache, report)
         setup = prepared.set_up(strategy, place, report)
-    given, start = prepared.given, prepared.start
+    run_data, start = prepared.run_data, prepared.start
     task, batches = setup.task, setup.batches
     lost: list[str] = []
     distinct = ""
@@ -125,12 +125,22 @@ def _train(
     def keep(model: nn.Module, figures: dict[str, float], step: int | None = None) -> None:
         assert isinstance(model, RecognitionTask)
         learned = loop.step if step is None else step
-        card = model_card(config, start, given, figures, learned, setup.pictures, lost, distinct)
+        card = model_card(config, start, run_data, figures, learned, setup.pictures, lost, distinct)
         threshold, curves = figures.get("threshold"), folder / CURVES_FILE
         write_model(folder / "model", model.model, start, card, threshold, model.encoder, setup.pictures, curves)
 
-    loop = StreamLoop(config, task, step, validate, setup.steps_per_epoch, folder, report, strategy=strategy, keep=keep)
-    loop.batches = batches
+    loop = TrainingLoop(
+        config,
+        task,
+        step,
+        validate,
+        setup.steps_per_epoch,
+        folder,
+        report,
+        strategy=strategy,
+        keep=keep,
+        batches=batches,
+    )
     try:
         prepared.refuse_other(record.made_of, report)
         if loop.resume():
@@ -141,7 +151,7 @@ def _train(
         for name, change in changes.items():
             report(f"changed since step {loop.step}: {name} {change}")
         if strategy.is_first:
-            found, distinct = _check_data(config, given, setup, report)
+            found, distinct = _check_data(config, run_data, setup, report)
             lost += found
             record.begin(loop.step, prepared.made_of)
             if changes:
@@ -161,7 +171,7 @@ def _train(
     return finished
 
 
-def _is_finished(folder: Path, record: RunRecord, loop: StreamLoop, report: Report) -> bool:
+def _is_finished(folder: Path, record: RunRecord, loop: TrainingLoop, report: Report) -> bool:
     """Whether there is nothing left to do; the model, which may have been calibrated since, is not changed."""
     if not loop.is_over() or not (folder / "model" / "config.json").is_file():
         return False
@@ -185,11 +195,11 @@ def _is_finished(folder: Path, record: RunRecord, loop: StreamLoop, report: Repo
     return True
 
 
-def _check_data(config: TrainingConfig, given: RunData, setup: Setup, report: Report) -> tuple[list[str], str]:
+def _check_data(config: TrainingConfig, run_data: RunData, setup: Setup, report: Report) -> tuple[list[str], str]:
     """Report problems of the data; return them, and the number of distinct pictures, for the model card."""
-    findings = [check_source(source, given.tags, config.tags) for source in given.sources]
+    findings = [check_source(source, run_data.tags, config.tags) for source in run_data.sources]
     found = [line for each in findings for line in each.lines()]
-    if shared := shared_pictures(given.sources, given.validation, config.validation_pictures):
+    if shared := shared_pictures(run_data.sources, run_data.validation, config.validation_pictures):
         found.append(f"{shared:,} validation pictures are training pictures as well; the figures will flatter")
     if config.batch_size > setup.pictures:
         found.append(

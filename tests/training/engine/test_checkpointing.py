@@ -154,7 +154,7 @@ class TestResume:
         ],
         ids=["empty", "cut off", "pointer", "page"],
     )
-    def test_a_checkpoint_that_is_not_whole(self, tmp_path, damage, said):
+    def test_damaged_checkpoint(self, tmp_path, damage, said):
         """PyTorch spoke of mmap, and the system of an invalid argument."""
         make(tmp_path).run(stop_after=0)
         path = tmp_path / "checkpoint.pt"

@@ -41,7 +41,7 @@ class Run:
 
 
 class TestBestWeights:
-    def test_is_beaten_by_what_is_better_only(self, tmp_path):
+    def test_only_a_better_validation_beats_it(self, tmp_path):
         weights = BestWeights(tmp_path, "map")
         assert weights.is_beaten([(1, {"map": 0.3})])
         weights.save(torch.nn.Linear(1, 1), 1)

@@ -146,7 +146,7 @@ class TestAccumulation:
             assert other["number"] == one["number"]
 
 
-def test_a_step_that_teaches_nothing_is_said(tmp_path):
+def test_a_step_without_gradients_is_reported(tmp_path):
     """All gradients 0: as where the data name no tag of the model's."""
 
     def idle(model, number, stage, share):

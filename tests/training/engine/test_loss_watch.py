@@ -12,7 +12,7 @@ from anytag.training.engine.loss_watch import DivergedError, LossWatch
 
 class TestDivergence:
     @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-    def test_a_loss_that_is_no_number_leaves_the_checkpoint_alone(self, tmp_path, value):
+    def test_a_nan_loss_does_not_change_the_checkpoint(self, tmp_path, value):
         def step(model, number, stage, share):
             loss, parts = toy_run.step(model, number, stage, share)
             return (loss * value if number == 7 else loss), parts
@@ -40,7 +40,7 @@ class TestDivergence:
         ):
             make(tmp_path, step=step).run()
 
-    def test_a_gradient_that_is_no_number_is_not_applied(self, tmp_path):
+    def test_a_nan_gradient_is_not_applied(self, tmp_path):
         def step(model, number, stage, share):
             loss, parts = toy_run.step(model, number, stage, share)
             if number == 4:

@@ -141,7 +141,7 @@ def test_a_run_has_steps(kind):
     st.integers(1, 300),
     st.integers(0, 400),
 )
-def test_rates_stay_between_nought_and_the_peak(kind, steps_per_epoch, steps, step):
+def test_rates_stay_between_zero_and_the_peak(kind, steps_per_epoch, steps, step):
     schedule = kind()
     rate = schedule.over(steps_per_epoch, steps)
     assert 0 <= rate(step) <= schedule.peak * (1 + 1e-12)

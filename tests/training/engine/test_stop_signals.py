@@ -90,7 +90,7 @@ def test_figures_are_not_waited_for_and_the_last_ones_are_made_when_the_run_goes
     assert [record["step"] for record in records(tmp_path) if "validation" in record][-1] == 24
 
 
-def test_what_is_ignored_stays_ignored(tmp_path):
+def test_ignored_signals_stay_ignored(tmp_path):
     """As nohup has it: a terminal that closes does not end the run."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:

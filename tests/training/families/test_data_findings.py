@@ -42,7 +42,7 @@ def found(folder, tags, rows):
 
 
 class TestASource:
-    def test_nothing_is_said_where_all_is_well(self, tmp_path, tags, rows):
+    def test_good_data_have_no_problems(self, tmp_path, tags, rows):
         assert found(tmp_path, tags, rows) == []
 
     def test_missing_files(self, tmp_path, tags, rows):
@@ -53,7 +53,7 @@ class TestASource:
             "json pairs.jsonl: 12: 4 of 12 samples cannot be read (4 not found), such as pairs.jsonl:1 "
         )
 
-    def test_keys_that_nobody_knows(self, tmp_path, tags, rows):
+    def test_unknown_keys(self, tmp_path, tags, rows):
         bare = [{"image": row["image"], "legend": "a dog"} if place < 10 else row for place, row in enumerate(rows)]
         (line,) = found(tmp_path, tags, bare)
         assert "10 of 12 samples have neither captions nor tags; the keys that are understood are caption" in line
@@ -138,7 +138,7 @@ class TestARun:
     def settings(self, **changes):
         return config(objective=Tag2TextConfig(captioning=0, contrast=0, matching=0), **changes)
 
-    def test_losses_are_said_and_stand_in_the_card(self, tmp_path, rows):
+    def test_problems_are_reported_and_in_the_card(self, tmp_path, rows):
         write_pictures(tmp_path, 24)
         (tmp_path / "pictures" / "0-003.png").unlink()
         lines = []
@@ -155,7 +155,7 @@ class TestARun:
             assert part in card, part
         assert "24 pictures per epoch, each seen 2 times. Of 23 that were checked, 23 are distinct." in card
 
-    def test_a_batch_larger_than_the_data_and_tags_that_nobody_has(self, tmp_path):
+    def test_a_batch_larger_than_the_data_and_tags_without_pictures(self, tmp_path):
         write_pictures(tmp_path, 4, captions=False)
         (tmp_path / "tags.txt").write_text("zebra\n")
         lines = []

@@ -152,7 +152,7 @@ class TestTagging:
             expected, rel=1e-5
         )
 
-    def test_pictures_whose_tags_nobody_knows_do_not_count(self):
+    def test_pictures_with_unknown_tags_do_not_count(self):
         model, batch = small_model("ram_plus"), small_batch()
         expected = self.loss(model, rows_of(without(batch, "text_embeddings"), [0, 2]))
         known = torch.tensor([True, False, True])
@@ -205,7 +205,7 @@ class TestTotals:
         assert (total.item(), parts) == (0, {})
         assert all(p.grad is None or not p.grad.any() for p in model.parameters())
 
-    def test_a_teacher_is_asked_for(self):
+    def test_distillation_needs_a_teacher(self):
         for objective in (RamObjective(RamConfig(), TOKENIZER), RamPlusObjective(RamPlusConfig())):
             family = "ram" if isinstance(objective, RamObjective) else "ram_plus"
             with pytest.raises(UsageError, match="no teacher"):

@@ -51,7 +51,7 @@ class TestTags:
         assert drawn == (1,)
         assert self.tags.of_picture(given, kind, drawn) == expected
 
-    def test_where_nobody_knows_there_is_nothing_to_teach(self):
+    def test_unknown_tags_are_no_targets(self):
         assert self.tags.of_picture(sample(), "picture") is None
         assert self.tags.of_picture(sample(["a dog"]), "given") is None
         silent = SampleTags(VOCABULARY, None)
@@ -142,7 +142,7 @@ class TestBatches:
         assert batch.teacher is None
         assert batch.text_embeddings is None
 
-    def test_pictures_of_which_nobody_knows_anything(self, tmp_path):
+    def test_pictures_without_annotations(self, tmp_path):
         rows = write_pictures(tmp_path, count=3)
         rows[1] = {"image": rows[1]["image"], "tags": [], "captions": []}
         (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

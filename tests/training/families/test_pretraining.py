@@ -197,7 +197,7 @@ class TestData:
         learned = [("tagging" in record) for record in records(tmp_path / "run") if "rate" in record]
         assert (learned.count(True), learned.count(False)) == (16, 16)
 
-    def test_data_without_what_is_to_be_learned_stop_the_run(self, tmp_path):
+    def test_data_that_the_objective_cannot_use_stop_the_run(self, tmp_path):
         write_pictures(tmp_path, count=8, tags=False)
         (tmp_path / "tags.txt").write_text("red\n")
         settings = config(

@@ -54,7 +54,7 @@ def test_larger_pictures_are_scaled(clip):
     torch.testing.assert_close(teacher(plain), teacher(plain[..., :8, :8]), rtol=1e-4, atol=1e-4)
 
 
-def test_what_it_said_is_kept_and_found_again(clip, tmp_path):
+def test_embeddings_are_cached_and_found_again(clip, tmp_path):
     write_pictures(tmp_path, count=6)
     (tmp_path / "pictures" / "0-004.png").write_bytes(b"damaged")
     source = open_source(tmp_path / "pairs.jsonl")

@@ -73,7 +73,7 @@ def test_killed_in_either_stage_it_ends_the_same(data, tmp_path):
     assert all(torch.equal(one[key], other[key]) for key in one)
 
 
-def test_what_is_read_is_what_the_encoder_says(data, tmp_path):
+def test_cached_tokens_are_those_of_the_encoder(data, tmp_path):
     sizes = model_config("ram_plus").image_encoder
     torch.manual_seed(0)
     encoder = RecognitionModel(model_config("ram_plus"), 6).image_encoder.eval()

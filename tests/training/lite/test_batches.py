@@ -123,7 +123,7 @@ class TestBatcher:
     def test_a_stage_may_draw_other_guidance_than_the_run(self, pairs):
         assert set(batch(batcher(pairs), 0, objective=LiteConfig(no_tags=1, found_tags=0)).guidance) == {"none"}
 
-    def test_all_positives_are_asked_for_and_negatives_too(self, pairs):
+    def test_all_positives_are_scored_and_negatives_too(self, pairs):
         for step in range(10):
             made = batch(batcher(pairs), step)
             tags = made.tag_ids.tolist()

@@ -67,7 +67,7 @@ def made(tmp_path):
     return run, lines, tmp_path, values
 
 
-def test_lists_hold_what_is_above_the_common_threshold(made):
+def test_lists_contain_the_tags_above_the_common_threshold(made):
     pictures = made[0]()
     assert [pictures.list_of(n, 0.0) for n in range(COUNT)] == [[n % 2] for n in range(COUNT)]
 
@@ -86,7 +86,7 @@ def test_features_are_those_of_the_picture_in_its_view(made):
     assert features[:, 0].numpy() == pytest.approx(expected, abs=0.01)
 
 
-def test_a_second_call_takes_up_what_is_there(made):
+def test_a_second_call_continues(made):
     run, lines, folder, _ = made
     first = run()
     assert lines == [

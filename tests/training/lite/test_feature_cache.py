@@ -60,7 +60,7 @@ def contents(folder):
     return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_what_is_cached_is_what_the_encoder_says(encoder, source, shards, tmp_path):
+def test_cached_features_are_those_of_the_encoder(encoder, source, shards, tmp_path):
     cache = cache_of(encoder, tmp_path / "cache")
     one, two = cache.open([source], views=2)
     assert [record["captions"] for record in one.records] == [list(group) for group in CAPTIONS]

@@ -6,6 +6,7 @@ own part (``torch.distributed.checkpoint``). Any number of processes can resume 
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import shutil
@@ -24,9 +25,12 @@ from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict_loader import load as load_parts
 from torch.distributed.checkpoint.state_dict_saver import save as save_parts
 
+from anytag.datasets.stream import merge_states
 from anytag.errors import AnytagError, ModelError, first_line
+from anytag.foundations.atomic_files import write_text
 from anytag.foundations.stand_in_files import stand_in
 from anytag.training.engine.distributed import Strategy, placed_like
+from anytag.training.engine.task import Batches
 
 #: Keys: ``model``, ``average``, ``optimizer`` (by parameter name), ``step``, ``generators``.
 State = dict[str, Any]
@@ -39,7 +43,12 @@ class SaveError(AnytagError):
 
 
 class RunState:
-    """Saves and loads everything that a run needs to resume exactly: weights, average, optimizer, step, generators."""
+    """Saves and loads everything that a run needs to resume exactly.
+
+    The checkpoint contains weights, average, optimizer, step and generators. The positions of all processes' batches,
+    if they have any, are in a file ``positions-STEP.json``, which is written before the checkpoint of that step;
+    earlier ones are removed after it. So a checkpoint always finds its positions, whenever the process ends.
+    """
 
     def __init__(
         self,
@@ -48,9 +57,10 @@ class RunState:
         average: nn.Module | None,
         optimizer: torch.optim.Optimizer,
         strategy: Strategy,
+        batches: Batches | None = None,
     ):
         self.folder, self.model, self.average = folder, model, average
-        self.optimizer, self.strategy = optimizer, strategy
+        self.optimizer, self.strategy, self.batches = optimizer, strategy, batches
 
     @property
     def path(self) -> Path:
@@ -67,6 +77,7 @@ class RunState:
         Raises:
             SaveError: In every process, if one of them cannot write; the previous checkpoint stays.
         """
+        positions = self._save_positions(step)
         state = self._collect(step)
         target = self.folder / (f"checkpoint-{step:09d}" if self.strategy.is_sharded else "checkpoint.pt")
         part = target.with_name(target.name + ".part")
@@ -88,12 +99,39 @@ class RunState:
         if reasons:
             raise failure or SaveError(reasons[0])
         self.strategy.wait()
+        if self.strategy.is_first and positions is not None:
+            for old in self.folder.glob("positions-*.json"):
+                if old != positions:
+                    _remove(old)
+
+    def _save_positions(self, step: int) -> Path | None:
+        """Write the positions of all processes' batches; ``None`` if they have none."""
+        states = self.strategy.gathered(None if self.batches is None else self.batches.state())
+        if not any(states):
+            return None
+        path, failure = self._positions(step), None
+        if self.strategy.is_first:
+            try:
+                write_text(path, json.dumps(states))
+            except OSError as error:
+                failure = (
+                    f"{path}: the places in the data at step {step} could not be written ({error}); the checkpoint "
+                    "before is untouched. Make room, then go on with the same command."
+                )
+        # The others must not go on to a checkpoint that the first will not take part in.
+        if reason := self.strategy.gathered(failure)[0]:
+            raise SaveError(reason)
+        return path
+
+    def _positions(self, step: int) -> Path:
+        return self.folder / f"positions-{step:09d}.json"
 
     def load(self) -> int | None:
-        """Load the newest checkpoint, and return its step; ``None`` if there is no checkpoint.
+        """Load the newest checkpoint with its positions, and return its step; ``None`` if there is no checkpoint.
 
         Raises:
             ModelError: If it cannot be read, or belongs to another model.
+            UsageError: If the positions belong to other data.
         """
         path = self.path
         if not path.exists():
@@ -113,7 +151,18 @@ class RunState:
                 f"{path} is not a checkpoint of this recipe's model ({first_line(error)}); go on with the recipe and "
                 "the settings that the run began with, or begin a new run"
             ) from error
-        return int(state["step"])
+        step = int(state["step"])
+        if self.batches is not None and self.batches.state():
+            self._load_positions(self.batches, self._positions(step))
+        return step
+
+    def _load_positions(self, batches: Batches, path: Path) -> None:
+        try:
+            states: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ModelError(f"{path}: the places in the data cannot be read ({error}); begin a new run") from error
+        own = len(states) == self.strategy.world
+        batches.restore(states[self.strategy.rank] if own else merge_states(states))
 
     def _compare(self, path: Path, stored: Mapping[str, Tensor]) -> None:
         """Raise a ModelError if names or shapes of the weights differ from the model's."""

@@ -101,10 +101,6 @@ class Strategy:
     def wait(self) -> None:
         """Wait until every process is here."""
 
-    def share(self, micro: int, micros: int, device: torch.device) -> Share:
-        """This process's share of a micro-batch."""
-        return Share(self.rank, self.world, micro, micros, device)
-
     def prepare(self, losses: LossModule, average: nn.Module | None) -> None:
         """Set up the model, once, before the optimizer is created. All processes get the first one's weights.
 

@@ -24,11 +24,7 @@ IDS_FILE = "loggers.json"
 
 
 class Logger(ABC):
-    """Receives the metrics of a run.
-
-    Raises:
-        MissingExtraError: If the package is not installed.
-    """
+    """Receives the metrics of a run."""
 
     kind: str
     module: str
@@ -128,11 +124,7 @@ class MlflowLogger(Logger):
 
 
 def open_logger(kind: str, folder: Path) -> Logger:
-    """Open a logger.
-
-    Args:
-        kind: ``tensorboard``, ``wandb`` or ``mlflow``.
-        folder: The run folder.
+    """Open a logger for a run folder: ``tensorboard``, ``wandb`` or ``mlflow``.
 
     Raises:
         MissingExtraError: If its package is not installed.

@@ -248,12 +248,9 @@ def _rounded(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def draw_curves(records: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Write an SVG of a log's curves, whole or not at all; nothing while there are none.
+    """Write an SVG of a log's curves, if there are any, whole or not at all.
 
-    Args:
-        records: Records of the log, in order. Training metrics are means since the record before; final validations,
-            which are more thorough, are not part of the curves.
-        path: The file.
+    Training metrics are means since the previous record; final validations, which are more thorough, have no curve.
     """
     if curves := find_curves(records):
         write_text(path, chart_grid([measured_chart([(name, *curve)], "step", name) for name, curve in curves.items()]))

@@ -29,7 +29,7 @@ from anytag.training.engine.logs import Means, Progress, RunLog, peak_memory
 from anytag.training.engine.loss_watch import DivergedError, LossWatch
 from anytag.training.engine.parameters import GroupFunction, moving_average, of_one_kind, parameter_groups
 from anytag.training.engine.stop_signals import StopSignals
-from anytag.training.engine.task import Task
+from anytag.training.engine.task import Batches, Task
 
 #: Model, step, stage and share of the batch to the loss and its components.
 StepFunction = Callable[[nn.Module, int, Any, Share], tuple[Tensor, dict[str, float]]]
@@ -58,6 +58,7 @@ class TrainingLoop:
         strategy: How processes share the run; ``None``: according to the config.
         keep: Called after every validation on the way with the model to keep: if there is a ``best_metric``, the best
             one so far, else every one.
+        batches: What the step function draws from, if checkpoints have to include its position in the data.
 
     Attributes:
         average: The moving average; ``None`` if the config has none.
@@ -81,6 +82,7 @@ class TrainingLoop:
         groups: GroupFunction = parameter_groups,
         strategy: Strategy | None = None,
         keep: KeepFunction = lambda model, figures: None,
+        batches: Batches | None = None,
     ):
         self.config, self.step_function, self.validate, self.folder = config, step, validate, folder
         self.strategy = strategy or connect(config.parallel)
@@ -116,7 +118,7 @@ class TrainingLoop:
         self.optimizer = torch.optim.AdamW(
             of_one_kind(model.groups(config) if isinstance(model, Task) else groups(model, config)), betas=config.betas
         )
-        self._state = RunState(folder, model, self.average, self.optimizer, self.strategy)
+        self._state = RunState(folder, model, self.average, self.optimizer, self.strategy, batches)
 
     def _refuse_idle_stages(self, model: nn.Module) -> None:
         names = [name for name, _ in model.named_parameters() if name not in self._fixed]
@@ -158,7 +160,7 @@ class TrainingLoop:
         raise IndexError(step)
 
     def resume(self) -> bool:
-        """Load the checkpoint, if there is one; return whether there was."""
+        """Load the checkpoint and the position in the data, if there are any; return whether there were."""
         step = self._state.load()
         if step is None:
             return False
@@ -315,7 +317,7 @@ class TrainingLoop:
         parts: list[dict[str, float]] = []
         self.optimizer.zero_grad(set_to_none=True)
         for micro in range(micros):
-            share = self.strategy.share(micro, micros, self.device)
+            share = Share(self.strategy.rank, self.strategy.world, micro, micros, self.device)
             with self.strategy.accumulating(last=micro == micros - 1):
                 with autocast(self.device, self.config.precision):
                     loss, own = self.strategy.forward(self.step, stage, share)

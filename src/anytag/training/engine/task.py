@@ -42,11 +42,8 @@ class Task(nn.Module, ABC):
     def enter(self, index: int, stage: Any, average: Callable[[], Any]) -> None:
         """Prepare for a stage that begins or is resumed; does nothing by default.
 
-        Args:
-            index: Number of the stage.
-            stage: The stage.
-            average: Returns the moving average of this task, or the task itself if there is none. All processes have
-                to call it together.
+        ``average`` returns the moving average of this task, or the task itself if there is none. All processes have to
+        call it together.
         """
 
 

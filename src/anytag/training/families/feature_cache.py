@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -159,21 +160,17 @@ class PictureCache(ABC):
         def load(rows: Sequence[tuple[int, Sample]]) -> list[np.ndarray | PictureError]:
             return [self._pixels(sample, kind, which) for _, sample in rows]
 
-        def chunks() -> Iterator[list[tuple[int, Sample]]]:
-            rows: list[tuple[int, Sample]] = []
+        def readable() -> Iterator[tuple[int, Sample]]:
             for row, item in enumerate(source.read(part)):
                 if isinstance(item, SampleError):
                     if wanted is None:
                         bad.failed(item, source.parts)
                 elif wanted is None or row in wanted:
-                    rows.append((row, item))
-                if len(rows) == _BATCH:
-                    yield rows
-                    rows = []
-            if rows:
-                yield rows
+                    yield row, item
 
-        for rows, loaded in run_ahead(((rows, partial(load, rows)) for rows in chunks()), threads=1, ahead=2):
+        samples = readable()
+        chunks = iter(lambda: list(islice(samples, _BATCH)), [])
+        for rows, loaded in run_ahead(((rows, partial(load, rows)) for rows in chunks), threads=1, ahead=2):
             kept, pixels = [], []
             for row, picture in zip(rows, loaded(), strict=True):
                 if isinstance(picture, PictureError):

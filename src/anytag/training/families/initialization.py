@@ -76,11 +76,7 @@ class Start:
 
 
 def find_start(start: str, data: Path) -> ModelDirectory:
-    """Find the model directory to start from.
-
-    Args:
-        start: A folder, relative to ``data`` or not, a hub id, or ``lite`` for the shipped model.
-        data: The data folder.
+    """Find a model directory: a folder, relative to ``data`` or not, a hub id, or ``lite`` for the shipped model.
 
     Raises:
         ModelError: If there is no such model, or it has neither PyTorch weights nor ONNX graphs of ``lite``.
@@ -101,7 +97,7 @@ def find_start(start: str, data: Path) -> ModelDirectory:
 
 def begin(
     config: TrainingConfig,
-    given: RunData,
+    run_data: RunData,
     cache: Path,
     directory: ModelDirectory | None,
     parser: CaptionParser | None,
@@ -114,12 +110,12 @@ def begin(
         ModelError: If weights or sizes do not fit.
         UsageError: If a file is missing, or there are no tags.
     """
-    listed, data = config.vocabulary.tags, given.folder
+    listed, data = config.vocabulary.tags, run_data.folder
     chosen = choose_vocabulary(
         config.vocabulary,
         directory.vocabulary if directory is not None else None,
         find_path(listed, data) if listed is not None else None,
-        given.sources,
+        run_data.sources,
         parser,
         cache,
     )
@@ -134,7 +130,7 @@ def begin(
         tokenizer = _tokenizer(directory, sizes.captioner)
         sizes = _with_words(sizes, len(tokenizer))
     elif sizes.captioner is not None and isinstance(config.objective, LiteConfig):
-        caption_tokenizer = _caption_tokenizer(given, cache, directory)
+        caption_tokenizer = _caption_tokenizer(run_data, cache, directory)
         sizes = _with_words(sizes, len(caption_tokenizer))
     torch.manual_seed(config.seed)
     try:
@@ -197,16 +193,16 @@ def _tokenizer(directory: ModelDirectory | None, captioner: CaptionerConfig) -> 
     return OfficialTokenizer.load(directory.file("tokenizer.json"), captioner.prompt, captioner.tag_length)
 
 
-def _caption_tokenizer(given: RunData, cache: Path, directory: ModelDirectory | None) -> CaptionTokenizer:
+def _caption_tokenizer(run_data: RunData, cache: Path, directory: ModelDirectory | None) -> CaptionTokenizer:
     """Load the tokenizer of the model to start from, or build one for the captions of the data."""
     if directory is not None:
         return CaptionTokenizer.load(directory.file("tokenizer.json"))
-    made_of = [[source.identity for source in given.sources], given.texts]
+    made_of = [[source.identity for source in run_data.sources], run_data.texts]
     path = cache / f"tokenizer-{hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:16]}.json"
     if not path.exists():
         pieces = (sentence_encoder_folder() / "vocab.txt").read_text(encoding="utf-8").splitlines()
         cache.mkdir(parents=True, exist_ok=True)
-        build_caption_tokenizer(pieces, given.captions()).save(path)
+        build_caption_tokenizer(pieces, run_data.captions()).save(path)
     return CaptionTokenizer.load(path)
 
 

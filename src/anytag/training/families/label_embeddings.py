@@ -64,10 +64,8 @@ def clip_encoder(clip: ClipText) -> ClipTextEncoder:
 def find_texts(texts: str | Path | None, start: ModelDirectory | None) -> tuple[TextEncoder | None, ClipText | None]:
     """Return the text encoder of a run, and CLIP's state if it has to be saved with the model.
 
-    Args:
-        texts: A CLIP directory, or :data:`~anytag.training.recipes.config.SENTENCE_ENCODER`;
-            ``None``: the encoder of the model to start from, if it has one.
-        start: The model to start from.
+    ``texts`` is a CLIP directory, or :data:`~anytag.training.recipes.config.SENTENCE_ENCODER`; by default the encoder
+    is that of the model to start from, if it has one.
 
     Raises:
         ModelError: If it cannot be read.

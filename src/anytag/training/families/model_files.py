@@ -33,17 +33,8 @@ def write_model(
 ) -> ModelConfig:
     """Write or replace the model directory, whole or not at all.
 
-    Tags have no thresholds of their own; ``anytag calibrate`` fits them.
-
-    Args:
-        folder: The model directory.
-        model: The trained model.
-        start: The initial model of the run.
-        card: The model card.
-        threshold: Default threshold of tags; ``None``: that of the config.
-        encoder: Alignment encoder, for a file of its own.
-        pictures: Number of training pictures, if known.
-        curves: SVG of the run's curves, for the model card.
+    Tags have no thresholds of their own; ``anytag calibrate`` fits them. ``threshold`` replaces the config's default.
+    The alignment encoder has a file of its own; ``curves`` is an SVG for the model card.
     """
     with new_model(folder) as part:
         persistent = model.state_dict().keys()
@@ -85,7 +76,7 @@ def write_model(
 def model_card(
     config: TrainingConfig,
     start: Start,
-    given: RunData,
+    run_data: RunData,
     figures: Mapping[str, float],
     step: int,
     pictures: int,
@@ -94,15 +85,8 @@ def model_card(
 ) -> str:
     """Write the model card: parts, vocabulary, training data, validation and limits.
 
-    Args:
-        config: The recipe.
-        start: The initial model of the run.
-        given: The data.
-        figures: Last validation metrics, by name.
-        step: Steps trained.
-        pictures: Training pictures, or samples per epoch.
-        lost: Problems of the data, in sentences.
-        distinct: Number of distinct pictures, in a sentence.
+    ``figures`` are the last validation metrics, ``lost`` and ``distinct`` sentences about problems of the data and the
+    number of distinct pictures.
     """
     sizes, vocabulary, encoder = start.config, start.vocabulary, start.config.image_encoder
     kinds = Counter(tag.kind for tag in vocabulary)
@@ -122,7 +106,11 @@ def model_card(
         if "threshold" in figures
         else "No threshold was fitted; every tag uses the one in `config.json`. `anytag calibrate` fits thresholds."
     )
-    texts = f"\n\n{len(given.texts):,} captions without pictures." if given.texts else ""
+    texts = f"\n\n{len(run_data.texts):,} captions without pictures." if run_data.texts else ""
+    classifier = ""
+    if isinstance(config.objective, LiteConfig):
+        limit = config.teacher.classifier_threshold
+        classifier = f" If the ImageNet classifier was surer than {limit:g}, its class is a tag, too."
     unused = "".join(f"\n- {line}" for line in lost)
     unused = f"\n\nProblems found in the data:\n{unused}" if unused else ""
     return f"""# {config.name}
@@ -142,11 +130,11 @@ An image tagger of the {sizes.family} family, trained by anytag's recipe `{confi
 ## Training data
 {pictures:,} pictures per epoch{_drawn(step, config, pictures)}. {distinct}
 
-{_listed(given.sources)}{texts}
+{_listed(run_data.sources)}{texts}
 
-Tags of captions come from the parser `{config.parser}`.{_classifier(config)} Held out for validation:
+Tags of captions come from the parser `{config.parser}`.{classifier} Held out for validation:
 
-{_listed(given.validation)}{unused}
+{_listed(run_data.validation)}{unused}
 
 ## Validation
 {table}
@@ -184,13 +172,6 @@ def _drawn(step: int, config: TrainingConfig, pictures: int) -> str:
     """How often each picture was seen; in less than an epoch, how many were."""
     drawn = step * config.batch_size
     return f", each seen {drawn / pictures:.3g} times" if drawn >= pictures else f", {drawn:,} of them seen"
-
-
-def _classifier(config: TrainingConfig) -> str:
-    if not isinstance(config.objective, LiteConfig):
-        return ""
-    limit = config.teacher.classifier_threshold
-    return f" If the ImageNet classifier was surer than {limit:g}, its class is a tag, too."
 
 
 def _listed(sources: Sequence[SampleSource]) -> str:

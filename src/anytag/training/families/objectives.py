@@ -20,7 +20,7 @@ from anytag.nn.losses import asymmetric_loss, language_modeling_loss, rescaled
 from anytag.nn.model import RecognitionModel
 from anytag.nn.momentum import MomentumContrast
 from anytag.training.families.batch import Batch, picture_features
-from anytag.training.recipes.config import CaptioningConfig, RamConfig, RamPlusConfig, Tag2TextConfig
+from anytag.training.recipes.config import CaptioningConfig, RamPlusConfig, Tag2TextConfig
 
 Parts = dict[str, Tensor]
 
@@ -43,43 +43,6 @@ def caption_loss(
     # Logits of target tokens only: half of a padded batch is padding.
     logits = model.text_decoder.logits(hidden[learned]).float()
     return language_modeling_loss(logits, captions[:, 1:][learned], smoothing)
-
-
-class _Captioning:
-    """Loss of captions guided by their own tags."""
-
-    def __init__(self, tokenizer: OfficialTokenizer):
-        self.tokenizer = tokenizer
-        self.prompt = tokenizer.encode_prompt()
-
-    def loss(self, model: RecognitionModel, features: Tensor, batch: Batch, config: CaptioningConfig) -> Tensor | None:
-        """Return the caption loss; ``None`` if the batch has no captions."""
-        captions, tag_tokens = batch.captions, batch.tag_tokens
-        if captions is None or not config.captioning:
-            return None
-        if model.config.captioner is None:
-            raise UsageError("this model writes no captions; set captioning to 0, or give its config a captioner")
-        if tag_tokens is None:
-            raise UsageError("the batch has captions without tag_tokens; for a caption without tags give [ENC] [SEP]")
-        captioned = captions[:, 0] != 0
-        if not captioned.any():
-            return None
-        captions, tag_tokens, features = captions[captioned], tag_tokens[captioned], features[captioned]
-        if not config.official:
-            self._check(captions)
-        learned = captions[:, 1:] != self.tokenizer.pad_id
-        learned[:, : len(self.prompt) - 1] = False
-        if not learned.any():
-            return None
-        return caption_loss(model, captions, tag_tokens, features, learned, config.label_smoothing)
-
-    def _check(self, captions: Tensor) -> None:
-        start = captions.new_tensor(self.prompt)
-        if captions.shape[1] < len(start) or not (captions[:, : len(start)] == start).all():
-            raise UsageError(
-                "a caption does not start with the prompt, so its first words would not be learned; encode captions "
-                "with caption_tensors, or set official to learn as the official code does"
-            )
 
 
 class Objective(nn.Module):
@@ -170,16 +133,50 @@ class FamilyObjective(Objective):
         raise NotImplementedError
 
 
-class Tag2TextObjective(FamilyObjective):
+class _CaptioningObjective(FamilyObjective):
+    """Base of the objectives with captions guided by their own tags."""
+
+    def __init__(self, config: CaptioningConfig, tokenizer: OfficialTokenizer):
+        super().__init__()
+        self.config, self.tokenizer = config, tokenizer
+        self.prompt = tokenizer.encode_prompt()
+
+    def _captioning(self, model: RecognitionModel, features: Tensor, batch: Batch) -> Tensor | None:
+        """Return the caption loss; ``None`` if the batch has no captions."""
+        config, captions, tag_tokens = self.config, batch.captions, batch.tag_tokens
+        if captions is None or not config.captioning:
+            return None
+        if model.config.captioner is None:
+            raise UsageError("this model writes no captions; set captioning to 0, or give its config a captioner")
+        if tag_tokens is None:
+            raise UsageError("the batch has captions without tag_tokens; for a caption without tags give [ENC] [SEP]")
+        captioned = captions[:, 0] != 0
+        if not captioned.any():
+            return None
+        captions, tag_tokens, features = captions[captioned], tag_tokens[captioned], features[captioned]
+        if not config.official:
+            self._check_prompt(captions)
+        learned = captions[:, 1:] != self.tokenizer.pad_id
+        learned[:, : len(self.prompt) - 1] = False
+        if not learned.any():
+            return None
+        return caption_loss(model, captions, tag_tokens, features, learned, config.label_smoothing)
+
+    def _check_prompt(self, captions: Tensor) -> None:
+        start = captions.new_tensor(self.prompt)
+        if captions.shape[1] < len(start) or not (captions[:, : len(start)] == start).all():
+            raise UsageError(
+                "a caption does not start with the prompt, so its first words would not be learned; encode captions "
+                "with caption_tensors, or set official to learn as the official code does"
+            )
+
+
+class Tag2TextObjective(_CaptioningObjective):
     """Tag2Text (section 3.3): tagging, captioning guided by tags, image–text contrast and matching.
 
     Total: captioning + tagging rescaled to captioning + contrast + matching.
 
-    Args:
-        config: Settings.
-        tokenizer: Caption tokenizer.
-        encoder: Text encoder for contrast and matching; ``None`` leaves both out, as the official code does.
-        contrast: Momentum copies and queue; required with the encoder.
+    Without the text encoder and the momentum contrast, contrast and matching are left out, as in the official code.
 
     Raises:
         UsageError: If only one of the last two is given.
@@ -192,16 +189,14 @@ class Tag2TextObjective(FamilyObjective):
         encoder: AlignmentEncoder | None = None,
         contrast: MomentumContrast | None = None,
     ):
-        super().__init__()
+        super().__init__(config, tokenizer)
         if (encoder is None) != (contrast is None):
             raise UsageError("an alignment encoder and its momentum contrast come together: give both or neither")
-        self.config = config
-        self.captioning = _Captioning(tokenizer)
         self.encoder, self.contrast = encoder, contrast
 
     def _parts(self, model: RecognitionModel, features: Tensor, batch: Batch) -> dict[str, Tensor | None]:
         return {
-            "captioning": self.captioning.loss(model, features, batch, self.config),
+            "captioning": self._captioning(model, features, batch),
             "tagging": self._tagging(model, features, batch),
             **self._alignment(model, features, batch),
         }
@@ -226,20 +221,15 @@ class Tag2TextObjective(FamilyObjective):
         return parts
 
 
-class RamObjective(FamilyObjective):
+class RamObjective(_CaptioningObjective):
     """RAM (section 3.2): tagging, captioning guided by the caption's own tags, distillation from CLIP.
 
     Total: captioning + tagging rescaled to captioning + distillation.
     """
 
-    def __init__(self, config: RamConfig, tokenizer: OfficialTokenizer):
-        super().__init__()
-        self.config = config
-        self.captioning = _Captioning(tokenizer)
-
     def _parts(self, model: RecognitionModel, features: Tensor, batch: Batch) -> dict[str, Tensor | None]:
         return {
-            "captioning": self.captioning.loss(model, features, batch, self.config),
+            "captioning": self._captioning(model, features, batch),
             "tagging": self._tagging(model, features, batch),
             "distillation": _distillation(features, batch.teacher) if self.config.distillation else None,
         }

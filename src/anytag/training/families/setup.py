@@ -39,7 +39,7 @@ _VALIDATION_BATCH = 32
 def set_up(
     config: TrainingConfig,
     start: Start,
-    given: RunData,
+    run_data: RunData,
     strategy: Strategy,
     device: torch.device,
     cache: Path,
@@ -57,17 +57,17 @@ def set_up(
             f"captions of up to {CAPTION_TOKENS} word pieces do not fit into the captioner's {captioner.positions} "
             "positions; set model.captioner.positions"
         )
-    count = count_samples(config, given.sources)
+    count = count_samples(config, run_data.sources)
     steps_per_epoch = max(1, count // config.batch_size)
     at_once = max(1, config.batch_size // (strategy.world * config.accumulate))
     task = make_task(config, start, steps_per_epoch, at_once).to(device)
-    collate = _collator(config, start, given.folder, device)
-    stream = _stream(config, given, start, strategy)
+    collate = _collator(config, start, run_data.folder, device)
+    stream = _stream(config, run_data, start, strategy)
     validator = None
-    if given.validation:
-        examples = stream_examples(config, given, start.config.image_encoder.preprocessing)
+    if run_data.validation:
+        examples = stream_examples(config, run_data, start.config.image_encoder.preprocessing)
         validator = Validator(examples, collate, min(_VALIDATION_BATCH, config.batch_size))
-    cached = _cached_loader(config, start, given, cache, report)
+    cached = _cached_loader(config, start, run_data, cache, report)
     batches = StreamBatches(stream, collate, config.batch_size, cached)
     return Setup(task, batches, validator, steps_per_epoch, count)
 
@@ -121,44 +121,46 @@ def count_samples(config: TrainingConfig, sources: Sequence[SampleSource]) -> in
     return sum(len(source) for source in indexed)
 
 
-def loader(config: TrainingConfig, start: Start, given: RunData) -> ExampleLoader:
+def loader(config: TrainingConfig, start: Start, run_data: RunData) -> ExampleLoader:
     """Build the loader of training examples."""
     preprocessing = start.config.image_encoder.preprocessing
-    return ExampleLoader(given.tags, preprocessing, config.augmentation, config.tags, config.words, config.seed)
+    return ExampleLoader(run_data.tags, preprocessing, config.augmentation, config.tags, config.words, config.seed)
 
 
 def _cached_loader(
-    config: TrainingConfig, start: Start, given: RunData, cache: Path, report: Report
+    config: TrainingConfig, start: Start, run_data: RunData, cache: Path, report: Report
 ) -> CachedLoader | None:
     """Compute tokens for stages that read them, and build their loader; ``None`` if there are no such stages."""
     if not any(stage.cached == "tokens" for stage in config.stages):
         return None
     encoder, sizes = start.model.image_encoder, start.config.image_encoder
-    tokens = TokenCache(encoder, cache, sizes, config.seed, report, given.bad_samples, augmentation=config.augmentation)
+    tokens = TokenCache(
+        encoder, cache, sizes, config.seed, report, run_data.bad_samples, augmentation=config.augmentation
+    )
     was_training = encoder.training
     encoder.eval()
     with first_process_first():
-        shards = tokens.open(given.sources, config.views)
+        shards = tokens.open(run_data.sources, config.views)
     encoder.train(was_training)
-    return CachedLoader(loader(config, start, given), shards)
+    return CachedLoader(loader(config, start, run_data), shards)
 
 
-def _stream(config: TrainingConfig, given: RunData, start: Start, strategy: Strategy) -> SampleStream[Example]:
+def _stream(config: TrainingConfig, run_data: RunData, start: Start, strategy: Strategy) -> SampleStream[Example]:
     settings = config.stream
     return SampleStream(
-        given.sources,
+        run_data.sources,
         seed=config.seed,
         rank=strategy.rank,
         world_size=strategy.world,
         shuffle=settings.shuffle,
         window=settings.window,
-        load=loader(config, start, given),
+        load=loader(config, start, run_data),
         threads=settings.threads,
         # A whole batch is decoded while the previous one is trained on.
         ahead=max(16, config.batch_size // (strategy.world * config.accumulate)),
         bad_share=settings.bad_share,
         bad_minimum=settings.bad_minimum,
-        log=given.bad_samples,
+        log=run_data.bad_samples,
     )
 
 

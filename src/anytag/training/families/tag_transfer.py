@@ -17,20 +17,13 @@ from anytag.nn.label_queries import EmbeddedLabelQueries, LearnedLabelQueries, T
 from anytag.nn.model import RecognitionModel
 from anytag.nn.recognition_decoder import PerTagScore
 
-
-def per_tag_parameters(model: RecognitionModel) -> dict[str, Tensor]:
-    """Return the parameters with one row per tag, by name."""
-    labels, score = model.label_queries, model.recognition_decoder.score
-    found: dict[str, Tensor] = {}
-    if isinstance(labels, LearnedLabelQueries):
-        found["label_queries.weight"] = labels.weight
-    elif isinstance(labels, EmbeddedLabelQueries):
-        found["label_queries.embeddings"] = labels.embeddings
-    elif isinstance(labels, TextLabelQueries) and labels.offsets is not None:
-        found["label_queries.offsets.weight"] = labels.offsets.weight
-    if isinstance(score, PerTagScore):
-        found |= {"recognition_decoder.score.weight": score.weight, "recognition_decoder.score.bias": score.bias}
-    return found
+#: Parameters with one row per tag, by module and its class.
+_PER_TAG: tuple[tuple[str, type[nn.Module], tuple[str, ...]], ...] = (
+    ("label_queries", LearnedLabelQueries, ("weight",)),
+    ("label_queries", EmbeddedLabelQueries, ("embeddings",)),
+    ("label_queries", TextLabelQueries, ("offsets.weight",)),
+    ("recognition_decoder.score", PerTagScore, ("weight", "bias")),
+)
 
 
 @torch.no_grad()
@@ -55,13 +48,18 @@ def carry_over(
     fresh = [place for place, origin in enumerate(origins) if origin is None]
     kept = [place for place, origin in enumerate(origins) if origin is not None]
     known = torch.tensor([origin for origin in origins if origin is not None], dtype=torch.long)
-    given: dict[str, Tensor] = dict(old.named_parameters())
-    rows = per_tag_parameters(new)
+    old_parameters: dict[str, Tensor] = dict(old.named_parameters())
+    per_tag = {
+        f"{module}.{name}"
+        for module, kind, names in _PER_TAG
+        if isinstance(new.get_submodule(module), kind)
+        for name in names
+    }
     for name, parameter in new.named_parameters():
-        if name not in given:
+        if name not in old_parameters:
             raise ModelError(f"the model to start from has no {name}; it is of another family or size")
-        before = given[name]
-        if name in rows:
+        before = old_parameters[name]
+        if name in per_tag:
             parameter[kept] = before[known]
             if name == "label_queries.embeddings" and fresh:
                 if embeddings is None or embeddings.shape != parameter[fresh].shape:
@@ -90,11 +88,9 @@ def carry_over(
 
 
 def resize_positions(positions: Tensor, tokens: int) -> Tensor:
-    """Interpolate position embeddings ``[1 + N, W]`` to another grid.
+    """Interpolate position embeddings ``[1 + N, W]`` to ``[tokens, W]``.
 
-    Args:
-        positions: The first is the whole picture's; the others are those of a square grid, row by row.
-        tokens: ``1 + N`` of the result; N is a square number.
+    The first is the whole picture's, the others are those of a square grid, row by row.
     """
     before, after = (round((count - 1) ** 0.5) for count in (positions.shape[0], tokens))
     grid = positions[1:].reshape(1, before, before, -1).permute(0, 3, 1, 2)
@@ -105,9 +101,7 @@ def resize_positions(positions: Tensor, tokens: int) -> Tensor:
 class BoundLabelQueries(nn.Module):
     """Label queries of a ``lite`` model bound to its tags' embeddings, with the interface of other models'.
 
-    Args:
-        queries: The model's label queries.
-        embeddings: Text embeddings of its tags, ``[T, text_width]``; not part of its weights.
+    The text embeddings ``[T, text_width]`` are not part of the weights.
     """
 
     def __init__(self, queries: TextLabelQueries, embeddings: Tensor):

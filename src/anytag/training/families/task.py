@@ -33,15 +33,11 @@ MOST_EMPTY = 100
 
 
 class RecognitionTask(Task):
-    """Base of the tasks of all families.
-
-    Args:
-        model: The model to train; its label queries are bound to its tags.
-        objective: The loss.
-        settings: Settings of the objective, one per stage.
-        encoder_weight_decay: Weight decay of the image encoder's matrices; ``None``: as for all others.
+    """Base of the tasks of all families, whose models have label queries that are bound to tags.
 
     Attributes:
+        settings: Settings of the objective, one per stage.
+        encoder_weight_decay: Weight decay of the image encoder's matrices; ``None``: as for all others.
         writes_captions: Whether validation evaluates captions.
     """
 
@@ -120,10 +116,7 @@ class RecognizedGuides(Shared):
 
 
 class FamilyTask(RecognitionTask):
-    """Trains Tag2Text, RAM and RAM++, and new tags of any model.
-
-    Args are those of :class:`RecognitionTask`, and ``guides``, which replaces the tags of captions.
-    """
+    """Trains Tag2Text, RAM and RAM++, and new tags of any model; ``guides`` replaces the tags of captions."""
 
     summed_parts = ("tagging",)
 

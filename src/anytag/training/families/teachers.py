@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -154,7 +155,8 @@ def cache_teacher(
                 continue
             keys: list[int] = []
             embeddings: list[npt.NDArray[np.float16]] = [np.zeros((0, teacher.width), np.float16)]
-            for samples in _batches(source.read(part), batch_size, teacher.resolution, report):
+            readable = _readable(source.read(part), teacher.resolution, report)
+            while samples := list(islice(readable, batch_size)):
                 rows = np.stack([pixels for _, pixels in samples])
                 pixels = encoder_input(torch.from_numpy(rows), encoder)
                 device = next(teacher.model.parameters()).device
@@ -168,10 +170,9 @@ def cache_teacher(
     return made
 
 
-def _batches(
-    items: Iterator[Sample | SampleError], size: int, resolution: int, report: Report
-) -> Iterator[list[tuple[Sample, npt.NDArray[np.uint8]]]]:
-    batch = []
+def _readable(
+    items: Iterator[Sample | SampleError], resolution: int, report: Report
+) -> Iterator[tuple[Sample, npt.NDArray[np.uint8]]]:
     for item in items:
         try:
             if isinstance(item, SampleError):
@@ -180,12 +181,7 @@ def _batches(
         except (SampleError, PictureError) as error:
             report(f"teacher: left out: {error}")
             continue
-        batch.append((item, np.asarray(picture.resize((resolution, resolution)), np.uint8)))
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+        yield item, np.asarray(picture.resize((resolution, resolution)), np.uint8)
 
 
 def _beside(keys: Path) -> Path:

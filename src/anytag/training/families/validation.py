@@ -39,16 +39,16 @@ def labeled(example: Example, sample: Sample, tags: SampleTags) -> Example:
     return replace(example, labels=tuple(sorted(labels)), references=sample.captions)
 
 
-def stream_examples(config: TrainingConfig, given: RunData, preprocessing: Preprocessing) -> Examples:
+def stream_examples(config: TrainingConfig, run_data: RunData, preprocessing: Preprocessing) -> Examples:
     """Validation pictures drawn from all sources, without augmentation, always with the same captions."""
-    load = ExampleLoader(given.tags, preprocessing, PLAIN, config.tags, config.words)
+    load = ExampleLoader(run_data.tags, preprocessing, PLAIN, config.tags, config.words)
 
     def load_labeled(sample: Sample, epoch: int) -> Example:
-        return labeled(load(sample, 0), sample, given.tags)
+        return labeled(load(sample, 0), sample, run_data.tags)
 
     def examples() -> Iterator[Example]:
         stream = SampleStream(
-            given.validation,
+            run_data.validation,
             shuffle=True,
             epochs=1,
             load=load_labeled,
@@ -84,7 +84,8 @@ class Validator:
         numbers: list[int] = []
         described = _Described(None if final else _CAPTIONED)
         with torch.random.fork_rng(devices=[]):
-            for examples in self._batches():
+            pictures = self.examples()
+            while examples := list(islice(pictures, self.batch_size)):
                 batch = self.collate(examples)
                 for name, value in task.losses(batch).items():
                     losses.setdefault(name, []).append(value)
@@ -101,16 +102,15 @@ class Validator:
                     vectors.append((encoder.embed_pictures(features[rows]), encoder.embed_texts(batch.texts[rows])))
                     numbers += [e.number for e, has in zip(examples, rows.tolist(), strict=True) if has]
             figures = {name: float(np.mean(values)) for name, values in losses.items()}
-            figures |= _tag_figures(np.concatenate(scores), truths, np.array(known))
-            figures |= _label_figures(np.concatenate(scores), labels)
+            all_scores = np.concatenate(scores)
+            if (truth := _multi_hot(truths, all_scores)[known]).any():
+                threshold, f1 = best_common_threshold(all_scores[known], truth)
+                figures |= {"map": _mean_ap(all_scores[known], truth), "f1": float(f1), "threshold": float(threshold)}
+            if (human := _multi_hot(labels, all_scores)).any():
+                figures["label_map"] = _mean_ap(all_scores, human)
             if "threshold" in figures:
-                figures |= described.figures(task, np.concatenate(scores), figures["threshold"])
+                figures |= described.figures(task, all_scores, figures["threshold"])
         return figures | _retrieval_figures(vectors, numbers)
-
-    def _batches(self) -> Iterator[list[Example]]:
-        examples = self.examples()
-        while batch := list(islice(examples, self.batch_size)):
-            yield batch
 
 
 class _Described:
@@ -141,27 +141,17 @@ class _Described:
         return {"cider": float(score_captions(captions, self._references).cider)}
 
 
-def _table(rows: Sequence[Sequence[int]], width: int) -> np.ndarray:
-    table = np.zeros((len(rows), width), bool)
+def _multi_hot(rows: Sequence[Sequence[int]], scores: np.ndarray) -> np.ndarray:
+    table = np.zeros(scores.shape, bool)
     for row, ids in zip(table, rows, strict=True):
         row[list(ids)] = True
     return table
 
 
-def _tag_figures(scores: np.ndarray, rows: Sequence[Sequence[int]], known: np.ndarray) -> dict[str, float]:
-    truth = _table(rows, scores.shape[1])[known]
-    if not truth.any():
-        return {}
+def _mean_ap(scores: np.ndarray, truth: np.ndarray) -> float:
+    """Mean average precision over the tags with positives."""
     named = truth.any(0)
-    threshold, f1 = best_common_threshold(scores[known], truth)
-    found = average_precisions(scores[known][:, named], truth[:, named]).mean()
-    return {"map": float(found), "f1": float(f1), "threshold": float(threshold)}
-
-
-def _label_figures(scores: np.ndarray, rows: Sequence[Sequence[int]]) -> dict[str, float]:
-    truth = _table(rows, scores.shape[1])
-    named = truth.any(0)
-    return {"label_map": float(average_precisions(scores[:, named], truth[:, named]).mean())} if named.any() else {}
+    return float(average_precisions(scores[:, named], truth[:, named]).mean())
 
 
 def _retrieval_figures(vectors: Sequence[tuple[Tensor, Tensor]], numbers: Sequence[int]) -> dict[str, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -41,12 +41,9 @@ class PictureRecord:
 
 
 class TrainingPairs:
-    """Random access to the cached maps and annotations of pictures.
+    """Random access to the cached maps and annotations of pictures, in the order of the shards' records.
 
-    Args:
-        shards: Cached shards.
-        pictures: Annotations, in the order of the shards' records.
-        caption_embeddings: Sentence embeddings ``[captions, D]``, indexed by ``PictureRecord.text_embeddings``.
+    Sentence embeddings ``[captions, D]`` are indexed by ``PictureRecord.text_embeddings``.
     """
 
     def __init__(self, shards: Sequence[CachedShard], pictures: Sequence[PictureRecord], caption_embeddings: Tensor):
@@ -69,7 +66,7 @@ class TrainingPairs:
         return torch.from_numpy(np.stack(rows)).float().permute(0, 3, 1, 2)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LiteBatch(Batch):
     """A batch of the ``lite`` objective, with ``tags`` for ``tag_ids`` only.
 
@@ -85,26 +82,22 @@ class LiteBatch(Batch):
         lone_tags: Per such caption, the ids of its tags.
     """
 
-    indices: np.ndarray = field(kw_only=True)
-    views: np.ndarray = field(kw_only=True)
-    rows: Tensor = field(kw_only=True)
-    caption_tags: list[tuple[int, ...]] = field(kw_only=True)
-    guidance: list[str] = field(kw_only=True)
-    found_counts: list[int] = field(kw_only=True)
-    found_shifts: list[float] = field(kw_only=True)
-    lone_captions: Tensor = field(kw_only=True)
-    lone_tags: list[tuple[int, ...]] = field(kw_only=True)
+    indices: np.ndarray
+    views: np.ndarray
+    rows: Tensor
+    caption_tags: list[tuple[int, ...]]
+    guidance: list[str]
+    found_counts: list[int]
+    found_shifts: list[float]
+    lone_captions: Tensor
+    lone_tags: list[tuple[int, ...]]
 
 
 class LiteBatches(Batches):
     """Draws batches that depend on the step only, so that a run resumes exactly.
 
-    Args:
-        pairs: Training pictures.
-        texts: Captions without pictures.
-        tags: Size of the vocabulary.
-        config: The recipe.
-        reader: Reads pictures, for stages that train on pixels.
+    ``texts`` are captions without pictures, ``tags`` the size of the vocabulary; ``reader`` is for stages that train on
+    pixels.
 
     Raises:
         UsageError: If there are fewer pictures than ``batch_size``.

@@ -35,9 +35,7 @@ class LiteData(Shared):
 
     Attributes:
         vocabulary: Tags with their support in the training pictures.
-        prompts: Builds tag lists.
         shards: Cached features of the training pictures.
-        pairs: The training pictures.
         texts: Captions without pictures.
         held_out: Cached features of the validation pictures.
     """
@@ -53,7 +51,7 @@ class LiteData(Shared):
 def prepare(
     config: TrainingConfig,
     start: Start,
-    given: RunData,
+    run_data: RunData,
     cache: Path,
     untouched: EfficientNetLite,
     report: Report,
@@ -76,23 +74,23 @@ def prepare(
         start.config.image_encoder,
         config.seed,
         report,
-        given.bad_samples,
+        run_data.bad_samples,
         own=_changed(start.model.image_encoder, untouched),
     )
     corners = any(isinstance(used, LiteConfig) and used.corners > 0 for used in config.objectives)
-    shards = features.open(given.sources, config.views, corners)
-    held_out = features.open(given.validation, 1) if given.validation else []
-    pictures = _annotate(config, shards, start.vocabulary, given.tags, tokenizer, objective.caption_tokens)
+    shards = features.open(run_data.sources, config.views, corners)
+    held_out = features.open(run_data.validation, 1) if run_data.validation else []
+    pictures = _annotate(config, shards, start.vocabulary, run_data.tags, tokenizer, objective.caption_tokens)
     vocabulary = _with_support(start.vocabulary, pictures)
     positives = sum(len(p.tags) for p in pictures) / len(pictures)
-    report(f"{len(pictures)} pictures, {positives:.1f} true tags a picture, {len(given.texts)} texts")
+    report(f"{len(pictures)} pictures, {positives:.1f} true tags a picture, {len(run_data.texts)} texts")
     captions = [caption for shard in shards for record in shard.records for caption in record["captions"]]
     aligned = any(isinstance(used, LiteConfig) and used.alignment > 0 for used in config.objectives)
     sentences = _embedded(start, captions, cache, report) if aligned else torch.zeros(len(captions), 0)
-    parsed = given.tags.ids
+    parsed = run_data.tags.ids
     texts = [
         CaptionRecord(tokenizer.encode_caption(text, objective.caption_tokens), parsed.of_caption(text) or ())
-        for text in given.texts
+        for text in run_data.texts
     ]
     prompts = TagPrompts(vocabulary, tokenizer, objective.tag_tokens)
     return LiteData(vocabulary, prompts, shards, TrainingPairs(shards, pictures, sentences), texts, held_out)
@@ -102,17 +100,15 @@ def held_out_examples(
     shards: Sequence[CachedShard], tags: SampleTags, pictures: int
 ) -> Callable[[], Iterator[Example]]:
     """Return up to ``pictures`` cached validation pictures, evenly spread."""
-    total = sum(len(shard.records) for shard in shards)
-    kept = set(np.linspace(0, total - 1, min(pictures, total)).round().astype(int).tolist())
-    samples = [sample for shard in shards for sample in shard.samples()]
-    maps = [(shard.maps[0], row) for shard in shards for row in range(len(shard.records))]
+    cached = [(sample, shard.maps[0], row) for shard in shards for row, sample in enumerate(shard.samples())]
+    kept = np.linspace(0, len(cached) - 1, min(pictures, len(cached))).round().astype(int).tolist()
     found = []
-    for place in sorted(kept):
-        sample = samples[place]
+    for place in sorted(set(kept)):
+        sample, maps, row = cached[place]
         ids = tags.of_picture(sample, "picture")
         key = sample_key(sample.source or sample.id)
         known = Example(None, tuple(sorted(ids or ())), ids is not None, "", (), key, key)
-        found.append((labeled(known, sample, tags), *maps[place]))
+        found.append((labeled(known, sample, tags), maps, row))
 
     def examples() -> Iterator[Example]:
         for example, array, row in found:

@@ -42,12 +42,8 @@ class LiteObjective(Objective):
     appendix D), or by none. Alignment: the recognition decoder scores whole captions of the batch; the picture's own is
     the positive (RAM++ section 3.2). Tagging and alignment are rescaled to the caption loss.
     Corners: divergence from pseudo-labels of the picture's corners (:mod:`anytag.training.lite.multi_crop`).
-    Distillation: divergence from the ImageNet classes that the untrained encoder predicts.
-
-    Args:
-        config: Weights and constants.
-        prompts: Builds tag lists.
-        reward: Scores sampled captions; required if ``config.consensus`` is not 0.
+    Distillation: divergence from the ImageNet classes that the original encoder predicts.
+    Consensus: CIDEr-D of sampled captions (:mod:`anytag.training.lite.consensus`), which needs ``reward``.
     """
 
     rescaled_parts = ("tagging", "alignment")

@@ -34,7 +34,7 @@ _VALIDATION_BATCH = 8
 def set_up(
     config: TrainingConfig,
     start: Start,
-    given: RunData,
+    run_data: RunData,
     strategy: Strategy,
     folder: Path,
     cache: Path,
@@ -63,7 +63,7 @@ def set_up(
     untouched = load_imagenet_lite(variant=encoder.name)
     untouched.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     with first_process_first():
-        data = prepare(config, start, given, cache, untouched, report)
+        data = prepare(config, start, run_data, cache, untouched, report)
     start.vocabulary = data.vocabulary
     untouched.classifier = None
     untouched.requires_grad_(False)
@@ -77,13 +77,13 @@ def set_up(
     teachers = Teachers(config, data, untouched, folder, report)
     task = LiteTask(start.model, objective, settings, config.encoder_weight_decay, teachers)
     on_pixels = any(stage.cached == "nothing" for stage in config.stages)
-    reader = PictureReader(given.sources, data.shards, encoder, config.seed) if on_pixels else None
+    reader = PictureReader(run_data.sources, data.shards, encoder, config.seed) if on_pixels else None
     batches = LiteBatches(data.pairs, data.texts, len(data.vocabulary), config, reader)
     validator = None
-    if given.validation:
+    if run_data.validation:
         if on_pixels:  # Cached maps are not those of a trained lower encoder.
-            examples = stream_examples(config, given, encoder.preprocessing)
+            examples = stream_examples(config, run_data, encoder.preprocessing)
         else:
-            examples = held_out_examples(data.held_out, given.tags, config.validation_pictures)
+            examples = held_out_examples(data.held_out, run_data.tags, config.validation_pictures)
         validator = Validator(examples, Collator(start.config.image_encoder, data.vocabulary), _VALIDATION_BATCH)
     return Setup(task, batches, validator, batches.steps_per_epoch, len(data.pairs))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from anytag.training.lite.objective import LiteObjective
 from anytag.training.recipes.config import AnyObjectiveConfig, LiteConfig, TrainingConfig, TrainingStage
 
 
+@dataclass(eq=False)
 class Teachers(Shared):
     """Teachers of a run: the original image encoder, and predictions of the model before a stage.
 
@@ -37,18 +39,14 @@ class Teachers(Shared):
         recognition: Cached recognition, for a stage that reads it.
     """
 
-    def __init__(
-        self,
-        config: TrainingConfig,
-        data: LiteData,
-        untouched: EfficientNetLite,
-        folder: Path,
-        report: Report,
-    ):
-        self.config, self.data, self.untouched, self.folder, self.report = config, data, untouched, folder, report
-        self.corners: CornerTargets | None = None
-        self.recognition: CachedRecognition | None = None
-        self._recognized = -1
+    config: TrainingConfig
+    data: LiteData
+    untouched: EfficientNetLite
+    folder: Path
+    report: Report
+    corners: CornerTargets | None = None
+    recognition: CachedRecognition | None = None
+    _recognized: int = -1
 
     def prepare(self, index: int, average: Callable[[], Any]) -> None:
         """Compute, with the moving average, or load the predictions that a stage needs."""
@@ -113,10 +111,10 @@ class LiteTask(RecognitionTask):
             assert self.teachers.recognition is not None
             return self.objective.captioner(self.model, batch, self.teachers.recognition)
         tokens, teacher = self._tokens(batch, stage)
-        found: tuple[Tensor, dict[str, float]] = self.objective(
+        losses: tuple[Tensor, dict[str, float]] = self.objective(
             self.model, batch, tokens, teacher, self.teachers.corners
         )
-        return found
+        return losses
 
     def _tokens(self, batch: LiteBatch, stage: TrainingStage) -> tuple[Tensor, Tensor | None]:
         """The encoder's tokens, and while it is trained the logits of the original encoder."""
