@@ -29,7 +29,7 @@ from anytag.nn.text_encoder import embed_texts, load_sentence_encoder, sentence_
 from anytag.training.families.batches import SampleTags
 from anytag.training.families.data_sources import open_data
 from anytag.training.families.feature_cache import CachedShard
-from anytag.training.families.initialization import Start, begin
+from anytag.training.families.initialization import InitialModel, initialize_model
 from anytag.training.lite.batches import CaptionRecord, PictureRecord, TrainingPairs
 from anytag.training.lite.data import LiteData, prepare
 from anytag.training.recipes.config import LiteConfig
@@ -55,7 +55,7 @@ class ClaimsData:
     cache: Path
     report: Report = print
     prepared: LiteData = field(init=False)
-    start: Start = field(init=False)
+    start: InitialModel = field(init=False)
     tags: SampleTags = field(init=False)
 
     def __post_init__(self) -> None:
@@ -63,7 +63,7 @@ class ClaimsData:
         self.cache.mkdir(parents=True, exist_ok=True)
         parser = ParsedCaptions(load_parser(config.parser), self.cache)  # type: ignore[arg-type]
         given = open_data(config, self.data, None, JsonLinesLog(self.cache / "bad-samples.jsonl"))
-        self.start = begin(config, given, self.cache, None, parser)
+        self.start = initialize_model(config, given, self.cache, None, parser)
         given.tags = self.tags = SampleTags(self.start.vocabulary, parser)
         encoder = load_imagenet_lite(variant=self.start.config.image_encoder.name)
         encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

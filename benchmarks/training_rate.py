@@ -34,7 +34,7 @@ from anytag.training.engine.task import Setup
 from anytag.training.families import setup
 from anytag.training.families.batches import Example, ExampleLoader, SampleTags, StreamBatches
 from anytag.training.families.data_sources import open_data
-from anytag.training.families.initialization import begin, find_start
+from anytag.training.families.initialization import find_start, initialize_model
 from anytag.training.lite.setup import set_up as lite_setup
 from anytag.training.recipes.config import TrainingConfig
 from anytag.training.recipes.loading import load_recipe
@@ -95,7 +95,7 @@ def _set_up(config: TrainingConfig, data: Path, cache: Path, folder: Path) -> Se
     """As a run of the recipe does; features are cached once for both."""
     given = open_data(config, data, None, JsonLinesLog(folder / "bad-samples.jsonl"))
     parser = load_parser("light")
-    start = begin(config, given, cache, None, parser)
+    start = initialize_model(config, given, cache, None, parser)
     given.tags = SampleTags(start.vocabulary, parser)
     return lite_setup(config, start, given, Strategy(), folder, cache, print)
 
@@ -154,7 +154,7 @@ def measure_end_to_end(pictures: int, workers: int, rounds: int, steps: int, uns
 def _plain_end_to_end(config: Any, data: Path, made: Path, ours: StreamBatches, workers: int) -> PlainLoop:
     """A plain loop of the same model on the same pictures."""
     given = open_data(config, data, None, JsonLinesLog(made / "bad-samples.jsonl"))
-    start = begin(config, given, made / "cache", find_start(config.start, data), None)
+    start = initialize_model(config, given, made / "cache", find_start(config.start, data), None)
     task = setup.make_task(config, start, 1, config.batch_size).train()
     (source,) = given.sources
     assert isinstance(source, IndexedSource)

@@ -28,7 +28,7 @@ from anytag.training.engine.task import Setup
 from anytag.training.families import setup as families
 from anytag.training.families.batches import SampleTags
 from anytag.training.families.data_sources import RunData, files_matching, find_path, open_data
-from anytag.training.families.initialization import Start, begin, find_start
+from anytag.training.families.initialization import InitialModel, find_start, initialize_model
 from anytag.training.families.setup import count_samples
 from anytag.training.families.vocabularies import read_vocabulary
 from anytag.training.lite import setup as lite
@@ -44,7 +44,7 @@ class PreparedRun:
 
     config: TrainingConfig
     run_data: RunData
-    start: Start
+    start: InitialModel
     folder: Path
     cache: Path
     parser: ParsedCaptions | None
@@ -136,7 +136,7 @@ def prepare(config: TrainingConfig, data: Path, folder: Path, cache: Path | None
     if not isinstance(config.objective, LiteConfig):
         count_samples(config, run_data.sources)  # Fails if the number is unknown, before captions are parsed.
     with first_process_first():  # The others find vocabulary and embeddings on disk.
-        start = begin(config, run_data, cache, directory, parser)
+        start = initialize_model(config, run_data, cache, directory, parser)
     run_data.tags = SampleTags(start.vocabulary, parser)
     millions = sum(parameter.numel() for parameter in start.model.parameters()) / 1e6
     report(f"{start.config.family}: {millions:.1f} M parameters, {len(start.vocabulary):,} tags")

@@ -16,7 +16,7 @@ from anytag.errors import ModelError
 from anytag.export.model import load_trained
 from anytag.model.directory import ModelDirectory
 from anytag.model.vocabulary import TagVocabulary
-from anytag.training.families.initialization import Start
+from anytag.training.families.initialization import InitialModel
 from anytag.training.families.model_files import write_model
 
 
@@ -24,7 +24,7 @@ def save(number, folder):
     """A model whose every file says the number."""
     network = torch.nn.Linear(1, 1)
     torch.nn.init.constant_(network.weight, number)
-    start = Start(
+    start = InitialModel(
         config=TINY,
         model=network,
         vocabulary=TagVocabulary([replace(tag, support=number) for tag in TAGS]),

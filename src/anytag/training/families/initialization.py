@@ -45,7 +45,7 @@ LABELS_FILE = "label_queries.safetensors"
 
 
 @dataclass
-class Start:
+class InitialModel:
     """The initial model of a run, and what belongs to it.
 
     Attributes:
@@ -95,13 +95,13 @@ def find_start(start: str, data: Path) -> ModelDirectory:
     return directory
 
 
-def begin(
+def initialize_model(
     config: TrainingConfig,
     run_data: RunData,
     cache: Path,
     directory: ModelDirectory | None,
     parser: CaptionParser | None,
-) -> Start:
+) -> InitialModel:
     """Choose the vocabulary and initialize a new model, or that of a directory; the same call gives the same weights.
 
     The cache keeps vocabulary, word pieces and text embeddings.
@@ -155,7 +155,7 @@ def begin(
         if known is not None:
             rows = iter(embeddings if embeddings is not None else ())
             labels = torch.stack([next(rows) if origin is None else known[origin] for origin in chosen.origins])
-    return Start(
+    return InitialModel(
         config=sizes,
         model=model.train(),
         vocabulary=chosen.vocabulary,
@@ -211,7 +211,7 @@ def _with_words(sizes: ModelConfig, words: int) -> ModelConfig:
     return sizes.model_copy(update={"captioner": sizes.captioner.model_copy(update={"vocabulary": words})})
 
 
-def bind_label_queries(start: Start) -> None:
+def bind_label_queries(start: InitialModel) -> None:
     """Bind the tags' text embeddings to a ``lite`` model's label queries, so that they work like other models'."""
     queries = start.model.label_queries
     if isinstance(queries, TextLabelQueries):

@@ -17,14 +17,14 @@ from anytag.nn.alignment import AlignmentEncoder
 from anytag.nn.model import RecognitionModel
 from anytag.nn.weights import WEIGHTS_FILE, write_alignment, write_weights
 from anytag.training.families.data_sources import RunData
-from anytag.training.families.initialization import LABELS_FILE, Start
+from anytag.training.families.initialization import LABELS_FILE, InitialModel
 from anytag.training.recipes.config import LiteConfig, TrainingConfig
 
 
 def write_model(
     folder: Path,
     model: RecognitionModel,
-    start: Start,
+    start: InitialModel,
     card: str,
     threshold: float | None = None,
     encoder: AlignmentEncoder | None = None,
@@ -75,7 +75,7 @@ def write_model(
 
 def model_card(
     config: TrainingConfig,
-    start: Start,
+    start: InitialModel,
     run_data: RunData,
     figures: Mapping[str, float],
     step: int,

@@ -25,7 +25,7 @@ from anytag.training.families.batches import (
 )
 from anytag.training.families.data_sources import RunData, find_path
 from anytag.training.families.feature_cache import CachedLoader, TokenCache
-from anytag.training.families.initialization import Start, bind_label_queries
+from anytag.training.families.initialization import InitialModel, bind_label_queries
 from anytag.training.families.objectives import Tag2TextObjective
 from anytag.training.families.task import FamilyTask, RecognizedGuides, make_objective
 from anytag.training.families.teachers import CachedTeacher, ClipTeacher
@@ -38,7 +38,7 @@ _VALIDATION_BATCH = 32
 
 def set_up(
     config: TrainingConfig,
-    start: Start,
+    start: InitialModel,
     run_data: RunData,
     strategy: Strategy,
     device: torch.device,
@@ -72,7 +72,7 @@ def set_up(
     return Setup(task, batches, validator, steps_per_epoch, count)
 
 
-def make_task(config: TrainingConfig, start: Start, steps_per_epoch: int, at_once: int) -> FamilyTask:
+def make_task(config: TrainingConfig, start: InitialModel, steps_per_epoch: int, at_once: int) -> FamilyTask:
     """Build the task of a recipe, whose objective sees ``at_once`` pictures per call."""
     model = start.model
     bind_label_queries(start)
@@ -121,14 +121,14 @@ def count_samples(config: TrainingConfig, sources: Sequence[SampleSource]) -> in
     return sum(len(source) for source in indexed)
 
 
-def loader(config: TrainingConfig, start: Start, run_data: RunData) -> ExampleLoader:
+def loader(config: TrainingConfig, start: InitialModel, run_data: RunData) -> ExampleLoader:
     """Build the loader of training examples."""
     preprocessing = start.config.image_encoder.preprocessing
     return ExampleLoader(run_data.tags, preprocessing, config.augmentation, config.tags, config.words, config.seed)
 
 
 def _cached_loader(
-    config: TrainingConfig, start: Start, run_data: RunData, cache: Path, report: Report
+    config: TrainingConfig, start: InitialModel, run_data: RunData, cache: Path, report: Report
 ) -> CachedLoader | None:
     """Compute tokens for stages that read them, and build their loader; ``None`` if there are no such stages."""
     if not any(stage.cached == "tokens" for stage in config.stages):
@@ -145,7 +145,9 @@ def _cached_loader(
     return CachedLoader(loader(config, start, run_data), shards)
 
 
-def _stream(config: TrainingConfig, run_data: RunData, start: Start, strategy: Strategy) -> SampleStream[Example]:
+def _stream(
+    config: TrainingConfig, run_data: RunData, start: InitialModel, strategy: Strategy
+) -> SampleStream[Example]:
     settings = config.stream
     return SampleStream(
         run_data.sources,
@@ -164,7 +166,7 @@ def _stream(config: TrainingConfig, run_data: RunData, start: Start, strategy: S
     )
 
 
-def _collator(config: TrainingConfig, start: Start, data: Path, device: torch.device) -> Collator:
+def _collator(config: TrainingConfig, start: InitialModel, data: Path, device: torch.device) -> Collator:
     texts = None
     if any(isinstance(used, RamPlusConfig) and used.alignment for used in config.objectives):
         texts = start.texts
@@ -184,7 +186,7 @@ def _collator(config: TrainingConfig, start: Start, data: Path, device: torch.de
     )
 
 
-def _teacher(config: TrainingConfig, start: Start, data: Path, device: torch.device) -> PictureTeacher | None:
+def _teacher(config: TrainingConfig, start: InitialModel, data: Path, device: torch.device) -> PictureTeacher | None:
     if not any(getattr(used, "distillation", 0.0) for used in config.objectives):
         return None
     teacher: CachedTeacher | ClipTeacher

@@ -22,7 +22,7 @@ from anytag.training.engine.task import Shared
 from anytag.training.families.batches import Example, SampleTags, sample_key
 from anytag.training.families.data_sources import RunData
 from anytag.training.families.feature_cache import CachedShard
-from anytag.training.families.initialization import Start
+from anytag.training.families.initialization import InitialModel
 from anytag.training.families.validation import labeled
 from anytag.training.lite.batches import CaptionRecord, PictureRecord, TagPrompts, TrainingPairs
 from anytag.training.lite.feature_cache import FeatureCache
@@ -50,7 +50,7 @@ class LiteData(Shared):
 
 def prepare(
     config: TrainingConfig,
-    start: Start,
+    start: InitialModel,
     run_data: RunData,
     cache: Path,
     untouched: EfficientNetLite,
@@ -123,7 +123,7 @@ def _changed(own: EfficientNetLite, untouched: EfficientNetLite) -> EfficientNet
     return None if all(torch.equal(tensor, before[name]) for name, tensor in own.state_dict().items()) else own
 
 
-def _embedded(start: Start, captions: list[str], cache: Path, report: Report) -> Tensor:
+def _embedded(start: InitialModel, captions: list[str], cache: Path, report: Report) -> Tensor:
     """Sentence embeddings ``[captions, D]``."""
     assert start.texts is not None
     made_of = hashlib.sha256("\n".join([start.texts.fingerprint, *captions]).encode()).hexdigest()[:16]

@@ -14,7 +14,7 @@ from anytag.training.engine.distributed import Strategy, first_process_first
 from anytag.training.engine.task import Setup
 from anytag.training.families.batches import Collator
 from anytag.training.families.data_sources import RunData
-from anytag.training.families.initialization import Start, bind_label_queries
+from anytag.training.families.initialization import InitialModel, bind_label_queries
 from anytag.training.families.validation import Validator, stream_examples
 from anytag.training.lite.batches import LiteBatches
 from anytag.training.lite.consensus import ConsensusReward
@@ -33,7 +33,7 @@ _VALIDATION_BATCH = 8
 
 def set_up(
     config: TrainingConfig,
-    start: Start,
+    start: InitialModel,
     run_data: RunData,
     strategy: Strategy,
     folder: Path,
