@@ -191,13 +191,12 @@ class RunLog:
                 f"{self.path}: the log of step {record['step']} could not be written ({error}); checkpoints are "
                 "untouched. Make room, then go on with the same command."
             ) from error
-        is_validation = "validation" in record
-        group, kind = ("validation", "validation ") if is_validation else ("training", "")
+        group = "validation" if "validation" in record else "training"
+        kind = "final validation " if record.get("final") else "validation " if "validation" in record else ""
         figures = {name: value for name, value in record.items() if name not in (*PLACE, "validation")}
         figures |= record.get("validation", {})
         self._send(record["step"], {f"{group}/{name}": value for name, value in figures.items()})
         shown = " ".join(f"{name} {value}" for name, value in figures.items() if name not in COST)
-        kind = "final validation " if record.get("final") else kind
         self.report(f"{record['stage']}, {self.progress.line(record)}: {kind}{shown}")
 
     def close(self) -> None:
