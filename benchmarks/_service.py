@@ -1,4 +1,4 @@
-"""A service in a process of its own, and clients that ask it."""
+"""Run a service in a separate process, and send it requests."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What became of a request; status 0: the connection broke."""
+    """Outcome of a request; status 0 means that the connection broke."""
 
     status: int
     body: bytes
@@ -26,7 +26,7 @@ class Reply:
     retry_after: float = 0.0
 
     def json(self) -> Any:
-        """The answer, ``None`` if it is not JSON."""
+        """The response, or ``None`` if it is not JSON."""
         try:
             return json.loads(self.body)
         except ValueError:
@@ -34,12 +34,12 @@ class Reply:
 
 
 class Service:
-    """``anytag serve`` on a port of the loopback, until the block ends.
+    """Run ``anytag serve`` on a local port until the block ends.
 
     Args:
-        options: Of the command.
+        options: Options of the command.
         before: Python that runs first in its process.
-        port: 0: any that is free.
+        port: Port; 0 for any free one.
     """
 
     def __init__(self, *options: str, before: str = "", port: int = 0):
@@ -66,40 +66,40 @@ class Service:
         self.stop()
 
     def said(self, start: str) -> str:
-        """The first line of its log that begins so."""
+        """First line of its log with this prefix."""
         lines = Path(self.log.name).read_text().splitlines()
         return next((line for line in lines if line.startswith(start)), "")
 
     def connect(self, timeout: float = 60) -> http.client.HTTPConnection:
-        """A connection to it."""
+        """Open a connection."""
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
 
     def ask(self, method: str, path: str, body: bytes | None = None, timeout: float = 60, **headers: str) -> Reply:
-        """One request on a connection of its own."""
+        """Send one request on a new connection."""
         with contextlib.closing(self.connect(timeout)) as connection:
             return ask(connection, method, path, body, headers)
 
     def tag(self, picture: bytes) -> Reply:
-        """Tags of a picture."""
+        """Request the tags of a picture."""
         return self.ask("POST", "/v1/tag", picture)
 
     def megabytes(self) -> float:
-        """Memory that it holds now, in 10^6 bytes."""
+        """Its current memory in 10^6 bytes."""
         lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
         return next(int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("VmRSS"))
 
     @property
     def lives(self) -> bool:
-        """Whether its process runs."""
+        """Whether the process is running."""
         return self.process.poll() is None
 
     def kill(self) -> None:
-        """End it as a shortage of memory or power would."""
+        """Kill it, as a shortage of memory or power would."""
         self.process.kill()
         self.process.wait()
 
     def stop(self) -> None:
-        """End it as a user would."""
+        """Stop it, as a user would."""
         if self.lives:
             self.process.send_signal(signal.SIGINT)
             try:
@@ -116,7 +116,7 @@ def ask(
     body: bytes | None,
     headers: dict[str, str] | None = None,
 ) -> Reply:
-    """One request on a connection, which may be used again; one that was closed meanwhile is opened once more."""
+    """Send one request on a reusable connection; reopen it if it was closed."""
     begun, used = time.perf_counter(), connection.sock is not None
     try:
         connection.request(method, path, body, headers or {})
@@ -124,7 +124,7 @@ def ask(
         content = answer.read()
     except (OSError, http.client.HTTPException):
         connection.close()
-        if used:  # As browsers and every client library do.
+        if used:  # As browsers and all client libraries do.
             return ask(connection, method, path, body, headers)
         return Reply(0, b"", time.perf_counter() - begun)
     retry = answer.getheader("Retry-After")
@@ -132,7 +132,7 @@ def ask(
 
 
 def percentile(values: Sequence[float], share: float) -> float | None:
-    """The value below which that share of the values is."""
+    """The value at a quantile."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else None
 

@@ -1,4 +1,4 @@
-"""Less work for the same tags: only some of them, and a coarse pass that rules most of them out."""
+"""Savings with the same tags: scoring only some tags, and a coarse pass that rules most of them out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from _families import Stages, in_turns
 
-#: Tags that are asked for where only some are wanted.
+#: Number of tags in queries for only some.
 FEW = 100
 
 #: Log-odds below its threshold from which on a tag is ruled out by the coarse pass. Tags closer than that are scored
@@ -19,7 +19,7 @@ COARSE = "torch coarse float32"
 
 
 def few_tags(backends: dict[str, Any], labels: dict[str, Any], features: Any, runs: int) -> dict[str, Any]:
-    """Seconds for some tags beside those for all, and how far their logits are from those among all."""
+    """Seconds for some tags and for all, and the difference of their logits."""
     rows = np.linspace(0, len(next(iter(labels.values()))) - 1, FEW).astype(np.int64)
     stages: dict[str, Stages] = {}
     for name, backend in backends.items():
@@ -41,7 +41,7 @@ def few_tags(backends: dict[str, Any], labels: dict[str, Any], features: Any, ru
 
 
 def coarse_stages(backends: dict[str, Any], labels: dict[str, Any], pixels: Any, best: int) -> Stages:
-    """The picture in float32, all tags in bfloat16, and those that may be among the ``best`` again in float32."""
+    """Encode in float32, score all tags in bfloat16, and score candidates for the ``best`` again in float32."""
     exact, coarse = backends["torch float32"], backends["torch bfloat16"]
 
     def recognize(features: Any) -> Any:

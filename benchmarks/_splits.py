@@ -1,4 +1,4 @@
-"""Which pictures variants are compared on, and which report."""
+"""Splits of the pictures: for comparing variants, and for reporting."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 from anytag.datasets.samples import Sample
 from anytag.datasets.webdataset import read_shard
 
-#: Shards of COCO, and what ids of ``world`` leave when divided by 8.
+#: COCO shards, and remainders of ``world`` ids when divided by 8.
 SPLITS = {"choose": ("coco20k/coco20k-000019.tar", 1), "report": ("coco_report/*.tar", 0)}
 
 
 def coco_samples(data: Path, split: str) -> Iterator[Sample]:
-    """Scenes with captions and labels."""
+    """COCO scenes with captions and labels."""
     shards, _ = SPLITS[split]
     return (sample for path in sorted(data.glob(shards)) for sample in read_shard(path))
 

@@ -1,4 +1,4 @@
-"""Figures of the tags: average precision of categories that people marked, F1 against what captions name."""
+"""Tag metrics: average precision of human-labeled categories, and F1 against the tags of captions."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from anytag.evaluation.ranking import RankedScores, average_precisions
 from anytag.inference.label_set import LabelSet
 from anytag.model.vocabulary import TagVocabulary
 
-#: The COCO categories that people marked in the validation shard.
+#: The human-labeled COCO categories in the validation shard.
 CATEGORIES = (
     "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light",
     "fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat", "dog", "horse",
 )  # fmt: skip
 
-#: How a category is scored; the first is what the package does.
+#: Ways to score a category; the first is the package's.
 _VARIANTS = {
     "shipped": "recognition decoder and the encoder's classifier, the category's own tag (shipped behavior)",
     "decoder_alone": "recognition decoder alone, the category's own tag",
@@ -28,7 +28,7 @@ _VARIANTS = {
 
 
 def category_figures(shard: ScoredShard, vocabulary: TagVocabulary) -> dict[str, Any]:
-    """Mean average precision over the categories, all pictures of the shard, in three variants."""
+    """Mean average precision over the categories on all pictures of the shard, in three variants."""
     tags = [vocabulary.find(name) for name in CATEGORIES]
     missing = [name for name, tag in zip(CATEGORIES, tags, strict=True) if tag is None]
     ids = [tag.id for tag in tags if tag is not None]
@@ -61,12 +61,12 @@ def category_figures(shard: ScoredShard, vocabulary: TagVocabulary) -> dict[str,
 
 
 def implying(vocabulary: TagVocabulary, id: int) -> NDArray[np.int64]:
-    """The tag and all that it follows from."""
+    """The tag and all tags that imply it."""
     return np.array([tag.id for tag in vocabulary if id in vocabulary.with_implied([tag.id])], np.int64)
 
 
 def found_figures(shard: ScoredShard, labels: LabelSet) -> dict[str, Any]:
-    """Micro precision, recall and F1 at the shipped thresholds, on the pictures that these were not fitted on."""
+    """Micro precision, recall and F1 at the shipped thresholds, on pictures not used to fit them."""
     named = shard.named[shard.judged]
     columns = {"all": np.arange(len(labels.names)), **kind_columns(labels)}
     return {
@@ -91,7 +91,7 @@ def _by_kind(
 
 
 def print_tags(categories: dict[str, Any], found: dict[str, dict[str, Any]]) -> None:
-    """Tables of both."""
+    """Print the tables."""
     names = list(_VARIANTS)
     rows = [
         [category, entry["tag"], entry["positives"], *(entry[name] for name in names)]

@@ -1,4 +1,4 @@
-"""Two ways of training that take turns within one run, and what each took."""
+"""Two training loops that take turns within one run, and the time of each."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from anytag.training.engine.config import Precision
 
 @dataclass
 class Clock:
-    """Seconds so far, by the wall clock and of the processor.
+    """Wall-clock and processor seconds so far.
 
     Attributes:
-        wall: Of every turn.
-        cpu: Of every turn, child processes included.
+        wall: Wall-clock seconds of every turn.
+        cpu: Processor seconds of every turn, including child processes.
     """
 
     wall: list[float] = field(default_factory=list)
@@ -31,11 +31,11 @@ class Clock:
     _began: tuple[float, float] | None = None
 
     def start(self) -> None:
-        """A turn begins."""
+        """Begin a turn."""
         self._began = (time.perf_counter(), processor_seconds())
 
     def stop(self) -> None:
-        """The turn ends; nothing happens if none has begun."""
+        """End the turn, if one has begun."""
         if self._began is not None:
             self.wall.append(time.perf_counter() - self._began[0])
             self.cpu.append(processor_seconds() - self._began[1])
@@ -43,7 +43,7 @@ class Clock:
 
 
 def processor_seconds() -> float:
-    """Processor time of this process and of its living children: a loader's workers do their part of the work."""
+    """Processor time of this process and its living children, such as a loader's workers."""
     own = time.process_time()
     ticks = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
     for child in multiprocessing.active_children():
@@ -56,15 +56,15 @@ def processor_seconds() -> float:
 
 
 class Turns:
-    """Lets a plain loop run between the steps of ours, so that both meet the same machine.
+    """Run a plain loop between the steps of ours, so that both run under the same conditions.
 
-    A turn begins with some steps that do not count: what was read ahead during the other's turn is used up in them.
+    The first steps of a turn do not count: they use up what was read ahead during the other loop's turn.
 
     Args:
         plain: One step of the plain loop.
-        rounds: Turns of each.
-        steps: Steps of a turn that count.
-        unseen: Steps before them.
+        rounds: Turns of each loop.
+        steps: Measured steps per turn.
+        unseen: Unmeasured steps before them.
     """
 
     def __init__(self, plain: Callable[[], None], rounds: int, steps: int, unseen: int):
@@ -78,11 +78,11 @@ class Turns:
         return self.steps + self.unseen
 
     def epochs(self, steps_per_epoch: int) -> float:
-        """How long a stage has to be: all turns, and the step that ends the last."""
+        """Length of the stage: all turns, and the step that ends the last."""
         return (self.rounds * self.length + 1) / steps_per_epoch
 
     def before_step(self) -> None:
-        """To be called before each of our steps; one more than all turns have ends the last of them."""
+        """Call this before each of our steps, and once more to end the last turn."""
         turn, place = divmod(self._number, self.length)
         self._number += 1
         if place == 0:
@@ -99,10 +99,10 @@ class Turns:
             self.ours.start()
 
     def figures(self, batch_size: int) -> dict[str, Any]:
-        """Pictures a second of both, and ours over the plain loop's; turns are compared in pairs."""
+        """Pictures per second of both, and their ratio; turns are compared in pairs."""
         rounds = min(len(self.ours.wall), len(self.plain.wall))
         if not rounds:
-            raise SystemExit("no turn came to its end")
+            raise SystemExit("no turn was completed")
         pictures = self.steps * batch_size
         found: dict[str, Any] = {"rounds": rounds, "steps_a_turn": self.steps, "batch_size": batch_size}
         for name, clock in (("ours", self.ours), ("plain", self.plain)):
@@ -118,16 +118,16 @@ class Turns:
 
 
 class PlainLoop:
-    """Training as one writes it by hand: loss, backwards, clip, step; nothing is averaged, logged or kept.
+    """A hand-written training loop: loss, backward, clip, step; without averaging, logging or checkpoints.
 
     Args:
-        model: What is trained.
+        model: The model to train.
         loss: The loss of a batch.
-        batches: Never end.
-        precision: Of the forward pass.
+        batches: Endless batches.
+        precision: Precision of the forward pass.
         betas: AdamW's.
-        clip: Norm that gradients are scaled down to; 0: they stay.
-        rate: Learning rate; that of ours, so that both train alike.
+        clip: Maximum norm of gradients; 0 for no clipping.
+        rate: Learning rate, the same as ours.
     """
 
     def __init__(

@@ -1,11 +1,10 @@
 """Measure the official families on a graphics card: ``python benchmarks/accelerator.py --device cuda --work DIR``.
 
-RAM, RAM++ and Tag2Text at full size with random weights, one picture and 64 at a time: the reference's arithmetic in
-PyTorch eager (``_reference.py``, float32), and this project's backend in float32 and bfloat16, in one run over the
-same weights. Milliseconds are by the clock, from pixels in main memory to logits in main memory, and medians after runs
-that do not count. It needs PyTorch for the card, 6 GB in ``--work`` and, for 64 pictures, about 24 GB on the card; what
-does not fit is said and left out. The last lines are rows for ``docs/tables.md``. ``--tiny --device cpu`` tries it in
-seconds.
+RAM, RAM++ and Tag2Text at full size with random weights, one picture and 64 at a time: the reference computation in
+eager PyTorch (``_reference.py``, float32), and our backend in float32 and bfloat16, in one run with the same weights.
+Milliseconds are wall-clock medians after a warm-up, from pixels to logits, both in main memory. This needs PyTorch for
+the card, 6 GB in ``--work`` and, for 64 pictures, about 24 GB on the card; what does not fit is reported and skipped.
+The last lines of the output are rows for ``docs/tables.md``. ``--tiny --device cpu`` tries it in seconds.
 """
 
 from __future__ import annotations
@@ -31,14 +30,14 @@ from anytag.nn.weights import WEIGHTS_FILE, read_model
 
 NAMES = {"ram": "RAM", "ram_plus": "RAM++", "tag2text": "Tag2Text"}
 
-#: Runs that do not count: kernels are chosen and memory is claimed in them.
+#: Unmeasured warm-up runs, in which kernels are chosen and memory is allocated.
 _WARM_UP = 3
 
 Run = Callable[[Any], Any]
 
 
 def variants(directory: ModelDirectory, device: torch.device) -> dict[str, Run]:
-    """What turns pixels ``[B, R, R, 3]`` into logits ``[B, T]``, by its name."""
+    """Functions from pixels ``[B, R, R, 3]`` to logits ``[B, T]``, by name."""
     config = directory.config
     model = read_model(config, len(directory.vocabulary), directory.path / WEIGHTS_FILE).to(device)
     mean, std = (
@@ -59,7 +58,7 @@ def variants(directory: ModelDirectory, device: torch.device) -> dict[str, Run]:
 
 
 def measure(runs_of: dict[str, Run], pixels: Any, device: torch.device, runs: int) -> dict[str, dict[str, Any] | None]:
-    """Milliseconds a picture, memory, and how far logits are from the reference's; ``None`` for what does not fit."""
+    """Milliseconds per picture, memory, and difference of logits to the reference; ``None`` for what does not fit."""
     rows: dict[str, dict[str, Any] | None] = {}
     truth = None
     for name, run in runs_of.items():
@@ -86,7 +85,7 @@ def _timed(run: Run, pixels: Any, device: torch.device, runs: int) -> tuple[dict
     seconds = []
     for number in range(_WARM_UP + runs):
         start = time.perf_counter()
-        logits = run(pixels)  # Its result lies in main memory, so the card has finished.
+        logits = run(pixels)  # The result is in main memory, so the card has finished.
         if number >= _WARM_UP:
             seconds.append(time.perf_counter() - start)
     row: dict[str, Any] = {"ms_per_picture": statistics.median(seconds) / len(pixels) * 1e3}
@@ -112,14 +111,14 @@ def markdown(device: str, result: dict[str, dict[str, dict[str, dict[str, Any] |
 
 
 def main() -> None:
-    """Measure, write the result, print rows."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=Path, required=True, help="Where models of random weights are made and kept.")
-    parser.add_argument("--device", default="cuda", help="cuda, cuda:1, mps, xpu; cpu to try it.")
+    parser.add_argument("--work", type=Path, required=True, help="Folder for models with random weights.")
+    parser.add_argument("--device", default="cuda", help="cuda, cuda:1, mps or xpu; cpu for a trial.")
     parser.add_argument("--only", nargs="*", choices=NAMES, default=list(NAMES), help="Families.")
-    parser.add_argument("--batch", type=int, nargs="*", help="Pictures at a time. (default: 1 64; tiny: 1 4)")
+    parser.add_argument("--batch", type=int, nargs="*", help="Batch sizes. (default: 1 64; tiny: 1 4)")
     parser.add_argument("--runs", type=int, default=20)
-    parser.add_argument("--tiny", action="store_true", help="Very small sizes, to try the benchmark.")
+    parser.add_argument("--tiny", action="store_true", help="Use very small sizes, to try the benchmark.")
     parser.add_argument("--out", type=Path, default=RESULTS / "accelerator.json")
     given = parser.parse_args()
     try:

@@ -1,9 +1,9 @@
-"""What a rival costs in ``anytag evaluate`` beside its bare model: CLIP ViT-B/16, random weights, 214 categories.
+"""Measure the overhead of ``anytag evaluate`` over a bare model: CLIP ViT-B/16, random weights, 214 categories.
 
-The bare side reads the same pictures, prepares them the same way, and calls ``transformers``' model on batches of the
-same size. The model is the same on both sides and takes nearly all of the time, so that its noise would hide the
-difference: it is timed alone, and everything around it on both sides, in turns, with a model that answers at once. The
-overhead is the difference of the two surroundings over the whole bare time, the median over the rounds.
+The bare side reads the same pictures, prepares them the same way, and calls the ``transformers`` model on batches of
+the same size. The model is the same on both sides and takes nearly all of the time, so its noise would hide the
+difference. So it is timed alone, and everything else is timed on both sides, in turns, with a model that returns
+immediately. The overhead is the difference of the latter relative to the whole bare time, the median over the rounds.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def make_pictures(count: int) -> list[bytes]:
 
 
 def bare_baseline(model: object, transform: PictureTransform, texts: torch.Tensor) -> ContrastBaseline:
-    """The baseline around a model that was not read from a directory."""
+    """The baseline with a model that was not loaded from a directory."""
     baseline = object.__new__(ContrastBaseline)
     baseline.model, baseline.transform, baseline._texts = model, transform, texts
     return baseline
@@ -47,7 +47,7 @@ def bare_baseline(model: object, transform: PictureTransform, texts: torch.Tenso
 
 @torch.inference_mode()
 def measure(count: int, rounds: int, tiny: bool) -> dict[str, Any]:
-    """Processor seconds of the model, and of what is around it on both sides, for so many pictures."""
+    """Processor seconds of the model, and of everything else on both sides, for a number of pictures."""
     from transformers import CLIPConfig, CLIPModel
 
     torch.set_num_threads(1)
@@ -77,7 +77,7 @@ def measure(count: int, rounds: int, tiny: bool) -> dict[str, Any]:
     alone, overheads, sides = [], [], []
     for number in range(rounds + 1):
         seconds = seconds_of(lambda: [true_model(pixel_values=pixels) for _ in range(0, count, BATCH)])
-        model.get_image_features = lambda pixel_values: features  # Answers at once.
+        model.get_image_features = lambda pixel_values: features  # Returns immediately.
         arms = [bare, lambda: list(baseline.scores(pictures))]
         order = (0, 1) if number % 2 else (1, 0)
         taken = {arm: seconds_of(arms[arm]) for arm in order}
@@ -106,7 +106,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--pictures", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--tiny", action="store_true", help="tries the command in seconds; its figures mean nothing")
+    parser.add_argument("--tiny", action="store_true", help="try the command in seconds; the figures mean nothing")
     parser.add_argument("--out", type=Path, default=RESULTS / "baseline_overhead.json")
     options = parser.parse_args()
     result = measure(options.pictures, options.rounds, options.tiny)

@@ -1,10 +1,9 @@
-"""What a second worker of a Ray cluster gains: ``python benchmarks/batch_cluster.py [--pictures 400]``.
+"""Measure the gain of a second worker in a Ray cluster: ``python benchmarks/batch_cluster.py [--pictures 400]``.
 
-``anytag batch --engine ray`` over a folder of 640 x 480 JPEGs on a local cluster, with one worker and with two, each a
-thread; and in one process with one thread. On a machine of two cores, everything of one worker is held to one of them
-(its cluster, too), so that it is one machine of a cluster; both cores are what two such machines are. Rates leave out
-the start of the cluster and of the workers: from the first block of results to the end. Results must be equal. Writes
-``benchmarks/results/batch_cluster.json``.
+Runs ``anytag batch --engine ray`` on a folder of 640 x 480 JPEGs on a local cluster, with one worker and with two, each
+with one thread, and in one process with one thread. With one worker, the worker and its cluster are bound to one core,
+which stands for one machine; two cores stand for two. Rates are counted from the first block of results, without the
+start of the cluster and the workers. Results must be equal. Writes ``benchmarks/results/batch_cluster.json``.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from typing import Any
 from _common import RESULTS, machine, table, target, write_targets
 from _pictures import make_folder
 
-#: What is compared: workers (0: this process), and how many cores they have.
+#: Compared setups: workers (0: this process), and their cores.
 WAYS = {"one process, one core": (0, 1), "one worker, one core": (1, 1), "two workers, two cores": (2, 2)}
 
 
@@ -62,12 +61,12 @@ def measure(photos: Path, out: Path, workers: int) -> dict[str, Any]:
         work.recognize(known)
         work.write(known)
     seconds = time.perf_counter() - begun
-    # Blocks that are begun together end together: when the first comes, those of all workers are done.
+    # Blocks that start together end together: when the first arrives, those of all workers are done.
     return {"seconds": seconds, "first_seconds": first - begun, "done_at_first": BLOCK * workers or 8}
 
 
 def steady(one: dict[str, Any], pictures: int) -> float:
-    """Pictures a second from the first results on."""
+    """Pictures per second, counted from the first results."""
     return float((pictures - one["done_at_first"]) / (one["seconds"] - one["first_seconds"]))
 
 
@@ -78,7 +77,7 @@ def main() -> None:
     arguments.add_argument("--out", type=Path, default=RESULTS / "batch_cluster.json")
     arguments.add_argument("--run", nargs=3, metavar=("PHOTOS", "OUT", "WORKERS"), help=argparse.SUPPRESS)
     options = arguments.parse_args()
-    # Ray gives its workers the lowest priority, which spoils the comparison where anything else runs.
+    # Ray gives its workers the lowest priority, which distorts the comparison on a busy machine.
     os.environ.setdefault("RAY_worker_niceness", "0")
     os.environ["SOURCE_DATE_EPOCH"] = "1767323045"
     if options.run:

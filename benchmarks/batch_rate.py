@@ -1,9 +1,9 @@
-"""A long batch against the model alone: ``python benchmarks/batch_rate.py [--pictures 10000]``.
+"""Compare a long batch with the model alone: ``python benchmarks/batch_rate.py [--pictures 10000]``.
 
-A folder of 640 x 480 JPEGs (several hundred different ones, each under many names) goes through ``anytag batch`` with
-JSON lines, as the command runs it. Beside it stands the rate of the model alone, on pictures that are decoded and in
-memory, with the same threads: it takes turns with the batch, every tenth of the way, since machines change. Memory is
-read on the way: from the 1,000th picture on it should not grow. Writes ``benchmarks/results/batch_rate.json``.
+Runs ``anytag batch`` with JSON lines on a folder of 640 x 480 JPEGs (several hundred different ones, each under many
+names). After every tenth of the batch, it measures the model alone on decoded pictures in memory with the same threads,
+because the machine's speed may change. Memory should not grow after the 1,000th picture. Writes
+``benchmarks/results/batch_rate.json``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from anytag.library.run import BatchRun
 from anytag.pictures import find_pictures
 from anytag.writers.records import TagView
 
-#: Parts of the way between which the model runs alone.
+#: Parts of the batch, between which the model runs alone.
 PARTS = 10
 
 
@@ -42,13 +42,13 @@ def make_library(folder: Path, count: int, different: int, seed: int) -> None:
 
 
 def megabytes() -> float:
-    """Memory that this process holds now, in 10^6 bytes."""
+    """Current memory of this process in 10^6 bytes."""
     with open("/proc/self/statm") as file:  # noqa: PTH123
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 class Alone:
-    """The model without reading and keeping."""
+    """The model alone, without reading and writing."""
 
     def __init__(self, recognizer: Recognizer, paths: list[Path]):
         preprocessing = recognizer.directory.config.image_encoder.preprocessing
@@ -58,7 +58,7 @@ class Alone:
         self.recognizer, self.question = recognizer, recognizer.questions.tags()
 
     def rate(self) -> float:
-        """Pictures a second now."""
+        """Current pictures per second."""
         begun = time.perf_counter()
         for batch in self.batches:
             self.question(self.recognizer.backend.encode(batch), ["a picture"] * len(batch))
@@ -69,9 +69,9 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_model_arguments(arguments, "batch_rate.json")
     arguments.add_argument("--pictures", type=int, default=10_000)
-    arguments.add_argument("--different", type=int, default=400, help="pictures that are not alike")
+    arguments.add_argument("--different", type=int, default=400, help="number of different pictures")
     arguments.add_argument("--threads", type=int, help="threads of the runtime (default: all processors)")
-    arguments.add_argument("--thumbnails", action="store_true", help="keep small pictures, too")
+    arguments.add_argument("--thumbnails", action="store_true", help="store thumbnails, too")
     arguments.add_argument("--seed", type=int, default=0)
     options = arguments.parse_args()
     record: dict[str, Any] = {"machine": machine(), "pictures": options.pictures, "threads": options.threads}

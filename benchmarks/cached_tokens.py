@@ -1,8 +1,8 @@
-"""What cached tokens save in the first stage of fine-tuning: ``python benchmarks/cached_tokens.py``.
+"""Measure the savings of cached tokens in the first stage of fine-tuning: ``python benchmarks/cached_tokens.py``.
 
-The first stage of ``recipes/finetune_tags.py:network`` trains the tag head on what the frozen image encoder makes of
-the pictures. In the recipe, two views of each picture go through the encoder once and are kept; without the cache,
-every epoch sends a new view through it. Both are whole commands on the same JPEGs of 640 x 480, one after the other.
+The first stage of ``recipes/finetune_tags.py:network`` trains the tag head on tokens of the frozen image encoder. In
+the recipe, two views of each picture are encoded once and cached; without the cache, every epoch encodes a new view.
+Both are whole commands on the same JPEGs of 640 x 480, one after the other.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from _processes import command, run
 
 TAGS = tuple(f"tag {number}" for number in range(40))
 
-#: Settings of the stage by what it reads.
+#: Settings of the stage by its input.
 WAYS = {"with cached tokens": (), "without": ("stages.0.cached=nothing", "views=1")}
 
 
@@ -46,14 +46,14 @@ def main() -> None:
     table("The first stage", ["", "processor seconds", "seconds"], rows)
     cached, plain = (record[way] for way in WAYS)
     record["share"] = {name: cached[name] / plain[name] for name in cached}
-    print(f"\nwith the cache, of the processor time without: {record['share']['cpu_seconds']:.2f}")
+    print(f"\nprocessor time with the cache / without: {record['share']['cpu_seconds']:.2f}")
     write_result(options.out, record)
 
 
 def measure(data: Path, folder: Path, options: argparse.Namespace, changes: tuple[str, ...]) -> dict[str, float]:
-    """A whole command."""
+    """Run a whole command."""
     recipe = f"{ROOT / 'recipes' / 'finetune_tags.py'}:network"
-    # The second stage is as short as it can be: one step.
+    # Keep the second stage as short as possible: one step.
     steps = options.pictures // 16
     wanted = (f"stages.0.epochs={options.epochs}", f"stages.1.epochs={1 / steps}", "log_every=1", *changes)
     settings = [word for setting in wanted for word in ("--set", setting)]

@@ -1,17 +1,17 @@
-r"""The papers' claims, reproduced small.
+r"""The papers' claims, reproduced at small scale.
 
     python benchmarks/claims.py guidance|joint|queries|engine|alignment --data DATA --cache CACHE \
         --seeds 0 1 2 --minutes 10 --out benchmarks/results/claims.json
     python benchmarks/claims.py table
 
-``DATA`` holds ``coco20k/`` and ``flickr8k/``. ``CACHE`` receives features, runs and manifests. What another run has
-cached of the shards may be linked into it (``coco20k-*``, ``flickr8k-*``; two views of 260 px are needed), as may
-``parsed-train.jsonl``, ``parsed-validation.jsonl`` and ``caption-embeddings.npy`` of the same shards, but neither a
-``vocabulary.json`` nor a ``tokenizer.json``, which were made for other settings.
+``DATA`` contains ``coco20k/`` and ``flickr8k/``. ``CACHE`` is for features, runs and manifests. You may link another
+run's cached shards into it (``coco20k-*``, ``flickr8k-*``, with two views of 260 px), and ``parsed-train.jsonl``,
+``parsed-validation.jsonl`` and ``caption-embeddings.npy`` of the same shards, but not ``vocabulary.json`` or
+``tokenizer.json``, which depend on the settings.
 
-Every run takes the same number of steps, which is measured once for ``--minutes`` on idle cores and kept with the
-results, so that they do not depend on what else the machine does; ``--steps`` names it instead. Arms that have a result
-are not run again, and a run that was stopped goes on. Human categories of the pictures are used for validation only.
+Every run takes the same number of steps, which is measured once for ``--minutes`` on idle cores and stored with the
+results, so that other programs do not affect them; ``--steps`` sets it instead. Arms with a result are not run again,
+and a stopped run continues. Human categories of the pictures are used for validation only.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from anytag.foundations.atomic_files import write_text
 
 
 def read_record(path: Path, config: ClaimsConfig) -> dict[str, Any]:
-    """The results so far.
+    """Existing results.
 
     Raises:
         SystemExit: If they were measured with other settings.
@@ -42,30 +42,30 @@ def read_record(path: Path, config: ClaimsConfig) -> dict[str, Any]:
         return {"machine": machine(), "settings": settings, "budgets": {}, "engine": [], "results": []}
     record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     if record["settings"] != settings:
-        raise SystemExit(f"{path}: holds results of other settings; name another file with --out")
+        raise SystemExit(f"{path}: contains results of other settings; choose another file with --out")
     return record
 
 
 def config_record(config: ClaimsConfig) -> dict[str, Any]:
-    """What differs from the package's defaults: a new option there, at its default, makes no results invalid."""
+    """Settings that differ from the defaults, so that a new option at its default does not invalidate results."""
     return config.model_dump(mode="json", exclude_defaults=True)
 
 
 def write_record(path: Path, record: dict[str, Any]) -> None:
-    """Write the results whole or not at all."""
+    """Write the results atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps(rounded(record, 5), indent=1, allow_nan=False) + "\n")
 
 
 def steps_of(setting: Setting, steps: int, step_seconds: dict[str, float]) -> int:
-    """How many steps a run of a setting takes."""
+    """Number of steps of a setting's run."""
     if not setting.same_time:
         return steps
     return round(steps * step_seconds["joint"] / step_seconds["alone"])
 
 
 class Runs:
-    """Trains and measures settings, each once."""
+    """Train and measure every setting once."""
 
     def __init__(self, config: ClaimsConfig, data: Path, cache: Path, record: dict[str, Any]):
         from _claims_data import ClaimsData
@@ -77,7 +77,7 @@ class Runs:
         self.judge = Judge(self.data)
 
     def budget(self, minutes: float, steps: int | None) -> int:
-        """The common number of steps; measured once a record."""
+        """The common number of steps, measured once per record."""
         from _claims_training import measure_steps
 
         budgets = self.record["budgets"]
@@ -90,7 +90,7 @@ class Runs:
         return int(kept[f"{minutes:g}"])
 
     def figures(self, name: str, seed: int, steps: int) -> dict[str, Any]:
-        """Figures of a setting's run, which is trained if need be."""
+        """Metrics of a setting's run, which is trained if necessary."""
         from _claims_training import train
 
         setting = SETTINGS[name]
@@ -116,7 +116,7 @@ class Runs:
             5,
         )
         write_text(kept, json.dumps(found) + "\n")
-        if not (setting.manifest == "parsed" and seed == 0):  # The engine's model is made of that one.
+        if not (setting.manifest == "parsed" and seed == 0):  # The data engine's model starts from that one.
             (folder / "checkpoint.pt").unlink(missing_ok=True)
         return found
 
@@ -137,7 +137,7 @@ class Runs:
 
 
 def run_claim(runs: Runs, name: str, seeds: Sequence[int], steps: int, out: Path) -> None:
-    """Run what a claim still lacks, and keep every result as it comes."""
+    """Run the missing parts of a claim, and save every result immediately."""
     for arm_name, seed in missing(runs.record, name, steps, seeds):
         arm = CLAIMS[name].arms[arm_name]
         found = runs.figures(arm.setting, seed, steps)
@@ -158,9 +158,11 @@ def main() -> None:
         add_data_argument(command)
         command.add_argument("--cache", type=Path, required=True, help="folder for features and runs")
         command.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-        command.add_argument("--minutes", type=float, default=10.0, help="of a run with captioning, on idle cores")
-        command.add_argument("--steps", type=int, help="number of steps, in place of --minutes")
-        command.add_argument("--limit", type=int, help="quick look: fewer pictures for the engine and for validation")
+        command.add_argument(
+            "--minutes", type=float, default=10.0, help="minutes of a run with captioning, on idle cores"
+        )
+        command.add_argument("--steps", type=int, help="number of steps, instead of --minutes")
+        command.add_argument("--limit", type=int, help="quick run: fewer pictures for the engine and for validation")
         command.add_argument("--out", type=Path, default=RESULTS / "claims.json", help="results, as JSON")
     shown = commands.add_parser("table", help="results as Markdown")
     shown.add_argument("--out", type=Path, default=RESULTS / "claims.json", help="results, as JSON")

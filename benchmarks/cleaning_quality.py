@@ -1,10 +1,9 @@
-"""What cleaning takes away: ``python benchmarks/cleaning_quality.py --data DIR [--pictures 600]``.
+"""Measure what cleaning removes: ``python benchmarks/cleaning_quality.py --data DIR [--pictures 600]``.
 
-Pictures of COCO get the categories that people gave them as tags, and a tenth as many again that are wrong: of each
-category, pictures that do not show it. Cleaning should take the wrong ones and leave the right ones.
-For several settings it says which share of either goes, as outliers and as denied. ``DIR`` holds
-``coco20k/coco20k-000019.tar``, which no model
-of the project was trained on. Writes ``benchmarks/results/cleaning_quality.json``.
+COCO pictures get their human-labeled categories as tags, and a tenth as many wrong ones. Cleaning should remove the
+wrong ones and keep the right ones. For several settings, this prints the shares of both that are removed as outliers
+and as denied. ``DIR`` contains ``coco20k/coco20k-000019.tar``, which none of our models was trained on. Writes
+``benchmarks/results/cleaning_quality.json``.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 
 def label(samples: Sequence[Sample], vocabulary: TagVocabulary) -> list[dict[int, bool]]:
-    """Tags of every picture, each with whether it is right."""
+    """Tags of every picture, and whether each is right."""
     tags: list[dict[int, bool]] = [{} for _ in samples]
     rng = random.Random(0)
     for name in sorted({name for sample in samples for name in sample.labels}):
@@ -84,7 +83,7 @@ def write_manifest(folder: Path, source: First, tags: Sequence[dict[int, bool]],
 
 
 def removed(folder: Path, tags: Sequence[dict[int, bool]], source: First) -> Counter[tuple[bool, str]]:
-    """How many right and wrong tags went, by reason."""
+    """Numbers of removed right and wrong tags, by reason."""
     manifest, found = Manifest.load(folder), Counter[tuple[bool, str]]()
     for part in range(manifest.parts):
         for record in manifest.read(part):
@@ -99,7 +98,7 @@ def main() -> None:
     add_data_argument(arguments)
     add_model_arguments(arguments, "cleaning_quality.json")
     arguments.add_argument("--pictures", type=int, default=600)
-    arguments.add_argument("--settings", nargs="*", choices=list(SETTINGS), help="only these")
+    arguments.add_argument("--settings", nargs="*", choices=list(SETTINGS), help="only these settings")
     options = arguments.parse_args()
     shards = open_shards(options.data / "coco20k" / "coco20k-000019.tar")
     assert isinstance(shards, IndexedSource)

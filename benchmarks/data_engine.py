@@ -1,10 +1,9 @@
 """Measure the data engine: ``python benchmarks/data_engine.py --data DIR [--pictures 480] [--captions 80000] [--ray]``.
 
-Captions parsed a second, pictures generated and cleaned a second, on one process, on two, and with ``--ray`` on two
-actors of a local Ray cluster. ``DIR`` holds ``coco20k/`` and ``captions/``. Wall times include the start of processes
-and the loading of models; ``steady`` leaves them out: work done over the time that workers were at it. Of several
-rounds the fastest counts: whatever else the machine does only makes it slower. Writes
-``benchmarks/results/data_engine.json``.
+Captions parsed, and pictures generated and cleaned per second, with one process, with two, and with ``--ray`` on two
+actors of a local Ray cluster. ``DIR`` contains ``coco20k/`` and ``captions/``. Wall-clock times include starting
+processes and loading models; ``steady`` excludes them. The fastest of several rounds counts, because other programs can
+only make it slower. Writes ``benchmarks/results/data_engine.json``.
 """
 
 from __future__ import annotations
@@ -33,18 +32,18 @@ from anytag.data_engine.pipeline import Engine
 from anytag.data_engine.work import Executor, Step, run_step
 from anytag.datasets.webdataset import open_shards
 
-#: Parts that the work is divided into; more than workers, so that none waits long for the other at the end.
+#: Number of parts; more than workers, so that no worker waits long at the end.
 PARTS = 8
 
 
 def cpu_seconds() -> float:
-    """Processor time of this process and of its finished children."""
+    """Processor time of this process and its finished children."""
     used = os.times()
     return used.user + used.system + used.children_user + used.children_system
 
 
 def measure(step: Step, executor: Executor, workers: int) -> dict[str, Any]:
-    """Rates of a step in a folder where nothing is done yet."""
+    """Rates of a step in an empty work folder."""
     before = cpu_seconds()
     report = run_step(step, executor)
     used = cpu_seconds() - before
@@ -59,7 +58,7 @@ def measure(step: Step, executor: Executor, workers: int) -> dict[str, Any]:
 
 
 def draw_captions(folder: Path, out: Path, count: int) -> Path:
-    """Captions drawn at random from all files, a caption a line."""
+    """Sample captions from all files, with one caption per line."""
     lines: list[str] = []
     for path in sorted(folder.glob("*.txt.gz")):
         with gzip.open(path, "rt", encoding="utf-8") as file:
@@ -69,7 +68,7 @@ def draw_captions(folder: Path, out: Path, count: int) -> Path:
 
 
 def draw_pictures(shard: Path, out: Path, count: int) -> list[Path]:
-    """The first pictures of a shard, in several small shards."""
+    """Split the first pictures of a shard into small shards."""
     names: dict[str, list[tarfile.TarInfo]] = {}
     with tarfile.open(shard) as archive:
         for member in archive:
@@ -97,7 +96,7 @@ def main() -> None:
     arguments.add_argument("--ray", action="store_true", help="measure two actors of a local Ray cluster, too")
     arguments.add_argument("--rounds", type=int, default=1)
     options = arguments.parse_args()
-    # Ray gives its workers the lowest priority, which spoils the comparison where anything else runs.
+    # Ray gives its workers the lowest priority, which distorts the comparison on a busy machine.
     os.environ.setdefault("RAY_worker_niceness", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     record: dict[str, Any] = {"machine": machine(), "pictures": options.pictures, "captions": options.captions}
@@ -106,7 +105,7 @@ def main() -> None:
         text = draw_captions(options.data / "captions", work / "captions.txt", options.captions)
         lines = CaptionLines([text], lines_per_part=-(-options.captions // PARTS))
         pictures = open_shards(draw_pictures(options.data / "coco20k" / "coco20k-000019.tar", work, options.pictures))
-        # One thread a process: what two processes gain should not be what one of them had taken already.
+        # One thread per process, so that one process does not already use both cores.
         model = ModelSpec(str(options.model) if options.model else None, threads=1)
         parsed = Engine(work / "engine")
         parsed.parse(pictures, model.directory().path / "vocabulary.json")

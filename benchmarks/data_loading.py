@@ -1,8 +1,8 @@
-"""Measure how training data comes in: ``python benchmarks/data_loading.py [--out RESULT.json]``.
+"""Measure loading of training data: ``python benchmarks/data_loading.py [--out RESULT.json]``.
 
-Pictures a second that a stream of samples decodes and resizes, by threads, from a shard and from a folder;
-against that, what training eats: pictures a second of the lite image encoder, forwards and backwards. And the memory of
-a run over a million synthetic rows of CSV and JSON lines, which has to stay flat.
+Pictures per second that a stream of samples decodes and resizes, by number of threads, from a shard and from a folder,
+compared with the rate of training: pictures per second of the lite image encoder, forward and backward. Also the memory
+of reading a million synthetic rows of CSV and JSON lines, which has to stay flat.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from _pictures import make_folder
 from anytag.datasets import Sample, SampleSource, SampleStream, open_source
 from anytag.pictures import read_picture, to_pixels
 
-#: How often as fast as training the loading of its data should be.
+#: Target: loading should be this many times as fast as training.
 TIMES_TRAINING = 10
-#: Growth of memory, from the first samples of an epoch to its last, that counts as flat.
+#: Growth of memory during an epoch that counts as flat.
 FLAT_MB = 20
 
 
 def to_square(resolution: int) -> Any:
-    """What training does of a sample before anything random: decode, turn upright, squash."""
+    """The deterministic part of training's preprocessing: decode, turn upright, squash."""
 
     def load(sample: Sample, epoch: int) -> Any:
         return to_pixels(read_picture(sample.picture, label=sample.place), resolution)
@@ -40,7 +40,7 @@ def to_square(resolution: int) -> Any:
 
 
 def loading_speed(source: SampleSource, threads: int, resolution: int, seconds: float) -> dict[str, Any]:
-    """Pictures a second by the wall clock, and a second of processor time: the latter says more on a busy machine."""
+    """Pictures per second of wall-clock and of processor time; use the latter on a busy machine."""
     stream = iter(SampleStream([source], threads=threads, load=to_square(resolution)))
     list(islice(stream, 32))
     count, wall, cpu = 0, time.perf_counter(), time.process_time()
@@ -52,7 +52,7 @@ def loading_speed(source: SampleSource, threads: int, resolution: int, seconds: 
 
 
 def training_speed(resolution: int, seconds: float, batch: int = 16) -> dict[str, Any] | None:
-    """Pictures a second through the lite image encoder and back; a whole step has more to do.
+    """Pictures per second for forward and backward of the lite image encoder, a part of a whole step.
 
     ``None`` without PyTorch.
     """
@@ -81,7 +81,7 @@ def training_speed(resolution: int, seconds: float, batch: int = 16) -> dict[str
 
 
 def write_shard(paths: list[Path], shard: Path) -> Path:
-    """A shard of pictures with captions."""
+    """Make a shard of pictures with captions."""
     with tarfile.open(shard, "w") as archive:
         for path in paths:
             archive.add(path, path.name)
@@ -91,7 +91,7 @@ def write_shard(paths: list[Path], shard: Path) -> Path:
 
 
 def write_rows(path: Path, rows: int) -> Path:
-    """A table or JSON lines of synthetic rows, whose pictures do not exist."""
+    """Make a table or JSON lines of synthetic rows, whose pictures do not exist."""
     with path.open("w") as handle:
         if path.suffix == ".csv":
             handle.write("image,caption,tags\n")
@@ -109,14 +109,14 @@ def write_rows(path: Path, rows: int) -> Path:
 
 
 def resident_mb() -> float:
-    """Memory of this process that is in use now (Linux)."""
+    """Current memory of this process (Linux)."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("VmRSS"))
 
 
 def run_over_rows(path: Path) -> dict[str, Any]:
-    """Go through all rows once, in shuffled order, and note the memory; meant for a process of its own."""
-    # The first table opened brings modules along.
+    """Read all rows once in shuffled order and record the memory; run this in a separate process."""
+    # Opening the first table imports modules.
     small = write_rows(path.with_name(f"small{path.suffix}"), 100)
     list(SampleStream([open_source(small)], epochs=1, load=lambda sample, epoch: sample.id))
     before = resident_mb()
@@ -141,7 +141,7 @@ def run_over_rows(path: Path) -> dict[str, Any]:
 
 
 def memory_of_rows(rows: int, folder: Path) -> dict[str, Any]:
-    """The same for CSV and JSON lines, each in a fresh process."""
+    """The same for CSV and JSON lines, each in a new process."""
     found = {}
     for name in ("rows.csv", "rows.jsonl"):
         path = write_rows(folder / name, rows)
@@ -155,12 +155,12 @@ def memory_of_rows(rows: int, folder: Path) -> dict[str, Any]:
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--pictures", type=int, default=400, help="photographs of 640 x 480 to load")
-    arguments.add_argument("--rows", type=int, default=1_000_000, help="synthetic rows; 0: leave memory out")
+    arguments.add_argument("--rows", type=int, default=1_000_000, help="synthetic rows; 0: do not measure memory")
     arguments.add_argument("--seconds", type=float, default=10.0, help="for each measurement of speed")
     arguments.add_argument("--resolution", type=int, default=260, help="side of the encoder's square")
     arguments.add_argument("--threads", type=int, nargs="+", default=[1, 2, 4])
-    arguments.add_argument("--out", type=Path, help="where the result goes as JSON (default: nowhere)")
-    arguments.add_argument("--note", help="what to say beside the figures, for instance that the machine was busy")
+    arguments.add_argument("--out", type=Path, help="write the result here as JSON (default: nowhere)")
+    arguments.add_argument("--note", help="a note for the result, for instance that the machine was busy")
     arguments.add_argument("--measure-rows", type=Path, help=argparse.SUPPRESS)
     options = arguments.parse_args()
     if options.measure_rows:
@@ -189,7 +189,7 @@ def main() -> None:
 
 
 def report(record: dict[str, Any]) -> None:
-    """Print tables, and put figures beside their targets."""
+    """Print tables, and compare figures with their targets."""
     rows = [
         [name, speed["threads"], speed["per_second"], speed["per_cpu_second"]]
         for name, speeds in {**record["loading"], "training": [record["training"] or {}]}.items()

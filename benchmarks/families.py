@@ -1,13 +1,13 @@
 """Measure the official families at full size: ``python benchmarks/families.py --work DIR [--only ram caption …]``.
 
-Random weights in the official sizes. The rival is the reference's own arithmetic in PyTorch eager over the same
-weights (``_reference.py``), in the same process and with the same threads; all variants take turns, so that a busy
-moment hits each. Pictures are parts of the examples; what counts is that logits agree. Models and graphs are made
-in ``--work`` (20 GB for everything) and kept there; ``--prepare`` makes them and stops, so that nothing but
-measuring is left to do on a quiet machine. Every part replaces its own figures in ``benchmarks/results/families.json``.
+Uses random weights in the official sizes. They are compared with the reference computation in eager PyTorch with the
+same weights (``_reference.py``), in the same process with the same threads. All variants take turns, so that a busy
+moment affects all of them. Pictures are crops of the examples; logits must agree. Models and graphs are made and kept
+in ``--work`` (20 GB for everything); ``--prepare`` only makes them, so that you can measure on a quiet machine later.
+Every part replaces its own figures in ``benchmarks/results/families.json``.
 
-Not every processor has matrix units (AMX). ``ONEDNN_MAX_CPU_ISA=AVX512_CORE_VNNI`` before the command makes PyTorch and
-OpenVINO leave them, and bfloat16, alone (``AVX512_CORE_BF16``: only them); ONNX Runtime does not listen to it.
+Not every processor has matrix units (AMX). ``ONEDNN_MAX_CPU_ISA=AVX512_CORE_VNNI`` before the command keeps PyTorch and
+OpenVINO from using them and bfloat16 (``AVX512_CORE_BF16``: only from using them); ONNX Runtime ignores it.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ from anytag.nn.weights import WEIGHTS_FILE, read_model
 
 PARTS = ("ram", "ram_plus", "tag2text", "caption", "load", "convert", "agreement")
 
-#: Tags that a photograph shows, about: of random scores, the best ones count as found.
+#: Typical number of tags of a photograph; this many of the best random scores count as found.
 BEST = 20
 
 CAPTION = DecodingOptions(num_beams=3, max_length=20, min_length=19)
@@ -66,7 +66,7 @@ KEYS = {
 def tagging(
     directory: ModelDirectory, variants: list[str], runs: int, batches: list[int], threads: int, clock: str
 ) -> Any:
-    """Per batch size and variant: seconds of both stages, ratio to the reference, and how far results are apart."""
+    """Per batch size and variant: seconds of both stages, ratio to the reference, and difference of results."""
     config = directory.config
     model = read_model(config, len(directory.vocabulary), directory.path / WEIGHTS_FILE)
     backends = {name: open_backend(directory, name, threads, make_graphs) for name in variants}
@@ -82,7 +82,7 @@ def tagging(
             }
         if {"torch float32", "torch bfloat16"} <= backends.keys():
             stages[COARSE] = coarse_stages(backends, labels, pixels, BEST)
-    # All batches of a variant one after the other: their comparison must not depend on the hour.
+    # Measure all batch sizes of a variant together, because the machine's speed changes over time.
     names = by_batch[batches[0]]
     both = in_turns({f"{name}, {batch}": by_batch[batch][name] for name in names for batch in batches}, runs, clock)
     found: dict[str, Any] = {}
@@ -113,7 +113,7 @@ def _reference_stages(model: RecognitionModel, pixels: Any) -> Stages:
 
 
 def _where_time_goes(stages: dict[str, Stages], rows: dict[str, Any]) -> dict[str, Any]:
-    """The roofline of one picture and, of what PyTorch runs, the shares of the kinds of operations."""
+    """The roofline of one picture and, for PyTorch, the time share of each kind of operation."""
     encode, recognize = stages["reference"].values()
     with torch.inference_mode():
         features = encode(None)
@@ -131,7 +131,7 @@ def _where_time_goes(stages: dict[str, Stages], rows: dict[str, Any]) -> dict[st
 
 
 def _distance(truth: Any, logits: Any) -> dict[str, float]:
-    # Random logits lie anywhere: a threshold that as many tags pass as in a photograph, not the model's own.
+    # Random logits can be anywhere, so choose a threshold that as many tags pass as for a photograph.
     limit = np.quantile(truth, 1 - BEST / truth.shape[1])
     a, b = truth >= limit, logits >= limit
     apart = np.abs(sigmoid(np.asarray(logits, np.float64)) - sigmoid(np.asarray(truth, np.float64)))
@@ -144,7 +144,7 @@ def _distance(truth: Any, logits: Any) -> dict[str, float]:
 
 
 def captioning(directory: ModelDirectory, variants: list[str], runs: int, threads: int, clock: str) -> dict[str, Any]:
-    """Seconds of a caption of 20 tokens with three beams, tags given and features at hand."""
+    """Seconds of a caption of 20 tokens with three beams, from given tags and computed features."""
     config = directory.config
     model = read_model(config, len(directory.vocabulary), directory.path / WEIGHTS_FILE)
     backends = {name: open_backend(directory, name, threads, make_graphs) for name in variants}
@@ -175,7 +175,7 @@ def captioning(directory: ModelDirectory, variants: list[str], runs: int, thread
 
 
 def converting(family: str, oracle: Path, folder: Path) -> dict[str, float]:
-    """Seconds and peak memory of ``anytag convert`` on a full-size file in the official layout."""
+    """Seconds and peak memory of ``anytag convert`` on a full-size file in the official format."""
     file, out = write_official(family, oracle / KEYS[family], folder), folder / f"{family}-converted"
     shutil.rmtree(out, ignore_errors=True)
     names = ["--family", family, "--tags", str(folder / f"{family}_tags.txt"), "--out", str(out)]
@@ -190,7 +190,7 @@ def converting(family: str, oracle: Path, folder: Path) -> dict[str, float]:
 
 
 def targets(result: dict[str, Any]) -> list[dict[str, Any]]:
-    """The figures that have a target, as far as they were measured."""
+    """The measured figures that have targets."""
     rows = []
     for family in ("ram", "ram_plus"):
         if family in result:
@@ -221,18 +221,20 @@ def targets(result: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    """Measure some parts, and merge them into the result."""
+    """Run the benchmark and merge the measured parts into the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=Path, required=True, help="Where models and graphs are made and kept.")
+    parser.add_argument("--work", type=Path, required=True, help="Folder for models and graphs.")
     parser.add_argument("--only", nargs="*", choices=PARTS, default=list(PARTS), help="Parts to measure.")
-    parser.add_argument("--variants", nargs="*", choices=VARIANTS, default=list(VARIANTS), help="Ways to run.")
+    parser.add_argument("--variants", nargs="*", choices=VARIANTS, default=list(VARIANTS), help="Variants to measure.")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="Of seconds; processor: on a busy machine.")
+    parser.add_argument(
+        "--clock", choices=CLOCKS, default="wall", help="Clock for seconds; use processor on a busy machine."
+    )
     parser.add_argument("--batch", type=int, nargs="*", default=[1, 4])
-    parser.add_argument("--tiny", action="store_true", help="Very small sizes, to try the benchmark.")
-    parser.add_argument("--prepare", action="store_true", help="Make what is missing in --work, and stop.")
-    parser.add_argument("--pictures", type=int, default=250, help="Photographs of each shard for the agreement.")
+    parser.add_argument("--tiny", action="store_true", help="Use very small sizes, to try the benchmark.")
+    parser.add_argument("--prepare", action="store_true", help="Make missing models and graphs in --work, and stop.")
+    parser.add_argument("--pictures", type=int, default=250, help="Photographs per shard for measuring agreement.")
     add_data_argument(parser, required=False)
     parser.add_argument(
         "--oracle", type=Path, default=Path("../shared/oracle"), help="Folder of the official key lists."
@@ -270,7 +272,7 @@ def main() -> None:
         }
         result["targets"] = targets(result)
         _print(part, measured)
-        write_result(given.out, result)  # After every part, so that an interruption keeps those before.
+        write_result(given.out, result)  # Save after every part, so that an interruption loses only one.
     print_targets(result["targets"])
 
 

@@ -1,12 +1,12 @@
-"""Measure how a model scores words that nobody taught it: ``python benchmarks/hidden_tags.py --data DIR``.
+"""Measure scores of words that a model was not trained on: ``python benchmarks/hidden_tags.py --data DIR``.
 
-Hidden are the tags that the recognition decoder never learned: their label queries are still what their names alone
-make of them. The model is asked for their names as for any words outside its vocabulary. Single things (``world/``) are
-judged by their classes, COCO's scenes by what captions name, which leave much out. Average precision is the mean over
-tags that some picture shows, with a 95 % bootstrap interval over tags; chance is how often they are true.
+Hidden tags are those that the recognition decoder was not trained on: their label queries still depend on their names
+alone. Their names are scored like words outside the vocabulary. The truth is given by classes for single things
+(``world/``), and by captions, which leave much out, for COCO scenes. Average precision is the mean over tags that are
+true of some picture, with a 95 % bootstrap interval over tags; chance is their frequency.
 
-The weights that all such words share (six numbers) were fitted on other pictures, among them some of single things that
-show these tags; nothing else has seen the words. ``--split`` is that of ``two_worlds.py``. Writes
+The six weights shared by all such words were fitted on other pictures, some of which show these tags as single things;
+nothing else was fitted on the words. ``--split`` is that of ``two_worlds.py``. Writes
 ``benchmarks/results/hidden_tags.json``.
 """
 
@@ -28,12 +28,12 @@ from anytag.inference.recognizer import Recognizer
 from anytag.language.parsing.parser import load_parser
 from anytag.language.tags.vocabulary_builder import TagMapper
 
-#: Cosine of a tag's query and its name's own from which on nothing was learned beyond the name.
+#: Above this cosine of a tag's query and that of its name, the tag counts as not trained.
 _SAME = 0.9999
 
 
 def hidden_tags(recognizer: Recognizer) -> list[str]:
-    """Names of the tags that the recognition decoder never learned."""
+    """Names of the tags that the recognition decoder was not trained on."""
     names = [tag.name for tag in recognizer.vocabulary]
     own, plain = recognizer.labels.all().queries.vectors(), recognizer.questions.texts.categories(names).vectors()
     cosines = (own * plain).sum(1) / np.linalg.norm(own, axis=1) / np.linalg.norm(plain, axis=1)
@@ -41,7 +41,7 @@ def hidden_tags(recognizer: Recognizer) -> list[str]:
 
 
 def figures(scored: Scored, truth: NDArray[np.bool_]) -> dict[str, Any]:
-    """Average precision of words that some picture shows, and how often they are found, and rightly."""
+    """Average precision, recall and precision of words that are true of some picture."""
     shown = truth.any(0)
     found, true = scored.found[:, shown], truth[:, shown]
     each = average_precisions(scored.scores[:, shown], true)

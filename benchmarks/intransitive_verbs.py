@@ -1,7 +1,7 @@
-"""Count the verbs that the caption parser takes for things: ``python benchmarks/intransitive_verbs.py``.
+"""Count the verbs that the caption parser mistakes for objects: ``python benchmarks/intransitive_verbs.py``.
 
-Three hundred intransitive verbs behind each of two hundred persons and animals, in five sentences
-(``tests/support/clauses.py``). A caption is wrong if its verb is not an action, or part of a thing's name
+Three hundred intransitive verbs after each of two hundred persons and animals, in five sentences
+(``tests/support/clauses.py``). A caption is wrong if its verb is not an action, or is part of an object's name
 ("cat sleep"). Writes ``benchmarks/results/intransitive_verbs.json``; a minute on one core.
 """
 
@@ -25,7 +25,7 @@ RESULTS = Path(__file__).parent / "results" / "intransitive_verbs.json"
 
 
 def measure(parser: CaptionParser, frame: str, step: int) -> dict[str, object]:
-    """How many captions of one sentence are parsed wrongly, and which verbs most."""
+    """Count wrongly parsed captions of one sentence, and the verbs that fail most often."""
     asked, wrong = 0, Counter[str]()
     made = list(clauses(frame, step))
     for clause, tags in zip(made, parser.parse_many(clause.caption for clause in made), strict=True):
@@ -37,7 +37,7 @@ def measure(parser: CaptionParser, frame: str, step: int) -> dict[str, object]:
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--step", type=int, default=1, help="take every so-manieth noun of each verb")
+    arguments.add_argument("--step", type=int, default=1, help="use only every Nth noun for each verb")
     arguments.add_argument("--out", type=Path, default=RESULTS)
     options = arguments.parse_args()
     rows = [measure(load_parser("light"), frame, options.step) for frame in FRAMES]

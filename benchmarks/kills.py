@@ -1,9 +1,8 @@
-"""Kills at random moments: a batch or an index that is killed again and again must end as if it had not been.
+"""Kill a batch or an index at random moments: the result must be that of an uninterrupted run.
 
-A toy model stands for the real one, so that a run takes a fraction of a second and is nearly all writing, which is what
-a kill can harm. Every round begins anew; its process is killed (SIGKILL) at a random moment, and the same work is
-started again, until it ends by itself. Then photos, sidecars and tables, or everything the index holds, are compared
-with those of one uninterrupted run.
+With a toy model, a run takes a fraction of a second and is nearly all writing, which is what a kill can harm. In every
+round, the process is killed (SIGKILL) at a random moment and restarted until it ends by itself. Then photos, sidecars
+and tables, or the whole contents of the index, are compared with those of an uninterrupted run.
 """
 
 from __future__ import annotations
@@ -31,10 +30,10 @@ sys.path.insert(0, str(ROOT / "tests" / "support"))
 import toy_batch
 from fixtures_toy import plain, write_toy_model
 
-#: Files of a batch that say the same, however often it was begun.
+#: Files of a batch that do not depend on how often it was restarted.
 TABLES = ("tags.jsonl", "tags.csv", "failures.jsonl")
 
-#: Kills of each that say something.
+#: Target number of kills for each command.
 WANTED = 200
 
 #: Pictures in the folder.
@@ -42,7 +41,7 @@ PICTURES = 40
 
 
 def make_photos(folder: Path) -> None:
-    """Pictures of a few colors, with some files that people wrote and one that is not a picture."""
+    """Make pictures of a few colors, some files written by people and one that is not a picture."""
     folder.mkdir()
     for number in range(PICTURES):
         plain(("red", "lime", "blue", "white")[number % 4]).save(folder / f"{number:02}.png")
@@ -51,25 +50,25 @@ def make_photos(folder: Path) -> None:
 
 
 def run_batch(model: Path, photos: Path, out: Path) -> None:
-    """A batch with sidecars and tables, from where it was left."""
+    """Start or continue a batch with sidecars and tables."""
     toy_batch.run(model, photos, out)
 
 
 def result_of_batch(photos: Path, out: Path) -> dict[str, bytes]:
-    """What it left: every file among the photos, and the tables."""
+    """Everything it wrote: every file among the photos, and the tables."""
     found = {f"photos/{path.name}": path.read_bytes() for path in photos.iterdir()}
     return found | {name: (out / name).read_bytes() for name in TABLES}
 
 
 def run_index(model: Path, photos: Path, out: Path) -> None:
-    """An update of an index, from where it was left."""
+    """Start or continue an update of an index."""
     out.mkdir(exist_ok=True)
     library = anytag.Library(out / "library.sqlite", toy_batch.open_toy(model))
     library.update([photos])
 
 
 def result_of_index(photos: Path, out: Path) -> dict[str, Any]:
-    """What it holds: of every picture its record, its vector, and the words that find it; the numbers may differ."""
+    """Contents of the index: the record, vector and search words of every picture; row numbers may differ."""
     index = Index(out / "library.sqlite", read_only=True)
     try:
         vectors = index.embeddings.read("picture")
@@ -89,7 +88,7 @@ def result_of_index(photos: Path, out: Path) -> dict[str, Any]:
         index.close()
 
 
-#: What is killed: how it runs, and what it leaves.
+#: Killed commands: how to run them, and how to read their results.
 WORK: dict[str, tuple[Callable[[Path, Path, Path], None], Callable[[Path, Path], dict[str, Any]]]] = {
     "batch": (run_batch, result_of_batch),
     "index": (run_index, result_of_index),
@@ -97,7 +96,7 @@ WORK: dict[str, tuple[Callable[[Path, Path, Path], None], Callable[[Path, Path],
 
 
 def start(work: Callable[[], None]) -> int:
-    """The work in a process of its own; its id."""
+    """Start the work in a separate process and return its id."""
     process = os.fork()
     if process:
         return process
@@ -114,12 +113,12 @@ def start(work: Callable[[], None]) -> int:
 
 
 def wait(process: int) -> int:
-    """How a process ended: its exit code, or the negative number of the signal that it died of."""
+    """Wait for a process; return its exit code, or the negative number of the signal that killed it."""
     return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 
 
 def measure(name: str, folder: Path, kills: int, seconds: float, seed: int) -> dict[str, Any]:
-    """Rounds of kills, until there are enough of them or the time is over."""
+    """Run rounds of kills until there are enough of them or the time is up."""
     run, result_of = WORK[name]
     model, original, photos, out = (folder / part for part in ("model", "original", "photos", "out"))
 
@@ -158,10 +157,14 @@ def measure(name: str, folder: Path, kills: int, seconds: float, seed: int) -> d
 
 
 def main() -> None:
-    """See the module."""
+    """Run the benchmark."""
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--kills", type=int, default=1000, help="of each, at most (default: %(default)s)")
-    arguments.add_argument("--seconds", type=float, default=80, help="for each, at most (default: %(default)s)")
+    arguments.add_argument(
+        "--kills", type=int, default=1000, help="maximum number of kills per command (default: %(default)s)"
+    )
+    arguments.add_argument(
+        "--seconds", type=float, default=80, help="maximum seconds per command (default: %(default)s)"
+    )
     arguments.add_argument("--seed", type=int, default=0)
     arguments.add_argument("--out", type=Path, default=RESULTS / "kills.json")
     given = arguments.parse_args()

@@ -1,8 +1,8 @@
 """Measure the shipped model's tags and captions: ``python benchmarks/lite_quality.py --data DIR [--limit N]``.
 
 Pictures are the last COCO shard (1,000, with human categories and one caption) and Flickr8k dev (1,000, five captions
-each); neither was trained on. Runs what ships, in ONNX Runtime. Thresholds were fitted on every other picture of
-the two (``anytag calibrate --half COCO FLICKR``), so tags at thresholds are judged on the other half only. Writes
+each), which were not used for training. Runs the shipped graphs in ONNX Runtime. Thresholds were fitted on every other
+picture of both (``anytag calibrate --half COCO FLICKR``), so tags at thresholds use only the other half. Writes
 ``benchmarks/results/lite_quality.json``.
 """
 
@@ -35,12 +35,12 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_data_argument(arguments)
     add_model_arguments(arguments, "lite_quality.json")
-    arguments.add_argument("--limit", type=int, help="only that many pictures of each set, for a quick look")
-    arguments.add_argument("--control", type=int, default=500, help="pictures drawn for the control figures")
+    arguments.add_argument("--limit", type=int, help="only this many pictures of each set, for a quick run")
+    arguments.add_argument("--control", type=int, default=500, help="pictures sampled for the control figures")
     arguments.add_argument("--threads", type=int, help="threads of the runtime (default: all processors)")
     arguments.add_argument("--seed", type=int, default=0)
     options = arguments.parse_args()
-    # An even number keeps the halves what they are in a full run.
+    # An even number keeps the same halves as in a full run.
     limit = options.limit + options.limit % 2 if options.limit else None
     described, started = machine(), time.perf_counter()
     recognizer, parser = load(options.model, threads=options.threads), load_parser("auto")
@@ -93,12 +93,12 @@ def main() -> None:
         "tokenizers": installed_version("tokenizers"),
     }
     if limit:
-        print(f"\nOnly {limit} pictures of each set: the figures say little.")
+        print(f"\nOnly {limit} pictures of each set: the figures are unreliable.")
     write_result(options.out, record)
 
 
 def _origin(text: str | None) -> str:
-    """Where a threshold comes from, without the number of positives."""
+    """Origin of a threshold, without the number of positives."""
     return text.rsplit(", ", 1)[0] if text else "the model's default"
 
 

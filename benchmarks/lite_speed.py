@@ -1,9 +1,8 @@
 """Measure the shipped model's speed, memory and size: ``python benchmarks/lite_speed.py [--install]``.
 
-Whole ``anytag`` processes from start to end (files are in the system's cache; the program starts cold), a folder of
-640 x 480 JPEGs, the time of every stage, one caption, peak memory; with ``--install`` the size of a fresh installation
-without extras. Processor time stands beside wall time: on a busy machine only that means something. Writes
-``benchmarks/results/lite_speed.json``.
+Whole ``anytag`` processes (with files in the system's cache), a folder of 640 x 480 JPEGs, the time of every stage, one
+caption, peak memory, and with ``--install`` the size of a fresh installation without extras. Gives both wall-clock and
+processor time; on a busy machine only the latter is meaningful. Writes ``benchmarks/results/lite_speed.json``.
 """
 
 from __future__ import annotations
@@ -30,21 +29,21 @@ from anytag.recognition import Recognition
 
 
 def timed(work: Callable[[], object]) -> dict[str, float]:
-    """Wall and processor seconds of a call."""
+    """Wall-clock and processor seconds of a call."""
     wall, cpu = time.perf_counter(), time.process_time()
     work()
     return {"seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu}
 
 
 def folder_rate(recognizer: Recognizer, paths: Sequence[Path]) -> dict[str, float]:
-    """Pictures a second of ``recognizer.tag``, decoding included, model loaded."""
+    """Pictures per second of ``recognizer.tag`` with a loaded model, including decoding."""
     recognizer.tag(list(paths[:8]))
     spent = timed(lambda: recognizer.tag(list(paths)))
     return {**spent, "per_second": len(paths) / spent["seconds"], "per_cpu_second": len(paths) / spent["cpu_seconds"]}
 
 
 def stages(recognizer: Recognizer, paths: Sequence[Path]) -> dict[str, dict[str, float]]:
-    """Milliseconds a picture of every stage, one stage after the other (in use, decoding overlaps with the rest).
+    """Milliseconds per picture of every stage, run separately (in use, decoding overlaps with the rest).
 
     Decoding uses one thread here; the graphs use all threads of the runtime, in batches as in use.
     """
@@ -68,7 +67,7 @@ def stages(recognizer: Recognizer, paths: Sequence[Path]) -> dict[str, dict[str,
 
 
 def captions(recognizer: Recognizer) -> dict[str, Any]:
-    """Milliseconds of captions, model loaded: guided by the tags found, default beams."""
+    """Milliseconds of captions with a loaded model, guided by predicted tags, with default beams."""
     recognizer.caption(EXAMPLES[0])
     preprocessing, options = recognizer.directory.config.image_encoder.preprocessing, recognizer.captioner.options()
     whole, writing, seen = [], [], []
@@ -97,7 +96,7 @@ def _median(runs: Sequence[dict[str, float]], key: str) -> float:
 
 
 def processes(model: Path | None, folder: Path, count: int, runs: int) -> dict[str, dict[str, float]]:
-    """Whole processes: what a user waits for and what they take of the memory."""
+    """Time and memory of whole processes."""
     options = ["--model", str(model)] if model else []
     picture = str(EXAMPLES[0])
     entries = {
@@ -116,7 +115,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_model_arguments(arguments, "lite_speed.json")
     arguments.add_argument("--pictures", type=int, default=400, help="pictures in the folder")
-    arguments.add_argument("--runs", type=int, default=7, help="cold starts, after one that does not count")
+    arguments.add_argument("--runs", type=int, default=7, help="cold starts, after one warm-up")
     arguments.add_argument("--install", action="store_true", help="measure a fresh installation's size, too (slow)")
     options = arguments.parse_args()
     record: dict[str, Any] = {"machine": machine()}

@@ -1,7 +1,7 @@
-"""Twenty thousand damaged pictures: none may crash, hang or fill the memory, and each failure is of a documented kind.
+"""Read twenty thousand damaged pictures without crashes, hangs, excessive memory or undocumented kinds of failures.
 
-Every case is made from its number and the seed alone, so that any one can be had again: ``--only 1234 --save FILE``.
-Pictures are read in a child process, which is replaced when it dies or does not answer.
+Every case depends only on its number and the seed, so any one can be reproduced: ``--only 1234 --save FILE``. Pictures
+are read in a child process, which is replaced when it dies or hangs.
 
     python benchmarks/mutated_pictures.py
 """
@@ -35,13 +35,13 @@ sys.path.insert(0, str(_common.ROOT / "tests" / "support"))
 
 KINDS = ("not_found", "permission", "empty", "not_a_picture", "truncated", "too_large", "unreadable")
 
-#: What a case may take: seconds of the processor, and memory.
+#: Limits for a case: processor seconds, and memory.
 SECONDS, MEGABYTES = 5.0, 1000.0
 
-#: Seconds by the clock after which a case counts as hung; on a busy machine even a quick one waits.
+#: Wall-clock seconds after which a case counts as hung; on a busy machine even a quick one waits.
 _PATIENCE = 60.0
 
-#: Numbers that readers stumble over.
+#: Numbers that readers often mishandle.
 _NUMBERS = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 20_000, 13_000)
 
 
@@ -57,7 +57,7 @@ class Answer:
 
 @cache
 def whole_files() -> dict[str, bytes]:
-    """Whole files of every format that is read, by a name for each."""
+    """Intact files of every supported format, by name."""
     import camera_files as cameras
 
     with Image.open(_common.ROOT / "examples" / "cat.jpg") as opened:
@@ -137,7 +137,7 @@ def whole_files() -> dict[str, bytes]:
 
 def _encode(picture: Image.Image, format: str, **options: Any) -> bytes:
     stream = io.BytesIO()
-    # Copies, since Pillow leaves settings of one format on the pictures.
+    # Copies, because Pillow leaves settings of one format on the pictures.
     if "append_images" in options:
         options["append_images"] = [frame.copy() for frame in options["append_images"]]
     picture.copy().save(stream, format, **options)
@@ -145,7 +145,7 @@ def _encode(picture: Image.Image, format: str, **options: Any) -> bytes:
 
 
 def case(seed: int, number: int) -> tuple[str, str, bytes]:
-    """The name of a whole file, what was done to it, and the damaged bytes."""
+    """Name of the intact file, kind of damage, and damaged bytes."""
     draw = random.Random(f"{seed}/{number}")
     files = whole_files()
     names = sorted(files)
@@ -160,7 +160,7 @@ def case(seed: int, number: int) -> tuple[str, str, bytes]:
 
 
 def _place(content: bytearray, draw: random.Random) -> int:
-    """A place anywhere, half of the time in the header."""
+    """A random position, half of the time in the header."""
     return draw.randrange(max(1, min(len(content), draw.choice((64, 512, 1 << 30, 1 << 30)))))
 
 
@@ -213,7 +213,7 @@ _DAMAGES = (_flip_bits, _overwrite, _put_number, _truncate, _empty_end, _splice,
 
 
 def read(content: bytes, number: int) -> tuple[str, str]:
-    """What anytag makes of some bytes; every other option is tried in turn."""
+    """Read bytes with anytag; every other case uses the next option."""
     try:
         decoded = decode_picture(content, accept_truncated=number % 2 == 1, draft_size=260 if number % 3 else None)
         pixels = to_pixels(decoded.picture, 32)
@@ -226,7 +226,7 @@ def read(content: bytes, number: int) -> tuple[str, str]:
 
 
 def work(connection: Connection, seed: int) -> None:
-    """Answer numbers of cases until none comes."""
+    """Process numbers of cases until there are no more."""
     whole_files()
     connection.send("ready")
     while (number := connection.recv()) is not None:
@@ -243,7 +243,7 @@ def _reset_peak() -> None:
 
 
 def _peak_megabytes() -> float:
-    """The most memory since the last reset; 0 where the system does not tell."""
+    """Peak memory since the last reset; 0 if unknown."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:
@@ -286,11 +286,11 @@ class Reader:
 
 
 def main() -> None:
-    """Measure, print, and write the result."""
+    """Run the benchmark."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--cases", type=int, default=20_000)
     arguments.add_argument("--seed", type=int, default=0)
-    arguments.add_argument("--only", type=int, help="read this one case in this process, and say what becomes of it")
+    arguments.add_argument("--only", type=int, help="read only this case, in this process, and print the outcome")
     arguments.add_argument("--save", type=Path, help="with --only: write its bytes here")
     arguments.add_argument("--out", type=Path, default=_common.RESULTS / "mutated_pictures.json")
     options = arguments.parse_args()

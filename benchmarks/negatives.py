@@ -1,9 +1,9 @@
-"""Make the bank of negatives that new tags are told apart from (``src/anytag/teaching/negatives.npz``).
+"""Make the negatives that new tags are trained against (``src/anytag/teaching/negatives.npz``).
 
     python benchmarks/negatives.py ../shared/data --out src/anytag/teaching/negatives.npz
 
-It takes pictures that a model may be trained on, and of these none whose class is one of those that
-``benchmarks/own_tags.py`` teaches, which would not be negatives there.
+Uses pictures that models may be trained on, without the classes that ``benchmarks/own_tags.py`` teaches, because these
+would not be negatives there.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from anytag.language.parsing.parser import load_parser
 from anytag.language.tags.tag_ids import TagIds
 from anytag.teaching.negatives import encoder_of, make_negatives
 
-#: Sources, what is kept of their pictures, and what stands in place of a caption.
+#: Sources, the share of pictures to use, and the field with their tags.
 SOURCES = (
     ([f"coco20k/coco20k-{number:06d}.tar" for number in range(19)], 0.25, "tags"),
     ([f"flickr8k/flickr8k-train-{number:06d}.tar" for number in range(6)], 0.15, "tags"),

@@ -1,11 +1,12 @@
-"""What `anytag teach` makes of 200 pictures of four kinds of things, and what it leaves of the model.
+"""Measure `anytag teach` with 200 pictures of four kinds of things, and its effect on other tags.
 
     python benchmarks/own_tags.py ../shared/data                       # the names are new: "our raccoon"
     python benchmarks/own_tags.py ../shared/data --names known         # the model knows the names: "raccoon"
 
-110 raccoons, 30 kangaroos, 30 helicopters and 30 eggplants of `world` are taught (ids that a model may be trained on).
-Each tag's average precision is that of the rest of its class among 1,000 negatives, shard 19 of COCO; there, F1 of the
-tags that the model knew is compared with before. `--split report` takes the ids that report as the rest.
+Teaches 110 raccoons, 30 kangaroos, 30 helicopters and 30 eggplants of `world` (ids that models may be trained on).
+Average precision of each tag is measured on the other pictures of its class among 1,000 negatives, shard 19 of COCO.
+F1 of the model's other tags on this shard is compared with that before. `--split report` uses the reporting ids as the
+other pictures.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from anytag.language.tags.tag_ids import TagIds
 from anytag.teaching.config import TeachingConfig
 from anytag.teaching.teach import teach
 
-#: How many pictures of each class are taught.
+#: Number of training pictures per class.
 TAUGHT = {"raccoon": 110, "kangaroo": 30, "helicopter": 30, "eggplant": 30}
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -42,10 +43,12 @@ def main() -> None:
     arguments.add_argument("data", type=Path)
     arguments.add_argument("--names", choices=["new", "known"], default="new")
     arguments.add_argument("--split", choices=["choose", "report"], default="choose")
-    arguments.add_argument("--draws", type=int, default=1, help="Of the taught pictures, by seeds 0, 1 ...")
+    arguments.add_argument(
+        "--draws", type=int, default=1, help="Number of random draws of the training pictures, with seeds 0, 1 ..."
+    )
     arguments.add_argument("--penalty", type=float, default=TeachingConfig(sources=("",)).penalty)
     arguments.add_argument("--views", type=int, default=TeachingConfig(sources=("",)).views)
-    arguments.add_argument("--negatives", type=int, default=1000, help="How many of shard 19.")
+    arguments.add_argument("--negatives", type=int, default=1000, help="Number of negatives from shard 19.")
     arguments.add_argument("--threads", type=int)
     given = arguments.parse_args()
     before = anytag.load(threads=given.threads)
@@ -55,11 +58,11 @@ def main() -> None:
     for seed in range(given.draws):
         with tempfile.TemporaryDirectory() as folder:
             draws.append(measure(given, seed, Path(folder), before, strange))
-        write(given, draws)  # After each: one takes minutes.
+        write(given, draws)  # Save after each draw, because one takes minutes.
 
 
 def write(given: argparse.Namespace, draws: list[dict[str, Any]]) -> None:
-    """The draws so far, and the means of what matters."""
+    """The draws so far, and the means of their main figures."""
     means = {
         name: {
             figure: round(float(np.mean([draw[name][figure] for draw in draws])), 4)
@@ -75,7 +78,7 @@ def write(given: argparse.Namespace, draws: list[dict[str, Any]]) -> None:
 def measure(
     given: argparse.Namespace, seed: int, folder: Path, before: Recognizer, strange: tuple[list[Sample], Encoded]
 ) -> dict[str, Any]:
-    """One draw of the taught pictures."""
+    """One random draw of the training pictures."""
     names = {name: name if given.names == "known" else f"our {name}" for name in TAUGHT}
     lay_out(given, seed, folder, names)
     config = TeachingConfig(sources=("photos",), views=given.views, penalty=given.penalty)
@@ -124,7 +127,7 @@ def measure(
 
 
 def lay_out(given: argparse.Namespace, seed: int, folder: Path, names: dict[str, str]) -> None:
-    """Pictures as files: ``photos``, a folder for each tag, and ``rest``."""
+    """Write pictures as files: ``photos``, with a folder for each tag, and ``rest``."""
     shards = sorted(str(shard) for shard in (given.data / "world").glob("world-*.tar"))
     by_class: dict[str, list[Sample]] = {name: [] for name in TAUGHT}
     source = open_source({"path": shards, "tags": "label"})
@@ -148,7 +151,7 @@ def lay_out(given: argparse.Namespace, seed: int, folder: Path, names: dict[str,
 
 
 def encode(recognizer: Recognizer, source: object, most: int | None = None) -> tuple[list[Sample], Encoded]:
-    """Samples of a source, and what the image encoder makes of their pictures."""
+    """Samples of a source and their image features."""
     samples, features, classes = [], [], []
     for found, pixels in sample_batches(recognizer, [source], []):
         encoded = recognizer.backend.encode(pixels)

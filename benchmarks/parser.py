@@ -1,7 +1,7 @@
 """Measure the caption parsers: ``python benchmarks/parser.py CAPTIONS.txt[.gz] [--captions 20000]``.
 
-Precision, recall and F1 on the gold set (``tests/language/GOLD.md``), and captions a second on one and on two
-processes over captions drawn at random from the file, a caption a line. Writes ``benchmarks/results/parser.json``.
+Precision, recall and F1 on the gold set (``tests/language/GOLD.md``), and captions per second with one and with two
+processes on random captions from the file, which has one caption per line. Writes ``benchmarks/results/parser.json``.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ def cpu_model() -> str:
 
 
 def cpu_seconds() -> float:
-    """Processor time of this process and of its finished children."""
+    """Processor time of this process and its finished children."""
     used = os.times()
     return used.user + used.system + used.children_user + used.children_system
 
 
 def speed(parser: CaptionParser, captions: list[str], workers: int) -> dict[str, int]:
-    """Captions a second by the wall clock, and a second of processor time.
+    """Captions per second of wall-clock and of processor time.
 
-    The second figure is what one free core does; on a busy machine only it means anything. With several processes it
+    The second figure is the rate of one free core; on a busy machine only it is meaningful. With several processes it
     includes starting them.
     """
     list(parser.parse_many(captions[:500]))  # lazy tables
@@ -78,7 +78,7 @@ def main() -> None:
         try:
             parser = load_parser(name)
         except MissingExtraError as error:
-            print(f"{name}: left out ({error})")
+            print(f"{name}: skipped ({error})")
             continue
         some = captions if name == "light" else captions[: len(captions) // 4]
         entry: dict[str, object] = {"speed": {f"{n}_process": speed(parser, some, n) for n in (1, 2)}}

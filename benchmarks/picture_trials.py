@@ -1,11 +1,11 @@
-"""Pictures of every kind, tagged by this code and by code before: prints the tables of docs/trials/pictures.md.
+"""Tag pictures of every kind with this code and with earlier code: prints the tables of docs/trials/pictures.md.
 
     git worktree add ../before 12ae9f5
     python benchmarks/picture_trials.py --before ../before/src
 
-Camera files, profiles and damage are built by the tests' builders around two of the examples. A cell is the best three
-tags with their scores, or the kind of the failure and the beginning of its message. Files whose names end unusually are
-looked for in a folder, too.
+Camera files, profiles and damaged files are made from two of the examples with the tests' builders. A cell has the best
+three tags with their scores, or the kind of the failure and the beginning of its message. Files with unusual extensions
+are also searched for in a folder.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ Files = dict[str, dict[str, tuple[str, bytes]]]
 
 
 def build() -> Files:
-    """Name and content of every file, by table and row."""
+    """Names and contents of all files, by table and row."""
     from picture_files import encode, png
 
     cat, flower = (Image.open(ROOT / "examples" / f"{name}.jpg").convert("RGB") for name in ("cat", "flower"))
@@ -171,7 +171,7 @@ def _formats(cat: Image.Image) -> dict[str, bytes]:
 
 
 def _by_plugin(module: str, picture: Image.Image, format: str) -> bytes:
-    """Empty where the optional decoder is not installed."""
+    """Empty if the optional decoder is not installed."""
     try:
         plugin = __import__(module)
     except ImportError:
@@ -241,7 +241,7 @@ def _blank(cat: Image.Image) -> dict[str, tuple[str, bytes]]:
 
 
 def outcomes(paths: list[Path], tree: Path) -> list[str]:
-    """What the code of a tree makes of each file."""
+    """Read every file with the code of a tree."""
     settings = os.environ | {"PYTHONPATH": str(tree), "XDG_CACHE_HOME": str(paths[0].parent)}
     done = subprocess.run(
         [sys.executable, "-c", _TAGGER],
@@ -256,7 +256,7 @@ def outcomes(paths: list[Path], tree: Path) -> list[str]:
 
 
 def found_in_folder(folder: Path, tree: Path) -> set[str]:
-    """Names of the files that a folder gives."""
+    """Names of the files found in a folder."""
     code = "import sys; from anytag.pictures import find_pictures; print(*find_pictures([sys.argv[1]]), sep='\\n')"
     settings = os.environ | {"PYTHONPATH": str(tree)}
     done = subprocess.run(
@@ -266,9 +266,9 @@ def found_in_folder(folder: Path, tree: Path) -> set[str]:
 
 
 def main() -> None:
-    """Build, tag, and print the tables."""
+    """Run the trials and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--before", type=Path, help="the folder src of the code before")
+    parser.add_argument("--before", type=Path, help="the folder src of the earlier code")
     options = parser.parse_args()
     trees = {"before": options.before, "after": ROOT / "src"} if options.before else {"now": ROOT / "src"}
     for title, rows in build().items():

@@ -1,7 +1,7 @@
-"""Show in the README what the shipped model says of the example pictures: ``python benchmarks/readme_examples.py``.
+"""Update the README's outputs for the example pictures: ``python benchmarks/readme_examples.py``.
 
-Writes ``docs/images/examples.webp``, every picture with its tags and its caption, and brings the block of commands and
-answers in ``README.md`` up to date.
+Writes ``docs/images/examples.webp``, every picture with its tags and its caption, and updates the block of commands and
+outputs in ``README.md``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from anytag.pictures import read_picture
 
 
 def with_answers(text: str) -> str:
-    """A page whose marked blocks show what their commands say now."""
+    """A page whose marked blocks show the current output of their commands."""
 
     def run(block: re.Match[str]) -> str:
         command = block[1]
@@ -31,7 +31,7 @@ def with_answers(text: str) -> str:
 
 
 def main() -> None:
-    """See the module."""
+    """Run the command."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--out", type=Path, default=ROOT / "docs" / "images" / "examples.webp")
     options = arguments.parse_args()

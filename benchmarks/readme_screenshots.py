@@ -1,8 +1,8 @@
 """Screenshots of the service's page for the README: ``python benchmarks/readme_screenshots.py``.
 
-Serves the shipped model over copies of the example pictures, drives Debian's Chromium as a person would, and writes
-``docs/images/page.webp`` (tags, a caption that was asked to speak of one of them, and where a tag is seen) and
-``docs/images/edit-tags.webp`` (tags given by people, and one of ours struck out).
+Serves the shipped model and copies of the example pictures, operates the page in Debian's Chromium, and writes
+``docs/images/page.webp`` (tags, a caption guided by one of them, and a tag's heat map) and
+``docs/images/edit-tags.webp`` (tags added by people, and one of ours struck out).
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from PIL import Image
 
 import anytag
 
-#: What a window of the screenshots measures.
+#: Size of the screenshots.
 _SIZE = {"width": 1100, "height": 760}
 
 
 def take(page: Any, target: Path) -> None:
-    """Write what the window shows."""
-    page.wait_for_timeout(500)  # Maps fade in.
+    """Take a screenshot of the window."""
+    page.wait_for_timeout(500)  # Heat maps fade in.
     picture = Image.open(io.BytesIO(page.screenshot()))
     picture.convert("RGB").save(target, quality=80, method=6)
     print(f"{target}: {target.stat().st_size:,} bytes")
 
 
 def show_tags(page: Any, pictures: list[Path], pressed: str, pointed: str, target: Path) -> None:
-    """Several pictures, a caption that was asked to speak of a tag, and where another tag is seen."""
+    """Show several pictures, a caption guided by a tag, and the heat map of another tag."""
     page.set_input_files("#files", [str(path) for path in pictures])
     page.wait_for_selector(f"#status:has-text('{len(pictures)} pictures')")
     page.click("#strip button:nth-child(1)")
@@ -47,7 +47,7 @@ def show_tags(page: Any, pictures: list[Path], pressed: str, pointed: str, targe
 
 
 def edit_tags(page: Any, query: str, given: str, wrong: str, target: Path) -> None:
-    """The first picture that a search finds, with tags given by people and one that they call wrong."""
+    """Show the first result of a search, with tags added by people and one that they struck out."""
     page.click("#show-library")
     page.fill("#query", query)
     page.press("#query", "Enter")
@@ -64,13 +64,13 @@ def edit_tags(page: Any, query: str, given: str, wrong: str, target: Path) -> No
 
 
 def main() -> None:
-    """See the module."""
+    """Run the command."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--out", type=Path, default=ROOT / "docs" / "images")
     arguments.add_argument("--picture", default="photographer", help="example on the first screenshot")
-    arguments.add_argument("--pressed", default="person", help="tag that the caption is asked to speak of")
-    arguments.add_argument("--pointed", default="man", help="tag whose map is shown")
-    arguments.add_argument("--edited", default="bridge", help="what the second is searched by")
+    arguments.add_argument("--pressed", default="person", help="tag that guides the caption")
+    arguments.add_argument("--pointed", default="man", help="tag whose heat map is shown")
+    arguments.add_argument("--edited", default="bridge", help="search query for the second screenshot")
     arguments.add_argument("--wrong", default="clock tower", help="tag that is struck out on the second")
     options = arguments.parse_args()
     from playwright.sync_api import sync_playwright

@@ -1,10 +1,9 @@
-"""What three large rivals would take, estimated from their operations: they were not run at full size here.
+"""Estimate the time of three large baseline models from their operations; we did not run them at full size.
 
-The networks that see pictures are counted by PyTorch, without weights; the language models, Q-Former and Grounding
-DINO's transformer by their matrices: two operations a weight and position, and what attention adds. Seconds are those
-operations at the pace that CLIP's tower had in ``rival_times.json``; hours are those of OpenImages-common's 57,224
-pictures. Writing word by word is slower than its operations say, since every word reads all weights anew, so captioners
-take longer than this.
+Operations of vision networks are counted by PyTorch, without weights; those of language models, Q-Former and Grounding
+DINO's transformer from their matrices: two operations per weight and position, plus attention. Seconds assume the speed
+of CLIP's image encoder in ``rival_times.json``; hours are for OpenImages-common's 57,224 pictures. Captioners take
+longer than this, because every word reads all weights again.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from transformers.models.florence2.modeling_florence2 import Florence2VisionBack
 
 PICTURES, CLASSES = 57_224, 214
 
-#: Names that Grounding DINO reads at a time, each time with the picture; pieces of a caption.
+#: Number of names per pass of Grounding DINO; word pieces of a caption.
 NAMES, CAPTION = 20, 12
 
 #: Positions of Grounding DINO's four levels for 800 x 1066 pixels, and pieces of its text.
@@ -41,15 +40,15 @@ def seen(build: Callable[[], nn.Module], height: int, width: int) -> float:
 
 
 def layers(count: int, width: int, inner: int, positions: float, keys: float, crossed: float = 0) -> float:
-    """Operations of transformer layers.
+    """Count the operations of transformer layers.
 
     Args:
-        count: How many.
-        width: Of the model.
-        inner: Of the feed-forward part.
-        positions: That go through, of all beams.
-        keys: Positions that each attends to.
-        crossed: Positions of another sequence that each attends to; 0: no cross-attention.
+        count: Number of layers.
+        width: Width of the model.
+        inner: Width of the feed-forward part.
+        positions: Number of positions, over all beams.
+        keys: Number of positions that each attends to.
+        crossed: Positions of another sequence for cross-attention; 0 for none.
     """
     weights = (4 + (2 if crossed else 0)) * width**2 + 2 * width * inner
     both = 2 * (keys + crossed) * width
@@ -67,7 +66,7 @@ def grounding() -> float:
 
 
 def estimates() -> dict[str, float]:
-    """Operations a picture."""
+    """Operations per picture."""
     swin = transformers.SwinConfig(
         image_size=384, embed_dim=128, depths=[2, 2, 18, 2], num_heads=[4, 8, 16, 32], window_size=12
     )
@@ -93,7 +92,7 @@ def estimates() -> dict[str, float]:
 
 
 def main() -> None:
-    """Count, and print what it comes to."""
+    """Count the operations and print the estimates."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--out", type=Path, default=RESULTS / "rival_operations.json")
     options = parser.parse_args()

@@ -1,8 +1,8 @@
-"""How long each rival takes a picture, at its published size: random weights, whose times are those of trained ones.
+"""Measure the time per picture of each baseline model at its published size, with random weights.
 
-Processor time of one thread, one picture at a time, the reading of the file left out. BLIP's matching reads each of
-214 categories together with the picture: measured with 8 of them, and counted for all. Its captions are made 20 pieces
-long, the longest that it writes. CLIP stands for DiHT and MKT, whose networks are the same. Hours are those of
+Processor time of one thread, one picture at a time, without reading the file. Random weights are as fast as trained
+ones. BLIP's matching processes each of 214 categories with the picture: measured for 8 of them, and scaled up. Its
+captions have 20 word pieces, its maximum. CLIP stands for DiHT and MKT, whose networks are the same. Hours are for
 OpenImages-common's 57,224 pictures.
 """
 
@@ -23,12 +23,12 @@ from anytag.evaluation.baselines.tresnet import TResNet, TResNetConfig
 
 PICTURES, CLASSES = 57_224, 214
 
-#: Categories that go through BLIP's text encoder together, and pieces of each.
+#: Categories per batch of BLIP's text encoder, and their word pieces.
 TOGETHER, PIECES = 8, 9
 
 
 def tower(family: str, side: int, tiny: bool) -> Callable[[], Any]:
-    """The picture's tower of a dual encoder of the base size, with patches of 16."""
+    """The image encoder of a base-size dual encoder with patches of 16 pixels."""
     import transformers
 
     small = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
@@ -39,7 +39,7 @@ def tower(family: str, side: int, tiny: bool) -> Callable[[], Any]:
 
 
 def blip(cls_name: str, tiny: bool) -> nn.Module:
-    """A BLIP of the base size at 384 pixels."""
+    """A base-size BLIP at 384 pixels."""
     import transformers
 
     small = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
@@ -51,14 +51,14 @@ def blip(cls_name: str, tiny: bool) -> nn.Module:
 
 
 def blip_contrast(tiny: bool) -> Callable[[], Any]:
-    """The picture's tower and its projection."""
+    """The image encoder and its projection."""
     model: Any = blip("BlipForImageTextRetrieval", tiny)
     picture = torch.randn(1, 3, 384, 384)
     return lambda: model.vision_proj(model.vision_model(pixel_values=picture).last_hidden_state[:, 0])
 
 
 def blip_matching(tiny: bool) -> Callable[[], Any]:
-    """A few categories read together with a picture that was seen."""
+    """Match a few categories with an encoded picture."""
     model: Any = blip("BlipForImageTextRetrieval", tiny)
     seen = model.vision_model(pixel_values=torch.randn(1, 3, 384, 384)).last_hidden_state
     ids = torch.randint(1, 30_000, (TOGETHER, PIECES))
@@ -72,7 +72,7 @@ def blip_matching(tiny: bool) -> Callable[[], Any]:
 
 
 def blip_captions(tiny: bool) -> Callable[[], Any]:
-    """Three beams, 20 pieces."""
+    """Write a caption with three beams and 20 word pieces."""
     model: Any = blip("BlipForConditionalGeneration", tiny)
     picture, start = torch.randn(1, 3, 384, 384), torch.tensor([[101, 1037, 3861, 1997]])
     options = {"num_beams": 3, "max_length": 20, "min_length": 20, "do_sample": False}
@@ -107,7 +107,7 @@ ROWS: dict[str, Callable[[bool], Callable[[], Any]]] = {
 
 @torch.inference_mode()
 def measure(tiny: bool, rounds: int) -> dict[str, Any]:
-    """Seconds a picture and hours a benchmark, by row."""
+    """Seconds per picture and hours per benchmark, by row."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
     rows: dict[str, dict[str, float]] = {}

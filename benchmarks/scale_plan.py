@@ -1,8 +1,8 @@
-"""Plan runs that this machine cannot make: ``python benchmarks/scale_plan.py [--write docs/scale.md]``.
+"""Plan training on many machines: ``python benchmarks/scale_plan.py [--write docs/scale.md]``.
 
-Sizes, hours and money for 14 million and a billion pairs, from rates that the other benchmarks measured
-(``results/*.json``), from operations counted on the official sizes (``--count`` counts them anew; needs PyTorch) and
-from what is assumed of rented machines: ``Assumptions`` in ``_scale_config.py``, to be changed there or with
+Sizes, hours and costs for 14 million and a billion pairs, from rates measured by the other benchmarks
+(``results/*.json``), operations counted on the official sizes (``--count`` counts them again; needs PyTorch) and
+assumptions about rented machines: ``Assumptions`` in ``_scale_config.py``, which you can change there or with
 ``--assume utilization=0.4`` and ``--gpu B200:2250:4.5``. Prints Markdown tables.
 """
 
@@ -34,7 +34,7 @@ BEGIN, END = "<!-- tables of benchmarks/scale_plan.py: begin -->", "<!-- tables:
 
 
 def multiply_adds(operations: Mapping[str, float], recipe: Recipe) -> dict[str, float]:
-    """Multiply-adds in 10^9 of every part for one picture in training; backwards costs twice forwards."""
+    """10^9 multiply-adds of every part per training picture; a backward pass costs two forward passes."""
     parts = {part: 3 * operations[part] * times for part, times in recipe.learned.items()}
     for part, times in recipe.frozen.items():
         parts[part] = parts.get(part, 0.0) + operations[part] * times
@@ -52,7 +52,7 @@ def core_hours(count: float, cpu_ms: float) -> float:
 
 
 def parameters(operations: Mapping[str, float], recipe: Recipe) -> float:
-    """Parameters that a run learns."""
+    """Number of trained parameters."""
     return sum(operations[f"parameters_{part}"] for part in recipe.parameters)
 
 
@@ -114,7 +114,7 @@ def large_engine_work(model: str, assumed: Assumptions, measured: Measured) -> d
 
 
 def large_engine_rows(pairs: Sequence[float], assumed: Assumptions, measured: Measured) -> list[list[str]]:
-    """Generation and cleaning by RAM at 384 px, on the first kind of GPU."""
+    """Generating and cleaning with RAM at 384 px on the first GPU."""
     gpu = assumed.gpus[0]
     rows = []
     for swin in ("base", "large"):

@@ -1,11 +1,11 @@
-"""What becomes of anytag where address space (``ulimit -v``) or processes (``ulimit -u``) are limited.
+"""Test anytag under limits of address space (``ulimit -v``) and of processes (``ulimit -u``).
 
     python benchmarks/scarcity.py
 
-Each command runs once under every limit. It must either work or end in one line that says what is short. What the
-interpreter itself cannot do does not concern us: the lowest limit at which ``python -c pass`` runs stands beside.
-Processes are limited for a user of no other processes, since the limit counts all of a user's and none of root's; that
-part needs root, and util-linux's setpriv.
+Each command runs once under every limit. It must either work or end with a one-line message about what ran out. For
+comparison, the result has the lowest limit at which ``python -c pass`` runs. Processes are limited for a user without
+other processes, because the limit counts all processes of a user and none of root; this needs root and util-linux's
+setpriv.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 
 from _common import RESULTS, ROOT, machine, table, write_result
 
-#: Runs a command for a user of no other processes, who may read what root may.
+#: Run a command as a user without other processes, who may read what root may.
 _FOR_NOBODY = ("setpriv", "--reuid", "54321", "--regid", "54321", "--clear-groups")
 _FOR_NOBODY += ("--inh-caps", "-all,+dac_read_search", "--ambient-caps", "-all,+dac_read_search")
 
@@ -45,7 +45,7 @@ COMMANDS = {
 
 
 def outcome(arguments: tuple[str, ...], folder: Path, limit: Callable[[], None], as_nobody: bool = False) -> str:
-    """``works``, ``said``: one line that is an error of ours, or what else was said."""
+    """``works``, ``said`` (a one-line error of anytag), or any other output."""
     settings = {"PYTHONPATH": str(ROOT / "src"), "HOME": str(folder), "XDG_CACHE_HOME": str(folder / "cache")}
     settings |= {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"}
     try:
@@ -73,11 +73,11 @@ def sweep(limits: list[int], folder: Path, kind: int, unit: int, as_nobody: bool
     """The outcome of every command under every limit.
 
     Args:
-        limits: In units.
-        folder: Holds the picture.
-        kind: Which limit.
-        unit: What it counts in.
-        as_nobody: Whether commands run for a user of no other processes.
+        limits: Limits in units.
+        folder: Folder with the picture.
+        kind: Kind of limit.
+        unit: Unit of the limit.
+        as_nobody: Run commands as a user without other processes.
     """
 
     def limited(limit: int) -> Callable[[], None]:
@@ -90,7 +90,7 @@ def sweep(limits: list[int], folder: Path, kind: int, unit: int, as_nobody: bool
 
 
 def ranges(outcomes: dict[int, str]) -> list[tuple[str, str]]:
-    """Limits that came out alike, together."""
+    """Merge limits with the same outcome."""
     found: list[list[Any]] = []
     for limit, what in outcomes.items():
         kind = what if what.startswith("status") else what.partition(":")[0]
@@ -102,12 +102,12 @@ def ranges(outcomes: dict[int, str]) -> list[tuple[str, str]]:
 
 
 def main() -> None:
-    """Try every limit, print what came out, and write it."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--first", type=int, default=20_000, help="of the limits of address space, in kB")
-    parser.add_argument("--last", type=int, default=900_000)
-    parser.add_argument("--step", type=int, default=20_000)
-    parser.add_argument("--processes", type=int, default=16, help="highest limit of processes; 0: none are tried")
+    parser.add_argument("--first", type=int, default=20_000, help="lowest limit of address space, in kB")
+    parser.add_argument("--last", type=int, default=900_000, help="highest one")
+    parser.add_argument("--step", type=int, default=20_000, help="step between them")
+    parser.add_argument("--processes", type=int, default=16, help="highest limit of processes; 0 for none")
     parser.add_argument("--only", choices=[*COMMANDS], action="append")
     parser.add_argument("--out", type=Path, default=RESULTS / "scarcity.json")
     options = parser.parse_args()

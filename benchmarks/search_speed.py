@@ -1,14 +1,13 @@
-"""How long searches take over many pictures: ``python benchmarks/search_speed.py --data DIR``.
+"""Measure searches among many pictures: ``python benchmarks/search_speed.py --data DIR``.
 
-The model looks at a few hundred pictures of COCO's shard 19. From what it saw, an index of 100,000 pictures is drawn:
-each has the tags of one real picture, some of another's, and embeddings between those of both, moved by the difference
-of two others, so that tags are as frequent and embeddings as close as real ones are. The index is filled as
-``anytag index`` fills it. Then ``Library.search`` is asked for tags, for words of captions, for sentences and for
-pictures that look alike, in one process, as the service and a program do; a sentence's time includes the model's.
+Runs the model on a few hundred pictures of COCO's shard 19, and samples an index of 100,000 pictures from its outputs:
+each has the tags of one real picture, some of another's, and embeddings between those of both, shifted by the
+difference of two others, so that tags are as frequent and embeddings as close as real ones. The index is written as by
+``anytag index``. Then ``Library.search`` searches for tags, words of captions, sentences and similar pictures, in one
+process, as in the service or a program; the time of a sentence includes the model's.
 
-The same with a million: embeddings drawn likewise, a graph of usearch built over them, and the time and recall of what
-it finds against comparing every vector (``--million 0`` leaves it out). Writes
-``benchmarks/results/search_speed.json``.
+The same with a million: embeddings sampled in this way, a usearch graph over them, and its time and recall compared
+with brute force (``--million 0`` skips this). Writes ``benchmarks/results/search_speed.json``.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ from anytag.recognition import Failure, Recognition, Tag
 
 FloatArray = NDArray[np.float32]
 
-#: Hits that searches are asked for.
+#: Number of hits to return.
 LIMIT = 20
 
 #: Names of the embeddings.
@@ -51,11 +50,11 @@ NAMES = ("picture", "text")
 
 @dataclass(frozen=True)
 class Seen:
-    """What the model saw in real pictures.
+    """The model's outputs for real pictures.
 
     Attributes:
         recognitions: Tags.
-        captions: A person's, one a picture.
+        captions: One human caption per picture.
         vectors: Embeddings by name, ``[N, W]``.
     """
 
@@ -83,14 +82,14 @@ def look(recognizer: Recognizer, samples: Iterable[Sample]) -> Seen:
 
 
 def draw_vectors(seen: FloatArray, first: Any, second: Any, share: Any, chance: np.random.Generator) -> FloatArray:
-    """Vectors between those of pairs of pictures, moved by a fifth of the difference of two others."""
+    """Sample vectors between those of pairs of pictures, shifted by a fifth of the difference of two others."""
     moved = seen[chance.integers(len(seen), size=len(first))] - seen[chance.integers(len(seen), size=len(first))]
     vectors = share[:, None] * seen[first] + (1 - share[:, None]) * seen[second] + 0.2 * moved
     return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
 
 
 def draw_tags(seen: Seen, first: int, second: int, share: float, chance: random.Random) -> tuple[Tag, ...]:
-    """Most tags of one picture and some of another's, with scores near to theirs."""
+    """Sample most tags of one picture and some of another's, with similar scores."""
     tags: dict[tuple[str, str], Tag] = {}
     for number, part in ((first, share), (second, 1 - share)):
         for tag in seen.recognitions[number].tags:
@@ -101,7 +100,7 @@ def draw_tags(seen: Seen, first: int, second: int, share: float, chance: random.
 
 
 def fill(place: Path, seen: Seen, rows: int, seed: int) -> dict[str, float]:
-    """An index of drawn pictures, written as an update writes it; seconds of writing and of laying it out."""
+    """Write an index of sampled pictures like an update does; return the seconds of its two steps."""
     chance, numbers = random.Random(seed), np.random.default_rng(seed)
     index, begun = Index(place), time.perf_counter()
     settings = index.settings({"model": "drawn", "version": "1", "caption": True})
@@ -124,7 +123,7 @@ def fill(place: Path, seen: Seen, rows: int, seed: int) -> dict[str, float]:
 
 
 def fill_vectors(place: Path, seen: Seen, rows: int, seed: int) -> dict[str, Any]:
-    """An index of embeddings alone, with the tags laid out that real pictures have; and its graphs."""
+    """Make an index of embeddings, the postings of real pictures' tags, and its graphs."""
     numbers = np.random.default_rng(seed)
     Index(place).close()
     vectors = {
@@ -176,7 +175,7 @@ def fill_vectors(place: Path, seen: Seen, rows: int, seed: int) -> dict[str, Any
 
 
 def clock(calls: Sequence[Callable[[], Any]]) -> dict[str, float]:
-    """Milliseconds of each call, after one that warms up; on a busy machine only those of the processor say much."""
+    """Milliseconds of each call after a warm-up; use processor time on a busy machine."""
     calls[0]()
     taken, processor = [], []
     for call in calls:
@@ -194,7 +193,7 @@ def clock(calls: Sequence[Callable[[], Any]]) -> dict[str, float]:
 
 
 def tag_queries(seen: Seen, chance: random.Random, count: int) -> list[str]:
-    """Queries of tags as people write them, of tags as frequent as they are."""
+    """Realistic tag queries, with tags sampled by frequency."""
 
     def some(recognition: Recognition) -> str:
         return f'"{chance.choice(recognition.tags).name}"'
@@ -209,7 +208,7 @@ def tag_queries(seen: Seen, chance: random.Random, count: int) -> list[str]:
 
 
 def measure(place: Path, recognizer: Recognizer, seen: Seen, asked: Seen, seed: int, count: int) -> dict[str, Any]:
-    """Milliseconds of searches of every sort."""
+    """Milliseconds of every kind of search."""
     library, chance = anytag.Library(place, recognizer), random.Random(seed)
     words = [chance.choice([word for word in c.split() if len(word) > 3] or ["dog"]) for c in asked.captions]
     with library._search() as search:
@@ -227,7 +226,7 @@ def measure(place: Path, recognizer: Recognizer, seen: Seen, asked: Seen, seed: 
 
 
 def measure_million(place: Path, recognizer: Recognizer, asked: Seen, count: int) -> dict[str, Any]:
-    """Milliseconds with a graph and without one, and how many of the best twenty the graph finds."""
+    """Milliseconds with and without a graph, and the graph's recall of the best twenty."""
     sentences = [recognizer.questions.embed_text(caption) for caption in asked.captions[:count]]
     figures: dict[str, Any] = {}
     with anytag.Library(place, recognizer)._search() as search:
@@ -258,8 +257,8 @@ def main() -> None:
     add_model_arguments(arguments, "search_speed.json")
     arguments.add_argument("--rows", type=int, default=100_000, help="pictures in the index (default: %(default)s)")
     arguments.add_argument("--million", type=int, default=1_000_000, help="vectors with usearch; 0: none")
-    arguments.add_argument("--pictures", type=int, default=600, help="real ones that are looked at")
-    arguments.add_argument("--queries", type=int, default=100, help="of each sort")
+    arguments.add_argument("--pictures", type=int, default=600, help="real pictures to recognize")
+    arguments.add_argument("--queries", type=int, default=100, help="queries of each kind")
     arguments.add_argument("--threads", type=int, help="threads of the runtime (default: all processors)")
     arguments.add_argument("--seed", type=int, default=0)
     options = arguments.parse_args()

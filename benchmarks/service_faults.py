@@ -1,8 +1,8 @@
-"""What a service does when something breaks: vanishing and slow clients, a kill, a broken model, a full disk, clocks.
+"""Test the service under faults: vanishing and slow clients, a kill, a broken model, a full disk, clock changes.
 
     python benchmarks/service_faults.py
 
-The full disk needs to mount a small file system, and so root; elsewhere it is reported as not measured.
+The test with a full disk mounts a small file system and so needs root; without root it is reported as not measured.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def _answers(service: Service, expected: list[Any]) -> Outcome:
 
 
 def client_gone(expected: list[Any]) -> Outcome:
-    """Fifty clients go away in the middle of their pictures."""
+    """Fifty clients disconnect while they send their pictures."""
     with Service() as service:
         for _ in range(50):
             _send(service, _head(1_000_000) + b"x" * 100_000).close()
@@ -57,7 +57,7 @@ def client_gone(expected: list[Any]) -> Outcome:
 
 
 def slow_client(expected: list[Any]) -> Outcome:
-    """Fifty clients send a byte and then nothing: others are served, and they are told after the time limit."""
+    """Fifty clients send one byte and then nothing: others are served, and these get 408 after the time limit."""
     with Service("--timeout", "10") as service:
         service.tag(example())
         slow = [_send(service, _head(1000) + b"x") for _ in range(50)]
@@ -73,7 +73,7 @@ def slow_client(expected: list[Any]) -> Outcome:
 
 
 def killed(expected: list[Any]) -> Outcome:
-    """The process is killed (SIGKILL) while it works, and started again on the same port."""
+    """The process is killed (SIGKILL) while it works, and restarted on the same port."""
     service = Service()
     remote = anytag.connect(f"http://127.0.0.1:{service.port}")
     told: list[str] = []
@@ -99,7 +99,7 @@ def killed(expected: list[Any]) -> Outcome:
 
 
 def model_altered(expected: list[Any]) -> Outcome:
-    """The graphs of the model are cut in half under the service, and put right again."""
+    """The model's graphs are truncated while the service runs, and restored."""
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "lite"
         shutil.copytree(Path(anytag.__file__).parent / "models" / "lite", model)
@@ -182,7 +182,7 @@ FAULTS: tuple[Callable[[list[Any]], Outcome | None], ...] = (
 
 
 def main() -> None:
-    """Measure, print, and write the result."""
+    """Run the benchmark."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--only", choices=[fault.__name__ for fault in FAULTS])
     arguments.add_argument("--out", type=Path, default=_common.RESULTS / "service_faults.json")

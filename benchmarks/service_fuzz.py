@@ -1,9 +1,9 @@
-"""A service under nonsense: requests made from its OpenAPI document, and damaged pictures: no crash, no 500, no hang.
+"""Fuzz the service with requests from its OpenAPI document and damaged pictures: no crash, no 500, no hang.
 
     python benchmarks/service_fuzz.py --pictures 20000 --seconds 600
 
-Case N of the pictures is that of ``benchmarks/mutated_pictures.py --only N``. Ctrl-C ends the pictures early; what was
-done until then is written.
+Case N of the pictures is that of ``benchmarks/mutated_pictures.py --only N``. Ctrl-C ends the pictures early and writes
+the results so far.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ import _common
 from _service import Reply, Service, ask, example
 from mutated_pictures import case
 
-#: Seconds after which an answer counts as one that never came.
+#: Seconds after which a request counts as unanswered.
 PATIENCE = 60.0
 
-#: Pictures that are sent at once.
+#: Pictures sent at the same time.
 CLIENTS = 6
 
 
 def fuzz_requests(service: Service, seconds: float, seed: int) -> dict[str, Any]:
-    """Schemathesis over the OpenAPI document; what counts is that no answer is a 500."""
+    """Run Schemathesis over the OpenAPI document; no response may be a 500."""
     if importlib.util.find_spec("schemathesis") is None:
         raise SystemExit("schemathesis is not installed; it comes with: pip install -e '.[dev]'")
     program = [sys.executable, "-c", "import sys; from schemathesis.cli import schemathesis; sys.exit(schemathesis())"]
@@ -48,7 +48,7 @@ def fuzz_requests(service: Service, seconds: float, seed: int) -> dict[str, Any]
 
 
 def fuzz_pictures(service: Service, count: int, seed: int) -> dict[str, Any]:
-    """Damaged pictures, one request each, from a few clients at once."""
+    """Send damaged pictures, one per request, from a few clients at once."""
     outcomes: collections.Counter[str] = collections.Counter()
     bad: list[dict[str, Any]] = []
     longest, most = 0.0, 0.0
@@ -79,10 +79,10 @@ def fuzz_pictures(service: Service, count: int, seed: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure, print, and write the result."""
+    """Run the benchmark."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--pictures", type=int, default=20_000)
-    arguments.add_argument("--seconds", type=float, default=600, help="for requests made from the OpenAPI document")
+    arguments.add_argument("--seconds", type=float, default=600, help="seconds for requests from the OpenAPI document")
     arguments.add_argument("--seed", type=int, default=0)
     arguments.add_argument("--out", type=Path, default=_common.RESULTS / "service_fuzz.json")
     options = arguments.parse_args()

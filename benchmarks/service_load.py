@@ -1,4 +1,4 @@
-"""A service under load: clients that ask as fast as they can, then half as often; its memory, and what HTTP costs.
+"""Measure the service under load: clients at full speed, then at half; its memory, and the cost of HTTP.
 
 python benchmarks/service_load.py --clients 64 --seconds 120
 """
@@ -21,19 +21,19 @@ from _service import Reply, Service, ask, percentile
 
 import anytag
 
-#: Targets of the project's plan.
+#: Targets.
 RATE, HALF_P99, READY, IDLE = 0.9, 0.3, 2.0, 150.0
 
 
 class Load:
-    """Clients that ask one service until a time.
+    """Run clients against a service for some time.
 
     Args:
-        service: Whom.
-        pictures: What about, in turns.
-        clients: How many at once.
-        seconds: For how long.
-        rate: Requests a second of all together; ``None``: each asks again as soon as it is answered.
+        service: The service.
+        pictures: Pictures to send, in turns.
+        clients: Number of concurrent clients.
+        seconds: Duration.
+        rate: Total requests per second. ``None``: each client sends the next request once the last is answered.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Load:
         turn, due = number, self.begun + (number / self.rate if self.rate else 0)
         with contextlib.closing(self.service.connect()) as connection:
             while True:
-                if self.rate:  # At times that do not depend on answers, so that slow ones are not asked less.
+                if self.rate:  # At fixed times, so that slow answers do not reduce the rate.
                     time.sleep(max(0.0, due - time.perf_counter()))
                 if time.perf_counter() >= self.end:
                     return
@@ -91,7 +91,7 @@ class Load:
 
 
 def rate_in_process(pictures: list[bytes], seconds: float) -> float:
-    """Pictures a second of a recognizer in this process, with the service's two threads and batches of eight."""
+    """Pictures per second of a recognizer in this process, with the service's two threads and batches of eight."""
     recognizer = anytag.load(threads=2)
     recognizer.tag(pictures[:8])
     done, begun = 0, time.perf_counter()
@@ -102,7 +102,7 @@ def rate_in_process(pictures: list[bytes], seconds: float) -> float:
 
 
 def idle_memory() -> float | None:
-    """What a service holds after its model was unloaded."""
+    """Memory of the service after unloading its model."""
     with Service("--quiet", "--idle-unload", "1") as service:
         service.tag((_common.ROOT / "examples" / "cat.jpg").read_bytes())
         end = time.monotonic() + 30
@@ -115,11 +115,11 @@ def idle_memory() -> float | None:
 
 
 def main() -> None:
-    """Measure, print, and write the result."""
+    """Run the benchmark."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--clients", type=int, default=64)
     arguments.add_argument("--seconds", type=float, default=120)
-    arguments.add_argument("--pictures", type=int, default=32, help="different ones, 640 by 480")
+    arguments.add_argument("--pictures", type=int, default=32, help="number of different pictures, 640 by 480")
     arguments.add_argument("--seed", type=int, default=0)
     arguments.add_argument("--out", type=Path, default=_common.RESULTS / "service_load.json")
     options = arguments.parse_args()
@@ -132,12 +132,13 @@ def main() -> None:
         with Service("--quiet") as service:
             ready.append(service.seconds_to_ready)
     idle = idle_memory()
+    # Measured before and after the load, because the machine's speed may change.
     before = rate_in_process(pictures, options.seconds / 8)
     with Service("--quiet", "--queue", str(max(64, options.clients))) as service:
         service.tag(pictures[0])
         full = Load(service, pictures, options.clients, options.seconds).figures()
         half = Load(service, pictures, options.clients, options.seconds / 2, full["rate"] / 2).figures()
-    inside = (before + rate_in_process(pictures, options.seconds / 8)) / 2  # Around it: the machine may change.
+    inside = (before + rate_in_process(pictures, options.seconds / 8)) / 2
     bad = sum(n for status, n in full["statuses"].items() if status not in ("200", "429"))
     bad += sum(n for status, n in half["statuses"].items() if status not in ("200", "429"))
     memory = full["memory_mb"]

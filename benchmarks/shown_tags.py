@@ -1,9 +1,9 @@
-"""How many of the tags that a user is shown are true, judged by looking: ``python benchmarks/shown_tags.py``.
+"""Measure the share of shown tags that are true, judged by people: ``python benchmarks/shown_tags.py``.
 
-200 pictures, 100 COCO scenes and 100 photographs of one thing each, drawn with a seed, of those that nothing was fitted
-or chosen on (``--split report``) or of those that thresholds are chosen on. ``shown_tags.json`` holds what was seen to
-be true and untrue of each, without the pictures. ``--sheets DIR`` draws those with tags that nobody has judged yet,
-without their scores, for somebody to look at; ``--add FILE`` takes the answers, ``{picture: {tag: true or false}}``.
+Uses a seeded sample of 200 pictures, 100 COCO scenes and 100 photographs of one thing each, either from those on which
+nothing was fitted or chosen (``--split report``) or from those used to choose thresholds. ``shown_tags.json`` contains
+the judgments, without the pictures. ``--sheets DIR`` draws pictures with tags that nobody has judged yet, without their
+scores; ``--add FILE`` adds judgments, ``{picture: {tag: true or false}}``.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from anytag.recognition import Recognition
 
 JUDGED = Path(__file__).resolve().parent / "shown_tags.json"
 
-#: Pictures of each world.
+#: Pictures from each set.
 _COUNT = 100
 _ON_A_SHEET, _ROUNDS = 8, 2000
 
@@ -47,7 +47,7 @@ def pictures(data: Path, split: str) -> Iterator[tuple[str, Sample]]:
 
 
 def draw(folder: Path, open_ones: dict[str, list[tuple[str, Any]]], samples: dict[str, Sample]) -> None:
-    """Sheets of pictures with the tags that are to be judged."""
+    """Draw sheets of pictures with the tags to judge."""
     folder.mkdir(parents=True, exist_ok=True)
     names = list(open_ones)
     for start in range(0, len(names), _ON_A_SHEET):
@@ -60,7 +60,7 @@ def draw(folder: Path, open_ones: dict[str, list[tuple[str, Any]]], samples: dic
 
 
 def figures(shown: dict[str, Recognition], judged: Judgments) -> dict[str, Any]:
-    """Shares of shown tags that are true, with 95 % intervals over pictures drawn with replacement."""
+    """Shares of shown tags that are true, with 95 % bootstrap intervals over pictures."""
     found: dict[str, Any] = {}
     for world in ("coco", "world", ""):
         names = [name for name in shown if name.startswith(world)]
@@ -81,13 +81,13 @@ def figures(shown: dict[str, Recognition], judged: Judgments) -> dict[str, Any]:
 
 
 def main() -> None:
-    """See the module."""
+    """Run the benchmark."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_data_argument(arguments)
     add_model_arguments(arguments, "shown_tags.json")
     arguments.add_argument("--split", choices=sorted(SPLITS), default="choose")
-    arguments.add_argument("--sheets", type=Path, help="draw what nobody has judged yet, and stop")
-    arguments.add_argument("--add", type=Path, nargs="+", default=[], help="answers to take into shown_tags.json")
+    arguments.add_argument("--sheets", type=Path, help="draw the tags that nobody has judged yet, and stop")
+    arguments.add_argument("--add", type=Path, nargs="+", default=[], help="judgments to add to shown_tags.json")
     options = arguments.parse_args()
     judged: Judgments = json.loads(JUDGED.read_text(encoding="utf-8")) if JUDGED.exists() else {}
     for path in options.add:

@@ -1,8 +1,8 @@
-"""Memory of a training run over a million rows: ``python benchmarks/stream_memory.py [--kind jsonl|parquet]``.
+"""Measure memory of training over a million rows: ``python benchmarks/stream_memory.py [--kind jsonl|parquet]``.
 
-A whole run (`anytag.training.run`: stream, decoding threads, batches, loop, checkpoints, log) of a
-tiny model, over synthetic rows that share 64 pictures of 8 px; some rows have a picture that does not exist. What
-the process holds is noted at 10, 50 and 100 % of the epoch: it must not grow with the rows gone by.
+A whole run (`anytag.training.run`: stream, decoding threads, batches, loop, checkpoints, log) of a tiny model, on
+synthetic rows that share 64 pictures of 8 px; some rows have a picture that does not exist. The memory of the process
+is recorded at 10, 50 and 100 % of the epoch; it must not grow with the number of rows read.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ from anytag.training.recipes.config import (
 )
 from anytag.training.run import train
 
-#: Shares of the epoch at which memory is noted.
+#: Shares of the epoch at which memory is recorded.
 PLACES = (0.1, 0.5, 1.0)
-#: Growth from the first place to the last, in MB, that counts as flat.
+#: Growth from the first to the last of these, in MB, that counts as flat.
 FLAT_MB = 20
-#: One row in so many has no picture.
+#: One row in this many has no picture.
 BAD = 10_000
 TAGS = tuple(f"tag {number}" for number in range(40))
 
 
 def write_data(folder: Path, rows: int, kind: str) -> Path:
-    """Pictures, a tag list, and the table of rows."""
+    """Make pictures, a tag list, and the table of rows."""
     draw = random.Random(0)
     (folder / "pictures").mkdir()
     for number in range(64):
@@ -70,7 +70,7 @@ def write_data(folder: Path, rows: int, kind: str) -> Path:
 
 
 def recipe(path: Path, batch_size: int, rows: int) -> TrainingConfig:
-    """One epoch of tags alone, on a Swin of one block."""
+    """One epoch of tagging with a one-block Swin."""
     steps = max(1, rows // batch_size)
     encoder = ImageEncoderConfig(
         name="swin",
@@ -111,7 +111,7 @@ def recipe(path: Path, batch_size: int, rows: int) -> TrainingConfig:
 
 
 def measure(rows: int, kind: str, batch_size: int) -> dict[str, Any]:
-    """Run, and note memory at every line of the log."""
+    """Train, and record memory at every log line."""
     seen: list[tuple[float, float]] = []
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)

@@ -1,9 +1,9 @@
-"""What tags cost: a recognition decoder on features that a model computes anyway, against an object detector.
+"""Compare the cost of a recognition decoder on a model's existing features with an object detector.
 
-Tag2Text claims at most 5 million further weights and some 40 ms for tagging, at least 42 million and some 153 ms for a
-detector, on hardware that it does not name. Here both run side by side at the papers' sizes, with random weights, whose
-times are those of trained ones: Swin-B at 384 px with 3,429 tags, and DETR on ResNet-50 at 800 x 1066 px. They take
-turns, in processor time of one thread, so that what else the machine does hardly matters.
+Tag2Text claims at most 5 million additional weights and some 40 ms for tagging, and at least 42 million and some 153 ms
+for a detector, on unspecified hardware. Here both run at the papers' sizes with random weights, which are as fast as
+trained ones: Swin-B at 384 px with 3,429 tags, and DETR with ResNet-50 at 800 x 1066 px. They take turns, and processor
+time of one thread is measured, so other programs hardly matter.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def build_detector(tiny: bool) -> tuple[nn.Module, tuple[int, int]]:
 
 
 def count(*modules: nn.Module) -> int:
-    """Weights, each once."""
+    """Number of weights, counting shared ones once."""
     return sum(p.numel() for p in {id(p): p for module in modules for p in module.parameters()}.values())
 
 

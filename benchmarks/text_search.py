@@ -1,11 +1,11 @@
-"""How well sentences find pictures: ``python benchmarks/text_search.py --data DIR``.
+"""Measure how well sentences find pictures: ``python benchmarks/text_search.py --data DIR``.
 
-A person's caption of each picture is the query, and that picture is the one right answer among all others. Three ways
-are compared: alignment alone (the cosine of the joint embedding), tags alone (the scores of the tags that a picture
-shows and the caption names), and both, as ``anytag search --text`` adds them up.
+A human caption of each picture is the query, and that picture is the only correct result among all others. Three
+methods are compared: alignment alone (the cosine of the joint embedding), tags alone (the scores of the picture's tags
+that the caption mentions), and both, as in ``anytag search --text``.
 
-``--split choose`` takes COCO's shard 19, on which variants and the weight of tags may be compared (``--weights``);
-``--split report`` takes ``coco_report``, on which nothing was ever chosen. Writes
+``--split choose`` uses COCO's shard 19, on which variants and the weight of tags may be compared (``--weights``);
+``--split report`` uses ``coco_report``, on which nothing was ever chosen. Writes
 ``benchmarks/results/text_search.json``.
 """
 
@@ -31,7 +31,7 @@ from anytag.recognition import Failure
 def scores(
     recognizer: Recognizer, samples: Iterator[Sample]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
-    """Cosines and sums of tag scores, both ``[pictures, captions]``, and whose each caption is."""
+    """Cosines and sums of tag scores, both ``[pictures, captions]``, and the picture of each caption."""
     questions = recognizer.questions
     joint = questions.joint_embedding
     if joint is None:
@@ -71,7 +71,7 @@ def scores(
 
 
 def figures(found: NDArray[np.float32], owners: NDArray[np.int64]) -> dict[str, float]:
-    """Of texts that ask for their pictures."""
+    """Retrieval metrics of texts that search for their pictures."""
     recall = recall_at_k(found, owners).picture
     return {f"recall_at_{k}": value for k, value in recall.items()} | {"median_rank": median_ranks(found, owners)[1]}
 
@@ -81,7 +81,7 @@ def main() -> None:
     add_data_argument(arguments)
     add_model_arguments(arguments, "text_search.json")
     arguments.add_argument("--split", choices=sorted(SPLITS), default="choose")
-    arguments.add_argument("--limit", type=int, help="only that many pictures, for a quick look")
+    arguments.add_argument("--limit", type=int, help="only this many pictures, for a quick run")
     arguments.add_argument("--threads", type=int, help="threads of the runtime (default: all processors)")
     arguments.add_argument("--weights", type=float, nargs="*", help="weights of tags to compare (default: the model's)")
     options = arguments.parse_args()

@@ -1,9 +1,9 @@
-"""Measure a training step beside another job: ``python benchmarks/thread_waiting.py [--rounds 5]``.
+"""Measure a training step while another job is running: ``python benchmarks/thread_waiting.py [--rounds 5]``.
 
-A step that fine-tunes the network that ships (its sizes, random weights) on four pictures, on two threads: idle, beside
-a job that keeps the first of their two processors busy, and on that one processor alone. Every way of waiting has a
-process of its own, since a process cannot change its mind; the processes take turns of some seconds, so that a machine
-that slows down slows all of them down. The ratios are medians over the turns.
+A fine-tuning step of the shipped network (its sizes, random weights) on four pictures with two threads: on an idle
+machine, with a job that keeps the first of the two processors busy, and on that processor alone. Every way of waiting
+has its own process, because a process cannot switch. The processes take turns of some seconds, so that a slow phase of
+the machine affects all of them. The ratios are medians over the turns.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from _common import RESULTS, machine, table, target, write_targets
 from anytag.foundations.cpu_count import available_processors
 from anytag.foundations.thread_waiting import spin_briefly, wait_passively
 
-#: A step beside another job on one of two processors may take so many times the idle one.
+#: With another job on one of two processors, a step may take this many times an idle one.
 MOST_BESIDE = 2.5
-#: An idle step may take so many times that of threads that spin.
+#: An idle step may take this many times one with spinning threads.
 MOST_IDLE = 1.1
 SPINNING, ASLEEP, OURS = "PyTorch's default", "asleep", "anytag"
 CASES = ("idle", "beside a job", "on one processor")
@@ -72,7 +72,7 @@ def measure() -> None:
 
 
 class Worker:
-    """A process that waits in one way, and measures when it is told to."""
+    """A process with one way of waiting, which measures on request."""
 
     def __init__(self, way: str, variables: dict[str, str]) -> None:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "KMP_", "GOMP_"))}
@@ -85,7 +85,7 @@ class Worker:
         )
 
     def run(self, processors: list[int], seconds: float) -> tuple[float, float]:
-        """Seconds a step of the wall clock and of processors, with every thread bound to these processors."""
+        """Wall-clock and processor seconds per step, with every thread bound to these processors."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         for thread in Path(f"/proc/{self.process.pid}/task").iterdir():
@@ -97,7 +97,7 @@ class Worker:
 
 @contextmanager
 def another_job(processor: int) -> Iterator[None]:
-    """A job that keeps a processor busy."""
+    """Run a job that keeps a processor busy."""
     with subprocess.Popen([sys.executable, "-c", BUSY]) as job:
         os.sched_setaffinity(job.pid, [processor])
         try:
@@ -107,7 +107,7 @@ def another_job(processor: int) -> Iterator[None]:
 
 
 def take_turns(workers: dict[str, Worker], rounds: int, seconds: float) -> list[dict[str, Any]]:
-    """Every way of waiting in every case, ``rounds`` times."""
+    """Measure every way of waiting in every case, ``rounds`` times."""
     processors = sorted(os.sched_getaffinity(0))[:2]
     for worker in workers.values():
         worker.run(processors, 0)
@@ -127,9 +127,9 @@ def take_turns(workers: dict[str, Worker], rounds: int, seconds: float) -> list[
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--seconds", type=float, default=4.0, help="of each turn")
+    arguments.add_argument("--seconds", type=float, default=4.0, help="seconds of each turn")
     arguments.add_argument("--rounds", type=int, default=5, help="turns of each case")
-    arguments.add_argument("--spins", nargs="*", default=[], help="tries these GOMP_SPINCOUNT as well")
+    arguments.add_argument("--spins", nargs="*", default=[], help="also try these values of GOMP_SPINCOUNT")
     arguments.add_argument("--out", type=Path, default=RESULTS / "thread_waiting.json")
     arguments.add_argument("--measure", help=argparse.SUPPRESS)
     given = arguments.parse_args()

@@ -1,10 +1,10 @@
-"""Measure pictures a second in training: ``python benchmarks/training_rate.py --data DIR [--cache CACHE]``.
+"""Measure pictures per second in training: ``python benchmarks/training_rate.py --data DIR [--cache CACHE]``.
 
-Against a plain PyTorch loop of the same model, which has neither log, checkpoints, moving average nor bad pictures; the
-two take turns within one run. ``cached``: the stage of ``recipes/lite.py`` that trains decoders on cached features; the
-plain loop has its batches in memory before. ``end to end``: ``recipes/finetune_tags.py:network``, the shipped model
-whole, from JPEGs of 640 x 480; the plain loop reads the same pictures through ``torch.utils.data.DataLoader``. Ours
-writes a checkpoint in every turn, more often than the recipes do.
+Compares our loop with a plain PyTorch loop of the same model, without log, checkpoints, moving average or handling of
+bad pictures; the two take turns within one run. ``cached``: the stage of ``recipes/lite.py`` that trains decoders on
+cached features; the plain loop has its batches in memory. ``end to end``: ``recipes/finetune_tags.py:network``, the
+whole shipped model, from JPEGs of 640 x 480; the plain loop reads the same pictures through
+``torch.utils.data.DataLoader``. Ours writes a checkpoint in every turn, more often than the recipes do.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from anytag.training.recipes.config import TrainingConfig
 from anytag.training.recipes.loading import load_recipe
 from anytag.training.run import train
 
-#: As fast as the plain loop, but for so much.
+#: Target: this share of the plain loop's speed.
 LEAST = 0.95
 TAGS = tuple(f"tag {number}" for number in range(40))
 
@@ -70,7 +70,7 @@ def measure_cached(data: Path, cache: Path, rounds: int, steps: int, unseen: int
             recipe.precision,
             recipe.betas,
             recipe.gradient_clip,
-            stage.learning_rate / 2,  # The mean of a rise and a cosine.
+            stage.learning_rate / 2,  # The mean of a warm-up and a cosine.
         )
         turns = Turns(plain, rounds, steps, unseen)
         epochs = turns.epochs(own.steps_per_epoch)
@@ -101,7 +101,7 @@ def _set_up(config: TrainingConfig, data: Path, cache: Path, folder: Path) -> Se
 
 
 class LoadedPictures(Dataset[Example]):
-    """The pictures of a source, decoded and augmented as ours are, for PyTorch's own loader."""
+    """The pictures of a source, decoded and augmented like ours, for PyTorch's own loader."""
 
     def __init__(self, source: IndexedSource, load: ExampleLoader):
         self._source, self._load = source, load
@@ -110,7 +110,7 @@ class LoadedPictures(Dataset[Example]):
         return len(self._source)
 
     def __getitem__(self, index: int) -> Example:
-        """One picture; every pass sees it the same way, which costs no less than another view."""
+        """Load one picture, with the same view in every pass, which costs as much as a new view."""
         return self._load(self._source[index], 0)
 
 
@@ -134,10 +134,10 @@ def measure_end_to_end(pictures: int, workers: int, rounds: int, steps: int, uns
         turns: list[Turns] = []
 
         class TakesTurns(StreamBatches):
-            """Our batches; before each of our steps the plain loop may have its turn."""
+            """Our batches; the plain loop may take its turn before each of our steps."""
 
             def draw(self, *arguments: Any) -> Any:
-                if not turns:  # The loader's processes are made before ours has threads.
+                if not turns:  # Start the loader's processes before ours has threads.
                     plain = _plain_end_to_end(config, data, Path(made), self, workers)
                     turns.append(Turns(plain, rounds, steps, unseen))
                 turns[0].before_step()
@@ -187,7 +187,7 @@ def _plain_end_to_end(config: Any, data: Path, made: Path, ours: StreamBatches, 
 
 
 def report(record: dict[str, Any]) -> None:
-    """Print the figures, and put them beside their target."""
+    """Print the figures and their target."""
     rows, targets = [], []
     for kind in ("cached", "end to end"):
         if not (found := record.get(kind)):
@@ -205,17 +205,19 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_data_argument(arguments)
     arguments.add_argument(
-        "--cache", type=Path, help="folder of cached features; filled if need be (default: none kept)"
+        "--cache", type=Path, help="folder of cached features, filled if necessary (default: a temporary one)"
     )
     arguments.add_argument("--only", choices=("cached", "end-to-end"))
-    arguments.add_argument("--rounds", type=int, default=3, help="turns of each")
-    arguments.add_argument("--steps", type=int, help="steps of a turn (default: 40 on cached features, 10 end to end)")
-    arguments.add_argument("--unseen", type=int, default=5, help="steps before them that do not count")
+    arguments.add_argument("--rounds", type=int, default=3, help="turns of each loop")
+    arguments.add_argument(
+        "--steps", type=int, help="measured steps per turn (default: 40 on cached features, 10 end to end)"
+    )
+    arguments.add_argument("--unseen", type=int, default=5, help="unmeasured steps before them")
     arguments.add_argument("--pictures", type=int, default=512, help="JPEGs to read, end to end")
     arguments.add_argument("--workers", type=int, default=2, help="processes of PyTorch's loader, end to end")
     arguments.add_argument("--out", type=Path, default=RESULTS / "training_rate.json")
     options = arguments.parse_args()
-    keep_freed_memory()  # As ``anytag train`` does; both loops gain by it.
+    keep_freed_memory()  # As ``anytag train`` does; both loops benefit.
     record: dict[str, Any] = {"machine": machine()}
     if options.only != "cached":
         turns = (options.rounds, options.steps or 10, options.unseen)

@@ -1,11 +1,11 @@
-"""Measure a model on familiar photographs and on single things: ``python benchmarks/two_worlds.py --data DIR``.
+"""Measure a model on scenes and on single things: ``python benchmarks/two_worlds.py --data DIR``.
 
-Familiar photographs are COCO's, on which people marked 18 categories; single things are class-labeled photographs
-(``world/``), of which a class is known to be there and the other classes of its collection are known to be absent.
+Scenes are COCO's, with 18 human-labeled categories. Single things are class-labeled photographs (``world/``): the class
+is known to be present, and the other classes of its collection are known to be absent.
 
-``--split choose`` takes COCO's shard 19 and the pictures of ``world`` whose id leaves 1 when divided by 8: on these,
-variants may be compared. ``--split report`` takes ``coco_report`` and the ids that 8 divides: nothing was ever chosen
-on them, and every version that ships is scored there once. All figures have 95 % bootstrap intervals over pictures.
+``--split choose`` uses COCO's shard 19 and the pictures of ``world`` whose id has remainder 1 when divided by 8, on
+which variants may be compared. ``--split report`` uses ``coco_report`` and the ids with remainder 0, on which nothing
+was ever chosen; every shipped version is scored there once. All figures have 95 % bootstrap intervals over pictures.
 Writes ``benchmarks/results/two_worlds.json``.
 """
 
@@ -36,10 +36,10 @@ from anytag.inference.questions import Questions
 from anytag.inference.recognizer import Recognizer, load
 from anytag.model.vocabulary import TagVocabulary
 
-#: Animals that COCO has, whose presence would be a false alarm in pictures of another animal or of none.
+#: COCO animals, which are false positives in pictures of another animal or of none.
 COCO_ANIMALS = ("bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe")
 
-#: Other names by which captions call the categories.
+#: Other names of the categories in captions.
 SYNONYMS = {"person": ("man", "woman", "boy", "girl", "child", "people"), "airplane": ("plane",), "bicycle": ("bike",)}
 
 _BATCH = 8
@@ -48,13 +48,13 @@ _ROUNDS = 1000
 
 @dataclass(frozen=True)
 class Scored:
-    """Pictures with the scores of labels, mostly those of the whole vocabulary.
+    """Pictures with the scores of labels, by default of the whole vocabulary.
 
     Attributes:
         samples: Annotations.
         scores: ``[N, T]``.
         found: ``[N, T]``, whether a tag reaches its threshold.
-        captions: Written without a wish, ``None`` where none were asked for.
+        captions: Captions without requested tags, ``None`` if not requested.
     """
 
     samples: list[Sample]
@@ -66,7 +66,7 @@ class Scored:
 def score(
     recognizer: Recognizer, samples: Iterable[Sample], captions: bool = False, labels: LabelSet | None = None
 ) -> Scored:
-    """Run a model over samples as a user would; ``labels``: of other labels than the whole vocabulary."""
+    """Run a model over samples as a user would; ``labels`` replaces the whole vocabulary."""
     kept: dict[str, Sample] = {}
 
     def pictures() -> Iterator[tuple[str, bytes]]:
@@ -90,7 +90,7 @@ def score(
 
 
 def coco_figures(scored: Scored, vocabulary: TagVocabulary, seed: int) -> dict[str, Any]:
-    """Average precision, calibration and false claims over the categories that people marked."""
+    """Average precision, calibration and false mentions over the human-labeled categories."""
     ids = [_id(vocabulary, name) for name in CATEGORIES]
     truth = np.array([[name in sample.labels for name in CATEGORIES] for sample in scored.samples])
     scores, found = scored.scores[:, ids], scored.found[:, ids]
@@ -112,7 +112,7 @@ def coco_figures(scored: Scored, vocabulary: TagVocabulary, seed: int) -> dict[s
 
 
 def class_labels(data: Path) -> dict[int, tuple[str, str]]:
-    """Collection and class of every picture of ``world``, by id. They are not labels that a sample would carry."""
+    """Collection and class of every picture of ``world``, by id, which samples do not contain."""
     labels = {}
     for path in sorted(data.glob("world/*.tar")):
         with tarfile.open(path) as shard:
@@ -130,7 +130,7 @@ def world_figures(
     collections: dict[str, Any],
     seed: int,
 ) -> dict[str, Any]:
-    """Whether the class is found, whether COCO's animals are where they are not, and calibration over what is known."""
+    """How often the class and absent COCO animals are tagged, and calibration over known labels."""
     groups, names = zip(*(labels[int(sample.id)] for sample in scored.samples), strict=True)
     known = {name: vocabulary.find(name) for group in collections.values() for name in group["classes"]}
     above = {name: vocabulary.with_implied([tag.id]) if tag else set() for name, tag in known.items()}
@@ -189,7 +189,7 @@ def _share(hits: NDArray[np.bool_], seed: int) -> dict[str, Any]:
 
 
 def resampled(measure: Any, pictures: int, seed: int, rounds: int = _ROUNDS) -> dict[str, Any]:
-    """A figure with the 95 % percentile interval of it over pictures drawn with replacement."""
+    """A figure with its 95 % bootstrap interval over pictures."""
     return _figure(float(measure(np.arange(pictures))), bootstrap(measure, pictures, rounds, seed))
 
 
@@ -198,8 +198,8 @@ def main() -> None:
     add_data_argument(arguments)
     add_model_arguments(arguments, "two_worlds.json")
     arguments.add_argument("--split", choices=sorted(SPLITS), default="choose")
-    arguments.add_argument("--captions", action="store_true", help="write captions of the COCO pictures, too")
-    arguments.add_argument("--limit", type=int, help="only that many pictures of each world, for a quick look")
+    arguments.add_argument("--captions", action="store_true", help="caption the COCO pictures, too")
+    arguments.add_argument("--limit", type=int, help="only this many pictures of each set, for a quick run")
     arguments.add_argument("--threads", type=int, help="threads of the runtime (default: all processors)")
     arguments.add_argument("--seed", type=int, default=0)
     options = arguments.parse_args()

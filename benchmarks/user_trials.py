@@ -1,10 +1,10 @@
-"""What users of such tools run into, tried on this code and on code before: prints a table in Markdown.
+"""Try problems that users of such tools run into with this code and with earlier code: prints a Markdown table.
 
     git worktree add ../before 12ae9f5
     python benchmarks/user_trials.py --before ../before/src
 
-Every trial runs in a new folder. What it printed is shown, or else the last line of its messages; then its status if
-that is not 0, and the files that it changed or added. A traceback is shown by its error.
+Every trial runs in a new folder. The table shows its output, or else the last line of its messages, then its status if
+not 0, and the files that it changed or added. A traceback is shown as its error.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 
-#: Seconds that a trial may take.
+#: Time limit of a trial in seconds.
 _PATIENCE = 30
 
-#: Letters of a cell.
+#: Maximum length of a cell.
 _WIDTH = 150
 
-#: Counts the sockets that a command and the processes below it open.
+#: Count the sockets opened by a command and its child processes.
 _SOCKETS = """
 import os, subprocess, sys, time
 from pathlib import Path
@@ -49,7 +49,7 @@ print(len(seen), "sockets;", "files in the home folder:", end=" ", flush=True)
 sys.exit(child.returncode)
 """
 
-#: Lets a command hear Ctrl-C, though what starts it runs in the background.
+#: Let a command receive Ctrl-C, although it is started in the background.
 _SHELLED = """
 import os, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -59,13 +59,13 @@ os.execvp(sys.argv[1], sys.argv[1:])
 
 @dataclass(frozen=True)
 class Trial:
-    """Something a user does.
+    """One thing that a user does.
 
     Attributes:
-        subject: What it is about.
-        what: In words.
-        script: In bash or, if it ``is_python``, in Python.
-        is_python: See there.
+        subject: Subject of the trial.
+        what: Description.
+        script: Bash script or, if ``is_python``, Python code.
+        is_python: Whether the script is Python.
     """
 
     subject: str
@@ -75,7 +75,7 @@ class Trial:
 
 
 def read_trials(path: Path) -> Iterator[Trial]:
-    """The trials of a file: subjects behind ``#``, what is tried, and below it its script, indented."""
+    """Read the trials of a file: subjects after ``#``, descriptions, and below them indented scripts."""
     text = path.read_text(encoding="utf-8")
     subject = ""
     for part in re.findall(r"^# .+$|^\S.*\n(?:   .+\n)+", text[text.index("\n# ") :], re.MULTILINE):
@@ -87,7 +87,7 @@ def read_trials(path: Path) -> Iterator[Trial]:
 
 
 def run(trial: Trial, tree: Path) -> str:
-    """The outcome of a trial with one tree, in a cell."""
+    """Run a trial with one tree and return its outcome as a table cell."""
     with tempfile.TemporaryDirectory() as holder:
         tools, folder = Path(holder) / "tools", Path(holder) / "here"
         tools.mkdir()
@@ -123,7 +123,7 @@ def run(trial: Trial, tree: Path) -> str:
 
 
 def _install(tools: Path, tree: Path) -> None:
-    """Commands of the tree."""
+    """The commands of a tree."""
     module = "-m anytag" if (tree / "anytag" / "__main__.py").exists() else "-c 'from anytag.cli import main; main()'"
     commands = {
         "anytag": f'exec {sys.executable} {module} "$@"',
@@ -151,7 +151,7 @@ def _outcome(out: str, error: str, status: int) -> str:
 
 
 def _files(folder: Path) -> dict[str, int]:
-    """What lies there, but for what is not a file."""
+    """All regular files in a folder."""
     found = {}
     for path in folder.rglob("*"):
         if path.is_file() and path.name not in (".lock",) and "progress.sqlite" not in path.name:
@@ -160,7 +160,7 @@ def _files(folder: Path) -> dict[str, int]:
 
 
 def _changes(before: dict[str, int], after: dict[str, int], script: str) -> str:
-    """What was made or changed that the script does not name."""
+    """Files that were made or changed but are not named in the script."""
     added = sorted(after.keys() - before.keys())
     changed = sorted(name for name in before.keys() & after.keys() if before[name] != after[name])
     parts = [f"**destroys {name}**" for name in changed]
@@ -179,10 +179,10 @@ def _escaped(outcome: str, changes: str) -> str:
 
 
 def main() -> None:
-    """Try everything, and print the table."""
+    """Run all trials and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--before", type=Path, help="the folder src of the code before")
-    parser.add_argument("--only", default="", help="only trials whose point or words hold this")
+    parser.add_argument("--before", type=Path, help="the folder src of the earlier code")
+    parser.add_argument("--only", default="", help="only trials whose subject or description contains this")
     options = parser.parse_args()
     trees = {"before": options.before, "now": ROOT / "src"} if options.before else {"now": ROOT / "src"}
     print(f"| about | tried | {' | '.join(trees)} |\n|{'---|' * (2 + len(trees))}")
