@@ -200,7 +200,7 @@ class TestResume:
         out = tmp_path / "claims.json"
         claims.write_record(out, claims.read_record(out, default_config()))
         assert claims.read_record(out, default_config())["results"] == []
-        with pytest.raises(SystemExit, match="contains results of other settings; name another file with --out"):
+        with pytest.raises(SystemExit, match="contains results of other settings; choose another file with --out"):
             claims.read_record(out, default_config(limit=60))
 
 

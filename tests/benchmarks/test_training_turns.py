@@ -48,7 +48,7 @@ def test_a_stage_is_long_enough_to_end_the_last_turn():
 def test_a_run_that_is_too_short(clock):
     turns = Turns(lambda: None, rounds=1, steps=3, unseen=1)
     turns.before_step()
-    with pytest.raises(SystemExit, match="no turn came to its end"):
+    with pytest.raises(SystemExit, match="no turn was completed"):
         turns.figures(8)
 
 
