@@ -130,13 +130,25 @@ class _Extraction:
                     self.classes[index:end] = ["N"]
                     break
             else:
-                if self.classes[index] in "NA" and self.classes[index + 1 : index + 2] == ["N"]:
+                if self.classes[index] in "NA" and self._class(index + 1) == "N":
                     pair = f"{self.lower[index]} {noun_lemma(self.lower[index + 1])}"
                     if pair in spellings:
                         self.lower[index : index + 2] = [spellings[pair]]
                         self.tags[index : index + 2] = ["NN"]
                         self.classes[index : index + 2] = ["N"]
             index += 1
+
+    def _class(self, index: int) -> str:
+        """Return the class of a word; "edge" before the first and after the last one."""
+        return self.classes[index] if 0 <= index < len(self.classes) else "edge"
+
+    def _word(self, index: int) -> str:
+        return self.lower[index] if 0 <= index < len(self.lower) else ""
+
+    def _after_adverbs(self, index: int) -> int:
+        while self._class(index) == "B":
+            index += 1
+        return index
 
     def run(self) -> None:
         classes = self.classes
@@ -159,39 +171,27 @@ class _Extraction:
 
     def _opens_compound(self, index: int) -> bool:
         """Return whether an -ing form or color is the first word of a compound noun ("swimming pool")."""
-        if index + 1 >= len(self.classes) or self.classes[index + 1] != "N":
+        if self._class(index + 1) != "N":
             return False
         if self.classes[index] == "C" and self.lower[index] not in ("cream", "orange"):
             return False
-        return f"{self.lower[index]} {noun_lemma(self.lower[index + 1])}" in load_lexicon()["compounds"] and (
-            self.classes[index] == "C" or not self._takes_object(index)
-        )
-
-    def _takes_object(self, index: int) -> bool:
-        """Return whether an -ing form before a noun is more likely a verb with its object ("riding horses")."""
-        return self.lower[index] in ("riding", "drinking", "eating", "wearing", "holding")
+        if self.lower[index] in ("riding", "drinking", "eating", "wearing", "holding"):
+            return False  # More likely a verb with its object: "riding horses".
+        return f"{self.lower[index]} {noun_lemma(self.lower[index + 1])}" in load_lexicon()["compounds"]
 
     def _noun_run(self, start: int) -> int:
         end = start + 1
-        while end < len(self.classes) and self.classes[end] == "N":
+        while self._class(end) == "N":
             end += 1
         words = [part for word in self.lower[start:end] for part in _unhyphened(word)]
-        if (
-            self.lower[end : end + 1]
-            and self.lower[end] in COVERED
-            and self.classes[end + 1 : end + 2] in (["N"], ["A"], ["C"])
-        ):
+        if self._word(end) in COVERED and self._class(end + 1) in ("N", "A", "C"):
             # "a snow covered mountain", also with a hyphen.
             self._add("-".join((words[-1], self.lower[end])), "attribute")
             return end + 1
         while len(words) > 1:
             first = words[0]
-            if (
-                (first in COLORS and first not in ("cream", "orange"))
-                or first in MATERIALS
-                or first in ADJECTIVES
-                or first in MATERIAL_NAMES
-            ):
+            is_color = first in COLORS and first not in ("cream", "orange")
+            if is_color or first in MATERIALS or first in ADJECTIVES or first in MATERIAL_NAMES:
                 self._add(first, "attribute")
             elif first not in QUANTITY_NOUNS:
                 break
@@ -212,22 +212,17 @@ class _Extraction:
 
     def _noun(self, words: list[str], end: int) -> None:
         head = noun_lemma(words[-1])
-        following = self.lower[end] if end < len(self.lower) else ""
+        following = self._word(end)
         if len(words) == 1:
             self.last_noun = words[0]
             if self._is_function_noun(words[0], head, following, end):
                 for tag in self.pending_attributes:
                     self.tags_found.pop(tag, None)
                 return
-        if (head == "glasses" and following == "of") or (
-            words[-2:-1] in (["wine"], ["beer"], ["champagne"]) and head == "glasses"
-        ):
+        if head == "glasses" and (following == "of" or words[-2:-1] in (["wine"], ["beer"], ["champagne"])):
             head = "glass"
-        if (
-            head in FUNCTION_NOUNS
-            and len(words) > 1
-            and " ".join((*words[:-1], head)) not in load_lexicon()["compounds"]
-        ):
+        is_compound = " ".join((*words[:-1], head)) in load_lexicon()["compounds"]
+        if head in FUNCTION_NOUNS and len(words) > 1 and not is_compound:
             words, head = words[:-1], noun_lemma(words[-2])
         name = self._compound(words, head)
         name = load_lexicon()["spellings"].get(name, name)
@@ -238,13 +233,12 @@ class _Extraction:
         self._add(name, kind)
 
     def _is_function_noun(self, word: str, head: str, following: str, end: int) -> bool:
-        previous = self.lower[end - 2] if end > 1 else ""
-        if word == "top" and following != "of" and self.classes[end - 2 : end - 1] in (["C"], ["A"], ["E"]):
+        if word == "top" and following != "of" and self._class(end - 2) in ("C", "A", "E"):
             return False  # The garment.
-        if f"{previous} {word}" in IDIOMS:
+        if f"{self._word(end - 2)} {word}" in IDIOMS:
             return True
         if word in ("couple", "couples"):
-            return following == "of" or following == ""
+            return following in ("of", "")
         if word in PICTURE_NOUNS:
             return following in ("of", "with", "showing", "shows", "taken") and not self.has_verb
         return word in FUNCTION_NOUNS or head in FUNCTION_NOUNS or head in ABSTRACT_NOUNS
@@ -264,10 +258,9 @@ class _Extraction:
         word = self.lower[index]
         if word in FUNCTION_ADJECTIVES or len(word) < 2:
             return
-        following = self.classes[index + 1] if index + 1 < len(self.classes) else ""
-        if word in SHADES and following == "C":
+        if word in SHADES and self._class(index + 1) == "C":
             return
-        if word == "colored" and index and self.classes[index - 1] == "C":
+        if word == "colored" and self._class(index - 1) == "C":
             return
         self._add(adjective_lemma(word), "attribute")
 
@@ -275,28 +268,21 @@ class _Extraction:
         word, letter = self.lower[index], self.classes[index]
         if letter in "GE" and self._is_prenominal(index):
             self.pending_attributes.clear()
-            if word == "colored" and index and self.classes[index - 1] == "C":
+            if word == "colored" and self._class(index - 1) == "C":
                 return
             if word not in FUNCTION_ADJECTIVES:
                 self._add(word, "attribute")
             return
         lemma = verb_lemma(word)
-        after = index + 1
-        while after < len(self.classes) and self.classes[after] == "B":
-            after += 1
-        following = self.lower[after] if after < len(self.lower) else ""
+        after = self._after_adverbs(index + 1)
+        following = self._word(after)
         if lemma in LIGHT_VERBS or len(lemma) < 2:
             self.has_verb = self.has_verb or lemma == "have"
             return
         if lemma == "look" and following == "like":
             return
-        if (
-            lemma in LINKING_VERBS
-            and after == index + 1
-            and self.classes[after : after + 1] == ["A"]
-            and self._ends_phrase(after)
-        ):
-            return
+        if lemma in LINKING_VERBS and self._class(index + 1) == "A" and self._class(index + 2) not in ("N", "A", "C"):
+            return  # "looks upset", not "looks upset people".
         if lemma in CATENATIVE_VERBS and self._verb_follows(after):
             return
         if lemma in SHOWING_VERBS and (letter == "E" or self.last_noun in PICTURE_NOUNS):
@@ -306,31 +292,22 @@ class _Extraction:
             lemma = f"{lemma} {following}"
         self._add(lemma, "action")
 
-    def _ends_phrase(self, index: int) -> bool:
-        """Return whether the adjective is not followed by its noun: "looks upset", not "looks upset people"."""
-        return self.classes[index + 1 : index + 2] not in (["N"], ["A"], ["C"])
-
     def _verb_follows(self, index: int) -> bool:
-        if index < len(self.classes) and self.classes[index] == "G":
-            return True
-        if index < len(self.lower) and self.lower[index] == "to":
-            index += 1
-            while index < len(self.classes) and self.classes[index] == "B":
-                index += 1
-            return index < len(self.classes) and self.classes[index] == "F"
-        return False
+        if self._word(index) == "to":
+            return self._class(self._after_adverbs(index + 1)) == "F"
+        return self._class(index) == "G"
 
     def _is_prenominal(self, index: int) -> bool:
         """Return whether a participle describes the noun after it ("parked cars", "a smiling woman")."""
         after = index + 1
-        while after < len(self.classes) and self.classes[after] in "AC":
+        while self._class(after) in ("A", "C"):
             after += 1
-        if after >= len(self.classes) or self.classes[after] != "N":
+        if self._class(after) != "N":
             return False
         before = index - 1
-        while before >= 0 and self.classes[before] == "B":
+        while self._class(before) == "B":
             before -= 1
-        left = self.classes[before] if before >= 0 else "start"
+        left = self._class(before)
         if self.classes[index] == "E":
             return left not in ("N", "F", "O", "P", "G")
         being = self.lower[after] in BEINGS and after == index + 1
@@ -344,7 +321,7 @@ class _Extraction:
             return being
         if left in ("A", "Q"):
             return self.lower[before] not in ("other", "others")
-        return being and (left in ("start", "K", "M") or (left == "I" and self.lower[before] == "of"))
+        return being and (left in ("edge", "K", "M") or (left == "I" and self.lower[before] == "of"))
 
     def _add(self, name: str, kind: TagKind) -> None:
         if kind == "attribute" and name[-1:] == "s" and name[:-1] in COLORS:
