@@ -36,7 +36,7 @@ def folder(tmp_path_factory):
     torch.manual_seed(0)
     model = RecognitionModel(config, TAGS)
     encoder = AlignmentEncoder(model.text_decoder, config.features, 4, tokenizer.tags_id)
-    with torch.no_grad():  # Wide weights, so that scores lie apart.
+    with torch.no_grad():  # Large weights, so that scores differ.
         for parameter in (p for p in encoder.parameters() if p.dim() > 1):
             parameter.normal_(std=0.5)
     write_weights(dict(model.named_parameters()), made / WEIGHTS_FILE)

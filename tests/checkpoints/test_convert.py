@@ -1,4 +1,4 @@
-"""From an official file to a model that runs, and refusals of everything that is no such file."""
+"""Conversion of official files to models that run, and refusals of other files."""
 
 from __future__ import annotations
 

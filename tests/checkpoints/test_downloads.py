@@ -1,4 +1,4 @@
-"""Downloads against a server on this machine that breaks off, forgets, changes its mind and lies."""
+"""Downloads from a local server that breaks off, loses files, changes them and sends wrong data."""
 
 from __future__ import annotations
 
@@ -453,7 +453,7 @@ class TestHub:
 
     @pytest.fixture
     def hub(self, site, monkeypatch):
-        """The stand-in server, taken for huggingface.co."""
+        """The local server in place of huggingface.co."""
         monkeypatch.setattr(connections, "HUB", site.url)
         monkeypatch.setenv("HF_TOKEN", "hf_secret\n")
         return site

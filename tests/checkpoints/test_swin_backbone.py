@@ -242,7 +242,7 @@ class TestTransformersLayout:
 
 
 class TestBadFiles:
-    """A message that names the parameter, and an encoder that is as it was."""
+    """The message names the parameter, and the encoder does not change."""
 
     def refused(self, path, message, **sizes):
         encoder = tiny(4, **sizes)

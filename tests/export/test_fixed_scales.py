@@ -29,7 +29,7 @@ PHOTOGRAPHS = [noise(70, 50, seed=seed) for seed in range(6)]
 
 @pytest.fixture(scope="module")
 def fixed(tmp_path_factory):
-    """Makes, of an oracle's model, its folder with PyTorch weights and the same in 8 bits, with the lines it said."""
+    """From an oracle's model: its folder with PyTorch weights, its 8-bit export, and the lines of the report."""
     made = {}
 
     def make(oracle_set):
@@ -108,7 +108,7 @@ class TestSmoothing:
         directory = ModelDirectory(folder / "torch")
         size = len(directory.vocabulary)
         model = RecognitionModel(directory.config, size)
-        # A copy: what is read lies in the file.
+        # A copy, because the array is mapped from the file.
         read = read_model(directory.config, size, directory.file(WEIGHTS_FILE))
         model.load_state_dict({name: tensor.clone() for name, tensor in read.state_dict().items()}, strict=False)
         return model.eval()

@@ -1,4 +1,4 @@
-"""Captions and the tags that guide them; the toy model says what it is told."""
+"""Captions and the tags that guide them; the toy model writes its guides."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def guide(recognizer):
 
 def test_found_tags_guide_without_what_they_imply(recognizer):
     seen = recognizer.caption(plain("red"))
-    # Animal (.7) follows from dog (.6), so the caption is told of the dog alone; the tags keep both.
+    # Dog (.6) implies animal (.7), so only the dog guides the caption; the tags keep both.
     assert [tag.name for tag in seen.tags] == ["red", "animal", "dog"]
     assert seen.given == ("red", "dog")
     assert seen.caption == "a picture of red dog"
@@ -261,7 +261,7 @@ class TestAgreement:
         assert write(0.0, "lime", seldom=6, **seen) == "beach"
 
     def test_a_plain_caption_names_only_tags_found(self, write):
-        # A beach nearly reaches its threshold in red: it may guide, and yet nobody says that it is there.
+        # A beach is just below its threshold in red: it may guide, but is not returned.
         seen = {"support": 9e9, "seldom": 6, "kinds": ["object", "scene"], "guide_room": 9e9}
         assert write(0.0, **seen) == "a photo of a dog"
         assert write(0.0, "blue", support=4.0, kinds=["object", "scene"]) == "a photo"
@@ -280,7 +280,7 @@ def test_a_given_threshold_decides_what_has_support(recognizer):
 
 
 def test_tags_just_below_their_threshold_may_guide(recognizer):
-    # Red: a dog has .6; asked for at .8 it is not found, but may guide where there is room of 1.
+    # Red: a dog has .6; with a threshold of .8 it is not found, but may guide with a guide_room of 1.
     decoding = recognizer.directory.config.decoding
     recognizer.labels.all().thresholds[:] = [0.8 if tag.name == "dog" else 0.5 for tag in recognizer.vocabulary]
     for room, told in ((0.0, "red animal"), (0.9, "red animal"), (1.1, "red dog")):
@@ -290,5 +290,5 @@ def test_tags_just_below_their_threshold_may_guide(recognizer):
         seen = recognizer.caption(plain("red"))
         assert guide(recognizer) == ("found", told)
         assert [tag.name for tag in seen.tags] == ["red", "animal"]
-        # A dog was proposed; that it is there is not said.
+        # The dog guided the caption, but is not returned.
         assert set(seen.given) <= {"red", "animal"}

@@ -1,4 +1,4 @@
-"""Labels that are ready to be asked for: what their classes say of them, and which a picture shows."""
+"""Label sets: sums of class probabilities, and the choice of tags by their scores."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ class TestClassifier:
         assert score(recognizer, "dog", "red") == pytest.approx(0.6)
 
     def test_it_does_not_count_for_frequent_labels(self, tmp_path):
-        # Ten pictures showed a dog, nine an animal: the classifier, sure of its dog, may speak of the animal only.
+        # Ten pictures show a dog, nine an animal: the classifier only counts for the animal.
         support = {"dog": 10, "animal": 9}
         tags = [
             replace(tag, classes=(0,) if tag.name == "dog" else (), support=support.get(tag.name, 0)) for tag in TAGS

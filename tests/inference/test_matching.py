@@ -124,7 +124,7 @@ class TestMatch:
         }
 
     def test_texts_of_bytes_that_are_not_utf8(self, shipped):
-        """As a command line in Latin-1 brings them: asked for with question marks, and given back as they were."""
+        """From a Latin-1 command line: embedded with question marks, returned unchanged."""
         picture = ROOT / "examples" / "cat.jpg"
         assert [match.text for match in shipped.match(picture, ["\udce9t\udce9"]).matches] == ["\udce9t\udce9"]
         [asked] = shipped.tag(picture, categories=["\udce9t\udce9"], threshold=0).tags

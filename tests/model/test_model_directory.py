@@ -1,4 +1,4 @@
-"""What is wrong with a model directory is said exactly, and before it can give wrong tags."""
+"""Damaged model directories are refused with an exact message, before they give wrong tags."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names of tags in other languages: by sense, read when they are asked for."""
+"""Names of tags in other languages: by sense, read on first use."""
 
 from __future__ import annotations
 

@@ -348,7 +348,7 @@ class TestNegatives:
                 assert not excluded[row, column]
 
     def test_similarities_that_are_no_numbers_are_left_to_the_loss(self):
-        """A run that diverges says so; PyTorch's words about a probability tensor said nothing."""
+        """A diverging run has a clear error, instead of PyTorch's about a probability tensor."""
         logits = torch.full((3, 3), torch.nan)
         logits[0] = torch.tensor([0.0, 1.0, torch.inf])
         drawn = draw_negatives(logits, torch.eye(3, dtype=torch.bool), seeded(0))
@@ -378,7 +378,7 @@ class TestMatchingLoss:
         return Contrast(torch.zeros(()), torch.tensor(text_logits), torch.tensor(picture_logits))
 
     def test_by_hand(self):
-        # The only likely wrong answers: text t wants picture t + 1, picture p wants text p - 1 (a thousand to one).
+        # The only likely negatives: picture t + 1 for text t, text p - 1 for picture p (a thousand to one).
         text_logits = torch.eye(3).roll(-1, 1) * 100
         contrast = self.contrast(text_logits.tolist(), (torch.eye(3).roll(1, 1) * 100).tolist())
         judge = FixedJudge(logit=2.0)
@@ -391,7 +391,7 @@ class TestMatchingLoss:
 
     def test_the_batch_s_own_rows_stand_where_they_start(self):
         logits = torch.zeros(3, 8)
-        logits[:, :5] = 100.0  # older and other processes' answers, which cannot be drawn
+        logits[:, :5] = 100.0  # Those of other batches and processes, which cannot be sampled.
         contrast = Contrast(torch.zeros(()), logits, logits)
         judge = FixedJudge()
         matching_loss(judge, self.IDS, self.FEATURES, contrast, first=5, generator=seeded(0))

@@ -77,7 +77,7 @@ class FakeWork:
     ("others", "processors", "log"),
     [
         ([0.05, 0.2, 0.05], 2, ["release", "release"]),
-        # What lies between the two limits changes nothing.
+        # A load between the two limits changes nothing.
         ([1.0, 0.2, 0.05], 2, ["hold", "release"]),
         # Two of four processors are free.
         ([1.0, 2.2, 2.4, 1.9], 4, ["release", "hold", "release"]),

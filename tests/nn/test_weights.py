@@ -32,7 +32,7 @@ def test_it_is_filled_from_a_file(tmp_path):
     pixels = torch.randn(1, 3, model.config.image_encoder.resolution, model.config.image_encoder.resolution)
     with torch.inference_mode():
         found, expected = (one.recognize(one.encode(pixels)[0]) for one in (read, model))
-    # A file's weights lie elsewhere in memory, and some processors then add up in another order.
+    # Weights from a file have another alignment in memory, and some processors then sum in another order.
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
 
 

@@ -28,7 +28,6 @@ from anytag.nn.devices import find_device
 from anytag.nn.label_queries import DescribedLabelQueries, EmbeddedLabelQueries, TextLabelQueries
 from anytag.nn.model import RecognitionModel, encoder_input
 from anytag.nn.packed import can_pack, pack_linears
-from anytag.nn.recognition_decoder import PerTagScore
 from anytag.nn.transformer import KeysValues
 from anytag.nn.weights import WEIGHTS_FILE, read_alignment, read_model
 
@@ -175,18 +174,10 @@ class TorchBackend:
 
     @torch.inference_mode()
     def vocabulary_queries(self) -> TorchQueries:
-        labels, decoder = self.model.label_queries, self.model.recognition_decoder
-        if isinstance(labels, DescribedLabelQueries):
-            return TorchQueries({"descriptions": labels.embeddings})
-        if isinstance(labels, TextLabelQueries):
-            ids = torch.arange(len(self.directory.vocabulary), device=self.device)
-            queries = labels(self._tensor("text_embeddings"), ids)
-        else:
-            queries = labels()
-        tensors = {"queries": queries, "projected": decoder.project(queries)}
-        if isinstance(decoder.score, PerTagScore):
-            tensors |= {"weights": decoder.score.weight, "biases": decoder.score.bias}
-        return TorchQueries(tensors)
+        if not isinstance(self.model.label_queries, TextLabelQueries):
+            return TorchQueries(self.model.label_inputs())
+        arrays = self.directory.arrays("label_queries.safetensors")
+        return TorchQueries(self.model.label_inputs(self._back(arrays["text_embeddings"])))
 
     @torch.inference_mode()
     def embedding_queries(self, embeddings: FloatArray) -> TorchQueries:
@@ -227,11 +218,6 @@ class TorchBackend:
     def fuse(self, tag_ids: NDArray[np.int64], features: FloatArray, rows: int) -> Step:
         on_device = torch.from_numpy(features).to(self.device, self.dtype)
         return decoding_step(self.model, torch.from_numpy(tag_ids).to(self.device), on_device, rows)
-
-    def _tensor(self, name: str) -> Tensor:
-        from safetensors.torch import load_file
-
-        return load_file(self.directory.file("label_queries.safetensors"))[name].to(self.device, self.dtype)
 
 
 def _numpy(tensor: Tensor) -> FloatArray:

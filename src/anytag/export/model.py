@@ -56,9 +56,7 @@ def export_model(source: Path, out: Path, report: Report = print, small: bool = 
         (part / "onnx").mkdir()
         folder = sentence_encoder_folder()
         with torch.no_grad():
-            ids = torch.arange(len(vocabulary))
-            queries = model.label_queries(embeddings, ids)
-            labels = {"queries": queries, "projected": model.recognition_decoder.project(queries)}
+            labels = model.label_inputs(embeddings)
         for spec in [*graph_specs(model, load_sentence_encoder(folder)), attention_spec(model)]:
             path = part / "onnx" / f"{spec.name}.onnx"
             export_graph(spec, path)

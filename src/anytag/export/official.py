@@ -19,9 +19,6 @@ from anytag.export.smoothing import smooth_activations
 from anytag.foundations.report import Report
 from anytag.model.directory import CURVES_FILE, TAUGHT_FILE, ModelDirectory, new_model, write_config
 from anytag.nn.clip_text import ClipTextEncoder
-from anytag.nn.label_queries import DescribedLabelQueries
-from anytag.nn.model import RecognitionModel
-from anytag.nn.recognition_decoder import PerTagScore
 from anytag.nn.weights import WEIGHTS_FILE, read_model
 from anytag.pictures.sources import PictureSource
 
@@ -74,7 +71,8 @@ def export_official(
         specs, clip = [*graph_specs(model, None), attention_spec(model)], config.labels.clip_text
         if clip is not None:
             specs.append(clip_text_spec(ClipTextEncoder.load(source, clip).model))
-        tensors = label_arrays(model)
+        with torch.no_grad():
+            tensors = {name: tensor.contiguous() for name, tensor in model.label_inputs().items()}
         for spec in specs:
             if graphs is not None and spec.name not in graphs:
                 continue
@@ -100,16 +98,3 @@ def export_official(
         directory.copy([name for name in kept if directory.has(name)], part)
         write_config(part, config, all_files(part))
     report(f"{out}: {sum((out / name).stat().st_size for name in all_files(out)) / 1e6:.1f} MB in all")
-
-
-@torch.no_grad()
-def label_arrays(model: RecognitionModel) -> dict[str, torch.Tensor]:
-    """Inputs of the recognition decoder for the vocabulary, by name."""
-    labels, decoder = model.label_queries, model.recognition_decoder
-    if isinstance(labels, DescribedLabelQueries):
-        return {"descriptions": labels.embeddings.contiguous()}
-    queries = labels()
-    arrays = {"queries": queries.contiguous(), "projected": decoder.project(queries).contiguous()}
-    if isinstance(decoder.score, PerTagScore):
-        arrays |= {"weights": decoder.score.weight.contiguous(), "biases": decoder.score.bias.contiguous()}
-    return arrays

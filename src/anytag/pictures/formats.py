@@ -12,13 +12,11 @@ class PictureFormat:
 
     Attributes:
         decoders: Pillow's names for it; empty if something else decodes it.
-        extra: The package extra that it needs; ``None`` if it is always supported.
     """
 
     name: str
     extensions: tuple[str, ...]
     decoders: tuple[str, ...] = ()
-    extra: str | None = None
 
 
 #: In the order in which Pillow tries them. Formats that run another program (EPS), or are not used for photographs, are
@@ -29,14 +27,14 @@ FORMATS = (
     PictureFormat("PNG", (".png", ".apng"), ("PNG",)),
     PictureFormat("WebP", (".webp",), ("WEBP",)),
     PictureFormat("AVIF", (".avif", ".avifs"), ("AVIF",)),
-    PictureFormat("HEIC", (".heic", ".heif", ".heics", ".heifs", ".hif"), extra="photos"),
+    PictureFormat("HEIC", (".heic", ".heif", ".heics", ".heifs", ".hif")),  # With the extra "photos".
     PictureFormat("GIF", (".gif",), ("GIF",)),
     PictureFormat("BMP", (".bmp", ".dib"), ("BMP",)),
     PictureFormat("TIFF", (".tif", ".tiff"), ("TIFF",)),
     PictureFormat("JPEG 2000", (".jp2", ".j2k", ".jpf", ".jpx", ".j2c", ".jpc"), ("JPEG2000",)),
     PictureFormat("PPM", (".ppm", ".pgm", ".pbm", ".pnm", ".pfm"), ("PPM",)),
     PictureFormat("PSD", (".psd",), ("PSD",)),
-    PictureFormat("JPEG XL", (".jxl",), extra="photos"),
+    PictureFormat("JPEG XL", (".jxl",)),  # With the extra "photos".
     # Usually the embedded JPEG is read; the extra develops files without one.
     PictureFormat(
         "RAW",
