@@ -1,4 +1,4 @@
-"""What two processes of a training run do; ``torchrun`` starts this as a script, with a folder and what to do there."""
+"""Two processes of a training run; ``torchrun`` starts this script with a folder and the name of a scenario."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def make(folder, step, dropout=0.0, **changes):
 
 
 def run(folder, stop=None, kill=None, dropout=0.0, **changes):
-    """Go on or begin; what is left in the folder: losses (means over processes), weights and average."""
+    """Start or resume; writes losses (means over processes), weights and average to the folder."""
     step = Step(stop, kill)
     loop = make(folder, step, dropout, **changes)
     resumed = loop.resume()

@@ -1,4 +1,4 @@
-"""A small batch, and a Tag2Text with an objective that has everything."""
+"""A small batch, and a Tag2Text with all losses."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def rows_of(batch: Batch, rows: list[int]) -> Batch:
 
 
 def aligned(seed=0, dropout=0.0, **settings):
-    """A small Tag2Text with an objective that has everything, as one module."""
+    """A small Tag2Text with all losses, as one module."""
     model = small_model("tag2text", seed, dropout=dropout)
     encoder = AlignmentEncoder(model.text_decoder, model.config.features, embedding=4, match_id=ENC)
     momentum = MomentumConfig(momentum=0.9, queue=4)

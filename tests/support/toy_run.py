@@ -36,7 +36,7 @@ class Stopped(Exception):
 
 
 class ToyNetwork(nn.Module):
-    """With an image encoder, so that there are two groups of parameters, and dropout, so that chance matters."""
+    """With an image encoder, for two groups of parameters, and dropout, for randomness."""
 
     def __init__(self, dropout=0.5):
         super().__init__()
@@ -62,7 +62,7 @@ def validate(model, final):
 
 
 def make(folder, settings=None, step=step, steps_per_epoch=8, lines=None, model=None, **more):
-    """A loop as a new process would make it."""
+    """A loop like that of a new process."""
     folder.mkdir(exist_ok=True)
     report = (lambda line: None) if lines is None else lines.append
     model = model or ToyNetwork()

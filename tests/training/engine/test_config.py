@@ -84,7 +84,7 @@ def test_a_value_of_the_wrong_kind():
 
 @pytest.mark.parametrize("objective", [RamConfig(), RamPlusConfig(), LiteConfig(), LiteConfig(consensus=1.0)])
 def test_a_change_leaves_the_objective_what_it_is(objective):
-    """The settings of one kind are among those of another."""
+    """The settings of one class are among those of another."""
     config = CONFIG.model_copy(update={"objective": objective})
     changed = Overrides(["seed=5"]).apply(config)
     assert type(changed.objective) is type(objective)

@@ -1,4 +1,4 @@
-"""Two processes under ``torchrun`` do what one does: losses, weights, checkpoints, a kill on the way."""
+"""Two processes under ``torchrun`` train like one: losses, weights, checkpoints, a kill in between."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROUNDING = ("key.bias", "query_key_value.bias")
 def torchrun(folder, what, *options):
     """Two processes of ``parallel_run.py``."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", *options]
-    # Where torchrun keeps its store over a restart, the new processes look for the dead ones (PyTorch 2.13).
+    # If torchrun keeps its store over a restart, the new processes look for the dead ones (PyTorch 2.13).
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
     done = subprocess.run(
         [*command, parallel_run.__file__, str(folder), str(what)],
@@ -33,7 +33,7 @@ def torchrun(folder, what, *options):
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """Folders of runs: of one process, then of two. Checkpoints of one process that was stopped lie ready for two."""
+    """Run folders: of one process, then of two. Two also resume the checkpoint of one that was stopped."""
     folder = tmp_path_factory.mktemp("runs")
     parallel_run.run(folder / "one")
     for parallel in ("ddp", "fsdp"):
@@ -139,7 +139,7 @@ class TestPublishedObjective:
     """Tag2Text with contrast and matching: each process has its own pictures, all contrast with all."""
 
     def test_fsdp_learns_what_ddp_does(self, runs):
-        """And with activation checkpointing what is learned without."""
+        """And the same with activation checkpointing."""
         expected, ours = (torch.load(runs / f"{name}-published" / "result.pt") for name in ("ddp", "fsdp"))
         assert len(expected["losses"]) == 2
         assert len(expected["losses"][0]) == 4

@@ -24,7 +24,7 @@ def best(**changes):
 
 
 class Run:
-    """A loop whose validations go a given course; what is kept, and what each weight was."""
+    """A loop with given validation metrics; records the kept models, and the weights at each validation."""
 
     def __init__(self, folder, settings, course=COURSE, **more):
         self.kept, self.seen = [], {}
@@ -113,7 +113,7 @@ class TestTheBest:
 
     @pytest.mark.parametrize("ema_decay", [0.0, 0.9])
     def test_training_is_the_same_whatever_is_kept(self, tmp_path, ema_decay):
-        """Figures and kept weights are looked at; the run goes on as without."""
+        """Compares metrics and kept weights with those of an uninterrupted run."""
         run = Run(tmp_path / "best", best(ema_decay=ema_decay))
         run.loop.run()
         other = make(tmp_path / "last", config(ema_decay=ema_decay))
@@ -138,7 +138,7 @@ def straight(tmp_path_factory):
 
 
 def end(folder, settings=None):
-    """The run in another process, to its end."""
+    """Finish the run in another process."""
     run = Run(folder, settings or best(patience=3))
     run.loop.resume()
     assert run.loop.run()
@@ -168,7 +168,7 @@ def test_killed_at_any_step_it_ends_the_same(tmp_path, straight, at):
 @pytest.mark.parametrize("what", ["best", "model"])
 @pytest.mark.parametrize("at", [3, 6, 9])
 def test_killed_while_the_best_is_kept_it_ends_the_same(tmp_path, straight, monkeypatch, at, what):
-    """Behind the checkpoint, in front of the weights or of the model."""
+    """After the checkpoint, before the weights or the model."""
 
     def killed(*arguments):
         raise Stopped
@@ -188,7 +188,7 @@ def test_killed_while_the_best_is_kept_it_ends_the_same(tmp_path, straight, monk
 
 @pytest.mark.parametrize("at", [3, 9, 15, 18])
 def test_stopped_in_a_validation_it_ends_the_same(tmp_path, straight, at):
-    """By a signal, which a validation does not wait for; it is made when the run goes on."""
+    """A signal interrupts a validation, which is repeated when the run resumes."""
     run = Run(tmp_path, best(patience=3))
     validate = run.loop.validate
 
@@ -204,7 +204,7 @@ def test_stopped_in_a_validation_it_ends_the_same(tmp_path, straight, at):
 
 
 def test_stopped_again_and_again_it_ends_the_same(tmp_path, straight):
-    """Each time after a step."""
+    """A kill after every step."""
     for _ in range(30):
         run = Run(tmp_path, best(patience=3))
         run.loop.resume()

@@ -1,4 +1,4 @@
-"""Others that receive the log: TensorBoard as it is installed, Weights & Biases and MLflow by their documented API."""
+"""External loggers: the installed TensorBoard; Weights & Biases and MLflow by their documented API."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from anytag.errors import MissingExtraError, UsageError
 
 
 def figures(folder, kind):
-    """What the log says of training or validation, by step."""
+    """Metrics of training or validation in the log, by step."""
     return {
         record["step"]: record["validation"] if kind == "validation" else record
         for record in records(folder)
@@ -104,7 +104,7 @@ class FakeMlflow:
 
 
 def twice(folder, name):
-    """A run that is stopped at step 1, and goes on in another process."""
+    """A run that is stopped at step 1, and resumed in another process."""
     settings = config(loggers=(name,))
     make(folder, settings).run(stop_after=0)
     loop = make(folder, settings)

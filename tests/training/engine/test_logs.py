@@ -61,7 +61,7 @@ class TestLog:
 
 
 class TestMeans:
-    """Of parts that not every step, micro-batch or process has."""
+    """Means of components that not every step, micro-batch or process has."""
 
     def test_a_part_is_the_mean_over_those_that_have_it(self):
         means = Means(Strategy())

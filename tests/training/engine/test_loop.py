@@ -52,7 +52,7 @@ class TestStages:
         assert not torch.equal(loop.model.image_encoder.weight, before)
 
     def test_a_stage_may_have_another_schedule(self, tmp_path):
-        """Pre-training of the published models: 0.9 an epoch after the warm-up; the encoder follows in proportion."""
+        """Pre-training of the official models: a factor of 0.9 per epoch after the warm-up, for the encoder as well."""
         schedule = StepSchedule(peak=1e-4, floor=0.0, decay=0.9, warmup=4, warmup_start=0.0)
         stage = LoopStage(name="s", epochs=3, learning_rate=2e-4, encoder_learning_rate=1e-5, schedule=schedule)
         loop = make(tmp_path, config(stages=(stage,)))
@@ -147,7 +147,7 @@ class TestAccumulation:
 
 
 def test_a_step_without_gradients_is_reported(tmp_path):
-    """All gradients 0: as where the data name no tag of the model's."""
+    """All gradients are 0, as with data that have no tag of the model."""
 
     def idle(model, number, stage, share):
         loss, parts = toy_run.step(model, number, stage, share)

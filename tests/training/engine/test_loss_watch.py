@@ -44,7 +44,7 @@ class TestDivergence:
         def step(model, number, stage, share):
             loss, parts = toy_run.step(model, number, stage, share)
             if number == 4:
-                # The square root is finite at nought, its slope is not.
+                # The square root is finite at zero, its slope is not.
                 loss = loss + (loss * 0).sqrt()
             return loss, parts
 
@@ -55,7 +55,7 @@ class TestDivergence:
         assert not loop.checkpoint_path.exists()
 
     def test_a_loss_that_stays_far_above_its_median(self, tmp_path):
-        """Steps 60 to 62 are out of bounds, then all from 70 on; no checkpoint holds what came after 69."""
+        """Steps 60 to 62 are out of bounds, then all from 70 on; no checkpoint is later than step 69."""
 
         def step(model, number, stage, share):
             loss, parts = toy_run.step(model, number, stage, share)

@@ -1,4 +1,4 @@
-"""Learning rates against the official functions, by hand, and what must hold for any settings."""
+"""Learning rates against the official functions, by hand, and properties for any settings."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class TestReference:
             assert step_rate(*row["a"]) == pytest.approx(row["lr"], rel=1e-12, abs=0)
 
     def test_a_whole_pretraining(self, vectors):
-        """The official loop: warm-up by iterations in epoch 0, then one rate an epoch."""
+        """The official loop: warm-up by iterations in epoch 0, then one rate per epoch."""
         for row in vectors["warmup_lr_schedule"]["rows"]:
             step, warmup, start, peak = row["a"]
             settings = {"peak": peak, "floor": 0, "decay": 1, "warmup": warmup, "warmup_start": start}

@@ -1,4 +1,4 @@
-"""A run that is asked to end finishes its step, saves, and goes on later as if nothing had been."""
+"""A run stopped by a signal finishes its step, saves, and resumes as if it had not been stopped."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="sends signals")
 
 
 def signaling(number, at):
-    """A step function in the middle of which a signal comes."""
+    """A step function that is interrupted by a signal."""
 
     def step(model, place, stage, share):
         if place == at:
@@ -91,7 +91,7 @@ def test_figures_are_not_waited_for_and_the_last_ones_are_made_when_the_run_goes
 
 
 def test_ignored_signals_stay_ignored(tmp_path):
-    """As nohup has it: a terminal that closes does not end the run."""
+    """Under nohup, closing the terminal does not end the run."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         assert make(tmp_path, step=signaling(signal.SIGHUP, 3)).run()

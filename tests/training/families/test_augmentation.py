@@ -1,4 +1,4 @@
-"""Random views: what is kept, what may change, and that the same draw gives the same view."""
+"""Random views: their crops and operations, and that the same seed gives the same view."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ONE = AugmentationConfig(operations=0, flip=0.0)
 
 
 def gradient(width, height):
-    """Red grows to the right, green downwards."""
+    """Red increases to the right, green downwards."""
     x, y = np.meshgrid(np.linspace(0, 255, width), np.linspace(0, 255, height))
     return Image.fromarray(np.stack([x, y, np.zeros_like(x)], -1).astype(np.uint8))
 

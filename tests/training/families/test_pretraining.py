@@ -1,4 +1,4 @@
-"""Runs of the published families: from sources to a model that answers, killed and resumed, with what data there is."""
+"""Runs of the official families: from sources to a working model, killed and resumed, with various data."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def clip(data):
 
 @pytest.fixture(scope="module")
 def finished(data, tmp_path_factory):
-    """A run of Tag2Text with everything in it."""
+    """A run of Tag2Text with all losses."""
     folder = tmp_path_factory.mktemp("finished")
     assert train(config(validation=("pairs.jsonl",)), data, folder, quiet)
     return folder
@@ -117,7 +117,7 @@ class TestARun:
 
 class TestResuming:
     def test_killed_and_taken_up_again_it_ends_with_the_very_weights(self, data, finished, tmp_path):
-        """SIGKILL between two checkpoints; what was drawn since is drawn again."""
+        """SIGKILL between two checkpoints; later batches are drawn again."""
         program = str(ROOT / "tests" / "support" / "toy_pairs.py")
         script = [sys.executable, program, str(data), str(tmp_path), "slowly", str(torch.get_num_threads())]
         with subprocess.Popen(script, stdout=subprocess.PIPE, text=True) as process:
@@ -186,7 +186,7 @@ class TestData:
         assert not {"captioning", "contrast", "matching"} & last.keys()
 
     def test_some_pictures_with_tags_and_some_with_captions(self, tmp_path):
-        """Batches of one picture have the one or the other; what the objective does not learn costs nothing."""
+        """Batches of one picture have tags or a caption; a missing component adds no loss."""
         rows = write_pictures(tmp_path, count=16)
         for number, row in enumerate(rows):
             row.pop("tags" if number % 2 else "captions")
@@ -305,7 +305,7 @@ def test_streams_of_unknown_length_need_to_be_told(data, tmp_path):
     ],
 )
 def test_sizes_that_do_not_fit_are_refused_before_the_first_step(data, tmp_path, change, complaint):
-    """They came out in the middle of a step, in PyTorch's words."""
+    """They used to fail in the middle of a step with PyTorch's message."""
     pairs = [f"model.{name}={value}" for name, value in change.items()]
     with pytest.raises(UsageError, match=re.escape(complaint)):
         train(Overrides(pairs).apply(config("tag2text")), data, tmp_path / "run", quiet)

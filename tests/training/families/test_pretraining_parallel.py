@@ -1,4 +1,4 @@
-"""A run in two processes, and one process that goes on with it."""
+"""A run in two processes, resumed by one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from anytag.training.run import train  # noqa: E402
 
 
 def torchrun(data, run, what, timeout=900):
-    """Two processes of ``toy_pairs.py``; what they print."""
+    """Output of two processes of ``toy_pairs.py``."""
     script = [str(ROOT / "tests" / "support" / "toy_pairs.py"), str(data), str(run), what]
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", *script]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -30,7 +30,7 @@ def torchrun(data, run, what, timeout=900):
 
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
 def test_two_processes_share_the_data_and_one_goes_on(tmp_path, parallel):
-    """Four pictures each of the first batch of eight; what neither had is left for the one."""
+    """Each process trains on four pictures of the first batch; the other pictures are left for the single process."""
     write_pictures(tmp_path)
     printed = torchrun(tmp_path, tmp_path / "run", parallel)
     states = json.loads((tmp_path / "run" / "positions-000000001.json").read_text())
@@ -47,7 +47,7 @@ def test_two_processes_share_the_data_and_one_goes_on(tmp_path, parallel):
 
 
 def test_one_of_two_processes_has_nothing_to_learn_from(tmp_path):
-    """With the image encoder frozen, nothing but the model's head ties its loss to what the other waits for."""
+    """With the image encoder frozen, a process without tags still needs gradients, which the other waits for."""
     rows = write_pictures(tmp_path, captions=False)
     for row in rows[1::2]:
         row.pop("tags")

@@ -1,4 +1,4 @@
-"""What a training run leaves on disk is whole, whenever it ends."""
+"""Model directories of training runs are whole, whenever the process ends."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from anytag.training.families.model_files import write_model
 
 
 def save(number, folder):
-    """A model whose every file says the number."""
+    """A model whose files all contain the number."""
     network = torch.nn.Linear(1, 1)
     torch.nn.init.constant_(network.weight, number)
     start = InitialModel(
@@ -36,7 +36,7 @@ def save(number, folder):
 
 
 def saved(folder):
-    """The numbers that the files of a model were made with."""
+    """The numbers in the files of a model."""
     directory = ModelDirectory(folder)
     weights = load_file(directory.file("model.safetensors"))["weight"]
     embeddings = load_file(directory.file("label_queries.safetensors"))["text_embeddings"]

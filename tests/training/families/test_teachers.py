@@ -1,4 +1,4 @@
-"""CLIP as a teacher: what it says of pictures, and what it said before."""
+"""CLIP as an image teacher, and its cached embeddings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stages that read cached tokens: what they read, that the encoder rests, and what cannot be cached."""
+"""Stages that read cached tokens: their values, the idle encoder, and what cannot be cached."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture
 def looks(monkeypatch):
-    """How many pictures went through the image encoder, call by call."""
+    """Pictures per call of the image encoder."""
     seen = []
     forward = SwinTransformer.forward
 

@@ -81,7 +81,7 @@ class TestPairs:
         maps = pairs.maps([2, 7], [0, 1], [False, True])
         assert maps.shape == (2, 3, 1, 2)
         assert maps[0, 0, 0].tolist() == pytest.approx([2, 2.1], abs=1e-2)
-        # Picture 7 stands in the second shard; mirrored, its columns change places.
+        # Picture 7 is in the second shard; flipping swaps its columns.
         assert maps[1, 0, 0].tolist() == pytest.approx([107.1, 107], abs=0.1)
         assert maps[1, 0, 0, 0] > maps[1, 0, 0, 1]
 
@@ -109,7 +109,7 @@ class TestBatcher:
         for epoch in epochs:
             assert len(set(epoch.tolist())) == 9
         assert not np.array_equal(epochs[0], epochs[1])
-        # What an epoch leaves out is not always the same picture.
+        # Epochs do not always drop the same picture.
         assert {n for epoch in epochs for n in epoch.tolist()} == set(range(SIZE))
 
     def test_a_share_of_the_batch_may_come_from_pictures_with_several_captions(self, pairs):

@@ -1,4 +1,4 @@
-"""What the recognizer makes of training pictures, kept for stages that train the captioner alone."""
+"""Cached recognition of training pictures, for stages that train the captioner alone."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ COUNT = 40
 
 
 class _Model:
-    """Stands in for a model: the map's first two values are the logits of dog and cat."""
+    """A fake model: the map's first two values are the logits of dog and cat."""
 
     def __init__(self):
         self.image_encoder = self
@@ -47,7 +47,7 @@ class _Model:
 
 @pytest.fixture
 def made(tmp_path):
-    """Forty pictures, dogs and cats in turn, in two shards; in view 1 they change places."""
+    """Forty pictures, dogs and cats in turn, in two shards; swapped in view 1."""
     values = np.zeros((COUNT, 3))
     values[::2, 0] = values[1::2, 1] = 4
     values += np.linspace(0, 0.1, COUNT)[:, None]

@@ -1,4 +1,4 @@
-"""Learning from whole captions: rewards by hand, draws that obey the rules, and a loss that pulls the right way."""
+"""Self-critical training: rewards by hand, valid samples, and a loss with the right gradient."""
 
 from __future__ import annotations
 

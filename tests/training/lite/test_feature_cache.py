@@ -1,4 +1,4 @@
-"""The feature cache: what is computed is computed once, whatever can be read, and no file is ever half there."""
+"""The feature cache: features are computed once, unreadable pictures are skipped, and files are whole."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_what_was_made_another_way_does_not_mix(encoder, source, tmp_path):
 
 
 def test_a_model_that_has_an_encoder_of_its_own_has_its_own_maps(encoder, source, tmp_path):
-    """What the ImageNet classifier says is still what it said."""
+    """The logits of the ImageNet classifier stay the same."""
     torch.manual_seed(1)
     own = EfficientNetLite("efficientnet_lite0", folded=True).eval()
     before, after = (cache_of(encoder, tmp_path, own=own).open([source], views=1)[0] for own in (None, own))

@@ -1,4 +1,4 @@
-"""What a model sees in corners: the crops, the targets, and the loss that holds a model to them."""
+"""Multi-crop pseudo-labels: crops, targets, and their loss."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_targets_are_found_by_picture_and_tag():
 
 
 class _Sum:
-    """Stands in for a model: a picture's logit is the number that its map is filled with, plus the query."""
+    """A fake model: a picture's logit is the value of its map plus the query."""
 
     def __init__(self):
         self.image_encoder = self

@@ -1,1 +1,1 @@
-"""What training Tag2Text, RAM and RAM++ is made of: data, objectives, validation, and the run."""
+"""Training of Tag2Text, RAM and RAM++: data, objectives, teachers, validation."""

@@ -1,1 +1,1 @@
-"""What training the shipped family is made of: cached features, its losses, its stages, and the run."""
+"""Training of the shipped family: cached features, losses, stages."""
