@@ -176,8 +176,8 @@ class TorchBackend:
     def vocabulary_queries(self) -> TorchQueries:
         if not isinstance(self.model.label_queries, TextLabelQueries):
             return TorchQueries(self.model.label_inputs())
-        arrays = self.directory.arrays("label_queries.safetensors")
-        return TorchQueries(self.model.label_inputs(self._back(arrays["text_embeddings"])))
+        embeddings = torch.from_numpy(self.directory.arrays("label_queries.safetensors")["text_embeddings"])
+        return TorchQueries(self.model.label_inputs(embeddings.to(self.device, self.dtype)))
 
     @torch.inference_mode()
     def embedding_queries(self, embeddings: FloatArray) -> TorchQueries:
