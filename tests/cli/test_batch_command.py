@@ -59,7 +59,7 @@ class TestBatch:
             place.write_text("mine")
         place = place / "x" if what == "below" else place
         result = run("batch", pictures, "--out", place)
-        message = f"anytag batch: {place}: cannot be a folder, something else stands there; give another --out\n"
+        message = f"anytag batch: {place}: exists and is not a folder; give another --out\n"
         assert (result.exit_code, result.stderr) == (2, message)
 
     def test_a_time_before_all_files(self, run, pictures, out):  # noqa: F811
@@ -94,7 +94,7 @@ class TestBatch:
             "blue.png",
             "  blue.txt: new",
             "lime.png",
-            "  not written: lime.txt: is there already, and this output folder did not write it. --append adds tags to "
+            "  not written: lime.txt: already exists and was not written by this output folder. --append adds tags to "
             "what people wrote, --keep-existing leaves it alone",
             "  lime.png.xmp: new",
             "red.jpg",
@@ -125,7 +125,7 @@ class TestBatch:
         [
             ([], "--out is missing: the folder for results and progress, such as --out photo-tags"),
             (["--out", "o"], "name pictures, folders, shards or Parquet files, or --status"),
-            (["--out", "o", "--status"], "o: no batch has worked here (no progress.sqlite)"),
+            (["--out", "o", "--status"], "o: no batch has run here (no progress.sqlite)"),
             (["--status", "o", "p"], "--status takes one output folder: anytag batch --status photo-tags"),
             (["p", "--out", "o", "--status"], "--status takes one output folder: anytag batch --status photo-tags"),
             (

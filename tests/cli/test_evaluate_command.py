@@ -95,7 +95,7 @@ def test_what_cannot_be_is_said_before_anything_runs(labeled, tmp_path, monkeypa
 
 def test_tables_want_a_folder(labeled, tmp_path):
     done = run("--model", "lite", "--benchmark", labeled, "--out", tmp_path / "0.png")
-    message = f"anytag evaluate: {tmp_path / '0.png'}: cannot be a folder, something else stands there; "
+    message = f"anytag evaluate: {tmp_path / '0.png'}: exists and is not a folder; "
     assert (done.exit_code, done.stderr) == (2, f"{message}give another --out\n")
 
 
@@ -250,7 +250,7 @@ def test_it_writes_where_it_is_told_and_over_nobody_else_s_files(labeled, tmp_pa
     done = run(*asked, "--out", ".")
     assert (done.exit_code, done.stderr) == (
         2,
-        "anytag evaluate: results.csv: is there already, and no evaluation wrote it; give another --out\n",
+        "anytag evaluate: results.csv: already exists and was not written by an evaluation; give another --out\n",
     )
     assert sorted(tmp_path.iterdir()) == before
     assert run(*asked, "--out", "mine").exit_code == run(*asked, "--out", "mine").exit_code == 0

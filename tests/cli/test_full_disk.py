@@ -18,7 +18,7 @@ from anytag.library import progress
 
 pytestmark = pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, which only Linux has")
 
-FULL = "the disk is full. Make room, then give the same command again."
+FULL = "the disk is full. Free some space, then run the same command again."
 
 
 @pytest.fixture
@@ -102,8 +102,8 @@ def test_no_room_for_what_is_known(run, pictures, out, limited, statement, reaso
         result = run(*command)
         assert result.exit_code == 2, result.exception
         assert result.stderr.splitlines()[-1] == (
-            f"anytag {name}: {file}: cannot be written ({reason}). What was done before is kept; put that right, then "
-            "give the same command again"
+            f"anytag {name}: {file}: cannot be written ({reason}). Earlier results are kept; fix the problem, then "
+            "run the same command again"
         )
 
 

@@ -98,5 +98,5 @@ def test_pairs(tmp_path):
     with pytest.raises(UsageError, match="--rename: 'dog' is neither 'tag=new name' nor a file of such lines"):
         read_pairs(["dog"], None, "--rename")
     assert read_pairs(["dog=Hund", "dog=Hund"], None, "--rename") == {"dog": "Hund"}
-    with pytest.raises(UsageError, match="--rename: 'dog' is to be called both 'Hund' and 'Wau'"):
+    with pytest.raises(UsageError, match="--rename: 'dog' has two new names, 'Hund' and 'Wau'"):
         read_pairs(["dog=Hund,dog=Wau"], None, "--rename")

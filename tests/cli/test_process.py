@@ -249,7 +249,7 @@ def test_the_service_is_not_started_for_nothing(folder):
 def test_a_current_folder_that_is_gone_is_said_so(folder):
     code, out, _ = shell("mkdir d; cd d; rmdir ../d; anytag tag c.jpg 2>&1 >/dev/null", folder)
     last = out.decode().splitlines()[-1]
-    assert (code, last) == (2, "anytag tag: the current folder is not there anymore; go to another one")
+    assert (code, last) == (2, "anytag tag: the current folder no longer exists; go to another one")
 
 
 def test_interrupts_that_are_ignored_from_outside_stay_so(folder):

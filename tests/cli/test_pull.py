@@ -200,7 +200,7 @@ class TestClip:
             (
                 "ram",
                 ("--clip", "home"),
-                "home: holds no config.json, so it is not a CLIP model; give the folder of one",
+                "home: has no config.json, so it is not a CLIP model; give the folder of one",
             ),
         ],
     )

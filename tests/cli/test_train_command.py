@@ -70,7 +70,7 @@ def test_a_full_disk_is_said_so(data):
     options = ("--set", "batch_size=4", "--set", "stream.bad_share=0.5")
     done = run(f"{data / 'own.py'}:tags", "--data", data, "--run", data / "run", *options)
     assert done.exit_code == 2
-    assert "anytag train: the disk is full. Make room, then give the same command again." in done.output
+    assert "anytag train: the disk is full. Free some space, then run the same command again." in done.output
 
 
 @pytest.mark.parametrize(

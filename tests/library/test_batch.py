@@ -267,7 +267,7 @@ class TestResuming:
 class TestOneAtATime:
     def test_a_second_batch_in_the_same_folder_is_refused(self, batch, recognizer, tmp_path):
         work = BatchRun(recognizer, {}, False, None, TagView(recognizer.vocabulary), (), (), tmp_path / "out")
-        with work.open(), pytest.raises(LibraryError, match="another batch works here; wait for it"):
+        with work.open(), pytest.raises(LibraryError, match="another batch is running here; wait for it"):
             batch()
 
     def test_a_progress_file_of_a_newer_version(self, tmp_path):
@@ -391,7 +391,7 @@ def test_outputs_are_made_anew_from_what_is_known(batch, recognizer, tmp_path):
 def test_files_of_others_are_never_written_over(batch, recognizer, tmp_path, name):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / name).write_text("mine")
-    with pytest.raises(LibraryError, match=rf"{name}: is there already, and this batch did not write it; move it"):
+    with pytest.raises(LibraryError, match=rf"{name}: already exists and was not written by this batch; move it"):
         batch(tables=("csv", "html"))
     assert (recognizer.backend.encoded, (tmp_path / "out" / name).read_text()) == (0, "mine")
     (tmp_path / "out" / name).unlink()

@@ -55,8 +55,8 @@ def test_what_it_means(text, meaning):
         ("OR dog", "OR dog: a word is missing"),
         ("()", "(): a word is missing"),
         ("NOT", "NOT: a word is missing"),
-        ("score>0.8", "score>0.8: says how high a score, but not of what; try: dog score>0.8"),
-        ('""', '"": nothing stands between the quotes'),
+        ("score>0.8", "score>0.8: sets a score, but for no word; try: dog score>0.8"),
+        ('""', '"": the quotes are empty'),
         ("dog>1.2.3", "dog>1.2.3: 1.2.3 is not a score; scores lie between 0 and 1"),
     ],
 )

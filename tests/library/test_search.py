@@ -173,7 +173,7 @@ def test_by_a_sentence(search):
 
 
 def test_a_sentence_of_another_model(search):
-    with pytest.raises(UsageError, match="holds no vectors that a sentence of this model could be compared with; run"):
+    with pytest.raises(UsageError, match="has no embeddings that can be compared with a sentence of this model; run"):
         search.by_text("a dog", np.ones(3, np.float32), [], 0.5)
 
 
@@ -195,7 +195,7 @@ def test_near_duplicates(search):
 
 def test_an_index_without_embeddings(tmp_path):
     index = Index(tmp_path / INDEX_FILE)
-    with pytest.raises(UsageError, match="holds no text embeddings; the model that made it gives none"):
+    with pytest.raises(UsageError, match="holds no text embeddings; the model that made it does not provide them"):
         Search(index).by_vector("text", vector(0))
 
 

@@ -51,7 +51,7 @@ def test_an_index_of_before_is_filled_by_the_next_update(photos, tmp_path):
         anytag.Library(photos, recognizer).search(text="a beach")
     newer = with_joint_embedding(recognizer)
     newer.recognize_blank = True
-    with pytest.raises(UsageError, match="holds no vectors that a sentence of this model could be compared with; run"):
+    with pytest.raises(UsageError, match="has no embeddings that can be compared with a sentence of this model; run"):
         anytag.Library(photos, newer).search(text="a beach")
     assert anytag.Library(photos, newer).update().recognized == 3
     assert names(anytag.Library(photos, newer).search(text="a beach", limit=1)) == ["green.png"]

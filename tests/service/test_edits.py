@@ -71,7 +71,7 @@ def test_who_was_second_is_told(client, photos):
     client.put(route(client), json={"people": ["Grandma"], "revision": ""})
     answer = client.put(route(client), json={"people": [], "revision": ""})
     assert error(answer) == (409, "sidecar")
-    assert "was changed by somebody else meanwhile" in answer.json()["error"]["message"]
+    assert "was changed by somebody else" in answer.json()["error"]["message"]
     assert client.get(route(client)).json()["people"] == ["Grandma"]
 
 

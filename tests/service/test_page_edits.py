@@ -168,7 +168,7 @@ def test_somebody_else_was_quicker(page, photos, recognizer):
     library = Library(photos, recognizer)
     library.edit(library.search("path:red").hits[0].number, ["Grandpa"])
     page.click("#save")
-    page.wait_for_selector("#editor-status.bad:has-text('was changed by somebody else meanwhile')")
+    page.wait_for_selector("#editor-status.bad:has-text('was changed by somebody else')")
     assert names(page, "#people") == ["Grandma"]
     assert "Grandma" not in (photos / "red.png.xmp").read_text()
 

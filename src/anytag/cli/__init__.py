@@ -26,8 +26,8 @@ _GROUPS = ("vocabulary", "engine")
 _VERSION = ("--version", "-V")
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         echo(f"anytag {__version__}")
         raise typer.Exit
 
@@ -48,7 +48,7 @@ def build_app(only: str | None = None) -> typer.Typer:
 
     @app.callback()
     def anytag(
-        version: bool = Option(False, *_VERSION, callback=_version, is_eager=True, help="Print the version."),
+        version: bool = Option(False, *_VERSION, callback=_print_version, is_eager=True, help="Print the version."),
     ) -> None:
         """Recognize everything in a picture: tags, captions, any category you name."""
 

@@ -66,7 +66,7 @@ def read_pairs(given: Sequence[str] | None, file: Path | None, option: str) -> P
         if not (tag and sign and name):
             raise UsageError(f"{option}: {text!r} is neither 'tag=new name' nor a file of such lines")
         if pairs.setdefault(tag, name) != name:
-            raise UsageError(f"{option}: {tag!r} is to be called both {pairs[tag]!r} and {name!r}")
+            raise UsageError(f"{option}: {tag!r} has two new names, {pairs[tag]!r} and {name!r}")
     return pairs
 
 

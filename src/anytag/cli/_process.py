@@ -44,7 +44,7 @@ def run_command(command: Callable[[], object]) -> int:
             status = INTERRUPTED
         except BaseException:
             # Some libraries turn an interrupt into an error of their own.
-            if interrupts.seen:
+            if interrupts.received:
                 status = INTERRUPTED
             elif output is not None and output.failure is not None:
                 status = 1
@@ -100,10 +100,10 @@ def _system_error(error: BaseException) -> str | None:
     if not isinstance(error, OSError):
         return None
     if isinstance(error, FileNotFoundError) and not error.filename and _current_folder_is_gone():
-        return "the current folder is not there anymore; go to another one"
+        return "the current folder no longer exists; go to another one"
     where = f"{error.filename}: " if error.filename else ""
     if error.errno in DISK_FULL:
-        return f"{where}the disk is full. Make room, then give the same command again."
+        return f"{where}the disk is full. Free some space, then run the same command again."
     return f"{where}{error.strerror or error}"
 
 
@@ -191,7 +191,7 @@ class _Interrupts:
     announced = False
 
     def __init__(self) -> None:
-        self.seen = False
+        self.received = False
         self._others, self._process = sys.unraisablehook, os.getpid()
         self._request: int | None = None
 
@@ -212,7 +212,7 @@ class _Interrupts:
                 signal.signal(number, signal.SIG_DFL)
 
     def _interrupt(self, signal_number: int, frame: FrameType | None) -> None:
-        self.seen = True
+        self.received = True
         signal.signal(signal.SIGINT, exit_immediately)
         raise KeyboardInterrupt
 
@@ -220,7 +220,7 @@ class _Interrupts:
         signal.signal(signal_number, signal.SIG_DFL)
         if os.getpid() != self._process:  # A worker, which has nothing to clean up.
             os.kill(os.getpid(), signal_number)
-        self.seen, self._request = True, signal_number
+        self.received, self._request = True, signal_number
         raise KeyboardInterrupt
 
     def _unraisable(self, unraisable: sys.UnraisableHookArgs) -> None:

@@ -193,7 +193,7 @@ def batch(
                 with progress_bar(total) as advance:
                     done = run.recognize(progress, archives, limit, advance, thumbnails)
             except KeyboardInterrupt:
-                log("stopped; the same command goes on from here")
+                log("stopped; run the same command to continue")
                 raise
             if number and not (done.recognized or done.failed or scan.rearranged):
                 continue
@@ -291,7 +291,7 @@ def _log_scan(scan: Scan, progress: Progress, settings: dict[str, Any]) -> None:
 
 def _show_status(out: Path) -> None:
     if not (out / PROGRESS_FILE).exists():
-        raise UsageError(f"{out}: no batch has worked here (no {PROGRESS_FILE})")
+        raise UsageError(f"{out}: no batch has run here (no {PROGRESS_FILE})")
     progress = Progress(out / PROGRESS_FILE, read_only=True)
     counts = progress.counts()
     echo(f"{counts.get('done', 0):,} done, {counts.get('failed', 0):,} failed, {counts.get('pending', 0):,} to do")

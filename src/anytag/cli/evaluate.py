@@ -282,8 +282,8 @@ def _print_evaluation(one: Evaluation) -> None:
             figures.append(f"without {len(one.unscored)} of {wanted} classes, which it lacks")
         echo(f"{what}: {', '.join(figures)}")
     if one.captions is not None:
-        told = f"{what}: CIDEr-D {100 * one.captions.cider:.1f}, BLEU-4 {100 * one.captions.bleu[3]:.1f}"
-        echo(told if one.captions.meteor is None else f"{told}, METEOR (NLTK) {100 * one.captions.meteor:.1f}")
+        scores = f"{what}: CIDEr-D {100 * one.captions.cider:.1f}, BLEU-4 {100 * one.captions.bleu[3]:.1f}"
+        echo(scores if one.captions.meteor is None else f"{scores}, METEOR (NLTK) {100 * one.captions.meteor:.1f}")
     if one.retrieval is not None:
         text, picture = one.retrieval.text, one.retrieval.picture
         echo(f"{what}: text R@1 {100 * text[1]:.1f}, picture R@1 {100 * picture[1]:.1f}")
@@ -332,11 +332,13 @@ def _own_folder(out: Path | None) -> Path:
     if out is None:
         raise UsageError("--out is missing: the folder for tables and kept scores, such as --out evaluation")
     if os.path.lexists(out) and not out.is_dir():
-        raise UsageError(f"{out}: cannot be a folder, something else stands there; give another --out")
+        raise UsageError(f"{out}: exists and is not a folder; give another --out")
     if not any((out / kept).is_dir() for kept in ("scores", "captions")):
         for name in ("results.json", "results.csv", "tables.md", "report.html"):
             if os.path.lexists(out / name):
-                raise UsageError(f"{out / name}: is there already, and no evaluation wrote it; give another --out")
+                raise UsageError(
+                    f"{out / name}: already exists and was not written by an evaluation; give another --out"
+                )
     return out
 
 

@@ -86,7 +86,7 @@ def find_clip(clip: str, family: str, offline: bool) -> Path:
     folder = Path(clip)
     if folder.is_dir():
         if not (folder / "config.json").is_file():
-            raise UsageError(f"{folder}: holds no config.json, so it is not a CLIP model; give the folder of one")
+            raise UsageError(f"{folder}: has no config.json, so it is not a CLIP model; give the folder of one")
         return folder
     if offline or clip.count("/") != 1 or clip.startswith((".", "/", "~")):
         raise UsageError(f"{clip}: no such folder; --clip takes the folder of a CLIP ViT-B/16")

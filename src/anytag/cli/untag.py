@@ -36,7 +36,7 @@ def untag(
     if not pictures and out is None:
         raise UsageError("name pictures or folders, or the output folder of a batch with --out")
     if out is not None and not (out / PROGRESS_FILE).exists():
-        raise UsageError(f"{out}: no batch has worked here (no {PROGRESS_FILE})")
+        raise UsageError(f"{out}: no batch has run here (no {PROGRESS_FILE})")
     sidecars = [Path(given) for given in pictures or () if given.lower().endswith(".xmp")]
     others = [given for given in pictures or () if not given.lower().endswith(".xmp")]
     if not others:

@@ -182,10 +182,10 @@ def search(
         if others:
             log(f"anytag vocabulary search: not trained; ask with --categories: {', '.join(others)}")
         return
-    asked = shlex.quote(", ".join(others) if others else text)
+    categories = shlex.quote(", ".join(others) if others else text)
     log(
         f"anytag vocabulary search: no tag is called anything like {text!r}: not trained; "
-        f"ask with: anytag tag PICTURE --categories {asked}"
+        f"ask with: anytag tag PICTURE --categories {categories}"
     )
     raise Exit(1)
 

@@ -121,7 +121,5 @@ def explained_write_errors(path: Path) -> Iterator[None]:
 
 def unwritable(path: Path, error: sqlite3.OperationalError) -> LibraryError:
     """Explain SQLite's error about a disk, a folder or a lock."""
-    return LibraryError(
-        f"{path}: cannot be written ({error}). What was done before is kept; put that right, then give the same "
-        "command again"
-    )
+    advice = "Earlier results are kept; fix the problem, then run the same command again"
+    return LibraryError(f"{path}: cannot be written ({error}). {advice}")

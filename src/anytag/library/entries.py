@@ -25,8 +25,8 @@ class FileIdentity:
         Raises:
             OSError: If there is none.
         """
-        seen = os.stat(path)  # noqa: PTH116 (names that are not UTF-8 stay strings)
-        return FileIdentity(seen.st_size, seen.st_mtime_ns)
+        status = os.stat(path)  # noqa: PTH116 (names that are not UTF-8 stay strings)
+        return FileIdentity(status.st_size, status.st_mtime_ns)
 
 
 @dataclass(frozen=True, slots=True)

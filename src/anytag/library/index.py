@@ -149,19 +149,21 @@ class Index(Progress):
     def _unplace(self, number: int) -> None:
         self._base.execute("INSERT OR IGNORE INTO unplaced VALUES (?)", (number,))
 
-    def _fill(self, entry: Entry, seen: Recognition) -> int:
+    def _fill(self, entry: Entry, recognition: Recognition) -> int:
         number = self._id(entry.key)
         self._base.execute("DELETE FROM postings")
         self._base.execute("DELETE FROM words WHERE rowid = ?", (number,))
-        self._put_found(number, seen, read_sidecar(entry.shown, entry.in_archive))
+        self._put_found(number, recognition, read_sidecar(entry.shown, entry.in_archive))
         path = os.fsencode(entry.shown).decode("utf-8", errors="replace")
-        self._base.execute("INSERT INTO words (rowid, caption, path) VALUES (?, ?, ?)", (number, seen.caption, path))
+        self._base.execute(
+            "INSERT INTO words (rowid, caption, path) VALUES (?, ?, ?)", (number, recognition.caption, path)
+        )
         return number
 
-    def _put_found(self, number: int, seen: Recognition, sidecar: Sidecar) -> None:
+    def _put_found(self, number: int, recognition: Recognition, sidecar: Sidecar) -> None:
         """Store the tags of a picture: those that people did not refuse, and people's keywords with score 1."""
         self._base.execute("DELETE FROM found WHERE entry = ?", (number,))
-        tags = [tag for tag in seen.tags if tag.name.casefold() not in sidecar.refused]
+        tags = [tag for tag in recognition.tags if tag.name.casefold() not in sidecar.refused]
         self._base.executemany(
             "INSERT OR IGNORE INTO tags (name, kind) VALUES (?, ?)", [(tag.name, tag.kind) for tag in tags]
         )

@@ -41,7 +41,7 @@ def claim_outputs(progress: Progress, names: Iterable[str], folder: Path) -> Non
     for name in files:
         if os.path.lexists(folder / name) and not progress.value(_written(name), ""):
             raise LibraryError(
-                f"{folder / name}: is there already, and this batch did not write it; move it, or give another --out"
+                f"{folder / name}: already exists and was not written by this batch; move it, or give another --out"
             )
     # Before the first file is written, so that a killed process still owns what it left.
     for name in files:

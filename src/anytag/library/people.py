@@ -94,12 +94,12 @@ def write_sidecar(
     """
     place = sidecar_of(record)
     if not Path(record.path).exists():
-        raise SidecarError(f"{record.path}: is not there anymore; update the index (anytag index)")
+        raise SidecarError(f"{record.path}: no longer exists; update the index (anytag index)")
     with _editing:
         data = read_if_present(place)
         before = _parse_sidecar(data, place)
         if revision is not None and revision != before.revision:
-            raise SidecarError(f"{place}: was changed by somebody else meanwhile; look at it again, then change it")
+            raise SidecarError(f"{place}: was changed by somebody else; read it again, then change it")
         names = checked_keywords(people, before.people)
         shown, caption = view(record), record.recognition.caption
         start = xmp.skeleton() if data is None else data
@@ -119,7 +119,7 @@ def checked_keywords(names: Sequence[str], known: Collection[str] = ()) -> tuple
         text = name if name in known else _checked(name.strip())
         once.setdefault(text.casefold(), text)
     if len(once) > MOST_KEYWORDS:
-        raise UsageError(f"{len(once)} tags; a picture has at most {MOST_KEYWORDS} of people")
+        raise UsageError(f"{len(once)} tags; a picture can have at most {MOST_KEYWORDS} of people")
     return tuple(once.values())
 
 

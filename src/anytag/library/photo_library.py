@@ -60,9 +60,9 @@ class IndexRun(BatchRun):
             if isinstance(answer, Failure):
                 yield answer
             else:
-                seen, vectors = answer
-                index.pending_embeddings[seen.path] = vectors
-                yield seen
+                recognition, vectors = answer
+                index.pending_embeddings[recognition.path] = vectors
+                yield recognition
 
 
 class Library:
@@ -292,7 +292,7 @@ class Library:
         if before := known.sources():
             return before
         if self.path.parent.name != INDEX_FOLDER:
-            raise UsageError(f"{self.path}: say which pictures to index")
+            raise UsageError(f"{self.path}: name the pictures to index")
         return [str(self.path.parent.parent)]
 
     @contextmanager

@@ -83,7 +83,7 @@ class Progress:
         except sqlite3.DatabaseError as error:
             if isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode & 0xFF in DISK_ERRORS:
                 raise unwritable(path, error) from error
-            advice = "Name another file, or move it away to begin anew"
+            advice = "Name another file, or move it away to start over"
             raise LibraryError(f"{path}: cannot be used ({error}). {advice}") from error
         if found > FORMAT:
             raise LibraryError(f"{path}: was written by a newer anytag (format {found}); update anytag")
@@ -328,8 +328,8 @@ class Progress:
         return PictureRecord(entry.shown, _from_text(result, entry.shown), found, in_archive=entry.in_archive)
 
 
-def _to_text(seen: Recognition) -> str:
-    record = asdict(seen)
+def _to_text(recognition: Recognition) -> str:
+    record = asdict(recognition)
     del record["path"]
     # ASCII only: a name may contain bytes that are not text, and SQLite's text is UTF-8.
     return json.dumps(record, default=float)

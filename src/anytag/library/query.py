@@ -86,7 +86,7 @@ def parse_query(text: str) -> Query:
     bounds = [token for token in tokens if isinstance(token, _Bound)]
     rest: list[_Token] = [token for token in tokens if not isinstance(token, _Bound)]
     if not rest:
-        raise UsageError(f"{text}: says how high a score, but not of what; try: dog {text}")
+        raise UsageError(f"{text}: sets a score, but for no word; try: dog {text}")
     query, end = _or(rest, 0, text)
     if end < len(rest):
         raise UsageError(f"{text}: a ')' closes nothing")
@@ -126,7 +126,7 @@ def _word(match: re.Match[str], text: str) -> _Token:
         raise UsageError(f"{text}: there is no field {field!r}; use one of {', '.join(FIELDS)}")
     words = word if word is not None else match["phrase"]
     if not words.strip():
-        raise UsageError(f"{text}: nothing stands between the quotes")
+        raise UsageError(f"{text}: the quotes are empty")
     if match["wsign"] is None:
         return Term(words, field)
     return Term(words, field, match["wsign"], _number(match["wlimit"], text))

@@ -89,9 +89,7 @@ class BatchRun:
         try:
             self.out.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError):
-            raise LibraryError(
-                f"{self.out}: cannot be a folder, something else stands there; give another --out"
-            ) from None
+            raise LibraryError(f"{self.out}: exists and is not a folder; give another --out") from None
         try:
             with (
                 locked(self.out / self.lock_file),
@@ -102,7 +100,9 @@ class BatchRun:
                     claim_outputs(progress, self.tables, self.out)
                 yield progress
         except LockedError:
-            raise LibraryError(f"{self.out}: another batch works here; wait for it, or use another --out") from None
+            raise LibraryError(
+                f"{self.out}: another batch is running here; wait for it, or use another --out"
+            ) from None
 
     @contextmanager
     def open_copy(self) -> Iterator[Progress]:

@@ -136,7 +136,9 @@ class Search:
         if not len(rows):
             if self.index.embeddings.width(name) and len(self.index):
                 raise LibraryError(f"{self.index.path}: its {name} embeddings are lost; move it away and make it again")
-            raise UsageError(f"{self.index.path}: holds no {name} embeddings; the model that made it gives none")
+            raise UsageError(
+                f"{self.index.path}: holds no {name} embeddings; the model that made it does not provide them"
+            )
         query, entries = self._among(text, rows)
         compared = self.index.graphs.candidates(name, vector, entries, limit, [self.index.unplaced()])
         near = Matched(compared, similarities(rows, compared, vector))
@@ -172,7 +174,7 @@ class Search:
         """
         rows = self.index.embeddings.read("text")
         if not len(rows) or rows.shape[1] != len(vector):
-            what = "holds no vectors that a sentence of this model could be compared with"
+            what = "has no embeddings that can be compared with a sentence of this model"
             raise UsageError(f"{self.index.path}: {what}; run anytag index again")
         parsed, entries = self._among(query, rows)
         tags = {number for tag in named for number, _, _ in self.names.of(tag)}

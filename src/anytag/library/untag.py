@@ -45,16 +45,16 @@ def untag(pictures: Iterable[Path], embedded: bool = False) -> Iterator[Untagged
     Raises:
         MissingProgramError: If ``embedded`` and exiftool is not installed.
     """
-    seen: set[Path] = set()
+    done: set[Path] = set()
     for picture in pictures:
         is_sidecar = picture.suffix.lower() == ".xmp"
         sidecars = [picture] if is_sidecar else [picture.with_name(picture.name + ".xmp"), picture.with_suffix(".xmp")]
         if not any(os.path.lexists(place) for place in (picture, *sidecars)):
             yield UntaggedFile(str(picture), "failed", f"{picture}: no such file")
         for sidecar in sidecars:
-            if sidecar in seen or not sidecar.exists():
+            if sidecar in done or not sidecar.exists():
                 continue
-            seen.add(sidecar)
+            done.add(sidecar)
             try:
                 change = remove_ours(sidecar)
             except (AnytagError, OSError) as error:

@@ -178,8 +178,8 @@ class RemoteRecognizer:
 
     def search(self, query: str = "", limit: int = 20, facets: int = 0, *, text: str = "") -> dict[str, Any]:
         """Find photos of the service's library that match a query or fit a sentence; the JSON of ``/v1/search``."""
-        asked = {"q": query, "text": text, "limit": limit, "facets": facets}
-        return cast(dict[str, Any], self._request("GET", f"/v1/search?{urlencode(asked)}", None))
+        options = {"q": query, "text": text, "limit": limit, "facets": facets}
+        return cast(dict[str, Any], self._request("GET", f"/v1/search?{urlencode(options)}", None))
 
     # -- asking -------------------------------------------------------------------------------------------------
 

@@ -84,14 +84,14 @@ async def _predict_one(request: Request, task: Any, controls: dict[str, Any]) ->
     result: list[dict[str, Any]] = []
     score = 0.0
     if controls["choices"] is not None:
-        asked = {"categories": controls["categories"]} if controls["categories"] else {}
-        seen = await state.ask_one(None, recognizing("tag", asked), upload)
-        names = [tag["name"] for tag in seen["tags"]]
-        score = max((tag["score"] for tag in seen["tags"]), default=0.0)
+        options = {"categories": controls["categories"]} if controls["categories"] else {}
+        answer = await state.ask_one(None, recognizing("tag", options), upload)
+        names = [tag["name"] for tag in answer["tags"]]
+        score = max((tag["score"] for tag in answer["tags"]), default=0.0)
         result.append(_entry(controls["choices"], controls["image"], "choices", {"choices": names}))
     if controls["caption"] is not None:
-        seen = await state.ask_one(None, recognizing("caption", {}), upload)
-        result.append(_entry(controls["caption"], controls["image"], "textarea", {"text": [seen["caption"]]}))
+        answer = await state.ask_one(None, recognizing("caption", {}), upload)
+        result.append(_entry(controls["caption"], controls["image"], "textarea", {"text": [answer["caption"]]}))
     return {"result": result, "score": score, "model_version": state.pool.names[0]}
 
 

@@ -95,13 +95,13 @@ async def edit(request: Request, number: int) -> Any:
     # Forms of other pages cannot send this type, and the origin of their scripts is checked.
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise ServiceError(415, "usage", "send JSON, with content-type application/json")
-    asked = validated(await read_object(request), EditOptions)
-    return _answer(request, await run_in_threadpool(_edit, library, _known(number), asked), number)
+    edit_options = validated(await read_object(request), EditOptions)
+    return _answer(request, await run_in_threadpool(_edit, library, _known(number), edit_options), number)
 
 
-def _edit(library: Library, number: int, asked: EditOptions) -> PictureTags | None:
+def _edit(library: Library, number: int, edit_options: EditOptions) -> PictureTags | None:
     try:
-        return library.edit(number, asked.people, asked.refused, revision=asked.revision)
+        return library.edit(number, edit_options.people, edit_options.refused, revision=edit_options.revision)
     except (SidecarError, XmpError) as error:
         raise ServiceError(409, error.kind, str(error)) from None
     except LibraryError:

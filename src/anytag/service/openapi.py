@@ -24,7 +24,7 @@ _STATUSES = {
     401: "No key, or a wrong one.",
     403: "Not allowed.",
     408: "Sent too slowly.",
-    409: "Changed by somebody else meanwhile, or not to be changed.",
+    409: "Changed by somebody else, or not changeable.",
     413: "Too large.",
     415: "Not a picture.",
     422: "A picture that cannot be read.",

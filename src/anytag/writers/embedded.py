@@ -158,8 +158,8 @@ class Metadata:
             MissingProgramError: If it is not installed.
         """
         # With their groups, since any namespace may have a property of such a name.
-        asked = [["-XMP:XMP", "-b"], ["-IPTC:IPTC", "-b"], ["-Photoshop:IPTCDigest", "-s3"]]
-        packet, iptc, digest = _run(picture, *asked).split(f"{_SEPARATOR}\n".encode())
+        commands = [["-XMP:XMP", "-b"], ["-IPTC:IPTC", "-b"], ["-Photoshop:IPTCDigest", "-s3"]]
+        packet, iptc, digest = _run(picture, *commands).split(f"{_SEPARATOR}\n".encode())
         return Metadata(packet, iptc, digest.decode("ascii", "replace").strip())
 
     def replace(self, picture: Path, packet: bytes, iptc: bytes, first_digest: bool = False) -> None:

@@ -54,10 +54,10 @@ class PictureRecord:
 
     def writable(self) -> PictureRecord:
         """Return the record with names and a caption that UTF-8 can hold, for formats without escapes."""
-        seen = self.recognition
-        tags = tuple(replace(tag, name=writable(tag.name)) for tag in seen.tags)
-        caption = None if seen.caption is None else writable(seen.caption)
-        return replace(self, recognition=replace(seen, tags=tags, caption=caption))
+        recognition = self.recognition
+        tags = tuple(replace(tag, name=writable(tag.name)) for tag in recognition.tags)
+        caption = None if recognition.caption is None else writable(recognition.caption)
+        return replace(self, recognition=replace(recognition, tags=tags, caption=caption))
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON line of the command line, with model, version and time."""

@@ -48,7 +48,7 @@ def beside(record: PictureRecord, suffix: str) -> Path:
         SidecarError: If the picture is in an archive, or the name is too long for the file system.
     """
     if record.in_archive:
-        raise SidecarError(f"{record.path}: lies in an archive, so no sidecar can lie beside it; write a table instead")
+        raise SidecarError(f"{record.path}: is in an archive, so it cannot have a sidecar; write a table instead")
     return checked(Path(record.path).with_suffix(suffix))
 
 

@@ -51,7 +51,7 @@ class TextSidecars:
         target = self.target(record)
         if self.existing == "refuse":
             raise SidecarError(
-                f"{target}: is there already, and this output folder did not write it. --append adds tags to what "
+                f"{target}: already exists and was not written by this output folder. --append adds tags to what "
                 "people wrote, --keep-existing leaves it alone"
             )
         return self._appended(target, before, words).encode("utf-8", "backslashreplace")
