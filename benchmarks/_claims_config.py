@@ -62,11 +62,11 @@ class ClaimsConfig(_Part):
         distillation: Weight of the distillation loss.
         engine: Shards that the data engine processes and its settings train on.
         calibration: Training shards to fit the engine model's thresholds on; none of ``engine``.
-        generated: The engine's model may add so many tags to a picture, the surest ones: after a few minutes of
-            training its scores are not yet worth much. (RAM's engine went from 3 tags a picture to 10.)
-        limit: Only so many of the engine's pictures (of its first shard), and of each validation shard: for a quick
-            look, with at least a batch and at most a shard.
-        categories: Human labels of the validation pictures that mean average precision is taken over.
+        generated: Maximum number of tags that the engine's model adds to a picture, because after a few minutes of
+            training its scores are unreliable. (RAM's engine went from 3 tags per picture to 10.)
+        limit: Maximum number of pictures from the engine's first shard and from each validation shard, for a quick
+            run: at least a batch and at most a shard.
+        categories: Human-labeled categories of the validation pictures, for mean average precision.
     """
 
     training: TrainingConfig
@@ -184,8 +184,8 @@ def _compare(columns: tuple[str, ...], *pairs: tuple[str, str]) -> tuple[Compari
 CLAIMS = {
     "guidance": Claim(
         title="(a) Captions guided by tags",
-        note="Flickr8k dev, every other picture. Given tags are those of a picture's first human caption; they, and "
-        "the unguided captions beside them, are judged by the other four.",
+        note="Flickr8k dev, every other picture. Given tags are those of a picture's first human caption; captions "
+        "guided by them, and unguided ones, are compared with the other four.",
         arms={
             "guided by the tags found": Arm(
                 setting="joint", figures={"CIDEr-D": "cider_found", "BLEU-4": "bleu_found"}
@@ -222,9 +222,10 @@ CLAIMS = {
     ),
     "queries": Claim(
         title="(c) Textual queries and distillation against learned queries",
-        note="All without captioning, which would have read the hidden tags' names. Average precision of hidden tags "
-        "is the mean over those tags, on all validation pictures, judged by their captions; chance is how often a tag "
-        "is true. The teacher knows the ImageNet classes; so hidden tags that none of them stands for are given apart.",
+        note="All without captioning, which would reveal the hidden tags' names. Average precision of hidden tags is "
+        "the mean over these tags on all validation pictures, with their captions as the truth; chance is the "
+        "frequency of a tag. The teacher knows the ImageNet classes, so hidden tags without such a class are given "
+        "separately.",
         arms={
             "learned queries": Arm(setting="learned", figures=_TAGS | _UNSEEN),
             "textual queries": Arm(setting="text", figures=_TAGS | _UNSEEN),
@@ -243,7 +244,7 @@ CLAIMS = {
         title="(d) The data engine",
         note="All three on the engine's own pictures, a fraction of the training set. One model (parsed tags, seed 0, "
         "the same budget) generated and cleaned for all seeds; as in the shipped one, the image encoder's classifier "
-        "has a say in its tags, which calibration weighs.",
+        "contributes to its tags, with a weight fitted by calibration.",
         arms={
             "parsed": Arm(setting="parsed", figures=_TAGS | {"CIDEr-D": "cider_found", "tags a picture": "tags"}),
             "+ generated": Arm(
@@ -255,8 +256,8 @@ CLAIMS = {
     ),
     "alignment": Claim(
         title="(e) Alignment of whole captions by the recognition decoder",
-        note="Flickr8k dev: every picture against the five captions of each. Without the alignment loss a caption is "
-        "asked for like a tag.",
+        note="Flickr8k dev: every picture against the five captions of each. Without the alignment loss, a caption is "
+        "scored like a tag.",
         arms={
             "without": Arm(setting="alone", figures=_RECALL | _TAGS),
             "with": Arm(setting="aligned", figures=_RECALL | _TAGS),

@@ -77,7 +77,7 @@ def make_directory(family: str, folder: Path, tiny: bool = False) -> ModelDirect
     """Make a model directory with random weights, unless it exists.
 
     Weights are scaled to keep activations near one: with very small weights, no outputs would differ. Tiny
-    models lie beside ``folder``, so that none is taken for a full one.
+    models are put beside ``folder``, so that they are not mistaken for full ones.
     """
     folder = folder.with_name(f"{folder.name}-tiny") if tiny else folder
     if (folder / "config.json").exists():

@@ -101,7 +101,7 @@ def main() -> None:
                 before, begun = done, time.perf_counter()
                 work.recognize(known, (), -(-options.pictures // PARTS), advance, options.thumbnails)
                 batch.append((done - before) / (time.perf_counter() - begun))
-                print(f"{done:,} pictures, {batch[-1]:.1f} a second; the model alone {alone[-1]:.1f}", flush=True)
+                print(f"{done:,} pictures, {batch[-1]:.1f} per second; the model alone {alone[-1]:.1f}", flush=True)
             alone.append(model.rate())
             begun = time.perf_counter()
             work.write(known)

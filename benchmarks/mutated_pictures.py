@@ -47,7 +47,7 @@ _NUMBERS = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x800000
 
 @dataclass(frozen=True)
 class Answer:
-    """What became of a case."""
+    """Outcome of a case."""
 
     outcome: str
     detail: str
@@ -268,7 +268,7 @@ class Reader:
         self.connection.recv()
 
     def ask(self, number: int) -> Answer:
-        """What became of a case."""
+        """Outcome of a case."""
         self.connection.send(number)
         answer = None
         if self.connection.poll(_PATIENCE):

@@ -130,7 +130,7 @@ def main() -> None:
     options = parse_timing(__doc__, 3, "rival_times.json")
     result = measure(options.tiny, options.rounds)
     for name, row in result["rows"].items():
-        print(f"{name}: {row['seconds']:.2f} s a picture, {row['hours']:.0f} hours", flush=True)
+        print(f"{name}: {row['seconds']:.2f} s per picture, {row['hours']:.0f} hours", flush=True)
     if not options.tiny:
         write_result(options.out, result)
 
