@@ -133,7 +133,7 @@ def test_without_tags_the_shipped_models_are_meant(monkeypatch):
         (("--tags", "tags.txt", "--model", "."), "give --tags or --model, not both"),
         (("--tags", "tags.txt", "--llm", "tiny"), "a language model needs both: --endpoint"),
         (("--tags", "tags.txt", "--endpoint", "http://a.example"), "a language model needs both: --endpoint"),
-        (("--tags", "tags.txt", "--endpoint", "a.example", "--llm", "x"), "'a.example' is not an address of a model"),
+        (("--tags", "tags.txt", "--endpoint", "a.example", "--llm", "x"), "'a.example' is not the address of a model"),
         (("--tags", "tags.txt", "--wordnet", "."), "no WordNet database there"),
         (("--tags", "tags.txt", "--out", "none/out.jsonl"), "no such folder to write the descriptions to"),
         (("--model", "none"), "none: no such model directory"),

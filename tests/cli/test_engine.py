@@ -108,7 +108,7 @@ def test_parquet(shard, tmp_path):
         (("--model", "{none}"), "no such model directory"),
         (
             ("--model", "{model}", "--captions", "none", "--regions", "grounding_dino"),
-            "say where its weights are (detector)",
+            "Grounding DINO needs the folder of its weights (detector)",
         ),
         (
             ("--model", "{model}", "--captions", "none", "--regions", "grounding_dino", "--detector", "{work}"),

@@ -232,7 +232,7 @@ def test_wrong_use(tmp_path, model):
     source = shards(tmp_path, [(RED, ["a dog"])])
     engine = Engine(tmp_path / "work")
     engine.parse(source, model.path / "vocabulary.json")
-    with pytest.raises(UsageError, match="say where its weights are"):
+    with pytest.raises(UsageError, match="Grounding DINO needs the folder of its weights"):
         engine.clean(source, model, CleaningConfig(regions="grounding_dino"))
     with pytest.raises(UsageError, match="no complete manifest"):
         Engine(tmp_path / "none").clean(source, model)

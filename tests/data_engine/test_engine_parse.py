@@ -118,7 +118,7 @@ class TestCaptionLines:
         with pytest.raises(UsageError, match=r"a\.txt\.gz: cannot be read as captions"):
             CaptionLines([tmp_path / "a.txt.gz"])
         (tmp_path / "b.txt").touch()
-        with pytest.raises(UsageError, match="holds no captions"):
+        with pytest.raises(UsageError, match="contains no captions"):
             CaptionLines([tmp_path / "b.txt"])
         with pytest.raises(UsageError, match="captions_per_picture is 0"):
             CaptionLines([tmp_path / "b.txt"], 0)

@@ -156,7 +156,7 @@ def test_too_many_bad_pictures_stop_the_step(step):
     (step.given / "0.txt").write_text("?" * 90)
     (step.given / "1.txt").write_text("?" * 9)
     assert run(step)[1].failed == 99  # 90 of the first 100 are too few pictures to judge by.
-    with pytest.raises(DataError, match=r"99 of 300 pictures fail, more than the 30% that may.*0\.txt: a question"):
+    with pytest.raises(DataError, match=r"99 of 300 pictures fail, more than the allowed 30%.*0\.txt: a question"):
         run(step, bad_share=0.3)
 
 

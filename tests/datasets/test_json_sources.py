@@ -110,7 +110,7 @@ def test_an_error_names_the_line(tmp_path: Path, line: str, message: str) -> Non
     ("content", "message"),
     [
         ("", "the file is empty"),
-        ("[]", "the file holds no objects"),
+        ("[]", "the file contains no objects"),
         ('"text"', "not a JSON array or object; JSON lines end in .jsonl"),
         ('[{"image": "a.jpg"}, {"ima', "the JSON ends before it is complete; copy or download the file again"),
         ('[{"image": "a.jpg"}', "the JSON ends before it is complete"),

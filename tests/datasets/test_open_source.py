@@ -140,11 +140,11 @@ def test_an_unknown_file_lists_all_kinds(tmp_path: Path) -> None:
 
 def test_a_folder_of_several_kinds_is_ambiguous(folder: Path) -> None:
     (folder / "photos" / "metadata.csv").write_text("file_name,caption\na.jpg,x\n")
-    with pytest.raises(UsageError, match=r"photos: holds a\.jpg and metadata\.csv; give the file that is meant"):
+    with pytest.raises(UsageError, match=r"photos: contains a\.jpg and metadata\.csv; name the file to open"):
         open_source(folder / "photos")
     assert type(open_source({"path": folder / "photos", "kind": "folder"})) is FolderSource
-    with pytest.raises(UsageError, match=r"holds r\.jsonl and t\.csv; give the file that is meant"):
+    with pytest.raises(UsageError, match=r"contains r\.jsonl and t\.csv; name the file to open"):
         open_source(folder)
     (folder / "shards" / "x.jpg").write_bytes(b"")
-    with pytest.raises(UsageError, match=r"shards: holds shard-000\.tar and x\.jpg"):
+    with pytest.raises(UsageError, match=r"shards: contains shard-000\.tar and x\.jpg"):
         open_source(folder / "shards")

@@ -185,7 +185,7 @@ class TestBadSamples:
         assert (state["seen"] >= 100, state["bad"] > 0.05 * state["seen"]) == (True, True)
         message = str(caught.value)
         assert message.startswith(
-            f"{state['bad']} of {state['seen']} samples cannot be read, more than the 5.00% that may"
+            f"{state['bad']} of {state['seen']} samples cannot be read, more than the allowed 5.00%"
         )
         assert message.count("\n  numbers:") == 3
         assert "made unreadable" in message
@@ -194,7 +194,7 @@ class TestBadSamples:
         assert len(list(stream(Numbers(1000, bad={5}), bad_share=0.01, bad_minimum=1000))) == 999
         ten = stream(Numbers(1000, bad=set(range(10))), bad_share=0.01, bad_minimum=1000)
         assert len(list(ten)) == 990
-        with pytest.raises(DataError, match=r"11 of 1,000 samples cannot be read, more than the 1\.00% that may"):
+        with pytest.raises(DataError, match=r"11 of 1,000 samples cannot be read, more than the allowed 1\.00%"):
             list(stream(Numbers(1000, bad=set(range(11))), bad_share=0.01, bad_minimum=1000, shuffle=False, epochs=2))
 
     @pytest.mark.parametrize("epochs", [1, None])
@@ -207,7 +207,7 @@ class TestBadSamples:
         items = list(stream(Parts([4] * 10, broken={3: 2}), log=records.append))
         assert len(items) == 38
         assert [(record["event"], record["source"]) for record in records] == [("broken_shard", "3")]
-        with pytest.raises(DataError, match=r"2 of 10 shards break off, more than the 1\.00% that may"):
+        with pytest.raises(DataError, match=r"2 of 10 shards are truncated, more than the allowed 1\.00%"):
             list(stream(Parts([4] * 10, broken={3: 2, 4: 0})))
 
     def test_shards_that_were_cut_off_when_opened_count(self, tmp_path: Path) -> None:
@@ -218,7 +218,7 @@ class TestBadSamples:
         records: list[dict] = []
         assert len(list(stream(open_source({"path": paths[1:]}), log=records.append))) == 3
         assert [record["source"] for record in records] == ["shard-001.tar"]
-        with pytest.raises(DataError, match="2 of 3 shards break off"):
+        with pytest.raises(DataError, match="2 of 3 shards are truncated"):
             stream(open_source({"path": paths}))
 
     def test_an_error_in_the_callers_code_is_not_a_bad_sample(self) -> None:

@@ -137,10 +137,10 @@ class TestStatesThatDoNotFit:
     @pytest.mark.parametrize(
         ("source", "options", "message"),
         [
-            (Numbers(21), {}, r"saved with sources \['numbers: 20'\], and is now to go on with \['numbers: 21'\]"),
-            (Numbers(20), {"seed": 1}, "saved with seed 0, and is now to go on with 1: the order would be another"),
-            (Numbers(20), {"shuffle": False}, "saved with shuffle True, and is now to go on with False"),
-            (Numbers(20), {"tail": "drop"}, "saved with tail 'keep', and is now to go on with 'drop'"),
+            (Numbers(21), {}, r"saved with sources \['numbers: 20'\], and cannot resume with \['numbers: 21'\]"),
+            (Numbers(20), {"seed": 1}, "saved with seed 0, and cannot resume with 1: the order would change"),
+            (Numbers(20), {"shuffle": False}, "saved with shuffle True, and cannot resume with False"),
+            (Numbers(20), {"tail": "drop"}, "saved with tail 'keep', and cannot resume with 'drop'"),
             (
                 Numbers(20),
                 {"rank": 1, "world_size": 2},

@@ -158,13 +158,13 @@ def test_a_row_that_does_not_exist(tmp_path: Path) -> None:
         (
             "where,caption\na,b\n",
             {},
-            "{path}: no column is known to hold pictures; call it 'image', or name it in a recipe or in Python with "
+            "{path}: no column is named like pictures; call it 'image', or name it in a recipe or in Python with "
             "columns={{'picture': NAME}}. The columns are 'where', 'caption'",
         ),
         (
             "image,size\na,b\n",
             {},
-            "{path}: no column is known to hold captions or tags; call one 'captions' or 'tags', or name it in a "
+            "{path}: no column is named like captions or tags; call one 'captions' or 'tags', or name it in a "
             "recipe or in Python with columns={{'captions': NAME}} or columns={{'tags': NAME}}. "
             "The columns are 'image', 'size'",
         ),

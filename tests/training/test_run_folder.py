@@ -72,7 +72,7 @@ def test_a_change_that_is_refused_is_written_nowhere(run, tmp_path):
     other = settings(model=settings().model.model_copy(update={"width": 20}))
     with pytest.raises(ModelError, match="checkpoint of another model"):
         run(other)
-    with pytest.raises(UsageError, match="was saved with seed 0, and is now to go on with 5"):
+    with pytest.raises(UsageError, match="was saved with seed 0, and cannot resume with 5"):
         run(settings(seed=5))
     assert {name: read(tmp_path, name) for name in before} == before
 

@@ -24,7 +24,7 @@ def check_detector(folder: str | Path | None) -> Path:
         ModelError: If the folder has no such weights.
     """
     if folder is None:
-        raise UsageError("regions are to come from Grounding DINO: say where its weights are (detector)")
+        raise UsageError("Grounding DINO needs the folder of its weights (detector)")
     if not (find_spec("torch") and find_spec("transformers")):
         raise MissingExtraError("Regions from Grounding DINO", "grounding")
     if not (Path(folder) / "config.json").is_file():

@@ -41,7 +41,7 @@ class CaptionLines(SampleSource):
         lines = [_count_lines(path) for path in self.paths]
         self._blocks = [(file, start) for file, count in enumerate(lines) for start in range(0, count, self._block)]
         if not self._blocks:
-            raise UsageError(f"{self.paths[0]}: the file holds no captions")
+            raise UsageError(f"{self.paths[0]}: the file contains no captions")
         self.description = (
             f"captions without pictures: {counted(sum(lines), 'line')} of {counted(len(self.paths), 'file')}"
         )

@@ -71,7 +71,7 @@ class Engine:
         config = model.directory().config
         if generating is not None and generating.captions != "none" and config.captioner is None:
             raise ModelError(
-                f"generate: {config.name}: this model tags pictures but does not write captions; take another one, or "
+                f"generate: {config.name}: this model tags pictures but does not write captions; use another one, or "
                 "ask for captions 'none'"
             )
         if cleaning is not None and cleaning.regions == "grounding_dino":

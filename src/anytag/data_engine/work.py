@@ -344,8 +344,8 @@ def _stop_if_bad(step: Step, markers: Iterable[Marker], share: float, whole: boo
             first = f"{failure['place']}: {failure['reason']}"
     if (whole and failed and failed == seen) or (seen >= _SEEN_BEFORE_STOP and failed > share * seen):
         raise DataError(
-            f"{step.name}: {failed:,} of {seen:,} pictures fail, more than the {share:.0%} that may. Mend them, leave "
-            f"them out, or raise the share. The first: {first}"
+            f"{step.name}: {failed:,} of {seen:,} pictures fail, more than the allowed {share:.0%}. Fix or remove "
+            f"them, or raise the share. The first error: {first}"
         )
 
 

@@ -101,7 +101,7 @@ class BadSamples:
             self._log(record | {"epoch": self._epoch, "bad": self.bad, "seen": self.seen})
         if is_shard and self.broken_parts > max(1, self.share * parts):
             raise DataError(
-                f"{self.broken_parts:,} of {parts:,} shards break off, more than the {self.share:.2%} that may. "
+                f"{self.broken_parts:,} of {parts:,} shards are truncated, more than the allowed {self.share:.2%}. "
                 f"{self._advice()}"
             )
         self._check_share()
@@ -109,13 +109,13 @@ class BadSamples:
     def _check_share(self) -> None:
         if self.seen >= self.minimum and self.bad > self.share * self.seen:
             raise DataError(
-                f"{self.bad:,} of {self.seen:,} samples cannot be read, more than the {self.share:.2%} that may. "
+                f"{self.bad:,} of {self.seen:,} samples cannot be read, more than the allowed {self.share:.2%}. "
                 f"{self._advice()}"
             )
 
     def _advice(self) -> str:
         examples = "".join(f"\n  {example}" for example in self._examples)
-        return f"Mend them, leave them out, or raise bad_share. The first:{examples}"
+        return f"Fix or remove them, or raise bad_share. The first errors:{examples}"
 
 
 class JsonLinesLog:

@@ -36,7 +36,7 @@ class JsonSource(RecordSource):
         self.path = Path(path)
         self._records = open_objects(self.path)
         if not len(self._records):
-            raise UsageError(f"{self.path}: the file holds no objects")
+            raise UsageError(f"{self.path}: the file contains no objects")
         self.columns = choose_columns(_keys(self._records), columns, str(self.path))
         self.folder = Path(images) if images is not None else self.path.parent
         kind = "JSON list" if self._records.lines is None else "JSON lines"

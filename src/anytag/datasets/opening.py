@@ -157,7 +157,7 @@ def _kind_of_folder(folder: Path) -> str:
             found.setdefault(_SUFFIXES[suffix], name)
     if len(found) > 1 or found.keys() & {"table", "json"}:
         raise UsageError(
-            f"{folder}: holds {' and '.join(found.values())}; give the file that is meant, or {_ADVICE}. {_kinds()}"
+            f"{folder}: contains {' and '.join(found.values())}; name the file to open, or {_ADVICE}. {_kinds()}"
         )
     return next(iter(found), "folder")
 

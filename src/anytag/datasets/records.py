@@ -106,12 +106,12 @@ def choose_columns(names: Sequence[str], given: Mapping[str, Any] | None, where:
     )
     if columns.picture is None:
         raise UsageError(
-            f"{where}: no column is known to hold pictures; call it 'image', or name it in a recipe or in Python with "
+            f"{where}: no column is named like pictures; call it 'image', or name it in a recipe or in Python with "
             f"columns={{'picture': NAME}}. The columns are {_listed(names)}"
         )
     if not (columns.captions or columns.tags or columns.labels or columns.boxes or given):
         raise UsageError(
-            f"{where}: no column is known to hold captions or tags; call one 'captions' or 'tags', or name it in "
+            f"{where}: no column is named like captions or tags; call one 'captions' or 'tags', or name it in "
             "a recipe or in Python with columns={'captions': NAME} or columns={'tags': NAME}. The columns are "
             f"{_listed(names)}"
         )

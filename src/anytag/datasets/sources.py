@@ -204,6 +204,6 @@ def refuse_other_data(sources: Sequence[SampleSource], before: Mapping[str, Any]
             if getattr(source, name) != then:
                 what = "the data" if name == "contents" else "the pictures"
                 raise UsageError(
-                    f"{source.identity}: {what} have changed since the run began, and it would learn something else "
-                    "in another order. Restore what they were, or begin a new run"
+                    f"{source.identity}: {what} have changed since the run began, which would change what it learns, "
+                    "and in which order. Restore them, or start a new run"
                 )

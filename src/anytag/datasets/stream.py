@@ -230,8 +230,8 @@ class SampleStream(Generic[Item]):
         for name, value in self._settings().items():
             if name not in CONTENTS and state["of"].get(name) != value:
                 raise UsageError(
-                    f"the stream was saved with {name} {state['of'].get(name)!r}, and is now to go on with {value!r}: "
-                    "the order would be another. Restore what it was, or begin anew"
+                    f"the stream was saved with {name} {state['of'].get(name)!r}, and cannot resume with {value!r}: "
+                    "the order would change. Restore the setting, or start a new run"
                 )
         if state["consumers"] is not None and (state["consumer"], state["consumers"]) != (
             self.consumer,

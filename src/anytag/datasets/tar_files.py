@@ -103,7 +103,7 @@ def read_tar(stream: BinaryIO, wanted: Callable[[str], bool], size: int | None =
             at += padded
             continue
         if kind == b"S":
-            raise TarError(f"it holds a sparse file at byte {at}; pack it again without --sparse")
+            raise TarError(f"it contains a sparse file at byte {at}; pack it again without --sparse")
         member = name or _name(block)
         is_file = kind in _FILES and not member.endswith("/")  # The oldest writers have no type for folders.
         if is_file and wanted(member):

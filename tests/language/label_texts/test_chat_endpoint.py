@@ -36,7 +36,7 @@ def test_addresses_may_be_short(address, url):
 
 @pytest.mark.parametrize("address", ["", "localhost:8080", "file:///etc/passwd", "ftp://a.example", "http://"])
 def test_invalid_addresses_are_refused(address):
-    with pytest.raises(UsageError, match="is not an address of a model; give something like http"):
+    with pytest.raises(UsageError, match="is not the address of a model; give something like http"):
         completions_url(address)
 
 
@@ -45,7 +45,7 @@ def test_keys_in_addresses_are_refused_and_not_shown():
         with pytest.raises(UsageError, match="keys belong in ANYTAG_API_KEY") as caught:
             completions_url(address)
         assert "secret" not in str(caught.value)
-    with pytest.raises(UsageError, match="the key holds blanks") as caught:
+    with pytest.raises(UsageError, match="the key contains blanks") as caught:
         ChatEndpoint("http://a.example", "tiny", key="two secrets")
     assert "secrets" not in str(caught.value)
 
@@ -126,7 +126,7 @@ def test_missing_servers_and_timeouts_are_reported(server):
 @pytest.mark.parametrize(
     ("status", "advice"),
     [
-        (401, r"set ANYTAG_API_KEY \(or OPENAI_API_KEY\) to a key that may use it"),
+        (401, r"set ANYTAG_API_KEY \(or OPENAI_API_KEY\) to a key that has access"),
         (403, "set ANYTAG_API_KEY"),
         (404, "check the address, and that it serves 'tiny'"),
         (400, "it does not accept the question for 'tiny'"),

@@ -235,7 +235,7 @@ class TestFiles:
         write_descriptions(path, [OWL], plain, "m", 1)
         before = path.read_bytes()
         for model, per_tag in (("other", 1), ("m", 2)):
-            with pytest.raises(UsageError, match=rf"holds 1 descriptions a tag by m, not {per_tag} by {model}; finish"):
+            with pytest.raises(UsageError, match=rf"has 1 descriptions per tag by m, not {per_tag} by {model}; finish"):
                 write_descriptions(path, [OWL, RED], plain, model, per_tag)
         assert path.read_bytes() == before
 

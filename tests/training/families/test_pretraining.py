@@ -225,7 +225,7 @@ class TestData:
     def test_too_many_of_them_stop_the_run(self, tmp_path):
         for row in write_pictures(tmp_path, count=16)[:8]:
             (tmp_path / row["image"]).write_bytes(b"no picture")
-        with pytest.raises(DataError, match=r"more than the 10[.]00% that may"):
+        with pytest.raises(DataError, match=r"more than the allowed 10[.]00%"):
             train(config(stream=StreamConfig(bad_share=0.1, bad_minimum=4)), tmp_path, tmp_path / "run", quiet)
 
     def test_published_lists_speak_of_the_vocabularys_ids(self, tmp_path):

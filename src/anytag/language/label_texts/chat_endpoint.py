@@ -69,7 +69,7 @@ class ChatEndpoint:
         self.timeout, self.attempts, self.pause = timeout, attempts, pause
         self._key = (key or "").strip()
         if any(not " " < letter < "\x7f" for letter in self._key):
-            raise UsageError("the key holds blanks or letters that no key has; set ANYTAG_API_KEY again")
+            raise UsageError("the key contains blanks or invalid characters; set ANYTAG_API_KEY again")
         self._opener = urllib.request.build_opener(_NoRedirects)
         self._one_at_a_time = False
         self._stopped = threading.Event()
@@ -135,7 +135,7 @@ class ChatEndpoint:
         if error.code in NOT_NOW | {_CONFLICT} or (error.code >= 500 and error.code not in _UNSUPPORTED):
             return TransientError(what, retry_after(error))
         if error.code in (401, 403):
-            advice = "set ANYTAG_API_KEY (or OPENAI_API_KEY) to a key that may use it"
+            advice = "set ANYTAG_API_KEY (or OPENAI_API_KEY) to a key that has access"
         elif error.code == 404:
             advice = f"check the address, and that it serves {self.model!r}"
         elif 300 <= error.code < 400:
@@ -158,9 +158,9 @@ def completions_url(address: str) -> str:
     """
     parts = urlsplit(address.strip())
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UsageError(f"{address!r} is not an address of a model; give something like http://localhost:8080/v1")
+        raise UsageError(f"{address!r} is not the address of a model; give something like http://localhost:8080/v1")
     if parts.username or parts.query or parts.fragment:
-        raise UsageError("the endpoint's address holds more than scheme, host and path; keys belong in ANYTAG_API_KEY")
+        raise UsageError("the endpoint's address must have only scheme, host and path; keys belong in ANYTAG_API_KEY")
     path = parts.path.rstrip("/")
     if not path.endswith("/chat/completions"):
         path = f"{path or '/v1'}/chat/completions"

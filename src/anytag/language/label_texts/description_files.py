@@ -93,7 +93,7 @@ def write_descriptions(
             for found in read_descriptions(source, may_be_empty=source == part):
                 if found.model != model or len(found.lines) != per_tag:
                     raise UsageError(
-                        f"{source} holds {len(found.lines)} descriptions a tag by {found.model or 'an unknown model'}, "
+                        f"{source} has {len(found.lines)} descriptions per tag by {found.model or 'an unknown model'}, "
                         f"not {per_tag} by {model}; finish it with the same options, name another file, or remove it"
                     )
                 known[_key(found.tag, found.kind)] = found
@@ -122,7 +122,7 @@ def write_descriptions(
         first = undescribed[0]
         raise VocabularyError(
             f"{len(undescribed)} of {len(wanted)} tags could not be described, the first is {first.tag.name!r}: "
-            f"{first.reason}. The others are kept in {part}; run the same again, or with another model anew"
+            f"{first.reason}. The others are in {part}; run the same command again, or start over with another model"
         )
     whole = path.with_name(path.name + ".whole.part")
     ordered = [known.pop(key) for key in wanted]
