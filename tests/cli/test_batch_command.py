@@ -1,4 +1,4 @@
-"""``anytag batch``, ``untag`` and ``doctor``: what is written where, and with which exit code."""
+"""``anytag batch``, ``untag`` and ``doctor``: output files and exit codes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def out(tmp_path):
 
 
 class TestBatch:
-    def test_says_what_it_finds_does_and_writes(self, run, pictures, out):  # noqa: F811
+    def test_messages_report_scan_results_and_files(self, run, pictures, out):  # noqa: F811
         (pictures / "bad.jpg").write_text("no picture")
         result = run("batch", pictures, "--out", out, "--write", "jsonl", "--write", "txt")
         assert (result.exit_code, result.stdout) == (1, "")
@@ -82,7 +82,7 @@ class TestBatch:
         assert not out.exists()
         assert {path.suffix for path in pictures.iterdir()} == {".png"}
 
-    def test_a_dry_run_says_what_would_be_written_where_and_what_would_not(self, run, pictures, out):  # noqa: F811
+    def test_a_dry_run_lists_what_would_be_written(self, run, pictures, out):  # noqa: F811
         shutil.copy(pictures / "red.png", pictures / "red.jpg")
         (pictures / "lime.txt").write_text("mine")
         (pictures / "blue.png.xmp").write_text("no XMP")
@@ -164,7 +164,7 @@ class TestUntag:
         result = run("untag", gone)
         assert (result.exit_code, result.stderr) == (1, f"{gone}: no such file\n0 files changed, 1 not\n")
 
-    def test_json_and_what_cannot_be_done(self, run, pictures):  # noqa: F811
+    def test_json_and_errors(self, run, pictures):  # noqa: F811
         (pictures / "red.xmp").write_text("no XML")
         result = run("untag", pictures, "--json")
         assert result.exit_code == 1
@@ -178,7 +178,7 @@ class TestUntag:
 
 
 class TestDoctor:
-    def test_says_what_works(self, run):  # noqa: F811
+    def test_it_reports_what_works(self, run):  # noqa: F811
         result = run("doctor", "--json")
         assert result.exit_code == 0, result.output
         findings = {finding["what"]: finding for finding in json.loads(result.stdout)}
@@ -198,7 +198,7 @@ class TestDoctor:
         assert "!!  model" in result.stdout
 
 
-def test_embedded_tags_are_read_by_exiftool_and_taken_away(run, tmp_path, out):  # noqa: F811
+def test_embedded_tags_are_read_by_exiftool_and_removed(run, tmp_path, out):  # noqa: F811
     import subprocess
 
     from conftest import require_program
@@ -224,7 +224,7 @@ def test_embedded_tags_are_read_by_exiftool_and_taken_away(run, tmp_path, out): 
     assert keywords() == ""
 
 
-def test_a_dry_run_says_what_goes_into_pictures(run, tmp_path, out):  # noqa: F811
+def test_a_dry_run_lists_changes_inside_pictures(run, tmp_path, out):  # noqa: F811
     import subprocess
 
     from conftest import require_program

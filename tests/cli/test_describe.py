@@ -151,7 +151,7 @@ def test_wrong_use_is_explained_and_leaves_no_file(tags, tmp_path, monkeypatch, 
     assert not list(tmp_path.glob("out.jsonl*"))
 
 
-def test_a_broken_file_is_told_by_line(tags, wordnet, tmp_path):
+def test_a_malformed_file_is_reported_with_its_line(tags, wordnet, tmp_path):
     out = tmp_path / "out.jsonl"
     out.write_text('{"tag": "owl", "descriptions": ["a"]}\n{"tag": ')
     result = run("--tags", tags, "--wordnet", wordnet, "--out", out)

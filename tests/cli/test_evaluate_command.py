@@ -1,4 +1,4 @@
-"""``anytag evaluate``: lists, a table of one's own, and what is said of wrong options."""
+"""``anytag evaluate``: lists, the user's own tables, and errors about options."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_own_labels(labeled, tmp_path):
 
 
 def test_validation_pictures_of_ones_own_get_the_benchmarks_classes(labeled, tmp_path):
-    """Few pictures seldom show every class, and may show others."""
+    """A few pictures seldom show every class, and may show others."""
     held_out = tmp_path / "held_out.csv"
     held_out.write_text("image,tags\n0.png,dog\n1.png,\n2.png,dog|horse\n")
     done = run("--model", "lite", "--benchmark", labeled, "--validation", held_out, "--out", tmp_path / "out")
@@ -133,7 +133,7 @@ def test_validation_pictures_without_any_of_the_classes(labeled, tmp_path, monke
 
 
 def test_systems_and_benchmarks_of_one_name_are_told_apart(labeled, tmp_path, monkeypatch):
-    """One's own model is often called as the one that it was made of, and one's own table as another."""
+    """A taught model often has the name of its base model, and a user's table that of another."""
     monkeypatch.chdir(tmp_path)
     shutil.copytree(find_model(None).path, "other")
     Path("elsewhere").mkdir()
@@ -190,7 +190,7 @@ def test_each_benchmark_has_its_folder_of_pictures(tmp_path, monkeypatch):
         assert found == [("nus-wide", Path("one")), ("mine.csv", expected)]
 
 
-def test_figures_of_the_first_pictures_say_so(labeled, tmp_path):
+def test_limited_figures_are_marked(labeled, tmp_path):
     done = run("--model", "lite", "--benchmark", labeled, "--limit", 2, "--out", tmp_path / "out")
     assert done.exit_code == 0, done.output
     assert "lite (tagging) on mine, first 2: mAP" in done.stdout
@@ -201,7 +201,7 @@ def test_figures_of_the_first_pictures_say_so(labeled, tmp_path):
     assert "first 3" not in done.output
 
 
-def test_a_cell_that_cannot_be_filled_costs_no_other(labeled, tmp_path, monkeypatch):
+def test_a_failed_cell_does_not_stop_the_others(labeled, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "others.csv").write_text("image,tags\n0.png,quark\n1.png,gluon\n")
     monkeypatch.setattr("anytag.evaluation.systems.ModelSystem.is_open", False)
@@ -241,7 +241,7 @@ def test_pictures_of_a_table_may_lie_elsewhere(labeled, tmp_path, monkeypatch):
     )
 
 
-def test_it_writes_where_it_is_told_and_over_nobody_else_s_files(labeled, tmp_path, monkeypatch):
+def test_it_writes_only_to_the_given_path(labeled, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "results.csv").write_text("mine")
     before = sorted(tmp_path.iterdir())

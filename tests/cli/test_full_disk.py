@@ -1,6 +1,6 @@
-"""``anytag batch`` and ``index`` on disks that are full or cannot be written: said where, and nothing half written.
+"""``anytag batch`` and ``index`` on full or read-only disks: an error message, and no partial files.
 
-A link to ``/dev/full`` where a file is about to be written makes the system's own error; SQLite has its own limit.
+A link to ``/dev/full`` in place of a file makes the system's own error; SQLite has a limit of its own.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def out(tmp_path):
 
 @pytest.fixture
 def limited(monkeypatch):
-    """Runs a statement on every database that is opened."""
+    """Run a statement on every database that is opened."""
 
     def limit(statement):
         usual = progress.open_database

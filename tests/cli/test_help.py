@@ -1,4 +1,4 @@
-"""What a user reads with ``--help`` is what was written."""
+"""``--help`` shows all texts of commands and options."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from anytag.cli import build_app
 
 
 def commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[Any]:
-    """Every command with its path; of groups, those within."""
+    """Yield every command with its path, groups included."""
     if hasattr(command, "commands"):
         for name, inner in command.commands.items():
             yield from commands(inner, (*path, name))
@@ -39,7 +39,7 @@ PATHS = [
 
 @pytest.mark.parametrize("arguments", PATHS, ids=" ".join)
 def test_a_path_is_never_empty(tmp_path, monkeypatch, arguments):
-    """An unset variable of a script would else stand for the current folder, and a command write there."""
+    """An unset variable of a script would mean the current folder, and the command would write there."""
     monkeypatch.chdir(tmp_path)
     given = list(arguments) if arguments[-1].endswith("=") else [*arguments, ""]
     result = CliRunner().invoke(build_app(arguments[0]), given, env={"COLUMNS": "200"})
@@ -48,7 +48,7 @@ def test_a_path_is_never_empty(tmp_path, monkeypatch, arguments):
     assert not list(tmp_path.iterdir())
 
 
-def test_an_index_of_nothing_is_none(tmp_path, monkeypatch):
+def test_an_empty_path_makes_no_index(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(build_app("index"), ["index", ""])
     message = "anytag index: an empty path was given; use '.' for the current folder\n"
@@ -62,7 +62,7 @@ def plain(text: str) -> str:
 
 @pytest.mark.parametrize(("path", "command"), list(commands(typer.main.get_command(build_app()))))
 def test_every_option_s_text_is_shown_whole(path, command):
-    """Square brackets are markup to the library that lays help out: what stood in them was not shown."""
+    """The help renderer treats square brackets as markup, and would not show their content."""
     shown = CliRunner().invoke(build_app(), [*path, "--help"], env={"COLUMNS": "400", "TERMINAL_WIDTH": "400"}).stdout
     told = [parameter.help for parameter in command.params if getattr(parameter, "help", None)]
     assert told
@@ -98,8 +98,8 @@ def test_a_command_alone_is_the_same_as_among_all():
         ("serve", "--timeout", "inf"),
     ],
 )
-def test_a_number_that_is_none(tmp_path, monkeypatch, arguments):
-    """Typer refuses it where an option has bounds; where it has none, and infinity above all, nobody did."""
+def test_nan_and_infinity_are_refused(tmp_path, monkeypatch, arguments):
+    """Typer refuses NaN where an option has bounds, but not elsewhere."""
     monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(build_app(), list(arguments))
     assert done.exit_code == 2

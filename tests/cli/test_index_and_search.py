@@ -1,4 +1,4 @@
-"""``anytag index`` and ``anytag search``: the index is the file that was named, and nothing else is written."""
+"""``anytag index`` and ``anytag search``: the index is written to the named file, and nowhere else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options that take a list: from the command line and from a file, the same everywhere."""
+"""Options that take a list, on the command line or in a file."""
 
 from __future__ import annotations
 

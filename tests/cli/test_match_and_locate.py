@@ -1,4 +1,4 @@
-"""``anytag match`` and ``anytag locate``: what is written where, and with which exit code."""
+"""``anytag match`` and ``anytag locate``: output and exit codes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class TestMatch:
             '{"text": "kart", "score": 0.1, "tags": []}]}\n'
         )
 
-    def test_a_failed_picture_is_1_and_the_rest_goes_on(self, run, pictures):  # noqa: F811
+    def test_a_failed_picture_exits_with_1_and_the_rest_continues(self, run, pictures):  # noqa: F811
         (pictures / "empty.png").touch()
         result = run("match", pictures, "--text", "kart", "--json")
         found = lines(result, code=1)
@@ -111,7 +111,7 @@ class TestLocate:
         strength = 0.6 * 128 / 255 / 0.5
         assert np.allclose(record["grid"], np.array([[0, 0.5], [1, 0.5]]) * strength, atol=1e-4)
 
-    def test_nothing_else_is_overwritten_and_no_map_is_taken_for_a_picture(self, run, pictures, monkeypatch):  # noqa: F811
+    def test_nothing_else_is_overwritten_and_overlays_are_not_pictures(self, run, pictures, monkeypatch):  # noqa: F811
         monkeypatch.chdir(pictures)
         plain("red").save("red-dog.png")
         before = (pictures / "red-dog.png").read_bytes()
@@ -153,7 +153,7 @@ class TestLocate:
         assert record["path"].encode("utf-8", "surrogateescape") == os.fsencode(picture)
         assert Path(record["overlay"]).exists()
 
-    def test_a_name_that_the_file_system_does_not_take_ends_nothing(self, run, pictures, tmp_path, monkeypatch):  # noqa: F811
+    def test_a_name_that_the_file_system_rejects_stops_nothing(self, run, pictures, tmp_path, monkeypatch):  # noqa: F811
         def refuse(self, source, tag, *_):
             raise PictureError("not_written", source, f"{source}: as worded")
 
@@ -205,7 +205,7 @@ class TestLocate:
         with Image.open(tmp_path / "maps" / "wide-dog.png") as laid:
             assert laid.size == (1600, 50)
 
-    def test_a_failed_picture_is_1_and_the_rest_goes_on(self, run, pictures, tmp_path):  # noqa: F811
+    def test_a_failed_picture_exits_with_1_and_the_rest_continues(self, run, pictures, tmp_path):  # noqa: F811
         (pictures / "empty.png").touch()
         result = run("locate", pictures, "--tag", "dog", "--json", "--out", tmp_path / "maps")
         assert ["error" in record for record in lines(result, code=1)] == [False, True, False, False]

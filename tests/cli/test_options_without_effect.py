@@ -1,4 +1,4 @@
-"""Options that would have no effect are refused: whoever gives one counts on it."""
+"""Options that would have no effect are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What commands write: names as they are, nothing that steers a terminal, JSON that programs can read."""
+"""Output of commands: names unchanged, no control characters on a terminal, JSON that programs can read."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_printable(text, shown):
 
 
 @given(st.text())
-def test_nothing_printable_steers_a_terminal(text):
+def test_control_characters_are_escaped(text):
     shown = printable(text)
     assert not any(sign in shown for sign in STEERING)
     shown.encode("utf-8")

@@ -60,14 +60,14 @@ def test_bytes_that_are_no_text_do_not_stop_it(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["missing.txt", "."])
-def test_a_file_that_cannot_be_read_is_said_so(tmp_path, name):
+def test_an_unreadable_file_is_reported(tmp_path, name):
     result = run(tmp_path / name)
     assert result.exit_code == 2
     assert "cannot be read as captions" in result.output
     assert "Traceback" not in result.output
 
 
-def test_a_file_of_another_kind_is_said_so(tmp_path):
+def test_a_file_of_another_kind_is_reported(tmp_path):
     path = tmp_path / "c.jpg"
     path.write_bytes(b"\xff\xd8\xff\xe0\0\x10JFIF")
     result = run(path)

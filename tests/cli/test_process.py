@@ -1,4 +1,4 @@
-"""How commands run as processes: streams, encodings, interrupts, and the status that they end with."""
+"""Commands as processes: streams, encodings, interrupts, and exit status."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals and file names 
 
 
 def as_in_a_shell():
-    """Interrupts reach the command even where the tests run in the background."""
+    """Let interrupts reach the command even if the tests run in the background."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -40,7 +40,7 @@ def start(*arguments, command=ANYTAG, **more):
 
 
 def run(*arguments, **more):
-    """Status, standard output and standard error of a command."""
+    """Return status, standard output and standard error of a command."""
     process = start(*arguments, **more)
     out, error = process.communicate(timeout=120)
     return process.returncode, out, error
@@ -55,7 +55,7 @@ def text_of(words):
 
 
 def shell(command, folder):
-    """The status of a command line of bash, and what it said."""
+    """Return the status and the output of a bash command line."""
     line = command.replace("anytag ", f"{sys.executable} -m anytag ")
     done = subprocess.run(["bash", "-c", line], cwd=folder, capture_output=True, timeout=120)
     return done.returncode, done.stdout, done.stderr
@@ -80,7 +80,7 @@ def test_a_reader_that_has_enough_is_no_error(folder, command):
 
 
 @pytest.mark.parametrize("command", ["tag --help", "vocabulary search cat", "parse /etc/hosts --json"])
-def test_a_full_disk_is_said_in_one_line(folder, command):
+def test_a_full_disk_is_reported_in_one_line(folder, command):
     code, _, error = shell(f"anytag {command} > /dev/full", folder)
     assert code == 2
     assert error.count(b"\n") == 1
@@ -141,8 +141,8 @@ def test_any_bytes_are_a_name(folder, locale, given):
     assert (second["path"], second["error"]["kind"]) == ("z.jpg", "empty")
 
 
-def test_a_list_is_answered_as_it_comes(folder):
-    """A producer that waits for each answer before it asks again would wait for ever if eight were read ahead."""
+def test_paths_are_processed_as_they_arrive(folder):
+    """A producer that waits for each answer would block forever if eight paths were read ahead."""
     process = start("tag", "-", "--json", "--top", 1, stdin=subprocess.PIPE, cwd=folder)
     watchdog = threading.Timer(60, process.kill)
     watchdog.start()
@@ -170,7 +170,7 @@ def test_captions_are_parsed_as_they_come():
 
 @pytest.mark.parametrize("delay", [0, 0.1, 0.5])
 def test_an_interrupt_while_everything_loads(folder, delay):
-    """From the first line of ours on; before that, nobody but Python is there to hear it."""
+    """From anytag's first line on; before it, only Python handles interrupts."""
     heard = "signal.signal(signal.SIGINT, command.exit_immediately); print(flush=True)"
     script = f"import signal; import anytag.__main__ as command; {heard}; command.main()"
     pictures = ["./" + "/" * number + "c.jpg" for number in range(200)]
@@ -184,7 +184,7 @@ def test_an_interrupt_while_everything_loads(folder, delay):
 
 
 def test_an_interrupt_while_a_pipe_is_silent(folder):
-    """The thread that reads from the pipe is not waited for."""
+    """The thread that reads the pipe must not block the exit."""
     os.mkfifo(folder / "silent.jpg")
     process = start("tag", "c.jpg", "silent.jpg", "--json", cwd=folder)
     time.sleep(1.5)
@@ -206,8 +206,8 @@ def test_an_interrupt_of_all_processes_while_there_is_nothing_to_do(folder, comm
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_batch_that_is_asked_to_end_keeps_what_it_did(folder, number):
-    """It dies of the signal, so that a service manager takes that for an end in order."""
+def test_a_terminated_batch_keeps_its_results(folder, number):
+    """It dies by the signal, which a service manager takes for a normal end."""
     process = start("batch", "c.jpg", "--out", "tags", "--watch", 2, cwd=folder)
     recognized = False  # At the first look the picture may be so new that somebody could still be writing it.
     for line in process.stderr:
@@ -246,7 +246,7 @@ def test_the_service_is_not_started_for_nothing(folder):
     assert (code, error.startswith(b"anytag serve: gone: no such model directory")) == (2, True)
 
 
-def test_a_current_folder_that_is_gone_is_said_so(folder):
+def test_a_deleted_current_folder_is_reported(folder):
     code, out, _ = shell("mkdir d; cd d; rmdir ../d; anytag tag c.jpg 2>&1 >/dev/null", folder)
     last = out.decode().splitlines()[-1]
     assert (code, last) == (2, "anytag tag: the current folder no longer exists; go to another one")

@@ -1,4 +1,4 @@
-"""``anytag pull``: what is asked for before gigabytes are fetched, what is converted, and what is left."""
+"""``anytag pull``: checks before the download, conversion, and remaining files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``anytag push`` against a server that takes uploads as the hub does."""
+"""``anytag push`` against a server that accepts uploads like the hub."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_refusals(hub, model, status, message):
 
 
 @pytest.mark.parametrize("name", ["toy", "a/b/c", "/toy", "me/to y"])
-def test_names_that_are_none(hub, model, name):
+def test_invalid_names(hub, model, name):
     done = run(model, name)
     assert done.exit_code == 2
     assert "is not a name on the hub" in done.stderr

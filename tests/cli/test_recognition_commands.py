@@ -1,4 +1,4 @@
-"""``anytag tag``, ``caption`` and ``info``: what is written where, and with which exit code."""
+"""``anytag tag``, ``caption`` and ``info``: output and exit codes."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def invoke(*arguments, **more):
 
 @pytest.fixture
 def asked():
-    """What :func:`anytag.load` was asked for."""
+    """The arguments of every call of :func:`anytag.load`."""
     return []
 
 
 @pytest.fixture
 def run(tmp_path, monkeypatch, asked):
-    """The command line over the toy model."""
+    """The command line with the toy model."""
     recognizer = toy_recognizer(tmp_path / "toy")
 
     def load(model, **options):
@@ -220,7 +220,7 @@ class TestTag:
 class TestBadPictures:
     @pytest.fixture
     def batch(self, tmp_path):
-        """Every bad picture of one batch, with good ones before, between and after."""
+        """Unreadable pictures of every kind, with good ones before, between and after."""
         folder = tmp_path / "batch"
         folder.mkdir()
         jpeg = io.BytesIO()
@@ -280,7 +280,7 @@ class TestBadPictures:
 
 
 class TestCaption:
-    def test_json_has_what_was_given_and_what_is_covered(self, run, pictures):
+    def test_json_contains_given_and_covered_tags(self, run, pictures):
         [record] = lines(run("caption", pictures / "red.png", "--json"))
         assert list(record) == ["path", "tags", "caption", "given", "covered"]
         assert record["caption"] == "a picture of red dog"
@@ -360,7 +360,7 @@ class TestInfo:
 
 
 class TestProcess:
-    """The real thing: the shipped model in a process of its own."""
+    """The shipped model in a separate process."""
 
     def test_a_mixed_batch_from_standard_input(self, tmp_path):
         given = f"{EXAMPLES / 'cat.jpg'}\n{tmp_path / 'gone.jpg'}\n{EXAMPLES / 'bee.jpg'}\n"

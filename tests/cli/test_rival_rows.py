@@ -1,4 +1,4 @@
-"""Every rival's row by command line: from weights in the published layout to figures, with nothing in between."""
+"""Every baseline by command line: from weights in the published format to scores."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ require_module("transformers")
 
 
 def rows():
-    """What saves each rival's weights in a folder, and what the command line says of that folder."""
+    """What saves each baseline's weights in a folder, and its command line options."""
     import fixtures_directories as directories
     import fixtures_rivals as files
     from transformers import BlipForConditionalGeneration, BlipForImageTextRetrieval

@@ -54,7 +54,7 @@ def test_any_names_come_back_between_nulls(names):
         assert read(patch, b"\0".join(names), null=True) == names
 
 
-def test_a_null_in_lines_is_told_once(monkeypatch, capsys):
+def test_a_nul_in_lines_is_reported_once(monkeypatch, capsys):
     assert read(monkeypatch, b"a.jpg\0b.jpg\nc\0d\n") == [b"a.jpg\0b.jpg", b"c\0d"]
     assert capsys.readouterr().err == "there is a NUL in the list of pictures; --null reads what find -print0 writes\n"
 

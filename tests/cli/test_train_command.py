@@ -1,4 +1,4 @@
-"""``anytag train``: recipes of either kind, settings, and what it says when something is wrong."""
+"""``anytag train``: recipes of either kind, settings, and errors."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ def test_stopped_early_it_says_how_to_go_on(data):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no file that is always full")
-def test_a_full_disk_is_said_so(data):
-    """Wherever the package has no words of its own for it: here, under the list of what could not be read."""
+def test_a_full_disk_is_reported(data):
+    """Also where the package has no message of its own: here, under the list of unreadable samples."""
     next((data / "pictures").iterdir()).write_bytes(b"no picture")
     (data / "run").mkdir()
     (data / "run" / "bad-samples.jsonl").symlink_to("/dev/full")
@@ -104,7 +104,7 @@ def test_the_device_can_be_named(data):
     assert done.output.rstrip().endswith(f"done: {data / 'run' / 'model'}")
 
 
-def test_recipes_of_the_processor_say_so(tmp_path):
+def test_cpu_recipes_refuse_network_options(tmp_path):
     done = run(ROOT / "recipes" / "finetune_tags.py", "--data", tmp_path, "--run", tmp_path / "run", "--device", "cuda")
     assert done.exit_code == 2
     assert "--device is for recipes that train a network; this one takes minutes on a processor" in done.output

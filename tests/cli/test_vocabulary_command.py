@@ -16,7 +16,7 @@ from anytag.model.vocabulary import TagVocabulary, VocabularyTag
 
 
 class WordParser:
-    """Takes every word for an object, so that the tests need no tagger."""
+    """Parse every word as an object, so that the tests need no tagger."""
 
     name = "words"
 
@@ -66,7 +66,7 @@ def test_build_reads_text_gzip_and_shards(run, tmp_path):
     assert made.find("animal").support == 4
 
 
-def test_build_says_what_was_kept_and_why(run, tmp_path):
+def test_build_reports_what_was_kept_and_why(run, tmp_path):
     (tmp_path / "captions.txt").write_text("cat dog\ncat\ndog bird\n")
     made = run("build", tmp_path / "captions.txt", "--min-support", 2, "--out", tmp_path / "v.json")
     tags, captions, imagenet, implied = made.stdout.splitlines()
@@ -143,7 +143,7 @@ def test_a_picture_holds_no_captions(run, tmp_path):
 
 
 @pytest.mark.parametrize("content", ["", "\n \n"])
-def test_captions_that_are_none_make_no_vocabulary(run, tmp_path, content):
+def test_empty_captions_make_no_vocabulary(run, tmp_path, content):
     (tmp_path / "empty.txt").write_text(content)
     result = run("build", tmp_path / "empty.txt", "--out", tmp_path / "vocabulary.json")
     assert result.exit_code == 2
@@ -151,8 +151,8 @@ def test_captions_that_are_none_make_no_vocabulary(run, tmp_path, content):
     assert not (tmp_path / "vocabulary.json").exists()
 
 
-def test_captions_of_which_no_tag_is_kept_make_none_either(run, tmp_path):
-    """Not one of ImageNet's classes alone."""
+def test_captions_without_kept_tags_make_no_vocabulary(run, tmp_path):
+    """ImageNet's classes alone do not make a vocabulary."""
     (tmp_path / "c.txt").write_text("a dog\n")
     result = run("build", tmp_path / "c.txt", "--out", tmp_path / "vocabulary.json", "--min-support", 9)
     assert result.exit_code == 2

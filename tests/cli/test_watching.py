@@ -1,4 +1,4 @@
-"""``--watch`` of ``anytag batch`` and ``index``: what comes, changes and goes between two looks, and Ctrl-C."""
+"""``--watch`` of ``anytag batch`` and ``index``: new, changed and deleted pictures between two scans, and Ctrl-C."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from anytag.cli import _process, _watching
 
 
 def put(path, color="red", age=60, size=(8, 8)):
-    """A picture that was written so many seconds ago."""
+    """Write a picture whose file is this many seconds old."""
     path.parent.mkdir(parents=True, exist_ok=True)
     plain(color, size).save(path)
     os.utime(path, (time.time() - age,) * 2)
@@ -29,7 +29,7 @@ def put(path, color="red", age=60, size=(8, 8)):
 
 @pytest.fixture
 def steps(monkeypatch):
-    """What happens between looks, one after another; then somebody presses Ctrl-C."""
+    """Changes between scans, followed by Ctrl-C."""
     waiting = []
 
     def sleep(seconds):
@@ -58,7 +58,7 @@ class TestBatch:
 
         return watched
 
-    def test_new_pictures_are_done_and_quiet_looks_say_nothing(self, watch, steps, tmp_path):
+    def test_new_pictures_are_done_and_quiet_scans_print_nothing(self, watch, steps, tmp_path):
         photos, out = tmp_path / "photos", tmp_path / "out"
         put(photos / "a.png")
         steps += [lambda: None, lambda: put(photos / "b.png"), lambda: None]
@@ -112,7 +112,7 @@ class TestBatch:
         assert "1 picture: 1 done before, 1 gone" in watch().stderr
         assert names(tmp_path / "out") == ["b.png"]
 
-    def test_a_folder_that_goes_and_comes_back_loses_nothing(self, watch, steps, tmp_path, asked):  # noqa: F811
+    def test_a_folder_that_disappears_and_returns_loses_nothing(self, watch, steps, tmp_path, asked):  # noqa: F811
         photos, aside = tmp_path / "photos", tmp_path / "aside"
         put(photos / "a.png")
         put(photos / "inside" / "b.png")

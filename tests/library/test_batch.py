@@ -1,4 +1,4 @@
-"""Batches over folders: only what is new is done, sidecars do no harm, and nothing is lost or done twice."""
+"""Batches over folders: only new pictures are done, sidecars lose nothing, and nothing is lost or done twice."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def photos(tmp_path):
 
 @pytest.fixture
 def batch(recognizer, photos, tmp_path):
-    """Runs a batch over the photos; gives what was found and what was done."""
+    """Run a batch over the photos; return the scan and the counts."""
 
     def run(sidecars=(), tables=("jsonl",), caption=False, asked=None, view=None, archives=(), limit=None, **scan):
         view = view or TagView(recognizer.vocabulary)
@@ -139,7 +139,7 @@ class TestResuming:
         found, done = batch()
         assert (found.redone, done.recognized) == (3, 3)
 
-    def test_failures_are_tried_again_when_asked_or_when_the_file_is_another(self, batch, photos, tmp_path):
+    def test_failures_are_retried_on_request_or_when_the_file_changed(self, batch, photos, tmp_path):
         batch()
         assert batch()[1].failed == 0
         assert batch(retry_failed=True)[1].failed == 1
@@ -162,8 +162,8 @@ class TestResuming:
         assert (found.copied, found.moved, found.gone, done.recognized) == (1, 1, 0, 0)
         assert recognizer.backend.encoded == 3
 
-    def test_what_was_moved_is_forgotten_where_it_was(self, batch, photos, tmp_path):
-        """Also outside of the folders that are looked at, and where a copy is still there."""
+    def test_moved_pictures_are_forgotten_at_their_old_path(self, batch, photos, tmp_path):
+        """Also outside of the scanned folders, and if a copy still exists."""
         batch(by_content=True)
         shutil.copy(photos / "red.png", photos / "copy.png")
         batch(by_content=True)
@@ -174,7 +174,7 @@ class TestResuming:
             "blue.png", "copy.png", "lime.png", "z.png",
         ]  # fmt: skip
 
-    def test_content_may_be_asked_for_later(self, batch, photos):
+    def test_contents_can_be_compared_later(self, batch, photos):
         batch()
         found, _ = batch(by_content=True)
         assert (found.known, found.copied) == (3, 0)
@@ -214,7 +214,7 @@ class TestResuming:
         assert [record["path"] for record in lines(tmp_path / "out" / "failures.jsonl")] == [str(photos / "bad.jpg")]
 
     def test_names_as_long_as_a_file_system_has_them(self, batch, photos, recognizer, tmp_path):
-        """The picture is done; sidecars, whose names would be too long, are told."""
+        """The picture is recognized; sidecars with too long names are reported."""
         name = "é" * 125 + "a.png"
         assert len(os.fsencode(name)) == 255
         (photos / "red.png").rename(photos / name)
@@ -378,7 +378,7 @@ class TestTagView:
         assert TagView(vocabulary).path(dog) == ("animal", "dog")
 
 
-def test_outputs_are_made_anew_from_what_is_known(batch, recognizer, tmp_path):
+def test_outputs_are_rewritten_from_the_record(batch, recognizer, tmp_path):
     batch(tables=("html", "csv"))
     for name in ("contact-sheet.html", "tags.csv"):
         (tmp_path / "out" / name).unlink()
@@ -411,8 +411,8 @@ def test_databases_of_others_are_left_alone(tmp_path):
 
 
 @pytest.mark.parametrize("table", ["jsonl", "csv", "parquet", "html", "coco", "label-studio", "fiftyone"])
-def test_texts_that_are_not_utf8_are_written_out(batch, recognizer, tmp_path, table):
-    """As a command line in Latin-1 brings them: no table and no sidecar ends the batch."""
+def test_texts_that_are_not_utf8_are_escaped(batch, recognizer, tmp_path, table):
+    """Text from a command line in Latin-1 does not stop any table or sidecar."""
     if table == "parquet":
         require_module("pyarrow")
     view = TagView(recognizer.vocabulary)

@@ -1,4 +1,4 @@
-"""A batch on a local Ray cluster of two workers does what a batch in this process does, even if it loses one."""
+"""A batch on a local Ray cluster of two workers gives the same results as in this process, even if one worker dies."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TABLES = ("tags.jsonl", "tags.csv", "failures.jsonl")
 
 @pytest.fixture
 def photos(tmp_path, monkeypatch):
-    """A folder and a shard, named from where they lie."""
+    """A folder and a shard, with relative paths."""
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1767323045")
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "photos"
@@ -61,7 +61,7 @@ def run(recognizer, out, cluster=None, caption=False, archives=("shard.tar",), l
 
 
 def result(out):
-    """The tables, and what is known of every picture."""
+    """The tables, and the record of every picture."""
     with closing(sqlite3.connect(out / PROGRESS_FILE)) as base:
         columns = "key, shown, size, modified, state, result, time, kind, message, sidecars, sidecar_problem"
         rows = base.execute(f"SELECT {columns} FROM pictures ORDER BY key").fetchall()
@@ -83,7 +83,7 @@ def test_two_workers_one_of_which_is_killed_do_what_one_process_does(cluster, ph
     assert not (tmp_path / "killed 1").exists()
 
 
-def test_begun_here_it_goes_on_there(cluster, photos, recognizer, tmp_path, monkeypatch):  # noqa: F811
+def test_a_local_batch_continues_on_a_cluster(cluster, photos, recognizer, tmp_path, monkeypatch):  # noqa: F811
     monkeypatch.setattr(module, "BLOCK", 3)
     monkeypatch.setattr(module, "_ROUND", 6)
     run(recognizer, tmp_path / "alone", caption=True)
@@ -115,7 +115,7 @@ def test_a_picture_that_kills_every_worker_is_a_failure_and_the_only_one(cluster
     }
 
 
-def test_errors_of_workers_come_back_as_they_are(cluster, photos, tmp_path):  # noqa: F811
+def test_errors_of_workers_are_raised_unchanged(cluster, photos, tmp_path):  # noqa: F811
     silent = toy_recognizer(tmp_path / "silent", captioner=False)
     with pytest.raises(ModelError, match="this model tags pictures but does not write captions"):
         run(silent, tmp_path / "out", RayCluster(2), caption=True)

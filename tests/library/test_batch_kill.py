@@ -1,4 +1,4 @@
-"""A batch is killed again and again, and ends as if it had not been."""
+"""A batch that is killed again and again ends with the same results as an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SCRIPT = ROOT / "tests" / "support" / "toy_batch.py"
 
 @pytest.fixture
 def library(tmp_path, monkeypatch):
-    """A model, and photos of which some have sidecars of other people."""
+    """A model, and photos of which some have sidecars of other programs."""
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1767323045")
     photos = tmp_path / "photos"
     photos.mkdir()

@@ -1,4 +1,4 @@
-"""SQLite files of ours: there whole, or not at all."""
+"""SQLite files are created completely or not at all."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from anytag.library.progress import Progress
 
 
 def test_tables_are_made_all_or_none(tmp_path):
-    """A kill between two tables must not leave a file that is taken for another program's."""
+    """A kill between two tables must not leave a file that looks like another program's."""
     path = tmp_path / "progress.sqlite"
     first = Progress.tables.partition(";")[0]
     with pytest.raises(sqlite3.OperationalError, match="syntax error"):

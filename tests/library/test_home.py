@@ -1,4 +1,4 @@
-"""A folder of photos with its index in it, moved, copied or seen under another name."""
+"""A folder of photos with its index in it, moved, copied or mounted under another name."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ALL = ["in it/lime.png", "red.png"]
 
 
 @pytest.mark.parametrize("how", ["moved", "copied", "linked"])
-def test_it_goes_by_where_the_photos_are_now(photos, recognizer, tmp_path, how):
+def test_it_follows_the_photos(photos, recognizer, tmp_path, how):
     place = tmp_path / "new" / "Ümzug"
     place.parent.mkdir()
     {"moved": photos.rename, "copied": lambda to: shutil.copytree(photos, to), "linked": place.symlink_to}[how](
@@ -56,8 +56,8 @@ def test_it_goes_by_where_the_photos_are_now(photos, recognizer, tmp_path, how):
     assert len(library) == 3
 
 
-def test_what_was_indexed_anew_before_is_not_there_twice(photos, recognizer, tmp_path):
-    """The new name is known already, as in an index that knew nothing of moves."""
+def test_pictures_indexed_under_the_new_path_are_not_duplicated(photos, recognizer, tmp_path):
+    """Entries of the new path exist already, as in an index that does not follow moves."""
     place = tmp_path / "new"
     shutil.copytree(photos, place)
     library = anytag.Library(photos, recognizer)

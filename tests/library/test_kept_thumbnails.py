@@ -1,4 +1,4 @@
-"""Small pictures that are kept: made once, of the file that is there, and forgotten with it."""
+"""Stored thumbnails: made once from the current file, and deleted with it."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_a_thumbnail(photos):
         thumbnail(photos / "bad.jpg")
 
 
-def test_an_index_keeps_them_if_asked_and_goes_on_until_told_otherwise(library, photos):
+def test_an_index_keeps_storing_them_until_told_otherwise(library, photos):
     library.update()
     assert kept(library) == 0
     assert opened(library.thumbnail(number_of(library, "a"))).size == (320, 240)  # Made on the spot.

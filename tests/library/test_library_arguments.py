@@ -1,4 +1,4 @@
-"""Wrong arguments of a library are refused at once, by their names."""
+"""Invalid arguments of a library are refused by name."""
 
 from __future__ import annotations
 

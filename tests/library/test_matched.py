@@ -1,4 +1,4 @@
-"""The best of many scores."""
+"""Combining the pictures that parts of a query match, and selecting the best scores."""
 
 import numpy as np
 from hypothesis import given
@@ -20,7 +20,7 @@ def scores_of(part):
 
 
 @given(st.lists(PART, min_size=1, max_size=4))
-def test_parts_of_a_query_go_together_as_sets_do(parts):
+def test_parts_of_a_query_are_combined_like_sets(parts):
     keys = set().union(*parts)
     expected = {key: max(part[key] for part in parts if key in part) for key in keys}
     assert scores_of(in_any(list(map(matched, parts)))) == expected

@@ -1,4 +1,4 @@
-"""Searches among very many vectors: what the graphs propose is nearly what comparing all of them finds."""
+"""Searches among many vectors: the graphs find nearly the same as comparing all vectors."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def store(index, names, vectors, dogs=()):
 
 @pytest.fixture
 def index(tmp_path, monkeypatch):
-    """An index for which twenty pictures are many already."""
+    """An index that treats more than twenty pictures as many."""
     require_module("usearch", "search")
     monkeypatch.setattr(nearest, "EXACT_UP_TO", 20)
     index = Index(tmp_path / INDEX_FILE)

@@ -1,4 +1,4 @@
-"""What people say of pictures: kept in sidecars, found by searches, and never lost or mixed up with ours."""
+"""Keywords of people: stored in sidecars, found by searches, and never lost or mixed up with the model's tags."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_it_outlives_untag(library):
     assert "animal" not in text
 
 
-def test_somebody_else_was_quicker(library):
+def test_a_concurrent_edit_is_not_overwritten(library):
     red = number(library, "red")
     first = library.tags_of(red)
     assert first.sidecar.revision == ""
@@ -124,7 +124,7 @@ def test_what_cannot_be_edited(library):
         ([str(n) for n in range(501)], "501 tags; a picture can have at most 500"),
     ],
 )
-def test_what_is_no_keyword(given, message):
+def test_invalid_keywords(given, message):
     with pytest.raises(UsageError, match=message):
         checked_keywords(given)
 

@@ -1,4 +1,4 @@
-"""The query language: what each form means, and what is said of queries that mean nothing."""
+"""The query language: the meaning of each form, and errors of malformed queries."""
 
 import contextlib
 

@@ -1,4 +1,4 @@
-"""Searches over an index that is filled by hand, so that every score and count is known."""
+"""Searches over an index filled by hand, so that every score and count is known."""
 
 from __future__ import annotations
 

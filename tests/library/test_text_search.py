@@ -1,4 +1,4 @@
-"""Sentences that find pictures of a library, from the files to the result."""
+"""Search by sentences, from the files to the results."""
 
 from __future__ import annotations
 

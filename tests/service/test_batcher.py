@@ -1,4 +1,4 @@
-"""The queue of a model: what is let in is answered in time, and the rest is told when to come again."""
+"""The queue of a model: accepted jobs finish in time; others are refused with a time to retry."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def made():
         batcher.stop()
 
 
-def test_what_cannot_be_answered_in_time_is_not_let_in(made):
+def test_jobs_that_cannot_finish_in_time_are_refused(made):
     batcher = made()
     clock = threading.Event()
 
@@ -44,14 +44,14 @@ def test_what_cannot_be_answered_in_time_is_not_let_in(made):
     assert [future.result(30) for future in first] == list(range(10))
 
 
-def test_one_long_request_is_let_in_when_nothing_waits(made):
+def test_a_long_request_is_accepted_when_nothing_waits(made):
     batcher = made()
     assert batcher.submit("a", lambda model, items: items, [1], timeout=1)[0].result(10) == 1
     batcher._pace = 100.0
     assert batcher.submit("a", lambda model, items: items, [2], timeout=1)[0].result(10) == 2
 
 
-def test_each_is_answered_as_soon_as_it_is_ready(made):
+def test_results_are_returned_as_soon_as_they_are_ready(made):
     go_on = threading.Event()
 
     def work(model, items):

@@ -1,4 +1,4 @@
-"""``anytag.connect``: the same answers as from a recognizer in this process."""
+"""``anytag.connect`` returns the same as a recognizer in this process."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_pictures_of_every_type(remote, photos):
 
 
 def test_pictures_in_memory_are_seen_as_on_this_machine(remote, recognizer):
-    """Deep pixels, other color models, transparency, and cameras that were held upright."""
+    """High bit depths, other color models, transparency, and rotated pictures."""
     red = np.zeros((6, 8, 3), np.float32)
     red[..., 0] = 1.0
     clear = plain("red").convert("RGBA")
@@ -115,7 +115,7 @@ def test_pictures_in_memory_are_seen_as_on_this_machine(remote, recognizer):
 
 
 def test_it_has_every_method_of_a_recognizer_with_the_same_arguments():
-    """``answers`` takes what only the model's own process has."""
+    """Except ``answers``, which needs the model's own process."""
     for ours, theirs in ((anytag.Recognizer, RemoteRecognizer), (anytag.Look, RemoteLook)):
         methods = {name: one for name, one in vars(ours).items() if inspect.isfunction(one)}
         names = {name for name in methods if name[0] != "_"} - {"answers"} | ({"__call__"} & methods.keys())
@@ -178,7 +178,7 @@ def test_what_the_service_refuses(url, remote, photos):
         remote.search("dog")
 
 
-def test_nobody_there():
+def test_no_server():
     with pytest.raises(ConnectionFailed, match=r"does not answer .* is the service running"):
         anytag.connect(f"http://127.0.0.1:{free_port()}")
     with pytest.raises(UsageError, match=r"not the address of a service"):

@@ -1,4 +1,4 @@
-"""Connections whose clients take their time, against a real server."""
+"""Slow clients against a real server."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def connect(server, first=b""):
 
 
 def answer(connection, what=WHOLE):
-    """Everything up to the body's end."""
+    """Read up to the end of the body."""
     connection.sendall(what)
     received = b""
     while not received.endswith(b"ok") and (part := connection.recv(1 << 16)):
@@ -63,7 +63,7 @@ def answer(connection, what=WHOLE):
 
 
 def seconds_until_closed(connection, drip=b""):
-    """How long a connection stays, while a byte is sent now and then."""
+    """Measure how long a connection stays open while a byte is sent now and then."""
     begun = time.monotonic()
     connection.settimeout(0.1)
     with contextlib.suppress(ConnectionError):
@@ -83,7 +83,7 @@ def test_headers_that_do_not_come(server, first, drip):
         assert TIMEOUT - 0.2 <= seconds_until_closed(slow, drip if first else b"") <= TIMEOUT + 2
 
 
-def test_a_connection_that_was_kept(server):
+def test_a_kept_alive_connection(server):
     with connect(server) as kept:
         assert answer(kept).endswith(b"ok")
         assert TIMEOUT - 0.2 <= seconds_until_closed(kept) <= TIMEOUT + 2
@@ -96,8 +96,8 @@ def test_the_second_request_of_a_connection(server):
         assert TIMEOUT - 0.2 <= seconds_until_closed(slow, b"T") <= TIMEOUT + 2
 
 
-def test_honest_clients_are_not_hurried(server):
-    """Headers that come in two parts, and requests on one connection for longer than its limit."""
+def test_normal_clients_are_not_interrupted(server):
+    """Headers in two parts, and requests on one connection for longer than its limit."""
     with connect(server, WHOLE[:20]) as honest:
         time.sleep(TIMEOUT / 2)
         assert answer(honest, WHOLE[20:]).endswith(b"ok")

@@ -1,4 +1,4 @@
-"""Changing tags over HTTP: only where it was allowed, only by ourselves, and never over somebody else's work."""
+"""Edits of tags over HTTP: only where allowed, only from the service's own page, and never over another edit."""
 
 from __future__ import annotations
 

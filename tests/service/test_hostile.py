@@ -1,4 +1,4 @@
-"""Requests that mean harm, sent to a real server byte by byte, and addresses that lead astray."""
+"""Malicious requests, sent to a real server byte by byte, and misleading addresses."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def server(recognizer):
 
 
 def send(server, *lines, body=b"", path="/v1/tag", method="POST", host="localhost"):
-    """Everything that the server answers to one request, written by hand, until it closes or is silent."""
+    """Send a raw request, and return everything that the server answers."""
     head = [f"{method} {path} HTTP/1.1", *([f"Host: {host}"] if host is not None else []), *lines]
     with socket.create_connection(("127.0.0.1", server.port), 10) as connection:
         connection.sendall("\r\n".join(head).encode() + b"\r\n\r\n" + body)
@@ -105,7 +105,7 @@ class TestSmuggling:
         assert b'"models"' not in answer
 
     @pytest.mark.parametrize("body", [b"zz\r\n", b"-5\r\nhello\r\n", b"5\nhello\n0\n\n"])
-    def test_pieces_that_are_none(self, server, body):
+    def test_malformed_parts(self, server, body):
         assert b'"models"' not in send(server, "Transfer-Encoding: chunked", body=body + self.HIDDEN)
 
     def test_hosts(self, server):
@@ -196,7 +196,7 @@ class TestBodies:
 
 
 class Elsewhere(BaseHTTPRequestHandler):
-    """A server in the public network, for all that the service knows."""
+    """A server in the public network, as far as the service knows."""
 
     seen: list[str] = []  # noqa: RUF012
 
@@ -219,7 +219,7 @@ class Elsewhere(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def elsewhere(monkeypatch):
-    """Names of a small internet: ``names`` says what each resolves to, one list of addresses a question."""
+    """A small internet: ``names`` lists the addresses that each name resolves to, one list per query."""
     public = "93.184.216.34"
     httpd = ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere)
     threading.Thread(target=httpd.serve_forever, daemon=True).start()
@@ -276,7 +276,7 @@ class TestAddresses:
         assert set(connected) == {"93.184.216.34"}
 
     def test_a_name_that_changes_its_answer(self, server, elsewhere):
-        """Public when it is checked, private afterwards: it is asked once, and only the address checked is used."""
+        """Public when checked, private afterwards: it is resolved once, and only the checked address is used."""
         names, asked, connected = elsewhere
         names["rebind.example"] = [["93.184.216.34"], ["127.0.0.1"]]
         status, _ = post(server, {"url": "http://rebind.example/a.png"})
@@ -314,7 +314,7 @@ def test_a_body_that_never_ends(recognizer):
     running.stop()
 
 
-def test_a_client_that_goes_away_is_no_error_of_ours(server, caplog):
+def test_a_disconnected_client_is_not_a_server_error(server, caplog):
     caplog.set_level("INFO", logger="anytag.service")
     with socket.create_connection(("127.0.0.1", server.port), 10) as connection:
         connection.sendall(b"POST /v1/tag HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\nx")
@@ -325,7 +325,7 @@ def test_a_client_that_goes_away_is_no_error_of_ours(server, caplog):
 
 
 def test_pictures_never_touch_the_disk(server, monkeypatch):
-    """Not even large ones in forms, which are usually kept in files meanwhile."""
+    """Not even large ones in forms, which are usually stored in temporary files."""
 
     def touched(*_, **__):
         raise AssertionError("a file was begun")

@@ -1,4 +1,4 @@
-"""A process that gives back what it does not need."""
+"""The process returns memory that it does not need."""
 
 from __future__ import annotations
 

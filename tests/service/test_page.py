@@ -1,4 +1,4 @@
-"""The page in a real browser: what people see and can do, also with the keyboard, on a phone and in the dark."""
+"""The web page in a real browser, also with the keyboard, on a phone and in dark mode."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def test_copy_as_json(page, photos):
 
 
 def test_copying_where_the_browser_has_no_clipboard(page, photos):
-    """At http addresses of the local network there is none."""
+    """Browsers have no clipboard API at http addresses of the local network."""
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     upload(page, photos / "lime.png")
     page.evaluate("() => Object.defineProperty(navigator, 'clipboard', {value: undefined, configurable: true})")
@@ -252,7 +252,7 @@ def test_on_a_phone(page, photos):
     ids=["light", "light-phone", "dark", "dark-phone"],
 )
 def test_contrast(page, photos, tmp_path):
-    """WCAG 2.2 AA, 1.4.3: everything that is written can be read, opacity and hints in empty fields included."""
+    """WCAG 2.2 AA, 1.4.3: all text is readable, opacity and placeholders included."""
     assert too_faint(page) == []
     upload(page, photos / "red.png")
     page.click("#tags button:has-text('dog')")
@@ -289,7 +289,7 @@ def test_what_goes_wrong_is_said(page, photos, tmp_path):
 
 
 def test_a_picture_beyond_all_limits(page, tmp_path):
-    """The server answers before it has taken all of it; browsers must still hear the answer."""
+    """The server answers before it has received everything; browsers must still read the answer."""
     with (tmp_path / "huge.png").open("wb") as file:
         file.truncate(150_000_000)
     page.set_input_files("#files", str(tmp_path / "huge.png"))
@@ -319,8 +319,8 @@ def test_a_server_that_is_gone(browser, recognizer, photos):
         page.wait_for_selector("#status.bad:has-text('The server does not answer')")
 
 
-def test_tags_and_captions_are_text_whatever_stands_in_them(page, photos):
-    """A model's tags and captions are never read as HTML: a dialog of the browser would fail the test."""
+def test_tags_and_captions_are_never_html(page, photos):
+    """A model's tags and captions are never parsed as HTML: a dialog of the browser would fail the test."""
     evil = "<img src=x onerror=alert(1)>"
     tag = {"name": evil, "score": 0.9, "kind": evil, "threshold": 0.5}
     seen = {"path": evil, "tags": [tag], "caption": f"{evil}<script>alert(2)</script>", "given": [evil], "covered": []}

@@ -1,4 +1,4 @@
-"""Changing a photo's tags on the page, in a real browser: with the mouse, the keyboard, on a phone and in the dark."""
+"""Edits of a photo's tags on the web page, in a real browser, also with the keyboard, on a phone and in dark mode."""
 
 from __future__ import annotations
 
@@ -119,8 +119,8 @@ def test_with_the_keyboard_alone(page, photos):
     assert "Grandma" in (photos / "red.png.xmp").read_text()
 
 
-def test_a_small_picture_that_comes_late(page):
-    """The editor opens before it is there, and shows it once it is."""
+def test_a_thumbnail_that_loads_late(page):
+    """The editor opens before its thumbnail is loaded, and shows it afterwards."""
     held = []
     page.route("**/thumbnail", lambda route: held.append(route))
     page.evaluate("() => search()")
@@ -142,8 +142,8 @@ def test_discarding(page, photos):
     assert page.locator("#people").inner_text() == "None yet."
 
 
-def test_tags_are_text_whatever_stands_in_them(page, photos):
-    """No tag, refused or given, and no caption is ever read as HTML: a dialog of the browser would fail the test."""
+def test_tags_are_never_html(page, photos):
+    """No tag and no caption is ever parsed as HTML: a dialog of the browser would fail the test."""
     evil = "<img src=x onerror=alert(1)>"
     open_editor(page)
     add(page, evil)
@@ -162,7 +162,7 @@ def test_tags_are_text_whatever_stands_in_them(page, photos):
     assert "&lt;script&gt;" in (photos / "red.png.xmp").read_text()
 
 
-def test_somebody_else_was_quicker(page, photos, recognizer):
+def test_a_concurrent_edit_is_not_overwritten(page, photos, recognizer):
     open_editor(page)
     add(page, "Grandma")
     library = Library(photos, recognizer)

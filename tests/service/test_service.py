@@ -1,4 +1,4 @@
-"""The service over the toy model: what every route takes and gives, and what it refuses."""
+"""The service with the toy model: answers and errors of every route."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def recognizer(tmp_path):
 
 @pytest.fixture
 def serve(recognizer):
-    """Starts a service with settings; gives a client."""
+    """Start a service with settings, and return a client."""
     clients = []
 
     def start(load=lambda place, threads: recognizer, **settings):
@@ -83,7 +83,7 @@ class TestRoutes:
         ("given", "names"), [("a%0Db", ["a", "b"]), ("a%0A%0Db,%22c,d%22", ["a", "b", "c,d"]), ("%00", ["\x00"])]
     )
     def test_lists_in_queries_are_those_of_the_command_line(self, client, given, names):
-        """Found by fuzzing: a carriage return in a query was answered with 500."""
+        """Found by fuzzing: a carriage return in a query was answered with status 500."""
         answer = client.post(f"/v1/tag?threshold=0&categories={given}", **form())
         assert [tag["name"] for tag in answer.json()["tags"]] == names
 
@@ -103,7 +103,7 @@ class TestRoutes:
         seen = client.post("/v1/caption?tags=beach", **form()).json()
         assert (seen["given"], seen["covered"]) == (["beach"], ["beach"])
 
-    def test_a_caption_may_be_asked_to_speak_of_any_word(self, client):
+    def test_a_caption_can_be_guided_by_any_word(self, client):
         seen = client.post("/v1/caption?tags=unicorn", **form()).json()
         assert (seen["given"], seen["covered"]) == (["unicorn"], [])
 
@@ -145,7 +145,7 @@ class TestRoutes:
         assert client.get("/page/..%2f..%2fsettings.py").status_code == 404
 
     def test_examples_of_requests_are_requests(self, client):
-        """What the document shows can be sent as it is; and every answer of JSON has an example."""
+        """The documented examples can be sent unchanged, and every JSON answer has an example."""
         paths = client.get("/openapi.json").json()["paths"]
         sent = 0
         for route, methods in paths.items():
@@ -223,7 +223,7 @@ class TestRefusals:
             assert client.post("/v1/tag", content=RED, headers={"authorization": wrong.encode()}).status_code == 401
         assert client.post("/v1/tag", content=RED, headers={"x-api-key": "sécret".encode()}).status_code == 401
 
-    def test_names_that_are_not_ours(self, serve):
+    def test_other_host_names_are_refused(self, serve):
         client = serve(hosts=("tags.example",))
         for host, status in (("localhost:8000", 200), ("127.0.0.1", 200), ("[::1]:80", 200), ("tags.example", 200)):
             assert client.get("/healthz", headers={"host": host}).status_code == status
@@ -322,7 +322,7 @@ class TestLoad:
         first.join()
         assert client.post("/v1/tag", **form()).status_code == 200
 
-    def test_models_load_when_asked_and_go_when_idle(self, serve, recognizer):
+    def test_models_load_on_demand_and_unload_when_idle(self, serve, recognizer):
         loads = []
 
         def load(place, threads):
@@ -342,7 +342,7 @@ class TestLoad:
         client.post("/v1/tag", content=RED)
         assert loads == ["a", "a"]
 
-    def test_an_error_nobody_expected_tells_nothing_and_ends_nothing(self, recognizer):
+    def test_an_unexpected_error_reveals_nothing_and_stops_nothing(self, recognizer):
         def broken(pixels):
             raise RuntimeError("/secret/path")
 
@@ -389,8 +389,8 @@ class TestOtherTools:
             "not_a_picture",
         )
 
-    def test_a_picture_that_is_fetched_keeps_nobody_waiting(self, serve, monkeypatch):
-        """Addresses are read beside the loop that answers everybody else."""
+    def test_a_download_does_not_block_other_requests(self, serve, monkeypatch):
+        """Downloads do not block the event loop."""
         from anytag.service import inputs
 
         threads = []
@@ -432,8 +432,8 @@ class TestOtherTools:
             },
         }
 
-    def test_photoprism_is_told_errors_as_it_reads_them(self, client):
-        """Its reader wants a text under ``error``, and a number under ``code``."""
+    def test_photoprism_gets_errors_in_its_own_format(self, client):
+        """It expects text under ``error``, and a number under ``code``."""
         for body, code in (({}, 400), ({"images": {}}, 400), ({"images": ["data:;base64,eA=="]}, 415)):
             answer = client.post("/api/v1/vision/labels", json=body)
             assert answer.status_code == code
@@ -491,7 +491,7 @@ class TestLibrary:
         assert [hit["path"] for hit in mixed["hits"]] == [str(photos / "red.png")]
         assert error(client.get("/v1/search", params={"text": "a beach", "q": '"dog'})) == (400, "usage")
 
-    def test_a_model_that_finds_nothing_by_sentences(self, serve, recognizer, tmp_path):
+    def test_a_model_without_sentence_search(self, serve, recognizer, tmp_path):
         (tmp_path / "photos").mkdir()
         plain("red").save(tmp_path / "photos" / "red.png")
         Library(tmp_path / "photos", recognizer).update()

@@ -1,4 +1,4 @@
-"""XMP and IPTC inside pictures: both agree, people's keywords stay, and ours come out without a trace."""
+"""XMP and IPTC inside pictures: both agree, people's keywords stay, and anytag's can be removed without a trace."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ BOTH = (*IPTC, "-XMP-dc:Subject=holiday", "-XMP-dc:Subject=Dog")
 
 
 def picture(folder, *arguments, name="red.jpg"):
-    """A picture that a person's program has written to."""
+    """A picture with metadata of another program."""
     path = folder / name
     Image.new("RGB", (16, 16), "red").save(path)
     if arguments:
@@ -92,7 +92,7 @@ def test_where_there_is_iptc_the_two_agree(tmp_path, theirs):
     assert not remove_embedded(path)
 
 
-def test_other_tags_take_the_place_of_ours(tmp_path):
+def test_new_tags_replace_our_old_ones(tmp_path):
     path = picture(tmp_path, *IPTC)
     before = path.read_bytes()
     writer().write(record(path, "animal", "grass"))
@@ -147,14 +147,14 @@ def test_the_digest_of_a_tiff_is_right(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["png", "webp"])
-def test_iptc_is_begun_only_where_programs_look_for_it(tmp_path, suffix):
+def test_iptc_is_created_only_where_programs_read_it(tmp_path, suffix):
     path = picture(tmp_path, name=f"red.{suffix}")
     writer(iptc=True).write(record(path, "dog"))
     assert seen(path) == {"Subject": "dog"}
 
 
 def test_a_digest_that_was_wrong_stays_wrong(tmp_path):
-    """An older program changed the block after XMP; other programs are to go on noticing that."""
+    """An older program changed the block after XMP, which other programs must be able to detect."""
     path = picture(tmp_path, *BOTH)
     exiftool("-q", "-overwrite_original", "-IPTC:Keywords+=newer", path)
     before, digest = path.read_bytes(), seen(path)["IPTCDigest"]
@@ -191,7 +191,7 @@ def test_a_block_in_latin_1_stays_in_latin_1(tmp_path):
     "taken",
     [("-IPTC:Keywords-=animal",), ("-XMP-dc:Subject-=animal",), ("-IPTC:Keywords-=animal", "-XMP-dc:Subject-=animal")],
 )
-def test_a_tag_that_somebody_took_out_of_either_stays_out_of_both(tmp_path, taken):
+def test_a_tag_removed_from_either_stays_out_of_both(tmp_path, taken):
     path = picture(tmp_path, *BOTH)
     writer().write(record(path, "animal", "grass"))
     exiftool("-q", "-overwrite_original", *taken, path)
@@ -202,7 +202,7 @@ def test_a_tag_that_somebody_took_out_of_either_stays_out_of_both(tmp_path, take
         assert sorted(found["Subject"]) == ["Dog", "grass", "holiday", "tree"]
 
 
-def test_a_keyword_of_theirs_that_they_took_out_of_xmp_is_not_repeated_again(tmp_path):
+def test_a_keyword_that_others_removed_from_xmp_is_not_copied_again(tmp_path):
     path = picture(tmp_path, *IPTC)
     writer().write(record(path, "animal"))
     exiftool("-q", "-overwrite_original", "-XMP-dc:Subject-=holiday", path)
@@ -210,7 +210,7 @@ def test_a_keyword_of_theirs_that_they_took_out_of_xmp_is_not_repeated_again(tmp
     assert seen(path)["Subject"] == ["Dog", "grass"]
 
 
-def test_a_keyword_of_theirs_that_is_left_in_xmp_alone_stays(tmp_path):
+def test_a_keyword_of_others_left_only_in_xmp_stays(tmp_path):
     path = picture(tmp_path, *IPTC)
     writer().write(record(path, "animal"))
     exiftool("-q", "-overwrite_original", "-IPTC:Keywords-=holiday", path)
@@ -253,7 +253,7 @@ def test_a_damaged_block_is_left_alone(tmp_path):
 
 
 def test_both_are_written_at_once_or_not_at_all(tmp_path, monkeypatch):
-    """Killed before exiftool renames its copy, the picture is what it was; the next run goes on."""
+    """If exiftool is killed before it renames its copy, the picture is unchanged, and the next run succeeds."""
     path = picture(tmp_path, *BOTH)
     before = path.read_bytes()
     copy = path.with_name("red.jpg_exiftool_tmp")
@@ -302,8 +302,8 @@ def test_names_like_options_and_other_letters(tmp_path, monkeypatch):
     assert list(writer().plan([path.name])) == [f"{path.name}: XMP and IPTC inside"]
 
 
-def test_a_plan_says_what_goes_where(tmp_path):
-    """One run of exiftool looks into all of them; one that is not a picture has no block."""
+def test_a_plan_lists_what_is_written_where(tmp_path):
+    """One run of exiftool inspects all pictures; a file that is not a picture has no block."""
     have, none, web = picture(tmp_path, *IPTC), picture(tmp_path, name="plain.jpg"), picture(tmp_path, name="a.webp")
     bad = tmp_path / "bad.jpg"
     bad.write_text("no picture")
@@ -315,8 +315,8 @@ def test_a_plan_says_what_goes_where(tmp_path):
     assert list(writer().plan([])) == []
 
 
-def test_sidecars_know_nothing_of_it(tmp_path):
-    """The record of a caption or of tags alone changes nothing in IPTC."""
+def test_sidecars_record_nothing_about_iptc(tmp_path):
+    """XMP sidecars record nothing about IPTC."""
     path = picture(tmp_path, *IPTC)
     before = path.read_bytes()
     given = record(path)

@@ -1,4 +1,4 @@
-"""IPTC blocks: ours goes in beside what is there, and comes out without a trace."""
+"""IPTC blocks: anytag's data sets are added beside others, and removed without a trace."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def keyword(value):
     return one(25, value)
 
 
-def test_a_new_block_is_utf_8_and_says_so():
+def test_a_new_block_declares_utf_8():
     data, added = Block(b"").with_ours(["animal", "Käfer"], "A bug.")
     assert data == ENVELOPE + UTF_8 + VERSION + keyword("animal") + keyword("Käfer") + one(120, "A bug.")
     assert added == Added(("animal", "Käfer"), caption=True, character_set=True, envelope=True, block=True)
     assert Block(data).without(added, "A bug.") == b""
 
 
-def test_ours_stand_behind_theirs_and_nothing_else_moves():
+def test_ours_are_appended_and_nothing_else_moves():
     before = VERSION + keyword("holiday") + keyword("Dog") + one(90, "Ulm") + one(200, b"\0\1")
     data, added = Block(before).with_ours(["dog", "animal"], "A dog.")
     assert data == (
@@ -54,7 +54,7 @@ def test_a_block_in_ascii_becomes_utf_8_only_where_it_must():
     assert Block(later).without(added, None) == ENVELOPE + UTF_8 + before + keyword("Grüße")
 
 
-def test_an_envelope_of_theirs_stays():
+def test_an_existing_envelope_stays():
     before = ENVELOPE + VERSION
     data, added = Block(before).with_ours(["Käfer"], None)
     assert data == ENVELOPE + UTF_8 + VERSION + keyword("Käfer")
@@ -86,18 +86,18 @@ def test_what_is_too_long_stays_out():
     assert (Block(data).keywords, Block(data).caption, added.keywords) == ((exact,), None, (exact,))
 
 
-def test_nothing_to_add_begins_nothing():
+def test_nothing_to_add_creates_nothing():
     assert Block(b"").with_ours(["e" * 65], None) == (b"", Added())
     assert Block(VERSION + keyword("dog")).with_ours(["dog"], None) == (VERSION + keyword("dog"), Added())
 
 
-def test_a_caption_that_somebody_changed_is_theirs():
+def test_a_caption_changed_by_others_stays():
     data, added = Block(b"").with_ours(["dog"], "A dog.")
     changed = data.replace(one(120, "A dog."), one(120, "My dog Rex"))
     assert Block(changed).without(added, "A dog.") == VERSION + one(120, "My dog Rex")
 
 
-def test_a_block_that_somebody_went_on_with_stays():
+def test_a_block_that_others_extended_stays():
     data, added = Block(b"").with_ours(["dog"], None)
     assert Block(data + keyword("holiday")).without(added, None) == VERSION + keyword("holiday")
 
@@ -127,8 +127,8 @@ PLACES = st.tuples(st.sampled_from([1, 2, 3]), st.sampled_from([0, 5, 25, 25, 25
     st.sampled_from([None, "A dog.", "Ein Käfer."]),
     st.integers(0, 3),
 )
-def test_what_goes_in_comes_out(sets, ours, caption, padding):
-    """For any block, in any order of data sets, and any words of ours."""
+def test_additions_can_be_removed(sets, ours, caption, padding):
+    """For any block, in any order of data sets, and any keywords."""
     before = b"".join(one(number, value, record) for (record, number), value in sets)
     before += bytes(padding) if before else b""
     block = Block(before)

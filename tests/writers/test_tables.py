@@ -91,7 +91,7 @@ def test_label_studio(records, tmp_path):
 
 
 def test_fiftyone(records, tmp_path):
-    """Its importer goes from an id to a file in one of the two, and to labels in the other."""
+    """FiftyOne's importer maps ids to files in one file, and to labels in the other."""
     write_fiftyone(records, tmp_path / "fiftyone")
     data, labels = (json.loads((tmp_path / "fiftyone" / f"{name}.json").read_text()) for name in ("data", "labels"))
     assert data.keys() == labels["labels"].keys()
@@ -105,7 +105,7 @@ def test_fiftyone(records, tmp_path):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_contact_sheet_in_a_browser(records, tmp_path, browser, scheme):
-    """It needs nothing but itself, filters by tags, and shows what failed; names are text, whatever stands in them."""
+    """It loads nothing else, filters by tags, and shows failures; names are never parsed as HTML."""
     failures = (Failure("<b>.png", "truncated", "<b>.png: the file ends too early"),)
     write_contact_sheet(records, tmp_path / "contact-sheet.html", failures)
     page = browser.new_context(color_scheme=scheme).new_page()

@@ -1,4 +1,4 @@
-"""XMP packets: ours goes in beside what is there, and comes out without a trace."""
+"""XMP packets: anytag's entries are added beside others, and removed without a trace."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def packets():
 
 
 def exiftool(path):
-    """What exiftool reads, by group and name."""
+    """Return what exiftool reads, by group and name."""
     require_program("exiftool", "libimage-exiftool-perl")
     done = subprocess.run(
         ["exiftool", "-json", "-struct", "-G1", "-XMP:all", path], capture_output=True, text=True, check=True
@@ -128,14 +128,14 @@ class TestRoundTrip:
         assert remove(with_ours, "a.xmp") == packet
         assert update(with_ours, "a.xmp", keywords, "".join(ours) or None, MADE) == with_ours
 
-    def test_what_xml_cannot_hold(self):
-        """A category or a caption with a control character would end every reader at this place."""
+    def test_characters_that_xml_cannot_hold(self):
+        """A control character in a category or caption would stop every XML parser."""
         odd = Keyword("a\x0bb\uffff\ud800\r", ("a\x0bb\uffff\ud800\r",), 0.5, "object")
         packet = update(skeleton(), "a.xmp", [odd], "one\x00two", MADE).decode()
         assert "<rdf:li>a\ufffdb\ufffd\ufffd\ufffd</rdf:li>" in packet
         assert "one\ufffdtwo" in packet
 
-    def test_a_packet_of_ours_alone_is_empty_again(self):
+    def test_a_packet_with_only_our_entries_becomes_empty(self):
         assert is_empty(skeleton(), "a.xmp")
         ours = update(skeleton(), "a.xmp", [CAT], "a cat", MADE)
         assert not is_empty(ours, "a.xmp")
@@ -159,7 +159,7 @@ class TestWhatPeopleWrote:
             (tmp_path / "a.xmp").write_bytes(ours)
             assert exiftool(tmp_path / "a.xmp")["XMP-dc:Description"] in ('Grüße & "more" > less', "mine")
 
-    def test_ours_carries_what_found_it(self, tmp_path):
+    def test_our_entries_record_the_model(self, tmp_path):
         path = tmp_path / "a.xmp"
         path.write_bytes(update(skeleton(), "a.xmp", [CAT], "a cat", MADE))
         seen = exiftool(path)
@@ -175,7 +175,7 @@ class TestWhatPeopleWrote:
             }
         ]
 
-    def test_a_keyword_that_was_taken_out_stays_out(self):
+    def test_a_removed_keyword_stays_out(self):
         ours = update(skeleton(), "a.xmp", [CAT, SOFA], None, MADE).decode()
         subject = ours[ours.index("<dc:subject>") : ours.index("</dc:subject>")]
         edited = ours.replace(subject, subject.replace("<rdf:li>cat</rdf:li>", ""))
@@ -192,7 +192,7 @@ class TestWhatPeopleWrote:
         assert b"Minka" in update(edited, "a.xmp", [CAT], "a dog", LATER)
 
     def test_after_exiftool_has_rewritten_the_file(self, tmp_path):
-        """It lays out everything anew; ours still goes, and theirs stays."""
+        """It reformats everything; anytag's entries can still be removed, and others stay."""
         path = tmp_path / "a.xmp"
         path.write_bytes(update(PACKETS["lightroom"].encode(), "a.xmp", [CAT, SOFA], "a cat", MADE))
         require_program("exiftool", "libimage-exiftool-perl")
@@ -221,7 +221,7 @@ class TestWhatIsNoXmp:
             (f"<rdf:RDF {RDF}>".encode(), "a.xmp: not an XMP file (no element found"),
         ],
     )
-    def test_is_told_and_left_alone(self, packet, message):
+    def test_it_is_reported_and_left_alone(self, packet, message):
         for change in (lambda: update(packet, "a.xmp", [CAT], None, MADE), lambda: remove(packet, "a.xmp")):
             with pytest.raises(XmpError) as raised:
                 change()

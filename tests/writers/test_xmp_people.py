@@ -1,4 +1,4 @@
-"""Keywords of people in XMP packets: exactly those that they want, and never mixed up with ours."""
+"""Keywords of people in XMP packets: exactly those they set, and never mixed up with the model's."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_what_people_refuse_stays_away():
     assert lists(edited(packet, [], keywords=(CAT, SOFA)))[0] == ["cat", SOFA.name]
 
 
-def test_a_tag_of_ours_that_a_person_gives_is_theirs():
+def test_a_tag_that_a_person_adds_becomes_theirs():
     packet = edited(edited(skeleton(), []), ["cat"])
     assert people_keywords(packet, "a.xmp") == ("cat",)
     assert lists(packet)[0] == ["cat"]
@@ -76,8 +76,8 @@ def test_nothing_to_change_changes_nothing(packet):
 
 
 @packets()
-def test_there_and_back(packet):
-    """Adding a keyword and taking it out again leaves the lists as they were."""
+def test_adding_and_removing_restores_the_lists(packet):
+    """Adding and removing a keyword restores the lists."""
     before = people_keywords(packet, "a.xmp")
     there = edited(packet, [*before, "Grandma"])
     assert people_keywords(there, "a.xmp") == (*before, "Grandma")
@@ -95,7 +95,7 @@ NAMES = st.lists(
 @settings(max_examples=60, deadline=None)
 @given(NAMES, NAMES, st.sampled_from(sorted(PACKETS)))
 def test_any_names(first, second, name):
-    """Whatever was there before, the keywords of people are those that were asked for last."""
+    """Whatever was there before, the keywords of people are the last ones set."""
     packet = edited(edited(PACKETS[name].encode(), first), second)
     assert sorted(people_keywords(packet, "a.xmp")) == sorted(second)
     ours = [] if "cat" in {one.casefold() for one in second} else ["cat"]
@@ -107,7 +107,7 @@ def test_what_is_no_xmp_is_left_alone():
         edited(b"no xmp", ["Grandma"])
 
 
-def test_kept_apart_by_name_without_regard_to_case():
+def test_names_are_compared_without_case():
     dog = Keyword("dog", ("dog",), 0.9, "object")
     packet = edited(skeleton(), ["Dog"], keywords=(dog,))
     assert lists(packet)[0] == ["Dog"]
