@@ -78,14 +78,14 @@ class Detail:
         scores: ``[n, c]``.
         targets: ``[n, c]``.
         rows: ``[n]``, places of the pictures in the benchmark.
-        known: ``[n, c]``, true where an annotator has checked; ``None``: everywhere.
+        known: ``[n, c]``, true where an annotator has checked.
     """
 
     scores: NDArray[np.float32]
     targets: NDArray[np.bool_]
     names: tuple[str, ...]
     rows: NDArray[np.int64]
-    known: NDArray[np.bool_] | None = None
+    known: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def evaluate_tagging(
     values = scored.scores[np.ix_(rows, columns)]
     values = standardized(values) if standardize else values
     targets = benchmark.targets[np.ix_(rows, columns)]
-    known = None if benchmark.known is None else benchmark.known[np.ix_(rows, columns)]
+    known = np.ones_like(targets) if benchmark.known is None else benchmark.known[np.ix_(rows, columns)]
     names = tuple(benchmark.texts[column] for column in columns)
     detail = Detail(values, targets, names, rows, known)
     choice = choice or ThresholdChoice()

@@ -14,7 +14,7 @@ from anytag.errors import PictureError
 from anytag.evaluation.benchmarks.benchmark import Benchmark
 from anytag.evaluation.charts import bar_chart, histogram, line_chart
 from anytag.evaluation.evaluation import Detail, Evaluation
-from anytag.evaluation.figures import TUNED_ON_TEST, SetFigures
+from anytag.evaluation.figures import TUNED_ON_TEST
 from anytag.evaluation.published_figures import published_maps, published_sets
 from anytag.evaluation.ranking import RankedScores
 from anytag.evaluation.tables import percent
@@ -74,14 +74,15 @@ def _overview(evaluations: Sequence[Evaluation]) -> list[str]:
             cells[5] = f"CIDEr-D {percent(one.captions.cider)}"
         if one.retrieval is not None:
             cells[5] = f"R@1 {percent(one.retrieval.text[1])} (text), {percent(one.retrieval.picture[1])} (picture)"
-        values = "".join(f"<td>{cell}</td>" for cell in cells)
-        rows.append(
-            f'<tr><td><a href="#part-{number}">{html.escape(one.system)}</a> ({one.paradigm})</td>'
-            f"<td>{html.escape(one.title)}</td>{values}</tr>"
-        )
-    names = ("system", "benchmark", "mAP", "published mAP", "F1", "P", "R", "captions, retrieval")
-    head = "".join(f"<th>{name}</th>" for name in names)
-    return ["<h2>Overview</h2>", f"<table><tr>{head}</tr>{''.join(rows)}</table>"]
+        system = f'<a href="#part-{number}">{html.escape(one.system)}</a> ({one.paradigm})'
+        rows.append([system, html.escape(one.title), *cells])
+    head = ("system", "benchmark", "mAP", "published mAP", "F1", "P", "R", "captions, retrieval")
+    return ["<h2>Overview</h2>", _table(head, rows)]
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [f"<td>{'</td><td>'.join(cells)}</td>" for cells in rows]
+    return f"<table><tr><th>{'</th><th>'.join(head)}</th></tr><tr>{'</tr><tr>'.join(lines)}</tr></table>"
 
 
 def _section(number: int, one: Evaluation, detail: Detail | None, benchmark: Benchmark) -> list[str]:
@@ -122,8 +123,8 @@ def _tagging(one: Evaluation, detail: Detail, benchmark: Benchmark) -> list[str]
         ("best threshold a class", tagging.own, TUNED_ON_TEST),
     ):
         if figures is not None:
-            rows.append(_set_row(name, figures, note))
-    head = "<tr><th></th><th>F1</th><th>P</th><th>R</th><th>mean F1</th><th>micro F1</th><th>threshold</th></tr>"
+            values = (figures.f1, figures.precision, figures.recall, figures.mean_f1, figures.micro_f1)
+            rows.append([name, *map(percent, values), html.escape(note)])
     interval = ""
     if tagging.map_interval:
         interval = f" (95 % interval {percent(tagging.map_interval[0])} to {percent(tagging.map_interval[1])})"
@@ -137,15 +138,14 @@ def _tagging(one: Evaluation, detail: Detail, benchmark: Benchmark) -> list[str]
         f"{percent(tagging.map_papers)} as the papers define it, "
         f"{percent(tagging.map_distinct)}{interval} over distinct classes with positives.{error}</p>",
         f"<p>Published: {html.escape(beside)}.</p>" if beside else "",
-        f"<table>{head}{''.join(rows)}</table>",
+        _table(("", "F1", "P", "R", "mean F1", "micro F1", "threshold"), rows),
         '<div class="plots">',
     ]
     if one.paradigm != "captioning":  # A caption names a category or does not: there is nothing to tune or draw.
         body.append(
             _figure(_curves(one, detail), "Precision and recall: all pairs together; classes from best to worst")
         )
-        judged = np.ones(detail.scores.shape, np.bool_) if detail.known is None else detail.known
-        chart = histogram(detail.scores[judged], detail.targets[judged])
+        chart = histogram(detail.scores[detail.known], detail.targets[detail.known])
         body.append(_figure(chart, "Scores of true and untrue pairs"))
     if tagging.kinds:
         kinds = list(tagging.kinds)
@@ -157,22 +157,18 @@ def _tagging(one: Evaluation, detail: Detail, benchmark: Benchmark) -> list[str]
     body.append("</div>")
     wrong = (row for row in one.classes if row.positives and row.average_precision + row.recall < 2)
     worst = sorted(wrong, key=lambda row: (row.average_precision, row.f1))[:_WORST]
-    lines = "".join(
-        f"<tr><td>{html.escape(row.name)}</td><td>{row.positives:,}</td><td>{percent(row.average_precision)}</td>"
-        f"<td>{percent(row.precision)}</td><td>{percent(row.recall)}</td></tr>"
-        for row in worst
-    )
     if worst:
-        head = "<tr><th>class</th><th>positives</th><th>AP</th><th>P</th><th>R</th></tr>"
-        body.append(f"<h3>Worst classes</h3><table>{head}{lines}</table>")
+        rows = [
+            [
+                html.escape(row.name),
+                f"{row.positives:,}",
+                *map(percent, (row.average_precision, row.precision, row.recall)),
+            ]
+            for row in worst
+        ]
+        body.append(f"<h3>Worst classes</h3>{_table(('class', 'positives', 'AP', 'P', 'R'), rows)}")
     body += _errors(one, detail, benchmark)
     return body
-
-
-def _set_row(name: str, figures: SetFigures, note: str) -> str:
-    values = (figures.f1, figures.precision, figures.recall, figures.mean_f1, figures.micro_f1)
-    cells = "".join(f"<td>{percent(value)}</td>" for value in values)
-    return f"<tr><td>{name}</td>{cells}<td>{html.escape(note)}</td></tr>"
 
 
 def _figure(svg: str, caption: str) -> str:
@@ -181,7 +177,7 @@ def _figure(svg: str, caption: str) -> str:
 
 def _curves(one: Evaluation, detail: Detail) -> str:
     """Draw curves of all checked pairs together, and of classes from the best to the worst."""
-    known = np.ones(detail.scores.shape, np.bool_) if detail.known is None else detail.known
+    known = detail.known
     place = {name: column for column, name in enumerate(detail.names)}
     classes = [row for row in one.classes if detail.targets[known[:, place[row.name]], place[row.name]].any()]
     order = [row.name for row in sorted(classes, key=lambda row: -row.average_precision)]
@@ -205,9 +201,7 @@ def _errors(one: Evaluation, detail: Detail, benchmark: Benchmark) -> list[str]:
     body = []
     limits = {row.name: row.threshold for row in one.classes}
     margins = detail.scores - np.array([limits.get(name, np.inf) for name in detail.names], np.float32)
-    margins = np.where(np.isfinite(margins), margins, 0)
-    if detail.known is not None:
-        margins = np.where(detail.known, margins, 0)  # It is not known whether these are errors.
+    margins = np.where(np.isfinite(margins) & detail.known, margins, 0)  # Others may not be errors.
 
     def describe(row: int, column: int) -> str:
         name = detail.names[column]

@@ -114,38 +114,47 @@ def markdown(evaluations: Sequence[Evaluation], refused: Sequence[str] = ()) -> 
 
     In the first two a published figure, if there is one, follows the measured one in brackets.
     """
-    lines: list[str] = []
-    tagging = [one for one in evaluations if one.tagging is not None]
-    if tagging:
-        lines += [*_recognition(tagging), "", *_precision(tagging), ""]
+    parts: list[str] = []
+    if tagging := [one for one in evaluations if one.tagging is not None]:
+        parts += ["## Recognition", _recognition(tagging), "## Mean average precision", _precision(tagging)]
         if any(one.unscored for one in tagging):
-            lines += [f"\\{_FEWER.strip()} classes that it lacks are left out; the notes name them.", ""]
+            parts.append(f"\\{_FEWER.strip()} classes that it lacks are left out; the notes name them.")
     if captioned := [one for one in evaluations if one.captions is not None]:
-        with_meteor = any(one.captions is not None and one.captions.meteor is not None for one in captioned)
-        names = ["System", "Benchmark", "BLEU-4", "ROUGE-L", "CIDEr-D", *(["METEOR (NLTK)"] if with_meteor else [])]
-        names += ["true tags named", "tags made up"]
-        lines += ["## Captions", "", f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
-        for one in captioned:
-            assert one.captions is not None
-            tags, meteor = one.caption_tags, one.captions.meteor
-            cells = [percent(one.captions.bleu[3]), percent(one.captions.rouge_l), percent(one.captions.cider)]
-            cells += [_MISSING if meteor is None else percent(meteor)] if with_meteor else []
-            cells += [percent(tags.coverage), percent(tags.hallucinated)] if tags else [_MISSING, _MISSING]
-            lines.append(f"| {one.system} | {one.title} | " + " | ".join(cells) + " |")
-        lines.append("")
+        parts += ["## Captions", _captions(captioned)]
     if retrieved := [one for one in evaluations if one.retrieval is not None]:
-        lines += ["## Retrieval", "", "| System | Benchmark | text R@1/5/10 | picture R@1/5/10 | median rank |"]
-        lines.append("|---|---|---|---|---|")
-        for one in retrieved:
-            assert one.retrieval is not None
-            text, picture = ("/".join(map(percent, r.values())) for r in (one.retrieval.text, one.retrieval.picture))
-            rank = "/".join(f"{value:g}" for value in one.median_rank or ())
-            lines.append(f"| {one.system} | {one.title} | {text} | {picture} | {rank} |")
-        lines.append("")
-    notes = [*_notes(evaluations), *(f"- {reason}." for reason in refused)]
-    if notes:
-        lines += ["## Notes", "", *notes, ""]
-    return "\n".join(lines)
+        parts += ["## Retrieval", _retrieval(retrieved)]
+    if notes := [*_notes(evaluations), *(f"- {reason}." for reason in refused)]:
+        parts += ["## Notes", "\n".join(notes)]
+    return "\n\n".join(parts) + "\n"
+
+
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Format a table in Markdown."""
+    lines = [f"| {' | '.join(cells)} |" for cells in (head, *rows)]
+    return "\n".join([lines[0], "|---" * len(head) + "|", *lines[1:]])
+
+
+def _captions(evaluations: Sequence[Evaluation]) -> str:
+    with_meteor = any(one.captions is not None and one.captions.meteor is not None for one in evaluations)
+    rows = []
+    for one in evaluations:
+        assert one.captions is not None
+        tags, meteor = one.caption_tags, one.captions.meteor
+        cells = [percent(one.captions.bleu[3]), percent(one.captions.rouge_l), percent(one.captions.cider)]
+        cells += [_MISSING if meteor is None else percent(meteor)] if with_meteor else []
+        cells += [percent(tags.coverage), percent(tags.hallucinated)] if tags else [_MISSING, _MISSING]
+        rows.append([one.system, one.title, *cells])
+    metrics = ["BLEU-4", "ROUGE-L", "CIDEr-D", *(["METEOR (NLTK)"] if with_meteor else [])]
+    return markdown_table(["System", "Benchmark", *metrics, "true tags named", "tags made up"], rows)
+
+
+def _retrieval(evaluations: Sequence[Evaluation]) -> str:
+    rows = []
+    for one in evaluations:
+        assert one.retrieval is not None
+        recalls = ["/".join(map(percent, recall.values())) for recall in (one.retrieval.text, one.retrieval.picture)]
+        rows.append([one.system, one.title, *recalls, "/".join(f"{rank:g}" for rank in one.median_rank or ())])
+    return markdown_table(["System", "Benchmark", "text R@1/5/10", "picture R@1/5/10", "median rank"], rows)
 
 
 def _notes(evaluations: Sequence[Evaluation]) -> list[str]:
@@ -179,10 +188,9 @@ def _beside(measured: str, published: Iterable[tuple[str, float]]) -> str:
     return f"{measured} ({figures})" if figures else measured
 
 
-def _recognition(evaluations: Sequence[Evaluation]) -> list[str]:
+def _recognition(evaluations: Sequence[Evaluation]) -> str:
     grid = _Grid(evaluations, evaluations)
-    head = "| Method | Paradigm | Thresholds | " + " | ".join(f"{t} F1 | P | R" for _, t in grid.benchmarks) + " |"
-    lines = ["## Recognition", "", head, "|---|---|---|" + "---|" * 3 * len(grid.benchmarks)]
+    rows = []
     for system, paradigm in grid.rows:
         cells: list[str] = []
         origins: list[str] = []
@@ -196,15 +204,14 @@ def _recognition(evaluations: Sequence[Evaluation]) -> list[str]:
             published = published_sets(system, paradigm, key)
             for place, cell in enumerate(measured):
                 cells.append(_beside(cell, [(name, figures[place]) for name, figures in published]))
-        origin = "; ".join(dict.fromkeys(origins)) or "none"
-        lines.append(f"| {system} | {paradigm} | {origin} | " + " | ".join(cells) + " |")
-    return lines
+        rows.append([system, paradigm, "; ".join(dict.fromkeys(origins)) or "none", *cells])
+    names = [name for _, title in grid.benchmarks for name in (f"{title} F1", "P", "R")]
+    return markdown_table(["Method", "Paradigm", "Thresholds", *names], rows)
 
 
-def _precision(evaluations: Sequence[Evaluation]) -> list[str]:
+def _precision(evaluations: Sequence[Evaluation]) -> str:
     grid = _Grid([one for one in evaluations if one.paradigm != "captioning"], evaluations)
-    titles = " | ".join(title for _, title in grid.benchmarks)
-    lines = ["## Mean average precision", "", f"| Method | {titles} |", "|---|" + "---|" * len(grid.benchmarks)]
+    rows = []
     for system, paradigm in grid.rows:
         cells = []
         for key, _ in grid.benchmarks:
@@ -219,5 +226,5 @@ def _precision(evaluations: Sequence[Evaluation]) -> list[str]:
                     cell += "" if distinct == papers else f"; classes with positives {distinct}"
                     cell += f" [{percent(low)}, {percent(high)}]"
             cells.append(_beside(cell, published_maps(system, key)))
-        lines.append(f"| {system} | " + " | ".join(cells) + " |")
-    return lines
+        rows.append([system, *cells])
+    return markdown_table(["Method", *(title for _, title in grid.benchmarks)], rows)

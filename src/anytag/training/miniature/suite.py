@@ -16,6 +16,7 @@ from anytag.evaluation.caption_tags import CategoryParser
 from anytag.evaluation.captioning import score_captions
 from anytag.evaluation.figures import SetFigures, fit_thresholds, set_figures, tagging_figures
 from anytag.evaluation.ranking import RankedScores, standardized
+from anytag.evaluation.tables import markdown_table
 from anytag.foundations.atomic_files import write_text
 from anytag.foundations.report import Report
 from anytag.training.miniature.config import CATEGORIES, PARADIGMS, MiniatureConfig
@@ -261,13 +262,8 @@ def markdown(figures: Mapping[int, SeedFigures]) -> str:
     set_titles = [name for _, title in SET_COLUMNS for name in (f"{title}: F1", "P", "R")]
     map_titles = [title for _, title in MAP_COLUMNS]
     tables = (
-        _table(["Evaluation paradigm", *set_titles], sets),
-        _table(["Method (mean average precision)", *map_titles], maps),
-        _table(["Captions of the judged pictures, one human reference", "CIDEr-D", "BLEU-4"], captions),
+        markdown_table(["Evaluation paradigm", *set_titles], sets),
+        markdown_table(["Method (mean average precision)", *map_titles], maps),
+        markdown_table(["Captions of the judged pictures, one human reference", "CIDEr-D", "BLEU-4"], captions),
     )
     return "\n\n".join(tables) + "\n"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = ["| " + " | ".join(cells) + " |" for cells in (head, *rows)]
-    return "\n".join([lines[0], "|---" * len(head) + "|", *lines[1:]])
