@@ -237,7 +237,7 @@ def test_pictures_of_a_table_may_lie_elsewhere(labeled, tmp_path, monkeypatch):
     assert "mine: CSV table mine.csv: 3 rows, picture from 'image', tags from 'tags'\n" in done.stderr
     done = run("--model", "lite", "--benchmark", "elsewhere", "--pictures", "elsewhere", "--out", "out")
     assert done.stderr == (
-        "anytag evaluate: elsewhere: it holds its pictures; leave --pictures out, or give it as NAME=FOLDER to others\n"
+        "anytag evaluate: elsewhere: it contains its pictures; leave out --pictures, or give others NAME=FOLDER\n"
     )
 
 

@@ -190,7 +190,7 @@ class TestUndo:
         assert content(tmp_path) == before
 
     def test_two_commands_do_not_write_at_the_same_time_nor_one_over_the_other(self, tmp_path):
-        """Each looks at the pictures for minutes; the second would fit the scores of a model that is no more."""
+        """Scoring the pictures takes minutes; the second would fit the scores of a model that no longer exists."""
         first = toy_recognizer(tmp_path / "toy")
         second = Recognizer(ModelDirectory(tmp_path / "toy"), first.backend)
         with only_writer(tmp_path / "toy", "another calibration writes", "wait"):
@@ -206,7 +206,7 @@ class TestUndo:
 
     def test_without_a_calibration(self, tmp_path):
         toy_recognizer(tmp_path / "toy")
-        with pytest.raises(UsageError, match="nothing to take back"):
+        with pytest.raises(UsageError, match="nothing to undo"):
             undo(tmp_path / "toy")
 
 

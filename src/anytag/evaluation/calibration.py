@@ -277,11 +277,11 @@ def undo(folder: Path) -> None:
     with _exclusive(folder):
         directory, kept = ModelDirectory(folder), folder / BEFORE
         if not (kept / "config.json").is_file():
-            raise UsageError(f"{folder}: nothing to take back; no calibration by this version was written here")
+            raise UsageError(f"{folder}: nothing to undo; no calibration by this version was written here")
         before = ModelDirectory(kept)
         files, files_before = dict(directory.config.files), dict(before.config.files)
         if files | {"vocabulary.json": ""} != files_before | {"vocabulary.json": ""}:
-            raise UsageError(f"{folder}: holds another model than the one that was calibrated; nothing was changed")
+            raise UsageError(f"{folder}: contains another model than the one that was calibrated; nothing was changed")
         _install(folder, before.vocabulary, before.config)
         shutil.rmtree(kept)
 
@@ -329,8 +329,8 @@ def _check(truth: NDArray[np.bool_], judged: NDArray[np.bool_]) -> None:
         )
     if truth[:, judged].all():
         raise UsageError(
-            f"every tag that the {len(truth):,} pictures name is true of all of them, so nothing tells a threshold and "
-            "nothing was written; add pictures that show other things"
+            f"every tag that the {len(truth):,} pictures name is true of all of them, so no threshold can be fitted "
+            "and nothing was written; add pictures that show other things"
         )
 
 

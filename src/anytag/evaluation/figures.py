@@ -35,7 +35,7 @@ class Thresholds:
     @property
     def label(self) -> str:
         """Description for tables."""
-        what = "one threshold" if np.ndim(self.values) == 0 else "a threshold a class"
+        what = "one threshold" if np.ndim(self.values) == 0 else "one threshold per class"
         return {
             "given": f"{what}, as given",
             "model": "the model's own thresholds",

@@ -120,7 +120,7 @@ def _tagging(one: Evaluation, detail: Detail, benchmark: Benchmark) -> list[str]
     for name, figures, note in (
         ("reported", tagging.found, tagging.thresholds or ""),
         ("best common threshold", tagging.best, TUNED_ON_TEST),
-        ("best threshold a class", tagging.own, TUNED_ON_TEST),
+        ("best threshold per class", tagging.own, TUNED_ON_TEST),
     ):
         if figures is not None:
             values = (figures.f1, figures.precision, figures.recall, figures.mean_f1, figures.micro_f1)

@@ -119,10 +119,10 @@ class TestBadFiles:
         state = model.state_dict()
         state["body.conv1.1.bias"][0] = float("nan")
         torch.save({"model": state}, tmp_path / "tiny.pth")
-        with pytest.raises(ModelError, match=r"the weight body\.conv1\.1\.bias holds values that are not finite"):
+        with pytest.raises(ModelError, match=r"the weight body\.conv1\.1\.bias contains values that are not finite"):
             MlDecoderBaseline(tmp_path / "tiny.pth", ML_DECODER_CLASSES)
 
     def test_none_of_the_categories(self, tmp_path):
         save_ml_decoder(tmp_path)
-        with pytest.raises(ModelError, match=r"^ML-Decoder: its 5 classes have none of the categories \(quark\)$"):
+        with pytest.raises(ModelError, match=r"^ML-Decoder: none of the categories \(quark\) is among its 5 classes$"):
             MlDecoderBaseline(tmp_path / "tiny.pth").set_categories(["quark"], {})

@@ -152,7 +152,7 @@ class TestAde20k:
         path = sorted((ade / "annotations" / "validation").glob("*.png"))[5]
         whole = path.read_bytes()
         path.write_bytes(whole[:40])
-        with pytest.raises(BenchmarkError, match=r"ADE_val_00000006\.png: cannot be read, damaged or cut short"):
+        with pytest.raises(BenchmarkError, match=r"ADE_val_00000006\.png: cannot be read, damaged or incomplete"):
             open_benchmark("ade20k", ade)
         path.write_bytes(whole)
 

@@ -82,7 +82,7 @@ class TestBadFiles:
         content = (files / f"{self.LINES}.gz").read_bytes()
         (tmp_path / f"{self.LINES}.gz").write_bytes(content[: len(content) // 2])
         (tmp_path / f"{self.NAMES}.gz").write_bytes((files / f"{self.NAMES}.gz").read_bytes())
-        with pytest.raises(BenchmarkError, match=r"annots\.txt\.gz: cannot be read, damaged or cut short \("):
+        with pytest.raises(BenchmarkError, match=r"annots\.txt\.gz: cannot be read, damaged or incomplete \("):
             open_benchmark("openimages-common", tmp_path)
 
     def test_lines_missing(self, tmp_path, files):
@@ -112,5 +112,5 @@ class TestBadFiles:
     def test_a_picture_on_two_lines(self, tmp_path):
         path = tmp_path / "lines.txt"
         path.write_text("a.jpg,0\na.jpg,1\n")
-        with pytest.raises(BenchmarkError, match=r"a\.jpg stands on several lines; merge them$"):
+        with pytest.raises(BenchmarkError, match=r"a\.jpg is on several lines; merge them$"):
             read_numbered(path, 3)

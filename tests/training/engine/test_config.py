@@ -109,7 +109,7 @@ def test_stages_have_objectives_of_the_runs_kind():
 )
 def test_what_other_objectives_do_not_read_is_refused(changes, name):
     settings = {"name": "x", "start": "ram", "sources": ("a",), "objective": RamConfig(), "stages": CONFIG.stages}
-    with pytest.raises(ValueError, match=f"{name} is read by LiteConfig only, not by RamConfig"):
+    with pytest.raises(ValueError, match=f"{name} applies to LiteConfig only, not to RamConfig"):
         TrainingConfig(**(settings | changes))
 
 

@@ -182,7 +182,7 @@ def test_no_picture_at_all(data, exported):
 
 
 def test_something_has_to_be_new_to_the_decoder():
-    with pytest.raises(ValidationError, match="the recognition decoder has seen all of them"):
+    with pytest.raises(ValidationError, match="the recognition decoder was trained on all of them"):
         EvidenceTraining(groups=(PictureGroup(source="a.tar", seen=True),))
 
 

@@ -128,13 +128,13 @@ def test_other_augmentation_is_cached_apart(data, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"stages": STAGES[::-1]}, "stages.1.cached=tokens: the image encoder is trained by then"),
-        ({"objective": Tag2TextConfig()}, "stages.0.cached=tokens: contrast looks at the pictures; set it to 0"),
-        ({"recognized_share": 0.5}, "stages.0.cached=tokens: recognized_share looks at the pictures"),
-        ({"stages": STAGES[1:]}, "views without cached=tokens is read by LiteConfig only"),
+        ({"stages": STAGES[::-1]}, "stages.1.cached=tokens: the image encoder is trained in or before this stage"),
+        ({"objective": Tag2TextConfig()}, "stages.0.cached=tokens: contrast needs the pictures; set it to 0"),
+        ({"recognized_share": 0.5}, "stages.0.cached=tokens: recognized_share needs the pictures"),
+        ({"stages": STAGES[1:]}, "views without cached=tokens applies to LiteConfig only"),
         (
             {"stages": (*STAGES, STAGES[1].model_copy(update={"cached": "maps"}))},
-            "stages.2.cached=maps is read by LiteConfig only",
+            "stages.2.cached=maps applies to LiteConfig only",
         ),
     ],
 )

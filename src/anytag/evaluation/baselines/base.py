@@ -78,7 +78,7 @@ def read_transform(folder: Path) -> PictureTransform:
     shorter = size.get("shortest_edge") if isinstance(size, dict) else size if cut and isinstance(size, int) else None
     final = sides(crop) if cut else sides(size)
     if final is None:
-        raise ModelError(f"{folder / 'preprocessor_config.json'}: it says no height and width ({size!r}, {crop!r})")
+        raise ModelError(f"{folder / 'preprocessor_config.json'}: contains no height and width ({size!r}, {crop!r})")
     mean, std = (tuple(map(float, record.get(name) or fallback)) for name, fallback in (
         ("image_mean", CLIP.mean), ("image_std", CLIP.std)))  # fmt: skip
     if record.get("do_normalize") is False:
@@ -156,10 +156,10 @@ def read_checkpoint(
     state = next((record[key] for key in inside if isinstance(record.get(key), dict)), record)
     weights = {str(name).removeprefix("module."): t for name, t in state.items() if isinstance(t, Tensor)}
     if not weights:
-        raise ModelError(f"{path}: it holds no weights")
+        raise ModelError(f"{path}: contains no weights")
     bad = next((name for name, t in weights.items() if t.is_floating_point() and not t.isfinite().all()), None)
     if bad:
-        raise ModelError(f"{path}: the weight {bad} holds values that are not finite; download it again")
+        raise ModelError(f"{path}: the weight {bad} contains values that are not finite; download it again")
     rest = {key: value for key, value in record.items() if not isinstance(value, Tensor)}
     return {name: t.float() if t.is_floating_point() else t for name, t in weights.items()}, rest
 
@@ -273,7 +273,7 @@ class FixedClassesBaseline(Baseline):
         if len(missing) == len(names):
             classes = len(set(self.places.values()))
             raise ModelError(
-                f"{self.title}: its {counted(classes, 'class')} have none of the categories ({listed(names)})"
+                f"{self.title}: none of the categories ({listed(names)}) is among its {counted(classes, 'class')}"
             )
         return missing
 
@@ -318,7 +318,7 @@ class CaptioningBaseline(Baseline):
     def scores(self, pictures: Iterable[PictureSource]) -> Iterator[Scores | Failure]:
         """Score 1 for the categories that the caption names."""
         if self.parser is None:
-            raise UsageError(f"{self.title}: no categories were asked for")
+            raise UsageError(f"{self.title}: no categories were set")
         return parsed_scores(self.captions(pictures), self.parser)
 
     @abstractmethod

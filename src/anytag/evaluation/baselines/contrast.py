@@ -37,9 +37,9 @@ class ContrastBaseline(DualEncoderBaseline):
         config = read_settings(folder / "config.json")
         family = config.get("model_type")
         if family not in _CLASSES:
-            raise ModelError(f"{folder}: model_type is {family!r}; CLIP, SigLIP and SigLIP 2 are compared here")
+            raise ModelError(f"{folder}: model_type is {family!r}; expected CLIP, SigLIP or SigLIP 2")
         if family == "siglip2" and "naflex" in str(config.get("vision_config", {})).lower():
-            raise ModelError(f"{folder}: SigLIP 2 of any picture size (NaFlex) is not read; use one of a fixed size")
+            raise ModelError(f"{folder}: SigLIP 2 NaFlex is not supported; use one with a fixed picture size")
         model = model_from_directory(_CLASSES[family], folder)
         super().__init__(folder, read_transform(folder), model, prompts)
         self.tokenizer = from_directory("AutoTokenizer", folder)

@@ -102,7 +102,7 @@ def build_clip(weights: Mapping[str, Tensor], activation: str, source: Path) -> 
     words = weights["text_model.embeddings.token_embedding.weight"]
     side = round((len(positions) - 1) ** 0.5)
     if side * side + 1 != len(positions):
-        raise ModelError(f"{source}: {len(positions)} positions are those of no square picture")
+        raise ModelError(f"{source}: {len(positions)} positions do not form a square")
     config = CLIPConfig(
         projection_dim=weights["text_projection.weight"].shape[0],
         vision_config={

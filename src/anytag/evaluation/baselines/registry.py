@@ -192,5 +192,5 @@ def local_weights(path: str) -> str:
         return snapshot_download(path.removeprefix("hub:"))
     except (HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError, OSError) as error:
         raise UsageError(
-            f"{path}: the hub does not give it ({first_line(error)}); check the name and the network"
+            f"{path}: cannot be downloaded from the hub ({first_line(error)}); check the name and the network"
         ) from None

@@ -44,7 +44,7 @@ def _classes_of(path: Path) -> list[int]:
         with Image.open(path) as picture:
             values = np.unique(np.asarray(picture))
     except (OSError, SyntaxError) as error:
-        raise BenchmarkError(f"{path}: cannot be read, damaged or cut short ({error}); get the file again") from None
+        raise BenchmarkError(f"{path}: cannot be read, damaged or incomplete ({error}); download it again") from None
     if values.max(initial=0) > 150:
         raise BenchmarkError(f"{path}: a pixel has class {values.max()}, but ADE20k has 150 (0 is not a class)")
     return [int(value) - 1 for value in values if value]
@@ -67,7 +67,7 @@ def _open(key: str, title: str, clean: bool) -> BenchmarkEntry:
             left_out = [row["name"] for row in table if not row["clean"]]
             notes += (
                 f"{len(kept)} of the paper's 143 classes; for the other {len(REPEATED)} the authors' list only repeats "
-                f"a name ({', '.join(REPEATED)}), so nothing says which of these {len(left_out)} classes they are: "
+                f"a name ({', '.join(REPEATED)}), so it is unknown which of these {len(left_out)} classes they are: "
                 f"{', '.join(left_out)}",
             )
         return Annotations(

@@ -203,7 +203,7 @@ def read_text(path: Path) -> str:
     """Read a text file in UTF-8, gzipped or not.
 
     Raises:
-        BenchmarkError: If it is damaged or cut short.
+        BenchmarkError: If it is damaged or incomplete.
     """
     try:
         content = path.read_bytes()
@@ -211,7 +211,7 @@ def read_text(path: Path) -> str:
             content = gzip.decompress(content)
         return content.decode("utf-8-sig")
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise BenchmarkError(f"{path}: cannot be read, damaged or cut short ({error}); get the file again") from None
+        raise BenchmarkError(f"{path}: cannot be read, damaged or incomplete ({error}); download it again") from None
 
 
 def read_lines(path: Path) -> list[str]:
@@ -223,12 +223,12 @@ def read_json(path: Path) -> Any:
     """Read a JSON file, gzipped or not.
 
     Raises:
-        BenchmarkError: If it is damaged or cut short.
+        BenchmarkError: If it is damaged or incomplete.
     """
     try:
         return json.loads(read_text(path))
     except json.JSONDecodeError as error:
-        raise BenchmarkError(f"{path}: not JSON, damaged or cut short ({error}); get the file again") from None
+        raise BenchmarkError(f"{path}: not JSON, damaged or incomplete ({error}); download it again") from None
 
 
 def check_count(path: Path, what: str, found: int, wanted: int) -> None:
@@ -240,7 +240,7 @@ def check_count(path: Path, what: str, found: int, wanted: int) -> None:
     if found != wanted:
         raise BenchmarkError(
             f"{path}: {found:,} {what}, but the published benchmark has {wanted:,}; "
-            "the file is cut short, or another one"
+            "the file is incomplete, or not the published one"
         )
 
 
@@ -317,5 +317,5 @@ def _distinct(path: Path, pictures: list[str]) -> tuple[str, ...]:
     counts = Counter(pictures)
     if len(counts) < len(pictures):
         twice = next(picture for picture in counts if counts[picture] > 1)
-        raise BenchmarkError(f"{path}: {twice} stands on several lines; merge them")
+        raise BenchmarkError(f"{path}: {twice} is on several lines; merge them")
     return tuple(pictures)

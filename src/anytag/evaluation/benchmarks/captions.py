@@ -46,7 +46,7 @@ def _read_captions(path: Path) -> tuple[list[str], list[tuple[str, ...]]]:
         names = [prefix + str(image["filename"]) for prefix, image in zip(folder, images, strict=True)]
         return names, [tuple(str(s["raw"]) for s in image["sentences"]) for image in images]
     except (KeyError, TypeError, AttributeError) as error:
-        raise BenchmarkError(f"{path}: no captions in a known form (missing: {error})") from None
+        raise BenchmarkError(f"{path}: no captions in a known format (missing: {error})") from None
 
 
 def _entry(key: str, title: str, task: Task, files: tuple[str, ...], pictures: int, needs: str) -> BenchmarkEntry:

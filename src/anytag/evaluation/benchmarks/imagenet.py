@@ -44,9 +44,9 @@ def _read(folder: Path) -> Annotations:
         targets[rows],
         notes=(
             "3,163 of 50,000 pictures have no label and are left out, as the data's authors ask",
-            'RAM++ speaks of 5,000 pictures; which, is not published. Its split into 492 "common" and 508 "uncommon" '
-            "classes is not, either, so all 1,000 are one column here",
-            "two names stand for two classes each (missile, sunglasses)",
+            "RAM++ reports 5,000 pictures, which are not published; nor is its split into 492 common and 508 uncommon "
+            "classes, so all 1,000 are one column here",
+            "two names each stand for two classes (missile, sunglasses)",
         ),
     )
 

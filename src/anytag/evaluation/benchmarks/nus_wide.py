@@ -42,7 +42,7 @@ def _read(folder: Path) -> Annotations:
         texts=tuple(name.replace("_", " ") for name in names),
         notes=(
             "the official test split has more pictures than the 50,720 of Tag2Text's table 12, many of which are gone "
-            "from Flickr; pictures that are absent are counted as such",
+            "from Flickr; missing pictures are counted",
         ),
         partial=True,
     )

@@ -159,7 +159,7 @@ def _read_verified(folder: Path) -> Annotations:
     notes = ["only what a human has verified, as present or absent, is scored"]
     if unmatched:
         notes.append(
-            f"without an OpenImages label of their name: {counted(len(unmatched), 'class')}: {', '.join(unmatched)}"
+            f"without an OpenImages label of the same name: {counted(len(unmatched), 'class')}: {', '.join(unmatched)}"
         )
     return Annotations(
         labels_file,

@@ -69,12 +69,12 @@ def open_own(
     if kind == "folder":
         spec["classes"] = None  # One folder per class, if there are no other labels.
     if pictures is not None and kind in ("folder", "shards"):
-        raise UsageError(f"{path}: it holds its pictures; leave --pictures out, or give it as NAME=FOLDER to others")
+        raise UsageError(f"{path}: it contains its pictures; leave out --pictures, or give others NAME=FOLDER")
     if pictures is not None:
         spec["images"] = pictures
     source = open_source(spec)
     if not isinstance(source, IndexedSource):
-        raise BenchmarkError(f"{path}: pictures must be at hand by their number; unpack compressed shards first")
+        raise BenchmarkError(f"{path}: pictures must be accessible by index; decompress the shards first")
     name = title or Path(str(path)).stem or str(path)
     ids, files, labels, captions, rows, unreadable = [], [], [], [], [], []
     for row in range(len(source)):

@@ -55,7 +55,7 @@ def fit_evidence(
     """Fit the evidence of a model; see :func:`~anytag.training.evidence.run.fit_recipe`."""
     directory = recognizer.directory
     if not directory.config.image_encoder.classes:
-        raise UsageError(f"{directory.path}: its image encoder has no classifier, so there is no evidence to weigh")
+        raise UsageError(f"{directory.path}: its image encoder has no classifier, so there is no evidence to fit")
     examples = _load_examples(config, data, cache, folder, recognizer, report)
     arrays = _fit(config, examples, recognizer, folder, report)
     _write(folder / "model", directory, config, examples, arrays)

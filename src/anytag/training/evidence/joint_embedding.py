@@ -67,8 +67,7 @@ def fit_joint_embedding(
     directory = recognizer.directory
     if directory.config.labels.kind != "text":
         raise UsageError(
-            f"{directory.path}: a {directory.config.family} model has no label query of a sentence to start from; "
-            "only models like lite have"
+            f"{directory.path}: a {directory.config.family} model cannot embed sentences; start from a model like lite"
         )
     predict = PredictionCache(recognizer, cache, report, JsonLinesLog(folder / "bad-samples.jsonl"))
     pictures, texts, owners = _load_pairs(config, data, recognizer, predict, report)
@@ -98,7 +97,7 @@ def _load_pairs(
             owners += [count] * len(captions_of[row])
             count += 1
     if count < 2:
-        raise UsageError("groups: fewer than two pictures have captions, so there is nothing to tell apart")
+        raise UsageError("groups: fewer than two pictures have captions, so there is nothing to train on")
     vectors = _caption_vectors(captions, recognizer, predict.folder, report)
     return np.concatenate(inputs), vectors, np.array(owners, np.int64)
 

@@ -357,7 +357,7 @@ class TrainingConfig(LoopConfig):
         if isinstance(self.objective, LiteConfig):
             for number, stage in enumerate(self.stages):
                 if stage.cached == "tokens":
-                    raise ValueError(f"stages.{number}.cached=tokens is not of LiteConfig; let it read maps")
+                    raise ValueError(f"stages.{number}.cached=tokens does not apply to LiteConfig; use maps")
             return self
         reads_tokens = any(stage.cached == "tokens" for stage in self.stages)
         given = {"texts": bool(self.texts), "views without cached=tokens": self.views > 1 and not reads_tokens}
@@ -367,7 +367,7 @@ class TrainingConfig(LoopConfig):
             given[f"stages.{number}.captions"] = stage.captions > 1
             given[f"stages.{number}.several"] = stage.several > 0
         if names := [name for name, is_given in given.items() if is_given]:
-            raise ValueError(f"{names[0]} is read by LiteConfig only, not by {type(self.objective).__name__}")
+            raise ValueError(f"{names[0]} applies to LiteConfig only, not to {type(self.objective).__name__}")
         return self
 
     @model_validator(mode="after")
@@ -378,10 +378,10 @@ class TrainingConfig(LoopConfig):
             if stage.cached != "tokens":
                 continue
             if is_trained:
-                raise ValueError(f"stages.{number}.cached=tokens: the image encoder is trained by then")
+                raise ValueError(f"stages.{number}.cached=tokens: the image encoder is trained in or before this stage")
             looking = [name for name in ("distillation", "contrast") if getattr(objective, name, 0)]
             if looking := looking + ["recognized_share"] * (self.recognized_share > 0):
-                raise ValueError(f"stages.{number}.cached=tokens: {looking[0]} looks at the pictures; set it to 0")
+                raise ValueError(f"stages.{number}.cached=tokens: {looking[0]} needs the pictures; set it to 0")
         return self
 
     @property

@@ -157,7 +157,7 @@ class EvidenceTraining(Settings):
     def _something_is_new(self) -> Self:
         if all(group.seen for group in self.groups):
             raise ValueError(
-                "groups: the recognition decoder has seen all of them, so nothing says how far to trust it; name "
-                "pictures that it has not learned from"
+                "groups: the recognition decoder was trained on all of them, so its reliability cannot be measured; "
+                "add pictures that it was not trained on"
             )
         return self
