@@ -163,6 +163,16 @@ def test_captions_without_kept_tags_make_no_vocabulary(run, tmp_path):
     assert not (tmp_path / "vocabulary.json").exists()
 
 
+def test_captions_in_another_language_are_noticed(run, tmp_path):
+    german = ["Ein Hund läuft über die Wiese", "Eine Katze schläft auf dem Sofa"]
+    english = ["a dog runs across the lawn", "a cat sleeps"]
+    for captions, warned in ((german, True), (english, False)):
+        (tmp_path / "c.txt").write_text("\n".join(captions * 10), encoding="utf-8")
+        result = run("build", tmp_path / "c.txt", "--out", tmp_path / "vocabulary.json", "--no-imagenet")
+        assert result.exit_code == 0
+        assert ("only 0 of 20 captions contain 'the', 'and' or 'with'" in result.stderr) == warned
+
+
 def test_show_goes_by_support_and_kind(run, saved):
     rows = [json.loads(line) for line in run("show", saved, "--json").stdout.splitlines()]
     assert [row["name"] for row in rows] == ["dog", "beach", "animal"]

@@ -96,10 +96,30 @@ def test_tags_may_have_another_key(tmp_path: Path) -> None:
         ({"label": 3}, ()),  # The number of a class says nothing.
         ({"labels": [3, 4]}, ()),
         ({"categories": ["dog"]}, ()),
+        ({"class": "dog"}, ("dog",)),
+        ({"Label": "dog", "Tags": 3}, ("dog",)),
     ],
 )
 def test_tags_go_by_their_usual_names_as_in_tables(tmp_path: Path, record: dict, tags: tuple[str, ...]) -> None:
     path = write_tar(tmp_path / "s.tar", [("0.jpg", jpeg(1)), ("0.json", json.dumps(record).encode())])
+    assert tuple(tag.name for tag in open_shards(path)[0].tags) == tags
+
+
+@pytest.mark.parametrize(
+    ("members", "tags"),
+    [
+        ([("0.cls", b"dog\n")], ("dog",)),
+        ([("0.cls", b"3")], ()),
+        ([("0.cls", b"")], ()),
+        ([("0.cls", b"dog"), ("0.json", b'{"tags": ["owl"]}')], ("owl",)),
+    ],
+)
+def test_names_of_classes_in_members_of_their_own(tmp_path: Path, members: list, tags: tuple[str, ...]) -> None:
+    """As the webdataset package writes them; a JSON member's own tags come first."""
+    path = write_tar(tmp_path / "s.tar", [("0.jpg", jpeg(1)), *members])
+    for shard in (path, write_tar(tmp_path / "s.tar.gz", [("0.jpg", jpeg(1)), *members], "w:gz")):
+        [sample] = read_shard(shard)
+        assert tuple(tag.name for tag in sample.tags) == tags
     assert tuple(tag.name for tag in open_shards(path)[0].tags) == tags
 
 

@@ -27,6 +27,12 @@ from anytag.model.directory import SHIPPED_MODEL
 from anytag.model.vocabulary import TagVocabulary, VocabularyTag
 from anytag.recognition import TAG_KINDS
 
+#: Words that are in many captions of any English data set, and in other languages in none.
+_ENGLISH = frozenset(("the", "and", "with"))
+
+#: Captions from which on their language is judged, and the least share with such a word.
+_JUDGED, _LEAST_ENGLISH = 20, 0.05
+
 
 def read_captions(path: Path, captions_per_picture: int = 1) -> Iterator[tuple[str, ...]]:
     """Yield the captions of every picture of a source.
@@ -103,14 +109,15 @@ def build(
     with progress_bar(TimeElapsedColumn()) as progress:
         task = progress.add_task("reading", total=len(sources))
 
-        count = 0
+        count = english = 0
 
         def pictures() -> Iterator[tuple[str, ...]]:
-            nonlocal count
+            nonlocal count, english
             for path in sources:
                 progress.update(task, description=printable(path.name))
                 for captions in read_captions(path, captions_per_picture):
                     count += sum(bool(caption.strip()) for caption in captions)
+                    english += sum(not _ENGLISH.isdisjoint(caption.lower().split()) for caption in captions)
                     yield captions
                 progress.advance(task)
 
@@ -126,6 +133,11 @@ def build(
             else "captions are English sentences, one per line, in UTF-8"
         )
         raise UsageError(f"no tag of the {count:,} captions is kept, so nothing was written: {advice}")
+    if count >= _JUDGED and english < _LEAST_ENGLISH * count:
+        log(
+            f"warning: only {english:,} of {count:,} captions contain 'the', 'and' or 'with'; tags are read from "
+            "English sentences, and from no other language"
+        )
     vocabulary.save(out)
     _print_summary(vocabulary, out, report, min_support, json_)
 

@@ -16,10 +16,10 @@ from anytag.pictures.formats import FORMATS
 #: rather than its raw file, or a depth map).
 _PICTURES = tuple(extension.removeprefix(".") for format in FORMATS for extension in format.extensions)
 
-_READ_EXTENSIONS = {*_PICTURES, "json", "txt"}
+_READ_EXTENSIONS = {*_PICTURES, "json", "txt", "cls"}
 
 #: Keys of tags, most likely first; ``categories`` are human labels for validation.
-_TAG_KEYS = ("tags", "tag", "keywords", "labels", "label")
+_TAG_KEYS = ("tags", "tag", "keywords", "labels", "label", "classes", "class")
 
 #: Roles for which a user may name keys.
 _ROLES = ("captions", "tags", "labels", "id", "separator")
@@ -64,7 +64,10 @@ def to_sample(shard: str, key: str, group: dict[str, bytes], keys: Mapping[str, 
         record: Any = json.loads(text) if text else {}
         if not isinstance(record, dict):
             raise SampleError("row", f"the JSON member holds {record!r:.80}, not an object")
-        usual = next((name for name in _TAG_KEYS if _holds_names(record.get(name))), _TAG_KEYS[0])
+        if (name := _class_name(group)) is not None:
+            record.setdefault("class", name)
+        by_lower = {name.lower(): name for name in record if _holds_names(record[name])}
+        usual = next((by_lower[name] for name in _TAG_KEYS if name in by_lower), _TAG_KEYS[0])
         between = next(iter(keys.get("separator", ())), None)
 
         def names(role: str, otherwise: str) -> tuple[TagName, ...]:
@@ -97,6 +100,13 @@ def _captions(record: Mapping[str, Any], group: dict[str, bytes], keys: tuple[st
     if not captions and lines:
         captions = tuple(line.strip() for line in lines.decode("utf-8").splitlines() if line.strip())
     return captions
+
+
+def _class_name(group: dict[str, bytes]) -> str | None:
+    """Return the name in a ``cls`` member; ``None`` if there is none, or it is a class index."""
+    content = _member_of(group, "cls")
+    name = content.decode("utf-8").strip() if content else ""
+    return name if name and not name.isdigit() else None
 
 
 def _holds_names(value: object) -> bool:

@@ -41,7 +41,8 @@ def read_shard(path: str | Path) -> Iterator[Sample]:
     """Yield the samples of a tar file, compressed or not, in file order.
 
     A sample needs a picture. Captions come from a ``.json`` member (keys ``caption`` or ``captions``) or a ``.txt``
-    member (one per line) of the same name, tags from the JSON key ``tags``, human labels from ``categories``.
+    member (one per line) of the same name, tags from the JSON key ``tags`` or another usual name such as ``label``, or
+    from a ``.cls`` member with a name in it, human labels from ``categories``.
 
     Raises:
         SampleError: At the first unreadable sample.
