@@ -19,7 +19,7 @@ import anytag
 from anytag.datasets.opening import open_source
 from anytag.datasets.samples import Sample
 from anytag.evaluation.labeled_scores import sample_batches
-from anytag.inference.embedding import picture_inputs
+from anytag.inference.embedding import taught_inputs
 from anytag.language.parsing.parser import load_parser
 from anytag.language.tags.tag_ids import TagIds
 from anytag.teaching.negatives import encoder_of, make_negatives
@@ -53,7 +53,7 @@ def main() -> None:
         source = open_source({"path": [str(given.data / shard) for shard in shards], "tags": tags})
         problems: list[str] = []
         for found, pixels in sample_batches(recognizer, [source], problems, wanted):
-            inputs.append(picture_inputs(recognizer.backend.encode(pixels)))
+            inputs.append(taught_inputs(recognizer.backend.encode(pixels)))
             samples += found
         if problems:
             raise SystemExit("\n".join(problems[:5]))

@@ -15,7 +15,7 @@ TAGS = TagVocabulary(
 )
 
 
-def made(count=50, width=8, features=5, directions=4):
+def made(count=50, width=8, features=3, directions=4):
     inputs = np.random.default_rng(0).normal(size=(count, width)).astype(np.float32)
     return inputs, make_negatives(inputs, [(0, 1)] + [()] * (count - 1), TAGS, features, "abc", directions)
 
@@ -55,7 +55,7 @@ def test_the_bank_that_ships_belongs_to_the_model_that_ships():
     bank = shipped_negatives(find_model(None))
     assert bank is not None, "the image encoder has changed; make the bank again (benchmarks/negatives.py)"
     assert len(bank.points) == len(bank.shown) > 5000
-    assert len(bank.center) == 256 + 1000
+    assert len(bank.center) == 256 + 1000 + 256
     shown = {name: bank.showing(VocabularyTag(0, name, "object")).mean() for name in ("dog", "airplane", "raccoon")}
     assert 0.01 < shown["dog"] < 0.2
     assert 0.01 < shown["airplane"] < 0.1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,9 @@ import anytag
 from anytag.cli import build_app
 from anytag.errors import ModelError, UsageError
 from anytag.foundations.folder_locks import only_writer_of
+from anytag.inference.embedding import picture_inputs
 from anytag.inference.taught_tags import TaughtTags
-from anytag.model.directory import ModelDirectory
+from anytag.model.directory import ModelDirectory, write_config
 from anytag.teaching.config import TeachingConfig
 from anytag.teaching.teach import teach
 
@@ -104,7 +106,7 @@ def test_new_tags_can_be_asked_for_like_any_other(after):
 def test_the_run_says_what_came_of_it(taught, after):
     folder, _, said = taught
     assert any("tags are their folders' names" in line for line in said)
-    assert any(line.startswith("our rings (new): 6 pictures, ") and "negatives" in line for line in said)
+    assert any(line.startswith("our rings (new): 6 pictures, ") and "% of other pictures" in line for line in said)
     assert any("average precision 1.000 on validation pictures" in line for line in said)
     assert any("our rings: few pictures" in line for line in said)
     assert "- our rings (new): 6 pictures" in (folder / "model" / "README.md").read_text()
@@ -127,6 +129,36 @@ def test_taught_again_what_was_taught_stays(taught, tmp_path):
     rows = [after.ids.tolist().index(id) for id in before.ids.tolist()]
     assert np.array_equal(after.weights[rows], before.weights)
     assert "bars" in [tag.name for tag in anytag.load(tmp_path / "model").tag(draw_picture("bars", 31)).tags]
+
+
+def test_a_model_taught_by_an_earlier_version(taught, after, tmp_path):
+    """Its file has no weights of the strongest tokens: it scores as if they were 0, and can be taught more."""
+    folder, _, _ = taught
+    shutil.copytree(folder / "model", tmp_path / "old")
+    tags, width = TaughtTags.load(ModelDirectory(folder / "model")), 256 + 1000
+    assert tags.weights.shape[1] == width + 256
+    earlier = TaughtTags(tags.ids, tags.weights[:, :width], tags.biases, tags.known)
+    earlier.save(str(tmp_path / "old"))
+    old = ModelDirectory(folder / "model").config
+    write_config(tmp_path / "old", old.model_copy(update={"files": {}}), [*old.files])
+    read = TaughtTags.load(ModelDirectory(tmp_path / "old"))
+    assert np.array_equal(read.weights[:, :width], tags.weights[:, :width])
+    assert not read.weights[:, width:].any()
+    encoded = after.backend.encode(np.zeros((2, 320, 320, 3), np.uint8))
+    logits = read(encoded, np.zeros((2, 2), np.float32), tags.ids.tolist())
+    by_hand = picture_inputs(encoded) @ tags.weights[:, :width].T + tags.biases
+    np.testing.assert_allclose(logits, by_hand, rtol=1e-5, atol=1e-5)
+    lay_out(tmp_path / "photos", names=("coils", "stripes"), count=2)
+    config = TeachingConfig(start=str(tmp_path / "old"), sources=("photos",), views=1)
+    teach(config, tmp_path, tmp_path / "new", lambda line: None)
+    both = TaughtTags.load(ModelDirectory(tmp_path / "new"))
+    assert both.weights.shape == (4, width + 256)
+    assert not both.weights[2:, width:].any()
+    tags.weights = tags.weights[:, :-1]
+    tags.save(str(tmp_path / "old"))
+    write_config(tmp_path / "old", old.model_copy(update={"files": {}}), [*old.files])
+    with pytest.raises(ModelError, match="was made for another model"):
+        anytag.load(tmp_path / "old").tag(EXAMPLES[0])
 
 
 def test_a_name_that_the_model_knows_is_no_second_tag(before, tmp_path):
@@ -166,10 +198,35 @@ def test_json_beside_pictures_and_pictures_without(tmp_path):
 
 
 def test_pictures_without_tags_say_what_to_do(tmp_path):
-    draw_picture("rings", 0).save(tmp_path / "0.png")
-    with pytest.raises(UsageError, match=r"no tags are given with the pictures that can be read \(1\); give a "):
-        teach(TeachingConfig(sources=(".",)), tmp_path, tmp_path / "model", lambda line: None)
+    lay_out(tmp_path / "photos", count=1)
+    (tmp_path / "table.csv").write_text("image,tags\nphotos/bars/0.png,\n")
+    draw_picture("rings", 1).save(tmp_path / "photos" / "1.png")
+    for source, message in {
+        "table.csv": r"no tags are given with the pictures that can be read \(1\); give a folder with a folder of ",
+        "photos/bars": r"photos/bars: its pictures have no tags; if the folder's name is their tag, give the folder "
+        r"that it lies in \(\S+photos\), or else a table",
+        "photos": r"photos: the folders in it are tags only if no picture lies beside them; move 1 picture into one of "
+        r"them, or away \(1\.png\)",
+        "photos/1.png": r"photos/1\.png: is a picture; give the folder that it lies in",
+    }.items():
+        with pytest.raises(UsageError, match=message):
+            teach(TeachingConfig(sources=(source,)), tmp_path, tmp_path / "model", lambda line: None)
     assert not (tmp_path / "model").exists()
+
+
+def test_folders_that_teach_nothing_are_named(tmp_path):
+    lay_out(tmp_path / "photos", names=("7", "bars"), count=1)
+    for name in ("empty", "unreadable", ".hidden", "@eaDir"):
+        (tmp_path / "photos" / name).mkdir()
+    (tmp_path / "photos" / "unreadable" / "1.jpg").write_text("no picture")
+    lines = []
+    teach(TeachingConfig(sources=("photos",), views=1), tmp_path, tmp_path / "model", lines.append)
+    [warning] = [line for line in lines if "teach nothing" in line]
+    assert warning == "warning: folders without a usable picture, which teach nothing: " + ", ".join(
+        str(tmp_path / "photos" / name) for name in ("empty", "unreadable")
+    )
+    [warning] = [line for line in lines if "number" in line]
+    assert warning == "warning: 7: is a number; if your data hold class numbers, replace them by the classes' names"
 
 
 def test_the_model_that_is_taught_is_not_written_over(taught):
@@ -196,7 +253,7 @@ def test_negatives_of_ones_own(taught, tmp_path):
     lay_out(tmp_path / "others", names=("bars", "rings"), count=2, first=70)
     said = []
     config = TeachingConfig(sources=("photos/our_rings",), negatives=(str(tmp_path / "others"),), views=1)
-    with pytest.raises(UsageError, match="no tags are given"):  # The folder itself is not a class.
+    with pytest.raises(UsageError, match=r"if the folder.s name is their tag, give the folder that it lies in"):
         teach(config, folder, tmp_path / "model", said.append)
     config = config.model_copy(update={"sources": ({"path": "photos", "classes": True},)})
     assert len(teach(config, folder, tmp_path / "model", said.append)) == 2
@@ -219,8 +276,8 @@ def test_nothing_is_left_out_without_a_word(tmp_path):
     assert [result.pictures for result in results] == [3, 3]
     assert "warning: pictures without tags, which are not used: 1" in said
     assert "warning: pictures that are there more than once, which count once: 1" in said
-    assert "warning: validation pictures that are taught as well, so the figures flatter: 4" in said
-    assert "warning: negatives that are your own pictures, which are left out there: 6" in said
+    assert "warning: validation pictures that are taught as well, so the figures are too high: 4" in said
+    assert "warning: negatives that are your own pictures, which are not used as negatives: 6" in said
 
 
 @pytest.mark.parametrize("missing", ["validation", "negatives"])

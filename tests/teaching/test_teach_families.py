@@ -35,7 +35,7 @@ def test_a_model_with_weights_of_pytorch(family, tmp_path):
     said: list[str] = []
     config = TeachingConfig(start="model", sources=("photos",), views=1)
     results = teach(config, tmp_path, tmp_path / "mine", said.append)
-    assert any("nothing is known of other pictures than yours" in line for line in said)
+    assert any("there is no bank of negatives for this model" in line for line in said)
     assert [result.tag.id for result in results] == [TAGS, TAGS + 1]
     before, after = anytag.load(tmp_path / "model"), anytag.load(tmp_path / "mine")
     pictures = [str(tmp_path / "photos" / name / "0.png") for name in ("bright", "dark")]

@@ -66,6 +66,10 @@ class FolderSource(FileSource):
         names = (self._names[index] for index in range(len(self)))
         return all("/" in name and not _is_described(self.path / name) for name in names)
 
+    def top_level(self) -> list[str]:
+        """Names of the pictures that lie in the folder itself, not in a folder inside."""
+        return [name for index in range(len(self)) if "/" not in (name := self._names[index])]
+
     @cached_property
     def contents(self) -> str:
         """A hash of the texts and the pictures' sizes, since reading a million pictures would take too long."""

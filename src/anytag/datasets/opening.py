@@ -137,6 +137,8 @@ def guess_kind(path: str) -> str:
         return _kind_of_json(place) if _SUFFIXES.get(suffix, "json") == "json" else _SUFFIXES[suffix]
     if not place.exists():
         raise UsageError(f"{path}: no such file or folder")
+    if suffix in PICTURE_EXTENSIONS:
+        raise UsageError(f"{path}: is a picture; give the folder that it lies in, or a table that lists it")
     raise UsageError(f"{path}: its name does not say what it is; {_ADVICE}. {_kinds()}")
 
 

@@ -9,6 +9,9 @@ from anytag.backends.base import Encoded, FloatArray
 #: Default floor of log-probabilities of classes.
 LEAST = -14.0
 
+#: Tokens that :func:`strongest_tokens` takes the mean of.
+STRONGEST = 10
+
 
 def picture_embeddings(encoded: Encoded) -> FloatArray:
     """Unit vectors ``[B, W]`` of pictures: their mean features ``[B, N, W]``, centered over the channels."""
@@ -32,3 +35,33 @@ def picture_inputs(encoded: Encoded, least: float = LEAST) -> FloatArray:
         log_probabilities = np.log(np.maximum(encoded.classes, np.float32(np.exp(least))))
         encoded.inputs[least] = np.concatenate([encoded.features[:, 0], log_probabilities], axis=1, dtype=np.float32)
     return encoded.inputs[least]
+
+
+def strongest_tokens(encoded: Encoded, count: int = STRONGEST) -> FloatArray:
+    """The mean of each feature over the tokens in which it is largest.
+
+    A small object fills few tokens, and hardly shows in the first one, which stands for the whole picture.
+
+    Args:
+        encoded: Features ``[B, N, W]``, the first token the whole picture's, which is left out.
+        count: How many tokens, at most N - 1.
+
+    Returns:
+        ``[B, W]``.
+    """
+    tokens = encoded.features[:, 1:] if encoded.features.shape[1] > 1 else encoded.features
+    count = min(count, tokens.shape[1])
+    strongest = np.partition(tokens, -count, axis=1)[:, -count:]
+    return np.asarray(strongest.mean(1), np.float32)
+
+
+def taught_inputs(encoded: Encoded) -> FloatArray:
+    """Inputs of the linear layers of taught tags: :func:`picture_inputs`, then :func:`strongest_tokens`.
+
+    Args:
+        encoded: Features ``[B, N, W]`` and probabilities ``[B, C]``.
+
+    Returns:
+        ``[B, W + C + W]``.
+    """
+    return np.concatenate([picture_inputs(encoded), strongest_tokens(encoded)], axis=1)

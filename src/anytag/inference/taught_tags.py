@@ -1,7 +1,7 @@
 """Tags that a user taught a model with a few pictures: one linear layer per tag on top of the image encoder.
 
 Nothing else of the model changes, so all other tags score as before. The logit of a new tag is that of its layer over
-:func:`~anytag.inference.embedding.picture_inputs`. A tag that the model knew before gets the higher of its old logit
+:func:`~anytag.inference.embedding.taught_inputs`. A tag that the model knew before gets the higher of its old logit
 and that of its layer.
 """
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from anytag.backends.base import Encoded, FloatArray
 from anytag.errors import ModelError
-from anytag.inference.embedding import picture_inputs
+from anytag.inference.embedding import taught_inputs
 from anytag.model.directory import TAUGHT_FILE, ModelDirectory
 
 
@@ -48,6 +48,8 @@ class TaughtTags:
     def load(cls, directory: ModelDirectory) -> TaughtTags | None:
         """Load a model's taught tags; ``None`` if it has none.
 
+        Older files lack the weights of the strongest tokens; these are 0, which gives the same scores.
+
         Raises:
             ModelError: If the file is altered or does not fit the model.
         """
@@ -57,8 +59,10 @@ class TaughtTags:
         if missing := {"ids", "weights", "biases", "known"} - arrays.keys():
             raise ModelError(f"{TAUGHT_FILE}: {min(missing)} is missing; copy the model again")
         taught = cls(*(arrays[name] for name in ("ids", "weights", "biases", "known")))
-        inputs = directory.config.features + directory.config.image_encoder.classes
-        if taught.weights.shape[1] != inputs or (taught.ids >= len(directory.vocabulary)).any():
+        features, classes = directory.config.features, directory.config.image_encoder.classes
+        if taught.weights.shape[1] == features + classes:
+            taught.weights = np.pad(taught.weights, ((0, 0), (0, features)))
+        if taught.weights.shape[1] != 2 * features + classes or (taught.ids >= len(directory.vocabulary)).any():
             raise ModelError(f"{TAUGHT_FILE}: was made for another model; copy the model again")
         return taught
 
@@ -80,7 +84,7 @@ class TaughtTags:
         if not taught or not len(logits):
             return logits
         places, rows = (np.array(each) for each in zip(*taught, strict=True))
-        own = picture_inputs(encoded) @ self.weights[rows].T + self.biases[rows]
+        own = taught_inputs(encoded) @ self.weights[rows].T + self.biases[rows]
         result = logits.copy()
         result[:, places] = np.where(self.known[rows], np.maximum(logits[:, places], own), own)
         return result

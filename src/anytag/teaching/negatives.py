@@ -1,8 +1,8 @@
-"""Pictures of the rest of the world, as a model's image encoder sees them: what a new tag must not be found in.
+"""The bank of negatives: other people's pictures, in which a new tag must not be found.
 
-A handful of a user's own pictures says nothing about all others. So a small bank of other people's pictures ships with
-the package: not the pictures, but coordinates of what the encoder makes of them along the directions in which pictures
-differ most, rounded to whole numbers, and the tags that their captions name.
+A handful of a user's own pictures tells nothing about all others. So a small bank ships with the package. It holds no
+pictures, but the principal components of their features, rounded to whole numbers, and the tags that their captions
+name.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ from anytag.model.directory import ModelDirectory
 from anytag.model.names import normalize_name
 from anytag.model.vocabulary import TagVocabulary, VocabularyTag
 
-#: The bank of the image encoder that ships.
+#: The bank for the image encoder that ships.
 _SHIPPED = "negatives.npz"
 
-#: Directions that are kept, and the width of a step along them; their deviations are between 1 and 8.
-DIRECTIONS, STEP = 128, 0.8
+#: Principal components that are kept, and the width of a rounding step along them.
+DIRECTIONS, STEP = 256, 1.0
 
 
 @dataclass(frozen=True)
 class Negatives:
-    """Coordinates of pictures that do not show what is taught, and how to get there.
+    """Pictures in the coordinates that tags are taught in, and the projection to these coordinates.
 
     Attributes:
         points: ``[N, D]`` coordinates.
-        center: ``[I]``, the mean of inputs (:func:`~anytag.inference.embedding.picture_inputs`).
+        center: ``[I]``, the mean of the inputs (:func:`~anytag.inference.embedding.taught_inputs`).
         projection: ``[I, D]``.
         names: Names of tags.
-        shown: ``[N]``, the places in ``names`` of the tags that are true of each picture.
-        encoder: SHA-256 of the image encoder's file; empty: not said.
+        shown: ``[N]``, for each picture the indices in ``names`` of the tags that it shows.
+        encoder: SHA-256 of the image encoder's file; empty if unknown.
     """
 
     points: FloatArray
@@ -52,7 +52,7 @@ class Negatives:
     encoder: str = ""
 
     def project(self, inputs: FloatArray) -> FloatArray:
-        """Coordinates ``[B, D]`` of inputs ``[B, I]``."""
+        """Project inputs ``[B, I]`` to coordinates ``[B, D]``."""
         return np.asarray((inputs - self.center) @ self.projection, np.float32)
 
     @cached_property
@@ -64,17 +64,17 @@ class Negatives:
         return {name: np.array(found, np.intp) for name, found in rows.items()}
 
     def showing(self, tag: VocabularyTag) -> NDArray[np.bool_]:
-        """``[N]``, which pictures show a tag, as far as captions say so."""
+        """Mask ``[N]`` of the pictures whose captions name a tag."""
         result = np.zeros(len(self.points), bool)
         for name in (tag.name, *tag.aliases):
             result[self._by_name.get(normalize_name(name), [])] = True
         return result
 
     def save(self, path: Path) -> None:
-        """Write them, whole or not at all."""
+        """Write the bank to a file."""
         scale = np.abs(self.projection).max(0) / 127
         arrays = {
-            # Coordinate by coordinate, for small ones with small ones are written shortest.
+            # One coordinate after the other compresses best, as its values are alike.
             "points": np.clip(np.round(self.points.T / STEP), -127, 127).astype(np.int8),
             "center": self.center.astype(np.float16),
             "projection": np.round(self.projection / scale).astype(np.int8).T,
@@ -89,7 +89,7 @@ class Negatives:
 
     @classmethod
     def read(cls, content: bytes) -> Negatives:
-        """Read what :meth:`save` wrote."""
+        """Read a bank that :meth:`save` wrote."""
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             return cls(
                 points=np.ascontiguousarray(arrays["points"].T, np.float32) * np.float32(STEP),
@@ -102,13 +102,13 @@ class Negatives:
 
 
 def shipped_negatives(directory: ModelDirectory) -> Negatives | None:
-    """The bank that ships, if a model has the image encoder that it was made with."""
+    """Load the bank that ships; ``None`` for models with another image encoder."""
     found = Negatives.read((resources.files("anytag.teaching") / _SHIPPED).read_bytes())
     return found if found.encoder == encoder_of(directory) else None
 
 
 def encoder_of(directory: ModelDirectory) -> str:
-    """SHA-256 of the file that a model's image encoder is in."""
+    """SHA-256 of the file that holds a model's image encoder."""
     for name in ("onnx/image_encoder.onnx", "model.safetensors"):
         if name in directory.config.files:
             return directory.config.files[name]
@@ -123,35 +123,38 @@ def make_negatives(
     encoder: str = "",
     directions: int = DIRECTIONS,
 ) -> Negatives:
-    """A bank of pictures.
+    """Make a bank from pictures.
 
-    Features and log-probabilities are brought to one scale each, the latter at half the weight, for there are more of
-    them. Of what is left, principal components are taken, and made half as unequal as they are (each is divided by
-    the square root of its deviation): what pictures seldom differ in may be just what a new tag is about.
+    The first token, the log-probabilities and the strongest tokens are each divided by their mean standard deviation.
+    Log-probabilities get half the weight, for there are more of them. The principal components of the result are
+    divided by their standard deviations to the power of 0.7, for a tag may depend on a component that varies little.
 
     Args:
-        inputs: ``[N, I]``.
-        shown: For each picture the ids of the tags that are true of it.
-        vocabulary: Their names.
-        features: How many of the inputs are features; the others are log-probabilities.
+        inputs: ``[N, I]``, from :func:`~anytag.inference.embedding.taught_inputs`.
+        shown: For each picture the ids of the tags that it shows.
+        vocabulary: The tags' names.
+        features: Width of the model's features.
         encoder: See :class:`Negatives`.
-        directions: Most directions that are kept.
+        directions: Maximum number of components.
 
     Raises:
-        ModelError: If all pictures look alike to the model.
+        ModelError: If all pictures have the same inputs.
     """
     center = inputs.mean(0)
     scale = np.ones(inputs.shape[1])
     deviations = inputs.std(0)
-    scale[:features] = deviations[:features].mean()
-    scale[features:] = 2 * deviations[features:].mean() if features < len(scale) else 1
+    classes = slice(features, inputs.shape[1] - features)
+    for part in (slice(features), slice(classes.stop, None)):
+        scale[part] = deviations[part].mean()
+    if classes.start < classes.stop:
+        scale[classes] = 2 * deviations[classes].mean()
     if not (scale > 0).all() or len(inputs) < 2:
         raise ModelError(f"the {len(inputs):,} negatives all look alike to the model; give other pictures")
     scaled = (inputs - center) / scale
     variances, axes = np.linalg.eigh(scaled.T @ scaled / len(scaled))
     kept = np.argsort(-variances)[: min(directions, len(inputs) - 1)]
     kept = kept[variances[kept] > variances.max() * 1e-9]
-    projection = axes[:, kept] / variances[kept] ** 0.25 / scale[:, None]
+    projection = axes[:, kept] / variances[kept] ** 0.35 / scale[:, None]
     used = sorted({id for ids in shown for id in ids})
     place = {id: number for number, id in enumerate(used)}
     return Negatives(

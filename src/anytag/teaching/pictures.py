@@ -1,7 +1,8 @@
-"""A user's pictures as a model's image encoder sees them, and the tags that they are given."""
+"""Encode a user's pictures, and collect their tags."""
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,34 +13,40 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from anytag.backends.base import FloatArray
+from anytag.datasets.folder import FolderSource
 from anytag.datasets.sources import SampleSource
 from anytag.errors import UsageError
 from anytag.evaluation.labeled_scores import nothing_readable, sample_batches
-from anytag.inference.embedding import picture_inputs
+from anytag.foundations.report import Report
+from anytag.foundations.wording import counted
+from anytag.inference.embedding import taught_inputs
 from anytag.inference.recognizer import Recognizer
 from anytag.language.tags.kinds import guess_kinds
 from anytag.model.names import normalize_name
 from anytag.model.vocabulary import TagVocabulary, VocabularyTag
 from anytag.recognition import TagKind
 
-#: Least share of the picture's sides that a part of it has.
+#: Least side of a crop, as a share of the picture's.
 _LEAST_SIDE = 0.75
 
-#: A name and its kind, as far as the data say it.
+#: Seconds between two lines on how many pictures have been read.
+_EVERY = 15.0
+
+#: A tag's name, and its kind if the data give one.
 Key = tuple[str, TagKind | None]
 
 
 @dataclass(frozen=True)
 class OwnPictures:
-    """Pictures with their tags.
+    """Encoded pictures with their tags.
 
     Attributes:
         inputs: ``[N, V, I]``, the plain view of each first.
-        tags: The names that each was given, normalized, each with its kind where that was said.
-        keys: The same for pictures that look the same to the model.
-        problems: What could not be read, in sentences.
-        untagged: Pictures that were left out because nobody gave them tags.
-        repeated: Pictures that were left out because they are there already; their tags were added to that one's.
+        tags: Each picture's tags, their names normalized.
+        keys: Digests of the pixels, equal for equal pictures.
+        problems: Messages on what could not be read.
+        untagged: How many pictures were skipped because they have no tags.
+        repeated: How many pictures were skipped because they are duplicates; their tags were added to the first one's.
     """
 
     inputs: FloatArray
@@ -55,16 +62,17 @@ class OwnPictures:
 
 
 def read_pictures(
-    recognizer: Recognizer, sources: Sequence[SampleSource], views: int, seed: int, tagged: bool = True
+    recognizer: Recognizer, sources: Sequence[SampleSource], views: int, seed: int, report: Report, tagged: bool = True
 ) -> OwnPictures:
     """Read and encode pictures.
 
     Args:
         recognizer: The model.
-        sources: Where they come from.
-        views: Views of each.
-        seed: Of the parts that views show.
-        tagged: Leave out pictures that nobody gave tags to: nothing is known of them.
+        sources: The pictures.
+        views: Views of each picture.
+        seed: Of random crops.
+        report: Receives progress.
+        tagged: Skip pictures without tags.
 
     Raises:
         UsageError: If no picture can be read, or none has tags.
@@ -74,8 +82,12 @@ def read_pictures(
     tags: dict[bytes, set[Key]] = {}
     seen = untagged = 0
     draw = np.random.default_rng(seed)
+    reported = time.monotonic()
     for samples, pixels in sample_batches(recognizer, sources, problems):
         seen += len(samples)
+        if time.monotonic() > reported + _EVERY:
+            report(f"{seen:,} pictures read")
+            reported = time.monotonic()
         rows = []
         for row, sample in enumerate(samples):
             if tagged and not sample.tags:
@@ -86,15 +98,12 @@ def read_pictures(
                 rows.append(row)
             tags.setdefault(key, set()).update((normalize_name(tag.name), tag.kind) for tag in sample.tags)
         if rows:
-            looks = [picture_inputs(recognizer.backend.encode(look)) for look in _views(pixels[rows], views, draw)]
-            inputs.append(np.stack(looks, 1))
+            encoded = [taught_inputs(recognizer.backend.encode(view)) for view in _views(pixels[rows], views, draw)]
+            inputs.append(np.stack(encoded, 1))
     if not seen:
         raise nothing_readable(sources, problems)
     if not inputs:
-        raise UsageError(
-            f"no tags are given with the pictures that can be read ({seen:,}); give a folder a tag, a table with a "
-            "column of tags, or a JSON file beside each picture"
-        )
+        raise _no_tags(sources, seen)
     return OwnPictures(
         inputs=np.concatenate(inputs),
         tags=tuple(map(frozenset, tags.values())),
@@ -105,31 +114,52 @@ def read_pictures(
     )
 
 
+def _no_tags(sources: Sequence[SampleSource], seen: int) -> UsageError:
+    """The error for pictures without tags, with the most likely reason."""
+    for source in sources:
+        if isinstance(source, FolderSource) and not source.classes:
+            beside = source.top_level()
+            if len(beside) == len(source):
+                return UsageError(
+                    f"{source.path}: its pictures have no tags; if the folder's name is their tag, give the folder "
+                    f"that it lies in ({source.path.parent}), or else a table with a column of tags"
+                )
+            if beside:
+                return UsageError(
+                    f"{source.path}: the folders in it are tags only if no picture lies beside them; move "
+                    f"{counted(len(beside), 'picture')} into one of them, or away ({beside[0]})"
+                )
+    return UsageError(
+        f"no tags are given with the pictures that can be read ({seen:,}); give a folder with a folder of pictures for "
+        "each tag, a table with a column of tags, or a JSON file beside each picture"
+    )
+
+
 def _views(pixels: NDArray[np.uint8], count: int, draw: np.random.Generator) -> list[NDArray[np.uint8]]:
-    """Views ``[B, R, R, 3]``: as it is, mirrored, then parts, every other one mirrored."""
+    """Views ``[B, R, R, 3]``: the pictures, mirrored, then random crops, every other one mirrored."""
     found = [pixels, pixels[:, :, ::-1]][:count]
     for number in range(2, count):
-        parts = np.stack([_part(picture, draw) for picture in pixels])
-        found.append(parts[:, :, ::-1] if number % 2 else parts)
+        crops = np.stack([_crop(picture, draw) for picture in pixels])
+        found.append(crops[:, :, ::-1] if number % 2 else crops)
     return [np.ascontiguousarray(view) for view in found]
 
 
-def _part(picture: NDArray[np.uint8], draw: np.random.Generator) -> NDArray[np.uint8]:
-    """A part of a square picture, at its size."""
+def _crop(picture: NDArray[np.uint8], draw: np.random.Generator) -> NDArray[np.uint8]:
+    """Crop a square picture at random, and scale the crop to the picture's size."""
     side = len(picture)
     width, height = (int(side * draw.uniform(_LEAST_SIDE, 1)) for _ in range(2))
     left, upper = int(draw.integers(side - width + 1)), int(draw.integers(side - height + 1))
-    part = Image.fromarray(picture).crop((left, upper, left + width, upper + height))
-    return np.asarray(part.resize((side, side), Image.Resampling.BICUBIC))
+    crop = Image.fromarray(picture).crop((left, upper, left + width, upper + height))
+    return np.asarray(crop.resize((side, side), Image.Resampling.BICUBIC))
 
 
 def find_tags(counts: Counter[Key], vocabulary: TagVocabulary) -> dict[Key, VocabularyTag]:
-    """The tag of each name: the model's of that name or alias, or a new one behind them.
+    """Find the vocabulary tag of each name or alias, or make a new one.
 
-    New ones stand in the order of how often they were given, so that the order of files does not matter.
+    New tags are ordered by their number of pictures, so that the order of files does not matter.
 
     Args:
-        counts: Pictures of each name.
+        counts: Pictures of each tag.
         vocabulary: The model's.
     """
     keys = sorted(counts, key=lambda key: (-counts[key], key[0], key[1] or ""))

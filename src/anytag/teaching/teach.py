@@ -1,4 +1,4 @@
-"""Teach a model a user's own tags: read the pictures, find a line for each tag, write the model."""
+"""Teach a model a user's own tags: read the pictures, fit a classifier for each tag, write the model."""
 
 from __future__ import annotations
 
@@ -10,39 +10,42 @@ from typing import Any
 
 import numpy as np
 
+from anytag.datasets.folder import FolderSource
 from anytag.datasets.opening import below, guess_kind, open_source
 from anytag.datasets.sources import SampleSource
 from anytag.errors import UsageError
 from anytag.evaluation.ranking import average_precision
 from anytag.foundations.report import Report
-from anytag.foundations.wording import counted
+from anytag.foundations.wording import counted, listed
 from anytag.inference.recognizer import Recognizer, load
 from anytag.inference.taught_tags import TaughtTags
 from anytag.model.directory import TAUGHT_FILE, ModelDirectory, find_model, new_model
+from anytag.model.names import normalize_name
 from anytag.model.vocabulary import VocabularyTag
+from anytag.pictures.finding import SYSTEM_FOLDERS
+from anytag.teaching.classifier import TagClassifier, fit_classifier
 from anytag.teaching.config import SHIPPED, Source, TeachingConfig
-from anytag.teaching.discriminant import Discriminant, fit_discriminant
-from anytag.teaching.model_files import taught_tags, with_taught, write_taught
+from anytag.teaching.model_files import make_taught_tags, with_new_tags, write_taught
 from anytag.teaching.negatives import Negatives, encoder_of, make_negatives, shipped_negatives
 from anytag.teaching.pictures import Key, OwnPictures, find_tags, read_pictures
 
-#: Fewer pictures than this leave it to chance what a tag turns out to mean.
+#: Pictures of a tag below which a warning is given.
 _FEW = 10
 
-#: Of its pictures a tag should find at least this share.
+#: Share of a tag's pictures found in cross-validation below which a warning is given.
 _LEAST_FOUND = 0.5
 
 
 @dataclass(frozen=True)
 class TaughtTag:
-    """What came out of teaching a tag.
+    """The result for one taught tag.
 
     Attributes:
-        tag: As it stands in the model's vocabulary.
-        is_new: Whether the model did not know it.
-        pictures: How many it was learned from.
-        found: Share of these that are found by what was learned from the others; NaN of a single one.
-        false_positives: Share of negatives that it is found in, likewise; NaN if there are none.
+        tag: The tag in the new model's vocabulary.
+        is_new: Whether the model did not know it before.
+        pictures: Pictures of the tag.
+        found: Share of these in which cross-validation finds the tag; NaN for a single one.
+        false_positives: Share of negatives in which cross-validation finds the tag; NaN without negatives.
         validated: Average precision on the validation pictures; NaN if none shows the tag.
     """
 
@@ -57,9 +60,9 @@ class TaughtTag:
         new = "new" if self.is_new else "known"
         parts = [f"{self.tag.name} ({new}): {counted(self.pictures, 'picture')}"]
         if not np.isnan(self.found):
-            parts.append(f"{self.found:.0%} of them found by what the others taught")
+            parts.append(f"{self.found:.0%} of them found when left out of training")
         if not np.isnan(self.false_positives):
-            parts.append(f"{self.false_positives:.2%} of negatives")
+            parts.append(f"wrongly found in {self.false_positives:.2%} of other pictures")
         if not np.isnan(self.validated):
             parts.append(f"average precision {self.validated:.3f} on validation pictures")
         return ", ".join(parts)
@@ -68,24 +71,24 @@ class TaughtTag:
 def teach(
     config: TeachingConfig, data: Path, out: Path, report: Report = print, threads: int | None = None
 ) -> list[TaughtTag]:
-    """Teach a model tags by pictures, and write it to another folder.
+    """Teach a model tags with pictures, and write the new model to another folder.
 
-    Everything that the model knew stays as it is, but for tags that are taught again: these are found in pictures like
-    the user's as well as where they were.
+    All other tags score as before. A tag that the model already knew is still found where it was, and in pictures like
+    the user's as well.
 
     Args:
-        config: What is taught to which model, and how.
+        config: The settings.
         data: Folder that relative paths start at.
-        out: The model directory to write; one that was taught tags before is replaced.
-        report: Receives progress, in sentences.
+        out: The model directory to write; an earlier taught model there is replaced.
+        report: Receives progress.
         threads: Of the runtime; ``None``: all processors.
 
     Returns:
-        What came of each tag, the new ones first.
+        A result for each tag, the new ones first.
 
     Raises:
-        UsageError: If pictures, tags or negatives are missing, or ``out`` holds something else or is written by another
-            process.
+        UsageError: If pictures, tags or negatives are missing, ``out`` holds anything but a taught model, or another
+            process is writing it.
         ModelError: If the model cannot be loaded.
     """
     directory = find_start(config.start, data)
@@ -95,7 +98,7 @@ def teach(
         raise UsageError(
             f"{out}: exists and is not a model that was taught tags; it is not replaced, give another folder"
         )
-    # Whatever is missing, or cannot be written to, comes out before pictures are read.
+    # Report what is missing or cannot be written before reading pictures, which takes long.
     opened = _opened(config.sources, data, report)
     validation, negatives = _opened(config.validation, data, report), _opened(config.negatives, data, report)
     recognizer = load(directory.path, threads=threads)
@@ -113,40 +116,42 @@ def _teach(
     report: Report,
 ) -> list[TaughtTag]:
     directory = recognizer.directory
-    own = read_pictures(recognizer, sources, config.views, config.seed)
-    _complain(own, report)
+    own = read_pictures(recognizer, sources, config.views, config.seed, report)
+    _warn_of_losses(own, report)
+    _warn_of_useless_folders(sources, own, report)
     tags = find_tags(own.counts(), directory.vocabulary)
     negatives = _negatives(config, recognizer, others, own, report)
     if negatives is None:
         report(
-            "warning: nothing is known of other pictures than yours as this model's image encoder sees them, so the "
-            "tags may be found in all kinds of pictures; name some others as negatives"
+            "warning: there is no bank of negatives for this model's image encoder, so the tags may be found in all "
+            "kinds of pictures; give pictures of other things as negatives"
         )
         negatives = make_negatives(
             own.inputs[:, 0], [()] * len(own.inputs), directory.vocabulary, directory.config.features
         )
         negatives = replace(negatives, points=negatives.points[:0], shown=())
-    lines = fit_tags(config, own, tags, negatives, directory)
-    taught = taught_tags(lines, negatives, directory)
-    vocabulary = with_taught(directory.vocabulary, tags.values(), lines, len(negatives.points))
+    classifiers = fit_tags(config, own, tags, negatives, directory)
+    taught = make_taught_tags(classifiers, negatives, directory)
+    vocabulary = with_new_tags(directory.vocabulary, tags.values(), classifiers, len(negatives.points))
+    count = len(directory.vocabulary)
     results = [
-        TaughtTag(vocabulary[id], id >= len(directory.vocabulary), line.pictures, line.found, line.false_positives)
-        for id, line in sorted(lines.items(), key=lambda item: (item[0] < len(directory.vocabulary), item[0]))
+        TaughtTag(vocabulary[id], id >= count, fitted.pictures, fitted.found, fitted.false_positives)
+        for id, fitted in sorted(classifiers.items(), key=lambda item: (item[0] < count, item[0]))
     ]
     if validation:
         results = _validated(config, recognizer, validation, own, taught, results, tags, report)
     for result in results:
         report(str(result))
-        _warn(result, report)
+        _warn_of_doubts(result, report)
     write_taught(out, recognizer, config.name, vocabulary, taught, [str(result) for result in results])
     return results
 
 
 def find_start(start: str, data: Path) -> ModelDirectory:
-    """The model that is taught.
+    """Find the model that is taught.
 
     Args:
-        start: A folder, relative to ``data`` or not, a hub id, or ``lite`` for the model that ships.
+        start: A folder, relative to ``data`` or not, a hub id, or ``lite`` for the shipped model.
         data: The data folder.
 
     Raises:
@@ -164,25 +169,25 @@ def fit_tags(
     tags: dict[Key, VocabularyTag],
     negatives: Negatives,
     directory: ModelDirectory,
-) -> dict[int, Discriminant]:
-    """A line for each tag, by its id.
+) -> dict[int, TagClassifier]:
+    """Fit a classifier for each tag, by tag id.
 
     Raises:
-        UsageError: If there is nothing to separate a tag from.
+        UsageError: If all pictures show a tag and there are no negatives.
     """
     count, views, width = own.inputs.shape
     points = negatives.project(own.inputs.reshape(-1, width)).reshape(count, views, -1)
     named = [{tags[key].id for key in given} for given in own.tags]
-    lines: dict[int, Discriminant] = {}
+    classifiers: dict[int, TagClassifier] = {}
     for tag in {tag.id: tag for tag in tags.values()}.values():
         truth = np.array([tag.id in ids for ids in named])
         others = negatives.points[~negatives.showing(tag)]
         if truth.all() and not len(others):
             raise UsageError(
-                f"all pictures show {tag.name!r}, so there is nothing to separate it from; name other pictures as "
-                "negatives"
+                f"all pictures show {tag.name!r}, so there is nothing to separate it from; give pictures of other "
+                "things as negatives"
             )
-        lines[tag.id] = fit_discriminant(
+        classifiers[tag.id] = fit_classifier(
             points,
             truth,
             others,
@@ -191,7 +196,7 @@ def fit_tags(
             folds=config.folds,
             seed=config.seed,
         )
-    return lines
+    return classifiers
 
 
 def _opened(sources: Sequence[Source], data: Path, report: Report) -> list[SampleSource]:
@@ -202,52 +207,73 @@ def _opened(sources: Sequence[Source], data: Path, report: Report) -> list[Sampl
 
 
 def _with_classes(options: dict[str, Any]) -> dict[str, Any]:
-    """A folder for each class is understood without being asked for."""
+    """Take folders' names as tags where that is possible."""
     path = options.get("path")
     if "classes" in options or not isinstance(path, str) or options.get("kind", "folder") != "folder":
         return options
     return {**options, "classes": None} if Path(path).is_dir() and guess_kind(path) == "folder" else options
 
 
-def _complain(given: OwnPictures, report: Report) -> None:
-    """Nothing is left out without a word."""
+def _warn_of_losses(given: OwnPictures, report: Report) -> None:
     if given.problems:
-        shown = "".join(f"\n  {problem}" for problem in given.problems[:3])
-        report(f"warning: pictures that could not be used: {len(given.problems):,}. The first:{shown}")
+        first = "".join(f"\n  {problem}" for problem in given.problems[:3])
+        report(f"warning: pictures that could not be used: {len(given.problems):,}. The first:{first}")
     if given.untagged:
         report(f"warning: pictures without tags, which are not used: {given.untagged:,}")
     if given.repeated:
         report(f"warning: pictures that are there more than once, which count once: {given.repeated:,}")
 
 
+def _warn_of_useless_folders(sources: Sequence[SampleSource], own: OwnPictures, report: Report) -> None:
+    """Warn of folders that should teach a tag, but hold no picture that can be read."""
+    names = {name for name, _ in own.counts()}
+    for source in sources:
+        if not isinstance(source, FolderSource) or not source.classes:
+            continue
+        folders = {file.parent for file in source.content_files()} - {source.path}
+        useless = [folder for folder in folders if normalize_name(" ".join(folder.name.split("_"))) not in names]
+        useless += [
+            folder
+            for folder in source.path.iterdir()
+            if folder.is_dir()
+            and not folder.name.startswith(".")
+            and folder.name not in SYSTEM_FOLDERS
+            and not any(other.is_relative_to(folder) for other in folders)
+        ]
+        if useless:
+            report(
+                f"warning: folders without a usable picture, which teach nothing: {listed(sorted(map(str, useless)))}"
+            )
+
+
 def _negatives(
     config: TeachingConfig, recognizer: Recognizer, sources: Sequence[SampleSource], own: OwnPictures, report: Report
 ) -> Negatives | None:
-    """The bank that ships, pictures that the user names, or both."""
+    """The bank that ships, the user's negatives, or both; ``None`` if there are neither."""
     directory = recognizer.directory
     shipped = shipped_negatives(directory)
     if not sources:
         return shipped
-    given = read_pictures(recognizer, sources, 1, config.seed, tagged=False)
-    _complain(given, report)
+    given = read_pictures(recognizer, sources, 1, config.seed, report, tagged=False)
+    _warn_of_losses(given, report)
     taught = set(own.keys)
-    strange = [row for row, key in enumerate(given.keys) if key not in taught]
-    if len(strange) < len(given.keys):
+    kept = [row for row, key in enumerate(given.keys) if key not in taught]
+    if len(kept) < len(given.keys):
         report(
-            f"warning: negatives that are your own pictures, which are left out there: "
-            f"{len(given.keys) - len(strange):,}"
+            f"warning: negatives that are your own pictures, which are not used as negatives: "
+            f"{len(given.keys) - len(kept):,}"
         )
-        if not strange:
-            raise UsageError("all negatives are your own pictures; name pictures of other things")
-    inputs, named = given.inputs[strange, 0], [given.tags[row] for row in strange]
+        if not kept:
+            raise UsageError("all negatives are your own pictures; give pictures of other things")
+    inputs, named = given.inputs[kept, 0], [given.tags[row] for row in kept]
     if shipped is not None:
         names = (*shipped.names, *sorted({name for tags in named for name, _ in tags} - set(shipped.names)))
         place = {name: number for number, name in enumerate(names)}
-        shown = tuple(np.array(sorted({place[name] for name, _ in tags}), np.uint16) for tags in named)
+        places = tuple(np.array(sorted({place[name] for name, _ in tags}), np.uint16) for tags in named)
         points = np.concatenate([shipped.points, shipped.project(inputs)])
-        return replace(shipped, points=points, names=names, shown=(*shipped.shown, *shown))
+        return replace(shipped, points=points, names=names, shown=(*shipped.shown, *places))
     tags = find_tags(given.counts(), directory.vocabulary)
-    vocabulary = with_taught(directory.vocabulary, tags.values())
+    vocabulary = with_new_tags(directory.vocabulary, tags.values())
     ids = [sorted({tags[key].id for key in keys}) for keys in named]
     return make_negatives(inputs, ids, vocabulary, directory.config.features, encoder_of(directory))
 
@@ -262,11 +288,11 @@ def _validated(
     tags: dict[Key, VocabularyTag],
     report: Report,
 ) -> list[TaughtTag]:
-    """Results with average precisions on pictures that nothing was learned from; other tags' pictures are negatives."""
-    given = read_pictures(recognizer, sources, 1, config.seed)
-    _complain(given, report)
+    """Add average precisions on validation pictures; those of other tags are negatives."""
+    given = read_pictures(recognizer, sources, 1, config.seed, report)
+    _warn_of_losses(given, report)
     if shared := len(set(given.keys) & set(own.keys)):
-        report(f"warning: validation pictures that are taught as well, so the figures flatter: {shared:,}")
+        report(f"warning: validation pictures that are taught as well, so the figures are too high: {shared:,}")
     inputs = given.inputs[:, 0]
     known = find_tags(given.counts() | Counter(dict.fromkeys(tags, 0)), recognizer.vocabulary)
     named = [{known[key].name for key in keys} for keys in given.tags]
@@ -280,12 +306,14 @@ def _validated(
     return found
 
 
-def _warn(result: TaughtTag, report: Report) -> None:
+def _warn_of_doubts(result: TaughtTag, report: Report) -> None:
     name = result.tag.name
+    if name.isdigit():
+        report(f"warning: {name}: is a number; if your data hold class numbers, replace them by the classes' names")
     if result.pictures < _FEW:
-        report(f"warning: {name}: few pictures; from {_FEW} on, what a tag means is less a matter of chance")
+        report(f"warning: {name}: few pictures, so the result depends on chance; give {_FEW} or more")
     if result.found < _LEAST_FOUND:
         report(
-            f"warning: {name}: its pictures have too little in common that other pictures lack; give more of them, or "
-            "ones in which it is larger"
+            f"warning: {name}: its pictures look too much like other pictures, or too little like each other; give "
+            "more of them, or ones in which it is larger"
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from anytag.teaching.discriminant import _fit, fit_discriminant
+from anytag.teaching.classifier import _fit, fit_classifier
 
 
 def drawn(positives=20, others=10, negatives=600, apart=4.0, width=6, views=2, seed=0):
@@ -35,7 +35,7 @@ def test_views_of_a_picture_count_as_one():
 
 def test_new_pictures_are_found_and_new_negatives_are_not():
     own, truth, negatives = drawn()
-    line = fit_discriminant(own, truth, negatives)
+    line = fit_classifier(own, truth, negatives)
     new, _, others = drawn(positives=300, others=0, negatives=3000, seed=1)
     assert (new[:, 0] @ line.weights + line.bias >= 0).mean() > 0.8
     assert (others @ line.weights + line.bias >= 0).mean() < 0.01
@@ -48,13 +48,13 @@ def test_what_is_found_is_counted_on_pictures_left_out():
     """A tag given by lot is found by its own fit, as wide as that is, and not by one without the picture."""
     draw = np.random.default_rng(0)
     own, negatives = draw.normal(size=(12, 1, 200)), draw.normal(size=(300, 200))
-    line = fit_discriminant(own, np.arange(12) < 6, negatives, penalty=1e-3)
+    line = fit_classifier(own, np.arange(12) < 6, negatives, penalty=1e-3)
     assert line.found < 0.5
 
 
 def test_a_single_picture_is_enough_to_find_itself():
     own, truth, negatives = drawn(positives=1, others=0, views=4, apart=8.0)
-    line = fit_discriminant(own, truth, negatives)
+    line = fit_classifier(own, truth, negatives)
     assert own[0, 0] @ line.weights + line.bias > 0
     assert np.isnan(line.found)
 
@@ -65,7 +65,7 @@ def test_other_tags_keep_their_pictures_to_themselves():
     own = draw.normal(size=(40, 1, 6))
     own[:20, 0, 0] += 5
     own[20:, 0, 1] += 5
-    line = fit_discriminant(own, np.arange(40) < 20, draw.normal(size=(400, 6)))
+    line = fit_classifier(own, np.arange(40) < 20, draw.normal(size=(400, 6)))
     other = draw.normal(size=(500, 6))
     other[:, 1] += 5
     assert (other @ line.weights + line.bias >= 0).mean() < 0.03
@@ -73,12 +73,12 @@ def test_other_tags_keep_their_pictures_to_themselves():
 
 def test_without_negatives_the_own_pictures_decide():
     own, truth, _ = drawn()
-    line = fit_discriminant(own, truth, np.empty((0, 6)))
+    line = fit_classifier(own, truth, np.empty((0, 6)))
     assert line.found > 0.8
     assert np.isnan(line.false_positives)
 
 
 def test_the_same_seed_gives_the_same_line():
-    lines = [fit_discriminant(*drawn()) for _ in range(2)]
+    lines = [fit_classifier(*drawn()) for _ in range(2)]
     assert np.array_equal(lines[0].weights, lines[1].weights)
     assert lines[0].bias == lines[1].bias
