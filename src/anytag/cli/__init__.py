@@ -19,7 +19,8 @@ _COMMANDS = {
     "search": "1 nothing was found, ",
     "untag": "1 some files could not be changed, ",
     "doctor": "1 something needed does not work, ",
-    **dict.fromkeys(("info", "parse", "teach", "train", "export", "calibrate", "evaluate"), ""),
+    **dict.fromkeys(("info", "parse", "teach", "train", "export", "calibrate"), ""),
+    "evaluate": "1 some cells could not be filled, ",
     **dict.fromkeys(("convert", "pull", "push", "serve"), ""),
 }
 _GROUPS = ("vocabulary", "engine")

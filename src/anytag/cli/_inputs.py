@@ -33,7 +33,8 @@ Kinds = Annotated[
     Option("--kind", metavar="KINDS", help="Only tags of these kinds: object, scene, attribute, action."),
 ]
 Categories = Annotated[
-    list[str] | None, Option(metavar="NAMES", help="Look for exactly these, comma-separated: any words (open set).")
+    list[str] | None,
+    Option(metavar="NAMES", help="Look for exactly these, comma-separated; any words work (open set)."),
 ]
 CategoriesFrom = Annotated[Path | None, Option(metavar="FILE", help="Such categories from a file, one per line.")]
 WithCaptions = Annotated[bool, Option("--caption", help="Also write captions; takes longer.")]

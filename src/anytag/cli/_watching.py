@@ -13,7 +13,9 @@ from anytag.cli._output import log
 from anytag.errors import UsageError
 from anytag.pictures.finding import holds_pictures
 
-Watch = Annotated[int | None, Option(min=1, help="Look for new pictures every this many seconds, until interrupted.")]
+Watch = Annotated[
+    int | None, Option(min=1, help="Watch for new pictures until interrupted: seconds between two scans.")
+]
 
 #: Seconds without a change after which a watched file counts as complete.
 _AT_REST = 2.0

@@ -82,7 +82,7 @@ def batch(
     categories: Categories = None,
     categories_from: CategoriesFrom = None,
     selection: SelectionOptions,
-    tags: Annotated[TagSelection, Option(help="Write all tags, or leave out those that follow from others.")] = "all",
+    tags: Annotated[TagSelection, Option(help="Write all tags, or leave out those that others imply.")] = "all",
     per_kind: Annotated[int | None, Option(min=1, help="Write at most this many tags of each kind.")] = None,
     tag_options: TagOptions,
     prefix: Annotated[str, Option(help="txt: words before the tags.")] = "",
@@ -90,7 +90,7 @@ def batch(
     order: Annotated[TagOrder, Option(help="txt: order of tags.")] = "score",
     underscores: Annotated[bool, Option("--underscores", help="txt: hot_dog instead of hot dog.")] = False,
     append: Annotated[bool, Option("--append", help="txt: append tags to files that people wrote.")] = False,
-    keep_existing: Annotated[bool, Option("--keep-existing", help="txt: leave such files alone.")] = False,
+    keep_existing: Annotated[bool, Option("--keep-existing", help="txt: leave files that people wrote alone.")] = False,
     xmp_name: Annotated[
         SidecarName, Option(help="xmp: name sidecars photo.jpg.xmp (full) or photo.xmp (stem).")
     ] = "full",

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _Models = Annotated[
     list[str] | None,
-    Option(help="Model directory or hub id; repeatable. DIR:captions scores it by what its captions name."),
+    Option(help="Model directory or hub id; repeatable. DIR:captions evaluates the tags in its captions."),
 ]
 
 
@@ -46,10 +46,12 @@ def evaluate(
         list[str] | None,
         Option(help="Folder of the benchmarks' pictures, or NAME=FOLDER for one benchmark; repeatable."),
     ] = None,
-    categories: Annotated[Path | None, Option(help="Own pictures: only the labels in this file, one per line.")] = None,
+    categories: Annotated[
+        Path | None, Option(help="Your pictures: only the labels in this file, one per line.")
+    ] = None,
     out: Annotated[Path | None, Option(help="Folder for tables, the report, and stored scores.")] = None,
     threshold: Annotated[float | None, Option(help="One threshold for all classes.")] = None,
-    validation: Annotated[str | None, Option(help="Fit the threshold on these, given like --benchmark.")] = None,
+    validation: Annotated[str | None, Option(help="Fit the threshold on these labeled pictures.")] = None,
     tune_on_test: Annotated[
         bool,
         Option("--tune-on-test", help="Fit the threshold on the test set, as the papers did; noted in the tables."),
