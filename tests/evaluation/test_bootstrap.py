@@ -38,7 +38,7 @@ def test_the_interval_holds_the_figure_and_repeats():
     assert (low, high) == bootstrap_map(scores, truth, 100, seed=3)
 
 
-def test_it_is_that_of_drawing_pictures_and_measuring_again():
+def test_it_equals_resampling_and_measuring_again():
     scores, truth = draw(40, 2, ties=True)
     rng, means = np.random.default_rng(5), []
     for _ in range(50):

@@ -48,17 +48,17 @@ class TestShifts:
 class TestPrevalence:
     truth = np.array([[1, 0, 0]] * 30 + [[0, 0, 0]] * 70, dtype=bool)
 
-    def test_training_and_validation_pictures_have_a_say(self):
+    def test_training_and_validation_pictures_are_averaged(self):
         found = expected_prevalence(self.truth, np.array([100.0, 500.0, 0.0]), 1000)
         assert found == pytest.approx([0.2, 0.25, 0.00025], rel=0.01)
 
-    def test_a_model_that_does_not_say_what_it_saw(self):
+    def test_a_model_without_support(self):
         """A published model: a tag that nobody named was taken to be true of every eighth picture."""
         found = expected_prevalence(self.truth, np.zeros(3), 0)
         assert found == pytest.approx([0.302, 0.005, 0.005], rel=0.01)
 
 
-def test_the_slope_of_drawn_truth_is_recovered():
+def test_the_true_slope_is_recovered():
     random = np.random.default_rng(1)
     margins = random.normal(0, 2, 50_000)
     slope, intercept = fit_slope(margins, random.random(50_000) < sigmoid(0.7 * margins - 0.4))
@@ -75,15 +75,15 @@ class TestClassWeight:
         return logits, evidence, truth, truth.mean(0)
 
     @pytest.mark.parametrize("weight", [0.0, 0.2, 0.5])
-    def test_the_weight_that_truth_was_drawn_with_is_chosen(self, weight):
+    def test_the_true_weight_is_chosen(self, weight):
         assert fit_class_weight(*self.drawn(weight)) == weight
 
-    def test_without_evidence_it_is_nothing(self):
+    def test_without_evidence_it_is_zero(self):
         logits, evidence, truth, prevalence = self.drawn(0.5)
         assert fit_class_weight(logits, 0 * evidence, truth, prevalence) == 0
 
 
-def test_few_pictures_that_are_told_apart_perfectly_have_a_finite_slope():
+def test_few_perfectly_separated_pictures_have_a_finite_slope():
     slope, intercept = fit_slope(np.array([-3.0, -2, 2, 3]), np.array([0, 0, 1, 1], bool))
     assert 0 < slope < 3
     # Platt's targets of two and two: 1/4 and 3/4 at distances around 2.5, so log(3) / 2.5 or so.
@@ -109,7 +109,7 @@ def content(folder):
     return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-class TestWhatIsRefused:
+class TestRejected:
     @pytest.mark.parametrize(
         ("data", "message"),
         [
@@ -120,7 +120,7 @@ class TestWhatIsRefused:
         ],
         ids=["no positive", "no negative", "scores that fall", "scores that say nothing"],
     )
-    def test_pictures_that_tell_no_threshold_change_nothing(self, tmp_path, data, message):
+    def test_pictures_without_information_change_nothing(self, tmp_path, data, message):
         recognizer = toy_recognizer(tmp_path / "toy")
         before = content(tmp_path)
         with pytest.raises(UsageError, match=message):
@@ -135,7 +135,7 @@ class TestTagsWithoutPositives:
         calibrate(recognizer, data, "made up", report=lines.append)
         return ModelDirectory(folder), lines
 
-    def test_they_keep_threshold_and_origin_and_fire_at_the_same_logit(self, tmp_path):
+    def test_they_keep_threshold_origin_and_logit(self, tmp_path):
         directory, lines = self.calibrated(tmp_path / "toy", drawn(shown([0, 4])))
         slope = directory.config.score_slope
         assert slope != 1
@@ -151,7 +151,7 @@ class TestTagsWithoutPositives:
         assert directory.vocabulary[0].threshold == directory.config.default_threshold
         assert directory.vocabulary[0].threshold_from == "made up, 0 positives"
 
-    def test_another_weight_of_the_classifier_leaves_as_many_found(self, tmp_path):
+    def test_another_weight_of_the_classifier_keeps_the_number_of_predictions(self, tmp_path):
         """Tag 1 has no positive, and evidence of the classifier; tags 0 and 4 make the weight rise from 0."""
         random = np.random.default_rng(3)
         truth = np.zeros((400, 5), bool)
@@ -167,7 +167,7 @@ class TestTagsWithoutPositives:
         assert tag.threshold == TAGS[1].threshold
         assert found == (data.logits[:, 1] >= 0).sum()
 
-    def test_a_list_that_could_not_name_them_says_nothing_of_them(self, tmp_path):
+    def test_tags_outside_the_list_of_annotations_do_not_change(self, tmp_path):
         """Without captions nobody could have written "animal": its scores are not false alarms."""
         data = drawn(shown([4]))
         loud = data.logits.copy()
@@ -181,7 +181,7 @@ class TestTagsWithoutPositives:
 
 
 class TestUndo:
-    def test_the_model_is_what_it_was(self, tmp_path):
+    def test_the_model_is_restored(self, tmp_path):
         recognizer = toy_recognizer(tmp_path / "toy")
         before = content(tmp_path)
         calibrate(recognizer, drawn(shown([1])), "made up", report=lambda line: None)
@@ -189,7 +189,7 @@ class TestUndo:
         undo(tmp_path / "toy")
         assert content(tmp_path) == before
 
-    def test_two_commands_do_not_write_at_the_same_time_nor_one_over_the_other(self, tmp_path):
+    def test_two_commands_do_not_overwrite_each_other(self, tmp_path):
         """Scoring the pictures takes minutes; the second would fit the scores of a model that no longer exists."""
         first = toy_recognizer(tmp_path / "toy")
         second = Recognizer(ModelDirectory(tmp_path / "toy"), first.backend)
@@ -213,7 +213,7 @@ class TestUndo:
 class TestModelsOfRuns:
     """A run writes its model at every validation, so a calibration in between would be lost."""
 
-    def test_a_run_that_trains_keeps_its_model_to_itself(self, tmp_path):
+    def test_the_model_of_a_training_run_is_rejected(self, tmp_path):
         recognizer = toy_recognizer(tmp_path / "model")
         (tmp_path / "run.json").write_text('{"times": [], "finished": null}')
         before = content(tmp_path)
@@ -230,7 +230,7 @@ class TestModelsOfRuns:
         assert content(tmp_path) == before
 
     @pytest.mark.parametrize("record", [{"finished": None}, {"finished": 6}, {}, []])
-    def test_a_run_that_was_stopped_is_said_to_replace_it(self, tmp_path, record):
+    def test_a_stopped_run_is_warned_about(self, tmp_path, record):
         recognizer = toy_recognizer(tmp_path / "model")
         (tmp_path / "run.json").write_text(json.dumps(record))
         lines = []

@@ -36,16 +36,16 @@ class TestCategoryParser:
         parser = CategoryParser(NAMES, SYNONYMS, **options)
         return [place for place, found in enumerate(parser([caption])[0]) if found]
 
-    def test_names_plurals_and_columns_that_stand_twice(self):
+    def test_names_plurals_and_repeated_columns(self):
         assert self.found("Two dogs run past a wooden dining table.") == [0, 1, 4]
 
     def test_synonyms(self):
         assert self.found("a jet lands") == [2]
 
-    def test_nothing_is_found_where_nothing_is_said(self):
+    def test_empty_captions(self):
         assert self.found("a man smiles") == []
 
-    def test_the_vocabulary_adds_its_aliases_and_what_is_implied(self):
+    def test_the_vocabulary_adds_aliases_and_implied_tags(self):
         vocabulary = TagVocabulary(
             [
                 VocabularyTag(0, "dog", "object", aliases=("hound",)),
@@ -56,7 +56,7 @@ class TestCategoryParser:
         assert self.found("a puppy sleeps", vocabulary=vocabulary) == [0, 4]
         assert self.found("a hound sleeps", vocabulary=vocabulary) == [0, 4]
 
-    def test_what_the_vocabulary_knows_by_its_whole_name_is_not_its_last_word(self):
+    def test_a_known_compound_is_not_its_last_word(self):
         tags = [
             VocabularyTag(0, "dog", "object"),
             VocabularyTag(1, "hot dog", "object"),

@@ -106,7 +106,7 @@ def test_cider_by_hand():
     assert cider_d(words("a b e", "c d"), references)[0] == pytest.approx(expected)
 
 
-def test_cider_ignores_what_every_picture_says():
+def test_cider_ignores_words_of_all_pictures():
     references = [words("the dog"), words("the cat")]
     dog, _ = cider_d(words("dog", "cat"), references)
     the, _ = cider_d(words("the", "cat"), references)
@@ -183,7 +183,7 @@ def test_a_thousand_pictures_take_seconds():
         (["a", "b"], [["a"], []], "picture 1 has no reference"),
     ],
 )
-def test_sets_that_do_not_fit_are_refused(candidates, references, message):
+def test_mismatched_sets_are_rejected(candidates, references, message):
     with pytest.raises(UsageError, match=message):
         score_captions(candidates, references)
 

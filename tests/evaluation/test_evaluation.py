@@ -37,7 +37,7 @@ from anytag.model.vocabulary import TagVocabulary, VocabularyTag
 
 
 class TestScoring:
-    def test_scores_are_kept(self, tmp_path, monkeypatch):
+    def test_scores_are_cached(self, tmp_path, monkeypatch):
         monkeypatch.setattr(scoring, "CHUNK", 5)
         benchmark, system = color_benchmark(tmp_path / "p"), ColorSystem()
         steps = []
@@ -47,7 +47,7 @@ class TestScoring:
         assert (system.seen, len(steps)) == (12, 24)
         np.testing.assert_array_equal(first.scores, again.scores)
 
-    def test_a_run_that_is_killed_goes_on(self, tmp_path, monkeypatch):
+    def test_a_killed_run_continues(self, tmp_path, monkeypatch):
         monkeypatch.setattr(scoring, "CHUNK", 5)
         benchmark, system = color_benchmark(tmp_path / "p"), ColorSystem()
 
@@ -63,7 +63,7 @@ class TestScoring:
         fresh = score_benchmark(ColorSystem(), benchmark, tmp_path / "other")
         np.testing.assert_array_equal(whole.scores, fresh.scores)
 
-    def test_what_could_not_be_read_is_tried_again(self, tmp_path):
+    def test_unreadable_pictures_are_tried_again(self, tmp_path):
         """Who forgets --pictures, or gets the rest of the pictures later, need not know where scores are kept."""
         benchmark, system = color_benchmark(tmp_path / "p", 5), ColorSystem()
         there, away = tmp_path / "p" / "3.png", tmp_path / "3.png"
@@ -80,7 +80,7 @@ class TestScoring:
         assert (whole.failures, system.seen) == ((), 5)
         np.testing.assert_array_equal(whole.scores, score_benchmark(ColorSystem(), benchmark, tmp_path / "b").scores)
 
-    def test_other_pictures_of_the_same_names_are_other_pictures(self, tmp_path):
+    def test_changed_pictures_of_the_same_names_are_scored_again(self, tmp_path):
         one, system = color_benchmark(tmp_path / "p", 6), ColorSystem()
         score_benchmark(system, one, tmp_path / "kept")
         other = color_benchmark(tmp_path / "q", 6)
@@ -92,14 +92,14 @@ class TestScoring:
         np.testing.assert_array_equal(found.scores, fresh.scores)
         assert system.seen == 6 + 5  # The one that was copied with its time is the same.
 
-    def test_other_synonyms_are_another_question(self, tmp_path):
+    def test_other_synonyms_have_their_own_cache(self, tmp_path):
         benchmark, system = color_benchmark(tmp_path / "p", 3), ColorSystem()
         for synonyms, looked_at in (({}, 3), ({"red": ("scarlet",)}, 6), ({"red": ("scarlet",)}, 6)):
             score_benchmark(system, replace(benchmark, synonyms=synonyms), tmp_path / "kept")
             assert system.seen == looked_at
 
     @pytest.mark.parametrize("captions", [False, True])
-    def test_what_was_kept_is_damaged(self, tmp_path, captions):
+    def test_a_damaged_cache_is_replaced(self, tmp_path, captions):
         benchmark, system = color_benchmark(tmp_path / "p", 4), ColorSystem("captioning" if captions else "tagging")
         run = scoring.caption_benchmark if captions else score_benchmark
         first = run(system, benchmark, tmp_path / "kept")
@@ -112,7 +112,7 @@ class TestScoring:
         else:
             np.testing.assert_array_equal(again.scores, first.scores)
 
-    def test_another_system_or_list_of_classes_has_its_own(self, tmp_path):
+    def test_another_system_or_list_of_classes_has_its_own_cache(self, tmp_path):
         benchmark, system, other = color_benchmark(tmp_path / "p"), ColorSystem(), ColorSystem()
         other.identity = "colors 2"
         for one in (system, other):
@@ -121,7 +121,7 @@ class TestScoring:
         score_benchmark(system, color_benchmark(tmp_path / "p", names=("red", "green")), tmp_path / "kept")
         assert system.seen == 24
 
-    def test_a_model_that_sees_other_pixels_is_another_system(self, tmp_path):
+    def test_a_model_with_other_preprocessing_has_its_own_cache(self, tmp_path):
         recognizer = toy_recognizer(tmp_path / "toy")
         before = ModelSystem(recognizer).identity
         sizes = recognizer.directory.config.image_encoder.model_dump(mode="json")
@@ -159,7 +159,7 @@ class TestScoring:
             score_benchmark(ColorSystem(), benchmark, tmp_path / "kept")
 
 
-class TestSystemsThatMisbehave:
+class TestFaultySystems:
     """Nothing wrong becomes a figure, or is kept."""
 
     def scored(self, tmp_path, scores):
@@ -170,7 +170,7 @@ class TestSystemsThatMisbehave:
         assert not list((tmp_path / "kept").rglob("*.npz"))
         return str(error.value)
 
-    def test_a_score_that_is_no_number(self, tmp_path):
+    def test_a_score_that_is_not_a_number(self, tmp_path):
         def scores(pictures):
             for number, _ in enumerate(pictures):
                 yield np.array([0.1, np.nan if number == 2 else 0.2, 0.3], np.float32)
@@ -210,7 +210,7 @@ class TestTagging:
         assert evaluation.tagging.map_distinct == 1.0
         assert evaluation.tagging.map_papers == pytest.approx(0.75)
 
-    def test_thresholds_and_what_is_said_of_them(self, tmp_path):
+    def test_thresholds_and_their_notes(self, tmp_path):
         benchmark, kept = color_benchmark(tmp_path / "p"), tmp_path / "kept"
 
         def measured(**choice):
@@ -227,7 +227,7 @@ class TestTagging:
         assert fitted.thresholds == "one threshold, fitted on validation pictures"
         assert fitted.threshold == pytest.approx(245 / 255)  # The darkest of the six.
 
-    def test_pairs_that_nobody_has_looked_at_count_nowhere(self, tmp_path):
+    def test_unchecked_pairs_are_not_scored(self, tmp_path):
         """As in OpenImages' verified labels: neither thresholds nor the report may take them for absent."""
         benchmark = color_benchmark(tmp_path / "p")
         scores = score_benchmark(ColorSystem(), benchmark, tmp_path / "kept").scores
@@ -288,7 +288,7 @@ class TestCaptionsAndRetrieval:
         assert evaluation.median_rank == (1.0, 1.0)
 
 
-def test_shared_tags_lift_a_text_that_similarity_cannot_tell(tmp_path):
+def test_shared_tags_raise_a_text_of_equal_similarity(tmp_path):
     class Tagger(ColorSystem):
         recognizer = SimpleNamespace(
             vocabulary=TagVocabulary(VocabularyTag(place, name, "attribute") for place, name in enumerate(COLORS))
@@ -348,7 +348,7 @@ class TestFiles:
         notes = {row["figure"]: row["note"] for row in rows if row["figure"].startswith(("best_f1", "found_f1"))}
         assert notes == {"found_f1": "one threshold, as given", "best_f1": TUNED_ON_TEST}
 
-    def test_an_interval_stands_behind_the_mean_that_it_is_of(self, tmp_path):
+    def test_an_interval_follows_its_mean(self, tmp_path):
         """A class without positives counts as 0 in the papers' mean, which then lies outside the interval."""
         benchmark = color_benchmark(tmp_path / "p", 2)  # Red and green; nothing is blue.
         one, _ = evaluate_tagging(ColorSystem(), benchmark, tmp_path / "kept", rounds=20)
@@ -356,7 +356,7 @@ class TestFiles:
         whole, _ = evaluate_tagging(ColorSystem(), color_benchmark(tmp_path / "q"), tmp_path / "kept", rounds=20)
         assert "| Colors | 100.0 [100.0, 100.0] |" in markdown([whole])
 
-    def test_published_figures_stand_beside(self, parts):
+    def test_published_figures_are_in_brackets(self, parts):
         from dataclasses import replace
 
         one = replace(parts[0][0], system="RAM", benchmark="openimages-common", title="OpenImages-common")
@@ -409,7 +409,7 @@ class TestPublished:
             ("ram_swinging", []),
         ],
     )
-    def test_models_that_are_called_as_their_checkpoints(self, checkpoint, rows):
+    def test_models_named_after_their_checkpoints(self, checkpoint, rows):
         """As ``anytag convert`` names them."""
         assert [name for name, _ in published_maps(checkpoint, "openimages-common")] == rows
 
@@ -429,7 +429,7 @@ def test_the_shipped_model_is_a_system(tmp_path):
     assert system.thresholds().shape == (4,)
 
 
-def test_the_shipped_model_answers_for_every_class_of_every_list():
+def test_the_shipped_model_scores_every_class_of_every_list():
     """Also for classes that are another tag's alias: each has a score of its own place."""
     from anytag.inference.recognizer import load
 

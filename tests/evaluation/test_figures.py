@@ -58,7 +58,7 @@ class TestAgainstScikitLearn:
         )
         assert [row.f1 for row in rows] == pytest.approx(f1)
 
-    def test_sets_at_a_threshold_a_class(self):
+    def test_sets_at_one_threshold_per_class(self):
         scores, truth = draw(300, 7)
         limits = np.linspace(0.3, 0.7, 7)
         figures, _ = tagging_figures(scores, truth, NAMES, thresholds=Thresholds(limits, "model"))
@@ -68,7 +68,7 @@ class TestAgainstScikitLearn:
 
 
 class TestReference:
-    def test_mean_average_precision_as_official_code_has_it(self, oracle):
+    def test_mean_average_precision_equals_the_official_code(self, oracle):
         cases = json.loads((oracle / "vectors" / "metrics.json").read_text(encoding="utf-8"))["cases"]
         assert cases
         for case in cases:
@@ -89,7 +89,7 @@ class TestByHand:
         assert [row.average_precision for row in rows] == pytest.approx([5 / 6, 1 / 2])
         assert figures.map_papers == pytest.approx(2 / 3)
 
-    def test_a_class_that_stands_twice_counts_twice_in_the_mean_and_once_in_sets(self):
+    def test_a_repeated_class_counts_twice_in_the_mean_and_once_in_sets(self):
         scores, truth = self.SCORES[:, [0, 1, 0]], self.TRUTH[:, [0, 1, 0]]
         figures, rows = tagging_figures(scores, truth, ["a", "b", "a"], thresholds=Thresholds(0.5, "given"))
         assert figures.map_papers == pytest.approx((5 / 6 + 1 / 2 + 5 / 6) / 3)
@@ -128,7 +128,7 @@ class TestByHand:
         assert threshold == pytest.approx(0.1)
         assert f1 == pytest.approx(2 / 41)
 
-    def test_nothing_is_tuned_where_captions_name_classes(self):
+    def test_nothing_is_tuned_for_captions(self):
         said = np.array([[1.0, 0.0], [0.0, 0.0], [0.0, 0.0]])
         truth = np.array([[True, False], [True, False], [False, True]])
         figures, _ = tagging_figures(said, truth, ["a", "b"], thresholds=Thresholds(0.5, "captions"))
@@ -140,7 +140,7 @@ class TestByHand:
         # Bins (0, 0.5) and (0.5, 1): |0.25 - 0.5| for two pairs, |0.75 - 1| for two.
         assert calibration_error([[0.25, 0.25], [0.75, 0.75]], [[1, 0], [1, 1]], bins=2) == pytest.approx(0.25)
 
-    def test_standardizing_lifts_a_prompt_that_all_pictures_like(self):
+    def test_standardizing_corrects_a_prompt_that_fits_all_pictures(self):
         # The second prompt is liked by all; what is left is which picture likes it more than the others do.
         scores = np.array([[0.30, 0.50], [0.10, 0.52], [0.10, 0.51]])
         better = standardized(scores)
@@ -149,7 +149,7 @@ class TestByHand:
         np.testing.assert_allclose(better.mean(1), 0, atol=1e-6)
         np.testing.assert_allclose(better.std(1), 1, atol=1e-5)
 
-    def test_what_nobody_looked_at_is_not_scored(self):
+    def test_unchecked_pairs_are_left_out(self):
         # Without picture 1, which nobody judged for a, its positives have ranks 1 and 2.
         known = np.ones_like(self.TRUTH)
         known[1, 0] = 0
@@ -173,7 +173,7 @@ class TestByHand:
 
 
 class TestThresholds:
-    def test_what_is_tuned_on_the_test_set_says_so(self):
+    def test_figures_tuned_on_the_test_set_are_labeled(self):
         scores, truth = draw(100, 7)
         record = tagging_figures(scores, truth, NAMES)[0].to_json()
         assert record["best"]["note"] == record["own"]["note"] == TUNED_ON_TEST
@@ -213,13 +213,13 @@ class TestBadInput:
         with pytest.raises(UsageError, match=r"^there are scores of 1 class but annotations of 2$"):
             RankedScores(np.zeros((2, 1)), np.ones((2, 2)))
 
-    def test_a_score_that_is_no_number(self):
+    def test_a_score_that_is_not_a_number(self):
         scores = np.zeros((2, 3))
         scores[1, 2] = np.nan
         with pytest.raises(UsageError, match=r"^the score of picture 1 for class 2 is not a number"):
             RankedScores(scores, np.ones((2, 3)))
 
-    def test_nothing_is_true(self):
+    def test_no_positives(self):
         with pytest.raises(UsageError, match=r"^no class has a positive, so there is nothing to measure"):
             tagging_figures(np.zeros((2, 1)), np.zeros((2, 1)), ["a"])
 

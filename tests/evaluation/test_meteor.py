@@ -51,7 +51,7 @@ def test_by_hand(score):
     assert score("dogs running", "dog runs") == pytest.approx(1 - 0.5 / 2**3)
 
 
-def test_words_of_one_meaning_match(score):
+def test_synonyms_match(score):
     assert score("a red auto", "a red car") == pytest.approx(1 - 0.5 / 3**3)
     assert score("two carz", "two auto") == pytest.approx(1 - 0.5 / 2**3)  # An irregular plural of this WordNet.
     assert score("two vans", "two auto") == pytest.approx(1 / 2 * (1 - 0.5))

@@ -29,7 +29,7 @@ def test_by_hand():
     assert recall.picture == pytest.approx({1: 0.5, 2: 0.5, 3: 1.0})
 
 
-def test_a_model_that_cannot_tell_gains_nothing():
+def test_equal_scores_gain_nothing():
     recall = recall_at_k(np.zeros((20, 20)), np.arange(20))
     assert set(recall.text.values()) | set(recall.picture.values()) == {0.0}
     perfect = recall_at_k(np.eye(20), np.arange(20), ks=(1,))
@@ -61,6 +61,6 @@ def test_equals_the_definition(seed, pictures, extra):
         (np.zeros((2, 2)), [0, 1], (0, 1), "at least 1"),
     ],
 )
-def test_what_does_not_fit_is_refused(scores, owner, ks, message):
+def test_mismatched_arguments_are_rejected(scores, owner, ks, message):
     with pytest.raises(UsageError, match=message):
         recall_at_k(scores, owner, ks)

@@ -36,7 +36,7 @@ class TestByName:
         assert (config.name, config.model.name, config.model.family) == ("lite", "lite", "lite")
         assert config.model.recognition.layers == 2
 
-    def test_lite_can_go_on_from_what_ships(self):
+    def test_lite_can_continue_from_the_shipped_model(self):
         whole, further = load_recipe(str(RECIPES / "lite.py")), load_recipe(f"{RECIPES / 'lite.py'}:further")
         assert (whole.start, further.start) == (None, "lite")
         assert further.model is None
@@ -169,7 +169,7 @@ def test_mistakes_in_a_recipe_name_its_line(tmp_path, text, message):
         load_recipe(str(tmp_path / "bad.py"))
 
 
-def test_your_own_tags_by_a_recipe_is_what_teach_does(tmp_path):
+def test_a_teaching_recipe_equals_the_teach_command(tmp_path):
     """Into the run folder; the same command leaves it alone, another setting teaches anew."""
     import numpy as np
     from PIL import Image

@@ -299,9 +299,9 @@ def _shared_tags(tagger: ModelSystem, benchmark: Benchmark, texts: Sequence[str]
     names = tuple(dict.fromkeys(tag.name for tag in tagger.recognizer.vocabulary))
     scored = score_benchmark(tagger, _with_classes(benchmark, names), folder)
     assert scored.thresholds is not None
-    found = np.nan_to_num(scored.scores) >= scored.thresholds
+    predicted = np.nan_to_num(scored.scores) >= scored.thresholds
     named = CategoryParser(names, vocabulary=tagger.recognizer.vocabulary)(texts)
-    shared: NDArray[np.float32] = found.astype(np.float32) @ named.T.astype(np.float32)
+    shared: NDArray[np.float32] = predicted.astype(np.float32) @ named.T.astype(np.float32)
     return shared
 
 

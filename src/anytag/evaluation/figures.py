@@ -2,7 +2,7 @@
 
 Precision, recall and F1 need a threshold. It is fitted on validation pictures, or given. The papers fitted theirs on
 the very pictures that they report (the authors' reply in issue 87 of the official code); that is an option here, and
-every figure that results from it says so.
+every figure that results from it is labeled so.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ def no_hub_cache(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("key", BASELINES)
-def test_every_rival_says_where_its_weights_are_and_finds_none_in_an_empty_folder(key, tmp_path):
+def test_every_rival_names_the_source_of_its_weights_and_finds_none_in_an_empty_folder(key, tmp_path):
     entry = BASELINES[key]
     assert entry.source.startswith("hub:") is not bool(entry.files)
     assert all(name in entry.weights for name in (*entry.files, entry.source))
@@ -38,22 +38,22 @@ def test_every_rival_has_its_class():
         assert found.paradigm == entry.paradigm
 
 
-class TestWeightsThatAreHere:
+class TestLocalWeights:
     def clip(self, folder):
         (folder / "clip-vit-base-patch16").mkdir(parents=True)
         (folder / "clip-vit-base-patch16" / "config.json").write_text("{}")
         return str(folder / "clip-vit-base-patch16")
 
-    def test_a_directory_called_as_its_repository(self, tmp_path):
+    def test_a_directory_named_as_its_repository(self, tmp_path):
         made = self.clip(tmp_path)
         assert find_weights(BASELINES["clip"], tmp_path) == [made]
 
-    def test_a_file_called_as_it_is_published(self, tmp_path):
+    def test_a_file_with_its_published_name(self, tmp_path):
         file = tmp_path / "tresnet_m_open_images_200_groups_86_8.pth"
         file.touch()
         assert find_weights(BASELINES["ml-decoder"], tmp_path) == [str(file)]
 
-    def test_all_that_it_needs_or_nothing(self, tmp_path):
+    def test_all_required_files_or_nothing(self, tmp_path):
         for name in BASELINES["mkt"].files:
             assert find_weights(BASELINES["mkt"], tmp_path) == []
             (tmp_path / name).touch()
@@ -79,12 +79,12 @@ class TestWeightsThatAreHere:
         ("ml-decoder=x,classes=/nowhere", r"^baseline ml-decoder: classes=/nowhere cannot be used \(.*No such file"),
     ],
 )
-def test_options_that_cannot_be_used(spec, message):
+def test_invalid_options(spec, message):
     with pytest.raises(UsageError, match=message):
         open_baseline(spec)
 
 
-def test_weights_by_name_alone_are_opened_with_what_they_need(tmp_path):
+def test_weights_found_by_name_are_opened_with_their_required_files(tmp_path):
     pytest.importorskip("transformers")
     from fixtures_rivals import save_mkt
 

@@ -14,7 +14,7 @@ from anytag.evaluation.baselines.ml_decoder_head import MlDecoder
 from anytag.evaluation.baselines.tresnet import TResNet, TResNetConfig
 
 
-def test_names_are_those_of_the_released_code():
+def test_names_equal_those_of_the_official_code():
     names = set(SmallMlDecoder().state_dict())
     assert {
         "body.conv1.0.weight", "body.conv1.1.running_var", "body.layer1.0.se.fc1.bias",
@@ -71,7 +71,7 @@ def test_scores_of_a_published_checkpoint(tmp_path, bottlenecks):
     assert np.ptp(found[:, 0]) > 3e-5
 
 
-def test_the_first_convolution_sees_blocks_in_the_released_order():
+def test_the_first_convolution_gets_blocks_in_the_official_order():
     # Channel 3 * (4 * row + column) + color of a block is that pixel's color.
     model = TResNet(TResNetConfig((0, 0, 0, 0), 48))
     model.body["conv1"] = torch.nn.Identity()
@@ -88,7 +88,7 @@ class TestBadFiles:
         with pytest.raises(ModelError, match=r"none\.pth: no such file$"):
             MlDecoderBaseline(tmp_path / "none.pth")
 
-    def test_cut_short(self, tmp_path):
+    def test_truncated(self, tmp_path):
         save_ml_decoder(tmp_path)
         path = tmp_path / "tiny.pth"
         path.write_bytes(path.read_bytes()[:5000])

@@ -99,12 +99,12 @@ class TestBadFiles:
 
 
 class TestPictureTransform:
-    def test_the_middle_of_a_wide_picture(self):
+    def test_center_crop_of_a_wide_picture(self):
         transform = PictureTransform(4, 4, shorter=4)
         [picture] = pictures(1, (8, 4))
         expected = CLIP.apply(np.asarray(picture))[:, :, 2:6]
         np.testing.assert_allclose(transform(picture), expected, atol=1e-6)
 
-    def test_squashed(self):
+    def test_stretched(self):
         [picture] = pictures(1, (8, 4))
         assert PictureTransform(4, 6)(picture).shape == (3, 4, 6)

@@ -66,14 +66,14 @@ class TestClip:
         expected = F.normalize(baseline.embed_texts(["a dog", "the dog"]).mean(0), dim=0)
         torch.testing.assert_close(baseline._texts[0], expected)
 
-    def test_texts_longer_than_it_reads(self, folder):
+    def test_texts_are_truncated(self, folder):
         from anytag.evaluation.baselines.contrast import ContrastBaseline
 
         baseline = ContrastBaseline(folder)
         found = baseline.embed_texts(["dog" * 100, "dog" * 200])
         torch.testing.assert_close(found[0], found[1])
 
-    def test_a_directory_that_lacks_a_weight(self, folder, tmp_path):
+    def test_a_missing_weight(self, folder, tmp_path):
         from safetensors.torch import load_file, save_file
 
         from anytag.evaluation.baselines.contrast import ContrastBaseline
@@ -118,7 +118,7 @@ def test_siglip_pads_texts_to_its_length(tmp_path, shown):
     assert baseline.title == "SigLIP"
 
 
-def test_siglip_2_of_a_fixed_size_is_told_by_its_vocabulary(tmp_path, shown):
+def test_siglip_2_of_a_fixed_size_is_recognized_by_its_vocabulary(tmp_path, shown):
     from fixtures_directories import save_siglip2
 
     from anytag.evaluation.baselines.registry import open_baseline
@@ -267,7 +267,7 @@ class TestDetectors:
         np.testing.assert_allclose(found[:, [2, 0]], output.logits.sigmoid().amax(1), atol=1e-5)
         assert np.isnan(found[:, 1]).all()
 
-    def test_grounding_dino_is_asked_for_names(self, tmp_path, shown):
+    def test_grounding_dino_scores_names(self, tmp_path, shown):
         from fixtures_dino import WORDS
         from fixtures_directories import save_dino
         from transformers import GroundingDinoForObjectDetection
@@ -287,7 +287,7 @@ class TestDetectors:
         expected = torch.stack([logits[..., 1], logits[..., 3:5].mean(-1), logits[..., 6], logits[..., 1]], -1).amax(1)
         np.testing.assert_allclose(found, expected, atol=1e-5)
 
-    def test_grounding_dino_reads_no_more_pieces_than_it_can(self, tmp_path, shown):
+    def test_grounding_dino_prompts_are_not_too_long(self, tmp_path, shown):
         from fixtures_directories import save_dino
 
         from anytag.evaluation.baselines import detector
@@ -316,7 +316,7 @@ class TestDetectors:
             baseline.set_categories(["quark"], {})
 
 
-class TestForm:
+class TestReadTransform:
     def test_no_size(self, tmp_path):
         (tmp_path / "preprocessor_config.json").write_text("{}")
         with pytest.raises(ModelError, match=r"contains no height and width \(None, None\)$"):
@@ -329,7 +329,7 @@ class TestForm:
             read_transform(tmp_path)
 
     @pytest.mark.parametrize("crop", [False, True])
-    def test_as_the_librarys_own(self, tmp_path, crop):
+    def test_equals_the_librarys_own(self, tmp_path, crop):
         from transformers import CLIPImageProcessorPil
 
         preprocessor(tmp_path, 16, crop=crop)

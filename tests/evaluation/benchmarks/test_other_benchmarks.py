@@ -71,7 +71,7 @@ class TestCoco:
             open_benchmark("coco-80", tmp_path)
 
     @pytest.mark.parametrize("form", ["blip", "coco", "karpathy"])
-    def test_captions_in_every_form(self, tmp_path, form):
+    def test_captions_in_every_format(self, tmp_path, form):
         names = [f"val2014/{n}.jpg" for n in range(5_000)]
         texts = [[f"picture {n}", "a picture"] for n in range(5_000)]
         record, name = {
@@ -135,7 +135,7 @@ class TestAde20k:
         assert "tv" in found.synonyms["television"]
         assert found.pictures.name(0) == "ADE_val_00000001"
 
-    def test_the_clean_subset_is_what_can_be_told_of_it(self, ade):
+    def test_the_clean_subset(self, ade):
         found = open_benchmark("ade20k-clean", ade)
         assert found.targets.shape == (2_000, 132)
         assert "wall" not in found.names
@@ -169,7 +169,7 @@ class TestOpenImagesVerified:
         )
         (folder / "openimages_common_214_ram_taglist.txt").write_text("dog\ncat\n")
 
-    def test_what_a_human_said(self, tmp_path):
+    def test_verified_labels(self, tmp_path):
         self.files(
             tmp_path, "a,verification,/m/1,1\na,verification,/m/2,0\nb,verification,/m/2,1\nb,verification,/m/3,1\n"
         )
@@ -200,7 +200,7 @@ class TestOpenImagesVerified:
 
 
 class TestNusWide:
-    def test_labels_a_concept_a_file(self, tmp_path):
+    def test_one_label_file_per_concept(self, tmp_path):
         names = [f"c{n}" for n in range(80)] + ["police car_x"]
         (tmp_path / "Concepts81.txt").write_text("\n".join(names))
         (tmp_path / "TestImagelist.txt").write_text("actor\\1.jpg\nactor\\2.jpg\n")
@@ -230,7 +230,7 @@ class TestOwn:
         assert found.notes[-1] == "without a label: 1 picture; everything is absent there"
         assert [found.pictures.name(row) for row in range(3)] == ["a.png", "b.png", "c.png"]
 
-    def test_pictures_are_called_by_their_paths(self, table, tmp_path):
+    def test_pictures_are_named_by_their_paths(self, table, tmp_path):
         """Below the table where they lie there, else as a whole; whatever ids the table has beside."""
         (tmp_path / "in").mkdir()
         (tmp_path / "in" / "mine.csv").write_text(f"id,image,tags\n7,../a.png,dog\n8,{tmp_path / 'b.png'},cat\n")
@@ -247,7 +247,7 @@ class TestOwn:
         with pytest.raises(UsageError, match=r"none of the categories \(.*\) is among the labels \(cat, dog\)$"):
             open_benchmark(table, categories=["quark"])
 
-    def test_oppo_is_read_in_the_same_form(self, table):
+    def test_oppo_is_read_in_the_same_format(self, table):
         table.rename(table.with_name("oppo_common_200.csv"))
         assert open_benchmark("oppo-common", table.parent).title == "OPPO-common"
         assert "never released" in BENCHMARKS["oppo-common"].needs

@@ -36,7 +36,7 @@ class TestPublished:
         assert (found.names[positives.argmin()], found.names[positives.argmax()]) == ("Lechon", "Luxury vehicle")
         assert (positives.min(), positives.max()) == (8, 3_582)
 
-    def test_openimages_rare_without_what_rams_list_has(self, files):
+    def test_openimages_rare_without_training_tags_of_ram(self, files):
         whole, found = open_benchmark("openimages-rare", files), open_benchmark("openimages-rare-deleaked", files)
         left_out = set(whole.names) - set(found.names)
         assert {"Close-up", "Jeans", "Bagpipes", "Drums"} & set(whole.names) <= left_out
@@ -58,12 +58,12 @@ class TestPublished:
         assert (positives.min(), np.median(positives), positives.max()) == (5, 12, 388)
         assert "person sit on bench" in found.texts
 
-    def test_what_is_there_is_told(self, files):
+    def test_available_benchmarks_are_listed(self, files):
         there = {key for key, entry in BENCHMARKS.items() if not missing_files(entry, files)}
         assert there == {"openimages-common", "openimages-rare", "openimages-rare-deleaked", "imagenet-multi", "hico"}
 
 
-def test_names_that_leak():
+def test_leaked_names():
     names = ["Jeans", "Close-up", "Boating", "Ale", "Skiing", "Strawberries"]
     assert leaked_names(names, ["jean", "close up", "boat", "strawberry", "ski"]) == [
         "Jeans", "Close-up", "Boating", "Skiing", "Strawberries",
@@ -78,7 +78,7 @@ class TestBadFiles:
         with pytest.raises(BenchmarkError, match=rf"^{tmp_path}: there is no {self.LINES} or .* \(or \.gz\); give the"):
             open_benchmark("openimages-common", tmp_path)
 
-    def test_cut_short(self, tmp_path, files):
+    def test_truncated(self, tmp_path, files):
         content = (files / f"{self.LINES}.gz").read_bytes()
         (tmp_path / f"{self.LINES}.gz").write_bytes(content[: len(content) // 2])
         (tmp_path / f"{self.NAMES}.gz").write_bytes((files / f"{self.NAMES}.gz").read_bytes())

@@ -1,4 +1,4 @@
-"""Pictures unlike those with captions are told by a linear look."""
+"""A linear probe detects pictures that differ from captioned ones."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from anytag.foundations.log_odds import sigmoid  # noqa: E402
 from anytag.training.evidence.familiarity import fit_unfamiliarity  # noqa: E402
 
 
-def test_two_kinds_of_pictures_are_told_apart_however_many_there_are_of_each():
+def test_two_kinds_of_pictures_are_separated_whatever_their_numbers():
     rng = np.random.default_rng(0)
     inputs = rng.normal(size=(1100, 5)).astype(np.float32) * np.float32([1, 10, 0.1, 1, 1]) + np.float32(
         [0, 5, 0, 0, 0]
@@ -24,7 +24,7 @@ def test_two_kinds_of_pictures_are_told_apart_however_many_there_are_of_each():
     assert (unlike[~described] > 0.5).mean() > 0.99
 
 
-def test_where_nothing_tells_them_apart_each_is_as_likely():
+def test_indistinguishable_pictures_are_equally_likely():
     inputs = np.tile(np.arange(4, dtype=np.float32)[:, None], (30, 2))
     weight, bias = fit_unfamiliarity(inputs, np.arange(120) < 40)
     assert abs(sigmoid(inputs @ weight + bias) - 0.5).max() < 0.15

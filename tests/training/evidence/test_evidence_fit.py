@@ -91,7 +91,7 @@ def run(*arguments):
     return CliRunner().invoke(build_app(), ["train", *map(str, arguments)])
 
 
-def test_the_command_writes_a_model_that_weighs_its_predictors(data, recipe, exported):
+def test_the_command_writes_a_model_with_weighted_predictors(data, recipe, exported):
     done = run(recipe, "--data", data, "--run", data / "run", "--threads", 1)
     assert done.exit_code == 0, done.output
     assert done.output.rstrip().endswith(f"done: {data / 'run' / 'model'}")
@@ -135,7 +135,7 @@ class Killed(BaseException):
     """The process ends."""
 
 
-def test_a_killed_run_asks_on_where_it_was(data, recipe, exported, monkeypatch):
+def test_a_killed_run_continues_where_it_was(data, recipe, exported, monkeypatch):
     asked, encode = [], OnnxBackend.encode
 
     def counted(self, pixels):
@@ -168,7 +168,7 @@ def test_a_picture_that_cannot_be_read_is_left_out_and_written_down(data, export
     assert record["source"] == "new.tar:0000.jpg"
 
 
-def test_ids_have_to_be_numbers_where_pictures_are_told_apart_by_them(data, exported):
+def test_ids_must_be_numbers_if_pictures_are_selected_by_them(data, exported):
     write_shard(data / "new.tar", [{"id": "x7", "caption": "a dog"}])
     groups = (PictureGroup(source="new.tar", modulus=2, remainders=(1,)),)
     with pytest.raises(UsageError, match=r"^new.tar:0000.jpg: its id 'x7' is not a number, which modulus 2 asks for$"):
@@ -181,11 +181,11 @@ def test_no_picture_at_all(data, exported):
         fit_recipe(config(exported, groups=groups), data, data / "run", lambda line: None, threads=1)
 
 
-def test_something_has_to_be_new_to_the_decoder():
+def test_some_pictures_must_be_new_to_the_decoder():
     with pytest.raises(ValidationError, match="the recognition decoder was trained on all of them"):
         EvidenceTraining(groups=(PictureGroup(source="a.tar", seen=True),))
 
 
-def test_the_exclusive_tag_has_to_be_one(data, exported):
+def test_the_exclusive_tag_must_exist(data, exported):
     with pytest.raises(UsageError, match=r"^exclusive: the model has no tag 'animal'; name another, or none$"):
         fit_recipe(config(exported, exclusive="animal"), data, data / "run", lambda line: None, threads=1)

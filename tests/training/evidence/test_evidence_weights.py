@@ -34,7 +34,7 @@ def test_with_a_class_given_it_is_the_logistic_loss():
     assert loss(1.5, False, 0, 0.5) == pytest.approx(math.log(1 + math.exp(1.5)), abs=1e-5)
 
 
-def test_what_is_not_named_may_be_there():
+def test_a_tag_that_is_not_named_may_be_there():
     true = 1 / (1 + math.exp(-1.5))
     # Two captions, each of which would have named it with probability 0.4.
     assert loss(1.5, False, 2, 0.4) == pytest.approx(-math.log(1 - true + true * 0.6**2), abs=1e-5)
@@ -104,7 +104,7 @@ def targets_of(odds, seed=1):
 WEIGHTS = WeightsConfig(easy_share=1.0, group_strength=0.01, tag_strength=0.01, bias_strength=0.01)
 
 
-def test_weights_are_those_that_the_pictures_were_made_with():
+def test_true_weights_are_recovered():
     stated = features(6000)
     targets = targets_of(1.2 * stated.decoder.astype(np.float64) + 0.6 * stated.picture - 1)
     weights, biases = fit_weights(stated, targets, np.full(TAGS, 0.5), knowledge(), WEIGHTS, report=quiet)
@@ -114,7 +114,7 @@ def test_weights_are_those_that_the_pictures_were_made_with():
     assert biases - 6.9 * weights[:, 2] == pytest.approx(np.full(TAGS, -1), abs=0.15)
 
 
-def test_what_the_decoder_knows_well_the_others_move_by_a_fixed_share():
+def test_other_predictors_have_fixed_shares_for_well_trained_tags():
     stated = features(2000)
     targets = targets_of(stated.decoder.astype(np.float64) + 5 * stated.picture)
     weights, _ = fit_weights(stated, targets, np.full(TAGS, 0.5), knowledge(decoder=900), WEIGHTS, report=quiet)
@@ -123,7 +123,7 @@ def test_what_the_decoder_knows_well_the_others_move_by_a_fixed_share():
     assert not weights[:, 4:].any()
 
 
-def test_where_a_picture_is_unfamiliar_the_weights_are_others():
+def test_unfamiliar_pictures_have_other_weights():
     stated = features(8000, unfamiliar=0.5)
     unlike = stated.unfamiliar[:, None]
     decoder, picture = stated.decoder.astype(np.float64), stated.picture
@@ -140,7 +140,7 @@ def test_where_a_picture_is_unfamiliar_the_weights_are_others():
     assert np.abs(odds - truth).mean() < 0.15
 
 
-def test_a_network_that_never_saw_a_tag_is_not_heard_about_it():
+def test_a_network_without_training_pictures_of_a_tag_has_no_weight():
     stated = features(500)
     targets = targets_of(stated.picture.astype(np.float64))
     weights, _ = fit_weights(stated, targets, np.full(TAGS, 0.5), knowledge(picture=0), WEIGHTS, report=quiet)
@@ -148,7 +148,7 @@ def test_a_network_that_never_saw_a_tag_is_not_heard_about_it():
     assert weights[:, 0].all()
 
 
-def test_what_nobody_knows_changes_nothing():
+def test_unknown_labels_change_nothing():
     stated, other = features(800), features(800, seed=7)
     targets = targets_of(stated.decoder.astype(np.float64))
     half = np.arange(800) < 400

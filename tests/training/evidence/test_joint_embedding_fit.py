@@ -1,4 +1,4 @@
-"""Maps that are learned from pairs: captions find their pictures afterwards, the same ones each time."""
+"""Projections that are fitted on pairs: captions find their pictures, and fits are reproducible."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_captions_find_their_pictures():
 
 
 class OneSource:
-    """Hears two pictures, one of them without a caption."""
+    """Predicts two pictures, one of them without a caption."""
 
     def __call__(self, group, source):
         from anytag.datasets.samples import Sample
@@ -59,7 +59,7 @@ class OneSource:
         return Predictions(samples, np.zeros((2, 3), np.float32), np.zeros((2, 4), np.float32), None)
 
 
-def test_one_caption_teaches_nothing(tmp_path, monkeypatch):
+def test_one_caption_is_not_enough(tmp_path, monkeypatch):
     module = "anytag.training.evidence.joint_embedding.open_sources"
     monkeypatch.setattr(module, lambda sources, data, log: [None])
     with pytest.raises(UsageError, match="groups: fewer than two pictures have captions"):

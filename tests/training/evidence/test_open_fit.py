@@ -67,7 +67,7 @@ def fit(recognizer, decoder_weight=1.0, **changes):
     return fit_open(config, predictions, targets, taught, rates, unfamiliar, recognizer, lines.append), lines
 
 
-def test_classes_and_the_decoder_are_heard_as_far_as_they_know(recognizer):
+def test_weights_follow_the_reliability_of_classes_and_decoder(recognizer):
     strong, lines = fit(recognizer, 2.0)
     weak, _ = fit(recognizer, 0.0)
     place = {name: number for number, name in enumerate(OPEN_PREDICTORS)}
@@ -82,7 +82,7 @@ def test_classes_and_the_decoder_are_heard_as_far_as_they_know(recognizer):
     assert (like.argmax(0) == np.arange(3)).all(), "a text is most like the class of its own name"
 
 
-def test_tags_that_were_taught_or_that_no_picture_shows_say_nothing(recognizer):
+def test_well_trained_tags_and_tags_without_pictures_are_not_used(recognizer):
     predictions, targets = material(recognizer, 1.0)
     config = EvidenceTraining(groups=(PictureGroup(source="x.tar"),))
     tags = len(recognizer.vocabulary)
@@ -97,7 +97,7 @@ def test_tags_that_were_taught_or_that_no_picture_shows_say_nothing(recognizer):
         assert made == {}
 
 
-def test_where_nothing_can_be_fitted_scores_are_those_of_before(recognizer):
+def test_without_a_fit_scores_do_not_change(recognizer):
     config = recognizer.directory.config
     alone = decoder_alone(recognizer)
     assert alone["open_weights"].tolist() == pytest.approx([config.score_slope, 0, 0, 0, 0])

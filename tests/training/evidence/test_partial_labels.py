@@ -49,7 +49,7 @@ def classes(tags, tmp_path):
     return ClassTargets(path, tags, 0, (0,))
 
 
-def test_captions_say_what_is_there_and_nothing_of_the_rest(tags):
+def test_captions_label_what_is_there_and_nothing_else(tags):
     targets = caption_targets([described("a puppy on a table"), described("a cat", "a chair")], tags)
     assert targets.values.tolist() == [[1, 0, 1, 1, 0, 1, 0], [1, 1, 0, 0, 0, 0, 1]]
     assert targets.captions.tolist() == [1, 2]
@@ -67,7 +67,7 @@ def test_a_class_excludes_its_collection_and_its_siblings_and_the_rest_is_unknow
     ]
 
 
-def test_pictures_of_one_thing_alone_show_no_other_of_what_they_are_said_not_to(tags, tmp_path):
+def test_absent_tags_and_their_kinds_are_absent_unless_the_class_is_one(tags, tmp_path):
     (tmp_path / "collections.json").write_text(json.dumps(COLLECTIONS))
     # animal, cat, dog, puppy, bee, table, chair
     for absent, table, cat in (
@@ -79,7 +79,7 @@ def test_pictures_of_one_thing_alone_show_no_other_of_what_they_are_said_not_to(
         assert targets([labeled("table"), labeled("cat")]).values.tolist() == [table, cat]
 
 
-def test_a_class_that_is_no_tag_is_refused(classes):
+def test_a_class_that_is_not_a_tag_is_rejected(classes):
     with pytest.raises(UsageError, match=r"^shard.tar:1.jpg: the model has no tag 'sofa'$"):
         classes([labeled("sofa")])
 
@@ -89,13 +89,13 @@ def test_a_picture_has_one_class(classes):
         classes([described("a cat")])
 
 
-def test_a_picture_without_captions_is_refused(tags):
+def test_a_picture_without_captions_is_rejected(tags):
     with pytest.raises(UsageError, match="has neither captions nor, with collections, a class"):
         caption_targets([labeled("cat")], tags)
 
 
 @pytest.mark.parametrize("content", ["[1]", "{", '{"pets": ["cat"]}', '{"pets": {}}'])
-def test_collections_of_another_form_are_refused(tags, tmp_path, content):
+def test_collections_in_another_format_are_rejected(tags, tmp_path, content):
     (tmp_path / "collections.json").write_text(content)
     with pytest.raises(UsageError, match=r"collections.json: cannot be read as collections of classes"):
         ClassTargets(tmp_path / "collections.json", tags, None, ())

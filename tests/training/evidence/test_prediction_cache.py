@@ -11,7 +11,7 @@ from anytag.model.directory import ModelDirectory  # noqa: E402
 from anytag.training.evidence.predictions import PredictionCache  # noqa: E402
 
 
-def test_other_pixels_are_asked_about_again(tmp_path):
+def test_other_preprocessing_has_its_own_cache(tmp_path):
     recognizer = toy_recognizer(tmp_path / "toy")
     before = PredictionCache(recognizer, tmp_path, print).folder
     assert before == PredictionCache(recognizer, tmp_path, print).folder
@@ -21,7 +21,7 @@ def test_other_pixels_are_asked_about_again(tmp_path):
     assert before != PredictionCache(recognizer, tmp_path, print).folder
 
 
-def test_other_weights_of_the_evidence_are_not(tmp_path):
+def test_other_thresholds_share_the_cache(tmp_path):
     recognizer = toy_recognizer(tmp_path / "toy")
     before = PredictionCache(recognizer, tmp_path, print).folder
     edit_config(tmp_path / "toy", default_threshold=0.9)

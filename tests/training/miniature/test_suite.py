@@ -127,7 +127,7 @@ def test_hidden_is_hidden(prepared):
     assert prepared.hidden(1).classes != hidden.classes or (prepared.hidden(1).tags != hidden.tags).any()
 
 
-def test_world_is_judged_on_other_pictures_than_it_is_trained_on(prepared):
+def test_training_and_evaluation_pictures_of_world_differ(prepared):
     trained = {record["source"] for record in prepared.world_train.records}
     judged = {record["source"] for record in prepared.world_judged.records}
     assert trained.isdisjoint(judged)
@@ -138,7 +138,7 @@ def test_world_is_judged_on_other_pictures_than_it_is_trained_on(prepared):
 
 
 @pytest.mark.parametrize("paradigm", ["alignment", "captioning", "tagging", "supervised", "transfer"])
-def test_a_stopped_run_goes_on_exactly(paradigm, prepared, tmp_path, monkeypatch):
+def test_an_interrupted_run_continues_exactly(paradigm, prepared, tmp_path, monkeypatch):
     monkeypatch.setattr("anytag.training.miniature.run._KEEP_EVERY", 2)
     hidden = prepared.hidden(0)
     aligned = make_learner("alignment", prepared, hidden, 0).model
@@ -161,7 +161,7 @@ def test_a_stopped_run_goes_on_exactly(paradigm, prepared, tmp_path, monkeypatch
         assert torch.equal(value, again.model.state_dict()[name]), name
 
 
-def test_mirrored_tokens_are_the_grid_turned(prepared):
+def test_mirrored_tokens_are_the_flipped_grid(prepared):
     rows = np.array([0, 1])
     plain, turned = prepared.tokens(rows), prepared.tokens(rows, np.array([False, True]))
     side = round(plain.shape[1] ** 0.5)

@@ -170,15 +170,15 @@ def load_strictly(model: nn.Module, state: Mapping[str, Tensor], source: Path) -
     Raises:
         ModelError: Naming a weight that is missing, unexpected or of another shape.
     """
-    wanted = model.state_dict()
-    if missing := sorted(wanted.keys() - state.keys()):
+    expected = model.state_dict()
+    if missing := sorted(expected.keys() - state.keys()):
         raise ModelError(f"{source}: lacks {missing[0]} ({counted(len(missing), 'weight')})")
-    if surplus := sorted(state.keys() - wanted.keys()):
+    if surplus := sorted(state.keys() - expected.keys()):
         raise ModelError(f"{source}: {surplus[0]} is not part of this model ({counted(len(surplus), 'such weight')})")
     for name, tensor in state.items():
-        if tensor.shape != wanted[name].shape:
+        if tensor.shape != expected[name].shape:
             raise ModelError(
-                f"{source}: {name} has the shape {tuple(tensor.shape)}, {tuple(wanted[name].shape)} is expected"
+                f"{source}: {name} has the shape {tuple(tensor.shape)}, {tuple(expected[name].shape)} is expected"
             )
     model.load_state_dict(dict(state))
     model.eval().requires_grad_(False)

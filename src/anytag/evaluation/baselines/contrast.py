@@ -46,7 +46,7 @@ class ContrastBaseline(DualEncoderBaseline):
         self.length = int(model.config.text_config.max_position_embeddings)
         self._fixed = family != "clip"
         if self._fixed:
-            # SigLIP 2 of a fixed picture size says "siglip", too, but reads texts in Gemma's 256,000 pieces.
+            # SigLIP 2 of a fixed picture size has the type "siglip", too, but Gemma's 256,000 word pieces.
             second = family == "siglip2" or int(model.config.text_config.vocab_size) > _SIGLIP_PIECES
             self.title = "SigLIP 2" if second else "SigLIP"
 

@@ -47,15 +47,15 @@ def picture_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         KeyError: If a weight is missing.
     """
-    kept = {
+    renamed = {
         "vision_model.embeddings.class_embedding": state["class_embedding"],
         "vision_model.embeddings.position_embedding.weight": state["positional_embedding"],
         "vision_model.embeddings.patch_embedding.weight": state["conv1.weight"],
     }
     for ours, theirs in (("pre_layrnorm", "ln_pre"), ("post_layernorm", "ln_post")):
         for kind in ("weight", "bias"):
-            kept[f"vision_model.{ours}.{kind}"] = state[f"{theirs}.{kind}"]
-    return kept | layer_weights(state, "vision_model")
+            renamed[f"vision_model.{ours}.{kind}"] = state[f"{theirs}.{kind}"]
+    return renamed | layer_weights(state, "vision_model")
 
 
 def text_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -64,14 +64,14 @@ def text_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         KeyError: If a weight is missing.
     """
-    kept = {
+    renamed = {
         "text_model.embeddings.token_embedding.weight": state["token_embedding.weight"],
         "text_model.embeddings.position_embedding.weight": state["positional_embedding"],
         "text_model.final_layer_norm.weight": state["ln_final.weight"],
         "text_model.final_layer_norm.bias": state["ln_final.bias"],
         "text_projection.weight": state["text_projection"].T,
     }
-    return kept | layer_weights(state, "text_model")
+    return renamed | layer_weights(state, "text_model")
 
 
 def _sizes(weights: Mapping[str, Tensor], encoder: str, width: int, activation: str) -> dict[str, Any]:

@@ -107,10 +107,10 @@ def find_weights(entry: BaselineEntry, folder: Path) -> list[str]:
     if not entry.files:
         whole = _find_repository(entry.source, folder)
         return [whole] if whole else []
-    found = [str(path) for pattern in entry.files for path in sorted(folder.glob(pattern))[:1]]
+    paths = [str(path) for pattern in entry.files for path in sorted(folder.glob(pattern))[:1]]
     if "tokenizer" in entry.needs and (clip := _find_repository(_CLIP, folder)):
-        found.append(clip)
-    return found if len(found) == len(entry.files) + ("tokenizer" in entry.needs) else []
+        paths.append(clip)
+    return paths if len(paths) == len(entry.files) + ("tokenizer" in entry.needs) else []
 
 
 def _find_repository(source: str, folder: Path) -> str | None:
@@ -122,8 +122,8 @@ def _find_repository(source: str, folder: Path) -> str | None:
         from huggingface_hub import try_to_load_from_cache
     except ImportError:
         return None
-    kept = try_to_load_from_cache(name, "config.json")
-    return str(Path(kept).parent) if isinstance(kept, str) else None
+    cached = try_to_load_from_cache(name, "config.json")
+    return str(Path(cached).parent) if isinstance(cached, str) else None
 
 
 def open_baseline(spec: str, folder: Path | None = None) -> System:

@@ -153,25 +153,25 @@ def tagging_entry(
     """Define a tagging benchmark by a function that reads its annotations; counts other than 0 are checked."""
 
     def open_(folder: Path, images: Path | None) -> Benchmark:
-        found = read(folder)
-        if pictures and not found.partial:
-            check_count(found.source, "pictures", len(found.pictures), pictures)
+        annotations = read(folder)
+        if pictures and not annotations.partial:
+            check_count(annotations.source, "pictures", len(annotations.pictures), pictures)
         if classes:
-            check_count(found.source, "classes", len(found.names), classes)
+            check_count(annotations.source, "classes", len(annotations.names), classes)
         if positives:
-            check_count(found.source, "positives", int(found.targets.sum()), positives)
+            check_count(annotations.source, "positives", int(annotations.targets.sum()), positives)
         return Benchmark(
             key,
             title,
             "tagging",
-            PictureFiles(images or found.folder, found.pictures),
-            found.names,
-            found.texts or found.names,
-            found.synonyms,
-            found.kinds,
-            found.targets,
-            found.known,
-            notes=found.notes,
+            PictureFiles(images or annotations.folder, annotations.pictures),
+            annotations.names,
+            annotations.texts or annotations.names,
+            annotations.synonyms,
+            annotations.kinds,
+            annotations.targets,
+            annotations.known,
+            notes=annotations.notes,
         )
 
     return BenchmarkEntry(key, title, "tagging", pictures, classes, files, needs, open_)
@@ -231,15 +231,15 @@ def read_json(path: Path) -> Any:
         raise BenchmarkError(f"{path}: not JSON, damaged or incomplete ({error}); download it again") from None
 
 
-def check_count(path: Path, what: str, found: int, wanted: int) -> None:
+def check_count(path: Path, what: str, count: int, expected: int) -> None:
     """Check that a file has the published number of pictures, classes or positives.
 
     Raises:
         BenchmarkError: If the numbers differ.
     """
-    if found != wanted:
+    if count != expected:
         raise BenchmarkError(
-            f"{path}: {found:,} {what}, but the published benchmark has {wanted:,}; "
+            f"{path}: {count:,} {what}, but the published benchmark has {expected:,}; "
             "the file is incomplete, or not the published one"
         )
 

@@ -91,7 +91,7 @@ class PredictionCache:
                 self.report(f"{source.identity}: part {part + 1}/{source.parts}, {rate:.0f} pictures/s")
             parts.append(_read(stem, not group.seen))
         if not any(part.samples for part in parts):
-            raise UsageError(f"{source.identity}: no picture can be read; bad-samples.jsonl says why")
+            raise UsageError(f"{source.identity}: no picture can be read; see bad-samples.jsonl")
         return concatenated(parts)
 
     def _predict(self, group: PictureGroup, source: SampleSource, part: int, stem: Path) -> int:
