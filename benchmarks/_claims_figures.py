@@ -18,7 +18,7 @@ from torch import Tensor
 from anytag.evaluation.captioning import score_captions
 from anytag.evaluation.ranking import RankedScores, average_precisions, best_common_threshold
 from anytag.evaluation.retrieval import recall_at_k
-from anytag.inference.generation import DecodingOptions
+from anytag.inference.decoding_options import DecodingOptions
 from anytag.nn.model import RecognitionModel
 from anytag.nn.recognition_decoder import RecognitionDecoder
 from anytag.training.engine.autocast import autocast

@@ -43,7 +43,8 @@ from _roofline import matrix_peaks, multiply_adds, roofline, time_by_kind
 from _shortcuts import COARSE, coarse_stages, few_tags
 
 from anytag.foundations.log_odds import sigmoid
-from anytag.inference.generation import DecodingOptions, generate
+from anytag.inference.decoding_options import DecodingOptions
+from anytag.inference.generation import generate
 from anytag.model.directory import ModelDirectory
 from anytag.nn.model import RecognitionModel
 from anytag.nn.weights import WEIGHTS_FILE, read_model

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anytag.errors import AnytagError, UsageError
+from anytag.inference.decoding_options import DecodingOptions
 from anytag.inference.generation import (
     CachedStep,
-    DecodingOptions,
     Generated,
     TokenRules,
     generate,
@@ -328,6 +328,8 @@ def test_wrong_shapes_are_refused():
         {"no_repeat_ngram": -1},
         {"top_p": 0},
         {"top_p": 1.1},
+        {"top_k": -1},
+        {"temperature": 0},
         {"seed": -1},
         {"seed": (1, -2)},
     ],
@@ -373,6 +375,9 @@ def draws(scores, count=4000, **options):
         ({"top_p": 1.0}, [0.05, 0.15, 0.5, 0.3]),
         ({"top_p": 0.7}, [0, 0, 5 / 8, 3 / 8]),  # 0.5 alone is less than 0.7, 0.5 + 0.3 is not
         ({"top_p": 0.3}, [0, 0, 1, 0]),  # at least one token
+        ({"top_p": 1.0, "top_k": 3}, [0, 0.15 / 0.95, 0.5 / 0.95, 0.3 / 0.95]),
+        ({"top_p": 0.8, "top_k": 3}, [0, 0, 5 / 8, 3 / 8]),  # 0.8 of the 0.95 that top_k leaves
+        ({"top_p": 1.0, "temperature": 0.5}, np.square([0.05, 0.15, 0.5, 0.3]) / 0.365),
     ],
 )
 def test_frequencies_are_those_of_the_nucleus(options, expected):

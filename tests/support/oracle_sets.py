@@ -16,7 +16,7 @@ from torch import Tensor
 
 from anytag.checkpoints.convert import convert_checkpoint
 from anytag.checkpoints.official_keys import Geometry, official_config
-from anytag.inference.generation import DecodingOptions
+from anytag.inference.decoding_options import DecodingOptions
 from anytag.language.tokenizers.bert_tokenizer import OfficialTokenizer, build_official_tokenizer
 from anytag.language.tokenizers.wordpieces import bert_wordpieces
 from anytag.model.config import ModelConfig

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from anytag.backends.base import Backend, Cache, FloatArray, Step
 from anytag.errors import ModelError, UsageError
 from anytag.foundations.log_odds import EDGE, log_odds, lowered
-from anytag.inference.generation import DecodingOptions, Generated, generate_several
+from anytag.inference.decoding_options import DecodingOptions
+from anytag.inference.generation import Generated, generate_several
 from anytag.inference.label_set import LabelSet
 from anytag.inference.plain_captions import plain_caption
 from anytag.inference.text_queries import TextQueries

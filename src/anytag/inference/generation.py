@@ -21,7 +21,6 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -29,70 +28,7 @@ from numpy.typing import NDArray
 
 from anytag.backends.base import Cache, Step
 from anytag.errors import ModelError, UsageError
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DecodingOptions:
-    """Options of beam search, greedy search and sampling.
-
-    Attributes:
-        num_beams: Beams per picture; 1 is greedy search. Ignored when sampling.
-        max_length: Most tokens of a caption, prompt and end token included.
-        min_length: Fewest tokens, prompt included, before the end token.
-        length_penalty: Exponent of the length by which scores are divided; above 1 favors longer captions.
-        repetition_penalty: Penalty on tokens of the prompt or caption so far; 1 is none (Keskar et al. 2019, CTRL,
-            section 4.1).
-        no_repeat_ngram: No n-gram of this many tokens occurs twice; 0 allows all.
-        sample: Sample tokens (nucleus sampling, Holtzman et al. 2020) instead of searching.
-        top_p: Sample from the fewest tokens whose total probability is at least this, in (0, 1].
-        seed: Seed of each picture's own random stream, so that a picture gets the same caption in any batch; or one
-            seed per picture; ``None``: different every time.
-
-    Raises:
-        UsageError: If a value is out of its range.
-    """
-
-    num_beams: int = 3
-    max_length: int = 30
-    min_length: int = 8
-    length_penalty: float = 1.0
-    repetition_penalty: float = 1.0
-    no_repeat_ngram: int = 0
-    sample: bool = False
-    top_p: float = 0.9
-    seed: int | tuple[int, ...] | None = None
-
-    def __post_init__(self) -> None:
-        seeds = () if self.seed is None else self.seed if isinstance(self.seed, tuple) else (self.seed,)
-        whole, number = (Integral, "a whole number"), (Real, "a number")
-        types = {
-            **dict.fromkeys(("num_beams", "max_length", "min_length", "no_repeat_ngram"), whole),
-            **dict.fromkeys(("length_penalty", "repetition_penalty", "top_p"), number),
-        }
-        for name, (kind, what) in types.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, kind):
-                raise UsageError(f"{name} is {value!r}; it must be {what}")
-        are_whole = all(isinstance(seed, Integral) and not isinstance(seed, bool) for seed in seeds)
-        rules = (
-            ("sample", isinstance(self.sample, bool), "True or False"),
-            ("seed", are_whole and all(seed >= 0 for seed in seeds), "a whole number from 0, or one per picture"),
-            ("num_beams", self.num_beams >= 1, "at least 1"),
-            ("max_length", self.max_length >= 1, "at least 1"),
-            ("min_length", 0 <= self.min_length < self.max_length, "at least 0 and below max_length"),
-            ("length_penalty", np.isfinite(self.length_penalty), "a finite number"),
-            ("repetition_penalty", 0 < self.repetition_penalty < np.inf, "above 0; 1 is no penalty"),
-            ("no_repeat_ngram", self.no_repeat_ngram >= 0, "at least 0; 0 allows repetition"),
-            ("top_p", 0 < self.top_p <= 1, "above 0 and at most 1"),
-        )
-        for name, holds, rule in rules:
-            if not holds:
-                raise UsageError(f"{name} is {getattr(self, name)!r}; it must be {rule}")
-
-    @property
-    def rows_per_picture(self) -> int:
-        """Rows per picture in the step function: its beams, or 1 when sampling."""
-        return 1 if self.sample else self.num_beams
+from anytag.inference.decoding_options import DecodingOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -391,8 +327,8 @@ def search_single(model: CachedStep, prompt: NDArray[np.int64], pad_id: int, rul
 
 def _sample(scores: NDArray[np.float64], options: DecodingOptions, stream: np.random.Generator) -> int:
     """Sample a token from the nucleus of ``scores [vocabulary]``, at least one of which is not -inf."""
-    order = np.argsort(-scores, kind="stable")
-    weights = np.exp(scores[order] - scores[order[0]])
+    order = np.argsort(-scores, kind="stable")[: options.top_k or None]
+    weights = np.exp((scores[order] - scores[order[0]]) / options.temperature)
     sums = np.cumsum(weights)
     kept = min(int(np.searchsorted(sums, options.top_p * sums[-1])) + 1, len(sums))
     place = int(np.searchsorted(sums[:kept], stream.random() * sums[kept - 1], side="right"))

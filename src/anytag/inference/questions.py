@@ -17,7 +17,7 @@ from anytag.errors import ModelError, UsageError
 from anytag.foundations import arguments
 from anytag.foundations.shortage import explain_shortages
 from anytag.inference.captioner import Captioner
-from anytag.inference.generation import DecodingOptions
+from anytag.inference.decoding_options import DecodingOptions
 from anytag.inference.joint_embedding import JointEmbedding
 from anytag.inference.label_set import LabelSet
 from anytag.inference.label_space import LabelSpace

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from anytag.backends.torch import decoding_step
-from anytag.inference.generation import DecodingOptions, generate
+from anytag.inference.decoding_options import DecodingOptions
+from anytag.inference.generation import generate
 from anytag.language.tokenizers.tokenizer import CaptionTokenizer
 from anytag.nn.model import RecognitionModel
 from anytag.training.lite.batches import pad

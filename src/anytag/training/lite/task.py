@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from anytag.foundations.report import Report
-from anytag.inference.generation import DecodingOptions
+from anytag.inference.decoding_options import DecodingOptions
 from anytag.nn.efficientnet_lite import EfficientNetLite
 from anytag.nn.model import RecognitionModel
 from anytag.training.engine.distributed import first_process_first

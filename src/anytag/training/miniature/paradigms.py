@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from anytag.evaluation.baselines.ml_decoder_head import MlDecoder
-from anytag.inference.generation import DecodingOptions
+from anytag.inference.decoding_options import DecodingOptions
 from anytag.model.config import (
     CaptionerConfig,
     DecodingConfig,
