@@ -191,4 +191,4 @@ def test_a_teaching_recipe_equals_the_teach_command(tmp_path):
     assert train(config, tmp_path / "photos", tmp_path / "run", said.append)
     assert said[-1] == "this run is finished; nothing was changed. For other pictures, begin a new run"
     train(Overrides(["penalty=20"]).apply(config), tmp_path / "photos", tmp_path / "run", said.append)
-    assert "changed: penalty 10.0 → 20.0" in said
+    assert "changed: penalty 5.0 → 20.0" in said
