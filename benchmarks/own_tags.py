@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -53,11 +54,12 @@ def main() -> None:
     given = arguments.parse_args()
     before = anytag.load(threads=given.threads)
     source = open_source(given.data / "coco20k" / "coco20k-000019.tar")
-    strange = encode(before, source, given.negatives)
+    samples, encoded = encode(before, source, given.negatives)
+    strangers = Strangers(samples, encoded, before.scorer.scores(encoded, before.labels.all()))
     draws = []
     for seed in range(given.draws):
         with tempfile.TemporaryDirectory() as folder:
-            draws.append(measure(given, seed, Path(folder), before, strange))
+            draws.append(measure(given, seed, Path(folder), before, strangers))
         write(given, draws)  # Save after each draw, because one takes minutes.
 
 
@@ -75,8 +77,17 @@ def write(given: argparse.Namespace, draws: list[dict[str, Any]]) -> None:
     write_result(path, {"machine": machine(), "views": given.views, "means": means, "draws": draws})
 
 
+@dataclass(frozen=True)
+class Strangers:
+    """The negatives, with the scores ``[N, T]`` of the model that nothing was taught."""
+
+    samples: list[Sample]
+    encoded: Encoded
+    scores: np.ndarray
+
+
 def measure(
-    given: argparse.Namespace, seed: int, folder: Path, before: Recognizer, strange: tuple[list[Sample], Encoded]
+    given: argparse.Namespace, seed: int, folder: Path, before: Recognizer, strangers: Strangers
 ) -> dict[str, Any]:
     """One random draw of the training pictures."""
     names = {name: name if given.names == "known" else f"our {name}" for name in TAUGHT}
@@ -86,10 +97,10 @@ def measure(
     teach(config, folder, folder / "model", threads=given.threads)
     seconds = time.perf_counter() - began[0], time.process_time() - began[1]
     after = anytag.load(folder / "model", threads=given.threads)
-    negatives, encoded = strange
+    negatives, known = strangers.samples, strangers.scores
     tested, tested_encoded = encode(before, open_source({"path": str(folder / "rest"), "classes": True}))
     labels, old = after.labels.all(), before.labels.all()
-    scores, known = after.scorer.scores(encoded, labels), before.scorer.scores(encoded, old)
+    scores = after.scorer.scores(strangers.encoded, labels)
     rest_scores = after.scorer.scores(tested_encoded, labels)
     count = len(before.vocabulary)
     result: dict[str, Any] = {
