@@ -379,6 +379,15 @@ class TestFiles:
         assert TUNED_ON_TEST in page
         assert "nan" not in page.lower()
 
+    def test_categories_named_by_captions_have_no_average_precision(self, tmp_path):
+        benchmark = color_benchmark(tmp_path / "p")
+        for paradigm, has in (("tagging", True), ("captioning", False)):
+            part = evaluate_tagging(ColorSystem(paradigm), benchmark, tmp_path / "kept")
+            write_report([(*part, benchmark)], tmp_path / "report.html")
+            page = (tmp_path / "report.html").read_text(encoding="utf-8")
+            assert ("Mean average precision" in page) is has
+            assert ("<td>–</td><td>–</td><td>100.0</td>" in page) is not has
+
 
 class TestPublished:
     def test_f1_is_the_harmonic_mean_of_precision_and_recall(self):

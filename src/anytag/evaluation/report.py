@@ -67,7 +67,8 @@ def _overview(evaluations: Sequence[Evaluation]) -> list[str]:
         cells = ["–"] * 6
         if one.tagging is not None:
             found = one.tagging.found
-            cells[:2] = percent(one.tagging.map_papers), html.escape(published) or "–"
+            if one.paradigm != "captioning":  # The categories that a caption names have no order.
+                cells[:2] = percent(one.tagging.map_papers), html.escape(published) or "–"
             if found is not None:
                 cells[2:5] = map(percent, (found.f1, found.precision, found.recall))
         if one.captions is not None:
@@ -132,11 +133,13 @@ def _tagging(one: Evaluation, detail: Detail, benchmark: Benchmark) -> list[str]
     beside = ", ".join(
         f"{name}: F1 {f1}, P {p}, R {r}" for name, (f1, p, r) in published_sets(one.system, one.paradigm, one.benchmark)
     )
+    ranked = (
+        f" Mean average precision {percent(tagging.map_papers)} as the papers define it, "
+        f"{percent(tagging.map_distinct)}{interval} over distinct classes with positives.{error}"
+    )
     body = [
         f"<p>{counted(tagging.pictures, 'picture')}, {counted(tagging.classes, 'class')}, "
-        f"{counted(tagging.positives, 'positive')}. Mean average precision "
-        f"{percent(tagging.map_papers)} as the papers define it, "
-        f"{percent(tagging.map_distinct)}{interval} over distinct classes with positives.{error}</p>",
+        f"{counted(tagging.positives, 'positive')}.{'' if one.paradigm == 'captioning' else ranked}</p>",
         f"<p>Published: {html.escape(beside)}.</p>" if beside else "",
         _table(("", "F1", "P", "R", "mean F1", "micro F1", "threshold"), rows),
         '<div class="plots">',

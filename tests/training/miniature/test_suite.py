@@ -16,6 +16,7 @@ from PIL import Image
 from anytag.errors import UsageError
 from anytag.training.miniature.config import CATEGORIES, PARADIGMS, MiniatureConfig
 from anytag.training.miniature.data import MiniatureData
+from anytag.training.miniature.features import load_features
 from anytag.training.miniature.paradigms import make_learner
 from anytag.training.miniature.run import train
 from anytag.training.miniature.suite import SeedFigures, markdown, run_suite
@@ -111,6 +112,16 @@ def test_every_row_of_both_tables(config, folder, tmp_path):
     (tmp_path / "protocol.json").write_text("{", encoding="utf-8")
     with pytest.raises(UsageError, match=r"protocol\.json: cannot be read \(.*; give another --out$"):
         run_suite(config, folder, tmp_path, said.append, Corners())
+
+
+def test_another_shard_of_the_same_name_is_encoded_anew(tmp_path):
+    encoded = []
+    for place, count in (("a", 4), ("b", 6), ("a", 4)):
+        shard = tmp_path / place / "shard.tar"
+        _shard(shard, _coco(count))
+        features = load_features([shard], tmp_path / "cache", encoded.append, Corners(), None)
+        assert (len(features), len(features.tokens(range(len(features))))) == (count, count)
+    assert encoded == ["features: shard, 4 pictures", "features: shard, 6 pictures"]
 
 
 def test_hidden_is_hidden(prepared):

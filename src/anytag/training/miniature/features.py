@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from anytag.datasets.contents import digest_contents
 from anytag.datasets.webdataset import read_shard
 from anytag.errors import PictureError, UsageError
 from anytag.foundations.atomic_files import save_array
@@ -99,7 +100,8 @@ def load_features(
     records: list[dict[str, Any]] = []
     parts: list[NDArray[np.float16]] = []
     for shard in shards:
-        tokens, lines = folder / f"{shard.stem}.tokens.npy", folder / f"{shard.stem}.jsonl"
+        name = f"{shard.stem}-{digest_contents([shard])}"  # Other shards may have the same name.
+        tokens, lines = folder / f"{name}.tokens.npy", folder / f"{name}.jsonl"
         if not tokens.exists() or not lines.exists():
             _cache(encoder or imagenet_encoder(), shard, tokens, lines, report)
         records += read_records(lines)[:limit]
