@@ -1,34 +1,19 @@
-"""Downloads from a local server that breaks off, loses files, changes them and sends wrong data."""
+"""Downloads from a local server: whole files, refusals, full disks, and who gets the token."""
 
 from __future__ import annotations
 
 import collections
 import errno
-import hashlib
-import json
 import os
-import signal
-import socket
-import subprocess
-import sys
-import threading
-import time
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
-from functools import partial
 
 import pytest
+from fixtures_downloads import CONTENT, SHA256, asked, fetch, left, plain_environment, site, target, url
 from fixtures_server import (
     broken_off,
-    etag_of,
-    no_network,  # noqa: F401 (a fixture)
+    no_network,
     redirect,
-    serve,  # noqa: F401 (a fixture)
-    silent,
+    serve,
     status,
-    trickling,
-    weakly_tagged,
-    without_ranges,
 )
 from hypothesis import given
 from hypothesis import strategies as st
@@ -39,40 +24,8 @@ from anytag.errors import UsageError
 from anytag.foundations import http as connections
 from anytag.foundations.http import DownloadError, mirrored
 
-CONTENT = bytes(range(256)) * 1200  # 307,200 bytes
-SHA256 = hashlib.sha256(CONTENT).hexdigest()
-fetch = partial(download, size=len(CONTENT), sha256=SHA256, backoff=0.001)
-
-
-@pytest.fixture(autouse=True)
-def plain_environment(monkeypatch):
-    for name in ("HF_TOKEN", "HF_ENDPOINT", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture
-def target(tmp_path):
-    return tmp_path / "cache" / "weights.pth"
-
-
-@pytest.fixture
-def site(serve):  # noqa: F811
-    return serve(weights=CONTENT)
-
-
-@pytest.fixture
-def url(site):
-    return f"{site.url}/weights"
-
-
-def asked(site):
-    """Where each request began, and how it was answered."""
-    return [(request.headers.get("Range", "all"), request.status) for request in site.requests]
-
-
-def left(target):
-    """What lies around."""
-    return sorted(path.name for path in target.parent.iterdir())
+# Fixtures, which tests ask for by name.
+__all__ = ["no_network", "plain_environment", "serve", "site", "target", "url"]
 
 
 class TestWhole:
@@ -85,7 +38,7 @@ class TestWhole:
         download(url, target)
         assert target.read_bytes() == CONTENT
 
-    def test_an_empty_file(self, serve, target):  # noqa: F811
+    def test_an_empty_file(self, serve, target):
         download(f"{serve(nothing=b'').url}/nothing", target, size=0)
         assert target.read_bytes() == b""
 
@@ -94,7 +47,7 @@ class TestWhole:
         fetch(url, target)
         assert len(site.requests) == 1
 
-    def test_what_is_there_needs_no_network(self, url, target, no_network):  # noqa: F811
+    def test_what_is_there_needs_no_network(self, url, target, no_network):
         target.parent.mkdir()
         target.write_bytes(CONTENT)
         assert fetch(url, target) == target
@@ -138,164 +91,6 @@ class TestWhole:
     def test_other_addresses(self, url, target):
         with pytest.raises(UsageError, match="neither https, http nor file"):
             fetch(url, target)
-
-
-class TestResuming:
-    def test_a_broken_connection(self, site, url, target):
-        site.answers["/weights"] = [broken_off(100_000)]
-        fetch(url, target)
-        assert target.read_bytes() == CONTENT
-        assert asked(site) == [("all", 200), ("bytes=100000-", 206)]
-        assert site.requests[1].headers["If-Range"] == etag_of(CONTENT)
-        assert left(target) == ["weights.pth"]
-
-    def test_another_call(self, site, url, target):
-        site.answers["/weights"] = [broken_off(100_000)]
-        with pytest.raises(DownloadError, match=r"broke off after 100 kB of 307 kB, at 1 tries.*100 kB are kept, run"):
-            fetch(url, target, retries=0)
-        assert left(target) == ["weights.pth.part", "weights.pth.part.json"]
-        fetch(url, target)
-        assert asked(site) == [("all", 200), ("bytes=100000-", 206)]
-
-    def test_a_server_without_ranges_starts_anew(self, site, url, target):
-        site.answers["/weights"] = [broken_off(100_000), without_ranges]
-        fetch(url, target)
-        assert target.read_bytes() == CONTENT
-        assert asked(site) == [("all", 200), ("bytes=100000-", 200)]
-
-    def test_a_file_that_changed_meanwhile_is_not_pieced_together(self, site, url, target):
-        old = CONTENT[::-1]
-        site.files["/weights"] = old
-        site.answers["/weights"] = [broken_off(100_000)]
-        with pytest.raises(DownloadError):
-            download(url, target, retries=0)
-        site.files["/weights"] = CONTENT
-        download(url, target)
-        assert target.read_bytes() == CONTENT
-        assert asked(site) == [("all", 200), ("bytes=100000-", 200)]
-
-    @pytest.mark.parametrize("tag", ["W/" + etag_of(CONTENT), ""])
-    def test_without_a_strong_tag_it_starts_anew(self, site, url, target, tag):
-        site.answers["/weights"] = [broken_off(100_000, ETag=tag), weakly_tagged]
-        fetch(url, target)
-        assert target.read_bytes() == CONTENT
-        assert asked(site) == [("all", 200), ("all", 200)]
-
-    def test_a_part_of_another_address_is_not_used(self, site, url, target):
-        site.answers["/weights"] = [broken_off(100_000)]
-        site.files["/other"] = CONTENT
-        with pytest.raises(DownloadError):
-            fetch(url, target, retries=0)
-        fetch(f"{site.url}/other", target)
-        assert site.of("/other")[0].headers.get("Range") is None
-
-    def test_a_complete_part_is_only_verified(self, site, url, target):
-        target.parent.mkdir()
-        (target.parent / "weights.pth.part").write_bytes(CONTENT)
-        note = {"url": url, "etag": etag_of(CONTENT), "length": len(CONTENT)}
-        (target.parent / "weights.pth.part.json").write_text(json.dumps(note))
-        fetch(url, target)
-        assert target.read_bytes() == CONTENT
-        assert site.requests == []
-
-    @pytest.mark.parametrize("note", ["", "[]", '{"url": 1}', "\0"])
-    def test_a_damaged_note_means_starting_anew(self, site, url, target, note):
-        target.parent.mkdir()
-        (target.parent / "weights.pth.part").write_bytes(b"rubbish")
-        (target.parent / "weights.pth.part.json").write_text(note)
-        fetch(url, target)
-        assert target.read_bytes() == CONTENT
-
-    def test_a_part_that_is_longer_than_the_file(self, site, url, target):
-        target.parent.mkdir()
-        (target.parent / "weights.pth.part").write_bytes(CONTENT + b"more")
-        note = {"url": url, "etag": etag_of(CONTENT), "length": None}
-        (target.parent / "weights.pth.part.json").write_text(json.dumps(note))
-        fetch(url, target, retries=0)
-        assert target.read_bytes() == CONTENT
-        assert asked(site) == [(f"bytes={len(CONTENT) + 4}-", 416), ("all", 200)]
-
-    def test_a_range_that_was_not_asked_for(self, site, url, target):
-        def elsewhere(handler, content):
-            handler.start(206, 10, Content_Range=f"bytes 5-14/{len(content)}", ETag=etag_of(content))
-            handler.wfile.write(content[5:15])
-
-        site.answers["/weights"] = [broken_off(100_000), elsewhere]
-        fetch(url, target)
-        assert target.read_bytes() == CONTENT
-
-    def test_failures_with_a_gain_between_them_do_not_add_up(self, site, url, target):
-        def a_bit(handler, content):
-            begin = int(handler.headers.get("Range", "bytes=0-")[6:-1])
-            headers = {"ETag": etag_of(content), "Content_Range": f"bytes {begin}-{len(content) - 1}/{len(content)}"}
-            handler.start(206 if begin else 200, len(content) - begin, **headers)
-            handler.wfile.write(content[begin : begin + 40_000])
-            handler.close_connection = True
-
-        site.answers["/weights"] = [a_bit] * 7
-        fetch(url, target, retries=1)
-        assert target.read_bytes() == CONTENT
-        assert len(site.requests) == 8
-
-
-class TestTryingAgain:
-    @pytest.mark.parametrize("code", [500, 502, 503, 504, 408, 429])
-    def test_a_busy_server(self, site, url, target, code):
-        site.answers["/weights"] = [status(code), status(code)]
-        fetch(url, target)
-        assert [request.status for request in site.requests] == [code, code, 200]
-
-    def test_it_gives_up_at_last(self, site, url, target):
-        site.answers["/weights"] = [status(503)] * 9
-        with pytest.raises(DownloadError, match=r"/weights: answered 503 Service Unavailable, at 4 tries in a row$"):
-            fetch(url, target, retries=3)
-        assert len(site.requests) == 4
-        assert left(target) == []
-
-    def test_waits_grow(self, site, url, target, monkeypatch):
-        waits = []
-        monkeypatch.setattr(downloads, "_pause", waits.append)
-        site.answers["/weights"] = [status(500)] * 4
-        fetch(url, target, backoff=1.0)
-        assert all(0.7 * 2**n <= wait <= 2**n for n, wait in enumerate(waits))
-        assert len(waits) == 4
-
-    def test_the_server_says_how_long(self, site, url, target, monkeypatch):
-        waits = []
-        monkeypatch.setattr(downloads, "_pause", waits.append)
-        date = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
-        site.answers["/weights"] = [status(429, Retry_After=value) for value in ("7", date, "86400", "soon")]
-        fetch(url, target, backoff=0.001)
-        assert waits[0] == 7
-        assert 50 < waits[1] <= 60
-        assert waits[2] == 120
-        assert waits[3] < 1
-
-    def test_a_silent_server(self, site, url, target):
-        site.answers["/weights"] = [silent(0.4)]
-        fetch(url, target, timeout=0.1)
-        assert target.read_bytes() == CONTENT
-
-    def test_a_server_that_falls_silent_in_the_middle(self, site, url, target):
-        site.answers["/weights"] = [trickling(100_000, 2.0)]
-        fetch(url, target, timeout=0.5)
-        assert asked(site) == [("all", 200), ("bytes=100000-", 206)]
-
-    def test_connection_refused(self, target):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            url = f"http://127.0.0.1:{free.getsockname()[1]}/weights"
-        with pytest.raises(DownloadError, match=r"no connection \(Connection refused\), at 2 tries in a row"):
-            fetch(url, target, retries=1)
-
-    def test_unknown_host(self, target, monkeypatch):
-        def unknown(*_, **__):
-            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-
-        monkeypatch.setattr(downloads, "_pause", lambda seconds: pytest.fail("tried again"))
-        monkeypatch.setattr(socket, "getaddrinfo", unknown)
-        with pytest.raises(DownloadError, match=r"hub\.example is not known; check the address and the connection"):
-            fetch("http://hub.example/weights", target)
 
 
 class TestRefusals:
@@ -413,40 +208,6 @@ class TestDisk:
             fetch(url, tmp_path / "file" / "weights.pth")
 
 
-class TestSeveralProcesses:
-    def test_the_second_waits_for_the_first(self, site, url, target):
-        site.answers["/weights"] = [trickling(100_000, 0.001)]
-        threads = [threading.Thread(target=fetch, args=(url, target)) for _ in range(3)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert len(site.requests) == 1
-        assert target.read_bytes() == CONTENT
-
-    def test_a_killed_process_leaves_no_lock_and_its_part(self, site, url, target):
-        code = (
-            "import sys; from pathlib import Path; from anytag.checkpoints.downloads import download\n"
-            "download(sys.argv[1], Path(sys.argv[2]))"
-        )
-        site.answers["/weights"] = [trickling(100_000, 0.2)]
-        process = subprocess.Popen([sys.executable, "-c", code, url, str(target)])
-        part = target.with_name("weights.pth.part")
-        deadline = time.monotonic() + 30
-        while not part.exists() or part.stat().st_size < 100_000:
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
-        assert not target.exists()
-        fetch(url, target)
-        assert hashlib.sha256(target.read_bytes()).hexdigest() == SHA256
-        first, second = site.requests
-        assert (first.status, second.status) == (200, 206)
-        assert int(second.headers["Range"][6:-1]) >= 100_000
-
-
 class TestHub:
     def tokens(self, site):
         return [request.headers.get("Authorization") for request in site.requests]
@@ -462,13 +223,13 @@ class TestHub:
         fetch(url, target)
         assert self.tokens(hub) == ["Bearer hf_secret"]
 
-    def test_and_to_nobody_else(self, hub, serve, target):  # noqa: F811
+    def test_and_to_nobody_else(self, hub, serve, target):
         other = serve(weights=CONTENT)
         fetch(f"{other.url}/weights", target)
         assert self.tokens(other) == [None]
 
     @pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
-    def test_a_redirect_to_another_host_drops_it(self, hub, serve, url, target, code):  # noqa: F811
+    def test_a_redirect_to_another_host_drops_it(self, hub, serve, url, target, code):
         other = serve(weights=CONTENT)
         hub.answers["/weights"] = [redirect(f"{other.url}/weights", code)]
         fetch(url, target)
@@ -481,7 +242,7 @@ class TestHub:
         fetch(url, target)
         assert self.tokens(hub) == ["Bearer hf_secret"] * 2
 
-    def test_resuming_works_across_a_redirect(self, hub, serve, url, target):  # noqa: F811
+    def test_resuming_works_across_a_redirect(self, hub, serve, url, target):
         other = serve(weights=CONTENT)
         hub.answers["/weights"] = [redirect(f"{other.url}/weights")] * 2
         other.answers["/weights"] = [broken_off(100_000)]
@@ -499,7 +260,7 @@ class TestHub:
         with pytest.raises(DownloadError, match=r"redirects to http://hub\.example/weights, which is not encrypted"):
             connections._Redirects().redirect_request(request, None, 302, "", {}, "http://hub.example/weights")
 
-    def test_a_mirror_gets_the_request_but_no_token(self, serve, target, monkeypatch):  # noqa: F811
+    def test_a_mirror_gets_the_request_but_no_token(self, serve, target, monkeypatch):
         mirror = serve(**{"owner/repository/resolve/main/weights": CONTENT})
         monkeypatch.setenv("HF_ENDPOINT", mirror.url + "/")
         monkeypatch.setenv("HF_TOKEN", "hf_secret")
