@@ -1,69 +1,22 @@
-"""The service with the toy model: answers and errors of every route."""
+"""The service with the toy model: answers and errors of its own routes, and many requests at once."""
 
 from __future__ import annotations
 
 import base64
-import io
 import json
-import os
 import threading
 import time
 
 import pytest
-from fixtures_toy import plain, toy_recognizer, with_joint_embedding
-
-pytest.importorskip("fastapi")
-
+from fixtures_service import LIME, RED, client, error, form, recognizer, serve
 from starlette.testclient import TestClient
 
-from anytag import __version__
-from anytag.library.photo_library import Library
 from anytag.service.addresses import is_public
 from anytag.service.app import create_app
 from anytag.service.settings import ServiceSettings
 
-
-def png(color):
-    out = io.BytesIO()
-    plain(color).save(out, "PNG")
-    return out.getvalue()
-
-
-RED, LIME = png("red"), png("lime")
-
-
-@pytest.fixture
-def recognizer(tmp_path):
-    return toy_recognizer(tmp_path / "toy")
-
-
-@pytest.fixture
-def serve(recognizer):
-    """Start a service with settings, and return a client."""
-    clients = []
-
-    def start(load=lambda place, threads: recognizer, **settings):
-        client = TestClient(create_app(ServiceSettings(**settings), load), base_url="http://localhost")
-        client.__enter__()
-        clients.append(client)
-        return client
-
-    yield start
-    for client in clients:
-        client.__exit__(None, None, None)
-
-
-@pytest.fixture
-def client(serve):
-    return serve()
-
-
-def form(content=RED, name="red.png"):
-    return {"files": {"picture": (name, content, "image/png")}}
-
-
-def error(answer):
-    return answer.status_code, answer.json()["error"]["kind"]
+# Fixtures, which tests ask for by name.
+__all__ = ["client", "recognizer", "serve"]
 
 
 class TestRoutes:
@@ -354,152 +307,6 @@ class TestLoad:
             assert "secret" not in answer.text
             recognizer.backend.encode = encode
             assert client.post("/v1/tag", content=RED).status_code == 200
-
-
-class TestOtherTools:
-    CONFIG = """<View><Image name="img" value="$photo"/><Choices name="tag" toName="img" choice="multiple">
-      <Choice value="dog"/><Choice value="beach"/></Choices><TextArea name="text" toName="img"/></View>"""
-
-    def test_label_studio(self, client):
-        assert client.get("/health").json() == {"status": "UP", "model_class": "anytag"}
-        assert client.post("/setup", json={"project": "1", "schema": self.CONFIG}).json() == {
-            "model_version": "default"
-        }
-        photo = "data:image/png;base64," + base64.b64encode(RED).decode()
-        asked = {"tasks": [{"id": 1, "data": {"photo": photo}}], "label_config": self.CONFIG, "project": "1.2"}
-        [made] = client.post("/predict", json=asked).json()["results"]
-        assert made["result"][0] == {
-            "from_name": "tag", "to_name": "img", "type": "choices", "value": {"choices": ["dog"]},
-        }  # fmt: skip
-        assert made["result"][1]["type"] == "textarea"
-        assert made["score"] == pytest.approx(0.6, abs=0.01)
-        assert client.post("/webhook", json={"action": "ANNOTATION_CREATED"}).status_code == 200
-        assert error(client.post("/predict", json=asked | {"label_config": 5})) == (400, "usage")
-        entity = self.CONFIG.replace("<View>", "<!DOCTYPE a [<!ENTITY b 'c'>]><View>")
-        assert error(client.post("/predict", json=asked | {"label_config": entity})) == (400, "usage")
-
-    def test_of_several_tasks_one_that_cannot_be_read_has_no_results(self, client):
-        good, bad = (
-            {"data": {"photo": "data:;base64," + base64.b64encode(one).decode()}} for one in (RED, b"no picture")
-        )
-        several = client.post("/predict", json={"tasks": [bad, good], "label_config": self.CONFIG}).json()["results"]
-        assert [len(one["result"]) for one in several] == [0, 2]
-        assert error(client.post("/predict", json={"tasks": [bad], "label_config": self.CONFIG})) == (
-            415,
-            "not_a_picture",
-        )
-
-    def test_a_download_does_not_block_other_requests(self, serve, monkeypatch):
-        """Downloads do not block the event loop."""
-        from anytag.service import inputs
-
-        threads = []
-
-        def fetch(address, most, seconds):
-            threads.append(threading.current_thread())
-            return RED
-
-        monkeypatch.setattr(inputs, "fetch", fetch)
-        client = serve(allow_urls=True)
-        task = {"data": {"photo": "https://photos.example/a.png"}}
-        answer = client.post("/predict", json={"tasks": [task], "label_config": self.CONFIG})
-        assert answer.json()["results"][0]["result"][0]["value"] == {"choices": ["dog"]}
-        asked = {"id": "a1", "url": "https://photos.example/a.png"}
-        assert client.post("/api/v1/vision/labels", json=asked).json()["code"] == 200
-        assert all(thread.name.startswith("AnyIO worker") for thread in threads)
-        assert len(threads) == 2
-
-    def test_pictures_in_their_requests_have_limits(self, serve):
-        client = serve(max_picture_bytes=10)
-        photo = "data:image/png;base64," + base64.b64encode(RED).decode()
-        assert error(client.post("/predict", json={"tasks": [{"data": {"image": photo}}]})) == (413, "too_large")
-        answer = client.post("/api/v1/vision/labels", json={"images": [photo]})
-        assert (answer.status_code, answer.json()["code"]) == (413, 413)
-
-    def test_photoprism(self, client):
-        photo = "data:image/png;base64," + base64.b64encode(RED).decode()
-        # As PhotoPrism sends it: two views of one photo, whose labels are those of the photo.
-        asked = {"id": "a1", "suffix": "", "stream": False, "images": [photo, photo]}
-        assert client.post("/api/v1/vision/labels", json=asked).json() == {
-            "id": "a1",
-            "code": 200,
-            "model": {"name": "default", "version": __version__},
-            "result": {
-                "labels": [
-                    {"name": "animal", "source": "image", "confidence": 0.7, "topicality": 0.7},
-                    {"name": "dog", "source": "image", "confidence": 0.6, "topicality": 0.6},
-                ]
-            },
-        }
-
-    def test_photoprism_gets_errors_in_its_own_format(self, client):
-        """It expects text under ``error``, and a number under ``code``."""
-        for body, code in (({}, 400), ({"images": {}}, 400), ({"images": ["data:;base64,eA=="]}, 415)):
-            answer = client.post("/api/v1/vision/labels", json=body)
-            assert answer.status_code == code
-            assert answer.json()["code"] == code
-            assert isinstance(answer.json()["error"], str)
-
-    def test_the_document_shows_what_they_send_and_get(self, client):
-        paths = client.get("/openapi.json").json()["paths"]
-        for route in ("/predict", "/api/v1/vision/labels"):
-            asked = paths[route]["post"]
-            assert "example" in asked["requestBody"]["content"]["application/json"]
-            assert "example" in asked["responses"]["200"]["content"]["application/json"]
-
-
-class TestLibrary:
-    def test_search_facets_and_thumbnails(self, serve, recognizer, tmp_path):
-        photos = tmp_path / "photos"
-        photos.mkdir()
-        for age, name in enumerate(("lime", "red")):
-            plain(name).save(photos / f"{name}.png")
-            os.utime(photos / f"{name}.png", (1e9 - age, 1e9 - age))
-        Library(photos, recognizer).update()
-        client = serve(library=photos)
-        found = client.get("/v1/search", params={"q": "dog", "facets": 3}).json()
-        assert [hit["path"] for hit in found["hits"]] == [str(photos / "red.png")]
-        assert found["facets"][0] == {"name": "animal", "count": 1}
-        assert client.get("/v1/facets").json()["total"] == 2
-        newest = client.get("/v1/search", params={"facets": 1}).json()
-        assert [hit["path"] for hit in newest["hits"]] == [str(photos / "lime.png"), str(photos / "red.png")]
-        assert (newest["total"], newest["hits"][1]["reasons"][0]["name"]) == (2, "red")
-        assert newest["facets"] == [{"name": "animal", "count": 1}]
-        small = client.get(f"/v1/library/{found['hits'][0]['id']}/thumbnail")
-        assert small.headers["content-type"] == "image/jpeg"
-        assert error(client.get("/v1/library/999/thumbnail")) == (404, "not_found")
-        assert error(client.get("/v1/search", params={"q": '"dog'})) == (400, "usage")
-        (photos / "red.png").unlink()
-        assert error(client.get(f"/v1/library/{found['hits'][0]['id']}/thumbnail")) == (410, "not_found")
-
-    def test_photos_by_a_sentence(self, serve, recognizer, tmp_path):
-        photos = tmp_path / "photos"
-        photos.mkdir()
-        for name in ("red", "lime", "aqua"):
-            plain(name).save(photos / f"{name}.png")
-        model = with_joint_embedding(recognizer)
-        model.recognize_blank = True
-        Library(photos, model).update()
-        client = serve(load=lambda place, threads: model, library=photos)
-        found = client.get("/v1/search", params={"text": "a beach", "facets": 2}).json()
-        assert [hit["path"].rpartition("/")[2] for hit in found["hits"]] == ["lime.png", "aqua.png", "red.png"]
-        assert [(one["name"], one["where"]) for one in found["hits"][0]["reasons"]] == [
-            ("beach", "scene"), ("a beach", "text"),
-        ]  # fmt: skip
-        assert found["facets"]
-        mixed = client.get("/v1/search", params={"text": "a beach", "q": "-beach"}).json()
-        assert [hit["path"] for hit in mixed["hits"]] == [str(photos / "red.png")]
-        assert error(client.get("/v1/search", params={"text": "a beach", "q": '"dog'})) == (400, "usage")
-
-    def test_a_model_without_sentence_search(self, serve, recognizer, tmp_path):
-        (tmp_path / "photos").mkdir()
-        plain("red").save(tmp_path / "photos" / "red.png")
-        Library(tmp_path / "photos", recognizer).update()
-        client = serve(library=tmp_path / "photos")
-        assert error(client.get("/v1/search", params={"text": "a beach"})) == (400, "model")
-
-    def test_without_a_library(self, client):
-        assert error(client.get("/v1/search", params={"q": "dog"})) == (404, "library")
 
 
 def test_log_lines_are_json_without_pictures(client, caplog):
